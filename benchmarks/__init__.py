@@ -1,0 +1,1 @@
+"""Measurements against peers, run from a checkout: ``python -m benchmarks.NAME``."""

@@ -1,0 +1,96 @@
+"""unroll: recurrent sequence classifiers for PyTorch.
+
+>>> import unroll
+>>> splits = unroll.load("mnist-sample")
+>>> splits.train.x.shape
+torch.Size([4000, 28, 28])
+
+Names are loaded when they are first used, so that ``import unroll`` and the command line's help need no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import cells, data, errors, scan
+    from .cells import RNN, Cell
+    from .config import RECIPES, ModelConfig, Recipe, TrainConfig
+    from .data.catalog import load
+    from .data.sequences import SequenceData, Splits
+    from .errors import ConfigError, DataError, InputError, RunError, TrainingError, UnrollError
+    from .evaluation import Evaluation, evaluate, predict
+    from .model import SequenceClassifier
+    from .run import Run, load_run, resume_run, save, train_run
+    from .train import EpochResult, Training, fit
+
+    __version__: str
+
+# No public name is also a submodule's: importing the submodule would put it in the name's place.
+_HOME = {
+    "config": ("RECIPES", "ModelConfig", "Recipe", "TrainConfig"),
+    "errors": ("ConfigError", "DataError", "InputError", "RunError", "TrainingError", "UnrollError"),
+    "data.catalog": ("load",),
+    "data.sequences": ("SequenceData", "Splits"),
+    "cells": ("RNN", "Cell"),
+    "model": ("SequenceClassifier",),
+    "evaluation": ("Evaluation", "evaluate", "predict"),
+    "train": ("EpochResult", "Training", "fit"),
+    "run": ("Run", "load_run", "resume_run", "save", "train_run"),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+_SUBMODULES = ("cells", "data", "errors", "scan")
+
+__all__ = [
+    "RECIPES",
+    "RNN",
+    "Cell",
+    "ConfigError",
+    "DataError",
+    "EpochResult",
+    "Evaluation",
+    "InputError",
+    "ModelConfig",
+    "Recipe",
+    "Run",
+    "RunError",
+    "SequenceClassifier",
+    "SequenceData",
+    "Splits",
+    "TrainConfig",
+    "Training",
+    "TrainingError",
+    "UnrollError",
+    "__version__",
+    "cells",
+    "data",
+    "errors",
+    "evaluate",
+    "fit",
+    "load",
+    "load_run",
+    "predict",
+    "resume_run",
+    "save",
+    "scan",
+    "train_run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value: Any = importlib.metadata.version("unroll-rnn")
+    elif name in _SUBMODULES:
+        value = importlib.import_module(f".{name}", __name__)
+    elif name in _MODULE_OF:
+        value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

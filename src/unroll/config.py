@@ -1,0 +1,217 @@
+"""Settings as frozen, validated dataclasses, and the recipes made of them. No torch here.
+
+The command line's flags are the fields of `ModelConfig` and `TrainConfig`; their help is the text below.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, get_args, get_type_hints
+
+from .errors import ConfigError, did_you_mean
+
+Read = Literal["rows", "columns", "pixels", "permuted"]
+ScalingName = Literal["unit", "standard"]
+Backend = Literal["auto", "reference", "torch"]
+RecipeName = Literal["fast", "tutorial"]
+
+# The step budget behind TrainConfig.epochs = None: small sets are read more often.
+MIN_EPOCHS = 10
+MIN_STEPS = 1_250
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What the classifier is made of.
+
+    Attributes:
+        cell: name of the recurrent cell (default rnn)
+        nonlinearity: activation of the rnn cell (default tanh)
+        hidden_size: units per layer and direction (default 150)
+        num_layers: recurrent layers, one upon the other (default 1)
+        bidirectional: read each sequence forwards and backwards (default False)
+        dropout: share of activations dropped between layers while training (default 0.0)
+        readout: how a sequence of hidden states becomes one vector (default last)
+        init: initial weights; orthogonal or torch's own (default orthogonal)
+        backend: what computes the scan; auto chooses and says why (default auto)
+    """
+
+    cell: str = "rnn"
+    nonlinearity: Literal["tanh", "relu"] = "tanh"
+    hidden_size: int = 150
+    num_layers: int = 1
+    bidirectional: bool = False
+    dropout: float = 0.0
+    readout: Literal["last", "mean", "max"] = "last"
+    init: Literal["orthogonal", "torch"] = "orthogonal"
+    backend: Backend = "auto"
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_at_least("hidden_size", self.hidden_size, 1)
+        check_at_least("num_layers", self.num_layers, 1)
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+        if self.dropout > 0 and self.num_layers == 1:
+            raise ConfigError(
+                f"dropout acts between layers: it needs num_layers of at least 2, got {self.num_layers}; "
+                "add a layer or set dropout to 0"
+            )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a classifier is trained.
+
+    Attributes:
+        epochs: passes over the training data (default: at least 10, and as many as make 1,250 optimiser steps)
+        batch_size: sequences per optimiser step (default 64)
+        lr: learning rate; under one-cycle its peak (default 0.002)
+        optimizer: adam, or adamw with decoupled weight decay (default adamw)
+        weight_decay: shrinkage of the weights per step, times lr (default 0.01)
+        schedule: learning rate over the run; one-cycle warms up for 15 % of it and anneals to 0 (default one-cycle)
+        clip_norm: gradients are scaled down to at most this norm; 0 switches it off (default 1.0)
+        val_fraction: share of the training data held out, stratified, to watch the training (default 0.1)
+        patience: stop after so many epochs without a lower validation loss, 0 never; schedule constant only (default 0)
+        keep: weights to keep, those of the last epoch or those with the lowest validation loss (default last)
+        seed: seed of initial weights, shuffling, validation part and dropout (default 0)
+        device: where to compute; auto takes CUDA where it is there, else the CPU (default auto)
+        precision: bf16 computes in bfloat16 with float32 weights (default fp32)
+    """
+
+    epochs: int | None = None
+    batch_size: int = 64
+    lr: float = 2e-3
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    weight_decay: float = 0.01
+    schedule: Literal["one-cycle", "constant"] = "one-cycle"
+    clip_norm: float = 1.0
+    val_fraction: float = 0.1
+    patience: int = 0
+    keep: Literal["last", "best"] = "last"
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if self.epochs is not None:
+            check_at_least("epochs", self.epochs, 1)
+        check_at_least("batch_size", self.batch_size, 1)
+        if not self.lr > 0:
+            raise ConfigError(f"lr must be above 0, got {self.lr}")
+        check_at_least("weight_decay", self.weight_decay, 0)
+        check_at_least("clip_norm", self.clip_norm, 0)
+        if not 0 <= self.val_fraction < 1:
+            raise ConfigError(f"val_fraction must be at least 0 and below 1, got {self.val_fraction}")
+        check_at_least("patience", self.patience, 0)
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed must be from 0 to 4294967295, got {self.seed}")
+        self._check_early_stopping()
+
+    def _check_early_stopping(self) -> None:
+        if self.patience and self.schedule == "one-cycle":
+            raise ConfigError(
+                f"patience must be 0 under schedule 'one-cycle', got {self.patience}: "
+                "the rate only anneals at the end; set schedule to 'constant'"
+            )
+        if self.val_fraction == 0 and (self.patience or self.keep == "best"):
+            wish = f"patience {self.patience}" if self.patience else "keep 'best'"
+            raise ConfigError(f"{wish} needs a validation part: val_fraction must be above 0, got 0")
+
+    def epochs_for(self, steps_per_epoch: int) -> int:
+        """Return ``epochs``, or what the step budget makes of it for this many optimiser steps in an epoch."""
+        if self.epochs is not None:
+            return self.epochs
+        return max(MIN_EPOCHS, math.ceil(MIN_STEPS / steps_per_epoch))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named set of settings: the model, its training, and the scaling of its inputs.
+
+    Attributes:
+        name: what the recipe is called
+        model: settings of the classifier
+        train: settings of its training
+        scaling: inputs scaled to [0, 1] ("unit") or to mean 0 and deviation 1 over the training data ("standard")
+    """
+
+    name: RecipeName = "fast"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    scaling: ScalingName = "standard"
+
+    def changed(self, **settings: Any) -> Recipe:
+        """Return this recipe with fields of its `ModelConfig` and `TrainConfig` replaced.
+
+        Raises:
+            ConfigError: a name is no setting, or a value is out of range.
+        """
+        model = {f.name for f in fields(ModelConfig)}
+        train = {f.name for f in fields(TrainConfig)}
+        for name in settings:
+            if name not in model | train:
+                raise ConfigError(f"{name!r} is not a setting{did_you_mean(name, model | train)}")
+        return replace(
+            self,
+            model=replace(self.model, **{k: v for k, v in settings.items() if k in model}),
+            train=replace(self.train, **{k: v for k, v in settings.items() if k in train}),
+        )
+
+
+def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    """Raise `ConfigError` unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        known = ", ".join(str(choice) for choice in choices)
+        hint = did_you_mean(str(value), map(str, choices))
+        raise ConfigError(f"{name} must be one of {known}, got {value!r}{hint}")
+
+
+def check_at_least(name: str, value: float, least: float) -> None:
+    """Raise `ConfigError` unless ``value`` is at least ``least``."""
+    if not value >= least:
+        raise ConfigError(f"{name} must be at least {least}, got {value}")
+
+
+def check_types(config: object) -> None:
+    """Raise `ConfigError` unless each field of ``config`` has a value of its annotated type; floats must be finite."""
+    for name, hint in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if hint == int | None:
+            if value is None:
+                continue
+            hint = int
+        if hint in (str, bool, int, float):
+            _check_plain(name, value, hint)
+        else:
+            check_choice(name, value, get_args(hint))
+
+
+def _check_plain(name: str, value: object, kind: type) -> None:
+    accepted = (int, float) if kind is float else kind
+    if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
+        raise ConfigError(f"{name} must be of type {kind.__name__}, got {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{name} must be a finite number, got {value}")
+
+
+RECIPES: dict[RecipeName, Recipe] = {
+    "fast": Recipe(),
+    # The tutorial's own: torch's initial weights, plain Adam on inputs in [0, 1], nothing held out, nothing clipped.
+    "tutorial": Recipe(
+        name="tutorial",
+        model=ModelConfig(init="torch"),
+        train=TrainConfig(
+            epochs=10,
+            lr=1e-3,
+            optimizer="adam",
+            weight_decay=0.0,
+            schedule="constant",
+            clip_norm=0.0,
+            val_fraction=0.0,
+        ),
+        scaling="unit",
+    ),
+}

@@ -1,0 +1,1 @@
+"""Data sets: compact tensors with everything that turns them into model input."""

@@ -1,0 +1,101 @@
+"""Fetching a file from the first mirror that delivers it whole and true."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sys
+import tempfile
+import urllib.parse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..errors import DataError, DownloadError
+
+TIMEOUT = 20.0  # seconds without a byte after which a mirror counts as stalled
+
+
+def fetch(mirrors: Sequence[str], name: str, target: Path, sha256: str, content: Callable[[Path], bytes]) -> None:
+    """Download a file to ``target``; it appears there whole and checked, or not at all.
+
+    Args:
+        mirrors: addresses of folders, ending in ``/``, tried in this order.
+        name: file name on the mirrors.
+        target: where the file is to stand; its folder must exist.
+        sha256: of what ``content`` returns.
+        content: reads a file as it is to be hashed (unpacked, or as it came).
+
+    Raises:
+        DownloadError: no mirror delivered it; says why, mirror by mirror.
+    """
+    reasons = []
+    for mirror in mirrors:
+        # A folder beside the target, so that the last step is one rename on the same disk.
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
+            try:
+                path = _retrieve(mirror + name, Path(folder) / name)
+                found = hashlib.sha256(content(path)).hexdigest()
+            except (OSError, DataError) as error:
+                reasons.append(f"{_host(mirror)}: {_reason(error)}")
+                continue
+            if found == sha256:
+                os.replace(path, target)
+                return
+            reasons.append(f"{_host(mirror)}: wrong content (SHA-256 {found[:8]}…, expected {sha256[:8]}…)")
+    raise DownloadError(f"cannot download {name} ({'; '.join(reasons)})")
+
+
+def _retrieve(url: str, path: Path) -> Path:
+    import pooch  # loads requests: only a download needs it
+
+    pooch.get_logger().setLevel(logging.WARNING)
+    bar = _Bar(path.name)
+    downloader = pooch.HTTPDownloader(timeout=TIMEOUT, progressbar=bar, chunk_size=1 << 16)
+    try:
+        # The hash is checked by the caller: mirrors wrap the same content differently.
+        return Path(pooch.retrieve(url, known_hash=None, fname=path.name, path=path.parent, downloader=downloader))
+    finally:
+        bar.close()
+
+
+def _host(mirror: str) -> str:
+    return urllib.parse.urlsplit(mirror).netloc
+
+
+def _reason(error: Exception) -> str:
+    """Say in a few words what requests says in a tower of nested exceptions."""
+    import requests
+
+    if isinstance(error, requests.Timeout):
+        return f"no answer for {TIMEOUT:g} s"
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"answered {error.response.status_code}"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "broke off"
+    if isinstance(error, requests.ConnectionError):
+        return f"no answer for {TIMEOUT:g} s" if "timed out" in str(error) else "cannot connect"
+    return str(error).splitlines()[0]
+
+
+class _Bar:
+    """What pooch asks of a progress bar, drawn by rich on stderr; silent without a terminal."""
+
+    def __init__(self, label: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+        self.total = 0  # pooch sets it
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        self._progress = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
+        self._task = self._progress.add_task(label, total=None)
+        self._progress.start()
+
+    def update(self, amount: int) -> None:
+        self._progress.update(self._task, total=self.total or None, advance=amount)
+
+    def reset(self) -> None:
+        self._progress.reset(self._task)
+
+    def close(self) -> None:
+        self._progress.stop()

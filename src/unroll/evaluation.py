@@ -1,0 +1,175 @@
+"""Exact metrics of a trained model on labelled sequences, and class probabilities for unlabelled ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from .data.sequences import SequenceData
+from .errors import DataError
+
+EVALUATION_BATCH = 1_000  # sequences; does not change any result
+
+
+class Interval(NamedTuple):
+    """A confidence interval of an accuracy.
+
+    Attributes:
+        low: fraction
+        high: fraction
+    """
+
+    low: float
+    high: float
+
+
+class ClassScore(NamedTuple):
+    """How well one class is recognised.
+
+    Attributes:
+        name: of the class
+        precision: share of what was called so that is so; 0 if nothing was called so
+        recall: share of what is so that was called so; 0 if the class has no sequence
+        f1: harmonic mean of the two
+        support: sequences of the class
+    """
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model got right and wrong, counted exactly.
+
+    Attributes:
+        confusion: (classes, classes) int64 counts; rows are the true classes, columns the predicted ones
+        loss: mean cross entropy, in nats
+        classes: names
+    """
+
+    confusion: Tensor
+    loss: float
+    classes: tuple[str, ...]
+
+    @property
+    def n(self) -> int:
+        """Number of sequences."""
+        return int(self.confusion.sum())
+
+    @property
+    def correct(self) -> int:
+        """Number of sequences whose class was predicted right."""
+        return int(self.confusion.diagonal().sum())
+
+    @property
+    def accuracy(self) -> float:
+        """Right over seen, as a fraction."""
+        return self.correct / self.n
+
+    @property
+    def interval(self) -> Interval:
+        """The accuracy's 95 % confidence interval (E. B. Wilson, J. Am. Stat. Assoc. 22 (1927), p. 209)."""
+        z, n, p = 1.959963984540054, self.n, self.accuracy
+        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return Interval(max(0.0, centre - half), min(1.0, centre + half))
+
+    @property
+    def per_class(self) -> list[ClassScore]:
+        """Precision, recall and F1 of each class."""
+        scores = []
+        for index, name in enumerate(self.classes):
+            right = int(self.confusion[index, index])
+            called, support = int(self.confusion[:, index].sum()), int(self.confusion[index].sum())
+            f1 = 2 * right / (called + support) if called + support else 0.0
+            scores.append(ClassScore(name, _ratio(right, called), _ratio(right, support), f1, support))
+        return scores
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types; accuracies are fractions."""
+        return {
+            "accuracy": self.accuracy,
+            "loss": self.loss,
+            "n": self.n,
+            "correct": self.correct,
+            "interval": list(self.interval),
+            "per_class": [score._asdict() for score in self.per_class],
+            "classes": list(self.classes),
+            "confusion": self.confusion.tolist(),
+        }
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+def evaluate(model: nn.Module, data: SequenceData, batch_size: int = EVALUATION_BATCH) -> Evaluation:
+    """Count what ``model`` gets right on ``data``, in eval mode and without gradients.
+
+    Args:
+        model: maps x (batch, time, features) float32 and lengths to logits (batch, classes).
+        data: labelled sequences; they are brought to the model's device.
+        batch_size: sequences at a time (default 1,000); has no influence on the counts.
+
+    Raises:
+        DataError: ``data`` is empty.
+    """
+    if len(data) == 0:
+        raise DataError("evaluation needs at least 1 sequence, got 0")
+    device = _device(model)
+    classes = len(data.preparation.classes)
+    confusion = torch.zeros(classes * classes, dtype=torch.int64, device=device)
+    loss = 0.0
+    with _inference(model):
+        for x, y, lengths in data.to(device).batches(batch_size):
+            logits = model(x, lengths).float()
+            loss += float(cross_entropy(logits, y, reduction="sum"))
+            confusion += torch.bincount(y * classes + logits.argmax(dim=1), minlength=classes * classes)
+    return Evaluation(confusion.view(classes, classes).cpu(), loss / len(data), data.preparation.classes)
+
+
+def predict(model: nn.Module, x: Tensor, lengths: Tensor | None = None, batch_size: int = EVALUATION_BATCH) -> Tensor:
+    """Return class probabilities (N, classes) float32 on the CPU, in eval mode and without gradients.
+
+    Args:
+        model: maps x (batch, time, features) and lengths to logits (batch, classes).
+        x: (N, time, features) float32, scaled as in training.
+        lengths: (N,) int64, or None where all are full (default None).
+        batch_size: sequences at a time (default 1,000).
+    """
+    device = _device(model)
+    parts = []
+    with _inference(model):
+        for at in range(0, len(x), batch_size):
+            part = slice(at, at + batch_size)
+            some = None if lengths is None else lengths[part].to(device)
+            parts.append(model(x[part].to(device), some).float().softmax(dim=1).cpu())
+    return torch.cat(parts) if parts else torch.empty(0, 0)
+
+
+def _device(model: nn.Module) -> torch.device:
+    first = next(model.parameters(), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+@contextmanager
+def _inference(model: nn.Module) -> Iterator[None]:
+    """Switch to eval mode without gradients, and back to the mode found."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(was_training)

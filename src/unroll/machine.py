@@ -1,0 +1,54 @@
+"""What this machine offers: for `unroll info`, and beside every figure that was measured."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import __version__, scan
+from .errors import ConfigError
+from .train import choose_device
+
+PACKAGES = ("torch", "numpy", "safetensors", "pillow", "mlxtend")
+
+
+def describe() -> dict[str, Any]:
+    """Return versions, processor, devices and backends as plain JSON types; what is not there comes with the reason."""
+    choice = scan.choose_backend("auto", time=28)
+    return {
+        "unroll": __version__,
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "devices": {name: _device(name) for name in ("cpu", "cuda", "mps")},
+        "default_device": ": ".join(map(str, choose_device("auto"))),
+        "backends": scan.backends(),
+        "default_backend": f"{choice.backend}: {choice.reason}",
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return f"{line.split(':', 1)[1].strip()} ({torch.backends.cpu.get_cpu_capability()})"
+    return platform.processor() or platform.machine()
+
+
+def _device(name: str) -> str:
+    try:
+        device, _ = choose_device(name)
+    except ConfigError as error:
+        return str(error)
+    if device.type == "cuda":
+        return f"available: {torch.cuda.get_device_name(device)}"
+    return "available"

@@ -1,0 +1,163 @@
+"""SequenceClassifier: cells stacked, a readout, a head."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from .cells import Cell, find_cell
+from .config import Backend, ModelConfig, check_at_least
+from .errors import ConfigError, InputError
+
+
+class SequenceClassifier(nn.Module):
+    """Classify sequences: recurrent layers, a readout over time, a linear head.
+
+    It keeps no state between calls, and takes any batch size and any number of time steps.
+
+    Args:
+        input_size: features per time step, at least 1.
+        num_classes: at least 2.
+        cell: name from `unroll.cells.CELLS`, or a subclass of `unroll.cells.Cell` (default "rnn").
+        hidden_size: units per layer and direction (default 150).
+        num_layers: recurrent layers (default 1).
+        bidirectional: read each sequence backwards too; the two results are concatenated (default False).
+        dropout: share of activations dropped between layers while training (default 0.0).
+        readout: "last" hidden state of each direction, or "mean" or "max" over each sequence's steps (default "last").
+            An empty sequence reads out as the initial state (last) or as zeros (mean, max).
+        init: "orthogonal" (recurrent weights orthogonal, the others Xavier uniform, biases zero) or "torch", the
+            defaults of torch.nn (default "orthogonal").
+        nonlinearity: activation of the rnn cell, "tanh" or "relu" (default "tanh").
+        backend: what computes the scan (default "auto", see `unroll.scan.choose_backend`).
+
+    Raises:
+        ConfigError: an argument is out of range.
+
+    Example:
+        >>> model = SequenceClassifier(input_size=28, num_classes=10)
+        >>> model(torch.zeros(64, 28, 28)).shape
+        torch.Size([64, 10])
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        num_classes: int,
+        cell: str | type[Cell] = "rnn",
+        hidden_size: int = 150,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        readout: Literal["last", "mean", "max"] = "last",
+        init: Literal["orthogonal", "torch"] = "orthogonal",
+        nonlinearity: Literal["tanh", "relu"] = "tanh",
+        backend: Backend = "auto",
+    ) -> None:
+        super().__init__()
+        cell_class = find_cell(cell)
+        name = cell if isinstance(cell, str) else f"{cell.__module__}:{cell.__qualname__}"
+        # The one place where settings are checked: the same rules, and words, as for the command line.
+        self.config = ModelConfig(
+            name, nonlinearity, hidden_size, num_layers, bidirectional, dropout, readout, init, backend
+        )
+        check_at_least("input_size", input_size, 1)
+        check_at_least("num_classes", num_classes, 2)
+        self.input_size = input_size
+        self.num_classes = num_classes
+        directions = 2 if bidirectional else 1
+        sizes = [input_size] + [hidden_size * directions] * (num_layers - 1)
+        self.layers = nn.ModuleList(
+            nn.ModuleList(self._make_cell(cell_class, size) for _ in range(directions)) for size in sizes
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(hidden_size * directions, num_classes)
+        if init == "orthogonal":
+            self.apply(orthogonal_init)
+
+    def _make_cell(self, cell_class: type[Cell], input_size: int) -> Cell:
+        if "nonlinearity" not in cell_class.options and self.config.nonlinearity != "tanh":
+            raise ConfigError(f"cell {self.config.cell} has a fixed nonlinearity, got {self.config.nonlinearity!r}")
+        options = {name: getattr(self.config, name) for name in cell_class.options}
+        cell = cell_class(input_size, self.config.hidden_size, **options)
+        cell.backend = self.config.backend
+        return cell
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return logits (batch, num_classes).
+
+        Args:
+            x: (batch, time, input_size) of the parameters' dtype, scaled as in training.
+            lengths: (batch,) int64 time steps, each from 0 to time; what lies beyond has no effect (default None).
+
+        Raises:
+            InputError: ``x`` or ``lengths`` do not fit.
+        """
+        self._check_input(x)
+        features, finals = x, x.new_empty(0)
+        for number, layer in enumerate(self.layers):
+            if number:
+                features = self.dropout(features)
+            features, finals = self._read_layer(layer, features, lengths)
+        logits: Tensor = self.head(self._read_out(features, finals, lengths))
+        return logits
+
+    def _check_input(self, x: Tensor) -> None:
+        if x.dim() != 3 or x.shape[2] != self.input_size:
+            raise InputError(f"x must have shape (batch, time, {self.input_size}), got {tuple(x.shape)}")
+        if not x.is_floating_point():
+            raise InputError(f"x must be floating point and scaled as in training, got {x.dtype}")
+
+    def _read_layer(self, layer: nn.Module, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return outputs (batch, time, directions·hidden) and final hidden states (batch, directions·hidden)."""
+        outputs, finals = [], []
+        for backwards, cell in enumerate(layer.children()):
+            assert isinstance(cell, Cell)
+            state = cell.initial_state(x.shape[0], dtype=x.dtype, device=x.device)
+            output, state = cell.scan(reverse(x, lengths) if backwards else x, state, lengths)
+            outputs.append(reverse(output, lengths) if backwards else output)
+            finals.append(state if isinstance(state, Tensor) else state[0])
+        if len(outputs) == 1:
+            return outputs[0], finals[0]
+        return torch.cat(outputs, dim=2), torch.cat(finals, dim=1)
+
+    def _read_out(self, outputs: Tensor, finals: Tensor, lengths: Tensor | None) -> Tensor:
+        if self.config.readout == "last":
+            return finals
+        if outputs.shape[1] == 0:
+            return torch.zeros_like(finals)
+        if self.config.readout == "mean":  # outputs past each length are zero
+            steps = outputs.shape[1] if lengths is None else lengths.clamp(min=1).unsqueeze(1)
+            return outputs.sum(dim=1) / steps
+        if lengths is None:
+            return outputs.amax(dim=1)
+        alive = torch.arange(outputs.shape[1], device=outputs.device) < lengths.unsqueeze(1)
+        highest = outputs.masked_fill(~alive.unsqueeze(2), -math.inf).amax(dim=1)
+        return torch.where((lengths > 0).unsqueeze(1), highest, 0)
+
+
+def reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return ``x`` (batch, time, features) with each sequence turned around within its length."""
+    if lengths is None:
+        return x.flip(1)
+    time = torch.arange(x.shape[1], device=x.device)
+    last = lengths.unsqueeze(1) - 1
+    index = torch.where(time <= last, last - time, time)
+    return x.gather(1, index.unsqueeze(2).expand_as(x))
+
+
+def orthogonal_init(module: nn.Module) -> None:
+    """Initialise one module: recurrent weights orthogonal, other matrices Xavier uniform, biases zero.
+
+    Orthogonal recurrent weights keep the norm of what they carry, so gradients neither fade nor explode at the start
+    (Saxe, McClelland and Ganguli, arXiv:1312.6120; for RNNs Henaff, Szlam and LeCun, arXiv:1602.06662).
+    """
+    for name, parameter in module.named_parameters(recurse=False):
+        if name.startswith("weight_hh"):
+            nn.init.orthogonal_(parameter)
+        elif parameter.dim() == 2:
+            nn.init.xavier_uniform_(parameter)
+        elif name.startswith("bias"):
+            nn.init.zeros_(parameter)

@@ -1,0 +1,369 @@
+"""The run folder, and the one road from settings to a finished run.
+
+config.json        all that prediction needs, and the settings of the training
+metrics.jsonl      one `EpochResult` per line
+model.safetensors  the weights; a run without it is unfinished
+evaluation.json    counts on the test part
+resume.pt          where an unfinished training stands (tensors and plain types only)
+
+Each file is written beside its place and moved there, so that it is whole at any moment.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import pickle
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from . import __version__
+from .cells import CELLS
+from .config import RECIPES, ModelConfig, Read, Recipe, RecipeName, TrainConfig, check_choice
+from .data.catalog import load
+from .data.preparation import Preparation
+from .data.sequences import SequenceData, Splits
+from .errors import RunError, TrainingError
+from .evaluation import Evaluation, evaluate
+from .interrupt import deferred_interrupt
+from .model import SequenceClassifier
+from .train import EpochResult, Progress, Training
+
+FORMAT = 1
+FILES = ("config.json", "metrics.jsonl", "model.safetensors", "evaluation.json", "resume.pt")
+CHECKPOINT_SECONDS = 30.0  # at most so much training is lost, besides what the end of an epoch saves
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        path: its folder
+        model: trained, in eval mode
+        preparation: what turns raw examples into model input
+        config: content of config.json
+        evaluation: content of evaluation.json, or None if the model was saved by hand
+    """
+
+    path: Path
+    model: SequenceClassifier
+    preparation: Preparation
+    config: dict[str, Any]
+    evaluation: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Started:
+    """Told once, before the first step.
+
+    Attributes:
+        path: the run's folder
+        splits: the data
+        training: about to run; ``training.history`` holds what was done before a resume
+        recipe: the settings
+    """
+
+    path: Path
+    splits: Splits
+    training: Training
+    recipe: Recipe
+
+
+Event = Started | Progress | EpochResult
+
+
+def train_run(
+    data: str = "mnist-sample",
+    *,
+    recipe: RecipeName = "fast",
+    read: Read = "rows",
+    data_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    watch: Callable[[Event], object] | None = None,
+    **settings: Any,
+) -> Run:
+    """Load data, build a model, train it, evaluate it on the test part, and keep all of it in a folder.
+
+    Args:
+        data: name for `unroll.load` (default "mnist-sample").
+        recipe: settings to start from, a key of `RECIPES` (default "fast").
+        read: how an image becomes a sequence (default "rows").
+        data_dir: where to look for the data first (default None).
+        out: the run's folder (default ``runs/<data>-<cell>-<n>`` with the first free n).
+        overwrite: replace a run that stands there (default False).
+        watch: is called with each `Started`, `Progress` and `EpochResult` (default None).
+        **settings: fields of `ModelConfig` and `TrainConfig` that differ from the recipe.
+
+    Raises:
+        InputError: a setting, the data or the folder will not do; nothing has been changed then.
+        TrainingError: the loss is no longer finite; the folder keeps the metrics of the epochs before.
+        KeyboardInterrupt: Ctrl-C; the folder keeps the state, for `resume_run`.
+    """
+    check_choice("recipe", recipe, tuple(RECIPES))
+    chosen = RECIPES[recipe].changed(**settings)
+    splits = load(data, read, data_dir, chosen.scaling)
+    training = _prepare(splits, chosen)
+    config = {
+        **_model_config(training.model, splits.train.preparation),
+        "recipe": chosen.name,
+        "scaling": chosen.scaling,
+        "train": asdict(chosen.train),
+        "data": {
+            "name": data,
+            "read": read,
+            "dir": None if data_dir is None else str(data_dir),
+            "fingerprint": splits.train.fingerprint(),
+        },
+    }
+    path = _claim(out, overwrite, f"{data}-{chosen.model.cell}")
+    _write_json(path / "config.json", config)
+    return _train(Started(path, splits, training, chosen), watch)
+
+
+def resume_run(
+    path: str | Path, *, data_dir: str | Path | None = None, watch: Callable[[Event], object] | None = None
+) -> Run:
+    """Finish an interrupted `train_run`; on the same machine the weights come out the same to the bit.
+
+    Args:
+        path: the run's folder.
+        data_dir: where the data is now, if it has moved (default: where it was).
+        watch: as in `train_run`.
+
+    Raises:
+        RunError: no such run, nothing to resume, or the data has changed.
+    """
+    path = Path(path)
+    config = _read_config(path)
+    if (path / "model.safetensors").exists():
+        raise RunError(f"{path} is finished: there is nothing to resume; start a new run to train longer")
+    if "train" not in config or not (path / "resume.pt").exists():
+        raise RunError(f"{path} cannot be resumed: it has no resume.pt; start it anew with --overwrite")
+    recipe = Recipe(config["recipe"], ModelConfig(**config["model"]), TrainConfig(**config["train"]), config["scaling"])
+    data = config["data"]
+    splits = load(data["name"], data["read"], data_dir or data["dir"], recipe.scaling)
+    if splits.train.fingerprint() != data["fingerprint"]:
+        raise RunError(f"{path} was trained on other data than {splits.source} holds now; start a new run")
+    training = _prepare(splits, recipe)
+    try:
+        state = torch.load(path / "resume.pt", map_location=training.device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise RunError(f"{path / 'resume.pt'} is broken ({_first_line(error)}); start a new run") from error
+    state["rng"] = state["rng"].cpu()
+    training.load_state_dict(state)
+    return _train(Started(path, splits, training, recipe), watch)
+
+
+def save(model: SequenceClassifier, path: str | Path, *, data: SequenceData, overwrite: bool = False) -> None:
+    """Save a model trained by hand as a run folder, for `load_run` and the command line.
+
+    Args:
+        model: any `SequenceClassifier` with a cell from `unroll.cells.CELLS`.
+        path: folder to make.
+        data: what the model was trained on; its preparation is saved too.
+        overwrite: replace a run that stands there (default False).
+
+    Raises:
+        RunError: something else stands there, or the cell cannot be loaded again.
+    """
+    if model.config.cell not in CELLS:
+        raise RunError(f"only models with a cell of {', '.join(CELLS)} can be saved, got {model.config.cell}")
+    path = _claim(path, overwrite, "")
+    _write_json(path / "config.json", _model_config(model, data.preparation))
+    _write_weights(path, model)
+
+
+def load_run(path: str | Path, device: str = "cpu") -> Run:
+    """Load a finished run.
+
+    Args:
+        path: its folder.
+        device: where to put the model (default "cpu").
+
+    Raises:
+        RunError: no such run, unfinished, or broken; the message says which file.
+    """
+    path = Path(path)
+    config = _read_config(path)
+    weights = path / "model.safetensors"
+    if not weights.exists():
+        raise RunError(f"{path} is not finished: run 'unroll train --resume {path}' first")
+    try:
+        model = _build(ModelConfig(**config["model"]), config["input_size"], config["num_classes"])
+        model.load_state_dict(safetensors.torch.load(weights.read_bytes()))
+        preparation = Preparation.from_dict(config["preparation"])
+        evaluation = path / "evaluation.json"
+        found = json.loads(evaluation.read_text()) if evaluation.exists() else None
+    except (KeyError, TypeError, ValueError, RuntimeError, OSError, safetensors.SafetensorError) as error:
+        raise RunError(f"{path} is broken ({_first_line(error)}); copy it anew or train again") from error
+    return Run(path, model.to(device).eval(), preparation, config, found)
+
+
+def load_test(run: Run, data: str | None = None, data_dir: str | Path | None = None) -> tuple[str, SequenceData]:
+    """Return name and test part of a data set, prepared as the run's training data was.
+
+    Args:
+        run: a finished run.
+        data: name for `unroll.load` (default: the set that the run was trained on).
+        data_dir: where to look for it first (default: where the run found it).
+
+    Raises:
+        RunError: no data is given, and the run knows of none.
+        DataError: the data cannot be loaded, or does not fit the run.
+    """
+    known = run.config.get("data", {})
+    name = data or known.get("name")
+    if name is None:
+        raise RunError(f"{run.path} was saved without the name of its data; give one with --data")
+    if data is None and data_dir is None:
+        data_dir = known["dir"]
+    image = run.preparation.image
+    splits = load(name, image.read if image else "rows", data_dir)
+    return name, splits.test.prepared_as(run.preparation)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__
+
+
+def _build(config: ModelConfig, input_size: int, num_classes: int) -> SequenceClassifier:
+    return SequenceClassifier(input_size, num_classes, **asdict(config))
+
+
+def _prepare(splits: Splits, recipe: Recipe) -> Training:
+    torch.manual_seed(recipe.train.seed)
+    model = _build(recipe.model, splits.train.input_size, len(splits.classes))
+    return Training(model, splits, recipe.train)
+
+
+def _model_config(model: torch.nn.Module, preparation: Preparation) -> dict[str, Any]:
+    assert isinstance(model, SequenceClassifier)
+    # Which backend computed it is no property of the weights: a machine that lacks it must still load them.
+    return {
+        "format": FORMAT,
+        "unroll": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "input_size": model.input_size,
+        "num_classes": model.num_classes,
+        "model": asdict(model.config) | {"backend": "auto"},
+        "preparation": preparation.to_dict(),
+    }
+
+
+def _train(started: Started, watch: Callable[[Event], object] | None) -> Run:
+    path, training = started.path, started.training
+    tell = watch or (lambda event: None)
+    tell(started)
+    _checkpoint(path, training)
+    saved = time.monotonic()
+    try:
+        with deferred_interrupt() as interrupted:
+            for event in training.events():
+                due = time.monotonic() - saved > CHECKPOINT_SECONDS
+                if isinstance(event, EpochResult) or due or interrupted():
+                    _checkpoint(path, training)
+                    saved = time.monotonic()
+                tell(event)
+                if interrupted():
+                    raise KeyboardInterrupt
+    except TrainingError as error:
+        raise TrainingError(f"{error}; the metrics so far are in {path}") from error
+    test = evaluate(training.model, started.splits.test)
+    _finish(path, training, test)
+    return load_run(path, device=str(training.device))
+
+
+def _checkpoint(path: Path, training: Training) -> None:
+    buffer = io.BytesIO()
+    torch.save(training.state_dict(), buffer)
+    _write(path / "resume.pt", buffer.getvalue())
+    lines = (json.dumps(asdict(result)) + "\n" for result in training.history)
+    _write(path / "metrics.jsonl", "".join(lines).encode())
+
+
+def _finish(path: Path, training: Training, test: Evaluation) -> None:
+    _write_json(path / "evaluation.json", {"weights": training.kept, **test.to_dict()})
+    assert isinstance(training.model, SequenceClassifier)
+    _write_weights(path, training.model)
+    (path / "resume.pt").unlink()
+
+
+def _claim(out: str | Path | None, overwrite: bool, name: str) -> Path:
+    """Make the run's folder; leave alone what is not a run, and a run too unless ``overwrite``."""
+    try:
+        if out is None:
+            return _number(Path("runs"), name)
+        path = Path(out)
+        path.mkdir(parents=True, exist_ok=True)
+        if not any(path.iterdir()):
+            return path
+    except OSError as error:
+        raise RunError(f"cannot make the run folder {error.filename}: {error.strerror}") from error
+    if not (path / "config.json").exists():
+        raise RunError(f"{path} exists and is no run: it is left alone; choose another --out")
+    if not overwrite:
+        raise RunError(f"{path} holds a run; choose another --out, replace it with --overwrite, or --resume it")
+    for file in FILES:
+        (path / file).unlink(missing_ok=True)
+    return path
+
+
+def _number(parent: Path, name: str) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    for n in itertools.count(1):
+        path = parent / f"{name}-{n}"
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:
+            continue
+    raise AssertionError("unreachable")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    file = path / "config.json"
+    if not file.is_file():
+        raise RunError(f"{path} is no run folder: it has no config.json")
+    try:
+        config = json.loads(file.read_text())
+        version = config["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{file} is broken ({_first_line(error)})") from error
+    if version != FORMAT:
+        raise RunError(f"{file} has format {version}, expected {FORMAT}; it was made by unroll {config.get('unroll')}")
+    return dict(config)
+
+
+def _write_weights(path: Path, model: SequenceClassifier) -> None:
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    _write(path / "model.safetensors", safetensors.torch.save(weights))
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    _write(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file so that it is whole at any moment: the old one, then the new one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

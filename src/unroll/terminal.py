@@ -1,0 +1,203 @@
+"""What the command line shows: a live table of epochs, reports of an evaluation, of predictions, of the machine.
+
+On a terminal with colours and a progress bar; elsewhere plain lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from .evaluation import Evaluation
+from .prediction import FilePrediction
+from .run import Event, Run, Started
+from .train import EpochResult
+from .train import Progress as Step
+
+HEADINGS = ("epoch", "train loss", "train acc", "val loss", "val acc", "lr", "seconds", "samples/s")
+WIDTHS = (7, 12, 11, 10, 9, 10, 9, 11)
+
+
+class TrainingScreen:
+    """Shows a training while it runs: call it with each event.
+
+    Args:
+        console: where to write; the bar is drawn only if it is a terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.path: Path | None = None  # of the run, once it has one
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %  loss {task.fields[loss]:.4f}"),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("", total=None, loss=0.0)
+
+    def __enter__(self) -> TrainingScreen:
+        """Start drawing."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Take the bar away."""
+        self._bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, Started):
+            self._start(event)
+        elif isinstance(event, Step):
+            done = (event.epoch - 1) * event.steps + event.step
+            label = f"epoch {event.epoch} of {event.epochs}"
+            total = event.epochs * event.steps
+            self._bar.update(self._task, description=label, completed=done, total=total, loss=event.loss)
+        else:
+            self._row(event)
+
+    def _start(self, started: Started) -> None:
+        self.path = started.path
+        print_facts(self.console, _facts(started))
+        headings = "".join(f"{h:>{w}}" for h, w in zip(HEADINGS, WIDTHS, strict=True))
+        self.console.print(Text(f"\n{headings}", style="bold"), no_wrap=True, overflow="ignore", crop=False)
+        for result in started.training.history:
+            self._row(result)
+        self._bar.start()
+
+    def _row(self, result: EpochResult) -> None:
+        cells = (
+            f"{result.epoch}",
+            f"{result.train_loss:.4f}",
+            percent(result.train_accuracy),
+            "–" if result.val_loss is None else f"{result.val_loss:.4f}",
+            "–" if result.val_accuracy is None else percent(result.val_accuracy),
+            f"{result.lr:.2e}",
+            f"{result.seconds:.2f}",
+            f"{result.samples_per_second:,.0f}",
+        )
+        row = "".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True))
+        self.console.print(Text(row), no_wrap=True, overflow="ignore", crop=False)
+
+
+def _facts(started: Started) -> dict[str, str]:
+    """Say in five lines what is about to happen."""
+    splits, training, recipe = started.splits, started.training, started.recipe
+    _, time, features = splits.train.x.shape
+    parameters = sum(p.numel() for p in training.model.parameters())
+    model, train = recipe.model, recipe.train
+    held_out = f" ({len(training.val):,} held out for validation)" if training.val else ""
+    shape = f"{model.cell} {model.nonlinearity}, {model.num_layers} × {model.hidden_size} hidden"
+    direction = ", both directions" if model.bidirectional else ""
+    device = f"{training.device} ({training.device_reason})"
+    return {
+        "data": f"{splits.name} from {splits.source}: "
+        f"{len(splits.train):,} train{held_out}, {len(splits.test):,} test; "
+        f"{time} steps × {features} features, {len(splits.classes)} classes",
+        "model": f"{shape}{direction}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
+        "train": f"recipe {recipe.name}: {training.epochs} epochs of {training.steps} steps, batch {train.batch_size}, "
+        f"{train.optimizer}, lr {train.lr:g} {train.schedule}, seed {train.seed}",
+        "on": f"{device}, {train.precision}",
+        "run": str(started.path),
+    }
+
+
+def print_run(console: Console, run: Run) -> None:
+    """Say what came out of a finished run, and what can be done with it."""
+    assert run.evaluation is not None
+    found = run.evaluation
+    low, high = found["interval"]
+    console.print(
+        Text.assemble(
+            "\ntest accuracy ",
+            (percent(found["accuracy"]), "bold green"),
+            f" (95 % interval {100 * low:.2f} to {percent(high)}; {found['correct']:,} of {found['n']:,} right), "
+            f"loss {found['loss']:.4f}; {found['weights']}",
+        ),
+        soft_wrap=True,
+    )
+    print_facts(
+        console,
+        {
+            "run": str(run.path),
+            "next": f"unroll evaluate {run.path}",
+            "": f"unroll predict {run.path} IMAGE…",
+        },
+    )
+
+
+def print_evaluation(console: Console, evaluation: Evaluation, title: str) -> None:
+    """Show accuracy, the scores of each class and the confusion matrix."""
+    low, high = evaluation.interval
+    console.print(
+        f"{title}: accuracy [bold green]{percent(evaluation.accuracy)}[/] (95 % interval {100 * low:.2f} to "
+        f"{percent(high)}; {evaluation.correct:,} of {evaluation.n:,} right), loss {evaluation.loss:.4f}",
+        soft_wrap=True,
+    )
+    scores = Table(title="per class", title_justify="left")
+    scores.add_column("class")
+    for heading in ("precision", "recall", "F1", "support"):
+        scores.add_column(heading, justify="right")
+    for name, precision, recall, f1, support in evaluation.per_class:
+        scores.add_row(Text(name), percent(precision), percent(recall), percent(f1), f"{support:,}")
+    console.print(scores)
+    console.print(_confusion(evaluation))
+
+
+def _confusion(evaluation: Evaluation) -> Table:
+    table = Table(title="confusion: rows are the true classes, columns the predicted ones", title_justify="left")
+    table.add_column("")
+    for name in evaluation.classes:
+        table.add_column(Text(name), justify="right")
+    for true, counts in enumerate(evaluation.confusion.tolist()):
+        cells = [Text(f"{count:,}" if count else "·", style=_style(count, true == j)) for j, count in enumerate(counts)]
+        table.add_row(Text(evaluation.classes[true], style="bold"), *cells)
+    return table
+
+
+def _style(count: int, right: bool) -> str:
+    if not count:
+        return "dim"
+    return "green" if right else "red"
+
+
+def print_predictions(console: Console, predictions: Iterable[FilePrediction]) -> None:
+    """Show the class of each file, the runners-up, and what was done to the file."""
+    for prediction in predictions:
+        if prediction.error is not None:
+            continue
+        (label, probability), *others = prediction.top
+        runners_up = ", ".join(f"{name} {percent(p)}" for name, p in others)
+        console.print(
+            Text.assemble(
+                f"{prediction.file}: ",
+                (label, "bold green"),
+                f" {percent(probability)}",
+                (f" (then {runners_up}) · {', '.join(prediction.steps)}", "dim"),
+            ),
+            soft_wrap=True,
+        )
+
+
+def print_facts(console: Console, facts: dict[str, Any], indent: int = 0) -> None:
+    """Print names and values in two columns; a value that is a mapping follows below, indented."""
+    width = max(map(len, facts)) + 2
+    for name, value in facts.items():
+        label = " " * indent + f"{name:{width}}"
+        if isinstance(value, dict):
+            console.print(Text(label.rstrip(), style="bold"))
+            print_facts(console, value, indent + 2)
+        else:
+            console.print(Text.assemble((label, "bold"), str(value)), soft_wrap=True)
+
+
+def percent(fraction: float) -> str:
+    """Return a fraction as "97.53 %"."""
+    return f"{100 * fraction:.2f} %"

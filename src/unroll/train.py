@@ -1,0 +1,305 @@
+"""Training as a loop that the caller drives: `fit` yields a result per epoch, `Training` every few steps too."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from .config import TrainConfig
+from .data.sequences import SequenceData, Splits
+from .errors import ConfigError, DataError, TrainingError
+from .evaluation import evaluate
+
+TICK = 20  # optimiser steps between two reports: reading the loss more often would make a GPU wait
+WARM_UP = 0.15  # share of the run in which one-cycle raises the rate
+STATE_FORMAT = 1
+
+
+class Progress(NamedTuple):
+    """Where a training stands within an epoch.
+
+    Attributes:
+        epoch: from 1
+        epochs: of the whole training
+        step: optimiser steps done in this epoch
+        steps: optimiser steps in an epoch
+        loss: mean cross entropy of this epoch so far, in nats
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One pass over the training data.
+
+    Attributes:
+        epoch: from 1
+        train_loss: mean cross entropy over the epoch, in nats, while the weights moved
+        train_accuracy: fraction right over seen, while the weights moved; the finished weights do better
+        val_loss: mean cross entropy on the validation part after the epoch; None without such a part
+        val_accuracy: fraction right on the validation part after the epoch; None without such a part
+        lr: learning rate of the last step
+        seconds: training alone, without validation
+        samples_per_second: sequences trained on, over seconds
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
+    lr: float
+    seconds: float
+    samples_per_second: float
+
+    def __str__(self) -> str:
+        """One line for ``print(epoch)``."""
+        line = f"epoch {self.epoch}: train loss {self.train_loss:.4f}, accuracy {self.train_accuracy:.2%}"
+        if self.val_loss is not None and self.val_accuracy is not None:
+            line += f" | validation loss {self.val_loss:.4f}, accuracy {self.val_accuracy:.2%}"
+        return f"{line} | {self.seconds:.1f} s, {self.samples_per_second:,.0f} sequences/s"
+
+
+def fit(model: nn.Module, splits: Splits, config: TrainConfig | None = None) -> Iterator[EpochResult]:
+    """Train ``model`` in place, yielding after each epoch; see `Training` for arguments and errors.
+
+    Example:
+        >>> import unroll
+        >>> splits = unroll.load("mnist-sample")
+        >>> model = unroll.SequenceClassifier(28, 10, hidden_size=32)
+        >>> for epoch in unroll.fit(model, splits, unroll.TrainConfig(epochs=2)):
+        ...     print(epoch.epoch, epoch.val_accuracy > 0.1)
+        1 True
+        2 True
+    """
+    training = Training(model, splits, config)  # here, so that bad settings raise at the call, not at the first epoch
+    return (event for event in training.events() if isinstance(event, EpochResult))
+
+
+def choose_device(name: str) -> tuple[torch.device, str]:
+    """Return the device for ``name`` ("auto", "cpu", "cuda" or "mps") and the reason.
+
+    Raises:
+        ConfigError: torch has no such device here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda"), "CUDA is available"
+        # Not "mps": recurrent nets have been slower and, at times, wrong there (pytorch#94691); it can be asked for.
+        return torch.device("cpu"), "no CUDA device here"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device 'cuda' is not available: torch finds no CUDA device; use 'cpu' or 'auto'")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device 'mps' is not available: torch finds no Apple GPU; use 'cpu' or 'auto'")
+    return torch.device(name), "asked for"
+
+
+class Training:
+    """A training that can be stopped and taken up between any two events, to the bit.
+
+    It seeds torch's global generator, from which dropout draws.
+
+    Args:
+        model: any module mapping x (batch, time, features) float32 and lengths (batch,) int64 or None to logits
+            (batch, classes); it is moved to the device and trained in place.
+        splits: data; the validation part is cut out of ``splits.train``, which itself stays whole.
+        config: settings (default ``TrainConfig()``).
+
+    Raises:
+        ConfigError: the device is not there.
+        DataError: too few sequences to train on or to hold out.
+        TrainingError: while running: the loss is no longer finite.
+    """
+
+    def __init__(self, model: nn.Module, splits: Splits, config: TrainConfig | None = None) -> None:
+        self.config = config = config or TrainConfig()
+        self.device, self.device_reason = choose_device(config.device)
+        self.train, self.val = _parts(splits, config, self.device)
+        self.model = model.to(self.device)
+        self.steps = math.ceil(len(self.train) / config.batch_size)
+        self.epochs = config.epochs_for(self.steps)
+        torch.manual_seed(config.seed)
+        self.optimizer, self.schedule = _optimizer(model, config, self.steps * self.epochs)
+        self.history: list[EpochResult] = []
+        self.best: dict[str, Tensor] | None = None
+        self.best_epoch = 0
+        self.lr = config.lr
+        self._start_epoch()
+
+    def _start_epoch(self) -> None:
+        self.step = 0
+        self.loss_sum = 0.0
+        self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.seconds = 0.0
+
+    @property
+    def epoch(self) -> int:
+        """The epoch in progress, from 1."""
+        return len(self.history) + 1
+
+    @property
+    def kept(self) -> str:
+        """Which weights the model holds after the last epoch, in words."""
+        return f"best weights (epoch {self.best_epoch})" if self.best else f"last weights (epoch {len(self.history)})"
+
+    def events(self) -> Iterator[Progress | EpochResult]:
+        """Train to the end, yielding `Progress` every few steps and `EpochResult` after each epoch."""
+        while not self._is_finished():
+            yield from self._train_epoch()
+            yield self._end_epoch()
+
+    def _is_finished(self) -> bool:
+        if len(self.history) >= self.epochs:
+            return True
+        return bool(self.config.patience) and len(self.history) - self.best_epoch >= self.config.patience
+
+    def _train_epoch(self) -> Iterator[Progress]:
+        order = np.random.default_rng((self.config.seed, self.epoch)).permutation(len(self.train))
+        batches = self.train.batches(self.config.batch_size, torch.from_numpy(order).to(self.device), start=self.step)
+        self.model.train()
+        clock = time.perf_counter()
+        losses: list[Tensor] = []
+        for x, y, lengths in batches:
+            losses.append(self._train_step(x, y, lengths))
+            self.step += 1
+            if len(losses) == TICK or self.step == self.steps:
+                self._account(losses)
+                losses = []
+                self.seconds += time.perf_counter() - clock
+                seen = min(self.step * self.config.batch_size, len(self.train))
+                yield Progress(self.epoch, self.epochs, self.step, self.steps, self.loss_sum / seen)
+                clock = time.perf_counter()
+
+    def _train_step(self, x: Tensor, y: Tensor, lengths: Tensor | None) -> Tensor:
+        """Take one optimiser step; return the sum of the batch's losses, a scalar on the device."""
+        self.optimizer.zero_grad()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            logits = self.model(x, lengths)
+        loss = cross_entropy(logits.float(), y)
+        torch.autograd.backward(loss)
+        if self.config.clip_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        self.lr = self.optimizer.param_groups[0]["lr"]
+        if self.schedule:
+            self.schedule.step()
+        self.correct += (logits.argmax(dim=1) == y).sum()
+        return loss.detach() * len(y)
+
+    def _account(self, losses: list[Tensor]) -> None:
+        for back, loss in enumerate(torch.stack(losses).tolist()):
+            if not math.isfinite(loss):
+                raise TrainingError(self._diagnosis(loss, self.step - len(losses) + back + 1))
+            self.loss_sum += loss
+
+    def _diagnosis(self, loss: float, step: int) -> str:
+        what = f"the loss became {loss} in epoch {self.epoch} at step {step} of {self.steps}"
+        x = self.train.x
+        if x.is_floating_point() and not bool(x.isfinite().all()):
+            bad = int((~x.isfinite()).any(dim=2).any(dim=1).sum())
+            return f"{what}: {bad} training sequences hold values that are not finite; mend or remove them"
+        clip = "" if self.config.clip_norm else ", or clip gradients (clip_norm 1)"
+        return f"{what}: training diverged at lr {self.config.lr:g}; try lr {self.config.lr / 10:g}{clip}"
+
+    def _end_epoch(self) -> EpochResult:
+        val = evaluate(self.model, self.val) if self.val else None
+        result = EpochResult(
+            epoch=self.epoch,
+            train_loss=self.loss_sum / len(self.train),
+            train_accuracy=int(self.correct) / len(self.train),
+            val_loss=val.loss if val else None,
+            val_accuracy=val.accuracy if val else None,
+            lr=self.lr,
+            seconds=self.seconds,
+            samples_per_second=len(self.train) / self.seconds,
+        )
+        if val and val.loss < min((r.val_loss for r in self.history if r.val_loss is not None), default=math.inf):
+            self.best_epoch = result.epoch
+            if self.config.keep == "best":
+                self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.history.append(result)
+        self._start_epoch()
+        if self._is_finished() and self.best:
+            self.model.load_state_dict(self.best)
+        return result
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that `load_state_dict` needs, as tensors and plain types; take it between two events."""
+        return {
+            "format": STATE_FORMAT,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict() if self.schedule else None,
+            "history": [asdict(result) for result in self.history],
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "step": self.step,
+            "loss_sum": self.loss_sum,
+            "correct": int(self.correct),
+            "seconds": self.seconds,
+            "lr": self.lr,
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a training with the same model, data and settings where `state_dict` left it."""
+        if state.get("format") != STATE_FORMAT:
+            raise TrainingError(f"the resume state must be of format {STATE_FORMAT}, got {state.get('format')}")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.schedule:
+            self.schedule.load_state_dict(state["schedule"])
+        self.history = [EpochResult(**result) for result in state["history"]]
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        self._start_epoch()
+        self.step, self.loss_sum, self.seconds = state["step"], state["loss_sum"], state["seconds"]
+        self.correct += state["correct"]
+        self.lr = state["lr"]
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+
+
+def _parts(splits: Splits, config: TrainConfig, device: torch.device) -> tuple[SequenceData, SequenceData | None]:
+    """Return the training and the validation part on ``device``."""
+    train, val = splits.train, None
+    if config.val_fraction:
+        train, val = splits.train.cut(config.val_fraction, config.seed)
+        if not len(val):
+            raise DataError(
+                f"val_fraction {config.val_fraction:g} of {len(splits.train)} sequences leaves nothing to validate; "
+                "raise it, or set it to 0"
+            )
+        val = val.to(device)
+    if not len(train):
+        raise DataError(f"training needs at least 1 sequence, got {len(splits.train)} less the validation part")
+    return train.to(device), val
+
+
+def _optimizer(
+    model: nn.Module, config: TrainConfig, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.OneCycleLR | None]:
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+    # fused: one kernel for all parameters instead of a dozen small operations each
+    optimizer = kind(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    if config.schedule == "constant":
+        return optimizer, None
+    # One step more than are taken: the last one still moves the weights.
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=config.lr, total_steps=steps + 1, pct_start=WARM_UP, cycle_momentum=False
+    )
+    return optimizer, schedule
