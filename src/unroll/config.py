@@ -13,7 +13,7 @@ from .errors import ConfigError, did_you_mean
 
 Read = Literal["rows", "columns", "pixels", "permuted"]
 ScalingName = Literal["unit", "standard"]
-Backend = Literal["auto", "reference", "torch"]
+Backend = Literal["auto", "reference", "torch", "gemm"]
 RecipeName = Literal["fast", "tutorial"]
 
 # The step budget behind TrainConfig.epochs = None: small sets are read more often.

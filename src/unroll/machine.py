@@ -19,7 +19,7 @@ PACKAGES = ("torch", "numpy", "safetensors", "pillow", "mlxtend")
 
 def describe() -> dict[str, Any]:
     """Return versions, processor, devices and backends as plain JSON types; what is not there comes with the reason."""
-    choice = scan.choose_backend("auto", time=28)
+    batch = torch.empty(64, 28, 28)
     return {
         "unroll": __version__,
         "python": platform.python_version(),
@@ -31,7 +31,10 @@ def describe() -> dict[str, Any]:
         "devices": {name: _device(name) for name in ("cpu", "cuda", "mps")},
         "default_device": ": ".join(map(str, choose_device("auto"))),
         "backends": scan.backends(),
-        "default_backend": f"{choice.backend}: {choice.reason}",
+        "default_backends": {
+            name: ": ".join(scan.choose_backend("auto", batch, training))
+            for name, training in (("training", True), ("prediction", False))
+        },
     }
 
 

@@ -8,6 +8,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from .padding import clear_padding
+
 State = TypeVar("State", Tensor, tuple[Tensor, ...])
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
@@ -71,12 +73,3 @@ def rnn_scan(
         return activation(torch.nn.functional.linear(x_t, w_ih, b_ih) + torch.nn.functional.linear(h, w_hh, b_hh))
 
     return loop(step, x, h0, lengths)
-
-
-def clear_padding(x: Tensor, lengths: Tensor) -> Tensor:
-    """Return ``x`` (batch, time, features) with zeros past each length, so that whatever stood there has no effect.
-
-    Masking the results alone is not enough: in the backward pass 0 · NaN of a skipped step is NaN.
-    """
-    alive = torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)
-    return torch.where(alive.unsqueeze(2), x, 0)

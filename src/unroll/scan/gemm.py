@@ -1,0 +1,109 @@
+"""Scans for training on the CPU with torch's matrix products: one node of autograd for all time steps.
+
+torch's own kernel leaves a node of autograd for every operation of every step, and its backward pass a product and an
+accumulation for each weight matrix at every step. Here the backward pass is a loop over h alone; the gradients of the
+weights of all steps then are one product each.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import reference
+from .padding import scan_padded
+
+
+def rnn_scan(
+    x: Tensor,
+    h0: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor | None,
+    b_hh: Tensor | None,
+    lengths: Tensor | None,
+    nonlinearity: str,
+) -> tuple[Tensor, Tensor]:
+    """Same as `unroll.scan.reference.rnn_scan`."""
+
+    def scan(x: Tensor) -> tuple[Tensor, Tensor]:
+        y, h_n = _RNNScan.apply(x, h0, w_ih, w_hh, b_ih, b_hh, nonlinearity)  # type: ignore[no-untyped-call]
+        return y, h_n
+
+    return scan_padded(scan, x, h0, lengths)
+
+
+class _RNNScan(torch.autograd.Function):
+    """h: (time + 1, batch, hidden) with h0 first; a: what goes into the nonlinearity; d: the loss's gradient to it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        h0: Tensor,
+        w_ih: Tensor,
+        w_hh: Tensor,
+        b_ih: Tensor | None,
+        b_hh: Tensor | None,
+        nonlinearity: str,
+    ) -> tuple[Tensor, Tensor]:
+        batch, time, features = x.shape
+        hidden = w_hh.shape[0]
+        h = x.new_empty(time + 1, batch, hidden)
+        h[0] = h0
+        a = h[1:].view(time * batch, hidden)  # in place of what will be h
+        inputs = x.transpose(0, 1).reshape(time * batch, features)
+        if b_ih is None or b_hh is None:
+            torch.mm(inputs, w_ih.t(), out=a)
+        else:
+            torch.addmm(b_ih + b_hh, inputs, w_ih.t(), out=a)
+        activate = torch.tanh_ if nonlinearity == "tanh" else torch.relu_
+        steps = h.unbind(0)
+        for t in range(time):
+            activate(steps[t + 1].addmm_(steps[t], w_hh.t()))
+        ctx.save_for_backward(x, h0, w_ih, w_hh, b_ih, b_hh, h)
+        ctx.nonlinearity = nonlinearity
+        ctx.set_materialize_grads(False)
+        return h[1:].transpose(0, 1), h[time].clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        dy, dh = grads
+        *inputs, h = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph=True: the loop below could not be differentiated again
+            return _differentiable_backward(inputs, ctx.needs_input_grad, dy, dh, ctx.nonlinearity)
+        x, _, w_ih, w_hh, b_ih, _ = inputs
+        batch, time, features = x.shape
+        hidden = w_hh.shape[0]
+        d = torch.empty_like(h[1:])
+        dh = torch.zeros_like(h[0]) if dh is None else dh
+        for t in reversed(range(time)):
+            if dy is not None:
+                dh = dh + dy[:, t]
+            if ctx.nonlinearity == "tanh":
+                torch.ops.aten.tanh_backward.grad_input(dh, h[t + 1], grad_input=d[t])
+            else:
+                torch.ops.aten.threshold_backward.grad_input(dh, h[t + 1], 0, grad_input=d[t])
+            if t or ctx.needs_input_grad[1]:
+                dh = d[t] @ w_hh
+        all_d = d.view(time * batch, hidden)
+        dx = (all_d @ w_ih).view(time, batch, features).transpose(0, 1) if ctx.needs_input_grad[0] else None
+        dw_ih = all_d.t() @ x.transpose(0, 1).reshape(time * batch, features)
+        dw_hh = all_d.t() @ h[:-1].view(time * batch, hidden)
+        db = None if b_ih is None else all_d.sum(dim=0)
+        return dx, dh if ctx.needs_input_grad[1] else None, dw_ih, dw_hh, db, db, None
+
+
+def _differentiable_backward(
+    inputs: list[Any], needed: tuple[bool, ...], dy: Tensor | None, dh: Tensor | None, nonlinearity: str
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients as functions of the inputs, by way of the reference."""
+    x, h0, w_ih, w_hh, b_ih, b_hh = inputs
+    results = reference.rnn_scan(x, h0, w_ih, w_hh, b_ih, b_hh, None, nonlinearity)
+    given = [(result, grad) for result, grad in zip(results, (dy, dh), strict=True) if grad is not None]
+    wanted = [tensor for tensor, need in zip(inputs, needed, strict=False) if need and tensor is not None]
+    outputs, grad_outputs = zip(*given, strict=True)
+    found = iter(torch.autograd.grad(outputs, wanted, grad_outputs, create_graph=True, allow_unused=True))
+    return *(next(found) if need else None for need in needed[:6]), None
