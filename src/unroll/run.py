@@ -1,20 +1,9 @@
-"""The run folder, and the one road from settings to a finished run.
-
-config.json        all that prediction needs, and the settings of the training
-metrics.jsonl      one `EpochResult` per line
-model.safetensors  the weights; a run without it is unfinished
-evaluation.json    counts on the test part
-resume.pt          where an unfinished training stands (tensors and plain types only)
-
-Each file is written beside its place and moved there, so that it is whole at any moment.
-"""
+"""The one road from settings to a finished run, and back from a run's folder to its model."""
 
 from __future__ import annotations
 
 import io
-import itertools
 import json
-import os
 import pickle
 import platform
 import time
@@ -35,12 +24,23 @@ from .data.preparation import Preparation
 from .data.sequences import SequenceData, Splits
 from .errors import RunError, TrainingError
 from .evaluation import Evaluation, evaluate
+from .folder import (
+    CONFIG,
+    EVALUATION,
+    FORMAT,
+    METRICS,
+    RESUME,
+    WEIGHTS,
+    claim,
+    first_line,
+    read_config,
+    write,
+    write_json,
+)
 from .interrupt import deferred_interrupt
 from .model import SequenceClassifier
 from .train import EpochResult, Progress, Training
 
-FORMAT = 1
-FILES = ("config.json", "metrics.jsonl", "model.safetensors", "evaluation.json", "resume.pt")
 CHECKPOINT_SECONDS = 30.0  # at most so much training is lost, besides what the end of an epoch saves
 
 
@@ -127,8 +127,8 @@ def train_run(
             "fingerprint": splits.train.fingerprint(),
         },
     }
-    path = _claim(out, overwrite, f"{data}-{chosen.model.cell}")
-    _write_json(path / "config.json", config)
+    path = claim(out, overwrite, f"{data}-{chosen.model.cell}")
+    write_json(path / CONFIG, config)
     return _train(Started(path, splits, training, chosen), watch)
 
 
@@ -146,10 +146,10 @@ def resume_run(
         RunError: no such run, nothing to resume, or the data has changed.
     """
     path = Path(path)
-    config = _read_config(path)
-    if (path / "model.safetensors").exists():
+    config = read_config(path)
+    if (path / WEIGHTS).exists():
         raise RunError(f"{path} is finished: there is nothing to resume; start a new run to train longer")
-    if "train" not in config or not (path / "resume.pt").exists():
+    if "train" not in config or not (path / RESUME).exists():
         raise RunError(f"{path} cannot be resumed: it has no resume.pt; start it anew with --overwrite")
     recipe = Recipe(config["recipe"], ModelConfig(**config["model"]), TrainConfig(**config["train"]), config["scaling"])
     data = config["data"]
@@ -158,9 +158,9 @@ def resume_run(
         raise RunError(f"{path} was trained on other data than {splits.source} holds now; start a new run")
     training = _prepare(splits, recipe)
     try:
-        state = torch.load(path / "resume.pt", map_location=training.device, weights_only=True)
+        state = torch.load(path / RESUME, map_location=training.device, weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise RunError(f"{path / 'resume.pt'} is broken ({_first_line(error)}); start a new run") from error
+        raise RunError(f"{path / 'resume.pt'} is broken ({first_line(error)}); start a new run") from error
     state["rng"] = state["rng"].cpu()
     training.load_state_dict(state)
     return _train(Started(path, splits, training, recipe), watch)
@@ -180,8 +180,8 @@ def save(model: SequenceClassifier, path: str | Path, *, data: SequenceData, ove
     """
     if model.config.cell not in CELLS:
         raise RunError(f"only models with a cell of {', '.join(CELLS)} can be saved, got {model.config.cell}")
-    path = _claim(path, overwrite, "")
-    _write_json(path / "config.json", _model_config(model, data.preparation))
+    path = claim(path, overwrite, "")
+    write_json(path / CONFIG, _model_config(model, data.preparation))
     _write_weights(path, model)
 
 
@@ -196,18 +196,18 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
         RunError: no such run, unfinished, or broken; the message says which file.
     """
     path = Path(path)
-    config = _read_config(path)
-    weights = path / "model.safetensors"
+    config = read_config(path)
+    weights = path / WEIGHTS
     if not weights.exists():
         raise RunError(f"{path} is not finished: run 'unroll train --resume {path}' first")
     try:
         model = _build(ModelConfig(**config["model"]), config["input_size"], config["num_classes"])
         model.load_state_dict(safetensors.torch.load(weights.read_bytes()))
         preparation = Preparation.from_dict(config["preparation"])
-        evaluation = path / "evaluation.json"
+        evaluation = path / EVALUATION
         found = json.loads(evaluation.read_text()) if evaluation.exists() else None
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, safetensors.SafetensorError) as error:
-        raise RunError(f"{path} is broken ({_first_line(error)}); copy it anew or train again") from error
+        raise RunError(f"{path} is broken ({first_line(error)}); copy it anew or train again") from error
     return Run(path, model.to(device).eval(), preparation, config, found)
 
 
@@ -232,10 +232,6 @@ def load_test(run: Run, data: str | None = None, data_dir: str | Path | None = N
     image = run.preparation.image
     splits = load(name, image.read if image else "rows", data_dir)
     return name, splits.test.prepared_as(run.preparation)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__
 
 
 def _build(config: ModelConfig, input_size: int, num_classes: int) -> SequenceClassifier:
@@ -289,81 +285,18 @@ def _train(started: Started, watch: Callable[[Event], object] | None) -> Run:
 def _checkpoint(path: Path, training: Training) -> None:
     buffer = io.BytesIO()
     torch.save(training.state_dict(), buffer)
-    _write(path / "resume.pt", buffer.getvalue())
+    write(path / RESUME, buffer.getvalue())
     lines = (json.dumps(asdict(result)) + "\n" for result in training.history)
-    _write(path / "metrics.jsonl", "".join(lines).encode())
+    write(path / METRICS, "".join(lines).encode())
 
 
 def _finish(path: Path, training: Training, test: Evaluation) -> None:
-    _write_json(path / "evaluation.json", {"weights": training.kept, **test.to_dict()})
+    write_json(path / EVALUATION, {"weights": training.kept, **test.to_dict()})
     assert isinstance(training.model, SequenceClassifier)
     _write_weights(path, training.model)
-    (path / "resume.pt").unlink()
-
-
-def _claim(out: str | Path | None, overwrite: bool, name: str) -> Path:
-    """Make the run's folder; leave alone what is not a run, and a run too unless ``overwrite``."""
-    try:
-        if out is None:
-            return _number(Path("runs"), name)
-        path = Path(out)
-        path.mkdir(parents=True, exist_ok=True)
-        if not any(path.iterdir()):
-            return path
-    except OSError as error:
-        raise RunError(f"cannot make the run folder {error.filename}: {error.strerror}") from error
-    if not (path / "config.json").exists():
-        raise RunError(f"{path} exists and is no run: it is left alone; choose another --out")
-    if not overwrite:
-        raise RunError(f"{path} holds a run; choose another --out, replace it with --overwrite, or --resume it")
-    for file in FILES:
-        (path / file).unlink(missing_ok=True)
-    return path
-
-
-def _number(parent: Path, name: str) -> Path:
-    parent.mkdir(parents=True, exist_ok=True)
-    for n in itertools.count(1):
-        path = parent / f"{name}-{n}"
-        try:
-            path.mkdir()
-            return path
-        except FileExistsError:
-            continue
-    raise AssertionError("unreachable")
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    file = path / "config.json"
-    if not file.is_file():
-        raise RunError(f"{path} is no run folder: it has no config.json")
-    try:
-        config = json.loads(file.read_text())
-        version = config["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{file} is broken ({_first_line(error)})") from error
-    if version != FORMAT:
-        raise RunError(f"{file} has format {version}, expected {FORMAT}; it was made by unroll {config.get('unroll')}")
-    return dict(config)
+    (path / RESUME).unlink()
 
 
 def _write_weights(path: Path, model: SequenceClassifier) -> None:
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    _write(path / "model.safetensors", safetensors.torch.save(weights))
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    _write(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file so that it is whole at any moment: the old one, then the new one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write(path / WEIGHTS, safetensors.torch.save(weights))

@@ -1,0 +1,104 @@
+"""A run's folder on disk: made once, never by halves, never over something else.
+
+Each file is written beside its place and moved there, so that it is whole at any moment.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from .errors import RunError
+
+FORMAT = 1
+CONFIG = "config.json"  # all that prediction needs, and the settings of the training; makes a folder a run
+METRICS = "metrics.jsonl"  # one epoch per line
+WEIGHTS = "model.safetensors"  # a run without it is unfinished
+EVALUATION = "evaluation.json"  # counts on the test part
+RESUME = "resume.pt"  # where an unfinished training stands
+
+
+def claim(out: str | Path | None, overwrite: bool, name: str) -> Path:
+    """Make a run's folder and return its path; the files of a run that stands there are removed if ``overwrite``.
+
+    Args:
+        out: the folder; None takes the first free ``runs/<name>-<n>``.
+        overwrite: whether a run may be replaced.
+        name: for ``out`` None.
+
+    Raises:
+        RunError: something stands there, or the folder cannot be made.
+    """
+    try:
+        if out is None:
+            return _number(Path("runs"), name)
+        path = Path(out)
+        path.mkdir(parents=True, exist_ok=True)
+        if not any(path.iterdir()):
+            return path
+    except OSError as error:
+        raise RunError(f"cannot make the run folder {error.filename}: {error.strerror}") from error
+    if not (path / CONFIG).exists():
+        raise RunError(f"{path} exists and is no run: it is left alone; choose another --out")
+    if not overwrite:
+        raise RunError(f"{path} holds a run; choose another --out, replace it with --overwrite, or --resume it")
+    for file in (CONFIG, METRICS, WEIGHTS, EVALUATION, RESUME):
+        (path / file).unlink(missing_ok=True)
+    return path
+
+
+def _number(parent: Path, name: str) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    for n in itertools.count(1):
+        path = parent / f"{name}-{n}"
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:
+            continue
+    raise AssertionError("unreachable")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the content of a run's config.json.
+
+    Raises:
+        RunError: no run, or one of another format.
+    """
+    file = path / CONFIG
+    if not file.is_file():
+        raise RunError(f"{path} is no run folder: it has no config.json")
+    try:
+        config = json.loads(file.read_text())
+        version = config["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{file} is broken ({first_line(error)})") from error
+    if version != FORMAT:
+        raise RunError(f"{file} has format {version}, expected {FORMAT}; it was made by unroll {config.get('unroll')}")
+    return dict(config)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file that a person can read, as `write` does."""
+    write(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file so that it is whole at any moment: the old one, then the new one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says, without what follows below."""
+    return str(error).strip().split("\n")[0] or type(error).__name__

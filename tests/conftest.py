@@ -1,0 +1,81 @@
+"""Fixtures. Tests are offline, see an empty cache folder, and find only the embedded sample by themselves."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import unroll
+
+UNROLL_DATA = os.environ.get("UNROLL_DATA")
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each test has its own cache and working folder, and a seed."""
+    monkeypatch.delenv("UNROLL_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "120")
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def sample() -> unroll.Splits:
+    return unroll.load("mnist-sample")
+
+
+@pytest.fixture(scope="session")
+def small(sample: unroll.Splits) -> unroll.Splits:
+    """400 digits to train on and 100 to test, all classes alike."""
+    train = sample.train.subset(torch.arange(0, 4000, 10))
+    return replace(sample, train=train, test=sample.test.subset(torch.arange(0, 1000, 10)))
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> unroll.Run:
+    """What ``unroll train`` makes of the embedded sample with all defaults."""
+    return unroll.train_run(out=tmp_path_factory.mktemp("runs") / "default")
+
+
+@pytest.fixture
+def mnist_dir() -> Path:
+    """The folder of the full MNIST."""
+    if not UNROLL_DATA or not (Path(UNROLL_DATA) / "mnist").is_dir():
+        pytest.skip("needs the full MNIST in $UNROLL_DATA/mnist")
+    return Path(UNROLL_DATA).resolve() / "mnist"
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    """Return the idx file of an array of bytes."""
+    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+@pytest.fixture
+def idx_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Write the four files of a small set in MNIST's format: ``idx_folder(train=50, test=20, zipped=True)``."""
+
+    def write(train: int = 50, test: int = 20, zipped: bool = False, folder: Path | None = None) -> Path:
+        folder = folder or tmp_path / "idx"
+        folder.mkdir(parents=True, exist_ok=True)
+        random = np.random.default_rng(0)
+        for part, count in (("train", train), ("t10k", test)):
+            images = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+            labels = (np.arange(count) % 10).astype(np.uint8)
+            for name, array in ((f"{part}-images-idx3-ubyte", images), (f"{part}-labels-idx1-ubyte", labels)):
+                content = idx_bytes(array)
+                path = folder / (f"{name}.gz" if zipped else name)
+                path.write_bytes(gzip.compress(content) if zipped else content)
+        return folder
+
+    return write

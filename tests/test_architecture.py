@@ -1,0 +1,81 @@
+"""The floors of the house: a module imports only from floors below its own."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "unroll"
+
+# Sub-packages are one room: inside them no circle, seen by Python itself at import.
+FLOORS = {
+    "__main__": 10,
+    "cli": 9,
+    "terminal": 8,
+    "run": 5,
+    "machine": 5,
+    "train": 4,
+    "model": 4,
+    "prediction": 4,
+    "cells": 3,
+    "evaluation": 3,
+    "scan": 2,
+    "data": 2,
+    "config": 1,
+    "folder": 1,
+    "interrupt": 1,
+    "errors": 0,
+    "__init__": -1,  # only the version may be taken from it
+}
+
+
+def rooms() -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in SOURCE.rglob("*.py"):
+        parts = path.relative_to(SOURCE).parts
+        found.setdefault(parts[0].removesuffix(".py"), []).append(path)
+    return found
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Return the rooms that a file imports from, at any depth of its code."""
+    package = ("unroll", *path.relative_to(SOURCE).parent.parts)
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        modules = []
+        if isinstance(node, ast.Import):
+            modules = [alias.name.split(".") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = list(package[: len(package) - node.level + 1]) if node.level else []
+            base += node.module.split(".") if node.module else []
+            modules = [[*base, alias.name] for alias in node.names]
+        for parts in modules:
+            if parts[0] == "unroll":
+                name = parts[1] if len(parts) > 1 else "__init__"
+                found.add(name if name in FLOORS else "__init__")
+    return found
+
+
+def test_every_room_has_a_floor() -> None:
+    assert set(rooms()) == set(FLOORS)
+
+
+@pytest.mark.parametrize("room", sorted(set(FLOORS) - {"__init__"}))
+def test_arrows_run_down(room: str) -> None:
+    for path in rooms()[room]:
+        for other in imported_rooms(path) - {room}:
+            assert FLOORS[other] < FLOORS[room], f"{path.name} (floor {FLOORS[room]}) imports {other}"
+
+
+def test_the_check_sees_an_arrow_that_runs_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("test_architecture.SOURCE", tmp_path)
+    (tmp_path / "scan").mkdir()
+    (tmp_path / "scan" / "cpu.py").write_text("def f():\n    from ..train import fit\n    from . import reference\n")
+    assert imported_rooms(tmp_path / "scan" / "cpu.py") == {"train", "scan"}
+
+
+def test_no_module_is_longer_than_it_may_be() -> None:
+    for path in SOURCE.rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 350, path

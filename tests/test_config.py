@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from unroll import RECIPES, ConfigError, ModelConfig, TrainConfig
+
+
+@pytest.mark.parametrize(
+    ("config", "setting", "message"),
+    [
+        (ModelConfig, {"hidden_size": -3}, "hidden_size must be at least 1, got -3"),
+        (ModelConfig, {"hidden_size": 1.5}, "hidden_size must be of type int, got 1.5"),
+        (ModelConfig, {"hidden_size": True}, "hidden_size must be of type int, got True"),
+        (ModelConfig, {"num_layers": 0}, "num_layers must be at least 1, got 0"),
+        (ModelConfig, {"bidirectional": 1}, "bidirectional must be of type bool, got 1"),
+        (ModelConfig, {"dropout": 1.0, "num_layers": 2}, "dropout must be at least 0 and below 1, got 1.0"),
+        (ModelConfig, {"dropout": 0.5}, "dropout acts between layers: it needs num_layers of at least 2, got 1"),
+        (ModelConfig, {"readout": "lats"}, "readout must be one of last, mean, max, got 'lats'; did you mean 'last'?"),
+        (TrainConfig, {"epochs": 0}, "epochs must be at least 1, got 0"),
+        (TrainConfig, {"lr": float("nan")}, "lr must be a finite number, got nan"),
+        (TrainConfig, {"lr": float("inf")}, "lr must be a finite number, got inf"),
+        (TrainConfig, {"lr": 0.0}, "lr must be above 0, got 0.0"),
+        (TrainConfig, {"lr": "fast"}, "lr must be of type float, got 'fast'"),
+        (TrainConfig, {"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        (TrainConfig, {"weight_decay": -0.1}, "weight_decay must be at least 0, got -0.1"),
+        (TrainConfig, {"val_fraction": 1.0}, "val_fraction must be at least 0 and below 1, got 1.0"),
+        (TrainConfig, {"seed": -1}, "seed must be from 0 to 4294967295, got -1"),
+        (TrainConfig, {"precision": "fp16"}, "precision must be one of fp32, bf16, got 'fp16'"),
+        (TrainConfig, {"patience": 3}, "patience must be 0 under schedule 'one-cycle', got 3"),
+        (TrainConfig, {"keep": "best", "val_fraction": 0.0}, "keep 'best' needs a validation part"),
+        (
+            TrainConfig,
+            {"patience": 3, "schedule": "constant", "val_fraction": 0},
+            "patience 3 needs a validation part: val_fraction must be above 0, got 0",
+        ),
+    ],
+)
+def test_bad_settings_say_what_was_expected(config: type, setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
+        config(**setting)
+
+
+def test_a_whole_number_will_do_for_a_float() -> None:
+    assert TrainConfig(lr=1).lr == 1
+
+
+@pytest.mark.parametrize("config", [ModelConfig, TrainConfig])
+def test_the_documented_defaults_are_the_real_ones(config: type) -> None:
+    documented = dict(re.findall(r"^ +(\w+): .*\(default ([^():]+)\)$", config.__doc__ or "", re.MULTILINE))
+    for field in fields(config):
+        if field.name != "epochs":
+            assert documented[field.name] == str(field.default), field.name
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(1, 1250), (57, 22), (125, 10), (844, 10)])
+def test_the_step_budget_behind_epochs(steps: int, epochs: int) -> None:
+    assert TrainConfig().epochs_for(steps) == epochs
+    assert TrainConfig(epochs=3).epochs_for(steps) == 3
+
+
+def test_a_recipe_is_changed_by_name() -> None:
+    recipe = RECIPES["tutorial"].changed(hidden_size=64, epochs=2)
+    assert (recipe.model.hidden_size, recipe.model.init, recipe.train.epochs, recipe.train.lr) == (64, "torch", 2, 1e-3)
+    with pytest.raises(ConfigError, match="'hiden_size' is not a setting; did you mean 'hidden_size'"):
+        recipe.changed(hiden_size=64)
+
+
+def test_recipe_tutorial_is_the_tutorial_s() -> None:
+    recipe = RECIPES["tutorial"]
+    train = recipe.train
+    assert (train.epochs, train.batch_size, train.lr, train.optimizer) == (10, 64, 1e-3, "adam")
+    assert (train.schedule, train.clip_norm, train.val_fraction, train.weight_decay) == ("constant", 0, 0, 0)
+    assert (recipe.scaling, recipe.model.init, recipe.model.hidden_size) == ("unit", "torch", 150)

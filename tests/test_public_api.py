@@ -1,0 +1,56 @@
+"""The public names, pinned; and that none of them costs an import before it is used."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import unroll
+
+NAMES = """RECIPES RNN Cell ConfigError DataError EpochResult Evaluation InputError ModelConfig Recipe Run RunError
+SequenceClassifier SequenceData Splits TrainConfig Training TrainingError UnrollError __version__ cells data errors
+evaluate fit load load_run predict resume_run save scan train_run"""
+
+
+def test_public_names_are_pinned() -> None:
+    assert sorted(unroll.__all__) == sorted(NAMES.split())
+    assert dir(unroll) == sorted(unroll.__all__)
+
+
+@pytest.mark.parametrize("name", NAMES.split())
+def test_every_name_is_there_and_documented(name: str) -> None:
+    value = getattr(unroll, name)
+    if name not in ("__version__", "RECIPES"):
+        assert value.__doc__
+
+
+def test_names_stay_what_they_are_after_their_modules_are_imported() -> None:
+    first = {name: getattr(unroll, name) for name in unroll.__all__}
+    assert first == {name: getattr(unroll, name) for name in unroll.__all__}
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(AttributeError, match="module 'unroll' has no attribute 'fitt'"):
+        _ = unroll.fitt
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import unroll",
+        "import unroll; unroll.TrainConfig(epochs=3)",
+        "from unroll.cli import main; main(['--help'])",
+        "from unroll.cli import main; main(['train', '--help'])",
+        "from unroll.cli import main; main(['train', '--epochs', 'x'])",
+    ],
+)
+def test_no_torch_before_it_is_needed(code: str) -> None:
+    check = f"import sys\n{code}\nsys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_version_is_the_distribution_s() -> None:
+    assert unroll.__version__ == "0.1.0"
