@@ -1,0 +1,172 @@
+"""Containers, scaling, splits, orders of reading, and the embedded sample."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import unroll
+from unroll import ConfigError, DataError, SequenceData, Splits, load
+from unroll.data.preparation import ImageFormat, Preparation, Scaling
+from unroll.data.sequences import stratified_cut
+
+
+def numbers(n: int = 10, classes: int = 2, lengths: bool = False) -> SequenceData:
+    """Return sequences whose values tell which they are."""
+    x = torch.arange(n, dtype=torch.float32).view(n, 1, 1).expand(n, 4, 2).contiguous()
+    names = tuple("abcdefghij"[:classes])
+    return SequenceData(
+        x, torch.arange(n) % classes, Preparation(names, Scaling(1.0, 2.0)), torch.arange(n) % 5 if lengths else None
+    )
+
+
+def test_the_sample_is_real_compact_and_always_split_alike(sample: Splits) -> None:
+    assert sample.train.x.shape == (4000, 28, 28)
+    assert sample.test.x.shape == (1000, 28, 28)
+    assert sample.train.x.dtype == torch.uint8
+    assert torch.bincount(sample.train.y).tolist() == [400] * 10
+    assert torch.bincount(sample.test.y).tolist() == [100] * 10
+    assert sample.classes == tuple("0123456789")
+    # Recorded from the first version: a change would make all results incomparable.
+    assert (sample.train.fingerprint(), sample.test.fingerprint()) == ("00e09196", "35664670")
+
+
+def test_the_sample_s_digits_are_all_different(sample: Splits) -> None:
+    train = {image.numpy().tobytes() for image in sample.train.x}
+    assert not any(image.numpy().tobytes() in train for image in sample.test.x)
+
+
+def test_reading_orders(sample: Splits) -> None:
+    images = sample.test.x
+    columns, pixels, permuted = (load(read=read).test.x for read in ("columns", "pixels", "permuted"))
+    assert torch.equal(columns, images.transpose(1, 2))
+    assert torch.equal(pixels, images.reshape(1000, 784, 1))
+    order = np.random.RandomState(92916).permutation(784)
+    assert order[:5].tolist() == [319, 576, 323, 107, 355]  # as documented, whatever NumPy does
+    assert torch.equal(permuted, pixels[:, order])
+
+
+def test_scaling_is_learned_on_the_training_part_alone(sample: Splits) -> None:
+    scaling = sample.train.preparation.scaling
+    x = sample.train.x.double()
+    assert (scaling.mean, scaling.std) == pytest.approx((float(x.mean()), float(x.std(correction=0))))
+    assert sample.test.preparation is sample.train.preparation
+    (batch,) = sample.train.batches(4000)
+    assert float(batch.x.double().mean()) == pytest.approx(0, abs=1e-6)
+    assert float(batch.x.double().std(correction=0)) == pytest.approx(1, abs=1e-6)
+
+
+def test_unit_scaling_is_totensor_s(sample: Splits) -> None:
+    (batch,) = sample.scaled("unit").test.batches(1000)
+    assert torch.equal(batch.x, sample.test.x.float().div(255))
+    assert load(scaling="unit").train.preparation.scaling == Scaling(0.0, 255.0)
+
+
+def test_scaling_of_floats() -> None:
+    assert Scaling.of("standard", torch.tensor([[[1.0], [3.0]]])) == Scaling(2.0, 1.0)
+    assert Scaling.of("standard", torch.ones(2, 3, 1)) == Scaling(1.0, 1.0)  # constant: nothing to divide by
+    with pytest.raises(DataError, match="scaling 'unit' expects uint8 values, got torch.float32"):
+        Scaling.of("unit", torch.ones(1, 1, 1))
+    with pytest.raises(ConfigError, match="scaling must be one of unit, standard, got 'log'"):
+        Scaling.of("log", torch.ones(1, 1, 1))  # type: ignore[arg-type]
+
+
+def test_batches_give_every_sequence_once_scaled() -> None:
+    data = numbers(10, lengths=True)
+    batches = list(data.batches(4))
+    assert [len(batch.y) for batch in batches] == [4, 4, 2]
+    assert torch.cat([batch.x for batch in batches])[:, 0, 0].tolist() == [(i - 1) / 2 for i in range(10)]
+    order = torch.tensor([9, 3, 5])
+    (batch,) = data.batches(4, order)
+    assert batch.x[:, 0, 0].tolist() == [4, 1, 2]
+    assert batch.y.tolist() == [1, 1, 1]
+    assert batch.lengths is not None
+    assert batch.lengths.tolist() == [4, 3, 0]
+    assert [b.y.tolist() for b in data.batches(4, start=2)] == [[0, 1]]
+
+
+def test_cut_is_stratified_seeded_and_complete() -> None:
+    y = np.repeat([0, 1, 2], [100, 50, 10])
+    rest, part = stratified_cut(y, 0.1, seed=0)
+    assert np.bincount(y[part]).tolist() == [10, 5, 1]
+    assert sorted([*rest, *part]) == list(range(160))
+    assert part.tolist() == stratified_cut(y, 0.1, seed=0)[1].tolist()
+    assert part.tolist() != stratified_cut(y, 0.1, seed=1)[1].tolist()
+
+
+def test_another_set_is_put_through_the_run_s_preparation() -> None:
+    data = numbers(6, classes=3)
+    other = Preparation(("c", "a", "b"), Scaling(5.0, 1.0))
+    prepared = data.prepared_as(other)
+    assert [other.classes[i] for i in prepared.y] == [data.preparation.classes[i] for i in data.y]
+    assert next(prepared.batches(6)).x[0, 0, 0] == -5
+    with pytest.raises(DataError, match="the run knows the classes a, b; the data has a, b, c"):
+        data.prepared_as(Preparation(("a", "b"), Scaling(0.0, 1.0)))
+
+
+def test_images_read_differently_do_not_fit(sample: Splits) -> None:
+    with pytest.raises(DataError, match="the run expects images of 28×28 read by columns, got 28×28 read by rows"):
+        sample.test.prepared_as(load(read="columns").train.preparation)
+    with pytest.raises(DataError, match="must both hold images, or neither"):
+        numbers().prepared_as(sample.train.preparation)
+
+
+def test_preparation_survives_json(sample: Splits) -> None:
+    for preparation in (sample.train.preparation, numbers().preparation):
+        assert Preparation.from_dict(preparation.to_dict()) == preparation
+
+
+def test_the_sample_s_image_format(sample: Splits) -> None:
+    image = sample.train.preparation.image
+    assert image is not None
+    assert replace(image, border=0.0) == ImageFormat(28, 28, "rows", 0.0, 20, "mass")
+    assert image.border < 1
+
+
+def test_fingerprint_tells_changes_apart() -> None:
+    data = numbers(lengths=True)
+    assert data.lengths is not None
+    changed = [
+        replace(data, x=data.x + 1),
+        replace(data, y=1 - data.y),
+        replace(data, lengths=data.lengths.clamp(max=3)),
+    ]
+    assert len({d.fingerprint() for d in (data, *changed)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": torch.zeros(10, 4)}, r"x must have shape \(N, time, features\), got \(10, 4\)"),
+        ({"x": torch.zeros(10, 4, 2, dtype=torch.int64)}, "x must be uint8 or float32, got torch.int64"),
+        ({"y": torch.zeros(9, dtype=torch.int64)}, r"y must be int64 of shape \(10,\), got torch.int64 of \(9,\)"),
+        ({"y": torch.full((10,), 2)}, "y must be from 0 to 1, got 2 to 2"),
+        ({"lengths": torch.ones(10)}, r"lengths must be int64 of shape \(10,\), got torch.float32"),
+        ({"lengths": torch.full((10,), 5)}, "lengths must be from 0 to 4, got 5 to 5"),
+    ],
+)
+def test_tensors_that_do_not_fit(change: dict[str, torch.Tensor], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        replace(numbers(), **change)
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(DataError, match=r"got 'mnits'; did you mean 'mnist'\?"):
+        load("mnits")
+    with pytest.raises(DataError, match="data must be one of mnist-sample, mnist, fashion-mnist, kmnist, got 'x'$"):
+        load("x")
+    with pytest.raises(ConfigError, match=r"read must be one of rows, columns, pixels, permuted, got 'row'; did you"):
+        load(read="row")  # type: ignore[arg-type]
+
+
+@pytest.mark.data
+def test_full_mnist_has_its_published_mean_and_deviation(mnist_dir: Path) -> None:
+    splits = unroll.load("mnist", data_dir=mnist_dir)
+    assert (len(splits.train), len(splits.test)) == (60_000, 10_000)
+    assert torch.bincount(splits.test.y).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    scaling = splits.train.preparation.scaling
+    assert (scaling.mean / 255, scaling.std / 255) == pytest.approx((0.1307, 0.3081), abs=5e-5)

@@ -1,0 +1,90 @@
+"""Metrics with scikit-learn and SciPy as oracles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from torch import Tensor, nn
+
+from unroll import DataError, Evaluation, SequenceData, evaluate, predict
+from unroll.data.preparation import Preparation, Scaling
+
+
+class Echo(nn.Module):
+    """Reads the logits out of the first time step."""
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        return x[:, 0]
+
+
+def data_of(logits: Tensor, y: Tensor, classes: int) -> SequenceData:
+    names = tuple(f"class {i}" for i in range(classes))
+    return SequenceData(logits.unsqueeze(1), y, Preparation(names, Scaling(0.0, 1.0)))
+
+
+def test_counts_loss_and_scores_are_exact() -> None:
+    logits, y = torch.randn(1537, 4), torch.randint(0, 3, (1537,))  # class 3 has no sequence
+    logits[:, 2] -= 9  # class 2 is never predicted
+    found = evaluate(Echo(), data_of(logits, y, 4), batch_size=64)
+    guess = logits.argmax(dim=1)
+    assert (found.n, found.correct) == (1537, int((guess == y).sum()))
+    assert found.accuracy == found.correct / 1537
+    np.testing.assert_array_equal(found.confusion, confusion_matrix(y, guess, labels=range(4)))
+    assert found.loss == pytest.approx(float(nn.functional.cross_entropy(logits.double(), y)), rel=1e-6)
+    expected = precision_recall_fscore_support(y, guess, labels=range(4), zero_division=0)
+    for i, score in enumerate(found.per_class):
+        assert score.name == f"class {i}"
+        assert (score.precision, score.recall, score.f1, score.support) == pytest.approx([v[i] for v in expected])
+
+
+@pytest.mark.parametrize("n", [1, 63, 64, 65, 128])
+def test_a_perfect_model_scores_exactly_one_whatever_the_batches(n: int) -> None:
+    y = torch.arange(n) % 3
+    found = evaluate(Echo(), data_of(nn.functional.one_hot(y, 3).float(), y, 3), batch_size=64)
+    assert found.accuracy == 1.0
+    assert found.interval.high == 1.0
+
+
+@pytest.mark.parametrize(("correct", "n"), [(9568, 10_000), (0, 5), (5, 5), (1, 2), (930, 1000)])
+def test_the_interval_is_wilson_s(correct: int, n: int) -> None:
+    found = Evaluation(torch.tensor([[correct, n - correct], [0, 0]]), 0.0, ("a", "b")).interval
+    expected = binomtest(correct, n).proportion_ci(0.95, method="wilson")
+    assert found == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_mode_and_gradients_are_left_as_they_were() -> None:
+    model = nn.Sequential(Echo(), nn.Dropout(0.5))
+    model.train()
+
+    class Wrapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model
+            self.weight = nn.Parameter(torch.ones(()))
+
+        def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+            assert not torch.is_grad_enabled()
+            return self.inner(x) * self.weight
+
+    wrapped = Wrapped()
+    x = torch.randn(8, 1, 3)
+    first = predict(wrapped, x)
+    assert wrapped.training
+    torch.testing.assert_close(first, x[:, 0].softmax(dim=1))
+    torch.testing.assert_close(predict(wrapped, x, batch_size=3), first)
+    assert torch.is_grad_enabled()
+
+
+def test_nothing_to_evaluate() -> None:
+    with pytest.raises(DataError, match="evaluation needs at least 1 sequence, got 0"):
+        evaluate(Echo(), data_of(torch.empty(0, 3), torch.empty(0, dtype=torch.int64), 3))
+
+
+def test_json_holds_plain_types() -> None:
+    found = evaluate(Echo(), data_of(torch.randn(9, 3), torch.arange(9) % 3, 3)).to_dict()
+    assert {"accuracy", "loss", "n", "interval", "per_class", "confusion", "classes"} <= set(found)
+    assert isinstance(found["accuracy"], float)
+    assert isinstance(found["confusion"][0][0], int)

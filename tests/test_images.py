@@ -1,0 +1,207 @@
+"""Foreign images become what the model was trained on, whatever their size, colour and polarity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import unroll
+from unroll import DataError
+from unroll.data.images import INK, prepare_image
+from unroll.data.preparation import ImageFormat
+from unroll.prediction import predict_files
+
+DARK = ImageFormat(28, 28, "rows", border=0.0, box=20, centre="mass")
+BRIGHT = replace(DARK, border=255.0)
+
+
+@pytest.fixture
+def stroke(tmp_path: Path) -> Callable[..., Path]:
+    """Draw a thick L on paper: ``stroke("red", "white", size=(200, 100))``."""
+
+    def draw(ink: object, paper: object, size: tuple[int, int] = (200, 100), mode: str = "RGB") -> Path:
+        image = Image.new(mode, size, paper)  # type: ignore[arg-type]
+        image.paste(ink, (100, 20, 110, 60))  # type: ignore[arg-type]
+        image.paste(ink, (100, 50, 130, 60))  # type: ignore[arg-type]
+        path = tmp_path / "stroke.png"
+        image.save(path)
+        return path
+
+    return draw
+
+
+def test_own_size_is_taken_as_it_is(sample: unroll.Splits, tmp_path: Path) -> None:
+    pixels = sample.test.x[0]
+    Image.fromarray(pixels.numpy()).save(tmp_path / "digit.png")
+    prepared = prepare_image(tmp_path / "digit.png", DARK)
+    assert torch.equal(prepared.pixels, pixels)
+    assert prepared.steps == ("taken as it is",)
+    Image.fromarray(255 - pixels.numpy()).save(tmp_path / "negative.png")
+    prepared = prepare_image(tmp_path / "negative.png", DARK)
+    assert torch.equal(prepared.pixels, pixels)
+    assert prepared.steps == ("turned into its negative",)
+
+
+def test_enlarged_digits_come_back_nearly_as_they_were(sample: unroll.Splits, tmp_path: Path) -> None:
+    """The framing is MNIST's own: no pixel moves, only greys below the noise floor are lost."""
+    same = 0
+    for pixels in sample.test.x[:50]:
+        Image.fromarray(pixels.numpy()).resize((280, 280), Image.Resampling.NEAREST).save(tmp_path / "big.png")
+        prepared = prepare_image(tmp_path / "big.png", DARK)
+        same += bool((prepared.pixels.int() - pixels.int()).abs().max() <= INK * 255 + 1)
+    assert same >= 45
+
+
+@pytest.mark.parametrize(
+    ("ink", "paper", "mode"),
+    [
+        ("black", "white", "RGB"),
+        ("white", "black", "RGB"),
+        ("red", "white", "RGB"),
+        ((0, 76, 0), (255, 0, 0), "RGB"),  # nearly the same brightness
+        (40, 180, "L"),
+        (60_000, 1_000, "I;16"),
+        ((0, 0, 0, 255), (0, 0, 0, 0), "RGBA"),
+        ((255, 255, 255, 255), (255, 255, 255, 0), "RGBA"),
+        (1, 0, "1"),
+    ],
+)
+def test_any_colour_and_polarity(stroke: Callable[..., Path], ink: object, paper: object, mode: str) -> None:
+    expected = prepare_image(stroke("black", "white"), DARK)
+    path = stroke(ink, paper, mode=mode)
+    prepared = prepare_image(path, DARK)
+    assert torch.equal(prepared.pixels, expected.pixels)
+    assert torch.equal(prepare_image(path, BRIGHT).pixels, 255 - expected.pixels)
+
+
+def test_what_was_done_is_said(stroke: Callable[..., Path]) -> None:
+    assert prepare_image(stroke("black", "white"), DARK).steps == (
+        "turned into its negative",
+        "cropped from 200×100 to its ink 30×40",
+        "scaled to 15×20",
+        "centred by its mass",
+    )
+    assert prepare_image(stroke("white", "black"), replace(DARK, centre="box", box=28)).steps == (
+        "cropped from 200×100 to its ink 30×40",
+        "scaled to 21×28",
+        "centred",
+    )
+
+
+def test_the_ink_is_framed_as_mnist_s(stroke: Callable[..., Path]) -> None:
+    pixels = prepare_image(stroke("black", "white"), DARK).pixels.double()
+    ys, xs = torch.nonzero(pixels, as_tuple=True)
+    assert (int(ys.max() - ys.min() + 1), int(xs.max() - xs.min() + 1)) == (20, 15)
+    rows = torch.arange(28.0, dtype=torch.float64)
+    for axis in (0, 1):
+        assert float(pixels.sum(dim=1 - axis) @ rows / pixels.sum()) == pytest.approx(14, abs=0.5)
+    assert pixels.max() == 255
+
+
+def test_exif_orientation_is_obeyed(stroke: Callable[..., Path], tmp_path: Path) -> None:
+    upright = Image.open(stroke("black", "white"))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: show it rotated by 270°
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    expected = prepare_image(tmp_path / "stroke.png", DARK).pixels
+    assert torch.equal(prepare_image(tmp_path / "turned.png", DARK).pixels, expected)
+
+
+def test_tiny_and_thin_images(tmp_path: Path) -> None:
+    for size in ((1, 1), (2, 3), (500, 1), (3, 400)):
+        pixels = np.zeros(size[::-1], np.uint8)
+        pixels[-1, -1] = 255
+        Image.fromarray(pixels).save(tmp_path / "thin.png")
+        if size == (1, 1):
+            with pytest.raises(DataError, match="shows nothing"):
+                prepare_image(tmp_path / "thin.png", DARK)
+        else:
+            assert prepare_image(tmp_path / "thin.png", DARK).pixels.max() == 255
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        (b"", "is not a readable image"),
+        (b"hello", "is not a readable image"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "is not a readable image"),
+    ],
+)
+def test_files_that_are_no_images(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "file.png"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=f"{path} {message}") as error:
+        prepare_image(path, DARK)
+    assert "\n" not in str(error.value)
+
+
+def test_a_truncated_image_and_a_folder(stroke: Callable[..., Path], tmp_path: Path) -> None:
+    path = stroke("black", "white")
+    path.write_bytes(path.read_bytes()[:-60])
+    with pytest.raises(DataError, match="stroke.png is not a readable image"):
+        prepare_image(path, DARK)
+    with pytest.raises(DataError, match="is not a readable image"):
+        prepare_image(tmp_path, DARK)
+
+
+def test_blank_and_huge_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("L", (50, 50), 77).save(tmp_path / "blank.png")
+    with pytest.raises(DataError, match="blank.png shows nothing: all its pixels have about the same colour"):
+        prepare_image(tmp_path / "blank.png", DARK)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
+    with pytest.raises(DataError, match="blank.png is too large: at most 2,000 pixels are read"):
+        prepare_image(tmp_path / "blank.png", DARK)
+
+
+def test_the_same_class_as_png_enlarged_negative_and_jpeg(
+    run: unroll.Run, sample: unroll.Splits, tmp_path: Path
+) -> None:
+    variants: dict[str, list[Path]] = {"png": [], "enlarged": [], "negative": [], "jpeg": []}
+    for i, pixels in enumerate(sample.test.x[::20]):
+        image = Image.fromarray(pixels.numpy())
+        for variant, changed, ending in (
+            ("png", image, "png"),
+            ("enlarged", image.resize((280, 280), Image.Resampling.NEAREST), "png"),
+            ("negative", Image.fromarray(255 - pixels.numpy()), "png"),
+            ("jpeg", image, "jpg"),
+        ):
+            path = tmp_path / f"{variant}-{i}.{ending}"
+            changed.save(path)
+            variants[variant].append(path)
+    labels = {
+        variant: [p.label for p in predict_files(run.model, run.preparation, paths)]
+        for variant, paths in variants.items()
+    }
+    assert len(labels["png"]) == 50
+    assert labels["enlarged"] == labels["png"]
+    assert labels["negative"] == labels["png"]
+    assert labels["jpeg"] == labels["png"]
+    truth = [run.preparation.classes[y] for y in sample.test.y[::20].tolist()]
+    assert sum(a == b for a, b in zip(labels["png"], truth, strict=True)) >= 45
+
+
+def test_probabilities_of_a_file_are_the_model_s(run: unroll.Run, sample: unroll.Splits, tmp_path: Path) -> None:
+    Image.fromarray(sample.test.x[7].numpy()).save(tmp_path / "seven.png")
+    (found,) = predict_files(run.model, run.preparation, [tmp_path / "seven.png"])
+    with torch.no_grad():
+        x = (sample.test.x[7:8].float() - run.preparation.scaling.mean) / run.preparation.scaling.std
+        expected = run.model(x).softmax(dim=1)[0]
+    assert found.probability == pytest.approx(float(expected.max()), rel=1e-5)
+    assert [label for label, _ in found.top] == [str(i) for i in expected.topk(3).indices.tolist()]
+
+
+def test_one_bad_file_does_not_hold_up_the_others(run: unroll.Run, sample: unroll.Splits, tmp_path: Path) -> None:
+    Image.fromarray(sample.test.x[0].numpy()).save(tmp_path / "good.png")
+    bad, good = predict_files(run.model, run.preparation, [tmp_path / "no.png", tmp_path / "good.png"])
+    assert bad.to_dict() == {"file": str(tmp_path / "no.png"), "error": f"{tmp_path / 'no.png'} does not exist"}
+    assert good.label is not None
+    with pytest.raises(DataError, match="not trained on images"):
+        predict_files(run.model, replace(run.preparation, image=None), [tmp_path / "good.png"])

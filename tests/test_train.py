@@ -1,0 +1,283 @@
+"""The training loop: what it counts, what it learns, what stops it, and that it can be taken up to the bit."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import unroll
+from unroll import ConfigError, DataError, EpochResult, SequenceClassifier, Splits, TrainConfig, Training, TrainingError
+from unroll.data.preparation import Preparation, Scaling
+from unroll.data.sequences import SequenceData
+from unroll.train import Progress, choose_device, fit
+
+CONSTANT = TrainConfig(epochs=2, schedule="constant", val_fraction=0.0)
+
+
+def small_model(**settings: Any) -> SequenceClassifier:
+    torch.manual_seed(1)
+    return SequenceClassifier(28, 10, **{"hidden_size": 20, **settings})
+
+
+def weights(model: nn.Module) -> list[Tensor]:
+    return [value.clone() for value in model.state_dict().values()]
+
+
+def same(one: list[Tensor], other: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_it_learns_and_reports(small: Splits) -> None:
+    results = list(fit(small_model(hidden_size=64), small, TrainConfig(epochs=15, batch_size=16, lr=5e-3)))
+    assert [r.epoch for r in results] == list(range(1, 16))
+    first, last = results[0], results[-1]
+    assert last.train_loss < 0.5 * first.train_loss
+    assert last.train_accuracy > 0.75
+    assert last.val_accuracy is not None
+    assert last.val_accuracy > 0.5
+    assert last.samples_per_second == pytest.approx(360 / last.seconds)
+    assert str(last).startswith("epoch 15: train loss ")
+
+
+def test_a_step_is_adam_s_on_the_mean_cross_entropy(small: Splits) -> None:
+    """One epoch against a loop written out, with the same order of batches."""
+    torch.manual_seed(1)
+    model = small_model(backend="torch")
+    twin = small_model(backend="torch")
+    training = Training(model, small, CONSTANT)
+    orders = []
+    original = SequenceData.batches
+
+    def spy(self: SequenceData, batch_size: int, order: Tensor | None = None, start: int = 0) -> Any:
+        orders.append(order)
+        return original(self, batch_size, order, start)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SequenceData, "batches", spy)
+        result = next(event for event in training.events() if isinstance(event, EpochResult))
+    (order,) = orders
+    optimizer = torch.optim.AdamW(twin.parameters(), lr=2e-3, weight_decay=0.01)
+    scaling = small.train.preparation.scaling
+    loss_sum, right = 0.0, 0
+    for at in range(0, 400, 64):
+        index = order[at : at + 64]
+        x = (small.train.x[index].float() - scaling.mean) / scaling.std
+        y = small.train.y[index]
+        logits = twin(x)
+        loss = nn.functional.cross_entropy(logits, y)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(twin.parameters(), 1.0)
+        optimizer.step()
+        loss_sum += loss.item() * len(y)
+        right += int((logits.argmax(dim=1) == y).sum())
+    assert sorted(order.tolist()) == list(range(400))
+    for one, other in zip(weights(model), weights(twin), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    assert result.train_loss == pytest.approx(loss_sum / 400, rel=1e-5)
+    assert result.train_accuracy == right / 400
+
+
+class Perfect(nn.Module):
+    """Knows the class from the first value, and has one parameter to train."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(50.0))
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        return nn.functional.one_hot(x[:, 0, 0].long(), 3).float() * self.scale
+
+
+def toy(n: int, **change: Any) -> Splits:
+    """Return sequences whose only value is their class."""
+    y = torch.arange(n) % 3
+    data = SequenceData(y.float().view(n, 1, 1), y, Preparation(("a", "b", "c"), Scaling(0.0, 1.0)))
+    data = replace(data, **change)
+    return Splits(data, data, "toy", "here")
+
+
+@pytest.mark.parametrize("n", [1, 63, 64, 65, 130])
+def test_accuracy_is_right_over_seen_for_any_last_batch(n: int) -> None:
+    (result,) = fit(Perfect(), toy(n), replace(CONSTANT, epochs=1))
+    assert result.train_accuracy == 1.0
+    assert result.train_loss == pytest.approx(0, abs=1e-6)
+
+
+def test_the_validation_part_is_cut_out_of_a_set_that_stays_whole(small: Splits) -> None:
+    training = Training(small_model(), small, TrainConfig(val_fraction=0.25))
+    assert (len(training.train), len(small.train)) == (300, 400)
+    assert training.val is not None
+    assert torch.bincount(training.val.y).tolist() == [10] * 10
+    everything = torch.cat([training.train.x, training.val.x]).flatten(1)
+    assert sorted(everything.sum(dim=1).tolist()) == sorted(small.train.x.flatten(1).sum(dim=1).tolist())
+    other = Training(small_model(), small, TrainConfig(val_fraction=0.25, seed=1))
+    assert other.val is not None
+    assert not torch.equal(training.val.x, other.val.x)
+
+
+@pytest.mark.parametrize("settings", [{}, {"seed": 7}])
+def test_the_same_seed_gives_the_same_bits(small: Splits, settings: dict[str, Any]) -> None:
+    models = [small_model(num_layers=2, dropout=0.3) for _ in range(2)]
+    for model in models:
+        list(fit(model, small, TrainConfig(epochs=2, **settings)))
+    assert same(*map(weights, models))
+
+
+def test_another_seed_shuffles_differently(small: Splits) -> None:
+    models = [small_model() for _ in range(2)]
+    for seed, model in enumerate(models):
+        list(fit(model, small, replace(CONSTANT, epochs=1, seed=seed)))
+    assert not same(*map(weights, models))
+
+
+@pytest.mark.parametrize("events", [0, 1, 2, 3, 5, 6, 7, 8])
+@pytest.mark.parametrize("schedule", ["constant", "one-cycle"])
+def test_a_training_is_taken_up_to_the_bit_at_any_event(small: Splits, events: int, schedule: Any) -> None:
+    """With dropout, in the middle of epochs and between them, through the file format of a checkpoint."""
+    config = TrainConfig(epochs=3, batch_size=8, schedule=schedule, keep="best")
+    settings: dict[str, Any] = {"num_layers": 2, "dropout": 0.3}
+    whole = Training(small_model(**settings), small, config)
+    list(whole.events())
+
+    first = Training(small_model(**settings), small, config)
+    list(islice(first.events(), events))
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    torch.randn(100)  # the global generator moves on
+    second = Training(SequenceClassifier(28, 10, hidden_size=20, **settings), small, config)
+    file.seek(0)
+    second.load_state_dict(torch.load(file, weights_only=True))
+    list(second.events())
+    assert same(weights(whole.model), weights(second.model))
+    for one, other in zip(whole.history, second.history, strict=True):
+        timeless = {"seconds": 0.0, "samples_per_second": 0.0}
+        assert replace(one, **timeless) == replace(other, **timeless)
+
+
+def test_progress_tells_where_it_stands(small: Splits) -> None:
+    training = Training(small_model(), small, replace(CONSTANT, batch_size=8))
+    events = list(islice(training.events(), 4))
+    assert [(e.epoch, e.epochs, e.step, e.steps) for e in events[:3] if isinstance(e, Progress)] == [
+        (1, 2, 20, 50),
+        (1, 2, 40, 50),
+        (1, 2, 50, 50),
+    ]
+    assert isinstance(events[3], EpochResult)
+    assert isinstance(events[2], Progress)
+    assert events[2].loss == pytest.approx(events[3].train_loss)
+
+
+def test_one_cycle_warms_up_and_anneals(small: Splits) -> None:
+    rates = [r.lr for r in fit(small_model(), small, TrainConfig(epochs=10, lr=0.01))]
+    assert max(rates) == pytest.approx(0.01, rel=0.05)
+    assert rates.index(max(rates)) <= 2
+    assert rates[-1] < 1e-4
+    assert {r.lr for r in fit(small_model(), small, replace(CONSTANT, lr=0.01))} == {0.01}
+
+
+def test_a_training_of_a_single_step_still_moves(small: Splits) -> None:
+    model = small_model()
+    before = weights(model)
+    (result,) = fit(model, small, TrainConfig(epochs=1, batch_size=1000))
+    assert result.lr > 1e-5
+    assert not same(before, weights(model))
+
+
+def test_clipping_bounds_the_gradient(small: Splits) -> None:
+    model = small_model()
+    training = Training(model, small, replace(CONSTANT, clip_norm=1e-3))
+    next(training.events())
+    norm = torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm()
+    assert float(norm) <= 1.001e-3
+
+
+def test_bf16_trains_with_float32_weights(small: Splits) -> None:
+    model = small_model()
+    results = list(fit(model, small, TrainConfig(epochs=4, precision="bf16")))
+    assert results[-1].train_loss < results[0].train_loss
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    exact = small_model()
+    list(fit(exact, small, TrainConfig(epochs=4)))
+    assert not same(weights(model), weights(exact))
+
+
+def test_best_weights_are_those_of_the_lowest_validation_loss(small: Splits) -> None:
+    config = TrainConfig(epochs=25, lr=0.05, schedule="constant", keep="best", val_fraction=0.25)
+    training = Training(small_model(), small, config)
+    results = [event for event in training.events() if isinstance(event, EpochResult)]
+    losses = [r.val_loss for r in results]
+    best = losses.index(min(losses)) + 1  # type: ignore[type-var]
+    assert training.kept == f"best weights (epoch {best})"
+    assert training.val is not None
+    assert unroll.evaluate(training.model, training.val).loss == pytest.approx(losses[best - 1])
+    assert best < 25
+
+
+def test_early_stopping_waits_for_patience(small: Splits) -> None:
+    config = TrainConfig(epochs=60, lr=0.05, schedule="constant", patience=2, val_fraction=0.25)
+    training = Training(small_model(), small, config)
+    results = [event for event in training.events() if isinstance(event, EpochResult)]
+    assert len(results) < 60
+    assert len(results) == training.best_epoch + 2
+    assert training.kept == f"last weights (epoch {len(results)})"
+
+
+def test_divergence_is_diagnosed(small: Splits) -> None:
+    config = replace(CONSTANT, lr=1e30, clip_norm=0.0)
+    with pytest.raises(TrainingError) as error:
+        list(fit(small_model(nonlinearity="relu"), small, config))
+    message = str(error.value)
+    assert message.startswith("the loss became ")
+    assert "in epoch 1 at step " in message
+    assert message.endswith("of 7: training diverged at lr 1e+30; try lr 1e+29, or clip gradients (clip_norm 1)")
+
+
+def test_nan_in_the_data_is_named_as_the_cause() -> None:
+    splits = toy(9)
+    splits.train.x[4] = float("nan")
+
+    class Linear(Perfect):
+        def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+            return x[:, 0] * self.scale * torch.ones(3)
+
+    with pytest.raises(TrainingError, match="step 1 of 1: 1 training sequences hold values that are not finite; mend"):
+        list(fit(Linear(), splits, CONSTANT))
+
+
+def test_bad_settings_raise_at_the_call(small: Splits) -> None:
+    with pytest.raises(DataError, match="val_fraction 0.001 of 400 sequences leaves nothing to validate"):
+        fit(small_model(), small, TrainConfig(val_fraction=0.001))
+    with pytest.raises(DataError, match="training needs at least 1 sequence, got 0 less the validation part"):
+        fit(Perfect(), toy(0), CONSTANT)
+    with pytest.raises(TrainingError, match="the resume state must be of format 1, got 9"):
+        Training(small_model(), small).load_state_dict({"format": 9})
+
+
+def test_devices() -> None:
+    assert choose_device("cpu") == (torch.device("cpu"), "asked for")
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert choose_device("auto")[0].type == expected
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="device 'cuda' is not available: torch finds no CUDA device"):
+            choose_device("cuda")
+    if not torch.backends.mps.is_available():
+        with pytest.raises(ConfigError, match="device 'mps' is not available: torch finds no Apple GPU"):
+            choose_device("mps")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_training_on_a_gpu(small: Splits) -> None:
+    model = small_model(num_layers=2, dropout=0.2)
+    results = list(fit(model, small, TrainConfig(epochs=4, device="cuda")))
+    assert results[-1].train_loss < results[0].train_loss
+    assert next(model.parameters()).is_cuda
+    on_gpu = unroll.evaluate(model, small.test)
+    on_cpu = unroll.evaluate(model.cpu(), small.test)
+    assert on_gpu.loss == pytest.approx(on_cpu.loss, rel=1e-3)
