@@ -262,8 +262,8 @@ def _model_config(model: torch.nn.Module, preparation: Preparation) -> dict[str,
 def _train(started: Started, watch: Callable[[Event], object] | None) -> Run:
     path, training = started.path, started.training
     tell = watch or (lambda event: None)
-    tell(started)
     _checkpoint(path, training)
+    tell(started)
     saved = time.monotonic()
     try:
         with deferred_interrupt() as interrupted:

