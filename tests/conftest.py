@@ -17,6 +17,10 @@ import unroll
 
 UNROLL_DATA = os.environ.get("UNROLL_DATA")
 
+# Tests are tiny; threads that wait for each other would make them slow wherever another program runs.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
+
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

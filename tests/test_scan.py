@@ -151,6 +151,19 @@ def test_the_same_call_twice_gives_the_same_bits(backend: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_number_of_threads_does_not_matter(backend: str) -> None:
+    inputs = make(64, 28, 28, 150, torch.float64)
+    one = results_and_gradients(inputs, None, backend=backend)
+    torch.set_num_threads(2)
+    try:
+        two = results_and_gradients(inputs, None, backend=backend)
+    finally:
+        torch.set_num_threads(1)
+    for a, b in zip(one, two, strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_no_time_steps_at_all() -> None:
     x, h0, *weights = make(3, 1, 4, 6, torch.float32)
     y, h_n = rnn_scan(x[:, :0], h0, *weights)  # type: ignore[index, arg-type]

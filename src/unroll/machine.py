@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from . import __version__, scan
+from . import scan
 from .errors import ConfigError
 from .train import choose_device
 
@@ -21,7 +21,7 @@ def describe() -> dict[str, Any]:
     """Return versions, processor, devices and backends as plain JSON types; what is not there comes with the reason."""
     batch = torch.empty(64, 28, 28)
     return {
-        "unroll": __version__,
+        "unroll": importlib.metadata.version("unroll-rnn"),
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "system": platform.platform(),

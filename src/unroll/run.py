@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import json
 import pickle
@@ -16,7 +17,6 @@ import safetensors
 import safetensors.torch
 import torch
 
-from . import __version__
 from .cells import CELLS
 from .config import RECIPES, ModelConfig, Read, Recipe, RecipeName, TrainConfig, check_choice
 from .data.catalog import load
@@ -249,7 +249,7 @@ def _model_config(model: torch.nn.Module, preparation: Preparation) -> dict[str,
     # Which backend computed it is no property of the weights: a machine that lacks it must still load them.
     return {
         "format": FORMAT,
-        "unroll": __version__,
+        "unroll": importlib.metadata.version("unroll-rnn"),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "input_size": model.input_size,
