@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import unroll
+from unroll.data import mnist
 
 UNROLL_DATA = os.environ.get("UNROLL_DATA")
 
@@ -28,6 +29,8 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("UNROLL_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "120")
+    for name, source in list(mnist.SOURCES.items()):  # nothing listens on port 9
+        monkeypatch.setitem(mnist.SOURCES, name, replace(source, mirrors=("http://127.0.0.1:9/",)))
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)

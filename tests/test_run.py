@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,8 @@ def interrupted(out: str, stop: type, number: int, **settings: Any) -> Path:
 @pytest.mark.parametrize(("stop", "number"), [(Started, 1), (EpochResult, 1), (EpochResult, 2), (EpochResult, 3)])
 def test_a_run_broken_off_anywhere_ends_the_same(stop: type, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_module, "CHECKPOINT_SECONDS", 0.0)
-    settings: dict[str, Any] = {"epochs": 3, "hidden_size": 8, "num_layers": 2, "dropout": 0.2}
+    # Not the backend that "auto" would take on resuming.
+    settings: dict[str, Any] = {"epochs": 3, "hidden_size": 8, "num_layers": 2, "dropout": 0.2, "backend": "reference"}
     whole = train_run(out="whole", **settings)
     path = interrupted("broken", stop, number, **settings)
     with pytest.raises(RunError, match="broken is not finished: run 'unroll train --resume broken' first"):
@@ -226,6 +228,21 @@ def test_a_full_disk_breaks_nothing_that_was_saved(monkeypatch: pytest.MonkeyPat
         resume_run(path)
     assert (path / "resume.pt").read_bytes() == before
     assert files(path) == ["config.json", "metrics.jsonl", "resume.pt"]
+
+
+def test_data_that_moved_is_found_again(idx_folder: Callable[..., Path], tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"epochs": 2, "hidden_size": 8, "val_fraction": 0.2}
+    data = idx_folder(folder=tmp_path / "work" / "digits")
+    path = interrupted("run", EpochResult, 1, data="mnist", data_dir="digits", **settings)
+    os.chdir(tmp_path)
+    data.rename(tmp_path / "moved")
+    path = tmp_path / "work" / path
+    with pytest.raises(DataError, match="mnist is not on this machine"):
+        resume_run(path)
+    finished = resume_run(path, data_dir="moved")
+    assert len(load_test(finished, data_dir="moved")[1]) == 20
+    (tmp_path / "moved").rename(data)
+    assert len(load_test(finished)[1]) == 20
 
 
 def test_resume_notices_other_data(monkeypatch: pytest.MonkeyPatch, small: Splits) -> None:

@@ -120,10 +120,11 @@ def train_run(
         "recipe": chosen.name,
         "scaling": chosen.scaling,
         "train": asdict(chosen.train),
+        "backend": chosen.model.backend,
         "data": {
             "name": data,
             "read": read,
-            "dir": None if data_dir is None else str(data_dir),
+            "dir": None if data_dir is None else str(Path(data_dir).expanduser().resolve()),
             "fingerprint": splits.train.fingerprint(),
         },
     }
@@ -151,17 +152,21 @@ def resume_run(
         raise RunError(f"{path} is finished: there is nothing to resume; start a new run to train longer")
     if "train" not in config or not (path / RESUME).exists():
         raise RunError(f"{path} cannot be resumed: it has no resume.pt; start it anew with --overwrite")
-    recipe = Recipe(config["recipe"], ModelConfig(**config["model"]), TrainConfig(**config["train"]), config["scaling"])
-    data = config["data"]
-    splits = load(data["name"], data["read"], data_dir or data["dir"], recipe.scaling)
+    try:
+        model = ModelConfig(**config["model"] | {"backend": config["backend"]})
+        recipe = Recipe(config["recipe"], model, TrainConfig(**config["train"]), config["scaling"])
+        data = config["data"]
+        wanted = (data["name"], data["read"], data_dir or _still_there(data["dir"]), recipe.scaling)
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{path / CONFIG} is broken ({first_line(error)})") from error
+    splits = load(*wanted)
     if splits.train.fingerprint() != data["fingerprint"]:
         raise RunError(f"{path} was trained on other data than {splits.source} holds now; start a new run")
     training = _prepare(splits, recipe)
     try:
-        state = torch.load(path / RESUME, map_location=training.device, weights_only=True)
+        state = torch.load(path / RESUME, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise RunError(f"{path / 'resume.pt'} is broken ({first_line(error)}); start a new run") from error
-    state["rng"] = state["rng"].cpu()
     training.load_state_dict(state)
     return _train(Started(path, splits, training, recipe), watch)
 
@@ -228,10 +233,15 @@ def load_test(run: Run, data: str | None = None, data_dir: str | Path | None = N
     if name is None:
         raise RunError(f"{run.path} was saved without the name of its data; give one with --data")
     if data is None and data_dir is None:
-        data_dir = known["dir"]
+        data_dir = _still_there(known["dir"])
     image = run.preparation.image
     splits = load(name, image.read if image else "rows", data_dir)
     return name, splits.test.prepared_as(run.preparation)
+
+
+def _still_there(folder: str | None) -> str | None:
+    """Return where the run found its data, if that is a folder here and now: runs move to other machines."""
+    return folder if folder and Path(folder).is_dir() else None
 
 
 def _build(config: ModelConfig, input_size: int, num_classes: int) -> SequenceClassifier:
