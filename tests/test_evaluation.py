@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import Tensor, nn
 
-from unroll import DataError, Evaluation, SequenceData, evaluate, predict
+from unroll import DataError, Evaluation, InputError, SequenceData, evaluate, predict
 from unroll.data.preparation import Preparation, Scaling
 
 
@@ -76,6 +76,21 @@ def test_mode_and_gradients_are_left_as_they_were() -> None:
     torch.testing.assert_close(first, x[:, 0].softmax(dim=1))
     torch.testing.assert_close(predict(wrapped, x, batch_size=3), first)
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("logits", [2, 4])
+def test_a_model_of_other_classes_is_refused(logits: int) -> None:
+    data = data_of(torch.randn(9, logits), torch.arange(9) % 3, 3)
+    with pytest.raises(InputError, match=rf"the model must give logits \(9, 3\), got \(9, {logits}\)"):
+        evaluate(Echo(), data)
+
+
+def test_a_module_that_was_in_eval_mode_stays_there() -> None:
+    model = nn.Sequential(Echo(), nn.Dropout(0.5))
+    model[1].eval()
+    with pytest.raises(TypeError):  # Sequential takes no lengths; the modes are mended all the same
+        evaluate(model, data_of(torch.randn(9, 3), torch.arange(9) % 3, 3))
+    assert [module.training for module in model] == [True, False]
 
 
 def test_nothing_to_evaluate() -> None:

@@ -152,6 +152,26 @@ def test_a_truncated_image_and_a_folder(stroke: Callable[..., Path], tmp_path: P
         prepare_image(tmp_path, DARK)
 
 
+def test_large_images_are_reduced_first(tmp_path: Path) -> None:
+    image = Image.new("L", (4000, 3000), 255)
+    image.paste(0, (2000, 500, 2200, 2000))
+    image.save(tmp_path / "photo.png")
+    prepared = prepare_image(tmp_path / "photo.png", DARK)
+    assert prepared.steps[:3] == (
+        "reduced from 4000×3000",
+        "turned into its negative",
+        "cropped from 1000×750 to its ink 50×375",
+    )
+    assert prepared.pixels.max() == 255
+
+
+def test_values_that_are_no_numbers(tmp_path: Path) -> None:
+    values = np.zeros((40, 40), np.float32)
+    values[10:20, 10:12], values[0, 0] = 3.5, np.nan
+    Image.fromarray(values).save(tmp_path / "float.tiff")
+    assert prepare_image(tmp_path / "float.tiff", DARK).pixels.max() == 255
+
+
 def test_blank_and_huge_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("L", (50, 50), 77).save(tmp_path / "blank.png")
     with pytest.raises(DataError, match="blank.png shows nothing: all its pixels have about the same colour"):

@@ -122,6 +122,18 @@ def test_init_orthogonal_and_torch() -> None:
         assert bound * 0.9 < parameter.abs().max().item() <= bound
 
 
+def test_a_cell_of_one_s_own_keeps_its_own_weights() -> None:
+    class Own(Counter):
+        def __init__(self, input_size: int, hidden_size: int) -> None:
+            super().__init__(input_size, hidden_size)
+            self.weight_hh = nn.Parameter(2 * torch.eye(hidden_size))
+            self.bias = nn.Parameter(torch.ones(hidden_size))
+
+    (cell,) = SequenceClassifier(3, 4, cell=Own, hidden_size=5).layers[0].children()
+    assert torch.equal(cell.weight_hh, 2 * torch.eye(5))
+    assert torch.equal(cell.bias, torch.ones(5))
+
+
 def test_two_models_with_one_seed_are_the_same() -> None:
     torch.manual_seed(3)
     one = SequenceClassifier(28, 10).state_dict()

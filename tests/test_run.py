@@ -32,7 +32,9 @@ from unroll import (
     train_run,
 )
 from unroll import run as run_module
+from unroll.folder import claim
 from unroll.run import Event, Started, load_test
+from unroll.train import Progress
 
 QUICK: dict[str, Any] = {"epochs": 1, "hidden_size": 8}
 
@@ -73,7 +75,7 @@ def test_save_and_load_a_model_trained_by_hand(small: Splits) -> None:
     with pytest.raises(RunError, match="runs/by-hand was saved without the name of its data; give one with --data"):
         load_test(loaded)
     assert load_test(loaded, "mnist-sample")[0] == "mnist-sample"
-    with pytest.raises(RunError, match="runs/by-hand cannot be resumed|is finished"):
+    with pytest.raises(RunError, match="runs/by-hand is finished: there is nothing to resume"):
         resume_run("runs/by-hand")
 
 
@@ -88,6 +90,34 @@ def test_a_cell_that_could_not_be_loaded_is_not_saved(small: Splits) -> None:
     with pytest.raises(RunError, match="only models with a cell of rnn can be saved, got test_run:.*Own"):
         save(SequenceClassifier(28, 10, cell=Own), "runs/own", data=small.train)
     assert not Path("runs").exists()
+
+
+def test_a_model_that_does_not_fit_its_data_is_not_saved(small: Splits) -> None:
+    with pytest.raises(DataError, match="model and data must have the same classes, got 12 and 10"):
+        save(SequenceClassifier(28, 12), "runs/no", data=small.train)
+    with pytest.raises(DataError, match="model and data must have the same features, got 7 and 28"):
+        save(SequenceClassifier(7, 10), "runs/no", data=small.train)
+    assert not Path("runs").exists()
+
+
+def test_what_a_killed_run_left_does_not_lock_its_folder(small: Splits) -> None:
+    model = SequenceClassifier(28, 10)
+    Path("here").mkdir()
+    Path("here/.config.json.123.partial").touch()
+    save(model, "here", data=small.train)
+    assert files(Path("here")) == ["config.json", "model.safetensors"]
+    Path("here/model.safetensors").unlink()
+    Path("here/config.json").write_text("")
+    with pytest.raises(RunError, match="here holds a run"):
+        save(model, "here", data=small.train)
+    save(model, "here", data=small.train, overwrite=True)
+    assert load_run("here").model.num_classes == 10
+
+
+def test_of_two_runs_that_want_a_folder_one_gets_it() -> None:
+    assert claim("here", False, "") == Path("here")
+    with pytest.raises(RunError, match="here holds a run"):
+        claim("here", False, "")
 
 
 def test_names_of_runs_count_up() -> None:
@@ -119,7 +149,7 @@ def test_a_folder_that_is_no_run_is_never_touched(tmp_path: Path) -> None:
         train_run(out=tmp_path / "photos", overwrite=True, **QUICK)
     assert files(tmp_path / "photos") == ["cat.jpg"]
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="cannot make the run folder .*file: File exists"):
+    with pytest.raises(RunError, match="cannot make the run folder .*file: a file stands there"):
         train_run(out=tmp_path / "file", **QUICK)
 
 
@@ -138,7 +168,9 @@ def interrupted(out: str, stop: type, number: int, **settings: Any) -> Path:
     return Path(out)
 
 
-@pytest.mark.parametrize(("stop", "number"), [(Started, 1), (EpochResult, 1), (EpochResult, 2), (EpochResult, 3)])
+@pytest.mark.parametrize(
+    ("stop", "number"), [(Started, 1), (Progress, 5), (EpochResult, 1), (EpochResult, 2), (EpochResult, 3)]
+)
 def test_a_run_broken_off_anywhere_ends_the_same(stop: type, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_module, "CHECKPOINT_SECONDS", 0.0)
     # Not the backend that "auto" would take on resuming.
@@ -150,7 +182,7 @@ def test_a_run_broken_off_anywhere_ends_the_same(stop: type, number: int, monkey
     done: list[int] = []
     resumed = resume_run(path, watch=lambda e: done.append(len(e.training.history)) if isinstance(e, Started) else None)
     assert (resumed.path / "model.safetensors").read_bytes() == (whole.path / "model.safetensors").read_bytes()
-    assert done == [number if stop is EpochResult else 0]
+    assert done == [{(Started, 1): 0, (Progress, 5): 1}.get((stop, number), number)]
     assert files(path) == files(whole.path)
     assert len((path / "metrics.jsonl").read_text().splitlines()) == 3
     with pytest.raises(RunError, match="broken is finished: there is nothing to resume"):
@@ -283,7 +315,7 @@ def test_broken_run_files_are_named(run: unroll.Run, tmp_path: Path, file: str, 
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02cos\nsystem\n"])
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02cos\nsystem\n", b"junk" * 99])
 def test_a_broken_or_hostile_resume_file(content: bytes) -> None:
     path = interrupted("run", EpochResult, 1, epochs=2, hidden_size=8)
     (path / "resume.pt").write_bytes(content)

@@ -132,6 +132,22 @@ def test_gradients_and_second_derivatives_by_finite_differences(backend: str, no
     assert torch.autograd.gradgradcheck(scan, inputs)
 
 
+@pytest.mark.parametrize("backend", ["torch", "gemm"])
+def test_derivatives_of_a_scan_of_a_scan(backend: str) -> None:
+    """The second scan's input and state depend on the weights that both share."""
+    x, h0, *weights = make(2, 5, 4, 4, torch.float64)
+
+    def twice(backend: str) -> list[Tensor]:
+        y, h = rnn_scan(x, h0, *weights, backend=backend)  # type: ignore[arg-type]
+        y, _ = rnn_scan(y, h, *weights, backend=backend)  # type: ignore[arg-type]
+        first = torch.autograd.grad((y**2).sum(), weights, create_graph=True)  # type: ignore[arg-type]
+        second = torch.autograd.grad(sum((g**2).sum() for g in first), weights)  # type: ignore[arg-type]
+        return [*first, *second]
+
+    for one, other in zip(twice("reference"), twice(backend), strict=True):
+        torch.testing.assert_close(other, one)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_inputs_need_not_be_contiguous_and_are_left_alone(backend: str) -> None:
     x, *others = make(3, 9, 4, 6, torch.float32)

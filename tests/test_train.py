@@ -239,6 +239,12 @@ def test_divergence_is_diagnosed(small: Splits) -> None:
     assert message.endswith("of 7: training diverged at lr 1e+30; try lr 1e+29, or clip gradients (clip_norm 1)")
 
 
+def test_divergence_in_the_very_last_step_is_seen(small: Splits) -> None:
+    config = replace(CONSTANT, epochs=1, batch_size=400, lr=1e38, clip_norm=0.0, optimizer="adam", weight_decay=1e6)
+    with pytest.raises(TrainingError, match="the weights are no longer finite in epoch 1 at step 1 of 1: training div"):
+        list(fit(small_model(), small, config))
+
+
 def test_nan_in_the_data_is_named_as_the_cause() -> None:
     splits = toy(9)
     splits.train.x[4] = float("nan")
@@ -281,3 +287,16 @@ def test_training_on_a_gpu(small: Splits) -> None:
     on_gpu = unroll.evaluate(model, small.test)
     on_cpu = unroll.evaluate(model.cpu(), small.test)
     assert on_gpu.loss == pytest.approx(on_cpu.loss, rel=1e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_training_is_taken_up_on_a_gpu(small: Splits) -> None:
+    config = TrainConfig(epochs=2, device="cuda")
+    training = Training(small_model(num_layers=2, dropout=0.2), small, config)
+    next(training.events())
+    file = io.BytesIO()
+    torch.save(training.state_dict(), file)
+    file.seek(0)
+    second = Training(small_model(num_layers=2, dropout=0.2), small, config)
+    second.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    assert len(list(second.events())) >= 2

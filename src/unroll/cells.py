@@ -46,6 +46,9 @@ class Cell(nn.Module, ABC):
     def step(self, x: Tensor, state: State) -> State:
         """Return the state after reading ``x`` (batch, input_size)."""
 
+    def init_orthogonal(self) -> None:
+        """Set the weights for init="orthogonal"; a cell that does not override this keeps those it was made with."""
+
     def scan(self, x: Tensor, state: State, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         """Apply the cell over time.
 
@@ -92,6 +95,17 @@ class RNN(Cell):
         bound = hidden_size**-0.5
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
+
+    def init_orthogonal(self) -> None:
+        """Make weight_hh orthogonal, weight_ih Xavier uniform and the biases zero.
+
+        Orthogonal recurrent weights keep the norm of what they carry, so gradients neither fade nor explode at the
+        start (Saxe, McClelland and Ganguli, arXiv:1312.6120; for RNNs Henaff, Szlam and LeCun, arXiv:1602.06662).
+        """
+        nn.init.xavier_uniform_(self.weight_ih)
+        nn.init.orthogonal_(self.weight_hh)
+        nn.init.zeros_(self.bias_ih)
+        nn.init.zeros_(self.bias_hh)
 
     def initial_state(self, batch_size: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
         """Return zeros (batch, hidden)."""

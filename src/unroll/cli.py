@@ -5,8 +5,10 @@ Exit status: 0 done, 1 the work failed, 2 bad input or usage, 130 Ctrl-C.
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields, make_dataclass
@@ -106,11 +108,11 @@ def train(
                     watch=screen,
                     **settings,
                 )
-        except (KeyboardInterrupt, OSError) as error:
-            if screen.path is None:
+        except (KeyboardInterrupt, OSError, MemoryError, RuntimeError) as error:
+            if screen.path is None or not _is_expected(error):
                 raise
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"cannot go on: {_in_words(error)}"
-            _say(f"{reason}; continue with: unroll train --resume {screen.path}")
+            _say(f"{reason}; continue with: unroll train --resume {shlex.quote(str(screen.path))}")
             return 130 if isinstance(error, KeyboardInterrupt) else 1
     if json:
         assert run.evaluation is not None
@@ -214,6 +216,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words after the program's name (default ``sys.argv[1:]``).
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an encoding without × or – must not end a training
+            stream.reconfigure(errors="replace")
     try:
         status = app(words, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
@@ -225,7 +230,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (UnrollError, OSError) as error:
+    except (UnrollError, OSError, MemoryError, RuntimeError) as error:
+        if not _is_expected(error):
+            raise
         _say(_in_words(error))
         return 1
     except KeyboardInterrupt:
@@ -234,7 +241,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(status or 0)
 
 
-def _in_words(error: Exception) -> str:
+def _is_expected(error: BaseException) -> bool:
+    """Tell what can happen to anybody from what is a bug and deserves its traceback."""
+    return not isinstance(error, RuntimeError) or _is_out_of_memory(error)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # torch.OutOfMemoryError on a GPU; on the CPU a bare RuntimeError of its allocator
+    text = str(error)
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+
+
+def _in_words(error: BaseException) -> str:
+    if _is_out_of_memory(error):
+        return "out of memory; try a smaller --batch-size or --hidden-size"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
@@ -245,4 +265,4 @@ def _say(line: str) -> None:
 
 
 def _print_json(content: dict[str, Any]) -> None:
-    print(json.dumps(content, ensure_ascii=False))
+    print(json.dumps(content, allow_nan=False))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from .data.sequences import SequenceData
-from .errors import DataError
+from .errors import DataError, InputError
 
 EVALUATION_BATCH = 1_000  # sequences; does not change any result
 
@@ -124,6 +124,7 @@ def evaluate(model: nn.Module, data: SequenceData, batch_size: int = EVALUATION_
 
     Raises:
         DataError: ``data`` is empty.
+        InputError: the model's classes are not as many as the data's.
     """
     if len(data) == 0:
         raise DataError("evaluation needs at least 1 sequence, got 0")
@@ -134,6 +135,8 @@ def evaluate(model: nn.Module, data: SequenceData, batch_size: int = EVALUATION_
     with _inference(model):
         for x, y, lengths in data.to(device).batches(batch_size):
             logits = model(x, lengths).float()
+            if logits.shape != (len(y), classes):
+                raise InputError(f"the model must give logits ({len(y)}, {classes}), got {tuple(logits.shape)}")
             loss += float(cross_entropy(logits, y, reduction="sum"))
             confusion += torch.bincount(y * classes + logits.argmax(dim=1), minlength=classes * classes)
     return Evaluation(confusion.view(classes, classes).cpu(), loss / len(data), data.preparation.classes)
@@ -165,11 +168,12 @@ def _device(model: nn.Module) -> torch.device:
 
 @contextmanager
 def _inference(model: nn.Module) -> Iterator[None]:
-    """Switch to eval mode without gradients, and back to the mode found."""
-    was_training = model.training
+    """Switch to eval mode without gradients, and each module back to the mode found."""
+    were_training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         with torch.inference_mode():
             yield
     finally:
-        model.train(was_training)
+        for module in were_training:
+            module.training = True

@@ -37,15 +37,22 @@ def claim(out: str | Path | None, overwrite: bool, name: str) -> Path:
             return _number(Path("runs"), name)
         path = Path(out)
         path.mkdir(parents=True, exist_ok=True)
+        for partial in path.glob(".*.partial"):  # of a run that was killed while it wrote
+            partial.unlink(missing_ok=True)
         if not any(path.iterdir()):
+            (path / CONFIG).touch(exist_ok=False)  # of two runs that want this folder one gets it
             return path
+    except FileExistsError as error:
+        if path.is_dir():
+            raise RunError(f"{path} was just taken by another run; choose another --out") from error
+        raise RunError(f"cannot make the run folder {path}: a file stands there") from error
     except OSError as error:
         raise RunError(f"cannot make the run folder {error.filename}: {error.strerror}") from error
     if not (path / CONFIG).exists():
         raise RunError(f"{path} exists and is no run: it is left alone; choose another --out")
     if not overwrite:
         raise RunError(f"{path} holds a run; choose another --out, replace it with --overwrite, or --resume it")
-    for file in (CONFIG, METRICS, WEIGHTS, EVALUATION, RESUME):
+    for file in (METRICS, WEIGHTS, EVALUATION, RESUME):  # config.json stays, to be replaced: it makes the folder a run
         (path / file).unlink(missing_ok=True)
     return path
 
@@ -72,7 +79,7 @@ def read_config(path: Path) -> dict[str, Any]:
     if not file.is_file():
         raise RunError(f"{path} is no run folder: it has no config.json")
     try:
-        config = json.loads(file.read_text())
+        config = json.loads(file.read_text("utf-8"))
         version = config["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{file} is broken ({first_line(error)})") from error
@@ -83,7 +90,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file that a person can read, as `write` does."""
-    write(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    write(path, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def write(path: Path, content: bytes) -> None:

@@ -19,7 +19,8 @@ PACKAGES = ("torch", "numpy", "safetensors", "pillow", "mlxtend")
 
 def describe() -> dict[str, Any]:
     """Return versions, processor, devices and backends as plain JSON types; what is not there comes with the reason."""
-    batch = torch.empty(64, 28, 28)
+    device, reason = choose_device("auto")
+    batch = torch.empty(64, 28, 28, device=device)
     return {
         "unroll": importlib.metadata.version("unroll-rnn"),
         "python": platform.python_version(),
@@ -29,7 +30,7 @@ def describe() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "devices": {name: _device(name) for name in ("cpu", "cuda", "mps")},
-        "default_device": ": ".join(map(str, choose_device("auto"))),
+        "default_device": f"{device}: {reason}",
         "backends": scan.backends(),
         "default_backends": {
             name: ": ".join(scan.choose_backend("auto", batch, training))
@@ -41,7 +42,7 @@ def describe() -> dict[str, Any]:
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
+        for line in cpuinfo.read_text("utf-8").splitlines():
             if line.startswith("model name"):
                 return f"{line.split(':', 1)[1].strip()} ({torch.backends.cpu.get_cpu_capability()})"
     return platform.processor() or platform.machine()

@@ -28,8 +28,8 @@ class SequenceClassifier(nn.Module):
         dropout: share of activations dropped between layers while training (default 0.0).
         readout: "last" hidden state of each direction, or "mean" or "max" over each sequence's steps (default "last").
             An empty sequence reads out as the initial state (last) or as zeros (mean, max).
-        init: "orthogonal" (recurrent weights orthogonal, the others Xavier uniform, biases zero) or "torch", the
-            defaults of torch.nn (default "orthogonal").
+        init: "orthogonal" (recurrent weights orthogonal, the others Xavier uniform, biases zero; a cell of your own
+            keeps its weights unless it has `Cell.init_orthogonal`) or "torch", torch.nn's own (default "orthogonal").
         nonlinearity: activation of the rnn cell, "tanh" or "relu" (default "tanh").
         backend: what computes the scan (default "auto", see `unroll.scan.choose_backend`).
 
@@ -75,7 +75,12 @@ class SequenceClassifier(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden_size * directions, num_classes)
         if init == "orthogonal":
-            self.apply(orthogonal_init)
+            for layer in self.layers:
+                for made in layer.children():
+                    assert isinstance(made, Cell)
+                    made.init_orthogonal()
+            nn.init.xavier_uniform_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
 
     def _make_cell(self, cell_class: type[Cell], input_size: int) -> Cell:
         if "nonlinearity" not in cell_class.options and self.config.nonlinearity != "tanh":
@@ -146,18 +151,3 @@ def reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
     last = lengths.unsqueeze(1) - 1
     index = torch.where(time <= last, last - time, time)
     return x.gather(1, index.unsqueeze(2).expand_as(x))
-
-
-def orthogonal_init(module: nn.Module) -> None:
-    """Initialise one module: recurrent weights orthogonal, other matrices Xavier uniform, biases zero.
-
-    Orthogonal recurrent weights keep the norm of what they carry, so gradients neither fade nor explode at the start
-    (Saxe, McClelland and Ganguli, arXiv:1312.6120; for RNNs Henaff, Szlam and LeCun, arXiv:1602.06662).
-    """
-    for name, parameter in module.named_parameters(recurse=False):
-        if name.startswith("weight_hh"):
-            nn.init.orthogonal_(parameter)
-        elif parameter.dim() == 2:
-            nn.init.xavier_uniform_(parameter)
-        elif name.startswith("bias"):
-            nn.init.zeros_(parameter)

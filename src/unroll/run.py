@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import io
 import json
-import pickle
+import math
 import platform
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -22,7 +23,7 @@ from .config import RECIPES, ModelConfig, Read, Recipe, RecipeName, TrainConfig,
 from .data.catalog import load
 from .data.preparation import Preparation
 from .data.sequences import SequenceData, Splits
-from .errors import RunError, TrainingError
+from .errors import DataError, RunError, TrainingError
 from .evaluation import Evaluation, evaluate
 from .folder import (
     CONFIG,
@@ -39,7 +40,7 @@ from .folder import (
 )
 from .interrupt import deferred_interrupt
 from .model import SequenceClassifier
-from .train import EpochResult, Progress, Training
+from .train import EpochResult, Progress, Training, choose_device
 
 CHECKPOINT_SECONDS = 30.0  # at most so much training is lost, besides what the end of an epoch saves
 
@@ -136,7 +137,7 @@ def train_run(
 def resume_run(
     path: str | Path, *, data_dir: str | Path | None = None, watch: Callable[[Event], object] | None = None
 ) -> Run:
-    """Finish an interrupted `train_run`; on the same machine the weights come out the same to the bit.
+    """Finish an interrupted `train_run`; on the same CPU the weights come out the same to the bit.
 
     Args:
         path: the run's folder.
@@ -164,10 +165,9 @@ def resume_run(
         raise RunError(f"{path} was trained on other data than {splits.source} holds now; start a new run")
     training = _prepare(splits, recipe)
     try:
-        state = torch.load(path / RESUME, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise RunError(f"{path / 'resume.pt'} is broken ({first_line(error)}); start a new run") from error
-    training.load_state_dict(state)
+        training.load_state_dict(torch.load(path / RESUME, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch raises about anything on a damaged file
+        raise RunError(f"{path / RESUME} is broken ({first_line(error)}); start a new run") from error
     return _train(Started(path, splits, training, recipe), watch)
 
 
@@ -182,12 +182,23 @@ def save(model: SequenceClassifier, path: str | Path, *, data: SequenceData, ove
 
     Raises:
         RunError: something else stands there, or the cell cannot be loaded again.
+        DataError: the model's features or classes are not those of ``data``.
     """
     if model.config.cell not in CELLS:
         raise RunError(f"only models with a cell of {', '.join(CELLS)} can be saved, got {model.config.cell}")
+    _check_fit(model, data)
     path = claim(path, overwrite, "")
     write_json(path / CONFIG, _model_config(model, data.preparation))
     _write_weights(path, model)
+
+
+def _check_fit(model: SequenceClassifier, data: SequenceData) -> None:
+    for what, of_model, of_data in (
+        ("features", model.input_size, data.input_size),
+        ("classes", model.num_classes, len(data.preparation.classes)),
+    ):
+        if of_model != of_data:
+            raise DataError(f"model and data must have the same {what}, got {of_model} and {of_data}")
 
 
 def load_run(path: str | Path, device: str = "cpu") -> Run:
@@ -195,7 +206,7 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
 
     Args:
         path: its folder.
-        device: where to put the model (default "cpu").
+        device: where to put the model: "auto", "cpu", "cuda" or "mps" (default "cpu").
 
     Raises:
         RunError: no such run, unfinished, or broken; the message says which file.
@@ -204,16 +215,18 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
     config = read_config(path)
     weights = path / WEIGHTS
     if not weights.exists():
-        raise RunError(f"{path} is not finished: run 'unroll train --resume {path}' first")
+        raise RunError(f"{path} is not finished: run 'unroll train --resume {shlex.quote(str(path))}' first")
     try:
         model = _build(ModelConfig(**config["model"]), config["input_size"], config["num_classes"])
         model.load_state_dict(safetensors.torch.load(weights.read_bytes()))
         preparation = Preparation.from_dict(config["preparation"])
+        if len(preparation.classes) != model.num_classes:
+            raise ValueError(f"{len(preparation.classes)} names for {model.num_classes} classes")
         evaluation = path / EVALUATION
-        found = json.loads(evaluation.read_text()) if evaluation.exists() else None
+        found = json.loads(evaluation.read_text("utf-8")) if evaluation.exists() else None
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, safetensors.SafetensorError) as error:
         raise RunError(f"{path} is broken ({first_line(error)}); copy it anew or train again") from error
-    return Run(path, model.to(device).eval(), preparation, config, found)
+    return Run(path, model.to(choose_device(device)[0]).eval(), preparation, config, found)
 
 
 def load_test(run: Run, data: str | None = None, data_dir: str | Path | None = None) -> tuple[str, SequenceData]:
@@ -288,15 +301,17 @@ def _train(started: Started, watch: Callable[[Event], object] | None) -> Run:
     except TrainingError as error:
         raise TrainingError(f"{error}; the metrics so far are in {path}") from error
     test = evaluate(training.model, started.splits.test)
+    if not math.isfinite(test.loss):
+        raise TrainingError(f"the test loss is {test.loss}: training diverged; the metrics so far are in {path}")
     _finish(path, training, test)
-    return load_run(path, device=str(training.device))
+    return load_run(path, device=training.device.type)
 
 
 def _checkpoint(path: Path, training: Training) -> None:
     buffer = io.BytesIO()
     torch.save(training.state_dict(), buffer)
     write(path / RESUME, buffer.getvalue())
-    lines = (json.dumps(asdict(result)) + "\n" for result in training.history)
+    lines = (json.dumps(asdict(result), allow_nan=False) + "\n" for result in training.history)
     write(path / METRICS, "".join(lines).encode())
 
 
@@ -304,7 +319,7 @@ def _finish(path: Path, training: Training, test: Evaluation) -> None:
     write_json(path / EVALUATION, {"weights": training.kept, **test.to_dict()})
     assert isinstance(training.model, SequenceClassifier)
     _write_weights(path, training.model)
-    (path / RESUME).unlink()
+    (path / RESUME).unlink(missing_ok=True)
 
 
 def _write_weights(path: Path, model: SequenceClassifier) -> None:

@@ -5,6 +5,7 @@ On a terminal with colours and a progress bar; elsewhere plain lines.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -123,13 +124,10 @@ def print_run(console: Console, run: Run) -> None:
         ),
         soft_wrap=True,
     )
+    path = shlex.quote(str(run.path))
     print_facts(
         console,
-        {
-            "run": str(run.path),
-            "next": f"unroll evaluate {run.path}",
-            "": f"unroll predict {run.path} IMAGE…",
-        },
+        {"run": str(run.path), "next": f"unroll evaluate {path}", "": f"unroll predict {path} IMAGE…"},
     )
 
 
@@ -137,8 +135,12 @@ def print_evaluation(console: Console, evaluation: Evaluation, title: str) -> No
     """Show accuracy, the scores of each class and the confusion matrix."""
     low, high = evaluation.interval
     console.print(
-        f"{title}: accuracy [bold green]{percent(evaluation.accuracy)}[/] (95 % interval {100 * low:.2f} to "
-        f"{percent(high)}; {evaluation.correct:,} of {evaluation.n:,} right), loss {evaluation.loss:.4f}",
+        Text.assemble(
+            f"{title}: accuracy ",
+            (percent(evaluation.accuracy), "bold green"),
+            f" (95 % interval {100 * low:.2f} to {percent(high)}; {evaluation.correct:,} of {evaluation.n:,} right), "
+            f"loss {evaluation.loss:.4f}",
+        ),
         soft_wrap=True,
     )
     scores = Table(title="per class", title_justify="left")

@@ -108,7 +108,7 @@ def choose_device(name: str) -> tuple[torch.device, str]:
 
 
 class Training:
-    """A training that can be stopped and taken up between any two events, to the bit.
+    """A training that can be stopped and taken up between any two events; on a CPU to the bit.
 
     It seeds torch's global generator, from which dropout draws.
 
@@ -202,11 +202,16 @@ class Training:
     def _account(self, losses: list[Tensor]) -> None:
         for back, loss in enumerate(torch.stack(losses).tolist()):
             if not math.isfinite(loss):
-                raise TrainingError(self._diagnosis(loss, self.step - len(losses) + back + 1))
+                raise TrainingError(self._diagnosis(f"loss became {loss}", self.step - len(losses) + back + 1))
             self.loss_sum += loss
 
-    def _diagnosis(self, loss: float, step: int) -> str:
-        what = f"the loss became {loss} in epoch {self.epoch} at step {step} of {self.steps}"
+    def _check_weights(self) -> None:
+        """The last step of an epoch has no loss after it that would show what it did."""
+        if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
+            raise TrainingError(self._diagnosis("weights are no longer finite", self.steps))
+
+    def _diagnosis(self, what: str, step: int) -> str:
+        what = f"the {what} in epoch {self.epoch} at step {step} of {self.steps}"
         x = self.train.x
         if x.is_floating_point() and not bool(x.isfinite().all()):
             bad = int((~x.isfinite()).any(dim=2).any(dim=1).sum())
@@ -215,6 +220,7 @@ class Training:
         return f"{what}: training diverged at lr {self.config.lr:g}; try lr {self.config.lr / 10:g}{clip}"
 
     def _end_epoch(self) -> EpochResult:
+        self._check_weights()
         val = evaluate(self.model, self.val) if self.val else None
         result = EpochResult(
             epoch=self.epoch,
@@ -252,7 +258,7 @@ class Training:
             "seconds": self.seconds,
             "lr": self.lr,
             "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "device_rng": _device_rng(self.device),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -270,8 +276,17 @@ class Training:
         self.correct += state["correct"]
         self.lr = state["lr"]
         torch.set_rng_state(state["rng"])
-        if state["cuda_rng"] is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+        if self.device.type == "cuda" and state["device_rng"] is not None:
+            torch.cuda.set_rng_state(state["device_rng"].cpu(), self.device)
+        if self.device.type == "mps" and state["device_rng"] is not None:
+            torch.mps.set_rng_state(state["device_rng"].cpu())
+
+
+def _device_rng(device: torch.device) -> Tensor | None:
+    """Return the state of the generator from which dropout draws on ``device``; None where it is torch's global one."""
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.mps.get_rng_state() if device.type == "mps" else None
 
 
 def _parts(splits: Splits, config: TrainConfig, device: torch.device) -> tuple[SequenceData, SequenceData | None]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..errors import DataError
 from .preparation import ImageFormat
 
+LARGE = 1_000  # pixels; longer images are first reduced to 1 to 2 times as much: the model sees a few dozen anyway
 INK = 0.1  # of the strongest contrast to the background: what is weaker is noise of a camera or of JPEG
 
 
@@ -50,7 +51,12 @@ def prepare_image(path: Path, form: ImageFormat) -> PreparedImage:
         if abs(float(np.median(_border(grey))) - form.border) > 127.5:
             grey, steps = 255 - grey, ["turned into its negative"]
         return PreparedImage(_pixels(grey), tuple(steps) or ("taken as it is",))
-    ink, steps = _ink(np.asarray(image, np.float32), form)
+    steps = []
+    factor = max(image.size) // LARGE
+    if factor > 1:
+        steps.append(f"reduced from {image.width}×{image.height}")
+        image = image.reduce(factor)
+    ink = _ink(np.asarray(image, np.float32), form, steps)
     if ink is None:
         raise DataError(f"{path} shows nothing: all its pixels have about the same colour")
     grey = _frame(ink, form, steps)
@@ -61,6 +67,7 @@ def _open(path: Path) -> Image.Image:
     """Return the file as RGB, upright, without transparency, 8 bits a channel."""
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of damaged EXIF data, say, which does not touch the pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as file:
                 file.load()
@@ -69,10 +76,10 @@ def _open(path: Path) -> Image.Image:
         raise DataError(f"{path} does not exist") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is too large: at most {Image.MAX_IMAGE_PIXELS:,} pixels are read") from error
-    except (OSError, ValueError, SyntaxError) as error:  # Pillow's decoders raise all three on broken files
+    except Exception as error:  # Pillow's decoders raise about anything on a damaged file
         raise DataError(f"{path} is not a readable image ({error})") from error
     if image.mode[0] in "IF":  # 16 and 32 bits a pixel, which convert() would clip at 255
-        values = np.asarray(image, np.float64)
+        values = np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0)
         top = 65535.0 if image.mode.startswith("I;16") else max(values.max(), 1.0)
         image = Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
@@ -90,19 +97,21 @@ def _border(pixels: np.ndarray) -> np.ndarray:
     return np.concatenate([pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]])
 
 
-def _ink(rgb: np.ndarray, form: ImageFormat) -> tuple[np.ndarray | None, list[str]]:
-    """Return how far each pixel is from the background, 0 to 255, cropped to what is not noise."""
+def _ink(rgb: np.ndarray, form: ImageFormat, steps: list[str]) -> np.ndarray | None:
+    """Return how far each pixel is from the background, 0 to 255, cropped to what is not noise; None without any."""
     background = np.median(_border(rgb), axis=0)
     contrast = np.abs(rgb - background).max(axis=2)
     peak = contrast.max()
     if peak < 16:  # of 255: less than what separates two neighbouring greys to the eye
-        return None, []
+        return None
     contrast[contrast < INK * peak] = 0
     ys, xs = np.nonzero(contrast)
     dark = rgb[contrast > 0].mean() < background.mean()
-    steps = ["turned into its negative"] if dark == (form.border < 127.5) else []
-    ink = contrast[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
-    return ink, [*steps, f"cropped from {rgb.shape[1]}×{rgb.shape[0]} to its ink {ink.shape[1]}×{ink.shape[0]}"]
+    if dark == (form.border < 127.5):
+        steps.append("turned into its negative")
+    ink: np.ndarray = contrast[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
+    steps.append(f"cropped from {rgb.shape[1]}×{rgb.shape[0]} to its ink {ink.shape[1]}×{ink.shape[0]}")
+    return ink
 
 
 def _frame(ink: np.ndarray, form: ImageFormat, steps: list[str]) -> np.ndarray:

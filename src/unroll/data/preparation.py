@@ -30,12 +30,13 @@ class Scaling:
     std: float
 
     @classmethod
-    def of(cls, name: ScalingName, x: Tensor) -> Scaling:
+    def of(cls, name: ScalingName, x: Tensor, lengths: Tensor | None = None) -> Scaling:
         """Choose a scaling by name for raw training data.
 
         Args:
             name: "unit" maps uint8 to [0, 1]; "standard" gives mean 0 and deviation 1 over all values of ``x``.
             x: (N, time, features) uint8 or float32.
+            lengths: (N,) int64; what stands past them is not counted (default None: all are full).
 
         Raises:
             ConfigError: ``name`` is neither.
@@ -46,6 +47,8 @@ class Scaling:
             if x.dtype != torch.uint8:
                 raise DataError(f"scaling 'unit' expects uint8 values, got {x.dtype}; use 'standard'")
             return cls(0.0, 255.0)
+        if lengths is not None:
+            x = x[torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)]
         if x.dtype == torch.uint8:  # a histogram is exact, and needs no float copy of the whole set
             counts = torch.bincount(x.flatten(), minlength=256).double()
             values = torch.arange(256, dtype=torch.float64)

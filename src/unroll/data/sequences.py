@@ -86,8 +86,9 @@ class SequenceData:
 
     def cut(self, fraction: float, seed: int) -> tuple[SequenceData, SequenceData]:
         """Return ``(rest, part)``: a stratified random part of about ``fraction`` of each class, and the rest."""
-        rest, part = stratified_cut(self.y.numpy(), fraction, seed)
-        return self.subset(torch.from_numpy(rest)), self.subset(torch.from_numpy(part))
+        rest, part = stratified_cut(self.y.cpu().numpy(), fraction, seed)
+        device = self.y.device
+        return self.subset(torch.from_numpy(rest).to(device)), self.subset(torch.from_numpy(part).to(device))
 
     def to(self, device: torch.device | str) -> SequenceData:
         """Return the same data with its tensors on ``device``."""
@@ -170,7 +171,7 @@ class Splits:
 
     def scaled(self, name: ScalingName) -> Splits:
         """Return the same data with a scaling learned on its training part alone."""
-        preparation = replace(self.train.preparation, scaling=Scaling.of(name, self.train.x))
+        preparation = replace(self.train.preparation, scaling=Scaling.of(name, self.train.x, self.train.lengths))
         return replace(
             self,
             train=replace(self.train, preparation=preparation),

@@ -41,7 +41,7 @@ def backends() -> dict[str, str]:
     return {
         "reference": "a plain loop over time steps, the oracle of the tests",
         "torch": torch_kernel,
-        "gemm": "one node of autograd for all time steps, one matrix product per weight gradient; no bf16",
+        "gemm": "one autograd node for all time steps, one matrix product per weight gradient; no bf16 or torch.func",
     }
 
 

@@ -100,6 +100,8 @@ def _differentiable_backward(
     inputs: list[Any], needed: tuple[bool, ...], dy: Tensor | None, dh: Tensor | None, nonlinearity: str
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients as functions of the inputs, by way of the reference."""
+    # Aliases: one input may depend on another, and that path belongs to the caller's graph, not to this node.
+    inputs = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
     x, h0, w_ih, w_hh, b_ih, b_hh = inputs
     results = reference.rnn_scan(x, h0, w_ih, w_hh, b_ih, b_hh, None, nonlinearity)
     given = [(result, grad) for result, grad in zip(results, (dy, dh), strict=True) if grad is not None]

@@ -25,7 +25,7 @@ def rnn_scan(
     def scan(x: Tensor) -> tuple[Tensor, Tensor]:
         y, h_n = kernel(
             x,
-            h0.unsqueeze(0),
+            h0.unsqueeze(0).contiguous(),  # cuDNN takes no expanded state
             weights,
             has_biases=b_ih is not None,
             num_layers=1,
