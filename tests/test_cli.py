@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,14 +49,14 @@ def test_train_evaluate_predict(call: Call, sample: unroll.Splits) -> None:
     assert "\ntest accuracy " in out
     assert "95 % interval" in out
     assert "last weights (epoch 2)" in out
-    assert "unroll evaluate runs/one" in out
+    assert " evaluate runs/one\n" in out
     assert "\x1b" not in out
 
     status, out, err = call("evaluate", "runs/one")
     assert (status, err) == (0, "")
     assert out.startswith("runs/one on the test part of mnist-sample: accuracy ")
     assert "precision" in out
-    assert "confusion: rows are the true classes" in " ".join(out.split())
+    assert "confusion (rows: true, columns: predicted)" in out
 
     Image.fromarray(sample.test.x[0].numpy()).save("digit.png")
     status, out, err = call("predict", "runs/one", "digit.png", "missing.png")
@@ -115,7 +117,10 @@ def test_info_in_words(call: Call) -> None:
         ("train --cell lstn", "cell must be one of rnn or a subclass of Cell, got 'lstn'"),
         ("train --data mnits", "data must be one of mnist-sample, mnist, fashion-mnist, kmnist, got 'mnits'; did you"),
         ("train --data mnist --data-dir no", "data_dir must be a folder, got no"),
-        ("train --data mnist-sample more", "Unused Tokens: ['more']."),
+        ("train --data mnist-sample more", "unexpected argument: more"),
+        ("train --epochs 1.5", "Invalid value for --epochs: expected a whole number, got '1.5'"),
+        ("train --precision bf16 --backend gemm", "backend 'gemm' computes in float32, but bf16 was asked for"),
+        ("train --data-dir no", "data_dir must be a folder, got no"),
         ("train --resume no", "no is no run folder: it has no config.json"),
         ("train --resume no --epochs 3", "--resume takes all settings from no; give at most --data-dir with it"),
         ("evaluate no", "no is no run folder: it has no config.json"),
@@ -179,7 +184,8 @@ def test_a_disk_that_fills_up_later_says_how_to_go_on(call: Call, monkeypatch: p
         status, _, err = call("train", *QUICK, "--out", "here")
     assert status == 1
     assert err.startswith("unroll: cannot go on: here/")
-    assert err.endswith(": No space left on device; continue with: unroll train --resume here\n")
+    assert err.endswith(" train --resume here\n")
+    assert ": No space left on device; continue with: " in err
     assert call("train", "--resume", "here")[0] == 0
     assert Path("here/config.json").exists()
     assert not list(Path("here").glob(".*"))
@@ -197,13 +203,42 @@ def test_paths_with_spaces_brackets_and_umlauts(call: Call) -> None:
     name = "dät [b] a"
     status, out, err = call("train", *QUICK, "--out", name)
     assert (status, err) == (0, "")
-    assert f"unroll evaluate '{name}'" in out
+    assert f" evaluate '{name}'" in out
     status, out, err = call("evaluate", name)
     assert out.startswith(f"{name} on the test part of mnist-sample: accuracy")
     command = [sys.executable, "-m", "unroll", "evaluate", name, "--json"]
     plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=plain)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_narrow_terminal_loses_no_figure(call: Call, run: unroll.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = call("evaluate", run.path)[1]
+    monkeypatch.setenv("COLUMNS", "30")
+    narrow = call("evaluate", run.path)[1]
+    assert narrow.split()[-50:] == wide.split()[-50:]
+
+
+def test_output_that_nobody_reads_any_more_says_how_to_go_on() -> None:
+    script = f"{sys.executable} -m unroll train --epochs 3 | head -n 2; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"unroll: cannot go on: nobody reads .*; continue with: \S* train --resume runs/mnist-sample-rnn-1\n",
+        done.stderr,
+    )
+
+
+@pytest.mark.parametrize("delay", [0.1, 0.3, 0.5, 0.8])
+def test_ctrl_c_at_the_start_ends_it_in_one_line(delay: float) -> None:
+    command = [sys.executable, "-m", "unroll", "train", "--epochs", "1000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert err.startswith("unroll: interrupted")
+    assert err.count("\n") == 1
 
 
 def test_an_encoding_without_our_signs_ends_nothing() -> None:

@@ -156,6 +156,10 @@ def test_tensors_that_do_not_fit(change: dict[str, torch.Tensor], message: str) 
         replace(numbers(), **change)
 
 
+def test_a_set_shows_what_it_is(sample: Splits) -> None:
+    assert repr(sample.train) == "SequenceData(4000×28×28 uint8, 10 classes)"
+
+
 def test_unknown_names() -> None:
     with pytest.raises(DataError, match=r"got 'mnits'; did you mean 'mnist'\?"):
         load("mnits")

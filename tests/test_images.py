@@ -176,6 +176,9 @@ def test_blank_and_huge_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     Image.new("L", (50, 50), 77).save(tmp_path / "blank.png")
     with pytest.raises(DataError, match="blank.png shows nothing: all its pixels have about the same colour"):
         prepare_image(tmp_path / "blank.png", DARK)
+    Image.new("L", (28, 28), 77).save(tmp_path / "own.png")
+    with pytest.raises(DataError, match="own.png shows nothing"):
+        prepare_image(tmp_path / "own.png", DARK)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
     with pytest.raises(DataError, match="blank.png is too large: at most 2,000 pixels are read"):
         prepare_image(tmp_path / "blank.png", DARK)

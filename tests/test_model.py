@@ -151,6 +151,8 @@ def test_parameters_count_as_in_torch_nn() -> None:
     ("x", "message"),
     [
         (torch.zeros(64, 784), r"x must have shape \(batch, time, 28\), got \(64, 784\)"),
+        (torch.zeros(64, 28, 28).numpy(), r"x must be a tensor \(batch, time, 28\), got ndarray"),
+        (torch.zeros(64, 28, 28).double(), "x must have the parameters' dtype torch.float32, got torch.float64"),
         (torch.zeros(64, 28, 27), r"x must have shape \(batch, time, 28\), got \(64, 28, 27\)"),
         (torch.zeros(64, 28, 28, dtype=torch.uint8), "x must be floating point and scaled as in training, got torch.u"),
     ],
@@ -164,6 +166,7 @@ def test_inputs_that_do_not_fit(x: Tensor, message: str) -> None:
     ("arguments", "message"),
     [
         ({"num_classes": 1}, "num_classes must be at least 2, got 1"),
+        ({"input_size": "28"}, "input_size must be of type int, got '28'"),
         ({"input_size": 0}, "input_size must be at least 1, got 0"),
         ({"cell": "rnm"}, "cell must be one of rnn or a subclass of Cell, got 'rnm'; did you mean 'rnn'?"),
         ({"hidden_size": 0}, "hidden_size must be at least 1, got 0"),

@@ -224,6 +224,7 @@ def test_shapes_that_do_not_fit(position: int, shape: tuple[int, ...], message: 
 @pytest.mark.parametrize(
     ("lengths", "message"),
     [
+        ([1, 2, 3], r"lengths must be an int64 tensor \(3,\), got list"),
         (torch.tensor([1, 2]), r"lengths must have shape \(3,\), got \(2,\)"),
         (torch.tensor([1.0, 2.0, 3.0]), "lengths must be int64, got torch.float32"),
         (torch.tensor([1, 2, 10]), "lengths must be from 0 to 9, got 1 to 10"),

@@ -12,7 +12,17 @@ import torch
 from torch import Tensor, nn
 
 import unroll
-from unroll import ConfigError, DataError, EpochResult, SequenceClassifier, Splits, TrainConfig, Training, TrainingError
+from unroll import (
+    ConfigError,
+    DataError,
+    EpochResult,
+    InputError,
+    SequenceClassifier,
+    Splits,
+    TrainConfig,
+    Training,
+    TrainingError,
+)
 from unroll.data.preparation import Preparation, Scaling
 from unroll.data.sequences import SequenceData
 from unroll.train import Progress, choose_device, fit
@@ -236,7 +246,7 @@ def test_divergence_is_diagnosed(small: Splits) -> None:
     message = str(error.value)
     assert message.startswith("the loss became ")
     assert "in epoch 1 at step " in message
-    assert message.endswith("of 7: training diverged at lr 1e+30; try lr 1e+29, or clip gradients (clip_norm 1)")
+    assert message.endswith("of 7: training diverged at lr 1e+30; try lr 0.002, or clip gradients (clip_norm 1)")
 
 
 def test_divergence_in_the_very_last_step_is_seen(small: Splits) -> None:
@@ -260,10 +270,21 @@ def test_nan_in_the_data_is_named_as_the_cause() -> None:
 def test_bad_settings_raise_at_the_call(small: Splits) -> None:
     with pytest.raises(DataError, match="val_fraction 0.001 of 400 sequences leaves nothing to validate"):
         fit(small_model(), small, TrainConfig(val_fraction=0.001))
-    with pytest.raises(DataError, match="training needs at least 1 sequence, got 0 less the validation part"):
+    with pytest.raises(DataError, match="training needs at least 1 sequence, got 0 of which val_fraction 0 takes 0"):
         fit(Perfect(), toy(0), CONSTANT)
     with pytest.raises(TrainingError, match="the resume state must be of format 1, got 9"):
         Training(small_model(), small).load_state_dict({"format": 9})
+
+
+def test_what_does_not_fit_is_said_before_anything_begins(small: Splits) -> None:
+    with pytest.raises(InputError, match=r"the model must give logits \(1, 10\), got \(1, 5\)"):
+        fit(SequenceClassifier(28, 5), small)
+    with pytest.raises(InputError, match=r"x must have shape \(batch, time, 27\), got \(1, 28, 28\)"):
+        fit(SequenceClassifier(27, 10), small)
+    with pytest.raises(InputError, match="fit expects Splits, as from unroll.load, got SequenceData"):
+        fit(small_model(), small.train)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="evaluate expects SequenceData, such as splits.test, got Splits"):
+        unroll.evaluate(small_model(), small)  # type: ignore[arg-type]
 
 
 def test_devices() -> None:

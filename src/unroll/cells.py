@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from . import scan
-from .config import Backend, check_at_least, check_choice
+from .config import Backend, check_choice, check_whole
 from .errors import ConfigError, did_you_mean
 from .scan import reference
 
@@ -32,8 +32,8 @@ class Cell(nn.Module, ABC):
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
-        check_at_least("input_size", input_size, 1)
-        check_at_least("hidden_size", hidden_size, 1)
+        check_whole("input_size", input_size, 1)
+        check_whole("hidden_size", hidden_size, 1)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.backend: Backend = "auto"

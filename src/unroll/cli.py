@@ -8,24 +8,35 @@ from __future__ import annotations
 import io
 import json
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from .config import ModelConfig, Read, RecipeName, TrainConfig
 from .errors import ConfigError, InputError, UnrollError
+from .interrupt import immediate_interrupt
+
+
+def _whole_number(_: Any, tokens: Sequence[Any]) -> int:
+    """Convert strictly: cyclopts would round 1.5."""
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"expected a whole number, got {tokens[0].value!r}") from None
 
 
 def _flags(config: type) -> Any:
     """Return a dataclass with the fields of ``config``, all None until given: the recipe says what is not given."""
     hints = get_type_hints(config)
-    wanted: list[tuple[str, Any, Any]] = [(f.name, hints[f.name] | None, None) for f in fields(config)]
+    wanted: list[tuple[str, Any, Any]] = []
+    for field in fields(config):
+        kind = hints[field.name] | None
+        whole = kind == int | None
+        wanted.append((field.name, Annotated[kind, Parameter(converter=_whole_number)] if whole else kind, None))
     # cyclopts looks into a class's fields only if the class is of no standard module, as "types" would be.
     made = make_dataclass(f"{config.__name__}Flags", wanted, namespace={"__module__": __name__})
     made.__doc__ = config.__doc__
@@ -42,6 +53,7 @@ app = App(
     name="unroll",
     help="Train recurrent sequence classifiers, see how they do, and use them.",
     version=lambda: __import__("unroll").__version__,
+    suppress_keyboard_interrupt=False,
 )
 Json = Annotated[bool, Parameter(negative="")]
 
@@ -86,11 +98,12 @@ def train(
     json
         Print one JSON object on stdout; progress goes to stderr.
     """
-    from .run import resume_run, train_run
-    from .terminal import TrainingScreen, print_run
+    with immediate_interrupt():
+        from .run import resume_run, train_run
+        from .terminal import Screen, TrainingScreen, command_line, print_run
 
     settings = {k: v for flags in (model, training) if flags for k, v in asdict(flags).items() if v is not None}
-    console = Console(stderr=json, highlight=False)
+    console = Screen(stderr=json)
     with TrainingScreen(console) as screen:
         try:
             if resume is not None:
@@ -112,7 +125,7 @@ def train(
             if screen.path is None or not _is_expected(error):
                 raise
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"cannot go on: {_in_words(error)}"
-            _say(f"{reason}; continue with: unroll train --resume {shlex.quote(str(screen.path))}")
+            _say(f"{reason}; continue with: {command_line('train', '--resume', screen.path)}")
             return 130 if isinstance(error, KeyboardInterrupt) else 1
     if json:
         assert run.evaluation is not None
@@ -140,9 +153,10 @@ def evaluate(run: Path, /, *, data: str | None = None, data_dir: Path | None = N
     json
         Print one JSON object with accuracy (a fraction), loss, n and more.
     """
-    from .evaluation import evaluate as count
-    from .run import load_run, load_test
-    from .terminal import print_evaluation
+    with immediate_interrupt():
+        from .evaluation import evaluate as count
+        from .run import load_run, load_test
+        from .terminal import Screen, print_evaluation
 
     loaded = load_run(run)
     name, part = load_test(loaded, data, data_dir)
@@ -150,7 +164,7 @@ def evaluate(run: Path, /, *, data: str | None = None, data_dir: Path | None = N
     if json:
         _print_json({"run": str(run), "data": name, **evaluation.to_dict()})
     else:
-        print_evaluation(Console(highlight=False), evaluation, f"{run} on the test part of {name}")
+        print_evaluation(Screen(), evaluation, f"{run} on the test part of {name}")
     return 0
 
 
@@ -170,18 +184,19 @@ def predict(run: Path, files: list[Path], /, *, json: Json = False) -> int:
     files
         Image files.
     json
-        Print one JSON object with class, probability, top 3 and preparation of each file.
+        Print one JSON object with class, probability, top 3 and preparation of each file, or its error.
     """
-    from .prediction import predict_files
-    from .run import load_run
-    from .terminal import print_predictions
+    with immediate_interrupt():
+        from .prediction import predict_files
+        from .run import load_run
+        from .terminal import Screen, print_predictions
 
     loaded = load_run(run)
     predictions = predict_files(loaded.model, loaded.preparation, files)
     if json:
         _print_json({"run": str(run), "predictions": [prediction.to_dict() for prediction in predictions]})
     else:
-        print_predictions(Console(highlight=False), predictions)
+        print_predictions(Screen(), predictions)
     failed = [prediction.error for prediction in predictions if prediction.error is not None]
     for error in failed:
         _say(error)
@@ -199,13 +214,14 @@ def info(*, json: Json = False) -> int:
     json
         Print one JSON object.
     """
-    from .machine import describe
-    from .terminal import print_facts
+    with immediate_interrupt():
+        from .machine import describe
+        from .terminal import Screen, print_facts
 
     if json:
         _print_json(describe())
     else:
-        print_facts(Console(highlight=False), describe())
+        print_facts(Screen(), describe())
     return 0
 
 
@@ -221,6 +237,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         status = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    except UnusedCliTokensError as error:
+        _say(f"unexpected argument: {' '.join(error.unused_tokens or [])}")
+        return 2
     except CycloptsError as error:
         _say(" ".join(str(error).split()))
         return 2

@@ -175,6 +175,13 @@ def check_at_least(name: str, value: float, least: float) -> None:
         raise ConfigError(f"{name} must be at least {least}, got {value}")
 
 
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raise `ConfigError` unless ``value`` is a whole number of at least ``least``."""
+    _check_plain(name, value, int)
+    assert isinstance(value, int)
+    check_at_least(name, value, least)
+
+
 def check_types(config: object) -> None:
     """Raise `ConfigError` unless each field of ``config`` has a value of its annotated type; floats must be finite."""
     for name, hint in get_type_hints(type(config)).items():

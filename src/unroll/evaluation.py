@@ -126,6 +126,8 @@ def evaluate(model: nn.Module, data: SequenceData, batch_size: int = EVALUATION_
         DataError: ``data`` is empty.
         InputError: the model's classes are not as many as the data's.
     """
+    if not isinstance(data, SequenceData):
+        raise InputError(f"evaluate expects SequenceData, such as splits.test, got {type(data).__name__}")
     if len(data) == 0:
         raise DataError("evaluation needs at least 1 sequence, got 0")
     device = _device(model)

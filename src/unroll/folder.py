@@ -35,7 +35,7 @@ def claim(out: str | Path | None, overwrite: bool, name: str) -> Path:
     try:
         if out is None:
             return _number(Path("runs"), name)
-        path = Path(out)
+        path = Path(out).expanduser()
         path.mkdir(parents=True, exist_ok=True)
         for partial in path.glob(".*.partial"):  # of a run that was killed while it wrote
             partial.unlink(missing_ok=True)
@@ -48,13 +48,22 @@ def claim(out: str | Path | None, overwrite: bool, name: str) -> Path:
         raise RunError(f"cannot make the run folder {path}: a file stands there") from error
     except OSError as error:
         raise RunError(f"cannot make the run folder {error.filename}: {error.strerror}") from error
-    if not (path / CONFIG).exists():
+    if not _is_run(path):
         raise RunError(f"{path} exists and is no run: it is left alone; choose another --out")
     if not overwrite:
         raise RunError(f"{path} holds a run; choose another --out, replace it with --overwrite, or --resume it")
     for file in (METRICS, WEIGHTS, EVALUATION, RESUME):  # config.json stays, to be replaced: it makes the folder a run
         (path / file).unlink(missing_ok=True)
     return path
+
+
+def _is_run(path: Path) -> bool:
+    """Tell a run from a folder of somebody else's, which may well hold a config.json and a model.safetensors too."""
+    try:
+        content = (path / CONFIG).read_text("utf-8")
+        return not content or {"format", "unroll", "preparation"} <= set(json.loads(content))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _number(parent: Path, name: str) -> Path:
@@ -84,7 +93,7 @@ def read_config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{file} is broken ({first_line(error)})") from error
     if version != FORMAT:
-        raise RunError(f"{file} has format {version}, expected {FORMAT}; it was made by unroll {config.get('unroll')}")
+        raise RunError(f"{file} has format {version}, expected {FORMAT}; use unroll {config.get('unroll')}")
     return dict(config)
 
 
@@ -110,4 +119,6 @@ def write(path: Path, content: bytes) -> None:
 
 def first_line(error: Exception) -> str:
     """Return what an error says, without what follows below."""
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
     return str(error).strip().split("\n")[0] or type(error).__name__

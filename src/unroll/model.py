@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .cells import Cell, find_cell
-from .config import Backend, ModelConfig, check_at_least
+from .config import Backend, ModelConfig, check_whole
 from .errors import ConfigError, InputError
 
 
@@ -63,8 +63,8 @@ class SequenceClassifier(nn.Module):
         self.config = ModelConfig(
             name, nonlinearity, hidden_size, num_layers, bidirectional, dropout, readout, init, backend
         )
-        check_at_least("input_size", input_size, 1)
-        check_at_least("num_classes", num_classes, 2)
+        check_whole("input_size", input_size, 1)
+        check_whole("num_classes", num_classes, 2)
         self.input_size = input_size
         self.num_classes = num_classes
         directions = 2 if bidirectional else 1
@@ -110,10 +110,14 @@ class SequenceClassifier(nn.Module):
         return logits
 
     def _check_input(self, x: Tensor) -> None:
+        if not isinstance(x, Tensor):
+            raise InputError(f"x must be a tensor (batch, time, {self.input_size}), got {type(x).__name__}")
         if x.dim() != 3 or x.shape[2] != self.input_size:
             raise InputError(f"x must have shape (batch, time, {self.input_size}), got {tuple(x.shape)}")
         if not x.is_floating_point():
             raise InputError(f"x must be floating point and scaled as in training, got {x.dtype}")
+        if x.dtype != self.head.weight.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise InputError(f"x must have the parameters' dtype {self.head.weight.dtype}, got {x.dtype}")
 
     def _read_layer(self, layer: nn.Module, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return outputs (batch, time, directions·hidden) and final hidden states (batch, directions·hidden)."""

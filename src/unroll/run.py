@@ -214,11 +214,16 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
     path = Path(path)
     config = read_config(path)
     weights = path / WEIGHTS
+    if not weights.exists() and not (path / RESUME).exists():
+        raise RunError(f"{path} has no {WEIGHTS} and cannot be resumed: its training failed; train anew")
     if not weights.exists():
         raise RunError(f"{path} is not finished: run 'unroll train --resume {shlex.quote(str(path))}' first")
     try:
         model = _build(ModelConfig(**config["model"]), config["input_size"], config["num_classes"])
-        model.load_state_dict(safetensors.torch.load(weights.read_bytes()))
+        tensors = safetensors.torch.load(weights.read_bytes())
+        if {k: v.shape for k, v in tensors.items()} != {k: v.shape for k, v in model.state_dict().items()}:
+            raise ValueError(f"{WEIGHTS} does not fit {CONFIG}")
+        model.load_state_dict(tensors)
         preparation = Preparation.from_dict(config["preparation"])
         if len(preparation.classes) != model.num_classes:
             raise ValueError(f"{len(preparation.classes)} names for {model.num_classes} classes")
@@ -299,7 +304,9 @@ def _train(started: Started, watch: Callable[[Event], object] | None) -> Run:
                 if interrupted():
                     raise KeyboardInterrupt
     except TrainingError as error:
-        raise TrainingError(f"{error}; the metrics so far are in {path}") from error
+        (path / RESUME).unlink(missing_ok=True)  # it would only diverge again
+        kept = f"; the metrics of {len(training.history)} epochs are in {path}" if training.history else ""
+        raise TrainingError(f"{error}{kept}") from error
     test = evaluate(training.model, started.splits.test)
     if not math.isfinite(test.loss):
         raise TrainingError(f"the test loss is {test.loss}: training diverged; the metrics so far are in {path}")

@@ -5,12 +5,17 @@ On a terminal with colours and a progress bar; elsewhere plain lines.
 
 from __future__ import annotations
 
+import errno
+import os
 import shlex
+import shutil
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -23,6 +28,24 @@ from .train import Progress as Step
 
 HEADINGS = ("epoch", "train loss", "train acc", "val loss", "val acc", "lr", "seconds", "samples/s")
 WIDTHS = (7, 12, 11, 10, 9, 10, 9, 11)
+
+
+class Screen(Console):
+    """A rich console that lets a closed pipe (`| head`) be seen, instead of ending the program itself."""
+
+    def __init__(self, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        """Stop writing, also at exit, and tell the caller."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+        raise BrokenPipeError(errno.EPIPE, "nobody reads the output any more")
+
+
+def command_line(*words: object) -> str:
+    """Return what to type for ``unroll WORDS``, with the program as it was called if it is not on the path."""
+    program = "unroll" if shutil.which("unroll") else sys.argv[0]
+    return " ".join(shlex.quote(str(word)) for word in (program, *words))
 
 
 class TrainingScreen:
@@ -103,7 +126,7 @@ def _facts(started: Started) -> dict[str, str]:
         f"{len(splits.train):,} train{held_out}, {len(splits.test):,} test; "
         f"{time} steps × {features} features, {len(splits.classes)} classes",
         "model": f"{shape}{direction}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
-        "train": f"recipe {recipe.name}: {training.epochs} epochs of {training.steps} steps, batch {train.batch_size}, "
+        "train": f"recipe {recipe.name}: {training.epochs} × {training.steps} steps, batch {train.batch_size}, "
         f"{train.optimizer}, lr {train.lr:g} {train.schedule}, seed {train.seed}",
         "on": f"{device}, {train.precision}",
         "run": str(started.path),
@@ -124,10 +147,13 @@ def print_run(console: Console, run: Run) -> None:
         ),
         soft_wrap=True,
     )
-    path = shlex.quote(str(run.path))
     print_facts(
         console,
-        {"run": str(run.path), "next": f"unroll evaluate {path}", "": f"unroll predict {path} IMAGE…"},
+        {
+            "run": str(run.path),
+            "next": command_line("evaluate", run.path),
+            "": f"{command_line('predict', run.path)} IMAGE…",
+        },
     )
 
 
@@ -149,12 +175,16 @@ def print_evaluation(console: Console, evaluation: Evaluation, title: str) -> No
         scores.add_column(heading, justify="right")
     for name, precision, recall, f1, support in evaluation.per_class:
         scores.add_row(Text(name), percent(precision), percent(recall), percent(f1), f"{support:,}")
-    console.print(scores)
-    console.print(_confusion(evaluation))
+    for table in (scores, _confusion(evaluation)):
+        # As wide as it needs to be: a terminal that is too narrow wraps lines, but loses no figure.
+        width = console.width
+        console.width = max(width, Measurement.get(console, console.options.update(max_width=10_000), table).maximum)
+        console.print(table, crop=False)
+        console.width = width
 
 
 def _confusion(evaluation: Evaluation) -> Table:
-    table = Table(title="confusion: rows are the true classes, columns the predicted ones", title_justify="left")
+    table = Table(title="confusion (rows: true, columns: predicted)", title_justify="left")
     table.add_column("")
     for name in evaluation.classes:
         table.add_column(Text(name), justify="right")

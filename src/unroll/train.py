@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from .config import TrainConfig
 from .data.sequences import SequenceData, Splits
-from .errors import ConfigError, DataError, TrainingError
+from .errors import ConfigError, DataError, InputError, TrainingError
 from .evaluation import evaluate
 
 TICK = 20  # optimiser steps between two reports: reading the loss more often would make a GPU wait
@@ -121,6 +121,7 @@ class Training:
     Raises:
         ConfigError: the device is not there.
         DataError: too few sequences to train on or to hold out.
+        InputError: the model does not take the data, or gives other logits than the data has classes.
         TrainingError: while running: the loss is no longer finite.
     """
 
@@ -129,6 +130,7 @@ class Training:
         self.device, self.device_reason = choose_device(config.device)
         self.train, self.val = _parts(splits, config, self.device)
         self.model = model.to(self.device)
+        self._try_out()
         self.steps = math.ceil(len(self.train) / config.batch_size)
         self.epochs = config.epochs_for(self.steps)
         torch.manual_seed(config.seed)
@@ -138,6 +140,14 @@ class Training:
         self.best_epoch = 0
         self.lr = config.lr
         self._start_epoch()
+
+    def _try_out(self) -> None:
+        """Pass one sequence through the model, so that what does not fit is known before anything is begun."""
+        with self._precision():
+            evaluate(self.model, self.train.subset(torch.zeros(1, dtype=torch.int64, device=self.device)))
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def _start_epoch(self) -> None:
         self.step = 0
@@ -186,7 +196,7 @@ class Training:
     def _train_step(self, x: Tensor, y: Tensor, lengths: Tensor | None) -> Tensor:
         """Take one optimiser step; return the sum of the batch's losses, a scalar on the device."""
         self.optimizer.zero_grad()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+        with self._precision():
             logits = self.model(x, lengths)
         loss = cross_entropy(logits.float(), y)
         torch.autograd.backward(loss)
@@ -217,7 +227,8 @@ class Training:
             bad = int((~x.isfinite()).any(dim=2).any(dim=1).sum())
             return f"{what}: {bad} training sequences hold values that are not finite; mend or remove them"
         clip = "" if self.config.clip_norm else ", or clip gradients (clip_norm 1)"
-        return f"{what}: training diverged at lr {self.config.lr:g}; try lr {self.config.lr / 10:g}{clip}"
+        lower = min(self.config.lr / 10, TrainConfig().lr)
+        return f"{what}: training diverged at lr {self.config.lr:g}; try lr {lower:g}{clip}"
 
     def _end_epoch(self) -> EpochResult:
         self._check_weights()
@@ -291,6 +302,8 @@ def _device_rng(device: torch.device) -> Tensor | None:
 
 def _parts(splits: Splits, config: TrainConfig, device: torch.device) -> tuple[SequenceData, SequenceData | None]:
     """Return the training and the validation part on ``device``."""
+    if not isinstance(splits, Splits):
+        raise InputError(f"fit expects Splits, as from unroll.load, got {type(splits).__name__}")
     train, val = splits.train, None
     if config.val_fraction:
         train, val = splits.train.cut(config.val_fraction, config.seed)
@@ -301,7 +314,10 @@ def _parts(splits: Splits, config: TrainConfig, device: torch.device) -> tuple[S
             )
         val = val.to(device)
     if not len(train):
-        raise DataError(f"training needs at least 1 sequence, got {len(splits.train)} less the validation part")
+        raise DataError(
+            f"training needs at least 1 sequence, got {len(splits.train)} of which val_fraction "
+            f"{config.val_fraction:g} takes {len(val) if val else 0}"
+        )
     return train.to(device), val
 
 

@@ -46,5 +46,8 @@ def load(
     if name not in READERS:
         raise DataError(f"data must be one of {', '.join(READERS)}, got {name!r}{did_you_mean(name, READERS)}")
     check_choice("read", read, get_args(Read))
-    splits = READERS[name](name, None if data_dir is None else Path(data_dir).expanduser(), read)
+    folder = None if data_dir is None else Path(data_dir).expanduser()
+    if folder is not None and not folder.is_dir():
+        raise DataError(f"data_dir must be a folder, got {folder}")
+    splits = READERS[name](name, folder, read)
     return splits if scaling == "standard" else splits.scaled(scaling)

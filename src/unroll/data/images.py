@@ -15,6 +15,8 @@ from ..errors import DataError
 from .preparation import ImageFormat
 
 LARGE = 1_000  # pixels; longer images are first reduced to 1 to 2 times as much: the model sees a few dozen anyway
+FAINT = 16  # of 255: less contrast than this is no drawing
+BLANK = "shows nothing: all its pixels have about the same colour"
 INK = 0.1  # of the strongest contrast to the background: what is weaker is noise of a camera or of JPEG
 
 
@@ -47,6 +49,8 @@ def prepare_image(path: Path, form: ImageFormat) -> PreparedImage:
     image = _open(path)
     if image.size == (form.width, form.height):
         grey = np.asarray(image.convert("L"), np.float32)
+        if np.ptp(grey) < FAINT:
+            raise DataError(f"{path} {BLANK}")
         steps = []
         if abs(float(np.median(_border(grey))) - form.border) > 127.5:
             grey, steps = 255 - grey, ["turned into its negative"]
@@ -58,7 +62,7 @@ def prepare_image(path: Path, form: ImageFormat) -> PreparedImage:
         image = image.reduce(factor)
     ink = _ink(np.asarray(image, np.float32), form, steps)
     if ink is None:
-        raise DataError(f"{path} shows nothing: all its pixels have about the same colour")
+        raise DataError(f"{path} {BLANK}")
     grey = _frame(ink, form, steps)
     return PreparedImage(_pixels(grey if form.border < 127.5 else 255 - grey), tuple(steps))
 
@@ -102,7 +106,7 @@ def _ink(rgb: np.ndarray, form: ImageFormat, steps: list[str]) -> np.ndarray | N
     background = np.median(_border(rgb), axis=0)
     contrast = np.abs(rgb - background).max(axis=2)
     peak = contrast.max()
-    if peak < 16:  # of 255: less than what separates two neighbouring greys to the eye
+    if peak < FAINT:
         return None
     contrast[contrast < INK * peak] = 0
     ys, xs = np.nonzero(contrast)

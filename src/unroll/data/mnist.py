@@ -106,7 +106,7 @@ def read(name: str, data_dir: Path | None, read: Read) -> Splits:
         read: how pixels become time steps.
 
     Raises:
-        DataError: ``data_dir`` is no folder, or files are missing, broken or do not fit each other.
+        DataError: files are missing, broken or do not fit each other.
     """
     source = SOURCES[name]
     folder = _find(name, data_dir) or _cached(name, source)
@@ -175,8 +175,6 @@ def _find(name: str, data_dir: Path | None) -> Path | None:
     """Return the first of the user's folders that holds a file of the set; the set must then be complete and sound."""
     places = []
     if data_dir is not None:
-        if not data_dir.is_dir():
-            raise DataError(f"data_dir must be a folder, got {data_dir}")
         places += [data_dir, data_dir / name]
     if os.environ.get("UNROLL_DATA"):
         places.append(Path(os.environ["UNROLL_DATA"]) / name)

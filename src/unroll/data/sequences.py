@@ -30,7 +30,7 @@ class Batch(NamedTuple):
     lengths: Tensor | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SequenceData:
     """Labelled sequences, as raw and as compact as their file holds them.
 
@@ -70,6 +70,11 @@ class SequenceData:
         time = self.x.shape[1]
         if len(lengths) and not 0 <= int(lengths.min()) <= int(lengths.max()) <= time:
             raise DataError(f"lengths must be from 0 to {time}, got {int(lengths.min())} to {int(lengths.max())}")
+
+    def __repr__(self) -> str:
+        size = "×".join(map(str, self.x.shape))
+        kind = str(self.x.dtype).removeprefix("torch.")
+        return f"SequenceData({size} {kind}, {len(self.preparation.classes)} classes)"
 
     def __len__(self) -> int:
         return len(self.y)

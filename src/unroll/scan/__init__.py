@@ -142,6 +142,8 @@ def check_lengths(lengths: Tensor | None, batch: int, time: int) -> None:
     """Raise `InputError` unless ``lengths`` is None or (batch,) int64 from 0 to ``time``."""
     if lengths is None:
         return
+    if not isinstance(lengths, Tensor):
+        raise InputError(f"lengths must be an int64 tensor ({batch},), got {type(lengths).__name__}")
     check_shape("lengths", lengths, (batch,))
     if lengths.dtype != torch.int64:
         raise InputError(f"lengths must be int64, got {lengths.dtype}")
