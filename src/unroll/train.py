@@ -233,6 +233,8 @@ class Training:
     def _end_epoch(self) -> EpochResult:
         self._check_weights()
         val = evaluate(self.model, self.val) if self.val else None
+        if val and not math.isfinite(val.loss):
+            raise TrainingError(self._diagnosis(f"validation loss became {val.loss}", self.steps))
         result = EpochResult(
             epoch=self.epoch,
             train_loss=self.loss_sum / len(self.train),
