@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import unroll
 from unroll import DataError
@@ -48,14 +48,44 @@ def test_own_size_is_taken_as_it_is(sample: unroll.Splits, tmp_path: Path) -> No
     assert prepared.steps == ("turned into its negative",)
 
 
-def test_enlarged_digits_come_back_nearly_as_they_were(sample: unroll.Splits, tmp_path: Path) -> None:
-    """The framing is MNIST's own: no pixel moves, only greys below the noise floor are lost."""
+@pytest.mark.parametrize("way", ["NEAREST", "BILINEAR", "BICUBIC", "LANCZOS"])
+def test_enlarged_digits_come_back_nearly_as_they_were(sample: unroll.Splits, tmp_path: Path, way: str) -> None:
+    for pixels in sample.test.x[:30]:
+        Image.fromarray(pixels.numpy()).resize((280, 280), Image.Resampling[way]).save(tmp_path / "big.png")
+        prepared = prepare_image(tmp_path / "big.png", DARK)
+        assert prepared.steps == ("recognised as 28×28 enlarged to 280×280",)
+        assert (prepared.pixels.float() - pixels.float()).abs().mean() < 2
+
+
+def test_the_framing_is_mnist_s_own(sample: unroll.Splits, tmp_path: Path) -> None:
+    """Enlarged on paper of another shape a digit is framed anew: no pixel moves, only faint greys are lost."""
     same = 0
     for pixels in sample.test.x[:50]:
-        Image.fromarray(pixels.numpy()).resize((280, 280), Image.Resampling.NEAREST).save(tmp_path / "big.png")
-        prepared = prepare_image(tmp_path / "big.png", DARK)
+        paper = Image.new("L", (400, 300))
+        paper.paste(Image.fromarray(pixels.numpy()).resize((280, 280), Image.Resampling.NEAREST), (20, 10))
+        paper.save(tmp_path / "paper.png")
+        prepared = prepare_image(tmp_path / "paper.png", DARK)
+        assert "recognised" not in prepared.steps[0]
         same += bool((prepared.pixels.int() - pixels.int()).abs().max() <= INK * 255 + 1)
     assert same >= 45
+
+
+def test_colours_of_one_brightness_in_a_square(stroke: Callable[..., Path]) -> None:
+    expected = prepare_image(stroke("black", "white", size=(200, 200)), DARK)
+    assert torch.equal(prepare_image(stroke((0, 76, 0), (129, 0, 0), size=(200, 200)), DARK).pixels, expected.pixels)
+
+
+@pytest.mark.parametrize("width", [2, 8, 20, 30])
+@pytest.mark.parametrize("smooth", [False, True])
+def test_a_drawing_is_not_taken_for_an_enlargement(tmp_path: Path, width: int, smooth: bool) -> None:
+    scale = 4 if smooth else 1
+    image = Image.new("L", (280 * scale, 280 * scale), 255)
+    points = [(60, 40), (200, 60), (90, 140), (210, 190), (60, 240)]
+    ImageDraw.Draw(image).line([(x * scale, y * scale) for x, y in points], fill=0, width=width * scale)
+    image.resize((280, 280), Image.Resampling.LANCZOS).save(tmp_path / "drawing.png")
+    prepared = prepare_image(tmp_path / "drawing.png", DARK)
+    assert prepared.steps[:1] == ("turned into its negative",)
+    assert prepared.steps[1].startswith("cropped from 280×280")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +222,7 @@ def test_the_same_class_as_png_enlarged_negative_and_jpeg(
         image = Image.fromarray(pixels.numpy())
         for variant, changed, ending in (
             ("png", image, "png"),
-            ("enlarged", image.resize((280, 280), Image.Resampling.NEAREST), "png"),
+            ("enlarged", image.resize((280, 280)), "png"),
             ("negative", Image.fromarray(255 - pixels.numpy()), "png"),
             ("jpeg", image, "jpg"),
         ):

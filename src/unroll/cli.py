@@ -174,8 +174,8 @@ def predict(run: Path, files: list[Path], /, *, json: Json = False) -> int:
 
     Example: unroll predict runs/first digit.png photo.jpg
 
-    An image of the model's own size is taken as it is; any other is cropped to its ink, scaled and centred as the
-    training images were.
+    An image of the model's own size, or an enlargement of one, is taken as it is; any other is cropped to its ink,
+    scaled and centred as the training images were.
 
     Parameters
     ----------

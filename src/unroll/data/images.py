@@ -17,6 +17,8 @@ from .preparation import ImageFormat
 LARGE = 1_000  # pixels; longer images are first reduced to 1 to 2 times as much: the model sees a few dozen anyway
 FAINT = 16  # of 255: less contrast than this is no drawing
 BLANK = "shows nothing: all its pixels have about the same colour"
+ENLARGED = 0.05  # of the mean contrast: so well must an image be the enlargement of a small one to count as one
+NEAREST = Image.Resampling.NEAREST
 INK = 0.1  # of the strongest contrast to the background: what is weaker is noise of a camera or of JPEG
 
 
@@ -35,9 +37,9 @@ class PreparedImage(NamedTuple):
 def prepare_image(path: Path, form: ImageFormat) -> PreparedImage:
     """Read an image file of any size, colour and polarity.
 
-    An image of the model's own size is taken as it is. Any other is cropped to its ink, area-averaged into a square of
-    ``form.box`` pixels and centred, as MNIST was made. Either is turned into its negative if its border is closer to
-    the opposite of the training images' border.
+    An image of the model's own size is taken as it is, also if somebody enlarged it. Any other is cropped to its ink,
+    area-averaged into a square of ``form.box`` pixels and centred, as MNIST was made. Either is turned into its
+    negative if its border is closer to the opposite of the training images' border.
 
     Args:
         path: a file that Pillow reads.
@@ -47,19 +49,19 @@ def prepare_image(path: Path, form: ImageFormat) -> PreparedImage:
         DataError: no such file, no image, too large, or blank; the message names the file.
     """
     image = _open(path)
-    if image.size == (form.width, form.height):
-        grey = np.asarray(image.convert("L"), np.float32)
-        if np.ptp(grey) < FAINT:
-            raise DataError(f"{path} {BLANK}")
-        steps = []
-        if abs(float(np.median(_border(grey))) - form.border) > 127.5:
-            grey, steps = 255 - grey, ["turned into its negative"]
-        return PreparedImage(_pixels(grey), tuple(steps) or ("taken as it is",))
-    steps = []
+    steps: list[str] = []
     factor = max(image.size) // LARGE
     if factor > 1:
         steps.append(f"reduced from {image.width}×{image.height}")
         image = image.reduce(factor)
+    own = _own_size(image, form, steps)
+    if own is not None:
+        if np.ptp(own) < FAINT:
+            raise DataError(f"{path} {BLANK}")
+        if abs(float(np.median(_border(own))) - form.border) > 127.5:
+            own = 255 - own
+            steps.append("turned into its negative")
+        return PreparedImage(_pixels(own), tuple(steps) or ("taken as it is",))
     ink = _ink(np.asarray(image, np.float32), form, steps)
     if ink is None:
         raise DataError(f"{path} {BLANK}")
@@ -94,6 +96,31 @@ def _open(path: Path) -> Image.Image:
         paper = Image.new("RGBA", image.size, "black" if bright else "white")
         image = Image.alpha_composite(paper, image)
     return image.convert("RGB")
+
+
+def _own_size(image: Image.Image, form: ImageFormat, steps: list[str]) -> np.ndarray | None:
+    """Return ``image`` in grey if it has the model's own size, or is an enlargement of such an image.
+
+    To frame an enlarged training image anew blurs it and moves it by half a pixel: one class in seventy changes.
+    """
+    grey, size = image.convert("L"), (form.width, form.height)
+    if image.size == size:
+        return np.asarray(grey, np.float32)
+    if image.width * form.height != image.height * form.width or image.width < 2 * form.width:
+        return None
+    # Enlarging keeps the values at the centres of the pixels; between two samples the mean of both is the centre.
+    turned = grey.transpose(Image.Transpose.ROTATE_180).resize(size, NEAREST).transpose(Image.Transpose.ROTATE_180)
+    small = (np.asarray(grey.resize(size, NEAREST), np.float32) + np.asarray(turned, np.float32)) / 2
+    pixels = np.asarray(grey, np.float32)
+    if np.ptp(pixels) < FAINT:  # blank, or drawn in colours of one brightness
+        return None
+    contrast = np.abs(pixels - np.median(_border(pixels))).mean()
+    for way in (NEAREST, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS):
+        again = np.asarray(Image.fromarray(small).resize(image.size, way)).clip(0, 255)
+        if np.abs(again - pixels).mean() <= ENLARGED * contrast:
+            steps.append(f"recognised as {form.width}×{form.height} enlarged to {image.width}×{image.height}")
+            return small
+    return None
 
 
 def _border(pixels: np.ndarray) -> np.ndarray:
