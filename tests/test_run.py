@@ -147,9 +147,10 @@ def test_what_stands_there_is_left_alone(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_run_is_never_touched(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"meow")
+    (tmp_path / "photos" / ".dog.jpg.partial").write_bytes(b"wu")
     with pytest.raises(RunError, match="photos exists and is no run: it is left alone; choose another --out"):
         train_run(out=tmp_path / "photos", overwrite=True, **QUICK)
-    assert files(tmp_path / "photos") == ["cat.jpg"]
+    assert files(tmp_path / "photos") == [".dog.jpg.partial", "cat.jpg"]
     (tmp_path / "hub").mkdir()
     (tmp_path / "hub" / "config.json").write_text('{"architectures": ["Bert"]}')
     (tmp_path / "hub" / "model.safetensors").write_text("somebody's")
@@ -259,6 +260,16 @@ def test_a_diverged_run_keeps_its_metrics() -> None:
     assert files(Path("gone")) == ["config.json", "metrics.jsonl"]
     with pytest.raises(RunError, match="gone has no model.safetensors and cannot be resumed: its training failed"):
         load_run("gone")
+
+
+def test_a_test_loss_that_is_not_finite_ends_like_any_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = unroll.evaluate
+    monkeypatch.setattr(run_module, "evaluate", lambda *args: replace(real(*args), loss=float("nan")))
+    with pytest.raises(
+        TrainingError, match="the test loss is nan: training diverged; the metrics of 1 epochs are in g"
+    ):
+        train_run(out="gone", **QUICK)
+    assert files(Path("gone")) == ["config.json", "metrics.jsonl"]
 
 
 def test_a_full_disk_breaks_nothing_that_was_saved(monkeypatch: pytest.MonkeyPatch) -> None:

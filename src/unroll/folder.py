@@ -19,6 +19,7 @@ METRICS = "metrics.jsonl"  # one epoch per line
 WEIGHTS = "model.safetensors"  # a run without it is unfinished
 EVALUATION = "evaluation.json"  # counts on the test part
 RESUME = "resume.pt"  # where an unfinished training stands
+FILES = (CONFIG, METRICS, WEIGHTS, EVALUATION, RESUME)
 
 
 def claim(out: str | Path | None, overwrite: bool, name: str) -> Path:
@@ -37,8 +38,9 @@ def claim(out: str | Path | None, overwrite: bool, name: str) -> Path:
             return _number(Path("runs"), name)
         path = Path(out).expanduser()
         path.mkdir(parents=True, exist_ok=True)
-        for partial in path.glob(".*.partial"):  # of a run that was killed while it wrote
-            partial.unlink(missing_ok=True)
+        for file in FILES:
+            for partial in path.glob(f".{file}.*.partial"):  # of a run that was killed while it wrote
+                partial.unlink(missing_ok=True)
         if not any(path.iterdir()):
             (path / CONFIG).touch(exist_ok=False)  # of two runs that want this folder one gets it
             return path
@@ -52,8 +54,9 @@ def claim(out: str | Path | None, overwrite: bool, name: str) -> Path:
         raise RunError(f"{path} exists and is no run: it is left alone; choose another --out")
     if not overwrite:
         raise RunError(f"{path} holds a run; choose another --out, replace it with --overwrite, or --resume it")
-    for file in (METRICS, WEIGHTS, EVALUATION, RESUME):  # config.json stays, to be replaced: it makes the folder a run
-        (path / file).unlink(missing_ok=True)
+    for file in FILES:
+        if file != CONFIG:  # that one stays, to be replaced: it makes the folder a run
+            (path / file).unlink(missing_ok=True)
     return path
 
 

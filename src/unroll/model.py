@@ -75,10 +75,9 @@ class SequenceClassifier(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden_size * directions, num_classes)
         if init == "orthogonal":
-            for layer in self.layers:
-                for made in layer.children():
-                    assert isinstance(made, Cell)
-                    made.init_orthogonal()
+            for module in self.modules():
+                if isinstance(module, Cell):
+                    module.init_orthogonal()
             nn.init.xavier_uniform_(self.head.weight)
             nn.init.zeros_(self.head.bias)
 

@@ -303,13 +303,13 @@ def _train(started: Started, watch: Callable[[Event], object] | None) -> Run:
                 tell(event)
                 if interrupted():
                     raise KeyboardInterrupt
+        test = evaluate(training.model, started.splits.test)
+        if not math.isfinite(test.loss):
+            raise TrainingError(f"the test loss is {test.loss}: training diverged")
     except TrainingError as error:
         (path / RESUME).unlink(missing_ok=True)  # it would only diverge again
         kept = f"; the metrics of {len(training.history)} epochs are in {path}" if training.history else ""
         raise TrainingError(f"{error}{kept}") from error
-    test = evaluate(training.model, started.splits.test)
-    if not math.isfinite(test.loss):
-        raise TrainingError(f"the test loss is {test.loss}: training diverged; the metrics so far are in {path}")
     _finish(path, training, test)
     return load_run(path, device=training.device.type)
 

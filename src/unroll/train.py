@@ -288,7 +288,7 @@ class Training:
         self.step, self.loss_sum, self.seconds = state["step"], state["loss_sum"], state["seconds"]
         self.correct += state["correct"]
         self.lr = state["lr"]
-        torch.set_rng_state(state["rng"])
+        torch.set_rng_state(state["rng"].cpu())
         if self.device.type == "cuda" and state["device_rng"] is not None:
             torch.cuda.set_rng_state(state["device_rng"].cpu(), self.device)
         if self.device.type == "mps" and state["device_rng"] is not None:
