@@ -27,6 +27,7 @@ FLOORS = {
     "folder": 1,
     "interrupt": 1,
     "errors": 0,
+    "lessons": 0,  # apart: torch alone, and nobody's ground
     "__init__": 11,  # nobody imports from it: names have one home
 }
 
@@ -67,6 +68,18 @@ def test_arrows_run_down(room: str) -> None:
     for path in rooms()[room]:
         for other in imported_rooms(path) - {room}:
             assert FLOORS[other] < FLOORS[room], f"{path.name} (floor {FLOORS[room]}) imports {other}"
+
+
+def test_lessons_stand_apart() -> None:
+    names = [name for node in ast.walk(ast.parse((SOURCE / "lessons.py").read_text())) for name in _modules(node)]
+    assert set(names) == {"__future__", "collections", "torch"}
+    assert all("lessons" not in imported_rooms(path) for room in rooms().values() for path in room)
+
+
+def _modules(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name.split(".")[0] for alias in node.names]
+    return [(node.module or "").split(".")[0]] if isinstance(node, ast.ImportFrom) else []
 
 
 def test_the_check_sees_an_arrow_that_runs_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

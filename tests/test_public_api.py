@@ -11,7 +11,7 @@ import unroll
 
 NAMES = """RECIPES RNN Cell ConfigError DataError EpochResult Evaluation InputError ModelConfig Recipe Run RunError
 SequenceClassifier SequenceData Splits TrainConfig Training TrainingError UnrollError __version__ cells data errors
-evaluate fit load load_run predict resume_run save scan train_run"""
+evaluate fit lessons load load_run predict resume_run save scan train_run"""
 
 
 def test_public_names_are_pinned() -> None:

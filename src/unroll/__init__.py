@@ -15,7 +15,7 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import cells, data, errors, scan
+    from . import cells, data, errors, lessons, scan
     from .cells import RNN, Cell
     from .config import RECIPES, ModelConfig, Recipe, TrainConfig
     from .data.catalog import load
@@ -41,7 +41,7 @@ _HOME = {
     "run": ("Run", "load_run", "resume_run", "save", "train_run"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-_SUBMODULES = ("cells", "data", "errors", "scan")
+_SUBMODULES = ("cells", "data", "errors", "lessons", "scan")
 
 __all__ = [
     "RECIPES",
@@ -69,6 +69,7 @@ __all__ = [
     "errors",
     "evaluate",
     "fit",
+    "lessons",
     "load",
     "load_run",
     "predict",

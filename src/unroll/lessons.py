@@ -1,0 +1,232 @@
+"""The five systems of the tutorial that unroll grew out of, mended, under their own names; needs torch alone.
+
+They keep its argument names, shapes and return values, time first where it is: ``X`` is (time, batch, inputs). The
+story they belong to is docs/tutorial.md. Everything else in unroll is batch first and faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+class SingleRNN(nn.Module):
+    """One recurrent layer over two time steps, written out; the tutorial shows it with a single neuron.
+
+    Y0 = tanh(X0 Wx + b), Y1 = tanh(Y0 Wy + X1 Wx + b).
+
+    Mended: the weights are Parameters, so they train and are saved; their deviation is one over the root of the number
+    of inputs instead of 1, so that fewer neurons start saturated; nothing is kept on the module.
+
+    Args:
+        n_inputs: features per time step.
+        n_neurons: units, the size of an output.
+
+    Attributes:
+        Wx: (n_inputs, n_neurons) weights of the inputs of this time step
+        Wy: (n_neurons, n_neurons) weights of the outputs of the time step before
+        b: (1, n_neurons) bias
+    """
+
+    def __init__(self, n_inputs: int, n_neurons: int) -> None:
+        super().__init__()
+        self.Wx = nn.Parameter(torch.randn(n_inputs, n_neurons) / n_inputs**0.5)
+        self.Wy = nn.Parameter(torch.randn(n_neurons, n_neurons) / n_neurons**0.5)
+        self.b = nn.Parameter(torch.zeros(1, n_neurons))
+
+    def forward(self, X0: Tensor, X1: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the outputs ``(Y0, Y1)`` of both time steps, each (batch, n_neurons).
+
+        Args:
+            X0: (batch, n_inputs) float32, the first time step of every sequence.
+            X1: the same, the second.
+        """
+        Y0 = torch.tanh(X0 @ self.Wx + self.b)
+        Y1 = torch.tanh(Y0 @ self.Wy + X1 @ self.Wx + self.b)
+        return Y0, Y1
+
+
+class BasicRNN(SingleRNN):
+    """`SingleRNN` with more neurons: not a line changes, only the shapes do. The tutorial shows it with five.
+
+    Mended: as in `SingleRNN`. A third time step would need a third line; `unroll_cell` needs none.
+    """
+
+
+def unroll_cell(rnn: nn.RNNCell, X: Tensor, hx: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+    """Apply a cell to each time step: the loop that gives unroll its name.
+
+    Mended: as many time steps as ``X`` has instead of two; the initial state is zero unless given, instead of random.
+
+    Args:
+        rnn: the cell.
+        X: (time, batch, n_inputs).
+        hx: (batch, n_neurons) initial hidden state (default None: zeros).
+
+    Returns:
+        the hidden state after each time step, a list of (batch, n_neurons); the last one (``hx`` if there is no step).
+    """
+    if hx is None:
+        hx = X.new_zeros(X.shape[1], rnn.hidden_size)
+    output = []
+    for x in X:
+        hx = rnn(x, hx)
+        output.append(hx)
+    return output, hx
+
+
+class CleanBasicRNN(nn.Module):
+    """`BasicRNN` with `torch.nn.RNNCell` in the place of hand-made weights.
+
+    Mended: every call starts from a zero state instead of where the last call ended, so the same input gives the same
+    output, and batches and sequences of any size may follow each other.
+
+    Args:
+        batch_size: kept for the tutorial's calls; any batch size will do.
+        n_inputs: features per time step.
+        n_neurons: units.
+    """
+
+    def __init__(self, batch_size: int, n_inputs: int, n_neurons: int) -> None:
+        super().__init__()
+        self.rnn = nn.RNNCell(n_inputs, n_neurons)
+
+    def forward(self, X: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return the outputs of all time steps of ``X`` (time, batch, n_inputs), and the final state.
+
+        See `unroll_cell` for their shapes.
+        """
+        return unroll_cell(self.rnn, X)
+
+
+class ImageRNN(nn.Module):
+    """Classify images read row by row: a recurrent layer, and a linear one on its final state.
+
+    Mended: it returns logits under that name (the tutorial calls them log probabilities); the state lives on the
+    input's device and not on the module; with more layers the last one's state is classified instead of all of them.
+
+    Args:
+        batch_size: size of `init_hidden`'s state; `forward` takes any.
+        n_steps: time steps, the rows of an image; used by `train_one_epoch` and `test`, `forward` takes any number.
+        n_inputs: features per time step, the pixels of a row.
+        n_neurons: units.
+        n_outputs: classes.
+        n_layers: recurrent layers, one upon the other (default 1).
+    """
+
+    def __init__(
+        self, batch_size: int, n_steps: int, n_inputs: int, n_neurons: int, n_outputs: int, n_layers: int = 1
+    ) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.n_steps = n_steps
+        self.n_inputs = n_inputs
+        self.n_neurons = n_neurons
+        self.n_outputs = n_outputs
+        self.n_layers = n_layers
+        self.basic_rnn = nn.RNN(n_inputs, n_neurons, n_layers)
+        self.FC = nn.Linear(n_neurons, n_outputs)
+
+    def init_hidden(self, batch_size: int | None = None) -> Tensor:
+        """Return zeros (n_layers, batch_size, n_neurons) where the weights are; `forward` asks by itself.
+
+        Args:
+            batch_size: default the one given to the constructor.
+        """
+        size = self.batch_size if batch_size is None else batch_size
+        return self.FC.weight.new_zeros(self.n_layers, size, self.n_neurons)
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Return logits (batch, n_outputs) of ``X`` (batch, time, n_inputs), of the weights' dtype and device."""
+        X = X.permute(1, 0, 2)  # nn.RNN reads time first
+        _, hidden = self.basic_rnn(X, self.init_hidden(X.shape[1]))
+        logits: Tensor = self.FC(hidden[-1])
+        return logits
+
+
+def get_accuracy(logit: Tensor, target: Tensor, batch_size: int | None = None) -> float:
+    """Return the percentage of a batch whose highest logit is the target's.
+
+    Mended: it divides by the number of targets, so that the last, smaller batch of an epoch counts right.
+
+    Args:
+        logit: (batch, classes).
+        target: (batch,) int64 class indices, at least one.
+        batch_size: kept for the tutorial's calls; the size of ``target`` is what counts.
+    """
+    corrects = (logit.argmax(dim=1) == target).sum().item()
+    return 100.0 * corrects / len(target)
+
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+def train_one_epoch(
+    model: ImageRNN,
+    trainloader: Batches,
+    criterion: Callable[[Tensor, Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
+) -> tuple[float, float]:
+    """Train on each batch once; return loss and accuracy (percent), means over all examples while the weights moved.
+
+    Mended: ``zero_grad`` is there; both means divide by the number of examples, where the tutorial divides by the index
+    of the last batch; batches go to the device of the weights.
+
+    Args:
+        model: trained in place.
+        trainloader: gives (images, labels): images of ``n_steps · n_inputs`` float32 values each in any shape, labels
+            (batch,) int64.
+        criterion: such as ``nn.CrossEntropyLoss()``.
+        optimizer: of the model's parameters.
+
+    Raises:
+        ValueError: the loader gave no batch.
+    """
+    model.train()
+    running_loss, corrects, seen = 0.0, 0.0, 0
+    for inputs, labels in _batches(model, trainloader):
+        optimizer.zero_grad()
+        logits = model(inputs)
+        loss = criterion(logits, labels)
+        loss.backward()
+        optimizer.step()
+
+        running_loss += loss.item() * len(labels)
+        corrects += get_accuracy(logits.detach(), labels) * len(labels)
+        seen += len(labels)
+    if not seen:
+        raise ValueError("trainloader must give at least 1 batch, got none")
+    return running_loss / seen, corrects / seen
+
+
+@torch.no_grad()
+def test(model: ImageRNN, testloader: Batches) -> float:
+    """Return the accuracy in percent, right over seen.
+
+    Mended: without gradients and in eval mode; it divides by the number of examples, so 100 is the highest value (the
+    tutorial's way gives a perfect model 100.16 on MNIST's 10,000 images).
+
+    Args:
+        model: left in eval mode, as the tutorial's loop leaves it.
+        testloader: as in `train_one_epoch`.
+
+    Raises:
+        ValueError: the loader gave no batch.
+    """
+    model.eval()
+    corrects, seen = 0.0, 0
+    for inputs, labels in _batches(model, testloader):
+        corrects += get_accuracy(model(inputs), labels) * len(labels)
+        seen += len(labels)
+    if not seen:
+        raise ValueError("testloader must give at least 1 batch, got none")
+    return corrects / seen
+
+
+def _batches(model: ImageRNN, loader: Batches) -> Iterable[tuple[Tensor, Tensor]]:
+    """Give each batch as (batch, n_steps, n_inputs) on the model's device."""
+    device = model.FC.weight.device
+    for images, labels in loader:
+        yield images.reshape(-1, model.n_steps, model.n_inputs).to(device), labels.to(device)
