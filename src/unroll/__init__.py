@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from .errors import ConfigError, DataError, InputError, RunError, TrainingError, UnrollError
     from .evaluation import Evaluation, evaluate, predict
     from .model import SequenceClassifier
-    from .run import Run, load_run, resume_run, save, train_run
+    from .run import resume_run, train_run
+    from .saved import Run, load_run, save
     from .train import EpochResult, Training, fit
 
     __version__: str
@@ -38,7 +39,8 @@ _HOME = {
     "model": ("SequenceClassifier",),
     "evaluation": ("Evaluation", "evaluate", "predict"),
     "train": ("EpochResult", "Training", "fit"),
-    "run": ("Run", "load_run", "resume_run", "save", "train_run"),
+    "saved": ("Run", "load_run", "save"),
+    "run": ("resume_run", "train_run"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 _SUBMODULES = ("cells", "data", "errors", "lessons", "scan")

@@ -1,13 +1,15 @@
 """Settings as frozen, validated dataclasses, and the recipes made of them. No torch here.
 
-The command line's flags are the fields of `ModelConfig` and `TrainConfig`; their help is the text below.
+The command line's flags are the fields of `DataConfig`, `ModelConfig` and `TrainConfig`; their help is the text below.
 """
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, cast, get_args, get_type_hints
 
 from .errors import ConfigError, did_you_mean
 
@@ -19,6 +21,50 @@ RecipeName = Literal["fast", "tutorial"]
 # The step budget behind TrainConfig.epochs = None: small sets are read more often.
 MIN_EPOCHS = 10
 MIN_STEPS = 1_250
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How a data set is read.
+
+    Attributes:
+        read: how the pixels of an image become time steps (default rows)
+        resize: make all images of a folder so large, in pixels; 28 both ways, or 40x28 wide and high (default: as is)
+        test_fraction: share of each class to test on, where a set has no test part of its own (default 0.2)
+        split_seed: seed of that split (default 0)
+    """
+
+    read: Read = "rows"
+    resize: str | None = None
+    test_fraction: float | None = None
+    split_seed: int | None = None
+
+    def __post_init__(self) -> None:
+        given: object = self.resize
+        if type(given) is int:  # as Python callers write it
+            object.__setattr__(self, "resize", str(given))
+        check_types(self)
+        if self.resize is not None and not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4})?", self.resize):
+            raise ConfigError(f"resize must be a number of pixels like 28, or two like 40x28, got {self.resize!r}")
+        if self.test_fraction is not None and not 0 < self.test_fraction < 1:
+            raise ConfigError(f"test_fraction must be above 0 and below 1, got {self.test_fraction}")
+        if self.split_seed is not None and not 0 <= self.split_seed < 2**32:
+            raise ConfigError(f"split_seed must be from 0 to 4294967295, got {self.split_seed}")
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height of ``resize``, in pixels."""
+        if self.resize is None:
+            return None
+        width, _, height = self.resize.partition("x")
+        return int(width), int(height or width)
+
+    def check_unused(self, name: str, reason: str, *settings: str) -> None:
+        """Raise `ConfigError` if one of ``settings`` is not its default: the data ``name`` has no use for it."""
+        for field_ in fields(self):
+            value = getattr(self, field_.name)
+            if field_.name in settings and value != field_.default:
+                raise ConfigError(f"{field_.name} {value} cannot be used with {name}: {reason}")
 
 
 @dataclass(frozen=True)
@@ -151,14 +197,32 @@ class Recipe:
         """
         model = {f.name for f in fields(ModelConfig)}
         train = {f.name for f in fields(TrainConfig)}
+        known = model | train | {f.name for f in fields(DataConfig)}
         for name in settings:
             if name not in model | train:
-                raise ConfigError(f"{name!r} is not a setting{did_you_mean(name, model | train)}")
+                raise ConfigError(f"{name!r} is not a setting{did_you_mean(name, known)}")
         return replace(
             self,
             model=replace(self.model, **{k: v for k, v in settings.items() if k in model}),
             train=replace(self.train, **{k: v for k, v in settings.items() if k in train}),
         )
+
+
+def choose_settings(recipe: str, settings: Mapping[str, Any]) -> tuple[DataConfig, Recipe]:
+    """Return how to read the data, and the recipe with its settings replaced.
+
+    Args:
+        recipe: a key of `RECIPES`.
+        settings: fields of `DataConfig`, `ModelConfig` and `TrainConfig`.
+
+    Raises:
+        ConfigError: a name is no setting, or a value is out of range.
+    """
+    check_choice("recipe", recipe, tuple(RECIPES))
+    reading = {f.name for f in fields(DataConfig)}
+    data = DataConfig(**{name: value for name, value in settings.items() if name in reading})
+    chosen = RECIPES[cast(RecipeName, recipe)]
+    return data, chosen.changed(**{name: value for name, value in settings.items() if name not in reading})
 
 
 def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
@@ -186,10 +250,10 @@ def check_types(config: object) -> None:
     """Raise `ConfigError` unless each field of ``config`` has a value of its annotated type; floats must be finite."""
     for name, hint in get_type_hints(type(config)).items():
         value = getattr(config, name)
-        if hint == int | None:
+        if type(None) in get_args(hint):
             if value is None:
                 continue
-            hint = int
+            (hint,) = set(get_args(hint)) - {type(None)}
         if hint in (str, bool, int, float):
             _check_plain(name, value, hint)
         else:

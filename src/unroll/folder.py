@@ -13,7 +13,7 @@ from typing import Any
 
 from .errors import RunError
 
-FORMAT = 1
+FORMAT = 2
 CONFIG = "config.json"  # all that prediction needs, and the settings of the training; makes a folder a run
 METRICS = "metrics.jsonl"  # one epoch per line
 WEIGHTS = "model.safetensors"  # a run without it is unfinished
@@ -69,7 +69,28 @@ def _is_run(path: Path) -> bool:
         return False
 
 
+def fresh(out: str | Path | None, parent: str, name: str) -> Path:
+    """Make a folder that nothing stands in yet and return its path: ``out``, or the first free ``parent/name-n``.
+
+    Raises:
+        RunError: something stands there, or the folder cannot be made.
+    """
+    try:
+        if out is None:
+            return _number(Path(parent), name)
+        path = Path(out).expanduser()
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            raise RunError(f"{path} is not empty: it is left alone; choose another --out")
+        return path
+    except FileExistsError as error:
+        raise RunError(f"cannot make the folder {path}: a file stands there") from error
+    except OSError as error:
+        raise RunError(f"cannot make the folder {error.filename}: {error.strerror}") from error
+
+
 def _number(parent: Path, name: str) -> Path:
+    """Make and return the first free ``parent/name-n``."""
     parent.mkdir(parents=True, exist_ok=True)
     for n in itertools.count(1):
         path = parent / f"{name}-{n}"
@@ -96,7 +117,8 @@ def read_config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{file} is broken ({first_line(error)})") from error
     if version != FORMAT:
-        raise RunError(f"{file} has format {version}, expected {FORMAT}; use unroll {config.get('unroll')}")
+        made_by = f"unroll {config.get('unroll')}"
+        raise RunError(f"{file} has format {version}, expected {FORMAT}; train anew, or use {made_by}, which made it")
     return dict(config)
 
 

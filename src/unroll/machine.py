@@ -14,7 +14,7 @@ from . import scan
 from .errors import ConfigError
 from .train import choose_device
 
-PACKAGES = ("torch", "numpy", "safetensors", "pillow", "mlxtend")
+PACKAGES = ("torch", "numpy", "safetensors", "pillow", "matplotlib", "mlxtend")
 
 
 def describe() -> dict[str, Any]:

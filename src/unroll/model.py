@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,20 @@ from torch import Tensor, nn
 from .cells import Cell, find_cell
 from .config import Backend, ModelConfig, check_whole
 from .errors import ConfigError, InputError
+
+
+class Stage(NamedTuple):
+    """A tensor on its way through a model.
+
+    Attributes:
+        name: what made it
+        axes: names of its axes
+        values: itself
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    values: Tensor
 
 
 class SequenceClassifier(nn.Module):
@@ -99,13 +114,27 @@ class SequenceClassifier(nn.Module):
         Raises:
             InputError: ``x`` or ``lengths`` do not fit.
         """
+        return self._pass(x, lengths, lambda stage: None)
+
+    def stages(self, x: Tensor, lengths: Tensor | None = None) -> list[Stage]:
+        """Return every tensor between the input and the logits, both included; arguments as in `forward`."""
+        found: list[Stage] = []
+        self._pass(x, lengths, found.append)
+        return found
+
+    def _pass(self, x: Tensor, lengths: Tensor | None, tell: Callable[[Stage], None]) -> Tensor:
         self._check_input(x)
+        tell(Stage("input", ("batch", "time", "features"), x))
         features, finals = x, x.new_empty(0)
         for number, layer in enumerate(self.layers):
             if number:
                 features = self.dropout(features)
             features, finals = self._read_layer(layer, features, lengths)
-        logits: Tensor = self.head(self._read_out(features, finals, lengths))
+            tell(Stage(f"layer {number + 1}", ("batch", "time", "hidden"), features))
+        vector = self._read_out(features, finals, lengths)
+        tell(Stage(f"readout {self.config.readout}", ("batch", "hidden"), vector))
+        logits: Tensor = self.head(vector)
+        tell(Stage("logits", ("batch", "classes"), logits))
         return logits
 
     def _check_input(self, x: Tensor) -> None:

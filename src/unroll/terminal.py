@@ -20,9 +20,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from .data.describe import Description, PartDescription
+from .data.sequences import SequenceData, Splits
 from .evaluation import Evaluation
+from .inspection import Inspection
 from .prediction import FilePrediction
-from .run import Event, Run, Started
+from .run import Event, Started
+from .saved import Run
+from .sketch import preview
 from .train import EpochResult
 from .train import Progress as Step
 
@@ -216,6 +221,80 @@ def print_predictions(console: Console, predictions: Iterable[FilePrediction]) -
             ),
             soft_wrap=True,
         )
+
+
+def print_description(console: Console, description: Description, data: SequenceData, pictures: list[Path]) -> None:
+    """Show what a data set holds, a first look at it, and where the pictures are."""
+    facts: dict[str, Any] = {"data": f"{description.name} from {description.source}", "kind": description.kind}
+    for name, part in (("train", description.train), ("test", description.test)):
+        facts[name] = _part_facts(part)
+    if len(set(description.train.lengths) | set(description.test.lengths)) > 1:
+        facts["lengths"] = ", ".join(
+            f"{name} {min(part.lengths)} to {max(part.lengths)}, mean {_mean_length(part):.1f}"
+            for name, part in (("train", description.train), ("test", description.test))
+        )
+    print_facts(console, facts)
+    counts = Table(title="sequences per class", title_justify="left")
+    counts.add_column("class")
+    counts.add_column("train", justify="right")
+    counts.add_column("test", justify="right")
+    for label, count in description.train.counts.items():
+        counts.add_row(Text(label), f"{count:,}", f"{description.test.counts[label]:,}")
+    console.print(counts)
+    console.print()
+    for line in preview(data, console.width, colours=console.color_system == "truecolor"):
+        line.rstrip()
+        console.print(line, no_wrap=True, overflow="ignore", crop=False)
+    console.print(
+        f"\nrepeated: {description.train.repeated:,} in train, {description.test.repeated:,} in test; "
+        f"in both parts: {description.shared:,}",
+        soft_wrap=True,
+    )
+    _print_findings(console, description.findings)
+    print_facts(console, {"pictures": ", ".join(map(str, pictures))})
+
+
+def _part_facts(part: PartDescription) -> str:
+    time, features = part.shape
+    return (
+        f"{part.n:,} × {time} steps × {features} features, {part.dtype}; "
+        f"values {part.minimum:g} to {part.maximum:g}, mean {part.mean:.4g}, deviation {part.std:.4g}"
+    )
+
+
+def _mean_length(part: PartDescription) -> float:
+    return sum(length * count for length, count in part.lengths.items()) / part.n
+
+
+def print_inspection(console: Console, inspection: Inspection, splits: Splits) -> None:
+    """Show a batch's way through a fresh model, and what looks wrong."""
+    print_facts(console, {"data": f"{splits.name} from {splits.source}", "weights": "fresh"})
+    shapes = Table(title="one batch on its way", title_justify="left")
+    shapes.add_column("")
+    shapes.add_column("shape", justify="right")
+    shapes.add_column("axes")
+    for shape in inspection.shapes:
+        shapes.add_row(shape.name, " × ".join(map(str, shape.sizes)), " × ".join(shape.axes))
+    console.print(shapes)
+    print_facts(
+        console,
+        {
+            "parameters": f"{inspection.parameters:,}",
+            "initial loss": f"{inspection.loss:.4f}; ln(classes), a model without preference: {inspection.chance:.4f}",
+            "saturated": ", ".join(
+                f"layer {n}: {percent(share)}" for n, share in enumerate(inspection.saturated, start=1)
+            ),
+        },
+    )
+    _print_findings(console, inspection.findings)
+
+
+def _print_findings(console: Console, findings: Iterable[str]) -> None:
+    lines = list(findings)
+    for finding in lines:
+        console.print(Text.assemble(("look at  ", "bold yellow"), finding), soft_wrap=True)
+    if not lines:
+        console.print(Text("nothing looks wrong", style="green"))
 
 
 def print_facts(console: Console, facts: dict[str, Any], indent: int = 0) -> None:

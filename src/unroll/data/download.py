@@ -1,4 +1,4 @@
-"""Fetching a file from the first mirror that delivers it whole and true."""
+"""Fetching a file from the first mirror that delivers it whole and true; and the folder where such files are kept."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ from pathlib import Path
 from ..errors import DataError, DownloadError
 
 TIMEOUT = 20.0  # seconds without a byte after which a mirror counts as stalled
+
+
+def cache_folder() -> Path:
+    """Return the user's cache folder (``~/.cache/unroll`` on Linux)."""
+    import pooch
+
+    return Path(pooch.os_cache("unroll"))
 
 
 def fetch(mirrors: Sequence[str], name: str, target: Path, sha256: str, content: Callable[[Path], bytes]) -> None:

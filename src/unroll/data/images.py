@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..errors import DataError
-from .preparation import ImageFormat
+from .preparation import Framing, ImageFormat
 
 LARGE = 1_000  # pixels; longer images are first reduced to 1 to 2 times as much: the model sees a few dozen anyway
 FAINT = 16  # of 255: less contrast than this is no drawing
@@ -35,11 +35,12 @@ class PreparedImage(NamedTuple):
 
 
 def prepare_image(path: Path, form: ImageFormat) -> PreparedImage:
-    """Read an image file of any size, colour and polarity.
+    """Read an image file of any size and colour.
 
-    An image of the model's own size is taken as it is, also if somebody enlarged it. Any other is cropped to its ink,
-    area-averaged into a square of ``form.box`` pixels and centred, as MNIST was made. Either is turned into its
-    negative if its border is closer to the opposite of the training images' border.
+    Without ``form.framing`` it is resized as a whole, by `read_grey`. With it, any polarity will do too: an image of
+    the model's own size is taken as it is, also if somebody enlarged it; any other is cropped to its ink, area-averaged
+    into a square of ``box`` pixels and centred, as MNIST was made; either is turned into its negative if its border is
+    closer to the opposite of the training images' border.
 
     Args:
         path: a file that Pillow reads.
@@ -48,6 +49,11 @@ def prepare_image(path: Path, form: ImageFormat) -> PreparedImage:
     Raises:
         DataError: no such file, no image, too large, or blank; the message names the file.
     """
+    if form.framing is None:
+        grey, resized = read_grey(path, (form.width, form.height))
+        step = f"resized to {form.width}×{form.height}" if resized else "taken as it is"
+        return PreparedImage(torch.from_numpy(grey.copy()), (step,))
+    framing = form.framing
     image = _open(path)
     steps: list[str] = []
     factor = max(image.size) // LARGE
@@ -58,24 +64,44 @@ def prepare_image(path: Path, form: ImageFormat) -> PreparedImage:
     if own is not None:
         if np.ptp(own) < FAINT:
             raise DataError(f"{path} {BLANK}")
-        if abs(float(np.median(_border(own))) - form.border) > 127.5:
+        if abs(float(np.median(_border(own))) - framing.border) > 127.5:
             own = 255 - own
             steps.append("turned into its negative")
         return PreparedImage(_pixels(own), tuple(steps) or ("taken as it is",))
-    ink = _ink(np.asarray(image, np.float32), form, steps)
+    ink = _ink(np.asarray(image, np.float32), framing, steps)
     if ink is None:
         raise DataError(f"{path} {BLANK}")
-    grey = _frame(ink, form, steps)
-    return PreparedImage(_pixels(grey if form.border < 127.5 else 255 - grey), tuple(steps))
+    grey = _frame(ink, form, framing, steps)
+    return PreparedImage(_pixels(grey if framing.border < 127.5 else 255 - grey), tuple(steps))
 
 
-def _open(path: Path) -> Image.Image:
-    """Return the file as RGB, upright, without transparency, 8 bits a channel."""
+def read_grey(path: Path, size: tuple[int, int] | None = None) -> tuple[np.ndarray, bool]:
+    """Return an image file as (height, width) uint8 brightness, as folders are read, and whether it was resized.
+
+    Args:
+        path: a file that Pillow reads.
+        size: (width, height) in pixels to resize the whole image to, bicubically (default None: as it is).
+
+    Raises:
+        DataError: no such file, no image, or too large; the message names the file.
+    """
+    grey = _open(path, size).convert("L")
+    resized = size is not None and grey.size != size
+    return np.asarray(grey.resize(size, Image.Resampling.BICUBIC) if size and resized else grey), resized
+
+
+def _open(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
+    """Return the file as RGB, upright, without transparency, 8 bits a channel.
+
+    A JPEG is decoded no larger than needed for ``size`` (width, height), which is several times as fast.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of damaged EXIF data, say, which does not touch the pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as file:
+                if size is not None:
+                    file.draft(None, (4 * size[0], 4 * size[1]))
                 file.load()
                 image = ImageOps.exif_transpose(file)
     except FileNotFoundError as error:
@@ -128,7 +154,7 @@ def _border(pixels: np.ndarray) -> np.ndarray:
     return np.concatenate([pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]])
 
 
-def _ink(rgb: np.ndarray, form: ImageFormat, steps: list[str]) -> np.ndarray | None:
+def _ink(rgb: np.ndarray, framing: Framing, steps: list[str]) -> np.ndarray | None:
     """Return how far each pixel is from the background, 0 to 255, cropped to what is not noise; None without any."""
     background = np.median(_border(rgb), axis=0)
     contrast = np.abs(rgb - background).max(axis=2)
@@ -138,21 +164,21 @@ def _ink(rgb: np.ndarray, form: ImageFormat, steps: list[str]) -> np.ndarray | N
     contrast[contrast < INK * peak] = 0
     ys, xs = np.nonzero(contrast)
     dark = rgb[contrast > 0].mean() < background.mean()
-    if dark == (form.border < 127.5):
+    if dark == (framing.border < 127.5):
         steps.append("turned into its negative")
     ink: np.ndarray = contrast[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
     steps.append(f"cropped from {rgb.shape[1]}×{rgb.shape[0]} to its ink {ink.shape[1]}×{ink.shape[0]}")
     return ink
 
 
-def _frame(ink: np.ndarray, form: ImageFormat, steps: list[str]) -> np.ndarray:
+def _frame(ink: np.ndarray, form: ImageFormat, framing: Framing, steps: list[str]) -> np.ndarray:
     """Scale ``ink`` into the box and centre it in (height, width); says so in ``steps``."""
-    scale = form.box / max(ink.shape)
+    scale = framing.box / max(ink.shape)
     height, width = (max(1, round(side * scale)) for side in ink.shape)
     filter_ = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC  # BOX is the mean over each pixel's area
     small = np.asarray(Image.fromarray(ink).resize((width, height), filter_)).clip(min=0)
     small = small * (255 / small.max())
-    if form.centre == "mass":
+    if framing.centre == "mass":
         # In MNIST the centre of mass lies on pixel 14 of 0 to 27 (measured: 13.997, 14.006 on average).
         middle_y = float(small.sum(axis=1) @ np.arange(height) / small.sum())
         middle_x = float(small.sum(axis=0) @ np.arange(width) / small.sum())
@@ -163,7 +189,7 @@ def _frame(ink: np.ndarray, form: ImageFormat, steps: list[str]) -> np.ndarray:
     framed = np.zeros((form.height, form.width), np.float32)
     framed[top : top + height, left : left + width] = small
     steps.append(f"scaled to {width}×{height}")
-    steps.append("centred by its mass" if form.centre == "mass" else "centred")
+    steps.append("centred by its mass" if framing.centre == "mass" else "centred")
     return framed
 
 

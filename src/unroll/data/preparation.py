@@ -17,6 +17,18 @@ from ..errors import DataError
 PERMUTATION_SEED = 92916
 
 
+def valid_steps(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return the time steps of ``x`` (N, time, features) that are no padding, as (steps, features).
+
+    Args:
+        x: of any dtype.
+        lengths: (N,) int64 time steps, or None where all are full.
+    """
+    if lengths is None:
+        return x.flatten(0, 1)
+    return x[torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)]
+
+
 @dataclass(frozen=True)
 class Scaling:
     """Model input is ``(x - mean) / std``, in the units of the raw data.
@@ -47,8 +59,7 @@ class Scaling:
             if x.dtype != torch.uint8:
                 raise DataError(f"scaling 'unit' expects uint8 values, got {x.dtype}; use 'standard'")
             return cls(0.0, 255.0)
-        if lengths is not None:
-            x = x[torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)]
+        x = valid_steps(x, lengths)
         if x.dtype == torch.uint8:  # a histogram is exact, and needs no float copy of the whole set
             counts = torch.bincount(x.flatten(), minlength=256).double()
             values = torch.arange(256, dtype=torch.float64)
@@ -64,6 +75,21 @@ class Scaling:
 
 
 @dataclass(frozen=True)
+class Framing:
+    """How drawings on paper were brought into the training images.
+
+    Attributes:
+        border: mean brightness, 0 to 255, of the outermost pixels of the training images; tells ink from paper
+        box: longer side, in pixels, of the area that the ink of a foreign image is scaled into
+        centre: what comes to the middle of the image: the ink's centre of mass, or the middle of its bounding box
+    """
+
+    border: float
+    box: int
+    centre: Literal["mass", "box"]
+
+
+@dataclass(frozen=True)
 class ImageFormat:
     """The images a model reads, as sequences.
 
@@ -71,17 +97,13 @@ class ImageFormat:
         height: pixels
         width: pixels
         read: order in which the pixels become time steps
-        border: mean brightness, 0 to 255, of the outermost pixels of the training images; tells ink from paper
-        box: longer side, in pixels, of the area that the ink of a foreign image is scaled into
-        centre: what comes to the middle of the image: the ink's centre of mass, or the middle of its bounding box
+        framing: how a foreign image is brought into this form; None resizes it as a whole
     """
 
     height: int
     width: int
     read: Read
-    border: float
-    box: int
-    centre: Literal["mass", "box"]
+    framing: Framing | None = None
 
     def sequences(self, images: Tensor) -> Tensor:
         """Arrange ``images`` (N, height, width) as sequences (N, time, features) of the same dtype.
@@ -96,8 +118,18 @@ class ImageFormat:
         pixels = images.reshape(len(images), -1, 1)
         if self.read == "pixels":
             return pixels
-        order = np.random.RandomState(PERMUTATION_SEED).permutation(pixels.shape[1])
-        return pixels[:, torch.from_numpy(order)].contiguous()
+        return pixels[:, self._order()].contiguous()
+
+    def images(self, sequences: Tensor) -> Tensor:
+        """Undo `sequences`: return (N, height, width) from (N, time, features)."""
+        if self.read == "columns":
+            return sequences.transpose(1, 2).contiguous()
+        if self.read == "permuted":
+            sequences = sequences[:, self._order().argsort()]
+        return sequences.reshape(len(sequences), self.height, self.width)
+
+    def _order(self) -> Tensor:
+        return torch.from_numpy(np.random.RandomState(PERMUTATION_SEED).permutation(self.height * self.width))
 
 
 @dataclass(frozen=True)
@@ -122,4 +154,7 @@ class Preparation:
     def from_dict(cls, saved: dict[str, Any]) -> Preparation:
         """Rebuild from `to_dict`."""
         image = saved["image"]
-        return cls(tuple(saved["classes"]), Scaling(**saved["scaling"]), image and ImageFormat(**image))
+        if image:
+            framing = image["framing"]
+            image = ImageFormat(**image | {"framing": framing and Framing(**framing)})
+        return cls(tuple(saved["classes"]), Scaling(**saved["scaling"]), image)

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import ScalingName
+from ..config import DataConfig, ScalingName
 from ..errors import DataError
 from .preparation import Preparation, Scaling
+
+TEST_FRACTION = 0.2
 
 
 class Batch(NamedTuple):
@@ -84,6 +86,12 @@ class SequenceData:
         """Features per time step."""
         return self.x.shape[2]
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of sequences of each class."""
+        classes = self.preparation.classes
+        return dict(zip(classes, torch.bincount(self.y, minlength=len(classes)).tolist(), strict=True))
+
     def subset(self, index: Tensor) -> SequenceData:
         """Return the sequences at ``index`` (M,) int64, in that order."""
         lengths = None if self.lengths is None else self.lengths[index]
@@ -132,7 +140,7 @@ class SequenceData:
             expected, got = _shape(preparation), _shape(own)
             if expected != got:
                 raise DataError(f"the run expects images of {expected}, got {got}")
-        if set(own.classes) != set(preparation.classes):
+        if not set(own.classes) <= set(preparation.classes):
             raise DataError(
                 f"the run knows the classes {', '.join(preparation.classes)}; the data has {', '.join(own.classes)}"
             )
@@ -162,12 +170,37 @@ class Splits:
         test: for `evaluate`
         name: what the set is called
         source: where it was found
+        drawn: whether the test part was drawn from a set that has none of its own
     """
 
     train: SequenceData
     test: SequenceData
     name: str
     source: str
+    drawn: bool = False
+
+    @classmethod
+    def draw(cls, data: SequenceData, name: str, source: str, config: DataConfig) -> Splits:
+        """Draw a stratified test part of ``config.test_fraction`` from ``data``; the scaling is learned on the rest.
+
+        Raises:
+            DataError: the fraction leaves nothing to test on, or a class without a sequence to train on.
+        """
+        fraction = TEST_FRACTION if config.test_fraction is None else config.test_fraction
+        train, test = data.cut(fraction, config.split_seed or 0)
+        classes = data.preparation.classes
+        gone = set(data.y.unique().tolist()) - set(train.y.unique().tolist())
+        if gone or not len(test):
+            what = f"no sequence of {classes[min(gone)]} to train on" if gone else "nothing to test on"
+            raise DataError(f"{name}: test_fraction {fraction:g} of {len(data)} sequences leaves {what}; change it")
+        return cls(train, test, name, source, drawn=True).scaled("standard")
+
+    def whole(self) -> SequenceData:
+        """Return the training and the test part as one."""
+        x, y = torch.cat([self.train.x, self.test.x]), torch.cat([self.train.y, self.test.y])
+        if self.train.lengths is None or self.test.lengths is None:
+            return replace(self.train, x=x, y=y)
+        return replace(self.train, x=x, y=y, lengths=torch.cat([self.train.lengths, self.test.lengths]))
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -1,0 +1,56 @@
+"""The command line: parses, calls, prints. Nothing here imports torch before a command runs.
+
+Exit status: 0 done, 1 the work failed, 2 bad input or usage, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import CycloptsError, UnusedCliTokensError
+
+from ..errors import InputError, UnrollError
+from . import data, machine, training, using
+from .app import app
+from .outcome import in_words, is_expected, say
+
+__all__ = ["app", "main"]
+COMMANDS = (data, machine, training, using)  # importing them registers them
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status.
+
+    Args:
+        arguments: words after the program's name (default ``sys.argv[1:]``).
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an encoding without × or – must not end a training
+            stream.reconfigure(errors="replace")
+    try:
+        status = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    except UnusedCliTokensError as error:
+        say(f"unexpected argument: {' '.join(error.unused_tokens or [])}")
+        return 2
+    except CycloptsError as error:
+        say(" ".join(str(error).split()))
+        return 2
+    except InputError as error:
+        say(str(error))
+        return 2
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (UnrollError, OSError, MemoryError, RuntimeError) as error:
+        if not is_expected(error):
+            raise
+        say(in_words(error))
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
+    return int(status or 0)

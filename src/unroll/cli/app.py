@@ -1,0 +1,54 @@
+"""The program and the flags that its commands share. They are the fields of the settings' dataclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields, make_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_type_hints
+
+from cyclopts import App, Parameter
+
+from ..config import DataConfig, ModelConfig, TrainConfig
+
+
+def _whole_number(_: Any, tokens: Sequence[Any]) -> int:
+    """Convert strictly: cyclopts would round 1.5."""
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"expected a whole number, got {tokens[0].value!r}") from None
+
+
+def _flags(config: type) -> Any:
+    """Return a dataclass with the fields of ``config``, all None until given: the recipe says what is not given."""
+    hints = get_type_hints(config)
+    wanted: list[tuple[str, Any, Any]] = []
+    for field in fields(config):
+        kind = hints[field.name] | None
+        whole = kind == int | None
+        wanted.append((field.name, Annotated[kind, Parameter(converter=_whole_number)] if whole else kind, None))
+    # cyclopts looks into a class's fields only if the class is of no standard module, as "types" would be.
+    made = make_dataclass(f"{config.__name__}Flags", wanted, namespace={"__module__": __name__})
+    made.__doc__ = config.__doc__
+    return Annotated[made, Parameter(name="*", group=config.__name__.removesuffix("Config"))]
+
+
+if TYPE_CHECKING:
+    DataFlags: TypeAlias = Any
+    ModelFlags: TypeAlias = Any
+    TrainFlags: TypeAlias = Any
+else:
+    DataFlags, ModelFlags, TrainFlags = _flags(DataConfig), _flags(ModelConfig), _flags(TrainConfig)
+
+app = App(
+    name="unroll",
+    help="Train recurrent sequence classifiers, see how they do, and use them.",
+    version=lambda: __import__("unroll").__version__,
+    suppress_keyboard_interrupt=False,
+)
+Json = Annotated[bool, Parameter(negative="")]
+
+
+def given(flags: Any) -> dict[str, Any]:
+    """Return the flags that were given, by name."""
+    return {name: value for name, value in asdict(flags).items() if value is not None} if flags else {}

@@ -1,0 +1,55 @@
+"""A look at data: explore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..interrupt import immediate_interrupt
+from .app import DataFlags, Json, app, given
+from .outcome import print_json
+
+
+@app.command
+def explore(
+    data: str = "mnist-sample",
+    /,
+    *,
+    data_dir: Path | None = None,
+    reading: DataFlags = None,
+    out: Path | None = None,
+    json: Json = False,
+) -> int:
+    """Look at a data set: counts, shapes, values, duplicates; a preview; pictures in a folder.
+
+    Example: unroll explore mnist
+
+    Parameters
+    ----------
+    data
+        As in unroll train.
+    data_dir
+        Folder to look for the data in first.
+    out
+        Folder for the pictures, new or empty; default explored/DATA-N.
+    json
+        Print one JSON object.
+    """
+    with immediate_interrupt():
+        from ..data.catalog import load
+        from ..data.describe import describe_data
+        from ..folder import fresh, write
+        from ..plots import figures, png
+        from ..terminal import Screen, print_description
+
+    splits = load(data, data_dir=data_dir, **given(reading))
+    description = describe_data(splits)
+    folder = fresh(out, "explored", splits.name)
+    pictures = []
+    for name, figure in figures(splits).items():
+        pictures.append(folder / f"{name}.png")
+        write(pictures[-1], png(figure))
+    if json:
+        print_json({**description.to_dict(), "pictures": [str(picture) for picture in pictures]})
+    else:
+        print_description(Screen(), description, splits.train, pictures)
+    return 0

@@ -1,0 +1,143 @@
+"""Before and during a training: check, train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ..config import RecipeName, choose_settings
+from ..errors import ConfigError
+from ..interrupt import immediate_interrupt
+from .app import DataFlags, Json, ModelFlags, TrainFlags, app, given
+from .outcome import in_words, is_expected, print_json, say
+
+
+@app.command
+def train(
+    *,
+    data: str = "mnist-sample",
+    data_dir: Path | None = None,
+    reading: DataFlags = None,
+    recipe: RecipeName = "fast",
+    model: ModelFlags = None,
+    training: TrainFlags = None,
+    out: Path | None = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    resume: Path | None = None,
+    json: Json = False,
+) -> int:
+    """Train a classifier and keep it in a run folder.
+
+    Example: unroll train --data mnist --epochs 2 --out runs/first
+
+    Settings that are not given come from the recipe. "fast" is made of the defaults shown. "tutorial" has torch's own
+    initial weights, 10 epochs of plain Adam at a constant 0.001, no clipping, no validation part, inputs from 0 to 1.
+
+    Parameters
+    ----------
+    data
+        mnist-sample (always there), mnist, fashion-mnist, kmnist; a folder of images with a sub-folder for each class;
+        or an .npz file with x (N, time, features) and y.
+    data_dir
+        Folder to look for the data in first.
+    recipe
+        Settings to start from.
+    out
+        Run folder; default runs/DATA-CELL-N.
+    overwrite
+        Replace the run that stands in --out.
+    resume
+        Finish this interrupted run; takes its settings from there.
+    json
+        Print one JSON object on stdout; progress goes to stderr.
+    """
+    with immediate_interrupt():
+        from ..run import resume_run, train_run
+        from ..terminal import Screen, TrainingScreen, command_line, print_run
+
+    settings = {**given(reading), **given(model), **given(training)}
+    console = Screen(stderr=json)
+    with TrainingScreen(console) as screen:
+        try:
+            if resume is not None:
+                if settings or out or overwrite or (data, recipe) != ("mnist-sample", "fast"):
+                    raise ConfigError(f"--resume takes all settings from {resume}; give at most --data-dir with it")
+                run = resume_run(resume, data_dir=data_dir, watch=screen)
+            else:
+                run = train_run(
+                    data,
+                    recipe=recipe,
+                    data_dir=data_dir,
+                    out=out,
+                    overwrite=overwrite,
+                    watch=screen,
+                    **settings,
+                )
+        except (KeyboardInterrupt, OSError, MemoryError, RuntimeError) as error:
+            if screen.path is None or not is_expected(error):
+                raise
+            reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"cannot go on: {in_words(error)}"
+            say(f"{reason}; continue with: {command_line('train', '--resume', screen.path)}")
+            return 130 if isinstance(error, KeyboardInterrupt) else 1
+    if json:
+        assert run.evaluation is not None
+        found = {key: run.evaluation[key] for key in ("accuracy", "loss", "n", "interval", "weights")}
+        print_json({"run": str(run.path), **found})
+    else:
+        print_run(console, run)
+    return 0
+
+
+@app.command
+def check(
+    run: Path | None = None,
+    /,
+    *,
+    data: str = "mnist-sample",
+    data_dir: Path | None = None,
+    reading: DataFlags = None,
+    recipe: RecipeName = "fast",
+    model: ModelFlags = None,
+    training: TrainFlags = None,
+    json: Json = False,
+) -> int:
+    """Pass one batch through a fresh model before training it: shapes, parameters, initial loss.
+
+    Example: unroll check --data mnist --cell rnn --num-layers 3
+
+    Give the flags that unroll train is to get; or a run, to look at its architecture with fresh weights.
+
+    Parameters
+    ----------
+    run
+        Folder of a run, finished or not.
+    data
+        As in unroll train.
+    data_dir
+        Folder to look for the data in first.
+    recipe
+        Settings to start from.
+    json
+        Print one JSON object.
+    """
+    with immediate_interrupt():
+        from ..inspection import inspect_model
+        from ..run import Plan, read_plan
+        from ..terminal import Screen, print_inspection
+
+    settings = {**given(reading), **given(model), **given(training)}
+    if run is None:
+        plan = Plan(data, data_dir, *choose_settings(recipe, settings))
+    elif settings or (data, recipe) != ("mnist-sample", "fast"):
+        raise ConfigError(f"give {run} or the flags of a new run, not both")
+    else:
+        plan = read_plan(run, data_dir)
+    splits = plan.load()
+    inspection = inspect_model(plan.build(splits), splits, plan.recipe.train)
+    if json:
+        print_json(inspection.to_dict())
+    else:
+        print_inspection(Screen(), inspection, splits)
+    return 0

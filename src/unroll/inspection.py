@@ -1,0 +1,141 @@
+"""Before training: one batch through a fresh model, every shape on its way, and whether anything looks wrong."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from .config import TrainConfig
+from .data.describe import missing_classes
+from .data.preparation import valid_steps
+from .data.sequences import Splits
+from .model import SequenceClassifier, Stage
+
+SATURATED = 0.99  # of the largest output that tanh has
+MANY = 0.3  # share of saturated or dead units from which a layer can hardly learn; a healthy start has below 0.1
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What came out of one part of the model.
+
+    Attributes:
+        name: of the part
+        axes: names of the axes
+        sizes: of the axes
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A batch's way through a model that has learned nothing yet.
+
+    Attributes:
+        shapes: from the input to the logits
+        parameters: number of weights that are trained
+        loss: mean cross entropy of the batch, in nats
+        chance: what a model gives that prefers no class, ln(classes)
+        saturated: per layer, share of outputs within 1 % of the limits of tanh (of relu: of units that are always 0)
+        findings: what looks wrong and what to do, in words; empty if nothing does
+    """
+
+    shapes: tuple[Shape, ...]
+    parameters: int
+    loss: float
+    chance: float
+    saturated: tuple[float, ...]
+    findings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types; what is not finite becomes None."""
+        return {
+            "shapes": [{"name": s.name, "axes": list(s.axes), "sizes": list(s.sizes)} for s in self.shapes],
+            "parameters": self.parameters,
+            "loss": self.loss if math.isfinite(self.loss) else None,
+            "chance": self.chance,
+            "saturated": [share if math.isfinite(share) else None for share in self.saturated],
+            "findings": list(self.findings),
+        }
+
+
+def inspect_model(model: SequenceClassifier, splits: Splits, config: TrainConfig | None = None) -> Inspection:
+    """Pass one random training batch through ``model``, which should be fresh, and look at what happens.
+
+    Args:
+        model: on the CPU; stays as it is.
+        splits: what it is to be trained on.
+        config: says how large the batch is, and from which seed it is drawn (default ``TrainConfig()``).
+
+    Raises:
+        InputError: the model does not take the data.
+    """
+    config = config or TrainConfig()
+    order = torch.from_numpy(np.random.default_rng(config.seed).permutation(len(splits.train)))
+    batch = next(splits.train.batches(config.batch_size, order))
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        stages = model.stages(batch.x, batch.lengths)
+        loss = float(cross_entropy(stages[-1].values, batch.y))
+    model.train(was_training)
+    chance = math.log(model.num_classes)
+    layers = [stage for stage in stages if stage.name.startswith("layer")]
+    relu = model.config.nonlinearity == "relu"
+    saturated = tuple(_saturated(stage, batch.lengths, relu) for stage in layers)
+    shapes = tuple(Shape(stage.name, stage.axes, tuple(stage.values.shape)) for stage in stages)
+    findings = [
+        *missing_classes(splits),
+        *_inputs(batch.x, batch.lengths),
+        *_layers(saturated, relu),
+        *_loss(loss, chance),
+    ]
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Inspection(shapes, parameters, loss, chance, saturated, tuple(findings))
+
+
+def _saturated(stage: Stage, lengths: torch.Tensor | None, relu: bool) -> float:
+    outputs = valid_steps(stage.values, lengths)
+    if relu:
+        return float((outputs == 0).all(dim=0).float().mean())
+    return float((outputs.abs() > SATURATED).float().mean())
+
+
+def _inputs(x: torch.Tensor, lengths: torch.Tensor | None) -> list[str]:
+    alive = valid_steps(x, lengths)
+    if not alive.numel():
+        return ["every sequence of the batch is empty: look at the lengths"]
+    largest = float(alive.abs().max())
+    if not math.isfinite(largest):
+        return ["the input holds values that are not finite: mend or remove these sequences"]
+    if largest > 20:
+        return [f"after scaling the input reaches {largest:.3g} (usual: below 10): look for outliers, 'unroll explore'"]
+    return []
+
+
+def _layers(saturated: tuple[float, ...], relu: bool) -> list[str]:
+    what = "of the units are always 0" if relu else "of the outputs are saturated (beyond ±0.99)"
+    remedy = "try init orthogonal, or a lower scale of the inputs"
+    return [
+        f"layer {number}: {share:.0%} {what}, gradients hardly pass; {remedy}"
+        for number, share in enumerate(saturated, start=1)
+        if share > MANY
+    ]
+
+
+def _loss(loss: float, chance: float) -> list[str]:
+    if not math.isfinite(loss):
+        return [f"the initial loss is {loss}: inputs or weights are not finite"]
+    if abs(loss - chance) > max(0.5, chance / 2):
+        side = "above" if loss > chance else "below"
+        why = "outputs are too large" if loss > chance else "the labels may be hidden in the input, or one class rules"
+        return [f"the initial loss {loss:.2f} is far {side} ln(classes) = {chance:.2f}: {why}"]
+    return []

@@ -1,0 +1,228 @@
+"""Pictures of data, as matplotlib figures: save them with ``figure.savefig``, or show them in a notebook."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from .data.sequences import SequenceData, Splits
+
+# Okabe and Ito's colours, told apart by colour-blind readers too (https://jfly.uni-koeln.de/color/).
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+STYLE: Any = {
+    "axes.prop_cycle": cycler(color=COLOURS),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.dpi": 150,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "image.cmap": "gray",
+}
+MOST_CLASSES = 30  # drawn; the title says how many are left out
+CURVES = len(COLOURS)  # features up to which a sequence is drawn as curves; beyond, as a heat map
+
+
+def figures(splits: Splits) -> dict[str, Figure]:
+    """Return the pictures of a data set by name: samples, means, classes and, where they differ, lengths."""
+    drawn = {"samples": samples(splits.train), "means": class_means(splits.train), "classes": class_balance(splits)}
+    if splits.train.lengths is not None:
+        drawn["lengths"] = lengths(splits)
+    return drawn
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def samples(data: SequenceData, per_class: int = 10, seed: int = 0) -> Figure:
+    """Draw some sequences of each class, a class per row.
+
+    Args:
+        data: images are drawn as such, other sequences as curves over time, or as heat maps if they have many features.
+        per_class: columns (default 10; of sequences that are no images at most 4).
+        seed: of the choice.
+    """
+    random = np.random.default_rng(seed)
+    chosen = []
+    for label in _drawn(data):
+        members = np.flatnonzero(data.y.numpy() == label)
+        chosen.append(random.permutation(members)[:per_class])
+    names = [data.preparation.classes[label] for label in _drawn(data)]
+    title = f"some of {len(data):,} sequences, class by class{_left_out(data)}"
+    form = data.preparation.image
+    with mpl.rc_context(STYLE):
+        if form is None:
+            return _sample_curves(data, [row[:4] for row in chosen], names, title)
+        rows = [form.images(data.x[torch.from_numpy(row)]).numpy() for row in chosen]
+        return _mosaic(rows, per_class, title, row_names=names)
+
+
+def class_means(data: SequenceData) -> Figure:
+    """Draw the mean of each class: of images a picture, of other sequences a curve per feature, or a heat map."""
+    form = data.preparation.image
+    labels = _drawn(data)
+    names = [data.preparation.classes[label] for label in labels]
+    title = f"mean of each class{_left_out(data)}"
+    means = [_mean(data.subset((data.y == label).nonzero()[:, 0])) for label in labels]
+    with mpl.rc_context(STYLE):
+        if form is not None:
+            pictures = form.images(torch.stack(means)).numpy()
+            columns = min(10, len(pictures))
+            rows = [pictures[at : at + columns] for at in range(0, len(pictures), columns)]
+            return _mosaic(rows, columns, title, titles=names)
+        columns = min(5, len(means))
+        figure, axes = _grid(math.ceil(len(means) / columns), columns, 2.4, 1.7, title)
+        for ax, mean, name in zip(axes.flat, means, names, strict=False):
+            _sequence(ax, mean.numpy(), data)
+            ax.set_title(name)
+        for ax in axes.flat[len(means) :]:
+            ax.set_axis_off()
+        _explain_features(figure, data)
+        return figure
+
+
+def class_balance(splits: Splits) -> Figure:
+    """Draw how many sequences of each class there are, in training and test part."""
+    labels = _drawn(splits.train)
+    names = [splits.classes[label] for label in labels]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 1.2 + 0.3 * len(labels)), layout="constrained")
+        ax = figure.add_subplot()
+        for offset, (part, data) in zip((-0.2, 0.2), (("train", splits.train), ("test", splits.test)), strict=True):
+            counts = [data.counts[name] for name in names]
+            bars = ax.barh(np.arange(len(labels)) + offset, counts, 0.4, label=f"{part}: {len(data):,}")
+            ax.bar_label(bars, [f"{count:,}" for count in counts], padding=2, fontsize=7)
+        ax.set_yticks(np.arange(len(labels)), names)
+        ax.invert_yaxis()
+        ax.margins(x=0.12)
+        ax.set_xlabel("sequences")
+        ax.set_title(f"{splits.name}: sequences per class{_left_out(splits.train)}")
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+        return figure
+
+
+def lengths(splits: Splits) -> Figure:
+    """Draw how long the sequences are, in training and test part."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+        ax = figure.add_subplot()
+        parts = [
+            (part, np.full(len(data), data.x.shape[1]) if data.lengths is None else data.lengths.numpy())
+            for part, data in (("train", splits.train), ("test", splits.test))
+        ]
+        longest = max(int(found.max(initial=0)) for _, found in parts)
+        edges = np.linspace(-0.5, longest + 0.5, min(longest + 2, 50))
+        ax.hist(
+            [found for _, found in parts],
+            bins=edges.tolist(),
+            label=[f"{part}: {len(found):,}" for part, found in parts],
+        )
+        ax.set_xlabel("length (time steps)")
+        ax.set_ylabel("sequences")
+        ax.set_title(f"{splits.name}: lengths")
+        ax.legend(frameon=False)
+        return figure
+
+
+def _drawn(data: SequenceData) -> list[int]:
+    """Return the classes that have sequences, as many as there is room for."""
+    return [label for label, count in enumerate(data.counts.values()) if count][:MOST_CLASSES]
+
+
+def _left_out(data: SequenceData) -> str:
+    more = len(data.preparation.classes) - len(_drawn(data))
+    return f" ({more} of {len(data.preparation.classes)} classes are not shown)" if more else ""
+
+
+def _mosaic(
+    rows: list[np.ndarray],
+    columns: int,
+    title: str,
+    row_names: list[str] | None = None,
+    titles: list[str] | None = None,
+) -> Figure:
+    """Draw images (n, height, width) row by row into one picture: one axis is a hundred times as fast as a hundred."""
+    height, width = rows[0].shape[1:]
+    gap = max(1, height // 14)
+    head = gap + (height // 3 if titles else 0)  # room for a name above each
+    sheet = np.full((len(rows) * (height + head) + gap, columns * (width + gap) + gap), np.nan)
+    for r, images in enumerate(rows):
+        for c, image in enumerate(images):
+            top, left = r * (height + head) + head, c * (width + gap) + gap
+            sheet[top : top + height, left : left + width] = image
+    scale = 7.0 / max(sheet.shape)
+    figure = Figure(figsize=(sheet.shape[1] * scale + 1.2, sheet.shape[0] * scale + 0.5), layout="constrained")
+    ax = figure.add_subplot()
+    ax.imshow(sheet, vmin=0, vmax=255)
+    ax.spines[:].set_visible(False)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    if row_names is not None:
+        ax.set_yticks([r * (height + head) + head + height / 2 for r in range(len(rows))], row_names)
+        ax.tick_params(length=0)
+    for number, name in enumerate(titles or []):
+        r, c = divmod(number, columns)
+        ax.text(c * (width + gap) + gap + width / 2, r * (height + head) + head - 1.5, name, ha="center", va="bottom")
+    ax.set_title(title)
+    return figure
+
+
+def _sample_curves(data: SequenceData, chosen: list[np.ndarray], names: list[str], title: str) -> Figure:
+    columns = max(len(row) for row in chosen)
+    figure, axes = _grid(len(chosen), columns, 2.2, 1.3, title)
+    for row, members in enumerate(chosen):
+        axes[row, 0].set_ylabel(names[row])
+        for ax, index in zip(axes[row], members, strict=False):
+            length = data.x.shape[1] if data.lengths is None else int(data.lengths[index])
+            _sequence(ax, data.x[index, :length].numpy(), data)
+        for ax in axes[row, len(members) :]:
+            ax.set_axis_off()
+    _explain_features(figure, data)
+    return figure
+
+
+def _grid(rows: int, columns: int, width: float, height: float, title: str) -> tuple[Figure, np.ndarray]:
+    size = (max(4.8, columns * width), rows * height + 0.9)
+    figure = Figure(figsize=size, layout="constrained")
+    figure.suptitle(title)
+    figure.supxlabel("time step")
+    return figure, figure.subplots(rows, columns, squeeze=False, sharex=True, sharey="row")
+
+
+def _sequence(ax: Axes, values: np.ndarray, data: SequenceData) -> None:
+    """Draw (time, features) as curves, or as a heat map, in the same greys for all of ``data``, if there are many."""
+    if values.shape[1] <= CURVES:
+        ax.plot(values, linewidth=1)
+        return
+    scaling = data.preparation.scaling
+    low, high = scaling.mean - 3 * scaling.std, scaling.mean + 3 * scaling.std
+    ax.imshow(values.T, aspect="auto", interpolation="nearest", vmin=low, vmax=high)
+
+
+def _explain_features(figure: Figure, data: SequenceData) -> None:
+    if 1 < data.input_size <= CURVES:
+        handles = [Line2D([], [], color=COLOURS[n], label=f"feature {n}") for n in range(data.input_size)]
+        figure.legend(handles=handles, loc="outside right upper", frameon=False)
+    elif data.input_size > CURVES:
+        figure.supylabel("feature")
+        figure.colorbar(figure.axes[0].images[0], ax=figure.axes, label="value", shrink=0.6)
+
+
+def _mean(data: SequenceData) -> torch.Tensor:
+    """Return (time, features) float32: at each time step the mean over the sequences that last so long."""
+    if data.lengths is None:
+        return data.x.float().mean(dim=0)
+    alive = (torch.arange(data.x.shape[1]) < data.lengths.unsqueeze(1)).unsqueeze(2)
+    return torch.where(alive, data.x.float(), torch.nan).nanmean(dim=0)

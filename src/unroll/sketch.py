@@ -1,0 +1,87 @@
+"""Sequences drawn with characters, for a look at the data without leaving the terminal."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+from rich.text import Text
+from torch import Tensor
+
+from .data.sequences import SequenceData
+
+BLOCKS = " ▁▂▃▄▅▆▇█"
+WIDEST = 40  # characters of one image
+CURVE = 24  # characters of one curve
+CURVES = 4  # features of a series that are drawn
+GAP = "  "
+
+
+def preview(data: SequenceData, width: int, colours: bool = False) -> list[Text]:
+    """Draw the first sequence of some classes beside each other, each over the name of its class.
+
+    Args:
+        data: images become pictures, other sequences a small curve per feature, at most four.
+        width: characters of a line; says how many classes there is room for.
+        colours: whether greys may be shown; otherwise pixels are black or white.
+    """
+    firsts = [index for index in (_first(data, label) for label in range(len(data.preparation.classes))) if index >= 0]
+    drawings: list[list[Text]] = []
+    for index in firsts:
+        drawing = _image(data, index, colours) if data.preparation.image else _curves(data, index)
+        wide = drawing[0].cell_len
+        if drawings and (len(drawings) + 1) * (wide + len(GAP)) > width:
+            break
+        name = data.preparation.classes[int(data.y[index])]
+        drawings.append([*drawing, Text(name[:wide].ljust(wide), style="bold")])
+    return [Text(GAP).join(lines) for lines in zip(*drawings, strict=True)]
+
+
+def _first(data: SequenceData, label: int) -> int:
+    found = (data.y == label).nonzero()
+    return int(found[0, 0]) if len(found) else -1
+
+
+def _image(data: SequenceData, index: int, colours: bool) -> list[Text]:
+    """Draw in greys, two pixels with each character; without colours 2×4 dots of braille, black or white."""
+    form = data.preparation.image
+    assert form is not None
+    image = Image.fromarray(form.images(data.x[index : index + 1])[0].numpy())
+    if image.width > WIDEST:
+        image = image.resize((WIDEST, max(2, round(WIDEST * image.height / image.width))), Image.Resampling.BOX)
+    pixels = np.asarray(image)
+    if not colours:
+        return _braille(pixels > (float(pixels.min()) + float(pixels.max())) / 2)
+    pixels = np.pad(pixels, ((0, len(pixels) % 2), (0, 0)), mode="edge")
+    return [
+        Text.assemble(*(("▀", _greys(*pair)) for pair in zip(upper, lower, strict=True)))
+        for upper, lower in zip(pixels[::2], pixels[1::2], strict=True)
+    ]
+
+
+def _braille(dots: np.ndarray) -> list[Text]:
+    """Return (height, width) booleans as lines of braille, whose eight dots are bits from U+2800 on."""
+    dots = np.pad(dots, ((0, -dots.shape[0] % 4), (0, -dots.shape[1] % 2)))
+    blocks = dots.reshape(dots.shape[0] // 4, 4, dots.shape[1] // 2, 2).swapaxes(1, 2)
+    codes = (blocks * np.array([[1, 8], [2, 16], [4, 32], [64, 128]])).sum(axis=(2, 3))
+    return [Text("".join(chr(0x2800 + code) for code in row)) for row in codes]
+
+
+def _greys(upper: int, lower: int) -> str:
+    return f"rgb({upper},{upper},{upper}) on rgb({lower},{lower},{lower})"
+
+
+def _curves(data: SequenceData, index: int) -> list[Text]:
+    """Draw the first features over time, each between its own extremes, resampled to the width."""
+    series: Tensor = data.x[index].float()
+    if data.lengths is not None:
+        series = series[: int(data.lengths[index])]
+    curves = []
+    for feature in series.T[:CURVES].numpy():
+        line = ""
+        if len(feature):
+            at = np.linspace(0, len(feature) - 1, min(CURVE, len(feature))).round().astype(int)
+            low, high = feature.min(), feature.max()
+            steps = (feature[at] - low) / ((high - low) or 1.0) * (len(BLOCKS) - 1)
+            line = "".join(BLOCKS[step] for step in steps.round().astype(int))
+        curves.append(Text(line.ljust(CURVE)))
+    return curves
