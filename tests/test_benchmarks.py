@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import unroll
+from benchmarks.folder import write_folder
 from benchmarks.tutorial import TutorialImages, TutorialModel, main
 
 
@@ -34,3 +36,10 @@ def test_it_runs_and_writes_its_figures(capsys: pytest.CaptureFixture[str]) -> N
     assert "times as fast" in capsys.readouterr().out
     figures = json.loads(Path("figures.json").read_text())
     assert len(figures["seconds"]["tutorial"]) == len(figures["ratios"]) == 1
+
+
+def test_the_folder_holds_the_set(small: unroll.Splits, tmp_path: Path) -> None:
+    few = replace(small, train=small.train.subset(torch.arange(0, 400, 10)))
+    assert write_folder(few, tmp_path / "images") == 140
+    again = unroll.load(str(tmp_path / "images"))
+    assert torch.equal(again.train.x.sum(dim=(1, 2)).sort().values, few.train.x.sum(dim=(1, 2)).sort().values)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -351,3 +352,41 @@ def test_check(call: Call, run: unroll.Run, tmp_path: Path) -> None:
     assert found["parameters"] == sum(p.numel() for p in run.model.parameters())
     assert found["loss"] > 2  # fresh weights, not the run's
     assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
+
+
+def test_a_long_training_shows_some_epochs_and_the_last(call: Call, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(20, 5, 2)).astype(np.float32)
+    np.savez("few.npz", x=x, y=np.arange(20) % 2)
+    quick = ("train", "--data", "few.npz", "--hidden-size", 2, "--val-fraction", 0.2)
+
+    def rows(out: str) -> list[int]:
+        table = out[out.index("  epoch") : out.index("\ntest accuracy")].splitlines()[1:]
+        return [int(row.split()[0]) for row in table if row.strip()]
+
+    status, out, err = call(*quick, "--epochs", 70, "--out", "long")
+    assert (status, err) == (0, "")
+    assert "table  every 3 epochs; long/metrics.jsonl has them all" in out
+    assert rows(out) == [1, *range(3, 70, 3), 70]
+    assert len(Path("long/metrics.jsonl").read_text().splitlines()) == 70
+    assert " predict " not in out  # it reads no images
+
+    status, out, err = call(*quick, "--epochs", 500, "--patience", 5, "--schedule", "constant", "--lr", 1e-9)
+    last = int(re.findall(r"last weights \(epoch (\d+)\)", out)[0])
+    assert last % 17
+    assert rows(out)[-1] == last
+
+
+def test_other_data_that_does_not_fit(call: Call) -> None:
+    random = np.random.default_rng(0)
+    for features in (2, 3):
+        np.savez(f"f{features}.npz", x=random.normal(size=(40, 5, features)), y=np.arange(40) % 2)
+    assert call("train", "--data", "f2.npz", *QUICK, "--out", "run")[0] == 0
+    assert call("evaluate", "run", "--data", "f3.npz")[2] == (
+        "unroll: model and data must have the same features, got 2 and 3\n"
+    )
+    assert call("evaluate", "run", "--data", "mnist-sample")[2] == (
+        "unroll: the run and the data must both hold images, or neither\n"
+    )
+    np.savez("more.npz", x=random.normal(size=(10, 9, 2)), y=np.arange(10) % 2)
+    assert call("evaluate", "run", "--data", "more.npz")[1].startswith("run on all of more.npz: accuracy ")
+    assert json.loads(call("evaluate", "run", "--json")[1])["part"] == "test"

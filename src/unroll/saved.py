@@ -146,9 +146,10 @@ def load_test(
             )
         splits = again if same else splits
         own = own or same
-    if splits.drawn and not own:
-        return name, "all", splits.whole().prepared_as(run.preparation)
-    return name, "test", splits.test.prepared_as(run.preparation)
+    everything = splits.drawn and not own
+    sequences = (splits.whole() if everything else splits.test).prepared_as(run.preparation)
+    _check_fit(run.model, sequences)
+    return name, "all" if everything else "test", sequences
 
 
 def still_there(folder: str | None) -> str | None:

@@ -6,6 +6,7 @@ On a terminal with colours and a progress bar; elsewhere plain lines.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shlex
 import shutil
@@ -23,6 +24,7 @@ from rich.text import Text
 from .data.describe import Description, PartDescription
 from .data.sequences import SequenceData, Splits
 from .evaluation import Evaluation
+from .folder import METRICS
 from .inspection import Inspection
 from .prediction import FilePrediction
 from .run import Event, Started
@@ -33,6 +35,7 @@ from .train import Progress as Step
 
 HEADINGS = ("epoch", "train loss", "train acc", "val loss", "val acc", "lr", "seconds", "samples/s")
 WIDTHS = (7, 12, 11, 10, 9, 10, 9, 11)
+ROWS = 30  # of a table of epochs, about; of a longer training every so many epochs are shown
 
 
 class Screen(Console):
@@ -63,6 +66,7 @@ class TrainingScreen:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.path: Path | None = None  # of the run, once it has one
+        self._skipped: EpochResult | None = None
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -77,8 +81,10 @@ class TrainingScreen:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Take the bar away."""
+        """Take the bar away; the last epoch is shown in any case."""
         self._bar.stop()
+        if self._skipped is not None:
+            self._row(self._skipped)
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
@@ -90,16 +96,27 @@ class TrainingScreen:
             total = event.epochs * event.steps
             self._bar.update(self._task, description=label, completed=done, total=total, loss=event.loss)
         else:
-            self._row(event)
+            self._tell(event)
 
     def _start(self, started: Started) -> None:
         self.path = started.path
-        print_facts(self.console, _facts(started))
+        self._epochs = started.training.epochs
+        self._every = math.ceil(self._epochs / ROWS)
+        facts = _facts(started)
+        if self._every > 1:
+            facts["table"] = f"every {self._every} epochs; {started.path / METRICS} has them all"
+        print_facts(self.console, facts)
         headings = "".join(f"{h:>{w}}" for h, w in zip(HEADINGS, WIDTHS, strict=True))
         self.console.print(Text(f"\n{headings}", style="bold"), no_wrap=True, overflow="ignore", crop=False)
         for result in started.training.history:
-            self._row(result)
+            self._tell(result)
         self._bar.start()
+
+    def _tell(self, result: EpochResult) -> None:
+        wanted = result.epoch % self._every == 0 or result.epoch in (1, self._epochs)
+        self._skipped = None if wanted else result
+        if wanted:
+            self._row(result)
 
     def _row(self, result: EpochResult) -> None:
         cells = (
@@ -152,14 +169,10 @@ def print_run(console: Console, run: Run) -> None:
         ),
         soft_wrap=True,
     )
-    print_facts(
-        console,
-        {
-            "run": str(run.path),
-            "next": command_line("evaluate", run.path),
-            "": f"{command_line('predict', run.path)} IMAGE…",
-        },
-    )
+    facts = {"run": str(run.path), "next": command_line("evaluate", run.path)}
+    if run.preparation.image:
+        facts[""] = f"{command_line('predict', run.path)} IMAGE…"
+    print_facts(console, facts)
 
 
 def print_evaluation(console: Console, evaluation: Evaluation, title: str) -> None:

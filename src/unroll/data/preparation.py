@@ -57,7 +57,10 @@ class Scaling:
         check_choice("scaling", name, ("unit", "standard"))
         if name == "unit":
             if x.dtype != torch.uint8:
-                raise DataError(f"scaling 'unit' expects uint8 values, got {x.dtype}; use 'standard'")
+                raise DataError(
+                    f"scaling 'unit', as in recipe 'tutorial', expects uint8 values, got {x.dtype}; "
+                    "use 'standard', as in recipe 'fast'"
+                )
             return cls(0.0, 255.0)
         x = valid_steps(x, lengths)
         if x.dtype == torch.uint8:  # a histogram is exact, and needs no float copy of the whole set

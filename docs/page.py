@@ -1,0 +1,145 @@
+"""The tutorial's page as cells: executed, its printed output compared or renewed, and written as a notebook.
+
+``python docs/page.py`` runs docs/tutorial.md and renews what its blocks print and draw, the notebook, the diagrams and
+the reference of the commands. The tests hold all of these to be current.
+
+A block ```` ```python ```` may be followed by ```` ```text ````, what it prints. After a training the numbers differ a
+little from one processor to the next: ```` ```text about ```` asks for the same words and for numbers nearby.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import re
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+
+DOCS = Path(__file__).parent
+PAGE = DOCS / "tutorial.md"
+BLOCK = re.compile(
+    r"^```python\n(?P<code>.*?)^```\n(?:\n```text(?P<about> about)?\n(?P<output>.*?)^```\n)?", re.M | re.S
+)
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?")
+EXACT, ABOUT = 0.002, 0.2  # relative and absolute differences that are let pass
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A piece of the page.
+
+    Attributes:
+        kind: "markdown" or "code"
+        source: text, or Python
+        output: what the code is said to print; None if nothing
+        about: whether its numbers need only be nearby
+    """
+
+    kind: str
+    source: str
+    output: str | None = None
+    about: bool = False
+
+
+def parse(page: str) -> list[Cell]:
+    """Return the page's cells, in their order."""
+    cells, at = [], 0
+    for block in BLOCK.finditer(page):
+        cells.append(Cell("markdown", page[at : block.start()].strip()))
+        cells.append(Cell("code", block["code"].rstrip(), block["output"], bool(block["about"])))
+        at = block.end()
+    cells.append(Cell("markdown", page[at:].strip()))
+    return [cell for cell in cells if cell.source]
+
+
+def run(cells: list[Cell]) -> list[str]:
+    """Execute the code cells one after the other, as one program; return what each prints."""
+    names: dict[str, object] = {"__name__": "__main__"}
+    outputs = []
+    for number, cell in enumerate(cell for cell in cells if cell.kind == "code"):
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(compile(cell.source, f"code block {number + 1}", "exec"), names)
+        outputs.append(printed.getvalue())
+    return outputs
+
+
+def differs(said: str, found: str, about: bool) -> str | None:
+    """Return in what two outputs differ, in words; None if in nothing that matters."""
+    if NUMBER.sub("#", said).split() != NUMBER.sub("#", found).split():
+        return f"the page says\n{said}\nbut the code prints\n{found}"
+    limit = ABOUT if about else EXACT
+    for one, other in zip(NUMBER.findall(said), NUMBER.findall(found), strict=True):
+        if not math.isclose(float(one), float(other), rel_tol=limit, abs_tol=limit):
+            return f"the page says {one}, the code prints {other}, in\n{found}"
+    return None
+
+
+def renew(page: str, outputs: list[str]) -> str:
+    """Return the page with new outputs; those that are still right, but for nearby numbers, stay as they are."""
+    found = iter(outputs)
+
+    def block(match: re.Match[str]) -> str:
+        output, said, about = next(found), match["output"], bool(match["about"])
+        if said is not None and differs(said, output, about) is None:
+            return match[0]
+        text = f"\n```text{' about' if about else ''}\n{output}```\n" if output else ""
+        return f"```python\n{match['code']}```\n{text}"
+
+    return BLOCK.sub(block, page)
+
+
+def notebook(cells: list[Cell]) -> str:
+    """Return the page as a Jupyter notebook, outputs included."""
+    made = []
+    for number, cell in enumerate(cells):
+        if cell.kind == "markdown":
+            made.append(nbformat.v4.new_markdown_cell(cell.source, id=f"cell-{number}"))
+            continue
+        printed = [nbformat.v4.new_output("stream", text=cell.output)] if cell.output else []
+        made.append(nbformat.v4.new_code_cell(cell.source, outputs=printed, id=f"cell-{number}"))
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    book = nbformat.v4.new_notebook(cells=made, metadata=metadata)
+    nbformat.validate(book)
+    return json.dumps(book, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def command_reference() -> str:
+    """Return the reference of the command line, made from the commands themselves."""
+    from unroll.cli import app
+
+    arguments, sys.argv = sys.argv, ["unroll"]  # cyclopts would name the program that runs this
+    try:
+        text = app.generate_docs(output_format="markdown")
+    finally:
+        sys.argv = arguments
+    return "<!-- made by python docs/page.py -->\n\n" + re.sub(
+        r"^# unroll$", "# The command line", text, count=1, flags=re.M
+    )
+
+
+def main() -> None:
+    """Renew everything that is made from something else."""
+    sys.path.insert(0, str(DOCS))
+    from diagrams import main as draw
+
+    draw()
+    (DOCS / "cli.md").write_text(command_reference(), "utf-8")
+    page = PAGE.read_text("utf-8")
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        Path("figures").mkdir()
+        page = renew(page, run(parse(page)))
+        for picture in Path("figures").iterdir():
+            shutil.copy(picture, DOCS / "figures")
+    PAGE.write_text(page, "utf-8")
+    PAGE.with_suffix(".ipynb").write_text(notebook(parse(page)), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
