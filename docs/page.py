@@ -72,13 +72,18 @@ def run(cells: list[Cell]) -> list[str]:
 
 def differs(said: str, found: str, about: bool) -> str | None:
     """Return in what two outputs differ, in words; None if in nothing that matters."""
-    if NUMBER.sub("#", said).split() != NUMBER.sub("#", found).split():
+    if _words(said) != _words(found):
         return f"the page says\n{said}\nbut the code prints\n{found}"
     limit = ABOUT if about else EXACT
     for one, other in zip(NUMBER.findall(said), NUMBER.findall(found), strict=True):
         if not math.isclose(float(one), float(other), rel_tol=limit, abs_tol=limit):
             return f"the page says {one}, the code prints {other}, in\n{found}"
     return None
+
+
+def _words(output: str) -> list[str]:
+    """Return lines without numbers, and without the spaces that numbers of other widths would move."""
+    return [" ".join(NUMBER.sub("#", line).split()) for line in output.splitlines()]
 
 
 def renew(page: str, outputs: list[str]) -> str:
