@@ -133,6 +133,9 @@ def test_info_in_words(call: Call) -> None:
         ("explore --resize x", "resize must be a number of pixels like 28, or two like 40x28, got 'x'"),
         ("check no", "no is no run folder: it has no config.json"),
         ("check no --hidden-size 3", "give no or the flags of a new run, not both"),
+        ("check no --data mnist-sample", "give no or the flags of a new run, not both"),
+        ("check --device mps", "device 'mps' is not available"),
+        ("train --resume no --recipe fast", "--resume takes all settings from no; give at most --data-dir with it"),
         ("trian", 'Unknown command "trian". Did you mean "train"?'),
     ],
 )
@@ -256,7 +259,10 @@ def test_an_encoding_without_our_signs_ends_nothing() -> None:
 
 def test_out_of_memory_is_one_line(call: Call) -> None:
     status, _, err = call("train", "--hidden-size", 10_000_000)
-    assert (status, err) == (1, "unroll: out of memory; try a smaller --batch-size or --hidden-size\n")
+    assert (status, err) == (
+        1,
+        "unroll: out of memory; try smaller images (--resize), a smaller --batch-size or --hidden-size\n",
+    )
 
 
 def test_version(call: Call) -> None:
@@ -390,3 +396,14 @@ def test_other_data_that_does_not_fit(call: Call) -> None:
     np.savez("more.npz", x=random.normal(size=(10, 9, 2)), y=np.arange(10) % 2)
     assert call("evaluate", "run", "--data", "more.npz")[1].startswith("run on all of more.npz: accuracy ")
     assert json.loads(call("evaluate", "run", "--json")[1])["part"] == "test"
+    with np.load("f2.npz") as known:
+        np.savez("again.npz", x=known["x"][:30], y=known["y"][:30])
+    status, out, err = call("evaluate", "run", "--data", "again.npz", "--json")
+    trained_on = json.loads(out)["trained_on"]
+    assert 20 <= trained_on < 30
+    assert (status, err) == (
+        0,
+        f"unroll: the run was trained on {trained_on} of these 30 sequences: the accuracy flatters\n",
+    )
+    np.savez("f2.npz", x=random.normal(size=(40, 5, 3)), y=np.arange(40) % 2)
+    assert call("check", "run")[2].startswith("unroll: the run was trained on other data than ")

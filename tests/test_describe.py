@@ -56,9 +56,9 @@ def test_repeated_shared_and_contradicting_sequences() -> None:
     found = describe_data(splits_of(torch.stack([one, two, one, one]), [0, 1, 0, 1], torch.stack([one, three]), [0, 1]))
     assert (found.train.repeated, found.test.repeated, found.shared, found.conflicts) == (2, 0, 1, 1)
     assert found.findings == (
-        "2 sequences of the training part stand in it once more",
-        "1 test sequences stand in the training part too: the test accuracy will flatter",
-        "1 different sequences stand there with more than one class: look at their labels",
+        "2 repeated sequences in the training part",
+        "1 test sequence also in the training part: the test accuracy will flatter",
+        "1 sequence labelled with more than one class: look at their labels",
     )
 
 
@@ -74,10 +74,17 @@ def test_findings() -> None:
     found = describe_data(splits_of(x, [0] * 22 + [1, 1], x[:1] - 1, [0], lengths=[0] + [2] * 23, classes=3)).findings
     assert found[0] == "the training part has no sequence of c, which cannot be learned: add some"
     assert found[1] == "the test part has no sequence of b, c, which will not be tested: add some"
-    assert found[2] == "1 sequences of the training part are empty (length 0)"
+    assert found[2] == "1 empty sequence (length 0) in the training part"
     assert found[3] == "classes are uneven: 22 of a, 2 of b; look beyond the accuracy"
     constant = describe_data(splits_of(torch.ones(4, 2, 1), [0, 1, 0, 1], torch.zeros(1, 2, 1), [0]))
     assert "all values are 1: there is nothing to learn from" in constant.findings
+    assert constant.train.std == 0.0
+
+
+def test_empty_sequences_are_no_repetition() -> None:
+    x = torch.randn(4, 3, 1)
+    found = describe_data(splits_of(x, [0, 1, 0, 1], torch.randn(1, 3, 1), [0], lengths=[0, 0, 0, 3]))
+    assert (found.train.repeated, found.shared, found.conflicts) == (0, 0, 0)
 
 
 def test_real_digits_have_no_findings(sample: Splits) -> None:
@@ -147,7 +154,29 @@ def test_class_balance_and_many_classes() -> None:
         title = plots.class_balance(splits).axes[0].get_title()
     finally:
         plots.MOST_CLASSES = most
-    assert title == "made: sequences per class (21 of 26 classes are not shown)"
+    assert title == "made: sequences per class\n(21 of 26 classes are not shown)"
+
+
+def test_a_class_without_training_is_in_the_balance() -> None:
+    x = torch.randn(4, 3, 1)
+    figure = plots.class_balance(splits_of(x, [0, 1, 0, 1], x[:1], [2], classes=3))
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "b", "c"]
+
+
+def test_large_images_are_drawn_small() -> None:
+    form = ImageFormat(600, 400, "rows")
+    x = torch.randint(0, 256, (4, 600, 400), dtype=torch.uint8)
+    preparation = Preparation(("a", "b"), Scaling(0.0, 1.0), form)
+    data = SequenceData(x, torch.tensor([0, 1, 0, 1]), preparation)
+    sheet = plots.samples(data, per_class=2).axes[0].images[0].get_array()
+    assert sheet is not None
+    assert max(sheet.shape) < 2 * (plots.TILE + 10) + 10
+    assert len(preview(data, 30)) <= 21
+
+
+def test_one_time_step_is_seen() -> None:
+    splits = splits_of(torch.randn(4, 1, 2), [0, 1, 0, 1], torch.randn(2, 1, 2), [0, 1])
+    assert plots.samples(splits.train).axes[0].lines[0].get_marker() == "."
 
 
 def test_drawing_leaves_matplotlib_as_it_was(small: Splits) -> None:
@@ -182,6 +211,23 @@ def test_preview_in_greys(small: Splits) -> None:
     assert lines[-1].plain.split() == ["0", "1"]
 
 
+def test_preview_fits_the_terminal() -> None:
+    x = torch.full((2, 2, 2), 3e38)
+    x[:, 0] *= -1
+    made = splits_of(x, [0, 1], x, [0, 1]).train
+    data = replace(made, preparation=replace(made.preparation, classes=("a very long name of a class", "子犬の写真")))
+    lines = preview(data, width=60)
+    assert len({line.cell_len for line in lines}) == 1
+    assert lines[-1].plain.split("  ")[0] == "a very long name of a c…"
+    assert "子犬の写真" in lines[-1].plain
+
+
+@pytest.mark.parametrize("colours", [False, True])
+def test_preview_on_a_narrow_terminal(small: Splits, colours: bool) -> None:
+    for width in (1, 12, 20, 31):
+        assert all(line.cell_len <= max(width, 12) for line in preview(small.train, width, colours))
+
+
 def test_preview_of_series() -> None:
     x = torch.stack([torch.linspace(0, 1, 24), torch.linspace(1, 0, 24)])[:, :, None]
     lines = preview(splits_of(x, [0, 1], x, [0, 1]).train, width=60)
@@ -210,6 +256,10 @@ def test_shapes_loss_and_parameters() -> None:
     assert found.chance == pytest.approx(math.log(3))
     assert found.findings == ()
     assert model.training
+    model.dropout.eval()
+    inspect_model(model, splits)
+    assert model.training
+    assert not model.dropout.training
 
 
 @pytest.mark.parametrize("recipe", ["fast", "tutorial"])

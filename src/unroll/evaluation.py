@@ -134,7 +134,7 @@ def evaluate(model: nn.Module, data: SequenceData, batch_size: int = EVALUATION_
     classes = len(data.preparation.classes)
     confusion = torch.zeros(classes * classes, dtype=torch.int64, device=device)
     loss = 0.0
-    with _inference(model):
+    with inference(model):
         for x, y, lengths in data.to(device).batches(batch_size):
             logits = model(x, lengths).float()
             if logits.shape != (len(y), classes):
@@ -155,7 +155,7 @@ def predict(model: nn.Module, x: Tensor, lengths: Tensor | None = None, batch_si
     """
     device = _device(model)
     parts = []
-    with _inference(model):
+    with inference(model):
         for at in range(0, len(x), batch_size):
             part = slice(at, at + batch_size)
             some = None if lengths is None else lengths[part].to(device)
@@ -169,7 +169,7 @@ def _device(model: nn.Module) -> torch.device:
 
 
 @contextmanager
-def _inference(model: nn.Module) -> Iterator[None]:
+def inference(model: nn.Module) -> Iterator[None]:
     """Switch to eval mode without gradients, and each module back to the mode found."""
     were_training = [module for module in model.modules() if module.training]
     model.eval()

@@ -80,13 +80,19 @@ def fresh(out: str | Path | None, parent: str, name: str) -> Path:
             return _number(Path(parent), name)
         path = Path(out).expanduser()
         path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()):
-            raise RunError(f"{path} is not empty: it is left alone; choose another --out")
+        refuse_used(path)
         return path
     except FileExistsError as error:
         raise RunError(f"cannot make the folder {path}: a file stands there") from error
     except OSError as error:
         raise RunError(f"cannot make the folder {error.filename}: {error.strerror}") from error
+
+
+def refuse_used(out: str | Path | None) -> None:
+    """Raise `RunError` if something stands in ``out``; None stands for a folder that will be new."""
+    path = None if out is None else Path(out).expanduser()
+    if path is not None and path.is_dir() and any(path.iterdir()):
+        raise RunError(f"{path} is not empty: it is left alone; choose another --out")
 
 
 def _number(parent: Path, name: str) -> Path:

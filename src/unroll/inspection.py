@@ -11,9 +11,10 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from .config import TrainConfig
-from .data.describe import missing_classes
+from .data.describe import constant, missing_classes
 from .data.preparation import valid_steps
-from .data.sequences import Splits
+from .data.sequences import Batch, Splits
+from .evaluation import inference
 from .model import SequenceClassifier, Stage
 
 SATURATED = 0.99  # of the largest output that tanh has
@@ -71,7 +72,7 @@ def inspect_model(model: SequenceClassifier, splits: Splits, config: TrainConfig
     """Pass one random training batch through ``model``, which should be fresh, and look at what happens.
 
     Args:
-        model: on the CPU; stays as it is.
+        model: stays as it is.
         splits: what it is to be trained on.
         config: says how large the batch is, and from which seed it is drawn (default ``TrainConfig()``).
 
@@ -81,12 +82,11 @@ def inspect_model(model: SequenceClassifier, splits: Splits, config: TrainConfig
     config = config or TrainConfig()
     order = torch.from_numpy(np.random.default_rng(config.seed).permutation(len(splits.train)))
     batch = next(splits.train.batches(config.batch_size, order))
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
+    device = next(model.parameters()).device
+    batch = Batch(*(None if tensor is None else tensor.to(device) for tensor in batch))  # type: ignore[arg-type]
+    with inference(model):
         stages = model.stages(batch.x, batch.lengths)
         loss = float(cross_entropy(stages[-1].values, batch.y))
-    model.train(was_training)
     chance = math.log(model.num_classes)
     layers = [stage for stage in stages if stage.name.startswith("layer")]
     relu = model.config.nonlinearity == "relu"
@@ -94,6 +94,7 @@ def inspect_model(model: SequenceClassifier, splits: Splits, config: TrainConfig
     shapes = tuple(Shape(stage.name, stage.axes, tuple(stage.values.shape)) for stage in stages)
     findings = [
         *missing_classes(splits),
+        *constant(splits),
         *_inputs(batch.x, batch.lengths),
         *_layers(saturated, relu),
         *_loss(loss, chance),

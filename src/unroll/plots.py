@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from typing import Any
 
 import matplotlib as mpl
@@ -13,6 +14,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from PIL import Image
 
 from .data.sequences import SequenceData, Splits
 
@@ -27,14 +29,16 @@ STYLE: Any = {
     "font.size": 9,
     "image.cmap": "gray",
 }
+TILE = 96  # pixels of the longer side of one image in a picture of many
 MOST_CLASSES = 30  # drawn; the title says how many are left out
+FEW = 3  # time steps; so short a curve needs its points marked
 CURVES = len(COLOURS)  # features up to which a sequence is drawn as curves; beyond, as a heat map
 
 
 def figures(splits: Splits) -> dict[str, Figure]:
     """Return the pictures of a data set by name: samples, means, classes and, where they differ, lengths."""
     drawn = {"samples": samples(splits.train), "means": class_means(splits.train), "classes": class_balance(splits)}
-    if splits.train.lengths is not None:
+    if splits.train.lengths is not None or splits.test.lengths is not None:
         drawn["lengths"] = lengths(splits)
     return drawn
 
@@ -42,7 +46,9 @@ def figures(splits: Splits) -> dict[str, Figure]:
 def png(figure: Figure) -> bytes:
     """Return a figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a class name in a script that the font does not have
+        figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
@@ -60,12 +66,12 @@ def samples(data: SequenceData, per_class: int = 10, seed: int = 0) -> Figure:
         members = np.flatnonzero(data.y.numpy() == label)
         chosen.append(random.permutation(members)[:per_class])
     names = [data.preparation.classes[label] for label in _drawn(data)]
-    title = f"some of {len(data):,} sequences, class by class{_left_out(data)}"
+    title = f"some of {len(data):,} sequences, class by class{_left_out(len(names), len(data.preparation.classes))}"
     form = data.preparation.image
     with mpl.rc_context(STYLE):
         if form is None:
             return _sample_curves(data, [row[:4] for row in chosen], names, title)
-        rows = [form.images(data.x[torch.from_numpy(row)]).numpy() for row in chosen]
+        rows = [_tiles(form.images(data.x[torch.from_numpy(row)]).numpy()) for row in chosen]
         return _mosaic(rows, per_class, title, row_names=names)
 
 
@@ -74,11 +80,11 @@ def class_means(data: SequenceData) -> Figure:
     form = data.preparation.image
     labels = _drawn(data)
     names = [data.preparation.classes[label] for label in labels]
-    title = f"mean of each class{_left_out(data)}"
+    title = f"mean of each class{_left_out(len(labels), len(data.preparation.classes))}"
     means = [_mean(data.subset((data.y == label).nonzero()[:, 0])) for label in labels]
     with mpl.rc_context(STYLE):
         if form is not None:
-            pictures = form.images(torch.stack(means)).numpy()
+            pictures = _tiles(form.images(torch.stack(means)).numpy())
             columns = min(10, len(pictures))
             rows = [pictures[at : at + columns] for at in range(0, len(pictures), columns)]
             return _mosaic(rows, columns, title, titles=names)
@@ -95,20 +101,19 @@ def class_means(data: SequenceData) -> Figure:
 
 def class_balance(splits: Splits) -> Figure:
     """Draw how many sequences of each class there are, in training and test part."""
-    labels = _drawn(splits.train)
-    names = [splits.classes[label] for label in labels]
+    names = [name for name in splits.classes if splits.train.counts[name] or splits.test.counts[name]][:MOST_CLASSES]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 1.2 + 0.3 * len(labels)), layout="constrained")
+        figure = Figure(figsize=(6.4, 1.2 + 0.3 * len(names)), layout="constrained")
         ax = figure.add_subplot()
         for offset, (part, data) in zip((-0.2, 0.2), (("train", splits.train), ("test", splits.test)), strict=True):
             counts = [data.counts[name] for name in names]
-            bars = ax.barh(np.arange(len(labels)) + offset, counts, 0.4, label=f"{part}: {len(data):,}")
+            bars = ax.barh(np.arange(len(names)) + offset, counts, 0.4, label=f"{part}: {len(data):,}")
             ax.bar_label(bars, [f"{count:,}" for count in counts], padding=2, fontsize=7)
-        ax.set_yticks(np.arange(len(labels)), names)
+        ax.set_yticks(np.arange(len(names)), names)
         ax.invert_yaxis()
         ax.margins(x=0.12)
         ax.set_xlabel("sequences")
-        ax.set_title(f"{splits.name}: sequences per class{_left_out(splits.train)}")
+        ax.set_title(f"{splits.name}: sequences per class{_left_out(len(names), len(splits.classes))}")
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
         return figure
 
@@ -141,9 +146,20 @@ def _drawn(data: SequenceData) -> list[int]:
     return [label for label, count in enumerate(data.counts.values()) if count][:MOST_CLASSES]
 
 
-def _left_out(data: SequenceData) -> str:
-    more = len(data.preparation.classes) - len(_drawn(data))
-    return f" ({more} of {len(data.preparation.classes)} classes are not shown)" if more else ""
+def _left_out(drawn: int, classes: int) -> str:
+    return f"\n({classes - drawn} of {classes} classes are not shown)" if drawn < classes else ""
+
+
+def _tiles(images: np.ndarray) -> np.ndarray:
+    """Return (n, height, width) as float32, the longer side at most `TILE` pixels: a sheet of photographs is huge."""
+    height, width = images.shape[1:]
+    scale = TILE / max(height, width)
+    if scale >= 1:
+        return images.astype(np.float32)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.stack(
+        [np.asarray(Image.fromarray(image.astype(np.float32)).resize(size, Image.Resampling.BOX)) for image in images]
+    )
 
 
 def _mosaic(
@@ -157,7 +173,7 @@ def _mosaic(
     height, width = rows[0].shape[1:]
     gap = max(1, height // 14)
     head = gap + (height // 3 if titles else 0)  # room for a name above each
-    sheet = np.full((len(rows) * (height + head) + gap, columns * (width + gap) + gap), np.nan)
+    sheet = np.full((len(rows) * (height + head) + gap, columns * (width + gap) + gap), np.nan, np.float32)
     for r, images in enumerate(rows):
         for c, image in enumerate(images):
             top, left = r * (height + head) + head, c * (width + gap) + gap
@@ -204,7 +220,7 @@ def _grid(rows: int, columns: int, width: float, height: float, title: str) -> t
 def _sequence(ax: Axes, values: np.ndarray, data: SequenceData) -> None:
     """Draw (time, features) as curves, or as a heat map, in the same greys for all of ``data``, if there are many."""
     if values.shape[1] <= CURVES:
-        ax.plot(values, linewidth=1)
+        ax.plot(values, linewidth=1, marker="." if len(values) < FEW else None)
         return
     scaling = data.preparation.scaling
     low, high = scaling.mean - 3 * scaling.std, scaling.mean + 3 * scaling.std

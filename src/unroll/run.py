@@ -16,7 +16,7 @@ import torch
 from .config import DataConfig, ModelConfig, Recipe, RecipeName, TrainConfig, choose_settings
 from .data.catalog import load, resolve
 from .data.sequences import Splits
-from .errors import RunError, TrainingError
+from .errors import DataError, RunError, TrainingError
 from .evaluation import Evaluation, evaluate
 from .folder import CONFIG, EVALUATION, METRICS, RESUME, WEIGHTS, claim, first_line, read_config, write, write_json
 from .interrupt import deferred_interrupt
@@ -36,16 +36,25 @@ class Plan:
         data_dir: where to look for it first
         reading: how it is read
         recipe: the settings of model and training
+        fingerprint: of the training data, if that is known already
     """
 
     data: str
     data_dir: str | Path | None
     reading: DataConfig
     recipe: Recipe
+    fingerprint: str | None = None
 
     def load(self) -> Splits:
-        """Load the data."""
-        return load(self.data, data_dir=self.data_dir, scaling=self.recipe.scaling, **asdict(self.reading))
+        """Load the data.
+
+        Raises:
+            DataError: it is not there, is broken, or is not what the fingerprint is of.
+        """
+        splits = load(self.data, data_dir=self.data_dir, scaling=self.recipe.scaling, **asdict(self.reading))
+        if self.fingerprint not in (None, splits.train.fingerprint()):
+            raise DataError(f"the run was trained on other data than {splits.source} holds now; start a new run")
+        return splits
 
     def build(self, splits: Splits) -> SequenceClassifier:
         """Return a fresh model for the data, its weights drawn from the recipe's seed."""
@@ -142,8 +151,6 @@ def resume_run(
         raise RunError(f"{path} cannot be resumed: it has no resume.pt; start it anew with --overwrite")
     plan = read_plan(path, data_dir)
     splits = plan.load()
-    if splits.train.fingerprint() != config["data"].get("fingerprint"):
-        raise RunError(f"{path} was trained on other data than {splits.source} holds now; start a new run")
     training = Training(plan.build(splits), splits, plan.recipe.train)
     try:
         training.load_state_dict(torch.load(path / RESUME, map_location="cpu", weights_only=True))
@@ -170,7 +177,7 @@ def read_plan(path: str | Path, data_dir: str | Path | None = None) -> Plan:
         recipe = Recipe(config["recipe"], model, TrainConfig(**config["train"]), config["scaling"])
         data = config["data"]
         reading = DataConfig(**{field.name: data[field.name] for field in fields(DataConfig)})
-        return Plan(data["name"], data_dir or still_there(data["dir"]), reading, recipe)
+        return Plan(data["name"], data_dir or still_there(data["dir"]), reading, recipe, data["fingerprint"])
     except (KeyError, TypeError) as error:
         raise RunError(f"{Path(path) / CONFIG} is broken ({first_line(error)})") from error
 

@@ -6,20 +6,20 @@ import importlib.metadata
 import json
 import platform
 import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import safetensors
 import safetensors.torch
 import torch
 
 from .cells import CELLS
-from .config import ModelConfig, Read
-from .data.catalog import is_folder, load, resolve
+from .config import DataConfig, ModelConfig
+from .data.catalog import load, load_as, resolve
 from .data.preparation import Preparation
-from .data.sequences import SequenceData
-from .errors import DataError, RunError
+from .data.sequences import TEST_FRACTION, SequenceData, Splits
+from .errors import DataError, InputError, RunError
 from .folder import CONFIG, EVALUATION, FORMAT, RESUME, WEIGHTS, claim, first_line, read_config, write, write_json
 from .model import SequenceClassifier
 from .train import choose_device
@@ -61,7 +61,8 @@ def save(model: SequenceClassifier, path: str | Path, *, data: SequenceData, ove
         raise RunError(f"only models with a cell of {', '.join(CELLS)} can be saved, got {model.config.cell}")
     _check_fit(model, data)
     path = claim(path, overwrite, "")
-    write_json(path / CONFIG, model_config(model, data.preparation))
+    # The fingerprint of what it was trained on, so that it is not judged by that.
+    write_json(path / CONFIG, {**model_config(model, data.preparation), "data": {"fingerprint": data.fingerprint()}})
     write_weights(path, model)
 
 
@@ -107,49 +108,82 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
     return Run(path, model.to(choose_device(device)[0]).eval(), preparation, config, found)
 
 
-def load_test(
-    run: Run, data: str | None = None, data_dir: str | Path | None = None
-) -> tuple[str, Literal["test", "all"], SequenceData]:
-    """Return what a run can be judged by, prepared as its training data was.
+class TestData(NamedTuple):
+    """What a run can be judged by.
+
+    Attributes:
+        name: of the data
+        part: "test" for its test part; "all" for other data, which has none
+        sequences: prepared as the run's training data was
+        trained_on: how many of them the run was trained on; None where that cannot be told
+    """
+
+    name: str
+    part: Literal["test", "all"]
+    sequences: SequenceData
+    trained_on: int | None
+
+
+def load_test(run: Run, data: str | None = None, data_dir: str | Path | None = None) -> TestData:
+    """Return what a run can be judged by: the test part of its own data, or other data.
 
     Args:
         run: a finished run.
         data: name or path for `unroll.load` (default: the set that the run was trained on).
         data_dir: where to look for it first (default: where the run found it).
 
-    Returns:
-        the name of the data; "test" for its test part, "all" for other data that has none: all of it; the sequences.
-
     Raises:
         RunError: no data is given, and the run knows of none.
-        DataError: the data cannot be loaded, does not fit the run, or has changed since.
+        DataError: the data cannot be loaded, does not fit the run, or is the run's own and has changed since.
     """
     known = run.config.get("data", {})
-    image = run.preparation.image
     name = data or known.get("name")
     if name is None:
         raise RunError(f"{run.path} was saved without the name of its data; give one with --data")
-    own = data is None or (bool(known) and resolve(data, data_dir) == known["name"])
-    if own and data_dir is None:
-        data_dir = still_there(known["dir"])
-    read: Read = image.read if image else "rows"
-    size = f"{image.width}x{image.height}" if image and is_folder(name, data_dir) else None
-    splits = load(name, read, data_dir, resize=size)
-    if splits.drawn and known:  # drawn as for the training, if these are the sequences that it was drawn from
-        cut = {key: known[key] for key in ("test_fraction", "split_seed")}
-        again = load(name, read, data_dir, resize=size, **cut)
-        same = again.train.fingerprint() == known["fingerprint"]
-        if own and not same:
+    if "name" in known and (data is None or resolve(data, data_dir) == known["name"]):
+        splits = _own_data(run, known, data_dir)
+        if splits.train.fingerprint() != known["fingerprint"]:
             raise DataError(
-                f"{name} has changed since {run.path} was trained: what was drawn to test on cannot be told from what "
-                "was trained on; train anew, or give other data with --data"
+                f"{name} has changed since {run.path} was trained: what to test on can no longer be told from what was "
+                "trained on; train anew, or give other data with --data"
             )
-        splits = again if same else splits
-        own = own or same
-    everything = splits.drawn and not own
-    sequences = (splits.whole() if everything else splits.test).prepared_as(run.preparation)
-    _check_fit(run.model, sequences)
-    return name, "all" if everything else "test", sequences
+        found = TestData(name, "test", splits.test.prepared_as(run.preparation), 0)
+    else:
+        found = _other_data(run, known, name, data_dir)
+    _check_fit(run.model, found.sequences)
+    return found
+
+
+def _own_data(run: Run, known: dict[str, Any], data_dir: str | Path | None) -> Splits:
+    try:
+        reading = {field.name: known[field.name] for field in fields(DataConfig)}
+        data_dir = data_dir or still_there(known["dir"])
+    except KeyError as error:
+        raise RunError(f"{run.path / CONFIG} is broken ({first_line(error)})") from error
+    return load(known["name"], data_dir=data_dir, **reading)
+
+
+def _other_data(run: Run, known: dict[str, Any], name: str, data_dir: str | Path | None) -> TestData:
+    parts = load_as(name, run.preparation, data_dir)
+    if len(parts) == 1 and known:  # a copy of the run's own data: it is drawn from as it was for the training
+        rest, test = parts[0].cut(known.get("test_fraction") or TEST_FRACTION, known.get("split_seed") or 0)
+        if rest.fingerprint() == known["fingerprint"]:
+            return TestData(name, "test", test, 0)
+    return TestData(name, "all" if len(parts) == 1 else "test", parts[-1], _trained_on(run, known, parts[-1]))
+
+
+def _trained_on(run: Run, known: dict[str, Any], sequences: SequenceData) -> int | None:
+    """Return how many of ``sequences`` the run was trained on; None where its own data is not at hand."""
+    if not Path(known.get("name", "")).is_absolute():
+        return None  # a set of a name is not fetched for this
+    try:
+        train = _own_data(run, known, None).train
+    except InputError:
+        return None
+    if train.fingerprint() != known["fingerprint"]:
+        return None
+    seen = set(train.checksums())
+    return sum(checksum in seen for checksum in sequences.checksums())
 
 
 def still_there(folder: str | None) -> str | None:

@@ -10,7 +10,8 @@ from torch import Tensor
 from .data.sequences import SequenceData
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
-WIDEST = 40  # characters of one image
+WIDEST, TALLEST = 40, 20  # characters and lines of one image, at most
+LEAST = 12  # characters of one drawing with its name
 CURVE = 24  # characters of one curve
 CURVES = 4  # features of a series that are drawn
 GAP = "  "
@@ -24,15 +25,18 @@ def preview(data: SequenceData, width: int, colours: bool = False) -> list[Text]
         width: characters of a line; says how many classes there is room for.
         colours: whether greys may be shown; otherwise pixels are black or white.
     """
+    width = max(width, LEAST)
     firsts = [index for index in (_first(data, label) for label in range(len(data.preparation.classes))) if index >= 0]
     drawings: list[list[Text]] = []
     for index in firsts:
-        drawing = _image(data, index, colours) if data.preparation.image else _curves(data, index)
-        wide = drawing[0].cell_len
+        drawing = _image(data, index, colours, min(WIDEST, width)) if data.preparation.image else _curves(data, index)
+        wide = max(drawing[0].cell_len, LEAST)
         if drawings and (len(drawings) + 1) * (wide + len(GAP)) > width:
             break
-        name = data.preparation.classes[int(data.y[index])]
-        drawings.append([*drawing, Text(name[:wide].ljust(wide), style="bold")])
+        drawing.append(Text(data.preparation.classes[int(data.y[index])], style="bold"))
+        for line in drawing:
+            line.truncate(wide, overflow="ellipsis", pad=True)
+        drawings.append(drawing)
     return [Text(GAP).join(lines) for lines in zip(*drawings, strict=True)]
 
 
@@ -41,13 +45,14 @@ def _first(data: SequenceData, label: int) -> int:
     return int(found[0, 0]) if len(found) else -1
 
 
-def _image(data: SequenceData, index: int, colours: bool) -> list[Text]:
+def _image(data: SequenceData, index: int, colours: bool, widest: int) -> list[Text]:
     """Draw in greys, two pixels with each character; without colours 2×4 dots of braille, black or white."""
     form = data.preparation.image
     assert form is not None
     image = Image.fromarray(form.images(data.x[index : index + 1])[0].numpy())
-    if image.width > WIDEST:
-        image = image.resize((WIDEST, max(2, round(WIDEST * image.height / image.width))), Image.Resampling.BOX)
+    dots = (widest, 2 * TALLEST) if colours else (2 * widest, 4 * TALLEST)
+    if image.width > dots[0] or image.height > dots[1]:
+        image.thumbnail(dots, Image.Resampling.BOX)
     pixels = np.asarray(image)
     if not colours:
         return _braille(pixels > (float(pixels.min()) + float(pixels.max())) / 2)
@@ -72,7 +77,7 @@ def _greys(upper: int, lower: int) -> str:
 
 def _curves(data: SequenceData, index: int) -> list[Text]:
     """Draw the first features over time, each between its own extremes, resampled to the width."""
-    series: Tensor = data.x[index].float()
+    series: Tensor = data.x[index].double()
     if data.lengths is not None:
         series = series[: int(data.lengths[index])]
     curves = []

@@ -37,17 +37,18 @@ def explore(
     with immediate_interrupt():
         from ..data.catalog import load
         from ..data.describe import describe_data
-        from ..folder import fresh, write
+        from ..folder import fresh, refuse_used, write
         from ..plots import figures, png
         from ..terminal import Screen, print_description
 
+    refuse_used(out)
     splits = load(data, data_dir=data_dir, **given(reading))
     description = describe_data(splits)
+    drawn = {name: png(figure) for name, figure in figures(splits).items()}
     folder = fresh(out, "explored", splits.name)
-    pictures = []
-    for name, figure in figures(splits).items():
-        pictures.append(folder / f"{name}.png")
-        write(pictures[-1], png(figure))
+    pictures = [folder / f"{name}.png" for name in drawn]
+    for picture, content in zip(pictures, drawn.values(), strict=True):
+        write(picture, content)
     if json:
         print_json({**description.to_dict(), "pictures": [str(picture) for picture in pictures]})
     else:

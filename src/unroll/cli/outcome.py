@@ -21,7 +21,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 def in_words(error: BaseException) -> str:
     """Return what happened, and what helps."""
     if _is_out_of_memory(error):
-        return "out of memory; try a smaller --batch-size or --hidden-size"
+        return "out of memory; try smaller images (--resize), a smaller --batch-size or --hidden-size"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)

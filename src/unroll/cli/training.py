@@ -13,14 +13,17 @@ from ..interrupt import immediate_interrupt
 from .app import DataFlags, Json, ModelFlags, TrainFlags, app, given
 from .outcome import in_words, is_expected, print_json, say
 
+DATA = "mnist-sample"
+RECIPE: RecipeName = "fast"
+
 
 @app.command
 def train(
     *,
-    data: str = "mnist-sample",
+    data: str | None = None,
     data_dir: Path | None = None,
     reading: DataFlags = None,
-    recipe: RecipeName = "fast",
+    recipe: RecipeName | None = None,
     model: ModelFlags = None,
     training: TrainFlags = None,
     out: Path | None = None,
@@ -39,11 +42,11 @@ def train(
     ----------
     data
         mnist-sample (always there), mnist, fashion-mnist, kmnist; a folder of images with a sub-folder for each class;
-        or an .npz file with x (N, time, features) and y.
+        or an .npz file with x (N, time, features) and y. Default mnist-sample.
     data_dir
         Folder to look for the data in first.
     recipe
-        Settings to start from.
+        Settings to start from; default fast.
     out
         Run folder; default runs/DATA-CELL-N.
     overwrite
@@ -62,13 +65,13 @@ def train(
     with TrainingScreen(console) as screen:
         try:
             if resume is not None:
-                if settings or out or overwrite or (data, recipe) != ("mnist-sample", "fast"):
+                if settings or out or overwrite or data or recipe:
                     raise ConfigError(f"--resume takes all settings from {resume}; give at most --data-dir with it")
                 run = resume_run(resume, data_dir=data_dir, watch=screen)
             else:
                 run = train_run(
-                    data,
-                    recipe=recipe,
+                    data or DATA,
+                    recipe=recipe or RECIPE,
                     data_dir=data_dir,
                     out=out,
                     overwrite=overwrite,
@@ -95,10 +98,10 @@ def check(
     run: Path | None = None,
     /,
     *,
-    data: str = "mnist-sample",
+    data: str | None = None,
     data_dir: Path | None = None,
     reading: DataFlags = None,
-    recipe: RecipeName = "fast",
+    recipe: RecipeName | None = None,
     model: ModelFlags = None,
     training: TrainFlags = None,
     json: Json = False,
@@ -118,7 +121,7 @@ def check(
     data_dir
         Folder to look for the data in first.
     recipe
-        Settings to start from.
+        Settings to start from; default fast.
     json
         Print one JSON object.
     """
@@ -126,16 +129,19 @@ def check(
         from ..inspection import inspect_model
         from ..run import Plan, read_plan
         from ..terminal import Screen, print_inspection
+        from ..train import Training
 
     settings = {**given(reading), **given(model), **given(training)}
     if run is None:
-        plan = Plan(data, data_dir, *choose_settings(recipe, settings))
-    elif settings or (data, recipe) != ("mnist-sample", "fast"):
+        plan = Plan(data or DATA, data_dir, *choose_settings(recipe or RECIPE, settings))
+    elif settings or data or recipe:
         raise ConfigError(f"give {run} or the flags of a new run, not both")
     else:
         plan = read_plan(run, data_dir)
     splits = plan.load()
-    inspection = inspect_model(plan.build(splits), splits, plan.recipe.train)
+    model_ = plan.build(splits)
+    Training(model_, splits, plan.recipe.train)  # complains of what unroll train would complain of
+    inspection = inspect_model(model_, splits, plan.recipe.train)
     if json:
         print_json(inspection.to_dict())
     else:

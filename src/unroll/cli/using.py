@@ -33,13 +33,16 @@ def evaluate(run: Path, /, *, data: str | None = None, data_dir: Path | None = N
         from ..terminal import Screen, print_evaluation
 
     loaded = load_run(run)
-    name, part, sequences = load_test(loaded, data, data_dir)
+    name, part, sequences, trained_on = load_test(loaded, data, data_dir)
     evaluation = count(loaded.model, sequences)
     if json:
-        print_json({"run": str(run), "data": name, "part": part, **evaluation.to_dict()})
+        found = {"run": str(run), "data": name, "part": part, "trained_on": trained_on}
+        print_json({**found, **evaluation.to_dict()})
     else:
         where = f"all of {name}" if part == "all" else f"the test part of {name}"
         print_evaluation(Screen(), evaluation, f"{run} on {where}")
+    if trained_on:
+        say(f"the run was trained on {trained_on:,} of these {len(sequences):,} sequences: the accuracy flatters")
     return 0
 
 

@@ -5,96 +5,124 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..config import DataConfig
 from ..errors import DataError
-from .preparation import Preparation, Scaling
-from .sequences import SequenceData, Splits
+from .preparation import ImageFormat, Preparation, Scaling
+from .sequences import SequenceData
 
-EXACT = 2**24  # float32 holds every whole number up to here
+LOSS = 1e-3  # of the deviation: so much may rounding to float32 change a value
+KEYS = ("x", "y", "lengths")
 
 
-def read(name: str, data_dir: Path | None, config: DataConfig) -> Splits:
+def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> list[SequenceData]:
     """Read an .npz file with ``x`` (N, time, features) and ``y`` (N,), and ``lengths`` (N,) if sequences differ.
 
     ``x`` is kept as uint8, or becomes float32; ``y`` holds whole numbers or names; optional ``classes`` names the
-    numbers 0, 1, 2, …. A test part is drawn, unless the file says ``x_train``, ``y_train``, ``x_test``, ``y_test`` (and
-    ``lengths_train``, ``lengths_test``).
+    numbers 0, 1, 2, …. A file that says ``x_train``, ``y_train``, ``x_test``, ``y_test`` (and ``lengths_train``,
+    ``lengths_test``) brings its own test part. Other arrays are left alone.
 
     Args:
-        name: path of the file.
-        data_dir: not used.
-        config: how the test part is drawn.
+        path: the file.
+        config: must not ask for what is only for images.
+        form: not used.
+
+    Returns:
+        the whole, or training and test part; the scaling is not learned yet.
 
     Raises:
         DataError: the file or an array in it will not do; says which.
-        ConfigError: ``config`` asks for what is only for images, or for a test part where there is one.
+        ConfigError: ``config`` asks for what is only for images.
     """
-    path = Path(name)
-    config.check_unused(name, "it holds no images", "read", "resize")
+    config.check_unused(str(path), "it holds no images", "read", "resize")
     arrays = _arrays(path)
-    has_parts = "x_train" in arrays or "x_test" in arrays
-    suffixes = ("_train", "_test") if has_parts else ("",)
+    suffixes = ("_train", "_test") if "x_train" in arrays or "x_test" in arrays else ("",)
     wanted = [f"{key}{suffix}" for suffix in suffixes for key in ("x", "y")]
     missing = [key for key in wanted if key not in arrays]
     if missing:
-        raise DataError(
-            f"{path} has no {', '.join(missing)}: expected the arrays x and y, got {', '.join(arrays) or 'none'}"
-        )
+        names = ", ".join(sorted(arrays)) or "none of them"
+        raise DataError(f"{path} has no {', '.join(missing)}: expected the arrays x and y, got {names}")
     classes, labels = _labels(path, arrays, [f"y{suffix}" for suffix in suffixes])
     preparation = Preparation(classes, Scaling(0.0, 1.0))
     data = [_part(path, arrays, suffix, y, preparation) for suffix, y in zip(suffixes, labels, strict=True)]
-    if not has_parts:
-        return Splits.draw(data[0], path.stem, str(path), config)
-    config.check_unused(name, "it has a test part of its own", "test_fraction", "split_seed")
-    train, test = data
-    if train.input_size != test.input_size or train.x.dtype != test.x.dtype:
-        raise DataError(f"{path}: x_train and x_test must have the same features and dtype, got {train} and {test}")
-    return Splits(train, test, path.stem, str(path)).scaled("standard")
+    if len(data) == 2 and (data[0].input_size != data[1].input_size or data[0].x.dtype != data[1].x.dtype):
+        raise DataError(
+            f"{path}: x_train and x_test must have the same features and dtype, got {data[0]} and {data[1]}"
+        )
+    return data
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays that have a meaning."""
+    known = {"classes", *(f"{key}{suffix}" for key in KEYS for suffix in ("", "_train", "_test"))}
+    key = ""
+    arrays = {}
     try:
         with path.open("rb") as opened:
             if opened.read(2) != b"PK":  # every zip file's first bytes
                 raise DataError(f"{path} is no .npz file: save one with numpy.savez(…, x=x, y=y)")
             opened.seek(0)
             file = np.load(opened, allow_pickle=False)
-            return {key: file[key] for key in file.files}
+            for key in sorted(known & set(file.files)):
+                arrays[key] = file[key]
+                if not isinstance(arrays[key], np.ndarray):
+                    raise DataError(f"{path}: {key} is no NumPy array; write the file anew with numpy.savez")
     except DataError:
         raise
-    except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
-        if "allow_pickle" in str(error):
-            raise DataError(
-                f"{path} holds an array of Python objects, ragged perhaps: expected numbers; "
-                "pad all sequences to one length and say in lengths how long they are"
-            ) from error
+    # what zipfile raises of a damaged file
+    except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
+        if "allow_pickle" in str(error) and key:
+            raise DataError(f"{path}: {key} is an array of Python objects; {_of_objects(key)}") from error
         raise DataError(f"{path} is not a readable .npz file ({error}); write it anew with numpy.savez") from error
+    return arrays
+
+
+def _of_objects(key: str) -> str:
+    if not key.startswith("x"):
+        return f"make it one of names or whole numbers, with {key}.astype(str) say"
+    return "pad ragged sequences to one length, and say in lengths how long they are"
 
 
 def _labels(path: Path, arrays: dict[str, np.ndarray], keys: list[str]) -> tuple[tuple[str, ...], list[np.ndarray]]:
     """Return the names of the classes, and each y as indices into them."""
+    found: list[list[int] | list[str]] = []
     for key in keys:
         y = arrays[key]
         if y.ndim != 1:
             raise DataError(f"{path}: {key} must have shape (N,), one label per sequence, got {y.shape}")
         if y.dtype.kind not in "iuU":
-            raise DataError(f"{path}: {key} must hold whole numbers or names, got {y.dtype}")
-    values = np.unique(np.concatenate([arrays[key] for key in keys]))
-    if len(values) < 2:
-        what = f"one class only, {values[0]}" if len(values) else "no label"
-        raise DataError(f"{path}: {keys[0]} holds {what}: expected 2 classes or more")
-    if "classes" in arrays and values.dtype.kind != "U":
-        names = tuple(str(name) for name in arrays["classes"])
-        if len(set(names)) != len(names):
-            raise DataError(f"{path}: classes must all differ, got {', '.join(names)}")
-        if not 0 <= values[0] <= values[-1] < len(names):
-            raise DataError(f"{path}: classes names 0 to {len(names) - 1}, but y holds {values[0]} to {values[-1]}")
-        return names, [arrays[key].astype(np.int64) for key in keys]
-    return tuple(str(value) for value in values), [np.searchsorted(values, arrays[key]) for key in keys]
+            raise DataError(f"{path}: {key} must hold whole numbers or names (int64, str), got {y.dtype}")
+        found.append(y.tolist())
+    if len({type(label) for labels in found for label in labels}) > 1:
+        raise DataError(f"{path}: {' and '.join(keys)} must both hold whole numbers, or both names")
+    values: list[Any] = sorted({label for labels in found for label in labels})
+    if not values:
+        raise DataError(f"{path}: {keys[0]} holds no label: expected one per sequence")
+    names = tuple(str(value) for value in values)
+    if "classes" in arrays and isinstance(values[0], int):
+        names = _names(path, arrays["classes"], values)
+        values = list(range(len(names)))
+    bad = next((name for name in names if not name.isprintable() or not name), None)
+    if bad is not None:
+        raise DataError(f"{path}: {bad!r} cannot be the name of a class: name it in plain letters")
+    index = {value: place for place, value in enumerate(values)}
+    return names, [np.array([index[label] for label in labels], np.int64) for labels in found]
+
+
+def _names(path: Path, classes: np.ndarray, values: list[int]) -> tuple[str, ...]:
+    if classes.ndim != 1 or classes.dtype.kind not in "iuU":
+        got = f"{classes.dtype} of shape {classes.shape}"
+        raise DataError(f"{path}: classes must be names in one row, got {got}")
+    names = tuple(str(name) for name in classes)
+    if len(set(names)) != len(names):
+        raise DataError(f"{path}: classes must all differ, got {', '.join(names)}")
+    if not 0 <= values[0] <= values[-1] < len(names):
+        raise DataError(f"{path}: classes names 0 to {len(names) - 1}, but y holds {values[0]} to {values[-1]}")
+    return names
 
 
 def _part(
@@ -111,12 +139,12 @@ def _part(
         raise DataError(f"{name} must hold at least 1 sequence of 1 time step of 1 feature, got {x.shape}")
     if lengths is not None:
         _check_lengths(f"{path}: lengths{suffix}", lengths, x)
-    x = _numbers(name, x)
-    _check_finite(name, x, lengths)
+    alive = None if lengths is None else (np.arange(x.shape[1]) < lengths[:, None])[:, :, None]
+    x = _numbers(name, x, alive)
     full = lengths is None or bool((lengths == x.shape[1]).all())
     return SequenceData(
         torch.from_numpy(x),
-        torch.from_numpy(y.astype(np.int64)),
+        torch.from_numpy(y),
         preparation,
         None if full or lengths is None else torch.from_numpy(lengths.astype(np.int64)),
     )
@@ -131,25 +159,28 @@ def _check_lengths(name: str, lengths: np.ndarray, x: np.ndarray) -> None:
         raise DataError(f"{name} must be from 0 to {x.shape[1]}, got {lengths.min()} to {lengths.max()}")
 
 
-def _numbers(name: str, x: np.ndarray) -> np.ndarray:
-    """Return ``x`` as uint8 or float32, as long as nothing is lost that a model could see."""
-    if x.dtype.kind == "b":
-        return x.astype(np.uint8)
+def _numbers(name: str, x: np.ndarray, alive: np.ndarray | None) -> np.ndarray:
+    """Return ``x`` as uint8 or float32, in one piece; complain where that would change what a model can see."""
+    if x.dtype.kind == "b" or x.dtype == np.uint8:
+        return np.ascontiguousarray(x, np.uint8)
     if x.dtype.kind not in "iuf":
         raise DataError(f"{name} must hold real numbers, got {x.dtype}; convert it to uint8 or float32")
-    if x.dtype.kind in "iu" and x.dtype != np.uint8 and max(-int(x.min()), int(x.max())) > EXACT:
-        raise DataError(f"{name} must fit into float32 without loss, got {x.dtype} up to {x.max()}; scale it")
     with np.errstate(over="ignore"):  # becomes infinite, and is then reported as such
-        return np.ascontiguousarray(x if x.dtype == np.uint8 else x.astype(np.float32))
-
-
-def _check_finite(name: str, x: np.ndarray, lengths: np.ndarray | None) -> None:
-    bad = ~np.isfinite(x)
-    if lengths is not None:  # what stands in the padding has no effect
-        bad &= (np.arange(x.shape[1]) < lengths[:, None])[:, :, None]
+        rounded = np.ascontiguousarray(x, np.float32)
+    bad = ~np.isfinite(rounded) if alive is None else ~np.isfinite(rounded) & alive
     if bad.any():
         sequence, step, feature = np.argwhere(bad)[0]
         raise DataError(
-            f"{name} holds {bad.sum():,} values that are not finite numbers, the first in sequence {sequence} at step "
-            f"{step}, feature {feature}; fill them in, or remove these sequences"
+            f"{name} holds {bad.sum():,} values that are no finite numbers of float32, the first in sequence "
+            f"{sequence} at step {step}, feature {feature}; fill them in, scale them, or remove these sequences"
         )
+    if x.dtype.itemsize > 2 and x.dtype != np.float32:
+        seen = x.reshape(-1) if alive is None else x[np.broadcast_to(alive, x.shape)]
+        exact = seen.astype(np.float64)
+        error, std = float(np.abs(exact - exact.astype(np.float32)).max()), float(exact.std())
+        if error > LOSS * std and error:
+            raise DataError(
+                f"{name} loses too much as float32: {x.dtype} values from {seen.min():g} to {seen.max():g} move by up "
+                f"to {error:.3g}; subtract an offset or scale them"
+            )
+    return rounded

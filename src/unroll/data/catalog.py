@@ -8,9 +8,11 @@ from pathlib import Path
 from ..config import DataConfig, Read, ScalingName
 from ..errors import DataError, did_you_mean
 from . import arrays, image_folder, mnist
-from .sequences import Splits
+from .preparation import ImageFormat, Preparation
+from .sequences import SequenceData, Splits
 
 Reader = Callable[[str, Path | None, DataConfig], Splits]
+Format = Callable[[Path, DataConfig, ImageFormat | None], list[SequenceData]]
 
 # Sets by name.
 READERS: dict[str, Reader] = {
@@ -22,7 +24,7 @@ READERS: dict[str, Reader] = {
 
 # What a path can be: a folder, or a file by its suffix.
 FOLDER = "FOLDER/"
-FORMATS: dict[str, Reader] = {FOLDER: image_folder.read, "FILE.npz": arrays.read}
+FORMATS: dict[str, Format] = {FOLDER: image_folder.read, "FILE.npz": arrays.read}
 
 
 def load(
@@ -57,39 +59,87 @@ def load(
     """
     size = None if resize is None else str(resize)
     config = DataConfig(read, size, test_fraction, split_seed)
-    folder = None if data_dir is None else Path(data_dir).expanduser()
-    if folder is not None and not folder.is_dir():
-        raise DataError(f"data_dir must be a folder, got {folder}")
+    folder = _folder(data_dir)
     if name in READERS:
         splits = READERS[name](name, folder, config)
     else:
         path = _find(name, folder)
-        splits = FORMATS[_kind(path)](str(path), None, config)
+        splits = Splits.of(FORMATS[_kind(path)](path, config, None), _name(path), str(path), config)
     return splits if scaling == "standard" else splits.scaled(scaling)
+
+
+def load_as(name: str, preparation: Preparation, data_dir: str | Path | None = None) -> list[SequenceData]:
+    """Load data for a trained model: put through its preparation, not through one of its own.
+
+    Args:
+        name: as for `load`; images of a folder may have any size, as for a prediction.
+        preparation: of the model.
+        data_dir: folder to look in first.
+
+    Returns:
+        training and test part, or the whole where there is no test part.
+
+    Raises:
+        DataError: there is no such data, it is broken, or it does not fit the preparation.
+    """
+    image = preparation.image
+    config, folder = DataConfig(image.read if image else "rows"), _folder(data_dir)
+    if name in READERS:
+        splits = READERS[name](name, folder, config)
+        parts = [splits.train, splits.test]
+    else:
+        path = _find(name, folder)
+        kind = _kind(path)
+        parts = FORMATS[kind](path, config if kind == FOLDER else DataConfig(), image)
+    return [part.prepared_as(preparation) for part in parts]
+
+
+def _folder(data_dir: str | Path | None) -> Path | None:
+    if data_dir is None:
+        return None
+    folder = _expanded(str(data_dir))
+    if not folder.is_dir():
+        raise DataError(f"data_dir must be a folder, got {folder}")
+    return folder
 
 
 def resolve(name: str, data_dir: str | Path | None = None) -> str:
     """Return ``name`` as it can be loaded from any working folder: of a path the absolute one."""
-    if name in READERS:
-        return name
-    return str(_find(name, None if data_dir is None else Path(data_dir).expanduser()).resolve())
+    return name if name in READERS else str(_find(name, _folder(data_dir)).resolve())
 
 
-def is_folder(name: str, data_dir: str | Path | None = None) -> bool:
-    """Tell whether ``name`` means a folder, whose images `load` can resize."""
-    return name not in READERS and _find(name, None if data_dir is None else Path(data_dir).expanduser()).is_dir()
+def _expanded(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{name} cannot be found: {error}") from error
 
 
 def _find(name: str, data_dir: Path | None) -> Path:
-    """Return the path that ``name`` means; a path that has moved into ``data_dir`` is found there."""
-    path = Path(name).expanduser()
-    places = [path] if data_dir is None else [data_dir / path, data_dir / path.name, path]
+    """Return the path that ``name`` means; a path that has moved into ``data_dir``, or become it, is found there."""
+    if not name:
+        raise DataError(f"data must be one of {_known()}; got an empty name")
+    path = _expanded(name)
+    places = [path]
+    if data_dir is not None:
+        moved = [data_dir / path.name, *([data_dir] if data_dir.name == path.name else [])]
+        places = [*moved, path] if path.is_absolute() else [data_dir / path, path, *moved]
     for place in places:
-        if place.exists():
-            return place
+        try:
+            if place.exists():
+                str(place.resolve()).encode()
+                return place
+        except UnicodeEncodeError as error:
+            raise DataError(f"{str(place)!r} is not written in UTF-8: rename it") from error
+        except OSError as error:
+            raise DataError(f"{name} cannot be read: {error.strerror}") from error
     if path.suffix or path.name != name:
         raise DataError(f"{name} does not exist; data must be one of {_known()}")
     raise DataError(f"data must be one of {_known()}; got {name!r}{did_you_mean(name, READERS)}")
+
+
+def _name(path: Path) -> str:
+    return path.resolve().name if path.is_dir() else path.stem
 
 
 def _kind(path: Path) -> str:

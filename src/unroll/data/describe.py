@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -28,7 +27,7 @@ class PartDescription:
         mean: of all values
         std: deviation of all values
         lengths: how many sequences there are of each length, shortest first
-        repeated: sequences that stand in this part once more
+        repeated: sequences that repeat an earlier one of this part
     """
 
     n: int
@@ -53,8 +52,8 @@ class Description:
         kind: what a sequence is, in words
         train: the training part
         test: the test part
-        shared: test sequences that stand in the training part too
-        conflicts: different sequences that stand there with more than one class
+        shared: test sequences that are in the training part too
+        conflicts: different sequences that occur with more than one class
         findings: what one should know before training, in words; empty if there is nothing
     """
 
@@ -74,16 +73,17 @@ class Description:
 
 def describe_data(splits: Splits) -> Description:
     """Count what ``splits`` hold; values in padding are left out."""
-    train_keys, test_keys = list(_keys(splits.train)), list(_keys(splits.test))
+    train_keys, test_keys = (_keys_of_content(part) for part in (splits.train, splits.test))
     labels: dict[bytes, set[int]] = {}
-    for key, y in zip(train_keys + test_keys, splits.train.y.tolist() + splits.test.y.tolist(), strict=True):
+    for key, y in (*train_keys, *test_keys):
         labels.setdefault(key, set()).add(y)
-    known = set(train_keys)
-    shared = sum(key in known for key in test_keys)
+    known = {key for key, _ in train_keys}
+    shared = sum(key in known for key, _ in test_keys)
     conflicts = sum(len(found) > 1 for found in labels.values())
     train = _part(splits.train, len(train_keys) - len(known))
-    test = _part(splits.test, len(test_keys) - len(set(test_keys)))
-    findings = (*missing_classes(splits), *_findings(train, test, shared, conflicts))
+    test = _part(splits.test, len(test_keys) - len({key for key, _ in test_keys}))
+    notes = dict.fromkeys(splits.train.notes + splits.test.notes)
+    findings = (*missing_classes(splits), *constant(splits), *_findings(train, test, shared, conflicts), *notes)
     return Description(splits.name, splits.source, _kind(splits.train), train, test, shared, conflicts, findings)
 
 
@@ -100,31 +100,37 @@ def missing_classes(splits: Splits) -> list[str]:
     return findings
 
 
+def constant(splits: Splits) -> list[str]:
+    """Say so if all values of the training part are the same; an empty list if not."""
+    values = valid_steps(splits.train.x, splits.train.lengths)
+    if not len(values) or values.min() < values.max():
+        return []
+    return [f"all values are {float(values.min()):g}: there is nothing to learn from"]
+
+
 def _part(data: SequenceData, repeated: int) -> PartDescription:
     values = valid_steps(data.x, data.lengths)
     scaling = Scaling.of("standard", data.x, data.lengths)
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
     lengths = [data.x.shape[1]] * len(data) if data.lengths is None else data.lengths.tolist()
     return PartDescription(
         n=len(data),
         shape=(data.x.shape[1], data.x.shape[2]),
         dtype=str(data.x.dtype).removeprefix("torch."),
         counts=data.counts,
-        minimum=float(values.min()) if len(values) else 0.0,
-        maximum=float(values.max()) if len(values) else 0.0,
+        minimum=low,
+        maximum=high,
         mean=scaling.mean,
-        std=scaling.std,
+        std=scaling.std if low < high else 0.0,  # a scaling never has 0
         lengths=dict(sorted(Counter(lengths).items())),
         repeated=repeated,
     )
 
 
-def _keys(data: SequenceData) -> Iterator[bytes]:
-    """Yield a checksum of each sequence, without its padding."""
-    x = data.x.numpy()
-    lengths = None if data.lengths is None else data.lengths.tolist()
-    for index in range(len(data)):
-        sequence = x[index] if lengths is None else x[index, : lengths[index]]
-        yield hashlib.blake2b(sequence.tobytes(), digest_size=16).digest()
+def _keys_of_content(data: SequenceData) -> list[tuple[bytes, int]]:
+    """Return checksum and class of each sequence that is not empty: empty ones are alike, but say nothing."""
+    empty = [False] * len(data) if data.lengths is None else (data.lengths == 0).tolist()
+    return [(key, y) for key, y, none in zip(data.checksums(), data.y.tolist(), empty, strict=True) if not none]
 
 
 def _kind(data: SequenceData) -> str:
@@ -137,16 +143,18 @@ def _kind(data: SequenceData) -> str:
 def _findings(train: PartDescription, test: PartDescription, shared: int, conflicts: int) -> Iterator[str]:
     for part, name in ((train, "training"), (test, "test")):
         if 0 in part.lengths:
-            yield f"{part.lengths[0]:,} sequences of the {name} part are empty (length 0)"
+            yield f"{_counted(part.lengths[0], 'empty sequence')} (length 0) in the {name} part"
         if part.repeated:
-            yield f"{part.repeated:,} sequences of the {name} part stand in it once more"
+            yield f"{_counted(part.repeated, 'repeated sequence')} in the {name} part"
     if shared:
-        yield f"{shared:,} test sequences stand in the training part too: the test accuracy will flatter"
+        yield f"{_counted(shared, 'test sequence')} also in the training part: the test accuracy will flatter"
     if conflicts:
-        yield f"{conflicts:,} different sequences stand there with more than one class: look at their labels"
+        yield f"{_counted(conflicts, 'sequence')} labelled with more than one class: look at their labels"
     there = {label: count for label, count in train.counts.items() if count}
     most, least = max(there, key=there.__getitem__), min(there, key=there.__getitem__)
     if there[most] >= UNEVEN * there[least]:
         yield f"classes are uneven: {there[most]:,} of {most}, {there[least]:,} of {least}; look beyond the accuracy"
-    if train.minimum == train.maximum:
-        yield f"all values are {train.minimum:g}: there is nothing to learn from"
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"

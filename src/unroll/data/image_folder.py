@@ -12,24 +12,25 @@ import re
 import tempfile
 import zipfile
 import zlib
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
 from ..config import DataConfig
 from ..errors import DataError
 from .download import cache_folder
-from .images import read_grey
+from .images import prepare_image, read_grey
 from .preparation import ImageFormat, Preparation, Scaling
-from .sequences import SequenceData, Splits
+from .sequences import SequenceData
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm")
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
+EXAMPLES = 3  # of what was left out, in a note
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Listing:
         classes: their names; numbers in them are ordered as numbers
         files: all images, class by class
         y: (N,) int64 class of each file
-        digest: changes when a file does: its name, its size or the time of its last change
+        digest: changes when a file does: its class, its name, its size or the time of its last change
+        left_out: names of what is neither image nor class folder
     """
 
     root: Path
@@ -49,53 +51,53 @@ class Listing:
     files: tuple[Path, ...]
     y: np.ndarray
     digest: str
+    left_out: tuple[str, ...]
 
 
-def read(name: str, data_dir: Path | None, config: DataConfig) -> Splits:
+def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> list[SequenceData]:
     """Read a folder of images of one size, or make them so.
 
     Args:
-        name: path of the folder. If ``train/`` and ``test/`` in it hold class folders, these are the parts; otherwise
-            a stratified test part is drawn.
-        data_dir: not used.
-        config: order of the pixels, size, and how the test part is drawn.
+        path: the folder. If ``train/`` and ``test/`` in it hold class folders, these are its parts.
+        config: order of the pixels, and size.
+        form: of a run whose data this is to become: then each file is prepared as for its predictions, and of
+            ``config`` nothing is used (default None).
+
+    Returns:
+        the whole, or training and test part; the scaling is not learned yet.
 
     Raises:
         DataError: there is nothing to learn from, or an image cannot be read or has another size; says which.
-        ConfigError: ``config`` asks for a test part where there is one.
     """
-    root = Path(name)
-    listings = [_list(folder) for folder in _parts(root, config)]
-    pixels = [_pixels(listing, config.size) for listing in listings]
+    folders = _parts(path)
+    listings = [_list(folder) for folder in folders]
+    pixels = [_pixels(listing, config.size, form) for listing in listings]
     height, width = pixels[0].shape[1:]
-    form = ImageFormat(height, width, config.read)
-    preparation = Preparation(listings[0].classes, Scaling(0.0, 1.0), form)
+    form = form or ImageFormat(height, width, config.read)
+    notes = _notes(path, folders, listings)
     data = []
     for listing, images in zip(listings, pixels, strict=True):
         if images.shape[1:] != (height, width):
             _complain_of_sizes({(width, height): listings[0].root, (images.shape[2], images.shape[1]): listing.root})
+        preparation = Preparation(listings[0].classes, Scaling(0.0, 1.0), form)
         index = np.array([_index(preparation.classes, label, listing.root) for label in listing.classes])
-        sequences = form.sequences(torch.from_numpy(images))
-        data.append(SequenceData(sequences, torch.from_numpy(index[listing.y]), preparation))
-    if len(data) == 1:
-        return Splits.draw(data[0], root.resolve().name, str(root), config)
-    return Splits(data[0], data[1], root.resolve().name, str(root)).scaled("standard")
+        y = torch.from_numpy(index[listing.y])
+        data.append(SequenceData(form.sequences(torch.from_numpy(images)), y, preparation, notes=notes))
+    return data
 
 
-def _parts(root: Path, config: DataConfig) -> list[Path]:
+def _parts(root: Path) -> list[Path]:
     """Return the folders that hold class folders: the whole, or train and test."""
-    parts = [root / "train", root / "test"]
-    there = [part.is_dir() and any(entry.is_dir() for entry in _visible(part)) for part in parts]
-    if all(there):
-        config.check_unused(str(root), "it has a test/ of its own", "test_fraction", "split_seed")
-        return parts
-    if any(there):
-        found, lacks = (part.name for part in (parts if there[0] else reversed(parts)))
+    entries = {entry.name.lower(): Path(entry.path) for entry in _visible(root) if entry.is_dir()}
+    parts = [entries.get(name) for name in ("train", "test")]
+    split = [part for part in parts if part is not None and any(entry.is_dir() for entry in _visible(part))]
+    if len(split) == 1:
+        lacks = "test" if split[0].name.lower() == "train" else "train"
         raise DataError(
-            f"{root} has {found}/ but no {lacks}/ with class folders: expected both, or class folders alone, "
+            f"{root} has {split[0].name}/ but no {lacks}/ with class folders: expected both, or class folders alone, "
             "of which some images are drawn to test on"
         )
-    return [root]
+    return split or [root]
 
 
 def _visible(folder: Path) -> list[os.DirEntry[str]]:
@@ -108,39 +110,64 @@ def _visible(folder: Path) -> list[os.DirEntry[str]]:
     return sorted(found, key=_by_number)
 
 
-def _by_number(entry: os.DirEntry[str]) -> list[int | str]:
-    """Order image9 before image10."""
-    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", entry.name))]
+def _by_number(entry: os.DirEntry[str]) -> tuple[list[int | str], str]:
+    """Order image9 before image10; the name itself decides between 1 and 01."""
+    parts = enumerate(re.split(r"(\d+)", entry.name))
+    return [int(part) if place % 2 else part for place, part in parts], entry.name
 
 
 def _list(root: Path) -> Listing:
     entries = _visible(root)
     folders = [Path(entry.path) for entry in entries if entry.is_dir()]
     if not folders:
-        loose = any(entry.name.lower().endswith(SUFFIXES) for entry in entries)
+        loose = any(_is_image(entry) for entry in entries)
         what = (
-            "holds images, but no class folders" if loose else "is empty" if not entries else "holds no class folders"
+            "is empty" if not entries else "holds images, but no class folders" if loose else "holds no class folders"
         )
         raise DataError(f"{root} {what}: expected a folder per class with its images, like {root / 'cat' / '1.png'}")
-    if len(folders) == 1:
-        raise DataError(f"{root} holds one class only, {folders[0].name}: expected a folder for each of 2 or more")
     files: list[Path] = []
     y: list[int] = []
-    digest = hashlib.sha256(str(root.resolve()).encode())
+    left_out = [entry.name for entry in entries if not entry.is_dir()]
+    digest = hashlib.sha256()
     for label, folder in enumerate(folders):
+        if not folder.name.isprintable():  # bytes that are not UTF-8 included
+            raise DataError(f"{str(folder)!r} cannot be the name of a class: rename it in plain letters")
         before = len(files)
         for entry in _visible(folder):
             if entry.is_dir():
                 raise DataError(f"{entry.path} is a folder: expected images only; move its images up or remove it")
-            if entry.name.lower().endswith(SUFFIXES):
-                stat = entry.stat()
-                digest.update(f"{label}/{entry.name}/{stat.st_size}/{stat.st_mtime_ns}\n".encode("utf-8", "replace"))
-                files.append(Path(entry.path))
-                y.append(label)
+            if not _is_image(entry):
+                left_out.append(entry.name)
+                continue
+            digest.update(os.fsencode(f"{folder.name}/{entry.name}/{_stamp(entry)}\n"))
+            files.append(Path(entry.path))
+            y.append(label)
         if len(files) == before:
             raise DataError(f"{folder} holds no image ({', '.join(SUFFIXES)}): add some, or remove the folder")
     classes = tuple(folder.name for folder in folders)
-    return Listing(root, classes, tuple(files), np.array(y, np.int64), digest.hexdigest())
+    return Listing(root, classes, tuple(files), np.array(y, np.int64), digest.hexdigest(), tuple(left_out))
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    return entry.name.lower().endswith(SUFFIXES)
+
+
+def _stamp(entry: os.DirEntry[str]) -> str:
+    try:
+        stat = entry.stat()
+    except OSError as error:  # a link to nowhere
+        raise DataError(f"cannot read {entry.path}: {error.strerror}; mend or remove it") from error
+    return f"{stat.st_size}/{stat.st_mtime_ns}/{stat.st_ctime_ns}"
+
+
+def _notes(root: Path, folders: list[Path], listings: list[Listing]) -> tuple[str, ...]:
+    """Say what was left out, in words."""
+    others = [entry.name for entry in _visible(root) if len(folders) == 2 and Path(entry.path) not in folders]
+    left_out = [name for listing in listings for name in listing.left_out] + others
+    if not left_out:
+        return ()
+    some = ", ".join(left_out[:EXAMPLES]) + (", …" if len(left_out) > EXAMPLES else "")
+    return (f"left out, as neither image nor class folder: {some} ({len(left_out):,} in all)",)
 
 
 def _index(classes: tuple[str, ...], label: str, root: Path) -> int:
@@ -149,19 +176,21 @@ def _index(classes: tuple[str, ...], label: str, root: Path) -> int:
     return classes.index(label)
 
 
-def _pixels(listing: Listing, size: tuple[int, int] | None) -> np.ndarray:
+def _pixels(listing: Listing, size: tuple[int, int] | None, form: ImageFormat | None) -> np.ndarray:
     """Return all images as (N, height, width) uint8, from the cache if nothing has changed since."""
+    if form is not None and form.framing is None:
+        size, form = (form.width, form.height), None
     # One file per folder and size, so that a folder that changes often does not fill the disk.
-    key = zlib.crc32(f"{listing.root.resolve()} {size}".encode())
-    cache = cache_folder() / "folders" / f"{listing.root.resolve().name}-{key:08x}.npz"
+    key = zlib.crc32(os.fsencode(f"{listing.root.resolve()} {size} {form and replace(form, read='rows')}"))
+    cache = cache_folder() / "folders" / f"{key:08x}.npz"
     version = f"{CACHE_FORMAT} {listing.digest}"
     try:
         with cache.open("rb") as file, np.load(file) as content:
             if str(content["version"]) == version:
                 return np.asarray(content["pixels"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):
         pass  # none there, or a broken one: the images are
-    pixels = _read_files(listing, size)
+    pixels = _read_files(listing, size, form)
     with contextlib.suppress(OSError):  # a full disk costs time, not the work
         cache.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache.parent, prefix=".partial-") as partial:
@@ -170,32 +199,29 @@ def _pixels(listing: Listing, size: tuple[int, int] | None) -> np.ndarray:
     return pixels
 
 
-def _read_files(listing: Listing, size: tuple[int, int] | None) -> np.ndarray:
+def _read_files(listing: Listing, size: tuple[int, int] | None, form: ImageFormat | None) -> np.ndarray:
     images, errors = [], []
     console = Console(stderr=True)
-    files = track(
-        listing.files, f"reading {listing.root}", console=console, disable=not console.is_terminal, transient=True
-    )
-    for file in files:
+    label = f"reading {escape(str(listing.root))}"
+    for file in track(listing.files, label, console=console, disable=not console.is_terminal, transient=True):
         try:
-            images.append(read_grey(file, size)[0])
+            images.append(read_grey(file, size)[0] if form is None else prepare_image(file, form).pixels.numpy())
         except DataError as error:
             errors.append(str(error))
     if errors:
-        more = f"; so are {len(errors) - 1} more files in {listing.root}" if len(errors) > 1 else ""
+        more = f" (and {len(errors) - 1:,} more in {listing.root} cannot be read)" if len(errors) > 1 else ""
         raise DataError(f"{errors[0]}{more}; mend or remove what is broken")
-    shapes = Counter(image.shape for image in images)
-    if len(shapes) > 1:
-        examples = {
-            (w, h): listing.files[[i.shape for i in images].index((h, w))] for (h, w), _ in shapes.most_common()
-        }
-        _complain_of_sizes(examples)
+    sizes: dict[tuple[int, int], Path] = {}
+    for image, file in zip(images, listing.files, strict=True):
+        sizes.setdefault((image.shape[1], image.shape[0]), file)
+    if len(sizes) > 1:
+        _complain_of_sizes(sizes)
     return np.stack(images)
 
 
 def _complain_of_sizes(examples: dict[tuple[int, int], Path]) -> None:
     (size, path), (other, another) = list(examples.items())[:2]
-    more = f" (and {len(examples) - 2} more sizes)" if len(examples) > 2 else ""
+    more = f" (there are {len(examples)} sizes)" if len(examples) > 2 else ""
     raise DataError(
         f"images must have one size: {path} is {size[0]}×{size[1]}, {another} {other[0]}×{other[1]}{more}; "
         "make them so, to 28×28 say, with --resize 28 (in Python resize=28)"

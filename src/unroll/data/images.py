@@ -85,15 +85,17 @@ def read_grey(path: Path, size: tuple[int, int] | None = None) -> tuple[np.ndarr
     Raises:
         DataError: no such file, no image, or too large; the message names the file.
     """
-    grey = _open(path, size).convert("L")
+    grey = _open(path, size, alone=False).convert("L")
     resized = size is not None and grey.size != size
     return np.asarray(grey.resize(size, Image.Resampling.BICUBIC) if size and resized else grey), resized
 
 
-def _open(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
+def _open(path: Path, size: tuple[int, int] | None = None, alone: bool = True) -> Image.Image:
     """Return the file as RGB, upright, without transparency, 8 bits a channel.
 
-    A JPEG is decoded no larger than needed for ``size`` (width, height), which is several times as fast.
+    A JPEG is decoded no larger than needed for ``size`` (width, height), which is several times as fast. ``alone``
+    takes range and background from the image itself; in a folder, where images are compared, all have the same: white
+    paper, and the range that their format has.
     """
     try:
         with warnings.catch_warnings():
@@ -112,14 +114,18 @@ def _open(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
         raise DataError(f"{path} is not a readable image ({error})") from error
     if image.mode[0] in "IF":  # 16 and 32 bits a pixel, which convert() would clip at 255
         values = np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0)
-        top = 65535.0 if image.mode.startswith("I;16") else max(values.max(), 1.0)
+        top = 65535.0 if image.mode.startswith("I;16") or not alone else max(values.max(), 1.0)
+        if not alone and (image.mode == "F" or values.min() < 0 or values.max() > top):
+            raise DataError(
+                f"{path} has no known range of brightness ({image.mode}); save it with 8 or 16 bits a pixel"
+            )
         image = Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         drawn = np.asarray(image, np.float32)
         weight = drawn[..., 3:].sum() or 1.0
         bright = (drawn[..., :3] * drawn[..., 3:]).sum() / (3 * weight) > 127.5
-        paper = Image.new("RGBA", image.size, "black" if bright else "white")
+        paper = Image.new("RGBA", image.size, "black" if bright and alone else "white")
         image = Image.alpha_composite(paper, image)
     return image.convert("RGB")
 

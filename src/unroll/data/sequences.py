@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -41,6 +42,7 @@ class SequenceData:
         y: (N,) int64 class indices
         preparation: what turns ``x`` into model input
         lengths: (N,) int64 time steps of each sequence, or None where all are full
+        notes: what one should know of how it was read, in words
 
     Raises:
         DataError: the tensors do not fit each other or the classes.
@@ -50,6 +52,7 @@ class SequenceData:
     y: Tensor
     preparation: Preparation
     lengths: Tensor | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.x.dim() != 3:
@@ -147,6 +150,12 @@ class SequenceData:
         index = torch.tensor([preparation.classes.index(name) for name in own.classes], device=self.y.device)
         return replace(self, y=index[self.y], preparation=preparation)
 
+    def checksums(self) -> list[bytes]:
+        """Return a checksum of each sequence, without its padding, to tell which are the same."""
+        x = self.x.cpu().numpy()
+        lengths = [self.x.shape[1]] * len(self) if self.lengths is None else self.lengths.tolist()
+        return [hashlib.blake2b(x[n, :length].tobytes(), digest_size=16).digest() for n, length in enumerate(lengths)]
+
     def fingerprint(self) -> str:
         """Return a checksum of the raw content, to notice that a data set changed (CRC-32, eight hex digits)."""
         crc = 0
@@ -180,27 +189,36 @@ class Splits:
     drawn: bool = False
 
     @classmethod
-    def draw(cls, data: SequenceData, name: str, source: str, config: DataConfig) -> Splits:
-        """Draw a stratified test part of ``config.test_fraction`` from ``data``; the scaling is learned on the rest.
+    def of(cls, parts: Sequence[SequenceData], name: str, source: str, config: DataConfig) -> Splits:
+        """Return a training and a test part, or draw the latter; the scaling is learned on the training part.
+
+        Args:
+            parts: training and test part; or the whole, of which a test part is drawn.
+            name: of the set.
+            source: where it was found.
+            config: how the test part is drawn.
 
         Raises:
-            DataError: the fraction leaves nothing to test on, or a class without a sequence to train on.
+            ConfigError: ``config`` says how to draw a test part, but there is one.
+            DataError: the training part has fewer than two classes, or nothing can be drawn.
         """
-        fraction = TEST_FRACTION if config.test_fraction is None else config.test_fraction
-        train, test = data.cut(fraction, config.split_seed or 0)
-        classes = data.preparation.classes
-        gone = set(data.y.unique().tolist()) - set(train.y.unique().tolist())
-        if gone or not len(test):
-            what = f"no sequence of {classes[min(gone)]} to train on" if gone else "nothing to test on"
-            raise DataError(f"{name}: test_fraction {fraction:g} of {len(data)} sequences leaves {what}; change it")
-        return cls(train, test, name, source, drawn=True).scaled("standard")
-
-    def whole(self) -> SequenceData:
-        """Return the training and the test part as one."""
-        x, y = torch.cat([self.train.x, self.test.x]), torch.cat([self.train.y, self.test.y])
-        if self.train.lengths is None or self.test.lengths is None:
-            return replace(self.train, x=x, y=y)
-        return replace(self.train, x=x, y=y, lengths=torch.cat([self.train.lengths, self.test.lengths]))
+        drawn = len(parts) == 1
+        if drawn:
+            fraction = TEST_FRACTION if config.test_fraction is None else config.test_fraction
+            train, test = parts[0].cut(fraction, config.split_seed or 0)
+        else:
+            config.check_unused(source, "it has a test part of its own", "test_fraction", "split_seed")
+            train, test = parts
+        there = [label for label, count in parts[0].counts.items() if count]
+        if len(there) < 2:
+            raise DataError(f"{source} holds one class only to train on, {there[0]}: expected 2 or more")
+        gone = [label for label in there if not train.counts[label]]
+        if drawn and (gone or not len(test)):
+            what = f"no sequence of {gone[0]} to train on" if gone else "nothing to test on"
+            raise DataError(
+                f"{source}: test_fraction {fraction:g} of {len(parts[0])} sequences leaves {what}; change it"
+            )
+        return cls(train, test, name, source, drawn).scaled("standard")
 
     @property
     def classes(self) -> tuple[str, ...]:
