@@ -7,6 +7,7 @@ author = "The unroll founders"
 release = version = importlib.metadata.version("unroll-rnn")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
+smartquotes = False  # -- is the start of a flag
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["style.css"]

@@ -124,6 +124,7 @@ def command_reference() -> str:
         text = app.generate_docs(output_format="markdown")
     finally:
         sys.argv = arguments
+    text = re.sub(r"## Table of Contents\n.*?(?=\*\*Commands)", "", text, flags=re.S)
     return "<!-- made by python docs/page.py -->\n\n" + re.sub(
         r"^# unroll$", "# The command line", text, count=1, flags=re.M
     )

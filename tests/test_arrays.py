@@ -39,7 +39,9 @@ def test_plain(save: Save) -> None:
     assert splits.train.x.dtype == torch.float32
     assert splits.train.lengths is None
     assert splits.train.preparation.image is None
-    assert splits.train.preparation.scaling.mean == pytest.approx(float(splits.train.x.double().mean()))
+    scaling, values = splits.train.preparation.scaling, splits.train.x.double().flatten(0, 1).numpy()
+    assert scaling.mean == pytest.approx(values.mean(axis=0))
+    assert scaling.std == pytest.approx(values.std(axis=0))
     whole = {x.tobytes(): y for x, y in zip(X, Y, strict=True)}
     for part in (splits.train, splits.test):
         assert [whole[x.numpy().tobytes()] for x in part.x] == part.y.tolist()
@@ -52,10 +54,29 @@ def test_names_lengths_and_padding_that_does_not_matter(save: Save) -> None:
     assert splits.classes == ("circle", "tap")
     assert splits.train.lengths is not None
     assert splits.train.lengths.dtype == torch.int64
-    assert np.isfinite(splits.train.preparation.scaling.mean)
+    assert np.isfinite(splits.train.preparation.scaling.mean).all()
     model = unroll.SequenceClassifier(FEATURES, 2, hidden_size=4)
     (epoch,) = unroll.fit(model, splits, unroll.TrainConfig(epochs=1))
     assert np.isfinite(epoch.train_loss)
+
+
+def test_features_of_different_units_are_all_seen(save: Save) -> None:
+    """One mean for all would drown a small feature, in which the class is, in the noise of a large one."""
+    random = np.random.default_rng(0)
+    y = np.arange(200) % 2
+    x = np.stack([random.normal(1000, 100, (200, 20)), random.normal(0, 0.1, (200, 20)) + 0.1 * y[:, None]], axis=2)
+    run = unroll.train_run(save(x=x, y=y), hidden_size=16, epochs=40, readout="mean", out="units")
+    assert run.evaluation is not None
+    assert run.evaluation["accuracy"] > 0.9
+    assert unroll.load_run("units").preparation == run.preparation
+
+
+def test_a_constant_feature_does_not_explode(save: Save) -> None:
+    x = X.copy()
+    x[:, :, 1] = 0.1
+    scaled = next(load(save(x=x, y=Y)).train.batches(20)).x
+    assert scaled[:, :, 1].abs().max() < 1e-6
+    assert scaled[:, :, 0].std() == pytest.approx(1.0, abs=0.01)
 
 
 def test_full_lengths_are_no_lengths(save: Save) -> None:

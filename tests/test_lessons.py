@@ -236,3 +236,11 @@ def test_no_batch() -> None:
         lessons.test(model, [])
     with pytest.raises(ValueError, match="trainloader must give at least 1 batch, got none"):
         lessons.train_one_epoch(model, [], nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters()))
+
+
+def test_wrong_shapes_are_named() -> None:
+    with pytest.raises(ValueError, match=r"X must have shape \(batch, time, 28\), got \(64, 1, 28, 28\)"):
+        image_rnn(n_neurons=2)(torch.zeros(64, 1, 28, 28))
+    for logit, target in ((torch.eye(10), torch.tensor([0])), (torch.empty(0, 10), torch.empty(0))):
+        with pytest.raises(ValueError, match="expected a target for each row of logits, got"):
+            lessons.get_accuracy(logit, target)

@@ -71,6 +71,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     done = subprocess.run([*build, str(DOCS), str(tmp_path / "site")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "From one neuron" in (tmp_path / "site" / "tutorial.html").read_text("utf-8")
+    assert "unroll train --data mnist --epochs 2" in (tmp_path / "site" / "cli.html").read_text("utf-8")
 
 
 # The tool itself

@@ -139,7 +139,13 @@ class ImageRNN(nn.Module):
         return self.FC.weight.new_zeros(self.n_layers, size, self.n_neurons)
 
     def forward(self, X: Tensor) -> Tensor:
-        """Return logits (batch, n_outputs) of ``X`` (batch, time, n_inputs), of the weights' dtype and device."""
+        """Return logits (batch, n_outputs) of ``X`` (batch, time, n_inputs), of the weights' dtype and device.
+
+        Raises:
+            ValueError: ``X`` has another shape.
+        """
+        if X.dim() != 3 or X.shape[2] != self.n_inputs:
+            raise ValueError(f"X must have shape (batch, time, {self.n_inputs}), got {tuple(X.shape)}")
         X = X.permute(1, 0, 2)  # nn.RNN reads time first
         _, hidden = self.basic_rnn(X, self.init_hidden(X.shape[1]))
         logits: Tensor = self.FC(hidden[-1])
@@ -155,7 +161,12 @@ def get_accuracy(logit: Tensor, target: Tensor, batch_size: int | None = None) -
         logit: (batch, classes).
         target: (batch,) int64 class indices, at least one.
         batch_size: kept for the tutorial's calls; the size of ``target`` is what counts.
+
+    Raises:
+        ValueError: there is no target, or not one for each row of logits.
     """
+    if logit.dim() != 2 or target.shape != logit.shape[:1] or not len(target):
+        raise ValueError(f"expected a target for each row of logits, got {tuple(target.shape)}, {tuple(logit.shape)}")
     corrects = (logit.argmax(dim=1) == target).sum().item()
     return 100.0 * corrects / len(target)
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from . import scan
+from .data.download import cache_folder
 from .errors import ConfigError
 from .train import choose_device
 
@@ -31,6 +32,7 @@ def describe() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "devices": {name: _device(name) for name in ("cpu", "cuda", "mps")},
         "default_device": f"{device}: {reason}",
+        "cache": str(cache_folder()),
         "backends": scan.backends(),
         "default_backends": {
             name: ": ".join(scan.choose_backend("auto", batch, training))

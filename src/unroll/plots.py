@@ -218,22 +218,23 @@ def _grid(rows: int, columns: int, width: float, height: float, title: str) -> t
 
 
 def _sequence(ax: Axes, values: np.ndarray, data: SequenceData) -> None:
-    """Draw (time, features) as curves, or as a heat map, in the same greys for all of ``data``, if there are many."""
+    """Draw (time, features), each feature standardised, as curves, or as a heat map if there are many."""
+    values = data.preparation.scaling.apply(torch.from_numpy(values)).numpy()
     if values.shape[1] <= CURVES:
         ax.plot(values, linewidth=1, marker="." if len(values) < FEW else None)
         return
-    scaling = data.preparation.scaling
-    low, high = scaling.mean - 3 * scaling.std, scaling.mean + 3 * scaling.std
-    ax.imshow(values.T, aspect="auto", interpolation="nearest", vmin=low, vmax=high)
+    ax.imshow(values.T, aspect="auto", interpolation="nearest", vmin=-3, vmax=3)
 
 
 def _explain_features(figure: Figure, data: SequenceData) -> None:
+    if data.input_size <= CURVES:
+        figure.supylabel("standardised value")
     if 1 < data.input_size <= CURVES:
         handles = [Line2D([], [], color=COLOURS[n], label=f"feature {n}") for n in range(data.input_size)]
         figure.legend(handles=handles, loc="outside right upper", frameon=False)
     elif data.input_size > CURVES:
         figure.supylabel("feature")
-        figure.colorbar(figure.axes[0].images[0], ax=figure.axes, label="value", shrink=0.6)
+        figure.colorbar(figure.axes[0].images[0], ax=figure.axes, label="standardised value", shrink=0.6)
 
 
 def _mean(data: SequenceData) -> torch.Tensor:

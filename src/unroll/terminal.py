@@ -11,7 +11,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from .data.describe import Description, PartDescription
+from .data.describe import Description, FeatureDescription, PartDescription
 from .data.sequences import SequenceData, Splits
 from .evaluation import Evaluation
 from .folder import METRICS
@@ -144,7 +144,7 @@ def _facts(started: Started) -> dict[str, str]:
     direction = ", both directions" if model.bidirectional else ""
     device = f"{training.device} ({training.device_reason})"
     return {
-        "data": f"{splits.name} from {splits.source}: "
+        "data": f"{splits.name} from {splits.source}{', test part drawn' if splits.drawn else ''}: "
         f"{len(splits.train):,} train{held_out}, {len(splits.test):,} test; "
         f"{time} steps × {features} features, {len(splits.classes)} classes",
         "model": f"{shape}{direction}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
@@ -254,10 +254,13 @@ def print_description(console: Console, description: Description, data: Sequence
     for label, count in description.train.counts.items():
         counts.add_row(Text(label), f"{count:,}", f"{description.test.counts[label]:,}")
     console.print(counts)
+    if description.features:
+        _print_features(console, description.features)
     console.print()
     for line in preview(data, console.width, colours=console.color_system == "truecolor"):
         line.rstrip()
         console.print(line, no_wrap=True, overflow="ignore", crop=False)
+    console.print(Text("the first sequences of some classes; more in the pictures", style="dim"))
     console.print(
         f"\nrepeated: {description.train.repeated:,} in train, {description.test.repeated:,} in test; "
         f"in both parts: {description.shared:,}",
@@ -265,6 +268,18 @@ def print_description(console: Console, description: Description, data: Sequence
     )
     _print_findings(console, description.findings)
     print_facts(console, {"pictures": ", ".join(map(str, pictures))})
+
+
+def _print_features(console: Console, features: Sequence[FeatureDescription]) -> None:
+    table = Table(title="features, training part", title_justify="left")
+    for heading in ("feature", "least", "most", "mean", "deviation"):
+        table.add_column(heading, justify="right")
+    for number, feature in enumerate(features[:ROWS]):
+        cells = (feature.minimum, feature.maximum, feature.mean, feature.std)
+        table.add_row(str(number), *(f"{cell:.4g}" for cell in cells))
+    console.print(table)
+    if len(features) > ROWS:
+        console.print(f"and {len(features) - ROWS} more features")
 
 
 def _part_facts(part: PartDescription) -> str:

@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = app(words, exit_on_error=False, print_error=False, result_action="return_value")
     except UnusedCliTokensError as error:
-        say(f"unexpected argument: {' '.join(error.unused_tokens or [])}")
+        hint = "; data is given with --data" if words[:1] == ["train"] else ""
+        say(f"unexpected argument: {' '.join(error.unused_tokens or [])}{hint}")
         return 2
     except CycloptsError as error:
         say(" ".join(str(error).split()))

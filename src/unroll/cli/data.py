@@ -12,7 +12,6 @@ from .outcome import print_json
 @app.command
 def explore(
     data: str = "mnist-sample",
-    /,
     *,
     data_dir: Path | None = None,
     reading: DataFlags = None,
@@ -26,7 +25,8 @@ def explore(
     Parameters
     ----------
     data
-        As in unroll train.
+        mnist-sample, mnist, fashion-mnist, kmnist; a folder of images with a sub-folder for each class; or an .npz file
+        with x (N, time, features) and y.
     data_dir
         Folder to look for the data in first.
     out

@@ -62,8 +62,9 @@ def train(
 
     settings = {**given(reading), **given(model), **given(training)}
     console = Screen(stderr=json)
-    with TrainingScreen(console) as screen:
-        try:
+    screen = TrainingScreen(console)
+    try:
+        with screen:
             if resume is not None:
                 if settings or out or overwrite or data or recipe:
                     raise ConfigError(f"--resume takes all settings from {resume}; give at most --data-dir with it")
@@ -78,12 +79,12 @@ def train(
                     watch=screen,
                     **settings,
                 )
-        except (KeyboardInterrupt, OSError, MemoryError, RuntimeError) as error:
-            if screen.path is None or not is_expected(error):
-                raise
-            reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"cannot go on: {in_words(error)}"
-            say(f"{reason}; continue with: {command_line('train', '--resume', screen.path)}")
-            return 130 if isinstance(error, KeyboardInterrupt) else 1
+    except (KeyboardInterrupt, OSError, MemoryError, RuntimeError) as error:
+        if screen.path is None or not is_expected(error):
+            raise
+        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"cannot go on: {in_words(error)}"
+        say(f"{reason}; continue with: {command_line('train', '--resume', screen.path)}")
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
     if json:
         assert run.evaluation is not None
         found = {key: run.evaluation[key] for key in ("accuracy", "loss", "n", "interval", "weights")}
@@ -126,6 +127,7 @@ def check(
         Print one JSON object.
     """
     with immediate_interrupt():
+        from ..folder import CONFIG
         from ..inspection import inspect_model
         from ..run import Plan, read_plan
         from ..terminal import Screen, print_inspection
@@ -136,6 +138,8 @@ def check(
         plan = Plan(data or DATA, data_dir, *choose_settings(recipe or RECIPE, settings))
     elif settings or data or recipe:
         raise ConfigError(f"give {run} or the flags of a new run, not both")
+    elif run.exists() and not (run / CONFIG).exists():
+        raise ConfigError(f"{run} is no run; for data, say --data {run}")
     else:
         plan = read_plan(run, data_dir)
     splits = plan.load()

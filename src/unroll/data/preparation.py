@@ -17,6 +17,9 @@ from ..errors import DataError
 PERMUTATION_SEED = 92916
 
 
+CONSTANT = 1e-7  # of its mean: a feature that deviates by less does so by rounding alone
+
+
 def valid_steps(x: Tensor, lengths: Tensor | None) -> Tensor:
     """Return the time steps of ``x`` (N, time, features) that are no padding, as (steps, features).
 
@@ -29,24 +32,44 @@ def valid_steps(x: Tensor, lengths: Tensor | None) -> Tensor:
     return x[torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)]
 
 
+def moments(values: Tensor, per_feature: bool) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation as float64, exactly: of all values, or (features,) of each feature.
+
+    Args:
+        values: (steps, features) uint8 or float32, at least one step.
+        per_feature: whether features are told apart.
+    """
+    if per_feature:
+        std, mean = torch.std_mean(values.double(), dim=0, correction=0)
+    elif values.dtype == torch.uint8:  # a histogram needs no float copy of the whole set
+        counts = torch.bincount(values.flatten(), minlength=256).double()
+        grades = torch.arange(256, dtype=torch.float64)
+        mean = (counts * grades).sum() / counts.sum()
+        std = ((counts * (grades - mean) ** 2).sum() / counts.sum()).sqrt()
+    else:
+        std, mean = torch.std_mean(values.double(), correction=0)
+    return mean, std
+
+
 @dataclass(frozen=True)
 class Scaling:
     """Model input is ``(x - mean) / std``, in the units of the raw data.
 
     Attributes:
-        mean: subtracted
-        std: divided by; above 0
+        mean: subtracted; one number, or one for each feature
+        std: divided by; likewise; above 0
     """
 
-    mean: float
-    std: float
+    mean: float | tuple[float, ...]
+    std: float | tuple[float, ...]
 
     @classmethod
     def of(cls, name: ScalingName, x: Tensor, lengths: Tensor | None = None) -> Scaling:
         """Choose a scaling by name for raw training data.
 
         Args:
-            name: "unit" maps uint8 to [0, 1]; "standard" gives mean 0 and deviation 1 over all values of ``x``.
+            name: "unit" maps uint8 to [0, 1]. "standard" gives mean 0 and deviation 1: over all values of uint8 ``x``,
+                which are of one kind, as pixels are; for each feature of float32 ``x``, which may have different units.
             x: (N, time, features) uint8 or float32.
             lengths: (N,) int64; what stands past them is not counted (default None: all are full).
 
@@ -62,19 +85,19 @@ class Scaling:
                     "use 'standard', as in recipe 'fast'"
                 )
             return cls(0.0, 255.0)
-        x = valid_steps(x, lengths)
-        if x.dtype == torch.uint8:  # a histogram is exact, and needs no float copy of the whole set
-            counts = torch.bincount(x.flatten(), minlength=256).double()
-            values = torch.arange(256, dtype=torch.float64)
-            mean = (counts * values).sum() / counts.sum()
-            std = ((counts * (values - mean) ** 2).sum() / counts.sum()).sqrt()
-        else:
-            std, mean = torch.std_mean(x.double(), correction=0)
-        return cls(mean.item(), std.item() or 1.0)
+        per_feature = x.dtype != torch.uint8
+        mean, std = moments(valid_steps(x, lengths), per_feature)
+        std = torch.where(std > CONSTANT * mean.abs(), std, 1.0)
+        if per_feature:
+            return cls(tuple(mean.tolist()), tuple(std.tolist()))
+        return cls(mean.item(), std.item())
 
     def apply(self, x: Tensor) -> Tensor:
         """Return ``x`` of any dtype, scaled, as float32 of the same shape."""
-        return x.to(torch.float32).sub(self.mean).div_(self.std)
+        x = x.to(torch.float32)
+        if isinstance(self.mean, tuple) or isinstance(self.std, tuple):
+            return x.sub(x.new_tensor(self.mean)).div_(x.new_tensor(self.std))
+        return x.sub(self.mean).div_(self.std)
 
 
 @dataclass(frozen=True)
@@ -160,4 +183,5 @@ class Preparation:
         if image:
             framing = image["framing"]
             image = ImageFormat(**image | {"framing": framing and Framing(**framing)})
-        return cls(tuple(saved["classes"]), Scaling(**saved["scaling"]), image)
+        scaling = {key: tuple(value) if isinstance(value, list) else value for key, value in saved["scaling"].items()}
+        return cls(tuple(saved["classes"]), Scaling(**scaling), image)
