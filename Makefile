@@ -15,7 +15,7 @@ help:
 
 setup: $(READY)
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/unroll/scan/csrc/*)
 	@$(PYTHON) -c 'import sys; sys.exit("unroll needs Python 3.11 or newer, got " + sys.version.split()[0] + "; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@echo "setup: installing into .venv (once; PyTorch is the bulk of it)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -1,8 +1,9 @@
-"""One epoch of the tutorial's model: the tutorial's own pipeline beside unroll's, alternating in one process.
+"""One epoch of the tutorial's model: the tutorial's pipeline, nn.RNN's kernels and unroll's, in turn in one process.
 
 The tutorial's pipeline reads each image as a Pillow image, turns it into a tensor, and collates 64 of them in a
 DataLoader without workers; its ToTensor is written out here, because torchvision cannot be imported beside a CPU build
-of torch. Both train the same model (28 steps of 28 pixels, 150 tanh units) with the same batches per epoch and Adam.
+of torch. "nn.RNN" is torch's own recurrence on resident data, with everything else as in unroll. All train the same
+model (28 steps of 28 pixels, 150 tanh units) with as many batches per epoch and Adam.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 import unroll
+from unroll.config import Backend
 from unroll.machine import describe
 
 
@@ -78,11 +80,11 @@ def tutorial_epoch(data: unroll.SequenceData) -> Callable[[], float]:
     return epoch
 
 
-def unroll_epoch(splits: unroll.Splits, epochs: int) -> Callable[[], float]:
+def unroll_epoch(splits: unroll.Splits, epochs: int, backend: Backend) -> Callable[[], float]:
     """Return a function that trains for an epoch with recipe "tutorial" and returns its mean loss."""
     recipe = unroll.RECIPES["tutorial"].changed(epochs=epochs, device="cpu")
     torch.manual_seed(0)
-    model = unroll.SequenceClassifier(28, 10, init="torch")
+    model = unroll.SequenceClassifier(28, 10, init="torch", backend=backend)
     results = unroll.fit(model, splits.scaled(recipe.scaling), recipe.train)
     return lambda: next(results).train_loss
 
@@ -99,7 +101,11 @@ def main(data: str = "mnist", pairs: int = 5, threads: int | None = None, out: P
     if threads:
         torch.set_num_threads(threads)
     splits = unroll.load(data)
-    contenders = {"tutorial": tutorial_epoch(splits.train), "unroll": unroll_epoch(splits, pairs + 1)}
+    contenders = {
+        "tutorial": tutorial_epoch(splits.train),
+        "nn.RNN": unroll_epoch(splits, pairs + 1, "torch"),
+        "unroll": unroll_epoch(splits, pairs + 1, "auto"),
+    }
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(pairs + 1):
         for name, epoch in contenders.items():
@@ -112,14 +118,19 @@ def main(data: str = "mnist", pairs: int = 5, threads: int | None = None, out: P
                 f"{'warm-up' if not number else f'pair {number}':8} {name:9} {elapsed:6.2f} s  loss {loss:.4f}",
                 flush=True,
             )
-    ratios = [a / b for a, b in zip(seconds["tutorial"], seconds["unroll"], strict=True)]
+    ratios = {
+        peer: [a / b for a, b in zip(seconds[peer], seconds["unroll"], strict=True)]
+        for peer in contenders
+        if peer != "unroll"
+    }
     machine = describe()
     print(f"\nan epoch of {data} ({len(splits.train):,} images), median of {pairs}, {machine['threads']} threads, "
           f"{machine['processor']}, torch {machine['packages']['torch']}")  # fmt: skip
     for name, values in seconds.items():
         print(f"  {name:9} {statistics.median(values):6.2f} s  ({min(values):.2f} to {max(values):.2f})")
-    ratio = statistics.median(ratios)
-    print(f"  unroll is {ratio:.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f} over the pairs)")
+    for peer, found in ratios.items():
+        ratio, spread = statistics.median(found), f"{min(found):.2f} to {max(found):.2f} over the pairs"
+        print(f"  unroll is {ratio:.2f} times as fast as {peer} ({spread})")
     if out:
         out.write_text(json.dumps({"machine": machine, "data": data, "seconds": seconds, "ratios": ratios}, indent=2))
 

@@ -24,7 +24,7 @@ FLOORS = {
     "model": 4,
     "prediction": 4,
     "cells": 3,
-    "evaluation": 3,
+    "evaluation": 3.5,  # between cells and what trains them
     "scan": 2,
     "data": 2,
     "config": 1,

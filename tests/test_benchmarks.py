@@ -35,7 +35,8 @@ def test_it_runs_and_writes_its_figures(capsys: pytest.CaptureFixture[str]) -> N
     main(data="mnist-sample", pairs=1, out=Path("figures.json"))
     assert "times as fast" in capsys.readouterr().out
     figures = json.loads(Path("figures.json").read_text())
-    assert len(figures["seconds"]["tutorial"]) == len(figures["ratios"]) == 1
+    assert set(figures["ratios"]) == {"tutorial", "nn.RNN"}
+    assert len(figures["seconds"]["tutorial"]) == len(figures["ratios"]["nn.RNN"]) == 1
 
 
 def test_the_folder_holds_the_set(small: unroll.Splits, tmp_path: Path) -> None:

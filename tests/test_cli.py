@@ -19,6 +19,7 @@ from PIL import Image
 
 import unroll
 from unroll.cli import main
+from unroll.scan import cpu
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_json_is_one_object_on_stdout(call: Call, run: unroll.Run, sample: unrol
     status, out, err = call("info", "--json")
     found = json.loads(out)
     assert (status, err) == (0, "")
-    assert list(found["backends"]) == ["reference", "torch", "gemm"]
+    assert list(found["backends"]) == ["reference", "torch", "gemm", "cpu"]
     assert found["devices"]["cpu"] == "available"
 
 
@@ -99,7 +100,10 @@ def test_info_in_words(call: Call) -> None:
     assert (status, err) == (0, "")
     assert torch.__version__ in out
     if not torch.cuda.is_available():
-        assert "gemm: fastest with gradients on a CPU" in out
+        fused = (
+            f"cpu: fused for float32 on this CPU ({cpu.ISA})" if cpu.ISA else "gemm: fastest with gradients on a CPU"
+        )
+        assert fused in out
 
 
 @pytest.mark.parametrize(

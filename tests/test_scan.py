@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from unroll import ConfigError, InputError
-from unroll.scan import backends, choose_backend, rnn_scan
+from unroll.scan import backends, choose_backend, cpu, rnn_scan
 
 BACKENDS = ("reference", "torch", "gemm")
+FUSED = pytest.mark.skipif(not cpu.INSTRUCTION_SETS, reason=f"backend cpu is {cpu.MISSING}")
+EVERY = (*BACKENDS, pytest.param("cpu", marks=FUSED))
 SHAPES = [(1, 1, 1, 1), (3, 2, 1, 17), (1, 63, 28, 17), (3, 63, 28, 1), (64, 28, 28, 150), (3, 63, 1, 150)]
 SHAPE_IDS = [f"B{b}-T{t}-I{i}-H{h}" for b, t, i, h in SHAPES]
 TOLERANCE = {torch.float32: (1e-5, 1e-5), torch.float64: (1e-12, 1e-12)}
@@ -97,7 +99,7 @@ def test_lengths_mean_what_cut_sequences_mean(backend: str) -> None:
     torch.testing.assert_close(h_n[2:], last)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERY)
 def test_what_stands_in_the_padding_changes_nothing(backend: str) -> None:
     inputs = make(3, 9, 4, 6, torch.float32)
     lengths = torch.tensor([0, 9, 4])
@@ -109,7 +111,7 @@ def test_what_stands_in_the_padding_changes_nothing(backend: str) -> None:
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERY)
 def test_nan_in_the_input_stays_visible(backend: str) -> None:
     x, *others = make(2, 9, 4, 6, torch.float32)
     x = x.detach().clone()  # type: ignore[union-attr]
@@ -148,7 +150,7 @@ def test_derivatives_of_a_scan_of_a_scan(backend: str) -> None:
         torch.testing.assert_close(other, one)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERY)
 def test_inputs_need_not_be_contiguous_and_are_left_alone(backend: str) -> None:
     x, *others = make(3, 9, 4, 6, torch.float32)
     turned = x.detach().transpose(0, 1).contiguous().transpose(0, 1)  # type: ignore[union-attr]
@@ -160,7 +162,7 @@ def test_inputs_need_not_be_contiguous_and_are_left_alone(backend: str) -> None:
     assert torch.equal(turned, before)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERY)
 def test_the_same_call_twice_gives_the_same_bits(backend: str) -> None:
     inputs = make(64, 28, 28, 150, torch.float32)
     first, second = (results_and_gradients(inputs, None, backend=backend) for _ in range(2))
@@ -189,19 +191,28 @@ def test_no_time_steps_at_all() -> None:
         rnn_scan(x[:, :0], h0, *weights, backend="torch")  # type: ignore[index, arg-type]
 
 
-def test_the_choice_says_why() -> None:
+def test_the_choice_without_a_compiler_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "INSTRUCTION_SETS", ())
     x = torch.empty(64, 28, 28)
     assert choose_backend("auto", x, training=True) == ("gemm", "fastest with gradients on a CPU")
     assert choose_backend("auto", x, training=False).backend == "torch"
     assert choose_backend("auto", x[:, :3], training=True) == ("torch", "fastest below 4 time steps")
+    assert backends()["cpu"].startswith("not built: there was no C++ compiler when unroll was installed; ")
+    with pytest.raises(InputError, match="backend 'cpu' is not built: there was no C\\+\\+ compiler"):
+        choose_backend("cpu", x, training=True)
+
+
+def test_the_choice_says_why() -> None:
+    x = torch.empty(64, 28, 28)
+    assert choose_backend("auto", x.double(), training=True).backend == "gemm"
     assert choose_backend("reference", x, training=True) == ("reference", "asked for")
     with torch.autocast("cpu", torch.bfloat16):
         assert choose_backend("auto", x, training=True).backend == "torch"
         with pytest.raises(InputError, match="backend 'gemm' computes in float32, but bf16 was asked for"):
             choose_backend("gemm", x, training=True)
-    with pytest.raises(ConfigError, match="backend must be one of auto, reference, torch, gemm, got 'cuda'"):
+    with pytest.raises(ConfigError, match="backend must be one of auto, reference, torch, gemm, cpu, got 'cuda'"):
         choose_backend("cuda", x, training=True)  # type: ignore[arg-type]
-    assert tuple(backends()) == BACKENDS
+    assert tuple(backends()) == (*BACKENDS, "cpu")
 
 
 @pytest.mark.parametrize(

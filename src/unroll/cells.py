@@ -46,6 +46,10 @@ class Cell(nn.Module, ABC):
     def step(self, x: Tensor, state: State) -> State:
         """Return the state after reading ``x`` (batch, input_size)."""
 
+    def is_fused(self, x: Tensor) -> bool:
+        """Tell whether fused kernels on the CPU do the work of `scan` for ``x`` (batch, time, input)."""
+        return False
+
     def init_orthogonal(self) -> None:
         """Set the weights for init="orthogonal"; a cell that does not override this keeps those it was made with."""
 
@@ -110,6 +114,10 @@ class RNN(Cell):
     def initial_state(self, batch_size: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
         """Return zeros (batch, hidden)."""
         return torch.zeros(batch_size, self.hidden_size, dtype=dtype, device=device)
+
+    def is_fused(self, x: Tensor) -> bool:
+        """Tell whether the "cpu" backend would be chosen for ``x``; see `Cell.is_fused`."""
+        return scan.choose_backend(self.backend, x, training=True).backend == "cpu"
 
     def step(self, x: Tensor, state: Tensor) -> Tensor:
         """Return h' (batch, hidden) from x (batch, input) and h (batch, hidden)."""

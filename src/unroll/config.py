@@ -15,7 +15,7 @@ from .errors import ConfigError, did_you_mean
 
 Read = Literal["rows", "columns", "pixels", "permuted"]
 ScalingName = Literal["unit", "standard"]
-Backend = Literal["auto", "reference", "torch", "gemm"]
+Backend = Literal["auto", "reference", "torch", "gemm", "cpu"]
 RecipeName = Literal["fast", "tutorial"]
 
 # The step budget behind TrainConfig.epochs = None: small sets are read more often.
@@ -80,7 +80,7 @@ class ModelConfig:
         dropout: share of activations dropped between layers while training (default 0.0)
         readout: how a sequence of hidden states becomes one vector (default last)
         init: initial weights; orthogonal or torch's own (default orthogonal)
-        backend: what computes the scan; auto chooses and says why (default auto)
+        backend: what computes the scan; auto chooses and says why, see unroll info (default auto)
     """
 
     cell: str = "rnn"

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from .cells import Cell
 from .data.sequences import SequenceData
 from .errors import DataError, InputError
+from .scan.cpu import lend_threads
 
 EVALUATION_BATCH = 1_000  # sequences; does not change any result
 
@@ -134,7 +136,7 @@ def evaluate(model: nn.Module, data: SequenceData, batch_size: int = EVALUATION_
     classes = len(data.preparation.classes)
     confusion = torch.zeros(classes * classes, dtype=torch.int64, device=device)
     loss = 0.0
-    with inference(model):
+    with inference(model), lend_threads(has_fused_cells(model, device)):
         for x, y, lengths in data.to(device).batches(batch_size):
             logits = model(x, lengths).float()
             if logits.shape != (len(y), classes):
@@ -155,7 +157,7 @@ def predict(model: nn.Module, x: Tensor, lengths: Tensor | None = None, batch_si
     """
     device = _device(model)
     parts = []
-    with inference(model):
+    with inference(model), lend_threads(has_fused_cells(model, device)):
         for at in range(0, len(x), batch_size):
             part = slice(at, at + batch_size)
             some = None if lengths is None else lengths[part].to(device)
@@ -166,6 +168,13 @@ def predict(model: nn.Module, x: Tensor, lengths: Tensor | None = None, batch_si
 def _device(model: nn.Module) -> torch.device:
     first = next(model.parameters(), None)
     return torch.device("cpu") if first is None else first.device
+
+
+def has_fused_cells(model: nn.Module, device: torch.device) -> bool:
+    """Tell whether the recurrences of ``model`` are computed by fused kernels on the CPU, for full float32 input."""
+    probe = torch.empty(1, 1, 1, device=device)
+    cells = [module for module in model.modules() if isinstance(module, Cell)]
+    return bool(cells) and all(cell.is_fused(probe) for cell in cells)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ from torch.nn.functional import cross_entropy
 from .config import TrainConfig
 from .data.sequences import SequenceData, Splits
 from .errors import ConfigError, DataError, InputError, TrainingError
-from .evaluation import evaluate
+from .evaluation import evaluate, has_fused_cells
+from .scan.cpu import lend_threads
 
 TICK = 20  # optimiser steps between two reports: reading the loss more often would make a GPU wait
 WARM_UP = 0.15  # share of the run in which one-cycle raises the rate
@@ -180,18 +182,16 @@ class Training:
         order = np.random.default_rng((self.config.seed, self.epoch)).permutation(len(self.train))
         batches = self.train.batches(self.config.batch_size, torch.from_numpy(order).to(self.device), start=self.step)
         self.model.train()
-        clock = time.perf_counter()
-        losses: list[Tensor] = []
-        for x, y, lengths in batches:
-            losses.append(self._train_step(x, y, lengths))
-            self.step += 1
-            if len(losses) == TICK or self.step == self.steps:
-                self._account(losses)
-                losses = []
-                self.seconds += time.perf_counter() - clock
-                seen = min(self.step * self.config.batch_size, len(self.train))
-                yield Progress(self.epoch, self.epochs, self.step, self.steps, self.loss_sum / seen)
-                clock = time.perf_counter()
+        fused = self.config.precision == "fp32" and has_fused_cells(self.model, self.device)
+        while self.step < self.steps:
+            clock = time.perf_counter()
+            with lend_threads(fused):
+                losses = [self._train_step(*batch) for batch in itertools.islice(batches, TICK)]
+            self.step += len(losses)
+            self._account(losses)
+            self.seconds += time.perf_counter() - clock
+            seen = min(self.step * self.config.batch_size, len(self.train))
+            yield Progress(self.epoch, self.epochs, self.step, self.steps, self.loss_sum / seen)
 
     def _train_step(self, x: Tensor, y: Tensor, lengths: Tensor | None) -> Tensor:
         """Take one optimiser step; return the sum of the batch's losses, a scalar on the device."""

@@ -12,9 +12,14 @@ from torch import Tensor
 
 from ..config import Backend, check_choice
 from ..errors import InputError
-from . import gemm, reference, torch_backend
+from . import cpu, gemm, reference, torch_backend
 
-RNN_SCANS = {"reference": reference.rnn_scan, "torch": torch_backend.rnn_scan, "gemm": gemm.rnn_scan}
+RNN_SCANS = {
+    "reference": reference.rnn_scan,
+    "torch": torch_backend.rnn_scan,
+    "gemm": gemm.rnn_scan,
+    "cpu": cpu.rnn_scan,
+}
 
 # From so many time steps on gemm trains faster than torch on a CPU, at every size measured but one (batch 1 to 512,
 # hidden 16 to 512: 1.05 to 2.4 times at 4 to 784 steps; at 1 step 0.9 times).
@@ -25,7 +30,7 @@ class Choice(NamedTuple):
     """A backend, and why it is the one.
 
     Attributes:
-        backend: "reference", "torch" or "gemm"
+        backend: a name from `backends`
         reason: in words
     """
 
@@ -42,6 +47,7 @@ def backends() -> dict[str, str]:
         "reference": "a plain loop over time steps, the oracle of the tests",
         "torch": torch_kernel,
         "gemm": "one autograd node for all time steps, one matrix product per weight gradient; no bf16 or torch.func",
+        "cpu": f"fused C++ for {cpu.INSTRUCTION_SETS[0]}; float32" if cpu.INSTRUCTION_SETS else cpu.MISSING,
     }
 
 
@@ -63,6 +69,8 @@ def choose_backend(backend: Backend, x: Tensor, training: bool) -> Choice:
         raise InputError("backend 'torch' needs at least 1 time step, got 0; use 'reference' or 'auto'")
     if low_precision and backend == "gemm":
         raise InputError("backend 'gemm' computes in float32, but bf16 was asked for; use 'torch' or 'auto'")
+    if backend == "cpu":
+        _check_cpu(x)
     if backend != "auto":
         return Choice(backend, "asked for")
     if time == 0:
@@ -71,11 +79,22 @@ def choose_backend(backend: Backend, x: Tensor, training: bool) -> Choice:
         return Choice("torch", f"its kernels for {x.device.type}")
     if low_precision or torch.compiler.is_compiling():
         return Choice("torch", "it can compute in bf16 and be compiled")
+    if cpu.INSTRUCTION_SETS and x.dtype == torch.float32 and x.shape[0]:
+        return Choice("cpu", f"fused for float32 on this CPU ({cpu.INSTRUCTION_SETS[0]})")
     if not training:
         return Choice("torch", "fastest without gradients on a CPU")
     if time < GEMM_STEPS:
         return Choice("torch", f"fastest below {GEMM_STEPS} time steps")
     return Choice("gemm", "fastest with gradients on a CPU")
+
+
+def _check_cpu(x: Tensor) -> None:
+    if not cpu.INSTRUCTION_SETS:
+        raise InputError(f"backend 'cpu' is {cpu.MISSING}")
+    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+        raise InputError(f"backend 'cpu' computes in float32 on the CPU, got {x.dtype} on {x.device}; use 'auto'")
+    if 0 in x.shape[:2]:
+        raise InputError(f"backend 'cpu' needs a sequence and a time step, got x of {tuple(x.shape)}; use 'auto'")
 
 
 def rnn_scan(

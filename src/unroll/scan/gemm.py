@@ -73,7 +73,7 @@ class _RNNScan(torch.autograd.Function):
         dy, dh = grads
         *inputs, h = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph=True: the loop below could not be differentiated again
-            return _differentiable_backward(inputs, ctx.needs_input_grad, dy, dh, ctx.nonlinearity)
+            return differentiable_backward(inputs, ctx.needs_input_grad, dy, dh, ctx.nonlinearity)
         x, _, w_ih, w_hh, b_ih, _ = inputs
         batch, time, features = x.shape
         hidden = w_hh.shape[0]
@@ -96,10 +96,10 @@ class _RNNScan(torch.autograd.Function):
         return dx, dh if ctx.needs_input_grad[1] else None, dw_ih, dw_hh, db, db, None
 
 
-def _differentiable_backward(
+def differentiable_backward(
     inputs: list[Any], needed: tuple[bool, ...], dy: Tensor | None, dh: Tensor | None, nonlinearity: str
 ) -> tuple[Tensor | None, ...]:
-    """Return the gradients as functions of the inputs, by way of the reference."""
+    """Return the gradients as functions of the inputs, by way of the reference; kernels cannot be differentiated."""
     # Aliases: one input may depend on another, and that path belongs to the caller's graph, not to this node.
     inputs = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
     x, h0, w_ih, w_hh, b_ih, b_hh = inputs
