@@ -136,10 +136,30 @@ def test_the_choice() -> None:
 
 
 def test_a_model_is_fused_if_all_its_cells_are() -> None:
-    device = torch.device("cpu")
-    assert has_fused_cells(unroll.SequenceClassifier(3, 2), device)
-    assert not has_fused_cells(unroll.SequenceClassifier(3, 2, backend="torch"), device)
-    assert not has_fused_cells(torch.nn.LSTM(3, 2), device)
+    assert has_fused_cells(unroll.SequenceClassifier(3, 2))
+    assert not has_fused_cells(unroll.SequenceClassifier(3, 2, backend="torch"))
+    assert not has_fused_cells(unroll.SequenceClassifier(3, 2).double())
+    assert not has_fused_cells(torch.nn.LSTM(3, 2))
+
+
+@pytest.mark.parametrize("position", range(1, 6))
+def test_memory_is_not_read_as_what_it_is_not(position: int) -> None:
+    inputs = make(3, 5, 4, 17)
+    inputs[position] = inputs[position].detach().double()  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="share one dtype and one device, got torch.float32 on cpu, torch.float64 on"):
+        rnn_scan(*inputs)  # type: ignore[arg-type]
+
+
+def test_the_default_dtype_does_not_matter() -> None:
+    inputs = make(3, 5, 4, 17)
+    expected = results_and_gradients(inputs, None, backend="cpu")
+    torch.set_default_dtype(torch.float64)
+    try:
+        y, h_n = rnn_scan(*inputs, backend="cpu")  # type: ignore[arg-type]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(y, expected[0])
+    assert torch.equal(h_n, expected[1])
 
 
 def test_torch_has_its_threads_back_after_an_error() -> None:

@@ -132,11 +132,11 @@ def evaluate(model: nn.Module, data: SequenceData, batch_size: int = EVALUATION_
         raise InputError(f"evaluate expects SequenceData, such as splits.test, got {type(data).__name__}")
     if len(data) == 0:
         raise DataError("evaluation needs at least 1 sequence, got 0")
-    device = _device(model)
+    device = _parameter(model).device
     classes = len(data.preparation.classes)
     confusion = torch.zeros(classes * classes, dtype=torch.int64, device=device)
     loss = 0.0
-    with inference(model), lend_threads(has_fused_cells(model, device)):
+    with inference(model), lend_threads(has_fused_cells(model)):
         for x, y, lengths in data.to(device).batches(batch_size):
             logits = model(x, lengths).float()
             if logits.shape != (len(y), classes):
@@ -155,9 +155,9 @@ def predict(model: nn.Module, x: Tensor, lengths: Tensor | None = None, batch_si
         lengths: (N,) int64, or None where all are full (default None).
         batch_size: sequences at a time (default 1,000).
     """
-    device = _device(model)
+    device = _parameter(model).device
     parts = []
-    with inference(model), lend_threads(has_fused_cells(model, device)):
+    with inference(model), lend_threads(has_fused_cells(model)):
         for at in range(0, len(x), batch_size):
             part = slice(at, at + batch_size)
             some = None if lengths is None else lengths[part].to(device)
@@ -165,16 +165,15 @@ def predict(model: nn.Module, x: Tensor, lengths: Tensor | None = None, batch_si
     return torch.cat(parts) if parts else torch.empty(0, 0)
 
 
-def _device(model: nn.Module) -> torch.device:
-    first = next(model.parameters(), None)
-    return torch.device("cpu") if first is None else first.device
+def _parameter(module: nn.Module) -> Tensor:
+    """Return one that shows where, and in what dtype, ``module`` computes; without any it is the CPU in float32."""
+    return next(module.parameters(), torch.empty(0, dtype=torch.float32, device="cpu"))
 
 
-def has_fused_cells(model: nn.Module, device: torch.device) -> bool:
-    """Tell whether the recurrences of ``model`` are computed by fused kernels on the CPU, for full float32 input."""
-    probe = torch.empty(1, 1, 1, device=device)
+def has_fused_cells(model: nn.Module) -> bool:
+    """Tell whether all recurrences of ``model`` are computed by fused kernels on the CPU."""
     cells = [module for module in model.modules() if isinstance(module, Cell)]
-    return bool(cells) and all(cell.is_fused(probe) for cell in cells)
+    return bool(cells) and all(cell.is_fused(_parameter(cell).new_empty(1, 1, 1)) for cell in cells)
 
 
 @contextmanager

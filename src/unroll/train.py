@@ -182,7 +182,7 @@ class Training:
         order = np.random.default_rng((self.config.seed, self.epoch)).permutation(len(self.train))
         batches = self.train.batches(self.config.batch_size, torch.from_numpy(order).to(self.device), start=self.step)
         self.model.train()
-        fused = self.config.precision == "fp32" and has_fused_cells(self.model, self.device)
+        fused = self.config.precision == "fp32" and has_fused_cells(self.model)
         while self.step < self.steps:
             clock = time.perf_counter()
             with lend_threads(fused):

@@ -88,6 +88,18 @@ def choose_backend(backend: Backend, x: Tensor, training: bool) -> Choice:
     return Choice("gemm", "fastest with gradients on a CPU")
 
 
+def _check_alike(tensors: tuple[Tensor | None, ...]) -> None:
+    """Raise `InputError` unless all share a device and, but under autocast, a dtype: kernels read memory as it is."""
+    kinds = {(tensor.dtype, tensor.device) for tensor in tensors if tensor is not None}
+    if len(kinds) > 1 and not (len({device for _, device in kinds}) == 1 and _is_autocast(tensors)):
+        found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
+        raise InputError(f"x, h0, weights and biases must share one dtype and one device, got {found}")
+
+
+def _is_autocast(tensors: tuple[Tensor | None, ...]) -> bool:
+    return any(tensor is not None and torch.is_autocast_enabled(tensor.device.type) for tensor in tensors)
+
+
 def _check_cpu(x: Tensor) -> None:
     if not cpu.INSTRUCTION_SETS:
         raise InputError(f"backend 'cpu' is {cpu.MISSING}")
@@ -146,6 +158,7 @@ def rnn_scan(
         check_shape("b_hh", b_hh, (hidden,))
     check_lengths(lengths, batch, time)
     tensors = (x, h0, w_ih, w_hh, b_ih, b_hh)
+    _check_alike(tensors)
     training = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     scan = RNN_SCANS[choose_backend(backend, x, training).backend]
     return scan(x, h0, w_ih, w_hh, b_ih, b_hh, lengths, nonlinearity)

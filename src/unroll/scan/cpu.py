@@ -115,7 +115,7 @@ class _RNNScan(torch.autograd.Function):
 
 def _with_room(*shape: int) -> Tensor:
     """Return an empty tensor behind which a kernel may read."""
-    return torch.empty(math.prod(shape) + OVERREAD)[:-OVERREAD].view(shape)
+    return torch.empty(math.prod(shape) + OVERREAD, dtype=torch.float32, device="cpu")[:-OVERREAD].view(shape)
 
 
 def _address(tensor: Tensor | None) -> int:
