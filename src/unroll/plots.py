@@ -61,11 +61,9 @@ def samples(data: SequenceData, per_class: int = 10, seed: int = 0) -> Figure:
         seed: of the choice.
     """
     random = np.random.default_rng(seed)
-    chosen = []
-    for label in _drawn(data):
-        members = np.flatnonzero(data.y.numpy() == label)
-        chosen.append(random.permutation(members)[:per_class])
-    names = [data.preparation.classes[label] for label in _drawn(data)]
+    labels = _drawn(data)
+    chosen = [random.permutation(np.flatnonzero(data.y.numpy() == label))[:per_class] for label in labels]
+    names = [data.preparation.classes[label] for label in labels]
     title = f"some of {len(data):,} sequences, class by class{_left_out(len(names), len(data.preparation.classes))}"
     form = data.preparation.image
     with mpl.rc_context(STYLE):
@@ -101,14 +99,15 @@ def class_means(data: SequenceData) -> Figure:
 
 def class_balance(splits: Splits) -> Figure:
     """Draw how many sequences of each class there are, in training and test part."""
-    names = [name for name in splits.classes if splits.train.counts[name] or splits.test.counts[name]][:MOST_CLASSES]
+    parts = {"train": splits.train.counts, "test": splits.test.counts}
+    names = [name for name in splits.classes if any(counts[name] for counts in parts.values())][:MOST_CLASSES]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 1.2 + 0.3 * len(names)), layout="constrained")
         ax = figure.add_subplot()
-        for offset, (part, data) in zip((-0.2, 0.2), (("train", splits.train), ("test", splits.test)), strict=True):
-            counts = [data.counts[name] for name in names]
-            bars = ax.barh(np.arange(len(names)) + offset, counts, 0.4, label=f"{part}: {len(data):,}")
-            ax.bar_label(bars, [f"{count:,}" for count in counts], padding=2, fontsize=7)
+        for offset, (part, counts) in zip((-0.2, 0.2), parts.items(), strict=True):
+            widths = [counts[name] for name in names]
+            bars = ax.barh(np.arange(len(names)) + offset, widths, 0.4, label=f"{part}: {sum(counts.values()):,}")
+            ax.bar_label(bars, [f"{width:,}" for width in widths], padding=2, fontsize=7)
         ax.set_yticks(np.arange(len(names)), names)
         ax.invert_yaxis()
         ax.margins(x=0.12)

@@ -143,9 +143,9 @@ def check(
     else:
         plan = read_plan(run, data_dir)
     splits = plan.load()
-    model_ = plan.build(splits)
-    Training(model_, splits, plan.recipe.train)  # complains of what unroll train would complain of
-    inspection = inspect_model(model_, splits, plan.recipe.train)
+    fresh = plan.build(splits)
+    Training(fresh, splits, plan.recipe.train)  # complains of what unroll train would complain of
+    inspection = inspect_model(fresh, splits, plan.recipe.train)
     if json:
         print_json(inspection.to_dict())
     else:

@@ -209,10 +209,10 @@ class Splits:
         else:
             config.check_unused(source, "it has a test part of its own", "test_fraction", "split_seed")
             train, test = parts
-        there = [label for label, count in parts[0].counts.items() if count]
+        there, kept = [label for label, count in parts[0].counts.items() if count], train.counts
         if len(there) < 2:
             raise DataError(f"{source} holds one class only to train on, {there[0]}: expected 2 or more")
-        gone = [label for label in there if not train.counts[label]]
+        gone = [label for label in there if not kept[label]]
         if drawn and (gone or not len(test)):
             what = f"no sequence of {gone[0]} to train on" if gone else "nothing to test on"
             raise DataError(

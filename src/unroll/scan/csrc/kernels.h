@@ -86,14 +86,14 @@ struct ForwardTile {
   static void run(const Forward& a, long row) {
     const long depth = 1 + a.inputs + a.hidden;
     for (long t = 0; t < a.time; ++t) {
-      const float* x = a.x + row * a.x_batch + t * a.x_time;
+      const float* x = a.x + (t * a.batch + row) * a.inputs;
       const float* before = a.h + (t * a.batch + row) * a.hidden;
       float* after = a.h + ((t + 1) * a.batch + row) * a.hidden;
       for (long unit = 0; unit < a.hidden; unit += PANEL) {
         const float* packed = a.packed + unit * depth;
         Vec tile[ROWS][VECS];
         for (int r = 0; r < ROWS; ++r) load_panel(tile[r], packed, PANEL);  // the bias
-        multiply<ROWS>(tile, x, a.x_batch, 1, packed + PANEL, PANEL, a.inputs);
+        multiply<ROWS>(tile, x, a.inputs, 1, packed + PANEL, PANEL, a.inputs);
         multiply<ROWS>(tile, before, a.hidden, 1, packed + (1 + a.inputs) * PANEL, PANEL, a.hidden);
         for (int r = 0; r < ROWS; ++r) {
           for (int v = 0; v < VECS; ++v) {

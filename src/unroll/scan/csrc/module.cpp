@@ -72,7 +72,7 @@ static void rnn_forward(
   if (bias) pack(packed.data(), at<float>(bias), hidden, 1, false, panel, depth);
   pack(packed.data() + panel, at<float>(w_ih), hidden, inputs, false, panel, depth);
   pack(packed.data() + (1 + inputs) * panel, at<float>(w_hh), hidden, hidden, false, panel, depth);
-  const Forward a{at<float>(x), inputs, batch * inputs, at<float>(h), packed.data(), batch, time, inputs, hidden, relu};
+  const Forward a{at<float>(x), at<float>(h), packed.data(), batch, time, inputs, hidden, relu};
   split(batch, threads, [&](long begin, long end) { kernels.forward(a, begin, end); });
 }
 

@@ -5,8 +5,7 @@ namespace unroll {
 
 // h[t+1] = act(W_ih x[t] + b + W_hh h[t]); h[0] is given.
 struct Forward {
-  const float* x;        // (batch, time, inputs), strides in floats; inputs side by side
-  long x_batch, x_time;
+  const float* x;        // (time, batch, inputs)
   float* h;              // (time + 1, batch, hidden)
   const float* packed;   // bias, W_ih and W_hh, as pack() arranges them
   long batch, time, inputs, hidden;
