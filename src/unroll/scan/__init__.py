@@ -5,7 +5,7 @@ Every backend gives the results and gradients of `unroll.scan.reference`, the pl
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,100 +13,12 @@ from torch import Tensor
 from ..config import Backend, check_choice
 from ..errors import InputError
 from . import cpu, gemm, reference, torch_backend
+from .choice import Choice, backends, choose_backend
 
-RNN_SCANS = {
-    "reference": reference.rnn_scan,
-    "torch": torch_backend.rnn_scan,
-    "gemm": gemm.rnn_scan,
-    "cpu": cpu.rnn_scan,
-}
+__all__ = ["Choice", "backends", "choose_backend", "gru_scan", "linear_scan", "lstm_scan", "rnn_scan"]
 
-# From so many time steps on gemm trains faster than torch on a CPU, at every size measured but one (batch 1 to 512,
-# hidden 16 to 512: 1.05 to 2.4 times at 4 to 784 steps; at 1 step 0.9 times).
-GEMM_STEPS = 4
-
-
-class Choice(NamedTuple):
-    """A backend, and why it is the one.
-
-    Attributes:
-        backend: a name from `backends`
-        reason: in words
-    """
-
-    backend: str
-    reason: str
-
-
-def backends() -> dict[str, str]:
-    """Return what each backend is on this machine, by name."""
-    torch_kernel = f"kernels of torch {torch.__version__}"
-    if torch.cuda.is_available() and torch.backends.cudnn.is_available():
-        torch_kernel += f"; on CUDA cuDNN {torch.backends.cudnn.version()}"
-    return {
-        "reference": "a plain loop over time steps, the oracle of the tests",
-        "torch": torch_kernel,
-        "gemm": "one autograd node for all time steps, one matrix product per weight gradient; no bf16 or torch.func",
-        "cpu": f"fused C++ for {cpu.INSTRUCTION_SETS[0]}; float32" if cpu.INSTRUCTION_SETS else cpu.MISSING,
-    }
-
-
-def choose_backend(backend: Backend, x: Tensor, training: bool) -> Choice:
-    """Choose what computes a scan.
-
-    Args:
-        backend: as asked for.
-        x: (batch, time, input), the scan's input; what it holds does not matter.
-        training: whether gradients will be wanted.
-
-    Raises:
-        ConfigError: ``backend`` is unknown.
-        InputError: the backend asked for cannot do it.
-    """
-    check_choice("backend", backend, get_args(Backend))
-    time, low_precision = x.shape[1], torch.is_autocast_enabled(x.device.type)
-    if time == 0 and backend == "torch":
-        raise InputError("backend 'torch' needs at least 1 time step, got 0; use 'reference' or 'auto'")
-    if low_precision and backend == "gemm":
-        raise InputError("backend 'gemm' computes in float32, but bf16 was asked for; use 'torch' or 'auto'")
-    if backend == "cpu":
-        _check_cpu(x)
-    if backend != "auto":
-        return Choice(backend, "asked for")
-    if time == 0:
-        return Choice("reference", "it takes 0 time steps")
-    if x.device.type != "cpu":
-        return Choice("torch", f"its kernels for {x.device.type}")
-    if low_precision or torch.compiler.is_compiling():
-        return Choice("torch", "it can compute in bf16 and be compiled")
-    if cpu.INSTRUCTION_SETS and x.dtype == torch.float32 and x.shape[0]:
-        return Choice("cpu", f"fused for float32 on this CPU ({cpu.INSTRUCTION_SETS[0]})")
-    if not training:
-        return Choice("torch", "fastest without gradients on a CPU")
-    if time < GEMM_STEPS:
-        return Choice("torch", f"fastest below {GEMM_STEPS} time steps")
-    return Choice("gemm", "fastest with gradients on a CPU")
-
-
-def _check_alike(tensors: tuple[Tensor | None, ...]) -> None:
-    """Raise `InputError` unless all share a device and, but under autocast, a dtype: kernels read memory as it is."""
-    kinds = {(tensor.dtype, tensor.device) for tensor in tensors if tensor is not None}
-    if len(kinds) > 1 and not (len({device for _, device in kinds}) == 1 and _is_autocast(tensors)):
-        found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
-        raise InputError(f"x, h0, weights and biases must share one dtype and one device, got {found}")
-
-
-def _is_autocast(tensors: tuple[Tensor | None, ...]) -> bool:
-    return any(tensor is not None and torch.is_autocast_enabled(tensor.device.type) for tensor in tensors)
-
-
-def _check_cpu(x: Tensor) -> None:
-    if not cpu.INSTRUCTION_SETS:
-        raise InputError(f"backend 'cpu' is {cpu.MISSING}")
-    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
-        raise InputError(f"backend 'cpu' computes in float32 on the CPU, got {x.dtype} on {x.device}; use 'auto'")
-    if 0 in x.shape[:2]:
-        raise InputError(f"backend 'cpu' needs a sequence and a time step, got x of {tuple(x.shape)}; use 'auto'")
+SCANS = {"reference": reference.scan, "torch": torch_backend.scan, "gemm": gemm.scan, "cpu": cpu.scan}
+LINEAR_SCANS = {"reference": reference.linear_scan, "cpu": cpu.linear_scan}
 
 
 def rnn_scan(
@@ -119,6 +31,9 @@ def rnn_scan(
     lengths: Tensor | None = None,
     nonlinearity: Literal["tanh", "relu"] = "tanh",
     backend: Backend = "auto",
+    *,
+    reverse: bool = False,
+    last_only: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Elman recurrence: h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh).
 
@@ -132,10 +47,12 @@ def rnn_scan(
         lengths: (batch,) int64 time steps, each from 0 to time; None takes all as full (default None).
         nonlinearity: "tanh" or "relu" (default "tanh").
         backend: a name from `backends`, or "auto" (default "auto").
+        reverse: read each sequence from its last step to its first (default False).
+        last_only: return no outputs; memory then need not grow with time (default False).
 
     Returns:
-        outputs (batch, time, hidden), zero past each length, and the state (batch, hidden) at each length, which for
-        length 0 is ``h0``.
+        outputs (batch, time, hidden), each at the step it was made from, zero past each length (with ``last_only``
+        (batch, 0, hidden)); and the final state (batch, hidden), for length 0 ``h0``.
 
     Raises:
         InputError: shapes, dtypes or lengths do not fit; the message says what was expected and what came.
@@ -144,24 +61,186 @@ def rnn_scan(
     Source: J. L. Elman, Finding structure in time, Cognitive Science 14 (1990), p. 179; parameters as in torch.nn.RNN.
     """
     check_choice("nonlinearity", nonlinearity, ("tanh", "relu"))
+    weights = (w_ih, w_hh, b_ih, b_hh)
+    y, (h_n,) = _scan(nonlinearity, 1, x, {"h0": h0}, weights, lengths, backend, reverse, last_only)
+    return y, h_n
+
+
+def gru_scan(
+    x: Tensor,
+    h0: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor | None = None,
+    b_hh: Tensor | None = None,
+    lengths: Tensor | None = None,
+    backend: Backend = "auto",
+    *,
+    reverse: bool = False,
+    last_only: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Gated recurrent unit, with r_t, z_t, n_t stacked in this order in the weights.
+
+    r_t = σ(W_ir x_t + b_ir + W_hr h_{t-1} + b_hr), z_t = σ(W_iz x_t + b_iz + W_hz h_{t-1} + b_hz),
+    n_t = tanh(W_in x_t + b_in + r_t (W_hn h_{t-1} + b_hn)), h_t = (1 - z_t) n_t + z_t h_{t-1}.
+
+    Args:
+        x: as in `rnn_scan`, as are ``lengths``, ``backend``, ``reverse`` and ``last_only``.
+        h0: (batch, hidden) initial state.
+        w_ih: (3·hidden, input).
+        w_hh: (3·hidden, hidden).
+        b_ih: (3·hidden,), or None for no biases at all (default None).
+        b_hh: (3·hidden,), given exactly if ``b_ih`` is (default None).
+        lengths: (batch,) int64 (default None).
+        backend: a name from `backends`, or "auto" (default "auto").
+        reverse: from the last step to the first (default False).
+        last_only: return no outputs (default False).
+
+    Returns:
+        outputs and final state, as `rnn_scan` does.
+
+    Raises:
+        InputError: as `rnn_scan` does.
+        ConfigError: unknown ``backend``.
+
+    Source: K. Cho et al., arXiv:1406.1078, section 2.3; the form with r_t outside the product, and the parameters, as
+    in torch.nn.GRU.
+    """
+    weights = (w_ih, w_hh, b_ih, b_hh)
+    y, (h_n,) = _scan("gru", 3, x, {"h0": h0}, weights, lengths, backend, reverse, last_only)
+    return y, h_n
+
+
+def lstm_scan(
+    x: Tensor,
+    state: tuple[Tensor, Tensor],
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor | None = None,
+    b_hh: Tensor | None = None,
+    lengths: Tensor | None = None,
+    backend: Backend = "auto",
+    *,
+    reverse: bool = False,
+    last_only: bool = False,
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Long short-term memory, with i_t, f_t, g_t, o_t stacked in this order in the weights.
+
+    i_t, f_t, o_t = σ(W_i· x_t + b_i· + W_h· h_{t-1} + b_h·), g_t = tanh(W_ig x_t + b_ig + W_hg h_{t-1} + b_hg),
+    c_t = f_t c_{t-1} + i_t g_t, h_t = o_t tanh(c_t).
+
+    Args:
+        x: as in `rnn_scan`, as are ``lengths``, ``backend``, ``reverse`` and ``last_only``.
+        state: (h0, c0), each (batch, hidden).
+        w_ih: (4·hidden, input).
+        w_hh: (4·hidden, hidden).
+        b_ih: (4·hidden,), or None for no biases at all (default None).
+        b_hh: (4·hidden,), given exactly if ``b_ih`` is (default None).
+        lengths: (batch,) int64 (default None).
+        backend: a name from `backends`, or "auto" (default "auto").
+        reverse: from the last step to the first (default False).
+        last_only: return no outputs (default False).
+
+    Returns:
+        outputs as `rnn_scan` does, and the final state (h_n, c_n), each (batch, hidden).
+
+    Raises:
+        InputError: as `rnn_scan` does.
+        ConfigError: unknown ``backend``.
+
+    Source: S. Hochreiter and J. Schmidhuber, Long short-term memory, Neural Computation 9 (1997), with the forget gate
+    of F. Gers et al. (2000); parameters as in torch.nn.LSTM.
+    """
+    h0, c0 = state
+    weights = (w_ih, w_hh, b_ih, b_hh)
+    y, (h_n, c_n) = _scan("lstm", 4, x, {"h0": h0, "c0": c0}, weights, lengths, backend, reverse, last_only)
+    return y, (h_n, c_n)
+
+
+def linear_scan(
+    a: Tensor,
+    b: Tensor,
+    h0: Tensor,
+    lengths: Tensor | None = None,
+    backend: Backend = "auto",
+    *,
+    reverse: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Linear recurrence, element by element: h_t = a_t h_{t-1} + b_t.
+
+    Args:
+        a: (batch, time, hidden) of any floating dtype, which all tensors share.
+        b: (batch, time, hidden).
+        h0: (batch, hidden) initial state.
+        lengths: as in `rnn_scan` (default None).
+        backend: "reference", "cpu" or "auto" (default "auto").
+        reverse: from the last step to the first (default False).
+
+    Returns:
+        outputs (batch, time, hidden), zero past each length, and the final state (batch, hidden), for length 0 ``h0``.
+
+    Raises:
+        InputError: shapes, dtypes or lengths do not fit.
+        ConfigError: unknown ``backend``.
+    """
+    if a.dim() != 3:
+        raise InputError(f"a must have shape (batch, time, hidden), got {tuple(a.shape)}")
+    batch, time, hidden = a.shape
+    check_shape("b", b, (batch, time, hidden))
+    check_shape("h0", h0, (batch, hidden))
+    check_lengths(lengths, batch, time)
+    _check_alike("a, b and h0", (a, b, h0))
+    scan = LINEAR_SCANS[choose_backend(backend, a, _wants_gradients((a, b, h0)), "linear").backend]
+    return scan(a, b, h0, lengths, reverse)
+
+
+def _scan(
+    recurrence: str,
+    gates: int,
+    x: Tensor,
+    state: dict[str, Tensor],
+    weights: reference.Weights,
+    lengths: Tensor | None,
+    backend: Backend,
+    reverse: bool,
+    last_only: bool,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     if x.dim() != 3:
         raise InputError(f"x must have shape (batch, time, input), got {tuple(x.shape)}")
     batch, time, features = x.shape
-    hidden = w_hh.shape[0]
-    check_shape("h0", h0, (batch, hidden))
-    check_shape("w_ih", w_ih, (hidden, features))
-    check_shape("w_hh", w_hh, (hidden, hidden))
+    w_ih, w_hh, b_ih, b_hh = weights
+    hidden = w_hh.shape[0] // gates
+    for name, part in state.items():
+        check_shape(name, part, (batch, hidden))
+    check_shape("w_ih", w_ih, (gates * hidden, features))
+    check_shape("w_hh", w_hh, (gates * hidden, hidden))
     if (b_ih is None) != (b_hh is None):
         raise InputError("b_ih and b_hh must both be given, or neither")
     if b_ih is not None and b_hh is not None:
-        check_shape("b_ih", b_ih, (hidden,))
-        check_shape("b_hh", b_hh, (hidden,))
+        check_shape("b_ih", b_ih, (gates * hidden,))
+        check_shape("b_hh", b_hh, (gates * hidden,))
     check_lengths(lengths, batch, time)
-    tensors = (x, h0, w_ih, w_hh, b_ih, b_hh)
-    _check_alike(tensors)
-    training = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    scan = RNN_SCANS[choose_backend(backend, x, training).backend]
-    return scan(x, h0, w_ih, w_hh, b_ih, b_hh, lengths, nonlinearity)
+    tensors = (x, *state.values(), *weights)
+    _check_alike(f"x, {', '.join(state)}, weights and biases", tensors)
+    scan = SCANS[choose_backend(backend, x, _wants_gradients(tensors), recurrence).backend]
+    y, final = scan(recurrence, x, tuple(state.values()), weights, lengths, reverse, last_only)
+    return y[:, :0] if last_only else y, final
+
+
+def _wants_gradients(tensors: tuple[Tensor | None, ...]) -> bool:
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+def _check_alike(names: str, tensors: tuple[Tensor | None, ...]) -> None:
+    """Raise `InputError` unless all share a device and, but under autocast, a dtype: kernels read memory as it is."""
+    kinds = {(tensor.dtype, tensor.device) for tensor in tensors if tensor is not None}
+    if len(kinds) > 1 and not (len({device for _, device in kinds}) == 1 and _is_autocast(tensors)):
+        found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
+        raise InputError(f"{names} must share one dtype and one device, got {found}")
+
+
+def _is_autocast(tensors: tuple[Tensor | None, ...]) -> bool:
+    return any(tensor is not None and torch.is_autocast_enabled(tensor.device.type) for tensor in tensors)
 
 
 def check_shape(name: str, tensor: Tensor, expected: tuple[int, ...]) -> None:

@@ -7,15 +7,17 @@ that the processor has is chosen when this module is loaded.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .gemm import differentiable_backward
-from .padding import scan_padded
+from . import reference
+from .gemm import differentiable
+from .padding import alive
+from .reference import Weights
 
 try:
     from . import _kernels  # type: ignore[attr-defined]
@@ -27,90 +29,181 @@ except ImportError:
 ISA = INSTRUCTION_SETS[0] if INSTRUCTION_SETS else ""
 
 MISSING = "not built: there was no C++ compiler when unroll was installed; training takes about twice as long"
-OVERREAD = 128  # floats that a kernel may read, but does not use, behind the last state
+OVERREAD = 128  # floats that a kernel may read, but does not use, behind the last number of a tensor
+GATES = {"tanh": 1, "relu": 1, "gru": 4, "lstm": 4}  # columns per unit that a step leaves for the way back
 
 
-def rnn_scan(
+def scan(
+    recurrence: str,
     x: Tensor,
-    h0: Tensor,
-    w_ih: Tensor,
-    w_hh: Tensor,
-    b_ih: Tensor | None,
-    b_hh: Tensor | None,
+    state: tuple[Tensor, ...],
+    weights: Weights,
     lengths: Tensor | None,
-    nonlinearity: str,
-) -> tuple[Tensor, Tensor]:
-    """Same as `unroll.scan.reference.rnn_scan`, for float32 on the CPU and at least one sequence and one time step."""
+    reverse: bool,
+    last_only: bool,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Same as `unroll.scan.reference.scan`, for float32 on the CPU and at least one sequence and one time step.
 
-    def scan(x: Tensor) -> tuple[Tensor, Tensor]:
-        y, h_n = _RNNScan.apply(x, h0, w_ih, w_hh, b_ih, b_hh, nonlinearity)  # type: ignore[no-untyped-call]
-        return y, h_n
+    With ``last_only`` the outputs come back with 0 time steps; without gradients memory then does not grow with time.
+    """
+    run = _Run(recurrence, x, weights[1].shape[1], lengths, reverse)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *weights, *state)):
+        y, *final = _Scan.apply(run, last_only, x, *weights, *state)  # type: ignore[no-untyped-call]
+        return y, tuple(final)
+    held = run.states(state, 2 if last_only else run.time + 1)
+    run.forward(x, weights, held, None)
+    return run.outputs(held[0], last_only), run.final(held)
 
-    return scan_padded(scan, x, h0, lengths)
 
+class _Run:
+    """A scan's sizes, and its calls of the kernels. Inside, time comes first, and what the kernels read has room behind.
 
-class _RNNScan(torch.autograd.Function):
-    """h: (time + 1, batch, hidden) with h0 first; d: the loss's gradient to what goes into the nonlinearity.
-
-    Inside, time comes first; what the kernels read has some room behind it.
+    steps: x (time, batch, input), zero past each length; held: h (and c), each (time + 1, batch, hidden) with the initial
+    state where the scan begins; gates: (time, batch, gates and units), what a step leaves for the way back; d: alike, the
+    loss's gradient to a step's products.
     """
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        h0: Tensor,
-        w_ih: Tensor,
-        w_hh: Tensor,
-        b_ih: Tensor | None,
-        b_hh: Tensor | None,
-        nonlinearity: str,
-    ) -> tuple[Tensor, Tensor]:
-        batch, time, features = x.shape
-        hidden = w_hh.shape[0]
-        steps = _with_room(time, batch, features).copy_(x.transpose(0, 1))
-        h = _with_room(time + 1, batch, hidden)
-        h[0] = h0
+    def __init__(self, recurrence: str, x: Tensor, hidden: int, lengths: Tensor | None, reverse: bool) -> None:
+        self.recurrence, self.reverse = recurrence, bool(reverse)
+        self.batch, self.time, self.inputs = x.shape
+        self.hidden = hidden
+        self.lengths = None if lengths is None else lengths.contiguous()
+        self.sizes = (recurrence, self.reverse, self.batch, self.time, self.inputs, hidden, _address(self.lengths))
+
+    def states(self, initial: tuple[Tensor, ...], slots: int) -> tuple[Tensor, ...]:
+        """Return room for h (and c) at ``slots`` times, or at 2 that take turns, with the initial state in its place."""
+        held = tuple(_with_room(slots, self.batch, self.hidden) for _ in initial)
+        for rows, start in zip(held, initial, strict=True):
+            rows[self.time % slots if self.reverse else 0] = start
+        return held
+
+    def final(self, held: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(rows[0 if self.reverse else self.time % len(rows)].clone() for rows in held)
+
+    def outputs(self, h: Tensor, last_only: bool) -> Tensor:
+        if last_only:
+            return h.new_empty(self.batch, 0, self.hidden)
+        y = (h[:-1] if self.reverse else h[1:]).transpose(0, 1)
+        return y if self.lengths is None else torch.where(alive(self.time, self.lengths).unsqueeze(2), y, 0)
+
+    def reference(self, x: Tensor, *others: Any) -> tuple[Tensor, ...]:
+        """Return outputs and final state as functions of x, the weights and the initial state."""
+        y, final = reference.scan(self.recurrence, x, others[4:], others[:4], self.lengths, self.reverse, False)
+        return y, *final
+
+    def layout(self) -> Any:
+        return _kernels.Layout(ISA, _threads(), *self.sizes)
+
+    def forward(self, x: Tensor, weights: Weights, held: tuple[Tensor, ...], gates: Tensor | None) -> None:
+        """Fill ``held``, and ``gates`` if they are wanted, from x (batch, time, input)."""
         # Named, so that they live until the call is over.
-        weights = w_ih.contiguous(), w_hh.contiguous()
-        bias = None if b_ih is None or b_hh is None else b_ih + b_hh
-        sizes = (_threads(), nonlinearity == "relu", batch, time, features, hidden)
-        _kernels.rnn_forward(ISA, *sizes, *map(_address, (steps, *weights, bias, h)))
-        ctx.save_for_backward(x, h0, w_ih, w_hh, b_ih, b_hh, steps, h)
-        ctx.nonlinearity = nonlinearity
+        x = x if x.stride(2) == 1 else x.contiguous()
+        given = [None if weight is None else weight.contiguous() for weight in weights]
+        addresses = map(_address, (*given, *_pair(held)))
+        _kernels.forward(self.layout(), _address(x), x.stride()[:2], *addresses, len(held[0]), _address(gates))
+
+    def backward(
+        self, w_hh: Tensor, held: tuple[Tensor, ...], gates: Tensor | None, grads: tuple[Tensor | None, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return d and the gradients of the initial state, given those of the outputs and of the final state."""
+        dy, *ends = _not_empty(grads[0]), *grads[1:]
+        dy = dy if dy is None or dy.stride(2) == 1 else dy.contiguous()
+        strides = (0, 0) if dy is None else dy.stride()[:2]
+        ends = [None if end is None else end.contiguous() for end in ends]
+        w_hh = w_hh.contiguous()
+        d = _with_room(self.time, self.batch, GATES[self.recurrence] * self.hidden)
+        starts = tuple(torch.empty_like(rows[0]) for rows in held)
+        saved = map(_address, (w_hh, *_pair(held), gates, dy))
+        _kernels.backward(self.layout(), *saved, strides, *map(_address, (*_pair(ends), d, *_pair(starts))))
+        return d, starts
+
+    def gradients(
+        self, d: Tensor, steps: Tensor, h: Tensor, biases: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Return those of the weights and biases."""
+        hidden = self.hidden
+        rows = {"gru": 3, "lstm": 4}.get(self.recurrence, 1) * hidden
+        dw_ih, dw_hh = d.new_empty(rows, self.inputs), d.new_empty(rows, hidden)
+        db = d.new_empty(d.shape[2]) if biases else None
+        before = h[1:] if self.reverse else h
+        _kernels.gradients(self.layout(), *map(_address, (d, steps, before, dw_ih, dw_hh, db)))
+        if db is not None and self.recurrence == "gru":  # of r, z, W_hn h + b_hn and W_in x + b_in
+            return dw_ih, dw_hh, torch.cat([db[: 2 * hidden], db[3 * hidden :]]), db[: 3 * hidden]
+        return dw_ih, dw_hh, db, db
+
+    def input_gradient(self, d: Tensor, w_ih: Tensor) -> Tensor:
+        """Return that of x, (batch, time, input)."""
+        w_ih, dx = w_ih.contiguous(), d.new_empty(self.time, self.batch, self.inputs)
+        _kernels.input_gradient(self.layout(), *map(_address, (d, w_ih, dx)))
+        return dx.transpose(0, 1)
+
+
+class _Scan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, run: _Run, last_only: bool, x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        weights, initial = others[:4], others[4:]
+        steps = _with_room(run.time, run.batch, run.inputs).copy_(x.transpose(0, 1))
+        if run.lengths is not None:
+            steps.masked_fill_(~alive(run.time, run.lengths).t().unsqueeze(2), 0)
+        held = run.states(initial, run.time + 1)
+        columns = GATES[run.recurrence] * run.hidden
+        gates = _with_room(run.time, run.batch, columns) if columns > run.hidden else None
+        run.forward(steps.transpose(0, 1), weights, held, gates)
+        ctx.save_for_backward(x, *others, steps, gates, *held)
+        ctx.run = run
         ctx.set_materialize_grads(False)
-        return h[1:].transpose(0, 1), h[time].clone()
+        return run.outputs(held[0], last_only), *run.final(held)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        dy, dh = grads
-        *inputs, steps, h = ctx.saved_tensors
+        run, needed = ctx.run, ctx.needs_input_grad[2:]
+        parts = len(grads) - 1
+        inputs, (steps, gates, *held) = ctx.saved_tensors[: 5 + parts], ctx.saved_tensors[5 + parts :]
         if torch.is_grad_enabled():  # create_graph=True: the kernels could not be differentiated again
-            return differentiable_backward(inputs, ctx.needs_input_grad, dy, dh, ctx.nonlinearity)
-        _, _, w_ih, w_hh, b_ih, _ = inputs
-        time, batch, features = steps.shape
-        hidden, threads = w_hh.shape[0], _threads()
-        dy = dy if dy is None or dy.stride(2) == 1 else dy.contiguous()
-        dh = None if dh is None else dh.contiguous()
-        weights = w_ih.contiguous(), w_hh.contiguous()
-        d = torch.empty_like(h[1:])
-        dh0 = torch.empty_like(h[0]) if ctx.needs_input_grad[1] else None
-        sizes = (threads, ctx.nonlinearity == "relu", batch, time, hidden)
-        strides = (0, 0) if dy is None else dy.stride()[:2]
-        _kernels.rnn_backward(
-            ISA, *sizes, _address(weights[1]), _address(h), _address(dy), *strides, *map(_address, (dh, d, dh0))
-        )
-        n = time * batch
-        dw_ih, dw_hh = (torch.empty_like(weight) for weight in weights)
-        _kernels.weight_gradient(ISA, threads, n, hidden, features, *map(_address, (d, steps, dw_ih)))
-        _kernels.weight_gradient(ISA, threads, n, hidden, hidden, *map(_address, (d, h, dw_hh)))
-        dx = None
-        if ctx.needs_input_grad[0]:
-            dx = torch.empty_like(steps)
-            _kernels.input_gradient(ISA, threads, n, hidden, features, *map(_address, (d, weights[0], dx)))
-            dx = dx.transpose(0, 1)
-        db = None if b_ih is None else d.view(n, hidden).sum(dim=0)
-        return dx, dh0, dw_ih, dw_hh, db, db, None
+            return None, None, *differentiable(run.reference, inputs, needed, (_not_empty(grads[0]), *grads[1:]))
+        _, w_ih, w_hh, b_ih, _, *_ = inputs
+        d, starts = run.backward(w_hh, held, gates, grads)
+        dx = run.input_gradient(d, w_ih) if needed[0] else None
+        return None, None, dx, *run.gradients(d, steps, held[0], b_ih is not None), *starts
+
+
+def linear_scan(a: Tensor, b: Tensor, h0: Tensor, lengths: Tensor | None, reverse: bool) -> tuple[Tensor, Tensor]:
+    """Same as `unroll.scan.reference.linear_scan`, for float32 on the CPU."""
+    lengths = None if lengths is None else lengths.contiguous()
+    y, h_n = _LinearScan.apply(a, b, h0, lengths, reverse)  # type: ignore[no-untyped-call]
+    return y, h_n
+
+
+class _LinearScan(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, a: Tensor, b: Tensor, h0: Tensor, lengths: Tensor | None, reverse: bool
+    ) -> tuple[Tensor, Tensor]:
+        given = a.contiguous(), b.contiguous(), h0.contiguous()
+        y, h_n = torch.empty_like(given[1]), torch.empty_like(given[2])
+        sizes = (bool(reverse), *a.shape, _address(lengths))
+        _kernels.linear(ISA, _threads(), *sizes, *map(_address, (*given, y, h_n)))
+        ctx.save_for_backward(a, b, h0, y)
+        ctx.sizes, ctx.lengths, ctx.reverse = sizes, lengths, reverse
+        ctx.set_materialize_grads(False)
+        return y, h_n
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        a, b, h0, y = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            again = differentiable(
+                lambda a, b, h0: reference.linear_scan(a, b, h0, ctx.lengths, ctx.reverse),
+                [a, b, h0],
+                ctx.needs_input_grad[:3],
+                grads,
+            )
+            return *again, None, None
+        given = a.contiguous(), h0.contiguous(), y
+        dy, dh = (None if grad is None else grad.contiguous() for grad in grads)
+        da, db, dh0 = torch.empty_like(given[0]), torch.empty_like(given[0]), torch.empty_like(given[1])
+        _kernels.linear_backward(ISA, _threads(), *ctx.sizes, *map(_address, (*given, dy, dh, da, db, dh0)))
+        return da, db, dh0, None, None
 
 
 def _with_room(*shape: int) -> Tensor:
@@ -120,6 +213,16 @@ def _with_room(*shape: int) -> Tensor:
 
 def _address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
+
+
+def _not_empty(dy: Tensor | None) -> Tensor | None:
+    """Return the gradient of the outputs unless there were none."""
+    return dy if dy is not None and dy.shape[1] else None
+
+
+def _pair(parts: Sequence[Tensor | None]) -> tuple[Tensor | None, Tensor | None]:
+    """Return the parts for h and c, of which lstm alone has the second."""
+    return parts[0], parts[1] if len(parts) == 2 else None
 
 
 _owned = 0  # threads, while torch has lent them

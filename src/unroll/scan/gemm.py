@@ -7,6 +7,8 @@ weights of all steps then are one product each.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,25 +16,25 @@ from torch import Tensor
 
 from . import reference
 from .padding import scan_padded
+from .reference import Weights
 
 
-def rnn_scan(
+def scan(
+    recurrence: str,
     x: Tensor,
-    h0: Tensor,
-    w_ih: Tensor,
-    w_hh: Tensor,
-    b_ih: Tensor | None,
-    b_hh: Tensor | None,
+    state: tuple[Tensor, ...],
+    weights: Weights,
     lengths: Tensor | None,
-    nonlinearity: str,
-) -> tuple[Tensor, Tensor]:
-    """Same as `unroll.scan.reference.rnn_scan`."""
+    reverse: bool,
+    last_only: bool,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Same as `unroll.scan.reference.scan`, for "tanh" and "relu"."""
 
-    def scan(x: Tensor) -> tuple[Tensor, Tensor]:
-        y, h_n = _RNNScan.apply(x, h0, w_ih, w_hh, b_ih, b_hh, nonlinearity)  # type: ignore[no-untyped-call]
-        return y, h_n
+    def full(x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        y, h_n = _RNNScan.apply(recurrence, x, *weights, *state)  # type: ignore[no-untyped-call]
+        return y, (h_n,)
 
-    return scan_padded(scan, x, h0, lengths)
+    return scan_padded(full, x, state, lengths, reverse)
 
 
 class _RNNScan(torch.autograd.Function):
@@ -41,13 +43,13 @@ class _RNNScan(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
+        recurrence: str,
         x: Tensor,
-        h0: Tensor,
         w_ih: Tensor,
         w_hh: Tensor,
         b_ih: Tensor | None,
         b_hh: Tensor | None,
-        nonlinearity: str,
+        h0: Tensor,
     ) -> tuple[Tensor, Tensor]:
         batch, time, features = x.shape
         hidden = w_hh.shape[0]
@@ -59,12 +61,12 @@ class _RNNScan(torch.autograd.Function):
             torch.mm(inputs, w_ih.t(), out=a)
         else:
             torch.addmm(b_ih + b_hh, inputs, w_ih.t(), out=a)
-        activate = torch.tanh_ if nonlinearity == "tanh" else torch.relu_
+        activate = torch.tanh_ if recurrence == "tanh" else torch.relu_
         steps = h.unbind(0)
         for t in range(time):
             activate(steps[t + 1].addmm_(steps[t], w_hh.t()))
-        ctx.save_for_backward(x, h0, w_ih, w_hh, b_ih, b_hh, h)
-        ctx.nonlinearity = nonlinearity
+        ctx.save_for_backward(x, w_ih, w_hh, b_ih, b_hh, h0, h)
+        ctx.recurrence = recurrence
         ctx.set_materialize_grads(False)
         return h[1:].transpose(0, 1), h[time].clone()
 
@@ -73,39 +75,54 @@ class _RNNScan(torch.autograd.Function):
         dy, dh = grads
         *inputs, h = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph=True: the loop below could not be differentiated again
-            return differentiable_backward(inputs, ctx.needs_input_grad, dy, dh, ctx.nonlinearity)
-        x, _, w_ih, w_hh, b_ih, _ = inputs
+            scan = partial(_reference, ctx.recurrence)
+            return None, *differentiable(scan, inputs, ctx.needs_input_grad[1:], grads)
+        x, w_ih, w_hh, b_ih, _, _ = inputs
         batch, time, features = x.shape
         hidden = w_hh.shape[0]
         d = torch.empty_like(h[1:])
         dh = torch.zeros_like(h[0]) if dh is None else dh
+        wants_h0 = ctx.needs_input_grad[6]
         for t in reversed(range(time)):
             if dy is not None:
                 dh = dh + dy[:, t]
-            if ctx.nonlinearity == "tanh":
+            if ctx.recurrence == "tanh":
                 torch.ops.aten.tanh_backward.grad_input(dh, h[t + 1], grad_input=d[t])
             else:
                 torch.ops.aten.threshold_backward.grad_input(dh, h[t + 1], 0, grad_input=d[t])
-            if t or ctx.needs_input_grad[1]:
+            if t or wants_h0:
                 dh = d[t] @ w_hh
         all_d = d.view(time * batch, hidden)
-        dx = (all_d @ w_ih).view(time, batch, features).transpose(0, 1) if ctx.needs_input_grad[0] else None
+        dx = (all_d @ w_ih).view(time, batch, features).transpose(0, 1) if ctx.needs_input_grad[1] else None
         dw_ih = all_d.t() @ x.transpose(0, 1).reshape(time * batch, features)
         dw_hh = all_d.t() @ h[:-1].view(time * batch, hidden)
         db = None if b_ih is None else all_d.sum(dim=0)
-        return dx, dh if ctx.needs_input_grad[1] else None, dw_ih, dw_hh, db, db, None
+        return None, dx, dw_ih, dw_hh, db, db, dh if wants_h0 else None
 
 
-def differentiable_backward(
-    inputs: list[Any], needed: tuple[bool, ...], dy: Tensor | None, dh: Tensor | None, nonlinearity: str
+def _reference(recurrence: str, x: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    y, final = reference.scan(recurrence, x, others[4:], others[:4], None, False, False)
+    return y, *final
+
+
+def differentiable(
+    scan: Callable[..., tuple[Tensor, ...]],
+    inputs: Sequence[Tensor | None],
+    needed: Sequence[bool],
+    grads: Sequence[Tensor | None],
 ) -> tuple[Tensor | None, ...]:
-    """Return the gradients as functions of the inputs, by way of the reference; kernels cannot be differentiated."""
+    """Return a scan's gradients as functions of its inputs; those of a kernel could not be differentiated again.
+
+    Args:
+        scan: the reference's, ``(*inputs) -> (outputs, *final state)``.
+        inputs: tensors, and None for what was not given.
+        needed: which of them a gradient is wanted for.
+        grads: of what ``scan`` returns; None is zero.
+    """
     # Aliases: one input may depend on another, and that path belongs to the caller's graph, not to this node.
     inputs = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
-    x, h0, w_ih, w_hh, b_ih, b_hh = inputs
-    results = reference.rnn_scan(x, h0, w_ih, w_hh, b_ih, b_hh, None, nonlinearity)
-    given = [(result, grad) for result, grad in zip(results, (dy, dh), strict=True) if grad is not None]
-    wanted = [tensor for tensor, need in zip(inputs, needed, strict=False) if need and tensor is not None]
+    given = [(result, grad) for result, grad in zip(scan(*inputs), grads, strict=True) if grad is not None]
+    wanted = [tensor for tensor, need in zip(inputs, needed, strict=True) if need and tensor is not None]
     outputs, grad_outputs = zip(*given, strict=True)
     found = iter(torch.autograd.grad(outputs, wanted, grad_outputs, create_graph=True, allow_unused=True))
-    return *(next(found) if need else None for need in needed[:6]), None
+    return tuple(next(found) if need else None for need in needed)

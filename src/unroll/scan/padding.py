@@ -1,4 +1,4 @@
-"""Sequences of unequal length for kernels that only know full ones."""
+"""Sequences of unequal length, and read backwards, for kernels that know neither."""
 
 from __future__ import annotations
 
@@ -13,27 +13,51 @@ def clear_padding(x: Tensor, lengths: Tensor) -> Tensor:
 
     Masking the results alone is not enough: in the backward pass 0 · NaN of a skipped step is NaN.
     """
-    alive = torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)
-    return torch.where(alive.unsqueeze(2), x, 0)
+    return torch.where(alive(x.shape[1], lengths).unsqueeze(2), x, 0)
+
+
+def alive(time: int, lengths: Tensor) -> Tensor:
+    """Return (batch, time), true within each length."""
+    return torch.arange(time, device=lengths.device) < lengths.unsqueeze(1)
+
+
+def turned(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return ``x`` (batch, time, features) with each sequence turned around within its length."""
+    if lengths is None:
+        return x.flip(1)
+    time = torch.arange(x.shape[1], device=x.device)
+    last = lengths.unsqueeze(1) - 1
+    index = torch.where(time <= last, last - time, time)
+    return x.gather(1, index.unsqueeze(2).expand_as(x))
 
 
 def scan_padded(
-    scan: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor, h0: Tensor, lengths: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Run a scan that takes all sequences as full, and mend its results.
+    scan: Callable[[Tensor], tuple[Tensor, tuple[Tensor, ...]]],
+    x: Tensor,
+    state: tuple[Tensor, ...],
+    lengths: Tensor | None,
+    reverse: bool,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run a scan that takes all sequences as full and forwards, and mend its results.
 
     What runs past a length does no harm forwards in time; then the outputs there are cleared and the state at the
     length is picked. torch's packed sequences are up to 114 times slower (pytorch#149194).
 
     Args:
-        scan: ``x -> (outputs (batch, time, hidden), final state (batch, hidden))``.
+        scan: ``x -> (outputs (batch, time, hidden), final state)``.
         x: (batch, time, features).
-        h0: (batch, hidden), the final state of an empty sequence.
+        state: (h0,) with h0 (batch, hidden), the final state of an empty sequence. More parts than the output are not
+            to be had at a length, so with ``lengths`` there can be but one.
         lengths: (batch,) int64, or None where all are full.
+        reverse: read each sequence from its last step to its first.
     """
     if lengths is None:
-        return scan(x)
-    y, _ = scan(clear_padding(x, lengths))
+        y, final = scan(turned(x, None) if reverse else x)
+        return turned(y, None) if reverse else y, final
+    (h0,) = state
+    x = clear_padding(x, lengths)
+    y, _ = scan(turned(x, lengths) if reverse else x)
     y = clear_padding(y, lengths)
     last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, y.shape[2])
-    return y, torch.where((lengths > 0).unsqueeze(1), y.gather(1, last).squeeze(1), h0)
+    final = (torch.where((lengths > 0).unsqueeze(1), y.gather(1, last).squeeze(1), h0),)
+    return turned(y, lengths) if reverse else y, final

@@ -7,16 +7,18 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from .padding import clear_padding
 
 State = TypeVar("State", Tensor, tuple[Tensor, ...])
+Weights = tuple[Tensor, Tensor, Tensor | None, Tensor | None]  # w_ih, w_hh, b_ih, b_hh
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
 
 
 def loop(
-    step: Callable[[Tensor, State], State], x: Tensor, state: State, lengths: Tensor | None
+    step: Callable[[Tensor, State], State], x: Tensor, state: State, lengths: Tensor | None, reverse: bool = False
 ) -> tuple[Tensor, State]:
     """Apply ``step`` over time, each sequence up to its length.
 
@@ -25,14 +27,16 @@ def loop(
         x: (batch, time, features).
         state: (batch, …), or a tuple of such with the output first.
         lengths: (batch,) int64, or None where all are full.
+        reverse: from each sequence's last step to its first (default False).
 
     Returns:
-        outputs (batch, time, hidden), zero past each length; the state at each length.
+        outputs (batch, time, hidden), zero past each length; the state after the last step taken.
     """
     if lengths is not None:
         x = clear_padding(x, lengths)
-    outputs = []
-    for t in range(x.shape[1]):
+    outputs: dict[int, Tensor] = {}
+    steps = range(x.shape[1])
+    for t in reversed(steps) if reverse else steps:
         new = step(x[:, t], state)
         output = new if isinstance(new, Tensor) else new[0]
         if lengths is None:
@@ -44,11 +48,11 @@ def loop(
                 state = _where(alive, new, state)
             else:
                 state = tuple(_where(alive, n, s) for n, s in zip(new, state, strict=True))
-        outputs.append(output)
+        outputs[t] = output
     if not outputs:
         first = state if isinstance(state, Tensor) else state[0]
         return first.new_zeros(first.shape[0], 0, first.shape[1]), state
-    return torch.stack(outputs, dim=1), state
+    return torch.stack([outputs[t] for t in steps], dim=1), state
 
 
 def _where(alive: Tensor, new: Tensor, old: Tensor) -> Tensor:
@@ -56,20 +60,71 @@ def _where(alive: Tensor, new: Tensor, old: Tensor) -> Tensor:
     return torch.where(alive.view(-1, *[1] * (new.dim() - 1)), new, old)
 
 
-def rnn_scan(
+def _rnn(
+    activation: Callable[[Tensor], Tensor],
+) -> Callable[[Tensor, tuple[Tensor, ...], Weights], tuple[Tensor, ...]]:
+    def step(x: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, ...]:
+        (h,), (w_ih, w_hh, b_ih, b_hh) = state, weights
+        return (activation(linear(x, w_ih, b_ih) + linear(h, w_hh, b_hh)),)
+
+    return step
+
+
+def _gru(x: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, ...]:
+    (h,), (w_ih, w_hh, b_ih, b_hh) = state, weights
+    r_x, z_x, n_x = linear(x, w_ih, b_ih).chunk(3, dim=1)
+    r_h, z_h, n_h = linear(h, w_hh, b_hh).chunk(3, dim=1)
+    r, z = torch.sigmoid(r_x + r_h), torch.sigmoid(z_x + z_h)
+    n = torch.tanh(n_x + r * n_h)
+    return ((1 - z) * n + z * h,)
+
+
+def _lstm(x: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, ...]:
+    (h, c), (w_ih, w_hh, b_ih, b_hh) = state, weights
+    i, f, g, o = (linear(x, w_ih, b_ih) + linear(h, w_hh, b_hh)).chunk(4, dim=1)
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
+
+
+STEPS: dict[str, Callable[[Tensor, tuple[Tensor, ...], Weights], tuple[Tensor, ...]]] = {
+    **{name: _rnn(activation) for name, activation in ACTIVATIONS.items()},
+    "gru": _gru,
+    "lstm": _lstm,
+}
+
+
+def scan(
+    recurrence: str,
     x: Tensor,
-    h0: Tensor,
-    w_ih: Tensor,
-    w_hh: Tensor,
-    b_ih: Tensor | None,
-    b_hh: Tensor | None,
+    state: tuple[Tensor, ...],
+    weights: Weights,
     lengths: Tensor | None,
-    nonlinearity: str,
-) -> tuple[Tensor, Tensor]:
-    """h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh); see `unroll.scan.rnn_scan`."""
-    activation = ACTIVATIONS[nonlinearity]
+    reverse: bool,
+    last_only: bool,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Apply a recurrence of `STEPS` over time; see `unroll.scan.rnn_scan`, which this backend's siblings equal.
 
-    def step(x_t: Tensor, h: Tensor) -> Tensor:
-        return activation(torch.nn.functional.linear(x_t, w_ih, b_ih) + torch.nn.functional.linear(h, w_hh, b_hh))
+    Args:
+        recurrence: "tanh", "relu", "gru" or "lstm".
+        x: (batch, time, input).
+        state: (h0,), for lstm (h0, c0), each (batch, hidden).
+        weights: w_ih, w_hh, b_ih, b_hh, stacked by gates as in torch.nn.
+        lengths: (batch,) int64, or None where all are full.
+        reverse: from the last step to the first.
+        last_only: outputs will not be looked at.
 
-    return loop(step, x, h0, lengths)
+    Returns:
+        outputs (batch, time, hidden) and the final state.
+    """
+    step = STEPS[recurrence]
+    return loop(lambda x_t, h: step(x_t, h, weights), x, state, lengths, reverse)
+
+
+def linear_scan(a: Tensor, b: Tensor, h0: Tensor, lengths: Tensor | None, reverse: bool) -> tuple[Tensor, Tensor]:
+    """h_t = a_t h_{t-1} + b_t; see `unroll.scan.linear_scan`."""
+
+    def step(both: Tensor, h: Tensor) -> Tensor:
+        a_t, b_t = both.chunk(2, dim=1)
+        return a_t * h + b_t
+
+    return loop(step, torch.cat([a, b], dim=2), h0, lengths, reverse)

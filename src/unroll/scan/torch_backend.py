@@ -1,40 +1,67 @@
-"""Scans by torch's own recurrent kernels: cuDNN on CUDA, a native loop on the CPU."""
+"""Scans by torch's own recurrent kernels: cuDNN on CUDA, a native loop (or oneDNN for lstm) on the CPU."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from .padding import scan_padded
+from .padding import clear_padding, scan_padded, turned
+from .reference import Weights
+
+KERNELS = {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu, "gru": torch.gru, "lstm": torch.lstm}
 
 
-def rnn_scan(
+def scan(
+    recurrence: str,
     x: Tensor,
-    h0: Tensor,
-    w_ih: Tensor,
-    w_hh: Tensor,
-    b_ih: Tensor | None,
-    b_hh: Tensor | None,
+    state: tuple[Tensor, ...],
+    weights: Weights,
     lengths: Tensor | None,
-    nonlinearity: str,
-) -> tuple[Tensor, Tensor]:
-    """Same as `unroll.scan.reference.rnn_scan`, by the kernel of `torch.nn.RNN`."""
-    kernel = torch.rnn_tanh if nonlinearity == "tanh" else torch.rnn_relu
-    weights = [w for w in (w_ih, w_hh, b_ih, b_hh) if w is not None]
+    reverse: bool,
+    last_only: bool,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Same as `unroll.scan.reference.scan`, by the kernels of `torch.nn.RNN`, `torch.nn.GRU` and `torch.nn.LSTM`."""
+    if recurrence == "lstm" and lengths is not None:
+        return _packed_lstm(x, state, weights, lengths, reverse)
 
-    def scan(x: Tensor) -> tuple[Tensor, Tensor]:
-        y, h_n = kernel(
-            x,
-            h0.unsqueeze(0).contiguous(),  # cuDNN takes no expanded state
-            weights,
-            has_biases=b_ih is not None,
-            num_layers=1,
-            dropout=0.0,
-            # cuDNN refuses a backward pass in eval mode (pytorch#15788); without dropout nothing else depends on it.
-            train=torch.is_grad_enabled(),
-            bidirectional=False,
-            batch_first=True,
+    def full(x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        start = tuple(part.unsqueeze(0).contiguous() for part in state)  # cuDNN takes no expanded state
+        y, *final = KERNELS[recurrence](
+            x, start if recurrence == "lstm" else start[0], **_options(weights), batch_first=True
         )
-        return y, h_n[0]
+        return y, tuple(part[0] for part in final)
 
-    return scan_padded(scan, x, h0, lengths)
+    return scan_padded(full, x, state, lengths, reverse)
+
+
+def _options(weights: Weights) -> dict[str, Any]:
+    return {
+        "params": [w for w in weights if w is not None],
+        "has_biases": weights[2] is not None,
+        "num_layers": 1,
+        "dropout": 0.0,
+        # cuDNN refuses a backward pass in eval mode (pytorch#15788); without dropout nothing else depends on it.
+        "train": torch.is_grad_enabled(),
+        "bidirectional": False,
+    }
+
+
+def _packed_lstm(
+    x: Tensor, state: tuple[Tensor, ...], weights: Weights, lengths: Tensor, reverse: bool
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The kernel tells c at the end only, so that it must stop at each length; it takes no sequence of length 0."""
+    x = clear_padding(x, lengths)
+    packed = pack_padded_sequence(
+        turned(x, lengths) if reverse else x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
+    )
+    order, back = packed.sorted_indices, packed.unsorted_indices
+    start = tuple(part[order].unsqueeze(0) for part in state)
+    values, *final = torch.lstm(packed.data, packed.batch_sizes, start, **_options(weights))
+    y, _ = pad_packed_sequence(packed._replace(data=values), batch_first=True, total_length=x.shape[1])
+    y = clear_padding(y, lengths)
+    some = (lengths > 0).unsqueeze(1)
+    ends = tuple(torch.where(some, end[0][back], first) for end, first in zip(final, state, strict=True))
+    return turned(y, lengths) if reverse else y, ends

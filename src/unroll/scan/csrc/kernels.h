@@ -1,9 +1,8 @@
 // The kernels, written once: each instruction set's source defines ISA, WIDTH (floats of a register), VECS (registers of
 // a panel) and MOST_ROWS (of a tile), and includes this.
 //
-// A tile of ROWS x PANEL results stays in registers while a product runs; the weights are packed so that the PANEL values
-// that belong to one factor stand side by side, and are read as one stream. A range of the batch goes through all time
-// steps before it returns: threads meet once per call.
+// A tile of the batch goes through all time steps before the next one does: threads meet once per call. Nothing of the
+// standard library's templates is used here: the linker might take this instruction set's version of them for all.
 
 #include <cstring>
 
@@ -14,204 +13,216 @@
 #define CONCAT_OF(x, y) x##y
 #define CONCAT(x, y) CONCAT_OF(x, y)
 
+#include "products.h"
+
+#include "cells.h"
+
 namespace unroll {
 namespace CONCAT(in_, ISA) {
 
-typedef float Vec __attribute__((vector_size(WIDTH * 4)));
-constexpr long PANEL = WIDTH * VECS;
-constexpr long BLOCK = 1024;  // rows of d and h that stay in the cache between two tiles of dw
+constexpr long BLOCK = 128;  // rows of d, x and h that stay in the cache between two tiles of dw
 
-static inline Vec load(const float* from) {
-  Vec v;
-  std::memcpy(&v, from, sizeof v);
-  return v;
+static inline long rounded(long n) { return (n + WIDTH - 1) / WIDTH * WIDTH; }
+
+// A row of a step's products, with room for the last register of each.
+static inline long raw_row(const Scan& a) { return rounded(gates_of(a.recurrence) * a.hidden) + WIDTH; }
+
+static long scratch(const Scan& a) {
+  const long forward = raw_row(a), backward = 3 * rounded(a.hidden);
+  return MOST_ROWS * (forward > backward ? forward : backward) + WIDTH;
 }
 
-static inline void store(float* to, Vec v) { std::memcpy(to, &v, sizeof v); }
-
-// Panels may stick out over the last unit: then only n of their values are there.
-static inline void load_panel(Vec* to, const float* from, long n) {
-  float whole[PANEL] = {};
-  if (n < PANEL) {
-    std::memcpy(whole, from, n * sizeof(float));
-    from = whole;
-  }
-  for (int v = 0; v < VECS; ++v) to[v] = load(from + v * WIDTH);
+static inline float* state(const Scan& a, float* states, long index, long row) {
+  return states ? states + (index % a.slots * a.batch + row) * a.hidden : nullptr;
 }
 
-static inline void store_panel(float* to, const Vec* from, long n) {
-  float whole[PANEL];
-  float* at = n < PANEL ? whole : to;
-  for (int v = 0; v < VECS; ++v) store(at + v * WIDTH, from[v]);
-  if (n < PANEL) std::memcpy(to, whole, n * sizeof(float));
+static inline bool is_over(const Scan& a, long t, long row) { return a.lengths && t >= a.lengths[row]; }
+
+static inline bool are_over(const Scan& a, long t, long row, long rows) {
+  if (!a.lengths) return false;
+  for (long r = row; r < row + rows; ++r)
+    if (t < a.lengths[r]) return false;
+  return true;
 }
 
-// The rational approximation of Eigen (Eigen/src/Core/MathFunctionsImpl.h, generic_fast_tanh_float): an odd polynomial of
-// degree 13 over an even one of degree 6, largest error 3.3e-7. The comparisons let NaN pass.
-static inline Vec tanh(Vec x) {
-  const Vec most = Vec{} + 7.90531110763549805f, least = -most;
-  x = x > most ? most : x;
-  x = x < least ? least : x;
-  const Vec s = x * x;
-  Vec p = Vec{} + -2.76076847742355e-16f;
-  p = p * s + 2.00018790482477e-13f;
-  p = p * s + -8.60467152213735e-11f;
-  p = p * s + 5.12229709037114e-08f;
-  p = p * s + 1.48572235717979e-05f;
-  p = p * s + 6.37261928875436e-04f;
-  p = p * s + 4.89352455891786e-03f;
-  Vec q = Vec{} + 1.19825839466702e-06f;
-  q = q * s + 1.18534705686654e-04f;
-  q = q * s + 2.26843463243900e-03f;
-  q = q * s + 4.89352518554385e-03f;
-  return x * p / q;
-}
-
-// tile += left (ROWS, k) times right (k, USED registers); row and factor say how far apart those stand in left.
-template <int ROWS, int USED = VECS>
-static inline void multiply(
-    Vec (&tile)[ROWS][VECS], const float* left, long row, long factor, const float* right, long right_factor, long k) {
-  for (long i = 0; i < k; ++i) {
-    Vec b[USED];
-    for (int v = 0; v < USED; ++v) b[v] = load(right + i * right_factor + v * WIDTH);
-    for (int r = 0; r < ROWS; ++r) {
-      const Vec a = Vec{} + left[r * row + i * factor];
-      for (int v = 0; v < USED; ++v) tile[r][v] += a * b[v];
+static void forward_tile(const Forward& a, long row, long rows, float* raw) {
+  const long width = raw_row(a), columns = gates_of(a.recurrence) * a.hidden;
+  for (long s = 0; s < a.time; ++s) {
+    const long t = a.reverse ? a.time - 1 - s : s, before = a.reverse ? t + 1 : t, after = a.reverse ? t : t + 1;
+    const float* h = state(a, a.h, before, row);
+    float* out = raw;
+    for (int i = 0; i < a.count && !are_over(a, t, row, rows); ++i) {
+      const Product& p = a.products[i];
+      Left lefts[2];
+      int count = 0;
+      if (p.takes_x) lefts[count++] = {a.x + row * a.x_batch + t * a.x_time, a.x_batch, a.inputs};
+      if (p.takes_h) lefts[count++] = {h, a.hidden, a.hidden};
+      with_count<MOST_ROWS>(rows, [&](auto n) {
+        product<decltype(n)::value>(out, width, true, p.bias, 0, p.columns, p.packed, lefts, count);
+      });
+      out += p.columns;
+    }
+    for (long r = 0; r < rows; ++r) {
+      const long b = row + r;
+      const Step step{h + r * a.hidden,
+                      state(a, a.c, before, b),
+                      raw + r * width,
+                      state(a, a.h, after, b),
+                      state(a, a.c, after, b),
+                      a.gates ? a.gates + (t * a.batch + b) * columns : nullptr};
+      if (is_over(a, t, b)) {
+        std::memcpy(step.h_after, step.h_before, a.hidden * sizeof(float));
+        if (a.c) std::memcpy(step.c_after, step.c_before, a.hidden * sizeof(float));
+        continue;
+      }
+      with_cell(a.recurrence, [&](auto cell) {
+        for (long u = 0; u < a.hidden; u += WIDTH) cell.forward(step, a.hidden, u, a.hidden - u);
+      });
     }
   }
 }
 
-template <int ROWS>
-struct ForwardTile {
-  static void run(const Forward& a, long row) {
-    const long depth = 1 + a.inputs + a.hidden;
-    for (long t = 0; t < a.time; ++t) {
-      const float* x = a.x + (t * a.batch + row) * a.inputs;
-      const float* before = a.h + (t * a.batch + row) * a.hidden;
-      float* after = a.h + ((t + 1) * a.batch + row) * a.hidden;
-      for (long unit = 0; unit < a.hidden; unit += PANEL) {
-        const float* packed = a.packed + unit * depth;
-        Vec tile[ROWS][VECS];
-        for (int r = 0; r < ROWS; ++r) load_panel(tile[r], packed, PANEL);  // the bias
-        multiply<ROWS>(tile, x, a.inputs, 1, packed + PANEL, PANEL, a.inputs);
-        multiply<ROWS>(tile, before, a.hidden, 1, packed + (1 + a.inputs) * PANEL, PANEL, a.hidden);
-        for (int r = 0; r < ROWS; ++r) {
-          for (int v = 0; v < VECS; ++v) {
-            const Vec z = tile[r][v];
-            tile[r][v] = a.relu ? (z < 0 ? Vec{} : z) : tanh(z);
-          }
-          store_panel(after + r * a.hidden + unit, tile[r], a.hidden - unit);
-        }
+// d[t] = what the loss's gradient to the state after step t gives the step's products; then on to the state before it.
+static void backward_tile(const Backward& a, long row, long rows, float* scratch) {
+  const long width = rounded(a.hidden), columns = gates_of(a.recurrence) * a.hidden;
+  const long back = a.recurrence == Recurrence::gru ? 3 * a.hidden : columns;  // columns of d that W_hh made
+  float *g = scratch, *carry = g + MOST_ROWS * width, *dc = carry + MOST_ROWS * width;
+  std::memset(carry, 0, 2 * MOST_ROWS * width * sizeof(float));
+  for (long r = 0; r < rows; ++r) {
+    if (a.dh) std::memcpy(carry + r * width, a.dh + (row + r) * a.hidden, a.hidden * sizeof(float));
+    if (a.dc) std::memcpy(dc + r * width, a.dc + (row + r) * a.hidden, a.hidden * sizeof(float));
+  }
+  const auto d = [&](long t, long b) { return a.d + (t * a.batch + b) * columns; };
+  const float* later = nullptr;  // d of the step after this one
+  const auto past = [&](float* out, long out_row, bool room) {
+    const Left left{later, columns, back};
+    with_count<MOST_ROWS>(rows, [&](auto n) {
+      product<decltype(n)::value>(out, out_row, room, carry, width, a.hidden, a.packed, &left, later ? 1 : 0);
+    });
+  };
+  for (long s = a.time - 1; s >= 0; --s) {
+    const long t = a.reverse ? a.time - 1 - s : s, before = a.reverse ? t + 1 : t, after = a.reverse ? t : t + 1;
+    past(g, width, true);
+    for (long r = 0; r < rows; ++r) {
+      const long b = row + r;
+      if (is_over(a, t, b)) {
+        std::memcpy(carry + r * width, g + r * width, width * sizeof(float));
+        std::memset(d(t, b), 0, columns * sizeof(float));
+        continue;
+      }
+      const StepBack step{state(a, a.h, before, b),
+                          state(a, a.h, after, b),
+                          state(a, a.c, before, b),
+                          state(a, a.c, after, b),
+                          a.gates ? a.gates + (t * a.batch + b) * columns : nullptr,
+                          a.dy ? a.dy + b * a.dy_batch + t * a.dy_time : nullptr,
+                          g + r * width,
+                          carry + r * width,
+                          dc + r * width,
+                          d(t, b)};
+      with_cell(a.recurrence, [&](auto cell) {
+        for (long u = 0; u < a.hidden; u += WIDTH) cell.backward(step, a.hidden, u, a.hidden - u);
+      });
+    }
+    later = d(t, row);
+  }
+  if (a.dh0) past(a.dh0 + row * a.hidden, a.hidden, false);
+  for (long r = 0; a.dc0 && r < rows; ++r)
+    std::memcpy(a.dc0 + (row + r) * a.hidden, dc + r * width, a.hidden * sizeof(float));
+}
+
+static void forward(const Forward& a, long begin, long end, float* scratch) {
+  each_tile(begin, end, [&](long row, long rows) { forward_tile(a, row, rows, scratch); });
+}
+
+static void backward(const Backward& a, long begin, long end, float* scratch) {
+  each_tile(begin, end, [&](long row, long rows) { backward_tile(a, row, rows, scratch); });
+}
+
+// The factor with fewer registers to fill goes to the left, where single values are taken.
+static void add_gradient(const Gradients& a, const Gradient& p, long n, long size, long begin, long end) {
+  const long columns = end - begin;
+  const float *d = a.d + n * a.width + p.first + begin, *from = p.from + n * p.stride;
+  float* dw = p.dw + begin * p.k;
+  if (p.k * rounded(columns) < columns * rounded(p.k))
+    add_product(dw, 1, p.k, from, p.stride, p.k, d, a.width, columns, size);
+  else
+    add_product(dw, p.k, 1, d, a.width, columns, from, p.stride, p.k, size);
+}
+
+static void gradients(const Gradients& a, long begin, long end) {
+  for (long n = 0; n < a.n; n += BLOCK)
+    for (int i = 0; i < a.count; ++i) {
+      const Gradient& p = a.parts[i];
+      const long from = begin > p.first ? begin - p.first : 0;
+      const long to = end - p.first < p.columns ? end - p.first : p.columns;
+      if (from >= to) continue;
+      if (n == 0) std::memset(p.dw + from * p.k, 0, (to - from) * p.k * sizeof(float));
+      add_gradient(a, p, n, a.n - n < BLOCK ? a.n - n : BLOCK, from, to);
+    }
+}
+
+static void inputs(const Inputs& a, long begin, long end) {
+  each_tile(begin, end, [&](long row, long rows) {
+    const float* d = a.d + row * a.width;
+    const Left lefts[2] = {{d, a.width, a.before}, {d + a.before + a.gap, a.width, a.width - a.before - a.gap}};
+    with_count<MOST_ROWS>(rows, [&](auto n) {
+      product<decltype(n)::value>(a.out + row * a.k, a.k, false, nullptr, 0, a.k, a.packed, lefts, 2);
+    });
+  });
+}
+
+// Only the steps within a sequence's length count; the first of them in the order of the scan follows h0.
+static void linear(const Linear& a, long begin, long end) {
+  for (long b = begin; b < end; ++b) {
+    const long length = a.lengths ? a.lengths[b] : a.time;
+    const float* h = a.h0 + b * a.hidden;
+    std::memset(a.y + (b * a.time + length) * a.hidden, 0, (a.time - length) * a.hidden * sizeof(float));
+    for (long s = 0; s < length; ++s) {
+      const long at = (b * a.time + (a.reverse ? length - 1 - s : s)) * a.hidden;
+      float* y = a.y + at;
+      for (long u = 0; u < a.hidden; ++u) y[u] = a.a[at + u] * h[u] + a.b[at + u];
+      h = y;
+    }
+    std::memcpy(a.h_n + b * a.hidden, h, a.hidden * sizeof(float));
+  }
+}
+
+static void linear_backward(const LinearBackward& a, long begin, long end) {
+  for (long b = begin; b < end; ++b) {
+    const long length = a.lengths ? a.lengths[b] : a.time, padding = (b * a.time + length) * a.hidden;
+    float* g = a.dh0 + b * a.hidden;  // on its way back
+    if (a.dh)
+      std::memcpy(g, a.dh + b * a.hidden, a.hidden * sizeof(float));
+    else
+      std::memset(g, 0, a.hidden * sizeof(float));
+    std::memset(a.da + padding, 0, (a.time - length) * a.hidden * sizeof(float));
+    std::memset(a.db + padding, 0, (a.time - length) * a.hidden * sizeof(float));
+    for (long s = length - 1; s >= 0; --s) {
+      const long at = (b * a.time + (a.reverse ? length - 1 - s : s)) * a.hidden;
+      const float* before = s == 0 ? a.h0 + b * a.hidden : a.y + at + (a.reverse ? a.hidden : -a.hidden);
+      for (long u = 0; u < a.hidden; ++u) {
+        const float sum = a.dy ? g[u] + a.dy[at + u] : g[u];
+        a.db[at + u] = sum;
+        a.da[at + u] = sum * before[u];
+        g[u] = sum * a.a[at + u];
       }
     }
   }
-};
-
-template <int ROWS>
-struct BackwardTile {
-  static void run(const Backward& a, long row) {
-    for (long t = a.time - 1; t >= (a.dh0 ? -1 : 0); --t) {
-      for (long unit = 0; unit < a.hidden; unit += PANEL) {
-        const long n = a.hidden - unit;
-        Vec tile[ROWS][VECS] = {};
-        if (t < a.time - 1) {
-          const float* later = a.d + ((t + 1) * a.batch + row) * a.hidden;
-          multiply<ROWS>(tile, later, a.hidden, 1, a.packed + unit * a.hidden, PANEL, a.hidden);
-        } else if (a.dh) {
-          for (int r = 0; r < ROWS; ++r) load_panel(tile[r], a.dh + (row + r) * a.hidden + unit, n);
-        }
-        for (int r = 0; r < ROWS; ++r) {
-          if (t < 0) {
-            store_panel(a.dh0 + (row + r) * a.hidden + unit, tile[r], n);
-          } else {
-            through_activation(a, tile[r], t, row + r, unit, n);
-            store_panel(a.d + (t * a.batch + row + r) * a.hidden + unit, tile[r], n);
-          }
-        }
-      }
-    }
-  }
-
-  static inline void through_activation(const Backward& a, Vec* tile, long t, long b, long unit, long n) {
-    Vec h[VECS], dy[VECS];
-    load_panel(h, a.h + ((t + 1) * a.batch + b) * a.hidden + unit, n);
-    if (a.dy) {
-      load_panel(dy, a.dy + b * a.dy_batch + t * a.dy_time + unit, n);
-      for (int v = 0; v < VECS; ++v) tile[v] += dy[v];
-    }
-    for (int v = 0; v < VECS; ++v) tile[v] = a.relu ? (h[v] > 0 ? tile[v] : Vec{}) : tile[v] * (1 - h[v] * h[v]);
-  }
-};
-
-template <int ROWS>
-struct WeightsTile {
-  static void run(const Weights& a, long row) {
-    for (long column = 0; column < a.k; column += PANEL) {
-      Vec tile[ROWS][VECS] = {};
-      const float *d = a.d + row, *from = a.from + column;
-      if (a.k - column <= 2 * WIDTH)  // few inputs: do not multiply what is not there
-        multiply<ROWS, 2>(tile, d, 1, a.hidden, from, a.k, a.n);
-      else
-        multiply<ROWS>(tile, d, 1, a.hidden, from, a.k, a.n);
-      for (int r = 0; r < ROWS; ++r) {
-        float* dw = a.dw + (row + r) * a.k + column;
-        Vec sum[VECS];
-        load_panel(sum, dw, a.k - column);
-        for (int v = 0; v < VECS; ++v) sum[v] += tile[r][v];
-        store_panel(dw, sum, a.k - column);
-      }
-    }
-  }
-};
-
-template <int ROWS>
-struct InputsTile {
-  static void run(const Inputs& a, long row) {
-    for (long column = 0; column < a.k; column += PANEL) {
-      Vec tile[ROWS][VECS] = {};
-      multiply<ROWS>(tile, a.d + row * a.hidden, a.hidden, 1, a.packed + column * a.hidden, PANEL, a.hidden);
-      for (int r = 0; r < ROWS; ++r) store_panel(a.out + (row + r) * a.k + column, tile[r], a.k - column);
-    }
-  }
-};
-
-// Tiles of nearly equal size: a last one of a single row would take as long as a full one.
-template <template <int> class Tile, class Args>
-static void in_tiles(const Args& a, long begin, long end) {
-  const long tiles = (end - begin + MOST_ROWS - 1) / MOST_ROWS;
-  for (long i = 0; i < tiles; ++i) {
-    const long rows = (end - begin + tiles - i - 1) / (tiles - i);
-    switch (rows) {
-      case 6: Tile<6>::run(a, begin); break;
-      case 5: Tile<5>::run(a, begin); break;
-      case 4: Tile<4>::run(a, begin); break;
-      case 3: Tile<3>::run(a, begin); break;
-      case 2: Tile<2>::run(a, begin); break;
-      default: Tile<1>::run(a, begin);
-    }
-    begin += rows;
-  }
 }
-
-static void forward(const Forward& a, long begin, long end) { in_tiles<ForwardTile>(a, begin, end); }
-
-static void backward(const Backward& a, long begin, long end) { in_tiles<BackwardTile>(a, begin, end); }
-
-static void weights(const Weights& a, long begin, long end) {
-  std::memset(a.dw + begin * a.k, 0, (end - begin) * a.k * sizeof(float));
-  for (long n = 0; n < a.n; n += BLOCK) {
-    const long size = a.n - n < BLOCK ? a.n - n : BLOCK;
-    in_tiles<WeightsTile>(Weights{a.d + n * a.hidden, a.from + n * a.k, a.dw, size, a.hidden, a.k}, begin, end);
-  }
-}
-
-static void inputs(const Inputs& a, long begin, long end) { in_tiles<InputsTile>(a, begin, end); }
 
 }  // namespace of the instruction set
 
 extern const Kernels ISA;
-const Kernels ISA{
-    NAME(ISA), CONCAT(in_, ISA)::PANEL, CONCAT(in_, ISA)::forward, CONCAT(in_, ISA)::backward, CONCAT(in_, ISA)::weights,
-    CONCAT(in_, ISA)::inputs};
+const Kernels ISA{NAME(ISA),
+                  WIDTH,
+                  VECS,
+                  CONCAT(in_, ISA)::scratch,
+                  CONCAT(in_, ISA)::forward,
+                  CONCAT(in_, ISA)::backward,
+                  CONCAT(in_, ISA)::gradients,
+                  CONCAT(in_, ISA)::inputs,
+                  CONCAT(in_, ISA)::linear,
+                  CONCAT(in_, ISA)::linear_backward};
 
 }  // namespace unroll

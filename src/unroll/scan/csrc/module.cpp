@@ -2,11 +2,13 @@
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "scan.h"
@@ -41,72 +43,160 @@ static const Kernels& named(const std::string& isa) {
   throw nb::value_error(("this processor has no " + isa).c_str());
 }
 
-template <class T>
-static T* at(std::uintptr_t address) {
+using Address = std::uintptr_t;
+using Strides = std::tuple<long, long>;  // of batch and time, in floats
+using Numbers = std::vector<float>;
+
+template <class T = float>
+static T* at(Address address) {
   return reinterpret_cast<T*>(address);
 }
 
-// Arrange weights as panels: for PANEL units each factor's weights side by side, `depth` factors in all.
-// `from` is (units, factors), or (factors, units) if `transposed`.
-static void pack(float* to, const float* from, long units, long factors, bool transposed, long panel, long depth) {
-  for (long unit = 0; unit < units; unit += panel) {
-    for (long i = 0; i < factors; ++i)
-      for (long u = 0; u < panel; ++u) {
-        const long at = unit + u;
-        to[unit * depth + i * panel + u] = at >= units ? 0.0f : transposed ? from[i * units + at] : from[at * factors + i];
-      }
+// Weights as they are, or their transpose: the one of column c and factor i is at from[c * column + i * factor].
+struct Matrix {
+  const float* from;
+  long column, factor, factors;
+};
+
+// Arrange weights for a product: panel by panel, the values of a panel's columns side by side for each factor in turn, those
+// of the second matrix after those of the first.
+static Numbers pack(const Kernels& kernels, long columns, const std::vector<Matrix>& matrices) {
+  long depth = 0;
+  for (const Matrix& m : matrices) depth += m.factors;
+  Numbers packed((columns + kernels.width - 1) / kernels.width * kernels.width * depth);
+  each_panel(columns, kernels.width, kernels.panel, [&](long first, long registers) {
+    float* to = packed.data() + first * depth;
+    const long width = registers * kernels.width, there = std::min(width, columns - first);
+    for (const Matrix& m : matrices) {
+      const float* from = m.from + first * m.column;
+      for (long c = 0; c < there; ++c)
+        for (long i = 0; i < m.factors; ++i) to[i * width + c] = from[c * m.column + i * m.factor];
+      to += m.factors * width;
+    }
+  });
+  return packed;
+}
+
+// What the passes of a recurrence share, as Python gives it.
+struct Layout {
+  std::string isa;
+  int threads;
+  Recurrence recurrence;
+  bool reverse;
+  long batch, time, inputs, hidden;
+  Address lengths;
+
+  Scan scan(Address h, Address c, Address gates, long slots) const {
+    return {recurrence, reverse, batch, time, inputs, hidden, at<std::int64_t>(lengths), at(h), at(c), slots, at(gates)};
   }
+  long columns() const { return gates_of(recurrence) * hidden; }
+};
+
+static Recurrence recurrence(const std::string& name) {
+  if (name == "tanh") return Recurrence::tanh;
+  if (name == "relu") return Recurrence::relu;
+  if (name == "gru") return Recurrence::gru;
+  if (name == "lstm") return Recurrence::lstm;
+  throw nb::value_error(("no kernel knows the recurrence " + name).c_str());
 }
 
-static std::vector<float> room(long units, long depth, long panel) {
-  return std::vector<float>((units + panel - 1) / panel * panel * depth);
+// Sums of the biases; for gru W_hn h + b_hn is a product of its own.
+static Numbers biases(const Layout& a, const float* b_ih, const float* b_hh, long room) {
+  const long hidden = a.hidden, columns = a.columns();
+  Numbers sums(columns + room);
+  if (!b_ih) return sums;
+  const bool gru = a.recurrence == Recurrence::gru;
+  const long both = gru ? 2 * hidden : columns;
+  for (long u = 0; u < both; ++u) sums[u] = b_ih[u] + b_hh[u];
+  for (long u = both; gru && u < both + hidden; ++u) sums[u] = b_hh[u], sums[u + hidden] = b_ih[u];
+  return sums;
 }
 
-static void rnn_forward(
-    const std::string& isa, int threads, bool relu, long batch, long time, long inputs, long hidden, std::uintptr_t x,
-    std::uintptr_t w_ih, std::uintptr_t w_hh, std::uintptr_t bias, std::uintptr_t h) {
+static void forward(
+    const Layout& a, Address x, Strides x_strides, Address w_ih, Address w_hh, Address b_ih, Address b_hh, Address h, Address c,
+    long slots, Address gates) {
+  nb::gil_scoped_release unlocked;
+  const Kernels& kernels = named(a.isa);
+  const long inputs = a.inputs, hidden = a.hidden;
+  const Numbers bias = biases(a, at(b_ih), at(b_hh), kernels.width * kernels.panel);
+  const auto x_part = [&](long first) { return Matrix{at(w_ih) + first * inputs, inputs, 1, inputs}; };
+  const auto h_part = [&](long first) { return Matrix{at(w_hh) + first * hidden, hidden, 1, hidden}; };
+  Forward f{a.scan(h, c, gates, slots), at(x), std::get<0>(x_strides), std::get<1>(x_strides), {}, 1};
+  const long both = a.recurrence == Recurrence::gru ? 2 * hidden : a.columns();
+  Numbers packed = pack(kernels, both, {x_part(0), h_part(0)}), of_h, of_x;
+  f.products[0] = {both, packed.data(), bias.data(), true, true};
+  if (a.recurrence == Recurrence::gru) {
+    of_h = pack(kernels, hidden, {h_part(both)});
+    of_x = pack(kernels, hidden, {x_part(both)});
+    f.products[1] = {hidden, of_h.data(), bias.data() + both, false, true};
+    f.products[2] = {hidden, of_x.data(), bias.data() + both + hidden, true, false};
+    f.count = 3;
+  }
+  split(a.batch, a.threads, [&](long begin, long end) {
+    Numbers scratch(kernels.scratch(f));
+    kernels.forward(f, begin, end, scratch.data());
+  });
+}
+
+static void backward(
+    const Layout& a, Address w_hh, Address h, Address c, Address gates, Address dy, Strides dy_strides, Address dh, Address dc,
+    Address d, Address dh0, Address dc0) {
+  nb::gil_scoped_release unlocked;
+  const Kernels& kernels = named(a.isa);
+  const long rows = a.recurrence == Recurrence::gru ? 3 * a.hidden : a.columns();
+  const Numbers packed = pack(kernels, a.hidden, {{at(w_hh), 1, a.hidden, rows}});
+  const Backward b{a.scan(h, c, gates, a.time + 1), at(dy), std::get<0>(dy_strides), std::get<1>(dy_strides), at(dh), at(dc),
+                   packed.data(),             at(d),  at(dh0),                 at(dc0)};
+  split(a.batch, a.threads, [&](long begin, long end) {
+    Numbers scratch(kernels.scratch(b));
+    kernels.backward(b, begin, end, scratch.data());
+  });
+}
+
+// The gradients of the weights; h: the states before the steps. db (columns): of all products, both biases of gru in one.
+static void gradients(const Layout& a, Address d, Address x, Address h, Address dw_ih, Address dw_hh, Address db) {
+  nb::gil_scoped_release unlocked;
+  const Kernels& kernels = named(a.isa);
+  const long inputs = a.inputs, hidden = a.hidden, columns = a.columns();
+  const Numbers one(1 + kernels.width * kernels.panel, 1.0f);
+  Gradients g{at(d), a.time * a.batch, columns, {}, 0};
+  const bool gru = a.recurrence == Recurrence::gru;
+  const long both = gru ? 2 * hidden : columns;
+  g.parts[g.count++] = {0, both, at(x), inputs, inputs, at(dw_ih)};
+  if (gru) g.parts[g.count++] = {both + hidden, hidden, at(x), inputs, inputs, at(dw_ih) + both * inputs};
+  g.parts[g.count++] = {0, gru ? 3 * hidden : columns, at(h), hidden, hidden, at(dw_hh)};
+  if (db) g.parts[g.count++] = {0, columns, one.data(), 0, 1, at(db)};
+  split(columns, a.threads, [&](long begin, long end) { kernels.gradients(g, begin, end); });
+}
+
+static void input_gradient(const Layout& a, Address d, Address w_ih, Address out) {
+  nb::gil_scoped_release unlocked;
+  const Kernels& kernels = named(a.isa);
+  const long hidden = a.hidden, inputs = a.inputs, columns = a.columns();
+  const bool gru = a.recurrence == Recurrence::gru;
+  const long before = gru ? 2 * hidden : columns, n = a.time * a.batch;
+  const Numbers packed = pack(kernels, inputs, {{at(w_ih), 1, inputs, gru ? 3 * hidden : columns}});
+  const Inputs i{at(d), n, columns, before, gru ? hidden : 0, packed.data(), at(out), inputs};
+  split(n, a.threads, [&](long begin, long end) { kernels.inputs(i, begin, end); });
+}
+
+static void linear(
+    const std::string& isa, int threads, bool reverse, long batch, long time, long hidden, Address lengths, Address a, Address b,
+    Address h0, Address y, Address h_n) {
   nb::gil_scoped_release unlocked;
   const Kernels& kernels = named(isa);
-  const long panel = kernels.panel, depth = 1 + inputs + hidden;
-  std::vector<float> packed = room(hidden, depth, panel);
-  if (bias) pack(packed.data(), at<float>(bias), hidden, 1, false, panel, depth);
-  pack(packed.data() + panel, at<float>(w_ih), hidden, inputs, false, panel, depth);
-  pack(packed.data() + (1 + inputs) * panel, at<float>(w_hh), hidden, hidden, false, panel, depth);
-  const Forward a{at<float>(x), at<float>(h), packed.data(), batch, time, inputs, hidden, relu};
-  split(batch, threads, [&](long begin, long end) { kernels.forward(a, begin, end); });
+  const Linear l{reverse, batch, time, hidden, at<std::int64_t>(lengths), at(a), at(b), at(h0), at(y), at(h_n)};
+  split(batch, threads, [&](long begin, long end) { kernels.linear(l, begin, end); });
 }
 
-static void rnn_backward(
-    const std::string& isa, int threads, bool relu, long batch, long time, long hidden, std::uintptr_t w_hh,
-    std::uintptr_t h, std::uintptr_t dy, long dy_batch, long dy_time, std::uintptr_t dh, std::uintptr_t d,
-    std::uintptr_t dh0) {
+static void linear_backward(
+    const std::string& isa, int threads, bool reverse, long batch, long time, long hidden, Address lengths, Address a,
+    Address h0, Address y, Address dy, Address dh, Address da, Address db, Address dh0) {
   nb::gil_scoped_release unlocked;
   const Kernels& kernels = named(isa);
-  std::vector<float> packed = room(hidden, hidden, kernels.panel);
-  pack(packed.data(), at<float>(w_hh), hidden, hidden, true, kernels.panel, hidden);
-  const Backward a{at<float>(h),   at<float>(dy),  dy_batch, dy_time, at<float>(dh), at<float>(d),
-                   at<float>(dh0), packed.data(), batch,    time,    hidden,        relu};
-  split(batch, threads, [&](long begin, long end) { kernels.backward(a, begin, end); });
-}
-
-static void weight_gradient(
-    const std::string& isa, int threads, long n, long hidden, long k, std::uintptr_t d, std::uintptr_t from,
-    std::uintptr_t dw) {
-  nb::gil_scoped_release unlocked;
-  const Kernels& kernels = named(isa);
-  const Weights a{at<float>(d), at<float>(from), at<float>(dw), n, hidden, k};
-  split(hidden, threads, [&](long begin, long end) { kernels.weights(a, begin, end); });
-}
-
-static void input_gradient(
-    const std::string& isa, int threads, long n, long hidden, long k, std::uintptr_t d, std::uintptr_t w,
-    std::uintptr_t out) {
-  nb::gil_scoped_release unlocked;
-  const Kernels& kernels = named(isa);
-  std::vector<float> packed = room(k, hidden, kernels.panel);
-  pack(packed.data(), at<float>(w), k, hidden, true, kernels.panel, hidden);
-  const Inputs a{at<float>(d), packed.data(), at<float>(out), n, hidden, k};
-  split(n, threads, [&](long begin, long end) { kernels.inputs(a, begin, end); });
+  const LinearBackward l{reverse, batch,  time,   hidden, at<std::int64_t>(lengths), at(a), at(h0), at(y),
+                         at(dy),  at(dh), at(da), at(db), at(dh0)};
+  split(batch, threads, [&](long begin, long end) { kernels.linear_backward(l, begin, end); });
 }
 
 static std::vector<std::string> names() {
@@ -118,10 +208,22 @@ static std::vector<std::string> names() {
 }  // namespace unroll
 
 NB_MODULE(_kernels, m) {
-  m.doc() = "Fused scans in C++; called by unroll.scan.cpu, which checks what goes in.";
-  m.def("instruction_sets", &unroll::names);
-  m.def("rnn_forward", &unroll::rnn_forward);
-  m.def("rnn_backward", &unroll::rnn_backward);
-  m.def("weight_gradient", &unroll::weight_gradient);
-  m.def("input_gradient", &unroll::input_gradient);
+  using namespace unroll;
+  m.doc() = "Fused scans in C++; called by unroll.scan.cpu, which checks what goes in. Tensors are addresses, 0 is none.";
+  m.def("instruction_sets", &names);
+  nb::class_<Layout>(m, "Layout")
+      .def(
+          "__init__",
+          [](Layout* self, const std::string& isa, int threads, const std::string& name, bool reverse, long batch, long time,
+             long inputs, long hidden, Address lengths) {
+            new (self) Layout{isa, threads, recurrence(name), reverse, batch, time, inputs, hidden, lengths};
+          },
+          nb::arg("isa"), nb::arg("threads"), nb::arg("recurrence"), nb::arg("reverse"), nb::arg("batch"), nb::arg("time"),
+          nb::arg("inputs"), nb::arg("hidden"), nb::arg("lengths"));
+  m.def("forward", &forward);
+  m.def("backward", &backward);
+  m.def("gradients", &gradients);
+  m.def("input_gradient", &input_gradient);
+  m.def("linear", &linear);
+  m.def("linear_backward", &linear_backward);
 }

@@ -1,54 +1,116 @@
-// Fused scans on the CPU: what they take, and where each instruction set's version is found. All tensors are float32.
+// Fused scans on the CPU: what they take, and where each instruction set's version is found. All numbers are float32.
+//
+// Time stands first in h, c, gates and d. Behind what is marked "room" up to one panel may be read, but is not used.
 #pragma once
+
+#include <cstdint>
 
 namespace unroll {
 
-// h[t+1] = act(W_ih x[t] + b + W_hh h[t]); h[0] is given.
-struct Forward {
-  const float* x;        // (time, batch, inputs)
-  float* h;              // (time + 1, batch, hidden)
-  const float* packed;   // bias, W_ih and W_hh, as pack() arranges them
+enum class Recurrence { tanh, relu, gru, lstm };
+
+// Columns of `gates` and of `d` per unit: what a step leaves for the way back, and the gradients of its products.
+//   gru: r, z, W_hn h + b_hn, n      lstm: i, f, g, o      otherwise h says it all, and d has one
+static inline long gates_of(Recurrence r) { return r == Recurrence::gru || r == Recurrence::lstm ? 4 : 1; }
+
+struct Scan {
+  Recurrence recurrence;
+  bool reverse;                 // from the last time step to the first
   long batch, time, inputs, hidden;
-  bool relu;
+  const std::int64_t* lengths;  // (batch), each from 0 to time; null: all full. Past its length a state stays as it is.
+  float* h;                     // (slots, batch, hidden), room. Scanning forwards, h[t] is read and h[t + 1] written;
+  float* c;                     // backwards, h[t + 1] is read and h[t] written. c likewise, for lstm alone.
+  long slots;                   // time + 1; or 2, which take turns
+  float* gates;                 // (time, batch, gates, hidden), room; null: not kept
 };
 
-// d[t] = act'(h[t+1]) * (dy[t] + W_hh^T d[t+1]), from the last time step to the first.
-struct Backward {
-  const float* h;        // as Forward left it
-  const float* dy;       // (batch, time, hidden), strides in floats; null: zero
+// Some columns of a step's products: out = bias + W_ih x + W_hh h, or but one of the two.
+struct Product {
+  long columns;
+  const float* packed;          // the weights, as pack() arranges them; room
+  const float* bias;            // (columns), room
+  bool takes_x, takes_h;
+};
+
+struct Forward : Scan {
+  const float* x;               // (batch, time, inputs), strides in floats
+  long x_batch, x_time;
+  Product products[3];          // one for tanh, relu, lstm; for gru r and z, W_hn h, W_in x
+  int count;
+};
+
+struct Backward : Scan {
+  const float* dy;              // (batch, time, hidden), strides in floats; null: zero
   long dy_batch, dy_time;
-  const float* dh;       // (batch, hidden) gradient of the final state; null: zero
-  float* d;              // (time, batch, hidden)
-  float* dh0;            // (batch, hidden); null: not wanted
-  const float* packed;   // W_hh, as pack() arranges it
-  long batch, time, hidden;
-  bool relu;
+  const float *dh, *dc;         // (batch, hidden) gradients of the final state; null: zero
+  const float* packed;          // W_hh, as pack() arranges it
+  float* d;                     // (time, batch, gates, hidden)
+  float *dh0, *dc0;             // (batch, hidden); null: not wanted
 };
 
-// dw[u, k] = sum over n of d[n, u] * from[n, k].
-struct Weights {
-  const float* d;        // (n, hidden)
-  const float* from;     // (n, k), with room for a panel to be read behind it
-  float* dw;             // (hidden, k)
-  long n, hidden, k;
+// dw[u, k] = sum over n of d[n, first + u] * from[n, k].
+struct Gradient {
+  long first, columns;
+  const float* from;            // (n, k), room, rows `stride` apart
+  long stride, k;
+  float* dw;                    // (columns, k)
 };
 
-// out[n, k] = sum over u of d[n, u] * w[u, k].
+struct Gradients {
+  const float* d;               // (n, width), room
+  long n, width;
+  Gradient parts[4];
+  int count;
+};
+
+// out[n, k] = sum over u of d[n, u] * w[u, k]; `gap` columns of d after the first `before` are left out.
 struct Inputs {
-  const float* d;        // (n, hidden)
-  const float* packed;   // w, as pack() arranges it
-  float* out;            // (n, k)
-  long n, hidden, k;
+  const float* d;               // (n, width)
+  long n, width, before, gap;
+  const float* packed;          // w, as pack() arranges it
+  float* out;                   // (n, k)
+  long k;
 };
 
-// One instruction set's version. The ranges are of the batch, of the batch, of the rows of dw and of n.
+// h[t] = a[t] * h[t - 1] + b[t], element by element; everything (batch, time, hidden), states (batch, hidden).
+struct Linear {
+  bool reverse;
+  long batch, time, hidden;
+  const std::int64_t* lengths;
+  const float *a, *b, *h0;
+  float *y, *h_n;
+};
+
+struct LinearBackward {
+  bool reverse;
+  long batch, time, hidden;
+  const std::int64_t* lengths;
+  const float *a, *h0, *y, *dy, *dh;  // dy, dh: null: zero
+  float *da, *db, *dh0;
+};
+
+// One instruction set's version. Ranges are of the batch, of the columns of d (gradients) and of n (inputs).
 struct Kernels {
   const char* name;
-  long panel;            // units whose weights stand side by side
-  void (*forward)(const Forward&, long begin, long end);
-  void (*backward)(const Backward&, long begin, long end);
-  void (*weights)(const Weights&, long begin, long end);
+  long width, panel;            // floats in a register; registers in a panel
+  long (*scratch)(const Scan&); // floats that forward and backward need for themselves, per thread
+  void (*forward)(const Forward&, long begin, long end, float* scratch);
+  void (*backward)(const Backward&, long begin, long end, float* scratch);
+  void (*gradients)(const Gradients&, long begin, long end);
   void (*inputs)(const Inputs&, long begin, long end);
+  void (*linear)(const Linear&, long begin, long end);
+  void (*linear_backward)(const LinearBackward&, long begin, long end);
 };
+
+// Call each(first column, registers) for panels of nearly equal width that cover `columns`.
+template <class Each>
+static inline void each_panel(long columns, long width, long panel, const Each& each) {
+  const long vectors = (columns + width - 1) / width, panels = (vectors + panel - 1) / panel;
+  for (long i = 0, at = 0; i < panels; ++i) {
+    const long used = (vectors - at + panels - i - 1) / (panels - i);
+    each(at * width, used);
+    at += used;
+  }
+}
 
 }  // namespace unroll

@@ -1,0 +1,134 @@
+// What each recurrence does with its products, unit by unit, forwards and backwards, for one sequence at one time step.
+//
+// `raw` holds the step's products; before and after are the states around the step. Backwards, g is the loss's gradient to
+// the state after the step; what of it goes past the products is left in `carry`.
+
+namespace unroll {
+namespace CONCAT(in_, ISA) {
+
+// The rational approximation of Eigen (Eigen/src/Core/MathFunctionsImpl.h, generic_fast_tanh_float): an odd polynomial of
+// degree 13 over an even one of degree 6, largest error 3.3e-7. The comparisons let NaN pass.
+static inline Vec tanh(Vec x) {
+  const Vec most = Vec{} + 7.90531110763549805f, least = -most;
+  x = x > most ? most : x;
+  x = x < least ? least : x;
+  const Vec s = x * x;
+  Vec p = Vec{} + -2.76076847742355e-16f;
+  p = p * s + 2.00018790482477e-13f;
+  p = p * s + -8.60467152213735e-11f;
+  p = p * s + 5.12229709037114e-08f;
+  p = p * s + 1.48572235717979e-05f;
+  p = p * s + 6.37261928875436e-04f;
+  p = p * s + 4.89352455891786e-03f;
+  Vec q = Vec{} + 1.19825839466702e-06f;
+  q = q * s + 1.18534705686654e-04f;
+  q = q * s + 2.26843463243900e-03f;
+  q = q * s + 4.89352518554385e-03f;
+  return x * p / q;
+}
+
+static inline Vec sigmoid(Vec x) { return 0.5f + 0.5f * tanh(0.5f * x); }
+
+struct Step {
+  const float *h_before, *c_before, *raw;
+  float *h_after, *c_after, *gates;  // gates: null: not kept
+};
+
+struct StepBack {
+  const float *h_before, *h_after, *c_before, *c_after, *gates;
+  const float* dy;                   // null: zero
+  float *g, *carry, *dc, *d;
+};
+
+// The gradient to the units' outputs from u on, of which n are there.
+static inline Vec gradient(const StepBack& s, long u, long n) {
+  return s.dy ? load(s.g + u) + load(s.dy + u, n) : load(s.g + u);
+}
+
+struct Tanh {
+  static inline void forward(const Step& s, long, long u, long n) { store(s.h_after + u, tanh(load(s.raw + u)), n); }
+
+  static inline void backward(const StepBack& s, long, long u, long n) {
+    const Vec h = load(s.h_after + u);
+    store(s.d + u, gradient(s, u, n) * (1 - h * h), n);
+    store(s.carry + u, Vec{}, WIDTH);
+  }
+};
+
+struct Relu {
+  static inline void forward(const Step& s, long, long u, long n) {
+    const Vec z = load(s.raw + u);
+    store(s.h_after + u, z < 0 ? Vec{} : z, n);
+  }
+
+  static inline void backward(const StepBack& s, long, long u, long n) {
+    store(s.d + u, load(s.h_after + u) > 0 ? gradient(s, u, n) : Vec{}, n);
+    store(s.carry + u, Vec{}, WIDTH);
+  }
+};
+
+// r = sigmoid(..), z = sigmoid(..), n = tanh(W_in x + b_in + r * q), q = W_hn h + b_hn, h' = (1 - z) * n + z * h.
+struct Gru {
+  static inline void forward(const Step& s, long hidden, long u, long count) {
+    const Vec r = sigmoid(load(s.raw + u)), z = sigmoid(load(s.raw + hidden + u)), q = load(s.raw + 2 * hidden + u);
+    const Vec n = tanh(load(s.raw + 3 * hidden + u) + r * q);
+    store(s.h_after + u, n + z * (load(s.h_before + u) - n), count);
+    if (!s.gates) return;
+    store(s.gates + u, r, count);
+    store(s.gates + hidden + u, z, count);
+    store(s.gates + 2 * hidden + u, q, count);
+    store(s.gates + 3 * hidden + u, n, count);
+  }
+
+  static inline void backward(const StepBack& s, long hidden, long u, long count) {
+    const Vec r = load(s.gates + u), z = load(s.gates + hidden + u), q = load(s.gates + 2 * hidden + u),
+              n = load(s.gates + 3 * hidden + u), g = gradient(s, u, count);
+    const Vec dn = g * (1 - z) * (1 - n * n);
+    store(s.d + u, dn * q * r * (1 - r), count);
+    store(s.d + hidden + u, g * (load(s.h_before + u) - n) * z * (1 - z), count);
+    store(s.d + 2 * hidden + u, dn * r, count);
+    store(s.d + 3 * hidden + u, dn, count);
+    store(s.carry + u, g * z, WIDTH);
+  }
+};
+
+// i, f, o = sigmoid(..), g = tanh(..), c' = f * c + i * g, h' = o * tanh(c').
+struct Lstm {
+  static inline void forward(const Step& s, long hidden, long u, long n) {
+    const Vec i = sigmoid(load(s.raw + u)), f = sigmoid(load(s.raw + hidden + u)), g = tanh(load(s.raw + 2 * hidden + u)),
+              o = sigmoid(load(s.raw + 3 * hidden + u));
+    const Vec c = f * load(s.c_before + u) + i * g;
+    store(s.c_after + u, c, n);
+    store(s.h_after + u, o * tanh(c), n);
+    if (!s.gates) return;
+    store(s.gates + u, i, n);
+    store(s.gates + hidden + u, f, n);
+    store(s.gates + 2 * hidden + u, g, n);
+    store(s.gates + 3 * hidden + u, o, n);
+  }
+
+  static inline void backward(const StepBack& s, long hidden, long u, long n) {
+    const Vec i = load(s.gates + u), f = load(s.gates + hidden + u), g = load(s.gates + 2 * hidden + u),
+              o = load(s.gates + 3 * hidden + u), t = tanh(load(s.c_after + u)), dh = gradient(s, u, n);
+    const Vec dc = load(s.dc + u) + dh * o * (1 - t * t);
+    store(s.d + u, dc * g * i * (1 - i), n);
+    store(s.d + hidden + u, dc * load(s.c_before + u) * f * (1 - f), n);
+    store(s.d + 2 * hidden + u, dc * i * (1 - g * g), n);
+    store(s.d + 3 * hidden + u, dh * t * o * (1 - o), n);
+    store(s.dc + u, dc * f, WIDTH);
+    store(s.carry + u, Vec{}, WIDTH);
+  }
+};
+
+template <class F>
+static inline void with_cell(Recurrence recurrence, const F& f) {
+  switch (recurrence) {
+    case Recurrence::tanh: return f(Tanh());
+    case Recurrence::relu: return f(Relu());
+    case Recurrence::gru: return f(Gru());
+    case Recurrence::lstm: return f(Lstm());
+  }
+}
+
+}  // namespace of the instruction set
+}  // namespace unroll
