@@ -10,20 +10,20 @@ from torch import Tensor, nn
 
 from unroll import RNN, Cell, ConfigError, InputError, SequenceClassifier
 from unroll.cells import CELLS
-from unroll.model import reverse
+from unroll.scan.padding import turned
 
 
-def torch_twin(model: SequenceClassifier) -> nn.RNN:
-    """Return an nn.RNN with the weights of the model's layers."""
+def torch_twin(model: SequenceClassifier) -> nn.RNNBase:
+    """Return an nn.RNN, nn.GRU or nn.LSTM with the weights of the model's layers."""
     config = model.config
-    twin = nn.RNN(
+    twin: nn.RNNBase = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[config.cell](
         model.input_size,
         config.hidden_size,
         config.num_layers,
-        nonlinearity=config.nonlinearity,
         bidirectional=config.bidirectional,
         batch_first=True,
         dropout=config.dropout,
+        **({"nonlinearity": config.nonlinearity} if config.cell == "rnn" else {}),
     )
     weights = {}
     for layer, directions in enumerate(model.layers):
@@ -37,17 +37,22 @@ def torch_twin(model: SequenceClassifier) -> nn.RNN:
 @pytest.mark.parametrize("backend", ["auto", "reference", "torch", "gemm"])
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "both-ways"])
 @pytest.mark.parametrize("num_layers", [1, 3])
-@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+@pytest.mark.parametrize(
+    ("cell", "nonlinearity"), [("rnn", "tanh"), ("rnn", "relu"), ("gru", "tanh"), ("lstm", "tanh")]
+)
 def test_logits_and_gradients_equal_torch_nn(
-    nonlinearity: Any, num_layers: int, bidirectional: bool, backend: Any
+    cell: str, nonlinearity: Any, num_layers: int, bidirectional: bool, backend: Any
 ) -> None:
+    if backend == "gemm" and cell != "rnn":
+        pytest.skip("backend gemm knows the rnn alone")
     model = SequenceClassifier(
-        28, 10, hidden_size=50, num_layers=num_layers, bidirectional=bidirectional, nonlinearity=nonlinearity,
+        28, 10, cell, hidden_size=50, num_layers=num_layers, bidirectional=bidirectional, nonlinearity=nonlinearity,
         backend=backend,
     )  # fmt: skip
     twin = torch_twin(model)
     x, y = torch.randn(16, 28, 28), torch.arange(16) % 10
     _, h_n = twin(x)
+    h_n = h_n[0] if cell == "lstm" else h_n
     expected = model.head(torch.cat([h_n[-2], h_n[-1]], dim=1) if bidirectional else h_n[-1])
     logits = model(x)
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-6 * max(1.0, expected.abs().max().item()))
@@ -65,9 +70,15 @@ def test_logits_and_gradients_equal_torch_nn(
 
 @pytest.mark.parametrize("readout", ["last", "mean", "max"])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_a_padded_sequence_reads_like_the_sequence_alone(readout: Any, bidirectional: bool) -> None:
-    model = SequenceClassifier(4, 3, hidden_size=8, num_layers=2, readout=readout, bidirectional=bidirectional).double()
-    x = torch.randn(3, 9, 4, dtype=torch.float64)
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["f32", "f64"])
+def test_a_padded_sequence_reads_like_the_sequence_alone(
+    readout: Any, bidirectional: bool, cell: str, dtype: torch.dtype
+) -> None:
+    model = SequenceClassifier(
+        4, 3, cell, hidden_size=8, num_layers=2, readout=readout, bidirectional=bidirectional
+    ).to(dtype)
+    x = torch.randn(3, 9, 4, dtype=dtype)
     lengths = torch.tensor([9, 4, 1])
     x[1, 4:], x[2, 1:] = float("nan"), 1e9
     logits = model(x, lengths)
@@ -168,7 +179,7 @@ def test_inputs_that_do_not_fit(x: Tensor, message: str) -> None:
         ({"num_classes": 1}, "num_classes must be at least 2, got 1"),
         ({"input_size": "28"}, "input_size must be of type int, got '28'"),
         ({"input_size": 0}, "input_size must be at least 1, got 0"),
-        ({"cell": "rnm"}, "cell must be one of rnn or a subclass of Cell, got 'rnm'; did you mean 'rnn'?"),
+        ({"cell": "rnm"}, "cell must be one of rnn, gru, lstm or a subclass of Cell, got 'rnm'; did you mean 'rnn'?"),
         ({"hidden_size": 0}, "hidden_size must be at least 1, got 0"),
         ({"nonlinearity": "sigmoid"}, "nonlinearity must be one of tanh, relu, got 'sigmoid'"),
     ],
@@ -181,8 +192,8 @@ def test_arguments_out_of_range(arguments: dict[str, Any], message: str) -> None
 
 def test_reverse_turns_each_sequence_within_its_length() -> None:
     x = torch.arange(8.0).view(2, 4, 1)
-    assert reverse(x, None)[0].flatten().tolist() == [3, 2, 1, 0]
-    assert reverse(x, torch.tensor([3, 0])).flatten().tolist() == [2, 1, 0, 3, 4, 5, 6, 7]
+    assert turned(x, None)[0].flatten().tolist() == [3, 2, 1, 0]
+    assert turned(x, torch.tensor([3, 0])).flatten().tolist() == [2, 1, 0, 3, 4, 5, 6, 7]
 
 
 def test_rnn_cell_equals_torch_s() -> None:

@@ -46,26 +46,36 @@ class Cell(nn.Module, ABC):
     def step(self, x: Tensor, state: State) -> State:
         """Return the state after reading ``x`` (batch, input_size)."""
 
-    def is_fused(self, x: Tensor) -> bool:
-        """Tell whether fused kernels on the CPU do the work of `scan` for ``x`` (batch, time, input)."""
-        return False
+    def choose_backend(self, x: Tensor, training: bool) -> scan.Choice:
+        """Return what would compute `scan` for ``x`` (batch, time, input), and why."""
+        return scan.Choice("reference", f"{type(self).__name__} is a loop over its step()")
 
     def init_orthogonal(self) -> None:
         """Set the weights for init="orthogonal"; a cell that does not override this keeps those it was made with."""
 
-    def scan(self, x: Tensor, state: State, lengths: Tensor | None = None) -> tuple[Tensor, State]:
+    def scan(
+        self,
+        x: Tensor,
+        state: State,
+        lengths: Tensor | None = None,
+        *,
+        reverse: bool = False,
+        last_only: bool = False,
+    ) -> tuple[Tensor, State]:
         """Apply the cell over time.
 
         Args:
             x: (batch, time, input_size).
             state: as from `initial_state`.
             lengths: (batch,) int64, or None where all sequences are full (default None).
+            reverse: read each sequence from its last step to its first (default False).
+            last_only: the outputs are not wanted, and may have 0 time steps (default False).
 
         Returns:
-            outputs (batch, time, hidden), zero past each length; the state at each length.
+            outputs (batch, time, hidden), each at the step it was made from, zero past each length; the final state.
         """
         scan.check_lengths(lengths, x.shape[0], x.shape[1])
-        return reference.loop(self.step, x, state, lengths)
+        return reference.loop(self.step, x, state, lengths, reverse)
 
 
 @final
@@ -92,13 +102,7 @@ class RNN(Cell):
         super().__init__(input_size, hidden_size)
         check_choice("nonlinearity", nonlinearity, tuple(reference.ACTIVATIONS))
         self.nonlinearity = nonlinearity
-        self.weight_ih = nn.Parameter(torch.empty(hidden_size, input_size))
-        self.weight_hh = nn.Parameter(torch.empty(hidden_size, hidden_size))
-        self.bias_ih = nn.Parameter(torch.empty(hidden_size))
-        self.bias_hh = nn.Parameter(torch.empty(hidden_size))
-        bound = hidden_size**-0.5
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
+        self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = _uniform_weights(1, input_size, hidden_size)
 
     def init_orthogonal(self) -> None:
         """Make weight_hh orthogonal, weight_ih Xavier uniform and the biases zero.
@@ -106,35 +110,180 @@ class RNN(Cell):
         Orthogonal recurrent weights keep the norm of what they carry, so gradients neither fade nor explode at the
         start (Saxe, McClelland and Ganguli, arXiv:1312.6120; for RNNs Henaff, Szlam and LeCun, arXiv:1602.06662).
         """
-        nn.init.xavier_uniform_(self.weight_ih)
-        nn.init.orthogonal_(self.weight_hh)
-        nn.init.zeros_(self.bias_ih)
-        nn.init.zeros_(self.bias_hh)
+        _init_orthogonal(self)
 
     def initial_state(self, batch_size: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
         """Return zeros (batch, hidden)."""
         return torch.zeros(batch_size, self.hidden_size, dtype=dtype, device=device)
 
-    def is_fused(self, x: Tensor) -> bool:
-        """Tell whether the "cpu" backend would be chosen for ``x``; see `Cell.is_fused`."""
-        return scan.choose_backend(self.backend, x, training=True).backend == "cpu"
+    def choose_backend(self, x: Tensor, training: bool) -> scan.Choice:
+        """Return what would compute `scan`, and why; see `Cell.choose_backend`."""
+        return scan.choose_backend(self.backend, x, training, self.nonlinearity)
 
     def step(self, x: Tensor, state: Tensor) -> Tensor:
         """Return h' (batch, hidden) from x (batch, input) and h (batch, hidden)."""
         h, activation = state, reference.ACTIVATIONS[self.nonlinearity]
         return activation(linear(x, self.weight_ih, self.bias_ih) + linear(h, self.weight_hh, self.bias_hh))
 
-    def scan(self, x: Tensor, state: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def scan(
+        self, x: Tensor, state: Tensor, lengths: Tensor | None = None, *, reverse: bool = False, last_only: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Apply the cell over time by `unroll.scan.rnn_scan`; see `Cell.scan`."""
         weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        return scan.rnn_scan(x, state, *weights, lengths, self.nonlinearity, self.backend)
+        return scan.rnn_scan(
+            x, state, *weights, lengths, self.nonlinearity, self.backend, reverse=reverse, last_only=last_only
+        )
 
     def extra_repr(self) -> str:
         """Show the sizes in ``print(model)``."""
         return f"{self.input_size}, {self.hidden_size}, nonlinearity={self.nonlinearity!r}"
 
 
-CELLS: dict[str, type[Cell]] = {"rnn": RNN}
+@final
+class GRU(Cell):
+    """Gated recurrent unit: h' = (1 - z) n + z h, with gates r and z.
+
+    r = σ(W_ir x + b_ir + W_hr h + b_hr), z = σ(W_iz x + b_iz + W_hz h + b_hz),
+    n = tanh(W_in x + b_in + r (W_hn h + b_hn)).
+
+    Parameters and layout are those of `torch.nn.GRUCell`, so weights move to and from torch.nn unchanged: weight_ih
+    (3·hidden, input), weight_hh (3·hidden, hidden), bias_ih and bias_hh (3·hidden,), in the order r, z, n, all uniform
+    within ±1/√hidden.
+
+    Args:
+        input_size: features per time step, at least 1.
+        hidden_size: units, at least 1.
+
+    Raises:
+        ConfigError: a size below 1.
+
+    Source: K. Cho et al., arXiv:1406.1078, section 2.3; with r outside of W_hn's product, as in torch.nn.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = _uniform_weights(3, input_size, hidden_size)
+
+    def init_orthogonal(self) -> None:
+        """Make each gate's weight_hh orthogonal and weight_ih Xavier uniform, and the biases zero."""
+        _init_orthogonal(self)
+
+    def initial_state(self, batch_size: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Return zeros (batch, hidden)."""
+        return torch.zeros(batch_size, self.hidden_size, dtype=dtype, device=device)
+
+    def choose_backend(self, x: Tensor, training: bool) -> scan.Choice:
+        """Return what would compute `scan`, and why; see `Cell.choose_backend`."""
+        return scan.choose_backend(self.backend, x, training, "gru")
+
+    def step(self, x: Tensor, state: Tensor) -> Tensor:
+        """Return h' (batch, hidden) from x (batch, input) and h (batch, hidden)."""
+        h = state
+        x_r, x_z, x_n = linear(x, self.weight_ih, self.bias_ih).chunk(3, dim=1)
+        h_r, h_z, h_n = linear(h, self.weight_hh, self.bias_hh).chunk(3, dim=1)
+        r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
+        n = torch.tanh(x_n + r * h_n)
+        return (1 - z) * n + z * h
+
+    def scan(
+        self, x: Tensor, state: Tensor, lengths: Tensor | None = None, *, reverse: bool = False, last_only: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Apply the cell over time by `unroll.scan.gru_scan`; see `Cell.scan`."""
+        weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        return scan.gru_scan(x, state, *weights, lengths, self.backend, reverse=reverse, last_only=last_only)
+
+    def extra_repr(self) -> str:
+        """Show the sizes in ``print(model)``."""
+        return f"{self.input_size}, {self.hidden_size}"
+
+
+@final
+class LSTM(Cell):
+    """Long short-term memory: c' = f c + i g, h' = o tanh(c'), with gates i, f, o; its state is (h, c).
+
+    i, f, o = σ(W_i· x + b_i· + W_h· h + b_h·), g = tanh(W_ig x + b_ig + W_hg h + b_hg).
+
+    Parameters and layout are those of `torch.nn.LSTMCell`, so weights move to and from torch.nn unchanged: weight_ih
+    (4·hidden, input), weight_hh (4·hidden, hidden), bias_ih and bias_hh (4·hidden,), in the order i, f, g, o, all
+    uniform within ±1/√hidden.
+
+    Args:
+        input_size: features per time step, at least 1.
+        hidden_size: units, at least 1.
+
+    Raises:
+        ConfigError: a size below 1.
+
+    Source: S. Hochreiter and J. Schmidhuber, Neural Computation 9 (1997); the forget gate F. Gers, J. Schmidhuber and
+    F. Cummins, Neural Computation 12 (2000).
+    """
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = _uniform_weights(4, input_size, hidden_size)
+
+    def init_orthogonal(self) -> None:
+        """Make each gate's weight_hh orthogonal and weight_ih Xavier uniform; biases zero, but 1 for the forget gate.
+
+        An open forget gate carries c, and gradients, over many steps from the start (R. Jozefowicz, W. Zaremba and
+        I. Sutskever, An empirical exploration of recurrent network architectures, ICML 2015, section 2.2).
+        """
+        _init_orthogonal(self)
+        with torch.no_grad():
+            self.bias_ih[self.hidden_size : 2 * self.hidden_size] = 1
+
+    def initial_state(self, batch_size: int, *, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return zeros (batch, hidden) for h and for c."""
+        h = torch.zeros(batch_size, self.hidden_size, dtype=dtype, device=device)
+        return h, torch.zeros_like(h)
+
+    def choose_backend(self, x: Tensor, training: bool) -> scan.Choice:
+        """Return what would compute `scan`, and why; see `Cell.choose_backend`."""
+        return scan.choose_backend(self.backend, x, training, "lstm")
+
+    def step(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return h' and c' (batch, hidden) from x (batch, input) and h and c (batch, hidden)."""
+        h, c = state
+        i, f, g, o = (linear(x, self.weight_ih, self.bias_ih) + linear(h, self.weight_hh, self.bias_hh)).chunk(4, dim=1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(c), c
+
+    def scan(
+        self,
+        x: Tensor,
+        state: tuple[Tensor, Tensor],
+        lengths: Tensor | None = None,
+        *,
+        reverse: bool = False,
+        last_only: bool = False,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Apply the cell over time by `unroll.scan.lstm_scan`; see `Cell.scan`."""
+        weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        return scan.lstm_scan(x, state, *weights, lengths, self.backend, reverse=reverse, last_only=last_only)
+
+    def extra_repr(self) -> str:
+        """Show the sizes in ``print(model)``."""
+        return f"{self.input_size}, {self.hidden_size}"
+
+
+def _uniform_weights(gates: int, inputs: int, hidden: int) -> tuple[nn.Parameter, ...]:
+    """Return weight_ih, weight_hh, bias_ih and bias_hh, stacked by gates, as torch.nn makes them."""
+    rows, bound = gates * hidden, hidden**-0.5
+    shapes = ((rows, inputs), (rows, hidden), (rows,), (rows,))
+    return tuple(nn.Parameter(torch.empty(shape).uniform_(-bound, bound)) for shape in shapes)
+
+
+def _init_orthogonal(cell: RNN | GRU | LSTM) -> None:
+    for weight_ih, weight_hh in zip(
+        cell.weight_ih.split(cell.hidden_size), cell.weight_hh.split(cell.hidden_size), strict=True
+    ):
+        nn.init.xavier_uniform_(weight_ih)
+        nn.init.orthogonal_(weight_hh)
+    nn.init.zeros_(cell.bias_ih)
+    nn.init.zeros_(cell.bias_hh)
+
+
+CELLS: dict[str, type[Cell]] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
 
 
 def find_cell(cell: str | type[Cell]) -> type[Cell]:

@@ -114,7 +114,7 @@ class SequenceClassifier(nn.Module):
         Raises:
             InputError: ``x`` or ``lengths`` do not fit.
         """
-        return self._pass(x, lengths, lambda stage: None)
+        return self._pass(x, lengths, None)
 
     def stages(self, x: Tensor, lengths: Tensor | None = None) -> list[Stage]:
         """Return every tensor between the input and the logits, both included; arguments as in `forward`."""
@@ -122,19 +122,22 @@ class SequenceClassifier(nn.Module):
         self._pass(x, lengths, found.append)
         return found
 
-    def _pass(self, x: Tensor, lengths: Tensor | None, tell: Callable[[Stage], None]) -> Tensor:
+    def _pass(self, x: Tensor, lengths: Tensor | None, tell: Callable[[Stage], None] | None) -> Tensor:
+        """Return the logits; without anybody to ``tell`` what lies between need not be kept."""
         self._check_input(x)
-        tell(Stage("input", ("batch", "time", "features"), x))
+        say = tell or (lambda stage: None)
+        say(Stage("input", ("batch", "time", "features"), x))
         features, finals = x, x.new_empty(0)
-        for number, layer in enumerate(self.layers):
-            if number:
+        for number, layer in enumerate(self.layers, start=1):
+            if number > 1:
                 features = self.dropout(features)
-            features, finals = self._read_layer(layer, features, lengths)
-            tell(Stage(f"layer {number + 1}", ("batch", "time", "hidden"), features))
+            last_only = tell is None and number == len(self.layers) and self.config.readout == "last"
+            features, finals = self._read_layer(layer, features, lengths, last_only)
+            say(Stage(f"layer {number}", ("batch", "time", "hidden"), features))
         vector = self._read_out(features, finals, lengths)
-        tell(Stage(f"readout {self.config.readout}", ("batch", "hidden"), vector))
+        say(Stage(f"readout {self.config.readout}", ("batch", "hidden"), vector))
         logits: Tensor = self.head(vector)
-        tell(Stage("logits", ("batch", "classes"), logits))
+        say(Stage("logits", ("batch", "classes"), logits))
         return logits
 
     def _check_input(self, x: Tensor) -> None:
@@ -147,14 +150,16 @@ class SequenceClassifier(nn.Module):
         if x.dtype != self.head.weight.dtype and not torch.is_autocast_enabled(x.device.type):
             raise InputError(f"x must have the parameters' dtype {self.head.weight.dtype}, got {x.dtype}")
 
-    def _read_layer(self, layer: nn.Module, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _read_layer(
+        self, layer: nn.Module, x: Tensor, lengths: Tensor | None, last_only: bool
+    ) -> tuple[Tensor, Tensor]:
         """Return outputs (batch, time, directions·hidden) and final hidden states (batch, directions·hidden)."""
         outputs, finals = [], []
-        for backwards, cell in enumerate(layer.children()):
+        for direction, cell in enumerate(layer.children()):
             assert isinstance(cell, Cell)
             state = cell.initial_state(x.shape[0], dtype=x.dtype, device=x.device)
-            output, state = cell.scan(reverse(x, lengths) if backwards else x, state, lengths)
-            outputs.append(reverse(output, lengths) if backwards else output)
+            output, state = cell.scan(x, state, lengths, reverse=direction == 1, last_only=last_only)
+            outputs.append(output)
             finals.append(state if isinstance(state, Tensor) else state[0])
         if len(outputs) == 1:
             return outputs[0], finals[0]
@@ -173,13 +178,3 @@ class SequenceClassifier(nn.Module):
         alive = torch.arange(outputs.shape[1], device=outputs.device) < lengths.unsqueeze(1)
         highest = outputs.masked_fill(~alive.unsqueeze(2), -math.inf).amax(dim=1)
         return torch.where((lengths > 0).unsqueeze(1), highest, 0)
-
-
-def reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Return ``x`` (batch, time, features) with each sequence turned around within its length."""
-    if lengths is None:
-        return x.flip(1)
-    time = torch.arange(x.shape[1], device=x.device)
-    last = lengths.unsqueeze(1) - 1
-    index = torch.where(time <= last, last - time, time)
-    return x.gather(1, index.unsqueeze(2).expand_as(x))

@@ -56,11 +56,11 @@ def scan(
 
 
 class _Run:
-    """A scan's sizes, and its calls of the kernels. Inside, time comes first, and what the kernels read has room behind.
+    """A scan's sizes, and its calls of the kernels. Inside, time comes first; what the kernels read has room behind.
 
-    steps: x (time, batch, input), zero past each length; held: h (and c), each (time + 1, batch, hidden) with the initial
-    state where the scan begins; gates: (time, batch, gates and units), what a step leaves for the way back; d: alike, the
-    loss's gradient to a step's products.
+    steps: x (time, batch, input), zero past each length; held: h (and c), each (time + 1, batch, hidden) with the
+    initial state where the scan begins; gates: (time, batch, gates and units), what a step leaves for the way back;
+    d: alike, the loss's gradient to a step's products.
     """
 
     def __init__(self, recurrence: str, x: Tensor, hidden: int, lengths: Tensor | None, reverse: bool) -> None:
@@ -70,8 +70,8 @@ class _Run:
         self.lengths = None if lengths is None else lengths.contiguous()
         self.sizes = (recurrence, self.reverse, self.batch, self.time, self.inputs, hidden, _address(self.lengths))
 
-    def states(self, initial: tuple[Tensor, ...], slots: int) -> tuple[Tensor, ...]:
-        """Return room for h (and c) at ``slots`` times, or at 2 that take turns, with the initial state in its place."""
+    def states(self, initial: Sequence[Tensor], slots: int) -> tuple[Tensor, ...]:
+        """Return room for h (and c) at ``slots`` times, or 2 that take turns, with the initial state in its place."""
         held = tuple(_with_room(slots, self.batch, self.hidden) for _ in initial)
         for rows, start in zip(held, initial, strict=True):
             rows[self.time % slots if self.reverse else 0] = start
@@ -140,15 +140,15 @@ class _Run:
 
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, run: _Run, last_only: bool, x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        weights, initial = others[:4], others[4:]
+    def forward(ctx: Any, run: _Run, last_only: bool, x: Tensor, *others: Any) -> tuple[Tensor, ...]:
+        w_ih, w_hh, b_ih, b_hh, *initial = others
         steps = _with_room(run.time, run.batch, run.inputs).copy_(x.transpose(0, 1))
         if run.lengths is not None:
             steps.masked_fill_(~alive(run.time, run.lengths).t().unsqueeze(2), 0)
         held = run.states(initial, run.time + 1)
         columns = GATES[run.recurrence] * run.hidden
         gates = _with_room(run.time, run.batch, columns) if columns > run.hidden else None
-        run.forward(steps.transpose(0, 1), weights, held, gates)
+        run.forward(steps.transpose(0, 1), (w_ih, w_hh, b_ih, b_hh), held, gates)
         ctx.save_for_backward(x, *others, steps, gates, *held)
         ctx.run = run
         ctx.set_materialize_grads(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,7 +12,12 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from .padding import clear_padding, scan_padded, turned
 from .reference import Weights
 
-KERNELS = {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu, "gru": torch.gru, "lstm": torch.lstm}
+KERNELS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
+    "tanh": torch.rnn_tanh,
+    "relu": torch.rnn_relu,
+    "gru": torch.gru,
+    "lstm": torch.lstm,
+}
 
 
 def scan(

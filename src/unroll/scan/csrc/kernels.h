@@ -140,17 +140,24 @@ static void backward(const Backward& a, long begin, long end, float* scratch) {
 }
 
 // The factor with fewer registers to fill goes to the left, where single values are taken.
-static void add_gradient(const Gradients& a, const Gradient& p, long n, long size, long begin, long end) {
+static void add_gradient(
+    const Gradients& a, const Gradient& p, long n, long size, long begin, long end, float* scratch) {
   const long columns = end - begin;
   const float *d = a.d + n * a.width + p.first + begin, *from = p.from + n * p.stride;
   float* dw = p.dw + begin * p.k;
   if (p.k * rounded(columns) < columns * rounded(p.k))
-    add_product(dw, 1, p.k, from, p.stride, p.k, d, a.width, columns, size);
+    add_product(dw, 1, p.k, from, p.stride, p.k, d, a.width, columns, size, scratch);
   else
-    add_product(dw, p.k, 1, d, a.width, columns, from, p.stride, p.k, size);
+    add_product(dw, p.k, 1, d, a.width, columns, from, p.stride, p.k, size, scratch);
 }
 
-static void gradients(const Gradients& a, long begin, long end) {
+static long gradients_scratch(const Gradients& a) {
+  long rows = a.width;
+  for (int i = 0; i < a.count; ++i) rows = a.parts[i].k > rows ? a.parts[i].k : rows;
+  return (rows + WIDTH * VECS) * BLOCK;
+}
+
+static void gradients(const Gradients& a, long begin, long end, float* scratch) {
   for (long n = 0; n < a.n; n += BLOCK)
     for (int i = 0; i < a.count; ++i) {
       const Gradient& p = a.parts[i];
@@ -158,7 +165,7 @@ static void gradients(const Gradients& a, long begin, long end) {
       const long to = end - p.first < p.columns ? end - p.first : p.columns;
       if (from >= to) continue;
       if (n == 0) std::memset(p.dw + from * p.k, 0, (to - from) * p.k * sizeof(float));
-      add_gradient(a, p, n, a.n - n < BLOCK ? a.n - n : BLOCK, from, to);
+      add_gradient(a, p, n, a.n - n < BLOCK ? a.n - n : BLOCK, from, to, scratch);
     }
 }
 
@@ -220,6 +227,7 @@ const Kernels ISA{NAME(ISA),
                   CONCAT(in_, ISA)::scratch,
                   CONCAT(in_, ISA)::forward,
                   CONCAT(in_, ISA)::backward,
+                  CONCAT(in_, ISA)::gradients_scratch,
                   CONCAT(in_, ISA)::gradients,
                   CONCAT(in_, ISA)::inputs,
                   CONCAT(in_, ISA)::linear,

@@ -166,7 +166,10 @@ static void gradients(const Layout& a, Address d, Address x, Address h, Address 
   if (gru) g.parts[g.count++] = {both + hidden, hidden, at(x), inputs, inputs, at(dw_ih) + both * inputs};
   g.parts[g.count++] = {0, gru ? 3 * hidden : columns, at(h), hidden, hidden, at(dw_hh)};
   if (db) g.parts[g.count++] = {0, columns, one.data(), 0, 1, at(db)};
-  split(columns, a.threads, [&](long begin, long end) { kernels.gradients(g, begin, end); });
+  split(columns, a.threads, [&](long begin, long end) {
+    Numbers scratch(kernels.gradients_scratch(g));
+    kernels.gradients(g, begin, end, scratch.data());
+  });
 }
 
 static void input_gradient(const Layout& a, Address d, Address w_ih, Address out) {

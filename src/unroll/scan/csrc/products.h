@@ -55,18 +55,26 @@ static inline void each_tile(long begin, long end, const Each& each) {
   }
 }
 
-// tile += left (ROWS, k) times right (k, USED registers); row and factor say how far apart those stand.
+// tile += left (ROWS, k) times right (k, USED registers); row and factor say how far apart the left's values stand.
 template <int ROWS, int USED>
-static inline void multiply(
-    Vec (&tile)[ROWS][USED], const float* left, long row, long factor, const float* right, long right_factor, long k) {
+static inline void multiply(Vec (&tile)[ROWS][USED], const float* left, long row, long factor, const float* right, long k) {
   for (long i = 0; i < k; ++i) {
     Vec b[USED];
-    for (int v = 0; v < USED; ++v) b[v] = load(right + i * right_factor + v * WIDTH);
+    for (int v = 0; v < USED; ++v) b[v] = load(right + (i * USED + v) * WIDTH);
     for (int r = 0; r < ROWS; ++r) {
       const float a = left[r * row + i * factor];
       for (int v = 0; v < USED; ++v) tile[r][v] += a * b[v];
     }
   }
+}
+
+// The first n values of a row of a tile are added to those at `to`, `apart` from each other.
+template <int USED>
+static inline void add(float* to, long apart, const Vec (&row)[USED], long n) {
+  if (apart == 1)
+    for (int v = 0; v < USED; ++v) store(to + v * WIDTH, load(to + v * WIDTH, n - v * WIDTH) + row[v], n - v * WIDTH);
+  else
+    for (long i = 0; i < USED * WIDTH && i < n; ++i) to[i * apart] += row[i / WIDTH][i % WIDTH];
 }
 
 // A left side whose k factors stand side by side.
@@ -89,7 +97,7 @@ static void product(
         for (int r = 0; r < ROWS; ++r)
           for (int v = 0; v < USED; ++v) tile[r][v] = load(start + r * start_row + column + v * WIDTH);
       for (int i = 0; i < count; ++i) {
-        multiply<ROWS, USED>(tile, lefts[i].at, lefts[i].row, 1, packed, USED * WIDTH, lefts[i].k);
+        multiply<ROWS, USED>(tile, lefts[i].at, lefts[i].row, 1, packed, lefts[i].k);
         packed += lefts[i].k * USED * WIDTH;
       }
       for (int r = 0; r < ROWS; ++r)
@@ -101,20 +109,29 @@ static void product(
   });
 }
 
-// out[r * out_row + c * out_column] += sum over n of left[n, r] * right[n, c], neither packed.
+// out[r * out_row + c * out_column] += sum over n of left[n, r] * right[n, c]. Both sides are laid out anew first, so that
+// what a tile needs of them stands in one stretch; scratch has room for (rows + PANEL) * n.
 static void add_product(
     float* out, long out_row, long out_column, const float* left, long left_n, long rows, const float* right, long right_n,
-    long columns, long n) {
+    long columns, long n, float* scratch) {
+  float* const panel = scratch + rows * n;
+  each_tile(0, rows, [&](long row, long tile_rows) {
+    for (long i = 0; i < n; ++i)
+      for (long r = 0; r < tile_rows; ++r) scratch[row * n + i * tile_rows + r] = left[i * left_n + row + r];
+  });
   each_panel(columns, WIDTH, VECS, [&](long column, long registers) {
-    each_tile(0, rows, [&](long row, long tile_rows) {
-      with_count<MOST_ROWS>(tile_rows, [&](auto r_count) {
-        with_count<VECS>(registers, [&](auto used) {
-          constexpr int ROWS = decltype(r_count)::value, USED = decltype(used)::value;
+    with_count<VECS>(registers, [&](auto used) {
+      constexpr int USED = decltype(used)::value;
+      for (long i = 0; i < n; ++i)
+        for (int v = 0; v < USED; ++v)
+          store(panel + (i * USED + v) * WIDTH, load(right + i * right_n + column + v * WIDTH), WIDTH);
+      each_tile(0, rows, [&](long row, long tile_rows) {
+        with_count<MOST_ROWS>(tile_rows, [&](auto r_count) {
+          constexpr int ROWS = decltype(r_count)::value;
           Vec tile[ROWS][USED] = {};
-          multiply<ROWS, USED>(tile, left + row, 1, left_n, right + column, right_n, n);
+          multiply<ROWS, USED>(tile, scratch + row * n, 1, ROWS, panel, n);
           for (int r = 0; r < ROWS; ++r)
-            for (long c = column; c < column + USED * WIDTH && c < columns; ++c)
-              out[(row + r) * out_row + c * out_column] += tile[r][(c - column) / WIDTH][(c - column) % WIDTH];
+            add(out + (row + r) * out_row + column * out_column, out_column, tile[r], columns - column);
         });
       });
     });

@@ -93,10 +93,11 @@ struct LinearBackward {
 struct Kernels {
   const char* name;
   long width, panel;            // floats in a register; registers in a panel
-  long (*scratch)(const Scan&); // floats that forward and backward need for themselves, per thread
+  long (*scratch)(const Scan&);  // floats that forward and backward need for themselves, per thread
   void (*forward)(const Forward&, long begin, long end, float* scratch);
   void (*backward)(const Backward&, long begin, long end, float* scratch);
-  void (*gradients)(const Gradients&, long begin, long end);
+  long (*gradients_scratch)(const Gradients&);
+  void (*gradients)(const Gradients&, long begin, long end, float* scratch);
   void (*inputs)(const Inputs&, long begin, long end);
   void (*linear)(const Linear&, long begin, long end);
   void (*linear_backward)(const LinearBackward&, long begin, long end);
