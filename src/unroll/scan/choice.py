@@ -6,6 +6,7 @@ from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from ..config import Backend, check_choice
 from ..errors import InputError
@@ -70,6 +71,8 @@ def choose_backend(backend: Backend, x: Tensor, training: bool, recurrence: str 
     if time == 0:
         return Choice("reference", "it takes 0 time steps")
     traced = torch.compiler.is_compiling()
+    if not traced and (onlooker := _onlooker()):
+        return Choice("reference", f"{onlooker} must see each operation")
     fits = x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[0] > 0 and not low_precision and not traced
     if fits and cpu.INSTRUCTION_SETS:
         return Choice("cpu", f"fused for float32 on this CPU ({cpu.INSTRUCTION_SETS[0]})")
@@ -88,6 +91,19 @@ def choose_backend(backend: Backend, x: Tensor, training: bool, recurrence: str 
     return Choice("gemm", "fastest with gradients on a CPU")
 
 
+def _onlooker() -> str | None:
+    """Name what is at work beyond autograd, if anything: it sees nothing of a kernel, and takes results for constants."""
+    if torch._C._get_tracing_state() is not None:
+        return "torch.jit.trace"
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return "torch.func"
+    if forward_ad._current_level >= 0:
+        return "forward-mode differentiation"
+    if torch._C._len_torch_dispatch_stack():
+        return "a dispatch mode (fake tensors, make_fx)"
+    return None
+
+
 def _check_possible(backend: str, x: Tensor, recurrence: str) -> None:
     if recurrence not in KNOWN[backend]:
         others = ", ".join(name for name, known in KNOWN.items() if recurrence in known)
@@ -102,5 +118,7 @@ def _check_possible(backend: str, x: Tensor, recurrence: str) -> None:
         raise InputError(f"backend 'cpu' is {cpu.MISSING}")
     if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         raise InputError(f"backend 'cpu' computes in float32 on the CPU, got {x.dtype} on {x.device}; use 'auto'")
+    if not torch.compiler.is_compiling() and (onlooker := _onlooker()):
+        raise InputError(f"backend 'cpu' cannot be asked for where {onlooker} must see each operation; use 'auto'")
     if 0 in x.shape[:2]:
         raise InputError(f"backend 'cpu' needs a sequence and a time step, got x of {tuple(x.shape)}; use 'auto'")
