@@ -67,7 +67,7 @@ class _Run:
         self.recurrence, self.reverse = recurrence, bool(reverse)
         self.batch, self.time, self.inputs = x.shape
         self.hidden = hidden
-        self.lengths = None if lengths is None else lengths.contiguous()
+        self.lengths = _own(lengths)
         self.sizes = (recurrence, self.reverse, self.batch, self.time, self.inputs, hidden, _address(self.lengths))
 
     def states(self, initial: Sequence[Tensor], slots: int) -> tuple[Tensor, ...]:
@@ -97,6 +97,7 @@ class _Run:
     def forward(self, x: Tensor, weights: Weights, held: tuple[Tensor, ...], gates: Tensor | None) -> None:
         """Fill ``held``, and ``gates`` if they are wanted, from x (batch, time, input)."""
         # Named, so that they live until the call is over.
+        x = x.resolve_neg()  # of a conjugate's imaginary part memory holds the negative
         x = x if x.stride(2) == 1 else x.contiguous()
         given = [None if weight is None else weight.contiguous() for weight in weights]
         addresses = map(_address, (*given, *_pair(held)))
@@ -129,7 +130,7 @@ class _Run:
         _kernels.gradients(self.layout(), *map(_address, (d, steps, before, dw_ih, dw_hh, db)))
         if db is not None and self.recurrence == "gru":  # of r, z, W_hn h + b_hn and W_in x + b_in
             return dw_ih, dw_hh, torch.cat([db[: 2 * hidden], db[3 * hidden :]]), db[: 3 * hidden]
-        return dw_ih, dw_hh, db, db
+        return dw_ih, dw_hh, db, None if db is None else db.clone()  # who changes one must not change the other
 
     def input_gradient(self, d: Tensor, w_ih: Tensor) -> Tensor:
         """Return that of x, (batch, time, input)."""
@@ -158,7 +159,8 @@ class _Scan(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         run, needed = ctx.run, ctx.needs_input_grad[2:]
         parts = len(grads) - 1
-        inputs, (steps, gates, *held) = ctx.saved_tensors[: 5 + parts], ctx.saved_tensors[5 + parts :]
+        saved = ctx.saved_tensors  # to be asked for but once (torch.utils.checkpoint)
+        inputs, (steps, gates, *held) = saved[: 5 + parts], map(_as_saved, saved[5 + parts :])
         if torch.is_grad_enabled():  # create_graph=True: the kernels could not be differentiated again
             return None, None, *differentiable(run.reference, inputs, needed, (_not_empty(grads[0]), *grads[1:]))
         _, w_ih, w_hh, b_ih, _, *_ = inputs
@@ -169,8 +171,7 @@ class _Scan(torch.autograd.Function):
 
 def linear_scan(a: Tensor, b: Tensor, h0: Tensor, lengths: Tensor | None, reverse: bool) -> tuple[Tensor, Tensor]:
     """Same as `unroll.scan.reference.linear_scan`, for float32 on the CPU."""
-    lengths = None if lengths is None else lengths.contiguous()
-    y, h_n = _LinearScan.apply(a, b, h0, lengths, reverse)  # type: ignore[no-untyped-call]
+    y, h_n = _LinearScan.apply(a, b, h0, _own(lengths), reverse)  # type: ignore[no-untyped-call]
     return y, h_n
 
 
@@ -199,7 +200,7 @@ class _LinearScan(torch.autograd.Function):
                 grads,
             )
             return *again, None, None
-        given = a.contiguous(), h0.contiguous(), y
+        given = a.contiguous(), h0.contiguous(), y.contiguous()
         dy, dh = (None if grad is None else grad.contiguous() for grad in grads)
         da, db, dh0 = torch.empty_like(given[0]), torch.empty_like(given[0]), torch.empty_like(given[1])
         _kernels.linear_backward(ISA, _threads(), *ctx.sizes, *map(_address, (*given, dy, dh, da, db, dh0)))
@@ -209,6 +210,21 @@ class _LinearScan(torch.autograd.Function):
 def _with_room(*shape: int) -> Tensor:
     """Return an empty tensor behind which a kernel may read."""
     return torch.empty(math.prod(shape) + OVERREAD, dtype=torch.float32, device="cpu")[:-OVERREAD].view(shape)
+
+
+def _as_saved(tensor: Tensor | None) -> Tensor | None:
+    """Return a saved tensor as it was: a hook (torch.autograd.graph.saved_tensors_hooks) may have laid it out anew."""
+    if tensor is None:
+        return None
+    room = tensor.untyped_storage().nbytes() // 4 - tensor.storage_offset() - tensor.numel()
+    if tensor.is_contiguous() and room >= OVERREAD:
+        return tensor
+    return _with_room(*tensor.shape).copy_(tensor)
+
+
+def _own(lengths: Tensor | None) -> Tensor | None:
+    """Return a copy: the way back reads them again, whatever the caller has since made of theirs."""
+    return None if lengths is None else lengths.clone(memory_format=torch.contiguous_format)
 
 
 def _address(tensor: Tensor | None) -> int:

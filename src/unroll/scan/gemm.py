@@ -97,7 +97,8 @@ class _RNNScan(torch.autograd.Function):
         dw_ih = all_d.t() @ x.transpose(0, 1).reshape(time * batch, features)
         dw_hh = all_d.t() @ h[:-1].view(time * batch, hidden)
         db = None if b_ih is None else all_d.sum(dim=0)
-        return None, dx, dw_ih, dw_hh, db, db, dh if wants_h0 else None
+        other_db = None if db is None else db.clone()  # who changes one must not change the other
+        return None, dx, dw_ih, dw_hh, db, other_db, dh if wants_h0 else None
 
 
 def _reference(recurrence: str, x: Tensor, *others: Any) -> tuple[Tensor, ...]:
@@ -123,6 +124,8 @@ def differentiable(
     inputs = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
     given = [(result, grad) for result, grad in zip(scan(*inputs), grads, strict=True) if grad is not None]
     wanted = [tensor for tensor, need in zip(inputs, needed, strict=True) if need and tensor is not None]
+    if not given:  # a node further on has told that nothing comes back
+        return (None,) * len(inputs)
     outputs, grad_outputs = zip(*given, strict=True)
     found = iter(torch.autograd.grad(outputs, wanted, grad_outputs, create_graph=True, allow_unused=True))
     return tuple(next(found) if need else None for need in needed)
