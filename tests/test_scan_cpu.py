@@ -2,137 +2,182 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 import unroll
-from test_scan import SHAPES, results_and_gradients, some_lengths
-from test_scan import make as make_inputs
-from unroll import InputError
+from recurrences import (
+    CASE_IDS,
+    CASES,
+    GATES,
+    RECURRENCES,
+    Tensors,
+    assert_close,
+    assert_same_bits,
+    call,
+    copied,
+    everything,
+    exact,
+    make,
+    prepare,
+    some_lengths,
+    threads,
+)
 from unroll.evaluation import has_fused_cells
-from unroll.scan import choose_backend, cpu, rnn_scan
+from unroll.scan import cpu, rnn_scan
 
 pytestmark = pytest.mark.skipif(not cpu.INSTRUCTION_SETS, reason=f"backend cpu is {cpu.MISSING}")
 
-MORE = [(5, 2, 33, 80), (6, 3, 80, 81), (2, 1030, 3, 16), (7, 4, 32, 160), (64, 63, 1, 256), (1, 2, 100, 33)]
-ALL = SHAPES + MORE
+F32 = torch.float32
+INSTRUCTION_SETS = cpu.INSTRUCTION_SETS or ("none",)
 
 
-@pytest.fixture(params=cpu.INSTRUCTION_SETS or ["none"])
+@pytest.fixture(params=INSTRUCTION_SETS)
 def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(cpu, "ISA", request.param)
     return str(request.param)
 
 
-def make(*shape: int, biases: bool = True) -> list[Tensor | None]:
-    return make_inputs(*shape, torch.float32, biases)
+OF_CASES = [
+    pytest.param(name, number, isa, id=f"{name}-{CASE_IDS[number]}-{isa}")
+    for name in RECURRENCES
+    for number in range(len(CASES))
+    for isa in INSTRUCTION_SETS
+]
 
 
-def in_double(inputs: list[Tensor | None]) -> list[Tensor | None]:
-    return [None if t is None else t.detach().double().requires_grad_() for t in inputs]
+@pytest.mark.parametrize(("recurrence", "number", "isa"), OF_CASES, indirect=["isa"])
+def test_kernels_equal_the_reference(recurrence: str, number: int, isa: str) -> None:
+    inputs, lengths, options = prepare(recurrence, CASES[number])
+    found = everything(recurrence, copied(inputs, F32), lengths, backend="cpu", **options)
+    assert_close(found, exact(recurrence, number), 1e-5)
 
 
-@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
-@pytest.mark.parametrize("with_lengths", [False, True], ids=["full", "lengths"])
-@pytest.mark.parametrize("shape", ALL, ids=[f"B{b}-T{t}-I{i}-H{h}" for b, t, i, h in ALL])
-def test_kernels_equal_the_reference(isa: str, shape: tuple[int, ...], with_lengths: bool, nonlinearity: str) -> None:
-    inputs = make(*shape)
-    lengths = some_lengths(shape[0], shape[1]) if with_lengths else None
-    expected = results_and_gradients(in_double(inputs), lengths, nonlinearity=nonlinearity, backend="reference")
-    found = results_and_gradients(inputs, lengths, nonlinearity=nonlinearity, backend="cpu")
-    plain = results_and_gradients(inputs, lengths, nonlinearity=nonlinearity, backend="reference")
-    for exact, one, other in zip(expected, found, plain, strict=True):
-        size = max(1.0, float(exact.abs().max()))
-        rounding = float((other - exact).abs().max()) / size  # what float32 costs in any case
-        assert float((one - exact).abs().max()) / size <= 1e-5 + 10 * rounding
+# Hidden sizes beside the widths of registers (4, 8, 16) and of panels (12, 16, 80), more steps than a block of the
+# gradients has rows, batches beside the rows of a tile (4, 5, 6).
+EDGES = [(5, 2, 33, 12), (6, 3, 80, 81), (2, 260, 3, 16), (7, 4, 32, 79), (4, 2, 13, 8), (13, 3, 100, 33)]
 
 
-def test_no_biases(isa: str) -> None:
-    inputs = make(3, 5, 4, 17, biases=False)
-    expected = results_and_gradients(inputs, None, backend="reference")
-    for one, other in zip(expected, results_and_gradients(inputs, None, backend="cpu"), strict=True):
-        torch.testing.assert_close(other, one, rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("shape", EDGES, ids=["B{}-T{}-I{}-H{}".format(*shape) for shape in EDGES])
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+def test_sizes_at_the_edges_of_tiles(isa: str, recurrence: str, shape: tuple[int, ...]) -> None:
+    inputs, lengths = make(recurrence, *shape), some_lengths(*shape[:2])
+    expected = everything(recurrence, inputs, lengths, backend="reference")
+    assert_close(everything(recurrence, copied(inputs, F32), lengths, backend="cpu"), expected, 1e-5)
 
 
-def test_threads_split_the_work_without_a_difference(isa: str) -> None:
-    inputs = make(64, 28, 28, 150)
-    alone = results_and_gradients(inputs, None, backend="cpu")
-    torch.set_num_threads(3)
-    try:
-        with cpu.lend_threads(True):
+@pytest.mark.parametrize("reverse", [False, True], ids=["forwards", "reverse"])
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+def test_threads_split_the_work_without_a_difference(isa: str, recurrence: str, reverse: bool) -> None:
+    inputs, lengths = make(recurrence, 13, 9, 28, 150, F32), some_lengths(13, 9)
+    alone = everything(recurrence, inputs, lengths, backend="cpu", reverse=reverse)
+    for count in (2, 3, 16):  # more than there are sequences, too
+        with threads(count):
             assert torch.get_num_threads() == 1
-            shared = results_and_gradients(inputs, None, backend="cpu")
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(1)
-    assert all(torch.equal(a, b) for a, b in zip(alone, shared, strict=True))
+            shared = everything(recurrence, inputs, lengths, backend="cpu", reverse=reverse)
+        assert_same_bits(shared, alone)
 
 
-def test_several_callers_at_once() -> None:
-    inputs = make(16, 28, 28, 33)
-    expected = results_and_gradients(inputs, None, backend="cpu")
-    found: list[list[Tensor]] = []
-    torch.set_num_threads(3)
-    try:
-        with cpu.lend_threads(True):
-            callers = [
-                threading.Thread(target=lambda: found.append(results_and_gradients(inputs, None, backend="cpu")))
-                for _ in range(8)
-            ]
-            for caller in callers:
-                caller.start()
-            for caller in callers:
-                caller.join()
-    finally:
-        torch.set_num_threads(1)
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+def test_several_callers_at_once(recurrence: str) -> None:
+    inputs = make(recurrence, 16, 9, 28, 33, F32)
+    expected = everything(recurrence, inputs, backend="cpu")
+    found: list[Tensors] = []
+    with threads(3):
+        callers = [
+            threading.Thread(target=lambda: found.append(everything(recurrence, inputs, backend="cpu")))
+            for _ in range(8)
+        ]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
     assert len(found) == 8
-    assert all(torch.equal(a, b) for each in found for a, b in zip(expected, each, strict=True))
+    for each in found:
+        assert_same_bits(each, expected)
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+def test_inference_gives_the_bits_of_training(isa: str, recurrence: str) -> None:
+    """The kernels then read x where it stands, keep two states or none of the gates."""
+    inputs, lengths = make(recurrence, 13, 9, 28, 33, F32), some_lengths(13, 9)
+    for reverse in (False, True):
+        expected = [r.detach() for r in call(recurrence, inputs, lengths, backend="cpu", reverse=reverse)]
+        for mode in (torch.no_grad, torch.inference_mode):
+            for last_only in (False, True) if recurrence in GATES else (None,):
+                options = {} if last_only is None else {"last_only": last_only}
+                with mode():
+                    y, *final = call(recurrence, inputs, lengths, backend="cpu", reverse=reverse, **options)
+                assert not y.requires_grad
+                assert torch.equal(y, expected[0][:, :0] if last_only else expected[0])
+                for one, other in zip(final, expected[1:], strict=True):
+                    assert torch.equal(one, other)
+
+
+# The peak that getrusage tells would begin with that of the parent.
+MEMORY = """
+import re, pathlib, torch
+from recurrences import GATES, call, make
+def peak():
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])
+for recurrence, last_only in [*((name, True) for name in GATES), ("tanh", False)]:
+    inputs = {name: tensor.detach() for name, tensor in make(recurrence, 16, 1, 1, 64, torch.float32).items()}
+    for time in (2, 10_000):  # an output of 41 MB
+        inputs["x"] = torch.zeros(1, 1, 1).expand(16, time, 1)
+        before = peak()
+        with torch.no_grad():
+            call(recurrence, inputs, backend="cpu", last_only=last_only)
+    print(recurrence, last_only, peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="tells no peak of a process's memory")
+def test_memory_does_not_grow_with_time_where_only_the_last_state_is_wanted() -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", MEMORY], env=environment, capture_output=True, text=True, check=True)
+    grown = {tuple(line.split()[:2]): int(line.split()[2]) for line in done.stdout.splitlines()}
+    assert grown.pop(("tanh", "False")) > 30e6  # it would be seen
+    assert set(grown) == {(recurrence, "True") for recurrence in GATES}
+    assert max(grown.values()) < 4e6
 
 
 def test_tanh_from_end_to_end(isa: str) -> None:
     x = torch.cat([torch.linspace(-12, 12, 20_001), torch.tensor([0.0, -0.0, 1e-30, -1e-30, 1e30, -1e30])])
     one, zero = torch.ones(1, 1), torch.zeros(1, 1)
     y, _ = rnn_scan(x.view(-1, 1, 1), torch.zeros(len(x), 1), one, zero, backend="cpu")
-    exact = x.double().tanh()
-    assert float((y.flatten().double() - exact).abs().max()) < 4e-7
+    tanh = x.double().tanh()
+    assert float((y.flatten().double() - tanh).abs().max()) < 4e-7
     assert float(y.abs().max()) <= 1.0
 
 
-def test_denormals_are_flushed_and_the_caller_s_mode_is_kept(isa: str) -> None:
-    tiny = torch.full((1, 1, 1), 1e-30)
-    weight, zero = torch.full((1, 1), 1e-10), torch.zeros(1, 1)
-    _, h = rnn_scan(tiny, zero, weight, zero, nonlinearity="relu", backend="cpu")
-    assert float(h) == 0.0
-    assert float(torch.tensor(1e-30) * torch.tensor(1e-10)) != 0.0
-
-
-def test_second_derivatives_are_those_of_the_reference() -> None:
-    inputs = make(2, 5, 3, 4)
-
-    def second(backend: str) -> list[Tensor]:
-        y, h = rnn_scan(*inputs, backend=backend)  # type: ignore[arg-type]
-        first = torch.autograd.grad((y**2).sum() + h.sum(), inputs, create_graph=True)  # type: ignore[arg-type]
-        return list(torch.autograd.grad(sum((g**2).sum() for g in first), inputs))  # type: ignore[arg-type]
-
-    for one, other in zip(second("reference"), second("cpu"), strict=True):
-        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
-
-
-def test_the_choice() -> None:
-    x = torch.empty(64, 28, 28)
-    for training in (True, False):
-        assert choose_backend("auto", x, training) == (
-            "cpu",
-            f"fused for float32 on this CPU ({cpu.INSTRUCTION_SETS[0]})",
-        )
-    assert choose_backend("auto", x[:0], True).backend != "cpu"
-    with pytest.raises(InputError, match="backend 'cpu' computes in float32 on the CPU, got torch.float64 on cpu"):
-        choose_backend("cpu", x.double(), True)
-    with pytest.raises(InputError, match=r"backend 'cpu' needs a sequence and a time step, got x of \(64, 0, 28\)"):
-        choose_backend("cpu", x[:, :0], True)
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize("count", [1, 2])
+def test_denormals_are_flushed_and_the_caller_s_mode_is_kept(isa: str, recurrence: str, count: int) -> None:
+    inputs = make(recurrence, 4, 3, 1, 5, F32, biases=False)
+    with torch.no_grad():
+        for name, tensor in inputs.items():
+            tensor.fill_(1e-40 if name[1:] == "0" else 1.0 if name in {"a", "w_hh"} else 0.0)
+    tiny, small = torch.tensor(1e-30), torch.tensor(1e-10)
+    with threads(count):
+        plain, *_ = call(recurrence, inputs, backend="reference")
+        y, *_ = call(recurrence, inputs, backend="cpu")
+        assert plain.any()
+        assert not y.any()
+        (dh0,) = torch.autograd.grad(y.sum(), inputs["h0"], torch.tensor(1e-40))
+        assert not dh0.any()
+        assert float(tiny * small) != 0.0
+        torch.set_flush_denormal(True)
+        try:
+            call(recurrence, inputs, backend="cpu")
+            assert float(tiny * small) == 0.0
+        finally:
+            torch.set_flush_denormal(False)
 
 
 def test_a_model_is_fused_if_all_its_cells_are() -> None:
@@ -142,24 +187,17 @@ def test_a_model_is_fused_if_all_its_cells_are() -> None:
     assert not has_fused_cells(torch.nn.LSTM(3, 2))
 
 
-@pytest.mark.parametrize("position", range(1, 6))
-def test_memory_is_not_read_as_what_it_is_not(position: int) -> None:
-    inputs = make(3, 5, 4, 17)
-    inputs[position] = inputs[position].detach().double()  # type: ignore[union-attr]
-    with pytest.raises(InputError, match="share one dtype and one device, got torch.float32 on cpu, torch.float64 on"):
-        rnn_scan(*inputs)  # type: ignore[arg-type]
-
-
-def test_the_default_dtype_does_not_matter() -> None:
-    inputs = make(3, 5, 4, 17)
-    expected = results_and_gradients(inputs, None, backend="cpu")
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+def test_the_default_dtype_does_not_matter(recurrence: str) -> None:
+    inputs = make(recurrence, 3, 5, 4, 17, F32)
+    expected = call(recurrence, inputs, some_lengths(3, 5), backend="cpu")
     torch.set_default_dtype(torch.float64)
     try:
-        y, h_n = rnn_scan(*inputs, backend="cpu")  # type: ignore[arg-type]
+        found = call(recurrence, inputs, some_lengths(3, 5), backend="cpu")
     finally:
         torch.set_default_dtype(torch.float32)
-    assert torch.equal(y, expected[0])
-    assert torch.equal(h_n, expected[1])
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_torch_has_its_threads_back_after_an_error() -> None:
@@ -170,10 +208,3 @@ def test_torch_has_its_threads_back_after_an_error() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
-
-
-def test_compile_and_export_leave_the_kernels_out() -> None:
-    model, x = unroll.SequenceClassifier(3, 2, hidden_size=4).eval(), torch.randn(2, 5, 3)
-    exported = torch.export.export(model, (x,)).module()
-    with torch.no_grad():
-        torch.testing.assert_close(exported(x), model(x))

@@ -92,7 +92,7 @@ def choose_backend(backend: Backend, x: Tensor, training: bool, recurrence: str 
 
 
 def _onlooker() -> str | None:
-    """Name what is at work beyond autograd, if anything: it sees nothing of a kernel, and takes results for constants."""
+    """Name what is at work beyond autograd, if anything; it would take what a kernel computes for constants."""
     if torch._C._get_tracing_state() is not None:
         return "torch.jit.trace"
     if torch._C._functorch.peek_interpreter_stack() is not None:
