@@ -97,9 +97,8 @@ class _Run:
     def forward(self, x: Tensor, weights: Weights, held: tuple[Tensor, ...], gates: Tensor | None) -> None:
         """Fill ``held``, and ``gates`` if they are wanted, from x (batch, time, input)."""
         # Named, so that they live until the call is over.
-        x = x.resolve_neg()  # of a conjugate's imaginary part memory holds the negative
-        x = x if x.stride(2) == 1 else x.contiguous()
-        given = [None if weight is None else weight.contiguous() for weight in weights]
+        x = x if x.stride(2) == 1 and not x.is_neg() else _plain(x)
+        given = [None if weight is None else _plain(weight) for weight in weights]
         addresses = map(_address, (*given, *_pair(held)))
         _kernels.forward(self.layout(), _address(x), x.stride()[:2], *addresses, len(held[0]), _address(gates))
 
@@ -111,7 +110,7 @@ class _Run:
         dy = dy if dy is None or dy.stride(2) == 1 else dy.contiguous()
         strides = (0, 0) if dy is None else dy.stride()[:2]
         ends = [None if end is None else end.contiguous() for end in ends]
-        w_hh = w_hh.contiguous()
+        w_hh = _plain(w_hh)
         d = _with_room(self.time, self.batch, GATES[self.recurrence] * self.hidden)
         starts = tuple(torch.empty_like(rows[0]) for rows in held)
         saved = map(_address, (w_hh, *_pair(held), gates, dy))
@@ -134,7 +133,7 @@ class _Run:
 
     def input_gradient(self, d: Tensor, w_ih: Tensor) -> Tensor:
         """Return that of x, (batch, time, input)."""
-        w_ih, dx = w_ih.contiguous(), d.new_empty(self.time, self.batch, self.inputs)
+        w_ih, dx = _plain(w_ih), d.new_empty(self.time, self.batch, self.inputs)
         _kernels.input_gradient(self.layout(), *map(_address, (d, w_ih, dx)))
         return dx.transpose(0, 1)
 
@@ -180,7 +179,7 @@ class _LinearScan(torch.autograd.Function):
     def forward(
         ctx: Any, a: Tensor, b: Tensor, h0: Tensor, lengths: Tensor | None, reverse: bool
     ) -> tuple[Tensor, Tensor]:
-        given = a.contiguous(), b.contiguous(), h0.contiguous()
+        given = _plain(a), _plain(b), _plain(h0)
         y, h_n = torch.empty_like(given[1]), torch.empty_like(given[2])
         sizes = (bool(reverse), *a.shape, _address(lengths))
         _kernels.linear(ISA, _threads(), *sizes, *map(_address, (*given, y, h_n)))
@@ -200,7 +199,7 @@ class _LinearScan(torch.autograd.Function):
                 grads,
             )
             return *again, None, None
-        given = a.contiguous(), h0.contiguous(), y.contiguous()
+        given = _plain(a), _plain(h0), _plain(y)
         dy, dh = (None if grad is None else grad.contiguous() for grad in grads)
         da, db, dh0 = torch.empty_like(given[0]), torch.empty_like(given[0]), torch.empty_like(given[1])
         _kernels.linear_backward(ISA, _threads(), *ctx.sizes, *map(_address, (*given, dy, dh, da, db, dh0)))
@@ -210,6 +209,11 @@ class _LinearScan(torch.autograd.Function):
 def _with_room(*shape: int) -> Tensor:
     """Return an empty tensor behind which a kernel may read."""
     return torch.empty(math.prod(shape) + OVERREAD, dtype=torch.float32, device="cpu")[:-OVERREAD].view(shape)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """Return a tensor whose memory is its values in order; that of a conjugate's imaginary part holds the negative."""
+    return tensor.resolve_neg().contiguous()
 
 
 def _as_saved(tensor: Tensor | None) -> Tensor | None:
