@@ -6,7 +6,6 @@ that the processor has is chosen when this module is loaded.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -30,6 +29,7 @@ ISA = INSTRUCTION_SETS[0] if INSTRUCTION_SETS else ""
 
 MISSING = "not built: there was no C++ compiler when unroll was installed; training takes about twice as long"
 OVERREAD = 128  # floats that a kernel may read, but does not use, behind the last number of a tensor
+STRETCH = 1 << 21  # numbers of d at once on the way back: 8 MiB
 GATES = {"tanh": 1, "relu": 1, "gru": 4, "lstm": 4}  # columns per unit that a step leaves for the way back
 
 
@@ -50,40 +50,44 @@ def scan(
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *weights, *state)):
         y, *final = _Scan.apply(run, last_only, x, *weights, *state)  # type: ignore[no-untyped-call]
         return y, tuple(final)
-    held = run.states(state, 2 if last_only else run.time + 1)
-    run.forward(x, weights, held, None)
-    return run.outputs(held[0], last_only), run.final(held)
+    slots = 2 if last_only else run.time + 1
+    held, ends = run.states(slots, len(state)), run.ends(len(state))
+    run.forward(x, weights, state, held, slots, ends)
+    return run.outputs(held[0], last_only), ends
 
 
 class _Run:
     """A scan's sizes, and its calls of the kernels. Inside, time comes first; what the kernels read has room behind.
 
-    steps: x (time, batch, input), zero past each length; held: h (and c), each (time + 1, batch, hidden) with the
-    initial state where the scan begins; gates: (time, batch, gates and units), what a step leaves for the way back;
-    d: alike, the loss's gradient to a step's products.
+    held: h (and c), each (time + 1, batch, hidden) with the initial state where the scan begins, or but 2 states that
+    take turns; steps: x (time, batch, input), zero past each length; gates: (time, batch, gates and units), what a step
+    leaves for the way back; d: alike, the loss's gradient to a step's products.
     """
 
     def __init__(self, recurrence: str, x: Tensor, hidden: int, lengths: Tensor | None, reverse: bool) -> None:
         self.recurrence, self.reverse = recurrence, bool(reverse)
         self.batch, self.time, self.inputs = x.shape
         self.hidden = hidden
+        self.columns = GATES[recurrence] * hidden
         self.lengths = _own(lengths)
         self.sizes = (recurrence, self.reverse, self.batch, self.time, self.inputs, hidden, _address(self.lengths))
 
-    def states(self, initial: Sequence[Tensor], slots: int) -> tuple[Tensor, ...]:
-        """Return room for h (and c) at ``slots`` times, or 2 that take turns, with the initial state in its place."""
-        held = tuple(_with_room(slots, self.batch, self.hidden) for _ in initial)
-        for rows, start in zip(held, initial, strict=True):
-            rows[self.time % slots if self.reverse else 0] = start
-        return held
+    def room(self, time: int, columns: int) -> Tensor:
+        """Return an empty tensor (time and more, batch, columns), behind whose ``time`` steps a kernel may read."""
+        more = OVERREAD // max(1, self.batch * columns) + 1
+        return torch.empty(time + more, self.batch, columns, dtype=torch.float32, device="cpu")
 
-    def final(self, held: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(rows[0 if self.reverse else self.time % len(rows)].clone() for rows in held)
+    def states(self, slots: int, parts: int) -> tuple[Tensor, ...]:
+        return tuple(self.room(slots, self.hidden) for _ in range(parts))
+
+    def ends(self, parts: int) -> tuple[Tensor, ...]:
+        """Return empty tensors for the final state, or for gradients to a state."""
+        return tuple(torch.empty(self.batch, self.hidden, dtype=torch.float32, device="cpu") for _ in range(parts))
 
     def outputs(self, h: Tensor, last_only: bool) -> Tensor:
         if last_only:
             return h.new_empty(self.batch, 0, self.hidden)
-        y = (h[:-1] if self.reverse else h[1:]).transpose(0, 1)
+        y = h.narrow(0, 0 if self.reverse else 1, self.time).transpose(0, 1)
         return y if self.lengths is None else torch.where(alive(self.time, self.lengths).unsqueeze(2), y, 0)
 
     def reference(self, x: Tensor, *others: Any) -> tuple[Tensor, ...]:
@@ -94,78 +98,79 @@ class _Run:
     def layout(self) -> Any:
         return _kernels.Layout(ISA, _threads(), *self.sizes)
 
-    def forward(self, x: Tensor, weights: Weights, held: tuple[Tensor, ...], gates: Tensor | None) -> None:
-        """Fill ``held``, and ``gates`` if they are wanted, from x (batch, time, input)."""
+    def forward(
+        self,
+        x: Tensor,
+        weights: Sequence[Tensor | None],
+        state: Sequence[Tensor],
+        held: tuple[Tensor, ...],
+        slots: int,
+        ends: tuple[Tensor, ...],
+        steps: Tensor | None = None,
+        gates: Tensor | None = None,
+    ) -> None:
+        """Fill what is given after the initial state, with ``slots`` states in ``held``."""
         # Named, so that they live until the call is over.
         x = x if x.stride(2) == 1 and not x.is_neg() else _plain(x)
-        given = [None if weight is None else _plain(weight) for weight in weights]
-        addresses = map(_address, (*given, *_pair(held)))
-        _kernels.forward(self.layout(), _address(x), x.stride()[:2], *addresses, len(held[0]), _address(gates))
+        given = [None if tensor is None else _plain(tensor) for tensor in (*weights, *_pair(state))]
+        x_batch, x_time, _ = x.stride()
+        filled = (*_pair(ends), steps, gates)
+        _kernels.forward(
+            self.layout(), _address(x), x_batch, x_time, *map(_address, (*given, *_pair(held))), slots,
+            *map(_address, filled),
+        )  # fmt: skip
 
     def backward(
-        self, w_hh: Tensor, held: tuple[Tensor, ...], gates: Tensor | None, grads: tuple[Tensor | None, ...]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return d and the gradients of the initial state, given those of the outputs and of the final state."""
-        dy, *ends = _not_empty(grads[0]), *grads[1:]
+        self,
+        inputs: Sequence[Any],
+        saved: Sequence[Tensor | None],
+        grads: Sequence[Tensor | None],
+        needed: Sequence[bool],
+    ) -> tuple[Tensor | None, ...]:
+        """Return the gradients of x, the weights and the initial state."""
+        (_, w_ih, w_hh, b_ih, *_), (steps, gates, *held), (dy, *ends) = inputs, saved, grads
         dy = dy if dy is None or dy.stride(2) == 1 else dy.contiguous()
-        strides = (0, 0) if dy is None else dy.stride()[:2]
-        ends = [None if end is None else end.contiguous() for end in ends]
-        w_hh = _plain(w_hh)
-        d = _with_room(self.time, self.batch, GATES[self.recurrence] * self.hidden)
-        starts = tuple(torch.empty_like(rows[0]) for rows in held)
-        saved = map(_address, (w_hh, *_pair(held), gates, dy))
-        _kernels.backward(self.layout(), *saved, strides, *map(_address, (*_pair(ends), d, *_pair(starts))))
-        return d, starts
-
-    def gradients(
-        self, d: Tensor, steps: Tensor, h: Tensor, biases: bool
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """Return those of the weights and biases."""
-        hidden = self.hidden
-        rows = {"gru": 3, "lstm": 4}.get(self.recurrence, 1) * hidden
-        dw_ih, dw_hh = d.new_empty(rows, self.inputs), d.new_empty(rows, hidden)
-        db = d.new_empty(d.shape[2]) if biases else None
-        before = h[1:] if self.reverse else h
-        _kernels.gradients(self.layout(), *map(_address, (d, steps, before, dw_ih, dw_hh, db)))
-        if db is not None and self.recurrence == "gru":  # of r, z, W_hn h + b_hn and W_in x + b_in
-            return dw_ih, dw_hh, torch.cat([db[: 2 * hidden], db[3 * hidden :]]), db[: 3 * hidden]
-        return dw_ih, dw_hh, db, None if db is None else db.clone()  # who changes one must not change the other
-
-    def input_gradient(self, d: Tensor, w_ih: Tensor) -> Tensor:
-        """Return that of x, (batch, time, input)."""
-        w_ih, dx = _plain(w_ih), d.new_empty(self.time, self.batch, self.inputs)
-        _kernels.input_gradient(self.layout(), *map(_address, (d, w_ih, dx)))
-        return dx.transpose(0, 1)
+        dy_batch, dy_time = (0, 0) if dy is None else dy.stride()[:2]
+        # Of the final state when called, of the initial state afterwards.
+        starts = tuple(
+            torch.zeros_like(held[0][0]) if end is None else end.clone(memory_format=torch.contiguous_format)
+            for end in ends
+        )
+        weights = w_ih, w_hh = _plain(w_ih), _plain(w_hh)
+        dw = [torch.empty_like(weight) for weight in weights]
+        db = [None if b_ih is None else w_hh.new_empty(len(w_hh)) for _ in range(2)]
+        dx = w_hh.new_empty(self.time, self.batch, self.inputs) if needed[0] else None
+        stretch = max(1, min(self.time, STRETCH // max(1, self.batch * self.columns)))
+        d = self.room(stretch, self.columns)
+        _kernels.backward(
+            self.layout(), *map(_address, (*weights, *_pair(held), gates, steps, dy)), dy_batch, dy_time, _address(d),
+            stretch, *map(_address, _pair(starts)), any(needed[5:]), *map(_address, (*dw, *db, dx)),
+        )  # fmt: skip
+        return None if dx is None else dx.transpose(0, 1), *dw, *db, *starts
 
 
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, run: _Run, last_only: bool, x: Tensor, *others: Any) -> tuple[Tensor, ...]:
-        w_ih, w_hh, b_ih, b_hh, *initial = others
-        steps = _with_room(run.time, run.batch, run.inputs).copy_(x.transpose(0, 1))
-        if run.lengths is not None:
-            steps.masked_fill_(~alive(run.time, run.lengths).t().unsqueeze(2), 0)
-        held = run.states(initial, run.time + 1)
-        columns = GATES[run.recurrence] * run.hidden
-        gates = _with_room(run.time, run.batch, columns) if columns > run.hidden else None
-        run.forward(steps.transpose(0, 1), (w_ih, w_hh, b_ih, b_hh), held, gates)
+        weights, state = others[:4], others[4:]
+        held, ends = run.states(run.time + 1, len(state)), run.ends(len(state))
+        steps = run.room(run.time, run.inputs)
+        gates = run.room(run.time, run.columns) if run.columns > run.hidden else None
+        run.forward(x, weights, state, held, run.time + 1, ends, steps, gates)
         ctx.save_for_backward(x, *others, steps, gates, *held)
-        ctx.run = run
+        ctx.run, ctx.last_only = run, last_only
         ctx.set_materialize_grads(False)
-        return run.outputs(held[0], last_only), *run.final(held)
+        return run.outputs(held[0], last_only), *ends
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         run, needed = ctx.run, ctx.needs_input_grad[2:]
-        parts = len(grads) - 1
+        grads = (None, *grads[1:]) if ctx.last_only else grads
         saved = ctx.saved_tensors  # to be asked for but once (torch.utils.checkpoint)
-        inputs, (steps, gates, *held) = saved[: 5 + parts], map(_as_saved, saved[5 + parts :])
+        parts = 5 + len(grads) - 1
         if torch.is_grad_enabled():  # create_graph=True: the kernels could not be differentiated again
-            return None, None, *differentiable(run.reference, inputs, needed, (_not_empty(grads[0]), *grads[1:]))
-        _, w_ih, w_hh, b_ih, _, *_ = inputs
-        d, starts = run.backward(w_hh, held, gates, grads)
-        dx = run.input_gradient(d, w_ih) if needed[0] else None
-        return None, None, dx, *run.gradients(d, steps, held[0], b_ih is not None), *starts
+            return None, None, *differentiable(run.reference, saved[:parts], needed, grads)
+        return None, None, *run.backward(saved[:parts], [*map(_as_saved, saved[parts:])], grads, needed)
 
 
 def linear_scan(a: Tensor, b: Tensor, h0: Tensor, lengths: Tensor | None, reverse: bool) -> tuple[Tensor, Tensor]:
@@ -181,10 +186,9 @@ class _LinearScan(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         given = _plain(a), _plain(b), _plain(h0)
         y, h_n = torch.empty_like(given[1]), torch.empty_like(given[2])
-        sizes = (bool(reverse), *a.shape, _address(lengths))
-        _kernels.linear(ISA, _threads(), *sizes, *map(_address, (*given, y, h_n)))
+        _kernels.linear(_linear_layout(a, lengths, reverse), *map(_address, (*given, y, h_n)))
         ctx.save_for_backward(a, b, h0, y)
-        ctx.sizes, ctx.lengths, ctx.reverse = sizes, lengths, reverse
+        ctx.lengths, ctx.reverse = lengths, reverse
         ctx.set_materialize_grads(False)
         return y, h_n
 
@@ -202,13 +206,14 @@ class _LinearScan(torch.autograd.Function):
         given = _plain(a), _plain(h0), _plain(y)
         dy, dh = (None if grad is None else grad.contiguous() for grad in grads)
         da, db, dh0 = torch.empty_like(given[0]), torch.empty_like(given[0]), torch.empty_like(given[1])
-        _kernels.linear_backward(ISA, _threads(), *ctx.sizes, *map(_address, (*given, dy, dh, da, db, dh0)))
+        layout = _linear_layout(a, ctx.lengths, ctx.reverse)
+        _kernels.linear_backward(layout, *map(_address, (*given, dy, dh, da, db, dh0)))
         return da, db, dh0, None, None
 
 
-def _with_room(*shape: int) -> Tensor:
-    """Return an empty tensor behind which a kernel may read."""
-    return torch.empty(math.prod(shape) + OVERREAD, dtype=torch.float32, device="cpu")[:-OVERREAD].view(shape)
+def _linear_layout(a: Tensor, lengths: Tensor | None, reverse: bool) -> Any:
+    batch, time, hidden = a.shape
+    return _kernels.Layout(ISA, _threads(), "linear", bool(reverse), batch, time, hidden, hidden, _address(lengths))
 
 
 def _plain(tensor: Tensor) -> Tensor:
@@ -220,10 +225,7 @@ def _as_saved(tensor: Tensor | None) -> Tensor | None:
     """Return a saved tensor as it was: a hook (torch.autograd.graph.saved_tensors_hooks) may have laid it out anew."""
     if tensor is None:
         return None
-    room = tensor.untyped_storage().nbytes() // 4 - tensor.storage_offset() - tensor.numel()
-    if tensor.is_contiguous() and room >= OVERREAD:
-        return tensor
-    return _with_room(*tensor.shape).copy_(tensor)
+    return tensor.contiguous()
 
 
 def _own(lengths: Tensor | None) -> Tensor | None:
@@ -233,11 +235,6 @@ def _own(lengths: Tensor | None) -> Tensor | None:
 
 def _address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
-
-
-def _not_empty(dy: Tensor | None) -> Tensor | None:
-    """Return the gradient of the outputs unless there were none."""
-    return dy if dy is not None and dy.shape[1] else None
 
 
 def _pair(parts: Sequence[Tensor | None]) -> tuple[Tensor | None, Tensor | None]:

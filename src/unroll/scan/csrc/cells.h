@@ -127,6 +127,7 @@ static inline void with_cell(Recurrence recurrence, const F& f) {
     case Recurrence::relu: return f(Relu());
     case Recurrence::gru: return f(Gru());
     case Recurrence::lstm: return f(Lstm());
+    case Recurrence::linear: return;  // has kernels of its own
   }
 }
 

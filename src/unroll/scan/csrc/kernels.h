@@ -45,12 +45,23 @@ static inline bool are_over(const Scan& a, long t, long row, long rows) {
   return true;
 }
 
+static inline void keep_x(const Forward& a, long t, long row, long rows) {
+  for (long b = row; b < row + rows; ++b) {
+    float* to = a.steps + (t * a.batch + b) * a.inputs;
+    if (is_over(a, t, b))
+      std::memset(to, 0, a.inputs * sizeof(float));
+    else
+      std::memcpy(to, a.x + b * a.x_batch + t * a.x_time, a.inputs * sizeof(float));
+  }
+}
+
 static void forward_tile(const Forward& a, long row, long rows, float* raw) {
   const long width = raw_row(a), columns = gates_of(a.recurrence) * a.hidden;
   for (long s = 0; s < a.time; ++s) {
     const long t = a.reverse ? a.time - 1 - s : s, before = a.reverse ? t + 1 : t, after = a.reverse ? t : t + 1;
     const float* h = state(a, a.h, before, row);
     float* out = raw;
+    if (a.steps) keep_x(a, t, row, rows);
     for (int i = 0; i < a.count && !are_over(a, t, row, rows); ++i) {
       const Product& p = a.products[i];
       Left lefts[2];
@@ -89,7 +100,7 @@ static void backward_tile(const Backward& a, long row, long rows, float* scratch
   float *g = scratch, *carry = g + MOST_ROWS * width, *dc = carry + MOST_ROWS * width;
   std::memset(carry, 0, 2 * MOST_ROWS * width * sizeof(float));
   for (long r = 0; r < rows; ++r) {
-    if (a.dh) std::memcpy(carry + r * width, a.dh + (row + r) * a.hidden, a.hidden * sizeof(float));
+    std::memcpy(carry + r * width, a.dh + (row + r) * a.hidden, a.hidden * sizeof(float));
     if (a.dc) std::memcpy(dc + r * width, a.dc + (row + r) * a.hidden, a.hidden * sizeof(float));
   }
   const auto d = [&](long t, long b) { return a.d + (t * a.batch + b) * columns; };
@@ -105,7 +116,7 @@ static void backward_tile(const Backward& a, long row, long rows, float* scratch
     past(g, width, true);
     for (long r = 0; r < rows; ++r) {
       const long b = row + r;
-      if (is_over(a, t, b)) {
+      if (is_over(a, a.first + t, b)) {
         std::memcpy(carry + r * width, g + r * width, width * sizeof(float));
         std::memset(d(t, b), 0, columns * sizeof(float));
         continue;
@@ -126,9 +137,10 @@ static void backward_tile(const Backward& a, long row, long rows, float* scratch
     }
     later = d(t, row);
   }
-  if (a.dh0) past(a.dh0 + row * a.hidden, a.hidden, false);
-  for (long r = 0; a.dc0 && r < rows; ++r)
-    std::memcpy(a.dc0 + (row + r) * a.hidden, dc + r * width, a.hidden * sizeof(float));
+  if (!a.wants_before) return;
+  past(a.dh + row * a.hidden, a.hidden, false);
+  for (long r = 0; a.dc && r < rows; ++r)
+    std::memcpy(a.dc + (row + r) * a.hidden, dc + r * width, a.hidden * sizeof(float));
 }
 
 static void forward(const Forward& a, long begin, long end, float* scratch) {
@@ -164,7 +176,7 @@ static void gradients(const Gradients& a, long begin, long end, float* scratch) 
       const long from = begin > p.first ? begin - p.first : 0;
       const long to = end - p.first < p.columns ? end - p.first : p.columns;
       if (from >= to) continue;
-      if (n == 0) std::memset(p.dw + from * p.k, 0, (to - from) * p.k * sizeof(float));
+      if (n == 0 && !a.add) std::memset(p.dw + from * p.k, 0, (to - from) * p.k * sizeof(float));
       add_gradient(a, p, n, a.n - n < BLOCK ? a.n - n : BLOCK, from, to, scratch);
     }
 }

@@ -7,7 +7,7 @@
 
 namespace unroll {
 
-enum class Recurrence { tanh, relu, gru, lstm };
+enum class Recurrence { tanh, relu, gru, lstm, linear };
 
 // Columns of `gates` and of `d` per unit: what a step leaves for the way back, and the gradients of its products.
 //   gru: r, z, W_hn h + b_hn, n      lstm: i, f, g, o      otherwise h says it all, and d has one
@@ -37,15 +37,18 @@ struct Forward : Scan {
   long x_batch, x_time;
   Product products[3];          // one for tanh, relu, lstm; for gru r and z, W_hn h, W_in x
   int count;
+  float* steps;                 // (time, batch, inputs), x as the gradients read it, 0 past each length; null: not kept
 };
 
+// A stretch of time steps, whose last come first.
 struct Backward : Scan {
+  long first;                   // how many time steps stand before those that h, c, gates and dy begin with
   const float* dy;              // (batch, time, hidden), strides in floats; null: zero
   long dy_batch, dy_time;
-  const float *dh, *dc;         // (batch, hidden) gradients of the final state; null: zero
   const float* packed;          // W_hh, as pack() arranges it
   float* d;                     // (time, batch, gates, hidden)
-  float *dh0, *dc0;             // (batch, hidden); null: not wanted
+  float *dh, *dc;               // (batch, hidden) gradients to the state after the stretch, then to that before it;
+  bool wants_before;            // unless that is not wanted. dc: null but for lstm
 };
 
 // dw[u, k] = sum over n of d[n, first + u] * from[n, k].
@@ -61,6 +64,7 @@ struct Gradients {
   long n, width;
   Gradient parts[4];
   int count;
+  bool add;                     // to what is there
 };
 
 // out[n, k] = sum over u of d[n, u] * w[u, k]; `gap` columns of d after the first `before` are left out.
