@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -114,31 +113,33 @@ class SequenceClassifier(nn.Module):
         Raises:
             InputError: ``x`` or ``lengths`` do not fit.
         """
-        return self._pass(x, lengths, None)
+        logits: Tensor = self.head(self._encode(x, lengths))
+        return logits
 
     def stages(self, x: Tensor, lengths: Tensor | None = None) -> list[Stage]:
         """Return every tensor between the input and the logits, both included; arguments as in `forward`."""
-        found: list[Stage] = []
-        self._pass(x, lengths, found.append)
-        return found
+        layers: list[Tensor] = []
+        vector = self._encode(x, lengths, layers)
+        return [
+            Stage("input", ("batch", "time", "features"), x),
+            *(Stage(f"layer {i}", ("batch", "time", "hidden"), y) for i, y in enumerate(layers, start=1)),
+            Stage(f"readout {self.config.readout}", ("batch", "hidden"), vector),
+            Stage("logits", ("batch", "classes"), self.head(vector)),
+        ]
 
-    def _pass(self, x: Tensor, lengths: Tensor | None, tell: Callable[[Stage], None] | None) -> Tensor:
-        """Return the logits; without anybody to ``tell`` what lies between need not be kept."""
+    def _encode(self, x: Tensor, lengths: Tensor | None, keep: list[Tensor] | None = None) -> Tensor:
+        """Return what the head reads, (batch, directions·hidden); all outputs of each layer are added to ``keep``."""
         self._check_input(x)
-        say = tell or (lambda stage: None)
-        say(Stage("input", ("batch", "time", "features"), x))
-        features, finals = x, x.new_empty(0)
-        for number, layer in enumerate(self.layers, start=1):
-            if number > 1:
+        features = finals = x
+        readout, last = self.config.readout, len(self.layers) - 1
+        for number, layer in enumerate(self.layers):
+            if number:
                 features = self.dropout(features)
-            last_only = tell is None and number == len(self.layers) and self.config.readout == "last"
+            last_only = keep is None and number == last and readout == "last"
             features, finals = self._read_layer(layer, features, lengths, last_only)
-            say(Stage(f"layer {number}", ("batch", "time", "hidden"), features))
-        vector = self._read_out(features, finals, lengths)
-        say(Stage(f"readout {self.config.readout}", ("batch", "hidden"), vector))
-        logits: Tensor = self.head(vector)
-        say(Stage("logits", ("batch", "classes"), logits))
-        return logits
+            if keep is not None:
+                keep.append(features)
+        return finals if readout == "last" else self._read_out(features, finals, lengths)
 
     def _check_input(self, x: Tensor) -> None:
         if not isinstance(x, Tensor):
@@ -155,7 +156,8 @@ class SequenceClassifier(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return outputs (batch, time, directions·hidden) and final hidden states (batch, directions·hidden)."""
         outputs, finals = [], []
-        for direction, cell in enumerate(layer.children()):
+        assert isinstance(layer, nn.ModuleList)
+        for direction, cell in enumerate(layer):
             assert isinstance(cell, Cell)
             state = cell.initial_state(x.shape[0], dtype=x.dtype, device=x.device)
             output, state = cell.scan(x, state, lengths, reverse=direction == 1, last_only=last_only)
@@ -166,8 +168,6 @@ class SequenceClassifier(nn.Module):
         return torch.cat(outputs, dim=2), torch.cat(finals, dim=1)
 
     def _read_out(self, outputs: Tensor, finals: Tensor, lengths: Tensor | None) -> Tensor:
-        if self.config.readout == "last":
-            return finals
         if outputs.shape[1] == 0:
             return torch.zeros_like(finals)
         if self.config.readout == "mean":  # outputs past each length are zero

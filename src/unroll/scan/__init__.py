@@ -62,7 +62,7 @@ def rnn_scan(
     """
     check_choice("nonlinearity", nonlinearity, ("tanh", "relu"))
     weights = (w_ih, w_hh, b_ih, b_hh)
-    y, (h_n,) = _scan(nonlinearity, 1, x, {"h0": h0}, weights, lengths, backend, reverse, last_only)
+    y, (h_n,) = _scan(nonlinearity, 1, x, (h0,), weights, lengths, backend, reverse, last_only)
     return y, h_n
 
 
@@ -107,7 +107,7 @@ def gru_scan(
     in torch.nn.GRU.
     """
     weights = (w_ih, w_hh, b_ih, b_hh)
-    y, (h_n,) = _scan("gru", 3, x, {"h0": h0}, weights, lengths, backend, reverse, last_only)
+    y, (h_n,) = _scan("gru", 3, x, (h0,), weights, lengths, backend, reverse, last_only)
     return y, h_n
 
 
@@ -153,7 +153,7 @@ def lstm_scan(
     """
     h0, c0 = state
     weights = (w_ih, w_hh, b_ih, b_hh)
-    y, (h_n, c_n) = _scan("lstm", 4, x, {"h0": h0, "c0": c0}, weights, lengths, backend, reverse, last_only)
+    y, (h_n, c_n) = _scan("lstm", 4, x, (h0, c0), weights, lengths, backend, reverse, last_only)
     return y, (h_n, c_n)
 
 
@@ -198,7 +198,7 @@ def _scan(
     recurrence: str,
     gates: int,
     x: Tensor,
-    state: dict[str, Tensor],
+    state: tuple[Tensor, ...],
     weights: reference.Weights,
     lengths: Tensor | None,
     backend: Backend,
@@ -210,7 +210,7 @@ def _scan(
     batch, time, features = x.shape
     w_ih, w_hh, b_ih, b_hh = weights
     hidden = w_hh.shape[0] // gates
-    for name, part in state.items():
+    for name, part in zip(("h0", "c0"), state, strict=False):
         check_shape(name, part, (batch, hidden))
     check_shape("w_ih", w_ih, (gates * hidden, features))
     check_shape("w_hh", w_hh, (gates * hidden, hidden))
@@ -220,10 +220,10 @@ def _scan(
         check_shape("b_ih", b_ih, (gates * hidden,))
         check_shape("b_hh", b_hh, (gates * hidden,))
     check_lengths(lengths, batch, time)
-    tensors = (x, *state.values(), *weights)
-    _check_alike(f"x, {', '.join(state)}, weights and biases", tensors)
+    tensors = (x, *state, *weights)
+    _check_alike("x, h0, weights and biases" if len(state) == 1 else "x, h0, c0, weights and biases", tensors)
     scan = SCANS[choose_backend(backend, x, _wants_gradients(tensors), recurrence).backend]
-    y, final = scan(recurrence, x, tuple(state.values()), weights, lengths, reverse, last_only)
+    y, final = scan(recurrence, x, state, weights, lengths, reverse, last_only)
     return y[:, :0] if last_only else y, final
 
 
@@ -233,8 +233,11 @@ def _wants_gradients(tensors: tuple[Tensor | None, ...]) -> bool:
 
 def _check_alike(names: str, tensors: tuple[Tensor | None, ...]) -> None:
     """Raise `InputError` unless all share a device and, but under autocast, a dtype: kernels read memory as it is."""
+    first = tensors[0]
+    if first is not None and all(t is None or (t.dtype == first.dtype and t.device == first.device) for t in tensors):
+        return
     kinds = {(tensor.dtype, tensor.device) for tensor in tensors if tensor is not None}
-    if len(kinds) > 1 and not (len({device for _, device in kinds}) == 1 and _is_autocast(tensors)):
+    if len({device for _, device in kinds}) > 1 or not _is_autocast(tensors):
         found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
         raise InputError(f"{names} must share one dtype and one device, got {found}")
 

@@ -69,7 +69,7 @@ static void forward_tile(const Forward& a, long row, long rows, float* raw) {
       if (p.takes_x) lefts[count++] = {a.x + row * a.x_batch + t * a.x_time, a.x_batch, a.inputs};
       if (p.takes_h) lefts[count++] = {h, a.hidden, a.hidden};
       with_count<MOST_ROWS>(rows, [&](auto n) {
-        product<decltype(n)::value>(out, width, true, p.bias, 0, p.columns, p.packed, lefts, count);
+        product<decltype(n)::value>(out, width, true, p.bias, 0, p.columns, p.packed, a.panel, lefts, count);
       });
       out += p.columns;
     }
@@ -108,7 +108,7 @@ static void backward_tile(const Backward& a, long row, long rows, float* scratch
   const auto past = [&](float* out, long out_row, bool room) {
     const Left left{later, columns, back};
     with_count<MOST_ROWS>(rows, [&](auto n) {
-      product<decltype(n)::value>(out, out_row, room, carry, width, a.hidden, a.packed, &left, later ? 1 : 0);
+      product<decltype(n)::value>(out, out_row, room, carry, width, a.hidden, a.packed, a.panel, &left, later ? 1 : 0);
     });
   };
   for (long s = a.time - 1; s >= 0; --s) {
@@ -186,7 +186,7 @@ static void inputs(const Inputs& a, long begin, long end) {
     const float* d = a.d + row * a.width;
     const Left lefts[2] = {{d, a.width, a.before}, {d + a.before + a.gap, a.width, a.width - a.before - a.gap}};
     with_count<MOST_ROWS>(rows, [&](auto n) {
-      product<decltype(n)::value>(a.out + row * a.k, a.k, false, nullptr, 0, a.k, a.packed, lefts, 2);
+      product<decltype(n)::value>(a.out + row * a.k, a.k, false, nullptr, 0, a.k, a.packed, VECS, lefts, 2);
     });
   });
 }
@@ -236,6 +236,7 @@ extern const Kernels ISA;
 const Kernels ISA{NAME(ISA),
                   WIDTH,
                   VECS,
+                  WIDE,
                   CONCAT(in_, ISA)::scratch,
                   CONCAT(in_, ISA)::forward,
                   CONCAT(in_, ISA)::backward,

@@ -17,22 +17,22 @@ struct Matrix {
 };
 
 // Arrange weights for a product: panel by panel, the values of a panel's columns side by side for each factor in turn, those
-// of the second matrix after those of the first.
-static inline Numbers pack(const Kernels& kernels, long columns, const std::vector<Matrix>& matrices) {
+// of the second matrix after those of the first. What sticks out over the last column is left as it was.
+static inline void pack(
+    Numbers& packed, const Kernels& kernels, long panel, long columns, const std::vector<Matrix>& matrices) {
   long depth = 0;
   for (const Matrix& m : matrices) depth += m.factors;
-  Numbers packed((columns + kernels.width - 1) / kernels.width * kernels.width * depth);
-  each_panel(columns, kernels.width, kernels.panel, [&](long first, long registers) {
+  packed.resize((columns + kernels.width - 1) / kernels.width * kernels.width * depth);
+  each_panel(columns, kernels.width, panel, [&](long first, long registers) {
     float* to = packed.data() + first * depth;
     const long width = registers * kernels.width, there = std::min(width, columns - first);
     for (const Matrix& m : matrices) {
       const float* from = m.from + first * m.column;
-      for (long c = 0; c < there; ++c)
-        for (long i = 0; i < m.factors; ++i) to[i * width + c] = from[c * m.column + i * m.factor];
+      for (long i = 0; i < m.factors; ++i)
+        for (long c = 0; c < there; ++c) to[i * width + c] = from[c * m.column + i * m.factor];
       to += m.factors * width;
     }
   });
-  return packed;
 }
 
 }  // namespace unroll

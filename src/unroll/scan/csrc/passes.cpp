@@ -25,6 +25,13 @@ void expect_large(void* from, long floats) {
 #endif
 }
 
+// Room of a thread's own, kept for its next call: to get it anew would cost as much as a short scan.
+float* scratch(long floats) {
+  static thread_local Numbers kept;
+  if (static_cast<long>(kept.size()) < floats) kept.resize(floats);
+  return kept.data();
+}
+
 void copy(float* to, const float* from, long n) {
   if (from)
     std::memcpy(to, from, n * sizeof(float));
@@ -37,14 +44,17 @@ bool is_gru(const Layout& a) { return a.recurrence == Recurrence::gru; }
 // Rows of the weights, and columns of d, whose products with x and with h are added. For gru W_hn h and W_in x follow.
 long added(const Layout& a) { return is_gru(a) ? 2 * a.hidden : a.columns(); }
 
+long panel(const Layout& a) { return a.batch == 1 ? a.kernels->wide : a.kernels->panel; }
+
 Scan scan(const Layout& a, float* h, float* c, float* gates, long slots) {
-  return {a.recurrence, a.reverse, a.batch, a.time, a.inputs, a.hidden, a.lengths, h, c, slots, gates};
+  return {a.recurrence, a.reverse, a.batch, a.time, a.inputs, a.hidden, a.lengths, h, c, slots, gates,
+          panel(a)};
 }
 
 // Sums of the biases, in the order of the columns.
 Numbers biases(const Layout& a, const float* b_ih, const float* b_hh) {
   const long both = added(a);
-  Numbers sums(a.columns() + a.kernels->width * a.kernels->panel);
+  Numbers sums(a.columns() + a.kernels->width * panel(a));
   if (!b_ih) return sums;
   for (long u = 0; u < both; ++u) sums[u] = b_ih[u] + b_hh[u];
   if (is_gru(a)) {
@@ -68,8 +78,7 @@ void add_gradients(const Layout& a, const Backward& b, const float* steps, const
   g.parts[g.count++] = {0, a.rows(), b.h + (a.reverse ? a.batch * a.hidden : 0), a.hidden, a.hidden, to.dw_hh};
   if (to.db) g.parts[g.count++] = {0, columns, one.data(), 0, 1, to.db};
   split(columns, a.threads, [&](long begin, long end) {
-    Numbers scratch(a.kernels->gradients_scratch(g));
-    a.kernels->gradients(g, begin, end, scratch.data());
+    a.kernels->gradients(g, begin, end, scratch(a.kernels->gradients_scratch(g)));
   });
 }
 
@@ -87,18 +96,18 @@ void forward(
   if (c) copy(c + first, c0, states);
   const auto x_part = [&](long row) { return Matrix{w_ih + row * inputs, inputs, 1, inputs}; };
   const auto h_part = [&](long row) { return Matrix{w_hh + row * hidden, hidden, 1, hidden}; };
-  const Numbers bias = biases(a, b_ih, b_hh), packed = pack(*a.kernels, both, {x_part(0), h_part(0)});
-  Numbers of_h, of_x;
+  const Numbers bias = biases(a, b_ih, b_hh);
+  static thread_local Numbers packed, of_h, of_x;
+  pack(packed, *a.kernels, panel(a), both, {x_part(0), h_part(0)});
   Forward f{scan(a, h, c, gates, slots), x, x_batch, x_time, {{both, packed.data(), bias.data(), true, true}}, 1, steps};
   if (is_gru(a)) {
-    of_h = pack(*a.kernels, hidden, {h_part(both)});
-    of_x = pack(*a.kernels, hidden, {x_part(both)});
+    pack(of_h, *a.kernels, panel(a), hidden, {h_part(both)});
+    pack(of_x, *a.kernels, panel(a), hidden, {x_part(both)});
     f.products[f.count++] = {hidden, of_h.data(), bias.data() + both, false, true};
     f.products[f.count++] = {hidden, of_x.data(), bias.data() + both + hidden, true, false};
   }
   split(a.batch, a.threads, [&](long begin, long end) {
-    Numbers scratch(a.kernels->scratch(f));
-    a.kernels->forward(f, begin, end, scratch.data());
+    a.kernels->forward(f, begin, end, scratch(a.kernels->scratch(f)));
   });
   copy(h_n, h + last, states);
   if (c) copy(c_n, c + last, states);
@@ -109,8 +118,9 @@ void backward(
     const float* dy, long dy_batch, long dy_time, float* d, long stretch, float* dh, float* dc, bool wants_initial,
     float* dw_ih, float* dw_hh, float* db_ih, float* db_hh, float* dx) {
   const long inputs = a.inputs, hidden = a.hidden, columns = a.columns(), rows = a.rows(), both = added(a);
-  const Numbers of_h = pack(*a.kernels, hidden, {{w_hh, 1, hidden, rows}});
-  const Numbers of_x = dx ? pack(*a.kernels, inputs, {{w_ih, 1, inputs, rows}}) : Numbers();
+  static thread_local Numbers of_h, of_x;
+  pack(of_h, *a.kernels, panel(a), hidden, {{w_hh, 1, hidden, rows}});
+  if (dx) pack(of_x, *a.kernels, a.kernels->panel, inputs, {{w_ih, 1, inputs, rows}});
   Numbers db(db_ih ? columns : 0);
   const Results to{d, dw_ih, dw_hh, db_ih ? db.data() : nullptr};
   const long stretches = (a.time + stretch - 1) / stretch;
@@ -125,8 +135,7 @@ void backward(
     b.d = d, b.dh = dh, b.dc = dc;
     b.wants_before = wants_initial || i < stretches - 1;
     split(a.batch, a.threads, [&](long begin, long end) {
-      Numbers scratch(a.kernels->scratch(b));
-      a.kernels->backward(b, begin, end, scratch.data());
+      a.kernels->backward(b, begin, end, scratch(a.kernels->scratch(b)));
     });
     add_gradients(a, b, steps + n * inputs, to, i > 0);
     if (!dx) continue;

@@ -3,6 +3,8 @@
 namespace unroll {
 namespace CONCAT(in_, ISA) {
 
+constexpr int WIDE = 10;  // registers of a panel for a single row: as many sums as it takes to keep the processor busy
+
 typedef float Vec __attribute__((vector_size(WIDTH * 4)));
 
 static inline Vec load(const float* from) {
@@ -87,10 +89,10 @@ struct Left {
 // all rows; without room behind each row of `out` its last register is stored in part.
 template <int ROWS>
 static void product(
-    float* out, long out_row, bool room, const float* start, long start_row, long columns, const float* packed,
+    float* out, long out_row, bool room, const float* start, long start_row, long columns, const float* packed, long panel,
     const Left* lefts, int count) {
-  each_panel(columns, WIDTH, VECS, [&](long column, long registers) {
-    with_count<VECS>(registers, [&](auto used) {
+  each_panel(columns, WIDTH, panel, [&](long column, long registers) {
+    with_count<ROWS == 1 ? WIDE : VECS>(registers, [&](auto used) {
       constexpr int USED = decltype(used)::value;
       Vec tile[ROWS][USED] = {};
       if (start)

@@ -22,6 +22,7 @@ struct Scan {
   float* c;                     // backwards, h[t + 1] is read and h[t] written. c likewise, for lstm alone.
   long slots;                   // time + 1; or 2, which take turns
   float* gates;                 // (time, batch, gates, hidden), room; null: not kept
+  long panel;                   // registers in a panel of the packed weights: Kernels' panel, or wide for one sequence
 };
 
 // Some columns of a step's products: out = bias + W_ih x + W_hh h, or but one of the two.
@@ -96,7 +97,7 @@ struct LinearBackward {
 // One instruction set's version. Ranges are of the batch, of the columns of d (gradients) and of n (inputs).
 struct Kernels {
   const char* name;
-  long width, panel;            // floats in a register; registers in a panel
+  long width, panel, wide;      // floats in a register; registers in a panel, and in one for a single row
   long (*scratch)(const Scan&);  // floats that forward and backward need for themselves, per thread
   void (*forward)(const Forward&, long begin, long end, float* scratch);
   void (*backward)(const Backward&, long begin, long end, float* scratch);
