@@ -1,4 +1,4 @@
-// Runs the kernels of every instruction set that this processor has, and 16-wide ones, as module.cpp does, in memory of
+// Runs the kernels of every instruction set that this processor has, and 16-wide ones, as Python does, in memory of
 // exactly the size that scan.h asks for, and compares them with plain loops in double. Built with sanitisers: make sanitize.
 //
 // usage: driver MOST_PRODUCTS (of a scan; larger ones are left out)
@@ -11,9 +11,8 @@
 #include <random>
 #include <vector>
 
-#include "pack.h"
+#include "passes.h"
 #include "scan.h"
-#include "threads.h"
 
 namespace unroll {
 extern const Kernels generic, wide;
@@ -23,6 +22,7 @@ extern const Kernels avx2, avx512;
 }  // namespace unroll
 
 using namespace unroll;
+using Numbers = std::vector<float>;
 using Doubles = std::vector<double>;
 
 static std::mt19937 random_bits(0);
@@ -53,7 +53,7 @@ static void compare(const char* isa, const char* what, const Numbers& found, con
 }
 
 static void compare_bits(const char* isa, const char* what, const Numbers& one, const Numbers& other, long n) {
-  if (std::memcmp(one.data(), other.data(), n * sizeof(float))) fail(isa, what, "depends on the number of threads");
+  if (n && std::memcmp(one.data(), other.data(), n * sizeof(float))) fail(isa, what, "depends on the number of threads");
 }
 
 struct Case {
@@ -82,7 +82,8 @@ struct Plain {
     x = some(a.count() * a.inputs), h0 = some(state), w_ih = some(a.rows() * a.inputs, 0, bound);
     w_hh = some(a.rows() * a.hidden, 0, bound), b_ih = some(b_rows, 0, bound), b_hh = some(b_rows, 0, bound);
     dy = some(a.count() * a.hidden), dh = some(a.ends ? state : 0);
-    if (a.lstm()) c0 = some(state), dc = some(a.ends ? state : 0);
+    if (!a.ends) h0.assign(state, 0);
+    if (a.lstm()) c0 = a.ends ? some(state) : Numbers(state), dc = some(a.ends ? state : 0);
     const long kept = (a.time + 1) * state;
     h.resize(kept), c.resize(a.lstm() ? kept : 0), d.resize(a.count() * a.columns()), dx.resize(a.count() * a.inputs);
     dh0.resize(state), dc0.resize(c0.size()), dw_ih.resize(w_ih.size()), dw_hh.resize(w_hh.size()), db.resize(a.columns());
@@ -184,100 +185,61 @@ struct Plain {
   }
 };
 
+static float* at(Numbers& numbers) { return numbers.empty() ? nullptr : numbers.data(); }
+static const float* at(const Numbers& numbers) { return numbers.empty() ? nullptr : numbers.data(); }
+
 // One run of an instruction set's kernels; its memory is laid out anew, and is as large as it must be.
 struct Fused {
-  Numbers h, c, gates, d, dx, dh0, dc0, dw_ih, dw_hh, db;
+  Numbers h, c, h_n, c_n, steps, gates, dx, dh, dc, dw_ih, dw_hh, db_ih, db_hh;
 
-  Fused(const Kernels& kernels, const Plain& p, int threads, bool keeps) {
+  Fused(const Kernels& kernels, const Plain& p, int threads, bool keeps, long stretch) {
     const Case& a = p.a;
-    const long room = kernels.width * kernels.panel, n = a.hidden, k = a.inputs, both = a.gru() ? 2 * n : a.columns();
-    const long slots = keeps ? a.time + 1 : 2, start = a.reverse ? a.time % slots : 0, state = a.batch * n;
-    h = unset(slots * state, room);
-    std::memcpy(&h[start * state], p.h0.data(), state * sizeof(float));
-    if (a.lstm()) {
-      c = unset(slots * state, room);
-      std::memcpy(&c[start * state], p.c0.data(), state * sizeof(float));
-    }
+    const long room = kernels.width * kernels.panel, n = a.hidden, k = a.inputs, state = a.batch * n;
+    const long x_batch = a.time_first ? 1 : a.time, x_time = a.time_first ? a.batch : 1, slots = keeps ? a.time + 1 : 2;
+    const std::int64_t* lengths = a.with_lengths ? p.lengths.data() : nullptr;
+    const Layout layout{&kernels, threads, a.recurrence, a.reverse, a.batch, a.time, k, n, lengths};
+    h = unset(slots * state, room), h_n = unset(state);
+    if (a.lstm()) c = unset(slots * state, room), c_n = unset(state);
+    if (keeps) steps = unset(a.count() * k, room);
     if (keeps && gates_of(a.recurrence) > 1) gates = unset(a.count() * a.columns(), room);
-    Numbers bias = unset(a.columns(), room);
-    for (long j = 0; j < a.columns(); ++j) {
-      const long from_x = p.x_row(j), from_h = p.h_row(j);
-      bias[j] = !a.biases ? 0 : (from_x < 0 ? 0 : p.b_ih[from_x]) + (from_h < 0 ? 0 : p.b_hh[from_h]);
-    }
-    const auto x_part = [&](long first) { return Matrix{p.w_ih.data() + first * k, k, 1, k}; };
-    const auto h_part = [&](long first) { return Matrix{p.w_hh.data() + first * n, n, 1, n}; };
-    const Scan scan{a.recurrence, a.reverse, a.batch, a.time, k, n, a.with_lengths ? p.lengths.data() : nullptr, h.data(),
-                    at(c), slots, at(gates)};
-    Forward f{scan, p.x.data(), a.time_first ? k : a.time * k, a.time_first ? a.batch * k : k, {}, 1};
-    const Numbers packed = pack(kernels, both, {x_part(0), h_part(0)});
-    const Numbers of_h = a.gru() ? pack(kernels, n, {h_part(both)}) : Numbers();
-    const Numbers of_x = a.gru() ? pack(kernels, n, {x_part(both)}) : Numbers();
-    f.products[0] = {both, packed.data(), bias.data(), true, true};
-    if (a.gru()) {
-      f.products[1] = {n, of_h.data(), bias.data() + both, false, true};
-      f.products[2] = {n, of_x.data(), bias.data() + both + n, true, false};
-      f.count = 3;
-    }
-    split(a.batch, threads, [&](long begin, long end) {
-      Numbers scratch = unset(kernels.scratch(f));
-      kernels.forward(f, begin, end, scratch.data());
-    });
-    if (keeps) back(kernels, p, threads, scan);
-  }
-
-  void back(const Kernels& kernels, const Plain& p, int threads, const Scan& scan) {
-    const Case& a = p.a;
-    const long room = kernels.width * kernels.panel, n = a.hidden, k = a.inputs, both = a.gru() ? 2 * n : a.columns();
-    d = unset(a.count() * a.columns()), dh0 = unset(a.batch * n), dc0 = unset(a.lstm() ? a.batch * n : 0);
-    const Numbers w_hh = pack(kernels, n, {{p.w_hh.data(), 1, n, a.rows()}});
-    const Backward b{scan, p.dy.data(), a.time_first ? n : a.time * n, a.time_first ? a.batch * n : n, at(p.dh), at(p.dc),
-                     w_hh.data(), d.data(), dh0.data(), at(dc0)};
-    split(a.batch, threads, [&](long begin, long end) {
-      Numbers scratch = unset(kernels.scratch(b));
-      kernels.backward(b, begin, end, scratch.data());
-    });
-
-    Numbers roomy = unset(d.size(), room), steps = unset(a.count() * k, room), one(1 + room, 1.0f);
-    std::memcpy(roomy.data(), d.data(), d.size() * sizeof(float));
-    for (long t = 0; t < a.time; ++t)
-      for (long row = 0; row < a.batch; ++row) std::memcpy(&steps[(t * a.batch + row) * k], p.x_of(t, row), k * sizeof(float));
-    dw_ih = unset(p.w_ih.size()), dw_hh = unset(p.w_hh.size()), db = unset(a.columns());
-    const float* before = h.data() + (a.reverse ? a.batch * n : 0);
-    Gradients g{roomy.data(), a.count(), a.columns(), {}, 0};
-    g.parts[g.count++] = {0, both, steps.data(), k, k, dw_ih.data()};
-    if (a.gru()) g.parts[g.count++] = {both + n, n, steps.data(), k, k, dw_ih.data() + both * k};
-    g.parts[g.count++] = {0, a.rows(), before, n, n, dw_hh.data()};
-    g.parts[g.count++] = {0, a.columns(), one.data(), 0, 1, db.data()};
-    split(a.columns(), threads, [&](long begin, long end) {
-      Numbers scratch = unset(kernels.gradients_scratch(g));
-      kernels.gradients(g, begin, end, scratch.data());
-    });
-
+    forward(layout, p.x.data(), x_batch * k, x_time * k, p.w_ih.data(), p.w_hh.data(), at(p.b_ih), at(p.b_hh),
+            a.ends ? p.h0.data() : nullptr, a.ends ? at(p.c0) : nullptr, at(h), at(c), slots, at(h_n), at(c_n), at(steps),
+            at(gates));
+    if (!keeps) return;
+    dh = a.ends ? p.dh : Numbers(state);
+    if (a.lstm()) dc = a.ends ? p.dc : Numbers(state);
+    Numbers d = unset(stretch * a.batch * a.columns(), room);
+    dw_ih = unset(p.w_ih.size()), dw_hh = unset(p.w_hh.size()), db_ih = unset(p.b_ih.size()), db_hh = unset(p.b_hh.size());
     dx = unset(a.count() * k);
-    const Numbers w_ih = pack(kernels, k, {{p.w_ih.data(), 1, k, a.rows()}});
-    const Inputs i{d.data(), a.count(), a.columns(), both, a.gru() ? n : 0, w_ih.data(), dx.data(), k};
-    split(a.count(), threads, [&](long begin, long end) { kernels.inputs(i, begin, end); });
+    backward(layout, p.w_ih.data(), p.w_hh.data(), at(h), at(c), at(gates), at(steps), p.dy.data(), x_batch * n, x_time * n,
+             at(d), stretch, at(dh), at(dc), true, at(dw_ih), at(dw_hh), at(db_ih), at(db_hh), at(dx));
   }
-
-  static float* at(Numbers& numbers) { return numbers.empty() ? nullptr : numbers.data(); }
-  static const float* at(const Numbers& numbers) { return numbers.empty() ? nullptr : numbers.data(); }
 };
 
 static void check(const Kernels& kernels, const Plain& p) {
   const char* isa = kernels.name;
   const long state = p.a.batch * p.a.hidden, end = p.a.reverse ? 0 : p.a.time;
-  const Fused one(kernels, p, 1, true), three(kernels, p, 3, true), last(kernels, p, 2, false);
-  compare(isa, "h", one.h, p.h), compare(isa, "c", one.c, p.c), compare(isa, "d", one.d, p.d);
-  compare(isa, "dx", one.dx, p.dx), compare(isa, "dh0", one.dh0, p.dh0), compare(isa, "dc0", one.dc0, p.dc0);
-  compare(isa, "dw_ih", one.dw_ih, p.dw_ih), compare(isa, "dw_hh", one.dw_hh, p.dw_hh), compare(isa, "db", one.db, p.db);
-  const Numbers kept(one.h.begin() + end * state, one.h.begin() + (end + 1) * state);
-  const Numbers turned(last.h.begin() + end % 2 * state, last.h.begin() + (end % 2 + 1) * state);
-  compare_bits(isa, "the last h", kept, turned, state);
-  compare_bits(isa, "h", one.h, three.h, p.h.size()), compare_bits(isa, "d", one.d, three.d, p.d.size());
-  compare_bits(isa, "dx", one.dx, three.dx, p.dx.size()), compare_bits(isa, "dh0", one.dh0, three.dh0, state);
-  compare_bits(isa, "dw_ih", one.dw_ih, three.dw_ih, p.dw_ih.size());
+  const Fused one(kernels, p, 1, true, p.a.time), three(kernels, p, 3, true, p.a.time), last(kernels, p, 2, false, 0);
+  const Fused few(kernels, p, 2, true, p.a.time / 2 + 1);
+  const auto final = [&](const Doubles& all) {
+    return all.empty() ? all : Doubles(all.begin() + end * state, all.begin() + (end + 1) * state);
+  };
+  Doubles db_ih(p.b_ih.size()), db_hh(p.b_hh.size());
+  for (long j = 0; p.a.biases && j < p.a.columns(); ++j) {
+    if (p.x_row(j) >= 0) db_ih[p.x_row(j)] = p.db[j];
+    if (p.h_row(j) >= 0) db_hh[p.h_row(j)] = p.db[j];
+  }
+  for (const Fused* f : {&one, &few}) {
+    compare(isa, "h", f->h, p.h), compare(isa, "c", f->c, p.c), compare(isa, "h_n", f->h_n, final(p.h));
+    compare(isa, "c_n", f->c_n, final(p.c)), compare(isa, "dx", f->dx, p.dx), compare(isa, "dh0", f->dh, p.dh0);
+    compare(isa, "dc0", f->dc, p.dc0), compare(isa, "dw_ih", f->dw_ih, p.dw_ih), compare(isa, "dw_hh", f->dw_hh, p.dw_hh);
+    compare(isa, "db_ih", f->db_ih, db_ih), compare(isa, "db_hh", f->db_hh, db_hh);
+  }
+  compare_bits(isa, "the last h", one.h_n, last.h_n, state), compare_bits(isa, "the last c", one.c_n, last.c_n, p.c0.size());
+  compare_bits(isa, "h", one.h, three.h, p.h.size()), compare_bits(isa, "dx", one.dx, three.dx, p.dx.size());
+  compare_bits(isa, "dh0", one.dh, three.dh, state), compare_bits(isa, "dw_ih", one.dw_ih, three.dw_ih, p.dw_ih.size());
   compare_bits(isa, "dw_hh", one.dw_hh, three.dw_hh, p.dw_hh.size());
-  compare_bits(isa, "db", one.db, three.db, p.db.size());
+  compare_bits(isa, "db_hh", one.db_hh, three.db_hh, p.b_hh.size());
 }
 
 static void check_linear(const Kernels& kernels, const Case& s) {
@@ -287,23 +249,22 @@ static void check_linear(const Kernels& kernels, const Case& s) {
   Doubles y(all), h_n(state), da(all), db(all), dh0(state);
   for (long i = 0; i < state; ++i) {
     const long row = i / n, u = i % n, length = shape.lengths[row];
-    const auto at = [&](long step) { return (row * s.time + (s.reverse ? length - 1 - step : step)) * n + u; };
+    const auto place = [&](long step) { return (row * s.time + (s.reverse ? length - 1 - step : step)) * n + u; };
     double h = h0[i], g = dh[i];
-    for (long step = 0; step < length; ++step) h = y[at(step)] = a[at(step)] * h + b[at(step)];
+    for (long step = 0; step < length; ++step) h = y[place(step)] = a[place(step)] * h + b[place(step)];
     h_n[i] = h;
     for (long step = length - 1; step >= 0; --step) {
-      g += s.ends ? dy[at(step)] : 0;
-      db[at(step)] = g, da[at(step)] = g * (step ? y[at(step - 1)] : h0[i]), g *= a[at(step)];
+      g += s.ends ? dy[place(step)] : 0;
+      db[place(step)] = g, da[place(step)] = g * (step ? y[place(step - 1)] : h0[i]), g *= a[place(step)];
     }
     dh0[i] = g;
   }
   const std::int64_t* lengths = s.with_lengths ? shape.lengths.data() : nullptr;
   Numbers found_y = unset(all), found_h = unset(state), found_da = unset(all), found_db = unset(all), found_h0 = unset(state);
-  const Linear forward{s.reverse, s.batch, s.time, n, lengths, a.data(), b.data(), h0.data(), found_y.data(), found_h.data()};
-  split(s.batch, 3, [&](long begin, long end) { kernels.linear(forward, begin, end); });
-  const LinearBackward back{s.reverse,      s.batch,   s.time,          n,               lengths,        a.data(), h0.data(),
-                            found_y.data(), Fused::at(dy), dh.data(), found_da.data(), found_db.data(), found_h0.data()};
-  split(s.batch, 3, [&](long begin, long end) { kernels.linear_backward(back, begin, end); });
+  const Layout layout{&kernels, 3, Recurrence::linear, s.reverse, s.batch, s.time, n, n, lengths};
+  linear(layout, a.data(), b.data(), h0.data(), found_y.data(), found_h.data());
+  linear_backward(layout, a.data(), h0.data(), found_y.data(), at(dy), dh.data(), found_da.data(), found_db.data(),
+                  found_h0.data());
   compare(kernels.name, "linear y", found_y, y), compare(kernels.name, "linear h_n", found_h, h_n);
   compare(kernels.name, "linear da", found_da, da), compare(kernels.name, "linear db", found_db, db);
   compare(kernels.name, "linear dh0", found_h0, dh0);
