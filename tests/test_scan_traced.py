@@ -59,7 +59,9 @@ def test_compile_in_one_graph(cell: str, compiler: str) -> None:
 
 
 @MISSING
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # dynamo looks at it
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
+)  # dynamo looks at it
 @pytest.mark.parametrize("lengths", [None, torch.tensor([5, 2])], ids=["full", "lengths"])
 def test_compiling_goes_around_kernels_that_were_asked_for(lengths: Tensor | None) -> None:
     model, x, _ = model_and_inputs(backend="cpu")
