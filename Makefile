@@ -1,6 +1,7 @@
 # make train   set up, then learn to read the digits that come along
 # make test    set up, then lint, types and all tests
 # make docs    renew what the tutorial prints, draws and lists, and build the site in docs/_build
+# make sanitize  run the kernels under the address, undefined-behaviour and thread sanitizers (GCC or Clang; no .venv)
 # make setup   the virtual environment .venv with everything, pinned by constraints.txt
 # make constraints   resolve all extras anew and rewrite constraints.txt
 
@@ -8,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup train test docs constraints clean
+.PHONY: help setup train test docs sanitize constraints clean
 
 help:
 	@grep '^# make' Makefile | cut -c 3-
@@ -38,6 +39,30 @@ docs: $(READY)
 	@$(BIN)/python docs/page.py
 	@$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
 	@echo "docs: open docs/_build/index.html"
+
+# Of the scans in tests/sanitize/driver.cpp those of up to so many products; how to compile; where the programs go.
+MOST_PRODUCTS ?= 3e6
+SANITIZE ?= -O1 -g
+SANITIZED ?= build/sanitize
+CSRC := src/unroll/scan/csrc
+X86 := $(filter x86_64 amd64 AMD64,$(shell uname -m))
+SETS := generic wide $(if $(X86),avx2 avx512)
+DEFINES := $(if $(X86),-DUNROLL_X86)
+FLAGS_avx2 := -mavx2 -mfma
+FLAGS_avx512 := -mavx512f -mavx512vl -mavx512dq -mavx512bw -mfma
+
+sanitize:
+	@$(MAKE) --silent --jobs 2 $(SANITIZED)/address,undefined/driver $(SANITIZED)/thread/driver
+	@$(SANITIZED)/address,undefined/driver $(MOST_PRODUCTS)
+	@$(SANITIZED)/thread/driver 1e5
+
+$(SANITIZED)/%/driver: $(wildcard $(CSRC)/*) $(wildcard tests/sanitize/*)
+	@echo "sanitize: compiling for $*"
+	@mkdir -p $(@D)
+	@$(foreach name,$(SETS) threads passes driver,$(CXX) -std=c++17 $(SANITIZE) -Wno-psabi $(DEFINES) $(FLAGS_$(name)) -I$(CSRC) \
+	  -fsanitize=$* -fno-sanitize-recover=all -pthread -c $(wildcard $(CSRC)/$(name).cpp tests/sanitize/$(name).cpp) \
+	  -o $(@D)/$(name).o &&) \
+	$(CXX) -fsanitize=$* -pthread $(patsubst %,$(@D)/%.o,$(SETS) threads passes driver) -o $@
 
 constraints:
 	@echo "constraints: resolving all extras in a fresh environment"

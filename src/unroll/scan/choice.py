@@ -80,6 +80,8 @@ def choose_backend(backend: Backend, x: Tensor, training: bool, recurrence: str 
         return Choice("reference", f"torch has no kernel for the recurrence {recurrence}")
     if x.device.type != "cpu":
         return Choice("torch", f"its kernels for {x.device.type}")
+    if traced and training and recurrence == "lstm":
+        return Choice("reference", "torch's lstm on a CPU cannot be compiled for training")
     if low_precision or traced:
         return Choice("torch", "it can compute in bf16 and be compiled")
     if recurrence not in KNOWN["gemm"]:

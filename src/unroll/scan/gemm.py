@@ -74,6 +74,7 @@ class _RNNScan(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         dy, dh = grads
         *inputs, h = ctx.saved_tensors
+        h = h.contiguous()  # as it was, unless hooks on saved tensors have laid it out anew
         if torch.is_grad_enabled():  # create_graph=True: the loop below could not be differentiated again
             scan = partial(_reference, ctx.recurrence)
             return None, *differentiable(scan, inputs, ctx.needs_input_grad[1:], grads)

@@ -29,6 +29,7 @@ static inline Vec tanh(Vec x) {
 
 static inline Vec sigmoid(Vec x) { return 0.5f + 0.5f * tanh(0.5f * x); }
 
+// Behind the last unit of h_before and c_before another thread may be writing: there no more than the units are read.
 struct Step {
   const float *h_before, *c_before, *raw;
   float *h_after, *c_after, *gates;  // gates: null: not kept
@@ -72,7 +73,7 @@ struct Gru {
   static inline void forward(const Step& s, long hidden, long u, long count) {
     const Vec r = sigmoid(load(s.raw + u)), z = sigmoid(load(s.raw + hidden + u)), q = load(s.raw + 2 * hidden + u);
     const Vec n = tanh(load(s.raw + 3 * hidden + u) + r * q);
-    store(s.h_after + u, n + z * (load(s.h_before + u) - n), count);
+    store(s.h_after + u, n + z * (load(s.h_before + u, count) - n), count);
     if (!s.gates) return;
     store(s.gates + u, r, count);
     store(s.gates + hidden + u, z, count);
@@ -97,7 +98,7 @@ struct Lstm {
   static inline void forward(const Step& s, long hidden, long u, long n) {
     const Vec i = sigmoid(load(s.raw + u)), f = sigmoid(load(s.raw + hidden + u)), g = tanh(load(s.raw + 2 * hidden + u)),
               o = sigmoid(load(s.raw + 3 * hidden + u));
-    const Vec c = f * load(s.c_before + u) + i * g;
+    const Vec c = f * load(s.c_before + u, n) + i * g;
     store(s.c_after + u, c, n);
     store(s.h_after + u, o * tanh(c), n);
     if (!s.gates) return;

@@ -1,0 +1,27 @@
+"""The kernels under the address and undefined-behaviour sanitizers; all of it, threads too: make sanitize."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+COMPILER = os.environ.get("CXX", "g++")
+
+
+@pytest.mark.skipif(not shutil.which("make") or not shutil.which(COMPILER), reason=f"needs make and {COMPILER}")
+def test_small_scans_stay_within_their_memory(tmp_path: Path) -> None:
+    probe = tmp_path / "probe.cpp"
+    probe.write_text("int main() { return 0; }")
+    linked = [COMPILER, "-fsanitize=address,undefined", str(probe), "-o", str(tmp_path / "probe")]
+    if subprocess.run(linked, capture_output=True).returncode:
+        pytest.skip(f"{COMPILER} has no sanitizers")
+    driver = tmp_path / "address,undefined" / "driver"
+    options = [f"CXX={COMPILER}", f"SANITIZED={tmp_path}", "SETS=generic wide", "DEFINES=", "SANITIZE=-O0"]
+    subprocess.run(["make", "--silent", str(driver), *options], cwd=ROOT, check=True)
+    done = subprocess.run([driver, "3e4"], capture_output=True, text=True, check=False)
+    assert done.stdout == "sanitize: 169 scans right by generic wide, nothing found\n", done.stdout + done.stderr
