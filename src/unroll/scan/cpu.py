@@ -129,11 +129,11 @@ class _Run:
     ) -> tuple[Tensor | None, ...]:
         """Return the gradients of x, the weights and the initial state."""
         (_, w_ih, w_hh, b_ih, *_), (steps, gates, *held), (dy, *ends) = inputs, saved, grads
-        dy = dy if dy is None or dy.stride(2) == 1 else dy.contiguous()
+        dy = dy if dy is None or (dy.stride(2) == 1 and not dy.is_neg()) else _plain(dy)
         dy_batch, dy_time = (0, 0) if dy is None else dy.stride()[:2]
         # Of the final state when called, of the initial state afterwards.
         starts = tuple(
-            torch.zeros_like(held[0][0]) if end is None else end.clone(memory_format=torch.contiguous_format)
+            w_hh.new_zeros(self.batch, self.hidden) if end is None else end.clone(memory_format=torch.contiguous_format)
             for end in ends
         )
         weights = w_ih, w_hh = _plain(w_ih), _plain(w_hh)
