@@ -9,7 +9,6 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.lines import Line2D
 
 from ..plots import COLOURS, STYLE
 from .clock import Comparison, spread
@@ -85,8 +84,10 @@ def _growth(place: SubFigure, points: Sequence[Point]) -> None:
             chosen = [p for p in points if p.shape.cell == cell and (p.axis == axis or p.shape == Shape(cell))]
             by_size = {getattr(point.shape, axis): point for point in chosen}
             for backend, style in (("auto", "-"), ("torch", "--")):
-                line = Line2D([], [], color=colour, ls=style, marker=".", label=f"{cell}, {backend}")
-                _curves(axes[0, column], axes[1, column], dict(sorted(by_size.items())), backend, line)
+                for row, values in enumerate(_grown(by_size, backend)):
+                    label = f"{cell}, {backend}"
+                    sizes, heights = zip(*values, strict=True) if values else ((), ())
+                    axes[row, column].loglog(sizes, heights, marker=".", color=colour, ls=style, label=label)
         axes[1, column].set_xlabel(AXIS_LABELS[axis])
     axes[0, 0].set_ylabel("seconds per training step")
     axes[1, 0].set_ylabel("peak memory (MiB)")
@@ -94,13 +95,10 @@ def _growth(place: SubFigure, points: Sequence[Point]) -> None:
     place.legend(handles, labels, loc="outside lower center", ncols=max(2, len(labels) // 2), frameon=False)
 
 
-def _curves(upper: Axes, lower: Axes, by_size: dict[int, Point], backend: str, like: Line2D) -> None:
-    seconds = {size: point.comparison.timing(backend).seconds for size, point in by_size.items()}
-    medians = {size: spread(found).median for size, found in seconds.items() if found}
-    memory = {size: peak / 2**20 for size, point in by_size.items() if (peak := point.peak[backend])}
-    for ax, values in ((upper, medians), (lower, memory)):
-        ax.set_xscale("log")
-        ax.set_yscale("log")
-        (line,) = ax.plot(list(values), list(values.values()))
-        line.update_from(like)
-        line.set_label(like.get_label())
+def _grown(by_size: dict[int, Point], backend: str) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
+    """Return (size, seconds) and (size, MiB), both from the least size to the greatest."""
+    points = sorted(by_size.items())
+    seconds = [(size, point.comparison.timing(backend).seconds) for size, point in points]
+    medians = [(size, spread(found).median) for size, found in seconds if found]
+    memory = [(size, peak / 2**20) for size, point in points if (peak := point.peak[backend])]
+    return medians, memory
