@@ -32,8 +32,8 @@ SMALL = Shape("rnn", time=3, inputs=2, hidden=5, batch=2)
 
 
 def clockwork(*seconds: float) -> Callable[[int], float]:
-    """A run that takes these seconds, call by call: two to warm up, then the rounds."""
-    given = itertools.chain([0.0], seconds[:1], seconds)
+    """A run that takes these seconds, call by call, after one to warm up."""
+    given = itertools.chain(seconds[:1], seconds)
     return lambda count: count * next(given)
 
 
@@ -69,6 +69,16 @@ def test_the_fastest_number_of_threads_counts_and_the_others_are_told() -> None:
     assert found.timing("one").threads == 2
     assert found.timing("one").seconds == (9.0, 3.0, 3.0)
     assert found.to_dict()["contenders"]["one"]["with_other_threads"] == {"1": 4.0}
+
+
+def test_a_hopeless_number_of_threads_is_not_tried_again() -> None:
+    def slow(count: int) -> float:
+        calls.append(count)
+        return 1.0
+
+    calls: list[int] = []
+    found = compare("", [Contender("one", {1: lambda count: 0.1, 2: slow})], "one", rounds=3, shortest=0)
+    assert (calls, found.timing("one").threads) == ([1], 1)
 
 
 def test_contenders_take_turns_and_rounds_are_long_enough() -> None:
@@ -246,7 +256,7 @@ def test_the_command_shows_and_writes(call: Call, tiny: None) -> None:
     assert "not timed" not in out
     assert "\x1b" not in out
     written = json.loads(Path("here/bench.json").read_text())
-    assert set(written) == {"machine", "full", "finished", "comparisons", "growth"}
+    assert set(written) == {"machine", "full", "finished", "notes", "comparisons", "growth"}
     assert (written["full"], written["finished"], written["growth"]) == (False, True, [])
     assert written["machine"]["packages"]["torch"] == torch.__version__
     first = written["comparisons"][0]

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import torch
 
+from ..folder import fresh, write, write_json
 from ..machine import describe
 from .clock import Comparison, Contender, Runs, compare, flushed_denormals, in_process, with_threads, within
 from .growth import Point, measure_point, sizes
@@ -47,6 +49,7 @@ class Report:
         finished: whether all parts that were wanted are there
         comparisons: of contenders, ratios to unroll's time
         growth: sizes, if ``full``
+        notes: what else belongs to the figures, by name
     """
 
     full: bool
@@ -54,6 +57,7 @@ class Report:
     finished: bool = False
     comparisons: list[Comparison] = field(default_factory=list)
     growth: list[Point] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
 
     def add(self, found: Comparison | Point) -> None:
         """Take up a part."""
@@ -74,9 +78,26 @@ class Report:
             "machine": self.machine,
             "full": self.full,
             "finished": self.finished,
+            "notes": self.notes,
             "comparisons": [comparison.to_dict() for comparison in self.comparisons],
             "growth": [point.to_dict() for point in self.growth],
         }
+
+    def write(self, out: Path | str) -> list[Path]:
+        """Write bench.json and bench.png into a folder that is new or empty, and return their paths.
+
+        Raises:
+            RunError: something stands in it, or it cannot be made.
+        """
+        from ..plots import png  # here, for matplotlib costs a second, and most that measure draw nothing
+        from .picture import figure
+
+        picture = png(figure(self.comparisons, self.growth, self.on))
+        folder = fresh(out, "", "")
+        paths = [folder / "bench.json", folder / "bench.png"]
+        write_json(paths[0], self.to_dict())
+        write(paths[1], picture)
+        return paths
 
 
 Part = tuple[str, Callable[[], Comparison | Point]]

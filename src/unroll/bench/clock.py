@@ -25,6 +25,7 @@ FLOAT32 = 1e-5  # relative error, in the Frobenius norm, that rounding to float3
 BFLOAT16 = 0.1  # … and with products in bfloat16, of 8 significant bits
 VANISHED = 1e-30  # norm below which float32 has only denormal numbers left for what is in there
 ROUNDS = 5
+HOPELESS = 3  # a number of threads that takes so many times another's to warm up is not tried again
 SHORTEST = 0.05  # seconds of a round; shorter ones would time the clock
 
 
@@ -168,19 +169,24 @@ def compare(
         unit: what the seconds are of (default "call").
         expected: what is right, in float64; None checks nothing (default None).
         rounds: that are counted; one more goes before them to warm up (default 5).
-        shortest: seconds that a round lasts at least (default 0.05).
+        shortest: seconds that a round lasts at least; 0 makes each a single call (default 0.05).
         limit: name of the contender whose arithmetic per second is the limit (default None).
     """
     refused = {contender.name: _refusal(contender, expected) for contender in contenders}
     able = [contender for contender in contenders if refused[contender.name] is None]
-    runs = {(one.name, threads): run for one in able for threads, run in one.runs.items()}
-    calls = {key: _calls(run, shortest) for key, run in runs.items()}
-    seconds: dict[tuple[str, int | None], list[float]] = {key: [] for key in runs}
+    runs: dict[tuple[str, int | None], tuple[Run, int]] = {}
+    for one in able:
+        warm = {threads: _warm_up(run, shortest) for threads, run in one.runs.items()}
+        fastest = min(seconds for _, seconds in warm.values())
+        for threads, (count, seconds) in warm.items():
+            if seconds <= HOPELESS * fastest:
+                runs[one.name, threads] = one.runs[threads], count
+    measured: dict[tuple[str, int | None], list[float]] = {key: [] for key in runs}
     for _ in range(rounds):
-        for key, run in runs.items():
-            seconds[key].append(run(calls[key]) / calls[key])
+        for key, (run, count) in runs.items():
+            measured[key].append(run(count) / count)
     timings = [
-        _timing(one, {threads: seconds[one.name, threads] for threads in one.runs})
+        _timing(one, {threads: found for (name, threads), found in measured.items() if name == one.name})
         if refused[one.name] is None
         else Timing(one.name, (), flops=one.flops, refused=refused[one.name])
         for one in contenders
@@ -203,14 +209,16 @@ def _refusal(contender: Contender, expected: Results | None) -> str | None:
     return difference(contender.results(), expected, contender.tolerance)
 
 
-def _calls(run: Run, shortest: float) -> int:
-    """Warm up, and return how many calls make a round."""
-    run(1)
+def _warm_up(run: Run, shortest: float) -> tuple[int, float]:
+    """Return how many calls make a round, and the seconds that the last call took."""
+    seconds = run(1)
+    if not shortest:
+        return 1, seconds
     count, seconds = 1, run(1)
     while seconds < shortest:
         count = max(2 * count, math.ceil(1.2 * count * shortest / max(seconds, 1e-9)))
         seconds = run(count)
-    return count
+    return count, seconds / count
 
 
 def difference(found: Results, expected: Results, tolerance: float = FLOAT32) -> str | None:

@@ -24,6 +24,7 @@ SHAPE = Shape("rnn")  # 28 steps of 28 pixels, 150 tanh units, batches of 64
 CLASSES = 10
 TRAINED = 10  # batches of a pass over the data that is trained on
 MANY = 10_000  # images to evaluate
+COMPARED = 100  # of them whose probabilities are compared before
 FLOPS = SHAPE.flops + 3 * 2.0 * SHAPE.batch * SHAPE.hidden * CLASSES
 FORWARD = 2.0 * SHAPE.hidden * (SHAPE.time * SHAPE.inputs + (SHAPE.time - 1) * SHAPE.hidden + CLASSES)  # of an image
 PASSES = 1_000_000  # more than are ever timed
@@ -133,7 +134,7 @@ def evaluation_contenders(count: int = MANY) -> tuple[list[Contender], Results]:
     """Return the evaluation of ``count`` images by nn.RNN and by unroll, and what the probabilities must be."""
     data = random_images(count)
     model = classifier()
-    few = data.x[:100].float() / 255
+    few = data.x[:COMPARED].float() / 255
     peer = TorchClassifier(model)
     flops = FORWARD * count
     contenders = [

@@ -54,10 +54,8 @@ def bench(*, full: Annotated[bool, Parameter(negative="")] = False, out: Path | 
     """
     with immediate_interrupt():
         from ..bench import Comparison, Doing, Report, measure
-        from ..bench.picture import figure
         from ..bench.tables import Bar, comparison_table, growth_table
-        from ..folder import fresh, refuse_used, write, write_json
-        from ..plots import png
+        from ..folder import refuse_used
         from ..terminal import Screen, print_facts, print_table
 
     refuse_used(out)
@@ -78,11 +76,7 @@ def bench(*, full: Annotated[bool, Parameter(negative="")] = False, out: Path | 
     if report.growth:
         print_table(console, growth_table(report.growth))
     if out is not None and report.finished:
-        picture = png(figure(report.comparisons, report.growth, report.on))
-        folder = fresh(out, "", "")
-        write_json(folder / "bench.json", report.to_dict())
-        write(folder / "bench.png", picture)
-        print_facts(console, {"written": f"{folder / 'bench.json'}, {folder / 'bench.png'}"})
+        print_facts(console, {"written": ", ".join(map(str, report.write(out)))})
     if json:
         print_json(report.to_dict())
     return 0 if report.finished else 130
