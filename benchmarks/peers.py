@@ -11,6 +11,7 @@ shuffled anew each epoch, from the same weights; Keras' layers have one bias whe
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -20,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -214,8 +215,14 @@ PEERS: dict[str, Callable[[Arrays], tuple[Work, Arrays, list[str]]]] = {
 }
 
 
-def _serve(name: str, folder: str) -> None:
-    answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints must not come between
+def serve(name: str, folder: str) -> None:
+    """Be the process of a peer, as the module says."""
+    answers = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):  # what a library prints must not come between
+        _answer(name, folder, answers)
+
+
+def _answer(name: str, folder: str, answers: TextIO) -> None:
     work, results, packages = PEERS[name](dict(np.load(f"{folder}/data.npz")))
     np.savez(f"{folder}/results.npz", **results)
     versions = {package: _version(package) for package in packages}
@@ -238,4 +245,4 @@ def _version(package: str) -> str:
 
 
 if __name__ == "__main__":
-    _serve(*sys.argv[1:])
+    serve(*sys.argv[1:])

@@ -27,7 +27,7 @@ import unroll
 from benchmarks.peers import Peer
 from benchmarks.show import arrays, finish, logits, open_peers, told
 from unroll.bench import Report, clock, models
-from unroll.bench.clock import Contender, Results, compare, in_process, with_threads
+from unroll.bench.clock import Contender, Results, compare, with_threads
 from unroll.bench.limit import LIMIT, product
 from unroll.evaluation import inference
 
@@ -122,15 +122,15 @@ def contenders(splits: unroll.Splits) -> tuple[list[Contender], Results, dict[st
         Contender(name, with_threads(epoch), flops=flops, results=given(logits_of(one, x)))
         for name, (one, epoch) in zip(("tutorial", "nn.RNN"), first, strict=True)
     ]
-    for name, precision in (("unroll", "fp32"), ("unroll, bf16", "bf16")):
+    precisions: dict[str, models.Precision] = {"unroll": "fp32", "unroll, bf16": "bf16"}
+    for name, precision in precisions.items():
         own = copy.deepcopy(model)
-        runs = {torch.get_num_threads(): in_process(fit_epoch(own, splits, precision))}
+        runs = models.own_runs(fit_epoch(own, splits, precision), precision)
         tolerance = clock.FLOAT32 if precision == "fp32" else clock.BFLOAT16
         right = given(logits_of(own, x, precision))
         found.append(Contender(name, runs, flops=flops, results=right, tolerance=tolerance))
     limit = product()
-    runs = {threads: many(run) for threads, run in limit.runs.items()}
-    found.append(replace(limit, runs=runs, units=PRODUCTS))
+    found.append(replace(limit, runs={threads: many(run) for threads, run in limit.runs.items()}, units=PRODUCTS))
     return found, logits_of(models.reference(model), x.double()), arrays(model, splits)
 
 

@@ -17,7 +17,7 @@ from ..data.sequences import SequenceData, Splits
 from ..evaluation import evaluate, inference, predict
 from ..model import SequenceClassifier
 from ..train import fit
-from .clock import BFLOAT16, FLOAT32, Contender, Results, in_process, with_threads
+from .clock import BFLOAT16, FLOAT32, Contender, Results, Runs, in_process, with_threads
 from .steps import Shape
 
 SHAPE = Shape("rnn")  # 28 steps of 28 pixels, 150 tanh units, batches of 64
@@ -84,7 +84,7 @@ def training_contenders(with_bf16: bool = True) -> tuple[list[Contender], Result
         name = "unroll" if precision == "fp32" else f"unroll, {precision}"
         one = Contender(
             name,
-            {torch.get_num_threads(): in_process(_passes(copy.deepcopy(model), data, precision))},
+            own_runs(_passes(copy.deepcopy(model), data, precision), precision),
             TRAINED,
             FLOPS,
             _loss_and_gradients(copy.deepcopy(model), data, precision),
@@ -92,6 +92,11 @@ def training_contenders(with_bf16: bool = True) -> tuple[list[Contender], Result
         )
         contenders.append(one)
     return contenders, _loss_and_gradients(reference(model), data)()
+
+
+def own_runs(call: Callable[[], object], precision: Precision) -> Runs:
+    """Return the runs of unroll's own training: with torch's threads; bf16, where torch does the work, with one too."""
+    return {torch.get_num_threads(): in_process(call)} if precision == "fp32" else with_threads(call)
 
 
 def _passes(model: nn.Module, data: SequenceData, precision: Precision = "fp32") -> Callable[[], object]:
