@@ -1,17 +1,19 @@
-"""One epoch of the tutorial's model: the tutorial's pipeline, nn.RNN's kernels and unroll's, in turn in one process.
+"""One epoch of the tutorial's model: the tutorial's pipeline, nn.RNN, unroll and peers outside torch, in turn.
 
 The tutorial's pipeline reads each image as a Pillow image, turns it into a tensor, and collates 64 of them in a
 DataLoader without workers; its ToTensor is written out here, because torchvision cannot be imported beside a CPU build
-of torch. "nn.RNN" is torch's own recurrence on resident data, with everything else as in unroll. All train the same
-model (28 steps of 28 pixels, 150 tanh units) with as many batches per epoch and Adam.
+of torch. "nn.RNN" is torch's own module on resident data, with everything else as in unroll. The peers are in peers.py;
+those that are not installed are named and left out. All train the same model (28 steps of 28 pixels, 150 tanh units)
+from the same weights with as many batches per epoch and Adam; torch's contenders run with one thread and with all, of
+which the faster counts.
 """
 
 from __future__ import annotations
 
-import json
-import statistics
-import time
+import copy
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cyclopts
@@ -22,8 +24,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 import unroll
-from unroll.config import Backend
-from unroll.machine import describe
+from benchmarks.peers import Peer
+from benchmarks.show import arrays, finish, logits, open_peers, told
+from unroll.bench import Report, clock, models
+from unroll.bench.clock import Contender, Results, compare, with_threads
+from unroll.bench.limit import LIMIT, product
+from unroll.evaluation import inference
+
+PRODUCTS = 20  # in a round of the limit
+PEERS = ("Keras, JAX", "Keras, TensorFlow", "JAX, scan and jit")
+CHECKED = 1_000  # images whose logits are compared before anything is timed
 
 
 class TutorialImages(Dataset[tuple[Tensor, int]]):
@@ -49,6 +59,13 @@ class TutorialModel(nn.Module):
         self.basic_rnn = nn.RNN(28, 150)
         self.FC = nn.Linear(150, 10)
 
+    def copy_from(self, other: nn.Module) -> TutorialModel:
+        """Take the weights of a classifier that has them in the same order."""
+        with torch.no_grad():
+            for own, theirs in zip(self.parameters(), other.parameters(), strict=True):
+                own.copy_(theirs)
+        return self
+
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (batch, 10) of images (batch, 28, 28)."""
         _, hidden = self.basic_rnn(x.permute(1, 0, 2), torch.zeros(1, x.shape[0], 150))
@@ -56,10 +73,8 @@ class TutorialModel(nn.Module):
         return logits
 
 
-def tutorial_epoch(data: unroll.SequenceData) -> Callable[[], float]:
+def tutorial_epoch(model: TutorialModel, data: unroll.SequenceData) -> Callable[[], float]:
     """Return a function that trains for an epoch the tutorial's way and returns the mean loss of its batches."""
-    torch.manual_seed(0)
-    model = TutorialModel()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     criterion = nn.CrossEntropyLoss()
     loader = DataLoader(TutorialImages(data), batch_size=64, shuffle=True, num_workers=0)
@@ -80,59 +95,100 @@ def tutorial_epoch(data: unroll.SequenceData) -> Callable[[], float]:
     return epoch
 
 
-def unroll_epoch(splits: unroll.Splits, epochs: int, backend: Backend) -> Callable[[], float]:
-    """Return a function that trains for an epoch with recipe "tutorial" and returns its mean loss."""
-    recipe = unroll.RECIPES["tutorial"].changed(epochs=epochs, device="cpu")
-    torch.manual_seed(0)
-    model = unroll.SequenceClassifier(28, 10, init="torch", backend=backend)
-    results = unroll.fit(model, splits.scaled(recipe.scaling), recipe.train)
-    return lambda: next(results).train_loss
+def fit_epoch(
+    model: nn.Module, splits: unroll.Splits, precision: models.Precision = "fp32"
+) -> Callable[[], unroll.EpochResult]:
+    """Return a function that trains for an epoch with recipe "tutorial"."""
+    recipe = unroll.RECIPES["tutorial"].changed(epochs=models.PASSES, device="cpu", precision=precision)
+    results = unroll.fit(model, splits, recipe.train)
+    return lambda: next(results)
 
 
-def main(data: str = "mnist", pairs: int = 5, threads: int | None = None, out: Path | None = None) -> None:
-    """Time epochs in turn and print medians and the ratio, pair by pair.
+def logits_of(model: nn.Module, x: Tensor, precision: models.Precision = "fp32") -> Results:
+    """Return the logits of x (batch, 28, 28)."""
+    with inference(model), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        return {"logits": model(x)}
+
+
+def contenders(splits: unroll.Splits) -> tuple[list[Contender], Results, dict[str, np.ndarray]]:
+    """Return those of torch and the limit, what the logits must be, and what the peers read."""
+    model = models.classifier()
+    x = splits.test.x[:CHECKED].float() / 255
+    epochs = -(-len(splits.train) // models.SHAPE.batch)
+    flops = models.FLOPS * epochs
+    tutorial, peer = TutorialModel().copy_from(model), models.TorchClassifier(model)
+    first = [(tutorial, tutorial_epoch(tutorial, splits.train)), (peer, fit_epoch(peer, splits))]
+    found = [
+        Contender(name, with_threads(epoch), flops=flops, results=given(logits_of(one, x)))
+        for name, (one, epoch) in zip(("tutorial", "nn.RNN"), first, strict=True)
+    ]
+    precisions: dict[str, models.Precision] = {"unroll": "fp32", "unroll, bf16": "bf16"}
+    for name, precision in precisions.items():
+        own = copy.deepcopy(model)
+        runs = models.own_runs(fit_epoch(own, splits, precision), precision)
+        tolerance = clock.FLOAT32 if precision == "fp32" else clock.BFLOAT16
+        right = given(logits_of(own, x, precision))
+        found.append(Contender(name, runs, flops=flops, results=right, tolerance=tolerance))
+    limit = product()
+    found.append(replace(limit, runs={threads: many(run) for threads, run in limit.runs.items()}, units=PRODUCTS))
+    return found, logits_of(models.reference(model), x.double()), arrays(model, splits)
+
+
+def given(results: Results) -> Callable[[], Results]:
+    """Return a function of nothing: the logits are taken before the first epoch moves the weights."""
+    return lambda: results
+
+
+def peer_contender(peer: Peer, flops: float | None) -> Contender:
+    """Return a peer's epoch as a contender."""
+    runs: clock.Runs = {None: partial(peer.run, "epoch")}
+    return Contender(peer.name, runs, flops=flops, results=given({"logits": logits(peer)}))
+
+
+def many(run: clock.Run) -> clock.Run:
+    """Return a run of `PRODUCTS` calls for each."""
+    return lambda count: run(PRODUCTS * count)
+
+
+def main(
+    data: str = "mnist",
+    *,
+    rounds: int = 5,
+    images: int | None = None,
+    skip: list[str] | None = None,
+    peers: Path | None = None,
+    threads: int | None = None,
+    out: Path | None = None,
+) -> None:
+    """Time epochs in turn and print medians and ratios, round by round.
 
     Args:
         data: data set of 28×28 images.
-        pairs: epochs of each, after one of each that is not counted.
+        rounds: epochs of each, after one of each that is not counted.
+        images: how many of the training images make an epoch; default all.
+        skip: contenders to leave out, by name.
+        peers: Python of an environment that has the peers; default the one that runs this.
         threads: of torch; default as torch has it.
-        out: where to write the figures as JSON.
+        out: folder for bench.json and bench.png, new or empty.
     """
     if threads:
         torch.set_num_threads(threads)
-    splits = unroll.load(data)
-    contenders = {
-        "tutorial": tutorial_epoch(splits.train),
-        "nn.RNN": unroll_epoch(splits, pairs + 1, "torch"),
-        "unroll": unroll_epoch(splits, pairs + 1, "auto"),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for number in range(pairs + 1):
-        for name, epoch in contenders.items():
-            start = time.perf_counter()
-            loss = epoch()
-            elapsed = time.perf_counter() - start
-            if number:
-                seconds[name].append(elapsed)
-            print(
-                f"{'warm-up' if not number else f'pair {number}':8} {name:9} {elapsed:6.2f} s  loss {loss:.4f}",
-                flush=True,
-            )
-    ratios = {
-        peer: [a / b for a, b in zip(seconds[peer], seconds["unroll"], strict=True)]
-        for peer in contenders
-        if peer != "unroll"
-    }
-    machine = describe()
-    print(f"\nan epoch of {data} ({len(splits.train):,} images), median of {pairs}, {machine['threads']} threads, "
-          f"{machine['processor']}, torch {machine['packages']['torch']}")  # fmt: skip
-    for name, values in seconds.items():
-        print(f"  {name:9} {statistics.median(values):6.2f} s  ({min(values):.2f} to {max(values):.2f})")
-    for peer, found in ratios.items():
-        ratio, spread = statistics.median(found), f"{min(found):.2f} to {max(found):.2f} over the pairs"
-        print(f"  unroll is {ratio:.2f} times as fast as {peer} ({spread})")
-    if out:
-        out.write_text(json.dumps({"machine": machine, "data": data, "seconds": seconds, "ratios": ratios}, indent=2))
+    splits = unroll.load(data).scaled("unit")
+    if images:
+        splits = replace(splits, train=splits.train.subset(torch.arange(min(images, len(splits.train)))))
+    left_out = skip or []
+    report = Report(full=False)
+    own, right, read = contenders(splits)
+    wanted = [name for name in PEERS if name not in left_out]
+    with open_peers(wanted, read, peers, report) as others:
+        found = [*own, *(peer_contender(peer, own[0].flops) for peer in others)]
+        found = [told(one) for one in found if one.name not in left_out]
+        limit = LIMIT if LIMIT not in left_out else None
+        title = f"an epoch of {data}, {len(splits.train):,} images (28×28, 150 tanh, batch 64)"
+        report.add(
+            compare(title, found, "unroll", unit="epoch", expected=right, rounds=rounds, shortest=0, limit=limit)
+        )
+    finish(report, out)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ FLOORS = {
     "__main__": 10,
     "cli": 9,
     "terminal": 8,
+    "bench": 7,
     "plots": 6,
     "inspection": 5,
     "sketch": 4,

@@ -1,17 +1,23 @@
-"""The benchmarks measure what they say: the two pipelines are the same training."""
+"""The benchmarks measure what they say: all train and ask the same model."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import unroll
+from benchmarks import answers, peers, tutorial
 from benchmarks.folder import write_folder
-from benchmarks.tutorial import TutorialImages, TutorialModel, main
+from benchmarks.tutorial import TutorialImages, TutorialModel
+from unroll.bench.models import TorchClassifier
 
 
 def test_totensor_written_out_is_unit_scaling(small: unroll.Splits) -> None:
@@ -22,21 +28,60 @@ def test_totensor_written_out_is_unit_scaling(small: unroll.Splits) -> None:
     assert label == int(small.train.y[3])
 
 
-def test_both_models_are_one(small: unroll.Splits) -> None:
-    model, twin = unroll.SequenceClassifier(28, 10, init="torch"), TutorialModel()
-    (cell,) = model.layers[0].children()
-    twin.basic_rnn.load_state_dict({f"{name}_l0": value for name, value in cell.state_dict().items()})
-    twin.FC.load_state_dict(model.head.state_dict())
+def test_all_models_are_one() -> None:
+    model = unroll.SequenceClassifier(28, 10, init="torch")
     x = torch.rand(5, 28, 28)
-    torch.testing.assert_close(model(x), twin(x))
+    torch.testing.assert_close(model(x), TutorialModel().copy_from(model)(x))
+    torch.testing.assert_close(model(x), TorchClassifier(model)(x))
 
 
-def test_it_runs_and_writes_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
-    main(data="mnist-sample", pairs=1, out=Path("figures.json"))
-    assert "times as fast" in capsys.readouterr().out
-    figures = json.loads(Path("figures.json").read_text())
-    assert set(figures["ratios"]) == {"tutorial", "nn.RNN"}
-    assert len(figures["seconds"]["tutorial"]) == len(figures["ratios"]["nn.RNN"]) == 1
+def test_an_epoch_runs_and_writes_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = Path(shutil.which("false") or "false")
+    tutorial.main(
+        "mnist-sample", rounds=1, images=128, skip=["unroll, bf16", "Keras, JAX"], peers=nothing, out=Path("figures")
+    )
+    out = capsys.readouterr().out
+    assert "tutorial, 1 threads: " in out
+    assert "Keras, TensorFlow  left out: Keras, TensorFlow: it ended without a word" in out
+    written = json.loads(Path("figures/bench.json").read_text())
+    assert set(written["notes"]) == {"Keras, TensorFlow", "JAX, scan and jit"}
+    (epoch,) = written["comparisons"]
+    assert list(epoch["contenders"]) == ["tutorial", "nn.RNN", "unroll", "torch.mm"]
+    assert all(found["refused"] is None for found in epoch["contenders"].values())
+    assert Path("figures/bench.png").stat().st_size > 10_000
+
+
+def test_answers_run_and_name_who_is_not_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "PEERS", ("no such peer",))
+    answers.main(images=20, rounds=1)
+    out = capsys.readouterr().out
+    assert "left out: no such peer: KeyError: 'no such peer'" in out
+    assert "evaluation of 20 images" in out
+    assert "not timed" not in out
+
+
+def test_a_peer_does_as_it_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls: list[int] = []
+
+    def counter(arrays: peers.Arrays) -> tuple[peers.Work, peers.Arrays, list[str]]:
+        print("a library talks")
+        return {"epoch": lambda: calls.append(1)}, {"logits": arrays["x"]}, ["numpy"]
+
+    monkeypatch.setitem(peers.PEERS, "counter", counter)
+    monkeypatch.setattr("sys.stdin", io.StringIO('["epoch", 3]\n'))
+    np.savez(tmp_path / "data.npz", x=np.ones(2))
+    with contextlib.redirect_stdout(io.StringIO()) as answered:
+        peers.serve("counter", str(tmp_path))
+    versions, seconds = map(json.loads, answered.getvalue().splitlines())
+    assert versions == {"numpy": np.__version__}
+    assert seconds["seconds"] >= 0
+    assert len(calls) == 3
+    assert np.load(tmp_path / "results.npz")["logits"].sum() == 2
+    assert capsys.readouterr().err == "a library talks\n"
 
 
 def test_the_folder_holds_the_set(small: unroll.Splits, tmp_path: Path) -> None:

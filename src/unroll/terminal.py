@@ -194,11 +194,15 @@ def print_evaluation(console: Console, evaluation: Evaluation, title: str) -> No
     for name, precision, recall, f1, support in evaluation.per_class:
         scores.add_row(Text(name), percent(precision), percent(recall), percent(f1), f"{support:,}")
     for table in (scores, _confusion(evaluation)):
-        # As wide as it needs to be: a terminal that is too narrow wraps lines, but loses no figure.
-        width = console.width
-        console.width = max(width, Measurement.get(console, console.options.update(max_width=10_000), table).maximum)
-        console.print(table, crop=False)
-        console.width = width
+        print_table(console, table)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table as wide as it needs to be: a terminal that is too narrow wraps lines, but loses no figure."""
+    width = console.width
+    console.width = max(width, Measurement.get(console, console.options.update(max_width=10_000), table).maximum)
+    console.print(table, crop=False)
+    console.width = width
 
 
 def _confusion(evaluation: Evaluation) -> Table:

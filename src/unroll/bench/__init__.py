@@ -1,0 +1,171 @@
+"""What recurrences cost on this machine: torch.nn, unroll and the limit, side by side. Behind `unroll bench`.
+
+`measure` yields as it goes; `Report` collects. Peers outside torch are in the repository's benchmarks/, which use the
+same tools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import torch
+
+from ..folder import fresh, write, write_json
+from ..machine import describe
+from .clock import Comparison, Contender, Runs, compare, flushed_denormals, in_process, with_threads, within
+from .growth import Point, measure_point, sizes
+from .limit import LIMIT, product
+from .models import MANY, evaluation_contenders, latency_contenders, training_contenders
+from .steps import CellName, Shape, Step, own_threads, right_results
+
+__all__ = ["Comparison", "Doing", "Point", "Report", "measure"]
+
+
+class Doing(NamedTuple):
+    """What is measured now.
+
+    Attributes:
+        title: of the part
+        number: parts done before
+        parts: in all
+    """
+
+    title: str
+    number: int
+    parts: int
+
+
+@dataclass
+class Report:
+    """All that was measured.
+
+    Attributes:
+        machine: what `unroll.machine.describe` says of it
+        full: whether all parts were wanted
+        finished: whether all parts that were wanted are there
+        comparisons: of contenders, ratios to unroll's time
+        growth: sizes, if ``full``
+        notes: what else belongs to the figures, by name
+    """
+
+    full: bool
+    machine: dict[str, Any] = field(default_factory=describe)
+    finished: bool = False
+    comparisons: list[Comparison] = field(default_factory=list)
+    growth: list[Point] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def add(self, found: Comparison | Point) -> None:
+        """Take up a part."""
+        if isinstance(found, Point):
+            self.growth.append(found)
+        else:
+            self.comparisons.append(found)
+
+    @property
+    def on(self) -> str:
+        """The machine, in a line."""
+        packages, threads = self.machine["packages"], self.machine["threads"]
+        return f"{self.machine['processor']}, {threads} threads, torch {packages['torch']}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain JSON types."""
+        return {
+            "machine": self.machine,
+            "full": self.full,
+            "finished": self.finished,
+            "notes": self.notes,
+            "comparisons": [comparison.to_dict() for comparison in self.comparisons],
+            "growth": [point.to_dict() for point in self.growth],
+        }
+
+    def write(self, out: Path | str) -> list[Path]:
+        """Write bench.json and bench.png into a folder that is new or empty, and return their paths.
+
+        Raises:
+            RunError: something stands in it, or it cannot be made.
+        """
+        from ..plots import png  # here, for matplotlib costs a second, and most that measure draw nothing
+        from .picture import figure
+
+        picture = png(figure(self.comparisons, self.growth, self.on))
+        folder = fresh(out, "", "")
+        paths = [folder / "bench.json", folder / "bench.png"]
+        write_json(paths[0], self.to_dict())
+        write(paths[1], picture)
+        return paths
+
+
+Part = tuple[str, Callable[[], Comparison | Point]]
+
+
+def measure(full: bool = False) -> Iterator[Doing | Comparison | Point]:
+    """Measure, yielding what is begun and what is done.
+
+    Args:
+        full: pixel by pixel and growth too, which takes minutes (default False).
+    """
+    parts = _parts(full)
+    for number, (title, part) in enumerate(parts):
+        yield Doing(title, number, len(parts))
+        yield part()
+
+
+def _parts(full: bool) -> list[Part]:
+    found: list[Part] = [
+        ("training step of the tutorial's model", training),
+        (f"evaluation of {MANY:,} images", evaluation),
+        ("one image", latency),
+    ]
+    shapes = [Shape(cell) for cell in get_args(CellName)]
+    if full:
+        shapes += [Shape(cell, 784, 1) for cell in get_args(CellName)]
+    found += [(_title(shape), partial(scan_step, shape)) for shape in shapes]
+    if full:
+        found += [(f"growth: {_title(shape)}", partial(measure_point, axis, shape)) for axis, shape in sizes()]
+    return found
+
+
+def training() -> Comparison:
+    """Compare the training step of the tutorial's model; the limit is measured in the same rounds."""
+    contenders, right = training_contenders()
+    title = "training step of the tutorial's model (28×28, 150 tanh, batch 64; forward, loss, backward, clip, Adam)"
+    contenders.append(product())
+    return compare(title, contenders, "unroll", unit="training step", expected=right, limit=LIMIT)
+
+
+def evaluation() -> Comparison:
+    """Compare the evaluation of many images with the tutorial's model."""
+    contenders, right = evaluation_contenders()
+    return compare(f"evaluation of {MANY:,} images of 28×28", contenders, "unroll", unit="evaluation", expected=right)
+
+
+def latency() -> Comparison:
+    """Compare the answer to one image with the tutorial's model."""
+    contenders, right = latency_contenders()
+    return compare("one image of 28×28, from pixels to logits", contenders, "unroll", unit="image", expected=right)
+
+
+def scan_step(shape: Shape) -> Comparison:
+    """Compare forward and backward of one recurrence: torch.nn as it comes, without denormal numbers, and unroll."""
+    name = f"nn.{shape.cell.upper()}"
+    right = right_results(shape)
+    peer = Step(shape, None)
+    own, around = Step(shape, "auto"), partial(own_threads, shape)
+    runs: Runs = {torch.get_num_threads(): in_process(own, around)}
+    contenders = [
+        Contender(name, with_threads(peer), 1, shape.flops, peer.results),
+        Contender(f"{name}, denormals flushed", with_threads(peer, flushed_denormals), 1, shape.flops, peer.results),
+        Contender("unroll", runs, 1, shape.flops, within(around, own.results)),
+        product(),
+    ]
+    return compare(_title(shape), contenders, "unroll", unit="training step", expected=right, limit=LIMIT)
+
+
+def _title(shape: Shape) -> str:
+    steps = f"{shape.time} × {shape.inputs}"
+    return f"{shape.cell.upper()} scan, forward and backward ({steps}, hidden {shape.hidden}, batch {shape.batch})"

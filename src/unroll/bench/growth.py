@@ -1,0 +1,90 @@
+"""How cost grows, one axis at a time from the middle: backend "auto" beside "torch", seconds and peak memory.
+
+Denormal numbers are flushed for both. Where gradients vanish they would slow torch's kernels several times over, and
+this part is about sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+import torch
+
+from .clock import ROUNDS, Comparison, Contender, Runs, compare, flushed_denormals, in_process, with_threads, within
+from .memory import peak_memory
+from .steps import CellName, Shape, Step, checked, own_threads, right_results
+
+# Each with the middle's 28 steps, 150 units and 64 sequences.
+AXES: dict[str, tuple[int, ...]] = {
+    "time": (28, 784, 4096),
+    "hidden": (32, 150, 512, 1024),
+    "batch": (1, 64, 512, 4096),
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One size.
+
+    Attributes:
+        axis: "time", "hidden" or "batch"
+        shape: of the scan
+        comparison: of the backends
+        peak: bytes that a training step of each backend needs at most; None where they cannot be measured
+    """
+
+    axis: str
+    shape: Shape
+    comparison: Comparison
+    peak: dict[str, int | None]
+
+    @property
+    def is_slower(self) -> bool:
+        """Whether "auto" took longer than "torch" in every round."""
+        ratio = self.comparison.ratio("torch")
+        return ratio is not None and ratio.high < 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain JSON types."""
+        found = {"axis": self.axis, "shape": asdict(self.shape), "peak_bytes": self.peak, "slower": self.is_slower}
+        return found | self.comparison.to_dict()
+
+
+def sizes() -> list[tuple[str, Shape]]:
+    """Return the sizes as (axis, shape); the middle belongs to each axis, but is measured once, as part of "time"."""
+    found = []
+    for cell in get_args(CellName):
+        middle = Shape(cell)
+        for axis, values in AXES.items():
+            shapes = [Shape(**{**asdict(middle), axis: value}) for value in values]
+            found += [(axis, shape) for shape in shapes if axis == "time" or shape != middle]
+    return found
+
+
+def measure_point(axis: str, shape: Shape) -> Point:
+    """Measure one size; if "auto" loses every round, once more with twice the rounds, lest chance accuse it."""
+    threads = torch.get_num_threads()
+    right, small = right_results(shape), checked(shape)
+
+    @contextmanager
+    def around() -> Iterator[None]:
+        with own_threads(shape), flushed_denormals():
+            yield
+
+    results = within(lambda: own_threads(shape), Step(small, "auto").results)
+    runs: Runs = {threads: in_process(Step(shape, "auto"), around)}
+    auto = Contender("auto", runs, 1, shape.flops, results)
+    runs = with_threads(Step(shape, "torch"), flushed_denormals)
+    torch_own = Contender("torch", runs, 1, shape.flops, Step(small, "torch").results)
+    title = f"{shape.cell}, {shape.time} steps, {shape.hidden} hidden, batch {shape.batch}"
+    peak = {backend: peak_memory(shape, backend, threads) for backend in ("auto", "torch")}
+
+    def measure(rounds: int) -> Point:
+        found = compare(title, [auto, torch_own], "auto", unit="training step", expected=right, rounds=rounds)
+        return Point(axis, shape, found, peak)
+
+    point = measure(ROUNDS)
+    return measure(2 * ROUNDS) if point.is_slower else point

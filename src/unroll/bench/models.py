@@ -1,0 +1,190 @@
+"""The tutorial's classifier, as unroll has it and around torch.nn.RNN: training in the same loop, and answers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ..config import TrainConfig
+from ..data.preparation import Preparation, Scaling
+from ..data.sequences import SequenceData, Splits
+from ..evaluation import evaluate, inference, predict
+from ..model import SequenceClassifier
+from ..train import fit
+from .clock import BFLOAT16, FLOAT32, Contender, Results, Runs, in_process, with_threads
+from .steps import Shape
+
+SHAPE = Shape("rnn")  # 28 steps of 28 pixels, 150 tanh units, batches of 64
+CLASSES = 10
+TRAINED = 10  # batches of a pass over the data that is trained on
+MANY = 10_000  # images to evaluate
+COMPARED = 100  # of them whose probabilities are compared before
+FLOPS = SHAPE.flops + 3 * 2.0 * SHAPE.batch * SHAPE.hidden * CLASSES
+FORWARD = 2.0 * SHAPE.hidden * (SHAPE.time * SHAPE.inputs + (SHAPE.time - 1) * SHAPE.hidden + CLASSES)  # of an image
+PASSES = 1_000_000  # more than are ever timed
+Precision = Literal["fp32", "bf16"]
+
+
+class TorchClassifier(nn.Module):
+    """`torch.nn.RNN` and a linear head, with the weights of a `SequenceClassifier`."""
+
+    def __init__(self, twin: SequenceClassifier) -> None:
+        super().__init__()
+        self.rnn = nn.RNN(twin.input_size, twin.config.hidden_size, batch_first=True)
+        self.head = nn.Linear(twin.config.hidden_size, twin.num_classes)
+        with torch.no_grad():
+            for own, other in zip(self.parameters(), twin.parameters(), strict=True):
+                own.copy_(other)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return logits (batch, classes) of x (batch, time, features), all of full length."""
+        _, h_n = self.rnn(x)
+        logits: Tensor = self.head(h_n[0])
+        return logits
+
+
+def random_images(count: int, seed: int = 0) -> SequenceData:
+    """Return images of 28×28 random pixels with random labels."""
+    random = np.random.default_rng(seed)
+    x = torch.from_numpy(random.integers(0, 256, (count, SHAPE.time, SHAPE.inputs), np.uint8))
+    y = torch.from_numpy(random.integers(0, CLASSES, count))
+    classes = tuple(map(str, range(CLASSES)))
+    return SequenceData(x, y, Preparation(classes, Scaling(0.0, 255.0)))
+
+
+def classifier() -> SequenceClassifier:
+    """Return the tutorial's, with seeded weights."""
+    torch.manual_seed(0)
+    return SequenceClassifier(SHAPE.inputs, CLASSES, hidden_size=SHAPE.hidden, init="torch")
+
+
+def reference(model: SequenceClassifier) -> SequenceClassifier:
+    """Return a twin in float64 that computes by the plain loop."""
+    twin = SequenceClassifier(
+        model.input_size, model.num_classes, hidden_size=model.config.hidden_size, backend="reference"
+    )
+    twin.load_state_dict(model.state_dict())
+    return twin.double()
+
+
+def training_contenders(with_bf16: bool = True) -> tuple[list[Contender], Results]:
+    """Return the training step by nn.RNN and by unroll, and what its loss and gradients must be."""
+    data = random_images(TRAINED * SHAPE.batch)
+    model = classifier()
+    runs = with_threads(_passes(TorchClassifier(model), data))
+    contenders = [Contender("nn.RNN", runs, TRAINED, FLOPS, _loss_and_gradients(TorchClassifier(model), data))]
+    precisions: tuple[Precision, ...] = ("fp32", "bf16") if with_bf16 else ("fp32",)
+    for precision in precisions:
+        name = "unroll" if precision == "fp32" else f"unroll, {precision}"
+        one = Contender(
+            name,
+            own_runs(_passes(copy.deepcopy(model), data, precision), precision),
+            TRAINED,
+            FLOPS,
+            _loss_and_gradients(copy.deepcopy(model), data, precision),
+            FLOAT32 if precision == "fp32" else BFLOAT16,
+        )
+        contenders.append(one)
+    return contenders, _loss_and_gradients(reference(model), data)()
+
+
+def own_runs(call: Callable[[], object], precision: Precision) -> Runs:
+    """Return the runs of unroll's own training: with torch's threads; bf16, where torch does the work, with one too."""
+    return {torch.get_num_threads(): in_process(call)} if precision == "fp32" else with_threads(call)
+
+
+def _passes(model: nn.Module, data: SequenceData, precision: Precision = "fp32") -> Callable[[], object]:
+    """Return a function that trains for one pass over ``data`` with `unroll.fit`, gradients clipped, by Adam."""
+    config = TrainConfig(
+        epochs=PASSES,
+        batch_size=SHAPE.batch,
+        lr=1e-4,
+        optimizer="adam",
+        weight_decay=0.0,
+        schedule="constant",
+        val_fraction=0.0,
+        device="cpu",
+        precision=precision,
+    )
+    results = fit(model, Splits(data, data, "random images", "here"), config)
+    return lambda: next(results)
+
+
+def _loss_and_gradients(model: nn.Module, data: SequenceData, precision: Precision = "fp32") -> Callable[[], Results]:
+    """Return a function giving a batch's loss and gradients, named by what they belong to."""
+    (batch,) = data.subset(torch.arange(SHAPE.batch)).batches(SHAPE.batch)
+
+    def results() -> Results:
+        x = batch.x.to(next(model.parameters()).dtype)
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            logits = model(x, None)
+        loss = cross_entropy(logits if precision == "fp32" else logits.float(), batch.y)
+        torch.autograd.backward(loss)
+        names = ("w_ih", "w_hh", "b_ih", "b_hh", "w_out", "b_out")
+        grads = [parameter.grad for parameter in model.parameters()]
+        found = {f"gradient of {name}": grad for name, grad in zip(names, grads, strict=True) if grad is not None}
+        return {"the loss": loss.detach(), **found}
+
+    return results
+
+
+def evaluation_contenders(count: int = MANY) -> tuple[list[Contender], Results]:
+    """Return the evaluation of ``count`` images by nn.RNN and by unroll, and what the probabilities must be."""
+    data = random_images(count)
+    model = classifier()
+    few = data.x[:COMPARED].float() / 255
+    peer = TorchClassifier(model)
+    flops = FORWARD * count
+    contenders = [
+        Contender(
+            "nn.RNN",
+            with_threads(lambda: evaluate(peer, data)),
+            flops=flops,
+            results=lambda: {"probabilities": predict(peer, few)},
+        ),
+        Contender(
+            "unroll",
+            {torch.get_num_threads(): in_process(lambda: evaluate(model, data))},
+            flops=flops,
+            results=lambda: {"probabilities": predict(model, few)},
+        ),
+    ]
+    return contenders, _right_probabilities(model, few)
+
+
+def _right_probabilities(model: SequenceClassifier, x: Tensor) -> Results:
+    with inference(twin := reference(model)):
+        return {"probabilities": twin(x.double()).softmax(dim=1)}
+
+
+def latency_contenders() -> tuple[list[Contender], Results]:
+    """Return the answer to one image by nn.RNN and by unroll, and what the probabilities must be."""
+    model = classifier()
+    peer = TorchClassifier(model)
+    x = random_images(1).x.float() / 255
+    contenders = []
+    for name, one in (("nn.RNN", peer), ("unroll", model)):
+        one.eval()
+        call = _answer(one, x)
+        runs = with_threads(call, torch.inference_mode)
+        contenders.append(Contender(name, runs, flops=FORWARD, results=_probabilities(call)))
+    return contenders, _right_probabilities(model, x)
+
+
+def _answer(model: nn.Module, x: Tensor) -> Callable[[], Tensor]:
+    return lambda: model(x)
+
+
+def _probabilities(call: Callable[[], Tensor]) -> Callable[[], Results]:
+    def results() -> Results:
+        with torch.inference_mode():
+            return {"probabilities": call().softmax(dim=1)}
+
+    return results

@@ -1,0 +1,132 @@
+"""What was measured, as tables of rich; also for the repository's benchmarks/."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from .clock import Comparison, Spread, Timing, spread
+from .growth import Point
+
+UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+NOTHING = "–"
+
+
+class Bar:
+    """Shows on a terminal what is measured now; elsewhere nothing, the tables come one by one."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed} of {task.total}"))
+        hidden = not console.is_terminal
+        self._bar = Progress(*columns, TimeElapsedColumn(), console=console, transient=True, disable=hidden)
+        self._task = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> Bar:
+        """Start drawing."""
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Take the bar away."""
+        self._bar.stop()
+
+    def show(self, title: str, number: int, parts: int) -> None:
+        """Tell that ``number`` of ``parts`` are done and that the one called ``title`` is begun."""
+        self._bar.update(self._task, description=title, completed=number, total=parts)
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """Return a row for each contender: seconds, ratio to the base's, rate and share of the limit, threads."""
+    table = Table(title=comparison.title, title_justify="left", caption=_refusals(comparison), caption_justify="left")
+    table.add_column("")
+    for heading in (f"per {comparison.unit}", "from … to", f"× {comparison.base}", "from … to", "GFLOP/s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    if comparison.limit:
+        table.add_column("of limit", justify="right", no_wrap=True)
+    table.add_column("threads", justify="right", no_wrap=True)
+    for timing in comparison.timings:
+        cells = _row(comparison, timing)
+        table.add_row(Text(timing.name, style="bold" if timing.name == comparison.base else ""), *cells)
+    return table
+
+
+def _row(comparison: Comparison, timing: Timing) -> list[str]:
+    optional = 1 if comparison.limit else 0
+    if timing.refused:
+        return ["not timed", *[NOTHING] * (5 + optional)]
+    seconds = spread(timing.seconds)
+    ratio = comparison.ratio(timing.name)
+    cells = [duration(seconds.median), _range(duration(seconds.low), duration(seconds.high))]
+    cells += [f"{ratio.median:.2f}", times(ratio)] if ratio else [NOTHING, NOTHING]
+    cells += [f"{timing.flops / seconds.median / 1e9:.1f}" if timing.flops else NOTHING]
+    if comparison.limit:
+        share = comparison.of_limit(timing.name)
+        cells.append(f"{100 * share.median:.0f} %" if share else NOTHING)
+    return [*cells, NOTHING if timing.threads is None else f"{timing.threads}"]
+
+
+def _refusals(comparison: Comparison) -> Text | None:
+    lines = [f"{timing.name}: {timing.refused}" for timing in comparison.timings if timing.refused]
+    return Text("\n".join(lines), style="bold red") if lines else None
+
+
+def growth_table(points: Sequence[Point]) -> Table:
+    """Return a row for each size: seconds and peak memory by both backends; sizes where "auto" loses are marked."""
+    title = "growth: backend auto beside torch, training step, denormals flushed for both"
+    table = Table(title=title, title_justify="left", caption=_findings(points), caption_justify="left")
+    for heading in (
+        "",
+        "steps",
+        "hidden",
+        "batch",
+        "auto",
+        "torch",
+        "torch / auto",
+        "from … to",
+        "peak MiB",
+        "torch's",
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for point in points:
+        shape, ratio = point.shape, point.comparison.ratio("torch")
+        own, other = (point.comparison.timing(name) for name in ("auto", "torch"))
+        cells = [shape.cell, *(f"{size:,}" for size in (shape.time, shape.hidden, shape.batch))]
+        cells += [duration(spread(one.seconds).median) if one.seconds else "not timed" for one in (own, other)]
+        cells += [f"{ratio.median:.2f}", times(ratio)] if ratio else [NOTHING, NOTHING]
+        cells += [_mebibytes(point.peak[name]) for name in ("auto", "torch")]
+        table.add_row(*cells, style="bold red" if point.is_slower else "")
+    return table
+
+
+def _findings(points: Sequence[Point]) -> Text:
+    refused = [
+        f"{p.comparison.title}, {t.name}: {t.refused}" for p in points for t in p.comparison.timings if t.refused
+    ]
+    slower = [f"auto is slower than torch in every round: {p.comparison.title}" for p in points if p.is_slower]
+    if refused or slower:
+        return Text("\n".join([*refused, *slower]), style="bold red")
+    return Text("no size where auto is slower than torch in every round", style="green")
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as "1.23 s", "4.56 ms" or "789 µs", three digits."""
+    scale, unit = next(((scale, unit) for scale, unit in UNITS if seconds >= scale), UNITS[-1])
+    value = seconds / scale
+    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
+
+
+def times(ratio: Spread) -> str:
+    """Return the range of a ratio as "1.23 … 4.56"."""
+    return _range(f"{ratio.low:.2f}", f"{ratio.high:.2f}")
+
+
+def _range(low: str, high: str) -> str:
+    return f"{low} … {high}"
+
+
+def _mebibytes(size: int | None) -> str:
+    return NOTHING if size is None else f"{size / 2**20:,.1f}"
