@@ -236,7 +236,7 @@ extern const Kernels ISA;
 const Kernels ISA{NAME(ISA),
                   WIDTH,
                   VECS,
-                  WIDE,
+                  CONCAT(in_, ISA)::WIDE,
                   CONCAT(in_, ISA)::scratch,
                   CONCAT(in_, ISA)::forward,
                   CONCAT(in_, ISA)::backward,

@@ -126,9 +126,11 @@ void backward(
   const long stretches = (a.time + stretch - 1) / stretch;
   for (long i = 0; i < stretches; ++i) {
     const long first = (a.reverse ? i : stretches - 1 - i) * stretch, n = first * a.batch;
-    Backward b{scan(a, h + n * hidden, c ? c + n * hidden : c, gates ? gates + n * columns : gates, 0)};
-    b.time = std::min(stretch, a.time - first);
-    b.slots = b.time + 1;
+    Layout part = a;
+    part.time = std::min(stretch, a.time - first);
+    Backward b{};
+    static_cast<Scan&>(b) =
+        scan(part, h + n * hidden, c ? c + n * hidden : c, gates ? gates + n * columns : gates, part.time + 1);
     b.first = first;
     if (dy) b.dy = dy + first * dy_time, b.dy_batch = dy_batch, b.dy_time = dy_time;
     b.packed = of_h.data();
