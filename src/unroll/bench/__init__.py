@@ -16,7 +16,17 @@ import torch
 
 from ..folder import fresh, write, write_json
 from ..machine import describe
-from .clock import Comparison, Contender, Runs, compare, flushed_denormals, in_process, with_threads, within
+from .clock import (
+    Comparison,
+    Contender,
+    Runs,
+    compare,
+    flushed_denormals,
+    in_process,
+    torch_threads,
+    with_threads,
+    within,
+)
 from .growth import Point, measure_point, sizes
 from .limit import LIMIT, product
 from .models import MANY, evaluation_contenders, latency_contenders, training_contenders
@@ -157,9 +167,10 @@ def scan_step(shape: Shape) -> Comparison:
     peer = Step(shape, None)
     own, around = Step(shape, "auto"), partial(own_threads, shape)
     runs: Runs = {torch.get_num_threads(): in_process(own, around)}
+    other = within(partial(torch_threads, 1), peer.results)
     contenders = [
-        Contender(name, with_threads(peer), 1, shape.flops, peer.results),
-        Contender(f"{name}, denormals flushed", with_threads(peer, flushed_denormals), 1, shape.flops, peer.results),
+        Contender(name, with_threads(peer), 1, shape.flops, other),
+        Contender(f"{name}, denormals flushed", with_threads(peer, flushed_denormals), 1, shape.flops, other),
         Contender("unroll", runs, 1, shape.flops, within(around, own.results)),
         product(),
     ]

@@ -9,11 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, get_args
 
 import torch
 
-from .clock import ROUNDS, Comparison, Contender, Runs, compare, flushed_denormals, in_process, with_threads, within
+from ..config import Backend
+from .clock import (
+    ROUNDS,
+    Comparison,
+    Contender,
+    Runs,
+    compare,
+    flushed_denormals,
+    in_process,
+    torch_threads,
+    with_threads,
+    within,
+)
 from .memory import peak_memory
 from .steps import CellName, Shape, Step, checked, own_threads, right_results
 
@@ -78,9 +91,14 @@ def measure_point(axis: str, shape: Shape) -> Point:
     runs: Runs = {threads: in_process(Step(shape, "auto"), around)}
     auto = Contender("auto", runs, 1, shape.flops, results)
     runs = with_threads(Step(shape, "torch"), flushed_denormals)
-    torch_own = Contender("torch", runs, 1, shape.flops, Step(small, "torch").results)
+    right_by_torch = within(partial(torch_threads, 1), Step(small, "torch").results)
+    torch_own = Contender("torch", runs, 1, shape.flops, right_by_torch)
     title = f"{shape.cell}, {shape.time} steps, {shape.hidden} hidden, batch {shape.batch}"
-    peak = {backend: peak_memory(shape, backend, threads) for backend in ("auto", "torch")}
+    counts: dict[Backend, int] = {
+        "auto": threads,
+        "torch": 1,
+    }  # torch's memory does not depend on it, its patience does
+    peak: dict[str, int | None] = {backend: peak_memory(shape, backend, count) for backend, count in counts.items()}
 
     def measure(rounds: int) -> Point:
         found = compare(title, [auto, torch_own], "auto", unit="training step", expected=right, rounds=rounds)
