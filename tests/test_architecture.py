@@ -21,7 +21,8 @@ FLOORS = {
     "run": 6,
     "saved": 5,
     "machine": 5,
-    "train": 4,
+    "train": 4.6,
+    "fused": 4.3,  # between the model and what trains it
     "model": 4,
     "prediction": 4,
     "cells": 3,
@@ -29,6 +30,7 @@ FLOORS = {
     "scan": 2,
     "data": 2,
     "config": 1,
+    "device": 1,
     "folder": 1,
     "interrupt": 1,
     "errors": 0,

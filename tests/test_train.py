@@ -25,7 +25,8 @@ from unroll import (
 )
 from unroll.data.preparation import Preparation, Scaling
 from unroll.data.sequences import SequenceData
-from unroll.train import Progress, choose_device, fit
+from unroll.device import choose_device
+from unroll.train import Progress, fit
 
 CONSTANT = TrainConfig(epochs=2, schedule="constant", val_fraction=0.0)
 
@@ -71,7 +72,7 @@ def test_a_step_is_adam_s_on_the_mean_cross_entropy(small: Splits) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SequenceData, "batches", spy)
         result = next(event for event in training.events() if isinstance(event, EpochResult))
-    (order,) = orders
+    order = torch.cat(orders)
     optimizer = torch.optim.AdamW(twin.parameters(), lr=2e-3, weight_decay=0.01)
     scaling = small.train.preparation.scaling
     loss_sum, right = 0.0, 0

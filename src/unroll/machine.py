@@ -11,9 +11,13 @@ from typing import Any
 import torch
 
 from . import scan
+from .cells import Cell
+from .config import TrainConfig
 from .data.download import cache_folder
+from .device import choose_device
 from .errors import ConfigError
-from .train import choose_device
+from .fused import why_not_fused
+from .model import SequenceClassifier
 
 PACKAGES = ("torch", "numpy", "safetensors", "pillow", "matplotlib", "mlxtend")
 
@@ -35,9 +39,23 @@ def describe() -> dict[str, Any]:
         "cache": str(cache_folder()),
         "backends": scan.backends(),
         "default_backends": {
-            name: ": ".join(scan.choose_backend("auto", batch, training))
+            f"{cell}, {name}": ": ".join(scan.choose_backend("auto", batch, training, recurrence))
+            for cell, recurrence in (("rnn", "tanh"), ("gru", "gru"), ("lstm", "lstm"))
             for name, training in (("training", True), ("prediction", False))
         },
+    }
+
+
+def describe_model(model: SequenceClassifier) -> dict[str, str]:
+    """Return what computes a model here, and why, for `unroll info RUN`."""
+    cell = next(module for module in model.modules() if isinstance(module, Cell))
+    batch = next(model.parameters()).new_empty(1, 1, 1)
+    reason = why_not_fused(model, None, TrainConfig())
+    return {
+        "model": f"{model.config.cell} of {model.config.hidden_size}, {model.config.num_layers} layers",
+        "training": ": ".join(cell.choose_backend(batch, training=True)),
+        "prediction": ": ".join(cell.choose_backend(batch, training=False)),
+        "training_step": f"operation by operation: {reason}" if reason else "one call of the fused kernels",
     }
 
 

@@ -19,10 +19,10 @@ from .config import DataConfig, ModelConfig
 from .data.catalog import load, load_as, resolve
 from .data.preparation import Preparation
 from .data.sequences import TEST_FRACTION, SequenceData, Splits
+from .device import choose_device
 from .errors import DataError, InputError, RunError
 from .folder import CONFIG, EVALUATION, FORMAT, RESUME, WEIGHTS, claim, first_line, read_config, write, write_json
 from .model import SequenceClassifier
-from .train import choose_device
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,10 @@ from torch.nn.functional import cross_entropy
 
 from .config import TrainConfig
 from .data.sequences import SequenceData, Splits
-from .errors import ConfigError, DataError, InputError, TrainingError
+from .device import choose_device, rng_state, set_rng_state
+from .errors import DataError, InputError, TrainingError
 from .evaluation import evaluate, has_fused_cells
+from .fused import FusedStep, why_not_fused
 from .scan.cpu import lend_threads
 
 TICK = 20  # optimiser steps between two reports: reading the loss more often would make a GPU wait
@@ -91,24 +93,6 @@ def fit(model: nn.Module, splits: Splits, config: TrainConfig | None = None) -> 
     return (event for event in training.events() if isinstance(event, EpochResult))
 
 
-def choose_device(name: str) -> tuple[torch.device, str]:
-    """Return the device for ``name`` ("auto", "cpu", "cuda" or "mps") and the reason.
-
-    Raises:
-        ConfigError: torch has no such device here.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda"), "CUDA is available"
-        # Not "mps": recurrent nets have been slower and, at times, wrong there (pytorch#94691); it can be asked for.
-        return torch.device("cpu"), "no CUDA device here"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device 'cuda' is not available: torch finds no CUDA device; use 'cpu' or 'auto'")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("device 'mps' is not available: torch finds no Apple GPU; use 'cpu' or 'auto'")
-    return torch.device(name), "asked for"
-
-
 class Training:
     """A training that can be stopped and taken up between any two events; on a CPU to the bit.
 
@@ -180,21 +164,39 @@ class Training:
 
     def _train_epoch(self) -> Iterator[Progress]:
         order = np.random.default_rng((self.config.seed, self.epoch)).permutation(len(self.train))
-        batches = self.train.batches(self.config.batch_size, torch.from_numpy(order).to(self.device), start=self.step)
+        steps = self._take_steps(torch.from_numpy(order).to(self.device))
         self.model.train()
         fused = self.config.precision == "fp32" and has_fused_cells(self.model)
         while self.step < self.steps:
             clock = time.perf_counter()
             with lend_threads(fused):
-                losses = [self._train_step(*batch) for batch in itertools.islice(batches, TICK)]
+                losses = list(itertools.islice(steps, TICK))
             self.step += len(losses)
             self._account(losses)
             self.seconds += time.perf_counter() - clock
             seen = min(self.step * self.config.batch_size, len(self.train))
             yield Progress(self.epoch, self.epochs, self.step, self.steps, self.loss_sum / seen)
 
+    def _take_steps(self, order: Tensor) -> Iterator[Tensor]:
+        """Take the epoch's remaining optimiser steps; yield the sum of each batch's losses, a scalar on the device."""
+        size, fused = self.config.batch_size, None
+        can_fuse = not why_not_fused(self.model, self.train, self.config)
+        for at in range(self.step * size, len(order), size):
+            index = order[at : at + size]
+            if can_fuse and fused is None and self.optimizer.state:  # there after the first step of all
+                fused = FusedStep(self.model, self.train, self.optimizer, self.config)  # type: ignore[arg-type]
+            self.lr = self.optimizer.param_groups[0]["lr"]
+            if fused:
+                loss, correct = fused(index, self.lr)
+                self.correct += correct
+            else:
+                loss = self._train_step(*next(self.train.batches(size, index)))
+            if self.schedule:
+                self.schedule.step()
+            yield loss
+
     def _train_step(self, x: Tensor, y: Tensor, lengths: Tensor | None) -> Tensor:
-        """Take one optimiser step; return the sum of the batch's losses, a scalar on the device."""
+        """Take one step operation by operation; `FusedStep` does the same in one call."""
         self.optimizer.zero_grad()
         with self._precision():
             logits = self.model(x, lengths)
@@ -203,9 +205,6 @@ class Training:
         if self.config.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
-        self.lr = self.optimizer.param_groups[0]["lr"]
-        if self.schedule:
-            self.schedule.step()
         self.correct += (logits.argmax(dim=1) == y).sum()
         return loss.detach() * len(y)
 
@@ -271,7 +270,7 @@ class Training:
             "seconds": self.seconds,
             "lr": self.lr,
             "rng": torch.get_rng_state(),
-            "device_rng": _device_rng(self.device),
+            "device_rng": rng_state(self.device),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -289,17 +288,7 @@ class Training:
         self.correct += state["correct"]
         self.lr = state["lr"]
         torch.set_rng_state(state["rng"].cpu())
-        if self.device.type == "cuda" and state["device_rng"] is not None:
-            torch.cuda.set_rng_state(state["device_rng"].cpu(), self.device)
-        if self.device.type == "mps" and state["device_rng"] is not None:
-            torch.mps.set_rng_state(state["device_rng"].cpu())
-
-
-def _device_rng(device: torch.device) -> Tensor | None:
-    """Return the state of the generator from which dropout draws on ``device``; None where it is torch's global one."""
-    if device.type == "cuda":
-        return torch.cuda.get_rng_state(device)
-    return torch.mps.get_rng_state() if device.type == "mps" else None
+        set_rng_state(self.device, state["device_rng"])
 
 
 def _parts(splits: Splits, config: TrainConfig, device: torch.device) -> tuple[SequenceData, SequenceData | None]:

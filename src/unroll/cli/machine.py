@@ -13,24 +13,30 @@ from .outcome import print_json, say
 
 
 @app.command
-def info(*, json: Json = False) -> int:
+def info(run: Path | None = None, /, *, json: Json = False) -> int:
     """Show versions, devices and scan backends, and why each is used or not.
 
     Example: unroll info
 
     Parameters
     ----------
+    run
+        Folder of a finished run: show too what computes its model here, and why.
     json
         Print one JSON object.
     """
     with immediate_interrupt():
-        from ..machine import describe
+        from ..machine import describe, describe_model
+        from ..saved import load_run
         from ..terminal import Screen, print_facts
 
+    facts = describe()
+    if run:
+        facts[str(run)] = describe_model(load_run(run).model)
     if json:
-        print_json(describe())
+        print_json(facts)
     else:
-        print_facts(Screen(), describe())
+        print_facts(Screen(), facts)
     return 0
 
 

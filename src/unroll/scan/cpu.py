@@ -6,8 +6,9 @@ that the processor has is chosen when this module is loaded.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -18,12 +19,11 @@ from .gemm import differentiable
 from .padding import alive
 from .reference import Weights
 
-try:
-    from . import _kernels  # type: ignore[attr-defined]
+kernels: Any = None
+with suppress(ImportError):
+    kernels = importlib.import_module("._kernels", __package__)
 
-    INSTRUCTION_SETS: tuple[str, ...] = tuple(_kernels.instruction_sets())
-except ImportError:
-    INSTRUCTION_SETS = ()
+INSTRUCTION_SETS: tuple[str, ...] = tuple(kernels.instruction_sets()) if kernels else ()
 
 ISA = INSTRUCTION_SETS[0] if INSTRUCTION_SETS else ""
 
@@ -70,7 +70,7 @@ class _Run:
         self.hidden = hidden
         self.columns = GATES[recurrence] * hidden
         self.lengths = _own(lengths)
-        self.sizes = (recurrence, self.reverse, self.batch, self.time, self.inputs, hidden, _address(self.lengths))
+        self.sizes = {"batch": self.batch, "time": self.time, "inputs": self.inputs, "hidden": hidden}
 
     def room(self, time: int, columns: int) -> Tensor:
         """Return an empty tensor (time and more, batch, columns), behind whose ``time`` steps a kernel may read."""
@@ -96,7 +96,7 @@ class _Run:
         return y, *final
 
     def layout(self) -> Any:
-        return _kernels.Layout(ISA, _threads(), *self.sizes)
+        return layout(self.recurrence, **self.sizes, lengths=self.lengths, reverse=self.reverse)
 
     def forward(
         self,
@@ -115,7 +115,7 @@ class _Run:
         given = [None if tensor is None else _plain(tensor) for tensor in (*weights, *_pair(state))]
         x_batch, x_time, _ = x.stride()
         filled = (*_pair(ends), steps, gates)
-        _kernels.forward(
+        kernels.forward(
             self.layout(), _address(x), x_batch, x_time, *map(_address, (*given, *_pair(held))), slots,
             *map(_address, filled),
         )  # fmt: skip
@@ -142,7 +142,7 @@ class _Run:
         dx = w_hh.new_empty(self.time, self.batch, self.inputs) if needed[0] else None
         stretch = max(1, min(self.time, STRETCH // max(1, self.batch * self.columns)))
         d = self.room(stretch, self.columns)
-        _kernels.backward(
+        kernels.backward(
             self.layout(), *map(_address, (*weights, *_pair(held), gates, steps, dy)), dy_batch, dy_time, _address(d),
             stretch, *map(_address, _pair(starts)), any(needed[5:]), *map(_address, (*dw, *db, dx)),
         )  # fmt: skip
@@ -186,7 +186,7 @@ class _LinearScan(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         given = _plain(a), _plain(b), _plain(h0)
         y, h_n = torch.empty_like(given[1]), torch.empty_like(given[2])
-        _kernels.linear(_linear_layout(a, lengths, reverse), *map(_address, (*given, y, h_n)))
+        kernels.linear(_linear_layout(a, lengths, reverse), *map(_address, (*given, y, h_n)))
         ctx.save_for_backward(a, b, h0, y)
         ctx.lengths, ctx.reverse = lengths, reverse
         ctx.set_materialize_grads(False)
@@ -207,13 +207,27 @@ class _LinearScan(torch.autograd.Function):
         dy, dh = (None if grad is None else grad.contiguous() for grad in grads)
         da, db, dh0 = torch.empty_like(given[0]), torch.empty_like(given[0]), torch.empty_like(given[1])
         layout = _linear_layout(a, ctx.lengths, ctx.reverse)
-        _kernels.linear_backward(layout, *map(_address, (*given, dy, dh, da, db, dh0)))
+        kernels.linear_backward(layout, *map(_address, (*given, dy, dh, da, db, dh0)))
         return da, db, dh0, None, None
+
+
+def layout(
+    recurrence: str,
+    *,
+    batch: int,
+    time: int,
+    inputs: int,
+    hidden: int,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+) -> Any:
+    """Return what the kernels need to know of a scan; ``lengths`` must outlive it."""
+    return kernels.Layout(ISA, threads(), recurrence, bool(reverse), batch, time, inputs, hidden, _address(lengths))
 
 
 def _linear_layout(a: Tensor, lengths: Tensor | None, reverse: bool) -> Any:
     batch, time, hidden = a.shape
-    return _kernels.Layout(ISA, _threads(), "linear", bool(reverse), batch, time, hidden, hidden, _address(lengths))
+    return layout("linear", batch=batch, time=time, inputs=hidden, hidden=hidden, lengths=lengths, reverse=reverse)
 
 
 def _plain(tensor: Tensor) -> Tensor:
@@ -245,7 +259,8 @@ def _pair(parts: Sequence[Tensor | None]) -> tuple[Tensor | None, Tensor | None]
 _owned = 0  # threads, while torch has lent them
 
 
-def _threads() -> int:
+def threads() -> int:
+    """Return how many threads the kernels may use now; see `lend_threads`."""
     # Where torch keeps threads of its own, they spin between its operations, on the cores that ours would need.
     return _owned or 1
 

@@ -1,6 +1,7 @@
 // What Python sees: the kernels by address. No header of torch is needed, so one build fits every torch.
 
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "passes.h"
+#include "step.h"
 
 namespace nb = nanobind;
 
@@ -61,6 +63,11 @@ static T to_cpp(FromPython<T> value) {
     return value;
 }
 
+template <class T>
+static T* at(std::uintptr_t address) {
+  return to_cpp<T*>(address);
+}
+
 template <class... Args>
 static auto by_address(void (*pass)(const Layout&, Args...)) {
   return [pass](const Layout& layout, FromPython<Args>... args) {
@@ -85,7 +92,23 @@ NB_MODULE(_kernels, m) {
       .def("__init__", [](Layout* self, const std::string& isa, int threads, const std::string& name, bool reverse, long batch,
                           long time, long inputs, long hidden, std::uintptr_t lengths) {
         new (self) Layout{&named(isa), threads, recurrence(name), reverse, batch, time, inputs, hidden,
-                          reinterpret_cast<const std::int64_t*>(lengths)};
+                          at<const std::int64_t>(lengths)};
+      });
+  nb::class_<Step>(m, "Step")
+      .def("__init__", [](Step* self, const Layout& layout, long classes, std::uintptr_t bytes, std::uintptr_t floats,
+                          std::uintptr_t y, std::uintptr_t lengths, const std::vector<float>& mean,
+                          const std::vector<float>& std, const std::vector<std::vector<std::uintptr_t>>& parameters,
+                          bool decoupled, double beta1, double beta2, double eps, double weight_decay, double clip) {
+        std::vector<Parameter> all;
+        for (const auto& p : parameters)
+          all.push_back({at<float>(p[0]), at<float>(p[1]), at<float>(p[2]), at<float>(p[3]), static_cast<long>(p[4])});
+        const Data data{at<const std::uint8_t>(bytes), at<const float>(floats), at<const std::int64_t>(y),
+                        at<const std::int64_t>(lengths), mean, std};
+        new (self) Step(layout, classes, data, all, {decoupled, beta1, beta2, eps, weight_decay, clip});
+      })
+      .def("run", [](Step& self, std::uintptr_t order, long n, int threads, double lr) {
+        nb::gil_scoped_release unlocked;
+        return self.run(at<const std::int64_t>(order), n, threads, lr);
       });
   m.def("forward", by_address(&forward));
   m.def("backward", by_address(&backward));

@@ -1,0 +1,41 @@
+"""Where to compute, and the state of the generator there."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .errors import ConfigError
+
+
+def choose_device(name: str) -> tuple[torch.device, str]:
+    """Return the device for ``name`` ("auto", "cpu", "cuda" or "mps") and the reason.
+
+    Raises:
+        ConfigError: torch has no such device here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda"), "CUDA is available"
+        # Not "mps": recurrent nets have been slower and, at times, wrong there (pytorch#94691); it can be asked for.
+        return torch.device("cpu"), "no CUDA device here"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device 'cuda' is not available: torch finds no CUDA device; use 'cpu' or 'auto'")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device 'mps' is not available: torch finds no Apple GPU; use 'cpu' or 'auto'")
+    return torch.device(name), "asked for"
+
+
+def rng_state(device: torch.device) -> Tensor | None:
+    """Return the state of the generator from which dropout draws on ``device``; None where it is torch's global one."""
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.mps.get_rng_state() if device.type == "mps" else None
+
+
+def set_rng_state(device: torch.device, state: Tensor | None) -> None:
+    """Give the generator on ``device`` a state that `rng_state` returned; None leaves it."""
+    if device.type == "cuda" and state is not None:
+        torch.cuda.set_rng_state(state.cpu(), device)
+    if device.type == "mps" and state is not None:
+        torch.mps.set_rng_state(state.cpu())

@@ -1,0 +1,145 @@
+#include "step.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "threads.h"
+
+namespace unroll {
+namespace {
+
+constexpr long ROOM = 128;           // floats that a kernel may read behind what it uses
+constexpr long STRETCH = 1L << 21;   // floats of d at once on the way back, as in cpu.py
+
+float* room(Numbers& numbers, long n) {
+  if (static_cast<long>(numbers.size()) < n + ROOM) numbers.resize(n + ROOM);
+  return numbers.data();
+}
+
+}  // namespace
+
+Step::Step(const Layout& layout, long classes, const Data& data, const std::vector<Parameter>& parameters, const Adam& adam)
+    : layout_(layout), classes_(classes), data_(data), parameters_(parameters), adam_(adam) {
+  for (const Parameter& p : parameters_) gradients_.emplace_back(p.n + ROOM);
+}
+
+std::pair<double, long> Step::run(const std::int64_t* order, long n, int threads, double lr) {
+  Layout& a = layout_;
+  a.batch = n;
+  a.threads = threads;
+  const long states = n * a.hidden, columns = a.columns(), stretch = std::max(1L, std::min(a.time, STRETCH / (n * columns)));
+  const bool lstm = a.recurrence == Recurrence::lstm;
+  float* h = room(h_, (a.time + 1) * states);
+  float* c = lstm ? room(c_, (a.time + 1) * states) : nullptr;
+  float* gates = columns > a.hidden ? room(gates_, a.time * n * columns) : nullptr;
+  for (Numbers* numbers : {&h_n_, &c_n_, &dh_, &dc_}) room(*numbers, states);
+  room(d_, stretch * n * columns);
+  gather(order);
+  const auto value = [&](int i) { return parameters_[i].values; };
+  const auto gradient = [&](int i) { return gradients_[i].data(); };
+  forward(a, steps_.data(), a.inputs, n * a.inputs, value(0), value(1), value(2), value(3), nullptr, nullptr, h, c, a.time + 1,
+          h_n_.data(), c_n_.data(), nullptr, gates);
+  const auto result = loss();
+  head_back();
+  std::fill_n(dc_.data(), states, 0.0f);
+  backward(a, value(0), value(1), h, c, gates, steps_.data(), nullptr, 0, 0, d_.data(), stretch, dh_.data(),
+           lstm ? dc_.data() : nullptr, false, gradient(0), gradient(1), gradient(2), gradient(3), nullptr);
+  update(lr);
+  return result;
+}
+
+void Step::gather(const std::int64_t* order) {
+  const Layout& a = layout_;
+  float* steps = room(steps_, a.time * a.batch * a.inputs);
+  y_.resize(a.batch);
+  lengths_.resize(a.batch);
+  layout_.lengths = data_.lengths ? lengths_.data() : nullptr;
+  split(a.batch, a.threads, [&](long begin, long end) {
+    for (long b = begin; b < end; ++b) {
+      const long from = order[b], size = a.time * a.inputs;
+      y_[b] = data_.y[from];
+      lengths_[b] = data_.lengths ? data_.lengths[from] : a.time;
+      const auto scale = [&](const auto* x) {
+        for (long t = 0; t < a.time; ++t) {
+          float* to = steps + (t * a.batch + b) * a.inputs;
+          if (t >= lengths_[b])
+            std::fill_n(to, a.inputs, 0.0f);
+          else
+            for (long i = 0; i < a.inputs; ++i) to[i] = (static_cast<float>(x[t * a.inputs + i]) - data_.mean[i]) / data_.std[i];
+        }
+      };
+      if (data_.bytes)
+        scale(data_.bytes + from * size);
+      else
+        scale(data_.floats + from * size);
+    }
+  });
+}
+
+// Cross entropy; the logits become its gradient.
+std::pair<double, long> Step::loss() {
+  const Layout& a = layout_;
+  float* logits = room(logits_, a.batch * classes_);
+  const float *weight = parameters_[4].values, *bias = parameters_[5].values;
+  pack(packed_, *a.kernels, a.kernels->panel, classes_, {{weight, a.hidden, 1, a.hidden}});
+  const Inputs head{h_n_.data(), a.batch, a.hidden, a.hidden, 0, packed_.data(), logits, classes_};
+  split(a.batch, 1, [&](long begin, long end) { a.kernels->inputs(head, begin, end); });
+  double sum = 0;
+  long right = 0;
+  for (long b = 0; b < a.batch; ++b) {
+    float* z = logits + b * classes_;
+    for (long k = 0; k < classes_; ++k) z[k] += bias[k];
+    const long top = std::max_element(z, z + classes_) - z;
+    const float most = z[top];
+    float total = 0;
+    for (long k = 0; k < classes_; ++k) total += std::exp(z[k] - most);
+    const float log_total = std::log(total) + most;
+    sum += log_total - z[y_[b]];
+    right += top == y_[b];
+    for (long k = 0; k < classes_; ++k) z[k] = (std::exp(z[k] - log_total) - (k == y_[b] ? 1.0f : 0.0f)) / a.batch;
+  }
+  return {sum, right};
+}
+
+void Step::head_back() {
+  const Layout& a = layout_;
+  const Numbers one(1 + a.kernels->width * a.kernels->panel, 1.0f);
+  const Gradients g{logits_.data(), a.batch, classes_,
+                    {{0, classes_, h_n_.data(), a.hidden, a.hidden, gradients_[4].data()},
+                     {0, classes_, one.data(), 0, 1, gradients_[5].data()}},
+                    2, false};
+  pack(packed_, *a.kernels, a.kernels->panel, a.hidden, {{parameters_[4].values, 1, a.hidden, classes_}});
+  const Inputs back{logits_.data(), a.batch, classes_, classes_, 0, packed_.data(), dh_.data(), a.hidden};
+  Numbers scratch(a.kernels->gradients_scratch(g));
+  split(1, 1, [&](long, long) {
+    a.kernels->gradients(g, 0, classes_, scratch.data());
+    a.kernels->inputs(back, 0, a.batch);
+  });
+}
+
+// D. P. Kingma and J. Ba, arXiv:1412.6980, algorithm 1; I. Loshchilov and F. Hutter, arXiv:1711.05101, algorithm 2.
+void Step::update(double lr) {
+  double squares = 0;
+  for (std::size_t i = 0; adam_.clip > 0 && i < parameters_.size(); ++i)
+    for (long j = 0; j < parameters_[i].n; ++j) squares += static_cast<double>(gradients_[i][j]) * gradients_[i][j];
+  // As torch.nn.utils.clip_grad_norm_ has it; a NaN is kept, so that it shows.
+  const double over = adam_.clip > 0 ? adam_.clip / (std::sqrt(squares) + 1e-6) : 1;
+  const float scale = over > 1 ? 1 : over;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const Parameter& p = parameters_[i];
+    const double count = ++*p.count;
+    const float rate = lr / (1 - std::pow(adam_.beta1, count)), root = std::sqrt(1 - std::pow(adam_.beta2, count));
+    const float beta1 = 1 - adam_.beta1, beta2 = adam_.beta2, rest = 1 - adam_.beta2, eps = adam_.eps;
+    const float shrink = adam_.decoupled ? 1 - lr * adam_.weight_decay : 1, decay = adam_.decoupled ? 0 : adam_.weight_decay;
+    float *w = p.values, *m = p.average, *v = p.square;
+    const float* gradient = gradients_[i].data();
+    for (long j = 0; j < p.n; ++j) {
+      const float g = gradient[j] * scale + decay * w[j];
+      m[j] += (g - m[j]) * beta1;
+      v[j] = v[j] * beta2 + g * g * rest;
+      w[j] = w[j] * shrink - rate * m[j] / (std::sqrt(v[j]) / root + eps);
+    }
+  }
+}
+
+}  // namespace unroll

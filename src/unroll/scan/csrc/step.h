@@ -1,0 +1,59 @@
+// A whole training step of a classifier of one layer that is read out at the end: batch, forward, loss, backward, clipping,
+// Adam. What torch would do in some hundred small operations between two scans is done here in one call.
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "pack.h"
+#include "passes.h"
+
+namespace unroll {
+
+// The data set as it is kept; a batch takes some of its sequences, scaled: (x - mean) / std, feature by feature.
+struct Data {
+  const std::uint8_t* bytes;    // (all, time, inputs); or null, and floats
+  const float* floats;
+  const std::int64_t* y;        // (all)
+  const std::int64_t* lengths;  // (all); null: all full
+  std::vector<float> mean, std;  // (inputs)
+};
+
+// A parameter and what Adam keeps of it. `count`: steps taken so far.
+struct Parameter {
+  float *values, *average, *square, *count;
+  long n;
+};
+
+struct Adam {
+  bool decoupled;               // AdamW: weights decay apart from the gradient
+  double beta1, beta2, eps, weight_decay;
+  double clip;                  // most that the norm of all gradients may be; 0: no limit
+};
+
+class Step {
+ public:
+  // layout: of the whole data set, batch aside. parameters: w_ih, w_hh, b_ih, b_hh, the head's weight (classes, hidden) and
+  // bias (classes).
+  Step(const Layout& layout, long classes, const Data& data, const std::vector<Parameter>& parameters, const Adam& adam);
+
+  // Learn from the sequences `order` names, n of them; return the sum of their losses and how many were right before.
+  std::pair<double, long> run(const std::int64_t* order, long n, int threads, double lr);
+
+ private:
+  void gather(const std::int64_t* order);
+  std::pair<double, long> loss();
+  void head_back();
+  void update(double lr);
+
+  Layout layout_;
+  long classes_;
+  Data data_;
+  std::vector<Parameter> parameters_;
+  Adam adam_;
+  std::vector<Numbers> gradients_;
+  std::vector<std::int64_t> lengths_, y_;
+  Numbers steps_, h_, c_, gates_, h_n_, c_n_, d_, dh_, dc_, logits_, packed_;
+};
+
+}  // namespace unroll

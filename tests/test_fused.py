@@ -1,0 +1,133 @@
+"""The training step in one call against its plain twin, torch's operations one by one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unroll import SequenceClassifier, SequenceData, Splits, TrainConfig
+from unroll import train as train_module
+from unroll.data.preparation import Preparation, Scaling
+from unroll.fused import why_not_fused
+from unroll.machine import describe_model
+from unroll.scan import cpu
+from unroll.train import Progress, Training
+
+pytestmark = pytest.mark.skipif(not cpu.INSTRUCTION_SETS, reason=f"backend cpu is {cpu.MISSING}")
+
+CONFIG = TrainConfig(epochs=2, batch_size=7, lr=3e-3, val_fraction=0, seed=3)
+
+
+def splits(kind: str, with_lengths: bool) -> Splits:
+    """Return 40 sequences of 9 steps and 5 features, in 4 classes."""
+    random = torch.Generator().manual_seed(1)
+    lengths = torch.randint(0, 10, (40,), generator=random) if with_lengths else None
+    x = torch.randint(0, 256, (40, 9, 5), generator=random, dtype=torch.uint8)
+    scaling = Scaling(33.3, 78.9)
+    if kind == "floats":
+        x = torch.randn(40, 9, 5, generator=random)
+        scaling = Scaling((0.1, -0.2, 0.3, 0.0, 0.5), (1.0, 2.0, 0.5, 1.1, 0.9))
+    preparation = Preparation(("a", "b", "c", "d"), scaling)
+    data = SequenceData(x, torch.randint(0, 4, (40,), generator=random), preparation, lengths)
+    return Splits(data, data, "random", "the test")
+
+
+def trained(
+    data: Splits, config: TrainConfig, monkeypatch: pytest.MonkeyPatch, fused: bool, **model: Any
+) -> tuple[Training, list[Any]]:
+    torch.manual_seed(0)
+    classifier = SequenceClassifier(5, 4, hidden_size=17, **model)
+    with monkeypatch.context() as patch:
+        if not fused:
+            patch.setattr(train_module, "why_not_fused", lambda *_: "the test wants the plain step")
+        training = Training(classifier, data, config)
+        return training, list(training.events())
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("kind", ["bytes", "floats"])
+@pytest.mark.parametrize("with_lengths", [False, True], ids=["full", "lengths"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"optimizer": "adam", "schedule": "constant", "weight_decay": 0.1, "clip_norm": 0.0}, {"clip_norm": 0.01}],
+    ids=["adamw", "adam", "clipped"],
+)
+def test_the_fused_step_is_the_plain_one(
+    monkeypatch: pytest.MonkeyPatch, cell: str, kind: str, with_lengths: bool, changes: dict[str, Any]
+) -> None:
+    data, config = splits(kind, with_lengths), replace(CONFIG, **changes)
+    plain, expected = trained(data, config, monkeypatch, False, cell=cell)
+    fused, found = trained(data, config, monkeypatch, True, cell=cell)
+    for one, other in zip(plain.model.parameters(), fused.model.parameters(), strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=2e-6)
+    for one, other in zip(expected, found, strict=True):
+        if isinstance(one, Progress):
+            assert other.loss == pytest.approx(one.loss, rel=1e-5)
+        else:
+            assert other.train_accuracy == one.train_accuracy
+            assert other.lr == one.lr
+    kept, own = plain.optimizer.state_dict()["state"], fused.optimizer.state_dict()["state"]
+    for number, state in kept.items():
+        for name in ("step", "exp_avg", "exp_avg_sq"):
+            torch.testing.assert_close(own[number][name], state[name], rtol=1e-3, atol=1e-6)
+
+
+def test_it_is_taken_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[Tensor] = []
+    original = train_module.FusedStep.__call__
+    monkeypatch.setattr(
+        train_module.FusedStep, "__call__", lambda self, index, lr: (steps.append(index), original(self, index, lr))[1]
+    )
+    trained(splits("bytes", False), CONFIG, monkeypatch, True)
+    assert len(steps) == 2 * 6 - 1  # the first step of all makes the optimiser's state
+    assert [len(index) for index in steps[:5]] == [7, 7, 7, 7, 5]
+
+
+def test_several_threads_train_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def weights() -> list[Tensor]:
+        training, _ = trained(splits("bytes", True), CONFIG, monkeypatch, True, cell="gru")
+        return [parameter.detach() for parameter in training.model.parameters()]
+
+    alone = weights()
+    torch.set_num_threads(3)
+    try:
+        shared = weights()
+    finally:
+        torch.set_num_threads(1)
+    assert all(torch.equal(one, other) for one, other in zip(alone, shared, strict=True))
+
+
+def test_it_says_why_not() -> None:
+    data, model = splits("bytes", False).train, SequenceClassifier(5, 4)
+    assert why_not_fused(model, data, CONFIG) == ""
+    assert why_not_fused(nn.Linear(5, 4), data, CONFIG) == "Linear is no SequenceClassifier"
+    for options in ({"num_layers": 2}, {"bidirectional": True}, {"readout": "mean"}):
+        other = SequenceClassifier(5, 4, **options)  # type: ignore[arg-type]
+        assert "more than one layer or direction, or another readout" in why_not_fused(other, data, CONFIG)
+    assert "computed by torch: asked for" in why_not_fused(SequenceClassifier(5, 4, backend="torch"), data, CONFIG)
+    assert why_not_fused(model, data, replace(CONFIG, precision="bf16")) == "bf16 was asked for"
+    turned = data.x.transpose(0, 1).contiguous().transpose(0, 1)
+    assert "not contiguous" in why_not_fused(model, replace(data, x=turned), CONFIG)
+    assert "not float32" in why_not_fused(SequenceClassifier(5, 4).double(), data, CONFIG)
+    frozen, hooked = SequenceClassifier(5, 4), SequenceClassifier(5, 4)
+    frozen.head.bias.requires_grad_(False)
+    assert "frozen" in why_not_fused(frozen, data, CONFIG)
+    hooked.head.register_forward_hook(lambda *_: None)
+    assert "hooks" in why_not_fused(hooked, data, CONFIG)
+    watched = SequenceClassifier(5, 4)
+    watched.head.weight.register_hook(lambda grad: grad)
+    assert "hooks" in why_not_fused(watched, data, CONFIG)
+    nn.utils.parametrizations.orthogonal(frozen.requires_grad_().layers[0][0], "weight_hh")  # type: ignore[index]
+    assert "parametrizations" in why_not_fused(frozen, data, CONFIG)
+
+
+def test_info_tells_of_a_model() -> None:
+    facts = describe_model(SequenceClassifier(5, 4, cell="gru"))
+    assert facts["training"].startswith("cpu: fused for float32 on this CPU")
+    assert facts["training_step"] == "one call of the fused kernels"
+    facts = describe_model(SequenceClassifier(5, 4, num_layers=2))
+    assert facts["training_step"].startswith("operation by operation: the model has more than one layer")
