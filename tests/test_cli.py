@@ -119,7 +119,10 @@ def test_info_in_words(call: Call) -> None:
         ("train --seed -1", "seed must be from 0 to 4294967295, got -1"),
         ("train --val-fraction 2", "val_fraction must be at least 0 and below 1, got 2.0"),
         ("train --readout x", 'Invalid value "x" for --readout. Choose from: "last", "mean", "max".'),
-        ("train --cell lstn", "cell must be one of rnn, gru, lstm or a subclass of Cell, got 'lstn'; did you mean 'lstm'?"),
+        (
+            "train --cell lstn",
+            "cell must be one of rnn, gru, lstm or a subclass of Cell, got 'lstn'; did you mean 'lstm'?",
+        ),
         ("train --data mnits", "data must be one of mnist-sample, mnist, fashion-mnist, kmnist, or the path of a FOLD"),
         ("train --data mnist --data-dir no", "data_dir must be a folder, got no"),
         ("train --data mnist-sample more", "unexpected argument: more; data is given with --data"),

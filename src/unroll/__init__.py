@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import cells, data, errors, lessons, scan
-    from .cells import RNN, Cell
+    from .cells import GRU, LSTM, RNN, Cell
     from .config import RECIPES, ModelConfig, Recipe, TrainConfig
     from .data.catalog import load
     from .data.sequences import SequenceData, Splits
@@ -35,7 +35,7 @@ _HOME = {
     "errors": ("ConfigError", "DataError", "InputError", "RunError", "TrainingError", "UnrollError"),
     "data.catalog": ("load",),
     "data.sequences": ("SequenceData", "Splits"),
-    "cells": ("RNN", "Cell"),
+    "cells": ("GRU", "LSTM", "RNN", "Cell"),
     "model": ("SequenceClassifier",),
     "evaluation": ("Evaluation", "evaluate", "predict"),
     "train": ("EpochResult", "Training", "fit"),
@@ -46,6 +46,8 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 _SUBMODULES = ("cells", "data", "errors", "lessons", "scan")
 
 __all__ = [
+    "GRU",
+    "LSTM",
     "RECIPES",
     "RNN",
     "Cell",

@@ -88,13 +88,13 @@ NB_MODULE(_kernels, m) {
   using namespace unroll;
   m.doc() = "Fused scans in C++ (csrc/passes.h); called by unroll.scan.cpu, which checks what goes in.";
   m.def("instruction_sets", &names);
-  nb::class_<Layout>(m, "Layout")
+  nb::class_<Layout>(m, "Layout", "Kind, direction and sizes of a scan.")
       .def("__init__", [](Layout* self, const std::string& isa, int threads, const std::string& name, bool reverse, long batch,
                           long time, long inputs, long hidden, std::uintptr_t lengths) {
         new (self) Layout{&named(isa), threads, recurrence(name), reverse, batch, time, inputs, hidden,
                           at<const std::int64_t>(lengths)};
       });
-  nb::class_<Step>(m, "Step")
+  nb::class_<Step>(m, "Step", "A training step of a classifier of one layer (csrc/step.h).")
       .def("__init__", [](Step* self, const Layout& layout, long classes, std::uintptr_t bytes, std::uintptr_t floats,
                           std::uintptr_t y, std::uintptr_t lengths, const std::vector<float>& mean,
                           const std::vector<float>& std, const std::vector<std::vector<std::uintptr_t>>& parameters,
