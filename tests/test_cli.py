@@ -106,6 +106,18 @@ def test_info_in_words(call: Call) -> None:
         assert fused in out
 
 
+def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> None:
+    status, out, _ = call("info", str(run.path), "--json")
+    facts = json.loads(out)["run"]
+    assert status == 0
+    assert facts["path"] == str(run.path)
+    assert facts["model"] == "rnn, 150 units, layers: 1"
+    assert ("one call" in facts["training_step"]) == bool(cpu.INSTRUCTION_SETS)
+    status, _, err = call("info", "nothing-there")
+    assert status == 2
+    assert "nothing-there" in err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

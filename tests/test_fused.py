@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unroll import SequenceClassifier, SequenceData, Splits, TrainConfig
+from unroll import GRU, SequenceClassifier, SequenceData, Splits, TrainConfig
 from unroll import train as train_module
 from unroll.data.preparation import Preparation, Scaling
 from unroll.fused import why_not_fused
@@ -113,6 +113,19 @@ def test_it_says_why_not() -> None:
     turned = data.x.transpose(0, 1).contiguous().transpose(0, 1)
     assert "not contiguous" in why_not_fused(model, replace(data, x=turned), CONFIG)
     assert "not float32" in why_not_fused(SequenceClassifier(5, 4).double(), data, CONFIG)
+    other = SequenceClassifier(5, 4)
+    other.head = nn.Linear(150, 4, bias=False)
+    assert "not a cell of the kernels and a linear head" in why_not_fused(other, data, CONFIG)
+    other = SequenceClassifier(5, 4)
+    other.layers[0][0].bias_hh = other.layers[0][0].bias_ih  # type: ignore[index]
+    assert "not a cell of the kernels and a linear head" in why_not_fused(other, data, CONFIG)
+    other = SequenceClassifier(5, 4)
+    weight = other.layers[0][0].weight_hh  # type: ignore[index]
+    weight.data = weight.data.t().contiguous().t()
+    assert "not contiguous" in why_not_fused(other, data, CONFIG)
+    assert "0 time steps" in why_not_fused(model, replace(data, x=data.x[:, :0].contiguous()), CONFIG)
+    assert "has not taken a step" in why_not_fused(model, data, CONFIG, torch.optim.Adam(model.parameters()))
+    assert "not Adam" in why_not_fused(model, data, CONFIG, torch.optim.NAdam(model.parameters()))
     frozen, hooked = SequenceClassifier(5, 4), SequenceClassifier(5, 4)
     frozen.head.bias.requires_grad_(False)
     assert "frozen" in why_not_fused(frozen, data, CONFIG)
@@ -123,6 +136,43 @@ def test_it_says_why_not() -> None:
     assert "hooks" in why_not_fused(watched, data, CONFIG)
     nn.utils.parametrizations.orthogonal(frozen.requires_grad_().layers[0][0], "weight_hh")  # type: ignore[index]
     assert "parametrizations" in why_not_fused(frozen, data, CONFIG)
+
+
+@pytest.mark.parametrize("change", ["head", "memory", "decay"])
+def test_what_changes_between_events_is_taken_up(monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    """More steps than lie between two events; after the first event something changes."""
+    data = splits("bytes", False)
+
+    def weights(fused: bool) -> list[Tensor]:
+        torch.manual_seed(0)
+        model = SequenceClassifier(5, 4, hidden_size=17)
+        with monkeypatch.context() as patch:
+            if not fused:
+                patch.setattr(train_module, "why_not_fused", lambda *_: "the test wants the plain step")
+            training = Training(model, data, replace(CONFIG, batch_size=1, epochs=1))
+            for number, _ in enumerate(training.events()):
+                if number == 0 and change == "head":
+                    model.head.weight.requires_grad_(False)
+                elif number == 0 and change == "memory":
+                    for parameter in model.parameters():
+                        parameter.data = parameter.data * 0.5
+                elif number == 0:
+                    training.optimizer.param_groups[0]["weight_decay"] = 50.0
+        return [parameter.detach() for parameter in model.parameters()]
+
+    for one, other in zip(weights(False), weights(True), strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=2e-6)
+
+
+def test_cells_given_as_classes_and_scalings_of_one_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = splits("floats", False)
+    one = replace(data.train, preparation=replace(data.train.preparation, scaling=Scaling((0.5,), (2.0,))))
+    data = replace(data, train=one, test=one)
+    losses = []
+    for fused in (False, True):
+        _, events = trained(data, CONFIG, monkeypatch, fused, cell=GRU)
+        losses.append([event.loss for event in events if isinstance(event, Progress)])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_info_tells_of_a_model() -> None:

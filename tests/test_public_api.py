@@ -10,7 +10,8 @@ import pytest
 import unroll
 
 NAMES = """GRU LSTM RECIPES RNN Cell ConfigError DataError EpochResult Evaluation InputError ModelConfig Recipe Run
-RunError SequenceClassifier SequenceData Splits TrainConfig Training TrainingError UnrollError __version__ cells data errors
+RunError SequenceClassifier SequenceData Splits TrainConfig Training TrainingError UnrollError __version__ cells
+data errors
 evaluate fit lessons load load_run predict resume_run save scan train_run"""
 
 

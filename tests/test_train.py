@@ -202,7 +202,7 @@ def test_a_training_of_a_single_step_still_moves(small: Splits) -> None:
 
 
 def test_clipping_bounds_the_gradient(small: Splits) -> None:
-    model = small_model()
+    model = small_model(backend="torch")  # the fused step leaves no gradients to look at
     training = Training(model, small, replace(CONSTANT, clip_norm=1e-3))
     next(training.events())
     norm = torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm()

@@ -29,6 +29,8 @@ class Cell(nn.Module, ABC):
 
     # Settings beyond the two sizes that the constructor takes, by the name they have in ModelConfig.
     options: ClassVar[frozenset[str]] = frozenset()
+    # What `unroll.scan` calls its recurrence, if that has a scan there.
+    recurrence: str = ""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -101,7 +103,7 @@ class RNN(Cell):
     def __init__(self, input_size: int, hidden_size: int, nonlinearity: Literal["tanh", "relu"] = "tanh") -> None:
         super().__init__(input_size, hidden_size)
         check_choice("nonlinearity", nonlinearity, tuple(reference.ACTIVATIONS))
-        self.nonlinearity = nonlinearity
+        self.nonlinearity = self.recurrence = nonlinearity
         self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = _uniform_weights(1, input_size, hidden_size)
 
     def init_orthogonal(self) -> None:
@@ -118,7 +120,7 @@ class RNN(Cell):
 
     def choose_backend(self, x: Tensor, training: bool) -> scan.Choice:
         """Return what would compute `scan`, and why; see `Cell.choose_backend`."""
-        return scan.choose_backend(self.backend, x, training, self.nonlinearity)
+        return scan.choose_backend(self.backend, x, training, self.recurrence)
 
     def step(self, x: Tensor, state: Tensor) -> Tensor:
         """Return h' (batch, hidden) from x (batch, input) and h (batch, hidden)."""
@@ -160,6 +162,8 @@ class GRU(Cell):
     Source: K. Cho et al., arXiv:1406.1078, section 2.3; with r outside of W_hn's product, as in torch.nn.
     """
 
+    recurrence = "gru"
+
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
         self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = _uniform_weights(3, input_size, hidden_size)
@@ -174,7 +178,7 @@ class GRU(Cell):
 
     def choose_backend(self, x: Tensor, training: bool) -> scan.Choice:
         """Return what would compute `scan`, and why; see `Cell.choose_backend`."""
-        return scan.choose_backend(self.backend, x, training, "gru")
+        return scan.choose_backend(self.backend, x, training, self.recurrence)
 
     def step(self, x: Tensor, state: Tensor) -> Tensor:
         """Return h' (batch, hidden) from x (batch, input) and h (batch, hidden)."""
@@ -218,6 +222,8 @@ class LSTM(Cell):
     F. Cummins, Neural Computation 12 (2000).
     """
 
+    recurrence = "lstm"
+
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
         self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = _uniform_weights(4, input_size, hidden_size)
@@ -239,7 +245,7 @@ class LSTM(Cell):
 
     def choose_backend(self, x: Tensor, training: bool) -> scan.Choice:
         """Return what would compute `scan`, and why; see `Cell.choose_backend`."""
-        return scan.choose_backend(self.backend, x, training, "lstm")
+        return scan.choose_backend(self.backend, x, training, self.recurrence)
 
     def step(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Return h' and c' (batch, hidden) from x (batch, input) and h and c (batch, hidden)."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
 
 from .cells import Cell
 from .config import TrainConfig
@@ -17,25 +18,41 @@ from .data.sequences import SequenceData
 from .model import SequenceClassifier
 from .scan import cpu
 
+PARAMETERS = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]  # of a cell that the kernels know, in their order
 
-def why_not_fused(model: nn.Module, data: SequenceData | None, config: TrainConfig) -> str:
-    """Return why `FusedStep` cannot train ``model``, in words; an empty string if it can. Without data: for any."""
+
+def why_not_fused(
+    model: nn.Module, data: SequenceData | None, config: TrainConfig, optimizer: torch.optim.Optimizer | None = None
+) -> str:
+    """Return why `FusedStep` cannot train ``model``, in words, or an empty string if it can.
+
+    Args:
+        model: any module.
+        data: training sequences; None leaves them out of it.
+        config: settings of the training.
+        optimizer: the training's; None leaves it out of it.
+    """
     if type(model) is not SequenceClassifier:
         return f"{type(model).__name__} is no SequenceClassifier"
     if model.config.num_layers > 1 or model.config.bidirectional or model.config.readout != "last":
         return "the model has more than one layer or direction, or another readout than the last state"
-    if any(not parameter.requires_grad or parameter.dtype != torch.float32 for parameter in model.parameters()):
-        return "some parameters are frozen or not float32"
-    backend, reason = _cell(model).choose_backend(next(model.parameters()).new_empty(1, 1, 1), training=True)
-    if backend != "cpu":
-        return f"the scan is computed by {backend}: {reason}"
     if config.precision != "fp32":
         return "bf16 was asked for"
-    if any(_is_watched(module) for module in model.modules()):
-        return "the model has hooks or parametrizations"
+    if torch.is_anomaly_enabled() or any(_is_watched(module) for module in model.modules()) or _global_hooks():
+        return "the model has hooks or parametrizations, or anomalies are looked for"
+    cell, parameters = _cell(model), list(model.parameters())
+    names = [name for name, _ in cell.named_parameters()]
+    if type(model.head) is not nn.Linear or model.head.bias is None or names != PARAMETERS or len(parameters) != 6:
+        return "the model is not a cell of the kernels and a linear head, each with the parameters it comes with"
+    if any(not p.requires_grad or p.dtype != torch.float32 or not p.is_contiguous() for p in parameters):
+        return "some parameters are frozen, not float32 or not contiguous in memory"
+    time = data.x.shape[1] if data else 28
+    backend, reason = cell.choose_backend(parameters[0].new_empty(64, time, model.input_size), training=True)
+    if backend != "cpu":
+        return f"the scan is computed by {backend}: {reason}"
     if data and not all(tensor is None or tensor.is_contiguous() for tensor in (data.x, data.y, data.lengths)):
         return "the data is not contiguous in memory"
-    return ""
+    return _why_not_adam(optimizer, parameters) if optimizer else ""
 
 
 def _cell(model: SequenceClassifier) -> Cell:
@@ -45,13 +62,33 @@ def _cell(model: SequenceClassifier) -> Cell:
 
 
 def _is_watched(module: nn.Module) -> bool:
-    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-    post = any(getattr(parameter, "_backward_hooks", None) for parameter in module.parameters(recurse=False))
-    return any(hooks) or post or nn.utils.parametrize.is_parametrized(module)
+    hooks = [module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks]
+    for parameter in module.parameters(recurse=False):
+        hooks += [parameter._backward_hooks, parameter._post_accumulate_grad_hooks]  # type: ignore[list-item]
+    return any(hooks) or nn.utils.parametrize.is_parametrized(module)
+
+
+def _global_hooks() -> bool:
+    names = ("forward", "forward_pre", "backward", "backward_pre")
+    return any(getattr(torch_module, f"_global_{name}_hooks") for name in names)
+
+
+def _why_not_adam(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> str:
+    if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW) or len(optimizer.param_groups) != 1:
+        return "the optimiser is not Adam or AdamW with one group of parameters"
+    if optimizer.param_groups[0]["amsgrad"] or optimizer.param_groups[0]["maximize"]:
+        return "the optimiser has amsgrad or maximize"
+    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+        return "the optimiser has hooks"
+    if not all("exp_avg" in optimizer.state.get(parameter, ()) for parameter in parameters):
+        return "the optimiser has not taken a step yet"
+    return ""
 
 
 class FusedStep:
     """Trains in place the parameters of a model and what its optimiser keeps of them, as its own step would.
+
+    No gradients are left on the parameters. After a change of the model or of the optimiser call `refresh`.
 
     Args:
         model: one for which `why_not_fused` has no reason.
@@ -63,38 +100,48 @@ class FusedStep:
     def __init__(
         self, model: SequenceClassifier, data: SequenceData, optimizer: torch.optim.Optimizer, config: TrainConfig
     ) -> None:
-        cell, (group,) = _cell(model), optimizer.param_groups
-        parameters = [
-            *cell.parameters(),
-            *model.head.parameters(),
-        ]  # weight_ih, weight_hh, bias_ih, bias_hh; weight, bias
-        states = [optimizer.state[parameter] for parameter in parameters]
-        kept = [(p.detach(), s["exp_avg"], s["exp_avg_sq"], s["step"]) for p, s in zip(parameters, states, strict=True)]
-        features = data.x.shape[2]
+        self.model, self.data, self.optimizer, self.config = model, data, optimizer, config
+        cell, (_, time, features) = _cell(model), data.x.shape
         scaling = data.preparation.scaling
-        mean, std = (list(v) if isinstance(v, tuple) else [v] * features for v in (scaling.mean, scaling.std))
-        recurrence = getattr(cell, "nonlinearity", model.config.cell)
+        mean, std = (
+            torch.tensor(value, dtype=torch.float32, device="cpu").expand(features).tolist()
+            for value in (scaling.mean, scaling.std)
+        )
         is_bytes = data.x.dtype == torch.uint8
-        self._held = (data, kept)  # whose memory the kernel reads and writes
-        layout = cpu.layout(recurrence, batch=1, time=data.x.shape[1], inputs=features, hidden=cell.hidden_size)
-        self._step: Any = cpu.kernels.Step(
-            layout,
-            model.num_classes,
+        self._step: Any = cpu.kernels.TrainingStep(
+            cpu.layout(cell.recurrence, batch=1, time=time, inputs=features, hidden=cell.hidden_size),
+            model.head.out_features,
             data.x.data_ptr() if is_bytes else 0,
             0 if is_bytes else data.x.data_ptr(),
             data.y.data_ptr(),
             0 if data.lengths is None else data.lengths.data_ptr(),
             mean,
             std,
-            [[*(tensor.data_ptr() for tensor in tensors), tensors[0].numel()] for tensors in kept],
-            isinstance(optimizer, torch.optim.AdamW),
+        )
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take up where parameters and the optimiser's state are now, and its settings."""
+        self.optimizer.zero_grad()
+        (group,) = self.optimizer.param_groups
+        self._held = []  # whose memory the kernel reads and writes
+        for parameter in (*_cell(self.model).parameters(), *self.model.head.parameters()):
+            state = self.optimizer.state[parameter]
+            self._held.append((parameter.detach(), state["exp_avg"], state["exp_avg_sq"], state["step"]))
+        self._step.use(
+            [[*(tensor.data_ptr() for tensor in tensors), tensors[0].numel()] for tensors in self._held],
+            isinstance(self.optimizer, torch.optim.AdamW),
             *group["betas"],
             group["eps"],
             group["weight_decay"],
-            config.clip_norm,
+            self.config.clip_norm,
         )
 
     def __call__(self, index: Tensor, lr: float) -> tuple[Tensor, int]:
-        """Take one step on the sequences at ``index`` (batch,) int64; return the sum of their losses and the hits."""
+        """Take one step on the sequences at ``index`` (batch,) int64.
+
+        Returns:
+            the sum of their losses, a float32 scalar, and how many were right before the step.
+        """
         loss, correct = self._step.run(index.data_ptr(), len(index), cpu.threads(), lr)
-        return torch.tensor(loss), correct
+        return torch.tensor(loss, dtype=torch.float32, device="cpu"), correct

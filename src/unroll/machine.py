@@ -15,7 +15,7 @@ from .cells import Cell
 from .config import TrainConfig
 from .data.download import cache_folder
 from .device import choose_device
-from .errors import ConfigError
+from .errors import ConfigError, InputError
 from .fused import why_not_fused
 from .model import SequenceClassifier
 
@@ -46,15 +46,28 @@ def describe() -> dict[str, Any]:
     }
 
 
-def describe_model(model: SequenceClassifier) -> dict[str, str]:
-    """Return what computes a model here, and why, for `unroll info RUN`."""
+def describe_model(model: SequenceClassifier, config: TrainConfig | None = None) -> dict[str, str]:
+    """Return what computes a model on its device, and why, for `unroll info RUN`; ``config`` is its training's."""
     cell = next(module for module in model.modules() if isinstance(module, Cell))
-    batch = next(model.parameters()).new_empty(1, 1, 1)
-    reason = why_not_fused(model, None, TrainConfig())
+    batch = next(model.parameters()).new_empty(64, 28, model.input_size)
+
+    def chosen(training: bool) -> str:
+        try:
+            return ": ".join(cell.choose_backend(batch, training))
+        except InputError as error:
+            return str(error)
+
+    try:
+        reason = why_not_fused(model, None, config or TrainConfig())
+    except InputError as error:
+        reason = str(error)
+    options = model.config
+    ways = ", both directions" if options.bidirectional else ""
     return {
-        "model": f"{model.config.cell} of {model.config.hidden_size}, {model.config.num_layers} layers",
-        "training": ": ".join(cell.choose_backend(batch, training=True)),
-        "prediction": ": ".join(cell.choose_backend(batch, training=False)),
+        "model": f"{options.cell}, {options.hidden_size} units, layers: {options.num_layers}{ways}",
+        "device": str(batch.device),
+        "training": chosen(training=True),
+        "prediction": chosen(training=False),
         "training_step": f"operation by operation: {reason}" if reason else "one call of the fused kernels",
     }
 

@@ -180,11 +180,10 @@ class Training:
     def _take_steps(self, order: Tensor) -> Iterator[Tensor]:
         """Take the epoch's remaining optimiser steps; yield the sum of each batch's losses, a scalar on the device."""
         size, fused = self.config.batch_size, None
-        can_fuse = not why_not_fused(self.model, self.train, self.config)
-        for at in range(self.step * size, len(order), size):
+        for number, at in enumerate(range(self.step * size, len(order), size)):
             index = order[at : at + size]
-            if can_fuse and fused is None and self.optimizer.state:  # there after the first step of all
-                fused = FusedStep(self.model, self.train, self.optimizer, self.config)  # type: ignore[arg-type]
+            if number % TICK == 0 or number == 1:  # between events anything may be changed; one step makes Adam's state
+                fused = self._fused_step(fused)
             self.lr = self.optimizer.param_groups[0]["lr"]
             if fused:
                 loss, correct = fused(index, self.lr)
@@ -194,6 +193,15 @@ class Training:
             if self.schedule:
                 self.schedule.step()
             yield loss
+
+    def _fused_step(self, former: FusedStep | None) -> FusedStep | None:
+        """Return what takes whole steps in one call as things stand now, or None."""
+        if why_not_fused(self.model, self.train, self.config, self.optimizer):
+            return None
+        if former is None:
+            return FusedStep(self.model, self.train, self.optimizer, self.config)  # type: ignore[arg-type]
+        former.refresh()
+        return former
 
     def _train_step(self, x: Tensor, y: Tensor, lengths: Tensor | None) -> Tensor:
         """Take one step operation by operation; `FusedStep` does the same in one call."""

@@ -13,6 +13,7 @@
 
 #include "passes.h"
 #include "scan.h"
+#include "step.h"
 
 namespace unroll {
 extern const Kernels generic, wide;
@@ -270,6 +271,38 @@ static void check_linear(const Kernels& kernels, const Case& s) {
   compare(kernels.name, "linear dh0", found_h0, dh0);
 }
 
+// What a few steps make of the parameters, the last batch being smaller.
+static std::vector<Numbers> trained(const Kernels& kernels, Recurrence recurrence, bool with_lengths, int threads) {
+  const long all = 7, time = 5, inputs = 3, hidden = 17, classes = 4;
+  random_bits.seed(7);
+  const Layout layout{&kernels, 1, recurrence, false, 1, time, inputs, hidden, nullptr};
+  const Numbers x = some(all * time * inputs);
+  const std::vector<std::int64_t> y{0, 1, 2, 3, 0, 1, 2}, lengths{5, 0, 3, 5, 1, 2, 4}, order{6, 2, 5, 0, 1, 3, 4};
+  TrainingStep step(layout, classes, {nullptr, x.data(), y.data(), with_lengths ? lengths.data() : nullptr, Numbers(inputs, 0.5f),
+                                      Numbers(inputs, 2.0f)});
+  std::vector<Numbers> values, average, square, count;
+  std::vector<Parameter> parameters;
+  for (long n : {layout.rows() * inputs, layout.rows() * hidden, layout.rows(), layout.rows(), classes * hidden, classes})
+    values.push_back(some(n)), average.emplace_back(n), square.emplace_back(n), count.emplace_back(1);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    parameters.push_back({values[i].data(), average[i].data(), square[i].data(), count[i].data(), long(values[i].size())});
+  step.use(parameters, {true, 0.9, 0.999, 1e-8, 0.01, 1.0});
+  for (long n : {3, 3, 1}) {
+    const double loss = step.run(order.data() + (n == 1 ? 6 : 0), n, threads, 1e-2).first;
+    if (!(loss > 0 && loss < 1e3)) fail(kernels.name, "the loss of a training step", "is no loss");
+  }
+  return values;
+}
+
+static void check_step(const Kernels& kernels) {
+  for (int r = 0; r < 4; ++r)
+    for (bool with_lengths : {false, true}) {
+      const std::vector<Numbers> one = trained(kernels, Recurrence(r), with_lengths, 1);
+      const std::vector<Numbers> three = trained(kernels, Recurrence(r), with_lengths, 3);
+      for (std::size_t i = 0; i < one.size(); ++i) compare_bits(kernels.name, "a step", one[i], three[i], one[i].size());
+    }
+}
+
 static std::vector<const Kernels*> available() {
   std::vector<const Kernels*> found{&generic, &wide};
 #ifdef UNROLL_X86
@@ -305,6 +338,7 @@ int main(int count, char** arguments) {
               for (const Kernels* kernels : all) check_linear(*kernels, c);
             }
           }
+  for (const Kernels* kernels : all) check_step(*kernels);
   std::printf("sanitize: %ld scans right by", scans);
   for (const Kernels* kernels : all) std::printf(" %s", kernels->name);
   std::printf(", nothing found\n");

@@ -16,7 +16,7 @@ from ..data.preparation import Preparation, Scaling
 from ..data.sequences import SequenceData, Splits
 from ..evaluation import evaluate, inference, predict
 from ..model import SequenceClassifier
-from ..train import fit
+from ..train import EpochResult, fit
 from .clock import BFLOAT16, FLOAT32, Contender, Results, Runs, in_process, with_threads
 from .steps import Shape
 
@@ -78,7 +78,7 @@ def training_contenders(with_bf16: bool = True) -> tuple[list[Contender], Result
     data = random_images(TRAINED * SHAPE.batch)
     model = classifier()
     runs = with_threads(_passes(TorchClassifier(model), data))
-    contenders = [Contender("nn.RNN", runs, TRAINED, FLOPS, _loss_and_gradients(TorchClassifier(model), data))]
+    contenders = [Contender("nn.RNN", runs, TRAINED, FLOPS, _learning(TorchClassifier(model), data))]
     precisions: tuple[Precision, ...] = ("fp32", "bf16") if with_bf16 else ("fp32",)
     for precision in precisions:
         name = "unroll" if precision == "fp32" else f"unroll, {precision}"
@@ -87,11 +87,12 @@ def training_contenders(with_bf16: bool = True) -> tuple[list[Contender], Result
             own_runs(_passes(copy.deepcopy(model), data, precision), precision),
             TRAINED,
             FLOPS,
-            _loss_and_gradients(copy.deepcopy(model), data, precision),
+            _learning(copy.deepcopy(model), data, precision),
             FLOAT32 if precision == "fp32" else BFLOAT16,
         )
         contenders.append(one)
-    return contenders, _loss_and_gradients(reference(model), data)()
+    exact = _loss_and_gradients(reference(model), data)()
+    return contenders, {**exact, **_losses(TorchClassifier(copy.deepcopy(model)), data)}
 
 
 def own_runs(call: Callable[[], object], precision: Precision) -> Runs:
@@ -99,7 +100,7 @@ def own_runs(call: Callable[[], object], precision: Precision) -> Runs:
     return {torch.get_num_threads(): in_process(call)} if precision == "fp32" else with_threads(call)
 
 
-def _passes(model: nn.Module, data: SequenceData, precision: Precision = "fp32") -> Callable[[], object]:
+def _passes(model: nn.Module, data: SequenceData, precision: Precision = "fp32") -> Callable[[], EpochResult]:
     """Return a function that trains for one pass over ``data`` with `unroll.fit`, gradients clipped, by Adam."""
     config = TrainConfig(
         epochs=PASSES,
@@ -114,6 +115,18 @@ def _passes(model: nn.Module, data: SequenceData, precision: Precision = "fp32")
     )
     results = fit(model, Splits(data, data, "random images", "here"), config)
     return lambda: next(results)
+
+
+def _learning(model: nn.Module, data: SequenceData, precision: Precision = "fp32") -> Callable[[], Results]:
+    """Return a function giving loss and gradients, and the losses of a copy that learns by the steps that are timed."""
+    results = _loss_and_gradients(model, data, precision)
+    return lambda: {**results(), **_losses(copy.deepcopy(model), data, precision)}
+
+
+def _losses(model: nn.Module, data: SequenceData, precision: Precision = "fp32") -> Results:
+    """Return the mean losses of three short passes; nn.RNN's, trained operation by operation, are the measure."""
+    one_pass = _passes(model, data.subset(torch.arange(3 * SHAPE.batch)), precision)
+    return {"losses while learning": torch.tensor([one_pass().train_loss for _ in range(3)], dtype=torch.float64)}
 
 
 def _loss_and_gradients(model: nn.Module, data: SequenceData, precision: Precision = "fp32") -> Callable[[], Results]:

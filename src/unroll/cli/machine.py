@@ -26,13 +26,16 @@ def info(run: Path | None = None, /, *, json: Json = False) -> int:
         Print one JSON object.
     """
     with immediate_interrupt():
+        from ..config import TrainConfig
         from ..machine import describe, describe_model
         from ..saved import load_run
         from ..terminal import Screen, print_facts
 
     facts = describe()
     if run:
-        facts[str(run)] = describe_model(load_run(run).model)
+        loaded = load_run(run)
+        settings = TrainConfig(**loaded.config["train"]) if "train" in loaded.config else None
+        facts["run"] = {"path": str(run), **describe_model(loaded.model, settings)}
     if json:
         print_json(facts)
     else:

@@ -189,6 +189,7 @@ def linear_scan(
     check_shape("b", b, (batch, time, hidden))
     check_shape("h0", h0, (batch, hidden))
     check_lengths(lengths, batch, time)
+    check_device("lengths", lengths, a.device)
     _check_alike("a, b and h0", (a, b, h0))
     scan = LINEAR_SCANS[choose_backend(backend, a, _wants_gradients((a, b, h0)), "linear").backend]
     return scan(a, b, h0, lengths, reverse)
@@ -220,6 +221,7 @@ def _scan(
         check_shape("b_ih", b_ih, (gates * hidden,))
         check_shape("b_hh", b_hh, (gates * hidden,))
     check_lengths(lengths, batch, time)
+    check_device("lengths", lengths, x.device)
     tensors = (x, *state, *weights)
     _check_alike("x, h0, weights and biases" if len(state) == 1 else "x, h0, c0, weights and biases", tensors)
     scan = SCANS[choose_backend(backend, x, _wants_gradients(tensors), recurrence).backend]
@@ -250,6 +252,12 @@ def check_shape(name: str, tensor: Tensor, expected: tuple[int, ...]) -> None:
     """Raise `InputError` unless ``tensor`` has the ``expected`` shape."""
     if tuple(tensor.shape) != expected:
         raise InputError(f"{name} must have shape {expected}, got {tuple(tensor.shape)}")
+
+
+def check_device(name: str, tensor: Tensor | None, expected: torch.device) -> None:
+    """Raise `InputError` unless ``tensor``, if there is one, is on the ``expected`` device."""
+    if tensor is not None and tensor.device != expected:
+        raise InputError(f"{name} must be on {expected}, as the sequences are, got {tensor.device}")
 
 
 def check_lengths(lengths: Tensor | None, batch: int, time: int) -> None:

@@ -27,7 +27,7 @@ INSTRUCTION_SETS: tuple[str, ...] = tuple(kernels.instruction_sets()) if kernels
 
 ISA = INSTRUCTION_SETS[0] if INSTRUCTION_SETS else ""
 
-MISSING = "not built: there was no C++ compiler when unroll was installed; training takes about twice as long"
+MISSING = "not built: there was no C++ compiler when unroll was installed; training takes several times as long"
 OVERREAD = 128  # floats that a kernel may read, but does not use, behind the last number of a tensor
 STRETCH = 1 << 21  # numbers of d at once on the way back: 8 MiB
 GATES = {"tanh": 1, "relu": 1, "gru": 4, "lstm": 4}  # columns per unit that a step leaves for the way back

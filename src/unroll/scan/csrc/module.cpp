@@ -94,19 +94,23 @@ NB_MODULE(_kernels, m) {
         new (self) Layout{&named(isa), threads, recurrence(name), reverse, batch, time, inputs, hidden,
                           at<const std::int64_t>(lengths)};
       });
-  nb::class_<Step>(m, "Step", "A training step of a classifier of one layer (csrc/step.h).")
-      .def("__init__", [](Step* self, const Layout& layout, long classes, std::uintptr_t bytes, std::uintptr_t floats,
+  using Addresses = std::vector<std::vector<std::uintptr_t>>;
+  nb::class_<TrainingStep>(m, "TrainingStep", "A training step of a classifier of one layer (csrc/step.h).")
+      .def("__init__", [](TrainingStep* self, const Layout& layout, long classes, std::uintptr_t bytes, std::uintptr_t floats,
                           std::uintptr_t y, std::uintptr_t lengths, const std::vector<float>& mean,
-                          const std::vector<float>& std, const std::vector<std::vector<std::uintptr_t>>& parameters,
-                          bool decoupled, double beta1, double beta2, double eps, double weight_decay, double clip) {
+                          const std::vector<float>& std) {
+        new (self) TrainingStep(layout, classes, {at<const std::uint8_t>(bytes), at<const float>(floats),
+                                                  at<const std::int64_t>(y), at<const std::int64_t>(lengths), mean, std});
+      })
+      .def("use", [](TrainingStep& self, const Addresses& parameters, bool decoupled, double beta1, double beta2, double eps,
+                     double weight_decay, double clip) {
         std::vector<Parameter> all;
         for (const auto& p : parameters)
-          all.push_back({at<float>(p[0]), at<float>(p[1]), at<float>(p[2]), at<float>(p[3]), static_cast<long>(p[4])});
-        const Data data{at<const std::uint8_t>(bytes), at<const float>(floats), at<const std::int64_t>(y),
-                        at<const std::int64_t>(lengths), mean, std};
-        new (self) Step(layout, classes, data, all, {decoupled, beta1, beta2, eps, weight_decay, clip});
+          all.push_back({at<float>(p.at(0)), at<float>(p.at(1)), at<float>(p.at(2)), at<float>(p.at(3)),
+                         static_cast<long>(p.at(4))});
+        self.use(all, {decoupled, beta1, beta2, eps, weight_decay, clip});
       })
-      .def("run", [](Step& self, std::uintptr_t order, long n, int threads, double lr) {
+      .def("run", [](TrainingStep& self, std::uintptr_t order, long n, int threads, double lr) {
         nb::gil_scoped_release unlocked;
         return self.run(at<const std::int64_t>(order), n, threads, lr);
       });

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
 
 #include "threads.h"
 
@@ -9,6 +10,7 @@ namespace unroll {
 namespace {
 
 constexpr long ROOM = 128;           // floats that a kernel may read behind what it uses
+constexpr long CHUNK = 4096;         // gradients whose squares are summed in float32
 constexpr long STRETCH = 1L << 21;   // floats of d at once on the way back, as in cpu.py
 
 float* room(Numbers& numbers, long n) {
@@ -18,12 +20,26 @@ float* room(Numbers& numbers, long n) {
 
 }  // namespace
 
-Step::Step(const Layout& layout, long classes, const Data& data, const std::vector<Parameter>& parameters, const Adam& adam)
-    : layout_(layout), classes_(classes), data_(data), parameters_(parameters), adam_(adam) {
-  for (const Parameter& p : parameters_) gradients_.emplace_back(p.n + ROOM);
+TrainingStep::TrainingStep(const Layout& layout, long classes, const Data& data)
+    : layout_(layout), classes_(classes), data_(data) {
+  const auto features = static_cast<std::size_t>(layout.inputs);
+  if (data.mean.size() != features || data.std.size() != features)
+    throw std::invalid_argument("mean and std must have one number for each feature");
 }
 
-std::pair<double, long> Step::run(const std::int64_t* order, long n, int threads, double lr) {
+void TrainingStep::use(const std::vector<Parameter>& parameters, const Adam& adam) {
+  const long rows = layout_.rows(), sizes[] = {rows * layout_.inputs, rows * layout_.hidden, rows, rows,
+                                               classes_ * layout_.hidden, classes_};
+  if (parameters.size() != 6) throw std::invalid_argument("a training step takes 6 parameters");
+  for (int i = 0; i < 6; ++i)
+    if (parameters[i].n != sizes[i]) throw std::invalid_argument("a parameter has another size than its place asks for");
+  parameters_ = parameters;
+  adam_ = adam;
+  gradients_.resize(6);
+  for (int i = 0; i < 6; ++i) room(gradients_[i], sizes[i]);
+}
+
+std::pair<double, long> TrainingStep::run(const std::int64_t* order, long n, int threads, double lr) {
   Layout& a = layout_;
   a.batch = n;
   a.threads = threads;
@@ -48,7 +64,7 @@ std::pair<double, long> Step::run(const std::int64_t* order, long n, int threads
   return result;
 }
 
-void Step::gather(const std::int64_t* order) {
+void TrainingStep::gather(const std::int64_t* order) {
   const Layout& a = layout_;
   float* steps = room(steps_, a.time * a.batch * a.inputs);
   y_.resize(a.batch);
@@ -77,13 +93,14 @@ void Step::gather(const std::int64_t* order) {
 }
 
 // Cross entropy; the logits become its gradient.
-std::pair<double, long> Step::loss() {
+std::pair<double, long> TrainingStep::loss() {
   const Layout& a = layout_;
   float* logits = room(logits_, a.batch * classes_);
   const float *weight = parameters_[4].values, *bias = parameters_[5].values;
   pack(packed_, *a.kernels, a.kernels->panel, classes_, {{weight, a.hidden, 1, a.hidden}});
   const Inputs head{h_n_.data(), a.batch, a.hidden, a.hidden, 0, packed_.data(), logits, classes_};
-  split(a.batch, 1, [&](long begin, long end) { a.kernels->inputs(head, begin, end); });
+  const int threads = threads_for(a.batch * a.hidden * classes_);
+  split(a.batch, threads, [&](long begin, long end) { a.kernels->inputs(head, begin, end); });
   double sum = 0;
   long right = 0;
   for (long b = 0; b < a.batch; ++b) {
@@ -101,7 +118,7 @@ std::pair<double, long> Step::loss() {
   return {sum, right};
 }
 
-void Step::head_back() {
+void TrainingStep::head_back() {
   const Layout& a = layout_;
   const Numbers one(1 + a.kernels->width * a.kernels->panel, 1.0f);
   const Gradients g{logits_.data(), a.batch, classes_,
@@ -110,35 +127,51 @@ void Step::head_back() {
                     2, false};
   pack(packed_, *a.kernels, a.kernels->panel, a.hidden, {{parameters_[4].values, 1, a.hidden, classes_}});
   const Inputs back{logits_.data(), a.batch, classes_, classes_, 0, packed_.data(), dh_.data(), a.hidden};
-  Numbers scratch(a.kernels->gradients_scratch(g));
-  split(1, 1, [&](long, long) {
-    a.kernels->gradients(g, 0, classes_, scratch.data());
-    a.kernels->inputs(back, 0, a.batch);
+  const int threads = threads_for(a.batch * a.hidden * classes_);
+  split(classes_, threads, [&](long begin, long end) {
+    Numbers scratch(a.kernels->gradients_scratch(g));
+    a.kernels->gradients(g, begin, end, scratch.data());
   });
+  split(a.batch, threads, [&](long begin, long end) { a.kernels->inputs(back, begin, end); });
+}
+
+// As torch.nn.utils.clip_grad_norm_ has it; a NaN is kept, so that it shows.
+float TrainingStep::clipping() {
+  if (!(adam_.clip > 0)) return 1;
+  double squares = 0;
+  for (std::size_t i = 0; i < parameters_.size(); ++i)
+    for (long from = 0; from < parameters_[i].n; from += CHUNK) {
+      float sums[8] = {};
+      const float* g = gradients_[i].data() + from;
+      const long n = std::min(CHUNK, parameters_[i].n - from);
+      for (long j = 0; j + 8 <= n; j += 8)
+        for (int k = 0; k < 8; ++k) sums[k] += g[j + k] * g[j + k];
+      for (long j = n / 8 * 8; j < n; ++j) sums[0] += g[j] * g[j];
+      for (float sum : sums) squares += sum;
+    }
+  const double over = adam_.clip / (std::sqrt(squares) + 1e-6);
+  return over > 1 ? 1 : over;
 }
 
 // D. P. Kingma and J. Ba, arXiv:1412.6980, algorithm 1; I. Loshchilov and F. Hutter, arXiv:1711.05101, algorithm 2.
-void Step::update(double lr) {
-  double squares = 0;
-  for (std::size_t i = 0; adam_.clip > 0 && i < parameters_.size(); ++i)
-    for (long j = 0; j < parameters_[i].n; ++j) squares += static_cast<double>(gradients_[i][j]) * gradients_[i][j];
-  // As torch.nn.utils.clip_grad_norm_ has it; a NaN is kept, so that it shows.
-  const double over = adam_.clip > 0 ? adam_.clip / (std::sqrt(squares) + 1e-6) : 1;
-  const float scale = over > 1 ? 1 : over;
+void TrainingStep::update(double lr) {
+  const float scale = clipping();
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const Parameter& p = parameters_[i];
     const double count = ++*p.count;
     const float rate = lr / (1 - std::pow(adam_.beta1, count)), root = std::sqrt(1 - std::pow(adam_.beta2, count));
     const float beta1 = 1 - adam_.beta1, beta2 = adam_.beta2, rest = 1 - adam_.beta2, eps = adam_.eps;
     const float shrink = adam_.decoupled ? 1 - lr * adam_.weight_decay : 1, decay = adam_.decoupled ? 0 : adam_.weight_decay;
-    float *w = p.values, *m = p.average, *v = p.square;
     const float* gradient = gradients_[i].data();
-    for (long j = 0; j < p.n; ++j) {
-      const float g = gradient[j] * scale + decay * w[j];
-      m[j] += (g - m[j]) * beta1;
-      v[j] = v[j] * beta2 + g * g * rest;
-      w[j] = w[j] * shrink - rate * m[j] / (std::sqrt(v[j]) / root + eps);
-    }
+    split(p.n, threads_for(16 * p.n), [&](long begin, long end) {
+      float *w = p.values, *m = p.average, *v = p.square;
+      for (long j = begin; j < end; ++j) {
+        const float g = gradient[j] * scale + decay * w[j];
+        m[j] += (g - m[j]) * beta1;
+        v[j] = v[j] * beta2 + g * g * rest;
+        w[j] = w[j] * shrink - rate * m[j] / (std::sqrt(v[j]) / root + eps);
+      }
+    });
   }
 }
 

@@ -31,11 +31,13 @@ struct Adam {
   double clip;                  // most that the norm of all gradients may be; 0: no limit
 };
 
-class Step {
+class TrainingStep {
  public:
-  // layout: of the whole data set, batch aside. parameters: w_ih, w_hh, b_ih, b_hh, the head's weight (classes, hidden) and
-  // bias (classes).
-  Step(const Layout& layout, long classes, const Data& data, const std::vector<Parameter>& parameters, const Adam& adam);
+  // layout: of the whole data set, batch aside. Throws std::invalid_argument where numbers do not fit, as use() does.
+  TrainingStep(const Layout& layout, long classes, const Data& data);
+
+  // parameters: w_ih, w_hh, b_ih, b_hh, the head's weight (classes, hidden) and bias (classes).
+  void use(const std::vector<Parameter>& parameters, const Adam& adam);
 
   // Learn from the sequences `order` names, n of them; return the sum of their losses and how many were right before.
   std::pair<double, long> run(const std::int64_t* order, long n, int threads, double lr);
@@ -44,7 +46,9 @@ class Step {
   void gather(const std::int64_t* order);
   std::pair<double, long> loss();
   void head_back();
+  float clipping();
   void update(double lr);
+  int threads_for(long products) const { return products > 1 << 20 ? layout_.threads : 1; }
 
   Layout layout_;
   long classes_;
