@@ -26,7 +26,9 @@ from unroll.bench.limit import LIMIT, SIZE, product
 from unroll.bench.picture import figure
 from unroll.bench.steps import CellName, Shape, Step, checked, right_results
 from unroll.cli import main
+from unroll.fused import FusedStep
 from unroll.plots import png
+from unroll.scan import cpu
 
 SMALL = Shape("rnn", time=3, inputs=2, hidden=5, batch=2)
 
@@ -179,6 +181,16 @@ def test_a_wrong_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reason is not None
     assert reason.startswith("wrong results, not timed: ")
     assert not point.is_slower
+
+
+@pytest.mark.skipif(not cpu.INSTRUCTION_SETS, reason=f"backend cpu is {cpu.MISSING}")
+def test_a_training_step_that_does_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = (torch.tensor(64 * 2.3), 0)
+    monkeypatch.setattr(FusedStep, "__call__", lambda self, index, lr: nothing)
+    contenders, right = models.training_contenders(with_bf16=False)
+    found = {one.name: difference(one.results(), right) for one in contenders if one.results}
+    assert found["nn.RNN"] is None
+    assert "losses while learning" in str(found["unroll"])
 
 
 def test_wrong_gradients_alone_are_refused() -> None:

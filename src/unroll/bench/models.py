@@ -125,7 +125,8 @@ def _learning(model: nn.Module, data: SequenceData, precision: Precision = "fp32
 
 def _losses(model: nn.Module, data: SequenceData, precision: Precision = "fp32") -> Results:
     """Return the mean losses of three short passes; nn.RNN's, trained operation by operation, are the measure."""
-    one_pass = _passes(model, data.subset(torch.arange(3 * SHAPE.batch)), precision)
+    some = data.subset(torch.arange(min(len(data), 3 * SHAPE.batch)))
+    one_pass = _passes(model, some, precision)
     return {"losses while learning": torch.tensor([one_pass().train_loss for _ in range(3)], dtype=torch.float64)}
 
 
