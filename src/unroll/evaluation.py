@@ -174,7 +174,7 @@ def has_fused_cells(model: nn.Module) -> bool:
     """Tell whether all recurrences of ``model`` are computed by fused kernels on the CPU."""
     cells = [module for module in model.modules() if isinstance(module, Cell)]
     return bool(cells) and all(
-        cell.choose_backend(_parameter(cell).new_empty(1, 1, 1), True)[0] == "cpu" for cell in cells
+        cell.choose_backend(_parameter(cell).new_empty(1, 1, 1), True).backend == "cpu" for cell in cells
     )
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from . import scan
-from .cells import Cell
+from .cells import CELLS, Cell
 from .config import TrainConfig
 from .data.download import cache_folder
 from .device import choose_device
@@ -39,8 +40,8 @@ def describe() -> dict[str, Any]:
         "cache": str(cache_folder()),
         "backends": scan.backends(),
         "default_backends": {
-            f"{cell}, {name}": ": ".join(scan.choose_backend("auto", batch, training, recurrence))
-            for cell, recurrence in (("rnn", "tanh"), ("gru", "gru"), ("lstm", "lstm"))
+            f"{cell}, {name}": ": ".join(kind(1, 1).choose_backend(batch, training))
+            for cell, kind in CELLS.items()
             for name, training in (("training", True), ("prediction", False))
         },
     }
@@ -51,23 +52,20 @@ def describe_model(model: SequenceClassifier, config: TrainConfig | None = None)
     cell = next(module for module in model.modules() if isinstance(module, Cell))
     batch = next(model.parameters()).new_empty(64, 28, model.input_size)
 
-    def chosen(training: bool) -> str:
+    def said(find: Callable[[], str]) -> str:
         try:
-            return ": ".join(cell.choose_backend(batch, training))
-        except InputError as error:
+            return find()
+        except InputError as error:  # the run asks for a backend that is not here
             return str(error)
 
-    try:
-        reason = why_not_fused(model, None, config or TrainConfig())
-    except InputError as error:
-        reason = str(error)
+    reason = said(lambda: why_not_fused(model, None, config or TrainConfig()))
     options = model.config
     ways = ", both directions" if options.bidirectional else ""
     return {
         "model": f"{options.cell}, {options.hidden_size} units, layers: {options.num_layers}{ways}",
         "device": str(batch.device),
-        "training": chosen(training=True),
-        "prediction": chosen(training=False),
+        "training": said(lambda: ": ".join(cell.choose_backend(batch, training=True))),
+        "prediction": said(lambda: ": ".join(cell.choose_backend(batch, training=False))),
         "training_step": f"operation by operation: {reason}" if reason else "one call of the fused kernels",
     }
 

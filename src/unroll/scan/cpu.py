@@ -237,9 +237,7 @@ def _plain(tensor: Tensor) -> Tensor:
 
 def _as_saved(tensor: Tensor | None) -> Tensor | None:
     """Return a saved tensor as it was: a hook (torch.autograd.graph.saved_tensors_hooks) may have laid it out anew."""
-    if tensor is None:
-        return None
-    return tensor.contiguous()
+    return None if tensor is None else tensor.contiguous()
 
 
 def _own(lengths: Tensor | None) -> Tensor | None:
