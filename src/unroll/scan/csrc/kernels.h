@@ -4,6 +4,10 @@
 // A tile of the batch goes through all time steps before the next one does: threads meet once per call. Nothing of the
 // standard library's templates is used here: the linker might take this instruction set's version of them for all.
 
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
 #include <cstring>
 
 #include "scan.h"
@@ -157,7 +161,7 @@ static void add_gradient(
   const long columns = end - begin;
   const float *d = a.d + n * a.width + p.first + begin, *from = p.from + n * p.stride;
   float* dw = p.dw + begin * p.k;
-  if (p.k * rounded(columns) < columns * rounded(p.k))
+  if (4 * p.k * rounded(columns) < 3 * columns * rounded(p.k))
     add_product(dw, 1, p.k, from, p.stride, p.k, d, a.width, columns, size, scratch);
   else
     add_product(dw, p.k, 1, d, a.width, columns, from, p.stride, p.k, size, scratch);
@@ -173,9 +177,8 @@ static void gradients(const Gradients& a, long begin, long end, float* scratch) 
   for (long n = 0; n < a.n; n += BLOCK)
     for (int i = 0; i < a.count; ++i) {
       const Gradient& p = a.parts[i];
-      const long from = begin > p.first ? begin - p.first : 0;
-      const long to = end - p.first < p.columns ? end - p.first : p.columns;
-      if (from >= to) continue;
+      const long from = p.columns * begin / a.width, to = p.columns * end / a.width;
+      if (from == to) continue;
       if (n == 0 && !a.add) std::memset(p.dw + from * p.k, 0, (to - from) * p.k * sizeof(float));
       add_gradient(a, p, n, a.n - n < BLOCK ? a.n - n : BLOCK, from, to, scratch);
     }

@@ -16,16 +16,24 @@ static inline Vec load(const float* from) {
 // Only n of the values may be there.
 static inline Vec load(const float* from, long n) {
   if (n >= WIDTH) return load(from);
+#ifdef __AVX512F__
+  return (Vec)_mm512_maskz_loadu_ps((1 << n) - 1, from);
+#else
   Vec v{};
   std::memcpy(&v, from, n * sizeof(float));
   return v;
+#endif
 }
 
 static inline void store(float* to, Vec v, long n) {
   if (n >= WIDTH)
     std::memcpy(to, &v, sizeof v);
   else
+#ifdef __AVX512F__
+    _mm512_mask_storeu_ps(to, (1 << n) - 1, (__m512)v);
+#else
     std::memcpy(to, &v, n * sizeof(float));
+#endif
 }
 
 template <int N>
@@ -117,9 +125,8 @@ static void add_product(
     float* out, long out_row, long out_column, const float* left, long left_n, long rows, const float* right, long right_n,
     long columns, long n, float* scratch) {
   float* const panel = scratch + rows * n;
-  each_tile(0, rows, [&](long row, long tile_rows) {
-    for (long i = 0; i < n; ++i)
-      for (long r = 0; r < tile_rows; ++r) scratch[row * n + i * tile_rows + r] = left[i * left_n + row + r];
+  each_tile(0, rows, [&](long row, long tile_rows) {  // whole registers: what is too much, the next ones overwrite
+    for (long i = 0; i < n; ++i) store(scratch + row * n + i * tile_rows, load(left + i * left_n + row), WIDTH);
   });
   each_panel(columns, WIDTH, VECS, [&](long column, long registers) {
     with_count<VECS>(registers, [&](auto used) {

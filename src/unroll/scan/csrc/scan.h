@@ -94,7 +94,8 @@ struct LinearBackward {
   float *da, *db, *dh0;
 };
 
-// One instruction set's version. Ranges are of the batch, of the columns of d (gradients) and of n (inputs).
+// One instruction set's version. Ranges are of the batch, of n (inputs), and (gradients) of d's width: as large a share of
+// each part's columns is meant, so that all ranges of a size are as much work.
 struct Kernels {
   const char* name;
   long width, panel, wide;      // floats in a register; registers in a panel, and in one for a single row
