@@ -109,7 +109,6 @@ def test_it_says_why_not() -> None:
         other = SequenceClassifier(5, 4, **options)  # type: ignore[arg-type]
         assert "more than one layer or direction, or another readout" in why_not_fused(other, data, CONFIG)
     assert "computed by torch: asked for" in why_not_fused(SequenceClassifier(5, 4, backend="torch"), data, CONFIG)
-    assert why_not_fused(model, data, replace(CONFIG, precision="bf16")) == "bf16 was asked for"
     turned = data.x.transpose(0, 1).contiguous().transpose(0, 1)
     assert "not contiguous" in why_not_fused(model, replace(data, x=turned), CONFIG)
     assert "not float32" in why_not_fused(SequenceClassifier(5, 4).double(), data, CONFIG)

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from .config import TrainConfig
 from .data.sequences import SequenceData, Splits
-from .device import choose_device, rng_state, set_rng_state
+from .device import autocast, choose_device, rng_state, set_rng_state
 from .errors import DataError, InputError, TrainingError
 from .evaluation import evaluate, has_fused_cells
 from .fused import FusedStep, why_not_fused
@@ -129,11 +129,8 @@ class Training:
 
     def _try_out(self) -> None:
         """Pass one sequence through the model, so that what does not fit is known before anything is begun."""
-        with self._precision():
+        with autocast(self.device, self.config.precision):
             evaluate(self.model, self.train.subset(torch.zeros(1, dtype=torch.int64, device=self.device)))
-
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def _start_epoch(self) -> None:
         self.step = 0
@@ -166,7 +163,8 @@ class Training:
         order = np.random.default_rng((self.config.seed, self.epoch)).permutation(len(self.train))
         steps = self._take_steps(torch.from_numpy(order).to(self.device))
         self.model.train()
-        fused = self.config.precision == "fp32" and has_fused_cells(self.model)
+        with autocast(self.device, self.config.precision):
+            fused = has_fused_cells(self.model)
         while self.step < self.steps:
             clock = time.perf_counter()
             with lend_threads(fused):
@@ -206,7 +204,7 @@ class Training:
     def _train_step(self, x: Tensor, y: Tensor, lengths: Tensor | None) -> Tensor:
         """Take one step operation by operation; `FusedStep` does the same in one call."""
         self.optimizer.zero_grad()
-        with self._precision():
+        with autocast(self.device, self.config.precision):
             logits = self.model(x, lengths)
         loss = cross_entropy(logits.float(), y)
         torch.autograd.backward(loss)

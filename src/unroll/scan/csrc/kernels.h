@@ -10,6 +10,7 @@
 
 #include <cstring>
 
+#include "bfloat16.h"
 #include "scan.h"
 
 #define NAME_OF(x) #x
@@ -31,8 +32,12 @@ static inline long rounded(long n) { return (n + WIDTH - 1) / WIDTH * WIDTH; }
 // A row of a step's products, with room for the last register of each.
 static inline long raw_row(const Scan& a) { return rounded(gates_of(a.recurrence) * a.hidden) + WIDTH; }
 
+// Floats for a row of a left side; see as_left.
+static inline long left_room(long k) { return PAIR > 1 ? places(k) + WIDTH : 0; }
+
 static long scratch(const Scan& a) {
-  const long forward = raw_row(a), backward = 3 * rounded(a.hidden);
+  const long forward = raw_row(a) + left_room(a.inputs) + left_room(a.hidden);
+  const long backward = 3 * rounded(a.hidden) + left_room(gates_of(a.recurrence) * a.hidden);
   return MOST_ROWS * (forward > backward ? forward : backward) + WIDTH;
 }
 
@@ -61,17 +66,20 @@ static inline void keep_x(const Forward& a, long t, long row, long rows) {
 
 static void forward_tile(const Forward& a, long row, long rows, float* raw) {
   const long width = raw_row(a), columns = gates_of(a.recurrence) * a.hidden;
+  float *x_room = raw + MOST_ROWS * width, *h_room = x_room + MOST_ROWS * left_room(a.inputs);
   for (long s = 0; s < a.time; ++s) {
     const long t = a.reverse ? a.time - 1 - s : s, before = a.reverse ? t + 1 : t, after = a.reverse ? t : t + 1;
     const float* h = state(a, a.h, before, row);
     float* out = raw;
     if (a.steps) keep_x(a, t, row, rows);
+    const Left from_x = as_left(a.x + row * a.x_batch + t * a.x_time, a.x_batch, a.inputs, rows, x_room);
+    const Left from_h = as_left(h, a.hidden, a.hidden, rows, h_room);
     for (int i = 0; i < a.count && !are_over(a, t, row, rows); ++i) {
       const Product& p = a.products[i];
       Left lefts[2];
       int count = 0;
-      if (p.takes_x) lefts[count++] = {a.x + row * a.x_batch + t * a.x_time, a.x_batch, a.inputs};
-      if (p.takes_h) lefts[count++] = {h, a.hidden, a.hidden};
+      if (p.takes_x) lefts[count++] = from_x;
+      if (p.takes_h) lefts[count++] = from_h;
       with_count<MOST_ROWS>(rows, [&](auto n) {
         product<decltype(n)::value>(out, width, true, p.bias, 0, p.columns, p.packed, a.panel, lefts, count);
       });
@@ -101,7 +109,7 @@ static void forward_tile(const Forward& a, long row, long rows, float* raw) {
 static void backward_tile(const Backward& a, long row, long rows, float* scratch) {
   const long width = rounded(a.hidden), columns = gates_of(a.recurrence) * a.hidden;
   const long back = a.recurrence == Recurrence::gru ? 3 * a.hidden : columns;  // columns of d that W_hh made
-  float *g = scratch, *carry = g + MOST_ROWS * width, *dc = carry + MOST_ROWS * width;
+  float *g = scratch, *carry = g + MOST_ROWS * width, *dc = carry + MOST_ROWS * width, *d_room = dc + MOST_ROWS * width;
   std::memset(carry, 0, 2 * MOST_ROWS * width * sizeof(float));
   for (long r = 0; r < rows; ++r) {
     std::memcpy(carry + r * width, a.dh + (row + r) * a.hidden, a.hidden * sizeof(float));
@@ -110,7 +118,7 @@ static void backward_tile(const Backward& a, long row, long rows, float* scratch
   const auto d = [&](long t, long b) { return a.d + (t * a.batch + b) * columns; };
   const float* later = nullptr;  // d of the step after this one
   const auto past = [&](float* out, long out_row, bool room) {
-    const Left left{later, columns, back};
+    const Left left = later ? as_left(later, columns, back, rows, d_room) : Left{};
     with_count<MOST_ROWS>(rows, [&](auto n) {
       product<decltype(n)::value>(out, out_row, room, carry, width, a.hidden, a.packed, a.panel, &left, later ? 1 : 0);
     });
@@ -170,8 +178,10 @@ static void add_gradient(
 static long gradients_scratch(const Gradients& a) {
   long rows = a.width;
   for (int i = 0; i < a.count; ++i) rows = a.parts[i].k > rows ? a.parts[i].k : rows;
-  return (rows + WIDTH * VECS) * BLOCK;
+  return (rows + WIDTH * VECS) * places(BLOCK);
 }
+
+static long inputs_scratch(const Inputs& a) { return MOST_ROWS * (left_room(a.before) + left_room(a.width)); }
 
 static void gradients(const Gradients& a, long begin, long end, float* scratch) {
   for (long n = 0; n < a.n; n += BLOCK)
@@ -184,10 +194,12 @@ static void gradients(const Gradients& a, long begin, long end, float* scratch) 
     }
 }
 
-static void inputs(const Inputs& a, long begin, long end) {
+static void inputs(const Inputs& a, long begin, long end, float* scratch) {
   each_tile(begin, end, [&](long row, long rows) {
     const float* d = a.d + row * a.width;
-    const Left lefts[2] = {{d, a.width, a.before}, {d + a.before + a.gap, a.width, a.width - a.before - a.gap}};
+    const long after = a.before + a.gap;
+    const Left lefts[2] = {as_left(d, a.width, a.before, rows, scratch),
+                           as_left(d + after, a.width, a.width - after, rows, scratch + rows * left_room(a.before))};
     with_count<MOST_ROWS>(rows, [&](auto n) {
       product<decltype(n)::value>(a.out + row * a.k, a.k, false, nullptr, 0, a.k, a.packed, VECS, lefts, 2);
     });
@@ -240,11 +252,13 @@ const Kernels ISA{NAME(ISA),
                   WIDTH,
                   VECS,
                   CONCAT(in_, ISA)::WIDE,
+                  CONCAT(in_, ISA)::PAIR,
                   CONCAT(in_, ISA)::scratch,
                   CONCAT(in_, ISA)::forward,
                   CONCAT(in_, ISA)::backward,
                   CONCAT(in_, ISA)::gradients_scratch,
                   CONCAT(in_, ISA)::gradients,
+                  CONCAT(in_, ISA)::inputs_scratch,
                   CONCAT(in_, ISA)::inputs,
                   CONCAT(in_, ISA)::linear,
                   CONCAT(in_, ISA)::linear_backward};

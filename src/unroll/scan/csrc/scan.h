@@ -1,4 +1,5 @@
-// Fused scans on the CPU: what they take, and where each instruction set's version is found. All numbers are float32.
+// Fused scans on the CPU: what they take, and where each instruction set's version is found. All numbers are float32; where
+// products are in bf16, their factors are rounded on the way in.
 //
 // Time stands first in h, c, gates and d. Behind what is marked "room" up to one panel may be read, but is not used.
 #pragma once
@@ -99,12 +100,14 @@ struct LinearBackward {
 struct Kernels {
   const char* name;
   long width, panel, wide;      // floats in a register; registers in a panel, and in one for a single row
+  long pair;                    // factors in a place of the packed weights: 1 in float32, 2 in bf16
   long (*scratch)(const Scan&);  // floats that forward and backward need for themselves, per thread
   void (*forward)(const Forward&, long begin, long end, float* scratch);
   void (*backward)(const Backward&, long begin, long end, float* scratch);
   long (*gradients_scratch)(const Gradients&);
   void (*gradients)(const Gradients&, long begin, long end, float* scratch);
-  void (*inputs)(const Inputs&, long begin, long end);
+  long (*inputs_scratch)(const Inputs&);
+  void (*inputs)(const Inputs&, long begin, long end, float* scratch);
   void (*linear)(const Linear&, long begin, long end);
   void (*linear_backward)(const LinearBackward&, long begin, long end);
 };

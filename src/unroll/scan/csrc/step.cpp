@@ -100,7 +100,9 @@ std::pair<double, long> TrainingStep::loss() {
   pack(packed_, *a.kernels, a.kernels->panel, classes_, {{weight, a.hidden, 1, a.hidden}});
   const Inputs head{h_n_.data(), a.batch, a.hidden, a.hidden, 0, packed_.data(), logits, classes_};
   const int threads = threads_for(a.batch * a.hidden * classes_);
-  split(a.batch, threads, [&](long begin, long end) { a.kernels->inputs(head, begin, end); });
+  split(a.batch, threads, [&](long begin, long end) {
+    a.kernels->inputs(head, begin, end, scratch(a.kernels->inputs_scratch(head)));
+  });
   double sum = 0;
   long right = 0;
   for (long b = 0; b < a.batch; ++b) {
@@ -129,10 +131,11 @@ void TrainingStep::head_back() {
   const Inputs back{logits_.data(), a.batch, classes_, classes_, 0, packed_.data(), dh_.data(), a.hidden};
   const int threads = threads_for(a.batch * a.hidden * classes_);
   split(classes_, threads, [&](long begin, long end) {
-    Numbers scratch(a.kernels->gradients_scratch(g));
-    a.kernels->gradients(g, begin, end, scratch.data());
+    a.kernels->gradients(g, begin, end, scratch(a.kernels->gradients_scratch(g)));
   });
-  split(a.batch, threads, [&](long begin, long end) { a.kernels->inputs(back, begin, end); });
+  split(a.batch, threads, [&](long begin, long end) {
+    a.kernels->inputs(back, begin, end, scratch(a.kernels->inputs_scratch(back)));
+  });
 }
 
 // As torch.nn.utils.clip_grad_norm_ has it; a NaN is kept, so that it shows.
