@@ -206,6 +206,52 @@ static void inputs(const Inputs& a, long begin, long end, float* scratch) {
   });
 }
 
+static inline Vec numbers(const float* from) { return load(from); }
+
+static inline Vec numbers(const std::uint8_t* from) {
+  typedef std::uint8_t Bytes __attribute__((vector_size(WIDTH)));
+  Bytes bytes;
+  std::memcpy(&bytes, from, sizeof bytes);
+  return __builtin_convertvector(bytes, Vec);
+}
+
+template <class Value>
+static void gather_from(const Gather& a, const Value* x, long begin, long end) {
+  for (long b = begin; b < end; ++b)
+    for (long t = 0; t < a.time; ++t) {
+      const Value* from = x + (a.order[b] * a.time + t) * a.inputs;
+      float* to = a.steps + (t * a.batch + b) * a.inputs;
+      if (t >= a.lengths[b]) {
+        std::memset(to, 0, a.inputs * sizeof(float));
+        continue;
+      }
+      long i = 0;
+      for (; a.inputs >= WIDTH && i < a.inputs; i += WIDTH) {
+        i = i + WIDTH > a.inputs ? a.inputs - WIDTH : i;  // the last register repeats what the one before it had
+        store(to + i, (numbers(from + i) - load(a.mean + i)) / load(a.std + i), WIDTH);
+      }
+      for (; i < a.inputs; ++i) to[i] = (static_cast<float>(from[i]) - a.mean[i]) / a.std[i];
+    }
+}
+
+static void gather(const Gather& a, long begin, long end) {
+  if (a.bytes)
+    gather_from(a, a.bytes, begin, end);
+  else
+    gather_from(a, a.floats, begin, end);
+}
+
+static void update(const Update& a, long begin, long end) {
+  float *__restrict w = a.values, *__restrict m = a.average, *__restrict v = a.square;
+  const float* __restrict gradient = a.gradient;
+  for (long i = begin; i < end; ++i) {
+    const float g = gradient[i] * a.scale + a.decay * w[i];
+    m[i] += (g - m[i]) * a.beta1;
+    v[i] += (g * g - v[i]) * a.beta2;
+    w[i] = w[i] * a.shrink - a.rate * m[i] / (__builtin_sqrtf(v[i]) / a.root + a.eps);
+  }
+}
+
 // Only the steps within a sequence's length count; the first of them in the order of the scan follows h0.
 static void linear(const Linear& a, long begin, long end) {
   for (long b = begin; b < end; ++b) {
@@ -260,6 +306,8 @@ const Kernels ISA{NAME(ISA),
                   CONCAT(in_, ISA)::gradients,
                   CONCAT(in_, ISA)::inputs_scratch,
                   CONCAT(in_, ISA)::inputs,
+                  CONCAT(in_, ISA)::gather,
+                  CONCAT(in_, ISA)::update,
                   CONCAT(in_, ISA)::linear,
                   CONCAT(in_, ISA)::linear_backward};
 
