@@ -29,9 +29,8 @@ class Stage(NamedTuple):
 
 def initial_states(cells: Cells, x: Tensor) -> States:
     """Return the states before the first step, for as many sequences as ``x`` has, of its dtype and on its device."""
-    return tuple(
-        tuple(cell.initial_state(x.shape[0], dtype=x.dtype, device=x.device) for cell in layer) for layer in cells
-    )
+    batch, dtype, device = x.shape[0], x.dtype, x.device
+    return tuple([tuple([cell.initial_state(batch, dtype=dtype, device=device) for cell in layer]) for layer in cells])
 
 
 def detached(states: States) -> States:

@@ -135,10 +135,11 @@ class SequenceClassifier(nn.Module):
             ConfigError: ``tbptt`` is out of range, or the model reads both ways.
         """
         self._check_input(x)
-        check_whole("tbptt", tbptt, 0)
         if tbptt:
+            check_whole("tbptt", tbptt, 0)
             check_truncation(self)
-        return self._logits(self._read_truncated(x, lengths, tbptt) if tbptt else self._read_whole(x, lengths))
+            return self._logits(self._read_truncated(x, lengths, tbptt))
+        return self._logits(self._read_whole(x, lengths))
 
     def stages(self, x: Tensor, lengths: Tensor | None = None) -> list[Stage]:
         """Return every tensor between the input and the logits, both included; arguments as in `forward`."""
@@ -170,15 +171,14 @@ class SequenceClassifier(nn.Module):
             state = self._read(x, state, lengths, self._cells(), dropout=False)
             return self._logits(state), state
 
-        weight = self.head.weight
         with torch.inference_mode():
-            return Stream(read, (initial_states(self._cells(), weight.new_empty(batch_size, 0)), None))
+            return Stream(read, (initial_states(self._cells(), self.head.weight.new_empty(batch_size, 0)), None))
 
     def _cells(self) -> Cells:
-        return [[cell for cell in layer.children() if isinstance(cell, Cell)] for layer in self.layers]
+        return [list(layer) for layer in self.layers]  # type: ignore[call-overload]
 
     def _dropped_cells(self) -> Cells:
-        return [[cell.dropped() for cell in layer] for layer in self._cells()]
+        return [[cell.dropped() for cell in layer] for layer in self.layers]  # type: ignore[attr-defined]
 
     def _logits(self, state: ModelState) -> Tensor:
         assert state[1] is not None
@@ -186,7 +186,8 @@ class SequenceClassifier(nn.Module):
         return logits
 
     def _read_whole(self, x: Tensor, lengths: Tensor | None, keep: list[Stage] | None = None) -> ModelState:
-        return self._read(x, (initial_states(self._cells(), x), None), lengths, self._dropped_cells(), keep=keep)
+        cells = self._dropped_cells()
+        return self._read(x, (initial_states(cells, x), None), lengths, cells, keep=keep)
 
     def _read_truncated(self, x: Tensor, lengths: Tensor | None, steps: int) -> ModelState:
         """Read in chunks; the first is the short one, so that a full sequence's last gradients go back ``steps``."""
@@ -228,33 +229,31 @@ class SequenceClassifier(nn.Module):
             lengths: (batch,) int64 steps of the chunk that belong to each sequence, or None where all do.
             cells: the layers' own, or those that `Cell.dropped` made of them.
             dropout: False leaves out dropout between layers in training mode too.
-            keep: all outputs of each layer are added to it.
+            keep: all that is made on the way is added to it.
         """
         layers, held = state
-        axes = ("batch", "time", "hidden")
+        norms, last = self.norms, len(cells) - 1
         seen, after = x, []
         outputs = ends = x
         for number, layer in enumerate(cells):
             if number and dropout:
                 seen = self.dropout(seen)
-            last_only = keep is None and number == len(cells) - 1 and self.config.readout == "last"
-            passing = outputs, ends
-            outputs, ends, states = scan_layer(layer, seen, layers[number], lengths, last_only)
+            last_only = number == last and keep is None and self.config.readout == "last"
+            below = outputs, ends
+            seen, ends, states = scan_layer(layer, seen, layers[number], lengths, last_only)
             after.append(states)
-            made = [Stage(f"layer {number + 1}", axes, outputs)]
-            if self.config.residual and number:
-                ends = ends + passing[1]
-                outputs = outputs if last_only else outputs + passing[0]
-                made.append(Stage(f"residual {number + 1}", axes, outputs))
-            seen = outputs
-            if self.norms is not None and not last_only:
-                seen = self.norms[number](outputs)
+            _note(keep, f"layer {number + 1}", seen)
+            if number and self.config.residual:
+                ends = ends + below[1]
+                seen = seen if last_only else seen + below[0]
+                _note(keep, f"residual {number + 1}", seen)
+            outputs = seen
+            if norms is not None and not last_only:
+                seen = norms[number](seen)
                 seen = seen if lengths is None else clear_padding(seen, lengths)
-                made.append(Stage(f"norm {number + 1}", axes, seen))
-            if keep is not None:
-                keep += made
-        if self.norms is not None:
-            ends = self.norms[-1](ends)
+                _note(keep, f"norm {number + 1}", seen)
+        if norms is not None:
+            ends = norms[-1](ends)
         return tuple(after), self.readout.add(held, seen, ends, lengths)
 
     def _check_input(self, x: Tensor) -> None:
@@ -274,3 +273,8 @@ def check_truncation(model: nn.Module) -> None:
         raise ConfigError(f"tbptt must be 0 for {type(model).__name__}: only a SequenceClassifier reads in chunks")
     if model.config.bidirectional:
         raise ConfigError("tbptt must be 0 for a bidirectional model: it reads each sequence from its end too")
+
+
+def _note(keep: list[Stage] | None, name: str, values: Tensor) -> None:
+    if keep is not None:
+        keep.append(Stage(name, ("batch", "time", "hidden"), values))
