@@ -105,9 +105,15 @@ def test_it_says_why_not() -> None:
     data, model = splits("bytes", False).train, SequenceClassifier(5, 4)
     assert why_not_fused(model, data, CONFIG) == ""
     assert why_not_fused(nn.Linear(5, 4), data, CONFIG) == "Linear is no SequenceClassifier"
-    for options in ({"num_layers": 2}, {"bidirectional": True}, {"readout": "mean"}):
+    for options in ({"num_layers": 2}, {"bidirectional": True}, {"readout": "mean"}, {"readout": "attention"}):
         other = SequenceClassifier(5, 4, **options)  # type: ignore[arg-type]
         assert "more than one layer or direction, or another readout" in why_not_fused(other, data, CONFIG)
+    for option in ({"layer_norm": True}, {"recurrent_dropout": 0.1}):
+        other = SequenceClassifier(5, 4, **option)  # type: ignore[arg-type]
+        assert why_not_fused(other, data, CONFIG) == "the model has layer norm or recurrent dropout"
+    assert "at most 3 time steps (tbptt)" in why_not_fused(model, data, replace(CONFIG, tbptt=3))
+    assert "at most 9 time steps (tbptt)" in why_not_fused(model, None, replace(CONFIG, tbptt=9))
+    assert why_not_fused(model, data, replace(CONFIG, tbptt=9)) == ""
     assert "computed by torch: asked for" in why_not_fused(SequenceClassifier(5, 4, backend="torch"), data, CONFIG)
     turned = data.x.transpose(0, 1).contiguous().transpose(0, 1)
     assert "not contiguous" in why_not_fused(model, replace(data, x=turned), CONFIG)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,7 +34,7 @@ from unroll import (
 )
 from unroll import run as run_module
 from unroll.folder import claim
-from unroll.run import Event, Started
+from unroll.run import Event, Started, read_plan
 from unroll.saved import load_test
 from unroll.train import Progress
 
@@ -78,6 +79,34 @@ def test_save_and_load_a_model_trained_by_hand(small: Splits) -> None:
     assert load_test(loaded, "mnist-sample")[0] == "mnist-sample"
     with pytest.raises(RunError, match="runs/by-hand is finished: there is nothing to resume"):
         resume_run("runs/by-hand")
+
+
+def test_a_run_from_before_there_were_some_settings_is_loaded_with_their_defaults(
+    run: unroll.Run, tmp_path: Path
+) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(run.path, old)
+    config = json.loads((old / "config.json").read_text())
+    for name in ("residual", "layer_norm", "recurrent_dropout"):
+        del config["model"][name]
+    del config["train"]["tbptt"]
+    (old / "config.json").write_text(json.dumps(config))
+    x = torch.randn(3, 28, 28)
+    loaded = load_run(old).model
+    assert torch.equal(loaded(x), run.model(x))
+    assert loaded.config == run.model.config
+    assert read_plan(old).recipe == read_plan(run.path).recipe
+
+
+def test_all_settings_of_a_model_are_saved_with_it(small: Splits) -> None:
+    model = SequenceClassifier(
+        28, 10, "gru", 12, 3, dropout=0.1, readout="attention", residual=True, layer_norm=True, recurrent_dropout=0.2
+    )
+    save(model, "deep", data=small.train)
+    loaded = load_run("deep").model
+    assert loaded.config == model.config
+    x = torch.randn(3, 28, 28)
+    assert torch.equal(loaded(x), model.eval()(x))
 
 
 def test_a_cell_that_could_not_be_loaded_is_not_saved(small: Splits) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, Self, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import dropout, linear
 
 from . import scan
 from .config import Backend, check_choice, check_whole
-from .errors import ConfigError, did_you_mean
+from .errors import ConfigError, InputError, did_you_mean
 from .scan import reference
 
 State = Any  # a tensor (batch, …), or a tuple of such with the hidden state first
@@ -20,7 +20,8 @@ State = Any  # a tensor (batch, …), or a tuple of such with the hidden state f
 class Cell(nn.Module, ABC):
     """Abstract: one step of a recurrence. Cells keep no state; it goes in and comes out.
 
-    Subclasses write `initial_state` and `step`; `scan` is inherited, and overridden where a fused scan exists.
+    Subclasses write `initial_state` and `step`; `scan` is inherited, and overridden where a fused scan exists. Where
+    the matrix that the hidden state is multiplied by is called ``weight_hh`` (…, hidden), `recurrent_dropout` works.
 
     Args:
         input_size: features per time step, at least 1.
@@ -39,6 +40,7 @@ class Cell(nn.Module, ABC):
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.backend: Backend = "auto"
+        self.recurrent_dropout = 0.0
 
     @abstractmethod
     def initial_state(self, batch_size: int, *, dtype: torch.dtype, device: torch.device) -> State:
@@ -54,6 +56,31 @@ class Cell(nn.Module, ABC):
 
     def init_orthogonal(self) -> None:
         """Set the weights for init="orthogonal"; a cell that does not override this keeps those it was made with."""
+
+    def dropped(self) -> Self:
+        """Return this cell as one batch is to see it: in training mode with variational recurrent dropout.
+
+        With the probability ``recurrent_dropout`` a unit's state is hidden from the recurrent products, from the first
+        time step to the last; what is left is scaled up. To hide it is to clear its column of ``weight_hh``
+        (…, hidden), which any backend computes as fast as ever. The mask is drawn anew at each call, for a batch; the
+        paper draws one for each sequence. All else is shared with this cell, and gradients reach its parameters.
+
+        Raises:
+            InputError: ``weight_hh`` is parametrized.
+
+        Source: Y. Gal and Z. Ghahramani, arXiv:1512.05287, section 4, one mask for all gates.
+        """
+        if not (self.training and self.recurrent_dropout):
+            return self
+        if not has_recurrent_matrix(self):
+            raise InputError("recurrent_dropout needs weight_hh to be a plain parameter, got a parametrized one")
+        others = dict(self._parameters)
+        weight = others.pop("weight_hh")
+        assert weight is not None
+        masked = weight * dropout(weight.new_ones(self.hidden_size), self.recurrent_dropout)
+        cell = type(self).__new__(type(self))
+        cell.__dict__ = {**self.__dict__, "_parameters": others, "weight_hh": masked}
+        return cell
 
     def scan(
         self,
@@ -78,6 +105,12 @@ class Cell(nn.Module, ABC):
         """
         scan.check_lengths(lengths, x.shape[0], x.shape[1])
         return reference.loop(self.step, x, state, lengths, reverse)
+
+
+def has_recurrent_matrix(cell: Cell) -> bool:
+    """Tell whether a parameter weight_hh (…, hidden) of ``cell`` maps its units' states back to them."""
+    weight = cell._parameters.get("weight_hh")
+    return weight is not None and weight.dim() == 2 and weight.shape[1] == cell.hidden_size
 
 
 @final

@@ -37,6 +37,10 @@ def why_not_fused(
         return f"{type(model).__name__} is no SequenceClassifier"
     if model.config.num_layers > 1 or model.config.bidirectional or model.config.readout != "last":
         return "the model has more than one layer or direction, or another readout than the last state"
+    if model.config.layer_norm or model.config.recurrent_dropout:
+        return "the model has layer norm or recurrent dropout"
+    if config.tbptt and (data is None or config.tbptt < data.x.shape[1]):
+        return f"gradients go back through at most {config.tbptt} time steps (tbptt)"
     if torch.is_anomaly_enabled() or any(_is_watched(module) for module in model.modules()) or _global_hooks():
         return "the model has hooks or parametrizations, or anomalies are looked for"
     cell, parameters = _cell(model), list(model.parameters())

@@ -15,7 +15,8 @@ from .data.describe import constant, missing_classes
 from .data.preparation import valid_steps
 from .data.sequences import Batch, Splits
 from .evaluation import inference
-from .model import SequenceClassifier, Stage
+from .layers import Stage
+from .model import SequenceClassifier
 
 SATURATED = 0.99  # of the largest output that tanh has
 MANY = 0.3  # share of saturated or dead units from which a layer can hardly learn; a healthy start has below 0.1

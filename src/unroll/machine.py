@@ -65,9 +65,9 @@ def describe_model(model: SequenceClassifier, config: TrainConfig | None = None)
 
     reason = said(lambda: why_not_fused(model, None, settings))
     options = model.config
-    ways = ", both directions" if options.bidirectional else ""
     return {
-        "model": f"{options.cell}, {options.hidden_size} units, layers: {options.num_layers}{ways}",
+        "model": f"{options.cell}, {options.hidden_size} units, layers: {options.num_layers}{options.additions}, "
+        f"readout {options.readout}",
         "device": str(batch.device),
         "training": said(training),
         "prediction": said(lambda: ": ".join(cell.choose_backend(batch, training=False))),

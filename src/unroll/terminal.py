@@ -141,15 +141,15 @@ def _facts(started: Started) -> dict[str, str]:
     model, train = recipe.model, recipe.train
     held_out = f" ({len(training.val):,} held out for validation)" if training.val else ""
     shape = f"{model.cell} {model.nonlinearity}, {model.num_layers} × {model.hidden_size} hidden"
-    direction = ", both directions" if model.bidirectional else ""
+    truncated = f", gradients through {train.tbptt} steps" if train.tbptt else ""
     device = f"{training.device} ({training.device_reason})"
     return {
         "data": f"{splits.name} from {splits.source}{', test part drawn' if splits.drawn else ''}: "
         f"{len(splits.train):,} train{held_out}, {len(splits.test):,} test; "
         f"{time} steps × {features} features, {len(splits.classes)} classes",
-        "model": f"{shape}{direction}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
+        "model": f"{shape}{model.additions}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
         "train": f"recipe {recipe.name}: {training.epochs} × {training.steps} steps, batch {train.batch_size}, "
-        f"{train.optimizer}, lr {train.lr:g} {train.schedule}, seed {train.seed}",
+        f"{train.optimizer}, lr {train.lr:g} {train.schedule}{truncated}, seed {train.seed}",
         "on": f"{device}, {train.precision}",
         "run": str(started.path),
     }

@@ -20,6 +20,7 @@ from .device import autocast, choose_device, rng_state, set_rng_state
 from .errors import DataError, InputError, TrainingError
 from .evaluation import evaluate, has_fused_cells
 from .fused import FusedStep, why_not_fused
+from .model import check_truncation
 from .scan.cpu import lend_threads
 
 TICK = 20  # optimiser steps between two reports: reading the loss more often would make a GPU wait
@@ -105,7 +106,7 @@ class Training:
         config: settings (default ``TrainConfig()``).
 
     Raises:
-        ConfigError: the device is not there.
+        ConfigError: the device is not there, or the model cannot do ``tbptt``.
         DataError: too few sequences to train on or to hold out.
         InputError: the model does not take the data, or gives other logits than the data has classes.
         TrainingError: while running: the loss is no longer finite.
@@ -116,6 +117,8 @@ class Training:
         self.device, self.device_reason = choose_device(config.device)
         self.train, self.val = _parts(splits, config, self.device)
         self.model = model.to(self.device)
+        if config.tbptt:
+            check_truncation(model)
         self._try_out()
         self.steps = math.ceil(len(self.train) / config.batch_size)
         self.epochs = config.epochs_for(self.steps)
@@ -205,7 +208,7 @@ class Training:
         """Take one step operation by operation; `FusedStep` does the same in one call."""
         self.optimizer.zero_grad()
         with autocast(self.device, self.config.precision):
-            logits = self.model(x, lengths)
+            logits = self.model(x, lengths, **({"tbptt": self.config.tbptt} if self.config.tbptt else {}))
         loss = cross_entropy(logits.float(), y)
         torch.autograd.backward(loss)
         if self.config.clip_norm:
