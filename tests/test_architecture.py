@@ -25,6 +25,7 @@ FLOORS = {
     "fused": 4.3,  # between the model and what trains it
     "model": 4,
     "layers": 3.5,
+    "testing": 4,
     "prediction": 4,
     "cells": 3,
     "readout": 3,

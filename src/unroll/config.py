@@ -15,6 +15,7 @@ from .errors import ConfigError, did_you_mean
 
 Read = Literal["rows", "columns", "pixels", "permuted"]
 ScalingName = Literal["unit", "standard"]
+Init = Literal["orthogonal", "torch", "identity"]
 Backend = Literal["auto", "reference", "torch", "gemm", "cpu"]
 RecipeName = Literal["fast", "tutorial"]
 
@@ -72,8 +73,8 @@ class ModelConfig:
     """What the classifier is made of.
 
     Attributes:
-        cell: name of the recurrent cell (default rnn)
-        nonlinearity: activation of the rnn cell (default tanh)
+        cell: rnn, gru, lstm, indrnn, mingru, minlstm, lru; or module:Class of your own, imported (default rnn)
+        nonlinearity: activation of the rnn and indrnn cells (default tanh)
         hidden_size: units per layer and direction (default 150)
         num_layers: recurrent layers, one upon the other (default 1)
         bidirectional: read each sequence forwards and backwards (default False)
@@ -82,7 +83,8 @@ class ModelConfig:
         dropout: share of activations dropped between layers while training (default 0.0)
         recurrent_dropout: share of units hidden from the recurrence while training, one mask a batch (default 0.0)
         readout: how a sequence of hidden states becomes one vector; attention is learned (default last)
-        init: initial weights; orthogonal or torch's own (default orthogonal)
+        init: initial weights; orthogonal, torch's own, or identity, with relu an IRNN (default orthogonal)
+        forget_bias: initial bias of the gate that keeps the state (default: as init has it, 1 for lstm if orthogonal)
         backend: what computes the scan; auto chooses and says why, see unroll info (default auto)
     """
 
@@ -96,7 +98,8 @@ class ModelConfig:
     dropout: float = 0.0
     recurrent_dropout: float = 0.0
     readout: Literal["last", "mean", "max", "attention"] = "last"
-    init: Literal["orthogonal", "torch"] = "orthogonal"
+    init: Init = "orthogonal"
+    forget_bias: float | None = None
     backend: Backend = "auto"
 
     def __post_init__(self) -> None:

@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from .cells import Cell, find_cell, has_recurrent_matrix
-from .config import Backend, ModelConfig, check_whole
+from .cells import Cell, find_cell, has_recurrent_matrix, name_of
+from .config import Backend, Init, ModelConfig, check_whole
 from .errors import ConfigError, InputError
 from .layers import Cells, Stage, States, detached, initial_states, scan_layer
 from .readout import Held, make_readout
@@ -39,8 +39,9 @@ class SequenceClassifier(nn.Module):
             "attention", a learned weighted mean (default "last"); see `unroll.readout`. An empty sequence reads out as
             the initial state (last) or as zeros.
         init: "orthogonal" (recurrent weights orthogonal, the others Xavier uniform, biases zero; a cell of your own
-            keeps its weights unless it has `Cell.init_orthogonal`) or "torch", torch.nn's own (default "orthogonal").
-        nonlinearity: activation of the rnn cell, "tanh" or "relu" (default "tanh").
+            keeps its weights unless it has `Cell.init_orthogonal`), "identity" (`Cell.init_identity`: with nonlinearity
+            "relu" an IRNN) or "torch", torch.nn's own (default "orthogonal").
+        nonlinearity: activation of the rnn and indrnn cells, "tanh" or "relu" (default "tanh").
         backend: what computes the scan (default "auto", see `unroll.scan.choose_backend`).
         residual: add to the outputs of each layer but the first, whose width is another, those of the layer before
             (default False). Source: K. He et al., arXiv:1512.03385; between recurrent layers Y. Wu et al.,
@@ -49,9 +50,11 @@ class SequenceClassifier(nn.Module):
             (default False). Source: J. L. Ba, J. R. Kiros and G. Hinton, arXiv:1607.06450.
         recurrent_dropout: share of units that the recurrent products do not see while training, the same at all time
             steps; see `Cell.dropped` (default 0.0).
+        forget_bias: initial bias of the gate that keeps the state, see `Cell.set_forget_bias`; None leaves what
+            ``init`` makes it, 1 for lstm if orthogonal (default None).
 
     Raises:
-        ConfigError: an argument is out of range, or the cell has no ``weight_hh`` for ``recurrent_dropout``.
+        ConfigError: an argument is out of range, or the cell has not what it is about.
 
     Example:
         >>> model = SequenceClassifier(input_size=28, num_classes=10)
@@ -69,21 +72,22 @@ class SequenceClassifier(nn.Module):
         bidirectional: bool = False,
         dropout: float = 0.0,
         readout: Literal["last", "mean", "max", "attention"] = "last",
-        init: Literal["orthogonal", "torch"] = "orthogonal",
+        init: Init = "orthogonal",
         nonlinearity: Literal["tanh", "relu"] = "tanh",
         backend: Backend = "auto",
         residual: bool = False,
         layer_norm: bool = False,
         recurrent_dropout: float = 0.0,
+        forget_bias: float | None = None,
     ) -> None:
         super().__init__()
         cell_class = find_cell(cell)
-        name = cell if isinstance(cell, str) else f"{cell.__module__}:{cell.__qualname__}"
         # The one place where settings are checked: the same rules, and words, as for the command line.
         self.config = ModelConfig(
-            cell=name, nonlinearity=nonlinearity, hidden_size=hidden_size, num_layers=num_layers,
+            cell=name_of(cell), nonlinearity=nonlinearity, hidden_size=hidden_size, num_layers=num_layers,
             bidirectional=bidirectional, residual=residual, layer_norm=layer_norm, dropout=dropout,
-            recurrent_dropout=recurrent_dropout, readout=readout, init=init, backend=backend,
+            recurrent_dropout=recurrent_dropout, readout=readout, init=init, forget_bias=forget_bias,
+            backend=backend,
         )  # fmt: skip
         check_whole("input_size", input_size, 1)
         check_whole("num_classes", num_classes, 2)
@@ -99,10 +103,19 @@ class SequenceClassifier(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.readout = make_readout(readout, width)
         self.head = nn.Linear(width, num_classes)
-        if init == "orthogonal":
-            for module in self.modules():
-                if isinstance(module, Cell):
-                    module.init_orthogonal()
+        self._initialise()
+
+    def _initialise(self) -> None:
+        init, forget_bias = self.config.init, self.config.forget_bias
+        for layer in self._cells():
+            for cell in layer:
+                if init == "orthogonal":
+                    cell.init_orthogonal()
+                elif init == "identity":
+                    cell.init_identity()
+                if forget_bias is not None:
+                    cell.set_forget_bias(forget_bias)
+        if init != "torch":
             nn.init.xavier_uniform_(self.head.weight)
             nn.init.zeros_(self.head.bias)
 
