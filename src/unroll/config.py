@@ -150,8 +150,7 @@ class TrainConfig:
         keep: weights to keep, those of the last epoch or those with the lowest validation loss (default last)
         seed: seed of initial weights, shuffling, validation part and dropout (default 0)
         device: where to compute; auto takes CUDA where it is there, else the CPU (default auto)
-        precision: bf16 multiplies in bfloat16, sums and keeps weights in float32; faster where unroll info names it
-            (default fp32)
+        precision: bf16 multiplies in bfloat16, else float32; faster where unroll info names it (default fp32)
     """
 
     epochs: int | None = None
