@@ -1,6 +1,6 @@
 """Pages as cells: executed, their printed output compared or renewed, and the tutorial's written as a notebook.
 
-``python docs/page.py`` runs docs/tutorial.md and docs/models.md and renews what their blocks print and draw, the
+``python docs/page.py`` runs docs/tutorial.md and the other pages and renews what their blocks print and draw, the
 notebook, the diagrams and the reference of the commands. The tests hold all of these to be current.
 
 A block ```` ```python ```` may be followed by ```` ```text ````, what it prints. After a training the numbers differ a
@@ -24,7 +24,7 @@ import nbformat
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "tutorial.md"
-MODELS = DOCS / "models.md"
+OTHERS = [DOCS / f"{name}.md" for name in ("cells", "models")]  # pages that draw nothing, and are no notebook
 BLOCK = re.compile(
     r"^```python\n(?P<code>.*?)^```\n(?:\n```text(?P<about> about)?\n(?P<output>.*?)^```\n)?", re.M | re.S
 )
@@ -146,8 +146,11 @@ def main() -> None:
             shutil.copy(picture, DOCS / "figures")
     PAGE.write_text(page, "utf-8")
     PAGE.with_suffix(".ipynb").write_text(notebook(parse(page)), "utf-8")
-    page = MODELS.read_text("utf-8")
-    MODELS.write_text(renew(page, run(parse(page))), "utf-8")
+    for path in OTHERS:
+        page = path.read_text("utf-8")
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            page = renew(page, run(parse(page)))
+        path.write_text(page, "utf-8")
 
 
 if __name__ == "__main__":

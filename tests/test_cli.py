@@ -112,7 +112,7 @@ def test_a_deep_regularised_model_in_words(call: Call) -> None:
     assert status == 0
     facts = dict(re.findall(r"^(\w+)  +(.+)$", out, re.MULTILINE))
     words = "residual, layer norm, recurrent dropout 0.2, readout attention"
-    assert facts["model"].startswith(f"gru tanh, 2 × 8 hidden, {words}, init orthogonal; ")
+    assert facts["model"].startswith(f"gru, 2 × 8 hidden, {words}, init orthogonal; ")
     assert facts["train"].endswith(", gradients through 9 steps, seed 0")
     facts = json.loads(call("info", "deep", "--json")[1])["run"]
     assert facts["model"] == f"gru, 8 units, layers: 2, {words}"
@@ -147,7 +147,8 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
         ("train --readout x", 'Invalid value "x" for --readout. Choose from: "last", "mean", "max", "attention".'),
         (
             "train --cell lstn",
-            "cell must be one of rnn, gru, lstm or a subclass of Cell, got 'lstn'; did you mean 'lstm'?",
+            "cell must be one of rnn, gru, lstm, indrnn, mingru, minlstm, lru, a subclass of Cell, or module:Class of "
+            "one, got 'lstn'; did you mean 'lstm'?",
         ),
         ("train --data mnits", "data must be one of mnist-sample, mnist, fashion-mnist, kmnist, or the path of a FOLD"),
         ("train --data mnist --data-dir no", "data_dir must be a folder, got no"),

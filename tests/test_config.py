@@ -56,7 +56,7 @@ def test_a_whole_number_will_do_for_a_float() -> None:
 def test_the_documented_defaults_are_the_real_ones(config: type) -> None:
     documented = dict(re.findall(r"^ +(\w+): .*\(default ([^():]+)\)$", config.__doc__ or "", re.MULTILINE))
     for field in fields(config):
-        if field.name != "epochs":
+        if field.default is not None:  # else the words say what takes its place
             assert documented[field.name] == str(field.default), field.name
 
 

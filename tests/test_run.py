@@ -117,7 +117,9 @@ def test_a_cell_that_could_not_be_loaded_is_not_saved(small: Splits) -> None:
         def step(self, x: Any, state: Any) -> Any:
             return state
 
-    with pytest.raises(RunError, match="only models with a cell of rnn, gru, lstm can be saved, got test_run:.*Own"):
+    with pytest.raises(
+        RunError, match="a run needs a cell that can be imported again: put test_run:.*Own at the top of a module"
+    ):
         save(SequenceClassifier(28, 10, cell=Own), "runs/own", data=small.train)
     assert not Path("runs").exists()
 

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from .cells import find_cell
 from .data.describe import Description, FeatureDescription, PartDescription
 from .data.sequences import SequenceData, Splits
 from .evaluation import Evaluation
@@ -140,7 +141,8 @@ def _facts(started: Started) -> dict[str, str]:
     parameters = sum(p.numel() for p in training.model.parameters())
     model, train = recipe.model, recipe.train
     held_out = f" ({len(training.val):,} held out for validation)" if training.val else ""
-    shape = f"{model.cell} {model.nonlinearity}, {model.num_layers} × {model.hidden_size} hidden"
+    activation = f" {model.nonlinearity}" if "nonlinearity" in find_cell(model.cell).options else ""
+    shape = f"{model.cell}{activation}, {model.num_layers} × {model.hidden_size} hidden"
     truncated = f", gradients through {train.tbptt} steps" if train.tbptt else ""
     device = f"{training.device} ({training.device_reason})"
     return {
@@ -315,7 +317,8 @@ def print_inspection(console: Console, inspection: Inspection, splits: Splits) -
             "initial loss": f"{inspection.loss:.4f}; ln(classes), a model without preference: {inspection.chance:.4f}",
             "saturated": ", ".join(
                 f"layer {n}: {percent(share)}" for n, share in enumerate(inspection.saturated, start=1)
-            ),
+            )
+            or "nothing can be: outputs without limits",
         },
     )
     _print_findings(console, inspection.findings)

@@ -271,7 +271,7 @@ def _compare(what: str, y: Tensor, end: State, expected: Tensor, final: State) -
     if y.shape != expected.shape:
         _fail(f"{what}: outputs of shape {tuple(expected.shape)}, got {tuple(y.shape)}")
     if not _equal(y, expected, CLOSE):
-        _fail(f"{what}: outputs differ by {float((y - expected).abs().max()):.2g}")
+        _fail(f"{what}: outputs differ by {float((y - expected).detach().abs().max()):.2g}")
     if type(end) is not type(final) or not _equal(end, final, CLOSE):
         _fail(f"{what}: the final state differs")
 

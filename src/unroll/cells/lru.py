@@ -20,12 +20,12 @@ R_MIN, R_MAX = 0.9, 0.999  # of |λ| at the start: the paper's for sequences of 
 class LRU(Cell):
     """Linear recurrent unit: s' = λ ⊙ s + γ ⊙ (B x), h' = gelu(Re(C s') + D x), with complex s, λ, B and C.
 
-    λ = exp(-exp(ν) + i exp(θ)), so that |λ| < 1 whatever is learned; γ = exp(γ_log), √(1 - |λ|²) at the start. The
-    paper puts the nonlinearity into a block around the layer; here it is the cell's own, as a stack of linear layers
-    would be linear. The state is (h, s), s (batch, 2·hidden) with its real parts first.
+    λ = exp(-exp(ν) + i exp(θ)), so that ``|λ| < 1`` whatever is learned; γ = exp(γ_log), ``√(1 - |λ|²)`` at the start.
+    The paper puts the nonlinearity into a block around the layer; here it is the cell's own, as a stack of linear
+    layers would be linear. The state is (h, s), s (batch, 2·hidden) with its real parts first.
 
     All is done in real arithmetic: seen from axes that turn along with λ's angle, each part of s follows
-    h_t = |λ| h_{t-1} + b_t, which `unroll.scan.linear_scan` computes in one fused call, and turning is exact at any
+    ``h_t = |λ| h_{t-1} + b_t``, which `unroll.scan.linear_scan` computes in one fused call, and turning is exact at any
     length. Complex tensors would have no fused scan, no bf16 and no ONNX.
 
     Parameters: nu_log, theta_log, gamma_log (hidden,); weight_ih (2·hidden, input), B's real and imaginary rows;
@@ -39,7 +39,7 @@ class LRU(Cell):
         ConfigError: a size below 1.
 
     Source: A. Orvieto et al., Resurrecting Recurrent Neural Networks for Long Sequences, arXiv:2303.06349, section 3
-    and appendix A; |λ| between 0.9 and 0.999 at the start, any angle.
+    and appendix A; ``|λ|`` between 0.9 and 0.999 at the start, any angle.
     """
 
     recurrence = "linear"
@@ -82,27 +82,29 @@ class LRU(Cell):
             return x.new_zeros(batch, 0, self.hidden_size), state
         if lengths is not None:
             x = clear_padding(x, lengths)
-        cos, sin = self._axes(self._steps(x, lengths, reverse))
+        count = torch.full((batch,), time, device=x.device) if lengths is None else lengths
+        index = torch.arange(time, device=x.device)
+        # How many steps have been taken once each is, (batch or 1, time, 1).
+        taken = ((count if lengths is not None else count[:1]).unsqueeze(1) - index) if reverse else (index + 1)[None]
+        cos, sin = self._axes(taken.unsqueeze(2))
         b = _turned(self._drive(x), cos, -sin)
-        s, _ = scan.linear_scan(self._radius().expand_as(b), b, state[1], lengths, self.backend, reverse=reverse)
-        s = _turned(s, cos, sin)
-        h = self._output(x, s)
-        return self._ends(h, s, state, lengths, reverse)
+        s, end = scan.linear_scan(self._radius().expand_as(b), b, state[1], lengths, self.backend, reverse=reverse)
+        final = self._final(x, _turned(end, *self._axes(count.unsqueeze(1))), state[0], count, reverse)
+        if last_only:
+            return x.new_empty(batch, 0, self.hidden_size), final
+        h = self._output(x, _turned(s, cos, sin))
+        return h if lengths is None else clear_padding(h, lengths), final
 
-    def _steps(self, x: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor:
-        """Return how many steps have been taken once each is, (batch or 1, time, 1), in the order of the scan."""
-        index = torch.arange(x.shape[1], device=x.device).unsqueeze(0)
-        if not reverse:
-            count = index + 1
-        elif lengths is None:
-            count = x.shape[1] - index
-        else:
-            count = lengths.unsqueeze(1) - index
-        return count.unsqueeze(2)
+    def _final(self, x: Tensor, s: Tensor, h0: Tensor, count: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
+        """Return the state after each sequence's last step taken; ``s`` is its own second part."""
+        last = torch.zeros_like(count) if reverse else (count - 1).clamp(min=0)
+        h = self._output(x[torch.arange(len(x), device=x.device), last], s)
+        return torch.where((count > 0).unsqueeze(1), h, h0), s
 
     def _axes(self, steps: Tensor) -> tuple[Tensor, Tensor]:
         """Return cosine and sine of the angle turned by; in float64, as after thousands of steps it is thousands."""
-        angle = steps * torch.exp(self.theta_log.double())
+        exact = torch.float32 if steps.device.type == "mps" else torch.float64  # which MPS does not have
+        angle = steps * torch.exp(self.theta_log.to(exact))
         return angle.cos().to(self.theta_log.dtype), angle.sin().to(self.theta_log.dtype)
 
     def _radius(self) -> Tensor:
@@ -113,19 +115,6 @@ class LRU(Cell):
 
     def _output(self, x: Tensor, s: Tensor) -> Tensor:
         return gelu(linear(s, self.weight_ho) + linear(x, self.weight_io))
-
-    def _ends(
-        self, h: Tensor, s: Tensor, state: tuple[Tensor, Tensor], lengths: Tensor | None, reverse: bool
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Return outputs, zero past each length, and the state after the last step taken."""
-        if lengths is None:
-            last = 0 if reverse else -1
-            return h, (h[:, last], s[:, last])
-        taken = (lengths > 0).unsqueeze(1)
-        last_step = torch.zeros_like(lengths) if reverse else (lengths - 1).clamp(min=0)
-        rows = torch.arange(len(h), device=h.device)
-        finals = (torch.where(taken, part[rows, last_step], start) for part, start in zip((h, s), state, strict=True))
-        return clear_padding(h, lengths), (next(finals), next(finals))
 
 
 def _turned(s: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
