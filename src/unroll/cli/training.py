@@ -35,8 +35,9 @@ def train(
 
     Example: unroll train --data mnist --epochs 2 --out runs/first
 
-    Settings that are not given come from the recipe. "fast" is made of the defaults shown. "tutorial" has torch's own
-    initial weights, 10 epochs of plain Adam at a constant 0.001, no clipping, no validation part, inputs from 0 to 1.
+    Settings that are not given come from the recipe. "fast" is made of the defaults shown. "best" trains for 80 epochs
+    on all of the training data, with weight decay 0.1. "tutorial" has torch's own initial weights, 10 epochs of plain
+    Adam at a constant 0.001, no clipping, no validation part, inputs from 0 to 1.
 
     Parameters
     ----------
