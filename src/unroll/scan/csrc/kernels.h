@@ -1,7 +1,7 @@
 // The kernels, written once: each instruction set's source defines ISA, WIDTH (floats of a register), VECS (registers of
 // a panel) and MOST_ROWS (of a tile), and includes this.
 //
-// A tile of the batch goes through all time steps before the next one does: threads meet once per call. Nothing of the
+// A group of the batch goes through all time steps before the next one does: threads meet once per call. Nothing of the
 // standard library's templates is used here: the linker might take this instruction set's version of them for all.
 
 #ifdef __AVX512F__
@@ -25,6 +25,8 @@
 namespace unroll {
 namespace CONCAT(in_, ISA) {
 
+constexpr long GROUP = 40;   // sequences that take each step together: each panel of the weights is read once for them
+constexpr long CHUNK = 320;  // columns of dw that a block is multiplied into at once: its d stays in the nearest cache
 constexpr long BLOCK = 128;  // rows of d, x and h that stay in the cache between two tiles of dw
 
 static inline long rounded(long n) { return (n + WIDTH - 1) / WIDTH * WIDTH; }
@@ -35,10 +37,12 @@ static inline long raw_row(const Scan& a) { return rounded(gates_of(a.recurrence
 // Floats for a row of a left side; see as_left.
 static inline long left_room(long k) { return PAIR > 1 ? places(k) + WIDTH : 0; }
 
+static inline long group(long batch) { return batch < GROUP ? batch : GROUP; }
+
 static long scratch(const Scan& a) {
   const long forward = raw_row(a) + left_room(a.inputs) + left_room(a.hidden);
   const long backward = 3 * rounded(a.hidden) + left_room(gates_of(a.recurrence) * a.hidden);
-  return MOST_ROWS * (forward > backward ? forward : backward) + WIDTH;
+  return group(a.batch) * (forward > backward ? forward : backward) + WIDTH;
 }
 
 static inline float* state(const Scan& a, float* states, long index, long row) {
@@ -64,9 +68,9 @@ static inline void keep_x(const Forward& a, long t, long row, long rows) {
   }
 }
 
-static void forward_tile(const Forward& a, long row, long rows, float* raw) {
+static void forward_group(const Forward& a, long row, long rows, float* raw) {
   const long width = raw_row(a), columns = gates_of(a.recurrence) * a.hidden;
-  float *x_room = raw + MOST_ROWS * width, *h_room = x_room + MOST_ROWS * left_room(a.inputs);
+  float *x_room = raw + rows * width, *h_room = x_room + rows * left_room(a.inputs);
   for (long s = 0; s < a.time; ++s) {
     const long t = a.reverse ? a.time - 1 - s : s, before = a.reverse ? t + 1 : t, after = a.reverse ? t : t + 1;
     const float* h = state(a, a.h, before, row);
@@ -80,9 +84,7 @@ static void forward_tile(const Forward& a, long row, long rows, float* raw) {
       int count = 0;
       if (p.takes_x) lefts[count++] = from_x;
       if (p.takes_h) lefts[count++] = from_h;
-      with_count<MOST_ROWS>(rows, [&](auto n) {
-        product<decltype(n)::value>(out, width, true, p.bias, 0, p.columns, p.packed, a.panel, lefts, count);
-      });
+      product(out, width, true, p.bias, 0, rows, p.columns, p.packed, a.panel, lefts, count);
       out += p.columns;
     }
     for (long r = 0; r < rows; ++r) {
@@ -106,11 +108,11 @@ static void forward_tile(const Forward& a, long row, long rows, float* raw) {
 }
 
 // d[t] = what the loss's gradient to the state after step t gives the step's products; then on to the state before it.
-static void backward_tile(const Backward& a, long row, long rows, float* scratch) {
+static void backward_group(const Backward& a, long row, long rows, float* scratch) {
   const long width = rounded(a.hidden), columns = gates_of(a.recurrence) * a.hidden;
   const long back = a.recurrence == Recurrence::gru ? 3 * a.hidden : columns;  // columns of d that W_hh made
-  float *g = scratch, *carry = g + MOST_ROWS * width, *dc = carry + MOST_ROWS * width, *d_room = dc + MOST_ROWS * width;
-  std::memset(carry, 0, 2 * MOST_ROWS * width * sizeof(float));
+  float *g = scratch, *carry = g + rows * width, *dc = carry + rows * width, *d_room = dc + rows * width;
+  std::memset(carry, 0, 2 * rows * width * sizeof(float));
   for (long r = 0; r < rows; ++r) {
     std::memcpy(carry + r * width, a.dh + (row + r) * a.hidden, a.hidden * sizeof(float));
     if (a.dc) std::memcpy(dc + r * width, a.dc + (row + r) * a.hidden, a.hidden * sizeof(float));
@@ -119,9 +121,7 @@ static void backward_tile(const Backward& a, long row, long rows, float* scratch
   const float* later = nullptr;  // d of the step after this one
   const auto past = [&](float* out, long out_row, bool room) {
     const Left left = later ? as_left(later, columns, back, rows, d_room) : Left{};
-    with_count<MOST_ROWS>(rows, [&](auto n) {
-      product<decltype(n)::value>(out, out_row, room, carry, width, a.hidden, a.packed, a.panel, &left, later ? 1 : 0);
-    });
+    product(out, out_row, room, carry, width, rows, a.hidden, a.packed, a.panel, &left, later ? 1 : 0);
   };
   for (long s = a.time - 1; s >= 0; --s) {
     const long t = a.reverse ? a.time - 1 - s : s, before = a.reverse ? t + 1 : t, after = a.reverse ? t : t + 1;
@@ -156,16 +156,20 @@ static void backward_tile(const Backward& a, long row, long rows, float* scratch
 }
 
 static void forward(const Forward& a, long begin, long end, float* scratch) {
-  each_tile(begin, end, [&](long row, long rows) { forward_tile(a, row, rows, scratch); });
+  each_part(begin, end, GROUP, [&](long row, long rows) { forward_group(a, row, rows, scratch); });
 }
 
 static void backward(const Backward& a, long begin, long end, float* scratch) {
-  each_tile(begin, end, [&](long row, long rows) { backward_tile(a, row, rows, scratch); });
+  each_part(begin, end, GROUP, [&](long row, long rows) { backward_group(a, row, rows, scratch); });
 }
 
 // The factor with fewer registers to fill goes to the left, where single values are taken.
 static void add_gradient(
     const Gradients& a, const Gradient& p, long n, long size, long begin, long end, float* scratch) {
+  if (end - begin > CHUNK) {
+    add_gradient(a, p, n, size, begin, begin + CHUNK, scratch);
+    return add_gradient(a, p, n, size, begin + CHUNK, end, scratch);
+  }
   const long columns = end - begin;
   const float *d = a.d + n * a.width + p.first + begin, *from = p.from + n * p.stride;
   float* dw = p.dw + begin * p.k;
@@ -200,9 +204,7 @@ static void inputs(const Inputs& a, long begin, long end, float* scratch) {
     const long after = a.before + a.gap;
     const Left lefts[2] = {as_left(d, a.width, a.before, rows, scratch),
                            as_left(d + after, a.width, a.width - after, rows, scratch + rows * left_room(a.before))};
-    with_count<MOST_ROWS>(rows, [&](auto n) {
-      product<decltype(n)::value>(a.out + row * a.k, a.k, false, nullptr, 0, a.k, a.packed, VECS, lefts, 2);
-    });
+    product(a.out + row * a.k, a.k, false, nullptr, 0, rows, a.k, a.packed, VECS, lefts, 2);
   });
 }
 

@@ -110,15 +110,20 @@ static inline void with_count(long n, const F& f) {
   }
 }
 
-// Call each(first row, rows) for tiles of nearly equal size: a last one of a single row would take as long as a full one.
+// Call each(first row, rows) for parts of nearly equal size: a last one of a single row would take as long as a full one.
 template <class Each>
-static inline void each_tile(long begin, long end, const Each& each) {
-  const long tiles = (end - begin + MOST_ROWS - 1) / MOST_ROWS;
-  for (long i = 0; i < tiles; ++i) {
-    const long rows = (end - begin + tiles - i - 1) / (tiles - i);
+static inline void each_part(long begin, long end, long most, const Each& each) {
+  const long parts = (end - begin + most - 1) / most;
+  for (long i = 0; i < parts; ++i) {
+    const long rows = (end - begin + parts - i - 1) / (parts - i);
     each(begin, rows);
     begin += rows;
   }
+}
+
+template <class Each>
+static inline void each_tile(long begin, long end, const Each& each) {
+  each_part(begin, end, MOST_ROWS, each);
 }
 
 // tile += left (ROWS, k) times right (k, USED registers); row and factor say how far apart the left's places stand.
@@ -165,29 +170,39 @@ static inline Left as_left(const float* at, long row, long k, [[maybe_unused]] l
 #endif
 }
 
-// out (ROWS, columns) = start + the left sides, one after the other, times `packed`. A start with rows 0 apart counts for
-// all rows; without room behind each row of `out` its last register is stored in part.
-template <int ROWS>
+// out (rows, columns) = start + the left sides, one after the other, times `packed`. A start with rows 0 apart counts for
+// all rows; without room behind each row of `out` its last register is stored in part. Each panel of the weights serves all
+// rows before the next one is read.
 static void product(
-    float* out, long out_row, bool room, const float* start, long start_row, long columns, const float* packed, long panel,
-    const Left* lefts, int count) {
+    float* out, long out_row, bool room, const float* start, long start_row, long rows, long columns, const float* packed,
+    long panel, const Left* lefts, int count) {
   each_panel(columns, WIDTH, panel, [&](long column, long registers) {
-    with_count<ROWS == 1 ? WIDE : VECS>(registers, [&](auto used) {
-      constexpr int USED = decltype(used)::value;
-      Vec tile[ROWS][USED] = {};
+    const auto tile = [&](auto row_count, auto used, long row) {
+      constexpr int ROWS = decltype(row_count)::value, USED = decltype(used)::value;
+      Vec sums[ROWS][USED] = {};
       if (start)
         for (int r = 0; r < ROWS; ++r)
-          for (int v = 0; v < USED; ++v) tile[r][v] = load(start + r * start_row + column + v * WIDTH);
+          for (int v = 0; v < USED; ++v) sums[r][v] = load(start + (row + r) * start_row + column + v * WIDTH);
+      const float* right = packed;
       for (int i = 0; i < count; ++i) {
-        multiply<ROWS, USED>(tile, lefts[i].at, lefts[i].row, 1, packed, lefts[i].k);
-        packed += lefts[i].k * USED * WIDTH;
+        multiply<ROWS, USED>(sums, lefts[i].at + row * lefts[i].row, lefts[i].row, 1, right, lefts[i].k);
+        right += lefts[i].k * USED * WIDTH;
       }
       for (int r = 0; r < ROWS; ++r)
         for (int v = 0; v < USED; ++v) {
           const long at = column + v * WIDTH;
-          store(out + r * out_row + at, tile[r][v], room ? WIDTH : columns - at);
+          store(out + (row + r) * out_row + at, sums[r][v], room ? WIDTH : columns - at);
         }
-    });
+    };
+    if (rows == 1)
+      with_count<WIDE>(registers, [&](auto used) { tile(Count<1>(), used, 0); });
+    else
+      with_count<VECS>(registers, [&](auto used) {
+        each_tile(0, rows, [&](long row, long tile_rows) {
+          with_count<MOST_ROWS>(tile_rows, [&](auto row_count) { tile(row_count, used, row); });
+        });
+      });
+    for (int i = 0; i < count; ++i) packed += lefts[i].k * registers * WIDTH;
   });
 }
 
