@@ -145,10 +145,12 @@ class TrainConfig:
         schedule: learning rate over the run; one-cycle warms up for 15 % of it and anneals to 0 (default one-cycle)
         clip_norm: gradients are scaled down to at most this norm; 0 switches it off (default 1.0)
         tbptt: gradients go back through at most so many time steps, truncated; 0 for all (default 0)
+        shift: training images are moved by up to so many pixels, anew in each epoch (default 0.0)
+        rotation: training images are turned by up to so many degrees, anew in each epoch (default 0.0)
         val_fraction: share of the training data held out, stratified, to watch the training (default 0.1)
         patience: stop after so many epochs without a lower validation loss, 0 never; schedule constant only (default 0)
         keep: weights to keep, those of the last epoch or those with the lowest validation loss (default last)
-        seed: seed of initial weights, shuffling, validation part and dropout (default 0)
+        seed: seed of initial weights, shuffling, validation part, dropout, shift and rotation (default 0)
         device: where to compute; auto takes CUDA where it is there, else the CPU (default auto)
         precision: bf16 multiplies in bfloat16, else float32; faster where unroll info names it (default fp32)
     """
@@ -161,6 +163,8 @@ class TrainConfig:
     schedule: Literal["one-cycle", "constant"] = "one-cycle"
     clip_norm: float = 1.0
     tbptt: int = 0
+    shift: float = 0.0
+    rotation: float = 0.0
     val_fraction: float = 0.1
     patience: int = 0
     keep: Literal["last", "best"] = "last"
@@ -178,6 +182,9 @@ class TrainConfig:
         check_at_least("weight_decay", self.weight_decay, 0)
         check_at_least("clip_norm", self.clip_norm, 0)
         check_at_least("tbptt", self.tbptt, 0)
+        check_at_least("shift", self.shift, 0)
+        if not 0 <= self.rotation <= 180:
+            raise ConfigError(f"rotation must be from 0 to 180 degrees, got {self.rotation}")
         if not 0 <= self.val_fraction < 1:
             raise ConfigError(f"val_fraction must be at least 0 and below 1, got {self.val_fraction}")
         check_at_least("patience", self.patience, 0)

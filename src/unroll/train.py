@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from .config import TrainConfig
+from .data.augment import augmented
 from .data.sequences import SequenceData, Splits
 from .device import autocast, choose_device, rng_state, set_rng_state
 from .errors import DataError, InputError, TrainingError
@@ -107,7 +108,7 @@ class Training:
 
     Raises:
         ConfigError: the device is not there, or the model cannot do ``tbptt``.
-        DataError: too few sequences to train on or to hold out.
+        DataError: too few sequences to train on or to hold out, or ``shift`` and ``rotation`` for no images.
         InputError: the model does not take the data, or gives other logits than the data has classes.
         TrainingError: while running: the loss is no longer finite.
     """
@@ -163,8 +164,10 @@ class Training:
         return bool(self.config.patience) and len(self.history) - self.best_epoch >= self.config.patience
 
     def _train_epoch(self) -> Iterator[Progress]:
+        clock = time.perf_counter()
         order = np.random.default_rng((self.config.seed, self.epoch)).permutation(len(self.train))
-        steps = self._take_steps(torch.from_numpy(order).to(self.device))
+        steps = self._take_steps(self._epoch_data(), torch.from_numpy(order).to(self.device))
+        self.seconds += time.perf_counter() - clock
         self.model.train()
         with autocast(self.device, self.config.precision):
             fused = has_fused_cells(self.model)
@@ -178,29 +181,37 @@ class Training:
             seen = min(self.step * self.config.batch_size, len(self.train))
             yield Progress(self.epoch, self.epochs, self.step, self.steps, self.loss_sum / seen)
 
-    def _take_steps(self, order: Tensor) -> Iterator[Tensor]:
+    def _epoch_data(self) -> SequenceData:
+        """Return what this epoch trains on: images moved and turned as they are in this epoch alone."""
+        shift, rotation = self.config.shift, self.config.rotation
+        if not shift and not rotation:
+            return self.train
+        seed = int(np.random.SeedSequence((self.config.seed, self.epoch)).generate_state(1, np.uint64)[0])
+        return augmented(self.train, shift, rotation, torch.Generator("cpu").manual_seed(seed))
+
+    def _take_steps(self, data: SequenceData, order: Tensor) -> Iterator[Tensor]:
         """Take the epoch's remaining optimiser steps; yield the sum of each batch's losses, a scalar on the device."""
         size, fused = self.config.batch_size, None
         for number, at in enumerate(range(self.step * size, len(order), size)):
             index = order[at : at + size]
             if number % TICK == 0 or number == 1:  # between events anything may be changed; one step makes Adam's state
-                fused = self._fused_step(fused)
+                fused = self._fused_step(fused, data)
             self.lr = self.optimizer.param_groups[0]["lr"]
             if fused:
                 loss, correct = fused(index, self.lr)
                 self.correct += correct
             else:
-                loss = self._train_step(*next(self.train.batches(size, index)))
+                loss = self._train_step(*next(data.batches(size, index)))
             if self.schedule:
                 self.schedule.step()
             yield loss
 
-    def _fused_step(self, former: FusedStep | None) -> FusedStep | None:
+    def _fused_step(self, former: FusedStep | None, data: SequenceData) -> FusedStep | None:
         """Return what takes whole steps in one call as things stand now, or None."""
-        if why_not_fused(self.model, self.train, self.config, self.optimizer):
+        if why_not_fused(self.model, data, self.config, self.optimizer):
             return None
         if former is None:
-            return FusedStep(self.model, self.train, self.optimizer, self.config)  # type: ignore[arg-type]
+            return FusedStep(self.model, data, self.optimizer, self.config)  # type: ignore[arg-type]
         former.refresh()
         return former
 
@@ -313,6 +324,8 @@ def _parts(splits: Splits, config: TrainConfig, device: torch.device) -> tuple[S
                 "raise it, or set it to 0"
             )
         val = val.to(device)
+    if (config.shift or config.rotation) and train.preparation.image is None:
+        raise DataError("shift and rotation move images; the data holds none: leave them out")
     if not len(train):
         raise DataError(
             f"training needs at least 1 sequence, got {len(splits.train)} of which val_fraction "
