@@ -228,7 +228,7 @@ def _scan(
     _check_alike("x, h0, weights and biases" if len(state) == 1 else "x, h0, c0, weights and biases", tensors)
     scan = SCANS[choose_backend(backend, x, _wants_gradients(tensors), recurrence).backend]
     y, final = scan(recurrence, x, state, weights, lengths, reverse, last_only)
-    return y[:, :0] if last_only else y, final
+    return y[:, :0] if last_only and y.shape[1] else y, final
 
 
 def _wants_gradients(tensors: tuple[Tensor | None, ...]) -> bool:

@@ -51,8 +51,9 @@ def scan(
     With ``last_only`` the outputs come back with 0 time steps; without gradients memory then does not grow with time.
     Under autocast state and weights may be of another dtype than float32; the results are not.
     """
-    state = tuple(part.float() for part in state)
-    weights = tuple(None if weight is None else weight.float() for weight in weights)  # type: ignore[assignment]
+    if any(tensor is not None and tensor.dtype != torch.float32 for tensor in (*state, *weights)):
+        state = tuple(part.float() for part in state)
+        weights = tuple(None if weight is None else weight.float() for weight in weights)  # type: ignore[assignment]
     run = _Run(recurrence, x, weights[1].shape[1], lengths, reverse)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *weights, *state)):
         y, *final = _Scan.apply(run, last_only, x, *weights, *state)  # type: ignore[no-untyped-call]
@@ -251,7 +252,7 @@ def _linear_layout(a: Tensor, lengths: Tensor | None, reverse: bool) -> Any:
 
 def _plain(tensor: Tensor) -> Tensor:
     """Return a tensor whose memory is its values in order; that of a conjugate's imaginary part holds the negative."""
-    return tensor.resolve_neg().contiguous()
+    return tensor if tensor.is_contiguous() and not tensor.is_neg() else tensor.resolve_neg().contiguous()
 
 
 def _as_saved(tensor: Tensor | None) -> Tensor | None:
