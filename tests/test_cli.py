@@ -135,7 +135,7 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
             "train --cell lstn",
             "cell must be one of rnn, gru, lstm or a subclass of Cell, got 'lstn'; did you mean 'lstm'?",
         ),
-        ("train --data mnits", "data must be one of mnist-sample, mnist, fashion-mnist, kmnist, or the path of a FOLD"),
+        ("train --data mnits", "data must be one of mnist-sample, mnist, fashion-mnist, kmnist, ucr:NAME, or the path"),
         ("train --data mnist --data-dir no", "data_dir must be a folder, got no"),
         ("train --data mnist-sample more", "unexpected argument: more; data is given with --data"),
         ("check .", ". is no run; for data, say --data ."),

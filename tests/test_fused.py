@@ -80,7 +80,9 @@ def test_it_is_taken_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[Tensor] = []
     original = train_module.FusedStep.__call__
     monkeypatch.setattr(
-        train_module.FusedStep, "__call__", lambda self, index, lr: (steps.append(index), original(self, index, lr))[1]
+        train_module.FusedStep,
+        "__call__",
+        lambda self, index, *args: (steps.append(index), original(self, index, *args))[1],
     )
     trained(splits("bytes", False), CONFIG, monkeypatch, True)
     assert len(steps) == 2 * 6 - 1  # the first step of all makes the optimiser's state

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from .config import TrainConfig
+from .data.buckets import training_order
 from .data.sequences import SequenceData, Splits
 from .device import choose_device, rng_state, set_rng_state
 from .errors import DataError, InputError, TrainingError
@@ -115,6 +116,8 @@ class Training:
         self.config = config = config or TrainConfig()
         self.device, self.device_reason = choose_device(config.device)
         self.train, self.val = _parts(splits, config, self.device)
+        # On the CPU, so that the lengths of batches are known without waiting for a device.
+        self.lengths = None if self.train.lengths is None else self.train.lengths.cpu().numpy()
         self.model = model.to(self.device)
         self._try_out()
         self.steps = math.ceil(len(self.train) / config.batch_size)
@@ -163,8 +166,9 @@ class Training:
         return bool(self.config.patience) and len(self.history) - self.best_epoch >= self.config.patience
 
     def _train_epoch(self) -> Iterator[Progress]:
-        order = np.random.default_rng((self.config.seed, self.epoch)).permutation(len(self.train))
-        steps = self._take_steps(torch.from_numpy(order).to(self.device))
+        random = np.random.default_rng((self.config.seed, self.epoch))
+        order, longest = training_order(self.lengths, len(self.train), self.config.batch_size, random)
+        steps = self._take_steps(torch.from_numpy(order).to(self.device), longest)
         self.model.train()
         fused = self.config.precision == "fp32" and has_fused_cells(self.model)
         while self.step < self.steps:
@@ -177,7 +181,7 @@ class Training:
             seen = min(self.step * self.config.batch_size, len(self.train))
             yield Progress(self.epoch, self.epochs, self.step, self.steps, self.loss_sum / seen)
 
-    def _take_steps(self, order: Tensor) -> Iterator[Tensor]:
+    def _take_steps(self, order: Tensor, longest: list[int] | None) -> Iterator[Tensor]:
         """Take the epoch's remaining optimiser steps; yield the sum of each batch's losses, a scalar on the device."""
         size, fused = self.config.batch_size, None
         for number, at in enumerate(range(self.step * size, len(order), size)):
@@ -185,11 +189,12 @@ class Training:
             if number % TICK == 0 or number == 1:  # between events anything may be changed; one step makes Adam's state
                 fused = self._fused_step(fused)
             self.lr = self.optimizer.param_groups[0]["lr"]
+            steps = None if longest is None else longest[at // size]
             if fused:
-                loss, correct = fused(index, self.lr)
+                loss, correct = fused(index, self.lr, steps)
                 self.correct += correct
             else:
-                loss = self._train_step(*next(self.train.batches(size, index)))
+                loss = self._train_step(*self.train.batch(index, steps))
             if self.schedule:
                 self.schedule.step()
             yield loss
