@@ -46,10 +46,12 @@ SANITIZE ?= -O1 -g
 SANITIZED ?= build/sanitize
 CSRC := src/unroll/scan/csrc
 X86 := $(filter x86_64 amd64 AMD64,$(shell uname -m))
-SETS := generic wide $(if $(X86),avx2 avx512)
-DEFINES := $(if $(X86),-DUNROLL_X86)
+BF16 := $(if $(X86),$(shell $(CXX) -mavx512bf16 -E -x c++ /dev/null > /dev/null 2>&1 && echo avx512_bf16))
+SETS := generic wide wide_bf16 $(if $(X86),avx2 avx512) $(BF16)
+DEFINES := $(if $(X86),-DUNROLL_X86) $(if $(BF16),-DUNROLL_BF16)
 FLAGS_avx2 := -mavx2 -mfma
 FLAGS_avx512 := -mavx512f -mavx512vl -mavx512dq -mavx512bw -mfma
+FLAGS_avx512_bf16 := $(FLAGS_avx512) -mavx512bf16
 
 sanitize:
 	@$(MAKE) --silent --jobs 2 $(SANITIZED)/address,undefined/driver $(SANITIZED)/thread/driver
@@ -59,7 +61,7 @@ sanitize:
 $(SANITIZED)/%/driver: $(wildcard $(CSRC)/*) $(wildcard tests/sanitize/*)
 	@echo "sanitize: compiling for $*"
 	@mkdir -p $(@D)
-	@$(foreach name,$(SETS) threads passes step driver,$(CXX) -std=c++17 $(SANITIZE) -Wno-psabi $(DEFINES) $(FLAGS_$(name)) -I$(CSRC) \
+	@$(foreach name,$(SETS) threads passes step driver,$(CXX) -std=c++17 $(SANITIZE) -fno-math-errno -Wno-psabi $(DEFINES) $(FLAGS_$(name)) -I$(CSRC) \
 	  -fsanitize=$* -fno-sanitize-recover=all -pthread -c $(wildcard $(CSRC)/$(name).cpp tests/sanitize/$(name).cpp) \
 	  -o $(@D)/$(name).o &&) \
 	$(CXX) -fsanitize=$* -pthread $(patsubst %,$(@D)/%.o,$(SETS) threads passes step driver) -o $@

@@ -29,6 +29,7 @@ from benchmarks.show import arrays, finish, logits, open_peers, told
 from unroll.bench import Report, clock, models
 from unroll.bench.clock import Contender, Results, compare, with_threads
 from unroll.bench.limit import LIMIT, product
+from unroll.device import autocast
 from unroll.evaluation import inference
 
 PRODUCTS = 20  # in a round of the limit
@@ -106,7 +107,7 @@ def fit_epoch(
 
 def logits_of(model: nn.Module, x: Tensor, precision: models.Precision = "fp32") -> Results:
     """Return the logits of x (batch, 28, 28)."""
-    with inference(model), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+    with inference(model), autocast(x.device, precision):
         return {"logits": model(x)}
 
 

@@ -1,7 +1,7 @@
-"""The tutorial's page as cells: executed, its printed output compared or renewed, and written as a notebook.
+"""Pages as cells: executed, their printed output compared or renewed, and the tutorial's written as a notebook.
 
-``python docs/page.py`` runs docs/tutorial.md and renews what its blocks print and draw, the notebook, the diagrams and
-the reference of the commands. The tests hold all of these to be current.
+``python docs/page.py`` runs docs/tutorial.md and the other pages and renews what their blocks print and draw, the
+notebook, the diagrams and the reference of the commands. The tests hold all of these to be current.
 
 A block ```` ```python ```` may be followed by ```` ```text ````, what it prints. After a training the numbers differ a
 little from one processor to the next: ```` ```text about ```` asks for the same words and for numbers nearby.
@@ -24,6 +24,7 @@ import nbformat
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "tutorial.md"
+OTHERS = [DOCS / f"{name}.md" for name in ("cells", "models")]  # pages that draw nothing, and are no notebook
 BLOCK = re.compile(
     r"^```python\n(?P<code>.*?)^```\n(?:\n```text(?P<about> about)?\n(?P<output>.*?)^```\n)?", re.M | re.S
 )
@@ -145,6 +146,11 @@ def main() -> None:
             shutil.copy(picture, DOCS / "figures")
     PAGE.write_text(page, "utf-8")
     PAGE.with_suffix(".ipynb").write_text(notebook(parse(page)), "utf-8")
+    for path in OTHERS:
+        page = path.read_text("utf-8")
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            page = renew(page, run(parse(page)))
+        path.write_text(page, "utf-8")
 
 
 if __name__ == "__main__":

@@ -24,8 +24,12 @@ FLOORS = {
     "train": 4.6,
     "fused": 4.3,  # between the model and what trains it
     "model": 4,
+    "layers": 3.5,
+    "testing": 4,
     "prediction": 4,
     "cells": 3,
+    "readout": 3,
+    "stream": 3,
     "evaluation": 3.5,  # between cells and what trains them
     "scan": 2,
     "data": 2,

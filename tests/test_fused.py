@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unroll import GRU, SequenceClassifier, SequenceData, Splits, TrainConfig
-from unroll import train as train_module
+from unroll import fused as fused_module
 from unroll.data.preparation import Preparation, Scaling
 from unroll.fused import why_not_fused
 from unroll.machine import describe_model
@@ -43,7 +43,7 @@ def trained(
     classifier = SequenceClassifier(5, 4, hidden_size=17, **model)
     with monkeypatch.context() as patch:
         if not fused:
-            patch.setattr(train_module, "why_not_fused", lambda *_: "the test wants the plain step")
+            patch.setattr(fused_module, "why_not_fused", lambda *_: "the test wants the plain step")
         training = Training(classifier, data, config)
         return training, list(training.events())
 
@@ -78,9 +78,9 @@ def test_the_fused_step_is_the_plain_one(
 
 def test_it_is_taken_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[Tensor] = []
-    original = train_module.FusedStep.__call__
+    original = fused_module.FusedStep.__call__
     monkeypatch.setattr(
-        train_module.FusedStep,
+        fused_module.FusedStep,
         "__call__",
         lambda self, index, *args: (steps.append(index), original(self, index, *args))[1],
     )
@@ -107,11 +107,16 @@ def test_it_says_why_not() -> None:
     data, model = splits("bytes", False).train, SequenceClassifier(5, 4)
     assert why_not_fused(model, data, CONFIG) == ""
     assert why_not_fused(nn.Linear(5, 4), data, CONFIG) == "Linear is no SequenceClassifier"
-    for options in ({"num_layers": 2}, {"bidirectional": True}, {"readout": "mean"}):
+    for options in ({"num_layers": 2}, {"bidirectional": True}, {"readout": "mean"}, {"readout": "attention"}):
         other = SequenceClassifier(5, 4, **options)  # type: ignore[arg-type]
         assert "more than one layer or direction, or another readout" in why_not_fused(other, data, CONFIG)
+    for option in ({"layer_norm": True}, {"recurrent_dropout": 0.1}):
+        other = SequenceClassifier(5, 4, **option)  # type: ignore[arg-type]
+        assert why_not_fused(other, data, CONFIG) == "the model has layer norm or recurrent dropout"
+    assert "at most 3 time steps (tbptt)" in why_not_fused(model, data, replace(CONFIG, tbptt=3))
+    assert "at most 9 time steps (tbptt)" in why_not_fused(model, None, replace(CONFIG, tbptt=9))
+    assert why_not_fused(model, data, replace(CONFIG, tbptt=9)) == ""
     assert "computed by torch: asked for" in why_not_fused(SequenceClassifier(5, 4, backend="torch"), data, CONFIG)
-    assert why_not_fused(model, data, replace(CONFIG, precision="bf16")) == "bf16 was asked for"
     turned = data.x.transpose(0, 1).contiguous().transpose(0, 1)
     assert "not contiguous" in why_not_fused(model, replace(data, x=turned), CONFIG)
     assert "not float32" in why_not_fused(SequenceClassifier(5, 4).double(), data, CONFIG)
@@ -150,7 +155,7 @@ def test_what_changes_between_events_is_taken_up(monkeypatch: pytest.MonkeyPatch
         model = SequenceClassifier(5, 4, hidden_size=17)
         with monkeypatch.context() as patch:
             if not fused:
-                patch.setattr(train_module, "why_not_fused", lambda *_: "the test wants the plain step")
+                patch.setattr(fused_module, "why_not_fused", lambda *_: "the test wants the plain step")
             training = Training(model, data, replace(CONFIG, batch_size=1, epochs=1))
             for number, _ in enumerate(training.events()):
                 if number == 0 and change == "head":

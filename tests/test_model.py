@@ -179,7 +179,11 @@ def test_inputs_that_do_not_fit(x: Tensor, message: str) -> None:
         ({"num_classes": 1}, "num_classes must be at least 2, got 1"),
         ({"input_size": "28"}, "input_size must be of type int, got '28'"),
         ({"input_size": 0}, "input_size must be at least 1, got 0"),
-        ({"cell": "rnm"}, "cell must be one of rnn, gru, lstm or a subclass of Cell, got 'rnm'; did you mean 'rnn'?"),
+        (
+            {"cell": "rnm"},
+            "cell must be one of rnn, gru, lstm, indrnn, mingru, minlstm, lru, a subclass of Cell, or module:Class of "
+            "one, got 'rnm'; did you mean 'rnn'?",
+        ),
         ({"hidden_size": 0}, "hidden_size must be at least 1, got 0"),
         ({"nonlinearity": "sigmoid"}, "nonlinearity must be one of tanh, relu, got 'sigmoid'"),
     ],

@@ -37,6 +37,14 @@ def test_the_tutorial_prints_what_it_says() -> None:
         assert (DOCS / path).exists()
 
 
+@pytest.mark.parametrize("path", page.OTHERS, ids=[path.stem for path in page.OTHERS])
+def test_the_other_pages_print_what_they_say(path: Path) -> None:
+    code = [cell for cell in page.parse(path.read_text("utf-8")) if cell.kind == "code"]
+    assert len(code) >= 3
+    for cell, found in zip(code, page.run(code), strict=True):
+        assert page.differs(cell.output or "", found, cell.about) is None, found
+
+
 def test_the_notebook_is_the_tutorial() -> None:
     text = (DOCS / "tutorial.ipynb").read_text("utf-8")
     assert text == page.notebook(page.parse(TUTORIAL)), "python docs/page.py makes it anew"

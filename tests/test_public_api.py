@@ -9,10 +9,10 @@ import pytest
 
 import unroll
 
-NAMES = """GRU LSTM RECIPES RNN Cell ConfigError DataError EpochResult Evaluation InputError ModelConfig Recipe Run
-RunError SequenceClassifier SequenceData Splits TrainConfig Training TrainingError UnrollError __version__ cells
-data errors
-evaluate fit lessons load load_run predict resume_run save scan train_run"""
+NAMES = """GRU IndRNN LRU LSTM MinGRU MinLSTM RECIPES RNN Cell ConfigError DataError EpochResult Evaluation
+InputError ModelConfig Recipe Run RunError SequenceClassifier SequenceData Splits TrainConfig Training
+TrainingError UnrollError __version__ cells data errors evaluate fit lessons load load_run predict resume_run save
+scan testing train_run"""
 
 
 def test_public_names_are_pinned() -> None:

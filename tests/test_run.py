@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,7 +34,7 @@ from unroll import (
 )
 from unroll import run as run_module
 from unroll.folder import claim
-from unroll.run import Event, Started
+from unroll.run import Event, Started, read_plan
 from unroll.saved import load_test
 from unroll.train import Progress
 
@@ -80,6 +81,34 @@ def test_save_and_load_a_model_trained_by_hand(small: Splits) -> None:
         resume_run("runs/by-hand")
 
 
+def test_a_run_from_before_there_were_some_settings_is_loaded_with_their_defaults(
+    run: unroll.Run, tmp_path: Path
+) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(run.path, old)
+    config = json.loads((old / "config.json").read_text())
+    for name in ("residual", "layer_norm", "recurrent_dropout"):
+        del config["model"][name]
+    del config["train"]["tbptt"]
+    (old / "config.json").write_text(json.dumps(config))
+    x = torch.randn(3, 28, 28)
+    loaded = load_run(old).model
+    assert torch.equal(loaded(x), run.model(x))
+    assert loaded.config == run.model.config
+    assert read_plan(old).recipe == read_plan(run.path).recipe
+
+
+def test_all_settings_of_a_model_are_saved_with_it(small: Splits) -> None:
+    model = SequenceClassifier(
+        28, 10, "gru", 12, 3, dropout=0.1, readout="attention", residual=True, layer_norm=True, recurrent_dropout=0.2
+    )
+    save(model, "deep", data=small.train)
+    loaded = load_run("deep").model
+    assert loaded.config == model.config
+    x = torch.randn(3, 28, 28)
+    assert torch.equal(loaded(x), model.eval()(x))
+
+
 def test_a_cell_that_could_not_be_loaded_is_not_saved(small: Splits) -> None:
     class Own(Cell):
         def initial_state(self, batch_size: int, **kwargs: Any) -> Any:
@@ -88,7 +117,9 @@ def test_a_cell_that_could_not_be_loaded_is_not_saved(small: Splits) -> None:
         def step(self, x: Any, state: Any) -> Any:
             return state
 
-    with pytest.raises(RunError, match="only models with a cell of rnn, gru, lstm can be saved, got test_run:.*Own"):
+    with pytest.raises(
+        RunError, match="a run needs a cell that can be imported again: put test_run:.*Own at the top of a module"
+    ):
         save(SequenceClassifier(28, 10, cell=Own), "runs/own", data=small.train)
     assert not Path("runs").exists()
 

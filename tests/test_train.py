@@ -153,8 +153,8 @@ def test_another_seed_shuffles_differently(small: Splits) -> None:
 @pytest.mark.parametrize("schedule", ["constant", "one-cycle"])
 def test_a_training_is_taken_up_to_the_bit_at_any_event(small: Splits, events: int, schedule: Any) -> None:
     """With dropout, in the middle of epochs and between them, through the file format of a checkpoint."""
-    config = TrainConfig(epochs=3, batch_size=8, schedule=schedule, keep="best")
-    settings: dict[str, Any] = {"num_layers": 2, "dropout": 0.3}
+    config = TrainConfig(epochs=3, batch_size=8, schedule=schedule, keep="best", tbptt=20)
+    settings: dict[str, Any] = {"num_layers": 2, "dropout": 0.3, "recurrent_dropout": 0.2}
     whole = Training(small_model(**settings), small, config)
     list(whole.events())
 

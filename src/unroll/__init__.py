@@ -15,8 +15,8 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import cells, data, errors, lessons, scan
-    from .cells import GRU, LSTM, RNN, Cell
+    from . import cells, data, errors, lessons, scan, testing
+    from .cells import GRU, LRU, LSTM, RNN, Cell, IndRNN, MinGRU, MinLSTM
     from .config import RECIPES, ModelConfig, Recipe, TrainConfig
     from .data.catalog import load
     from .data.sequences import SequenceData, Splits
@@ -35,7 +35,7 @@ _HOME = {
     "errors": ("ConfigError", "DataError", "InputError", "RunError", "TrainingError", "UnrollError"),
     "data.catalog": ("load",),
     "data.sequences": ("SequenceData", "Splits"),
-    "cells": ("GRU", "LSTM", "RNN", "Cell"),
+    "cells": ("GRU", "LRU", "LSTM", "RNN", "Cell", "IndRNN", "MinGRU", "MinLSTM"),
     "model": ("SequenceClassifier",),
     "evaluation": ("Evaluation", "evaluate", "predict"),
     "train": ("EpochResult", "Training", "fit"),
@@ -43,10 +43,11 @@ _HOME = {
     "run": ("resume_run", "train_run"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-_SUBMODULES = ("cells", "data", "errors", "lessons", "scan")
+_SUBMODULES = ("cells", "data", "errors", "lessons", "scan", "testing")
 
 __all__ = [
     "GRU",
+    "LRU",
     "LSTM",
     "RECIPES",
     "RNN",
@@ -55,7 +56,10 @@ __all__ = [
     "DataError",
     "EpochResult",
     "Evaluation",
+    "IndRNN",
     "InputError",
+    "MinGRU",
+    "MinLSTM",
     "ModelConfig",
     "Recipe",
     "Run",
@@ -80,6 +84,7 @@ __all__ = [
     "resume_run",
     "save",
     "scan",
+    "testing",
     "train_run",
 ]
 

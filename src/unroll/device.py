@@ -1,6 +1,8 @@
-"""Where to compute, and the state of the generator there."""
+"""Where to compute, in which precision, and the state of the generator there."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +26,11 @@ def choose_device(name: str) -> tuple[torch.device, str]:
     if name == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("device 'mps' is not available: torch finds no Apple GPU; use 'cpu' or 'auto'")
     return torch.device(name), "asked for"
+
+
+def autocast(device: torch.device, precision: Literal["fp32", "bf16"]) -> torch.autocast:
+    """Return a context in which operations on ``device`` compute in ``precision``."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def rng_state(device: torch.device) -> Tensor | None:

@@ -171,10 +171,14 @@ def _parameter(module: nn.Module) -> Tensor:
 
 
 def has_fused_cells(model: nn.Module) -> bool:
-    """Tell whether all recurrences of ``model`` are computed by fused kernels on the CPU."""
+    """Tell whether all recurrences of ``model`` are computed by fused kernels on the CPU, products and all.
+
+    Of a linear recurrence the kernels do the smaller part: there torch needs its threads more.
+    """
     cells = [module for module in model.modules() if isinstance(module, Cell)]
     return bool(cells) and all(
-        cell.choose_backend(_parameter(cell).new_empty(1, 1, 1), True).backend == "cpu" for cell in cells
+        cell.recurrence != "linear" and cell.choose_backend(_parameter(cell).new_empty(1, 1, 1), True).backend == "cpu"
+        for cell in cells
     )
 
 

@@ -16,6 +16,7 @@ from torch.nn.modules import module as torch_module
 from .cells import Cell
 from .config import TrainConfig
 from .data.sequences import SequenceData
+from .device import autocast
 from .model import SequenceClassifier
 from .scan import cpu
 
@@ -38,8 +39,10 @@ def why_not_fused(
         return f"{type(model).__name__} is no SequenceClassifier"
     if model.config.num_layers > 1 or model.config.bidirectional or model.config.readout != "last":
         return "the model has more than one layer or direction, or another readout than the last state"
-    if config.precision != "fp32":
-        return "bf16 was asked for"
+    if model.config.layer_norm or model.config.recurrent_dropout:
+        return "the model has layer norm or recurrent dropout"
+    if config.tbptt and (data is None or config.tbptt < data.x.shape[1]):
+        return f"gradients go back through at most {config.tbptt} time steps (tbptt)"
     if torch.is_anomaly_enabled() or any(_is_watched(module) for module in model.modules()) or _global_hooks():
         return "the model has hooks or parametrizations, or anomalies are looked for"
     cell, parameters = _cell(model), list(model.parameters())
@@ -49,12 +52,39 @@ def why_not_fused(
     if any(not p.requires_grad or p.dtype != torch.float32 or not p.is_contiguous() for p in parameters):
         return "some parameters are frozen, not float32 or not contiguous in memory"
     time = data.x.shape[1] if data else 28
-    backend, reason = cell.choose_backend(parameters[0].new_empty(64, time, model.input_size), training=True)
+    x = parameters[0].new_empty(64, time, model.input_size)
+    with autocast(x.device, config.precision):
+        backend, reason = cell.choose_backend(x, training=True)
     if backend != "cpu":
         return f"the scan is computed by {backend}: {reason}"
     if data and not all(tensor is None or tensor.is_contiguous() for tensor in (data.x, data.y, data.lengths)):
         return "the data is not contiguous in memory"
     return _why_not_adam(optimizer, parameters) if optimizer else ""
+
+
+def fused_step(
+    former: FusedStep | None,
+    model: nn.Module,
+    data: SequenceData,
+    config: TrainConfig,
+    optimizer: torch.optim.Optimizer,
+) -> FusedStep | None:
+    """Return what takes whole steps in one call as things stand now, or None.
+
+    Args:
+        former: what was returned for the same training before, if it was; it is refreshed.
+        model: any module.
+        data: training sequences.
+        config: settings of the training.
+        optimizer: the training's.
+    """
+    if why_not_fused(model, data, config, optimizer):
+        return None
+    if former is None:
+        assert isinstance(model, SequenceClassifier)
+        return FusedStep(model, data, optimizer, config)
+    former.refresh()
+    return former
 
 
 def _cell(model: SequenceClassifier) -> Cell:
@@ -105,7 +135,7 @@ class FusedStep:
         model: one for which `why_not_fused` has no reason.
         data: training sequences, on the CPU.
         optimizer: Adam or AdamW over the model's parameters that has taken a step, so that its state is there.
-        config: says how gradients are clipped.
+        config: says how gradients are clipped, and the precision of products.
     """
 
     def __init__(
@@ -125,8 +155,10 @@ class FusedStep:
             for value in (scaling.mean, scaling.std)
         )
         is_bytes = x.dtype == torch.uint8
+        with autocast(x.device, self.config.precision):
+            isa = cpu.isa()
         step = cpu.kernels.TrainingStep(
-            cpu.layout(cell.recurrence, batch=1, time=time, inputs=features, hidden=cell.hidden_size),
+            cpu.layout(cell.recurrence, batch=1, time=time, inputs=features, hidden=cell.hidden_size, isa=isa),
             self.model.head.out_features,
             x.data_ptr() if is_bytes else 0,
             0 if is_bytes else x.data_ptr(),

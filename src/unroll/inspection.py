@@ -15,9 +15,11 @@ from .data.describe import constant, missing_classes
 from .data.preparation import valid_steps
 from .data.sequences import Batch, Splits
 from .evaluation import inference
-from .model import SequenceClassifier, Stage
+from .layers import Stage
+from .model import SequenceClassifier
 
 SATURATED = 0.99  # of the largest output that tanh has
+BOUNDED = ("rnn", "gru", "lstm", "indrnn")  # cells whose outputs stay within ±1, but with relu
 MANY = 0.3  # share of saturated or dead units from which a layer can hardly learn; a healthy start has below 0.1
 
 
@@ -45,7 +47,8 @@ class Inspection:
         parameters: number of weights that are trained
         loss: mean cross entropy of the batch, in nats
         chance: what a model gives that prefers no class, ln(classes)
-        saturated: per layer, share of outputs within 1 % of the limits of tanh (of relu: of units that are always 0)
+        saturated: per layer, share of outputs within 1 % of the limits of tanh (of relu: of units that are always 0);
+            of cells whose outputs have no limits none
         findings: what looks wrong and what to do, in words; empty if nothing does
     """
 
@@ -90,7 +93,8 @@ def inspect_model(model: SequenceClassifier, splits: Splits, config: TrainConfig
     chance = math.log(model.num_classes)
     layers = [stage for stage in stages if stage.name.startswith("layer")]
     relu = model.config.nonlinearity == "relu"
-    saturated = tuple(_saturated(stage, batch.lengths, relu) for stage in layers)
+    bounded = model.config.cell in BOUNDED
+    saturated = tuple(_saturated(stage, batch.lengths, relu) for stage in layers if bounded)
     shapes = tuple(Shape(stage.name, stage.axes, tuple(stage.values.shape)) for stage in stages)
     findings = [
         *missing_classes(splits),

@@ -15,7 +15,7 @@ from . import scan
 from .cells import CELLS, Cell
 from .config import TrainConfig
 from .data.download import cache_folder
-from .device import choose_device
+from .device import autocast, choose_device
 from .errors import ConfigError, InputError
 from .fused import why_not_fused
 from .model import SequenceClassifier
@@ -49,6 +49,7 @@ def describe() -> dict[str, Any]:
 
 def describe_model(model: SequenceClassifier, config: TrainConfig | None = None) -> dict[str, str]:
     """Return what computes a model on its device, and why, for `unroll info RUN`; ``config`` is its training's."""
+    settings = config or TrainConfig()
     cell = next(module for module in model.modules() if isinstance(module, Cell))
     batch = next(model.parameters()).new_empty(64, 28, model.input_size)
 
@@ -58,13 +59,17 @@ def describe_model(model: SequenceClassifier, config: TrainConfig | None = None)
         except InputError as error:  # the run asks for a backend that is not here
             return str(error)
 
-    reason = said(lambda: why_not_fused(model, None, config or TrainConfig()))
+    def training() -> str:
+        with autocast(batch.device, settings.precision):
+            return ": ".join(cell.choose_backend(batch, training=True))
+
+    reason = said(lambda: why_not_fused(model, None, settings))
     options = model.config
-    ways = ", both directions" if options.bidirectional else ""
     return {
-        "model": f"{options.cell}, {options.hidden_size} units, layers: {options.num_layers}{ways}",
+        "model": f"{options.cell}, {options.hidden_size} units, layers: {options.num_layers}{options.additions}, "
+        f"readout {options.readout}",
         "device": str(batch.device),
-        "training": said(lambda: ": ".join(cell.choose_backend(batch, training=True))),
+        "training": said(training),
         "prediction": said(lambda: ": ".join(cell.choose_backend(batch, training=False))),
         "training_step": f"operation by operation: {reason}" if reason else "one call of the fused kernels",
     }

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import math
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from .cells import Cell, find_cell
-from .config import Backend, ModelConfig, check_whole
+from .cells import Cell, find_cell, has_recurrent_matrix, name_of
+from .config import Backend, Init, ModelConfig, check_whole
 from .errors import ConfigError, InputError
+from .layers import Cells, Stage, States, detached, initial_states, scan_layer
+from .readout import Held, make_readout
+from .scan import check_lengths
+from .scan.padding import clear_padding
+from .stream import Stream
 
-
-class Stage(NamedTuple):
-    """A tensor on its way through a model.
-
-    Attributes:
-        name: what made it
-        axes: names of its axes
-        values: itself
-    """
-
-    name: str
-    axes: tuple[str, ...]
-    values: Tensor
+ModelState = tuple[States, Held | None]  # what the layers end with; what the readout has taken up
 
 
 class SequenceClassifier(nn.Module):
     """Classify sequences: recurrent layers, a readout over time, a linear head.
 
-    It keeps no state between calls, and takes any batch size and any number of time steps.
+    It keeps no state between calls, and takes any batch size and any number of time steps. A layer's outputs are what
+    its cell puts out, with ``residual`` plus the outputs of the layer before; the next layer, or the readout, sees them
+    normalised with ``layer_norm``. So what passes around the layers is never normalised itself, which keeps deep stacks
+    trainable without a warm-up (R. Xiong et al., arXiv:2002.04745); nor is the input, whose scaling is the data's.
 
     Args:
         input_size: features per time step, at least 1.
@@ -40,15 +35,26 @@ class SequenceClassifier(nn.Module):
         num_layers: recurrent layers (default 1).
         bidirectional: read each sequence backwards too; the two results are concatenated (default False).
         dropout: share of activations dropped between layers while training (default 0.0).
-        readout: "last" hidden state of each direction, or "mean" or "max" over each sequence's steps (default "last").
-            An empty sequence reads out as the initial state (last) or as zeros (mean, max).
+        readout: "last" hidden state of each direction, or over each sequence's steps the "mean", the "max", or
+            "attention", a learned weighted mean (default "last"); see `unroll.readout`. An empty sequence reads out as
+            the initial state (last) or as zeros.
         init: "orthogonal" (recurrent weights orthogonal, the others Xavier uniform, biases zero; a cell of your own
-            keeps its weights unless it has `Cell.init_orthogonal`) or "torch", torch.nn's own (default "orthogonal").
-        nonlinearity: activation of the rnn cell, "tanh" or "relu" (default "tanh").
+            keeps its weights unless it has `Cell.init_orthogonal`), "identity" (`Cell.init_identity`: with nonlinearity
+            "relu" an IRNN) or "torch", torch.nn's own (default "orthogonal").
+        nonlinearity: activation of the rnn and indrnn cells, "tanh" or "relu" (default "tanh").
         backend: what computes the scan (default "auto", see `unroll.scan.choose_backend`).
+        residual: add to the outputs of each layer but the first, whose width is another, those of the layer before
+            (default False). Source: K. He et al., arXiv:1512.03385; between recurrent layers Y. Wu et al.,
+            arXiv:1609.08144, section 3.1.
+        layer_norm: normalise each layer's outputs over all its units, at each time step, with learned scale and offset
+            (default False). Source: J. L. Ba, J. R. Kiros and G. Hinton, arXiv:1607.06450.
+        recurrent_dropout: share of units that the recurrent products do not see while training, the same at all time
+            steps; see `Cell.dropped` (default 0.0).
+        forget_bias: initial bias of the gate that keeps the state, see `Cell.set_forget_bias`; None leaves what
+            ``init`` makes it, 1 for lstm if orthogonal (default None).
 
     Raises:
-        ConfigError: an argument is out of range.
+        ConfigError: an argument is out of range, or the cell has not what it is about.
 
     Example:
         >>> model = SequenceClassifier(input_size=28, num_classes=10)
@@ -65,33 +71,51 @@ class SequenceClassifier(nn.Module):
         num_layers: int = 1,
         bidirectional: bool = False,
         dropout: float = 0.0,
-        readout: Literal["last", "mean", "max"] = "last",
-        init: Literal["orthogonal", "torch"] = "orthogonal",
+        readout: Literal["last", "mean", "max", "attention"] = "last",
+        init: Init = "orthogonal",
         nonlinearity: Literal["tanh", "relu"] = "tanh",
         backend: Backend = "auto",
+        residual: bool = False,
+        layer_norm: bool = False,
+        recurrent_dropout: float = 0.0,
+        forget_bias: float | None = None,
     ) -> None:
         super().__init__()
         cell_class = find_cell(cell)
-        name = cell if isinstance(cell, str) else f"{cell.__module__}:{cell.__qualname__}"
         # The one place where settings are checked: the same rules, and words, as for the command line.
         self.config = ModelConfig(
-            name, nonlinearity, hidden_size, num_layers, bidirectional, dropout, readout, init, backend
-        )
+            cell=name_of(cell), nonlinearity=nonlinearity, hidden_size=hidden_size, num_layers=num_layers,
+            bidirectional=bidirectional, residual=residual, layer_norm=layer_norm, dropout=dropout,
+            recurrent_dropout=recurrent_dropout, readout=readout, init=init, forget_bias=forget_bias,
+            backend=backend,
+        )  # fmt: skip
         check_whole("input_size", input_size, 1)
         check_whole("num_classes", num_classes, 2)
         self.input_size = input_size
         self.num_classes = num_classes
         directions = 2 if bidirectional else 1
-        sizes = [input_size] + [hidden_size * directions] * (num_layers - 1)
+        width = hidden_size * directions
+        sizes = [input_size] + [width] * (num_layers - 1)
         self.layers = nn.ModuleList(
             nn.ModuleList(self._make_cell(cell_class, size) for _ in range(directions)) for size in sizes
         )
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in sizes) if layer_norm else None
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(hidden_size * directions, num_classes)
-        if init == "orthogonal":
-            for module in self.modules():
-                if isinstance(module, Cell):
-                    module.init_orthogonal()
+        self.readout = make_readout(readout, width)
+        self.head = nn.Linear(width, num_classes)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        init, forget_bias = self.config.init, self.config.forget_bias
+        for layer in self._cells():
+            for cell in layer:
+                if init == "orthogonal":
+                    cell.init_orthogonal()
+                elif init == "identity":
+                    cell.init_identity()
+                if forget_bias is not None:
+                    cell.set_forget_bias(forget_bias)
+        if init != "torch":
             nn.init.xavier_uniform_(self.head.weight)
             nn.init.zeros_(self.head.bias)
 
@@ -100,46 +124,150 @@ class SequenceClassifier(nn.Module):
             raise ConfigError(f"cell {self.config.cell} has a fixed nonlinearity, got {self.config.nonlinearity!r}")
         options = {name: getattr(self.config, name) for name in cell_class.options}
         cell = cell_class(input_size, self.config.hidden_size, **options)
-        cell.backend = self.config.backend
+        if self.config.recurrent_dropout and not has_recurrent_matrix(cell):
+            raise ConfigError(
+                f"recurrent_dropout must be 0 for cell {self.config.cell}, got {self.config.recurrent_dropout}: "
+                "it clears columns of weight_hh (…, hidden), and the cell has no such matrix"
+            )
+        cell.backend, cell.recurrent_dropout = self.config.backend, self.config.recurrent_dropout
         return cell
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor | None = None, *, tbptt: int = 0) -> Tensor:
         """Return logits (batch, num_classes).
 
         Args:
             x: (batch, time, input_size) of the parameters' dtype, scaled as in training.
             lengths: (batch,) int64 time steps, each from 0 to time; what lies beyond has no effect (default None).
+            tbptt: gradients go back through at most so many time steps; 0 for all (default 0). The sequences are read
+                in chunks of so many steps, of which the first may be shorter, and no gradient passes from one to
+                the next. With readout "last" the memory needed does not grow with time; the others need each chunk's.
+                Source: R. J. Williams and J. Peng, Neural Computation 2 (1990), p. 490.
 
         Raises:
             InputError: ``x`` or ``lengths`` do not fit.
+            ConfigError: ``tbptt`` is out of range, or the model reads both ways.
         """
-        logits: Tensor = self.head(self._encode(x, lengths))
-        return logits
+        self._check_input(x)
+        if tbptt:
+            check_whole("tbptt", tbptt, 0)
+            check_truncation(self)
+            return self._logits(self._read_truncated(x, lengths, tbptt))
+        return self._logits(self._read_whole(x, lengths))
 
     def stages(self, x: Tensor, lengths: Tensor | None = None) -> list[Stage]:
         """Return every tensor between the input and the logits, both included; arguments as in `forward`."""
-        layers: list[Tensor] = []
-        vector = self._encode(x, lengths, layers)
-        return [
-            Stage("input", ("batch", "time", "features"), x),
-            *(Stage(f"layer {i}", ("batch", "time", "hidden"), y) for i, y in enumerate(layers, start=1)),
-            Stage(f"readout {self.config.readout}", ("batch", "hidden"), vector),
-            Stage("logits", ("batch", "classes"), self.head(vector)),
-        ]
-
-    def _encode(self, x: Tensor, lengths: Tensor | None, keep: list[Tensor] | None = None) -> Tensor:
-        """Return what the head reads, (batch, directions·hidden); all outputs of each layer are added to ``keep``."""
         self._check_input(x)
-        features = finals = x
-        readout, last = self.config.readout, len(self.layers) - 1
-        for number, layer in enumerate(self.layers):
-            if number:
-                features = self.dropout(features)
-            last_only = keep is None and number == last and readout == "last"
-            features, finals = self._read_layer(layer, features, lengths, last_only)
-            if keep is not None:
-                keep.append(features)
-        return finals if readout == "last" else self._read_out(features, finals, lengths)
+        stages = [Stage("input", ("batch", "time", "features"), x)]
+        _, held = state = self._read_whole(x, lengths, stages)
+        assert held is not None
+        vector = self.readout.result(held)
+        stages.append(Stage(f"readout {self.config.readout}", ("batch", "hidden"), vector))
+        return [*stages, Stage("logits", ("batch", "classes"), self._logits(state))]
+
+    def stream(self, batch_size: int = 1) -> Stream:
+        """Return a `Stream`: sequences that are read step by step, with a state of fixed size.
+
+        Args:
+            batch_size: sequences that are read at the same time (default 1).
+
+        Raises:
+            ConfigError: the model reads both ways, and so needs each sequence's end first.
+        """
+        check_whole("batch_size", batch_size, 1)
+        if self.config.bidirectional:
+            raise ConfigError("a bidirectional model cannot stream: it reads each sequence from its end too")
+
+        def read(x: Tensor, state: ModelState, lengths: Tensor | None) -> tuple[Tensor, ModelState]:
+            self._check_input(x)
+            if len(x) != batch_size:
+                raise InputError(f"x must be of the stream's {batch_size} sequences, got {len(x)}")
+            state = self._read(x, state, lengths, self._cells(), dropout=False)
+            return self._logits(state), state
+
+        with torch.inference_mode():
+            return Stream(read, (initial_states(self._cells(), self.head.weight.new_empty(batch_size, 0)), None))
+
+    def _cells(self) -> Cells:
+        return [list(layer) for layer in self.layers]  # type: ignore[call-overload]
+
+    def _dropped_cells(self) -> Cells:
+        return [[cell.dropped() for cell in layer] for layer in self.layers]  # type: ignore[attr-defined]
+
+    def _logits(self, state: ModelState) -> Tensor:
+        assert state[1] is not None
+        logits: Tensor = self.head(self.readout.result(state[1]))
+        return logits
+
+    def _read_whole(self, x: Tensor, lengths: Tensor | None, keep: list[Stage] | None = None) -> ModelState:
+        cells = self._dropped_cells()
+        return self._read(x, (initial_states(cells, x), None), lengths, cells, keep=keep)
+
+    def _read_truncated(self, x: Tensor, lengths: Tensor | None, steps: int) -> ModelState:
+        """Read in chunks; the first is the short one, so that a full sequence's last gradients go back ``steps``."""
+        batch, time, _ = x.shape
+        check_lengths(lengths, batch, time)
+        cells, start = self._dropped_cells(), 0
+        state: ModelState = initial_states(cells, x), None
+        for stop in range(time % steps or min(steps, time), time + 1, steps):
+            inside = None if lengths is None else (lengths - start).clamp(0, stop - start)
+            lasts = self._is_read_out(start, stop, time, lengths)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and lasts):
+                layers, held = self._read(x[:, start:stop], state, inside, cells)
+            state, start = (detached(layers), held if lasts else state[1]), stop
+        return state
+
+    def _is_read_out(self, start: int, stop: int, time: int, lengths: Tensor | None) -> bool:
+        """Tell whether the readout takes up anything of a chunk that later chunks do not replace."""
+        if self.config.readout != "last" or stop == time:
+            return True
+        if lengths is None:
+            return False
+        return bool(((lengths <= stop) & (lengths > (start or -1))).any())  # the empty end before the first step
+
+    def _read(
+        self,
+        x: Tensor,
+        state: ModelState,
+        lengths: Tensor | None,
+        cells: Cells,
+        *,
+        dropout: bool = True,
+        keep: list[Stage] | None = None,
+    ) -> ModelState:
+        """Return what layers and readout hold after ``x``, from what they held before it.
+
+        Args:
+            x: (batch, time, input_size), a whole sequence or its next chunk.
+            state: before the chunk.
+            lengths: (batch,) int64 steps of the chunk that belong to each sequence, or None where all do.
+            cells: the layers' own, or those that `Cell.dropped` made of them.
+            dropout: False leaves out dropout between layers in training mode too.
+            keep: all that is made on the way is added to it.
+        """
+        layers, held = state
+        norms, last = self.norms, len(cells) - 1
+        seen, after = x, []
+        outputs = ends = x
+        for number, layer in enumerate(cells):
+            if number and dropout:
+                seen = self.dropout(seen)
+            last_only = number == last and keep is None and self.config.readout == "last"
+            below = outputs, ends
+            seen, ends, states = scan_layer(layer, seen, layers[number], lengths, last_only)
+            after.append(states)
+            _note(keep, f"layer {number + 1}", seen)
+            if number and self.config.residual:
+                ends = ends + below[1]
+                seen = seen if last_only else seen + below[0]
+                _note(keep, f"residual {number + 1}", seen)
+            outputs = seen
+            if norms is not None and not last_only:
+                seen = norms[number](seen)
+                seen = seen if lengths is None else clear_padding(seen, lengths)
+                _note(keep, f"norm {number + 1}", seen)
+        if norms is not None:
+            ends = norms[-1](ends)
+        return tuple(after), self.readout.add(held, seen, ends, lengths)
 
     def _check_input(self, x: Tensor) -> None:
         if not isinstance(x, Tensor):
@@ -151,30 +279,15 @@ class SequenceClassifier(nn.Module):
         if x.dtype != self.head.weight.dtype and not torch.is_autocast_enabled(x.device.type):
             raise InputError(f"x must have the parameters' dtype {self.head.weight.dtype}, got {x.dtype}")
 
-    def _read_layer(
-        self, layer: nn.Module, x: Tensor, lengths: Tensor | None, last_only: bool
-    ) -> tuple[Tensor, Tensor]:
-        """Return outputs (batch, time, directions·hidden) and final hidden states (batch, directions·hidden)."""
-        outputs, finals = [], []
-        assert isinstance(layer, nn.ModuleList)
-        for direction, cell in enumerate(layer):
-            assert isinstance(cell, Cell)
-            state = cell.initial_state(x.shape[0], dtype=x.dtype, device=x.device)
-            output, state = cell.scan(x, state, lengths, reverse=direction == 1, last_only=last_only)
-            outputs.append(output)
-            finals.append(state if isinstance(state, Tensor) else state[0])
-        if len(outputs) == 1:
-            return outputs[0], finals[0]
-        return torch.cat(outputs, dim=2), torch.cat(finals, dim=1)
 
-    def _read_out(self, outputs: Tensor, finals: Tensor, lengths: Tensor | None) -> Tensor:
-        if outputs.shape[1] == 0:
-            return torch.zeros_like(finals)
-        if self.config.readout == "mean":  # outputs past each length are zero
-            steps = outputs.shape[1] if lengths is None else lengths.clamp(min=1).unsqueeze(1)
-            return outputs.sum(dim=1) / steps
-        if lengths is None:
-            return outputs.amax(dim=1)
-        alive = torch.arange(outputs.shape[1], device=outputs.device) < lengths.unsqueeze(1)
-        highest = outputs.masked_fill(~alive.unsqueeze(2), -math.inf).amax(dim=1)
-        return torch.where((lengths > 0).unsqueeze(1), highest, 0)
+def check_truncation(model: nn.Module) -> None:
+    """Raise `ConfigError` unless ``model`` can cut its gradients after some time steps, as ``tbptt`` asks for."""
+    if not isinstance(model, SequenceClassifier):
+        raise ConfigError(f"tbptt must be 0 for {type(model).__name__}: only a SequenceClassifier reads in chunks")
+    if model.config.bidirectional:
+        raise ConfigError("tbptt must be 0 for a bidirectional model: it reads each sequence from its end too")
+
+
+def _note(keep: list[Stage] | None, name: str, values: Tensor) -> None:
+    if keep is not None:
+        keep.append(Stage(name, ("batch", "time", "hidden"), values))

@@ -21,7 +21,7 @@ from .evaluation import Evaluation, evaluate
 from .folder import CONFIG, EVALUATION, METRICS, RESUME, WEIGHTS, claim, first_line, read_config, write, write_json
 from .interrupt import deferred_interrupt
 from .model import SequenceClassifier
-from .saved import Run, build, load_run, model_config, still_there, write_weights
+from .saved import Run, build, check_loadable, load_run, model_config, still_there, write_weights
 from .train import EpochResult, Progress, Training
 
 CHECKPOINT_SECONDS = 30.0  # at most so much training is lost, besides what the end of an epoch saves
@@ -111,9 +111,11 @@ def train_run(
     reading, chosen = choose_settings(recipe, settings)
     plan = Plan(data, data_dir, reading, chosen)
     splits = plan.load()
-    training = Training(plan.build(splits), splits, chosen.train)
+    model = plan.build(splits)
+    check_loadable(model)
+    training = Training(model, splits, chosen.train)
     config = {
-        **model_config(training.model, splits.train.preparation),
+        **model_config(model, splits.train.preparation),
         "recipe": chosen.name,
         "scaling": chosen.scaling,
         "train": asdict(chosen.train),
@@ -125,9 +127,13 @@ def train_run(
             "fingerprint": splits.train.fingerprint(),
         },
     }
-    path = claim(out, overwrite, f"{splits.name}-{chosen.model.cell}")
+    path = claim(out, overwrite, f"{splits.name}-{_short(chosen.model.cell)}")
     write_json(path / CONFIG, config)
     return _train(Started(path, splits, training, chosen), watch)
+
+
+def _short(cell: str) -> str:
+    return cell.rpartition(":")[2].lower()
 
 
 def resume_run(

@@ -14,13 +14,13 @@ import safetensors
 import safetensors.torch
 import torch
 
-from .cells import CELLS
+from .cells import Cell, find_cell
 from .config import DataConfig, ModelConfig
 from .data.catalog import load, load_as, resolve
 from .data.preparation import Preparation
 from .data.sequences import TEST_FRACTION, SequenceData, Splits
 from .device import choose_device
-from .errors import DataError, InputError, RunError
+from .errors import ConfigError, DataError, InputError, RunError
 from .folder import CONFIG, EVALUATION, FORMAT, RESUME, WEIGHTS, claim, first_line, read_config, write, write_json
 from .model import SequenceClassifier
 
@@ -48,7 +48,7 @@ def save(model: SequenceClassifier, path: str | Path, *, data: SequenceData, ove
     """Save a model trained by hand as a run folder, for `load_run` and the command line.
 
     Args:
-        model: any `SequenceClassifier` with a cell from `unroll.cells.CELLS`.
+        model: any `SequenceClassifier` whose cell is one of unroll's, or stands in a module by its name.
         path: folder to make.
         data: what the model was trained on; its preparation is saved too.
         overwrite: replace a run that stands there (default False).
@@ -57,13 +57,23 @@ def save(model: SequenceClassifier, path: str | Path, *, data: SequenceData, ove
         RunError: something else stands there, or the cell cannot be loaded again.
         DataError: the model's features or classes are not those of ``data``.
     """
-    if model.config.cell not in CELLS:
-        raise RunError(f"only models with a cell of {', '.join(CELLS)} can be saved, got {model.config.cell}")
+    check_loadable(model)
     _check_fit(model, data)
     path = claim(path, overwrite, "")
     # The fingerprint of what it was trained on, so that it is not judged by that.
     write_json(path / CONFIG, {**model_config(model, data.preparation), "data": {"fingerprint": data.fingerprint()}})
     write_weights(path, model)
+
+
+def check_loadable(model: SequenceClassifier) -> None:
+    """Raise `RunError` unless the cell can be found again by its name."""
+    name, own = model.config.cell, type(next(module for module in model.modules() if isinstance(module, Cell)))
+    try:
+        again = find_cell(name) is own and not name.startswith("__main__:")
+    except ConfigError:
+        again = False
+    if not again:
+        raise RunError(f"a run needs a cell that can be imported again: put {name} at the top of a module of its own")
 
 
 def _check_fit(model: SequenceClassifier, data: SequenceData) -> None:
@@ -84,6 +94,7 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
 
     Raises:
         RunError: no such run, unfinished, or broken; the message says which file.
+        ConfigError: its cell is not one of unroll's, and its module has not been imported.
     """
     path = Path(path)
     config = read_config(path)
@@ -92,6 +103,8 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
         raise RunError(f"{path} has no {WEIGHTS} and cannot be resumed: its training failed; train anew")
     if not weights.exists():
         raise RunError(f"{path} is not finished: run 'unroll train --resume {shlex.quote(str(path))}' first")
+    if ":" in (cell := str(config.get("model", {}).get("cell"))):
+        find_cell(cell)  # says what to do where that is not here
     try:
         model = build(ModelConfig(**config["model"]), config["input_size"], config["num_classes"])
         tensors = safetensors.torch.load(weights.read_bytes())

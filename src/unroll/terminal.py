@@ -21,6 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from .cells import find_cell
 from .data.describe import Description, FeatureDescription, PartDescription
 from .data.sequences import SequenceData, Splits
 from .evaluation import Evaluation
@@ -140,16 +141,17 @@ def _facts(started: Started) -> dict[str, str]:
     parameters = sum(p.numel() for p in training.model.parameters())
     model, train = recipe.model, recipe.train
     held_out = f" ({len(training.val):,} held out for validation)" if training.val else ""
-    shape = f"{model.cell} {model.nonlinearity}, {model.num_layers} × {model.hidden_size} hidden"
-    direction = ", both directions" if model.bidirectional else ""
+    activation = f" {model.nonlinearity}" if "nonlinearity" in find_cell(model.cell).options else ""
+    shape = f"{model.cell}{activation}, {model.num_layers} × {model.hidden_size} hidden"
+    truncated = f", gradients through {train.tbptt} steps" if train.tbptt else ""
     device = f"{training.device} ({training.device_reason})"
     return {
         "data": f"{splits.name} from {splits.source}{', test part drawn' if splits.drawn else ''}: "
         f"{len(splits.train):,} train{held_out}, {len(splits.test):,} test; "
         f"{time} steps × {features} features, {len(splits.classes)} classes",
-        "model": f"{shape}{direction}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
+        "model": f"{shape}{model.additions}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
         "train": f"recipe {recipe.name}: {training.epochs} × {training.steps} steps, batch {train.batch_size}, "
-        f"{train.optimizer}, lr {train.lr:g} {train.schedule}, seed {train.seed}",
+        f"{train.optimizer}, lr {train.lr:g} {train.schedule}{truncated}, seed {train.seed}",
         "on": f"{device}, {train.precision}",
         "run": str(started.path),
     }
@@ -315,7 +317,8 @@ def print_inspection(console: Console, inspection: Inspection, splits: Splits) -
             "initial loss": f"{inspection.loss:.4f}; ln(classes), a model without preference: {inspection.chance:.4f}",
             "saturated": ", ".join(
                 f"layer {n}: {percent(share)}" for n, share in enumerate(inspection.saturated, start=1)
-            ),
+            )
+            or "nothing can be: outputs without limits",
         },
     )
     _print_findings(console, inspection.findings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -15,12 +15,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from .config import TrainConfig
+from .data.augment import augmented
 from .data.buckets import training_order
 from .data.sequences import SequenceData, Splits
-from .device import choose_device, rng_state, set_rng_state
+from .device import autocast, choose_device, rng_state, set_rng_state
 from .errors import DataError, InputError, TrainingError
 from .evaluation import evaluate, has_fused_cells
-from .fused import FusedStep, why_not_fused
+from .fused import fused_step
+from .model import check_truncation
 from .scan.cpu import lend_threads
 
 TICK = 20  # optimiser steps between two reports: reading the loss more often would make a GPU wait
@@ -106,8 +108,8 @@ class Training:
         config: settings (default ``TrainConfig()``).
 
     Raises:
-        ConfigError: the device is not there.
-        DataError: too few sequences to train on or to hold out.
+        ConfigError: the device is not there, or the model cannot do ``tbptt``.
+        DataError: too few sequences to train on or to hold out, or ``shift`` and ``rotation`` for no images.
         InputError: the model does not take the data, or gives other logits than the data has classes.
         TrainingError: while running: the loss is no longer finite.
     """
@@ -116,9 +118,9 @@ class Training:
         self.config = config = config or TrainConfig()
         self.device, self.device_reason = choose_device(config.device)
         self.train, self.val = _parts(splits, config, self.device)
-        # On the CPU, so that the lengths of batches are known without waiting for a device.
-        self.lengths = None if self.train.lengths is None else self.train.lengths.cpu().numpy()
         self.model = model.to(self.device)
+        if config.tbptt:
+            check_truncation(model)
         self._try_out()
         self.steps = math.ceil(len(self.train) / config.batch_size)
         self.epochs = config.epochs_for(self.steps)
@@ -132,11 +134,8 @@ class Training:
 
     def _try_out(self) -> None:
         """Pass one sequence through the model, so that what does not fit is known before anything is begun."""
-        with self._precision():
+        with autocast(self.device, self.config.precision):
             evaluate(self.model, self.train.subset(torch.zeros(1, dtype=torch.int64, device=self.device)))
-
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def _start_epoch(self) -> None:
         self.step = 0
@@ -166,11 +165,14 @@ class Training:
         return bool(self.config.patience) and len(self.history) - self.best_epoch >= self.config.patience
 
     def _train_epoch(self) -> Iterator[Progress]:
+        clock = time.perf_counter()
         random = np.random.default_rng((self.config.seed, self.epoch))
-        order, longest = training_order(self.lengths, len(self.train), self.config.batch_size, random)
-        steps = self._take_steps(torch.from_numpy(order).to(self.device), longest)
+        order, longest = training_order(self.train.lengths, len(self.train), self.config.batch_size, random)
+        steps = self._take_steps(self._epoch_data(), order.to(self.device), longest)
+        self.seconds += time.perf_counter() - clock
         self.model.train()
-        fused = self.config.precision == "fp32" and has_fused_cells(self.model)
+        with autocast(self.device, self.config.precision):
+            fused = has_fused_cells(self.model)
         while self.step < self.steps:
             clock = time.perf_counter()
             with lend_threads(fused):
@@ -181,38 +183,36 @@ class Training:
             seen = min(self.step * self.config.batch_size, len(self.train))
             yield Progress(self.epoch, self.epochs, self.step, self.steps, self.loss_sum / seen)
 
-    def _take_steps(self, order: Tensor, longest: list[int] | None) -> Iterator[Tensor]:
+    def _epoch_data(self) -> SequenceData:
+        """Return what this epoch trains on: images moved and turned as they are in this epoch alone."""
+        shift, rotation = self.config.shift, self.config.rotation
+        if not shift and not rotation:
+            return self.train
+        seed = int(np.random.SeedSequence((self.config.seed, self.epoch)).generate_state(1, np.uint64)[0])
+        return augmented(self.train, shift, rotation, torch.Generator("cpu").manual_seed(seed))
+
+    def _take_steps(self, data: SequenceData, order: Tensor, longest: Sequence[int | None]) -> Iterator[Tensor]:
         """Take the epoch's remaining optimiser steps; yield the sum of each batch's losses, a scalar on the device."""
         size, fused = self.config.batch_size, None
         for number, at in enumerate(range(self.step * size, len(order), size)):
             index = order[at : at + size]
             if number % TICK == 0 or number == 1:  # between events anything may be changed; one step makes Adam's state
-                fused = self._fused_step(fused)
+                fused = fused_step(fused, self.model, data, self.config, self.optimizer)
             self.lr = self.optimizer.param_groups[0]["lr"]
-            steps = None if longest is None else longest[at // size]
             if fused:
-                loss, correct = fused(index, self.lr, steps)
+                loss, correct = fused(index, self.lr, longest[at // size])
                 self.correct += correct
             else:
-                loss = self._train_step(*self.train.batch(index, steps))
+                loss = self._train_step(*data.batch(index, longest[at // size]))
             if self.schedule:
                 self.schedule.step()
             yield loss
 
-    def _fused_step(self, former: FusedStep | None) -> FusedStep | None:
-        """Return what takes whole steps in one call as things stand now, or None."""
-        if why_not_fused(self.model, self.train, self.config, self.optimizer):
-            return None
-        if former is None:
-            return FusedStep(self.model, self.train, self.optimizer, self.config)  # type: ignore[arg-type]
-        former.refresh()
-        return former
-
     def _train_step(self, x: Tensor, y: Tensor, lengths: Tensor | None) -> Tensor:
         """Take one step operation by operation; `FusedStep` does the same in one call."""
         self.optimizer.zero_grad()
-        with self._precision():
-            logits = self.model(x, lengths)
+        with autocast(self.device, self.config.precision):
+            logits = self.model(x, lengths, **({"tbptt": self.config.tbptt} if self.config.tbptt else {}))
         loss = cross_entropy(logits.float(), y)
         torch.autograd.backward(loss)
         if self.config.clip_norm:
@@ -317,6 +317,8 @@ def _parts(splits: Splits, config: TrainConfig, device: torch.device) -> tuple[S
                 "raise it, or set it to 0"
             )
         val = val.to(device)
+    if (config.shift or config.rotation) and train.preparation.image is None:
+        raise DataError("shift and rotation move images; the data holds none: leave them out")
     if not len(train):
         raise DataError(
             f"training needs at least 1 sequence, got {len(splits.train)} of which val_fraction "

@@ -16,23 +16,26 @@
 #include "step.h"
 
 namespace unroll {
-extern const Kernels generic, wide;
+extern const Kernels generic, wide, wide_bf16;
 #ifdef UNROLL_X86
 extern const Kernels avx2, avx512;
+#endif
+#ifdef UNROLL_BF16
+extern const Kernels avx512_bf16;
 #endif
 }  // namespace unroll
 
 using namespace unroll;
-using Numbers = std::vector<float>;
+using Floats = std::vector<float>;
 using Doubles = std::vector<double>;
 
 static std::mt19937 random_bits(0);
 
-// Numbers on the heap; what is not set, and the room behind, is NaN, so that whoever uses it is seen.
-static Numbers unset(long n, long room = 0) { return Numbers(n + room, NAN); }
+// Floats on the heap; what is not set, and the room behind, is NaN, so that whoever uses it is seen.
+static Floats unset(long n, long room = 0) { return Floats(n + room, NAN); }
 
-static Numbers some(long n, long room = 0, float bound = 1) {
-  Numbers made = unset(n, room);
+static Floats some(long n, long room = 0, float bound = 1) {
+  Floats made = unset(n, room);
   std::uniform_real_distribution<float> uniform(-bound, bound);
   for (long i = 0; i < n; ++i) made[i] = uniform(random_bits);
   return made;
@@ -43,17 +46,21 @@ static void fail(const char* isa, const char* what, const char* why) {
   std::exit(1);
 }
 
-static void compare(const char* isa, const char* what, const Numbers& found, const Doubles& exact) {
-  double size = 1, error = 0;
-  for (double e : exact) size = std::fmax(size, std::fabs(e));
+static void compare(const Kernels& kernels, const char* what, const Floats& found, const Doubles& exact) {
+  double size = 1, worst = 0, norm = 0, error = 0;
   for (std::size_t i = 0; i < exact.size(); ++i) {
-    if (!(std::fabs(found[i]) <= 1e30)) fail(isa, what, "holds what is not a number");
-    error = std::fmax(error, std::fabs(found[i] - exact[i]));
+    if (!(std::fabs(found[i]) <= 1e30)) fail(kernels.name, what, "holds what is not a number");
+    const double off = found[i] - exact[i];
+    size = std::fmax(size, std::fabs(exact[i])), worst = std::fmax(worst, std::fabs(off));
+    norm += exact[i] * exact[i], error += off * off;
   }
-  if (error > 2e-5 * size) fail(isa, what, "is wrong");
+  // Rounded to bf16, a unit near zero may fall to the other side of relu; a factor in the wrong place does more than that.
+  const bool right = kernels.pair > 1 ? std::sqrt(error) <= 0.2 * std::sqrt(norm) + 2e-2 * std::sqrt(exact.size())
+                                      : worst <= 2e-5 * size;
+  if (!right) fail(kernels.name, what, "is wrong");
 }
 
-static void compare_bits(const char* isa, const char* what, const Numbers& one, const Numbers& other, long n) {
+static void compare_bits(const char* isa, const char* what, const Floats& one, const Floats& other, long n) {
   if (n && std::memcmp(one.data(), other.data(), n * sizeof(float))) fail(isa, what, "depends on the number of threads");
 }
 
@@ -73,7 +80,7 @@ struct Case {
 struct Plain {
   Case a;
   std::vector<std::int64_t> lengths;
-  Numbers x, h0, c0, w_ih, w_hh, b_ih, b_hh, dy, dh, dc;
+  Floats x, h0, c0, w_ih, w_hh, b_ih, b_hh, dy, dh, dc;
   Doubles h, c, d, dx, dh0, dc0, dw_ih, dw_hh, db;
 
   explicit Plain(const Case& given) : a(given) {
@@ -84,7 +91,7 @@ struct Plain {
     w_hh = some(a.rows() * a.hidden, 0, bound), b_ih = some(b_rows, 0, bound), b_hh = some(b_rows, 0, bound);
     dy = some(a.count() * a.hidden), dh = some(a.ends ? state : 0);
     if (!a.ends) h0.assign(state, 0);
-    if (a.lstm()) c0 = a.ends ? some(state) : Numbers(state), dc = some(a.ends ? state : 0);
+    if (a.lstm()) c0 = a.ends ? some(state) : Floats(state), dc = some(a.ends ? state : 0);
     const long kept = (a.time + 1) * state;
     h.resize(kept), c.resize(a.lstm() ? kept : 0), d.resize(a.count() * a.columns()), dx.resize(a.count() * a.inputs);
     dh0.resize(state), dc0.resize(c0.size()), dw_ih.resize(w_ih.size()), dw_hh.resize(w_hh.size()), db.resize(a.columns());
@@ -186,12 +193,12 @@ struct Plain {
   }
 };
 
-static float* at(Numbers& numbers) { return numbers.empty() ? nullptr : numbers.data(); }
-static const float* at(const Numbers& numbers) { return numbers.empty() ? nullptr : numbers.data(); }
+static float* at(Floats& numbers) { return numbers.empty() ? nullptr : numbers.data(); }
+static const float* at(const Floats& numbers) { return numbers.empty() ? nullptr : numbers.data(); }
 
 // One run of an instruction set's kernels; its memory is laid out anew, and is as large as it must be.
 struct Fused {
-  Numbers h, c, h_n, c_n, steps, gates, dx, dh, dc, dw_ih, dw_hh, db_ih, db_hh;
+  Floats h, c, h_n, c_n, steps, gates, dx, dh, dc, dw_ih, dw_hh, db_ih, db_hh;
 
   Fused(const Kernels& kernels, const Plain& p, int threads, bool keeps, long stretch) {
     const Case& a = p.a;
@@ -207,9 +214,9 @@ struct Fused {
             a.ends ? p.h0.data() : nullptr, a.ends ? at(p.c0) : nullptr, at(h), at(c), slots, at(h_n), at(c_n), at(steps),
             at(gates));
     if (!keeps) return;
-    dh = a.ends ? p.dh : Numbers(state);
-    if (a.lstm()) dc = a.ends ? p.dc : Numbers(state);
-    Numbers d = unset(stretch * a.batch * a.columns(), room);
+    dh = a.ends ? p.dh : Floats(state);
+    if (a.lstm()) dc = a.ends ? p.dc : Floats(state);
+    Floats d = unset(stretch * a.batch * a.columns(), room);
     dw_ih = unset(p.w_ih.size()), dw_hh = unset(p.w_hh.size()), db_ih = unset(p.b_ih.size()), db_hh = unset(p.b_hh.size());
     dx = unset(a.count() * k);
     backward(layout, p.w_ih.data(), p.w_hh.data(), at(h), at(c), at(gates), at(steps), p.dy.data(), x_batch * n, x_time * n,
@@ -231,10 +238,10 @@ static void check(const Kernels& kernels, const Plain& p) {
     if (p.h_row(j) >= 0) db_hh[p.h_row(j)] = p.db[j];
   }
   for (const Fused* f : {&one, &few}) {
-    compare(isa, "h", f->h, p.h), compare(isa, "c", f->c, p.c), compare(isa, "h_n", f->h_n, final(p.h));
-    compare(isa, "c_n", f->c_n, final(p.c)), compare(isa, "dx", f->dx, p.dx), compare(isa, "dh0", f->dh, p.dh0);
-    compare(isa, "dc0", f->dc, p.dc0), compare(isa, "dw_ih", f->dw_ih, p.dw_ih), compare(isa, "dw_hh", f->dw_hh, p.dw_hh);
-    compare(isa, "db_ih", f->db_ih, db_ih), compare(isa, "db_hh", f->db_hh, db_hh);
+    compare(kernels, "h", f->h, p.h), compare(kernels, "c", f->c, p.c), compare(kernels, "h_n", f->h_n, final(p.h));
+    compare(kernels, "c_n", f->c_n, final(p.c)), compare(kernels, "dx", f->dx, p.dx), compare(kernels, "dh0", f->dh, p.dh0);
+    compare(kernels, "dc0", f->dc, p.dc0), compare(kernels, "dw_ih", f->dw_ih, p.dw_ih), compare(kernels, "dw_hh", f->dw_hh, p.dw_hh);
+    compare(kernels, "db_ih", f->db_ih, db_ih), compare(kernels, "db_hh", f->db_hh, db_hh);
   }
   compare_bits(isa, "the last h", one.h_n, last.h_n, state), compare_bits(isa, "the last c", one.c_n, last.c_n, p.c0.size());
   compare_bits(isa, "h", one.h, three.h, p.h.size()), compare_bits(isa, "dx", one.dx, three.dx, p.dx.size());
@@ -246,7 +253,7 @@ static void check(const Kernels& kernels, const Plain& p) {
 static void check_linear(const Kernels& kernels, const Case& s) {
   const long n = s.hidden, state = s.batch * n, all = s.count() * n;
   const Plain shape({Recurrence::tanh, s.reverse, s.with_lengths, false, false, s.ends, s.batch, s.time, 1, 1});
-  const Numbers a = some(all), b = some(all), h0 = some(state), dy = some(s.ends ? all : 0), dh = some(state);
+  const Floats a = some(all), b = some(all), h0 = some(state), dy = some(s.ends ? all : 0), dh = some(state);
   Doubles y(all), h_n(state), da(all), db(all), dh0(state);
   for (long i = 0; i < state; ++i) {
     const long row = i / n, u = i % n, length = shape.lengths[row];
@@ -261,26 +268,26 @@ static void check_linear(const Kernels& kernels, const Case& s) {
     dh0[i] = g;
   }
   const std::int64_t* lengths = s.with_lengths ? shape.lengths.data() : nullptr;
-  Numbers found_y = unset(all), found_h = unset(state), found_da = unset(all), found_db = unset(all), found_h0 = unset(state);
+  Floats found_y = unset(all), found_h = unset(state), found_da = unset(all), found_db = unset(all), found_h0 = unset(state);
   const Layout layout{&kernels, 3, Recurrence::linear, s.reverse, s.batch, s.time, n, n, lengths};
   linear(layout, a.data(), b.data(), h0.data(), found_y.data(), found_h.data());
   linear_backward(layout, a.data(), h0.data(), found_y.data(), at(dy), dh.data(), found_da.data(), found_db.data(),
                   found_h0.data());
-  compare(kernels.name, "linear y", found_y, y), compare(kernels.name, "linear h_n", found_h, h_n);
-  compare(kernels.name, "linear da", found_da, da), compare(kernels.name, "linear db", found_db, db);
-  compare(kernels.name, "linear dh0", found_h0, dh0);
+  compare(kernels, "linear y", found_y, y), compare(kernels, "linear h_n", found_h, h_n);
+  compare(kernels, "linear da", found_da, da), compare(kernels, "linear db", found_db, db);
+  compare(kernels, "linear dh0", found_h0, dh0);
 }
 
 // What a few steps make of the parameters, the last batch being smaller.
-static std::vector<Numbers> trained(const Kernels& kernels, Recurrence recurrence, bool with_lengths, int threads) {
+static std::vector<Floats> trained(const Kernels& kernels, Recurrence recurrence, bool with_lengths, int threads) {
   const long all = 7, time = 5, inputs = 3, hidden = 17, classes = 4;
   random_bits.seed(7);
   const Layout layout{&kernels, 1, recurrence, false, 1, time, inputs, hidden, nullptr};
-  const Numbers x = some(all * time * inputs);
+  const Floats x = some(all * time * inputs);
   const std::vector<std::int64_t> y{0, 1, 2, 3, 0, 1, 2}, lengths{5, 0, 3, 5, 1, 2, 4}, order{6, 2, 5, 0, 1, 3, 4};
-  TrainingStep step(layout, classes, {nullptr, x.data(), y.data(), with_lengths ? lengths.data() : nullptr, Numbers(inputs, 0.5f),
-                                      Numbers(inputs, 2.0f)});
-  std::vector<Numbers> values, average, square, count;
+  TrainingStep step(layout, classes, {nullptr, x.data(), y.data(), with_lengths ? lengths.data() : nullptr, Floats(inputs, 0.5f),
+                                      Floats(inputs, 2.0f)});
+  std::vector<Floats> values, average, square, count;
   std::vector<Parameter> parameters;
   for (long n : {layout.rows() * inputs, layout.rows() * hidden, layout.rows(), layout.rows(), classes * hidden, classes})
     values.push_back(some(n)), average.emplace_back(n), square.emplace_back(n), count.emplace_back(1);
@@ -297,20 +304,23 @@ static std::vector<Numbers> trained(const Kernels& kernels, Recurrence recurrenc
 static void check_step(const Kernels& kernels) {
   for (int r = 0; r < 4; ++r)
     for (bool with_lengths : {false, true}) {
-      const std::vector<Numbers> one = trained(kernels, Recurrence(r), with_lengths, 1);
-      const std::vector<Numbers> three = trained(kernels, Recurrence(r), with_lengths, 3);
+      const std::vector<Floats> one = trained(kernels, Recurrence(r), with_lengths, 1);
+      const std::vector<Floats> three = trained(kernels, Recurrence(r), with_lengths, 3);
       for (std::size_t i = 0; i < one.size(); ++i) compare_bits(kernels.name, "a step", one[i], three[i], one[i].size());
     }
 }
 
 static std::vector<const Kernels*> available() {
-  std::vector<const Kernels*> found{&generic, &wide};
+  std::vector<const Kernels*> found{&generic, &wide, &wide_bf16};
 #ifdef UNROLL_X86
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&avx2);
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512bw"))
     found.push_back(&avx512);
+#endif
+#ifdef UNROLL_BF16
+  if (__builtin_cpu_supports("avx512bf16")) found.push_back(&avx512_bf16);
 #endif
   return found;
 }
@@ -333,7 +343,9 @@ int main(int count, char** arguments) {
             ++scans;
             if (r < 4) {
               const Plain plain(c);
-              for (const Kernels* kernels : all) check(*kernels, plain);
+              const bool flips = c.recurrence == Recurrence::relu && hidden == 1;  // rounded, the unit may be on or off
+              for (const Kernels* kernels : all)
+                if (!flips || kernels->pair == 1) check(*kernels, plain);
             } else {
               for (const Kernels* kernels : all) check_linear(*kernels, c);
             }

@@ -26,6 +26,7 @@ BFLOAT16 = 0.1  # … and with products in bfloat16, of 8 significant bits
 VANISHED = 1e-30  # norm below which float32 has only denormal numbers left for what is in there
 ROUNDS = 5
 HOPELESS = 3  # a number of threads that takes so many times another's to warm up is not tried again
+REST = 0.05  # seconds before a round: threads of the contender before it may still look for work, and take a core
 SHORTEST = 0.05  # seconds of a round; shorter ones would time the clock
 
 
@@ -184,6 +185,7 @@ def compare(
     measured: dict[tuple[str, int | None], list[float]] = {key: [] for key in runs}
     for _ in range(rounds):
         for key, (run, count) in runs.items():
+            time.sleep(REST)
             measured[key].append(run(count) / count)
     timings = [
         _timing(one, {threads: found for (name, threads), found in measured.items() if name == one.name})

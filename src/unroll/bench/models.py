@@ -14,8 +14,10 @@ from torch.nn.functional import cross_entropy
 from ..config import TrainConfig
 from ..data.preparation import Preparation, Scaling
 from ..data.sequences import SequenceData, Splits
+from ..device import autocast
 from ..evaluation import evaluate, inference, predict
 from ..model import SequenceClassifier
+from ..scan import cpu
 from ..train import EpochResult, fit
 from .clock import BFLOAT16, FLOAT32, Contender, Results, Runs, in_process, with_threads
 from .steps import Shape
@@ -96,8 +98,10 @@ def training_contenders(with_bf16: bool = True) -> tuple[list[Contender], Result
 
 
 def own_runs(call: Callable[[], object], precision: Precision) -> Runs:
-    """Return the runs of unroll's own training: with torch's threads; bf16, where torch does the work, with one too."""
-    return {torch.get_num_threads(): in_process(call)} if precision == "fp32" else with_threads(call)
+    """Return the runs of unroll's own training: with torch's threads; where torch does the work, with one too."""
+    if precision == "fp32" or cpu.BF16_INSTRUCTION_SETS:
+        return {torch.get_num_threads(): in_process(call)}
+    return with_threads(call)
 
 
 def _passes(model: nn.Module, data: SequenceData, precision: Precision = "fp32") -> Callable[[], EpochResult]:
@@ -137,7 +141,7 @@ def _loss_and_gradients(model: nn.Module, data: SequenceData, precision: Precisi
     def results() -> Results:
         x = batch.x.to(next(model.parameters()).dtype)
         model.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        with autocast(x.device, precision):
             logits = model(x, None)
         loss = cross_entropy(logits if precision == "fp32" else logits.float(), batch.y)
         torch.autograd.backward(loss)

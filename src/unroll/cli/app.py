@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields, make_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_type_hints
 
 from cyclopts import App, Parameter
@@ -47,6 +49,16 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 Json = Annotated[bool, Parameter(negative="")]
+
+
+def trust(cell: str | None) -> None:
+    """Import the module of a cell of the user's own, named module:Class, from the current folder if it is there."""
+    if cell and ":" in cell:
+        from ..cells import import_cell
+
+        # At the end: nothing that happens to lie in the folder is to stand in for what is installed.
+        sys.path.append(str(Path.cwd()))
+        import_cell(cell)
 
 
 def given(flags: Any) -> dict[str, Any]:

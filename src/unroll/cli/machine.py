@@ -8,12 +8,12 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..interrupt import immediate_interrupt
-from .app import Json, app
+from .app import Json, app, trust
 from .outcome import print_json, say
 
 
 @app.command
-def info(run: Path | None = None, /, *, json: Json = False) -> int:
+def info(run: Path | None = None, /, *, cell: str | None = None, json: Json = False) -> int:
     """Show versions, devices and scan backends, and why each is used or not.
 
     Example: unroll info
@@ -22,6 +22,8 @@ def info(run: Path | None = None, /, *, json: Json = False) -> int:
     ----------
     run
         Folder of a finished run: show too what computes its model here, and why.
+    cell
+        module:Class of a cell of your own that the run was trained with; it is imported.
     json
         Print one JSON object.
     """
@@ -33,6 +35,7 @@ def info(run: Path | None = None, /, *, json: Json = False) -> int:
 
     facts = describe()
     if run:
+        trust(cell)
         loaded = load_run(run)
         settings = TrainConfig(**loaded.config["train"]) if "train" in loaded.config else None
         facts["run"] = {"path": str(run), **describe_model(loaded.model, settings)}

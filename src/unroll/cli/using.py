@@ -5,12 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..interrupt import immediate_interrupt
-from .app import Json, app
+from .app import Json, app, trust
 from .outcome import print_json, say
 
 
 @app.command
-def evaluate(run: Path, /, *, data: str | None = None, data_dir: Path | None = None, json: Json = False) -> int:
+def evaluate(
+    run: Path,
+    /,
+    *,
+    data: str | None = None,
+    data_dir: Path | None = None,
+    cell: str | None = None,
+    json: Json = False,
+) -> int:
     """Count what a run gets right: accuracy, loss, scores per class, confusion matrix.
 
     Example: unroll evaluate runs/first
@@ -24,6 +32,8 @@ def evaluate(run: Path, /, *, data: str | None = None, data_dir: Path | None = N
         training data was.
     data_dir
         Folder to look for the data in first.
+    cell
+        module:Class of a cell of your own that the run was trained with; it is imported.
     json
         Print one JSON object with accuracy (a fraction), loss, n and more.
     """
@@ -32,6 +42,7 @@ def evaluate(run: Path, /, *, data: str | None = None, data_dir: Path | None = N
         from ..saved import load_run, load_test
         from ..terminal import Screen, print_evaluation
 
+    trust(cell)
     loaded = load_run(run)
     name, part, sequences, trained_on = load_test(loaded, data, data_dir)
     evaluation = count(loaded.model, sequences)
@@ -47,7 +58,7 @@ def evaluate(run: Path, /, *, data: str | None = None, data_dir: Path | None = N
 
 
 @app.command
-def predict(run: Path, files: list[Path], /, *, json: Json = False) -> int:
+def predict(run: Path, files: list[Path], /, *, cell: str | None = None, json: Json = False) -> int:
     """Classify image files of any size and colour.
 
     Example: unroll predict runs/first digit.png photo.jpg
@@ -62,6 +73,8 @@ def predict(run: Path, files: list[Path], /, *, json: Json = False) -> int:
         Folder of a finished run.
     files
         Image files.
+    cell
+        module:Class of a cell of your own that the run was trained with; it is imported.
     json
         Print one JSON object with class, probability, top 3 and preparation of each file, or its error.
     """
@@ -70,6 +83,7 @@ def predict(run: Path, files: list[Path], /, *, json: Json = False) -> int:
         from ..saved import load_run
         from ..terminal import Screen, print_predictions
 
+    trust(cell)
     loaded = load_run(run)
     predictions = predict_files(loaded.model, loaded.preparation, files)
     if json:

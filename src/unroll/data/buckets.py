@@ -7,31 +7,42 @@ in a batch still changes from epoch to epoch.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
+import torch
+from torch import Tensor
 
 STRETCH = 16  # batches that are sorted together: with more, those of an epoch would become more alike
 
 
 def training_order(
-    lengths: np.ndarray | None, sequences: int, batch_size: int, random: np.random.Generator
-) -> tuple[np.ndarray, list[int] | None]:
+    lengths: Tensor | None, sequences: int, batch_size: int, random: np.random.Generator
+) -> tuple[Tensor, Sequence[int | None]]:
     """Return the order of an epoch, and how long each of its batches is.
 
     Args:
-        lengths: (N,) time steps, or None where all are full.
+        lengths: (N,) int64 time steps, or None where all are full.
         sequences: N.
         batch_size: sequences per batch.
         random: says how they are shuffled.
 
     Returns:
-        (N,) int64 indices, of which each ``batch_size`` make a batch, the last one maybe a smaller one; and the time
-        steps of each batch. Where all sequences are full, a plain permutation and None.
+        (N,) int64 indices on the CPU, of which each ``batch_size`` make a batch, the last one maybe a smaller one; and
+        the time steps of each batch. Where all sequences are full, a plain permutation, and None for each batch.
     """
     order = random.permutation(sequences)
     if lengths is None:
-        return order, None
+        return torch.from_numpy(order), [None] * math.ceil(sequences / batch_size)
+    order = _bucketed(order, lengths.cpu().numpy(), batch_size, random)
+    return torch.from_numpy(order), longest_of_each(lengths.cpu().numpy()[order], batch_size)
+
+
+def _bucketed(order: np.ndarray, lengths: np.ndarray, batch_size: int, random: np.random.Generator) -> np.ndarray:
+    """Return ``order`` with sequences of like length next to each other, batch by batch."""
     whole, smaller = [], order[:0]
-    for at in range(0, sequences, STRETCH * batch_size):
+    for at in range(0, len(order), STRETCH * batch_size):
         stretch = order[at : at + STRETCH * batch_size]
         stretch = stretch[np.argsort(lengths[stretch], kind="stable")]
         batches, rest = divmod(len(stretch), batch_size)
@@ -40,9 +51,7 @@ def training_order(
             smaller = stretch[start : start + rest]
             stretch = np.delete(stretch, slice(start, start + rest))
         whole.append(stretch.reshape(batches, batch_size))
-    batches_in_all = np.concatenate(whole)
-    order = np.concatenate([random.permutation(batches_in_all).reshape(-1), smaller])
-    return order, longest_of_each(lengths[order], batch_size)
+    return np.concatenate([random.permutation(np.concatenate(whole)).reshape(-1), smaller])
 
 
 def longest_of_each(lengths: np.ndarray, batch_size: int) -> list[int]:

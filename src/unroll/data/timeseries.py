@@ -1,4 +1,4 @@
-"""Time series from files: ``X_TRAIN.ts`` with ``X_TEST.ts`` beside it, ``X_train.csv`` and ``X_test.csv``, or one alone.
+"""Time series from files: ``X_TRAIN.ts`` and ``X_TEST.ts`` beside it, ``X_train.csv`` and ``X_test.csv``, or one alone.
 
 Also a folder that holds such a pair, as ``GunPoint/`` of the archive does. Features are what others call channels or
 dimensions. See `unroll.data.ts_file` and `unroll.data.csv_file` for what stands in a file.

@@ -191,6 +191,8 @@ def linear_scan(
     check_lengths(lengths, batch, time)
     check_device("lengths", lengths, a.device)
     _check_alike("a, b and h0", (a, b, h0))
+    if _is_autocast((a, b, h0)):  # a sum of many terms, which bf16 would round each time
+        a, b, h0 = a.float(), b.float(), h0.float()
     scan = LINEAR_SCANS[choose_backend(backend, a, _wants_gradients((a, b, h0)), "linear").backend]
     return scan(a, b, h0, lengths, reverse)
 

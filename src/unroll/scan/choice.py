@@ -46,8 +46,13 @@ def backends() -> dict[str, str]:
         "reference": "a plain loop over time steps, the oracle of the tests",
         "torch": torch_kernel,
         "gemm": "one autograd node for all time steps, one matrix product per weight gradient; rnn alone, no bf16",
-        "cpu": f"fused C++ for {cpu.INSTRUCTION_SETS[0]}; float32" if cpu.INSTRUCTION_SETS else cpu.MISSING,
+        "cpu": _cpu_kernels() if cpu.INSTRUCTION_SETS else cpu.MISSING,
     }
+
+
+def _cpu_kernels() -> str:
+    bf16 = f"bf16 by {cpu.BF16_INSTRUCTION_SETS[0]}" if cpu.BF16_INSTRUCTION_SETS else "no bf16 on this processor"
+    return f"fused C++ for {cpu.INSTRUCTION_SETS[0]}; float32; {bf16}"
 
 
 def choose_backend(backend: Backend, x: Tensor, training: bool, recurrence: str = "tanh") -> Choice:
@@ -67,14 +72,16 @@ def choose_backend(backend: Backend, x: Tensor, training: bool, recurrence: str 
     if backend != "auto":
         _check_possible(backend, x, recurrence)
         return Choice(backend, "asked for")
-    time, low_precision = x.shape[1], torch.is_autocast_enabled(x.device.type)
+    time, low_precision = x.shape[1], torch.is_autocast_enabled(x.device.type) and recurrence != "linear"
     if time == 0:
         return Choice("reference", "it takes 0 time steps")
     traced = torch.compiler.is_compiling()
     if not traced and (onlooker := _onlooker()):
         return Choice("reference", f"{onlooker} must see each operation")
-    fits = x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[0] > 0 and not low_precision and not traced
-    if fits and cpu.INSTRUCTION_SETS:
+    fits = x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[0] > 0 and not traced
+    if fits and low_precision and cpu.computes_bf16():
+        return Choice("cpu", f"fused for bf16 on this CPU ({cpu.BF16_INSTRUCTION_SETS[0]})")
+    if fits and not low_precision and cpu.INSTRUCTION_SETS:
         return Choice("cpu", f"fused for float32 on this CPU ({cpu.INSTRUCTION_SETS[0]})")
     if recurrence not in KNOWN["torch"]:
         return Choice("reference", f"torch has no kernel for the recurrence {recurrence}")
@@ -118,8 +125,11 @@ def _check_possible(backend: str, x: Tensor, recurrence: str) -> None:
         return
     if not cpu.INSTRUCTION_SETS:
         raise InputError(f"backend 'cpu' is {cpu.MISSING}")
-    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+    if x.device.type != "cpu" or x.dtype != torch.float32:
         raise InputError(f"backend 'cpu' computes in float32 on the CPU, got {x.dtype} on {x.device}; use 'auto'")
+    if torch.is_autocast_enabled("cpu") and recurrence != "linear" and not cpu.computes_bf16():
+        asked = str(torch.get_autocast_dtype("cpu")).removeprefix("torch.")
+        raise InputError(f"backend 'cpu' has no kernels for {asked} on this processor; use 'torch' or 'auto'")
     if not torch.compiler.is_compiling() and (onlooker := _onlooker()):
         raise InputError(f"backend 'cpu' cannot be asked for where {onlooker} must see each operation; use 'auto'")
     if 0 in x.shape[:2]:

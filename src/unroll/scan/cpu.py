@@ -1,5 +1,7 @@
 """Scans for float32 on the CPU, fused in C++ (`csrc/`): one call for all time steps, forwards and backwards.
 
+Under autocast to bfloat16 the factors of all products are rounded to it; sums, states and gradients stay float32.
+
 The sources are compiled for several instruction sets when unroll is installed, if there is a C++ compiler; the best one
 that the processor has is chosen when this module is loaded.
 """
@@ -23,9 +25,11 @@ kernels: Any = None
 with suppress(ImportError):
     kernels = importlib.import_module("._kernels", __package__)
 
-INSTRUCTION_SETS: tuple[str, ...] = tuple(kernels.instruction_sets()) if kernels else ()
+INSTRUCTION_SETS: tuple[str, ...] = tuple(kernels.instruction_sets(False)) if kernels else ()
+BF16_INSTRUCTION_SETS: tuple[str, ...] = tuple(kernels.instruction_sets(True)) if kernels else ()
 
 ISA = INSTRUCTION_SETS[0] if INSTRUCTION_SETS else ""
+BF16_ISA = BF16_INSTRUCTION_SETS[0] if BF16_INSTRUCTION_SETS else ""
 
 MISSING = "not built: there was no C++ compiler when unroll was installed; training takes several times as long"
 OVERREAD = 128  # floats that a kernel may read, but does not use, behind the last number of a tensor
@@ -45,7 +49,10 @@ def scan(
     """Same as `unroll.scan.reference.scan`, for float32 on the CPU and at least one sequence and one time step.
 
     With ``last_only`` the outputs come back with 0 time steps; without gradients memory then does not grow with time.
+    Under autocast state and weights may be of another dtype than float32; the results are not.
     """
+    state = tuple(part.float() for part in state)
+    weights = tuple(None if weight is None else weight.float() for weight in weights)  # type: ignore[assignment]
     run = _Run(recurrence, x, weights[1].shape[1], lengths, reverse)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *weights, *state)):
         y, *final = _Scan.apply(run, last_only, x, *weights, *state)  # type: ignore[no-untyped-call]
@@ -65,7 +72,7 @@ class _Run:
     """
 
     def __init__(self, recurrence: str, x: Tensor, hidden: int, lengths: Tensor | None, reverse: bool) -> None:
-        self.recurrence, self.reverse = recurrence, bool(reverse)
+        self.recurrence, self.reverse, self.isa = recurrence, bool(reverse), isa()
         self.batch, self.time, self.inputs = x.shape
         self.hidden = hidden
         self.columns = GATES[recurrence] * hidden
@@ -96,7 +103,7 @@ class _Run:
         return y, *final
 
     def layout(self) -> Any:
-        return layout(self.recurrence, **self.sizes, lengths=self.lengths, reverse=self.reverse)
+        return layout(self.recurrence, **self.sizes, lengths=self.lengths, reverse=self.reverse, isa=self.isa)
 
     def forward(
         self,
@@ -220,9 +227,21 @@ def layout(
     hidden: int,
     lengths: Tensor | None = None,
     reverse: bool = False,
+    isa: str = "",
 ) -> Any:
-    """Return what the kernels need to know of a scan; ``lengths`` must outlive it."""
-    return kernels.Layout(ISA, threads(), recurrence, bool(reverse), batch, time, inputs, hidden, _address(lengths))
+    """Return what the kernels need to know of a scan; ``lengths`` must outlive it. Without ``isa`` it is float32's."""
+    sizes = batch, time, inputs, hidden
+    return kernels.Layout(isa or ISA, threads(), recurrence, bool(reverse), *sizes, _address(lengths))
+
+
+def computes_bf16() -> bool:
+    """Tell whether autocast to bfloat16 is on for the CPU, and the kernels can follow it."""
+    return bool(BF16_ISA) and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+
+
+def isa() -> str:
+    """Return the instruction set of the kernels for what is computed now."""
+    return BF16_ISA if computes_bf16() else ISA
 
 
 def _linear_layout(a: Tensor, lengths: Tensor | None, reverse: bool) -> Any:

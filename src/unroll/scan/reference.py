@@ -36,8 +36,9 @@ def loop(
         x = clear_padding(x, lengths)
     outputs: dict[int, Tensor] = {}
     steps = range(x.shape[1])
+    inputs = x.unbind(1)  # not x[:, t]: on the way back each would make a gradient as large as x
     for t in reversed(steps) if reverse else steps:
-        new = step(x[:, t], state)
+        new = step(inputs[t], state)
         output = new if isinstance(new, Tensor) else new[0]
         if lengths is None:
             state = new

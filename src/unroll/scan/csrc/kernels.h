@@ -1,7 +1,7 @@
 // The kernels, written once: each instruction set's source defines ISA, WIDTH (floats of a register), VECS (registers of
 // a panel) and MOST_ROWS (of a tile), and includes this.
 //
-// A tile of the batch goes through all time steps before the next one does: threads meet once per call. Nothing of the
+// A group of the batch goes through all time steps before the next one does: threads meet once per call. Nothing of the
 // standard library's templates is used here: the linker might take this instruction set's version of them for all.
 
 #ifdef __AVX512F__
@@ -10,6 +10,7 @@
 
 #include <cstring>
 
+#include "bfloat16.h"
 #include "scan.h"
 
 #define NAME_OF(x) #x
@@ -24,6 +25,8 @@
 namespace unroll {
 namespace CONCAT(in_, ISA) {
 
+constexpr long GROUP = 40;   // sequences that take each step together: each panel of the weights is read once for them
+constexpr long CHUNK = 320;  // columns of dw that a block is multiplied into at once: its d stays in the nearest cache
 constexpr long BLOCK = 128;  // rows of d, x and h that stay in the cache between two tiles of dw
 
 static inline long rounded(long n) { return (n + WIDTH - 1) / WIDTH * WIDTH; }
@@ -31,9 +34,15 @@ static inline long rounded(long n) { return (n + WIDTH - 1) / WIDTH * WIDTH; }
 // A row of a step's products, with room for the last register of each.
 static inline long raw_row(const Scan& a) { return rounded(gates_of(a.recurrence) * a.hidden) + WIDTH; }
 
+// Floats for a row of a left side; see as_left.
+static inline long left_room(long k) { return PAIR > 1 ? places(k) + WIDTH : 0; }
+
+static inline long group(long batch) { return batch < GROUP ? batch : GROUP; }
+
 static long scratch(const Scan& a) {
-  const long forward = raw_row(a), backward = 3 * rounded(a.hidden);
-  return MOST_ROWS * (forward > backward ? forward : backward) + WIDTH;
+  const long forward = raw_row(a) + left_room(a.inputs) + left_room(a.hidden);
+  const long backward = 3 * rounded(a.hidden) + left_room(gates_of(a.recurrence) * a.hidden);
+  return group(a.batch) * (forward > backward ? forward : backward) + WIDTH;
 }
 
 static inline float* state(const Scan& a, float* states, long index, long row) {
@@ -59,22 +68,23 @@ static inline void keep_x(const Forward& a, long t, long row, long rows) {
   }
 }
 
-static void forward_tile(const Forward& a, long row, long rows, float* raw) {
+static void forward_group(const Forward& a, long row, long rows, float* raw) {
   const long width = raw_row(a), columns = gates_of(a.recurrence) * a.hidden;
+  float *x_room = raw + rows * width, *h_room = x_room + rows * left_room(a.inputs);
   for (long s = 0; s < a.time; ++s) {
     const long t = a.reverse ? a.time - 1 - s : s, before = a.reverse ? t + 1 : t, after = a.reverse ? t : t + 1;
     const float* h = state(a, a.h, before, row);
     float* out = raw;
     if (a.steps) keep_x(a, t, row, rows);
+    const Left from_x = as_left(a.x + row * a.x_batch + t * a.x_time, a.x_batch, a.inputs, rows, x_room);
+    const Left from_h = as_left(h, a.hidden, a.hidden, rows, h_room);
     for (int i = 0; i < a.count && !are_over(a, t, row, rows); ++i) {
       const Product& p = a.products[i];
       Left lefts[2];
       int count = 0;
-      if (p.takes_x) lefts[count++] = {a.x + row * a.x_batch + t * a.x_time, a.x_batch, a.inputs};
-      if (p.takes_h) lefts[count++] = {h, a.hidden, a.hidden};
-      with_count<MOST_ROWS>(rows, [&](auto n) {
-        product<decltype(n)::value>(out, width, true, p.bias, 0, p.columns, p.packed, a.panel, lefts, count);
-      });
+      if (p.takes_x) lefts[count++] = from_x;
+      if (p.takes_h) lefts[count++] = from_h;
+      product(out, width, true, p.bias, 0, rows, p.columns, p.packed, a.panel, lefts, count);
       out += p.columns;
     }
     for (long r = 0; r < rows; ++r) {
@@ -98,11 +108,11 @@ static void forward_tile(const Forward& a, long row, long rows, float* raw) {
 }
 
 // d[t] = what the loss's gradient to the state after step t gives the step's products; then on to the state before it.
-static void backward_tile(const Backward& a, long row, long rows, float* scratch) {
+static void backward_group(const Backward& a, long row, long rows, float* scratch) {
   const long width = rounded(a.hidden), columns = gates_of(a.recurrence) * a.hidden;
   const long back = a.recurrence == Recurrence::gru ? 3 * a.hidden : columns;  // columns of d that W_hh made
-  float *g = scratch, *carry = g + MOST_ROWS * width, *dc = carry + MOST_ROWS * width;
-  std::memset(carry, 0, 2 * MOST_ROWS * width * sizeof(float));
+  float *g = scratch, *carry = g + rows * width, *dc = carry + rows * width, *d_room = dc + rows * width;
+  std::memset(carry, 0, 2 * rows * width * sizeof(float));
   for (long r = 0; r < rows; ++r) {
     std::memcpy(carry + r * width, a.dh + (row + r) * a.hidden, a.hidden * sizeof(float));
     if (a.dc) std::memcpy(dc + r * width, a.dc + (row + r) * a.hidden, a.hidden * sizeof(float));
@@ -110,10 +120,8 @@ static void backward_tile(const Backward& a, long row, long rows, float* scratch
   const auto d = [&](long t, long b) { return a.d + (t * a.batch + b) * columns; };
   const float* later = nullptr;  // d of the step after this one
   const auto past = [&](float* out, long out_row, bool room) {
-    const Left left{later, columns, back};
-    with_count<MOST_ROWS>(rows, [&](auto n) {
-      product<decltype(n)::value>(out, out_row, room, carry, width, a.hidden, a.packed, a.panel, &left, later ? 1 : 0);
-    });
+    const Left left = later ? as_left(later, columns, back, rows, d_room) : Left{};
+    product(out, out_row, room, carry, width, rows, a.hidden, a.packed, a.panel, &left, later ? 1 : 0);
   };
   for (long s = a.time - 1; s >= 0; --s) {
     const long t = a.reverse ? a.time - 1 - s : s, before = a.reverse ? t + 1 : t, after = a.reverse ? t : t + 1;
@@ -148,16 +156,20 @@ static void backward_tile(const Backward& a, long row, long rows, float* scratch
 }
 
 static void forward(const Forward& a, long begin, long end, float* scratch) {
-  each_tile(begin, end, [&](long row, long rows) { forward_tile(a, row, rows, scratch); });
+  each_part(begin, end, GROUP, [&](long row, long rows) { forward_group(a, row, rows, scratch); });
 }
 
 static void backward(const Backward& a, long begin, long end, float* scratch) {
-  each_tile(begin, end, [&](long row, long rows) { backward_tile(a, row, rows, scratch); });
+  each_part(begin, end, GROUP, [&](long row, long rows) { backward_group(a, row, rows, scratch); });
 }
 
 // The factor with fewer registers to fill goes to the left, where single values are taken.
 static void add_gradient(
     const Gradients& a, const Gradient& p, long n, long size, long begin, long end, float* scratch) {
+  if (end - begin > CHUNK) {
+    add_gradient(a, p, n, size, begin, begin + CHUNK, scratch);
+    return add_gradient(a, p, n, size, begin + CHUNK, end, scratch);
+  }
   const long columns = end - begin;
   const float *d = a.d + n * a.width + p.first + begin, *from = p.from + n * p.stride;
   float* dw = p.dw + begin * p.k;
@@ -170,8 +182,10 @@ static void add_gradient(
 static long gradients_scratch(const Gradients& a) {
   long rows = a.width;
   for (int i = 0; i < a.count; ++i) rows = a.parts[i].k > rows ? a.parts[i].k : rows;
-  return (rows + WIDTH * VECS) * BLOCK;
+  return (rows + WIDTH * VECS) * places(BLOCK);
 }
+
+static long inputs_scratch(const Inputs& a) { return MOST_ROWS * (left_room(a.before) + left_room(a.width)); }
 
 static void gradients(const Gradients& a, long begin, long end, float* scratch) {
   for (long n = 0; n < a.n; n += BLOCK)
@@ -184,14 +198,60 @@ static void gradients(const Gradients& a, long begin, long end, float* scratch) 
     }
 }
 
-static void inputs(const Inputs& a, long begin, long end) {
+static void inputs(const Inputs& a, long begin, long end, float* scratch) {
   each_tile(begin, end, [&](long row, long rows) {
     const float* d = a.d + row * a.width;
-    const Left lefts[2] = {{d, a.width, a.before}, {d + a.before + a.gap, a.width, a.width - a.before - a.gap}};
-    with_count<MOST_ROWS>(rows, [&](auto n) {
-      product<decltype(n)::value>(a.out + row * a.k, a.k, false, nullptr, 0, a.k, a.packed, VECS, lefts, 2);
-    });
+    const long after = a.before + a.gap;
+    const Left lefts[2] = {as_left(d, a.width, a.before, rows, scratch),
+                           as_left(d + after, a.width, a.width - after, rows, scratch + rows * left_room(a.before))};
+    product(a.out + row * a.k, a.k, false, nullptr, 0, rows, a.k, a.packed, VECS, lefts, 2);
   });
+}
+
+static inline Vec numbers(const float* from) { return load(from); }
+
+static inline Vec numbers(const std::uint8_t* from) {
+  typedef std::uint8_t Bytes __attribute__((vector_size(WIDTH)));
+  Bytes bytes;
+  std::memcpy(&bytes, from, sizeof bytes);
+  return __builtin_convertvector(bytes, Vec);
+}
+
+template <class Value>
+static void gather_from(const Gather& a, const Value* x, long begin, long end) {
+  for (long b = begin; b < end; ++b)
+    for (long t = 0; t < a.time; ++t) {
+      const Value* from = x + (a.order[b] * a.time + t) * a.inputs;
+      float* to = a.steps + (t * a.batch + b) * a.inputs;
+      if (t >= a.lengths[b]) {
+        std::memset(to, 0, a.inputs * sizeof(float));
+        continue;
+      }
+      long i = 0;
+      for (; a.inputs >= WIDTH && i < a.inputs; i += WIDTH) {
+        i = i + WIDTH > a.inputs ? a.inputs - WIDTH : i;  // the last register repeats what the one before it had
+        store(to + i, (numbers(from + i) - load(a.mean + i)) / load(a.std + i), WIDTH);
+      }
+      for (; i < a.inputs; ++i) to[i] = (static_cast<float>(from[i]) - a.mean[i]) / a.std[i];
+    }
+}
+
+static void gather(const Gather& a, long begin, long end) {
+  if (a.bytes)
+    gather_from(a, a.bytes, begin, end);
+  else
+    gather_from(a, a.floats, begin, end);
+}
+
+static void update(const Update& a, long begin, long end) {
+  float *__restrict w = a.values, *__restrict m = a.average, *__restrict v = a.square;
+  const float* __restrict gradient = a.gradient;
+  for (long i = begin; i < end; ++i) {
+    const float g = gradient[i] * a.scale + a.decay * w[i];
+    m[i] += (g - m[i]) * a.beta1;
+    v[i] += (g * g - v[i]) * a.beta2;
+    w[i] = w[i] * a.shrink - a.rate * m[i] / (__builtin_sqrtf(v[i]) / a.root + a.eps);
+  }
 }
 
 // Only the steps within a sequence's length count; the first of them in the order of the scan follows h0.
@@ -240,12 +300,16 @@ const Kernels ISA{NAME(ISA),
                   WIDTH,
                   VECS,
                   CONCAT(in_, ISA)::WIDE,
+                  CONCAT(in_, ISA)::PAIR,
                   CONCAT(in_, ISA)::scratch,
                   CONCAT(in_, ISA)::forward,
                   CONCAT(in_, ISA)::backward,
                   CONCAT(in_, ISA)::gradients_scratch,
                   CONCAT(in_, ISA)::gradients,
+                  CONCAT(in_, ISA)::inputs_scratch,
                   CONCAT(in_, ISA)::inputs,
+                  CONCAT(in_, ISA)::gather,
+                  CONCAT(in_, ISA)::update,
                   CONCAT(in_, ISA)::linear,
                   CONCAT(in_, ISA)::linear_backward};
 

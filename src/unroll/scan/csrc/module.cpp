@@ -21,15 +21,21 @@ extern const Kernels generic;
 #ifdef UNROLL_X86
 extern const Kernels avx2, avx512;
 #endif
+#ifdef UNROLL_BF16
+extern const Kernels avx512_bf16;
+#endif
 
 // The instruction sets that were compiled and that this processor has, best first.
 static std::vector<const Kernels*> available() {
   std::vector<const Kernels*> found;
 #ifdef UNROLL_X86
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512bw"))
-    found.push_back(&avx512);
+  const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+#ifdef UNROLL_BF16
+  if (has_avx512 && __builtin_cpu_supports("avx512bf16")) found.push_back(&avx512_bf16);
+#endif
+  if (has_avx512) found.push_back(&avx512);
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&avx2);
 #endif
   found.push_back(&generic);
@@ -76,9 +82,10 @@ static auto by_address(void (*pass)(const Layout&, Args...)) {
   };
 }
 
-static std::vector<std::string> names() {
+static std::vector<std::string> names(bool bf16) {
   std::vector<std::string> found;
-  for (const Kernels* kernels : available()) found.push_back(kernels->name);
+  for (const Kernels* kernels : available())
+    if ((kernels->pair > 1) == bf16) found.push_back(kernels->name);
   return found;
 }
 
@@ -87,7 +94,7 @@ static std::vector<std::string> names() {
 NB_MODULE(_kernels, m) {
   using namespace unroll;
   m.doc() = "Fused scans in C++ (csrc/passes.h); called by unroll.scan.cpu, which checks what goes in.";
-  m.def("instruction_sets", &names);
+  m.def("instruction_sets", &names, "Those that this processor has, best first: for products in float32, or in bf16.");
   nb::class_<Layout>(m, "Layout", "Kind, direction and sizes of a scan.")
       .def("__init__", [](Layout* self, const std::string& isa, int threads, const std::string& name, bool reverse, long batch,
                           long time, long inputs, long hidden, std::uintptr_t lengths) {

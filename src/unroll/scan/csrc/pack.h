@@ -9,6 +9,7 @@
 #include <xmmintrin.h>
 #endif
 
+#include "bfloat16.h"
 #include "scan.h"
 
 namespace unroll {
@@ -56,20 +57,30 @@ static inline void copy_columns(float* to, long width, const float* from, const 
     for (long c = done; c < columns; ++c) to[i * width + c] = from[c * m.column + i * m.factor];
 }
 
+// In place, from `factors` rows of numbers to half as many of pairs; see products.h.
+static inline void pair_up(float* rows, long width, long factors) {
+  for (long i = 0; i < (factors + 1) / 2; ++i)
+    for (long c = 0; c < width; ++c) {
+      const float second = 2 * i + 1 < factors ? rows[(2 * i + 1) * width + c] : 0;
+      rows[i * width + c] = pair_of(rows[2 * i * width + c], second);
+    }
+}
+
 // Arrange weights for a product: panel by panel, the values of a panel's columns side by side for each factor in turn, those
 // of the second matrix after those of the first. What sticks out over the last column is left as it was.
 static inline void pack(
     Numbers& packed, const Kernels& kernels, long panel, long columns, const std::vector<Matrix>& matrices) {
-  long depth = 0;
-  for (const Matrix& m : matrices) depth += m.factors;
-  packed.resize((columns + kernels.width - 1) / kernels.width * kernels.width * depth);
+  long factors = 0, depth = 0;
+  for (const Matrix& m : matrices) factors += m.factors, depth += (m.factors + kernels.pair - 1) / kernels.pair;
+  packed.resize((columns + kernels.width - 1) / kernels.width * kernels.width * factors);
   each_panel(columns, kernels.width, panel, [&](long first, long registers) {
     float* to = packed.data() + first * depth;
     const long width = registers * kernels.width, there = std::min(width, columns - first);
     for (const Matrix& m : matrices) {
       const float* from = m.from + first * m.column;
       copy_columns(to, width, from, m, there);
-      to += m.factors * width;
+      if (kernels.pair > 1) pair_up(to, width, m.factors);
+      to += (m.factors + kernels.pair - 1) / kernels.pair * width;
     }
   });
 }

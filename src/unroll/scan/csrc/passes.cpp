@@ -25,13 +25,6 @@ void expect_large(void* from, long floats) {
 #endif
 }
 
-// Room of a thread's own, kept for its next call: to get it anew would cost as much as a short scan.
-float* scratch(long floats) {
-  static thread_local Numbers kept;
-  if (static_cast<long>(kept.size()) < floats) kept.resize(floats);
-  return kept.data();
-}
-
 void copy(float* to, const float* from, long n) {
   if (from)
     std::memcpy(to, from, n * sizeof(float));
@@ -83,6 +76,12 @@ void add_gradients(const Layout& a, const Backward& b, const float* steps, const
 }
 
 }  // namespace
+
+float* scratch(long floats) {
+  static thread_local Numbers kept;
+  if (static_cast<long>(kept.size()) < floats) kept.resize(floats);
+  return kept.data();
+}
 
 void forward(
     const Layout& a, const float* x, long x_batch, long x_time, const float* w_ih, const float* w_hh, const float* b_ih,
@@ -142,7 +141,9 @@ void backward(
     add_gradients(a, b, steps + n * inputs, to, i > 0);
     if (!dx) continue;
     const Inputs to_x{d, b.time * a.batch, columns, both, columns - rows, of_x.data(), dx + n * inputs, inputs};
-    split(to_x.n, a.threads, [&](long begin, long end) { a.kernels->inputs(to_x, begin, end); });
+    split(to_x.n, a.threads, [&](long begin, long end) {
+      a.kernels->inputs(to_x, begin, end, scratch(a.kernels->inputs_scratch(to_x)));
+    });
   }
   if (!db_ih) return;
   copy(db_ih, db.data(), rows);

@@ -20,6 +20,9 @@ struct Layout {
   long rows() const { return (recurrence == Recurrence::gru ? 3 : gates_of(recurrence)) * hidden; }  // of the weights
 };
 
+// Room of a thread's own, kept for its next call: to get it anew would cost as much as a short scan.
+float* scratch(long floats);
+
 // h0, h, h_n and, for lstm, c0, c, c_n: the initial state (contiguous; null: zero), all states of which `slots` are kept (see
 // Scan), the final one. Biases, steps and gates may be null.
 void forward(

@@ -1,4 +1,5 @@
-// Fused scans on the CPU: what they take, and where each instruction set's version is found. All numbers are float32.
+// Fused scans on the CPU: what they take, and where each instruction set's version is found. All numbers are float32; where
+// products are in bf16, their factors are rounded on the way in.
 //
 // Time stands first in h, c, gates and d. Behind what is marked "room" up to one panel may be read, but is not used.
 #pragma once
@@ -94,17 +95,41 @@ struct LinearBackward {
   float *da, *db, *dh0;
 };
 
-// One instruction set's version. Ranges are of the batch, of n (inputs), and (gradients) of d's width: as large a share of
+// steps[t, b] = (x[order[b], t] - mean) / std, feature by feature; 0 past the sequence's length.
+struct Gather {
+  const std::uint8_t* bytes;    // (all, time, inputs); or null, and floats
+  const float* floats;
+  const std::int64_t *order, *lengths;  // (batch), the lengths of those sequences
+  const float *mean, *std;      // (inputs)
+  long batch, time, inputs;
+  float* steps;                 // (time, batch, inputs)
+};
+
+// A step of Adam on one parameter: its values, their gradient, and the averages that are kept.
+struct Update {
+  float *values, *average, *square;
+  const float* gradient;
+  float scale;                  // of the gradient, by clipping
+  float decay, shrink;          // weight decay: added to the gradient by so much; or values times it
+  float beta1, beta2;           // 1 - beta1, and 1 - beta2, as shares of what is new
+  float rate, root, eps;        // lr / (1 - beta1^count), sqrt(1 - beta2^count)
+};
+
+// One instruction set's version. Ranges are of the batch, of n (inputs), of values (update), and (gradients) of d's width: as large a share of
 // each part's columns is meant, so that all ranges of a size are as much work.
 struct Kernels {
   const char* name;
   long width, panel, wide;      // floats in a register; registers in a panel, and in one for a single row
+  long pair;                    // factors in a place of the packed weights: 1 in float32, 2 in bf16
   long (*scratch)(const Scan&);  // floats that forward and backward need for themselves, per thread
   void (*forward)(const Forward&, long begin, long end, float* scratch);
   void (*backward)(const Backward&, long begin, long end, float* scratch);
   long (*gradients_scratch)(const Gradients&);
   void (*gradients)(const Gradients&, long begin, long end, float* scratch);
-  void (*inputs)(const Inputs&, long begin, long end);
+  long (*inputs_scratch)(const Inputs&);
+  void (*inputs)(const Inputs&, long begin, long end, float* scratch);
+  void (*gather)(const Gather&, long begin, long end);
+  void (*update)(const Update&, long begin, long end);
   void (*linear)(const Linear&, long begin, long end);
   void (*linear_backward)(const LinearBackward&, long begin, long end);
 };

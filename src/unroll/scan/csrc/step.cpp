@@ -70,26 +70,14 @@ void TrainingStep::gather(const std::int64_t* order) {
   y_.resize(a.batch);
   lengths_.resize(a.batch);
   layout_.lengths = data_.lengths ? lengths_.data() : nullptr;
-  split(a.batch, a.threads, [&](long begin, long end) {
-    for (long b = begin; b < end; ++b) {
-      const long from = order[b], size = a.time * a.inputs;
-      y_[b] = data_.y[from];
-      lengths_[b] = data_.lengths ? data_.lengths[from] : a.time;
-      const auto scale = [&](const auto* x) {
-        for (long t = 0; t < a.time; ++t) {
-          float* to = steps + (t * a.batch + b) * a.inputs;
-          if (t >= lengths_[b])
-            std::fill_n(to, a.inputs, 0.0f);
-          else
-            for (long i = 0; i < a.inputs; ++i) to[i] = (static_cast<float>(x[t * a.inputs + i]) - data_.mean[i]) / data_.std[i];
-        }
-      };
-      if (data_.bytes)
-        scale(data_.bytes + from * size);
-      else
-        scale(data_.floats + from * size);
-    }
-  });
+  for (long b = 0; b < a.batch; ++b) {
+    y_[b] = data_.y[order[b]];
+    lengths_[b] = data_.lengths ? data_.lengths[order[b]] : a.time;
+  }
+  const Gather g{data_.bytes, data_.floats, order, lengths_.data(), data_.mean.data(), data_.std.data(),
+                 a.batch, a.time, a.inputs, steps};
+  // Sequences in random order are waited for: each number takes as long as many products.
+  split(a.batch, threads_for(32 * a.time * a.batch * a.inputs), [&](long begin, long end) { a.kernels->gather(g, begin, end); });
 }
 
 // Cross entropy; the logits become its gradient.
@@ -100,7 +88,9 @@ std::pair<double, long> TrainingStep::loss() {
   pack(packed_, *a.kernels, a.kernels->panel, classes_, {{weight, a.hidden, 1, a.hidden}});
   const Inputs head{h_n_.data(), a.batch, a.hidden, a.hidden, 0, packed_.data(), logits, classes_};
   const int threads = threads_for(a.batch * a.hidden * classes_);
-  split(a.batch, threads, [&](long begin, long end) { a.kernels->inputs(head, begin, end); });
+  split(a.batch, threads, [&](long begin, long end) {
+    a.kernels->inputs(head, begin, end, scratch(a.kernels->inputs_scratch(head)));
+  });
   double sum = 0;
   long right = 0;
   for (long b = 0; b < a.batch; ++b) {
@@ -129,10 +119,11 @@ void TrainingStep::head_back() {
   const Inputs back{logits_.data(), a.batch, classes_, classes_, 0, packed_.data(), dh_.data(), a.hidden};
   const int threads = threads_for(a.batch * a.hidden * classes_);
   split(classes_, threads, [&](long begin, long end) {
-    Numbers scratch(a.kernels->gradients_scratch(g));
-    a.kernels->gradients(g, begin, end, scratch.data());
+    a.kernels->gradients(g, begin, end, scratch(a.kernels->gradients_scratch(g)));
   });
-  split(a.batch, threads, [&](long begin, long end) { a.kernels->inputs(back, begin, end); });
+  split(a.batch, threads, [&](long begin, long end) {
+    a.kernels->inputs(back, begin, end, scratch(a.kernels->inputs_scratch(back)));
+  });
 }
 
 // As torch.nn.utils.clip_grad_norm_ has it; a NaN is kept, so that it shows.
@@ -159,19 +150,12 @@ void TrainingStep::update(double lr) {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const Parameter& p = parameters_[i];
     const double count = ++*p.count;
-    const float rate = lr / (1 - std::pow(adam_.beta1, count)), root = std::sqrt(1 - std::pow(adam_.beta2, count));
-    const float beta1 = 1 - adam_.beta1, beta2 = adam_.beta2, rest = 1 - adam_.beta2, eps = adam_.eps;
-    const float shrink = adam_.decoupled ? 1 - lr * adam_.weight_decay : 1, decay = adam_.decoupled ? 0 : adam_.weight_decay;
-    const float* gradient = gradients_[i].data();
-    split(p.n, threads_for(16 * p.n), [&](long begin, long end) {
-      float *w = p.values, *m = p.average, *v = p.square;
-      for (long j = begin; j < end; ++j) {
-        const float g = gradient[j] * scale + decay * w[j];
-        m[j] += (g - m[j]) * beta1;
-        v[j] = v[j] * beta2 + g * g * rest;
-        w[j] = w[j] * shrink - rate * m[j] / (std::sqrt(v[j]) / root + eps);
-      }
-    });
+    const double rate = lr / (1 - std::pow(adam_.beta1, count)), root = std::sqrt(1 - std::pow(adam_.beta2, count));
+    const double decay = adam_.decoupled ? 0 : adam_.weight_decay, shrink = adam_.decoupled ? 1 - lr * adam_.weight_decay : 1;
+    const auto number = [](double value) { return static_cast<float>(value); };
+    const Update u{p.values, p.average, p.square, gradients_[i].data(), scale, number(decay), number(shrink),
+                   number(1 - adam_.beta1), number(1 - adam_.beta2), number(rate), number(root), number(adam_.eps)};
+    split(p.n, threads_for(4 * p.n), [&](long begin, long end) { layout_.kernels->update(u, begin, end); });
   }
 }
 

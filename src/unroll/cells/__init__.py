@@ -1,0 +1,116 @@
+"""Recurrent cells, their equation visible in code. A new cell is one class and one line in `CELLS`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from inspect import isabstract
+
+from ..errors import ConfigError, did_you_mean
+from .base import Cell, State, has_recurrent_matrix
+from .elman import RNN, IndRNN
+from .gated import GRU, LSTM
+from .lru import LRU
+from .minimal import MinGRU, MinLSTM
+
+__all__ = [
+    "CELLS",
+    "GRU",
+    "LRU",
+    "LSTM",
+    "RNN",
+    "Cell",
+    "IndRNN",
+    "MinGRU",
+    "MinLSTM",
+    "State",
+    "find_cell",
+    "has_recurrent_matrix",
+    "import_cell",
+    "name_of",
+]
+
+CELLS: dict[str, type[Cell]] = {
+    "rnn": RNN,
+    "gru": GRU,
+    "lstm": LSTM,
+    "indrnn": IndRNN,
+    "mingru": MinGRU,
+    "minlstm": MinLSTM,
+    "lru": LRU,
+}
+
+
+def name_of(cell: str | type[Cell]) -> str:
+    """Return the name by which `find_cell` finds a cell given by name or itself."""
+    if isinstance(cell, str):
+        return cell
+    known = (name for name, kind in CELLS.items() if kind is cell)
+    return next(known, f"{cell.__module__}:{cell.__qualname__}")
+
+
+def find_cell(cell: str | type[Cell]) -> type[Cell]:
+    """Return the class of a cell given by name or itself.
+
+    A cell of one's own is named "module:Class". Its module is not imported here, as the name may come with a run from
+    somebody else: see `import_cell`.
+
+    Raises:
+        ConfigError: no cell has that name, or its module has not been imported.
+    """
+    if isinstance(cell, type) and issubclass(cell, Cell):
+        return _concrete(cell)
+    module, colon, name = str(cell).partition(":")
+    if colon:
+        if module not in sys.modules:
+            raise ConfigError(
+                f"the cell {cell} is not part of unroll: if you trust it, import {module} first, or give --cell {cell} "
+                "on the command line"
+            )
+        return _named(module, name)
+    if cell not in CELLS:
+        hint = did_you_mean(str(cell), CELLS)
+        raise ConfigError(
+            f"cell must be one of {', '.join(CELLS)}, a subclass of Cell, or module:Class of one, got {cell!r}{hint}"
+        )
+    return CELLS[str(cell)]
+
+
+def import_cell(cell: str) -> None:
+    """Import the module of a cell named "module:Class", which runs its code; other names need nothing.
+
+    Raises:
+        ConfigError: there is no such module, it fails, or it has no such cell.
+    """
+    module, colon, name = cell.partition(":")
+    if not colon:
+        return
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0] and error.name != module:
+            raise ConfigError(f"{module} needs {error.name}, which is not installed") from error
+        raise ConfigError(f"there is no module {module} in the current folder or among what is installed") from error
+    except Exception as error:  # whatever the module does
+        raise ConfigError(f"{module} cannot be imported: {type(error).__name__}: {error}") from error
+    _named(module, name)
+
+
+def _named(module: str, name: str) -> type[Cell]:
+    found = getattr(sys.modules[module], name, None)
+    if not isinstance(found, type) or not issubclass(found, Cell):
+        cells = [key for key, value in vars(sys.modules[module]).items() if _is_own(value, module)]
+        there = f"it has {', '.join(cells)}" if cells else "it has none"
+        raise ConfigError(f"{module} has no subclass {name} of unroll.Cell; {there}")
+    return _concrete(found)
+
+
+def _is_own(value: object, module: str) -> bool:
+    return isinstance(value, type) and issubclass(value, Cell) and value.__module__ == module
+
+
+def _concrete(cell: type[Cell]) -> type[Cell]:
+    if isabstract(cell):
+        missing = ", ".join(sorted(cell.__abstractmethods__))
+        raise ConfigError(f"the cell {cell.__name__} still needs {missing}")
+    return cell

@@ -1,0 +1,69 @@
+"""Recurrent layers: a cell for each direction, over the same sequences."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .cells import Cell, State
+
+Cells = list[list[Cell]]  # of each layer, one for each direction
+States = tuple[tuple[State, ...], ...]  # alike
+
+
+class Stage(NamedTuple):
+    """A tensor on its way through a model.
+
+    Attributes:
+        name: what made it
+        axes: names of its axes
+        values: itself
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    values: Tensor
+
+
+def initial_states(cells: Cells, x: Tensor) -> States:
+    """Return the states before the first step, for as many sequences as ``x`` has, of its dtype and on its device."""
+    batch, dtype, device = x.shape[0], x.dtype, x.device
+    return tuple([tuple([cell.initial_state(batch, dtype=dtype, device=device) for cell in layer]) for layer in cells])
+
+
+def detached(states: States) -> States:
+    """Return the states as constants: no gradient passes back through them."""
+
+    def detach(state: State) -> State:
+        return state.detach() if isinstance(state, Tensor) else tuple(part.detach() for part in state)
+
+    return tuple(tuple(map(detach, layer)) for layer in states)
+
+
+def scan_layer(
+    layer: list[Cell], x: Tensor, states: tuple[State, ...], lengths: Tensor | None, last_only: bool
+) -> tuple[Tensor, Tensor, tuple[State, ...]]:
+    """Apply a layer over time.
+
+    Args:
+        layer: its cells; the second reads backwards.
+        x: (batch, time, features).
+        states: of the cells, before ``x``.
+        lengths: (batch,) int64, or None where all sequences are full.
+        last_only: the outputs are not wanted, and may have 0 time steps.
+
+    Returns:
+        outputs (batch, time, directions·hidden), zero past each length; the hidden states that the cells end with,
+        (batch, directions·hidden); all that the cells end with.
+    """
+    outputs, finals = [], []
+    for direction, (cell, state) in enumerate(zip(layer, states, strict=True)):
+        output, final = cell.scan(x, state, lengths, reverse=direction == 1, last_only=last_only)
+        outputs.append(output)
+        finals.append(final)
+    ends = [final if isinstance(final, Tensor) else final[0] for final in finals]
+    if len(layer) == 1:
+        return outputs[0], ends[0], tuple(finals)
+    return torch.cat(outputs, dim=2), torch.cat(ends, dim=1), tuple(finals)

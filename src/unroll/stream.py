@@ -1,0 +1,106 @@
+"""A sequence without end, read as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from .errors import InputError
+
+StreamState = Any  # tuples of tensors, see `Stream.state`
+
+
+@final
+class Stream:
+    """Sequences that are read as they come, step by step or in chunks; made by `SequenceClassifier.stream`.
+
+    After each step the logits are those that the model in eval mode would give for all steps so far, but only a state
+    of fixed size is kept: after a million steps as large as after one. There are no gradients, and the model itself
+    keeps nothing, so that any number of streams may share it.
+
+    Example:
+        >>> import unroll
+        >>> model = unroll.SequenceClassifier(input_size=3, num_classes=2, cell="gru", readout="mean").eval()
+        >>> x = torch.randn(1, 100, 3)
+        >>> stream = model.stream()
+        >>> for t in range(60):
+        ...     logits = stream.step(x[:, t])
+        >>> torch.allclose(logits, model(x[:, :60]), atol=1e-5)
+        True
+        >>> state = stream.state  # to be saved, or to go on from twice
+        >>> logits = stream.feed(x[:, 60:])
+        >>> torch.allclose(logits, model(x), atol=1e-5)
+        True
+        >>> stream.state = state  # back to where 60 steps had been read
+    """
+
+    def __init__(
+        self, read: Callable[[Tensor, StreamState, Tensor | None], tuple[Tensor, StreamState]], state: StreamState
+    ) -> None:
+        self._read = read
+        self._state = state
+
+    @property
+    def state(self) -> StreamState:
+        """All that the stream knows: tuples of tensors (batch, …), and before the first step a None among them.
+
+        ``torch.save`` keeps it as it is. It is never changed in place; a stream with the same model and batch size
+        goes on from it when it is set.
+
+        Raises:
+            InputError: when set: it is not of the kind of the stream's own.
+        """
+        return self._state
+
+    @state.setter
+    def state(self, state: StreamState) -> None:
+        layers, held = self._state
+        if not isinstance(state, tuple) or len(state) != 2 or _form(state[0]) != _form(layers):
+            raise InputError(
+                f"state must be from a stream of the same model and batch size, {_form(layers)}, "
+                f"got {_form(state[0]) if isinstance(state, tuple) and state else type(state).__name__}"
+            )
+        if None not in (held, state[1]) and _form(state[1]) != _form(held):
+            raise InputError(f"state must be from a stream with the same readout, {_form(held)}, got {_form(state[1])}")
+        self._state = state
+
+    def step(self, x_t: Tensor) -> Tensor:
+        """Read one step; return logits (batch, classes).
+
+        Args:
+            x_t: (batch, features) of the parameters' dtype, scaled as in training.
+
+        Raises:
+            InputError: ``x_t`` does not fit.
+        """
+        if not isinstance(x_t, Tensor) or x_t.dim() != 2:
+            found = f"shape {tuple(x_t.shape)}" if isinstance(x_t, Tensor) else type(x_t).__name__
+            raise InputError(f"step expects one time step (batch, features), got {found}; feed() takes a chunk")
+        return self.feed(x_t.unsqueeze(1))
+
+    def feed(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Read a chunk; return the logits (batch, classes) after its last step.
+
+        Args:
+            x: (batch, time, features) of the parameters' dtype, scaled as in training; any number of steps.
+            lengths: (batch,) int64 steps of the chunk that belong to each sequence, the others are not read; None
+                takes all (default None).
+
+        Raises:
+            InputError: ``x`` or ``lengths`` do not fit.
+        """
+        with torch.inference_mode():
+            logits, self._state = self._read(x, self._state, lengths)
+        return logits
+
+
+def _form(state: Any) -> str:
+    """Return the nested shapes of tensors, in words."""
+    if isinstance(state, Tensor):
+        return " × ".join(map(str, state.shape))
+    if isinstance(state, tuple | list):
+        return f"({', '.join(map(_form, state))})"
+    return type(state).__name__

@@ -1,0 +1,155 @@
+"""Images moved and turned: against slices, against torch.rot90 and against Pillow; and the training that does so."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import unroll
+from unroll import SequenceClassifier, SequenceData, Splits, TrainConfig, Training
+from unroll import fused as fused_module
+from unroll.config import Read
+from unroll.data.augment import augmented, moved_and_turned
+from unroll.data.preparation import ImageFormat, Preparation, Scaling
+
+
+def drawings(height: int, width: int) -> Tensor:
+    """Return three smooth images, uint8, brightest in the middle."""
+    random = torch.rand(3, 1, 5, 4, generator=torch.Generator().manual_seed(2))
+    smooth = torch.nn.functional.interpolate(random, (height, width), mode="bicubic", align_corners=False)[:, 0]
+    return smooth.mul(255).clamp(0, 255).to(torch.uint8)
+
+
+def one(amount: float) -> Tensor:
+    return torch.full((3,), amount)
+
+
+@pytest.mark.parametrize(("right", "down"), [(0, 0), (2, 0), (-1, 3), (0, -4)])
+def test_whole_pixels_are_moved_by_slices(right: int, down: int) -> None:
+    images = drawings(9, 13)
+    rows = (torch.arange(9) - down).clamp(0, 8)  # what comes from outside repeats the border
+    columns = (torch.arange(13) - right).clamp(0, 12)
+    assert torch.equal(moved_and_turned(images, one(right), one(down), one(0)), images[:, rows][:, :, columns])
+
+
+def test_half_a_pixel_is_the_mean_of_two() -> None:
+    images = torch.tensor([[[0, 100, 40, 0]]], dtype=torch.uint8)
+    found = moved_and_turned(images, torch.tensor([0.5]), torch.tensor([0.0]), torch.tensor([0.0]))
+    assert found.tolist() == [[[0, 50, 70, 20]]]
+
+
+def test_quarter_turns_are_exact() -> None:
+    square, wide = drawings(11, 11), drawings(8, 14)
+    assert torch.equal(moved_and_turned(square, one(0), one(0), one(math.pi / 2)), torch.rot90(square, -1, (1, 2)))
+    assert torch.equal(moved_and_turned(wide, one(0), one(0), one(math.pi)), wide.flip(1, 2))
+
+
+@pytest.mark.parametrize("degrees", [10, -25])
+def test_images_that_are_not_square_are_turned_as_pillow_turns_them(degrees: float) -> None:
+    images = drawings(40, 60)
+    found = moved_and_turned(images, one(0), one(0), one(math.radians(degrees)))
+    for image, own in zip(images, found, strict=True):
+        turned = Image.fromarray(image.numpy()).rotate(-degrees, Image.Resampling.BILINEAR)  # counter-clockwise
+        inside = np.s_[14:-14, 14:-14]
+        assert np.abs(np.asarray(turned, np.int32)[inside] - own.numpy().astype(np.int32)[inside]).max() <= 2
+
+
+def dots(n: int, read: Read = "rows") -> SequenceData:
+    """Return images of 21×25 pixels with one bright one in the middle."""
+    images = torch.zeros(n, 21, 25, dtype=torch.uint8)
+    images[:, 10, 12] = 200
+    form = ImageFormat(21, 25, read)
+    preparation = Preparation(("a", "b"), Scaling(0.0, 255.0), form)
+    return SequenceData(form.sequences(images), torch.arange(n) % 2, preparation)
+
+
+def test_each_image_moves_by_an_amount_of_its_own_up_to_the_limit() -> None:
+    changed = augmented(dots(2_100), 3.0, 0.0, torch.Generator().manual_seed(0)).x.double()
+    mass = changed.sum((1, 2))
+    down = (changed.sum(2) * torch.arange(21)).sum(1) / mass - 10
+    right = (changed.sum(1) * torch.arange(25)).sum(1) / mass - 12
+    for moved in (down, right):
+        assert moved.abs().max() <= 3.01
+        assert moved.std().item() == pytest.approx(3 / math.sqrt(3), rel=0.05)  # of uniform amounts
+        assert abs(moved.mean().item()) < 0.1
+    assert abs(float(torch.corrcoef(torch.stack([down, right]))[0, 1])) < 0.1
+    assert torch.equal(augmented(dots(10), 0, 0, torch.Generator()).x, dots(10).x)
+
+
+@pytest.mark.parametrize("read", ["columns", "pixels", "permuted"])
+def test_images_are_changed_alike_however_they_are_read(read: Read) -> None:
+    rows = augmented(dots(6), 2, 15, torch.Generator().manual_seed(1))
+    other = augmented(dots(6, read), 2, 15, torch.Generator().manual_seed(1))
+    assert rows.preparation.image is not None
+    assert other.preparation.image is not None
+    assert torch.equal(other.preparation.image.images(other.x), rows.preparation.image.images(rows.x))
+
+
+CONFIG = TrainConfig(epochs=3, shift=2, rotation=10, val_fraction=0)
+
+
+def seen(training: Training, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Return what each epoch of a training reads, without training."""
+    found = []
+    monkeypatch.setattr(
+        training, "_take_steps", lambda data, *_: found.append(data.x) or iter([torch.ones(())] * training.steps)
+    )
+    list(training.events())
+    return found
+
+
+def test_each_epoch_sees_other_images_the_same_ones_with_the_same_seed(
+    small: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = seen(Training(SequenceClassifier(28, 10, hidden_size=4), small, CONFIG), monkeypatch)
+    assert not torch.equal(first, small.train.x)
+    assert not torch.equal(first, second)
+    again = seen(Training(SequenceClassifier(28, 10, hidden_size=4), small, CONFIG), monkeypatch)
+    assert all(torch.equal(*pair) for pair in zip((first, second, third), again, strict=True))
+
+
+def losses(training: Training) -> list[float]:
+    list(training.events())
+    return [epoch.train_loss for epoch in training.history]
+
+
+def test_the_fused_step_reads_the_images_of_its_epoch(small: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    def model() -> SequenceClassifier:
+        torch.manual_seed(0)
+        return SequenceClassifier(28, 10, hidden_size=8)
+
+    fused = losses(Training(model(), small, CONFIG))
+    monkeypatch.setattr(fused_module, "why_not_fused", lambda *_: "the test wants the plain step")
+    assert losses(Training(model(), small, CONFIG)) == pytest.approx(fused, rel=1e-4)
+
+
+def test_a_training_is_taken_up_within_an_epoch_of_changed_images(small: Splits) -> None:
+    def training() -> Training:
+        torch.manual_seed(0)
+        return Training(
+            SequenceClassifier(28, 10, hidden_size=8), small, unroll.TrainConfig(epochs=2, shift=1.5, batch_size=8)
+        )
+
+    whole, first, second = training(), training(), training()
+    list(whole.events())
+    events = first.events()
+    for _ in range(2):
+        next(events)
+    second.load_state_dict(first.state_dict())
+    list(second.events())
+    for expected, found in zip(whole.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(expected, found)
+
+
+def test_only_images_can_be_moved(small: Splits) -> None:
+    x = torch.randn(30, 5, 2)
+    data = SequenceData(x, torch.arange(30) % 2, Preparation(("a", "b"), Scaling.of("standard", x)))
+    with pytest.raises(unroll.DataError, match="shift and rotation move images; the data holds none: leave them out"):
+        Training(SequenceClassifier(2, 2), Splits(data, data, "x", "x"), CONFIG)
+    with pytest.raises(unroll.ConfigError, match="rotation must be from 0 to 180 degrees, got 200"):
+        TrainConfig(rotation=200)

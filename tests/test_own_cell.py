@@ -1,0 +1,126 @@
+"""A cell of one's own on the command line, and in runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import unroll
+from unroll.cli import main
+
+Call = Callable[..., tuple[int, str, str]]
+
+MODULE = """
+import torch
+import unroll
+
+ran = []
+
+class Own(unroll.Cell):
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size)
+        self.inner = torch.nn.Linear(input_size, hidden_size)
+
+    def initial_state(self, batch_size, *, dtype, device):
+        return torch.zeros(batch_size, self.hidden_size, dtype=dtype, device=device)
+
+    def step(self, x, state):
+        return 0.9 * state + torch.tanh(self.inner(x))
+
+class Half(unroll.Cell):
+    def step(self, x, state):
+        return state
+"""
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
+    path = list(sys.path)
+
+    def run_command(*words: object) -> tuple[int, str, str]:
+        status = main([str(word) for word in words])
+        return status, *capsys.readouterr()
+
+    yield run_command
+    sys.path[:] = path
+    for name in [name for name in sys.modules if Path(f"{name}.py").exists()]:
+        del sys.modules[name]
+
+
+QUICK = ("--epochs", 1, "--hidden-size", 8)
+
+
+def test_from_training_to_prediction(call: Call) -> None:
+    Path("my_cells.py").write_text(MODULE)
+    status, _, err = call("train", *QUICK, "--cell", "my_cells:Own")
+    assert (status, err) == (0, "")
+    run = Path("runs/mnist-sample-own-1")
+    assert json.loads((run / "config.json").read_text())["model"]["cell"] == "my_cells:Own"
+    assert call("evaluate", run, "--cell", "my_cells:Own")[0] == 0
+    assert "Own is a loop over its step()" in call("info", run, "--cell", "my_cells:Own")[1]
+    assert call("check", run, "--cell", "my_cells:Own")[0] == 0
+    assert unroll.load_run(run).model.config.cell == "my_cells:Own"  # the module has been imported
+
+
+def test_a_run_imports_nothing_by_itself(call: Call) -> None:
+    Path("other_cells.py").write_text(MODULE)
+    assert call("train", *QUICK, "--cell", "other_cells:Own", "--out", "run")[0] == 0
+    del sys.modules["other_cells"]
+    expected = (
+        "unroll: the cell other_cells:Own is not part of unroll: if you trust it, import other_cells first, or give "
+        "--cell other_cells:Own on the command line\n"
+    )
+    for command in ("evaluate", "info", "check"):
+        assert call(command, "run") == (2, "", expected)
+    assert "other_cells" not in sys.modules
+    with pytest.raises(unroll.ConfigError, match="the cell other_cells:Own is not part of unroll"):
+        unroll.load_run("run")
+
+
+def test_an_interrupted_run_is_resumed_with_its_cell(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("more_cells.py").write_text(MODULE)
+    original = unroll.train.Training.events  # type: ignore[attr-defined]
+
+    def stopping(self: object) -> Iterator[object]:
+        for number, event in enumerate(original(self)):
+            yield event
+            if number == 1:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("unroll.train.Training.events", stopping)
+        assert call("train", *QUICK, "--cell", "more_cells:Own", "--out", "run")[0] == 130
+    assert call("train", "--resume", "run", "--cell", "lstm")[0] == 2
+    assert call("train", "--resume", "run", "--cell", "more_cells:Own", "--epochs", 2)[0] == 2
+    assert call("train", "--resume", "run", "--cell", "more_cells:Own")[0] == 0
+    assert unroll.load_run("run").evaluation is not None
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("cells_a:Owm", "cells_a has no subclass Owm of unroll.Cell; it has Own, Half"),
+        ("cells_a:ran", "cells_a has no subclass ran of unroll.Cell; it has Own, Half"),
+        ("cells_a:Half", "the cell Half still needs initial_state"),
+        ("nowhere:Own", "there is no module nowhere in the current folder or among what is installed"),
+        ("broken:Own", "broken cannot be imported: ZeroDivisionError: division by zero"),
+        ("needy:Own", "needy needs nothing_of_that_name, which is not installed"),
+        ("os:path", "os has no subclass path of unroll.Cell; it has none"),
+    ],
+)
+def test_what_is_no_cell(call: Call, cell: str, message: str) -> None:
+    Path("cells_a.py").write_text(MODULE)
+    Path("broken.py").write_text("1 / 0")
+    Path("needy.py").write_text("import nothing_of_that_name")
+    assert call("train", "--cell", cell) == (2, "", f"unroll: {message}\n")
+    assert not Path("runs").exists()
+
+
+def test_a_module_of_the_folder_hides_none_that_is_installed(call: Call) -> None:
+    Path("json.py").write_text("raise SystemExit('taken for the library')")
+    Path("own.py").write_text("import json\n" + MODULE)
+    assert call("train", *QUICK, "--cell", "own:Own")[0] == 0

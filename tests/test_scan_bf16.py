@@ -1,0 +1,157 @@
+"""The kernels with products in bfloat16, against plain loops whose products round their factors alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import unroll
+from recurrences import CASE_IDS, CASES, GATES, Tensors, assert_same_bits, copied, everything, prepare, threads
+from unroll import SequenceClassifier, TrainConfig
+from unroll.fused import why_not_fused
+from unroll.scan import choose_backend, cpu, gru_scan, linear_scan, reference, rnn_scan
+
+pytestmark = pytest.mark.skipif(not cpu.BF16_INSTRUCTION_SETS, reason="no kernels for bf16 on this processor")
+
+
+def rounded(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.bfloat16).to(tensor.dtype)
+
+
+class Product(torch.autograd.Function):
+    """x wᵀ, of which every product, on the way back too, is one of factors rounded to bfloat16."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(x, w)
+        return rounded(x) @ rounded(w).t()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, w = ctx.saved_tensors
+        return rounded(grad) @ rounded(w), rounded(grad).t() @ rounded(x)
+
+
+def by_hand(monkeypatch: pytest.MonkeyPatch, recurrence: str, *arguments: Any, **options: Any) -> Tensors:
+    """Return what the reference makes in float64 with such products."""
+
+    def linear(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+        product: Tensor = Product.apply(x, w)  # type: ignore[no-untyped-call]
+        return product if b is None else product + b
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reference, "linear", linear)
+        return everything(recurrence, *arguments, backend="reference", **options)
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=CASE_IDS)
+@pytest.mark.parametrize("recurrence", GATES)
+def test_kernels_round_the_factors_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, recurrence: str, number: int
+) -> None:
+    inputs, lengths, options = prepare(recurrence, CASES[number])
+    exact = by_hand(monkeypatch, recurrence, inputs, lengths, **options)
+    with torch.autocast("cpu", torch.bfloat16), threads(2):
+        found = everything(recurrence, copied(inputs, torch.float32), lengths, backend="cpu", **options)
+    for name, expected in exact.items():
+        assert found[name].dtype == torch.float32
+        if expected.norm() > 1e-6:
+            # A sum in float32 may be rounded to the other neighbour, and a unit of relu be off instead of on.
+            most = 0.1 if recurrence == "relu" else 0.01
+            error = float((found[name].double() - expected).norm() / expected.norm())
+            assert error < most, f"{name} is off by {error:.2e}"
+
+
+def test_the_forward_pass_is_exact_but_for_ties(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closer than float32's products would come: rounding takes place, and at the nearest."""
+    inputs, lengths, _ = prepare("tanh", {**CASES[0], "batch": 64, "time": 2, "hidden": 150, "size": 28, "lengths": 0})
+    expected = by_hand(monkeypatch, "tanh", inputs, lengths)["y"]
+    single = copied(inputs, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = everything("tanh", single, lengths, backend="cpu")["y"]
+    plain = everything("tanh", single, lengths, backend="cpu")["y"]
+    assert float((found - expected).abs().mean()) < 1e-5 < 1e-4 < float((plain - expected).abs().mean())
+
+
+def test_threads_and_inference_make_no_difference() -> None:
+    inputs, lengths, _ = prepare("gru", {**CASES[0], "batch": 13, "time": 9, "hidden": 33, "size": 5, "lengths": True})
+    single = copied(inputs, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        alone = everything("gru", single, lengths)
+        with threads(3):
+            assert_same_bits(everything("gru", single, lengths), alone)
+        weights = [single[name] for name in ("x", "h0", "w_ih", "w_hh", "b_ih", "b_hh")]
+        with torch.inference_mode():
+            assert torch.equal(gru_scan(*weights, lengths, last_only=True)[1], alone["h_n"])
+
+
+def test_what_else_is_in_bfloat16_is_read_as_such() -> None:
+    x, h0, w = torch.randn(3, 4, 5), torch.randn(3, 6).bfloat16(), torch.randn(6, 5)
+    w_hh = torch.randn(6, 6).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        y, _ = rnn_scan(x, h0, w, w_hh, None, None, backend="cpu")
+        expected, _ = rnn_scan(x, h0.float(), w, w_hh.float(), None, None, backend="cpu")
+    assert torch.equal(y, expected)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_no_number_stays_visible(bad: float) -> None:
+    inputs, _, _ = prepare("tanh", {**CASES[0], "batch": 6, "time": 4, "hidden": 17, "size": 3, "lengths": False})
+    single = copied(inputs, torch.float32)
+    with torch.no_grad():
+        single["x"][2, 1] = bad
+        single["w_ih"][:, 0] = 0  # inf · 0 is no number either
+    with torch.autocast("cpu", torch.bfloat16):
+        y = everything("tanh", single, backend="cpu")["y"]
+    assert y[2, 1:].isnan().all()
+    assert y[[0, 1, 3, 4, 5]].isfinite().all()
+    with torch.no_grad():
+        single["w_hh"][3, 3] = float("nan")
+    with torch.autocast("cpu", torch.bfloat16):
+        assert everything("tanh", single, backend="cpu")["y"][0, :, 3].isnan().all()
+
+
+def test_a_sum_over_time_stays_in_float32() -> None:
+    a, b, h0 = torch.rand(2, 50, 3), torch.rand(2, 50, 3).bfloat16(), torch.zeros(2, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        y, _ = linear_scan(a, b, h0)
+    assert torch.equal(y, linear_scan(a, b.float(), h0)[0])
+
+
+def test_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.empty(64, 28, 28)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert choose_backend("auto", x, training=True) == ("cpu", f"fused for bf16 on this CPU ({cpu.BF16_ISA})")
+        assert choose_backend("auto", x.bfloat16(), training=True).backend == "torch"
+    with torch.autocast("cpu", torch.float16):
+        assert choose_backend("auto", x, training=True).backend == "torch"
+        with pytest.raises(unroll.InputError, match="backend 'cpu' has no kernels for float16 on this processor"):
+            choose_backend("cpu", x, training=True)
+    monkeypatch.setattr(cpu, "BF16_ISA", "")
+    with torch.autocast("cpu", torch.bfloat16):
+        assert choose_backend("auto", x, training=True).backend == "torch"
+        with pytest.raises(unroll.InputError, match="backend 'cpu' has no kernels for bfloat16 on this processor"):
+            choose_backend("cpu", x, training=True)
+
+
+def test_whole_steps_are_fused_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss falls as in float32, and not by the very same numbers."""
+    splits = unroll.load("mnist-sample")
+    small = replace(splits, train=splits.train.subset(torch.arange(512)))
+    config = TrainConfig(epochs=3, val_fraction=0, precision="bf16", device="cpu")
+    losses = []
+    for settings in (config, replace(config, precision="fp32")):
+        torch.manual_seed(0)
+        model = SequenceClassifier(28, 10, hidden_size=64)
+        assert why_not_fused(model, small.train, settings) == ""
+        losses.append([result.train_loss for result in unroll.fit(model, small, settings)])
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+    for one, other in zip(*losses, strict=True):
+        assert one != other
+        assert one == pytest.approx(other, rel=0.02)
+    monkeypatch.setattr(cpu, "BF16_ISA", "")
+    assert "the scan is computed by torch" in why_not_fused(model, small.train, config)
