@@ -12,7 +12,7 @@ from torch import Tensor
 
 import unroll
 from unroll import SequenceClassifier, SequenceData, Splits, TrainConfig, Training
-from unroll import train as train_module
+from unroll import fused as fused_module
 from unroll.config import Read
 from unroll.data.augment import augmented, moved_and_turned
 from unroll.data.preparation import ImageFormat, Preparation, Scaling
@@ -97,7 +97,7 @@ def seen(training: Training, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """Return what each epoch of a training reads, without training."""
     found = []
     monkeypatch.setattr(
-        training, "_take_steps", lambda data, order: found.append(data.x) or iter([torch.ones(())] * training.steps)
+        training, "_take_steps", lambda data, *_: found.append(data.x) or iter([torch.ones(())] * training.steps)
     )
     list(training.events())
     return found
@@ -124,7 +124,7 @@ def test_the_fused_step_reads_the_images_of_its_epoch(small: Splits, monkeypatch
         return SequenceClassifier(28, 10, hidden_size=8)
 
     fused = losses(Training(model(), small, CONFIG))
-    monkeypatch.setattr(train_module, "why_not_fused", lambda *_: "the test wants the plain step")
+    monkeypatch.setattr(fused_module, "why_not_fused", lambda *_: "the test wants the plain step")
     assert losses(Training(model(), small, CONFIG)) == pytest.approx(fused, rel=1e-4)
 
 

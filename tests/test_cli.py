@@ -150,7 +150,7 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
             "cell must be one of rnn, gru, lstm, indrnn, mingru, minlstm, lru, a subclass of Cell, or module:Class of "
             "one, got 'lstn'; did you mean 'lstm'?",
         ),
-        ("train --data mnits", "data must be one of mnist-sample, mnist, fashion-mnist, kmnist, or the path of a FOLD"),
+        ("train --data mnits", "data must be one of mnist-sample, mnist, fashion-mnist, kmnist, ucr:NAME, or the path"),
         ("train --data mnist --data-dir no", "data_dir must be a folder, got no"),
         ("train --data mnist-sample more", "unexpected argument: more; data is given with --data"),
         ("check .", ". is no run; for data, say --data ."),
@@ -167,7 +167,10 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
         ("evaluate", 'Command "evaluate" parameter RUN requires an argument.'),
         ("predict no digit.png", "no is no run folder: it has no config.json"),
         ("predict no", 'Command "predict" parameter FILES requires an argument.'),
-        ("explore no.npz", "no.npz does not exist; data must be one of mnist-sample, mnist, fashion-mnist, kmnist, or"),
+        (
+            "explore no.npz",
+            "no.npz does not exist; data must be one of mnist-sample, mnist, fashion-mnist, kmnist, ucr",
+        ),
         ("explore --resize 28", "resize 28 cannot be used with mnist-sample: its images are 28×28"),
         ("explore --resize x", "resize must be a number of pixels like 28, or two like 40x28, got 'x'"),
         ("check no", "no is no run folder: it has no config.json"),
@@ -427,7 +430,7 @@ def test_other_data_that_does_not_fit(call: Call) -> None:
         np.savez(f"f{features}.npz", x=random.normal(size=(40, 5, features)), y=np.arange(40) % 2)
     assert call("train", "--data", "f2.npz", *QUICK, "--out", "run")[0] == 0
     assert call("evaluate", "run", "--data", "f3.npz")[2] == (
-        "unroll: model and data must have the same features, got 2 and 3\n"
+        "unroll: the run reads 2 features per time step, the data has 3\n"
     )
     assert call("evaluate", "run", "--data", "mnist-sample")[2] == (
         "unroll: the run and the data must both hold images, or neither\n"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unroll import GRU, SequenceClassifier, SequenceData, Splits, TrainConfig
-from unroll import train as train_module
+from unroll import fused as fused_module
 from unroll.data.preparation import Preparation, Scaling
 from unroll.fused import why_not_fused
 from unroll.machine import describe_model
@@ -43,7 +43,7 @@ def trained(
     classifier = SequenceClassifier(5, 4, hidden_size=17, **model)
     with monkeypatch.context() as patch:
         if not fused:
-            patch.setattr(train_module, "why_not_fused", lambda *_: "the test wants the plain step")
+            patch.setattr(fused_module, "why_not_fused", lambda *_: "the test wants the plain step")
         training = Training(classifier, data, config)
         return training, list(training.events())
 
@@ -78,9 +78,11 @@ def test_the_fused_step_is_the_plain_one(
 
 def test_it_is_taken_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[Tensor] = []
-    original = train_module.FusedStep.__call__
+    original = fused_module.FusedStep.__call__
     monkeypatch.setattr(
-        train_module.FusedStep, "__call__", lambda self, index, lr: (steps.append(index), original(self, index, lr))[1]
+        fused_module.FusedStep,
+        "__call__",
+        lambda self, index, *args: (steps.append(index), original(self, index, *args))[1],
     )
     trained(splits("bytes", False), CONFIG, monkeypatch, True)
     assert len(steps) == 2 * 6 - 1  # the first step of all makes the optimiser's state
@@ -153,7 +155,7 @@ def test_what_changes_between_events_is_taken_up(monkeypatch: pytest.MonkeyPatch
         model = SequenceClassifier(5, 4, hidden_size=17)
         with monkeypatch.context() as patch:
             if not fused:
-                patch.setattr(train_module, "why_not_fused", lambda *_: "the test wants the plain step")
+                patch.setattr(fused_module, "why_not_fused", lambda *_: "the test wants the plain step")
             training = Training(model, data, replace(CONFIG, batch_size=1, epochs=1))
             for number, _ in enumerate(training.events()):
                 if number == 0 and change == "head":

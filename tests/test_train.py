@@ -63,14 +63,15 @@ def test_a_step_is_adam_s_on_the_mean_cross_entropy(small: Splits) -> None:
     twin = small_model(backend="torch")
     training = Training(model, small, CONSTANT)
     orders = []
-    original = SequenceData.batches
+    original = SequenceData.batch
 
-    def spy(self: SequenceData, batch_size: int, order: Tensor | None = None, start: int = 0) -> Any:
-        orders.append(order)
-        return original(self, batch_size, order, start)
+    def spy(self: SequenceData, index: Tensor, longest: int | None = None) -> Any:
+        if self is training.train:
+            orders.append(index)
+        return original(self, index, longest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SequenceData, "batches", spy)
+        patch.setattr(SequenceData, "batch", spy)
         result = next(event for event in training.events() if isinstance(event, EpochResult))
     order = torch.cat(orders)
     optimizer = torch.optim.AdamW(twin.parameters(), lr=2e-3, weight_decay=0.01)

@@ -14,6 +14,7 @@ from typing import Any, Literal, cast, get_args, get_type_hints
 from .errors import ConfigError, did_you_mean
 
 Read = Literal["rows", "columns", "pixels", "permuted"]
+MissingName = Literal["impute", "mask"]
 ScalingName = Literal["unit", "standard"]
 Init = Literal["orthogonal", "torch", "identity"]
 Backend = Literal["auto", "reference", "torch", "gemm", "cpu"]
@@ -33,12 +34,15 @@ class DataConfig:
         resize: make all images of a folder so large, in pixels; 28 both ways, or 40x28 wide and high (default: as is)
         test_fraction: share of each class to test on, where a set has no test part of its own (default 0.2)
         split_seed: seed of that split (default 0)
+        missing: how a value that a series lacks is filled in; impute takes the last one before it, at the beginning the
+            mean; mask does too, and joins each feature by one that is 1 where it was missing (default impute)
     """
 
     read: Read = "rows"
     resize: str | None = None
     test_fraction: float | None = None
     split_seed: int | None = None
+    missing: MissingName = "impute"
 
     def __post_init__(self) -> None:
         given: object = self.resize

@@ -6,7 +6,8 @@ scaling, the head, the loss, autograd, clipping, the optimiser. Here `scan/csrc/
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from .device import autocast
 from .model import SequenceClassifier
 from .scan import cpu
 
+LENGTHS = 8  # of batches; each has memory of its own, and the sum of that is to be a few times that of the longest
 PARAMETERS = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]  # of a cell that the kernels know, in their order
 
 
@@ -60,6 +62,31 @@ def why_not_fused(
     return _why_not_adam(optimizer, parameters) if optimizer else ""
 
 
+def fused_step(
+    former: FusedStep | None,
+    model: nn.Module,
+    data: SequenceData,
+    config: TrainConfig,
+    optimizer: torch.optim.Optimizer,
+) -> FusedStep | None:
+    """Return what takes whole steps in one call as things stand now, or None.
+
+    Args:
+        former: what was returned for the same training before, if it was; it is refreshed.
+        model: any module.
+        data: training sequences.
+        config: settings of the training.
+        optimizer: the training's.
+    """
+    if why_not_fused(model, data, config, optimizer):
+        return None
+    if former is None:
+        assert isinstance(model, SequenceClassifier)
+        return FusedStep(model, data, optimizer, config)
+    former.refresh()
+    return former
+
+
 def _cell(model: SequenceClassifier) -> Cell:
     (cell,) = model.layers[0].children()
     assert isinstance(cell, Cell)
@@ -90,6 +117,15 @@ def _why_not_adam(optimizer: torch.optim.Optimizer, parameters: list[nn.Paramete
     return ""
 
 
+class _Sequences(NamedTuple):
+    """Sequences, and the kernel's step that reads them where they are."""
+
+    step: Any
+    x: Tensor
+    y: Tensor
+    lengths: Tensor | None
+
+
 class FusedStep:
     """Trains in place the parameters of a model and what its optimiser keeps of them, as its own step would.
 
@@ -106,26 +142,32 @@ class FusedStep:
         self, model: SequenceClassifier, data: SequenceData, optimizer: torch.optim.Optimizer, config: TrainConfig
     ) -> None:
         self.model, self.data, self.optimizer, self.config = model, data, optimizer, config
-        cell, (_, time, features) = _cell(model), data.x.shape
-        scaling = data.preparation.scaling
+        self._whole = self._over(data.x, data.y, data.lengths)
+        self._shorter: dict[int, _Sequences] = {}
+        self._first = torch.arange(config.batch_size, device="cpu")
+        self.refresh()
+
+    def _over(self, x: Tensor, y: Tensor, lengths: Tensor | None) -> _Sequences:
+        """Return the kernel's step over these sequences, whose memory it reads."""
+        cell, (_, time, features), scaling = _cell(self.model), x.shape, self.data.preparation.scaling
         mean, std = (
             torch.tensor(value, dtype=torch.float32, device="cpu").expand(features).tolist()
             for value in (scaling.mean, scaling.std)
         )
-        is_bytes = data.x.dtype == torch.uint8
-        with autocast(data.x.device, config.precision):
+        is_bytes = x.dtype == torch.uint8
+        with autocast(x.device, self.config.precision):
             isa = cpu.isa()
-        self._step: Any = cpu.kernels.TrainingStep(
+        step = cpu.kernels.TrainingStep(
             cpu.layout(cell.recurrence, batch=1, time=time, inputs=features, hidden=cell.hidden_size, isa=isa),
-            model.head.out_features,
-            data.x.data_ptr() if is_bytes else 0,
-            0 if is_bytes else data.x.data_ptr(),
-            data.y.data_ptr(),
-            0 if data.lengths is None else data.lengths.data_ptr(),
+            self.model.head.out_features,
+            x.data_ptr() if is_bytes else 0,
+            0 if is_bytes else x.data_ptr(),
+            y.data_ptr(),
+            0 if lengths is None else lengths.data_ptr(),
             mean,
             std,
         )
-        self.refresh()
+        return _Sequences(step, x, y, lengths)
 
     def refresh(self) -> None:
         """Take up where parameters and the optimiser's state are now, and its settings."""
@@ -135,7 +177,7 @@ class FusedStep:
         for parameter in (*_cell(self.model).parameters(), *self.model.head.parameters()):
             state = self.optimizer.state[parameter]
             self._held.append((parameter.detach(), state["exp_avg"], state["exp_avg_sq"], state["step"]))
-        self._step.use(
+        self._used = (
             [[*(tensor.data_ptr() for tensor in tensors), tensors[0].numel()] for tensors in self._held],
             isinstance(self.optimizer, torch.optim.AdamW),
             *group["betas"],
@@ -143,12 +185,46 @@ class FusedStep:
             group["weight_decay"],
             self.config.clip_norm,
         )
+        for sequences in (self._whole, *self._shorter.values()):
+            sequences.step.use(*self._used)
 
-    def __call__(self, index: Tensor, lr: float) -> tuple[Tensor, int]:
+    def __call__(self, index: Tensor, lr: float, longest: int | None = None) -> tuple[Tensor, int]:
         """Take one step on the sequences at ``index`` (batch,) int64.
+
+        Args:
+            index: their places in the data.
+            lr: learning rate.
+            longest: time steps of the longest of them (default None: as many as the data has).
 
         Returns:
             the sum of their losses, a float32 scalar, and how many were right before the step.
         """
-        loss, correct = self._step.run(index.data_ptr(), len(index), cpu.threads(), lr)
+        time = self.data.x.shape[1]
+        grain = math.ceil(time / LENGTHS)
+        kept = time if longest is None else min(time, math.ceil(longest / grain) * grain)
+        sequences = self._whole
+        if kept < time:
+            sequences, index = self._cut(index, kept), self._first[: len(index)]
+        loss, correct = sequences.step.run(index.data_ptr(), len(index), cpu.threads(), lr)
         return torch.tensor(loss, dtype=torch.float32, device="cpu"), correct
+
+    def _cut(self, index: Tensor, time: int) -> _Sequences:
+        """Return the sequences at ``index`` cut to their first ``time`` steps, and a step over them.
+
+        The kernel takes data of one length only: a batch that is shorter is copied, so that it can be.
+        """
+        assert self.data.lengths is not None
+        if time not in self._shorter:
+            batch, features = self.config.batch_size, self.data.x.shape[2]
+            x, y = self.data.x.new_empty(batch, time, features), self.data.y.new_empty(batch)
+            self._shorter[time] = self._over(x, y, torch.empty_like(y))
+            self._shorter[time].step.use(*self._used)
+        sequences, n = self._shorter[time], len(index)
+        assert sequences.lengths is not None
+        for source, target in (
+            (self.data.x[:, :time], sequences.x),
+            (self.data.y, sequences.y),
+            (self.data.lengths, sequences.lengths),
+        ):
+            torch.index_select(source, 0, index, out=target[:n])
+        return sequences

@@ -182,7 +182,7 @@ def read_plan(path: str | Path, data_dir: str | Path | None = None) -> Plan:
         model = ModelConfig(**config["model"] | {"backend": config["backend"]})
         recipe = Recipe(config["recipe"], model, TrainConfig(**config["train"]), config["scaling"])
         data = config["data"]
-        reading = DataConfig(**{field.name: data[field.name] for field in fields(DataConfig)})
+        reading = DataConfig(**{field.name: data[field.name] for field in fields(DataConfig) if field.name in data})
         return Plan(data["name"], data_dir or still_there(data["dir"]), reading, recipe, data["fingerprint"])
     except (KeyError, TypeError) as error:
         raise RunError(f"{Path(path) / CONFIG} is broken ({first_line(error)})") from error

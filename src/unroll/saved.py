@@ -169,7 +169,7 @@ def load_test(run: Run, data: str | None = None, data_dir: str | Path | None = N
 
 def _own_data(run: Run, known: dict[str, Any], data_dir: str | Path | None) -> Splits:
     try:
-        reading = {field.name: known[field.name] for field in fields(DataConfig)}
+        reading = {field.name: known[field.name] for field in fields(DataConfig) if field.name in known}
         data_dir = data_dir or still_there(known["dir"])
     except KeyError as error:
         raise RunError(f"{run.path / CONFIG} is broken ({first_line(error)})") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -16,11 +16,12 @@ from torch.nn.functional import cross_entropy
 
 from .config import TrainConfig
 from .data.augment import augmented
+from .data.buckets import training_order
 from .data.sequences import SequenceData, Splits
 from .device import autocast, choose_device, rng_state, set_rng_state
 from .errors import DataError, InputError, TrainingError
 from .evaluation import evaluate, has_fused_cells
-from .fused import FusedStep, why_not_fused
+from .fused import fused_step
 from .model import check_truncation
 from .scan.cpu import lend_threads
 
@@ -165,8 +166,9 @@ class Training:
 
     def _train_epoch(self) -> Iterator[Progress]:
         clock = time.perf_counter()
-        order = np.random.default_rng((self.config.seed, self.epoch)).permutation(len(self.train))
-        steps = self._take_steps(self._epoch_data(), torch.from_numpy(order).to(self.device))
+        random = np.random.default_rng((self.config.seed, self.epoch))
+        order, longest = training_order(self.train.lengths, len(self.train), self.config.batch_size, random)
+        steps = self._take_steps(self._epoch_data(), order.to(self.device), longest)
         self.seconds += time.perf_counter() - clock
         self.model.train()
         with autocast(self.device, self.config.precision):
@@ -189,31 +191,22 @@ class Training:
         seed = int(np.random.SeedSequence((self.config.seed, self.epoch)).generate_state(1, np.uint64)[0])
         return augmented(self.train, shift, rotation, torch.Generator("cpu").manual_seed(seed))
 
-    def _take_steps(self, data: SequenceData, order: Tensor) -> Iterator[Tensor]:
+    def _take_steps(self, data: SequenceData, order: Tensor, longest: Sequence[int | None]) -> Iterator[Tensor]:
         """Take the epoch's remaining optimiser steps; yield the sum of each batch's losses, a scalar on the device."""
         size, fused = self.config.batch_size, None
         for number, at in enumerate(range(self.step * size, len(order), size)):
             index = order[at : at + size]
             if number % TICK == 0 or number == 1:  # between events anything may be changed; one step makes Adam's state
-                fused = self._fused_step(fused, data)
+                fused = fused_step(fused, self.model, data, self.config, self.optimizer)
             self.lr = self.optimizer.param_groups[0]["lr"]
             if fused:
-                loss, correct = fused(index, self.lr)
+                loss, correct = fused(index, self.lr, longest[at // size])
                 self.correct += correct
             else:
-                loss = self._train_step(*next(data.batches(size, index)))
+                loss = self._train_step(*data.batch(index, longest[at // size]))
             if self.schedule:
                 self.schedule.step()
             yield loss
-
-    def _fused_step(self, former: FusedStep | None, data: SequenceData) -> FusedStep | None:
-        """Return what takes whole steps in one call as things stand now, or None."""
-        if why_not_fused(self.model, data, self.config, self.optimizer):
-            return None
-        if former is None:
-            return FusedStep(self.model, data, self.optimizer, self.config)  # type: ignore[arg-type]
-        former.refresh()
-        return former
 
     def _train_step(self, x: Tensor, y: Tensor, lengths: Tensor | None) -> Tensor:
         """Take one step operation by operation; `FusedStep` does the same in one call."""

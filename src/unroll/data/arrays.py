@@ -22,9 +22,9 @@ KEYS = ("x", "y", "lengths")
 def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> list[SequenceData]:
     """Read an .npz file with ``x`` (N, time, features) and ``y`` (N,), and ``lengths`` (N,) if sequences differ.
 
-    ``x`` is kept as uint8, or becomes float32; ``y`` holds whole numbers or names; optional ``classes`` names the
-    numbers 0, 1, 2, …. A file that says ``x_train``, ``y_train``, ``x_test``, ``y_test`` (and ``lengths_train``,
-    ``lengths_test``) brings its own test part. Other arrays are left alone.
+    ``x`` is kept as uint8, or becomes float32, where NaN is a missing value; ``y`` holds whole numbers or names;
+    optional ``classes`` names the numbers 0, 1, 2, …. A file that says ``x_train``, ``y_train``, ``x_test``, ``y_test``
+    (and ``lengths_train``, ``lengths_test``) brings its own test part. Other arrays are left alone.
 
     Args:
         path: the file.
@@ -54,6 +54,23 @@ def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> lis
             f"{path}: x_train and x_test must have the same features and dtype, got {data[0]} and {data[1]}"
         )
     return data
+
+
+def read_unlabelled(path: Path, classes: tuple[str, ...]) -> SequenceData:
+    """Read ``x`` of an .npz file, and ``lengths`` where there are some; whatever ``y`` says is left alone.
+
+    Args:
+        path: the file.
+        classes: of the model that is to classify it; until then each sequence is said to be of the first.
+
+    Raises:
+        DataError: the file, ``x`` or ``lengths`` will not do.
+    """
+    arrays = _arrays(path)
+    if "x" not in arrays:
+        raise DataError(f"{path} has no x: expected the sequences to classify in an array x")
+    y = np.zeros(len(arrays["x"]) if arrays["x"].ndim else 0, np.int64)
+    return _part(path, arrays, "", y, Preparation(classes, Scaling(0.0, 1.0)))
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -140,13 +157,14 @@ def _part(
     if lengths is not None:
         _check_lengths(f"{path}: lengths{suffix}", lengths, x)
     alive = None if lengths is None else (np.arange(x.shape[1]) < lengths[:, None])[:, :, None]
-    x = _numbers(name, x, alive)
+    x, missing = as_stored(name, x, alive)
     full = lengths is None or bool((lengths == x.shape[1]).all())
     return SequenceData(
         torch.from_numpy(x),
         torch.from_numpy(y),
         preparation,
         None if full or lengths is None else torch.from_numpy(lengths.astype(np.int64)),
+        missing=None if missing is None else torch.from_numpy(missing),
     )
 
 
@@ -159,28 +177,51 @@ def _check_lengths(name: str, lengths: np.ndarray, x: np.ndarray) -> None:
         raise DataError(f"{name} must be from 0 to {x.shape[1]}, got {lengths.min()} to {lengths.max()}")
 
 
-def _numbers(name: str, x: np.ndarray, alive: np.ndarray | None) -> np.ndarray:
-    """Return ``x`` as uint8 or float32, in one piece; complain where that would change what a model can see."""
+def as_stored(name: str, x: np.ndarray, alive: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return ``x`` as uint8 or float32, in one piece, and which of its values are missing, that is NaN.
+
+    Args:
+        name: of the array, for messages.
+        x: (N, time, features) of any dtype.
+        alive: (N, time, 1) bool, False in the padding; None where there is none.
+
+    Returns:
+        ``x`` with 0 in place of what is missing, and (N, time, features) bool, or None if nothing is.
+
+    Raises:
+        DataError: an infinite value, or a conversion that would change what a model can see.
+    """
     if x.dtype.kind == "b" or x.dtype == np.uint8:
-        return np.ascontiguousarray(x, np.uint8)
+        return np.ascontiguousarray(x, np.uint8), None
     if x.dtype.kind not in "iuf":
         raise DataError(f"{name} must hold real numbers, got {x.dtype}; convert it to uint8 or float32")
     with np.errstate(over="ignore"):  # becomes infinite, and is then reported as such
-        rounded = np.ascontiguousarray(x, np.float32)
-    bad = ~np.isfinite(rounded) if alive is None else ~np.isfinite(rounded) & alive
+        stored = np.ascontiguousarray(x, np.float32)
+    missing = np.isnan(stored) if alive is None else np.isnan(stored) & alive
+    bad = np.isinf(stored) if alive is None else np.isinf(stored) & alive
     if bad.any():
         sequence, step, feature = np.argwhere(bad)[0]
         raise DataError(
-            f"{name} holds {bad.sum():,} values that are no finite numbers of float32, the first in sequence "
-            f"{sequence} at step {step}, feature {feature}; fill them in, scale them, or remove these sequences"
+            f"{name} holds {_counted(int(bad.sum()))} too large for float32, the first in sequence {sequence} at step "
+            f"{step}, feature {feature}; scale it, or write NaN where a value is missing"
         )
-    if x.dtype.itemsize > 2 and x.dtype != np.float32:
-        seen = x.reshape(-1) if alive is None else x[np.broadcast_to(alive, x.shape)]
-        exact = seen.astype(np.float64)
-        error, std = float(np.abs(exact - exact.astype(np.float32)).max()), float(exact.std())
-        if error > LOSS * std and error:
-            raise DataError(
-                f"{name} loses too much as float32: {x.dtype} values from {seen.min():g} to {seen.max():g} move by up "
-                f"to {error:.3g}; subtract an offset or scale them"
-            )
-    return rounded
+    there = ~missing if alive is None else ~missing & alive
+    if x.dtype.itemsize > 2 and x.dtype != np.float32 and there.any():
+        _check_loss(name, x[there])
+    if not missing.any():
+        return stored, None
+    return np.where(missing, np.float32(0), stored), missing
+
+
+def _counted(values: int) -> str:
+    return "1 value" if values == 1 else f"{values:,} values"
+
+
+def _check_loss(name: str, seen: np.ndarray) -> None:
+    exact = seen.astype(np.float64)
+    error, std = float(np.abs(exact - exact.astype(np.float32)).max()), float(exact.std())
+    if error > LOSS * std and error:
+        raise DataError(
+            f"{name} loses too much as float32: {seen.dtype} values from {seen.min():g} to {seen.max():g} move by up "
+            f"to {error:.3g}; subtract an offset or scale them"
+        )

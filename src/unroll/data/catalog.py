@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ..config import DataConfig, Read, ScalingName
+from ..config import DataConfig, MissingName, Read, ScalingName
 from ..errors import DataError, did_you_mean
-from . import arrays, image_folder, mnist
+from . import archive, arrays, image_folder, mnist, timeseries
 from .preparation import ImageFormat, Preparation
 from .sequences import SequenceData, Splits
 
@@ -24,7 +25,11 @@ READERS: dict[str, Reader] = {
 
 # What a path can be: a folder, or a file by its suffix.
 FOLDER = "FOLDER/"
-FORMATS: dict[str, Format] = {FOLDER: image_folder.read, "FILE.npz": arrays.read}
+FORMATS: dict[str, Format] = {
+    FOLDER: image_folder.read,
+    "FILE.npz": arrays.read,
+    **{f"FILE{suffix}": timeseries.read for suffix in timeseries.PARSERS},
+}
 
 
 def load(
@@ -36,12 +41,15 @@ def load(
     resize: int | str | None = None,
     test_fraction: float | None = None,
     split_seed: int | None = None,
+    missing: MissingName = "impute",
 ) -> Splits:
     """Load a data set by name or from a path.
 
     Args:
-        name: a set: "mnist-sample" (the default: 5,000 real digits, always there), "mnist", "fashion-mnist", "kmnist";
-            or a folder of images, or an .npz file, see `unroll.data.image_folder` and `unroll.data.arrays`.
+        name: a set: "mnist-sample" (the default: 5,000 real digits, always there), "mnist", "fashion-mnist", "kmnist",
+            "ucr:GunPoint" or another of the UCR and UEA archive; or a folder of images, see `unroll.data.image_folder`;
+            or time series in a .ts, .csv, .tsv or .npz file, or a folder with such files for training and test, see
+            `unroll.data.timeseries`, `unroll.data.csv_file` and `unroll.data.arrays`.
         read: how the pixels of an image become time steps, with (time, features) for 28×28 pixels: "rows" (28, 28),
             "columns" (28, 28), "pixels" (784, 1) or "permuted" (784, 1) in one fixed random order (default "rows").
         data_dir: folder to look in first (default: ``$UNROLL_DATA/<name>``, the cache folder, a download).
@@ -49,6 +57,9 @@ def load(
         resize: makes all images of a folder so large, in pixels: 28 both ways, "40x28" wide and high (default None).
         test_fraction: share of each class to test on, where a set has no test part of its own (default 0.2).
         split_seed: seed of that split (default 0).
+        missing: how a value that a series lacks is filled in: by the last one before it, at the beginning by the
+            training part's mean ("impute"); with "mask" each feature is joined by one that is 1 where it was missing
+            (default "impute").
 
     Returns:
         Training and test part; ``x`` is (N, time, features) uint8 or float32, unscaled.
@@ -58,13 +69,13 @@ def load(
         ConfigError: a setting is out of range, or the data has no use for it.
     """
     size = None if resize is None else str(resize)
-    config = DataConfig(read, size, test_fraction, split_seed)
+    config = DataConfig(read, size, test_fraction, split_seed, missing)
     folder = _folder(data_dir)
     if name in READERS:
         splits = READERS[name](name, folder, config)
     else:
         path = _find(name, folder)
-        splits = Splits.of(FORMATS[_kind(path)](path, config, None), _name(path), str(path), config)
+        splits = Splits.of(_format(path)(path, config, None), _name(path), str(path), config)
     return splits if scaling == "standard" else splits.scaled(scaling)
 
 
@@ -89,8 +100,8 @@ def load_as(name: str, preparation: Preparation, data_dir: str | Path | None = N
         parts = [splits.train, splits.test]
     else:
         path = _find(name, folder)
-        kind = _kind(path)
-        parts = FORMATS[kind](path, config if kind == FOLDER else DataConfig(), image)
+        read = _format(path)
+        parts = read(path, config if read is image_folder.read else DataConfig(), image)
     return [part.prepared_as(preparation) for part in parts]
 
 
@@ -105,7 +116,9 @@ def _folder(data_dir: str | Path | None) -> Path | None:
 
 def resolve(name: str, data_dir: str | Path | None = None) -> str:
     """Return ``name`` as it can be loaded from any working folder: of a path the absolute one."""
-    return name if name in READERS else str(_find(name, _folder(data_dir)).resolve())
+    if name in READERS or name.startswith(archive.PREFIX):
+        return name
+    return str(_find(name, _folder(data_dir)).resolve())
 
 
 def _expanded(name: str) -> Path:
@@ -119,11 +132,15 @@ def _find(name: str, data_dir: Path | None) -> Path:
     """Return the path that ``name`` means; a path that has moved into ``data_dir``, or become it, is found there."""
     if not name:
         raise DataError(f"data must be one of {_known()}; got an empty name")
+    if name.startswith(archive.PREFIX):
+        return archive.find(name, data_dir)
     path = _expanded(name)
     places = [path]
     if data_dir is not None:
         moved = [data_dir / path.name, *([data_dir] if data_dir.name == path.name else [])]
         places = [*moved, path] if path.is_absolute() else [data_dir / path, path, *moved]
+    if os.environ.get("UNROLL_DATA") and not path.is_absolute():
+        places.append(Path(os.environ["UNROLL_DATA"]) / path)
     for place in places:
         try:
             if place.exists():
@@ -139,17 +156,18 @@ def _find(name: str, data_dir: Path | None) -> Path:
 
 
 def _name(path: Path) -> str:
-    return path.resolve().name if path.is_dir() else path.stem
+    return path.resolve().name if path.is_dir() else timeseries.set_name(path)
 
 
-def _kind(path: Path) -> str:
+def _format(path: Path) -> Format:
     if path.is_dir():
-        return FOLDER
+        return timeseries.read if timeseries.pairs_in(path) else FORMATS[FOLDER]
     kind = f"FILE{path.suffix.lower()}"
     if kind not in FORMATS:
         raise DataError(f"{path} is of no known format; data must be one of {_known()}")
-    return kind
+    return FORMATS[kind]
 
 
 def _known() -> str:
-    return f"{', '.join(READERS)}, or the path of a {' or '.join(FORMATS)}"
+    *files, last = FORMATS
+    return f"{', '.join(READERS)}, {archive.PREFIX}NAME, or the path of a {', '.join(files)} or {last}"

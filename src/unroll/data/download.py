@@ -41,10 +41,10 @@ def fetch(mirrors: Sequence[str], name: str, target: Path, sha256: str, content:
         # A folder beside the target, so that the last step is one rename on the same disk.
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
             try:
-                path = _retrieve(mirror + name, Path(folder) / name)
+                path = retrieve(mirror + name, Path(folder) / name)
                 found = hashlib.sha256(content(path)).hexdigest()
             except (OSError, DataError) as error:
-                reasons.append(f"{_host(mirror)}: {_reason(error)}")
+                reasons.append(f"{_host(mirror)}: {reason_of(error)}")
                 continue
             if found == sha256:
                 os.replace(path, target)
@@ -53,7 +53,12 @@ def fetch(mirrors: Sequence[str], name: str, target: Path, sha256: str, content:
     raise DownloadError(f"cannot download {name} ({'; '.join(reasons)})")
 
 
-def _retrieve(url: str, path: Path) -> Path:
+def retrieve(url: str, path: Path) -> Path:
+    """Download ``url`` to ``path``, with a progress bar on a terminal.
+
+    Raises:
+        OSError: it did not come; see `reason_of`.
+    """
     import pooch  # loads requests: only a download needs it
 
     pooch.get_logger().setLevel(logging.WARNING)
@@ -70,7 +75,7 @@ def _host(mirror: str) -> str:
     return urllib.parse.urlsplit(mirror).netloc
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Say in a few words what requests says in a tower of nested exceptions."""
     import requests
 

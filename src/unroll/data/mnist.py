@@ -142,6 +142,7 @@ def read_sample(name: str, data_dir: Path | None, config: DataConfig) -> Splits:
 def _check_fixed(name: str, config: DataConfig) -> None:
     config.check_unused(name, f"its images are {SIZE}×{SIZE}", "resize")
     config.check_unused(name, "it has its own test part", "test_fraction", "split_seed")
+    config.check_unused(name, "it lacks no values", "missing")
 
 
 def _preparation(source: Source, train_x: np.ndarray, read: Read) -> Preparation:

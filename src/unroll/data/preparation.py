@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import Read, ScalingName, check_choice
+from ..config import MissingName, Read, ScalingName, check_choice
 from ..errors import DataError
 
 # Seed of the permutation behind read="permuted": the one of the uRNN papers' permuted MNIST (full-capacity uRNN,
@@ -92,12 +92,74 @@ class Scaling:
             return cls(tuple(mean.tolist()), tuple(std.tolist()))
         return cls(mean.item(), std.item())
 
+    def with_unscaled(self, features: int) -> Scaling:
+        """Return this scaling of each feature, followed by so many that stay as they are."""
+        assert isinstance(self.mean, tuple)
+        assert isinstance(self.std, tuple)
+        return Scaling(self.mean + (0.0,) * features, self.std + (1.0,) * features)
+
     def apply(self, x: Tensor) -> Tensor:
         """Return ``x`` of any dtype, scaled, as float32 of the same shape."""
         x = x.to(torch.float32)
         if isinstance(self.mean, tuple) or isinstance(self.std, tuple):
             return x.sub(x.new_tensor(self.mean)).div_(x.new_tensor(self.std))
         return x.sub(self.mean).div_(self.std)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What stands for values that are missing: the feature's last value before, at the beginning its mean in training.
+
+    With ``mask`` each feature is joined by one that is 1 where the value was missing and 0 where it was there, so that
+    a model can learn from the gaps themselves.
+
+    Attributes:
+        means: of each feature of the training part, over the values that are there
+        mask: whether such features are added, after all others
+
+    Source:
+        Z. C. Lipton, D. C. Kale, R. Wetzel, Modeling Missing Data in Clinical Time Series with RNNs, MLHC 2016, § 4
+    """
+
+    means: tuple[float, ...]
+    mask: bool
+
+    @classmethod
+    def of(cls, name: MissingName, x: Tensor, lengths: Tensor | None, missing: Tensor | None) -> Missing:
+        """Learn from raw training data.
+
+        Args:
+            name: "impute" or "mask".
+            x: (N, time, features) float32.
+            lengths: (N,) int64, or None where all are full.
+            missing: (N, time, features) bool, or None where nothing is missing.
+        """
+        values = valid_steps(x, lengths).double()
+        if missing is None:
+            return cls(tuple(values.mean(dim=0).tolist()), name == "mask")
+        gone = valid_steps(missing, lengths)
+        there = (~gone).sum(dim=0).clamp(min=1)  # a feature of which nothing is there gets 0
+        return cls(tuple((values.masked_fill(gone, 0).sum(dim=0) / there).tolist()), name == "mask")
+
+    def fill(self, x: Tensor, missing: Tensor | None) -> Tensor:
+        """Return ``x`` complete, (N, time, features) or with ``mask`` (N, time, 2 × features) float32.
+
+        Args:
+            x: (N, time, features) float32; what stands where a value is missing does not matter.
+            missing: (N, time, features) bool, or None where nothing is missing.
+        """
+        if missing is not None:
+            x = x.clone()
+            rows = missing.any(dim=2).any(dim=1).nonzero()[:, 0]
+            x[rows] = self._carried(x[rows], missing[rows])
+        if not self.mask:
+            return x
+        return torch.cat([x, torch.zeros_like(x) if missing is None else missing.to(x.dtype)], dim=2)
+
+    def _carried(self, x: Tensor, missing: Tensor) -> Tensor:
+        steps = torch.arange(x.shape[1], device=x.device).view(1, -1, 1)
+        last = torch.where(missing, -1, steps).cummax(dim=1).values
+        return torch.where(last < 0, x.new_tensor(self.means), x.gather(1, last.clamp(min=0)))
 
 
 @dataclass(frozen=True)
@@ -166,15 +228,19 @@ class Preparation:
         classes: names, in the order of the logits
         scaling: of the values
         image: how images are read; None where examples are no images
+        missing: how missing values are filled in; None where none can be missing, as in bytes
+        features: their names, where the data has such; those that ``missing`` adds are not among them
     """
 
     classes: tuple[str, ...]
     scaling: Scaling
     image: ImageFormat | None = None
+    missing: Missing | None = None
+    features: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        return asdict(self) | {"classes": list(self.classes)}
+        return asdict(self) | {"classes": list(self.classes), "features": list(self.features)}
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Preparation:
@@ -184,4 +250,7 @@ class Preparation:
             framing = image["framing"]
             image = ImageFormat(**image | {"framing": framing and Framing(**framing)})
         scaling = {key: tuple(value) if isinstance(value, list) else value for key, value in saved["scaling"].items()}
-        return cls(tuple(saved["classes"]), Scaling(**scaling), image)
+        missing = saved.get("missing")  # runs from before there were series lack it, and the names
+        if missing:
+            missing = Missing(tuple(missing["means"]), missing["mask"])
+        return cls(tuple(saved["classes"]), Scaling(**scaling), image, missing, tuple(saved.get("features", ())))

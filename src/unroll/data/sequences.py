@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ..config import DataConfig, ScalingName
 from ..errors import DataError
-from .preparation import Preparation, Scaling
+from .buckets import longest_of_each
+from .preparation import Missing, Preparation, Scaling
 
 TEST_FRACTION = 0.2
 
@@ -43,6 +44,8 @@ class SequenceData:
         preparation: what turns ``x`` into model input
         lengths: (N,) int64 time steps of each sequence, or None where all are full
         notes: what one should know of how it was read, in words
+        missing: (N, time, features) bool, which values the source lacks; None where it has all. Once ``preparation``
+            says how, they are filled in in ``x``; until then there is 0 in their place
 
     Raises:
         DataError: the tensors do not fit each other or the classes.
@@ -53,6 +56,7 @@ class SequenceData:
     preparation: Preparation
     lengths: Tensor | None = None
     notes: tuple[str, ...] = ()
+    missing: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.x.dim() != 3:
@@ -86,8 +90,14 @@ class SequenceData:
 
     @property
     def input_size(self) -> int:
-        """Features per time step."""
+        """Features per time step, as the model reads them."""
         return self.x.shape[2]
+
+    @property
+    def values(self) -> Tensor:
+        """The features that the source has, without those that tell what is missing: a view of ``x``."""
+        rule = self.preparation.missing
+        return self.x if rule is None or not rule.mask else self.x[:, :, : len(rule.means)]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -98,7 +108,8 @@ class SequenceData:
     def subset(self, index: Tensor) -> SequenceData:
         """Return the sequences at ``index`` (M,) int64, in that order."""
         lengths = None if self.lengths is None else self.lengths[index]
-        return replace(self, x=self.x[index], y=self.y[index], lengths=lengths)
+        missing = None if self.missing is None else self.missing[index]
+        return replace(self, x=self.x[index], y=self.y[index], lengths=lengths, missing=missing)
 
     def cut(self, fraction: float, seed: int) -> tuple[SequenceData, SequenceData]:
         """Return ``(rest, part)``: a stratified random part of about ``fraction`` of each class, and the rest."""
@@ -109,10 +120,11 @@ class SequenceData:
     def to(self, device: torch.device | str) -> SequenceData:
         """Return the same data with its tensors on ``device``."""
         lengths = None if self.lengths is None else self.lengths.to(device)
-        return replace(self, x=self.x.to(device), y=self.y.to(device), lengths=lengths)
+        missing = None if self.missing is None else self.missing.to(device)
+        return replace(self, x=self.x.to(device), y=self.y.to(device), lengths=lengths, missing=missing)
 
     def batches(self, batch_size: int, order: Tensor | None = None, start: int = 0) -> Iterator[Batch]:
-        """Yield scaled batches; the last one may be smaller.
+        """Yield scaled batches, each as long as its longest sequence; the last one may be smaller.
 
         Args:
             batch_size: sequences per batch.
@@ -120,21 +132,32 @@ class SequenceData:
             start: number of batches to leave out, for resuming within an epoch.
         """
         total = len(self) if order is None else len(order)
+        lengths = self.lengths if self.lengths is None or order is None else self.lengths[order]
+        longest = None if lengths is None else longest_of_each(lengths.cpu().numpy(), batch_size)
         for at in range(start * batch_size, total, batch_size):
             part = slice(at, at + batch_size)
-            if order is None:
-                x, y, lengths = self.x[part], self.y[part], None if self.lengths is None else self.lengths[part]
-            else:
-                index = order[part]
-                x, y = self.x.index_select(0, index), self.y.index_select(0, index)
-                lengths = None if self.lengths is None else self.lengths.index_select(0, index)
-            yield Batch(self.preparation.scaling.apply(x), y, lengths)
+            steps = None if longest is None else longest[at // batch_size]
+            yield self.batch(part if order is None else order[part], steps)
+
+    def batch(self, index: Tensor | slice, longest: int | None = None) -> Batch:
+        """Return the sequences at ``index`` as one scaled batch.
+
+        Args:
+            index: (batch,) int64 on the data's device, or a slice.
+            longest: time steps to keep, at least as many as the longest of them has (default None: all).
+        """
+        if isinstance(index, slice):
+            x, y, lengths = self.x[index], self.y[index], None if self.lengths is None else self.lengths[index]
+        else:
+            x, y = self.x.index_select(0, index), self.y.index_select(0, index)
+            lengths = None if self.lengths is None else self.lengths.index_select(0, index)
+        return Batch(self.preparation.scaling.apply(x[:, :longest]), y, lengths)
 
     def prepared_as(self, preparation: Preparation) -> SequenceData:
-        """Return this data put through another set's preparation: a run's scaling and order of classes.
+        """Return this data put through another set's preparation: a run's scaling, features and order of classes.
 
         Raises:
-            DataError: the images are read differently, or the classes have other names.
+            DataError: the images are read differently, the features are others, or the classes have other names.
         """
         own = self.preparation
         if (own.image is None) != (preparation.image is None):
@@ -148,7 +171,34 @@ class SequenceData:
                 f"the run knows the classes {', '.join(preparation.classes)}; the data has {', '.join(own.classes)}"
             )
         index = torch.tensor([preparation.classes.index(name) for name in own.classes], device=self.y.device)
-        return replace(self, y=index[self.y], preparation=preparation)
+        data = self._with_features(preparation.features)
+        return replace(data._filled(preparation.missing), y=index[self.y], preparation=preparation)
+
+    def _with_features(self, names: tuple[str, ...]) -> SequenceData:
+        """Return this data with its features in the order of ``names``, where it has names too."""
+        own = self.preparation.features
+        if not names or not own or names == own:
+            return self
+        if set(names) != set(own):
+            raise DataError(f"the run reads the features {', '.join(names)}; the data has {', '.join(own)}")
+        index = torch.tensor([own.index(name) for name in names], device=self.x.device)
+        missing = None if self.missing is None else self.missing[:, :, index]
+        preparation = replace(self.preparation, missing=None, features=names)
+        return replace(self, x=self.values[:, :, index], preparation=preparation, missing=missing)
+
+    def _filled(self, rule: Missing | None) -> SequenceData:
+        """Return this data with its missing values filled in as ``rule`` says, whatever stood for them before."""
+        if rule is None:
+            if self.missing is not None:
+                gaps = int(self.missing.sum())
+                raise DataError(f"the data lacks {gaps:,} values, and the run has not learned what to put there")
+            return self
+        if self.values.shape[2] != len(rule.means):
+            raise DataError(
+                f"the run reads {len(rule.means)} features per time step, the data has {self.values.shape[2]}"
+            )
+        preparation = replace(self.preparation, missing=rule)
+        return replace(self, x=rule.fill(self.values.float(), self.missing), preparation=preparation)
 
     def checksums(self) -> list[bytes]:
         """Return a checksum of each sequence, without its padding, to tell which are the same."""
@@ -218,7 +268,16 @@ class Splits:
             raise DataError(
                 f"{source}: test_fraction {fraction:g} of {len(parts[0])} sequences leaves {what}; change it"
             )
-        return cls(train, test, name, source, drawn).scaled("standard")
+        return cls(train, test, name, source, drawn)._filled(config).scaled("standard")
+
+    def _filled(self, config: DataConfig) -> Splits:
+        """Return the same data, what is missing filled in as is learned on the training part alone."""
+        train = self.train
+        if train.x.dtype == torch.uint8:
+            config.check_unused(self.source, "it holds bytes, of which none is missing", "missing")
+            return self
+        rule = Missing.of(config.missing, train.x, train.lengths, train.missing)
+        return replace(self, train=train._filled(rule), test=self.test._filled(rule))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -227,7 +286,11 @@ class Splits:
 
     def scaled(self, name: ScalingName) -> Splits:
         """Return the same data with a scaling learned on its training part alone."""
-        preparation = replace(self.train.preparation, scaling=Scaling.of(name, self.train.x, self.train.lengths))
+        scaling = Scaling.of(name, self.train.values, self.train.lengths)
+        rule = self.train.preparation.missing
+        if rule is not None and rule.mask:
+            scaling = scaling.with_unscaled(len(rule.means))
+        preparation = replace(self.train.preparation, scaling=scaling)
         return replace(
             self,
             train=replace(self.train, preparation=preparation),

@@ -1,0 +1,159 @@
+"""Series as a text file holds them, before they become tensors: what readers of .ts and CSV files have in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import DataError
+from .arrays import as_stored
+from .preparation import Preparation, Scaling
+from .sequences import SequenceData
+
+MISSING = ("", "?", "na", "nan", "null")  # in any case: how files write that a value is missing
+
+
+@dataclass(frozen=True)
+class Series:
+    """What stands in one file.
+
+    Attributes:
+        path: of the file
+        values: of each series (time, features) float64, NaN where a value is missing
+        names: what to call each series: its id, or its line
+        labels: class of each series; None where the file has no classes
+        classes: all that the file says there are, in its order; empty where that follows from the labels
+        features: names of the features; empty where the file has none
+    """
+
+    path: Path
+    values: list[np.ndarray]
+    names: list[str]
+    labels: list[str] | None
+    classes: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+
+
+def read_text(path: Path) -> str:
+    """Return a text file's content.
+
+    Raises:
+        DataError: it cannot be read, or is not UTF-8; says at which byte.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} at position {error.start:,}; save it as UTF-8"
+        ) from error
+
+
+def number(cell: str) -> float:
+    """Return the number in a cell, NaN where it is missing.
+
+    Raises:
+        ValueError: it is no finite number.
+    """
+    try:
+        value = float(cell)
+    except ValueError:
+        if cell.strip().lower() in MISSING:
+            return math.nan
+        raise ValueError(f"expected a number, got {_shown(cell)}") from None
+    if math.isinf(value):
+        raise ValueError(f"expected a finite number, got {_shown(cell)}; leave the cell empty where a value is missing")
+    return value
+
+
+def _shown(cell: str) -> str:
+    hint = " (write 1.5, with a point)" if cell.count(",") == 1 and cell.replace(",", "").strip("+- ").isdigit() else ""
+    return repr(cell if len(cell) <= 30 else f"{cell[:29]}…") + hint
+
+
+def check_name(path: Path, line: int, label: str) -> str:
+    """Return the name of a class without the blanks around it.
+
+    Raises:
+        DataError: it has no letters, or some that cannot be shown.
+    """
+    name = label.strip()
+    if not name or not name.isprintable():
+        raise DataError(f"{path}, line {line}: expected the name of a class, got {label!r}")
+    return name
+
+
+def to_sequences(parts: Sequence[Series]) -> list[SequenceData]:
+    """Return the parts of a data set with one table of classes, which the first of them says.
+
+    Raises:
+        DataError: a part has no series, no labels, or a class or features that the first part lacks.
+    """
+    first = parts[0]
+    for part in parts:
+        if not part.values:
+            raise DataError(f"{part.path} holds no series")
+    classes = first.classes or _sorted(first.labels or [])
+    data = []
+    for part in parts:
+        assert part.labels is not None
+        for name, label in zip(part.names, part.labels, strict=True):
+            if label not in classes:
+                raise DataError(f"{part.path}, {name}: the class {label} is not in {first.path}, the training part")
+        y = np.array([classes.index(label) for label in part.labels], np.int64)
+        data.append(_padded(part, y, classes))
+    for one in data[1:]:
+        _check_features(first, parts[1], data[0], one)
+    return data
+
+
+def unlabelled(series: Series, classes: tuple[str, ...]) -> SequenceData:
+    """Return series for a model to classify; until then each is said to be of the first of ``classes``.
+
+    Raises:
+        DataError: there is no series.
+    """
+    if not series.values:
+        raise DataError(f"{series.path} holds no series")
+    return _padded(series, np.zeros(len(series.values), np.int64), classes)
+
+
+def _sorted(labels: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes in order: as numbers where all are whole numbers."""
+    found = set(labels)
+    try:
+        return tuple(sorted(found, key=lambda label: (int(label), label)))
+    except ValueError:
+        return tuple(sorted(found))
+
+
+def _padded(series: Series, y: np.ndarray, classes: tuple[str, ...]) -> SequenceData:
+    lengths = np.array([len(values) for values in series.values], np.int64)
+    time, features = int(lengths.max()), series.values[0].shape[1]
+    x = np.zeros((len(lengths), time, features))
+    for row, values in zip(x, series.values, strict=True):
+        row[: len(values)] = values
+    full = bool((lengths == time).all())
+    alive = None if full else (np.arange(time) < lengths[:, None])[:, :, None]
+    stored, missing = as_stored(str(series.path), x, alive)
+    return SequenceData(
+        torch.from_numpy(stored),
+        torch.from_numpy(y),
+        Preparation(classes, Scaling(0.0, 1.0), features=series.features),
+        None if full else torch.from_numpy(lengths),
+        missing=None if missing is None else torch.from_numpy(missing),
+    )
+
+
+def _check_features(first: Series, second: Series, train: SequenceData, test: SequenceData) -> None:
+    if train.input_size != test.input_size or first.features != second.features:
+        expected, got = (
+            ", ".join(part.features) or f"{data.input_size} unnamed" for part, data in ((first, train), (second, test))
+        )
+        raise DataError(f"{second.path} must have the features of {first.path}, {expected}; it has {got}")

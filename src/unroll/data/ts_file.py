@@ -1,0 +1,130 @@
+"""Files of the UCR and UEA archive of time series, ``X_TRAIN.ts``: a header, then one series a line.
+
+The format is described with the archive, https://www.timeseriesclassification.com. Each line holds the features one
+after the other, divided by colons, the values of each divided by commas, and the class at the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DataError
+from .series import Series, check_name, number
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says before ``@data``.
+
+    Attributes:
+        labelled: whether a class ends each line
+        classes: their names
+        lines: of the header, so many
+    """
+
+    labelled: bool
+    classes: tuple[str, ...]
+    lines: int
+
+
+def parse(path: Path, labelled: bool) -> Series:
+    """Read a .ts file.
+
+    Args:
+        path: the file.
+        labelled: whether classes are needed; if not, those that are there are left alone.
+
+    Raises:
+        DataError: it cannot be read, or something in it will not do; says in which line.
+    """
+    lines = _lines(path)
+    header = _header(path, lines, labelled)
+    values, labels, names = [], [], []
+    for place, line in enumerate(lines[header.lines :], start=header.lines + 1):
+        if not line:
+            continue
+        features = line.split(":")
+        if header.labelled:
+            label = check_name(path, place, features.pop())
+            if label not in header.classes:
+                known = ", ".join(header.classes)
+                raise DataError(f"{path}, line {place}: the class {label} is not in @classLabel ({known})")
+            labels.append(label)
+        values.append(_series(path, place, features))
+        names.append(f"line {place}")
+        if values[-1].shape[1] != values[0].shape[1]:
+            raise DataError(
+                f"{path}, line {place}: expected {values[0].shape[1]} features as in {names[0]}, divided by colons"
+                f"{' and followed by the class' if header.labelled else ''}, got {values[-1].shape[1]}"
+            )
+    return Series(path, values, names, labels if header.labelled else None, header.classes)
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines without the blanks around them; comments, which are often older than UTF-8, are empty."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    mark = b"\xef\xbb\xbf"  # with which some editors begin a file
+    lines, at = [], len(mark) if content.startswith(mark) else 0
+    for line in content[at:].splitlines(keepends=True):
+        try:
+            lines.append("" if line.lstrip().startswith(b"#") else line.decode().strip())
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path} is not UTF-8: byte 0x{line[error.start]:02x} at position {at + error.start:,}, in line "
+                f"{len(lines) + 1}; save it as UTF-8"
+            ) from error
+        at += len(line)
+    return lines
+
+
+def _header(path: Path, lines: list[str], labelled: bool) -> Header:
+    has_classes = False
+    classes: tuple[str, ...] = ()
+    for place, line in enumerate(lines, start=1):
+        key, *words = line.split() or [""]
+        key = key.lower()
+        if not key:
+            continue
+        if key == "@data":
+            if labelled and not has_classes:
+                raise DataError(f"{path} has no classes: expected '@classLabel true' and their names in its header")
+            return Header(has_classes, classes, place)
+        if not key.startswith("@"):
+            raise DataError(f"{path}, line {place}: expected a header of lines that begin with @, the last one @data")
+        true = bool(words) and words[0].lower() == "true"
+        if key == "@timestamps" and true:
+            raise DataError(f"{path} has time stamps, which are not read from .ts files: save it as CSV (id, time, …)")
+        if key == "@targetlabel" and true:
+            raise DataError(f"{path} gives numbers to predict (@targetLabel), not classes")
+        if key == "@classlabel":
+            has_classes, classes = true, tuple(dict.fromkeys(words[1:]))
+            if true and not classes:
+                raise DataError(f"{path}, line {place}: expected the names of the classes after '@classLabel true'")
+    raise DataError(f"{path} has no line @data: it is empty, cut off, or no .ts file of the UCR and UEA archive")
+
+
+def _series(path: Path, place: int, features: list[str]) -> np.ndarray:
+    """Return (time, features)."""
+    columns = []
+    for index, feature in enumerate(features):
+        cells = feature.split(",")
+        try:
+            columns.append([number(cell) for cell in cells])
+        except ValueError as error:
+            raise DataError(f"{path}, line {place}, feature {index}: {error}") from error
+        if not feature.strip():
+            raise DataError(f"{path}, line {place}: feature {index} is empty: expected at least 1 value")
+        if len(columns[index]) != len(columns[0]):
+            raise DataError(
+                f"{path}, line {place}: feature {index} has {len(columns[index])} values, feature 0 {len(columns[0])}: "
+                "expected as many"
+            )
+    if not columns:
+        raise DataError(f"{path}, line {place}: expected a series and its class, divided by a colon")
+    return np.array(columns).T
