@@ -14,11 +14,12 @@ from typing import Any, Literal, cast, get_args, get_type_hints
 from .errors import ConfigError, did_you_mean
 
 Read = Literal["rows", "columns", "pixels", "permuted"]
+TokenizerName = Literal["word", "bpe"]
 MissingName = Literal["impute", "mask"]
 ScalingName = Literal["unit", "standard"]
 Init = Literal["orthogonal", "torch", "identity"]
 Backend = Literal["auto", "reference", "torch", "gemm", "cpu"]
-RecipeName = Literal["fast", "best", "tutorial"]
+RecipeName = Literal["fast", "best", "text", "tutorial"]
 
 # The step budget behind TrainConfig.epochs = None: small sets are read more often.
 MIN_EPOCHS = 10
@@ -36,6 +37,9 @@ class DataConfig:
         split_seed: seed of that split (default 0)
         missing: how a value that a series lacks is filled in; impute takes the last one before it, at the beginning the
             mean; mask does too, and joins each feature by one that is 1 where it was missing (default impute)
+        tokenizer: what a text is cut into; words, or the pieces of words that byte pair encoding finds (default word)
+        vocabulary_size: words, or pieces, that are known at most; the most frequent ones (default 20000)
+        min_count: how often one must occur in the training texts to be known (default 2)
     """
 
     read: Read = "rows"
@@ -43,6 +47,9 @@ class DataConfig:
     test_fraction: float | None = None
     split_seed: int | None = None
     missing: MissingName = "impute"
+    tokenizer: TokenizerName = "word"
+    vocabulary_size: int = 20_000
+    min_count: int = 2
 
     def __post_init__(self) -> None:
         given: object = self.resize
@@ -55,6 +62,8 @@ class DataConfig:
             raise ConfigError(f"test_fraction must be above 0 and below 1, got {self.test_fraction}")
         if self.split_seed is not None and not 0 <= self.split_seed < 2**32:
             raise ConfigError(f"split_seed must be from 0 to 4294967295, got {self.split_seed}")
+        check_at_least("vocabulary_size", self.vocabulary_size, 2)
+        check_at_least("min_count", self.min_count, 1)
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -86,6 +95,8 @@ class ModelConfig:
         layer_norm: normalise each layer's outputs over its units for what reads them (default False)
         dropout: share of activations dropped between layers while training (default 0.0)
         recurrent_dropout: share of units hidden from the recurrence while training, one mask a batch (default 0.0)
+        embedding_size: numbers that stand for each token of a text; learned (default 100)
+        embedding_dropout: share of these numbers dropped while training (default 0.0)
         readout: how a sequence of hidden states becomes one vector; attention is learned (default last)
         init: initial weights; orthogonal, torch's own, or identity, with relu an IRNN (default orthogonal)
         forget_bias: initial bias of the gate that keeps the state (default: as init has it, 1 for lstm if orthogonal)
@@ -101,6 +112,8 @@ class ModelConfig:
     layer_norm: bool = False
     dropout: float = 0.0
     recurrent_dropout: float = 0.0
+    embedding_size: int = 100
+    embedding_dropout: float = 0.0
     readout: Literal["last", "mean", "max", "attention"] = "last"
     init: Init = "orthogonal"
     forget_bias: float | None = None
@@ -110,7 +123,9 @@ class ModelConfig:
         check_types(self)
         check_at_least("hidden_size", self.hidden_size, 1)
         check_at_least("num_layers", self.num_layers, 1)
-        for name, share in (("dropout", self.dropout), ("recurrent_dropout", self.recurrent_dropout)):
+        check_at_least("embedding_size", self.embedding_size, 1)
+        for name in ("dropout", "recurrent_dropout", "embedding_dropout"):
+            share = getattr(self, name)
             if not 0 <= share < 1:
                 raise ConfigError(f"{name} must be at least 0 and below 1, got {share}")
         if self.dropout > 0 and self.num_layers == 1:
@@ -312,6 +327,12 @@ RECIPES: dict[RecipeName, Recipe] = {
     "fast": Recipe(),
     # For accuracy: eight times as long, nothing held out, and weights held down so that they are not learned by heart.
     "best": Recipe(name="best", train=TrainConfig(epochs=80, weight_decay=0.1, val_fraction=0.0)),
+    # For texts: read both ways, each unit's most telling moment counts, and half of what stands for a word is hidden.
+    "text": Recipe(
+        name="text",
+        model=ModelConfig(cell="gru", hidden_size=128, bidirectional=True, readout="max", embedding_dropout=0.5),
+        train=TrainConfig(epochs=6),
+    ),
     # The tutorial's own: torch's initial weights, plain Adam on inputs in [0, 1], nothing held out, nothing clipped.
     "tutorial": Recipe(
         name="tutorial",

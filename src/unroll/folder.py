@@ -17,9 +17,10 @@ FORMAT = 2
 CONFIG = "config.json"  # all that prediction needs, and the settings of the training; makes a folder a run
 METRICS = "metrics.jsonl"  # one epoch per line
 WEIGHTS = "model.safetensors"  # a run without it is unfinished
+TOKENIZER = "tokenizer.json"  # how texts become numbers, as the library tokenizers keeps it
 EVALUATION = "evaluation.json"  # counts on the test part
 RESUME = "resume.pt"  # where an unfinished training stands
-FILES = (CONFIG, METRICS, WEIGHTS, EVALUATION, RESUME)
+FILES = (CONFIG, TOKENIZER, METRICS, WEIGHTS, EVALUATION, RESUME)
 
 
 def claim(out: str | Path | None, overwrite: bool, name: str) -> Path:

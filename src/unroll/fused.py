@@ -39,6 +39,8 @@ def why_not_fused(
         return f"{type(model).__name__} is no SequenceClassifier"
     if model.config.num_layers > 1 or model.config.bidirectional or model.config.readout != "last":
         return "the model has more than one layer or direction, or another readout than the last state"
+    if model.embedding is not None:
+        return "the model reads tokens"
     if model.config.layer_norm or model.config.recurrent_dropout:
         return "the model has layer norm or recurrent dropout"
     if config.tbptt and (data is None or config.tbptt < data.x.shape[1]):

@@ -16,6 +16,10 @@ from .scan import check_lengths
 from .scan.padding import clear_padding
 from .stream import Stream
 
+# Deviation of the tokens' vectors: what is learned must soon outweigh it, also for rare ones. With 1, as in torch, a
+# model gets 75.6 % of SST-2 right, with 0.1 81.2 %, with 0.01 80.0 %.
+EMBEDDING_STD = 0.1
+
 ModelState = tuple[States, Held | None]  # what the layers end with; what the readout has taken up
 
 
@@ -28,7 +32,7 @@ class SequenceClassifier(nn.Module):
     trainable without a warm-up (R. Xiong et al., arXiv:2002.04745); nor is the input, whose scaling is the data's.
 
     Args:
-        input_size: features per time step, at least 1.
+        input_size: features per time step, at least 1; with a vocabulary the numbers that stand for each token.
         num_classes: at least 2.
         cell: name from `unroll.cells.CELLS`, or a subclass of `unroll.cells.Cell` (default "rnn").
         hidden_size: units per layer and direction (default 150).
@@ -52,6 +56,9 @@ class SequenceClassifier(nn.Module):
             steps; see `Cell.dropped` (default 0.0).
         forget_bias: initial bias of the gate that keeps the state, see `Cell.set_forget_bias`; None leaves what
             ``init`` makes it, 1 for lstm if orthogonal (default None).
+        vocabulary_size: number of tokens; time steps then are tokens, each of which gets a learned vector. With 0 time
+            steps are features (default 0).
+        embedding_dropout: share of the vectors' numbers dropped while training (default 0.0).
 
     Raises:
         ConfigError: an argument is out of range, or the cell has not what it is about.
@@ -79,6 +86,8 @@ class SequenceClassifier(nn.Module):
         layer_norm: bool = False,
         recurrent_dropout: float = 0.0,
         forget_bias: float | None = None,
+        vocabulary_size: int = 0,
+        embedding_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         cell_class = find_cell(cell)
@@ -87,10 +96,19 @@ class SequenceClassifier(nn.Module):
             cell=name_of(cell), nonlinearity=nonlinearity, hidden_size=hidden_size, num_layers=num_layers,
             bidirectional=bidirectional, residual=residual, layer_norm=layer_norm, dropout=dropout,
             recurrent_dropout=recurrent_dropout, readout=readout, init=init, forget_bias=forget_bias,
-            backend=backend,
+            backend=backend, embedding_dropout=embedding_dropout,
+            **({"embedding_size": input_size} if vocabulary_size else {}),
         )  # fmt: skip
         check_whole("input_size", input_size, 1)
         check_whole("num_classes", num_classes, 2)
+        check_whole("vocabulary_size", vocabulary_size, 0)
+        if embedding_dropout and not vocabulary_size:
+            raise ConfigError(
+                f"embedding_dropout is for texts, got {embedding_dropout} for a model of numbers: leave it out"
+            )
+        self.vocabulary_size = vocabulary_size
+        self.embedding = nn.Embedding(vocabulary_size, input_size) if vocabulary_size else None
+        self.embedding_dropout = nn.Dropout(embedding_dropout)
         self.input_size = input_size
         self.num_classes = num_classes
         directions = 2 if bidirectional else 1
@@ -116,6 +134,8 @@ class SequenceClassifier(nn.Module):
                 if forget_bias is not None:
                     cell.set_forget_bias(forget_bias)
         if init != "torch":
+            if self.embedding is not None:
+                nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
             nn.init.xavier_uniform_(self.head.weight)
             nn.init.zeros_(self.head.bias)
 
@@ -136,7 +156,7 @@ class SequenceClassifier(nn.Module):
         """Return logits (batch, num_classes).
 
         Args:
-            x: (batch, time, input_size) of the parameters' dtype, scaled as in training.
+            x: (batch, time, input_size) of the parameters' dtype, scaled as in training; or (batch, time) tokens.
             lengths: (batch,) int64 time steps, each from 0 to time; what lies beyond has no effect (default None).
             tbptt: gradients go back through at most so many time steps; 0 for all (default 0). The sequences are read
                 in chunks of so many steps, of which the first may be shorter, and no gradient passes from one to
@@ -147,7 +167,7 @@ class SequenceClassifier(nn.Module):
             InputError: ``x`` or ``lengths`` do not fit.
             ConfigError: ``tbptt`` is out of range, or the model reads both ways.
         """
-        self._check_input(x)
+        x = self._embedded(x)
         if tbptt:
             check_whole("tbptt", tbptt, 0)
             check_truncation(self)
@@ -156,8 +176,9 @@ class SequenceClassifier(nn.Module):
 
     def stages(self, x: Tensor, lengths: Tensor | None = None) -> list[Stage]:
         """Return every tensor between the input and the logits, both included; arguments as in `forward`."""
-        self._check_input(x)
-        stages = [Stage("input", ("batch", "time", "features"), x)]
+        stages = [Stage("input", ("batch", "time"), x)] if self.embedding is not None else []
+        x = self._embedded(x)
+        stages.append(Stage("embedding" if stages else "input", ("batch", "time", "features"), x))
         _, held = state = self._read_whole(x, lengths, stages)
         assert held is not None
         vector = self.readout.result(held)
@@ -178,14 +199,15 @@ class SequenceClassifier(nn.Module):
             raise ConfigError("a bidirectional model cannot stream: it reads each sequence from its end too")
 
         def read(x: Tensor, state: ModelState, lengths: Tensor | None) -> tuple[Tensor, ModelState]:
-            self._check_input(x)
+            x = self._embedded(x, dropout=False)
             if len(x) != batch_size:
                 raise InputError(f"x must be of the stream's {batch_size} sequences, got {len(x)}")
             state = self._read(x, state, lengths, self._cells(), dropout=False)
             return self._logits(state), state
 
         with torch.inference_mode():
-            return Stream(read, (initial_states(self._cells(), self.head.weight.new_empty(batch_size, 0)), None))
+            state = initial_states(self._cells(), self.head.weight.new_empty(batch_size, 0)), None
+        return Stream(read, state, features=self.embedding is None)
 
     def _cells(self) -> Cells:
         return [list(layer) for layer in self.layers]  # type: ignore[call-overload]
@@ -268,6 +290,25 @@ class SequenceClassifier(nn.Module):
         if norms is not None:
             ends = norms[-1](ends)
         return tuple(after), self.readout.add(held, seen, ends, lengths)
+
+    def _embedded(self, x: Tensor, dropout: bool = True) -> Tensor:
+        """Return what the layers read, (batch, time, input_size)."""
+        if self.embedding is None:
+            self._check_input(x)
+            return x
+        if not isinstance(x, Tensor) or x.dim() != 2 or x.dtype not in (torch.int32, torch.int64):
+            found = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+            raise InputError(f"x must be tokens (batch, time), int64 or int32, got {found}")
+        if (
+            x.numel()
+            and not torch.compiler.is_compiling()
+            and not 0 <= int(x.min()) <= int(x.max()) < self.vocabulary_size
+        ):
+            raise InputError(
+                f"tokens must be from 0 to {self.vocabulary_size - 1}, got {int(x.min())} to {int(x.max())}"
+            )
+        vectors: Tensor = self.embedding(x)
+        return self.embedding_dropout(vectors) if dropout else vectors
 
     def _check_input(self, x: Tensor) -> None:
         if not isinstance(x, Tensor):

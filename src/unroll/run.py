@@ -21,7 +21,7 @@ from .evaluation import Evaluation, evaluate
 from .folder import CONFIG, EVALUATION, METRICS, RESUME, WEIGHTS, claim, first_line, read_config, write, write_json
 from .interrupt import deferred_interrupt
 from .model import SequenceClassifier
-from .saved import Run, build, check_loadable, load_run, model_config, still_there, write_weights
+from .saved import Run, build, check_loadable, load_run, model_config, still_there, write_config, write_weights
 from .train import EpochResult, Progress, Training
 
 CHECKPOINT_SECONDS = 30.0  # at most so much training is lost, besides what the end of an epoch saves
@@ -59,7 +59,7 @@ class Plan:
     def build(self, splits: Splits) -> SequenceClassifier:
         """Return a fresh model for the data, its weights drawn from the recipe's seed."""
         torch.manual_seed(self.recipe.train.seed)
-        return build(self.recipe.model, splits.train.input_size, len(splits.classes))
+        return build(self.recipe.model, splits.train.input_size, len(splits.classes), splits.train.vocabulary_size)
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def train_run(
         },
     }
     path = claim(out, overwrite, f"{splits.name}-{_short(chosen.model.cell)}")
-    write_json(path / CONFIG, config)
+    write_config(path, config, splits.train.preparation)
     return _train(Started(path, splits, training, chosen), watch)
 
 

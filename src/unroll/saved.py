@@ -19,9 +19,22 @@ from .config import DataConfig, ModelConfig
 from .data.catalog import load, load_as, resolve
 from .data.preparation import Preparation
 from .data.sequences import TEST_FRACTION, SequenceData, Splits
+from .data.tokens import Tokens
 from .device import choose_device
 from .errors import ConfigError, DataError, InputError, RunError
-from .folder import CONFIG, EVALUATION, FORMAT, RESUME, WEIGHTS, claim, first_line, read_config, write, write_json
+from .folder import (
+    CONFIG,
+    EVALUATION,
+    FORMAT,
+    RESUME,
+    TOKENIZER,
+    WEIGHTS,
+    claim,
+    first_line,
+    read_config,
+    write,
+    write_json,
+)
 from .model import SequenceClassifier
 
 
@@ -61,7 +74,8 @@ def save(model: SequenceClassifier, path: str | Path, *, data: SequenceData, ove
     _check_fit(model, data)
     path = claim(path, overwrite, "")
     # The fingerprint of what it was trained on, so that it is not judged by that.
-    write_json(path / CONFIG, {**model_config(model, data.preparation), "data": {"fingerprint": data.fingerprint()}})
+    config = {**model_config(model, data.preparation), "data": {"fingerprint": data.fingerprint()}}
+    write_config(path, config, data.preparation)
     write_weights(path, model)
 
 
@@ -78,7 +92,8 @@ def check_loadable(model: SequenceClassifier) -> None:
 
 def _check_fit(model: SequenceClassifier, data: SequenceData) -> None:
     for what, of_model, of_data in (
-        ("features", model.input_size, data.input_size),
+        ("tokens", model.vocabulary_size, data.vocabulary_size),
+        ("features", 1 if model.vocabulary_size else model.input_size, data.input_size),
         ("classes", model.num_classes, len(data.preparation.classes)),
     ):
         if of_model != of_data:
@@ -106,12 +121,15 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
     if ":" in (cell := str(config.get("model", {}).get("cell"))):
         find_cell(cell)  # says what to do where that is not here
     try:
-        model = build(ModelConfig(**config["model"]), config["input_size"], config["num_classes"])
+        tokenizer = path / TOKENIZER
+        tokens = Tokens(tokenizer.read_text("utf-8")) if config["preparation"].get("tokens") else None
+        vocabulary = 0 if tokens is None else tokens.size
+        model = build(ModelConfig(**config["model"]), config["input_size"], config["num_classes"], vocabulary)
         tensors = safetensors.torch.load(weights.read_bytes())
         if {k: v.shape for k, v in tensors.items()} != {k: v.shape for k, v in model.state_dict().items()}:
             raise ValueError(f"{WEIGHTS} does not fit {CONFIG}")
         model.load_state_dict(tensors)
-        preparation = Preparation.from_dict(config["preparation"])
+        preparation = Preparation.from_dict(config["preparation"], tokens)
         if len(preparation.classes) != model.num_classes:
             raise ValueError(f"{len(preparation.classes)} names for {model.num_classes} classes")
         evaluation = path / EVALUATION
@@ -204,9 +222,19 @@ def still_there(folder: str | None) -> str | None:
     return folder if folder and Path(folder).is_dir() else None
 
 
-def build(config: ModelConfig, input_size: int, num_classes: int) -> SequenceClassifier:
-    """Return a fresh model; its weights come from torch's global generator."""
-    return SequenceClassifier(input_size, num_classes, **asdict(config))
+def build(config: ModelConfig, input_size: int, num_classes: int, vocabulary_size: int = 0) -> SequenceClassifier:
+    """Return a fresh model; its weights come from torch's global generator.
+
+    Args:
+        config: its settings.
+        input_size: features per time step of the data; has no meaning for texts.
+        num_classes: of the data.
+        vocabulary_size: tokens that it knows; 0 where time steps hold features (default 0).
+    """
+    settings = asdict(config)
+    embedding_size = settings.pop("embedding_size")
+    size = embedding_size if vocabulary_size else input_size
+    return SequenceClassifier(size, num_classes, vocabulary_size=vocabulary_size, **settings)
 
 
 def model_config(model: torch.nn.Module, preparation: Preparation) -> dict[str, Any]:
@@ -223,6 +251,13 @@ def model_config(model: torch.nn.Module, preparation: Preparation) -> dict[str, 
         "model": asdict(model.config) | {"backend": "auto"},
         "preparation": preparation.to_dict(),
     }
+
+
+def write_config(path: Path, config: dict[str, Any], preparation: Preparation) -> None:
+    """Write config.json into a run's folder, and the tokenizer of texts before it."""
+    if preparation.tokens is not None:
+        write(path / TOKENIZER, preparation.tokens.json.encode())
+    write_json(path / CONFIG, config)
 
 
 def write_weights(path: Path, model: SequenceClassifier) -> None:

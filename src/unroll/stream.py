@@ -38,10 +38,14 @@ class Stream:
     """
 
     def __init__(
-        self, read: Callable[[Tensor, StreamState, Tensor | None], tuple[Tensor, StreamState]], state: StreamState
+        self,
+        read: Callable[[Tensor, StreamState, Tensor | None], tuple[Tensor, StreamState]],
+        state: StreamState,
+        features: bool = True,
     ) -> None:
         self._read = read
         self._state = state
+        self._axes = ("batch", "features") if features else ("batch",)
 
     @property
     def state(self) -> StreamState:
@@ -71,21 +75,23 @@ class Stream:
         """Read one step; return logits (batch, classes).
 
         Args:
-            x_t: (batch, features) of the parameters' dtype, scaled as in training.
+            x_t: (batch, features) of the parameters' dtype, scaled as in training; or (batch,) tokens.
 
         Raises:
             InputError: ``x_t`` does not fit.
         """
-        if not isinstance(x_t, Tensor) or x_t.dim() != 2:
+        if not isinstance(x_t, Tensor) or x_t.dim() != len(self._axes):
             found = f"shape {tuple(x_t.shape)}" if isinstance(x_t, Tensor) else type(x_t).__name__
-            raise InputError(f"step expects one time step (batch, features), got {found}; feed() takes a chunk")
+            axes = f"({', '.join(self._axes)}{',' if len(self._axes) == 1 else ''})"
+            raise InputError(f"step expects one time step {axes}, got {found}; feed() takes a chunk")
         return self.feed(x_t.unsqueeze(1))
 
     def feed(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Read a chunk; return the logits (batch, classes) after its last step.
 
         Args:
-            x: (batch, time, features) of the parameters' dtype, scaled as in training; any number of steps.
+            x: (batch, time, features) of the parameters' dtype, scaled as in training; or (batch, time) tokens; any
+                number of steps.
             lengths: (batch,) int64 steps of the chunk that belong to each sequence, the others are not read; None
                 takes all (default None).
 

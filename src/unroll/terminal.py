@@ -137,7 +137,6 @@ class TrainingScreen:
 def _facts(started: Started) -> dict[str, str]:
     """Say in five lines what is about to happen."""
     splits, training, recipe = started.splits, started.training, started.recipe
-    _, time, features = splits.train.x.shape
     parameters = sum(p.numel() for p in training.model.parameters())
     model, train = recipe.model, recipe.train
     held_out = f" ({len(training.val):,} held out for validation)" if training.val else ""
@@ -148,7 +147,7 @@ def _facts(started: Started) -> dict[str, str]:
     return {
         "data": f"{splits.name} from {splits.source}{', test part drawn' if splits.drawn else ''}: "
         f"{len(splits.train):,} train{held_out}, {len(splits.test):,} test; "
-        f"{time} steps × {features} features, {len(splits.classes)} classes",
+        f"{splits.train.steps}, {len(splits.classes)} classes",
         "model": f"{shape}{model.additions}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
         "train": f"recipe {recipe.name}: {training.epochs} × {training.steps} steps, batch {train.batch_size}, "
         f"{train.optimizer}, lr {train.lr:g} {train.schedule}{truncated}, seed {train.seed}",

@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ..config import DataConfig, MissingName, Read, ScalingName
+from ..config import DataConfig, MissingName, Read, ScalingName, TokenizerName
 from ..errors import DataError, did_you_mean
-from . import archive, arrays, image_folder, mnist, timeseries
+from . import archive, arrays, image_folder, mnist, text, timeseries
 from .preparation import ImageFormat, Preparation
 from .sequences import SequenceData, Splits
 
@@ -29,6 +29,7 @@ FORMATS: dict[str, Format] = {
     FOLDER: image_folder.read,
     "FILE.npz": arrays.read,
     **{f"FILE{suffix}": timeseries.read for suffix in timeseries.PARSERS},
+    **{f"FILE{suffix}": text.read for suffix in text.PARSERS if suffix not in timeseries.PARSERS},
 }
 
 
@@ -42,6 +43,9 @@ def load(
     test_fraction: float | None = None,
     split_seed: int | None = None,
     missing: MissingName = "impute",
+    tokenizer: TokenizerName = "word",
+    vocabulary_size: int = 20_000,
+    min_count: int = 2,
 ) -> Splits:
     """Load a data set by name or from a path.
 
@@ -49,7 +53,7 @@ def load(
         name: a set: "mnist-sample" (the default: 5,000 real digits, always there), "mnist", "fashion-mnist", "kmnist",
             "ucr:GunPoint" or another of the UCR and UEA archive; or a folder of images, see `unroll.data.image_folder`;
             or time series in a .ts, .csv, .tsv or .npz file, or a folder with such files for training and test, see
-            `unroll.data.timeseries`, `unroll.data.csv_file` and `unroll.data.arrays`.
+            `unroll.data.timeseries`, `unroll.data.csv_file` and `unroll.data.arrays`; or texts, see `unroll.data.text`.
         read: how the pixels of an image become time steps, with (time, features) for 28×28 pixels: "rows" (28, 28),
             "columns" (28, 28), "pixels" (784, 1) or "permuted" (784, 1) in one fixed random order (default "rows").
         data_dir: folder to look in first (default: ``$UNROLL_DATA/<name>``, the cache folder, a download).
@@ -60,16 +64,19 @@ def load(
         missing: how a value that a series lacks is filled in: by the last one before it, at the beginning by the
             training part's mean ("impute"); with "mask" each feature is joined by one that is 1 where it was missing
             (default "impute").
+        tokenizer: what a text is cut into, see `unroll.data.tokens`: "word" or "bpe" (default "word").
+        vocabulary_size: tokens that are known at most (default 20,000).
+        min_count: how often one must occur in the training part to be known (default 2).
 
     Returns:
-        Training and test part; ``x`` is (N, time, features) uint8 or float32, unscaled.
+        Training and test part; ``x`` is (N, time, features) uint8 or float32, unscaled; of texts (N, time) int32.
 
     Raises:
         DataError: there is no such data, or it is broken.
         ConfigError: a setting is out of range, or the data has no use for it.
     """
     size = None if resize is None else str(resize)
-    config = DataConfig(read, size, test_fraction, split_seed, missing)
+    config = DataConfig(read, size, test_fraction, split_seed, missing, tokenizer, vocabulary_size, min_count)
     folder = _folder(data_dir)
     if name in READERS:
         splits = READERS[name](name, folder, config)
@@ -160,6 +167,8 @@ def _name(path: Path) -> str:
 
 
 def _format(path: Path) -> Format:
+    if text.is_text(path):
+        return text.read
     if path.is_dir():
         return timeseries.read if timeseries.pairs_in(path) else FORMATS[FOLDER]
     kind = f"FILE{path.suffix.lower()}"

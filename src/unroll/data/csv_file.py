@@ -77,25 +77,46 @@ def parse(path: Path, labelled: bool) -> Series:
     return _wide(table) if table.time is None else _long(table)
 
 
-def _table(path: Path) -> Table:
+def read_rows(path: Path, most: int | None = None) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return the names of a table's columns, and line number and cells of each row; blank lines are left out.
+
+    Args:
+        path: the file; cells of a .tsv file are not quoted.
+        most: lines to read (default None: all).
+
+    Raises:
+        DataError: it cannot be read, is empty, or a row has more or fewer cells than there are names.
+    """
     text = read_text(path)
     first = text.split("\n", 1)[0]
     divider = max(DIVIDERS, key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=divider, strict=True)
+    lines = io.StringIO(text, newline="")
+    if divider == "\t":
+        reader = csv.reader(lines, delimiter=divider, strict=True, quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(lines, delimiter=divider, strict=True)
     rows = []
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 rows.append((reader.line_num, cells))
+            if len(rows) == most:
+                break
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}; write it anew as CSV") from error
-    if len(rows) < 2:
-        what = "holds no series but a first line" if rows else "is empty"
-        raise DataError(f"{path} {what}: expected names of columns, then a row for each time step or each series")
+    if not rows:
+        raise DataError(f"{path} is empty: expected names of columns in its first line")
     header = [name.strip() for name in rows.pop(0)[1]]
     for line, cells in rows:
         if len(cells) != len(header):
             raise DataError(f"{path}, line {line}: expected {len(header)} cells as in the first line, got {len(cells)}")
+    return header, rows
+
+
+def _table(path: Path) -> Table:
+    header, rows = read_rows(path)
+    if not rows:
+        raise DataError(f"{path} holds no series but a first line: expected a row for each time step or each series")
     return _columns(path, header, rows)
 
 

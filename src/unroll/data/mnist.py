@@ -143,6 +143,7 @@ def _check_fixed(name: str, config: DataConfig) -> None:
     config.check_unused(name, f"its images are {SIZE}×{SIZE}", "resize")
     config.check_unused(name, "it has its own test part", "test_fraction", "split_seed")
     config.check_unused(name, "it lacks no values", "missing")
+    config.check_unused(name, "it holds no texts", "tokenizer", "vocabulary_size", "min_count")
 
 
 def _preparation(source: Source, train_x: np.ndarray, read: Read) -> Preparation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..config import MissingName, Read, ScalingName, check_choice
 from ..errors import DataError
+from .tokens import Tokens
 
 # Seed of the permutation behind read="permuted": the one of the uRNN papers' permuted MNIST (full-capacity uRNN,
 # Wisdom et al. 2016, and its successors). RandomState's stream is frozen (NumPy's NEP 19), so it never changes.
@@ -230,6 +231,7 @@ class Preparation:
         image: how images are read; None where examples are no images
         missing: how missing values are filled in; None where none can be missing, as in bytes
         features: their names, where the data has such; those that ``missing`` adds are not among them
+        tokens: how texts become numbers; None where examples are no texts
     """
 
     classes: tuple[str, ...]
@@ -237,14 +239,16 @@ class Preparation:
     image: ImageFormat | None = None
     missing: Missing | None = None
     features: tuple[str, ...] = ()
+    tokens: Tokens | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types."""
-        return asdict(self) | {"classes": list(self.classes), "features": list(self.features)}
+        """Return plain JSON types; of ``tokens`` only how many there are, they have a file of their own."""
+        plain = asdict(replace(self, tokens=None)) | {"classes": list(self.classes), "features": list(self.features)}
+        return plain | {"tokens": None if self.tokens is None else self.tokens.size}
 
     @classmethod
-    def from_dict(cls, saved: dict[str, Any]) -> Preparation:
-        """Rebuild from `to_dict`."""
+    def from_dict(cls, saved: dict[str, Any], tokens: Tokens | None = None) -> Preparation:
+        """Rebuild from `to_dict`, and from the tokens that it leaves out."""
         image = saved["image"]
         if image:
             framing = image["framing"]
@@ -253,4 +257,5 @@ class Preparation:
         missing = saved.get("missing")  # runs from before there were series lack it, and the names
         if missing:
             missing = Missing(tuple(missing["means"]), missing["mask"])
-        return cls(tuple(saved["classes"]), Scaling(**scaling), image, missing, tuple(saved.get("features", ())))
+        features = tuple(saved.get("features", ()))
+        return cls(tuple(saved["classes"]), Scaling(**scaling), image, missing, features, tokens)

@@ -16,6 +16,7 @@ from ..config import DataConfig, ScalingName
 from ..errors import DataError
 from .buckets import longest_of_each
 from .preparation import Missing, Preparation, Scaling
+from .tokens import Tokens
 
 TEST_FRACTION = 0.2
 
@@ -24,7 +25,7 @@ class Batch(NamedTuple):
     """Model input and targets.
 
     Attributes:
-        x: (batch, time, features) float32, scaled
+        x: (batch, time, features) float32, scaled; of texts (batch, time) int64, tokens
         y: (batch,) int64 class indices
         lengths: (batch,) int64 time steps, or None where every sequence fills ``x``
     """
@@ -39,13 +40,15 @@ class SequenceData:
     """Labelled sequences, as raw and as compact as their file holds them.
 
     Attributes:
-        x: (N, time, features) uint8 or float32, unscaled
+        x: (N, time, features) uint8 or float32, unscaled; of texts (N, time) int32, tokens
         y: (N,) int64 class indices
         preparation: what turns ``x`` into model input
         lengths: (N,) int64 time steps of each sequence, or None where all are full
         notes: what one should know of how it was read, in words
         missing: (N, time, features) bool, which values the source lacks; None where it has all. Once ``preparation``
             says how, they are filled in in ``x``; until then there is 0 in their place
+        texts: what ``x`` was made of, as it stands in the file; None where sequences are no texts. ``x`` has no time
+            step until ``preparation`` knows a vocabulary
 
     Raises:
         DataError: the tensors do not fit each other or the classes.
@@ -57,12 +60,21 @@ class SequenceData:
     lengths: Tensor | None = None
     notes: tuple[str, ...] = ()
     missing: Tensor | None = None
+    texts: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.x.dim() != 3:
-            raise DataError(f"x must have shape (N, time, features), got {tuple(self.x.shape)}")
-        if self.x.dtype not in (torch.uint8, torch.float32):
-            raise DataError(f"x must be uint8 or float32, got {self.x.dtype}")
+        axes, dtypes = "(N, time, features)", [torch.uint8, torch.float32]
+        if self.texts is not None:
+            axes, dtypes = "(N, time)", [torch.int32]
+            if len(self.texts) != len(self.y):
+                raise DataError(
+                    f"texts must be as many as there are classes in y, {len(self.y)}, got {len(self.texts)}"
+                )
+        if self.x.dim() != axes.count(",") + 1:
+            raise DataError(f"x must have shape {axes}, got {tuple(self.x.shape)}")
+        if self.x.dtype not in dtypes:
+            expected = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+            raise DataError(f"x must be {expected}, got {self.x.dtype}")
         if self.y.shape != self.x.shape[:1] or self.y.dtype != torch.int64:
             raise DataError(f"y must be int64 of shape ({len(self.x)},), got {self.y.dtype} of {tuple(self.y.shape)}")
         classes = len(self.preparation.classes)
@@ -90,8 +102,22 @@ class SequenceData:
 
     @property
     def input_size(self) -> int:
-        """Features per time step, as the model reads them."""
-        return self.x.shape[2]
+        """Features per time step, as the model reads them; of texts 1, a token."""
+        return self.x.shape[2] if self.x.dim() == 3 else 1
+
+    @property
+    def steps(self) -> str:
+        """What a sequence is made of, in words."""
+        time = self.x.shape[1]
+        if self.texts is not None:
+            return f"up to {time:,} tokens out of {self.vocabulary_size:,}"
+        return f"{time} steps × {self.input_size} features"
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Tokens that a model must know; 0 where time steps hold features."""
+        tokens = self.preparation.tokens
+        return 0 if tokens is None else tokens.size
 
     @property
     def values(self) -> Tensor:
@@ -109,11 +135,15 @@ class SequenceData:
         """Return the sequences at ``index`` (M,) int64, in that order."""
         lengths = None if self.lengths is None else self.lengths[index]
         missing = None if self.missing is None else self.missing[index]
-        return replace(self, x=self.x[index], y=self.y[index], lengths=lengths, missing=missing)
+        texts = None if self.texts is None else tuple(self.texts[i] for i in index.tolist())
+        return replace(self, x=self.x[index], y=self.y[index], lengths=lengths, missing=missing, texts=texts)
 
     def cut(self, fraction: float, seed: int) -> tuple[SequenceData, SequenceData]:
-        """Return ``(rest, part)``: a stratified random part of about ``fraction`` of each class, and the rest."""
-        rest, part = stratified_cut(self.y.cpu().numpy(), fraction, seed)
+        """Return ``(rest, part)``: a stratified random part of about ``fraction`` of each class, and the rest.
+
+        Equal texts come into the same of both.
+        """
+        rest, part = stratified_cut(self.y.cpu().numpy(), fraction, seed, self.texts)
         device = self.y.device
         return self.subset(torch.from_numpy(rest).to(device)), self.subset(torch.from_numpy(part).to(device))
 
@@ -151,7 +181,8 @@ class SequenceData:
         else:
             x, y = self.x.index_select(0, index), self.y.index_select(0, index)
             lengths = None if self.lengths is None else self.lengths.index_select(0, index)
-        return Batch(self.preparation.scaling.apply(x[:, :longest]), y, lengths)
+        x = x[:, :longest]
+        return Batch(self.preparation.scaling.apply(x) if self.texts is None else x.long(), y, lengths)
 
     def prepared_as(self, preparation: Preparation) -> SequenceData:
         """Return this data put through another set's preparation: a run's scaling, features and order of classes.
@@ -160,8 +191,12 @@ class SequenceData:
             DataError: the images are read differently, the features are others, or the classes have other names.
         """
         own = self.preparation
-        if (own.image is None) != (preparation.image is None):
-            raise DataError("the run and the data must both hold images, or neither")
+        for what, one, other in (
+            ("images", own.image is None, preparation.image is None),
+            ("texts", self.texts is None, preparation.tokens is None),
+        ):
+            if one != other:
+                raise DataError(f"the run and the data must both hold {what}, or neither")
         if own.image and preparation.image:
             expected, got = _shape(preparation), _shape(own)
             if expected != got:
@@ -171,8 +206,27 @@ class SequenceData:
                 f"the run knows the classes {', '.join(preparation.classes)}; the data has {', '.join(own.classes)}"
             )
         index = torch.tensor([preparation.classes.index(name) for name in own.classes], device=self.y.device)
-        data = self._with_features(preparation.features)
-        return replace(data._filled(preparation.missing), y=index[self.y], preparation=preparation)
+        data = self._with_features(preparation.features)._filled(preparation.missing)
+        if preparation.tokens is not None:
+            data = data._in_tokens(preparation.tokens)
+        return replace(data, y=index[self.y], preparation=preparation)
+
+    def _in_tokens(self, tokens: Tokens) -> SequenceData:
+        """Return these texts with their tokens in ``x``, 0 behind the last."""
+        assert self.texts is not None
+        numbers = tokens.numbers(self.texts)
+        lengths = np.array([len(found) for found in numbers], np.int64)
+        x = np.zeros((len(numbers), max(1, lengths.max(initial=1))), np.int32)
+        for row, found in zip(x, numbers, strict=True):
+            row[: len(found)] = found
+        full = bool((lengths == x.shape[1]).all())
+        device = self.y.device
+        return replace(
+            self,
+            x=torch.from_numpy(x).to(device),
+            lengths=None if full else torch.from_numpy(lengths).to(device),
+            preparation=replace(self.preparation, tokens=tokens),
+        )
 
     def _with_features(self, names: tuple[str, ...]) -> SequenceData:
         """Return this data with its features in the order of ``names``, where it has names too."""
@@ -202,14 +256,16 @@ class SequenceData:
 
     def checksums(self) -> list[bytes]:
         """Return a checksum of each sequence, without its padding, to tell which are the same."""
+        if self.texts is not None:
+            return [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in self.texts]
         x = self.x.cpu().numpy()
         lengths = [self.x.shape[1]] * len(self) if self.lengths is None else self.lengths.tolist()
         return [hashlib.blake2b(x[n, :length].tobytes(), digest_size=16).digest() for n, length in enumerate(lengths)]
 
     def fingerprint(self) -> str:
         """Return a checksum of the raw content, to notice that a data set changed (CRC-32, eight hex digits)."""
-        crc = 0
-        for tensor in (self.x, self.y, self.lengths):
+        crc = 0 if self.texts is None else zlib.crc32("\0".join(self.texts).encode())
+        for tensor in (self.x, self.y, self.lengths) if self.texts is None else (self.y,):
             if tensor is not None:
                 crc = zlib.crc32(tensor.cpu().contiguous().numpy().data, crc)
         return f"{crc:08x}"
@@ -268,11 +324,18 @@ class Splits:
             raise DataError(
                 f"{source}: test_fraction {fraction:g} of {len(parts[0])} sequences leaves {what}; change it"
             )
-        return cls(train, test, name, source, drawn)._filled(config).scaled("standard")
+        return cls(train, test, name, source, drawn)._learned(config).scaled("standard")
 
-    def _filled(self, config: DataConfig) -> Splits:
-        """Return the same data, what is missing filled in as is learned on the training part alone."""
+    def _learned(self, config: DataConfig) -> Splits:
+        """Return the same data, brought into the form that is learned on the training part alone.
+
+        Texts become tokens; and what is missing is filled in.
+        """
         train = self.train
+        if train.texts is not None:
+            tokens = Tokens.learn(config.tokenizer, train.texts, config.vocabulary_size, config.min_count)
+            return replace(self, train=train._in_tokens(tokens), test=self.test._in_tokens(tokens))
+        config.check_unused(self.source, "it holds no texts", "tokenizer", "vocabulary_size", "min_count")
         if train.x.dtype == torch.uint8:
             config.check_unused(self.source, "it holds bytes, of which none is missing", "missing")
             return self
@@ -285,7 +348,9 @@ class Splits:
         return self.train.preparation.classes
 
     def scaled(self, name: ScalingName) -> Splits:
-        """Return the same data with a scaling learned on its training part alone."""
+        """Return the same data with a scaling learned on its training part alone; texts have none."""
+        if self.train.texts is not None:
+            return self
         scaling = Scaling.of(name, self.train.values, self.train.lengths)
         rule = self.train.preparation.missing
         if rule is not None and rule.mask:
@@ -298,13 +363,16 @@ class Splits:
         )
 
 
-def stratified_cut(y: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def stratified_cut(
+    y: np.ndarray, fraction: float, seed: int, contents: Sequence[str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Split indices into ``(rest, part)``, both ascending, ``part`` with about ``fraction`` of each class.
 
     Args:
         y: (N,) class indices.
         fraction: share of ``part``; each class gives the nearest whole number.
         seed: of ``numpy.random.RandomState``, whose stream is frozen, so a cut stays the same for ever.
+        contents: N of them; those that are equal go where the first of them goes (default None: no two are).
     """
     random = np.random.RandomState(seed)
     parts = []
@@ -312,4 +380,8 @@ def stratified_cut(y: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarra
         members = random.permutation(np.flatnonzero(y == label))
         parts.append(members[: round(fraction * len(members))])
     part = np.sort(np.concatenate(parts)) if parts else np.empty(0, np.int64)
+    if contents is not None:
+        first: dict[str, int] = {}
+        firsts = np.array([first.setdefault(content, n) for n, content in enumerate(contents)], np.int64)
+        part = np.flatnonzero(np.isin(firsts, part))
     return np.setdiff1d(np.arange(len(y)), part), part

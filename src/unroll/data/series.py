@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,13 +42,18 @@ class Series:
 
 
 def read_text(path: Path) -> str:
-    """Return a text file's content.
+    """Return a text file's content; of a .gz file that of the file in it.
 
     Raises:
         DataError: it cannot be read, or is not UTF-8; says at which byte.
     """
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        if path.suffix.lower() == ".gz":
+            content = gzip.decompress(content)
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is no whole gzip file ({error}); copy it anew") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -99,7 +106,7 @@ def to_sequences(parts: Sequence[Series]) -> list[SequenceData]:
     for part in parts:
         if not part.values:
             raise DataError(f"{part.path} holds no series")
-    classes = first.classes or _sorted(first.labels or [])
+    classes = first.classes or in_order(first.labels or [])
     data = []
     for part in parts:
         assert part.labels is not None
@@ -124,8 +131,8 @@ def unlabelled(series: Series, classes: tuple[str, ...]) -> SequenceData:
     return _padded(series, np.zeros(len(series.values), np.int64), classes)
 
 
-def _sorted(labels: Sequence[str]) -> tuple[str, ...]:
-    """Return the classes in order: as numbers where all are whole numbers."""
+def in_order(labels: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes that there are, in order: as numbers where all are whole numbers."""
     found = set(labels)
     try:
         return tuple(sorted(found, key=lambda label: (int(label), label)))

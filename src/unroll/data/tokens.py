@@ -1,0 +1,104 @@
+"""Texts as numbers: the vocabulary that a model reads, learned on its training part and saved with its run."""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+from ..errors import DataError
+
+UNKNOWN = "[UNK]"  # number 0: what the vocabulary lacks
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """How a text becomes numbers, as the library tokenizers does it.
+
+    Texts are brought into Unicode's form NFKC and into lower case, then cut into words, and into runs of what is
+    neither letter nor digit. With the tokenizer "word" a token is such a word; one that the vocabulary lacks is
+    ``[UNK]``. With "bpe" it is one of the pieces that byte pair encoding makes of words; a word never seen is pieces
+    too.
+
+    Attributes:
+        json: the tokenizer, as the library saves it
+    """
+
+    json: str
+
+    @classmethod
+    def learn(cls, kind: Literal["word", "bpe"], texts: Sequence[str], size: int, min_count: int) -> Tokens:
+        """Learn a vocabulary.
+
+        Args:
+            kind: "word" or "bpe".
+            texts: of the training part.
+            size: entries at most, ``[UNK]`` among them; the most frequent ones are kept.
+            min_count: words ("bpe": pairs of pieces) that occur less often are left out.
+
+        Source: R. Sennrich, B. Haddow, A. Birch, arXiv:1508.07909 (byte pair encoding of words).
+        """
+        hf = library()
+        found = hf.Tokenizer(hf.models.BPE(unk_token=UNKNOWN))
+        found.normalizer = hf.normalizers.Sequence([hf.normalizers.NFKC(), hf.normalizers.Lowercase()])
+        found.pre_tokenizer = hf.pre_tokenizers.Whitespace()
+        if kind == "bpe":
+            trainer = hf.trainers.BpeTrainer(
+                vocab_size=size, min_frequency=min_count, special_tokens=[UNKNOWN], show_progress=False
+            )
+            found.train_from_iterator(texts, trainer)
+            return cls(found.to_str())
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(
+                word for word, _ in found.pre_tokenizer.pre_tokenize_str(found.normalizer.normalize_str(text))
+            )
+        counts.pop(UNKNOWN, None)
+        kept = sorted((word for word, n in counts.items() if n >= min_count), key=lambda word: (-counts[word], word))
+        vocabulary = {word: number for number, word in enumerate([UNKNOWN, *kept][:size])}
+        found.model = hf.models.WordLevel(vocabulary, UNKNOWN)
+        return cls(found.to_str())
+
+    @property
+    def size(self) -> int:
+        """Number of tokens, ``[UNK]`` among them."""
+        return int(_tokenizer(self.json).get_vocab_size())
+
+    @property
+    def words(self) -> list[str]:
+        """The tokens in the order of their numbers."""
+        vocabulary: dict[str, int] = _tokenizer(self.json).get_vocab()
+        return sorted(vocabulary, key=vocabulary.__getitem__)
+
+    def numbers(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the numbers of each text's tokens; none at all for a text without a word."""
+        return [found.ids for found in _tokenizer(self.json).encode_batch(list(texts))]
+
+    def pieces(self, text: str) -> list[str]:
+        """Return a text's tokens as they are read, ``[UNK]`` where one is unknown."""
+        return list(_tokenizer(self.json).encode(text).tokens)
+
+
+def library() -> Any:
+    """Return the library tokenizers.
+
+    Raises:
+        DataError: it is not installed.
+    """
+    try:
+        return importlib.import_module("tokenizers")
+    except ImportError as error:
+        raise DataError("texts need the library tokenizers: pip install 'unroll-rnn[text]'") from error
+
+
+@lru_cache(maxsize=8)
+def _tokenizer(json: str) -> Any:
+    try:
+        return library().Tokenizer.from_str(json)
+    except DataError:
+        raise
+    except Exception as error:  # the library raises nothing more special
+        raise DataError(f"the tokenizer is broken ({error})") from error

@@ -1,0 +1,301 @@
+"""Texts: read, turned into tokens, trained on, asked; against hand-made vocabularies and torch.nn."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+import unroll
+from unroll import DataError, InputError, SequenceClassifier, Training
+from unroll.config import DataConfig
+from unroll.data import text as text_files
+from unroll.data.buckets import padded_share, training_order
+from unroll.data.tokens import Tokens
+from unroll.saved import load_test
+
+GOOD = ["a fine film", "a good and fine play", "good fun", "what a fine day", "truly good", "fine!"]
+BAD = ["a bad film", "dull and bad", "what a bore", "truly bad play", "bad, bad, bad", "a dull day"]
+
+
+def rows(times: int = 1) -> list[tuple[str, str]]:
+    """Return texts with their classes; with each time a word is added, so that no two are the same."""
+    return [
+        (f"{text}{' indeed' * n}", label)
+        for n in range(times)
+        for good, bad in zip(GOOD, BAD, strict=True)
+        for text, label in ((good, "good"), (bad, "bad"))
+    ]
+
+
+@pytest.fixture
+def tsv(tmp_path: Path) -> Callable[..., Path]:
+    """Write texts to a table: ``tsv(rows, name)``."""
+
+    def write(found: list[tuple[str, str]], name: str = "films.tsv") -> Path:
+        path = tmp_path / name
+        path.write_text("sentence\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in found), "utf-8")
+        return path
+
+    return write
+
+
+def test_the_vocabulary_is_that_of_the_training_texts() -> None:
+    tokens = Tokens.learn("word", ["The film, the FILM!", "a film", "ｆｉｌｍ"], 100, 1)
+    assert tokens.words == ["[UNK]", "film", "the", "!", ",", "a"]  # by frequency, then as letters stand
+    assert tokens.numbers(["the  play!", "", "ﬁlm"]) == [[2, 0, 3], [], [1]]
+    assert tokens.pieces("The Play") == ["the", "[UNK]"]
+    assert Tokens.learn("word", ["a a a b b c"], 100, 2).words == ["[UNK]", "a", "b"]
+    assert Tokens.learn("word", ["a a a b b c"], 2, 1).words == ["[UNK]", "a"]
+
+
+def test_byte_pairs_are_pieces_of_words_and_say_all_of_a_new_one() -> None:
+    texts = ["lower lowest low", "newer newest new", "wide wider widest"]
+    tokens = Tokens.learn("bpe", texts, 30, 2)
+    assert tokens.size <= 30
+    assert tokens.json == Tokens.learn("bpe", texts, 30, 2).json
+    assert "".join(tokens.pieces("slower")).replace("[UNK]", "") == "slower"
+    assert len(tokens.pieces("low")) < 3  # a pair at least was joined
+
+
+FILES: dict[str, tuple[str, str]] = {
+    "tsv": ("a.tsv", 'id\tSentence\tlabel\n1\tsay "no\tbad\n2\ta, b\tgood\n'),
+    "csv": ("a.csv", 'label,text\nbad,"say ""no"\ngood,"a, b"\n'),
+    "lines": ("a.txt", 'bad say "no\n\ngood   a, b\r\n'),
+    "json lines": (
+        "a.jsonl",
+        '{"headline": "say \\"no", "is_bad": "bad", "n": 1}\n\n{"headline": "a, b", "is_bad": "good"}\n',
+    ),
+    "json array": ("a.json", '[{"text": "say \\"no", "class": "bad"}, {"text": "a, b", "class": "good"}]'),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_every_kind_of_file_is_read_alike(kind: str, packed: bool, tmp_path: Path) -> None:
+    name, content = FILES[kind]
+    path = tmp_path / (name + ".gz" * packed)
+    path.write_bytes(gzip.compress(content.encode()) if packed else content.encode())
+    (data,) = text_files.read(path, DataConfig())
+    assert text_files.is_text(path)
+    assert data.texts == ('say "no', "a, b")
+    assert data.preparation.classes == ("bad", "good")
+    assert data.y.tolist() == [0, 1]
+
+
+def test_folders_and_pairs_are_found(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for label in ("pos", "neg"):
+            folder = tmp_path / "films" / part / label
+            folder.mkdir(parents=True)
+            (folder / "1.txt").write_text(f"{label}\nin {part}")
+    train, test = text_files.read(tmp_path / "films", DataConfig())
+    assert train.texts == ("neg\nin train", "pos\nin train")
+    assert test.texts == ("neg\nin test", "pos\nin test")
+    (whole,) = text_files.read(tmp_path / "films" / "test", DataConfig())
+    assert whole.texts == test.texts
+
+    (tmp_path / "stsa").mkdir()
+    for part in ("train", "dev", "test"):
+        (tmp_path / "stsa" / f"x.{part}").write_text(f"1 good {part}\n0 bad {part}\n")
+    for path in (tmp_path / "stsa", tmp_path / "stsa" / "x.train"):
+        train, test = text_files.read(path, DataConfig())
+        assert train.texts == ("good train", "bad train")
+        assert test.texts == ("good test", "bad test")
+        assert train.preparation.classes == ("0", "1")
+        assert train.notes == ("x.dev is left alone: what watches the training is cut out of x.train",)
+
+
+BROKEN = {
+    "latin-1": ("a.txt", "good caf\xe9".encode("latin-1"), r"a.txt is not UTF-8: byte 0xe9 at position 8"),
+    "no text column": (
+        "a.jsonl",
+        b'{"words": "a", "label": 1}',
+        r"has no text, sentence, .*: expected one of them, got words",
+    ),
+    "no label column": ("a.csv", b"text,mood\na,b\n", r"has no label, class, .*: expected one of them, got text, mood"),
+    "broken json": ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": ', r"a.jsonl, line 2: broken JSON"),
+    "no object": ("a.jsonl", b'{"text": "a", "label": 1}\n7', r"line 2: expected an object with fields, got '7'"),
+    "a number": ("a.jsonl", b'{"text": 7, "label": 1}', r"line 1: expected a text in text, got 7"),
+    "no label": ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b"}', r"line 2: label is missing"),
+    "cells": ("a.tsv", b"text\tlabel\na b c\n", r"line 2: expected 2 cells as in the first line, got 1"),
+    "empty": ("a.txt", b"\n", r"a.txt holds no texts"),
+    "one class": ("a.txt", b"good a\ngood b\n", r"holds one class only to train on, good: expected 2 or more"),
+    "not gzip": ("a.txt.gz", b"good a", r"a.txt.gz is no whole gzip file"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_bad_files_are_one_line(what: str, tmp_path: Path) -> None:
+    name, content, message = BROKEN[what]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        unroll.load(str(tmp_path / name))
+
+
+def test_a_class_that_was_not_learned_and_too_many_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.train").write_text("1 a\n0 b\n")
+    (tmp_path / "x.test").write_text("1 a\n2 b\n")
+    with pytest.raises(DataError, match=r"x.test, line 2: the class 2 is not in .*x.train, the training part"):
+        unroll.load(str(tmp_path))
+    (tmp_path / "y.jsonl").write_text("{}")
+    (tmp_path / "x.test").unlink()
+    with pytest.raises(DataError, match=r"holds 2 files of texts to train on \(x.train, y.jsonl\): name one of them"):
+        unroll.load(str(tmp_path))
+
+
+@pytest.mark.parametrize("setting", [{"read": "pixels"}, {"resize": 28}, {"missing": "mask"}])
+def test_settings_of_other_data_are_refused(setting: dict[str, Any], tsv: Callable[..., Path]) -> None:
+    with pytest.raises(unroll.ConfigError, match="it holds texts"):
+        unroll.load(str(tsv(rows())), **setting)
+    with pytest.raises(unroll.ConfigError, match="it holds no texts"):
+        unroll.load("mnist-sample", tokenizer="bpe")
+
+
+def test_equal_texts_come_into_one_part_and_the_vocabulary_is_that_of_the_training_part(
+    tsv: Callable[..., Path],
+) -> None:
+    path = tsv([(f"w{n // 3} same", "good" if n % 2 else "bad") for n in range(300)])
+    splits = unroll.load(str(path), min_count=1)
+    train, test = set(splits.train.texts or ()), set(splits.test.texts or ())
+    assert not train & test
+    assert 45 <= len(splits.test) <= 75  # of a fifth of 300, groups of three
+    tokens = splits.train.preparation.tokens
+    assert tokens is not None
+    assert set(tokens.words) == {"[UNK]", "same", *(text.split()[0] for text in train)}
+    assert (splits.test.x[:, 0] == 0).all()
+    training = Training(SequenceClassifier(5, 2, vocabulary_size=tokens.size), splits)
+    assert training.val is not None
+    assert not set(training.val.texts or ()) & set(training.train.texts or ())
+
+
+def model(vocabulary_size: int = 11, **settings: Any) -> SequenceClassifier:
+    torch.manual_seed(0)
+    return SequenceClassifier(6, 3, cell="gru", hidden_size=8, vocabulary_size=vocabulary_size, **settings)
+
+
+def test_a_model_of_tokens_is_torchs_embedding_gru_and_linear() -> None:
+    own = model(bidirectional=True).eval()
+    x, lengths = torch.randint(0, 11, (5, 9)), torch.tensor([9, 1, 4, 7, 2])
+    assert own.embedding is not None
+    gru = nn.GRU(6, 8, batch_first=True, bidirectional=True)
+    for suffix, cell in zip(("", "_reverse"), own.layers[0], strict=True):  # type: ignore[arg-type]
+        for name, value in cell.named_parameters():
+            getattr(
+                gru,
+                f"{name.replace('weight_ih', 'weight_ih_l0').replace('weight_hh', 'weight_hh_l0')}".replace(
+                    "bias_ih", "bias_ih_l0"
+                ).replace("bias_hh", "bias_hh_l0")
+                + suffix,
+            ).data.copy_(value)
+    packed = pack_padded_sequence(own.embedding(x), lengths, batch_first=True, enforce_sorted=False)
+    expected = own.head(torch.cat(tuple(gru(packed)[1]), dim=1))
+    torch.testing.assert_close(own(x, lengths), expected)
+
+
+@pytest.mark.parametrize("readout", ["last", "mean", "max", "attention"])
+def test_what_stands_behind_a_text_has_no_effect_and_an_empty_one_is_answered(readout: Any) -> None:
+    own = model(readout=readout).eval()
+    x, lengths = torch.randint(0, 11, (4, 7)), torch.tensor([3, 0, 7, 1])
+    other = x.clone()
+    other[0, 3:], other[1], other[3, 1:] = 10, 9, 8
+    assert torch.equal(own(x, lengths), own(other, lengths))
+    assert bool(own(x, lengths).isfinite().all())
+
+
+def test_a_stream_reads_token_by_token() -> None:
+    own = model(readout="attention", embedding_dropout=0.5)
+    stream, x = own.stream(2), torch.randint(0, 11, (2, 6))
+    for t in range(4):
+        logits = stream.step(x[:, t])
+    own.eval()
+    torch.testing.assert_close(logits, own(x[:, :4]))
+    torch.testing.assert_close(stream.feed(x[:, 4:]), own(x))
+    with pytest.raises(InputError, match=r"step expects one time step \(batch,\), got shape \(2, 6\)"):
+        stream.step(x)
+
+
+def test_embedding_dropout_hides_its_share_in_training_alone() -> None:
+    own = model(embedding_dropout=0.4)
+    assert own.embedding is not None
+    hidden = (own.stages(torch.ones(40, 50, dtype=torch.int64))[1].values == 0).double().mean().item()
+    assert hidden == pytest.approx(0.4, abs=0.02)
+    assert not (own.eval().stages(torch.ones(4, 5, dtype=torch.int64))[1].values == 0).any()
+    with pytest.raises(unroll.ConfigError, match="embedding_dropout is for texts, got 0.5"):
+        SequenceClassifier(3, 2, embedding_dropout=0.5)
+
+
+def test_tokens_that_will_not_do_are_named() -> None:
+    with pytest.raises(
+        InputError, match=r"x must be tokens \(batch, time\), int64 or int32, got torch.float32 of shape"
+    ):
+        model()(torch.zeros(2, 3))
+    with pytest.raises(InputError, match="tokens must be from 0 to 10, got 0 to 11"):
+        model()(torch.tensor([[0, 11]]))
+
+
+def test_a_run_of_texts_is_saved_judged_and_taken_up(tsv: Callable[..., Path], tmp_path: Path) -> None:
+    path = tsv(rows(8))
+    settings: dict[str, Any] = {
+        "cell": "gru",
+        "hidden_size": 8,
+        "embedding_size": 7,
+        "epochs": 8,
+        "batch_size": 8,
+        "lr": 0.02,
+    }
+    run = unroll.train_run(str(path), out=tmp_path / "run", **settings)
+    assert run.evaluation is not None
+    assert run.evaluation["accuracy"] > 0.9
+    assert run.model.input_size == 7
+    tokens = run.preparation.tokens
+    assert tokens is not None
+    assert (tmp_path / "run" / "tokenizer.json").read_text() == tokens.json
+    assert run.config["preparation"]["tokens"] == tokens.size == run.model.vocabulary_size
+    assert unroll.evaluate(run.model, load_test(run).sequences).accuracy == run.evaluation["accuracy"]
+
+    other = load_test(run, str(tsv([("good fun", "good"), ("bad bore", "bad"), ("never seen", "bad")], "other.tsv")))
+    assert other.sequences.x[:, :2].tolist()[2] == [0, 0]
+    with pytest.raises(DataError, match="the run and the data must both hold images, or neither"):
+        load_test(run, "mnist-sample")
+
+    def stop(event: object) -> None:
+        if isinstance(event, unroll.EpochResult) and event.epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        unroll.train_run(str(path), out=tmp_path / "half", watch=stop, **settings)
+    again = unroll.resume_run(tmp_path / "half")
+    for one, same in zip(run.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(one, same)
+    (tmp_path / "run" / "tokenizer.json").write_text("{")
+    with pytest.raises(unroll.RunError, match="is broken"):
+        unroll.load_run(tmp_path / "run")
+
+
+def test_batches_of_texts_hold_little_padding() -> None:
+    random = np.random.default_rng(0)
+    lengths = np.clip(random.lognormal(2.8, 0.55, 7_000).astype(np.int64), 1, 60)  # about as SST-2's
+    order, longest = training_order(torch.from_numpy(lengths), len(lengths), 64, random)
+    assert len(longest) == -(-len(lengths) // 64)
+    assert padded_share(lengths[order.numpy()], 64) < 0.15
+    assert padded_share(lengths, 64) > 0.4
+
+
+@pytest.mark.data
+def test_sst2_is_read_whole() -> None:
+    from conftest import UNROLL_DATA
+
+    if not UNROLL_DATA or not (Path(UNROLL_DATA) / "sst2").is_dir():
+        pytest.skip("needs SST-2 in $UNROLL_DATA/sst2")
+    splits = unroll.load(str(Path(UNROLL_DATA).resolve() / "sst2"))
+    assert (len(splits.train), len(splits.test), splits.classes) == (6_920, 1_821, ("0", "1"))
+    assert json.loads(splits.train.preparation.tokens.json)["model"]["type"] == "WordLevel"  # type: ignore[union-attr]
