@@ -39,8 +39,9 @@ def evaluate(
     """
     with immediate_interrupt():
         from ..evaluation import evaluate as count
+        from ..reports import print_evaluation
         from ..saved import load_run, load_test
-        from ..terminal import Screen, print_evaluation
+        from ..terminal import Screen
 
     trust(cell)
     loaded = load_run(run)
@@ -80,8 +81,9 @@ def predict(run: Path, files: list[Path], /, *, cell: str | None = None, json: J
     """
     with immediate_interrupt():
         from ..prediction import predict_files
+        from ..reports import print_predictions
         from ..saved import load_run
-        from ..terminal import Screen, print_predictions
+        from ..terminal import Screen
 
     trust(cell)
     loaded = load_run(run)
