@@ -61,15 +61,16 @@ def _style(count: int, right: bool) -> str:
 
 
 def print_predictions(console: Console, predictions: Iterable[FilePrediction]) -> None:
-    """Show the class of each file, the runners-up, and what was done to the file."""
+    """Show the class of each image or series, the runners-up, and how it was made into model input."""
     for prediction in predictions:
         if prediction.error is not None:
             continue
+        series = prediction.series
         (label, probability), *others = prediction.top
         runners_up = ", ".join(f"{name} {percent(p)}" for name, p in others)
         console.print(
             Text.assemble(
-                f"{prediction.file}: ",
+                f"{prediction.file}: " if series is None else f"{prediction.file}, {prediction.named_by} {series}: ",
                 (label, "bold green"),
                 f" {percent(probability)}",
                 (f" (then {runners_up}) · {', '.join(prediction.steps)}", "dim"),
@@ -83,6 +84,8 @@ def print_description(console: Console, description: Description, data: Sequence
     facts: dict[str, Any] = {"data": f"{description.name} from {description.source}", "kind": description.kind}
     for name, part in (("train", description.train), ("test", description.test)):
         facts[name] = _part_facts(part)
+    if description.train.missing or description.test.missing:
+        facts["missing"] = _missing(description, data)
     if len(set(description.train.lengths) | set(description.test.lengths)) > 1:
         facts["lengths"] = ", ".join(
             f"{name} {min(part.lengths)} to {max(part.lengths)}, mean {_mean_length(part):.1f}"
@@ -114,20 +117,32 @@ def print_description(console: Console, description: Description, data: Sequence
 
 def _print_features(console: Console, features: Sequence[FeatureDescription]) -> None:
     table = Table(title="features, training part", title_justify="left")
-    for heading in ("feature", "least", "most", "mean", "deviation"):
+    lacking = any(feature.missing for feature in features)
+    for heading in ("feature", "least", "most", "mean", "deviation", *(["missing"] if lacking else [])):
         table.add_column(heading, justify="right")
-    for number, feature in enumerate(features[:ROWS]):
-        cells = (feature.minimum, feature.maximum, feature.mean, feature.std)
-        table.add_row(str(number), *(f"{cell:.4g}" for cell in cells))
+    for feature in features[:ROWS]:
+        cells = [f"{cell:.4g}" for cell in (feature.minimum, feature.maximum, feature.mean, feature.std)]
+        table.add_row(Text(feature.name), *cells, *([f"{feature.missing:,}"] if lacking else []))
     console.print(table)
     if len(features) > ROWS:
         console.print(f"and {len(features) - ROWS} more features")
 
 
+def _missing(description: Description, data: SequenceData) -> str:
+    counts = [
+        f"{part.missing:,} of {values:,} values ({percent(part.missing / values)}) in {name}"
+        for name, part in (("train", description.train), ("test", description.test))
+        if (values := part.shape[1] * sum(length * count for length, count in part.lengths.items()))
+    ]
+    rule = data.preparation.missing
+    told = ", and told to the model (--missing mask)" if rule and rule.mask else " (--missing impute)"
+    return f"{', '.join(counts)}; filled in{told}"
+
+
 def _part_facts(part: PartDescription) -> str:
     time, features = part.shape
     return (
-        f"{part.n:,} × {time} steps × {features} features, {part.dtype}; "
+        f"{part.n:,} × {'up to ' if len(part.lengths) > 1 else ''}{time} steps × {features} features, {part.dtype}; "
         f"values {part.minimum:g} to {part.maximum:g}, mean {part.mean:.4g}, deviation {part.std:.4g}"
     )
 
@@ -150,6 +165,11 @@ def print_inspection(console: Console, inspection: Inspection, splits: Splits) -
         console,
         {
             "parameters": f"{inspection.parameters:,}",
+            **(
+                {}
+                if inspection.padding is None
+                else {"padding": f"{percent(inspection.padding)} of the time steps in the batches of an epoch"}
+            ),
             "initial loss": f"{inspection.loss:.4f}; ln(classes), a model without preference: {inspection.chance:.4f}",
             "saturated": ", ".join(
                 f"layer {n}: {percent(share)}" for n, share in enumerate(inspection.saturated, start=1)

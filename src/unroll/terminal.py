@@ -165,8 +165,7 @@ def print_run(console: Console, run: Run) -> None:
         soft_wrap=True,
     )
     facts = {"run": str(run.path), "next": command_line("evaluate", run.path)}
-    if run.preparation.image:
-        facts[""] = f"{command_line('predict', run.path)} IMAGE…"
+    facts[""] = f"{command_line('predict', run.path)} {'IMAGE' if run.preparation.image else 'FILE'}…"
     print_facts(console, facts)
 
 
