@@ -139,9 +139,9 @@ def test_curves_and_heat_maps() -> None:
     assert [len(ax.lines) for ax in curves.axes] == [3, 3, 3]
     assert curves.get_supxlabel() == "time step"
     assert [text.get_text() for text in curves.legends[0].get_texts()] == ["feature 0", "feature 1", "feature 2"]
-    maps = plots.samples(random_splits(features=12).train)
+    maps = plots.samples(random_splits(features=25).train)
     assert len(maps.axes) == 3 * 4 + 1  # and the colour bar
-    assert maps.axes[0].images[0].get_array().shape == (12, 9)  # type: ignore[union-attr]
+    assert maps.axes[0].images[0].get_array().shape == (25, 9)  # type: ignore[union-attr]
     assert maps.axes[-1].get_ylabel() == "standardised value"
 
 

@@ -258,5 +258,6 @@ def test_one_bad_file_does_not_hold_up_the_others(run: unroll.Run, sample: unrol
     bad, good = predict_files(run.model, run.preparation, [tmp_path / "no.png", tmp_path / "good.png"])
     assert bad.to_dict() == {"file": str(tmp_path / "no.png"), "error": f"{tmp_path / 'no.png'} does not exist"}
     assert good.label is not None
-    with pytest.raises(DataError, match="not trained on images"):
-        predict_files(run.model, replace(run.preparation, image=None), [tmp_path / "good.png"])
+    of_series = replace(run.preparation, image=None)
+    (bad,) = predict_files(run.model, of_series, [tmp_path / "good.png"])
+    assert bad.error == f"{tmp_path / 'good.png'} is no file of series: expected .ts, .csv, .tsv or .npz"

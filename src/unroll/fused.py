@@ -20,7 +20,8 @@ from .device import autocast
 from .model import SequenceClassifier
 from .scan import cpu
 
-LENGTHS = 8  # of batches; each has memory of its own, and the sum of that is to be a few times that of the longest
+LENGTHS = 32  # that a batch can have: more would need a step for almost each batch, fewer would compute more padding
+KEPT = 4  # times as much memory as the longest batch takes, for steps over shorter ones
 PARAMETERS = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]  # of a cell that the kernels know, in their order
 
 
@@ -145,7 +146,7 @@ class FusedStep:
     ) -> None:
         self.model, self.data, self.optimizer, self.config = model, data, optimizer, config
         self._whole = self._over(data.x, data.y, data.lengths)
-        self._shorter: dict[int, _Sequences] = {}
+        self._shorter: dict[int, _Sequences] = {}  # by time steps, the latest used last
         self._first = torch.arange(config.batch_size, device="cpu")
         self.refresh()
 
@@ -213,15 +214,13 @@ class FusedStep:
     def _cut(self, index: Tensor, time: int) -> _Sequences:
         """Return the sequences at ``index`` cut to their first ``time`` steps, and a step over them.
 
-        The kernel takes data of one length only: a batch that is shorter is copied, so that it can be.
+        The kernel's step has one length, that of the data it reads, so a shorter batch is copied for a shorter step.
         """
+        sequences, n = self._shorter.pop(time, None) or self._fresh(time), len(index)
+        self._shorter[time] = sequences
+        while sum(self._shorter) > KEPT * self.data.x.shape[1]:
+            del self._shorter[next(iter(self._shorter))]
         assert self.data.lengths is not None
-        if time not in self._shorter:
-            batch, features = self.config.batch_size, self.data.x.shape[2]
-            x, y = self.data.x.new_empty(batch, time, features), self.data.y.new_empty(batch)
-            self._shorter[time] = self._over(x, y, torch.empty_like(y))
-            self._shorter[time].step.use(*self._used)
-        sequences, n = self._shorter[time], len(index)
         assert sequences.lengths is not None
         for source, target in (
             (self.data.x[:, :time], sequences.x),
@@ -229,4 +228,12 @@ class FusedStep:
             (self.data.lengths, sequences.lengths),
         ):
             torch.index_select(source, 0, index, out=target[:n])
+        return sequences
+
+    def _fresh(self, time: int) -> _Sequences:
+        """Return room for a batch of so many time steps, and a step over it."""
+        batch, features = self.config.batch_size, self.data.x.shape[2]
+        x, y = self.data.x.new_empty(batch, time, features), self.data.y.new_empty(batch)
+        sequences = self._over(x, y, torch.empty_like(y))
+        sequences.step.use(*self._used)
         return sequences

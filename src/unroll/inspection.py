@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from .config import TrainConfig
+from .data.buckets import padded_share, training_order
 from .data.describe import constant, missing_classes
 from .data.preparation import valid_steps
 from .data.sequences import Batch, Splits
@@ -49,6 +50,7 @@ class Inspection:
         chance: what a model gives that prefers no class, ln(classes)
         saturated: per layer, share of outputs within 1 % of the limits of tanh (of relu: of units that are always 0);
             of cells whose outputs have no limits none
+        padding: share of the time steps in the first epoch's batches that is padding; None where all are full
         findings: what looks wrong and what to do, in words; empty if nothing does
     """
 
@@ -57,6 +59,7 @@ class Inspection:
     loss: float
     chance: float
     saturated: tuple[float, ...]
+    padding: float | None
     findings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,6 +70,7 @@ class Inspection:
             "loss": self.loss if math.isfinite(self.loss) else None,
             "chance": self.chance,
             "saturated": [share if math.isfinite(share) else None for share in self.saturated],
+            "padding": self.padding,
             "findings": list(self.findings),
         }
 
@@ -104,7 +108,17 @@ def inspect_model(model: SequenceClassifier, splits: Splits, config: TrainConfig
         *_loss(loss, chance),
     ]
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Inspection(shapes, parameters, loss, chance, saturated, tuple(findings))
+    return Inspection(shapes, parameters, loss, chance, saturated, _padding(splits, config), tuple(findings))
+
+
+def _padding(splits: Splits, config: TrainConfig) -> float | None:
+    """Return what `Training` computes in vain in its first epoch."""
+    part = splits.train.cut(config.val_fraction, config.seed)[0] if config.val_fraction else splits.train
+    if part.lengths is None:
+        return None
+    random = np.random.default_rng((config.seed, 1))
+    order, _ = training_order(part.lengths, len(part), config.batch_size, random)
+    return padded_share(part.lengths[order].numpy(), config.batch_size)
 
 
 def _saturated(stage: Stage, lengths: torch.Tensor | None, relu: bool) -> float:

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
+from torch import Tensor
 
 from .data.sequences import SequenceData, Splits
 
@@ -32,7 +33,7 @@ STYLE: Any = {
 TILE = 96  # pixels of the longer side of one image in a picture of many
 MOST_CLASSES = 30  # drawn; the title says how many are left out
 FEW = 3  # time steps; so short a curve needs its points marked
-CURVES = len(COLOURS)  # features up to which a sequence is drawn as curves; beyond, as a heat map
+CURVES = 24  # features up to which a sequence is drawn as curves; beyond, as a heat map
 
 
 def figures(splits: Splits) -> dict[str, Figure]:
@@ -89,7 +90,7 @@ def class_means(data: SequenceData) -> Figure:
         columns = min(5, len(means))
         figure, axes = _grid(math.ceil(len(means) / columns), columns, 2.4, 1.7, title)
         for ax, mean, name in zip(axes.flat, means, names, strict=False):
-            _sequence(ax, mean.numpy(), data)
+            _sequence(ax, mean, data)
             ax.set_title(name)
         for ax in axes.flat[len(means) :]:
             ax.set_axis_off()
@@ -201,7 +202,7 @@ def _sample_curves(data: SequenceData, chosen: list[np.ndarray], names: list[str
         axes[row, 0].set_ylabel(names[row])
         for ax, index in zip(axes[row], members, strict=False):
             length = data.x.shape[1] if data.lengths is None else int(data.lengths[index])
-            _sequence(ax, data.x[index, :length].numpy(), data)
+            _sequence(ax, _with_gaps(data.subset(torch.tensor([index])))[0, :length], data)
         for ax in axes[row, len(members) :]:
             ax.set_axis_off()
     _explain_features(figure, data)
@@ -216,29 +217,48 @@ def _grid(rows: int, columns: int, width: float, height: float, title: str) -> t
     return figure, figure.subplots(rows, columns, squeeze=False, sharex=True, sharey="row")
 
 
-def _sequence(ax: Axes, values: np.ndarray, data: SequenceData) -> None:
+def _sequence(ax: Axes, values: Tensor, data: SequenceData) -> None:
     """Draw (time, features), each feature standardised, as curves, or as a heat map if there are many."""
-    values = data.preparation.scaling.apply(torch.from_numpy(values)).numpy()
-    if values.shape[1] <= CURVES:
-        ax.plot(values, linewidth=1, marker="." if len(values) < FEW else None)
+    scaled = data.preparation.scaling.of_first(values.shape[1]).apply(values).numpy()
+    if values.shape[1] > CURVES:
+        ax.imshow(scaled.T, aspect="auto", interpolation="nearest", vmin=-3, vmax=3)
         return
-    ax.imshow(values.T, aspect="auto", interpolation="nearest", vmin=-3, vmax=3)
+    for feature, colour in zip(scaled.T, _colours(values.shape[1]), strict=True):
+        # A curve whose points all stand alone would show nothing without markers.
+        lone = len(feature) < FEW or np.isnan(feature[1:] - feature[:-1]).all()
+        ax.plot(feature, linewidth=1, color=colour, marker="." if lone else None)
+
+
+def _colours(features: int) -> list[Any]:
+    """Return a colour for each feature: told apart, or where they are too many for that, in the order of features."""
+    if features <= len(COLOURS):
+        return list(COLOURS[:features])
+    return list(mpl.colormaps["viridis"](np.linspace(0, 0.95, features)))
 
 
 def _explain_features(figure: Figure, data: SequenceData) -> None:
-    if data.input_size <= CURVES:
-        figure.supylabel("standardised value")
-    if 1 < data.input_size <= CURVES:
-        handles = [Line2D([], [], color=COLOURS[n], label=f"feature {n}") for n in range(data.input_size)]
-        figure.legend(handles=handles, loc="outside right upper", frameon=False)
-    elif data.input_size > CURVES:
+    features = data.values.shape[2]
+    if features > CURVES:
         figure.supylabel("feature")
         figure.colorbar(figure.axes[0].images[0], ax=figure.axes, label="standardised value", shrink=0.6)
+        return
+    figure.supylabel("standardised value")
+    if features > 1:
+        names = data.preparation.features or [f"feature {number}" for number in range(features)]
+        handles = [Line2D([], [], color=c, label=name) for c, name in zip(_colours(features), names, strict=True)]
+        figure.legend(handles=handles, loc="outside right upper", frameon=False)
 
 
-def _mean(data: SequenceData) -> torch.Tensor:
-    """Return (time, features) float32: at each time step the mean over the sequences that last so long."""
-    if data.lengths is None:
-        return data.x.float().mean(dim=0)
-    alive = (torch.arange(data.x.shape[1]) < data.lengths.unsqueeze(1)).unsqueeze(2)
-    return torch.where(alive, data.x.float(), torch.nan).nanmean(dim=0)
+def _with_gaps(data: SequenceData) -> Tensor:
+    """Return (N, time, features) float32, NaN in place of what the source lacks."""
+    values = data.values.float()
+    return values if data.missing is None else values.masked_fill(data.missing, torch.nan)
+
+
+def _mean(data: SequenceData) -> Tensor:
+    """Return (time, features) float32: at each time step the mean over the values that there are."""
+    values = _with_gaps(data)
+    if data.lengths is not None:
+        alive = (torch.arange(data.x.shape[1]) < data.lengths.unsqueeze(1)).unsqueeze(2)
+        values = torch.where(alive, values, torch.nan)
+    return values.nanmean(dim=0)

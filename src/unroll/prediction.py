@@ -8,27 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .data.images import PreparedImage, prepare_image
-from .data.preparation import Preparation
+from .data.preparation import ImageFormat, Preparation
+from .data.sequences import SequenceData
+from .data.timeseries import read_unlabelled
 from .errors import DataError
-from .evaluation import predict
+from .evaluation import EVALUATION_BATCH, predict
 
 TOP = 3
 
 
 @dataclass(frozen=True)
 class FilePrediction:
-    """What a model says of one file.
+    """What a model says of one image file, or of one series in a file.
 
     Attributes:
         file: path as given
         label: most probable class; None if the file could not be read
         probability: of that class
         top: the most probable classes, each with its probability, best first
-        steps: how the file was made into model input, in words
+        steps: how it was made into model input, in words
         error: why the file could not be read; None if it could
+        series: which one of the file: its id, line or number; None for an image
+        named_by: which of these, "id", "line" or "series"; None for an image
     """
 
     file: str
@@ -37,6 +41,8 @@ class FilePrediction:
     top: tuple[tuple[str, float], ...] = ()
     steps: tuple[str, ...] = ()
     error: str | None = None
+    series: str | None = None
+    named_by: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -44,6 +50,7 @@ class FilePrediction:
             return {"file": self.file, "error": self.error}
         return {
             "file": self.file,
+            **({} if self.series is None else {"series": self.series}),
             "class": self.label,
             "probability": self.probability,
             "top": [{"class": label, "probability": p} for label, p in self.top],
@@ -52,19 +59,22 @@ class FilePrediction:
 
 
 def predict_files(model: nn.Module, preparation: Preparation, files: Sequence[str | Path]) -> list[FilePrediction]:
-    """Classify image files; one that cannot be read gets an `error` and does not hold up the others.
+    """Classify image files, or each series in files of series; a file that cannot be read gets an `error`.
 
     Args:
-        model: trained on images with ``preparation``.
+        model: trained on data with ``preparation``.
         preparation: as saved in the run.
-        files: image files of any size, colour and polarity.
-
-    Raises:
-        DataError: the model does not read images.
+        files: of a run on images, image files of any size, colour and polarity; of any other run .ts, .csv, .tsv or
+            .npz files, with or without classes, which are left alone.
     """
-    form = preparation.image
-    if form is None:
-        raise DataError("this run was not trained on images: it cannot predict from image files")
+    if preparation.image:
+        return _of_images(model, preparation, preparation.image, files)
+    return [found for file in files for found in _of_series(model, preparation, Path(file))]
+
+
+def _of_images(
+    model: nn.Module, preparation: Preparation, form: ImageFormat, files: Sequence[str | Path]
+) -> list[FilePrediction]:
     prepared: list[PreparedImage | DataError] = []
     for file in files:
         try:
@@ -80,10 +90,37 @@ def predict_files(model: nn.Module, preparation: Preparation, files: Sequence[st
         if isinstance(image, DataError):
             results.append(FilePrediction(str(file), error=str(image)))
             continue
-        best = next(probabilities).topk(min(TOP, len(preparation.classes)))
-        top = tuple(
-            (preparation.classes[index], value)
-            for index, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        )
+        top = _top(next(probabilities), preparation.classes)
         results.append(FilePrediction(str(file), *top[0], top, image.steps))
     return results
+
+
+def _of_series(model: nn.Module, preparation: Preparation, file: Path) -> list[FilePrediction]:
+    try:
+        data, names, named_by = read_unlabelled(file, preparation.classes)
+    except DataError as error:
+        return [FilePrediction(str(file), error=str(error))]
+    try:
+        data = data.prepared_as(preparation)
+    except DataError as error:
+        return [FilePrediction(str(file), error=f"{file}: {error}")]
+    probabilities = torch.cat([predict(model, batch.x, batch.lengths) for batch in data.batches(EVALUATION_BATCH)])
+    results = []
+    for number, name in enumerate(names):
+        top = _top(probabilities[number], preparation.classes)
+        results.append(FilePrediction(str(file), *top[0], top, _steps(data, number), None, name, named_by))
+    return results
+
+
+def _steps(data: SequenceData, number: int) -> tuple[str, ...]:
+    length = data.x.shape[1] if data.lengths is None else int(data.lengths[number])
+    gaps = 0 if data.missing is None else int(data.missing[number].sum())
+    steps = f"{length:,} time step{'' if length == 1 else 's'}"
+    return (steps, f"{gaps:,} missing value{'' if gaps == 1 else 's'} filled in") if gaps else (steps,)
+
+
+def _top(probabilities: Tensor, classes: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
+    best = probabilities.topk(min(TOP, len(classes)))
+    return tuple(
+        (classes[index], value) for index, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    )

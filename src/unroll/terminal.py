@@ -1,6 +1,6 @@
-"""What the command line shows: a live table of epochs, reports of an evaluation, of predictions, of the machine.
+"""What the command line shows of a training, a live table of epochs; and how it shows tables and facts.
 
-On a terminal with colours and a progress bar; elsewhere plain lines.
+On a terminal with colours and a progress bar; elsewhere plain lines. See `unroll.reports` for what else it shows.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +21,9 @@ from rich.table import Table
 from rich.text import Text
 
 from .cells import find_cell
-from .data.describe import Description, FeatureDescription, PartDescription
-from .data.sequences import SequenceData, Splits
-from .evaluation import Evaluation
 from .folder import METRICS
-from .inspection import Inspection
-from .prediction import FilePrediction
 from .run import Event, Started
 from .saved import Run
-from .sketch import preview
 from .train import EpochResult
 from .train import Progress as Step
 
@@ -171,31 +164,8 @@ def print_run(console: Console, run: Run) -> None:
         soft_wrap=True,
     )
     facts = {"run": str(run.path), "next": command_line("evaluate", run.path)}
-    if run.preparation.image:
-        facts[""] = f"{command_line('predict', run.path)} IMAGE…"
+    facts[""] = f"{command_line('predict', run.path)} {'IMAGE' if run.preparation.image else 'FILE'}…"
     print_facts(console, facts)
-
-
-def print_evaluation(console: Console, evaluation: Evaluation, title: str) -> None:
-    """Show accuracy, the scores of each class and the confusion matrix."""
-    low, high = evaluation.interval
-    console.print(
-        Text.assemble(
-            f"{title}: accuracy ",
-            (percent(evaluation.accuracy), "bold green"),
-            f" (95 % interval {100 * low:.2f} to {percent(high)}; {evaluation.correct:,} of {evaluation.n:,} right), "
-            f"loss {evaluation.loss:.4f}",
-        ),
-        soft_wrap=True,
-    )
-    scores = Table(title="per class", title_justify="left")
-    scores.add_column("class")
-    for heading in ("precision", "recall", "F1", "support"):
-        scores.add_column(heading, justify="right")
-    for name, precision, recall, f1, support in evaluation.per_class:
-        scores.add_row(Text(name), percent(precision), percent(recall), percent(f1), f"{support:,}")
-    for table in (scores, _confusion(evaluation)):
-        print_table(console, table)
 
 
 def print_table(console: Console, table: Table) -> None:
@@ -204,131 +174,6 @@ def print_table(console: Console, table: Table) -> None:
     console.width = max(width, Measurement.get(console, console.options.update(max_width=10_000), table).maximum)
     console.print(table, crop=False)
     console.width = width
-
-
-def _confusion(evaluation: Evaluation) -> Table:
-    table = Table(title="confusion (rows: true, columns: predicted)", title_justify="left")
-    table.add_column("")
-    for name in evaluation.classes:
-        table.add_column(Text(name), justify="right")
-    for true, counts in enumerate(evaluation.confusion.tolist()):
-        cells = [Text(f"{count:,}" if count else "·", style=_style(count, true == j)) for j, count in enumerate(counts)]
-        table.add_row(Text(evaluation.classes[true], style="bold"), *cells)
-    return table
-
-
-def _style(count: int, right: bool) -> str:
-    if not count:
-        return "dim"
-    return "green" if right else "red"
-
-
-def print_predictions(console: Console, predictions: Iterable[FilePrediction]) -> None:
-    """Show the class of each file, the runners-up, and what was done to the file."""
-    for prediction in predictions:
-        if prediction.error is not None:
-            continue
-        (label, probability), *others = prediction.top
-        runners_up = ", ".join(f"{name} {percent(p)}" for name, p in others)
-        console.print(
-            Text.assemble(
-                f"{prediction.file}: ",
-                (label, "bold green"),
-                f" {percent(probability)}",
-                (f" (then {runners_up}) · {', '.join(prediction.steps)}", "dim"),
-            ),
-            soft_wrap=True,
-        )
-
-
-def print_description(console: Console, description: Description, data: SequenceData, pictures: list[Path]) -> None:
-    """Show what a data set holds, a first look at it, and where the pictures are."""
-    facts: dict[str, Any] = {"data": f"{description.name} from {description.source}", "kind": description.kind}
-    for name, part in (("train", description.train), ("test", description.test)):
-        facts[name] = _part_facts(part)
-    if len(set(description.train.lengths) | set(description.test.lengths)) > 1:
-        facts["lengths"] = ", ".join(
-            f"{name} {min(part.lengths)} to {max(part.lengths)}, mean {_mean_length(part):.1f}"
-            for name, part in (("train", description.train), ("test", description.test))
-        )
-    print_facts(console, facts)
-    counts = Table(title="sequences per class", title_justify="left")
-    counts.add_column("class")
-    counts.add_column("train", justify="right")
-    counts.add_column("test", justify="right")
-    for label, count in description.train.counts.items():
-        counts.add_row(Text(label), f"{count:,}", f"{description.test.counts[label]:,}")
-    console.print(counts)
-    if description.features:
-        _print_features(console, description.features)
-    console.print()
-    for line in preview(data, console.width, colours=console.color_system == "truecolor"):
-        line.rstrip()
-        console.print(line, no_wrap=True, overflow="ignore", crop=False)
-    console.print(Text("the first sequences of some classes; more in the pictures", style="dim"))
-    console.print(
-        f"\nrepeated: {description.train.repeated:,} in train, {description.test.repeated:,} in test; "
-        f"in both parts: {description.shared:,}",
-        soft_wrap=True,
-    )
-    _print_findings(console, description.findings)
-    print_facts(console, {"pictures": ", ".join(map(str, pictures))})
-
-
-def _print_features(console: Console, features: Sequence[FeatureDescription]) -> None:
-    table = Table(title="features, training part", title_justify="left")
-    for heading in ("feature", "least", "most", "mean", "deviation"):
-        table.add_column(heading, justify="right")
-    for number, feature in enumerate(features[:ROWS]):
-        cells = (feature.minimum, feature.maximum, feature.mean, feature.std)
-        table.add_row(str(number), *(f"{cell:.4g}" for cell in cells))
-    console.print(table)
-    if len(features) > ROWS:
-        console.print(f"and {len(features) - ROWS} more features")
-
-
-def _part_facts(part: PartDescription) -> str:
-    time, features = part.shape
-    return (
-        f"{part.n:,} × {time} steps × {features} features, {part.dtype}; "
-        f"values {part.minimum:g} to {part.maximum:g}, mean {part.mean:.4g}, deviation {part.std:.4g}"
-    )
-
-
-def _mean_length(part: PartDescription) -> float:
-    return sum(length * count for length, count in part.lengths.items()) / part.n
-
-
-def print_inspection(console: Console, inspection: Inspection, splits: Splits) -> None:
-    """Show a batch's way through a fresh model, and what looks wrong."""
-    print_facts(console, {"data": f"{splits.name} from {splits.source}", "weights": "fresh"})
-    shapes = Table(title="one batch on its way", title_justify="left")
-    shapes.add_column("")
-    shapes.add_column("shape", justify="right")
-    shapes.add_column("axes")
-    for shape in inspection.shapes:
-        shapes.add_row(shape.name, " × ".join(map(str, shape.sizes)), " × ".join(shape.axes))
-    console.print(shapes)
-    print_facts(
-        console,
-        {
-            "parameters": f"{inspection.parameters:,}",
-            "initial loss": f"{inspection.loss:.4f}; ln(classes), a model without preference: {inspection.chance:.4f}",
-            "saturated": ", ".join(
-                f"layer {n}: {percent(share)}" for n, share in enumerate(inspection.saturated, start=1)
-            )
-            or "nothing can be: outputs without limits",
-        },
-    )
-    _print_findings(console, inspection.findings)
-
-
-def _print_findings(console: Console, findings: Iterable[str]) -> None:
-    lines = list(findings)
-    for finding in lines:
-        console.print(Text.assemble(("look at  ", "bold yellow"), finding), soft_wrap=True)
-    if not lines:
-        console.print(Text("nothing looks wrong", style="green"))
 
 
 def print_facts(console: Console, facts: dict[str, Any], indent: int = 0) -> None:

@@ -39,7 +39,8 @@ def explore(
         from ..data.describe import describe_data
         from ..folder import fresh, refuse_used, write
         from ..plots import figures, png
-        from ..terminal import Screen, print_description
+        from ..reports import print_description
+        from ..terminal import Screen
 
     refuse_used(out)
     splits = load(data, data_dir=data_dir, **given(reading))

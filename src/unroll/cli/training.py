@@ -141,8 +141,9 @@ def check(
     with immediate_interrupt():
         from ..folder import CONFIG
         from ..inspection import inspect_model
+        from ..reports import print_inspection
         from ..run import Plan, read_plan
-        from ..terminal import Screen, print_inspection
+        from ..terminal import Screen
         from ..train import Training
 
     settings = {**given(reading), **given(model), **given(training)}

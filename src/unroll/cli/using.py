@@ -39,8 +39,9 @@ def evaluate(
     """
     with immediate_interrupt():
         from ..evaluation import evaluate as count
+        from ..reports import print_evaluation
         from ..saved import load_run, load_test
-        from ..terminal import Screen, print_evaluation
+        from ..terminal import Screen
 
     trust(cell)
     loaded = load_run(run)
@@ -59,29 +60,32 @@ def evaluate(
 
 @app.command
 def predict(run: Path, files: list[Path], /, *, cell: str | None = None, json: Json = False) -> int:
-    """Classify image files of any size and colour.
+    """Classify image files of any size and colour, or each series in a file.
 
     Example: unroll predict runs/first digit.png photo.jpg
 
     Trained on MNIST or its kin: an image of the model's own size, or an enlargement of one, is taken as it is; any
     other is cropped to its ink, scaled and centred as the training images were, in either polarity. Trained on a
-    folder of images: it is resized as a whole.
+    folder of images: it is resized as a whole. Trained on series: a .ts, .csv, .tsv or .npz file holds any number of
+    them; they are scaled and filled in as the training data was, and classes that stand there are left alone.
 
     Parameters
     ----------
     run
         Folder of a finished run.
     files
-        Image files.
+        Image files, or files of series: what the run was trained on.
     cell
         module:Class of a cell of your own that the run was trained with; it is imported.
     json
-        Print one JSON object with class, probability, top 3 and preparation of each file, or its error.
+        Print one JSON object with class, probability, top 3 and preparation of each image or series, or the file's
+        error.
     """
     with immediate_interrupt():
         from ..prediction import predict_files
+        from ..reports import print_predictions
         from ..saved import load_run
-        from ..terminal import Screen, print_predictions
+        from ..terminal import Screen
 
     trust(cell)
     loaded = load_run(run)

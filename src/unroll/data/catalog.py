@@ -170,7 +170,7 @@ def _format(path: Path) -> Format:
     if text.is_text(path):
         return text.read
     if path.is_dir():
-        return timeseries.read if timeseries.pairs_in(path) else FORMATS[FOLDER]
+        return timeseries.read if timeseries.is_of_series(path) else FORMATS[FOLDER]
     kind = f"FILE{path.suffix.lower()}"
     if kind not in FORMATS:
         raise DataError(f"{path} is of no known format; data must be one of {_known()}")

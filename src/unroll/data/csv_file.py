@@ -144,12 +144,10 @@ def _wide(table: Table) -> Series:
     values, names, labels = [], [], []
     lines: dict[str, int] = {}
     for line, cells in table.rows:
-        name = f"line {line}"
-        if table.id is not None:
-            name = f"id {cells[table.id].strip()}"
-            if name in lines:
-                raise DataError(f"{table.path}, line {line}: {name} is in line {lines[name]} already")
-            lines[name] = line
+        name = str(line) if table.id is None else _id(table, line, cells[table.id])
+        if name in lines:
+            raise DataError(f"{table.path}, line {line}: the id {name} is in line {lines[name]} already")
+        lines[name] = line
         filled = [place for place in table.others if cells[place].strip()]
         if not filled:
             raise DataError(f"{table.path}, line {line}: the series is empty; remove the row")
@@ -158,7 +156,8 @@ def _wide(table: Table) -> Series:
         names.append(name)
         if table.label is not None:
             labels.append(check_name(table.path, line, cells[table.label]))
-    return Series(table.path, values, names, None if table.label is None else labels)
+    by = "line" if table.id is None else "id"
+    return Series(table.path, values, names, by, None if table.label is None else labels)
 
 
 def _long(table: Table) -> Series:
@@ -166,9 +165,7 @@ def _long(table: Table) -> Series:
     steps: dict[str, dict[float, tuple[int, list[float]]]] = {}
     labels: dict[str, tuple[int, str]] = {}
     for (line, cells), time in zip(table.rows, _times(table), strict=True):
-        name = cells[table.id].strip()
-        if not name:
-            raise DataError(f"{table.path}, line {line}: the id is empty: expected which series the row belongs to")
+        name = _id(table, line, cells[table.id])
         series = steps.setdefault(name, {})
         if time in series:
             shown = f"id {name} and time {cells[table.time or 0].strip()}"
@@ -184,7 +181,13 @@ def _long(table: Table) -> Series:
     values = [np.array([row for _, (_, row) in sorted(series.items())]) for series in steps.values()]
     named = None if table.label is None else [label for _, label in labels.values()]
     features = tuple(table.header[place] for place in table.others)
-    return Series(table.path, values, [f"id {name}" for name in steps], named, (), features)
+    return Series(table.path, values, list(steps), "id", named, (), features)
+
+
+def _id(table: Table, line: int, cell: str) -> str:
+    if not cell.strip():
+        raise DataError(f"{table.path}, line {line}: the id is empty: expected which series the row belongs to")
+    return cell.strip()
 
 
 def _times(table: Table) -> Iterator[float]:

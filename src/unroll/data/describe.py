@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from torch import Tensor
+
 from .preparation import moments, valid_steps
 from .sequences import SequenceData, Splits
 
@@ -19,7 +21,7 @@ class PartDescription:
 
     Attributes:
         n: sequences
-        shape: (time, features), padding included
+        shape: (time, features), padding included, without features that tell what is missing
         dtype: of the stored values
         counts: sequences of each class
         minimum: smallest value
@@ -28,6 +30,7 @@ class PartDescription:
         std: deviation of all values
         lengths: how many sequences there are of each length, shortest first
         repeated: sequences that repeat an earlier one of this part
+        missing: values that the source lacks; they are in none of the other figures
     """
 
     n: int
@@ -40,6 +43,7 @@ class PartDescription:
     std: float
     lengths: dict[int, int]
     repeated: int
+    missing: int
 
 
 @dataclass(frozen=True)
@@ -47,16 +51,20 @@ class FeatureDescription:
     """One feature of sequences that are no images, over the training part.
 
     Attributes:
+        name: of the feature; its number where the data has no names
         minimum: smallest value
         maximum: largest value
         mean: of all values
         std: deviation of all values
+        missing: values that the source lacks; they are in none of the other figures
     """
 
+    name: str
     minimum: float
     maximum: float
     mean: float
     std: float
+    missing: int
 
 
 @dataclass(frozen=True)
@@ -137,38 +145,56 @@ def missing_classes(splits: Splits) -> list[str]:
 
 def constant(splits: Splits) -> list[str]:
     """Say so if all values of the training part are the same; an empty list if not."""
-    values = valid_steps(splits.train.x, splits.train.lengths)
+    values = _there(splits.train)
     if not len(values) or values.min() < values.max():
         return []
     return [f"all values are {float(values.min()):g}: there is nothing to learn from"]
 
 
 def _part(data: SequenceData, repeated: int) -> PartDescription:
-    values = valid_steps(data.x, data.lengths)
-    mean, std = moments(values, per_feature=False)
-    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
+    low, high, mean, std = _figures(_there(data))
     lengths = [data.x.shape[1]] * len(data) if data.lengths is None else data.lengths.tolist()
     return PartDescription(
         n=len(data),
-        shape=(data.x.shape[1], data.x.shape[2]),
+        shape=(data.values.shape[1], data.values.shape[2]),
         dtype=str(data.x.dtype).removeprefix("torch."),
         counts=data.counts,
         minimum=low,
         maximum=high,
-        mean=mean.item(),
-        std=std.item(),
+        mean=mean,
+        std=std,
         lengths=dict(sorted(Counter(lengths).items())),
         repeated=repeated,
+        missing=0 if data.missing is None else int(data.missing.sum()),
     )
 
 
 def _features(data: SequenceData) -> tuple[FeatureDescription, ...]:
     if data.preparation.image:
         return ()
-    values = valid_steps(data.x, data.lengths)
-    mean, std = moments(values, per_feature=True)
-    columns = (values.amin(dim=0), values.amax(dim=0), mean, std)
-    return tuple(FeatureDescription(*row) for row in zip(*(column.tolist() for column in columns), strict=True))
+    features = range(data.values.shape[2])
+    names = data.preparation.features or [str(feature) for feature in features]
+    lacking = [0 if data.missing is None else int(data.missing[:, :, feature].sum()) for feature in features]
+    return tuple(
+        FeatureDescription(names[feature], *_figures(_there(data, slice(feature, feature + 1))), lacking[feature])
+        for feature in features
+    )
+
+
+def _there(data: SequenceData, features: slice = slice(None)) -> Tensor:
+    """Return the values that are neither padding nor missing, in one or two dimensions."""
+    values = valid_steps(data.values[:, :, features], data.lengths)
+    if data.missing is None:
+        return values
+    return values[~valid_steps(data.missing[:, :, features], data.lengths)]
+
+
+def _figures(values: Tensor) -> tuple[float, float, float, float]:
+    """Return the least and the greatest value, mean and deviation; 0 where there are no values."""
+    if not values.numel():
+        return 0.0, 0.0, 0.0, 0.0
+    mean, std = moments(values, per_feature=False)
+    return float(values.min()), float(values.max()), mean.item(), std.item()
 
 
 def _keys_of_content(data: SequenceData) -> list[tuple[bytes, int]]:
@@ -200,7 +226,7 @@ def _findings(
         yield f"{_counted(shared, 'test sequence')} also in the training part: the test accuracy will flatter"
     if conflicts:
         yield f"{_counted(conflicts, 'sequence')} labelled with more than one class: look at their labels"
-    still = [str(number) for number, feature in enumerate(features) if feature.std == 0]
+    still = [feature.name for feature in features if feature.std == 0]
     if still and len(still) < len(features):
         yield f"constant, so of no use: feature {', '.join(still)}"
     there = {label: count for label, count in train.counts.items() if count}

@@ -99,6 +99,11 @@ class Scaling:
         assert isinstance(self.std, tuple)
         return Scaling(self.mean + (0.0,) * features, self.std + (1.0,) * features)
 
+    def of_first(self, features: int) -> Scaling:
+        """Return the scaling of so many features, the first ones."""
+        mean, std = (value[:features] if isinstance(value, tuple) else value for value in (self.mean, self.std))
+        return Scaling(mean, std)
+
     def apply(self, x: Tensor) -> Tensor:
         """Return ``x`` of any dtype, scaled, as float32 of the same shape."""
         x = x.to(torch.float32)

@@ -206,6 +206,8 @@ class SequenceData:
                 f"the run knows the classes {', '.join(preparation.classes)}; the data has {', '.join(own.classes)}"
             )
         index = torch.tensor([preparation.classes.index(name) for name in own.classes], device=self.y.device)
+        if isinstance(preparation.scaling.mean, tuple) and preparation.missing is None:
+            self._check_features(len(preparation.scaling.mean))
         data = self._with_features(preparation.features)._filled(preparation.missing)
         if preparation.tokens is not None:
             data = data._in_tokens(preparation.tokens)
@@ -247,12 +249,14 @@ class SequenceData:
                 gaps = int(self.missing.sum())
                 raise DataError(f"the data lacks {gaps:,} values, and the run has not learned what to put there")
             return self
-        if self.values.shape[2] != len(rule.means):
-            raise DataError(
-                f"the run reads {len(rule.means)} features per time step, the data has {self.values.shape[2]}"
-            )
+        self._check_features(len(rule.means))
         preparation = replace(self.preparation, missing=rule)
         return replace(self, x=rule.fill(self.values.float(), self.missing), preparation=preparation)
+
+    def _check_features(self, expected: int) -> None:
+        features = self.values.shape[2]
+        if features != expected:
+            raise DataError(f"the run reads {expected} features per time step, the data has {features}")
 
     def checksums(self) -> list[bytes]:
         """Return a checksum of each sequence, without its padding, to tell which are the same."""
@@ -339,6 +343,8 @@ class Splits:
         if train.x.dtype == torch.uint8:
             config.check_unused(self.source, "it holds bytes, of which none is missing", "missing")
             return self
+        if train.missing is None:
+            config.check_unused(self.source, "no value is missing in its training part", "missing")
         rule = Missing.of(config.missing, train.x, train.lengths, train.missing)
         return replace(self, train=train._filled(rule), test=self.test._filled(rule))
 

@@ -27,7 +27,8 @@ class Series:
     Attributes:
         path: of the file
         values: of each series (time, features) float64, NaN where a value is missing
-        names: what to call each series: its id, or its line
+        names: of each series: its id, or its line
+        named_by: which of the two, "id" or "line"
         labels: class of each series; None where the file has no classes
         classes: all that the file says there are, in its order; empty where that follows from the labels
         features: names of the features; empty where the file has none
@@ -36,6 +37,7 @@ class Series:
     path: Path
     values: list[np.ndarray]
     names: list[str]
+    named_by: str
     labels: list[str] | None
     classes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
@@ -112,11 +114,18 @@ def to_sequences(parts: Sequence[Series]) -> list[SequenceData]:
         assert part.labels is not None
         for name, label in zip(part.names, part.labels, strict=True):
             if label not in classes:
-                raise DataError(f"{part.path}, {name}: the class {label} is not in {first.path}, the training part")
+                raise DataError(
+                    f"{part.path}, {part.named_by} {name}: the class {label} is not in {first.path}, the training part"
+                )
         y = np.array([classes.index(label) for label in part.labels], np.int64)
         data.append(_padded(part, y, classes))
-    for one in data[1:]:
-        _check_features(first, parts[1], data[0], one)
+    for part, one in zip(parts[1:], data[1:], strict=True):
+        if part.features != first.features:
+            expected, got = (", ".join(names) or "features without names" for names in (first.features, part.features))
+            raise DataError(f"{part.path}: expected the features of {first.path}, {expected}; got {got}")
+        if one.input_size != data[0].input_size:
+            expected, got = str(data[0].input_size), str(one.input_size)
+            raise DataError(f"{part.path}: expected {expected} features per time step as in {first.path}, got {got}")
     return data
 
 
@@ -156,11 +165,3 @@ def _padded(series: Series, y: np.ndarray, classes: tuple[str, ...]) -> Sequence
         None if full else torch.from_numpy(lengths),
         missing=None if missing is None else torch.from_numpy(missing),
     )
-
-
-def _check_features(first: Series, second: Series, train: SequenceData, test: SequenceData) -> None:
-    if train.input_size != test.input_size or first.features != second.features:
-        expected, got = (
-            ", ".join(part.features) or f"{data.input_size} unnamed" for part, data in ((first, train), (second, test))
-        )
-        raise DataError(f"{second.path} must have the features of {first.path}, {expected}; it has {got}")

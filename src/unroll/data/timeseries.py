@@ -49,7 +49,7 @@ def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> lis
     return to_sequences([PARSERS[file.suffix.lower()](file, True) for file in files])
 
 
-def read_unlabelled(path: Path, classes: tuple[str, ...]) -> tuple[SequenceData, list[str]]:
+def read_unlabelled(path: Path, classes: tuple[str, ...]) -> tuple[SequenceData, list[str], str]:
     """Read series to classify from a .ts, .csv, .tsv or .npz file; classes that it has are left alone.
 
     Args:
@@ -57,7 +57,8 @@ def read_unlabelled(path: Path, classes: tuple[str, ...]) -> tuple[SequenceData,
         classes: of the model; until it has spoken each series is said to be of the first.
 
     Returns:
-        the series, not yet scaled or filled in, and what to call each.
+        the series, not yet scaled or filled in; the name of each; and what that is: "id", "line" or, counted from 0,
+        "series".
 
     Raises:
         DataError: the file is of no known format, or something in it will not do.
@@ -65,11 +66,11 @@ def read_unlabelled(path: Path, classes: tuple[str, ...]) -> tuple[SequenceData,
     suffix = path.suffix.lower()
     if suffix == ".npz" and not path.is_dir():
         data = arrays.read_unlabelled(path, classes)
-        return data, [f"series {number}" for number in range(len(data))]
+        return data, [str(number) for number in range(len(data))], "series"
     if suffix not in PARSERS or path.is_dir():
         raise DataError(f"{path} is no file of series: expected {', '.join(PARSERS)} or .npz")
     series = PARSERS[suffix](path, False)
-    return unlabelled(series, classes), series.names
+    return unlabelled(series, classes), series.names, series.named_by
 
 
 def test_part(path: Path) -> Path | None:
@@ -87,17 +88,31 @@ def set_name(path: Path) -> str:
     return (found["before"].rstrip("_-. ") if found else "") or path.stem
 
 
-def pairs_in(folder: Path) -> list[Path]:
-    """Return the training parts in a folder that have a test part beside them."""
+def is_of_series(folder: Path) -> bool:
+    """Tell a folder of series from one of images, where a table may well lie beside the class folders.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
     try:
-        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in PARSERS)
+        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     except OSError as error:
         raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
-    return [file for file in files if test_part(file)]
+    files = _files_in(folder)
+    return any(map(test_part, files)) or (bool(files) and not any(entry.is_dir() for entry in entries))
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in PARSERS and file.is_file())
 
 
 def _pair_in(folder: Path) -> Path:
-    pairs = pairs_in(folder)
+    files = _files_in(folder)
+    pairs = [file for file in files if test_part(file)]
     if len(pairs) != 1:
-        raise DataError(f"{folder} holds {len(pairs)} training parts ({', '.join(p.name for p in pairs)}): name one")
+        there = ", ".join(file.name for file in (pairs or files)[:3])
+        raise DataError(
+            f"{folder} holds {len(pairs) or 'no'} pair{'s' if pairs else ''} like X_TRAIN.ts and X_TEST.ts ({there}): "
+            "name the file to train on"
+        )
     return pairs[0]

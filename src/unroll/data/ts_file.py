@@ -54,13 +54,13 @@ def parse(path: Path, labelled: bool) -> Series:
                 raise DataError(f"{path}, line {place}: the class {label} is not in @classLabel ({known})")
             labels.append(label)
         values.append(_series(path, place, features))
-        names.append(f"line {place}")
+        names.append(str(place))
         if values[-1].shape[1] != values[0].shape[1]:
             raise DataError(
-                f"{path}, line {place}: expected {values[0].shape[1]} features as in {names[0]}, divided by colons"
+                f"{path}, line {place}: expected {values[0].shape[1]} features as in line {names[0]}, divided by colons"
                 f"{' and followed by the class' if header.labelled else ''}, got {values[-1].shape[1]}"
             )
-    return Series(path, values, names, labels if header.labelled else None, header.classes)
+    return Series(path, values, names, "line", labels if header.labelled else None, header.classes)
 
 
 def _lines(path: Path) -> list[str]:
