@@ -166,7 +166,6 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
         ("evaluate no", "no is no run folder: it has no config.json"),
         ("evaluate", 'Command "evaluate" parameter RUN requires an argument.'),
         ("predict no digit.png", "no is no run folder: it has no config.json"),
-        ("predict no", 'Command "predict" parameter FILES requires an argument.'),
         (
             "explore no.npz",
             "no.npz does not exist; data must be one of mnist-sample, mnist, fashion-mnist, kmnist, ucr",

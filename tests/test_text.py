@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,12 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import unroll
 from unroll import DataError, InputError, SequenceClassifier, Training
+from unroll.cli import main
 from unroll.config import DataConfig
 from unroll.data import text as text_files
 from unroll.data.buckets import padded_share, training_order
 from unroll.data.tokens import Tokens
+from unroll.data.words import describe_words
 from unroll.saved import load_test
 
 GOOD = ["a fine film", "a good and fine play", "good fun", "what a fine day", "truly good", "fine!"]
@@ -288,6 +292,73 @@ def test_batches_of_texts_hold_little_padding() -> None:
     assert len(longest) == -(-len(lengths) // 64)
     assert padded_share(lengths[order.numpy()], 64) < 0.15
     assert padded_share(lengths, 64) > 0.4
+
+
+def test_files_of_texts_are_read_with_classes_and_without(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("good fun\n\nbad\n")
+    assert text_files.read_texts(tmp_path / "a.txt", ("good", "bad")) == (["fun", ""], ["line 1", "line 3"])
+    assert text_files.read_texts(tmp_path / "a.txt", ("good", "so")) == (["good fun", "bad"], ["line 1", "line 3"])
+    (tmp_path / "a.csv").write_text("n,review\n1,good fun\n")
+    assert text_files.read_texts(tmp_path / "a.csv", ("good",)) == (["good fun"], ["line 2"])
+
+
+def test_the_command_line_looks_at_texts_and_answers_them(
+    tsv: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tsv(rows(8)))
+    assert main(["explore", path, "--out", str(tmp_path / "seen")]) == 0
+    out = capsys.readouterr().out
+    assert "texts, of " in out
+    assert "tokens that tell a class from the others" in out
+    assert "good  a fine film" in out
+    assert {file.name for file in (tmp_path / "seen").iterdir()} == {"words.png", "classes.png", "lengths.png"}
+    assert main(["check", "--data", path, "--recipe", "text"]) == 0
+    assert "embedding" in capsys.readouterr().out
+    run = str(tmp_path / "run")
+    flags = ["--hidden-size", "8", "--epochs", "30", "--batch-size", "16", "--lr", "0.02"]
+    assert main(["train", "--data", path, "--recipe", "text", "--out", run, *flags]) == 0
+    capsys.readouterr()
+    assert main(["predict", run, "--text", "good fun", "--text", "a BORE zzz", "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)["predictions"]
+    assert (first["class"], first["text"], first["preparation"]) == ("good", "good fun", ["2 tokens"])
+    assert (second["class"], second["preparation"]) == ("bad", ["3 tokens", "1 unknown"])
+    monkeypatch.setattr("sys.stdin", io.StringIO("truly good\n\ndull\n"))
+    assert main(["predict", run]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split("%")[0].rsplit(" ", 2)[0] for line in shown] == [
+        "text, line 1: truly good → good",
+        "text, line 2: dull → bad",
+    ]
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert main(["predict", run]) == 2
+    assert "nothing to classify: name files, give --text, or send texts to standard input" in capsys.readouterr().err
+    assert main(["predict", run, str(tmp_path / "none.txt")]) == 2
+    assert "none.txt: No such file or directory" in capsys.readouterr().err
+
+
+def test_a_run_of_images_reads_no_texts(run: unroll.Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(run.path), "--text", "seven"]) == 2
+    assert "this run was not trained on texts: it cannot predict from them" in capsys.readouterr().err
+
+
+def test_telling_words_have_the_scores_of_the_formula(tsv: Callable[..., Path]) -> None:
+    splits = unroll.load(str(tsv([("a a b", "x"), ("a c", "y"), ("d a c", "y")] * 5)), min_count=1, test_fraction=0.2)
+    found = describe_words(splits)
+    assert found is not None
+    counts: dict[str, list[int]] = {word: [0, 0] for word in "abcd"}
+    for text, label in zip(splits.train.texts or (), splits.train.y.tolist(), strict=True):
+        for word in text.split():
+            counts[word][label] += 1
+    totals = [sum(pair[label] + 0.5 for pair in counts.values()) + 0.5 for label in (0, 1)]  # [UNK] too
+
+    def score(word: str) -> float:
+        own, other = (count + 0.5 for count in counts[word])
+        ratio = math.log(own / (totals[0] - own)) - math.log(other / (totals[1] - other))
+        return ratio / math.sqrt(1 / own + 1 / other)
+
+    assert dict(found.typical["x"]) == {word: pytest.approx(score(word), abs=0.006) for word in "ab"}
+    assert [word for word, _ in found.frequent][:2] == ["a", "c"]
+    assert found.unknown_train == 0
 
 
 @pytest.mark.data

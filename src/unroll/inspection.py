@@ -103,7 +103,7 @@ def inspect_model(model: SequenceClassifier, splits: Splits, config: TrainConfig
     findings = [
         *missing_classes(splits),
         *constant(splits),
-        *_inputs(batch.x, batch.lengths),
+        *_inputs(next(stage for stage in stages if "features" in stage.axes).values, batch.lengths),
         *_layers(saturated, relu),
         *_loss(loss, chance),
     ]

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from .data.sequences import SequenceData, Splits
+from .data.words import WordDescription, describe_words
 
 # Okabe and Ito's colours, told apart by colour-blind readers too (https://jfly.uni-koeln.de/color/).
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
@@ -37,8 +38,17 @@ CURVES = 24  # features up to which a sequence is drawn as curves; beyond, as a 
 
 
 def figures(splits: Splits) -> dict[str, Figure]:
-    """Return the pictures of a data set by name: samples, means, classes and, where they differ, lengths."""
-    drawn = {"samples": samples(splits.train), "means": class_means(splits.train), "classes": class_balance(splits)}
+    """Return the pictures of a data set by name: samples, means, classes and, where they differ, lengths.
+
+    Of texts: words, classes and lengths.
+    """
+    words = describe_words(splits)
+    drawn = (
+        {"samples": samples(splits.train), "means": class_means(splits.train)}
+        if words is None
+        else {"words": typical(words)}
+    )
+    drawn["classes"] = class_balance(splits)
     if splits.train.lengths is not None or splits.test.lengths is not None:
         drawn["lengths"] = lengths(splits)
     return drawn
@@ -138,6 +148,27 @@ def lengths(splits: Splits) -> Figure:
         ax.set_ylabel("sequences")
         ax.set_title(f"{splits.name}: lengths")
         ax.legend(frameon=False)
+        return figure
+
+
+def typical(words: WordDescription) -> Figure:
+    """Draw which tokens tell each class from the others, and how well."""
+    classes = list(words.typical)[:MOST_CLASSES]
+    columns = min(3, len(classes))
+    rows = math.ceil(len(classes) / columns)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2.4 * columns, 2.2 * rows + 0.4), layout="constrained")
+        axes = figure.subplots(rows, columns, sharex=True, squeeze=False)
+        figure.suptitle(f"tokens that tell a class from the others{_left_out(len(classes), len(words.typical))}")
+        for ax, name in zip(axes.flat, classes, strict=False):
+            tokens = words.typical[name]
+            ax.barh(np.arange(len(tokens)), [score for _, score in tokens])
+            ax.set_yticks(np.arange(len(tokens)), [token for token, _ in tokens])
+            ax.invert_yaxis()
+            ax.set_title(name)
+            ax.set_xlabel("z-score")
+        for ax in list(axes.flat)[len(classes) :]:
+            ax.set_axis_off()
         return figure
 
 

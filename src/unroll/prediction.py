@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .data.images import PreparedImage, prepare_image
 from .data.preparation import ImageFormat, Preparation
 from .data.sequences import SequenceData
+from .data.text import read_texts, unread
 from .data.timeseries import read_unlabelled
 from .errors import DataError
 from .evaluation import EVALUATION_BATCH, predict
@@ -33,6 +34,7 @@ class FilePrediction:
         error: why the file could not be read; None if it could
         series: which one of the file: its id, line or number; None for an image
         named_by: which of these, "id", "line" or "series"; None for an image
+        text: what was read; None where it was no text
     """
 
     file: str
@@ -43,6 +45,7 @@ class FilePrediction:
     error: str | None = None
     series: str | None = None
     named_by: str | None = None
+    text: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -50,7 +53,8 @@ class FilePrediction:
             return {"file": self.file, "error": self.error}
         return {
             "file": self.file,
-            **({} if self.series is None else {"series": self.series}),
+            **({} if self.series is None or self.text is not None else {"series": self.series}),
+            **({} if self.text is None else {"line": self.series, "text": self.text}),
             "class": self.label,
             "probability": self.probability,
             "top": [{"class": label, "probability": p} for label, p in self.top],
@@ -59,17 +63,67 @@ class FilePrediction:
 
 
 def predict_files(model: nn.Module, preparation: Preparation, files: Sequence[str | Path]) -> list[FilePrediction]:
-    """Classify image files, or each series in files of series; a file that cannot be read gets an `error`.
+    """Classify image files, or each series or text in files of such; a file that cannot be read gets an `error`.
 
     Args:
         model: trained on data with ``preparation``.
         preparation: as saved in the run.
         files: of a run on images, image files of any size, colour and polarity; of any other run .ts, .csv, .tsv or
-            .npz files, with or without classes, which are left alone.
+            .npz files, with or without classes, which are left alone; of a run on texts what
+            `unroll.data.text.read_texts` reads.
     """
     if preparation.image:
         return _of_images(model, preparation, preparation.image, files)
+    if preparation.tokens:
+        return [found for file in files for found in _of_texts(model, preparation, Path(file))]
     return [found for file in files for found in _of_series(model, preparation, Path(file))]
+
+
+def predict_texts(
+    model: nn.Module, preparation: Preparation, texts: Sequence[str], places: Sequence[str] = (), file: str = "text"
+) -> list[FilePrediction]:
+    """Classify texts.
+
+    Args:
+        model: trained on texts with ``preparation``.
+        preparation: as saved in the run.
+        texts: one without a word that counts is answered too, as an empty sequence.
+        places: where each stands (default: counted from 1).
+        file: what they stand in, in words (default "text").
+
+    Raises:
+        DataError: the model does not read texts.
+    """
+    if preparation.tokens is None:
+        raise DataError("this run was not trained on texts: it cannot predict from them")
+    if not texts:
+        return []
+    data = unread(texts, torch.zeros(len(texts), dtype=torch.int64), preparation.classes).prepared_as(preparation)
+    lengths = [data.x.shape[1]] * len(data) if data.lengths is None else data.lengths.tolist()
+    results = []
+    for number, probabilities in enumerate(_probabilities(model, data)):
+        top = _top(probabilities, preparation.classes)
+        unknown = int((data.x[number, : lengths[number]] == 0).sum())
+        steps = (_counted(lengths[number], "token"), *([f"{unknown:,} unknown"] if unknown else []))
+        place = places[number] if places else str(number + 1)
+        results.append(FilePrediction(file, *top[0], top, steps, None, place, "line", texts[number]))
+    return results
+
+
+def _of_texts(model: nn.Module, preparation: Preparation, file: Path) -> list[FilePrediction]:
+    try:
+        texts, places = read_texts(file, preparation.classes)
+    except DataError as error:
+        return [FilePrediction(str(file), error=str(error))]
+    return predict_texts(model, preparation, texts, [place.split()[-1] for place in places], str(file))
+
+
+def _probabilities(model: nn.Module, data: SequenceData) -> Tensor:
+    return torch.cat([predict(model, batch.x, batch.lengths) for batch in data.batches(EVALUATION_BATCH)])
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def _of_images(
@@ -104,7 +158,7 @@ def _of_series(model: nn.Module, preparation: Preparation, file: Path) -> list[F
         data = data.prepared_as(preparation)
     except DataError as error:
         return [FilePrediction(str(file), error=f"{file}: {error}")]
-    probabilities = torch.cat([predict(model, batch.x, batch.lengths) for batch in data.batches(EVALUATION_BATCH)])
+    probabilities = _probabilities(model, data)
     results = []
     for number, name in enumerate(names):
         top = _top(probabilities[number], preparation.classes)
@@ -115,8 +169,8 @@ def _of_series(model: nn.Module, preparation: Preparation, file: Path) -> list[F
 def _steps(data: SequenceData, number: int) -> tuple[str, ...]:
     length = data.x.shape[1] if data.lengths is None else int(data.lengths[number])
     gaps = 0 if data.missing is None else int(data.missing[number].sum())
-    steps = f"{length:,} time step{'' if length == 1 else 's'}"
-    return (steps, f"{gaps:,} missing value{'' if gaps == 1 else 's'} filled in") if gaps else (steps,)
+    steps = _counted(length, "time step")
+    return (steps, f"{_counted(gaps, 'missing value')} filled in") if gaps else (steps,)
 
 
 def _top(probabilities: Tensor, classes: tuple[str, ...]) -> tuple[tuple[str, float], ...]:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from .data.describe import Description, FeatureDescription, PartDescription
 from .data.sequences import SequenceData, Splits
+from .data.words import WordDescription
 from .evaluation import Evaluation
 from .inspection import Inspection
 from .prediction import FilePrediction
@@ -19,6 +20,7 @@ from .sketch import preview
 from .terminal import percent, print_facts, print_table
 
 ROWS = 30  # of a table of features
+SHORT = 60  # characters of a text that are shown with its class
 
 
 def print_evaluation(console: Console, evaluation: Evaluation, title: str) -> None:
@@ -71,12 +73,18 @@ def print_predictions(console: Console, predictions: Iterable[FilePrediction]) -
         console.print(
             Text.assemble(
                 f"{prediction.file}: " if series is None else f"{prediction.file}, {prediction.named_by} {series}: ",
+                *([] if prediction.text is None else [(f"{_short(prediction.text)} → ", "")]),
                 (label, "bold green"),
                 f" {percent(probability)}",
                 (f" (then {runners_up}) · {', '.join(prediction.steps)}", "dim"),
             ),
             soft_wrap=True,
         )
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= SHORT else f"{line[: SHORT - 1]}…"
 
 
 def print_description(console: Console, description: Description, data: SequenceData, pictures: list[Path]) -> None:
@@ -101,6 +109,8 @@ def print_description(console: Console, description: Description, data: Sequence
     console.print(counts)
     if description.features:
         _print_features(console, description.features)
+    if description.words:
+        _print_words(console, description.words)
     console.print()
     for line in preview(data, console.width, colours=console.color_system == "truecolor"):
         line.rstrip()
@@ -128,6 +138,19 @@ def _print_features(console: Console, features: Sequence[FeatureDescription]) ->
         console.print(f"and {len(features) - ROWS} more features")
 
 
+def _print_words(console: Console, words: WordDescription) -> None:
+    table = Table(title="tokens that tell a class from the others", title_justify="left")
+    table.add_column("class")
+    table.add_column("tokens, the most telling first")
+    for label, typical in words.typical.items():
+        table.add_row(Text(label), Text(", ".join(word for word, _ in typical)))
+    console.print(table)
+    unknown = f"{percent(words.unknown_train)} of the tokens in train, {percent(words.unknown_test)} in test"
+    print_facts(
+        console, {"frequent": ", ".join(f"{word} {count:,}" for word, count in words.frequent), "unknown": unknown}
+    )
+
+
 def _missing(description: Description, data: SequenceData) -> str:
     counts = [
         f"{part.missing:,} of {values:,} values ({percent(part.missing / values)}) in {name}"
@@ -141,6 +164,8 @@ def _missing(description: Description, data: SequenceData) -> str:
 
 def _part_facts(part: PartDescription) -> str:
     time, features = part.shape
+    if part.dtype == "tokens":
+        return f"{part.n:,} × up to {time} tokens"
     return (
         f"{part.n:,} × {'up to ' if len(part.lengths) > 1 else ''}{time} steps × {features} features, {part.dtype}; "
         f"values {part.minimum:g} to {part.maximum:g}, mean {part.mean:.4g}, deviation {part.std:.4g}"

@@ -21,10 +21,12 @@ def preview(data: SequenceData, width: int, colours: bool = False) -> list[Text]
     """Draw the first sequence of some classes beside each other, each over the name of its class.
 
     Args:
-        data: images become pictures, other sequences a small curve per feature, at most four.
+        data: images become pictures, texts a line each, other sequences a small curve per feature, at most four.
         width: characters of a line; says how many classes there is room for.
         colours: whether greys may be shown; otherwise pixels are black or white.
     """
+    if data.texts is not None:
+        return _texts(data, data.texts, width)
     width = max(width, LEAST)
     firsts = [index for index in (_first(data, label) for label in range(len(data.preparation.classes))) if index >= 0]
     drawings: list[list[Text]] = []
@@ -38,6 +40,17 @@ def preview(data: SequenceData, width: int, colours: bool = False) -> list[Text]
             line.truncate(wide, overflow="ellipsis", pad=True)
         drawings.append(drawing)
     return [Text(GAP).join(lines) for lines in zip(*drawings, strict=True)]
+
+
+def _texts(data: SequenceData, texts: tuple[str, ...], width: int) -> list[Text]:
+    """Show two texts of each class, as much of each as fits into a line."""
+    lines = []
+    for label, name in enumerate(data.preparation.classes):
+        for index in (data.y == label).nonzero()[:2, 0].tolist():
+            line = Text.assemble((name, "bold"), GAP, " ".join(texts[index].split()))
+            line.truncate(max(width, LEAST), overflow="ellipsis")
+            lines.append(line)
+    return lines
 
 
 def _first(data: SequenceData, label: int) -> int:

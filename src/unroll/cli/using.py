@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from ..interrupt import immediate_interrupt
@@ -59,37 +60,60 @@ def evaluate(
 
 
 @app.command
-def predict(run: Path, files: list[Path], /, *, cell: str | None = None, json: Json = False) -> int:
-    """Classify image files of any size and colour, or each series in a file.
+def predict(
+    run: Path,
+    files: list[Path] | None = None,
+    /,
+    *,
+    text: list[str] | None = None,
+    cell: str | None = None,
+    json: Json = False,
+) -> int:
+    """Classify image files of any size and colour, each series in a file, or texts.
 
     Example: unroll predict runs/first digit.png photo.jpg
+
+    Example: unroll predict runs/films --text "a fine film"
 
     Trained on MNIST or its kin: an image of the model's own size, or an enlargement of one, is taken as it is; any
     other is cropped to its ink, scaled and centred as the training images were, in either polarity. Trained on a
     folder of images: it is resized as a whole. Trained on series: a .ts, .csv, .tsv or .npz file holds any number of
-    them; they are scaled and filled in as the training data was, and classes that stand there are left alone.
+    them; they are scaled and filled in as the training data was, and classes that stand there are left alone. Trained
+    on texts: give them with --text, or one a line from standard input; or a file, a table or JSON with a column for
+    them, else a text in each line.
 
     Parameters
     ----------
     run
         Folder of a finished run.
     files
-        Image files, or files of series: what the run was trained on.
+        Image files, or files of series or texts: what the run was trained on.
+    text
+        A text to classify; may be given several times.
     cell
         module:Class of a cell of your own that the run was trained with; it is imported.
     json
-        Print one JSON object with class, probability, top 3 and preparation of each image or series, or the file's
-        error.
+        Print one JSON object with class, probability, top 3 and preparation of each image, series or text, or the
+        file's error.
     """
     with immediate_interrupt():
-        from ..prediction import predict_files
+        from ..errors import InputError
+        from ..prediction import predict_files, predict_texts
         from ..reports import print_predictions
         from ..saved import load_run
         from ..terminal import Screen
 
     trust(cell)
     loaded = load_run(run)
-    predictions = predict_files(loaded.model, loaded.preparation, files)
+    if not files and not text:
+        text = [] if sys.stdin.isatty() else [line.strip() for line in sys.stdin if line.strip()]
+        if not text:
+            raise InputError(
+                f"{run} has nothing to classify: name files, give --text, or send texts to standard input, one a line"
+            )
+    predictions = predict_files(loaded.model, loaded.preparation, files or [])
+    if text:
+        predictions += predict_texts(loaded.model, loaded.preparation, text)
     if json:
         print_json({"run": str(run), "predictions": [prediction.to_dict() for prediction in predictions]})
     else:

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from .preparation import moments, valid_steps
 from .sequences import SequenceData, Splits
+from .words import WordDescription, describe_words
 
+STRANGE = 0.2  # share of unknown tokens in the test part from which it is a finding
 UNEVEN = 10  # times as many sequences in the largest class as in the smallest, from which it is a finding
 
 
@@ -77,7 +79,8 @@ class Description:
         kind: what a sequence is, in words
         train: the training part
         test: the test part
-        features: each feature of the training part; empty for images
+        features: each feature of the training part; empty for images and texts
+        words: what texts are made of; None for other data
         shared: test sequences that are in the training part too
         conflicts: different sequences that occur with more than one class
         findings: what one should know before training, in words; empty if there is nothing
@@ -89,6 +92,7 @@ class Description:
     train: PartDescription
     test: PartDescription
     features: tuple[FeatureDescription, ...]
+    words: WordDescription | None
     shared: int
     conflicts: int
     findings: tuple[str, ...]
@@ -109,12 +113,13 @@ def describe_data(splits: Splits) -> Description:
     conflicts = sum(len(found) > 1 for found in labels.values())
     train = _part(splits.train, len(train_keys) - len(known))
     test = _part(splits.test, len(test_keys) - len({key for key, _ in test_keys}))
-    features = _features(splits.train)
+    features, words = _features(splits.train), describe_words(splits)
     notes = dict.fromkeys(splits.train.notes + splits.test.notes)
     findings = (
         *missing_classes(splits),
         *constant(splits),
         *_findings(train, test, features, shared, conflicts),
+        *_of_words(words),
         *notes,
     )
     return Description(
@@ -124,6 +129,7 @@ def describe_data(splits: Splits) -> Description:
         train,
         test,
         features,
+        words,
         shared,
         conflicts,
         findings,
@@ -146,7 +152,7 @@ def missing_classes(splits: Splits) -> list[str]:
 def constant(splits: Splits) -> list[str]:
     """Say so if all values of the training part are the same; an empty list if not."""
     values = _there(splits.train)
-    if not len(values) or values.min() < values.max():
+    if splits.train.texts is not None or not len(values) or values.min() < values.max():
         return []
     return [f"all values are {float(values.min()):g}: there is nothing to learn from"]
 
@@ -156,8 +162,8 @@ def _part(data: SequenceData, repeated: int) -> PartDescription:
     lengths = [data.x.shape[1]] * len(data) if data.lengths is None else data.lengths.tolist()
     return PartDescription(
         n=len(data),
-        shape=(data.values.shape[1], data.values.shape[2]),
-        dtype=str(data.x.dtype).removeprefix("torch."),
+        shape=(data.x.shape[1], 1 if data.texts is not None else data.values.shape[2]),
+        dtype="tokens" if data.texts is not None else str(data.x.dtype).removeprefix("torch."),
         counts=data.counts,
         minimum=low,
         maximum=high,
@@ -170,7 +176,7 @@ def _part(data: SequenceData, repeated: int) -> PartDescription:
 
 
 def _features(data: SequenceData) -> tuple[FeatureDescription, ...]:
-    if data.preparation.image:
+    if data.preparation.image or data.texts is not None:
         return ()
     features = range(data.values.shape[2])
     names = data.preparation.features or [str(feature) for feature in features]
@@ -183,6 +189,8 @@ def _features(data: SequenceData) -> tuple[FeatureDescription, ...]:
 
 def _there(data: SequenceData, features: slice = slice(None)) -> Tensor:
     """Return the values that are neither padding nor missing, in one or two dimensions."""
+    if data.texts is not None:
+        return valid_steps(data.x, data.lengths)
     values = valid_steps(data.values[:, :, features], data.lengths)
     if data.missing is None:
         return values
@@ -207,6 +215,8 @@ def _kind(data: SequenceData) -> str:
     image = data.preparation.image
     if image:
         return f"images of {image.width}×{image.height} pixels, read by {image.read}"
+    if data.texts is not None:
+        return f"texts, of {data.vocabulary_size:,} different tokens"
     return "sequences" if data.lengths is None else "sequences of different lengths"
 
 
@@ -233,6 +243,11 @@ def _findings(
     most, least = max(there, key=there.__getitem__), min(there, key=there.__getitem__)
     if there[most] >= UNEVEN * there[least]:
         yield f"classes are uneven: {there[most]:,} of {most}, {there[least]:,} of {least}; look beyond the accuracy"
+
+
+def _of_words(words: WordDescription | None) -> Iterator[str]:
+    if words is not None and words.unknown_test > STRANGE:
+        yield f"{words.unknown_test:.0%} of the test part's tokens are unknown: try a lower min_count, or tokenizer bpe"
 
 
 def _counted(n: int, what: str) -> str:

@@ -86,11 +86,13 @@ def is_text(path: Path) -> bool:
     return suffix in PARSERS
 
 
-def read_texts(path: Path) -> tuple[list[str], list[str]]:
+def read_texts(path: Path, classes: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the texts of a file to classify, and where each stands; classes are left alone.
 
     Args:
         path: a table or JSON with a column for texts; any other file has a text in each line, blank ones left out.
+            Where each line begins with a class, that is no part of the text.
+        classes: that the model knows.
 
     Raises:
         DataError: it cannot be read, or something in it will not do.
@@ -99,8 +101,11 @@ def read_texts(path: Path) -> tuple[list[str], list[str]]:
     if suffix in TABLES or suffix in (".json", ".jsonl", ".ndjson"):
         found = PARSERS[suffix](path, False)
         return found.texts, found.places
-    lines = [(number, line.strip()) for number, line in enumerate(read_text(path).split("\n"), start=1)]
-    return [line for _, line in lines if line], [f"line {number}" for number, line in lines if line]
+    lines = [(number, line.strip()) for number, line in enumerate(read_text(path).split("\n"), start=1) if line.strip()]
+    places = [f"line {number}" for number, _ in lines]
+    if all(line.split()[0] in classes for _, line in lines):
+        return _lines(path, True).texts, places
+    return [line for _, line in lines], places
 
 
 def _suffix(path: Path) -> str:
