@@ -33,7 +33,7 @@ FORMATS: dict[str, Format] = {
 
 
 def load(
-    name: str = "mnist-sample",
+    name: str | Path = "mnist-sample",
     read: Read = "rows",
     data_dir: str | Path | None = None,
     scaling: ScalingName = "standard",
@@ -70,7 +70,7 @@ def load(
     """
     size = None if resize is None else str(resize)
     config = DataConfig(read, size, test_fraction, split_seed, missing)
-    folder = _folder(data_dir)
+    folder, name = _folder(data_dir), str(name)
     if name in READERS:
         splits = READERS[name](name, folder, config)
     else:
