@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import unroll
-from unroll.data import mnist
+from unroll.data import archive, mnist
 
 UNROLL_DATA = os.environ.get("UNROLL_DATA")
 
@@ -31,6 +31,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     for name, source in list(mnist.SOURCES.items()):  # nothing listens on port 9
         monkeypatch.setitem(mnist.SOURCES, name, replace(source, mirrors=("http://127.0.0.1:9/",)))
+    monkeypatch.setattr(archive, "ADDRESS", "http://127.0.0.1:9/{}.zip")
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)

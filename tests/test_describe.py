@@ -15,7 +15,8 @@ import unroll
 from unroll import plots
 from unroll.data.describe import describe_data
 from unroll.data.preparation import ImageFormat, Preparation, Scaling
-from unroll.data.sequences import SequenceData, Splits
+from unroll.data.sequences import SequenceData
+from unroll.data.splits import Splits
 from unroll.inspection import inspect_model
 from unroll.sketch import preview
 

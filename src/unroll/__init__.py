@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from .cells import GRU, LRU, LSTM, RNN, Cell, IndRNN, MinGRU, MinLSTM
     from .config import RECIPES, ModelConfig, Recipe, TrainConfig
     from .data.catalog import load
-    from .data.sequences import SequenceData, Splits
+    from .data.sequences import SequenceData
+    from .data.splits import Splits
     from .errors import ConfigError, DataError, InputError, RunError, TrainingError, UnrollError
     from .evaluation import Evaluation, evaluate, predict
     from .model import SequenceClassifier

@@ -125,8 +125,7 @@ class ModelConfig:
         check_at_least("num_layers", self.num_layers, 1)
         check_at_least("embedding_size", self.embedding_size, 1)
         for name in ("dropout", "recurrent_dropout", "embedding_dropout"):
-            share = getattr(self, name)
-            if not 0 <= share < 1:
+            if not 0 <= (share := getattr(self, name)) < 1:
                 raise ConfigError(f"{name} must be at least 0 and below 1, got {share}")
         if self.dropout > 0 and self.num_layers == 1:
             raise ConfigError(

@@ -14,7 +14,8 @@ from .config import TrainConfig
 from .data.buckets import padded_share, training_order
 from .data.describe import constant, missing_classes
 from .data.preparation import valid_steps
-from .data.sequences import Batch, Splits
+from .data.sequences import Batch
+from .data.splits import Splits
 from .evaluation import inference
 from .layers import Stage
 from .model import SequenceClassifier

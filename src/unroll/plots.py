@@ -17,7 +17,8 @@ from matplotlib.lines import Line2D
 from PIL import Image
 from torch import Tensor
 
-from .data.sequences import SequenceData, Splits
+from .data.sequences import SequenceData
+from .data.splits import Splits
 from .data.words import WordDescription, describe_words
 
 # Okabe and Ito's colours, told apart by colour-blind readers too (https://jfly.uni-koeln.de/color/).

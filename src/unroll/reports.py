@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from .data.describe import Description, FeatureDescription, PartDescription
-from .data.sequences import SequenceData, Splits
+from .data.sequences import SequenceData
+from .data.splits import Splits
 from .data.words import WordDescription
 from .evaluation import Evaluation
 from .inspection import Inspection

@@ -15,7 +15,7 @@ import torch
 
 from .config import DataConfig, ModelConfig, Recipe, RecipeName, TrainConfig, choose_settings
 from .data.catalog import load, resolve
-from .data.sequences import Splits
+from .data.splits import Splits
 from .errors import DataError, RunError, TrainingError
 from .evaluation import Evaluation, evaluate
 from .folder import CONFIG, EVALUATION, METRICS, RESUME, WEIGHTS, claim, first_line, read_config, write, write_json

@@ -18,7 +18,8 @@ from .cells import Cell, find_cell
 from .config import DataConfig, ModelConfig
 from .data.catalog import load, load_as, resolve
 from .data.preparation import Preparation
-from .data.sequences import TEST_FRACTION, SequenceData, Splits
+from .data.sequences import SequenceData
+from .data.splits import TEST_FRACTION, Splits
 from .data.tokens import Tokens
 from .device import choose_device
 from .errors import ConfigError, DataError, InputError, RunError

@@ -17,7 +17,8 @@ from torch.nn.functional import cross_entropy
 from .config import TrainConfig
 from .data.augment import augmented
 from .data.buckets import training_order
-from .data.sequences import SequenceData, Splits
+from .data.sequences import SequenceData
+from .data.splits import Splits
 from .device import autocast, choose_device, rng_state, set_rng_state
 from .errors import DataError, InputError, TrainingError
 from .evaluation import evaluate, has_fused_cells

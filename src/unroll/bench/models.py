@@ -13,7 +13,8 @@ from torch.nn.functional import cross_entropy
 
 from ..config import TrainConfig
 from ..data.preparation import Preparation, Scaling
-from ..data.sequences import SequenceData, Splits
+from ..data.sequences import SequenceData
+from ..data.splits import Splits
 from ..device import autocast
 from ..evaluation import evaluate, inference, predict
 from ..model import SequenceClassifier

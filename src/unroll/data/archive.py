@@ -83,10 +83,12 @@ def _fetched(title: str, cache: Path) -> Path:
 def _unpacked(path: Path, title: str) -> Path:
     """Unpack both parts into a folder beside the zip file, whose own sums are checked on the way."""
     folder = path.parent / title
+    folder.mkdir()
     try:
         with zipfile.ZipFile(path) as zipped:
+            members = {name.rpartition("/")[2]: name for name in zipped.namelist()}
             for file in _files(title):
-                zipped.extract(file, folder)
+                (folder / file).write_bytes(zipped.read(members[file]))
     except (zipfile.BadZipFile, KeyError) as error:  # the archive answers with a page where it has no such set
         raise DataError("the archive has no set of this name, or sends it in another form") from error
     return folder

@@ -10,7 +10,8 @@ from ..config import DataConfig, MissingName, Read, ScalingName, TokenizerName
 from ..errors import DataError, did_you_mean
 from . import archive, arrays, image_folder, mnist, text, timeseries
 from .preparation import ImageFormat, Preparation
-from .sequences import SequenceData, Splits
+from .sequences import SequenceData
+from .splits import Splits
 
 Reader = Callable[[str, Path | None, DataConfig], Splits]
 Format = Callable[[Path, DataConfig, ImageFormat | None], list[SequenceData]]
@@ -34,7 +35,7 @@ FORMATS: dict[str, Format] = {
 
 
 def load(
-    name: str = "mnist-sample",
+    name: str | Path = "mnist-sample",
     read: Read = "rows",
     data_dir: str | Path | None = None,
     scaling: ScalingName = "standard",
@@ -77,7 +78,7 @@ def load(
     """
     size = None if resize is None else str(resize)
     config = DataConfig(read, size, test_fraction, split_seed, missing, tokenizer, vocabulary_size, min_count)
-    folder = _folder(data_dir)
+    folder, name = _folder(data_dir), str(name)
     if name in READERS:
         splits = READERS[name](name, folder, config)
     else:

@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from .preparation import moments, valid_steps
-from .sequences import SequenceData, Splits
+from .sequences import SequenceData
+from .splits import Splits
 from .words import WordDescription, describe_words
 
 STRANGE = 0.2  # share of unknown tokens in the test part from which it is a finding

@@ -17,7 +17,8 @@ from ..errors import ConfigError, DataError, DownloadError
 from .download import cache_folder, fetch
 from .idx import read_bytes, read_idx
 from .preparation import Framing, ImageFormat, Preparation, Scaling
-from .sequences import SequenceData, Splits, stratified_cut
+from .sequences import SequenceData, stratified_cut
+from .splits import Splits
 
 DIGITS = tuple("0123456789")
 GARMENTS = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")

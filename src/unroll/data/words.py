@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .preparation import valid_steps
-from .sequences import SequenceData, Splits
+from .sequences import SequenceData
+from .splits import Splits
 
 MOST = 20  # frequent tokens that are named
 TYPICAL = 8  # tokens that are named for each class

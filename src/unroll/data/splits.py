@@ -1,0 +1,105 @@
+"""A data set: what is trained on, what is tested on, and what is learned about both on the former alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from ..config import DataConfig, ScalingName
+from ..errors import DataError
+from .preparation import Missing, Scaling
+from .sequences import SequenceData
+from .tokens import Tokens
+
+TEST_FRACTION = 0.2
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set: a training and a test part with one preparation.
+
+    Attributes:
+        train: for `fit`, which cuts its validation part out of it
+        test: for `evaluate`
+        name: what the set is called
+        source: where it was found
+        drawn: whether the test part was drawn from a set that has none of its own
+    """
+
+    train: SequenceData
+    test: SequenceData
+    name: str
+    source: str
+    drawn: bool = False
+
+    @classmethod
+    def of(cls, parts: Sequence[SequenceData], name: str, source: str, config: DataConfig) -> Splits:
+        """Return a training and a test part, or draw the latter; the scaling is learned on the training part.
+
+        Args:
+            parts: training and test part; or the whole, of which a test part is drawn.
+            name: of the set.
+            source: where it was found.
+            config: how the test part is drawn.
+
+        Raises:
+            ConfigError: ``config`` says how to draw a test part, but there is one.
+            DataError: the training part has fewer than two classes, or nothing can be drawn.
+        """
+        drawn = len(parts) == 1
+        if drawn:
+            fraction = TEST_FRACTION if config.test_fraction is None else config.test_fraction
+            train, test = parts[0].cut(fraction, config.split_seed or 0)
+        else:
+            config.check_unused(source, "it has a test part of its own", "test_fraction", "split_seed")
+            train, test = parts
+        there, kept = [label for label, count in parts[0].counts.items() if count], train.counts
+        if len(there) < 2:
+            raise DataError(f"{source} holds one class only to train on, {there[0]}: expected 2 or more")
+        gone = [label for label in there if not kept[label]]
+        if drawn and (gone or not len(test)):
+            what = f"no sequence of {gone[0]} to train on" if gone else "nothing to test on"
+            raise DataError(
+                f"{source}: test_fraction {fraction:g} of {len(parts[0])} sequences leaves {what}; change it"
+            )
+        return cls(train, test, name, source, drawn)._learned(config).scaled("standard")
+
+    def _learned(self, config: DataConfig) -> Splits:
+        """Return the same data, brought into the form that is learned on the training part alone.
+
+        Texts become tokens; and what is missing is filled in.
+        """
+        train = self.train
+        if train.texts is not None:
+            tokens = Tokens.learn(config.tokenizer, train.texts, config.vocabulary_size, config.min_count)
+            return replace(self, train=train.in_tokens(tokens), test=self.test.in_tokens(tokens))
+        config.check_unused(self.source, "it holds no texts", "tokenizer", "vocabulary_size", "min_count")
+        if train.x.dtype == torch.uint8:
+            config.check_unused(self.source, "it holds bytes, of which none is missing", "missing")
+            return self
+        if train.missing is None:
+            config.check_unused(self.source, "no value is missing in its training part", "missing")
+        rule = Missing.of(config.missing, train.x, train.lengths, train.missing)
+        return replace(self, train=train.filled(rule), test=self.test.filled(rule))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the logits."""
+        return self.train.preparation.classes
+
+    def scaled(self, name: ScalingName) -> Splits:
+        """Return the same data with a scaling learned on its training part alone; texts have none."""
+        if self.train.texts is not None:
+            return self
+        scaling = Scaling.of(name, self.train.values, self.train.lengths)
+        rule = self.train.preparation.missing
+        if rule is not None and rule.mask:
+            scaling = scaling.with_unscaled(len(rule.means))
+        preparation = replace(self.train.preparation, scaling=scaling)
+        return replace(
+            self,
+            train=replace(self.train, preparation=preparation),
+            test=replace(self.test, preparation=preparation),
+        )
