@@ -221,7 +221,7 @@ template <class Value>
 static void gather_from(const Gather& a, const Value* x, long begin, long end) {
   for (long b = begin; b < end; ++b)
     for (long t = 0; t < a.time; ++t) {
-      const Value* from = x + (a.order[b] * a.time + t) * a.inputs;
+      const Value* from = x + (a.order[b] * a.whole + t) * a.inputs;
       float* to = a.steps + (t * a.batch + b) * a.inputs;
       if (t >= a.lengths[b]) {
         std::memset(to, 0, a.inputs * sizeof(float));

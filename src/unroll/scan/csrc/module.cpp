@@ -117,9 +117,9 @@ NB_MODULE(_kernels, m) {
                          static_cast<long>(p.at(4))});
         self.use(all, {decoupled, beta1, beta2, eps, weight_decay, clip});
       })
-      .def("run", [](TrainingStep& self, std::uintptr_t order, long n, int threads, double lr) {
+      .def("run", [](TrainingStep& self, std::uintptr_t order, long n, long time, int threads, double lr) {
         nb::gil_scoped_release unlocked;
-        return self.run(at<const std::int64_t>(order), n, threads, lr);
+        return self.run(at<const std::int64_t>(order), n, time, threads, lr);
       });
   m.def("forward", by_address(&forward));
   m.def("backward", by_address(&backward));

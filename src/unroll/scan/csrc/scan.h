@@ -97,11 +97,11 @@ struct LinearBackward {
 
 // steps[t, b] = (x[order[b], t] - mean) / std, feature by feature; 0 past the sequence's length.
 struct Gather {
-  const std::uint8_t* bytes;    // (all, time, inputs); or null, and floats
+  const std::uint8_t* bytes;    // (all, whole, inputs); or null, and floats
   const float* floats;
   const std::int64_t *order, *lengths;  // (batch), the lengths of those sequences
   const float *mean, *std;      // (inputs)
-  long batch, time, inputs;
+  long batch, whole, time, inputs;  // only the first `time` steps are taken
   float* steps;                 // (time, batch, inputs)
 };
 

@@ -21,7 +21,7 @@ float* room(Numbers& numbers, long n) {
 }  // namespace
 
 TrainingStep::TrainingStep(const Layout& layout, long classes, const Data& data)
-    : layout_(layout), classes_(classes), data_(data) {
+    : layout_(layout), classes_(classes), whole_(layout.time), data_(data) {
   const auto features = static_cast<std::size_t>(layout.inputs);
   if (data.mean.size() != features || data.std.size() != features)
     throw std::invalid_argument("mean and std must have one number for each feature");
@@ -39,9 +39,11 @@ void TrainingStep::use(const std::vector<Parameter>& parameters, const Adam& ada
   for (int i = 0; i < 6; ++i) room(gradients_[i], sizes[i]);
 }
 
-std::pair<double, long> TrainingStep::run(const std::int64_t* order, long n, int threads, double lr) {
+std::pair<double, long> TrainingStep::run(const std::int64_t* order, long n, long time, int threads, double lr) {
+  if (time < 1 || time > whole_) throw std::invalid_argument("a step reads from 1 to all time steps of the data");
   Layout& a = layout_;
   a.batch = n;
+  a.time = time;
   a.threads = threads;
   const long states = n * a.hidden, columns = a.columns(), stretch = std::max(1L, std::min(a.time, STRETCH / (n * columns)));
   const bool lstm = a.recurrence == Recurrence::lstm;
@@ -72,10 +74,10 @@ void TrainingStep::gather(const std::int64_t* order) {
   layout_.lengths = data_.lengths ? lengths_.data() : nullptr;
   for (long b = 0; b < a.batch; ++b) {
     y_[b] = data_.y[order[b]];
-    lengths_[b] = data_.lengths ? data_.lengths[order[b]] : a.time;
+    lengths_[b] = std::min<long>(data_.lengths ? data_.lengths[order[b]] : a.time, a.time);
   }
   const Gather g{data_.bytes, data_.floats, order, lengths_.data(), data_.mean.data(), data_.std.data(),
-                 a.batch, a.time, a.inputs, steps};
+                 a.batch, whole_, a.time, a.inputs, steps};
   // Sequences in random order are waited for: each number takes as long as many products.
   split(a.batch, threads_for(32 * a.time * a.batch * a.inputs), [&](long begin, long end) { a.kernels->gather(g, begin, end); });
 }

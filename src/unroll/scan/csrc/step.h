@@ -39,8 +39,9 @@ class TrainingStep {
   // parameters: w_ih, w_hh, b_ih, b_hh, the head's weight (classes, hidden) and bias (classes).
   void use(const std::vector<Parameter>& parameters, const Adam& adam);
 
-  // Learn from the sequences `order` names, n of them; return the sum of their losses and how many were right before.
-  std::pair<double, long> run(const std::int64_t* order, long n, int threads, double lr);
+  // Learn from the sequences `order` names, n of them, none longer than `time` steps; return the sum of their losses and
+  // how many were right before.
+  std::pair<double, long> run(const std::int64_t* order, long n, long time, int threads, double lr);
 
  private:
   void gather(const std::int64_t* order);
@@ -51,7 +52,7 @@ class TrainingStep {
   int threads_for(long products) const { return products > 1 << 20 ? layout_.threads : 1; }
 
   Layout layout_;
-  long classes_;
+  long classes_, whole_;        // time steps in the data
   Data data_;
   std::vector<Parameter> parameters_;
   Adam adam_;
