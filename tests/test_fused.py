@@ -76,6 +76,25 @@ def test_the_fused_step_is_the_plain_one(
             torch.testing.assert_close(own[number][name], state[name], rtol=1e-3, atol=1e-6)
 
 
+def test_room_for_short_batches_is_given_up_and_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, config = splits("floats", True), replace(CONFIG, batch_size=2)
+    made: list[int] = []
+    original = fused_module.FusedStep._fresh
+    monkeypatch.setattr(
+        fused_module.FusedStep, "_fresh", lambda self, time: (made.append(time), original(self, time))[1]
+    )
+    kept, expected = trained(data, config, monkeypatch, True, cell="gru")
+    assert len(made) == len(set(made)) > 3
+    monkeypatch.setattr(fused_module, "KEPT", 1)
+    few, found = trained(data, config, monkeypatch, True, cell="gru")
+    assert len(made) > 2 * len(set(made))
+    for one, other in zip(kept.model.parameters(), few.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert [event.loss for event in found if isinstance(event, Progress)] == [
+        event.loss for event in expected if isinstance(event, Progress)
+    ]
+
+
 def test_it_is_taken_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[Tensor] = []
     original = fused_module.FusedStep.__call__

@@ -73,7 +73,7 @@ def fused_step(
     """Return what takes whole steps in one call as things stand now, or None.
 
     Args:
-        former: what was returned for the same training before, if it was; it is refreshed.
+        former: what was returned for the same training before, to be refreshed where the data is still the same.
         model: any module.
         data: training sequences.
         config: settings of the training.
@@ -81,7 +81,7 @@ def fused_step(
     """
     if why_not_fused(model, data, config, optimizer):
         return None
-    if former is None:
+    if former is None or former.data is not data:
         assert isinstance(model, SequenceClassifier)
         return FusedStep(model, data, optimizer, config)
     former.refresh()
