@@ -39,6 +39,12 @@ ROWS = {
         "MNIST row by row, GRU of 256 units",
         "--data mnist --recipe best --cell gru --hidden-size 256 --epochs 20",
     ),
+    "vowels-plain": Row("JapaneseVowels, GRU", "--data ucr:JapaneseVowels --cell gru", tuple(range(10))),
+    "vowels": Row(
+        "JapaneseVowels, GRU in both directions",
+        "--data ucr:JapaneseVowels --cell gru --bidirectional --recurrent-dropout 0.3",
+    ),
+    "motions": Row("BasicMotions, GRU", "--data ucr:BasicMotions --cell gru --readout max --epochs 200"),
     "pixels": Row(
         "MNIST pixel by pixel, GRU of 150 units",
         "--data mnist --read pixels --recipe best --cell gru --epochs 20 --precision bf16",
@@ -58,7 +64,7 @@ def main(*names: str, out: Path = Path("runs/results")) -> int:
     Parameters
     ----------
     names
-        rows, rows-gru, pixels, permuted; default all.
+        rows, rows-gru, vowels-plain, vowels, motions, pixels, permuted; default all.
     out
         Folder for the runs.
     """

@@ -6,8 +6,7 @@ scaling, the head, the loss, autograd, clipping, the optimiser. Here `scan/csrc/
 
 from __future__ import annotations
 
-import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +19,6 @@ from .device import autocast
 from .model import SequenceClassifier
 from .scan import cpu
 
-LENGTHS = 32  # that a batch can have: more would need a step for almost each batch, fewer would compute more padding
-KEPT = 4  # times as much memory as the longest batch takes, for steps over shorter ones
 PARAMETERS = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]  # of a cell that the kernels know, in their order
 
 
@@ -75,7 +72,7 @@ def fused_step(
     """Return what takes whole steps in one call as things stand now, or None.
 
     Args:
-        former: what was returned for the same training before, if it was; it is refreshed.
+        former: what was returned for the same training before, to be refreshed where the data is still the same.
         model: any module.
         data: training sequences.
         config: settings of the training.
@@ -83,7 +80,7 @@ def fused_step(
     """
     if why_not_fused(model, data, config, optimizer):
         return None
-    if former is None:
+    if former is None or former.data is not data:
         assert isinstance(model, SequenceClassifier)
         return FusedStep(model, data, optimizer, config)
     former.refresh()
@@ -120,15 +117,6 @@ def _why_not_adam(optimizer: torch.optim.Optimizer, parameters: list[nn.Paramete
     return ""
 
 
-class _Sequences(NamedTuple):
-    """Sequences, and the kernel's step that reads them where they are."""
-
-    step: Any
-    x: Tensor
-    y: Tensor
-    lengths: Tensor | None
-
-
 class FusedStep:
     """Trains in place the parameters of a model and what its optimiser keeps of them, as its own step would.
 
@@ -145,32 +133,25 @@ class FusedStep:
         self, model: SequenceClassifier, data: SequenceData, optimizer: torch.optim.Optimizer, config: TrainConfig
     ) -> None:
         self.model, self.data, self.optimizer, self.config = model, data, optimizer, config
-        self._whole = self._over(data.x, data.y, data.lengths)
-        self._shorter: dict[int, _Sequences] = {}  # by time steps, the latest used last
-        self._first = torch.arange(config.batch_size, device="cpu")
-        self.refresh()
-
-    def _over(self, x: Tensor, y: Tensor, lengths: Tensor | None) -> _Sequences:
-        """Return the kernel's step over these sequences, whose memory it reads."""
-        cell, (_, time, features), scaling = _cell(self.model), x.shape, self.data.preparation.scaling
+        cell, (_, time, features), scaling = _cell(model), data.x.shape, data.preparation.scaling
         mean, std = (
             torch.tensor(value, dtype=torch.float32, device="cpu").expand(features).tolist()
             for value in (scaling.mean, scaling.std)
         )
-        is_bytes = x.dtype == torch.uint8
-        with autocast(x.device, self.config.precision):
+        is_bytes = data.x.dtype == torch.uint8
+        with autocast(data.x.device, config.precision):
             isa = cpu.isa()
-        step = cpu.kernels.TrainingStep(
+        self._step: Any = cpu.kernels.TrainingStep(
             cpu.layout(cell.recurrence, batch=1, time=time, inputs=features, hidden=cell.hidden_size, isa=isa),
-            self.model.head.out_features,
-            x.data_ptr() if is_bytes else 0,
-            0 if is_bytes else x.data_ptr(),
-            y.data_ptr(),
-            0 if lengths is None else lengths.data_ptr(),
+            model.head.out_features,
+            data.x.data_ptr() if is_bytes else 0,
+            0 if is_bytes else data.x.data_ptr(),
+            data.y.data_ptr(),
+            0 if data.lengths is None else data.lengths.data_ptr(),
             mean,
             std,
         )
-        return _Sequences(step, x, y, lengths)
+        self.refresh()
 
     def refresh(self) -> None:
         """Take up where parameters and the optimiser's state are now, and its settings."""
@@ -180,7 +161,7 @@ class FusedStep:
         for parameter in (*_cell(self.model).parameters(), *self.model.head.parameters()):
             state = self.optimizer.state[parameter]
             self._held.append((parameter.detach(), state["exp_avg"], state["exp_avg_sq"], state["step"]))
-        self._used = (
+        self._step.use(
             [[*(tensor.data_ptr() for tensor in tensors), tensors[0].numel()] for tensors in self._held],
             isinstance(self.optimizer, torch.optim.AdamW),
             *group["betas"],
@@ -188,8 +169,6 @@ class FusedStep:
             group["weight_decay"],
             self.config.clip_norm,
         )
-        for sequences in (self._whole, *self._shorter.values()):
-            sequences.step.use(*self._used)
 
     def __call__(self, index: Tensor, lr: float, longest: int | None = None) -> tuple[Tensor, int]:
         """Take one step on the sequences at ``index`` (batch,) int64.
@@ -202,38 +181,6 @@ class FusedStep:
         Returns:
             the sum of their losses, a float32 scalar, and how many were right before the step.
         """
-        time = self.data.x.shape[1]
-        grain = math.ceil(time / LENGTHS)
-        kept = time if longest is None else min(time, math.ceil(longest / grain) * grain)
-        sequences = self._whole
-        if kept < time:
-            sequences, index = self._cut(index, kept), self._first[: len(index)]
-        loss, correct = sequences.step.run(index.data_ptr(), len(index), cpu.threads(), lr)
+        steps = self.data.x.shape[1] if longest is None else longest
+        loss, correct = self._step.run(index.data_ptr(), len(index), steps, cpu.threads(), lr)
         return torch.tensor(loss, dtype=torch.float32, device="cpu"), correct
-
-    def _cut(self, index: Tensor, time: int) -> _Sequences:
-        """Return the sequences at ``index`` cut to their first ``time`` steps, and a step over them.
-
-        The kernel's step has one length, that of the data it reads, so a shorter batch is copied for a shorter step.
-        """
-        sequences, n = self._shorter.pop(time, None) or self._fresh(time), len(index)
-        self._shorter[time] = sequences
-        while sum(self._shorter) > KEPT * self.data.x.shape[1]:
-            del self._shorter[next(iter(self._shorter))]
-        assert self.data.lengths is not None
-        assert sequences.lengths is not None
-        for source, target in (
-            (self.data.x[:, :time], sequences.x),
-            (self.data.y, sequences.y),
-            (self.data.lengths, sequences.lengths),
-        ):
-            torch.index_select(source, 0, index, out=target[:n])
-        return sequences
-
-    def _fresh(self, time: int) -> _Sequences:
-        """Return room for a batch of so many time steps, and a step over it."""
-        batch, features = self.config.batch_size, self.data.x.shape[2]
-        x, y = self.data.x.new_empty(batch, time, features), self.data.y.new_empty(batch)
-        sequences = self._over(x, y, torch.empty_like(y))
-        sequences.step.use(*self._used)
-        return sequences

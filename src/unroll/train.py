@@ -22,7 +22,7 @@ from .data.splits import Splits
 from .device import autocast, choose_device, rng_state, set_rng_state
 from .errors import DataError, InputError, TrainingError
 from .evaluation import evaluate, has_fused_cells
-from .fused import fused_step
+from .fused import FusedStep, fused_step
 from .model import check_truncation
 from .scan.cpu import lend_threads
 
@@ -131,6 +131,7 @@ class Training:
         self.best: dict[str, Tensor] | None = None
         self.best_epoch = 0
         self.lr = config.lr
+        self._fused: FusedStep | None = None  # kept from epoch to epoch: its memory is costly to get
         self._start_epoch()
 
     def _try_out(self) -> None:
@@ -194,14 +195,14 @@ class Training:
 
     def _take_steps(self, data: SequenceData, order: Tensor, longest: Sequence[int | None]) -> Iterator[Tensor]:
         """Take the epoch's remaining optimiser steps; yield the sum of each batch's losses, a scalar on the device."""
-        size, fused = self.config.batch_size, None
+        size = self.config.batch_size
         for number, at in enumerate(range(self.step * size, len(order), size)):
             index = order[at : at + size]
             if number % TICK == 0 or number == 1:  # between events anything may be changed; one step makes Adam's state
-                fused = fused_step(fused, self.model, data, self.config, self.optimizer)
+                self._fused = fused_step(self._fused, self.model, data, self.config, self.optimizer)
             self.lr = self.optimizer.param_groups[0]["lr"]
-            if fused:
-                loss, correct = fused(index, self.lr, longest[at // size])
+            if self._fused:
+                loss, correct = self._fused(index, self.lr, longest[at // size])
                 self.correct += correct
             else:
                 loss = self._train_step(*data.batch(index, longest[at // size]))

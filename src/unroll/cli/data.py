@@ -25,8 +25,9 @@ def explore(
     Parameters
     ----------
     data
-        mnist-sample, mnist, fashion-mnist, kmnist; a folder of images with a sub-folder for each class; or an .npz file
-        with x (N, time, features) and y.
+        mnist-sample, mnist, fashion-mnist, kmnist; ucr:NAME, a set of the UCR and UEA archive; a folder of images with
+        a sub-folder for each class; series in a .ts, .csv or .tsv file, or in an .npz file with x (N, time, features)
+        and y.
     data_dir
         Folder to look for the data in first.
     out

@@ -42,8 +42,9 @@ def train(
     Parameters
     ----------
     data
-        mnist-sample (always there), mnist, fashion-mnist, kmnist; a folder of images with a sub-folder for each class;
-        or an .npz file with x (N, time, features) and y. Default mnist-sample.
+        mnist-sample (always there), mnist, fashion-mnist, kmnist; ucr:NAME, a set of the UCR and UEA archive; a folder
+        of images with a sub-folder for each class; series in a .ts, .csv or .tsv file, or in an .npz file with
+        x (N, time, features) and y. Default mnist-sample.
     data_dir
         Folder to look for the data in first.
     recipe
