@@ -293,8 +293,8 @@ LINE = "id,time,x,label\n"
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "{} is empty: expected names of columns, then a row for each time step or each series"),
-        (LINE, "{} holds no series but a first line: expected names of columns, then"),
+        ("", "{} is empty: expected names of columns in its first line"),
+        (LINE, "{} holds no series but a first line: expected a row for each time step or each series"),
         (LINE + "1,0,5,a\n1,1,oops,a\n", "{}, line 3, column x: expected a number, got 'oops'"),
         (LINE.replace(",", ";") + "1;0;1,5;a\n", "{}, line 2, column x: expected a number, got '1,5' (write 1.5, with"),
         (LINE + "1,0,inf,a\n", "{}, line 2, column x: expected a finite number, got 'inf'; leave the cell empty"),

@@ -122,10 +122,10 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
     if ":" in (cell := str(config.get("model", {}).get("cell"))):
         find_cell(cell)  # says what to do where that is not here
     try:
-        tokenizer = path / TOKENIZER
+        settings, tokenizer = ModelConfig(**config["model"]), path / TOKENIZER
         tokens = Tokens(tokenizer.read_text("utf-8")) if config["preparation"].get("tokens") else None
         vocabulary = 0 if tokens is None else tokens.size
-        model = build(ModelConfig(**config["model"]), config["input_size"], config["num_classes"], vocabulary)
+        model = build(settings, config["input_size"], config["num_classes"], vocabulary)
         tensors = safetensors.torch.load(weights.read_bytes())
         if {k: v.shape for k, v in tensors.items()} != {k: v.shape for k, v in model.state_dict().items()}:
             raise ValueError(f"{WEIGHTS} does not fit {CONFIG}")
