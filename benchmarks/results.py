@@ -37,8 +37,10 @@ ROWS = {
     "rows": Row("MNIST row by row, 150 tanh units", "--data mnist --recipe best"),
     "rows-gru": Row(
         "MNIST row by row, GRU of 256 units",
-        "--data mnist --recipe best --cell gru --hidden-size 256 --epochs 20",
+        "--data mnist --recipe best --cell gru --hidden-size 256 --epochs 20 --shift 2 --rotation 10",
     ),
+    "sst2": Row("SST-2, whole sentences", "--data sst2 --recipe text"),
+    "sarcasm": Row("sarcasm in headlines", "--data sarcasm --recipe text"),
     "vowels-plain": Row("JapaneseVowels, GRU", "--data ucr:JapaneseVowels --cell gru", tuple(range(10))),
     "vowels": Row(
         "JapaneseVowels, GRU in both directions",
@@ -64,7 +66,7 @@ def main(*names: str, out: Path = Path("runs/results")) -> int:
     Parameters
     ----------
     names
-        rows, rows-gru, vowels-plain, vowels, motions, pixels, permuted; default all.
+        rows, rows-gru, sst2, sarcasm, vowels-plain, vowels, motions, pixels, permuted; default all.
     out
         Folder for the runs.
     """
