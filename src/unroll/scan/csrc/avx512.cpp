@@ -1,5 +1,5 @@
 #define ISA avx512
 #define WIDTH 16
-#define VECS 5
-#define MOST_ROWS 5
+#define VECS 3
+#define MOST_ROWS 8
 #include "kernels.h"

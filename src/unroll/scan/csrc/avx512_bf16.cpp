@@ -1,6 +1,6 @@
 #define ISA avx512_bf16
 #define WIDTH 16
-#define VECS 5
-#define MOST_ROWS 5
+#define VECS 3
+#define MOST_ROWS 8
 #define BF16
 #include "kernels.h"
