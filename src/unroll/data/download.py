@@ -60,6 +60,7 @@ def retrieve(url: str, path: Path) -> Path:
         OSError: it did not come; see `reason_of`.
     """
     import pooch  # loads requests: only a download needs it
+    from requests import HTTPError
 
     pooch.get_logger().setLevel(logging.WARNING)
     bar = _Bar(path.name)
@@ -67,6 +68,10 @@ def retrieve(url: str, path: Path) -> Path:
     try:
         # The hash is checked by the caller: mirrors wrap the same content differently.
         return Path(pooch.retrieve(url, known_hash=None, fname=path.name, path=path.parent, downloader=downloader))
+    except HTTPError as error:
+        if error.response is not None:
+            error.response.close()  # pooch leaves the connection open that brought a refusal
+        raise
     finally:
         bar.close()
 
