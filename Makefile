@@ -47,11 +47,13 @@ SANITIZED ?= build/sanitize
 CSRC := src/unroll/scan/csrc
 X86 := $(filter x86_64 amd64 AMD64,$(shell uname -m))
 BF16 := $(if $(X86),$(shell $(CXX) -mavx512bf16 -E -x c++ /dev/null > /dev/null 2>&1 && echo avx512_bf16))
-SETS := generic wide wide_bf16 $(if $(X86),avx2 avx512) $(BF16)
-DEFINES := $(if $(X86),-DUNROLL_X86) $(if $(BF16),-DUNROLL_BF16)
+AMX := $(if $(BF16),$(shell $(CXX) -mamx-bf16 -E -x c++ /dev/null > /dev/null 2>&1 && echo amx))
+SETS := generic wide wide_bf16 wide_amx $(if $(X86),avx2 avx512) $(BF16) $(AMX)
+DEFINES := $(if $(X86),-DUNROLL_X86) $(if $(BF16),-DUNROLL_BF16) $(if $(AMX),-DUNROLL_AMX)
 FLAGS_avx2 := -mavx2 -mfma
 FLAGS_avx512 := -mavx512f -mavx512vl -mavx512dq -mavx512bw -mfma
 FLAGS_avx512_bf16 := $(FLAGS_avx512) -mavx512bf16
+FLAGS_amx := $(FLAGS_avx512_bf16) -mamx-tile -mamx-bf16
 
 sanitize:
 	@$(MAKE) --silent --jobs 2 $(SANITIZED)/address,undefined/driver $(SANITIZED)/thread/driver

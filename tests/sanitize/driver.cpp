@@ -12,17 +12,12 @@
 #include <vector>
 
 #include "passes.h"
+#include "processor.h"
 #include "scan.h"
 #include "step.h"
 
 namespace unroll {
-extern const Kernels generic, wide, wide_bf16;
-#ifdef UNROLL_X86
-extern const Kernels avx2, avx512;
-#endif
-#ifdef UNROLL_BF16
-extern const Kernels avx512_bf16;
-#endif
+extern const Kernels wide, wide_bf16, wide_amx;
 }  // namespace unroll
 
 using namespace unroll;
@@ -310,24 +305,10 @@ static void check_step(const Kernels& kernels) {
     }
 }
 
-static std::vector<const Kernels*> available() {
-  std::vector<const Kernels*> found{&generic, &wide, &wide_bf16};
-#ifdef UNROLL_X86
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&avx2);
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512bw"))
-    found.push_back(&avx512);
-#endif
-#ifdef UNROLL_BF16
-  if (__builtin_cpu_supports("avx512bf16")) found.push_back(&avx512_bf16);
-#endif
-  return found;
-}
-
 int main(int count, char** arguments) {
   const double most = count > 1 ? std::atof(arguments[1]) : 1e7;
-  const std::vector<const Kernels*> all = available();
+  std::vector<const Kernels*> all = available();
+  for (const Kernels* kernels : {&wide, &wide_bf16, &wide_amx}) all.push_back(kernels);
   long scans = 0;
   unsigned turn = 0;  // of the options, so that every shape has some and every option many shapes
   for (long batch : {1, 3, 64})

@@ -1,11 +1,13 @@
 // The kernels, written once: each instruction set's source defines ISA, WIDTH (floats of a register), VECS (registers of
-// a panel) and MOST_ROWS (of a tile), and includes this.
+// a panel) and MOST_ROWS (of a tile), BF16 and AMX where products are in bf16 and in AMX's tiles, and includes this.
 //
 // A group of the batch goes through all time steps before the next one does: threads meet once per call. Nothing of the
 // standard library's templates is used here: the linker might take this instruction set's version of them for all.
 
 #ifdef __AVX512F__
 #include <immintrin.h>
+#elif defined(UNROLL_X86)
+#include <xmmintrin.h>
 #endif
 
 #include <cstring>
@@ -18,16 +20,31 @@
 #define CONCAT_OF(x, y) x##y
 #define CONCAT(x, y) CONCAT_OF(x, y)
 
+#include "vectors.h"
+
+#ifdef AMX
+#include "weights.h"
+
+#include "tiles.h"
+#else
 #include "products.h"
+
+#include "weights.h"
+#endif
 
 #include "cells.h"
 
 namespace unroll {
 namespace CONCAT(in_, ISA) {
 
-constexpr long GROUP = 40;   // sequences that take each step together: each panel of the weights is read once for them
-constexpr long CHUNK = 320;  // columns of dw that a block is multiplied into at once: its d stays in the nearest cache
-constexpr long BLOCK = 128;  // rows of d, x and h that stay in the cache between two tiles of dw
+// GROUP: sequences that take each step together: each panel of the weights is read once for them. BLOCK: rows of d, x and h
+// that stay in the cache between two tiles of dw. CHUNK: columns of dw that a block is multiplied into at once.
+#ifdef AMX
+constexpr long GROUP = 32, BLOCK = 512;
+#else
+constexpr long GROUP = 40, BLOCK = 128;
+#endif
+constexpr long CHUNK = 320;
 
 static inline long rounded(long n) { return (n + WIDTH - 1) / WIDTH * WIDTH; }
 
@@ -42,7 +59,7 @@ static inline long group(long batch) { return batch < GROUP ? batch : GROUP; }
 static long scratch(const Scan& a) {
   const long forward = raw_row(a) + left_room(a.inputs) + left_room(a.hidden);
   const long backward = 3 * rounded(a.hidden) + left_room(gates_of(a.recurrence) * a.hidden);
-  return group(a.batch) * (forward > backward ? forward : backward) + WIDTH;
+  return whole_rows(group(a.batch)) * (forward > backward ? forward : backward) + WIDTH;
 }
 
 static inline float* state(const Scan& a, float* states, long index, long row) {
@@ -69,8 +86,8 @@ static inline void keep_x(const Forward& a, long t, long row, long rows) {
 }
 
 static void forward_group(const Forward& a, long row, long rows, float* raw) {
-  const long width = raw_row(a), columns = gates_of(a.recurrence) * a.hidden;
-  float *x_room = raw + rows * width, *h_room = x_room + rows * left_room(a.inputs);
+  const long width = raw_row(a), columns = gates_of(a.recurrence) * a.hidden, room = whole_rows(rows);
+  float *x_room = raw + room * width, *h_room = x_room + room * left_room(a.inputs);
   for (long s = 0; s < a.time; ++s) {
     const long t = a.reverse ? a.time - 1 - s : s, before = a.reverse ? t + 1 : t, after = a.reverse ? t : t + 1;
     const float* h = state(a, a.h, before, row);
@@ -111,17 +128,18 @@ static void forward_group(const Forward& a, long row, long rows, float* raw) {
 static void backward_group(const Backward& a, long row, long rows, float* scratch) {
   const long width = rounded(a.hidden), columns = gates_of(a.recurrence) * a.hidden;
   const long back = a.recurrence == Recurrence::gru ? 3 * a.hidden : columns;  // columns of d that W_hh made
-  float *g = scratch, *carry = g + rows * width, *dc = carry + rows * width, *d_room = dc + rows * width;
-  std::memset(carry, 0, 2 * rows * width * sizeof(float));
+  const long room = whole_rows(rows) * width;
+  float *g = scratch, *carry = g + room, *dc = carry + room, *d_room = dc + room;
+  std::memset(carry, 0, 2 * room * sizeof(float));
   for (long r = 0; r < rows; ++r) {
     std::memcpy(carry + r * width, a.dh + (row + r) * a.hidden, a.hidden * sizeof(float));
     if (a.dc) std::memcpy(dc + r * width, a.dc + (row + r) * a.hidden, a.hidden * sizeof(float));
   }
   const auto d = [&](long t, long b) { return a.d + (t * a.batch + b) * columns; };
   const float* later = nullptr;  // d of the step after this one
-  const auto past = [&](float* out, long out_row, bool room) {
+  const auto past = [&](float* out, long out_row, bool has_room) {
     const Left left = later ? as_left(later, columns, back, rows, d_room) : Left{};
-    product(out, out_row, room, carry, width, rows, a.hidden, a.packed, a.panel, &left, later ? 1 : 0);
+    product(out, out_row, has_room, carry, width, rows, a.hidden, a.packed, a.panel, &left, later ? 1 : 0);
   };
   for (long s = a.time - 1; s >= 0; --s) {
     const long t = a.reverse ? a.time - 1 - s : s, before = a.reverse ? t + 1 : t, after = a.reverse ? t : t + 1;
@@ -156,49 +174,66 @@ static void backward_group(const Backward& a, long row, long rows, float* scratc
 }
 
 static void forward(const Forward& a, long begin, long end, float* scratch) {
+  const Tiles tiles;
   each_part(begin, end, GROUP, [&](long row, long rows) { forward_group(a, row, rows, scratch); });
 }
 
 static void backward(const Backward& a, long begin, long end, float* scratch) {
+  const Tiles tiles;
   each_part(begin, end, GROUP, [&](long row, long rows) { backward_group(a, row, rows, scratch); });
 }
 
-// The factor with fewer registers to fill goes to the left, where single values are taken.
+// What stands laid out in the scratch of add_product.
+struct Laid {
+  const float* left;
+  long rows;
+};
+
+// The factor with fewer registers to fill goes to the left, where single values are taken; in tiles it is always d.
 static void add_gradient(
-    const Gradients& a, const Gradient& p, long n, long size, long begin, long end, float* scratch) {
+    const Gradients& a, const Gradient& p, long n, long size, long begin, long end, float* scratch, Laid& laid) {
   if (end - begin > CHUNK) {
-    add_gradient(a, p, n, size, begin, begin + CHUNK, scratch);
-    return add_gradient(a, p, n, size, begin + CHUNK, end, scratch);
+    add_gradient(a, p, n, size, begin, begin + CHUNK, scratch, laid);
+    return add_gradient(a, p, n, size, begin + CHUNK, end, scratch, laid);
   }
   const long columns = end - begin;
   const float *d = a.d + n * a.width + p.first + begin, *from = p.from + n * p.stride;
   float* dw = p.dw + begin * p.k;
-  if (4 * p.k * rounded(columns) < 3 * columns * rounded(p.k))
-    add_product(dw, 1, p.k, from, p.stride, p.k, d, a.width, columns, size, scratch);
+  const auto is_laid = [&laid](const float* left, long rows) {
+    const bool same = laid.left == left && laid.rows == rows;
+    laid = {left, rows};
+    return same;
+  };
+  if (HEIGHT == 1 && 4 * p.k * rounded(columns) < 3 * columns * rounded(p.k))
+    add_product(dw, 1, p.k, from, p.stride, p.k, d, a.width, columns, size, scratch, is_laid(from, p.k));
   else
-    add_product(dw, p.k, 1, d, a.width, columns, from, p.stride, p.k, size, scratch);
+    add_product(dw, p.k, 1, d, a.width, columns, from, p.stride, p.k, size, scratch, is_laid(d, columns));
 }
 
 static long gradients_scratch(const Gradients& a) {
   long rows = a.width;
   for (int i = 0; i < a.count; ++i) rows = a.parts[i].k > rows ? a.parts[i].k : rows;
-  return (rows + WIDTH * VECS) * places(BLOCK);
+  return (whole_rows(rows) + WIDTH * VECS) * places(BLOCK);
 }
 
 static long inputs_scratch(const Inputs& a) { return MOST_ROWS * (left_room(a.before) + left_room(a.width)); }
 
 static void gradients(const Gradients& a, long begin, long end, float* scratch) {
-  for (long n = 0; n < a.n; n += BLOCK)
+  const Tiles tiles;
+  for (long n = 0; n < a.n; n += BLOCK) {
+    Laid laid{nullptr, 0};
     for (int i = 0; i < a.count; ++i) {
       const Gradient& p = a.parts[i];
       const long from = p.columns * begin / a.width, to = p.columns * end / a.width;
       if (from == to) continue;
       if (n == 0 && !a.add) std::memset(p.dw + from * p.k, 0, (to - from) * p.k * sizeof(float));
-      add_gradient(a, p, n, a.n - n < BLOCK ? a.n - n : BLOCK, from, to, scratch);
+      add_gradient(a, p, n, a.n - n < BLOCK ? a.n - n : BLOCK, from, to, scratch, laid);
     }
+  }
 }
 
 static void inputs(const Inputs& a, long begin, long end, float* scratch) {
+  const Tiles tiles;
   each_tile(begin, end, [&](long row, long rows) {
     const float* d = a.d + row * a.width;
     const long after = a.before + a.gap;
@@ -301,6 +336,8 @@ const Kernels ISA{NAME(ISA),
                   VECS,
                   CONCAT(in_, ISA)::WIDE,
                   CONCAT(in_, ISA)::PAIR,
+                  CONCAT(in_, ISA)::places,
+                  CONCAT(in_, ISA)::arrange,
                   CONCAT(in_, ISA)::scratch,
                   CONCAT(in_, ISA)::forward,
                   CONCAT(in_, ISA)::backward,

@@ -11,36 +11,12 @@
 #include <vector>
 
 #include "passes.h"
+#include "processor.h"
 #include "step.h"
 
 namespace nb = nanobind;
 
 namespace unroll {
-
-extern const Kernels generic;
-#ifdef UNROLL_X86
-extern const Kernels avx2, avx512;
-#endif
-#ifdef UNROLL_BF16
-extern const Kernels avx512_bf16;
-#endif
-
-// The instruction sets that were compiled and that this processor has, best first.
-static std::vector<const Kernels*> available() {
-  std::vector<const Kernels*> found;
-#ifdef UNROLL_X86
-  __builtin_cpu_init();
-  const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
-#ifdef UNROLL_BF16
-  if (has_avx512 && __builtin_cpu_supports("avx512bf16")) found.push_back(&avx512_bf16);
-#endif
-  if (has_avx512) found.push_back(&avx512);
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&avx2);
-#endif
-  found.push_back(&generic);
-  return found;
-}
 
 static const Kernels& named(const std::string& isa) {
   for (const Kernels* kernels : available())

@@ -119,7 +119,10 @@ void backward(
   const long inputs = a.inputs, hidden = a.hidden, columns = a.columns(), rows = a.rows(), both = added(a);
   static thread_local Numbers of_h, of_x;
   pack(of_h, *a.kernels, panel(a), hidden, {{w_hh, 1, hidden, rows}});
-  if (dx) pack(of_x, *a.kernels, a.kernels->panel, inputs, {{w_ih, 1, inputs, rows}});
+  // In two, as Inputs takes the columns of d.
+  if (dx)
+    pack(of_x, *a.kernels, a.kernels->panel, inputs,
+         {{w_ih, 1, inputs, both}, {w_ih + both * inputs, 1, inputs, rows - both}});
   Numbers db(db_ih ? columns : 0);
   const Results to{d, dw_ih, dw_hh, db_ih ? db.data() : nullptr};
   const long stretches = (a.time + stretch - 1) / stretch;

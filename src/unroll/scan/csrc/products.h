@@ -1,130 +1,13 @@
 // Matrix products in tiles of ROWS rows x USED registers that stay in registers while the sum runs.
-//
-// With BF16 both sides are rounded to bfloat16, and two factors that follow each other, a pair, stand where one float32 would:
-// their products are summed in float32 by one instruction. PAIR is the factors in such a place.
 
 namespace unroll {
 namespace CONCAT(in_, ISA) {
 
 constexpr int WIDE = 10;  // registers of a panel for a single row: as many sums as it takes to keep the processor busy
 
-typedef float Vec __attribute__((vector_size(WIDTH * 4)));
-
-static inline Vec load(const float* from) {
-  Vec v;
-  std::memcpy(&v, from, sizeof v);
-  return v;
-}
-
-// Only n of the values may be there.
-static inline Vec load(const float* from, long n) {
-  if (n >= WIDTH) return load(from);
-#ifdef __AVX512F__
-  return (Vec)_mm512_maskz_loadu_ps((1 << n) - 1, from);
-#else
-  Vec v{};
-  std::memcpy(&v, from, n * sizeof(float));
-  return v;
-#endif
-}
-
-static inline void store(float* to, Vec v, long n) {
-  if (n >= WIDTH)
-    std::memcpy(to, &v, sizeof v);
-  else
-#ifdef __AVX512F__
-    _mm512_mask_storeu_ps(to, (1 << n) - 1, (__m512)v);
-#else
-    std::memcpy(to, &v, n * sizeof(float));
-#endif
-}
-
-#ifdef BF16
-constexpr int PAIR = 2;
-
-// For each column the pair of what stands in two rows.
-static inline Vec paired(Vec first, Vec second) {
-#ifdef __AVX512BF16__
-  const __m512i turns = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20,
-                                         4, 19, 3, 18, 2, 17, 1, 16, 0);
-  return (Vec)_mm512_permutexvar_epi16(turns, (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first));
-#else
-  Vec both;
-  for (int i = 0; i < WIDTH; ++i) both[i] = pair_of(first[i], second[i]);
-  return both;
-#endif
-}
-
-// The same for factors that stand side by side.
-static inline Vec paired_along(Vec first, Vec second) {
-#ifdef __AVX512BF16__
-  return (Vec)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
-#else
-  Vec both;
-  for (int i = 0; i < WIDTH; ++i) {
-    const Vec& half = 2 * i < WIDTH ? first : second;
-    both[i] = pair_of(half[2 * i % WIDTH], half[2 * i % WIDTH + 1]);
-  }
-  return both;
-#endif
-}
-
-static inline void add_products(Vec& sum, Vec a, Vec b) {
-#ifdef __AVX512BF16__
-  sum = (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
-#else
-  typedef std::uint32_t Bits __attribute__((vector_size(WIDTH * 4)));
-  const Bits left = (Bits)a, right = (Bits)b, high = Bits{} + 0xffff0000u;
-  sum += (Vec)(left << 16) * (Vec)(right << 16);
-  sum += (Vec)(left & high) * (Vec)(right & high);
-#endif
-}
-#else
-constexpr int PAIR = 1;
-
-static inline Vec paired(Vec only, Vec) { return only; }
-
-static inline void add_products(Vec& sum, Vec a, Vec b) { sum += a * b; }
-#endif
-
-static inline long places(long factors) { return (factors + PAIR - 1) / PAIR; }
-
-// The value in each place, or its bits: that a zero is taken from it, compilers leave out.
-static inline Vec all(float value) { return value - Vec{}; }
-
-template <int N>
-struct Count {
-  static constexpr int value = N;
+struct Tiles {  // of the processor's own, as tiles.h has them: none
+  ~Tiles() {}
 };
-
-// Call f with Count<n>, for n from 1 to MOST.
-template <int MOST, class F>
-static inline void with_count(long n, const F& f) {
-  if constexpr (MOST == 1) {
-    f(Count<1>());
-  } else {
-    if (n >= MOST)
-      f(Count<MOST>());
-    else
-      with_count<MOST - 1>(n, f);
-  }
-}
-
-// Call each(first row, rows) for parts of nearly equal size: a last one of a single row would take as long as a full one.
-template <class Each>
-static inline void each_part(long begin, long end, long most, const Each& each) {
-  const long parts = (end - begin + most - 1) / most;
-  for (long i = 0; i < parts; ++i) {
-    const long rows = (end - begin + parts - i - 1) / (parts - i);
-    each(begin, rows);
-    begin += rows;
-  }
-}
-
-template <class Each>
-static inline void each_tile(long begin, long end, const Each& each) {
-  each_part(begin, end, MOST_ROWS, each);
-}
 
 // tile += left (ROWS, k) times right (k, USED registers); row and factor say how far apart the left's places stand.
 template <int ROWS, int USED>
@@ -146,28 +29,6 @@ static inline void add(float* to, long apart, const Vec (&row)[USED], long n) {
     for (int v = 0; v < USED; ++v) store(to + v * WIDTH, load(to + v * WIDTH, n - v * WIDTH) + row[v], n - v * WIDTH);
   else
     for (long i = 0; i < USED * WIDTH && i < n; ++i) to[i * apart] += row[i / WIDTH][i % WIDTH];
-}
-
-// A left side whose k places stand side by side.
-struct Left {
-  const float* at;
-  long row, k;
-};
-
-// Rows of k factors, to be multiplied; `room` has WIDTH floats more per row than places(k).
-static inline Left as_left(const float* at, long row, long k, [[maybe_unused]] long rows, [[maybe_unused]] float* room) {
-#ifdef BF16
-  const long width = places(k) + WIDTH;
-  for (long r = 0; r < rows; ++r)
-    for (long i = 0; i < k; i += 2 * WIDTH) {
-      const float* from = at + r * row + i;
-      const Vec first = load(from, k - i), second = k - i > WIDTH ? load(from + WIDTH, k - i - WIDTH) : Vec{};
-      store(room + r * width + i / 2, paired_along(first, second), WIDTH);
-    }
-  return {room, width, places(k)};
-#else
-  return {at, row, k};
-#endif
 }
 
 // out (rows, columns) = start + the left sides, one after the other, times `packed`. A start with rows 0 apart counts for
@@ -207,10 +68,11 @@ static void product(
 }
 
 // out[r * out_row + c * out_column] += sum over n of left[n, r] * right[n, c]. Both sides are laid out anew first, so that
-// what a tile needs of them stands in one stretch; scratch has room for (rows + a panel's) * places(n).
+// what a tile needs of them stands in one stretch, the left one unless it is that of the call before; scratch has room for
+// (rows + a panel's) * places(n).
 static void add_product(
     float* out, long out_row, long out_column, const float* left, long left_n, long rows, const float* right, long right_n,
-    long columns, long n, float* scratch) {
+    long columns, long n, float* scratch, bool same_left) {
   const long count = places(n);
   float* const panel = scratch + rows * count;
   const auto pairs = [n](const float* from, long from_n, long i) {
@@ -218,7 +80,7 @@ static void add_product(
     return paired(load(first), PAIR > 1 && i * PAIR + 1 < n ? load(first + from_n) : Vec{});
   };
   each_tile(0, rows, [&](long row, long tile_rows) {  // whole registers: what is too much, the next ones overwrite
-    for (long i = 0; i < count; ++i) store(scratch + row * count + i * tile_rows, pairs(left + row, left_n, i), WIDTH);
+    for (long i = 0; !same_left && i < count; ++i) store(scratch + row * count + i * tile_rows, pairs(left + row, left_n, i), WIDTH);
   });
   each_panel(columns, WIDTH, VECS, [&](long column, long registers) {
     with_count<VECS>(registers, [&](auto used) {

@@ -115,12 +115,20 @@ struct Update {
   float rate, root, eps;        // lr / (1 - beta1^count), sqrt(1 - beta2^count)
 };
 
+// Weights as they are, or their transpose: the one of column c and factor i is at from[c * column + i * factor].
+struct Matrix {
+  const float* from;
+  long column, factor, factors;
+};
+
 // One instruction set's version. Ranges are of the batch, of n (inputs), of values (update), and (gradients) of d's width: as large a share of
 // each part's columns is meant, so that all ranges of a size are as much work.
 struct Kernels {
   const char* name;
   long width, panel, wide;      // floats in a register; registers in a panel, and in one for a single row
   long pair;                    // factors in a place of the packed weights: 1 in float32, 2 in bf16
+  long (*places)(long factors);  // that so many factors take in a column of the packed weights
+  void (*arrange)(float* to, long width, const Matrix&, long first, long columns);  // pack a panel of them; see pack.h
   long (*scratch)(const Scan&);  // floats that forward and backward need for themselves, per thread
   void (*forward)(const Forward&, long begin, long end, float* scratch);
   void (*backward)(const Backward&, long begin, long end, float* scratch);

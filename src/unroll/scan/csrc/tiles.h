@@ -1,0 +1,203 @@
+// Matrix products in tiles: 16 rows of 16 places each, which AMX, a unit of the processor beside its registers, multiplies
+// with one instruction. Where there is none, plain loops stand in for it, so that sanitisers see what it reads.
+//
+// What fills a tile up is computed too: past the last factor both sides hold zeros; past the last row anything may stand.
+
+#ifdef __AMX_BF16__
+#define TILE_ARGUMENTS(t, at, row) "i"(t), "r"(at), "r"((row) * sizeof(float)) : "memory"
+#endif
+
+namespace unroll {
+namespace CONCAT(in_, ISA) {
+
+constexpr int WIDE = VECS;
+constexpr long TILE = 16, PLACES = TILE * TILE;
+
+#ifdef __AMX_BF16__
+// Sets up the calling thread's eight tiles, and gives them back, so that whoever runs after it need not keep them.
+struct Tiles {
+  Tiles() {
+    struct {
+      std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+      std::uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+      std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+    } shape;
+    asm volatile("ldtilecfg %0" ::"m"(shape));
+  }
+  ~Tiles() { asm volatile("tilerelease"); }
+  Tiles(const Tiles&) = delete;
+};
+
+template <int T>
+static inline void clear_tile() {
+  asm volatile("tilezero %%tmm%c0" ::"i"(T));
+}
+
+// Rows `row` floats apart.
+template <int T>
+static inline void load_tile(const float* from, long row) {
+  asm volatile("tileloadd (%1,%2,1), %%tmm%c0" ::TILE_ARGUMENTS(T, from, row));
+}
+
+template <int T>
+static inline void store_tile(float* to, long row) {
+  asm volatile("tilestored %%tmm%c0, (%1,%2,1)" ::TILE_ARGUMENTS(T, to, row));
+}
+
+template <int SUM, int LEFT, int RIGHT>
+static inline void multiply_tiles() {
+  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(SUM), "i"(LEFT), "i"(RIGHT));
+}
+#else
+struct Tiles {
+  ~Tiles() {}
+};
+
+static thread_local float tiles[8][TILE][TILE];
+
+template <int T>
+static inline void clear_tile() {
+  std::memset(tiles[T], 0, sizeof tiles[T]);
+}
+
+template <int T>
+static inline void load_tile(const float* from, long row) {
+  for (long r = 0; r < TILE; ++r) std::memcpy(tiles[T][r], from + r * row, sizeof tiles[T][r]);
+}
+
+template <int T>
+static inline void store_tile(float* to, long row) {
+  for (long r = 0; r < TILE; ++r) std::memcpy(to + r * row, tiles[T][r], sizeof tiles[T][r]);
+}
+
+template <int SUM, int LEFT, int RIGHT>
+static inline void multiply_tiles() {
+  for (long r = 0; r < TILE; ++r)
+    for (long i = 0; i < TILE; ++i)
+      for (long v = 0; v < TILE; v += WIDTH) {
+        Vec sum = load(&tiles[SUM][r][v]);
+        add_products(sum, all(tiles[LEFT][r][i]), load(&tiles[RIGHT][i][v]));
+        store(&tiles[SUM][r][v], sum, WIDTH);
+      }
+}
+#endif
+
+// Where the tiles of a side stand: the rows of one, the next one down its rows (left alone), the next one along the factors.
+struct Side {
+  const float* at;
+  long row, down, along;
+};
+
+// Tiles 0 to 3, ROWS x COLUMNS of them row by row, += left times right, `count` tiles of factors.
+template <int ROWS, int COLUMNS>
+static inline void multiply(const Side& left, const Side& right, long count) {
+  const float *a = left.at, *b = right.at;
+  for (long i = 0; i < count; ++i, a += left.along, b += right.along) {
+    load_tile<4>(a, left.row);
+    load_tile<6>(b, right.row);
+    multiply_tiles<0, 4, 6>();
+    if constexpr (COLUMNS == 2) load_tile<7>(b + TILE, right.row), multiply_tiles<1, 4, 7>();
+    if constexpr (ROWS == 2) load_tile<5>(a + left.down, left.row), multiply_tiles<2, 5, 6>();
+    if constexpr (ROWS == 2 && COLUMNS == 2) multiply_tiles<3, 5, 7>();
+  }
+}
+
+// Call f(Count<tile>, row, column) for each of ROWS x COLUMNS tiles, with the first row and column of it.
+template <int ROWS, int COLUMNS, class F>
+static inline void each_sum(const F& f) {
+  f(Count<0>(), 0l, 0l);
+  if constexpr (COLUMNS == 2) f(Count<1>(), 0l, TILE);
+  if constexpr (ROWS == 2) f(Count<2>(), TILE, 0l);
+  if constexpr (ROWS == 2 && COLUMNS == 2) f(Count<3>(), TILE, TILE);
+}
+
+// Call f(Count<rows>, first row) for blocks of two rows of tiles, or of one at the end.
+template <class F>
+static inline void each_block(long rows, const F& f) {
+  for (long row = 0; row < rows; row += 2 * TILE)
+    with_count<2>((rows - row + TILE - 1) / TILE, [&](auto tiles_down) { f(tiles_down, row); });
+}
+
+static inline long least(long a, long b) { return a < b ? a : b; }
+
+// out (rows, columns) = start + the left sides, one after the other, times `packed`. A start with rows 0 apart counts for
+// all rows; with room behind each row of `out` and behind the last one whole tiles are stored.
+static void product(
+    float* out, long out_row, bool room, const float* start, long start_row, long rows, long columns, const float* packed,
+    long panel, const Left* lefts, int count) {
+  each_panel(columns, WIDTH, panel, [&](long column, long registers) {
+    const long width = registers * TILE;
+    with_count<2>(registers, [&](auto used) {
+      each_block(rows, [&](auto tiles_down, long row) {
+        constexpr int ROWS = decltype(tiles_down)::value, COLUMNS = decltype(used)::value;
+        each_sum<ROWS, COLUMNS>([&](auto tile, long r, long c) {
+          if (start)
+            load_tile<decltype(tile)::value>(start + (row + r) * start_row + column + c, start_row);
+          else
+            clear_tile<decltype(tile)::value>();
+        });
+        const float* right = packed;
+        for (int i = 0; i < count; ++i) {
+          const Left& left = lefts[i];
+          multiply<ROWS, COLUMNS>(
+              {left.at + row * left.row, left.row, TILE * left.row, TILE}, {right, width, 0, TILE * width}, left.k / TILE);
+          right += left.k * width;
+        }
+        each_sum<ROWS, COLUMNS>([&](auto tile, long r, long c) {
+          float* const to = out + (row + r) * out_row + column + c;
+          if (room) return store_tile<decltype(tile)::value>(to, out_row);
+          alignas(64) float sums[PLACES];
+          store_tile<decltype(tile)::value>(sums, TILE);
+          for (long i = 0; i < least(TILE, rows - row - r); ++i)
+            store(to + i * out_row, load(sums + i * TILE), columns - column - c);
+        });
+      });
+    });
+    for (int i = 0; i < count; ++i) packed += lefts[i].k * width;
+  });
+}
+
+// out[r * out_row + c] += sum over n of left[n, r] * right[n, c]. Both sides are laid out anew first, the left one tile by
+// tile unless it is that of the call before; scratch has room for (whole_rows(rows) + a panel's) * places(n).
+static void add_product(
+    float* out, long out_row, [[maybe_unused]] long out_column, const float* left, long left_n, long rows, const float* right,
+    long right_n, long columns, long n, float* scratch, bool same_left) {
+  const long count = places(n);
+  float* const panel = scratch + whole_rows(rows) * count;
+  const auto pairs = [n](const float* from, long from_n, long i) {
+    const float* first = from + 2 * i * from_n;
+    return paired(2 * i < n ? load(first) : Vec{}, 2 * i + 1 < n ? load(first + from_n) : Vec{});
+  };
+  for (long row = 0; !same_left && row < rows; row += TILE)
+    for (long i = 0; i < count; i += TILE) {
+      Vec square[TILE];
+      for (long j = 0; j < TILE; ++j) square[j] = pairs(left + row, left_n, i + j);
+      transpose(square);
+      for (long r = 0; r < TILE; ++r) store(scratch + row * count + (i + r) * TILE, square[r], WIDTH);
+    }
+  each_panel(columns, WIDTH, VECS, [&](long column, long registers) {
+    const long width = registers * TILE;
+    for (long i = 0; i < count; ++i)
+      for (long v = 0; v < width; v += TILE) store(panel + i * width + v, pairs(right + column + v, right_n, i), WIDTH);
+    with_count<2>(registers, [&](auto used) {
+      each_block(rows, [&](auto tiles_down, long row) {
+        constexpr int ROWS = decltype(tiles_down)::value, COLUMNS = decltype(used)::value;
+        each_sum<ROWS, COLUMNS>([](auto tile, long, long) { clear_tile<decltype(tile)::value>(); });
+        multiply<ROWS, COLUMNS>(
+            {scratch + row * count, TILE, TILE * count, PLACES}, {panel, width, 0, TILE * width}, count / TILE);
+        each_sum<ROWS, COLUMNS>([&](auto tile, long r, long c) {
+          alignas(64) float sums[PLACES];
+          store_tile<decltype(tile)::value>(sums, TILE);
+          const long there = columns - column - c;
+          for (long i = 0; i < least(TILE, rows - row - r); ++i) {
+            float* const to = out + (row + r + i) * out_row + column + c;
+            store(to, load(to, there) + load(sums + i * TILE), there);
+          }
+        });
+      });
+    });
+  });
+}
+
+}  // namespace of the instruction set
+}  // namespace unroll

@@ -1,0 +1,158 @@
+// Registers, and the factors of matrix products as they are read.
+//
+// With BF16 both sides of a product are rounded to bfloat16, and two factors that follow each other, a pair, stand where one
+// float32 would: their products are summed in float32 by one instruction. PAIR is the factors in such a place.
+
+namespace unroll {
+namespace CONCAT(in_, ISA) {
+
+typedef float Vec __attribute__((vector_size(WIDTH * 4)));
+
+static inline Vec load(const float* from) {
+  Vec v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
+// Only n of the values may be there.
+static inline Vec load(const float* from, long n) {
+  if (n >= WIDTH) return load(from);
+#ifdef __AVX512F__
+  return (Vec)_mm512_maskz_loadu_ps((1 << n) - 1, from);
+#else
+  Vec v{};
+  std::memcpy(&v, from, n * sizeof(float));
+  return v;
+#endif
+}
+
+static inline void store(float* to, Vec v, long n) {
+  if (n >= WIDTH)
+    std::memcpy(to, &v, sizeof v);
+  else
+#ifdef __AVX512F__
+    _mm512_mask_storeu_ps(to, (1 << n) - 1, (__m512)v);
+#else
+    std::memcpy(to, &v, n * sizeof(float));
+#endif
+}
+
+#ifdef BF16
+constexpr int PAIR = 2;
+
+// For each column the pair of what stands in two rows.
+static inline Vec paired(Vec first, Vec second) {
+#ifdef __AVX512BF16__
+  const __m512i turns = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20,
+                                         4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return (Vec)_mm512_permutexvar_epi16(turns, (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first));
+#else
+  Vec both;
+  for (int i = 0; i < WIDTH; ++i) both[i] = pair_of(first[i], second[i]);
+  return both;
+#endif
+}
+
+// The same for factors that stand side by side.
+static inline Vec paired_along(Vec first, Vec second) {
+#ifdef __AVX512BF16__
+  return (Vec)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
+#else
+  Vec both;
+  for (int i = 0; i < WIDTH; ++i) {
+    const Vec& half = 2 * i < WIDTH ? first : second;
+    both[i] = pair_of(half[2 * i % WIDTH], half[2 * i % WIDTH + 1]);
+  }
+  return both;
+#endif
+}
+
+static inline void add_products(Vec& sum, Vec a, Vec b) {
+#ifdef __AVX512BF16__
+  sum = (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+#else
+  typedef std::uint32_t Bits __attribute__((vector_size(WIDTH * 4)));
+  const Bits left = (Bits)a, right = (Bits)b, high = Bits{} + 0xffff0000u;
+  sum += (Vec)(left << 16) * (Vec)(right << 16);
+  sum += (Vec)(left & high) * (Vec)(right & high);
+#endif
+}
+#else
+constexpr int PAIR = 1;
+
+static inline Vec paired(Vec only, Vec) { return only; }
+
+static inline void add_products(Vec& sum, Vec a, Vec b) { sum += a * b; }
+#endif
+
+#ifdef AMX
+constexpr long DEPTH = 2 * WIDTH, HEIGHT = WIDTH;  // factors and rows that are multiplied at once, zeros where there are no more
+#else
+constexpr long DEPTH = PAIR, HEIGHT = 1;
+#endif
+
+static inline long places(long factors) { return (factors + DEPTH - 1) / DEPTH * (DEPTH / PAIR); }
+
+static inline long whole_rows(long rows) { return (rows + HEIGHT - 1) / HEIGHT * HEIGHT; }
+
+// The value in each place, or its bits: that a zero is taken from it, compilers leave out.
+static inline Vec all(float value) { return value - Vec{}; }
+
+template <int N>
+struct Count {
+  static constexpr int value = N;
+};
+
+// Call f with Count<n>, for n from 1 to MOST.
+template <int MOST, class F>
+static inline void with_count(long n, const F& f) {
+  if constexpr (MOST == 1) {
+    f(Count<1>());
+  } else {
+    if (n >= MOST)
+      f(Count<MOST>());
+    else
+      with_count<MOST - 1>(n, f);
+  }
+}
+
+// Call each(first row, rows) for parts of nearly equal size: a last one of a single row would take as long as a full one.
+template <class Each>
+static inline void each_part(long begin, long end, long most, const Each& each) {
+  const long parts = (end - begin + most - 1) / most;
+  for (long i = 0; i < parts; ++i) {
+    const long rows = (end - begin + parts - i - 1) / (parts - i);
+    each(begin, rows);
+    begin += rows;
+  }
+}
+
+template <class Each>
+static inline void each_tile(long begin, long end, const Each& each) {
+  each_part(begin, end, MOST_ROWS, each);
+}
+
+// A left side whose k places stand side by side.
+struct Left {
+  const float* at;
+  long row, k;
+};
+
+// Rows of k factors, to be multiplied; `room` has WIDTH floats more per row than places(k).
+static inline Left as_left(const float* at, long row, long k, [[maybe_unused]] long rows, [[maybe_unused]] float* room) {
+#ifdef BF16
+  const long width = places(k) + WIDTH;
+  for (long r = 0; r < rows; ++r)
+    for (long i = 0; i < k; i += 2 * WIDTH) {
+      const float* from = at + r * row + i;
+      const Vec first = load(from, k - i), second = k - i > WIDTH ? load(from + WIDTH, k - i - WIDTH) : Vec{};
+      store(room + r * width + i / 2, paired_along(first, second), WIDTH);
+    }
+  return {room, width, places(k)};
+#else
+  return {at, row, k};
+#endif
+}
+
+}  // namespace of the instruction set
+}  // namespace unroll
