@@ -211,11 +211,10 @@ struct Fused {
     if (!keeps) return;
     dh = a.ends ? p.dh : Floats(state);
     if (a.lstm()) dc = a.ends ? p.dc : Floats(state);
-    Floats d = unset(stretch * a.batch * a.columns(), room);
     dw_ih = unset(p.w_ih.size()), dw_hh = unset(p.w_hh.size()), db_ih = unset(p.b_ih.size()), db_hh = unset(p.b_hh.size());
     dx = unset(a.count() * k);
     backward(layout, p.w_ih.data(), p.w_hh.data(), at(h), at(c), at(gates), at(steps), p.dy.data(), x_batch * n, x_time * n,
-             at(d), stretch, at(dh), at(dc), true, at(dw_ih), at(dw_hh), at(db_ih), at(db_hh), at(dx));
+             stretch, at(dh), at(dc), true, at(dw_ih), at(dw_hh), at(db_ih), at(db_hh), at(dx));
   }
 };
 

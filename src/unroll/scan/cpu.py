@@ -33,7 +33,6 @@ BF16_ISA = BF16_INSTRUCTION_SETS[0] if BF16_INSTRUCTION_SETS else ""
 
 MISSING = "not built: there was no C++ compiler when unroll was installed; training takes several times as long"
 OVERREAD = 128  # floats that a kernel may read, but does not use, behind the last number of a tensor
-STRETCH = 1 << 21  # numbers of d at once on the way back: 8 MiB
 GATES = {"tanh": 1, "relu": 1, "gru": 4, "lstm": 4}  # columns per unit that a step leaves for the way back
 
 
@@ -69,7 +68,7 @@ class _Run:
 
     held: h (and c), each (time + 1, batch, hidden) with the initial state where the scan begins, or but 2 states that
     take turns; steps: x (time, batch, input), zero past each length; gates: (time, batch, gates and units), what a step
-    leaves for the way back; d: alike, the loss's gradient to a step's products.
+    leaves for the way back.
     """
 
     def __init__(self, recurrence: str, x: Tensor, hidden: int, lengths: Tensor | None, reverse: bool) -> None:
@@ -148,11 +147,9 @@ class _Run:
         dw = [torch.empty_like(weight) for weight in weights]
         db = [None if b_ih is None else w_hh.new_empty(len(w_hh)) for _ in range(2)]
         dx = w_hh.new_empty(self.time, self.batch, self.inputs) if needed[0] else None
-        stretch = max(1, min(self.time, STRETCH // max(1, self.batch * self.columns)))
-        d = self.room(stretch, self.columns)
         kernels.backward(
-            self.layout(), *map(_address, (*weights, *_pair(held), gates, steps, dy)), dy_batch, dy_time, _address(d),
-            stretch, *map(_address, _pair(starts)), any(needed[5:]), *map(_address, (*dw, *db, dx)),
+            self.layout(), *map(_address, (*weights, *_pair(held), gates, steps, dy)), dy_batch, dy_time, 0,
+            *map(_address, _pair(starts)), any(needed[5:]), *map(_address, (*dw, *db, dx)),
         )  # fmt: skip
         return None if dx is None else dx.transpose(0, 1), *dw, *db, *starts
 

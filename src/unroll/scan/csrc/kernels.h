@@ -39,10 +39,11 @@ namespace CONCAT(in_, ISA) {
 
 // GROUP: sequences that take each step together: each panel of the weights is read once for them. BLOCK: rows of d, x and h
 // that stay in the cache between two tiles of dw. CHUNK: columns of dw that a block is multiplied into at once.
+// SHARE: sequences that are worth a thread.
 #ifdef AMX
-constexpr long GROUP = 32, BLOCK = 512;
+constexpr long GROUP = 32, SHARE = 32, BLOCK = 512;
 #else
-constexpr long GROUP = 40, BLOCK = 128;
+constexpr long GROUP = 40, SHARE = 16, BLOCK = 128;
 #endif
 constexpr long CHUNK = 320;
 
@@ -135,7 +136,7 @@ static void backward_group(const Backward& a, long row, long rows, float* scratc
     std::memcpy(carry + r * width, a.dh + (row + r) * a.hidden, a.hidden * sizeof(float));
     if (a.dc) std::memcpy(dc + r * width, a.dc + (row + r) * a.hidden, a.hidden * sizeof(float));
   }
-  const auto d = [&](long t, long b) { return a.d + (t * a.batch + b) * columns; };
+  const auto d = [&](long t, long b) { return a.d + (t * a.rows + b - a.first_row) * columns; };
   const float* later = nullptr;  // d of the step after this one
   const auto past = [&](float* out, long out_row, bool has_room) {
     const Left left = later ? as_left(later, columns, back, rows, d_room) : Left{};
@@ -197,7 +198,8 @@ static void add_gradient(
     return add_gradient(a, p, n, size, begin + CHUNK, end, scratch, laid);
   }
   const long columns = end - begin;
-  const float *d = a.d + n * a.width + p.first + begin, *from = p.from + n * p.stride;
+  const float* first = a.d + p.first + begin;
+  const Rows d(first, a.width, n, a.n, a.n), from(p.from, p.stride, n, a.run, a.apart);
   float* dw = p.dw + begin * p.k;
   const auto is_laid = [&laid](const float* left, long rows) {
     const bool same = laid.left == left && laid.rows == rows;
@@ -205,9 +207,9 @@ static void add_gradient(
     return same;
   };
   if (HEIGHT == 1 && 4 * p.k * rounded(columns) < 3 * columns * rounded(p.k))
-    add_product(dw, 1, p.k, from, p.stride, p.k, d, a.width, columns, size, scratch, is_laid(from, p.k));
+    add_product(dw, 1, p.k, from, p.k, d, columns, size, scratch, is_laid(p.from, p.k));
   else
-    add_product(dw, p.k, 1, d, a.width, columns, from, p.stride, p.k, size, scratch, is_laid(d, columns));
+    add_product(dw, p.k, 1, d, columns, from, p.k, size, scratch, is_laid(first, columns));
 }
 
 static long gradients_scratch(const Gradients& a) {
@@ -335,6 +337,7 @@ const Kernels ISA{NAME(ISA),
                   WIDTH,
                   VECS,
                   CONCAT(in_, ISA)::WIDE,
+                  CONCAT(in_, ISA)::SHARE,
                   CONCAT(in_, ISA)::PAIR,
                   CONCAT(in_, ISA)::places,
                   CONCAT(in_, ISA)::arrange,

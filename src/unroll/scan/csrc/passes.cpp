@@ -57,22 +57,94 @@ Numbers biases(const Layout& a, const float* b_ih, const float* b_hh) {
   return sums;
 }
 
-// What the way back writes; db is of all columns.
-struct Results {
-  float *d, *dw_ih, *dw_hh, *db;
+// How the way back is shared. Parts of the batch go through all time steps each in one thread, and sum up their gradients
+// apart: what they write no other core reads. How many there are does not depend on the threads, so that the sums do not
+// either. Many weights, whose sums would fill the cache, are shared column by column instead, stretch by stretch.
+constexpr long MOST_PARTS = 8, MOST_WEIGHTS = 1L << 20;
+constexpr long OWN = 1L << 16, SHARED = 1L << 21;  // floats of d at once, for a part and for the whole batch
+
+long parts(const Layout& a) {
+  if (a.rows() * (a.inputs + a.hidden) > MOST_WEIGHTS) return 1;
+  const long shares = (a.batch + a.kernels->group - 1) / a.kernels->group;
+  return std::min(std::max(shares, std::min(a.batch, 2L)), MOST_PARTS);
+}
+
+// A way back, as backward() is called, and the packed weights.
+struct Back {
+  const Layout& a;
+  float *h, *c, *gates;
+  const float *steps, *dy;
+  long dy_batch, dy_time;
+  float *dh, *dc;
+  bool wants_initial;
+  const float *of_h, *of_x;
+  float* dx;
 };
 
-void add_gradients(const Layout& a, const Backward& b, const float* steps, const Results& to, bool add) {
-  const long both = added(a), columns = a.columns();
+// Sums of gradients; db is of all columns, or null.
+struct Sums {
+  float *dw_ih, *dw_hh, *db;
+};
+
+void add_gradients(const Layout& a, const Backward& b, const float* steps, int threads, const Sums& to, bool add) {
+  const long both = added(a), columns = a.columns(), row = b.first_row;
   const Numbers one(1 + a.kernels->width * a.kernels->panel, 1.0f);
-  Gradients g{to.d, b.time * b.batch, columns, {}, 0, add};
-  g.parts[g.count++] = {0, both, steps, a.inputs, a.inputs, to.dw_ih};
-  if (is_gru(a)) g.parts[g.count++] = {both + a.hidden, a.hidden, steps, a.inputs, a.inputs, to.dw_ih + both * a.inputs};
-  g.parts[g.count++] = {0, a.rows(), b.h + (a.reverse ? a.batch * a.hidden : 0), a.hidden, a.hidden, to.dw_hh};
+  const float *x = steps + row * a.inputs, *h = b.h + ((a.reverse ? a.batch : 0) + row) * a.hidden;
+  Gradients g{b.d, b.time * b.rows, columns, b.rows, a.batch, {}, 0, add};
+  g.parts[g.count++] = {0, both, x, a.inputs, a.inputs, to.dw_ih};
+  if (is_gru(a)) g.parts[g.count++] = {both + a.hidden, a.hidden, x, a.inputs, a.inputs, to.dw_ih + both * a.inputs};
+  g.parts[g.count++] = {0, a.rows(), h, a.hidden, a.hidden, to.dw_hh};
   if (to.db) g.parts[g.count++] = {0, columns, one.data(), 0, 1, to.db};
-  split(columns, a.threads, [&](long begin, long end) {
+  split(columns, threads, [&](long begin, long end) {
     a.kernels->gradients(g, begin, end, scratch(a.kernels->gradients_scratch(g)));
   });
+}
+
+// dx of a stretch of time that begins at step `first`.
+void add_inputs(const Back& w, const Backward& b, long first, int threads) {
+  const Layout& a = w.a;
+  const bool whole = b.rows == a.batch;  // then one time step follows the other
+  const long columns = a.columns(), both = added(a), n = whole ? b.time * b.rows : b.rows;
+  for (long t = 0; t < (whole ? 1 : b.time); ++t) {
+    const Inputs to_x{b.d + t * b.rows * columns, n, columns, both, columns - a.rows(), w.of_x,
+                      w.dx + ((first + t) * a.batch + b.first_row) * a.inputs, a.inputs};
+    split(n, threads, [&](long begin, long end) {
+      a.kernels->inputs(to_x, begin, end, scratch(a.kernels->inputs_scratch(to_x)));
+    });
+  }
+}
+
+// From the last time step to the first with the sequences from `row` on, the threads sharing each stretch.
+void go_back(const Back& w, long row, long rows, int threads, long stretch, const Sums& to) {
+  const Layout& a = w.a;
+  const long columns = a.columns(), own = (rows < a.batch ? OWN : SHARED) / std::max(1L, rows * columns);
+  const long most = std::max(1L, std::min(a.time, stretch ? stretch : own)), stretches = (a.time + most - 1) / most;
+  static thread_local Numbers d;
+  const long room = a.kernels->width * a.kernels->panel;
+  if (static_cast<long>(d.size()) < most * rows * columns + room) d.resize(most * rows * columns + room);
+  for (long i = 0; i < stretches; ++i) {
+    const long first = (a.reverse ? i : stretches - 1 - i) * most, n = first * a.batch;
+    Layout part = a;
+    part.time = std::min(most, a.time - first);
+    Backward b{};
+    static_cast<Scan&>(b) = scan(part, w.h + n * a.hidden, w.c ? w.c + n * a.hidden : nullptr,
+                                 w.gates ? w.gates + n * columns : nullptr, part.time + 1);
+    b.first = first;
+    if (w.dy) b.dy = w.dy + first * w.dy_time, b.dy_batch = w.dy_batch, b.dy_time = w.dy_time;
+    b.packed = w.of_h;
+    b.d = d.data(), b.first_row = row, b.rows = rows;
+    b.dh = w.dh, b.dc = w.dc;
+    b.wants_before = w.wants_initial || i < stretches - 1;
+    split(rows, threads, [&](long begin, long end) {
+      a.kernels->backward(b, row + begin, row + end, scratch(a.kernels->scratch(b)));
+    });
+    add_gradients(a, b, w.steps + n * a.inputs, threads, to, i > 0);
+    if (w.dx) add_inputs(w, b, first, threads);
+  }
+}
+
+void add_to(float* sum, const float* more, long n) {
+  for (long i = 0; sum && i < n; ++i) sum[i] += more[i];
 }
 
 }  // namespace
@@ -114,39 +186,37 @@ void forward(
 
 void backward(
     const Layout& a, const float* w_ih, const float* w_hh, float* h, float* c, float* gates, const float* steps,
-    const float* dy, long dy_batch, long dy_time, float* d, long stretch, float* dh, float* dc, bool wants_initial,
-    float* dw_ih, float* dw_hh, float* db_ih, float* db_hh, float* dx) {
+    const float* dy, long dy_batch, long dy_time, long stretch, float* dh, float* dc, bool wants_initial, float* dw_ih,
+    float* dw_hh, float* db_ih, float* db_hh, float* dx) {
   const long inputs = a.inputs, hidden = a.hidden, columns = a.columns(), rows = a.rows(), both = added(a);
-  static thread_local Numbers of_h, of_x;
+  static thread_local Numbers of_h, of_x, apart;
   pack(of_h, *a.kernels, panel(a), hidden, {{w_hh, 1, hidden, rows}});
   // In two, as Inputs takes the columns of d.
   if (dx)
     pack(of_x, *a.kernels, a.kernels->panel, inputs,
          {{w_ih, 1, inputs, both}, {w_ih + both * inputs, 1, inputs, rows - both}});
   Numbers db(db_ih ? columns : 0);
-  const Results to{d, dw_ih, dw_hh, db_ih ? db.data() : nullptr};
-  const long stretches = (a.time + stretch - 1) / stretch;
-  for (long i = 0; i < stretches; ++i) {
-    const long first = (a.reverse ? i : stretches - 1 - i) * stretch, n = first * a.batch;
-    Layout part = a;
-    part.time = std::min(stretch, a.time - first);
-    Backward b{};
-    static_cast<Scan&>(b) =
-        scan(part, h + n * hidden, c ? c + n * hidden : c, gates ? gates + n * columns : gates, part.time + 1);
-    b.first = first;
-    if (dy) b.dy = dy + first * dy_time, b.dy_batch = dy_batch, b.dy_time = dy_time;
-    b.packed = of_h.data();
-    b.d = d, b.dh = dh, b.dc = dc;
-    b.wants_before = wants_initial || i < stretches - 1;
-    split(a.batch, a.threads, [&](long begin, long end) {
-      a.kernels->backward(b, begin, end, scratch(a.kernels->scratch(b)));
+  const Back w{a, h, c, gates, steps, dy, dy_batch, dy_time, dh, dc, wants_initial, of_h.data(), of_x.data(), dx};
+  const Sums whole{dw_ih, dw_hh, db_ih ? db.data() : nullptr};
+  const long count = parts(a), weights = rows * inputs, all = weights + rows * hidden + columns;
+  if (static_cast<long>(apart.size()) < (count - 1) * all) apart.resize((count - 1) * all);
+  float* const others = apart.data();
+  const auto sums = [&](long part) {
+    float* const at = others + (part - 1) * all;
+    return part ? Sums{at, at + weights, db_ih ? at + weights + rows * hidden : nullptr} : whole;
+  };
+  if (count == 1)
+    go_back(w, 0, a.batch, a.threads, stretch, whole);
+  else
+    split(count, a.threads, [&](long begin, long end) {
+      for (long i = begin; i < end; ++i) {
+        const long row = a.batch * i / count;
+        go_back(w, row, a.batch * (i + 1) / count - row, 1, stretch, sums(i));
+      }
     });
-    add_gradients(a, b, steps + n * inputs, to, i > 0);
-    if (!dx) continue;
-    const Inputs to_x{d, b.time * a.batch, columns, both, columns - rows, of_x.data(), dx + n * inputs, inputs};
-    split(to_x.n, a.threads, [&](long begin, long end) {
-      a.kernels->inputs(to_x, begin, end, scratch(a.kernels->inputs_scratch(to_x)));
-    });
+  for (long i = 1; i < count; ++i) {
+    const Sums more = sums(i);
+    add_to(dw_ih, more.dw_ih, weights), add_to(dw_hh, more.dw_hh, rows * hidden), add_to(whole.db, more.db, columns);
   }
   if (!db_ih) return;
   copy(db_ih, db.data(), rows);

@@ -20,7 +20,7 @@ struct Layout {
   long rows() const { return (recurrence == Recurrence::gru ? 3 : gates_of(recurrence)) * hidden; }  // of the weights
 };
 
-// Room of a thread's own, kept for its next call: to get it anew would cost as much as a short scan.
+// Room of a thread's own for a kernel, kept for its next call: to get it anew would cost as much as a short scan.
 float* scratch(long floats);
 
 // h0, h, h_n and, for lstm, c0, c, c_n: the initial state (contiguous; null: zero), all states of which `slots` are kept (see
@@ -30,13 +30,13 @@ void forward(
     const float* b_hh, const float* h0, const float* c0, float* h, float* c, long slots, float* h_n, float* c_n, float* steps,
     float* gates);
 
-// From what forward() left to all gradients, `stretch` time steps at once, so that d (stretch, batch, columns, room) stays in
-// the cache. dh and dc: gradients of the final state when called, of the initial state, if wanted, afterwards. dy, db_ih with
-// db_hh, and dx (time, batch, inputs) may be null.
+// From what forward() left to all gradients, `stretch` time steps at once; 0: as many as fit into a core's own cache. dh and
+// dc: gradients of the final state when called, of the initial state, if wanted, afterwards. dy, db_ih with db_hh, and dx
+// (time, batch, inputs) may be null.
 void backward(
     const Layout& a, const float* w_ih, const float* w_hh, float* h, float* c, float* gates, const float* steps,
-    const float* dy, long dy_batch, long dy_time, float* d, long stretch, float* dh, float* dc, bool wants_initial,
-    float* dw_ih, float* dw_hh, float* db_ih, float* db_hh, float* dx);
+    const float* dy, long dy_batch, long dy_time, long stretch, float* dh, float* dc, bool wants_initial, float* dw_ih,
+    float* dw_hh, float* db_ih, float* db_hh, float* dx);
 
 // As Linear and LinearBackward, for layout's batch, time and hidden.
 void linear(const Layout& a, const float* a_t, const float* b_t, const float* h0, float* y, float* h_n);

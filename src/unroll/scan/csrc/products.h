@@ -71,23 +71,23 @@ static void product(
 // what a tile needs of them stands in one stretch, the left one unless it is that of the call before; scratch has room for
 // (rows + a panel's) * places(n).
 static void add_product(
-    float* out, long out_row, long out_column, const float* left, long left_n, long rows, const float* right, long right_n,
-    long columns, long n, float* scratch, bool same_left) {
+    float* out, long out_row, long out_column, const Rows& left, long rows, const Rows& right, long columns, long n,
+    float* scratch, bool same_left) {
   const long count = places(n);
   float* const panel = scratch + rows * count;
-  const auto pairs = [n](const float* from, long from_n, long i) {
-    const float* first = from + i * PAIR * from_n;
-    return paired(load(first), PAIR > 1 && i * PAIR + 1 < n ? load(first + from_n) : Vec{});
-  };
-  each_tile(0, rows, [&](long row, long tile_rows) {  // whole registers: what is too much, the next ones overwrite
-    for (long i = 0; !same_left && i < count; ++i) store(scratch + row * count + i * tile_rows, pairs(left + row, left_n, i), WIDTH);
-  });
+  if (!same_left)
+    each_tile(0, rows, [&](long row, long tile_rows) {  // whole registers: what is too much, the next ones overwrite
+      Places from(left, n);
+      for (long i = 0; i < count; ++i) from.next(), store(scratch + row * count + i * tile_rows, from.of(row), WIDTH);
+    });
   each_panel(columns, WIDTH, VECS, [&](long column, long registers) {
     with_count<VECS>(registers, [&](auto used) {
       constexpr int USED = decltype(used)::value;
-      for (long i = 0; i < count; ++i)
-        for (int v = 0; v < USED; ++v)
-          store(panel + (i * USED + v) * WIDTH, pairs(right + column + v * WIDTH, right_n, i), WIDTH);
+      Places from(right, n);
+      for (long i = 0; i < count; ++i) {
+        from.next();
+        for (int v = 0; v < USED; ++v) store(panel + (i * USED + v) * WIDTH, from.of(column + v * WIDTH), WIDTH);
+      }
       each_tile(0, rows, [&](long row, long tile_rows) {
         with_count<MOST_ROWS>(tile_rows, [&](auto r_count) {
           constexpr int ROWS = decltype(r_count)::value;

@@ -48,7 +48,8 @@ struct Backward : Scan {
   const float* dy;              // (batch, time, hidden), strides in floats; null: zero
   long dy_batch, dy_time;
   const float* packed;          // W_hh, as pack() arranges it
-  float* d;                     // (time, batch, gates, hidden)
+  float* d;                     // (time, rows, gates, hidden), room: of `rows` sequences from first_row on
+  long first_row, rows;
   float *dh, *dc;               // (batch, hidden) gradients to the state after the stretch, then to that before it;
   bool wants_before;            // unless that is not wanted. dc: null but for lstm
 };
@@ -56,7 +57,7 @@ struct Backward : Scan {
 // dw[u, k] = sum over n of d[n, first + u] * from[n, k].
 struct Gradient {
   long first, columns;
-  const float* from;            // (n, k), room, rows `stride` apart
+  const float* from;            // (n, k), room, rows `stride` apart, with a jump after each run of them
   long stride, k;
   float* dw;                    // (columns, k)
 };
@@ -64,6 +65,7 @@ struct Gradient {
 struct Gradients {
   const float* d;               // (n, width), room
   long n, width;
+  long run, apart;              // rows that follow each other in `from`; how many rows further on the next run begins
   Gradient parts[4];
   int count;
   bool add;                     // to what is there
@@ -126,6 +128,7 @@ struct Matrix {
 struct Kernels {
   const char* name;
   long width, panel, wide;      // floats in a register; registers in a panel, and in one for a single row
+  long group;                   // sequences that are worth a thread
   long pair;                    // factors in a place of the packed weights: 1 in float32, 2 in bf16
   long (*places)(long factors);  // that so many factors take in a column of the packed weights
   void (*arrange)(float* to, long width, const Matrix&, long first, long columns);  // pack a panel of them; see pack.h

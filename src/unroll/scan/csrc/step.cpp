@@ -11,7 +11,6 @@ namespace {
 
 constexpr long ROOM = 128;           // floats that a kernel may read behind what it uses
 constexpr long CHUNK = 4096;         // gradients whose squares are summed in float32
-constexpr long STRETCH = 1L << 21;   // floats of d at once on the way back, as in cpu.py
 
 float* room(Numbers& numbers, long n) {
   if (static_cast<long>(numbers.size()) < n + ROOM) numbers.resize(n + ROOM);
@@ -45,13 +44,12 @@ std::pair<double, long> TrainingStep::run(const std::int64_t* order, long n, lon
   a.batch = n;
   a.time = time;
   a.threads = threads;
-  const long states = n * a.hidden, columns = a.columns(), stretch = std::max(1L, std::min(a.time, STRETCH / (n * columns)));
+  const long states = n * a.hidden, columns = a.columns();
   const bool lstm = a.recurrence == Recurrence::lstm;
   float* h = room(h_, (a.time + 1) * states);
   float* c = lstm ? room(c_, (a.time + 1) * states) : nullptr;
   float* gates = columns > a.hidden ? room(gates_, a.time * n * columns) : nullptr;
   for (Numbers* numbers : {&h_n_, &c_n_, &dh_, &dc_}) room(*numbers, states);
-  room(d_, stretch * n * columns);
   gather(order);
   const auto value = [&](int i) { return parameters_[i].values; };
   const auto gradient = [&](int i) { return gradients_[i].data(); };
@@ -60,7 +58,7 @@ std::pair<double, long> TrainingStep::run(const std::int64_t* order, long n, lon
   const auto result = loss();
   head_back();
   std::fill_n(dc_.data(), states, 0.0f);
-  backward(a, value(0), value(1), h, c, gates, steps_.data(), nullptr, 0, 0, d_.data(), stretch, dh_.data(),
+  backward(a, value(0), value(1), h, c, gates, steps_.data(), nullptr, 0, 0, 0, dh_.data(),
            lstm ? dc_.data() : nullptr, false, gradient(0), gradient(1), gradient(2), gradient(3), nullptr);
   update(lr);
   return result;
@@ -113,7 +111,7 @@ std::pair<double, long> TrainingStep::loss() {
 void TrainingStep::head_back() {
   const Layout& a = layout_;
   const Numbers one(1 + a.kernels->width * a.kernels->panel, 1.0f);
-  const Gradients g{logits_.data(), a.batch, classes_,
+  const Gradients g{logits_.data(), a.batch, classes_, a.batch, a.batch,
                     {{0, classes_, h_n_.data(), a.hidden, a.hidden, gradients_[4].data()},
                      {0, classes_, one.data(), 0, 1, gradients_[5].data()}},
                     2, false};

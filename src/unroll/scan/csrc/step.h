@@ -58,7 +58,7 @@ class TrainingStep {
   Adam adam_;
   std::vector<Numbers> gradients_;
   std::vector<std::int64_t> lengths_, y_;
-  Numbers steps_, h_, c_, gates_, h_n_, c_n_, d_, dh_, dc_, logits_, packed_;
+  Numbers steps_, h_, c_, gates_, h_n_, c_n_, dh_, dc_, logits_, packed_;
 };
 
 }  // namespace unroll

@@ -160,25 +160,26 @@ static void product(
 // out[r * out_row + c] += sum over n of left[n, r] * right[n, c]. Both sides are laid out anew first, the left one tile by
 // tile unless it is that of the call before; scratch has room for (whole_rows(rows) + a panel's) * places(n).
 static void add_product(
-    float* out, long out_row, [[maybe_unused]] long out_column, const float* left, long left_n, long rows, const float* right,
-    long right_n, long columns, long n, float* scratch, bool same_left) {
+    float* out, long out_row, [[maybe_unused]] long out_column, const Rows& left, long rows, const Rows& right, long columns,
+    long n, float* scratch, bool same_left) {
   const long count = places(n);
   float* const panel = scratch + whole_rows(rows) * count;
-  const auto pairs = [n](const float* from, long from_n, long i) {
-    const float* first = from + 2 * i * from_n;
-    return paired(2 * i < n ? load(first) : Vec{}, 2 * i + 1 < n ? load(first + from_n) : Vec{});
-  };
-  for (long row = 0; !same_left && row < rows; row += TILE)
+  for (long row = 0; !same_left && row < rows; row += TILE) {
+    Places from(left, n);
     for (long i = 0; i < count; i += TILE) {
       Vec square[TILE];
-      for (long j = 0; j < TILE; ++j) square[j] = pairs(left + row, left_n, i + j);
+      for (long j = 0; j < TILE; ++j) from.next(), square[j] = from.of(row);
       transpose(square);
       for (long r = 0; r < TILE; ++r) store(scratch + row * count + (i + r) * TILE, square[r], WIDTH);
     }
+  }
   each_panel(columns, WIDTH, VECS, [&](long column, long registers) {
     const long width = registers * TILE;
-    for (long i = 0; i < count; ++i)
-      for (long v = 0; v < width; v += TILE) store(panel + i * width + v, pairs(right + column + v, right_n, i), WIDTH);
+    Places from(right, n);
+    for (long i = 0; i < count; ++i) {
+      from.next();
+      for (long v = 0; v < width; v += TILE) store(panel + i * width + v, from.of(column + v), WIDTH);
+    }
     with_count<2>(registers, [&](auto used) {
       each_block(rows, [&](auto tiles_down, long row) {
         constexpr int ROWS = decltype(tiles_down)::value, COLUMNS = decltype(used)::value;

@@ -132,6 +132,45 @@ static inline void each_tile(long begin, long end, const Each& each) {
   each_part(begin, end, MOST_ROWS, each);
 }
 
+// Rows of a matrix one after the other: a run of them at the same distance, then a jump to the next run.
+class Rows {
+ public:
+  // From row n on; runs of `run` rows begin `apart` rows from each other.
+  Rows(const float* from, long stride, long n, long run, long apart)
+      : at_(from + (n / run * apart + n % run) * stride), stride_(stride), jump_((apart - run) * stride), run_(run),
+        left_(run - n % run) {}
+
+  const float* next() {
+    const float* const here = at_;
+    at_ += stride_;
+    if (--left_ == 0) at_ += jump_, left_ = run_;
+    return here;
+  }
+
+ private:
+  const float* at_;
+  long stride_, jump_, run_, left_;
+};
+
+// Places that follow each other along the rows of a matrix: rows 2 i and 2 i + 1 in a pair, or row i; zeros past `rows` rows.
+class Places {
+ public:
+  Places(const Rows& from, long rows) : from_(from), rows_(rows) {}
+
+  void next() {
+    first_ = rows_-- > 0 ? from_.next() : nullptr;
+    second_ = PAIR > 1 && rows_-- > 0 ? from_.next() : nullptr;
+  }
+
+  // Those of the columns from c on.
+  Vec of(long c) const { return paired(first_ ? load(first_ + c) : Vec{}, second_ ? load(second_ + c) : Vec{}); }
+
+ private:
+  Rows from_;
+  long rows_;
+  const float *first_ = nullptr, *second_ = nullptr;
+};
+
 // A left side whose k places stand side by side.
 struct Left {
   const float* at;
