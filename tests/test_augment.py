@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -96,9 +97,13 @@ CONFIG = TrainConfig(epochs=3, shift=2, rotation=10, val_fraction=0)
 def seen(training: Training, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """Return what each epoch of a training reads, without training."""
     found = []
-    monkeypatch.setattr(
-        training, "_take_steps", lambda data, *_: found.append(data.x) or iter([torch.ones(())] * training.steps)
-    )
+
+    def no_steps(data: SequenceData, order: Tensor, longest: Sequence[int | None], end: int) -> Tensor:
+        if training.step == 0:
+            found.append(data.x)
+        return torch.ones(end - training.step)
+
+    monkeypatch.setattr(training, "_take_steps", no_steps)
     list(training.events())
     return found
 

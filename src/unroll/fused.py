@@ -1,4 +1,4 @@
-"""The whole training step in one call, for what people train most. Its plain twin is `unroll.train.Training`'s own.
+"""Whole training steps in one call, for what people train most. Its plain twin is `unroll.train.Training`'s own.
 
 At the tutorial's sizes a fused scan takes less time than the hundred small operations around it: taking a batch,
 scaling, the head, the loss, autograd, clipping, the optimiser. Here `scan/csrc/step.cpp` does them beside the scan.
@@ -6,6 +6,7 @@ scaling, the head, the loss, autograd, clipping, the optimiser. Here `scan/csrc/
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -69,7 +70,7 @@ def fused_step(
     config: TrainConfig,
     optimizer: torch.optim.Optimizer,
 ) -> FusedStep | None:
-    """Return what takes whole steps in one call as things stand now, or None.
+    """Return what takes whole steps by itself as things stand now, or None.
 
     Args:
         former: what was returned for the same training before, to be refreshed where the data is still the same.
@@ -135,7 +136,7 @@ class FusedStep:
         self.model, self.data, self.optimizer, self.config = model, data, optimizer, config
         cell, (_, time, features), scaling = _cell(model), data.x.shape, data.preparation.scaling
         mean, std = (
-            torch.tensor(value, dtype=torch.float32, device="cpu").expand(features).tolist()
+            torch.tensor(value, dtype=torch.float64, device="cpu").expand(features)
             for value in (scaling.mean, scaling.std)
         )
         is_bytes = data.x.dtype == torch.uint8
@@ -148,8 +149,8 @@ class FusedStep:
             0 if is_bytes else data.x.data_ptr(),
             data.y.data_ptr(),
             0 if data.lengths is None else data.lengths.data_ptr(),
-            mean,
-            std,
+            mean.tolist(),
+            (1 / std).tolist(),
         )
         self.refresh()
 
@@ -170,17 +171,22 @@ class FusedStep:
             self.config.clip_norm,
         )
 
-    def __call__(self, index: Tensor, lr: float, longest: int | None = None) -> tuple[Tensor, int]:
-        """Take one step on the sequences at ``index`` (batch,) int64.
+    def __call__(
+        self, index: Tensor, batch_size: int, rates: Sequence[float], longest: Sequence[int | None]
+    ) -> tuple[Tensor, int]:
+        """Take steps one after the other, each on the next ``batch_size`` of the sequences at ``index``.
 
         Args:
-            index: their places in the data.
-            lr: learning rate.
-            longest: time steps of the longest of them (default None: as many as the data has).
+            index: (sequences,) int64, their places in the data; the last step may have fewer than the others.
+            batch_size: sequences per step.
+            rates: learning rate of each step.
+            longest: time steps of the longest sequence of each step; None stands for as many as the data has.
 
         Returns:
-            the sum of their losses, a float32 scalar, and how many were right before the step.
+            the sums of the losses of each step's sequences, (steps,) float32, and how many of all sequences were right
+            before their step.
         """
-        steps = self.data.x.shape[1] if longest is None else longest
-        loss, correct = self._step.run(index.data_ptr(), len(index), steps, cpu.threads(), lr)
-        return torch.tensor(loss, dtype=torch.float32, device="cpu"), correct
+        whole = self.data.x.shape[1]
+        times = [whole if steps is None else steps for steps in longest]
+        losses, correct = self._step.run(index.data_ptr(), len(index), batch_size, times, cpu.threads(), list(rates))
+        return torch.tensor(losses, dtype=torch.float32, device="cpu"), correct

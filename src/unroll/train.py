@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import OneCycleLR
 
 from .config import TrainConfig
 from .data.augment import augmented
@@ -170,7 +170,7 @@ class Training:
         clock = time.perf_counter()
         random = np.random.default_rng((self.config.seed, self.epoch))
         order, longest = training_order(self.train.lengths, len(self.train), self.config.batch_size, random)
-        steps = self._take_steps(self._epoch_data(), order.to(self.device), longest)
+        data, order = self._epoch_data(), order.to(self.device)
         self.seconds += time.perf_counter() - clock
         self.model.train()
         with autocast(self.device, self.config.precision):
@@ -178,9 +178,9 @@ class Training:
         while self.step < self.steps:
             clock = time.perf_counter()
             with lend_threads(fused):
-                losses = list(itertools.islice(steps, TICK))
+                losses = self._take_steps(data, order, longest, min(self.step + TICK, self.steps))
             self.step += len(losses)
-            self._account(losses)
+            self._account(losses.tolist())
             self.seconds += time.perf_counter() - clock
             seen = min(self.step * self.config.batch_size, len(self.train))
             yield Progress(self.epoch, self.epochs, self.step, self.steps, self.loss_sum / seen)
@@ -193,25 +193,34 @@ class Training:
         seed = int(np.random.SeedSequence((self.config.seed, self.epoch)).generate_state(1, np.uint64)[0])
         return augmented(self.train, shift, rotation, torch.Generator("cpu").manual_seed(seed))
 
-    def _take_steps(self, data: SequenceData, order: Tensor, longest: Sequence[int | None]) -> Iterator[Tensor]:
-        """Take the epoch's remaining optimiser steps; yield the sum of each batch's losses, a scalar on the device."""
-        size = self.config.batch_size
-        for number, at in enumerate(range(self.step * size, len(order), size)):
-            index = order[at : at + size]
-            if number % TICK == 0 or number == 1:  # between events anything may be changed; one step makes Adam's state
+    def _take_steps(self, data: SequenceData, order: Tensor, longest: Sequence[int | None], end: int) -> Tensor:
+        """Take the epoch's optimiser steps up to number ``end``; return the sums of their batches' losses, (steps,)."""
+        size, taken, losses = self.config.batch_size, self.step, list[Tensor]()
+        while taken < end:
+            if taken <= self.step + 1:  # between events anything may be changed; one step makes Adam's state
                 self._fused = fused_step(self._fused, self.model, data, self.config, self.optimizer)
-            self.lr = self.optimizer.param_groups[0]["lr"]
+            stop = end if self._fused else taken + 1
+            index = order[taken * size : stop * size]
             if self._fused:
-                loss, correct = self._fused(index, self.lr, longest[at // size])
+                rates = [self._next_rate() for _ in range(taken, stop)]
+                more, correct = self._fused(index, size, rates, longest[taken:stop])
                 self.correct += correct
             else:
-                loss = self._train_step(*data.batch(index, longest[at // size]))
-            if self.schedule:
-                self.schedule.step()
-            yield loss
+                more = self._train_step(*data.batch(index, longest[taken])).reshape(1)
+                self._next_rate()
+            losses.append(more)
+            taken = stop
+        return torch.cat(losses)
+
+    def _next_rate(self) -> float:
+        """Return the learning rate of the step at hand, and set that of the next one."""
+        self.lr = self.optimizer.param_groups[0]["lr"]
+        if self.schedule:
+            self.schedule.step()
+        return self.lr
 
     def _train_step(self, x: Tensor, y: Tensor, lengths: Tensor | None) -> Tensor:
-        """Take one step operation by operation; `FusedStep` does the same in one call."""
+        """Take one step operation by operation; `FusedStep` does the same by itself."""
         self.optimizer.zero_grad()
         with autocast(self.device, self.config.precision):
             logits = self.model(x, lengths, **({"tbptt": self.config.tbptt} if self.config.tbptt else {}))
@@ -223,8 +232,8 @@ class Training:
         self.correct += (logits.argmax(dim=1) == y).sum()
         return loss.detach() * len(y)
 
-    def _account(self, losses: list[Tensor]) -> None:
-        for back, loss in enumerate(torch.stack(losses).tolist()):
+    def _account(self, losses: Sequence[float]) -> None:
+        for back, loss in enumerate(losses):
             if not math.isfinite(loss):
                 raise TrainingError(self._diagnosis(f"loss became {loss}", self.step - len(losses) + back + 1))
             self.loss_sum += loss
@@ -299,9 +308,8 @@ class Training:
         self.history = [EpochResult(**result) for result in state["history"]]
         self.best, self.best_epoch = state["best"], state["best_epoch"]
         self._start_epoch()
-        self.step, self.loss_sum, self.seconds = state["step"], state["loss_sum"], state["seconds"]
+        self.step, self.lr, self.loss_sum, self.seconds = (state[key] for key in ("step", "lr", "loss_sum", "seconds"))
         self.correct += state["correct"]
-        self.lr = state["lr"]
         torch.set_rng_state(state["rng"].cpu())
         set_rng_state(self.device, state["device_rng"])
 
@@ -329,16 +337,12 @@ def _parts(splits: Splits, config: TrainConfig, device: torch.device) -> tuple[S
     return train.to(device), val
 
 
-def _optimizer(
-    model: nn.Module, config: TrainConfig, steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.OneCycleLR | None]:
+def _optimizer(model: nn.Module, config: TrainConfig, steps: int) -> tuple[torch.optim.Optimizer, OneCycleLR | None]:
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
     # fused: one kernel for all parameters instead of a dozen small operations each
     optimizer = kind(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
     if config.schedule == "constant":
         return optimizer, None
     # One step more than are taken: the last one still moves the weights.
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=config.lr, total_steps=steps + 1, pct_start=WARM_UP, cycle_momentum=False
-    )
+    schedule = OneCycleLR(optimizer, max_lr=config.lr, total_steps=steps + 1, pct_start=WARM_UP, cycle_momentum=False)
     return optimizer, schedule

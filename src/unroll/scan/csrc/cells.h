@@ -17,12 +17,20 @@ static inline Vec quotient(Vec p, Vec q) {
 #endif
 }
 
-// The rational approximation of Eigen (Eigen/src/Core/MathFunctionsImpl.h, generic_fast_tanh_float): an odd polynomial of
-// degree 13 over an even one of degree 6, largest error 3.3e-7. The comparisons let NaN pass.
-static inline Vec tanh(Vec x) {
-  const Vec most = Vec{} + 7.90531110763549805f, least = -most;
+// From -most to most; a NaN passes.
+static inline Vec bounded(Vec x, Vec most) {
+#ifdef __AVX512F__
+  return (Vec)_mm512_max_ps((__m512)-most, _mm512_min_ps((__m512)most, (__m512)x));
+#else
   x = x > most ? most : x;
-  x = x < least ? least : x;
+  return x < -most ? -most : x;
+#endif
+}
+
+// The rational approximation of Eigen (Eigen/src/Core/MathFunctionsImpl.h, generic_fast_tanh_float): an odd polynomial of
+// degree 13 over an even one of degree 6, largest error 3.3e-7.
+static inline Vec tanh(Vec x) {
+  x = bounded(x, Vec{} + 7.90531110763549805f);
   const Vec s = x * x;
   Vec p = Vec{} + -2.76076847742355e-16f;
   p = p * s + 2.00018790482477e-13f;

@@ -213,9 +213,9 @@ static void add_gradient(
 }
 
 static long gradients_scratch(const Gradients& a) {
-  long rows = a.width;
-  for (int i = 0; i < a.count; ++i) rows = a.parts[i].k > rows ? a.parts[i].k : rows;
-  return (whole_rows(rows) + WIDTH * VECS) * places(BLOCK);
+  long most = a.width;  // either may be on either side
+  for (int i = 0; i < a.count; ++i) most = a.parts[i].k > most ? a.parts[i].k : most;
+  return 2 * (whole_rows(rounded(most)) + WIDTH) * places(BLOCK);
 }
 
 static long inputs_scratch(const Inputs& a) { return MOST_ROWS * (left_room(a.before) + left_room(a.width)); }
@@ -256,7 +256,10 @@ static inline Vec numbers(const std::uint8_t* from) {
 
 template <class Value>
 static void gather_from(const Gather& a, const Value* x, long begin, long end) {
-  for (long b = begin; b < end; ++b)
+  const long size = a.whole * a.inputs, line = 64 / sizeof(Value);
+  for (long b = begin; b < end; ++b) {
+    // Sequences stand anywhere in memory: the one after the next is sent for.
+    for (long i = 0; b + 2 < end && i < a.time * a.inputs; i += line) __builtin_prefetch(x + a.order[b + 2] * size + i);
     for (long t = 0; t < a.time; ++t) {
       const Value* from = x + (a.order[b] * a.whole + t) * a.inputs;
       float* to = a.steps + (t * a.batch + b) * a.inputs;
@@ -267,10 +270,11 @@ static void gather_from(const Gather& a, const Value* x, long begin, long end) {
       long i = 0;
       for (; a.inputs >= WIDTH && i < a.inputs; i += WIDTH) {
         i = i + WIDTH > a.inputs ? a.inputs - WIDTH : i;  // the last register repeats what the one before it had
-        store(to + i, (numbers(from + i) - load(a.mean + i)) / load(a.std + i), WIDTH);
+        store(to + i, (numbers(from + i) - load(a.mean + i)) * load(a.scale + i), WIDTH);
       }
-      for (; i < a.inputs; ++i) to[i] = (static_cast<float>(from[i]) - a.mean[i]) / a.std[i];
+      for (; i < a.inputs; ++i) to[i] = (static_cast<float>(from[i]) - a.mean[i]) * a.scale[i];
     }
+  }
 }
 
 static void gather(const Gather& a, long begin, long end) {
@@ -287,7 +291,7 @@ static void update(const Update& a, long begin, long end) {
     const float g = gradient[i] * a.scale + a.decay * w[i];
     m[i] += (g - m[i]) * a.beta1;
     v[i] += (g * g - v[i]) * a.beta2;
-    w[i] = w[i] * a.shrink - a.rate * m[i] / (__builtin_sqrtf(v[i]) / a.root + a.eps);
+    w[i] = w[i] * a.shrink - a.rate * m[i] / (__builtin_sqrtf(v[i]) + a.eps);
   }
 }
 

@@ -81,9 +81,9 @@ NB_MODULE(_kernels, m) {
   nb::class_<TrainingStep>(m, "TrainingStep", "A training step of a classifier of one layer (csrc/step.h).")
       .def("__init__", [](TrainingStep* self, const Layout& layout, long classes, std::uintptr_t bytes, std::uintptr_t floats,
                           std::uintptr_t y, std::uintptr_t lengths, const std::vector<float>& mean,
-                          const std::vector<float>& std) {
+                          const std::vector<float>& scale) {
         new (self) TrainingStep(layout, classes, {at<const std::uint8_t>(bytes), at<const float>(floats),
-                                                  at<const std::int64_t>(y), at<const std::int64_t>(lengths), mean, std});
+                                                  at<const std::int64_t>(y), at<const std::int64_t>(lengths), mean, scale});
       })
       .def("use", [](TrainingStep& self, const Addresses& parameters, bool decoupled, double beta1, double beta2, double eps,
                      double weight_decay, double clip) {
@@ -93,9 +93,10 @@ NB_MODULE(_kernels, m) {
                          static_cast<long>(p.at(4))});
         self.use(all, {decoupled, beta1, beta2, eps, weight_decay, clip});
       })
-      .def("run", [](TrainingStep& self, std::uintptr_t order, long n, long time, int threads, double lr) {
+      .def("run", [](TrainingStep& self, std::uintptr_t order, long n, long batch, const std::vector<long>& times, int threads,
+                     const std::vector<double>& rates) {
         nb::gil_scoped_release unlocked;
-        return self.run(at<const std::int64_t>(order), n, time, threads, lr);
+        return self.run(at<const std::int64_t>(order), n, batch, times, threads, rates);
       });
   m.def("forward", by_address(&forward));
   m.def("backward", by_address(&backward));

@@ -68,25 +68,25 @@ static void product(
 }
 
 // out[r * out_row + c * out_column] += sum over n of left[n, r] * right[n, c]. Both sides are laid out anew first, so that
-// what a tile needs of them stands in one stretch, the left one unless it is that of the call before; scratch has room for
-// (rows + a panel's) * places(n).
+// what a tile needs of them stands in one stretch; the left one unless it is that of the call before, the right one panel by
+// panel, each of which is in the nearest cache when it is used. Scratch has room for (whole_rows(rows) + a panel's) * places(n).
 static void add_product(
     float* out, long out_row, long out_column, const Rows& left, long rows, const Rows& right, long columns, long n,
     float* scratch, bool same_left) {
   const long count = places(n);
-  float* const panel = scratch + rows * count;
+  float* const panel = scratch + (rows + WIDTH) * count;
   if (!same_left)
     each_tile(0, rows, [&](long row, long tile_rows) {  // whole registers: what is too much, the next ones overwrite
       Places from(left, n);
-      for (long i = 0; i < count; ++i) from.next(), store(scratch + row * count + i * tile_rows, from.of(row), WIDTH);
+      for (long i = 0; i < count; ++i) store(scratch + row * count + i * tile_rows, from.next().of(row), WIDTH);
     });
   each_panel(columns, WIDTH, VECS, [&](long column, long registers) {
     with_count<VECS>(registers, [&](auto used) {
       constexpr int USED = decltype(used)::value;
       Places from(right, n);
       for (long i = 0; i < count; ++i) {
-        from.next();
-        for (int v = 0; v < USED; ++v) store(panel + (i * USED + v) * WIDTH, from.of(column + v * WIDTH), WIDTH);
+        const Place place = from.next();
+        for (int v = 0; v < USED; ++v) store(panel + (i * USED + v) * WIDTH, place.of(column + v * WIDTH), WIDTH);
       }
       each_tile(0, rows, [&](long row, long tile_rows) {
         with_count<MOST_ROWS>(tile_rows, [&](auto r_count) {

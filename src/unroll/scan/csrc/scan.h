@@ -97,12 +97,12 @@ struct LinearBackward {
   float *da, *db, *dh0;
 };
 
-// steps[t, b] = (x[order[b], t] - mean) / std, feature by feature; 0 past the sequence's length.
+// steps[t, b] = (x[order[b], t] - mean) * scale, feature by feature; 0 past the sequence's length.
 struct Gather {
   const std::uint8_t* bytes;    // (all, whole, inputs); or null, and floats
   const float* floats;
   const std::int64_t *order, *lengths;  // (batch), the lengths of those sequences
-  const float *mean, *std;      // (inputs)
+  const float *mean, *scale;    // (inputs)
   long batch, whole, time, inputs;  // only the first `time` steps are taken
   float* steps;                 // (time, batch, inputs)
 };
@@ -114,7 +114,7 @@ struct Update {
   float scale;                  // of the gradient, by clipping
   float decay, shrink;          // weight decay: added to the gradient by so much; or values times it
   float beta1, beta2;           // 1 - beta1, and 1 - beta2, as shares of what is new
-  float rate, root, eps;        // lr / (1 - beta1^count), sqrt(1 - beta2^count)
+  float rate, eps;              // lr / (1 - beta1^count) and eps, both times sqrt(1 - beta2^count)
 };
 
 // Weights as they are, or their transpose: the one of column c and factor i is at from[c * column + i * factor].

@@ -22,8 +22,8 @@ float* room(Numbers& numbers, long n) {
 TrainingStep::TrainingStep(const Layout& layout, long classes, const Data& data)
     : layout_(layout), classes_(classes), whole_(layout.time), data_(data) {
   const auto features = static_cast<std::size_t>(layout.inputs);
-  if (data.mean.size() != features || data.std.size() != features)
-    throw std::invalid_argument("mean and std must have one number for each feature");
+  if (data.mean.size() != features || data.scale.size() != features)
+    throw std::invalid_argument("mean and scale must have one number for each feature");
 }
 
 void TrainingStep::use(const std::vector<Parameter>& parameters, const Adam& adam) {
@@ -38,12 +38,28 @@ void TrainingStep::use(const std::vector<Parameter>& parameters, const Adam& ada
   for (int i = 0; i < 6; ++i) room(gradients_[i], sizes[i]);
 }
 
-std::pair<double, long> TrainingStep::run(const std::int64_t* order, long n, long time, int threads, double lr) {
-  if (time < 1 || time > whole_) throw std::invalid_argument("a step reads from 1 to all time steps of the data");
+std::pair<std::vector<double>, long> TrainingStep::run(
+    const std::int64_t* order, long n, long batch, const std::vector<long>& times, int threads,
+    const std::vector<double>& rates) {
+  const auto steps = static_cast<std::size_t>(batch > 0 ? (n + batch - 1) / batch : 0);
+  if (times.size() != steps || rates.size() != steps) throw std::invalid_argument("each step needs its time steps and its rate");
+  for (const long time : times)
+    if (time < 1 || time > whole_) throw std::invalid_argument("a step reads from 1 to all time steps of the data");
+  layout_.threads = threads;
+  std::pair<std::vector<double>, long> all;
+  for (std::size_t i = 0; i < steps; ++i) {
+    const long at = static_cast<long>(i) * batch;
+    const auto [loss, right] = step(order + at, std::min(batch, n - at), times[i], rates[i]);
+    all.first.push_back(loss);
+    all.second += right;
+  }
+  return all;
+}
+
+std::pair<double, long> TrainingStep::step(const std::int64_t* order, long n, long time, double lr) {
   Layout& a = layout_;
   a.batch = n;
   a.time = time;
-  a.threads = threads;
   const long states = n * a.hidden, columns = a.columns();
   const bool lstm = a.recurrence == Recurrence::lstm;
   float* h = room(h_, (a.time + 1) * states);
@@ -74,7 +90,7 @@ void TrainingStep::gather(const std::int64_t* order) {
     y_[b] = data_.y[order[b]];
     lengths_[b] = std::min<long>(data_.lengths ? data_.lengths[order[b]] : a.time, a.time);
   }
-  const Gather g{data_.bytes, data_.floats, order, lengths_.data(), data_.mean.data(), data_.std.data(),
+  const Gather g{data_.bytes, data_.floats, order, lengths_.data(), data_.mean.data(), data_.scale.data(),
                  a.batch, whole_, a.time, a.inputs, steps};
   // Sequences in random order are waited for: each number takes as long as many products.
   split(a.batch, threads_for(32 * a.time * a.batch * a.inputs), [&](long begin, long end) { a.kernels->gather(g, begin, end); });
@@ -154,7 +170,7 @@ void TrainingStep::update(double lr) {
     const double decay = adam_.decoupled ? 0 : adam_.weight_decay, shrink = adam_.decoupled ? 1 - lr * adam_.weight_decay : 1;
     const auto number = [](double value) { return static_cast<float>(value); };
     const Update u{p.values, p.average, p.square, gradients_[i].data(), scale, number(decay), number(shrink),
-                   number(1 - adam_.beta1), number(1 - adam_.beta2), number(rate), number(root), number(adam_.eps)};
+                   number(1 - adam_.beta1), number(1 - adam_.beta2), number(rate * root), number(adam_.eps * root)};
     split(p.n, threads_for(4 * p.n), [&](long begin, long end) { layout_.kernels->update(u, begin, end); });
   }
 }

@@ -10,13 +10,13 @@
 
 namespace unroll {
 
-// The data set as it is kept; a batch takes some of its sequences, scaled: (x - mean) / std, feature by feature.
+// The data set as it is kept; a batch takes some of its sequences, scaled: (x - mean) * scale, feature by feature.
 struct Data {
   const std::uint8_t* bytes;    // (all, time, inputs); or null, and floats
   const float* floats;
   const std::int64_t* y;        // (all)
   const std::int64_t* lengths;  // (all); null: all full
-  std::vector<float> mean, std;  // (inputs)
+  std::vector<float> mean, scale;  // (inputs)
 };
 
 // A parameter and what Adam keeps of it. `count`: steps taken so far.
@@ -39,11 +39,15 @@ class TrainingStep {
   // parameters: w_ih, w_hh, b_ih, b_hh, the head's weight (classes, hidden) and bias (classes).
   void use(const std::vector<Parameter>& parameters, const Adam& adam);
 
-  // Learn from the sequences `order` names, n of them, none longer than `time` steps; return the sum of their losses and
-  // how many were right before.
-  std::pair<double, long> run(const std::int64_t* order, long n, long time, int threads, double lr);
+  // One step after the other: learn from the sequences `order` names, n of them, of which each `batch` make a step, at its
+  // own rate; none is longer than the time steps of its batch. Return the sum of each step's losses, and how many were right
+  // before it.
+  std::pair<std::vector<double>, long> run(
+      const std::int64_t* order, long n, long batch, const std::vector<long>& times, int threads,
+      const std::vector<double>& rates);
 
  private:
+  std::pair<double, long> step(const std::int64_t* order, long n, long time, double lr);
   void gather(const std::int64_t* order);
   std::pair<double, long> loss();
   void head_back();

@@ -157,29 +157,34 @@ static void product(
   });
 }
 
-// out[r * out_row + c] += sum over n of left[n, r] * right[n, c]. Both sides are laid out anew first, the left one tile by
-// tile unless it is that of the call before; scratch has room for (whole_rows(rows) + a panel's) * places(n).
+// out[r * out_row + c] += sum over n of left[n, r] * right[n, c]. Both sides are laid out anew first, row by row, the left one
+// unless it is that of the call before. Scratch has room for (whole_rows(rows) + rounded(columns)) * places(n).
 static void add_product(
     float* out, long out_row, [[maybe_unused]] long out_column, const Rows& left, long rows, const Rows& right, long columns,
     long n, float* scratch, bool same_left) {
   const long count = places(n);
-  float* const panel = scratch + whole_rows(rows) * count;
-  for (long row = 0; !same_left && row < rows; row += TILE) {
-    Places from(left, n);
-    for (long i = 0; i < count; i += TILE) {
+  float* const panels = scratch + whole_rows(rows) * count;
+  Places of_left(left, n), of_right(right, n);
+  for (long i = 0; !same_left && i < count; i += TILE) {
+    Place of_tile[TILE];
+    for (Place& place : of_tile) place = of_left.next();
+    for (long row = 0; row < rows; row += TILE) {
       Vec square[TILE];
-      for (long j = 0; j < TILE; ++j) from.next(), square[j] = from.of(row);
+      for (long j = 0; j < TILE; ++j) square[j] = of_tile[j].of(row);
       transpose(square);
       for (long r = 0; r < TILE; ++r) store(scratch + row * count + (i + r) * TILE, square[r], WIDTH);
     }
   }
+  for (long i = 0; i < count; ++i) {
+    const Place place = of_right.next();
+    each_panel(columns, WIDTH, VECS, [&](long column, long registers) {
+      float* const to = panels + column * count + i * registers * TILE;
+      for (long v = 0; v < registers * TILE; v += TILE) store(to + v, place.of(column + v), WIDTH);
+    });
+  }
   each_panel(columns, WIDTH, VECS, [&](long column, long registers) {
     const long width = registers * TILE;
-    Places from(right, n);
-    for (long i = 0; i < count; ++i) {
-      from.next();
-      for (long v = 0; v < width; v += TILE) store(panel + i * width + v, from.of(column + v), WIDTH);
-    }
+    const float* const panel = panels + column * count;
     with_count<2>(registers, [&](auto used) {
       each_block(rows, [&](auto tiles_down, long row) {
         constexpr int ROWS = decltype(tiles_down)::value, COLUMNS = decltype(used)::value;

@@ -152,23 +152,27 @@ class Rows {
   long stride_, jump_, run_, left_;
 };
 
-// Places that follow each other along the rows of a matrix: rows 2 i and 2 i + 1 in a pair, or row i; zeros past `rows` rows.
+// What stands in a place of each column of a matrix: one row, or a pair of rows; where there is none, zeros.
+struct Place {
+  const float *first, *second;
+
+  // Of the columns from c on.
+  Vec of(long c) const { return paired(first ? load(first + c) : Vec{}, second ? load(second + c) : Vec{}); }
+};
+
+// The places of a matrix's rows, one after the other; past its n rows they hold zeros.
 class Places {
  public:
-  Places(const Rows& from, long rows) : from_(from), rows_(rows) {}
+  Places(const Rows& rows, long n) : rows_(rows), left_(n) {}
 
-  void next() {
-    first_ = rows_-- > 0 ? from_.next() : nullptr;
-    second_ = PAIR > 1 && rows_-- > 0 ? from_.next() : nullptr;
+  Place next() {
+    const float* first = left_-- > 0 ? rows_.next() : nullptr;
+    return {first, PAIR > 1 && left_-- > 0 ? rows_.next() : nullptr};
   }
 
-  // Those of the columns from c on.
-  Vec of(long c) const { return paired(first_ ? load(first_ + c) : Vec{}, second_ ? load(second_ + c) : Vec{}); }
-
  private:
-  Rows from_;
-  long rows_;
-  const float *first_ = nullptr, *second_ = nullptr;
+  Rows rows_;
+  long left_;
 };
 
 // A left side whose k places stand side by side.
