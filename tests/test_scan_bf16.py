@@ -10,12 +10,31 @@ import torch
 from torch import Tensor
 
 import unroll
-from recurrences import CASE_IDS, CASES, GATES, Tensors, assert_same_bits, copied, everything, prepare, threads
+from recurrences import (
+    CASE_IDS,
+    CASES,
+    GATES,
+    Tensors,
+    assert_same_bits,
+    copied,
+    everything,
+    make,
+    prepare,
+    some_lengths,
+    threads,
+)
 from unroll import SequenceClassifier, TrainConfig
 from unroll.fused import why_not_fused
 from unroll.scan import choose_backend, cpu, gru_scan, linear_scan, reference, rnn_scan
 
 pytestmark = pytest.mark.skipif(not cpu.BF16_INSTRUCTION_SETS, reason="no kernels for bf16 on this processor")
+
+
+@pytest.fixture(params=cpu.BF16_INSTRUCTION_SETS or ("none",), autouse=True)
+def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each instruction set that this processor has, where the best one would be taken."""
+    monkeypatch.setattr(cpu, "BF16_ISA", request.param)
+    return str(request.param)
 
 
 def rounded(tensor: Tensor) -> Tensor:
@@ -64,6 +83,23 @@ def test_kernels_round_the_factors_and_nothing_else(
             most = 0.1 if recurrence == "relu" else 0.01
             error = float((found[name].double() - expected).norm() / expected.norm())
             assert error < most, f"{name} is off by {error:.2e}"
+
+
+# Beside the rows of a tile of AMX (16) and of two, its factors (32), the columns of two tiles, and more steps than a
+# block of the gradients has rows (512).
+EDGES = [(15, 2, 31, 15), (17, 3, 33, 31), (33, 2, 64, 33), (32, 2, 65, 64), (2, 300, 3, 16), (70, 9, 1, 17)]
+
+
+@pytest.mark.parametrize("shape", EDGES, ids=["B{}-T{}-I{}-H{}".format(*shape) for shape in EDGES])
+@pytest.mark.parametrize("recurrence", ["tanh", "gru", "lstm"])
+def test_sizes_at_the_edges_of_tiles(monkeypatch: pytest.MonkeyPatch, recurrence: str, shape: tuple[int, ...]) -> None:
+    inputs, lengths = make(recurrence, *shape), some_lengths(*shape[:2])
+    expected = by_hand(monkeypatch, recurrence, inputs, lengths)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = everything(recurrence, copied(inputs, torch.float32), lengths, backend="cpu")
+    for name, exact in expected.items():
+        error = float((found[name].double() - exact).norm() / exact.norm())
+        assert error < 0.01, f"{name} is off by {error:.2e}"
 
 
 def test_the_forward_pass_is_exact_but_for_ties(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,9 +159,9 @@ def test_a_sum_over_time_stays_in_float32() -> None:
 
 
 def test_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = torch.empty(64, 28, 28)
+    x, best = torch.empty(64, 28, 28), cpu.BF16_INSTRUCTION_SETS[0]
     with torch.autocast("cpu", torch.bfloat16):
-        assert choose_backend("auto", x, training=True) == ("cpu", f"fused for bf16 on this CPU ({cpu.BF16_ISA})")
+        assert choose_backend("auto", x, training=True) == ("cpu", f"fused for bf16 on this CPU ({best})")
         assert choose_backend("auto", x.bfloat16(), training=True).backend == "torch"
     with torch.autocast("cpu", torch.float16):
         assert choose_backend("auto", x, training=True).backend == "torch"

@@ -106,10 +106,10 @@ class Scaling:
 
     def apply(self, x: Tensor) -> Tensor:
         """Return ``x`` of any dtype, scaled, as float32 of the same shape."""
-        x = x.to(torch.float32)
+        x = x.to(torch.float32, copy=True)
         if isinstance(self.mean, tuple) or isinstance(self.std, tuple):
-            return x.sub(x.new_tensor(self.mean)).div_(x.new_tensor(self.std))
-        return x.sub(self.mean).div_(self.std)
+            return x.sub_(x.new_tensor(self.mean)).div_(x.new_tensor(self.std))
+        return x.sub_(self.mean).div_(self.std)
 
 
 @dataclass(frozen=True)

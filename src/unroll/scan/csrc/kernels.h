@@ -184,6 +184,23 @@ static void backward(const Backward& a, long begin, long end, float* scratch) {
   each_part(begin, end, GROUP, [&](long row, long rows) { backward_group(a, row, rows, scratch); });
 }
 
+// sum[u] += the rows' sum of d[.., u], for so many columns; no factor is rounded.
+static void add_rows(float* sum, const float* d, long row, long rows, long columns) {
+  constexpr int MOST = 8;  // registers at once
+  for (long u = 0; u < columns; u += MOST * WIDTH)
+    with_count<MOST>((columns - u + WIDTH - 1) / WIDTH, [&](auto used) {
+      constexpr int USED = decltype(used)::value;
+      Vec sums[USED] = {};
+      for (long r = 0; r < rows; ++r)
+        for (int v = 0; v < USED; ++v) sums[v] += load(d + r * row + u + v * WIDTH);
+      for (int v = 0; v < USED; ++v) {
+        float* const to = sum + u + v * WIDTH;
+        const long there = columns - u - v * WIDTH;
+        store(to, load(to, there) + sums[v], there);
+      }
+    });
+}
+
 // What stands laid out in the scratch of add_product.
 struct Laid {
   const float* left;
@@ -228,8 +245,12 @@ static void gradients(const Gradients& a, long begin, long end, float* scratch) 
       const Gradient& p = a.parts[i];
       const long from = p.columns * begin / a.width, to = p.columns * end / a.width;
       if (from == to) continue;
+      const long size = a.n - n < BLOCK ? a.n - n : BLOCK;
       if (n == 0 && !a.add) std::memset(p.dw + from * p.k, 0, (to - from) * p.k * sizeof(float));
-      add_gradient(a, p, n, a.n - n < BLOCK ? a.n - n : BLOCK, from, to, scratch, laid);
+      if (p.from)
+        add_gradient(a, p, n, size, from, to, scratch, laid);
+      else
+        add_rows(p.dw + from, a.d + n * a.width + p.first + from, a.width, size, to - from);
     }
   }
 }

@@ -61,7 +61,8 @@ Numbers biases(const Layout& a, const float* b_ih, const float* b_hh) {
 // apart: what they write no other core reads. How many there are does not depend on the threads, so that the sums do not
 // either. Many weights, whose sums would fill the cache, are shared column by column instead, stretch by stretch.
 constexpr long MOST_PARTS = 8, MOST_WEIGHTS = 1L << 20;
-constexpr long OWN = 1L << 16, SHARED = 1L << 21;  // floats of d at once, for a part and for the whole batch
+constexpr long OWN = 1L << 16, SHARED = 1L << 21;  // floats of d at once, for a part and for the whole batch;
+constexpr long FEWEST = 128;                       // but not fewer rows than this: each time all sums are read and written
 
 long parts(const Layout& a) {
   if (a.rows() * (a.inputs + a.hidden) > MOST_WEIGHTS) return 1;
@@ -88,13 +89,12 @@ struct Sums {
 
 void add_gradients(const Layout& a, const Backward& b, const float* steps, int threads, const Sums& to, bool add) {
   const long both = added(a), columns = a.columns(), row = b.first_row;
-  const Numbers one(1 + a.kernels->width * a.kernels->panel, 1.0f);
   const float *x = steps + row * a.inputs, *h = b.h + ((a.reverse ? a.batch : 0) + row) * a.hidden;
   Gradients g{b.d, b.time * b.rows, columns, b.rows, a.batch, {}, 0, add};
   g.parts[g.count++] = {0, both, x, a.inputs, a.inputs, to.dw_ih};
   if (is_gru(a)) g.parts[g.count++] = {both + a.hidden, a.hidden, x, a.inputs, a.inputs, to.dw_ih + both * a.inputs};
   g.parts[g.count++] = {0, a.rows(), h, a.hidden, a.hidden, to.dw_hh};
-  if (to.db) g.parts[g.count++] = {0, columns, one.data(), 0, 1, to.db};
+  if (to.db) g.parts[g.count++] = {0, columns, nullptr, 0, 1, to.db};
   split(columns, threads, [&](long begin, long end) {
     a.kernels->gradients(g, begin, end, scratch(a.kernels->gradients_scratch(g)));
   });
@@ -118,7 +118,8 @@ void add_inputs(const Back& w, const Backward& b, long first, int threads) {
 void go_back(const Back& w, long row, long rows, int threads, long stretch, const Sums& to) {
   const Layout& a = w.a;
   const long columns = a.columns(), own = (rows < a.batch ? OWN : SHARED) / std::max(1L, rows * columns);
-  const long most = std::max(1L, std::min(a.time, stretch ? stretch : own)), stretches = (a.time + most - 1) / most;
+  const long asked = std::max(1L, std::min(a.time, stretch ? stretch : std::max(own, FEWEST / rows)));
+  const long stretches = (a.time + asked - 1) / asked, most = (a.time + stretches - 1) / stretches;
   static thread_local Numbers d;
   const long room = a.kernels->width * a.kernels->panel;
   if (static_cast<long>(d.size()) < most * rows * columns + room) d.resize(most * rows * columns + room);

@@ -57,7 +57,7 @@ struct Backward : Scan {
 // dw[u, k] = sum over n of d[n, first + u] * from[n, k].
 struct Gradient {
   long first, columns;
-  const float* from;            // (n, k), room, rows `stride` apart, with a jump after each run of them
+  const float* from;            // (n, k), room, rows `stride` apart, with a jump after each run of them; null: ones, k being 1
   long stride, k;
   float* dw;                    // (columns, k)
 };

@@ -126,10 +126,9 @@ std::pair<double, long> TrainingStep::loss() {
 
 void TrainingStep::head_back() {
   const Layout& a = layout_;
-  const Numbers one(1 + a.kernels->width * a.kernels->panel, 1.0f);
   const Gradients g{logits_.data(), a.batch, classes_, a.batch, a.batch,
                     {{0, classes_, h_n_.data(), a.hidden, a.hidden, gradients_[4].data()},
-                     {0, classes_, one.data(), 0, 1, gradients_[5].data()}},
+                     {0, classes_, nullptr, 0, 1, gradients_[5].data()}},
                     2, false};
   pack(packed_, *a.kernels, a.kernels->panel, a.hidden, {{parameters_[4].values, 1, a.hidden, classes_}});
   const Inputs back{logits_.data(), a.batch, classes_, classes_, 0, packed_.data(), dh_.data(), a.hidden};
