@@ -5,6 +5,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -118,28 +119,45 @@ Pool& pool() {
 
 }  // namespace
 
-void split(long n, int threads, const std::function<void(long, long)>& work) {
-  const long parts = std::max(1L, std::min<long>(threads, n));
+namespace {
+
+// Parts of a call's work, which whoever comes first takes. It outlives the call: a thread that the system wakes late finds
+// nothing left, and nobody has waited for it.
+struct Work {
+  const std::function<void(long, long)>& work;  // there as long as a part is left
+  const long n, parts;
+  std::atomic<long> next{0}, done{0};
   std::mutex mutex;
-  std::condition_variable done;
-  std::atomic<long> left{parts - 1};
-  for (long part = 1; part < parts; ++part)
-    pool().push([&, part] {
+  std::condition_variable all_done;
+
+  Work(const std::function<void(long, long)>& to_do, long size, long count) : work(to_do), n(size), parts(count) {}
+
+  void take() {
+    for (long part; (part = next++) < parts;) {
       {
         NoDenormals mode;
         work(n * part / parts, n * (part + 1) / parts);
       }
       std::lock_guard<std::mutex> lock(mutex);
-      if (--left == 0) done.notify_one();
-    });
-  {
-    NoDenormals mode;
-    work(0, n / parts);
+      if (++done == parts) all_done.notify_one();
+    }
   }
-  if (parts == 1) return;
-  soon([&] { return left == 0; });
-  std::unique_lock<std::mutex> lock(mutex);  // also when all is done: the last thread may still hold it
-  done.wait(lock, [&] { return left == 0; });
+};
+
+}  // namespace
+
+void split(long n, int threads, const std::function<void(long, long)>& work) {
+  const long parts = std::max(1L, std::min<long>(threads, n));
+  if (parts == 1) {
+    NoDenormals mode;
+    return work(0, n);
+  }
+  const auto shared = std::make_shared<Work>(work, n, parts);
+  for (long part = 1; part < parts; ++part) pool().push([shared] { shared->take(); });
+  shared->take();
+  soon([&] { return shared->done == parts; });
+  std::unique_lock<std::mutex> lock(shared->mutex);
+  shared->all_done.wait(lock, [&] { return shared->done == parts; });
 }
 
 }  // namespace unroll
