@@ -150,6 +150,10 @@ def with_value(value: float, at: tuple[int, int, int] = (3, 2, 1)) -> np.ndarray
         ({"x": X, "y": Y * 0}, "holds one class only to train on, 0: expected 2 or more"),
         ({"x_train": X, "y_train": Y * 0, "x_test": X, "y_test": Y}, "holds one class only to train on, 0"),
         ({"x_train": X, "y_train": Y, "x_test": X, "y_test": Y.astype(str)}, "y_train and y_test must both hold whole"),
+        (
+            {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y + 1},
+            "the class 2 of y_test is not in y_train, the training part",
+        ),
         ({"x": X, "y": Y == 1}, "y must hold whole numbers or names (int64, str), got bool"),
         ({"x": X, "y": np.array(["a", "b\n"])[Y]}, "'b\\n' cannot be the name of a class"),
         ({"x": X, "y": np.array(["a", "b"], object)[Y]}, "y is an array of Python objects; make it one of names"),

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import unroll
-from benchmarks import answers, busy, peers, tutorial
+from benchmarks import answers, busy, padding, peers, results, tutorial
 from benchmarks.folder import write_folder
 from benchmarks.tutorial import TutorialImages, TutorialModel
 from unroll.bench.models import TorchClassifier
@@ -99,3 +99,47 @@ def test_a_busy_process_is_there_while_epochs_are_timed(capsys: pytest.CaptureFi
     out = capsys.readouterr().out
     assert "unroll, slowed" in out
     assert "nn.RNN, one thread; 1 busy" in out
+
+
+def test_results_are_trained_once_and_their_mean_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = results.Row("digits", "--data mnist-sample --epochs 1 --hidden-size 8", (0, 1))
+    monkeypatch.setitem(results.ROWS, "digits", row)
+    assert results.main("digits", out=Path("kept")) == 0
+    each = [json.loads(Path(f"kept/digits-{seed}/evaluation.json").read_text())["accuracy"] for seed in (0, 1)]
+    told = f"digits: {sum(each) / 2:.2%} (seeds (0, 1): {each[0]:.2%}, {each[1]:.2%})"
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"{told}; ")
+    assert results.main("digits", out=Path("kept")) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [told]
+    with pytest.raises(SystemExit, match="results: rows are rows, rows-gru, .*, digits, got row"):
+        results.main("row")
+
+
+class Watcher(torch.nn.Module):
+    """Counts the time steps that it is trained on, and how many of them are padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = torch.nn.Linear(1, 2)
+        self.steps = self.padding = 0
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.steps += x.shape[0] * x.shape[1]
+            self.padding += x.shape[0] * x.shape[1] - int(lengths.sum())
+        return self.head(x[:, 0])
+
+
+def test_padding_is_that_of_the_batches_of_a_training(capsys: pytest.CaptureFixture[str]) -> None:
+    random = np.random.default_rng(0)
+    lengths = random.integers(1, 30, 500)
+    np.savez("uneven.npz", x=random.normal(size=(500, 29, 1)), y=np.arange(500) % 2, lengths=lengths)
+    splits, config = unroll.load("uneven.npz"), unroll.TrainConfig(epochs=1, batch_size=16, val_fraction=0.2, seed=3)
+    own, shuffled = padding.shares(splits.train, config)
+    watcher = Watcher()
+    list(unroll.fit(watcher, splits, config))
+    assert own == [pytest.approx(watcher.padding / watcher.steps)]
+    assert own[0] < 0.1 < 0.4 < shuffled[0]
+    padding.main("uneven.npz", seeds=1)
+    assert capsys.readouterr().out.startswith("uneven.npz: 1 to 29 steps; ")

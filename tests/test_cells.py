@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,16 @@ def sigmoid(z: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-z))
 
 
-def indrnn(p: Numbers, x: np.ndarray) -> list[np.ndarray]:
+def indrnn(p: Numbers, x: np.ndarray, activation: Callable[[np.ndarray], np.ndarray] = np.tanh) -> list[np.ndarray]:
     h, states = np.zeros(len(p["weight_hh"])), []
     for x_t in x:
-        h = np.tanh(p["weight_ih"] @ x_t + p["weight_hh"] * h + p["bias"])
+        h = activation(p["weight_ih"] @ x_t + p["weight_hh"] * h + p["bias"])
         states.append(h)
     return states
+
+
+def indrnn_relu(p: Numbers, x: np.ndarray) -> list[np.ndarray]:
+    return indrnn(p, x, lambda z: np.maximum(z, 0))
 
 
 def mingru(p: Numbers, x: np.ndarray) -> list[np.ndarray]:
@@ -67,8 +72,9 @@ def lru(p: Numbers, x: np.ndarray) -> list[np.ndarray]:
     return outputs
 
 
-ORACLES: list[tuple[type[Cell], Callable[[Numbers, np.ndarray], list[np.ndarray]]]] = [
+ORACLES: list[tuple[Callable[[int, int], Cell], Callable[[Numbers, np.ndarray], list[np.ndarray]]]] = [
     (IndRNN, indrnn),
+    (partial(IndRNN, nonlinearity="relu"), indrnn_relu),
     (MinGRU, mingru),
     (MinLSTM, minlstm),
     (LRU, lru),
@@ -76,9 +82,9 @@ ORACLES: list[tuple[type[Cell], Callable[[Numbers, np.ndarray], list[np.ndarray]
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forwards", "reverse"])
-@pytest.mark.parametrize(("kind", "oracle"), ORACLES, ids=[kind.__name__ for kind, _ in ORACLES])
+@pytest.mark.parametrize(("kind", "oracle"), ORACLES, ids=[oracle.__name__ for _, oracle in ORACLES])
 def test_cells_do_what_their_papers_say(
-    kind: type[Cell], oracle: Callable[[Numbers, np.ndarray], list[np.ndarray]], reverse: bool
+    kind: Callable[[int, int], Cell], oracle: Callable[[Numbers, np.ndarray], list[np.ndarray]], reverse: bool
 ) -> None:
     torch.manual_seed(0)
     cell = kind(3, 7).double()
@@ -214,6 +220,33 @@ class NoSizes(Good):
         super().__init__(2, 4)
 
 
+class NoSuper(Good):
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        self.inner = nn.Linear(input_size, hidden_size)
+
+
+class OtherArguments(Good):
+    def initial_state(self, batch_size: int) -> Any:  # type: ignore[override]
+        return torch.zeros(batch_size, self.hidden_size)
+
+
+class Raises(Good):
+    def step(self, x: Tensor, state: Any) -> Any:
+        return self.inner(x)
+
+
+class RaisesLater(Good):
+    def scan(
+        self, x: Tensor, state: Any, lengths: Any = None, *, reverse: bool = False, last_only: bool = False
+    ) -> Any:
+        raise KeyError("no scan")
+
+
+class LosesTheBatch(Good):
+    def step(self, x: Tensor, state: Any) -> Any:
+        return super().step(x, state).squeeze()
+
+
 class Abstract(Cell):
     def step(self, x: Tensor, state: Any) -> Any:
         return state
@@ -327,6 +360,11 @@ class Unused(Good):
         self.scale = nn.Parameter(torch.ones(hidden_size))
 
 
+class Deaf(Good):
+    def step(self, x: Tensor, state: Any) -> Any:
+        return super().step(x.detach(), state)
+
+
 class WrongGradient(Good):
     def step(self, x: Tensor, state: Any) -> Any:
         h = super().step(x, state)
@@ -357,6 +395,17 @@ COMPLAINTS: list[tuple[Any, str]] = [
     (Good(2, 4), "check_cell expects a subclass of unroll.Cell, the class itself, got"),
     (Abstract, "Abstract still needs initial_state"),
     (NoSizes, "NoSizes(2, 4) must make a cell, got TypeError"),
+    (
+        NoSuper,
+        "NoSuper(2, 4) must make a cell, got AttributeError: cannot assign module before Module.__init__() call; c",
+    ),
+    (OtherArguments, "initial_state(3, dtype=torch.float64, device=cpu) must return a state, got TypeError: "),
+    (
+        Raises,
+        "step must take x (3, 2) and what initial_state(3) returns, got RuntimeError: mat1 and mat2 shapes cannot",
+    ),
+    (RaisesLater, "scan must compute, got KeyError: 'no scan'"),
+    (LosesTheBatch, "step must keep the shape of part 0 of the state, (1, 4), got (4,)"),
     (NoTensor, "initial_state must return a tensor or a tuple of tensors, got a list of 1 (Tensor)"),
     (WrongBatch, "part 0 of initial_state(3) must have shape (3, …), got (4, 4)"),
     (WrongWidth, "is the output and must have shape (batch, hidden), here (3, 4), got (3, 7)"),
@@ -373,6 +422,7 @@ COMPLAINTS: list[tuple[Any, str]] = [
     (NoMask, "outputs past a sequence's length must be zero, whatever stands there, NaN too"),
     (MasksLate, "must not depend on what stands past a length, here NaN: clear x there first"),
     (Unused, "the parameter scale gets no gradient: use it in step, and do not detach what it goes into"),
+    (Deaf, "x gets no gradient: use it in step, and do not detach what it goes into"),
     (WrongGradient, "gradients must be those of finite differences in float64"),
     (NotSaved, "a new cell with the state_dict of this one must do the same: make weights nn.Parameter, or buffers"),
     (OnTheCpu, "step must stay on the device of x"),
@@ -387,5 +437,14 @@ def test_what_is_wrong_is_said(cell: Any, complaint: str) -> None:
     assert complaint in str(caught.value)
 
 
-def test_a_good_cell_passes() -> None:
-    check_cell(Good)
+class NothingToLearn(Good):
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        Cell.__init__(self, input_size, hidden_size)
+
+    def step(self, x: Tensor, state: Any) -> Any:
+        return 0.5 * state + x.sum(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize("cell", [Good, NothingToLearn])
+def test_a_good_cell_passes(cell: type[Cell]) -> None:
+    check_cell(cell)

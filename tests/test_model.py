@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unroll import RNN, Cell, ConfigError, InputError, SequenceClassifier
+from unroll import Cell, ConfigError, InputError, SequenceClassifier
 from unroll.cells import CELLS
 from unroll.scan.padding import turned
 
@@ -200,15 +200,21 @@ def test_reverse_turns_each_sequence_within_its_length() -> None:
     assert turned(x, torch.tensor([3, 0])).flatten().tolist() == [2, 1, 0, 3, 4, 5, 6, 7]
 
 
-def test_rnn_cell_equals_torch_s() -> None:
-    cell, twin = RNN(3, 5), nn.RNNCell(3, 5)
-    twin.load_state_dict(cell.state_dict())
-    x, h = torch.randn(4, 3), torch.randn(4, 5)
-    torch.testing.assert_close(cell.step(x, h), twin(x, h))
-    y, h_n = cell.scan(x.unsqueeze(1), h)
-    torch.testing.assert_close(y[:, 0], twin(x, h))
-    assert torch.equal(y[:, 0], h_n)
-    assert CELLS["rnn"] is RNN
+@pytest.mark.parametrize("way", ["out", "in"])
+@pytest.mark.parametrize(("name", "twin_class"), [("rnn", nn.RNNCell), ("gru", nn.GRUCell), ("lstm", nn.LSTMCell)])
+def test_weights_move_to_torch_s_cells_and_back(name: str, twin_class: type[nn.RNNCellBase], way: str) -> None:
+    cell, twin = CELLS[name](3, 5), twin_class(3, 5)  # type: ignore[call-arg, arg-type]
+    if way == "out":
+        twin.load_state_dict(cell.state_dict())
+    else:
+        cell.load_state_dict(twin.state_dict())
+    x, h, c = torch.randn(4, 3), torch.randn(4, 5), torch.randn(4, 5)
+    state = (h, c) if name == "lstm" else h
+    expected = twin(x, state)
+    torch.testing.assert_close(cell.step(x, state), expected)
+    y, end = cell.scan(x.unsqueeze(1), state)
+    torch.testing.assert_close(end, expected)
+    assert torch.equal(y[:, 0], end[0] if name == "lstm" else end)
 
 
 class Counter(Cell):

@@ -12,11 +12,13 @@ import nbformat
 import pytest
 
 import unroll
+from benchmarks import results
 from docs import page
 from unroll.cli import app
 
 DOCS = Path(__file__).parent.parent / "docs"
 TUTORIAL = (DOCS / "tutorial.md").read_text("utf-8")
+RESULTS = (DOCS / "results.md").read_text("utf-8")
 
 
 def test_the_tutorial_prints_what_it_says() -> None:
@@ -43,6 +45,19 @@ def test_the_other_pages_print_what_they_say(path: Path) -> None:
     assert len(code) >= 3
     for cell, found in zip(code, page.run(code), strict=True):
         assert page.differs(cell.output or "", found, cell.about) is None, found
+
+
+def test_the_results_are_those_of_the_benchmark_s_commands() -> None:
+    commands = re.findall(r"^\$ unroll train (.*?) +# (\S+)$", RESULTS, re.MULTILINE)
+    assert {name: flags for flags, name in commands} == {name: row.flags for name, row in results.ROWS.items()}
+    rows = re.findall(r"^\|.*\(`(\S+)`\) \| \*\*(\S+) %\*\* \((?:[^:|]*: )?(.*?)\)", RESULTS, re.MULTILINE)
+    assert sorted(name for name, _, _ in rows) == sorted(results.ROWS)
+    for name, mean, each in rows:
+        seeds = results.ROWS[name].seeds
+        if len(seeds) > 1:
+            values = [float(value) for value in each.split(", ")]
+            assert len(values) == len(seeds), name
+            assert float(mean) == pytest.approx(sum(values) / len(values), abs=0.0101), name  # all are rounded
 
 
 def test_the_notebook_is_the_tutorial() -> None:

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -119,6 +120,35 @@ def test_folders_and_pairs_are_found(tmp_path: Path) -> None:
         assert train.notes == ("x.dev is left alone: what watches the training is cut out of x.train",)
 
 
+@pytest.mark.parametrize(
+    "names", [("x.train.gz", "x.test.gz"), ("train.jsonl.gz", "test.jsonl.gz"), ("a_train.txt",) * 2]
+)
+def test_parts_that_are_packed_find_each_other(names: tuple[str, str], tmp_path: Path) -> None:
+    names = (names[0], names[1].replace("train", "test"))
+    for name, part in zip(names, ("train", "test"), strict=True):
+        lines = [(label, f"{label} {part}") for label in ("bad", "good")]
+        content = "".join(f'{{"text": "{t}", "label": "{n}"}}\n' if "json" in name else f"{n} {t}\n" for n, t in lines)
+        (tmp_path / name).write_bytes(gzip.compress(content.encode()) if name.endswith("gz") else content.encode())
+    for path in (tmp_path, tmp_path / names[0]):
+        splits = unroll.load(path, min_count=1)
+        assert (splits.train.texts, splits.test.texts) == (("bad train", "good train"), ("bad test", "good test"))
+    assert unroll.load(tmp_path / names[0]).name in ("x", "train", "a")
+
+
+def test_a_folder_of_images_is_one_whatever_lies_there(tmp_path: Path) -> None:
+    from PIL import Image
+
+    pets = tmp_path / "pets"
+    for label in ("cat", "dog"):
+        (pets / label).mkdir(parents=True)
+        for n in range(5):
+            Image.new("L", (2, 2), n).save(pets / label / f"{n}.png")
+    (pets / "cat" / "notes.txt").write_text("a fine cat")
+    (pets / "titles.csv").write_text("title,label\na,b\n")
+    (pets / "empty.csv").touch()
+    assert unroll.load(pets).train.preparation.image is not None
+
+
 BROKEN = {
     "latin-1": ("a.txt", "good caf\xe9".encode("latin-1"), r"a.txt is not UTF-8: byte 0xe9 at position 8"),
     "no text column": (
@@ -132,6 +162,37 @@ BROKEN = {
     "a number": ("a.jsonl", b'{"text": 7, "label": 1}', r"line 1: expected a text in text, got 7"),
     "no label": ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b"}', r"line 2: label is missing"),
     "cells": ("a.tsv", b"text\tlabel\na b c\n", r"line 2: expected 2 cells as in the first line, got 1"),
+    "two columns": (
+        "a.tsv",
+        b"text\ttext\tlabel\na\tb\tc\n",
+        r"a.tsv has two columns 'text': expected names that differ",
+    ),
+    "a column of lines": (
+        "a.csv",
+        b'"a\nb",text,label\n',
+        r"a.csv, line 1: expected the name of a column, got 'a\\nb'",
+    ),
+    "half a character": (
+        "a.jsonl",
+        b'{"text": "\\ud83d\\ude00", "label": 1}\n{"text": "so\\ud83d", "label": 1}',
+        r"a.jsonl, line 2: expected a text in Unicode, got '\\ud83d', which is no whole character",
+    ),
+    "a list for a label": (
+        "a.json",
+        b'[{"text": "a", "label": [1]}]',
+        r"a.json, object 1: expected the name or the number of a class, got \[1\]",
+    ),
+    "no number for a label": (
+        "a.jsonl",
+        b'{"text": "a", "label": NaN}',
+        r"line 1: expected the name or the number .* nan",
+    ),
+    "no name for a label": (
+        "a.json",
+        b'[{"text": "a", "label": " "}]',
+        r"object 1: expected the name of a class, got ' '",
+    ),
+    "brackets without end": ("a.json", b"[" * 100_000, r"a.json is broken JSON: "),
     "empty": ("a.txt", b"\n", r"a.txt holds no texts"),
     "one class": ("a.txt", b"good a\ngood b\n", r"holds one class only to train on, good: expected 2 or more"),
     "not gzip": ("a.txt.gz", b"good a", r"a.txt.gz is no whole gzip file"),
@@ -144,6 +205,18 @@ def test_bad_files_are_one_line(what: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         unroll.load(str(tmp_path / name))
+
+
+def test_a_missing_library_is_named_with_what_installs_it(
+    tsv: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tsv(rows(2))
+    unroll.train_run(str(path), epochs=1, hidden_size=4, out="run")
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    expected = "unroll: texts need the library tokenizers: pip install 'unroll-rnn[text]'\n"
+    for words in (["train", "--data", str(path)], ["predict", "run", "--text", "a"], ["evaluate", "run"]):
+        assert main(words) == 2
+        assert capsys.readouterr().err == expected
 
 
 def test_a_class_that_was_not_learned_and_too_many_files_are_refused(tmp_path: Path) -> None:
@@ -163,6 +236,10 @@ def test_settings_of_other_data_are_refused(setting: dict[str, Any], tsv: Callab
         unroll.load(str(tsv(rows())), **setting)
     with pytest.raises(unroll.ConfigError, match="it holds no texts"):
         unroll.load("mnist-sample", tokenizer="bpe")
+    with pytest.raises(
+        unroll.ConfigError, match="embedding_size is for texts, got 7 for data of numbers: leave it out"
+    ):
+        unroll.train_run("mnist-sample", embedding_size=7)
 
 
 def test_equal_texts_come_into_one_part_and_the_vocabulary_is_that_of_the_training_part(
@@ -301,6 +378,10 @@ def test_files_of_texts_are_read_with_classes_and_without(tmp_path: Path) -> Non
     assert text_files.read_texts(tmp_path / "a.txt", ("good", "so")) == (["good fun", "bad"], ["line 1", "line 3"])
     (tmp_path / "a.csv").write_text("n,review\n1,good fun\n")
     assert text_files.read_texts(tmp_path / "a.csv", ("good",)) == (["good fun"], ["line 2"])
+    for name, content in (("b.txt", "\n"), ("b.csv", "review\n"), ("b.json", "[]")):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(DataError, match=f"{name} holds no texts"):
+            text_files.read_texts(tmp_path / name, ("good",))
 
 
 def test_the_command_line_looks_at_texts_and_answers_them(
@@ -323,14 +404,30 @@ def test_the_command_line_looks_at_texts_and_answers_them(
     first, second = json.loads(capsys.readouterr().out)["predictions"]
     assert (first["class"], first["text"], first["preparation"]) == ("good", "good fun", ["2 tokens"])
     assert (second["class"], second["preparation"]) == ("bad", ["3 tokens", "1 unknown"])
-    monkeypatch.setattr("sys.stdin", io.StringIO("truly good\n\ndull\n"))
+    assert main(["predict", run, "--text", "", "--text", "zzz", "--json"]) == 0
+    empty, unknown = json.loads(capsys.readouterr().out)["predictions"]
+    assert (empty["text"], empty["preparation"]) == ("", ["0 tokens"])
+    assert sum(one["probability"] for one in empty["top"]) == pytest.approx(1)
+    assert unknown["preparation"] == ["1 token", "1 unknown"]
+    assert main(["predict", run, "--text", "caf\udce9"]) == 2  # as a command line brings bytes that are not UTF-8
+    assert "text, line 1: expected a text in Unicode, got '\\udce9'" in capsys.readouterr().err
+
+    def stdin(content: bytes) -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+    stdin(b"truly good\n\ndull\n")
     assert main(["predict", run]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert [line.split("%")[0].rsplit(" ", 2)[0] for line in shown] == [
         "text, line 1: truly good → good",
-        "text, line 2: dull → bad",
+        "text, line 3: dull → bad",
     ]
-    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    stdin(b"fun\ncaf\xe9\n")
+    assert main(["predict", run]) == 2
+    assert capsys.readouterr().err == (
+        "unroll: standard input is not UTF-8: byte 0xe9 at position 7; save it as UTF-8\n"
+    )
+    stdin(b"")
     assert main(["predict", run]) == 2
     assert "nothing to classify: name files, give --text, or send texts to standard input" in capsys.readouterr().err
     assert main(["predict", run, str(tmp_path / "none.txt")]) == 2
@@ -340,6 +437,12 @@ def test_the_command_line_looks_at_texts_and_answers_them(
 def test_a_run_of_images_reads_no_texts(run: unroll.Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(run.path), "--text", "seven"]) == 2
     assert "this run was not trained on texts: it cannot predict from them" in capsys.readouterr().err
+
+
+def test_a_vocabulary_of_nothing_looks_wrong(tsv: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("check", "explore"):
+        assert main([command, "--data", str(tsv(rows(2))), "--min-count", "99"]) == 0
+        assert "no token of the training part is known: try a lower min_count" in capsys.readouterr().out
 
 
 def test_telling_words_have_the_scores_of_the_formula(tsv: Callable[..., Path]) -> None:

@@ -208,6 +208,7 @@ def test_clipping_bounds_the_gradient(small: Splits) -> None:
     next(training.events())
     norm = torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm()
     assert float(norm) <= 1.001e-3
+    assert TrainConfig().clip_norm == 1
 
 
 def test_bf16_trains_with_float32_weights(small: Splits) -> None:

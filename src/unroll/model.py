@@ -104,7 +104,8 @@ class SequenceClassifier(nn.Module):
         check_whole("vocabulary_size", vocabulary_size, 0)
         if embedding_dropout and not vocabulary_size:
             raise ConfigError(
-                f"embedding_dropout is for texts, got {embedding_dropout} for a model of numbers: leave it out"
+                f"embedding_dropout is for texts, got {embedding_dropout} for a model of numbers: leave it out, or set "
+                "it to 0"
             )
         self.vocabulary_size = vocabulary_size
         self.embedding = nn.Embedding(vocabulary_size, input_size) if vocabulary_size else None

@@ -14,6 +14,7 @@ from .data.images import PreparedImage, prepare_image
 from .data.preparation import ImageFormat, Preparation
 from .data.sequences import SequenceData
 from .data.text import read_texts, unread
+from .data.text_file import check_text
 from .data.timeseries import read_unlabelled
 from .errors import DataError
 from .evaluation import EVALUATION_BATCH, predict
@@ -92,12 +93,14 @@ def predict_texts(
         file: what they stand in, in words (default "text").
 
     Raises:
-        DataError: the model does not read texts.
+        DataError: the model does not read texts, or one is no Unicode.
     """
     if preparation.tokens is None:
         raise DataError("this run was not trained on texts: it cannot predict from them")
     if not texts:
         return []
+    places = places or [str(number) for number in range(1, len(texts) + 1)]
+    texts = [check_text(f"{file}, line {place}", text) for text, place in zip(texts, places, strict=True)]
     data = unread(texts, torch.zeros(len(texts), dtype=torch.int64), preparation.classes).prepared_as(preparation)
     lengths = [data.x.shape[1]] * len(data) if data.lengths is None else data.lengths.tolist()
     results = []
@@ -105,8 +108,7 @@ def predict_texts(
         top = _top(probabilities, preparation.classes)
         unknown = int((data.x[number, : lengths[number]] == 0).sum())
         steps = (_counted(lengths[number], "token"), *([f"{unknown:,} unknown"] if unknown else []))
-        place = places[number] if places else str(number + 1)
-        results.append(FilePrediction(file, *top[0], top, steps, None, place, "line", texts[number]))
+        results.append(FilePrediction(file, *top[0], top, steps, None, places[number], "line", texts[number]))
     return results
 
 

@@ -16,7 +16,7 @@ import torch
 from .config import DataConfig, ModelConfig, Recipe, RecipeName, TrainConfig, choose_settings
 from .data.catalog import load, resolve
 from .data.splits import Splits
-from .errors import DataError, RunError, TrainingError
+from .errors import ConfigError, DataError, RunError, TrainingError
 from .evaluation import Evaluation, evaluate
 from .folder import CONFIG, EVALUATION, METRICS, RESUME, WEIGHTS, claim, first_line, read_config, write, write_json
 from .interrupt import deferred_interrupt
@@ -57,7 +57,14 @@ class Plan:
         return splits
 
     def build(self, splits: Splits) -> SequenceClassifier:
-        """Return a fresh model for the data, its weights drawn from the recipe's seed."""
+        """Return a fresh model for the data, its weights drawn from the recipe's seed.
+
+        Raises:
+            ConfigError: a setting is out of range, or the data has no use for it.
+        """
+        size, usual = self.recipe.model.embedding_size, ModelConfig.embedding_size
+        if size != usual and not splits.train.vocabulary_size:
+            raise ConfigError(f"embedding_size is for texts, got {size} for data of numbers: leave it out")
         torch.manual_seed(self.recipe.train.seed)
         return build(self.recipe.model, splits.train.input_size, len(splits.classes), splits.train.vocabulary_size)
 

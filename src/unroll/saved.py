@@ -20,7 +20,7 @@ from .data.catalog import load, load_as, resolve
 from .data.preparation import Preparation
 from .data.sequences import SequenceData
 from .data.splits import TEST_FRACTION, Splits
-from .data.tokens import Tokens
+from .data.tokens import Tokens, library
 from .device import choose_device
 from .errors import ConfigError, DataError, InputError, RunError
 from .folder import (
@@ -111,6 +111,7 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
     Raises:
         RunError: no such run, unfinished, or broken; the message says which file.
         ConfigError: its cell is not one of unroll's, and its module has not been imported.
+        DataError: it reads texts, and the library tokenizers is not installed.
     """
     path = Path(path)
     config = read_config(path)
@@ -121,6 +122,8 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
         raise RunError(f"{path} is not finished: run 'unroll train --resume {shlex.quote(str(path))}' first")
     if ":" in (cell := str(config.get("model", {}).get("cell"))):
         find_cell(cell)  # says what to do where that is not here
+    if (path / TOKENIZER).exists():
+        library()  # says what to install where it is missing
     try:
         settings, tokenizer = ModelConfig(**config["model"]), path / TOKENIZER
         tokens = Tokens(tokenizer.read_text("utf-8")) if config["preparation"].get("tokens") else None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from inspect import isabstract
 from typing import Any
 
@@ -39,19 +41,33 @@ def check_cell(cell: type[Cell]) -> None:
     x = torch.randn(BATCH, TIME, INPUTS, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     for dtype in (torch.float64, torch.float32):
         _check_state(made.to(dtype), dtype)
-        _check_step(made, x.to(dtype))
+        for batch in (BATCH, 1):
+            _check_step(made, x[:batch].to(dtype))
     made.to(torch.float64)
-    _check_batch(made, x)
-    _check_scan(made, x)
-    _check_lengths(made, x)
-    _check_gradients(made, x)
-    _check_precision(made, x)
-    _check_saving(cell, made, x)
+    with _without_error("scan must compute"):
+        _check_batch(made, x)
+        _check_scan(made, x)
+        _check_lengths(made, x)
+        _check_gradients(made, x)
+        _check_precision(made, x)
+        _check_saving(cell, made, x)
     _check_device(made)
 
 
 def _fail(what: str) -> None:
     raise AssertionError(what)
+
+
+@contextmanager
+def _without_error(must: str, hint: str = "") -> Iterator[None]:
+    """Turn what the cell's own code raises into words; a complaint passes as it is."""
+    try:
+        yield
+    except AssertionError:
+        raise
+    except Exception as error:  # whatever the cell does
+        told = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        raise AssertionError(f"{must}, got {told}{hint}") from error
 
 
 def _make(cell: type[Cell]) -> Cell:
@@ -60,13 +76,9 @@ def _make(cell: type[Cell]) -> Cell:
     if isabstract(cell):
         _fail(f"{cell.__name__} still needs {', '.join(sorted(cell.__abstractmethods__))}")
     torch.manual_seed(0)
-    try:
+    hint = "; call super().__init__(input_size, hidden_size) first, and give further arguments of __init__ defaults"
+    with _without_error(f"{cell.__name__}({INPUTS}, {HIDDEN}) must make a cell", hint):
         made = cell(INPUTS, HIDDEN)
-    except TypeError as error:
-        raise AssertionError(
-            f"{cell.__name__}({INPUTS}, {HIDDEN}) must make a cell, got TypeError: {error}; "
-            "give further arguments of __init__ defaults"
-        ) from error
     if not hasattr(made, "_parameters") or getattr(made, "hidden_size", None) != HIDDEN:
         _fail(f"{cell.__name__}.__init__ must call super().__init__(input_size, hidden_size)")
     return made.eval()
@@ -82,7 +94,8 @@ def _initial(cell: Cell, x: Tensor) -> State:
 
 def _check_state(cell: Cell, dtype: torch.dtype) -> None:
     for batch in (BATCH, 1, 0):
-        state = cell.initial_state(batch, dtype=dtype, device=CPU)
+        with _without_error(f"initial_state({batch}, dtype={dtype}, device={CPU}) must return a state"):
+            state = cell.initial_state(batch, dtype=dtype, device=CPU)
         if not isinstance(state, Tensor) and not (
             isinstance(state, tuple) and state and all(isinstance(part, Tensor) for part in state)
         ):
@@ -105,7 +118,8 @@ def _check_step(cell: Cell, x: Tensor) -> None:
     before = [part.clone() for part in _parts(state)]
     kept = _attributes(cell)
     x_t, x_copy = x[:, 0], x[:, 0].clone()
-    new = cell.step(x_t, state)
+    with _without_error(f"step must take x {tuple(x_t.shape)} and what initial_state({len(x)}) returns"):
+        new = cell.step(x_t, state)
     if type(new) is not type(state) or len(_parts(new)) != len(_parts(state)):
         _fail(f"step must return a state of the form it was given, {_kind(state)}, got {_kind(new)}")
     for number, (part, was) in enumerate(zip(_parts(new), before, strict=True)):
@@ -192,12 +206,14 @@ def _check_lengths(cell: Cell, x: Tensor) -> None:
 def _check_gradients(cell: Cell, x: Tensor) -> None:
     lengths = torch.tensor([1, TIME, 2])
     poisoned = torch.where(torch.arange(TIME) < lengths.unsqueeze(1), 0.0, float("nan")).unsqueeze(2) + x
+    poisoned.requires_grad_()
     cell.zero_grad()
     y, end = cell.scan(poisoned, _initial(cell, x), lengths)
     torch.autograd.backward(y.sum() + sum(part.sum() for part in _parts(end)))
-    for name, parameter in cell.named_parameters():
+    for name, parameter in [*cell.named_parameters(), ("x", poisoned)]:
         if parameter.grad is None:
-            _fail(f"the parameter {name} gets no gradient: use it in step, and do not detach what it goes into")
+            what = "x" if parameter is poisoned else f"the parameter {name}"
+            _fail(f"{what} gets no gradient: use it in step, and do not detach what it goes into")
         elif not bool(parameter.grad.isfinite().all()):
             _fail(f"the gradient of {name} must not depend on what stands past a length, here NaN: clear x there first")
     cell.zero_grad()

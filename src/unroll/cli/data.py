@@ -27,7 +27,8 @@ def explore(
     data
         mnist-sample, mnist, fashion-mnist, kmnist; ucr:NAME, a set of the UCR and UEA archive; a folder of images with
         a sub-folder for each class; series in a .ts, .csv or .tsv file, or in an .npz file with x (N, time, features)
-        and y.
+        and y; texts in a table or JSON with a column for them, in lines "class text", or in a folder with a sub-folder
+        for each class.
     data_dir
         Folder to look for the data in first.
     out

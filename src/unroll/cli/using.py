@@ -97,6 +97,7 @@ def predict(
         file's error.
     """
     with immediate_interrupt():
+        from ..data.text_file import text_lines
         from ..errors import InputError
         from ..prediction import predict_files, predict_texts
         from ..reports import print_predictions
@@ -105,15 +106,17 @@ def predict(
 
     trust(cell)
     loaded = load_run(run)
+    texts, places = text or [], list[str]()
     if not files and not text:
-        text = [] if sys.stdin.isatty() else [line.strip() for line in sys.stdin if line.strip()]
-        if not text:
+        content = b"" if sys.stdin.isatty() else sys.stdin.buffer.read()
+        texts, places = text_lines(content, "standard input")
+        if not texts:
             raise InputError(
                 f"{run} has nothing to classify: name files, give --text, or send texts to standard input, one a line"
             )
     predictions = predict_files(loaded.model, loaded.preparation, files or [])
-    if text:
-        predictions += predict_texts(loaded.model, loaded.preparation, text)
+    if texts:
+        predictions += predict_texts(loaded.model, loaded.preparation, texts, places)
     if json:
         print_json({"run": str(run), "predictions": [prediction.to_dict() for prediction in predictions]})
     else:

@@ -126,6 +126,10 @@ def _labels(path: Path, arrays: dict[str, np.ndarray], keys: list[str]) -> tuple
     bad = next((name for name in names if not name.isprintable() or not name), None)
     if bad is not None:
         raise DataError(f"{path}: {bad!r} cannot be the name of a class: name it in plain letters")
+    known = set(found[0])
+    unseen = [value for value in values if value not in known]
+    if unseen and len(known) > 1 and "classes" not in arrays:  # which may well name more than there are
+        raise DataError(f"{path}: the class {unseen[0]} of {keys[-1]} is not in {keys[0]}, the training part")
     index = {value: place for place, value in enumerate(values)}
     return names, [np.array([index[label] for label in labels], np.int64) for labels in found]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..config import DataConfig, MissingName, Read, ScalingName, TokenizerName
 from ..errors import DataError, did_you_mean
-from . import archive, arrays, image_folder, mnist, text, timeseries
+from . import archive, arrays, image_folder, mnist, text, text_file, timeseries
 from .preparation import ImageFormat, Preparation
 from .sequences import SequenceData
 from .splits import Splits
@@ -30,7 +30,7 @@ FORMATS: dict[str, Format] = {
     FOLDER: image_folder.read,
     "FILE.npz": arrays.read,
     **{f"FILE{suffix}": timeseries.read for suffix in timeseries.PARSERS},
-    **{f"FILE{suffix}": text.read for suffix in text.PARSERS if suffix not in timeseries.PARSERS},
+    **{f"FILE{suffix}": text.read for suffix in text_file.PARSERS if suffix not in timeseries.PARSERS},
 }
 
 

@@ -85,7 +85,7 @@ def read_rows(path: Path, most: int | None = None) -> tuple[list[str], list[tupl
         most: lines to read (default None: all).
 
     Raises:
-        DataError: it cannot be read, is empty, or a row has more or fewer cells than there are names.
+        DataError: it cannot be read, is empty, two columns have one name, or a row has more or fewer cells than that.
     """
     text = read_text(path)
     first = text.split("\n", 1)[0]
@@ -106,11 +106,21 @@ def read_rows(path: Path, most: int | None = None) -> tuple[list[str], list[tupl
         raise DataError(f"{path}, line {reader.line_num}: {error}; write it anew as CSV") from error
     if not rows:
         raise DataError(f"{path} is empty: expected names of columns in its first line")
-    header = [name.strip() for name in rows.pop(0)[1]]
+    header = _header(path, rows.pop(0)[1])
     for line, cells in rows:
         if len(cells) != len(header):
             raise DataError(f"{path}, line {line}: expected {len(header)} cells as in the first line, got {len(cells)}")
     return header, rows
+
+
+def _header(path: Path, cells: list[str]) -> list[str]:
+    header = [name.strip() for name in cells]
+    for place, name in enumerate(header):
+        if not name.isprintable():
+            raise DataError(f"{path}, line 1: expected the name of a column, got {name!r}")
+        if name in header[:place]:
+            raise DataError(f"{path} has two columns {name!r}: expected names that differ")
+    return header
 
 
 def _table(path: Path) -> Table:
@@ -122,9 +132,6 @@ def _table(path: Path) -> Table:
 
 def _columns(path: Path, header: list[str], rows: list[tuple[int, list[str]]]) -> Table:
     names = [name.lower() for name in header]
-    twice = next((name for place, name in enumerate(header) if name in header[:place]), None)
-    if twice is not None:
-        raise DataError(f"{path} has two columns {twice!r}: expected names that differ")
     found = {key: names.index(key) for key in ("id", "time", *LABELS) if key in names}
     if all(key in found for key in LABELS):
         raise DataError(f"{path} has a column label and a column class: rename the one that is not the label")
@@ -155,7 +162,7 @@ def _wide(table: Table) -> Series:
         values.append(np.array([[table.value(line, cells, place)] for place in steps]))
         names.append(name)
         if table.label is not None:
-            labels.append(check_name(table.path, line, cells[table.label]))
+            labels.append(check_name(f"{table.path}, line {line}", cells[table.label]))
     by = "line" if table.id is None else "id"
     return Series(table.path, values, names, by, None if table.label is None else labels)
 
@@ -172,7 +179,7 @@ def _long(table: Table) -> Series:
             raise DataError(f"{table.path}, line {line}: {shown} are in line {series[time][0]} already")
         series[time] = line, [table.value(line, cells, place) for place in table.others]
         if table.label is not None:
-            label = check_name(table.path, line, cells[table.label])
+            label = check_name(f"{table.path}, line {line}", cells[table.label])
             before = labels.setdefault(name, (line, label))
             if before[1] != label:
                 raise DataError(
@@ -187,6 +194,8 @@ def _long(table: Table) -> Series:
 def _id(table: Table, line: int, cell: str) -> str:
     if not cell.strip():
         raise DataError(f"{table.path}, line {line}: the id is empty: expected which series the row belongs to")
+    if not cell.strip().isprintable():
+        raise DataError(f"{table.path}, line {line}: expected an id in plain letters, got {cell.strip()!r}")
     return cell.strip()
 
 

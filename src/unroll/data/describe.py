@@ -151,9 +151,12 @@ def missing_classes(splits: Splits) -> list[str]:
 
 
 def constant(splits: Splits) -> list[str]:
-    """Say so if all values of the training part are the same; an empty list if not."""
+    """Say so if all values of the training part are the same, or none of its words is known; an empty list if not."""
+    if splits.train.texts is not None:
+        known = splits.train.vocabulary_size - 1  # [UNK] is none
+        return [] if known else ["no token of the training part is known: try a lower min_count"]
     values = _there(splits.train)
-    if splits.train.texts is not None or not len(values) or values.min() < values.max():
+    if not len(values) or values.min() < values.max():
         return []
     return [f"all values are {float(values.min()):g}: there is nothing to learn from"]
 

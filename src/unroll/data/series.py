@@ -53,14 +53,28 @@ def read_text(path: Path) -> str:
         content = path.read_bytes()
         if path.suffix.lower() == ".gz":
             content = gzip.decompress(content)
-        return content.decode("utf-8-sig").replace("\r\n", "\n")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path} is no whole gzip file ({error}); copy it anew") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
+    return decoded(content, str(path))
+
+
+def decoded(content: bytes, name: str) -> str:
+    """Return bytes as text, its lines ended as they are here.
+
+    Args:
+        content: the bytes.
+        name: what they stand in, for messages.
+
+    Raises:
+        DataError: they are not UTF-8; says at which byte.
+    """
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} at position {error.start:,}; save it as UTF-8"
+            f"{name} is not UTF-8: byte 0x{error.object[error.start]:02x} at position {error.start:,}; save it as UTF-8"
         ) from error
 
 
@@ -86,15 +100,19 @@ def _shown(cell: str) -> str:
     return repr(cell if len(cell) <= 30 else f"{cell[:29]}…") + hint
 
 
-def check_name(path: Path, line: int, label: str) -> str:
+def check_name(where: str, label: str) -> str:
     """Return the name of a class without the blanks around it.
+
+    Args:
+        where: file and line that it stands in, for messages.
+        label: the name.
 
     Raises:
         DataError: it has no letters, or some that cannot be shown.
     """
     name = label.strip()
     if not name or not name.isprintable():
-        raise DataError(f"{path}, line {line}: expected the name of a class, got {label!r}")
+        raise DataError(f"{where}: expected the name of a class, got {label!r}")
     return name
 
 

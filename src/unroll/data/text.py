@@ -8,19 +8,18 @@ What a file holds is told by its name, and of a table by the names of its column
 - a folder with a sub-folder for each class, ``pos/1.txt``; or with such folders in ``train/`` and ``test/``.
 - a folder with one of the files above.
 
+A folder whose sub-folders hold images is one of images, whatever else lies there.
+
 The column, or field, of the text is called text, sentence, headline, review, title, message, comment, tweet or
 content; that of the class label, class, category, sentiment, target, or something that begins with ``is_``. Others are
 left alone. Where a training part has a test part beside it (``X.train`` and ``X.test``, ``train.csv`` and
-``test.csv``) that is used. Any file may be packed with gzip, ``X.jsonl.gz``. All is UTF-8.
+``test.csv``) that is used. Any of the files may be packed with gzip, ``X.jsonl.gz``. All is UTF-8.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,32 +27,14 @@ import torch
 from ..config import DataConfig
 from ..errors import DataError
 from .csv_file import read_rows
+from .image_folder import SUFFIXES as IMAGES
 from .preparation import Preparation, Scaling
 from .sequences import SequenceData
-from .series import check_name, in_order, read_text
-from .timeseries import PARTS, test_part
+from .series import in_order, read_text
+from .text_file import JSON, PARSERS, TABLES, TEXTS, Texts, column_of, parse_lines, text_lines
+from .timeseries import PARTS, test_part, unpacked
 
-TEXTS = ("text", "sentence", "headline", "review", "title", "message", "comment", "tweet", "content")
-LABELS = ("label", "class", "category", "sentiment", "target")
-TABLES = (".csv", ".tsv")
 UNUSED = ("read", "resize", "missing")
-
-
-@dataclass(frozen=True)
-class Texts:
-    """What stands in one file or folder.
-
-    Attributes:
-        path: of it
-        texts: as they stand there
-        labels: class of each text
-        places: where each stands, in words
-    """
-
-    path: Path
-    texts: list[str]
-    labels: list[str]
-    places: list[str]
 
 
 def read(path: Path, config: DataConfig, form: object = None) -> list[SequenceData]:
@@ -78,11 +59,11 @@ def read(path: Path, config: DataConfig, form: object = None) -> list[SequenceDa
 
 def is_text(path: Path) -> bool:
     """Tell whether a file or a folder holds texts, by names alone; of a table by those of its columns."""
-    if path.is_dir():
-        return bool(_class_folders(path)) or any(map(is_text, _files(path)))
+    if path.is_dir():  # a table may well lie beside folders of images, and a note among them
+        return not _has_images(path) and (bool(_class_folders(path)) or any(map(is_text, _files(path))))
     suffix = _suffix(path)
     if suffix in TABLES:
-        return _column([name.strip() for name in read_rows(path, 1)[0]], TEXTS) is not None
+        return column_of([name.strip() for name in read_rows(path, 1)[0]], TEXTS) is not None
     return suffix in PARSERS
 
 
@@ -95,27 +76,30 @@ def read_texts(path: Path, classes: Sequence[str]) -> tuple[list[str], list[str]
         classes: that the model knows.
 
     Raises:
-        DataError: it cannot be read, or something in it will not do.
+        DataError: it cannot be read, holds no text, or something in it will not do.
     """
     suffix = _suffix(path)
-    if suffix in TABLES or suffix in (".json", ".jsonl", ".ndjson"):
+    if suffix in (*TABLES, *JSON):
         found = PARSERS[suffix](path, False)
-        return found.texts, found.places
-    lines = [(number, line.strip()) for number, line in enumerate(read_text(path).split("\n"), start=1) if line.strip()]
-    places = [f"line {number}" for number, _ in lines]
-    if all(line.split()[0] in classes for _, line in lines):
-        return _lines(path, True).texts, places
-    return [line for _, line in lines], places
+        texts, places = found.texts, found.places
+    else:
+        texts, numbers = text_lines(read_text(path))
+        places = [f"line {number}" for number in numbers]
+        if all(line.split()[0] in classes for line in texts):
+            texts = parse_lines(path, True).texts
+    if not texts:
+        raise DataError(f"{path} holds no texts")
+    return texts, places
 
 
 def _suffix(path: Path) -> str:
-    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
+    return unpacked(path).suffix.lower()
 
 
 def _parts(path: Path) -> list[Path]:
     """Return the training and the test part of what ``path`` names, or what there is."""
     if not path.is_dir():
-        other = path.with_suffix(".test") if path.suffix == ".train" else test_part(path)
+        other = _beside(path, ".test") if _suffix(path) == ".train" else test_part(path)
         return [path] if other is None or not other.is_file() else [path, other]
     if _class_folders(path):
         for train, test in PARTS.items():
@@ -131,9 +115,23 @@ def _parts(path: Path) -> list[Path]:
     return whole[0]
 
 
+def _beside(path: Path, suffix: str) -> Path:
+    """Return the path of another part of a set, ``X.test`` or ``X.test.gz`` beside ``X.train`` or ``X.train.gz``."""
+    plain = unpacked(path)
+    return path.with_name(plain.stem + suffix + path.name.removeprefix(plain.name))
+
+
+def _sub_folders(folder: Path) -> list[Path]:
+    return [entry for entry in _entries(folder) if entry.is_dir()]
+
+
 def _files(folder: Path) -> list[Path]:
+    return [entry for entry in _entries(folder) if entry.is_file() and not entry.name.startswith("README")]
+
+
+def _entries(folder: Path) -> list[Path]:
     try:
-        return sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith((".", "README")))
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
 
@@ -142,110 +140,42 @@ def _class_folders(folder: Path) -> list[Path]:
     """Return the sub-folders that hold .txt files, or parts of a set whose sub-folders do."""
     if not folder.is_dir():
         return []
-    inner = sorted(sub for sub in folder.iterdir() if sub.is_dir() and not sub.name.startswith("."))
+    inner = _sub_folders(folder)
     found = [sub for sub in inner if next(sub.glob("*.txt"), None)]
     return found or [sub for sub in inner if sub.name in PARTS and _class_folders(sub)]
 
 
+def _has_images(folder: Path) -> bool:
+    """Tell whether sub-folders hold images, or are parts of a set whose sub-folders do."""
+    return any(
+        any(entry.name.lower().endswith(IMAGES) for entry in sub.iterdir())
+        or (sub.name.lower() in ("train", "test") and _has_images(sub))
+        for sub in _sub_folders(folder)
+    )
+
+
 def _left_alone(files: Sequence[Path]) -> tuple[str, ...]:
     """Say so where a part for validation stands beside: it is cut out of the training part, as it always is."""
-    dev = files[0].with_suffix(".dev")
-    if files[0].suffix != ".train" or not dev.is_file():
+    dev = _beside(files[0], ".dev")
+    if _suffix(files[0]) != ".train" or not dev.is_file():
         return ()
     return (f"{dev.name} is left alone: what watches the training is cut out of {files[0].name}",)
 
 
 def _parse(path: Path) -> Texts:
-    return _folder(path) if path.is_dir() else PARSERS.get(_suffix(path), _lines)(path, True)
+    return _folder(path) if path.is_dir() else PARSERS.get(_suffix(path), parse_lines)(path, True)
 
 
 def _folder(path: Path) -> Texts:
     found = Texts(path, [], [], [])
     for folder in _class_folders(path):
+        if not folder.name.isprintable():  # bytes that are not UTF-8 included
+            raise DataError(f"{str(folder)!r} cannot be the name of a class: rename it in plain letters")
         for file in sorted(folder.glob("*.txt")):
             found.texts.append(read_text(file).strip())
             found.labels.append(folder.name)
             found.places.append(f"{folder.name}/{file.name}")
     return found
-
-
-def _lines(path: Path, labelled: bool) -> Texts:
-    found = Texts(path, [], [], [])
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if line.strip():
-            label, *text = line.split(maxsplit=1)
-            found.texts.append(text[0].strip() if text else "")
-            found.labels.append(check_name(path, number, label))
-            found.places.append(f"line {number}")
-    return found
-
-
-def _table(path: Path, labelled: bool) -> Texts:
-    header, rows = read_rows(path)
-    return _columns(path, (dict(zip(header, cells, strict=True)) for _, cells in rows), [n for n, _ in rows], labelled)
-
-
-def _json(path: Path, labelled: bool) -> Texts:
-    content = read_text(path)
-    if content.lstrip().startswith("["):
-        try:
-            objects = json.loads(content)
-        except ValueError as error:
-            raise DataError(f"{path} is broken JSON: {error}") from error
-        return _columns(path, objects, list(range(1, len(objects) + 1)), labelled, "object")
-    lines = [(number, line) for number, line in enumerate(content.split("\n"), start=1) if line.strip()]
-
-    def parsed() -> Iterable[Any]:
-        for number, line in lines:
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{path}, line {number}: broken JSON: {error}") from error
-
-    return _columns(path, parsed(), [number for number, _ in lines], labelled)
-
-
-def _columns(path: Path, rows: Iterable[Any], numbers: Sequence[int], labelled: bool, what: str = "line") -> Texts:
-    found = Texts(path, [], [], [])
-    text = label = None
-    for number, row in zip(numbers, rows, strict=True):
-        if not isinstance(row, dict):
-            raise DataError(f"{path}, {what} {number}: expected an object with fields, got {str(row)[:30]!r}")
-        if text is None:
-            text, label = _column(list(row), TEXTS), _column(list(row), LABELS, "is_")
-            for name, names, needed in ((text, TEXTS, True), (label, (*LABELS, "is_…"), labelled)):
-                if name is None and needed:
-                    raise DataError(f"{path} has no {', '.join(names)}: expected one of them, got {', '.join(row)}")
-        for name in [text, label] if labelled else [text]:
-            if row.get(name) is None:
-                raise DataError(f"{path}, {what} {number}: {name} is missing")
-        if not isinstance(row[text], str):
-            raise DataError(f"{path}, {what} {number}: expected a text in {text}, got {row[text]!r}")
-        found.texts.append(row[text].strip())
-        found.places.append(f"{what} {number}")
-        if labelled:
-            found.labels.append(check_name(path, number, _label(row[label])))
-    return found
-
-
-def _label(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _column(names: Sequence[str], known: Sequence[str], prefix: str | None = None) -> str | None:
-    """Return the column that is called as one of ``known``, the first of them first; or that begins with ``prefix``."""
-    lower = {str(name).lower(): name for name in names}
-    exact = next((lower[name] for name in known if name in lower), None)
-    if exact is not None or prefix is None:
-        return exact
-    return next((name for key, name in lower.items() if key.startswith(prefix)), None)
-
-
-PARSERS: dict[str, Callable[[Path, bool], Texts]] = {
-    **dict.fromkeys(TABLES, _table),
-    **dict.fromkeys((".json", ".jsonl", ".ndjson"), _json),
-    **dict.fromkeys((".txt", ".train"), _lines),
-}
 
 
 def to_sequences(parts: Sequence[Texts], notes: tuple[str, ...] = ()) -> list[SequenceData]:

@@ -73,19 +73,26 @@ def read_unlabelled(path: Path, classes: tuple[str, ...]) -> tuple[SequenceData,
     return unlabelled(series, classes), series.names, series.named_by
 
 
+def unpacked(path: Path) -> Path:
+    """Return ``path`` without the ``.gz`` of a packed file."""
+    return path.with_suffix("") if path.suffix.lower() == ".gz" else path
+
+
 def test_part(path: Path) -> Path | None:
     """Return the file with the test part that belongs to ``path``, if ``path`` is a training part and has one."""
-    found = TRAIN.fullmatch(path.stem)
+    stem = unpacked(path).stem
+    found = TRAIN.fullmatch(stem)
     if found is None:
         return None
-    other = path.with_name(f"{found['before']}{PARTS[found['part']]}{path.suffix}")
+    other = path.with_name(f"{found['before']}{PARTS[found['part']]}{path.name.removeprefix(stem)}")
     return other if other.is_file() else None
 
 
 def set_name(path: Path) -> str:
     """Return what a set is called whose file is ``path``: without ``_TRAIN``."""
-    found = TRAIN.fullmatch(path.stem) if path.suffix.lower() in PARSERS else None
-    return (found["before"].rstrip("_-. ") if found else "") or path.stem
+    plain = unpacked(path)
+    found = TRAIN.fullmatch(plain.stem) if plain.suffix.lower() != ".npz" else None  # whose parts are in one file
+    return (found["before"].rstrip("_-. ") if found else "") or plain.stem
 
 
 def is_of_series(folder: Path) -> bool:

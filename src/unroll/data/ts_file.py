@@ -48,7 +48,7 @@ def parse(path: Path, labelled: bool) -> Series:
             continue
         features = line.split(":")
         if header.labelled:
-            label = check_name(path, place, features.pop())
+            label = check_name(f"{path}, line {place}", features.pop())
             if label not in header.classes:
                 known = ", ".join(header.classes)
                 raise DataError(f"{path}, line {place}: the class {label} is not in @classLabel ({known})")
@@ -103,7 +103,8 @@ def _header(path: Path, lines: list[str], labelled: bool) -> Header:
         if key == "@targetlabel" and true:
             raise DataError(f"{path} gives numbers to predict (@targetLabel), not classes")
         if key == "@classlabel":
-            has_classes, classes = true, tuple(dict.fromkeys(words[1:]))
+            names = [check_name(f"{path}, line {place}", word) for word in words[1:]]
+            has_classes, classes = true, tuple(dict.fromkeys(names))
             if true and not classes:
                 raise DataError(f"{path}, line {place}: expected the names of the classes after '@classLabel true'")
     raise DataError(f"{path} has no line @data: it is empty, cut off, or no .ts file of the UCR and UEA archive")

@@ -1,0 +1,154 @@
+"""Texts in one file: a table, JSON, or lines that begin with a class. See `unroll.data.text`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+from .csv_file import read_rows
+from .series import check_name, decoded, read_text
+
+TEXTS = ("text", "sentence", "headline", "review", "title", "message", "comment", "tweet", "content")
+LABELS = ("label", "class", "category", "sentiment", "target")
+TABLES = (".csv", ".tsv")
+JSON = (".json", ".jsonl", ".ndjson")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What stands in one file or folder.
+
+    Attributes:
+        path: of it
+        texts: as they stand there
+        labels: class of each text
+        places: where each stands, in words
+    """
+
+    path: Path
+    texts: list[str]
+    labels: list[str]
+    places: list[str]
+
+
+def text_lines(content: str | bytes, name: str = "") -> tuple[list[str], list[str]]:
+    """Return each line as a text, blank ones left out, and its number.
+
+    Args:
+        content: the lines; bytes are UTF-8.
+        name: what bytes stand in, for messages.
+
+    Raises:
+        DataError: bytes are not UTF-8; says at which one.
+    """
+    lines = (decoded(content, name) if isinstance(content, bytes) else content).split("\n")
+    found = [(str(number), line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    return [line for _, line in found], [number for number, _ in found]
+
+
+def check_text(where: str, text: str) -> str:
+    """Return a text without the blanks around it.
+
+    Raises:
+        DataError: it holds half of a character, as JSON and command lines can have it: no tokenizer reads that.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{where}: expected a text in Unicode, got {text[error.start]!r}, which is no whole character"
+        ) from error
+    return text.strip()
+
+
+def parse_lines(path: Path, labelled: bool) -> Texts:
+    """Read lines that begin with a class, as all of them must.
+
+    Raises:
+        DataError: the file cannot be read, or a class has no name that can be shown; says in which line.
+    """
+    found = Texts(path, [], [], [])
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if line.strip():
+            label, *text = line.split(maxsplit=1)
+            found.texts.append(text[0].strip() if text else "")
+            found.labels.append(check_name(f"{path}, line {number}", label))
+            found.places.append(f"line {number}")
+    return found
+
+
+def _table(path: Path, labelled: bool) -> Texts:
+    header, rows = read_rows(path)
+    return _columns(path, (dict(zip(header, cells, strict=True)) for _, cells in rows), [n for n, _ in rows], labelled)
+
+
+def _json(path: Path, labelled: bool) -> Texts:
+    content = read_text(path)
+    if content.lstrip().startswith("["):
+        try:
+            objects = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path} is broken JSON: {error}") from error
+        return _columns(path, objects, list(range(1, len(objects) + 1)), labelled, "object")
+    lines = [(number, line) for number, line in enumerate(content.split("\n"), start=1) if line.strip()]
+
+    def parsed() -> Iterable[Any]:
+        for number, line in lines:
+            try:
+                yield json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{path}, line {number}: broken JSON: {error}") from error
+
+    return _columns(path, parsed(), [number for number, _ in lines], labelled)
+
+
+def _columns(path: Path, rows: Iterable[Any], numbers: Sequence[int], labelled: bool, what: str = "line") -> Texts:
+    found = Texts(path, [], [], [])
+    text = label = None
+    for number, row in zip(numbers, rows, strict=True):
+        where = f"{path}, {what} {number}"
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: expected an object with fields, got {str(row)[:30]!r}")
+        if text is None:
+            text, label = column_of(list(row), TEXTS), column_of(list(row), LABELS, "is_")
+            for name, names, needed in ((text, TEXTS, True), (label, (*LABELS, "is_…"), labelled)):
+                if name is None and needed:
+                    known = ", ".join(key if key.isprintable() else repr(key) for key in row)
+                    raise DataError(f"{path} has no {', '.join(names)}: expected one of them, got {known}")
+        for name in [text, label] if labelled else [text]:
+            if row.get(name) is None:
+                raise DataError(f"{where}: {name} is missing")
+        if not isinstance(row[text], str):
+            raise DataError(f"{where}: expected a text in {text}, got {str(row[text])[:30]}")
+        found.texts.append(check_text(where, row[text]))
+        found.places.append(f"{what} {number}")
+        if labelled:
+            found.labels.append(check_name(where, _label(where, row[label])))
+    return found
+
+
+def _label(where: str, value: object) -> str:
+    if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
+        raise DataError(f"{where}: expected the name or the number of a class, got {str(value)[:30]}")
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def column_of(names: Sequence[str], known: Sequence[str], prefix: str | None = None) -> str | None:
+    """Return the column that is called as one of ``known``, the first of them first; or that begins with ``prefix``."""
+    lower = {str(name).lower(): name for name in names}
+    exact = next((lower[name] for name in known if name in lower), None)
+    if exact is not None or prefix is None:
+        return exact
+    return next((name for key, name in lower.items() if key.startswith(prefix)), None)
+
+
+PARSERS: dict[str, Callable[[Path, bool], Texts]] = {
+    **dict.fromkeys(TABLES, _table),
+    **dict.fromkeys(JSON, _json),
+    **dict.fromkeys((".txt", ".train"), parse_lines),
+}
