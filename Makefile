@@ -47,7 +47,8 @@ SANITIZED ?= build/sanitize
 CSRC := src/unroll/scan/csrc
 X86 := $(filter x86_64 amd64 AMD64,$(shell uname -m))
 BF16 := $(if $(X86),$(shell $(CXX) -mavx512bf16 -E -x c++ /dev/null > /dev/null 2>&1 && echo avx512_bf16))
-AMX := $(if $(BF16),$(shell $(CXX) -mamx-bf16 -E -x c++ /dev/null > /dev/null 2>&1 && echo amx))
+AMX := $(if $(BF16),$(shell echo 'int main() { asm("tdpbf16ps %tmm2, %tmm1, %tmm0"); }' | \
+  $(CXX) -mamx-tile -mamx-bf16 -c -x c++ - -o /dev/null > /dev/null 2>&1 && echo amx))
 SETS := generic wide wide_bf16 wide_amx $(if $(X86),avx2 avx512) $(BF16) $(AMX)
 DEFINES := $(if $(X86),-DUNROLL_X86) $(if $(BF16),-DUNROLL_BF16) $(if $(AMX),-DUNROLL_AMX)
 FLAGS_avx2 := -mavx2 -mfma

@@ -85,7 +85,8 @@ def test_it_is_taken_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda self, index, *args: (calls.append((len(index), len(args[1]))), original(self, index, *args))[1],
     )
     trained(splits("bytes", False), CONFIG, monkeypatch, True)
-    assert calls == [(33, 5), (40, 6)]  # the first step of all makes the optimiser's state
+    assert calls[0] == (7, 1)  # how long a step takes is not known yet
+    assert [sum(of) for of in zip(*calls, strict=True)] == [73, 11]  # the first step of all makes the optimiser's state
 
 
 def test_several_threads_train_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:

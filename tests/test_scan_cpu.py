@@ -208,3 +208,24 @@ def test_torch_has_its_threads_back_after_an_error() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells there how many threads a process has")
+def test_threads_that_come_too_late_do_not_become_more() -> None:
+    """On one core the caller has done all parts before a helper comes by; a helper that still waits is enough."""
+    script = """
+import os, re, torch
+from unroll.scan import cpu, rnn_scan
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+cpu._owned = 4
+x, h0, w_ih, w_hh = torch.randn(8, 2, 3), torch.zeros(8, 5), torch.randn(5, 3), torch.randn(5, 5)
+def count():
+    return int(re.search(r"Threads:\\s*(\\d+)", open("/proc/self/status").read())[1])
+with torch.no_grad():
+    before = count()
+    for _ in range(3000):
+        rnn_scan(x, h0, w_ih, w_hh, None, None, backend="cpu", last_only=True)
+    print(count() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(done.stdout) <= 3

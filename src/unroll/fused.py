@@ -6,6 +6,7 @@ scaling, the head, the loss, autograd, clipping, the optimiser. Here `scan/csrc/
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from .device import autocast
 from .model import SequenceClassifier
 from .scan import cpu
 
+PATIENCE = 0.2  # seconds that a call should take at most: meanwhile Ctrl-C waits
 PARAMETERS = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]  # of a cell that the kernels know, in their order
 
 
@@ -123,6 +125,9 @@ class FusedStep:
 
     No gradients are left on the parameters. After a change of the model or of the optimiser call `refresh`.
 
+    Attributes:
+        steps_at_once: as many as a call should be asked for, by what the last one took
+
     Args:
         model: one for which `why_not_fused` has no reason.
         data: training sequences, on the CPU.
@@ -134,6 +139,7 @@ class FusedStep:
         self, model: SequenceClassifier, data: SequenceData, optimizer: torch.optim.Optimizer, config: TrainConfig
     ) -> None:
         self.model, self.data, self.optimizer, self.config = model, data, optimizer, config
+        self.steps_at_once = 1
         cell, (_, time, features), scaling = _cell(model), data.x.shape, data.preparation.scaling
         mean, std = (
             torch.tensor(value, dtype=torch.float64, device="cpu").expand(features)
@@ -188,5 +194,7 @@ class FusedStep:
         """
         whole = self.data.x.shape[1]
         times = [whole if steps is None else steps for steps in longest]
+        clock = time.perf_counter()
         losses, correct = self._step.run(index.data_ptr(), len(index), batch_size, times, cpu.threads(), list(rates))
+        self.steps_at_once = max(1, int(PATIENCE * len(losses) / (time.perf_counter() - clock)))
         return torch.tensor(losses, dtype=torch.float32, device="cpu"), correct

@@ -199,7 +199,7 @@ class Training:
         while taken < end:
             if taken <= self.step + 1:  # between events anything may be changed; one step makes Adam's state
                 self._fused = fused_step(self._fused, self.model, data, self.config, self.optimizer)
-            stop = end if self._fused else taken + 1
+            stop = min(end, taken + (self._fused.steps_at_once if self._fused else 1))
             index = order[taken * size : stop * size]
             if self._fused:
                 rates = [self._next_rate() for _ in range(taken, stop)]

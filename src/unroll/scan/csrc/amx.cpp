@@ -4,4 +4,5 @@
 #define MOST_ROWS 32
 #define BF16
 #define AMX
+#define TILES_OF_AMX
 #include "kernels.h"

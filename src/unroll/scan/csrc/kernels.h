@@ -22,14 +22,12 @@
 
 #include "vectors.h"
 
-#ifdef AMX
 #include "weights.h"
 
+#ifdef AMX
 #include "tiles.h"
 #else
 #include "products.h"
-
-#include "weights.h"
 #endif
 
 #include "cells.h"
@@ -230,9 +228,10 @@ static void add_gradient(
 }
 
 static long gradients_scratch(const Gradients& a) {
-  long most = a.width;  // either may be on either side
-  for (int i = 0; i < a.count; ++i) most = a.parts[i].k > most ? a.parts[i].k : most;
-  return 2 * (whole_rows(rounded(most)) + WIDTH) * places(BLOCK);
+  const long columns = a.width < CHUNK ? a.width : CHUNK;
+  long k = 0;
+  for (int i = 0; i < a.count; ++i) k = a.parts[i].k > k ? a.parts[i].k : k;
+  return (whole_rows(columns) + rounded(k) + (1 + VECS) * WIDTH) * places(BLOCK);
 }
 
 static long inputs_scratch(const Inputs& a) { return MOST_ROWS * (left_room(a.before) + left_room(a.width)); }

@@ -26,7 +26,7 @@ struct Aligned {
 using Numbers = std::vector<float, Aligned<float>>;
 
 // Arrange weights for a product: panel by panel, the values of a panel's columns side by side for each factor in turn, those
-// of the second matrix after those of the first. What sticks out over the last column is left as it was.
+// of the second matrix after those of the first. What sticks out over the last column does not matter.
 static inline void pack(
     Numbers& packed, const Kernels& kernels, long panel, long columns, const std::vector<Matrix>& matrices) {
   long depth = 0;

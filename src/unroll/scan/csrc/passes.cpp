@@ -58,15 +58,15 @@ Numbers biases(const Layout& a, const float* b_ih, const float* b_hh) {
 }
 
 // How the way back is shared. Parts of the batch go through all time steps each in one thread, and sum up their gradients
-// apart: what they write no other core reads. How many there are does not depend on the threads, so that the sums do not
-// either. Many weights, whose sums would fill the cache, are shared column by column instead, stretch by stretch.
+// apart: till the end no core reads what another one wrote. How many there are does not depend on the threads, so that the sums
+// do not either. Many weights, whose sums would fill the cache, are shared column by column instead, stretch by stretch.
 constexpr long MOST_PARTS = 8, MOST_WEIGHTS = 1L << 20;
 constexpr long OWN = 1L << 16, SHARED = 1L << 21;  // floats of d at once, for a part and for the whole batch;
 constexpr long FEWEST = 128;                       // but not fewer rows than this: each time all sums are read and written
 
 long parts(const Layout& a) {
   if (a.rows() * (a.inputs + a.hidden) > MOST_WEIGHTS) return 1;
-  const long shares = (a.batch + a.kernels->group - 1) / a.kernels->group;
+  const long shares = (a.batch + a.kernels->share - 1) / a.kernels->share;
   return std::min(std::max(shares, std::min(a.batch, 2L)), MOST_PARTS);
 }
 
@@ -114,7 +114,8 @@ void add_inputs(const Back& w, const Backward& b, long first, int threads) {
   }
 }
 
-// From the last time step to the first with the sequences from `row` on, the threads sharing each stretch.
+// From the last time step to the first with the sequences from `row` on, the threads sharing each stretch of about as many
+// steps as asked for.
 void go_back(const Back& w, long row, long rows, int threads, long stretch, const Sums& to) {
   const Layout& a = w.a;
   const long columns = a.columns(), own = (rows < a.batch ? OWN : SHARED) / std::max(1L, rows * columns);
@@ -144,8 +145,11 @@ void go_back(const Back& w, long row, long rows, int threads, long stretch, cons
   }
 }
 
-void add_to(float* sum, const float* more, long n) {
-  for (long i = 0; sum && i < n; ++i) sum[i] += more[i];
+void add_to(const Layout& a, float* sum, const float* more, long n) {
+  if (sum)
+    split(n, n > 1L << 16 ? a.threads : 1, [&](long begin, long end) {
+      for (long i = begin; i < end; ++i) sum[i] += more[i];
+    });
 }
 
 }  // namespace
@@ -209,15 +213,13 @@ void backward(
   if (count == 1)
     go_back(w, 0, a.batch, a.threads, stretch, whole);
   else
-    split(count, a.threads, [&](long begin, long end) {
-      for (long i = begin; i < end; ++i) {
-        const long row = a.batch * i / count;
-        go_back(w, row, a.batch * (i + 1) / count - row, 1, stretch, sums(i));
-      }
+    each(count, a.threads, [&](long i) {
+      const long row = a.batch * i / count;
+      go_back(w, row, a.batch * (i + 1) / count - row, 1, stretch, sums(i));
     });
   for (long i = 1; i < count; ++i) {
     const Sums more = sums(i);
-    add_to(dw_ih, more.dw_ih, weights), add_to(dw_hh, more.dw_hh, rows * hidden), add_to(whole.db, more.db, columns);
+    add_to(a, dw_ih, more.dw_ih, weights), add_to(a, dw_hh, more.dw_hh, rows * hidden), add_to(a, whole.db, more.db, columns);
   }
   if (!db_ih) return;
   copy(db_ih, db.data(), rows);

@@ -30,9 +30,9 @@ void forward(
     const float* b_hh, const float* h0, const float* c0, float* h, float* c, long slots, float* h_n, float* c_n, float* steps,
     float* gates);
 
-// From what forward() left to all gradients, `stretch` time steps at once; 0: as many as fit into a core's own cache. dh and
-// dc: gradients of the final state when called, of the initial state, if wanted, afterwards. dy, db_ih with db_hh, and dx
-// (time, batch, inputs) may be null.
+// From what forward() left to all gradients, at most `stretch` time steps at once; 0: as many as suit the caches. dh and dc:
+// gradients of the final state when called, of the initial state, if wanted, afterwards. dy, db_ih with db_hh, and dx (time,
+// batch, inputs) may be null.
 void backward(
     const Layout& a, const float* w_ih, const float* w_hh, float* h, float* c, float* gates, const float* steps,
     const float* dy, long dy_batch, long dy_time, long stretch, float* dh, float* dc, bool wants_initial, float* dw_ih,

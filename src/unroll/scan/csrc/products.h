@@ -5,10 +5,6 @@ namespace CONCAT(in_, ISA) {
 
 constexpr int WIDE = 10;  // registers of a panel for a single row: as many sums as it takes to keep the processor busy
 
-struct Tiles {  // of the processor's own, as tiles.h has them: none
-  ~Tiles() {}
-};
-
 // tile += left (ROWS, k) times right (k, USED registers); row and factor say how far apart the left's places stand.
 template <int ROWS, int USED>
 static inline void multiply(Vec (&tile)[ROWS][USED], const float* left, long row, long factor, const float* right, long k) {
@@ -69,7 +65,7 @@ static void product(
 
 // out[r * out_row + c * out_column] += sum over n of left[n, r] * right[n, c]. Both sides are laid out anew first, so that
 // what a tile needs of them stands in one stretch; the left one unless it is that of the call before, the right one panel by
-// panel, each of which is in the nearest cache when it is used. Scratch has room for (whole_rows(rows) + a panel's) * places(n).
+// panel, each of which is in the nearest cache when it is used. Scratch has room for (rows + WIDTH + a panel's) * places(n).
 static void add_product(
     float* out, long out_row, long out_column, const Rows& left, long rows, const Rows& right, long columns, long n,
     float* scratch, bool same_left) {

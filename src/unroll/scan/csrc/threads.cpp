@@ -5,6 +5,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -63,32 +64,71 @@ bool soon(const Condition& condition) {
   return true;
 }
 
-// Threads that sleep until there is work. They end with the process: joining them there could wait for ever.
-class Pool {
+// Parts of a call's work, which whoever comes first takes. It outlives the call: a thread that the system wakes late finds
+// nothing left, and nobody has waited for it.
+class Work {
  public:
-  void push(std::function<void()> task) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    tasks_.push_back(std::move(task));
-    waiting_ = tasks_.size();
-    if (idle_ < tasks_.size()) {
-      std::thread([this] { work(); }).detach();
-      ++idle_;
+  Work(long parts, const std::function<void(long)>& work) : parts_(parts), work_(work) {}
+
+  bool is_taken() const { return next_ >= parts_; }
+
+  void take() {
+    for (long part; (part = next_++) < parts_;) {
+      std::exception_ptr error;
+      try {
+        NoDenormals mode;
+        work_(part);
+      } catch (...) {
+        error = std::current_exception();
+      }
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (error) error_ = error;
+      if (++done_ == parts_) all_done_.notify_one();
     }
-    wake_.notify_one();
+  }
+
+  void wait() {
+    soon([this] { return done_ == parts_; });
+    std::unique_lock<std::mutex> lock(mutex_);
+    all_done_.wait(lock, [this] { return done_ == parts_; });
+    if (error_) std::rethrow_exception(error_);
   }
 
  private:
-  void work() {
+  const long parts_;
+  const std::function<void(long)>& work_;  // there as long as a part is left
+  std::atomic<long> next_{0}, done_{0};
+  std::mutex mutex_;
+  std::condition_variable all_done_;
+  std::exception_ptr error_;
+};
+
+// Threads that sleep until there is work. They end with the process: joining them there could wait for ever.
+class Pool {
+ public:
+  // Let up to so many threads help with it; callers at the same time share them, for each can do all of its work itself.
+  void push(const std::shared_ptr<Work>& work, long helpers) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    // What was done before a thread came by.
+    tasks_.erase(std::remove_if(tasks_.begin(), tasks_.end(), [](const auto& task) { return task->is_taken(); }), tasks_.end());
+    tasks_.insert(tasks_.end(), helpers, work);
+    waiting_ = tasks_.size();
+    for (; idle_ < tasks_.size() && threads_ < helpers; ++idle_, ++threads_) std::thread([this] { help(); }).detach();
+    for (long i = 0; i < helpers; ++i) wake_.notify_one();
+  }
+
+ private:
+  void help() {
     for (;;) {
       soon([this] { return waiting_.load(std::memory_order_relaxed) > 0; });
       std::unique_lock<std::mutex> lock(mutex_);
       wake_.wait(lock, [this] { return !tasks_.empty(); });
       --idle_;
-      std::function<void()> task = std::move(tasks_.front());
+      const std::shared_ptr<Work> task = std::move(tasks_.front());
       tasks_.pop_front();
       waiting_ = tasks_.size();
       lock.unlock();
-      task();
+      task->take();
       lock.lock();
       ++idle_;
     }
@@ -96,9 +136,10 @@ class Pool {
 
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<std::function<void()>> tasks_;
+  std::deque<std::shared_ptr<Work>> tasks_;
   std::atomic<std::size_t> waiting_{0};  // tasks_.size(), to be looked at without the lock
   std::size_t idle_ = 0;                 // threads that wait, or are about to
+  long threads_ = 0;
 };
 
 Pool* the_pool = nullptr;
@@ -119,45 +160,22 @@ Pool& pool() {
 
 }  // namespace
 
-namespace {
-
-// Parts of a call's work, which whoever comes first takes. It outlives the call: a thread that the system wakes late finds
-// nothing left, and nobody has waited for it.
-struct Work {
-  const std::function<void(long, long)>& work;  // there as long as a part is left
-  const long n, parts;
-  std::atomic<long> next{0}, done{0};
-  std::mutex mutex;
-  std::condition_variable all_done;
-
-  Work(const std::function<void(long, long)>& to_do, long size, long count) : work(to_do), n(size), parts(count) {}
-
-  void take() {
-    for (long part; (part = next++) < parts;) {
-      {
-        NoDenormals mode;
-        work(n * part / parts, n * (part + 1) / parts);
-      }
-      std::lock_guard<std::mutex> lock(mutex);
-      if (++done == parts) all_done.notify_one();
-    }
+void each(long n, int threads, const std::function<void(long)>& work) {
+  const long helpers = std::min<long>(threads, n) - 1;
+  if (helpers < 1) {
+    NoDenormals mode;
+    for (long i = 0; i < n; ++i) work(i);
+    return;
   }
-};
-
-}  // namespace
+  const auto shared = std::make_shared<Work>(n, work);
+  pool().push(shared, helpers);
+  shared->take();
+  shared->wait();
+}
 
 void split(long n, int threads, const std::function<void(long, long)>& work) {
   const long parts = std::max(1L, std::min<long>(threads, n));
-  if (parts == 1) {
-    NoDenormals mode;
-    return work(0, n);
-  }
-  const auto shared = std::make_shared<Work>(work, n, parts);
-  for (long part = 1; part < parts; ++part) pool().push([shared] { shared->take(); });
-  shared->take();
-  soon([&] { return shared->done == parts; });
-  std::unique_lock<std::mutex> lock(shared->mutex);
-  shared->all_done.wait(lock, [&] { return shared->done == parts; });
+  each(parts, threads, [&](long part) { work(n * part / parts, n * (part + 1) / parts); });
 }
 
 }  // namespace unroll

@@ -1,9 +1,9 @@
 // Matrix products in tiles: 16 rows of 16 places each, which AMX, a unit of the processor beside its registers, multiplies
-// with one instruction. Where there is none, plain loops stand in for it, so that sanitisers see what it reads.
+// with one instruction (TILES_OF_AMX). Else plain loops stand in for it, so that sanitisers see what it reads.
 //
 // What fills a tile up is computed too: past the last factor both sides hold zeros; past the last row anything may stand.
 
-#ifdef __AMX_BF16__
+#ifdef TILES_OF_AMX
 #define TILE_ARGUMENTS(t, at, row) "i"(t), "r"(at), "r"((row) * sizeof(float)) : "memory"
 #endif
 
@@ -13,7 +13,7 @@ namespace CONCAT(in_, ISA) {
 constexpr int WIDE = VECS;
 constexpr long TILE = 16, PLACES = TILE * TILE;
 
-#ifdef __AMX_BF16__
+#ifdef TILES_OF_AMX
 // Sets up the calling thread's eight tiles, and gives them back, so that whoever runs after it need not keep them.
 struct Tiles {
   Tiles() {
@@ -49,10 +49,6 @@ static inline void multiply_tiles() {
   asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(SUM), "i"(LEFT), "i"(RIGHT));
 }
 #else
-struct Tiles {
-  ~Tiles() {}
-};
-
 static thread_local float tiles[8][TILE][TILE];
 
 template <int T>

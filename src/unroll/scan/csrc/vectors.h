@@ -91,6 +91,12 @@ constexpr long DEPTH = 2 * WIDTH, HEIGHT = WIDTH;  // factors and rows that are 
 constexpr long DEPTH = PAIR, HEIGHT = 1;
 #endif
 
+#ifndef TILES_OF_AMX
+struct Tiles {  // of the processor's own, to be set up and given back: none
+  ~Tiles() {}
+};
+#endif
+
 static inline long places(long factors) { return (factors + DEPTH - 1) / DEPTH * (DEPTH / PAIR); }
 
 static inline long whole_rows(long rows) { return (rows + HEIGHT - 1) / HEIGHT * HEIGHT; }
