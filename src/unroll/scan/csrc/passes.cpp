@@ -60,7 +60,7 @@ Numbers biases(const Layout& a, const float* b_ih, const float* b_hh) {
 // How the way back is shared. Parts of the batch go through all time steps each in one thread, and sum up their gradients
 // apart: till the end no core reads what another one wrote. How many there are does not depend on the threads, so that the sums
 // do not either. Many weights, whose sums would fill the cache, are shared column by column instead, stretch by stretch.
-constexpr long MOST_PARTS = 8, MOST_WEIGHTS = 1L << 20;
+constexpr long MOST_PARTS = 8, MOST_WEIGHTS = 1L << 19;
 constexpr long OWN = 1L << 16, SHARED = 1L << 21;  // floats of d at once, for a part and for the whole batch;
 constexpr long FEWEST = 128;                       // but not fewer rows than this: each time all sums are read and written
 
