@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from . import reference
 from .padding import clear_padding, scan_padded, turned
 from .reference import Weights
 
@@ -30,6 +31,8 @@ def scan(
     last_only: bool,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Same as `unroll.scan.reference.scan`, by the kernels of `torch.nn.RNN`, `torch.nn.GRU` and `torch.nn.LSTM`."""
+    if recurrence == "lstm" and not weights[1].shape[1]:  # oneDNN refuses to compute without units
+        return reference.scan(recurrence, x, state, weights, lengths, reverse, last_only)
     if recurrence == "lstm" and lengths is not None:
         return _packed_lstm(x, state, weights, lengths, reverse)
 
