@@ -22,16 +22,17 @@ FLOORS = {
     "run": 6,
     "saved": 5,
     "machine": 5,
-    "train": 4.6,
+    "train": 4.8,
     "fused": 4.3,  # between the model and what trains it
     "model": 4,
     "layers": 3.5,
     "testing": 4,
-    "prediction": 4,
+    "prediction": 4.6,
     "cells": 3,
     "readout": 3,
     "stream": 3,
-    "evaluation": 3.5,  # between cells and what trains them
+    "answer": 3.5,  # between cells and the model
+    "evaluation": 4.4,  # between the model and what trains it
     "scan": 2,
     "data": 2,
     "config": 1,

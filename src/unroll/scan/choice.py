@@ -12,6 +12,8 @@ from ..config import Backend, check_choice
 from ..errors import InputError
 from . import cpu
 
+BACKENDS = get_args(Backend)
+
 # The recurrences that each backend knows.
 KNOWN = {
     "reference": ("tanh", "relu", "gru", "lstm", "linear"),
@@ -68,7 +70,7 @@ def choose_backend(backend: Backend, x: Tensor, training: bool, recurrence: str 
         ConfigError: ``backend`` is unknown.
         InputError: the backend asked for cannot do it.
     """
-    check_choice("backend", backend, get_args(Backend))
+    check_choice("backend", backend, BACKENDS)
     if backend != "auto":
         _check_possible(backend, x, recurrence)
         return Choice(backend, "asked for")
