@@ -177,10 +177,10 @@ def head_without_bias(model: SequenceClassifier) -> None:
     model.head = nn.Linear(17, 4, bias=False)
 
 
-def another_kind_of_head(model: SequenceClassifier) -> None:
+def another_kind(model: SequenceClassifier) -> None:
     class Doubled(nn.Linear):
-        def forward(self, input: Tensor) -> Tensor:
-            return 2 * super().forward(input)
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * super().forward(x)
 
     model.head = Doubled(17, 4)
 
@@ -223,7 +223,7 @@ def another_layer(model: SequenceClassifier) -> None:
 
 
 CHANGES = [(swap_memory, True), (load, True), (new_parameter, True), (new_head, True), (swap_dtype, False),
-           (transpose, False), (negate, False), (head_without_bias, False), (another_kind_of_head, False), (hook, False),
+           (transpose, False), (negate, False), (head_without_bias, False), (another_kind, False), (hook, False),
            (hook_before, False), (another_forward, False), (another_scan, False), (another_nonlinearity, False),
            (parametrize, False), (pruned, False), (another_readout, False), (another_layer, False)]  # fmt: skip
 
