@@ -51,7 +51,8 @@ long groups(const Layout& a) {
 
 void answer(
     const Layout& a, const std::uint8_t* bytes, const float* floats, const float* mean, const float* scale, const float* w_ih,
-    const float* w_hh, const float* b_ih, const float* b_hh, const float* w_out, const float* b_out, long classes, float* logits) {
+    const float* w_hh, const float* b_ih, const float* b_hh, const float* w_out, const float* b_out, long classes,
+    float* logits) {
   static thread_local Numbers packed;
   const Forward all = arranged(a, w_ih, w_hh, b_ih, b_hh);
   pack(packed, *a.kernels, a.kernels->panel, classes, {{w_out, a.hidden, 1, a.hidden}});
