@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.utils import prune
 from torch.overrides import TorchFunctionMode
 
@@ -283,6 +285,44 @@ def test_whom_it_is_not_for(at_once: list[bool]) -> None:
             small(**options)(x)
         SequenceClassifier(5, 4, vocabulary_size=9)(torch.ones(2, 9, dtype=torch.int64))
     assert at_once == [False] * 6
+
+
+ONLOOKERS: dict[str, Callable[[SequenceClassifier, Tensor, Tensor], Tensor]] = {
+    "export": lambda model, x, other: torch.export.export(model, (x,)).module()(other),
+    "compile": lambda model, x, other: torch.compile(model, backend="eager")(other),
+    "trace": lambda model, x, other: torch.jit.trace(model, (x,), check_trace=False)(other),
+    "make_fx": lambda model, x, other: make_fx(model)(x)(other),
+    "vmap": lambda model, x, other: torch.func.vmap(model)(torch.stack([x, other]))[1],
+    "jvp": lambda model, x, other: torch.func.jvp(model, (other,), (x,))[0],
+    "functional_call": lambda model, x, other: torch.func.functional_call(model, dict(model.named_parameters()), other),
+}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script. is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Converting a tensor to a Python:torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated. Methods on autograd functions:DeprecationWarning")
+@pytest.mark.parametrize("onlooker", ONLOOKERS)
+def test_who_must_see_each_operation_sees_them(onlooker: str) -> None:
+    model, x, other = small(), torch.randn(2, 9, 5), torch.randn(2, 9, 5)
+    torch._dynamo.reset()
+    with torch.no_grad():
+        torch.testing.assert_close(ONLOOKERS[onlooker](model, x, other), model(other), rtol=1e-4, atol=1e-5)
+
+
+def test_parameters_that_stand_in_are_used(at_once: list[bool]) -> None:
+    model, x = small(), torch.randn(2, 9, 5)
+    halves = {name: value / 2 for name, value in model.state_dict().items()}
+    twin = copy.deepcopy(model)
+    twin.load_state_dict(halves)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.func.functional_call(model, halves, (x,)), by_modules(lambda: twin(x)))
+    assert at_once == [True]
+
+
+def test_fake_tensors_have_no_memory_to_read() -> None:
+    with FakeTensorMode(), torch.no_grad():
+        assert small()(torch.randn(2, 9, 5)).shape == (2, 4)
 
 
 @pytest.mark.parametrize(
