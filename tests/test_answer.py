@@ -250,6 +250,16 @@ def test_hooks_of_the_model_see_every_batch() -> None:
     assert seen == [50, 50, 31]
 
 
+def test_what_takes_forward_s_place_sees_every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data, forward, seen = small(), data_of("bytes", with_lengths=False), SequenceClassifier.forward, list[int]()
+    for place in (SequenceClassifier, model):
+        own = (lambda *args: forward(model, *args)) if place is model else forward
+        with monkeypatch.context() as patch:
+            patch.setattr(place, "forward", lambda *args, own=own: (seen.append(len(args[-2])), own(*args))[1])
+            evaluate(model, data, 50)
+    assert seen == [50, 50, 31] * 2
+
+
 def test_hooks_of_all_modules_are_called() -> None:
     model, seen = small(), list[str]()
     handle = nn.modules.module.register_module_forward_hook(lambda module, *_: seen.append(type(module).__name__))

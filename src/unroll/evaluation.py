@@ -20,6 +20,7 @@ from .model import SequenceClassifier
 from .scan.cpu import lend_threads
 
 EVALUATION_BATCH = 1_000  # sequences; does not change any result
+FORWARD = SequenceClassifier.forward  # before anybody puts something in its place, which then is to be called
 
 
 class Interval(NamedTuple):
@@ -159,7 +160,9 @@ def _logits(model: nn.Module, data: SequenceData, batch_size: int) -> Iterator[T
 
 
 def _at_once(model: nn.Module, data: SequenceData, part: slice) -> Tensor | None:
-    if not isinstance(model, SequenceClassifier) or is_watched(model) or data.texts is not None:
+    if not isinstance(model, SequenceClassifier) or is_watched(model) or SequenceClassifier.forward is not FORWARD:
+        return None
+    if data.texts is not None:
         return None
     return model.answer_at_once(
         data.x[part], None if data.lengths is None else data.lengths[part], data.preparation.scaling
