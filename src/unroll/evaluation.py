@@ -137,15 +137,16 @@ def evaluate(model: nn.Module, data: SequenceData, batch_size: int = EVALUATION_
         raise DataError("evaluation needs at least 1 sequence, got 0")
     device = _parameter(model).device
     classes = len(data.preparation.classes)
-    confusion = torch.zeros(classes * classes, dtype=torch.int64, device=device)
-    loss = 0.0
+    parts = []
     with inference(model), lend_threads(has_fused_cells(model)):
         data = data.to(device)
         for logits, y in zip(_logits(model, data, batch_size), data.y.split(batch_size), strict=True):
             if logits.shape != (len(y), classes):
                 raise InputError(f"the model must give logits ({len(y)}, {classes}), got {tuple(logits.shape)}")
-            loss += float(cross_entropy(logits, y, reduction="sum"))
-            confusion += torch.bincount(y * classes + logits.argmax(dim=1), minlength=classes * classes)
+            parts.append(logits)
+        logits = torch.cat(parts)  # counted once: between two calls of the kernels their threads would fall asleep
+        confusion = torch.bincount(data.y * classes + logits.argmax(dim=1), minlength=classes * classes)
+        loss = float(cross_entropy(logits, data.y, reduction="sum"))
     return Evaluation(confusion.view(classes, classes).cpu(), loss / len(data), data.preparation.classes)
 
 
