@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "unroll"
 FLOORS = {
     "__main__": 10,
     "cli": 9,
-    "reports": 8.5,  # in the terminal's manner
+    "printing": 8.5,  # in the terminal's manner
     "terminal": 8,
     "bench": 7,
     "plots": 6,
@@ -28,6 +28,7 @@ FLOORS = {
     "layers": 3.5,
     "testing": 4,
     "prediction": 4,
+    "predicted": 4,
     "cells": 3,
     "readout": 3,
     "stream": 3,

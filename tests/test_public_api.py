@@ -11,7 +11,7 @@ import unroll
 
 NAMES = """GRU IndRNN LRU LSTM MinGRU MinLSTM RECIPES RNN Cell ConfigError DataError EpochResult Evaluation
 InputError ModelConfig Recipe Run RunError SequenceClassifier SequenceData Splits TrainConfig Training
-TrainingError UnrollError __version__ cells data errors evaluate fit lessons load load_run predict resume_run save
+TrainingError UnrollError __version__ cells data errors evaluate fit lessons load load_run plots predict resume_run save
 scan testing train_run"""
 
 

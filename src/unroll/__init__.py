@@ -15,7 +15,7 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import cells, data, errors, lessons, scan, testing
+    from . import cells, data, errors, lessons, plots, scan, testing
     from .cells import GRU, LRU, LSTM, RNN, Cell, IndRNN, MinGRU, MinLSTM
     from .config import RECIPES, ModelConfig, Recipe, TrainConfig
     from .data.catalog import load
@@ -45,7 +45,7 @@ _HOME = {
     "run": ("resume_run", "train_run"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-_SUBMODULES = ("cells", "data", "errors", "lessons", "scan", "testing")
+_SUBMODULES = ("cells", "data", "errors", "lessons", "plots", "scan", "testing")
 
 __all__ = [
     "GRU",
@@ -82,6 +82,7 @@ __all__ = [
     "lessons",
     "load",
     "load_run",
+    "plots",
     "predict",
     "resume_run",
     "save",

@@ -19,8 +19,9 @@ METRICS = "metrics.jsonl"  # one epoch per line
 WEIGHTS = "model.safetensors"  # a run without it is unfinished
 TOKENIZER = "tokenizer.json"  # how texts become numbers, as the library tokenizers keeps it
 EVALUATION = "evaluation.json"  # counts on the test part
+PREDICTIONS = "predictions.safetensors"  # what the model says of the test part
 RESUME = "resume.pt"  # where an unfinished training stands
-FILES = (CONFIG, TOKENIZER, METRICS, WEIGHTS, EVALUATION, RESUME)
+FILES = (CONFIG, TOKENIZER, METRICS, WEIGHTS, EVALUATION, PREDICTIONS, RESUME)
 
 
 def claim(out: str | Path | None, overwrite: bool, name: str) -> Path:

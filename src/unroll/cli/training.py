@@ -144,7 +144,7 @@ def check(
     with immediate_interrupt():
         from ..folder import CONFIG
         from ..inspection import inspect_model
-        from ..reports import print_inspection
+        from ..printing import print_inspection
         from ..run import Plan, read_plan
         from ..terminal import Screen
         from ..train import Training

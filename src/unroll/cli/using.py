@@ -40,7 +40,7 @@ def evaluate(
     """
     with immediate_interrupt():
         from ..evaluation import evaluate as count
-        from ..reports import print_evaluation
+        from ..printing import print_evaluation
         from ..saved import load_run, load_test
         from ..terminal import Screen
 
@@ -100,7 +100,7 @@ def predict(
         from ..data.text_file import text_lines
         from ..errors import InputError
         from ..prediction import predict_files, predict_texts
-        from ..reports import print_predictions
+        from ..printing import print_predictions
         from ..saved import load_run
         from ..terminal import Screen
 

@@ -1,37 +1,24 @@
-"""Pictures of data, as matplotlib figures: save them with ``figure.savefig``, or show them in a notebook."""
+"""Pictures of data."""
 
 from __future__ import annotations
 
-import io
 import math
-import warnings
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import torch
-from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 from torch import Tensor
 
-from .data.sequences import SequenceData
-from .data.splits import Splits
-from .data.words import WordDescription, describe_words
+from ..data.sequences import SequenceData
+from ..data.splits import Splits
+from ..data.words import WordDescription, describe_words
+from .style import COLOURS, STYLE
 
-# Okabe and Ito's colours, told apart by colour-blind readers too (https://jfly.uni-koeln.de/color/).
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
-STYLE: Any = {
-    "axes.prop_cycle": cycler(color=COLOURS),
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "figure.dpi": 150,
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "image.cmap": "gray",
-}
 TILE = 96  # pixels of the longer side of one image in a picture of many
 MOST_CLASSES = 30  # drawn; the title says how many are left out
 FEW = 3  # time steps; so short a curve needs its points marked
@@ -53,15 +40,6 @@ def figures(splits: Splits) -> dict[str, Figure]:
     if splits.train.lengths is not None or splits.test.lengths is not None:
         drawn["lengths"] = lengths(splits)
     return drawn
-
-
-def png(figure: Figure) -> bytes:
-    """Return a figure as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a class name in a script that the font does not have
-        figure.savefig(buffer, format="png")
-    return buffer.getvalue()
 
 
 def samples(data: SequenceData, per_class: int = 10, seed: int = 0) -> Figure:
