@@ -14,6 +14,7 @@ FLOORS = {
     "__main__": 10,
     "cli": 9,
     "printing": 8.5,  # in the terminal's manner
+    "report": 8.2,  # its words are the terminal's
     "terminal": 8,
     "bench": 7,
     "plots": 6,
@@ -28,6 +29,7 @@ FLOORS = {
     "layers": 3.5,
     "testing": 4,
     "anytime": 4.1,
+    "watching": 4.2,
     "calibration": 2,
     "prediction": 4.2,
     "predicted": 4,

@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from torch.nn.functional import cross_entropy
 
 from unroll import Calibration, InputError, RunError
-from unroll.calibration import COLDEST, fit_temperatures, read_calibration, reliability
+from unroll.calibration import fit_temperatures, read_calibration, reliability
 
 
 def overconfident(n: int = 500, by: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -43,8 +43,10 @@ def test_reliability_is_what_a_loop_counts() -> None:
 @pytest.mark.parametrize("by", [0.4, 1.0, 3.0])
 def test_the_temperature_is_the_likeliest(by: float) -> None:
     logits, y = overconfident(by=by)
+    targets = torch.full((500, 4), 1 / 502 / 3, dtype=torch.float64)  # Platt's, one of N + 2 is something else
+    targets[torch.arange(500), y] = 501 / 502
     expected = minimize_scalar(
-        lambda t: float(cross_entropy(logits.double() / t, y)), bounds=(0.05, 20), method="bounded"
+        lambda t: float(cross_entropy(logits.double() / t, targets)), bounds=(0.05, 20), method="bounded"
     )
     found = float(fit_temperatures(logits, y))
     assert found == pytest.approx(expected.x, rel=1e-3)
@@ -60,9 +62,10 @@ def test_several_are_fitted_at_once() -> None:
     assert found.tolist() == pytest.approx([float(fit_temperatures(logits, y)), 2 * float(fit_temperatures(logits, y))])
 
 
-def test_a_model_that_is_always_right_gets_the_lowest_temperature() -> None:
-    y = torch.tensor([0, 1])
-    assert float(fit_temperatures(torch.eye(2), y)) == pytest.approx(COLDEST, rel=1e-5)
+def test_a_few_that_are_all_right_do_not_make_it_certain() -> None:
+    logits, y = 30 * torch.eye(10)[torch.arange(28) % 10], torch.arange(28) % 10
+    found = reliability(logits, y, float(fit_temperatures(logits, y)))
+    assert found.mean_confidence == pytest.approx(29 / 30, abs=1e-3)
 
 
 def test_it_comes_back_from_its_file(tmp_path: Path) -> None:

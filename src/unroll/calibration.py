@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ from .errors import InputError, RunError
 from .folder import CALIBRATION, first_line, write_json
 
 BINS = 15  # of confidence, as C. Guo et al. have them
-COLDEST, HOTTEST = 0.05, 20.0  # where nothing is ever wrong, the likeliest temperature is 0
+COLDEST, HOTTEST = 0.05, 20.0  # between these temperatures it is looked for
 HALVINGS = 24  # of that range: the temperature is found to a millionth
 
 
@@ -76,25 +77,30 @@ def fit_temperatures(logits: Tensor, y: Tensor) -> Tensor:
     """Return the temperatures, (...,) float64, that make true classes the likeliest, each for one set of logits.
 
     Dividing logits by a temperature changes no prediction, only how sure it is. The likelihood has one maximum; it is
-    looked for between 0.05 and 20.
+    looked for between 0.05 and 20. As if one more of N + 2 sequences had been something else, a little of each true
+    class is given to the others: of a few sequences that are all right it would else be concluded that the model is
+    never wrong.
 
     Args:
         logits: (..., N, classes) of any floating dtype, N at least 1.
         y: (N,) int64 true classes.
 
-    Source: C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, arXiv:1706.04599, section 4.2.
+    Source: C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, arXiv:1706.04599, section 4.2; the doubt from J. Platt,
+    Probabilistic Outputs for Support Vector Machines, 1999, equation 17.
     """
     logits = logits.double()
-    right = logits.gather(-1, y.expand(logits.shape[:-1]).unsqueeze(-1)).squeeze(-1).mean(dim=-1)
+    n, classes = logits.shape[-2:]
+    true = logits.gather(-1, y.expand(logits.shape[:-1]).unsqueeze(-1)).squeeze(-1)
+    others = (logits.sum(dim=-1) - true) / (classes - 1)
+    wanted = (true + (others - true) / (n + 2)).mean(dim=-1)
     low = logits.new_full(logits.shape[:-2], COLDEST).log()
     high = torch.full_like(low, HOTTEST).log()
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        scaled = logits / middle.exp()[..., None, None]
-        # Of the loss by 1/temperature: the logit that the model expects, less that of the true class. It falls as the
+        # Of the loss by 1/temperature: the logit that the model expects, less the one wanted. It falls as the
         # temperature rises.
-        slope = (scaled.softmax(dim=-1) * logits).sum(dim=-1).mean(dim=-1) - right
-        low, high = torch.where(slope > 0, middle, low), torch.where(slope > 0, high, middle)
+        expected = (logits / middle.exp()[..., None, None]).softmax(dim=-1).mul_(logits).sum(dim=-1).mean(dim=-1)
+        low, high = torch.where(expected > wanted, middle, low), torch.where(expected > wanted, high, middle)
     return ((low + high) / 2).exp()
 
 
@@ -128,6 +134,12 @@ class Calibration:
     def temperature(self) -> float:
         """Of what the model says at the end."""
         return self.temperatures[-1]
+
+    def at(self, fractions: Sequence[float]) -> Tensor:
+        """Return the temperatures, (len(fractions),) float32, after other parts: each that of the next mark."""
+        marks = torch.tensor(self.fractions, dtype=torch.float64)
+        number = torch.searchsorted(marks, torch.tensor(fractions, dtype=torch.float64) - 1e-9)
+        return torch.tensor(self.temperatures)[number.clamp(max=len(marks) - 1)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
