@@ -79,8 +79,8 @@ def _downwards(watched: Watched) -> Figure:
     picture.set_title("the image", fontsize=8)
     picture.set_ylabel("row")
     picture.set_xticks([])
-    # The units in the order in which they are most active.
-    hidden = watched.hidden[:, watched.hidden.abs().argmax(dim=0).argsort(stable=True)].numpy()
+    # The units from mostly negative to mostly positive ones.
+    hidden = watched.hidden[:, watched.hidden.mean(dim=0).argsort()].numpy()
     limit = float(np.abs(hidden).max(initial=1e-6))
     state.imshow(
         hidden, extent=(0.5, hidden.shape[1] + 0.5, bottom, 0.5), cmap="PuOr", vmin=-limit, vmax=limit, **height
