@@ -163,11 +163,11 @@ def test_class_balance_and_many_classes() -> None:
     figure = plots.class_balance(splits)
     widths = [patch.get_width() for patch in figure.axes[0].patches]
     assert widths == [*splits.train.counts.values(), *splits.test.counts.values()]
-    plots.MOST_CLASSES, most = 5, plots.MOST_CLASSES
+    plots.data.MOST_CLASSES, most = 5, plots.data.MOST_CLASSES
     try:
         title = plots.class_balance(splits).axes[0].get_title()
     finally:
-        plots.MOST_CLASSES = most
+        plots.data.MOST_CLASSES = most
     assert title == "made: sequences per class\n(21 of 26 classes are not shown)"
 
 
@@ -184,7 +184,7 @@ def test_large_images_are_drawn_small() -> None:
     data = SequenceData(x, torch.tensor([0, 1, 0, 1]), preparation)
     sheet = plots.samples(data, per_class=2).axes[0].images[0].get_array()
     assert sheet is not None
-    assert max(sheet.shape) < 2 * (plots.TILE + 10) + 10
+    assert max(sheet.shape) < 2 * (plots.data.TILE + 10) + 10
     assert len(preview(data, 30)) <= 21
 
 

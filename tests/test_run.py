@@ -46,7 +46,8 @@ def files(path: Path) -> list[str]:
 
 
 def test_what_a_finished_run_holds(run: unroll.Run) -> None:
-    assert files(run.path) == ["config.json", "evaluation.json", "metrics.jsonl", "model.safetensors"]
+    kept = ["config.json", "evaluation.json", "metrics.jsonl", "model.safetensors", "predictions.safetensors"]
+    assert files(run.path) == kept
     rows = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == list(range(1, 23))
     assert run.evaluation is not None
@@ -295,8 +296,13 @@ def test_a_diverged_run_keeps_its_metrics() -> None:
 
 
 def test_a_test_loss_that_is_not_finite_ends_like_any_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = unroll.evaluate
-    monkeypatch.setattr(run_module, "evaluate", lambda *args: replace(real(*args), loss=float("nan")))
+    real = run_module.Predictions.of
+
+    def overflown(*args: Any) -> Any:
+        found = real(*args)
+        return replace(found, logits=found.logits * torch.nan)
+
+    monkeypatch.setattr(run_module.Predictions, "of", overflown)
     with pytest.raises(
         TrainingError, match="the test loss is nan: training diverged; the metrics of 1 epochs are in g"
     ):

@@ -67,6 +67,20 @@ class Evaluation:
     loss: float
     classes: tuple[str, ...]
 
+    @classmethod
+    def of(cls, logits: Tensor, y: Tensor, classes: tuple[str, ...]) -> Evaluation:
+        """Count.
+
+        Args:
+            logits: (N, classes) of any floating dtype.
+            y: (N,) int64 true classes, on the same device; N is at least 1.
+            classes: names.
+        """
+        size = len(classes)
+        counts = torch.bincount(y * size + logits.argmax(dim=1), minlength=size * size)
+        loss = float(cross_entropy(logits, y, reduction="none").double().mean())
+        return cls(counts.view(size, size).cpu(), loss, classes)
+
     @property
     def n(self) -> int:
         """Number of sequences."""
@@ -131,6 +145,11 @@ def evaluate(model: nn.Module, data: SequenceData, batch_size: int = EVALUATION_
         DataError: ``data`` is empty.
         InputError: the model's classes are not as many as the data's.
     """
+    return Evaluation.of(logits_of(model, data, batch_size), data.y.cpu(), data.preparation.classes)
+
+
+def logits_of(model: nn.Module, data: SequenceData, batch_size: int = EVALUATION_BATCH) -> Tensor:
+    """Return what ``model`` says of ``data``, (N, classes) float32 logits on the CPU; see `evaluate`."""
     if not isinstance(data, SequenceData):
         raise InputError(f"evaluate expects SequenceData, such as splits.test, got {type(data).__name__}")
     if len(data) == 0:
@@ -144,10 +163,7 @@ def evaluate(model: nn.Module, data: SequenceData, batch_size: int = EVALUATION_
             if logits.shape != (len(y), classes):
                 raise InputError(f"the model must give logits ({len(y)}, {classes}), got {tuple(logits.shape)}")
             parts.append(logits)
-        logits = torch.cat(parts)  # counted once: between two calls of the kernels their threads would fall asleep
-        confusion = torch.bincount(data.y * classes + logits.argmax(dim=1), minlength=classes * classes)
-        loss = float(cross_entropy(logits, data.y, reduction="sum"))
-    return Evaluation(confusion.view(classes, classes).cpu(), loss / len(data), data.preparation.classes)
+    return torch.cat(parts).cpu()
 
 
 def _logits(model: nn.Module, data: SequenceData, batch_size: int) -> Iterator[Tensor]:

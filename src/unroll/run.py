@@ -13,14 +13,16 @@ from typing import Any
 
 import torch
 
+from .anytime import calibrate
 from .config import DataConfig, ModelConfig, Recipe, RecipeName, TrainConfig, choose_settings
 from .data.catalog import load, resolve
 from .data.splits import Splits
 from .errors import ConfigError, DataError, RunError, TrainingError
-from .evaluation import Evaluation, evaluate
+from .evaluation import Evaluation
 from .folder import CONFIG, EVALUATION, METRICS, RESUME, WEIGHTS, claim, first_line, read_config, write, write_json
 from .interrupt import deferred_interrupt
 from .model import SequenceClassifier
+from .predicted import Predictions
 from .saved import Run, build, check_loadable, load_run, model_config, still_there, write_config, write_weights
 from .train import EpochResult, Progress, Training
 
@@ -211,13 +213,17 @@ def _train(started: Started, watch: Callable[[Event], object] | None) -> Run:
                 tell(event)
                 if interrupted():
                     raise KeyboardInterrupt
-        test = evaluate(training.model, started.splits.test)
+        predictions = Predictions.of(training.model, started.splits.test)
+        test = predictions.evaluation
         if not math.isfinite(test.loss):
             raise TrainingError(f"the test loss is {test.loss}: training diverged")
     except TrainingError as error:
         (path / RESUME).unlink(missing_ok=True)  # it would only diverge again
         kept = f"; the metrics of {len(training.history)} epochs are in {path}" if training.history else ""
         raise TrainingError(f"{error}{kept}") from error
+    predictions.write(path)
+    if training.val:
+        calibrate(training.model, training.val).write(path)
     _finish(path, training, test)
     return load_run(path, device=training.device.type)
 

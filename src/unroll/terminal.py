@@ -1,6 +1,6 @@
 """What the command line shows of a training, a live table of epochs; and how it shows tables and facts.
 
-On a terminal with colours and a progress bar; elsewhere plain lines. See `unroll.reports` for what else it shows.
+On a terminal with colours and a progress bar; elsewhere plain lines. See `unroll.printing` for what else it shows.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def explore(
         from ..data.describe import describe_data
         from ..folder import fresh, refuse_used, write
         from ..plots import figures, png
-        from ..reports import print_description
+        from ..printing import print_description
         from ..terminal import Screen
 
     refuse_used(out)
