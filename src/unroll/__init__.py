@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import cells, data, errors, lessons, plots, scan, testing
     from .cells import GRU, LRU, LSTM, RNN, Cell, IndRNN, MinGRU, MinLSTM
+    from .compare import Comparison, compare_runs
     from .config import RECIPES, ModelConfig, Recipe, TrainConfig
     from .data.catalog import load
     from .data.sequences import SequenceData
@@ -43,6 +44,7 @@ _HOME = {
     "train": ("EpochResult", "Training", "fit"),
     "saved": ("Run", "load_run", "save"),
     "run": ("resume_run", "train_run"),
+    "compare": ("Comparison", "compare_runs"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 _SUBMODULES = ("cells", "data", "errors", "lessons", "plots", "scan", "testing")
@@ -54,6 +56,7 @@ __all__ = [
     "RECIPES",
     "RNN",
     "Cell",
+    "Comparison",
     "ConfigError",
     "DataError",
     "EpochResult",
@@ -75,6 +78,7 @@ __all__ = [
     "UnrollError",
     "__version__",
     "cells",
+    "compare_runs",
     "data",
     "errors",
     "evaluate",
