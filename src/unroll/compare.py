@@ -18,7 +18,7 @@ import torch
 from .errors import InputError, RunError
 from .folder import fresh, write, write_json
 from .plots import Curve, png, side_by_side
-from .record import Record, read_record
+from .record import Record, in_words, read_record
 from .significance import LEVEL, difference, holm, mcnemar, two_proportions, welch
 
 Test = Literal["mcnemar", "intervals", "welch"]
@@ -238,9 +238,8 @@ def _group(records: Sequence[Record]) -> tuple[tuple[Group, ...], tuple[str, ...
     for members in found.values():
         settings = {name: every[members[0]][name] for name in differing}
         runs = tuple(sorted((records[index] for index in members), key=lambda run: run.seed))
-        words = ", ".join(f"{name} {value}" for name, value in settings.items())
-        alone = str(runs[0].path) if len(runs) == 1 else ""
-        groups.append(Group(alone or words or "these settings", settings, runs))
+        name = str(runs[0].path) if len(runs) == 1 else in_words(settings)
+        groups.append(Group(name or "these settings", settings, runs))
     return tuple(sorted(groups, key=lambda group: -group.accuracy)), differing
 
 

@@ -31,7 +31,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
     for k in range(1, least + 1):
         ways = ways * (n - k + 1) // k
         total += ways
-    return min(1.0, 2 * total / 2**n)  # of whole numbers of any size Python's quotient is exact to the last bit
+    return min(1.0, 2 * total / (1 << n))  # of whole numbers of any size Python's quotient is exact to the last bit
 
 
 def difference(first: tuple[int, int], second: tuple[int, int], z: float = 1.959963984540054) -> tuple[float, float]:
@@ -100,7 +100,8 @@ def welch(first: Sequence[float], second: Sequence[float]) -> float | None:
 def student(t: float, degrees: float) -> float:
     """Return the share of Student's distribution that lies beyond ±t.
 
-    With t = sqrt(degrees) tan(angle) its density is a power of a cosine, here summed by Simpson's rule: to three digits and more.
+    With t = sqrt(degrees) tan(angle) its density is a power of a cosine, summed here by Simpson's rule, good for three
+    digits and more.
 
     Args:
         t: the statistic.
@@ -109,7 +110,7 @@ def student(t: float, degrees: float) -> float:
     start, pieces = math.atan2(abs(t), math.sqrt(degrees)), 2_000
     width = (math.pi / 2 - start) / pieces
     # The sine of what is left to a right angle: the cosine itself would lose its digits there.
-    heights = [math.sin(width * (pieces - n)) ** (degrees - 1) for n in range(pieces + 1)]
+    heights = [math.pow(math.sin(width * (pieces - n)), degrees - 1) for n in range(pieces + 1)]
     area = width / 3 * (heights[0] + 4 * sum(heights[1:-1:2]) + 2 * sum(heights[2:-1:2]) + heights[-1])
     beta = math.lgamma(degrees / 2) + math.lgamma(0.5) - math.lgamma((degrees + 1) / 2)
     return min(1.0, 2 * area / math.exp(beta))

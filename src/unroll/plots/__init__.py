@@ -1,13 +1,14 @@
 """Pictures, as matplotlib figures: save them with ``figure.savefig``, or show them in a notebook."""
 
 from .data import class_balance, class_means, figures, lengths, samples, typical
-from .several import Curve, side_by_side
+from .several import Curve, Score, side_by_side, swept
 from .style import COLOURS, STYLE, png
 
 __all__ = [
     "COLOURS",
     "STYLE",
     "Curve",
+    "Score",
     "class_balance",
     "class_means",
     "figures",
@@ -15,5 +16,6 @@ __all__ = [
     "png",
     "samples",
     "side_by_side",
+    "swept",
     "typical",
 ]
