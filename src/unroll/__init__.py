@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .model import SequenceClassifier
     from .run import resume_run, train_run
     from .saved import Run, load_run, save
+    from .sweep import Range, Sweep, resume_sweep, run_sweep
     from .train import EpochResult, Training, fit
 
     __version__: str
@@ -45,6 +46,7 @@ _HOME = {
     "saved": ("Run", "load_run", "save"),
     "run": ("resume_run", "train_run"),
     "compare": ("Comparison", "compare_runs"),
+    "sweep": ("Range", "Sweep", "resume_sweep", "run_sweep"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 _SUBMODULES = ("cells", "data", "errors", "lessons", "plots", "scan", "testing")
@@ -66,12 +68,14 @@ __all__ = [
     "MinGRU",
     "MinLSTM",
     "ModelConfig",
+    "Range",
     "Recipe",
     "Run",
     "RunError",
     "SequenceClassifier",
     "SequenceData",
     "Splits",
+    "Sweep",
     "TrainConfig",
     "Training",
     "TrainingError",
@@ -89,6 +93,8 @@ __all__ = [
     "plots",
     "predict",
     "resume_run",
+    "resume_sweep",
+    "run_sweep",
     "save",
     "scan",
     "testing",

