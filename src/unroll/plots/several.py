@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from ..train import EpochResult
 from .style import COLOURS, STYLE
@@ -190,8 +190,10 @@ def _against(
             ax.plot(list(joined), list(joined.values()), color=colour, linewidth=1.3)
     if every[0] > 0 and every[-1] / every[0] >= WIDE:
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if every[-1] / every[0] < 100 else (1,)))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if few:
         ax.set_xticks(every, [f"{value:g}" for value in every])
-        ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel(name)
     ax.grid(alpha=0.25, linewidth=0.6)
