@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import unroll
@@ -245,6 +246,48 @@ def test_a_diverged_trial_is_noted_and_the_sweep_goes_on(tiny: str, capsys: pyte
     assert [trial.status for trial in resume_sweep("here").trials] == ["failed", "finished"]
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_a_trial_that_takes_too_much_memory_is_noted(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(*words: Any, **settings: Any) -> Any:
+        if settings["lr"] == 0.001:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+        return train_run(*words, **settings)
+
+    monkeypatch.setattr("unroll.sweep.running.train_run", train)
+    sweep = run_sweep(tiny, **TWO)
+    assert [(trial.status, trial.reason) for trial in sweep.trials] == [("failed", "out of memory"), ("finished", "")]
+
+
+OWN = """
+import unroll
+
+
+class Own(unroll.RNN):
+    pass
+"""
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_cell_of_one_s_own(tiny: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is on the command line is imported, what stands in a folder is not."""
+    Path("own_cells.py").write_text(OWN)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    flags = ["--data", tiny, "--epochs", "1", "--hidden-size", "8"]
+    assert main(["sweep", "--cell", "rnn,own_cells:Own", *flags, "--out", "here"]) == 0
+    assert runs(Path("here")) == ["1-rnn-seed0", "2-own-seed0"]
+    state = json.loads(Path("here/sweep.json").read_text())
+    state["trials"][1] |= {"status": "waiting", "val_accuracy": None}
+    Path("here/sweep.json").write_text(json.dumps(state))
+    shutil.rmtree("here/2-own-seed0")
+    monkeypatch.delitem(sys.modules, "own_cells")
+    capsys.readouterr()
+    assert main(["sweep", "--resume", "here"]) == 2
+    assert "own_cells:Own" in capsys.readouterr().err
+    assert json.loads(Path("here/sweep.json").read_text()) == state
+    assert main(["sweep", "--resume", "here", "--cell", "own_cells:Own"]) == 0
+    assert runs(Path("here")) == ["1-rnn-seed0", "2-own-seed0"]
+
+
 def test_if_all_diverge_nothing_is_chosen(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = "sweep --lr 1e30,1e31 --clip-norm 0 --nonlinearity relu --schedule constant --epochs 1 --hidden-size 8"
     assert main([*words.split(), "--data", tiny, "--out", "here", "--json"]) == 1
@@ -334,6 +377,9 @@ def test_bad_searches_from_python() -> None:
     for search, message in (
         ({"hidden": [1, 2]}, "'hidden' is no setting of model or training that could be chosen"),
         ({"read": ["rows", "columns"]}, "'read' is no setting of model or training"),
+        ({"lr": 0.1}, "lr must have a list of values or a Range to choose from, got 0.1"),
+        ({"cell": "rnn"}, "cell must have a list of values or a Range to choose from, got 'rnn'"),
+        ({"lr": []}, r"lr must have a list of values or a Range to choose from, got \[\]"),
         ({"cell": Range(1, 2)}, "cell has no range: list its values"),
         ({"hidden_size": Range(1.5, 2)}, "the range of hidden_size must have whole numbers for ends, got 1.5..2"),
         ({"hidden_size": [8, "16"]}, "hidden_size must be of type int, got '16'"),

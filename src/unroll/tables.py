@@ -47,7 +47,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     if not comparison.differing:
         console.print("the settings are the same: what the runs differ by is what seeds do", soft_wrap=True)
     if not comparison.same_data:
-        console.print(Text("the data differ: see the column data", style="bold yellow"), soft_wrap=True)
+        console.print(Text("the data differ, or how they are read: see the table", style="bold yellow"), soft_wrap=True)
     for group in comparison.groups:
         if group.deviation is not None:
             names = ", ".join(str(run.path) for run in group.runs)

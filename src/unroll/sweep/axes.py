@@ -119,6 +119,8 @@ def _checked(name: str, values: Sequence[Any] | Range) -> Values:
         hint = did_you_mean(name, {**TYPES, **asdict(DataConfig())})
         raise ConfigError(f"{name!r} is no setting of model or training that could be chosen{hint}")
     if not isinstance(values, Range):
+        if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+            raise ConfigError(f"{name} must have a list of values or a Range to choose from, got {values!r}")
         for value in values:
             if list(values).count(value) > 1:
                 raise ConfigError(f"{name} has {value} twice")

@@ -10,17 +10,18 @@ from typing import Any
 from ..config import RecipeName, TrainConfig, check_choice, check_whole, choose_settings
 from ..data.catalog import resolve
 from ..data.splits import Splits
-from ..errors import ConfigError, RunError, TrainingError
+from ..errors import ConfigError, RunError, TrainingError, is_out_of_memory
 from ..folder import RESUME, WEIGHTS, fresh, refuse_used, write
 from ..plots import Score, png, swept
 from ..record import in_words, read_record
 from ..run import Event, Plan, resume_run, train_run
 from ..train import Training
-from .axes import Range, Setting, check_axes, combinations, is_number
+from .axes import Range, Setting, Values, check_axes, combinations, is_number
 from .search import Method, plan, propose
 from .state import STATE, Sweep, Trial, read_sweep
 
 PICTURE = "sweep.png"
+OPEN = ("waiting", "running")  # of a trial that is still to be trained, or to the end
 TRIED_OUT = 100  # combinations of the ends of ranges that are tried out on the data before anything is trained
 
 Told = Sweep | Trial | Event
@@ -110,9 +111,10 @@ def resume_sweep(
     """
     sweep = read_sweep(path)
     there = str(data_dir) if data_dir else sweep.data_dir
-    reading, recipe = choose_settings(sweep.recipe, sweep.settings)
-    if any(trial.status in ("waiting", "running") for trial in sweep.trials) or len(sweep.trials) < sweep.total:
-        Plan(sweep.data, there, reading, recipe, sweep.fingerprint).load()  # says so if it has changed
+    left = [trial.setting for trial in sweep.trials if trial.status in OPEN]
+    if left or len(sweep.trials) < sweep.total:
+        tried = left if len(sweep.trials) == sweep.total else [*left, *_corners(sweep.axes)]
+        _try_out(sweep.data, there, sweep.recipe, sweep.settings, tried, sweep.fingerprint)
     return _go(sweep, there, watch)
 
 
@@ -122,12 +124,22 @@ def _refuse_used(out: str | Path | None) -> None:
     refuse_used(out)
 
 
+def _corners(axes: Mapping[str, Values]) -> list[Setting]:
+    """Return combinations of the values and of the ends of ranges, where it is not known yet what will be tried."""
+    return list(itertools.islice(combinations(axes), TRIED_OUT))
+
+
 def _try_out(
-    data: str, data_dir: str | Path | None, recipe: str, settings: Mapping[str, Any], tried: Sequence[Setting]
+    data: str,
+    data_dir: str | Path | None,
+    recipe: str,
+    settings: Mapping[str, Any],
+    tried: Sequence[Setting],
+    fingerprint: str | None = None,
 ) -> Splits:
     """Load the data and make a model of each setting, so that what cannot be trained is known before anything is."""
     reading, base = choose_settings(recipe, settings)
-    splits = Plan(data, data_dir, reading, base).load()
+    splits = Plan(data, data_dir, reading, base, fingerprint).load()
     for setting in tried:
         own = Plan(data, data_dir, *choose_settings(recipe, {**settings, **setting}))
         try:
@@ -146,7 +158,7 @@ def _go(sweep: Sweep, data_dir: str | None, watch: Callable[[Told], object] | No
         if place == len(sweep.trials):
             seen = [(one.setting, one.mean or 0.0) for one in sorted(sweep.ranked, key=lambda one: one.number)]
             sweep.add(propose(sweep.axes, seen, sweep.count, sweep.seeds[0]))
-        if sweep.trials[place].status in ("waiting", "running"):
+        if sweep.trials[place].status in OPEN:
             trial = sweep.change(sweep.trials[place], status="running")
             tell(trial)
             tell(sweep.change(trial, **_outcome(sweep, trial, data_dir, watch)))
@@ -169,6 +181,10 @@ def _outcome(
             train_run(sweep.data, recipe=recipe, data_dir=data_dir, out=path, overwrite=True, watch=watch, **settings)
     except (TrainingError, ConfigError) as error:  # the others may do
         return {"status": "failed", "reason": str(error).partition("; the metrics of")[0]}
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return {"status": "failed", "reason": "out of memory"}
     record = read_record(path)
     return {
         "status": "finished",
