@@ -1,21 +1,30 @@
 """Pictures, as matplotlib figures: save them with ``figure.savefig``, or show them in a notebook."""
 
 from .data import class_balance, class_means, figures, lengths, samples, typical
+from .reading import mistakes, reading
+from .results import anytime_curve, confusion, learning_curves, reliability_diagram
 from .several import Curve, Score, side_by_side, swept
-from .style import COLOURS, STYLE, png
+from .style import COLOURS, STYLE, png, svg
 
 __all__ = [
     "COLOURS",
     "STYLE",
     "Curve",
     "Score",
+    "anytime_curve",
     "class_balance",
     "class_means",
+    "confusion",
     "figures",
+    "learning_curves",
     "lengths",
+    "mistakes",
     "png",
+    "reading",
+    "reliability_diagram",
     "samples",
     "side_by_side",
+    "svg",
     "swept",
     "typical",
 ]
