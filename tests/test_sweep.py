@@ -288,6 +288,14 @@ def test_a_cell_of_one_s_own(tiny: str, capsys: pytest.CaptureFixture[str], monk
     assert runs(Path("here")) == ["1-rnn-seed0", "2-own-seed0"]
 
 
+def test_settings_that_go_together_only_with_what_is_chosen(tiny: str) -> None:
+    """Dropout needs two layers, which the recipe alone has not; and a value may be none at all."""
+    search = {"num_layers": [2, 3], "forget_bias": [None, 1.0]}
+    sweep = run_sweep(tiny, search=search, dropout=0.2, cell="gru", **QUICK)
+    assert {trial.status for trial in sweep.trials} == {"finished"}
+    assert sweep.trials[0].setting == {"num_layers": 2, "forget_bias": None}
+
+
 def test_if_all_diverge_nothing_is_chosen(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = "sweep --lr 1e30,1e31 --clip-norm 0 --nonlinearity relu --schedule constant --epochs 1 --hidden-size 8"
     assert main([*words.split(), "--data", tiny, "--out", "here", "--json"]) == 1

@@ -74,9 +74,7 @@ def run_sweep(
     check_choice("method", chosen, ("grid", "random", "tpe"))
     planned, count = plan(chosen, axes, trials, first)
     _refuse_used(out)
-    splits = _try_out(
-        data, data_dir, recipe, settings, planned or list(itertools.islice(combinations(axes), TRIED_OUT))
-    )
+    splits = _try_out(data, data_dir, recipe, settings, planned or _corners(axes))
     sweep = Sweep(
         path=fresh(out, "sweeps", splits.name),
         data=resolve(data, data_dir),
@@ -138,10 +136,9 @@ def _try_out(
     fingerprint: str | None = None,
 ) -> Splits:
     """Load the data and make a model of each setting, so that what cannot be trained is known before anything is."""
-    reading, base = choose_settings(recipe, settings)
-    splits = Plan(data, data_dir, reading, base, fingerprint).load()
-    for setting in tried:
-        own = Plan(data, data_dir, *choose_settings(recipe, {**settings, **setting}))
+    plans = [Plan(data, data_dir, *choose_settings(recipe, {**settings, **one}), fingerprint) for one in tried]
+    splits = plans[0].load()
+    for setting, own in zip(tried, plans, strict=True):
         try:
             Training(own.build(splits), splits, own.recipe.train)
         except ConfigError as error:
@@ -197,6 +194,10 @@ def _outcome(
 
 def _picture(sweep: Sweep) -> Any:
     scores = [Score(in_words(one.setting), one.setting, one.val_accuracies) for one in sweep.ranked if one.finished]
-    numbers = {name: not isinstance(values, Range) for name, values in sweep.axes.items() if is_number(name)}
+    numbers = {
+        name: not isinstance(values, Range)
+        for name, values in sweep.axes.items()
+        if is_number(name) and (isinstance(values, Range) or None not in values)
+    }
     words = [name for name in sweep.axes if name not in numbers]
     return swept(scores, numbers, words[0] if words else None)
