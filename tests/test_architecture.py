@@ -14,13 +14,17 @@ FLOORS = {
     "__main__": 10,
     "cli": 9,
     "printing": 8.5,  # in the terminal's manner
+    "tables": 8.5,  # likewise
     "report": 8.2,  # its words are the terminal's
     "terminal": 8,
     "bench": 7,
+    "compare": 7,
+    "sweep": 7,
     "plots": 6,
     "inspection": 5,
     "sketch": 4,
     "run": 6,
+    "record": 5,
     "saved": 5,
     "machine": 5,
     "train": 4.8,
@@ -41,6 +45,7 @@ FLOORS = {
     "scan": 2,
     "data": 2,
     "config": 1,
+    "significance": 1,
     "device": 1,
     "folder": 1,
     "interrupt": 1,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .anytime import calibrate, evaluate_anytime, read_along
     from .calibration import Calibration
     from .cells import GRU, LRU, LSTM, RNN, Cell, IndRNN, MinGRU, MinLSTM
+    from .compare import Comparison, compare_runs
     from .config import RECIPES, ModelConfig, Recipe, TrainConfig
     from .data.catalog import load
     from .data.sequences import SequenceData
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .model import SequenceClassifier
     from .run import resume_run, train_run
     from .saved import Run, load_run, save
+    from .sweep import Range, Sweep, resume_sweep, run_sweep
     from .train import EpochResult, Training, fit
 
     __version__: str
@@ -47,6 +49,8 @@ _HOME = {
     "train": ("EpochResult", "Training", "fit"),
     "saved": ("Run", "load_run", "save"),
     "run": ("resume_run", "train_run"),
+    "compare": ("Comparison", "compare_runs"),
+    "sweep": ("Range", "Sweep", "resume_sweep", "run_sweep"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 _SUBMODULES = ("cells", "data", "errors", "lessons", "plots", "scan", "testing")
@@ -59,6 +63,7 @@ __all__ = [
     "RNN",
     "Calibration",
     "Cell",
+    "Comparison",
     "ConfigError",
     "DataError",
     "EpochResult",
@@ -68,12 +73,14 @@ __all__ = [
     "MinGRU",
     "MinLSTM",
     "ModelConfig",
+    "Range",
     "Recipe",
     "Run",
     "RunError",
     "SequenceClassifier",
     "SequenceData",
     "Splits",
+    "Sweep",
     "TrainConfig",
     "Training",
     "TrainingError",
@@ -81,6 +88,7 @@ __all__ = [
     "__version__",
     "calibrate",
     "cells",
+    "compare_runs",
     "data",
     "errors",
     "evaluate",
@@ -93,6 +101,8 @@ __all__ = [
     "predict",
     "read_along",
     "resume_run",
+    "resume_sweep",
+    "run_sweep",
     "save",
     "scan",
     "testing",

@@ -3,11 +3,14 @@
 from .data import class_balance, class_means, figures, lengths, samples, typical
 from .reading import mistakes, reading
 from .results import anytime_curve, confusion, learning_curves, reliability_diagram
+from .several import Curve, Score, side_by_side, swept
 from .style import COLOURS, STYLE, png, svg
 
 __all__ = [
     "COLOURS",
     "STYLE",
+    "Curve",
+    "Score",
     "anytime_curve",
     "class_balance",
     "class_means",
@@ -20,6 +23,8 @@ __all__ = [
     "reading",
     "reliability_diagram",
     "samples",
+    "side_by_side",
     "svg",
+    "swept",
     "typical",
 ]
