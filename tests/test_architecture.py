@@ -13,10 +13,12 @@ SOURCE = Path(__file__).parent.parent / "src" / "unroll"
 FLOORS = {
     "__main__": 10,
     "cli": 9,
+    "health": 8.7,  # in the manner of printing
     "printing": 8.5,  # in the terminal's manner
     "terminal": 8,
     "bench": 7,
     "plots": 6,
+    "doctor": 5.5,  # what it asks of a batch, inspection asks of a fresh model's
     "inspection": 5,
     "sketch": 4,
     "run": 6,
@@ -24,6 +26,7 @@ FLOORS = {
     "machine": 5,
     "train": 4.6,
     "fused": 4.3,  # between the model and what trains it
+    "trace": 4.2,
     "model": 4,
     "layers": 3.5,
     "testing": 4,

@@ -175,6 +175,17 @@ class SequenceClassifier(nn.Module):
             return self._logits(self._read_truncated(x, lengths, tbptt))
         return self._logits(self._read_whole(x, lengths))
 
+    def read_by(self, cells: Cells, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return logits (batch, num_classes) with ``cells`` in the place of the layers' own; see `unroll.trace`.
+
+        Args:
+            cells: of each layer, one for each direction.
+            x: as in `forward`.
+            lengths: as in `forward` (default None).
+        """
+        x = self._embedded(x)
+        return self._logits(self._read(x, (initial_states(cells, x), None), lengths, cells))
+
     def stages(self, x: Tensor, lengths: Tensor | None = None) -> list[Stage]:
         """Return every tensor between the input and the logits, both included; arguments as in `forward`."""
         stages = [Stage("input", ("batch", "time"), x)] if self.embedding is not None else []
