@@ -117,7 +117,9 @@ def test_texts_frozen_weights_and_what_is_left_behind() -> None:
     model.requires_grad_(False)
     for found, norm in zip(trace_states(model, x, LENGTHS).gradient_norms(Y)[0], expected[0], strict=True):
         torch.testing.assert_close(found, norm)
-    assert len(list(model.modules())) == len(list(unroll.SequenceClassifier(3, 3, "gru", 4, bidirectional=True, vocabulary_size=9).modules()))
+    assert len(list(model.modules())) == len(
+        list(unroll.SequenceClassifier(3, 3, "gru", 4, bidirectional=True, vocabulary_size=9).modules())
+    )
 
 
 def test_in_training_mode_the_recurrence_is_dropped_as_in_training() -> None:

@@ -79,7 +79,9 @@ class Trace:
             (batch, time, hidden) each, of the model's dtype: ``[:, t]`` after reading time step t. What stands past a
             sequence's length has no meaning.
         """
-        return [[cell.over_time([state[0].detach() for state in cell.states]) for cell in layer] for layer in self.cells]
+        return [
+            [cell.over_time([state[0].detach() for state in cell.states]) for cell in layer] for layer in self.cells
+        ]
 
     def gradient_norms(self, y: Tensor) -> list[list[Tensor]]:
         """Return how strongly each sequence's loss depends on each of its states: ``‖∂loss/∂state_t‖``.
@@ -129,10 +131,7 @@ def trace_states(model: SequenceClassifier, x: Tensor, lengths: Tensor | None = 
         >>> trace.gradient_norms(torch.tensor([0, 1, 1, 0]))[0][0].shape
         torch.Size([4, 20])
     """
-    cells: list[list[Cell]] = [
-        [Traced(cell.dropped(), direction == 1) for direction, cell in enumerate(layer)]  # type: ignore[arg-type]
-        for layer in model.layers
-    ]
-    logits = model.read_by(cells, x, lengths)
-    traced = tuple(tuple(cell for cell in layer if isinstance(cell, Traced)) for layer in cells)
-    return Trace(logits, traced)
+    layers: list[list[Cell]] = [list(layer) for layer in model.layers]  # type: ignore[call-overload]
+    cells = [[Traced(cell.dropped(), number == 1) for number, cell in enumerate(layer)] for layer in layers]
+    logits = model.read_by([[*layer] for layer in cells], x, lengths)
+    return Trace(logits, tuple(map(tuple, cells)))

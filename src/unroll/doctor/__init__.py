@@ -11,7 +11,6 @@ small recurrent weights, vanishing gradient, short memory
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -51,7 +50,7 @@ NAMES = (
     "short memory",
     "unsteady loss",
     "nothing learned",
-    "no common signal",
+    "shuffled labels",
     "overfitting",
     "uneven classes",
     "label leak",
@@ -130,7 +129,7 @@ def examine(
         *([] if sample is None else judge_inputs(sample.scale)),
         *judge_layers(layers, model.config, does_well, finite),
         *judge_memory(memory, model.config, does_well),
-        *judge_history(history, chance, test_accuracy, model.config, image),
+        *judge_history(history, chance, model.num_classes, test_accuracy, model.config, image),
         *([] if data is None or sample is None else _uneven(data, sample)),
         *([] if data is None else _leaks(leaks, data)),
     ]
@@ -175,10 +174,10 @@ def _uneven(data: SequenceData, sample: _Sample) -> Iterator[Finding]:
         yield Finding(
             "uneven classes",
             "warning",
-            f"{counts[most]:,} of {len(data):,} sequences are {most}, {counts[least]:,} are {least}; of {n} sequences looked "
-            f"at that are not {most}, {right} are right",
-            f"more sequences of the rarer classes, or each of them several times in the training file; judge by the recall "
-            f"of each class (unroll evaluate), as always {most} would get {counts[most] / len(data):.1%}",
+            f"{counts[most]:,} of {len(data):,} sequences are {most}, {counts[least]:,} are {least}; of {n} looked at "
+            f"that are not {most}, {right} are right",
+            "more sequences of the rarer classes, or each of them several times in the training file; and judge by the "
+            f"recall of each class (unroll evaluate), as always {most} would get {counts[most] / len(data):.1%}",
         )
 
 
@@ -186,14 +185,14 @@ def _leaks(leaks: Sequence[Leak], data: SequenceData) -> Iterator[Finding]:
     for leak in leaks[:1]:
         name, others = data.preparation.classes[leak.label], len(leaks) - 1
         own, rest = (f"{low:g}" if low == high else f"{low:g} to {high:g}" for low, high in (leak.own, leak.others))
-        more = f"; so does an input for {others} more {'class' if others == 1 else 'classes'}" if others else ""
+        more = f"; {others} more {'class has' if others == 1 else 'classes have'} such an input" if others else ""
         yield Finding(
             "label leak",
             "warning",
-            f"class {name} is given away by one input alone, without a mistake: {leak.where} is {own} in all {leak.n[0]:,} "
-            f"of its sequences looked at, and {rest} in the {leak.n[1]:,} others{more}",
-            "if that is not known when the classifier is to answer, take it out of the data and train anew; no flag of "
-            "unroll train mends that",
+            f"class {name} is given away by one input alone, without a mistake: {leak.where} is {own} in all "
+            f"{leak.n[0]:,} of its sequences looked at, and {rest} in the {leak.n[1]:,} others{more}",
+            "to take that out of the data and train anew, if it is not known when the classifier is to answer; no flag "
+            "of unroll train mends it",
         )
 
 
@@ -208,7 +207,9 @@ def _skipped(data: SequenceData | None, history: Sequence[EpochResult]) -> tuple
             "gradients, activations, memory, label leaks: they need sequences; give data (on the command line --data)"
         )
     if not history:
-        skipped.append("the course of the training: there is no history of its epochs; it is in the run of unroll train")
+        skipped.append(
+            "the course of the training: there is no history of its epochs; it is in the run of unroll train"
+        )
     return tuple(skipped)
 
 

@@ -69,7 +69,7 @@ class Memory:
     Attributes:
         offsets: steps before the end at which inputs were exchanged, ascending; at most 40
         effects: mean change of the logits by each, ``‖Δlogits‖``
-        steps: the last steps within which lies every exchange that has more than 1 % of the largest effect; 0 if none has
+        steps: the last so many steps hold every exchange with more than 1 % of the largest effect; 0 if there is none
         heard: share of the time steps whose exchange has more than that
         time: time steps of the longest sequence
     """

@@ -52,6 +52,7 @@ def lift(accuracy: float, chance: float) -> float:
 def judge_history(
     history: Sequence[EpochResult],
     chance: float,
+    classes: int,
     test_accuracy: float | None = None,
     model: ModelConfig | None = None,
     image: bool = False,
@@ -61,6 +62,7 @@ def judge_history(
     Args:
         history: its epochs.
         chance: accuracy of always the most frequent class.
+        classes: how many there are.
         test_accuracy: of the finished model; stands in where no validation part was held out (default None).
         model: settings, for remedies that they allow (default ``ModelConfig()``).
         image: whether it reads images, for remedies too (default False).
@@ -76,18 +78,18 @@ def judge_history(
     part = "validation" if known else "test"
     trained = lift(last.train_accuracy, chance)
     if trained < NOTHING:
-        yield _nothing(history, chance)
+        yield _nothing(history, chance, classes)
     elif held_out is None:
         return
     elif trained >= SOMETHING and lift(held_out, chance) < NOTHING:
         yield Finding(
-            "no common signal",
+            "shuffled labels",
             "error",
             f"after {len(history)} epochs {last.train_accuracy:.1%} of the training sequences are right, but "
-            f"{held_out:.1%} of the {part} sequences, and always the most frequent class would get {chance:.1%}: what was "
-            "learned is learned by heart",
-            "look for labels that were shuffled, or shifted by a row against the sequences ('unroll explore' shows some "
-            "of each class); no flag of unroll train mends that",
+            f"{held_out:.1%} of the {part} sequences, and always the most frequent class would get {chance:.1%}: what "
+            "was learned was learned by heart",
+            "to look for labels that were shuffled, or shifted by a row against the sequences ('unroll explore' shows "
+            "some of each class), or for inputs that say nothing of the class; no flag of unroll train mends that",
         )
     elif last.train_accuracy - held_out > GAP:
         yield Finding(
@@ -123,16 +125,18 @@ def lower_rate(rate: float) -> float:
     return min(rate / 10, TrainConfig.lr)
 
 
-def _nothing(history: Sequence[EpochResult], chance: float) -> Finding:
-    last, best = history[-1], min(epoch.train_loss for epoch in history)
-    rate = max(epoch.lr for epoch in history)
+def _nothing(history: Sequence[EpochResult], chance: float, classes: int) -> Finding:
+    losses, rate = [epoch.train_loss for epoch in history], max(epoch.lr for epoch in history)
+    ways = [f"--lr {lower_rate(rate):.1g}" if rate > 5 * TrainConfig.lr else f"--lr {10 * rate:.1g}"]
+    if losses[-1] == min(losses):
+        ways.insert(0, f"--epochs {4 * len(history)}, as the loss still falls")
     return Finding(
         "nothing learned",
         "error",
-        f"after {len(history)} epochs {last.train_accuracy:.1%} of the training sequences are right, where always the most "
-        f"frequent class would get {chance:.1%}; the training loss was never below {best:.3f}",
-        f"another rate first, --lr {lower_rate(rate):.1g} or {10 * rate:.1g}; if none helps, look for labels that were "
-        "shuffled ('unroll explore'); what else stands here may be the reason too",
+        f"after {len(history)} epochs {history[-1].train_accuracy:.1%} of the training sequences are right, where "
+        f"always the most frequent class would get {chance:.1%}; the training loss never was below {min(losses):.3f}, "
+        f"and ln({classes}) = {math.log(classes):.3f} is that of a model without preference",
+        f"{' or '.join(ways)}; if that does not help, look for labels that were shuffled ('unroll explore')",
     )
 
 

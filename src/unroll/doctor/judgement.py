@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from ..config import ModelConfig
 from ..inspection import MANY
 from .examination import Finding, LayerHealth, Memory
+from .reach import HEARD
 
 # A step whose gradient is 100,000 times smaller than the strongest's is lost in the noise of the others: batches of 64
 # leave 10 % of it. Trained on the embedded digits all cells have 0.006 and more, fresh ones of tanh 0.0005.
@@ -18,10 +19,12 @@ EXPLODED = 1e3
 # Share of outputs within 1 % of tanh's limits: more than half pass no gradient. After training healthy models have up
 # to 0.2, so it is more than `unroll.inspection.MANY`, which is for fresh ones.
 SATURATED_SHARE = 0.5
-STUCK_GATES = 0.9  # share of a gate's values open or shut; much less is how a gate works (Karpathy et al., 2015)
+# Share of the values of each gate open or shut. That of one alone may be meant, as by a forget bias of 5, and some is
+# how gates work (Karpathy et al., 2015, figure 4); healthy ones have up to 0.1, inputs of a hundredfold scale make 0.7.
+STUCK_GATES = 0.6
 LARGE = 100.0  # root mean square of a layer's units; tanh has 1 at most, healthy cells without limits below 10
-# Orthogonal weights have 1, trained ones of tanh up to 2.5 and of gates up to 3, and do well: a radius is a finding only
-# beside what it does. Below 0.5 a state of tanh is halved at each step, and 1 % is left after seven.
+# Orthogonal weights have 1, trained ones of tanh up to 2.5 and of gates up to 3, and do well: a large radius is a
+# finding only beside what it does. Below 0.5 a state of tanh is halved at each step, and 1 % is left after seven.
 SMALL_RADIUS, LARGE_RADIUS = 0.5, 1.5
 SHORT = 0.25  # share of the time steps that are heard
 WHOLE = 12  # time steps, below which a memory cannot be called short
@@ -38,14 +41,14 @@ def judge_inputs(scale: float) -> Iterator[Finding]:
             "not finite",
             "error",
             "after scaling the inputs hold values that are not finite",
-            "mend or remove these sequences; what a file says is missing is filled in, see --missing",
+            "to mend or remove these sequences; what a file says is missing is filled in, see --missing",
         )
     elif scale > SCALE or scale < SCALE**-2:
         yield Finding(
             "inputs out of scale",
             "warning",
             f"after scaling the inputs have a root mean square of {scale:.3g}, where standardised ones have 1",
-            "look for outliers and other units than in training ('unroll explore'); train with --recipe fast, which "
+            "to look for outliers, and for other units than in training ('unroll explore'); --recipe fast, which "
             "standardises",
         )
 
@@ -63,31 +66,38 @@ def judge_layers(
     """
     if not finite:
         yield Finding(
-            "not finite", "error", "some weights are not finite", "train anew with a lower --lr and --clip-norm 1"
+            "not finite", "error", "some weights are not finite", "to train anew with a lower --lr and --clip-norm 1"
         )
     for layer in layers:
         for judge in (_activations, _saturation, _dead, _weights):
             yield from judge(layer, config)
-        yield from _gradient(layer, config, does_well)
+        yield from _exploding(layer)
+    # Whatever is learned of a step goes through the lowest layer's state after it, so that decides alone; of higher
+    # ones some may well forget what a way around them carries.
+    lowest = [found for layer in layers if layer.layer == 1 if (found := _vanishing(layer, config)) is not None]
+    if lowest and not does_well and len(lowest) == sum(layer.layer == 1 for layer in layers):
+        yield lowest[0]
 
 
 def judge_memory(memory: Memory | None, config: ModelConfig, does_well: bool) -> Iterator[Finding]:
     """Yield whether the model does not hear enough of what it reads."""
-    if memory is None or memory.time < WHOLE or does_well or not any(memory.effects):
+    if memory is None or memory.time < WHOLE or does_well or not memory.steps:
         return
     if memory.heard < SHORT:
         yield Finding(
             "short memory",
             "warning",
-            f"{memory.heard:.0%} of the {memory.time} time steps move the logits, the earliest of them "
-            f"{memory.steps - 1} steps before the end; exchanging the input of any other moves them by less than 1 % of "
-            "the most",
-            longer_memory(config),
+            f"{memory.heard:.0%} of {memory.time:,} time steps move the logits, all within the last {memory.steps:,}; "
+            f"to exchange the input at any other moves them by less than {HEARD:.0%} of the most",
+            longer_memory(config, memory.time),
         )
 
 
-def longer_memory(config: ModelConfig) -> str:
-    """Return what helps a model that forgets, as far as it has not been done."""
+def longer_memory(config: ModelConfig, time: int) -> str:
+    """Return what helps a model that forgets, as far as it has not been done, for so many time steps.
+
+    Source: of the bias ln(time) C. Tallec and Y. Ollivier, arXiv:1804.11188, section 3.
+    """
     ways = []
     if config.cell == "rnn":
         ways += ["--init identity --nonlinearity relu"] if config.nonlinearity == "tanh" else ["--init identity"]
@@ -95,7 +105,7 @@ def longer_memory(config: ModelConfig) -> str:
     elif config.cell == "indrnn":
         ways += ["--init identity", "a gated cell (--cell gru)"]
     elif config.cell in ("gru", "lstm", "mingru", "minlstm"):
-        ways += [f"--forget-bias {3 if config.cell == 'lstm' else 2}"]
+        ways += [f"--forget-bias {max(1, round(math.log(time)))}, which starts with a memory of some {time} steps"]
     if config.cell != "lru":
         ways += ["--cell lru"]
     if config.readout == "last":
@@ -113,32 +123,31 @@ def _activations(layer: LayerHealth, config: ModelConfig) -> Iterator[Finding]:
             "exploding activations",
             "error",
             f"{layer.title}: hidden states are no longer finite",
-            "--init orthogonal, --nonlinearity tanh or a gated cell (--cell gru), a lower --lr",
+            "--init orthogonal, --nonlinearity tanh, a gated cell (--cell gru), or a lower --lr",
         )
     elif (largest := max(value for value in there if not math.isnan(value))) > LARGE:
         growth = there[0] / there[-1] if there[-1] > 0 else math.inf
         yield Finding(
             "exploding activations",
             "warning",
-            f"{layer.title}: the hidden state's units reach a root mean square of {largest:.3g}; from the first step to "
-            f"the last they grow {growth:.3g} times",
-            "--init orthogonal, --nonlinearity tanh or a gated cell (--cell gru), inputs that are scaled (--recipe fast)",
+            f"{layer.title}: the hidden state's units reach a root mean square of {largest:.3g}, after the last step "
+            f"{growth:.3g} times that after the first",
+            "--init orthogonal, --nonlinearity tanh, a gated cell (--cell gru), or scaled inputs (--recipe fast)",
         )
 
 
 def _saturation(layer: LayerHealth, config: ModelConfig) -> Iterator[Finding]:
-    remedy = "inputs that are scaled (--recipe fast), --init orthogonal, a lower --lr, --weight-decay 0.1"
+    remedy = "inputs that are scaled (--recipe fast), --init orthogonal, a lower --lr, or --weight-decay 0.1"
     if layer.saturated is not None and layer.saturated > SATURATED_SHARE:
         yield Finding(
             "saturated units",
             "warning",
-            f"{layer.title}: {layer.saturated:.0%} of the outputs are within 1 % of the limits of tanh, where gradients "
-            "hardly pass",
+            f"{layer.title}: {layer.saturated:.0%} of the outputs are within 1 % of the limits of tanh, where "
+            "gradients hardly pass",
             remedy,
         )
-    stuck = {letter: share for letter, share in (layer.gates or {}).items() if share > STUCK_GATES}
-    if stuck:
-        shares = ", ".join(f"{letter} {share:.0%}" for letter, share in stuck.items())
+    if layer.gates and min(layer.gates.values()) > STUCK_GATES:
+        shares = ", ".join(f"{letter} {share:.0%}" for letter, share in layer.gates.items())
         yield Finding(
             "saturated gates",
             "warning",
@@ -175,15 +184,15 @@ def _weights(layer: LayerHealth, config: ModelConfig) -> Iterator[Finding]:
             "large recurrent weights",
             "warning",
             f"{layer.title}: weight_hh has a spectral radius of {radius:.3g}, and {effect}",
-            "--init orthogonal, which starts at 1, a lower --lr, --clip-norm 1, --weight-decay 0.1",
+            "--init orthogonal, which starts at 1, a lower --lr, --clip-norm 1, or --weight-decay 0.1",
         )
     elif radius < SMALL_RADIUS:
-        left = f"after 10 steps {radius**10:.1g} of a state is left"
         yield Finding(
             "small recurrent weights",
             "warning",
-            f"{layer.title}: weight_hh has a spectral radius of {radius:.3g}: {left} at the most",
-            f"{'--init orthogonal, ' if config.init != 'orthogonal' else ''}{longer_memory(config)}",
+            f"{layer.title}: weight_hh has a spectral radius of {radius:.3g}: after 10 steps {radius**10:.1g} of a "
+            "state is left at most",
+            "--init orthogonal, which starts at 1, or a lower --weight-decay",
         )
 
 
@@ -193,26 +202,42 @@ def _ratio(layer: LayerHealth) -> float:
     return there[-1] / there[0] if there and there[0] > 0 else math.nan
 
 
-def _gradient(layer: LayerHealth, config: ModelConfig, does_well: bool) -> Iterator[Finding]:
+def _exploding(layer: LayerHealth) -> Iterator[Finding]:
     there = [value for value in layer.gradient if not math.isnan(value)]
-    if len(there) < 2:
-        return
-    first = f"{layer.title}: the gradient at the first step read is {there[-1]:.1e}"
-    strongest, ratio = max(there), _ratio(layer)
-    if not math.isfinite(strongest) or ratio > EXPLODED:
+    if there and (not all(map(math.isfinite, there)) or _ratio(layer) > EXPLODED):
         yield Finding(
             "exploding gradient",
             "warning",
-            f"{first}, {ratio:.1e} times that at the last of {len(there)}, {there[0]:.1e}",
+            f"{layer.title}: the gradient at the first step read is {there[-1]:.1e}, {_ratio(layer):.1e} times that at "
+            f"the last of {len(there):,}, {there[0]:.1e}",
             "--clip-norm 1, a lower --lr, --init orthogonal, a gated cell (--cell gru), or --tbptt "
             f"{max(1, len(there) // 4)}, which cuts gradients off",
         )
-    elif strongest > 0 and not does_well and there[-1] < VANISHED * strongest:
-        lost = next(offset for offset, value in enumerate(there) if offset and value < VANISHED * strongest)
-        yield Finding(
-            "vanishing gradient",
-            "warning",
-            f"{first}, {there[-1] / strongest:.1e} of the strongest; {lost} steps before the end {VANISHED:g} of it is "
-            "left",
-            longer_memory(config),
-        )
+
+
+def _vanishing(layer: LayerHealth, config: ModelConfig) -> Finding | None:
+    there = [value for value in layer.gradient if not math.isnan(value)]
+    strongest = max(there, default=0.0)
+    if len(there) < 2 or layer.dead == 1 or not 0 < strongest < math.inf:
+        return None
+    # Of two directions each has to carry but the half that is nearer to its end.
+    farthest = len(there) // 2 if config.bidirectional else len(there) - 1
+    if there[farthest] >= VANISHED * strongest:
+        return None
+    heard = 1 + max(offset for offset, value in enumerate(there) if value >= VANISHED * strongest)
+    return Finding(
+        "vanishing gradient",
+        "warning",
+        f"{layer.title}: {_counted(farthest, 'step')} before the end of the reading the gradient is "
+        f"{_small(there[farthest])}, beside {strongest:.1e} where it is strongest; only the last {heard:,} of "
+        f"{_counted(len(there), 'step')} have more than {VANISHED:g} of that",
+        longer_memory(config, len(there)),
+    )
+
+
+def _small(value: float) -> str:
+    return f"{value:.1e}" if value else "0"
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"

@@ -19,6 +19,7 @@ AT_ONCE = 131_072  # time steps that are read at once, for memory's sake
 # Share of the largest effect from which a step is heard. What is below cannot turn an answer but where two classes are
 # all but even, and it is still far above the rounding of float32, 1e-6 and less.
 HEARD = 0.01
+NOISE = 1e-5  # of logits: in float32 their rounding, which differs from one batch to another, is a tenth of that
 
 
 def measure_memory(model: SequenceClassifier, data: SequenceData) -> Memory | None:
@@ -73,9 +74,9 @@ def _exchanged(x: Tensor, count: Tensor, offset: int) -> Tensor:
 def _heard(offsets: list[int], effects: list[float], time: int) -> tuple[int, float]:
     """Return within how many last steps all that is heard lies, and the share of steps that are heard."""
     largest = max(effects)
-    if not all(map(math.isfinite, effects)) or largest <= 0:
+    if not all(map(math.isfinite, effects)) or largest <= NOISE:
         return 0, 0.0
-    heard = [effect > HEARD * largest for effect in effects]
+    heard = [effect > max(HEARD * largest, NOISE) for effect in effects]
     # A step that was tried stands for those from it up to the next one that was.
     ends = [*offsets[1:], time]
     steps = [end - offset if one else 0 for offset, end, one in zip(offsets, ends, heard, strict=True)]

@@ -11,14 +11,13 @@ from torch.nn.functional import linear
 from ..cells import GRU, LRU, LSTM, Cell, IndRNN, has_recurrent_matrix
 from ..data.preparation import valid_steps
 from ..data.sequences import Batch, SequenceData
-from ..inspection import BOUNDED, SATURATED
+from ..inspection import BOUNDED, dead_share, saturated_share
 from ..model import SequenceClassifier
 from ..trace import Traced, trace_states
 from .examination import LayerHealth
 
 TRACED_STEPS = 32_768  # of all sequences together: what autograd keeps of them stays within some 300 MB
 FEWEST, MOST = 4, 128  # sequences that are traced
-STILL = 1e-3  # a unit whose deviation is below never moves; healthy ones of tanh have 0.1 and more
 SHUT = 0.01  # a sigmoid so near to 0 or 1 passes hardly any gradient: 1 % of what it has at its steepest, or less
 
 GATES = {GRU: "rzn", LSTM: "ifgo"}  # the letters of the rows of weight_hh
@@ -82,16 +81,12 @@ def _vitals(model: SequenceClassifier, cell: Traced, norm: Tensor, hidden: Tenso
     relu = model.config.nonlinearity == "relu"
     squares = hidden.double().square().mean(dim=2)
     alive = valid_steps(hidden, batch.lengths)
-    if relu:
-        dead = (alive == 0).all(dim=0)
-    else:
-        dead = alive.std(dim=0, correction=0) < STILL
     bounded = model.config.cell in BOUNDED and not relu
     return Vitals(
         gradient=before_the_end(norm.double(), batch.lengths, cell.backwards),
         activation=before_the_end(squares, batch.lengths, cell.backwards).sqrt(),
-        saturated=float((alive.abs() > SATURATED).float().mean()) if bounded and alive.numel() else None,
-        dead=float(dead.float().mean()) if len(alive) else 0.0,
+        saturated=saturated_share(alive) if bounded and alive.numel() else None,
+        dead=dead_share(alive, relu) if len(alive) else 0.0,
         gates=_gates(cell, batch.lengths),
     )
 
@@ -122,7 +117,9 @@ def _gates(traced: Traced, lengths: Tensor | None) -> dict[str, float] | None:
     x = traced.over_time(traced.inputs)
     h = traced.over_time([first, *(state[0] for state in traced.states[:-1])])
     sums = linear(x, cell.weight_ih, cell.bias_ih) + linear(h, cell.weight_hh, cell.bias_hh)
-    gates = dict(zip(GATES[type(cell)], valid_steps(sums, lengths).sigmoid().chunk(len(GATES[type(cell)]), 1), strict=True))
+    gates = dict(
+        zip(GATES[type(cell)], valid_steps(sums, lengths).sigmoid().chunk(len(GATES[type(cell)]), 1), strict=True)
+    )
     return {
         letter: float(((value < SHUT) | (value > 1 - SHUT)).float().mean())
         for letter, value in gates.items()
@@ -142,11 +139,12 @@ def radii(cell: Cell) -> dict[str, float] | None:
             return {"u": float(cell.weight_hh.abs().max())}
         if not has_recurrent_matrix(cell):
             return None
-        weight: Tensor = cell.weight_hh.detach().cpu().double()  # type: ignore[union-attr, operator]
+        weight: Tensor = cell.get_parameter("weight_hh").detach().cpu().double()
         if weight.shape[0] % cell.hidden_size or not bool(weight.isfinite().all()):
             return None
         blocks = weight.split(cell.hidden_size)
-        letters = GATES.get(type(cell), "h" if len(blocks) == 1 else [str(n) for n in range(1, len(blocks) + 1)])  # type: ignore[call-overload]
+        letters = GATES.get(type(cell), "h" if len(blocks) == 1 else [str(n) for n in range(1, len(blocks) + 1)])
         return {
-            letter: float(torch.linalg.eigvals(block).abs().max()) for letter, block in zip(letters, blocks, strict=True)
+            letter: float(torch.linalg.eigvals(block).abs().max())
+            for letter, block in zip(letters, blocks, strict=True)
         }
