@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from .doctor import Examination, LayerHealth
+from .doctor import Examination, Finding, LayerHealth, Memory
 from .printing import print_findings
 from .sketch import BLOCKS
 from .terminal import percent, print_facts
@@ -38,9 +38,7 @@ def print_examination(console: Console, examination: Examination, run: str, no_d
     if examination.epochs:
         facts["training"] = f"{examination.epochs:,} epochs"
     if (memory := examination.memory) is not None:
-        facts["memory"] = (
-            f"{memory.heard:.0%} of {memory.time:,} time steps move the logits, all within the last {memory.steps:,}"
-        )
+        facts["memory"] = _memory(memory)
     for layer in examination.layers:
         facts[layer.title] = _layer(layer) or "nothing measured"
     print_facts(console, facts)
@@ -48,13 +46,26 @@ def print_examination(console: Console, examination: Examination, run: str, no_d
         console.print(Text.assemble(("no data  ", "bold yellow"), no_data), soft_wrap=True)
     for line in examination.skipped:
         console.print(Text.assemble(("skipped  ", "bold yellow"), line), soft_wrap=True)
-    lines, tried = [], set[str]()
-    for found in examination.findings:
-        lines.append(
-            f"{found.name}: {found.evidence}; what helps: {'the same' if found.remedy in tried else found.remedy}"
-        )
-        tried.add(found.remedy)
-    print_findings(console, lines)
+    print_findings(console, _lines(examination.findings))
+
+
+def _lines(findings: Sequence[Finding]) -> list[str]:
+    """Return a line for each finding; what helps against several is said once."""
+    lines, named = [], dict[str, str]()
+    for found in findings:
+        known = named.get(found.remedy)
+        helps = found.remedy if known is None else f"the same as against {known}"
+        lines.append(f"{found.name}: {found.evidence}; what helps: {helps}")
+        named.setdefault(found.remedy, found.name)
+    return lines
+
+
+def _memory(memory: Memory) -> str:
+    if not memory.steps:
+        return f"none of {memory.time:,} time steps moves the logits"
+    return (
+        f"{percent(memory.heard)} of {memory.time:,} time steps move the logits, all within the last {memory.steps:,}"
+    )
 
 
 def _layer(layer: LayerHealth) -> dict[str, str]:
@@ -72,7 +83,9 @@ def _layer(layer: LayerHealth) -> dict[str, str]:
     if layer.dead is not None:
         facts["dead"] = f"{percent(layer.dead)} of the units"
     if layer.gates:
-        facts["gates"] = ", ".join(f"{letter} {share:.0%}" for letter, share in layer.gates.items()) + " open or shut"
+        facts["gates"] = (
+            ", ".join(f"{letter} {percent(share)}" for letter, share in layer.gates.items()) + " open or shut"
+        )
     if layer.radius:
         facts["radius"] = ", ".join(f"{letter} {radius:.3g}" for letter, radius in layer.radius.items())
     return facts

@@ -53,7 +53,7 @@ def doctor(
     trust(cell)
     loaded = load_run(run)
     sequences, reason = _sequences(loaded, data, data_dir)
-    accuracy = None if loaded.evaluation is None else loaded.evaluation["accuracy"]
+    accuracy = None if loaded.evaluation is None else loaded.evaluation.get("accuracy")
     found = examine(loaded.model, sequences, history=read_history(run), test_accuracy=accuracy)
     if json:
         print_json({"run": str(run), "data": data, "no_data": reason or None, **found.to_dict()})

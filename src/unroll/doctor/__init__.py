@@ -11,6 +11,7 @@ small recurrent weights, vanishing gradient, short memory
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -29,7 +30,7 @@ from ..model import SequenceClassifier
 from ..train import EpochResult
 from .examination import Examination, Finding, LayerHealth, Memory
 from .history import judge_history, lift, read_history
-from .judgement import WELL, judge_inputs, judge_layers, judge_memory
+from .judgement import WELL, Patient, judge_layers, judge_memory, judge_numbers
 from .leak import Leak, find_leaks
 from .reach import measure_memory
 from .vitals import examine_layers
@@ -48,7 +49,8 @@ NAMES = (
     "exploding gradient",
     "vanishing gradient",
     "short memory",
-    "unsteady loss",
+    "input ignored",
+    "learning rate too high",
     "nothing learned",
     "shuffled labels",
     "overfitting",
@@ -119,16 +121,18 @@ def examine(
             order = torch.from_numpy(np.random.default_rng(seed).permutation(len(data)))
             some = data.to("cpu").subset(order[:SAMPLE]).to(model.head.weight.device)
             sample = _look(model, data, some)
-            memory = measure_memory(model, some) if finite else None
+            memory = measure_memory(model, some) if finite and math.isfinite(sample.scale) else None
             leaks = find_leaks(data.to("cpu"), order)
         layers = examine_layers(model, some)
     chance = 1 / model.num_classes if data is None else max(data.counts.values()) / len(data)
     does_well = sample is not None and _does_well(sample.accuracy, chance, history, test_accuracy)
     image = data is not None and data.preparation.image is not None
+    patient = Patient(model.config, does_well, max((epoch.lr for epoch in history), default=None))
+    scale = 1.0 if sample is None else sample.scale
     findings = [
-        *([] if sample is None else judge_inputs(sample.scale)),
-        *judge_layers(layers, model.config, does_well, finite),
-        *judge_memory(memory, model.config, does_well),
+        *judge_numbers(scale, finite),
+        *(judge_layers(layers, patient) if finite and math.isfinite(scale) else ()),
+        *judge_memory(memory, patient),
         *judge_history(history, chance, model.num_classes, test_accuracy, model.config, image),
         *([] if data is None or sample is None else _uneven(data, sample)),
         *([] if data is None else _leaks(leaks, data)),

@@ -23,6 +23,7 @@ SOMETHING = 0.3  # as far as training must have come for it to count that valida
 GAP = 0.2
 JUMP = 1.2  # times the lowest loss so far: an epoch's mean over hundreds of batches does not rise so by chance
 FLOOR = 0.1  # nats; below that a loss may well double without any harm
+ABOVE = 1.5  # times the loss of a model without preference, which even a fresh one seldom has
 OFTEN = 0.2  # share of the epochs that jump, from which it is no accident
 
 
@@ -69,7 +70,7 @@ def judge_history(
     """
     if len(history) < 2:
         return
-    yield from _unsteady(history)
+    yield from _rate(history, classes)
     if len(history) < ENOUGH:
         return
     last = history[-1]
@@ -101,23 +102,35 @@ def judge_history(
         )
 
 
-def _unsteady(history: Sequence[EpochResult]) -> Iterator[Finding]:
+def _rate(history: Sequence[EpochResult], classes: int) -> Iterator[Finding]:
+    """Judge whether the loss jumps, or stays above that of a model without preference."""
     lowest, jumps, worst = math.inf, 0, (0.0, 0, 0.0)
     for epoch in history:
         if epoch.train_loss > max(JUMP * lowest, lowest + FLOOR):
             jumps += 1
             worst = max(worst, (epoch.train_loss / lowest, epoch.epoch, epoch.train_loss))
         lowest = min(lowest, epoch.train_loss)
+    ratio, number, loss = worst
+    chance = math.log(classes)
     if jumps >= max(1, OFTEN * len(history)):
-        rate = max(epoch.lr for epoch in history)
-        ratio, number, loss = worst
-        yield Finding(
-            "unsteady loss",
-            "warning",
+        what = (
             f"the training loss jumps up in {jumps} of {len(history)} epochs, in epoch {number} to {loss:.3g}, "
-            f"{ratio:.3g} times the lowest before; the learning rate went up to {rate:.2g}",
-            f"--lr {lower_rate(rate):.1g}, and --clip-norm {TrainConfig.clip_norm:g} if it was switched off",
+            f"{ratio:.3g} times the lowest before"
         )
+    elif history[-1].train_loss > ABOVE * chance:
+        what = (
+            f"after {len(history)} epochs the training loss is {history[-1].train_loss:.3g}, and ln({classes}) = "
+            f"{chance:.3g} is that of a model without preference"
+        )
+    else:
+        return
+    rate = max(epoch.lr for epoch in history)
+    yield Finding(
+        "learning rate too high",
+        "warning",
+        f"{what}; the learning rate went up to {rate:.2g}",
+        f"--lr {lower_rate(rate):.1g}, and --clip-norm {TrainConfig.clip_norm:g} if it was switched off",
+    )
 
 
 def lower_rate(rate: float) -> float:

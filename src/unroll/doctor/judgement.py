@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from ..config import ModelConfig
 from ..inspection import MANY
 from .examination import Finding, LayerHealth, Memory
+from .history import lower_rate
 from .reach import HEARD
 
-# A step whose gradient is 100,000 times smaller than the strongest's is lost in the noise of the others: batches of 64
-# leave 10 % of it. Trained on the embedded digits all cells have 0.006 and more, fresh ones of tanh 0.0005.
-VANISHED = 1e-5
+# What a step adds to the gradient of a weight is rounded away, in float32, where it is so much smaller than what
+# another one adds. On the 28 rows of digits trained models of all cells have 0.005 and more, fresh orthogonal ones 3e-7;
+# fresh ones of torch's own weights have 1e-8 if they are plain, and are a finding.
+VANISHED = 1e-7
 # At the start of a sequence beside its end. What grows a thousandfold in a sequence moves the weights by its first
 # steps alone, and clipping only makes the leap shorter. Healthy: up to 2.
 EXPLODED = 1e3
@@ -34,8 +37,12 @@ SCALE = 5.0  # root mean square of the inputs, away from 1 either way by this fa
 WELL = 0.9
 
 
-def judge_inputs(scale: float) -> Iterator[Finding]:
-    """Yield what is wrong with the inputs, from their root mean square after scaling."""
+def judge_numbers(scale: float, finite: bool) -> Iterator[Finding]:
+    """Yield what is wrong with the inputs, of that root mean square after scaling, and with weights not finite."""
+    if not finite:
+        yield Finding(
+            "not finite", "error", "some weights are not finite", "to train anew with a lower --lr and --clip-norm 1"
+        )
     if not math.isfinite(scale):
         yield Finding(
             "not finite",
@@ -53,44 +60,65 @@ def judge_inputs(scale: float) -> Iterator[Finding]:
         )
 
 
-def judge_layers(
-    layers: Sequence[LayerHealth], config: ModelConfig, does_well: bool, finite: bool = True
-) -> Iterator[Finding]:
-    """Yield what is wrong with the layers.
+class Patient(NamedTuple):
+    """What is known of a model besides what was measured.
 
-    Args:
-        layers: as measured.
-        config: the model's settings.
-        does_well: whether it answers well, so that what it does not hear cannot matter.
-        finite: whether all its weights are (default True).
+    Attributes:
+        config: its settings
+        does_well: whether it answers well, so that what it does not hear cannot matter
+        lr: the highest learning rate of its training; None if that is not known
     """
-    if not finite:
-        yield Finding(
-            "not finite", "error", "some weights are not finite", "to train anew with a lower --lr and --clip-norm 1"
-        )
+
+    config: ModelConfig
+    does_well: bool
+    lr: float | None
+
+
+def judge_layers(layers: Sequence[LayerHealth], patient: Patient) -> Iterator[Finding]:
+    """Yield what is wrong with the layers, all of whose weights and inputs are finite."""
     for layer in layers:
-        for judge in (_activations, _saturation, _dead, _weights):
-            yield from judge(layer, config)
-        yield from _exploding(layer)
+        for judge in (_activations, _saturation, _dead, _weights, _exploding):
+            yield from judge(layer, patient)
     # Whatever is learned of a step goes through the lowest layer's state after it, so that decides alone; of higher
     # ones some may well forget what a way around them carries.
-    lowest = [found for layer in layers if layer.layer == 1 if (found := _vanishing(layer, config)) is not None]
-    if lowest and not does_well and len(lowest) == sum(layer.layer == 1 for layer in layers):
-        yield lowest[0]
+    lowest = [layer for layer in layers if layer.layer == 1]
+    found = [finding for layer in lowest if (finding := _vanishing(layer, patient.config)) is not None]
+    if found and not patient.does_well and len(found) == len(lowest):
+        yield found[0]
 
 
-def judge_memory(memory: Memory | None, config: ModelConfig, does_well: bool) -> Iterator[Finding]:
+def judge_memory(memory: Memory | None, patient: Patient) -> Iterator[Finding]:
     """Yield whether the model does not hear enough of what it reads."""
-    if memory is None or memory.time < WHOLE or does_well or not memory.steps:
+    if memory is None:
         return
-    if memory.heard < SHORT:
+    if not memory.steps:
+        yield Finding(
+            "input ignored",
+            "error",
+            "to exchange the input at any single time step changes nothing: the answer is the same, whatever is read",
+            f"{_milder(patient)}, or sequences that differ ('unroll explore')",
+        )
+    elif memory.time >= WHOLE and memory.heard < SHORT and not patient.does_well:
         yield Finding(
             "short memory",
             "warning",
             f"{memory.heard:.0%} of {memory.time:,} time steps move the logits, all within the last {memory.steps:,}; "
             f"to exchange the input at any other moves them by less than {HEARD:.0%} of the most",
-            longer_memory(config, memory.time),
+            longer_memory(patient.config, memory.time),
         )
+
+
+def _milder(patient: Patient) -> str:
+    """Return what keeps states within the limits between which gradients pass, as far as it has not been done."""
+    config = patient.config
+    ways = ["a lower --lr" if patient.lr is None else f"--lr {lower_rate(patient.lr):.1g}", "--clip-norm 1"]
+    if config.init == "torch":
+        ways.append("--init orthogonal")
+    if config.nonlinearity == "relu":
+        ways.append("--nonlinearity tanh")
+    if config.cell in ("rnn", "indrnn"):
+        ways.append("a gated cell (--cell gru)")
+    return ", ".join([*ways, "--weight-decay 0.1", "scaled inputs (--recipe fast)"])
 
 
 def longer_memory(config: ModelConfig, time: int) -> str:
@@ -98,7 +126,7 @@ def longer_memory(config: ModelConfig, time: int) -> str:
 
     Source: of the bias ln(time) C. Tallec and Y. Ollivier, arXiv:1804.11188, section 3.
     """
-    ways = []
+    ways = ["--init orthogonal"] if config.init == "torch" else []
     if config.cell == "rnn":
         ways += ["--init identity --nonlinearity relu"] if config.nonlinearity == "tanh" else ["--init identity"]
         ways += ["a gated cell (--cell gru)"]
@@ -113,38 +141,34 @@ def longer_memory(config: ModelConfig, time: int) -> str:
     return (", ".join(ways[:-1]) + f", or {ways[-1]}") if len(ways) > 1 else "".join(ways) or "fewer time steps"
 
 
-def _activations(layer: LayerHealth, config: ModelConfig) -> Iterator[Finding]:
+def _activations(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
     there = layer.activation
-    if not there:
-        return
-    bad = [offset for offset, value in enumerate(there) if math.isinf(value)]
-    if bad or all(map(math.isnan, there)):
+    if not all(map(math.isfinite, there)):
         yield Finding(
             "exploding activations",
             "error",
-            f"{layer.title}: hidden states are no longer finite",
-            "--init orthogonal, --nonlinearity tanh, a gated cell (--cell gru), or a lower --lr",
+            f"{layer.title}: hidden states grow beyond what is finite",
+            _milder(patient),
         )
-    elif (largest := max(value for value in there if not math.isnan(value))) > LARGE:
+    elif there and max(there) > LARGE:
         growth = there[0] / there[-1] if there[-1] > 0 else math.inf
         yield Finding(
             "exploding activations",
             "warning",
-            f"{layer.title}: the hidden state's units reach a root mean square of {largest:.3g}, after the last step "
-            f"{growth:.3g} times that after the first",
-            "--init orthogonal, --nonlinearity tanh, a gated cell (--cell gru), or scaled inputs (--recipe fast)",
+            f"{layer.title}: the hidden state's units reach a root mean square of {max(there):.3g}; after the last "
+            f"step it is {growth:.3g} times that after the first",
+            _milder(patient),
         )
 
 
-def _saturation(layer: LayerHealth, config: ModelConfig) -> Iterator[Finding]:
-    remedy = "inputs that are scaled (--recipe fast), --init orthogonal, a lower --lr, or --weight-decay 0.1"
+def _saturation(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
     if layer.saturated is not None and layer.saturated > SATURATED_SHARE:
         yield Finding(
             "saturated units",
             "warning",
             f"{layer.title}: {layer.saturated:.0%} of the outputs are within 1 % of the limits of tanh, where "
             "gradients hardly pass",
-            remedy,
+            _milder(patient),
         )
     if layer.gates and min(layer.gates.values()) > STUCK_GATES:
         shares = ", ".join(f"{letter} {share:.0%}" for letter, share in layer.gates.items())
@@ -152,39 +176,38 @@ def _saturation(layer: LayerHealth, config: ModelConfig) -> Iterator[Finding]:
             "saturated gates",
             "warning",
             f"{layer.title}: gates are open or shut, with nothing between: {shares} of the values",
-            remedy,
+            _milder(patient),
         )
 
 
-def _dead(layer: LayerHealth, config: ModelConfig) -> Iterator[Finding]:
-    if layer.dead is None or layer.dead <= MANY:
-        return
-    relu = config.nonlinearity == "relu"
-    yield Finding(
-        "dead units",
-        "error" if layer.dead == 1 else "warning",
-        f"{layer.title}: {layer.dead:.0%} of the units {'are always 0' if relu else 'never move'}, at all steps of all "
-        "sequences looked at",
-        f"a lower --lr, --init {'identity or ' if config.cell == 'rnn' and relu else ''}orthogonal"
-        f"{', --nonlinearity tanh' if relu else ', inputs that are scaled (--recipe fast)'}",
-    )
+def _dead(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
+    if layer.dead is not None and layer.dead > MANY:
+        what = "are always 0" if patient.config.nonlinearity == "relu" else "never move"
+        yield Finding(
+            "dead units",
+            "error" if layer.dead == 1 else "warning",
+            f"{layer.title}: {layer.dead:.0%} of the units {what}, at all steps of all sequences looked at",
+            _milder(patient),
+        )
 
 
-def _weights(layer: LayerHealth, config: ModelConfig) -> Iterator[Finding]:
+def _weights(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
     """Judge the radius of a plain recurrence; of gates no single matrix says how a state fares."""
-    radius = (layer.radius or {}).get("h")
-    if config.cell != "rnn" or radius is None:
+    radius, relu = (layer.radius or {}).get("h"), patient.config.nonlinearity == "relu"
+    if patient.config.cell != "rnn" or radius is None:
         return
-    grown = bool(layer.gradient) and _ratio(layer) > EXPLODED
-    stuck = layer.saturated is not None and layer.saturated > SATURATED_SHARE
-    large = radius > 1 and config.nonlinearity == "relu" and layer.activation and max(layer.activation) > LARGE
-    if large or (radius > LARGE_RADIUS and (grown or stuck)):
-        effect = "activations explode" if large else "gradients explode" if grown else "units saturate"
+    effects = {
+        "activations explode": relu and max(layer.activation, default=0) > LARGE,
+        "gradients explode": _ratio(layer) > EXPLODED,
+        "units saturate": layer.saturated is not None and layer.saturated > SATURATED_SHARE,
+    }
+    effect = next((words for words, there in effects.items() if there), None)
+    if effect and radius > (1 if relu else LARGE_RADIUS):
         yield Finding(
             "large recurrent weights",
             "warning",
             f"{layer.title}: weight_hh has a spectral radius of {radius:.3g}, and {effect}",
-            "--init orthogonal, which starts at 1, a lower --lr, --clip-norm 1, or --weight-decay 0.1",
+            _milder(patient),
         )
     elif radius < SMALL_RADIUS:
         yield Finding(
@@ -198,25 +221,24 @@ def _weights(layer: LayerHealth, config: ModelConfig) -> Iterator[Finding]:
 
 def _ratio(layer: LayerHealth) -> float:
     """Return the gradient at the first step over that at the last; NaN where there is none."""
-    there = [value for value in layer.gradient if not math.isnan(value)]
+    there = layer.gradient
     return there[-1] / there[0] if there and there[0] > 0 else math.nan
 
 
-def _exploding(layer: LayerHealth) -> Iterator[Finding]:
-    there = [value for value in layer.gradient if not math.isnan(value)]
-    if there and (not all(map(math.isfinite, there)) or _ratio(layer) > EXPLODED):
+def _exploding(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
+    there = layer.gradient
+    if not all(map(math.isfinite, there)) or _ratio(layer) > EXPLODED:
         yield Finding(
             "exploding gradient",
             "warning",
             f"{layer.title}: the gradient at the first step read is {there[-1]:.1e}, {_ratio(layer):.1e} times that at "
             f"the last of {len(there):,}, {there[0]:.1e}",
-            "--clip-norm 1, a lower --lr, --init orthogonal, a gated cell (--cell gru), or --tbptt "
-            f"{max(1, len(there) // 4)}, which cuts gradients off",
+            f"{_milder(patient)}, or --tbptt {max(1, len(there) // 4)}, which cuts gradients off",
         )
 
 
 def _vanishing(layer: LayerHealth, config: ModelConfig) -> Finding | None:
-    there = [value for value in layer.gradient if not math.isnan(value)]
+    there = layer.gradient
     strongest = max(there, default=0.0)
     if len(there) < 2 or layer.dead == 1 or not 0 < strongest < math.inf:
         return None

@@ -19,7 +19,7 @@ AT_ONCE = 131_072  # time steps that are read at once, for memory's sake
 # Share of the largest effect from which a step is heard. What is below cannot turn an answer but where two classes are
 # all but even, and it is still far above the rounding of float32, 1e-6 and less.
 HEARD = 0.01
-NOISE = 1e-5  # of logits: in float32 their rounding, which differs from one batch to another, is a tenth of that
+NOISE = 1e-5  # of the largest logit: in float32 the rounding, other in each batch, is a tenth of that
 
 
 def measure_memory(model: SequenceClassifier, data: SequenceData) -> Memory | None:
@@ -49,7 +49,7 @@ def measure_memory(model: SequenceClassifier, data: SequenceData) -> Memory | No
             change = (logits.view(len(some), *plain.shape) - plain).double().norm(dim=2)
             for offset, moved in zip(some, change, strict=True):
                 effects.append(float(moved[count > offset].mean()))
-    steps, heard = _heard(offsets, effects, time)
+    steps, heard = _heard(offsets, effects, time, NOISE * float(plain.abs().max()))
     return Memory(tuple(offsets), tuple(effects), steps, heard, time)
 
 
@@ -71,12 +71,15 @@ def _exchanged(x: Tensor, count: Tensor, offset: int) -> Tensor:
     return changed
 
 
-def _heard(offsets: list[int], effects: list[float], time: int) -> tuple[int, float]:
-    """Return within how many last steps all that is heard lies, and the share of steps that are heard."""
+def _heard(offsets: list[int], effects: list[float], time: int, noise: float) -> tuple[int, float]:
+    """Return within how many last steps all that is heard lies, and the share of steps that are heard.
+
+    What is not above ``noise`` is not.
+    """
     largest = max(effects)
-    if not all(map(math.isfinite, effects)) or largest <= NOISE:
+    if not all(map(math.isfinite, effects)) or largest <= noise:
         return 0, 0.0
-    heard = [effect > max(HEARD * largest, NOISE) for effect in effects]
+    heard = [effect > max(HEARD * largest, noise) for effect in effects]
     # A step that was tried stands for those from it up to the next one that was.
     ends = [*offsets[1:], time]
     steps = [end - offset if one else 0 for offset, end, one in zip(offsets, ends, heard, strict=True)]
