@@ -32,7 +32,7 @@ from .examination import Examination, Finding, LayerHealth, Memory
 from .history import judge_history, lift, read_history
 from .judgement import WELL, Patient, judge_layers, judge_memory, judge_numbers
 from .leak import Leak, find_leaks
-from .reach import measure_memory
+from .reach import affordable, measure_memory
 from .vitals import examine_layers
 
 __all__ = ["NAMES", "Examination", "Finding", "LayerHealth", "Memory", "examine", "read_history"]
@@ -57,7 +57,8 @@ NAMES = (
     "uneven classes",
     "label leak",
 )
-SAMPLE = 256  # sequences on which loss and accuracy are measured
+FEWEST, SAMPLE = 32, 256  # sequences on which loss and accuracy are measured
+WORK = 2e10  # multiplications that this may take, of large models and long sequences some seconds
 FEW = 5  # sequences of rarer classes, below which it says nothing how many of them are right
 
 
@@ -119,7 +120,8 @@ def examine(
     with _eval_mode(model):
         if data is not None:
             order = torch.from_numpy(np.random.default_rng(seed).permutation(len(data)))
-            some = data.to("cpu").subset(order[:SAMPLE]).to(model.head.weight.device)
+            n = affordable(model, data.x.shape[1], WORK, FEWEST, SAMPLE)
+            some = data.to("cpu").subset(order[:n]).to(model.head.weight.device)
             sample = _look(model, data, some)
             memory = measure_memory(model, some) if finite and math.isfinite(sample.scale) else None
             leaks = find_leaks(data.to("cpu"), order)
@@ -132,7 +134,7 @@ def examine(
     findings = [
         *judge_numbers(scale, finite),
         *(judge_layers(layers, patient) if finite and math.isfinite(scale) else ()),
-        *judge_memory(memory, patient),
+        *judge_memory(memory, layers, patient),
         *judge_history(history, chance, model.num_classes, test_accuracy, model.config, image),
         *([] if data is None or sample is None else _uneven(data, sample)),
         *([] if data is None else _leaks(leaks, data)),

@@ -13,8 +13,8 @@ from .history import lower_rate
 from .reach import HEARD
 
 # What a step adds to the gradient of a weight is rounded away, in float32, where it is so much smaller than what
-# another one adds. On the 28 rows of digits trained models of all cells have 0.005 and more, fresh orthogonal ones 3e-7;
-# fresh ones of torch's own weights have 1e-8 if they are plain, and are a finding.
+# another one adds. On the 28 rows of digits trained models of all cells have 0.005 and more, fresh ones that are
+# orthogonal 3e-7; fresh ones of torch's own weights have 1e-8 if they are plain, and are a finding.
 VANISHED = 1e-7
 # At the start of a sequence beside its end. What grows a thousandfold in a sequence moves the weights by its first
 # steps alone, and clipping only makes the leap shorter. Healthy: up to 2.
@@ -87,16 +87,19 @@ def judge_layers(layers: Sequence[LayerHealth], patient: Patient) -> Iterator[Fi
         yield found[0]
 
 
-def judge_memory(memory: Memory | None, patient: Patient) -> Iterator[Finding]:
+def judge_memory(memory: Memory | None, layers: Sequence[LayerHealth], patient: Patient) -> Iterator[Finding]:
     """Yield whether the model does not hear enough of what it reads."""
     if memory is None:
         return
     if not memory.steps:
+        forgets = any(_vanishing(layer, patient.config) for layer in layers)
         yield Finding(
             "input ignored",
             "error",
             "to exchange the input at any single time step changes nothing: the answer is the same, whatever is read",
-            f"{_milder(patient)}, or sequences that differ ('unroll explore')",
+            longer_memory(patient.config, memory.time)
+            if forgets
+            else f"{_milder(patient)}, or sequences that differ ('unroll explore')",
         )
     elif memory.time >= WHOLE and memory.heard < SHORT and not patient.does_well:
         yield Finding(
@@ -246,12 +249,12 @@ def _vanishing(layer: LayerHealth, config: ModelConfig) -> Finding | None:
     farthest = len(there) // 2 if config.bidirectional else len(there) - 1
     if there[farthest] >= VANISHED * strongest:
         return None
-    heard = 1 + max(offset for offset, value in enumerate(there) if value >= VANISHED * strongest)
+    heard = sum(value >= VANISHED * strongest for value in there)
     return Finding(
         "vanishing gradient",
         "warning",
         f"{layer.title}: {_counted(farthest, 'step')} before the end of the reading the gradient is "
-        f"{_small(there[farthest])}, beside {strongest:.1e} where it is strongest; only the last {heard:,} of "
+        f"{_small(there[farthest])}, beside {strongest:.1e} where it is strongest; {heard:,} of "
         f"{_counted(len(there), 'step')} have more than {VANISHED:g} of that",
         longer_memory(config, len(there)),
     )

@@ -13,8 +13,8 @@ from ..model import SequenceClassifier
 from .examination import Memory
 
 POSITIONS = 40  # steps that are tried, of longer sequences
-STEPS = 16_384  # time steps of the sequences that are tried together; then 784 steps of a pixel take some seconds
 FEWEST, MOST = 4, 64  # sequences that are tried
+WORK = 1e9  # multiplications for each position; of a GRU on 784 steps of a pixel all 40 then take some seconds
 AT_ONCE = 131_072  # time steps that are read at once, for memory's sake
 # Share of the largest effect from which a step is heard. What is below cannot turn an answer but where two classes are
 # all but even, and it is still far above the rounding of float32, 1e-6 and less.
@@ -34,7 +34,7 @@ def measure_memory(model: SequenceClassifier, data: SequenceData) -> Memory | No
         data = data.subset((data.lengths > 0).nonzero()[:, 0])
     if len(data) < 2 or not time:
         return None
-    x, _, lengths = data.batch(slice(min(MOST, max(FEWEST, STEPS // time))))
+    x, _, lengths = data.batch(slice(affordable(model, time, WORK, FEWEST, MOST)))
     count = torch.full((len(x),), time, device=x.device) if lengths is None else lengths
     time = int(count.max())
     offsets = positions(time)
@@ -51,6 +51,12 @@ def measure_memory(model: SequenceClassifier, data: SequenceData) -> Memory | No
                 effects.append(float(moved[count > offset].mean()))
     steps, heard = _heard(offsets, effects, time, NOISE * float(plain.abs().max()))
     return Memory(tuple(offsets), tuple(effects), steps, heard, time)
+
+
+def affordable(model: SequenceClassifier, time: int, work: float, fewest: int, most: int) -> int:
+    """Return how many sequences of so many steps ``model`` reads with about ``work`` multiplications."""
+    weights = sum(parameter.numel() for parameter in model.layers.parameters())
+    return min(most, max(fewest, int(work / (1 + weights * time))))
 
 
 def positions(time: int) -> list[int]:

@@ -16,7 +16,7 @@ from ..model import SequenceClassifier
 from ..trace import Traced, trace_states
 from .examination import LayerHealth
 
-TRACED_STEPS = 32_768  # of all sequences together: what autograd keeps of them stays within some 300 MB
+TRACED_STEPS = 32_768  # of all sequences and cells together: what autograd keeps of them stays within some 300 MB
 FEWEST, MOST = 4, 128  # sequences that are traced
 SHUT = 0.01  # a sigmoid so near to 0 or 1 passes hardly any gradient: 1 % of what it has at its steepest, or less
 
@@ -62,7 +62,7 @@ def examine_layers(model: SequenceClassifier, data: SequenceData | None) -> tupl
 
 
 def _traced(model: SequenceClassifier, data: SequenceData) -> list[Vitals]:
-    steps = max(1, data.x.shape[1])
+    steps = max(1, data.x.shape[1]) * sum(isinstance(module, Cell) for module in model.modules())
     batch = next(data.batches(min(MOST, max(FEWEST, TRACED_STEPS // steps))))
     if not batch.x.shape[1]:
         return []
