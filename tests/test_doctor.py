@@ -25,6 +25,7 @@ from unroll.doctor.history import judge_history
 from unroll.doctor.leak import find_leaks
 from unroll.doctor.reach import measure_memory, positions
 from unroll.doctor.vitals import before_the_end, radii
+from unroll.health import bars
 
 Digits = unroll.Splits
 Fit = tuple[unroll.SequenceClassifier, list[unroll.EpochResult]]
@@ -552,6 +553,13 @@ def test_bad_input_is_one_line(call: Call, run: unroll.Run, words: str, message:
     assert (status, out) == (2, "")
     assert err.startswith(f"unroll: {message}")
     assert err.count("\n") == 1
+
+
+def test_a_line_of_bars() -> None:
+    assert bars([1.0, 1e-4, 1e-8, 1e-30, 0.0]) == "  ▁▄█"  # from the first step read to the last
+    assert bars([1.0] * 1000) == "█" * 40
+    assert bars([math.inf, 1.0, 0.1]) == "▇█!"
+    assert bars([0.0, 0.0]) == "  "
 
 
 def test_every_flag_that_is_named_is_one(call: Call) -> None:

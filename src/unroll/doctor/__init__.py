@@ -78,6 +78,26 @@ class _Sample(NamedTuple):
     rare: tuple[int, int]
 
 
+class _Measured(NamedTuple):
+    """All that is measured.
+
+    Attributes:
+        data: what was given, if anything was
+        some: the sample of it
+        sample: what the model says of that
+        memory: how far back inputs count
+        leaks: single inputs that give a class away
+        layers: gradients, units and weights
+    """
+
+    data: SequenceData | None
+    some: SequenceData | None
+    sample: _Sample | None
+    memory: Memory | None
+    leaks: list[Leak]
+    layers: tuple[LayerHealth, ...]
+
+
 def examine(
     model: SequenceClassifier,
     data: SequenceData | None = None,
@@ -89,7 +109,7 @@ def examine(
     """Measure how gradients, activations and memory fare in ``model``, and say what looks wrong.
 
     Measured are a random sample of the data, in eval mode, on the model's device; the model stays as it is, gradients
-    and random numbers included. It takes about a second for images read by rows, some ten for 784 steps.
+    and random numbers included. It takes about a second for images read by rows, some seconds for 784 steps.
 
     Args:
         model: trained or fresh.
@@ -113,32 +133,9 @@ def examine(
         raise InputError(f"examine expects a SequenceClassifier, got {type(model).__name__}")
     if data is not None and not isinstance(data, SequenceData):
         raise InputError(f"examine expects SequenceData, such as splits.train, got {type(data).__name__}")
-    if data is not None and not len(data):
-        data = None
-    finite = all(bool(parameter.isfinite().all()) for parameter in model.parameters())
-    sample, leaks, memory, some = None, list[Leak](), None, None
-    with _eval_mode(model):
-        if data is not None:
-            order = torch.from_numpy(np.random.default_rng(seed).permutation(len(data)))
-            n = affordable(model, data.x.shape[1], WORK, FEWEST, SAMPLE)
-            some = data.to("cpu").subset(order[:n]).to(model.head.weight.device)
-            sample = _look(model, data, some)
-            memory = measure_memory(model, some) if finite and math.isfinite(sample.scale) else None
-            leaks = find_leaks(data.to("cpu"), order)
-        layers = examine_layers(model, some)
+    measured = _measure(model, data if data is not None and len(data) else None, seed)
+    data, some, sample, memory, leaks, layers = measured
     chance = 1 / model.num_classes if data is None else max(data.counts.values()) / len(data)
-    does_well = sample is not None and _does_well(sample.accuracy, chance, history, test_accuracy)
-    image = data is not None and data.preparation.image is not None
-    patient = Patient(model.config, does_well, max((epoch.lr for epoch in history), default=None))
-    scale = 1.0 if sample is None else sample.scale
-    findings = [
-        *judge_numbers(scale, finite),
-        *(judge_layers(layers, patient) if finite and math.isfinite(scale) else ()),
-        *judge_memory(memory, layers, patient),
-        *judge_history(history, chance, model.num_classes, test_accuracy, model.config, image),
-        *([] if data is None or sample is None else _uneven(data, sample)),
-        *([] if data is None else _leaks(leaks, data)),
-    ]
     return Examination(
         sequences=0 if some is None else len(some),
         time=0 if some is None else _longest(some),
@@ -148,9 +145,51 @@ def examine(
         layers=layers,
         memory=memory,
         epochs=len(history),
-        findings=tuple(sorted(findings, key=lambda finding: finding.severity != "error")),
+        findings=_judge(model, measured, chance, history, test_accuracy),
         skipped=_skipped(data, history),
     )
+
+
+def _measure(model: SequenceClassifier, data: SequenceData | None, seed: int) -> _Measured:
+    with _eval_mode(model):
+        if data is None:
+            return _Measured(None, None, None, None, [], examine_layers(model, None))
+        order = torch.from_numpy(np.random.default_rng(seed).permutation(len(data)))
+        there = data.to("cpu")
+        n = affordable(model, data.x.shape[1], WORK, FEWEST, SAMPLE)
+        some = there.subset(order[:n]).to(model.head.weight.device)
+        sample = _look(model, data, some)
+        sound = _is_finite(model) and math.isfinite(sample.scale)
+        memory = measure_memory(model, some) if sound else None
+        return _Measured(data, some, sample, memory, find_leaks(there, order), examine_layers(model, some))
+
+
+def _judge(
+    model: SequenceClassifier,
+    measured: _Measured,
+    chance: float,
+    history: Sequence[EpochResult],
+    test_accuracy: float | None,
+) -> tuple[Finding, ...]:
+    """Return the findings, errors first."""
+    data, _, sample, memory, leaks, layers = measured
+    does_well = sample is not None and _does_well(sample.accuracy, chance, history, test_accuracy)
+    patient = Patient(model.config, does_well, max((epoch.lr for epoch in history), default=None))
+    image = data is not None and data.preparation.image is not None
+    scale, finite = 1.0 if sample is None else sample.scale, _is_finite(model)
+    findings = [
+        *judge_numbers(scale, finite),
+        *(judge_layers(layers, patient) if finite and math.isfinite(scale) else ()),
+        *judge_memory(memory, layers, patient),
+        *judge_history(history, chance, model.num_classes, test_accuracy, model.config, image),
+    ]
+    if data is not None and sample is not None:
+        findings += [*_uneven(data, sample), *_leaks(leaks, data)]
+    return tuple(sorted(findings, key=lambda finding: finding.severity != "error"))
+
+
+def _is_finite(model: SequenceClassifier) -> bool:
+    return all(bool(parameter.isfinite().all()) for parameter in model.parameters())
 
 
 def _look(model: SequenceClassifier, data: SequenceData, some: SequenceData) -> _Sample:
