@@ -134,7 +134,7 @@ def examine(
     if data is not None and not isinstance(data, SequenceData):
         raise InputError(f"examine expects SequenceData, such as splits.train, got {type(data).__name__}")
     measured = _measure(model, data if data is not None and len(data) else None, seed)
-    data, some, sample, memory, leaks, layers = measured
+    data, some, sample, memory, _, layers = measured
     chance = 1 / model.num_classes if data is None else max(data.counts.values()) / len(data)
     return Examination(
         sequences=0 if some is None else len(some),
