@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import unroll
 from unroll import SequenceClassifier, SequenceData, Splits, TrainConfig, Training
 from unroll import fused as fused_module
 from unroll.config import Read
-from unroll.data.augment import augmented, moved_and_turned
+from unroll.data.augment import augmented, cut_off, moved_and_turned
 from unroll.data.preparation import ImageFormat, Preparation, Scaling
 
 
@@ -158,3 +159,31 @@ def test_only_images_can_be_moved(small: Splits) -> None:
         Training(SequenceClassifier(2, 2), Splits(data, data, "x", "x"), CONFIG)
     with pytest.raises(unroll.ConfigError, match="rotation must be from 0 to 180 degrees, got 200"):
         TrainConfig(rotation=200)
+
+
+def test_sequences_are_cut_off_after_a_step_of_their_own(small: Splits) -> None:
+    lengths = torch.arange(400) % 29
+    for data in (small.train, replace(small.train, lengths=lengths)):
+        whole = torch.full_like(data.y, 28) if data.lengths is None else lengths
+        found = cut_off(data, 0.5, torch.Generator().manual_seed(1))
+        assert found.lengths is not None
+        assert torch.equal(found.x, data.x)
+        shorter = found.lengths < whole
+        assert 0.35 < float(shorter.double().mean()) < 0.55  # of half of them some are cut at their end
+        assert torch.equal(found.lengths[~shorter], whole[~shorter])
+        assert bool((found.lengths >= whole.clamp(max=1)).all())
+        if data.lengths is None:  # all ends are about as frequent
+            assert set(found.lengths[shorter].tolist()) == set(range(1, 28))
+    assert cut_off(small.train, 1.0, torch.Generator().manual_seed(1)).lengths.double().mean() < 17
+
+
+def test_a_model_that_saw_sequences_cut_off_knows_early(sample: Splits) -> None:
+    found = {}
+    for early in (0.0, 0.7):
+        model = SequenceClassifier(28, 10, hidden_size=64)
+        list(unroll.fit(model, sample, TrainConfig(epochs=20, early=early, val_fraction=0.0)))
+        found[early] = unroll.evaluate_anytime(model, sample.test.prepared_as(sample.train.preparation))
+    after_half = {early: anytime.accuracy[13] for early, anytime in found.items()}
+    assert after_half[0.0] < 0.35
+    assert after_half[0.7] > 0.5
+    assert found[0.7].area > found[0.0].area + 0.2

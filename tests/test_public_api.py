@@ -9,10 +9,10 @@ import pytest
 
 import unroll
 
-NAMES = """GRU IndRNN LRU LSTM MinGRU MinLSTM RECIPES RNN Cell ConfigError DataError EpochResult Evaluation
+NAMES = """GRU IndRNN LRU LSTM MinGRU MinLSTM RECIPES RNN Calibration Cell ConfigError DataError EpochResult Evaluation
 InputError ModelConfig Recipe Run RunError SequenceClassifier SequenceData Splits TrainConfig Training
-TrainingError UnrollError __version__ cells data errors evaluate fit lessons load load_run plots predict resume_run save
-scan testing train_run"""
+TrainingError UnrollError __version__ calibrate cells data errors evaluate evaluate_anytime fit lessons load
+load_run plots predict read_along resume_run save scan testing train_run"""
 
 
 def test_public_names_are_pinned() -> None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import cells, data, errors, lessons, plots, scan, testing
+    from .anytime import calibrate, evaluate_anytime, read_along
+    from .calibration import Calibration
     from .cells import GRU, LRU, LSTM, RNN, Cell, IndRNN, MinGRU, MinLSTM
     from .config import RECIPES, ModelConfig, Recipe, TrainConfig
     from .data.catalog import load
@@ -39,6 +41,8 @@ _HOME = {
     "data.splits": ("Splits",),
     "cells": ("GRU", "LRU", "LSTM", "RNN", "Cell", "IndRNN", "MinGRU", "MinLSTM"),
     "model": ("SequenceClassifier",),
+    "calibration": ("Calibration",),
+    "anytime": ("calibrate", "evaluate_anytime", "read_along"),
     "evaluation": ("Evaluation", "evaluate", "predict"),
     "train": ("EpochResult", "Training", "fit"),
     "saved": ("Run", "load_run", "save"),
@@ -53,6 +57,7 @@ __all__ = [
     "LSTM",
     "RECIPES",
     "RNN",
+    "Calibration",
     "Cell",
     "ConfigError",
     "DataError",
@@ -74,16 +79,19 @@ __all__ = [
     "TrainingError",
     "UnrollError",
     "__version__",
+    "calibrate",
     "cells",
     "data",
     "errors",
     "evaluate",
+    "evaluate_anytime",
     "fit",
     "lessons",
     "load",
     "load_run",
     "plots",
     "predict",
+    "read_along",
     "resume_run",
     "save",
     "scan",

@@ -165,6 +165,7 @@ class TrainConfig:
         tbptt: gradients go back through at most so many time steps, truncated; 0 for all (default 0)
         shift: training images are moved by up to so many pixels, anew in each epoch (default 0.0)
         rotation: training images are turned by up to so many degrees, anew in each epoch (default 0.0)
+        early: share of the training sequences cut off at random, for answers before the end (default 0.0)
         val_fraction: share of the training data held out, stratified, to watch the training (default 0.1)
         patience: stop after so many epochs without a lower validation loss, 0 never; schedule constant only (default 0)
         keep: weights to keep, those of the last epoch or those with the lowest validation loss (default last)
@@ -183,6 +184,7 @@ class TrainConfig:
     tbptt: int = 0
     shift: float = 0.0
     rotation: float = 0.0
+    early: float = 0.0
     val_fraction: float = 0.1
     patience: int = 0
     keep: Literal["last", "best"] = "last"
@@ -197,15 +199,13 @@ class TrainConfig:
         check_at_least("batch_size", self.batch_size, 1)
         if not self.lr > 0:
             raise ConfigError(f"lr must be above 0, got {self.lr}")
-        check_at_least("weight_decay", self.weight_decay, 0)
-        check_at_least("clip_norm", self.clip_norm, 0)
-        check_at_least("tbptt", self.tbptt, 0)
-        check_at_least("shift", self.shift, 0)
-        if not 0 <= self.rotation <= 180:
-            raise ConfigError(f"rotation must be from 0 to 180 degrees, got {self.rotation}")
+        for name in ("weight_decay", "clip_norm", "tbptt", "shift", "patience"):
+            check_at_least(name, getattr(self, name), 0)
+        for name, most, unit in (("early", 1, ""), ("rotation", 180, " degrees")):
+            if not 0 <= (amount := getattr(self, name)) <= most:
+                raise ConfigError(f"{name} must be from 0 to {most}{unit}, got {amount}")
         if not 0 <= self.val_fraction < 1:
             raise ConfigError(f"val_fraction must be at least 0 and below 1, got {self.val_fraction}")
-        check_at_least("patience", self.patience, 0)
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed must be from 0 to 4294967295, got {self.seed}")
         self._check_early_stopping()

@@ -20,8 +20,11 @@ WEIGHTS = "model.safetensors"  # a run without it is unfinished
 TOKENIZER = "tokenizer.json"  # how texts become numbers, as the library tokenizers keeps it
 EVALUATION = "evaluation.json"  # counts on the test part
 PREDICTIONS = "predictions.safetensors"  # what the model says of the test part
+CALIBRATION = "calibration.json"  # temperatures that make its confidence true
 RESUME = "resume.pt"  # where an unfinished training stands
-FILES = (CONFIG, TOKENIZER, METRICS, WEIGHTS, EVALUATION, PREDICTIONS, RESUME)
+REPORT = "report.html"
+FIGURES = "figures"  # a folder: those of the report
+FILES = (CONFIG, TOKENIZER, METRICS, WEIGHTS, EVALUATION, PREDICTIONS, CALIBRATION, REPORT, RESUME)
 
 
 def claim(out: str | Path | None, overwrite: bool, name: str) -> Path:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from .anytime import read_along
+from .calibration import Calibration
 from .data.images import PreparedImage, prepare_image
 from .data.preparation import ImageFormat, Preparation
 from .data.sequences import SequenceData
@@ -36,6 +38,7 @@ class FilePrediction:
         series: which one of the file: its id, line or number; None for an image
         named_by: which of these, "id", "line" or "series"; None for an image
         text: what was read; None where it was no text
+        read: time steps that were read until the model was sure; None where all were
     """
 
     file: str
@@ -47,6 +50,7 @@ class FilePrediction:
     series: str | None = None
     named_by: str | None = None
     text: str | None = None
+    read: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -59,11 +63,27 @@ class FilePrediction:
             "class": self.label,
             "probability": self.probability,
             "top": [{"class": label, "probability": p} for label, p in self.top],
+            **({} if self.read is None else {"read": self.read}),
             "preparation": list(self.steps),
         }
 
 
-def predict_files(model: nn.Module, preparation: Preparation, files: Sequence[str | Path]) -> list[FilePrediction]:
+@dataclass(frozen=True)
+class Sure:
+    """When to stop reading.
+
+    Attributes:
+        confidence: at which to stop, above 0 and at most 1
+        calibration: of the model's confidence, see `unroll.calibrate`; None takes it as it comes
+    """
+
+    confidence: float
+    calibration: Calibration | None = None
+
+
+def predict_files(
+    model: nn.Module, preparation: Preparation, files: Sequence[str | Path], sure: Sure | None = None
+) -> list[FilePrediction]:
     """Classify image files, or each series or text in files of such; a file that cannot be read gets an `error`.
 
     Args:
@@ -72,16 +92,25 @@ def predict_files(model: nn.Module, preparation: Preparation, files: Sequence[st
         files: of a run on images, image files of any size, colour and polarity; of any other run .ts, .csv, .tsv or
             .npz files, with or without classes, which are left alone; of a run on texts what
             `unroll.data.text.read_texts` reads.
+        sure: stop reading each once the model is so sure (default None: read it to its end).
+
+    Raises:
+        ConfigError: ``sure`` is out of range.
     """
     if preparation.image:
-        return _of_images(model, preparation, preparation.image, files)
+        return _of_images(model, preparation, preparation.image, files, sure)
     if preparation.tokens:
-        return [found for file in files for found in _of_texts(model, preparation, Path(file))]
-    return [found for file in files for found in _of_series(model, preparation, Path(file))]
+        return [found for file in files for found in _of_texts(model, preparation, Path(file), sure)]
+    return [found for file in files for found in _of_series(model, preparation, Path(file), sure)]
 
 
 def predict_texts(
-    model: nn.Module, preparation: Preparation, texts: Sequence[str], places: Sequence[str] = (), file: str = "text"
+    model: nn.Module,
+    preparation: Preparation,
+    texts: Sequence[str],
+    places: Sequence[str] = (),
+    file: str = "text",
+    sure: Sure | None = None,
 ) -> list[FilePrediction]:
     """Classify texts.
 
@@ -91,6 +120,7 @@ def predict_texts(
         texts: one without a word that counts is answered too, as an empty sequence.
         places: where each stands (default: counted from 1).
         file: what they stand in, in words (default "text").
+        sure: stop reading each once the model is so sure (default None: read it to its end).
 
     Raises:
         DataError: the model does not read texts, or one is no Unicode.
@@ -104,24 +134,46 @@ def predict_texts(
     data = unread(texts, torch.zeros(len(texts), dtype=torch.int64), preparation.classes).prepared_as(preparation)
     lengths = [data.x.shape[1]] * len(data) if data.lengths is None else data.lengths.tolist()
     results = []
-    for number, probabilities in enumerate(_probabilities(model, data)):
-        top = _top(probabilities, preparation.classes)
+    for number, answer in enumerate(_answers(model, data, sure)):
         unknown = int((data.x[number, : lengths[number]] == 0).sum())
         steps = (_counted(lengths[number], "token"), *([f"{unknown:,} unknown"] if unknown else []))
-        results.append(FilePrediction(file, *top[0], top, steps, None, places[number], "line", texts[number]))
+        results.append(answer.of(file, steps, series=places[number], named_by="line", text=texts[number]))
     return results
 
 
-def _of_texts(model: nn.Module, preparation: Preparation, file: Path) -> list[FilePrediction]:
+def _of_texts(model: nn.Module, preparation: Preparation, file: Path, sure: Sure | None) -> list[FilePrediction]:
     try:
         texts, places = read_texts(file, preparation.classes)
     except DataError as error:
         return [FilePrediction(str(file), error=str(error))]
-    return predict_texts(model, preparation, texts, [place.split()[-1] for place in places], str(file))
+    return predict_texts(model, preparation, texts, [place.split()[-1] for place in places], str(file), sure)
 
 
-def _probabilities(model: nn.Module, data: SequenceData) -> Tensor:
-    return torch.cat([predict(model, batch.x, batch.lengths) for batch in data.batches(EVALUATION_BATCH)])
+class _Answer(NamedTuple):
+    """The most probable classes, and where reading stopped: a time step, and whether the model was sure."""
+
+    top: tuple[tuple[str, float], ...]
+    read: int | None = None
+    sure: bool = False
+
+    def of(self, file: str, steps: tuple[str, ...], **place: Any) -> FilePrediction:
+        if self.read is not None:
+            unit = _counted(self.read, "step")
+            steps = (*steps, f"sure after {unit}" if self.sure else f"not sure after {unit}, the last")
+        return FilePrediction(file, *self.top[0], self.top, steps, read=self.read, **place)
+
+
+def _answers(model: nn.Module, data: SequenceData, sure: Sure | None) -> list[_Answer]:
+    if not len(data):
+        return []
+    if sure is None:
+        read = [predict(model, batch.x, batch.lengths) for batch in data.batches(EVALUATION_BATCH)]
+        return [_Answer(_top(probabilities, data.preparation.classes)) for probabilities in torch.cat(read)]
+    reading = read_along(model, data, sure.calibration)
+    at, reached = reading.stopped(sure.confidence)
+    each = torch.arange(len(data))
+    found = zip(reading.probabilities[at, each], reading.steps[at, each].tolist(), reached.tolist(), strict=True)
+    return [_Answer(_top(p, data.preparation.classes), steps, was_sure) for p, steps, was_sure in found]
 
 
 def _counted(n: int, what: str) -> str:
@@ -129,7 +181,7 @@ def _counted(n: int, what: str) -> str:
 
 
 def _of_images(
-    model: nn.Module, preparation: Preparation, form: ImageFormat, files: Sequence[str | Path]
+    model: nn.Module, preparation: Preparation, form: ImageFormat, files: Sequence[str | Path], sure: Sure | None
 ) -> list[FilePrediction]:
     prepared: list[PreparedImage | DataError] = []
     for file in files:
@@ -138,20 +190,22 @@ def _of_images(
         except DataError as error:
             prepared.append(error)
     images = [image.pixels for image in prepared if isinstance(image, PreparedImage)]
-    if images:
-        x = preparation.scaling.apply(form.sequences(torch.stack(images)))
-        probabilities = iter(predict(model, x))
-    results = []
-    for file, image in zip(files, prepared, strict=True):
-        if isinstance(image, DataError):
-            results.append(FilePrediction(str(file), error=str(image)))
-            continue
-        top = _top(next(probabilities), preparation.classes)
-        results.append(FilePrediction(str(file), *top[0], top, image.steps))
-    return results
+    answers = iter(
+        _answers(model, _unlabelled(form.sequences(torch.stack(images)), preparation), sure) if images else []
+    )
+    return [
+        FilePrediction(str(file), error=str(image))
+        if isinstance(image, DataError)
+        else next(answers).of(str(file), image.steps)
+        for file, image in zip(files, prepared, strict=True)
+    ]
 
 
-def _of_series(model: nn.Module, preparation: Preparation, file: Path) -> list[FilePrediction]:
+def _unlabelled(x: Tensor, preparation: Preparation) -> SequenceData:
+    return SequenceData(x, torch.zeros(len(x), dtype=torch.int64), preparation)
+
+
+def _of_series(model: nn.Module, preparation: Preparation, file: Path, sure: Sure | None) -> list[FilePrediction]:
     try:
         data, names, named_by = read_unlabelled(file, preparation.classes)
     except DataError as error:
@@ -160,12 +214,10 @@ def _of_series(model: nn.Module, preparation: Preparation, file: Path) -> list[F
         data = data.prepared_as(preparation)
     except DataError as error:
         return [FilePrediction(str(file), error=f"{file}: {error}")]
-    probabilities = _probabilities(model, data)
-    results = []
-    for number, name in enumerate(names):
-        top = _top(probabilities[number], preparation.classes)
-        results.append(FilePrediction(str(file), *top[0], top, _steps(data, number), None, name, named_by))
-    return results
+    return [
+        answer.of(str(file), _steps(data, number), series=names[number], named_by=named_by)
+        for number, answer in enumerate(_answers(model, data, sure))
+    ]
 
 
 def _steps(data: SequenceData, number: int) -> tuple[str, ...]:

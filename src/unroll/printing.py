@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .anytime import Anytime
 from .data.describe import Description, FeatureDescription, PartDescription
 from .data.sequences import SequenceData
 from .data.splits import Splits
@@ -21,6 +23,7 @@ from .sketch import preview
 from .terminal import percent, print_facts, print_table
 
 ROWS = 30  # of a table of features
+MARKS = 14  # of the curve over what was read
 SHORT = 60  # characters of a text that are shown with its class
 
 
@@ -61,6 +64,26 @@ def _style(count: int, right: bool) -> str:
     if not count:
         return "dim"
     return "green" if right else "red"
+
+
+def print_anytime(console: Console, anytime: Anytime) -> None:
+    """Show accuracy against what was read, and what comes of stopping early."""
+    calibrated = "calibrated confidence" if anytime.calibrated else "confidence as it comes, not calibrated"
+    curve = Table(title=f"after a part of each sequence ({calibrated})", title_justify="left")
+    for heading in ("read", "steps, mean", "accuracy", "confidence, mean"):
+        curve.add_column(heading, justify="right")
+    every = math.ceil(len(anytime.fractions) / MARKS)
+    for at in range(len(anytime.fractions) - 1, -1, -every)[::-1]:
+        steps, accuracy, confidence = anytime.steps[at], anytime.accuracy[at], anytime.confidence[at]
+        curve.add_row(f"{anytime.fractions[at]:.0%}", f"{steps:.1f}", percent(accuracy), percent(confidence))
+    stops = Table(title="reading stopped once it was sure", title_justify="left")
+    for heading in ("confidence", "accuracy", "steps, mean", "were sure"):
+        stops.add_column(heading, justify="right")
+    for stop in anytime.stops:
+        stops.add_row(f"{stop.confidence:.0%}", percent(stop.accuracy), f"{stop.steps:.1f}", percent(stop.share))
+    for table in (curve, stops):
+        print_table(console, table)
+    console.print(f"mean accuracy over the fraction read (area under the curve): {percent(anytime.area)}")
 
 
 def print_predictions(console: Console, predictions: Iterable[FilePrediction]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from .anytime import calibrate
 from .config import DataConfig, ModelConfig, Recipe, RecipeName, TrainConfig, choose_settings
 from .data.catalog import load, resolve
 from .data.splits import Splits
@@ -221,6 +222,8 @@ def _train(started: Started, watch: Callable[[Event], object] | None) -> Run:
         kept = f"; the metrics of {len(training.history)} epochs are in {path}" if training.history else ""
         raise TrainingError(f"{error}{kept}") from error
     predictions.write(path)
+    if training.val:
+        calibrate(training.model, training.val).write(path)
     _finish(path, training, test)
     return load_run(path, device=training.device.type)
 

@@ -14,6 +14,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from .calibration import Calibration, read_calibration
 from .cells import Cell, find_cell
 from .config import DataConfig, ModelConfig
 from .data.catalog import load, load_as, resolve
@@ -49,6 +50,7 @@ class Run:
         preparation: what turns raw examples into model input
         config: content of config.json
         evaluation: content of evaluation.json, or None if the model was saved by hand
+        calibration: of its confidence, or None where nothing was held out to calibrate on
     """
 
     path: Path
@@ -56,6 +58,7 @@ class Run:
     preparation: Preparation
     config: dict[str, Any]
     evaluation: dict[str, Any] | None
+    calibration: Calibration | None = None
 
 
 def save(model: SequenceClassifier, path: str | Path, *, data: SequenceData, overwrite: bool = False) -> None:
@@ -140,7 +143,8 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
         found = json.loads(evaluation.read_text("utf-8")) if evaluation.exists() else None
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, safetensors.SafetensorError) as error:
         raise RunError(f"{path} is broken ({first_line(error)}); copy it anew or train again") from error
-    return Run(path, model.to(choose_device(device)[0]).eval(), preparation, config, found)
+    model = model.to(choose_device(device)[0]).eval()
+    return Run(path, model, preparation, config, found, read_calibration(path))
 
 
 class TestData(NamedTuple):

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import OneCycleLR
 
 from .config import TrainConfig
-from .data.augment import augmented
+from .data.augment import augmented, cut_off
 from .data.buckets import training_order
 from .data.sequences import SequenceData
 from .data.splits import Splits
@@ -186,12 +186,13 @@ class Training:
             yield Progress(self.epoch, self.epochs, self.step, self.steps, self.loss_sum / seen)
 
     def _epoch_data(self) -> SequenceData:
-        """Return what this epoch trains on: images moved and turned as they are in this epoch alone."""
-        shift, rotation = self.config.shift, self.config.rotation
-        if not shift and not rotation:
-            return self.train
+        """Return what this epoch trains on: images moved and turned, sequences cut off, as in this epoch alone."""
+        data, shift, rotation = self.train, self.config.shift, self.config.rotation
         seed = int(np.random.SeedSequence((self.config.seed, self.epoch)).generate_state(1, np.uint64)[0])
-        return augmented(self.train, shift, rotation, torch.Generator("cpu").manual_seed(seed))
+        generator = torch.Generator("cpu").manual_seed(seed)
+        if shift or rotation:
+            data = augmented(data, shift, rotation, generator)
+        return cut_off(data, self.config.early, generator) if self.config.early else data
 
     def _take_steps(self, data: SequenceData, order: Tensor, longest: Sequence[int | None], end: int) -> Tensor:
         """Take the epoch's optimiser steps up to number ``end``; return the sums of their batches' losses, (steps,)."""

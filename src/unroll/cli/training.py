@@ -29,6 +29,7 @@ def train(
     out: Path | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     resume: Path | None = None,
+    report: bool = True,
     json: Json = False,
 ) -> int:
     """Train a classifier and keep it in a run folder.
@@ -57,11 +58,15 @@ def train(
         Replace the run that stands in --out.
     resume
         Finish this interrupted run; takes its settings from there.
+    report
+        Write a report of the finished run, RUN/report.html; see unroll report.
     json
         Print one JSON object on stdout; progress goes to stderr.
     """
     with immediate_interrupt():
+        from ..report import write_report
         from ..run import resume_run, train_run
+        from ..saved import load_test
         from ..terminal import Screen, TrainingScreen, command_line, print_run
 
     settings = {**given(reading), **given(model), **given(training)}
@@ -100,6 +105,8 @@ def train(
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"cannot go on: {in_words(error)}"
         say(f"{reason}; continue with: {command_line('train', '--resume', screen.path)}")
         return 130 if isinstance(error, KeyboardInterrupt) else 1
+    if report:
+        write_report(run, load_test(run, data_dir=data_dir))
     if json:
         assert run.evaluation is not None
         found = {key: run.evaluation[key] for key in ("accuracy", "loss", "n", "interval", "weights")}

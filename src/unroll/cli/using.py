@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from ..interrupt import immediate_interrupt
 from .app import Json, app, trust
@@ -18,6 +21,7 @@ def evaluate(
     data: str | None = None,
     data_dir: Path | None = None,
     cell: str | None = None,
+    anytime: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> int:
     """Count what a run gets right: accuracy, loss, scores per class, confusion matrix.
@@ -35,12 +39,16 @@ def evaluate(
         Folder to look for the data in first.
     cell
         module:Class of a cell of your own that the run was trained with; it is imported.
+    anytime
+        Show too what the run knows when it has read a part of each sequence, and what comes of stopping once it is
+        sure.
     json
         Print one JSON object with accuracy (a fraction), loss, n and more.
     """
     with immediate_interrupt():
+        from ..anytime import evaluate_anytime
         from ..evaluation import evaluate as count
-        from ..printing import print_evaluation
+        from ..printing import print_anytime, print_evaluation
         from ..saved import load_run, load_test
         from ..terminal import Screen
 
@@ -48,12 +56,16 @@ def evaluate(
     loaded = load_run(run)
     name, part, sequences, trained_on = load_test(loaded, data, data_dir)
     evaluation = count(loaded.model, sequences)
+    early = evaluate_anytime(loaded.model, sequences, loaded.calibration) if anytime else None
     if json:
-        found = {"run": str(run), "data": name, "part": part, "trained_on": trained_on}
-        print_json({**found, **evaluation.to_dict()})
+        found = {"run": str(run), "data": name, "part": part, "trained_on": trained_on, **evaluation.to_dict()}
+        print_json(found | ({"anytime": early.to_dict()} if early else {}))
     else:
+        console = Screen()
         where = f"all of {name}" if part == "all" else f"the test part of {name}"
-        print_evaluation(Screen(), evaluation, f"{run} on {where}")
+        print_evaluation(console, evaluation, f"{run} on {where}")
+        if early:
+            print_anytime(console, early)
     if trained_on:
         say(f"the run was trained on {trained_on:,} of these {len(sequences):,} sequences: the accuracy flatters")
     return 0
@@ -66,6 +78,7 @@ def predict(
     /,
     *,
     text: list[str] | None = None,
+    stop_at: float | None = None,
     cell: str | None = None,
     json: Json = False,
 ) -> int:
@@ -90,6 +103,9 @@ def predict(
         Image files, or files of series or texts: what the run was trained on.
     text
         A text to classify; may be given several times.
+    stop_at
+        Read each only until the run's confidence passes this, 0.95 for instance, and say how many steps that took. The
+        confidence is calibrated on what the run held out of its training data.
     cell
         module:Class of a cell of your own that the run was trained with; it is imported.
     json
@@ -99,7 +115,7 @@ def predict(
     with immediate_interrupt():
         from ..data.text_file import text_lines
         from ..errors import InputError
-        from ..prediction import predict_files, predict_texts
+        from ..prediction import Sure, predict_files, predict_texts
         from ..printing import print_predictions
         from ..saved import load_run
         from ..terminal import Screen
@@ -114,9 +130,12 @@ def predict(
             raise InputError(
                 f"{run} has nothing to classify: name files, give --text, or send texts to standard input, one a line"
             )
-    predictions = predict_files(loaded.model, loaded.preparation, files or [])
+    sure = None if stop_at is None else Sure(stop_at, loaded.calibration)
+    predictions = predict_files(loaded.model, loaded.preparation, files or [], sure)
     if texts:
-        predictions += predict_texts(loaded.model, loaded.preparation, texts, places)
+        predictions += predict_texts(loaded.model, loaded.preparation, texts, places, sure=sure)
+    if sure and sure.calibration is None:
+        say(f"{run} held nothing out to calibrate its confidence on: it is taken as it comes, and may be too high")
     if json:
         print_json({"run": str(run), "predictions": [prediction.to_dict() for prediction in predictions]})
     else:

@@ -1,4 +1,8 @@
-"""Training images moved and turned a little, anew in each epoch: what a drawing shows does not depend on either."""
+"""Training data changed a little, anew in each epoch.
+
+Images are moved and turned: what a drawing shows does not depend on either. Sequences are cut off, so that a model
+learns to answer before they are over.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +39,23 @@ def augmented(data: SequenceData, shift: float, rotation: float, generator: torc
         changed = moved_and_turned(images, shift * amounts[0], shift * amounts[1], math.radians(rotation) * amounts[2])
         x[at : at + CHUNK] = form.sequences(changed)
     return replace(data, x=x)
+
+
+def cut_off(data: SequenceData, share: float, generator: torch.Generator) -> SequenceData:
+    """Return sequences of which some end early, each after a random number of its time steps.
+
+    Args:
+        data: an empty sequence stays so.
+        share: each ends early with this probability.
+        generator: of the random amounts, on the CPU.
+
+    Returns:
+        the same ``x``, with other lengths: at least 1, at most what they were.
+    """
+    lengths = torch.full_like(data.y, data.x.shape[1]) if data.lengths is None else data.lengths
+    chosen, amount = torch.rand(2, len(data), generator=generator).to(lengths.device)
+    ends = (amount * lengths).long() + lengths.clamp(max=1)
+    return replace(data, lengths=torch.where(chosen < share, torch.minimum(ends, lengths), lengths))
 
 
 def moved_and_turned(images: Tensor, right: Tensor, down: Tensor, turn: Tensor) -> Tensor:

@@ -135,6 +135,14 @@ class SequenceData:
         texts = None if self.texts is None else tuple(self.texts[i] for i in index.tolist())
         return replace(self, x=self.x[index], y=self.y[index], lengths=lengths, missing=missing, texts=texts)
 
+    def unpadded(self) -> SequenceData:
+        """Return the same data no longer than its longest sequence; without lengths where all are as long."""
+        if self.lengths is None or not len(self):
+            return self
+        longest, full = int(self.lengths.max()), bool((self.lengths == self.lengths[0]).all()) and bool(self.lengths[0])
+        missing = None if self.missing is None else self.missing[:, :longest]
+        return replace(self, x=self.x[:, :longest], lengths=None if full else self.lengths, missing=missing)
+
     def cut(self, fraction: float, seed: int) -> tuple[SequenceData, SequenceData]:
         """Return ``(rest, part)``: a stratified random part of about ``fraction`` of each class, and the rest.
 

@@ -2,18 +2,27 @@
 
 from .data import class_balance, class_means, figures, lengths, samples, typical
 from .health import gradient_flow, memory
-from .style import COLOURS, STYLE, png
+from .reading import mistakes, reading
+from .results import anytime_curve, confusion, learning_curves, reliability_diagram
+from .style import COLOURS, STYLE, png, svg
 
 __all__ = [
     "COLOURS",
     "STYLE",
+    "anytime_curve",
     "class_balance",
     "class_means",
+    "confusion",
     "figures",
     "gradient_flow",
+    "learning_curves",
     "lengths",
     "memory",
+    "mistakes",
     "png",
+    "reading",
+    "reliability_diagram",
     "samples",
+    "svg",
     "typical",
 ]

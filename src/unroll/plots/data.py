@@ -59,8 +59,8 @@ def samples(data: SequenceData, per_class: int = 10, seed: int = 0) -> Figure:
     with mpl.rc_context(STYLE):
         if form is None:
             return _sample_curves(data, [row[:4] for row in chosen], names, title)
-        rows = [_tiles(form.images(data.x[torch.from_numpy(row)]).numpy()) for row in chosen]
-        return _mosaic(rows, per_class, title, row_names=names)
+        rows = [tiles(form.images(data.x[torch.from_numpy(row)]).numpy()) for row in chosen]
+        return mosaic(rows, per_class, title, row_names=names)
 
 
 def class_means(data: SequenceData) -> Figure:
@@ -72,14 +72,14 @@ def class_means(data: SequenceData) -> Figure:
     means = [_mean(data.subset((data.y == label).nonzero()[:, 0])) for label in labels]
     with mpl.rc_context(STYLE):
         if form is not None:
-            pictures = _tiles(form.images(torch.stack(means)).numpy())
+            pictures = tiles(form.images(torch.stack(means)).numpy())
             columns = min(10, len(pictures))
             rows = [pictures[at : at + columns] for at in range(0, len(pictures), columns)]
-            return _mosaic(rows, columns, title, titles=names)
+            return mosaic(rows, columns, title, titles=names)
         columns = min(5, len(means))
         figure, axes = _grid(math.ceil(len(means) / columns), columns, 2.4, 1.7, title)
         for ax, mean, name in zip(axes.flat, means, names, strict=False):
-            _sequence(ax, mean, data)
+            sequence(ax, mean, data)
             ax.set_title(name)
         for ax in axes.flat[len(means) :]:
             ax.set_axis_off()
@@ -160,7 +160,7 @@ def _left_out(drawn: int, classes: int) -> str:
     return f"\n({classes - drawn} of {classes} classes are not shown)" if drawn < classes else ""
 
 
-def _tiles(images: np.ndarray) -> np.ndarray:
+def tiles(images: np.ndarray) -> np.ndarray:
     """Return (n, height, width) as float32, the longer side at most `TILE` pixels: a sheet of photographs is huge."""
     height, width = images.shape[1:]
     scale = TILE / max(height, width)
@@ -172,24 +172,41 @@ def _tiles(images: np.ndarray) -> np.ndarray:
     )
 
 
-def _mosaic(
+def mosaic(
     rows: list[np.ndarray],
     columns: int,
-    title: str,
+    title: str | None,
     row_names: list[str] | None = None,
     titles: list[str] | None = None,
+    inches: float | None = None,
+    letters: float = 9,
 ) -> Figure:
-    """Draw images (n, height, width) row by row into one picture: one axis is a hundred times as fast as a hundred."""
+    """Draw images (n, height, width) row by row into one picture: one axis is a hundred times as fast as a hundred.
+
+    Args:
+        rows: images of one size.
+        columns: most that stand in a row.
+        title: of all.
+        row_names: of each row, at its left.
+        titles: of each image, above it, of one line or more.
+        inches: width of the figure (default: as the longer side demands).
+        letters: size of those of ``titles``, in points (default 9).
+    """
     height, width = rows[0].shape[1:]
     gap = max(1, height // 14)
-    head = gap + (height // 3 if titles else 0)  # room for a name above each
+    scale = (inches or 7.0) / (columns * (width + gap) + gap)  # inches a pixel
+    lines = max((name.count("\n") + 1 for name in titles or []), default=0)
+    head = gap + math.ceil(1.4 * letters * lines / 72 / scale)  # room for a name above each
     sheet = np.full((len(rows) * (height + head) + gap, columns * (width + gap) + gap), np.nan, np.float32)
     for r, images in enumerate(rows):
         for c, image in enumerate(images):
             top, left = r * (height + head) + head, c * (width + gap) + gap
             sheet[top : top + height, left : left + width] = image
-    scale = 7.0 / max(sheet.shape)
-    figure = Figure(figsize=(sheet.shape[1] * scale + 1.2, sheet.shape[0] * scale + 0.5), layout="constrained")
+    if inches is None:
+        scale = 7.0 / max(sheet.shape)
+    margins = (1.2, 0.5) if inches is None else (0, 0.1)
+    size = (sheet.shape[1] * scale + margins[0], sheet.shape[0] * scale + margins[1])
+    figure = Figure(figsize=size, layout="constrained")
     ax = figure.add_subplot()
     ax.imshow(sheet, vmin=0, vmax=255)
     ax.spines[:].set_visible(False)
@@ -200,8 +217,10 @@ def _mosaic(
         ax.tick_params(length=0)
     for number, name in enumerate(titles or []):
         r, c = divmod(number, columns)
-        ax.text(c * (width + gap) + gap + width / 2, r * (height + head) + head - 1.5, name, ha="center", va="bottom")
-    ax.set_title(title)
+        x, y = c * (width + gap) + gap + width / 2, r * (height + head) + head - 1.5
+        ax.text(x, y, name, ha="center", va="bottom", size=letters)
+    if title is not None:
+        ax.set_title(title)
     return figure
 
 
@@ -212,7 +231,7 @@ def _sample_curves(data: SequenceData, chosen: list[np.ndarray], names: list[str
         axes[row, 0].set_ylabel(names[row])
         for ax, index in zip(axes[row], members, strict=False):
             length = data.x.shape[1] if data.lengths is None else int(data.lengths[index])
-            _sequence(ax, _with_gaps(data.subset(torch.tensor([index])))[0, :length], data)
+            sequence(ax, _with_gaps(data.subset(torch.tensor([index])))[0, :length], data)
         for ax in axes[row, len(members) :]:
             ax.set_axis_off()
     _explain_features(figure, data)
@@ -227,16 +246,25 @@ def _grid(rows: int, columns: int, width: float, height: float, title: str) -> t
     return figure, figure.subplots(rows, columns, squeeze=False, sharex=True, sharey="row")
 
 
-def _sequence(ax: Axes, values: Tensor, data: SequenceData) -> None:
-    """Draw (time, features), each feature standardised, as curves, or as a heat map if there are many."""
+def sequence(ax: Axes, values: Tensor, data: SequenceData, first: int = 0) -> None:
+    """Draw (time, features), each feature standardised, as curves, or as a heat map if there are many.
+
+    Args:
+        ax: where.
+        values: raw.
+        data: what they are from.
+        first: number of the first time step (default 0).
+    """
     scaled = data.preparation.scaling.of_first(values.shape[1]).apply(values).numpy()
     if values.shape[1] > CURVES:
-        ax.imshow(scaled.T, aspect="auto", interpolation="nearest", vmin=-3, vmax=3)
+        sides = (first - 0.5, first + len(scaled) - 0.5, values.shape[1] - 0.5, -0.5)
+        ax.imshow(scaled.T, extent=sides, aspect="auto", interpolation="nearest", vmin=-3, vmax=3)
         return
+    steps = range(first, first + len(scaled))
     for feature, colour in zip(scaled.T, _colours(values.shape[1]), strict=True):
         # A curve whose points all stand alone would show nothing without markers.
         lone = len(feature) < FEW or np.isnan(feature[1:] - feature[:-1]).all()
-        ax.plot(feature, linewidth=1, color=colour, marker="." if lone else None)
+        ax.plot(steps, feature, linewidth=1, color=colour, marker="." if lone else None)
 
 
 def _colours(features: int) -> list[Any]:

@@ -1,17 +1,22 @@
-"""How all pictures look, in one place, and how they become files."""
+"""How all pictures look, in one place, and how they become files and parts of pages."""
 
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from typing import Any
 
+import matplotlib as mpl
 from cycler import cycler
 from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, told apart by colour-blind readers too (https://jfly.uni-koeln.de/color/).
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+INK = "#1b1c1d"  # of text and axes; in a page it follows the page's own
 STYLE: Any = {
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
     "axes.prop_cycle": cycler(color=COLOURS),
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -19,13 +24,37 @@ STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "image.cmap": "gray",
+    "svg.fonttype": "path",  # a page looks the same wherever it is opened
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
 }
+WIDTH = 4.6  # inches, of a figure in a page: on a phone as wide as its screen, with letters that can be read
 
 
 def png(figure: Figure) -> bytes:
     """Return a figure as the bytes of a PNG file."""
+    return _saved(figure, format="png")
+
+
+def svg(figure: Figure, name: str) -> str:
+    """Return a figure as an ``<svg>`` element for a page, without background, its ink in the page's own colour.
+
+    Args:
+        figure: what to draw.
+        name: letters, digits and dashes that tell its parts from those of other figures on the page.
+    """
+    with mpl.rc_context({"svg.hashsalt": name}):
+        drawn = _saved(figure, format="svg", transparent=True, metadata={"Date": None}).decode()
+    drawn = drawn[drawn.index("<svg") :].replace(INK, "currentColor")
+    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
+    drawn = re.sub(r'(<svg [^>]*?)width="[^"]*" height="[^"]*"', r"\1", drawn, count=1)  # as wide as there is room
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", drawn)
+
+
+def _saved(figure: Figure, **options: Any) -> bytes:
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a class name in a script that the font does not have
-        figure.savefig(buffer, format="png")
+        figure.savefig(buffer, **options)
     return buffer.getvalue()

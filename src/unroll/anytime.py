@@ -1,0 +1,232 @@
+"""What a model knows before a sequence is over: accuracy against what was read, and stopping once it is sure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .calibration import Calibration, fit_temperatures
+from .data.sequences import SequenceData
+from .errors import ConfigError, DataError
+from .evaluation import EVALUATION_BATCH, has_fused_cells, inference, logits_of
+from .model import SequenceClassifier
+from .scan.cpu import lend_threads
+
+MARKS = 28  # where a sequence is looked at; of an image read row by row after each of its 28 rows
+SURE = (0.8, 0.9, 0.95, 0.99)  # confidences at which stopping is tried
+
+
+class Stop(NamedTuple):
+    """What comes of reading each sequence only until the model is sure.
+
+    Attributes:
+        confidence: at which reading stops, a fraction
+        accuracy: of what is said then, a fraction
+        steps: mean time steps read
+        share: of the sequences that reached that confidence; the others were read to the end
+    """
+
+    confidence: float
+    accuracy: float
+    steps: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Anytime:
+    """How well a model does when it has read a part of each sequence.
+
+    Attributes:
+        fractions: of each sequence that was read, rounded up to whole time steps; ascending to 1
+        steps: mean time steps that are
+        accuracy: after each, a fraction
+        confidence: mean calibrated probability of the predicted class after each
+        stops: what comes of stopping early
+        calibrated: whether the confidences were calibrated
+    """
+
+    fractions: tuple[float, ...]
+    steps: tuple[float, ...]
+    accuracy: tuple[float, ...]
+    confidence: tuple[float, ...]
+    stops: tuple[Stop, ...]
+    calibrated: bool
+
+    @property
+    def area(self) -> float:
+        """Mean accuracy over the fraction read, from none of the sequence to all of it: the area under the curve.
+
+        Between marks the last accuracy counts; before the first mark there is none.
+        """
+        widths = [b - a for a, b in zip(self.fractions, (*self.fractions[1:], 1.0), strict=True)]
+        return sum(width * accuracy for width, accuracy in zip(widths, self.accuracy, strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {
+            "area": self.area,
+            "calibrated": self.calibrated,
+            "fractions": list(self.fractions),
+            "steps": list(self.steps),
+            "accuracy": list(self.accuracy),
+            "confidence": list(self.confidence),
+            "stops": [stop._asdict() for stop in self.stops],
+        }
+
+
+def marks(data: SequenceData) -> tuple[float, ...]:
+    """Return after which fractions of a sequence it is looked at: after each step, or 28 times if there are more."""
+    number = min(MARKS, max(1, data.x.shape[1]))
+    return tuple(mark / number for mark in range(1, number + 1))
+
+
+def steps_read(data: SequenceData, fractions: Sequence[float]) -> Tensor:
+    """Return (marks, N) int64: the time steps of each sequence that its fractions are, rounded up."""
+    lengths = torch.full_like(data.y, data.x.shape[1]) if data.lengths is None else data.lengths
+    exact = torch.tensor(fractions, dtype=torch.float64).unsqueeze(1) * lengths.cpu()
+    return (exact - 1e-9).ceil().long().clamp(min=0)  # 3/28 of 28 is 3, not 4, though floats make it 3.0000000000000004
+
+
+def logits_after(model: nn.Module, data: SequenceData, fractions: Sequence[float]) -> Tensor:
+    """Return (marks, N, classes) float32 on the CPU: the logits after so much of each sequence.
+
+    What comes later is not read. A model that reads forwards goes on from mark to mark as a stream does; any other,
+    such as one that reads both ways, reads each part anew.
+
+    Args:
+        model: a `SequenceClassifier`, or maps x and lengths to logits.
+        data: N sequences.
+        fractions: of each sequence, ascending, above 0.
+
+    Raises:
+        DataError: ``data`` is empty.
+    """
+    if not len(data):
+        raise DataError("looking at parts of sequences needs at least 1, got 0")
+    steps = steps_read(data, fractions)
+    if not isinstance(model, SequenceClassifier) or model.config.bidirectional:
+        return torch.stack([logits_of(model, replace(data, lengths=row.to(data.y.device))) for row in steps])
+    device = next(model.parameters()).device
+    parts = []
+    with inference(model), lend_threads(has_fused_cells(model)):
+        for at in range(0, len(data), EVALUATION_BATCH):
+            index = slice(at, at + EVALUATION_BATCH)
+            x = data.batch(index).x.to(device)
+            stream = model.stream(len(x))
+            read = [stream.feed(*chunk).float().cpu() for chunk in _chunks(x, steps[:, index].to(device))]
+            parts.append(torch.stack(read))
+    return torch.cat(parts, dim=1)
+
+
+def _chunks(x: Tensor, steps: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yield what each of the sequences ``x`` has from one mark to the next, and how many steps that is.
+
+    Args:
+        x: (batch, time, …).
+        steps: (marks, batch) int64, ascending.
+    """
+    start = torch.zeros_like(steps[0])
+    for stop in steps:
+        counts = stop - start
+        longest = int(counts.max())
+        index = start.unsqueeze(1) + torch.arange(longest, device=x.device)
+        index = index.clamp(max=max(0, x.shape[1] - 1))
+        chunk = x[torch.arange(len(x), device=x.device).unsqueeze(1), index]
+        yield chunk, None if bool((counts == longest).all()) else counts
+        start = stop
+
+
+def calibrate(model: nn.Module, data: SequenceData) -> Calibration:
+    """Fit temperatures, for the end of sequences and for parts of them.
+
+    Args:
+        model: trained.
+        data: labelled sequences that it was **not** trained on, nor is to be judged by: a validation part.
+
+    Raises:
+        DataError: ``data`` is empty.
+    """
+    fractions = marks(data)
+    temperatures = fit_temperatures(logits_after(model, data, fractions), data.y.cpu())
+    return Calibration(fractions, tuple(temperatures.tolist()), len(data))
+
+
+class Reading(NamedTuple):
+    """What a model says of sequences at each mark, calibrated.
+
+    Attributes:
+        fractions: of each sequence that was read
+        steps: (marks, N) int64 time steps that are
+        probabilities: (marks, N, classes) float32
+    """
+
+    fractions: tuple[float, ...]
+    steps: Tensor
+    probabilities: Tensor
+
+    def stopped(self, confidence: float) -> tuple[Tensor, Tensor]:
+        """Return where each sequence's reading stops, (N,) int64 numbers of marks, and whether it was sure, (N,) bool.
+
+        Raises:
+            ConfigError: ``confidence`` is not above 0 and at most 1.
+        """
+        check_confidence(confidence)
+        sure = self.probabilities.max(dim=2).values >= confidence
+        reached = sure.any(dim=0)
+        return torch.where(reached, sure.int().argmax(dim=0), len(sure) - 1), reached
+
+
+def check_confidence(confidence: float) -> None:
+    """Raise `ConfigError` unless one can wait for ``confidence``."""
+    if not 0 < confidence <= 1:
+        raise ConfigError(f"the confidence to stop at must be above 0 and at most 1, got {confidence}")
+
+
+def read_along(model: nn.Module, data: SequenceData, calibration: Calibration | None = None) -> Reading:
+    """Let ``model`` read ``data`` and say at each mark what it would answer.
+
+    Args:
+        model: as for `logits_after`.
+        data: N sequences.
+        calibration: what `calibrate` found (default None: confidences are taken as they come).
+
+    Raises:
+        DataError: ``data`` is empty.
+    """
+    fractions = marks(data) if calibration is None else calibration.fractions
+    logits = logits_after(model, data, fractions)
+    if calibration is not None:
+        logits = logits / torch.tensor(calibration.temperatures, dtype=logits.dtype)[:, None, None]
+    return Reading(fractions, steps_read(data, fractions), logits.softmax(dim=2))
+
+
+def evaluate_anytime(
+    model: nn.Module, data: SequenceData, calibration: Calibration | None = None, sure: Sequence[float] = SURE
+) -> Anytime:
+    """Count what ``model`` gets right after parts of each sequence, and when it stops once it is sure.
+
+    Args:
+        model: as for `unroll.evaluate`.
+        data: labelled sequences.
+        calibration: of its confidence, see `calibrate` (default None: as it comes).
+        sure: confidences to stop at (default 0.8, 0.9, 0.95 and 0.99).
+
+    Raises:
+        DataError: ``data`` is empty.
+        ConfigError: a confidence is not above 0 and at most 1.
+    """
+    reading = read_along(model, data, calibration)
+    y, each = data.y.cpu(), torch.arange(len(data))
+    confidence, labels = reading.probabilities.max(dim=2)
+    right = (labels == y).double()
+    stops = []
+    for threshold in sure:
+        at, reached = reading.stopped(threshold)
+        found = (right[at, each], reading.steps[at, each].double(), reached.double())
+        stops.append(Stop(threshold, *(float(values.mean()) for values in found)))
+    steps, accuracy, sureness = (tuple(v.double().mean(dim=1).tolist()) for v in (reading.steps, right, confidence))
+    return Anytime(reading.fractions, steps, accuracy, sureness, tuple(stops), calibration is not None)

@@ -1,0 +1,67 @@
+"""What a run is like: report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..interrupt import immediate_interrupt
+from .app import Json, app, trust
+from .outcome import print_json
+
+
+@app.command
+def report(
+    run: Path,
+    /,
+    *,
+    data: str | None = None,
+    data_dir: Path | None = None,
+    out: Path | None = None,
+    cell: str | None = None,
+    json: Json = False,
+) -> int:
+    """Write one page about a run: what was learned, where it fails, when in a sequence it decides, what to change.
+
+    Example: unroll report runs/first
+
+    The page is report.html in the run's folder, a single file that needs no network; its figures stand in figures/
+    beside it, as PNG files. unroll train writes it by itself. Where the run's data is gone, the page shows what the run
+    keeps and says what is missing.
+
+    Parameters
+    ----------
+    run
+        Folder of a finished run.
+    data
+        Data set to judge the run by; default the run's own.
+    data_dir
+        Folder to look for the data in first.
+    out
+        Folder to write to; default the run's.
+    cell
+        module:Class of a cell of your own that the run was trained with; it is imported.
+    json
+        Print one JSON object: where the page and the figures are, and what is missing.
+    """
+    with immediate_interrupt():
+        from ..errors import InputError
+        from ..folder import FIGURES
+        from ..report import write_report
+        from ..saved import load_run, load_test
+        from ..terminal import Screen, print_facts
+
+    trust(cell)
+    loaded, test, lacking = load_run(run), None, ""
+    try:
+        test = load_test(loaded, data, data_dir)
+    except InputError as error:
+        if data is not None:
+            raise
+        lacking = str(error)
+    page = write_report(loaded, test, lacking, out)
+    if json:
+        print_json({"run": str(run), "report": str(page), "figures": str(page.parent / FIGURES), "missing": lacking})
+    else:
+        facts = {"report": str(page), "figures": str(page.parent / FIGURES)}
+        print_facts(Screen(), facts | ({"missing": lacking} if lacking else {}))
+    return 0

@@ -1,0 +1,105 @@
+"""One page about a run: what was learned, where it fails, when in a sequence it decides, and what to change."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Iterator
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from ..folder import FIGURES, REPORT, write
+from ..plots import png, svg
+from ..saved import Run, TestData
+from . import facts, insight, outcome
+from .material import Material, gather
+from .section import Lines, Part, Picture, Section, Tokens
+
+__all__ = ["write_report"]
+
+
+def write_report(run: Run, test: TestData | None, lacking: str = "", out: str | Path | None = None) -> Path:
+    """Write the report of a run, one HTML file that needs nothing else, and its figures as PNG files beside it.
+
+    Args:
+        run: finished, as from `unroll.load_run`.
+        test: what it is judged by, as from `unroll.saved.load_test`; None where that is not at hand: then the report
+            shows what the run itself keeps, and says what is missing.
+        lacking: why ``test`` is not at hand, in words.
+        out: folder for report.html and figures/; what it holds of these is replaced (default: the run's own).
+
+    Returns:
+        the path of report.html.
+    """
+    folder = run.path if out is None else Path(out)
+    material = gather(run, test, lacking)
+    sections = list(_sections(material))
+    page = _page(material, sections)
+    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+    for old in (folder / FIGURES).glob("*.png"):
+        old.unlink()
+    for section in sections:
+        for part in section.parts:
+            if isinstance(part, Picture):
+                write(folder / FIGURES / f"{part.name}.png", png(part.figure))
+    write(folder / REPORT, page.encode())
+    return folder / REPORT
+
+
+def _sections(material: Material) -> Iterator[Section]:
+    predictions = material.predictions
+    yield from outcome.learning(material.history)
+    if predictions is not None:
+        yield from outcome.classes(predictions.evaluation)
+        yield from outcome.worst(material)
+        yield from outcome.calibration(material, predictions)
+    yield from insight.knowing(material)
+    yield from insight.watching(material)
+    if material.lacking:
+        yield Section(
+            "What is missing here",
+            "The data is not at hand, and some of the report can only be made from it.",
+            [Lines(_missing(material), marked=True)],
+        )
+    yield from facts.speed(material)
+    yield from facts.settings(material.run)
+
+
+def _missing(material: Material) -> list[str]:
+    lines = [f"Missing: when it knows, how it reads, how gradients flow; the reason: {material.lacking}."]
+    if material.predictions is None:
+        lines.append(
+            "Missing too: classes, mistakes, calibration; this run does not keep what it said of its test part."
+        )
+    return [*lines, f"With the data back in its place, or named: unroll report {material.run.path} --data DATA"]
+
+
+def _page(material: Material, sections: list[Section]) -> str:
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    template = environment.from_string(
+        importlib.resources.files(__package__).joinpath("template.html").read_text("utf-8")
+    )
+    config = material.run.config
+    return template.render(
+        title=material.run.path.name,
+        subtitle=f"A recurrent classifier, judged on {material.judged}.",
+        summary=facts.summary(material),
+        sections=sections,
+        kind=_kind,
+        svg=_svg,
+        pairs=_pairs,
+        footer=f"Made by unroll {config.get('unroll', '')}. The figures are in {FIGURES}/ as PNG files too.",
+    )
+
+
+def _kind(part: Part) -> str:
+    return type(part).__name__
+
+
+def _svg(picture: Picture) -> Markup:
+    return Markup(svg(picture.figure, picture.name))
+
+
+def _pairs(tokens: Tokens) -> Iterator[tuple[str, float]]:
+    return zip(tokens.tokens, tokens.shares, strict=True)

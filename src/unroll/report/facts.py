@@ -1,0 +1,123 @@
+"""What was done, on what, how fast, and how to do it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from typing import Any
+
+from ..config import RECIPES, DataConfig, ModelConfig, TrainConfig
+from ..machine import describe, describe_model
+from ..saved import Run
+from ..terminal import command_line, percent
+from .material import Material
+from .section import Code, Lines, Section, Table
+
+
+def summary(material: Material, findings: int | None = None) -> list[str]:
+    """Return the run in five lines."""
+    run, predictions = material.run, material.predictions
+    model, config = run.model.config, run.config
+    parameters = sum(parameter.numel() for parameter in run.model.parameters())
+    layers = f"{model.num_layers} layer{'s' if model.num_layers > 1 else ''} of {model.hidden_size} units"
+    lines = [
+        f"Model: {model.cell.upper() if ':' not in model.cell else model.cell}, {layers}{model.additions}, read out by "
+        f"{model.readout}; {parameters:,} parameters."
+    ]
+    if history := material.history:
+        seconds = sum(row.seconds for row in history)
+        train = config["train"]
+        lines.append(
+            f"Training: {len(history)} epochs on {config['data']['name']}, batches of {train['batch_size']}, seed "
+            f"{train['seed']}, {seconds:,.1f} seconds."
+        )
+    else:
+        lines.append("Training: by hand; the run does not say how.")
+    if predictions is not None:
+        found = predictions.evaluation
+        low, high = found.interval
+        lines.append(
+            f"Result: {percent(found.accuracy)} of {found.n:,} sequences right ({material.judged}), 95 % interval "
+            f"{percent(low)} to {percent(high)}; cross entropy {found.loss:.4f}."
+        )
+        lines.append(_hardest(material))
+    if findings is not None:
+        lines.append(
+            "The doctor has no finding."
+            if not findings
+            else f"The doctor has {findings} finding{'s' if findings > 1 else ''}; see below."
+        )
+    return lines
+
+
+def _hardest(material: Material) -> str:
+    assert material.predictions is not None
+    found = material.predictions.evaluation
+    scores = [score for score in found.per_class if score.support]
+    hardest = min(scores, key=lambda score: score.recall)
+    wrong = found.n - found.correct
+    return (
+        f"Mistakes: {wrong:,}; hardest class: {hardest.name}, of which {percent(hardest.recall)} are found."
+        if wrong
+        else "Mistakes: none."
+    )
+
+
+def speed(material: Material) -> Iterator[Section]:
+    """Show how fast it was trained and answers."""
+    rows = []
+    if history := material.history:
+        rates = sorted(row.samples_per_second for row in history)
+        rows.append(("training, median epoch", f"{rates[len(rates) // 2]:,.0f} sequences/s"))
+        rows.append(("training in all", f"{sum(row.seconds for row in history):,.1f} s"))
+    if material.speed is not None:
+        rows.append(("answers, many at a time", f"{material.speed.sequences:,.0f} sequences/s"))
+        rows.append(("one answer by itself, median", f"{1e3 * material.speed.alone:.2f} ms"))
+    if rows:
+        machine = describe()
+        here = f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads"
+        made = describe_model(material.run.model)
+        yield Section(
+            "Speed",
+            "Training as the run measured it, answers as measured while this report was made; neither says anything "
+            "of another machine.",
+            [Table((), rows), Lines([f"Answers on: {here}; {made['device']}. Computed by {made['prediction']}."])],
+        )
+
+
+def settings(run: Run) -> Iterator[Section]:
+    """Show all settings, versions, and the command that does it again."""
+    config, parts = run.config, list[Code | Table]()
+    if "train" in config:
+        parts.append(Code(reproduce(config)))
+    rows = [(name, _word(value)) for part in ("model", "train", "data") for name, value in config.get(part, {}).items()]
+    versions = [(name, str(config[name])) for name in ("unroll", "torch", "python") if name in config]
+    parts.append(Table(("setting", "value"), rows, "As config.json has them.", words=2))
+    parts.append(Table(("made with", "version"), versions, words=2))
+    lead = "The command that does it again, and all settings."
+    yield Section("Settings", lead if len(parts) > 2 else "All that the run says of how it was made.", parts)
+
+
+def reproduce(config: dict[str, Any]) -> str:
+    """Return the command line that trains a run again, from the content of its config.json."""
+    recipe, data = config["recipe"], config["data"]
+    flags: list[object] = ["train", "--data", data["name"]]
+    if recipe != "fast":
+        flags += ["--recipe", recipe]
+    usual = {**asdict(RECIPES[recipe].model), **asdict(RECIPES[recipe].train), **asdict(DataConfig())}
+    given = {**config["model"], **config["train"], **data}
+    for field in (*fields(DataConfig), *fields(ModelConfig), *fields(TrainConfig)):
+        name, value = field.name, given.get(field.name, usual[field.name])
+        if value == usual[name] or value is None:
+            continue
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            flags.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            flags += [f"--{flag}", value]
+    return command_line(*flags)
+
+
+def _word(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

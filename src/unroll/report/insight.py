@@ -1,0 +1,99 @@
+"""How the model reads: when it knows, how its state and its answer move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..anytime import Anytime
+from ..plots import anytime_curve, reading
+from ..terminal import percent
+from ..watching import Watched
+from .material import Material
+from .section import Lines, Picture, Section, Table
+
+NEARLY = 0.9  # of the final lift over chance: "it knows"
+
+
+def knowing(material: Material) -> Iterator[Section]:
+    """Show accuracy against what was read."""
+    anytime, unit = material.anytime, material.unit
+    if anytime is None or len(anytime.fractions) < 2:
+        return
+    classes = len(material.run.preparation.classes)
+    known = _known(anytime, 1 / classes)
+    reading_ = (
+        f"After {anytime.fractions[known]:.0%} of the sequence it is right in {percent(anytime.accuracy[known])}, at "
+        f"the end in {percent(anytime.accuracy[-1])}; in the mean over all parts (area under the curve) in "
+        f"{percent(anytime.area)}."
+    )
+    rows = [
+        (percent(stop.confidence).replace(".00", ""), percent(stop.accuracy), f"{stop.steps:.1f}", percent(stop.share))
+        for stop in anytime.stops
+    ]
+    mean = anytime.steps[-1]
+    late = anytime.fractions[known] > 0.8
+    advice = (
+        f"It makes up its mind at the very end, for it was only ever asked there. A model trained with --early 0.5 "
+        f"learns to answer before, and needs fewer {unit}s for the same accuracy."
+        if late
+        else f"To stop early: unroll predict {material.run.path} … --stop-at 0.95"
+    )
+    yield Section(
+        "When does it know?",
+        "The model is asked for its answer after each part of a sequence, as if the rest never came. Diamonds show "
+        "what happens when reading stops as soon as its confidence passes a mark.",
+        [
+            Picture(
+                "anytime",
+                anytime_curve(anytime, unit),
+                reading_,
+                f"Accuracy and confidence against the share of the sequence that was read. {reading_}",
+            ),
+            Table(
+                ("stop at confidence", "accuracy", f"{unit}s read, of {mean:.1f}", "were sure"),
+                rows,
+                "What comes of stopping early.",
+                words=0,
+            ),
+            Lines([advice]),
+        ],
+    )
+
+
+def _known(anytime: Anytime, chance: float) -> int:
+    """Return the first mark at which most of what is known at the end is known."""
+    enough = chance + NEARLY * (anytime.accuracy[-1] - chance)
+    return next(n for n, accuracy in enumerate(anytime.accuracy) if accuracy >= min(enough, anytime.accuracy[-1]))
+
+
+def watching(material: Material) -> Iterator[Section]:
+    """Show some sequences read step by step."""
+    if not material.watched:
+        return
+    unit = material.unit
+    parts = [
+        Picture(f"reading-{number}", reading(watched), _told(watched, unit), _alt(watched, unit))
+        for number, watched in enumerate(material.watched, start=1)
+    ]
+    yield Section(
+        "How it reads",
+        f"Some sequences, {unit} by {unit}: what is read, the hidden state, which is all that the model remembers of "
+        "it, and how probable each class is by then. The line marks the moment since which the answer has stayed.",
+        parts,
+    )
+
+
+def _told(watched: Watched, unit: str) -> str:
+    steps, said = len(watched.probabilities), watched.name(watched.predicted)
+    sure = percent(float(watched.probabilities[-1, watched.predicted]))
+    since = f"since {unit} {watched.decided} of {steps}"
+    if watched.predicted == watched.true:
+        return f"This is {said}, and {since} that is the answer; at the end it is {sure} sure."
+    return f"This is {watched.name(watched.true)}, but {since} it is taken for {said}, in the end with {sure}."
+
+
+def _alt(watched: Watched, unit: str) -> str:
+    return (
+        f"A sequence of {len(watched.probabilities)} {unit}s, a heat map of {watched.hidden.shape[1]} units after "
+        f"each, and the probabilities of the classes. {_told(watched, unit)}"
+    )

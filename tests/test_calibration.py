@@ -1,0 +1,88 @@
+"""Calibration, with SciPy and plain loops as oracles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize_scalar
+from torch.nn.functional import cross_entropy
+
+from unroll import Calibration, InputError, RunError
+from unroll.calibration import fit_temperatures, read_calibration, reliability
+
+
+def overconfident(n: int = 500, by: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return logits whose softmax is true, made ``by`` times as large, and labels drawn from that softmax."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(n, 4, generator=generator)
+    return by * logits, torch.multinomial(logits.softmax(dim=1), 1, generator=generator)[:, 0]
+
+
+def test_reliability_is_what_a_loop_counts() -> None:
+    logits, y = overconfident()
+    found = reliability(logits, y, bins=10)
+    probabilities = logits.softmax(dim=1).numpy()
+    ece = 0.0
+    for number, (low, high) in enumerate(zip(np.arange(10) / 10, (np.arange(10) + 1) / 10, strict=True)):
+        inside = (probabilities.max(1) > low) & (probabilities.max(1) <= high)
+        assert found.counts[number] == inside.sum()
+        if inside.any():
+            confidence = probabilities.max(1)[inside].mean()
+            accuracy = (probabilities.argmax(1) == y.numpy())[inside].mean()
+            assert (found.confidence[number], found.accuracy[number]) == pytest.approx((confidence, accuracy))
+            ece += inside.mean() * abs(confidence - accuracy)
+    assert found.ece == pytest.approx(ece, abs=1e-6)
+    assert found.mean_confidence == pytest.approx(probabilities.max(1).mean(), abs=1e-6)
+    assert found.edges[0] == 0
+    assert found.edges[-1] == 1
+
+
+@pytest.mark.parametrize("by", [0.4, 1.0, 3.0])
+def test_the_temperature_is_the_likeliest(by: float) -> None:
+    logits, y = overconfident(by=by)
+    targets = torch.full((500, 4), 1 / 502 / 3, dtype=torch.float64)  # Platt's, one of N + 2 is something else
+    targets[torch.arange(500), y] = 501 / 502
+    expected = minimize_scalar(
+        lambda t: float(cross_entropy(logits.double() / t, targets)), bounds=(0.05, 20), method="bounded"
+    )
+    found = float(fit_temperatures(logits, y))
+    assert found == pytest.approx(expected.x, rel=1e-3)
+    assert found == pytest.approx(by, rel=0.15)
+    if by > 1:
+        assert reliability(logits, y, found).ece < reliability(logits, y).ece / 2
+    assert reliability(logits, y, found).counts != reliability(logits, y).counts or by == 1
+
+
+def test_several_are_fitted_at_once() -> None:
+    logits, y = overconfident()
+    found = fit_temperatures(torch.stack([logits, 2 * logits]), y)
+    assert found.tolist() == pytest.approx([float(fit_temperatures(logits, y)), 2 * float(fit_temperatures(logits, y))])
+
+
+def test_a_few_that_are_all_right_do_not_make_it_certain() -> None:
+    logits, y = 30 * torch.eye(10)[torch.arange(28) % 10], torch.arange(28) % 10
+    found = reliability(logits, y, float(fit_temperatures(logits, y)))
+    assert found.mean_confidence == pytest.approx(29 / 30, abs=1e-3)
+
+
+def test_it_comes_back_from_its_file(tmp_path: Path) -> None:
+    assert read_calibration(tmp_path) is None
+    calibration = Calibration((0.5, 1.0), (2.0, 1.25), 7)
+    calibration.write(tmp_path)
+    assert read_calibration(tmp_path) == calibration
+    assert calibration.temperature == 1.25
+    (tmp_path / "calibration.json").write_text('{"fractions": [1.0], "temperatures": [0.0], "n": 3}')
+    with pytest.raises(RunError, match=r"calibration\.json is broken \(a calibration needs .*\); remove it"):
+        read_calibration(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fractions", "temperatures"),
+    [((), ()), ((0.5,), (1.0,)), ((1.0,), (1.0, 2.0)), ((0.0, 1.0), (1.0, 1.0)), ((0.7, 0.5, 1.0), (1.0, 1.0, 1.0))],
+)
+def test_what_is_none_is_refused(fractions: tuple[float, ...], temperatures: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match="a calibration needs fractions that ascend to 1"):
+        Calibration(fractions, temperatures, 1)

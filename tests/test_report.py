@@ -1,0 +1,259 @@
+"""The report: a page that stands alone, says what is so, and is there even where the data is not."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import unroll
+from unroll import plots
+from unroll.calibration import reliability
+from unroll.cli import main
+from unroll.report import write_report
+from unroll.report.facts import reproduce
+from unroll.saved import load_test
+
+Call = Callable[..., tuple[int, str, str]]
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+class Page(html.parser.HTMLParser):
+    """Reads a page; refuses tags that are not closed, and finds what it would load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loaded: list[str] = []
+        self.ids: list[str] = []
+        self.words = ""
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.ids += [found["id"] or ""] if "id" in found else []
+        for name in ("src", "href", "xlink:href", "srcset"):
+            self.loaded += [found[name] or ""] if name in found else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] not in ("style", "script"):
+            self.words += " ".join(data.split()) + " "
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    def run_command(*words: object) -> tuple[int, str, str]:
+        status = main([str(word) for word in words])
+        return status, *capsys.readouterr()
+
+    return run_command
+
+
+def test_the_page_stands_alone_and_says_what_is_so(run: unroll.Run, tmp_path: Path) -> None:
+    page = write_report(run, load_test(run), out=tmp_path)
+    text = page.read_text("utf-8")
+    assert page == tmp_path / "report.html"
+    assert len(text) < 5_000_000
+    found = Page(text)
+    assert all(link.startswith(("#", "data:image/png;base64,")) for link in found.loaded)
+    assert len(found.ids) == len(set(found.ids))
+    assert "<script" not in text
+    assert run.evaluation is not None
+    for words in (
+        f"{100 * run.evaluation['accuracy']:.2f} % of 1,000 sequences right (the test part of mnist-sample)",
+        "Learning curves",
+        "Surest mistakes",
+        "Can its confidence be believed?",
+        "When does it know?",
+        "How it reads",
+        "28,510 parameters",
+        "train --data mnist-sample",
+    ):
+        assert words in found.words
+    names = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert {"learning-curves", "confusion", "mistakes", "calibration", "anytime", "reading-1", "reading-3"} <= names
+    assert text.count("<figure") == len(names)
+    for path in (tmp_path / "figures").iterdir():
+        with Image.open(path) as image:
+            assert min(image.size) > 100
+    assert len(re.findall(r'<figure role="group" aria-label="[^"]{20,}"', text)) == len(names)  # alternative texts
+
+
+def test_training_writes_it_unless_told_not_to(call: Call) -> None:
+    quick = ("train", "--epochs", 1, "--hidden-size", 8)
+    assert call(*quick, "--out", "with")[0] == 0
+    assert Path("with/report.html").exists()
+    assert call(*quick, "--out", "without", "--no-report")[0] == 0
+    assert not Path("without/report.html").exists()
+    status, out, _ = call("report", "without", "--json")
+    assert (status, json.loads(out)["missing"]) == (0, "")
+    assert Path("without/report.html").exists()
+    assert call(*quick, "--out", "with", "--overwrite", "--no-report")[0] == 0
+    assert not Path("with/report.html").exists()
+    assert not Path("with/figures").exists()
+
+
+def test_without_its_data_it_shows_what_the_run_keeps(idx_folder: Callable[..., Path], call: Call) -> None:
+    folder = idx_folder(train=200, test=50)
+    assert call("train", "--data", "mnist", "--data-dir", folder, "--epochs", 1, "--out", "run", "--no-report")[0] == 0
+    for file in folder.iterdir():
+        file.unlink()
+    status, out, _ = call("report", "run", "--json")
+    assert status == 0
+    assert "mnist is not on this machine" in json.loads(out)["missing"]
+    words = Page(Path("run/report.html").read_text("utf-8")).words
+    assert "What is missing here" in words
+    assert "mnist is not on this machine" in words
+    assert "Can its confidence be believed?" in words
+    assert "of 50 sequences right" in words
+    assert "When does it know?" not in words
+
+
+def test_a_model_saved_by_hand_has_a_report_too(sample: unroll.Splits, call: Call) -> None:
+    unroll.save(unroll.SequenceClassifier(28, 10, hidden_size=4), "by-hand", data=sample.train)
+    assert call("report", "by-hand")[0] == 0
+    words = Page(Path("by-hand/report.html").read_text("utf-8")).words
+    assert "by hand; the run does not say how" in words
+    assert "by-hand was saved without the name of its data" in words
+    assert call("report", "by-hand", "--data", "mnist-sample")[0] == 0
+    assert "of 1,000 sequences right" in Page(Path("by-hand/report.html").read_text("utf-8")).words
+
+
+def test_names_from_the_data_are_escaped(call: Call) -> None:
+    lines = [f"{name},{i},{t},{t * (1 + (name > 'c'))}" for i in range(30) for name in ("<b>&x", "d") for t in range(5)]
+    Path("odd.csv").write_text(
+        "label,id,time,a\n" + "\n".join(line.replace(",", f",{n % 2}", 1) for n, line in enumerate(lines))
+    )
+    rows = ["label,id,time,a"]
+    rows += [
+        f"{name},{name}{i},{t},{t * (1 + (name == 'd'))}"
+        for i in range(30)
+        for name in ("<b>&x", "d")
+        for t in range(5)
+    ]
+    Path("odd.csv").write_text("\n".join(rows))
+    assert call("train", "--data", "odd.csv", "--epochs", 1, "--hidden-size", 4, "--out", "odd")[0] == 0
+    text = Path("odd/report.html").read_text("utf-8")
+    assert "&lt;b&gt;&amp;x" in text
+    assert "<b>&x" not in text
+    Page(text)
+
+
+def test_texts_have_a_report(call: Call) -> None:
+    lines = [f"{word} film number {i}" for i in range(40) for word in ("good", "awful")]
+    Path("films.txt").write_text("".join(f"{line.split()[0]} {line}\n" for line in lines))
+    assert call("train", "--data", "films.txt", "--out", "films", "--epochs", 1, "--hidden-size", 8)[0] == 0
+    found = Page(Path("films/report.html").read_text("utf-8"))
+    assert "token by token" in found.words
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [],
+        ["--recipe", "tutorial", "--epochs", "1", "--seed", "3"],
+        ["--cell", "gru", "--bidirectional", "--lr", "0.0012345678", "--read", "columns", "--hidden-size", "9"],
+    ],
+)
+def test_the_command_that_does_it_again_does_so(flags: list[str], call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (
+        call("train", "--out", "first", "--no-report", *flags, *([] if "--epochs" in flags else ["--epochs", 1]))[0]
+        == 0
+    )
+    config = json.loads(Path("first/config.json").read_text("utf-8"))
+    words = shlex.split(reproduce(config))[1:]
+    assert call(*words, "--out", "second", "--no-report")[0] == 0
+    assert Path("first/model.safetensors").read_bytes() == Path("second/model.safetensors").read_bytes()
+
+
+def history(epochs: int, val: bool = True) -> list[dict[str, Any]]:
+    return [
+        {
+            "epoch": n + 1,
+            "train_loss": 2.0 / (n + 1) ** 2,
+            "train_accuracy": 1 - 0.5 / (n + 1),
+            "val_loss": 2.5 / (n + 1) if val else None,
+            "val_accuracy": 0.9 - 0.5 / (n + 1) if val else None,
+        }
+        for n in range(epochs)
+    ]
+
+
+@pytest.mark.parametrize("val", [True, False])
+def test_learning_curves_are_those_of_the_history(val: bool) -> None:
+    losses, accuracies = plots.learning_curves(history(9, val)).axes
+    assert len(losses.lines) == 1 + val
+    np.testing.assert_allclose(losses.lines[0].get_ydata(), [2 / (n + 1) ** 2 for n in range(9)])
+    np.testing.assert_allclose(accuracies.lines[-1].get_xdata(), range(1, 10))
+    assert losses.get_yscale() == "log"
+    assert plots.learning_curves(history(2)).axes[0].get_yscale() == "linear"
+
+
+def test_the_confusion_figure_has_the_counts() -> None:
+    counts = torch.tensor([[90, 10], [1, 0]])
+    evaluation = unroll.Evaluation(counts, 0.1, ("a", "a class with a long name"))
+    ax = plots.confusion(evaluation).axes[0]
+    np.testing.assert_allclose(np.asarray(ax.images[0].get_array()) ** 3, [[0.9, 0.1], [1.0, 0.0]], atol=1e-9)
+    assert [text.get_text() for text in ax.texts] == ["90", "10", "1"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "a class wit…"]
+    many = unroll.Evaluation(torch.eye(50, dtype=torch.int64), 0.0, tuple(map(str, range(50))))
+    assert not plots.confusion(many).axes[0].texts
+
+
+def test_the_reliability_figure_has_the_bins() -> None:
+    logits, y = torch.randn(2_000, 3), torch.randint(3, (2_000,))
+    found = reliability(logits, y)
+    curve, histogram = plots.reliability_diagram({"as it comes": found}).axes
+    enough = [n >= 10 for n in found.counts]
+    np.testing.assert_allclose(curve.lines[1].get_ydata(), np.array(found.accuracy)[enough])
+    assert [patch.get_height() for patch in histogram.patches] == list(found.counts)
+
+
+def test_the_anytime_figure_has_curve_and_stops(run: unroll.Run, sample: unroll.Splits) -> None:
+    found = unroll.evaluate_anytime(run.model, sample.test.prepared_as(run.preparation), run.calibration)
+    ax = plots.anytime_curve(found, "row").axes[0]
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), found.accuracy)
+    np.testing.assert_allclose(ax.lines[0].get_xdata(), found.fractions)
+    offsets = np.asarray(ax.collections[0].get_offsets())
+    np.testing.assert_allclose(offsets, [(stop.steps / 28, stop.accuracy) for stop in found.stops])
+    assert "rows" in ax.get_xlabel()
+
+
+def test_svgs_follow_the_page_and_do_not_clash(run: unroll.Run) -> None:
+    drawn = [plots.svg(plots.learning_curves(history(3)), name) for name in ("one", "two")]
+    assert all(text.startswith("<svg") and "currentColor" in text and "#1b1c1d" not in text for text in drawn)
+    ids = [set(re.findall(r'\bid="([^"]+)"', text)) for text in drawn]
+    assert not ids[0] & ids[1]
+    for text, own in zip(drawn, ids, strict=True):
+        assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', text)) <= own
+    assert drawn[0] == plots.svg(plots.learning_curves(history(3)), "one")  # the same run gives the same page
+
+
+def test_mistakes_are_drawn_with_what_they_are(sample: unroll.Splits) -> None:
+    labels, confidence = torch.tensor([3, 4]), torch.tensor([0.987, 0.5])
+    ax = plots.mistakes(sample.test, [0, 500], labels, confidence).axes[0]
+    names = [sample.classes[int(sample.test.y[number])] for number in (0, 500)]
+    assert [text.get_text() for text in ax.texts] == [f"{names[0]}\n→ 3 98.7%", f"{names[1]}\n→ 4 50.0%"]
+    series = replace(sample.test, preparation=replace(sample.test.preparation, image=None))
+    assert len(plots.mistakes(series, [0, 500], labels, confidence).axes) == 2
