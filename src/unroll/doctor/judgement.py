@@ -17,7 +17,7 @@ from .reach import HEARD
 # orthogonal 3e-7; fresh ones of torch's own weights have 1e-8 if they are plain, and are a finding.
 VANISHED = 1e-7
 # At the start of a sequence beside its end. What grows a thousandfold in a sequence moves the weights by its first
-# steps alone, and clipping only makes the leap shorter. Healthy: up to 2.
+# steps alone, and clipping only makes the leap shorter. Healthy: up to 4.
 EXPLODED = 1e3
 # Share of outputs within 1 % of tanh's limits: more than half pass no gradient. After training healthy models have up
 # to 0.2, so it is more than `unroll.inspection.MANY`, which is for fresh ones.
@@ -31,7 +31,8 @@ LARGE = 100.0  # root mean square of a layer's units; tanh has 1 at most, health
 SMALL_RADIUS, LARGE_RADIUS = 0.5, 1.5
 SHORT = 0.25  # share of the time steps that are heard
 WHOLE = 12  # time steps, below which a memory cannot be called short
-SCALE = 5.0  # root mean square of the inputs, away from 1 either way by this factor squared: standardised ones have 1
+# Root mean square of the inputs: standardised ones have 1, ink on paper from 0 to 1 has 0.3. Raw bytes have 85.
+SMALLEST_SCALE, LARGEST_SCALE = 0.04, 5.0
 # Of the way from chance to all right. A model that comes so far has what it needs: if it does not hear the beginning,
 # nothing there matters.
 WELL = 0.9
@@ -50,7 +51,7 @@ def judge_numbers(scale: float, finite: bool) -> Iterator[Finding]:
             "after scaling the inputs hold values that are not finite",
             "to mend or remove these sequences; what a file says is missing is filled in, see --missing",
         )
-    elif scale > SCALE or scale < SCALE**-2:
+    elif not SMALLEST_SCALE <= scale <= LARGEST_SCALE:
         yield Finding(
             "inputs out of scale",
             "warning",
@@ -130,11 +131,12 @@ def longer_memory(config: ModelConfig, time: int) -> str:
     Source: of the bias ln(time) C. Tallec and Y. Ollivier, arXiv:1804.11188, section 3.
     """
     ways = ["--init orthogonal"] if config.init == "torch" else []
-    if config.cell == "rnn":
-        ways += ["--init identity --nonlinearity relu"] if config.nonlinearity == "tanh" else ["--init identity"]
+    if config.cell in ("rnn", "indrnn"):
+        if config.cell == "rnn" and config.nonlinearity == "tanh":
+            ways += ["--init identity --nonlinearity relu"]
+        elif config.init != "identity":
+            ways += ["--init identity"]
         ways += ["a gated cell (--cell gru)"]
-    elif config.cell == "indrnn":
-        ways += ["--init identity", "a gated cell (--cell gru)"]
     elif config.cell in ("gru", "lstm", "mingru", "minlstm"):
         ways += [f"--forget-bias {max(1, round(math.log(time)))}, which starts with a memory of some {time} steps"]
     if config.cell != "lru":
