@@ -112,8 +112,7 @@ class SequenceClassifier(nn.Module):
         self.vocabulary_size = vocabulary_size
         self.embedding = nn.Embedding(vocabulary_size, input_size) if vocabulary_size else None
         self.embedding_dropout = nn.Dropout(embedding_dropout)
-        self.input_size = input_size
-        self.num_classes = num_classes
+        self.input_size, self.num_classes = input_size, num_classes
         directions = 2 if bidirectional else 1
         width = hidden_size * directions
         sizes = [input_size] + [width] * (num_layers - 1)
@@ -188,6 +187,11 @@ class SequenceClassifier(nn.Module):
         if type(modules["readout"]) is not Last or self.embedding is not None or self.norms is not None:
             return None
         return answer_at_once(layers[0][0], modules["head"], x, lengths, scaling)
+
+    def read_by(self, cells: Cells, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return logits with ``cells``, for each layer one a direction, in the place of its own; see `unroll.trace`."""
+        x = self._embedded(x)
+        return self._logits(self._read(x, (initial_states(cells, x), None), lengths, cells))
 
     def stages(self, x: Tensor, lengths: Tensor | None = None) -> list[Stage]:
         """Return every tensor between the input and the logits, both included; arguments as in `forward`."""
@@ -314,11 +318,8 @@ class SequenceClassifier(nn.Module):
         if not isinstance(x, Tensor) or x.dim() != 2 or x.dtype not in (torch.int32, torch.int64):
             found = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
             raise InputError(f"x must be tokens (batch, time), int64 or int32, got {found}")
-        if (
-            x.numel()
-            and not torch.compiler.is_compiling()
-            and not 0 <= int(x.min()) <= int(x.max()) < self.vocabulary_size
-        ):
+        can_be_seen = x.numel() and not torch.compiler.is_compiling()
+        if can_be_seen and not 0 <= int(x.min()) <= int(x.max()) < self.vocabulary_size:
             raise InputError(
                 f"tokens must be from 0 to {self.vocabulary_size - 1}, got {int(x.min())} to {int(x.max())}"
             )
