@@ -194,9 +194,11 @@ def mosaic(
     """
     height, width = rows[0].shape[1:]
     gap = max(1, height // 14)
-    scale = (inches or 7.0) / (columns * (width + gap) + gap)  # inches a pixel
-    lines = max((name.count("\n") + 1 for name in titles or []), default=0)
-    head = gap + math.ceil(1.4 * letters * lines / 72 / scale)  # room for a name above each
+    head = gap + (height // 3 if titles else 0)  # room for a name above each
+    if inches is not None:
+        scale = inches / (columns * (width + gap) + gap)  # inches a pixel
+        lines = max((name.count("\n") + 1 for name in titles or []), default=0)
+        head = gap + math.ceil(1.4 * letters * lines / 72 / scale)
     sheet = np.full((len(rows) * (height + head) + gap, columns * (width + gap) + gap), np.nan, np.float32)
     for r, images in enumerate(rows):
         for c, image in enumerate(images):
