@@ -30,6 +30,7 @@ FLOORS = {
     "testing": 4,
     "anytime": 4.1,
     "watching": 4.2,
+    "saliency": 4.1,
     "calibration": 2,
     "prediction": 4.2,
     "predicted": 4,

@@ -11,7 +11,7 @@ import unroll
 
 NAMES = """GRU IndRNN LRU LSTM MinGRU MinLSTM RECIPES RNN Calibration Cell ConfigError DataError EpochResult Evaluation
 InputError ModelConfig Recipe Run RunError SequenceClassifier SequenceData Splits TrainConfig Training
-TrainingError UnrollError __version__ calibrate cells data errors evaluate evaluate_anytime fit lessons load
+TrainingError UnrollError __version__ attribute calibrate cells data errors evaluate evaluate_anytime fit lessons load
 load_run plots predict read_along resume_run save scan testing train_run"""
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .evaluation import Evaluation, evaluate, predict
     from .model import SequenceClassifier
     from .run import resume_run, train_run
+    from .saliency import attribute
     from .saved import Run, load_run, save
     from .train import EpochResult, Training, fit
 
@@ -45,6 +46,7 @@ _HOME = {
     "anytime": ("calibrate", "evaluate_anytime", "read_along"),
     "evaluation": ("Evaluation", "evaluate", "predict"),
     "train": ("EpochResult", "Training", "fit"),
+    "saliency": ("attribute",),
     "saved": ("Run", "load_run", "save"),
     "run": ("resume_run", "train_run"),
 }
@@ -79,6 +81,7 @@ __all__ = [
     "TrainingError",
     "UnrollError",
     "__version__",
+    "attribute",
     "calibrate",
     "cells",
     "data",

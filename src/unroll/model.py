@@ -173,6 +173,10 @@ class SequenceClassifier(nn.Module):
             check_whole("tbptt", tbptt, 0)
             check_truncation(self)
             return self._logits(self._read_truncated(x, lengths, tbptt))
+        return self.of_vectors(x, lengths)
+
+    def of_vectors(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return logits of what the layers read, (batch, time, input_size); of texts their tokens' vectors."""
         return self._logits(self._read_whole(x, lengths))
 
     def stages(self, x: Tensor, lengths: Tensor | None = None) -> list[Stage]:
