@@ -3,6 +3,7 @@
 from .data import class_balance, class_means, figures, lengths, samples, typical
 from .reading import mistakes, reading
 from .results import anytime_curve, confusion, learning_curves, reliability_diagram
+from .saliency import saliency_curve, saliency_map, saliency_spans
 from .style import COLOURS, STYLE, png, svg
 
 __all__ = [
@@ -19,6 +20,9 @@ __all__ = [
     "png",
     "reading",
     "reliability_diagram",
+    "saliency_curve",
+    "saliency_map",
+    "saliency_spans",
     "samples",
     "svg",
     "typical",
