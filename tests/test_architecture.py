@@ -23,6 +23,7 @@ FLOORS = {
     "run": 6,
     "saved": 5,
     "machine": 5,
+    "history": 4.7,
     "train": 4.6,
     "fused": 4.3,  # between the model and what trains it
     "model": 4,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from .errors import RunError
 FORMAT = 2
 CONFIG = "config.json"  # all that prediction needs, and the settings of the training; makes a folder a run
 METRICS = "metrics.jsonl"  # one epoch per line
+METRICS_TABLE = "metrics.csv"  # the same as a table
 WEIGHTS = "model.safetensors"  # a run without it is unfinished
 TOKENIZER = "tokenizer.json"  # how texts become numbers, as the library tokenizers keeps it
 EVALUATION = "evaluation.json"  # counts on the test part
@@ -24,7 +26,8 @@ CALIBRATION = "calibration.json"  # temperatures that make its confidence true
 RESUME = "resume.pt"  # where an unfinished training stands
 REPORT = "report.html"
 FIGURES = "figures"  # a folder: those of the report
-FILES = (CONFIG, TOKENIZER, METRICS, WEIGHTS, EVALUATION, PREDICTIONS, CALIBRATION, REPORT, RESUME)
+EVENTS = "tensorboard"  # folder of the same for TensorBoard, if the run was begun with it
+FILES = (CONFIG, TOKENIZER, METRICS, METRICS_TABLE, WEIGHTS, EVALUATION, PREDICTIONS, CALIBRATION, REPORT, RESUME)
 
 
 def claim(out: str | Path | None, overwrite: bool, name: str) -> Path:
@@ -62,7 +65,25 @@ def claim(out: str | Path | None, overwrite: bool, name: str) -> Path:
     for file in FILES:
         if file != CONFIG:  # that one stays, to be replaced: it makes the folder a run
             (path / file).unlink(missing_ok=True)
+    _remove_events(path)
     return path
+
+
+def event_files(path: Path) -> list[Path]:
+    """Return the files for TensorBoard in a run's folder."""
+    return [file for file in (path / EVENTS).glob("events.out.tfevents.*") if file.is_file()]
+
+
+def _remove_events(path: Path) -> None:
+    """Remove a run's files for TensorBoard, and nothing else that may lie there."""
+    folder = path / EVENTS
+    if folder.is_symlink():  # what it leads to is no part of the run
+        folder.unlink()
+        return
+    for file in event_files(path):
+        file.unlink(missing_ok=True)
+    with suppress(OSError):  # it is not there, or somebody keeps something in it
+        folder.rmdir()
 
 
 def _is_run(path: Path) -> bool:
