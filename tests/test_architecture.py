@@ -28,6 +28,7 @@ FLOORS = {
     "fused": 4.3,  # between the model and what trains it
     "model": 4,
     "layers": 3.5,
+    "summary": 3.5,
     "testing": 4,
     "anytime": 4.1,
     "watching": 4.2,
@@ -42,6 +43,7 @@ FLOORS = {
     "scan": 2,
     "data": 2,
     "config": 1,
+    "notebook": 1,
     "device": 1,
     "folder": 1,
     "interrupt": 1,

@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from .cells import Cell
 from .data.sequences import SequenceData
 from .errors import DataError, InputError
+from .notebook import evaluation_html
 from .scan.cpu import lend_threads
 
 EVALUATION_BATCH = 1_000  # sequences; does not change any result
@@ -124,6 +125,9 @@ class Evaluation:
             "classes": list(self.classes),
             "confusion": self.confusion.tolist(),
         }
+
+    def _repr_html_(self) -> str:
+        return evaluation_html(self.to_dict())
 
 
 def _ratio(part: int, whole: int) -> float:

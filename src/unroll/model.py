@@ -15,6 +15,7 @@ from .readout import Held, make_readout
 from .scan import check_lengths
 from .scan.padding import clear_padding
 from .stream import Stream
+from .summary import model_html
 
 # Deviation of the tokens' vectors: what is learned must soon outweigh it, also for rare ones. With 1, as in torch, a
 # model gets 75.6 % of SST-2 right, with 0.1 81.2 %, with 0.01 80.0 %.
@@ -213,6 +214,10 @@ class SequenceClassifier(nn.Module):
         with torch.inference_mode():
             state = initial_states(self._cells(), self.head.weight.new_empty(batch_size, 0)), None
         return Stream(read, state, features=self.embedding is None)
+
+    def _repr_html_(self) -> str:
+        reads = f"tokens out of {self.vocabulary_size:,}" if self.vocabulary_size else f"{self.input_size} features"
+        return model_html(self, self.config, self._cells()[0][0], f"{reads} → {self.num_classes} classes")
 
     def _cells(self) -> Cells:
         return [list(layer) for layer in self.layers]  # type: ignore[call-overload]
