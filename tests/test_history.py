@@ -139,7 +139,9 @@ def test_overwriting_removes_the_old_curves_and_nothing_else(tmp_path: Path) -> 
 
 
 def test_the_flag(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "--tensorboard", "--epochs", "1", "--hidden-size", "8", "--out", "my run"]) == 0
+    assert (
+        main(["train", "--tensorboard", "--no-report", "--epochs", "1", "--hidden-size", "8", "--out", "my run"]) == 0
+    )
     out, err = capsys.readouterr()
     assert "curves  tensorboard --logdir 'my run/tensorboard'\n" in out
     assert err == ""

@@ -26,7 +26,7 @@ CALIBRATION = "calibration.json"  # temperatures that make its confidence true
 RESUME = "resume.pt"  # where an unfinished training stands
 REPORT = "report.html"
 FIGURES = "figures"  # a folder: those of the report
-EVENTS = "tensorboard"  # folder of the same for TensorBoard, if the run was begun with it
+EVENTS = "tensorboard"  # a folder: the epochs for TensorBoard, if the run was begun with it
 FILES = (CONFIG, TOKENIZER, METRICS, METRICS_TABLE, WEIGHTS, EVALUATION, PREDICTIONS, CALIBRATION, REPORT, RESUME)
 
 

@@ -25,7 +25,7 @@ MOST_IMAGES = 20
 MOST_CURVES = 6  # features of a series, those whose values are largest
 COLUMNS = 5
 CLIPPED = 0.995  # share of the values that the scale reaches to: a few large ones would leave all others pale
-PAPER, INK = 1.0, 0.62  # how bright the image under its values is: pale, so that their colours count
+LIGHT, DARK = 1.0, 0.62  # how bright the image under its values is: pale, so that their colours count
 LABEL = "added to the logit"
 
 
@@ -149,11 +149,11 @@ def _first(data: SequenceData) -> Tensor:
 
 
 def _pale(form: ImageFormat, x: Tensor) -> np.ndarray:
-    """Return images (N, height, width) from `INK` to `PAPER`; white drawings on black are turned to ink on paper."""
+    """Return images (N, height, width) from `DARK` to `LIGHT`; white drawings on black are turned to ink on paper."""
     brightness = form.images(x).numpy() / 255
     if form.framing is not None and form.framing.border < 128:
         brightness = 1 - brightness
-    pale: np.ndarray = INK + (PAPER - INK) * brightness
+    pale: np.ndarray = DARK + (LIGHT - DARK) * brightness
     return pale
 
 
