@@ -27,6 +27,7 @@ RESUME = "resume.pt"  # where an unfinished training stands
 REPORT = "report.html"
 FIGURES = "figures"  # a folder: those of the report
 EVENTS = "tensorboard"  # a folder: the epochs for TensorBoard, if the run was begun with it
+EVENT_FILES = "events.out.tfevents.*"  # as TensorBoard names what is in it
 FILES = (CONFIG, TOKENIZER, METRICS, METRICS_TABLE, WEIGHTS, EVALUATION, PREDICTIONS, CALIBRATION, REPORT, RESUME)
 
 
@@ -65,22 +66,22 @@ def claim(out: str | Path | None, overwrite: bool, name: str) -> Path:
     for file in FILES:
         if file != CONFIG:  # that one stays, to be replaced: it makes the folder a run
             (path / file).unlink(missing_ok=True)
-    _remove_events(path)
+    _clear(path / FIGURES, "*.png")
+    _clear(path / EVENTS, EVENT_FILES)
     return path
 
 
 def event_files(path: Path) -> list[Path]:
     """Return the files for TensorBoard in a run's folder."""
-    return [file for file in (path / EVENTS).glob("events.out.tfevents.*") if file.is_file()]
+    return list((path / EVENTS).glob(EVENT_FILES))
 
 
-def _remove_events(path: Path) -> None:
-    """Remove a run's files for TensorBoard, and nothing else that may lie there."""
-    folder = path / EVENTS
+def _clear(folder: Path, pattern: str) -> None:
+    """Remove the files of a folder inside a run's that the run wrote, and the folder if nothing else lies in it."""
     if folder.is_symlink():  # what it leads to is no part of the run
         folder.unlink()
         return
-    for file in event_files(path):
+    for file in folder.glob(pattern):
         file.unlink(missing_ok=True)
     with suppress(OSError):  # it is not there, or somebody keeps something in it
         folder.rmdir()
