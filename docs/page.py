@@ -24,7 +24,9 @@ import nbformat
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "tutorial.md"
-OTHERS = [DOCS / f"{name}.md" for name in ("data", "text", "cells", "models", "looking")]  # that are no notebook
+OTHERS = [
+    DOCS / f"{name}.md" for name in ("data", "text", "cells", "models", "several", "looking")
+]  # that are no notebook
 BLOCK = re.compile(
     r"^```python\n(?P<code>.*?)^```\n(?:\n```text(?P<about> about)?\n(?P<output>.*?)^```\n)?", re.M | re.S
 )

@@ -14,17 +14,21 @@ FLOORS = {
     "__main__": 10,
     "cli": 9,
     "printing": 8.5,  # in the terminal's manner
+    "tables": 8.5,  # likewise
     "report": 8.2,  # its words are the terminal's
     "terminal": 8,
     "bench": 7,
+    "compare": 7,
+    "sweep": 7,
     "plots": 6,
     "inspection": 5,
     "sketch": 4,
     "run": 6,
+    "record": 5,
     "saved": 5,
     "machine": 5,
-    "history": 4.7,
-    "train": 4.6,
+    "history": 4.9,
+    "train": 4.8,
     "fused": 4.3,  # between the model and what trains it
     "model": 4,
     "layers": 3.5,
@@ -35,15 +39,17 @@ FLOORS = {
     "saliency": 4.1,
     "calibration": 2,
     "prediction": 4.2,
-    "predicted": 4,
+    "predicted": 4.15,
     "cells": 3,
     "readout": 3,
     "stream": 3,
-    "evaluation": 3.5,  # between cells and what trains them
+    "answer": 3.5,  # between cells and the model
+    "evaluation": 4.05,  # between the model and what trains it
     "scan": 2,
     "data": 2,
     "config": 1,
     "notebook": 1,
+    "significance": 1,
     "device": 1,
     "folder": 1,
     "interrupt": 1,

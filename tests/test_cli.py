@@ -241,7 +241,7 @@ def test_a_disk_that_fills_up_later_says_how_to_go_on(call: Call, monkeypatch: p
     assert not list(Path("here").glob(".*"))
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "compare", "sweep", "info"])
 def test_help_has_an_example(call: Call, command: str) -> None:
     status, out, err = call(command, "--help")
     assert (status, err) == (0, "")

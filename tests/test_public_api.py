@@ -13,6 +13,11 @@ NAMES = """GRU IndRNN LRU LSTM MinGRU MinLSTM RECIPES RNN Calibration Cell Confi
 InputError ModelConfig Recipe Run RunError SequenceClassifier SequenceData Splits TrainConfig Training
 TrainingError UnrollError __version__ attribute calibrate cells data errors evaluate evaluate_anytime fit lessons load
 load_run plots predict read_along resume_run save scan testing train_run"""
+NAMES = """Calibration Cell Comparison ConfigError DataError EpochResult Evaluation GRU IndRNN InputError LRU LSTM
+MinGRU MinLSTM ModelConfig RECIPES RNN Range Recipe Run RunError SequenceClassifier SequenceData Splits
+Sweep TrainConfig Training TrainingError UnrollError __version__ calibrate cells compare_runs data errors
+evaluate evaluate_anytime fit lessons load load_run plots predict read_along resume_run resume_sweep
+run_sweep save scan testing train_run"""
 
 
 def test_public_names_are_pinned() -> None:
@@ -44,6 +49,7 @@ def test_unknown_name() -> None:
         "import unroll; unroll.TrainConfig(epochs=3)",
         "from unroll.cli import main; main(['--help'])",
         "from unroll.cli import main; main(['train', '--help'])",
+        "from unroll.cli import main; main(['sweep', '--help'])",
         "from unroll.cli import main; main(['train', '--epochs', 'x'])",
     ],
 )

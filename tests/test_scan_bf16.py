@@ -34,6 +34,7 @@ pytestmark = pytest.mark.skipif(not cpu.BF16_INSTRUCTION_SETS, reason="no kernel
 def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each instruction set that this processor has, where the best one would be taken."""
     monkeypatch.setattr(cpu, "BF16_ISA", request.param)
+    monkeypatch.setattr(cpu, "BF16_ISA_OF_ONE", request.param)
     return str(request.param)
 
 
@@ -191,3 +192,11 @@ def test_whole_steps_are_fused_too(monkeypatch: pytest.MonkeyPatch) -> None:
         assert one == pytest.approx(other, rel=0.02)
     monkeypatch.setattr(cpu, "BF16_ISA", "")
     assert "the scan is computed by torch" in why_not_fused(model, small.train, config)
+
+
+def test_one_sequence_does_not_go_through_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert cpu.isa(1) != "amx"
+        assert cpu.isa(2) == cpu.isa() == cpu.BF16_INSTRUCTION_SETS[0]
+    assert cpu.isa(1) == cpu.ISA

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .anytime import calibrate, evaluate_anytime, read_along
     from .calibration import Calibration
     from .cells import GRU, LRU, LSTM, RNN, Cell, IndRNN, MinGRU, MinLSTM
+    from .compare import Comparison, compare_runs
     from .config import RECIPES, ModelConfig, Recipe, TrainConfig
     from .data.catalog import load
     from .data.sequences import SequenceData
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .run import resume_run, train_run
     from .saliency import attribute
     from .saved import Run, load_run, save
+    from .sweep import Range, Sweep, resume_sweep, run_sweep
     from .train import EpochResult, Training, fit
 
     __version__: str
@@ -49,6 +51,8 @@ _HOME = {
     "saliency": ("attribute",),
     "saved": ("Run", "load_run", "save"),
     "run": ("resume_run", "train_run"),
+    "compare": ("Comparison", "compare_runs"),
+    "sweep": ("Range", "Sweep", "resume_sweep", "run_sweep"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 _SUBMODULES = ("cells", "data", "errors", "lessons", "plots", "scan", "testing")
@@ -61,6 +65,7 @@ __all__ = [
     "RNN",
     "Calibration",
     "Cell",
+    "Comparison",
     "ConfigError",
     "DataError",
     "EpochResult",
@@ -70,12 +75,14 @@ __all__ = [
     "MinGRU",
     "MinLSTM",
     "ModelConfig",
+    "Range",
     "Recipe",
     "Run",
     "RunError",
     "SequenceClassifier",
     "SequenceData",
     "Splits",
+    "Sweep",
     "TrainConfig",
     "Training",
     "TrainingError",
@@ -84,6 +91,7 @@ __all__ = [
     "attribute",
     "calibrate",
     "cells",
+    "compare_runs",
     "data",
     "errors",
     "evaluate",
@@ -96,6 +104,8 @@ __all__ = [
     "predict",
     "read_along",
     "resume_run",
+    "resume_sweep",
+    "run_sweep",
     "save",
     "scan",
     "testing",

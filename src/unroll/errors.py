@@ -45,6 +45,13 @@ class TrainingError(UnrollError):
     """Training could not go on."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether there was not enough memory, of whatever device."""
+    # torch.OutOfMemoryError on a GPU; on the CPU a bare RuntimeError of its allocator
+    text = str(error)
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'mnist'?`` when one of ``known`` is close to ``word``, else an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1)

@@ -12,13 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from .answer import is_watched
 from .cells import Cell
 from .data.sequences import SequenceData
 from .errors import DataError, InputError
 from .notebook import evaluation_html
+from .model import SequenceClassifier
 from .scan.cpu import lend_threads
 
 EVALUATION_BATCH = 1_000  # sequences; does not change any result
+FORWARD = SequenceClassifier.forward  # before anybody puts something in its place, which then is to be called
 
 
 class Interval(NamedTuple):
@@ -159,12 +162,32 @@ def logits_of(model: nn.Module, data: SequenceData, batch_size: int = EVALUATION
     classes = len(data.preparation.classes)
     parts = []
     with inference(model), lend_threads(has_fused_cells(model)):
-        for x, y, lengths in data.to(device).batches(batch_size):
-            logits = model(x, lengths).float()
+        data = data.to(device)
+        for logits, y in zip(_logits(model, data, batch_size), data.y.split(batch_size), strict=True):
             if logits.shape != (len(y), classes):
                 raise InputError(f"the model must give logits ({len(y)}, {classes}), got {tuple(logits.shape)}")
             parts.append(logits)
     return torch.cat(parts).cpu()
+
+
+def _logits(model: nn.Module, data: SequenceData, batch_size: int) -> Iterator[Tensor]:
+    """Yield what ``model`` says of one batch after the other, float32; none is made where the kernels take raw data."""
+    for number in range(math.ceil(len(data) / batch_size)):
+        logits = _at_once(model, data, slice(number * batch_size, (number + 1) * batch_size))
+        if logits is None:
+            yield from (model(x, lengths).float() for x, _, lengths in data.batches(batch_size, start=number))
+            return
+        yield logits
+
+
+def _at_once(model: nn.Module, data: SequenceData, part: slice) -> Tensor | None:
+    if not isinstance(model, SequenceClassifier) or is_watched(model) or SequenceClassifier.forward is not FORWARD:
+        return None
+    if data.texts is not None:
+        return None
+    return model.answer_at_once(
+        data.x[part], None if data.lengths is None else data.lengths[part], data.preparation.scaling
+    )
 
 
 def predict(model: nn.Module, x: Tensor, lengths: Tensor | None = None, batch_size: int = EVALUATION_BATCH) -> Tensor:

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as torch_module
 
+from .answer import PARAMETERS, is_watched
 from .cells import Cell
 from .config import TrainConfig
 from .data.sequences import SequenceData
@@ -22,7 +22,6 @@ from .model import SequenceClassifier
 from .scan import cpu
 
 PATIENCE = 0.2  # seconds that a call should take at most: meanwhile Ctrl-C waits
-PARAMETERS = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]  # of a cell that the kernels know, in their order
 
 
 def why_not_fused(
@@ -46,10 +45,10 @@ def why_not_fused(
         return "the model has layer norm or recurrent dropout"
     if config.tbptt and (data is None or config.tbptt < data.x.shape[1]):
         return f"gradients go back through at most {config.tbptt} time steps (tbptt)"
-    if torch.is_anomaly_enabled() or any(_is_watched(module) for module in model.modules()) or _global_hooks():
+    if torch.is_anomaly_enabled() or any(_is_watched(module) for module in model.modules()):
         return "the model has hooks or parametrizations, or anomalies are looked for"
     cell, parameters = _cell(model), list(model.parameters())
-    names = [name for name, _ in cell.named_parameters()]
+    names = tuple(name for name, _ in cell.named_parameters())
     if type(model.head) is not nn.Linear or model.head.bias is None or names != PARAMETERS or len(parameters) != 6:
         return "the model is not a cell of the kernels and a linear head, each with the parameters it comes with"
     if any(not p.requires_grad or p.dtype != torch.float32 or not p.is_contiguous() for p in parameters):
@@ -97,15 +96,10 @@ def _cell(model: SequenceClassifier) -> Cell:
 
 
 def _is_watched(module: nn.Module) -> bool:
-    hooks = [module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks]
+    hooks: list[object] = []
     for parameter in module.parameters(recurse=False):
-        hooks += [parameter._backward_hooks, parameter._post_accumulate_grad_hooks]  # type: ignore[list-item]
-    return any(hooks) or nn.utils.parametrize.is_parametrized(module)
-
-
-def _global_hooks() -> bool:
-    names = ("forward", "forward_pre", "backward", "backward_pre")
-    return any(getattr(torch_module, f"_global_{name}_hooks") for name in names)
+        hooks += [parameter._backward_hooks, parameter._post_accumulate_grad_hooks]
+    return is_watched(module) or any(hooks) or nn.utils.parametrize.is_parametrized(module)
 
 
 def _why_not_adam(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> str:
@@ -140,11 +134,8 @@ class FusedStep:
     ) -> None:
         self.model, self.data, self.optimizer, self.config = model, data, optimizer, config
         self.steps_at_once = 1
-        cell, (_, time, features), scaling = _cell(model), data.x.shape, data.preparation.scaling
-        mean, std = (
-            torch.tensor(value, dtype=torch.float64, device="cpu").expand(features)
-            for value in (scaling.mean, scaling.std)
-        )
+        cell, (_, time, features) = _cell(model), data.x.shape
+        mean, scale = data.preparation.scaling.factors(features)
         is_bytes = data.x.dtype == torch.uint8
         with autocast(data.x.device, config.precision):
             isa = cpu.isa()
@@ -156,7 +147,7 @@ class FusedStep:
             data.y.data_ptr(),
             0 if data.lengths is None else data.lengths.data_ptr(),
             mean.tolist(),
-            (1 / std).tolist(),
+            scale.tolist(),
         )
         self.refresh()
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from .answer import answer_at_once
 from .cells import Cell, find_cell, has_recurrent_matrix, name_of
 from .config import Backend, Init, ModelConfig, check_whole
+from .data.preparation import Scaling
 from .errors import ConfigError, InputError
 from .layers import Cells, Stage, States, detached, initial_states, scan_layer
-from .readout import Held, make_readout
+from .readout import Held, Last, make_readout
 from .scan import check_lengths
 from .scan.padding import clear_padding
 from .stream import Stream
@@ -169,6 +171,8 @@ class SequenceClassifier(nn.Module):
             InputError: ``x`` or ``lengths`` do not fit.
             ConfigError: ``tbptt`` is out of range, or the model reads both ways.
         """
+        if not tbptt and not torch.is_grad_enabled() and (logits := self.answer_at_once(x, lengths)) is not None:
+            return logits
         x = self._embedded(x)
         if tbptt:
             check_whole("tbptt", tbptt, 0)
@@ -179,6 +183,16 @@ class SequenceClassifier(nn.Module):
     def of_vectors(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return logits of what the layers read, (batch, time, input_size); of texts their tokens' vectors."""
         return self._logits(self._read_whole(x, lengths))
+
+    def answer_at_once(self, x: Tensor, lengths: Tensor | None = None, scaling: Scaling | None = None) -> Tensor | None:
+        """Return the logits by one call of the kernels, where that can be; see `unroll.answer`."""
+        modules: dict[str, Any] = self._modules  # to ask for one as an attribute takes a microsecond
+        layers = [[*layer._modules.values()] for layer in modules["layers"]._modules.values()]
+        if type(self) is not SequenceClassifier or len(layers) != 1 or len(layers[0]) != 1:
+            return None
+        if type(modules["readout"]) is not Last or self.embedding is not None or self.norms is not None:
+            return None
+        return answer_at_once(layers[0][0], modules["head"], x, lengths, scaling)
 
     def stages(self, x: Tensor, lengths: Tensor | None = None) -> list[Stage]:
         """Return every tensor between the input and the logits, both included; arguments as in `forward`."""

@@ -11,6 +11,7 @@
 #include <random>
 #include <vector>
 
+#include "answer.h"
 #include "passes.h"
 #include "processor.h"
 #include "scan.h"
@@ -244,6 +245,36 @@ static void check(const Kernels& kernels, const Plain& p) {
   compare_bits(isa, "db_hh", one.db_hh, three.db_hh, p.b_hh.size());
 }
 
+// Logits after a scan forwards from zero: of x as it is, of x unscaled, and of bytes, which are x scaled beforehand as well.
+static void check_answer(const Kernels& kernels, const Plain& p) {
+  const Case& a = p.a;
+  const long classes = 11, n = a.hidden;
+  const Floats w = some(classes * n), b = some(classes), mean(a.inputs, 0.25f), scale(a.inputs, 2.0f);
+  Doubles exact(a.batch * classes);
+  for (long i = 0; i < a.batch * classes; ++i) {
+    exact[i] = b[i % classes];
+    for (long u = 0; u < n; ++u) exact[i] += w[i % classes * n + u] * p.h[p.at(a.time, i / classes) + u];
+  }
+  Floats raw, scaled;
+  std::vector<std::uint8_t> bytes;
+  for (const float x : p.x) {
+    raw.push_back(x / 2 + 0.25f), bytes.push_back(static_cast<std::uint8_t>(2 + 2 * x));
+    scaled.push_back((bytes.back() - 0.25f) * 2.0f);
+  }
+  const auto logits = [&](const std::uint8_t* bytes, const float* floats, bool scales, int threads) {
+    const Layout layout{&kernels, threads, a.recurrence, false, a.batch, a.time, a.inputs, n,
+                        a.with_lengths ? p.lengths.data() : nullptr};
+    Floats found = unset(a.batch * classes);
+    answer(layout, bytes, floats, scales ? mean.data() : nullptr, scales ? scale.data() : nullptr, p.w_ih.data(),
+           p.w_hh.data(), at(p.b_ih), at(p.b_hh), w.data(), b.data(), classes, found.data());
+    return found;
+  };
+  compare(kernels, "logits", logits(nullptr, p.x.data(), false, 3), exact);
+  compare(kernels, "logits of raw floats", logits(nullptr, raw.data(), true, 1), exact);
+  const Floats found = logits(nullptr, scaled.data(), false, 2);
+  compare(kernels, "logits of bytes", logits(bytes.data(), nullptr, true, 3), Doubles(found.begin(), found.end()));
+}
+
 static void check_linear(const Kernels& kernels, const Case& s) {
   const long n = s.hidden, state = s.batch * n, all = s.count() * n;
   const Plain shape({Recurrence::tanh, s.reverse, s.with_lengths, false, false, s.ends, s.batch, s.time, 1, 1});
@@ -323,7 +354,10 @@ int main(int count, char** arguments) {
               const Plain plain(c);
               const bool flips = c.recurrence == Recurrence::relu && hidden == 1;  // rounded, the unit may be on or off
               for (const Kernels* kernels : all)
-                if (!flips || kernels->pair == 1) check(*kernels, plain);
+                if (!flips || kernels->pair == 1) {
+                  check(*kernels, plain);
+                  if (!c.reverse && !c.time_first && !c.ends) check_answer(*kernels, plain);
+                }
             } else {
               for (const Kernels* kernels : all) check_linear(*kernels, c);
             }

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_hints
 
 from cyclopts import App, Parameter
 
@@ -35,12 +35,32 @@ def _flags(config: type) -> Any:
     return Annotated[made, Parameter(name="*", group=config.__name__.removesuffix("Config"))]
 
 
+def _lists(config: type) -> Any:
+    """Return a dataclass as `_flags` does, but with texts for values: several of them, or a range, in one."""
+    hints = get_type_hints(config)
+    wanted: list[tuple[str, Any, Any]] = []
+    for field in fields(config):
+        kind = Literal["true", "false"] if hints[field.name] is bool else hints[field.name]
+        # The kind is for the help alone.
+        wanted.append((field.name, Annotated[kind | None, Parameter(converter=_text, n_tokens=1)], None))
+    made = make_dataclass(f"{config.__name__}Lists", wanted, namespace={"__module__": __name__})
+    made.__doc__ = config.__doc__
+    return Annotated[made, Parameter(name="*", group=config.__name__.removesuffix("Config"))]
+
+
+def _text(_: Any, tokens: Sequence[Any]) -> str:
+    return str(tokens[0].value)
+
+
 if TYPE_CHECKING:
+    ModelLists: TypeAlias = Any
+    TrainLists: TypeAlias = Any
     DataFlags: TypeAlias = Any
     ModelFlags: TypeAlias = Any
     TrainFlags: TypeAlias = Any
 else:
     DataFlags, ModelFlags, TrainFlags = _flags(DataConfig), _flags(ModelConfig), _flags(TrainConfig)
+    ModelLists, TrainLists = _lists(ModelConfig), _lists(TrainConfig)
 
 app = App(
     name="unroll",

@@ -6,21 +6,17 @@ import json
 import sys
 from typing import Any
 
+from ..errors import is_out_of_memory
+
 
 def is_expected(error: BaseException) -> bool:
     """Tell what can happen to anybody from what is a bug and deserves its traceback."""
-    return not isinstance(error, RuntimeError) or _is_out_of_memory(error)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # torch.OutOfMemoryError on a GPU; on the CPU a bare RuntimeError of its allocator
-    text = str(error)
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+    return not isinstance(error, RuntimeError) or is_out_of_memory(error)
 
 
 def in_words(error: BaseException) -> str:
     """Return what happened, and what helps."""
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return "out of memory; try smaller images (--resize), a smaller --batch-size or --hidden-size"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror

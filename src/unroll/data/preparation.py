@@ -104,6 +104,13 @@ class Scaling:
         mean, std = (value[:features] if isinstance(value, tuple) else value for value in (self.mean, self.std))
         return Scaling(mean, std)
 
+    def factors(self, features: int) -> tuple[Tensor, Tensor]:
+        """Return means and reciprocals of deviations, each (features,) float32 on the CPU."""
+        mean, std = (
+            torch.tensor(value, dtype=torch.float64, device="cpu").expand(features) for value in (self.mean, self.std)
+        )
+        return mean.float().contiguous(), (1 / std).float()
+
     def apply(self, x: Tensor) -> Tensor:
         """Return ``x`` of any dtype, scaled, as float32 of the same shape."""
         x = x.to(torch.float32, copy=True)

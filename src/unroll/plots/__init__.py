@@ -4,11 +4,14 @@ from .data import class_balance, class_means, figures, lengths, samples, typical
 from .reading import mistakes, reading
 from .results import anytime_curve, confusion, learning_curves, reliability_diagram
 from .saliency import saliency_curve, saliency_map, saliency_spans
+from .several import Curve, Score, side_by_side, swept
 from .style import COLOURS, STYLE, png, svg
 
 __all__ = [
     "COLOURS",
     "STYLE",
+    "Curve",
+    "Score",
     "anytime_curve",
     "class_balance",
     "class_means",
@@ -24,6 +27,8 @@ __all__ = [
     "saliency_map",
     "saliency_spans",
     "samples",
+    "side_by_side",
     "svg",
+    "swept",
     "typical",
 ]

@@ -12,6 +12,8 @@ from ..config import Backend, check_choice
 from ..errors import InputError
 from . import cpu
 
+BACKENDS = get_args(Backend)
+
 # The recurrences that each backend knows.
 KNOWN = {
     "reference": ("tanh", "relu", "gru", "lstm", "linear"),
@@ -68,25 +70,26 @@ def choose_backend(backend: Backend, x: Tensor, training: bool, recurrence: str 
         ConfigError: ``backend`` is unknown.
         InputError: the backend asked for cannot do it.
     """
-    check_choice("backend", backend, get_args(Backend))
+    check_choice("backend", backend, BACKENDS)
     if backend != "auto":
         _check_possible(backend, x, recurrence)
         return Choice(backend, "asked for")
-    time, low_precision = x.shape[1], torch.is_autocast_enabled(x.device.type) and recurrence != "linear"
+    time, device = x.shape[1], x.device.type
+    low_precision = torch.is_autocast_enabled(device) and recurrence != "linear"
     if time == 0:
         return Choice("reference", "it takes 0 time steps")
     traced = torch.compiler.is_compiling()
     if not traced and (onlooker := _onlooker()):
         return Choice("reference", f"{onlooker} must see each operation")
-    fits = x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[0] > 0 and not traced
+    fits = device == "cpu" and x.dtype == torch.float32 and x.shape[0] > 0 and not traced
     if fits and low_precision and cpu.computes_bf16():
         return Choice("cpu", f"fused for bf16 on this CPU ({cpu.BF16_INSTRUCTION_SETS[0]})")
     if fits and not low_precision and cpu.INSTRUCTION_SETS:
         return Choice("cpu", f"fused for float32 on this CPU ({cpu.INSTRUCTION_SETS[0]})")
     if recurrence not in KNOWN["torch"]:
         return Choice("reference", f"torch has no kernel for the recurrence {recurrence}")
-    if x.device.type != "cpu":
-        return Choice("torch", f"its kernels for {x.device.type}")
+    if device != "cpu":
+        return Choice("torch", f"its kernels for {device}")
     if traced and training and recurrence == "lstm":
         return Choice("reference", "torch's lstm on a CPU cannot be compiled for training")
     if low_precision or traced:

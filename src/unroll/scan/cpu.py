@@ -30,6 +30,8 @@ BF16_INSTRUCTION_SETS: tuple[str, ...] = tuple(kernels.instruction_sets(True)) i
 
 ISA = INSTRUCTION_SETS[0] if INSTRUCTION_SETS else ""
 BF16_ISA = BF16_INSTRUCTION_SETS[0] if BF16_INSTRUCTION_SETS else ""
+# For one sequence: a tile of AMX holds sixteen rows, and takes as long with one.
+BF16_ISA_OF_ONE = BF16_INSTRUCTION_SETS[-1] if BF16_INSTRUCTION_SETS else ""
 
 MISSING = "not built: there was no C++ compiler when unroll was installed; training takes several times as long"
 OVERREAD = 128  # floats that a kernel may read, but does not use, behind the last number of a tensor
@@ -72,7 +74,7 @@ class _Run:
     """
 
     def __init__(self, recurrence: str, x: Tensor, hidden: int, lengths: Tensor | None, reverse: bool) -> None:
-        self.recurrence, self.reverse, self.isa = recurrence, bool(reverse), isa()
+        self.recurrence, self.reverse, self.isa = recurrence, bool(reverse), isa(len(x))
         self.batch, self.time, self.inputs = x.shape
         self.hidden = hidden
         self.columns = GATES[recurrence] * hidden
@@ -237,9 +239,11 @@ def computes_bf16() -> bool:
     return bool(BF16_ISA) and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
-def isa() -> str:
-    """Return the instruction set of the kernels for what is computed now."""
-    return BF16_ISA if computes_bf16() else ISA
+def isa(batch: int = 0) -> str:
+    """Return the instruction set of the kernels for what is computed now, of ``batch`` sequences if that is known."""
+    if not computes_bf16():
+        return ISA
+    return BF16_ISA_OF_ONE if batch == 1 else BF16_ISA
 
 
 def _linear_layout(a: Tensor, lengths: Tensor | None, reverse: bool) -> Any:

@@ -276,10 +276,11 @@ static inline Vec numbers(const std::uint8_t* from) {
 
 template <class Value>
 static void gather_from(const Gather& a, const Value* x, long begin, long end) {
-  const long size = a.whole * a.inputs, line = 64 / sizeof(Value);
+  const long size = a.whole * a.inputs, line = 64 / sizeof(Value), most = 4096 / sizeof(Value);
+  const long ahead = a.time * a.inputs < most ? a.time * a.inputs : most;
   for (long b = begin; b < end; ++b) {
-    // Sequences stand anywhere in memory: the one after the next is sent for.
-    for (long i = 0; b + 2 < end && i < a.time * a.inputs; i += line) __builtin_prefetch(x + a.order[b + 2] * size + i);
+    // Sequences stand anywhere in memory: the beginning of the one after the next is sent for, and the rest follows.
+    for (long i = 0; b + 2 < end && i < ahead; i += line) __builtin_prefetch(x + a.order[b + 2] * size + i);
     for (long t = 0; t < a.time; ++t) {
       const Value* from = x + (a.order[b] * a.whole + t) * a.inputs;
       float* to = a.steps + (t * a.batch + b) * a.inputs;
@@ -361,6 +362,7 @@ const Kernels ISA{NAME(ISA),
                   WIDTH,
                   VECS,
                   CONCAT(in_, ISA)::WIDE,
+                  CONCAT(in_, ISA)::GROUP,
                   CONCAT(in_, ISA)::SHARE,
                   CONCAT(in_, ISA)::PAIR,
                   CONCAT(in_, ISA)::places,

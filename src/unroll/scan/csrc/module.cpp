@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "answer.h"
 #include "passes.h"
 #include "processor.h"
 #include "step.h"
@@ -100,6 +101,7 @@ NB_MODULE(_kernels, m) {
       });
   m.def("forward", by_address(&forward));
   m.def("backward", by_address(&backward));
+  m.def("answer", by_address(&answer));
   m.def("linear", by_address(&linear));
   m.def("linear_backward", by_address(&linear_backward));
 }

@@ -1,4 +1,4 @@
-// Weights, arranged as the products read them.
+// Memory for the kernels, and weights arranged as the products read them.
 #pragma once
 
 #include <algorithm>
@@ -24,6 +24,13 @@ struct Aligned {
 };
 
 using Numbers = std::vector<float, Aligned<float>>;
+
+// Room for so many, and for what a kernel may read behind them but does not use.
+static inline float* room(Numbers& numbers, long n) {
+  constexpr long BEHIND = 128;
+  if (static_cast<long>(numbers.size()) < n + BEHIND) numbers.resize(n + BEHIND);
+  return numbers.data();
+}
 
 // Arrange weights for a product: panel by panel, the values of a panel's columns side by side for each factor in turn, those
 // of the second matrix after those of the first. What sticks out over the last column does not matter.

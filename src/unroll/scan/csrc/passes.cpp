@@ -160,28 +160,38 @@ float* scratch(long floats) {
   return kept.data();
 }
 
-void forward(
-    const Layout& a, const float* x, long x_batch, long x_time, const float* w_ih, const float* w_hh, const float* b_ih,
-    const float* b_hh, const float* h0, const float* c0, float* h, float* c, long slots, float* h_n, float* c_n, float* steps,
-    float* gates) {
-  const long inputs = a.inputs, hidden = a.hidden, states = a.batch * hidden, both = added(a);
-  const long first = a.reverse ? a.time % slots * states : 0, last = a.reverse ? 0 : a.time % slots * states;
-  for (float* rows : {h, c}) expect_large(rows, slots * states);
-  expect_large(gates, a.time * a.batch * a.columns());
-  copy(h + first, h0, states);
-  if (c) copy(c + first, c0, states);
+Forward arranged(const Layout& a, const float* w_ih, const float* w_hh, const float* b_ih, const float* b_hh) {
+  const long inputs = a.inputs, hidden = a.hidden, both = added(a);
   const auto x_part = [&](long row) { return Matrix{w_ih + row * inputs, inputs, 1, inputs}; };
   const auto h_part = [&](long row) { return Matrix{w_hh + row * hidden, hidden, 1, hidden}; };
-  const Numbers bias = biases(a, b_ih, b_hh);
-  static thread_local Numbers packed, of_h, of_x;
+  static thread_local Numbers bias, packed, of_h, of_x;
+  bias = biases(a, b_ih, b_hh);
   pack(packed, *a.kernels, panel(a), both, {x_part(0), h_part(0)});
-  Forward f{scan(a, h, c, gates, slots), x, x_batch, x_time, {{both, packed.data(), bias.data(), true, true}}, 1, steps};
+  Forward f{};
+  static_cast<Scan&>(f) = scan(a, nullptr, nullptr, nullptr, 0);
+  f.products[f.count++] = {both, packed.data(), bias.data(), true, true};
   if (is_gru(a)) {
     pack(of_h, *a.kernels, panel(a), hidden, {h_part(both)});
     pack(of_x, *a.kernels, panel(a), hidden, {x_part(both)});
     f.products[f.count++] = {hidden, of_h.data(), bias.data() + both, false, true};
     f.products[f.count++] = {hidden, of_x.data(), bias.data() + both + hidden, true, false};
   }
+  return f;
+}
+
+void forward(
+    const Layout& a, const float* x, long x_batch, long x_time, const float* w_ih, const float* w_hh, const float* b_ih,
+    const float* b_hh, const float* h0, const float* c0, float* h, float* c, long slots, float* h_n, float* c_n, float* steps,
+    float* gates) {
+  const long states = a.batch * a.hidden;
+  const long first = a.reverse ? a.time % slots * states : 0, last = a.reverse ? 0 : a.time % slots * states;
+  for (float* rows : {h, c}) expect_large(rows, slots * states);
+  expect_large(gates, a.time * a.batch * a.columns());
+  copy(h + first, h0, states);
+  if (c) copy(c + first, c0, states);
+  Forward f = arranged(a, w_ih, w_hh, b_ih, b_hh);
+  f.h = h, f.c = c, f.slots = slots, f.gates = gates;
+  f.x = x, f.x_batch = x_batch, f.x_time = x_time, f.steps = steps;
   split(a.batch, a.threads, [&](long begin, long end) {
     a.kernels->forward(f, begin, end, scratch(a.kernels->scratch(f)));
   });

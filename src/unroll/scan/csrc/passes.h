@@ -23,6 +23,10 @@ struct Layout {
 // Room of a thread's own for a kernel, kept for its next call: to get it anew would cost as much as a short scan.
 float* scratch(long floats);
 
+// A scan whose weights and biases are arranged, in memory that the calling thread keeps till its next one; what it reads and
+// fills is to be set. Biases may be null.
+Forward arranged(const Layout& a, const float* w_ih, const float* w_hh, const float* b_ih, const float* b_hh);
+
 // h0, h, h_n and, for lstm, c0, c, c_n: the initial state (contiguous; null: zero), all states of which `slots` are kept (see
 // Scan), the final one. Biases, steps and gates may be null.
 void forward(

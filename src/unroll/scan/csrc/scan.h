@@ -128,6 +128,7 @@ struct Matrix {
 struct Kernels {
   const char* name;
   long width, panel, wide;      // floats in a register; registers in a panel, and in one for a single row
+  long group;                   // sequences that take each step together, at most
   long share;                   // sequences that are worth a thread
   long pair;                    // factors in a place of the packed weights: 1 in float32, 2 in bf16
   long (*places)(long factors);  // that so many factors take in a column of the packed weights

@@ -9,13 +9,7 @@
 namespace unroll {
 namespace {
 
-constexpr long ROOM = 128;           // floats that a kernel may read behind what it uses
-constexpr long CHUNK = 4096;         // gradients whose squares are summed in float32
-
-float* room(Numbers& numbers, long n) {
-  if (static_cast<long>(numbers.size()) < n + ROOM) numbers.resize(n + ROOM);
-  return numbers.data();
-}
+constexpr long CHUNK = 4096;  // gradients whose squares are summed in float32
 
 }  // namespace
 

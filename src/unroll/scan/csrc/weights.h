@@ -3,7 +3,7 @@
 namespace unroll {
 namespace CONCAT(in_, ISA) {
 
-#ifdef BF16
+#if WIDTH == 16
 // Column by column what stood row by row.
 static inline void transpose(Vec (&square)[16]) {
 #ifdef __AVX512F__
@@ -37,7 +37,9 @@ static inline void transpose(Vec (&square)[16]) {
     }
 #endif
 }
+#endif
 
+#ifdef BF16
 // to[place * width + c] = the matrix's places of column first + c, for so many columns; zeros fill up the last tile or pair.
 static void arrange(float* to, long width, const Matrix& m, long first, long columns) {
   const float* const from = m.from + first * m.column;
@@ -66,7 +68,15 @@ static void arrange(float* to, long width, const Matrix& m, long first, long col
 static void arrange(float* to, long width, const Matrix& m, long first, long columns) {
   const float* const from = m.from + first * m.column;
   long done = 0;  // columns whose factors have been copied
-#ifdef UNROLL_X86
+#if WIDTH == 16
+  for (; m.factor == 1 && done < columns; done += WIDTH)
+    for (long i = 0; i < m.factors; i += WIDTH) {
+      Vec square[WIDTH] = {};
+      for (long j = 0; j < WIDTH && done + j < columns; ++j) square[j] = load(from + (done + j) * m.column + i, m.factors - i);
+      transpose(square);
+      for (long j = 0; j < WIDTH && i + j < m.factors; ++j) store(to + (i + j) * width + done, square[j], WIDTH);
+    }
+#elif defined(UNROLL_X86)
   const long factors = m.factor == 1 ? m.factors / 4 * 4 : 0;
   for (; factors && done + 4 <= columns; done += 4) {  // 4 x 4 at once
     const float* at = from + done * m.column;

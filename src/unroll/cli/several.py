@@ -1,0 +1,156 @@
+"""Several runs: compare, sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from ..config import RecipeName
+from ..errors import ConfigError
+from ..interrupt import immediate_interrupt
+from .app import DataFlags, Json, ModelLists, TrainLists, app, given, trust
+from .outcome import in_words, is_expected, print_json, say
+
+
+@app.command
+def compare(runs: list[Path], /, *, out: Path | None = None, json: Json = False) -> int:
+    """Set finished runs side by side: what differs in their settings, how they do, what is more than noise.
+
+    Example: unroll compare runs/first runs/second --out compared
+
+    The best run is held against each of the others. Runs that read the same test part are compared sequence by sequence
+    (McNemar's exact test); where that cannot be told, by the intervals of their accuracies. Runs that differ in nothing
+    but the seed are one setting: mean ± standard deviation; where every setting has several seeds, the settings are
+    held against each other over their seeds (Welch's t-test). Of several tests p is corrected by Holm's method.
+
+    Parameters
+    ----------
+    runs
+        Folders of finished runs, at least two; one that cannot be compared is named and left out.
+    out
+        Folder for compare.json and compare.png, the learning curves, new or empty; not given, nothing is written.
+    json
+        Print one JSON object.
+    """
+    with immediate_interrupt():
+        from ..compare import compare_runs
+        from ..folder import refuse_used
+        from ..tables import print_comparison
+        from ..terminal import Screen, print_facts
+
+    refuse_used(out)
+    comparison = compare_runs(runs)
+    written = comparison.write(out) if out is not None else []
+    if json:
+        print_json(comparison.to_dict())
+    else:
+        console = Screen()
+        print_comparison(console, comparison)
+        if written:
+            print_facts(console, {"written": ", ".join(map(str, written))})
+    for reason in comparison.left_out.values():
+        say(f"{reason}; left out")
+    return 2 if comparison.left_out else 0
+
+
+@app.command
+def sweep(
+    *,
+    data: str | None = None,
+    data_dir: Path | None = None,
+    reading: DataFlags = None,
+    recipe: RecipeName | None = None,
+    seeds: int | None = None,
+    method: Literal["grid", "random", "tpe"] | None = None,
+    trials: int | None = None,
+    model: ModelLists = None,
+    training: TrainLists = None,
+    out: Path | None = None,
+    resume: Path | None = None,
+    json: Json = False,
+) -> int:
+    """Train with many settings and choose the best by validation accuracy; each trial is a run of its own.
+
+    Example: unroll sweep --cell rnn,gru --lr 1e-3,3e-3 --seeds 3
+
+    Example: unroll sweep --lr 1e-4..1e-2 --hidden-size 64..256 --method tpe --trials 20 --out sweeps/mine
+
+    The flags are those of unroll train. One with several values, commas between them, is chosen; so is a number with a
+    range LOW..HIGH, for the methods random and tpe, of lr and weight-decay by factors. What has one value has it in all
+    trials; switches take true, false or both.
+
+    The test part has no say in the choice, else it would be no test any more: it is looked at for the chosen setting
+    alone, at the end. So a validation part must be held out, and recipes without one need --val-fraction 0.1.
+
+    A trial that diverges is noted, and the sweep goes on. After Ctrl-C, kill -9 or a power cut --resume takes it up.
+
+    Parameters
+    ----------
+    data
+        As in unroll train. Default mnist-sample.
+    data_dir
+        Folder to look for the data in first.
+    recipe
+        Settings to start from; default fast.
+    seeds
+        Trainings of each setting, with the seeds 0, 1, 2 … or from --seed on; default 1.
+    method
+        grid tries all settings, random some of them, tpe those that look best after the ones before, which needs
+        pip install 'unroll-rnn[sweep]'; default grid, with a range random.
+    trials
+        Settings that random and tpe try; default 10.
+    out
+        Folder for the runs, sweep.json and sweep.png, new or empty; default sweeps/DATA-N.
+    resume
+        Go on with the sweep in this folder; takes everything from there. Of a finished one the result is shown again.
+    json
+        Print one JSON object on stdout; progress goes to stderr.
+    """
+    with immediate_interrupt():
+        from ..sweep import resume_sweep, run_sweep
+        from ..tables import SweepScreen, print_sweep
+        from ..terminal import Screen, command_line
+
+    flags = {**given(model), **given(training)}
+    for cell in flags.get("cell", "").split(","):
+        trust(cell)
+    console = Screen(stderr=json)
+    screen = SweepScreen(console)
+    others = (data, recipe, seeds, method, trials, out, given(reading))
+    try:
+        with screen:
+            if resume is None:
+                asked = {"data": data, "recipe": recipe, "seeds": seeds, "method": method, "trials": trials}
+                wanted: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+                wanted.update(_chosen_and_same(flags), **given(reading))
+                found = run_sweep(**wanted, data_dir=data_dir, out=out, watch=screen)
+            elif any(others) or set(flags) - {"cell"} or ":" not in flags.get("cell", ":"):
+                raise ConfigError(
+                    f"--resume takes everything from {resume}; give at most --data-dir with it, "
+                    "and --cell module:Class of cells of your own"
+                )
+            else:
+                found = resume_sweep(resume, data_dir=data_dir, watch=screen)
+    except (KeyboardInterrupt, OSError, MemoryError, RuntimeError) as error:
+        if screen.path is None or not is_expected(error):
+            raise
+        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"cannot go on: {in_words(error)}"
+        say(f"{reason}; continue with: {command_line('sweep', '--resume', screen.path)}")
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
+    if json:
+        print_json(found.to_dict())
+    else:
+        print_sweep(console, found)
+    if found.best is None:
+        say(f"no setting came to its end with every seed; see {found.path / 'sweep.json'}")
+    return 0 if found.best else 1
+
+
+def _chosen_and_same(flags: dict[str, str]) -> dict[str, Any]:
+    """Return as ``search`` what is to be chosen, with its values or range; and by name what has one value."""
+    from ..sweep import Range, read_values
+
+    values = {name: read_values(name, text) for name, text in flags.items()}
+    search = {name: found for name, found in values.items() if isinstance(found, Range) or len(found) > 1}
+    same = {name: found[0] for name, found in values.items() if not isinstance(found, Range) and len(found) == 1}
+    return {"search": search, **same}

@@ -1,0 +1,301 @@
+"""Several finished runs side by side: what differs in their settings, how they do, and whether that is more than noise.
+
+The best is held against each of the others. Runs that read the same test part are compared sequence by sequence, those
+of which the predictions are not kept by their intervals, and settings that were all trained with several seeds by what
+the seeds do. All p-values are corrected for how many tests there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+import torch
+
+from .errors import InputError, RunError
+from .folder import fresh, write, write_json
+from .plots import Curve, png, side_by_side
+from .record import Record, in_words, read_record
+from .significance import LEVEL, difference, holm, mcnemar, two_proportions, welch
+
+Test = Literal["mcnemar", "intervals", "welch"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs with the same settings on the same data, of different seeds.
+
+    Attributes:
+        name: the run's folder if it is one alone, else what its settings are
+        settings: those in which the runs that are compared differ
+        runs: in the order of their seeds
+    """
+
+    name: str
+    settings: dict[str, Any]
+    runs: tuple[Record, ...]
+
+    @property
+    def accuracy(self) -> float:
+        """Mean over the runs, a fraction."""
+        return fmean(run.accuracy for run in self.runs)
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation of the accuracy over the runs (n - 1 in its denominator); None of one alone."""
+        return stdev(run.accuracy for run in self.runs) if len(self.runs) > 1 else None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the best is better than another.
+
+    Attributes:
+        best: its name
+        other: the other's name
+        accuracies: of both, fractions
+        test: "mcnemar" of two runs on the same sequences, "intervals" of two runs of which that is not known,
+            "welch" of settings with several seeds each; None if no test was made
+        reason: why it is that test, or none
+        counts: sequences that the best alone has right, and those that the other alone has; None but for "mcnemar"
+        difference: 95 % interval of the difference of the accuracies; None but for "intervals"
+        p: p-value; None without a test
+        corrected: the same, corrected by Holm's method for the number of tests
+    """
+
+    best: str
+    other: str
+    accuracies: tuple[float, float]
+    test: Test | None
+    reason: str
+    counts: tuple[int, int] | None = None
+    difference: tuple[float, float] | None = None
+    p: float | None = None
+    corrected: float | None = None
+
+    @property
+    def significant(self) -> bool:
+        """Whether it is more than noise: the corrected p-value is below 0.05."""
+        return self.corrected is not None and self.corrected < LEVEL
+
+    def __str__(self) -> str:
+        """In words, on one line."""
+        first, second = (f"{100 * accuracy:.2f}" for accuracy in self.accuracies)
+        head = f"{self.best} and {self.other}: {first} and {second} %"
+        if self.p is None:
+            return f"{head}, no test: {self.reason}"
+        verdict = "more than noise" if self.significant else "within noise"
+        p = f"p {_p(self.p)}"
+        if self.corrected is not None and _p(self.corrected) != _p(self.p):
+            p += f", {_p(self.corrected).removeprefix('= ')} corrected by Holm's method"
+        if self.counts:
+            one, two = (f"{count:,}" for count in self.counts)
+            return f"{head}, {verdict} (McNemar {p}: {one} sequences only {self.best} has right, {two} only the other)"
+        if self.difference:
+            low, high = (f"{100 * end:+.2f}" for end in self.difference)
+            return f"{head}, {verdict} ({self.reason}: by their intervals the difference is {low} to {high} %, {p})"
+        return f"{head} on average, {verdict} ({self.reason}: Welch {p})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {**vars(self), "significant": self.significant, "words": str(self)}
+
+
+def _p(value: float) -> str:
+    return f"= {value:.2g}" if value >= 1e-4 else "< 0.0001"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare_runs` found.
+
+    Attributes:
+        groups: runs with the same settings together; best mean accuracy first
+        differing: names of the settings in which the runs differ
+        same_data: whether all were trained on the same data
+        verdicts: the best beside each of the others
+        left_out: runs that cannot be compared, and why
+    """
+
+    groups: tuple[Group, ...]
+    differing: tuple[str, ...]
+    same_data: bool
+    verdicts: tuple[Verdict, ...]
+    left_out: dict[str, str]
+
+    @property
+    def tests(self) -> int:
+        """How many tests were made."""
+        return sum(verdict.p is not None for verdict in self.verdicts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types; accuracies are fractions."""
+        return {
+            "runs": [_facts(run, group) for group in self.groups for run in group.runs],
+            "groups": [
+                {
+                    "name": group.name,
+                    "settings": group.settings,
+                    "runs": [str(run.path) for run in group.runs],
+                    "accuracy": group.accuracy,
+                    "deviation": group.deviation,
+                }
+                for group in self.groups
+            ],
+            "differing": list(self.differing),
+            "same_data": self.same_data,
+            "verdicts": [verdict.to_dict() for verdict in self.verdicts],
+            "left_out": self.left_out,
+        }
+
+    def write(self, out: str | Path) -> list[Path]:
+        """Write compare.json and compare.png into a folder, new or empty; return their paths.
+
+        Args:
+            out: the folder.
+
+        Raises:
+            RunError: something stands there.
+        """
+        curves = [
+            Curve(str(run.path), run.history, run.accuracy, run.interval, number)
+            for number, group in enumerate(self.groups)
+            for run in group.runs
+        ]
+        picture = png(side_by_side(curves))
+        path = fresh(out, "compared", "runs")
+        write_json(path / "compare.json", self.to_dict())
+        write(path / "compare.png", picture)
+        return [path / "compare.json", path / "compare.png"]
+
+
+def _facts(run: Record, group: Group) -> dict[str, Any]:
+    return {
+        "run": str(run.path),
+        "settings": group.settings,
+        "seed": run.seed,
+        "data": run.data,
+        "fingerprint": run.fingerprint,
+        "parameters": run.parameters,
+        "epochs": len(run.history),
+        "accuracy": run.accuracy,
+        "interval": list(run.interval),
+        "loss": run.loss,
+        "n": run.n,
+        "correct": run.correct,
+        "seconds": run.seconds,
+    }
+
+
+def compare_runs(paths: Iterable[str | Path]) -> Comparison:
+    """Set finished runs side by side.
+
+    Args:
+        paths: their folders, at least 2; one that cannot be compared is left out, and said so.
+
+    Raises:
+        InputError: a run is given twice.
+        RunError: fewer than 2 of them can be compared.
+
+    Example:
+        >>> import tempfile, unroll
+        >>> folder = tempfile.mkdtemp()
+        >>> small = {"epochs": 1, "hidden_size": 8}
+        >>> a = unroll.train_run(out=f"{folder}/a", **small)
+        >>> b = unroll.train_run(out=f"{folder}/b", **small, cell="gru")
+        >>> unroll.compare_runs([a.path, b.path]).differing
+        ('cell',)
+    """
+    records, left_out, seen = list[Record](), dict[str, str](), set[Path]()
+    for path in map(Path, paths):
+        if path.resolve() in seen:
+            raise InputError(f"{path} is given twice: a run is compared with others")
+        seen.add(path.resolve())
+        try:
+            records.append(read_record(path))
+        except RunError as error:
+            left_out[str(path)] = str(error)
+    if len(records) < 2:
+        reasons = "".join(f"; {reason}" for reason in left_out.values())
+        raise RunError(f"compare needs at least 2 finished runs, got {len(records)}{reasons}")
+    groups, differing = _group(records)
+    same_data = len({record.fingerprint for record in records}) == 1
+    return Comparison(groups, differing, same_data, tuple(_judge(groups)), left_out)
+
+
+def _group(records: Sequence[Record]) -> tuple[tuple[Group, ...], tuple[str, ...]]:
+    """Return the runs by their settings, best mean first, and the names of the settings that differ."""
+    # How many epochs there were is told of every run anyway; None and the number that it means are no difference.
+    every = [{**record.reading, **record.settings, "epochs": len(record.history)} for record in records]
+    differing = tuple(name for name in every[0] if len({str(settings[name]) for settings in every}) > 1)
+    found = dict[str, list[int]]()
+    for index, (record, settings) in enumerate(zip(records, every, strict=True)):
+        found.setdefault(f"{record.fingerprint} {[settings[name] for name in differing]}", []).append(index)
+    groups = []
+    for members in found.values():
+        settings = {name: every[members[0]][name] for name in differing}
+        runs = tuple(sorted((records[index] for index in members), key=lambda run: run.seed))
+        name = str(runs[0].path) if len(runs) == 1 else in_words(settings)
+        groups.append(Group(name or "these settings", settings, runs))
+    return tuple(sorted(groups, key=lambda group: -group.accuracy)), differing
+
+
+def _judge(groups: Sequence[Group]) -> list[Verdict]:
+    """Hold the best against the others: settings where all have several seeds, else run against run."""
+    if len(groups) == 1:
+        return []  # what they differ by is what seeds do, and the deviation says how much that is
+    if all(len(group.runs) > 1 for group in groups):
+        verdicts = [_over_seeds(groups[0], group) for group in groups[1:]]
+    else:
+        runs = sorted((run for group in groups for run in group.runs), key=lambda run: -run.accuracy)
+        verdicts = [_run_by_run(runs[0], run) for run in runs[1:]]
+    tested = [verdict for verdict in verdicts if verdict.p is not None]
+    corrected = iter(holm([verdict.p for verdict in tested if verdict.p is not None]))
+    return [
+        verdict if verdict.p is None else Verdict(**{**vars(verdict), "corrected": next(corrected)})
+        for verdict in verdicts
+    ]
+
+
+def _over_seeds(best: Group, other: Group) -> Verdict:
+    accuracies = (best.accuracy, other.accuracy)
+    paired, reason = _pairing(best.runs[0], other.runs[0])
+    if paired is None:
+        return Verdict(best.name, other.name, accuracies, None, reason)
+    p = welch(*([run.accuracy for run in group.runs] for group in (best, other)))
+    if p is None:
+        return Verdict(best.name, other.name, accuracies, None, "the accuracy is the same with every seed")
+    seeds = f"over {len(best.runs)} and {len(other.runs)} seeds"
+    return Verdict(best.name, other.name, accuracies, "welch", seeds, p=p)
+
+
+def _run_by_run(best: Record, other: Record) -> Verdict:
+    names, accuracies = (str(best.path), str(other.path)), (best.accuracy, other.accuracy)
+    paired, reason = _pairing(best, other)
+    if paired is None:
+        return Verdict(*names, accuracies, None, reason)
+    if not paired:
+        first, second = (best.correct, best.n), (other.correct, other.n)
+        p, interval = two_proportions(first, second), difference(first, second)
+        return Verdict(*names, accuracies, "intervals", reason, difference=interval, p=p)
+    assert best.predictions is not None
+    assert other.predictions is not None
+    mine, theirs = best.predictions.right, other.predictions.right
+    counts = (int((mine & ~theirs).sum()), int((theirs & ~mine).sum()))
+    return Verdict(*names, accuracies, "mcnemar", reason, counts=counts, p=mcnemar(*counts))
+
+
+def _pairing(one: Record, other: Record) -> tuple[bool | None, str]:
+    """Tell whether two runs read the same test part, and how that is known; None where they cannot be compared."""
+    first, second = one.predictions, other.predictions
+    if first and second and first.fingerprint == second.fingerprint and torch.equal(first.y, second.y):
+        return True, "they read the same test part"
+    if one.data == other.data and one.reading != other.reading:
+        return False, "they read the data differently"
+    if one.fingerprint != other.fingerprint or (first and second):
+        return None, "their data differ"
+    without = " and ".join(str(run.path) for run in (one, other) if run.predictions is None)
+    return False, f"the predictions of {without} are not kept"

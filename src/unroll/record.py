@@ -1,0 +1,140 @@
+"""What a run's folder says of a training: settings, epochs, counts. The model itself is not built for it."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import safetensors
+
+from .config import DataConfig, ModelConfig, TrainConfig
+from .errors import RunError
+from .evaluation import Interval
+from .folder import CONFIG, EVALUATION, METRICS, RESUME, WEIGHTS, first_line, read_config
+from .predicted import Predictions, read_predictions
+from .train import EpochResult
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is written of a finished run.
+
+    Attributes:
+        path: its folder
+        settings: fields of `ModelConfig` and `TrainConfig`, and the scaling; but for the seed
+        seed: of the training
+        data: name or path of what it was trained on
+        reading: fields of `DataConfig`
+        fingerprint: of the training data
+        history: its epochs
+        parameters: numbers in the model's weights
+        predictions: what it said of each sequence of the test part; None in runs of before those were kept
+        accuracy: on the test part, a fraction
+        interval: the accuracy's 95 % confidence interval (Wilson)
+        loss: mean cross entropy on the test part, in nats
+        n: sequences of the test part
+        correct: how many of them it has right
+    """
+
+    path: Path
+    settings: dict[str, Any]
+    seed: int
+    data: str
+    reading: dict[str, Any]
+    fingerprint: str
+    history: tuple[EpochResult, ...]
+    parameters: int
+    predictions: Predictions | None
+    accuracy: float
+    interval: Interval
+    loss: float
+    n: int
+    correct: int
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training, without validation."""
+        return sum(epoch.seconds for epoch in self.history)
+
+    @property
+    def kept(self) -> EpochResult:
+        """The epoch whose weights were kept."""
+        if self.settings["keep"] == "best":
+            return min(self.history, key=lambda epoch: epoch.val_loss or 0.0)
+        return self.history[-1]
+
+
+def read_record(path: str | Path) -> Record:
+    """Return what is written of a finished run.
+
+    Args:
+        path: its folder.
+
+    Raises:
+        RunError: no such run, unfinished, saved by hand, or broken; the message says which file.
+    """
+    path = Path(path)
+    config = read_config(path)
+    if not (path / WEIGHTS).exists():
+        if (path / RESUME).exists():
+            raise RunError(f"{path} is not finished: run 'unroll train --resume {shlex.quote(str(path))}' first")
+        raise RunError(f"{path} has no {WEIGHTS} and cannot be resumed: its training failed")
+    if "train" not in config:
+        raise RunError(f"{path} was saved by hand: it does not say how it was trained, or how it does on a test part")
+    file = path / CONFIG
+    try:
+        settings = _settings(config)
+        data, classes = config["data"], tuple(config["preparation"]["classes"])
+        reading = DataConfig(**{field.name: data[field.name] for field in fields(DataConfig) if field.name in data})
+        name, fingerprint = data["name"], data["fingerprint"]
+        file = path / METRICS
+        history = tuple(EpochResult(**json.loads(line)) for line in file.read_text("utf-8").splitlines())
+        if not history:
+            raise ValueError("it holds no epoch")
+        file = path / EVALUATION
+        test = json.loads(file.read_text("utf-8"))
+        found = {key: test[key] for key in ("accuracy", "loss", "n", "correct")}
+        found["interval"] = Interval(*test["interval"])
+        file = path / WEIGHTS
+        parameters = _count(file)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
+        raise RunError(f"{file} is broken ({first_line(error)}); train again") from error
+    seed, said = settings.pop("seed"), read_predictions(path, classes)
+    return Record(path, settings, seed, name, asdict(reading), fingerprint, history, parameters, said, **found)
+
+
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Return all settings of a run; those that there were not yet when it was made have their defaults."""
+    model = ModelConfig(**config["model"] | {"backend": config["backend"]})
+    return {**asdict(model), **asdict(TrainConfig(**config["train"])), "scaling": config["scaling"]}
+
+
+def _count(file: Path) -> int:
+    """Return how many numbers stand in a file of weights; its header is enough for that."""
+    with safetensors.safe_open(file, "pt") as content:
+        names = content.keys()
+        return sum(math.prod(content.get_slice(name).get_shape()) for name in names)
+
+
+def in_words(setting: Mapping[str, Any]) -> str:
+    """Return a setting as "cell gru, lr 0.003".
+
+    Example:
+        >>> in_words({"cell": "gru", "bidirectional": False, "lr": 3e-3})
+        'cell gru, bidirectional no, lr 0.003'
+    """
+    return ", ".join(f"{name} {value_in_words(value)}" for name, value in setting.items())
+
+
+def value_in_words(value: object) -> str:
+    """Return one value of a setting, as tables show it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "–"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,152 @@
+"""What a sweep tries: for some settings several values, or a range of numbers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, get_args, get_type_hints
+
+from ..config import DataConfig, ModelConfig, TrainConfig, choose_settings
+from ..errors import ConfigError, did_you_mean
+from ..record import in_words
+
+LOGARITHMIC = ("lr", "weight_decay")  # of which the factor matters: as much is tried from 1 to 2 as from 2 to 4
+TYPES: dict[str, Any] = {**get_type_hints(ModelConfig), **get_type_hints(TrainConfig)}
+SWITCH = {"true": True, "false": False}
+NOT_CHOSEN = {
+    "seed": "a seed is nothing to choose by: say with seeds how many to train each setting with",
+    "val_fraction": "val_fraction must be the same for all: accuracies on other validation parts cannot be compared",
+}
+
+
+@dataclass(frozen=True)
+class Range:
+    """All numbers between two.
+
+    Attributes:
+        low: the least
+        high: the greatest
+    """
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """As the command line takes it."""
+        return f"{self.low:g}..{self.high:g}"
+
+
+Values = tuple[Any, ...] | Range
+Setting = dict[str, Any]
+
+
+def read_values(name: str, text: str) -> Values:
+    """Return what a flag's text means: one value, several with commas between, or a range ``low..high``.
+
+    Args:
+        name: field of `ModelConfig` or `TrainConfig`.
+        text: as it was given.
+
+    Raises:
+        ConfigError: it is not of the field's type.
+
+    Example:
+        >>> read_values("hidden_size", "64,128"), read_values("lr", "1e-4..1e-2")
+        ((64, 128), Range(low=0.0001, high=0.01))
+    """
+    low, dots, high = text.partition("..")
+    if dots and _kind(name) in (int, float):
+        return Range(_read(name, low), _read(name, high))
+    return tuple(_read(name, part.strip()) for part in text.split(","))
+
+
+def _kind(name: str) -> Any:
+    hint = TYPES[name]
+    rest = set(get_args(hint)) - {type(None)}
+    return rest.pop() if type(None) in get_args(hint) else hint
+
+
+def _read(name: str, text: str) -> Any:
+    kind = _kind(name)
+    if kind is bool:
+        if text not in SWITCH:
+            raise ConfigError(f"{name} must be true or false, or both with a comma between, got {text!r}")
+        return SWITCH[text]
+    if kind not in (int, float):
+        return text  # one of the names that the settings' class knows
+    try:
+        return kind(text)
+    except ValueError:
+        number = "a whole number" if kind is int else "a number"
+        raise ConfigError(f"{name} must be {number}, several with commas, or a range low..high, got {text!r}") from None
+
+
+def check_axes(recipe: str, settings: Mapping[str, Any], search: Mapping[str, Sequence[Any] | Range]) -> dict[str, Any]:
+    """Return what to search, checked: each combination of the values, and of the ends of ranges, is a valid setting.
+
+    Args:
+        recipe: what the settings start from.
+        settings: those that are the same for all.
+        search: values, or a range, of those that are chosen.
+
+    Raises:
+        ConfigError: a value is wrong, is there twice, or cannot be chosen; or nothing is left to choose.
+    """
+    if not search:
+        raise ConfigError("nothing to choose between: give a setting several values, as in --lr 1e-3,3e-3")
+    axes = {name: _checked(name, values) for name, values in search.items()}
+    for name in sorted(set(axes) & set(settings)):
+        raise ConfigError(f"{name} is given twice: as one value for all and as values to choose between")
+    for corner in combinations(axes):
+        try:
+            _, chosen = choose_settings(recipe, {**settings, **corner})
+        except ConfigError as error:
+            raise ConfigError(
+                f"{error} (in the setting {in_words(corner)})" if len(axes) > 1 else f"{error}"
+            ) from error
+        if not chosen.train.val_fraction:
+            raise ConfigError(
+                "a sweep chooses by validation accuracy: val_fraction must be above 0, got 0; give --val-fraction 0.1"
+            )
+    return axes
+
+
+def _checked(name: str, values: Sequence[Any] | Range) -> Values:
+    if name in NOT_CHOSEN:
+        raise ConfigError(NOT_CHOSEN[name])
+    if name not in TYPES:
+        hint = did_you_mean(name, {**TYPES, **asdict(DataConfig())})
+        raise ConfigError(f"{name!r} is no setting of model or training that could be chosen{hint}")
+    if not isinstance(values, Range):
+        if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+            raise ConfigError(f"{name} must have a list of values or a Range to choose from, got {values!r}")
+        for value in values:
+            if list(values).count(value) > 1:
+                raise ConfigError(f"{name} has {value} twice")
+        return tuple(values)
+    if _kind(name) not in (int, float):
+        raise ConfigError(f"{name} has no range: list its values")
+    if not values.low < values.high:
+        raise ConfigError(f"the range of {name} must go from a lower to a higher number, got {values}")
+    if name in LOGARITHMIC and values.low <= 0:
+        raise ConfigError(f"the range of {name} is searched by factors: it must begin above 0, got {values}")
+    if _kind(name) is int and not all(isinstance(end, int) for end in (values.low, values.high)):
+        raise ConfigError(f"the range of {name} must have whole numbers for ends, got {values}")
+    return values
+
+
+def combinations(axes: Mapping[str, Values]) -> Iterator[Setting]:
+    """Return every combination of the values, a range giving its two ends."""
+    lists = [(values.low, values.high) if isinstance(values, Range) else values for values in axes.values()]
+    return (dict(zip(axes, picked, strict=True)) for picked in itertools.product(*lists))
+
+
+def is_whole(name: str) -> bool:
+    """Tell whether the values of a setting are whole numbers."""
+    return _kind(name) is int
+
+
+def is_number(name: str) -> bool:
+    """Tell whether the values of a setting are numbers, so that there is an axis for them."""
+    return _kind(name) in (int, float)

@@ -1,0 +1,203 @@
+"""The road from what is to be tried to what is chosen."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..config import RecipeName, TrainConfig, check_choice, check_whole, choose_settings
+from ..data.catalog import resolve
+from ..data.splits import Splits
+from ..errors import ConfigError, RunError, TrainingError, is_out_of_memory
+from ..folder import RESUME, WEIGHTS, fresh, refuse_used, write
+from ..plots import Score, png, swept
+from ..record import in_words, read_record
+from ..run import Event, Plan, resume_run, train_run
+from ..train import Training
+from .axes import Range, Setting, Values, check_axes, combinations, is_number
+from .search import Method, plan, propose
+from .state import STATE, Sweep, Trial, read_sweep
+
+PICTURE = "sweep.png"
+OPEN = ("waiting", "running")  # of a trial that is still to be trained, or to the end
+TRIED_OUT = 100  # combinations of the ends of ranges that are tried out on the data before anything is trained
+
+Told = Sweep | Trial | Event
+
+
+def run_sweep(
+    data: str = "mnist-sample",
+    *,
+    search: Mapping[str, Sequence[Any] | Range],
+    seeds: int = 1,
+    method: Method | None = None,
+    trials: int | None = None,
+    recipe: RecipeName = "fast",
+    data_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    watch: Callable[[Told], object] | None = None,
+    **settings: Any,
+) -> Sweep:
+    """Train with many settings, each an ordinary run, and choose the best by validation accuracy.
+
+    The test part has no say in the choice: it would be no test any more. At the end it judges the chosen setting alone.
+
+    Args:
+        data: name for `unroll.load` (default "mnist-sample").
+        search: for each setting that is chosen its values, or a `Range` of numbers; fields of `ModelConfig` and
+            `TrainConfig`. Of lr and weight_decay a range is searched by factors, of the others evenly.
+        seeds: trainings of each setting (default 1); they have the seeds ``seed``, ``seed + 1`` and so on.
+        method: "grid" tries all settings, "random" some, "tpe" those that look best after the ones before (optuna);
+            default "grid", or "random" where there is a range.
+        trials: settings that random and tpe try (default 10).
+        recipe: settings to start from (default "fast").
+        data_dir: where to look for the data first (default None).
+        out: the sweep's folder, new or empty (default ``sweeps/<data>-<n>`` with the first free n).
+        watch: is called with the `Sweep` at the start, each `Trial` when it begins and ends, and between them what
+            `train_run` tells (default None).
+        **settings: the same for all: fields of `DataConfig`, `ModelConfig` and `TrainConfig`.
+
+    Raises:
+        InputError: a setting, the data or the folder will not do; nothing has been changed then.
+        KeyboardInterrupt: Ctrl-C; the folder keeps the state, for `resume_sweep`.
+    """
+    check_whole("seeds", seeds, 1)
+    if trials is not None:
+        check_whole("trials", trials, 1)
+    first = settings.pop("seed", 0)
+    for seed in (first, first + seeds - 1):
+        TrainConfig(seed=seed)  # complains of one that is none
+    axes = check_axes(recipe, settings, search)
+    chosen = method or ("random" if any(isinstance(values, Range) for values in axes.values()) else "grid")
+    check_choice("method", chosen, ("grid", "random", "tpe"))
+    planned, count = plan(chosen, axes, trials, first)
+    _refuse_used(out)
+    splits = _try_out(data, data_dir, recipe, settings, planned or _corners(axes))
+    sweep = Sweep(
+        path=fresh(out, "sweeps", splits.name),
+        data=resolve(data, data_dir),
+        data_dir=None if data_dir is None else str(Path(data_dir).expanduser().resolve()),
+        fingerprint=splits.train.fingerprint(),
+        recipe=recipe,
+        settings=settings,
+        axes=axes,
+        method=chosen,
+        count=count,
+        seeds=tuple(range(first, first + seeds)),
+    )
+    for setting in planned:
+        sweep.add(setting)
+    sweep.save()
+    return _go(sweep, sweep.data_dir, watch)
+
+
+def resume_sweep(
+    path: str | Path, *, data_dir: str | Path | None = None, watch: Callable[[Told], object] | None = None
+) -> Sweep:
+    """Go on with an interrupted `run_sweep`: what is finished stays, the run that was interrupted is resumed.
+
+    Args:
+        path: the sweep's folder; of a finished one nothing is trained, but the result is returned and drawn anew.
+        data_dir: where the data is now, if it has moved (default: where it was).
+        watch: as in `run_sweep`.
+
+    Raises:
+        RunError: no sweep, or a broken one.
+        DataError: the data is not there, or has changed.
+    """
+    sweep = read_sweep(path)
+    there = str(data_dir) if data_dir else sweep.data_dir
+    left = [trial.setting for trial in sweep.trials if trial.status in OPEN]
+    if left or len(sweep.trials) < sweep.total:
+        tried = left if len(sweep.trials) == sweep.total else [*left, *_corners(sweep.axes)]
+        _try_out(sweep.data, there, sweep.recipe, sweep.settings, tried, sweep.fingerprint)
+    return _go(sweep, there, watch)
+
+
+def _refuse_used(out: str | Path | None) -> None:
+    if out is not None and (Path(out).expanduser() / STATE).exists():
+        raise RunError(f"{out} holds a sweep; go on with --resume {out}, or choose another --out")
+    refuse_used(out)
+
+
+def _corners(axes: Mapping[str, Values]) -> list[Setting]:
+    """Return combinations of the values and of the ends of ranges, where it is not known yet what will be tried."""
+    return list(itertools.islice(combinations(axes), TRIED_OUT))
+
+
+def _try_out(
+    data: str,
+    data_dir: str | Path | None,
+    recipe: str,
+    settings: Mapping[str, Any],
+    tried: Sequence[Setting],
+    fingerprint: str | None = None,
+) -> Splits:
+    """Load the data and make a model of each setting, so that what cannot be trained is known before anything is."""
+    plans = [Plan(data, data_dir, *choose_settings(recipe, {**settings, **one}), fingerprint) for one in tried]
+    splits = plans[0].load()
+    for setting, own in zip(tried, plans, strict=True):
+        try:
+            Training(own.build(splits), splits, own.recipe.train)
+        except ConfigError as error:
+            raise ConfigError(
+                f"{error} (in the setting {in_words(setting)})" if len(setting) > 1 else f"{error}"
+            ) from error
+    return splits
+
+
+def _go(sweep: Sweep, data_dir: str | None, watch: Callable[[Told], object] | None) -> Sweep:
+    tell = watch or (lambda _: None)
+    tell(sweep)
+    for place in range(sweep.total):
+        if place == len(sweep.trials):
+            seen = [(one.setting, one.mean or 0.0) for one in sorted(sweep.ranked, key=lambda one: one.number)]
+            sweep.add(propose(sweep.axes, seen, sweep.count, sweep.seeds[0]))
+        if sweep.trials[place].status in OPEN:
+            trial = sweep.change(sweep.trials[place], status="running")
+            tell(trial)
+            tell(sweep.change(trial, **_outcome(sweep, trial, data_dir, watch)))
+    if sweep.best is not None:
+        write(sweep.path / PICTURE, png(_picture(sweep)))
+    return sweep
+
+
+def _outcome(
+    sweep: Sweep, trial: Trial, data_dir: str | None, watch: Callable[[Event], object] | None
+) -> dict[str, Any]:
+    """Train, or go on with it, or find it finished; return what is to be noted of it."""
+    path = sweep.path / trial.run
+    settings = {**sweep.settings, **trial.setting, "seed": trial.seed}
+    try:
+        if (path / RESUME).exists() and not (path / WEIGHTS).exists():
+            resume_run(path, data_dir=data_dir, watch=watch)
+        elif not (path / WEIGHTS).exists():  # killed before its first state was written, or not begun at all
+            recipe: Any = sweep.recipe
+            train_run(sweep.data, recipe=recipe, data_dir=data_dir, out=path, overwrite=True, watch=watch, **settings)
+    except (TrainingError, ConfigError) as error:  # the others may do
+        return {"status": "failed", "reason": str(error).partition("; the metrics of")[0]}
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return {"status": "failed", "reason": "out of memory"}
+    record = read_record(path)
+    return {
+        "status": "finished",
+        "val_accuracy": record.kept.val_accuracy,
+        "val_loss": record.kept.val_loss,
+        "parameters": record.parameters,
+        "seconds": record.seconds,
+    }
+
+
+def _picture(sweep: Sweep) -> Any:
+    scores = [Score(in_words(one.setting), one.setting, one.val_accuracies) for one in sweep.ranked if one.finished]
+    numbers = {
+        name: not isinstance(values, Range)
+        for name, values in sweep.axes.items()
+        if is_number(name) and (isinstance(values, Range) or None not in values)
+    }
+    words = [name for name in sweep.axes if name not in numbers]
+    return swept(scores, numbers, words[0] if words else None)

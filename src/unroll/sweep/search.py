@@ -1,0 +1,135 @@
+"""Which settings a sweep tries: all of a grid, some at random, or those that look best after what was seen (TPE)."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from ..errors import ConfigError
+from .axes import LOGARITHMIC, Range, Setting, Values, combinations, is_whole
+
+Method = Literal["grid", "random", "tpe"]
+TRIALS = 10  # settings that random and tpe try unless told otherwise
+STARTING = 10  # of tpe's settings so many at most are drawn at random, and at most a third
+ATTEMPTS = 20  # of tpe to find a setting that was not tried yet
+DIGITS = 3  # of a drawn number: more make names and tables long, and no difference
+
+
+def plan(method: Method, axes: Mapping[str, Values], trials: int | None, seed: int) -> tuple[list[Setting], int]:
+    """Return the settings that are known beforehand, none for tpe; and how many there will be.
+
+    Args:
+        method: "grid", "random" or "tpe".
+        axes: values or ranges of the settings.
+        trials: how many settings; None for a grid, which has its number, and for `TRIALS`.
+        seed: of the drawing.
+
+    Raises:
+        ConfigError: a grid of ranges, more settings than there are, or optuna is not installed.
+    """
+    endless = [f"{name} {values}" for name, values in axes.items() if isinstance(values, Range)]
+    if method == "grid":
+        if endless:
+            raise ConfigError(f"a grid needs values, not a range, got {endless[0]}: list some, or take method random")
+        if trials is not None:
+            raise ConfigError(f"trials is for the methods random and tpe, got {trials}: a grid tries all its settings")
+        settings = list(combinations(axes))
+        return settings, len(settings)
+    known = math.inf if endless else math.prod(len(values) for values in axes.values() if not isinstance(values, Range))
+    count = min(TRIALS, known) if trials is None else trials
+    if count > known:
+        raise ConfigError(
+            f"there are only {known} settings to try, got trials {trials}: leave it out, or take the grid"
+        )
+    if method == "tpe":
+        optuna()
+        return [], int(count)
+    return _draw(axes, int(count), endless != [], seed), int(count)
+
+
+def _draw(axes: Mapping[str, Values], count: int, endless: bool, seed: int) -> list[Setting]:
+    """Return ``count`` settings at random, no two alike."""
+    generator = random.Random(seed)
+    if not endless:
+        return generator.sample(list(combinations(axes)), count)
+    settings = list[Setting]()
+    for _ in range(1_000 * count):  # a range of few whole numbers may run out
+        setting = {name: _pick(name, values, generator) for name, values in axes.items()}
+        if setting not in settings:
+            settings.append(setting)
+        if len(settings) == count:
+            return settings
+    raise ConfigError(f"there are only {len(settings)} settings to try, got trials {count}")
+
+
+def _pick(name: str, values: Values, generator: random.Random) -> Any:
+    if not isinstance(values, Range):
+        return generator.choice(values)
+    if is_whole(name):
+        return generator.randint(int(values.low), int(values.high))
+    if name in LOGARITHMIC:
+        return _rounded(math.exp(generator.uniform(math.log(values.low), math.log(values.high))), values)
+    return _rounded(generator.uniform(values.low, values.high), values)
+
+
+def _rounded(number: float, within: Range) -> float:
+    return min(within.high, max(within.low, float(f"{number:.{DIGITS}g}")))
+
+
+def optuna() -> Any:
+    """Return the library optuna.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        return importlib.import_module("optuna")
+    except ImportError as error:
+        raise ConfigError("method tpe needs the library optuna: pip install 'unroll-rnn[sweep]'") from error
+
+
+def propose(axes: Mapping[str, Values], seen: Sequence[tuple[Setting, float]], trials: int, seed: int) -> Setting:
+    """Return the setting that the tree-structured Parzen estimator would try next.
+
+    It depends on the arguments alone, so that an interrupted sweep goes on as if it had not been.
+
+    Args:
+        axes: values or ranges of the settings.
+        seen: settings that were tried, with their accuracies; 0 for one that failed.
+        trials: how many there will be in all.
+        seed: of the drawing.
+
+    Source: J. Bergstra, R. Bardenet, Y. Bengio, B. Kégl, Algorithms for hyper-parameter optimization, NeurIPS 2011; as
+    in optuna.
+    """
+    library = optuna()
+    library.logging.set_verbosity(library.logging.WARNING)
+    space = {name: _distribution(library.distributions, name, values) for name, values in axes.items()}
+    past = [library.trial.create_trial(params=s, distributions=space, value=accuracy) for s, accuracy in seen]
+    tried = [setting for setting, _ in seen]
+    for attempt in range(ATTEMPTS):
+        starting = max(1, min(STARTING, trials // 3))
+        sampler = library.samplers.TPESampler(seed=seed + len(seen) + 10_000 * attempt, n_startup_trials=starting)
+        study = library.create_study(direction="maximize", sampler=sampler)
+        study.add_trials(past)
+        found = study.ask(space).params
+        setting = {name: _as_drawn(name, found[name], values) for name, values in axes.items()}
+        if setting not in tried:
+            return setting
+    # Of a few settings it may like the same one for ever.
+    return next((corner for corner in combinations(axes) if corner not in tried), setting)
+
+
+def _as_drawn(name: str, value: Any, values: Values) -> Any:
+    return _rounded(value, values) if isinstance(values, Range) and not is_whole(name) else value
+
+
+def _distribution(kinds: Any, name: str, values: Values) -> Any:
+    if not isinstance(values, Range):
+        return kinds.CategoricalDistribution(values)
+    if is_whole(name):
+        return kinds.IntDistribution(int(values.low), int(values.high))
+    return kinds.FloatDistribution(values.low, values.high, log=name in LOGARITHMIC)

@@ -1,0 +1,234 @@
+"""A sweep's folder: what is tried, how far it has come, and what came out; all in one file, whole at any moment."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+from ..errors import RunError
+from ..folder import first_line, write_json
+from ..record import Record, read_record
+from .axes import Range, Setting, Values
+from .search import Method
+
+STATE = "sweep.json"
+FORMAT = 1
+NAME = 60  # characters at most of a run's folder, but for its numbers
+
+Status = Literal["waiting", "running", "finished", "failed"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training: a setting with a seed.
+
+    Attributes:
+        number: of the setting, from 1
+        setting: values of what is chosen
+        seed: of the training
+        run: name of its run's folder, inside the sweep's
+        status: waiting, running (or interrupted), finished, or failed: its training diverged, say
+        reason: why it failed
+        val_accuracy: of the weights that were kept, on the validation part, a fraction; None unless finished
+        val_loss: the same, in nats
+        parameters: numbers in the model's weights
+        seconds: of training
+    """
+
+    number: int
+    setting: Setting
+    seed: int
+    run: str
+    status: Status = "waiting"
+    reason: str = ""
+    val_accuracy: float | None = None
+    val_loss: float | None = None
+    parameters: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A setting and its trainings.
+
+    Attributes:
+        number: of the setting, from 1
+        setting: values of what is chosen
+        trials: one for each seed
+    """
+
+    number: int
+    setting: Setting
+    trials: tuple[Trial, ...]
+
+    @property
+    def val_accuracies(self) -> list[float]:
+        """Validation accuracies of its finished trainings, fractions."""
+        return [trial.val_accuracy for trial in self.trials if trial.val_accuracy is not None]
+
+    @property
+    def finished(self) -> bool:
+        """Whether it came to its end with every seed."""
+        return all(trial.status == "finished" for trial in self.trials)
+
+    @property
+    def mean(self) -> float | None:
+        """Mean validation accuracy over the seeds, a fraction; None unless all are finished."""
+        return fmean(self.val_accuracies) if self.finished else None
+
+    @property
+    def deviation(self) -> float | None:
+        """Its standard deviation over the seeds (n - 1 in its denominator); None of one seed alone."""
+        return stdev(self.val_accuracies) if self.finished and len(self.trials) > 1 else None
+
+    @property
+    def val_loss(self) -> float:
+        """Mean validation loss over its finished trainings, in nats."""
+        return fmean(trial.val_loss for trial in self.trials if trial.val_loss is not None)
+
+
+@dataclass
+class Sweep:
+    """A sweep, finished or not.
+
+    Attributes:
+        path: its folder
+        data: name or absolute path for `unroll.load`
+        data_dir: where to look for it first
+        fingerprint: of the training data
+        recipe: what the settings start from
+        settings: those that are the same for all
+        axes: values or ranges of those that are chosen
+        method: "grid", "random" or "tpe"
+        count: settings to try
+        seeds: each setting is trained with all of them
+        trials: setting by setting; those of tpe come one after the other
+    """
+
+    path: Path
+    data: str
+    data_dir: str | None
+    fingerprint: str
+    recipe: str
+    settings: dict[str, Any]
+    axes: dict[str, Values]
+    method: Method
+    count: int
+    seeds: tuple[int, ...]
+    trials: list[Trial] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """Trainings in all."""
+        return self.count * len(self.seeds)
+
+    @property
+    def ranked(self) -> list[Tried]:
+        """The settings, highest mean validation accuracy first; then those that failed or are not finished."""
+        numbers = dict.fromkeys(trial.number for trial in self.trials)
+        tried = [
+            Tried(own[0].number, own[0].setting, tuple(own))
+            for own in ([trial for trial in self.trials if trial.number == number] for number in numbers)
+        ]
+        done = [one for one in tried if one.finished]
+        done.sort(key=lambda one: (-(one.mean or 0.0), one.val_loss))
+        return done + [one for one in tried if not one.finished]
+
+    @property
+    def best(self) -> Tried | None:
+        """The setting that is chosen; None where none was finished."""
+        ranked = self.ranked
+        return ranked[0] if ranked and ranked[0].finished else None
+
+    def records(self, tried: Tried) -> list[Record]:
+        """Return what the runs of a finished setting say, test part included."""
+        return [read_record(self.path / trial.run) for trial in tried.trials]
+
+    def add(self, setting: Setting) -> None:
+        """Add the trainings of one more setting."""
+        number = len({trial.number for trial in self.trials}) + 1
+        for seed in self.seeds:
+            name = f"{number:0{len(str(self.count))}d}-{_slug(setting)}-seed{seed}"
+            self.trials.append(Trial(number, setting, seed, name))
+
+    def change(self, trial: Trial, **changes: Any) -> Trial:
+        """Replace a training by one that has come further, write that down, and return it."""
+        changed = replace(trial, **changes)
+        self.trials[self.trials.index(trial)] = changed
+        self.save()
+        return changed
+
+    def save(self) -> None:
+        """Write the file that `read_sweep` reads."""
+        write_json(self.path / STATE, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            **{name: getattr(self, name) for name in ("data", "data_dir", "fingerprint", "recipe", "settings")},
+            "axes": {name: asdict(v) if isinstance(v, Range) else list(v) for name, v in self.axes.items()},
+            "method": self.method,
+            "count": self.count,
+            "seeds": list(self.seeds),
+            "trials": [asdict(trial) for trial in self.trials],
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types: all of the above, the settings in their order, and how the chosen one tests."""
+        best = self.best
+        ranked = [
+            {"number": one.number, "setting": one.setting, "val_accuracy": one.mean, "deviation": one.deviation}
+            for one in self.ranked
+        ]
+        return {"sweep": str(self.path), **self._state(), "ranked": ranked, "best": best and self._chosen(best)}
+
+    def _chosen(self, best: Tried) -> dict[str, Any]:
+        accuracies = [record.accuracy for record in self.records(best)]
+        return {
+            "number": best.number,
+            "setting": best.setting,
+            "runs": [str(self.path / trial.run) for trial in best.trials],
+            "val_accuracy": best.mean,
+            "test_accuracies": accuracies,
+            "test_accuracy": fmean(accuracies),
+            "test_deviation": stdev(accuracies) if len(accuracies) > 1 else None,
+        }
+
+
+def _slug(setting: Mapping[str, Any]) -> str:
+    """Return a setting as a part of a folder's name, "rnn-lr0.001"."""
+    parts = []
+    for name, value in setting.items():
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        parts.append(text.rpartition(":")[2].lower() if name == "cell" else f"{name}{text}")
+    return re.sub(r"[^\w.+-]", "-", "-".join(parts))[:NAME]
+
+
+def read_sweep(path: str | Path) -> Sweep:
+    """Return a sweep, finished or not.
+
+    Args:
+        path: its folder.
+
+    Raises:
+        RunError: no sweep, or a broken one.
+    """
+    path = Path(path)
+    file = path / STATE
+    if not file.is_file():
+        raise RunError(f"{path} is no sweep: it has no {STATE}")
+    try:
+        state = json.loads(file.read_text("utf-8"))
+        if (version := state.pop("format")) != FORMAT:
+            raise ValueError(f"it has format {version}, expected {FORMAT}")
+        state["axes"] = {n: Range(**v) if isinstance(v, dict) else tuple(v) for n, v in state["axes"].items()}
+        state["seeds"] = tuple(state["seeds"])
+        state["trials"] = [Trial(**trial) for trial in state["trials"]]
+        return Sweep(path, **state)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{file} is broken ({first_line(error)}); start a new sweep") from error

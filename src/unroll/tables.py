@@ -1,0 +1,183 @@
+"""Tables of several runs, and of a sweep, as the command line shows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import fmean, stdev
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from .compare import Comparison
+from .record import Record, in_words, value_in_words
+from .run import Event
+from .sweep import Sweep, Trial, Tried
+from .sweep.axes import Range
+from .terminal import command_line, percent, print_facts, print_table
+from .train import Progress as Step
+
+HEADINGS = ("trial", "val acc", "val loss", "seconds")
+WIDTHS = (9, 10, 10, 9)
+ROWS = 30  # of a table of settings
+
+
+def print_comparison(console: Console, comparison: Comparison) -> None:
+    """Show the runs with what differs in them, the means over seeds, and what is more than noise."""
+    runs = [(run, group.settings) for group in comparison.groups for run in group.runs]
+    data = len({(run.data, run.fingerprint) for run, _ in runs}) > 1
+    seeds = len({run.seed for run, _ in runs}) > 1
+    table = Table(title="runs, best settings first", title_justify="left")
+    for heading in ("run", *(["data"] if data else []), *comparison.differing):
+        table.add_column(heading)
+    for heading in (*(["seed"] if seeds else []), "parameters", "epochs", "test acc", "95 % interval", "loss", "s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for run, settings in runs:
+        cells = [
+            str(run.path),
+            *([_data(run)] if data else []),
+            *(value_in_words(value) for value in settings.values()),
+        ]
+        cells += [*([str(run.seed)] if seeds else []), f"{run.parameters:,}", f"{len(run.history)}"]
+        low, high = run.interval
+        cells += [percent(run.accuracy), f"{100 * low:.2f} … {100 * high:.2f}", f"{run.loss:.4f}", f"{run.seconds:.1f}"]
+        table.add_row(*map(Text, cells))
+    print_table(console, table)
+    if not comparison.differing:
+        console.print("the settings are the same: what the runs differ by is what seeds do", soft_wrap=True)
+    if not comparison.same_data:
+        console.print(Text("the data differ, or how they are read: see the table", style="bold yellow"), soft_wrap=True)
+    for group in comparison.groups:
+        if group.deviation is not None:
+            names = ", ".join(str(run.path) for run in group.runs)
+            told = f"mean {percent(group.accuracy)} ± {100 * group.deviation:.2f} (standard deviation over seeds)"
+            console.print(Text(f"{names}: {told}"), soft_wrap=True)
+    for verdict in comparison.verdicts:
+        console.print(Text(str(verdict), style="green" if verdict.significant else ""), soft_wrap=True)
+    if comparison.tests > 1:
+        corrected = f"{comparison.tests} tests, so p is corrected by Holm's method; beyond noise is corrected p < 0.05"
+        console.print(Text(f"({corrected})", style="dim"), soft_wrap=True)
+
+
+def _data(run: Record) -> str:
+    return f"{Path(run.data).name} {run.fingerprint}"
+
+
+class SweepScreen:
+    """Shows a sweep while it runs, a line for each trial: call it with each event.
+
+    Args:
+        console: where to write; the bar is drawn only if it is a terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.path: Path | None = None  # of the sweep, once it has one
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+        hidden = not console.is_terminal
+        self._bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden)
+        self._task = self._bar.add_task("", total=None)
+        self._done = 0
+
+    def __enter__(self) -> SweepScreen:
+        """Start drawing."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Take the bar away."""
+        self._bar.stop()
+
+    def __call__(self, event: Sweep | Trial | Event) -> None:
+        """Show one event."""
+        if isinstance(event, Sweep):
+            self._start(event)
+        elif isinstance(event, Trial):
+            if event.status == "running":
+                self._bar.update(self._task, description=f"trial {self._done + 1} of {self._total}")
+            else:
+                self._row(event)
+        elif isinstance(event, Step):
+            share = (event.epoch - 1 + event.step / event.steps) / event.epochs
+            label = f"trial {self._done + 1} of {self._total}, epoch {event.epoch} of {event.epochs}"
+            self._bar.update(self._task, description=label, completed=self._done + share)
+
+    def _start(self, sweep: Sweep) -> None:
+        self.path, self._total = sweep.path, sweep.total
+        axes = [
+            f"{name} {values if isinstance(values, Range) else ','.join(map(value_in_words, values))}"
+            for name, values in sweep.axes.items()
+        ]
+        seeds = f"seed {sweep.seeds[0]}" if len(sweep.seeds) == 1 else f"seeds {sweep.seeds[0]} to {sweep.seeds[-1]}"
+        facts = {
+            "data": sweep.data,
+            "search": f"{'; '.join(axes)}; {sweep.method}, {sweep.count} settings, {seeds}",
+            "same": in_words({"recipe": sweep.recipe, **sweep.settings}),
+            "sweep": str(sweep.path),
+        }
+        print_facts(self.console, facts)
+        headings = "".join(f"{heading:>{width}}" for heading, width in zip(HEADINGS, WIDTHS, strict=True))
+        self.console.print(Text(f"\n{headings}  setting", style="bold"), soft_wrap=True)
+        self._bar.update(self._task, total=self._total)
+        for trial in sweep.trials:
+            if trial.status in ("finished", "failed"):
+                self._row(trial)
+        self._bar.start()
+
+    def _row(self, trial: Trial) -> None:
+        self._done += 1
+        cells = [f"{self._done}/{self._total}", "failed", "", ""]
+        if trial.val_accuracy is not None:
+            cells[1:] = percent(trial.val_accuracy), f"{trial.val_loss:.4f}", f"{trial.seconds:.1f}"
+        row = "".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True))
+        reason = f": {trial.reason}" if trial.reason else ""
+        self.console.print(Text(f"{row}  {in_words(trial.setting)}, seed {trial.seed}{reason}"), soft_wrap=True)
+        self._bar.update(self._task, completed=self._done)
+
+
+def print_sweep(console: Console, sweep: Sweep) -> None:
+    """Show the settings, best first, which one is chosen, and how that one does on the test part."""
+    ranked, several = sweep.ranked, len(sweep.seeds) > 1
+    console.print()
+    print_table(console, _settings_table(sweep, ranked[:ROWS], several))
+    if len(ranked) > ROWS:
+        console.print(f"and {len(ranked) - ROWS} more settings in {sweep.path / 'sweep.json'}", soft_wrap=True)
+    best = sweep.best
+    if best is None:
+        return
+    accuracies = [record.accuracy for record in sweep.records(best)]
+    told = percent(fmean(accuracies)) + (f" ± {100 * stdev(accuracies):.2f}" if several else "")
+    each = f" over {len(accuracies)} seeds ({', '.join(f'{100 * a:.2f}' for a in accuracies)})" if several else ""
+    console.print(
+        Text.assemble(
+            f"\nchosen by validation accuracy: {in_words(best.setting)}\ntest accuracy ",
+            (told, "bold green"),
+            f"{each}; the test part had no say in the choice",
+        ),
+        soft_wrap=True,
+    )
+    runs = [sweep.path / trial.run for one in ranked[:2] if one.finished for trial in one.trials]
+    facts = {"sweep": str(sweep.path), "picture": str(sweep.path / "sweep.png")}
+    if len(runs) > 1:
+        facts["next"] = command_line("compare", *runs)
+    print_facts(console, facts)
+
+
+def _settings_table(sweep: Sweep, ranked: list[Tried], several: bool) -> Table:
+    title = "settings, best first" + (": mean ± deviation over seeds" if several else "")
+    table = Table(title=title, title_justify="left")
+    for name in sweep.axes:
+        table.add_column(name)
+    for heading in ("val acc", *(["±"] if several else []), "val loss", "parameters", "seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in ranked:
+        cells = [value_in_words(value) for value in one.setting.values()]
+        if one.mean is None:
+            failed = sum(trial.status == "failed" for trial in one.trials)
+            cells += [f"{failed} of {len(one.trials)} failed" if several else "failed"]
+        else:
+            cells += [percent(one.mean), *([f"{100 * (one.deviation or 0):.2f}"] if several else [])]
+            seconds = fmean(trial.seconds or 0.0 for trial in one.trials)
+            cells += [f"{one.val_loss:.4f}", f"{one.trials[0].parameters:,}", f"{seconds:.1f}"]
+        table.add_row(*map(Text, cells), style="bold" if one is ranked[0] and one.finished else "")
+    return table

@@ -1,0 +1,237 @@
+"""Runs side by side: what is told of them, and which test is made of what."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from scipy import stats
+
+import unroll
+from unroll import compare_runs
+from unroll.cli import main
+from unroll.compare import Verdict
+from unroll.folder import EVALUATION, METRICS, PREDICTIONS
+from unroll.predicted import read_predictions
+from unroll.record import read_record
+
+QUICK: dict[str, Any] = {"epochs": 2, "hidden_size": 8}
+CLASSES = tuple("0123456789")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some runs: a and b differ in lr, b and c in the seed, g has another cell, e learned for longer."""
+    folder = tmp_path_factory.mktemp("several")
+    for name, settings in {
+        "a": {},
+        "b": {"lr": 0.01},
+        "c": {"lr": 0.01, "seed": 1},
+        "d": {"seed": 1},
+        "g": {"cell": "gru"},
+        "columns": {"read": "columns"},
+    }.items():
+        unroll.train_run(out=folder / name, **QUICK, **settings)
+    return folder
+
+
+@pytest.fixture
+def here(runs: Path) -> Path:
+    """Copies of them, in the working folder."""
+    shutil.copytree(runs, "runs")
+    return Path("runs")
+
+
+def pair(verdicts: tuple[Verdict, ...], other: str) -> Verdict:
+    return next(verdict for verdict in verdicts if verdict.other == other)
+
+
+def test_a_record_is_what_the_run_is(runs: Path) -> None:
+    run, record = unroll.load_run(runs / "g"), read_record(runs / "g")
+    assert run.evaluation is not None
+    assert record.parameters == sum(parameter.numel() for parameter in run.model.parameters())
+    assert record.settings["cell"] == "gru"
+    assert record.settings["hidden_size"] == 8
+    assert (record.accuracy, record.loss, record.n) == tuple(run.evaluation[key] for key in ("accuracy", "loss", "n"))
+    assert [epoch.epoch for epoch in record.history] == [1, 2]
+    assert record.kept == record.history[-1]
+
+
+def test_the_epoch_whose_weights_are_kept(runs: Path) -> None:
+    record = read_record(runs / "a")
+    lower = replace(record.history[0], val_loss=0.1)
+    best = replace(record, settings={**record.settings, "keep": "best"}, history=(lower, record.history[1]))
+    assert best.kept == lower
+
+
+def test_two_runs_are_compared_sequence_by_sequence(here: Path) -> None:
+    found = compare_runs([here / "a", here / "b"])
+    assert found.differing == ("lr",)
+    assert found.same_data
+    assert [group.settings for group in found.groups] == [{"lr": 0.01}, {"lr": 0.002}]
+    (verdict,) = found.verdicts
+    right = [said.right for name in "ba" if (said := read_predictions(here / name, CLASSES)) is not None]
+    counts = (int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum()))
+    assert verdict.counts == counts
+    assert verdict.test == "mcnemar"
+    assert verdict.p == pytest.approx(stats.binomtest(counts[0], sum(counts)).pvalue)
+    assert verdict.corrected == verdict.p
+    assert verdict.significant
+    accuracies = [100 * float(part.double().mean()) for part in right]
+    assert str(verdict).startswith(f"runs/b and runs/a: {accuracies[0]:.2f} and {accuracies[1]:.2f} %, more than noise")
+    assert str(verdict).endswith(f": {counts[0]} sequences only runs/b has right, {counts[1]} only the other)")
+
+
+def test_a_copy_is_within_noise(here: Path) -> None:
+    shutil.copytree(here / "a", here / "z")
+    config = json.loads((here / "z" / "config.json").read_text())
+    config["train"]["lr"] = 0.003
+    (here / "z" / "config.json").write_text(json.dumps(config))
+    (verdict,) = compare_runs([here / "a", here / "z"]).verdicts
+    assert (verdict.counts, verdict.p, verdict.significant) == ((0, 0), 1.0, False)
+    assert "within noise (McNemar p = 1: 0 sequences only runs/a has right, 0 only the other)" in str(verdict)
+
+
+def test_without_predictions_it_is_told_by_the_intervals(here: Path) -> None:
+    (here / "a" / PREDICTIONS).unlink()
+    (verdict,) = compare_runs([here / "a", here / "b"]).verdicts
+    assert verdict.test == "intervals"
+    assert verdict.difference is not None
+    assert verdict.difference[0] < verdict.accuracies[0] - verdict.accuracies[1] < verdict.difference[1]
+    assert "(the predictions of runs/a are not kept: by their intervals the difference is +" in str(verdict)
+
+
+def test_several_tests_are_corrected_and_seeds_are_grouped(here: Path) -> None:
+    found = compare_runs([here / name for name in "abcg"])
+    assert found.differing == ("cell", "lr")
+    assert found.tests == 3
+    values = [verdict.p for verdict in found.verdicts if verdict.p is not None]
+    for verdict in found.verdicts:
+        assert verdict.p is not None
+        assert verdict.corrected is not None
+        assert verdict.p <= verdict.corrected <= min(1.0, 3 * verdict.p)
+    smallest = min(range(3), key=values.__getitem__)
+    assert found.verdicts[smallest].corrected == pytest.approx(min(1.0, 3 * values[smallest]))
+    group = next(group for group in found.groups if len(group.runs) == 2)
+    assert group.name == "cell rnn, lr 0.01"
+    both = torch.tensor([read_record(here / name).accuracy for name in "bc"], dtype=torch.float64)
+    assert group.accuracy == pytest.approx(float(both.mean()))
+    assert group.deviation == pytest.approx(float(both.std()))
+
+
+def test_settings_with_several_seeds_are_compared_over_them(here: Path) -> None:
+    found = compare_runs([here / name for name in "abcd"])
+    (verdict,) = found.verdicts
+    accuracies = {name: read_record(here / name).accuracy for name in "abcd"}
+    oracle = stats.ttest_ind([accuracies["b"], accuracies["c"]], [accuracies["a"], accuracies["d"]], equal_var=False)
+    assert verdict.test == "welch"
+    assert verdict.p == pytest.approx(oracle.pvalue, rel=1e-3)
+    assert str(verdict).startswith("lr 0.01 and lr 0.002: ")
+    assert "% on average, " in str(verdict)
+    assert "over 2 and 2 seeds: Welch p " in str(verdict)
+
+
+def test_runs_that_differ_in_the_seed_alone_are_not_tested(here: Path) -> None:
+    found = compare_runs([here / "b", here / "c"])
+    assert (found.differing, found.verdicts) == ((), ())
+    assert len(found.groups) == 1
+
+
+def test_of_other_data_no_test_is_made(here: Path, idx_folder: Callable[..., Path]) -> None:
+    data = idx_folder()
+    unroll.train_run("mnist", data_dir=data, out=here / "other", val_fraction=0.2, **QUICK)
+    found = compare_runs([here / "a", here / "other"])
+    (verdict,) = found.verdicts
+    assert not found.same_data
+    assert (verdict.test, verdict.p, verdict.significant) == (None, None, False)
+    assert str(verdict).endswith("%, no test: their data differ")
+
+
+def test_the_same_digits_read_otherwise_are_told_by_the_intervals(here: Path) -> None:
+    found = compare_runs([here / "a", here / "columns"])
+    assert found.differing == ("read",)
+    assert found.verdicts[0].test == "intervals"
+    assert found.verdicts[0].reason == "they read the data differently"
+
+
+def broken(here: Path, name: str, file: str, content: str) -> None:
+    shutil.copytree(here / "a", here / name)
+    (here / name / file).write_text(content)
+
+
+def test_what_cannot_be_compared_is_one_line_each(
+    here: Path, small: unroll.Splits, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unroll.save(unroll.SequenceClassifier(28, 10, hidden_size=8), here / "hand", data=small.train)
+    broken(here, "evaluation", EVALUATION, "{}")
+    broken(here, "metrics", METRICS, "")
+    broken(here, "config", "config.json", '{"format": 2, "train": {}}')
+    broken(here, "said", PREDICTIONS, "nothing")
+    shutil.copytree(here / "a", here / "failed")
+    (here / "failed" / "model.safetensors").unlink()
+    shutil.copytree(here / "failed", here / "unfinished")
+    (here / "unfinished" / "resume.pt").touch()
+    lost = ["hand", "evaluation", "metrics", "config", "said", "failed", "unfinished", "nowhere"]
+    assert main(["compare", *(f"runs/{name}" for name in ["a", *lost, "b"])]) == 2
+    out, err = capsys.readouterr()
+    assert "runs/b and runs/a: " in out
+    for line, words in zip(
+        err.splitlines(),
+        (
+            "hand was saved by hand: it does not say how it was trained, or how it does on a test part",
+            "evaluation/evaluation.json is broken ('accuracy' is missing); train again",
+            "metrics/metrics.jsonl is broken (it holds no epoch); train again",
+            "config/config.json is broken ('model' is missing); train again",
+            "said/predictions.safetensors is broken (",
+            "failed has no model.safetensors and cannot be resumed: its training failed",
+            "unfinished is not finished: run 'unroll train --resume runs/unfinished' first",
+            "nowhere is no run folder: it has no config.json",
+        ),
+        strict=True,
+    ):
+        assert line.startswith(f"unroll: runs/{words}")
+        assert line.endswith("; left out")
+
+
+def test_too_few_or_twice(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "runs/a", "runs/no"]) == 2
+    err = capsys.readouterr().err
+    assert err == (
+        "unroll: compare needs at least 2 finished runs, got 1; runs/no is no run folder: it has no config.json\n"
+    )
+    assert main(["compare", "runs/a", "runs/../runs/a"]) == 2
+    assert capsys.readouterr().err == "unroll: runs/../runs/a is given twice: a run is compared with others\n"
+
+
+def test_the_command_prints_and_writes_only_where_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(Path().rglob("*"))
+    assert main(["compare", "runs/a", "runs/b", "runs/c"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    rows = [line.split("│") for line in out.splitlines() if line.startswith("│")]
+    assert [row[1].strip() for row in rows] in (["runs/b", "runs/c", "runs/a"], ["runs/c", "runs/b", "runs/a"])
+    assert " ± " in out
+    assert "(standard deviation over seeds)" in out
+    assert "2 tests, so p is corrected by Holm's method" in out
+    assert sorted(Path().rglob("*")) == before
+
+    assert main(["compare", "runs/a", "runs/b", "--out", "out", "--json"]) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert err == ""
+    assert found == json.loads(Path("out/compare.json").read_text())
+    assert found["differing"] == ["lr"]
+    assert found["verdicts"][0]["words"] == str(compare_runs([here / "a", here / "b"]).verdicts[0])
+    assert [run["epochs"] for run in found["runs"]] == [2, 2]
+    with Image.open("out/compare.png") as picture:
+        assert picture.size[0] > 1000
+
+    assert main(["compare", "runs/a", "runs/b", "--out", "out"]) == 2
+    assert "out is not empty: it is left alone; choose another --out" in capsys.readouterr().err
