@@ -13,6 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "unroll"
 FLOORS = {
     "__main__": 10,
     "cli": 9,
+    "health": 8.7,  # in the manner of printing
     "printing": 8.5,  # in the terminal's manner
     "tables": 8.5,  # likewise
     "report": 8.2,  # its words are the terminal's
@@ -21,6 +22,7 @@ FLOORS = {
     "compare": 7,
     "sweep": 7,
     "plots": 6,
+    "doctor": 5.5,  # what it asks of a batch, inspection asks of a fresh model's
     "inspection": 5,
     "sketch": 4,
     "run": 6,
@@ -30,6 +32,7 @@ FLOORS = {
     "history": 4.9,
     "train": 4.8,
     "fused": 4.3,  # between the model and what trains it
+    "trace": 4.2,
     "model": 4,
     "layers": 3.5,
     "summary": 3.5,

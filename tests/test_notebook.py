@@ -169,7 +169,7 @@ def test_a_model() -> None:
 def test_a_model_says_why_a_backend_is_chosen_or_cannot_be() -> None:
     model = SequenceClassifier(7, 2, vocabulary_size=1200).double()
     found = page(model)
-    assert "tokens out of 1,200 → 2 classes" in found.text
+    assert "1,200 tokens as 7 features → 2 classes" in found.text
     assert ["prediction", "scan by torch: fastest without gradients on a CPU"] in found.rows
     model.layers[0][0].backend = "cpu"
     (said,) = (row[1] for row in page(model).rows if row[0] == "training")

@@ -9,13 +9,9 @@ import pytest
 
 import unroll
 
-NAMES = """GRU IndRNN LRU LSTM MinGRU MinLSTM RECIPES RNN Calibration Cell ConfigError DataError EpochResult Evaluation
-InputError ModelConfig Recipe Run RunError SequenceClassifier SequenceData Splits TrainConfig Training
-TrainingError UnrollError __version__ attribute calibrate cells data errors evaluate evaluate_anytime fit lessons load
-load_run plots predict read_along resume_run save scan testing train_run"""
 NAMES = """Calibration Cell Comparison ConfigError DataError EpochResult Evaluation GRU IndRNN InputError LRU LSTM
 MinGRU MinLSTM ModelConfig RECIPES RNN Range Recipe Run RunError SequenceClassifier SequenceData Splits
-Sweep TrainConfig Training TrainingError UnrollError __version__ calibrate cells compare_runs data errors
+Sweep TrainConfig Training TrainingError UnrollError __version__ attribute calibrate cells compare_runs data errors
 evaluate evaluate_anytime fit lessons load load_run plots predict read_along resume_run resume_sweep
 run_sweep save scan testing train_run"""
 

@@ -16,8 +16,8 @@ from .answer import is_watched
 from .cells import Cell
 from .data.sequences import SequenceData
 from .errors import DataError, InputError
-from .notebook import evaluation_html
 from .model import SequenceClassifier
+from .notebook import evaluation_html
 from .scan.cpu import lend_threads
 
 EVALUATION_BATCH = 1_000  # sequences; does not change any result

@@ -22,6 +22,7 @@ from .model import SequenceClassifier
 
 SATURATED = 0.99  # of the largest output that tanh has
 BOUNDED = ("rnn", "gru", "lstm", "indrnn")  # cells whose outputs stay within ±1, but with relu
+STILL = 1e-3  # a unit whose deviation is below never moves; healthy ones of tanh have 0.1 and more
 MANY = 0.3  # share of saturated or dead units from which a layer can hardly learn; a healthy start has below 0.1
 
 
@@ -124,9 +125,18 @@ def _padding(splits: Splits, config: TrainConfig) -> float | None:
 
 def _saturated(stage: Stage, lengths: torch.Tensor | None, relu: bool) -> float:
     outputs = valid_steps(stage.values, lengths)
-    if relu:
-        return float((outputs == 0).all(dim=0).float().mean())
+    return dead_share(outputs, relu) if relu else saturated_share(outputs)
+
+
+def saturated_share(outputs: torch.Tensor) -> float:
+    """Return the share of outputs (steps, units) within 1 % of the limits of tanh."""
     return float((outputs.abs() > SATURATED).float().mean())
+
+
+def dead_share(outputs: torch.Tensor, relu: bool) -> float:
+    """Return the share of units that are the same in all outputs (steps, units); of relu those that are always 0."""
+    dead = (outputs == 0).all(dim=0) if relu else outputs.std(dim=0, correction=0) < STILL
+    return float(dead.float().mean())
 
 
 def _inputs(x: torch.Tensor, lengths: torch.Tensor | None) -> list[str]:

@@ -12,7 +12,7 @@ from .cells import Cell, find_cell, has_recurrent_matrix, name_of
 from .config import Backend, Init, ModelConfig, check_whole
 from .data.preparation import Scaling
 from .errors import ConfigError, InputError
-from .layers import Cells, Stage, States, detached, initial_states, scan_layer
+from .layers import Cells, Stage, States, check_features, detached, initial_states, scan_layer
 from .readout import Held, Last, make_readout
 from .scan import check_lengths
 from .scan.padding import clear_padding
@@ -113,8 +113,7 @@ class SequenceClassifier(nn.Module):
         self.vocabulary_size = vocabulary_size
         self.embedding = nn.Embedding(vocabulary_size, input_size) if vocabulary_size else None
         self.embedding_dropout = nn.Dropout(embedding_dropout)
-        self.input_size = input_size
-        self.num_classes = num_classes
+        self.input_size, self.num_classes = input_size, num_classes
         directions = 2 if bidirectional else 1
         width = hidden_size * directions
         sizes = [input_size] + [width] * (num_layers - 1)
@@ -194,6 +193,11 @@ class SequenceClassifier(nn.Module):
             return None
         return answer_at_once(layers[0][0], modules["head"], x, lengths, scaling)
 
+    def read_by(self, cells: Cells, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return logits with ``cells``, for each layer one a direction, in the place of its own; see `unroll.trace`."""
+        x = self._embedded(x)
+        return self._logits(self._read(x, (initial_states(cells, x), None), lengths, cells))
+
     def stages(self, x: Tensor, lengths: Tensor | None = None) -> list[Stage]:
         """Return every tensor between the input and the logits, both included; arguments as in `forward`."""
         stages = [Stage("input", ("batch", "time"), x)] if self.embedding is not None else []
@@ -230,8 +234,7 @@ class SequenceClassifier(nn.Module):
         return Stream(read, state, features=self.embedding is None)
 
     def _repr_html_(self) -> str:
-        reads = f"tokens out of {self.vocabulary_size:,}" if self.vocabulary_size else f"{self.input_size} features"
-        return model_html(self, self.config, self._cells()[0][0], f"{reads} → {self.num_classes} classes")
+        return model_html(self, self.config)
 
     def _cells(self) -> Cells:
         return [list(layer) for layer in self.layers]  # type: ignore[call-overload]
@@ -318,31 +321,18 @@ class SequenceClassifier(nn.Module):
     def _embedded(self, x: Tensor, dropout: bool = True) -> Tensor:
         """Return what the layers read, (batch, time, input_size)."""
         if self.embedding is None:
-            self._check_input(x)
+            check_features(x, self.input_size, self.head.weight.dtype)
             return x
         if not isinstance(x, Tensor) or x.dim() != 2 or x.dtype not in (torch.int32, torch.int64):
             found = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
             raise InputError(f"x must be tokens (batch, time), int64 or int32, got {found}")
-        if (
-            x.numel()
-            and not torch.compiler.is_compiling()
-            and not 0 <= int(x.min()) <= int(x.max()) < self.vocabulary_size
-        ):
+        can_be_seen = x.numel() and not torch.compiler.is_compiling()
+        if can_be_seen and not 0 <= int(x.min()) <= int(x.max()) < self.vocabulary_size:
             raise InputError(
                 f"tokens must be from 0 to {self.vocabulary_size - 1}, got {int(x.min())} to {int(x.max())}"
             )
         vectors: Tensor = self.embedding(x)
         return self.embedding_dropout(vectors) if dropout else vectors
-
-    def _check_input(self, x: Tensor) -> None:
-        if not isinstance(x, Tensor):
-            raise InputError(f"x must be a tensor (batch, time, {self.input_size}), got {type(x).__name__}")
-        if x.dim() != 3 or x.shape[2] != self.input_size:
-            raise InputError(f"x must have shape (batch, time, {self.input_size}), got {tuple(x.shape)}")
-        if not x.is_floating_point():
-            raise InputError(f"x must be floating point and scaled as in training, got {x.dtype}")
-        if x.dtype != self.head.weight.dtype and not torch.is_autocast_enabled(x.device.type):
-            raise InputError(f"x must have the parameters' dtype {self.head.weight.dtype}, got {x.dtype}")
 
 
 def check_truncation(model: nn.Module) -> None:

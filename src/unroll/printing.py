@@ -145,7 +145,7 @@ def print_description(console: Console, description: Description, data: Sequence
         f"in both parts: {description.shared:,}",
         soft_wrap=True,
     )
-    _print_findings(console, description.findings)
+    print_findings(console, description.findings)
     print_facts(console, {"pictures": ", ".join(map(str, pictures))})
 
 
@@ -226,10 +226,11 @@ def print_inspection(console: Console, inspection: Inspection, splits: Splits) -
             or "nothing can be: outputs without limits",
         },
     )
-    _print_findings(console, inspection.findings)
+    print_findings(console, inspection.findings)
 
 
-def _print_findings(console: Console, findings: Iterable[str]) -> None:
+def print_findings(console: Console, findings: Iterable[str]) -> None:
+    """Show what looks wrong, a line each, or that nothing does."""
     lines = list(findings)
     for finding in lines:
         console.print(Text.assemble(("look at  ", "bold yellow"), finding), soft_wrap=True)

@@ -10,15 +10,16 @@ from .errors import InputError
 from .notebook import block, facts, table
 
 
-def model_html(model: nn.Module, config: ModelConfig, cell: Cell, sizes: str) -> str:
-    """Return HTML of a model.
+def model_html(model: nn.Module, config: ModelConfig) -> str:
+    """Return HTML of a `SequenceClassifier`.
 
     Args:
-        model: with all parameters.
+        model: itself; its first cell stands for all.
         config: its settings.
-        cell: one of its cells, which stands for all.
-        sizes: what it reads and says, in words.
     """
+    cell = next(module for module in model.modules() if isinstance(module, Cell))
+    vocabulary = "" if model.embedding is None else f"{model.vocabulary_size:,} tokens as "
+    sizes = f"{vocabulary}{model.input_size} features → {model.num_classes} classes"
     parameters = [(name, tuple(parameter.shape), parameter.numel()) for name, parameter in model.named_parameters()]
     equation = (type(cell).__doc__ or type(cell).__name__).strip().split("\n")[0]
     layers = f"{config.num_layers} × {config.hidden_size} units{config.additions}, readout {config.readout}"

@@ -1,6 +1,7 @@
 """Pictures, as matplotlib figures: save them with ``figure.savefig``, or show them in a notebook."""
 
 from .data import class_balance, class_means, figures, lengths, samples, typical
+from .health import gradient_flow, memory
 from .reading import mistakes, reading
 from .results import anytime_curve, confusion, learning_curves, reliability_diagram
 from .saliency import saliency_curve, saliency_map, saliency_spans
@@ -17,8 +18,10 @@ __all__ = [
     "class_means",
     "confusion",
     "figures",
+    "gradient_flow",
     "learning_curves",
     "lengths",
+    "memory",
     "mistakes",
     "png",
     "reading",

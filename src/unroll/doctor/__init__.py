@@ -1,0 +1,270 @@
+"""Why a model does not learn, or forgets: measured, judged, and what to do about it.
+
+>>> import torch, unroll
+>>> from unroll.doctor import examine
+>>> splits = unroll.load("mnist-sample")
+>>> model = unroll.SequenceClassifier(28, 10, hidden_size=20)
+>>> model.layers[0][0].weight_hh.data *= 0.1
+>>> print(*(finding.name for finding in examine(model, splits.train).findings), sep=", ")
+small recurrent weights, vanishing gradient, short memory
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from ..config import check_whole
+from ..data.describe import UNEVEN
+from ..data.preparation import valid_steps
+from ..data.sequences import SequenceData
+from ..errors import InputError
+from ..evaluation import logits_of
+from ..model import SequenceClassifier
+from ..train import EpochResult
+from .examination import Examination, Finding, LayerHealth, Memory
+from .history import judge_history, lift, read_history
+from .judgement import WELL, Patient, judge_layers, judge_memory, judge_numbers
+from .leak import Leak, find_leaks
+from .reach import affordable, measure_memory
+from .vitals import examine_layers
+
+__all__ = ["NAMES", "Examination", "Finding", "LayerHealth", "Memory", "examine", "read_history"]
+
+NAMES = (
+    "not finite",
+    "inputs out of scale",
+    "exploding activations",
+    "saturated units",
+    "saturated gates",
+    "dead units",
+    "large recurrent weights",
+    "small recurrent weights",
+    "exploding gradient",
+    "vanishing gradient",
+    "short memory",
+    "input ignored",
+    "learning rate too high",
+    "nothing learned",
+    "shuffled labels",
+    "overfitting",
+    "uneven classes",
+    "label leak",
+)
+FEWEST, SAMPLE = 32, 256  # sequences on which loss and accuracy are measured
+WORK = 2e10  # multiplications that this may take, of large models and long sequences some seconds
+FEW = 5  # sequences of rarer classes, below which it says nothing how many of them are right
+
+
+class _Sample(NamedTuple):
+    """What the model says of some sequences.
+
+    Attributes:
+        loss: mean cross entropy, in nats
+        accuracy: fraction right
+        scale: root mean square of the inputs after scaling; 1 of texts
+        rare: sequences that are not of the most frequent class, and how many of them are right
+    """
+
+    loss: float
+    accuracy: float
+    scale: float
+    rare: tuple[int, int]
+
+
+class _Measured(NamedTuple):
+    """All that is measured.
+
+    Attributes:
+        data: what was given, if anything was
+        some: the sample of it
+        sample: what the model says of that
+        memory: how far back inputs count
+        leaks: single inputs that give a class away
+        layers: gradients, units and weights
+    """
+
+    data: SequenceData | None
+    some: SequenceData | None
+    sample: _Sample | None
+    memory: Memory | None
+    leaks: list[Leak]
+    layers: tuple[LayerHealth, ...]
+
+
+def examine(
+    model: SequenceClassifier,
+    data: SequenceData | None = None,
+    *,
+    history: Sequence[EpochResult] = (),
+    test_accuracy: float | None = None,
+    seed: int = 0,
+) -> Examination:
+    """Measure how gradients, activations and memory fare in ``model``, and say what looks wrong.
+
+    Measured are a random sample of the data, in eval mode, on the model's device; the model stays as it is, gradients
+    and random numbers included. It takes about a second for images read by rows, some seconds for 784 steps.
+
+    Args:
+        model: trained or fresh.
+        data: what it was trained on, or is to answer; None measures weights and history alone (default None).
+        history: the epochs of its training, as `fit` yields them or `read_history` reads them (default: none).
+        test_accuracy: fraction right of sequences that it was not trained on; stands in for a validation part in the
+            judgement of the history (default None).
+        seed: of the sample (default 0).
+
+    Raises:
+        InputError: the model does not take the data.
+        ConfigError: ``seed`` is no whole number of at least 0.
+
+    Sources: the gradient over time R. Pascanu, T. Mikolov and Y. Bengio, arXiv:1211.5063; that it vanishes
+    S. Hochreiter, Diploma thesis, TU München (1991), and Y. Bengio, P. Simard and P. Frasconi, IEEE Transactions on
+    Neural Networks 5 (1994), p. 157; what helps Q. V. Le, N. Jaitly and G. E. Hinton, arXiv:1504.00941; gates open and
+    shut A. Karpathy, J. Johnson and L. Fei-Fei, arXiv:1506.02078, section 4.2.
+    """
+    check_whole("seed", seed, 0)
+    if not isinstance(model, SequenceClassifier):
+        raise InputError(f"examine expects a SequenceClassifier, got {type(model).__name__}")
+    if data is not None and not isinstance(data, SequenceData):
+        raise InputError(f"examine expects SequenceData, such as splits.train, got {type(data).__name__}")
+    measured = _measure(model, data if data is not None and len(data) else None, seed)
+    data, some, sample, memory, _, layers = measured
+    chance = 1 / model.num_classes if data is None else max(data.counts.values()) / len(data)
+    return Examination(
+        sequences=0 if some is None else len(some),
+        time=0 if some is None else _longest(some),
+        loss=None if sample is None else sample.loss,
+        accuracy=None if sample is None else sample.accuracy,
+        chance=chance,
+        layers=layers,
+        memory=memory,
+        epochs=len(history),
+        findings=_judge(model, measured, chance, history, test_accuracy),
+        skipped=_skipped(data, history),
+    )
+
+
+def _measure(model: SequenceClassifier, data: SequenceData | None, seed: int) -> _Measured:
+    with _eval_mode(model):
+        if data is None:
+            return _Measured(None, None, None, None, [], examine_layers(model, None))
+        order = torch.from_numpy(np.random.default_rng(seed).permutation(len(data)))
+        there = data.to("cpu")
+        n = affordable(model, data.x.shape[1], WORK, FEWEST, SAMPLE)
+        some = there.subset(order[:n]).to(model.head.weight.device)
+        sample = _look(model, data, some)
+        sound = _is_finite(model) and math.isfinite(sample.scale)
+        memory = measure_memory(model, some) if sound else None
+        return _Measured(data, some, sample, memory, find_leaks(there, order), examine_layers(model, some))
+
+
+def _judge(
+    model: SequenceClassifier,
+    measured: _Measured,
+    chance: float,
+    history: Sequence[EpochResult],
+    test_accuracy: float | None,
+) -> tuple[Finding, ...]:
+    """Return the findings, errors first."""
+    data, _, sample, memory, leaks, layers = measured
+    does_well = sample is not None and _does_well(sample.accuracy, chance, history, test_accuracy)
+    patient = Patient(model.config, does_well, max((epoch.lr for epoch in history), default=None))
+    image = data is not None and data.preparation.image is not None
+    scale, finite = 1.0 if sample is None else sample.scale, _is_finite(model)
+    findings = [
+        *judge_numbers(scale, finite),
+        *(judge_layers(layers, patient) if finite and math.isfinite(scale) else ()),
+        *judge_memory(memory, layers, patient),
+        *judge_history(history, chance, model.num_classes, test_accuracy, model.config, image),
+    ]
+    if data is not None and sample is not None:
+        findings += [*_uneven(data, sample), *_leaks(leaks, data)]
+    return tuple(sorted(findings, key=lambda finding: finding.severity != "error"))
+
+
+def _is_finite(model: SequenceClassifier) -> bool:
+    return all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+
+
+def _look(model: SequenceClassifier, data: SequenceData, some: SequenceData) -> _Sample:
+    logits, y = logits_of(model, some), some.y.cpu()
+    right = logits.argmax(dim=1) == y
+    rare = y != int(torch.tensor(list(data.counts.values())).argmax())
+    scale = 1.0
+    if data.texts is None:
+        batch = some.batch(slice(None))
+        values = valid_steps(batch.x, batch.lengths).double()
+        scale = float(values.square().mean().sqrt()) if values.numel() else 1.0
+    loss = float(cross_entropy(logits.double(), y))
+    return _Sample(loss, float(right.float().mean()), scale, (int(rare.sum()), int((rare & right).sum())))
+
+
+def _does_well(accuracy: float, chance: float, history: Sequence[EpochResult], test: float | None) -> bool:
+    held_out = history[-1].val_accuracy if history else None
+    known = [accuracy, *(found for found in (held_out, test) if found is not None)]
+    return all(lift(found, chance) >= WELL for found in known)
+
+
+def _uneven(data: SequenceData, sample: _Sample) -> Iterator[Finding]:
+    counts = {label: count for label, count in data.counts.items() if count}
+    most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    n, right = sample.rare
+    if counts[most] >= UNEVEN * counts[least] and n >= FEW and right < n / 2:
+        yield Finding(
+            "uneven classes",
+            "warning",
+            f"{counts[most]:,} of {len(data):,} sequences are {most}, {counts[least]:,} are {least}; of {n} looked at "
+            f"that are not {most}, {right} are right",
+            "more sequences of the rarer classes, or each of them several times in the training file; and judge by the "
+            f"recall of each class (unroll evaluate), as always {most} would get {counts[most] / len(data):.1%}",
+        )
+
+
+def _leaks(leaks: Sequence[Leak], data: SequenceData) -> Iterator[Finding]:
+    for leak in leaks[:1]:
+        name, others = data.preparation.classes[leak.label], len(leaks) - 1
+        own, rest = (f"{low:g}" if low == high else f"{low:g} to {high:g}" for low, high in (leak.own, leak.others))
+        more = f"; {others} more {'class has' if others == 1 else 'classes have'} such an input" if others else ""
+        yield Finding(
+            "label leak",
+            "warning",
+            f"class {name} is given away by one input alone, without a mistake: {leak.where} is {own} in all "
+            f"{leak.n[0]:,} of its sequences looked at, and {rest} in the {leak.n[1]:,} others{more}",
+            "to take that out of the data and train anew, if it is not known when the classifier is to answer; no flag "
+            "of unroll train mends it",
+        )
+
+
+def _longest(data: SequenceData) -> int:
+    return data.x.shape[1] if data.lengths is None else int(data.lengths.max())
+
+
+def _skipped(data: SequenceData | None, history: Sequence[EpochResult]) -> tuple[str, ...]:
+    skipped = []
+    if data is None:
+        skipped.append(
+            "gradients, activations, memory, label leaks: they need sequences; give data (on the command line --data)"
+        )
+    if not history:
+        skipped.append(
+            "the course of the training: there is no history of its epochs; it is in the run of unroll train"
+        )
+    return tuple(skipped)
+
+
+@contextmanager
+def _eval_mode(model: SequenceClassifier) -> Iterator[None]:
+    """Switch to eval mode, and each module back to the mode found; gradients are still to be had."""
+    were_training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in were_training:
+            module.training = True

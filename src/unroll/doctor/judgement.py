@@ -1,0 +1,270 @@
+"""From measurements to findings. Each limit says why it stands where it does; healthy models are far from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from ..config import ModelConfig
+from ..inspection import MANY
+from .examination import Finding, LayerHealth, Memory
+from .history import lower_rate
+from .reach import HEARD
+
+# What a step adds to the gradient of a weight is rounded away, in float32, where it is so much smaller than what
+# another one adds. On the 28 rows of digits trained models of all cells have 0.005 and more, fresh ones that are
+# orthogonal 3e-7; fresh ones of torch's own weights have 1e-8 if they are plain, and are a finding.
+VANISHED = 1e-7
+# At the start of a sequence beside its end. What grows a thousandfold in a sequence moves the weights by its first
+# steps alone, and clipping only makes the leap shorter. Healthy: up to 4.
+EXPLODED = 1e3
+# Share of outputs within 1 % of tanh's limits: more than half pass no gradient. After training healthy models have up
+# to 0.2, so it is more than `unroll.inspection.MANY`, which is for fresh ones.
+SATURATED_SHARE = 0.5
+# Share of the values of each gate open or shut. That of one alone may be meant, as by a forget bias of 5, and some is
+# how gates work (Karpathy et al., 2015, figure 4); healthy ones have up to 0.1, inputs of a hundredfold scale make 0.7.
+STUCK_GATES = 0.6
+LARGE = 100.0  # root mean square of a layer's units; tanh has 1 at most, healthy cells without limits below 10
+# Orthogonal weights have 1, trained ones of tanh up to 2.5 and of gates up to 3, and do well: a large radius is a
+# finding only beside what it does. Below 0.5 a state of tanh is halved at each step, and 1 % is left after seven.
+SMALL_RADIUS, LARGE_RADIUS = 0.5, 1.5
+SHORT = 0.25  # share of the time steps that are heard
+WHOLE = 12  # time steps, below which a memory cannot be called short
+# Root mean square of the inputs: standardised ones have 1, ink on paper from 0 to 1 has 0.3. Raw bytes have 85.
+SMALLEST_SCALE, LARGEST_SCALE = 0.04, 5.0
+# Of the way from chance to all right. A model that comes so far has what it needs: if it does not hear the beginning,
+# nothing there matters.
+WELL = 0.9
+
+
+def judge_numbers(scale: float, finite: bool) -> Iterator[Finding]:
+    """Yield what is wrong with the inputs, of that root mean square after scaling, and with weights not finite."""
+    if not finite:
+        yield Finding(
+            "not finite", "error", "some weights are not finite", "to train anew with a lower --lr and --clip-norm 1"
+        )
+    if not math.isfinite(scale):
+        yield Finding(
+            "not finite",
+            "error",
+            "after scaling the inputs hold values that are not finite",
+            "to mend or remove these sequences; what a file says is missing is filled in, see --missing",
+        )
+    elif not SMALLEST_SCALE <= scale <= LARGEST_SCALE:
+        yield Finding(
+            "inputs out of scale",
+            "warning",
+            f"after scaling the inputs have a root mean square of {scale:.3g}, where standardised ones have 1",
+            "to look for outliers, and for other units than in training ('unroll explore'); --recipe fast, which "
+            "standardises",
+        )
+
+
+class Patient(NamedTuple):
+    """What is known of a model besides what was measured.
+
+    Attributes:
+        config: its settings
+        does_well: whether it answers well, so that what it does not hear cannot matter
+        lr: the highest learning rate of its training; None if that is not known
+    """
+
+    config: ModelConfig
+    does_well: bool
+    lr: float | None
+
+
+def judge_layers(layers: Sequence[LayerHealth], patient: Patient) -> Iterator[Finding]:
+    """Yield what is wrong with the layers, all of whose weights and inputs are finite."""
+    for layer in layers:
+        for judge in (_activations, _saturation, _dead, _weights, _exploding):
+            yield from judge(layer, patient)
+    # Whatever is learned of a step goes through the lowest layer's state after it, so that decides alone; of higher
+    # ones some may well forget what a way around them carries.
+    lowest = [layer for layer in layers if layer.layer == 1]
+    found = [finding for layer in lowest if (finding := _vanishing(layer, patient.config)) is not None]
+    if found and not patient.does_well and len(found) == len(lowest):
+        yield found[0]
+
+
+def judge_memory(memory: Memory | None, layers: Sequence[LayerHealth], patient: Patient) -> Iterator[Finding]:
+    """Yield whether the model does not hear enough of what it reads."""
+    if memory is None:
+        return
+    if not memory.steps:
+        forgets = any(_vanishing(layer, patient.config) for layer in layers)
+        yield Finding(
+            "input ignored",
+            "error",
+            "to exchange the input at any single time step changes nothing: the answer is the same, whatever is read",
+            longer_memory(patient.config, memory.time)
+            if forgets
+            else f"{_milder(patient)}, or sequences that differ ('unroll explore')",
+        )
+    elif memory.time >= WHOLE and memory.heard < SHORT and not patient.does_well:
+        yield Finding(
+            "short memory",
+            "warning",
+            f"{memory.heard:.0%} of {memory.time:,} time steps move the logits, all within the last {memory.steps:,}; "
+            f"to exchange the input at any other moves them by less than {HEARD:.0%} of the most",
+            longer_memory(patient.config, memory.time),
+        )
+
+
+def _milder(patient: Patient) -> str:
+    """Return what keeps states within the limits between which gradients pass, as far as it has not been done."""
+    config = patient.config
+    ways = ["a lower --lr" if patient.lr is None else f"--lr {lower_rate(patient.lr):.1g}", "--clip-norm 1"]
+    if config.init == "torch":
+        ways.append("--init orthogonal")
+    if config.nonlinearity == "relu":
+        ways.append("--nonlinearity tanh")
+    if config.cell in ("rnn", "indrnn"):
+        ways.append("a gated cell (--cell gru)")
+    return ", ".join([*ways, "--weight-decay 0.1", "scaled inputs (--recipe fast)"])
+
+
+def longer_memory(config: ModelConfig, time: int) -> str:
+    """Return what helps a model that forgets, as far as it has not been done, for so many time steps.
+
+    Source: of the bias ln(time) C. Tallec and Y. Ollivier, arXiv:1804.11188, section 3.
+    """
+    ways = ["--init orthogonal"] if config.init == "torch" else []
+    if config.cell in ("rnn", "indrnn"):
+        if config.cell == "rnn" and config.nonlinearity == "tanh":
+            ways += ["--init identity --nonlinearity relu"]
+        elif config.init != "identity":
+            ways += ["--init identity"]
+        ways += ["a gated cell (--cell gru)"]
+    elif config.cell in ("gru", "lstm", "mingru", "minlstm"):
+        ways += [f"--forget-bias {max(1, round(math.log(time)))}, which starts with a memory of some {time} steps"]
+    if config.cell != "lru":
+        ways += ["--cell lru"]
+    if config.readout == "last":
+        ways += ["--readout mean or attention, from which each step has a short way to the loss"]
+    return (", ".join(ways[:-1]) + f", or {ways[-1]}") if len(ways) > 1 else "".join(ways) or "fewer time steps"
+
+
+def _activations(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
+    there = layer.activation
+    if not all(map(math.isfinite, there)):
+        yield Finding(
+            "exploding activations",
+            "error",
+            f"{layer.title}: hidden states grow beyond what is finite",
+            _milder(patient),
+        )
+    elif there and max(there) > LARGE:
+        growth = there[0] / there[-1] if there[-1] > 0 else math.inf
+        yield Finding(
+            "exploding activations",
+            "warning",
+            f"{layer.title}: the hidden state's units reach a root mean square of {max(there):.3g}; after the last "
+            f"step it is {growth:.3g} times that after the first",
+            _milder(patient),
+        )
+
+
+def _saturation(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
+    if layer.saturated is not None and layer.saturated > SATURATED_SHARE:
+        yield Finding(
+            "saturated units",
+            "warning",
+            f"{layer.title}: {layer.saturated:.0%} of the outputs are within 1 % of the limits of tanh, where "
+            "gradients hardly pass",
+            _milder(patient),
+        )
+    if layer.gates and min(layer.gates.values()) > STUCK_GATES:
+        shares = ", ".join(f"{letter} {share:.0%}" for letter, share in layer.gates.items())
+        yield Finding(
+            "saturated gates",
+            "warning",
+            f"{layer.title}: gates are open or shut, with nothing between: {shares} of the values",
+            _milder(patient),
+        )
+
+
+def _dead(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
+    if layer.dead is not None and layer.dead > MANY:
+        what = "are always 0" if patient.config.nonlinearity == "relu" else "never move"
+        yield Finding(
+            "dead units",
+            "error" if layer.dead == 1 else "warning",
+            f"{layer.title}: {layer.dead:.0%} of the units {what}, at all steps of all sequences looked at",
+            _milder(patient),
+        )
+
+
+def _weights(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
+    """Judge the radius of a plain recurrence; of gates no single matrix says how a state fares."""
+    radius, relu = (layer.radius or {}).get("h"), patient.config.nonlinearity == "relu"
+    if patient.config.cell != "rnn" or radius is None:
+        return
+    effects = {
+        "activations explode": relu and max(layer.activation, default=0) > LARGE,
+        "gradients explode": _ratio(layer) > EXPLODED,
+        "units saturate": layer.saturated is not None and layer.saturated > SATURATED_SHARE,
+    }
+    effect = next((words for words, there in effects.items() if there), None)
+    if effect and radius > (1 if relu else LARGE_RADIUS):
+        yield Finding(
+            "large recurrent weights",
+            "warning",
+            f"{layer.title}: weight_hh has a spectral radius of {radius:.3g}, and {effect}",
+            _milder(patient),
+        )
+    elif radius < SMALL_RADIUS:
+        yield Finding(
+            "small recurrent weights",
+            "warning",
+            f"{layer.title}: weight_hh has a spectral radius of {radius:.3g}: after 10 steps {radius**10:.1g} of a "
+            "state is left at most",
+            "--init orthogonal, which starts at 1, or a lower --weight-decay",
+        )
+
+
+def _ratio(layer: LayerHealth) -> float:
+    """Return the gradient at the first step over that at the last; NaN where there is none."""
+    there = layer.gradient
+    return there[-1] / there[0] if there and there[0] > 0 else math.nan
+
+
+def _exploding(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
+    there = layer.gradient
+    if not all(map(math.isfinite, there)) or _ratio(layer) > EXPLODED:
+        yield Finding(
+            "exploding gradient",
+            "warning",
+            f"{layer.title}: the gradient at the first step read is {there[-1]:.1e}, {_ratio(layer):.1e} times that at "
+            f"the last of {len(there):,}, {there[0]:.1e}",
+            f"{_milder(patient)}, or --tbptt {max(1, len(there) // 4)}, which cuts gradients off",
+        )
+
+
+def _vanishing(layer: LayerHealth, config: ModelConfig) -> Finding | None:
+    there = layer.gradient
+    strongest = max(there, default=0.0)
+    if len(there) < 2 or layer.dead == 1 or not 0 < strongest < math.inf:
+        return None
+    # Of two directions each has to carry but the half that is nearer to its end.
+    farthest = len(there) // 2 if config.bidirectional else len(there) - 1
+    if there[farthest] >= VANISHED * strongest:
+        return None
+    heard = sum(value >= VANISHED * strongest for value in there)
+    return Finding(
+        "vanishing gradient",
+        "warning",
+        f"{layer.title}: {_counted(farthest, 'step')} before the end of the reading the gradient is "
+        f"{_small(there[farthest])}, beside {strongest:.1e} where it is strongest; {heard:,} of "
+        f"{_counted(len(there), 'step')} have more than {VANISHED:g} of that",
+        longer_memory(config, len(there)),
+    )
+
+
+def _small(value: float) -> str:
+    return f"{value:.1e}" if value else "0"
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"

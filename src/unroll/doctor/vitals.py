@@ -1,0 +1,150 @@
+"""What is measured of the layers: gradients, activations, units that do not move, weights."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from ..cells import GRU, LRU, LSTM, Cell, IndRNN, has_recurrent_matrix
+from ..data.preparation import valid_steps
+from ..data.sequences import Batch, SequenceData
+from ..inspection import BOUNDED, dead_share, saturated_share
+from ..model import SequenceClassifier
+from ..trace import Traced, trace_states
+from .examination import LayerHealth
+
+TRACED_STEPS = 32_768  # of all sequences and cells together: what autograd keeps of them stays within some 300 MB
+FEWEST, MOST = 4, 128  # sequences that are traced
+SHUT = 0.01  # a sigmoid so near to 0 or 1 passes hardly any gradient: 1 % of what it has at its steepest, or less
+
+GATES = {GRU: "rzn", LSTM: "ifgo"}  # the letters of the rows of weight_hh
+
+
+class Vitals(NamedTuple):
+    """What was measured of one direction of one layer.
+
+    Attributes:
+        gradient: (time,) by steps before the end
+        activation: (time,) alike
+        saturated: share of the outputs; None where nothing limits them
+        dead: share of the units
+        gates: share of each gate's values that are open or shut
+    """
+
+    gradient: Tensor
+    activation: Tensor
+    saturated: float | None
+    dead: float
+    gates: dict[str, float] | None
+
+
+def examine_layers(model: SequenceClassifier, data: SequenceData | None) -> tuple[LayerHealth, ...]:
+    """Return what is measured of each layer and direction.
+
+    Args:
+        model: in eval mode.
+        data: sequences of which so many are traced as memory allows, on the model's device; None measures weights
+            alone.
+    """
+    measured = iter(_traced(model, data) if data is not None and len(data) else ())
+    healths = []
+    for number, layer in enumerate(model.layers, start=1):
+        for cell, direction in zip(layer, ("forward", "backward"), strict=False):  # type: ignore[call-overload]
+            vitals = next(measured, None)
+            found = {} if vitals is None else vitals._asdict()
+            for name in ("gradient", "activation"):
+                found[name] = () if vitals is None else tuple(found[name].tolist())
+            healths.append(LayerHealth(number, direction, **found, radius=radii(cell)))
+    return tuple(healths)
+
+
+def _traced(model: SequenceClassifier, data: SequenceData) -> list[Vitals]:
+    steps = max(1, data.x.shape[1]) * sum(isinstance(module, Cell) for module in model.modules())
+    batch = next(data.batches(min(MOST, max(FEWEST, TRACED_STEPS // steps))))
+    if not batch.x.shape[1]:
+        return []
+    with torch.enable_grad():
+        trace = trace_states(model, batch.x, batch.lengths)
+        norms = trace.gradient_norms(batch.y)
+    with torch.no_grad():
+        return [
+            _vitals(model, cell, norm, hidden, batch)
+            for cells, *values in zip(trace.cells, norms, trace.hidden(), strict=True)
+            for cell, norm, hidden in zip(cells, *values, strict=True)
+        ]
+
+
+def _vitals(model: SequenceClassifier, cell: Traced, norm: Tensor, hidden: Tensor, batch: Batch) -> Vitals:
+    relu = model.config.nonlinearity == "relu"
+    squares = hidden.double().square().mean(dim=2)
+    alive = valid_steps(hidden, batch.lengths)
+    bounded = model.config.cell in BOUNDED and not relu
+    return Vitals(
+        gradient=before_the_end(norm.double(), batch.lengths, cell.backwards),
+        activation=before_the_end(squares, batch.lengths, cell.backwards).sqrt(),
+        saturated=saturated_share(alive) if bounded and alive.numel() else None,
+        dead=dead_share(alive, relu) if len(alive) else 0.0,
+        gates=_gates(cell, batch.lengths),
+    )
+
+
+def before_the_end(values: Tensor, lengths: Tensor | None, backwards: bool) -> Tensor:
+    """Return means over sequences by steps before the end of the reading, (time,); NaN where no sequence is so long.
+
+    Args:
+        values: (batch, time) at time steps.
+        lengths: (batch,) int64, or None where all are full.
+        backwards: whether time step 0 is the last that is read.
+    """
+    time = torch.arange(values.shape[1], device=values.device)
+    if lengths is None:
+        return (values if backwards else values.flip(1)).mean(dim=0)
+    there = time < lengths.unsqueeze(1)
+    if not backwards:
+        values = values.gather(1, (lengths.unsqueeze(1) - 1 - time).clamp(min=0))
+    return torch.where(there, values, 0).sum(dim=0) / there.sum(dim=0)
+
+
+def _gates(traced: Traced, lengths: Tensor | None) -> dict[str, float] | None:
+    """Return how much of each gate's values is open or shut, recomputed from the states that it saw."""
+    cell = traced.cell
+    if not isinstance(cell, GRU | LSTM):
+        return None
+    first = torch.zeros_like(traced.states[0][0])
+    x = traced.over_time(traced.inputs)
+    h = traced.over_time([first, *(state[0] for state in traced.states[:-1])])
+    sums = linear(x, cell.weight_ih, cell.bias_ih) + linear(h, cell.weight_hh, cell.bias_hh)
+    gates = dict(
+        zip(GATES[type(cell)], valid_steps(sums, lengths).sigmoid().chunk(len(GATES[type(cell)]), 1), strict=True)
+    )
+    return {
+        letter: float(((value < SHUT) | (value > 1 - SHUT)).float().mean())
+        for letter, value in gates.items()
+        if letter not in "ng" and value.numel()
+    }
+
+
+def radii(cell: Cell) -> dict[str, float] | None:
+    """Return the spectral radius of each square block of ``weight_hh``; see `LayerHealth`.
+
+    Not finite weights have none.
+    """
+    with torch.no_grad():
+        if isinstance(cell, LRU):
+            return {"λ": float(torch.exp(-torch.exp(cell.nu_log)).max())}
+        if isinstance(cell, IndRNN):
+            return {"u": float(cell.weight_hh.abs().max())}
+        if not has_recurrent_matrix(cell):
+            return None
+        weight: Tensor = cell.get_parameter("weight_hh").detach().cpu().double()
+        if weight.shape[0] % cell.hidden_size or not bool(weight.isfinite().all()):
+            return None
+        blocks = weight.split(cell.hidden_size)
+        letters = GATES.get(type(cell), "h" if len(blocks) == 1 else [str(n) for n in range(1, len(blocks) + 1)])
+        return {
+            letter: float(torch.linalg.eigvals(block).abs().max())
+            for letter, block in zip(letters, blocks, strict=True)
+        }

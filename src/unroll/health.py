@@ -1,0 +1,113 @@
+"""An examination as the command line shows it: facts, the gradient over time as a line of bars, findings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from .doctor import Examination, Finding, LayerHealth, Memory
+from .printing import print_findings
+from .sketch import BLOCKS
+from .terminal import percent, print_facts
+
+WIDTH = 40  # bars of a line, at most
+DECADES = 8  # from the lowest bar to the highest; what is smaller still is a blank
+
+
+def print_examination(console: Console, examination: Examination, run: str, no_data: str = "") -> None:
+    """Show what was measured of a run, what could not be, what looks wrong and what helps.
+
+    Args:
+        console: where to.
+        examination: of the run.
+        run: its name.
+        no_data: why its data could not be looked at (default: it could).
+    """
+    facts: dict[str, Any] = {"run": run}
+    if examination.accuracy is not None and examination.loss is not None:
+        facts["looked at"] = (
+            f"{examination.sequences:,} sequences of up to {examination.time:,} steps: accuracy "
+            f"{percent(examination.accuracy)} (always the most frequent class: {percent(examination.chance)}), "
+            f"loss {examination.loss:.4f}"
+        )
+    if examination.epochs:
+        facts["training"] = f"{examination.epochs:,} epochs"
+    if (memory := examination.memory) is not None:
+        facts["memory"] = _memory(memory)
+    for layer in examination.layers:
+        facts[layer.title] = _layer(layer) or "nothing measured"
+    print_facts(console, facts)
+    if no_data:
+        console.print(Text.assemble(("no data  ", "bold yellow"), no_data), soft_wrap=True)
+    for line in examination.skipped:
+        console.print(Text.assemble(("skipped  ", "bold yellow"), line), soft_wrap=True)
+    print_findings(console, _lines(examination.findings))
+
+
+def _lines(findings: Sequence[Finding]) -> list[str]:
+    """Return a line for each finding; what helps against several is said once."""
+    lines, named = [], dict[str, str]()
+    for found in findings:
+        known = named.get(found.remedy)
+        helps = found.remedy if known is None else f"the same as against {known}"
+        lines.append(f"{found.name}: {found.evidence}; what helps: {helps}")
+        named.setdefault(found.remedy, found.name)
+    return lines
+
+
+def _memory(memory: Memory) -> str:
+    if not memory.steps:
+        return f"none of {memory.time:,} time steps moves the logits"
+    return (
+        f"{percent(memory.heard)} of {memory.time:,} time steps move the logits, all within the last {memory.steps:,}"
+    )
+
+
+def _layer(layer: LayerHealth) -> dict[str, str]:
+    facts = {}
+    gradient = [value for value in layer.gradient if not math.isnan(value)]
+    if gradient:
+        facts["gradient"] = (
+            f"{bars(gradient)}  {gradient[-1]:.1e} at the first step read, {gradient[0]:.1e} at the last"
+        )
+    activation = [value for value in layer.activation if not math.isnan(value)]
+    if activation:
+        facts["activation"] = f"{activation[-1]:.3g} after the first step read, {activation[0]:.3g} after the last"
+    if layer.saturated is not None:
+        facts["saturated"] = f"{percent(layer.saturated)} of the outputs"
+    if layer.dead is not None:
+        facts["dead"] = f"{percent(layer.dead)} of the units"
+    if layer.gates:
+        facts["gates"] = (
+            ", ".join(f"{letter} {percent(share)}" for letter, share in layer.gates.items()) + " open or shut"
+        )
+    if layer.radius:
+        facts["radius"] = ", ".join(f"{letter} {radius:.3g}" for letter, radius in layer.radius.items())
+    return facts
+
+
+def bars(gradient: Sequence[float], width: int = WIDTH) -> str:
+    """Return gradients as a line of bars, from the first step read to the last, on a logarithmic scale.
+
+    Args:
+        gradient: by steps before the end, at least one.
+        width: of the line, in characters at most; of more steps each bar is the mean of some (default 40).
+    """
+    parts = np.array_split(np.asarray(gradient[::-1], dtype=np.float64), min(width, len(gradient)))
+    means = [float(part.mean()) for part in parts]
+    largest = max((mean for mean in means if math.isfinite(mean)), default=0.0)
+    return "".join(_bar(mean, largest) for mean in means)
+
+
+def _bar(value: float, largest: float) -> str:
+    top = len(BLOCKS) - 1
+    if not math.isfinite(value):
+        return "!"
+    if value <= 0 or largest <= 0:
+        return BLOCKS[0]
+    return BLOCKS[max(0, round(top + math.log10(value / largest) * (top - 1) / DECADES))]

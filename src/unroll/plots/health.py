@@ -1,0 +1,72 @@
+"""Pictures of an examination."""
+
+from __future__ import annotations
+
+import math
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from ..doctor import Examination
+from ..doctor.reach import HEARD
+from ..errors import InputError
+from .style import STYLE
+
+SIZE = (4.6, 3.0)  # inches, a column of a page
+FEW = 40  # points, up to which each is marked
+
+
+def gradient_flow(examination: Examination) -> Figure:
+    """Draw how the gradient fares on its way back through time, a line for each layer and direction.
+
+    Args:
+        examination: of a model on data. Steps at which a gradient is 0 or not finite are left out.
+
+    Raises:
+        InputError: it was without data, and no gradient was measured.
+    """
+    if not any(layer.gradient for layer in examination.layers):
+        raise InputError("the examination has no gradients to draw: examine the model with data")
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=SIZE, layout="constrained")
+        ax = figure.add_subplot()
+        for layer in examination.layers:
+            points = [(n, value) for n, value in enumerate(layer.gradient) if 0 < value < math.inf]
+            style = "-" if layer.direction == "forward" else "--"
+            marker = "." if len(points) <= FEW else ""
+            ax.plot([n for n, _ in points], [value for _, value in points], style, marker=marker, label=layer.title)
+        ax.set_yscale("log")
+        ax.set_xlabel("time steps before the end of the reading")
+        ax.set_ylabel("‖∂loss/∂state‖ (nats per unit)")
+        ax.set_title("gradient through time")
+        if len(examination.layers) > 1:
+            ax.legend(frameon=False)
+        return figure
+
+
+def memory(examination: Examination) -> Figure:
+    """Draw how far each time step's input moves the logits, and from where on that counts as heard.
+
+    Args:
+        examination: of a model on data.
+
+    Raises:
+        InputError: no memory was measured.
+    """
+    found = examination.memory
+    if found is None:
+        raise InputError("the examination has no memory to draw: examine the model with data")
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=SIZE, layout="constrained")
+        ax = figure.add_subplot()
+        points = [(n, effect) for n, effect in zip(found.offsets, found.effects, strict=True) if 0 < effect < math.inf]
+        ax.plot([n for n, _ in points], [effect for _, effect in points], marker=".", label="one step exchanged")
+        if points:
+            level = HEARD * max(effect for _, effect in points)
+            ax.axhline(level, color="C5", linestyle=":", label=f"{HEARD:.0%} of the most")
+        ax.set_yscale("log")
+        ax.set_xlabel("time steps before the end")
+        ax.set_ylabel("mean change of the logits")
+        ax.set_title(f"memory: {found.heard:.0%} of {found.time:,} steps are heard")
+        ax.legend(frameon=False)
+        return figure

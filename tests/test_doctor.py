@@ -1,0 +1,600 @@
+"""Sick models and runs, each built for real, are told by name; healthy ones have no finding."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import unroll
+from unroll import plots
+from unroll.cli import main
+from unroll.data.preparation import Preparation, Scaling
+from unroll.doctor import NAMES, Examination, examine, judgement, read_history
+from unroll.doctor.history import judge_history
+from unroll.doctor.leak import find_leaks
+from unroll.doctor.reach import measure_memory, positions
+from unroll.doctor.vitals import before_the_end, radii
+from unroll.health import bars
+
+Digits = unroll.Splits
+Fit = tuple[unroll.SequenceClassifier, list[unroll.EpochResult]]
+
+
+def train(splits: unroll.Splits, epochs: int, model: unroll.SequenceClassifier | None = None, **settings: Any) -> Fit:
+    """Return a model trained with some settings, and its history."""
+    torch.manual_seed(0)
+    config = {name: settings.pop(name) for name in list(settings) if name in unroll.TrainConfig.__dataclass_fields__}
+    model = model or unroll.SequenceClassifier(splits.train.input_size, len(splits.classes), **settings)
+    return model, list(unroll.fit(model, splits, unroll.TrainConfig(epochs=epochs, **config)))
+
+
+def names(examination: Examination) -> set[str]:
+    assert {finding.name for finding in examination.findings} <= set(NAMES)
+    return {finding.name for finding in examination.findings}
+
+
+def evidence(examination: Examination, name: str) -> str:
+    (found,) = [finding for finding in examination.findings if finding.name == name]
+    return found.evidence
+
+
+def fresh(**settings: Any) -> unroll.SequenceClassifier:
+    return unroll.SequenceClassifier(28, 10, **{"hidden_size": 32, **settings})
+
+
+def cell_of(model: unroll.SequenceClassifier) -> Any:
+    """Return the first layer's first cell."""
+    return next(cell for layer in model.layers for cell in layer.children())
+
+
+@torch.no_grad()
+def with_radius(radius: float, **settings: Any) -> unroll.SequenceClassifier:
+    model = fresh(**settings)
+    cell_of(model).weight_hh.mul_(radius)
+    return model
+
+
+def series(x: np.ndarray, y: np.ndarray, lengths: np.ndarray | None = None) -> unroll.SequenceData:
+    x = np.asarray(x, np.float32)
+    scaling = Scaling.of("standard", torch.from_numpy(x))
+    classes = tuple("abcdefghij"[: int(y.max()) + 1])
+    return unroll.SequenceData(
+        torch.from_numpy(x),
+        torch.from_numpy(np.asarray(y, np.int64)),
+        Preparation(classes, scaling),
+        None if lengths is None else torch.from_numpy(np.asarray(lengths, np.int64)),
+    )
+
+
+def waves(n: int = 240, steps: int = 30) -> unroll.Splits:
+    """Two noisy features, three classes of frequency, any phase."""
+    random = np.random.default_rng(0)
+    y = np.arange(n) % 3
+    t = np.arange(steps)[None, :, None]
+    angle = (0.3 + 0.25 * y)[:, None, None] * t + random.uniform(0, 2 * np.pi, (n, 1, 2))
+    data = series(np.sin(angle) + random.normal(0, 0.2, (n, steps, 2)), y)
+    train, test = data.cut(0.2, 0)
+    return unroll.Splits(train, test, "waves", "here")
+
+
+# Healthy
+
+
+def test_the_default_run_is_healthy(run: unroll.Run, sample: Digits) -> None:
+    assert run.evaluation is not None
+    history = read_history(run.path)
+    found = examine(run.model, sample.train, history=history, test_accuracy=run.evaluation["accuracy"])
+    assert found.findings == ()
+    assert found.skipped == ()
+    assert (found.sequences, found.time, found.epochs) == (256, 28, len(history))
+    assert found.accuracy is not None
+    assert found.accuracy > 0.95
+    assert found.chance == 0.1
+    (layer,) = found.layers
+    assert len(layer.gradient) == len(layer.activation) == 28
+    assert found.memory is not None
+    assert found.memory.heard > 0.8  # the first rows are blank
+    assert examine(run.model, sample.test, seed=1).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("cell", "settings"),
+    [("gru", {}), ("lstm", {}), ("rnn", {"bidirectional": True, "num_layers": 2}), ("lru", {"readout": "mean"})],
+)
+def test_models_of_series_are_healthy(cell: Any, settings: Any) -> None:
+    splits = waves()
+    model, history = train(splits, 12, cell=cell, hidden_size=24, lr=0.01, batch_size=32, **settings)
+    found = examine(model, splits.train, history=history)
+    assert found.accuracy is not None
+    assert found.accuracy > 0.8
+    assert found.findings == ()
+
+
+def test_a_model_of_texts_is_healthy() -> None:
+    random = np.random.default_rng(0)
+    words = [f"word{n}" for n in range(30)]
+    rows = [f"{' '.join(random.choice(words[n % 2 * 8 : n % 2 * 8 + 22], 9))}\t{'ab'[n % 2]}" for n in range(300)]
+    Path("texts.tsv").write_text("\n".join(["text\tlabel", *rows]))
+    splits = unroll.load("texts.tsv")
+    model = unroll.SequenceClassifier(
+        20, 2, "gru", hidden_size=16, readout="max", bidirectional=True, vocabulary_size=splits.train.vocabulary_size
+    )
+    model, history = train(splits, 15, model, lr=0.01, batch_size=32)
+    found = examine(model, splits.train, history=history)
+    assert found.findings == ()
+    assert [layer.title for layer in found.layers] == ["layer 1", "layer 1 backward"]
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "lru"])
+def test_fresh_models_are_healthy(cell: Any, small: Digits) -> None:
+    assert examine(fresh(cell=cell), small.train).findings == ()
+
+
+# Sick
+
+
+def test_a_small_spectral_radius_makes_the_gradient_vanish(small: Digits) -> None:
+    found = examine(with_radius(0.1), small.train)
+    assert names(found) == {"small recurrent weights", "vanishing gradient", "short memory"}
+    assert "spectral radius of 0.1: after 10 steps 1e-10 of a state" in evidence(found, "small recurrent weights")
+    assert re.search(r"27 steps before the end .* is \S+, beside 1\.\de\+00", evidence(found, "vanishing gradient"))
+    assert found.memory is not None
+    assert found.memory.steps <= 5
+    assert "--cell gru" in found.findings[-1].remedy
+
+
+def test_what_forgets_but_does_well_is_not_sick() -> None:
+    splits = waves()
+    x = splits.train.x.clone()
+    x[:, -1, 0] = splits.train.y - 1.0 + 0.1 * torch.randn(len(x))  # all is told at the end
+    splits = replace(splits, train=replace(splits.train, x=x))
+    model = unroll.SequenceClassifier(2, 3, hidden_size=16)
+    with torch.no_grad():
+        cell_of(model).weight_hh.mul_(0.1)
+    assert "vanishing gradient" in names(examine(model, splits.train))
+    model, _ = train(splits, 10, model, lr=0.02, batch_size=16)
+    found = examine(model, splits.train)
+    assert found.accuracy is not None
+    assert found.accuracy > 0.95
+    assert "vanishing gradient" not in names(found)
+    assert "short memory" not in names(found)
+
+
+def test_a_large_spectral_radius_makes_the_gradient_explode(small: Digits) -> None:
+    found = examine(with_radius(3), small.train)
+    assert {"large recurrent weights", "exploding gradient"} <= names(found)
+    assert "spectral radius of 3, and gradients explode" in evidence(found, "large recurrent weights")
+    (layer,) = found.layers
+    assert f"{layer.gradient[-1] / layer.gradient[0]:.1e} times" in evidence(found, "exploding gradient")
+
+
+def test_exploding_activations(small: Digits) -> None:
+    found = examine(with_radius(3, nonlinearity="relu"), small.train)
+    assert {"exploding activations", "large recurrent weights", "exploding gradient"} <= names(found)
+    found = examine(with_radius(1e6, nonlinearity="relu"), small.train)
+    assert found.findings[0].name == "exploding activations"
+    assert found.findings[0].severity == "error"
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_inputs_out_of_scale(cell: Any, small: Digits) -> None:
+    raw = replace(small.train, preparation=replace(small.train.preparation, scaling=Scaling(0.0, 1.0)))
+    found = examine(fresh(cell=cell), raw)
+    rms = raw.x.double().square().mean().sqrt()
+    assert (
+        abs(float(re.findall(r"mean square of ([\d.]+),", evidence(found, "inputs out of scale"))[0]) / rms - 1) < 0.1
+    )
+    assert ("saturated units" if cell == "rnn" else "saturated gates") in names(found)
+
+
+def test_dead_units(small: Digits) -> None:
+    model, _ = train(small, 1, hidden_size=32, nonlinearity="relu")
+    with torch.no_grad():
+        cell_of(model).bias_ih[:20] -= 50
+    found = examine(model, small.train)
+    assert "62% of the units are always 0" in evidence(found, "dead units")
+    assert found.layers[0].dead == 20 / 32
+    with torch.no_grad():
+        cell_of(model).bias_ih -= 50
+    found = examine(model, small.train)
+    assert [(finding.name, finding.severity) for finding in found.findings] == [
+        ("dead units", "error"),
+        ("input ignored", "error"),
+    ]
+    still = fresh()
+    with torch.no_grad():
+        cell_of(still).weight_ih[:16] = 0
+        cell_of(still).weight_hh[:16] = 0
+    assert "50% of the units never move" in evidence(examine(still, small.train), "dead units")
+
+
+def test_a_learning_rate_far_too_high(small: Digits) -> None:
+    model, history = train(small, 8, hidden_size=32, lr=1.0, schedule="constant")
+    found = examine(model, small.train, history=history)
+    assert {"learning rate too high", "saturated units", "large recurrent weights"} <= names(found)
+    assert "the learning rate went up to 1" in evidence(found, "learning rate too high")
+    assert any("--lr 0.002" in finding.remedy for finding in found.findings)
+
+
+def test_shuffled_labels(small: Digits) -> None:
+    order = torch.randperm(400, generator=torch.Generator().manual_seed(1))
+    shuffled = replace(small, train=replace(small.train, y=small.train.y[order]))
+    model, history = train(shuffled, 3, hidden_size=16)
+    found = examine(model, shuffled.train, history=history)
+    assert "ln(10) = 2.303" in evidence(found, "nothing learned")
+    model, history = train(shuffled, 30, hidden_size=64, cell="gru", lr=0.01)
+    found = examine(model, shuffled.train, history=history)
+    assert names(found) == {"shuffled labels"}
+    assert f"{history[-1].train_accuracy:.1%} of the training sequences are right" in evidence(found, "shuffled labels")
+
+
+def test_a_leak_of_one_class(small: Digits) -> None:
+    leaky = small.train.x.clone()
+    leaky[small.train.y == 3, 0, 0] = 200  # a corner that is black in all other digits
+    data = replace(small.train, x=leaky)
+    found = examine(fresh(), data)
+    assert names(found) == {"label leak"}
+    assert evidence(found, "label leak") == (
+        "class 3 is given away by one input alone, without a mistake: time step 1, feature 0 is 200 in all 40 of its "
+        "sequences looked at, and 0 in the 360 others"
+    )
+
+
+def test_not_finite_weights_and_inputs(small: Digits) -> None:
+    model = fresh()
+    with torch.no_grad():
+        model.head.weight[0, 0] = math.nan
+        cell_of(model).weight_hh[0, 0] = math.inf
+    found = examine(model, small.train)
+    assert evidence(found, "not finite") == "some weights are not finite"
+    assert found.layers[0].radius is None
+    json.dumps(found.to_dict(), allow_nan=False)
+    data = waves().train
+    x = data.x.clone()
+    x[0, 0, 0] = math.inf
+    found = examine(unroll.SequenceClassifier(2, 3), replace(data, x=x))
+    assert "values that are not finite" in evidence(found, "not finite")
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_uneven_classes() -> None:
+    random = np.random.default_rng(0)
+    y = (np.arange(300) % 15 == 0).astype(np.int64)
+    data = series(random.normal(size=(300, 10, 2)) + 0.2 * y[:, None, None], y)
+    model = unroll.SequenceClassifier(2, 2, hidden_size=8)
+    with torch.no_grad():
+        model.head.bias.copy_(torch.tensor([5.0, -5.0]))
+    found = examine(model, data)
+    assert "280 of 300 sequences are a, 20 are b" in evidence(found, "uneven classes")
+    assert found.chance == 280 / 300
+    model, _ = train(unroll.Splits(data, data, "uneven", "here"), 40, hidden_size=32, lr=0.02, val_fraction=0.0)
+    assert "uneven classes" not in names(examine(model, data))  # all are learned by heart
+
+
+# History
+
+
+def epochs(losses: list[float], train_accuracy: float, val_accuracy: float | None = None) -> list[unroll.EpochResult]:
+    return [
+        unroll.EpochResult(n, loss, train_accuracy, None if val_accuracy is None else loss, val_accuracy, 0.002, 1, 100)
+        for n, loss in enumerate(losses, start=1)
+    ]
+
+
+def test_the_course_of_a_training() -> None:
+    falling = [2.0, 1.0, 0.5, 0.3, 0.2]
+
+    def found(*history: Any, test: float | None = None, **settings: Any) -> list[str]:
+        return [finding.name for finding in judge_history(epochs(*history), 0.1, 10, test, **settings)]
+
+    assert found(falling, 0.97, 0.9) == []
+    assert found(falling, 0.97, 0.7) == ["overfitting"]
+    assert found(falling, 0.97, None) == []
+    assert found(falling, 0.97, None, test=0.7) == ["overfitting"]
+    assert found(falling, 0.97, None, test=0.12) == ["shuffled labels"]
+    assert found(falling, 0.15, 0.15) == ["nothing learned"]
+    assert found(falling[:2], 0.15, 0.15) == []  # too early
+    assert found([2.0, 3.0, 1.0, 0.5, 0.3, 0.2], 0.97, 0.9) == []  # one jump in six epochs
+    assert found([9.0, 5.0, 4.0, 3.9, 3.8], 0.5, 0.5) == ["learning rate too high"]
+    assert found([2.0, 1.0, 2.0, 1.0, 2.0], 0.5, 0.5) == ["learning rate too high"]
+    assert found([0.01, 0.001, 0.01, 0.001, 0.05], 1.0, 1.0) == []  # ten times as much, and nothing
+    (overfitting,) = judge_history(
+        epochs(falling, 0.97, 0.7), 0.1, 10, None, unroll.ModelConfig(num_layers=2, hidden_size=64), image=True
+    )
+    for flag in ("--hidden-size 32", "--shift", "--recurrent-dropout", "--dropout", "--weight-decay"):
+        assert flag in overfitting.remedy
+    assert read_history(Path("nowhere")) == []
+    Path("metrics.jsonl").write_text("{}\n")
+    with pytest.raises(unroll.RunError, match=r"metrics.jsonl is broken \("):
+        read_history(Path())
+
+
+# Leaks
+
+
+def leaks(x: np.ndarray, y: np.ndarray, lengths: np.ndarray | None = None) -> list[Any]:
+    data = series(x, y, lengths)
+    return find_leaks(data, torch.randperm(len(data)))
+
+
+def test_leaks_are_told_from_classes_that_are_easy() -> None:
+    random = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    x = random.normal(size=(90, 20, 3))
+    assert leaks(x, y) == []
+    marked = x.copy()
+    marked[y == 1, 4, 2] = 0.25  # in the midst of the others' values
+    (leak,) = leaks(marked, y)
+    assert (leak.label, leak.where, leak.own, leak.n, leak.inputs) == (
+        1,
+        "time step 5, feature 2",
+        (0.25, 0.25),
+        (30, 60),
+        1,
+    )
+    channel = x.copy()
+    channel[:, :, 0] = y[:, None]  # a feature that is the class
+    assert [leak.label for leak in leaks(channel, y)] == [0, 1, 2]
+    far = x.copy()
+    far[y == 2, 0, 0] += 40
+    assert [leak.where for leak in leaks(far, y)] == ["time step 1, feature 0"]
+    assert leaks(x + 40 * (y == 2)[:, None, None], y) == []  # everywhere: easy
+    assert leaks(x + 3 * (y == 2)[:, None, None], y) == []
+    t = np.arange(20)[None, :, None]
+    assert leaks(np.sin(t * (1 + y[:, None, None]) + np.zeros((1, 1, 3))), y) == []  # without noise
+    few = np.arange(90) >= 85
+    assert leaks(x + 40 * few[:, None, None], few.astype(np.int64)) == []  # too few to tell
+    assert [leak.where for leak in leaks(x, y, np.where(y == 0, 20, 11))] == ["length"]
+    assert leaks(x, y, np.zeros(90)) == []
+
+
+def test_a_token_that_gives_a_class_away() -> None:
+    rows = [f"beta {'word ' * (n % 5)}{'spoiler' if n % 2 else ''}\t{'ab'[n % 2]}" for n in range(80)]
+    Path("t.tsv").write_text("\n".join(["text\tlabel", *rows]))
+    data = unroll.load("t.tsv").train
+    (leak,) = find_leaks(data, torch.arange(len(data)))
+    assert (leak.where, data.preparation.classes[leak.label]) == ("token 'spoiler'", "b")
+
+
+# Measurements
+
+
+class LastThree(unroll.Cell):
+    """Knows its last three inputs, and nothing before."""
+
+    def initial_state(self, batch_size: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
+        return torch.zeros(batch_size, 3, dtype=dtype, device=device)
+
+    def step(self, x: Tensor, state: Tensor) -> Tensor:
+        return torch.cat([x, state[:, :2]], dim=1)
+
+
+def test_memory_is_as_long_as_it_is() -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(30, 100, 1))
+    data = series(x, np.arange(30) % 2, random.integers(0, 100, 30))
+    model = unroll.SequenceClassifier(1, 2, LastThree, hidden_size=3)
+    found = measure_memory(model, data)
+    assert found is not None
+    assert found.steps == 3
+    assert found.heard == pytest.approx(3 / found.time)
+    assert len(found.offsets) == len(found.effects) <= 40
+    assert all(effect == 0 for offset, effect in zip(found.offsets, found.effects, strict=True) if offset > 2)
+    constant = series(np.zeros((30, 100, 1)), np.arange(30) % 2)
+    silent = measure_memory(model, constant)
+    assert silent is not None
+    assert (silent.steps, silent.heard) == (0, 0.0)
+    assert measure_memory(model, data.subset(torch.tensor([0]))) is None
+    assert positions(28) == list(range(28))
+    assert len(positions(784)) <= 40
+    assert {0, 1, 783} <= set(positions(784))
+
+
+def test_different_lengths_are_aligned_at_the_end_of_the_reading() -> None:
+    values = torch.tensor([[1.0, 2.0, 3.0], [10.0, 20.0, 0.0], [7.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    lengths = torch.tensor([3, 2, 1, 0])
+    assert before_the_end(values, lengths, False).tolist() == [10.0, 6.0, 1.0]
+    assert before_the_end(values, lengths, True).tolist() == [6.0, 11.0, 3.0]
+    assert before_the_end(values[:2], None, False).tolist() == [1.5, 11.0, 5.5]
+    assert math.isnan(before_the_end(values[1:], lengths[1:], False)[2])
+
+
+def test_spectral_radii() -> None:
+    torch.manual_seed(0)
+    model = unroll.SequenceClassifier(2, 2, "lstm", hidden_size=5)
+    (cell,) = model.layers[0]  # type: ignore[misc]
+    expected = [max(abs(np.linalg.eigvals(block.detach().numpy()))) for block in cell.weight_hh.split(5)]
+    found = radii(cell)
+    assert found is not None
+    assert list(found) == ["i", "f", "g", "o"]
+    assert list(found.values()) == pytest.approx(expected, rel=1e-5)
+    assert radii(unroll.RNN(2, 5)) is not None
+    assert list(radii(unroll.LRU(2, 5)) or ()) == ["λ"]
+    assert list(radii(unroll.IndRNN(2, 5)) or ()) == ["u"]
+    assert radii(unroll.MinGRU(2, 5)) is None
+
+
+def test_the_model_stays_as_it_is(small: Digits) -> None:
+    model = fresh(num_layers=2, dropout=0.5, recurrent_dropout=0.5)
+    model.head.eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    first, second = examine(model, small.train), examine(model, small.train)
+    assert first == second
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [module.training for module in model.modules()] == modes
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert examine(model, small.train, seed=1) != first
+
+
+@pytest.mark.parametrize("cell", [*unroll.cells.CELLS, LastThree])
+def test_any_cell_and_any_length(cell: Any) -> None:
+    random = np.random.default_rng(0)
+    hidden = 3
+    for both in (False, True):
+        model = unroll.SequenceClassifier(
+            2 if cell is not LastThree else 1, 2, cell, hidden_size=hidden, bidirectional=both, readout="attention"
+        )
+        for steps, lengths in ((1, None), (9, random.integers(0, 9, 12)), (4, np.zeros(12))):
+            data = series(random.normal(size=(12, steps, model.input_size)), np.arange(12) % 2, lengths)
+            found = examine(model, data)
+            json.dumps(found.to_dict(), allow_nan=False)
+            assert len(found.layers) == 1 + both
+    one = examine(model, data.subset(torch.tensor([1])))
+    assert one.memory is None
+    assert examine(model, data.subset(torch.empty(0, dtype=torch.int64))).sequences == 0
+
+
+def test_without_data_weights_and_history_are_examined() -> None:
+    found = examine(with_radius(0.1), history=epochs([2.3, 2.3, 2.3], 0.1, 0.1))
+    assert names(found) == {"small recurrent weights", "nothing learned"}
+    assert (found.sequences, found.loss, found.memory, found.layers[0].gradient) == (0, None, None, ())
+    assert len(found.skipped) == 1
+    assert found.skipped[0].endswith("give data (on the command line --data)")
+    assert len(examine(fresh()).skipped) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((torch.nn.Linear(2, 2),), "examine expects a SequenceClassifier, got Linear"),
+        ((unroll.SequenceClassifier(2, 2), torch.zeros(3)), "examine expects SequenceData, such as splits.train, got"),
+    ],
+)
+def test_what_cannot_be_examined(arguments: Any, message: str) -> None:
+    with pytest.raises(unroll.InputError, match=re.escape(message)):
+        examine(*arguments)
+    with pytest.raises(unroll.InputError, match=re.escape("x must have shape (batch, time, 3)")):
+        examine(unroll.SequenceClassifier(3, 3), waves().train)
+    with pytest.raises(unroll.ConfigError, match="seed must be at least 0"):
+        examine(unroll.SequenceClassifier(2, 2), seed=-1)
+
+
+# Command line
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def run_command(*words: object) -> tuple[int, str, str]:
+        status = main([str(word) for word in words])
+        return status, *capsys.readouterr()
+
+    return run_command
+
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+def test_doctor_of_a_healthy_run(call: Call, run: unroll.Run) -> None:
+    status, out, err = call("doctor", run.path)
+    assert (status, err) == (0, "")
+    assert out.endswith("nothing looks wrong\n")
+    assert re.search(r"\n  gradient +[▁▂▃▄▅▆▇█]{28}  \S+ at the first step read, \S+ at the last\n", out)
+    assert "look at" not in out
+    status, out, err = call("doctor", run.path, "--data", "mnist-sample", "--json")
+    found = json.loads(out)
+    assert (status, err, found["findings"], found["no_data"]) == (0, "", [], None)
+    assert len(found["layers"][0]["gradient"]) == 28
+
+
+def test_doctor_of_a_sick_run_and_of_one_whose_data_is_gone(call: Call, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    np.savez("noise.npz", x=random.normal(size=(80, 15, 2)), y=np.arange(80) % 2)
+    # Weights are pulled to nothing, so nothing is remembered.
+    settings = ("--hidden-size", 8, "--weight-decay", 50, "--lr", 0.01, "--epochs", 60, "--out", "sick")
+    assert call("train", "--data", "noise.npz", *settings)[0] == 0
+    status, out, err = call("doctor", "sick")
+    assert (status, err) == (0, "")
+    assert "look at  small recurrent weights: layer 1: weight_hh has a spectral radius of 0.0" in out
+    assert "; what helps: --init orthogonal" in out
+    Path("noise.npz").unlink()
+    status, out, err = call("doctor", "sick")
+    assert (status, err) == (0, "")
+    assert re.search(r"\nno data  .*noise.npz does not exist", out)
+    assert "\nskipped  gradients, activations, memory, label leaks: they need sequences" in out
+    assert "look at  small recurrent weights" in out
+    assert json.loads(call("doctor", "sick", "--json")[1])["no_data"].count("noise.npz") >= 1
+
+
+def test_doctor_of_a_run_saved_by_hand(call: Call, small: Digits) -> None:
+    unroll.save(fresh(), "by-hand", data=small.train)
+    status, out, err = call("doctor", "by-hand")
+    assert (status, err) == (0, "")
+    assert "no data  by-hand was saved by hand" in out
+    assert call("doctor", "by-hand", "--data", "mnist-sample")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("doctor no", "no is no run folder: it has no config.json"),
+        ("doctor", 'Command "doctor" parameter RUN requires an argument.'),
+        ("doctor RUN --data no.npz", "no.npz does not exist"),
+        ("doctor RUN --data-dir no", "data_dir must be a folder, got no"),
+    ],
+)
+def test_bad_input_is_one_line(call: Call, run: unroll.Run, words: str, message: str) -> None:
+    status, out, err = call(*words.replace("RUN", str(run.path)).split())
+    assert (status, out) == (2, "")
+    assert err.startswith(f"unroll: {message}")
+    assert err.count("\n") == 1
+
+
+def test_a_line_of_bars() -> None:
+    assert bars([1.0, 1e-4, 1e-8, 1e-30, 0.0]) == "  ▁▄█"  # from the first step read to the last
+    assert bars([1.0] * 1000) == "█" * 40
+    assert bars([math.inf, 1.0, 0.1]) == "▇█!"
+    assert bars([0.0, 0.0]) == "  "
+
+
+def test_every_flag_that_is_named_is_one(call: Call) -> None:
+    known = set(re.findall(r"--[a-z][a-z-]+", call("train", "--help")[1]))
+    sources = [inspect.getsource(module) for module in (judgement, unroll.doctor, unroll.doctor.history)]  # type: ignore[attr-defined]
+    named = set(re.findall(r"--[a-z][a-z-]+", "".join(sources)))
+    assert len(named) > 10
+    assert named - {"--data"} <= known
+
+
+# Pictures
+
+
+def test_pictures(small: Digits) -> None:
+    found = examine(fresh(num_layers=2, bidirectional=True), small.train)
+    (ax,) = plots.gradient_flow(found).axes
+    assert (ax.get_yscale(), ax.get_xlabel()) == ("log", "time steps before the end of the reading")
+    assert ax.get_ylabel() == "‖∂loss/∂state‖ (nats per unit)"
+    assert [str(line.get_label()) for line in ax.lines] == [layer.title for layer in found.layers]
+    for line, layer in zip(ax.lines, found.layers, strict=True):
+        assert list(np.asarray(line.get_xdata())) == list(range(28))
+        assert tuple(np.asarray(line.get_ydata())) == layer.gradient
+    (ax,) = plots.memory(found).axes
+    assert found.memory is not None
+    offsets = np.asarray(ax.lines[0].get_xdata())
+    assert set(offsets) <= set(found.memory.offsets)
+    assert np.asarray(ax.lines[1].get_ydata())[0] == pytest.approx(max(found.memory.effects) / 100)
+    assert (ax.get_yscale(), ax.get_xlabel()) == ("log", "time steps before the end")
+    assert plots.png(plots.memory(found)).startswith(b"\x89PNG")
+    for draw in (plots.gradient_flow, plots.memory):
+        with pytest.raises(unroll.InputError, match="examine the model with data"):
+            draw(examine(fresh()))
+
+
+def test_the_page_has_every_finding() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "doctor.md").read_text("utf-8")
+    assert re.findall(r"^\| ([a-z ]+) \| (?!when)", page, re.MULTILINE) != []
+    assert set(re.findall(r"^\| ([a-z ]+) \| (?!when)", page, re.MULTILINE)) == set(NAMES)
