@@ -25,8 +25,9 @@ import nbformat
 DOCS = Path(__file__).parent
 PAGE = DOCS / "tutorial.md"
 OTHERS = [
-    DOCS / f"{name}.md" for name in ("data", "text", "cells", "models", "seeing", "doctor", "several")
-]  # pages that draw nothing, and are no notebook
+    DOCS / f"{name}.md"
+    for name in ("data", "text", "cells", "models", "seeing", "looking", "doctor", "several")
+]  # that are no notebook
 BLOCK = re.compile(
     r"^```python\n(?P<code>.*?)^```\n(?:\n```text(?P<about> about)?\n(?P<output>.*?)^```\n)?", re.M | re.S
 )
@@ -151,7 +152,10 @@ def main() -> None:
     for path in OTHERS:
         page = path.read_text("utf-8")
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            Path("figures").mkdir()
             page = renew(page, run(parse(page)))
+            for picture in Path("figures").iterdir():
+                shutil.copy(picture, DOCS / "figures")
         path.write_text(page, "utf-8")
 
 

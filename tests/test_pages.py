@@ -41,10 +41,16 @@ def test_the_tutorial_prints_what_it_says() -> None:
 
 @pytest.mark.parametrize("path", page.OTHERS, ids=[path.stem for path in page.OTHERS])
 def test_the_other_pages_print_what_they_say(path: Path) -> None:
-    code = [cell for cell in page.parse(path.read_text("utf-8")) if cell.kind == "code"]
+    """And draw the pictures that they show."""
+    Path("figures").mkdir()
+    text = path.read_text("utf-8")
+    code = [cell for cell in page.parse(text) if cell.kind == "code"]
     assert len(code) >= 3
     for cell, found in zip(code, page.run(code), strict=True):
         assert page.differs(cell.output or "", found, cell.about) is None, found
+    shown = re.findall(r"!\[[^\]]{20,}\]\((figures/[\w.]+)\)", text)
+    assert sorted(map(str, Path("figures").iterdir())) == sorted(shown)
+    assert all((DOCS / picture).exists() for picture in shown)
 
 
 def test_the_results_are_those_of_the_benchmark_s_commands() -> None:

@@ -46,7 +46,15 @@ def files(path: Path) -> list[str]:
 
 
 def test_what_a_finished_run_holds(run: unroll.Run) -> None:
-    kept = ["config.json", "evaluation.json", "metrics.jsonl", "model.safetensors", "predictions.safetensors"]
+    kept = [
+        "calibration.json",
+        "config.json",
+        "evaluation.json",
+        "metrics.csv",
+        "metrics.jsonl",
+        "model.safetensors",
+        "predictions.safetensors",
+    ]
     assert files(run.path) == kept
     rows = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == list(range(1, 23))
@@ -290,7 +298,7 @@ def test_a_diverged_run_keeps_its_metrics() -> None:
         TrainingError, match="the loss became .*: training diverged at lr 1e\\+30; try lr 0.002, or clip"
     ):
         train_run(out="gone", lr=1e30, clip_norm=0.0, nonlinearity="relu", schedule="constant", **QUICK)
-    assert files(Path("gone")) == ["config.json", "metrics.jsonl"]
+    assert files(Path("gone")) == ["config.json", "metrics.csv", "metrics.jsonl"]
     with pytest.raises(RunError, match="gone has no model.safetensors and cannot be resumed: its training failed"):
         load_run("gone")
 
@@ -307,7 +315,7 @@ def test_a_test_loss_that_is_not_finite_ends_like_any_divergence(monkeypatch: py
         TrainingError, match="the test loss is nan: training diverged; the metrics of 1 epochs are in g"
     ):
         train_run(out="gone", **QUICK)
-    assert files(Path("gone")) == ["config.json", "metrics.jsonl"]
+    assert files(Path("gone")) == ["config.json", "metrics.csv", "metrics.jsonl"]
 
 
 def test_a_full_disk_breaks_nothing_that_was_saved(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,7 +329,7 @@ def test_a_full_disk_breaks_nothing_that_was_saved(monkeypatch: pytest.MonkeyPat
     with pytest.raises(OSError, match="No space left on device"):
         resume_run(path)
     assert (path / "resume.pt").read_bytes() == before
-    assert files(path) == ["config.json", "metrics.jsonl", "resume.pt"]
+    assert files(path) == ["config.json", "metrics.csv", "metrics.jsonl", "resume.pt"]
 
 
 def test_data_that_moved_is_found_again(idx_folder: Callable[..., Path], tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .evaluation import Evaluation, evaluate, predict
     from .model import SequenceClassifier
     from .run import resume_run, train_run
+    from .saliency import attribute
     from .saved import Run, load_run, save
     from .sweep import Range, Sweep, resume_sweep, run_sweep
     from .train import EpochResult, Training, fit
@@ -47,6 +48,7 @@ _HOME = {
     "anytime": ("calibrate", "evaluate_anytime", "read_along"),
     "evaluation": ("Evaluation", "evaluate", "predict"),
     "train": ("EpochResult", "Training", "fit"),
+    "saliency": ("attribute",),
     "saved": ("Run", "load_run", "save"),
     "run": ("resume_run", "train_run"),
     "compare": ("Comparison", "compare_runs"),
@@ -86,6 +88,7 @@ __all__ = [
     "TrainingError",
     "UnrollError",
     "__version__",
+    "attribute",
     "calibrate",
     "cells",
     "compare_runs",

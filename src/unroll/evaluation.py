@@ -17,6 +17,7 @@ from .cells import Cell
 from .data.sequences import SequenceData
 from .errors import DataError, InputError
 from .model import SequenceClassifier
+from .notebook import evaluation_html
 from .scan.cpu import lend_threads
 
 EVALUATION_BATCH = 1_000  # sequences; does not change any result
@@ -127,6 +128,9 @@ class Evaluation:
             "classes": list(self.classes),
             "confusion": self.confusion.tolist(),
         }
+
+    def _repr_html_(self) -> str:
+        return evaluation_html(self.to_dict())
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from .errors import RunError
 FORMAT = 2
 CONFIG = "config.json"  # all that prediction needs, and the settings of the training; makes a folder a run
 METRICS = "metrics.jsonl"  # one epoch per line
+METRICS_TABLE = "metrics.csv"  # the same as a table
 WEIGHTS = "model.safetensors"  # a run without it is unfinished
 TOKENIZER = "tokenizer.json"  # how texts become numbers, as the library tokenizers keeps it
 EVALUATION = "evaluation.json"  # counts on the test part
@@ -24,7 +26,9 @@ CALIBRATION = "calibration.json"  # temperatures that make its confidence true
 RESUME = "resume.pt"  # where an unfinished training stands
 REPORT = "report.html"
 FIGURES = "figures"  # a folder: those of the report
-FILES = (CONFIG, TOKENIZER, METRICS, WEIGHTS, EVALUATION, PREDICTIONS, CALIBRATION, REPORT, RESUME)
+EVENTS = "tensorboard"  # a folder: the epochs for TensorBoard, if the run was begun with it
+EVENT_FILES = "events.out.tfevents.*"  # as TensorBoard names what is in it
+FILES = (CONFIG, TOKENIZER, METRICS, METRICS_TABLE, WEIGHTS, EVALUATION, PREDICTIONS, CALIBRATION, REPORT, RESUME)
 
 
 def claim(out: str | Path | None, overwrite: bool, name: str) -> Path:
@@ -62,7 +66,25 @@ def claim(out: str | Path | None, overwrite: bool, name: str) -> Path:
     for file in FILES:
         if file != CONFIG:  # that one stays, to be replaced: it makes the folder a run
             (path / file).unlink(missing_ok=True)
+    _clear(path / FIGURES, "*.png")
+    _clear(path / EVENTS, EVENT_FILES)
     return path
+
+
+def event_files(path: Path) -> list[Path]:
+    """Return the files for TensorBoard in a run's folder."""
+    return list((path / EVENTS).glob(EVENT_FILES))
+
+
+def _clear(folder: Path, pattern: str) -> None:
+    """Remove the files of a folder inside a run's that the run wrote, and the folder if nothing else lies in it."""
+    if folder.is_symlink():  # what it leads to is no part of the run
+        folder.unlink()
+        return
+    for file in folder.glob(pattern):
+        file.unlink(missing_ok=True)
+    with suppress(OSError):  # it is not there, or somebody keeps something in it
+        folder.rmdir()
 
 
 def _is_run(path: Path) -> bool:

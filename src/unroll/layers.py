@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .cells import Cell, State
+from .errors import InputError
 
 Cells = list[list[Cell]]  # of each layer, one for each direction
 States = tuple[tuple[State, ...], ...]  # alike
@@ -25,6 +26,18 @@ class Stage(NamedTuple):
     name: str
     axes: tuple[str, ...]
     values: Tensor
+
+
+def check_features(x: Tensor, input_size: int, dtype: torch.dtype) -> None:
+    """Raise `InputError` unless ``x`` is (batch, time, input_size) of the parameters' ``dtype``, or under autocast."""
+    if not isinstance(x, Tensor):
+        raise InputError(f"x must be a tensor (batch, time, {input_size}), got {type(x).__name__}")
+    if x.dim() != 3 or x.shape[2] != input_size:
+        raise InputError(f"x must have shape (batch, time, {input_size}), got {tuple(x.shape)}")
+    if not x.is_floating_point():
+        raise InputError(f"x must be floating point and scaled as in training, got {x.dtype}")
+    if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
+        raise InputError(f"x must have the parameters' dtype {dtype}, got {x.dtype}")
 
 
 def initial_states(cells: Cells, x: Tensor) -> States:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import time
 from collections.abc import Callable
@@ -19,7 +18,8 @@ from .data.catalog import load, resolve
 from .data.splits import Splits
 from .errors import ConfigError, DataError, RunError, TrainingError
 from .evaluation import Evaluation
-from .folder import CONFIG, EVALUATION, METRICS, RESUME, WEIGHTS, claim, first_line, read_config, write, write_json
+from .folder import CONFIG, EVALUATION, RESUME, WEIGHTS, claim, first_line, read_config, write, write_json
+from .history import check_tensorboard, recorder, write_metrics
 from .interrupt import deferred_interrupt
 from .model import SequenceClassifier
 from .predicted import Predictions
@@ -80,12 +80,14 @@ class Started:
         splits: the data
         training: about to run; ``training.history`` holds what was done before a resume
         recipe: the settings
+        tensorboard: whether the curves are written for TensorBoard too
     """
 
     path: Path
     splits: Splits
     training: Training
     recipe: Recipe
+    tensorboard: bool = False
 
 
 Event = Started | Progress | EpochResult
@@ -98,6 +100,7 @@ def train_run(
     data_dir: str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
+    tensorboard: bool = False,
     watch: Callable[[Event], object] | None = None,
     **settings: Any,
 ) -> Run:
@@ -109,6 +112,8 @@ def train_run(
         data_dir: where to look for the data first (default None).
         out: the run's folder (default ``runs/<data>-<cell>-<n>`` with the first free n).
         overwrite: replace a run that stands there (default False).
+        tensorboard: write the curves for TensorBoard too, into a folder of that name in the run's (default False); has
+            no influence on the training.
         watch: is called with each `Started`, `Progress` and `EpochResult` (default None).
         **settings: fields of `DataConfig`; and of `ModelConfig` and `TrainConfig` that differ from the recipe.
 
@@ -117,6 +122,7 @@ def train_run(
         TrainingError: the loss is no longer finite; the folder keeps the metrics of the epochs before.
         KeyboardInterrupt: Ctrl-C; the folder keeps the state, for `resume_run`.
     """
+    check_tensorboard(tensorboard)
     reading, chosen = choose_settings(recipe, settings)
     plan = Plan(data, data_dir, reading, chosen)
     splits = plan.load()
@@ -129,6 +135,7 @@ def train_run(
         "scaling": chosen.scaling,
         "train": asdict(chosen.train),
         "backend": chosen.model.backend,
+        "tensorboard": tensorboard,
         "data": {
             "name": resolve(data, data_dir),
             **asdict(reading),
@@ -138,7 +145,7 @@ def train_run(
     }
     path = claim(out, overwrite, f"{splits.name}-{_short(chosen.model.cell)}")
     write_config(path, config, splits.train.preparation)
-    return _train(Started(path, splits, training, chosen), watch)
+    return _train(Started(path, splits, training, chosen, tensorboard), watch)
 
 
 def _short(cell: str) -> str:
@@ -157,6 +164,7 @@ def resume_run(
 
     Raises:
         RunError: no such run, nothing to resume, or the data has changed.
+        ConfigError: the run was begun with curves for TensorBoard, which is not installed here.
     """
     path = Path(path)
     config = read_config(path)
@@ -164,6 +172,8 @@ def resume_run(
         raise RunError(f"{path} is finished: there is nothing to resume; start a new run to train longer")
     if "train" not in config or not (path / RESUME).exists():
         raise RunError(f"{path} cannot be resumed: it has no resume.pt; start it anew with --overwrite")
+    tensorboard = bool(config.get("tensorboard"))  # runs from before there was such a thing do not say
+    check_tensorboard(tensorboard)
     plan = read_plan(path, data_dir)
     splits = plan.load()
     training = Training(plan.build(splits), splits, plan.recipe.train)
@@ -171,7 +181,7 @@ def resume_run(
         training.load_state_dict(torch.load(path / RESUME, map_location="cpu", weights_only=True))
     except Exception as error:  # torch raises about anything on a damaged file
         raise RunError(f"{path / RESUME} is broken ({first_line(error)}); start a new run") from error
-    return _train(Started(path, splits, training, plan.recipe), watch)
+    return _train(Started(path, splits, training, plan.recipe, tensorboard), watch)
 
 
 def read_plan(path: str | Path, data_dir: str | Path | None = None) -> Plan:
@@ -204,8 +214,11 @@ def _train(started: Started, watch: Callable[[Event], object] | None) -> Run:
     tell(started)
     saved = time.monotonic()
     try:
-        with deferred_interrupt() as interrupted:
+        recording = recorder(path, len(training.history), started.tensorboard)
+        with deferred_interrupt() as interrupted, recording as record:
             for event in training.events():
+                if isinstance(event, EpochResult):
+                    record(event)
                 due = time.monotonic() - saved > CHECKPOINT_SECONDS
                 if isinstance(event, EpochResult) or due or interrupted():
                     _checkpoint(path, training)
@@ -232,8 +245,7 @@ def _checkpoint(path: Path, training: Training) -> None:
     buffer = io.BytesIO()
     torch.save(training.state_dict(), buffer)
     write(path / RESUME, buffer.getvalue())
-    lines = (json.dumps(asdict(result), allow_nan=False) + "\n" for result in training.history)
-    write(path / METRICS, "".join(lines).encode())
+    write_metrics(path, training.history)
 
 
 def _finish(path: Path, training: Training, test: Evaluation) -> None:

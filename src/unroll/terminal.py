@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .cells import find_cell
-from .folder import METRICS
+from .folder import EVENTS, METRICS
 from .run import Event, Started
 from .saved import Run
 from .train import EpochResult
@@ -97,6 +97,8 @@ class TrainingScreen:
         self._epochs = started.training.epochs
         self._every = math.ceil(self._epochs / ROWS)
         facts = _facts(started)
+        if started.tensorboard:
+            facts["curves"] = f"tensorboard --logdir {shlex.quote(str(started.path / EVENTS))}"
         if self._every > 1:
             facts["table"] = f"every {self._every} epochs; {started.path / METRICS} has them all"
         print_facts(self.console, facts)

@@ -30,6 +30,7 @@ def train(
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     resume: Path | None = None,
     report: bool = True,
+    tensorboard: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> int:
     """Train a classifier and keep it in a run folder.
@@ -60,6 +61,8 @@ def train(
         Finish this interrupted run; takes its settings from there.
     report
         Write a report of the finished run, RUN/report.html; see unroll report.
+    tensorboard
+        Write the curves for TensorBoard too, into RUN/tensorboard.
     json
         Print one JSON object on stdout; progress goes to stderr.
     """
@@ -81,6 +84,7 @@ def train(
                     or ":" not in settings.get("cell", ":")
                     or out
                     or overwrite
+                    or tensorboard
                     or data
                     or recipe
                 ):
@@ -96,6 +100,7 @@ def train(
                     data_dir=data_dir,
                     out=out,
                     overwrite=overwrite,
+                    tensorboard=tensorboard,
                     watch=screen,
                     **settings,
                 )

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..errors import DataError
 from .buckets import longest_of_each
 from .preparation import Missing, Preparation
+from .shown import data_html
 from .tokens import Tokens
 
 
@@ -93,6 +94,9 @@ class SequenceData:
         size = "×".join(map(str, self.x.shape))
         kind = str(self.x.dtype).removeprefix("torch.")
         return f"SequenceData({size} {kind}, {len(self.preparation.classes)} classes)"
+
+    def _repr_html_(self) -> str:
+        return data_html("SequenceData", {"sequences": self})
 
     def __len__(self) -> int:
         return len(self.y)

@@ -11,6 +11,7 @@ from ..config import DataConfig, ScalingName
 from ..errors import DataError
 from .preparation import Missing, Scaling
 from .sequences import SequenceData
+from .shown import data_html
 from .tokens import Tokens
 
 TEST_FRACTION = 0.2
@@ -83,6 +84,9 @@ class Splits:
             config.check_unused(self.source, "no value is missing in its training part", "missing")
         rule = Missing.of(config.missing, train.x, train.lengths, train.missing)
         return replace(self, train=train.filled(rule), test=self.test.filled(rule))
+
+    def _repr_html_(self) -> str:
+        return data_html(f"{self.name} from {self.source}", {"train": self.train, "test": self.test})
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -81,6 +81,10 @@ class Tokens:
         """Return a text's tokens as they are read, ``[UNK]`` where one is unknown."""
         return list(_tokenizer(self.json).encode(text).tokens)
 
+    def places(self, text: str) -> list[tuple[int, int]]:
+        """Return where in ``text`` its tokens stand: of each the first character, and the one behind its last."""
+        return list(_tokenizer(self.json).encode(text).offsets)
+
 
 def library() -> Any:
     """Return the library tokenizers.

@@ -4,6 +4,7 @@ from .data import class_balance, class_means, figures, lengths, samples, typical
 from .health import gradient_flow, memory
 from .reading import mistakes, reading
 from .results import anytime_curve, confusion, learning_curves, reliability_diagram
+from .saliency import saliency_curve, saliency_map, saliency_spans
 from .several import Curve, Score, side_by_side, swept
 from .style import COLOURS, STYLE, png, svg
 
@@ -25,6 +26,9 @@ __all__ = [
     "png",
     "reading",
     "reliability_diagram",
+    "saliency_curve",
+    "saliency_map",
+    "saliency_spans",
     "samples",
     "side_by_side",
     "svg",

@@ -1,0 +1,81 @@
+"""What each epoch came to, kept in a run's folder: as lines of JSON, as a table, and for TensorBoard if asked for."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from .errors import ConfigError
+from .folder import EVENTS, METRICS, METRICS_TABLE, event_files, write
+from .train import EpochResult
+
+
+def write_metrics(path: Path, history: Sequence[EpochResult]) -> None:
+    """Write metrics.jsonl and metrics.csv into a run's folder: an epoch a line, accuracies as fractions."""
+    rows = [asdict(result) for result in history]
+    write(path / METRICS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode())
+    table = io.StringIO()
+    writer = csv.DictWriter(table, [field.name for field in fields(EpochResult)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)  # without a validation part its cells are empty
+    write(path / METRICS_TABLE, table.getvalue().encode())
+
+
+def check_tensorboard(wanted: bool) -> None:
+    """Raise `ConfigError` if files for TensorBoard are wanted and cannot be written here."""
+    if wanted:
+        _summary_writer()
+
+
+def _summary_writer() -> Any:
+    try:
+        return importlib.import_module("torch.utils.tensorboard").SummaryWriter
+    except ImportError as error:
+        raise ConfigError(
+            "curves for TensorBoard need the package tensorboard: pip install 'unroll-rnn[tensorboard]'"
+        ) from error
+
+
+@contextmanager
+def recorder(path: Path, done: int, wanted: bool) -> Iterator[Callable[[EpochResult], None]]:
+    """Yield what adds an epoch to a run's files for TensorBoard, at once and for good.
+
+    Record an epoch before the state is saved that training would go on from: then a training that is killed in between
+    has recorded it, and records it again when it is resumed, instead of never.
+
+    Args:
+        path: the run's folder.
+        done: epochs that training goes on from; what was recorded of later ones is declared void.
+        wanted: whether anything is to be recorded.
+    """
+    if not wanted:
+        yield lambda _: None
+        return
+    void = done + 1 if event_files(path) else None
+    with _summary_writer()(str(path / EVENTS), purge_step=void) as writer:
+
+        def record(result: EpochResult) -> None:
+            for name, value in scalars(result).items():
+                writer.add_scalar(name, value, result.epoch)
+            writer.flush()
+
+        yield record
+
+
+def scalars(result: EpochResult) -> dict[str, float]:
+    """Return what TensorBoard draws of an epoch, by names that group its charts; accuracies are fractions."""
+    values = {
+        "loss/train": result.train_loss,
+        "loss/val": result.val_loss,
+        "accuracy/train": result.train_accuracy,
+        "accuracy/val": result.val_accuracy,
+        "lr": result.lr,
+    }
+    return {name: value for name, value in values.items() if value is not None}

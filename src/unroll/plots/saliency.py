@@ -1,0 +1,191 @@
+"""Pictures of what speaks for a class, and what against it; of texts, the words with their values."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patheffects import Normal, Stroke
+from torch import Tensor
+
+from ..data.preparation import ImageFormat
+from ..data.sequences import SequenceData
+from ..errors import DataError
+from .style import COLOURS, STYLE
+
+AGAINST, FOR = COLOURS[0], COLOURS[5]  # blue and vermilion: of Okabe and Ito's colours two that everybody tells apart
+MOST_IMAGES = 20
+MOST_CURVES = 6  # features of a series, those whose values are largest
+COLUMNS = 5
+CLIPPED = 0.995  # share of the values that the scale reaches to: a few large ones would leave all others pale
+LIGHT, DARK = 1.0, 0.62  # how bright the image under its values is: pale, so that their colours count
+LABEL = "added to the logit"
+
+
+def _diverging() -> ListedColormap:
+    """Return a scale from blue to vermilion, seen through where values are near 0."""
+    strength = np.linspace(-1, 1, 511)
+    rgb = np.where(strength[:, None] < 0, to_rgb(AGAINST), to_rgb(FOR)) * (1 - 0.35 * np.abs(strength[:, None]) ** 3)
+    return ListedColormap(np.column_stack([rgb, np.abs(strength) ** 0.8]), "saliency")
+
+
+SCALE = _diverging()
+
+
+def saliency_map(data: SequenceData, values: Tensor, titles: Sequence[str] | None = None) -> Figure:
+    """Draw images with what `unroll.attribute` says of their pixels, all on one scale.
+
+    Args:
+        data: images, of which the first 20 are drawn.
+        values: (N, time, features) float32, what the pixels of each add to the logit.
+        titles: a line or two above each image (default: the name of its class).
+
+    Raises:
+        DataError: the data holds no images, or ``values`` are of another shape.
+    """
+    form = data.preparation.image
+    if form is None:
+        raise DataError("saliency_map draws images, and the data holds none: use saliency_curve, or saliency_spans")
+    _check(data, values)
+    data, values = data.subset(_first(data)), values[:MOST_IMAGES].cpu()
+    titles = [data.preparation.classes[label] for label in data.y.tolist()] if titles is None else titles
+    columns = min(COLUMNS, len(data))
+    rows = math.ceil(len(data) / columns)
+    side = 1.5 if max(form.height, form.width) < 100 else 2.2
+    with mpl.rc_context(STYLE):
+        figure = Figure(
+            figsize=(side * columns + 1.1, (side * form.height / form.width + 0.3) * rows), layout="constrained"
+        )
+        axes = figure.subplots(rows, columns, squeeze=False)
+        norm = _norm(values.numpy())
+        maps = form.images(values).numpy()
+        for ax in axes.flat:
+            ax.set_axis_off()
+        for ax, image, found, title in zip(axes.flat, _pale(form, data.x.cpu()), maps, titles, strict=False):
+            ax.imshow(image, cmap="gray", vmin=0, vmax=1)
+            ax.imshow(found, cmap=SCALE, norm=norm, interpolation="nearest")
+            ax.set_title(title, fontsize=9)
+        _explain(figure, axes, norm)
+        return figure
+
+
+def saliency_curve(data: SequenceData, values: Tensor, index: int = 0) -> Figure:
+    """Draw a series as curves over time, and behind them what `unroll.attribute` says of each value.
+
+    Args:
+        data: series.
+        values: (N, time, features) float32, what each value adds to the logit.
+        index: which of them to draw (default 0). Of its features the six are drawn whose values are largest.
+
+    Raises:
+        DataError: the data is no series, or ``values`` are of another shape.
+    """
+    if data.x.dim() != 3:
+        raise DataError("saliency_curve draws series, and the data holds texts: use saliency_spans")
+    _check(data, values)
+    length = data.x.shape[1] if data.lengths is None else int(data.lengths[index])
+    series = data.preparation.scaling.apply(data.x[index : index + 1].cpu())[0, :length].numpy()
+    found = values[index, :length].cpu().numpy()
+    shown = np.sort(np.argsort(-np.abs(found).sum(axis=0), kind="stable")[:MOST_CURVES])
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 0.9 + 1.3 * len(shown)), layout="constrained")
+        axes = figure.subplots(len(shown), 1, squeeze=False, sharex=True)
+        norm = _norm(found)
+        for ax, feature in zip(axes.flat, shown.tolist(), strict=True):
+            _curve(ax, series[:, feature], found[:, feature], norm)
+            if series.shape[1] > 1:
+                ax.set_title(_feature(data, feature), loc="left", fontsize=9)
+        axes[-1, 0].set_xlabel("time step")
+        figure.supylabel("standardised value", fontsize=9)
+        if series.shape[1] > len(shown):
+            figure.suptitle(f"the {len(shown)} of {series.shape[1]} features that matter most", fontsize=9)
+        _explain(figure, axes, norm)
+        return figure
+
+
+def saliency_spans(data: SequenceData, values: Tensor, index: int = 0) -> list[tuple[str, float]]:
+    """Return a text piece by piece with what `unroll.attribute` says of each, for a page to colour.
+
+    Args:
+        data: texts.
+        values: (N, time) float32, what each token adds to the logit.
+        index: which of them (default 0).
+
+    Returns:
+        all of the text, in order: tokens as they stand there, each with its value, and what is between them with 0;
+        escaped, so that it can stand in HTML.
+
+    Raises:
+        DataError: the data holds no texts, or ``values`` are of another shape.
+    """
+    tokens = data.preparation.tokens
+    if data.texts is None or tokens is None:
+        raise DataError("saliency_spans is for texts, and the data holds none: use saliency_map, or saliency_curve")
+    _check(data, values)
+    text, at = data.texts[index], 0
+    spans: list[tuple[str, float]] = []
+    for (start, stop), value in zip(tokens.places(text), values[index].tolist(), strict=False):
+        spans += [(text[at:start], 0.0), (text[start:stop], value)]
+        at = stop
+    return [(html.escape(piece), value) for piece, value in [*spans, (text[at:], 0.0)] if piece]
+
+
+def _check(data: SequenceData, values: Tensor) -> None:
+    if values.shape != data.x.shape:
+        raise DataError(f"values must be of the data's shape {tuple(data.x.shape)}, got {tuple(values.shape)}")
+    if not len(data):
+        raise DataError("there must be at least 1 sequence to draw, got 0")
+
+
+def _first(data: SequenceData) -> Tensor:
+    return data.y.new_tensor(range(min(MOST_IMAGES, len(data))))
+
+
+def _pale(form: ImageFormat, x: Tensor) -> np.ndarray:
+    """Return images (N, height, width) from `DARK` to `LIGHT`; white drawings on black are turned to ink on paper."""
+    brightness = form.images(x).numpy() / 255
+    if form.framing is not None and form.framing.border < 128:
+        brightness = 1 - brightness
+    pale: np.ndarray = DARK + (LIGHT - DARK) * brightness
+    return pale
+
+
+def _norm(values: np.ndarray) -> Normalize:
+    limit = float(np.quantile(np.abs(values), CLIPPED)) if values.size else 0.0
+    limit = limit or float(np.abs(values).max(initial=0)) or 1.0
+    return Normalize(-limit, limit)
+
+
+def _curve(ax: Axes, series: np.ndarray, values: np.ndarray, norm: Normalize) -> None:
+    if not len(series):
+        return
+    ends = (-0.5, len(series) - 0.5)
+    low, high = float(series.min()), float(series.max())
+    margin = 0.08 * (high - low) or 0.5
+    ax.imshow(
+        values[None], cmap=SCALE, norm=norm, aspect="auto", interpolation="nearest",
+        extent=(*ends, low - margin, high + margin),
+    )  # fmt: skip
+    halo = [Stroke(linewidth=2.8, foreground="white", alpha=0.8), Normal()]
+    ax.plot(series, color="#222222", linewidth=1.2, marker="." if len(series) < 3 else None, path_effects=halo)
+    ax.set_xlim(*ends)
+
+
+def _feature(data: SequenceData, number: int) -> str:
+    names, plain = data.preparation.features, data.values.shape[2]
+    name = names[number % plain] if names else f"feature {number % plain}"
+    return f"{name} is missing" if number >= plain else name
+
+
+def _explain(figure: Figure, axes: np.ndarray, norm: Normalize) -> None:
+    bar = figure.colorbar(ScalarMappable(norm, SCALE), ax=axes, label=LABEL, shrink=0.8, aspect=25, extend="both")
+    bar.outline.set_linewidth(0.5)
+    bar.ax.set_title("for", color=FOR, fontsize=8)
+    bar.ax.set_xlabel("against", color=AGAINST, fontsize=8, labelpad=9)
