@@ -141,7 +141,9 @@ def test_without_anything_held_out_it_is_said(sample: unroll.Splits, capsys: pyt
 def test_texts_and_series_stop_too(capsys: pytest.CaptureFixture[str]) -> None:
     lines = [f"{word} film number {i}" for i in range(40) for word in ("good", "awful")]
     Path("films.txt").write_text("".join(f"{line.split()[0]} {line}\n" for line in lines))
-    assert main(["train", "--data", "films.txt", "--out", "films", "--epochs", "20", "--early", "0.5"]) == 0
+    assert (
+        main(["train", "--no-report", "--data", "films.txt", "--out", "films", "--epochs", "20", "--early", "0.5"]) == 0
+    )
     capsys.readouterr()
     assert main(["predict", "films", "--text", "awful film number 3", "--text", "", "--stop-at", "0.6", "--json"]) == 0
     first, empty = json.loads(capsys.readouterr().out)["predictions"]
@@ -151,7 +153,10 @@ def test_texts_and_series_stop_too(capsys: pytest.CaptureFixture[str]) -> None:
     Path("new.csv").write_text(
         "id,time,a,label\n" + "".join(f"{i},{t},{t * (i + 1)},x{i % 2}\n" for i in range(20) for t in range(6))
     )
-    assert main(["train", "--data", "new.csv", "--out", "series", "--epochs", "2", "--hidden-size", "8"]) == 0
+    assert (
+        main(["train", "--no-report", "--data", "new.csv", "--out", "series", "--epochs", "2", "--hidden-size", "8"])
+        == 0
+    )
     capsys.readouterr()
     assert main(["predict", "series", "new.csv", "--stop-at", "0.99999", "--json"]) == 0
     assert {p["read"] for p in json.loads(capsys.readouterr().out)["predictions"]} == {6}

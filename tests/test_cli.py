@@ -24,7 +24,7 @@ from unroll.scan import cpu
 
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run a command: ``status, out, err = call("train", "--epochs", 1)``."""
+    """Run a command: ``status, out, err = call("train", "--no-report", "--epochs", 1)``."""
 
     def run_command(*words: object) -> tuple[int, str, str]:
         status = main([str(word) for word in words])
@@ -38,7 +38,7 @@ QUICK = ("--epochs", 2, "--hidden-size", 8)
 
 
 def test_train_evaluate_predict(call: Call, sample: unroll.Splits) -> None:
-    status, out, err = call("train", *QUICK, "--out", "runs/one")
+    status, out, err = call("train", "--no-report", *QUICK, "--out", "runs/one")
     assert (status, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].startswith(
@@ -68,7 +68,7 @@ def test_train_evaluate_predict(call: Call, sample: unroll.Splits) -> None:
 
 
 def test_json_is_one_object_on_stdout(call: Call, run: unroll.Run, sample: unroll.Splits) -> None:
-    status, out, err = call("train", *QUICK, "--json")
+    status, out, err = call("train", "--no-report", *QUICK, "--json")
     found = json.loads(out)
     assert status == 0
     assert set(found) == {"run", "accuracy", "loss", "n", "interval", "weights"}
@@ -108,7 +108,9 @@ def test_info_in_words(call: Call) -> None:
 
 def test_a_deep_regularised_model_in_words(call: Call) -> None:
     flags = "--cell gru --hidden-size 8 --num-layers 2 --residual --layer-norm --recurrent-dropout 0.2 --tbptt 9"
-    status, out, _ = call("train", *flags.split(), "--readout", "attention", "--epochs", 1, "--out", "deep")
+    status, out, _ = call(
+        "train", "--no-report", *flags.split(), "--readout", "attention", "--epochs", 1, "--out", "deep"
+    )
     assert status == 0
     facts = dict(re.findall(r"^(\w+)  +(.+)$", out, re.MULTILINE))
     words = "residual, layer norm, recurrent dropout 0.2, readout attention"
@@ -189,7 +191,7 @@ def test_bad_input_is_one_plain_line_and_leaves_nothing(call: Call, words: str, 
 
 
 def test_a_run_that_stands_there_is_refused(call: Call, run: unroll.Run) -> None:
-    status, _, err = call("train", "--out", run.path)
+    status, _, err = call("train", "--no-report", "--out", run.path)
     assert status == 2
     assert "--overwrite" in err
 
@@ -216,7 +218,7 @@ def test_work_that_fails_exits_with_1(call: Call, monkeypatch: pytest.MonkeyPatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    status, _, err = call("train", *QUICK)
+    status, _, err = call("train", "--no-report", *QUICK)
     assert (status, err) == (1, "unroll: runs/mnist-sample-rnn-2/config.json: No space left on device\n")
 
 
@@ -231,17 +233,17 @@ def test_a_disk_that_fills_up_later_says_how_to_go_on(call: Call, monkeypatch: p
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        status, _, err = call("train", *QUICK, "--out", "here")
+        status, _, err = call("train", "--no-report", *QUICK, "--out", "here")
     assert status == 1
     assert err.startswith("unroll: cannot go on: here/")
     assert err.endswith(" train --resume here\n")
     assert ": No space left on device; continue with: " in err
-    assert call("train", "--resume", "here")[0] == 0
+    assert call("train", "--no-report", "--resume", "here")[0] == 0
     assert Path("here/config.json").exists()
     assert not list(Path("here").glob(".*"))
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "compare", "sweep", "info"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "report", "doctor", "compare", "sweep", "info"])
 def test_help_has_an_example(call: Call, command: str) -> None:
     status, out, err = call(command, "--help")
     assert (status, err) == (0, "")
@@ -251,7 +253,7 @@ def test_help_has_an_example(call: Call, command: str) -> None:
 
 def test_paths_with_spaces_brackets_and_umlauts(call: Call) -> None:
     name = "dät [b] a"
-    status, out, err = call("train", *QUICK, "--out", name)
+    status, out, err = call("train", "--no-report", *QUICK, "--out", name)
     assert (status, err) == (0, "")
     assert f" evaluate '{name}'" in out
     status, out, err = call("evaluate", name)
@@ -281,7 +283,7 @@ def test_output_that_nobody_reads_any_more_says_how_to_go_on() -> None:
 
 @pytest.mark.parametrize("delay", [0.1, 0.3, 0.5, 0.8])
 def test_ctrl_c_at_the_start_ends_it_in_one_line(delay: float) -> None:
-    command = [sys.executable, "-m", "unroll", "train", "--epochs", "1000"]
+    command = [sys.executable, "-m", "unroll", "train", "--no-report", "--epochs", "1000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
@@ -292,14 +294,14 @@ def test_ctrl_c_at_the_start_ends_it_in_one_line(delay: float) -> None:
 
 
 def test_an_encoding_without_our_signs_ends_nothing() -> None:
-    command = [sys.executable, "-m", "unroll", "train", "--epochs", "1", "--hidden-size", "8"]
+    command = [sys.executable, "-m", "unroll", "train", "--no-report", "--epochs", "1", "--hidden-size", "8"]
     done = subprocess.run(command, capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "cp1251"})
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"28 steps ? 28 features" in done.stdout
 
 
 def test_out_of_memory_is_one_line(call: Call) -> None:
-    status, _, err = call("train", "--hidden-size", 10_000_000)
+    status, _, err = call("train", "--no-report", "--hidden-size", 10_000_000)
     assert (status, err) == (
         1,
         "unroll: out of memory; try smaller images (--resize), a smaller --batch-size or --hidden-size\n",
@@ -320,7 +322,7 @@ def test_python_m_unroll_and_a_closed_pipe() -> None:
 def test_on_a_terminal_there_is_a_bar() -> None:
     pty = pytest.importorskip("pty", reason="needs a pseudo-terminal, which Windows has not")
     master, slave = pty.openpty()
-    command = [sys.executable, "-m", "unroll", "train", "--epochs", "6"]
+    command = [sys.executable, "-m", "unroll", "train", "--no-report", "--epochs", "6"]
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "110"}
     process = subprocess.Popen(command, stdout=slave, stderr=slave, env=environment)
     os.close(slave)
@@ -404,7 +406,7 @@ def test_check(call: Call, run: unroll.Run, tmp_path: Path) -> None:
 def test_a_long_training_shows_some_epochs_and_the_last(call: Call, tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(20, 5, 2)).astype(np.float32)
     np.savez("few.npz", x=x, y=np.arange(20) % 2)
-    quick = ("train", "--data", "few.npz", "--hidden-size", 2, "--val-fraction", 0.2)
+    quick = ("train", "--no-report", "--data", "few.npz", "--hidden-size", 2, "--val-fraction", 0.2)
 
     def rows(out: str) -> list[int]:
         table = out[out.index("  epoch") : out.index("\ntest accuracy")].splitlines()[1:]
@@ -427,7 +429,7 @@ def test_other_data_that_does_not_fit(call: Call) -> None:
     random = np.random.default_rng(0)
     for features in (2, 3):
         np.savez(f"f{features}.npz", x=random.normal(size=(40, 5, features)), y=np.arange(40) % 2)
-    assert call("train", "--data", "f2.npz", *QUICK, "--out", "run")[0] == 0
+    assert call("train", "--no-report", "--data", "f2.npz", *QUICK, "--out", "run")[0] == 0
     assert call("evaluate", "run", "--data", "f3.npz")[2] == (
         "unroll: the run reads 2 features per time step, the data has 3\n"
     )

@@ -517,7 +517,7 @@ def test_doctor_of_a_sick_run_and_of_one_whose_data_is_gone(call: Call, tmp_path
     np.savez("noise.npz", x=random.normal(size=(80, 15, 2)), y=np.arange(80) % 2)
     # Weights are pulled to nothing, so nothing is remembered.
     settings = ("--hidden-size", 8, "--weight-decay", 50, "--lr", 0.01, "--epochs", 60, "--out", "sick")
-    assert call("train", "--data", "noise.npz", *settings)[0] == 0
+    assert call("train", "--no-report", "--data", "noise.npz", *settings)[0] == 0
     status, out, err = call("doctor", "sick")
     assert (status, err) == (0, "")
     assert "look at  small recurrent weights: layer 1: weight_hh has a spectral radius of 0.0" in out
@@ -563,7 +563,7 @@ def test_a_line_of_bars() -> None:
 
 
 def test_every_flag_that_is_named_is_one(call: Call) -> None:
-    known = set(re.findall(r"--[a-z][a-z-]+", call("train", "--help")[1]))
+    known = set(re.findall(r"--[a-z][a-z-]+", call("train", "--no-report", "--help")[1]))
     sources = [inspect.getsource(module) for module in (judgement, unroll.doctor, unroll.doctor.history)]  # type: ignore[attr-defined]
     named = set(re.findall(r"--[a-z][a-z-]+", "".join(sources)))
     assert len(named) > 10

@@ -140,13 +140,26 @@ def test_overwriting_removes_the_old_curves_and_nothing_else(tmp_path: Path) -> 
 
 def test_the_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert (
-        main(["train", "--tensorboard", "--no-report", "--epochs", "1", "--hidden-size", "8", "--out", "my run"]) == 0
+        main(
+            [
+                "train",
+                "--no-report",
+                "--tensorboard",
+                "--epochs",
+                "1",
+                "--hidden-size",
+                "8",
+                "--out",
+                "my run",
+            ]
+        )
+        == 0
     )
     out, err = capsys.readouterr()
     assert "curves  tensorboard --logdir 'my run/tensorboard'\n" in out
     assert err == ""
     check_recorded(Path("my run"))
-    assert main(["train", "--resume", "my run", "--tensorboard"]) == 2
+    assert main(["train", "--no-report", "--resume", "my run", "--tensorboard"]) == 2
     assert "unroll: --resume takes all settings from my run" in capsys.readouterr().err
 
 
@@ -161,10 +174,10 @@ def test_without_the_package_nothing_is_begun(
     before = {file: file.read_bytes() for file in Path("here").rglob("*") if file.is_file()}
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     monkeypatch.setattr(run_module, "load", None)  # not even the data is looked for
-    assert main(["train", "--tensorboard", "--out", "new"]) == 2
+    assert main(["train", "--no-report", "--tensorboard", "--out", "new"]) == 2
     assert capsys.readouterr().err == f"unroll: {MISSING}\n"
-    assert main(["train", "--tensorboard", "--out", "here", "--overwrite"]) == 2
-    assert main(["train", "--resume", "here"]) == 2
+    assert main(["train", "--no-report", "--tensorboard", "--out", "here", "--overwrite"]) == 2
+    assert main(["train", "--no-report", "--resume", "here"]) == 2
     assert capsys.readouterr().err == 2 * f"unroll: {MISSING}\n"
     assert not Path("new").exists()
     assert {file: file.read_bytes() for file in Path("here").rglob("*") if file.is_file()} == before

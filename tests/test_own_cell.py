@@ -56,7 +56,7 @@ QUICK = ("--epochs", 1, "--hidden-size", 8)
 
 def test_from_training_to_prediction(call: Call) -> None:
     Path("my_cells.py").write_text(MODULE)
-    status, _, err = call("train", *QUICK, "--cell", "my_cells:Own")
+    status, _, err = call("train", "--no-report", *QUICK, "--cell", "my_cells:Own")
     assert (status, err) == (0, "")
     run = Path("runs/mnist-sample-own-1")
     assert json.loads((run / "config.json").read_text())["model"]["cell"] == "my_cells:Own"
@@ -68,7 +68,7 @@ def test_from_training_to_prediction(call: Call) -> None:
 
 def test_a_run_imports_nothing_by_itself(call: Call) -> None:
     Path("other_cells.py").write_text(MODULE)
-    assert call("train", *QUICK, "--cell", "other_cells:Own", "--out", "run")[0] == 0
+    assert call("train", "--no-report", *QUICK, "--cell", "other_cells:Own", "--out", "run")[0] == 0
     del sys.modules["other_cells"]
     expected = (
         "unroll: the cell other_cells:Own is not part of unroll: if you trust it, import other_cells first, or give "
@@ -93,10 +93,10 @@ def test_an_interrupted_run_is_resumed_with_its_cell(call: Call, monkeypatch: py
 
     with monkeypatch.context() as patch:
         patch.setattr("unroll.train.Training.events", stopping)
-        assert call("train", *QUICK, "--cell", "more_cells:Own", "--out", "run")[0] == 130
-    assert call("train", "--resume", "run", "--cell", "lstm")[0] == 2
-    assert call("train", "--resume", "run", "--cell", "more_cells:Own", "--epochs", 2)[0] == 2
-    assert call("train", "--resume", "run", "--cell", "more_cells:Own")[0] == 0
+        assert call("train", "--no-report", *QUICK, "--cell", "more_cells:Own", "--out", "run")[0] == 130
+    assert call("train", "--no-report", "--resume", "run", "--cell", "lstm")[0] == 2
+    assert call("train", "--no-report", "--resume", "run", "--cell", "more_cells:Own", "--epochs", 2)[0] == 2
+    assert call("train", "--no-report", "--resume", "run", "--cell", "more_cells:Own")[0] == 0
     assert unroll.load_run("run").evaluation is not None
 
 
@@ -116,11 +116,11 @@ def test_what_is_no_cell(call: Call, cell: str, message: str) -> None:
     Path("cells_a.py").write_text(MODULE)
     Path("broken.py").write_text("1 / 0")
     Path("needy.py").write_text("import nothing_of_that_name")
-    assert call("train", "--cell", cell) == (2, "", f"unroll: {message}\n")
+    assert call("train", "--no-report", "--cell", cell) == (2, "", f"unroll: {message}\n")
     assert not Path("runs").exists()
 
 
 def test_a_module_of_the_folder_hides_none_that_is_installed(call: Call) -> None:
     Path("json.py").write_text("raise SystemExit('taken for the library')")
     Path("own.py").write_text("import json\n" + MODULE)
-    assert call("train", *QUICK, "--cell", "own:Own")[0] == 0
+    assert call("train", "--no-report", *QUICK, "--cell", "own:Own")[0] == 0

@@ -244,7 +244,7 @@ LONG = ["--epochs", "2", "--batch-size", "4", "--hidden-size", "16", "--num-laye
 
 
 def start(*words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "unroll", "train", *words]
+    command = [sys.executable, "-m", "unroll", "train", "--no-report", *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -264,7 +264,7 @@ def test_kill_9_in_the_middle_of_an_epoch_then_resume_gives_the_same_bits() -> N
     assert whole.returncode == 0
     killed = start("--out", "killed", *LONG)
     wait_for_epoch(Path("killed"), 1)
-    time.sleep(0.4)
+    time.sleep(0.6)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
@@ -281,7 +281,7 @@ def test_kill_9_in_the_middle_of_an_epoch_then_resume_gives_the_same_bits() -> N
 def test_ctrl_c_saves_the_very_step_and_says_how_to_go_on() -> None:
     process = start("--out", "here", *LONG)
     wait_for_epoch(Path("here"), 1)
-    time.sleep(0.4)
+    time.sleep(0.6)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert process.returncode == 130

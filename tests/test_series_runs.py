@@ -112,7 +112,7 @@ def test_the_commands_say_the_same_words_as_for_images(call: Call, stays: str) -
     assert " × 4 │ batch × time × features" in out
     assert "padding       " in out
 
-    status, out, err = call("train", "--data", stays, *FLAGS, "--out", "run")
+    status, out, err = call("train", "--no-report", "--data", stays, *FLAGS, "--out", "run")
     assert (status, err) == (0, "")
     assert "predict run FILE…\n" in out
     assert call("evaluate", "run")[1].startswith("run on the test part of ")
@@ -127,7 +127,7 @@ def test_the_commands_say_the_same_words_as_for_images(call: Call, stays: str) -
 
 
 def test_one_object_for_programs(call: Call, stays: str) -> None:
-    call("train", "--data", stays, *FLAGS, "--out", "run")
+    call("train", "--no-report", "--data", stays, *FLAGS, "--out", "run")
     found = json.loads(call("predict", "run", "stays_test.csv", "no.csv", "--json")[1])["predictions"]
     assert found[0]["file"] == "stays_test.csv"
     assert found[0]["series"] == "p0"
@@ -150,7 +150,7 @@ def test_one_object_for_programs(call: Call, stays: str) -> None:
     ],
 )
 def test_a_file_that_cannot_be_predicted(call: Call, stays: str, content: str, message: str) -> None:
-    call("train", "--data", stays, *FLAGS, "--out", "run")
+    call("train", "--no-report", "--data", stays, *FLAGS, "--out", "run")
     Path("new.csv").write_text(content)
     status, out, err = call("predict", "run", "new.csv", "stays_test.csv")
     assert (status, len(out.splitlines()), len(err.splitlines())) == (2, 10, 1)

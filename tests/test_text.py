@@ -214,7 +214,11 @@ def test_a_missing_library_is_named_with_what_installs_it(
     unroll.train_run(str(path), epochs=1, hidden_size=4, out="run")
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     expected = "unroll: texts need the library tokenizers: pip install 'unroll-rnn[text]'\n"
-    for words in (["train", "--data", str(path)], ["predict", "run", "--text", "a"], ["evaluate", "run"]):
+    for words in (
+        ["train", "--no-report", "--data", str(path)],
+        ["predict", "run", "--text", "a"],
+        ["evaluate", "run"],
+    ):
         assert main(words) == 2
         assert capsys.readouterr().err == expected
 
@@ -398,7 +402,7 @@ def test_the_command_line_looks_at_texts_and_answers_them(
     assert "embedding" in capsys.readouterr().out
     run = str(tmp_path / "run")
     flags = ["--hidden-size", "8", "--epochs", "30", "--batch-size", "16", "--lr", "0.02"]
-    assert main(["train", "--data", path, "--recipe", "text", "--out", run, *flags]) == 0
+    assert main(["train", "--no-report", "--data", path, "--recipe", "text", "--out", run, *flags]) == 0
     capsys.readouterr()
     assert main(["predict", run, "--text", "good fun", "--text", "a BORE zzz", "--json"]) == 0
     first, second = json.loads(capsys.readouterr().out)["predictions"]

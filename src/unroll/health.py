@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from .doctor import Examination, Finding, LayerHealth, Memory
+from .doctor import Examination, LayerHealth, Memory
 from .printing import print_findings
 from .sketch import BLOCKS
 from .terminal import percent, print_facts
@@ -46,18 +46,7 @@ def print_examination(console: Console, examination: Examination, run: str, no_d
         console.print(Text.assemble(("no data  ", "bold yellow"), no_data), soft_wrap=True)
     for line in examination.skipped:
         console.print(Text.assemble(("skipped  ", "bold yellow"), line), soft_wrap=True)
-    print_findings(console, _lines(examination.findings))
-
-
-def _lines(findings: Sequence[Finding]) -> list[str]:
-    """Return a line for each finding; what helps against several is said once."""
-    lines, named = [], dict[str, str]()
-    for found in findings:
-        known = named.get(found.remedy)
-        helps = found.remedy if known is None else f"the same as against {known}"
-        lines.append(f"{found.name}: {found.evidence}; what helps: {helps}")
-        named.setdefault(found.remedy, found.name)
-    return lines
+    print_findings(console, examination.lines)
 
 
 def _memory(memory: Memory) -> str:

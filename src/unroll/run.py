@@ -15,6 +15,7 @@ import torch
 from .anytime import calibrate
 from .config import DataConfig, ModelConfig, Recipe, RecipeName, TrainConfig, choose_settings
 from .data.catalog import load, resolve
+from .data.sequences import SequenceData
 from .data.splits import Splits
 from .errors import ConfigError, DataError, RunError, TrainingError
 from .evaluation import Evaluation
@@ -205,6 +206,20 @@ def read_plan(path: str | Path, data_dir: str | Path | None = None) -> Plan:
         return Plan(data["name"], data_dir or still_there(data["dir"]), reading, recipe, data["fingerprint"])
     except (KeyError, TypeError) as error:
         raise RunError(f"{Path(path) / CONFIG} is broken ({first_line(error)})") from error
+
+
+def load_train(run: Run, data_dir: str | Path | None = None) -> SequenceData:
+    """Return what a run was trained on, validation part included, prepared as it was then.
+
+    Args:
+        run: finished.
+        data_dir: where the data is now, if it has moved (default: where it was).
+
+    Raises:
+        RunError: the run does not say what that was.
+        DataError: it is not there, is broken, or has changed since.
+    """
+    return read_plan(run.path, data_dir).load().train.prepared_as(run.preparation)
 
 
 def _train(started: Started, watch: Callable[[Event], object] | None) -> Run:

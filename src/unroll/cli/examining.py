@@ -65,14 +65,14 @@ def doctor(
 def _sequences(run: Run, data: str | None, data_dir: Path | None) -> tuple[SequenceData | None, str]:
     """Return what to examine a run on; or None and why there is nothing, if no data was asked for."""
     from ..errors import InputError
-    from ..run import read_plan
+    from ..run import load_train
     from ..saved import load_test
 
     if data is not None:
         return load_test(run, data, data_dir).sequences, ""
     try:
         # Its training part: what is found there is what the training met with.
-        return read_plan(run.path, data_dir).load().train.prepared_as(run.preparation), ""
+        return load_train(run, data_dir), ""
     except InputError as error:
         if data_dir is not None:
             raise

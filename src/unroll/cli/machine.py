@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -69,6 +70,8 @@ def bench(*, full: Annotated[bool, Parameter(negative="")] = False, out: Path | 
         from ..bench.tables import Bar, comparison_table, growth_table
         from ..folder import refuse_used
         from ..terminal import Screen, print_facts, print_table
+
+        import_module("torch._dynamo")  # hundreds of modules, which torch's optimisers import in their first step
 
     refuse_used(out)
     report, console = Report(full), Screen(stderr=json)

@@ -68,7 +68,7 @@ def train(
     """
     with immediate_interrupt():
         from ..report import write_report
-        from ..run import resume_run, train_run
+        from ..run import load_train, resume_run, train_run
         from ..saved import load_test
         from ..terminal import Screen, TrainingScreen, command_line, print_run
 
@@ -111,7 +111,7 @@ def train(
         say(f"{reason}; continue with: {command_line('train', '--resume', screen.path)}")
         return 130 if isinstance(error, KeyboardInterrupt) else 1
     if report:
-        write_report(run, load_test(run, data_dir=data_dir))
+        write_report(run, load_test(run, data_dir=data_dir), train=load_train(run, data_dir))
     if json:
         assert run.evaluation is not None
         found = {key: run.evaluation[key] for key in ("accuracy", "loss", "n", "interval", "weights")}

@@ -109,6 +109,17 @@ class Examination:
     findings: tuple[Finding, ...]
     skipped: tuple[str, ...]
 
+    @property
+    def lines(self) -> list[str]:
+        """A line for each finding, with what helps; what helps against several is said once."""
+        lines, named = [], dict[str, str]()
+        for found in self.findings:
+            known = named.get(found.remedy)
+            helps = found.remedy if known is None else f"the same as against {known}"
+            lines.append(f"{found.name}: {found.evidence}; what helps: {helps}")
+            named.setdefault(found.remedy, found.name)
+        return lines
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; what is not finite becomes None."""
         found: dict[str, Any] = _plain(asdict(self))

@@ -100,7 +100,8 @@ def _downwards(watched: Watched) -> Figure:
         ax.axhline(watched.decided - 0.5, color=MARK, linewidth=1.5)
         if ax is not picture:
             ax.set_yticks([])
-    picture.set_yticks(sorted({1, watched.decided, time}))
+    ends = {end for end in (1, time) if abs(end - watched.decided) > time // 20}  # their numbers need room
+    picture.set_yticks(sorted({watched.decided, *ends}))
     return figure
 
 

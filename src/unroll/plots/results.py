@@ -139,7 +139,7 @@ def anytime_curve(anytime: Anytime, unit: str = "time step") -> Figure:
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_formatter(PercentFormatter(1))
         _stops(ax, anytime)
-        ax.legend(frameon=False, loc="lower right")
+        ax.legend(frameon=False)
         return figure
 
 

@@ -9,17 +9,24 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from ..data.sequences import SequenceData
 from ..folder import FIGURES, REPORT, write
 from ..plots import png, svg
 from ..saved import Run, TestData
-from . import facts, insight, outcome
+from . import facts, health, insight, outcome
 from .material import Material, gather
-from .section import Lines, Part, Picture, Section, Tokens
+from .section import Lines, Part, Picture, Section
 
 __all__ = ["write_report"]
 
 
-def write_report(run: Run, test: TestData | None, lacking: str = "", out: str | Path | None = None) -> Path:
+def write_report(
+    run: Run,
+    test: TestData | None,
+    lacking: str = "",
+    train: SequenceData | None = None,
+    out: str | Path | None = None,
+) -> Path:
     """Write the report of a run, one HTML file that needs nothing else, and its figures as PNG files beside it.
 
     Args:
@@ -27,13 +34,14 @@ def write_report(run: Run, test: TestData | None, lacking: str = "", out: str | 
         test: what it is judged by, as from `unroll.saved.load_test`; None where that is not at hand: then the report
             shows what the run itself keeps, and says what is missing.
         lacking: why ``test`` is not at hand, in words.
+        train: what it was trained on, as from `unroll.run.load_train`, for the doctor (default: ``test``).
         out: folder for report.html and figures/; what it holds of these is replaced (default: the run's own).
 
     Returns:
         the path of report.html.
     """
     folder = run.path if out is None else Path(out)
-    material = gather(run, test, lacking)
+    material = gather(run, test, lacking, train)
     sections = list(_sections(material))
     page = _page(material, sections)
     (folder / FIGURES).mkdir(parents=True, exist_ok=True)
@@ -56,6 +64,9 @@ def _sections(material: Material) -> Iterator[Section]:
         yield from outcome.calibration(material, predictions)
     yield from insight.knowing(material)
     yield from insight.watching(material)
+    yield from insight.telling(material)
+    yield from health.flow(material.examination)
+    yield from health.findings(material)
     if material.lacking:
         yield Section(
             "What is missing here",
@@ -84,11 +95,11 @@ def _page(material: Material, sections: list[Section]) -> str:
     return template.render(
         title=material.run.path.name,
         subtitle=f"A recurrent classifier, judged on {material.judged}.",
-        summary=facts.summary(material),
+        summary=facts.summary(material, len(material.examination.findings)),
         sections=sections,
         kind=_kind,
         svg=_svg,
-        pairs=_pairs,
+        markup=Markup,
         footer=f"Made by unroll {config.get('unroll', '')}. The figures are in {FIGURES}/ as PNG files too.",
     )
 
@@ -98,8 +109,8 @@ def _kind(part: Part) -> str:
 
 
 def _svg(picture: Picture) -> Markup:
-    return Markup(svg(picture.figure, picture.name))
-
-
-def _pairs(tokens: Tokens) -> Iterator[tuple[str, float]]:
-    return zip(tokens.tokens, tokens.shares, strict=True)
+    drawn = Markup(svg(picture.figure, picture.name))
+    picture.figure.set_layout_engine(
+        "none"
+    )  # all stays where it is: to lay it out for the file too takes as long again
+    return drawn

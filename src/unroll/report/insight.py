@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..anytime import Anytime
-from ..plots import anytime_curve, reading
+from ..plots import anytime_curve, reading, saliency_curve, saliency_map, saliency_spans
 from ..terminal import percent
 from ..watching import Watched
 from .material import Material
-from .section import Lines, Picture, Section, Table
+from .section import Lines, Picture, Section, Table, Tokens
 
+COLOURED = "Red speaks for that class, blue against it."
 NEARLY = 0.9  # of the final lift over chance: "it knows"
 
 
@@ -79,6 +80,36 @@ def watching(material: Material) -> Iterator[Section]:
         "How it reads",
         f"Some sequences, {unit} by {unit}: what is read, the hidden state, which is all that the model remembers of "
         "it, and how probable each class is by then. The line marks the moment since which the answer has stayed.",
+        parts,
+    )
+
+
+def telling(material: Material) -> Iterator[Section]:
+    """Show which parts of the input speak for the answer."""
+    found = material.attributions
+    if found is None:
+        return
+    data, names = found.data, found.data.preparation.classes
+    pairs = [(names[label], names[true]) for label, true in zip(found.labels.tolist(), data.y.tolist(), strict=True)]
+    titles = [said if said == true else f"{said}, but is {true}" for said, true in pairs]
+    parts: list[Picture | Tokens] = []
+    if data.texts is not None:
+        spans = [saliency_spans(data, found.values, n) for n in range(len(data))]
+        parts += [Tokens(f"Taken for {title}:", said) for title, said in zip(titles, spans, strict=True)]
+    elif data.preparation.image is not None:
+        drawn = saliency_map(data, found.values, [title.replace(", ", ",\n") for title in titles])
+        alt = f"{len(data)} images, their pixels coloured by what they add to the logit of the predicted class."
+        parts.append(Picture("saliency", drawn, f"Above each the class that it is taken for. {COLOURED}", alt))
+    else:
+        for number, title in enumerate(titles):
+            drawn, told = saliency_curve(data, found.values, number), f"Taken for {title}. {COLOURED}"
+            alt = f"A series with what each of its values adds to the logit of the predicted class. {told}"
+            parts.append(Picture(f"saliency-{number + 1}", drawn, told, alt))
+    yield Section(
+        "What speaks for the answer",
+        "What each part of the input adds to the logit of the predicted class: red speaks for it, blue against it "
+        "(integrated gradients; M. Sundararajan, A. Taly, Q. Yan, 2017). It shows what this model looks at, which need "
+        "not be what makes the class.",
         parts,
     )
 

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..anytime import Anytime, evaluate_anytime
 from ..data.sequences import SequenceData
+from ..doctor import Examination, examine, read_history
 from ..evaluation import evaluate, inference
-from ..folder import METRICS
 from ..predicted import Predictions, read_predictions
+from ..saliency import attribute
 from ..saved import Run, TestData
 from ..train import EpochResult
 from ..watching import Watched, watch
 
-MOST_STEPS = 40_000_000  # time steps of the data that are read for a report: what is more is left out of some figures
+MOST_STEPS = 1_500_000  # time steps of the data that are read for the curve over what was read: else a sample
 LONG = 1_000  # time steps; of longer sequences no single one is watched
 MISTAKES = 25
+WATCHED = 3  # sequences that are read step by step
+TOLD = 10  # images or texts of which it is told what speaks for the answer
 TIMED = 20  # answers to one sequence
 
 
@@ -40,6 +42,21 @@ class Speed:
 
 
 @dataclass(frozen=True)
+class Attributions:
+    """What parts of some inputs speak for the class that is predicted.
+
+    Attributes:
+        data: these sequences
+        labels: (N,) int64 predicted classes
+        values: of the shape of ``data.x``, float32, what each element adds to the logit of that class
+    """
+
+    data: SequenceData
+    labels: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True)
 class Material:
     """What a report is about.
 
@@ -50,8 +67,10 @@ class Material:
         predictions: of the test part; None where neither they nor the data are at hand
         data: the test part; None where it is not at hand
         lacking: why not; empty where it is
+        examination: what the doctor says: of the training part, if that is at hand
         anytime: accuracy after parts of it
         watched: some sequences read step by step
+        attributions: what speaks for the answer in these and more
         speed: of answers
     """
 
@@ -61,8 +80,10 @@ class Material:
     predictions: Predictions | None
     data: SequenceData | None
     lacking: str
+    examination: Examination
     anytime: Anytime | None = None
     watched: Sequence[Watched] = ()
+    attributions: Attributions | None = None
     speed: Speed | None = None
 
     @property
@@ -83,52 +104,59 @@ class Material:
         return wrong[confidence[wrong].argsort(descending=True, stable=True)][:MISTAKES].tolist()
 
 
-def gather(run: Run, test: TestData | None, lacking: str = "") -> Material:
+def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceData | None = None) -> Material:
     """Compute what the report of a run shows.
 
     Args:
         run: finished.
         test: what it is judged by; None where that is not at hand.
         lacking: why not.
+        train: what it was trained on, for the doctor; None takes what it is judged by.
     """
     history = read_history(run.path)
     kept = read_predictions(run.path, run.preparation.classes)
+    examined = train if train is not None or test is None else test.sequences
+    accuracy = (run.evaluation or {}).get("accuracy")
+    examination = examine(run.model, examined, history=history, test_accuracy=accuracy)
     if test is None:
         known = run.config.get("data", {}).get("name", "its data")
-        return Material(run, history, f"the test part of {known}", kept, None, lacking)
+        return Material(run, history, f"the test part of {known}", kept, None, lacking, examination)
     data, judged = test.sequences, f"{'all' if test.part == 'all' else 'the test part'} of {test.name}"
     predictions = kept
     if kept is None or kept.fingerprint != data.fingerprint():
         predictions = Predictions.of(run.model, data)
     assert predictions is not None
-    some = data.subset(torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[: _affordable(data)])
+    some = data.subset(torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[: _affordable(run, data)])
     anytime = evaluate_anytime(run.model, some, run.calibration) if data.x.shape[1] else None
-    watched = tuple(watch(run.model, data, number, run.calibration) for number in _telling(predictions, data, run))
-    return Material(run, history, judged, predictions, data, "", anytime, watched, _speed(run, data))
+    numbers = _telling(predictions, data)
+    watched = tuple(watch(run.model, data, number, run.calibration) for number in numbers[:WATCHED])
+    told = _attributions(run, data, predictions, numbers) if numbers else None
+    speed = _speed(run, data)
+    return Material(run, history, judged, predictions, data, "", examination, anytime, watched, told, speed)
 
 
-def read_history(path: Path) -> list[EpochResult]:
-    """Return the epochs that a run's folder keeps."""
-    file = path / METRICS
-    lines = file.read_text("utf-8").splitlines() if file.exists() else []
-    return [EpochResult(**json.loads(line)) for line in lines]
+def _affordable(run: Run, data: SequenceData) -> int:
+    """Return how many sequences are read part by part; a model that reads both ways begins each part anew."""
+    steps = MOST_STEPS // (8 if run.model.config.bidirectional else 1)
+    return max(1, min(len(data), steps // max(1, data.x.shape[1])))
 
 
-def _affordable(data: SequenceData) -> int:
-    return max(1, min(len(data), MOST_STEPS // 28 // max(1, data.x.shape[1])))
-
-
-def _telling(predictions: Predictions, data: SequenceData, run: Run) -> list[int]:
-    """Return which sequences are watched: one that is surely right, the least sure right one, the surest mistake."""
+def _telling(predictions: Predictions, data: SequenceData) -> list[int]:
+    """Return which sequences are looked at: one that is surely right, the least sure right one, the surest mistakes."""
     confidence = predictions.logits.softmax(dim=1).max(dim=1).values
     lengths = torch.full_like(data.y, data.x.shape[1]) if data.lengths is None else data.lengths
     usable = ((lengths > 0) & (lengths <= LONG)).cpu()
     right, wrong = (usable & predictions.right).nonzero()[:, 0], (usable & ~predictions.right).nonzero()[:, 0]
-    chosen = []
-    if len(right):
-        order = right[confidence[right].argsort(stable=True)]
-        chosen = [int(order[len(order) // 2]), int(order[0])] if len(order) > 1 else [int(order[0])]
-    return [*chosen, *([int(wrong[confidence[wrong].argmax()])] if len(wrong) else [])]
+    right = right[confidence[right].argsort(stable=True)]
+    wrong = wrong[confidence[wrong].argsort(descending=True, stable=True)]
+    chosen = dict.fromkeys([*right[len(right) // 2 :][:1].tolist(), *right[:1].tolist(), *wrong.tolist()])
+    return list(chosen)[: TOLD if data.texts is not None or data.preparation.image else WATCHED]
+
+
+def _attributions(run: Run, data: SequenceData, predictions: Predictions, numbers: list[int]) -> Attributions:
+    some, labels = data.subset(torch.tensor(numbers)).unpadded(), predictions.labels[numbers]
+    x, _, lengths = some.batch(slice(None))
+    return Attributions(some, labels, attribute(run.model, x, lengths, labels))
 
 
 def _speed(run: Run, data: SequenceData) -> Speed:

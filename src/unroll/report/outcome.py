@@ -130,8 +130,8 @@ def worst(material: Material) -> Iterator[Section]:
         parts.append(Table(("true", "predicted", "confidence", place), rows, caption, words=2))
     yield Section(
         "Surest mistakes",
-        f"The {len(numbers)} mistakes of which the model was surest. Some are hopeless even for people, and some are "
-        "wrong labels; what is left shows what the model has not understood.",
+        f"The {len(numbers)} mistakes of which the model was surest. Where a person could not tell either, or the "
+        "label is wrong, nothing can be learned; the others show what the model has not understood.",
         parts,
     )
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+REM = 7.2  # of the page to an inch of a figure: then their letters are about as large as the page's
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -23,6 +25,11 @@ class Picture:
     figure: Figure
     reading: str
     alt: str
+
+    @property
+    def width(self) -> int:
+        """On the page, at most, in rem, the size of its letters."""
+        return round(REM * self.figure.get_figwidth())
 
 
 @dataclass(frozen=True)
@@ -44,17 +51,20 @@ class Table:
 
 @dataclass(frozen=True)
 class Tokens:
-    """A text whose tokens are coloured by what they contribute.
+    """A text whose pieces are coloured by what they contribute.
 
     Attributes:
         title: what it is taken for
-        tokens: as they are read
-        shares: of each from -1, against that class, to 1, for it
+        spans: pieces, escaped as `unroll.plots.saliency_spans` has them, with what each adds to the logit of that class
     """
 
     title: str
-    tokens: Sequence[str]
-    shares: Sequence[float]
+    spans: Sequence[tuple[str, float]]
+
+    @property
+    def most(self) -> float:
+        """The largest contribution, whatever its sign."""
+        return max((abs(value) for _, value in self.spans), default=0.0) or 1.0
 
 
 @dataclass(frozen=True)

@@ -47,18 +47,20 @@ def report(
         from ..errors import InputError
         from ..folder import FIGURES
         from ..report import write_report
+        from ..run import load_train
         from ..saved import load_run, load_test
         from ..terminal import Screen, print_facts
 
     trust(cell)
-    loaded, test, lacking = load_run(run), None, ""
+    loaded, test, train, lacking = load_run(run), None, None, ""
     try:
         test = load_test(loaded, data, data_dir)
+        train = load_train(loaded, data_dir) if data is None else None
     except InputError as error:
         if data is not None:
             raise
         lacking = str(error)
-    page = write_report(loaded, test, lacking, out)
+    page = write_report(loaded, test, lacking, train, out)
     if json:
         print_json({"run": str(run), "report": str(page), "figures": str(page.parent / FIGURES), "missing": lacking})
     else:
