@@ -70,7 +70,7 @@ def train(
         from ..report import write_report
         from ..run import load_train, resume_run, train_run
         from ..saved import load_test
-        from ..terminal import Screen, TrainingScreen, command_line, print_run
+        from ..terminal import Screen, TrainingScreen, command_line, print_facts, print_run
 
     settings = {**given(reading), **given(model), **given(training)}
     trust(settings.get("cell"))
@@ -110,14 +110,16 @@ def train(
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"cannot go on: {in_words(error)}"
         say(f"{reason}; continue with: {command_line('train', '--resume', screen.path)}")
         return 130 if isinstance(error, KeyboardInterrupt) else 1
+    if not json:
+        print_run(console, run)
     if report:
-        write_report(run, load_test(run, data_dir=data_dir), train=load_train(run, data_dir))
+        with console.status("writing the report"):
+            page = write_report(run, load_test(run, data_dir=data_dir), train=load_train(run, data_dir))
+        print_facts(console, {"report": page})
     if json:
         assert run.evaluation is not None
         found = {key: run.evaluation[key] for key in ("accuracy", "loss", "n", "interval", "weights")}
         print_json({"run": str(run.path), **found})
-    else:
-        print_run(console, run)
     return 0
 
 
