@@ -32,7 +32,7 @@ test: $(READY)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
 docs: $(READY)
 	@echo "docs: running docs/tutorial.md, then sphinx-build"
