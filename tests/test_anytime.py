@@ -153,7 +153,7 @@ def test_without_anything_held_out_it_is_said(sample: unroll.Splits, capsys: pyt
     assert main(["predict", "by-hand", "0.png", "--stop-at", "0.95"]) == 0
     shown = capsys.readouterr()
     assert "not sure after 28 steps, the last" in shown.out
-    assert "by-hand held nothing out to calibrate its confidence on: it is taken as it comes" in shown.err
+    assert "by-hand keeps no calibration of its confidence: it is taken as it comes" in shown.err
     assert not Path("by-hand/calibration.json").exists()
 
 

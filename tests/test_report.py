@@ -166,6 +166,33 @@ def test_other_data_s_report_goes_elsewhere(call: Call, idx_folder: Callable[...
     assert not Path("run/report.html").exists()
 
 
+def test_what_else_lies_there_stays(run: unroll.Run, sample: unroll.Splits, tmp_path: Path, call: Call) -> None:
+    (tmp_path / "figures").mkdir()
+    for name in ("mine.png", "reading-9.png", "reading-of-mine.png"):
+        (tmp_path / "figures" / name).touch()
+    test = load_test(run)
+    write_report(run, test._replace(sequences=test.sequences.subset(torch.arange(0, 1000, 50))), out=tmp_path)
+    there = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert {"mine.png", "reading-of-mine.png", "reading-1.png"} <= there
+    assert "reading-9.png" not in there
+    Path("file").touch()
+    status, _, err = call("report", run.path, "--out", "file")
+    assert (status, err) == (2, "unroll: cannot make the folder file/figures: a file stands there\n")
+
+
+def test_it_says_when_it_was_trained_on_what_it_is_judged_by(call: Call, sample: unroll.Splits) -> None:
+    for name, chosen in (("whole", np.arange(0, 3900, 13)), ("part", np.arange(0, 2600, 13))):
+        np.savez(f"{name}.npz", x=sample.train.x[chosen].float().numpy(), y=sample.train.y[chosen].numpy() % 2)
+    assert (
+        call("train", "--data", "whole.npz", "--epochs", 1, "--hidden-size", 4, "--out", "run", "--no-report")[0] == 0
+    )
+    status, _, err = call("report", "run", "--data", "part.npz", "--out", "other")
+    assert status == 0
+    assert re.search(r"the run was trained on 1\d\d of these 200 sequences: the accuracy flatters", err)
+    words = Page(Path("other/report.html").read_text("utf-8")).words
+    assert re.search(r"Beware: it was trained on 1\d\d of these 200 sequences; the accuracy flatters\.", words)
+
+
 def test_a_report_that_fails_takes_nothing_from_the_run(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     real = folder_module.write
 

@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from .calibration import Calibration
 from .data.sequences import SequenceData
 from .errors import RunError
 from .evaluation import Evaluation, logits_of
@@ -41,6 +42,10 @@ class Predictions:
     def labels(self) -> Tensor:
         """(N,) int64 most probable classes."""
         return self.logits.argmax(dim=1)
+
+    def probabilities(self, calibration: Calibration | None = None) -> Tensor:
+        """Return (N, classes) float32, calibrated where there is a calibration."""
+        return (self.logits / (1.0 if calibration is None else calibration.temperature)).softmax(dim=1)
 
     @property
     def right(self) -> Tensor:

@@ -20,7 +20,7 @@ from .evaluation import Evaluation
 from .inspection import Inspection
 from .prediction import FilePrediction
 from .sketch import preview
-from .terminal import percent, print_facts, print_table
+from .terminal import brief, percent, print_facts, print_table
 
 ROWS = 30  # of a table of features
 MARKS = 14  # of the curve over what was read
@@ -97,18 +97,13 @@ def print_predictions(console: Console, predictions: Iterable[FilePrediction]) -
         console.print(
             Text.assemble(
                 f"{prediction.file}: " if series is None else f"{prediction.file}, {prediction.named_by} {series}: ",
-                *([] if prediction.text is None else [(f"{_short(prediction.text)} → ", "")]),
+                *([] if prediction.text is None else [(f"{brief(prediction.text, SHORT)} → ", "")]),
                 (label, "bold green"),
                 f" {percent(probability)}",
                 (f" (then {runners_up}) · {', '.join(prediction.steps)}", "dim"),
             ),
             soft_wrap=True,
         )
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= SHORT else f"{line[: SHORT - 1]}…"
 
 
 def print_description(console: Console, description: Description, data: SequenceData, pictures: list[Path]) -> None:

@@ -192,6 +192,12 @@ def print_facts(console: Console, facts: dict[str, Any], indent: int = 0) -> Non
             console.print(Text.assemble((label, "bold"), str(value)), soft_wrap=True)
 
 
+def brief(text: str, most: int) -> str:
+    """Return a text on one line, of at most so many characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
 def percent(fraction: float) -> str:
     """Return a fraction as "97.53 %"."""
     return f"{100 * fraction:.2f} %"

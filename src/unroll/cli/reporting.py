@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..interrupt import immediate_interrupt
 from .app import Json, app, trust
-from .outcome import print_json
+from .outcome import print_json, say
 
 
 @app.command
@@ -64,6 +64,9 @@ def report(
         if data is not None:
             raise
         lacking = str(error)
+    if test is not None and test.trained_on:
+        seen, n = test.trained_on, len(test.sequences)
+        say(f"the run was trained on {seen:,} of these {n:,} sequences: the accuracy flatters")
     page = write_report(loaded, test, lacking, train, out)
     if json:
         print_json({"run": str(run), "report": str(page), "figures": str(page.parent / FIGURES), "missing": lacking})

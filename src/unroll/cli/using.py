@@ -135,7 +135,7 @@ def predict(
     if texts:
         predictions += predict_texts(loaded.model, loaded.preparation, texts, places, sure=sure)
     if sure and sure.calibration is None:
-        say(f"{run} held nothing out to calibrate its confidence on: it is taken as it comes, and may be too high")
+        say(f"{run} keeps no calibration of its confidence: it is taken as it comes, and may be too high")
     if json:
         print_json({"run": str(run), "predictions": [prediction.to_dict() for prediction in predictions]})
     else:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from ..data.sequences import SequenceData
@@ -63,6 +64,7 @@ def mistakes(data: SequenceData, numbers: Sequence[int], labels: Tensor, confide
         for ax, number, name in zip(axes.flat, range(len(numbers)), names, strict=False):
             sequence(ax, some.subset(torch.tensor([number])).unpadded().values[0].float(), some, first=1)
             ax.set_title(name, fontsize=7)
+            ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         figure.supxlabel("time step")
         figure.supylabel("standardised value")
         return figure
@@ -123,7 +125,7 @@ def _rightwards(watched: Watched) -> Figure:
     state.set_ylabel("unit")
     state.set_yticks([])
     state.set_title(f"hidden state (purple +, orange −, to ±{limit:.1f})", fontsize=8)
-    shown, names = _classes(watched, most=6)
+    shown, names = _classes(watched, most=5)  # the sixth colour is the mark's
     curves = watched.probabilities[:, shown].numpy()
     lines = answer.plot(steps, curves, marker="." if time < 30 else None)
     answer.set_ylabel("probability")
@@ -138,6 +140,7 @@ def _rightwards(watched: Watched) -> Figure:
         answer.set_xticks(steps, [shortened(word) for word in words], rotation=90, fontsize=7)
     else:
         answer.set_xlabel("token" if texts else "time step")
+        answer.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
@@ -154,6 +157,7 @@ def _input(ax: Axes, data: SequenceData) -> None:
 
 
 def _classes(watched: Watched, most: int = CLASSES) -> tuple[list[int], list[str]]:
-    """Return the classes that were ever the most probable, as many as there is room for, and their names."""
-    shown = sorted(watched.probabilities.max(dim=0).values.argsort(descending=True)[:most].tolist())
+    """Return the classes that it is taken for and is, and those that were ever the most probable, with their names."""
+    ever = watched.probabilities.max(dim=0).values.argsort(descending=True, stable=True).tolist()
+    shown = sorted(list(dict.fromkeys([watched.predicted, watched.true, *ever]))[:most])
     return shown, [shortened(watched.name(label)) for label in shown]

@@ -13,6 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from ..data.preparation import ImageFormat
@@ -103,6 +104,7 @@ def saliency_curve(data: SequenceData, values: Tensor, index: int = 0) -> Figure
             if series.shape[1] > 1:
                 ax.set_title(label(_feature(data, feature)), loc="left", fontsize=9)
         axes[-1, 0].set_xlabel("time step")
+        axes[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.supylabel("standardised value", fontsize=9)
         if series.shape[1] > len(shown):
             figure.suptitle(f"the {len(shown)} of {series.shape[1]} features that matter most", fontsize=9)
@@ -166,7 +168,7 @@ def _norm(values: np.ndarray) -> Normalize:
 def _curve(ax: Axes, series: np.ndarray, values: np.ndarray, norm: Normalize) -> None:
     if not len(series):
         return
-    ends = (-0.5, len(series) - 0.5)
+    ends = (0.5, len(series) + 0.5)
     low, high = float(series.min()), float(series.max())
     margin = 0.08 * (high - low) or 0.5
     ax.imshow(
@@ -174,7 +176,14 @@ def _curve(ax: Axes, series: np.ndarray, values: np.ndarray, norm: Normalize) ->
         extent=(*ends, low - margin, high + margin),
     )  # fmt: skip
     halo = [Stroke(linewidth=2.8, foreground="white", alpha=0.8), Normal()]
-    ax.plot(series, color="#222222", linewidth=1.2, marker="." if len(series) < 3 else None, path_effects=halo)
+    ax.plot(
+        range(1, len(series) + 1),
+        series,
+        color="#222222",
+        linewidth=1.2,
+        marker="." if len(series) < 3 else None,
+        path_effects=halo,
+    )
     ax.set_xlim(*ends)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from ..data.sequences import SequenceData
+from ..errors import RunError
 from ..folder import FIGURES, REPORT, write
 from ..plots import png, svg
 from ..saved import Run, TestData
@@ -18,6 +20,21 @@ from .material import Material, gather
 from .section import Lines, Part, Picture, Section
 
 __all__ = ["write_report"]
+
+# Of all figures that a report may have; some have a number behind it.
+NAMES = frozenset(
+    (
+        "learning-curves",
+        "confusion",
+        "mistakes",
+        "calibration",
+        "anytime",
+        "reading",
+        "saliency",
+        "gradient-flow",
+        "memory",
+    )
+)
 
 
 def write_report(
@@ -39,20 +56,32 @@ def write_report(
 
     Returns:
         the path of report.html.
+
+    Raises:
+        RunError: the folder cannot be made.
     """
-    folder = run.path if out is None else Path(out)
+    folder = run.path if out is None else Path(out).expanduser()
+    _make(folder / FIGURES)
     material = gather(run, test, lacking, train)
     sections = list(_sections(material))
     page = _page(material, sections)
-    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
-    for old in (folder / FIGURES).glob("*.png"):
-        old.unlink()
-    for section in sections:
-        for part in section.parts:
-            if isinstance(part, Picture):
-                write(folder / FIGURES / f"{part.name}.png", png(part.figure))
+    pictures = {part.name: part for section in sections for part in section.parts if isinstance(part, Picture)}
+    for name, picture in pictures.items():
+        write(folder / FIGURES / f"{name}.png", png(picture.figure))
     write(folder / REPORT, page.encode())
+    for old in (folder / FIGURES).glob("*.png"):  # those of an earlier report that this one has not
+        if old.stem not in pictures and old.stem.rstrip("-0123456789") in NAMES:
+            old.unlink()
     return folder / REPORT
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise RunError(f"cannot make the folder {folder}: a file stands there") from error
+    except OSError as error:
+        raise RunError(f"cannot make the folder {error.filename}: {error.strerror}") from error
 
 
 def _sections(material: Material) -> Iterator[Section]:
@@ -87,7 +116,7 @@ def _missing(material: Material) -> list[str]:
 
 
 def _page(material: Material, sections: list[Section]) -> str:
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_kept_together)
     template = environment.from_string(
         importlib.resources.files(__package__).joinpath("template.html").read_text("utf-8")
     )
@@ -102,6 +131,11 @@ def _page(material: Material, sections: list[Section]) -> str:
         markup=Markup,
         footer=f"Made by unroll {config.get('unroll', '')}. The figures are in {FIGURES}/ as PNG files too.",
     )
+
+
+def _kept_together(value: Any) -> Any:
+    """Let no line end between a number and its percent sign."""
+    return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
 
 
 def _kind(part: Part) -> str:

@@ -11,9 +11,9 @@ from typing import Any
 from ..config import RECIPES, DataConfig, ModelConfig, TrainConfig
 from ..machine import describe, describe_model
 from ..saved import Run
-from ..terminal import percent
+from ..terminal import brief, percent
 from .material import Material
-from .section import Code, Lines, Section, Table
+from .section import NAME, Code, Lines, Section, Table
 
 
 def summary(material: Material, findings: int | None = None) -> list[str]:
@@ -42,10 +42,12 @@ def summary(material: Material, findings: int | None = None) -> list[str]:
             f"Result: {percent(found.accuracy)} of {found.n:,} sequences right ({material.judged}), 95 % interval "
             f"{percent(low)} to {percent(high)}; cross entropy {found.loss:.4f}."
         )
+        if seen := material.trained_on:
+            lines.append(f"Beware: it was trained on {seen:,} of these {found.n:,} sequences; the accuracy flatters.")
         lines.append(_hardest(material))
     if findings is not None:
         lines.append(
-            "The doctor has no finding."
+            ("The doctor has no finding." if material.examination.sequences else "The doctor could look at little.")
             if not findings
             else f"The doctor has {findings} finding{'s' if findings > 1 else ''}; see below."
         )
@@ -56,10 +58,10 @@ def _hardest(material: Material) -> str:
     assert material.predictions is not None
     found = material.predictions.evaluation
     scores = [score for score in found.per_class if score.support]
-    hardest = min(scores, key=lambda score: score.recall)
+    hardest = min(scores, key=lambda score: score.f1)
     wrong = found.n - found.correct
     return (
-        f"Mistakes: {wrong:,}; hardest class: {hardest.name}, of which {percent(hardest.recall)} are found."
+        f"Mistakes: {wrong:,}; the hardest class is {brief(hardest.name, NAME)}, with F1 {percent(hardest.f1)}."
         if wrong
         else "Mistakes: none."
     )

@@ -68,11 +68,16 @@ def findings(material: Material) -> Iterator[Section]:
     """Say what looks wrong, and what helps."""
     found = material.examination
     parts = [Lines(found.lines, marked=True)] if found.findings else [Lines(["Nothing looks wrong."])]
+    lead = (
+        f"Gradients, units, memory, inputs and the course of the training were measured, on {found.sequences:,} "
+        "sequences; what looks wrong is named here, with the numbers, and with the flags of unroll train that help."
+        if found.sequences
+        else "Only the weights and the course of the training could be examined, as far as the run keeps it."
+    )
     if found.skipped:
         parts.append(Lines([f"Not examined: {line}." for line in found.skipped]))
     yield Section(
         "What the doctor says",
-        f"Gradients, units, memory, inputs and the course of the training were measured, on {found.sequences:,} "
-        "sequences; what looks wrong is named here, with the numbers, and with the flags of unroll train that help.",
+        lead,
         parts,
     )

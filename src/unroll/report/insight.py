@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from ..anytime import Anytime
 from ..plots import anytime_curve, reading, saliency_curve, saliency_map, saliency_spans
-from ..terminal import percent
+from ..terminal import brief, percent
 from ..watching import Watched
 from .material import Material
-from .section import Lines, Picture, Section, Table, Tokens
+from .section import NAME, Lines, Picture, Section, Table, Tokens
 
-COLOURED = "Red speaks for that class, blue against it."
+COLOURED = "Orange speaks for that class, blue against it."
+LATE = 0.8  # of a sequence, from which on it is said to know late
+SOME = 0.1  # of the sequences, for which stopping early must be good for anything
 NEARLY = 0.9  # of the final lift over chance: "it knows"
 
 
@@ -20,29 +23,28 @@ def knowing(material: Material) -> Iterator[Section]:
     anytime, unit = material.anytime, material.unit
     if anytime is None or len(anytime.fractions) < 2:
         return
-    classes = len(material.run.preparation.classes)
-    known = _known(anytime, 1 / classes)
-    reading_ = (
-        f"After {anytime.fractions[known]:.0%} of the sequence it is right in {percent(anytime.accuracy[known])}, at "
-        f"the end in {percent(anytime.accuracy[-1])}; in the mean over all parts (area under the curve) in "
-        f"{percent(anytime.area)}."
-    )
+    known = _known(anytime, 1 / len(material.run.preparation.classes))
+    area, last = percent(anytime.area), percent(anytime.accuracy[-1])
+    reading_ = f"At the end it is right in {last}, in the mean over all parts (area under the curve) in {area}."
+    if known < len(anytime.fractions) - 1:
+        part, found = f"{anytime.fractions[known]:.0%}", percent(anytime.accuracy[known])
+        reading_ = f"After {part} of the sequence it is right in {found}. {reading_}"
     rows = [
-        (percent(stop.confidence).replace(".00", ""), percent(stop.accuracy), f"{stop.steps:.1f}", percent(stop.share))
+        (f"{stop.confidence:.0%}", percent(stop.accuracy), f"{stop.steps:.1f}", percent(stop.share))
         for stop in anytime.stops
     ]
     mean = anytime.steps[-1]
-    late = anytime.fractions[known] > 0.8
-    advice = (
-        f"It makes up its mind at the very end, for it was only ever asked there. A model trained with --early 0.5 "
-        f"learns to answer before, and needs fewer {unit}s for the same accuracy."
-        if late
-        else f"To stop early: unroll predict {material.run.path} … --stop-at 0.95"
+    data = material.data
+    assert data is not None
+    sample = (
+        f" Measured on {material.asked:,} of {len(data):,} sequences, drawn at random."
+        if material.asked < len(data)
+        else ""
     )
     yield Section(
         "When does it know?",
         "The model is asked for its answer after each part of a sequence, as if the rest never came. Diamonds show "
-        "what happens when reading stops as soon as its confidence passes a mark.",
+        f"what happens when reading stops as soon as its confidence passes a mark.{sample}",
         [
             Picture(
                 "anytime",
@@ -51,14 +53,33 @@ def knowing(material: Material) -> Iterator[Section]:
                 f"Accuracy and confidence against the share of the sequence that was read. {reading_}",
             ),
             Table(
-                ("stop at confidence", "accuracy", f"{unit}s read, of {mean:.1f}", "were sure"),
+                ("stop at confidence", "accuracy", f"{unit}s read, of {mean:.1f}", "share that got so sure"),
                 rows,
                 "What comes of stopping early.",
                 words=0,
             ),
-            Lines([advice]),
+            Lines([_advice(material, anytime, known)]),
         ],
     )
+
+
+def _advice(material: Material, anytime: Anytime, known: int) -> str:
+    """Say what to make of it."""
+    classes, unit = len(material.run.preparation.classes), material.unit
+    if anytime.accuracy[-1] < 2 / (classes + 1):  # twice chance, or less where that is much
+        return "At the end too it knows little more than chance: look at what the doctor says first."
+    if anytime.fractions[known] > LATE:
+        if not material.run.config.get("train", {}).get("early"):
+            return (
+                "It makes up its mind late, for it was only ever asked at the end. A model trained with --early 0.5 "
+                f"learns to answer before, and may need fewer {unit}s for the same accuracy."
+            )
+        return (
+            "It makes up its mind late, though it was trained for answers before the end: what tells may stand there."
+        )
+    if not any(stop.share > SOME for stop in anytime.stops):
+        return "It is seldom sure enough to stop before the end."
+    return f"To stop early: unroll predict {shlex.quote(str(material.run.path))} FILE --stop-at 0.95"
 
 
 def _known(anytime: Anytime, chance: float) -> int:
@@ -78,9 +99,19 @@ def watching(material: Material) -> Iterator[Section]:
     ]
     yield Section(
         "How it reads",
-        f"Some sequences, {unit} by {unit}: what is read, the hidden state, which is all that the model remembers of "
-        "it, and how probable each class is by then. The line marks the moment since which the answer has stayed.",
+        f"Some sequences, {unit} by {unit}: what is read, the hidden state, which is what the model remembers of it, "
+        "and how probable each class is by then. The line marks the moment since which the answer has stayed."
+        f"{_both(material)}",
         parts,
+    )
+
+
+def _both(material: Material) -> str:
+    if not material.run.model.config.bidirectional:
+        return ""
+    return (
+        " This model reads both ways: the states that are shown are those of the whole sequence, of which the units of "
+        "the backward direction have seen what comes later; the probabilities have not."
     )
 
 
@@ -90,7 +121,10 @@ def telling(material: Material) -> Iterator[Section]:
     if found is None:
         return
     data, names = found.data, found.data.preparation.classes
-    pairs = [(names[label], names[true]) for label, true in zip(found.labels.tolist(), data.y.tolist(), strict=True)]
+    pairs = [
+        (brief(names[label], NAME), brief(names[true], NAME))
+        for label, true in zip(found.labels.tolist(), data.y.tolist(), strict=True)
+    ]
     titles = [said if said == true else f"{said}, but is {true}" for said, true in pairs]
     parts: list[Picture | Tokens] = []
     if data.texts is not None:
@@ -107,7 +141,7 @@ def telling(material: Material) -> Iterator[Section]:
             parts.append(Picture(f"saliency-{number + 1}", drawn, told, alt))
     yield Section(
         "What speaks for the answer",
-        "What each part of the input adds to the logit of the predicted class: red speaks for it, blue against it "
+        "What each part of the input adds to the logit of the predicted class: orange speaks for it, blue against it "
         "(integrated gradients; M. Sundararajan, A. Taly, Q. Yan, 2017). It shows what this model looks at, which need "
         "not be what makes the class.",
         parts,
@@ -115,12 +149,13 @@ def telling(material: Material) -> Iterator[Section]:
 
 
 def _told(watched: Watched, unit: str) -> str:
-    steps, said = len(watched.probabilities), watched.name(watched.predicted)
+    steps, said = len(watched.probabilities), brief(watched.name(watched.predicted), NAME)
     sure = percent(float(watched.probabilities[-1, watched.predicted]))
     since = f"since {unit} {watched.decided} of {steps}"
     if watched.predicted == watched.true:
         return f"This is {said}, and {since} that is the answer; at the end it is {sure} sure."
-    return f"This is {watched.name(watched.true)}, but {since} it is taken for {said}, in the end with {sure}."
+    true = brief(watched.name(watched.true), NAME)
+    return f"This is {true}, but {since} it is taken for {said}, in the end with {sure}."
 
 
 def _alt(watched: Watched, unit: str) -> str:

@@ -64,11 +64,13 @@ class Material:
         run: the run
         history: of its training, an epoch each; empty if it was saved by hand
         judged: on what, in words
+        trained_on: how many of these sequences it was trained on; None where that cannot be told
         predictions: of the test part; None where neither they nor the data are at hand
         data: the test part; None where it is not at hand
         lacking: why not; empty where it is
         examination: what the doctor says: of the training part, if that is at hand
         anytime: accuracy after parts of it
+        asked: on how many of its sequences that was measured
         watched: some sequences read step by step
         attributions: what speaks for the answer in these and more
         speed: of answers
@@ -77,11 +79,13 @@ class Material:
     run: Run
     history: Sequence[EpochResult]
     judged: str
+    trained_on: int | None
     predictions: Predictions | None
     data: SequenceData | None
     lacking: str
     examination: Examination
     anytime: Anytime | None = None
+    asked: int = 0
     watched: Sequence[Watched] = ()
     attributions: Attributions | None = None
     speed: Speed | None = None
@@ -99,7 +103,7 @@ class Material:
         """The most confident mistakes, by number of the sequence, the most confident first."""
         if self.predictions is None:
             return []
-        confidence = self.predictions.logits.softmax(dim=1).max(dim=1).values
+        confidence = self.predictions.probabilities(self.run.calibration).max(dim=1).values
         wrong = (~self.predictions.right).nonzero()[:, 0]
         return wrong[confidence[wrong].argsort(descending=True, stable=True)][:MISTAKES].tolist()
 
@@ -120,7 +124,7 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
     examination = examine(run.model, examined, history=history, test_accuracy=accuracy)
     if test is None:
         known = run.config.get("data", {}).get("name", "its data")
-        return Material(run, history, f"the test part of {known}", kept, None, lacking, examination)
+        return Material(run, history, f"the test part of {known}", 0, kept, None, lacking, examination)
     data, judged = test.sequences, f"{'all' if test.part == 'all' else 'the test part'} of {test.name}"
     predictions = kept
     if kept is None or kept.fingerprint != data.fingerprint():
@@ -128,11 +132,25 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
     assert predictions is not None
     some = data.subset(torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[: _affordable(run, data)])
     anytime = evaluate_anytime(run.model, some, run.calibration) if data.x.shape[1] else None
-    numbers = _telling(predictions, data)
+    numbers = _telling(run, predictions, data)
     watched = tuple(watch(run.model, data, number, run.calibration) for number in numbers[:WATCHED])
     told = _attributions(run, data, predictions, numbers) if numbers else None
     speed = _speed(run, data)
-    return Material(run, history, judged, predictions, data, "", examination, anytime, watched, told, speed)
+    return Material(
+        run,
+        history,
+        judged,
+        test.trained_on,
+        predictions,
+        data,
+        "",
+        examination,
+        anytime,
+        len(some),
+        watched,
+        told,
+        speed,
+    )
 
 
 def _affordable(run: Run, data: SequenceData) -> int:
@@ -141,9 +159,9 @@ def _affordable(run: Run, data: SequenceData) -> int:
     return max(1, min(len(data), steps // max(1, data.x.shape[1])))
 
 
-def _telling(predictions: Predictions, data: SequenceData) -> list[int]:
+def _telling(run: Run, predictions: Predictions, data: SequenceData) -> list[int]:
     """Return which sequences are looked at: one that is surely right, the least sure right one, the surest mistakes."""
-    confidence = predictions.logits.softmax(dim=1).max(dim=1).values
+    confidence = predictions.probabilities(run.calibration).max(dim=1).values
     lengths = data.steps_of_each
     usable = ((lengths > 0) & (lengths <= LONG)).cpu()
     right, wrong = (usable & predictions.right).nonzero()[:, 0], (usable & ~predictions.right).nonzero()[:, 0]

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
-from ..calibration import reliability
+from ..calibration import COLDEST, HOTTEST, Reliability, reliability
 from ..evaluation import Evaluation
 from ..plots import confusion, learning_curves, mistakes, reliability_diagram
 from ..predicted import Predictions
-from ..terminal import percent
+from ..terminal import brief, percent
 from ..train import EpochResult
 from .material import Material
-from .section import Lines, Picture, Section, Table
+from .section import NAME, Lines, Picture, Section, Table
 
 MIXED_UP = 5  # pairs of classes that are named
+FEW = 50  # sequences on which a temperature says little
 CLASSES = 60  # rows of the table of classes: the worst ones, where there are more
 SHORT = 120  # characters of a text in a table
 
@@ -55,10 +56,16 @@ def classes(evaluation: Evaluation) -> Iterator[Section]:
         reading = f"Most frequent mistakes, true → predicted: {worst}."
     else:
         reading = "Nothing is taken for anything else."
-    scores = sorted(evaluation.per_class, key=lambda score: score.f1)
+    scores = sorted(evaluation.per_class, key=lambda score: score.f1)  # the least F1 is the hardest
     shown = evaluation.per_class if len(scores) <= CLASSES else scores[:CLASSES]
     rows = [
-        (score.name, percent(score.precision), percent(score.recall), percent(score.f1), f"{score.support:,}")
+        (
+            brief(score.name, NAME),
+            percent(score.precision),
+            percent(score.recall),
+            percent(score.f1),
+            f"{score.support:,}",
+        )
         for score in shown
     ]
     left_out = f"; the {CLASSES} worst of {len(scores)}" if len(scores) > CLASSES else ""
@@ -66,8 +73,8 @@ def classes(evaluation: Evaluation) -> Iterator[Section]:
     yield Section(
         "Classes",
         "Each row of the matrix is a true class, each column what it was taken for; all that is right lies on the "
-        "diagonal. Precision is the share of what was called so that is so; recall the share of what is so that was "
-        "called so; F1 their harmonic mean; support the number of sequences.",
+        "diagonal. Recall: of all sequences of the class, the share that was found. Precision: of all that were taken "
+        "for it, the share that is right. F1: their harmonic mean. Support: how many there are.",
         [
             Picture(
                 "confusion",
@@ -78,8 +85,8 @@ def classes(evaluation: Evaluation) -> Iterator[Section]:
             Table(
                 ("class", "precision", "recall", "F1", "support"),
                 rows,
-                f"Hardest is {supported[0].name} with F1 {percent(supported[0].f1)}, "
-                f"easiest {supported[-1].name} with {percent(supported[-1].f1)}{left_out}.",
+                f"Hardest is {brief(supported[0].name, NAME)} with F1 {percent(supported[0].f1)}, "
+                f"easiest {brief(supported[-1].name, NAME)} with {percent(supported[-1].f1)}{left_out}.",
             ),
         ],
     )
@@ -93,7 +100,7 @@ def _mixed_up(evaluation: Evaluation) -> list[tuple[int, str, str]]:
     """Return the most frequent confusions: how often, the true class, what it was taken for."""
     counts = evaluation.confusion.clone().fill_diagonal_(0)
     order = counts.flatten().argsort(descending=True, stable=True)[:MIXED_UP].tolist()
-    names, size = evaluation.classes, len(evaluation.classes)
+    names, size = [brief(name, NAME) for name in evaluation.classes], len(evaluation.classes)
     found = [(int(counts.flatten()[at]), names[at // size], names[at % size]) for at in order]
     return [pair for pair in found if pair[0]]
 
@@ -103,9 +110,9 @@ def worst(material: Material) -> Iterator[Section]:
     predictions, numbers = material.predictions, material.worst
     if predictions is None or not numbers:
         return
-    confidence, labels = predictions.logits[numbers].softmax(dim=1).max(dim=1)
-    names, true = predictions.classes, predictions.y[numbers].tolist()
-    sure = f"{percent(float(confidence[0]))} sure that what is {names[true[0]]} was {names[int(labels[0])]}"
+    confidence, labels = predictions.probabilities(material.run.calibration)[numbers].max(dim=1)
+    names, true = [brief(name, NAME) for name in predictions.classes], predictions.y[numbers].tolist()
+    sure = f"took {names[true[0]]} for {names[int(labels[0])]}, {percent(float(confidence[0]))} sure"
     parts: list[Picture | Table] = []
     data = material.data
     if data is not None and data.texts is None:
@@ -115,18 +122,18 @@ def worst(material: Material) -> Iterator[Section]:
             Picture(
                 "mistakes",
                 mistakes(data, few, labels[: len(few)], confidence[: len(few)]),
-                f"It was {sure}.",
+                f"It {sure}.",
                 f"{kind} of the {len(few)} most confident mistakes, each with its true and its predicted class.",
             )
         )
     if data is None or data.preparation.image is None:
         texts = None if data is None else data.texts
         rows = [
-            (names[y], names[label], percent(p), f"{number:,}" if texts is None else _short(texts[number]))
+            (names[y], names[label], percent(p), f"{number:,}" if texts is None else brief(texts[number], SHORT))
             for number, y, label, p in zip(numbers, true, labels.tolist(), confidence.tolist(), strict=True)
         ]
         place = "sequence" if texts is None else "text"
-        caption = f"It was {sure}." if not parts else "The same, and more, by number of the sequence in the test part."
+        caption = f"It {sure}." if not parts else "The same, and more, by number of the sequence in the test part."
         parts.append(Table(("true", "predicted", "confidence", place), rows, caption, words=2))
     yield Section(
         "Surest mistakes",
@@ -136,9 +143,23 @@ def worst(material: Material) -> Iterator[Section]:
     )
 
 
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= SHORT else f"{line[: SHORT - 1]}…"
+def _mended(material: Material, as_it_comes: Reliability, calibrated: Reliability | None) -> str:
+    """Say what a temperature does for the confidence, or why there is none."""
+    found, trained = material.run.calibration, material.run.config.get("train")
+    if found is None or calibrated is None:
+        if trained and not trained["val_fraction"]:
+            return "Nothing was held out to fit a temperature on; train with --val-fraction 0.1 to get one."
+        return "The run keeps no temperature (calibration.json): only unroll train makes one, of what it holds out."
+    fitted = f"The temperature {found.temperature:.3f}, fitted on {found.n:,} sequences that were held out,"
+    if not 1.01 * COLDEST < found.temperature < 0.99 * HOTTEST:
+        return f"{fitted} is at its limit: how sure it is has nothing to do with how often it is right."
+    few = f" {found.n:,} are few for that." if found.n < FEW else ""
+    error = (
+        f"the expected calibration error (ECE): {percent(as_it_comes.ece)} without, {percent(calibrated.ece)} with it."
+    )
+    if calibrated.ece > as_it_comes.ece:
+        return f"{fitted} does not lower {error}{few}"
+    return f"{fitted} lowers {error}{few} Divide the logits by it wherever probabilities count; no prediction changes."
 
 
 def calibration(material: Material, predictions: Predictions) -> Iterator[Section]:
@@ -153,23 +174,8 @@ def calibration(material: Material, predictions: Predictions) -> Iterator[Sectio
     )
     found = material.run.calibration
     if found is not None:
-        calibrated = reliability(predictions.logits, predictions.y, found.temperature)
-        parts["calibrated"] = calibrated
-        note = (
-            f"The temperature {found.temperature:.3f}, fitted on {found.n:,} sequences that were held out, brings the "
-            f"expected calibration error (ECE) from {percent(as_it_comes.ece)} to {percent(calibrated.ece)}. Divide "
-            "the logits by it wherever the probabilities count; no prediction changes."
-        )
-        if calibrated.ece > as_it_comes.ece:
-            note = (
-                f"The temperature {found.temperature:.3f}, fitted on {found.n:,} sequences that were held out, does "
-                f"not help here: the expected calibration error (ECE) is {percent(as_it_comes.ece)} without it and "
-                f"{percent(calibrated.ece)} with it."
-            )
-    else:
-        note = (
-            "Nothing was held out from the training to fit a temperature on; train with --val-fraction 0.1 to get one."
-        )
+        parts["calibrated"] = reliability(predictions.logits, predictions.y, found.temperature)
+    note = _mended(material, as_it_comes, parts.get("calibrated"))
     yield Section(
         "Can its confidence be believed?",
         "Of all answers that are given with 80 % confidence, 80 % should be right: then the curve lies on the "

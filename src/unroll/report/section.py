@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+NAME = 30  # characters of a class name in sentences and tables
 REM = 7.2  # of the page to an inch of a figure: then their letters are about as large as the page's
 
 
