@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -55,6 +56,24 @@ def test_models_that_cannot_stream_read_each_part_anew(model: nn.Module) -> None
     for mark, row in enumerate(steps):
         x = data.batch(slice(None)).x
         torch.testing.assert_close(found[mark], model.eval()(x, row).detach(), atol=1e-5, rtol=1e-5)
+
+
+def test_a_model_that_somebody_has_changed_is_called() -> None:
+    class Turned(SequenceClassifier):
+        def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+            return -2 * super().forward(*args, **kwargs)
+
+    plain, turned, hooked = (
+        SequenceClassifier(2, 3, hidden_size=4),
+        Turned(2, 3, hidden_size=4),
+        SequenceClassifier(2, 3, hidden_size=4),
+    )
+    for other in (turned, hooked):
+        other.load_state_dict(plain.state_dict())
+    hooked.register_forward_hook(lambda model, inputs, logits: logits + 1)
+    expected = logits_after(plain, series(), (0.5, 1.0))
+    torch.testing.assert_close(logits_after(turned, series(), (0.5, 1.0)), -2 * expected)
+    torch.testing.assert_close(logits_after(hooked, series(), (0.5, 1.0)), expected + 1)
 
 
 def test_marks_are_the_steps_where_there_are_few() -> None:

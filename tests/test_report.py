@@ -17,12 +17,15 @@ import torch
 from PIL import Image
 
 import unroll
+from unroll import folder as folder_module
 from unroll import plots
+from unroll import report as report_module
 from unroll.calibration import reliability
 from unroll.cli import main
 from unroll.report import write_report
 from unroll.report.facts import reproduce
 from unroll.saved import load_test
+from unroll.watching import watch
 
 Call = Callable[..., tuple[int, str, str]]
 VOID = {"meta", "br", "img", "link", "input", "hr"}
@@ -100,8 +103,18 @@ def test_the_page_stands_alone_and_says_what_is_so(run: unroll.Run, tmp_path: Pa
     assert len(re.findall(r'<figure role="group" aria-label="[^"]{20,}"', text)) == len(names)  # alternative texts
 
 
-def test_training_writes_it_unless_told_not_to(call: Call) -> None:
-    quick = ("train", "--epochs", 1, "--hidden-size", 8)
+def test_training_writes_it_unless_told_not_to(call: Call, idx_folder: Callable[..., Path]) -> None:
+    quick = (
+        "train",
+        "--data",
+        "mnist",
+        "--data-dir",
+        idx_folder(train=200, test=50),
+        "--epochs",
+        1,
+        "--hidden-size",
+        8,
+    )
     assert call(*quick, "--out", "with")[0] == 0
     assert Path("with/report.html").exists()
     assert call(*quick, "--out", "without", "--no-report")[0] == 0
@@ -140,11 +153,60 @@ def test_a_model_saved_by_hand_has_a_report_too(sample: unroll.Splits, call: Cal
     assert "of 1,000 sequences right" in Page(Path("by-hand/report.html").read_text("utf-8")).words
 
 
-def test_names_from_the_data_are_escaped(call: Call) -> None:
-    lines = [f"{name},{i},{t},{t * (1 + (name > 'c'))}" for i in range(30) for name in ("<b>&x", "d") for t in range(5)]
-    Path("odd.csv").write_text(
-        "label,id,time,a\n" + "\n".join(line.replace(",", f",{n % 2}", 1) for n, line in enumerate(lines))
+def test_other_data_s_report_goes_elsewhere(call: Call, idx_folder: Callable[..., Path]) -> None:
+    folder = idx_folder(train=200, test=50)
+    assert call("train", "--epochs", 1, "--hidden-size", 8, "--out", "run", "--no-report")[0] == 0
+    status, _, err = call("report", "run", "--data", "mnist", "--data-dir", folder)
+    assert status == 2
+    assert (
+        err == "unroll: run keeps the report on its own data, mnist-sample: say with --out where that on mnist goes\n"
     )
+    assert call("report", "run", "--data", "mnist", "--data-dir", folder, "--out", "other")[0] == 0
+    assert Path("other/report.html").exists()
+    assert not Path("run/report.html").exists()
+
+
+def test_a_report_that_fails_takes_nothing_from_the_run(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = folder_module.write
+
+    def full(path: Path, content: bytes) -> None:
+        if path.suffix in (".png", ".html"):
+            raise OSError(28, "No space left on device", str(path))
+        real(path, content)
+
+    monkeypatch.setattr(report_module, "write", full)
+    status, out, err = call("train", "--epochs", 1, "--hidden-size", 8, "--out", "run", "--json")
+    assert status == 1
+    assert json.loads(out)["run"] == "run"
+    assert "unroll: the run is finished, its report is not: run/figures/" in err
+    assert err.strip().endswith("report run")
+    assert call("evaluate", "run", "--json")[0] == 0
+
+
+def test_a_model_of_no_numbers_has_a_report(sample: unroll.Splits) -> None:
+    model = unroll.SequenceClassifier(28, 10, hidden_size=4)
+    model.layers[0][0].weight_hh.data[0, 0] = float("nan")  # type: ignore[index]
+    unroll.save(model, "sick", data=sample.train)
+    run = unroll.load_run("sick")
+    words = Page(write_report(run, load_test(run, "mnist-sample")).read_text("utf-8")).words
+    assert "not finite" in words
+
+
+def test_names_may_hold_what_matplotlib_takes_for_something_else(call: Call) -> None:
+    rows = ["label,id,time,$a_$"]
+    names = ("$10_$", "_noise", "a$b$")
+    rows += [f"{name},{name}{i},{t},{t * (1 + n)}" for i in range(20) for n, name in enumerate(names) for t in range(5)]
+    Path("odd.csv").write_text("\n".join(rows))
+    assert call("explore", "--data", "odd.csv")[0] == 0
+    assert call("train", "--data", "odd.csv", "--epochs", 1, "--hidden-size", 4, "--out", "odd")[0] == 0
+    run = unroll.load_run("odd")
+    axes = plots.reading(watch(run.model, load_test(run).sequences, 0)).axes
+    legend = axes[-1].get_legend()
+    assert legend is not None
+    assert {text.get_text().replace("\\", "") for text in legend.get_texts()} == set(names)
+
+
+def test_names_from_the_data_are_escaped(call: Call) -> None:
     rows = ["label,id,time,a"]
     rows += [
         f"{name},{name}{i},{t},{t * (1 + (name == 'd'))}"
@@ -174,6 +236,7 @@ def test_texts_have_a_report(call: Call) -> None:
         [],
         ["--recipe", "tutorial", "--epochs", "1", "--seed", "3"],
         ["--cell", "gru", "--bidirectional", "--lr", "0.0012345678", "--read", "columns", "--hidden-size", "9"],
+        ["--backend", "reference", "--hidden-size", "5"],
     ],
 )
 def test_the_command_that_does_it_again_does_so(flags: list[str], call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,6 +246,7 @@ def test_the_command_that_does_it_again_does_so(flags: list[str], call: Call, mo
     )
     config = json.loads(Path("first/config.json").read_text("utf-8"))
     words = shlex.split(reproduce(config))[1:]
+    assert "--backend" not in flags or words[words.index("--backend") + 1] == "reference"
     assert call(*words, "--out", "second", "--no-report")[0] == 0
     assert Path("first/model.safetensors").read_bytes() == Path("second/model.safetensors").read_bytes()
 

@@ -224,7 +224,8 @@ def interrupted(out: str, stop: type, number: int, **settings: Any) -> Path:
 def test_a_run_broken_off_anywhere_ends_the_same(stop: type, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_module, "CHECKPOINT_SECONDS", 0.0)
     # Not the backend that "auto" would take on resuming.
-    settings: dict[str, Any] = {"epochs": 3, "hidden_size": 8, "num_layers": 2, "dropout": 0.2, "backend": "reference"}
+    settings: dict[str, Any] = {"epochs": 3, "hidden_size": 8, "num_layers": 2, "dropout": 0.2, "early": 0.5}
+    settings["backend"] = "reference"
     whole = train_run(out="whole", **settings)
     path = interrupted("broken", stop, number, **settings)
     with pytest.raises(RunError, match="broken is not finished: run 'unroll train --resume broken' first"):

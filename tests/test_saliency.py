@@ -185,6 +185,13 @@ def test_the_fused_kernels_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls
 
 
+def test_tokens_of_a_model_that_somebody_has_changed_are_not_explained() -> None:
+    model = SequenceClassifier(5, 2, hidden_size=4, vocabulary_size=7)
+    model.register_forward_hook(lambda module, inputs, logits: logits + 1)
+    with pytest.raises(InputError, match="tokens are explained through their vectors, which a model with another"):
+        attribute(model, torch.zeros(1, 3, dtype=torch.int64))
+
+
 def test_nothing_to_explain() -> None:
     model = SequenceClassifier(3, 4, hidden_size=8)
     assert attribute(model, torch.empty(0, 9, 3)).shape == (0, 9, 3)
@@ -215,6 +222,8 @@ def test_nothing_to_explain() -> None:
         ),
         ({"x": torch.zeros(2, 9)}, InputError, r"x must have shape \(batch, time, 3\), got \(2, 9\)"),
         ({"lengths": torch.tensor([1, 10])}, InputError, "lengths must be from 0 to 9"),
+        ({"lengths": [1, 9]}, InputError, r"lengths must be an int64 tensor \(batch,\), got list"),
+        ({"target": "a"}, InputError, r"target must be a class, or int64 \(2,\), got 'a'"),
     ],
 )
 def test_what_does_not_fit_is_said(change: dict[str, Any], error: type, message: str) -> None:

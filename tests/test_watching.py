@@ -60,6 +60,9 @@ def test_what_cannot_be_watched_is_said() -> None:
     model = SequenceClassifier(2, 3, hidden_size=4)
     with pytest.raises(InputError, match="sequence 2 is empty: there is nothing to watch"):
         watch(model, series(), 2)
+    no_steps = SequenceData(torch.zeros(1, 0, 2), torch.tensor([0]), series().preparation)
+    with pytest.raises(InputError, match="sequence 0 is empty"):
+        watch(model, no_steps, 0)
     with pytest.raises(InputError, match="number must be from 0 to 3, got 4"):
         watch(model, series(), 4)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .calibration import Calibration, fit_temperatures
 from .data.sequences import SequenceData
 from .errors import ConfigError, DataError
-from .evaluation import EVALUATION_BATCH, has_fused_cells, inference, logits_of
+from .evaluation import EVALUATION_BATCH, has_fused_cells, inference, is_as_made, logits_of
 from .model import SequenceClassifier
 from .scan.cpu import lend_threads
 
@@ -86,16 +86,15 @@ def marks(data: SequenceData) -> tuple[float, ...]:
 
 def steps_read(data: SequenceData, fractions: Sequence[float]) -> Tensor:
     """Return (marks, N) int64: the time steps of each sequence that its fractions are, rounded up."""
-    lengths = torch.full_like(data.y, data.x.shape[1]) if data.lengths is None else data.lengths
-    exact = torch.tensor(fractions, dtype=torch.float64).unsqueeze(1) * lengths.cpu()
+    exact = torch.tensor(fractions, dtype=torch.float64).unsqueeze(1) * data.steps_of_each.cpu()
     return (exact - 1e-9).ceil().long().clamp(min=0)  # 3/28 of 28 is 3, not 4, though floats make it 3.0000000000000004
 
 
 def logits_after(model: nn.Module, data: SequenceData, fractions: Sequence[float]) -> Tensor:
     """Return (marks, N, classes) float32 on the CPU: the logits after so much of each sequence.
 
-    What comes later is not read. A model that reads forwards goes on from mark to mark as a stream does; any other,
-    such as one that reads both ways, reads each part anew.
+    What comes later is not read; only how long each sequence is must be known. A model that reads forwards goes on from
+    mark to mark as a stream does; any other, such as one that reads both ways, reads each part anew.
 
     Args:
         model: a `SequenceClassifier`, or maps x and lengths to logits.
@@ -108,7 +107,7 @@ def logits_after(model: nn.Module, data: SequenceData, fractions: Sequence[float
     if not len(data):
         raise DataError("looking at parts of sequences needs at least 1, got 0")
     steps = steps_read(data, fractions)
-    if not isinstance(model, SequenceClassifier) or model.config.bidirectional:
+    if not isinstance(model, SequenceClassifier) or not is_as_made(model) or model.config.bidirectional:
         return torch.stack([logits_of(model, replace(data, lengths=row.to(data.y.device))) for row in steps])
     device = next(model.parameters()).device
     parts = []
@@ -170,6 +169,8 @@ class Reading(NamedTuple):
 
     def stopped(self, confidence: float) -> tuple[Tensor, Tensor]:
         """Return where each sequence's reading stops, (N,) int64 numbers of marks, and whether it was sure, (N,) bool.
+
+        Marks are shares of a sequence's own length, which so must be known before its end; its steps need not be.
 
         Raises:
             ConfigError: ``confidence`` is not above 0 and at most 1.

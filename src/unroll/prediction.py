@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .anytime import read_along
+from .anytime import check_confidence, read_along
 from .calibration import Calibration
 from .data.images import PreparedImage, prepare_image
 from .data.preparation import ImageFormat, Preparation
@@ -75,10 +75,16 @@ class Sure:
     Attributes:
         confidence: at which to stop, above 0 and at most 1
         calibration: of the model's confidence, see `unroll.calibrate`; None takes it as it comes
+
+    Raises:
+        ConfigError: ``confidence`` is out of range.
     """
 
     confidence: float
     calibration: Calibration | None = None
+
+    def __post_init__(self) -> None:
+        check_confidence(self.confidence)
 
 
 def predict_files(
@@ -93,9 +99,6 @@ def predict_files(
             .npz files, with or without classes, which are left alone; of a run on texts what
             `unroll.data.text.read_texts` reads.
         sure: stop reading each once the model is so sure (default None: read it to its end).
-
-    Raises:
-        ConfigError: ``sure`` is out of range.
     """
     if preparation.image:
         return _of_images(model, preparation, preparation.image, files, sure)
@@ -132,7 +135,7 @@ def predict_texts(
     places = places or [str(number) for number in range(1, len(texts) + 1)]
     texts = [check_text(f"{file}, line {place}", text) for text, place in zip(texts, places, strict=True)]
     data = unread(texts, torch.zeros(len(texts), dtype=torch.int64), preparation.classes).prepared_as(preparation)
-    lengths = [data.x.shape[1]] * len(data) if data.lengths is None else data.lengths.tolist()
+    lengths = data.steps_of_each.tolist()
     results = []
     for number, answer in enumerate(_answers(model, data, sure)):
         unknown = int((data.x[number, : lengths[number]] == 0).sum())
@@ -221,7 +224,7 @@ def _of_series(model: nn.Module, preparation: Preparation, file: Path, sure: Sur
 
 
 def _steps(data: SequenceData, number: int) -> tuple[str, ...]:
-    length = data.x.shape[1] if data.lengths is None else int(data.lengths[number])
+    length = int(data.steps_of_each[number])
     gaps = 0 if data.missing is None else int(data.missing[number].sum())
     steps = _counted(length, "time step")
     return (steps, f"{_counted(gaps, 'missing value')} filled in") if gaps else (steps,)

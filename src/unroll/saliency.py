@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .config import check_choice, check_whole
 from .errors import InputError
-from .evaluation import has_fused_cells, inference
+from .evaluation import has_fused_cells, inference, is_as_made
 from .model import SequenceClassifier
 from .scan.cpu import lend_threads
 from .scan.padding import clear_padding
@@ -82,6 +82,10 @@ def attribute(
     if not isinstance(x, Tensor) or x.dim() not in (2, 3):
         found = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise InputError(f"x must be a tensor (batch, time, features), or (batch, time) of tokens, got {found}")
+    if lengths is not None and not isinstance(lengths, Tensor):
+        raise InputError(f"lengths must be an int64 tensor (batch,), got {type(lengths).__name__}")
+    if not x.shape[1]:
+        return torch.zeros_like(x, dtype=torch.float32)
     points, weights = _way(method, steps)
     with inference(model), torch.inference_mode(False), torch.enable_grad(), lend_threads(has_fused_cells(model)):
         device = next(model.parameters(), x).device
@@ -111,6 +115,8 @@ def _labels(model: nn.Module, x: Tensor, lengths: Tensor | None, target: int | T
     batch, classes = logits.shape
     if target is None:
         return logits.argmax(dim=1)
+    if not isinstance(target, int | Tensor):
+        raise InputError(f"target must be a class, or int64 ({batch},), got {target!r}")
     labels = target if isinstance(target, Tensor) else torch.full((batch,), target)
     if labels.shape != (batch,) or labels.dtype != torch.int64:
         raise InputError(f"target must be a class, or int64 ({batch},), got {labels.dtype} of {tuple(labels.shape)}")
@@ -125,6 +131,10 @@ def _vectors(model: nn.Module, x: Tensor) -> tuple[Read, Tensor]:
         return model, x.clone()
     if not isinstance(model, SequenceClassifier) or model.embedding is None:
         raise InputError(f"x must be (batch, time, features) for {type(model).__name__}, got {tuple(x.shape)}")
+    if not is_as_made(model):
+        raise InputError(
+            "tokens are explained through their vectors, which a model with another forward, or with hooks, hides"
+        )
     return model.of_vectors, model.embedding(x).detach()
 
 

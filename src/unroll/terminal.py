@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .cells import find_cell
+from .data.splits import Splits
 from .folder import EVENTS, METRICS
 from .run import Event, Started
 from .saved import Run
@@ -60,6 +61,7 @@ class TrainingScreen:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.path: Path | None = None  # of the run, once it has one
+        self.splits: Splits | None = None  # that it is trained on
         self._skipped: EpochResult | None = None
         columns = (
             TextColumn("{task.description}"),
@@ -93,7 +95,7 @@ class TrainingScreen:
             self._tell(event)
 
     def _start(self, started: Started) -> None:
-        self.path = started.path
+        self.path, self.splits = started.path, started.splits
         self._epochs = started.training.epochs
         self._every = math.ceil(self._epochs / ROWS)
         facts = _facts(started)

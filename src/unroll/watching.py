@@ -69,7 +69,7 @@ def watch(
         raise InputError(f"number must be from 0 to {len(data) - 1}, got {number}")
     one = data.subset(torch.tensor([number], device=data.y.device)).unpadded()
     time = one.x.shape[1]
-    if one.lengths is not None:
+    if one.lengths is not None or not time:
         raise InputError(f"sequence {number} is empty: there is nothing to watch")
     fractions = [step / time for step in range(1, time + 1)]
     logits = logits_after(model, one, fractions)[:, 0]

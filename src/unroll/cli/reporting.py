@@ -33,7 +33,7 @@ def report(
     run
         Folder of a finished run.
     data
-        Data set to judge the run by; default the run's own.
+        Data set to judge the run by; other than the run's own, give --out too. Default the run's own.
     data_dir
         Folder to look for the data in first.
     out
@@ -44,7 +44,8 @@ def report(
         Print one JSON object: where the page and the figures are, and what is missing.
     """
     with immediate_interrupt():
-        from ..errors import InputError
+        from ..data.catalog import resolve
+        from ..errors import ConfigError, InputError
         from ..folder import FIGURES
         from ..report import write_report
         from ..run import load_train
@@ -53,6 +54,9 @@ def report(
 
     trust(cell)
     loaded, test, train, lacking = load_run(run), None, None, ""
+    own = loaded.config.get("data", {}).get("name")
+    if data is not None and out is None and own not in (None, resolve(data, data_dir)):
+        raise ConfigError(f"{run} keeps the report on its own data, {own}: say with --out where that on {data} goes")
     try:
         test = load_test(loaded, data, data_dir)
         train = load_train(loaded, data_dir) if data is None else None

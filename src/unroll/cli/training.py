@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -12,6 +12,10 @@ from ..errors import ConfigError
 from ..interrupt import immediate_interrupt
 from .app import DataFlags, Json, ModelFlags, TrainFlags, app, given, trust
 from .outcome import in_words, is_expected, print_json, say
+
+if TYPE_CHECKING:
+    from ..saved import Run
+    from ..terminal import Screen, TrainingScreen
 
 DATA = "mnist-sample"
 RECIPE: RecipeName = "fast"
@@ -67,10 +71,8 @@ def train(
         Print one JSON object on stdout; progress goes to stderr.
     """
     with immediate_interrupt():
-        from ..report import write_report
-        from ..run import load_train, resume_run, train_run
-        from ..saved import load_test
-        from ..terminal import Screen, TrainingScreen, command_line, print_facts, print_run
+        from ..run import resume_run, train_run
+        from ..terminal import Screen, TrainingScreen, command_line, print_run
 
     settings = {**given(reading), **given(model), **given(training)}
     trust(settings.get("cell"))
@@ -110,17 +112,35 @@ def train(
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"cannot go on: {in_words(error)}"
         say(f"{reason}; continue with: {command_line('train', '--resume', screen.path)}")
         return 130 if isinstance(error, KeyboardInterrupt) else 1
-    if not json:
-        print_run(console, run)
-    if report:
-        with console.status("writing the report"):
-            page = write_report(run, load_test(run, data_dir=data_dir), train=load_train(run, data_dir))
-        print_facts(console, {"report": page})
     if json:
         assert run.evaluation is not None
         found = {key: run.evaluation[key] for key in ("accuracy", "loss", "n", "interval", "weights")}
         print_json({"run": str(run.path), **found})
-    return 0
+    else:
+        print_run(console, run)
+    return _report(run, screen, console) if report else 0
+
+
+def _report(run: Run, screen: TrainingScreen, console: Screen) -> int:
+    """Write the report of a run that has just been trained; what goes wrong with it takes nothing from the run."""
+    from ..errors import InputError
+    from ..report import write_report
+    from ..saved import TestData
+    from ..terminal import command_line, print_facts
+
+    assert screen.splits is not None
+    test = TestData(run.config["data"]["name"], "test", screen.splits.test, 0)
+    try:
+        with console.status("writing the report"):
+            page = write_report(run, test, train=screen.splits.train)
+        print_facts(console, {"report": page})
+        return 0
+    except (KeyboardInterrupt, InputError, OSError, MemoryError, RuntimeError) as error:
+        if not is_expected(error):
+            raise
+        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else in_words(error)
+        say(f"the run is finished, its report is not: {reason}; write it with: {command_line('report', run.path)}")
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
 @app.command

@@ -105,7 +105,7 @@ def predict(
         A text to classify; may be given several times.
     stop_at
         Read each only until the run's confidence passes this, 0.95 for instance, and say how many steps that took. The
-        confidence is calibrated on what the run held out of its training data.
+        confidence is calibrated on what the run held out of its training data, for shares of a sequence's length.
     cell
         module:Class of a cell of your own that the run was trained with; it is imported.
     json

@@ -52,7 +52,7 @@ def cut_off(data: SequenceData, share: float, generator: torch.Generator) -> Seq
     Returns:
         the same ``x``, with other lengths: at least 1, at most what they were.
     """
-    lengths = torch.full_like(data.y, data.x.shape[1]) if data.lengths is None else data.lengths
+    lengths = data.steps_of_each
     chosen, amount = torch.rand(2, len(data), generator=generator).to(lengths.device)
     ends = (amount * lengths).long() + lengths.clamp(max=1)
     return replace(data, lengths=torch.where(chosen < share, torch.minimum(ends, lengths), lengths))

@@ -163,7 +163,7 @@ def constant(splits: Splits) -> list[str]:
 
 def _part(data: SequenceData, repeated: int) -> PartDescription:
     low, high, mean, std = _figures(_there(data))
-    lengths = [data.x.shape[1]] * len(data) if data.lengths is None else data.lengths.tolist()
+    lengths = data.steps_of_each.tolist()
     return PartDescription(
         n=len(data),
         shape=(data.x.shape[1], 1 if data.texts is not None else data.values.shape[2]),

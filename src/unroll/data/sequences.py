@@ -121,6 +121,11 @@ class SequenceData:
         return 0 if tokens is None else tokens.size
 
     @property
+    def steps_of_each(self) -> Tensor:
+        """(N,) int64 time steps of each sequence, on the data's device."""
+        return torch.full_like(self.y, self.x.shape[1]) if self.lengths is None else self.lengths
+
+    @property
     def values(self) -> Tensor:
         """The features that the source has, without those that tell what is missing: a view of ``x``."""
         rule = self.preparation.missing
@@ -272,7 +277,7 @@ class SequenceData:
         if self.texts is not None:
             return [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in self.texts]
         x = self.x.cpu().numpy()
-        lengths = [self.x.shape[1]] * len(self) if self.lengths is None else self.lengths.tolist()
+        lengths = self.steps_of_each.tolist()
         return [hashlib.blake2b(x[n, :length].tobytes(), digest_size=16).digest() for n, length in enumerate(lengths)]
 
     def fingerprint(self) -> str:

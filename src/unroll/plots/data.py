@@ -17,7 +17,7 @@ from torch import Tensor
 from ..data.sequences import SequenceData
 from ..data.splits import Splits
 from ..data.words import WordDescription, describe_words
-from .style import COLOURS, STYLE
+from .style import COLOURS, STYLE, label
 
 TILE = 96  # pixels of the longer side of one image in a picture of many
 MOST_CLASSES = 30  # drawn; the title says how many are left out
@@ -52,8 +52,8 @@ def samples(data: SequenceData, per_class: int = 10, seed: int = 0) -> Figure:
     """
     random = np.random.default_rng(seed)
     labels = _drawn(data)
-    chosen = [random.permutation(np.flatnonzero(data.y.numpy() == label))[:per_class] for label in labels]
-    names = [data.preparation.classes[label] for label in labels]
+    chosen = [random.permutation(np.flatnonzero(data.y.numpy() == number))[:per_class] for number in labels]
+    names = [label(data.preparation.classes[number]) for number in labels]
     title = f"some of {len(data):,} sequences, class by class{_left_out(len(names), len(data.preparation.classes))}"
     form = data.preparation.image
     with mpl.rc_context(STYLE):
@@ -67,9 +67,9 @@ def class_means(data: SequenceData) -> Figure:
     """Draw the mean of each class: of images a picture, of other sequences a curve per feature, or a heat map."""
     form = data.preparation.image
     labels = _drawn(data)
-    names = [data.preparation.classes[label] for label in labels]
+    names = [label(data.preparation.classes[number]) for number in labels]
     title = f"mean of each class{_left_out(len(labels), len(data.preparation.classes))}"
-    means = [_mean(data.subset((data.y == label).nonzero()[:, 0])) for label in labels]
+    means = [_mean(data.subset((data.y == number).nonzero()[:, 0])) for number in labels]
     with mpl.rc_context(STYLE):
         if form is not None:
             pictures = tiles(form.images(torch.stack(means)).numpy())
@@ -98,11 +98,11 @@ def class_balance(splits: Splits) -> Figure:
             widths = [counts[name] for name in names]
             bars = ax.barh(np.arange(len(names)) + offset, widths, 0.4, label=f"{part}: {sum(counts.values()):,}")
             ax.bar_label(bars, [f"{width:,}" for width in widths], padding=2, fontsize=7)
-        ax.set_yticks(np.arange(len(names)), names)
+        ax.set_yticks(np.arange(len(names)), list(map(label, names)))
         ax.invert_yaxis()
         ax.margins(x=0.12)
         ax.set_xlabel("sequences")
-        ax.set_title(f"{splits.name}: sequences per class{_left_out(len(names), len(splits.classes))}")
+        ax.set_title(f"{label(splits.name)}: sequences per class{_left_out(len(names), len(splits.classes))}")
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
         return figure
 
@@ -112,10 +112,7 @@ def lengths(splits: Splits) -> Figure:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.2), layout="constrained")
         ax = figure.add_subplot()
-        parts = [
-            (part, np.full(len(data), data.x.shape[1]) if data.lengths is None else data.lengths.numpy())
-            for part, data in (("train", splits.train), ("test", splits.test))
-        ]
+        parts = [(name, data.steps_of_each.numpy()) for name, data in (("train", splits.train), ("test", splits.test))]
         longest = max(int(found.max(initial=0)) for _, found in parts)
         edges = np.linspace(-0.5, longest + 0.5, min(longest + 2, 50))
         ax.hist(
@@ -125,7 +122,7 @@ def lengths(splits: Splits) -> Figure:
         )
         ax.set_xlabel("length (time steps)")
         ax.set_ylabel("sequences")
-        ax.set_title(f"{splits.name}: lengths")
+        ax.set_title(f"{label(splits.name)}: lengths")
         ax.legend(frameon=False)
         return figure
 
@@ -142,9 +139,9 @@ def typical(words: WordDescription) -> Figure:
         for ax, name in zip(axes.flat, classes, strict=False):
             tokens = words.typical[name]
             ax.barh(np.arange(len(tokens)), [score for _, score in tokens])
-            ax.set_yticks(np.arange(len(tokens)), [token for token, _ in tokens])
+            ax.set_yticks(np.arange(len(tokens)), [label(token) for token, _ in tokens])
             ax.invert_yaxis()
-            ax.set_title(name)
+            ax.set_title(label(name))
             ax.set_xlabel("z-score")
         for ax in list(axes.flat)[len(classes) :]:
             ax.set_axis_off()
@@ -232,7 +229,7 @@ def _sample_curves(data: SequenceData, chosen: list[np.ndarray], names: list[str
     for row, members in enumerate(chosen):
         axes[row, 0].set_ylabel(names[row])
         for ax, index in zip(axes[row], members, strict=False):
-            length = data.x.shape[1] if data.lengths is None else int(data.lengths[index])
+            length = int(data.steps_of_each[index])
             sequence(ax, _with_gaps(data.subset(torch.tensor([index])))[0, :length], data)
         for ax in axes[row, len(members) :]:
             ax.set_axis_off()
@@ -285,8 +282,9 @@ def _explain_features(figure: Figure, data: SequenceData) -> None:
     figure.supylabel("standardised value")
     if features > 1:
         names = data.preparation.features or [f"feature {number}" for number in range(features)]
-        handles = [Line2D([], [], color=c, label=name) for c, name in zip(_colours(features), names, strict=True)]
-        figure.legend(handles=handles, loc="outside right upper", frameon=False)
+        handles = [Line2D([], [], color=colour) for colour in _colours(features)]
+        # Given apart: as its line's label a name that begins with _ would be left out.
+        figure.legend(handles, list(map(label, names)), loc="outside right upper", frameon=False)
 
 
 def _with_gaps(data: SequenceData) -> Tensor:

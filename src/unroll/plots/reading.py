@@ -124,11 +124,11 @@ def _rightwards(watched: Watched) -> Figure:
     state.set_yticks([])
     state.set_title(f"hidden state (purple +, orange −, to ±{limit:.1f})", fontsize=8)
     shown, names = _classes(watched, most=6)
-    for label, name in zip(shown, names, strict=True):
-        answer.plot(steps, watched.probabilities[:, label].numpy(), label=name, marker="." if time < 30 else None)
+    curves = watched.probabilities[:, shown].numpy()
+    lines = answer.plot(steps, curves, marker="." if time < 30 else None)
     answer.set_ylabel("probability")
     answer.set_ylim(-0.02, 1.02)
-    answer.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    answer.legend(lines, names, frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     for ax in axes:
         ax.axvline(watched.decided, color=MARK, linewidth=1.5)
     if texts and time <= WORDS:

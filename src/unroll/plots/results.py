@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from ..anytime import Anytime
 from ..calibration import Reliability
 from ..evaluation import Evaluation
-from .style import COLOURS, STYLE, WIDTH
+from .style import COLOURS, STYLE, WIDTH, label
 
 COUNTED = 15  # classes up to which a confusion matrix says its counts
 WIDE = 10  # from so many times the lowest loss to the highest, curves are drawn on a logarithmic axis
@@ -85,8 +85,8 @@ def confusion(evaluation: Evaluation) -> Figure:
 
 
 def shortened(name: str) -> str:
-    """Return a class name that fits an axis."""
-    return name if len(name) <= LONG else f"{name[: LONG - 1]}…"
+    """Return a name that fits an axis, as text of a figure."""
+    return label(name if len(name) <= LONG else f"{name[: LONG - 1]}…")
 
 
 def reliability_diagram(parts: Mapping[str, Reliability]) -> Figure:

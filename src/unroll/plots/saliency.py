@@ -18,7 +18,7 @@ from torch import Tensor
 from ..data.preparation import ImageFormat
 from ..data.sequences import SequenceData
 from ..errors import DataError
-from .style import COLOURS, STYLE
+from .style import COLOURS, STYLE, label
 
 AGAINST, FOR = COLOURS[0], COLOURS[5]  # blue and vermilion: of Okabe and Ito's colours two that everybody tells apart
 MOST_IMAGES = 20
@@ -55,7 +55,7 @@ def saliency_map(data: SequenceData, values: Tensor, titles: Sequence[str] | Non
         raise DataError("saliency_map draws images, and the data holds none: use saliency_curve, or saliency_spans")
     _check(data, values)
     data, values = data.subset(_first(data)), values[:MOST_IMAGES].cpu()
-    titles = [data.preparation.classes[label] for label in data.y.tolist()] if titles is None else titles
+    titles = [data.preparation.classes[number] for number in data.y.tolist()] if titles is None else titles
     columns = min(COLUMNS, len(data))
     rows = math.ceil(len(data) / columns)
     side = 1.5 if max(form.height, form.width) < 100 else 2.2
@@ -71,7 +71,7 @@ def saliency_map(data: SequenceData, values: Tensor, titles: Sequence[str] | Non
         for ax, image, found, title in zip(axes.flat, _pale(form, data.x.cpu()), maps, titles, strict=False):
             ax.imshow(image, cmap="gray", vmin=0, vmax=1)
             ax.imshow(found, cmap=SCALE, norm=norm, interpolation="nearest")
-            ax.set_title(title, fontsize=9)
+            ax.set_title(label(title), fontsize=9)
         _explain(figure, axes, norm)
         return figure
 
@@ -90,7 +90,7 @@ def saliency_curve(data: SequenceData, values: Tensor, index: int = 0) -> Figure
     if data.x.dim() != 3:
         raise DataError("saliency_curve draws series, and the data holds texts: use saliency_spans")
     _check(data, values)
-    length = data.x.shape[1] if data.lengths is None else int(data.lengths[index])
+    length = int(data.steps_of_each[index])
     series = data.preparation.scaling.apply(data.x[index : index + 1].cpu())[0, :length].numpy()
     found = values[index, :length].cpu().numpy()
     shown = np.sort(np.argsort(-np.abs(found).sum(axis=0), kind="stable")[:MOST_CURVES])
@@ -101,7 +101,7 @@ def saliency_curve(data: SequenceData, values: Tensor, index: int = 0) -> Figure
         for ax, feature in zip(axes.flat, shown.tolist(), strict=True):
             _curve(ax, series[:, feature], found[:, feature], norm)
             if series.shape[1] > 1:
-                ax.set_title(_feature(data, feature), loc="left", fontsize=9)
+                ax.set_title(label(_feature(data, feature)), loc="left", fontsize=9)
         axes[-1, 0].set_xlabel("time step")
         figure.supylabel("standardised value", fontsize=9)
         if series.shape[1] > len(shown):

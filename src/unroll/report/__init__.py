@@ -83,7 +83,7 @@ def _missing(material: Material) -> list[str]:
         lines.append(
             "Missing too: classes, mistakes, calibration; this run does not keep what it said of its test part."
         )
-    return [*lines, f"With the data back in its place, or named: unroll report {material.run.path} --data DATA"]
+    return [*lines, f"With the data back in its place, or named: unroll report {material.run.path} --data-dir FOLDER"]
 
 
 def _page(material: Material, sections: list[Section]) -> str:

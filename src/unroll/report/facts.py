@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from ..config import RECIPES, DataConfig, ModelConfig, TrainConfig
 from ..machine import describe, describe_model
 from ..saved import Run
-from ..terminal import command_line, percent
+from ..terminal import percent
 from .material import Material
 from .section import Code, Lines, Section, Table
 
@@ -102,11 +103,13 @@ def settings(run: Run) -> Iterator[Section]:
 def reproduce(config: dict[str, Any]) -> str:
     """Return the command line that trains a run again, from the content of its config.json."""
     recipe, data = config["recipe"], config["data"]
-    flags: list[object] = ["train", "--data", data["name"]]
+    flags: list[object] = ["unroll", "train", "--data", data["name"]]
+    if data.get("dir"):
+        flags += ["--data-dir", data["dir"]]
     if recipe != "fast":
         flags += ["--recipe", recipe]
     usual = {**asdict(RECIPES[recipe].model), **asdict(RECIPES[recipe].train), **asdict(DataConfig())}
-    given = {**config["model"], **config["train"], **data}
+    given = {**config["model"], "backend": config["backend"], **config["train"], **data}
     for field in (*fields(DataConfig), *fields(ModelConfig), *fields(TrainConfig)):
         name, value = field.name, given.get(field.name, usual[field.name])
         if value == usual[name] or value is None:
@@ -116,7 +119,7 @@ def reproduce(config: dict[str, Any]) -> str:
             flags.append(f"--{flag}" if value else f"--no-{flag}")
         else:
             flags += [f"--{flag}", value]
-    return command_line(*flags)
+    return shlex.join(map(str, flags))
 
 
 def _word(value: object) -> str:

@@ -53,6 +53,8 @@ def flow(examination: Examination) -> Iterator[Section]:
 def _faded(examination: Examination) -> str:
     layer = examination.layers[0]
     gradient = [value for value in layer.gradient if not math.isnan(value)]
+    if not gradient:
+        return f"In {layer.title} no gradient is a number: look at what the doctor says."
     first, last = gradient[-1], gradient[0]
     if not last > 0:
         return f"In {layer.title} the last step has no gradient at all."

@@ -145,7 +145,7 @@ def _affordable(run: Run, data: SequenceData) -> int:
 def _telling(predictions: Predictions, data: SequenceData) -> list[int]:
     """Return which sequences are looked at: one that is surely right, the least sure right one, the surest mistakes."""
     confidence = predictions.logits.softmax(dim=1).max(dim=1).values
-    lengths = torch.full_like(data.y, data.x.shape[1]) if data.lengths is None else data.lengths
+    lengths = data.steps_of_each
     usable = ((lengths > 0) & (lengths <= LONG)).cpu()
     right, wrong = (usable & predictions.right).nonzero()[:, 0], (usable & ~predictions.right).nonzero()[:, 0]
     right = right[confidence[right].argsort(stable=True)]
