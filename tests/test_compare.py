@@ -172,13 +172,14 @@ def test_what_cannot_be_compared_is_one_line_each(
     unroll.save(unroll.SequenceClassifier(28, 10, hidden_size=8), here / "hand", data=small.train)
     broken(here, "evaluation", EVALUATION, "{}")
     broken(here, "metrics", METRICS, "")
+    broken(here, "epochs", METRICS, "{")
     broken(here, "config", "config.json", '{"format": 2, "train": {}}')
     broken(here, "said", PREDICTIONS, "nothing")
     shutil.copytree(here / "a", here / "failed")
     (here / "failed" / "model.safetensors").unlink()
     shutil.copytree(here / "failed", here / "unfinished")
     (here / "unfinished" / "resume.pt").touch()
-    lost = ["hand", "evaluation", "metrics", "config", "said", "failed", "unfinished", "nowhere"]
+    lost = ["hand", "evaluation", "metrics", "epochs", "config", "said", "failed", "unfinished", "nowhere"]
     assert main(["compare", *(f"runs/{name}" for name in ["a", *lost, "b"])]) == 2
     out, err = capsys.readouterr()
     assert "runs/b and runs/a: " in out
@@ -188,6 +189,7 @@ def test_what_cannot_be_compared_is_one_line_each(
             "hand was saved by hand: it does not say how it was trained, or how it does on a test part",
             "evaluation/evaluation.json is broken ('accuracy' is missing); train again",
             "metrics/metrics.jsonl is broken (it holds no epoch); train again",
+            "epochs/metrics.jsonl is broken (Expecting property name",
             "config/config.json is broken ('model' is missing); train again",
             "said/predictions.safetensors is broken (",
             "failed has no model.safetensors and cannot be resumed: its training failed",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import itertools
 import json
 import math
 import re
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,18 @@ from torch import Tensor
 import unroll
 from unroll import plots
 from unroll.cli import main
+from unroll.config import ModelConfig, choose_settings
 from unroll.data.preparation import Preparation, Scaling
-from unroll.doctor import NAMES, Examination, examine, judgement, read_history
-from unroll.doctor.history import judge_history
+from unroll.doctor import NAMES, Examination, course, examine, judgement, remedies
+from unroll.doctor.course import judge_history
+from unroll.doctor.examination import Finding, LayerHealth, Memory
+from unroll.doctor.judgement import Patient, judge_layers, judge_memory, judge_numbers
 from unroll.doctor.leak import find_leaks
 from unroll.doctor.reach import measure_memory, positions
 from unroll.doctor.vitals import before_the_end, radii
 from unroll.health import bars
+from unroll.history import read_history
+from unroll.saved import build
 
 Digits = unroll.Splits
 Fit = tuple[unroll.SequenceClassifier, list[unroll.EpochResult]]
@@ -310,15 +317,16 @@ def test_the_course_of_a_training() -> None:
     assert found([9.0, 5.0, 4.0, 3.9, 3.8], 0.5, 0.5) == ["learning rate too high"]
     assert found([2.0, 1.0, 2.0, 1.0, 2.0], 0.5, 0.5) == ["learning rate too high"]
     assert found([0.01, 0.001, 0.01, 0.001, 0.05], 1.0, 1.0) == []  # ten times as much, and nothing
+    assert found([0.5, 0.0, 0.5], 1.0, 1.0) == ["learning rate too high"]
+    (jumps,) = judge_history(epochs([0.5, 0.0, 0.3, 0.6, 0.5], 1.0, 1.0), 0.1, 10)
+    assert jumps.evidence.startswith(
+        "the training loss jumps up in 3 of 5 epochs, in epoch 4 to 0.6, where the lowest before was 0; "
+    )
     (overfitting,) = judge_history(
         epochs(falling, 0.97, 0.7), 0.1, 10, None, unroll.ModelConfig(num_layers=2, hidden_size=64), image=True
     )
     for flag in ("--hidden-size 32", "--shift", "--recurrent-dropout", "--dropout", "--weight-decay"):
         assert flag in overfitting.remedy
-    assert read_history(Path("nowhere")) == []
-    Path("metrics.jsonl").write_text("{}\n")
-    with pytest.raises(unroll.RunError, match=r"metrics.jsonl is broken \("):
-        read_history(Path())
 
 
 # Leaks
@@ -440,6 +448,17 @@ def test_the_model_stays_as_it_is(small: Digits) -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert examine(model, small.train, seed=1) != first
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_measured_wherever_they_are_switched_off(off: Any) -> None:
+    model, data = unroll.SequenceClassifier(2, 3, hidden_size=8, num_layers=2), waves().train
+    expected = examine(model, data)
+    with off():
+        assert examine(model, data) == expected
+        assert examine(model, waves().train) == expected  # of tensors that were made there
+        assert not torch.is_grad_enabled()
+    assert expected.layers[0].gradient[0] > 0
 
 
 @pytest.mark.parametrize("cell", [*unroll.cells.CELLS, LastThree])
@@ -564,10 +583,129 @@ def test_a_line_of_bars() -> None:
 
 def test_every_flag_that_is_named_is_one(call: Call) -> None:
     known = set(re.findall(r"--[a-z][a-z-]+", call("train", "--no-report", "--help")[1]))
-    sources = [inspect.getsource(module) for module in (judgement, unroll.doctor, unroll.doctor.history)]  # type: ignore[attr-defined]
+    sources = [inspect.getsource(module) for module in (judgement, unroll.doctor, course, remedies)]
     named = set(re.findall(r"--[a-z][a-z-]+", "".join(sources)))
     assert len(named) > 10
     assert named - {"--data"} <= known
+
+
+class Own(unroll.Cell):
+    """Takes all that any cell takes, so that another cell refuses it."""
+
+    options = frozenset({"nonlinearity"})
+
+    def __init__(self, input_size: int, hidden_size: int, nonlinearity: str = "tanh") -> None:
+        super().__init__(input_size, hidden_size)
+        self.weight_ih = torch.nn.Parameter(torch.randn(hidden_size, input_size))
+        self.weight_hh = torch.nn.Parameter(torch.randn(hidden_size, hidden_size))
+
+    def init_identity(self) -> None:
+        """Is taken."""
+
+    def set_forget_bias(self, value: float) -> None:
+        """Is taken too."""
+
+    def initial_state(self, batch_size: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
+        return torch.zeros(batch_size, self.hidden_size, dtype=dtype, device=device)
+
+    def step(self, x: Tensor, state: Tensor) -> Tensor:
+        return torch.tanh(x @ self.weight_ih.T + state @ self.weight_hh.T)
+
+
+GRID: dict[str, tuple[Any, ...]] = {
+    "nonlinearity": ("tanh", "relu"),
+    "bidirectional": (False, True),
+    "recurrent_dropout": (0.0, 0.3),
+    "init": ("orthogonal", "torch", "identity"),
+    "forget_bias": (None, 2.0),
+}
+SHAPES: tuple[dict[str, Any], ...] = (  # as many as share no factor with the grid: each meets all of it
+    {"num_layers": 2, "hidden_size": 2, "backend": "torch"},
+    {"hidden_size": 3, "readout": "mean", "layer_norm": True},
+    {"hidden_size": 1, "backend": "reference"},
+    {"hidden_size": 2, "num_layers": 2, "layer_norm": True, "dropout": 0.1},
+    {"hidden_size": 4, "backend": "gemm"},
+)
+
+
+def models(cell: str) -> Iterator[ModelConfig]:
+    """Yield those of the grid that there are, in shapes that take turns."""
+    for values, shape in zip(itertools.product(*GRID.values()), itertools.cycle(SHAPES), strict=False):
+        config = ModelConfig(cell, **dict(zip(GRID, values, strict=True)), **shape)
+        with contextlib.suppress(unroll.InputError):
+            build(config, 28, 10)(torch.zeros(1, 2, 28))
+            yield config
+
+
+def all_findings(config: ModelConfig) -> list[Finding]:
+    """Return every finding that comes with a remedy of its own for a model."""
+    gone, grown = LayerHealth(1, "forward", (1.0, *[1e-12] * 29)), LayerHealth(1, "forward", (1e-6, *[1.0] * 29))
+    ill = {"activation": (1e4,) * 30, "saturated": 0.9, "dead": 0.9, "gates": {"r": 0.9, "z": 0.9}}
+    found = [*judge_numbers(1.0, False), *judge_numbers(math.nan, True), *judge_numbers(100.0, True)]
+    for lr in (None, 0.3):
+        patient = Patient(config, False, lr)
+        found += judge_layers([replace(gone, radius={"h": 0.1})], patient)
+        found += judge_layers([replace(grown, **ill, radius={"h": 3.0})], patient)
+        for heard in (0, 3):
+            memory = Memory((0, 29), (1.0, 0.0), heard, heard / 30, 30)
+            found += [*judge_memory(memory, [gone], patient), *judge_memory(memory, [grown], patient)]
+    for losses, right in (([2.3] * 3, 0.1), ([9.0] * 3, 0.9), ([2.0, 1.0, 2.0], 0.9), ([1.0, 0.5, 0.6], 0.99)):
+        for held_out in (0.1, 0.5):
+            found += judge_history(epochs(losses, right, held_out), 0.1, 10, None, config, image=True)
+    return found
+
+
+def flags(remedy: str) -> list[dict[str, Any]]:
+    """Return what stands in a remedy: the flags that follow each other are meant together."""
+    together = re.findall(r"(?:--[a-z-]+ (?!and |or )[a-z0-9.+-]*[a-z0-9](?: (?=--)|\b))+", remedy)
+    ways = [dict(re.findall(r"--([a-z-]+) (\S+)", some)) for some in together]
+    return [
+        {
+            name.replace("-", "_"): value if value.isalpha() else float(value) if set(value) & set(".e") else int(value)
+            for name, value in way.items()
+        }
+        for way in ways
+    ]
+
+
+@pytest.mark.parametrize("cell", [*unroll.cells.CELLS, f"{__name__}:Own"])
+def test_no_remedy_is_refused(cell: str, small: Digits) -> None:
+    few = replace(small, train=small.train.subset(torch.arange(40)))
+    named, tried = set(), set()
+    for config in models(cell):
+        for finding in all_findings(config):
+            named.add(finding.name)
+            for way in flags(finding.remedy):
+                recipe = way.get("recipe", "fast")
+                changed = {**asdict(config), **{name: value for name, value in way.items() if name != "recipe"}}
+                if (key := repr((recipe, changed))) not in tried:
+                    tried.add(key)
+                    _, chosen = choose_settings(recipe, changed)
+                    unroll.Training(build(chosen.model, 28, 10), few, chosen.train)
+    without_flags, of_rnn = {"uneven classes", "label leak"}, {"large recurrent weights", "small recurrent weights"}
+    assert named == set(NAMES) - without_flags - (set() if cell == "rnn" else of_rnn)
+    assert len(tried) > 20
+
+
+def test_flags_are_read_from_a_remedy() -> None:
+    assert flags(
+        "a lower --lr and --clip-norm 1, --init identity --nonlinearity relu, or (--cell gru); see --missing"
+    ) == [
+        {"clip_norm": 1},
+        {"init": "identity", "nonlinearity": "relu"},
+        {"cell": "gru"},
+    ]
+    relu = ModelConfig(nonlinearity="relu", init="identity", recurrent_dropout=0.1, backend="gemm")
+    assert flags(remedies.longer_memory(relu, 20)) == [
+        {"cell": "gru", "nonlinearity": "tanh", "init": "orthogonal", "backend": "auto"},
+        {"cell": "lru", "nonlinearity": "tanh", "init": "orthogonal", "recurrent_dropout": 0, "backend": "auto"},
+        {"readout": "mean"},
+    ]
+    assert "--tbptt 5" in remedies.against_explosion(ModelConfig(), None, 20)
+    assert "--tbptt" not in remedies.against_explosion(ModelConfig(bidirectional=True), None, 20)
+    assert "--cell lru" not in remedies.longer_memory(ModelConfig("gru", forget_bias=1.0), 20)
+    tiny = remedies.against_overfitting([], ModelConfig("lru", hidden_size=3, layer_norm=True), False)
+    assert tiny == "more sequences to learn from, or --weight-decay 0.1"
 
 
 # Pictures

@@ -17,7 +17,7 @@ import unroll
 from unroll import EpochResult, resume_run, train_run
 from unroll import run as run_module
 from unroll.cli import main
-from unroll.history import scalars
+from unroll.history import read_history, scalars
 from unroll.run import Event
 
 QUICK: dict[str, Any] = {"epochs": 3, "hidden_size": 8}
@@ -66,6 +66,19 @@ def test_the_table_says_what_the_lines_say(val_fraction: float) -> None:
     assert (rows[0]["val_loss"] == "") == (val_fraction == 0)
     assert not (path / "tensorboard").exists()
     assert json.loads((path / "config.json").read_text())["tensorboard"] is False
+
+
+def test_epochs_are_read_as_they_were_written() -> None:
+    seen: list[EpochResult] = []
+    path = train_run(
+        out="here", watch=lambda event: isinstance(event, EpochResult) and seen.append(event), **QUICK
+    ).path
+    assert read_history(path) == seen
+    assert read_history("nowhere") == []
+    assert unroll.doctor.read_history is read_history
+    (path / "metrics.jsonl").write_text("{}\n")
+    with pytest.raises(unroll.RunError, match=r"^here/metrics.jsonl is broken \(.*missing.*\); train again$"):
+        read_history(path)
 
 
 @pytest.mark.parametrize("val_fraction", [0.1, 0.0])

@@ -130,3 +130,18 @@ def test_in_training_mode_the_recurrence_is_dropped_as_in_training() -> None:
     torch.manual_seed(1)
     torch.testing.assert_close(trace_states(model, x).logits, logits)
     assert not torch.allclose(model.eval()(x), logits)
+
+
+def test_gradients_where_they_are_switched_off() -> None:
+    model = unroll.SequenceClassifier(3, 3, "gru", hidden_size=4).double()
+    x = sequences(model)
+    trace = trace_states(model, x)
+    ((expected,),) = trace.gradient_norms(Y)
+    for off in (torch.no_grad, torch.inference_mode):
+        with off():
+            ((norms,),) = trace.gradient_norms(Y + 0)  # a tensor that was made there
+            torch.testing.assert_close(norms, expected)
+            without = trace_states(model, x)
+        torch.testing.assert_close(without.hidden()[0][0], trace.hidden()[0][0])
+        with pytest.raises(unroll.InputError, match=r"call trace_states outside of torch.no_grad\(\) and"):
+            without.gradient_norms(Y)

@@ -15,7 +15,7 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import cells, data, errors, lessons, plots, scan, testing
+    from . import cells, data, doctor, errors, lessons, plots, scan, testing
     from .anytime import calibrate, evaluate_anytime, read_along
     from .calibration import Calibration
     from .cells import GRU, LRU, LSTM, RNN, Cell, IndRNN, MinGRU, MinLSTM
@@ -55,7 +55,7 @@ _HOME = {
     "sweep": ("Range", "Sweep", "resume_sweep", "run_sweep"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-_SUBMODULES = ("cells", "data", "errors", "lessons", "plots", "scan", "testing")
+_SUBMODULES = ("cells", "data", "doctor", "errors", "lessons", "plots", "scan", "testing")
 
 __all__ = [
     "GRU",
@@ -93,6 +93,7 @@ __all__ = [
     "cells",
     "compare_runs",
     "data",
+    "doctor",
     "errors",
     "evaluate",
     "evaluate_anytime",

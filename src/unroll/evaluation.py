@@ -235,13 +235,19 @@ def has_fused_cells(model: nn.Module) -> bool:
 
 
 @contextmanager
-def inference(model: nn.Module) -> Iterator[None]:
-    """Switch to eval mode without gradients, and each module back to the mode found."""
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Switch to eval mode, and each module back to the mode found; gradients are left as they are."""
     were_training = [module for module in model.modules() if module.training]
     model.eval()
     try:
-        with torch.inference_mode():
-            yield
+        yield
     finally:
         for module in were_training:
             module.training = True
+
+
+@contextmanager
+def inference(model: nn.Module) -> Iterator[None]:
+    """Switch to eval mode without gradients, and each module back to the mode found."""
+    with eval_mode(model), torch.inference_mode():
+        yield

@@ -12,8 +12,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from .errors import ConfigError
-from .folder import EVENTS, METRICS, METRICS_TABLE, event_files, write
+from .errors import ConfigError, RunError
+from .folder import EVENTS, METRICS, METRICS_TABLE, event_files, first_line, write
 from .train import EpochResult
 
 
@@ -26,6 +26,24 @@ def write_metrics(path: Path, history: Sequence[EpochResult]) -> None:
     writer.writeheader()
     writer.writerows(rows)  # without a validation part its cells are empty
     write(path / METRICS_TABLE, table.getvalue().encode())
+
+
+def read_history(run: str | Path) -> list[EpochResult]:
+    """Return the epochs of a run, finished or not; none if it was saved by hand.
+
+    Args:
+        run: its folder.
+
+    Raises:
+        RunError: the file is broken.
+    """
+    path = Path(run) / METRICS
+    if not path.exists():
+        return []
+    try:
+        return [EpochResult(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{path} is broken ({first_line(error)}); train again") from error
 
 
 def check_tensorboard(wanted: bool) -> None:

@@ -16,6 +16,7 @@ from .config import DataConfig, ModelConfig, TrainConfig
 from .errors import RunError
 from .evaluation import Interval
 from .folder import CONFIG, EVALUATION, METRICS, RESUME, WEIGHTS, first_line, read_config
+from .history import read_history
 from .predicted import Predictions, read_predictions
 from .train import EpochResult
 
@@ -86,16 +87,15 @@ def read_record(path: str | Path) -> Record:
         raise RunError(f"{path} has no {WEIGHTS} and cannot be resumed: its training failed")
     if "train" not in config:
         raise RunError(f"{path} was saved by hand: it does not say how it was trained, or how it does on a test part")
+    history = tuple(read_history(path))
+    if not history:
+        raise RunError(f"{path / METRICS} is broken (it holds no epoch); train again")
     file = path / CONFIG
     try:
         settings = _settings(config)
         data, classes = config["data"], tuple(config["preparation"]["classes"])
         reading = DataConfig(**{field.name: data[field.name] for field in fields(DataConfig) if field.name in data})
         name, fingerprint = data["name"], data["fingerprint"]
-        file = path / METRICS
-        history = tuple(EpochResult(**json.loads(line)) for line in file.read_text("utf-8").splitlines())
-        if not history:
-            raise ValueError("it holds no epoch")
         file = path / EVALUATION
         test = json.loads(file.read_text("utf-8"))
         found = {key: test[key] for key in ("accuracy", "loss", "n", "correct")}

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from .cells import Cell, State
+from .errors import InputError
 from .model import SequenceClassifier
 
 
@@ -98,13 +99,23 @@ class Trace:
             of each layer and direction (batch, time) of the model's dtype; ``[:, t]`` for the state after reading time
             step t; nats of the sequence's own cross entropy per unit of the state.
 
+        Raises:
+            InputError: gradients were switched off when the sequences were read.
+
         Source: R. Pascanu, T. Mikolov and Y. Bengio, arXiv:1211.5063, section 2.
         """
+        if not self.logits.requires_grad:
+            raise InputError(
+                "gradient_norms needs a trace with gradients: call trace_states outside of torch.no_grad() and "
+                "torch.inference_mode()"
+            )
         cells = [cell for layer in self.cells for cell in layer]
         parts = [part for cell in cells for state in cell.states for part in state if part.is_floating_point()]
-        # The sum, not the mean: what one sequence gets then does not depend on how many stand beside it.
-        loss = cross_entropy(self.logits, y, reduction="sum")
-        gradients = torch.autograd.grad(loss, parts, retain_graph=True, materialize_grads=True)
+        with torch.inference_mode(False), torch.enable_grad():
+            # The sum, not the mean: what one sequence gets then does not depend on how many stand beside it. A copy,
+            # as autograd keeps no tensor that was made in inference mode.
+            loss = cross_entropy(self.logits, y.clone(), reduction="sum")
+            gradients = torch.autograd.grad(loss, parts, retain_graph=True, materialize_grads=True)
         squares = iter([gradient.square().flatten(1).sum(dim=1) for gradient in gradients])
 
         def norms(cell: Traced) -> Tensor:

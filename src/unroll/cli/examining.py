@@ -45,8 +45,9 @@ def doctor(
         Print one JSON object.
     """
     with immediate_interrupt():
-        from ..doctor import examine, read_history
+        from ..doctor import examine
         from ..health import print_examination
+        from ..history import read_history
         from ..saved import load_run
         from ..terminal import Screen
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -25,11 +24,12 @@ from ..data.describe import UNEVEN
 from ..data.preparation import valid_steps
 from ..data.sequences import SequenceData
 from ..errors import InputError
-from ..evaluation import logits_of
+from ..evaluation import eval_mode, logits_of
+from ..history import read_history
 from ..model import SequenceClassifier
 from ..train import EpochResult
+from .course import judge_history, lift
 from .examination import Examination, Finding, LayerHealth, Memory
-from .history import judge_history, lift, read_history
 from .judgement import WELL, Patient, judge_layers, judge_memory, judge_numbers
 from .leak import Leak, find_leaks
 from .reach import affordable, measure_memory
@@ -151,7 +151,8 @@ def examine(
 
 
 def _measure(model: SequenceClassifier, data: SequenceData | None, seed: int) -> _Measured:
-    with _eval_mode(model):
+    # Whatever the caller has switched off: gradients are measured, of tensors that have some.
+    with eval_mode(model), torch.inference_mode(False), torch.enable_grad():
         if data is None:
             return _Measured(None, None, None, None, [], examine_layers(model, None))
         order = torch.from_numpy(np.random.default_rng(seed).permutation(len(data)))
@@ -256,15 +257,3 @@ def _skipped(data: SequenceData | None, history: Sequence[EpochResult]) -> tuple
             "the course of the training: there is no history of its epochs; it is in the run of unroll train"
         )
     return tuple(skipped)
-
-
-@contextmanager
-def _eval_mode(model: SequenceClassifier) -> Iterator[None]:
-    """Switch to eval mode, and each module back to the mode found; gradients are still to be had."""
-    were_training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in were_training:
-            module.training = True

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from ..config import ModelConfig
 from ..inspection import MANY
 from .examination import Finding, LayerHealth, Memory
-from .history import lower_rate
 from .reach import HEARD
+from .remedies import against_explosion, longer_memory, milder
 
 # What a step adds to the gradient of a weight is rounded away, in float32, where it is so much smaller than what
 # another one adds. On the 28 rows of digits trained models of all cells have 0.005 and more, fresh ones that are
@@ -100,7 +100,7 @@ def judge_memory(memory: Memory | None, layers: Sequence[LayerHealth], patient: 
             "to exchange the input at any single time step changes nothing: the answer is the same, whatever is read",
             longer_memory(patient.config, memory.time)
             if forgets
-            else f"{_milder(patient)}, or sequences that differ ('unroll explore')",
+            else f"{milder(patient.config, patient.lr)}, or sequences that differ ('unroll explore')",
         )
     elif memory.time >= WHOLE and memory.heard < SHORT and not patient.does_well:
         yield Finding(
@@ -112,40 +112,6 @@ def judge_memory(memory: Memory | None, layers: Sequence[LayerHealth], patient: 
         )
 
 
-def _milder(patient: Patient) -> str:
-    """Return what keeps states within the limits between which gradients pass, as far as it has not been done."""
-    config = patient.config
-    ways = ["a lower --lr" if patient.lr is None else f"--lr {lower_rate(patient.lr):.1g}", "--clip-norm 1"]
-    if config.init == "torch":
-        ways.append("--init orthogonal")
-    if config.nonlinearity == "relu":
-        ways.append("--nonlinearity tanh")
-    if config.cell in ("rnn", "indrnn"):
-        ways.append("a gated cell (--cell gru)")
-    return ", ".join([*ways, "--weight-decay 0.1", "scaled inputs (--recipe fast)"])
-
-
-def longer_memory(config: ModelConfig, time: int) -> str:
-    """Return what helps a model that forgets, as far as it has not been done, for so many time steps.
-
-    Source: of the bias ln(time) C. Tallec and Y. Ollivier, arXiv:1804.11188, section 3.
-    """
-    ways = ["--init orthogonal"] if config.init == "torch" else []
-    if config.cell in ("rnn", "indrnn"):
-        if config.cell == "rnn" and config.nonlinearity == "tanh":
-            ways += ["--init identity --nonlinearity relu"]
-        elif config.init != "identity":
-            ways += ["--init identity"]
-        ways += ["a gated cell (--cell gru)"]
-    elif config.cell in ("gru", "lstm", "mingru", "minlstm"):
-        ways += [f"--forget-bias {max(1, round(math.log(time)))}, which starts with a memory of some {time} steps"]
-    if config.cell != "lru":
-        ways += ["--cell lru"]
-    if config.readout == "last":
-        ways += ["--readout mean or attention, from which each step has a short way to the loss"]
-    return (", ".join(ways[:-1]) + f", or {ways[-1]}") if len(ways) > 1 else "".join(ways) or "fewer time steps"
-
-
 def _activations(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
     there = layer.activation
     if not all(map(math.isfinite, there)):
@@ -153,7 +119,7 @@ def _activations(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
             "exploding activations",
             "error",
             f"{layer.title}: hidden states grow beyond what is finite",
-            _milder(patient),
+            milder(patient.config, patient.lr),
         )
     elif there and max(there) > LARGE:
         growth = there[0] / there[-1] if there[-1] > 0 else math.inf
@@ -162,7 +128,7 @@ def _activations(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
             "warning",
             f"{layer.title}: the hidden state's units reach a root mean square of {max(there):.3g}; after the last "
             f"step it is {growth:.3g} times that after the first",
-            _milder(patient),
+            milder(patient.config, patient.lr),
         )
 
 
@@ -173,7 +139,7 @@ def _saturation(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
             "warning",
             f"{layer.title}: {layer.saturated:.0%} of the outputs are within 1 % of the limits of tanh, where "
             "gradients hardly pass",
-            _milder(patient),
+            milder(patient.config, patient.lr),
         )
     if layer.gates and min(layer.gates.values()) > STUCK_GATES:
         shares = ", ".join(f"{letter} {share:.0%}" for letter, share in layer.gates.items())
@@ -181,7 +147,7 @@ def _saturation(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
             "saturated gates",
             "warning",
             f"{layer.title}: gates are open or shut, with nothing between: {shares} of the values",
-            _milder(patient),
+            milder(patient.config, patient.lr),
         )
 
 
@@ -192,7 +158,7 @@ def _dead(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
             "dead units",
             "error" if layer.dead == 1 else "warning",
             f"{layer.title}: {layer.dead:.0%} of the units {what}, at all steps of all sequences looked at",
-            _milder(patient),
+            milder(patient.config, patient.lr),
         )
 
 
@@ -212,7 +178,7 @@ def _weights(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
             "large recurrent weights",
             "warning",
             f"{layer.title}: weight_hh has a spectral radius of {radius:.3g}, and {effect}",
-            _milder(patient),
+            milder(patient.config, patient.lr),
         )
     elif radius < SMALL_RADIUS:
         yield Finding(
@@ -238,7 +204,7 @@ def _exploding(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
             "warning",
             f"{layer.title}: the gradient at the first step read is {there[-1]:.1e}, {_ratio(layer):.1e} times that at "
             f"the last of {len(there):,}, {there[0]:.1e}",
-            f"{_milder(patient)}, or --tbptt {max(1, len(there) // 4)}, which cuts gradients off",
+            against_explosion(patient.config, patient.lr, len(there)),
         )
 
 

@@ -45,7 +45,7 @@ def examine_layers(model: SequenceClassifier, data: SequenceData | None) -> tupl
     """Return what is measured of each layer and direction.
 
     Args:
-        model: in eval mode.
+        model: in eval mode; with data gradients must be switched on.
         data: sequences of which so many are traced as memory allows, on the model's device; None measures weights
             alone.
     """
@@ -66,9 +66,8 @@ def _traced(model: SequenceClassifier, data: SequenceData) -> list[Vitals]:
     batch = next(data.batches(min(MOST, max(FEWEST, TRACED_STEPS // steps))))
     if not batch.x.shape[1]:
         return []
-    with torch.enable_grad():
-        trace = trace_states(model, batch.x, batch.lengths)
-        norms = trace.gradient_norms(batch.y)
+    trace = trace_states(model, batch.x, batch.lengths)
+    norms = trace.gradient_norms(batch.y)
     with torch.no_grad():
         return [
             _vitals(model, cell, norm, hidden, batch)

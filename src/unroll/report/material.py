@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ..anytime import Anytime, evaluate_anytime
 from ..data.sequences import SequenceData
-from ..doctor import Examination, examine, read_history
+from ..doctor import Examination, examine
 from ..evaluation import evaluate, inference
+from ..history import read_history
 from ..predicted import Predictions, read_predictions
 from ..saliency import attribute
 from ..saved import Run, TestData

@@ -1,17 +1,14 @@
-"""What the course of a training tells: read from metrics.jsonl, judged without model or data."""
+"""What the course of a training tells, judged without model or data."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from ..config import ModelConfig, TrainConfig
-from ..errors import RunError
-from ..folder import METRICS, first_line
 from ..train import EpochResult
 from .examination import Finding
+from .remedies import against_overfitting, lower_rate
 
 ENOUGH = 3  # epochs, before which a training may still be about to begin to learn
 # Of the way from chance to all right. Below that a model knows next to nothing; the last epochs' mean is taken, as of
@@ -25,24 +22,6 @@ JUMP = 1.2  # times the lowest loss so far: an epoch's mean over hundreds of bat
 FLOOR = 0.1  # nats; below that a loss may well double without any harm
 ABOVE = 1.5  # times the loss of a model without preference, which even a fresh one seldom has
 OFTEN = 0.2  # share of the epochs that jump, from which it is no accident
-
-
-def read_history(run: str | Path) -> list[EpochResult]:
-    """Return the epochs of a run, finished or not; none if it was saved by hand.
-
-    Args:
-        run: its folder.
-
-    Raises:
-        RunError: the file is broken.
-    """
-    path = Path(run) / METRICS
-    if not path.exists():
-        return []
-    try:
-        return [EpochResult(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
-    except (OSError, ValueError, TypeError) as error:
-        raise RunError(f"{path} is broken ({first_line(error)})") from error
 
 
 def lift(accuracy: float, chance: float) -> float:
@@ -98,24 +77,24 @@ def judge_history(
             "warning",
             f"after {len(history)} epochs {last.train_accuracy:.1%} of the training sequences are right, of the {part} "
             f"sequences {held_out:.1%}",
-            _against_overfitting(history, model or ModelConfig(), image),
+            against_overfitting(history, model or ModelConfig(), image),
         )
 
 
 def _rate(history: Sequence[EpochResult], classes: int) -> Iterator[Finding]:
     """Judge whether the loss jumps, or stays above that of a model without preference."""
-    lowest, jumps, worst = math.inf, 0, (0.0, 0, 0.0)
+    lowest, jumps, worst = math.inf, 0, (0.0, 0, 0.0, 0.0)
     for epoch in history:
         if epoch.train_loss > max(JUMP * lowest, lowest + FLOOR):
             jumps += 1
-            worst = max(worst, (epoch.train_loss / lowest, epoch.epoch, epoch.train_loss))
+            worst = max(worst, (epoch.train_loss - lowest, epoch.epoch, epoch.train_loss, lowest))
         lowest = min(lowest, epoch.train_loss)
-    ratio, number, loss = worst
+    _, number, loss, before = worst
     chance = math.log(classes)
     if jumps >= max(1, OFTEN * len(history)):
         what = (
             f"the training loss jumps up in {jumps} of {len(history)} epochs, in epoch {number} to {loss:.3g}, "
-            f"{ratio:.3g} times the lowest before"
+            f"where the lowest before was {before:.3g}"
         )
     elif history[-1].train_loss > ABOVE * chance:
         what = (
@@ -133,11 +112,6 @@ def _rate(history: Sequence[EpochResult], classes: int) -> Iterator[Finding]:
     )
 
 
-def lower_rate(rate: float) -> float:
-    """Return a learning rate to try: a tenth, and no more than the default."""
-    return min(rate / 10, TrainConfig.lr)
-
-
 def _nothing(history: Sequence[EpochResult], chance: float, classes: int) -> Finding:
     losses, rate = [epoch.train_loss for epoch in history], max(epoch.lr for epoch in history)
     ways = [f"--lr {lower_rate(rate):.1g}" if rate > 5 * TrainConfig.lr else f"--lr {10 * rate:.1g}"]
@@ -151,17 +125,3 @@ def _nothing(history: Sequence[EpochResult], chance: float, classes: int) -> Fin
         f"and ln({classes}) = {math.log(classes):.3f} is that of a model without preference",
         f"{' or '.join(ways)}; if that does not help, look for labels that were shuffled ('unroll explore')",
     )
-
-
-def _against_overfitting(history: Sequence[EpochResult], model: ModelConfig, image: bool) -> str:
-    losses = [(epoch.val_loss, epoch.epoch) for epoch in history if epoch.val_loss is not None]
-    ways = [f"more sequences to learn from, --hidden-size {max(1, model.hidden_size // 2)}", "--weight-decay 0.1"]
-    if image:
-        ways.append("--shift 2 --rotation 10")
-    if model.cell in ("rnn", "gru", "lstm"):
-        ways.append("--recurrent-dropout 0.2")
-    if model.num_layers > 1:
-        ways.append("--dropout 0.2")
-    if losses and min(losses)[1] < len(history):
-        ways.append(f"--keep best, as the validation loss was lowest in epoch {min(losses)[1]}")
-    return ", ".join(ways[:-1]) + f", or {ways[-1]}"

@@ -1,0 +1,106 @@
+"""What to change about a model that is sick: flags of ``unroll train``, of which that model's settings refuse none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from ..cells import CELLS
+from ..config import ModelConfig, TrainConfig
+from ..scan.choice import KNOWN
+from ..train import EpochResult
+
+
+def lower_rate(rate: float) -> float:
+    """Return a learning rate to try: a tenth, and no more than the default."""
+    return min(rate / 10, TrainConfig.lr)
+
+
+def milder(config: ModelConfig, rate: float | None) -> str:
+    """Return what keeps states within the limits between which gradients pass, as far as it has not been done.
+
+    Args:
+        config: the model's settings.
+        rate: the highest learning rate of its training; None if that is not known.
+    """
+    ways = ["a lower --lr" if rate is None else f"--lr {lower_rate(rate):.1g}", "--clip-norm 1"]
+    if config.init == "torch":
+        ways.append("--init orthogonal")
+    if config.nonlinearity == "relu":
+        ways.append("--nonlinearity tanh")
+    if config.cell in ("rnn", "indrnn"):
+        ways.append(f"a gated cell ({_other_cell(config, 'gru')})")
+    return ", ".join([*ways, "--weight-decay 0.1", "scaled inputs (--recipe fast)"])
+
+
+def against_explosion(config: ModelConfig, rate: float | None, steps: int) -> str:
+    """Return what helps a model whose gradients explode on their way back through so many steps; see `milder`."""
+    ways = milder(config, rate)
+    # What reads each sequence from its end too cannot be cut.
+    return ways if config.bidirectional else f"{ways}, or --tbptt {max(1, steps // 4)}, which cuts gradients off"
+
+
+def longer_memory(config: ModelConfig, time: int) -> str:
+    """Return what helps a model that forgets, as far as it has not been done, for so many time steps.
+
+    Source: of the bias ln(time) C. Tallec and Y. Ollivier, arXiv:1804.11188, section 3.
+    """
+    ways = ["--init orthogonal"] if config.init == "torch" else []
+    if config.cell in ("rnn", "indrnn"):
+        if config.cell == "rnn" and config.nonlinearity == "tanh":
+            ways += ["--init identity --nonlinearity relu"]
+        elif config.init != "identity":
+            ways += ["--init identity"]
+        ways += [f"a gated cell ({_other_cell(config, 'gru')})"]
+    elif config.cell in ("gru", "lstm", "mingru", "minlstm"):
+        ways += [f"--forget-bias {max(1, round(math.log(time)))}, which starts with a memory of some {time} steps"]
+    # No flag takes a forget bias back, and lru has no gate for it.
+    if config.cell != "lru" and config.forget_bias is None:
+        ways += [_other_cell(config, "lru")]
+    if config.readout == "last":
+        ways += ["--readout mean or attention, from which each step has a short way to the loss"]
+    return _joined(ways) or "fewer time steps"
+
+
+def against_overfitting(history: Sequence[EpochResult], config: ModelConfig, image: bool) -> str:
+    """Return what helps a model that learns by heart.
+
+    Args:
+        history: its epochs.
+        config: its settings.
+        image: whether it reads images.
+    """
+    losses = [(epoch.val_loss, epoch.epoch) for epoch in history if epoch.val_loss is not None]
+    half, least = config.hidden_size // 2, 2 if config.layer_norm and not config.bidirectional else 1
+    ways = ["more sequences to learn from"]
+    if half >= least:
+        ways.append(f"--hidden-size {half}")
+    ways.append("--weight-decay 0.1")
+    if image:
+        ways.append("--shift 2 --rotation 10")
+    if config.cell in ("rnn", "gru", "lstm"):
+        ways.append("--recurrent-dropout 0.2")
+    if config.num_layers > 1:
+        ways.append("--dropout 0.2")
+    if losses and min(losses)[1] < len(history):
+        ways.append(f"--keep best, as the validation loss was lowest in epoch {min(losses)[1]}")
+    return _joined(ways)
+
+
+def _other_cell(config: ModelConfig, cell: Literal["gru", "lru"]) -> str:
+    """Return the flags that exchange the cell, and with it what the other one would refuse."""
+    flags = [f"--cell {cell}"]
+    if config.nonlinearity != "tanh":
+        flags.append("--nonlinearity tanh")
+    if config.init == "identity":
+        flags.append("--init orthogonal")
+    if config.recurrent_dropout and cell == "lru":
+        flags.append("--recurrent-dropout 0")
+    if config.backend != "auto" and CELLS[cell].recurrence not in KNOWN[config.backend]:
+        flags.append("--backend auto")
+    return " ".join(flags)
+
+
+def _joined(ways: Sequence[str]) -> str:
+    return f"{', '.join(ways[:-1])}, or {ways[-1]}" if len(ways) > 1 else "".join(ways)
