@@ -32,6 +32,11 @@ STYLE: Any = {
 WIDTH = 4.6  # inches, of a figure in a page: on a phone as wide as its screen, with letters that can be read
 
 
+def label(name: str) -> str:
+    """Return a name as text of a figure: a dollar sign in it begins no formula."""
+    return name.replace("$", r"\$")
+
+
 def png(figure: Figure) -> bytes:
     """Return a figure as the bytes of a PNG file."""
     return _saved(figure, format="png")
