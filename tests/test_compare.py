@@ -19,8 +19,10 @@ from unroll import compare_runs
 from unroll.cli import main
 from unroll.compare import Verdict
 from unroll.folder import EVALUATION, METRICS, PREDICTIONS
-from unroll.predicted import read_predictions
-from unroll.record import read_record
+from unroll.plots import Curve, Score, png, side_by_side, swept
+from unroll.predicted import Predictions, read_predictions
+from unroll.record import Record, read_record
+from unroll.significance import LEVEL, holm
 
 QUICK: dict[str, Any] = {"epochs": 2, "hidden_size": 8}
 CLASSES = tuple("0123456789")
@@ -89,14 +91,94 @@ def test_two_runs_are_compared_sequence_by_sequence(here: Path) -> None:
     assert str(verdict).endswith(f": {counts[0]} sequences only runs/b has right, {counts[1]} only the other)")
 
 
-def test_a_copy_is_within_noise(here: Path) -> None:
-    shutil.copytree(here / "a", here / "z")
-    config = json.loads((here / "z" / "config.json").read_text())
-    config["train"]["lr"] = 0.003
-    (here / "z" / "config.json").write_text(json.dumps(config))
-    (verdict,) = compare_runs([here / "a", here / "z"]).verdicts
+def copied(here: Path, name: str, copy: str, **settings: Any) -> Path:
+    """Copy a run, with other settings of its training where there are some."""
+    shutil.copytree(here / name, here / copy)
+    changed(here / copy, **settings)
+    return here / copy
+
+
+def changed(run: Path, **settings: Any) -> None:
+    config = json.loads((run / "config.json").read_text())
+    config["train"] |= settings
+    (run / "config.json").write_text(json.dumps(config))
+
+
+def test_the_same_answers_of_other_settings_are_within_noise(here: Path) -> None:
+    (verdict,) = compare_runs([here / "a", copied(here, "a", "z", lr=0.003)]).verdicts
     assert (verdict.counts, verdict.p, verdict.significant) == ((0, 0), 1.0, False)
     assert "within noise (McNemar p = 1: 0 sequences only runs/a has right, 0 only the other)" in str(verdict)
+
+
+def test_a_copy_is_no_further_seed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [here / "a", copied(here, "a", "a2"), here / "b", copied(here, "b", "b2")]
+    found = compare_runs(paths)
+    assert [verdict.test for verdict in found.verdicts] == ["mcnemar"]
+    assert [len(group.runs) for group in found.groups] == [1, 1]
+    assert found.left_out == {
+        "runs/a2": "runs/a2 is the same training as runs/a",
+        "runs/b2": "runs/b2 is the same training as runs/b",
+    }
+    assert main(["compare", "runs/a", "runs/a2"]) == 2
+    assert capsys.readouterr().err == (
+        "unroll: compare needs at least 2 finished runs, got 1; runs/a2 is the same training as runs/a\n"
+    )
+    for name in ("b", "b2"):
+        (here / name / PREDICTIONS).unlink()
+    assert list(compare_runs(paths).left_out) == ["runs/a2", "runs/b2"]
+
+
+def test_the_same_seed_elsewhere_is_a_training_of_its_own_where_the_answers_differ(here: Path) -> None:
+    said = read_predictions(copied(here, "a", "a2"), CLASSES)
+    assert said is not None
+    replace(said, logits=said.logits + 1e-6).write(here / "a2")
+    found = compare_runs([here / "a", here / "a2"])
+    assert (found.left_out, [len(group.runs) for group in found.groups]) == ({}, [2])
+
+
+def test_seeds_that_patience_ended_at_other_epochs_are_one_setting(here: Path) -> None:
+    for name in ("b", "c"):
+        changed(here / name, schedule="constant", patience=1, epochs=9)
+    with (here / "c" / METRICS).open("a") as file:
+        file.write((here / "c" / METRICS).read_text().splitlines()[-1].replace('"epoch": 2', '"epoch": 3') + "\n")
+    found = compare_runs([here / "b", here / "c"])
+    assert found.differing == ()
+    assert [len(group.runs) for group in found.groups] == [2]
+    assert sorted(run["epochs"] for run in found.to_dict()["runs"]) == [2, 3]
+    for name in ("b", "c"):
+        changed(here / name, patience=0)
+    assert compare_runs([here / "b", here / "c"]).differing == ("epochs",)
+
+
+@pytest.mark.parametrize("k", [2, 20])
+def test_of_equal_classifiers_the_best_is_seldom_called_better(
+    k: int, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are: the best is held against the worst too, which is the widest of all pairs."""
+    generator, n, times = torch.Generator().manual_seed(0), 400, 100
+    a = read_record(runs / "a")
+    made = dict[str, Record]()
+    monkeypatch.setattr("unroll.compare.read_record", lambda path: made[path.name])
+    called = alone = 0
+    for _ in range(times):
+        easy = torch.rand(n, generator=generator) ** 0.2  # some sequences are harder, for all of them
+        for number in range(k):
+            right = torch.rand(n, generator=generator) < easy
+            logits = torch.stack([right, ~right], dim=1).float()
+            said = Predictions(logits, torch.zeros(n, dtype=torch.int64), ("0", "1"), "same")
+            made[f"{number}"] = replace(
+                a,
+                path=Path(f"{number}"),
+                settings={**a.settings, "lr": 0.001 * (number + 1)},
+                predictions=said,
+                accuracy=float(right.double().mean()),
+            )
+        verdicts = compare_runs(list(made)).verdicts
+        assert len(verdicts) == k - 1
+        called += any(verdict.significant for verdict in verdicts)
+        alone += min(holm([verdict.p for verdict in verdicts if verdict.p is not None])) < LEVEL
+    assert called / times < LEVEL
+    assert k == 2 or alone / times > 2 * LEVEL  # corrected for the tests that are told alone
 
 
 def test_without_predictions_it_is_told_by_the_intervals(here: Path) -> None:
@@ -111,14 +193,14 @@ def test_without_predictions_it_is_told_by_the_intervals(here: Path) -> None:
 def test_several_tests_are_corrected_and_seeds_are_grouped(here: Path) -> None:
     found = compare_runs([here / name for name in "abcg"])
     assert found.differing == ("cell", "lr")
-    assert found.tests == 3
+    assert (found.tests, found.pairs) == (3, 6)
     values = [verdict.p for verdict in found.verdicts if verdict.p is not None]
     for verdict in found.verdicts:
         assert verdict.p is not None
         assert verdict.corrected is not None
-        assert verdict.p <= verdict.corrected <= min(1.0, 3 * verdict.p)
+        assert verdict.p <= verdict.corrected <= min(1.0, 6 * verdict.p)
     smallest = min(range(3), key=values.__getitem__)
-    assert found.verdicts[smallest].corrected == pytest.approx(min(1.0, 3 * values[smallest]))
+    assert found.verdicts[smallest].corrected == pytest.approx(min(1.0, 6 * values[smallest]))
     group = next(group for group in found.groups if len(group.runs) == 2)
     assert group.name == "cell rnn, lr 0.01"
     both = torch.tensor([read_record(here / name).accuracy for name in "bc"], dtype=torch.float64)
@@ -159,6 +241,22 @@ def test_the_same_digits_read_otherwise_are_told_by_the_intervals(here: Path) ->
     assert found.differing == ("read",)
     assert found.verdicts[0].test == "intervals"
     assert found.verdicts[0].reason == "they read the data differently"
+
+
+def test_names_are_no_formulas(here: Path) -> None:
+    names = [copied(here, "a", "$\\frac$"), copied(here, "b", "_$x")]
+    compare_runs(names).write("out")
+    record = read_record(here / "a")
+    figure = side_by_side([Curve("_$x$", record.history, record.accuracy, record.interval, 0)])
+    assert [text.get_text() for text in figure.axes[-1].get_yticklabels()] == [r"_\$x\$"]
+    scores = [Score(f"cell {cell}, lr 0.1", {"cell": cell, "lr": 0.1}, [0.5]) for cell in ("_$own$", "rnn")]
+    figure = swept(scores, {"lr": True}, "cell")
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [
+        r"cell _\$own\$, lr 0.1",
+        "cell rnn, lr 0.1",
+    ]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [r"_\$own\$", "rnn"]
+    png(figure)
 
 
 def broken(here: Path, name: str, file: str, content: str) -> None:
@@ -221,7 +319,7 @@ def test_the_command_prints_and_writes_only_where_told(here: Path, capsys: pytes
     assert [row[1].strip() for row in rows] in (["runs/b", "runs/c", "runs/a"], ["runs/c", "runs/b", "runs/a"])
     assert " ± " in out
     assert "(standard deviation over seeds)" in out
-    assert "2 tests, so p is corrected by Holm's method" in out
+    assert "(the best was picked among all, so p is corrected for 3 pairs by Holm's method; " in out
     assert sorted(Path().rglob("*")) == before
 
     assert main(["compare", "runs/a", "runs/b", "--out", "out", "--json"]) == 0

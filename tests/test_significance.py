@@ -7,10 +7,21 @@ import random
 import pytest
 from scipy import stats
 
-from unroll.significance import difference, holm, mcnemar, student, two_proportions, welch
+from unroll.significance import difference, holm, mcnemar, student, two_proportions, welch, wilson
+
+LARGE = [
+    (100_000, 100_500),
+    (250_000, 250_000),
+    (250_000, 250_001),
+    (301_000, 300_000),
+    (90_000, 93_000),
+    (40, 100_000),
+]
 
 
-@pytest.mark.parametrize("counts", [(0, 0), (0, 1), (5, 5), (1, 9), (61, 49), (0, 40), (700, 820), (3000, 2000)])
+@pytest.mark.parametrize(
+    "counts", [(0, 0), (0, 1), (5, 5), (1, 9), (61, 49), (0, 40), (700, 820), (3000, 2000), *LARGE]
+)
 def test_mcnemar_is_the_exact_binomial_test(counts: tuple[int, int]) -> None:
     expected = stats.binomtest(counts[0], sum(counts)).pvalue if sum(counts) else 1.0
     assert mcnemar(*counts) == pytest.approx(expected, rel=1e-9)
@@ -33,6 +44,15 @@ def test_the_interval_of_a_difference_is_the_published_one(
     first: tuple[int, int], second: tuple[int, int], low: float, high: float
 ) -> None:
     assert difference(first, second) == pytest.approx((low, high), abs=6e-5)
+
+
+@pytest.mark.parametrize(("correct", "n"), [(0, 1), (1, 1), (0, 40), (56, 70), (9568, 10_000), (10**6, 10**6)])
+def test_the_interval_of_an_accuracy_is_wilson_s(correct: int, n: int) -> None:
+    for level, z in ((0.95, None), (0.99, float(stats.norm.isf(0.005)))):
+        expected = stats.binomtest(correct, n).proportion_ci(level, method="wilson")
+        found = wilson(correct, n) if z is None else wilson(correct, n, z)
+        assert found == pytest.approx((expected.low, expected.high), abs=1e-12)
+        assert 0 <= found[0] <= correct / n <= found[1] <= 1
 
 
 def test_the_p_value_of_two_proportions_is_where_the_interval_reaches_zero() -> None:
@@ -73,3 +93,12 @@ def test_holm_is_the_procedure_step_by_step() -> None:
                 break
             rejected.add(index)
         assert {index for index, p in enumerate(corrected) if p <= 0.05} == rejected
+
+
+def test_holm_of_some_of_the_tests_is_as_if_the_others_had_shown_nothing() -> None:
+    generator = random.Random(0)
+    for _ in range(20):
+        values = [generator.random() ** 3 for _ in range(4)]
+        assert holm(values, 10) == pytest.approx(holm([*values, *[1.0] * 6])[:4])
+    assert holm([0.01, 0.02], 1) == holm([0.01, 0.02]) == [0.02, 0.02]
+    assert holm([], 3) == []

@@ -218,6 +218,19 @@ def test_tpe_leaves_no_setting_out_where_there_are_few() -> None:
     assert len({json.dumps(setting) for setting, _ in seen}) == 6
 
 
+def test_tpe_tries_each_number_of_a_small_range_once() -> None:
+    axes = {"hidden_size": Range(8, 12), "cell": ("rnn", "gru")}
+    assert plan("tpe", axes, None, 0) == ([], 10)
+    assert plan("tpe", {"hidden_size": Range(8, 9)}, None, 0) == ([], 2)
+    seen = list[tuple[dict[str, Any], float]]()
+    for _ in range(10):
+        setting = propose(axes, seen, 10, 0)
+        seen.append((setting, float(setting["hidden_size"] == 8)))
+    assert {(setting["hidden_size"], setting["cell"]) for setting, _ in seen} == set(
+        itertools.product(range(8, 13), ("rnn", "gru"))
+    )
+
+
 def test_random_draws_within_the_ranges_by_factors_and_no_setting_twice() -> None:
     axes = {"lr": Range(1e-5, 1e-1), "hidden_size": Range(4, 8), "dropout": Range(0.0, 0.5)}
     settings, count = plan("random", axes, 400, 0)
@@ -357,7 +370,12 @@ def test_values_of_flags(name: str, text: str, values: object) -> None:
         ("--lr 1e-4..1e-2 --method grid", "a grid needs values, not a range, got lr 0.0001..0.01: list some"),
         ("--lr 1e-3,1e-2 --trials 5", "trials is for the methods random and tpe, got 5: a grid tries all its settings"),
         ("--lr 1e-3,1e-2 --trials 5 --method random", "there are only 2 settings to try, got trials 5"),
-        ("--hidden-size 4..5 --trials 7", "there are only 2 settings to try, got trials 7"),
+        (
+            "--hidden-size 4..5 --trials 7",
+            "there are only 2 settings to try, got trials 7: give fewer, or leave it out",
+        ),
+        ("--hidden-size 8..9 --trials 5 --method tpe", "there are only 2 settings to try, got trials 5: give fewer"),
+        ("--hidden-size 8..9 --cell rnn,gru --trials 5", "there are only 4 settings to try, got trials 5"),
         ("--lr 1e-3,1e-2 --trials 0 --method random", "trials must be at least 1, got 0"),
         ("--lr 1e-3,1e-2 --seeds 0", "seeds must be at least 1, got 0"),
         ("--lr 1e-3,1e-2 --seed -1", "seed must be from 0 to 4294967295, got -1"),
@@ -438,9 +456,11 @@ def test_ctrl_c_says_how_to_go_on(tiny: str) -> None:
     words = ["sweep", "--data", tiny, "--lr", "0.001,0.002", "--epochs", "9999", "--hidden-size", "8", "--out", "here"]
     process = subprocess.Popen([sys.executable, "-m", "unroll", *words], stderr=subprocess.PIPE, text=True)
     metrics = Path("here/1-lr0.001-seed0/metrics.jsonl")
-    for _ in range(3000):
-        if metrics.exists() and metrics.read_text():
-            break
+    until = time.monotonic() + 60
+    while not (metrics.exists() and metrics.read_text()):
+        if process.poll() is not None or time.monotonic() > until:
+            process.kill()
+            pytest.fail(f"the sweep has not come to the end of its first epoch: {process.communicate()[1]}")
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()

@@ -2,7 +2,8 @@
 
 The best is held against each of the others. Runs that read the same test part are compared sequence by sequence, those
 of which the predictions are not kept by their intervals, and settings that were all trained with several seeds by what
-the seeds do. All p-values are corrected for how many tests there are.
+the seeds do. The best was picked by the same accuracies, so all p-values are corrected for as many tests as there are
+pairs. Of copies of one training one is taken.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Verdict:
         counts: sequences that the best alone has right, and those that the other alone has; None but for "mcnemar"
         difference: 95 % interval of the difference of the accuracies; None but for "intervals"
         p: p-value; None without a test
-        corrected: the same, corrected by Holm's method for the number of tests
+        corrected: the same, corrected by Holm's method for all pairs among which the best was picked
     """
 
     best: str
@@ -117,6 +118,7 @@ class Comparison:
         differing: names of the settings in which the runs differ
         same_data: whether all were trained on the same data
         verdicts: the best beside each of the others
+        pairs: of the runs, or settings, that the best was picked among; for so many p-values are corrected
         left_out: runs that cannot be compared, and why
     """
 
@@ -124,6 +126,7 @@ class Comparison:
     differing: tuple[str, ...]
     same_data: bool
     verdicts: tuple[Verdict, ...]
+    pairs: int
     left_out: dict[str, str]
 
     @property
@@ -148,6 +151,7 @@ class Comparison:
             "differing": list(self.differing),
             "same_data": self.same_data,
             "verdicts": [verdict.to_dict() for verdict in self.verdicts],
+            "pairs": self.pairs,
             "left_out": self.left_out,
         }
 
@@ -194,7 +198,8 @@ def compare_runs(paths: Iterable[str | Path]) -> Comparison:
     """Set finished runs side by side.
 
     Args:
-        paths: their folders, at least 2; one that cannot be compared is left out, and said so.
+        paths: their folders, at least 2; one that cannot be compared is left out, and said so, and so is one that is
+            the same training as one before it, a copy say.
 
     Raises:
         InputError: a run is given twice.
@@ -215,21 +220,43 @@ def compare_runs(paths: Iterable[str | Path]) -> Comparison:
             raise InputError(f"{path} is given twice: a run is compared with others")
         seen.add(path.resolve())
         try:
-            records.append(read_record(path))
+            record = read_record(path)
         except RunError as error:
             left_out[str(path)] = str(error)
+            continue
+        if (same := next((one for one in records if _is_same(one, record)), None)) is None:
+            records.append(record)
+        else:
+            left_out[str(path)] = f"{path} is the same training as {same.path}"
     if len(records) < 2:
         reasons = "".join(f"; {reason}" for reason in left_out.values())
         raise RunError(f"compare needs at least 2 finished runs, got {len(records)}{reasons}")
     groups, differing = _group(records)
     same_data = len({record.fingerprint for record in records}) == 1
-    return Comparison(groups, differing, same_data, tuple(_judge(groups)), left_out)
+    verdicts, pairs = _judge(groups)
+    return Comparison(groups, differing, same_data, tuple(verdicts), pairs, left_out)
+
+
+def _is_same(one: Record, other: Record) -> bool:
+    """Tell whether two runs are one training, copied or done again: it says nothing more of what seeds do."""
+    if (one.seed, one.fingerprint, one.loss, one.n) != (other.seed, other.fingerprint, other.loss, other.n):
+        return False
+    if _settings(one) != _settings(other):
+        return False
+    first, second = one.predictions, other.predictions  # without them the loss has told it, to its last digit
+    return not (first and second) or torch.equal(first.logits, second.logits)
+
+
+def _settings(record: Record) -> dict[str, Any]:
+    """Return what a run was trained with, its seed apart."""
+    # Where patience ended it, each seed took its own number of epochs; elsewhere None and what it means are the same.
+    epochs = record.settings["epochs"] if record.settings["patience"] else len(record.history)
+    return {**record.reading, **record.settings, "epochs": epochs}
 
 
 def _group(records: Sequence[Record]) -> tuple[tuple[Group, ...], tuple[str, ...]]:
     """Return the runs by their settings, best mean first, and the names of the settings that differ."""
-    # How many epochs there were is told of every run anyway; None and the number that it means are no difference.
-    every = [{**record.reading, **record.settings, "epochs": len(record.history)} for record in records]
+    every = [_settings(record) for record in records]
     differing = tuple(name for name in every[0] if len({str(settings[name]) for settings in every}) > 1)
     found = dict[str, list[int]]()
     for index, (record, settings) in enumerate(zip(records, every, strict=True)):
@@ -243,21 +270,26 @@ def _group(records: Sequence[Record]) -> tuple[tuple[Group, ...], tuple[str, ...
     return tuple(sorted(groups, key=lambda group: -group.accuracy)), differing
 
 
-def _judge(groups: Sequence[Group]) -> list[Verdict]:
-    """Hold the best against the others: settings where all have several seeds, else run against run."""
+def _judge(groups: Sequence[Group]) -> tuple[list[Verdict], int]:
+    """Hold the best against the others, settings where all have several seeds, else run against run; count the pairs.
+
+    The best is the best of all: of equal ones some pair differs by chance the more surely, the more pairs there are.
+    """
     if len(groups) == 1:
-        return []  # what they differ by is what seeds do, and the deviation says how much that is
+        return [], 0  # what they differ by is what seeds do, and the deviation says how much that is
     if all(len(group.runs) > 1 for group in groups):
         verdicts = [_over_seeds(groups[0], group) for group in groups[1:]]
+        picked = [group.runs[0] for group in groups]
     else:
-        runs = sorted((run for group in groups for run in group.runs), key=lambda run: -run.accuracy)
-        verdicts = [_run_by_run(runs[0], run) for run in runs[1:]]
-    tested = [verdict for verdict in verdicts if verdict.p is not None]
-    corrected = iter(holm([verdict.p for verdict in tested if verdict.p is not None]))
+        picked = sorted((run for group in groups for run in group.runs), key=lambda run: -run.accuracy)
+        verdicts = [_run_by_run(picked[0], run) for run in picked[1:]]
+    among = 1 + sum(_pairing(picked[0], run)[0] is not None for run in picked[1:])
+    pairs = among * (among - 1) // 2
+    corrected = iter(holm([verdict.p for verdict in verdicts if verdict.p is not None], pairs))
     return [
         verdict if verdict.p is None else Verdict(**{**vars(verdict), "corrected": next(corrected)})
         for verdict in verdicts
-    ]
+    ], pairs
 
 
 def _over_seeds(best: Group, other: Group) -> Verdict:

@@ -19,6 +19,7 @@ from .errors import DataError, InputError
 from .model import SequenceClassifier
 from .notebook import evaluation_html
 from .scan.cpu import lend_threads
+from .significance import wilson
 
 EVALUATION_BATCH = 1_000  # sequences; does not change any result
 FORWARD = SequenceClassifier.forward  # before anybody puts something in its place, which then is to be called
@@ -99,11 +100,8 @@ class Evaluation:
 
     @property
     def interval(self) -> Interval:
-        """The accuracy's 95 % confidence interval (E. B. Wilson, J. Am. Stat. Assoc. 22 (1927), p. 209)."""
-        z, n, p = 1.959963984540054, self.n, self.accuracy
-        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return Interval(max(0.0, centre - half), min(1.0, centre + half))
+        """The accuracy's 95 % confidence interval (`unroll.significance.wilson`)."""
+        return Interval(*wilson(self.correct, self.n))
 
     @property
     def per_class(self) -> list[ClassScore]:

@@ -55,9 +55,9 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
             console.print(Text(f"{names}: {told}"), soft_wrap=True)
     for verdict in comparison.verdicts:
         console.print(Text(str(verdict), style="green" if verdict.significant else ""), soft_wrap=True)
-    if comparison.tests > 1:
-        corrected = f"{comparison.tests} tests, so p is corrected by Holm's method; beyond noise is corrected p < 0.05"
-        console.print(Text(f"({corrected})", style="dim"), soft_wrap=True)
+    if comparison.tests and comparison.pairs > 1:
+        pairs = f"the best was picked among all, so p is corrected for {comparison.pairs} pairs by Holm's method"
+        console.print(Text(f"({pairs}; beyond noise is corrected p < 0.05)", style="dim"), soft_wrap=True)
 
 
 def _data(run: Record) -> str:

@@ -21,7 +21,8 @@ def compare(runs: list[Path], /, *, out: Path | None = None, json: Json = False)
     The best run is held against each of the others. Runs that read the same test part are compared sequence by sequence
     (McNemar's exact test); where that cannot be told, by the intervals of their accuracies. Runs that differ in nothing
     but the seed are one setting: mean ± standard deviation; where every setting has several seeds, the settings are
-    held against each other over their seeds (Welch's t-test). Of several tests p is corrected by Holm's method.
+    held against each other over their seeds (Welch's t-test). The best was picked by the same accuracies, so p is
+    corrected for all pairs by Holm's method. The same training twice, a copy say, is left out.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from ..train import EpochResult
-from .style import COLOURS, STYLE
+from .style import COLOURS, STYLE, label
 
 DASHES = ("-", "--", ":", "-.")
 MARKED = 15  # epochs up to which each is marked by a point
@@ -96,7 +96,7 @@ def _intervals(ax: Axes, curves: Sequence[Curve], left_out: int) -> None:
         ax.annotate(
             f"{100 * curve.accuracy:.2f}", (high, place), (5, 0), textcoords="offset points", va="center", fontsize=8
         )
-    ax.set_yticks(range(len(curves)), [curve.name for curve in curves])
+    ax.set_yticks(range(len(curves)), [label(curve.name) for curve in curves])
     ax.set_ylim(len(curves) - 0.4, -0.6)
     ax.margins(x=0.08)
     ax.set_xlabel("test accuracy (%), with its 95 % interval")
@@ -145,8 +145,8 @@ def swept(scores: Sequence[Score], numbers: Mapping[str, bool], group: str | Non
             for ax, name in zip(axes, names, strict=True):
                 _against(ax, name, scores, colours, group, numbers[name])
         if group:
-            handles = [Line2D([], [], marker="o", linestyle="", color=c, label=kind) for kind, c in colours.items()]
-            figure.legend(handles=handles, title=group, loc="outside right upper", frameon=False)
+            handles = [Line2D([], [], marker="o", linestyle="", color=colour) for colour in colours.values()]
+            figure.legend(handles, list(map(label, colours)), title=group, loc="outside right upper", frameon=False)
         return figure
 
 
@@ -160,7 +160,7 @@ def _settings(ax: Axes, scores: Sequence[Score], colours: Mapping[str, str], gro
         ax.plot(values, [place] * len(values), "o", color=colour, markersize=5, alpha=0.55, markeredgewidth=0)
         if len(values) > 1:
             ax.plot(fmean(values), place, "|", color="black", markersize=11, markeredgewidth=1.6)
-    ax.set_yticks(range(len(scores)), [score.name for score in scores])
+    ax.set_yticks(range(len(scores)), [label(score.name) for score in scores])
     ax.get_yticklabels()[0].set_fontweight("bold")
     ax.set_ylim(len(scores) - 0.4, -0.6)
     ax.margins(x=0.05)

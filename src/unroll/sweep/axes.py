@@ -136,7 +136,7 @@ def _checked(name: str, values: Sequence[Any] | Range) -> Values:
     return values
 
 
-def combinations(axes: Mapping[str, Values]) -> Iterator[Setting]:
+def combinations(axes: Mapping[str, Sequence[Any] | Range]) -> Iterator[Setting]:
     """Return every combination of the values, a range giving its two ends."""
     lists = [(values.low, values.high) if isinstance(values, Range) else values for values in axes.values()]
     return (dict(zip(axes, picked, strict=True)) for picked in itertools.product(*lists))

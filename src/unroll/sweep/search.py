@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -38,16 +39,22 @@ def plan(method: Method, axes: Mapping[str, Values], trials: int | None, seed: i
             raise ConfigError(f"trials is for the methods random and tpe, got {trials}: a grid tries all its settings")
         settings = list(combinations(axes))
         return settings, len(settings)
-    known = math.inf if endless else math.prod(len(values) for values in axes.values() if not isinstance(values, Range))
-    count = min(TRIALS, known) if trials is None else trials
+    known = math.prod(_count(name, values) for name, values in axes.items())
+    count = int(min(TRIALS, known)) if trials is None else trials
     if count > known:
-        raise ConfigError(
-            f"there are only {known} settings to try, got trials {trials}: leave it out, or take the grid"
-        )
+        way = "give fewer, or leave it out" if endless else "leave it out, or take the grid"
+        raise ConfigError(f"there are only {known} settings to try, got trials {trials}: {way}")
     if method == "tpe":
         optuna()
-        return [], int(count)
-    return _draw(axes, int(count), endless != [], seed), int(count)
+        return [], count
+    return _draw(axes, count, endless != [], seed), count
+
+
+def _count(name: str, values: Values) -> float:
+    """Return how many values a setting may have."""
+    if not isinstance(values, Range):
+        return len(values)
+    return int(values.high) - int(values.low) + 1 if is_whole(name) else math.inf
 
 
 def _draw(axes: Mapping[str, Values], count: int, endless: bool, seed: int) -> list[Setting]:
@@ -56,7 +63,7 @@ def _draw(axes: Mapping[str, Values], count: int, endless: bool, seed: int) -> l
     if not endless:
         return generator.sample(list(combinations(axes)), count)
     settings = list[Setting]()
-    for _ in range(1_000 * count):  # a range of few whole numbers may run out
+    for _ in range(1_000 * count):  # a narrow range may run out of numbers of so many digits
         setting = {name: _pick(name, values, generator) for name, values in axes.items()}
         if setting not in settings:
             settings.append(setting)
@@ -120,7 +127,15 @@ def propose(axes: Mapping[str, Values], seen: Sequence[tuple[Setting, float]], t
         if setting not in tried:
             return setting
     # Of a few settings it may like the same one for ever.
-    return next((corner for corner in combinations(axes) if corner not in tried), setting)
+    generator = random.Random(seed + len(seen))
+    drawn = ({name: _pick(name, values, generator) for name, values in axes.items()} for _ in range(ATTEMPTS))
+    others = itertools.chain(drawn, combinations({name: _every(name, values) for name, values in axes.items()}))
+    return next((other for other in others if other not in tried), setting)
+
+
+def _every(name: str, values: Values) -> Sequence[Any] | Range:
+    """Return all values that a setting may have; of a range that is not of whole numbers itself."""
+    return range(int(values.low), int(values.high) + 1) if isinstance(values, Range) and is_whole(name) else values
 
 
 def _as_drawn(name: str, value: Any, values: Values) -> Any:
