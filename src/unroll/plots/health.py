@@ -6,6 +6,7 @@ import math
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..doctor import Examination
 from ..doctor.reach import HEARD
@@ -37,6 +38,7 @@ def gradient_flow(examination: Examination) -> Figure:
             ax.plot([n for n, _ in points], [value for _, value in points], style, marker=marker, label=layer.title)
         ax.set_yscale("log")
         ax.set_xlabel("time steps before the end of the reading")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_ylabel("‖∂loss/∂state‖ (nats per unit)")
         ax.set_title("gradient through time")
         if len(examination.layers) > 1:
@@ -66,6 +68,7 @@ def memory(examination: Examination) -> Figure:
             ax.axhline(level, color="C5", linestyle=":", label=f"{HEARD:.0%} of the most")
         ax.set_yscale("log")
         ax.set_xlabel("time steps before the end")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_ylabel("mean change of the logits")
         ax.set_title(f"memory: {found.heard:.0%} of {found.time:,} steps are heard")
         ax.legend(frameon=False)

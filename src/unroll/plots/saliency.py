@@ -197,4 +197,4 @@ def _explain(figure: Figure, axes: np.ndarray, norm: Normalize) -> None:
     bar = figure.colorbar(ScalarMappable(norm, SCALE), ax=axes, label=LABEL, shrink=0.8, aspect=25, extend="both")
     bar.outline.set_linewidth(0.5)
     bar.ax.set_title("for", color=FOR, fontsize=8)
-    bar.ax.set_xlabel("against", color=AGAINST, fontsize=8, labelpad=9)
+    bar.ax.set_xlabel("against", color=AGAINST, fontsize=8, labelpad=16)
