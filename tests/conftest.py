@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import unroll
+from unroll.cli import main
 from unroll.data import archive, mnist
 
 UNROLL_DATA = os.environ.get("UNROLL_DATA")
@@ -54,6 +55,17 @@ def small(sample: unroll.Splits) -> unroll.Splits:
 def run(tmp_path_factory: pytest.TempPathFactory) -> unroll.Run:
     """What ``unroll train`` makes of the embedded sample with all defaults."""
     return unroll.train_run(out=tmp_path_factory.mktemp("runs") / "default")
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command: ``status, out, err = call("train", "--no-report", "--epochs", 1)``."""
+
+    def run_command(*words: object) -> tuple[int, str, str]:
+        status = main([str(word) for word in words])
+        return status, *capsys.readouterr()
+
+    return run_command
 
 
 @pytest.fixture

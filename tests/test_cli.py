@@ -18,20 +18,7 @@ import torch
 from PIL import Image
 
 import unroll
-from unroll.cli import main
 from unroll.scan import cpu
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run a command: ``status, out, err = call("train", "--no-report", "--epochs", 1)``."""
-
-    def run_command(*words: object) -> tuple[int, str, str]:
-        status = main([str(word) for word in words])
-        return status, *capsys.readouterr()
-
-    return run_command
-
 
 Call = Callable[..., tuple[int, str, str]]
 QUICK = ("--epochs", 2, "--hidden-size", 8)

@@ -20,7 +20,6 @@ from torch import Tensor
 
 import unroll
 from unroll import plots
-from unroll.cli import main
 from unroll.config import ModelConfig, choose_settings
 from unroll.data.preparation import Preparation, Scaling
 from unroll.doctor import NAMES, Examination, course, examine, judgement, remedies
@@ -505,15 +504,6 @@ def test_what_cannot_be_examined(arguments: Any, message: str) -> None:
 
 
 # Command line
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def run_command(*words: object) -> tuple[int, str, str]:
-        status = main([str(word) for word in words])
-        return status, *capsys.readouterr()
-
-    return run_command
 
 
 Call = Callable[..., tuple[int, str, str]]

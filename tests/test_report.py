@@ -21,7 +21,6 @@ from unroll import folder as folder_module
 from unroll import plots
 from unroll import report as report_module
 from unroll.calibration import reliability
-from unroll.cli import main
 from unroll.report import write_report
 from unroll.report.facts import reproduce
 from unroll.saved import load_test
@@ -62,15 +61,6 @@ class Page(html.parser.HTMLParser):
     def handle_data(self, data: str) -> None:
         if not self.open or self.open[-1] not in ("style", "script"):
             self.words += " ".join(data.split()) + " "
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    def run_command(*words: object) -> tuple[int, str, str]:
-        status = main([str(word) for word in words])
-        return status, *capsys.readouterr()
-
-    return run_command
 
 
 def test_the_page_stands_alone_and_says_what_is_so(run: unroll.Run, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ import torch
 
 import unroll
 from unroll import DataError, SequenceClassifier, TrainConfig, load, load_run, resume_run, train_run
-from unroll.cli import main
 from unroll.data.describe import describe_data
 from unroll.plots import class_means, samples
 from unroll.prediction import predict_files
@@ -26,15 +25,6 @@ from unroll.train import EpochResult
 Call = Callable[..., tuple[int, str, str]]
 QUICK: dict[str, Any] = {"epochs": 3, "hidden_size": 6, "cell": "gru", "batch_size": 8}
 FLAGS = ("--epochs", 2, "--hidden-size", 6, "--cell", "gru")
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    def run_command(*words: object) -> tuple[int, str, str]:
-        status = main([str(word) for word in words])
-        return status, *capsys.readouterr()
-
-    return run_command
 
 
 @pytest.fixture

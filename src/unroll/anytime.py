@@ -13,7 +13,6 @@ from .calibration import Calibration, fit_temperatures
 from .data.sequences import SequenceData
 from .errors import ConfigError, DataError
 from .evaluation import EVALUATION_BATCH, has_fused_cells, inference, is_as_made, logits_of
-from .model import SequenceClassifier
 from .scan.cpu import lend_threads
 
 MARKS = 28  # where a sequence is looked at; of an image read row by row after each of its 28 rows
@@ -107,7 +106,7 @@ def logits_after(model: nn.Module, data: SequenceData, fractions: Sequence[float
     if not len(data):
         raise DataError("looking at parts of sequences needs at least 1, got 0")
     steps = steps_read(data, fractions)
-    if not isinstance(model, SequenceClassifier) or not is_as_made(model) or model.config.bidirectional:
+    if not is_as_made(model) or model.config.bidirectional:
         return torch.stack([logits_of(model, replace(data, lengths=row.to(data.y.device))) for row in steps])
     device = next(model.parameters()).device
     parts = []

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -178,7 +178,7 @@ def _logits(model: nn.Module, data: SequenceData, batch_size: int) -> Iterator[T
         yield logits
 
 
-def is_as_made(model: nn.Module) -> bool:
+def is_as_made(model: nn.Module) -> TypeGuard[SequenceClassifier]:
     """Tell whether ``model`` is a `SequenceClassifier` whose answers are those of its own parts and nobody else's.
 
     A subclass with another forward, a hook, or what stands in forward's place must be called to know what they say.
@@ -187,9 +187,7 @@ def is_as_made(model: nn.Module) -> bool:
 
 
 def _at_once(model: nn.Module, data: SequenceData, part: slice) -> Tensor | None:
-    if not isinstance(model, SequenceClassifier) or not is_as_made(model):
-        return None
-    if data.texts is not None:
+    if not is_as_made(model) or data.texts is not None:
         return None
     return model.answer_at_once(
         data.x[part], None if data.lengths is None else data.lengths[part], data.preparation.scaling

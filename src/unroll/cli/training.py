@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -81,15 +81,7 @@ def train(
     try:
         with screen:
             if resume is not None:
-                if (
-                    set(settings) - {"cell"}
-                    or ":" not in settings.get("cell", ":")
-                    or out
-                    or overwrite
-                    or tensorboard
-                    or data
-                    or recipe
-                ):
+                if _has_settings(settings) or out or overwrite or tensorboard or data or recipe:
                     raise ConfigError(
                         f"--resume takes all settings from {resume}; give at most --data-dir with it, "
                         "and --cell module:Class of a cell of your own"
@@ -119,6 +111,11 @@ def train(
     else:
         print_run(console, run)
     return _report(run, screen, console) if report else 0
+
+
+def _has_settings(settings: dict[str, Any]) -> bool:
+    """Tell whether there are any beyond where a cell of one's own stands, which an existing run needs too."""
+    return bool(set(settings) - {"cell"}) or ":" not in settings.get("cell", ":")
 
 
 def _report(run: Run, screen: TrainingScreen, console: Screen) -> int:
@@ -187,7 +184,7 @@ def check(
     trust(settings.get("cell"))
     if run is None:
         plan = Plan(data or DATA, data_dir, *choose_settings(recipe or RECIPE, settings))
-    elif set(settings) - {"cell"} or ":" not in settings.get("cell", ":") or data or recipe:
+    elif _has_settings(settings) or data or recipe:
         raise ConfigError(f"give {run} or the flags of a new run, not both")
     elif run.exists() and not (run / CONFIG).exists():
         raise ConfigError(f"{run} is no run; for data, say --data {run}")
