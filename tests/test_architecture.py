@@ -19,6 +19,7 @@ FLOORS = {
     "report": 8.2,  # its words are the terminal's
     "terminal": 8,
     "bench": 7,
+    "export": 7,
     "compare": 7,
     "sweep": 7,
     "plots": 6,
@@ -52,6 +53,7 @@ FLOORS = {
     "data": 2,
     "config": 1,
     "notebook": 1,
+    "web": 1,
     "significance": 1,
     "device": 1,
     "folder": 1,

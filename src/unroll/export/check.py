@@ -1,0 +1,125 @@
+"""A page's JavaScript, run on real sequences and compared with PyTorch."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..data.images import prepare_image
+from ..data.sequences import SequenceData
+from ..errors import ConfigError, RunError
+from ..evaluation import predict
+from ..saved import Run
+from ..web import engine
+from .describe import raw, spread
+
+CHECKED = 100  # real sequences that are compared
+DRAWN = 10  # of them, of images: how many are also drawn onto a larger sheet, and brought back
+TOLERANCE = 1e-4  # largest difference of probabilities
+LEVELS = 1  # of 255: largest difference of a pixel, as numbers that lie between two may be rounded either way
+
+# Reads what stands in one sequence of a description's samples.
+ASK = """
+const sequenceOf = ({preparation, kind}, x) => {
+  if (kind === "texts") return Texts.tokens(x, preparation.tokenizer).numbers;
+  if (kind === "images") return Images.sequence(decode.bytes(x), preparation);
+  return Series.sequence(x.map((step) => step.map((v) => v ?? NaN)), preparation);
+};
+const model = new Model(description.model);
+const answers = (samples) => samples.map(({x}) => Array.from(model.probabilities(sequenceOf(description, x))));
+const prepared = (grey, width, height) => {
+  const data = Uint8ClampedArray.from(grey.flatMap((v) => [v, v, v, 255]));
+  return Array.from(Images.prepare({width, height, data}, description.preparation.image).pixels);
+};
+"""
+
+
+class Check(NamedTuple):
+    """How a page's JavaScript did.
+
+    Attributes:
+        checked: sequences that it was compared on
+        difference: largest difference of any class's probability from PyTorch's
+    """
+
+    checked: int
+    difference: float
+
+
+def check(run: Run, data: SequenceData, description: dict[str, Any]) -> Check:
+    """Compare what the page computes with what PyTorch does.
+
+    Args:
+        run: that the page is of.
+        data: real sequences, prepared as the run's training data was; at least 1.
+        description: of the page, see `unroll.export.describe.describe`.
+
+    Raises:
+        RunError: they differ.
+        ConfigError: there is nothing to run JavaScript with.
+    """
+    numbers = spread(list(range(len(data))), CHECKED)
+    expected = predict(run.model, *_batch(data, numbers))
+    with _javascript(f"const description = {json.dumps(description)};\n{engine()}\n{ASK}") as run_script:
+        samples = [raw(data, number) for number in numbers]
+        found = torch.tensor(run_script(f"answers({json.dumps(samples)})"), dtype=torch.float64)
+        difference = float((found - expected.double()).abs().max().nan_to_num(1.0))
+        if not difference <= TOLERANCE:
+            raise RunError(
+                f"{run.path}: the page's JavaScript and PyTorch differ by {difference:.2g} in a probability, at most "
+                f"{TOLERANCE} is allowed; nothing was written"
+            )
+        form = run.preparation.image
+        if form is not None and form.framing is not None:
+            _check_drawings(run, form.images(data.x[numbers[:DRAWN]]), run_script)
+    return Check(len(numbers), difference)
+
+
+def _batch(data: SequenceData, numbers: list[int]) -> tuple[Tensor, Tensor | None]:
+    batch = data.subset(torch.tensor(numbers)).unpadded().batch(slice(None))
+    return batch.x, batch.lengths
+
+
+def _check_drawings(run: Run, images: Tensor, run_script: Any) -> None:
+    """Draw images onto a larger sheet, off its middle, and compare what is made of them."""
+    form = run.preparation.image
+    assert form is not None
+    for number, image in enumerate(images):
+        large = image.repeat_interleave(3, dim=0).repeat_interleave(3, dim=1)
+        height, width = large.shape
+        background = int(large[0].float().median())
+        sheet = torch.full((height + 40, width + 60), background, dtype=torch.uint8)
+        sheet[5 : 5 + height, 7 + number : 7 + number + width] = large
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "drawing.png"
+            Image.fromarray(sheet.numpy()).save(file)
+            expected = prepare_image(file, form).pixels.int()
+        found = run_script(f"prepared({sheet.flatten().tolist()}, {sheet.shape[1]}, {sheet.shape[0]})")
+        off = int((torch.tensor(found).view_as(expected) - expected).abs().max())
+        if off > LEVELS:
+            raise RunError(f"{run.path}: the page centres drawings otherwise than predict does, by {off} of 255")
+
+
+@contextmanager
+def _javascript(script: str) -> Iterator[Any]:
+    """Yield what runs expressions after ``script`` and returns what they are, in plain types.
+
+    Raises:
+        ConfigError: the library for it is not installed.
+    """
+    try:
+        library = importlib.import_module("py_mini_racer")
+    except ImportError as error:
+        raise ConfigError("a page is checked before it is kept: pip install 'unroll-rnn[html]'") from error
+    with library.mini_racer() as context:
+        context.eval(script)
+        yield lambda expression: json.loads(context.eval(f"JSON.stringify({expression})"))

@@ -1,0 +1,160 @@
+"""A run as plain JSON: all that its page needs to know."""
+
+from __future__ import annotations
+
+import base64
+import importlib.metadata
+import json
+from dataclasses import asdict
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from ..cells import CELLS
+from ..data.preparation import Preparation, valid_steps
+from ..data.sequences import SequenceData
+from ..errors import RunError
+from ..model import SequenceClassifier
+from ..saved import Run
+
+FORMAT = 1  # of the description
+SAMPLES = 20  # real sequences that come with the page, or one of each class
+LONGEST_TEXT = 2_000  # characters of a text that comes with the page
+# What the page's arithmetic depends on; the other settings are of training alone.
+SETTINGS = (
+    "cell",
+    "nonlinearity",
+    "hidden_size",
+    "num_layers",
+    "bidirectional",
+    "residual",
+    "layer_norm",
+    "readout",
+)
+
+Kind = Literal["images", "texts", "series"]
+
+
+def kind_of(preparation: Preparation) -> Kind:
+    """Return what a run was trained on."""
+    if preparation.image:
+        return "images"
+    return "texts" if preparation.tokens else "series"
+
+
+def describe(run: Run, data: SequenceData, name: str) -> dict[str, Any]:
+    """Return what the page needs to know, as plain JSON types.
+
+    Args:
+        run: finished.
+        data: what it is judged by, prepared as its training data was.
+        name: of the data.
+
+    Raises:
+        RunError: its cell is not one of unroll's, and so has no JavaScript.
+    """
+    if run.model.config.cell not in CELLS:
+        raise RunError(
+            f"{run.path} has a cell of its own, {run.model.config.cell}; the page can run {', '.join(CELLS)}"
+        )
+    samples = _samples(data)
+    return {
+        "format": FORMAT,
+        "unroll": importlib.metadata.version("unroll-rnn"),
+        "title": run.path.resolve().name,
+        "kind": kind_of(run.preparation),
+        "classes": list(run.preparation.classes),
+        "model": _model(run.model),
+        "preparation": _preparation(run.preparation),
+        "samples": [raw(data, number) for number in samples],
+        "typical": None if run.preparation.image or run.preparation.tokens else _typical(data),
+        "facts": {
+            "accuracy": run.evaluation and run.evaluation["accuracy"],
+            "n": run.evaluation and run.evaluation["n"],
+            "data": name,
+            "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
+        },
+    }
+
+
+def _model(model: SequenceClassifier) -> dict[str, Any]:
+    settings = {name: getattr(model.config, name) for name in SETTINGS}
+    sizes = {name: getattr(model, name) for name in ("input_size", "num_classes", "vocabulary_size")}
+    weights = {
+        name: {"shape": list(value.shape), "data": _base64(value.detach().cpu().float().numpy().astype("<f4"))}
+        for name, value in model.state_dict().items()
+    }
+    return {**settings, **sizes, "weights": weights}
+
+
+def _base64(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).data).decode()
+
+
+def _preparation(preparation: Preparation) -> dict[str, Any]:
+    image = preparation.image and asdict(preparation.image)
+    if image and image["read"] == "permuted":
+        assert preparation.image is not None
+        count = torch.arange(image["height"] * image["width"])
+        pixels = count.view(1, image["height"], image["width"])
+        image["order"] = preparation.image.sequences(pixels).flatten().tolist()
+    return {
+        "scaling": asdict(preparation.scaling),
+        "image": image,
+        "missing": preparation.missing and asdict(preparation.missing),
+        "features": list(preparation.features),
+        "tokenizer": preparation.tokens and json.loads(preparation.tokens.json),
+    }
+
+
+def raw(data: SequenceData, number: int) -> dict[str, Any]:
+    """Return a sequence as it was before its preparation, for JSON, and its class."""
+    one = data.subset(torch.tensor([number])).unpadded()
+    image = data.preparation.image
+    x: Any
+    if data.texts is not None:
+        x = data.texts[number]
+    elif image:
+        x = _base64(image.images(one.x)[0].numpy())
+    else:
+        steps = int(one.steps_of_each[0])
+        gaps = torch.zeros_like(one.values, dtype=torch.bool) if one.missing is None else one.missing
+        x = [
+            [None if gap else value for value, gap in zip(*step, strict=True)]
+            for step in zip(one.values[0, :steps].tolist(), gaps[0, :steps].tolist(), strict=True)
+        ]
+    return {"label": int(data.y[number]), "x": x}
+
+
+def _samples(data: SequenceData) -> list[int]:
+    """Return which sequences come along: as many of each class, spread over the data."""
+    each = max(1, SAMPLES // len(data.preparation.classes))
+    chosen = []
+    for label in range(len(data.preparation.classes)):
+        of_class = (data.y == label).nonzero()[:, 0].tolist()
+        if data.texts is not None:
+            of_class = [number for number in of_class if 0 < len(data.texts[number]) <= LONGEST_TEXT]
+        chosen.append(spread(of_class, each))
+    rounds = max(map(len, chosen), default=0)
+    return [found[n] for n in range(rounds) for found in chosen if n < len(found)]
+
+
+def spread(numbers: list[int], count: int) -> list[int]:
+    """Return so many of some numbers, evenly spread, or all where they are fewer."""
+    count = min(count, len(numbers))
+    return [numbers[n * len(numbers) // count] for n in range(count)]
+
+
+def _typical(data: SequenceData) -> dict[str, Any]:
+    """Return between what values, and how long, series usually are."""
+    values = valid_steps(data.values, data.lengths).double()
+    if data.missing is not None:
+        values = values.masked_fill(valid_steps(data.missing, data.lengths), torch.nan)
+    # Of at most a million steps: torch takes quantiles of no more than 16 million numbers.
+    low, high = values[:: max(1, len(values) // 1_000_000)].nanquantile(torch.tensor([0.01, 0.99]).double(), dim=0)
+    return {
+        "low": low.nan_to_num().tolist(),
+        "high": high.nan_to_num(1.0).tolist(),
+        "time": int(data.steps_of_each.median()),
+    }

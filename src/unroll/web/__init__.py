@@ -1,0 +1,64 @@
+"""The page on which one watches a model read: plain HTML, CSS and JavaScript, put together into one file.
+
+The page needs no network and may not use it: a content security policy names the checksum of its script and of its
+style, and allows nothing else. There is no build step; each file here is what a browser runs.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import importlib.resources
+import json
+from typing import Any
+
+# What computes, in the order in which it is read; it needs no browser.
+ENGINE = ("cells.js", "model.js", "resize.js", "images.js", "series.js", "texts.js")
+# What is seen.
+VIEWS = ("app.js",)
+STYLES = ("style.css",)
+
+
+def read(name: str) -> str:
+    """Return one of the page's files."""
+    return (importlib.resources.files(__package__) / name).read_text("utf-8")
+
+
+def engine() -> str:
+    """Return the JavaScript that computes what a model says; it runs in any engine, without a browser too."""
+    return "\n".join(map(read, ENGINE))
+
+
+def page(description: dict[str, Any]) -> str:
+    """Return the page as one HTML file.
+
+    Args:
+        description: plain JSON types, all that the page knows of the model; see `unroll.export`.
+    """
+    script = "\n".join([engine(), *map(read, VIEWS)])
+    style = "\n".join(map(read, STYLES))
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src '{_checksum(script)}'",
+            f"style-src '{_checksum(style)}'",
+            "img-src data: blob:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+    # "<" could end the element that the description stands in; in JSON it may be written like this.
+    parts = {
+        "title": html.escape(str(description["title"])),
+        "policy": policy,
+        "style": style,
+        "description": json.dumps(description, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"),
+        "script": script,
+    }
+    before, *rest = read("page.html").split("{{ ")
+    return before + "".join(parts[name] + after for name, _, after in (part.partition(" }}") for part in rest))
+
+
+def _checksum(content: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()

@@ -1,0 +1,200 @@
+"use strict";
+
+/*
+ * A foreign picture made into what the model was trained on: the same steps, with the same numbers, as unroll's data/images.py. Pixels
+ * are RGBA, as a canvas has them; what the model sees is height × width numbers from 0 to 255.
+ */
+const Images = {
+  LARGE: 1000, // pixels; longer pictures are first reduced to 1 to 2 times as much
+  FAINT: 16, // of 255: less contrast than this is no drawing
+  ENLARGED: 0.05, // of the mean contrast: so well must a picture be the enlargement of a small one to count as one
+  INK: 0.1, // of the strongest contrast to the background: what is weaker is noise
+  BLANK: "the picture shows nothing: all its pixels have about the same colour",
+
+  /**
+   * Return {pixels: Uint8Array, steps: what was done, in words}.
+   *
+   * Without `form.framing` the picture is resized as a whole. With it, one of the model's own size, or an enlargement of such, is taken
+   * as it is; any other is cropped to its ink, scaled and centred as the training images were; either in any polarity.
+   */
+  prepare(picture, form) {
+    const steps = [];
+    if (!form.framing) {
+      const grey = Images.grey(Images.onPaper(picture, false));
+      const fits = grey.width === form.width && grey.height === form.height;
+      const sized = fits ? grey : resize.to(grey, form.width, form.height, "bicubic", true);
+      steps.push(fits ? "taken as it is" : `resized to ${form.width}×${form.height}`);
+      return { pixels: Uint8Array.from(sized.data), steps };
+    }
+    const { framing } = form;
+    let channels = Images.onPaper(picture, true);
+    const factor = Math.floor(Math.max(picture.width, picture.height) / Images.LARGE);
+    if (factor > 1) {
+      steps.push(`reduced from ${picture.width}×${picture.height}`);
+      channels = channels.map((channel) => resize.reduce(channel, factor));
+    }
+    const own = Images.ownSize(Images.grey(channels), form, steps);
+    if (own) {
+      const [low, high] = range(own.data);
+      if (high - low < Images.FAINT) throw new Error(Images.BLANK);
+      const other = Math.abs(median(border(own)) - framing.border) > 127.5;
+      if (other) steps.push("turned into its negative");
+      const pixels = other ? own.data.map((v) => 255 - v) : own.data;
+      return { pixels: toBytes(pixels), steps: steps.length ? steps : ["taken as it is"] };
+    }
+    const grey = Images.frame(Images.ink(channels, framing, steps), form, steps);
+    return { pixels: toBytes(framing.border < 127.5 ? grey : grey.map((v) => 255 - v)), steps };
+  },
+
+  /** Return a picture's three channels without transparency; where it is seen `alone`, bright ink gets black paper. */
+  onPaper({ width, height, data }, alone) {
+    let [ink, weight] = [0, 0];
+    for (let at = 0; at < data.length; at += 4) {
+      ink += (data[at] + data[at + 1] + data[at + 2]) * data[at + 3];
+      weight += data[at + 3];
+    }
+    const paper = alone && ink / (3 * (weight || 1)) > 127.5 ? 0 : 255;
+    return [0, 1, 2].map((channel) => {
+      const made = new Float32Array(width * height);
+      for (let n = 0, at = 0; n < made.length; n++, at += 4) {
+        const cover = data[at + 3] / 255;
+        made[n] = Math.round(data[at + channel] * cover + paper * (1 - cover));
+      }
+      return { width, height, data: made };
+    });
+  },
+
+  /** Return brightness, 0 to 255, as ITU-R 601-2 weighs the colours. */
+  grey([red, green, blue]) {
+    const weighed = (_, n) => (red.data[n] * 19595 + green.data[n] * 38470 + blue.data[n] * 7471 + 32768) >> 16;
+    return { ...red, data: Float32Array.from(red.data, weighed) };
+  },
+
+  /** Return a picture in the model's size if it has it, or is an enlargement of one that has; else null. */
+  ownSize(grey, { width, height }, steps) {
+    if (grey.width === width && grey.height === height) return grey;
+    if (grey.width * height !== grey.height * width || grey.width < 2 * width) return null;
+    // Enlarging keeps the values at the centres of the pixels; between two samples the mean of both is the centre.
+    const about = (one) => ({ ...one, data: one.data.slice().reverse() });
+    const one = resize.nearest(grey, width, height);
+    const other = about(resize.nearest(about(grey), width, height));
+    const small = { width, height, data: one.data.map((v, n) => (v + other.data[n]) / 2) };
+    const [low, high] = range(grey.data);
+    if (high - low < Images.FAINT) return null;
+    const background = median(border(grey));
+    const contrast = mean(grey.data.map((v) => Math.abs(v - background)));
+    for (const way of ["nearest", "bilinear", "bicubic", "lanczos"]) {
+      const again = resize.to(small, grey.width, grey.height, way);
+      const off = mean(again.data.map((v, n) => Math.abs(Math.min(255, Math.max(0, v)) - grey.data[n])));
+      if (off <= Images.ENLARGED * contrast) {
+        steps.push(`recognised as ${width}×${height} enlarged to ${grey.width}×${grey.height}`);
+        return small;
+      }
+    }
+    return null;
+  },
+
+  /** Return how far each pixel is from the background, 0 to 255, cropped to what is not noise. */
+  ink(channels, framing, steps) {
+    const { width, height } = channels[0];
+    const background = channels.map((channel) => median(border(channel)));
+    const contrast = new Float32Array(width * height).map((_, n) =>
+      Math.max(...channels.map((channel, c) => Math.abs(channel.data[n] - background[c]))),
+    );
+    const peak = range(contrast)[1];
+    if (peak < Images.FAINT) throw new Error(Images.BLANK);
+    let [left, right, top, bottom, sum, count] = [width, -1, height, -1, 0, 0];
+    contrast.forEach((v, n) => {
+      if (v < Math.fround(Images.INK * peak)) contrast[n] = 0;
+      if (!contrast[n]) return;
+      const [x, y] = [n % width, Math.floor(n / width)];
+      [left, right, top, bottom] = [Math.min(left, x), Math.max(right, x), Math.min(top, y), Math.max(bottom, y)];
+      sum += channels[0].data[n] + channels[1].data[n] + channels[2].data[n];
+      count += 3;
+    });
+    const dark = sum / count < mean(background);
+    if (dark === framing.border < 127.5) steps.push("turned into its negative");
+    const [w, h] = [right - left + 1, bottom - top + 1];
+    const at = (_, n) => contrast[(top + Math.floor(n / w)) * width + left + (n % w)];
+    steps.push(`cropped from ${width}×${height} to its ink ${w}×${h}`);
+    return { width: w, height: h, data: new Float32Array(w * h).map(at) };
+  },
+
+  /** Return height × width numbers: `ink` scaled into the box and centred. */
+  frame(ink, { width, height, framing }, steps) {
+    const scale = framing.box / Math.max(ink.width, ink.height);
+    const [w, h] = [ink.width, ink.height].map((side) => Math.max(1, evenRound(side * scale)));
+    const small = resize.to(ink, w, h, scale < 1 ? "box" : "bicubic");
+    const most = range(small.data)[1];
+    const values = small.data.map((v) => Math.max(0, v) * (255 / most));
+    const centre = framing.centre === "mass" ? centreOfMass({ width: w, height: h, data: values }) : [w / 2, h / 2];
+    const left = Math.min(Math.max(0, evenRound(width / 2 - centre[0])), width - w);
+    const top = Math.min(Math.max(0, evenRound(height / 2 - centre[1])), height - h);
+    const framed = new Float32Array(width * height);
+    values.forEach((v, n) => (framed[(top + Math.floor(n / w)) * width + left + (n % w)] = v));
+    steps.push(`scaled to ${w}×${h}`, framing.centre === "mass" ? "centred by its mass" : "centred");
+    return framed;
+  },
+
+  /** Return where a pixel is read: the time step, from 0, and the feature in it. */
+  stepOf(row, column, { width, read, order }) {
+    if (read === "rows") return { step: row, feature: column };
+    if (read === "columns") return { step: column, feature: row };
+    const pixel = row * width + column;
+    return { step: read === "permuted" ? order.indexOf(pixel) : pixel, feature: 0 };
+  },
+
+  /** Return the time steps, arrays of scaled features, that the model reads of height × width numbers from 0 to 255. */
+  sequence(pixels, { image, scaling }) {
+    const { width, height, read, order } = image;
+    const at = {
+      rows: (step, feature) => step * width + feature,
+      columns: (step, feature) => feature * width + step,
+      pixels: (step) => step,
+      permuted: (step) => order[step],
+    }[read];
+    const [time, features] = { rows: [height, width], columns: [width, height] }[read] ?? [width * height, 1];
+    return Array.from({ length: time }, (_, step) =>
+      scaled(Float32Array.from({ length: features }, (_, feature) => pixels[at(step, feature)]), scaling),
+    );
+  },
+};
+
+/** Return features as the model reads them: (x - mean) / std. */
+function scaled(features, { mean, std }) {
+  const of = (value, feature) => (Array.isArray(value) ? value[feature] : value);
+  return features.map((v, feature) => (v - of(mean, feature)) / of(std, feature));
+}
+
+const mean = (numbers) => numbers.reduce((a, b) => a + b, 0) / numbers.length;
+const range = (numbers) => numbers.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
+const toBytes = (numbers) => Uint8Array.from(numbers, (v) => Math.min(255, Math.max(0, evenRound(v))));
+
+/** Round to the nearest whole number, halves to the even one, as Python does. */
+function evenRound(v) {
+  const low = Math.floor(v);
+  return v - low === 0.5 ? low + (low % 2) : Math.round(v);
+}
+
+function median(numbers) {
+  const sorted = Float64Array.from(numbers).sort();
+  const half = sorted.length / 2;
+  return (sorted[Math.floor(half - 0.5)] + sorted[Math.floor(half)]) / 2;
+}
+
+/** Return the outermost pixels. */
+function border({ width, height, data }) {
+  const outer = (n) => n < width || n >= data.length - width || n % width === 0 || n % width === width - 1;
+  return data.filter((_, n) => outer(n));
+}
+
+/** Return the centre of mass, [x, y], in pixels. */
+function centreOfMass({ width, data }) {
+  let [x, y, whole] = [0, 0, 0];
+  data.forEach((v, n) => {
+    x += v * (n % width);
+    y += v * Math.floor(n / width);
+    whole += v;
+  });
+  return [x / whole, y / whole];
+}

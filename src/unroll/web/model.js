@@ -1,0 +1,285 @@
+"use strict";
+
+/*
+ * A sequence classifier: layers of cells, a readout that makes one vector of what they say, and a head that makes of it one number
+ * for each class. See cells.js for what happens in a time step.
+ */
+
+/** What the description holds in base64. */
+const decode = {
+  bytes(text) {
+    if (typeof atob === "undefined") return Uint8Array.fromBase64(text); // an engine outside of a browser
+    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  },
+  floats(text) {
+    return new Float32Array(decode.bytes(text).buffer);
+  },
+};
+
+/** Return probabilities from logits. */
+function softmax(logits) {
+  const highest = Math.max(...logits);
+  const powers = logits.map((v) => Math.exp(v - highest));
+  const sum = powers.reduce((a, b) => a + b, 0);
+  return powers.map((v) => v / sum);
+}
+
+/** Return the index of the greatest of some numbers. */
+const largest = (numbers) => numbers.reduce((best, v, index) => (v > numbers[best] ? index : best), 0);
+
+/** Return two arrays of numbers, one behind the other. */
+function joined(one, other) {
+  const both = new Float64Array(one.length + other.length);
+  both.set(one);
+  both.set(other, one.length);
+  return both;
+}
+
+/** How the vectors of a sequence become one: each takes up one more vector; what is held is never changed. */
+const READOUTS = {
+  last: { start: () => null, add: (_, vector) => vector, result: (held, width) => held ?? new Float64Array(width) },
+  mean: {
+    start: (width) => ({ sum: new Float64Array(width), count: 0 }),
+    add: ({ sum, count }, vector) => ({ sum: sum.map((v, unit) => v + vector[unit]), count: count + 1 }),
+    result: ({ sum, count }) => sum.map((v) => v / Math.max(1, count)),
+  },
+  max: {
+    start: () => null,
+    add: (held, vector) => (held ? held.map((v, unit) => Math.max(v, vector[unit])) : vector),
+    result: (held, width) => held ?? new Float64Array(width),
+  },
+  // A mean weighted by exp(score); the scores are kept relative to the highest, as exp() of a high one is too large for a number.
+  attention: {
+    start: (width) => ({ peak: -Infinity, weight: 0, sum: new Float64Array(width) }),
+    add({ peak, weight, sum }, vector, weights) {
+      const hints = linear(weights["readout.projection.weight"], weights["readout.projection.bias"], vector);
+      const score = hints.reduce((total, v, unit) => total + Math.tanh(v) * weights["readout.query"].data[unit], 0);
+      const highest = Math.max(peak, score);
+      const [fade, own] = [Math.exp(peak - highest), Math.exp(score - highest)];
+      return { peak: highest, weight: fade * weight + own, sum: sum.map((v, unit) => fade * v + own * vector[unit]) };
+    },
+    result: ({ weight, sum }) => sum.map((v) => v / Math.max(1, weight)),
+  },
+};
+
+/** A trained model, made from the part "model" of a page's description. */
+class Model {
+  /** So many times a model that reads both ways is asked on its way through a long sequence: each time it reads all anew. */
+  static MARKS = 28;
+
+  constructor(description) {
+    this.description = description;
+    this.layers = description.num_layers;
+    this.directions = description.bidirectional ? 2 : 1;
+    this.hiddenSize = description.hidden_size;
+    this.classes = description.num_classes;
+    this.width = this.hiddenSize * this.directions;
+    this.weights = {};
+    for (const [name, { shape, data }] of Object.entries(description.weights)) {
+      this.weights[name] = { shape, data: decode.floats(data) };
+    }
+    this.cells = Array.from({ length: this.layers }, (_, layer) =>
+      Array.from({ length: this.directions }, (_, direction) => this.#cell(`layers.${layer}.${direction}.`)),
+    );
+    this.readout = READOUTS[description.readout];
+  }
+
+  #cell(prefix) {
+    const own = Object.entries(this.weights).filter(([name]) => name.startsWith(prefix));
+    const weights = Object.fromEntries(own.map(([name, weight]) => [name.slice(prefix.length), weight]));
+    return new CELLS[this.description.cell](weights, this.hiddenSize, this.description.nonlinearity);
+  }
+
+  /** Return logits after the last step of `x`: time steps, each an array of scaled features; of a text the numbers of its tokens. */
+  logits(x) {
+    if (this.directions === 2) return this.#readBothWays(this.#vectors(x)).logits;
+    return this.#answer(x.reduce((state, step) => this.#advance(state, this.#vector(step)), this.#start()));
+  }
+
+  /** Return the probability of each class after the last step of `x`. */
+  probabilities(x) {
+    return softmax(this.logits(x));
+  }
+
+  /** Read `x` and say what happened at each step; see `Reading`. */
+  read(x) {
+    const vectors = this.#vectors(x);
+    return this.directions === 2 ? this.#watchBothWays(vectors) : this.#watch(vectors);
+  }
+
+  /**
+   * Yield, for each of `replacements`, what the logit of the class `label` loses if that is done to `x`: above 0, what stood there spoke
+   * for the class. A replacement is {step, value}: what stands at that step instead, or null: the step is left out.
+   */
+  *occlude(x, replacements, label) {
+    const before = this.logits(x)[label];
+    const states = [];
+    if (this.directions === 1) {
+      states.push(this.#start()); // what was read before a step is not read again
+      for (const step of x) states.push(this.#advance(states.at(-1), this.#vector(step)));
+    }
+    for (const { step, value } of replacements) {
+      const rest = [...(value === null ? [] : [value]), ...Array.prototype.slice.call(x, step + 1)];
+      const logits =
+        this.directions === 1
+          ? this.#answer(rest.reduce((state, v) => this.#advance(state, this.#vector(v)), states[step]))
+          : this.logits([...Array.prototype.slice.call(x, 0, step), ...rest]);
+      yield before - logits[label];
+    }
+  }
+
+  #watch(vectors) {
+    const reading = new Reading(this, vectors.length);
+    let state = this.#start();
+    vectors.forEach((vector, step) => {
+      state = this.#advance(state, vector);
+      state.cells.forEach((cell, layer) => reading.note(layer, 0, step, cell));
+      reading.answer(step, this.#answer(state));
+    });
+    return reading;
+  }
+
+  #watchBothWays(vectors) {
+    const time = vectors.length;
+    const reading = new Reading(this, time);
+    const asked = new Set([0, time - 1]);
+    for (let mark = 1; mark <= Model.MARKS; mark++) asked.add(Math.ceil((time * mark) / Model.MARKS) - 1);
+    for (let step = 0; step < time; step++) {
+      const anew = time <= 2 * Model.MARKS || asked.has(step);
+      reading.answer(step, anew ? this.#readBothWays(vectors.slice(0, step + 1)).logits : reading.logits[step - 1]);
+    }
+    const { states } = this.#readBothWays(vectors);
+    states.forEach((layer, number) =>
+      layer.forEach((steps, direction) => steps.forEach((cell, step) => reading.note(number, direction, step, cell))),
+    );
+    return reading;
+  }
+
+  /** The state before the first step of a model that reads forwards. */
+  #start() {
+    return { cells: this.cells.map(([cell]) => cell.start()), held: this.readout.start(this.width) };
+  }
+
+  /** Return the state after one more step. */
+  #advance(state, vector) {
+    const cells = [];
+    let seen = vector;
+    let below = vector;
+    this.cells.forEach(([cell], layer) => {
+      const next = cell.step(seen, state.cells[layer]);
+      below = this.#around(layer, next.hidden, below);
+      seen = this.#normalised(layer, below);
+      cells.push(next);
+    });
+    return { cells, held: this.readout.add(state.held, seen, this.weights) };
+  }
+
+  /** Read a whole sequence forwards and backwards; return the logits and each cell's states, [layer][direction][step]. */
+  #readBothWays(vectors) {
+    const states = [];
+    let [seen, below] = [vectors, vectors];
+    let ends = null;
+    this.cells.forEach((pair, layer) => {
+      const [forwards, backwards] = pair.map((cell, direction) => this.#scan(cell, seen, direction === 1));
+      const last = (steps, cell, end) => (steps.length ? steps.at(end) : cell.start()).hidden;
+      const own = joined(last(forwards, pair[0], -1), last(backwards, pair[1], 0));
+      ends = this.#around(layer, own, ends);
+      below = forwards.map((state, step) =>
+        this.#around(layer, joined(state.hidden, backwards[step].hidden), below[step]),
+      );
+      seen = below.map((vector) => this.#normalised(layer, vector));
+      states.push([forwards, backwards]);
+    });
+    // Read out last, each direction is asked at its own end; else at every step.
+    const told = this.description.readout === "last" ? [this.#normalised(this.layers - 1, ends)] : seen;
+    const held = told.reduce((sum, v) => this.readout.add(sum, v, this.weights), this.readout.start(this.width));
+    return { logits: this.#answer({ held }), states };
+  }
+
+  /** Return the states of one cell after each step, at the place of the step. */
+  #scan(cell, vectors, reverse) {
+    const states = new Array(vectors.length);
+    let state = cell.start();
+    for (let count = 0; count < vectors.length; count++) {
+      const step = reverse ? vectors.length - 1 - count : count;
+      states[step] = state = cell.step(vectors[step], state);
+    }
+    return states;
+  }
+
+  /** Add what passes around a layer, in models with residual connections. */
+  #around(layer, outputs, below) {
+    return layer && this.description.residual ? outputs.map((v, unit) => v + below[unit]) : outputs;
+  }
+
+  /** Bring a layer's outputs to mean 0 and deviation 1, in models with layer norm. */
+  #normalised(layer, vector) {
+    if (!this.description.layer_norm) return vector;
+    const [weight, bias] = ["weight", "bias"].map((name) => this.weights[`norms.${layer}.${name}`].data);
+    const mean = vector.reduce((a, b) => a + b, 0) / vector.length;
+    const variance = vector.reduce((sum, v) => sum + (v - mean) ** 2, 0) / vector.length;
+    return vector.map((v, unit) => ((v - mean) / Math.sqrt(variance + 1e-5)) * weight[unit] + bias[unit]);
+  }
+
+  /** Return the logits of what has been read. An empty sequence reads out as the initial state, or as zeros. */
+  #answer({ held }) {
+    let vector = this.readout.result(held, this.width);
+    if (held === null && this.description.readout === "last") vector = this.#normalised(this.layers - 1, vector);
+    return linear(this.weights["head.weight"], this.weights["head.bias"], vector);
+  }
+
+  #vectors(x) {
+    return Array.from(x, (step) => this.#vector(step));
+  }
+
+  /** Return what the layers read of a step: the learned vector of a token, or the features themselves. */
+  #vector(step) {
+    if (!this.description.vocabulary_size) return step;
+    const { shape, data } = this.weights["embedding.weight"];
+    return data.subarray(step * shape[1], (step + 1) * shape[1]);
+  }
+}
+
+/** What a model did with a sequence, step by step. */
+class Reading {
+  constructor(model, time) {
+    this.time = time;
+    this.units = model.hiddenSize;
+    /** After each step: what the model would answer if no other followed. */
+    this.logits = new Array(time);
+    this.probabilities = new Array(time);
+    /** [layer][direction]: {hidden, gates: {name: …}}, each a Float32Array of time × units. */
+    this.states = model.cells.map((layer) => layer.map(() => ({ hidden: this.#blank(), gates: {} })));
+  }
+
+  #blank() {
+    return new Float32Array(this.time * this.units);
+  }
+
+  /** Keep the state of a cell after a step. */
+  note(layer, direction, step, { hidden, gates }) {
+    const kept = this.states[layer][direction];
+    kept.hidden.set(hidden, step * this.units);
+    for (const [name, values] of Object.entries(gates)) {
+      (kept.gates[name] ??= this.#blank()).set(values, step * this.units);
+    }
+  }
+
+  /** Keep what would be answered after a step. */
+  answer(step, logits) {
+    this.logits[step] = logits;
+    this.probabilities[step] = softmax(logits);
+  }
+
+  /** The class that is the most probable at the end. */
+  get predicted() {
+    return largest(this.logits[this.time - 1]);
+  }
+
+  /** The step, from 1, since which the most probable class has been the one it ends with. */
+  get decided() {
+    let step = this.time;
+    while (step > 1 && largest(this.logits[step - 2]) === this.predicted) step--;
+    return step;
+  }
+}
