@@ -18,6 +18,7 @@ ENGINE = ("cells.js", "model.js", "resize.js", "images.js", "series.js", "texts.
 # What is seen.
 VIEWS = ("app.js",)
 STYLES = ("style.css",)
+MARK = b'<meta name="generator" content="unroll">'  # in the head of every page
 
 
 def read(name: str) -> str:
@@ -58,6 +59,11 @@ def page(description: dict[str, Any]) -> str:
     }
     before, *rest = read("page.html").split("{{ ")
     return before + "".join(parts[name] + after for name, _, after in (part.partition(" }}") for part in rest))
+
+
+def is_page(content: bytes) -> bool:
+    """Tell a page made here from any other file."""
+    return MARK in content[:2_000]
 
 
 def _checksum(content: str) -> str:
