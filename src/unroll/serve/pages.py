@@ -1,0 +1,37 @@
+"""The pages that are not the run's own: a list, a reference, and what stands where a run has no page."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Sequence
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+ENVIRONMENT = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def index_page(runs: Sequence[dict[str, Any]]) -> str:
+    """Return the list of runs, each with a link to its page."""
+    return _rendered(title="unroll", runs=runs)
+
+
+def no_page(name: str, why: str) -> str:
+    """Return what is shown where a run has no page of its own."""
+    return _rendered(title=name, why=why)
+
+
+def docs_page(schema: dict[str, Any], runs: Sequence[dict[str, Any]]) -> str:
+    """Return the reference: every address, what it reads and answers. It needs nothing from elsewhere."""
+    addresses = [
+        {"method": method.upper(), "path": path, **operation}
+        for path, methods in schema["paths"].items()
+        for method, operation in methods.items()
+    ]
+    return _rendered(title="unroll: the interface", addresses=addresses, runs=runs, about=schema["info"]["description"])
+
+
+def _rendered(**values: Any) -> str:
+    template = (importlib.resources.files(__package__) / "plain.html").read_text("utf-8")
+    known = {"why": "", "addresses": [], "runs": [], "about": ""}
+    return ENVIRONMENT.from_string(template).render(**known | values)
