@@ -18,7 +18,7 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """The running browser; of one module alone, as Playwright keeps an event loop of its own where others may want theirs."""
+    """The running browser; for one module alone, as Playwright holds an event loop that other tests may want."""
     program = os.environ.get("UNROLL_CHROMIUM") or next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         pytest.skip("needs Chromium: apt install chromium, or set UNROLL_CHROMIUM to its path")
