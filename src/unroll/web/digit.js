@@ -2,7 +2,7 @@
 
 /** Input part for images: a sheet to draw on, and the pixels that the model sees of it. */
 class DigitInput {
-  static explanation = "Draw with mouse, finger or pen. Or take a real one, or drop a picture onto the page.";
+  static explanation = "With mouse, finger or pen. Or take a real one, or drop a picture onto the page.";
   static accepts = "image/*";
   static MOST = 50e6; // pixels of a picture that is taken
   static SLICE = 12; // ms of work between two breaths of the page
@@ -25,16 +25,15 @@ class DigitInput {
       ended: () => {},
     });
     this.made = element("p", { class: "made" });
-    const clear = element("button", { type: "button", click: () => this.#clear() }, "Clear");
+    const clear = element("button", { type: "button", class: "slight", click: () => this.#clear() }, "Clear");
     const size = `${this.form.width}×${this.form.height}`;
     root.append(
       element(
         "section",
         { class: "card", "aria-label": "Draw" },
-        element("h2", {}, "Draw"),
+        element("div", { class: "heading" }, element("h2", {}, "Draw"), clear),
         element("p", { class: "hint" }, DigitInput.explanation),
         this.pad.element,
-        element("div", { class: "tools" }, clear),
       ),
       element(
         "section",
@@ -42,7 +41,7 @@ class DigitInput {
         element("h2", {}, `What it sees: ${size} pixels`),
         element("p", { class: "hint" }, `The line is where it has read to. Click pixels to change them.`),
         this.grid.element,
-        element("div", { class: "tools" }, this.made),
+        this.made,
       ),
     );
   }
