@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .data.splits import Splits
     from .errors import ConfigError, DataError, InputError, RunError, TrainingError, UnrollError
     from .evaluation import Evaluation, evaluate, predict
+    from .export import export_html
     from .model import SequenceClassifier
     from .run import resume_run, train_run
     from .saliency import attribute
@@ -47,6 +48,7 @@ _HOME = {
     "calibration": ("Calibration",),
     "anytime": ("calibrate", "evaluate_anytime", "read_along"),
     "evaluation": ("Evaluation", "evaluate", "predict"),
+    "export": ("export_html",),
     "train": ("EpochResult", "Training", "fit"),
     "saliency": ("attribute",),
     "saved": ("Run", "load_run", "save"),
@@ -97,6 +99,7 @@ __all__ = [
     "errors",
     "evaluate",
     "evaluate_anytime",
+    "export_html",
     "fit",
     "lessons",
     "load",

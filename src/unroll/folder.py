@@ -25,10 +25,11 @@ PREDICTIONS = "predictions.safetensors"  # what the model says of the test part
 CALIBRATION = "calibration.json"  # temperatures that make its confidence true
 RESUME = "resume.pt"  # where an unfinished training stands
 REPORT = "report.html"
+PAGE = "page.html"  # on which one watches the model read
 FIGURES = "figures"  # a folder: those of the report
 EVENTS = "tensorboard"  # a folder: the epochs for TensorBoard, if the run was begun with it
 EVENT_FILES = "events.out.tfevents.*"  # as TensorBoard names what is in it
-FILES = (CONFIG, TOKENIZER, METRICS, METRICS_TABLE, WEIGHTS, EVALUATION, PREDICTIONS, CALIBRATION, REPORT, RESUME)
+FILES = (CONFIG, TOKENIZER, METRICS, METRICS_TABLE, WEIGHTS, EVALUATION, PREDICTIONS, CALIBRATION, REPORT, PAGE, RESUME)
 
 
 def claim(out: str | Path | None, overwrite: bool, name: str) -> Path:

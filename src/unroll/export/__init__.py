@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import RunError
-from ..folder import write
+from ..folder import PAGE, write
 from ..saved import Run, TestData
-from ..web import page
-from .check import check
-from .describe import describe
+from ..web import is_page, page
+from .comparison import check
+from .description import check_cell, describe
 
-__all__ = ["Exported", "export_html", "make_page"]
+__all__ = ["Exported", "check_cell", "export_html", "make_page"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Exported:
 
 
 def make_page(run: Run, test: TestData) -> tuple[str, int, float]:
-    """Return the page of a run as one HTML file, and what `unroll.export.check.check` found.
+    """Return the page of a run as one HTML file, and what `unroll.export.comparison.check` found.
 
     Args:
         run: finished, as from `unroll.load_run`.
@@ -52,22 +52,32 @@ def make_page(run: Run, test: TestData) -> tuple[str, int, float]:
     return page(description), checked, difference
 
 
-def export_html(run: Run, test: TestData, out: str | Path) -> Exported:
+def export_html(run: Run, test: TestData, out: str | Path | None = None) -> Exported:
     """Write a page that runs the model: no server, no network, one file.
 
     Args:
         run: finished, as from `unroll.load_run`.
         test: as for `make_page`.
-        out: the file to write; what stands there is replaced once the new one is whole.
+        out: the file to write (default: page.html in the run's folder); a page of unroll's that stands there is
+            replaced.
 
     Raises:
-        RunError: as `make_page`, or ``out`` is a folder.
+        RunError: as `make_page`, or something else than such a page stands at ``out``.
         ConfigError: as `make_page`.
     """
-    path = Path(out).expanduser()
-    if path.is_dir():
-        raise RunError(f"{path} is a folder: name a file, such as {path / 'page.html'}")
+    path = run.path / PAGE if out is None else Path(out).expanduser()
+    _refuse_other(path)
     content, checked, difference = make_page(run, test)
     data = content.encode()
     write(path, data)
     return Exported(path, len(data), checked, difference)
+
+
+def _refuse_other(path: Path) -> None:
+    """Raise `RunError` unless a page may be written to ``path``."""
+    if path.is_dir():
+        raise RunError(f"{path} is a folder: name a file in it, such as {path / PAGE}")
+    if not path.parent.is_dir():
+        raise RunError(f"cannot write {path}: there is no folder {path.parent}")
+    if path.exists() and not is_page(path.read_bytes()):
+        raise RunError(f"{path} is not a page of unroll's: it is left alone; choose another --out")

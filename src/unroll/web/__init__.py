@@ -32,6 +32,7 @@ VIEWS = (
     "app.js",
 )
 STYLES = ("style.css",)
+MARK = b'<meta name="generator" content="unroll">'  # in the head of every page
 
 
 def read(name: str) -> str:
@@ -72,6 +73,11 @@ def page(description: dict[str, Any]) -> str:
     }
     before, *rest = read("page.html").split("{{ ")
     return before + "".join(parts[name] + after for name, _, after in (part.partition(" }}") for part in rest))
+
+
+def is_page(content: bytes) -> bool:
+    """Tell a page made here from any other file."""
+    return MARK in content[:2_000]
 
 
 def _checksum(content: str) -> str:

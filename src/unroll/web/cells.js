@@ -1,12 +1,12 @@
 "use strict";
 
 /*
- * The recurrent cells, one class each: what becomes of the state in one time step. The equations, the order of the gates and the names of
- * the weights are those of torch.nn, or of unroll's Python cells where torch.nn has none.
+ * The recurrent cells, one class each: what becomes of the state in one time step. The equations, the order of the
+ * gates and the names of the weights are those of torch.nn, or of unroll's Python cells where torch.nn has none.
  *
- * A cell has start(), the state before the first step, and step(x, state), the state after reading x. A state is never changed: it is
- * {hidden, gates}, with further arrays where the cell remembers more than it shows. All arrays hold 64-bit numbers; the weights are the
- * 32-bit ones that were trained.
+ * A cell has start(), the state before the first step, and step(x, state), the state after reading x. A state is never
+ * changed: it is {hidden, gates}, with further arrays where the cell remembers more than it shows. All arrays hold
+ * 64-bit numbers; the weights are the 32-bit ones that were trained.
  */
 
 const sigmoid = (v) => 1 / (1 + Math.exp(-v));
@@ -98,7 +98,10 @@ class MinGRUCell extends RNNCell {
     const sum = linear(this.weights.weight_ih, this.weights.bias, x);
     const keep = filled(n, (u) => sigmoid(-sum[u]));
     const candidate = sum.slice(n);
-    return { hidden: filled(n, (u) => keep[u] * hidden[u] + sigmoid(sum[u]) * candidate[u]), gates: { keep, candidate } };
+    return {
+      hidden: filled(n, (u) => keep[u] * hidden[u] + sigmoid(sum[u]) * candidate[u]),
+      gates: { keep, candidate },
+    };
   }
 }
 

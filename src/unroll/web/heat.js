@@ -24,7 +24,7 @@ class HeatMap {
   constructor(root, { directions, units, seek, stepName }) {
     Object.assign(this, { units, stepName, position: 0, time: 0, pictures: [] });
     this.tip = element("div", { class: "tip", hidden: true });
-    this.height = Math.max(96, Math.min(directions > 1 ? 150 : 230, 2 * units));
+    this.height = Math.max(96, Math.min(directions > 1 ? 120 : 200, 2 * units));
     this.maps = Array.from({ length: directions }, (_, direction) => this.#map(root, direction, directions, seek));
     new ResizeObserver(() => this.draw()).observe(this.maps[0].canvas);
   }

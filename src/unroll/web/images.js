@@ -1,8 +1,8 @@
 "use strict";
 
 /*
- * A foreign picture made into what the model was trained on: the same steps, with the same numbers, as unroll's data/images.py. Pixels
- * are RGBA, as a canvas has them; what the model sees is height × width numbers from 0 to 255.
+ * A foreign picture made into what the model was trained on: the same steps, with the same numbers, as unroll's
+ * data/images.py. Pixels are RGBA, as a canvas has them; what the model sees is height × width numbers from 0 to 255.
  */
 const Images = {
   LARGE: 1000, // pixels; longer pictures are first reduced to 1 to 2 times as much
@@ -14,8 +14,9 @@ const Images = {
   /**
    * Return {pixels: Uint8Array, steps: what was done, in words}.
    *
-   * Without `form.framing` the picture is resized as a whole. With it, one of the model's own size, or an enlargement of such, is taken
-   * as it is; any other is cropped to its ink, scaled and centred as the training images were; either in any polarity.
+   * Without `form.framing` the picture is resized as a whole. With it, one of the model's own size, or an enlargement
+   * of such, is taken as it is; any other is cropped to its ink, scaled and centred as the training images were; either
+   * in any polarity.
    */
   prepare(picture, form) {
     const steps = [];
@@ -155,7 +156,10 @@ const Images = {
     }[read];
     const [time, features] = { rows: [height, width], columns: [width, height] }[read] ?? [width * height, 1];
     return Array.from({ length: time }, (_, step) =>
-      scaled(Float32Array.from({ length: features }, (_, feature) => pixels[at(step, feature)]), scaling),
+      scaled(
+        Float32Array.from({ length: features }, (_, feature) => pixels[at(step, feature)]),
+        scaling,
+      ),
     );
   },
 };
@@ -167,7 +171,8 @@ function scaled(features, { mean, std }) {
 }
 
 const mean = (numbers) => numbers.reduce((a, b) => a + b, 0) / numbers.length;
-const range = (numbers) => numbers.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
+const range = (numbers) =>
+  numbers.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
 const toBytes = (numbers) => Uint8Array.from(numbers, (v) => Math.min(255, Math.max(0, evenRound(v))));
 
 /** Round to the nearest whole number, halves to the even one, as Python does. */

@@ -1,8 +1,8 @@
 "use strict";
 
 /*
- * A sequence classifier: layers of cells, a readout that makes one vector of what they say, and a head that makes of it one number
- * for each class. See cells.js for what happens in a time step.
+ * A sequence classifier: layers of cells, a readout that makes one vector of what they say, and a head that makes of it
+ * one number for each class. See cells.js for what happens in a time step.
  */
 
 /** What the description holds in base64. */
@@ -48,7 +48,7 @@ const READOUTS = {
     add: (held, vector) => (held ? held.map((v, unit) => Math.max(v, vector[unit])) : vector),
     result: (held, width) => held ?? new Float64Array(width),
   },
-  // A mean weighted by exp(score); the scores are kept relative to the highest, as exp() of a high one is too large for a number.
+  // A mean weighted by exp(score), kept relative to the highest: exp() of a high score is too large for a number.
   attention: {
     start: (width) => ({ peak: -Infinity, weight: 0, sum: new Float64Array(width) }),
     add({ peak, weight, sum }, vector, weights) {
@@ -64,7 +64,10 @@ const READOUTS = {
 
 /** A trained model, made from the part "model" of a page's description. */
 class Model {
-  /** So many times a model that reads both ways is asked on its way through a long sequence: each time it reads all anew. */
+  /**
+   * So many times a model that reads both ways is asked on its way through a long sequence: each time it reads all
+   * anew.
+   */
   static MARKS = 28;
 
   constructor(description) {
@@ -90,7 +93,10 @@ class Model {
     return new CELLS[this.description.cell](weights, this.hiddenSize, this.description.nonlinearity);
   }
 
-  /** Return logits after the last step of `x`: time steps, each an array of scaled features; of a text the numbers of its tokens. */
+  /**
+   * Return logits after the last step of `x`: time steps, each an array of scaled features; of a text the numbers of
+   * its tokens.
+   */
   logits(x) {
     if (this.directions === 2) return this.#readBothWays(this.#vectors(x)).logits;
     return this.#answer(x.reduce((state, step) => this.#advance(state, this.#vector(step)), this.#start()));
@@ -108,8 +114,9 @@ class Model {
   }
 
   /**
-   * Yield, for each of `replacements`, what the logit of the class `label` loses if that is done to `x`: above 0, what stood there spoke
-   * for the class. A replacement is {step, value}: what stands at that step instead, or null: the step is left out.
+   * Yield, for each of `replacements`, what the logit of the class `label` loses if that is done to `x`: above 0, what
+   * stood there spoke for the class. A replacement is {step, value}: what stands at that step instead, or null: the
+   * step is left out.
    */
   *occlude(x, replacements, label) {
     const before = this.logits(x)[label];
@@ -174,7 +181,9 @@ class Model {
     return { cells, held: this.readout.add(state.held, seen, this.weights) };
   }
 
-  /** Read a whole sequence forwards and backwards; return the logits and each cell's states, [layer][direction][step]. */
+  /**
+   * Read a whole sequence forwards and backwards; return the logits and each cell's states, [layer][direction][step].
+   */
   #readBothWays(vectors) {
     const states = [];
     let [seen, below] = [vectors, vectors];

@@ -1,8 +1,8 @@
 "use strict";
 
 /*
- * Pictures of one channel made larger or smaller, as the library Pillow does it, so that this page sees what `unroll predict` sees. A
- * picture is {width, height, data}, row by row.
+ * Pictures of one channel made larger or smaller, as the library Pillow does it, so that this page sees what `unroll
+ * predict` sees. A picture is {width, height, data}, row by row.
  */
 const resize = {
   /** What a pixel at some distance, in pixels, from the middle of a filter weighs, and how far the filter reaches. */
@@ -13,7 +13,10 @@ const resize = {
     lanczos: { reach: 3, weigh: (d) => (Math.abs(d) < 3 ? sinc(d) * sinc(d / 3) : 0) },
   },
 
-  /** Return `picture` in another size; `nearest` takes pixels as they are. With `bytes` every pass is rounded to 0 … 255. */
+  /**
+   * Return `picture` in another size; `nearest` takes pixels as they are. With `bytes` every pass is rounded to 0 …
+   * 255.
+   */
   to(picture, width, height, filter, bytes = false) {
     if (filter === "nearest") return resize.nearest(picture, width, height);
     const across = picture.width === width ? picture : turned(resize.rows(turned(picture), width, filter, bytes));

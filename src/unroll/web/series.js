@@ -3,16 +3,18 @@
 /* A time series made into what the model was trained on, as unroll's data/preparation.py does it. */
 const Series = {
   /**
-   * Return the time steps, arrays of scaled features, that the model reads of `values`: [time][features], NaN where one is missing.
+   * Return the time steps, arrays of scaled features, that the model reads of `values`: [time][features], NaN where one
+   * is missing.
    *
-   * A missing value is the last one before it, at the beginning the mean in training; where the model was trained to, it is told of
-   * the gap by a further feature that is 1.
+   * A missing value is the last one before it, at the beginning the mean in training; where the model was trained to,
+   * it is told of the gap by a further feature that is 1.
    */
   sequence(values, { missing, scaling }) {
     const last = missing ? [...missing.means] : [];
     return Array.from(values, (step) => {
       const gaps = Array.from(step, (v) => (Number.isNaN(v) ? 1 : 0));
-      if (!missing && gaps.includes(1)) throw new Error("a value is missing, and the model has not learned what to put there");
+      if (!missing && gaps.includes(1))
+        throw new Error("a value is missing, and the model has not learned what to put there");
       const complete = Array.from(step, (v, feature) => (gaps[feature] ? last[feature] : (last[feature] = v)));
       return scaled(Float32Array.from(missing?.mask ? [...complete, ...gaps] : complete), scaling);
     });

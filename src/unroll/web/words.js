@@ -30,7 +30,7 @@ class Words {
     const order = this.preparation.image?.read === "permuted" ? ", in an order that was shuffled once" : way;
     const both = bidirectional ? " A second reader does the same from the other end." : "";
     return (
-      `This is a recurrent neural network. It never sees the ${this.whole} as a whole: it reads one ${this.step} at a time${order}, ` +
+      `This recurrent neural network never sees the ${this.whole} as a whole: it reads one ${this.step} at a time${order}, ` +
       `and all that it remembers is ${grouped(numbers)} numbers, its hidden state.${both} Watch it make up its mind.`
     );
   }

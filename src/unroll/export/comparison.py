@@ -20,7 +20,7 @@ from ..errors import ConfigError, RunError
 from ..evaluation import predict
 from ..saved import Run
 from ..web import engine
-from .describe import raw, spread
+from .description import raw, spread
 
 CHECKED = 100  # real sequences that are compared
 DRAWN = 10  # of them, of images: how many are also drawn onto a larger sheet, and brought back
@@ -61,7 +61,7 @@ def check(run: Run, data: SequenceData, description: dict[str, Any]) -> Check:
     Args:
         run: that the page is of.
         data: real sequences, prepared as the run's training data was; at least 1.
-        description: of the page, see `unroll.export.describe.describe`.
+        description: of the page, see `unroll.export.description.describe`.
 
     Raises:
         RunError: they differ.

@@ -6,6 +6,7 @@ import base64
 import importlib.metadata
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -54,10 +55,7 @@ def describe(run: Run, data: SequenceData, name: str) -> dict[str, Any]:
     Raises:
         RunError: its cell is not one of unroll's, and so has no JavaScript.
     """
-    if run.model.config.cell not in CELLS:
-        raise RunError(
-            f"{run.path} has a cell of its own, {run.model.config.cell}; the page can run {', '.join(CELLS)}"
-        )
+    check_cell(run.path, run.model.config.cell)
     samples = _samples(data)
     return {
         "format": FORMAT,
@@ -76,6 +74,12 @@ def describe(run: Run, data: SequenceData, name: str) -> dict[str, Any]:
             "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
         },
     }
+
+
+def check_cell(path: Path, cell: str) -> None:
+    """Raise `RunError` unless the page knows a run's cell, named as in its config.json."""
+    if cell not in CELLS:
+        raise RunError(f"{path} has a cell of its own, {cell}: a page can run {', '.join(CELLS)}")
 
 
 def _model(model: SequenceClassifier) -> dict[str, Any]:

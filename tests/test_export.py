@@ -1,0 +1,185 @@
+"""One HTML file of a run: what is in it, and when it is not written."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import unroll
+from unroll.data.preparation import Preparation, Scaling
+from unroll.errors import ConfigError, RunError
+from unroll.export import comparison, export_html
+from unroll.export.description import describe
+from unroll.saved import Run, load_test
+from unroll.web import engine, is_page, page
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def content(run: unroll.Run, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of the default run."""
+    out = tmp_path_factory.mktemp("pages") / "first.html"
+    found = export_html(run, load_test(run), out)
+    assert found.size == out.stat().st_size
+    return out.read_text("utf-8")
+
+
+class Elements(HTMLParser):
+    """The start tags of a page, with their attributes."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(content)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attributes)))
+
+
+def description_of(content: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="description">(.*?)</script>', content, re.DOTALL)
+    assert found
+    return dict(json.loads(found[1]))
+
+
+def test_the_page_is_one_small_file_that_asks_for_nothing(content: str) -> None:
+    assert len(content.encode()) < 2e6
+    for tag, attributes in Elements(content).found:
+        assert tag not in ("iframe", "object", "embed")
+        for name in ("src", "href"):
+            assert (attributes.get(name) or "data:").startswith(("data:", "#")), (tag, attributes)
+        assert not any(name.startswith("on") or name == "style" for name in attributes), (tag, attributes)
+    outside = set(re.findall(r"https?://[^\s\"'`)]+", content))
+    assert outside <= {"http://www.w3.org/2000/svg"}
+    assert "default-src 'none'" in content
+
+
+def test_the_page_says_what_it_was_checked_on(content: str, run: unroll.Run) -> None:
+    description = description_of(content)
+    facts = description["facts"]
+    assert facts["checked"] == 100
+    assert 0 < facts["difference"] < 1e-5
+    assert run.evaluation is not None
+    assert facts["accuracy"] == run.evaluation["accuracy"]
+    assert {sample["label"] for sample in description["samples"]} == set(range(10))
+    assert len(description["samples"]) == 20
+
+
+def test_the_command_writes_into_the_runs_folder(call: Call, run: unroll.Run) -> None:
+    status, out, err = call("export", run.path, "--to", "html")
+    assert (status, err) == (0, "")
+    assert "of PyTorch" in out
+    first = (run.path / "page.html").read_bytes()
+    assert is_page(first)
+    status, out, _ = call("export", run.path, "--to", "html", "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert found["file"] == str(run.path / "page.html")
+    assert found["bytes"] == len(first)
+    assert found["checked"] == 100
+    (run.path / "page.html").unlink()
+
+
+def test_what_stands_there_is_left_alone(call: Call, run: unroll.Run, tmp_path: Path) -> None:
+    letter = tmp_path / "letter.html"
+    letter.write_text("<p>mine</p>")
+    assert call("export", run.path, "--to", "html", "--out", letter)[::2] == (
+        2,
+        f"unroll: {letter} is not a page of unroll's: it is left alone; choose another --out\n",
+    )
+    assert letter.read_text() == "<p>mine</p>"
+    status, _, err = call("export", run.path, "--to", "html", "--out", tmp_path)
+    assert (status, err) == (
+        2,
+        f"unroll: {tmp_path} is a folder: name a file in it, such as {tmp_path / 'page.html'}\n",
+    )
+    status, _, err = call("export", run.path, "--to", "html", "--out", tmp_path / "no" / "page.html")
+    assert (status, err) == (
+        2,
+        f"unroll: cannot write {tmp_path / 'no' / 'page.html'}: there is no folder {tmp_path / 'no'}\n",
+    )
+
+
+def test_nothing_is_written_where_javascript_and_pytorch_differ(
+    run: unroll.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "engine", lambda: engine().replace(": Math.tanh;", ": Math.atan;"))
+    with pytest.raises(RunError, match=r"JavaScript and PyTorch differ by 0\.\d+ in a probability, at most 0\.0001"):
+        export_html(run, load_test(run), tmp_path / "page.html")
+    assert not list(tmp_path.glob("*.html"))
+    monkeypatch.setattr(comparison, "engine", lambda: engine().replace('centre === "mass"', 'centre === "none"'))
+    with pytest.raises(RunError, match="centres drawings otherwise than predict does"):
+        export_html(run, load_test(run), tmp_path / "page.html")
+    assert not list(tmp_path.glob("*.html"))
+
+
+def test_what_is_missing_is_named(run: unroll.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "py_mini_racer", None)
+    with pytest.raises(ConfigError, match=re.escape("pip install 'unroll-rnn[html]'")):
+        export_html(run, load_test(run))
+
+
+def test_a_cell_of_ones_own_has_no_page(call: Call, run: unroll.Run, tmp_path: Path) -> None:
+    copy = tmp_path / "own"
+    copy.mkdir()
+    config = json.loads((run.path / "config.json").read_text())
+    config["model"]["cell"] = "mine:Cell"
+    (copy / "config.json").write_text(json.dumps(config))
+    status, _, err = call("export", copy, "--to", "html")
+    assert status == 2
+    assert err.startswith(f"unroll: {copy} has a cell of its own, mine:Cell: a page can run rnn, gru, lstm")
+
+
+def test_hostile_names_stay_names(tmp_path: Path) -> None:
+    names = ("</script><script>alert(1)</script>", "<!--", "{{ script }}", 'a"b')
+    preparation = Preparation(names, Scaling(0.0, 1.0))
+    data = unroll.SequenceData(torch.randn(8, 5, 2), torch.arange(8) % 4, preparation)
+    model = unroll.SequenceClassifier(2, 4, hidden_size=3).eval()
+    made = Run(tmp_path / "<b>run", model, preparation, {}, None)
+    description = describe(made, data, "data")
+    found = page(description)
+    tags = [(tag, attributes.get("type")) for tag, attributes in Elements(found).found if tag == "script"]
+    assert tags == [("script", "application/json"), ("script", None)]
+    assert description_of(found) == json.loads(json.dumps(description))
+
+
+def test_samples_are_as_they_were_before_their_preparation(tmp_path: Path) -> None:
+    lines = ["id,time,a,b,class"]
+    for number in range(60):
+        label = "up" if number % 2 else "down"
+        for step in range(4 + number % 3):
+            gap = "" if (number + step) % 5 == 0 else str(step * (1 if number % 2 else -1))
+            lines.append(f"{number},{step},{gap},{number}.5,{label}")
+    (tmp_path / "series.csv").write_text("\n".join(lines))
+    run = unroll.train_run(data=str(tmp_path / "series.csv"), out=tmp_path / "run", epochs=1, hidden_size=4)
+    test = load_test(run)
+    found = export_html(run, test)
+    description = description_of(found.path.read_text("utf-8"))
+    assert description["kind"] == "series"
+    assert description["preparation"]["features"] == ["a", "b"]
+    for sample in description["samples"]:
+        second = [step[1] for step in sample["x"]]
+        number = int(second[0])
+        assert second == [number + 0.5] * (4 + number % 3)
+        for step, (first, _) in enumerate(sample["x"]):
+            assert first == (None if (number + step) % 5 == 0 else step * (1 if number % 2 else -1))
+        assert description["classes"][sample["label"]] == ("up" if number % 2 else "down")
+    assert description["typical"]["time"] in (4, 5, 6)
+    assert np.isfinite(description["typical"]["low"] + description["typical"]["high"]).all()
+
+
+def test_data_without_a_sequence_is_refused(run: unroll.Run) -> None:
+    test = load_test(run)
+    nothing = test._replace(sequences=test.sequences.subset(torch.arange(0)))
+    with pytest.raises(RunError, match="no test sequence to check the page on"):
+        export_html(run, nothing)

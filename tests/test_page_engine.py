@@ -1,0 +1,226 @@
+"""What the page's JavaScript computes, beside what Python does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import py_mini_racer
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+import unroll
+from unroll.cells import CELLS, LSTM
+from unroll.data.images import prepare_image
+from unroll.data.preparation import Framing, ImageFormat, Missing, Preparation, Scaling
+from unroll.errors import DataError
+from unroll.export.comparison import check
+from unroll.export.description import describe
+from unroll.saved import Run
+from unroll.watching import watch
+from unroll.web import engine
+
+DIGITS = ImageFormat(28, 28, "rows", Framing(0.0, 20, "mass"))
+Script = Callable[[str], Any]
+
+
+@pytest.fixture(scope="module")
+def script() -> Iterator[Script]:
+    """Run JavaScript, return plain types."""
+    with py_mini_racer.mini_racer() as context:
+        context.eval(engine())
+        yield lambda code: json.loads(context.eval(f"JSON.stringify({code})"))
+
+
+def test_every_cell_and_readout_says_what_pytorch_says(small: unroll.Splits) -> None:
+    for number, cell in enumerate(CELLS):
+        for both in (False, True):
+            readout = ("last", "mean", "max", "attention")[(number + both) % 4]
+            model = unroll.SequenceClassifier(
+                28, 10, cell=cell, hidden_size=7, num_layers=3, bidirectional=both, residual=both, layer_norm=both,
+                readout=readout,  # type: ignore[arg-type]
+            ).eval()  # fmt: skip
+            run = Run(Path("made"), model, small.test.preparation, {}, None)
+            found = check(run, small.test, describe(run, small.test, "sample"))
+            assert found.checked == 100
+            assert found.difference < 1e-6, (cell, both, readout)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("both", [False, True])
+def test_each_step_is_what_watching_sees(small: unroll.Splits, script: Script, cell: str, both: bool) -> None:
+    model = unroll.SequenceClassifier(28, 10, cell=cell, hidden_size=9, bidirectional=both, num_layers=2).eval()
+    run = Run(Path("made"), model, small.test.preparation, {}, None)
+    described = describe(run, small.test, "sample")
+    expected = watch(model, small.test, 3)
+    pixels = small.test.x[3].flatten().tolist()
+    found = script(
+        f"""(() => {{
+          const description = {json.dumps(described)};
+          const x = Images.sequence({pixels}, description.preparation);
+          const reading = new Model(description.model).read(x);
+          const hidden = reading.states.at(-1).map((direction) => Array.from(direction.hidden));
+          const {{predicted, decided, units}} = reading;
+          return {{probabilities: reading.probabilities.map((p) => Array.from(p)), hidden, predicted, decided, units}};
+        }})()"""
+    )
+    assert torch.tensor(found["probabilities"]).sub(expected.probabilities).abs().max() < 1e-5
+    hidden = torch.cat([torch.tensor(one).view(28, 9) for one in found["hidden"]], dim=1)
+    assert hidden.sub(expected.hidden).abs().max() < 1e-5
+    assert (found["predicted"], found["decided"], found["units"]) == (expected.predicted, expected.decided, 9)
+
+
+def test_gates_are_those_of_the_equations(script: Script) -> None:
+    cell = LSTM(2, 3)
+    x, state = torch.rand(1, 2), (torch.rand(1, 3), torch.rand(1, 3))
+    with torch.no_grad():
+        hidden, memory = cell.step(x, state)
+    weights = {name: {"shape": list(p.shape), "data": p.flatten().tolist()} for name, p in cell.named_parameters()}
+    h, c = (part[0].tolist() for part in state)
+    step = f"new LSTMCell({json.dumps(weights)}, 3).step({x[0].tolist()}, {{hidden: {h}, memory: {c}}})"
+    found = script(f"(({{hidden, gates}}) => [hidden, gates.memory, gates.output].map((v) => Array.from(v)))({step})")
+    assert np.allclose(found[0], hidden[0], atol=1e-6)
+    assert np.allclose(found[1], memory[0], atol=1e-6)
+    assert np.allclose(found[2], hidden[0] / memory[0].tanh(), atol=1e-5)
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_occlusion_is_the_difference_of_two_readings(small: unroll.Splits, script: Script, both: bool) -> None:
+    model = unroll.SequenceClassifier(28, 10, hidden_size=8, bidirectional=both, readout="mean").eval()
+    run = Run(Path("made"), model, small.test.preparation, {}, None)
+    described = describe(run, small.test, "sample")
+    x = small.test.batch(slice(0, 1)).x
+    changed, shorter = x.clone(), torch.cat([x[:, :12], x[:, 13:]], dim=1)
+    changed[0, 12] = 0.5
+    with torch.inference_mode():
+        expected = [float((model(x) - model(other))[0, 4]) for other in (changed, shorter)]
+    pixels = small.test.x[0].flatten().tolist()
+    found = script(
+        f"""(() => {{
+          const description = {json.dumps(described)};
+          const x = Images.sequence({pixels}, description.preparation);
+          const halves = new Float32Array(28).fill(0.5);
+          const replacements = [{{step: 12, value: halves}}, {{step: 12, value: null}}];
+          return [...new Model(description.model).occlude(x, replacements, 4)];
+        }})()"""
+    )
+    assert np.allclose(found, expected, atol=1e-5)
+
+
+def test_no_step_at_all_reads_as_in_pytorch(script: Script) -> None:
+    for both, norm, readout in ((False, True, "last"), (True, True, "last"), (False, False, "attention")):
+        model = unroll.SequenceClassifier(
+            3, 2, hidden_size=4, num_layers=2, bidirectional=both, layer_norm=norm, readout=readout  # type: ignore[arg-type]
+        ).eval()  # fmt: skip
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.uniform_(-1, 1)
+            expected = model(torch.zeros(1, 0, 3))[0]
+        data = unroll.SequenceData(torch.zeros(2, 5, 3), torch.tensor([0, 1]), Preparation(("a", "b"), Scaling(0, 1)))
+        described = describe(Run(Path("made"), model, data.preparation, {}, None), data, "made")
+        found = script(f"Array.from(new Model({json.dumps(described['model'])}).logits([]))")
+        assert np.allclose(found, expected, atol=1e-6), (both, norm, readout)
+
+
+def _prepared(script: Script, picture: Image.Image, form: ImageFormat) -> Any:
+    rgba = np.asarray(picture.convert("RGBA")).flatten().tolist()
+    image = f"{{width: {picture.width}, height: {picture.height}, data: {rgba}}}"
+    return script(
+        f"(({{pixels, steps}}) => ({{pixels: Array.from(pixels), steps}}))"
+        f"(Images.prepare({image}, {json.dumps(asdict(form))}))"
+    )
+
+
+def _strokes(width: int, height: int, paper: Any, ink: Any, seed: int, mode: str = "RGB") -> Image.Image:
+    """Draw a few thick lines."""
+    random = np.random.default_rng(seed)
+    picture = Image.new(mode, (width, height), paper)
+    points = [(int(x), int(y)) for x, y in random.uniform(0.1, 0.8, (4, 2)) * (width, height)]
+    ImageDraw.Draw(picture).line(points, fill=ink, width=max(1, width // 12))
+    return picture
+
+
+def _pictures() -> dict[str, Image.Image]:
+    grey = _strokes(28, 28, 0, 255, 1, "L")
+    return {
+        "drawn large": _strokes(280, 280, "white", "black", 2),
+        "off the middle, not square": _strokes(301, 117, "black", "white", 3),
+        "in colours": _strokes(200, 260, (250, 240, 200), (20, 40, 160), 4),
+        "small": _strokes(17, 12, "white", "black", 5),
+        "huge": _strokes(2300, 2100, "white", "black", 6),
+        "own size": grey,
+        "own size, a negative": Image.fromarray(255 - np.asarray(grey)),
+        "enlarged by whole pixels": grey.resize((280, 280), Image.Resampling.NEAREST),
+        "enlarged smoothly": grey.resize((140, 140), Image.Resampling.BICUBIC),
+        "enlarged by lanczos": grey.resize((90, 90), Image.Resampling.LANCZOS),
+        "without paper": _strokes(120, 120, (0, 0, 0, 0), (0, 0, 0, 255), 7, "RGBA"),
+        "white without paper": _strokes(120, 120, (0, 0, 0, 0), (255, 255, 255, 255), 8, "RGBA"),
+    }
+
+
+@pytest.mark.parametrize("name", _pictures())
+def test_pictures_are_framed_as_predict_does(script: Script, tmp_path: Path, name: str) -> None:
+    picture = _pictures()[name]
+    picture.save(tmp_path / "picture.png")
+    inverse = replace(DIGITS, framing=Framing(255.0, 22, "box"))
+    whole = replace(DIGITS, framing=None, width=32)
+    for form in (DIGITS, inverse, whole):
+        expected = prepare_image(tmp_path / "picture.png", form)
+        found = _prepared(script, picture, form)
+        off = np.abs(np.array(found["pixels"]) - expected.pixels.numpy().flatten().astype(int))
+        assert off.max() <= 1, form  # a number half way between two may be rounded either way
+        assert (off > 0).mean() < 0.01
+        assert tuple(found["steps"]) == expected.steps
+
+
+def test_a_blank_picture_is_refused_in_words(script: Script, tmp_path: Path) -> None:
+    picture = Image.new("RGB", (50, 60), "white")
+    picture.save(tmp_path / "blank.png")
+    with pytest.raises(DataError, match="shows nothing"):
+        prepare_image(tmp_path / "blank.png", DIGITS)
+    with pytest.raises(py_mini_racer.JSEvalException, match="the picture shows nothing: all its pixels have about"):
+        _prepared(script, picture, DIGITS)
+
+
+@pytest.mark.parametrize("read", ["rows", "columns", "pixels", "permuted"])
+def test_pixels_become_steps_in_every_order(small: unroll.Splits, script: Script, read: str) -> None:
+    form = ImageFormat(28, 28, read)  # type: ignore[arg-type]
+    preparation = replace(small.test.preparation, image=form, scaling=Scaling(33.0, 78.0))
+    images = small.test.x[5:6]
+    expected = preparation.scaling.apply(form.sequences(images))[0]
+    data = replace(small.test, x=form.sequences(small.test.x), preparation=preparation)
+    model = unroll.SequenceClassifier(data.input_size, 10, hidden_size=2)
+    described = describe(Run(Path("made"), model, preparation, {}, None), data, "made")["preparation"]
+    pixels = images.flatten().tolist()
+    found = script(f"Images.sequence({pixels}, {json.dumps(described)}).map((step) => Array.from(step))")
+    assert np.allclose(found, expected, atol=1e-6)
+    place = script(f"Images.stepOf(9, 14, {json.dumps(described['image'])})")
+    assert form.sequences(torch.arange(784).view(1, 28, 28))[0, place["step"], place["feature"]] == 9 * 28 + 14
+
+
+@pytest.mark.parametrize("mask", [False, True])
+def test_gaps_are_filled_as_in_training(script: Script, mask: bool) -> None:
+    rule = Missing((0.5, -2.0), mask)
+    x = torch.randn(1, 6, 2)
+    missing = torch.rand(1, 6, 2) < 0.5
+    missing[0, 0] = True
+    scaling = Scaling((1.0, 2.0), (3.0, 4.0))
+    scaling = scaling.with_unscaled(2) if mask else scaling
+    expected = scaling.apply(rule.fill(x, missing))[0]
+    values = [
+        [None if g else v for v, g in zip(*row, strict=True)]
+        for row in zip(x[0].tolist(), missing[0].tolist(), strict=True)
+    ]
+    preparation = json.dumps({"missing": asdict(rule), "scaling": asdict(scaling)})
+    code = f"Series.sequence({json.dumps(values)}.map((s) => s.map((v) => v ?? NaN)), {preparation})"
+    assert np.allclose(script(f"{code}.map((step) => Array.from(step))"), expected, atol=1e-6)
+
+
+def test_gaps_that_nobody_learned_to_fill_are_refused(script: Script) -> None:
+    with pytest.raises(py_mini_racer.JSEvalException, match="a value is missing"):
+        script('Series.sequence([[NaN]], {"missing": null, "scaling": {"mean": 0, "std": 1}})')
