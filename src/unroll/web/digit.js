@@ -2,7 +2,7 @@
 
 /** Input part for images: a sheet to draw on, and the pixels that the model sees of it. */
 class DigitInput {
-  static explanation = "With mouse, finger or pen. A picture can also be dropped onto the page.";
+  static explanation = "With mouse, finger or pen; or drop a picture onto the page.";
   static accepts = "image/*";
   static MOST = 50e6; // pixels of a picture that is taken
   static SLICE = 12; // ms of work between two breaths of the page
@@ -38,8 +38,8 @@ class DigitInput {
       element(
         "section",
         { class: "card", "aria-label": "What it sees" },
-        element("h2", {}, `What it sees: ${size} pixels`),
-        element("p", { class: "hint" }, `The line is where it has read to. Click pixels to change them.`),
+        element("h2", {}, "What it sees"),
+        element("p", { class: "hint" }, `${size} pixels; the line is where it has read to. Click one to change it.`),
         this.grid.element,
         this.made,
       ),
@@ -137,7 +137,8 @@ class DigitInput {
   #draw(drawing) {
     try {
       const { pixels, steps } = Images.prepare(this.pad.picture, this.form);
-      this.#take(pixels, steps.join(", "), null);
+      const made = steps.filter((step) => /^(scaled|centred|resized)/.test(step));
+      this.#take(pixels, made.join(", "), null);
     } catch {
       return; // nothing to be seen on it yet
     }
