@@ -31,7 +31,7 @@ VIEWS = (
     "digit.js",
     "app.js",
 )
-STYLES = ("style.css",)
+STYLES = ("style.css", "views.css", "time.css", "layout.css")
 MARK = b'<meta name="generator" content="unroll">'  # in the head of every page
 
 

@@ -24,7 +24,7 @@ class Curves {
 
   /** `seek(share)` is called where a time is chosen. */
   constructor(root, classes, seek) {
-    Object.assign(this, { classes, time: 0, position: 0, points: [], lines: [] });
+    Object.assign(this, { classes, time: 0, position: 0, points: [], numbers: [] });
     this.box = element("div", { class: "plot curves" });
     root.append(this.box);
     seekable(this.box, seek);
@@ -55,7 +55,14 @@ class Curves {
 
   #path(points, number) {
     const most = Math.min(points.length, this.points.length);
-    return points.slice(0, most).map((point, n) => `${n ? "L" : "M"}${this.#x(n).toFixed(1)} ${this.#y(point[number]).toFixed(1)}`).join("");
+    const place = (point, n) => `${this.#x(n).toFixed(1)} ${this.#y(point[number]).toFixed(1)}`;
+    return `M${points.slice(0, most).map(place).join("L")}`;
+  }
+
+  /** The classes, those without a colour of their own first: what comes later is drawn over it. */
+  #order() {
+    const { numbers, leaders } = this;
+    return [...numbers.filter((number) => !leaders.has(number)), ...[...(leaders?.slots ?? [])].reverse()];
   }
 
   #draw() {
@@ -70,11 +77,10 @@ class Curves {
     this.cover = drawn("rect", { x: 0, y: 0, height: Curves.HEIGHT });
     svg.append(drawn("clipPath", { id: "read" }, this.cover));
     const lines = drawn("g", { "clip-path": "url(#read)" });
-    const rank = (number) => this.leaders.slots.indexOf(number);
-    const order = this.numbers ? [...this.numbers].sort((one, other) => (rank(one) < 0 ? -1 : rank(other) < 0 ? 1 : rank(other) - rank(one))) : [];
+    const order = this.#order();
     for (const number of order) {
       const colour = this.leaders.of(number);
-      if (this.before && rank(number) >= 0) {
+      if (this.before && this.leaders.has(number)) {
         svg.append(drawn("path", { class: `line ghost ${colour}`, d: this.#path(this.before, number) }));
       }
       lines.append(drawn("path", { class: `line ${colour}`, d: this.#path(this.points, number) }));
@@ -86,7 +92,7 @@ class Curves {
     }
     this.now = drawn("line", { class: "now", x1: 0, x2: 0, y1: 0, y2: Curves.HEIGHT });
     this.heads = order
-      .filter((number) => rank(number) >= 0)
+      .filter((number) => this.leaders.has(number))
       .reverse()
       .map((number) => {
         const name = drawn("text", { x: 9, y: 4 }, this.classes[number]);

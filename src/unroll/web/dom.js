@@ -2,7 +2,7 @@
 
 /* What the views share: elements, words for numbers, and whether things may move. */
 
-/** Return a new element. Attributes are text, or listeners where they are functions: element("button", { click: run }, "Run"). */
+/** Return a new element; of its attributes, functions are listeners: element("button", { click: run }, "Run"). */
 function element(tag, attributes = {}, ...children) {
   return furnished(document.createElement(tag), attributes, children);
 }
