@@ -202,7 +202,7 @@ def test_a_picture_is_read_as_predict_reads_it(way: str, page: Any, run: unroll.
     assert first(page) == expected.label
     shown = page.locator("#bars .first .value").text_content()
     assert shown == (
-        ">\u200999\u2009%" if expected.probability >= 0.995 else f"{expected.probability:.0%}".replace("%", "\u2009%")
+        ">\u202f99\u202f%" if expected.probability >= 0.995 else f"{expected.probability:.0%}".replace("%", "\u202f%")
     )
 
 
@@ -338,6 +338,21 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(scheme: str, visit: Visit, 
     assert small == []
 
 
+def test_at_the_start_it_reads_a_sample_and_the_page_stays_where_it_is(visit: Visit, file: Path) -> None:
+    page = visit(file, viewport={"width": 360, "height": 740}, has_touch=True)
+    until_read(page)
+    assert position(page) == STEPS
+    assert page.evaluate("() => scrollY") == 0
+    page.get_by_role("button", name="Sample 4: a real 3").click()  # a person's: now the answer comes into view
+    page.wait_for_function("() => document.documentElement.matches('.playing')")
+    page.wait_for_function(
+        """() => {
+            const [bars, player] = ["bars", "player"].map((id) => document.getElementById(id).getBoundingClientRect());
+            return bars.bottom < player.top;
+        }"""
+    )
+
+
 def test_dark_and_light(visit: Visit, file: Path) -> None:
     page = visit(file, color_scheme="dark", reduced_motion="reduce")
     page.get_by_role("button", name="Sample 4: a real 3").click()
@@ -375,9 +390,30 @@ def test_every_control_has_a_name(page: Any) -> None:
 
 def test_it_says_what_it_is_and_how_it_was_checked(page: Any, run: unroll.Run) -> None:
     facts = page.locator("#facts").text_content()
-    assert f"{100 * run.evaluation['accuracy']:.1f}\u2009% of 1,000 test pictures" in facts
-    assert re.search(r"equals PyTorch's within 0\.0[\d\u2009]* on 100 real pictures", facts)
+    assert f"{100 * run.evaluation['accuracy']:.1f}\u202f% of 1,000 test pictures" in facts
+    assert re.search(r"equals PyTorch's within 0\.0[\d\u202f]* on 100 real pictures", facts)
     assert page.title() == "first – watch it read" if run.path.name == "first" else "watch it read" in page.title()
+
+
+def test_photographs_are_resized_as_a_whole(visit: Visit, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for name, low in (("day", 140), ("night", 20)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(12):
+            photo = random.integers(low, low + 90, (12, 16)).astype(np.uint8)
+            Image.fromarray(photo).save(tmp_path / "photos" / name / f"{number}.png")
+    run = unroll.train_run(str(tmp_path / "photos"), out=tmp_path / "run", hidden_size=8, epochs=20, lr=0.01)
+    page = visit(export_html(run, load_test(run), tmp_path / "page.html").path, reduced_motion="reduce")
+    assert page.locator("#scrub").get_attribute("max") == "12"
+    buffer = io.BytesIO()
+    Image.fromarray(random.integers(150, 220, (60, 80)).astype(np.uint8)).save(buffer, "png")
+    drop(page, "noon.png", "image/png", buffer.getvalue())
+    page.wait_for_function("() => document.querySelector('.input .made').textContent === 'resized to 16×12'")
+    assert first(page) == "day"
+    page.get_by_role("button", name="What mattered?").click()
+    page.wait_for_function("() => document.querySelector('.input .made').textContent.includes('rubbed out')")
+    draw(page, [(0.1, 0.5), (0.9, 0.5)])
+    assert page.locator(".input .made").text_content() == "resized to 16×12"
 
 
 @pytest.fixture(scope="module")

@@ -50,24 +50,24 @@ class App {
     if (edited && this.now) this.before ??= this.now;
     if (!edited) this.before = null;
     this.#unmatter();
-    const x = this.input.sequence;
-    if (drawing && x && this.cost > App.LIVE) {
+    if (drawing && this.cost > App.LIVE) {
       this.player.pause(false);
-      this.bars.show(this.model.probabilities(x));
+      this.bars.show(this.model.probabilities(this.input.sequence));
       return;
     }
     this.#read({ edited });
-    if (!x) return;
+    if (!this.now) return;
     if (edited) this.#resume();
-    else if (drawing || STILL.matches) this.player.go(x.length);
+    else if (drawing || STILL.matches) this.player.go(this.now.reading.time);
     else this.#start();
   }
 
   /** Show the reading from its beginning, once nothing more is drawn. */
   #start() {
     this.player.go(this.input.sample === null ? this.now.reading.time : 0);
+    const byPerson = this.started;
     this.player.playSoon(App.PAUSE, () => {
-      if (this.started) document.querySelector(".answer").scrollIntoView({ block: "nearest", behavior: "smooth" });
+      if (byPerson) document.querySelector(".answer").scrollIntoView({ block: "nearest", behavior: "smooth" });
     });
   }
 
@@ -80,7 +80,7 @@ class App {
 
   /** Read what is there, and give every view the reading. */
   #read({ edited }) {
-    const x = this.input.sequence;
+    const x = this.#sequence();
     const began = performance.now();
     const reading = x && x.length ? this.model.read(x) : null;
     this.cost = performance.now() - began;
@@ -93,7 +93,7 @@ class App {
       return;
     }
     this.leaders.choose(reading, edited && this.before !== null);
-    const shown = Bars.chosen(reading);
+    const shown = Bars.chosen(reading, this.leaders);
     this.bars.load(shown, this.leaders);
     this.curves.load({
       points: this.now.points,
@@ -104,6 +104,16 @@ class App {
     });
     byId("target").value = String(reading.predicted);
     this.#heat();
+  }
+
+  /** What is put in, as the model reads it; null where it cannot. */
+  #sequence() {
+    try {
+      return this.input.sequence;
+    } catch (error) {
+      this.#say("error", error.message);
+      return null;
+    }
   }
 
   #stepName = (t) => this.input.stepName(t);

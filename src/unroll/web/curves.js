@@ -20,6 +20,7 @@ function seekable(root, seek) {
 class Curves {
   static HEIGHT = 124;
   static MARGIN = 9; // above and below the lines
+  static FOOT = 16; // below that, for the numbers of the steps
   static GAP = 15; // between the names at the lines' ends
 
   /** `seek(share)` is called where a time is chosen. */
@@ -68,7 +69,12 @@ class Curves {
   #draw() {
     this.width = this.box.clientWidth;
     if (!this.width) return;
-    const svg = drawn("svg", { width: this.width, height: Curves.HEIGHT, "aria-hidden": "true" });
+    const height = Curves.HEIGHT + Curves.FOOT;
+    const svg = drawn("svg", { width: this.width, height, "aria-hidden": "true" });
+    for (const step of marked(this.time)) {
+      const place = { x: this.#x(step), y: height - 2, "text-anchor": "middle" };
+      svg.append(drawn("text", { class: "tick step", ...place }, String(step)));
+    }
     for (const level of [0, 0.5, 1]) {
       const y = this.#y(level);
       svg.append(drawn("line", { class: "grid", x1: 0, x2: this.width, y1: y, y2: y }));
@@ -124,6 +130,15 @@ class Curves {
       if (place >= 0) name.style.transform = `translateY(${places[place] - this.#y(point[number])}px)`;
     }
   }
+}
+
+/** Return whole numbers from 0 to `time`, evenly spread, about seven and the last of them `time`. */
+function marked(time) {
+  const units = [1, 2, 4, 5, 7, 10].flatMap((unit) => [unit, 10 * unit, 100 * unit, 1000 * unit]);
+  const each = units.sort((one, other) => one - other).find((unit) => time / unit <= 7) ?? time;
+  const steps = [];
+  for (let step = 0; step <= time - 0.6 * each; step += each) steps.push(step);
+  return time ? [...steps, time] : [];
 }
 
 /** Return places near the given ones, no two closer than `gap`, none beyond `most`. */

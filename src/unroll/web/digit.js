@@ -150,7 +150,7 @@ class DigitInput {
     const { paper } = this.grid;
     const edited = this.pixels !== null;
     const pixels = this.pixels?.slice() ?? new Uint8Array(this.steps.length).fill(paper);
-    pixels[pixel] = ink === paper < 127.5 ? 255 : 0;
+    pixels[pixel] = ink ? (paper < 127.5 ? 255 : 0) : paper;
     if (!edited) this.pad.clear();
     this.#take(pixels, "changed by hand", null);
     this.changed({ edited: true });

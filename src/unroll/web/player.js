@@ -101,6 +101,7 @@ class Player {
   #key(event) {
     const { target, key } = event;
     if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (target === this.slider && key === " ") this.toggle();
     if (target.closest("input, select, textarea, [contenteditable]")) return;
     const moves = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity };
     if (key in moves) this.step(moves[key]);

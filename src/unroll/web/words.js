@@ -48,7 +48,7 @@ class Words {
         `${grouped(parameters)} learned numbers.`,
     ];
     if (accuracy !== null) {
-      const right = `${(100 * accuracy).toFixed(1)}\u2009%`;
+      const right = `${(100 * accuracy).toFixed(1)}\u202f%`;
       sentences.push(`It got ${right} of ${grouped(n)} test ${this.plural} of ${data} right.`);
     }
     if (checked) {
@@ -117,9 +117,9 @@ const capital = (words) => words[0].toUpperCase() + words.slice(1);
 
 /** Return a small number in full, rounded up to one digit: "0.000 000 3". */
 function small(number) {
-  if (!(number > 0)) return "0.000\u2009000\u20091";
+  if (!(number > 0)) return "0.000\u202f000\u202f1";
   const digits = Math.max(1, Math.ceil(-Math.log10(number)));
   const rounded = (Math.ceil(number * 10 ** digits - 1e-9) / 10 ** digits).toFixed(digits);
   const [whole, rest] = rounded.split(".");
-  return `${whole}.${rest.replace(/(\d{3})(?=\d)/g, "$1\u2009")}`;
+  return `${whole}.${rest.replace(/(\d{3})(?=\d)/g, "$1\u202f")}`;
 }
