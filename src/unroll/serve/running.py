@@ -114,7 +114,8 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=limits.CONNECTIONS)
     except OSError as error:
-        raise ConfigError(f"cannot listen on {host}, port {port}: {error.strerror}; choose another --port") from error
+        why = str(error.strerror).partition(" (")[0]  # Python adds the address once more
+        raise ConfigError(f"cannot listen on {host}, port {port}: {why}; choose another --port or --host") from error
 
 
 def serve(
