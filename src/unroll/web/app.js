@@ -3,7 +3,7 @@
 /** The page: what is put in is read, and every view shows as much of the reading as the player says. */
 class App {
   static INPUTS = { images: () => DigitInput, texts: () => SentenceInput, series: () => CurveInput };
-  static LIVE = 15; // ms that a reading may take for it to be renewed while the pen moves
+  static LIVE = 25; // ms that a reading may take for it to be renewed while the pen moves
   static PAUSE = 700; // ms after the pen is lifted: another stroke may follow
 
   constructor(description) {
@@ -37,7 +37,6 @@ class App {
     byId("lead").textContent = this.words.lead;
     byId("facts").textContent = this.words.facts.join(" ");
     byId("answer-hint").textContent = this.words.answerHint;
-    byId("comparison-hint").textContent = this.words.comparisonHint;
     const { unroll, title } = this.description;
     byId("made").textContent = `Made with unroll ${unroll} from the run “${title}”.`;
     const longest = Math.max(...this.description.classes.map((name) => name.length));
@@ -49,7 +48,7 @@ class App {
     this.#say("error", "");
     if (edited && this.now) this.before ??= this.now;
     if (!edited) this.before = null;
-    this.#unmatter();
+    this.#unmatter(edited && this.#asked);
     if (drawing && this.cost > App.LIVE) {
       this.player.pause(false);
       this.bars.show(this.model.probabilities(this.input.sequence));
@@ -75,7 +74,7 @@ class App {
   #resume() {
     const { position } = this.player;
     this.player.go(this.before && position ? position : this.now.reading.time);
-    if (byId("mattered").getAttribute("aria-pressed") === "true") this.#matterSoon();
+    if (this.#asked) this.#matterSoon();
   }
 
   /** Read what is there, and give every view the reading. */
@@ -83,7 +82,6 @@ class App {
     const x = this.#sequence();
     const began = performance.now();
     const reading = x && x.length ? this.model.read(x) : null;
-    this.cost = performance.now() - began;
     this.now = reading && { reading, points: [this.model.probabilities([]), ...reading.probabilities] };
     byId("mattered").disabled = byId("target").disabled = !reading;
     this.#mark();
@@ -104,6 +102,7 @@ class App {
     });
     byId("target").value = String(reading.predicted);
     this.#heat();
+    this.cost = performance.now() - began;
   }
 
   /** What is put in, as the model reads it; null where it cannot. */
@@ -138,9 +137,11 @@ class App {
     const ramp = element("span", { class: `ramp ${kind}` });
     const digits = most === 1 ? 0 : 1;
     byId("heat-key").replaceChildren(kind === "share" ? "0" : signed(-most, digits), ramp, signed(most, digits));
-    const alike = this.before?.reading.time === this.now.reading.time;
-    byId("comparison").hidden = !alike;
-    if (alike) this.moved.load(this.before.reading, this.now.reading, this.layer);
+    const same = this.before?.reading.time === this.now.reading.time;
+    byId("comparison").hidden = !this.before;
+    byId("comparison-hint").textContent = this.words.comparisonHint(same);
+    byId("moved").hidden = !same;
+    if (same) this.moved.load(this.before.reading, this.now.reading, this.layer);
   }
 
   /** Show as much as has been read. */
@@ -216,12 +217,17 @@ class App {
     const name = (label, number) => element("option", { value: number }, label);
     target.append(...this.description.classes.map(name));
     byId("mattered").addEventListener("click", () => {
-      if (byId("mattered").getAttribute("aria-pressed") === "true") this.#unmatter(false);
+      if (this.#asked) this.#unmatter(false);
       else this.#matter();
     });
     target.addEventListener("change", () => {
-      if (byId("mattered").getAttribute("aria-pressed") === "true") this.#matter();
+      if (this.#asked) this.#matter();
     });
+  }
+
+  /** Whether it is asked how much each part mattered. */
+  get #asked() {
+    return byId("mattered").getAttribute("aria-pressed") === "true";
   }
 
   async #matter() {
@@ -241,7 +247,7 @@ class App {
   }
 
   /** Take away how much each part mattered; `pressed`: it will come back. */
-  #unmatter(pressed = byId("mattered").getAttribute("aria-pressed") === "true") {
+  #unmatter(pressed) {
     clearTimeout(this.mattering);
     this.asking?.abort();
     this.asking = null;
