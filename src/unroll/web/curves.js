@@ -38,7 +38,7 @@ class Curves {
    * `decided` is the step since which the answer stands; `before` are the points before an edit, or null.
    */
   load({ points, before, decided, numbers, leaders }) {
-    Object.assign(this, { points, before, decided, numbers, leaders, time: points.length - 1 });
+    Object.assign(this, { points, before, decided, numbers, leaders, time: Math.max(0, points.length - 1) });
     this.#draw();
   }
 
