@@ -16,7 +16,21 @@ from typing import Any
 # What computes, in the order in which it is read; it needs no browser.
 ENGINE = ("cells.js", "model.js", "resize.js", "images.js", "series.js", "texts.js")
 # What is seen.
-VIEWS = ("app.js",)
+VIEWS = (
+    "dom.js",
+    "palette.js",
+    "words.js",
+    "player.js",
+    "leaders.js",
+    "bars.js",
+    "curves.js",
+    "heat.js",
+    "moved.js",
+    "pad.js",
+    "pixels.js",
+    "digit.js",
+    "app.js",
+)
 STYLES = ("style.css",)
 MARK = b'<meta name="generator" content="unroll">'  # in the head of every page
 

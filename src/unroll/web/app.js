@@ -1,1 +1,287 @@
 "use strict";
+
+/** The page: what is put in is read, and every view shows as much of the reading as the player says. */
+class App {
+  static INPUTS = { images: () => DigitInput, texts: () => SentenceInput, series: () => CurveInput };
+  static LIVE = 15; // ms that a whole reading may take for it to be renewed while the pen moves
+  static PAUSE = 700; // ms after the pen is lifted: another stroke may follow
+
+  constructor(description) {
+    this.description = description;
+    this.words = new Words(description);
+    this.model = new Model(description.model);
+    this.leaders = new Leaders();
+    Object.assign(this, { now: null, before: null, cost: 0, layer: 0, part: "hidden" });
+    const Input = App.INPUTS[description.kind]();
+    this.#sayWhatItIs(Input);
+    this.input = new Input(byId("input"), description, (change) => this.#changed(change));
+    this.player = new Player({ shown: (position) => this.#show(position), rested: (position) => this.#announce(position) });
+    const seek = (share) => this.now && this.player.go(Math.round(share * this.now.reading.time));
+    this.bars = new Bars(byId("bars"), description.classes);
+    this.curves = new Curves(byId("curves"), description.classes, seek);
+    this.moved = new Moved(byId("moved"), seek);
+    const { directions, hiddenSize: units } = this.model;
+    this.heat = new HeatMap(byId("heat"), { directions, units, seek, stepName: (t) => this.input.stepName(t) });
+    this.#choices();
+    this.#mattering();
+    this.#samples(Input);
+    this.#files(Input);
+    byId("forget").addEventListener("click", () => this.#forget());
+    DARK.addEventListener("change", () => this.#recolour());
+    this.#read({ edited: false });
+    if (description.samples.length) this.input.choose(0);
+  }
+
+  #sayWhatItIs() {
+    byId("lead").textContent = this.words.lead;
+    byId("facts").textContent = this.words.facts.join(" ");
+    byId("answer-hint").textContent = this.words.answerHint;
+    byId("comparison-hint").textContent = this.words.comparisonHint;
+    byId("made").textContent = `Made with unroll ${this.description.unroll} from the run “${this.description.title}”.`;
+    const longest = Math.max(...this.description.classes.map((name) => name.length));
+    document.documentElement.style.setProperty("--names", `${Math.min(14, Math.max(3, longest))}ch`);
+  }
+
+  /** React to the input part; see `Words` and digit.js for `drawing`: the pen is still down. */
+  #changed({ edited, drawing = false }) {
+    clearTimeout(this.starting);
+    this.#say("error", "");
+    if (edited && this.now) this.before ??= this.now;
+    if (!edited) this.before = null;
+    this.#unmatter();
+    const x = this.input.sequence;
+    if (drawing && x && this.cost > App.LIVE) {
+      this.player.pause(false);
+      this.bars.show(this.model.probabilities(x));
+      return;
+    }
+    this.#read({ edited });
+    if (!x) return;
+    if (edited) this.#resume();
+    else if (drawing || STILL.matches) this.player.go(x.length);
+    else this.#start();
+  }
+
+  /** Show the reading from its beginning, once nothing more is drawn. */
+  #start() {
+    this.player.go(this.input.sample === null ? this.now.reading.time : 0);
+    this.starting = setTimeout(() => this.player.play(0), App.PAUSE);
+  }
+
+  /** After an edit, stay where it was. */
+  #resume() {
+    const { position } = this.player;
+    this.player.go(this.before && position ? position : this.now.reading.time);
+    if (byId("mattered").getAttribute("aria-pressed") === "true") this.#matterSoon();
+  }
+
+  /** Read what is there, and give every view the reading. */
+  #read({ edited }) {
+    const x = this.input.sequence;
+    const began = performance.now();
+    const reading = x && x.length ? this.model.read(x) : null;
+    this.cost = performance.now() - began;
+    this.now = reading && { reading, points: [this.model.probabilities([]), ...reading.probabilities] };
+    byId("mattered").disabled = byId("target").disabled = !reading;
+    this.#mark();
+    this.player.load(reading?.time ?? 0, (position) => this.words.position(position, reading.time, this.#stepName));
+    if (!reading) {
+      this.#empty();
+      return;
+    }
+    this.leaders.choose(reading, edited && this.before !== null);
+    const shown = Bars.chosen(reading);
+    this.bars.load(shown, this.leaders);
+    this.curves.load({
+      points: this.now.points,
+      before: this.before?.points ?? null,
+      decided: reading.decided,
+      numbers: shown,
+      leaders: this.leaders,
+    });
+    byId("target").value = String(reading.predicted);
+    this.#heat();
+  }
+
+  #stepName = (t) => this.input.stepName(t);
+
+  #empty() {
+    this.bars.load(Array.from({ length: Math.min(Bars.MOST, this.model.classes) }, (_, number) => number), this.leaders);
+    this.bars.show(null);
+    this.curves.clear();
+    this.heat.clear();
+    byId("comparison").hidden = true;
+    this.#say("where", "Nothing to read yet");
+    this.#say("now", "");
+    this.#say("curves-hint", "One line for each class: how sure the model would be, had it read only so far.");
+    this.input.show(0);
+  }
+
+  #heat() {
+    this.heat.load(this.now.reading, this.layer, this.part, this.before !== null);
+    byId("heat-hint").textContent = this.words.heatHint(this.part, this.layer);
+    const { kind, most } = this.heat;
+    const ramp = element("span", { class: `ramp ${kind}` });
+    byId("heat-key").replaceChildren(
+      kind === "share" ? "0" : signed(-most, most === 1 ? 0 : 1), ramp, signed(most, most === 1 ? 0 : 1),
+    );
+    const alike = this.before?.reading.time === this.now.reading.time;
+    byId("comparison").hidden = !alike;
+    if (alike) this.moved.load(this.before.reading, this.now.reading, this.layer);
+  }
+
+  /** Show as much as has been read. */
+  #show(position) {
+    if (!this.now) return;
+    const { reading, points } = this.now;
+    const [probabilities, time] = [points[position], reading.time];
+    this.bars.show(probabilities, this.before?.points[position]);
+    this.curves.show(position);
+    this.heat.show(position);
+    this.input.show(position);
+    const words = this.words.position(position, time, this.#stepName);
+    this.#say("where", words[0].toUpperCase() + words.slice(1));
+    const first = largest(probabilities);
+    this.#say("now", `${this.description.classes[first]} ${percent(probabilities[first])}`);
+    byId("now").className = this.leaders.of(first);
+    const general = "One line for each class: how sure the model would be, had it read only so far.";
+    this.#say("curves-hint", position === time ? this.words.decided(reading, this.#stepName) : general);
+  }
+
+  /** Tell those who listen where it is. */
+  #announce(position) {
+    if (!this.now) return;
+    const probabilities = this.now.points[position];
+    const first = largest(probabilities);
+    const words = this.words.position(position, this.now.reading.time, this.#stepName);
+    this.#say("status", `${words}: ${this.description.classes[first]}, ${percent(probabilities[first])}`);
+  }
+
+  #say(id, words) {
+    const place = byId(id);
+    if (place.textContent !== words) place.textContent = words;
+    if (id === "error") place.hidden = !words;
+  }
+
+  #forget() {
+    this.before = null;
+    this.#read({ edited: false });
+    this.player.go(this.player.position);
+    this.player.button.focus();
+  }
+
+  #recolour() {
+    if (this.now) this.heat.draw();
+    this.input.show(this.now ? this.player.position : 0);
+  }
+
+  /** The layer and the gate that the heat map shows. */
+  #choices() {
+    const [layer, part] = ["layer", "part"].map(byId);
+    const count = this.model.layers;
+    layer.append(...Array.from({ length: count }, (_, n) => element("option", { value: n }, `${n + 1} of ${count}`)));
+    byId("layer-label").hidden = count < 2;
+    const gates = Object.keys(this.model.read([this.#silence()]).states[0][0].gates);
+    const options = ["hidden", ...gates];
+    part.append(...options.map((name) => element("option", { value: name }, HeatMap.PARTS[name]?.words ?? name)));
+    byId("part-label").hidden = options.length < 2;
+    for (const select of [layer, part]) {
+      select.addEventListener("change", () => {
+        [this.layer, this.part] = [Number(layer.value), part.value];
+        if (this.now) this.#heat();
+      });
+    }
+  }
+
+  /** A step of nothing, to ask the model which gates it has. */
+  #silence() {
+    return this.description.model.vocabulary_size ? 0 : new Float32Array(this.description.model.input_size);
+  }
+
+  #mattering() {
+    const target = byId("target");
+    const name = (label, number) => element("option", { value: number }, label);
+    target.append(...this.description.classes.map(name));
+    byId("mattered").addEventListener("click", () => {
+      if (byId("mattered").getAttribute("aria-pressed") === "true") this.#unmatter(false);
+      else this.#matter();
+    });
+    target.addEventListener("change", () => {
+      if (byId("mattered").getAttribute("aria-pressed") === "true") this.#matter();
+    });
+  }
+
+  async #matter() {
+    this.#unmatter(true);
+    if (!this.now) return;
+    this.asking = new AbortController();
+    const { signal } = this.asking;
+    byId("mattered").setAttribute("aria-pressed", "true");
+    byId("mattered-key").hidden = false;
+    this.player.go(this.now.reading.time);
+    await this.input.mattered(this.model, this.now.reading, signal, Number(byId("target").value));
+  }
+
+  #matterSoon() {
+    clearTimeout(this.mattering);
+    this.mattering = setTimeout(() => this.#matter(), 300);
+  }
+
+  /** Take away how much each part mattered; `pressed`: it will come back. */
+  #unmatter(pressed = byId("mattered").getAttribute("aria-pressed") === "true") {
+    clearTimeout(this.mattering);
+    this.asking?.abort();
+    this.asking = null;
+    byId("mattered").setAttribute("aria-pressed", String(pressed));
+    byId("mattered-key").hidden = !pressed;
+  }
+
+  #samples(Input) {
+    const { samples, classes } = this.description;
+    this.buttons = samples.map((sample, n) => {
+      const words = `Sample ${n + 1}: a real ${classes[sample.label]}`;
+      const button = element(
+        "button",
+        { type: "button", class: "sample", "aria-pressed": "false", "aria-label": words, title: words, click: () => this.input.choose(n) },
+        Input.thumbnail(sample, this.description),
+      );
+      return button;
+    });
+    byId("samples").append(...this.buttons);
+  }
+
+  /** Mark the sample that is read. */
+  #mark() {
+    this.buttons?.forEach((button, n) => button.setAttribute("aria-pressed", String(n === this.input.sample)));
+  }
+
+  #files(Input) {
+    const file = byId("file");
+    file.accept = Input.accepts;
+    byId("file-words").textContent = this.words.file;
+    file.addEventListener("change", async () => {
+      if (file.files.length) await this.#take(file.files[0]);
+      file.value = ""; // so that the same file can be chosen again
+    });
+    const over = (event) => {
+      event.preventDefault();
+      document.documentElement.classList.toggle("dropping", event.type === "dragover");
+    };
+    for (const name of ["dragover", "dragleave", "drop"]) document.addEventListener(name, over);
+    document.addEventListener("drop", (event) => {
+      if (event.dataTransfer.files.length) this.#take(event.dataTransfer.files[0]);
+    });
+  }
+
+  /** Take a file; where it cannot be read, say so and leave what is there. */
+  async #take(file) {
+    this.#say("error", "");
+    try {
+      await this.input.take(file);
+    } catch (error) {
+      this.#say("error", error.message);
+    }
+  }
+}
+
+new App(JSON.parse(byId("description").textContent));

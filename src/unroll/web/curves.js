@@ -1,0 +1,134 @@
+"use strict";
+
+/** Let pressing and dragging in `root` choose a time: calls `seek(share)`, 0 at its left edge and 1 at its right. */
+function seekable(root, seek) {
+  const place = (event) => {
+    const { left, width } = root.getBoundingClientRect();
+    seek(Math.min(1, Math.max(0, (event.clientX - left) / width)));
+  };
+  root.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    root.setPointerCapture(event.pointerId);
+    place(event);
+  });
+  root.addEventListener("pointermove", (event) => {
+    if (root.hasPointerCapture(event.pointerId)) place(event);
+  });
+}
+
+/** Probabilities over time, a line for each class; what has not been read yet stays blank. */
+class Curves {
+  static HEIGHT = 150;
+  static MARGIN = 9; // above and below the lines
+  static GAP = 15; // between the names at the lines' ends
+
+  /** `seek(share)` is called where a time is chosen. */
+  constructor(root, classes, seek) {
+    Object.assign(this, { classes, time: 0, position: 0, points: [], lines: [] });
+    this.box = element("div", { class: "plot curves" });
+    root.append(this.box);
+    seekable(this.box, seek);
+    new ResizeObserver(() => this.#draw()).observe(this.box);
+  }
+
+  /**
+   * Show probabilities after 0, 1, … steps; `numbers` are the classes, `leaders` their colours.
+   * `decided` is the step since which the answer stands; `before` are the points before an edit, or null.
+   */
+  load({ points, before, decided, numbers, leaders }) {
+    Object.assign(this, { points, before, decided, numbers, leaders, time: points.length - 1 });
+    this.#draw();
+  }
+
+  /** Show no lines. */
+  clear() {
+    this.load({ points: [], before: null, decided: 0, numbers: [], leaders: null });
+  }
+
+  #x(position) {
+    return (this.width * position) / Math.max(1, this.time);
+  }
+
+  #y(probability) {
+    return Curves.MARGIN + (1 - probability) * (Curves.HEIGHT - 2 * Curves.MARGIN);
+  }
+
+  #path(points, number) {
+    const most = Math.min(points.length, this.points.length);
+    return points.slice(0, most).map((point, n) => `${n ? "L" : "M"}${this.#x(n).toFixed(1)} ${this.#y(point[number]).toFixed(1)}`).join("");
+  }
+
+  #draw() {
+    this.width = this.box.clientWidth;
+    if (!this.width) return;
+    const svg = drawn("svg", { width: this.width, height: Curves.HEIGHT, "aria-hidden": "true" });
+    for (const level of [0, 0.5, 1]) {
+      const y = this.#y(level);
+      svg.append(drawn("line", { class: "grid", x1: 0, x2: this.width, y1: y, y2: y }));
+      svg.append(drawn("text", { class: "tick", x: -8, y: y + 4, "text-anchor": "end" }, percent(level)));
+    }
+    this.cover = drawn("rect", { x: 0, y: 0, height: Curves.HEIGHT });
+    svg.append(drawn("clipPath", { id: "read" }, this.cover));
+    const lines = drawn("g", { "clip-path": "url(#read)" });
+    const rank = (number) => this.leaders.slots.indexOf(number);
+    const order = this.numbers ? [...this.numbers].sort((one, other) => (rank(one) < 0 ? -1 : rank(other) < 0 ? 1 : rank(other) - rank(one))) : [];
+    for (const number of order) {
+      const colour = this.leaders.of(number);
+      if (this.before && rank(number) >= 0) {
+        svg.append(drawn("path", { class: `line ghost ${colour}`, d: this.#path(this.before, number) }));
+      }
+      lines.append(drawn("path", { class: `line ${colour}`, d: this.#path(this.points, number) }));
+    }
+    this.mark = drawn("g", { class: "decided" });
+    if (this.time) {
+      const x = this.#x(this.decided);
+      this.mark.append(drawn("line", { x1: x, x2: x, y1: 0, y2: Curves.HEIGHT }));
+    }
+    this.now = drawn("line", { class: "now", x1: 0, x2: 0, y1: 0, y2: Curves.HEIGHT });
+    this.heads = order
+      .filter((number) => rank(number) >= 0)
+      .reverse()
+      .map((number) => {
+        const name = drawn("text", { x: 9, y: 4 }, this.classes[number]);
+        const head = drawn("g", { class: `head ${this.leaders.of(number)}` }, drawn("circle", { r: 3.5 }), name);
+        return { number, head, name };
+      });
+    svg.append(lines, this.mark, this.now, ...this.heads.map(({ head }) => head));
+    this.box.replaceChildren(svg);
+    this.show(this.position);
+  }
+
+  /** Show what has been read of it. */
+  show(position) {
+    this.position = position;
+    if (!this.cover) return;
+    const x = this.#x(position);
+    this.cover.style.width = `${x}px`;
+    this.now.style.transform = `translateX(${x}px)`;
+    this.now.style.visibility = this.time ? "" : "hidden";
+    this.mark.style.visibility = position >= this.decided ? "" : "hidden";
+    const point = this.points[position];
+    if (!point) return;
+    const seen = this.heads.filter(({ number }, n) => n === 0 || point[number] >= 0.04);
+    const places = apart(seen.map(({ number }) => this.#y(point[number])), Curves.GAP, Curves.HEIGHT);
+    for (const { number, head, name } of this.heads) {
+      const place = seen.findIndex((other) => other.number === number);
+      head.style.transform = `translate(${x}px, ${this.#y(point[number])}px)`;
+      name.style.visibility = place < 0 ? "hidden" : "";
+      if (place >= 0) name.style.transform = `translateY(${places[place] - this.#y(point[number])}px)`;
+    }
+  }
+}
+
+/** Return places near the given ones, no two closer than `gap`, none beyond `most`. */
+function apart(places, gap, most) {
+  const order = Array.from(places.keys()).sort((one, other) => places[one] - places[other]);
+  const moved = places.slice();
+  for (let n = 1; n < order.length; n++) moved[order[n]] = Math.max(moved[order[n]], moved[order[n - 1]] + gap);
+  let limit = most - 5;
+  for (const number of order.reverse()) {
+    moved[number] = Math.min(moved[number], limit);
+    limit = moved[number] - gap;
+  }
+  return moved;
+}

@@ -1,0 +1,196 @@
+"use strict";
+
+/** The hidden state, or a gate, as a heat map: a line for each unit, a column for each step. One map for each reader. */
+class HeatMap {
+  /** What can be seen beside the hidden state: "sign": around 0; "share": from 0 to 1. */
+  static PARTS = {
+    hidden: { kind: "sign", words: "hidden state" },
+    memory: { kind: "sign", words: "memory c", hint: "The memory of its own that an LSTM carries on; the hidden state is what it shows of it." },
+    reset: { kind: "share", words: "reset gate", hint: "0: proposes a new value without looking at the old ones." },
+    update: { kind: "share", words: "update gate", hint: "1: the unit keeps its old value, 0: it takes the proposed one." },
+    candidate: { kind: "sign", words: "candidate", hint: "The new value that is proposed." },
+    input: { kind: "share", words: "input gate", hint: "1: lets the proposed value into the memory." },
+    forget: { kind: "share", words: "forget gate", hint: "1: keeps what the memory holds, 0: forgets it." },
+    cell: { kind: "sign", words: "candidate g", hint: "The new value that is proposed." },
+    output: { kind: "share", words: "output gate", hint: "1: shows what the memory holds." },
+    keep: { kind: "share", words: "keep gate", hint: "1: the unit keeps its old value, 0: it takes the proposed one." },
+    real: { kind: "sign", words: "real part", hint: "What a unit remembers is a complex number that turns; its real part." },
+    imaginary: { kind: "sign", words: "imaginary part", hint: "What a unit remembers is a complex number that turns; its imaginary part." },
+  };
+
+  static READERS = ["Reader 1: from the first to the last →", "Reader 2: from the last to the first ←"];
+
+  /** `seek(share)` chooses a time; `stepName(t)` names a step. */
+  constructor(root, { directions, units, seek, stepName }) {
+    Object.assign(this, { units, stepName, position: 0, time: 0, pictures: [] });
+    this.tip = element("div", { class: "tip", hidden: true });
+    this.height = Math.max(96, Math.min(directions > 1 ? 150 : 230, 2 * units));
+    this.maps = Array.from({ length: directions }, (_, direction) => this.#map(root, direction, directions, seek));
+    new ResizeObserver(() => this.draw()).observe(this.maps[0].canvas);
+  }
+
+  #map(root, direction, directions, seek) {
+    const reader = directions > 1 ? `, reader ${direction + 1}` : "";
+    const canvas = element("canvas", {
+      class: "plot",
+      tabindex: "0",
+      role: "slider",
+      "aria-orientation": "vertical",
+      "aria-label": `Heat map${reader}: unit to ask about`,
+      "aria-valuemin": "1",
+      "aria-valuemax": this.units,
+      "aria-valuenow": "1",
+    });
+    canvas.style.height = `${this.height}px`;
+    const map = { canvas, direction, unit: 0 };
+    if (directions > 1) root.append(element("h3", {}, HeatMap.READERS[direction]));
+    root.append(element("div", { class: "axis" }, element("div", { class: "frame" }, canvas)));
+    seekable(canvas, seek);
+    canvas.addEventListener("pointermove", (event) => this.#hover(map, event));
+    canvas.addEventListener("pointerleave", () => (this.tip.hidden = true));
+    canvas.addEventListener("blur", () => (this.tip.hidden = true));
+    canvas.addEventListener("keydown", (event) => this.#key(map, event));
+    return map;
+  }
+
+  /** Show one layer's states; `part` is "hidden" or a gate. Their order is kept where `keep`, so that edits can be compared. */
+  load(reading, layer, part, keep = false) {
+    const { kind } = HeatMap.PARTS[part] ?? { kind: "sign" };
+    Object.assign(this, { time: reading.time, kind });
+    const states = reading.states[layer];
+    this.values = states.map(({ hidden, gates }) => (part === "hidden" ? hidden : gates[part]));
+    this.most = 1;
+    if (kind === "sign") {
+      const peak = this.values.reduce((most, values) => values.reduce((so, v) => Math.max(so, Math.abs(v)), most), 0);
+      this.most = peak <= 1 && peak > 0.5 ? 1 : peak || 1;
+    }
+    if (!keep || !this.orders) this.orders = states.map(({ hidden }) => alike(hidden, reading.time, this.units));
+    this.draw();
+  }
+
+  clear() {
+    Object.assign(this, { time: 0, values: null });
+    this.draw();
+  }
+
+  /** Make the pictures anew, as after a change of colours. */
+  draw() {
+    this.pictures = [];
+    if (this.values) {
+      const colour = this.kind === "share" ? Palette.sequential() : Palette.diverging();
+      const table = Array.from({ length: 511 }, (_, n) => colour(n / 255 - 1));
+      this.pictures = this.values.map((values, direction) => this.#picture(values, this.orders[direction], table));
+    }
+    for (const map of this.maps) map.context = sharp(map.canvas, map.canvas.clientWidth, this.height);
+    this.show(this.position);
+  }
+
+  #picture(values, order, table) {
+    const picture = element("canvas", { width: this.time, height: this.units });
+    const context = picture.getContext("2d");
+    const image = context.createImageData(this.time, this.units);
+    for (let line = 0, at = 0; line < this.units; line++) {
+      for (let step = 0; step < this.time; step++, at += 4) {
+        const v = values[step * this.units + order[line]] / this.most;
+        const [red, green, blue] = table[Math.max(0, Math.min(510, Math.round(255 * (v + 1))))];
+        image.data.set([red, green, blue, 255], at);
+      }
+    }
+    context.putImageData(image, 0, 0);
+    return picture;
+  }
+
+  /** Show what has been read: of the second reader, as much from the other end. */
+  show(position) {
+    this.position = position;
+    this.maps.forEach(({ canvas, context, direction, unit }) => {
+      if (!context) return;
+      const width = canvas.clientWidth;
+      context.clearRect(0, 0, width, this.height);
+      canvas.setAttribute("aria-valuetext", this.#words(direction, unit, this.#lastRead(direction)));
+      if (!this.time || !position) return;
+      const from = direction ? this.time - position : 0;
+      const scale = width / this.time;
+      context.imageSmoothingEnabled = false;
+      context.drawImage(this.pictures[direction], from, 0, position, this.units, from * scale, 0, position * scale, this.height);
+    });
+  }
+
+  #lastRead(direction) {
+    return direction ? this.time - this.position : this.position - 1;
+  }
+
+  #words(direction, line, step) {
+    if (!this.values || step < 0 || step >= this.time) return "nothing read yet";
+    const unit = this.orders[direction][line];
+    const value = signed(this.values[direction][step * this.units + unit]);
+    return `unit ${unit + 1}, ${this.stepName(step)}: ${value}`;
+  }
+
+  #hover(map, event) {
+    const { left, top, width, height } = map.canvas.getBoundingClientRect();
+    const [x, y] = [event.clientX - left, event.clientY - top];
+    const step = Math.min(this.time - 1, Math.max(0, Math.floor((x / width) * this.time)));
+    const line = Math.min(this.units - 1, Math.max(0, Math.floor((y / height) * this.units)));
+    const read = map.direction ? step >= this.time - this.position : step < this.position;
+    if (read) this.#point(map, line, step);
+    else this.tip.hidden = true;
+  }
+
+  /** Say what a cell holds, beside it. */
+  #point(map, line, step) {
+    const { clientWidth: width } = map.canvas;
+    map.canvas.parentElement.append(this.tip);
+    this.tip.textContent = this.#words(map.direction, line, step);
+    this.tip.hidden = false;
+    const x = ((step + 0.5) / this.time) * width;
+    const room = this.tip.offsetWidth / 2;
+    this.tip.style.left = `${Math.min(width - room, Math.max(room, x))}px`;
+    this.tip.style.top = `${((line + 0.5) / this.units) * this.height}px`;
+  }
+
+  #key(map, event) {
+    const moves = { ArrowUp: -1, ArrowDown: 1, PageUp: -10, PageDown: 10 };
+    if (!(event.key in moves)) return;
+    event.preventDefault();
+    map.unit = Math.min(this.units - 1, Math.max(0, map.unit + moves[event.key]));
+    map.canvas.setAttribute("aria-valuenow", String(map.unit + 1));
+    const step = this.#lastRead(map.direction);
+    map.canvas.setAttribute("aria-valuetext", this.#words(map.direction, map.unit, step));
+    if (this.position) this.#point(map, map.unit, step);
+  }
+}
+
+/**
+ * Return an order of units in which those that move alike are neighbours: by the angle in the plane of the two directions in which
+ * they differ most.
+ */
+function alike(values, time, units) {
+  const directions = [];
+  const sizes = Array.from({ length: units }, () => 0);
+  for (let unit = 0; unit < units; unit++) {
+    for (let step = 0; step < time; step++) sizes[unit] += values[step * units + unit] ** 2;
+    sizes[unit] = Math.sqrt(sizes[unit]) || 1;
+  }
+  const at = (step, unit) => values[step * units + unit] / sizes[unit];
+  for (const seed of [1, 2]) {
+    let scores = Float64Array.from({ length: units }, (_, unit) => Math.sin(seed + 7 * unit));
+    for (let round = 0; round < 12; round++) {
+      for (const other of directions) {
+        const share = scores.reduce((sum, v, unit) => sum + v * other[unit], 0);
+        scores = scores.map((v, unit) => v - share * other[unit]);
+      }
+      const next = new Float64Array(units);
+      for (let step = 0; step < time; step++) {
+        let sum = 0;
+        for (let unit = 0; unit < units; unit++) sum += at(step, unit) * scores[unit];
+        for (let unit = 0; unit < units; unit++) next[unit] += at(step, unit) * sum;
+      }
+      const length = Math.hypot(...next) || 1;
+      scores = next.map((v) => v / length);
+    }
+    directions.push(scores);
+  }
+  const angle = Array.from({ length: units }, (_, unit) => Math.atan2(directions[1][unit], directions[0][unit]));
+  return Array.from({ length: units }, (_, unit) => unit).sort((one, other) => angle[one] - angle[other]);
+}

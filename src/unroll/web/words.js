@@ -1,0 +1,120 @@
+"use strict";
+
+/** What the page says about its model, in plain words. */
+class Words {
+  constructor(description) {
+    const { kind, classes, model, preparation, facts } = description;
+    Object.assign(this, { kind, classes, model, preparation, known: facts });
+  }
+
+  /** What is read in a step: "row", "word" … */
+  get step() {
+    if (this.kind === "texts") return "word";
+    if (this.kind === "series") return "time step";
+    return { rows: "row", columns: "column" }[this.preparation.image.read] ?? "pixel";
+  }
+
+  /** What is read as a whole. */
+  get whole() {
+    return { images: "picture", texts: "text", series: "series" }[this.kind];
+  }
+
+  get lead() {
+    const { hidden_size: units, num_layers: layers, bidirectional } = this.model;
+    const numbers = units * layers * (bidirectional ? 2 : 1);
+    const way = {
+      images: { row: ", from the top", column: ", from the left" }[this.step] ?? ", one after the other",
+      texts: ", as we do",
+      series: "",
+    }[this.kind];
+    const order = this.preparation.image?.read === "permuted" ? ", in an order that was shuffled once" : way;
+    const both = bidirectional ? " A second reader does the same from the other end." : "";
+    return (
+      `This is a recurrent neural network. It never sees the ${this.whole} as a whole: it reads one ${this.step} at a time${order}, ` +
+      `and all that it remembers is ${grouped(numbers)} numbers, its hidden state.${both} Watch it make up its mind.`
+    );
+  }
+
+  /** The model, how good it is, and what was checked: a list of sentences. */
+  get facts() {
+    const { cell, nonlinearity, hidden_size: units, num_layers: layers, bidirectional } = this.model;
+    const { accuracy, n, data, parameters, checked, difference } = this.known;
+    const kind = { rnn: nonlinearity, lstm: "LSTM", gru: "GRU", lru: "LRU", indrnn: `IndRNN (${nonlinearity})` }[cell];
+    const name = kind ?? { mingru: "minGRU", minlstm: "minLSTM" }[cell] ?? cell;
+    const many = ["no layer", "one layer", "two layers", "three layers", "four layers"][layers] ?? `${layers} layers`;
+    const sentences = [
+      `${many[0].toUpperCase()}${many.slice(1)} of ${units} ${name} units${bidirectional ? ", reading both ways" : ""}: ` +
+        `${grouped(parameters)} numbers, learned from ${data}.`,
+    ];
+    if (accuracy !== null) {
+      sentences.push(`It got ${(100 * accuracy).toFixed(1)}\u2009% of ${grouped(n)} test ${this.plural} right.`);
+    }
+    if (checked) {
+      const real = `${checked} real ${checked === 1 ? this.whole : this.plural}`;
+      sentences.push(`Checked: this page's arithmetic equals PyTorch's within ${small(difference)} on ${real}.`);
+    }
+    sentences.push("It computes here: nothing that you put in leaves this page.");
+    return sentences;
+  }
+
+  get plural() {
+    return { images: "pictures", texts: "texts", series: "series" }[this.kind];
+  }
+
+  get file() {
+    return { images: "Open a picture…", texts: "Open a text…", series: "Open a file…" }[this.kind];
+  }
+
+  get answerHint() {
+    return `If the ${this.whole} ended at the line, this is what it would answer, and how sure it would be.`;
+  }
+
+  /** Since when the answer stands, honestly. */
+  decided(reading, stepName) {
+    const name = this.classes[reading.predicted];
+    const { decided, time } = reading;
+    const sure = percent(reading.probabilities[time - 1][reading.predicted]);
+    if (decided === time && time > 1) return `It makes up its mind at the very end: only ${stepName(time - 1)} makes it ${name}, ${sure}.`;
+    const since = decided === 1 ? "It says so from the first" : `It has answered ${name} since ${stepName(decided - 1)}, the dotted line`;
+    if (decided === 1) return `${since} ${this.step} on: ${name}, in the end ${sure} sure.`;
+    return `${since}; in the end it is ${sure} sure.`;
+  }
+
+  heatHint(part, layer) {
+    const { hidden_size: units, num_layers: layers, bidirectional } = this.model;
+    const which = layers > 1 ? ` of layer ${layer + 1} of ${layers}` : "";
+    const ways = bidirectional
+      ? ` The second reader's map fills from the other end. Both maps are of the whole ${this.whole}; the curves say what both would answer if it ended at the line.`
+      : "";
+    const more = HeatMap.PARTS[part]?.hint;
+    if (part !== "hidden" && more) return `${more}${ways}`;
+    return (
+      `Each line across is one of the ${units} numbers${which}; each ${this.step} changes them all a little. ` +
+      `Lines that move alike are neighbours. Point at a place to see its number.${ways}`
+    );
+  }
+
+  get comparisonHint() {
+    const what = { images: "pixel", texts: "word", series: "point" }[this.kind];
+    const forwards = `Change a ${what}: only what is read after it can change.`;
+    const both = " The second reader comes from the other end, so for it the past and the future change places.";
+    return `${forwards}${this.model.bidirectional ? both : ""} Broken lines above: before your change.`;
+  }
+
+  /** How far it has read, in words. */
+  position(position, time, stepName) {
+    if (!time) return "";
+    if (!position) return "Nothing read yet";
+    const name = stepName(position - 1);
+    return name.endsWith(String(position)) ? `after ${name} of ${time}` : `after ${name}, ${position} of ${time}`;
+  }
+}
+
+/** Return a small number in full, rounded up to one digit: "0.000 000 3". */
+function small(number) {
+  if (!(number > 0)) return "0.000\u2009000\u20091";
+  const digits = Math.max(1, Math.ceil(-Math.log10(number)));
+  const rounded = (Math.ceil(number * 10 ** digits - 1e-9) / 10 ** digits).toFixed(digits);
+  const [whole, rest] = rounded.split(".");
+  return `${whole}.${rest.replace(/(\d{3})(?=\d)/g, "$1\u2009")}`;
+}
