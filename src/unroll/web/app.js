@@ -30,6 +30,7 @@ class App {
     DARK.addEventListener("change", () => this.#recolour());
     this.#read({ edited: false });
     if (description.samples.length) this.input.choose(0);
+    this.started = true; // from here on it is a person who puts something in
   }
 
   #sayWhatItIs() {
@@ -39,7 +40,7 @@ class App {
     byId("comparison-hint").textContent = this.words.comparisonHint;
     byId("made").textContent = `Made with unroll ${this.description.unroll} from the run “${this.description.title}”.`;
     const longest = Math.max(...this.description.classes.map((name) => name.length));
-    document.documentElement.style.setProperty("--names", `${Math.min(14, Math.max(3, longest))}ch`);
+    document.documentElement.style.setProperty("--names", `${0.62 * Math.min(14, Math.max(2, longest))}em`);
   }
 
   /** React to the input part; see `Words` and digit.js for `drawing`: the pen is still down. */
@@ -65,7 +66,10 @@ class App {
   /** Show the reading from its beginning, once nothing more is drawn. */
   #start() {
     this.player.go(this.input.sample === null ? this.now.reading.time : 0);
-    this.starting = setTimeout(() => this.player.play(0), App.PAUSE);
+    this.starting = setTimeout(() => {
+      if (this.started) document.querySelector(".answer").scrollIntoView({ block: "nearest", behavior: "smooth" });
+      this.player.play(0);
+    }, App.PAUSE);
   }
 
   /** After an edit, stay where it was. */
@@ -142,7 +146,7 @@ class App {
     const words = this.words.position(position, time, this.#stepName);
     this.#say("where", words[0].toUpperCase() + words.slice(1));
     const first = largest(probabilities);
-    this.#say("now", `${this.description.classes[first]} ${percent(probabilities[first])}`);
+    this.#say("now", !position ? "" : `${this.description.classes[first]}: ${percent(probabilities[first])}`);
     byId("now").className = this.leaders.of(first);
     const general = "One line for each class: how sure the model would be, had it read only so far.";
     this.#say("curves-hint", position === time ? this.words.decided(reading, this.#stepName) : general);

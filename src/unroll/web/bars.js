@@ -18,6 +18,7 @@ class Bars {
       const row = element("li", { class: leaders.of(number) }, name, track, value);
       return { number, row, fill, before, value };
     });
+    this.root.style.setProperty("--half", String(Math.ceil(this.rows.length / 2)));
     this.root.replaceChildren(...this.rows.map(({ row }) => row));
   }
 
@@ -29,7 +30,7 @@ class Bars {
       fill.style.transform = `scaleX(${probability})`;
       value.textContent = probabilities ? percent(probability) : "";
       row.classList.toggle("first", number === first);
-      mark.hidden = !before;
+      mark.hidden = !before || Math.abs(before[number] - probability) < 0.01;
       if (before) mark.style.left = `${100 * before[number]}%`;
     }
   }

@@ -18,7 +18,7 @@ function seekable(root, seek) {
 
 /** Probabilities over time, a line for each class; what has not been read yet stays blank. */
 class Curves {
-  static HEIGHT = 150;
+  static HEIGHT = 124;
   static MARGIN = 9; // above and below the lines
   static GAP = 15; // between the names at the lines' ends
 
@@ -110,18 +110,18 @@ class Curves {
     const point = this.points[position];
     if (!point) return;
     const seen = this.heads.filter(({ number }, n) => n === 0 || point[number] >= 0.04);
-    const places = apart(seen.map(({ number }) => this.#y(point[number])), Curves.GAP, Curves.HEIGHT);
+    const places = spaced(seen.map(({ number }) => this.#y(point[number])), Curves.GAP, Curves.HEIGHT);
     for (const { number, head, name } of this.heads) {
       const place = seen.findIndex((other) => other.number === number);
       head.style.transform = `translate(${x}px, ${this.#y(point[number])}px)`;
-      name.style.visibility = place < 0 ? "hidden" : "";
+      head.style.visibility = place < 0 ? "hidden" : "";
       if (place >= 0) name.style.transform = `translateY(${places[place] - this.#y(point[number])}px)`;
     }
   }
 }
 
 /** Return places near the given ones, no two closer than `gap`, none beyond `most`. */
-function apart(places, gap, most) {
+function spaced(places, gap, most) {
   const order = Array.from(places.keys()).sort((one, other) => places[one] - places[other]);
   const moved = places.slice();
   for (let n = 1; n < order.length; n++) moved[order[n]] = Math.max(moved[order[n]], moved[order[n - 1]] + gap);

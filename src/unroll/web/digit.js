@@ -2,7 +2,7 @@
 
 /** Input part for images: a sheet to draw on, and the pixels that the model sees of it. */
 class DigitInput {
-  static explanation = "Draw with mouse, finger or pen. Or take a real one, or drop a picture onto the page.";
+  static explanation = "With mouse, finger or pen; or drop a picture onto the page.";
   static accepts = "image/*";
   static MOST = 50e6; // pixels of a picture that is taken
   static SLICE = 12; // ms of work between two breaths of the page
@@ -10,7 +10,7 @@ class DigitInput {
 
   constructor(root, description, changed) {
     const { preparation, samples, classes } = description;
-    Object.assign(this, { preparation, samples, changed, form: preparation.image, pixels: null, chosen: null });
+    Object.assign(this, { preparation, samples, classes, changed, form: preparation.image, pixels: null, chosen: null });
     this.steps = DigitInput.#steps(this.form);
     const digits = classes.every((name) => /^\d$/.test(name));
     this.pad = new Pad({
@@ -25,24 +25,23 @@ class DigitInput {
       ended: () => {},
     });
     this.made = element("p", { class: "made" });
-    const clear = element("button", { type: "button", click: () => this.#clear() }, "Clear");
+    const clear = element("button", { type: "button", class: "slight", click: () => this.#clear() }, "Clear");
     const size = `${this.form.width}×${this.form.height}`;
     root.append(
       element(
         "section",
         { class: "card", "aria-label": "Draw" },
-        element("h2", {}, "Draw"),
+        element("div", { class: "heading" }, element("h2", {}, "Draw"), clear),
         element("p", { class: "hint" }, DigitInput.explanation),
         this.pad.element,
-        element("div", { class: "tools" }, clear),
       ),
       element(
         "section",
         { class: "card", "aria-label": "What it sees" },
-        element("h2", {}, `What it sees: ${size} pixels`),
-        element("p", { class: "hint" }, `The line is where it has read to. Click pixels to change them.`),
+        element("h2", {}, "What it sees"),
+        element("p", { class: "hint" }, `${size} pixels; the line is where it has read to. Click one to change it.`),
         this.grid.element,
-        element("div", { class: "tools" }, this.made),
+        this.made,
       ),
     );
   }
@@ -138,7 +137,8 @@ class DigitInput {
   #draw(drawing) {
     try {
       const { pixels, steps } = Images.prepare(this.pad.picture, this.form);
-      this.#take(pixels, steps.join(", "), null);
+      const made = steps.filter((step) => /^(scaled|centred|resized)/.test(step));
+      this.#take(pixels, made.join(", "), null);
     } catch {
       return; // nothing to be seen on it yet
     }
@@ -157,7 +157,11 @@ class DigitInput {
 
   async mattered(model, reading, signal, target) {
     const { pixels } = this;
-    signal.addEventListener("abort", () => this.grid.load(this.pixels));
+    const { textContent: made } = this.made;
+    signal.addEventListener("abort", () => {
+      this.grid.load(this.pixels);
+      if (this.pixels === pixels) this.made.textContent = made;
+    });
     const groups = this.#groups(pixels);
     const paper = Images.sequence(new Uint8Array(pixels.length).fill(this.#background(pixels)), this.preparation);
     const x = Images.sequence(pixels, this.preparation);
@@ -182,6 +186,15 @@ class DigitInput {
     }
     const most = [...losses.values()].reduce((peak, v) => Math.max(peak, Math.abs(v)), 1e-9);
     this.grid.load(pixels, new Map([...losses].map(([pixel, loss]) => [pixel, loss / most])));
+    this.made.textContent = this.#strongest(losses, this.classes[target]);
+  }
+
+  /** Say which pixel mattered most. */
+  #strongest(losses, name) {
+    const [pixel, loss] = [...losses].reduce((best, one) => (Math.abs(one[1]) > Math.abs(best[1]) ? one : best), [0, 0]);
+    const [row, column] = [Math.floor(pixel / this.form.width) + 1, (pixel % this.form.width) + 1];
+    const change = `${Math.abs(loss).toFixed(2)} ${loss < 0 ? "more" : "less"} evidence`;
+    return `Each pixel rubbed out in turn. Without the one in row ${row}, column ${column}, ${name} would have ${change} (logit).`;
   }
 
   /** As `Images.stepOf`, without searching. */

@@ -24,7 +24,7 @@ class HeatMap {
   constructor(root, { directions, units, seek, stepName }) {
     Object.assign(this, { units, stepName, position: 0, time: 0, pictures: [] });
     this.tip = element("div", { class: "tip", hidden: true });
-    this.height = Math.max(96, Math.min(directions > 1 ? 150 : 230, 2 * units));
+    this.height = Math.max(96, Math.min(directions > 1 ? 120 : 200, 2 * units));
     this.maps = Array.from({ length: directions }, (_, direction) => this.#map(root, direction, directions, seek));
     new ResizeObserver(() => this.draw()).observe(this.maps[0].canvas);
   }
@@ -161,36 +161,26 @@ class HeatMap {
   }
 }
 
-/**
- * Return an order of units in which those that move alike are neighbours: by the angle in the plane of the two directions in which
- * they differ most.
- */
+/** Return an order of units in which those that move alike are neighbours: each is followed by the one, of those left, most like it. */
 function alike(values, time, units) {
-  const directions = [];
-  const sizes = Array.from({ length: units }, () => 0);
-  for (let unit = 0; unit < units; unit++) {
-    for (let step = 0; step < time; step++) sizes[unit] += values[step * units + unit] ** 2;
-    sizes[unit] = Math.sqrt(sizes[unit]) || 1;
-  }
-  const at = (step, unit) => values[step * units + unit] / sizes[unit];
-  for (const seed of [1, 2]) {
-    let scores = Float64Array.from({ length: units }, (_, unit) => Math.sin(seed + 7 * unit));
-    for (let round = 0; round < 12; round++) {
-      for (const other of directions) {
-        const share = scores.reduce((sum, v, unit) => sum + v * other[unit], 0);
-        scores = scores.map((v, unit) => v - share * other[unit]);
-      }
-      const next = new Float64Array(units);
-      for (let step = 0; step < time; step++) {
-        let sum = 0;
-        for (let unit = 0; unit < units; unit++) sum += at(step, unit) * scores[unit];
-        for (let unit = 0; unit < units; unit++) next[unit] += at(step, unit) * sum;
-      }
-      const length = Math.hypot(...next) || 1;
-      scores = next.map((v) => v / length);
+  const stride = Math.ceil(time / 64); // so many steps tell enough
+  const rows = Array.from({ length: units }, (_, unit) =>
+    Float32Array.from({ length: Math.ceil(time / stride) }, (_, n) => values[n * stride * units + unit]),
+  );
+  const apart = (one, other) => rows[one].reduce((sum, v, step) => sum + (v - rows[other][step]) ** 2, 0);
+  const final = (unit) => values[(time - 1) * units + unit];
+  const left = new Set(Array.from({ length: units }, (_, unit) => unit));
+  let unit = [...left].reduce((best, other) => (final(other) > final(best) ? other : best), 0);
+  const order = [];
+  while (left.size) {
+    order.push(unit);
+    left.delete(unit);
+    let nearest = Infinity;
+    const from = unit;
+    for (const other of left) {
+      const distance = apart(from, other);
+      if (distance < nearest) [nearest, unit] = [distance, other];
     }
-    directions.push(scores);
   }
-  const angle = Array.from({ length: units }, (_, unit) => Math.atan2(directions[1][unit], directions[0][unit]));
-  return Array.from({ length: units }, (_, unit) => unit).sort((one, other) => angle[one] - angle[other]);
+  return order;
 }

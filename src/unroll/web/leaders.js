@@ -1,8 +1,9 @@
 "use strict";
 
-/** Which classes get a colour of their own: those that were ever in the lead, the final one first. */
+/** Which classes get a colour of their own: the one that it ends with, and those that were ever likely. */
 class Leaders {
   static SLOTS = 4; // colours in the style sheet: --class-0 …
+  static LIKELY = 0.2;
 
   constructor() {
     this.slots = [];
@@ -11,15 +12,12 @@ class Leaders {
   /** Choose anew; while two readings are compared, `keep` those that have a colour. */
   choose(reading, keep = false) {
     if (!keep) this.slots = [];
-    const led = new Map();
-    for (const probabilities of reading.probabilities) {
-      const first = largest(probabilities);
-      if (probabilities[first] > 1.5 / probabilities.length) led.set(first, (led.get(first) ?? 0) + 1);
-    }
-    const others = [...led.keys()].sort((one, other) => led.get(other) - led.get(one));
-    const final = reading.probabilities.at(-1);
-    const close = Array.from(final.keys()).filter((number) => final[number] > 0.1);
-    for (const number of [reading.predicted, ...others, ...close]) {
+    const peaks = Array.from(reading.probabilities[0], (_, number) =>
+      reading.probabilities.reduce((peak, step) => Math.max(peak, step[number]), 0),
+    );
+    const likely = Array.from(peaks.keys()).filter((number) => peaks[number] > Leaders.LIKELY);
+    likely.sort((one, other) => peaks[other] - peaks[one]);
+    for (const number of [reading.predicted, ...likely]) {
       if (!this.slots.includes(number) && this.slots.length < Leaders.SLOTS) this.slots.push(number);
     }
   }

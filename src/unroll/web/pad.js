@@ -2,16 +2,17 @@
 
 /** A sheet to draw on with mouse, finger or pen. It is kept as black on white; in the dark scheme the style sheet inverts what is seen. */
 class Pad {
-  static SIDE = 300; // pixels
-  static PEN = 22; // pixels wide: as MNIST's strokes are, of a digit that fills most of the sheet
+  static WIDTH = 280; // pixels
+  static HEIGHT = 281; // not square: so that a drawing is never looked through for a small square picture that was enlarged
+  static PEN = 20; // pixels wide: as MNIST's strokes are, of a digit that fills most of the sheet
 
   /** `drawing()` is called while the pen moves, at most once a frame; `lifted()` when it leaves the sheet. */
   constructor({ hint, drawing, lifted }) {
     Object.assign(this, { drawing, lifted, drawn: false, pen: null });
     this.canvas = element("canvas", {
       class: "pad",
-      width: Pad.SIDE,
-      height: Pad.SIDE,
+      width: Pad.WIDTH,
+      height: Pad.HEIGHT,
       role: "img",
       "aria-label": "Sheet to draw on with mouse, finger or pen. With the keyboard, draw in the picture of pixels that follows.",
     });
@@ -36,9 +37,9 @@ class Pad {
   /** Show a picture instead, as large as fits. */
   show(picture) {
     this.#blank(true);
-    const scale = Math.min(Pad.SIDE / picture.width, Pad.SIDE / picture.height);
+    const scale = Math.min(Pad.WIDTH / picture.width, Pad.HEIGHT / picture.height);
     const [width, height] = [picture.width * scale, picture.height * scale];
-    this.context.drawImage(picture, (Pad.SIDE - width) / 2, (Pad.SIDE - height) / 2, width, height);
+    this.context.drawImage(picture, (Pad.WIDTH - width) / 2, (Pad.HEIGHT - height) / 2, width, height);
     this.element.classList.add("full");
   }
 
@@ -48,13 +49,13 @@ class Pad {
     this.canvas.classList.toggle("photo", photo);
     Object.assign(this.context, { fillStyle: photo ? "#808080" : "#ffffff", strokeStyle: "#000000" });
     Object.assign(this.context, { lineWidth: Pad.PEN, lineCap: "round", lineJoin: "round", shadowBlur: 0 });
-    this.context.fillRect(0, 0, Pad.SIDE, Pad.SIDE);
+    this.context.fillRect(0, 0, Pad.WIDTH, Pad.HEIGHT);
     Object.assign(this.context, { shadowColor: "#000000", shadowBlur: 3 }); // soft edges, as scanned ink has
   }
 
   #place(event) {
     const { left, top, width, height } = this.canvas.getBoundingClientRect();
-    return [((event.clientX - left) / width) * Pad.SIDE, ((event.clientY - top) / height) * Pad.SIDE];
+    return [((event.clientX - left) / width) * Pad.WIDTH, ((event.clientY - top) / height) * Pad.HEIGHT];
   }
 
   #down(event) {

@@ -86,13 +86,14 @@ class PixelGrid {
   #picture() {
     const { width, height, framing } = this.form;
     const [sheet, ink] = ["sheet", "ink"].map(Palette.colour);
+    const tone = (v) => Math.sign(v) * Math.sqrt(Math.abs(v)); // so that small shares can be seen too
     const signed = Palette.diverging();
     const picture = element("canvas", { width, height });
     const context = picture.getContext("2d");
     const image = context.createImageData(width, height);
     this.pixels.forEach((v, pixel) => {
       const grey = framing ? blend(sheet, ink, Math.abs(v - this.paper) / 255) : [v, v, v];
-      const colour = this.overlay ? (this.overlay.has(pixel) ? signed(this.overlay.get(pixel)) : sheet) : grey;
+      const colour = this.overlay ? (this.overlay.has(pixel) ? signed(tone(this.overlay.get(pixel))) : sheet) : grey;
       const dimmed = this.steps[pixel] < this.read ? colour : blend(colour, sheet, PixelGrid.DIM);
       image.data.set([...dimmed, 255], 4 * pixel);
     });

@@ -30,7 +30,7 @@ class Words {
     const order = this.preparation.image?.read === "permuted" ? ", in an order that was shuffled once" : way;
     const both = bidirectional ? " A second reader does the same from the other end." : "";
     return (
-      `This is a recurrent neural network. It never sees the ${this.whole} as a whole: it reads one ${this.step} at a time${order}, ` +
+      `This recurrent neural network never sees the ${this.whole} as a whole: it reads one ${this.step} at a time${order}, ` +
       `and all that it remembers is ${grouped(numbers)} numbers, its hidden state.${both} Watch it make up its mind.`
     );
   }
@@ -44,16 +44,16 @@ class Words {
     const many = ["no layer", "one layer", "two layers", "three layers", "four layers"][layers] ?? `${layers} layers`;
     const sentences = [
       `${many[0].toUpperCase()}${many.slice(1)} of ${units} ${name} units${bidirectional ? ", reading both ways" : ""}: ` +
-        `${grouped(parameters)} numbers, learned from ${data}.`,
+        `${grouped(parameters)} learned numbers.`,
     ];
     if (accuracy !== null) {
-      sentences.push(`It got ${(100 * accuracy).toFixed(1)}\u2009% of ${grouped(n)} test ${this.plural} right.`);
+      sentences.push(`It got ${(100 * accuracy).toFixed(1)}\u2009% of ${grouped(n)} test ${this.plural} of ${data} right.`);
     }
     if (checked) {
       const real = `${checked} real ${checked === 1 ? this.whole : this.plural}`;
       sentences.push(`Checked: this page's arithmetic equals PyTorch's within ${small(difference)} on ${real}.`);
     }
-    sentences.push("It computes here: nothing that you put in leaves this page.");
+    sentences.push("Nothing that you put in leaves this page.");
     return sentences;
   }
 
@@ -89,8 +89,8 @@ class Words {
     const more = HeatMap.PARTS[part]?.hint;
     if (part !== "hidden" && more) return `${more}${ways}`;
     return (
-      `Each line across is one of the ${units} numbers${which}; each ${this.step} changes them all a little. ` +
-      `Lines that move alike are neighbours. Point at a place to see its number.${ways}`
+      `Each line across is one of the ${units} numbers${which}; each ${this.step} that is read changes them all. ` +
+      `Lines that move alike stand together. Point at a place to see its number.${ways}`
     );
   }
 
