@@ -29,9 +29,15 @@ VIEWS = (
     "pad.js",
     "pixels.js",
     "digit.js",
+    "slices.js",
+    "passage.js",
+    "sentence.js",
+    "chart.js",
+    "table.js",
+    "curve.js",
     "app.js",
 )
-STYLES = ("style.css",)
+STYLES = ("style.css", "inputs.css")
 MARK = b'<meta name="generator" content="unroll">'  # in the head of every page
 
 

@@ -154,15 +154,16 @@ class Chart {
     const [from, to] = this.ranges[this.feature];
     const floor = Chart.HEIGHT - bottom;
     const found = [drawn("rect", { class: "ground", x: left, y: top, width: this.width - left - right, height: floor - top, rx: 4 })];
-    for (const level of Chart.ticks(from, to, 4)) {
+    for (const level of Chart.ticks(from, to, 5)) {
       const y = this.#y(level, this.feature);
       found.push(drawn("line", { class: "grid", x1: left, x2: this.width - right, y1: y, y2: y }));
       found.push(drawn("text", { class: "tick", x: left - 6, y: y + 4, "text-anchor": "end" }, brief(level)));
     }
-    const steps = Chart.ticks(1, this.time, Math.max(2, Math.min(8, this.width / 90))).filter((step) => Number.isInteger(step) && step > 0);
+    const steps = Chart.ticks(1, this.time, Math.max(2, Math.min(8, this.width / 70))).filter((step) => Number.isInteger(step) && step > 0);
     for (const step of steps.length ? steps : [1]) {
       found.push(drawn("text", { class: "tick", x: this.#x(step - 1), y: floor + 17, "text-anchor": "middle" }, grouped(step)));
     }
+    found.push(drawn("text", { class: "tick", x: left - 6, y: floor + 17, "text-anchor": "end" }, "step"));
     return found;
   }
 

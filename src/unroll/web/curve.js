@@ -2,7 +2,7 @@
 
 /** Input part for time series: a curve to draw, or several, and how far the model has read them. */
 class CurveInput {
-  static explanation = "Draw with mouse, finger or pen. Or take a real one, or drop a table of numbers onto the page.";
+  static explanation = "With mouse, finger or pen; or drop a table of numbers onto the page.";
   static accepts = ".csv,.tsv,.txt,text/csv";
   static MOST = 5_000; // time steps
   static LETTERS = 2_000_000; // of a file
@@ -27,18 +27,17 @@ class CurveInput {
       type: "number", class: "length", min: 1, max: CurveInput.MOST, step: 1, change: () => this.#resize(),
     });
     this.made = element("p", { class: "made legend" });
-    const clear = element("button", { type: "button", click: () => this.#clear() }, "Clear");
-    const scaled = many > 1 ? " The bold line is the one you draw; choose it below." : "";
+    const clear = element("button", { type: "button", class: "slight", click: () => this.#clear() }, "Clear");
+    const time = element("label", { class: "quiet" }, "Time steps ", this.length);
     root.append(
       element(
         "section",
         { class: "card whole", "aria-label": "Draw" },
-        element("h2", {}, "Draw"),
-        element("p", { class: "hint" }, `${CurveInput.explanation} The line is where it has read to.${scaled}`),
+        element("div", { class: "heading" }, element("h2", {}, "Draw"), element("span", { class: "choices" }, time, clear)),
+        element("p", { class: "hint" }, `${CurveInput.explanation} The upright line is where it has read to.`),
         ...this.#chooser(),
         this.chart.element,
         this.made,
-        element("div", { class: "tools" }, clear, element("label", { class: "quiet" }, "Time steps ", this.length)),
       ),
     );
     this.#take(null, null, typical.time);
@@ -70,16 +69,20 @@ class CurveInput {
     if (this.names.length > CurveInput.BUTTONS) {
       const options = this.names.map((name, n) => element("option", { value: n }, name));
       const select = element("select", { change: () => this.chart.choose(Number(select.value)) }, ...options);
-      return [element("label", { class: "quiet features" }, "Draw ", select)];
+      return [element("label", { class: "quiet features" }, "You draw ", select)];
     }
-    const buttons = this.names.map((name, n) =>
-      element("button", { type: "button", "aria-pressed": String(n === 0), click: () => choose(n) }, name),
-    );
+    const named = this.preparation.features.length > 0;
+    const buttons = this.names.map((name, n) => {
+      const button = element("button", { type: "button", "aria-label": name, "aria-pressed": String(n === 0) }, named ? name : `${n + 1}`);
+      button.addEventListener("click", () => choose(n));
+      return button;
+    });
     const choose = (n) => {
       buttons.forEach((button, other) => button.setAttribute("aria-pressed", String(other === n)));
       this.chart.choose(n);
     };
-    return [element("div", { class: "features", role: "group", "aria-label": "The feature that is drawn" }, ...buttons)];
+    const words = element("span", { class: "quiet" }, named ? "You draw" : "You draw feature");
+    return [element("div", { class: "features", role: "group", "aria-label": "The feature that is drawn" }, words, ...buttons)];
   }
 
   get sequence() {
@@ -198,8 +201,8 @@ class CurveInput {
     this.chart.show(x.length);
     const key = (look, words) => element("span", {}, element("span", { class: `bar-key ${look}`, "aria-hidden": "true" }), ` ${words}`);
     this.#explain(
-      key("", `bar above: with the mean in its place, less sure of ${name}`),
-      key("opposed", `bar below: more sure of ${name}`),
+      key("", `with the mean in its place, less sure of ${name}`),
+      key("opposed", `more sure of ${name}`),
     );
   }
 

@@ -2,11 +2,12 @@
 
 /** Input part for texts: a sentence to type, and the words that the model reads of it. */
 class SentenceInput {
-  static explanation = "Type a sentence, or take a real one. Or drop a text file onto the page.";
+  static explanation = "Type a sentence; or drop a text file onto the page.";
   static accepts = ".txt,text/plain";
   static MOST = 20_000; // characters of a text
-  static LONG = 40; // ms that a change may take for it to be shown at once, and not when typing pauses
-  static PATIENCE = 15_000; // ms that asking each word how much it mattered may take; else only some are asked
+  static LONG = 40; // ms that a change may take for it to be shown with every key
+  static PAUSE = 600; // ms without a key after which the typing has paused
+  static PATIENCE = 8_000; // ms that asking each word how much it mattered may take; else only some are asked
 
   constructor(root, description, changed) {
     const { preparation, samples, classes } = description;
@@ -27,27 +28,24 @@ class SentenceInput {
     this.passage = new Passage({ toggled: (number) => this.#toggle(number) });
     this.heading = element("h2", {});
     this.legend = element("p", { class: "made legend" });
-    const [clear, back] = ["Clear", "Put all words back"].map((words) => element("button", { type: "button" }, words));
-    clear.addEventListener("click", () => this.#clear());
-    back.addEventListener("click", () => this.#putBack());
-    this.back = back;
+    const clear = element("button", { type: "button", class: "slight", click: () => this.#clear() }, "Clear");
+    this.back = element("button", { type: "button", class: "slight", click: () => this.#putBack() }, "Put all back");
     const what = this.unit === "piece" ? " It reads pieces of words, so it knows something of words never seen." : "";
     root.append(
       element(
         "section",
         { class: "card whole", "aria-label": "Write" },
-        element("h2", {}, "Write"),
+        element("div", { class: "heading" }, element("h2", {}, "Write"), clear),
         element("p", { class: "hint" }, SentenceInput.explanation),
         this.field,
       ),
       element(
         "section",
         { class: "card whole", "aria-label": "What it reads" },
-        this.heading,
+        element("div", { class: "heading" }, this.heading, this.back),
         element("p", { class: "hint" }, `The line is where it has read to. Click a ${this.unit} to leave it out.${what}`),
         this.passage.element,
         this.legend,
-        element("div", { class: "tools" }, clear, back),
       ),
     );
     this.#take("", null);
@@ -102,17 +100,17 @@ class SentenceInput {
     this.changed({ edited: false });
   }
 
-  /** Read what is typed: at once, or where the text is long, when the typing pauses. */
+  /** Read what is typed, where the text is long only when the typing pauses; then it is watched from its beginning. */
   #type() {
     clearTimeout(this.waiting);
-    const read = () => {
+    const read = (drawing) => {
       const began = performance.now();
-      this.#take(this.field.value, null);
-      this.changed({ edited: false });
+      if (drawing || this.text !== this.field.value) this.#take(this.field.value, null);
+      this.changed({ edited: false, drawing });
       this.cost = performance.now() - began;
     };
-    if (this.cost < SentenceInput.LONG) read();
-    else this.waiting = setTimeout(read, 400);
+    if (this.cost < SentenceInput.LONG) read(true);
+    this.waiting = setTimeout(() => read(false), SentenceInput.PAUSE);
   }
 
   #take(text, chosen) {
@@ -180,25 +178,24 @@ class SentenceInput {
       this.passage.unweigh();
       this.#explain();
     });
-    this.#explain(element("span", {}, `Reading it again without each ${this.unit}…`));
+    const progress = element("span", {}, `Reading it again without each ${this.unit}…`);
+    this.#explain(progress);
     const name = this.classes[target];
     const losses = new Map();
     const replacements = asked.map((step) => ({ step, value: null }));
-    const shares = () => {
-      const most = [...losses.values()].reduce((peak, v) => Math.max(peak, Math.abs(v)), 1e-9);
-      for (const [word, loss] of losses) {
-        this.passage.weigh(word, loss / most, `${signed(loss)}, ${loss < 0 ? "against" : "for"} ${name}`);
-      }
-    };
     const done = await inSlices(model.occlude(this.sequence, replacements, target), signal, (loss, number) => {
       const { word } = this.steps[asked[number]];
       losses.set(word, (losses.get(word) ?? 0) + loss);
+      progress.textContent = `Reading it again without each ${this.unit}: ${percent((number + 1) / asked.length)}`;
     });
     if (!done) return;
-    shares();
+    const most = [...losses.values()].reduce((peak, v) => Math.max(peak, Math.abs(v)), 1e-9);
+    for (const [word, loss] of losses) {
+      this.passage.weigh(word, loss / most, `${signed(loss)}, ${loss < 0 ? "against" : "for"} ${name}`);
+    }
     this.#explain(
-      SentenceInput.#sample("weighed read", `line above: without it, less sure of ${name}`),
-      SentenceInput.#sample("weighed opposed read", `line below: without it, more sure of ${name}`),
+      SentenceInput.#sample("weighed read", `without it, less sure of ${name}`),
+      SentenceInput.#sample("weighed opposed read", `without it, more sure of ${name}`),
     );
     if (asked.length === this.steps.length) return;
     const every = Math.round(this.steps.length / asked.length);
