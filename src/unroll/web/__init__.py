@@ -37,7 +37,7 @@ VIEWS = (
     "curve.js",
     "app.js",
 )
-STYLES = ("style.css", "inputs.css")
+STYLES = ("style.css", "views.css", "time.css", "inputs.css", "layout.css")
 MARK = b'<meta name="generator" content="unroll">'  # in the head of every page
 
 

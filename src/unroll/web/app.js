@@ -3,7 +3,7 @@
 /** The page: what is put in is read, and every view shows as much of the reading as the player says. */
 class App {
   static INPUTS = { images: () => DigitInput, texts: () => SentenceInput, series: () => CurveInput };
-  static LIVE = 15; // ms that a whole reading may take for it to be renewed while the pen moves
+  static LIVE = 15; // ms that a reading may take for it to be renewed while the pen moves
   static PAUSE = 700; // ms after the pen is lifted: another stroke may follow
 
   constructor(description) {
@@ -15,7 +15,7 @@ class App {
     const Input = App.INPUTS[description.kind]();
     this.#sayWhatItIs(Input);
     this.input = new Input(byId("input"), description, (change) => this.#changed(change));
-    this.player = new Player({ shown: (position) => this.#show(position), rested: (position) => this.#announce(position) });
+    this.player = new Player({ shown: (n) => this.#show(n), rested: (n) => this.#announce(n) });
     const seek = (share) => this.now && this.player.go(Math.round(share * this.now.reading.time));
     this.bars = new Bars(byId("bars"), description.classes);
     this.curves = new Curves(byId("curves"), description.classes, seek);
@@ -38,38 +38,37 @@ class App {
     byId("facts").textContent = this.words.facts.join(" ");
     byId("answer-hint").textContent = this.words.answerHint;
     byId("comparison-hint").textContent = this.words.comparisonHint;
-    byId("made").textContent = `Made with unroll ${this.description.unroll} from the run “${this.description.title}”.`;
+    const { unroll, title } = this.description;
+    byId("made").textContent = `Made with unroll ${unroll} from the run “${title}”.`;
     const longest = Math.max(...this.description.classes.map((name) => name.length));
     document.documentElement.style.setProperty("--names", `${0.62 * Math.min(14, Math.max(2, longest))}em`);
   }
 
   /** React to the input part; see `Words` and digit.js for `drawing`: the pen is still down. */
   #changed({ edited, drawing = false }) {
-    clearTimeout(this.starting);
     this.#say("error", "");
     if (edited && this.now) this.before ??= this.now;
     if (!edited) this.before = null;
     this.#unmatter();
-    const x = this.input.sequence;
-    if (drawing && x && this.cost > App.LIVE) {
+    if (drawing && this.cost > App.LIVE) {
       this.player.pause(false);
-      this.bars.show(this.model.probabilities(x));
+      this.bars.show(this.model.probabilities(this.input.sequence));
       return;
     }
     this.#read({ edited });
-    if (!x) return;
+    if (!this.now) return;
     if (edited) this.#resume();
-    else if (drawing || STILL.matches) this.player.go(x.length);
+    else if (drawing || STILL.matches) this.player.go(this.now.reading.time);
     else this.#start();
   }
 
   /** Show the reading from its beginning, once nothing more is drawn. */
   #start() {
     this.player.go(this.input.sample === null ? this.now.reading.time : 0);
-    this.starting = setTimeout(() => {
-      if (this.started) document.querySelector(".answer").scrollIntoView({ block: "nearest", behavior: "smooth" });
-      this.player.play(0);
-    }, App.PAUSE);
+    const byPerson = this.started;
+    this.player.playSoon(App.PAUSE, () => {
+      if (byPerson) document.querySelector(".answer").scrollIntoView({ block: "nearest", behavior: "smooth" });
+    });
   }
 
   /** After an edit, stay where it was. */
@@ -81,7 +80,7 @@ class App {
 
   /** Read what is there, and give every view the reading. */
   #read({ edited }) {
-    const x = this.input.sequence;
+    const x = this.#sequence();
     const began = performance.now();
     const reading = x && x.length ? this.model.read(x) : null;
     this.cost = performance.now() - began;
@@ -94,7 +93,7 @@ class App {
       return;
     }
     this.leaders.choose(reading, edited && this.before !== null);
-    const shown = Bars.chosen(reading);
+    const shown = Bars.chosen(reading, this.leaders);
     this.bars.load(shown, this.leaders);
     this.curves.load({
       points: this.now.points,
@@ -107,10 +106,21 @@ class App {
     this.#heat();
   }
 
+  /** What is put in, as the model reads it; null where it cannot. */
+  #sequence() {
+    try {
+      return this.input.sequence;
+    } catch (error) {
+      this.#say("error", error.message);
+      return null;
+    }
+  }
+
   #stepName = (t) => this.input.stepName(t);
 
   #empty() {
-    this.bars.load(Array.from({ length: Math.min(Bars.MOST, this.model.classes) }, (_, number) => number), this.leaders);
+    const few = Math.min(Bars.MOST, this.model.classes);
+    this.bars.load(Array.from({ length: few }, (_, number) => number), this.leaders);
     this.bars.show(null);
     this.curves.clear();
     this.heat.clear();
@@ -126,9 +136,8 @@ class App {
     byId("heat-hint").textContent = this.words.heatHint(this.part, this.layer);
     const { kind, most } = this.heat;
     const ramp = element("span", { class: `ramp ${kind}` });
-    byId("heat-key").replaceChildren(
-      kind === "share" ? "0" : signed(-most, most === 1 ? 0 : 1), ramp, signed(most, most === 1 ? 0 : 1),
-    );
+    const digits = most === 1 ? 0 : 1;
+    byId("heat-key").replaceChildren(kind === "share" ? "0" : signed(-most, digits), ramp, signed(most, digits));
     const alike = this.before?.reading.time === this.now.reading.time;
     byId("comparison").hidden = !alike;
     if (alike) this.moved.load(this.before.reading, this.now.reading, this.layer);
@@ -144,7 +153,7 @@ class App {
     this.heat.show(position);
     this.input.show(position);
     const words = this.words.position(position, time, this.#stepName);
-    this.#say("where", words[0].toUpperCase() + words.slice(1));
+    this.#say("where", capital(words));
     const first = largest(probabilities);
     this.#say("now", !position ? "" : `${this.description.classes[first]}: ${percent(probabilities[first])}`);
     byId("now").className = this.leaders.of(first);
@@ -187,7 +196,7 @@ class App {
     byId("layer-label").hidden = count < 2;
     const gates = Object.keys(this.model.read([this.#silence()]).states[0][0].gates);
     const options = ["hidden", ...gates];
-    part.append(...options.map((name) => element("option", { value: name }, HeatMap.PARTS[name]?.words ?? name)));
+    part.append(...options.map((name) => element("option", { value: name }, HeatMap.PARTS[name]?.[1] ?? name)));
     byId("part-label").hidden = options.length < 2;
     for (const select of [layer, part]) {
       select.addEventListener("change", () => {
@@ -244,11 +253,9 @@ class App {
     const { samples, classes } = this.description;
     this.buttons = samples.map((sample, n) => {
       const words = `Sample ${n + 1}: a real ${classes[sample.label]}`;
-      const button = element(
-        "button",
-        { type: "button", class: "sample", "aria-pressed": "false", "aria-label": words, title: words, click: () => this.input.choose(n) },
-        Input.thumbnail(sample, this.description),
-      );
+      const button = element("button", { type: "button", class: "sample", "aria-label": words, title: words });
+      button.addEventListener("click", () => this.input.choose(n));
+      button.append(Input.thumbnail(sample, this.description));
       return button;
     });
     byId("samples").append(...this.buttons);

@@ -35,12 +35,13 @@ class Bars {
     }
   }
 
-  /** Return which classes to show of a reading: all, or those that were ever the most probable. */
-  static chosen(reading) {
+  /** Return which classes to show of a reading: all, or the `leaders` and others that were ever the most probable. */
+  static chosen(reading, leaders) {
     const peaks = Array.from(reading.probabilities[0], (_, number) =>
       reading.probabilities.reduce((peak, step) => Math.max(peak, step[number]), 0),
     );
-    const numbers = Array.from(peaks.keys()).sort((one, other) => peaks[other] - peaks[one]);
+    const weight = (number) => peaks[number] + (leaders.has(number) ? 1 : 0);
+    const numbers = Array.from(peaks.keys()).sort((one, other) => weight(other) - weight(one));
     return numbers.slice(0, Bars.MOST).sort((one, other) => one - other);
   }
 }

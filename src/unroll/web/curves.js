@@ -20,11 +20,12 @@ function seekable(root, seek) {
 class Curves {
   static HEIGHT = 124;
   static MARGIN = 9; // above and below the lines
+  static FOOT = 16; // below that, for the numbers of the steps
   static GAP = 15; // between the names at the lines' ends
 
   /** `seek(share)` is called where a time is chosen. */
   constructor(root, classes, seek) {
-    Object.assign(this, { classes, time: 0, position: 0, points: [], lines: [] });
+    Object.assign(this, { classes, time: 0, position: 0, points: [], numbers: [] });
     this.box = element("div", { class: "plot curves" });
     root.append(this.box);
     seekable(this.box, seek);
@@ -55,13 +56,25 @@ class Curves {
 
   #path(points, number) {
     const most = Math.min(points.length, this.points.length);
-    return points.slice(0, most).map((point, n) => `${n ? "L" : "M"}${this.#x(n).toFixed(1)} ${this.#y(point[number]).toFixed(1)}`).join("");
+    const place = (point, n) => `${this.#x(n).toFixed(1)} ${this.#y(point[number]).toFixed(1)}`;
+    return `M${points.slice(0, most).map(place).join("L")}`;
+  }
+
+  /** The classes, those without a colour of their own first: what comes later is drawn over it. */
+  #order() {
+    const { numbers, leaders } = this;
+    return [...numbers.filter((number) => !leaders.has(number)), ...[...(leaders?.slots ?? [])].reverse()];
   }
 
   #draw() {
     this.width = this.box.clientWidth;
     if (!this.width) return;
-    const svg = drawn("svg", { width: this.width, height: Curves.HEIGHT, "aria-hidden": "true" });
+    const height = Curves.HEIGHT + Curves.FOOT;
+    const svg = drawn("svg", { width: this.width, height, "aria-hidden": "true" });
+    for (const step of marked(this.time)) {
+      const place = { x: this.#x(step), y: height - 2, "text-anchor": "middle" };
+      svg.append(drawn("text", { class: "tick step", ...place }, String(step)));
+    }
     for (const level of [0, 0.5, 1]) {
       const y = this.#y(level);
       svg.append(drawn("line", { class: "grid", x1: 0, x2: this.width, y1: y, y2: y }));
@@ -70,11 +83,10 @@ class Curves {
     this.cover = drawn("rect", { x: 0, y: 0, height: Curves.HEIGHT });
     svg.append(drawn("clipPath", { id: "read" }, this.cover));
     const lines = drawn("g", { "clip-path": "url(#read)" });
-    const rank = (number) => this.leaders.slots.indexOf(number);
-    const order = this.numbers ? [...this.numbers].sort((one, other) => (rank(one) < 0 ? -1 : rank(other) < 0 ? 1 : rank(other) - rank(one))) : [];
+    const order = this.#order();
     for (const number of order) {
       const colour = this.leaders.of(number);
-      if (this.before && rank(number) >= 0) {
+      if (this.before && this.leaders.has(number)) {
         svg.append(drawn("path", { class: `line ghost ${colour}`, d: this.#path(this.before, number) }));
       }
       lines.append(drawn("path", { class: `line ${colour}`, d: this.#path(this.points, number) }));
@@ -86,7 +98,7 @@ class Curves {
     }
     this.now = drawn("line", { class: "now", x1: 0, x2: 0, y1: 0, y2: Curves.HEIGHT });
     this.heads = order
-      .filter((number) => rank(number) >= 0)
+      .filter((number) => this.leaders.has(number))
       .reverse()
       .map((number) => {
         const name = drawn("text", { x: 9, y: 4 }, this.classes[number]);
@@ -118,6 +130,15 @@ class Curves {
       if (place >= 0) name.style.transform = `translateY(${places[place] - this.#y(point[number])}px)`;
     }
   }
+}
+
+/** Return whole numbers from 0 to `time`, evenly spread, about seven and the last of them `time`. */
+function marked(time) {
+  const units = [1, 2, 4, 5, 7, 10].flatMap((unit) => [unit, 10 * unit, 100 * unit, 1000 * unit]);
+  const each = units.sort((one, other) => one - other).find((unit) => time / unit <= 7) ?? time;
+  const steps = [];
+  for (let step = 0; step <= time - 0.6 * each; step += each) steps.push(step);
+  return time ? [...steps, time] : [];
 }
 
 /** Return places near the given ones, no two closer than `gap`, none beyond `most`. */

@@ -10,7 +10,8 @@ class DigitInput {
 
   constructor(root, description, changed) {
     const { preparation, samples, classes } = description;
-    Object.assign(this, { preparation, samples, classes, changed, form: preparation.image, pixels: null, chosen: null });
+    Object.assign(this, { preparation, samples, classes, changed, form: preparation.image });
+    Object.assign(this, { pixels: null, chosen: null });
     this.steps = DigitInput.#steps(this.form);
     const digits = classes.every((name) => /^\d$/.test(name));
     this.pad = new Pad({
@@ -22,7 +23,6 @@ class DigitInput {
       form: this.form,
       steps: this.steps,
       painted: (pixel, ink) => this.#paint(pixel, ink),
-      ended: () => {},
     });
     this.made = element("p", { class: "made" });
     const clear = element("button", { type: "button", class: "slight", click: () => this.#clear() }, "Clear");
@@ -49,9 +49,10 @@ class DigitInput {
   /** Return a small picture of a sample. */
   static thumbnail(sample, { preparation: { image } }) {
     const pixels = decode.bytes(sample.x);
-    const canvas = element("canvas", { width: image.width, height: image.height, class: image.framing ? "thumbnail ink" : "thumbnail" });
+    const { width, height } = image;
+    const canvas = element("canvas", { width, height, class: image.framing ? "thumbnail ink" : "thumbnail" });
     const context = canvas.getContext("2d");
-    const picture = context.createImageData(image.width, image.height);
+    const picture = context.createImageData(width, height);
     pixels.forEach((v, at) => {
       if (image.framing) picture.data[4 * at + 3] = Math.abs(v - image.framing.border);
       else picture.data.set([v, v, v, 255], 4 * at);
@@ -149,7 +150,7 @@ class DigitInput {
     const { paper } = this.grid;
     const edited = this.pixels !== null;
     const pixels = this.pixels?.slice() ?? new Uint8Array(this.steps.length).fill(paper);
-    pixels[pixel] = ink === paper < 127.5 ? 255 : 0;
+    pixels[pixel] = ink ? (paper < 127.5 ? 255 : 0) : paper;
     if (!edited) this.pad.clear();
     this.#take(pixels, "changed by hand", null);
     this.changed({ edited: true });
@@ -191,10 +192,12 @@ class DigitInput {
 
   /** Say which pixel mattered most. */
   #strongest(losses, name) {
-    const [pixel, loss] = [...losses].reduce((best, one) => (Math.abs(one[1]) > Math.abs(best[1]) ? one : best), [0, 0]);
+    const stronger = (best, one) => (Math.abs(one[1]) > Math.abs(best[1]) ? one : best);
+    const [pixel, loss] = [...losses].reduce(stronger, [0, 0]);
     const [row, column] = [Math.floor(pixel / this.form.width) + 1, (pixel % this.form.width) + 1];
     const change = `${Math.abs(loss).toFixed(2)} ${loss < 0 ? "more" : "less"} evidence`;
-    return `Each pixel rubbed out in turn. Without the one in row ${row}, column ${column}, ${name} would have ${change} (logit).`;
+    const without = `Without the one in row ${row}, column ${column}, ${name} would have ${change} (logit).`;
+    return `Each pixel rubbed out in turn. ${without}`;
   }
 
   /** As `Images.stepOf`, without searching. */

@@ -2,7 +2,7 @@
 
 /* What the views share: elements, words for numbers, and whether things may move. */
 
-/** Return a new element. Attributes are text, or listeners where they are functions: element("button", { click: run }, "Run"). */
+/** Return a new element; of its attributes, functions are listeners: element("button", { click: run }, "Run"). */
 function element(tag, attributes = {}, ...children) {
   return furnished(document.createElement(tag), attributes, children);
 }
@@ -25,9 +25,9 @@ const byId = (id) => document.getElementById(id);
 
 /** Return a fraction in words: "84 %", and near the ends no rounding that says too much. */
 function percent(fraction) {
-  if (fraction > 0 && fraction < 0.005) return "<\u20091\u2009%";
-  if (fraction < 1 && fraction >= 0.995) return ">\u200999\u2009%";
-  return `${Math.round(100 * fraction)}\u2009%`;
+  if (fraction > 0 && fraction < 0.005) return "<\u202f1\u202f%";
+  if (fraction < 1 && fraction >= 0.995) return ">\u202f99\u202f%";
+  return `${Math.round(100 * fraction)}\u202f%`;
 }
 
 /** Return a number with a real minus sign. */

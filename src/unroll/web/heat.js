@@ -1,21 +1,21 @@
 "use strict";
 
-/** The hidden state, or a gate, as a heat map: a line for each unit, a column for each step. One map for each reader. */
+/** The hidden state, or a gate, as heat maps, one for each reader: a line for each unit, a column for each step. */
 class HeatMap {
-  /** What can be seen beside the hidden state: "sign": around 0; "share": from 0 to 1. */
+  /** What can be looked at, in words, and whether it is a "sign", around 0, or a "share", from 0 to 1. */
   static PARTS = {
-    hidden: { kind: "sign", words: "hidden state" },
-    memory: { kind: "sign", words: "memory c", hint: "The memory of its own that an LSTM carries on; the hidden state is what it shows of it." },
-    reset: { kind: "share", words: "reset gate", hint: "0: proposes a new value without looking at the old ones." },
-    update: { kind: "share", words: "update gate", hint: "1: the unit keeps its old value, 0: it takes the proposed one." },
-    candidate: { kind: "sign", words: "candidate", hint: "The new value that is proposed." },
-    input: { kind: "share", words: "input gate", hint: "1: lets the proposed value into the memory." },
-    forget: { kind: "share", words: "forget gate", hint: "1: keeps what the memory holds, 0: forgets it." },
-    cell: { kind: "sign", words: "candidate g", hint: "The new value that is proposed." },
-    output: { kind: "share", words: "output gate", hint: "1: shows what the memory holds." },
-    keep: { kind: "share", words: "keep gate", hint: "1: the unit keeps its old value, 0: it takes the proposed one." },
-    real: { kind: "sign", words: "real part", hint: "What a unit remembers is a complex number that turns; its real part." },
-    imaginary: { kind: "sign", words: "imaginary part", hint: "What a unit remembers is a complex number that turns; its imaginary part." },
+    hidden: ["sign", "hidden state"],
+    memory: ["sign", "memory c", "What an LSTM carries on; the hidden state is what it shows of it."],
+    reset: ["share", "reset gate", "0: what is proposed is proposed without looking at the old values."],
+    update: ["share", "update gate", "1: the unit keeps its old value, 0: it takes the one that is proposed."],
+    candidate: ["sign", "candidate", "The new value that is proposed."],
+    input: ["share", "input gate", "1: lets what is proposed into the memory."],
+    forget: ["share", "forget gate", "1: keeps what the memory holds, 0: forgets it."],
+    cell: ["sign", "candidate g", "The new value that is proposed."],
+    output: ["share", "output gate", "1: shows what the memory holds."],
+    keep: ["share", "keep gate", "1: the unit keeps its old value, 0: it takes the one that is proposed."],
+    real: ["sign", "real part", "What a unit remembers is a complex number that turns: its real part."],
+    imaginary: ["sign", "imaginary part", "What a unit remembers is a complex number that turns: its imaginary part."],
   };
 
   static READERS = ["Reader 1: from the first to the last →", "Reader 2: from the last to the first ←"];
@@ -53,15 +53,16 @@ class HeatMap {
     return map;
   }
 
-  /** Show one layer's states; `part` is "hidden" or a gate. Their order is kept where `keep`, so that edits can be compared. */
+  /** Show one layer's states; `part` is "hidden" or a gate. The units keep their order where `keep`. */
   load(reading, layer, part, keep = false) {
-    const { kind } = HeatMap.PARTS[part] ?? { kind: "sign" };
+    const [kind] = HeatMap.PARTS[part] ?? ["sign"];
     Object.assign(this, { time: reading.time, kind });
     const states = reading.states[layer];
     this.values = states.map(({ hidden, gates }) => (part === "hidden" ? hidden : gates[part]));
     this.most = 1;
     if (kind === "sign") {
-      const peak = this.values.reduce((most, values) => values.reduce((so, v) => Math.max(so, Math.abs(v)), most), 0);
+      const larger = (most, v) => Math.max(most, Math.abs(v));
+      const peak = this.values.reduce((most, values) => values.reduce(larger, most), 0);
       this.most = peak <= 1 && peak > 0.5 ? 1 : peak || 1;
     }
     if (!keep || !this.orders) this.orders = states.map(({ hidden }) => alike(hidden, reading.time, this.units));
@@ -112,7 +113,8 @@ class HeatMap {
       const from = direction ? this.time - position : 0;
       const scale = width / this.time;
       context.imageSmoothingEnabled = false;
-      context.drawImage(this.pictures[direction], from, 0, position, this.units, from * scale, 0, position * scale, this.height);
+      const place = [from * scale, 0, position * scale, this.height];
+      context.drawImage(this.pictures[direction], from, 0, position, this.units, ...place);
     });
   }
 
@@ -161,7 +163,7 @@ class HeatMap {
   }
 }
 
-/** Return an order of units in which those that move alike are neighbours: each is followed by the one, of those left, most like it. */
+/** Return an order of units in which those that move alike are neighbours: each is followed by the most like it. */
 function alike(values, time, units) {
   const stride = Math.ceil(time / 64); // so many steps tell enough
   const rows = Array.from({ length: units }, (_, unit) =>

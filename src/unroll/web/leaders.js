@@ -22,6 +22,11 @@ class Leaders {
     }
   }
 
+  /** Whether a class has a colour of its own. */
+  has(number) {
+    return this.slots.includes(number);
+  }
+
   /** Return the name of a class's colour, for a CSS class: "class-0" …, or "class-other". */
   of(number) {
     const slot = this.slots.indexOf(number);

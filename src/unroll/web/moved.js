@@ -39,12 +39,14 @@ class Moved {
       const svg = drawn("svg", { width, height: Moved.HEIGHT, "aria-hidden": "true" });
       svg.append(drawn("path", { class: "bar", d: strip.map(bar).join("") }));
       svg.append(drawn("line", { class: "grid", x1: 0, x2: width, y1: Moved.HEIGHT - 0.5, y2: Moved.HEIGHT - 0.5 }));
-      if (this.distances.length > 1) svg.append(drawn("text", { class: "tick", x: -8, y: Moved.HEIGHT - 8, "text-anchor": "end" }, direction ? "←" : "→"));
+      const reader = drawn("text", { class: "tick", x: -8, y: Moved.HEIGHT - 8, "text-anchor": "end" });
+      reader.textContent = ["→", "←"][direction];
+      if (this.distances.length > 1) svg.append(reader);
       return svg;
     });
     this.box.replaceChildren(...strips);
-    const first = (strip) => strip.findIndex((v) => v > 1e-6);
-    const words = this.distances.map((strip) => (first(strip) < 0 ? "nowhere" : `most at step ${strip.indexOf(Math.max(...strip)) + 1}`));
+    const peak = (strip) => strip.indexOf(Math.max(...strip)) + 1;
+    const words = this.distances.map((strip) => (strip.some(Boolean) ? `most at step ${peak(strip)}` : "nowhere"));
     this.box.setAttribute("aria-label", `How far the hidden state moved: ${words.join("; ")}`);
   }
 }

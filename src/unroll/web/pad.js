@@ -1,9 +1,9 @@
 "use strict";
 
-/** A sheet to draw on with mouse, finger or pen. It is kept as black on white; in the dark scheme the style sheet inverts what is seen. */
+/** A sheet to draw on. It is kept as black on white; in the dark scheme the style sheet inverts what is seen. */
 class Pad {
   static WIDTH = 280; // pixels
-  static HEIGHT = 281; // not square: so that a drawing is never looked through for a small square picture that was enlarged
+  static HEIGHT = 281; // not square, so that no time is lost on whether a small square picture was enlarged to this
   static PEN = 20; // pixels wide: as MNIST's strokes are, of a digit that fills most of the sheet
 
   /** `drawing()` is called while the pen moves, at most once a frame; `lifted()` when it leaves the sheet. */
@@ -14,7 +14,7 @@ class Pad {
       width: Pad.WIDTH,
       height: Pad.HEIGHT,
       role: "img",
-      "aria-label": "Sheet to draw on with mouse, finger or pen. With the keyboard, draw in the picture of pixels that follows.",
+      "aria-label": "Sheet to draw on with mouse, finger or pen. With the keyboard, draw in the pixels that follow.",
     });
     this.hint = element("p", { class: "hint", "aria-hidden": "true" }, hint);
     this.element = element("div", { class: "sheet" }, this.canvas, this.hint);

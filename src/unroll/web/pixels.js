@@ -5,18 +5,20 @@ class PixelGrid {
   static DIM = 0.78; // how far what is not read yet fades into the paper
 
   /**
-   * `form` is the description's "image"; `steps` says of each pixel in which step it is read. `painted(pixel, ink)` is called for each
-   * pixel that is changed, `ended()` after a stroke.
+   * `form` is the description's "image"; `steps` says of each pixel in which step it is read. `painted(pixel, ink)` is
+   * called for each pixel that is changed.
    */
-  constructor({ form, steps, painted, ended }) {
-    Object.assign(this, { form, steps, painted, ended, pixels: null, read: 0, overlay: null, cursor: null, brush: null });
+  constructor({ form, steps, painted }) {
+    Object.assign(this, { form, steps, painted, pixels: null, read: 0, overlay: null, cursor: null, brush: null });
     this.paper = form.framing ? form.framing.border : 255;
     this.canvas = element("canvas", {
       class: "pixels",
       tabindex: "0",
       role: "application",
       "aria-roledescription": "picture of pixels",
-      "aria-label": `What the model sees, ${form.width}×${form.height} pixels: arrow keys move, Enter or space changes a pixel`,
+      "aria-label":
+        `What the model sees, ${form.width}×${form.height} pixels: ` +
+        "arrow keys move, Enter or space changes a pixel",
     });
     this.canvas.style.aspectRatio = `${form.width} / ${form.height}`;
     this.words = element("p", { class: "unseen", "aria-live": "polite" });
@@ -127,7 +129,6 @@ class PixelGrid {
     } else if (event.type === "pointerup" && this.brush) {
       if (finger && pixel === this.brush.tap) this.#paint(pixel);
       this.brush = null;
-      this.ended();
     } else if (event.type === "pointercancel") {
       this.brush = null;
     }
@@ -153,7 +154,6 @@ class PixelGrid {
     } else if (event.key === "Enter" || event.key === " ") {
       this.#moveTo(at);
       this.painted(at, !this.inked(at));
-      this.ended();
     } else {
       return;
     }

@@ -43,6 +43,7 @@ class Player {
   /** Read on from a position, at the speed that is set. */
   play(from) {
     if (!this.time) return;
+    clearTimeout(this.soon);
     this.#playing(true);
     this.#set(from);
     let last = performance.now();
@@ -60,7 +61,17 @@ class Player {
     this.frame = requestAnimationFrame(tick);
   }
 
+  /** Play from the beginning in a while, unless something else happens; `starting` is called just before. */
+  playSoon(ms, starting) {
+    clearTimeout(this.soon);
+    this.soon = setTimeout(() => {
+      starting();
+      this.play(0);
+    }, ms);
+  }
+
   pause(resting = true) {
+    clearTimeout(this.soon);
     cancelAnimationFrame(this.frame);
     clearTimeout(this.resting);
     if (this.playing && resting) this.#restSoon();
@@ -90,6 +101,7 @@ class Player {
   #key(event) {
     const { target, key } = event;
     if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (target === this.slider && key === " ") this.toggle();
     if (target.closest("input, select, textarea, [contenteditable]")) return;
     const moves = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity };
     if (key in moves) this.step(moves[key]);

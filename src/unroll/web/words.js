@@ -30,8 +30,9 @@ class Words {
     const order = this.preparation.image?.read === "permuted" ? ", in an order that was shuffled once" : way;
     const both = bidirectional ? " A second reader does the same from the other end." : "";
     return (
-      `This recurrent neural network never sees the ${this.whole} as a whole: it reads one ${this.step} at a time${order}, ` +
-      `and all that it remembers is ${grouped(numbers)} numbers, its hidden state.${both} Watch it make up its mind.`
+      `This recurrent neural network never sees the ${this.whole} as a whole: it reads one ${this.step} at a time` +
+      `${order}, and all that it remembers is ${grouped(numbers)} numbers, its hidden state.${both} ` +
+      "Watch it make up its mind."
     );
   }
 
@@ -43,11 +44,12 @@ class Words {
     const name = kind ?? { mingru: "minGRU", minlstm: "minLSTM" }[cell] ?? cell;
     const many = ["no layer", "one layer", "two layers", "three layers", "four layers"][layers] ?? `${layers} layers`;
     const sentences = [
-      `${many[0].toUpperCase()}${many.slice(1)} of ${units} ${name} units${bidirectional ? ", reading both ways" : ""}: ` +
+      `${capital(many)} of ${units} ${name} units${bidirectional ? ", reading both ways" : ""}: ` +
         `${grouped(parameters)} learned numbers.`,
     ];
     if (accuracy !== null) {
-      sentences.push(`It got ${(100 * accuracy).toFixed(1)}\u2009% of ${grouped(n)} test ${this.plural} of ${data} right.`);
+      const right = `${(100 * accuracy).toFixed(1)}\u202f%`;
+      sentences.push(`It got ${right} of ${grouped(n)} test ${this.plural} of ${data} right.`);
     }
     if (checked) {
       const real = `${checked} real ${checked === 1 ? this.whole : this.plural}`;
@@ -74,20 +76,21 @@ class Words {
     const name = this.classes[reading.predicted];
     const { decided, time } = reading;
     const sure = percent(reading.probabilities[time - 1][reading.predicted]);
-    if (decided === time && time > 1) return `It makes up its mind at the very end: only ${stepName(time - 1)} makes it ${name}, ${sure}.`;
-    const since = decided === 1 ? "It says so from the first" : `It has answered ${name} since ${stepName(decided - 1)}, the dotted line`;
-    if (decided === 1) return `${since} ${this.step} on: ${name}, in the end ${sure} sure.`;
-    return `${since}; in the end it is ${sure} sure.`;
+    if (decided === 1) return `It says ${name} from the first ${this.step} on; in the end it is ${sure} sure.`;
+    const since = stepName(decided - 1);
+    if (decided === time) return `It makes up its mind at the very end: only ${since} makes it ${name}, ${sure}.`;
+    return `It has answered ${name} since ${since}, the dotted line; in the end it is ${sure} sure.`;
   }
 
   heatHint(part, layer) {
     const { hidden_size: units, num_layers: layers, bidirectional } = this.model;
     const which = layers > 1 ? ` of layer ${layer + 1} of ${layers}` : "";
-    const ways = bidirectional
-      ? ` The second reader's map fills from the other end. Both maps are of the whole ${this.whole}; the curves say what both would answer if it ended at the line.`
-      : "";
-    const more = HeatMap.PARTS[part]?.hint;
-    if (part !== "hidden" && more) return `${more}${ways}`;
+    const both =
+      ` The second reader's map fills from the other end. Both maps are of the whole ${this.whole}; ` +
+      "the curves say what both would answer if it ended at the line.";
+    const ways = bidirectional ? both : "";
+    const [, , more] = HeatMap.PARTS[part] ?? [];
+    if (more) return `${more}${ways}`;
     return (
       `Each line across is one of the ${units} numbers${which}; each ${this.step} that is read changes them all. ` +
       `Lines that move alike stand together. Point at a place to see its number.${ways}`
@@ -110,11 +113,13 @@ class Words {
   }
 }
 
+const capital = (words) => words[0].toUpperCase() + words.slice(1);
+
 /** Return a small number in full, rounded up to one digit: "0.000 000 3". */
 function small(number) {
-  if (!(number > 0)) return "0.000\u2009000\u20091";
+  if (!(number > 0)) return "0.000\u202f000\u202f1";
   const digits = Math.max(1, Math.ceil(-Math.log10(number)));
   const rounded = (Math.ceil(number * 10 ** digits - 1e-9) / 10 ** digits).toFixed(digits);
   const [whole, rest] = rounded.split(".");
-  return `${whole}.${rest.replace(/(\d{3})(?=\d)/g, "$1\u2009")}`;
+  return `${whole}.${rest.replace(/(\d{3})(?=\d)/g, "$1\u202f")}`;
 }
