@@ -25,7 +25,7 @@ import nbformat
 DOCS = Path(__file__).parent
 PAGE = DOCS / "tutorial.md"
 OTHERS = [
-    DOCS / f"{name}.md" for name in ("data", "text", "cells", "models", "report", "looking", "doctor", "several")
+    DOCS / f"{name}.md" for name in ("data", "text", "cells", "models", "report", "looking", "doctor", "several", "sharing")
 ]  # that are no notebook
 BLOCK = re.compile(
     r"^```python\n(?P<code>.*?)^```\n(?:\n```text(?P<about> about)?\n(?P<output>.*?)^```\n)?", re.M | re.S

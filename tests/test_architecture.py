@@ -17,6 +17,7 @@ FLOORS = {
     "printing": 8.5,  # in the terminal's manner
     "tables": 8.5,  # likewise
     "report": 8.2,  # its words are the terminal's
+    "serve": 8,
     "terminal": 8,
     "bench": 7,
     "export": 7,

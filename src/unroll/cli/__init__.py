@@ -13,12 +13,22 @@ from collections.abc import Sequence
 from cyclopts import CycloptsError, UnusedCliTokensError
 
 from ..errors import InputError, UnrollError
-from . import data, examining, machine, reporting, several, sharing, training, using
+from . import data, examining, machine, reporting, serving, several, sharing, training, using
 from .app import app
 from .outcome import in_words, is_expected, say
 
 __all__ = ["app", "main"]
-COMMANDS = (data, examining, machine, reporting, several, sharing, training, using)  # importing them registers them
+COMMANDS = (
+    data,
+    examining,
+    machine,
+    reporting,
+    serving,
+    several,
+    sharing,
+    training,
+    using,
+)  # importing them registers them
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

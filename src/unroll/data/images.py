@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import DataError
@@ -20,6 +21,25 @@ BLANK = "shows nothing: all its pixels have about the same colour"
 ENLARGED = 0.05  # of the mean contrast: so well must an image be the enlargement of a small one to count as one
 NEAREST = Image.Resampling.NEAREST
 INK = 0.1  # of the strongest contrast to the background: what is weaker is noise of a camera or of JPEG
+
+
+class Upload(NamedTuple):
+    """An image file that somebody sent, who may mean no good.
+
+    Attributes:
+        name: as it was sent; what messages call it
+        content: its bytes
+        formats: of Pillow's, that are read
+        pixels: at most; looked at before the image is unpacked
+    """
+
+    name: str
+    content: bytes
+    formats: tuple[str, ...]
+    pixels: int
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class PreparedImage(NamedTuple):
@@ -34,7 +54,7 @@ class PreparedImage(NamedTuple):
     steps: tuple[str, ...]
 
 
-def prepare_image(path: Path, form: ImageFormat) -> PreparedImage:
+def prepare_image(path: Path | Upload, form: ImageFormat) -> PreparedImage:
     """Read an image file of any size and colour.
 
     Without ``form.framing`` it is resized as a whole, by `read_grey`. With it, any polarity will do too: an image of
@@ -43,7 +63,7 @@ def prepare_image(path: Path, form: ImageFormat) -> PreparedImage:
     closer to the opposite of the training images' border.
 
     Args:
-        path: a file that Pillow reads.
+        path: a file that Pillow reads, or the content of one.
         form: the images of the run.
 
     Raises:
@@ -75,7 +95,7 @@ def prepare_image(path: Path, form: ImageFormat) -> PreparedImage:
     return PreparedImage(_pixels(grey if framing.border < 127.5 else 255 - grey), tuple(steps))
 
 
-def read_grey(path: Path, size: tuple[int, int] | None = None) -> tuple[np.ndarray, bool]:
+def read_grey(path: Path | Upload, size: tuple[int, int] | None = None) -> tuple[np.ndarray, bool]:
     """Return an image file as (height, width) uint8 brightness, as folders are read, and whether it was resized.
 
     Args:
@@ -90,7 +110,7 @@ def read_grey(path: Path, size: tuple[int, int] | None = None) -> tuple[np.ndarr
     return np.asarray(grey.resize(size, Image.Resampling.BICUBIC) if size and resized else grey), resized
 
 
-def _open(path: Path, size: tuple[int, int] | None = None, alone: bool = True) -> Image.Image:
+def _open(path: Path | Upload, size: tuple[int, int] | None = None, alone: bool = True) -> Image.Image:
     """Return the file as RGB, upright, without transparency, 8 bits a channel.
 
     A JPEG is decoded no larger than needed for ``size`` (width, height), which is several times as fast. ``alone``
@@ -101,7 +121,7 @@ def _open(path: Path, size: tuple[int, int] | None = None, alone: bool = True) -
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of damaged EXIF data, say, which does not touch the pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
+            with _file(path) as file:
                 if size is not None:
                     file.draft(None, (4 * size[0], 4 * size[1]))
                 file.load()
@@ -109,9 +129,11 @@ def _open(path: Path, size: tuple[int, int] | None = None, alone: bool = True) -
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} is too large: at most {Image.MAX_IMAGE_PIXELS:,} pixels are read") from error
+        most = path.pixels if isinstance(path, Upload) else Image.MAX_IMAGE_PIXELS
+        raise DataError(f"{path} is too large: at most {most:,} pixels are read") from error
     except Exception as error:  # Pillow's decoders raise about anything on a damaged file
-        raise DataError(f"{path} is not a readable image ({error})") from error
+        said = isinstance(path, Upload) and isinstance(error, UnidentifiedImageError)  # "<_io.BytesIO object …>"
+        raise DataError(f"{path} is not a readable image{'' if said else f' ({error})'}") from error
     if image.mode[0] in "IF":  # 16 and 32 bits a pixel, which convert() would clip at 255
         values = np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0)
         top = 65535.0 if image.mode.startswith("I;16") or not alone else max(values.max(), 1.0)
@@ -128,6 +150,15 @@ def _open(path: Path, size: tuple[int, int] | None = None, alone: bool = True) -
         paper = Image.new("RGBA", image.size, "black" if bright and alone else "white")
         image = Image.alpha_composite(paper, image)
     return image.convert("RGB")
+
+
+def _file(path: Path | Upload) -> Image.Image:
+    if not isinstance(path, Upload):
+        return Image.open(path)
+    file = Image.open(io.BytesIO(path.content), formats=path.formats)
+    if file.width * file.height > path.pixels:
+        raise Image.DecompressionBombError
+    return file
 
 
 def _own_size(image: Image.Image, form: ImageFormat, steps: list[str]) -> np.ndarray | None:

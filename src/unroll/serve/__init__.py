@@ -1,0 +1,34 @@
+"""Runs behind HTTP: the page to watch them, answers, streams; bounded, and stopped without losing a request."""
+
+from __future__ import annotations
+
+from ..errors import ConfigError
+
+try:
+    from .app import create_app, guarded
+    from .running import HOST, PORT, Protocol, is_loopback, listen, load_served, page_of, serve
+    from .served import Served
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] not in (
+        "fastapi",
+        "starlette",
+        "uvicorn",
+        "httptools",
+        "prometheus_client",
+    ):
+        raise
+    raise ConfigError(f"serving needs {error.name}: pip install 'unroll-rnn[serve]'") from error
+
+__all__ = [
+    "HOST",
+    "PORT",
+    "Protocol",
+    "Served",
+    "create_app",
+    "guarded",
+    "is_loopback",
+    "listen",
+    "load_served",
+    "page_of",
+    "serve",
+]

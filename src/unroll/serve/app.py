@@ -1,0 +1,235 @@
+"""The application: which address answers what."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from starlette.exceptions import HTTPException
+
+from ..errors import DataError, InputError
+from . import limits, schema
+from .batching import Batcher
+from .bodies import Images, Piece, Sequences, Steps, Texts, parse, uploads
+from .guard import LOOPBACK, Guard, RefusedError
+from .metrics import Metrics
+from .pages import docs_page, index_page
+from .served import Items, Served
+from .streams import Streams
+
+T = TypeVar("T")
+
+
+class Service:
+    """What the endpoints share: the runs, the threads, the counts.
+
+    Args:
+        runs: that are served, by name; the first is meant where a request names none.
+        batching: whether requests that wait are read together.
+    """
+
+    def __init__(self, runs: Sequence[Served], batching: bool) -> None:
+        self.runs = {served.name: served for served in runs}
+        self.streams = {served.name: Streams(served) for served in runs if not served.run.model.config.bidirectional}
+        self.metrics = Metrics()
+        self.batcher = Batcher(batching, self.metrics.batch)
+        self.started = time.monotonic()
+        # One thread alone opens images: Pillow's warnings are turned to errors there, which holds for all threads.
+        self._reading = ThreadPoolExecutor(1, "reading")
+
+    def close(self) -> None:
+        """End the threads."""
+        self.batcher.close()
+        self._reading.shutdown()
+
+    def of(self, request: Request) -> Served:
+        """Return the run that a request names.
+
+        Raises:
+            RefusedError: there is none of that name.
+        """
+        name = request.query_params.get("run")
+        if name is None:
+            return next(iter(self.runs.values()))
+        if name not in self.runs:
+            raise RefusedError(404, f"no run {name[:100]!r} is served here, but {', '.join(self.runs)}")
+        return self.runs[name]
+
+    async def aside(self, work: Callable[[], T], size: int) -> T:
+        """Return what ``work`` does with ``size`` bytes, in a thread of its own if that may take long."""
+        if size <= limits.SMALL_BODY:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._reading, work)
+
+    async def items(self, request: Request, served: Served) -> Items:
+        """Return what a request to classify holds.
+
+        Raises:
+            RefusedError: it is of another kind, or broken.
+            DataError: it does not fit the run.
+        """
+        content = await request.body()
+        media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        if media == "application/json" or media.endswith("+json"):
+
+            def read() -> Items:
+                body = parse(content, Images, Sequences, Texts)
+                if isinstance(body, Images):
+                    return served.of_images(body.images)
+                if isinstance(body, Sequences):
+                    return served.of_series(body.sequences)
+                assert isinstance(body, Texts)
+                return served.of_texts(body.texts)
+
+            return await self.aside(read, len(content))
+        if media.startswith("image/") or media == "multipart/form-data":
+            files = await uploads(request, content)
+            return await self.aside(lambda: served.of_files(files), limits.SMALL_BODY + 1)
+        raise RefusedError(
+            415, f"expected application/json, multipart/form-data or an image as content type, got {media[:100]!r}"
+        )
+
+
+def create_app(runs: Sequence[Served], batching: bool = True) -> tuple[FastAPI, Service]:
+    """Return the application, which checks neither size, time nor who asks, and what it works with; see `guarded`.
+
+    Args:
+        runs: at least one.
+        batching: whether requests that wait are read together (default True).
+    """
+    service = Service(runs, batching)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="unroll",
+        version=importlib.metadata.version("unroll-rnn"),
+        description=schema.ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    for kind in (RefusedError, DataError, InputError, HTTPException, Exception):
+        app.add_exception_handler(kind, _told)
+    _add_pages(app, service)
+    _add_answers(app, service)
+    return app, service
+
+
+def _add_pages(app: FastAPI, service: Service) -> None:
+    @app.get("/", response_class=HTMLResponse, responses=schema.NO_RUN, openapi_extra=schema.of_run())
+    async def page(request: Request) -> HTMLResponse:
+        """The page on which one watches a run read; of several runs a list, unless one is named."""
+        if len(service.runs) > 1 and "run" not in request.query_params:
+            return HTMLResponse(index_page([served.facts() for served in service.runs.values()]))
+        return HTMLResponse(service.of(request).page)
+
+    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(docs_page(app.openapi(), [served.facts() for served in service.runs.values()]))
+
+    @app.get("/runs", response_model=schema.Runs)
+    async def runs() -> dict[str, Any]:
+        """What is served: names, what each run reads, its classes."""
+        return {"runs": [served.facts() for served in service.runs.values()]}
+
+    @app.get("/health", response_model=schema.Health)
+    async def health() -> dict[str, Any]:
+        """Whether the server is up; needs no token."""
+        return {"status": "ok", "runs": list(service.runs), "seconds": round(time.monotonic() - service.started, 3)}
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Counts for Prometheus."""
+        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _add_answers(app: FastAPI, service: Service) -> None:
+    @app.post(
+        "/predict", response_model=schema.Predictions, responses=schema.REFUSED, openapi_extra=schema.of_predict()
+    )
+    async def predict(request: Request) -> JSONResponse:
+        """Classify images, series or texts, prepared as the run's training data was.
+
+        ?run=NAME says by which run. Of several image files each has its own answer, or says why it cannot be read; if
+        none can, the status is 422.
+        """
+        served = service.of(request)
+        items = await service.items(request, served)
+        probabilities = None if items.data is None else await service.batcher.ask(served, items.data)
+        if probabilities is None:
+            raise RefusedError(422, "; ".join(map(str, items.places))[:1_000])
+        return JSONResponse({"run": served.name, "predictions": served.predictions(items, probabilities)})
+
+    @app.post("/stream", response_model=schema.Streamed, responses=schema.REFUSED, openapi_extra=schema.of_stream())
+    async def stream(request: Request) -> JSONResponse:
+        """Read the next piece of a sequence that comes bit by bit; send the state that the last answer brought.
+
+        The server keeps nothing between two requests.
+        """
+        served = service.of(request)
+        streams = service.streams.get(served.name)
+        if streams is None:
+            raise RefusedError(422, f"the run {served.name} reads each sequence from its end too: it cannot stream")
+        content = await request.body()
+
+        def read() -> tuple[Any, Any]:
+            body = parse(content, Steps, Piece)
+            assert isinstance(body, Steps | Piece)
+            state = streams.unpack(body.state)
+            return (
+                (streams.of_text(body.text), state) if isinstance(body, Piece) else streams.of_steps(body.steps, state)
+            )
+
+        x, state = await service.aside(read, len(content))
+        probabilities, state = await service.batcher.run(lambda: streams.feed(x, state))
+        row = probabilities.tolist()
+        best = max(range(len(row)), key=row.__getitem__)
+        classes = served.preparation.classes
+        return JSONResponse(
+            {
+                "run": served.name,
+                "read": state.read,
+                "class": classes[best],
+                "probability": row[best],
+                "probabilities": dict(zip(classes, row, strict=True)),
+                "state": streams.pack(state),
+            }
+        )
+
+
+def guarded(app: FastAPI, service: Service, token: str | None = None, hosts: Iterable[str] | None = LOOPBACK) -> Guard:
+    """Return the application behind its guard: what is run.
+
+    Args:
+        app: from `create_app`.
+        service: likewise.
+        token: that requests must show; None asks none (default None).
+        hosts: names that requests may call the server by; None allows any (default: those of this machine).
+    """
+    return Guard(app, service.metrics, token, hosts)
+
+
+async def _told(request: Request, error: Exception) -> JSONResponse:
+    """Say what is wrong in one line."""
+    if isinstance(error, RefusedError):
+        return JSONResponse({"error": error.why}, error.status, error.headers)
+    if isinstance(error, HTTPException):
+        why = {
+            404: f"there is nothing at {request.url.path[:100]}",
+            405: f"{request.method[:20]} is not for this address",
+        }
+        return JSONResponse({"error": why.get(error.status_code, error.detail)}, error.status_code, error.headers)
+    if isinstance(error, InputError):
+        return JSONResponse({"error": str(error)}, 422)
+    return JSONResponse({"error": "the server failed to answer; its log says more"}, 500)

@@ -1,0 +1,127 @@
+"""What requests hold: JSON, read strictly, or image files."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pydantic_core
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import Request
+
+from ..data.images import Upload
+from . import limits
+from .guard import RefusedError
+
+Pixel = Annotated[float, Field(ge=0, le=255)]
+Text = Annotated[str, Field(max_length=limits.CHARACTERS)]
+Step = list[float | None]
+
+
+class Body(BaseModel):
+    """Abstract: what is read is exactly what stands there; no number becomes another kind."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Images(Body):
+    """Images by their numbers, as those of the training set."""
+
+    images: Annotated[list[list[list[Pixel]]], Field(min_length=1, max_length=limits.ITEMS)]
+
+
+class Sequences(Body):
+    """Series in the units of the raw data; null where a value is missing."""
+
+    sequences: Annotated[
+        list[Annotated[list[Step], Field(min_length=1, max_length=limits.STEPS)]],
+        Field(min_length=1, max_length=limits.ITEMS),
+    ]
+
+
+class Texts(Body):
+    """Texts."""
+
+    texts: Annotated[list[Text], Field(min_length=1, max_length=limits.ITEMS)]
+
+
+class Steps(Body):
+    """The next time steps of a stream."""
+
+    state: str | None = None
+    steps: Annotated[list[Step], Field(min_length=1, max_length=limits.STEPS)]
+
+
+class Piece(Body):
+    """The next piece of a text that is streamed."""
+
+    state: str | None = None
+    text: Text
+
+
+def parse(content: bytes, *kinds: type[Body]) -> Body:
+    """Return JSON as that of ``kinds`` whose key it has.
+
+    Raises:
+        RefusedError: it is none of them; says where and why.
+    """
+    try:
+        found = pydantic_core.from_json(content, allow_inf_nan=False)
+    except ValueError as error:
+        raise RefusedError(400, f"the body is no JSON: {error}") from None
+    of_key = {_key(kind): kind for kind in kinds}
+    keys = [key for key in of_key if isinstance(found, dict) and key in found]
+    if len(keys) != 1:
+        expected = " or ".join(f"{{{key!r}: …}}" for key in of_key)
+        got = f"the keys {', '.join(map(str, found))[:100] or '(none)'}" if isinstance(found, dict) else _kind(found)
+        raise RefusedError(422, f"expected one of {expected}, got {got}")
+    try:
+        return of_key[keys[0]].model_validate(found)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        more = f"; and {error.error_count() - 1:,} more" if error.error_count() > 1 else ""
+        raise RefusedError(422, f"{where[:200]}: {first['msg']}{more}") from None
+
+
+def _key(kind: type[Body]) -> str:
+    return next(name for name, field in kind.model_fields.items() if field.is_required())
+
+
+def _kind(found: Any) -> str:
+    return {list: "an array", str: "a string", type(None): "null"}.get(type(found), type(found).__name__)
+
+
+async def uploads(request: Request, content: bytes) -> list[Upload]:
+    """Return the image files that a request holds: one as its whole body, or any number as a form.
+
+    Raises:
+        RefusedError: there is none, or the form is broken.
+    """
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media.startswith("image/"):
+        if not content:
+            raise RefusedError(422, "expected an image file as the body, got an empty one")
+        return [_upload("image", content)]
+    form = await _form(request)
+    try:
+        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+        if not files:
+            raise RefusedError(422, "expected image files in the form, got none: curl -F file=@digit.png")
+        return [_upload(file.filename or "image", await file.read()) for file in files]
+    finally:
+        await form.close()
+
+
+async def _form(request: Request) -> FormData:
+    from starlette.exceptions import HTTPException
+
+    try:
+        return await request.form(max_files=limits.ITEMS, max_fields=limits.ITEMS)
+    except HTTPException as error:
+        raise RefusedError(400, f"the form is broken: {error.detail}") from None
+
+
+def _upload(name: str, content: bytes) -> Upload:
+    shown = "".join(character for character in name if character.isprintable())[:100]
+    return Upload(shown, content, limits.FORMATS, limits.PIXELS)

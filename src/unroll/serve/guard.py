@@ -1,0 +1,180 @@
+"""What stands between the network and the application: who may ask, how much, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+import json
+import logging
+import time
+from collections.abc import Iterable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from . import limits
+from .metrics import Metrics
+
+LOG = logging.getLogger("unroll.serve")
+LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
+OPEN = frozenset(("/health",))  # answered without the token
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+class RefusedError(Exception):
+    """A request that is not worked on.
+
+    Args:
+        status: of HTTP.
+        why: one line.
+        headers: of the answer.
+        close: whether the connection ends with it, as when the rest of a body will not be read.
+    """
+
+    def __init__(self, status: int, why: str, headers: dict[str, str] | None = None, close: bool = False) -> None:
+        super().__init__(why)
+        self.status, self.why = status, why
+        self.headers = dict(headers or {}) | ({"connection": "close"} if close else {})
+
+
+class Guard:
+    """ASGI middleware around the whole application: every request gets one answer, whatever happens.
+
+    The body is read before the application is called: who sends slowly holds no place among those worked on.
+
+    Args:
+        app: the application.
+        metrics: where requests are counted.
+        token: that requests must show, as ``Authorization: Bearer …`` or, from a browser, as password; None asks none.
+        hosts: names that the ``Host`` header may have, without port; None allows any. On a loopback address it keeps
+            pages of others, whose name was made to lead here, from asking.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, token: str | None, hosts: Iterable[str] | None) -> None:
+        self.app = app
+        self.metrics = metrics
+        self.token = token
+        self.hosts = None if hosts is None else frozenset(hosts)
+        self.working = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; see `starlette`'s ASGI types."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # a WebSocket: there is none
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        start = time.perf_counter()
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message["headers"], *HEADERS]}
+            await send(message)
+
+        try:
+            await self._work(scope, receive, answer)
+        except RefusedError as refused:
+            if not status:
+                await _refuse(answer, refused)
+        except Exception:
+            LOG.exception("a request failed that should not have")
+            if not status:
+                await _refuse(answer, RefusedError(500, "the server failed to answer; its log says more", close=True))
+        finally:
+            self.metrics.request(scope["path"], status, time.perf_counter() - start)
+
+    async def _work(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        self._check_host(headers.get(b"host", ""))
+        if scope["path"] not in OPEN:
+            self._check_token(headers.get(b"authorization", ""))
+        body = await _read(receive, headers.get(b"content-length", ""))
+        if self.working >= limits.REQUESTS:
+            why = f"the server is working on {limits.REQUESTS} requests already: try again in a second"
+            raise RefusedError(503, why, {"retry-after": "1"})
+        given = False
+
+        async def receive_body() -> Message:
+            nonlocal given
+            if given:
+                return await receive()
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        self.working += 1
+        self.metrics.working.set(self.working)
+        try:
+            async with asyncio.timeout(limits.REQUEST_SECONDS):
+                await self.app(scope, receive_body, send)
+        except TimeoutError:
+            raise RefusedError(504, f"not done after {limits.REQUEST_SECONDS:g} seconds: send less at once") from None
+        finally:
+            self.working -= 1
+            self.metrics.working.set(self.working)
+
+    def _check_host(self, host: str) -> None:
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() and ":" in host else host
+        if self.hosts is not None and name.lower() not in self.hosts:
+            allowed = ", ".join(sorted(self.hosts))
+            raise RefusedError(421, f"the server answers to {allowed} alone, got the host {name[:100]!r}", close=True)
+
+    def _check_token(self, given: str) -> None:
+        if self.token is None:
+            return
+        kind, _, value = given.partition(" ")
+        if kind.lower() == "basic":
+            try:
+                value = base64.b64decode(value, validate=True).decode().partition(":")[2]
+            except (binascii.Error, UnicodeDecodeError):
+                value = ""
+        elif kind.lower() != "bearer":
+            value = ""
+        if not hmac.compare_digest(value.strip().encode(), self.token.encode()):
+            ways = 'Bearer, Basic realm="unroll: any name, the token as password"'
+            raise RefusedError(401, "this server asks for a token: Authorization: Bearer …", {"www-authenticate": ways})
+
+
+async def _read(receive: Receive, length: str) -> bytes:
+    """Return a request's whole body.
+
+    Raises:
+        RefusedError: it is too long, or does not come.
+    """
+    large = RefusedError(
+        413, f"the body is over {limits.BODY_BYTES:,} bytes, the most that is read: send less", close=True
+    )
+    if length.isdigit() and int(length) > limits.BODY_BYTES:
+        raise large
+    chunks, size = [], 0
+    try:
+        async with asyncio.timeout(limits.BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise RefusedError(400, "the connection ended before the body did", close=True)
+                chunks.append(message.get("body", b""))
+                size += len(chunks[-1])
+                if size > limits.BODY_BYTES:
+                    raise large
+                if not message.get("more_body", False):
+                    return b"".join(chunks)
+    except TimeoutError:
+        raise RefusedError(408, f"the body did not come within {limits.BODY_SECONDS:g} seconds", close=True) from None
+
+
+async def _refuse(send: Send, refused: RefusedError) -> None:
+    body = json.dumps({"error": refused.why}, ensure_ascii=False).encode()
+    headers = {"content-type": "application/json", "content-length": str(len(body))} | refused.headers
+    encoded = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": refused.status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body})

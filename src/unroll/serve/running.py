@@ -1,0 +1,160 @@
+"""The server as a process: where it listens, how it starts, how it stops."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from asyncio import TimerHandle, Transport
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from ..errors import ConfigError, InputError
+from ..export import make_page
+from ..saved import Run, load_run, load_test
+from . import limits
+from .app import create_app, guarded
+from .guard import LOOPBACK
+from .pages import no_page
+from .served import Served, named
+
+HOST = "127.0.0.1"
+PORT = 8000
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's, with a deadline for a request's headers and a bound on connections, which it has not."""
+
+    deadline: TimerHandle | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        """Begin to wait for headers; one connection too many is closed."""
+        super().connection_made(transport)
+        if len(self.connections) > limits.CONNECTIONS:
+            transport.abort()
+        else:
+            self._wait()
+
+    def on_message_begin(self) -> None:
+        """Begin to wait for the headers of a further request."""
+        self._wait()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Wait no more: from here the guard does."""
+        self._wait_no_more()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._wait_no_more()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._wait_no_more()
+        self.deadline = self.loop.call_later(limits.HEAD_SECONDS, self.transport.close)
+
+    def _wait_no_more(self) -> None:
+        if self.deadline is not None:
+            self.deadline.cancel()
+            self.deadline = None
+
+
+def load_served(paths: Sequence[Path], data_dir: Path | None = None) -> list[Served]:
+    """Load runs and make their pages; one whose page cannot be made is served all the same.
+
+    Args:
+        paths: of finished runs.
+        data_dir: where to look for their data first.
+
+    Raises:
+        RunError: there is no such run, or it is broken.
+    """
+    return [
+        Served(name, run, page_of(run, name, data_dir))
+        for name, run in named([load_run(path) for path in paths]).items()
+    ]
+
+
+def page_of(run: Run, name: str, data_dir: Path | None = None) -> str:
+    """Return the page on which one watches a run, or one that says why there is none."""
+    try:
+        return make_page(run, load_test(run, None, data_dir))[0]
+    except InputError as error:
+        return no_page(name, str(error))
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address can be reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Args:
+        host: an address, or a name of one.
+        port: 0 takes any that is free.
+
+    Raises:
+        ConfigError: it cannot, as where another program has the port.
+    """
+    if not 0 <= port <= 65_535:
+        raise ConfigError(f"port must be from 0 to 65535, got {port}")
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=limits.CONNECTIONS)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host}, port {port}: {error.strerror}; choose another --port") from error
+
+
+def serve(
+    runs: Sequence[Served],
+    sock: socket.socket,
+    token: str | None = None,
+    batching: bool = True,
+    log: bool = False,
+    ready: Callable[[], Any] = lambda: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM; then finish what was begun. A second signal ends it at once.
+
+    Args:
+        runs: at least one.
+        sock: from `listen`.
+        token: that requests must show; None asks none (default None).
+        batching: whether requests that wait are read together (default True).
+        log: a line on stderr for each request (default False).
+        ready: called once requests are answered.
+    """
+    app, service = create_app(runs, batching)
+    hosts = LOOPBACK if is_loopback(sock.getsockname()[0]) else None
+    config = uvicorn.Config(
+        guarded(app, service, token, hosts),
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        log_level="info" if log else "warning",
+        access_log=log,
+        server_header=False,
+        timeout_keep_alive=limits.IDLE_SECONDS,
+        timeout_graceful_shutdown=limits.STOP_SECONDS,
+    )
+    _Server(config, ready).run(sockets=[sock])
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], Any]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()

@@ -1,0 +1,242 @@
+"""A run that is served: what a request brings becomes sequences, and sequences become answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.arrays import as_stored
+from ..data.images import PreparedImage, Upload, prepare_image
+from ..data.preparation import Preparation, Scaling
+from ..data.sequences import SequenceData
+from ..data.text import unread
+from ..data.text_file import check_text
+from ..errors import DataError
+from ..evaluation import predict
+from ..export.description import Kind, kind_of
+from ..saved import Run
+from . import limits
+
+Values = Sequence[Sequence[Sequence[float | None]]]
+
+
+@dataclass(frozen=True)
+class Items:
+    """What a request asks about.
+
+    Attributes:
+        data: as the model reads it; None where nothing could be read
+        places: of each item its number in ``data``, or why it could not be read
+        names: of files as they were sent; of other items empty
+        steps: how each item in ``data`` was made, in words
+    """
+
+    data: SequenceData | None
+    places: tuple[int | str, ...]
+    names: tuple[str, ...] = ()
+    steps: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Served:
+    """A run under its name.
+
+    Attributes:
+        name: in requests
+        run: itself
+        page: HTML on which one watches it, or that says why there is none
+    """
+
+    name: str
+    run: Run
+    page: str
+
+    @property
+    def preparation(self) -> Preparation:
+        """What turns raw examples into model input."""
+        return self.run.preparation
+
+    @property
+    def kind(self) -> Kind:
+        """What it reads."""
+        return kind_of(self.preparation)
+
+    @property
+    def features(self) -> int:
+        """Numbers in a time step of raw data."""
+        rule = self.preparation.missing
+        return self.run.model.input_size if rule is None else len(rule.means)
+
+    @property
+    def shape(self) -> str:
+        """What one item is, in words."""
+        form = self.preparation.image
+        if form is not None:
+            return f"{form.height} rows of {form.width} numbers from 0 to 255"
+        if self.kind == "texts":
+            return "a text"
+        return f"time steps of {self.features} numbers"
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a client should know, as plain JSON types."""
+        model, evaluation = self.run.model, self.run.evaluation
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "item": self.shape,
+            "classes": list(self.preparation.classes),
+            "features": list(self.preparation.features),
+            "cell": model.config.cell,
+            "streams": not model.config.bidirectional,
+            "accuracy": evaluation and evaluation["accuracy"],
+        }
+
+    def expect(self, kind: Kind) -> None:
+        """Raise `DataError` unless the run reads what was sent."""
+        if kind != self.kind:
+            key = "sequences" if self.kind == "series" else self.kind
+            raise DataError(f"the run {self.name} reads {self.kind}: send {{{key!r}: […]}}, each {self.shape}")
+
+    def of_images(self, images: Values) -> Items:
+        """Return images given by their numbers, as those of the training set."""
+        self.expect("images")
+        form = self.preparation.image
+        assert form is not None
+        made = torch.empty((len(images), form.height, form.width), dtype=torch.uint8)
+        for number, image in enumerate(images):
+            heights, widths = len(image), {len(row) for row in image}
+            if heights != form.height or widths != {form.width}:
+                got = f"{heights} rows of {' or '.join(map(str, sorted(widths))) or 'no'} numbers"
+                raise DataError(f"image {number + 1}: expected {self.shape}, got {got}")
+            made[number] = torch.from_numpy(np.array(image, np.float64).round().astype(np.uint8))
+        return self._all(_unlabelled(form.sequences(made), self.preparation), ("taken as it is",))
+
+    def of_files(self, files: Sequence[Upload]) -> Items:
+        """Return image files; one that cannot be read is said to be so."""
+        self.expect("images")
+        form = self.preparation.image
+        assert form is not None
+        prepared: list[PreparedImage | str] = []
+        for file in files:
+            try:
+                prepared.append(prepare_image(file, form))
+            except DataError as error:
+                prepared.append(str(error))
+        images = [image for image in prepared if isinstance(image, PreparedImage)]
+        places, found = [], 0
+        for image in prepared:
+            places.append(image if isinstance(image, str) else found)
+            found += not isinstance(image, str)
+        pixels = [image.pixels for image in images]
+        data = _unlabelled(form.sequences(torch.stack(pixels)), self.preparation) if images else None
+        return Items(data, tuple(places), tuple(file.name for file in files), tuple(image.steps for image in images))
+
+    def of_texts(self, texts: Sequence[str]) -> Items:
+        """Return texts."""
+        self.expect("texts")
+        texts = [check_text(f"text {number + 1}", text) for number, text in enumerate(texts)]
+        labels = torch.zeros(len(texts), dtype=torch.int64)
+        return self._all(unread(texts, labels, self.preparation.classes).prepared_as(self.preparation))
+
+    def of_series(self, series: Values) -> Items:
+        """Return series in the units of the raw data, None where a value is missing."""
+        self.expect("series")
+        lengths = [len(values) for values in series]
+        longest = max(lengths)
+        if len(series) * longest * self.features > limits.NUMBERS:
+            raise DataError(
+                f"{len(series)} sequences as long as the longest, {longest:,} steps, are more than {limits.NUMBERS:,} "
+                "numbers: send fewer at once"
+            )
+        x = np.zeros((len(series), longest, self.features))
+        for number, values in enumerate(series):
+            for step, features in enumerate(values):
+                if len(features) != self.features:
+                    where = f"sequence {number + 1}, step {step + 1}"
+                    raise DataError(f"{where}: expected {self.features} numbers, got {len(features)}")
+            if values:
+                x[number, : len(values)] = np.array(values, np.float64)
+        whole = min(lengths) == longest and longest > 0
+        alive = None if whole else (np.arange(longest) < np.array(lengths)[:, None])[:, :, None]
+        with np.errstate(over="ignore"):
+            stored, missing = as_stored("sequences", x.astype(np.float32), alive)
+        data = SequenceData(
+            torch.from_numpy(stored),
+            torch.zeros(len(series), dtype=torch.int64),
+            Preparation(self.preparation.classes, Scaling(0.0, 1.0)),
+            None if whole else torch.tensor(lengths),
+            missing=None if missing is None or not missing.any() else torch.from_numpy(missing),
+        )
+        return self._all(data.prepared_as(self.preparation))
+
+    def _all(self, data: SequenceData, steps: tuple[str, ...] = ()) -> Items:
+        return Items(data, tuple(range(len(data))), steps=(steps,) * len(data))
+
+    def answer(self, parts: Sequence[SequenceData]) -> list[Tensor]:
+        """Return the probabilities (N, classes) of each of some requests' sequences; the model reads all at once."""
+        data = _joined(parts)
+        size = max(1, min(limits.BATCH, limits.BATCH_STEPS // max(1, data.x.shape[1])))
+        answers = [predict(self.run.model, batch.x, batch.lengths) for batch in data.batches(size)]
+        return list(torch.cat(answers).split([len(part) for part in parts]))
+
+    def predictions(self, items: Items, probabilities: Tensor | None) -> list[dict[str, Any]]:
+        """Return what is answered of each item, as plain JSON types."""
+        rows = [] if probabilities is None else probabilities.tolist()
+        found: list[dict[str, Any]] = []
+        for number, place in enumerate(items.places):
+            named = {"file": items.names[number]} if items.names else {}
+            if isinstance(place, str):
+                found.append({**named, "error": place})
+                continue
+            row = rows[place]
+            best = max(range(len(row)), key=row.__getitem__)
+            answer = {
+                **named,
+                "class": self.preparation.classes[best],
+                "probability": row[best],
+                "probabilities": dict(zip(self.preparation.classes, row, strict=True)),
+            }
+            if items.steps and items.steps[place]:
+                answer["preparation"] = list(items.steps[place])
+            found.append(answer)
+        return found
+
+
+def named(runs: Sequence[Run]) -> dict[str, Run]:
+    """Return runs by the names of their folders; of two that are called alike the second gets a number."""
+    found: dict[str, Run] = {}
+    for run in runs:
+        name = base = Path(run.path).resolve().name
+        number = 2
+        while name in found:
+            name, number = f"{base}-{number}", number + 1
+        found[name] = run
+    return found
+
+
+def _unlabelled(x: Tensor, preparation: Preparation) -> SequenceData:
+    return SequenceData(x, torch.zeros(len(x), dtype=torch.int64), preparation)
+
+
+def _joined(parts: Sequence[SequenceData]) -> SequenceData:
+    """Return the sequences of several requests as one set, each as long as the longest."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    longest = max(part.x.shape[1] for part in parts)
+    x = first.x.new_zeros((sum(map(len, parts)), longest, *first.x.shape[2:]))
+    at = 0
+    for part in parts:
+        x[at : at + len(part), : part.x.shape[1]] = part.x
+        at += len(part)
+    lengths = torch.cat([part.steps_of_each for part in parts])
+    full = bool((lengths == longest).all())
+    texts = None if first.texts is None else tuple(text for part in parts for text in part.texts or ())
+    y = torch.zeros(len(x), dtype=torch.int64)
+    return SequenceData(x, y, first.preparation, None if full else lengths, texts=texts)
