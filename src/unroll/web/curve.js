@@ -167,7 +167,7 @@ class CurveInput {
 
   /** Cut the series off, or let its last value last. */
   #resize() {
-    const asked = Math.round(Number(this.length.value)) || this.typical.time;
+    const asked = this.length.value ? Math.round(Number(this.length.value)) : this.typical.time;
     const time = Math.min(CurveInput.MOST, Math.max(1, asked));
     if (!this.values) return this.#take(null, null, time);
     if (time === this.values.length) return this.#take(this.values, this.chosen, time);

@@ -5,7 +5,9 @@ class SentenceInput {
   static explanation = "Type a sentence; or drop a text file onto the page.";
   static accepts = ".txt,text/plain";
   static MOST = 20_000; // characters of a text
-  static LONG = 40; // ms that a change may take for it to be shown with every key
+  static NAME = 24; // characters of a word that is named elsewhere
+  static SHORT = 100; // words, at most, that are read with every key
+  static SLOW = 40; // ms that reading more of them may take for the same
   static PAUSE = 600; // ms without a key after which the typing has paused
   static PATIENCE = 8_000; // ms that asking each word how much it mattered may take; else only some are asked
 
@@ -68,7 +70,9 @@ class SentenceInput {
 
   stepName(t) {
     const { from, to } = this.words[this.steps[t].word];
-    return `the ${this.unit} “${this.text.slice(from, to)}”`;
+    const name = [...this.text.slice(from, to)];
+    const { NAME } = SentenceInput;
+    return `the ${this.unit} “${name.length > NAME ? `${name.slice(0, NAME).join("")}…` : name.join("")}”`;
   }
 
   show(t) {
@@ -109,7 +113,7 @@ class SentenceInput {
       this.changed({ edited: false, drawing });
       this.cost = performance.now() - began;
     };
-    if (this.cost < SentenceInput.LONG) read(true);
+    if (this.cost < SentenceInput.SLOW || this.words.length < SentenceInput.SHORT) read(true);
     this.waiting = setTimeout(() => read(false), SentenceInput.PAUSE);
   }
 
