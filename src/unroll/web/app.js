@@ -28,7 +28,7 @@ class App {
     this.#files(Input);
     byId("forget").addEventListener("click", () => this.#forget());
     DARK.addEventListener("change", () => this.#recolour());
-    this.#read({ edited: false });
+    this.#read(this.#sequence(), { edited: false });
     if (description.samples.length) this.input.choose(0);
     this.started = true; // from here on it is a person who puts something in
   }
@@ -48,21 +48,24 @@ class App {
     this.#say("error", "");
     if (edited && this.now) this.before ??= this.now;
     if (!edited) this.before = null;
-    this.#unmatter(edited && this.#asked);
-    if (drawing && this.cost > App.LIVE) {
-      this.#glance();
+    const finished = this.drawing && !drawing; // the same as before, and now it stays
+    this.drawing = drawing;
+    this.#unmatter(this.#asked && (edited || finished));
+    const x = this.#sequence();
+    if (drawing && x?.length && this.cost > App.LIVE) {
+      this.#glance(x);
       return;
     }
-    this.#read({ edited });
+    this.#read(x, { edited });
     if (!this.now) return;
     if (edited) this.#resume();
-    else if (drawing || STILL.matches) this.player.go(this.now.reading.time);
+    else if (drawing || STILL.matches || this.#asked) this.player.go(this.now.reading.time);
     else this.#start();
+    if (this.#asked) this.#matterSoon();
   }
 
   /** Show the answer alone: of a model that is too slow to say more while the pen moves. */
-  #glance() {
-    const x = this.input.sequence;
+  #glance(x) {
     this.now = null;
     this.#mark();
     this.player.load(0, () => "");
@@ -85,12 +88,10 @@ class App {
   #resume() {
     const { position } = this.player;
     this.player.go(this.before && position ? position : this.now.reading.time);
-    if (this.#asked) this.#matterSoon();
   }
 
-  /** Read what is there, and give every view the reading. */
-  #read({ edited }) {
-    const x = this.#sequence();
+  /** Read `x`, what is there, and give every view the reading. */
+  #read(x, { edited }) {
     const began = performance.now();
     const reading = x && x.length ? this.model.read(x) : null;
     this.now = reading && { reading, points: [this.model.probabilities([]), ...reading.probabilities] };
@@ -111,7 +112,7 @@ class App {
       numbers: shown,
       leaders: this.leaders,
     });
-    byId("target").value = String(reading.predicted);
+    if (!this.#asked) byId("target").value = String(reading.predicted);
     this.#heat();
     this.cost = Math.min(this.cost, performance.now() - began); // the first ones are slow
   }
@@ -190,7 +191,7 @@ class App {
 
   #forget() {
     this.before = null;
-    this.#read({ edited: false });
+    this.#read(this.#sequence(), { edited: false });
     this.player.go(this.player.position);
     this.player.button.focus();
   }
