@@ -32,21 +32,21 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
-    """Open a file: ``page = visit(path, viewport=…, color_scheme="dark")``.
+    """Open a file, or an address: ``page = visit(path, viewport=…, color_scheme="dark")``.
 
     After the test, nothing may have been written to the console, and nothing asked of the network.
     """
     contexts: list[Any] = []
     problems: list[str] = []
 
-    def open_page(path: Path, **options: Any) -> Any:
+    def open_page(path: Path | str, **options: Any) -> Any:
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(10_000)
         page.on("console", lambda line: problems.append(f"{line.type}: {line.text}"))
         page.on("pageerror", lambda error: problems.append(f"error: {error}"))
-        address = path.resolve().as_uri()
+        address = path if isinstance(path, str) else path.resolve().as_uri()
 
         def note(request: Any) -> None:
             if request.url != address and not request.url.startswith(("data:", "blob:")):

@@ -126,8 +126,8 @@ const Images = {
     const scale = framing.box / Math.max(ink.width, ink.height);
     const [w, h] = [ink.width, ink.height].map((side) => Math.max(1, evenRound(side * scale)));
     const small = resize.to(ink, w, h, scale < 1 ? "box" : "bicubic");
-    const most = range(small.data)[1];
-    const values = small.data.map((v) => Math.max(0, v) * (255 / most));
+    const gain = Math.fround(255 / range(small.data)[1]); // in 32 bits, as NumPy does it
+    const values = small.data.map((v) => Math.max(0, v) * gain);
     const centre = framing.centre === "mass" ? centreOfMass({ width: w, height: h, data: values }) : [w / 2, h / 2];
     const left = Math.min(Math.max(0, evenRound(width / 2 - centre[0])), width - w);
     const top = Math.min(Math.max(0, evenRound(height / 2 - centre[1])), height - h);
