@@ -29,9 +29,15 @@ VIEWS = (
     "pad.js",
     "pixels.js",
     "digit.js",
+    "slices.js",
+    "passage.js",
+    "sentence.js",
+    "chart.js",
+    "table.js",
+    "curve.js",
     "app.js",
 )
-STYLES = ("style.css", "views.css", "time.css", "layout.css")
+STYLES = ("style.css", "views.css", "time.css", "inputs.css", "layout.css")
 MARK = b'<meta name="generator" content="unroll">'  # in the head of every page
 
 

@@ -3,7 +3,7 @@
 /** The page: what is put in is read, and every view shows as much of the reading as the player says. */
 class App {
   static INPUTS = { images: () => DigitInput, texts: () => SentenceInput, series: () => CurveInput };
-  static LIVE = 15; // ms that a reading may take for it to be renewed while the pen moves
+  static LIVE = 25; // ms that a reading may take for it to be renewed while the pen moves
   static PAUSE = 700; // ms after the pen is lifted: another stroke may follow
 
   constructor(description) {
@@ -11,7 +11,7 @@ class App {
     this.words = new Words(description);
     this.model = new Model(description.model);
     this.leaders = new Leaders();
-    Object.assign(this, { now: null, before: null, cost: 0, layer: 0, part: "hidden" });
+    Object.assign(this, { now: null, before: null, cost: Infinity, layer: 0, part: "hidden" });
     const Input = App.INPUTS[description.kind]();
     this.#sayWhatItIs(Input);
     this.input = new Input(byId("input"), description, (change) => this.#changed(change));
@@ -28,7 +28,7 @@ class App {
     this.#files(Input);
     byId("forget").addEventListener("click", () => this.#forget());
     DARK.addEventListener("change", () => this.#recolour());
-    this.#read({ edited: false });
+    this.#read(this.#sequence(), { edited: false });
     if (description.samples.length) this.input.choose(0);
     this.started = true; // from here on it is a person who puts something in
   }
@@ -37,7 +37,6 @@ class App {
     byId("lead").textContent = this.words.lead;
     byId("facts").textContent = this.words.facts.join(" ");
     byId("answer-hint").textContent = this.words.answerHint;
-    byId("comparison-hint").textContent = this.words.comparisonHint;
     const { unroll, title } = this.description;
     byId("made").textContent = `Made with unroll ${unroll} from the run “${title}”.`;
     const longest = Math.max(...this.description.classes.map((name) => name.length));
@@ -49,17 +48,31 @@ class App {
     this.#say("error", "");
     if (edited && this.now) this.before ??= this.now;
     if (!edited) this.before = null;
-    this.#unmatter();
-    if (drawing && this.cost > App.LIVE) {
-      this.player.pause(false);
-      this.bars.show(this.model.probabilities(this.input.sequence));
+    const finished = this.drawing && !drawing; // the same as before, and now it stays
+    this.drawing = drawing;
+    this.#unmatter(this.#asked && (edited || finished));
+    const x = this.#sequence();
+    if (drawing && x?.length && this.cost > App.LIVE) {
+      this.#glance(x);
       return;
     }
-    this.#read({ edited });
+    this.#read(x, { edited });
     if (!this.now) return;
     if (edited) this.#resume();
-    else if (drawing || STILL.matches) this.player.go(this.now.reading.time);
+    else if (drawing || STILL.matches || this.#asked) this.player.go(this.now.reading.time);
     else this.#start();
+    if (this.#asked) this.#matterSoon();
+  }
+
+  /** Show the answer alone: of a model that is too slow to say more while the pen moves. */
+  #glance(x) {
+    this.now = null;
+    this.#mark();
+    this.player.load(0, () => "");
+    this.#empty();
+    this.#say("where", "As you draw");
+    this.bars.show(this.model.probabilities(x));
+    this.input.show(x.length);
   }
 
   /** Show the reading from its beginning, once nothing more is drawn. */
@@ -75,15 +88,12 @@ class App {
   #resume() {
     const { position } = this.player;
     this.player.go(this.before && position ? position : this.now.reading.time);
-    if (byId("mattered").getAttribute("aria-pressed") === "true") this.#matterSoon();
   }
 
-  /** Read what is there, and give every view the reading. */
-  #read({ edited }) {
-    const x = this.#sequence();
+  /** Read `x`, what is there, and give every view the reading. */
+  #read(x, { edited }) {
     const began = performance.now();
     const reading = x && x.length ? this.model.read(x) : null;
-    this.cost = performance.now() - began;
     this.now = reading && { reading, points: [this.model.probabilities([]), ...reading.probabilities] };
     byId("mattered").disabled = byId("target").disabled = !reading;
     this.#mark();
@@ -102,8 +112,9 @@ class App {
       numbers: shown,
       leaders: this.leaders,
     });
-    byId("target").value = String(reading.predicted);
+    if (!this.#asked) byId("target").value = String(reading.predicted);
     this.#heat();
+    this.cost = Math.min(this.cost, performance.now() - began); // the first ones are slow
   }
 
   /** What is put in, as the model reads it; null where it cannot. */
@@ -138,9 +149,11 @@ class App {
     const ramp = element("span", { class: `ramp ${kind}` });
     const digits = most === 1 ? 0 : 1;
     byId("heat-key").replaceChildren(kind === "share" ? "0" : signed(-most, digits), ramp, signed(most, digits));
-    const alike = this.before?.reading.time === this.now.reading.time;
-    byId("comparison").hidden = !alike;
-    if (alike) this.moved.load(this.before.reading, this.now.reading, this.layer);
+    const same = this.before?.reading.time === this.now.reading.time;
+    byId("comparison").hidden = !this.before;
+    byId("comparison-hint").textContent = this.words.comparisonHint(same);
+    byId("moved").hidden = !same;
+    if (same) this.moved.load(this.before.reading, this.now.reading, this.layer);
   }
 
   /** Show as much as has been read. */
@@ -178,7 +191,7 @@ class App {
 
   #forget() {
     this.before = null;
-    this.#read({ edited: false });
+    this.#read(this.#sequence(), { edited: false });
     this.player.go(this.player.position);
     this.player.button.focus();
   }
@@ -216,12 +229,17 @@ class App {
     const name = (label, number) => element("option", { value: number }, label);
     target.append(...this.description.classes.map(name));
     byId("mattered").addEventListener("click", () => {
-      if (byId("mattered").getAttribute("aria-pressed") === "true") this.#unmatter(false);
+      if (this.#asked) this.#unmatter(false);
       else this.#matter();
     });
     target.addEventListener("change", () => {
-      if (byId("mattered").getAttribute("aria-pressed") === "true") this.#matter();
+      if (this.#asked) this.#matter();
     });
+  }
+
+  /** Whether it is asked how much each part mattered. */
+  get #asked() {
+    return byId("mattered").getAttribute("aria-pressed") === "true";
   }
 
   async #matter() {
@@ -241,7 +259,7 @@ class App {
   }
 
   /** Take away how much each part mattered; `pressed`: it will come back. */
-  #unmatter(pressed = byId("mattered").getAttribute("aria-pressed") === "true") {
+  #unmatter(pressed) {
     clearTimeout(this.mattering);
     this.asking?.abort();
     this.asking = null;

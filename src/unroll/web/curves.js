@@ -21,6 +21,7 @@ class Curves {
   static HEIGHT = 124;
   static MARGIN = 9; // above and below the lines
   static FOOT = 16; // below that, for the numbers of the steps
+  static MANY = 200; // steps, of which lines are drawn finer
   static GAP = 15; // between the names at the lines' ends
 
   /** `seek(share)` is called where a time is chosen. */
@@ -37,7 +38,7 @@ class Curves {
    * `decided` is the step since which the answer stands; `before` are the points before an edit, or null.
    */
   load({ points, before, decided, numbers, leaders }) {
-    Object.assign(this, { points, before, decided, numbers, leaders, time: points.length - 1 });
+    Object.assign(this, { points, before, decided, numbers, leaders, time: Math.max(0, points.length - 1) });
     this.#draw();
   }
 
@@ -82,7 +83,7 @@ class Curves {
     }
     this.cover = drawn("rect", { x: 0, y: 0, height: Curves.HEIGHT });
     svg.append(drawn("clipPath", { id: "read" }, this.cover));
-    const lines = drawn("g", { "clip-path": "url(#read)" });
+    const lines = drawn("g", { "clip-path": "url(#read)", class: this.time > Curves.MANY ? "fine" : "" });
     const order = this.#order();
     for (const number of order) {
       const colour = this.leaders.of(number);

@@ -51,6 +51,7 @@ class Player {
     const tick = (now) => {
       if (!this.playing) return;
       const each = Math.min(Player.STEP, Player.WHOLE / this.time) / Number(this.speed.value);
+      document.documentElement.style.setProperty("--step", `${Math.min(120, 0.8 * each)}ms`);
       done += Math.max(0, now - last) / each;
       last = now;
       if (Math.floor(done) > this.position) this.#set(Math.floor(done));

@@ -47,7 +47,7 @@ class Words {
       `${capital(many)} of ${units} ${name} units${bidirectional ? ", reading both ways" : ""}: ` +
         `${grouped(parameters)} learned numbers.`,
     ];
-    if (accuracy !== null) {
+    if (typeof accuracy === "number") {
       const right = `${(100 * accuracy).toFixed(1)}\u202f%`;
       sentences.push(`It got ${right} of ${grouped(n)} test ${this.plural} of ${data} right.`);
     }
@@ -97,11 +97,14 @@ class Words {
     );
   }
 
-  get comparisonHint() {
+  /** What a comparison with before shows; where both are not of the `same` length, there are no steps to compare. */
+  comparisonHint(same) {
     const what = { images: "pixel", texts: "word", series: "point" }[this.kind];
     const forwards = `Change a ${what}: only what is read after it can change.`;
     const both = " The second reader comes from the other end, so for it the past and the future change places.";
-    return `${forwards}${this.model.bidirectional ? both : ""} Broken lines above: before your change.`;
+    const lines = "Broken lines above: before your change.";
+    if (!same) return `${lines} It has another length now, so its states cannot be compared step by step.`;
+    return `${forwards}${this.model.bidirectional ? both : ""} ${lines}`;
   }
 
   /** How far it has read, in words. */
