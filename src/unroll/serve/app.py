@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -91,7 +92,9 @@ class Service:
             return await self.aside(read, len(content))
         if media.startswith("image/") or media == "multipart/form-data":
             files = await uploads(request, content)
-            return await self.aside(lambda: served.of_files(files), limits.SMALL_BODY + 1)
+            # One by one: others' come in between, and the rest is left when the request's time is over.
+            prepared = [await self.aside(partial(served.prepared, file), limits.SMALL_BODY + 1) for file in files]
+            return served.of_files(files, prepared)
         raise RefusedError(
             415, f"expected application/json, multipart/form-data or an image as content type, got {media[:100]!r}"
         )
@@ -138,17 +141,17 @@ def _add_pages(app: FastAPI, service: Service) -> None:
     async def docs() -> HTMLResponse:
         return HTMLResponse(docs_page(app.openapi(), [served.facts() for served in service.runs.values()]))
 
-    @app.get("/runs", response_model=schema.Runs)
+    @app.get("/runs", response_model=schema.Runs, responses=schema.GUARDED)
     async def runs() -> dict[str, Any]:
         """What is served: names, what each run reads, its classes."""
         return {"runs": [served.facts() for served in service.runs.values()]}
 
-    @app.get("/health", response_model=schema.Health)
+    @app.get("/health", response_model=schema.Health, responses=schema.GUARDED)
     async def health() -> dict[str, Any]:
         """Whether the server is up; needs no token."""
         return {"status": "ok", "runs": list(service.runs), "seconds": round(time.monotonic() - service.started, 3)}
 
-    @app.get("/metrics", response_class=PlainTextResponse)
+    @app.get("/metrics", response_class=PlainTextResponse, responses=schema.GUARDED)
     async def metrics() -> Response:
         """Counts for Prometheus."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -161,15 +164,16 @@ def _add_answers(app: FastAPI, service: Service) -> None:
     async def predict(request: Request) -> JSONResponse:
         """Classify images, series or texts, prepared as the run's training data was.
 
-        ?run=NAME says by which run. Of several image files each has its own answer, or says why it cannot be read; if
-        none can, the status is 422.
+        ?run=NAME says by which run. Of several image files each has its own answer, or says why it cannot be read; so
+        has an item of other kinds for which the model has no answer. If none has one, the status is 422.
         """
         served = service.of(request)
         items = await service.items(request, served)
         probabilities = None if items.data is None else await service.batcher.ask(served, items.data)
-        if probabilities is None:
-            raise RefusedError(422, "; ".join(map(str, items.places))[:1_000])
-        return JSONResponse({"run": served.name, "predictions": served.predictions(items, probabilities)})
+        predictions = served.predictions(items, probabilities)
+        if all("error" in one for one in predictions):
+            raise RefusedError(422, "; ".join(dict.fromkeys(one["error"] for one in predictions))[:1_000])
+        return JSONResponse({"run": served.name, "predictions": predictions})
 
     @app.post("/stream", response_model=schema.Streamed, responses=schema.REFUSED, openapi_extra=schema.of_stream())
     async def stream(request: Request) -> JSONResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
@@ -13,9 +13,13 @@ from ..data.images import Upload
 from . import limits
 from .guard import RefusedError
 
+# Every list ends at its first error: a body has room for millions, and each would be kept.
 Pixel = Annotated[float, Field(ge=0, le=255)]
+Row = Annotated[list[Pixel], FailFast()]
+Image = Annotated[list[Row], FailFast()]
 Text = Annotated[str, Field(max_length=limits.CHARACTERS)]
-Step = list[float | None]
+Step = Annotated[list[float | None], FailFast()]
+Series = Annotated[list[Step], FailFast(), Field(min_length=1, max_length=limits.STEPS)]
 
 
 class Body(BaseModel):
@@ -27,29 +31,26 @@ class Body(BaseModel):
 class Images(Body):
     """Images by their numbers, as those of the training set."""
 
-    images: Annotated[list[list[list[Pixel]]], Field(min_length=1, max_length=limits.ITEMS)]
+    images: Annotated[list[Image], FailFast(), Field(min_length=1, max_length=limits.ITEMS)]
 
 
 class Sequences(Body):
     """Series in the units of the raw data; null where a value is missing."""
 
-    sequences: Annotated[
-        list[Annotated[list[Step], Field(min_length=1, max_length=limits.STEPS)]],
-        Field(min_length=1, max_length=limits.ITEMS),
-    ]
+    sequences: Annotated[list[Series], FailFast(), Field(min_length=1, max_length=limits.ITEMS)]
 
 
 class Texts(Body):
     """Texts."""
 
-    texts: Annotated[list[Text], Field(min_length=1, max_length=limits.ITEMS)]
+    texts: Annotated[list[Text], FailFast(), Field(min_length=1, max_length=limits.ITEMS)]
 
 
 class Steps(Body):
     """The next time steps of a stream."""
 
     state: str | None = None
-    steps: Annotated[list[Step], Field(min_length=1, max_length=limits.STEPS)]
+    steps: Series
 
 
 class Piece(Body):
@@ -80,8 +81,7 @@ def parse(content: bytes, *kinds: type[Body]) -> Body:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        more = f"; and {error.error_count() - 1:,} more" if error.error_count() > 1 else ""
-        raise RefusedError(422, f"{where[:200]}: {first['msg']}{more}") from None
+        raise RefusedError(422, f"{where[:200]}: {first['msg']}") from None
 
 
 def _key(kind: type[Body]) -> str:

@@ -62,6 +62,7 @@ class Guard:
         self.token = token
         self.hosts = None if hosts is None else frozenset(hosts)
         self.working = 0
+        self.held = 0  # bytes of bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; see `starlette`'s ASGI types."""
@@ -96,9 +97,18 @@ class Guard:
     async def _work(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
         self._check_host(headers.get(b"host", ""))
+        if scope["method"] == "POST":
+            self._check_origin(headers.get(b"origin", ""), headers.get(b"host", ""))
         if scope["path"] not in OPEN:
             self._check_token(headers.get(b"authorization", ""))
-        body = await _read(receive, headers.get(b"content-length", ""))
+        bodies = _Held(self)
+        try:
+            body = await _read(receive, headers.get(b"content-length", ""), bodies)
+            await self._ask(scope, receive, send, body)
+        finally:
+            bodies.release()
+
+    async def _ask(self, scope: Scope, receive: Receive, send: Send, body: bytes) -> None:
         if self.working >= limits.REQUESTS:
             why = f"the server is working on {limits.REQUESTS} requests already: try again in a second"
             raise RefusedError(503, why, {"retry-after": "1"})
@@ -128,6 +138,11 @@ class Guard:
             allowed = ", ".join(sorted(self.hosts))
             raise RefusedError(421, f"the server answers to {allowed} alone, got the host {name[:100]!r}", close=True)
 
+    def _check_origin(self, origin: str, host: str) -> None:
+        """A page of others cannot read an answer, but a browser would send its form, and the model would work."""
+        if self.hosts is not None and origin and origin.lower().partition("://")[2] != host.lower():
+            raise RefusedError(403, f"pages of {origin[:100]} may not ask this server", close=True)
+
     def _check_token(self, given: str) -> None:
         if self.token is None:
             return
@@ -139,12 +154,37 @@ class Guard:
                 value = ""
         elif kind.lower() != "bearer":
             value = ""
-        if not hmac.compare_digest(value.strip().encode(), self.token.encode()):
+        # A header's bytes were read as Latin-1; of Basic they stand for UTF-8, which is decoded by now.
+        encoded = value.strip().encode("utf-8" if kind.lower() == "basic" else "latin-1", "replace")
+        if not hmac.compare_digest(encoded, self.token.encode()):
             ways = 'Bearer, Basic realm="unroll: any name, the token as password"'
             raise RefusedError(401, "this server asks for a token: Authorization: Bearer …", {"www-authenticate": ways})
 
 
-async def _read(receive: Receive, length: str) -> bytes:
+class _Held:
+    """What a request's body takes of the memory that is for all."""
+
+    def __init__(self, guard: Guard) -> None:
+        self.guard, self.size = guard, 0
+
+    def add(self, size: int) -> None:
+        """Take so many bytes more.
+
+        Raises:
+            RefusedError: there are none left.
+        """
+        self.size += size
+        self.guard.held += size
+        if self.guard.held > limits.HELD_BYTES:
+            why = f"the server holds {limits.HELD_BYTES:,} bytes of requests already: try again in a second"
+            raise RefusedError(503, why, {"retry-after": "1"}, close=True)
+
+    def release(self) -> None:
+        """Give them back."""
+        self.guard.held -= self.size
+
+
+async def _read(receive: Receive, length: str, bodies: _Held) -> bytes:
     """Return a request's whole body.
 
     Raises:
@@ -153,7 +193,7 @@ async def _read(receive: Receive, length: str) -> bytes:
     large = RefusedError(
         413, f"the body is over {limits.BODY_BYTES:,} bytes, the most that is read: send less", close=True
     )
-    if length.isdigit() and int(length) > limits.BODY_BYTES:
+    if length.isdecimal() and int(length) > limits.BODY_BYTES:
         raise large
     chunks, size = [], 0
     try:
@@ -166,6 +206,7 @@ async def _read(receive: Receive, length: str) -> bytes:
                 size += len(chunks[-1])
                 if size > limits.BODY_BYTES:
                     raise large
+                bodies.add(len(chunks[-1]))
                 if not message.get("more_body", False):
                     return b"".join(chunks)
     except TimeoutError:

@@ -1,6 +1,8 @@
 """What the server takes at most. Beyond it a request is refused in words, and nobody else has to wait for it."""
 
 BODY_BYTES = 8 * 2**20  # of a request
+HELD_BYTES = 256 * 2**20  # of all requests that are being sent or worked on; further ones are answered 503
+HEAD_BYTES = 64 * 2**10  # of a request's first line and headers
 ITEMS = 256  # images, series or texts in a request
 STEPS = 10_000  # time steps of a series, or in one piece of a stream
 NUMBERS = 4_000_000  # of all series of a request, each as long as the longest
@@ -21,6 +23,7 @@ HEAD_SECONDS = 10.0  # from a request's first byte, or a connection's beginning,
 BODY_SECONDS = 20.0  # from there to the end of its body
 REQUEST_SECONDS = 60.0  # from there to its answer
 IDLE_SECONDS = 30  # that a connection is kept open for a further request
+LAST_SECONDS = 0.3  # that a stopping server still waits for what is on its way along open connections
 STOP_SECONDS = 90  # for what is being worked on when the server is told to stop
 
 BATCH = 256  # sequences that the model reads at once, from however many requests

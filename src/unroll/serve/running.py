@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import json
+import os
 import socket
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable, Sequence
@@ -27,9 +29,12 @@ PORT = 8000
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's, with a deadline for a request's headers and a bound on connections, which it has not."""
+    """uvicorn's, with bounds on a request's headers, their time, and the connections, which it has not."""
 
     deadline: TimerHandle | None = None
+    head = 0  # bytes of the headers that have come of the next request
+    inside = False  # a request whose headers are complete, and whose body is not
+    stopping = False
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Begin to wait for headers; one connection too many is closed."""
@@ -39,26 +44,75 @@ class Protocol(HttpToolsProtocol):
         else:
             self._wait()
 
+    def data_received(self, data: bytes) -> None:
+        """Begin to wait for the headers of a further request, also where only blank lines come before them."""
+        if self.deadline is None and self._idle:
+            self._wait()
+        self.head += 0 if self.inside or self.deadline is None else len(data)
+        super().data_received(data)
+        if self.deadline is not None and self._idle and self.head > limits.HEAD_BYTES:
+            self._refuse_head()
+
     def on_message_begin(self) -> None:
         """Begin to wait for the headers of a further request."""
-        self._wait()
+        if self.deadline is None:
+            self._wait()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Wait no more: from here the guard does."""
         self._wait_no_more()
+        self.inside = True
         super().on_headers_complete()
+        if self.stopping:
+            self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        """Count headers again from here."""
+        self.inside = False
+        super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """Answer what has been sent, and close; a request may be on its way that the client thinks is taken."""
+        self.stopping = True
+        if not self._idle:
+            super().shutdown()
+        elif not self.head:  # headers that have begun have their own deadline
+            self.loop.call_later(limits.LAST_SECONDS, self._close_idle)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._wait_no_more()
         super().connection_lost(exc)
 
+    @property
+    def _idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _close_idle(self) -> None:
+        if self._idle and not self.head:
+            self.transport.close()
+
     def _wait(self) -> None:
         self._wait_no_more()
-        self.deadline = self.loop.call_later(limits.HEAD_SECONDS, self.transport.close)
+        self.deadline = self.loop.call_later(limits.HEAD_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        self.deadline = None
+        if self._idle:
+            self.transport.close()
+        else:  # the request before is still being answered
+            self._wait()
+
+    def _refuse_head(self) -> None:
+        self._wait_no_more()
+        why = json.dumps({"error": f"the headers are over {limits.HEAD_BYTES:,} bytes, the most that is read"})
+        head = f"content-type: application/json\r\ncontent-length: {len(why)}\r\nconnection: close"
+        self.transport.write(f"HTTP/1.1 431 Request Header Fields Too Large\r\n{head}\r\n\r\n{why}".encode())
+        self.transport.close()
 
     def _wait_no_more(self) -> None:
+        self.head = 0
         if self.deadline is not None:
             self.deadline.cancel()
             self.deadline = None
@@ -125,7 +179,7 @@ def serve(
     batching: bool = True,
     log: bool = False,
     ready: Callable[[], Any] = lambda: None,
-) -> bool:
+) -> None:
     """Serve until SIGINT or SIGTERM; then finish what was begun. A second signal ends it at once.
 
     Args:
@@ -135,9 +189,6 @@ def serve(
         batching: whether requests that wait are read together (default True).
         log: a line on stderr for each request (default False).
         ready: called once requests are answered.
-
-    Returns:
-        whether everything that was begun was finished.
     """
     app, service = create_app(runs, batching)
     hosts = LOOPBACK if is_loopback(sock.getsockname()[0]) else None
@@ -152,9 +203,7 @@ def serve(
         timeout_keep_alive=limits.IDLE_SECONDS,
         timeout_graceful_shutdown=limits.STOP_SECONDS,
     )
-    server = _Server(config, ready)
-    server.run(sockets=[sock])
-    return not server.force_exit
+    _Server(config, ready).run(sockets=[sock])
 
 
 class _Server(uvicorn.Server):
@@ -163,8 +212,9 @@ class _Server(uvicorn.Server):
         self._ready = ready
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop when told to; told so again, at once. The signal is not raised anew afterwards: it was obeyed."""
-        self.force_exit = self.should_exit
+        """Stop when told to; told so again, at once, with status 1. No signal is raised anew: it was obeyed."""
+        if self.should_exit:
+            os._exit(1)  # an orderly end would wait for the model's thread
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

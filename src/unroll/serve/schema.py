@@ -85,16 +85,20 @@ def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
 MEANING = {
     400: "The body is broken",
     401: "A token is missing",
+    403: "A page from elsewhere asks",
     404: "No such run",
     408: "The body did not come in time",
     413: "The body is too large",
     415: "A content type that is not read",
+    421: "The server is not called by that name",
     422: "It does not fit the run",
+    500: "The server failed; its log says more",
     503: "Too much is being worked on",
     504: "It took too long",
 }
 REFUSED = _refusals(*MEANING)
-NO_RUN = _refusals(404)
+GUARDED = _refusals(*(set(MEANING) - {403, 404, 415, 422}))  # of any request
+NO_RUN = GUARDED | _refusals(404)
 
 
 def of_run() -> dict[str, Any]:

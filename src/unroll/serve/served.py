@@ -23,6 +23,8 @@ from ..export.description import Kind, kind_of
 from ..saved import Run
 from . import limits
 
+# Numbers far from those of the training can grow beyond float32 on their way through a model.
+OVERFLOW = "the model's answer to this is no number: expected values in the units and the range of the training data"
 Values = Sequence[Sequence[Sequence[float | None]]]
 
 
@@ -117,17 +119,20 @@ class Served:
             made[number] = torch.from_numpy(np.array(image, np.float64).round().astype(np.uint8))
         return self._all(_unlabelled(form.sequences(made), self.preparation), ("taken as it is",))
 
-    def of_files(self, files: Sequence[Upload]) -> Items:
-        """Return image files; one that cannot be read is said to be so."""
+    def prepared(self, file: Upload) -> PreparedImage | str:
+        """Return an image file as the model reads it, or why it cannot be read."""
         self.expect("images")
         form = self.preparation.image
         assert form is not None
-        prepared: list[PreparedImage | str] = []
-        for file in files:
-            try:
-                prepared.append(prepare_image(file, form))
-            except DataError as error:
-                prepared.append(str(error))
+        try:
+            return prepare_image(file, form)
+        except DataError as error:
+            return str(error)
+
+    def of_files(self, files: Sequence[Upload], prepared: Sequence[PreparedImage | str]) -> Items:
+        """Return image files, and what `prepared` made of each."""
+        form = self.preparation.image
+        assert form is not None
         images = [image for image in prepared if isinstance(image, PreparedImage)]
         places, found = [], 0
         for image in prepared:
@@ -195,6 +200,9 @@ class Served:
                 found.append({**named, "error": place})
                 continue
             row = rows[place]
+            if not np.isfinite(row).all():
+                found.append({**named, "error": OVERFLOW})
+                continue
             best = max(range(len(row)), key=row.__getitem__)
             answer = {
                 **named,

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import DataError
 from ..evaluation import inference
 from . import limits
-from .served import Served
+from .served import OVERFLOW, Served
 
 MOST_READ = 2**53  # steps: whole numbers in JSON are sure up to here
 HEAD = struct.Struct("<8sQ")  # of which run, and how many steps have been read
@@ -139,6 +139,9 @@ class Streams:
         Args:
             x: (1, time, input_size) scaled, or (1, time) tokens; at least one step.
             state: before it.
+
+        Raises:
+            DataError: what comes of it is no number.
         """
         with inference(self.model):
             stream = self.model.stream()
@@ -146,7 +149,10 @@ class Streams:
                 stream.state = state.inner
             for piece in x.split(limits.BATCH_STEPS, dim=1):
                 logits = stream.feed(piece)
-        return logits[0].softmax(dim=0), State(state.read + x.shape[1], state.last, stream.state)
+            probabilities = logits[0].softmax(dim=0)
+        if not all(bool(t.isfinite().all()) for t in (probabilities, *_tensors(stream.state))):
+            raise DataError(OVERFLOW)
+        return probabilities, State(state.read + x.shape[1], state.last, stream.state)
 
 
 def _tensors(tree: Any) -> list[Tensor]:

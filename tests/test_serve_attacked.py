@@ -1,0 +1,159 @@
+"""What a single client could do to everybody else's server, were there no bound on it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import signal
+import socket
+import time
+
+import httpx
+import pytest
+from PIL import Image
+
+import unroll
+from served import client, error_of, made, plain, raw, running
+from test_serve_process import serving
+from unroll.data.preparation import ImageFormat, Preparation, Scaling
+from unroll.serve import Served, guard, limits, served
+
+JSON = {"content-type": "application/json"}
+GRADIENT = Image.radial_gradient("L")
+GET = b"GET /health HTTP/1.1\r\nhost: localhost\r\n"
+
+
+@pytest.fixture
+def digits() -> Served:
+    form = ImageFormat(28, 28, "rows")
+    preparation = Preparation(tuple("0123456789"), Scaling(0.0, 255.0), form)
+    return made(unroll.SequenceClassifier(28, 10, hidden_size=4), preparation)
+
+
+def test_numbers_that_overflow_in_the_model_are_the_client_s_fault() -> None:
+    series = made(unroll.SequenceClassifier(2, 2, hidden_size=8, nonlinearity="relu"), plain(2))
+    wild = [[3e38, -3e38]] * 20
+    with client(series) as asked:
+        for path, body in (("/predict", {"sequences": [wild]}), ("/stream", {"steps": wild})):
+            found = asked.post(path, json=body)
+            assert found.status_code == 422
+            assert error_of(found) == served.OVERFLOW
+        found = asked.post("/predict", json={"sequences": [[[1, 2]], wild]})
+        assert found.status_code == 200
+        good, bad = found.json()["predictions"]
+        assert good["class"] in "ab"
+        assert bad["error"] == served.OVERFLOW
+
+
+def test_a_million_errors_are_one(digits: Served) -> None:
+    for one in (b'""', b"[]", b"null"):
+        body = b'{"images": [[[' + b",".join([one] * 1_000_000) + b"]]]}"
+        with client(digits) as asked:
+            found = asked.post("/predict", content=body, headers=JSON)
+            assert found.status_code == 422
+            assert error_of(found) == "images.0.0.0: Input should be a valid number"
+
+
+def test_headers_are_bounded(digits: Served) -> None:
+    with running(digits) as address:
+        for endless in (b"x: " + b"a" * 70_000, b"x: aaaaaaaaaaaa\r\n" * 5_000):
+            found = raw(address, GET + endless, 2)
+            assert found == b"" or b" 431 " in found.splitlines()[0]  # b"": cut off while still sending
+        assert b" 200 " in raw(address, GET + b"x: " + b"a" * 30_000 + b"\r\nconnection: close\r\n\r\n", 2)
+        # What is left of a body that nobody reads is no header.
+        refused = b"POST /health HTTP/1.1\r\nhost: localhost\r\ncontent-length: 200000\r\n\r\n" + b" " * 200_000
+        assert raw(address, refused + GET + b"connection: close\r\n\r\n", 2).count(b"HTTP/1.1 ") == 2
+
+
+@pytest.mark.parametrize("before", [b"", GET + b"\r\n"], ids=["at first", "after a request"])
+def test_blank_lines_keep_no_connection(digits: Served, monkeypatch: pytest.MonkeyPatch, before: bytes) -> None:
+    monkeypatch.setattr(limits, "HEAD_SECONDS", 0.5)
+    with running(digits) as address, socket.create_connection(address, timeout=0.2) as connection:
+        connection.sendall(before)
+        if before:
+            assert connection.recv(1000)
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() - began < 5:
+                connection.sendall(b"\r\n")
+                time.sleep(0.1)
+        assert time.monotonic() - began < 4
+
+
+def test_bodies_of_all_requests_together_are_bounded(digits: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "HELD_BYTES", 100_000)
+    head = b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 60000\r\n\r\n"
+    with running(digits) as address, socket.create_connection(address, timeout=5) as first:
+        first.sendall(head + b" " * 59_999)
+        time.sleep(0.3)
+        found = raw(address, head + b" " * 59_999, 2)
+        assert b" 503 " in found.splitlines()[0]
+        assert b"retry-after: 1" in found
+        first.sendall(b" ")
+        assert b" 400 " in first.recv(1000)  # blanks are no JSON
+        assert httpx.post(f"http://localhost:{address[1]}/predict", content=b" " * 60_000).status_code == 400
+
+
+def test_many_large_images_leave_room_for_others(digits: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = {}
+    for name, image in (("large", Image.new("RGBA", (4_000, 4_000), (1, 2, 3, 128))), ("small", GRADIENT)):
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        pictures[name] = buffer.getvalue()
+    with running(digits) as address, httpx.Client(base_url=f"http://localhost:{address[1]}", timeout=60) as asked:
+        monkeypatch.setattr(limits, "REQUEST_SECONDS", 0.5)
+        many = [("file", ("large.png", pictures["large"]))] * 50  # half a minute's work
+        assert asked.post("/predict", files=many).status_code == 504
+        monkeypatch.setattr(limits, "REQUEST_SECONDS", 10.0)
+        found = asked.post("/predict", content=pictures["small"], headers={"content-type": "image/png"})
+        assert found.status_code == 200, found.text
+
+
+def answer(connection: socket.socket) -> bytes:
+    """Return a whole answer, which is one JSON object without another in it."""
+    found = b""
+    while not found.endswith(b"}") and (part := connection.recv(1000)):
+        found += part
+    return found
+
+
+def test_what_is_on_its_way_when_the_server_stops_is_answered(run: unroll.Run) -> None:
+    with serving(run.path) as (process, address, _), contextlib.ExitStack() as stack:
+        place = ("127.0.0.1", int(address.rpartition(":")[2]))
+        idle, begun = (stack.enter_context(socket.create_connection(place, timeout=10)) for _ in range(2))
+        idle.sendall(GET + b"\r\n")
+        assert b" 200 " in answer(idle)
+        begun.sendall(GET[:20])
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.15)
+        idle.sendall(GET + b"\r\n")
+        told = answer(idle)
+        assert b" 200 " in told
+        assert b"connection: close" in told
+        time.sleep(0.6)
+        begun.sendall(GET[20:] + b"\r\n")
+        assert b" 200 " in answer(begun)
+        assert process.wait(10) == 0
+        assert process.stderr.read() == ""
+
+
+def test_pages_of_others_may_not_ask(digits: Served) -> None:
+    body = {"images": [[[0] * 28] * 28]}
+    with client(digits, hosts=guard.LOOPBACK) as asked:
+        for origin, status in (
+            ("http://evil.example", 403),
+            ("null", 403),
+            ("http://localhost:9", 403),
+            ("http://localhost:8000", 200),
+        ):
+            found = asked.post("/predict", json=body, headers={"host": "localhost:8000", "origin": origin})
+            assert found.status_code == status, origin
+            if status == 403:
+                assert error_of(found) == f"pages of {origin} may not ask this server"
+
+
+def test_a_token_beyond_ascii(digits: Served) -> None:
+    with client(digits, token="gehëim") as asked:
+        for value, status in (("Bearer gehëim", 200), ("Bearer geheim", 401)):
+            assert asked.get("/", headers={"authorization": value.encode()}).status_code == status
