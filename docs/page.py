@@ -24,9 +24,9 @@ import nbformat
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "tutorial.md"
-OTHERS = [
-    DOCS / f"{name}.md" for name in ("data", "text", "cells", "models", "report", "looking", "doctor", "several")
-]  # that are no notebook
+# Those that are no notebook.
+NAMES = ("data", "text", "cells", "models", "report", "looking", "doctor", "several", "sharing")
+OTHERS = [DOCS / f"{name}.md" for name in NAMES]
 BLOCK = re.compile(
     r"^```python\n(?P<code>.*?)^```\n(?:\n```text(?P<about> about)?\n(?P<output>.*?)^```\n)?", re.M | re.S
 )

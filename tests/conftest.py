@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,6 +56,14 @@ def small(sample: unroll.Splits) -> unroll.Splits:
 def run(tmp_path_factory: pytest.TempPathFactory) -> unroll.Run:
     """What ``unroll train`` makes of the embedded sample with all defaults."""
     return unroll.train_run(out=tmp_path_factory.mktemp("runs") / "default")
+
+
+@pytest.fixture(scope="session")
+def digits(run: unroll.Run) -> Any:
+    """That run, to be served."""
+    from unroll.serve import Served
+
+    return Served("digits", run, "<p>the page</p>")
 
 
 @pytest.fixture

@@ -77,5 +77,5 @@ def serve(
             say(f"{who} on the networks of {shown} can use the model and take its weights and samples, unencrypted")
         names = ", ".join(f"{one.name} ({one.kind})" for one in served)
         facts = {"serving": names, "at": url, "docs": f"{url}/docs", "stop": "Ctrl-C"}
-        serving.serve(served, sock, token, batching, log, ready=lambda: print_facts(Screen(), facts))
-    return 0
+        finished = serving.serve(served, sock, token, batching, log, ready=lambda: print_facts(Screen(), facts))
+    return 0 if finished else 1

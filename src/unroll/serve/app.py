@@ -161,7 +161,8 @@ def _add_answers(app: FastAPI, service: Service) -> None:
     async def predict(request: Request) -> JSONResponse:
         """Classify images, series or texts, prepared as the run's training data was.
 
-        Of several image files each has its own answer, or says why it cannot be read; if none can, the status is 422.
+        ?run=NAME says by which run. Of several image files each has its own answer, or says why it cannot be read; if
+        none can, the status is 422.
         """
         served = service.of(request)
         items = await service.items(request, served)

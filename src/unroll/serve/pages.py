@@ -21,10 +21,27 @@ def no_page(name: str, why: str) -> str:
     return _rendered(title=name, why=why)
 
 
+# What may be sent, in words, and how.
+EXAMPLES = {
+    "/predict": (
+        ("Image files of any size and colour; or one as the body", "curl -F file=@digit.png ADDRESS/predict"),
+        ("Images by their numbers", """curl --json '{"images": [[[0, 12, 255, …], …]]}' ADDRESS/predict"""),
+        ("Series in the units of the raw data, null where a value is missing",
+         """curl --json '{"sequences": [[[0.1, 2.5], [0.3, null], …]]}' ADDRESS/predict"""),
+        ("Texts", """curl --json '{"texts": ["a fine film"]}' ADDRESS/predict"""),
+    ),
+    "/stream": (
+        ("The first time steps, and then the next with the state that came back",
+         """curl --json '{"state": null, "steps": [[0.1, 2.5], …]}' ADDRESS/stream"""),
+        ("A piece of a text", """curl --json '{"state": "…", "text": " but far too long"}' ADDRESS/stream"""),
+    ),
+}  # fmt: skip
+
+
 def docs_page(schema: dict[str, Any], runs: Sequence[dict[str, Any]]) -> str:
     """Return the reference: every address, what it reads and answers. It needs nothing from elsewhere."""
     addresses = [
-        {"method": method.upper(), "path": path, **operation}
+        {"method": method.upper(), "path": path, "reads": EXAMPLES.get(path, ()), **operation}
         for path, methods in schema["paths"].items()
         for method, operation in methods.items()
     ]

@@ -7,6 +7,7 @@ import socket
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -113,7 +114,8 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=limits.CONNECTIONS)
     except OSError as error:
-        raise ConfigError(f"cannot listen on {host}, port {port}: {error.strerror}; choose another --port") from error
+        why = str(error.strerror).partition(" (")[0]  # Python adds the address once more
+        raise ConfigError(f"cannot listen on {host}, port {port}: {why}; choose another --port or --host") from error
 
 
 def serve(
@@ -123,7 +125,7 @@ def serve(
     batching: bool = True,
     log: bool = False,
     ready: Callable[[], Any] = lambda: None,
-) -> None:
+) -> bool:
     """Serve until SIGINT or SIGTERM; then finish what was begun. A second signal ends it at once.
 
     Args:
@@ -133,6 +135,9 @@ def serve(
         batching: whether requests that wait are read together (default True).
         log: a line on stderr for each request (default False).
         ready: called once requests are answered.
+
+    Returns:
+        whether everything that was begun was finished.
     """
     app, service = create_app(runs, batching)
     hosts = LOOPBACK if is_loopback(sock.getsockname()[0]) else None
@@ -147,13 +152,20 @@ def serve(
         timeout_keep_alive=limits.IDLE_SECONDS,
         timeout_graceful_shutdown=limits.STOP_SECONDS,
     )
-    _Server(config, ready).run(sockets=[sock])
+    server = _Server(config, ready)
+    server.run(sockets=[sock])
+    return not server.force_exit
 
 
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, ready: Callable[[], Any]) -> None:
         super().__init__(config)
         self._ready = ready
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop when told to; told so again, at once. The signal is not raised anew afterwards: it was obeyed."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

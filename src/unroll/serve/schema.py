@@ -78,7 +78,8 @@ class Streamed(BaseModel):
 
 
 def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": Error, "description": MEANING[status]} for status in statuses}
+    content = {"application/json": {"schema": Error.model_json_schema()}}
+    return {status: {"description": MEANING[status], "content": content} for status in statuses}
 
 
 MEANING = {

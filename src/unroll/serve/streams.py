@@ -125,10 +125,12 @@ class Streams:
         """Return the numbers of a text's tokens, (1, time) int64.
 
         Raises:
-            DataError: the run reads no texts.
+            DataError: the run reads no texts, or there is no token.
         """
         items = self.served.of_texts([text])
         assert items.data is not None
+        if not int(items.data.steps_of_each[0]):
+            raise DataError("text has no token to read: send a piece with a word")
         return items.data.x[:, : int(items.data.steps_of_each[0])].long()
 
     def feed(self, x: Tensor, state: State) -> tuple[Tensor, State]:

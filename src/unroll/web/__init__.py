@@ -16,8 +16,28 @@ from typing import Any
 # What computes, in the order in which it is read; it needs no browser.
 ENGINE = ("cells.js", "model.js", "resize.js", "images.js", "series.js", "texts.js")
 # What is seen.
-VIEWS = ("app.js",)
-STYLES = ("style.css",)
+VIEWS = (
+    "dom.js",
+    "palette.js",
+    "words.js",
+    "player.js",
+    "leaders.js",
+    "bars.js",
+    "curves.js",
+    "heat.js",
+    "moved.js",
+    "pad.js",
+    "pixels.js",
+    "digit.js",
+    "slices.js",
+    "passage.js",
+    "sentence.js",
+    "chart.js",
+    "table.js",
+    "curve.js",
+    "app.js",
+)
+STYLES = ("style.css", "views.css", "time.css", "inputs.css", "layout.css")
 MARK = b'<meta name="generator" content="unroll">'  # in the head of every page
 
 

@@ -1,1 +1,316 @@
 "use strict";
+
+/** The page: what is put in is read, and every view shows as much of the reading as the player says. */
+class App {
+  static INPUTS = { images: () => DigitInput, texts: () => SentenceInput, series: () => CurveInput };
+  static LIVE = 25; // ms that a reading may take for it to be renewed while the pen moves
+  static PAUSE = 700; // ms after the pen is lifted: another stroke may follow
+
+  constructor(description) {
+    this.description = description;
+    this.words = new Words(description);
+    this.model = new Model(description.model);
+    this.leaders = new Leaders();
+    Object.assign(this, { now: null, before: null, cost: Infinity, layer: 0, part: "hidden" });
+    const Input = App.INPUTS[description.kind]();
+    this.#sayWhatItIs(Input);
+    this.input = new Input(byId("input"), description, (change) => this.#changed(change));
+    this.player = new Player({ shown: (n) => this.#show(n), rested: (n) => this.#announce(n) });
+    const seek = (share) => this.now && this.player.go(Math.round(share * this.now.reading.time));
+    this.bars = new Bars(byId("bars"), description.classes);
+    this.curves = new Curves(byId("curves"), description.classes, seek);
+    this.moved = new Moved(byId("moved"), seek);
+    const { directions, hiddenSize: units } = this.model;
+    this.heat = new HeatMap(byId("heat"), { directions, units, seek, stepName: (t) => this.input.stepName(t) });
+    this.#choices();
+    this.#mattering();
+    this.#samples(Input);
+    this.#files(Input);
+    byId("forget").addEventListener("click", () => this.#forget());
+    DARK.addEventListener("change", () => this.#recolour());
+    this.#read(this.#sequence(), { edited: false });
+    if (description.samples.length) this.input.choose(0);
+    this.started = true; // from here on it is a person who puts something in
+  }
+
+  #sayWhatItIs() {
+    byId("lead").textContent = this.words.lead;
+    byId("facts").textContent = this.words.facts.join(" ");
+    byId("answer-hint").textContent = this.words.answerHint;
+    const { unroll, title } = this.description;
+    byId("made").textContent = `Made with unroll ${unroll} from the run “${title}”.`;
+    const longest = Math.max(...this.description.classes.map((name) => name.length));
+    document.documentElement.style.setProperty("--names", `${0.62 * Math.min(14, Math.max(2, longest))}em`);
+  }
+
+  /** React to the input part; see `Words` and digit.js for `drawing`: the pen is still down. */
+  #changed({ edited, drawing = false }) {
+    this.#say("error", "");
+    if (edited && this.now) this.before ??= this.now;
+    if (!edited) this.before = null;
+    const finished = this.drawing && !drawing; // the same as before, and now it stays
+    this.drawing = drawing;
+    this.#unmatter(this.#asked && (edited || finished));
+    const x = this.#sequence();
+    if (drawing && x?.length && this.cost > App.LIVE) {
+      this.#glance(x);
+      return;
+    }
+    this.#read(x, { edited });
+    if (!this.now) return;
+    if (edited) this.#resume();
+    else if (drawing || STILL.matches || this.#asked) this.player.go(this.now.reading.time);
+    else this.#start();
+    if (this.#asked) this.#matterSoon();
+  }
+
+  /** Show the answer alone: of a model that is too slow to say more while the pen moves. */
+  #glance(x) {
+    this.now = null;
+    this.#mark();
+    this.player.load(0, () => "");
+    this.#empty();
+    this.#say("where", "As you draw");
+    this.bars.show(this.model.probabilities(x));
+    this.input.show(x.length);
+  }
+
+  /** Show the reading from its beginning, once nothing more is drawn. */
+  #start() {
+    this.player.go(this.input.sample === null ? this.now.reading.time : 0);
+    const byPerson = this.started;
+    this.player.playSoon(App.PAUSE, () => {
+      if (byPerson) document.querySelector(".answer").scrollIntoView({ block: "nearest", behavior: "smooth" });
+    });
+  }
+
+  /** After an edit, stay where it was. */
+  #resume() {
+    const { position } = this.player;
+    this.player.go(this.before && position ? position : this.now.reading.time);
+  }
+
+  /** Read `x`, what is there, and give every view the reading. */
+  #read(x, { edited }) {
+    const began = performance.now();
+    const reading = x && x.length ? this.model.read(x) : null;
+    this.now = reading && { reading, points: [this.model.probabilities([]), ...reading.probabilities] };
+    byId("mattered").disabled = byId("target").disabled = !reading;
+    this.#mark();
+    this.player.load(reading?.time ?? 0, (position) => this.words.position(position, reading.time, this.#stepName));
+    if (!reading) {
+      this.#empty();
+      return;
+    }
+    this.leaders.choose(reading, edited && this.before !== null);
+    const shown = Bars.chosen(reading, this.leaders);
+    this.bars.load(shown, this.leaders);
+    this.curves.load({
+      points: this.now.points,
+      before: this.before?.points ?? null,
+      decided: reading.decided,
+      numbers: shown,
+      leaders: this.leaders,
+    });
+    if (!this.#asked) byId("target").value = String(reading.predicted);
+    this.#heat();
+    this.cost = Math.min(this.cost, performance.now() - began); // the first ones are slow
+  }
+
+  /** What is put in, as the model reads it; null where it cannot. */
+  #sequence() {
+    try {
+      return this.input.sequence;
+    } catch (error) {
+      this.#say("error", error.message);
+      return null;
+    }
+  }
+
+  #stepName = (t) => this.input.stepName(t);
+
+  #empty() {
+    const few = Math.min(Bars.MOST, this.model.classes);
+    this.bars.load(Array.from({ length: few }, (_, number) => number), this.leaders);
+    this.bars.show(null);
+    this.curves.clear();
+    this.heat.clear();
+    byId("comparison").hidden = true;
+    this.#say("where", "Nothing to read yet");
+    this.#say("now", "");
+    this.#say("curves-hint", "One line for each class: how sure the model would be, had it read only so far.");
+    this.input.show(0);
+  }
+
+  #heat() {
+    this.heat.load(this.now.reading, this.layer, this.part, this.before !== null);
+    byId("heat-hint").textContent = this.words.heatHint(this.part, this.layer);
+    const { kind, most } = this.heat;
+    const ramp = element("span", { class: `ramp ${kind}` });
+    const digits = most === 1 ? 0 : 1;
+    byId("heat-key").replaceChildren(kind === "share" ? "0" : signed(-most, digits), ramp, signed(most, digits));
+    const same = this.before?.reading.time === this.now.reading.time;
+    byId("comparison").hidden = !this.before;
+    byId("comparison-hint").textContent = this.words.comparisonHint(same);
+    byId("moved").hidden = !same;
+    if (same) this.moved.load(this.before.reading, this.now.reading, this.layer);
+  }
+
+  /** Show as much as has been read. */
+  #show(position) {
+    if (!this.now) return;
+    const { reading, points } = this.now;
+    const [probabilities, time] = [points[position], reading.time];
+    this.bars.show(probabilities, this.before?.points[position]);
+    this.curves.show(position);
+    this.heat.show(position);
+    this.input.show(position);
+    const words = this.words.position(position, time, this.#stepName);
+    this.#say("where", capital(words));
+    const first = largest(probabilities);
+    this.#say("now", !position ? "" : `${this.description.classes[first]}: ${percent(probabilities[first])}`);
+    byId("now").className = this.leaders.of(first);
+    const general = "One line for each class: how sure the model would be, had it read only so far.";
+    this.#say("curves-hint", position === time ? this.words.decided(reading, this.#stepName) : general);
+  }
+
+  /** Tell those who listen where it is. */
+  #announce(position) {
+    if (!this.now) return;
+    const probabilities = this.now.points[position];
+    const first = largest(probabilities);
+    const words = this.words.position(position, this.now.reading.time, this.#stepName);
+    this.#say("status", `${words}: ${this.description.classes[first]}, ${percent(probabilities[first])}`);
+  }
+
+  #say(id, words) {
+    const place = byId(id);
+    if (place.textContent !== words) place.textContent = words;
+    if (id === "error") place.hidden = !words;
+  }
+
+  #forget() {
+    this.before = null;
+    this.#read(this.#sequence(), { edited: false });
+    this.player.go(this.player.position);
+    this.player.button.focus();
+  }
+
+  #recolour() {
+    if (this.now) this.heat.draw();
+    this.input.show(this.now ? this.player.position : 0);
+  }
+
+  /** The layer and the gate that the heat map shows. */
+  #choices() {
+    const [layer, part] = ["layer", "part"].map(byId);
+    const count = this.model.layers;
+    layer.append(...Array.from({ length: count }, (_, n) => element("option", { value: n }, `${n + 1} of ${count}`)));
+    byId("layer-label").hidden = count < 2;
+    const gates = Object.keys(this.model.read([this.#silence()]).states[0][0].gates);
+    const options = ["hidden", ...gates];
+    part.append(...options.map((name) => element("option", { value: name }, HeatMap.PARTS[name]?.[1] ?? name)));
+    byId("part-label").hidden = options.length < 2;
+    for (const select of [layer, part]) {
+      select.addEventListener("change", () => {
+        [this.layer, this.part] = [Number(layer.value), part.value];
+        if (this.now) this.#heat();
+      });
+    }
+  }
+
+  /** A step of nothing, to ask the model which gates it has. */
+  #silence() {
+    return this.description.model.vocabulary_size ? 0 : new Float32Array(this.description.model.input_size);
+  }
+
+  #mattering() {
+    const target = byId("target");
+    const name = (label, number) => element("option", { value: number }, label);
+    target.append(...this.description.classes.map(name));
+    byId("mattered").addEventListener("click", () => {
+      if (this.#asked) this.#unmatter(false);
+      else this.#matter();
+    });
+    target.addEventListener("change", () => {
+      if (this.#asked) this.#matter();
+    });
+  }
+
+  /** Whether it is asked how much each part mattered. */
+  get #asked() {
+    return byId("mattered").getAttribute("aria-pressed") === "true";
+  }
+
+  async #matter() {
+    this.#unmatter(true);
+    if (!this.now) return;
+    this.asking = new AbortController();
+    const { signal } = this.asking;
+    byId("mattered").setAttribute("aria-pressed", "true");
+    byId("mattered-key").hidden = false;
+    this.player.go(this.now.reading.time);
+    await this.input.mattered(this.model, this.now.reading, signal, Number(byId("target").value));
+  }
+
+  #matterSoon() {
+    clearTimeout(this.mattering);
+    this.mattering = setTimeout(() => this.#matter(), 300);
+  }
+
+  /** Take away how much each part mattered; `pressed`: it will come back. */
+  #unmatter(pressed) {
+    clearTimeout(this.mattering);
+    this.asking?.abort();
+    this.asking = null;
+    byId("mattered").setAttribute("aria-pressed", String(pressed));
+    byId("mattered-key").hidden = !pressed;
+  }
+
+  #samples(Input) {
+    const { samples, classes } = this.description;
+    this.buttons = samples.map((sample, n) => {
+      const words = `Sample ${n + 1}: a real ${classes[sample.label]}`;
+      const button = element("button", { type: "button", class: "sample", "aria-label": words, title: words });
+      button.addEventListener("click", () => this.input.choose(n));
+      button.append(Input.thumbnail(sample, this.description));
+      return button;
+    });
+    byId("samples").append(...this.buttons);
+  }
+
+  /** Mark the sample that is read. */
+  #mark() {
+    this.buttons?.forEach((button, n) => button.setAttribute("aria-pressed", String(n === this.input.sample)));
+  }
+
+  #files(Input) {
+    const file = byId("file");
+    file.accept = Input.accepts;
+    byId("file-words").textContent = this.words.file;
+    file.addEventListener("change", async () => {
+      if (file.files.length) await this.#take(file.files[0]);
+      file.value = ""; // so that the same file can be chosen again
+    });
+    const over = (event) => {
+      event.preventDefault();
+      document.documentElement.classList.toggle("dropping", event.type === "dragover");
+    };
+    for (const name of ["dragover", "dragleave", "drop"]) document.addEventListener(name, over);
+    document.addEventListener("drop", (event) => {
+      if (event.dataTransfer.files.length) this.#take(event.dataTransfer.files[0]);
+    });
+  }
+
+  /** Take a file; where it cannot be read, say so and leave what is there. */
+  async #take(file) {
+    this.#say("error", "");
+    try {
+      await this.input.take(file);
+    } catch (error) {
+      this.#say("error", error.message);
+    }
+  }
+}
+
+new App(JSON.parse(byId("description").textContent));

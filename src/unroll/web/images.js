@@ -99,9 +99,10 @@ const Images = {
   ink(channels, framing, steps) {
     const { width, height } = channels[0];
     const background = channels.map((channel) => median(border(channel)));
-    const contrast = new Float32Array(width * height).map((_, n) =>
-      Math.max(...channels.map((channel, c) => Math.abs(channel.data[n] - background[c]))),
-    );
+    const contrast = new Float32Array(width * height);
+    channels.forEach(({ data }, channel) => {
+      data.forEach((v, n) => (contrast[n] = Math.max(contrast[n], Math.abs(v - background[channel]))));
+    });
     const peak = range(contrast)[1];
     if (peak < Images.FAINT) throw new Error(Images.BLANK);
     let [left, right, top, bottom, sum, count] = [width, -1, height, -1, 0, 0];
@@ -109,7 +110,10 @@ const Images = {
       if (v < Math.fround(Images.INK * peak)) contrast[n] = 0;
       if (!contrast[n]) return;
       const [x, y] = [n % width, Math.floor(n / width)];
-      [left, right, top, bottom] = [Math.min(left, x), Math.max(right, x), Math.min(top, y), Math.max(bottom, y)];
+      left = Math.min(left, x);
+      right = Math.max(right, x);
+      top = Math.min(top, y);
+      bottom = Math.max(bottom, y);
       sum += channels[0].data[n] + channels[1].data[n] + channels[2].data[n];
       count += 3;
     });
@@ -126,8 +130,8 @@ const Images = {
     const scale = framing.box / Math.max(ink.width, ink.height);
     const [w, h] = [ink.width, ink.height].map((side) => Math.max(1, evenRound(side * scale)));
     const small = resize.to(ink, w, h, scale < 1 ? "box" : "bicubic");
-    const most = range(small.data)[1];
-    const values = small.data.map((v) => Math.max(0, v) * (255 / most));
+    const gain = Math.fround(255 / range(small.data)[1]); // in 32 bits, as NumPy does it
+    const values = small.data.map((v) => Math.max(0, v) * gain);
     const centre = framing.centre === "mass" ? centreOfMass({ width: w, height: h, data: values }) : [w / 2, h / 2];
     const left = Math.min(Math.max(0, evenRound(width / 2 - centre[0])), width - w);
     const top = Math.min(Math.max(0, evenRound(height / 2 - centre[1])), height - h);
@@ -171,14 +175,22 @@ function scaled(features, { mean, std }) {
 }
 
 const mean = (numbers) => numbers.reduce((a, b) => a + b, 0) / numbers.length;
-const range = (numbers) =>
-  numbers.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
 const toBytes = (numbers) => Uint8Array.from(numbers, (v) => Math.min(255, Math.max(0, evenRound(v))));
 
 /** Round to the nearest whole number, halves to the even one, as Python does. */
 function evenRound(v) {
   const low = Math.floor(v);
   return v - low === 0.5 ? low + (low % 2) : Math.round(v);
+}
+
+/** Return the least and the greatest of some numbers. */
+function range(numbers) {
+  let [low, high] = [Infinity, -Infinity];
+  for (const v of numbers) {
+    if (v < low) low = v;
+    if (v > high) high = v;
+  }
+  return [low, high];
 }
 
 function median(numbers) {
@@ -189,8 +201,11 @@ function median(numbers) {
 
 /** Return the outermost pixels. */
 function border({ width, height, data }) {
-  const outer = (n) => n < width || n >= data.length - width || n % width === 0 || n % width === width - 1;
-  return data.filter((_, n) => outer(n));
+  const sides = Array.from({ length: Math.max(0, height - 2) }, (_, row) => [
+    data[(row + 1) * width],
+    data[(row + 2) * width - 1],
+  ]);
+  return [...data.subarray(0, width), ...data.subarray((height - 1) * width), ...sides.flat()];
 }
 
 /** Return the centre of mass, [x, y], in pixels. */

@@ -44,7 +44,7 @@ const resize = {
       const middle = (y + 0.5) * scale;
       const from = Math.max(0, Math.trunc(middle - reach * wide + 0.5));
       const to = Math.min(height, Math.trunc(middle + reach * wide + 0.5));
-      const weights = filled(to - from, (n) => weigh((n + from - middle + 0.5) / wide));
+      const weights = filled(to - from, (n) => weigh((n + from - middle + 0.5) * (1 / wide)));
       const whole = weights.reduce((a, b) => a + b, 0);
       sums.fill(0);
       weights.forEach((weight, n) => {

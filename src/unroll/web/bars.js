@@ -1,0 +1,47 @@
+"use strict";
+
+/** The probability of each class as a bar. */
+class Bars {
+  static MOST = 12; // classes that are shown
+
+  constructor(root, classes) {
+    Object.assign(this, { root, classes, rows: [] });
+  }
+
+  /** Show the bars of these classes; `leaders` colours them. */
+  load(numbers, leaders) {
+    this.rows = numbers.map((number) => {
+      const [fill, before, value] = ["fill", "before", "value"].map((name) => element("span", { class: name }));
+      const track = element("span", { class: "track", "aria-hidden": "true" }, fill, before);
+      const name = element("span", { class: "name" }, this.classes[number]);
+      name.title = this.classes[number];
+      const row = element("li", { class: leaders.of(number) }, name, track, value);
+      return { number, row, fill, before, value };
+    });
+    this.root.style.setProperty("--half", String(Math.ceil(this.rows.length / 2)));
+    this.root.replaceChildren(...this.rows.map(({ row }) => row));
+  }
+
+  /** Show probabilities, or nothing; where two readings are compared, those `before` too, as a mark. */
+  show(probabilities, before = null) {
+    const first = probabilities && largest(probabilities);
+    for (const { number, row, fill, before: mark, value } of this.rows) {
+      const probability = probabilities ? probabilities[number] : 0;
+      fill.style.transform = `scaleX(${probability})`;
+      value.textContent = probabilities ? percent(probability) : "";
+      row.classList.toggle("first", number === first);
+      mark.hidden = !before || Math.abs(before[number] - probability) < 0.01;
+      if (before) mark.style.left = `${100 * before[number]}%`;
+    }
+  }
+
+  /** Return which classes to show of a reading: all, or the `leaders` and others that were ever the most probable. */
+  static chosen(reading, leaders) {
+    const peaks = Array.from(reading.probabilities[0], (_, number) =>
+      reading.probabilities.reduce((peak, step) => Math.max(peak, step[number]), 0),
+    );
+    const weight = (number) => peaks[number] + (leaders.has(number) ? 1 : 0);
+    const numbers = Array.from(peaks.keys()).sort((one, other) => weight(other) - weight(one));
+    return numbers.slice(0, Bars.MOST).sort((one, other) => one - other);
+  }
+}

@@ -1,0 +1,217 @@
+"use strict";
+
+/** Input part for time series: a curve to draw, or several, and how far the model has read them. */
+class CurveInput {
+  static explanation = "With mouse, finger or pen; or drop a table of numbers onto the page.";
+  static accepts = ".csv,.tsv,.txt,text/csv";
+  static MOST = 5_000; // time steps
+  static LETTERS = 2_000_000; // of a file
+  static WINDOWS = 28; // parts of a series that are asked how much they mattered
+  static BUTTONS = 12; // features, at most, that have a button each
+
+  constructor(root, description, changed) {
+    const { preparation, samples, classes, typical, model } = description;
+    Object.assign(this, { preparation, samples, classes, typical, changed, values: null, chosen: null });
+    this.inputSize = model.input_size;
+    const { features } = preparation;
+    const many = typical.low.length;
+    this.names = typical.low.map((_, n) => features[n] ?? (many > 1 ? `feature ${n + 1}` : "the values"));
+    this.gaps = preparation.missing !== null;
+    this.chart = new Chart({
+      names: this.names,
+      typical,
+      gaps: this.gaps,
+      painted: (points, done) => this.#paint(points, done),
+    });
+    this.length = element("input", {
+      type: "number", class: "length", min: 1, max: CurveInput.MOST, step: 1, change: () => this.#resize(),
+    });
+    this.made = element("p", { class: "made legend" });
+    const clear = element("button", { type: "button", class: "slight", click: () => this.#clear() }, "Clear");
+    const time = element("label", { class: "quiet" }, "Time steps ", this.length);
+    root.append(
+      element(
+        "section",
+        { class: "card whole", "aria-label": "Draw" },
+        element("div", { class: "heading" }, element("h2", {}, "Draw"), element("span", { class: "choices" }, time, clear)),
+        element("p", { class: "hint" }, `${CurveInput.explanation} The upright line is where it has read to.`),
+        ...this.#chooser(),
+        this.chart.element,
+        this.made,
+      ),
+    );
+    this.#take(null, null, typical.time);
+  }
+
+  /** Return a sample in small: its lines, and its class. */
+  static thumbnail({ x, label }, { classes, typical }) {
+    const [width, height] = [72, 26];
+    const ranges = Chart.ranges(typical, []);
+    const values = x.map((step) => step.map((v) => v ?? NaN));
+    const few = Array.from(typical.low.keys()).slice(0, 4);
+    const lines = few.map((feature) => {
+      const [from, to] = ranges[feature];
+      const points = values.map((step, t) => {
+        const y = height * (1 - Math.min(1, Math.max(0, (step[feature] - from) / (to - from))));
+        return [(width * (t + 0.5)) / x.length, y];
+      });
+      const known = (t) => points[t] !== undefined && !Number.isNaN(points[t][1]);
+      const d = points.map(([at, y], t) => (known(t) ? `${known(t - 1) ? "L" : "M"}${at.toFixed(1)} ${y.toFixed(1)}` : "")).join("");
+      return drawn("path", { d });
+    });
+    const spark = drawn("svg", { width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" }, ...lines);
+    return element("span", { class: "spark" }, spark, element("small", {}, classes[label]));
+  }
+
+  /** Return what chooses the feature that is drawn. */
+  #chooser() {
+    if (this.names.length === 1) return [];
+    if (this.names.length > CurveInput.BUTTONS) {
+      const options = this.names.map((name, n) => element("option", { value: n }, name));
+      const select = element("select", { change: () => this.chart.choose(Number(select.value)) }, ...options);
+      return [element("label", { class: "quiet features" }, "You draw ", select)];
+    }
+    const named = this.preparation.features.length > 0;
+    const buttons = this.names.map((name, n) => {
+      const button = element("button", { type: "button", "aria-label": name, "aria-pressed": String(n === 0) }, named ? name : `${n + 1}`);
+      button.addEventListener("click", () => choose(n));
+      return button;
+    });
+    const choose = (n) => {
+      buttons.forEach((button, other) => button.setAttribute("aria-pressed", String(other === n)));
+      this.chart.choose(n);
+    };
+    const words = element("span", { class: "quiet" }, named ? "You draw" : "You draw feature");
+    return [element("div", { class: "features", role: "group", "aria-label": "The feature that is drawn" }, words, ...buttons)];
+  }
+
+  get sequence() {
+    return this.values && Series.sequence(this.values, this.preparation);
+  }
+
+  get sample() {
+    return this.chosen;
+  }
+
+  stepName(t) {
+    return `time step ${t + 1}`;
+  }
+
+  show(t) {
+    this.chart.show(t);
+  }
+
+  choose(n) {
+    this.#new(this.samples[n].x.map((step) => step.map((v) => v ?? NaN)), n);
+  }
+
+  clear() {
+    this.#take(null, null, this.typical.time);
+  }
+
+  #clear() {
+    this.clear();
+    this.changed({ edited: false });
+    this.chart.element.focus();
+  }
+
+  async take(file) {
+    const text = await textOf(file, CurveInput.LETTERS);
+    const values = Table.read(text, this.names, { file: file.name, most: CurveInput.MOST });
+    const gap = values.findIndex((step) => step.some(Number.isNaN));
+    if (gap >= 0 && !this.gaps) {
+      throw new Error(`${file.name}: a value is missing at time step ${gap + 1}, and the model has not learned what to put there`);
+    }
+    this.#new(values, null);
+  }
+
+  /** Take something new. */
+  #new(values, chosen) {
+    this.#take(values, chosen, values.length);
+    this.changed({ edited: false });
+  }
+
+  #take(values, chosen, time) {
+    Object.assign(this, { values, chosen, fresh: false });
+    this.length.value = String(time);
+    this.chart.load(values, time);
+    this.#explain();
+  }
+
+  /** Return what stands for nothing special: the mean in training. */
+  #mean(feature) {
+    const { mean } = this.preparation.scaling;
+    return Array.isArray(mean) ? mean[feature] : mean;
+  }
+
+  #paint(points, done) {
+    if (!points.length && !this.values) return;
+    if (this.values === null) {
+      const means = this.names.map((_, feature) => this.#mean(feature));
+      this.#take(Array.from({ length: this.chart.time }, () => [...means]), null, this.chart.time);
+      this.fresh = true;
+    }
+    const { fresh } = this;
+    const { feature } = this.chart;
+    this.values = this.values.slice(); // a reading may still hold the old one
+    for (const { step, value } of points) {
+      this.values[step] = this.values[step].map((old, n) => (n === feature ? value : old));
+    }
+    this.chart.values = this.values;
+    if (done) this.fresh = false;
+    this.chosen = null;
+    this.chart.redraw();
+    this.#explain();
+    this.changed({ edited: !fresh, drawing: !done });
+  }
+
+  /** Cut the series off, or let its last value last. */
+  #resize() {
+    const asked = this.length.value ? Math.round(Number(this.length.value)) : this.typical.time;
+    const time = Math.min(CurveInput.MOST, Math.max(1, asked));
+    if (!this.values) return this.#take(null, null, time);
+    if (time === this.values.length) return this.#take(this.values, this.chosen, time);
+    this.#new(Array.from({ length: time }, (_, t) => this.values[Math.min(t, this.values.length - 1)]), null);
+  }
+
+  #explain(...more) {
+    const gap = this.values?.some((step) => step.some(Number.isNaN));
+    const lines = gap ? [element("span", {}, "Gaps: a value is missing; the last one before it is taken.")] : [];
+    this.made.replaceChildren(...lines, ...more);
+  }
+
+  async mattered(model, reading, signal, target) {
+    signal.addEventListener("abort", () => {
+      this.chart.weigh(null);
+      this.#explain();
+    });
+    const x = this.sequence;
+    const size = Math.ceil(x.length / CurveInput.WINDOWS);
+    const windows = Array.from({ length: Math.ceil(x.length / size) }, (_, n) => [n * size, Math.min(x.length, (n + 1) * size)]);
+    const losses = [];
+    if (!(await inSlices(this.#losses(model, x, windows, target), signal, (loss) => losses.push(loss)))) return;
+    const most = losses.reduce((peak, v) => Math.max(peak, Math.abs(v)), 1e-9);
+    const name = this.classes[target];
+    this.chart.weigh(
+      windows.map(([from, to], n) => {
+        const steps = to - from > 1 ? `time steps ${from + 1} to ${to}` : `time step ${to}`;
+        return { from, to, share: losses[n] / most, words: `${steps}: ${signed(losses[n])}, ${losses[n] < 0 ? "against" : "for"} ${name}` };
+      }),
+    );
+    this.chart.show(x.length);
+    const key = (look, words) => element("span", {}, element("span", { class: `bar-key ${look}`, "aria-hidden": "true" }), ` ${words}`);
+    this.#explain(
+      key("", `with the mean in its place, less sure of ${name}`),
+      key("opposed", `more sure of ${name}`),
+    );
+  }
+
+  /** Yield what the class loses with each window at the mean of the training data, which is 0 once scaled. */
+  *#losses(model, x, windows, target) {
+    const whole = model.logits(x)[target];
+    const mean = new Float32Array(this.inputSize);
+    for (const [from, to] of windows) {
+      yield whole - model.logits(x.map((step, t) => (t >= from && t < to ? mean : step)))[target];
+    }
+  }
+}

@@ -1,0 +1,228 @@
+"use strict";
+
+/** Input part for images: a sheet to draw on, and the pixels that the model sees of it. */
+class DigitInput {
+  static explanation = "With mouse, finger or pen; or drop a picture onto the page.";
+  static accepts = "image/*";
+  static MOST = 50e6; // pixels of a picture that is taken
+  static SLICE = 12; // ms of work between two breaths of the page
+  static ASKED = 900; // at most so many pixels, or groups of neighbours, are asked how much they mattered
+
+  constructor(root, description, changed) {
+    const { preparation, samples, classes } = description;
+    Object.assign(this, { preparation, samples, classes, changed, form: preparation.image });
+    Object.assign(this, { pixels: null, chosen: null });
+    this.steps = DigitInput.#steps(this.form);
+    const digits = classes.every((name) => /^\d$/.test(name));
+    this.pad = new Pad({
+      hint: digits ? "Draw a digit here" : "Draw here",
+      drawing: () => this.#draw(true),
+      lifted: () => this.#draw(false),
+    });
+    this.grid = new PixelGrid({
+      form: this.form,
+      steps: this.steps,
+      painted: (pixel, ink) => this.#paint(pixel, ink),
+    });
+    this.made = element("p", { class: "made" });
+    const clear = element("button", { type: "button", class: "slight", click: () => this.#clear() }, "Clear");
+    const size = `${this.form.width}×${this.form.height}`;
+    root.append(
+      element(
+        "section",
+        { class: "card", "aria-label": "Draw" },
+        element("div", { class: "heading" }, element("h2", {}, "Draw"), clear),
+        element("p", { class: "hint" }, DigitInput.explanation),
+        this.pad.element,
+      ),
+      element(
+        "section",
+        { class: "card", "aria-label": "What it sees" },
+        element("h2", {}, "What it sees"),
+        element("p", { class: "hint" }, `${size} pixels; the line is where it has read to. Click one to change it.`),
+        this.grid.element,
+        this.made,
+      ),
+    );
+  }
+
+  /** Return a small picture of a sample. */
+  static thumbnail(sample, { preparation: { image } }) {
+    const pixels = decode.bytes(sample.x);
+    const { width, height } = image;
+    const canvas = element("canvas", { width, height, class: image.framing ? "thumbnail ink" : "thumbnail" });
+    const context = canvas.getContext("2d");
+    const picture = context.createImageData(width, height);
+    pixels.forEach((v, at) => {
+      if (image.framing) picture.data[4 * at + 3] = Math.abs(v - image.framing.border);
+      else picture.data.set([v, v, v, 255], 4 * at);
+    });
+    context.putImageData(picture, 0, 0);
+    return canvas;
+  }
+
+  /** Return of each pixel in which step it is read. */
+  static #steps(form) {
+    const count = Array.from({ length: form.width * form.height }, (_, pixel) => pixel);
+    if (form.read === "permuted") {
+      const steps = new Array(count.length);
+      form.order.forEach((pixel, step) => (steps[pixel] = step));
+      return steps;
+    }
+    return count.map((pixel) => Images.stepOf(Math.floor(pixel / form.width), pixel % form.width, form).step);
+  }
+
+  get sequence() {
+    return this.pixels && Images.sequence(this.pixels, this.preparation);
+  }
+
+  get sample() {
+    return this.chosen;
+  }
+
+  stepName(t) {
+    const name = { rows: "row", columns: "column" }[this.form.read] ?? "pixel";
+    return `${name} ${t + 1}`;
+  }
+
+  show(t) {
+    this.grid.show(t);
+  }
+
+  choose(n) {
+    this.pad.clear();
+    this.#take(decode.bytes(this.samples[n].x), "a real one, from the test data", n);
+    this.changed({ edited: false });
+  }
+
+  clear() {
+    this.pad.clear();
+    this.#take(null, "", null);
+  }
+
+  #clear() {
+    this.clear();
+    this.changed({ edited: false });
+  }
+
+  async take(file) {
+    let picture;
+    try {
+      picture = await createImageBitmap(file);
+    } catch {
+      throw new Error(`${file.name} is not a picture that this browser can read`);
+    }
+    const { width, height } = picture;
+    if (width * height > DigitInput.MOST) throw new Error(`${file.name} is too large: ${width}×${height} pixels`);
+    const canvas = element("canvas", { width, height });
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    context.drawImage(picture, 0, 0);
+    let prepared;
+    try {
+      prepared = Images.prepare(context.getImageData(0, 0, width, height), this.form);
+    } catch (error) {
+      throw new Error(`${file.name}: ${error.message}`);
+    }
+    this.pad.show(picture);
+    this.#take(prepared.pixels, prepared.steps.join(", "), null);
+    this.changed({ edited: false });
+  }
+
+  #take(pixels, made, chosen) {
+    Object.assign(this, { pixels, chosen });
+    this.made.textContent = made;
+    this.grid.load(pixels);
+  }
+
+  /** Take over what is on the sheet; `drawing` while the pen is still down. */
+  #draw(drawing) {
+    try {
+      const { pixels, steps } = Images.prepare(this.pad.picture, this.form);
+      const made = steps.filter((step) => /^(scaled|centred|resized)/.test(step));
+      this.#take(pixels, made.join(", "), null);
+    } catch {
+      return; // nothing to be seen on it yet
+    }
+    this.changed({ edited: false, drawing });
+  }
+
+  #paint(pixel, ink) {
+    const { paper } = this.grid;
+    const edited = this.pixels !== null;
+    const pixels = this.pixels?.slice() ?? new Uint8Array(this.steps.length).fill(paper);
+    pixels[pixel] = ink ? (paper < 127.5 ? 255 : 0) : paper;
+    if (!edited) this.pad.clear();
+    this.#take(pixels, "changed by hand", null);
+    this.changed({ edited: true });
+  }
+
+  async mattered(model, reading, signal, target) {
+    const { pixels } = this;
+    const { textContent: made } = this.made;
+    signal.addEventListener("abort", () => {
+      this.grid.load(this.pixels);
+      if (this.pixels === pixels) this.made.textContent = made;
+    });
+    const groups = this.#groups(pixels);
+    const paper = Images.sequence(new Uint8Array(pixels.length).fill(this.#background(pixels)), this.preparation);
+    const x = Images.sequence(pixels, this.preparation);
+    const replacements = groups.map((group) => {
+      const value = x[this.steps[group[0]]].slice();
+      for (const pixel of group) {
+        const { step, feature } = this.#place(pixel);
+        value[feature] = paper[step][feature];
+      }
+      return { step: this.steps[group[0]], value };
+    });
+    const losses = new Map();
+    let number = 0;
+    let until = performance.now() + DigitInput.SLICE;
+    for (const loss of model.occlude(x, replacements, target)) {
+      for (const pixel of groups[number]) losses.set(pixel, loss);
+      number++;
+      if (performance.now() < until) continue;
+      await new Promise((resume) => setTimeout(resume));
+      if (signal.aborted) return;
+      until = performance.now() + DigitInput.SLICE;
+    }
+    const most = [...losses.values()].reduce((peak, v) => Math.max(peak, Math.abs(v)), 1e-9);
+    this.grid.load(pixels, new Map([...losses].map(([pixel, loss]) => [pixel, loss / most])));
+    this.made.textContent = this.#strongest(losses, this.classes[target]);
+  }
+
+  /** Say which pixel mattered most. */
+  #strongest(losses, name) {
+    const stronger = (best, one) => (Math.abs(one[1]) > Math.abs(best[1]) ? one : best);
+    const [pixel, loss] = [...losses].reduce(stronger, [0, 0]);
+    const [row, column] = [Math.floor(pixel / this.form.width) + 1, (pixel % this.form.width) + 1];
+    const change = `${Math.abs(loss).toFixed(2)} ${loss < 0 ? "more" : "less"} evidence`;
+    const without = `Without the one in row ${row}, column ${column}, ${name} would have ${change} (logit).`;
+    return `Each pixel rubbed out in turn. ${without}`;
+  }
+
+  /** As `Images.stepOf`, without searching. */
+  #place(pixel) {
+    const { width, read } = this.form;
+    if (read === "permuted") return { step: this.steps[pixel], feature: 0 };
+    return Images.stepOf(Math.floor(pixel / width), pixel % width, this.form);
+  }
+
+  #background(pixels) {
+    return this.form.framing ? this.grid.paper : median(border({ ...this.form, data: pixels }));
+  }
+
+  /** Return the pixels of ink; where there are too many to ask each, neighbours of one step together. */
+  #groups(pixels) {
+    const paper = this.#background(pixels);
+    const ink = Array.from(pixels.keys()).filter((pixel) => Math.abs(pixels[pixel] - paper) > 25);
+    ink.sort((one, other) => this.steps[one] - this.steps[other] || one - other);
+    const size = Math.ceil(ink.length / DigitInput.ASKED);
+    const groups = [];
+    for (const pixel of ink) {
+      const last = groups.at(-1);
+      if (last && last.length < size && this.steps[last[0]] === this.steps[pixel]) last.push(pixel);
+      else groups.push([pixel]);
+    }
+    return groups;
+  }
+}

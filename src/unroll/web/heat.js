@@ -1,0 +1,188 @@
+"use strict";
+
+/** The hidden state, or a gate, as heat maps, one for each reader: a line for each unit, a column for each step. */
+class HeatMap {
+  /** What can be looked at, in words, and whether it is a "sign", around 0, or a "share", from 0 to 1. */
+  static PARTS = {
+    hidden: ["sign", "hidden state"],
+    memory: ["sign", "memory c", "What an LSTM carries on; the hidden state is what it shows of it."],
+    reset: ["share", "reset gate", "0: what is proposed is proposed without looking at the old values."],
+    update: ["share", "update gate", "1: the unit keeps its old value, 0: it takes the one that is proposed."],
+    candidate: ["sign", "candidate", "The new value that is proposed."],
+    input: ["share", "input gate", "1: lets what is proposed into the memory."],
+    forget: ["share", "forget gate", "1: keeps what the memory holds, 0: forgets it."],
+    cell: ["sign", "candidate g", "The new value that is proposed."],
+    output: ["share", "output gate", "1: shows what the memory holds."],
+    keep: ["share", "keep gate", "1: the unit keeps its old value, 0: it takes the one that is proposed."],
+    real: ["sign", "real part", "What a unit remembers is a complex number that turns: its real part."],
+    imaginary: ["sign", "imaginary part", "What a unit remembers is a complex number that turns: its imaginary part."],
+  };
+
+  static READERS = ["Reader 1: from the first to the last →", "Reader 2: from the last to the first ←"];
+
+  /** `seek(share)` chooses a time; `stepName(t)` names a step. */
+  constructor(root, { directions, units, seek, stepName }) {
+    Object.assign(this, { units, stepName, position: 0, time: 0, pictures: [] });
+    this.tip = element("div", { class: "tip", hidden: true });
+    this.height = Math.max(96, Math.min(directions > 1 ? 120 : 200, 2 * units));
+    this.maps = Array.from({ length: directions }, (_, direction) => this.#map(root, direction, directions, seek));
+    new ResizeObserver(() => this.draw()).observe(this.maps[0].canvas);
+  }
+
+  #map(root, direction, directions, seek) {
+    const reader = directions > 1 ? `, reader ${direction + 1}` : "";
+    const canvas = element("canvas", {
+      class: "plot",
+      tabindex: "0",
+      role: "slider",
+      "aria-orientation": "vertical",
+      "aria-label": `Heat map${reader}: unit to ask about`,
+      "aria-valuemin": "1",
+      "aria-valuemax": this.units,
+      "aria-valuenow": "1",
+    });
+    canvas.style.height = `${this.height}px`;
+    const map = { canvas, direction, unit: 0 };
+    if (directions > 1) root.append(element("h3", {}, HeatMap.READERS[direction]));
+    root.append(element("div", { class: "axis" }, element("div", { class: "frame" }, canvas)));
+    seekable(canvas, seek);
+    canvas.addEventListener("pointermove", (event) => this.#hover(map, event));
+    canvas.addEventListener("pointerleave", () => (this.tip.hidden = true));
+    canvas.addEventListener("blur", () => (this.tip.hidden = true));
+    canvas.addEventListener("keydown", (event) => this.#key(map, event));
+    return map;
+  }
+
+  /** Show one layer's states; `part` is "hidden" or a gate. The units keep their order where `keep`. */
+  load(reading, layer, part, keep = false) {
+    const [kind] = HeatMap.PARTS[part] ?? ["sign"];
+    Object.assign(this, { time: reading.time, kind });
+    const states = reading.states[layer];
+    this.values = states.map(({ hidden, gates }) => (part === "hidden" ? hidden : gates[part]));
+    this.most = 1;
+    if (kind === "sign") {
+      const larger = (most, v) => Math.max(most, Math.abs(v));
+      const peak = this.values.reduce((most, values) => values.reduce(larger, most), 0);
+      this.most = peak <= 1 && peak > 0.5 ? 1 : peak || 1;
+    }
+    if (!keep || !this.orders) this.orders = states.map(({ hidden }) => alike(hidden, reading.time, this.units));
+    this.draw();
+  }
+
+  clear() {
+    Object.assign(this, { time: 0, values: null });
+    this.draw();
+  }
+
+  /** Make the pictures anew, as after a change of colours. */
+  draw() {
+    this.pictures = [];
+    if (this.values) {
+      const colour = this.kind === "share" ? Palette.sequential() : Palette.diverging();
+      const table = Array.from({ length: 511 }, (_, n) => colour(n / 255 - 1));
+      this.pictures = this.values.map((values, direction) => this.#picture(values, this.orders[direction], table));
+    }
+    for (const map of this.maps) map.context = sharp(map.canvas, map.canvas.clientWidth, this.height);
+    this.show(this.position);
+  }
+
+  #picture(values, order, table) {
+    const picture = element("canvas", { width: this.time, height: this.units });
+    const context = picture.getContext("2d");
+    const image = context.createImageData(this.time, this.units);
+    for (let line = 0, at = 0; line < this.units; line++) {
+      for (let step = 0; step < this.time; step++, at += 4) {
+        const v = values[step * this.units + order[line]] / this.most;
+        const [red, green, blue] = table[Math.max(0, Math.min(510, Math.round(255 * (v + 1))))];
+        image.data.set([red, green, blue, 255], at);
+      }
+    }
+    context.putImageData(image, 0, 0);
+    return picture;
+  }
+
+  /** Show what has been read: of the second reader, as much from the other end. */
+  show(position) {
+    this.position = position;
+    this.maps.forEach(({ canvas, context, direction, unit }) => {
+      if (!context) return;
+      const width = canvas.clientWidth;
+      context.clearRect(0, 0, width, this.height);
+      canvas.setAttribute("aria-valuetext", this.#words(direction, unit, this.#lastRead(direction)));
+      if (!this.time || !position) return;
+      const from = direction ? this.time - position : 0;
+      const scale = width / this.time;
+      context.imageSmoothingEnabled = false;
+      const place = [from * scale, 0, position * scale, this.height];
+      context.drawImage(this.pictures[direction], from, 0, position, this.units, ...place);
+    });
+  }
+
+  #lastRead(direction) {
+    return direction ? this.time - this.position : this.position - 1;
+  }
+
+  #words(direction, line, step) {
+    if (!this.values || step < 0 || step >= this.time) return "nothing read yet";
+    const unit = this.orders[direction][line];
+    const value = signed(this.values[direction][step * this.units + unit]);
+    return `unit ${unit + 1}, ${this.stepName(step)}: ${value}`;
+  }
+
+  #hover(map, event) {
+    const { left, top, width, height } = map.canvas.getBoundingClientRect();
+    const [x, y] = [event.clientX - left, event.clientY - top];
+    const step = Math.min(this.time - 1, Math.max(0, Math.floor((x / width) * this.time)));
+    const line = Math.min(this.units - 1, Math.max(0, Math.floor((y / height) * this.units)));
+    const read = map.direction ? step >= this.time - this.position : step < this.position;
+    if (read) this.#point(map, line, step);
+    else this.tip.hidden = true;
+  }
+
+  /** Say what a cell holds, beside it. */
+  #point(map, line, step) {
+    const { clientWidth: width } = map.canvas;
+    map.canvas.parentElement.append(this.tip);
+    this.tip.textContent = this.#words(map.direction, line, step);
+    this.tip.hidden = false;
+    const x = ((step + 0.5) / this.time) * width;
+    const room = this.tip.offsetWidth / 2;
+    this.tip.style.left = `${Math.min(width - room, Math.max(room, x))}px`;
+    this.tip.style.top = `${((line + 0.5) / this.units) * this.height}px`;
+  }
+
+  #key(map, event) {
+    const moves = { ArrowUp: -1, ArrowDown: 1, PageUp: -10, PageDown: 10 };
+    if (!(event.key in moves)) return;
+    event.preventDefault();
+    map.unit = Math.min(this.units - 1, Math.max(0, map.unit + moves[event.key]));
+    map.canvas.setAttribute("aria-valuenow", String(map.unit + 1));
+    const step = this.#lastRead(map.direction);
+    map.canvas.setAttribute("aria-valuetext", this.#words(map.direction, map.unit, step));
+    if (this.position) this.#point(map, map.unit, step);
+  }
+}
+
+/** Return an order of units in which those that move alike are neighbours: each is followed by the most like it. */
+function alike(values, time, units) {
+  const stride = Math.ceil(time / 64); // so many steps tell enough
+  const rows = Array.from({ length: units }, (_, unit) =>
+    Float32Array.from({ length: Math.ceil(time / stride) }, (_, n) => values[n * stride * units + unit]),
+  );
+  const apart = (one, other) => rows[one].reduce((sum, v, step) => sum + (v - rows[other][step]) ** 2, 0);
+  const final = (unit) => values[(time - 1) * units + unit];
+  const left = new Set(Array.from({ length: units }, (_, unit) => unit));
+  let unit = [...left].reduce((best, other) => (final(other) > final(best) ? other : best), 0);
+  const order = [];
+  while (left.size) {
+    order.push(unit);
+    left.delete(unit);
+    let nearest = Infinity;
+    const from = unit;
+    for (const other of left) {
+      const distance = apart(from, other);
+      if (distance < nearest) [nearest, unit] = [distance, other];
+    }
+  }
+  return order;
+}

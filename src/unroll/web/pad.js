@@ -1,0 +1,100 @@
+"use strict";
+
+/** A sheet to draw on. It is kept as black on white; in the dark scheme the style sheet inverts what is seen. */
+class Pad {
+  static WIDTH = 280; // pixels
+  static HEIGHT = 281; // not square, so that no time is lost on whether a small square picture was enlarged to this
+  static PEN = 20; // pixels wide: as MNIST's strokes are, of a digit that fills most of the sheet
+
+  /** `drawing()` is called while the pen moves, at most once a frame; `lifted()` when it leaves the sheet. */
+  constructor({ hint, drawing, lifted }) {
+    Object.assign(this, { drawing, lifted, drawn: false, pen: null });
+    this.canvas = element("canvas", {
+      class: "pad",
+      width: Pad.WIDTH,
+      height: Pad.HEIGHT,
+      role: "img",
+      "aria-label": "Sheet to draw on with mouse, finger or pen. With the keyboard, draw in the pixels that follow.",
+    });
+    this.hint = element("p", { class: "hint", "aria-hidden": "true" }, hint);
+    this.element = element("div", { class: "sheet" }, this.canvas, this.hint);
+    this.context = this.canvas.getContext("2d", { willReadFrequently: true });
+    this.canvas.addEventListener("pointerdown", (event) => this.#down(event));
+    this.canvas.addEventListener("pointermove", (event) => this.#move(event));
+    for (const end of ["pointerup", "pointercancel"]) this.canvas.addEventListener(end, () => this.#up());
+    this.clear();
+  }
+
+  /** What is on the sheet: {width, height, data}, RGBA. */
+  get picture() {
+    return this.context.getImageData(0, 0, this.canvas.width, this.canvas.height);
+  }
+
+  clear() {
+    this.#blank(false);
+  }
+
+  /** Show a picture instead, as large as fits. */
+  show(picture) {
+    this.#blank(true);
+    const scale = Math.min(Pad.WIDTH / picture.width, Pad.HEIGHT / picture.height);
+    const [width, height] = [picture.width * scale, picture.height * scale];
+    this.context.drawImage(picture, (Pad.WIDTH - width) / 2, (Pad.HEIGHT - height) / 2, width, height);
+    this.element.classList.add("full");
+  }
+
+  #blank(photo) {
+    this.drawn = false;
+    this.element.classList.remove("full");
+    this.canvas.classList.toggle("photo", photo);
+    Object.assign(this.context, { fillStyle: photo ? "#808080" : "#ffffff", strokeStyle: "#000000" });
+    Object.assign(this.context, { lineWidth: Pad.PEN, lineCap: "round", lineJoin: "round", shadowBlur: 0 });
+    this.context.fillRect(0, 0, Pad.WIDTH, Pad.HEIGHT);
+    Object.assign(this.context, { shadowColor: "#000000", shadowBlur: 3 }); // soft edges, as scanned ink has
+  }
+
+  #place(event) {
+    const { left, top, width, height } = this.canvas.getBoundingClientRect();
+    return [((event.clientX - left) / width) * Pad.WIDTH, ((event.clientY - top) / height) * Pad.HEIGHT];
+  }
+
+  #down(event) {
+    if (event.button !== 0 || this.pen) return;
+    event.preventDefault();
+    this.canvas.setPointerCapture(event.pointerId);
+    if (!this.drawn) this.clear();
+    this.drawn = true;
+    this.element.classList.add("full");
+    const at = this.#place(event);
+    this.pen = { id: event.pointerId, at, middle: at };
+    this.#stroke([at]);
+  }
+
+  #move(event) {
+    if (event.pointerId !== this.pen?.id) return;
+    const events = event.getCoalescedEvents?.() ?? [];
+    this.#stroke((events.length ? events : [event]).map((one) => this.#place(one)));
+  }
+
+  /** Draw on through further places, rounding the corners. */
+  #stroke(places) {
+    for (const at of places) {
+      const middle = [(this.pen.at[0] + at[0]) / 2, (this.pen.at[1] + at[1]) / 2];
+      this.context.beginPath();
+      this.context.moveTo(...this.pen.middle);
+      this.context.quadraticCurveTo(...this.pen.at, ...middle);
+      this.context.stroke();
+      Object.assign(this.pen, { at, middle });
+    }
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = null;
+      if (this.pen) this.drawing();
+    });
+  }
+
+  #up() {
+    if (!this.pen) return;
+    this.pen = null;
+    this.lifted();
+  }
+}

@@ -1,0 +1,113 @@
+"use strict";
+
+/** Keeps how many steps have been read: buttons, slider, keys, and the clock while it plays. */
+class Player {
+  static WHOLE = 4500; // ms in which a sequence is read at normal speed
+  static STEP = 220; // ms that a step takes at most
+
+  /** `shown(position)` is called at every move, `rested(position)` once it stays. */
+  constructor({ shown, rested }) {
+    Object.assign(this, { shown, rested, time: 0, position: 0, playing: false, name: () => "" });
+    [this.slider, this.button, this.speed] = ["scrub", "play", "speed"].map(byId);
+    this.button.addEventListener("click", () => this.toggle());
+    byId("back").addEventListener("click", () => this.step(-1));
+    byId("forth").addEventListener("click", () => this.step(1));
+    this.slider.addEventListener("input", () => this.go(Number(this.slider.value)));
+    document.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  /** Take another sequence of `time` steps; `name(position)` says in words how far it has been read. */
+  load(time, name) {
+    Object.assign(this, { time, name });
+    this.slider.max = String(time);
+    for (const id of ["scrub", "play", "back", "forth"]) byId(id).disabled = time === 0;
+    if (!time) this.pause(false);
+  }
+
+  /** Go to where `position` steps have been read. */
+  go(position) {
+    this.pause(false);
+    this.#set(position);
+    this.#restSoon();
+  }
+
+  step(by) {
+    this.go(this.position + by);
+  }
+
+  toggle() {
+    if (this.playing) this.pause();
+    else this.play(this.position >= this.time ? 0 : this.position);
+  }
+
+  /** Read on from a position, at the speed that is set. */
+  play(from) {
+    if (!this.time) return;
+    clearTimeout(this.soon);
+    this.#playing(true);
+    this.#set(from);
+    let last = performance.now();
+    let done = from;
+    const tick = (now) => {
+      if (!this.playing) return;
+      const each = Math.min(Player.STEP, Player.WHOLE / this.time) / Number(this.speed.value);
+      document.documentElement.style.setProperty("--step", `${Math.min(120, 0.8 * each)}ms`);
+      done += Math.max(0, now - last) / each;
+      last = now;
+      if (Math.floor(done) > this.position) this.#set(Math.floor(done));
+      if (this.position >= this.time) this.pause();
+      else this.frame = requestAnimationFrame(tick);
+    };
+    cancelAnimationFrame(this.frame);
+    this.frame = requestAnimationFrame(tick);
+  }
+
+  /** Play from the beginning in a while, unless something else happens; `starting` is called just before. */
+  playSoon(ms, starting) {
+    clearTimeout(this.soon);
+    this.soon = setTimeout(() => {
+      starting();
+      this.play(0);
+    }, ms);
+  }
+
+  pause(resting = true) {
+    clearTimeout(this.soon);
+    cancelAnimationFrame(this.frame);
+    clearTimeout(this.resting);
+    if (this.playing && resting) this.#restSoon();
+    this.#playing(false);
+  }
+
+  #playing(playing) {
+    this.playing = playing;
+    this.button.setAttribute("aria-label", playing ? "Pause" : "Play");
+    document.documentElement.classList.toggle("playing", playing);
+  }
+
+  #set(position) {
+    this.position = Math.min(this.time, Math.max(0, position));
+    this.slider.value = String(this.position);
+    this.slider.setAttribute("aria-valuetext", this.name(this.position));
+    this.slider.style.setProperty("--done", `${(100 * this.position) / Math.max(1, this.time)}%`);
+    this.shown(this.position);
+  }
+
+  #restSoon() {
+    clearTimeout(this.resting);
+    this.resting = setTimeout(() => this.rested(this.position), 400);
+  }
+
+  /** Keys that no control in focus has a use for. */
+  #key(event) {
+    const { target, key } = event;
+    if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (target === this.slider && key === " ") this.toggle();
+    if (target.closest("input, select, textarea, [contenteditable]")) return;
+    const moves = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity };
+    if (key in moves) this.step(moves[key]);
+    else if (key === " " && !target.closest("button, a, summary, label")) this.toggle();
+    else return;
+    event.preventDefault();
+  }
+}

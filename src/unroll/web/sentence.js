@@ -1,0 +1,217 @@
+"use strict";
+
+/** Input part for texts: a sentence to type, and the words that the model reads of it. */
+class SentenceInput {
+  static explanation = "Type a sentence; or drop a text file onto the page.";
+  static accepts = ".txt,text/plain";
+  static MOST = 20_000; // characters of a text
+  static NAME = 24; // characters of a word that is named elsewhere
+  static SHORT = 100; // words, at most, that are read with every key
+  static SLOW = 40; // ms that reading more of them may take for the same
+  static PAUSE = 600; // ms without a key after which the typing has paused
+  static PATIENCE = 8_000; // ms that asking each word how much it mattered may take; else only some are asked
+
+  constructor(root, description, changed) {
+    const { preparation, samples, classes } = description;
+    Object.assign(this, { tokenizer: preparation.tokenizer, samples, classes, changed });
+    Object.assign(this, { text: "", words: [], steps: [], left: new Set(), chosen: null, cost: 0 });
+    const { vocab, unk_token: unknown, type } = this.tokenizer.model;
+    Object.assign(this, { unknown: vocab[unknown], unit: type === "BPE" ? "piece" : "word" });
+    this.field = element("textarea", {
+      class: "field",
+      rows: 3,
+      maxlength: SentenceInput.MOST,
+      placeholder: "Type here…",
+      "aria-label": "The text to read",
+      spellcheck: "false",
+      autocapitalize: "off",
+      input: () => this.#type(),
+    });
+    this.passage = new Passage({ toggled: (number) => this.#toggle(number) });
+    this.heading = element("h2", {});
+    this.legend = element("p", { class: "made legend" });
+    const clear = element("button", { type: "button", class: "slight", click: () => this.#clear() }, "Clear");
+    this.back = element("button", { type: "button", class: "slight", click: () => this.#putBack() }, "Put all back");
+    const what = this.unit === "piece" ? " It reads pieces of words, so it knows something of words never seen." : "";
+    root.append(
+      element(
+        "section",
+        { class: "card whole", "aria-label": "Write" },
+        element("div", { class: "heading" }, element("h2", {}, "Write"), clear),
+        element("p", { class: "hint" }, SentenceInput.explanation),
+        this.field,
+      ),
+      element(
+        "section",
+        { class: "card whole", "aria-label": "What it reads" },
+        element("div", { class: "heading" }, this.heading, this.back),
+        element("p", { class: "hint" }, `The line is where it has read to. Click a ${this.unit} to leave it out.${what}`),
+        this.passage.element,
+        this.legend,
+      ),
+    );
+    this.#take("", null);
+  }
+
+  /** Return a sample in small: how it begins, and its class. */
+  static thumbnail(sample, { classes }) {
+    const begins = [...sample.x.trim()].slice(0, 40).join("");
+    const words = begins.length < sample.x.trim().length ? `${begins.trimEnd()}…` : begins;
+    return element("span", { class: "excerpt" }, element("span", {}, words), element("small", {}, classes[sample.label]));
+  }
+
+  get sequence() {
+    return this.steps.length ? this.steps.map(({ number }) => number) : null;
+  }
+
+  get sample() {
+    return this.chosen;
+  }
+
+  stepName(t) {
+    const { from, to } = this.words[this.steps[t].word];
+    const name = [...this.text.slice(from, to)];
+    const { NAME } = SentenceInput;
+    return `the ${this.unit} “${name.length > NAME ? `${name.slice(0, NAME).join("")}…` : name.join("")}”`;
+  }
+
+  show(t) {
+    this.passage.show(t ? (this.steps[t - 1]?.word ?? -1) + 1 : 0);
+  }
+
+  choose(n) {
+    this.field.value = this.samples[n].x;
+    this.#take(this.samples[n].x, n);
+    this.changed({ edited: false });
+  }
+
+  clear() {
+    this.field.value = "";
+    this.#take("", null);
+  }
+
+  #clear() {
+    this.clear();
+    this.changed({ edited: false });
+    this.field.focus();
+  }
+
+  async take(file) {
+    const text = (await textOf(file, SentenceInput.MOST)).trim();
+    if (!Texts.tokens(text, this.tokenizer).numbers.length) throw new Error(`${file.name} holds no word`);
+    this.field.value = text;
+    this.#take(text, null);
+    this.changed({ edited: false });
+  }
+
+  /** Read what is typed, where the text is long only when the typing pauses; then it is watched from its beginning. */
+  #type() {
+    clearTimeout(this.waiting);
+    const read = (drawing) => {
+      const began = performance.now();
+      if (drawing || this.text !== this.field.value) this.#take(this.field.value, null);
+      this.changed({ edited: false, drawing });
+      this.cost = performance.now() - began;
+    };
+    if (this.cost < SentenceInput.SLOW || this.words.length < SentenceInput.SHORT) read(true);
+    this.waiting = setTimeout(() => read(false), SentenceInput.PAUSE);
+  }
+
+  #take(text, chosen) {
+    clearTimeout(this.waiting);
+    const { numbers, places } = Texts.tokens(text, this.tokenizer);
+    const words = [];
+    numbers.forEach((number, at) => {
+      const [from, to] = places[at];
+      const unknown = number === this.unknown;
+      const last = words.at(-1);
+      // One character of the text may be several tokens, as ½ is.
+      if (last && from < last.to) Object.assign(last, { numbers: [...last.numbers, number], to: Math.max(to, last.to) });
+      else words.push({ from, to, numbers: [number], unknown });
+    });
+    Object.assign(this, { text, words, chosen, left: new Set() });
+    this.passage.load(text, words);
+    this.#count();
+  }
+
+  #toggle(number) {
+    if (!this.left.delete(number)) this.left.add(number);
+    this.#edited();
+  }
+
+  #putBack() {
+    this.left.clear();
+    this.passage.element.querySelector('[tabindex="0"]').focus();
+    this.#edited();
+  }
+
+  #edited() {
+    this.chosen = null;
+    this.passage.mark(this.left);
+    this.#count();
+    this.changed({ edited: true });
+  }
+
+  /** Say what there is to read, once it has changed. */
+  #count() {
+    const kept = this.words.map((word, number) => ({ ...word, number })).filter(({ number }) => !this.left.has(number));
+    this.steps = kept.flatMap(({ numbers, number: word }) => numbers.map((number) => ({ number, word })));
+    const many = this.steps.length === 1 ? `one ${this.unit}` : `${grouped(this.steps.length)} ${this.unit}s`;
+    this.heading.textContent = this.steps.length ? `What it reads: ${many}` : "What it reads";
+    this.back.hidden = !this.left.size;
+    this.#explain();
+  }
+
+  /** Explain the marks that are to be seen; `weighed`: those of how much words mattered too. */
+  #explain(...weighed) {
+    const lines = [];
+    const alike = `not in the vocabulary: all such ${this.unit}s look the same to it`;
+    if (this.words.some(({ unknown }) => unknown)) lines.push(SentenceInput.#sample("unknown read", alike));
+    if (this.left.size) lines.push(SentenceInput.#sample("left", "left out"));
+    this.legend.replaceChildren(...lines, ...weighed);
+  }
+
+  /** Return an entry of the legend. */
+  static #sample(look, words) {
+    return element("span", {}, element("span", { class: `word ${look}`, "aria-hidden": "true" }, "word"), ` ${words}`);
+  }
+
+  async mattered(model, reading, signal, target) {
+    const asked = this.#asked(model);
+    signal.addEventListener("abort", () => {
+      this.passage.unweigh();
+      this.#explain();
+    });
+    const progress = element("span", {}, `Reading it again without each ${this.unit}…`);
+    this.#explain(progress);
+    const name = this.classes[target];
+    const losses = new Map();
+    const replacements = asked.map((step) => ({ step, value: null }));
+    const done = await inSlices(model.occlude(this.sequence, replacements, target), signal, (loss, number) => {
+      const { word } = this.steps[asked[number]];
+      losses.set(word, (losses.get(word) ?? 0) + loss);
+      progress.textContent = `Reading it again without each ${this.unit}: ${percent((number + 1) / asked.length)}`;
+    });
+    if (!done) return;
+    const most = [...losses.values()].reduce((peak, v) => Math.max(peak, Math.abs(v)), 1e-9);
+    for (const [word, loss] of losses) {
+      this.passage.weigh(word, loss / most, `${signed(loss)}, ${loss < 0 ? "against" : "for"} ${name}`);
+    }
+    this.#explain(
+      SentenceInput.#sample("weighed read", `without it, less sure of ${name}`),
+      SentenceInput.#sample("weighed opposed read", `without it, more sure of ${name}`),
+    );
+    if (asked.length === this.steps.length) return;
+    const every = Math.round(this.steps.length / asked.length);
+    this.legend.append(element("span", {}, `The text is long: one ${this.unit} in ${every} was left out.`));
+  }
+
+  /** Return the steps that are asked how much they mattered: each, or where that would take too long, every n-th. */
+  #asked(model) {
+    const began = performance.now();
+    model.probabilities(this.sequence);
+    const each = (performance.now() - began) / (model.directions === 1 ? 2 : 1); // what came before is not read again
+    const every = Math.max(1, Math.ceil((each * this.steps.length) / SentenceInput.PATIENCE));
+    return Array.from(this.steps.keys()).filter((step) => step % every === 0);
+  }
+}

@@ -1,0 +1,34 @@
+"use strict";
+
+/**
+ * Take all that a generator yields, in slices between which the page can react; `found(value, number)` gets each.
+ * Returns false where `signal` was aborted first.
+ */
+async function inSlices(generator, signal, found) {
+  const SLICE = 12; // ms
+  let until = performance.now() + SLICE;
+  let number = 0;
+  for (const value of generator) {
+    if (signal.aborted) return false;
+    found(value, number++);
+    if (performance.now() < until) continue;
+    await new Promise((resume) => setTimeout(resume));
+    until = performance.now() + SLICE;
+  }
+  return !signal.aborted;
+}
+
+/** Return the text of a file of at most `most` characters; throws Error with one line. */
+async function textOf(file, most) {
+  const tooLong = `${file.name} is too long: at most ${grouped(most)} characters are read here`;
+  if (file.size > 4 * most) throw new Error(tooLong);
+  let text;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
+  } catch {
+    throw new Error(`${file.name} is not a text: expected one in UTF-8`);
+  }
+  if (text.includes("\0")) throw new Error(`${file.name} is not a text: expected one in UTF-8`);
+  if (text.length > most) throw new Error(tooLong);
+  return text;
+}

@@ -1,0 +1,128 @@
+"use strict";
+
+/** What the page says about its model, in plain words. */
+class Words {
+  constructor(description) {
+    const { kind, classes, model, preparation, facts } = description;
+    Object.assign(this, { kind, classes, model, preparation, known: facts });
+  }
+
+  /** What is read in a step: "row", "word" … */
+  get step() {
+    if (this.kind === "texts") return "word";
+    if (this.kind === "series") return "time step";
+    return { rows: "row", columns: "column" }[this.preparation.image.read] ?? "pixel";
+  }
+
+  /** What is read as a whole. */
+  get whole() {
+    return { images: "picture", texts: "text", series: "series" }[this.kind];
+  }
+
+  get lead() {
+    const { hidden_size: units, num_layers: layers, bidirectional } = this.model;
+    const numbers = units * layers * (bidirectional ? 2 : 1);
+    const way = {
+      images: { row: ", from the top", column: ", from the left" }[this.step] ?? ", one after the other",
+      texts: ", as we do",
+      series: "",
+    }[this.kind];
+    const order = this.preparation.image?.read === "permuted" ? ", in an order that was shuffled once" : way;
+    const both = bidirectional ? " A second reader does the same from the other end." : "";
+    return (
+      `This recurrent neural network never sees the ${this.whole} as a whole: it reads one ${this.step} at a time` +
+      `${order}, and all that it remembers is ${grouped(numbers)} numbers, its hidden state.${both} ` +
+      "Watch it make up its mind."
+    );
+  }
+
+  /** The model, how good it is, and what was checked: a list of sentences. */
+  get facts() {
+    const { cell, nonlinearity, hidden_size: units, num_layers: layers, bidirectional } = this.model;
+    const { accuracy, n, data, parameters, checked, difference } = this.known;
+    const kind = { rnn: nonlinearity, lstm: "LSTM", gru: "GRU", lru: "LRU", indrnn: `IndRNN (${nonlinearity})` }[cell];
+    const name = kind ?? { mingru: "minGRU", minlstm: "minLSTM" }[cell] ?? cell;
+    const many = ["no layer", "one layer", "two layers", "three layers", "four layers"][layers] ?? `${layers} layers`;
+    const sentences = [
+      `${capital(many)} of ${units} ${name} units${bidirectional ? ", reading both ways" : ""}: ` +
+        `${grouped(parameters)} learned numbers.`,
+    ];
+    if (typeof accuracy === "number") {
+      const right = `${(100 * accuracy).toFixed(1)}\u202f%`;
+      sentences.push(`It got ${right} of ${grouped(n)} test ${this.plural} of ${data} right.`);
+    }
+    if (checked) {
+      const real = `${checked} real ${checked === 1 ? this.whole : this.plural}`;
+      sentences.push(`Checked: this page's arithmetic equals PyTorch's within ${small(difference)} on ${real}.`);
+    }
+    sentences.push("Nothing that you put in leaves this page.");
+    return sentences;
+  }
+
+  get plural() {
+    return { images: "pictures", texts: "texts", series: "series" }[this.kind];
+  }
+
+  get file() {
+    return { images: "Open a picture…", texts: "Open a text…", series: "Open a file…" }[this.kind];
+  }
+
+  get answerHint() {
+    return `If the ${this.whole} ended at the line, this is what it would answer, and how sure it would be.`;
+  }
+
+  /** Since when the answer stands, honestly. */
+  decided(reading, stepName) {
+    const name = this.classes[reading.predicted];
+    const { decided, time } = reading;
+    const sure = percent(reading.probabilities[time - 1][reading.predicted]);
+    if (decided === 1) return `It says ${name} from the first ${this.step} on; in the end it is ${sure} sure.`;
+    const since = stepName(decided - 1);
+    if (decided === time) return `It makes up its mind at the very end: only ${since} makes it ${name}, ${sure}.`;
+    return `It has answered ${name} since ${since}, the dotted line; in the end it is ${sure} sure.`;
+  }
+
+  heatHint(part, layer) {
+    const { hidden_size: units, num_layers: layers, bidirectional } = this.model;
+    const which = layers > 1 ? ` of layer ${layer + 1} of ${layers}` : "";
+    const both =
+      ` The second reader's map fills from the other end. Both maps are of the whole ${this.whole}; ` +
+      "the curves say what both would answer if it ended at the line.";
+    const ways = bidirectional ? both : "";
+    const [, , more] = HeatMap.PARTS[part] ?? [];
+    if (more) return `${more}${ways}`;
+    return (
+      `Each line across is one of the ${units} numbers${which}; each ${this.step} that is read changes them all. ` +
+      `Lines that move alike stand together. Point at a place to see its number.${ways}`
+    );
+  }
+
+  /** What a comparison with before shows; where both are not of the `same` length, there are no steps to compare. */
+  comparisonHint(same) {
+    const what = { images: "pixel", texts: "word", series: "point" }[this.kind];
+    const forwards = `Change a ${what}: only what is read after it can change.`;
+    const both = " The second reader comes from the other end, so for it the past and the future change places.";
+    const lines = "Broken lines above: before your change.";
+    if (!same) return `${lines} It has another length now, so its states cannot be compared step by step.`;
+    return `${forwards}${this.model.bidirectional ? both : ""} ${lines}`;
+  }
+
+  /** How far it has read, in words. */
+  position(position, time, stepName) {
+    if (!time) return "";
+    if (!position) return "Nothing read yet";
+    const name = stepName(position - 1);
+    return name.endsWith(String(position)) ? `after ${name} of ${time}` : `after ${name}, ${position} of ${time}`;
+  }
+}
+
+const capital = (words) => words[0].toUpperCase() + words.slice(1);
+
+/** Return a small number in full, rounded up to one digit: "0.000 000 3". */
+function small(number) {
+  if (!(number > 0)) return "0.000\u202f000\u202f1";
+  const digits = Math.max(1, Math.ceil(-Math.log10(number)));
+  const rounded = (Math.ceil(number * 10 ** digits - 1e-9) / 10 ** digits).toFixed(digits);
+  const [whole, rest] = rounded.split(".");
+  return `${whole}.${rest.replace(/(\d{3})(?=\d)/g, "$1\u202f")}`;
+}

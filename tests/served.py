@@ -1,0 +1,88 @@
+"""A server for the tests: in this process by itself, or in a thread where the network and its clock matter."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from starlette.testclient import TestClient
+
+import unroll
+from unroll.data.preparation import Preparation, Scaling
+from unroll.saved import Run
+from unroll.serve import Protocol, Served, create_app, guarded, listen
+
+
+def made(model: unroll.SequenceClassifier, preparation: Preparation, name: str = "made") -> Served:
+    """A run that no folder holds."""
+    return Served(name, Run(Path(name), model.eval(), preparation, {}, None), "<p>the page</p>")
+
+
+def plain(features: int, classes: Sequence[str] = ("a", "b")) -> Preparation:
+    """Of series that are read as they come."""
+    return Preparation(tuple(classes), Scaling(0.0, 1.0))
+
+
+@contextlib.contextmanager
+def client(*runs: Served, **options: Any) -> Iterator[TestClient]:
+    """Ask the application without a network."""
+    batching = options.pop("batching", True)
+    app, service = create_app(runs, batching)
+    with TestClient(guarded(app, service, **{"hosts": None, **options}), raise_server_exceptions=True) as asked:
+        yield asked
+
+
+@contextlib.contextmanager
+def running(*runs: Served, **options: Any) -> Iterator[tuple[str, int]]:
+    """Serve in a thread; yield host and port."""
+    app, service = create_app(runs)
+    config = uvicorn.Config(
+        guarded(app, service, **options), http=Protocol, ws="none", lifespan="on", log_level="warning"
+    )
+    server = uvicorn.Server(config)
+    sock = listen("127.0.0.1", 0)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        yield sock.getsockname()[:2]
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        sock.close()
+        assert not thread.is_alive()
+
+
+def error_of(response: httpx.Response) -> str:
+    """What a refusal says, which is one line of words."""
+    assert list(response.json()) == ["error"]
+    line = str(response.json()["error"])
+    assert "\n" not in line
+    assert "Traceback" not in line
+    assert " at 0x" not in line
+    assert line
+    return line
+
+
+def raw(address: tuple[str, int], content: bytes, wait: float = 5) -> bytes:
+    """Send bytes, return all that comes until the server closes or ``wait`` seconds are over."""
+    with socket.create_connection(address, timeout=wait) as connection:
+        connection.sendall(content)
+        found = b""
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            while part := connection.recv(65_536):
+                found += part
+        return found
+
+
+def same(found: dict[str, Any], label: str | None, probability: float | None) -> bool:
+    """Whether an answer is what was expected."""
+    return found["class"] == label and abs(found["probability"] - (probability or 0)) < 1e-5

@@ -1,0 +1,448 @@
+"""The pages of runs on texts and on series, in a browser: words that light up, curves that are drawn."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import unroll
+from unroll.export import export_html
+from unroll.saved import load_test
+
+pytest_plugins = ["browser"]
+
+Visit = Callable[..., Any]
+GOOD = ["a fine film", "a good and fine play", "good fun", "what a fine day", "truly good", "fine!"]
+BAD = ["a bad film", "dull and bad", "what a bore", "truly bad play", "bad, bad, bad", "a dull day"]
+STEPS = 16
+SMALL: dict[str, Any] = {"epochs": 12, "batch_size": 8, "hidden_size": 12, "cell": "gru"}
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run that tells good words from bad ones."""
+    folder = tmp_path_factory.mktemp("texts")
+    lines = [
+        f"{text}{' indeed' * n}\t{label}"
+        for n in range(8)
+        for good, bad in zip(GOOD, BAD, strict=True)
+        for text, label in ((good, "good"), (bad, "bad"))
+    ]
+    (folder / "films.tsv").write_text("\n".join(["sentence\tlabel", *lines, ""]), "utf-8")
+    run = unroll.train_run(str(folder / "films.tsv"), out=folder / "run", **SMALL)
+    return export_html(run, load_test(run)).path
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run on two features, of which the first rises or falls, with gaps."""
+    folder = tmp_path_factory.mktemp("series")
+    random = np.random.default_rng(0)
+    for part, count in (("train", 60), ("test", 20)):
+        with open(folder / f"waves_{part}.csv", "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["id", "time", "level", "noise", "label"])
+            for number in range(count):
+                slope = (number % 2) - 0.5
+                for time in range(STEPS):
+                    level = 4 * slope * (time / STEPS - 0.5) + random.normal(0, 0.1)
+                    gap = number % 4 == 3 and time and random.random() < 0.1
+                    label = "rising" if slope > 0 else "falling"
+                    writer.writerow([number, time, "" if gap else level, random.normal(0, 1), label])
+    run = unroll.train_run(str(folder / "waves_train.csv"), out=folder / "run", **SMALL)
+    return export_html(run, load_test(run)).path
+
+
+@pytest.fixture(scope="module")
+def bytewise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run on one feature, of bytes: of these none can be missing."""
+    folder = tmp_path_factory.mktemp("bytes")
+    random = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    x = random.integers(0, 100, (60, STEPS, 1)) + 120 * y[:, None, None]
+    np.savez(folder / "waves.npz", x=x.astype(np.uint8), y=y)
+    run = unroll.train_run(str(folder / "waves.npz"), out=folder / "run", **SMALL)
+    return export_html(run, load_test(run)).path
+
+
+@pytest.fixture
+def text(visit: Visit, texts: Path) -> Any:
+    """The page of texts, which shows them as read at once."""
+    return visit(texts, reduced_motion="reduce")
+
+
+@pytest.fixture
+def curve(visit: Visit, series: Path) -> Any:
+    """The page of series, which shows them as read at once."""
+    return visit(series, reduced_motion="reduce")
+
+
+def first(page: Any) -> str:
+    """The class that leads now."""
+    return str(page.locator("#bars .first .name").text_content())
+
+
+def position(page: Any) -> int:
+    return int(page.locator("#scrub").input_value())
+
+
+def steps(page: Any) -> int:
+    return int(page.locator("#scrub").get_attribute("max"))
+
+
+def go(page: Any, to: int) -> None:
+    """Move the slider to where so many steps have been read."""
+    page.locator("#scrub").evaluate(
+        "(slider, position) => { slider.value = position; slider.dispatchEvent(new Event('input')); }", to
+    )
+
+
+def until_read(page: Any) -> None:
+    """Wait until it has been read to the end."""
+    page.wait_for_function("() => document.documentElement.matches('.playing')")
+    page.wait_for_function("() => !document.documentElement.matches('.playing')")
+
+
+def words(page: Any, which: str = "") -> list[str]:
+    """The words that are shown, or those of a kind."""
+    return list(page.locator(f".passage .word{which}").all_text_contents())
+
+
+def drop(page: Any, name: str, content: bytes) -> None:
+    """Drop a file onto the page."""
+    transfer = page.evaluate_handle(
+        """([name, content]) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([Uint8Array.from(atob(content), (one) => one.charCodeAt(0))], name));
+            return transfer;
+        }""",
+        [name, base64.b64encode(content).decode()],
+    )
+    page.dispatch_event("main", "drop", {"dataTransfer": transfer})
+
+
+def refused(page: Any, name: str, content: bytes, message: str) -> None:
+    """Drop a file that cannot be read; what was there stays."""
+    before = page.locator("#bars").inner_text()
+    drop(page, name, content)
+    page.locator("#error", has_text=name).wait_for()
+    assert re.fullmatch(message, page.locator("#error").inner_text())
+    assert page.locator("#bars").inner_text() == before
+
+
+def draw(page: Any, *places: tuple[float, float], lift: bool = True) -> None:
+    """Draw through places of the plot, given as shares of its width and height."""
+    page.locator(".lines").scroll_into_view_if_needed()
+    box = page.locator(".lines .ground").bounding_box()
+    for number, (x, y) in enumerate(places):
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=8)
+        if not number:
+            page.mouse.down()
+    if lift:
+        page.mouse.up()
+
+
+def test_a_sentence_lights_up_word_by_word_to_its_class(visit: Visit, texts: Path) -> None:
+    page = visit(texts)
+    page.get_by_role("textbox", name="The text to read").fill("What a fine, fine film")
+    assert first(page) == "good"  # at once, while nothing plays yet
+    assert words(page) == ["What", "a", "fine", ",", "fine", "film"]
+    until_read(page)
+    assert (position(page), first(page)) == (6, "good")
+    page.locator("#scrub").press("Home")
+    assert words(page, ".read") == []
+    for read in range(1, 7):
+        page.get_by_role("button", name="One step forward").click()
+        assert words(page, ".read") == words(page)[:read]
+        assert words(page, "[aria-current]") == [words(page)[read - 1]]
+    assert page.locator("#where").inner_text() == "After the word “film”, 6 of 6"
+    page.get_by_role("textbox").fill("dull and bad")
+    until_read(page)
+    assert first(page) == "bad"
+
+
+def test_a_word_left_out_is_compared_and_comes_back(text: Any) -> None:
+    page = text
+    page.get_by_role("textbox").fill("a bad film")
+    bars = page.locator("#bars").inner_text()
+    assert page.locator(".ghost").count() == 0
+    page.locator(".passage .word", has_text="bad").click()
+    assert (steps(page), words(page, "[aria-pressed=true]")) == (2, ["bad"])
+    assert page.locator(".input h2", has_text="What it reads: 2 words").count() == 1
+    assert page.locator(".ghost").count() == 2
+    assert page.locator("#bars").inner_text() != bars
+    go(page, 2)
+    assert words(page, "[aria-current]") == ["film"]  # the word that is left out is no step
+    page.get_by_role("button", name="Put all back").click()
+    go(page, 3)
+    assert words(page, "[aria-pressed=true]") == []
+    assert page.locator("#bars").inner_text() == bars
+    for word in range(3):
+        page.locator(".passage .word").nth(word).click()
+    assert page.locator("#where").inner_text() == "Nothing to read yet"
+    assert page.locator("#mattered").is_disabled()
+
+
+def test_what_is_not_in_the_vocabulary_is_marked(text: Any) -> None:
+    page = text
+    legend = page.locator(".legend", has_text="not in the vocabulary")
+    page.get_by_role("textbox").fill("a good film")
+    assert (words(page, ".unknown"), legend.count()) == ([], 0)
+    page.get_by_role("textbox").fill("a Zyxgh film 👍 ½")  # ½ is three tokens, and one word
+    assert (words(page), words(page, ".unknown")) == (["a", "Zyxgh", "film", "👍", "½"], ["Zyxgh", "👍", "½"])
+    assert legend.is_visible()
+    assert page.get_by_role("button", name="Zyxgh, not in the vocabulary").count() == 1
+    assert steps(page) == 7
+    page.get_by_role("textbox").fill("  ")
+    assert page.locator("#where").inner_text() == "Nothing to read yet"
+
+
+def test_what_mattered_is_shown_with_more_than_colour(text: Any) -> None:
+    page = text
+    page.get_by_role("textbox").fill("what a good and bad play")
+    page.locator("#target").select_option("good")
+    page.get_by_role("button", name="What mattered?").click()
+    page.locator(".passage .weighed").nth(5).wait_for()
+    assert "good" in words(page, ".weighed:not(.opposed)")
+    assert "bad" in words(page, ".opposed")
+    assert re.fullmatch(r"good: \d\.\d\d, for good", page.locator(".passage .word").nth(2).get_attribute("title"))
+    good, bad = (page.locator(".passage .word", has_text=word) for word in ("good", "bad"))
+    shadows = [word.evaluate("(word) => getComputedStyle(word).boxShadow") for word in (good, bad)]
+    assert [re.search(r"0px (-?)\dpx", shadow)[1] for shadow in shadows] == ["", "-"]  # type: ignore[index]
+    assert page.locator(".legend", has_text="without it, less sure of good").is_visible()
+    page.get_by_role("button", name="What mattered?").click()
+    assert words(page, ".weighed") == []
+    assert not page.locator(".legend").is_visible()
+
+
+def test_texts_by_keys_alone(text: Any) -> None:
+    page = text
+    page.get_by_role("textbox").focus()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("a bad film")
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.textContent") == "a"  # of all words, one stop
+    page.keyboard.press("ArrowRight")
+    assert position(page) == 3  # the player leaves these keys to the words
+    page.keyboard.press("Delete")
+    assert words(page, "[aria-pressed=true]") == ["bad"]
+    page.keyboard.press("Enter")
+    assert words(page, "[aria-pressed=true]") == []
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    assert words(page, "[aria-pressed=true]") == ["film"]
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.id") == "mattered"
+
+
+def test_files_of_text_are_read_or_refused_in_a_line(text: Any) -> None:
+    page = text
+    drop(page, "fine.txt", "\ufeffTruly fine,\r\ngood fun\n".encode())
+    page.locator(".passage .word", has_text="Truly").wait_for()
+    assert page.get_by_role("textbox").input_value() == "Truly fine,\ngood fun"
+    assert first(page) == "good"
+    refused(page, "p.png", b"\x89PNG\r\n\x1a\n\0", r"p\.png is not a text: expected one in UTF-8")
+    refused(page, "nul.txt", b"a\0b", r"nul\.txt is not a text.*")
+    refused(page, "blank.txt", b" \n", r"blank\.txt holds no word")
+    refused(page, "book.txt", b"word " * 5000, r"book\.txt is too long: at most 20,000 characters are read here")
+
+
+def test_two_thousand_words_stay_usable(text: Any) -> None:
+    page = text
+    drop(page, "long.txt", b"a fine but dull day , " * 333)
+    page.locator(".input h2", has_text="1,998 words").wait_for()
+    assert steps(page) == 1998
+    box = page.locator(".passage")
+    assert box.bounding_box()["height"] < 300
+    for read in (1998, 0):  # the line stays in sight
+        go(page, read)
+        frame, word = box.bounding_box(), page.locator(".passage .word").nth(max(0, read - 1)).bounding_box()
+        assert frame["y"] <= word["y"] <= frame["y"] + frame["height"] - word["height"] / 2
+
+
+def test_real_texts_show_how_they_begin_and_their_class(text: Any) -> None:
+    page = text
+    samples = page.locator("#samples button")
+    number = samples.locator("small", has_text="bad").first.evaluate(
+        "(label) => [...document.querySelectorAll('#samples button')].indexOf(label.closest('button'))"
+    )
+    samples.nth(number).click()
+    begins = samples.nth(number).locator(".excerpt span").inner_text()
+    assert page.get_by_role("textbox").input_value().startswith(begins.rstrip("…"))
+    assert samples.nth(number).get_attribute("aria-pressed") == "true"
+    page.locator(".passage .word").first.click()
+    assert samples.nth(number).get_attribute("aria-pressed") == "false"
+
+
+def test_a_curve_that_is_drawn_is_read_to_its_class(visit: Visit, series: Path) -> None:
+    page = visit(series)
+    page.get_by_role("button", name="Clear").click()
+    assert page.locator("#where").inner_text() == "Nothing to read yet"
+    assert page.locator(".chart .hint").is_visible()
+    draw(page, (0.01, 0.9), (0.99, 0.1), lift=False)
+    assert first(page) == "rising"  # while the pen is down
+    page.mouse.up()
+    until_read(page)
+    assert (position(page), first(page)) == (STEPS, "rising")
+    assert page.locator(".ghost").count() == 0
+    assert not page.locator(".chart .hint").is_visible()
+    go(page, 0)
+    start = page.locator(".chart .now").bounding_box()["x"]
+    page.get_by_role("button", name="One step forward").click()
+    assert page.locator(".chart .now").bounding_box()["x"] > start
+    assert page.locator("#where").inner_text() == f"After time step 1 of {STEPS}"
+    go(page, STEPS)
+    draw(page, (0.01, 0.1), (0.99, 0.9))  # over what is there
+    assert first(page) == "falling"
+    assert page.locator(".ghost").count() == 2
+
+
+def test_each_feature_is_drawn_for_itself(curve: Any) -> None:
+    page = curve
+    before = page.locator(".chart .own").get_attribute("d")
+    page.get_by_role("button", name="noise").click()
+    assert page.locator(".chart .other").get_attribute("d") == before
+    draw(page, (0.1, 0.2), (0.9, 0.2))
+    assert page.locator(".chart .other").get_attribute("d") == before
+    assert page.get_by_role("button", name="noise").get_attribute("aria-pressed") == "true"
+    page.get_by_role("button", name="level").click()
+    assert page.locator(".chart .own").get_attribute("d") == before
+
+
+def test_series_by_keys_alone(curve: Any) -> None:
+    page = curve
+    chart = page.get_by_role("slider", name="Curve of level")
+    chart.focus()
+    page.keyboard.press("Home")
+    value = re.compile(r"level, time step (\d+): (\u2212?[\d.e]+|missing)")
+    say = lambda: value.fullmatch(chart.get_attribute("aria-valuetext")).groups()  # type: ignore[union-attr]  # noqa: E731
+    number = lambda: float(say()[1].replace("\u2212", "-"))  # noqa: E731
+    page.keyboard.press("ArrowRight")
+    assert (say()[0], position(page)) == ("2", STEPS)
+    values = [number()]
+    for key in ("ArrowUp", "Shift+ArrowUp", "ArrowDown"):
+        page.keyboard.press(key)
+        values.append(number())
+    small, large, back = np.diff(values)
+    assert small > 0
+    assert large == pytest.approx(4 * small, rel=0.1)
+    assert back == pytest.approx(-small, rel=0.1)
+    assert page.locator(".ghost").count() == 2
+    for _ in range(40):
+        page.keyboard.press("Shift+ArrowDown")
+    low = float(page.locator(".chart .mark").get_attribute("cy"))
+    ground = page.locator(".chart .ground")
+    assert low <= float(ground.get_attribute("y")) + float(ground.get_attribute("height"))
+
+
+def test_gaps_are_gaps(curve: Any) -> None:
+    page = curve
+    drop(page, "full.csv", b"\n".join(b"%d,0" % n for n in range(5)))
+    page.wait_for_function("() => document.getElementById('scrub').max === '5'")
+    assert page.locator(".chart .own").get_attribute("d").count("M") == 1
+    chart = page.get_by_role("slider", name="Curve of level")
+    chart.focus()
+    for key in ("Home", "ArrowRight", "ArrowRight", "Delete"):
+        page.keyboard.press(key)
+    assert chart.get_attribute("aria-valuetext") == "level, time step 3: missing"
+    assert page.locator(".chart .own").get_attribute("d").count("M") == 2
+    assert page.locator(".legend", has_text="Gaps").is_visible()
+    page.keyboard.press("ArrowUp")
+    assert chart.get_attribute("aria-valuetext") != "level, time step 3: missing"
+    drop(page, "gaps.csv", b"level;noise\n1,5;0\nNA;1\n;2\n3;?\n")
+    page.wait_for_function("() => document.getElementById('scrub').max === '4'")
+    assert page.locator(".chart .own").get_attribute("d").count("M") == 2
+
+
+def test_what_mattered_in_a_series(curve: Any) -> None:
+    page = curve
+    page.get_by_role("button", name="What mattered?").click()
+    page.locator(".chart .weight").first.wait_for(state="attached")
+    bars = page.locator(".chart .weight")
+    assert bars.count() == STEPS
+    assert re.fullmatch(
+        r"time step 1: \u2212?\d\.\d\d, (for|against) (rising|falling)", bars.locator("title").first.text_content()
+    )
+    tops = {
+        look: page.locator(f".chart .weight{look} rect:nth-child(2)").evaluate_all(
+            "(all) => all.map((bar) => bar.getBBox().y)"
+        )
+        for look in (":not(.opposed)", ".opposed")
+    }
+    assert set(tops[":not(.opposed)"]) == {12}  # at the top, what speaks for it
+    assert all(top > 150 for top in tops[".opposed"])
+    assert page.locator(".legend", has_text="less sure of").is_visible()
+    page.get_by_role("button", name="What mattered?").click()
+    assert bars.count() == 0
+
+
+def test_tables_are_read_or_refused_in_a_line(curve: Any) -> None:
+    page = curve
+    drop(page, "up.csv", b"time,noise,level\n" + b"\n".join(b"%d,0,%.2f" % (n, n / 5 - 2) for n in range(20)))
+    page.wait_for_function("() => document.getElementById('scrub').max === '20'")
+    assert first(page) == "rising"
+    drop(page, "down.tsv", b"\n".join(b"%.2f\t0" % (2 - n / 5) for n in range(18)))
+    page.wait_for_function("() => document.getElementById('scrub').max === '18'")
+    assert first(page) == "falling"
+    refused(page, "a.csv", b"1,2\n3\n", r"a\.csv, row 2: expected 2 numbers, one for each feature; got 1")
+    refused(page, "b.csv", b"level,noise\n1,x\n", r"b\.csv, row 2: expected a number, got “x”")
+    refused(page, "c.csv", b"a,b,c\n1,2,3\n", r"c\.csv names 3 columns, a, b, c: expected 2 numbers .*: level, noise")
+    refused(page, "d.csv", b"", r"d\.csv holds no row of numbers")
+    refused(page, "e.csv", b"level,noise\n", r"e\.csv holds no row of numbers")
+    refused(page, "g.csv", b"1,2\n" * 5001, r"g\.csv is too long: 5,001 time steps; at most 5,000 are read here")
+    refused(page, "h.png", b"\x89PNG\0", r"h\.png is not a text: expected one in UTF-8")
+    refused(page, "i.csv", b"1,2\nInfinity,3\n", r"i\.csv, row 2: expected a number, got “Infinity”")
+
+
+def test_of_bytes_none_is_missing(visit: Visit, bytewise: Path) -> None:
+    page = visit(bytewise, reduced_motion="reduce")
+    assert page.get_by_role("button", name="feature").count() == 0
+    drop(page, "row.csv", b"200, 220, 240, 210, 230\n")  # one feature may stand in a row
+    page.wait_for_function("() => document.getElementById('scrub').max === '5'")
+    assert first(page) == "1"
+    refused(page, "f.csv", b"1\nNA\n", r"f\.csv: a value is missing at time step 2, and the model has not learned .*")
+    chart = page.get_by_role("slider", name="Curve of the values")
+    chart.focus()
+    for key in ("Home", "Delete"):
+        page.keyboard.press(key)
+    assert chart.get_attribute("aria-valuetext") == "time step 1: 200"
+
+
+def test_a_series_may_be_longer_or_shorter(curve: Any) -> None:
+    page = curve
+    length = page.get_by_label("Time steps")
+    assert length.input_value() == str(STEPS)
+    for asked, got in (("30", 30), ("7", 7), ("0", 1), ("999999", 5000)):
+        length.fill(asked)
+        length.press("Enter")
+        assert steps(page) == got
+        assert length.input_value() == str(got)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_narrow_screen_needs_no_scrolling_sideways(visit: Visit, texts: Path, series: Path, scheme: str) -> None:
+    for path in (texts, series):
+        page = visit(path, viewport={"width": 360, "height": 740}, color_scheme=scheme, reduced_motion="reduce")
+        if path == texts:
+            page.get_by_role("textbox").fill("fine" * 200)
+        page.get_by_role("button", name="What mattered?").click()
+        page.locator(".weight, .weighed").first.wait_for(state="attached")
+        assert page.evaluate("() => document.documentElement.scrollWidth") == 360
+
+
+def test_everything_has_a_name(visit: Visit, texts: Path, series: Path) -> None:
+    for path in (texts, series):
+        page = visit(path)
+        names = page.evaluate(
+            """() => [...document.querySelectorAll("#input :is(button, input, textarea, select, [role])")].map((part) =>
+                part.getAttribute("aria-label") || part.closest("label")?.textContent || part.textContent)"""
+        )
+        assert names
+        assert all(name.strip() for name in names)

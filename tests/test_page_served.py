@@ -1,0 +1,65 @@
+"""The page as `unroll serve` gives it, in a browser: the same as the file, and it asks the server for nothing more."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import unroll
+from test_page import BARS, ONE, STEPS, draw, drop, first, go, png, position, until_read
+
+pytest_plugins = ["browser"]
+
+
+@pytest.fixture(scope="module")
+def address(run: unroll.Run) -> Iterator[str]:
+    """Where the default run is served."""
+    command = [sys.executable, "-m", "unroll", "serve", str(run.path), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        lines = [server.stdout.readline() for _ in range(2)]
+        found = re.search(r"http://127\.0\.0\.1:\d+", lines[1])
+        assert found, lines
+        yield f"{found[0]}/"
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 0
+        assert server.stderr
+        assert server.stderr.read() == ""
+
+
+def test_it_draws_reads_goes_back_and_takes_a_picture(
+    address: str, visit: Callable[..., Any], sample: unroll.Splits, tmp_path: Path
+) -> None:
+    page = visit(address)
+    draw(page, ONE)
+    until_read(page)
+    assert (position(page), first(page)) == (STEPS, "1")
+    page.locator("#scrub").press("Home")
+    seen = [page.evaluate(BARS)]
+    for _ in range(STEPS):
+        page.get_by_role("button", name="One step forward").click()
+        seen.append(page.evaluate(BARS))
+    assert first(page) == "1"
+    go(page, 9)
+    assert page.evaluate(BARS) == seen[9]
+    number = int((sample.test.y == 0).nonzero()[0, 0])
+    drop(page, "zero.png", "image/png", png(sample.test.x[number].numpy()))
+    page.wait_for_function("() => document.querySelector('.made').textContent.includes('cropped')")
+    page.keyboard.press("End")
+    go(page, STEPS)
+    assert first(page) == "0"
+
+
+def test_on_a_phone(address: str, visit: Callable[..., Any]) -> None:
+    page = visit(address, viewport={"width": 360, "height": 740}, has_touch=True)
+    draw(page, ONE)
+    page.locator("#scrub").press("End")
+    assert first(page) == "1"
+    assert page.evaluate("() => document.scrollingElement.scrollWidth <= innerWidth")

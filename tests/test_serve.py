@@ -1,0 +1,233 @@
+"""What the server answers: what `unroll predict` says, of images, series and texts; and streams."""
+
+from __future__ import annotations
+
+import base64
+import io
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+
+import unroll
+from served import client, error_of, made, plain, running, same
+from unroll.data.preparation import Missing, Scaling
+from unroll.prediction import predict_files, predict_texts
+from unroll.saved import load_run
+from unroll.serve import Served, load_served
+from unroll.serve.served import named
+
+
+def png(digit: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(digit).resize((90, 90)).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def test_images_are_answered_as_predict_answers(digits: Served, sample: unroll.Splits, tmp_path: Path) -> None:
+    images = sample.test.x[:12]
+    contents = [png(image.numpy()) for image in images]
+    for number, content in enumerate(contents):
+        (tmp_path / f"{number}.png").write_bytes(content)
+    files = [tmp_path / f"{number}.png" for number in range(len(contents))]
+    expected = predict_files(digits.run.model, digits.preparation, files)
+    with client(digits) as asked:
+        form = asked.post("/predict", files=[("file", (f"{n}.png", c)) for n, c in enumerate(contents)]).json()
+        for number, (found, one) in enumerate(zip(form["predictions"], expected, strict=True)):
+            assert same(found, one.label, one.probability)
+            assert found["file"] == f"{number}.png"
+            assert found["preparation"] == list(one.steps)
+            assert sum(found["probabilities"].values()) == pytest.approx(1)
+        alone = asked.post("/predict", content=contents[3], headers={"content-type": "image/png"}).json()
+        assert same(alone["predictions"][0], expected[3].label, expected[3].probability)
+        numbers = asked.post("/predict", json={"images": images.tolist()}).json()["predictions"]
+        with torch.inference_mode():
+            logits = digits.run.model(digits.preparation.scaling.apply(images))
+        for found, row in zip(numbers, logits.softmax(dim=1), strict=True):
+            assert same(found, digits.preparation.classes[int(row.argmax())], float(row.max()))
+
+
+def test_of_several_files_each_has_its_answer_or_its_error(digits: Served, sample: unroll.Splits) -> None:
+    good = png(sample.test.x[0].numpy())
+    with client(digits) as asked:
+        found = asked.post("/predict", files=[("file", ("a.png", good)), ("file", ("b.png", good[:50]))])
+        assert found.status_code == 200
+        assert found.json()["predictions"][0]["class"] == "0"
+        assert list(found.json()["predictions"][1]) == ["file", "error"]
+        assert "b.png is not a readable image" in found.json()["predictions"][1]["error"]
+        none = asked.post("/predict", files=[("file", ("b.png", good[:50]))])
+        assert none.status_code == 422
+        assert "b.png is not a readable image" in error_of(none)
+
+
+def test_series_with_gaps_and_of_different_lengths(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    lines = ["id,time,a,b,class"]
+    series = []
+    for number in range(60):
+        values = random.normal(size=(4 + number % 5, 2)).round(3)
+        values[random.random(values.shape) < 0.2] = np.nan
+        series.append(values)
+        for step, row in enumerate(values):
+            cells = ",".join("" if np.isnan(v) else str(v) for v in row)
+            lines.append(f"{number},{step},{cells},{'up' if number % 2 else 'down'}")
+    file = tmp_path / "series.csv"
+    file.write_text("\n".join(lines))
+    run = unroll.train_run(str(file), out=tmp_path / "run", epochs=2, hidden_size=6, missing="mask")
+    expected = predict_files(run.model, run.preparation, [file])
+    sequences = [[[None if np.isnan(v) else v for v in row] for row in values] for values in series]
+    with client(Served("series", run, "")) as asked:
+        found = asked.post("/predict", json={"sequences": sequences}).json()["predictions"]
+        assert all(same(f, e.label, e.probability) for f, e in zip(found, expected, strict=True))
+        state = None
+        for step in sequences[8]:  # a gap is filled from what the piece before held
+            answer = asked.post("/stream", json={"state": state, "steps": [step]}).json()
+            state = answer["state"]
+        assert same(answer, expected[8].label, expected[8].probability)
+        assert answer["read"] == len(sequences[8])
+        assert "expected 2 numbers, got 1" in error_of(asked.post("/predict", json={"sequences": [[[1.0]]]}))
+
+
+def test_texts_as_a_whole_and_word_by_word(tmp_path: Path) -> None:
+    lines = [f"{'a fine film' if n % 2 else 'a dull play'} {n}\t{'good' if n % 2 else 'bad'}" for n in range(80)]
+    (tmp_path / "films.tsv").write_text("\n".join(["text\tlabel", *lines]))
+    run = unroll.train_run(str(tmp_path / "films.tsv"), out=tmp_path / "run", epochs=2, hidden_size=6)
+    texts = ["a fine film", "dull", "", "unheard of"]
+    expected = predict_texts(run.model, run.preparation, texts)
+    with client(Served("films", run, "")) as asked:
+        found = asked.post("/predict", json={"texts": texts}).json()["predictions"]
+        assert all(same(f, e.label, e.probability) for f, e in zip(found, expected, strict=True))
+        state = None
+        for piece in ("a ", "fine film"):
+            answer = asked.post("/stream", json={"state": state, "text": piece}).json()
+            state = answer["state"]
+        assert same(answer, expected[0].label, expected[0].probability)
+        assert "reads texts" in error_of(asked.post("/stream", json={"state": None, "steps": [[1]]}))
+        assert asked.post("/stream", json={"state": None, "text": " "}).status_code == 422
+        assert "reads texts" in error_of(asked.post("/predict", json={"images": [[[0]]]}))
+
+
+def test_requests_read_together_get_what_each_gets_alone(digits: Served, sample: unroll.Splits) -> None:
+    images = sample.test.x[::20].tolist()
+    with running(digits) as (host, port), ThreadPoolExecutor(16) as pool, httpx.Client() as asked:
+        address = f"http://{host}:{port}"
+        expected = asked.post(f"{address}/predict", json={"images": images}).json()["predictions"]
+        answers = list(pool.map(lambda image: asked.post(f"{address}/predict", json={"images": [image]}), images * 4))
+        for number, answer in enumerate(answers):
+            one = expected[number % len(images)]
+            assert same(answer.json()["predictions"][0], one["class"], one["probability"])
+        counts = asked.get(f"{address}/metrics").text
+    families = {family.name: family for family in text_string_to_metric_families(counts)}
+    of = {tuple(s.labels.values()): s.value for s in families["unroll_requests"].samples if s.name.endswith("_total")}
+    assert of[("/predict", "200")] == 1 + 4 * len(images)
+    batches = {sample.name: sample.value for sample in families["unroll_batch_sequences"].samples}
+    assert batches["unroll_batch_sequences_sum"] == 5 * len(images)
+    assert batches["unroll_batch_sequences_count"] < 1 + 4 * len(images)  # some were read together
+
+
+def test_sequences_of_several_requests_are_one_set() -> None:
+    from unroll.serve.served import _joined
+
+    served = made(unroll.SequenceClassifier(2, 2, hidden_size=4), plain(2))
+    parts = [served.of_series([torch.randn(t, 2).tolist() for t in times]).data for times in ((3, 5), (1,), (7, 7, 2))]
+    together = served.answer([part for part in parts if part])
+    for part, found in zip(parts, together, strict=True):
+        assert part is not None
+        assert torch.allclose(found, served.answer([part])[0], atol=1e-6)
+        assert len(found) == len(part)
+    assert _joined([part for part in parts if part]).steps_of_each.tolist() == [3, 5, 1, 7, 7, 2]
+
+
+@pytest.mark.parametrize(
+    ("cell", "readout"), [("rnn", "last"), ("gru", "mean"), ("lstm", "attention"), ("lru", "max"), ("mingru", "last")]
+)
+def test_pieces_of_a_stream_give_what_the_whole_gives(cell: str, readout: Any) -> None:
+    model = unroll.SequenceClassifier(3, 2, cell=cell, hidden_size=5, num_layers=2, readout=readout)
+    preparation = replace(plain(3), scaling=Scaling((1.0, 2.0, 3.0), (2.0, 3.0, 4.0)))
+    x = torch.randn(20, 3).tolist()
+    with client(made(model, preparation)) as asked:
+        expected = asked.post("/predict", json={"sequences": [x]}).json()["predictions"][0]
+        state, sizes = None, set()
+        for piece in (x[:1], x[1:9], x[9:]):
+            answer = asked.post("/stream", json={"state": state, "steps": piece}).json()
+            state = answer["state"]
+            sizes.add(len(state))
+        assert answer["read"] == 20
+        assert same(answer, expected["class"], expected["probability"])
+        assert len(sizes) == 1
+
+
+def test_a_state_of_another_run_or_a_broken_one_is_refused() -> None:
+    one = made(unroll.SequenceClassifier(2, 2, hidden_size=4, readout="mean"), plain(2), "one")
+    other = made(unroll.SequenceClassifier(2, 2, hidden_size=4, readout="mean"), plain(2), "other")
+    both = made(unroll.SequenceClassifier(2, 2, hidden_size=4, bidirectional=True), plain(2), "both")
+    with client(one, other, both) as asked:
+        steps = [[1.0, 2.0]]
+        state = asked.post("/stream", json={"steps": steps}).json()["state"]
+        content = base64.b64decode(state)
+        infinite = content[:16] + np.full(1, np.inf, np.float32).tobytes() + content[20:]
+        bad = ["", "?", state[:-4], state + state, "é", base64.b64encode(infinite).decode()]
+        for broken in bad:
+            found = asked.post("/stream", json={"state": broken, "steps": steps})
+            assert found.status_code == 422
+            assert error_of(found) == "state is not one that the run one gave: send null to begin, then what came"
+        assert asked.post("/stream?run=other", json={"state": state, "steps": steps}).status_code == 422
+        assert asked.post("/stream", json={"state": state, "steps": steps}).json()["read"] == 2
+        found = asked.post("/stream?run=both", json={"steps": steps})
+        assert "it cannot stream" in error_of(found)
+
+
+def test_a_gap_that_nobody_learned_to_fill_is_refused() -> None:
+    with client(made(unroll.SequenceClassifier(1, 2, hidden_size=3), plain(1))) as asked:
+        for path, body in (("/stream", {"steps": [[None]]}), ("/predict", {"sequences": [[[None]]]})):
+            found = asked.post(path, json=body)
+            assert found.status_code == 422
+            assert "has not learned what to put there" in error_of(found)
+    learned = replace(plain(1), missing=Missing((0.5,), False))
+    with client(made(unroll.SequenceClassifier(1, 2, hidden_size=3), learned)) as asked:
+        gap = asked.post("/stream", json={"steps": [[None]]}).json()
+        assert gap["probabilities"] == asked.post("/stream", json={"steps": [[0.5]]}).json()["probabilities"]
+
+
+def test_runs_are_asked_by_name(digits: Served, run: unroll.Run, tmp_path: Path) -> None:
+    series = made(unroll.SequenceClassifier(2, 2, hidden_size=3), plain(2), "<i>series</i>")
+    with client(digits, series) as asked:
+        assert asked.get("/health").json()["runs"] == ["digits", "<i>series</i>"]
+        facts = asked.get("/runs").json()["runs"]
+        assert [fact["kind"] for fact in facts] == ["images", "series"]
+        assert facts[0]["item"] == "28 rows of 28 numbers from 0 to 255"
+        assert asked.post("/predict?run=%3Ci%3Eseries%3C/i%3E", json={"sequences": [[[0, 1]]]}).status_code == 200
+        found = asked.post("/predict?run=no", json={"sequences": [[[0, 1]]]})
+        assert found.status_code == 404
+        assert error_of(found) == "no run 'no' is served here, but digits, <i>series</i>"
+        listed = asked.get("/").text
+        assert "&lt;i&gt;series" in listed
+        assert "<i>series" not in listed
+        assert asked.get("/?run=digits").text == "<p>the page</p>"
+    copy = load_run(run.path)
+    assert list(named([run, copy, copy])) == [run.path.name, f"{run.path.name}-2", f"{run.path.name}-3"]
+
+
+def test_pages_need_nothing_from_elsewhere(digits: Served) -> None:
+    with client(digits) as asked:
+        for path in ("/docs", "/openapi.json"):
+            found = asked.get(path)
+            assert found.status_code == 200
+            assert "http://" not in found.text.replace("http://127.0.0.1", "")
+            assert "https://" not in found.text
+
+
+def test_a_run_without_a_page_is_served_all_the_same(run: unroll.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "py_mini_racer", None)
+    with client(*load_served([run.path])) as asked:
+        assert "has no page to watch it read: a page is checked before it is kept" in asked.get("/").text
+        assert asked.post("/predict", json={"images": [[[0] * 28] * 28]}).status_code == 200

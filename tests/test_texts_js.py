@@ -1,0 +1,115 @@
+"""The page's tokenizer in JavaScript, beside the library tokenizers."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import py_mini_racer
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unroll.data.tokens import Tokens
+from unroll.web import read
+
+UNROLL_DATA = os.environ.get("UNROLL_DATA")
+
+# Where the two could differ: marks out of order and joined, letters that become several or one, what looks like a
+# special token, names that a JavaScript object has by itself.
+HARD = (
+    "İSTANBUL Iı ĞÜŞ",
+    "ΟΔΥΣΣΕΥΣ ΣΑΣ ΌΣΟΣ",
+    "cafe\u0301 CAFE\u0301 e\u0323\u0301 e\u0301\u0323 x\u0301\u0323\u0334\u0345",
+    "ﬁne ﬃ ①② ｶﾞ ㍿ ﷺ ½ ² ™ …",
+    "한국어 \u1112\u1161\u11ab \u1112\u1161 \u11ab",
+    "नमस्ते दुनिया कि\u0324",
+    "don't co-operate, well-known: 3.14 (e.g.) a_b __proto__ constructor",
+    "👍🏽 emoji👩\u200d👩\u200d👧 and 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 𝒳",
+    "[UNK] x[UNK][UNK]y [unk] [UN K]",
+    "\u0301starts with a mark \u0344 \u0fb2\u0f71\u0f80 \u212b \u1e9b\u0323",
+    "tabs\tand\nlines\u00a0\u2003\u3000\u200bwide\ufeff",
+    " ",
+    "",
+)
+# Characters of every kind that has rules of its own, more often than chance would bring them together.
+LETTERS = st.one_of(
+    st.sampled_from("aAeEoOiIİıΣσςſßẞǅ ﬁｶﾞ가ᄒ\u1161\u11abÅ \t'.-_[]UNK"),
+    st.sampled_from("\u0300\u0301\u0307\u0323\u0327\u0334\u0345\u0344\u0338\u05b0\u3099\u0f71\u0f72\u0f74\u200d\u1dce"),
+    st.characters(codec="utf-8", max_codepoint=0x2FFF),
+    st.characters(codec="utf-8"),
+)
+Tokenize = Callable[[str, Sequence[str]], list[dict[str, list]]]
+
+
+@pytest.fixture(scope="module")
+def tokenize() -> Iterator[Tokenize]:
+    """Tokenize texts in JavaScript: ``tokenize(tokenizer's JSON, texts)``."""
+    with py_mini_racer.mini_racer() as context:
+        context.eval(read("texts.js") + "\nlet tokenizer, learned;")
+
+        def run(learned: str, texts: Sequence[str]) -> list[dict[str, list]]:
+            context.eval(
+                f"if (learned !== {json.dumps(learned)})"
+                f" [learned, tokenizer] = [{json.dumps(learned)}, JSON.parse({json.dumps(learned)})]; 0"
+            )
+            found = context.eval(
+                f"JSON.stringify({json.dumps(list(texts))}.map((text) => Texts.tokens(text, tokenizer)))"
+            )
+            return list(json.loads(found))
+
+        yield run
+
+
+def _units(text: str) -> list[int]:
+    """Return at which UTF-16 unit each character stands, and where the text ends."""
+    places = [0]
+    for character in text:
+        places.append(places[-1] + 1 + (ord(character) > 0xFFFF))
+    return places
+
+
+def _compare(tokenize: Tokenize, tokens: Tokens, texts: Sequence[str]) -> None:
+    numbers = tokens.numbers(texts)
+    for text, expected, found in zip(texts, numbers, tokenize(tokens.json, texts), strict=True):
+        units = _units(text)
+        assert found["numbers"] == expected, text
+        assert found["places"] == [[units[first], units[behind]] for first, behind in tokens.places(text)], text
+
+
+@pytest.fixture(scope="module", params=["word", "bpe"])
+def tokens(request: pytest.FixtureRequest) -> Tokens:
+    return Tokens.learn(request.param, [*HARD, "the cat sat on the mat", "then that other theme"] * 2, 150, 1)
+
+
+def test_hard_texts(tokenize: Tokenize, tokens: Tokens) -> None:
+    _compare(tokenize, tokens, HARD)
+    _compare(tokenize, tokens, ["".join(reversed(text)) for text in HARD])
+
+
+@settings(max_examples=150, deadline=None)
+@given(texts=st.lists(st.text(LETTERS, max_size=24), min_size=1, max_size=20))
+def test_any_text(tokenize: Tokenize, tokens: Tokens, texts: list[str]) -> None:
+    _compare(tokenize, tokens, texts)
+
+
+def test_a_text_as_long_as_a_book_page_takes_no_time(tokenize: Tokenize, tokens: Tokens) -> None:
+    _compare(tokenize, tokens, ["the cat sat on the mat, " * 300 + "x" * 2_000])
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("kind", ["word", "bpe"])
+def test_real_texts(tokenize: Tokenize, kind: str) -> None:
+    if not UNROLL_DATA or not all((Path(UNROLL_DATA) / name).is_dir() for name in ("sst2", "sarcasm")):
+        pytest.skip("needs SST-2 and the headlines in $UNROLL_DATA/sst2 and sarcasm")
+    folder = Path(UNROLL_DATA)
+    sst2 = [path.read_text("utf-8").splitlines() for path in sorted((folder / "sst2").iterdir())]
+    sentences = [line.partition(" ")[2] for lines in sst2 for line in lines]
+    lines = gzip.decompress(next((folder / "sarcasm").iterdir()).read_bytes()).splitlines()
+    headlines = [json.loads(line)["headline"] for line in lines]
+    for texts in (sentences, headlines):
+        learned = Tokens.learn(kind, texts[::2], 5_000, 2)  # type: ignore[arg-type]
+        _compare(tokenize, learned, texts)
