@@ -161,15 +161,18 @@ def logits_of(model: nn.Module, data: SequenceData, batch_size: int = EVALUATION
     parts = []
     with inference(model), lend_threads(has_fused_cells(model)):
         data = data.to(device)
-        for logits, y in zip(_logits(model, data, batch_size), data.y.split(batch_size), strict=True):
+        for logits, y in zip(logits_by_batch(model, data, batch_size), data.y.split(batch_size), strict=True):
             if logits.shape != (len(y), classes):
                 raise InputError(f"the model must give logits ({len(y)}, {classes}), got {tuple(logits.shape)}")
             parts.append(logits)
     return torch.cat(parts).cpu()
 
 
-def _logits(model: nn.Module, data: SequenceData, batch_size: int) -> Iterator[Tensor]:
-    """Yield what ``model`` says of one batch after the other, float32; none is made where the kernels take raw data."""
+def logits_by_batch(model: nn.Module, data: SequenceData, batch_size: int) -> Iterator[Tensor]:
+    """Yield what ``model`` says of one batch after the other, float32; none is made where the kernels take raw data.
+
+    Mode, gradients and threads are as the caller has set them; ``data`` is on the model's device.
+    """
     for number in range(math.ceil(len(data) / batch_size)):
         logits = _at_once(model, data, slice(number * batch_size, (number + 1) * batch_size))
         if logits is None:

@@ -32,7 +32,7 @@ def _flags(config: type) -> Any:
     # cyclopts looks into a class's fields only if the class is of no standard module, as "types" would be.
     made = make_dataclass(f"{config.__name__}Flags", wanted, namespace={"__module__": __name__})
     made.__doc__ = config.__doc__
-    return Annotated[made, Parameter(name="*", group=config.__name__.removesuffix("Config"))]
+    return Annotated[made | None, Parameter(name="*", group=config.__name__.removesuffix("Config"))]
 
 
 def _lists(config: type) -> Any:
@@ -41,11 +41,11 @@ def _lists(config: type) -> Any:
     wanted: list[tuple[str, Any, Any]] = []
     for field in fields(config):
         kind = Literal["true", "false"] if hints[field.name] is bool else hints[field.name]
-        # The kind is for the help alone.
-        wanted.append((field.name, Annotated[kind | None, Parameter(converter=_text, n_tokens=1)], None))
+        # The kind is for the help alone. It is a str; pydantic, where somebody has imported it, checks that.
+        wanted.append((field.name, Annotated[kind | str | None, Parameter(converter=_text, n_tokens=1)], None))
     made = make_dataclass(f"{config.__name__}Lists", wanted, namespace={"__module__": __name__})
     made.__doc__ = config.__doc__
-    return Annotated[made, Parameter(name="*", group=config.__name__.removesuffix("Config"))]
+    return Annotated[made | None, Parameter(name="*", group=config.__name__.removesuffix("Config"))]
 
 
 def _text(_: Any, tokens: Sequence[Any]) -> str:

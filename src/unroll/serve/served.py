@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from ..data.sequences import SequenceData
 from ..data.text import unread
 from ..data.text_file import check_text
 from ..errors import DataError
-from ..evaluation import predict
+from ..evaluation import has_fused_cells, logits_by_batch
 from ..export.description import Kind, kind_of
 from ..saved import Run
+from ..scan.cpu import lend_threads
 from . import limits
 
 # Numbers far from those of the training can grow beyond float32 on their way through a model.
@@ -58,6 +60,11 @@ class Served:
     name: str
     run: Run
     page: str
+
+    @cached_property
+    def fused(self) -> bool:
+        """Whether kernels do the model's work, which then have the threads."""
+        return has_fused_cells(self.run.model)
 
     @property
     def preparation(self) -> Preparation:
@@ -187,8 +194,10 @@ class Served:
         """Return the probabilities (N, classes) of each of some requests' sequences; the model reads all at once."""
         data = _joined(parts)
         size = max(1, min(limits.BATCH, limits.BATCH_STEPS // max(1, data.x.shape[1])))
-        answers = [predict(self.run.model, batch.x, batch.lengths) for batch in data.batches(size)]
-        return list(torch.cat(answers).split([len(part) for part in parts]))
+        # Not by evaluation.predict: to look at a model's modules anew for every request takes longer than to read one.
+        with torch.inference_mode(), lend_threads(self.fused):
+            logits = torch.cat(list(logits_by_batch(self.run.model, data, size)))
+            return list(logits.softmax(dim=1).split([len(part) for part in parts]))
 
     def predictions(self, items: Items, probabilities: Tensor | None) -> list[dict[str, Any]]:
         """Return what is answered of each item, as plain JSON types."""
@@ -238,13 +247,15 @@ def _joined(parts: Sequence[SequenceData]) -> SequenceData:
         return parts[0]
     first = parts[0]
     longest = max(part.x.shape[1] for part in parts)
-    x = first.x.new_zeros((sum(map(len, parts)), longest, *first.x.shape[2:]))
-    at = 0
-    for part in parts:
-        x[at : at + len(part), : part.x.shape[1]] = part.x
-        at += len(part)
-    lengths = torch.cat([part.steps_of_each for part in parts])
-    full = bool((lengths == longest).all())
     texts = None if first.texts is None else tuple(text for part in parts for text in part.texts or ())
-    y = torch.zeros(len(x), dtype=torch.int64)
-    return SequenceData(x, y, first.preparation, None if full else lengths, texts=texts)
+    if all(part.lengths is None and part.x.shape[1] == longest for part in parts):  # images are all alike
+        x, lengths = torch.cat([part.x for part in parts]), None
+    else:
+        x = first.x.new_zeros((sum(map(len, parts)), longest, *first.x.shape[2:]))
+        at = 0
+        for part in parts:
+            x[at : at + len(part), : part.x.shape[1]] = part.x
+            at += len(part)
+        each = torch.cat([part.steps_of_each for part in parts])
+        lengths = None if bool((each == longest).all()) else each
+    return SequenceData(x, torch.zeros(len(x), dtype=torch.int64), first.preparation, lengths, texts=texts)

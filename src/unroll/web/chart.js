@@ -61,6 +61,11 @@ class Chart {
     });
   }
 
+  /** Tell whether all lines have one scale. */
+  get shared() {
+    return this.ranges.every(([from, to]) => from === this.ranges[0][0] && to === this.ranges[0][1]);
+  }
+
   /** Show how far it has been read. */
   show(t) {
     this.read = t;

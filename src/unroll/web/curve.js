@@ -176,8 +176,13 @@ class CurveInput {
 
   #explain(...more) {
     const gap = this.values?.some((step) => step.some(Number.isNaN));
-    const lines = gap ? [element("span", {}, "Gaps: a value is missing; the last one before it is taken.")] : [];
-    this.made.replaceChildren(...lines, ...more);
+    const lines = [];
+    if (!this.chart.shared) lines.push("Each line has a scale of its own; the numbers are the bold one's.");
+    if (gap) {
+      const told = this.preparation.missing.mask ? ", and it is told so" : "";
+      lines.push(`Gaps: a value is missing. It reads the last one before it${told}.`);
+    }
+    this.made.replaceChildren(...lines.map((words) => element("span", {}, words)), ...more);
   }
 
   async mattered(model, reading, signal, target) {

@@ -21,10 +21,11 @@ class Passage {
     this.words = words.map(({ from, to, unknown }, number) => {
       parts.push(text.slice(end, from));
       end = to;
+      const joined = number > 0 && parts.at(-1) === ""; // to the word before it
       const name = text.slice(from, to);
       const label = unknown ? `${name}, not in the vocabulary` : null;
       const word = element("span", {
-        class: unknown ? "word unknown" : "word",
+        class: `word${unknown ? " unknown" : ""}${joined ? " joined" : ""}`,
         role: "button",
         tabindex: number ? "-1" : "0",
         "aria-pressed": "false",

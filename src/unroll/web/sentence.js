@@ -9,7 +9,7 @@ class SentenceInput {
   static SHORT = 100; // words, at most, that are read with every key
   static SLOW = 40; // ms that reading more of them may take for the same
   static PAUSE = 600; // ms without a key after which the typing has paused
-  static PATIENCE = 8_000; // ms that asking each word how much it mattered may take; else only some are asked
+  static PATIENCE = 8_000; // ms that asking each word how much it mattered may take; else several are asked together
 
   constructor(root, description, changed) {
     const { preparation, samples, classes } = description;
@@ -19,7 +19,7 @@ class SentenceInput {
     Object.assign(this, { unknown: vocab[unknown], unit: type === "BPE" ? "piece" : "word" });
     this.field = element("textarea", {
       class: "field",
-      rows: 3,
+      rows: 2,
       maxlength: SentenceInput.MOST,
       placeholder: "Type here…",
       "aria-label": "The text to read",
@@ -177,22 +177,25 @@ class SentenceInput {
   }
 
   async mattered(model, reading, signal, target) {
-    const asked = this.#asked(model);
+    const { sequence: x, steps } = this;
+    const size = this.#together(model, x);
+    const count = Math.ceil(steps.length / size);
+    const what = size > 1 ? `${grouped(size)} ${this.unit}s at a time, as the text is long` : `each ${this.unit}`;
+    const progress = element("span", {});
     signal.addEventListener("abort", () => {
       this.passage.unweigh();
       this.#explain();
     });
-    const progress = element("span", {}, `Reading it again without each ${this.unit}…`);
     this.#explain(progress);
-    const name = this.classes[target];
     const losses = new Map();
-    const replacements = asked.map((step) => ({ step, value: null }));
-    const done = await inSlices(model.occlude(this.sequence, replacements, target), signal, (loss, number) => {
-      const { word } = this.steps[asked[number]];
-      losses.set(word, (losses.get(word) ?? 0) + loss);
-      progress.textContent = `Reading it again without each ${this.unit}: ${percent((number + 1) / asked.length)}`;
+    const done = await inSlices(SentenceInput.#losses(model, x, target, size), signal, (loss, number) => {
+      for (const { word } of steps.slice(number * size, (number + 1) * size)) {
+        losses.set(word, size > 1 ? loss : (losses.get(word) ?? 0) + loss);
+      }
+      progress.textContent = `Reading it again without ${what}: ${percent((number + 1) / count)}`;
     });
     if (!done) return;
+    const name = this.classes[target];
     const most = [...losses.values()].reduce((peak, v) => Math.max(peak, Math.abs(v)), 1e-9);
     for (const [word, loss] of losses) {
       this.passage.weigh(word, loss / most, `${signed(loss)}, ${loss < 0 ? "against" : "for"} ${name}`);
@@ -200,18 +203,28 @@ class SentenceInput {
     this.#explain(
       SentenceInput.#sample("weighed read", `without it, less sure of ${name}`),
       SentenceInput.#sample("weighed opposed read", `without it, more sure of ${name}`),
+      ...(size > 1 ? [element("span", {}, `Left out: ${what}.`)] : []),
     );
-    if (asked.length === this.steps.length) return;
-    const every = Math.round(this.steps.length / asked.length);
-    this.legend.append(element("span", {}, `The text is long: one ${this.unit} in ${every} was left out.`));
   }
 
-  /** Return the steps that are asked how much they mattered: each, or where that would take too long, every n-th. */
-  #asked(model) {
+  /** Yield what the class loses without each step, or without each `size` of them. */
+  static *#losses(model, x, target, size) {
+    if (size === 1) {
+      yield* model.occlude(x, Array.from(x, (_, step) => ({ step, value: null })), target);
+      return;
+    }
+    const whole = model.logits(x)[target];
+    for (let from = 0; from < x.length; from += size) {
+      yield whole - model.logits([...x.slice(0, from), ...x.slice(from + size)])[target];
+    }
+  }
+
+  /** Return how many steps are left out together: one, or where that would take too long, so many that it does not. */
+  #together(model, x) {
     const began = performance.now();
-    model.probabilities(this.sequence);
-    const each = (performance.now() - began) / (model.directions === 1 ? 2 : 1); // what came before is not read again
-    const every = Math.max(1, Math.ceil((each * this.steps.length) / SentenceInput.PATIENCE));
-    return Array.from(this.steps.keys()).filter((step) => step % every === 0);
+    model.probabilities(x);
+    const all = (performance.now() - began) * x.length;
+    // One alone is left out faster where the model reads forwards: what stands before it is not read again.
+    return all <= SentenceInput.PATIENCE * (model.directions === 1 ? 2 : 1) ? 1 : Math.ceil(all / SentenceInput.PATIENCE);
   }
 }
