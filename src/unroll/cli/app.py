@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from ..config import DataConfig, ModelConfig, TrainConfig
 
 
-def _whole_number(_: Any, tokens: Sequence[Any]) -> int:
+def whole_number(_: Any, tokens: Sequence[Any]) -> int:
     """Convert strictly: cyclopts would round 1.5."""
     try:
         return int(tokens[0].value)
@@ -28,7 +28,7 @@ def _flags(config: type) -> Any:
     for field in fields(config):
         kind = hints[field.name] | None
         whole = kind == int | None
-        wanted.append((field.name, Annotated[kind, Parameter(converter=_whole_number)] if whole else kind, None))
+        wanted.append((field.name, Annotated[kind, Parameter(converter=whole_number)] if whole else kind, None))
     # cyclopts looks into a class's fields only if the class is of no standard module, as "types" would be.
     made = make_dataclass(f"{config.__name__}Flags", wanted, namespace={"__module__": __name__})
     made.__doc__ = config.__doc__

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..interrupt import immediate_interrupt
-from .app import app, trust
+from .app import app, trust, whole_number
 from .outcome import say
 
 
@@ -17,7 +17,7 @@ def serve(
     runs: Annotated[list[Path], Parameter(negative="")],
     /,
     *,
-    port: int = 8000,
+    port: Annotated[int, Parameter(converter=whole_number)] = 8000,
     host: str | None = None,
     token: Annotated[str | None, Parameter(env_var="UNROLL_TOKEN")] = None,
     batching: bool = True,
