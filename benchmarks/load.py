@@ -236,14 +236,16 @@ async def load(server: Server, asks: Sequence[Ask], clients: int, seconds: float
     async def client(number: int) -> None:
         connection = await Connection.open(server.port)
         at = number * len(asks) // clients
-        while not stop:
-            ask = asks[at % len(asks)]
-            at += 1
-            start = time.perf_counter()
-            answer = await connection.ask(ask.request)
-            latencies.append(time.perf_counter() - start)
-            check(ask, answer)
-        connection.hang_up()
+        try:
+            while not stop:
+                ask = asks[at % len(asks)]
+                at += 1
+                start = time.perf_counter()
+                answer = await connection.ask(ask.request)
+                latencies.append(time.perf_counter() - start)
+                check(ask, answer)
+        finally:
+            connection.hang_up()
 
     async def measure() -> Load:
         nonlocal stop

@@ -81,8 +81,15 @@ def png(pixels: np.ndarray) -> bytes:
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
     """Return what ``work`` does in a loop of uvloop."""
+
+    async def whole() -> T:
+        try:
+            return await work
+        finally:
+            await asyncio.sleep(0.01)  # in which connections that have ended are closed
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
+        return runner.run(whole())
 
 
 def speed(model: Model, rounds: int, seconds: float, clients: Sequence[int]) -> list[dict[str, Any]]:
@@ -230,7 +237,7 @@ def soaked(model: Model, requests: int) -> dict[str, Any]:
 async def stopped(server: Server, asks: Sequence[Ask], seconds: float) -> dict[str, Any]:
     """Send SIGTERM in the middle of the load; return what became of all requests."""
     seen: Counter[str] = Counter()
-    told = 0.0
+    told, before = 0.0, server.begun
 
     async def client(number: int) -> None:
         connection = None
@@ -267,7 +274,8 @@ async def stopped(server: Server, asks: Sequence[Ask], seconds: float) -> dict[s
         end = group.create_task(stop())
         for number in range(STOP_CLIENTS):
             group.create_task(client(number))
-    return {**seen, "begun": server.begun, "lost": server.begun - seen["answered"], "seconds": end.result()}
+    begun = server.begun - before
+    return {**seen, "begun": begun, "lost": begun - seen["answered"], "seconds": end.result()}
 
 
 def stops(model: Model, rounds: int, seconds: float) -> list[dict[str, Any]]:
