@@ -15,7 +15,7 @@ FORMATS = (
     "BMP",
     "WEBP",
     "TIFF",
-)  # of uploaded images: Pillow knows more, and safer ones these are
+)  # of uploaded images: of those that Pillow knows, the common ones
 
 CONNECTIONS = 1_000  # open at the same time
 REQUESTS = 128  # that are worked on at the same time; further ones are answered 503
