@@ -8,14 +8,7 @@ STEPS = 10_000  # time steps of a series, or in one piece of a stream
 NUMBERS = 4_000_000  # of all series of a request, each as long as the longest
 CHARACTERS = 20_000  # of a text
 PIXELS = 16_000_000  # of an uploaded image, known before it is unpacked
-FORMATS = (
-    "PNG",
-    "JPEG",
-    "GIF",
-    "BMP",
-    "WEBP",
-    "TIFF",
-)  # of uploaded images: of those that Pillow knows, the common ones
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")  # of uploaded images: the common ones that Pillow knows
 
 CONNECTIONS = 1_000  # open at the same time
 REQUESTS = 128  # that are worked on at the same time; further ones are answered 503
