@@ -77,7 +77,7 @@ def test_sequences_and_texts_that_will_not_do() -> None:
             ([long + long[:1]], "sequences.0: List should have at most 10000 items"),
             (
                 [[[0.0, 0.0]] * limits.STEPS] + [[[0.0, 0.0]]] * 255,
-                "are more than 4,000,000 numbers: send fewer at once",
+                "are more than 1,000,000 numbers: send fewer at once",
             ),
         ):
             found = asked.post("/predict", json={"sequences": sequences})

@@ -70,7 +70,7 @@ def describe(run: Run, data: SequenceData, name: str) -> dict[str, Any]:
         "facts": {
             "accuracy": run.evaluation and run.evaluation["accuracy"],
             "n": run.evaluation and run.evaluation["n"],
-            "data": name,
+            "data": Path(run.config.get("data", {}).get("name") or name).name,  # what the accuracy is of
             "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
         },
     }

@@ -191,7 +191,8 @@ def serve(
         ready: called once requests are answered.
     """
     app, service = create_app(runs, batching)
-    hosts = LOOPBACK if is_loopback(sock.getsockname()[0]) else None
+    address = sock.getsockname()[0]
+    hosts = LOOPBACK | {address} if is_loopback(address) else None
     config = uvicorn.Config(
         guarded(app, service, token, hosts),
         http=Protocol,

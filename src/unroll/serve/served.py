@@ -152,6 +152,10 @@ class Served:
     def of_texts(self, texts: Sequence[str]) -> Items:
         """Return texts."""
         self.expect("texts")
+        if len(texts) * max(map(len, texts)) > limits.NUMBERS:
+            raise DataError(
+                f"{len(texts)} texts as long as the longest are more than {limits.NUMBERS:,} characters: send fewer"
+            )
         texts = [check_text(f"text {number + 1}", text) for number, text in enumerate(texts)]
         labels = torch.zeros(len(texts), dtype=torch.int64)
         return self._all(unread(texts, labels, self.preparation.classes).prepared_as(self.preparation))
