@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
         """End the wait once the answer is whole."""
         self.got = self.got + data if self.got else data
         head = self.got.find(b"\r\n\r\n")
-        if head < 0 or self.waiting is None:
+        if head < 0 or self.waiting is None or self.waiting.done():  # done: nobody waits any more
             return
         at = self.got.index(b"content-length: ") + 16
         if len(self.got) >= head + 4 + int(self.got[at : self.got.index(b"\r", at)]):
@@ -113,7 +113,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """End the wait in any case."""
         self.transport = None
-        if self.waiting is not None:
+        if self.waiting is not None and not self.waiting.done():
             self.waiting.set_exception(GoneError(bool(self.got)))
             self.waiting = None
 
@@ -171,8 +171,10 @@ class Server:
         """Return itself."""
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        """End the process if it has not ended."""
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """End the process if it has not ended; to an error is added what the server can tell."""
+        if error is not None:
+            error.add_note(f"the server's status: {self.process.poll()}; it said: {self.said}")
         self.process.kill()
         self.process.wait()
         assert self.process.stdout is not None

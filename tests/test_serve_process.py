@@ -144,7 +144,7 @@ def test_what_cannot_be_served_is_one_line(call: Call, run: unroll.Run, monkeypa
         for words, line in (
             ((run.path, "--port", port), f"cannot listen on 127.0.0.1, port {port}: Address already in use; choose"),
             ((run.path, "--port", 70_000), "port must be from 0 to 65535, got 70000"),
-            ((run.path, "--port", "x"), 'Invalid value for --port: unable to convert "x" into int.'),
+            ((run.path, "--port", "x"), "Invalid value for --port: expected a whole number, got 'x'"),
             ((run.path, "--host", "no such host"), "cannot listen on no such host, port 8000"),
             (("nothing", "--port", 0), "nothing is no run folder: it has no config.json"),
             ((run.path, "--port", 0, "--token", " "), "token must have a character at least"),
