@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import re
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 import unroll
+from test_page import drop, first, go, position, until_read
 from unroll.export import export_html
 from unroll.saved import load_test
 
@@ -84,24 +84,8 @@ def curve(visit: Visit, series: Path) -> Any:
     return visit(series, reduced_motion="reduce")
 
 
-def first(page: Any) -> str:
-    """The class that leads now."""
-    return str(page.locator("#bars .first .name").text_content())
-
-
-def position(page: Any) -> int:
-    return int(page.locator("#scrub").input_value())
-
-
 def steps(page: Any) -> int:
     return int(page.locator("#scrub").get_attribute("max"))
-
-
-def go(page: Any, to: int) -> None:
-    """Move the slider to where so many steps have been read."""
-    page.locator("#scrub").evaluate(
-        "(slider, position) => { slider.value = position; slider.dispatchEvent(new Event('input')); }", to
-    )
 
 
 def until_at(page: Any, steps: int) -> None:
@@ -112,34 +96,15 @@ def until_at(page: Any, steps: int) -> None:
     )
 
 
-def until_read(page: Any) -> None:
-    """Wait until it has been read to the end."""
-    page.wait_for_function("() => document.documentElement.matches('.playing')")
-    page.wait_for_function("() => !document.documentElement.matches('.playing')")
-
-
 def words(page: Any, which: str = "") -> list[str]:
     """The words that are shown, or those of a kind."""
     return list(page.locator(f".passage .word{which}").all_text_contents())
 
 
-def drop(page: Any, name: str, content: bytes) -> None:
-    """Drop a file onto the page."""
-    transfer = page.evaluate_handle(
-        """([name, content]) => {
-            const transfer = new DataTransfer();
-            transfer.items.add(new File([Uint8Array.from(atob(content), (one) => one.charCodeAt(0))], name));
-            return transfer;
-        }""",
-        [name, base64.b64encode(content).decode()],
-    )
-    page.dispatch_event("main", "drop", {"dataTransfer": transfer})
-
-
 def refused(page: Any, name: str, content: bytes, message: str) -> None:
     """Drop a file that cannot be read; what was there stays."""
     before = page.locator("#bars").inner_text()
-    drop(page, name, content)
+    drop(page, name, "", content)
     page.locator("#error", has_text=name).wait_for()
     assert re.fullmatch(message, page.locator("#error").inner_text())
     assert page.locator("#bars").inner_text() == before
@@ -255,7 +220,7 @@ def test_texts_by_keys_alone(text: Any) -> None:
 
 def test_files_of_text_are_read_or_refused_in_a_line(text: Any) -> None:
     page = text
-    drop(page, "fine.txt", "\ufeffTruly fine,\r\ngood fun\n".encode())
+    drop(page, "fine.txt", "", "\ufeffTruly fine,\r\ngood fun\n".encode())
     page.locator(".passage .word", has_text="Truly").wait_for()
     assert page.get_by_role("textbox").input_value() == "Truly fine,\ngood fun"
     assert first(page) == "good"
@@ -267,7 +232,7 @@ def test_files_of_text_are_read_or_refused_in_a_line(text: Any) -> None:
 
 def test_two_thousand_words_stay_usable(text: Any) -> None:
     page = text
-    drop(page, "long.txt", b"a fine but dull day , " * 333)
+    drop(page, "long.txt", "", b"a fine but dull day , " * 333)
     page.locator(".input h2", has_text="1,998 words").wait_for()
     assert steps(page) == 1998
     box = page.locator(".passage")
@@ -356,7 +321,7 @@ def test_series_by_keys_alone(curve: Any) -> None:
 
 def test_gaps_are_gaps(curve: Any) -> None:
     page = curve
-    drop(page, "full.csv", b"\n".join(b"%d,0" % n for n in range(5)))
+    drop(page, "full.csv", "", b"\n".join(b"%d,0" % n for n in range(5)))
     page.wait_for_function("() => document.getElementById('scrub').max === '5'")
     assert page.locator(".chart .own").get_attribute("d").count("M") == 1
     chart = page.get_by_role("slider", name="Curve of level")
@@ -368,7 +333,7 @@ def test_gaps_are_gaps(curve: Any) -> None:
     assert page.locator(".legend", has_text="Gaps").is_visible()
     page.keyboard.press("ArrowUp")
     assert chart.get_attribute("aria-valuetext") != "level, time step 3: missing"
-    drop(page, "gaps.csv", b"level;noise\n1,5;0\nNA;1\n;2\n3;?\n")
+    drop(page, "gaps.csv", "", b"level;noise\n1,5;0\nNA;1\n;2\n3;?\n")
     page.wait_for_function("() => document.getElementById('scrub').max === '4'")
     assert page.locator(".chart .own").get_attribute("d").count("M") == 2
 
@@ -397,10 +362,10 @@ def test_what_mattered_in_a_series(curve: Any) -> None:
 
 def test_tables_are_read_or_refused_in_a_line(curve: Any) -> None:
     page = curve
-    drop(page, "up.csv", b"time,noise,level\n" + b"\n".join(b"%d,0,%.2f" % (n, n / 5 - 2) for n in range(20)))
+    drop(page, "up.csv", "", b"time,noise,level\n" + b"\n".join(b"%d,0,%.2f" % (n, n / 5 - 2) for n in range(20)))
     page.wait_for_function("() => document.getElementById('scrub').max === '20'")
     assert first(page) == "rising"
-    drop(page, "down.tsv", b"\n".join(b"%.2f\t0" % (2 - n / 5) for n in range(18)))
+    drop(page, "down.tsv", "", b"\n".join(b"%.2f\t0" % (2 - n / 5) for n in range(18)))
     page.wait_for_function("() => document.getElementById('scrub').max === '18'")
     assert first(page) == "falling"
     refused(page, "a.csv", b"1,2\n3\n", r"a\.csv, row 2: expected 2 numbers, one for each feature; got 1")
@@ -416,7 +381,7 @@ def test_tables_are_read_or_refused_in_a_line(curve: Any) -> None:
 def test_of_bytes_none_is_missing(visit: Visit, bytewise: Path) -> None:
     page = visit(bytewise, reduced_motion="reduce")
     assert page.get_by_role("button", name="feature").count() == 0
-    drop(page, "row.csv", b"200, 220, 240, 210, 230\n")  # one feature may stand in a row
+    drop(page, "row.csv", "", b"200, 220, 240, 210, 230\n")  # one feature may stand in a row
     page.wait_for_function("() => document.getElementById('scrub').max === '5'")
     assert first(page) == "1"
     refused(page, "f.csv", b"1\nNA\n", r"f\.csv: a value is missing at time step 2, and the model has not learned .*")

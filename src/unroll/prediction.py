@@ -194,7 +194,7 @@ def _of_images(
             prepared.append(error)
     images = [image.pixels for image in prepared if isinstance(image, PreparedImage)]
     answers = iter(
-        _answers(model, _unlabelled(form.sequences(torch.stack(images)), preparation), sure) if images else []
+        _answers(model, unlabelled(form.sequences(torch.stack(images)), preparation), sure) if images else []
     )
     return [
         FilePrediction(str(file), error=str(image))
@@ -204,7 +204,8 @@ def _of_images(
     ]
 
 
-def _unlabelled(x: Tensor, preparation: Preparation) -> SequenceData:
+def unlabelled(x: Tensor, preparation: Preparation) -> SequenceData:
+    """Return sequences to classify, raw as the training data; until then each is said to be of the first class."""
     return SequenceData(x, torch.zeros(len(x), dtype=torch.int64), preparation)
 
 

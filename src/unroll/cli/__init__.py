@@ -18,17 +18,8 @@ from .app import app
 from .outcome import in_words, is_expected, say
 
 __all__ = ["app", "main"]
-COMMANDS = (
-    data,
-    examining,
-    machine,
-    reporting,
-    serving,
-    several,
-    sharing,
-    training,
-    using,
-)  # importing them registers them
+# Importing them registers them.
+COMMANDS = (data, examining, machine, reporting, serving, several, sharing, training, using)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

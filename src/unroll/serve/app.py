@@ -197,19 +197,8 @@ def _add_answers(app: FastAPI, service: Service) -> None:
 
         x, state = await service.aside(read, len(content))
         probabilities, state = await service.batcher.run(lambda: streams.feed(x, state))
-        row = probabilities.tolist()
-        best = max(range(len(row)), key=row.__getitem__)
-        classes = served.preparation.classes
-        return JSONResponse(
-            {
-                "run": served.name,
-                "read": state.read,
-                "class": classes[best],
-                "probability": row[best],
-                "probabilities": dict(zip(classes, row, strict=True)),
-                "state": streams.pack(state),
-            }
-        )
+        answer = served.answer_of(probabilities.tolist())
+        return JSONResponse({"run": served.name, "read": state.read, **answer, "state": streams.pack(state)})
 
 
 def guarded(app: FastAPI, service: Service, token: str | None = None, hosts: Iterable[str] | None = LOOPBACK) -> Guard:

@@ -21,6 +21,7 @@ from ..data.text_file import check_text
 from ..errors import DataError
 from ..evaluation import has_fused_cells, logits_by_batch
 from ..export.description import Kind, kind_of
+from ..prediction import unlabelled
 from ..saved import Run
 from ..scan.cpu import lend_threads
 from . import limits
@@ -124,7 +125,7 @@ class Served:
                 got = f"{heights} rows of {' or '.join(map(str, sorted(widths))) or 'no'} numbers"
                 raise DataError(f"image {number + 1}: expected {self.shape}, got {got}")
             made[number] = torch.from_numpy(np.array(image, np.float64).round().astype(np.uint8))
-        return self._all(_unlabelled(form.sequences(made), self.preparation), ("taken as it is",))
+        return self._all(unlabelled(form.sequences(made), self.preparation), ("taken as it is",))
 
     def prepared(self, file: Upload) -> PreparedImage | str:
         """Return an image file as the model reads it, or why it cannot be read."""
@@ -146,7 +147,7 @@ class Served:
             places.append(image if isinstance(image, str) else found)
             found += not isinstance(image, str)
         pixels = [image.pixels for image in images]
-        data = _unlabelled(form.sequences(torch.stack(pixels)), self.preparation) if images else None
+        data = unlabelled(form.sequences(torch.stack(pixels)), self.preparation) if images else None
         return Items(data, tuple(places), tuple(file.name for file in files), tuple(image.steps for image in images))
 
     def of_texts(self, texts: Sequence[str]) -> Items:
@@ -203,6 +204,12 @@ class Served:
             logits = torch.cat(list(logits_by_batch(self.run.model, data, size)))
             return list(logits.softmax(dim=1).split([len(part) for part in parts]))
 
+    def answer_of(self, row: Sequence[float]) -> dict[str, Any]:
+        """Return what the probabilities of all classes come to, as plain JSON types."""
+        probabilities = dict(zip(self.preparation.classes, row, strict=True))
+        best = max(probabilities, key=probabilities.__getitem__)
+        return {"class": best, "probability": probabilities[best], "probabilities": probabilities}
+
     def predictions(self, items: Items, probabilities: Tensor | None) -> list[dict[str, Any]]:
         """Return what is answered of each item, as plain JSON types."""
         rows = [] if probabilities is None else probabilities.tolist()
@@ -216,13 +223,7 @@ class Served:
             if not np.isfinite(row).all():
                 found.append({**named, "error": OVERFLOW})
                 continue
-            best = max(range(len(row)), key=row.__getitem__)
-            answer = {
-                **named,
-                "class": self.preparation.classes[best],
-                "probability": row[best],
-                "probabilities": dict(zip(self.preparation.classes, row, strict=True)),
-            }
+            answer = named | self.answer_of(row)
             if items.steps and items.steps[place]:
                 answer["preparation"] = list(items.steps[place])
             found.append(answer)
@@ -239,10 +240,6 @@ def named(runs: Sequence[Run]) -> dict[str, Run]:
             name, number = f"{base}-{number}", number + 1
         found[name] = run
     return found
-
-
-def _unlabelled(x: Tensor, preparation: Preparation) -> SequenceData:
-    return SequenceData(x, torch.zeros(len(x), dtype=torch.int64), preparation)
 
 
 def _joined(parts: Sequence[SequenceData]) -> SequenceData:

@@ -3,6 +3,7 @@
 /** The page: what is put in is read, and every view shows as much of the reading as the player says. */
 class App {
   static INPUTS = { images: () => DigitInput, texts: () => SentenceInput, series: () => CurveInput };
+  static CURVES = "One line for each class: how sure the model would be, had it read only so far.";
   static LIVE = 25; // ms that a reading may take for it to be renewed while the pen moves
   static PAUSE = 700; // ms after the pen is lifted: another stroke may follow
 
@@ -138,7 +139,7 @@ class App {
     byId("comparison").hidden = true;
     this.#say("where", "Nothing to read yet");
     this.#say("now", "");
-    this.#say("curves-hint", "One line for each class: how sure the model would be, had it read only so far.");
+    this.#say("curves-hint", App.CURVES);
     this.input.show(0);
   }
 
@@ -170,8 +171,7 @@ class App {
     const first = largest(probabilities);
     this.#say("now", !position ? "" : `${this.description.classes[first]}: ${percent(probabilities[first])}`);
     byId("now").className = this.leaders.of(first);
-    const general = "One line for each class: how sure the model would be, had it read only so far.";
-    this.#say("curves-hint", position === time ? this.words.decided(reading, this.#stepName) : general);
+    this.#say("curves-hint", position === time ? this.words.decided(reading, this.#stepName) : App.CURVES);
   }
 
   /** Tell those who listen where it is. */

@@ -5,7 +5,6 @@ class DigitInput {
   static explanation = "With mouse, finger or pen; or drop a picture onto the page.";
   static accepts = "image/*";
   static MOST = 50e6; // pixels of a picture that is taken
-  static SLICE = 12; // ms of work between two breaths of the page
   static ASKED = 900; // at most so many pixels, or groups of neighbours, are asked how much they mattered
 
   constructor(root, description, changed) {
@@ -63,13 +62,9 @@ class DigitInput {
 
   /** Return of each pixel in which step it is read. */
   static #steps(form) {
-    const count = Array.from({ length: form.width * form.height }, (_, pixel) => pixel);
-    if (form.read === "permuted") {
-      const steps = new Array(count.length);
-      form.order.forEach((pixel, step) => (steps[pixel] = step));
-      return steps;
-    }
-    return count.map((pixel) => Images.stepOf(Math.floor(pixel / form.width), pixel % form.width, form).step);
+    const { width, height } = form;
+    const step = (_, pixel) => Images.stepOf(Math.floor(pixel / width), pixel % width, form).step;
+    return Array.from({ length: width * height }, step);
   }
 
   get sequence() {
@@ -158,6 +153,7 @@ class DigitInput {
 
   async mattered(model, reading, signal, target) {
     const { pixels } = this;
+    const { width } = this.form;
     const { textContent: made } = this.made;
     signal.addEventListener("abort", () => {
       this.grid.load(this.pixels);
@@ -169,22 +165,16 @@ class DigitInput {
     const replacements = groups.map((group) => {
       const value = x[this.steps[group[0]]].slice();
       for (const pixel of group) {
-        const { step, feature } = this.#place(pixel);
+        const { step, feature } = Images.stepOf(Math.floor(pixel / width), pixel % width, this.form);
         value[feature] = paper[step][feature];
       }
       return { step: this.steps[group[0]], value };
     });
     const losses = new Map();
-    let number = 0;
-    let until = performance.now() + DigitInput.SLICE;
-    for (const loss of model.occlude(x, replacements, target)) {
+    const done = await inSlices(model.occlude(x, replacements, target), signal, (loss, number) => {
       for (const pixel of groups[number]) losses.set(pixel, loss);
-      number++;
-      if (performance.now() < until) continue;
-      await new Promise((resume) => setTimeout(resume));
-      if (signal.aborted) return;
-      until = performance.now() + DigitInput.SLICE;
-    }
+    });
+    if (!done) return;
     const most = [...losses.values()].reduce((peak, v) => Math.max(peak, Math.abs(v)), 1e-9);
     this.grid.load(pixels, new Map([...losses].map(([pixel, loss]) => [pixel, loss / most])));
     this.made.textContent = this.#strongest(losses, this.classes[target]);
@@ -198,13 +188,6 @@ class DigitInput {
     const change = `${Math.abs(loss).toFixed(2)} ${loss < 0 ? "more" : "less"} evidence`;
     const without = `Without the one in row ${row}, column ${column}, ${name} would have ${change} (logit).`;
     return `Each pixel rubbed out in turn. ${without}`;
-  }
-
-  /** As `Images.stepOf`, without searching. */
-  #place(pixel) {
-    const { width, read } = this.form;
-    if (read === "permuted") return { step: this.steps[pixel], feature: 0 };
-    return Images.stepOf(Math.floor(pixel / width), pixel % width, this.form);
   }
 
   #background(pixels) {

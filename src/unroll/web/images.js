@@ -146,7 +146,7 @@ const Images = {
     if (read === "rows") return { step: row, feature: column };
     if (read === "columns") return { step: column, feature: row };
     const pixel = row * width + column;
-    return { step: read === "permuted" ? order.indexOf(pixel) : pixel, feature: 0 };
+    return { step: read === "permuted" ? inverse(order)[pixel] : pixel, feature: 0 };
   },
 
   /** Return the time steps, arrays of scaled features, that the model reads of height × width numbers from 0 to 255. */
@@ -167,6 +167,18 @@ const Images = {
     );
   },
 };
+
+const inverses = new WeakMap();
+
+/** Return where each number stands in `order`; searched for once. */
+function inverse(order) {
+  if (!inverses.has(order)) {
+    const places = new Array(order.length);
+    order.forEach((number, place) => (places[number] = place));
+    inverses.set(order, places);
+  }
+  return inverses.get(order);
+}
 
 /** Return features as the model reads them: (x - mean) / std. */
 function scaled(features, { mean, std }) {
