@@ -7,11 +7,13 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.config import LOGGING_CONFIG
 
 from ..errors import ConfigError, InputError
 from ..export import make_page
@@ -98,6 +100,9 @@ def serve(
         batching: whether requests that wait are read together (default True).
         log: a line on stderr for each request (default False).
         ready: called once requests are answered.
+
+    Raises:
+        OSError: ``ready`` did; the server has ended.
     """
     app, service = create_app(runs, batching)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it writes a line for each broken form
@@ -109,15 +114,29 @@ def serve(
         ws="none",
         lifespan="on",
         log_level="info" if log else "error",  # else a line for each request that is no HTTP
+        log_config=_logging(),
+        use_colors=False,  # to know of colours it asks sys.stdout, which may be closed
         access_log=log,
         server_header=False,
         timeout_keep_alive=limits.IDLE_SECONDS,
         timeout_graceful_shutdown=limits.STOP_SECONDS,
     )
-    _Server(config, ready).run(sockets=[sock])
+    server = _Server(config, ready)
+    server.run(sockets=[sock])
+    if server.failed is not None:
+        raise server.failed
+
+
+def _logging() -> dict[str, Any]:
+    """Return uvicorn's own way of logging, but all of it on stderr."""
+    config = deepcopy(LOGGING_CONFIG)
+    config["handlers"]["access"]["stream"] = "ext://sys.stderr"
+    return config
 
 
 class _Server(uvicorn.Server):
+    failed: OSError | None = None
+
     def __init__(self, config: uvicorn.Config, ready: Callable[[], Any]) -> None:
         super().__init__(config)
         self._ready = ready
@@ -130,4 +149,8 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._ready()
+        try:
+            self._ready()
+        except OSError as error:  # nowhere to say it; raised from here it would be lost among others
+            self.failed = error
+            self.should_exit = True
