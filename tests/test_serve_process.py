@@ -158,3 +158,42 @@ def test_what_cannot_be_served_is_one_line(call: Call, run: unroll.Run, monkeypa
     monkeypatch.delattr(sys.modules["unroll"], "serve", raising=False)
     monkeypatch.setitem(sys.modules, "fastapi", None)
     assert call("serve", run.path) == (2, "", "unroll: serving needs fastapi: pip install 'unroll-rnn[serve]'\n")
+
+
+def started(*words: object, shell: str = "") -> subprocess.Popen[str]:
+    """Start the command from a shell, which can close its streams."""
+    command = " ".join([f"exec '{sys.executable}' -m unroll serve", *(f"'{word}'" for word in words), shell])
+    return subprocess.Popen(["bash", "-c", command], stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_where_nothing_can_be_printed(run: unroll.Run) -> None:
+    with started(run.path, "--port", 0, shell="> /dev/full") as process:
+        assert process.wait(60) == 1
+        assert process.stderr is not None
+        assert process.stderr.read() == "unroll: No space left on device\n"
+    with started(run.path, "--port", 0, "--log", shell=">&-") as process:
+        assert process.stderr is not None
+        while "startup complete" not in (line := process.stderr.readline()):
+            assert line, "it has ended"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_stopped_while_it_loads(run: unroll.Run) -> None:
+    with started(run.path, "--port", 0, shell=">/dev/null") as process:
+        time.sleep(0.7)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) in (0, 130)  # 0 on a machine that has loaded it by then
+        assert process.stderr is not None
+        assert process.stderr.read() in ("", "unroll: interrupted\n")
+
+
+def test_a_line_for_each_request(run: unroll.Run) -> None:
+    with serving(run.path, "--log") as (process, address, _):
+        assert httpx.get(f"{address}/health?a=%0a").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert '"GET /health?a=%0a HTTP/1.1" 200 OK\n' in process.stderr.read()
+        assert process.stdout.read() == ""
