@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import socket
+import struct
 import threading
 import time
 from dataclasses import replace
@@ -150,6 +151,26 @@ def test_nobody_works_for_a_client_that_has_gone(series: Served, monkeypatch: py
     assert slow.sizes == [1, 1]
     assert 'unroll_requests_total{path="/predict",status="0"} 5.0' in counts
     assert "unroll_working 1.0" in counts  # which is the question itself
+
+
+def test_who_asks_several_times_at_once_and_goes_fills_no_log(
+    series: Served,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    slow = Slow(monkeypatch)
+    with running(series) as address:
+        for _ in range(5):
+            with socket.create_connection(address, timeout=10) as connection:
+                connection.sendall((POST + b"\r\n" + ASKED) * 3)
+                assert slow.begun.wait(10)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # gone at once
+        time.sleep(0.2)
+        slow.go_on.set()
+        assert b" 200 " in raw(address, POST + b"connection: close\r\n\r\n" + ASKED)
+    assert caplog.text == ""
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("pause", [0, 0.1])

@@ -6,12 +6,31 @@ import json
 import re
 from asyncio import TimerHandle, Transport
 from http import HTTPStatus
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from . import limits
 
 UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
+
+
+class _Forgiving:
+    """A transport that lets nothing be written once it closes, where uvloop's raises.
+
+    Of several requests that were sent at once, uvicorn tells but the last that the client has gone.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def write(self, data: bytes) -> None:
+        """Write, if anybody is there."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class Protocol(HttpToolsProtocol):
@@ -25,7 +44,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Begin to wait for headers; one connection too many is closed."""
-        super().connection_made(transport)
+        super().connection_made(_Forgiving(transport))  # type: ignore[arg-type]
         if len(self.connections) > limits.CONNECTIONS:
             transport.abort()
         else:
