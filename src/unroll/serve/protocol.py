@@ -192,7 +192,7 @@ def _not_upgraded(data: bytes) -> bytes:
 
     The parser would take what follows for the other protocol, and not for the body that it is.
     """
-    if UPGRADE.search(data) is None:
-        return data
     head, end, rest = data.partition(b"\r\n\r\n")
+    if b"upgrade" not in head.lower():
+        return data
     return UPGRADE.sub(b"\r\nx-not-upgraded:", head) + end + rest
