@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
+import os
 import signal
 import socket
+import tempfile
 import time
 
 import httpx
 import pytest
+import torch
 from PIL import Image
 
 import unroll
 from served import client, error_of, made, plain, raw, running
 from test_serve_process import serving
 from unroll.data.preparation import ImageFormat, Preparation, Scaling
+from unroll.data.sequences import SequenceData
 from unroll.serve import Served, guard, limits, served
+from unroll.serve.batching import Batcher
 
 JSON = {"content-type": "application/json"}
 GRADIENT = Image.radial_gradient("L")
@@ -153,7 +159,70 @@ def test_pages_of_others_may_not_ask(digits: Served) -> None:
                 assert error_of(found) == f"pages of {origin} may not ask this server"
 
 
-def test_a_token_beyond_ascii(digits: Served) -> None:
-    with client(digits, token="gehëim") as asked:
+@pytest.mark.parametrize("token", ["gehëim", " gehëim\n", os.fsdecode("gehëim".encode())])
+def test_a_token_beyond_ascii_and_blanks_around_one(digits: Served, token: str) -> None:
+    with client(digits, token=token) as asked:
         for value, status in (("Bearer gehëim", 200), ("Bearer geheim", 401)):
             assert asked.get("/", headers={"authorization": value.encode()}).status_code == status
+
+
+def test_a_token_that_is_no_utf_8(digits: Served) -> None:
+    with running(digits, token=os.fsdecode(b"\xff\xfe")) as address:
+        for value, status in ((b"\xff\xfe", b" 200 "), (b"\xff", b" 401 ")):
+            head = b"HEAD / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer "
+            assert status in raw(address, head + value + b"\r\n\r\n").splitlines()[0]
+
+
+def test_refusals_are_a_line_whatever_a_client_names(digits: Served) -> None:
+    with client(digits) as asked:
+        for body in (b'{"a\\nb\\u001b": 1}', b'{"images": [[[1]]], "a\\nb\\u009b": 1}'):
+            found = asked.post("/predict", content=body, headers=JSON)
+            assert found.status_code == 422
+            assert error_of(found).isprintable()
+        found = asked.get("/a%0Ab%1B")
+        assert error_of(found) == "there is nothing at /a b "
+        found = asked.get("/", params={"run": "a\nb"})
+        assert error_of(found) == "no run 'a\\nb' is served here, but made"
+        for host in ("[", "evil.example/?#"):  # where any name will do
+            assert asked.get("/nothing", headers={"host": host}).status_code == 404
+            found = asked.get("/health/", headers={"host": host}, follow_redirects=False)
+            assert error_of(found) == "there is nothing at /health/"
+        form = b'--x\r\nContent-Disposition: form-data; name="f"; filename="\xff.a"\r\n\r\n\xff\r\n--x--\r\n'
+        for charset in ("undefined", "idna", "zip", "unicode_escape", "utf-16", "x" * 5000):
+            kind = f"multipart/form-data; boundary=x; charset={charset}"
+            found = asked.post("/predict", content=form, headers={"content-type": kind})
+            assert found.status_code in (400, 422), charset
+            error_of(found)
+
+
+def test_uploads_touch_no_disk(digits: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/no such folder")
+    buffer = io.BytesIO()
+    Image.effect_noise((2_000, 2_000), 50).save(buffer, "PNG")
+    assert len(buffer.getvalue()) > 2**20
+    with client(digits) as asked:
+        assert asked.post("/predict", files=[("file", ("noise.png", buffer.getvalue()))]).status_code == 200
+
+
+def test_a_fault_of_one_request_is_not_that_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    series = made(unroll.SequenceClassifier(1, 2, hidden_size=3), plain(1))
+    answer, sizes = Served.answer, []
+
+    def fail(served: Served, parts: list[SequenceData]) -> list[torch.Tensor]:
+        time.sleep(0.2)
+        sizes.append(len(parts))
+        if any(bool((part.x == 13).any()) for part in parts):
+            raise RuntimeError("a fault of the model's")
+        return answer(served, parts)
+
+    async def ask() -> list[torch.Tensor | BaseException]:
+        batcher = Batcher()
+        asked = [series.of_series([[[float(number)]]]).data for number in (1, 2, 13, 4)]
+        found = await asyncio.gather(*(batcher.ask(series, one) for one in asked if one), return_exceptions=True)
+        batcher.close()
+        return found
+
+    monkeypatch.setattr(Served, "answer", fail)
+    found = asyncio.run(ask())
+    assert [isinstance(one, RuntimeError) for one in found] == [False, False, True, False]
+    assert sizes == [4, 1, 1, 1, 1]

@@ -42,15 +42,17 @@ def serving(*words: object, env: dict[str, str] | None = None) -> Iterator[tuple
 
 
 def test_it_says_where_it_is_and_ends_well(run: unroll.Run) -> None:
-    for sent in (signal.SIGTERM, signal.SIGINT):
-        with serving(run.path) as (process, address, lines):
+    for sent, words in ((signal.SIGTERM, ()), (signal.SIGINT, ("--log",))):
+        with serving(run.path, *words) as (process, address, lines):
             assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
             assert lines[0] == f"serving  {run.path.name} (images)"
             assert lines[2:] == [f"docs     {address}/docs", "stop     Ctrl-C"]
-            assert "Watch it read" in httpx.get(address).text
+            assert "Watch it read" in httpx.get(address, params={"a": "\n"}).text
             process.send_signal(sent)
             assert process.wait(20) == 0
-            assert process.stderr.read() == ""
+            told = process.stderr.read()
+            assert '"GET /?a=%0A HTTP/1.1" 200 OK\n' in told if words else told == ""
+            assert process.stdout.read() == ""
 
 
 async def ask(port: int, counts: dict[str, int], stopped: asyncio.Event) -> None:
@@ -158,3 +160,33 @@ def test_what_cannot_be_served_is_one_line(call: Call, run: unroll.Run, monkeypa
     monkeypatch.delattr(sys.modules["unroll"], "serve", raising=False)
     monkeypatch.setitem(sys.modules, "fastapi", None)
     assert call("serve", run.path) == (2, "", "unroll: serving needs fastapi: pip install 'unroll-rnn[serve]'\n")
+
+
+def started(*words: object, shell: str = "") -> subprocess.Popen[str]:
+    """Start the command from a shell, which can close its streams."""
+    command = " ".join([f"exec '{sys.executable}' -m unroll serve", *(f"'{word}'" for word in words), shell])
+    return subprocess.Popen(["bash", "-c", command], stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_where_nothing_can_be_printed(run: unroll.Run) -> None:
+    with started(run.path, "--port", 0, shell="> /dev/full") as process:
+        assert process.wait(60) == 1
+        assert process.stderr is not None
+        assert process.stderr.read() == "unroll: No space left on device\n"
+    with started(run.path, "--port", 0, "--log", shell=">&-") as process:
+        assert process.stderr is not None
+        while "startup complete" not in (line := process.stderr.readline()):
+            assert line, "it has ended"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_stopped_while_it_loads(run: unroll.Run) -> None:
+    with started(run.path, "--port", 0, shell=">/dev/null") as process:
+        time.sleep(0.7)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) in (0, 130)  # 0 on a machine that has loaded it by then
+        assert process.stderr is not None
+        assert process.stderr.read() in ("", "unroll: interrupted\n")

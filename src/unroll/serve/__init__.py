@@ -6,7 +6,8 @@ from ..errors import ConfigError
 
 try:
     from .app import create_app, guarded
-    from .running import HOST, PORT, Protocol, is_loopback, listen, load_served, page_of, serve
+    from .protocol import Protocol
+    from .running import HOST, PORT, is_loopback, listen, load_served, page_of, serve
     from .served import Served
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] not in (

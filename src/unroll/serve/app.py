@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -19,7 +19,7 @@ from ..errors import DataError, InputError
 from . import limits, schema
 from .batching import Batcher
 from .bodies import Images, Piece, Sequences, Steps, Texts, parse, uploads
-from .guard import LOOPBACK, Guard, RefusedError
+from .guard import LOOPBACK, Guard, RefusedError, one_line
 from .metrics import Metrics
 from .pages import docs_page, index_page
 from .served import Items, Served
@@ -120,6 +120,7 @@ def create_app(runs: Sequence[Served], batching: bool = True) -> tuple[FastAPI, 
         description=schema.ABOUT,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # to an address that the client itself names
         lifespan=lifespan,
     )
     for kind in (RefusedError, DataError, InputError, HTTPException, Exception):
@@ -130,21 +131,30 @@ def create_app(runs: Sequence[Served], batching: bool = True) -> tuple[FastAPI, 
 
 
 def _add_pages(app: FastAPI, service: Service) -> None:
+    # Made once, as bytes: all that read a page slowly share them.
+    pages = {served.name: served.page.encode() for served in service.runs.values()}
+    facts = [served.facts() for served in service.runs.values()]
+    index = index_page(facts).encode()
+
+    @cache
+    def reference() -> bytes:
+        return docs_page(app.openapi(), facts).encode()
+
     @app.get("/", response_class=HTMLResponse, responses=schema.NO_RUN, openapi_extra=schema.of_run())
     async def page(request: Request) -> HTMLResponse:
         """The page on which one watches a run read; of several runs a list, unless one is named."""
         if len(service.runs) > 1 and "run" not in request.query_params:
-            return HTMLResponse(index_page([served.facts() for served in service.runs.values()]))
-        return HTMLResponse(service.of(request).page)
+            return HTMLResponse(index)
+        return HTMLResponse(pages[service.of(request).name])
 
     @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
     async def docs() -> HTMLResponse:
-        return HTMLResponse(docs_page(app.openapi(), [served.facts() for served in service.runs.values()]))
+        return HTMLResponse(reference())
 
     @app.get("/runs", response_model=schema.Runs, responses=schema.GUARDED)
     async def runs() -> dict[str, Any]:
         """What is served: names, what each run reads, its classes."""
-        return {"runs": [served.facts() for served in service.runs.values()]}
+        return {"runs": facts}
 
     @app.get("/health", response_model=schema.Health, responses=schema.GUARDED)
     async def health() -> dict[str, Any]:
@@ -215,14 +225,16 @@ def guarded(app: FastAPI, service: Service, token: str | None = None, hosts: Ite
 
 async def _told(request: Request, error: Exception) -> JSONResponse:
     """Say what is wrong in one line."""
+    status, why = 500, "the server failed to answer; its log says more"
     if isinstance(error, RefusedError):
         return JSONResponse({"error": error.why}, error.status, error.headers)
     if isinstance(error, HTTPException):
+        status = error.status_code
         why = {
-            404: f"there is nothing at {request.url.path[:100]}",
+            404: f"there is nothing at {request.scope['path'][:100]}",
             405: f"{request.method[:20]} is not for this address",
-        }
-        return JSONResponse({"error": why.get(error.status_code, error.detail)}, error.status_code, error.headers)
+        }.get(status, error.detail)
+        return JSONResponse({"error": one_line(why)}, status, error.headers)
     if isinstance(error, InputError):
-        return JSONResponse({"error": str(error)}, 422)
-    return JSONResponse({"error": "the server failed to answer; its log says more"}, 500)
+        status, why = 422, one_line(str(error))
+    return JSONResponse({"error": why}, status)

@@ -64,11 +64,16 @@ class Batcher:
                 continue
             self._seen(sum(len(one.data) for one in batch))
             try:
-                answers = await self.run(partial(batch[0].served.answer, [one.data for one in batch]))
-            except Exception as error:  # it is the askers' to tell
-                _settle(batch, error)
-            else:
-                _settle(batch, answers)
+                _settle(batch, await self._read(batch))
+            except Exception:  # of one of them, who shall be the only one to hear of it
+                for one in batch:
+                    try:
+                        _settle([one], await self._read([one]))
+                    except Exception as error:
+                        _settle([one], error)
+
+    async def _read(self, batch: Sequence[Waiting]) -> list[Tensor]:
+        return await self.run(partial(batch[0].served.answer, [one.data for one in batch]))
 
     def _next(self) -> list[Waiting]:
         """Take the request that has waited longest, and those of the same run that fit into one batch with it."""

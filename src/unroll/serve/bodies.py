@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from ..data.images import Upload
@@ -114,12 +115,14 @@ async def uploads(request: Request, content: bytes) -> list[Upload]:
 
 
 async def _form(request: Request) -> FormData:
-    from starlette.exceptions import HTTPException
-
+    parser = MultiPartParser(request.headers, request.stream(), max_files=limits.ITEMS, max_fields=limits.ITEMS)
+    parser.spool_max_size = limits.BODY_BYTES + 1  # nothing goes to the disk
     try:
-        return await request.form(max_files=limits.ITEMS, max_fields=limits.ITEMS)
-    except HTTPException as error:
-        raise RefusedError(400, f"the form is broken: {error.detail}") from None
+        return await parser.parse()
+    except MultiPartException as error:
+        raise RefusedError(400, f"the form is broken: {error.message}") from None
+    except ValueError as error:  # of Python's codecs, whose name the client chose
+        raise RefusedError(400, f"the form is broken: {error}") from None
 
 
 def _upload(name: str, content: bytes) -> Upload:

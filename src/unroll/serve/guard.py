@@ -27,6 +27,11 @@ HEADERS = (
 )
 
 
+def one_line(text: str) -> str:
+    """Return ``text``, which may hold what a client sent, without line ends and what else a terminal would obey."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 class RefusedError(Exception):
     """A request that is not worked on.
 
@@ -39,7 +44,7 @@ class RefusedError(Exception):
 
     def __init__(self, status: int, why: str, headers: dict[str, str] | None = None, close: bool = False) -> None:
         super().__init__(why)
-        self.status, self.why = status, why
+        self.status, self.why = status, one_line(why)
         self.headers = dict(headers or {}) | ({"connection": "close"} if close else {})
 
 
@@ -59,7 +64,8 @@ class Guard:
     def __init__(self, app: ASGIApp, metrics: Metrics, token: str | None, hosts: Iterable[str] | None) -> None:
         self.app = app
         self.metrics = metrics
-        self.token = token
+        # Blanks around it would not survive in a header; it may be no UTF-8 where it comes from the environment.
+        self.token = None if token is None else token.strip().encode("utf-8", "surrogateescape")
         self.hosts = None if hosts is None else frozenset(hosts)
         self.working = 0
         self.held = 0  # bytes of bodies
@@ -103,12 +109,15 @@ class Guard:
             self._check_token(headers.get(b"authorization", ""))
         bodies = _Held(self)
         try:
-            body = await _read(receive, headers.get(b"content-length", ""), bodies)
-            await self._ask(scope, receive, send, body)
+            length = headers.get(b"content-length", "")
+            messages = await self._ask(scope, receive, await _read(receive, length, bodies))
         finally:
             bodies.release()
+        for message in messages:
+            await send(message)
 
-    async def _ask(self, scope: Scope, receive: Receive, send: Send, body: bytes) -> None:
+    async def _ask(self, scope: Scope, receive: Receive, body: bytes) -> list[Message]:
+        """Return the application's answer: who reads it slowly holds no place among those worked on either."""
         if self.working >= limits.REQUESTS:
             why = f"the server is working on {limits.REQUESTS} requests already: try again in a second"
             raise RefusedError(503, why, {"retry-after": "1"})
@@ -121,16 +130,28 @@ class Guard:
             given = True
             return {"type": "http.request", "body": body, "more_body": False}
 
+        messages: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            messages.append(message)
+
         self.working += 1
         self.metrics.working.set(self.working)
+        scope["unroll.task"] = asyncio.current_task()  # the protocol takes and cancels it once the client has gone
         try:
             async with asyncio.timeout(limits.REQUEST_SECONDS):
-                await self.app(scope, receive_body, send)
+                await self.app({**scope, "method": "GET"} if scope["method"] == "HEAD" else scope, receive_body, keep)
+        except asyncio.CancelledError:
+            if "unroll.task" in scope:
+                raise RefusedError(503, "the server stops", close=True) from None
+            return []
         except TimeoutError:
             raise RefusedError(504, f"not done after {limits.REQUEST_SECONDS:g} seconds: send less at once") from None
         finally:
+            scope.pop("unroll.task", None)
             self.working -= 1
             self.metrics.working.set(self.working)
+        return messages
 
     def _check_host(self, host: str) -> None:
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() and ":" in host else host
@@ -156,7 +177,7 @@ class Guard:
             value = ""
         # A header's bytes were read as Latin-1; of Basic they stand for UTF-8, which is decoded by now.
         encoded = value.strip().encode("utf-8" if kind.lower() == "basic" else "latin-1", "replace")
-        if not hmac.compare_digest(encoded, self.token.encode()):
+        if not hmac.compare_digest(encoded, self.token):
             ways = 'Bearer, Basic realm="unroll: any name, the token as password"'
             raise RefusedError(401, "this server asks for a token: Authorization: Bearer …", {"www-authenticate": ways})
 
@@ -177,7 +198,7 @@ class _Held:
         self.guard.held += size
         if self.guard.held > limits.HELD_BYTES:
             why = f"the server holds {limits.HELD_BYTES:,} bytes of requests already: try again in a second"
-            raise RefusedError(503, why, {"retry-after": "1"}, close=True)
+            raise RefusedError(503, why, {"retry-after": "1"})
 
     def release(self) -> None:
         """Give them back."""
@@ -190,9 +211,8 @@ async def _read(receive: Receive, length: str, bodies: _Held) -> bytes:
     Raises:
         RefusedError: it is too long, or does not come.
     """
-    large = RefusedError(
-        413, f"the body is over {limits.BODY_BYTES:,} bytes, the most that is read: send less", close=True
-    )
+    # The connection is left open for what the client still sends: closed, it would lose the answer.
+    large = RefusedError(413, f"the body is over {limits.BODY_BYTES:,} bytes, the most that is read: send less")
     if length.isdecimal() and int(length) > limits.BODY_BYTES:
         raise large
     chunks, size = [], 0

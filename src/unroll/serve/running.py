@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
-import json
+import logging
 import os
 import socket
-from asyncio import TimerHandle, Transport
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.config import LOGGING_CONFIG
 
 from ..errors import ConfigError, InputError
 from ..export import make_page
@@ -22,100 +22,11 @@ from . import limits
 from .app import create_app, guarded
 from .guard import LOOPBACK
 from .pages import no_page
+from .protocol import Protocol
 from .served import Served, named
 
 HOST = "127.0.0.1"
 PORT = 8000
-
-
-class Protocol(HttpToolsProtocol):
-    """uvicorn's, with bounds on a request's headers, their time, and the connections, which it has not."""
-
-    deadline: TimerHandle | None = None
-    head = 0  # bytes of the headers that have come of the next request
-    inside = False  # a request whose headers are complete, and whose body is not
-    stopping = False
-
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        """Begin to wait for headers; one connection too many is closed."""
-        super().connection_made(transport)
-        if len(self.connections) > limits.CONNECTIONS:
-            transport.abort()
-        else:
-            self._wait()
-
-    def data_received(self, data: bytes) -> None:
-        """Begin to wait for the headers of a further request, also where only blank lines come before them."""
-        if self.deadline is None and self._idle:
-            self._wait()
-        self.head += 0 if self.inside or self.deadline is None else len(data)
-        super().data_received(data)
-        if self.deadline is not None and self._idle and self.head > limits.HEAD_BYTES:
-            self._refuse_head()
-
-    def on_message_begin(self) -> None:
-        """Begin to wait for the headers of a further request."""
-        if self.deadline is None:
-            self._wait()
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        """Wait no more: from here the guard does."""
-        self._wait_no_more()
-        self.inside = True
-        super().on_headers_complete()
-        if self.stopping:
-            self.cycle.keep_alive = False
-
-    def on_message_complete(self) -> None:
-        """Count headers again from here."""
-        self.inside = False
-        super().on_message_complete()
-
-    def shutdown(self) -> None:
-        """Answer what has been sent, and close; a request may be on its way that the client thinks is taken."""
-        self.stopping = True
-        if not self._idle:
-            super().shutdown()
-        elif not self.head:  # headers that have begun have their own deadline
-            self.loop.call_later(limits.LAST_SECONDS, self._close_idle)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
-        self._wait_no_more()
-        super().connection_lost(exc)
-
-    @property
-    def _idle(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
-
-    def _close_idle(self) -> None:
-        if self._idle and not self.head:
-            self.transport.close()
-
-    def _wait(self) -> None:
-        self._wait_no_more()
-        self.deadline = self.loop.call_later(limits.HEAD_SECONDS, self._give_up)
-
-    def _give_up(self) -> None:
-        self.deadline = None
-        if self._idle:
-            self.transport.close()
-        else:  # the request before is still being answered
-            self._wait()
-
-    def _refuse_head(self) -> None:
-        self._wait_no_more()
-        why = json.dumps({"error": f"the headers are over {limits.HEAD_BYTES:,} bytes, the most that is read"})
-        head = f"content-type: application/json\r\ncontent-length: {len(why)}\r\nconnection: close"
-        self.transport.write(f"HTTP/1.1 431 Request Header Fields Too Large\r\n{head}\r\n\r\n{why}".encode())
-        self.transport.close()
-
-    def _wait_no_more(self) -> None:
-        self.head = 0
-        if self.deadline is not None:
-            self.deadline.cancel()
-            self.deadline = None
 
 
 def load_served(paths: Sequence[Path], data_dir: Path | None = None) -> list[Served]:
@@ -189,8 +100,12 @@ def serve(
         batching: whether requests that wait are read together (default True).
         log: a line on stderr for each request (default False).
         ready: called once requests are answered.
+
+    Raises:
+        OSError: ``ready`` did; the server has ended.
     """
     app, service = create_app(runs, batching)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it writes a line for each broken form
     address = sock.getsockname()[0]
     hosts = LOOPBACK | {address} if is_loopback(address) else None
     config = uvicorn.Config(
@@ -198,16 +113,30 @@ def serve(
         http=Protocol,
         ws="none",
         lifespan="on",
-        log_level="info" if log else "warning",
+        log_level="info" if log else "error",  # else a line for each request that is no HTTP
+        log_config=_logging(),
+        use_colors=False,  # to know of colours it asks sys.stdout, which may be closed
         access_log=log,
         server_header=False,
         timeout_keep_alive=limits.IDLE_SECONDS,
         timeout_graceful_shutdown=limits.STOP_SECONDS,
     )
-    _Server(config, ready).run(sockets=[sock])
+    server = _Server(config, ready)
+    server.run(sockets=[sock])
+    if server.failed is not None:
+        raise server.failed
+
+
+def _logging() -> dict[str, Any]:
+    """Return uvicorn's own way of logging, but all of it on stderr."""
+    config = deepcopy(LOGGING_CONFIG)
+    config["handlers"]["access"]["stream"] = "ext://sys.stderr"
+    return config
 
 
 class _Server(uvicorn.Server):
+    failed: OSError | None = None
+
     def __init__(self, config: uvicorn.Config, ready: Callable[[], Any]) -> None:
         super().__init__(config)
         self._ready = ready
@@ -220,4 +149,8 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._ready()
+        try:
+            self._ready()
+        except OSError as error:  # nowhere to say it; raised from here it would be lost among others
+            self.failed = error
+            self.should_exit = True

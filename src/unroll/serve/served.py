@@ -25,6 +25,7 @@ from ..prediction import unlabelled
 from ..saved import Run
 from ..scan.cpu import lend_threads
 from . import limits
+from .guard import one_line
 
 # Numbers far from those of the training can grow beyond float32 on their way through a model.
 OVERFLOW = "the model's answer to this is no number: expected values in the units and the range of the training data"
@@ -135,7 +136,7 @@ class Served:
         try:
             return prepare_image(file, form)
         except DataError as error:
-            return str(error)
+            return one_line(str(error))
 
     def of_files(self, files: Sequence[Upload], prepared: Sequence[PreparedImage | str]) -> Items:
         """Return image files, and what `prepared` made of each."""
