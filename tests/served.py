@@ -25,7 +25,7 @@ def made(model: unroll.SequenceClassifier, preparation: Preparation, name: str =
     return Served(name, Run(Path(name), model.eval(), preparation, {}, None), "<p>the page</p>")
 
 
-def plain(features: int, classes: Sequence[str] = ("a", "b")) -> Preparation:
+def plain(classes: Sequence[str] = ("a", "b")) -> Preparation:
     """Of series that are read as they come."""
     return Preparation(tuple(classes), Scaling(0.0, 1.0))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -80,7 +81,7 @@ def test_the_command_writes_into_the_runs_folder(call: Call, run: unroll.Run) ->
     assert (status, err) == (0, "")
     assert "of PyTorch" in out
     first = (run.path / "page.html").read_bytes()
-    assert is_page(first)
+    assert is_page(run.path / "page.html")
     status, out, _ = call("export", run.path, "--to", "html", "--json")
     found = json.loads(out)
     assert status == 0
@@ -98,6 +99,10 @@ def test_what_stands_there_is_left_alone(call: Call, run: unroll.Run, tmp_path: 
         f"unroll: {letter} is not a page of unroll's: it is left alone; choose another --out\n",
     )
     assert letter.read_text() == "<p>mine</p>"
+    os.mkfifo(tmp_path / "pipe")  # would be waited for, if it were read
+    for other in (tmp_path / "pipe", Path("/dev/zero")):
+        status, _, err = call("export", run.path, "--to", "html", "--out", other)
+        assert (status, err) == (2, f"unroll: {other} is not a page of unroll's: it is left alone; choose another --out\n")
     status, _, err = call("export", run.path, "--to", "html", "--out", tmp_path)
     assert (status, err) == (
         2,

@@ -303,6 +303,36 @@ def test_a_digit_can_be_drawn_with_keys_from_nothing(page: Any) -> None:
     assert first(page) == "1"
 
 
+def test_on_an_empty_page_keys_do_nothing(page: Any) -> None:
+    until_read(page)
+    page.get_by_role("button", name="Clear").click()
+    page.get_by_role("heading", name="Watch it read").click()  # so that no control is in focus
+    for key in ("ArrowRight", "ArrowLeft", "Home", "End", "Space"):
+        page.keyboard.press(key)
+    slider = page.locator("#scrub")
+    assert slider.is_disabled()
+    assert (position(page), slider.get_attribute("aria-valuetext")) == (0, "nothing to read yet")
+    assert slider.evaluate("(slider) => slider.style.getPropertyValue('--done')") == "0%"
+    draw(page, ONE)
+    assert first(page) == "1"
+
+
+def test_a_click_leaves_a_dot(page: Any) -> None:
+    page.get_by_role("button", name="Clear").click()
+    box = page.locator(".pad").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
+    assert page.locator(".input .made").text_content() != ""
+    assert page.locator("#play").is_enabled()
+
+
+def test_with_no_ink_nothing_mattered(page: Any) -> None:
+    page.get_by_role("button", name="Clear").click()
+    page.locator(".pixels").click()
+    page.locator(".pixels").click()  # ink, and paper again
+    page.get_by_role("button", name="What mattered?").click()
+    page.get_by_text("There is no ink that could be rubbed out.").wait_for()
+
+
 def test_how_much_each_pixel_mattered(page: Any) -> None:
     page.get_by_role("button", name="Sample 4: a real 3").click()
     go(page, STEPS)

@@ -224,8 +224,8 @@ def test_files_of_text_are_read_or_refused_in_a_line(text: Any) -> None:
     page.locator(".passage .word", has_text="Truly").wait_for()
     assert page.get_by_role("textbox").input_value() == "Truly fine,\ngood fun"
     assert first(page) == "good"
-    refused(page, "p.png", b"\x89PNG\r\n\x1a\n\0", r"p\.png is not a text: expected one in UTF-8")
-    refused(page, "nul.txt", b"a\0b", r"nul\.txt is not a text.*")
+    refused(page, "p.png", b"\x89PNG\r\n\x1a\n\0", r"p\.png: expected a text in UTF-8")
+    refused(page, "nul.txt", b"a\0b", r"nul\.txt: expected a text in UTF-8")
     refused(page, "blank.txt", b" \n", r"blank\.txt holds no word")
     refused(page, "book.txt", b"word " * 5000, r"book\.txt is too long: at most 20,000 characters are read here")
 
@@ -374,7 +374,7 @@ def test_tables_are_read_or_refused_in_a_line(curve: Any) -> None:
     refused(page, "d.csv", b"", r"d\.csv holds no row of numbers")
     refused(page, "e.csv", b"level,noise\n", r"e\.csv holds no row of numbers")
     refused(page, "g.csv", b"1,2\n" * 5001, r"g\.csv is too long: 5,001 time steps; at most 5,000 are read here")
-    refused(page, "h.png", b"\x89PNG\0", r"h\.png is not a text: expected one in UTF-8")
+    refused(page, "h.png", b"\x89PNG\0", r"h\.png: expected a table of numbers, a line for each time step, in UTF-8")
     refused(page, "i.csv", b"1,2\nInfinity,3\n", r"i\.csv, row 2: expected a number, got “Infinity”")
 
 
@@ -412,6 +412,27 @@ def test_a_narrow_screen_needs_no_scrolling_sideways(visit: Visit, texts: Path, 
         page.get_by_role("button", name="What mattered?").click()
         page.locator(".weight, .weighed").first.wait_for(state="attached")
         assert page.evaluate("() => document.documentElement.scrollWidth") == 360
+
+
+def test_names_of_classes_may_be_long(visit: Visit, series: Path, tmp_path: Path) -> None:
+    named = tmp_path / "named.html"
+    long = "Rising, and with Wide Words Without an End"
+    named.write_text(series.read_text("utf-8").replace('"rising"', f'"{long}"').replace('"falling"', '"in free fall"'))
+    page = visit(named, viewport={"width": 360, "height": 740}, reduced_motion="reduce")
+    assert page.evaluate("() => document.documentElement.scrollWidth") == 360
+    assert page.locator("#bars .name").first.evaluate("(name) => name.scrollWidth <= name.clientWidth")  # is whole
+    at_ends = page.locator("#curves .head text").all_text_contents()
+    assert all(name.endswith("…") for name in at_ends)
+
+
+def test_each_of_few_classes_keeps_its_colour(curve: Any) -> None:
+    page = curve
+    colours = lambda: page.locator("#bars li").evaluate_all("(all) => all.map((bar) => bar.classList[0])")  # noqa: E731
+    for name in ("up.csv", "down.csv"):
+        sign = 1 if name == "up.csv" else -1
+        drop(page, name, "", b"\n".join(b"%.2f,0" % (sign * (n / 5 - 2)) for n in range(20)))
+        page.wait_for_function("() => document.getElementById('scrub').max === '20'")
+        assert colours() == ["class-0", "class-1"]
 
 
 def test_everything_has_a_name(visit: Visit, texts: Path, series: Path) -> None:

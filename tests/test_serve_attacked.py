@@ -37,7 +37,7 @@ def digits() -> Served:
 
 
 def test_numbers_that_overflow_in_the_model_are_the_client_s_fault() -> None:
-    series = made(unroll.SequenceClassifier(2, 2, hidden_size=8, nonlinearity="relu"), plain(2))
+    series = made(unroll.SequenceClassifier(2, 2, hidden_size=8, nonlinearity="relu"), plain())
     wild = [[3e38, -3e38]] * 20
     with client(series) as asked:
         for path, body in (("/predict", {"sequences": [wild]}), ("/stream", {"steps": wild})):
@@ -205,7 +205,7 @@ def test_uploads_touch_no_disk(digits: Served, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_fault_of_one_request_is_not_that_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    series = made(unroll.SequenceClassifier(1, 2, hidden_size=3), plain(1))
+    series = made(unroll.SequenceClassifier(1, 2, hidden_size=3), plain())
     answer, sizes = Served.answer, []
 
     def fail(served: Served, parts: list[SequenceData]) -> list[torch.Tensor]:

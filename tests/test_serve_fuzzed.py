@@ -46,7 +46,7 @@ def operations(served: Served) -> list[Any]:
 
 @pytest.mark.parametrize("kind", ["images", "series"])
 def test_nothing_that_is_sent_breaks_it(digits: Served, kind: str) -> None:
-    series = made(unroll.SequenceClassifier(2, 2, hidden_size=3), plain(2))
+    series = made(unroll.SequenceClassifier(2, 2, hidden_size=3), plain())
     served, tried = digits if kind == "images" else series, 0
     for operation in operations(served):
         for mode in schemathesis.GenerationMode:

@@ -67,7 +67,7 @@ def test_json_that_will_not_do(digits: Served, body: bytes, status: int, words: 
 
 
 def test_sequences_and_texts_that_will_not_do() -> None:
-    served = made(unroll.SequenceClassifier(2, 2, hidden_size=3), plain(2))
+    served = made(unroll.SequenceClassifier(2, 2, hidden_size=3), plain())
     long = [[0.0, 0.0]] * limits.STEPS
     with client(served) as asked:
         for sequences, words in (

@@ -30,7 +30,7 @@ POST = b"POST /predict HTTP/1.1\r\n" + HOST + b"content-type: application/json\r
 
 @pytest.fixture
 def series() -> Served:
-    return made(unroll.SequenceClassifier(2, 2, hidden_size=3), plain(2))
+    return made(unroll.SequenceClassifier(2, 2, hidden_size=3), plain())
 
 
 def held() -> int:

@@ -79,5 +79,5 @@ def _refuse_other(path: Path) -> None:
         raise RunError(f"{path} is a folder: name a file in it, such as {path / PAGE}")
     if not path.parent.is_dir():
         raise RunError(f"cannot write {path}: there is no folder {path.parent}")
-    if path.exists() and not is_page(path.read_bytes()):
+    if path.exists() and not is_page(path):
         raise RunError(f"{path} is not a page of unroll's: it is left alone; choose another --out")

@@ -16,9 +16,9 @@ def index_page(runs: Sequence[dict[str, Any]]) -> str:
     return _rendered(title="unroll", runs=runs)
 
 
-def no_page(name: str, why: str) -> str:
-    """Return what is shown where a run has no page of its own."""
-    return _rendered(title=name, why=why)
+def no_page(name: str) -> str:
+    """Return what is shown where a run has no page of its own. Why may be a matter of the server's files alone."""
+    return _rendered(title=name, why="the server said why when it started.")
 
 
 # What may be sent, in words, and how.

@@ -15,12 +15,12 @@ from typing import Any
 import uvicorn
 from uvicorn.config import LOGGING_CONFIG
 
-from ..errors import ConfigError, InputError
+from ..errors import ConfigError, DataError, InputError
 from ..export import make_page
 from ..saved import Run, load_run, load_test
 from . import limits
 from .app import create_app, guarded
-from .guard import LOOPBACK
+from .guard import LOG, LOOPBACK
 from .pages import no_page
 from .protocol import Protocol
 from .served import Served, named
@@ -46,11 +46,13 @@ def load_served(paths: Sequence[Path], data_dir: Path | None = None) -> list[Ser
 
 
 def page_of(run: Run, name: str, data_dir: Path | None = None) -> str:
-    """Return the page on which one watches a run, or one that says why there is none."""
+    """Return the page on which one watches a run, or one that says that there is none; why is logged."""
     try:
         return make_page(run, load_test(run, None, data_dir))[0]
     except InputError as error:
-        return no_page(name, str(error))
+        hint = "; --data-dir says where data is" if isinstance(error, DataError) else ""
+        LOG.warning("%s has no page to watch it read: %s%s", name, error, hint)
+        return no_page(name)
 
 
 def is_loopback(host: str) -> bool:

@@ -44,7 +44,6 @@ class Health(BaseModel):
     """That the server is up."""
 
     status: str
-    runs: list[str]
     seconds: float = Field(description="since it started")
 
 

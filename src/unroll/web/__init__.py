@@ -11,6 +11,7 @@ import hashlib
 import html
 import importlib.resources
 import json
+from pathlib import Path
 from typing import Any
 
 # What computes, in the order in which it is read; it needs no browser.
@@ -81,9 +82,12 @@ def page(description: dict[str, Any]) -> str:
     return before + "".join(parts[name] + after for name, _, after in (part.partition(" }}") for part in rest))
 
 
-def is_page(content: bytes) -> bool:
-    """Tell a page made here from any other file."""
-    return MARK in content[:2_000]
+def is_page(path: Path) -> bool:
+    """Tell a page made here from any other file, of which no more than its head is read."""
+    if not path.is_file():  # to open a pipe would wait for its other end
+        return False
+    with path.open("rb") as file:
+        return MARK in file.read(2_000)
 
 
 def _checksum(content: str) -> str:

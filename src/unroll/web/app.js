@@ -11,7 +11,7 @@ class App {
     this.description = description;
     this.words = new Words(description);
     this.model = new Model(description.model);
-    this.leaders = new Leaders();
+    this.leaders = new Leaders(description.classes.length);
     Object.assign(this, { now: null, before: null, cost: Infinity, layer: 0, part: "hidden" });
     const Input = App.INPUTS[description.kind]();
     this.#sayWhatItIs(Input);
@@ -53,7 +53,7 @@ class App {
     this.drawing = drawing;
     this.#unmatter(this.#asked && (edited || finished));
     const x = this.#sequence();
-    if (drawing && x?.length && this.cost > App.LIVE) {
+    if (drawing && x?.length && this.cost * x.length > App.LIVE) {
       this.#glance(x);
       return;
     }
@@ -72,7 +72,9 @@ class App {
     this.player.load(0, () => "");
     this.#empty();
     this.#say("where", "As you draw");
-    this.bars.show(this.model.probabilities(x));
+    const probabilities = this.model.probabilities(x);
+    this.bars.load(Bars.chosen([probabilities], this.leaders), this.leaders);
+    this.bars.show(probabilities);
     this.input.show(x.length);
   }
 
@@ -104,7 +106,7 @@ class App {
       return;
     }
     this.leaders.choose(reading, edited && this.before !== null);
-    const shown = Bars.chosen(reading, this.leaders);
+    const shown = Bars.chosen(reading.probabilities, this.leaders);
     this.bars.load(shown, this.leaders);
     this.curves.load({
       points: this.now.points,
@@ -115,7 +117,7 @@ class App {
     });
     if (!this.#asked) byId("target").value = String(reading.predicted);
     this.#heat();
-    this.cost = Math.min(this.cost, performance.now() - began); // the first ones are slow
+    this.cost = Math.min(this.cost, (performance.now() - began) / reading.time); // of a step; the first ones are slow
   }
 
   /** What is put in, as the model reads it; null where it cannot. */

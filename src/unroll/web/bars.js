@@ -3,6 +3,7 @@
 /** The probability of each class as a bar. */
 class Bars {
   static MOST = 12; // classes that are shown
+  static SHORT = 4; // characters of names, at most, that a narrow screen has two columns of
 
   constructor(root, classes) {
     Object.assign(this, { root, classes, rows: [] });
@@ -18,7 +19,8 @@ class Bars {
       const row = element("li", { class: leaders.of(number) }, name, track, value);
       return { number, row, fill, before, value };
     });
-    this.root.style.setProperty("--half", String(Math.ceil(this.rows.length / 2)));
+    const columns = this.classes.every((name) => name.length <= Bars.SHORT) ? 2 : 1;
+    this.root.style.setProperty("--lines", String(Math.ceil(this.rows.length / columns)));
     this.root.replaceChildren(...this.rows.map(({ row }) => row));
   }
 
@@ -35,11 +37,9 @@ class Bars {
     }
   }
 
-  /** Return which classes to show of a reading: all, or the `leaders` and others that were ever the most probable. */
-  static chosen(reading, leaders) {
-    const peaks = Array.from(reading.probabilities[0], (_, number) =>
-      reading.probabilities.reduce((peak, step) => Math.max(peak, step[number]), 0),
-    );
+  /** Return which classes to show: all, or the `leaders` and others that were ever the most probable. */
+  static chosen(probabilities, leaders) {
+    const peaks = Leaders.peaks(probabilities);
     const weight = (number) => peaks[number] + (leaders.has(number) ? 1 : 0);
     const numbers = Array.from(peaks.keys()).sort((one, other) => weight(other) - weight(one));
     return numbers.slice(0, Bars.MOST).sort((one, other) => one - other);

@@ -116,7 +116,7 @@ class CurveInput {
   }
 
   async take(file) {
-    const text = await textOf(file, CurveInput.LETTERS);
+    const text = await textOf(file, CurveInput.LETTERS, "a table of numbers, a line for each time step,");
     const values = Table.read(text, this.names, { file: file.name, most: CurveInput.MOST });
     const gap = values.findIndex((step) => step.some(Number.isNaN));
     if (gap >= 0 && !this.gaps) {
@@ -142,6 +142,11 @@ class CurveInput {
   #mean(feature) {
     const { mean } = this.preparation.scaling;
     return Array.isArray(mean) ? mean[feature] : mean;
+  }
+
+  /** What the mean is called: in unit scaling it is 0, whatever the data. */
+  get #nothing() {
+    return this.names.every((_, feature) => this.#mean(feature) === 0) ? "0" : "the mean";
   }
 
   #paint(points, done) {
@@ -206,12 +211,12 @@ class CurveInput {
     this.chart.show(x.length);
     const key = (look, words) => element("span", {}, element("span", { class: `bar-key ${look}`, "aria-hidden": "true" }), ` ${words}`);
     this.#explain(
-      key("", `with the mean in its place, less sure of ${name}`),
+      key("", `with ${this.#nothing} in its place, less sure of ${name}`),
       key("opposed", `more sure of ${name}`),
     );
   }
 
-  /** Yield what the class loses with each window at the mean of the training data, which is 0 once scaled. */
+  /** Yield what the class loses with each window at what scaling makes 0 of: the mean in training, or 0 itself. */
   *#losses(model, x, windows, target) {
     const whole = model.logits(x)[target];
     const mean = new Float32Array(this.inputSize);

@@ -23,10 +23,12 @@ class Curves {
   static FOOT = 16; // below that, for the numbers of the steps
   static MANY = 200; // steps, of which lines are drawn finer
   static GAP = 15; // between the names at the lines' ends
+  static BESIDE = 9; // from a line's end to its name
+  static LETTER = 8; // wide, of a name
 
   /** `seek(share)` is called where a time is chosen. */
   constructor(root, classes, seek) {
-    Object.assign(this, { classes, time: 0, position: 0, points: [], numbers: [] });
+    Object.assign(this, { root, classes, time: 0, position: 0, points: [], numbers: [] });
     this.box = element("div", { class: "plot curves" });
     root.append(this.box);
     seekable(this.box, seek);
@@ -98,11 +100,12 @@ class Curves {
       this.mark.append(drawn("line", { x1: x, x2: x, y1: 0, y2: Curves.HEIGHT }));
     }
     this.now = drawn("line", { class: "now", x1: 0, x2: 0, y1: 0, y2: Curves.HEIGHT });
+    const room = Math.floor((parseFloat(getComputedStyle(this.root).paddingRight) - Curves.BESIDE) / Curves.LETTER);
     this.heads = order
       .filter((number) => this.leaders.has(number))
       .reverse()
       .map((number) => {
-        const name = drawn("text", { x: 9, y: 4 }, this.classes[number]);
+        const name = drawn("text", { x: Curves.BESIDE, y: 4 }, shortened(this.classes[number], room));
         const head = drawn("g", { class: `head ${this.leaders.of(number)}` }, drawn("circle", { r: 3.5 }), name);
         return { number, head, name };
       });

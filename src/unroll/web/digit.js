@@ -177,17 +177,19 @@ class DigitInput {
     if (!done) return;
     const most = [...losses.values()].reduce((peak, v) => Math.max(peak, Math.abs(v)), 1e-9);
     this.grid.load(pixels, new Map([...losses].map(([pixel, loss]) => [pixel, loss / most])));
-    this.made.textContent = this.#strongest(losses, this.classes[target]);
+    this.made.textContent = this.#strongest(groups, losses, this.classes[target]);
   }
 
-  /** Say which pixel mattered most. */
-  #strongest(losses, name) {
+  /** Say which pixel mattered most, or which of the groups that were asked together. */
+  #strongest(groups, losses, name) {
+    if (!groups.length) return "There is no ink that could be rubbed out.";
     const stronger = (best, one) => (Math.abs(one[1]) > Math.abs(best[1]) ? one : best);
     const [pixel, loss] = [...losses].reduce(stronger, [0, 0]);
     const [row, column] = [Math.floor(pixel / this.form.width) + 1, (pixel % this.form.width) + 1];
     const change = `${Math.abs(loss).toFixed(2)} ${loss < 0 ? "more" : "less"} evidence`;
-    const without = `Without the one in row ${row}, column ${column}, ${name} would have ${change} (logit).`;
-    return `Each pixel rubbed out in turn. ${without}`;
+    const size = Math.max(...groups.map((group) => group.length));
+    const [each, one] = size > 1 ? [`Up to ${size} neighbours`, "those from"] : ["Each pixel", "the one in"];
+    return `${each} rubbed out in turn. Without ${one} row ${row}, column ${column}, ${name} would have ${change} (logit).`;
   }
 
   #background(pixels) {

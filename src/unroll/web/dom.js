@@ -30,6 +30,12 @@ function percent(fraction) {
   return `${Math.round(100 * fraction)}\u202f%`;
 }
 
+/** Return a text of at most `most` characters: a longer one is cut. */
+function shortened(text, most) {
+  const characters = [...text];
+  return characters.length > most ? `${characters.slice(0, Math.max(1, most - 1)).join("").trimEnd()}…` : text;
+}
+
 /** Return a number with a real minus sign. */
 const signed = (number, digits = 2) => number.toFixed(digits).replace("-", "\u2212");
 

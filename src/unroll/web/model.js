@@ -149,10 +149,11 @@ class Model {
   #watchBothWays(vectors) {
     const time = vectors.length;
     const reading = new Reading(this, time);
+    reading.coarse = time > 2 * Model.MARKS;
     const asked = new Set([0, time - 1]);
     for (let mark = 1; mark <= Model.MARKS; mark++) asked.add(Math.ceil((time * mark) / Model.MARKS) - 1);
     for (let step = 0; step < time; step++) {
-      const anew = time <= 2 * Model.MARKS || asked.has(step);
+      const anew = !reading.coarse || asked.has(step);
       reading.answer(step, anew ? this.#readBothWays(vectors.slice(0, step + 1)).logits : reading.logits[step - 1]);
     }
     const { states } = this.#readBothWays(vectors);
@@ -254,6 +255,8 @@ class Reading {
   constructor(model, time) {
     this.time = time;
     this.units = model.hiddenSize;
+    /** Whether it was asked at some steps alone, so that `decided` may be some steps late. */
+    this.coarse = false;
     /** After each step: what the model would answer if no other followed. */
     this.logits = new Array(time);
     this.probabilities = new Array(time);

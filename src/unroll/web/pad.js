@@ -50,7 +50,8 @@ class Pad {
     Object.assign(this.context, { fillStyle: photo ? "#808080" : "#ffffff", strokeStyle: "#000000" });
     Object.assign(this.context, { lineWidth: Pad.PEN, lineCap: "round", lineJoin: "round", shadowBlur: 0 });
     this.context.fillRect(0, 0, Pad.WIDTH, Pad.HEIGHT);
-    Object.assign(this.context, { shadowColor: "#000000", shadowBlur: 3 }); // soft edges, as scanned ink has
+    // From here on ink, with soft edges, as scanned ink has.
+    Object.assign(this.context, { fillStyle: "#000000", shadowColor: "#000000", shadowBlur: 3 });
   }
 
   #place(event) {
@@ -67,7 +68,10 @@ class Pad {
     this.element.classList.add("full");
     const at = this.#place(event);
     this.pen = { id: event.pointerId, at, middle: at };
-    this.#stroke([at]);
+    this.context.beginPath(); // a dot, as a line without length leaves none
+    this.context.arc(...at, Pad.PEN / 2, 0, 2 * Math.PI);
+    this.context.fill();
+    this.#later();
   }
 
   #move(event) {
@@ -86,6 +90,11 @@ class Pad {
       this.context.stroke();
       Object.assign(this.pen, { at, middle });
     }
+    this.#later();
+  }
+
+  /** Tell of what was drawn, once a frame. */
+  #later() {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
       if (this.pen) this.drawing();

@@ -19,13 +19,16 @@ class Player {
   /** Take another sequence of `time` steps; `name(position)` says in words how far it has been read. */
   load(time, name) {
     Object.assign(this, { time, name });
-    this.slider.max = String(time);
+    this.slider.max = String(time || 1);
     for (const id of ["scrub", "play", "back", "forth"]) byId(id).disabled = time === 0;
-    if (!time) this.pause(false);
+    if (time) return;
+    this.pause(false);
+    this.#place(0, "nothing to read yet");
   }
 
   /** Go to where `position` steps have been read. */
   go(position) {
+    if (!this.time) return;
     this.pause(false);
     this.#set(position);
     this.#restSoon();
@@ -86,11 +89,16 @@ class Player {
   }
 
   #set(position) {
-    this.position = Math.min(this.time, Math.max(0, position));
-    this.slider.value = String(this.position);
-    this.slider.setAttribute("aria-valuetext", this.name(this.position));
-    this.slider.style.setProperty("--done", `${(100 * this.position) / Math.max(1, this.time)}%`);
-    this.shown(this.position);
+    const place = Math.min(this.time, Math.max(0, position));
+    this.#place(place, this.name(place));
+    this.shown(place);
+  }
+
+  #place(position, words) {
+    this.position = position;
+    this.slider.value = String(position);
+    this.slider.setAttribute("aria-valuetext", words);
+    this.slider.style.setProperty("--done", `${(100 * position) / Math.max(1, this.time)}%`);
   }
 
   #restSoon() {

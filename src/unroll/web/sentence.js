@@ -70,9 +70,7 @@ class SentenceInput {
 
   stepName(t) {
     const { from, to } = this.words[this.steps[t].word];
-    const name = [...this.text.slice(from, to)];
-    const { NAME } = SentenceInput;
-    return `the ${this.unit} “${name.length > NAME ? `${name.slice(0, NAME).join("")}…` : name.join("")}”`;
+    return `the ${this.unit} “${shortened(this.text.slice(from, to), SentenceInput.NAME)}”`;
   }
 
   show(t) {
@@ -97,10 +95,11 @@ class SentenceInput {
   }
 
   async take(file) {
-    const text = (await textOf(file, SentenceInput.MOST)).trim();
-    if (!Texts.tokens(text, this.tokenizer).numbers.length) throw new Error(`${file.name} holds no word`);
+    const text = (await textOf(file, SentenceInput.MOST, "a text")).trim();
+    const tokens = Texts.tokens(text, this.tokenizer);
+    if (!tokens.numbers.length) throw new Error(`${file.name} holds no word`);
     this.field.value = text;
-    this.#take(text, null);
+    this.#take(text, null, tokens);
     this.changed({ edited: false });
   }
 
@@ -117,9 +116,8 @@ class SentenceInput {
     this.waiting = setTimeout(() => read(false), SentenceInput.PAUSE);
   }
 
-  #take(text, chosen) {
+  #take(text, chosen, { numbers, places } = Texts.tokens(text, this.tokenizer)) {
     clearTimeout(this.waiting);
-    const { numbers, places } = Texts.tokens(text, this.tokenizer);
     const words = [];
     numbers.forEach((number, at) => {
       const [from, to] = places[at];
@@ -146,6 +144,7 @@ class SentenceInput {
   }
 
   #edited() {
+    if (this.text === this.field.value) clearTimeout(this.waiting); // it would begin anew
     this.chosen = null;
     this.passage.mark(this.left);
     this.#count();

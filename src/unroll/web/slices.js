@@ -18,17 +18,18 @@ async function inSlices(generator, signal, found) {
   return !signal.aborted;
 }
 
-/** Return the text of a file of at most `most` characters; throws Error with one line. */
-async function textOf(file, most) {
+/** Return the text of a file of at most `most` characters; throws Error with one line: `expected` is what it should be. */
+async function textOf(file, most, expected) {
+  const noText = `${file.name}: expected ${expected} in UTF-8`;
   const tooLong = `${file.name} is too long: at most ${grouped(most)} characters are read here`;
   if (file.size > 4 * most) throw new Error(tooLong);
   let text;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
   } catch {
-    throw new Error(`${file.name} is not a text: expected one in UTF-8`);
+    throw new Error(noText);
   }
-  if (text.includes("\0")) throw new Error(`${file.name} is not a text: expected one in UTF-8`);
+  if (text.includes("\0")) throw new Error(noText);
   if (text.length > most) throw new Error(tooLong);
   return text;
 }

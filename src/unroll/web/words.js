@@ -9,7 +9,7 @@ class Words {
 
   /** What is read in a step: "row", "word" … */
   get step() {
-    if (this.kind === "texts") return "word";
+    if (this.kind === "texts") return this.preparation.tokenizer.model.type === "BPE" ? "piece" : "word";
     if (this.kind === "series") return "time step";
     return { rows: "row", columns: "column" }[this.preparation.image.read] ?? "pixel";
   }
@@ -27,10 +27,11 @@ class Words {
       texts: ", as we do",
       series: "",
     }[this.kind];
+    const one = this.step === "piece" ? "word, or piece of a word," : this.step;
     const order = this.preparation.image?.read === "permuted" ? ", in an order that was shuffled once" : way;
     const both = bidirectional ? " A second reader does the same from the other end." : "";
     return (
-      `This recurrent neural network never sees the ${this.whole} as a whole: it reads one ${this.step} at a time` +
+      `This recurrent neural network never sees the ${this.whole} as a whole: it reads one ${one} at a time` +
       `${order}, and all that it remembers is ${grouped(numbers)} numbers, its hidden state.${both} ` +
       "Watch it make up its mind."
     );
@@ -76,6 +77,7 @@ class Words {
     const name = this.classes[reading.predicted];
     const { decided, time } = reading;
     const sure = percent(reading.probabilities[time - 1][reading.predicted]);
+    if (reading.coarse) return `It has answered ${name} since ${stepName(decided - 1)} at the latest, the dotted line; in the end it is ${sure} sure.`;
     if (decided === 1) return `It says ${name} from the first ${this.step} on; in the end it is ${sure} sure.`;
     const since = stepName(decided - 1);
     if (decided === time) return `It makes up its mind at the very end: only ${since} makes it ${name}, ${sure}.`;
@@ -99,7 +101,7 @@ class Words {
 
   /** What a comparison with before shows; where both are not of the `same` length, there are no steps to compare. */
   comparisonHint(same) {
-    const what = { images: "pixel", texts: "word", series: "point" }[this.kind];
+    const what = { images: "pixel", texts: this.step, series: "point" }[this.kind];
     const forwards = `Change a ${what}: only what is read after it can change.`;
     const both = " The second reader comes from the other end, so for it the past and the future change places.";
     const lines = "Broken lines above: before your change.";
