@@ -102,7 +102,10 @@ def test_what_stands_there_is_left_alone(call: Call, run: unroll.Run, tmp_path: 
     os.mkfifo(tmp_path / "pipe")  # would be waited for, if it were read
     for other in (tmp_path / "pipe", Path("/dev/zero")):
         status, _, err = call("export", run.path, "--to", "html", "--out", other)
-        assert (status, err) == (2, f"unroll: {other} is not a page of unroll's: it is left alone; choose another --out\n")
+        assert (status, err) == (
+            2,
+            f"unroll: {other} is not a page of unroll's: it is left alone; choose another --out\n",
+        )
     status, _, err = call("export", run.path, "--to", "html", "--out", tmp_path)
     assert (status, err) == (
         2,
