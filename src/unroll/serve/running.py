@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import logging
 import os
@@ -124,7 +125,12 @@ def serve(
         timeout_graceful_shutdown=limits.STOP_SECONDS,
     )
     server = _Server(config, ready)
-    server.run(sockets=[sock])
+    gc.collect()
+    gc.freeze()  # PyTorch's objects, which are here to stay: to look through all of them again stalls everybody
+    try:
+        server.run(sockets=[sock])
+    finally:
+        gc.unfreeze()
     if server.failed is not None:
         raise server.failed
 
