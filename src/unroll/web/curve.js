@@ -145,7 +145,7 @@ class CurveInput {
   }
 
   /** What the mean is called: in unit scaling it is 0, whatever the data. */
-  get #nothing() {
+  get #unmoved() {
     return this.names.every((_, feature) => this.#mean(feature) === 0) ? "0" : "the mean";
   }
 
@@ -211,7 +211,7 @@ class CurveInput {
     this.chart.show(x.length);
     const key = (look, words) => element("span", {}, element("span", { class: `bar-key ${look}`, "aria-hidden": "true" }), ` ${words}`);
     this.#explain(
-      key("", `with ${this.#nothing} in its place, less sure of ${name}`),
+      key("", `with ${this.#unmoved} in its place, less sure of ${name}`),
       key("opposed", `more sure of ${name}`),
     );
   }

@@ -15,8 +15,8 @@ class SentenceInput {
     const { preparation, samples, classes } = description;
     Object.assign(this, { tokenizer: preparation.tokenizer, samples, classes, changed });
     Object.assign(this, { text: "", words: [], steps: [], left: new Set(), chosen: null, cost: 0 });
-    const { vocab, unk_token: unknown, type } = this.tokenizer.model;
-    Object.assign(this, { unknown: vocab[unknown], unit: type === "BPE" ? "piece" : "word" });
+    const { vocab, unk_token: unknown } = this.tokenizer.model;
+    Object.assign(this, { unknown: vocab[unknown], unit: Texts.unit(this.tokenizer) });
     this.field = element("textarea", {
       class: "field",
       rows: 2,
@@ -55,9 +55,8 @@ class SentenceInput {
 
   /** Return a sample in small: how it begins, and its class. */
   static thumbnail(sample, { classes }) {
-    const begins = [...sample.x.trim()].slice(0, 40).join("");
-    const words = begins.length < sample.x.trim().length ? `${begins.trimEnd()}…` : begins;
-    return element("span", { class: "excerpt" }, element("span", {}, words), element("small", {}, classes[sample.label]));
+    const begins = shortened(sample.x.trim(), 40);
+    return element("span", { class: "excerpt" }, element("span", {}, begins), element("small", {}, classes[sample.label]));
   }
 
   get sequence() {

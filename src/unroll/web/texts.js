@@ -34,6 +34,11 @@ const Texts = {
     return found;
   },
 
+  /** Return what a token is. */
+  unit(tokenizer) {
+    return tokenizer.model.type === "BPE" ? "piece" : "word";
+  },
+
   /** Return the model of a tokenizer, made once. */
   model(tokenizer) {
     if (!Texts.models.has(tokenizer)) {

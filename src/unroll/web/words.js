@@ -9,7 +9,7 @@ class Words {
 
   /** What is read in a step: "row", "word" … */
   get step() {
-    if (this.kind === "texts") return this.preparation.tokenizer.model.type === "BPE" ? "piece" : "word";
+    if (this.kind === "texts") return Texts.unit(this.preparation.tokenizer);
     if (this.kind === "series") return "time step";
     return { rows: "row", columns: "column" }[this.preparation.image.read] ?? "pixel";
   }
@@ -77,11 +77,11 @@ class Words {
     const name = this.classes[reading.predicted];
     const { decided, time } = reading;
     const sure = percent(reading.probabilities[time - 1][reading.predicted]);
-    if (reading.coarse) return `It has answered ${name} since ${stepName(decided - 1)} at the latest, the dotted line; in the end it is ${sure} sure.`;
     if (decided === 1) return `It says ${name} from the first ${this.step} on; in the end it is ${sure} sure.`;
     const since = stepName(decided - 1);
-    if (decided === time) return `It makes up its mind at the very end: only ${since} makes it ${name}, ${sure}.`;
-    return `It has answered ${name} since ${since}, the dotted line; in the end it is ${sure} sure.`;
+    const asked = reading.coarse ? " at the latest" : "";
+    if (decided === time && !asked) return `It makes up its mind at the very end: only ${since} makes it ${name}, ${sure}.`;
+    return `It has answered ${name} since ${since}${asked}, the dotted line; in the end it is ${sure} sure.`;
   }
 
   heatHint(part, layer) {
