@@ -127,6 +127,27 @@ def test_no_step_at_all_reads_as_in_pytorch(script: Script) -> None:
         assert np.allclose(found, expected, atol=1e-6), (both, norm, readout)
 
 
+@pytest.mark.parametrize("time", [56, 57, 200])
+def test_who_reads_a_long_sequence_both_ways_is_asked_at_some_steps(script: Script, time: int) -> None:
+    model = unroll.SequenceClassifier(2, 2, hidden_size=5, bidirectional=True).eval()
+    x = torch.randn(time, 2, generator=torch.Generator().manual_seed(3)).cumsum(dim=0) / 4
+    data = unroll.SequenceData(x[None], torch.tensor([0]), Preparation(("a", "b"), Scaling(0, 1)))
+    described = describe(Run(Path("made"), model, data.preparation, {}, None), data, "made")
+    found = script(
+        f"""(() => {{
+          const {{coarse, logits}} = new Model({json.dumps(described["model"])}).read({x.tolist()});
+          return {{coarse, logits: logits.map((one) => Array.from(one))}};
+        }})()"""
+    )
+    with torch.inference_mode():
+        expected = torch.cat([model(x[None, : step + 1]) for step in range(time)]).numpy()
+    exact = np.isclose(found["logits"], expected, atol=1e-5).all(axis=1)
+    assert found["coarse"] == (time > 56) == (not exact.all())
+    assert exact.sum() >= 28
+    assert exact[0]
+    assert exact[-1]
+
+
 def _prepared(script: Script, picture: Image.Image, form: ImageFormat) -> Any:
     rgba = np.asarray(picture.convert("RGBA")).flatten().tolist()
     image = f"{{width: {picture.width}, height: {picture.height}, data: {rgba}}}"

@@ -255,7 +255,7 @@ class Reading {
   constructor(model, time) {
     this.time = time;
     this.units = model.hiddenSize;
-    /** Whether it was asked at some steps alone, so that `decided` may be some steps late. */
+    /** Whether it was asked at some steps alone, so that what `decided` says of the others is a guess. */
     this.coarse = false;
     /** After each step: what the model would answer if no other followed. */
     this.logits = new Array(time);

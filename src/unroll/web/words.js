@@ -79,9 +79,9 @@ class Words {
     const sure = percent(reading.probabilities[time - 1][reading.predicted]);
     if (decided === 1) return `It says ${name} from the first ${this.step} on; in the end it is ${sure} sure.`;
     const since = stepName(decided - 1);
-    const asked = reading.coarse ? " at the latest" : "";
+    const asked = reading.coarse ? ` (it was asked at ${Model.MARKS} places)` : "";
     if (decided === time && !asked) return `It makes up its mind at the very end: only ${since} makes it ${name}, ${sure}.`;
-    return `It has answered ${name} since ${since}${asked}, the dotted line; in the end it is ${sure} sure.`;
+    return `It has answered ${name} since ${since}, the dotted line${asked}; in the end it is ${sure} sure.`;
   }
 
   heatHint(part, layer) {
