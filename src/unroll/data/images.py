@@ -144,12 +144,20 @@ def _open(path: Path | Upload, size: tuple[int, int] | None = None, alone: bool 
         image = Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        drawn = np.asarray(image, np.float32)
-        weight = drawn[..., 3:].sum() or 1.0
-        bright = (drawn[..., :3] * drawn[..., 3:]).sum() / (3 * weight) > 127.5
-        paper = Image.new("RGBA", image.size, "black" if bright and alone else "white")
+        paper = Image.new("RGBA", image.size, "black" if alone and _is_bright(image) else "white")
         image = Image.alpha_composite(paper, image)
     return image.convert("RGB")
+
+
+def _is_bright(image: Image.Image) -> bool:
+    """Tell whether an RGBA image, its pixels counted as far as they are opaque, is brighter than medium grey."""
+    drawn = np.asarray(image)
+    total = weight = 0
+    for rows in np.array_split(drawn, 1 + drawn.size // 2**22):  # as wide numbers, all at once would take a GiB
+        red, green, blue, alpha = np.moveaxis(rows.astype(np.uint32), -1, 0)
+        total += int(((red + green + blue) * alpha).sum(dtype=np.uint64))
+        weight += int(alpha.sum(dtype=np.uint64))
+    return total > 127.5 * 3 * weight
 
 
 def _file(path: Path | Upload) -> Image.Image:
