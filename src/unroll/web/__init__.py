@@ -38,7 +38,7 @@ VIEWS = (
     "curve.js",
     "app.js",
 )
-STYLES = ("style.css", "views.css", "time.css", "inputs.css", "layout.css")
+STYLES = ("style.css", "views.css", "time.css", "inputs.css", "chart.css", "layout.css")
 MARK = b'<meta name="generator" content="unroll">'  # in the head of every page
 
 
