@@ -422,16 +422,17 @@ def test_names_of_classes_may_be_long(visit: Visit, series: Path, tmp_path: Path
     assert page.evaluate("() => document.documentElement.scrollWidth") == 360
     assert page.locator("#bars .name").first.evaluate("(name) => name.scrollWidth <= name.clientWidth")  # is whole
     at_ends = page.locator("#curves .head text").all_text_contents()
+    assert len(at_ends) == 2
     assert all(name.endswith("…") for name in at_ends)
 
 
 def test_each_of_few_classes_keeps_its_colour(curve: Any) -> None:
     page = curve
     colours = lambda: page.locator("#bars li").evaluate_all("(all) => all.map((bar) => bar.classList[0])")  # noqa: E731
-    for name in ("up.csv", "down.csv"):
-        sign = 1 if name == "up.csv" else -1
-        drop(page, name, "", b"\n".join(b"%.2f,0" % (sign * (n / 5 - 2)) for n in range(20)))
-        page.wait_for_function("() => document.getElementById('scrub').max === '20'")
+    for answer, sign, time in (("rising", 1, 20), ("falling", -1, 18)):
+        drop(page, f"{answer}.csv", "", b"\n".join(b"%.2f,0" % (sign * (n / 5 - 2)) for n in range(time)))
+        page.wait_for_function(f"() => document.getElementById('scrub').max === '{time}'")
+        assert first(page) == answer
         assert colours() == ["class-0", "class-1"]
 
 
