@@ -103,31 +103,33 @@ def test_the_curves_grow_while_it_trains() -> None:
 
 def test_a_resumed_run_goes_on_in_the_same_curves() -> None:
     with pytest.raises(RuntimeError, match="stop here"):
-        train_run(out="here", tensorboard=True, watch=stop_at(EpochResult, 2), **QUICK)
+        train_run(out="here", tensorboard=True, watch=stop_at(EpochResult, 2), checkpoint_seconds=0, **QUICK)
     assert list(recorded(Path("here"))["loss/train"]) == [1, 2]
     resume_run("here")
     check_recorded(Path("here"))
 
 
-def test_an_epoch_that_was_recorded_but_not_saved_is_not_drawn_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed between the two."""
-    real, calls = run_module._checkpoint, []
-
-    def killed(*args: Any) -> None:
-        calls.append(1)
-        if len(calls) == 3:
-            raise RuntimeError("killed")
-        real(*args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(run_module, "_checkpoint", killed)
-        with pytest.raises(RuntimeError, match="killed"):
-            train_run(out="here", tensorboard=True, **QUICK)
+def test_what_was_recorded_after_the_checkpoint_is_cut_off_and_drawn_once() -> None:
+    whole = train_run(out="whole", **QUICK).path
+    with pytest.raises(RuntimeError, match="stop here"):
+        train_run(out="here", tensorboard=True, watch=stop_at(EpochResult, 2), checkpoint_seconds=1e9, **QUICK)
     assert list(recorded(Path("here"))["loss/train"]) == [1, 2]
-    assert len(lines(Path("here"))) == 1
-    resume_run("here")
+    assert len(lines(Path("here"))) == 2
+    epochs: list[int] = []
+    resume_run("here", watch=lambda e: isinstance(e, EpochResult) and epochs.append(len(lines(Path("here")))))
+    assert epochs == [1, 2, 3]
     check_recorded(Path("here"))
     assert len(list(Path("here/tensorboard").iterdir())) == 2
+    for name in ("metrics.jsonl", "metrics.csv"):  # but for the seconds that it took
+        here, there = ((folder / name).read_text().splitlines() for folder in (Path("here"), whole))
+        assert [line.split(",")[0] for line in here] == [line.split(",")[0] for line in there]
+
+
+def test_a_line_that_a_power_cut_left_half_written_is_no_epoch() -> None:
+    path = train_run(out="here", **QUICK).path
+    whole = read_history(path)
+    (path / "metrics.jsonl").write_bytes((path / "metrics.jsonl").read_bytes()[:-20])
+    assert read_history(path) == whole[:-1]
 
 
 def test_overwriting_removes_the_old_curves_and_nothing_else(tmp_path: Path) -> None:
@@ -194,13 +196,3 @@ def test_without_the_package_nothing_is_begun(
     assert capsys.readouterr().err == 2 * f"unroll: {MISSING}\n"
     assert not Path("new").exists()
     assert {file: file.read_bytes() for file in Path("here").rglob("*") if file.is_file()} == before
-
-
-def test_a_run_from_before_there_were_such_files_is_resumed_without() -> None:
-    with pytest.raises(RuntimeError, match="stop here"):
-        train_run(out="here", watch=stop_at(EpochResult, 1), **QUICK)
-    config = json.loads(Path("here/config.json").read_text())
-    del config["tensorboard"]
-    Path("here/config.json").write_text(json.dumps(config))
-    assert isinstance(resume_run("here"), unroll.Run)
-    assert not Path("here/tensorboard").exists()

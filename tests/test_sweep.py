@@ -178,7 +178,8 @@ def test_a_run_killed_before_its_first_state_is_begun_anew(tiny: str, whole: Swe
     path = interrupted(tiny, "here", 1, **TWO)
     trial = read_sweep(path).trials[0]
     (path / trial.run).mkdir()
-    (path / trial.run / "config.json").touch()
+    (path / trial.run / ".lock").touch()
+    (path / trial.run / ".config.json.1.partial").touch()
     assert resume_sweep(path).trials[0].status == "finished"
     assert weights(path) == weights(whole.path)
 

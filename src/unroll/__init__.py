@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .data.catalog import load
     from .data.sequences import SequenceData
     from .data.splits import Splits
-    from .errors import ConfigError, DataError, InputError, RunError, TrainingError, UnrollError
+    from .errors import ConfigError, DataError, InputError, RunError, TrainingError, UnrollError, UnrollWarning
     from .evaluation import Evaluation, evaluate, predict
     from .export import export_html
     from .model import SequenceClassifier
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 # No public name is also a submodule's: importing the submodule would put it in the name's place.
 _HOME = {
     "config": ("RECIPES", "ModelConfig", "Recipe", "TrainConfig"),
-    "errors": ("ConfigError", "DataError", "InputError", "RunError", "TrainingError", "UnrollError"),
+    "errors": (
+        *("ConfigError", "DataError", "InputError", "RunError", "TrainingError", "UnrollError", "UnrollWarning"),
+    ),
     "data.catalog": ("load",),
     "data.sequences": ("SequenceData",),
     "data.splits": ("Splits",),
@@ -89,6 +91,7 @@ __all__ = [
     "Training",
     "TrainingError",
     "UnrollError",
+    "UnrollWarning",
     "__version__",
     "attribute",
     "calibrate",

@@ -8,6 +8,8 @@ UnrollError
 │   └── RunError                     a run folder is missing, taken, unfinished or broken
 └── TrainingError                    the work itself failed        exit status 1
 
+UnrollWarning (a UserWarning)        the work goes on, but not as one may expect
+
 Each message is one line: what was expected, what came, what to do.
 """
 
@@ -43,6 +45,10 @@ class RunError(InputError):
 
 class TrainingError(UnrollError):
     """Training could not go on."""
+
+
+class UnrollWarning(UserWarning):
+    """The work continues, but something about it should be known; the command line prints it as one line."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

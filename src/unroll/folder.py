@@ -8,11 +8,14 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from contextlib import suppress
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from .errors import RunError
+from .lock import LOCK, locked
 
 FORMAT = 2
 CONFIG = "config.json"  # all that prediction needs, and the settings of the training; makes a folder a run
@@ -23,17 +26,24 @@ TOKENIZER = "tokenizer.json"  # how texts become numbers, as the library tokeniz
 EVALUATION = "evaluation.json"  # counts on the test part
 PREDICTIONS = "predictions.safetensors"  # what the model says of the test part
 CALIBRATION = "calibration.json"  # temperatures that make its confidence true
-RESUME = "resume.pt"  # where an unfinished training stands
+RESUME = "resume.pt"  # the newest checkpoint of an unfinished training
+PREVIOUS = "resume.previous.pt"  # the checkpoint before it
 REPORT = "report.html"
 PAGE = "page.html"  # on which one watches the model read
 FIGURES = "figures"  # a folder: those of the report
 EVENTS = "tensorboard"  # a folder: the epochs for TensorBoard, if the run was begun with it
 EVENT_FILES = "events.out.tfevents.*"  # as TensorBoard names what is in it
-FILES = (CONFIG, TOKENIZER, METRICS, METRICS_TABLE, WEIGHTS, EVALUATION, PREDICTIONS, CALIBRATION, REPORT, PAGE, RESUME)
+# In the order in which they are removed: what is left half-way is not taken for a run that is whole.
+FILES = (
+    *(WEIGHTS, PREVIOUS, RESUME, METRICS, METRICS_TABLE, EVALUATION),
+    *(PREDICTIONS, CALIBRATION, REPORT, PAGE, TOKENIZER, CONFIG),
+)
+PARTIAL = re.compile(rf"\.({'|'.join(map(re.escape, FILES))})\.\d+\.partial")  # as `write` names them
 
 
-def claim(out: str | Path | None, overwrite: bool, name: str) -> Path:
-    """Make a run's folder and return its path; the files of a run that stands there are removed if ``overwrite``.
+@contextmanager
+def claim(out: str | Path | None, overwrite: bool, name: str) -> Iterator[Path]:
+    """Make a run's folder, and hold its lock within the block; ``overwrite`` removes the files of a run in it.
 
     Args:
         out: the folder; None takes the first free ``runs/<name>-<n>``.
@@ -41,35 +51,62 @@ def claim(out: str | Path | None, overwrite: bool, name: str) -> Path:
         name: for ``out`` None.
 
     Raises:
-        RunError: something stands there, or the folder cannot be made.
+        RunError: the folder is taken, in use, or cannot be made; nothing in it has been changed then.
     """
     try:
         if out is None:
-            return _number(Path("runs"), name)
-        path = Path(out).expanduser()
-        path.mkdir(parents=True, exist_ok=True)
-        for file in FILES:
-            for partial in path.glob(f".{file}.*.partial"):  # of a run that was killed while it wrote
-                partial.unlink(missing_ok=True)
-        if not any(path.iterdir()):
-            (path / CONFIG).touch(exist_ok=False)  # of two runs that want this folder one gets it
-            return path
+            path = _number(Path("runs"), name)
+        else:
+            path = Path(out).expanduser()
+            refuse_taken(path, overwrite)
+            path.mkdir(parents=True, exist_ok=True)
+        sync(path.parent)
     except FileExistsError as error:
-        if path.is_dir():
-            raise RunError(f"{path} was just taken by another run; choose another --out") from error
-        raise RunError(f"cannot make the run folder {path}: a file stands there") from error
+        raise RunError(f"cannot make the run folder {error.filename}: a file stands there") from error
     except OSError as error:
         raise RunError(f"cannot make the run folder {error.filename}: {error.strerror}") from error
+    with locked(path):
+        refuse_taken(path, overwrite)  # again: since then another process may have put something there
+        remove_partials(path)
+        for file in FILES:
+            if file != CONFIG:  # that one stays, to be replaced: it makes the folder a run
+                (path / file).unlink(missing_ok=True)
+        _clear(path / FIGURES, "*.png", ".*.png.*.partial")
+        _clear(path / EVENTS, EVENT_FILES)
+        yield path
+
+
+def refuse_taken(out: str | Path | None, overwrite: bool) -> None:
+    """Raise `RunError` if something is in ``out`` that a new run must not replace; None stands for a new folder."""
+    path = None if out is None else Path(out).expanduser()
+    if path is None or not path.is_dir() or not any(True for entry in path.iterdir() if not _is_leftover(entry)):
+        return
     if not _is_run(path):
-        raise RunError(f"{path} exists and is no run: it is left alone; choose another --out")
+        raise RunError(f"{path} exists but is not a run folder; nothing was changed. Choose another --out")
     if not overwrite:
         raise RunError(f"{path} holds a run; choose another --out, replace it with --overwrite, or --resume it")
-    for file in FILES:
-        if file != CONFIG:  # that one stays, to be replaced: it makes the folder a run
-            (path / file).unlink(missing_ok=True)
-    _clear(path / FIGURES, "*.png")
-    _clear(path / EVENTS, EVENT_FILES)
-    return path
+
+
+def refuse_inside(out: str | Path, data: str) -> None:
+    """Raise `RunError` if ``out`` lies in the folder that ``data`` names: it would be read as data the next time."""
+    folder = Path(data)
+    if folder.is_absolute() and folder.is_dir():
+        folder, path = folder.resolve(), Path(out).expanduser().resolve()
+        if path.is_relative_to(folder):
+            beside = folder.with_name(f"{folder.name}-run")
+            raise RunError(f"{path} lies inside the data folder {folder}; choose another place, such as --out {beside}")
+
+
+def remove_partials(path: Path) -> None:
+    """Remove what processes that were killed while they wrote have left in a run's folder; hold its lock for that."""
+    for entry in path.iterdir():
+        if entry.name != LOCK and _is_leftover(entry):
+            entry.unlink(missing_ok=True)
+
+
+def _is_leftover(entry: Path) -> bool:
+    """Tell whether a folder counts as empty in spite of this: the lock, or a file that was never moved to its place."""
+    return entry.name == LOCK or bool(PARTIAL.fullmatch(entry.name))
 
 
 def event_files(path: Path) -> list[Path]:
@@ -77,13 +114,19 @@ def event_files(path: Path) -> list[Path]:
     return list((path / EVENTS).glob(EVENT_FILES))
 
 
-def _clear(folder: Path, pattern: str) -> None:
+def checkpoints(path: Path) -> list[Path]:
+    """Return the checkpoints in a run's folder, the newest first; none if its training has ended."""
+    return [path / name for name in (RESUME, PREVIOUS) if (path / name).exists()]
+
+
+def _clear(folder: Path, *patterns: str) -> None:
     """Remove the files of a folder inside a run's that the run wrote, and the folder if nothing else lies in it."""
     if folder.is_symlink():  # what it leads to is no part of the run
         folder.unlink()
         return
-    for file in folder.glob(pattern):
-        file.unlink(missing_ok=True)
+    for pattern in patterns:
+        for file in folder.glob(pattern):
+            file.unlink(missing_ok=True)
     with suppress(OSError):  # it is not there, or somebody keeps something in it
         folder.rmdir()
 
@@ -91,8 +134,7 @@ def _clear(folder: Path, pattern: str) -> None:
 def _is_run(path: Path) -> bool:
     """Tell a run from a folder of somebody else's, which may well hold a config.json and a model.safetensors too."""
     try:
-        content = (path / CONFIG).read_text("utf-8")
-        return not content or {"format", "unroll", "preparation"} <= set(json.loads(content))
+        return {"format", "unroll", "preparation"} <= set(json.loads((path / CONFIG).read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         return False
 
@@ -117,9 +159,9 @@ def fresh(out: str | Path | None, parent: str, name: str) -> Path:
 
 
 def refuse_used(out: str | Path | None) -> None:
-    """Raise `RunError` if something stands in ``out``; None stands for a folder that will be new."""
+    """Raise `RunError` if something but a lock is in ``out``; None stands for a folder that will be new."""
     path = None if out is None else Path(out).expanduser()
-    if path is not None and path.is_dir() and any(path.iterdir()):
+    if path is not None and path.is_dir() and any(entry.name != LOCK for entry in path.iterdir()):
         raise RunError(f"{path} is not empty: it is left alone; choose another --out")
 
 
@@ -161,19 +203,40 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     write(path, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a file so that it is whole at any moment: the old one, then the new one."""
+def write(path: Path, content: bytes, keep: Path | None = None) -> None:
+    """Write a file so that it is whole at any moment: the old one, then the new one.
+
+    Args:
+        path: of the file.
+        content: of the file.
+        keep: where the old one is moved, if there is one; between the two moves it is only there (default None: it
+            is replaced).
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            path.replace(keep)
         partial.replace(path)
+        sync(path.parent)
     except OSError as error:  # of a full disk, say, Python does not tell which file it was
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def sync(folder: Path) -> None:
+    """Have the names in a folder written to the disk, so that a power cut does not undo a move; not on Windows."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # some file systems have no such thing for folders
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def first_line(error: Exception) -> str:

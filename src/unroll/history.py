@@ -19,13 +19,26 @@ from .train import EpochResult
 
 def write_metrics(path: Path, history: Sequence[EpochResult]) -> None:
     """Write metrics.jsonl and metrics.csv into a run's folder: an epoch a line, accuracies as fractions."""
+    lines, table = _lines(history)
+    names = ",".join(field.name for field in fields(EpochResult))
+    write(path / METRICS, lines.encode())
+    write(path / METRICS_TABLE, f"{names}\n{table}".encode())
+
+
+def append_metrics(path: Path, result: EpochResult) -> None:
+    """Add an epoch to the files that `write_metrics` wrote."""
+    for name, text in zip((METRICS, METRICS_TABLE), _lines([result]), strict=True):
+        with (path / name).open("ab") as file:
+            file.write(text.encode())
+
+
+def _lines(history: Sequence[EpochResult]) -> tuple[str, str]:
+    """Return epochs as lines of JSON, and as rows of a table."""
     rows = [asdict(result) for result in history]
-    write(path / METRICS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode())
     table = io.StringIO()
     writer = csv.DictWriter(table, [field.name for field in fields(EpochResult)], lineterminator="\n")
-    writer.writeheader()
     writer.writerows(rows)  # without a validation part its cells are empty
-    write(path / METRICS_TABLE, table.getvalue().encode())
+    return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows), table.getvalue()
 
 
 def read_history(run: str | Path) -> list[EpochResult]:
@@ -41,7 +54,8 @@ def read_history(run: str | Path) -> list[EpochResult]:
     if not path.exists():
         return []
     try:
-        return [EpochResult(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+        lines = path.read_text("utf-8").split("\n")[:-1]  # a last line without an end was cut off by a power cut
+        return [EpochResult(**json.loads(line)) for line in lines]
     except (OSError, ValueError, TypeError) as error:
         raise RunError(f"{path} is broken ({first_line(error)}); train again") from error
 
@@ -63,7 +77,7 @@ def _summary_writer() -> Any:
 
 @contextmanager
 def recorder(path: Path, done: int, wanted: bool) -> Iterator[Callable[[EpochResult], None]]:
-    """Yield what adds an epoch to a run's files for TensorBoard, at once and for good.
+    """Yield what adds an epoch to a run's metrics and, if wanted, to its files for TensorBoard, at once and for good.
 
     Record an epoch before the state is saved that training would go on from: then a training that is killed in between
     has recorded it, and records it again when it is resumed, instead of never.
@@ -71,10 +85,10 @@ def recorder(path: Path, done: int, wanted: bool) -> Iterator[Callable[[EpochRes
     Args:
         path: the run's folder.
         done: epochs that training goes on from; what was recorded of later ones is declared void.
-        wanted: whether anything is to be recorded.
+        wanted: whether TensorBoard is to have it.
     """
     if not wanted:
-        yield lambda _: None
+        yield lambda result: append_metrics(path, result)
         return
     void = done + 1 if event_files(path) else None
     with _summary_writer()(str(path / EVENTS), purge_step=void) as writer:
@@ -83,6 +97,7 @@ def recorder(path: Path, done: int, wanted: bool) -> Iterator[Callable[[EpochRes
             for name, value in scalars(result).items():
                 writer.add_scalar(name, value, result.epoch)
             writer.flush()
+            append_metrics(path, result)
 
         yield record
 

@@ -15,7 +15,7 @@ import safetensors
 from .config import DataConfig, ModelConfig, TrainConfig
 from .errors import RunError
 from .evaluation import Interval
-from .folder import CONFIG, EVALUATION, METRICS, RESUME, WEIGHTS, first_line, read_config
+from .folder import CONFIG, EVALUATION, METRICS, WEIGHTS, checkpoints, first_line, read_config
 from .history import read_history
 from .predicted import Predictions, read_predictions
 from .train import EpochResult
@@ -82,7 +82,7 @@ def read_record(path: str | Path) -> Record:
     path = Path(path)
     config = read_config(path)
     if not (path / WEIGHTS).exists():
-        if (path / RESUME).exists():
+        if checkpoints(path):
             raise RunError(f"{path} is not finished: run 'unroll train --resume {shlex.quote(str(path))}' first")
         raise RunError(f"{path} has no {WEIGHTS} and cannot be resumed: its training failed")
     if "train" not in config:

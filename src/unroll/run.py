@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import math
-import time
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,21 +12,32 @@ from typing import Any
 import torch
 
 from .anytime import calibrate
+from .checkpoint import SECONDS, Checkpoints, check_seconds, read_checkpoint
 from .config import DataConfig, ModelConfig, Recipe, RecipeName, TrainConfig, choose_settings
 from .data.catalog import load, resolve
 from .data.sequences import SequenceData
 from .data.splits import Splits
 from .errors import ConfigError, DataError, RunError, TrainingError
 from .evaluation import Evaluation
-from .folder import CONFIG, EVALUATION, RESUME, WEIGHTS, claim, first_line, read_config, write, write_json
+from .folder import (
+    CONFIG,
+    EVALUATION,
+    WEIGHTS,
+    claim,
+    first_line,
+    read_config,
+    refuse_inside,
+    refuse_taken,
+    remove_partials,
+    write_json,
+)
 from .history import check_tensorboard, recorder, write_metrics
-from .interrupt import deferred_interrupt
+from .interrupt import deferred_signals, resignalled
+from .lock import locked
 from .model import SequenceClassifier
 from .predicted import Predictions
 from .saved import Run, build, check_loadable, load_run, model_config, still_there, write_config, write_weights
 from .train import EpochResult, Progress, Training
-
-CHECKPOINT_SECONDS = 30.0  # at most so much training is lost, besides what the end of an epoch saves
 
 
 @dataclass(frozen=True)
@@ -102,6 +112,7 @@ def train_run(
     out: str | Path | None = None,
     overwrite: bool = False,
     tensorboard: bool = False,
+    checkpoint_seconds: float = SECONDS,
     watch: Callable[[Event], object] | None = None,
     **settings: Any,
 ) -> Run:
@@ -115,16 +126,22 @@ def train_run(
         overwrite: replace a run that stands there (default False).
         tensorboard: write the curves for TensorBoard too, into a folder of that name in the run's (default False); has
             no influence on the training.
+        checkpoint_seconds: of training between two checkpoints, which is what ``kill -9`` or a power cut can cost; 0
+            writes one after each epoch, and only then (default 10.0).
         watch: is called with each `Started`, `Progress` and `EpochResult` (default None).
         **settings: fields of `DataConfig`; and of `ModelConfig` and `TrainConfig` that differ from the recipe.
 
     Raises:
         InputError: a setting, the data or the folder will not do; nothing has been changed then.
         TrainingError: the loss is no longer finite; the folder keeps the metrics of the epochs before.
-        KeyboardInterrupt: Ctrl-C; the folder keeps the state, for `resume_run`.
+        KeyboardInterrupt: Ctrl-C; the folder keeps the state, for `resume_run`. SIGTERM and SIGHUP keep it too; then a
+            line on stderr says how to resume, and the signal is raised again.
     """
     check_tensorboard(tensorboard)
+    check_seconds(checkpoint_seconds)
     reading, chosen = choose_settings(recipe, settings)
+    refuse_inside(out or "runs", resolve(data, data_dir))
+    refuse_taken(out, overwrite)  # before the data is loaded, which may take a while
     plan = Plan(data, data_dir, reading, chosen)
     splits = plan.load()
     model = plan.build(splits)
@@ -144,9 +161,10 @@ def train_run(
             "fingerprint": splits.train.fingerprint(),
         },
     }
-    path = claim(out, overwrite, f"{splits.name}-{_short(chosen.model.cell)}")
-    write_config(path, config, splits.train.preparation)
-    return _train(Started(path, splits, training, chosen, tensorboard), watch)
+    with claim(out, overwrite, f"{splits.name}-{_short(chosen.model.cell)}") as path:
+        write_config(path, config, splits.train.preparation)
+        started = Started(path, splits, training, chosen, tensorboard)
+        return _train(started, Checkpoints(path, config, checkpoint_seconds), watch)
 
 
 def _short(cell: str) -> str:
@@ -154,35 +172,56 @@ def _short(cell: str) -> str:
 
 
 def resume_run(
-    path: str | Path, *, data_dir: str | Path | None = None, watch: Callable[[Event], object] | None = None
+    path: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    checkpoint_seconds: float = SECONDS,
+    watch: Callable[[Event], object] | None = None,
 ) -> Run:
     """Finish an interrupted `train_run`; on the same CPU the weights come out the same to the bit.
 
     Args:
         path: the run's folder.
         data_dir: where the data is now, if it has moved (default: where it was).
+        checkpoint_seconds: as in `train_run`.
         watch: as in `train_run`.
 
     Raises:
-        RunError: no such run, nothing to resume, or the data has changed.
+        RunError: no such run, nothing to resume, another process trains it, or the data or config.json has changed.
         ConfigError: the run was begun with curves for TensorBoard, which is not installed here.
+
+    Warns:
+        UnrollWarning: the newest checkpoint is damaged; the one before it is used.
     """
     path = Path(path)
+    check_seconds(checkpoint_seconds)
+    _check_resumable(path)
+    with locked(path):
+        config = _check_resumable(path)  # another process may have finished it since
+        state, newest = read_checkpoint(path, config)
+        check_tensorboard(config["tensorboard"])
+        plan = read_plan(path, data_dir)
+        splits = plan.load()
+        training = Training(plan.build(splits), splits, plan.recipe.train)
+        try:
+            training.load_state_dict(state)
+        except Exception as error:  # torch raises about anything here
+            raise RunError(
+                f"{path} cannot be resumed ({first_line(error)}); start it again with --overwrite"
+            ) from error
+        remove_partials(path)
+        started = Started(path, splits, training, plan.recipe, config["tensorboard"])
+        return _train(started, Checkpoints(path, config, checkpoint_seconds, keep=newest), watch)
+
+
+def _check_resumable(path: Path) -> dict[str, Any]:
+    """Return the content of config.json of a run that is not finished."""
     config = read_config(path)
     if (path / WEIGHTS).exists():
         raise RunError(f"{path} is finished: there is nothing to resume; start a new run to train longer")
-    if "train" not in config or not (path / RESUME).exists():
-        raise RunError(f"{path} cannot be resumed: it has no resume.pt; start it anew with --overwrite")
-    tensorboard = bool(config.get("tensorboard"))  # runs from before there was such a thing do not say
-    check_tensorboard(tensorboard)
-    plan = read_plan(path, data_dir)
-    splits = plan.load()
-    training = Training(plan.build(splits), splits, plan.recipe.train)
-    try:
-        training.load_state_dict(torch.load(path / RESUME, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch raises about anything on a damaged file
-        raise RunError(f"{path / RESUME} is broken ({first_line(error)}); start a new run") from error
-    return _train(Started(path, splits, training, plan.recipe, tensorboard), watch)
+    if "train" not in config:
+        raise RunError(f"{path} was saved by hand: there is nothing to resume")
+    return config
 
 
 def read_plan(path: str | Path, data_dir: str | Path | None = None) -> Plan:
@@ -222,49 +261,47 @@ def load_train(run: Run, data_dir: str | Path | None = None) -> SequenceData:
     return read_plan(run.path, data_dir).load().train.prepared_as(run.preparation)
 
 
-def _train(started: Started, watch: Callable[[Event], object] | None) -> Run:
+def _train(started: Started, checkpoints: Checkpoints, watch: Callable[[Event], object] | None) -> Run:
     path, training = started.path, started.training
-    tell = watch or (lambda event: None)
-    _checkpoint(path, training)
-    tell(started)
-    saved = time.monotonic()
-    try:
-        recording = recorder(path, len(training.history), started.tensorboard)
-        with deferred_interrupt() as interrupted, recording as record:
-            for event in training.events():
-                if isinstance(event, EpochResult):
-                    record(event)
-                due = time.monotonic() - saved > CHECKPOINT_SECONDS
-                if isinstance(event, EpochResult) or due or interrupted():
-                    _checkpoint(path, training)
-                    saved = time.monotonic()
-                tell(event)
-                if interrupted():
-                    raise KeyboardInterrupt
-        predictions = Predictions.of(training.model, started.splits.test)
-        test = predictions.evaluation
-        if not math.isfinite(test.loss):
-            raise TrainingError(f"the test loss is {test.loss}: training diverged")
-    except TrainingError as error:
-        (path / RESUME).unlink(missing_ok=True)  # it would only diverge again
-        kept = f"; the metrics of {len(training.history)} epochs are in {path}" if training.history else ""
-        raise TrainingError(f"{error}{kept}") from error
-    predictions.write(path)
-    if training.val:
-        calibrate(training.model, training.val).write(path)
-    _finish(path, training, test)
+    with resignalled(lambda: f"unroll train --resume {shlex.quote(str(path))}"):
+        checkpoints.write(training)
+        write_metrics(path, training.history)  # what was recorded after the checkpoint is cut off
+        try:
+            _take_steps(started, checkpoints, watch or (lambda event: None))
+            checkpoints.write(training)
+            predictions = Predictions.of(training.model, started.splits.test)
+            if not math.isfinite(predictions.evaluation.loss):
+                raise TrainingError(f"the test loss is {predictions.evaluation.loss}: training diverged")
+        except TrainingError as error:
+            checkpoints.remove()  # it would only diverge again
+            kept = f"; the metrics of {len(training.history)} epochs are in {path}" if training.history else ""
+            raise TrainingError(f"{error}{kept}") from error
+        predictions.write(path)
+        if training.val:
+            calibrate(training.model, training.val).write(path)
+        _finish(path, training, predictions.evaluation)
+        checkpoints.remove()
     return load_run(path, device=training.device.type)
 
 
-def _checkpoint(path: Path, training: Training) -> None:
-    buffer = io.BytesIO()
-    torch.save(training.state_dict(), buffer)
-    write(path / RESUME, buffer.getvalue())
-    write_metrics(path, training.history)
+def _take_steps(started: Started, checkpoints: Checkpoints, tell: Callable[[Event], object]) -> None:
+    training = started.training
+    tell(started)
+    recording = recorder(started.path, len(training.history), started.tensorboard)
+    with deferred_signals() as deferred, recording as record:
+        for event in training.events(pause=lambda: deferred.signum is not None or checkpoints.is_due()):
+            if isinstance(event, EpochResult):
+                record(event)
+            if checkpoints.is_due(epoch_ended=isinstance(event, EpochResult)):
+                checkpoints.write(training)
+            tell(event)
+            if deferred.signum:
+                checkpoints.write(training)
+                break
 
 
 def _finish(path: Path, training: Training, test: Evaluation) -> None:
+    write_metrics(path, training.history)  # once more: lines that were appended may not be on the disk yet
     write_json(path / EVALUATION, {"weights": training.kept, **test.to_dict()})
     assert isinstance(training.model, SequenceClassifier)
     write_weights(path, training.model)
-    (path / RESUME).unlink(missing_ok=True)

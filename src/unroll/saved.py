@@ -28,9 +28,9 @@ from .folder import (
     CONFIG,
     EVALUATION,
     FORMAT,
-    RESUME,
     TOKENIZER,
     WEIGHTS,
+    checkpoints,
     claim,
     first_line,
     read_config,
@@ -76,11 +76,11 @@ def save(model: SequenceClassifier, path: str | Path, *, data: SequenceData, ove
     """
     check_loadable(model)
     _check_fit(model, data)
-    path = claim(path, overwrite, "")
     # The fingerprint of what it was trained on, so that it is not judged by that.
     config = {**model_config(model, data.preparation), "data": {"fingerprint": data.fingerprint()}}
-    write_config(path, config, data.preparation)
-    write_weights(path, model)
+    with claim(path, overwrite, "") as path:
+        write_config(path, config, data.preparation)
+        write_weights(path, model)
 
 
 def check_loadable(model: SequenceClassifier) -> None:
@@ -119,7 +119,7 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
     path = Path(path)
     config = read_config(path)
     weights = path / WEIGHTS
-    if not weights.exists() and not (path / RESUME).exists():
+    if not weights.exists() and not checkpoints(path):
         raise RunError(f"{path} has no {WEIGHTS} and cannot be resumed: its training failed; train anew")
     if not weights.exists():
         raise RunError(f"{path} is not finished: run 'unroll train --resume {shlex.quote(str(path))}' first")
@@ -262,10 +262,10 @@ def model_config(model: torch.nn.Module, preparation: Preparation) -> dict[str, 
 
 
 def write_config(path: Path, config: dict[str, Any], preparation: Preparation) -> None:
-    """Write config.json into a run's folder, and the tokenizer of texts before it."""
+    """Write config.json into a run's folder, which makes it one, and then the tokenizer of texts."""
+    write_json(path / CONFIG, config)
     if preparation.tokens is not None:
         write(path / TOKENIZER, preparation.tokens.json.encode())
-    write_json(path / CONFIG, config)
 
 
 def write_weights(path: Path, model: SequenceClassifier) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -155,10 +155,14 @@ class Training:
         """Which weights the model holds after the last epoch, in words."""
         return f"best weights (epoch {self.best_epoch})" if self.best else f"last weights (epoch {len(self.history)})"
 
-    def events(self) -> Iterator[Progress | EpochResult]:
-        """Train to the end, yielding `Progress` every few steps and `EpochResult` after each epoch."""
+    def events(self, pause: Callable[[], bool] = lambda: False) -> Iterator[Progress | EpochResult]:
+        """Train to the end, yielding `Progress` every few steps and `EpochResult` after each epoch.
+
+        Args:
+            pause: asked after each step; where it returns True, `Progress` is yielded right then.
+        """
         while not self._is_finished():
-            yield from self._train_epoch()
+            yield from self._train_epoch(pause)
             yield self._end_epoch()
 
     def _is_finished(self) -> bool:
@@ -166,7 +170,7 @@ class Training:
             return True
         return bool(self.config.patience) and len(self.history) - self.best_epoch >= self.config.patience
 
-    def _train_epoch(self) -> Iterator[Progress]:
+    def _train_epoch(self, pause: Callable[[], bool]) -> Iterator[Progress]:
         clock = time.perf_counter()
         random = np.random.default_rng((self.config.seed, self.epoch))
         order, longest = training_order(self.train.lengths, len(self.train), self.config.batch_size, random)
@@ -178,7 +182,7 @@ class Training:
         while self.step < self.steps:
             clock = time.perf_counter()
             with lend_threads(fused):
-                losses = self._take_steps(data, order, longest, min(self.step + TICK, self.steps))
+                losses = self._take_steps(data, order, longest, pause)
             self.step += len(losses)
             self._account(losses.tolist())
             self.seconds += time.perf_counter() - clock
@@ -194,10 +198,13 @@ class Training:
             data = augmented(data, shift, rotation, generator)
         return cut_off(data, self.config.early, generator) if self.config.early else data
 
-    def _take_steps(self, data: SequenceData, order: Tensor, longest: Sequence[int | None], end: int) -> Tensor:
-        """Take the epoch's optimiser steps up to number ``end``; return the sums of their batches' losses, (steps,)."""
+    def _take_steps(
+        self, data: SequenceData, order: Tensor, longest: Sequence[int | None], pause: Callable[[], bool]
+    ) -> Tensor:
+        """Take the epoch's next steps, at most `TICK`; return the sums of their batches' losses, (steps,)."""
         size, taken, losses = self.config.batch_size, self.step, list[Tensor]()
-        while taken < end:
+        end = min(self.step + TICK, self.steps)
+        while taken < end and not (taken > self.step and pause()):
             if taken <= self.step + 1:  # between events anything may be changed; one step makes Adam's state
                 self._fused = fused_step(self._fused, self.model, data, self.config, self.optimizer)
             stop = min(end, taken + (self._fused.steps_at_once if self._fused else 1))

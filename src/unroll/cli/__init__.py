@@ -1,6 +1,6 @@
 """The command line: parses, calls, prints. Nothing here imports torch before a command runs.
 
-Exit status: 0 done, 1 the work failed, 2 bad input or usage, 130 Ctrl-C.
+Exit status: 0 done, 1 the work failed, 2 bad input or usage, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cyclopts import CycloptsError, UnusedCliTokensError
 from ..errors import InputError, UnrollError
 from . import data, examining, machine, reporting, serving, several, sharing, training, using
 from .app import app
-from .outcome import in_words, is_expected, say
+from .outcome import in_words, is_expected, say, warnings_as_lines
 
 __all__ = ["app", "main"]
 # Importing them registers them.
@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # an encoding without × or – must not end a training
             stream.reconfigure(errors="replace")
     try:
-        status = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        with warnings_as_lines():
+            status = app(words, exit_on_error=False, print_error=False, result_action="return_value")
     except UnusedCliTokensError as error:
         hint = "; data is given with --data" if words[:1] == ["train"] else ""
         say(f"unexpected argument: {' '.join(error.unused_tokens or [])}{hint}")

@@ -37,14 +37,15 @@ def explore(
         Print one JSON object.
     """
     with immediate_interrupt():
-        from ..data.catalog import load
+        from ..data.catalog import load, resolve
         from ..data.describe import describe_data
-        from ..folder import fresh, refuse_used, write
+        from ..folder import fresh, refuse_inside, refuse_used, write
         from ..plots import figures, png
         from ..printing import print_description
         from ..terminal import Screen
 
     refuse_used(out)
+    refuse_inside(out or "explored", resolve(data, data_dir))
     splits = load(data, data_dir=data_dir, **given(reading))
     description = describe_data(splits)
     drawn = {name: png(figure) for name, figure in figures(splits).items()}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from ..errors import is_out_of_memory
+from ..errors import UnrollWarning, is_out_of_memory
 
 
 def is_expected(error: BaseException) -> bool:
@@ -26,6 +29,23 @@ def in_words(error: BaseException) -> str:
 def say(line: str) -> None:
     """Print a line on stderr."""
     print(f"unroll: {line}", file=sys.stderr)
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Within the block a warning of unroll's is a line on stderr, without the place in the code that it comes from."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UnrollWarning)
+        show = warnings.showwarning
+
+        def show_line(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, UnrollWarning):
+                say(str(message))
+            else:
+                show(message, category, *place, **more)
+
+        warnings.showwarning = show_line
+        yield
 
 
 def print_json(content: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ..config import RecipeName
 from ..errors import ConfigError
-from ..interrupt import immediate_interrupt
+from ..interrupt import immediate_interrupt, resignalled
 from .app import DataFlags, Json, ModelLists, TrainLists, app, given, trust
 from .outcome import in_words, is_expected, print_json, say
 
@@ -119,7 +119,7 @@ def sweep(
     screen = SweepScreen(console)
     others = (data, recipe, seeds, method, trials, out, given(reading))
     try:
-        with screen:
+        with resignalled(lambda: command_line("sweep", "--resume", screen.path) if screen.path else None), screen:
             if resume is None:
                 asked = {"data": data, "recipe": recipe, "seeds": seeds, "method": method, "trials": trials}
                 wanted: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from ..config import RecipeName, choose_settings
 from ..errors import ConfigError
-from ..interrupt import immediate_interrupt
+from ..interrupt import immediate_interrupt, resignalled
 from .app import DataFlags, Json, ModelFlags, TrainFlags, app, given, trust
 from .outcome import in_words, is_expected, print_json, say
 
@@ -35,6 +35,7 @@ def train(
     resume: Path | None = None,
     report: bool = True,
     tensorboard: Annotated[bool, Parameter(negative="")] = False,
+    checkpoint_seconds: float = 10.0,
     json: Json = False,
 ) -> int:
     """Train a classifier and keep it in a run folder.
@@ -67,6 +68,9 @@ def train(
         Write a report of the finished run, RUN/report.html; see unroll report.
     tensorboard
         Write the curves for TensorBoard too, into RUN/tensorboard.
+    checkpoint_seconds
+        Seconds of training between two checkpoints, which is what kill -9 or a power cut can cost; 0 writes one after
+        each epoch, and only then.
     json
         Print one JSON object on stdout; progress goes to stderr.
     """
@@ -79,14 +83,14 @@ def train(
     console = Screen(stderr=json)
     screen = TrainingScreen(console)
     try:
-        with screen:
+        with resignalled(lambda: command_line("train", "--resume", screen.path) if screen.path else None), screen:
             if resume is not None:
                 if _has_settings(settings) or out or overwrite or tensorboard or data or recipe:
                     raise ConfigError(
-                        f"--resume takes all settings from {resume}; give at most --data-dir with it, "
-                        "and --cell module:Class of a cell of your own"
+                        f"--resume takes all settings from {resume}; give at most --data-dir and --checkpoint-seconds "
+                        "with it, and --cell module:Class of a cell of your own"
                     )
-                run = resume_run(resume, data_dir=data_dir, watch=screen)
+                run = resume_run(resume, data_dir=data_dir, checkpoint_seconds=checkpoint_seconds, watch=screen)
             else:
                 run = train_run(
                     data or DATA,
@@ -95,6 +99,7 @@ def train(
                     out=out,
                     overwrite=overwrite,
                     tensorboard=tensorboard,
+                    checkpoint_seconds=checkpoint_seconds,
                     watch=screen,
                     **settings,
                 )

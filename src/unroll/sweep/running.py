@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from ..config import RecipeName, TrainConfig, check_choice, check_whole, choose_
 from ..data.catalog import resolve
 from ..data.splits import Splits
 from ..errors import ConfigError, RunError, TrainingError, is_out_of_memory
-from ..folder import RESUME, WEIGHTS, fresh, refuse_used, write
+from ..folder import WEIGHTS, checkpoints, fresh, refuse_inside, refuse_used, write
+from ..interrupt import resignalled
+from ..lock import locked
 from ..plots import Score, png, swept
 from ..record import in_words, read_record
 from ..run import Event, Plan, resume_run, train_run
@@ -73,6 +76,7 @@ def run_sweep(
     chosen = method or ("random" if any(isinstance(values, Range) for values in axes.values()) else "grid")
     check_choice("method", chosen, ("grid", "random", "tpe"))
     planned, count = plan(chosen, axes, trials, first)
+    refuse_inside(out or "sweeps", resolve(data, data_dir))
     _refuse_used(out)
     splits = _try_out(data, data_dir, recipe, settings, planned or _corners(axes))
     sweep = Sweep(
@@ -87,10 +91,12 @@ def run_sweep(
         count=count,
         seeds=tuple(range(first, first + seeds)),
     )
-    for setting in planned:
-        sweep.add(setting)
-    sweep.save()
-    return _go(sweep, sweep.data_dir, watch)
+    with locked(sweep.path):
+        _refuse_used(sweep.path)  # again: another process may have come first
+        for setting in planned:
+            sweep.add(setting)
+        sweep.save()
+        return _go(sweep, sweep.data_dir, watch)
 
 
 def resume_sweep(
@@ -107,7 +113,12 @@ def resume_sweep(
         RunError: no sweep, or a broken one.
         DataError: the data is not there, or has changed.
     """
-    sweep = read_sweep(path)
+    read_sweep(path)  # complains of a folder that is none before a lock is put there
+    with locked(Path(path)):
+        return _resume(read_sweep(path), data_dir, watch)
+
+
+def _resume(sweep: Sweep, data_dir: str | Path | None, watch: Callable[[Told], object] | None) -> Sweep:
     there = str(data_dir) if data_dir else sweep.data_dir
     left = [trial.setting for trial in sweep.trials if trial.status in OPEN]
     if left or len(sweep.trials) < sweep.total:
@@ -149,6 +160,14 @@ def _try_out(
 
 
 def _go(sweep: Sweep, data_dir: str | None, watch: Callable[[Told], object] | None) -> Sweep:
+    with resignalled(lambda: f"unroll sweep --resume {shlex.quote(str(sweep.path))}"):
+        _train_all(sweep, data_dir, watch)
+    if sweep.best is not None:
+        write(sweep.path / PICTURE, png(_picture(sweep)))
+    return sweep
+
+
+def _train_all(sweep: Sweep, data_dir: str | None, watch: Callable[[Told], object] | None) -> None:
     tell = watch or (lambda _: None)
     tell(sweep)
     for place in range(sweep.total):
@@ -159,9 +178,6 @@ def _go(sweep: Sweep, data_dir: str | None, watch: Callable[[Told], object] | No
             trial = sweep.change(sweep.trials[place], status="running")
             tell(trial)
             tell(sweep.change(trial, **_outcome(sweep, trial, data_dir, watch)))
-    if sweep.best is not None:
-        write(sweep.path / PICTURE, png(_picture(sweep)))
-    return sweep
 
 
 def _outcome(
@@ -171,7 +187,7 @@ def _outcome(
     path = sweep.path / trial.run
     settings = {**sweep.settings, **trial.setting, "seed": trial.seed}
     try:
-        if (path / RESUME).exists() and not (path / WEIGHTS).exists():
+        if checkpoints(path) and not (path / WEIGHTS).exists():
             resume_run(path, data_dir=data_dir, watch=watch)
         elif not (path / WEIGHTS).exists():  # killed before its first state was written, or not begun at all
             recipe: Any = sweep.recipe

@@ -1,0 +1,140 @@
+"""What an unfinished training is resumed from: written by time, checked when it is read, the last good one kept."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .config import check_at_least
+from .errors import ConfigError, RunError, UnrollWarning
+from .folder import CONFIG, PREVIOUS, RESUME, checkpoints, first_line, write
+from .train import Training
+
+SECONDS = 10.0  # of training between two checkpoints
+DIGEST = hashlib.sha256().digest_size  # bytes, at the end of the file
+FREE = ("format", "unroll", "torch", "python", "tensorboard")  # of config.json, what may differ on resuming
+MOVABLE = ("name", "dir")  # likewise of what it says about the data, whose content has a fingerprint
+
+
+def check_seconds(seconds: float) -> None:
+    """Raise `ConfigError` unless ``seconds`` can stand between two checkpoints."""
+    check_at_least("checkpoint_seconds", seconds, 0)
+    if seconds == float("inf"):
+        raise ConfigError("checkpoint_seconds must be a finite number, got inf; set epochs to a checkpoint with 0")
+
+
+class Checkpoints:
+    """Writes the checkpoints of a training into its run's folder.
+
+    Args:
+        path: the folder.
+        config: content of its config.json, which each checkpoint repeats.
+        seconds: of training between two checkpoints; 0 writes one after each epoch, and only then.
+        keep: whether the newest checkpoint in the folder is good, so that it is kept beside the next one.
+        clock: returns seconds.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        config: dict[str, Any],
+        seconds: float,
+        keep: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path, self._seconds, self._keep, self._clock = path, seconds, keep, clock
+        self._settings = json.dumps(_settings(config))
+        self._written = clock()
+
+    def is_due(self, epoch_ended: bool = False) -> bool:
+        """Tell whether it is time for the next one."""
+        return self._clock() - self._written > self._seconds if self._seconds else epoch_ended
+
+    def write(self, training: Training) -> None:
+        """Write where the training stands."""
+        buffer = io.BytesIO()
+        torch.save({"settings": self._settings, "training": training.state_dict()}, buffer)
+        content = buffer.getvalue()
+        kept = self._path / PREVIOUS if self._keep else None
+        write(self._path / RESUME, content + hashlib.sha256(content).digest(), kept)
+        self._keep = True
+        self._written = self._clock()
+
+    def remove(self) -> None:
+        """Remove them: the training has ended."""
+        for file in (PREVIOUS, RESUME):  # never the older one alone
+            (self._path / file).unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path, config: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Return for `Training.load_state_dict` where a training stood; and whether the newest checkpoint says so.
+
+    Args:
+        path: the run's folder.
+        config: content of its config.json.
+
+    Raises:
+        RunError: there is none, none is whole, or config.json has other settings than the training was begun with.
+
+    Warns:
+        UnrollWarning: the newest one is damaged; the one before it is used.
+    """
+    files = checkpoints(path)
+    if not files:
+        raise RunError(f"{path} cannot be resumed: it has no {RESUME}; start it again with --overwrite")
+    faults: list[str] = []
+    for file in files:
+        try:
+            content = _read(file)
+        except Exception as error:  # torch raises about anything on a damaged file
+            faults.append(f"{file} is broken ({first_line(error)})")
+            continue
+        _check_settings(path, config, json.loads(content["settings"]))
+        newest = file.name == RESUME
+        if not newest:
+            fault = faults[0] if faults else f"{path / RESUME} is missing"
+            epochs = len(content["training"]["history"])
+            warnings.warn(f"{fault}; using the checkpoint before it ({epochs} epochs)", UnrollWarning, stacklevel=3)
+        return content["training"], newest
+    raise RunError(f"{'; '.join(faults)}; start the run again with --overwrite")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    content = file.read_bytes()
+    if hashlib.sha256(content[:-DIGEST]).digest() != content[-DIGEST:]:
+        raise ValueError("its checksum differs")
+    return dict(torch.load(io.BytesIO(content[:-DIGEST]), map_location="cpu", weights_only=True))
+
+
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what must not change between the beginning and the end of a training, by dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if name not in FREE:
+            flat.update({f"{name}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value})
+    return {name: value for name, value in flat.items() if name not in {f"data.{key}" for key in MOVABLE}}
+
+
+def _check_settings(path: Path, config: dict[str, Any], begun: dict[str, Any]) -> None:
+    now = _settings(config)
+    differing = [name for name in {**begun, **now} if now.get(name) != begun.get(name)]
+    if differing:
+        words = ", ".join(
+            f"{name} is {_brief(now.get(name))}, was {_brief(begun.get(name))}" for name in differing[:3]
+        ) + (f" and {len(differing) - 3} more" if len(differing) > 3 else "")
+        raise RunError(
+            f"{path / CONFIG} was edited after the training began ({words}); change it back, or start a new run"
+        )
+
+
+def _brief(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"

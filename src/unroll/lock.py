@@ -1,0 +1,70 @@
+"""One lock for each run folder: of two processes that want to write into it, one does."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from .errors import RunError, UnrollWarning
+
+LOCK = ".lock"  # stays for good: a lock on a file that is replaced would protect nothing
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # what a file system without locks answers
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder within the block; if the process dies, the kernel frees it.
+
+    Args:
+        folder: exists.
+
+    Raises:
+        RunError: another process holds the lock, or the lock file cannot be opened.
+
+    Warns:
+        UnrollWarning: the file system has no locks; nothing is held then.
+    """
+    file = folder / LOCK
+    lock = FileLock(file, blocking=False, preserve_lock_file=True, on_acquired=_write_holder)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RunError(
+            f"{folder} is in use by another training{_holder(file)}; wait until it ends, or choose another --out"
+        ) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise RunError(f"cannot lock {file}: {error.strerror}") from error
+        warnings.warn(
+            f"the file system of {folder} has no locks; let no other training write there", UnrollWarning, stacklevel=3
+        )
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write_holder(descriptor: int) -> None:
+    """Write down who holds the lock, for the message alone."""
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode())
+
+
+def _holder(file: Path) -> str:
+    """Return " (process 1 on host)" if the file says so; Windows lets nobody else read it."""
+    try:
+        content = file.read_text("utf-8", errors="replace")[:300]
+    except OSError:
+        return ""
+    match = re.fullmatch(r"(\d{1,10}) ([\w.-]{1,80})\n", content)
+    return f" (process {match[1]} on {match[2]})" if match else ""
