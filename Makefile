@@ -1,5 +1,6 @@
 # make train   set up, then learn to read the digits that come along
 # make test    set up, then lint, types and all tests
+# make test-isa  the tests of the kernels once more, with no instruction set above generic and above AVX2
 # make docs    renew what the tutorial prints, draws and lists, and build the site in docs/_build
 # make sanitize  run the kernels under the address, undefined-behaviour and thread sanitizers (GCC or Clang; no .venv)
 # make setup   the virtual environment .venv with everything, pinned by constraints.txt
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup train test docs sanitize constraints clean
+.PHONY: help setup train test test-isa docs sanitize constraints clean
 
 help:
 	@grep '^# make' Makefile | cut -c 3-
@@ -33,6 +34,20 @@ test: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
+
+# The sets below the best one are what other machines have. A machine that lacks one skips it.
+ISA_TESTS := tests/test_answer.py tests/test_fused.py tests/test_scan_choice.py
+
+test-isa: $(READY)
+	@sets=$$(UNROLL_ISA= $(BIN)/python -c 'from unroll.scan import cpu; print(*cpu.AVAILABLE["fp32"])') || exit 1; \
+	for isa in generic avx2; do \
+	  case " $$sets " in \
+	    *" $$isa "*) \
+	      echo "test-isa: the kernels under UNROLL_ISA=$$isa"; \
+	      UNROLL_ISA=$$isa $(BIN)/python -m pytest $(ISA_TESTS) || exit 1;; \
+	    *) echo "test-isa: this processor or build lacks $$isa: skipped";; \
+	  esac; \
+	done
 
 docs: $(READY)
 	@echo "docs: running docs/tutorial.md, then sphinx-build"

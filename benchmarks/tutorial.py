@@ -123,10 +123,14 @@ def contenders(splits: unroll.Splits) -> tuple[list[Contender], Results, dict[st
         Contender(name, with_threads(epoch), flops=flops, results=given(logits_of(one, x)))
         for name, (one, epoch) in zip(("tutorial", "nn.RNN"), first, strict=True)
     ]
-    precisions: dict[str, models.Precision] = {"unroll": "fp32", "unroll, bf16": "bf16"}
+    precisions: dict[str, models.Precision] = {"unroll": "fp32"}
+    if refused := models.refused_bf16():
+        found.append(refused)
+    else:
+        precisions[models.BF16] = "bf16"
     for name, precision in precisions.items():
         own = copy.deepcopy(model)
-        runs = models.own_runs(fit_epoch(own, splits, precision), precision)
+        runs = models.own_runs(fit_epoch(own, splits, precision))
         tolerance = clock.FLOAT32 if precision == "fp32" else clock.BFLOAT16
         right = given(logits_of(own, x, precision))
         found.append(Contender(name, runs, flops=flops, results=right, tolerance=tolerance))

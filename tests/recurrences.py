@@ -21,6 +21,7 @@ RECURRENCES = (*GATES, "linear")
 
 
 MISSING = pytest.mark.skipif(not cpu.INSTRUCTION_SETS, reason=f"backend cpu is {cpu.MISSING}")
+NEEDS_BF16 = pytest.mark.skipif(not cpu.BF16_ISA, reason=f"no kernels for bf16: {cpu.why_not_bf16()}")
 
 
 def backends_of(*recurrences: str) -> list[Any]:

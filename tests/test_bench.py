@@ -187,7 +187,7 @@ def test_a_wrong_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(not cpu.INSTRUCTION_SETS, reason=f"backend cpu is {cpu.MISSING}")
 def test_a_training_step_that_does_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FusedStep, "__call__", lambda *args: (torch.full((len(args[3]),), 64 * 2.3), 0))
-    contenders, right = models.training_contenders(with_bf16=False)
+    contenders, right = models.training_contenders()
     found = {one.name: difference(one.results(), right) for one in contenders if one.results}
     assert found["nn.RNN"] is None
     assert "losses while learning" in str(found["unroll"])
@@ -207,8 +207,9 @@ def test_the_loop_that_is_timed_is_checked(monkeypatch: pytest.MonkeyPatch) -> N
     contenders, right = models.training_contenders()
     assert [contender.name for contender in contenders] == ["nn.RNN", "unroll", "unroll, bf16"]
     for contender in contenders:
-        assert contender.results is not None
-        assert difference(contender.results(), right, contender.tolerance) is None
+        if contender.refused is None:
+            assert contender.results is not None
+            assert difference(contender.results(), right, contender.tolerance) is None
     evaluation, right = models.evaluation_contenders(100)
     latency, right_one = models.latency_contenders()
     for contender, expected in [(c, right) for c in evaluation] + [(c, right_one) for c in latency]:
@@ -223,7 +224,7 @@ def test_peak_memory_sees_what_c_allocates() -> None:
     long = Shape("rnn", 4_000, 1, 64, 32)
     peak = memory.peak_memory(long, "auto", 1)
     assert peak is not None
-    assert 32 * 2**20 < peak < 1024 * 2**20
+    assert 24 * 2**20 < peak < 1024 * 2**20  # what was resident before and is free is used again, and does not count
 
 
 def test_a_process_that_fails_gives_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,7 +266,7 @@ def test_the_command_shows_and_writes(call: Call, tiny: None) -> None:
     assert out.startswith("machine  ")
     for words in ("training step of the tutorial's model", "evaluation of 50 images", "one image", "GRU scan, forward"):
         assert words in out
-    assert "not timed" not in out
+    assert out.count("not timed") == (0 if cpu.BF16_ISA else 1)
     assert "\x1b" not in out
     written = json.loads(Path("here/bench.json").read_text())
     assert set(written) == {"machine", "full", "finished", "notes", "comparisons", "growth"}
@@ -276,6 +277,10 @@ def test_the_command_shows_and_writes(call: Call, tiny: None) -> None:
     for comparison in written["comparisons"]:
         own = comparison["contenders"][comparison["base"]]["seconds"]
         for name, found in comparison["contenders"].items():
+            if found["refused"] is not None:
+                assert name == models.BF16
+                assert not cpu.BF16_ISA
+                continue
             assert found["median"] == statistics.median(found["seconds"])
             if name != LIMIT:
                 ratios = [one / base for one, base in zip(found["seconds"], own, strict=True)]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-from recurrences import GATES, MISSING, RECURRENCES, call, make
-from unroll import ConfigError, InputError
-from unroll.scan import backends, choose_backend, cpu
+from recurrences import GATES, MISSING, RECURRENCES, call, everything, make
+from unroll import ConfigError, InputError, SequenceClassifier
+from unroll.cells import CELLS
+from unroll.scan import backends, choose_backend, cpu, torch_backend
+from unroll.scan.choice import KNOWN
 
 F32, F64 = torch.float32, torch.float64
 
@@ -39,8 +43,77 @@ def test_sizes_of_nothing(recurrence: str, sizes: tuple[int, ...]) -> None:
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize("reverse", [False, True], ids=["forwards", "reverse"])
+def test_no_sequences_at_all(recurrence: str, reverse: bool) -> None:
+    """Nothing comes out, and the gradients of the weights are zero, with lengths and without."""
+    inputs = make(recurrence, 0, 5, 4, 6, F32)
+    for lengths in (None, torch.zeros(0, dtype=torch.int64)):
+        for backend in ("auto", *(name for name, known in KNOWN.items() if recurrence in known and name != "cpu")):
+            found = everything(recurrence, inputs, lengths, backend=backend, reverse=reverse)
+            assert found["y"].shape == (0, 5, 6)
+            assert found["h_n"].shape == (0, 6)
+            for name, gradient in found.items():
+                assert not gradient.any(), name
+            with torch.no_grad():
+                assert call(recurrence, inputs, lengths, backend=backend, reverse=reverse)[0].shape == (0, 5, 6)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("readout", ["last", "mean", "max", "attention"])
+def test_a_classifier_of_no_sequences(cell: str, readout: Any) -> None:
+    model = SequenceClassifier(3, 2, cell, 5, 2, bidirectional=True, readout=readout)
+    for lengths in (None, torch.zeros(0, dtype=torch.int64)):
+        logits = model(torch.zeros(0, 4, 3), lengths)
+        assert logits.shape == (0, 2)
+        model.zero_grad()
+        logits.sum().backward()
+        assert not any(p.grad.any() for p in model.parameters() if p.grad is not None)
+        with torch.inference_mode():
+            assert model(torch.zeros(0, 4, 3), lengths).shape == (0, 2)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
+def test_an_lstm_under_autocast_works_on_any_processor(training: bool) -> None:
+    """Where oneDNN has no lstm in bf16 torch's own raises in the middle of it: the plain loop then is taken."""
+    inputs = make("lstm", 3, 5, 4, 6, F32)
+    exact = call("lstm", inputs)
+    with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(training):
+        for lengths in (None, torch.tensor([5, 0, 3])):
+            y, *_ = call("lstm", inputs, lengths)
+            assert y.requires_grad == training
+        torch.testing.assert_close(call("lstm", inputs)[0], exact[0], rtol=0.1, atol=0.05, check_dtype=False)
+
+
+def test_the_choice_for_an_lstm_that_torch_cannot_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "BF16_ISA", "")
+    monkeypatch.setattr(torch_backend, "_has_lstm", lambda dtype: False)
+    x, reason = torch.empty(64, 28, 28), "torch's lstm cannot compute in bfloat16 on this processor"
+    with torch.autocast("cpu", torch.bfloat16):
+        assert choose_backend("auto", x, training=True, recurrence="lstm") == ("reference", reason)
+        assert choose_backend("auto", x, training=True, recurrence="gru").backend == "torch"
+        message = "backend 'torch' cannot compute an lstm in bfloat16 on this processor; use 'reference' or 'auto'"
+        with pytest.raises(InputError, match=message):
+            choose_backend("torch", x, training=True, recurrence="lstm")
+        no_kernels = "has no kernels for bfloat16: .+; use 'auto'" if cpu.INSTRUCTION_SETS else f"is {cpu.MISSING}"
+        with pytest.raises(InputError, match=f"backend 'cpu' {no_kernels}"):
+            choose_backend("cpu", x, training=True, recurrence="lstm")
+        monkeypatch.setattr(torch_backend, "_has_lstm", lambda dtype: True)
+        assert choose_backend("auto", x, training=True, recurrence="lstm").backend == "torch"
+    assert choose_backend("torch", x, training=True, recurrence="lstm").backend == "torch"
+
+
+def test_an_lstm_under_autocast_can_be_compiled() -> None:
+    model = SequenceClassifier(4, 2, "lstm", 6)
+    compiled = torch.compile(model, backend="eager")
+    x = torch.randn(3, 5, 4)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(compiled(x), model(x), rtol=0.1, atol=0.05, check_dtype=False)
+
+
 def test_the_choice_without_a_compiler_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "INSTRUCTION_SETS", ())
+    monkeypatch.setattr(cpu, "MISSING", cpu.NOT_BUILT)
     x = torch.empty(64, 28, 28)
     assert choose_backend("auto", x, training=True) == ("gemm", "fastest with gradients on a CPU")
     assert choose_backend("auto", x, training=False).backend == "torch"

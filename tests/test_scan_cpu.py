@@ -229,3 +229,49 @@ with torch.no_grad():
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert int(done.stdout) <= 3
+
+
+NO_THREADS = """
+import os, re, resource, sys, threading
+import torch
+from recurrences import RECURRENCES, assert_same_bits, everything, make, some_lengths
+from unroll.scan import cpu
+torch.set_num_threads(1)
+inputs = {name: make(name, 16, 9, 5, 33, torch.float32) for name in RECURRENCES}
+def results():
+    return {name: everything(name, inputs[name], some_lengths(16, 9), backend="cpu") for name in RECURRENCES}
+def count():
+    return int(re.search(r"Threads:\\s*(\\d+)", open("/proc/self/status").read())[1])
+expected, before = results(), count()
+try:
+    if os.getuid() == 0:  # the limit does not hold for root
+        os.setgid(65534), os.setuid(65534)
+    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, hard))
+    threading.Thread(target=int).start()
+except RuntimeError:
+    pass
+except OSError as error:
+    sys.exit(f"skip: {error}")
+else:
+    sys.exit("skip: threads can be made in spite of the limit")
+cpu._owned = 8
+for round in range(60):
+    if round == 10:
+        assert count() == before
+        resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard))
+    for name, found in results().items():
+        assert_same_bits(found, expected[name])
+print(count() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells there how many threads a process has")
+def test_where_no_thread_can_be_made_the_caller_does_the_work() -> None:
+    """Then, and when threads can be made again: what the calls before left in the queue must not be worked on."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", NO_THREADS], env=environment, capture_output=True, text=True)
+    if done.stderr.startswith("skip: "):
+        pytest.skip(done.stderr.removeprefix("skip: ").strip())
+    assert done.returncode == 0, done.stderr
+    assert 1 <= int(done.stdout) <= 7

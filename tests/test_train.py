@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import unroll
+from recurrences import NEEDS_BF16
 from unroll import (
     ConfigError,
     DataError,
@@ -211,6 +212,7 @@ def test_clipping_bounds_the_gradient(small: Splits) -> None:
     assert TrainConfig().clip_norm == 1
 
 
+@NEEDS_BF16
 def test_bf16_trains_with_float32_weights(small: Splits) -> None:
     model = small_model()
     results = list(fit(model, small, TrainConfig(epochs=4, precision="bf16")))

@@ -171,7 +171,7 @@ class TrainConfig:
         keep: weights to keep, those of the last epoch or those with the lowest validation loss (default last)
         seed: seed of initial weights, shuffling, validation part, dropout, shift and rotation (default 0)
         device: where to compute; auto takes CUDA where it is there, else the CPU (default auto)
-        precision: bf16 multiplies in bfloat16, else float32; faster where unroll info names it (default fp32)
+        precision: bf16 multiplies in bfloat16 while training; on a CPU only where unroll info names it (default fp32)
     """
 
     epochs: int | None = None

@@ -19,7 +19,9 @@ from .device import autocast, choose_device
 from .errors import ConfigError, InputError
 from .fused import why_not_fused
 from .model import SequenceClassifier
+from .scan import cpu, sets
 
+TRAINED_IN_BF16 = "trained in bf16; the weights are float32, and all but training computes in float32"
 PACKAGES = ("torch", "numpy", "safetensors", "pillow", "matplotlib", "mlxtend")
 
 
@@ -38,6 +40,7 @@ def describe() -> dict[str, Any]:
         "devices": {name: _device(name) for name in ("cpu", "cuda", "mps")},
         "default_device": f"{device}: {reason}",
         "cache": str(cache_folder()),
+        "instruction_sets": _instruction_sets(),
         "backends": scan.backends(),
         "default_backends": {
             f"{cell}, {name}": ": ".join(kind(1, 1).choose_backend(batch, training))
@@ -59,20 +62,39 @@ def describe_model(model: SequenceClassifier, config: TrainConfig | None = None)
         except InputError as error:  # the run asks for a backend that is not here
             return str(error)
 
+    def refusal() -> str:
+        cpu.check_precision(settings.precision, batch.device)
+        return ""
+
     def training() -> str:
         with autocast(batch.device, settings.precision):
             return ": ".join(cell.choose_backend(batch, training=True))
 
-    reason = said(lambda: why_not_fused(model, None, settings))
-    options = model.config
-    return {
+    def step() -> str:
+        reason = said(lambda: why_not_fused(model, None, settings))
+        return f"operation by operation: {reason}" if reason else "one call of the fused kernels"
+
+    refused, options = said(refusal), model.config
+    facts = {
         "model": f"{options.cell}, {options.hidden_size} units, layers: {options.num_layers}{options.additions}, "
         f"readout {options.readout}",
         "device": str(batch.device),
-        "training": said(training),
+        "training": refused or said(training),
         "prediction": said(lambda: ": ".join(cell.choose_backend(batch, training=False))),
-        "training_step": f"operation by operation: {reason}" if reason else "one call of the fused kernels",
+        "training_step": "none" if refused else step(),
     }
+    return facts | ({"precision": TRAINED_IN_BF16} if settings.precision == "bf16" else {})
+
+
+def _instruction_sets() -> dict[str, str]:
+    """Return what the fused kernels use in each precision, and what there is; with UNROLL_ISA if it limits them."""
+    available = sorted({name for names in cpu.AVAILABLE.values() for name in names}, key=sets.ORDER.index)
+    found = {
+        "fp32": cpu.ISA or f"none: {cpu.MISSING}",
+        "bf16": cpu.BF16_ISA or f"none: {cpu.why_not_bf16()}",
+        "available": ", ".join(available) or "none: the kernels are not built",
+    }
+    return found | ({sets.VARIABLE: f"{cpu.LIMIT}, the highest that may be used"} if cpu.LIMIT else {})
 
 
 def _processor() -> str:

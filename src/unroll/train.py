@@ -24,7 +24,7 @@ from .errors import DataError, InputError, TrainingError
 from .evaluation import evaluate, has_fused_cells
 from .fused import FusedStep, fused_step
 from .model import check_truncation
-from .scan.cpu import lend_threads
+from .scan.cpu import check_precision, lend_threads
 
 TICK = 20  # optimiser steps between two reports: reading the loss more often would make a GPU wait
 WARM_UP = 0.15  # share of the run in which one-cycle raises the rate
@@ -109,7 +109,7 @@ class Training:
         config: settings (default ``TrainConfig()``).
 
     Raises:
-        ConfigError: the device is not there, or the model cannot do ``tbptt``.
+        ConfigError: the device is not there or lacks ``precision``, or the model cannot do ``tbptt``.
         DataError: too few sequences to train on or to hold out, or ``shift`` and ``rotation`` for no images.
         InputError: the model does not take the data, or gives other logits than the data has classes.
         TrainingError: while running: the loss is no longer finite.
@@ -118,6 +118,7 @@ class Training:
     def __init__(self, model: nn.Module, splits: Splits, config: TrainConfig | None = None) -> None:
         self.config = config = config or TrainConfig()
         self.device, self.device_reason = choose_device(config.device)
+        check_precision(config.precision, self.device)
         self.train, self.val = _parts(splits, config, self.device)
         self.model = model.to(self.device)
         if config.tbptt:

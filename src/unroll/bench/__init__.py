@@ -16,6 +16,8 @@ import torch
 
 from ..folder import fresh, write, write_json
 from ..machine import describe
+from ..scan import cpu
+from ..scan.sets import VARIABLE
 from .clock import (
     Comparison,
     Contender,
@@ -80,7 +82,8 @@ class Report:
     def on(self) -> str:
         """The machine, in a line."""
         packages, threads = self.machine["packages"], self.machine["threads"]
-        return f"{self.machine['processor']}, {threads} threads, torch {packages['torch']}"
+        limit = f", {VARIABLE}={cpu.LIMIT}" if cpu.LIMIT else ""
+        return f"{self.machine['processor']}, {threads} threads, torch {packages['torch']}{limit}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain JSON types."""

@@ -61,6 +61,7 @@ class Contender:
         flops: arithmetic of a unit, multiplications and additions; None leaves the rate out (default None)
         results: returns what it computes, to be compared with what is right; None where there is nothing (default None)
         tolerance: relative error allowed (default float32's rounding)
+        refused: why it cannot be timed here, in one line; None if it can (default None)
     """
 
     name: str
@@ -69,6 +70,7 @@ class Contender:
     flops: float | None = None
     results: Callable[[], Results] | None = None
     tolerance: float = FLOAT32
+    refused: str | None = None
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def compare(
     shortest: float = SHORTEST,
     limit: str | None = None,
 ) -> Comparison:
-    """Time contenders in turn, each in every round; those whose results are wrong are refused.
+    """Time contenders in turn, each in every round; those that cannot run here or whose results are wrong are refused.
 
     Args:
         title: what they do.
@@ -206,8 +208,8 @@ def _timing(contender: Contender, seconds: Mapping[int | None, Sequence[float]])
 
 
 def _refusal(contender: Contender, expected: Results | None) -> str | None:
-    if expected is None or contender.results is None:
-        return None
+    if contender.refused or expected is None or contender.results is None:
+        return contender.refused
     return difference(contender.results(), expected, contender.tolerance)
 
 

@@ -20,7 +20,7 @@ from ..evaluation import evaluate, inference, predict
 from ..model import SequenceClassifier
 from ..scan import cpu
 from ..train import EpochResult, fit
-from .clock import BFLOAT16, FLOAT32, Contender, Results, Runs, in_process, with_threads
+from .clock import BFLOAT16, Contender, Results, Runs, in_process, with_threads
 from .steps import Shape
 
 SHAPE = Shape("rnn")  # 28 steps of 28 pixels, 150 tanh units, batches of 64
@@ -31,6 +31,7 @@ COMPARED = 100  # of them whose probabilities are compared before
 FLOPS = SHAPE.flops + 3 * 2.0 * SHAPE.batch * SHAPE.hidden * CLASSES
 FORWARD = 2.0 * SHAPE.hidden * (SHAPE.time * SHAPE.inputs + (SHAPE.time - 1) * SHAPE.hidden + CLASSES)  # of an image
 PASSES = 1_000_000  # more than are ever timed
+BF16 = "unroll, bf16"
 Precision = Literal["fp32", "bf16"]
 
 
@@ -76,33 +77,40 @@ def reference(model: SequenceClassifier) -> SequenceClassifier:
     return twin.double()
 
 
-def training_contenders(with_bf16: bool = True) -> tuple[list[Contender], Results]:
+def training_contenders() -> tuple[list[Contender], Results]:
     """Return the training step by nn.RNN and by unroll, and what its loss and gradients must be."""
     data = random_images(TRAINED * SHAPE.batch)
     model = classifier()
-    runs = with_threads(_passes(TorchClassifier(model), data))
-    contenders = [Contender("nn.RNN", runs, TRAINED, FLOPS, _learning(TorchClassifier(model), data))]
-    precisions: tuple[Precision, ...] = ("fp32", "bf16") if with_bf16 else ("fp32",)
-    for precision in precisions:
-        name = "unroll" if precision == "fp32" else f"unroll, {precision}"
-        one = Contender(
-            name,
-            own_runs(_passes(copy.deepcopy(model), data, precision), precision),
+    peer = with_threads(_passes(TorchClassifier(model), data))
+    contenders = [
+        Contender("nn.RNN", peer, TRAINED, FLOPS, _learning(TorchClassifier(model), data)),
+        Contender(
+            "unroll",
+            own_runs(_passes(copy.deepcopy(model), data)),
             TRAINED,
             FLOPS,
-            _learning(copy.deepcopy(model), data, precision),
-            FLOAT32 if precision == "fp32" else BFLOAT16,
-        )
-        contenders.append(one)
+            _learning(copy.deepcopy(model), data),
+        ),
+    ]
+    if refused := refused_bf16():
+        contenders.append(refused)
+    else:
+        runs = own_runs(_passes(copy.deepcopy(model), data, "bf16"))
+        results = _learning(copy.deepcopy(model), data, "bf16")
+        contenders.append(Contender(BF16, runs, TRAINED, FLOPS, results, BFLOAT16))
     exact = _loss_and_gradients(reference(model), data)()
     return contenders, {**exact, **_losses(TorchClassifier(copy.deepcopy(model)), data)}
 
 
-def own_runs(call: Callable[[], object], precision: Precision) -> Runs:
+def refused_bf16() -> Contender | None:
+    """Return unroll's training in bf16 with the reason why it is refused on this CPU, or None where it is not."""
+    reason = cpu.why_not_bf16()
+    return Contender(BF16, {}, refused=f"no kernels for bf16: {reason}") if reason else None
+
+
+def own_runs(call: Callable[[], object]) -> Runs:
     """Return the runs of unroll's own training: with torch's threads; where torch does the work, with one too."""
-    if precision == "fp32" or cpu.BF16_INSTRUCTION_SETS:
-        return {torch.get_num_threads(): in_process(call)}
-    return with_threads(call)
+    return {torch.get_num_threads(): in_process(call)} if cpu.INSTRUCTION_SETS else with_threads(call)
 
 
 def _passes(model: nn.Module, data: SequenceData, precision: Precision = "fp32") -> Callable[[], EpochResult]:

@@ -66,6 +66,8 @@ def evaluate(
         print_evaluation(console, evaluation, f"{run} on {where}")
         if early:
             print_anytime(console, early)
+    if loaded.config.get("train", {}).get("precision") == "bf16":
+        say("the run was trained in bf16; it is evaluated in float32")
     if trained_on:
         say(f"the run was trained on {trained_on:,} of these {len(sequences):,} sequences: the accuracy flatters")
     return 0

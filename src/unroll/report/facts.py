@@ -81,11 +81,16 @@ def speed(material: Material) -> Iterator[Section]:
         machine = describe()
         here = f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads"
         made = describe_model(material.run.model)
+        in_bf16 = material.run.config.get("train", {}).get("precision") == "bf16"
+        precision = " The run was trained in bf16; it answers in float32." if in_bf16 else ""
         yield Section(
             "Speed",
             "Training as the run measured it, answers as measured while this report was made; neither says anything "
             "of another machine.",
-            [Table((), rows), Lines([f"Answers on: {here}; {made['device']}. Computed by {made['prediction']}."])],
+            [
+                Table((), rows),
+                Lines([f"Answers on: {here}; {made['device']}. Computed by {made['prediction']}.{precision}"]),
+            ],
         )
 
 

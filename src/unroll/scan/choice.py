@@ -10,7 +10,7 @@ from torch.autograd import forward_ad
 
 from ..config import Backend, check_choice
 from ..errors import InputError
-from . import cpu
+from . import cpu, torch_backend
 
 BACKENDS = get_args(Backend)
 
@@ -53,7 +53,7 @@ def backends() -> dict[str, str]:
 
 
 def _cpu_kernels() -> str:
-    bf16 = f"bf16 by {cpu.BF16_INSTRUCTION_SETS[0]}" if cpu.BF16_INSTRUCTION_SETS else "no bf16 on this processor"
+    bf16 = f"bf16 by {cpu.BF16_ISA}" if cpu.BF16_ISA else "no bf16"
     return f"fused C++ for {cpu.INSTRUCTION_SETS[0]}; float32; {bf16}"
 
 
@@ -92,15 +92,25 @@ def choose_backend(backend: Backend, x: Tensor, training: bool, recurrence: str 
         return Choice("torch", f"its kernels for {device}")
     if traced and training and recurrence == "lstm":
         return Choice("reference", "torch's lstm on a CPU cannot be compiled for training")
+    if low_precision and recurrence == "lstm" and not torch_backend.has_lstm(_autocast_dtype()):
+        return Choice("reference", f"torch's lstm cannot compute in {_name(_autocast_dtype())} on this processor")
     if low_precision or traced:
         return Choice("torch", "it can compute in bf16 and be compiled")
     if recurrence not in KNOWN["gemm"]:
-        return Choice("torch", f"the only kernel for {recurrence} in {str(x.dtype).removeprefix('torch.')}")
+        return Choice("torch", f"the only kernel for {recurrence} in {_name(x.dtype)}")
     if not training:
         return Choice("torch", "fastest without gradients on a CPU")
     if time < GEMM_STEPS:
         return Choice("torch", f"fastest below {GEMM_STEPS} time steps")
     return Choice("gemm", "fastest with gradients on a CPU")
+
+
+def _autocast_dtype() -> torch.dtype:
+    return torch.get_autocast_dtype("cpu")
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _onlooker() -> str | None:
@@ -124,15 +134,29 @@ def _check_possible(backend: str, x: Tensor, recurrence: str) -> None:
         raise InputError("backend 'torch' needs at least 1 time step, got 0; use 'reference' or 'auto'")
     if backend == "gemm" and torch.is_autocast_enabled(x.device.type):
         raise InputError("backend 'gemm' computes in float32, but bf16 was asked for; use 'torch' or 'auto'")
-    if backend != "cpu":
-        return
+    if backend == "torch" and recurrence == "lstm":
+        _check_torch_lstm(x)
+    if backend == "cpu":
+        _check_cpu(x, recurrence)
+
+
+def _check_torch_lstm(x: Tensor) -> None:
+    under_autocast = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    if under_autocast and not _onlooker() and not torch_backend.has_lstm(_autocast_dtype()):
+        asked = _name(_autocast_dtype())
+        raise InputError(
+            f"backend 'torch' cannot compute an lstm in {asked} on this processor; use 'reference' or 'auto'"
+        )
+
+
+def _check_cpu(x: Tensor, recurrence: str) -> None:
     if not cpu.INSTRUCTION_SETS:
         raise InputError(f"backend 'cpu' is {cpu.MISSING}")
     if x.device.type != "cpu" or x.dtype != torch.float32:
         raise InputError(f"backend 'cpu' computes in float32 on the CPU, got {x.dtype} on {x.device}; use 'auto'")
     if torch.is_autocast_enabled("cpu") and recurrence != "linear" and not cpu.computes_bf16():
-        asked = str(torch.get_autocast_dtype("cpu")).removeprefix("torch.")
-        raise InputError(f"backend 'cpu' has no kernels for {asked} on this processor; use 'torch' or 'auto'")
+        reason = f": {cpu.why_not_bf16()}" if _autocast_dtype() == torch.bfloat16 else ""
+        raise InputError(f"backend 'cpu' has no kernels for {_name(_autocast_dtype())}{reason}; use 'auto'")
     if not torch.compiler.is_compiling() and (onlooker := _onlooker()):
         raise InputError(f"backend 'cpu' cannot be asked for where {onlooker} must see each operation; use 'auto'")
     if 0 in x.shape[:2]:

@@ -3,12 +3,13 @@
 Under autocast to bfloat16 the factors of all products are rounded to it; sums, states and gradients stay float32.
 
 The sources are compiled for several instruction sets when unroll is installed, if there is a C++ compiler; the best one
-that the processor has is chosen when this module is loaded.
+that the processor has, and that the environment variable UNROLL_ISA allows, is chosen when this module is loaded.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -16,24 +17,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import ConfigError
 from . import reference
 from .gemm import differentiable
 from .padding import alive
 from .reference import Weights
+from .sets import VARIABLE, usable_sets
 
 kernels: Any = None
 with suppress(ImportError):
     kernels = importlib.import_module("._kernels", __package__)
 
-INSTRUCTION_SETS: tuple[str, ...] = tuple(kernels.instruction_sets(False)) if kernels else ()
-BF16_INSTRUCTION_SETS: tuple[str, ...] = tuple(kernels.instruction_sets(True)) if kernels else ()
+# Best first, those for products in bfloat16 apart from those for float32.
+AVAILABLE: dict[str, tuple[str, ...]] = {
+    precision: tuple(kernels.instruction_sets(precision == "bf16")) if kernels else () for precision in ("fp32", "bf16")
+}
+LIMIT = os.environ.get(VARIABLE, "")
+_usable = usable_sets(LIMIT, [name for names in AVAILABLE.values() for name in names])
+INSTRUCTION_SETS = tuple(name for name in AVAILABLE["fp32"] if name in _usable)
+BF16_INSTRUCTION_SETS = tuple(name for name in AVAILABLE["bf16"] if name in _usable)
 
 ISA = INSTRUCTION_SETS[0] if INSTRUCTION_SETS else ""
 BF16_ISA = BF16_INSTRUCTION_SETS[0] if BF16_INSTRUCTION_SETS else ""
 # For one sequence: a tile of AMX holds sixteen rows, and takes as long with one.
 BF16_ISA_OF_ONE = BF16_INSTRUCTION_SETS[-1] if BF16_INSTRUCTION_SETS else ""
 
-MISSING = "not built: there was no C++ compiler when unroll was installed; training takes several times as long"
+NOT_BUILT = "not built: there was no C++ compiler when unroll was installed; training takes several times as long"
+MISSING = f"switched off by {VARIABLE}={LIMIT}; training takes several times as long" if kernels else NOT_BUILT
 OVERREAD = 128  # floats that a kernel may read, but does not use, behind the last number of a tensor
 GATES = {"tanh": 1, "relu": 1, "gru": 4, "lstm": 4}  # columns per unit that a step leaves for the way back
 
@@ -237,6 +247,25 @@ def layout(
 def computes_bf16() -> bool:
     """Tell whether autocast to bfloat16 is on for the CPU, and the kernels can follow it."""
     return bool(BF16_ISA) and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+
+
+def why_not_bf16() -> str:
+    """Return why no kernels for products in bfloat16 are used, in words, or an empty string if some are."""
+    if BF16_ISA:
+        return ""
+    if not kernels:
+        return "the kernels are not built"
+    if AVAILABLE["bf16"] and not BF16_INSTRUCTION_SETS:
+        return f"{VARIABLE}={LIMIT} excludes {AVAILABLE['bf16'][-1]}"
+    return "this processor or build has neither avx512_bf16 nor amx"
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raise `ConfigError` for "bf16" on a CPU without kernels for it, where it would take many times as long."""
+    if precision == "bf16" and device.type == "cpu" and (reason := why_not_bf16()):
+        raise ConfigError(
+            f"precision 'bf16' on a CPU needs kernels for it, got {ISA or 'none'}: {reason}; use precision 'fp32'"
+        )
 
 
 def isa(batch: int = 0) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -31,7 +32,8 @@ def scan(
     last_only: bool,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Same as `unroll.scan.reference.scan`, by the kernels of `torch.nn.RNN`, `torch.nn.GRU` and `torch.nn.LSTM`."""
-    if recurrence == "lstm" and not weights[1].shape[1]:  # oneDNN refuses to compute without units
+    # oneDNN refuses to compute without units, and torch to pack no sequences.
+    if recurrence == "lstm" and 0 in (len(x), weights[1].shape[1]):
         return reference.scan(recurrence, x, state, weights, lengths, reverse, last_only)
     if recurrence == "lstm" and lengths is not None:
         return _packed_lstm(x, state, weights, lengths, reverse)
@@ -44,6 +46,25 @@ def scan(
         return y, tuple(part[0] for part in final)
 
     return scan_padded(full, x, state, lengths, reverse)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def has_lstm(dtype: torch.dtype) -> bool:
+    """Tell whether torch's lstm works under autocast to ``dtype`` on this CPU."""
+    return _has_lstm(dtype)
+
+
+@cache
+def _has_lstm(dtype: torch.dtype) -> bool:
+    # Tried out: oneDNN, which says no on processors before AVX-512, has no public name for what it can do.
+    x = torch.zeros(1, 1, 1, dtype=torch.float32, device="cpu")
+    weight = x.new_zeros(4, 1)
+    try:
+        with torch.no_grad(), torch.autocast("cpu", dtype):
+            torch.lstm(x, (x, x), **_options((weight, weight, None, None)), batch_first=True)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _options(weights: Weights) -> dict[str, Any]:

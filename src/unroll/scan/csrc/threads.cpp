@@ -113,11 +113,22 @@ class Pool {
     tasks_.erase(std::remove_if(tasks_.begin(), tasks_.end(), [](const auto& task) { return task->is_taken(); }), tasks_.end());
     tasks_.insert(tasks_.end(), helpers, work);
     waiting_ = tasks_.size();
-    for (; idle_ < tasks_.size() && threads_ < helpers; ++idle_, ++threads_) std::thread([this] { help(); }).detach();
+    while (idle_ < tasks_.size() && threads_ < helpers && grows()) ++idle_, ++threads_;
     for (long i = 0; i < helpers; ++i) wake_.notify_one();
   }
 
  private:
+  // Start a thread, if the system allows one more. No exception may leave push(): the queue then would outlive the caller's
+  // work. What nobody takes from the queue the caller does itself, and the next push() tries again.
+  bool grows() {
+    try {
+      std::thread([this] { help(); }).detach();
+      return true;
+    } catch (...) {
+      return false;
+    }
+  }
+
   void help() {
     for (;;) {
       soon([this] { return waiting_.load(std::memory_order_relaxed) > 0; });
