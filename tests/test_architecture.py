@@ -59,7 +59,8 @@ FLOORS = {
     "device": 1,
     "folder": 1,
     "interrupt": 1,
-    "errors": 0,
+    "errors": 0.5,  # whose messages are printable
+    "formatting": 0,
     "lessons": 0,  # apart: torch alone, and nobody's ground
     "__init__": 11,  # nobody imports from it: names have one home
 }

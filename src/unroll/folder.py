@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .errors import RunError
+from .errors import InputError, RunError
+from .formatting import shown
 
 FORMAT = 2
 CONFIG = "config.json"  # all that prediction needs, and the settings of the training; makes a folder a run
@@ -93,7 +94,7 @@ def _is_run(path: Path) -> bool:
     try:
         content = (path / CONFIG).read_text("utf-8")
         return not content or {"format", "unroll", "preparation"} <= set(json.loads(content))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return False
 
 
@@ -137,7 +138,7 @@ def _number(parent: Path, name: str) -> Path:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Return the content of a run's config.json.
+    """Return the content of a run's config.json: an object, whose parts are objects too.
 
     Raises:
         RunError: no run, or one of another format.
@@ -146,14 +147,43 @@ def read_config(path: Path) -> dict[str, Any]:
     if not file.is_file():
         raise RunError(f"{path} is no run folder: it has no config.json")
     try:
-        config = json.loads(file.read_text("utf-8"))
+        config = read_json(file)
         version = config["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{file} is broken ({first_line(error)})") from error
+        if version == FORMAT:
+            _check_parts(config)
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{file} is broken ({first_line(error)}); copy it again, or train again") from error
     if version != FORMAT:
-        made_by = f"unroll {config.get('unroll')}"
-        raise RunError(f"{file} has format {version}, expected {FORMAT}; train anew, or use {made_by}, which made it")
-    return dict(config)
+        made_by = f"unroll {shown(config.get('unroll'))}"
+        raise RunError(
+            f"{file} has format {shown(version)}, expected {FORMAT}; train anew, or use {made_by}, which made it"
+        )
+    return config
+
+
+def _check_parts(config: dict[str, Any]) -> None:
+    for part in ("model", "preparation"):
+        if part not in config:
+            raise KeyError(part)
+    for part in ("model", "preparation", "data", "train"):
+        if not isinstance(config.get(part, {}), dict):
+            raise ValueError(f"{part} must be an object, got {shown(config[part])}")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return the object that a JSON file holds.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON, or holds something else.
+    """
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except RecursionError as error:
+        raise ValueError(first_line(error)) from error
+    if not isinstance(content, dict):
+        raise ValueError(f"expected an object, got {shown(content)}")
+    return content
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -177,7 +207,9 @@ def write(path: Path, content: bytes) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Return what an error says, without what follows below."""
+    """Return what an error says, without what follows below; of a library's no more than fits a line."""
     if isinstance(error, KeyError):
-        return f"{error} is missing"
-    return str(error).strip().split("\n")[0] or type(error).__name__
+        return f"{shown(error)} is missing"
+    if isinstance(error, RecursionError):
+        return "its brackets are nested too deep"
+    return str(error) if isinstance(error, InputError) else shown(error)

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from ..errors import is_out_of_memory
+from ..formatting import printable
 
 
 def is_expected(error: BaseException) -> bool:
@@ -24,8 +25,8 @@ def in_words(error: BaseException) -> str:
 
 
 def say(line: str) -> None:
-    """Print a line on stderr."""
-    print(f"unroll: {line}", file=sys.stderr)
+    """Print a line on stderr, one that no terminal obeys."""
+    print(f"unroll: {printable(line)}", file=sys.stderr)
 
 
 def print_json(content: dict[str, Any]) -> None:

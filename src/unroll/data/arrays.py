@@ -12,6 +12,7 @@ import torch
 
 from ..config import DataConfig
 from ..errors import DataError
+from ..formatting import is_printable, listed, quoted, shown
 from .preparation import ImageFormat, Preparation, Scaling
 from .sequences import SequenceData
 
@@ -44,7 +45,7 @@ def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> lis
     wanted = [f"{key}{suffix}" for suffix in suffixes for key in ("x", "y")]
     missing = [key for key in wanted if key not in arrays]
     if missing:
-        names = ", ".join(sorted(arrays)) or "none of them"
+        names = listed(sorted(arrays)) or "none of them"
         raise DataError(f"{path} has no {', '.join(missing)}: expected the arrays x and y, got {names}")
     classes, labels = _labels(path, arrays, [f"y{suffix}" for suffix in suffixes])
     preparation = Preparation(classes, Scaling(0.0, 1.0))
@@ -123,13 +124,13 @@ def _labels(path: Path, arrays: dict[str, np.ndarray], keys: list[str]) -> tuple
     if "classes" in arrays and isinstance(values[0], int):
         names = _names(path, arrays["classes"], values)
         values = list(range(len(names)))
-    bad = next((name for name in names if not name.isprintable() or not name), None)
+    bad = next((name for name in names if not is_printable(name) or not name), None)
     if bad is not None:
-        raise DataError(f"{path}: {bad!r} cannot be the name of a class: name it in plain letters")
+        raise DataError(f"{path}: {quoted(bad)} cannot be the name of a class: name it in plain letters")
     known = set(found[0])
     unseen = [value for value in values if value not in known]
     if unseen and len(known) > 1 and "classes" not in arrays:  # which may well name more than there are
-        raise DataError(f"{path}: the class {unseen[0]} of {keys[-1]} is not in {keys[0]}, the training part")
+        raise DataError(f"{path}: the class {shown(unseen[0])} of {keys[-1]} is not in {keys[0]}, the training part")
     index = {value: place for place, value in enumerate(values)}
     return names, [np.array([index[label] for label in labels], np.int64) for labels in found]
 
@@ -140,7 +141,7 @@ def _names(path: Path, classes: np.ndarray, values: list[int]) -> tuple[str, ...
         raise DataError(f"{path}: classes must be names in one row, got {got}")
     names = tuple(str(name) for name in classes)
     if len(set(names)) != len(names):
-        raise DataError(f"{path}: classes must all differ, got {', '.join(names)}")
+        raise DataError(f"{path}: classes must all differ, got {listed(names)}")
     if not 0 <= values[0] <= values[-1] < len(names):
         raise DataError(f"{path}: classes names 0 to {len(names) - 1}, but y holds {values[0]} to {values[-1]}")
     return names

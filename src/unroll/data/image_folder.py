@@ -23,6 +23,7 @@ from rich.progress import track
 
 from ..config import DataConfig
 from ..errors import DataError
+from ..formatting import is_printable, listed, printable, shown
 from .download import cache_folder
 from .images import prepare_image, read_grey
 from .preparation import ImageFormat, Preparation, Scaling
@@ -132,7 +133,7 @@ def _list(root: Path) -> Listing:
     left_out = [entry.name for entry in entries if not entry.is_dir()]
     digest = hashlib.sha256()
     for label, folder in enumerate(folders):
-        if not folder.name.isprintable():  # bytes that are not UTF-8 included
+        if not is_printable(folder.name):  # bytes that are not UTF-8 included
             raise DataError(f"{str(folder)!r} cannot be the name of a class: rename it in plain letters")
         before = len(files)
         for entry in _visible(folder):
@@ -168,13 +169,13 @@ def _notes(root: Path, folders: list[Path], listings: list[Listing]) -> tuple[st
     left_out = [name for listing in listings for name in listing.left_out] + others
     if not left_out:
         return ()
-    some = ", ".join(left_out[:EXAMPLES]) + (", …" if len(left_out) > EXAMPLES else "")
+    some = ", ".join(map(shown, left_out[:EXAMPLES])) + (", …" if len(left_out) > EXAMPLES else "")
     return (f"left out, as neither image nor class folder: {some} ({len(left_out):,} in all)",)
 
 
 def _index(classes: tuple[str, ...], label: str, root: Path) -> int:
     if label not in classes:
-        raise DataError(f"{root} has the class {label}, but the training part only {', '.join(classes)}")
+        raise DataError(f"{root} has the class {shown(label)}, but the training part only {listed(classes)}")
     return classes.index(label)
 
 
@@ -204,7 +205,7 @@ def _pixels(listing: Listing, size: tuple[int, int] | None, form: ImageFormat | 
 def _read_files(listing: Listing, size: tuple[int, int] | None, form: ImageFormat | None) -> np.ndarray:
     images, errors = [], []
     console = Console(stderr=True)
-    label = f"reading {escape(str(listing.root))}"
+    label = f"reading {escape(printable(str(listing.root)))}"
     for file in track(listing.files, label, console=console, disable=not console.is_terminal, transient=True):
         try:
             images.append(read_grey(file, size)[0] if form is None else prepare_image(file, form).pixels.numpy())

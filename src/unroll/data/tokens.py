@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from ..errors import DataError
+from ..formatting import shown
 
 UNKNOWN = "[UNK]"  # number 0: what the vocabulary lacks
 
@@ -105,4 +106,4 @@ def _tokenizer(json: str) -> Any:
     except DataError:
         raise
     except Exception as error:  # the library raises nothing more special
-        raise DataError(f"the tokenizer is broken ({error})") from error
+        raise DataError(f"the tokenizer is broken ({shown(error)})") from error
