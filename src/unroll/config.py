@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, cast, get_args, get_type_hints
 
 from .errors import ConfigError, did_you_mean
+from .formatting import quoted
 
 Read = Literal["rows", "columns", "pixels", "permuted"]
 TokenizerName = Literal["word", "bpe"]
@@ -57,7 +58,9 @@ class DataConfig:
             object.__setattr__(self, "resize", str(given))
         check_types(self)
         if self.resize is not None and not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4})?", self.resize):
-            raise ConfigError(f"resize must be a number of pixels like 28, or two like 40x28, got {self.resize!r}")
+            raise ConfigError(
+                f"resize must be a number of pixels like 28, or two like 40x28, got {quoted(self.resize)}"
+            )
         if self.test_fraction is not None and not 0 < self.test_fraction < 1:
             raise ConfigError(f"test_fraction must be above 0 and below 1, got {self.test_fraction}")
         if self.split_seed is not None and not 0 <= self.split_seed < 2**32:
@@ -254,7 +257,7 @@ class Recipe:
         known = model | train | {f.name for f in fields(DataConfig)}
         for name in settings:
             if name not in model | train:
-                raise ConfigError(f"{name!r} is not a setting{did_you_mean(name, known)}")
+                raise ConfigError(f"{quoted(name)} is not a setting{did_you_mean(name, known)}")
         return replace(
             self,
             model=replace(self.model, **{k: v for k, v in settings.items() if k in model}),
@@ -284,7 +287,7 @@ def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     if value not in choices:
         known = ", ".join(str(choice) for choice in choices)
         hint = did_you_mean(str(value), map(str, choices))
-        raise ConfigError(f"{name} must be one of {known}, got {value!r}{hint}")
+        raise ConfigError(f"{name} must be one of {known}, got {quoted(value)}{hint}")
 
 
 def check_at_least(name: str, value: float, least: float) -> None:
@@ -296,8 +299,7 @@ def check_at_least(name: str, value: float, least: float) -> None:
 def check_whole(name: str, value: object, least: int) -> None:
     """Raise `ConfigError` unless ``value`` is a whole number of at least ``least``."""
     _check_plain(name, value, int)
-    assert isinstance(value, int)
-    check_at_least(name, value, least)
+    check_at_least(name, cast(int, value), least)
 
 
 def check_types(config: object) -> None:
@@ -317,7 +319,7 @@ def check_types(config: object) -> None:
 def _check_plain(name: str, value: object, kind: type) -> None:
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
-        raise ConfigError(f"{name} must be of type {kind.__name__}, got {value!r}")
+        raise ConfigError(f"{name} must be of type {kind.__name__}, got {quoted(value)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{name} must be a finite number, got {value}")
 

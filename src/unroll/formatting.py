@@ -11,7 +11,9 @@ LONGEST_REASON = 160  # of what a library says of an error, which is a sentence
 
 # Characters of the category "format" that show, or that letters and emoji are written with: the non-joiner of Persian,
 # the joiner of emoji and Indian scripts, and the signs that Arabic and others write before a number.
-_WRITTEN = frozenset("\u200c\u200d\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
+_WRITTEN = frozenset(
+    "\u200c\u200d\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
+)
 # Controls, other formats (bidirectional overrides among them), half characters, ends of lines and of paragraphs.
 _ESCAPED = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 
@@ -21,13 +23,13 @@ _values.maxlevel = 3
 
 
 def printable(text: str) -> str:
-    """Return a text on one line, with what a terminal would obey or hide written as in Python.
+    r"""Return a text on one line, with what a terminal would obey or hide written as in Python.
 
     Letters of all languages, combining marks, and emoji stay as they are.
 
     Example:
-        >>> printable("red \\x1b[31m, naïve")
-        'red \\\\x1b[31m, naïve'
+        >>> printable("red \x1b[31m, naïve")
+        'red \\x1b[31m, naïve'
     """
     if text.isprintable():  # nearly always; far faster than to look at each character
         return text
@@ -76,8 +78,8 @@ def quoted(value: object, longest: int = LONGEST) -> str:
     """Return a value as `shown`; a text stands in quotes.
 
     Example:
-        >>> quoted("it's")
-        '"it\\'s"'
+        >>> quoted("cat")
+        "'cat'"
     """
     if not isinstance(value, str):
         return shown(value, longest)

@@ -97,7 +97,9 @@ def print_predictions(console: Console, predictions: Iterable[FilePrediction]) -
         runners_up = ", ".join(f"{shown(name)} {percent(p)}" for name, p in others)
         console.print(
             Text.assemble(
-                f"{prediction.file}: " if series is None else f"{prediction.file}, {prediction.named_by} {shown(series)}: ",
+                f"{prediction.file}: "
+                if series is None
+                else f"{prediction.file}, {prediction.named_by} {shown(series)}: ",
                 *([] if prediction.text is None else [(f"{brief(prediction.text, SHORT)} → ", "")]),
                 (shown(label), "bold green"),
                 f" {percent(probability)}",
@@ -167,7 +169,8 @@ def _print_words(console: Console, words: WordDescription) -> None:
     console.print(table)
     unknown = f"{percent(words.unknown_train)} of the tokens in train, {percent(words.unknown_test)} in test"
     print_facts(
-        console, {"frequent": ", ".join(f"{shown(word)} {count:,}" for word, count in words.frequent), "unknown": unknown}
+        console,
+        {"frequent": ", ".join(f"{shown(word)} {count:,}" for word, count in words.frequent), "unknown": unknown},
     )
 
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 import zipfile
-import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+import numpy.lib.format as npy
 import torch
 
 from ..config import DataConfig
 from ..errors import DataError
 from ..formatting import is_printable, listed, quoted, shown
+from .files import opened
 from .preparation import ImageFormat, Preparation, Scaling
 from .sequences import SequenceData
 
 LOSS = 1e-3  # of the deviation: so much may rounding to float32 change a value
 KEYS = ("x", "y", "lengths")
+MAGIC = b"\x93NUMPY"
+CHUNK = 1 << 20  # bytes that are unpacked at once
+MOST_PACKED = 1_100  # times as large as packed can a member of a zip file be: deflate reaches 1,032
 
 
 def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> list[SequenceData]:
@@ -77,26 +83,65 @@ def read_unlabelled(path: Path, classes: tuple[str, ...]) -> SequenceData:
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """Return the arrays that have a meaning."""
     known = {"classes", *(f"{key}{suffix}" for key in KEYS for suffix in ("", "_train", "_test"))}
-    key = ""
-    arrays = {}
     try:
-        with path.open("rb") as opened:
-            if opened.read(2) != b"PK":  # every zip file's first bytes
+        with opened(path) as file:
+            if file.read(2) != b"PK":  # every zip file's first bytes
                 raise DataError(f"{path} is no .npz file: save one with numpy.savez(…, x=x, y=y)")
-            opened.seek(0)
-            file = np.load(opened, allow_pickle=False)
-            for key in sorted(known & set(file.files)):
-                arrays[key] = file[key]
-                if not isinstance(arrays[key], np.ndarray):
-                    raise DataError(f"{path}: {key} is no NumPy array; write the file anew with numpy.savez")
-    except DataError:
+            with zipfile.ZipFile(file) as zipped:
+                members = {member.filename.removesuffix(".npy"): member for member in zipped.infolist()}
+                return {key: _array(path, key, zipped, members[key]) for key in sorted(known & set(members))}
+    except (DataError, MemoryError):
         raise
-    # what zipfile raises of a damaged file
-    except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
-        if "allow_pickle" in str(error) and key:
-            raise DataError(f"{path}: {key} is an array of Python objects; {_of_objects(key)}") from error
-        raise DataError(f"{path} is not a readable .npz file ({error}); write it anew with numpy.savez") from error
-    return arrays
+    except Exception as error:  # zipfile and its codecs raise about anything of a damaged file
+        raise DataError(
+            f"{path} is not a readable .npz file ({shown(error)}); write it anew with numpy.savez"
+        ) from error
+
+
+def _array(path: Path, key: str, zipped: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """Return a member of an .npz file; its header is not believed, in case it asks for more than there is."""
+    if member.file_size > MOST_PACKED * member.compress_size:
+        raise DataError(
+            f"{path}: {key} says that its {member.compress_size:,} bytes unpack to {member.file_size:,}, which they "
+            "cannot; write the file anew with numpy.savez"
+        )
+    with zipped.open(member) as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise DataError(f"{path}: {key} is no NumPy array; write the file anew with numpy.savez")
+        shape, by_column, dtype = _header(path, key, file)
+        if dtype.hasobject:
+            raise DataError(f"{path}: {key} is an array of Python objects; {_of_objects(key)}")
+        values, size = math.prod(shape), member.file_size - file.tell()
+        if not dtype.itemsize or dtype.subdtype or min(shape, default=1) < 0 or values * dtype.itemsize != size:
+            raise DataError(
+                f"{path}: {key} says it has shape {shown(shape)} and dtype {shown(str(dtype))}, but holds "
+                f"{size:,} bytes; write the file anew with numpy.savez"
+            )
+        array = np.empty(values, dtype)
+        into, at = array.view(np.uint8), 0
+        while at < size and (count := file.readinto(into[at : at + CHUNK].data)):  # type: ignore[attr-defined]
+            at += count
+        if at < size:
+            raise DataError(f"{path}: {key} ends {size - at:,} bytes before its end; copy the file again")
+        file.read(1)  # past the end: only then the sum of the whole is compared
+    return array.reshape(shape, order="F" if by_column else "C")
+
+
+def _header(path: Path, key: str, file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, whether the first axis runs fastest, and dtype, as the header says them."""
+    version = file.read(2)
+    read = {b"\1\0": npy.read_array_header_1_0, b"\2\0": npy.read_array_header_2_0}.get(version)
+    if read is None:
+        raise DataError(f"{path}: {key} has NumPy format {'.'.join(map(str, version))}, expected 1.0 or 2.0")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is looked at as if Python had written it
+            shape, by_column, dtype = read(file)  # type: ignore[no-untyped-call]
+            return tuple(map(int, shape)), by_column, dtype
+    except Exception as error:  # it evaluates the header as Python, which may raise anything
+        raise DataError(
+            f"{path}: {key} has a damaged NumPy header ({shown(error)}); write the file anew with numpy.savez"
+        ) from error
 
 
 def _of_objects(key: str) -> str:

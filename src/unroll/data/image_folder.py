@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from stat import S_ISREG
 
 import numpy as np
 import torch
@@ -81,8 +82,7 @@ def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> lis
         if images.shape[1:] != (height, width):
             _complain_of_sizes({(width, height): listings[0].root, (images.shape[2], images.shape[1]): listing.root})
         preparation = Preparation(listings[0].classes, Scaling(0.0, 1.0), form)
-        index = np.array([_index(preparation.classes, label, listing.root) for label in listing.classes])
-        y = torch.from_numpy(index[listing.y])
+        y = torch.from_numpy(_index(preparation.classes, listing)[listing.y])
         data.append(SequenceData(form.sequences(torch.from_numpy(images)), y, preparation, notes=notes))
     return data
 
@@ -160,6 +160,8 @@ def _stamp(entry: os.DirEntry[str]) -> str:
         stat = entry.stat()
     except OSError as error:  # a link to nowhere
         raise DataError(f"cannot read {entry.path}: {error.strerror}; mend or remove it") from error
+    if not S_ISREG(stat.st_mode):
+        raise DataError(f"{entry.path} is no file: expected images only; move or remove it")
     return f"{stat.st_size}/{stat.st_mtime_ns}/{stat.st_ctime_ns}"
 
 
@@ -173,10 +175,13 @@ def _notes(root: Path, folders: list[Path], listings: list[Listing]) -> tuple[st
     return (f"left out, as neither image nor class folder: {some} ({len(left_out):,} in all)",)
 
 
-def _index(classes: tuple[str, ...], label: str, root: Path) -> int:
-    if label not in classes:
-        raise DataError(f"{root} has the class {shown(label)}, but the training part only {listed(classes)}")
-    return classes.index(label)
+def _index(classes: tuple[str, ...], listing: Listing) -> np.ndarray:
+    index = {label: number for number, label in enumerate(classes)}
+    for label in listing.classes:
+        if label not in index:
+            root = listing.root
+            raise DataError(f"{root} has the class {shown(label)}, but the training part only {listed(classes)}")
+    return np.array([index[label] for label in listing.classes])
 
 
 def _pixels(listing: Listing, size: tuple[int, int] | None, form: ImageFormat | None) -> np.ndarray:

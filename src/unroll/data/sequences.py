@@ -307,8 +307,9 @@ def stratified_cut(
     """
     random = np.random.RandomState(seed)
     parts = []
-    for label in np.unique(y):
-        members = random.permutation(np.flatnonzero(y == label))
+    order = np.argsort(y, kind="stable")
+    for indices in np.split(order, np.flatnonzero(np.diff(y[order])) + 1):  # of one class, ascending
+        members = random.permutation(indices)
         parts.append(members[: round(fraction * len(members))])
     part = np.sort(np.concatenate(parts)) if parts else np.empty(0, np.int64)
     if contents is not None:

@@ -15,6 +15,7 @@ import torch
 from ..errors import DataError
 from ..formatting import is_printable, listed, quoted, shown
 from .arrays import as_stored
+from .files import content_of
 from .preparation import Preparation, Scaling
 from .sequences import SequenceData
 
@@ -51,13 +52,11 @@ def read_text(path: Path) -> str:
         DataError: it cannot be read, or is not UTF-8; says at which byte.
     """
     try:
-        content = path.read_bytes()
+        content = content_of(path)
         if path.suffix.lower() == ".gz":
             content = gzip.decompress(content)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path} is no whole gzip file ({shown(error)}); copy it anew") from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
     return decoded(content, str(path))
 
 

@@ -194,7 +194,9 @@ def to_sequences(parts: Sequence[Texts], notes: tuple[str, ...] = ()) -> list[Se
             raise DataError(f"{part.path} holds no texts")
         for place, label in zip(part.places, part.labels, strict=True):
             if label not in index:
-                raise DataError(f"{part.path}, {place}: the class {shown(label)} is not in {first.path}, the training part")
+                raise DataError(
+                    f"{part.path}, {place}: the class {shown(label)} is not in {first.path}, the training part"
+                )
         y = torch.tensor([index[label] for label in part.labels])
         data.append(unread(part.texts, y, classes, notes))
     return data

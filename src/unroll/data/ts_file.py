@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..formatting import listed, shown
+from .files import content_of
 from .series import Series, check_name, number
 
 
@@ -66,10 +67,7 @@ def parse(path: Path, labelled: bool) -> Series:
 
 def _lines(path: Path) -> list[str]:
     """Return the lines without the blanks around them; comments, which are often older than UTF-8, are empty."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    content = content_of(path)
     mark = b"\xef\xbb\xbf"  # with which some editors begin a file
     lines, at = [], len(mark) if content.startswith(mark) else 0
     for line in content[at:].splitlines(keepends=True):
