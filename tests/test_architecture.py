@@ -30,6 +30,7 @@ FLOORS = {
     "run": 6,
     "record": 5,
     "saved": 5,
+    "weights": 4.5,  # between a model and the run that keeps it
     "machine": 5,
     "history": 4.9,
     "train": 4.8,

@@ -12,8 +12,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from .config import check_types
 from .errors import ConfigError, RunError
 from .folder import EVENTS, METRICS, METRICS_TABLE, event_files, first_line, write
+from .formatting import shown
 from .train import EpochResult
 
 
@@ -41,9 +43,20 @@ def read_history(run: str | Path) -> list[EpochResult]:
     if not path.exists():
         return []
     try:
-        return [EpochResult(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
-    except (OSError, ValueError, TypeError) as error:
+        return [_epoch(number, line) for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1)]
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is broken ({first_line(error)}); train again") from error
+
+
+def _epoch(number: int, line: str) -> EpochResult:
+    content = json.loads(line)
+    if not isinstance(content, dict):
+        raise ValueError(f"line {number}: expected an object, got {shown(content)}")
+    result = EpochResult(**content)
+    check_types(result)
+    if result.epoch != number:
+        raise ValueError(f"line {number}: expected epoch {number}, got {shown(result.epoch)}")
+    return result
 
 
 def check_tensorboard(wanted: bool) -> None:
