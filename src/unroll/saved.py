@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from .calibration import Calibration, read_calibration
 from .cells import Cell, find_cell
-from .config import DataConfig, ModelConfig
+from .config import DataConfig, ModelConfig, TrainConfig
 from .data.catalog import load, load_as, resolve
 from .data.preparation import Preparation
 from .data.sequences import SequenceData
@@ -135,6 +135,7 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
         preparation = Preparation.from_dict(config["preparation"], tokens)
         sizes = config["input_size"], config["num_classes"], 0 if tokens is None else tokens.checked().size
         _check_preparation(preparation, *sizes)
+        _check_settings(config)
         make = partial(build, input_size=sizes[0], num_classes=sizes[1], vocabulary_size=sizes[2])
         tensors = safetensors.torch.load(weights.read_bytes())
         model = load_weights(make, ModelConfig(**config["model"]), *sizes, tensors)
@@ -142,6 +143,20 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
         raise RunError(f"{path} is broken ({first_line(error)}); copy it anew or train again") from error
     evaluation, calibration = read_evaluation(path), read_calibration(path)
     return Run(path, model.to(choose_device(device)[0]).eval(), preparation, config, evaluation, calibration)
+
+
+def _check_settings(config: dict[str, Any]) -> None:
+    """Raise an error unless what is said of the training and its data can be; a run saved by hand says little."""
+    if "train" in config:
+        TrainConfig(**config["train"])
+    data = config.get("data", {})
+    DataConfig(**{field.name: data[field.name] for field in fields(DataConfig) if field.name in data})
+    for name in ("name", "dir", "fingerprint"):
+        value = data.get(name)
+        if not isinstance(value, str) and not (value is None and name == "dir") and name in data:
+            raise TypeError(f"{name} of the data must be a text, got {shown(value)}")
+    if "name" in data and "fingerprint" not in data:
+        raise KeyError("fingerprint")
 
 
 def _check_preparation(preparation: Preparation, input_size: int, num_classes: int, vocabulary_size: int) -> None:

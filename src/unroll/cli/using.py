@@ -100,7 +100,8 @@ def predict(
     run
         Folder of a finished run.
     files
-        Image files, or files of series or texts: what the run was trained on.
+        Image files, or files of series or texts: what the run was trained on. A pipe, as
+        <(zcat x.csv.gz) or /dev/stdin, is read up to 1 GB.
     text
         A text to classify; may be given several times.
     stop_at
@@ -113,6 +114,7 @@ def predict(
         file's error.
     """
     with immediate_interrupt():
+        from ..data.streams import read_stream
         from ..data.text_file import text_lines
         from ..errors import InputError
         from ..prediction import Sure, predict_files, predict_texts
@@ -124,7 +126,7 @@ def predict(
     loaded = load_run(run)
     texts, places = text or [], list[str]()
     if not files and not text:
-        content = b"" if sys.stdin.isatty() else sys.stdin.buffer.read()
+        content = b"" if sys.stdin.isatty() else read_stream(sys.stdin.buffer, "standard input")
         texts, places = text_lines(content, "standard input")
         if not texts:
             raise InputError(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..formatting import shown
+from .files import check_regular
 from .preparation import Framing, ImageFormat
 
 LARGE = 1_000  # pixels; longer images are first reduced to 1 to 2 times as much: the model sees a few dozen anyway
@@ -122,11 +123,15 @@ def _open(path: Path | Upload, size: tuple[int, int] | None = None, alone: bool 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of damaged EXIF data, say, which does not touch the pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
+            if isinstance(path, Path):
+                check_regular(path)
             with _file(path) as file:
                 if size is not None:
                     file.draft(None, (4 * size[0], 4 * size[1]))
                 file.load()
                 image = ImageOps.exif_transpose(file)
+    except DataError:
+        raise
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
