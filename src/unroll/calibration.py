@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,6 +15,7 @@ from .config import check_whole
 from .errors import InputError, RunError
 from .folder import CALIBRATION, first_line, read_json, write_json
 from .formatting import quoted, shown
+from .validation import is_number
 
 BINS = 15  # of confidence, as C. Guo et al. have them
 COLDEST, HOTTEST = 0.05, 20.0  # between these temperatures it is looked for
@@ -174,6 +174,6 @@ def _numbers(key: str, values: object) -> tuple[float, ...]:
     if not isinstance(values, list):
         raise ValueError(f"{key} must be a list, got {quoted(values)}")
     for value in values:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < math.inf:
+        if not is_number(value):
             raise ValueError(f"{key} must be finite numbers, got {quoted(value)}")
     return tuple(map(float, values))

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, cast, get_args, get_type_hints
 
 from .errors import ConfigError, did_you_mean
 from .formatting import quoted
+from .validation import is_number
 
 Read = Literal["rows", "columns", "pixels", "permuted"]
 TokenizerName = Literal["word", "bpe"]
@@ -215,11 +215,11 @@ class TrainConfig:
     def _check_early_stopping(self) -> None:
         if self.patience and self.schedule == "one-cycle":
             raise ConfigError(
-                f"patience must be 0 under schedule 'one-cycle', got {self.patience}: "
+                f"patience must be 0 under schedule 'one-cycle', got {quoted(self.patience)}: "
                 "the rate only anneals at the end; set schedule to 'constant'"
             )
         if self.val_fraction == 0 and (self.patience or self.keep == "best"):
-            wish = f"patience {self.patience}" if self.patience else "keep 'best'"
+            wish = f"patience {quoted(self.patience)}" if self.patience else "keep 'best'"
             raise ConfigError(f"{wish} needs a validation part: val_fraction must be above 0, got 0")
 
     def epochs_for(self, steps_per_epoch: int) -> int:
@@ -318,7 +318,7 @@ def _check_plain(name: str, value: object, kind: type) -> None:
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
         raise ConfigError(f"{name} must be of type {kind.__name__}, got {quoted(value)}")
-    if kind is float and not abs(cast(float, value)) <= sys.float_info.max:  # an int may be larger than any float
+    if kind is float and not is_number(value):
         raise ConfigError(f"{name} must be a finite number, got {quoted(value)}")
 
 

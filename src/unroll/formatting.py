@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 import unicodedata
 from collections.abc import Iterable
@@ -34,6 +35,13 @@ def printable(text: str) -> str:
     if text.isprintable():  # nearly always; far faster than to look at each character
         return text
     return "".join(_escape(character) if _is_escaped(character) else character for character in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return a text as `printable`, but with its lines and tabs."""
+    if text.isprintable():
+        return text
+    return "".join(part if part in ("\n", "\t") else printable(part) for part in re.split(r"([\n\t])", text))
 
 
 def is_printable(text: str) -> bool:

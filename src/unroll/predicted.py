@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from .errors import RunError
 from .evaluation import Evaluation, logits_of
 from .folder import EVALUATION, PREDICTIONS, first_line, read_json, write
 from .formatting import quoted, shown
+from .validation import LARGEST, is_number
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
         _check_number("correct", found["correct"], n)
         for name, value in (("accuracy", accuracy), ("interval", low), ("interval", high)):
             _check_number(name, value, 1)
-        _check_number("loss", found["loss"], sys.float_info.max)
+        _check_number("loss", found["loss"], LARGEST)
         if not isinstance(found.get("weights", ""), str):
             raise ValueError(f"weights must be a text, got {quoted(found['weights'])}")
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -131,5 +131,5 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
 
 
 def _check_number(name: str, value: object, most: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+    if not is_number(value, 0, most):
         raise ValueError(f"{name} must be a number from 0 to {most:g}, got {quoted(value)}")

@@ -39,7 +39,7 @@ from .folder import (
 from .formatting import shown
 from .model import SequenceClassifier
 from .predicted import read_evaluation
-from .weights import load_weights
+from .weights import check_finite, load_weights
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,16 @@ def save(model: SequenceClassifier, path: str | Path, *, data: SequenceData, ove
         overwrite: replace a run that stands there (default False).
 
     Raises:
-        RunError: something else stands there, or the cell cannot be loaded again.
+        RunError: something else stands there, the cell cannot be loaded again, or weights are NaN or infinite.
         DataError: the model's features or classes are not those of ``data``.
     """
     check_loadable(model)
     _check_fit(model, data)
+    data.preparation.check()
+    try:
+        check_finite(model)
+    except ValueError as error:
+        raise RunError(f"a run needs a model of numbers: {error}; train it again with a lower lr") from error
     path = claim(path, overwrite, "")
     # The fingerprint of what it was trained on, so that it is not judged by that.
     config = {**model_config(model, data.preparation), "data": {"fingerprint": data.fingerprint()}}

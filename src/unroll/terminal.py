@@ -25,7 +25,7 @@ from rich.text import Text
 from .cells import find_cell
 from .data.splits import Splits
 from .folder import EVENTS, METRICS
-from .formatting import is_printable, printable, shown
+from .formatting import printable_lines, shown
 from .run import Event, Started
 from .saved import Run
 from .train import EpochResult
@@ -46,9 +46,7 @@ class Screen(Console):
         """Escape what a terminal would obey in any text, so that a place which forgot it is safe too."""
         for segment in super().render(renderable, options):
             text, style, control = segment
-            if control is None and not is_printable(text.replace("\n", "")):
-                segment = Segment("\n".join(map(printable, text.split("\n"))), style)
-            yield segment
+            yield segment if control is not None else Segment(printable_lines(text), style)
 
     def on_broken_pipe(self) -> None:
         """Stop writing, also at exit, and tell the caller."""

@@ -51,10 +51,15 @@ def load_weights(
         _compare(model, tensors)
         model.to_empty(device="cpu")
     model.load_state_dict(dict(tensors))
+    check_finite(model)
+    return model
+
+
+def check_finite(model: SequenceClassifier) -> None:
+    """Raise `ValueError` if a weight is NaN or infinite: such a model says nothing."""
     bad = next((name for name, value in model.named_parameters() if not _is_finite(value.detach())), None)
     if bad is not None:
         raise ValueError(f"{bad} holds weights that are NaN or infinite")
-    return model
 
 
 def _check_sizes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 import zipfile
 from pathlib import Path
@@ -124,6 +125,12 @@ def _array(path: Path, key: str, zipped: zipfile.ZipFile, member: zipfile.ZipInf
         if at < size:
             raise DataError(f"{path}: {key} ends {size - at:,} bytes before its end; copy the file again")
         file.read(1)  # past the end: only then the sum of the whole is compared
+    if (
+        dtype.kind == "U"
+        and size
+        and array.view(np.dtype(np.uint32).newbyteorder(dtype.byteorder)).max() > sys.maxunicode
+    ):
+        raise DataError(f"{path}: {key} holds what is no character of Unicode; write the file anew with numpy.savez")
     return array.reshape(shape, order="F" if by_column else "C")
 
 

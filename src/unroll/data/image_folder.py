@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 import tempfile
-import zipfile
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -195,9 +194,11 @@ def _pixels(listing: Listing, size: tuple[int, int] | None, form: ImageFormat | 
     try:
         with cache.open("rb") as file, np.load(file) as content:
             if str(content["version"]) == version:
-                return np.asarray(content["pixels"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):
-        pass  # none there, or a broken one: the images are
+                pixels = np.asarray(content["pixels"])
+                if pixels.dtype == np.uint8 and pixels.ndim == 3 and len(pixels) == len(listing.files):
+                    return pixels
+    except Exception:  # none there, or a damaged one, of which NumPy and zipfile raise about anything: the images are
+        pass
     pixels = _read_files(listing, size, form)
     with contextlib.suppress(OSError):  # a full disk costs time, not the work
         cache.parent.mkdir(parents=True, exist_ok=True)

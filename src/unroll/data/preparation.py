@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -13,11 +12,14 @@ from torch import Tensor
 from ..config import MissingName, Read, ScalingName, check_choice, check_types, check_whole
 from ..errors import ConfigError, DataError
 from ..formatting import is_printable, listed, quoted
+from ..validation import is_number
 from .tokens import Tokens
 
 # Seed of the permutation behind read="permuted": the one of the uRNN papers' permuted MNIST (full-capacity uRNN,
 # Wisdom et al. 2016, and its successors). RandomState's stream is frozen (NumPy's NEP 19), so it never changes.
 PERMUTATION_SEED = 92916
+SINGLE = 3.5e38  # what values of float32, and so their means and deviations, are at most
+LEAST = 5e-324  # number above 0
 MOST_PIXELS = 100_000_000  # of an image; Pillow reads no larger ones
 
 
@@ -287,7 +289,9 @@ class Preparation:
         features = tuple(saved.get("features", ()))
         made = cls(tuple(saved["classes"]), Scaling(**scaling), image, missing, features, tokens)
         made.check()
-        return made
+        # Whole numbers, as JSON may have them, can be too large for torch's own.
+        exact = Scaling(_floats(made.scaling.mean), _floats(made.scaling.std))
+        return replace(made, scaling=exact, missing=missing and replace(missing, means=_floats(missing.means)))
 
     def check(self) -> None:
         """Raise `DataError` unless each part is what its documentation says: a file may hold anything."""
@@ -299,7 +303,7 @@ class Preparation:
                 raise DataError(f"each {what} needs a name of its own, got {listed(names)}")
         mean, std = self.scaling.mean, self.scaling.std
         _check_numbers("scaling", (mean,) if not isinstance(mean, tuple) else mean)
-        _check_numbers("scaling", (std,) if not isinstance(std, tuple) else std, above=0.0)
+        _check_numbers("scaling", (std,) if not isinstance(std, tuple) else std, least=LEAST)
         if isinstance(mean, tuple) != isinstance(std, tuple) or (
             isinstance(mean, tuple) and isinstance(std, tuple) and len(mean) != len(std)
         ):
@@ -312,8 +316,11 @@ class Preparation:
             self.image.check()
 
 
-def _check_numbers(what: str, values: tuple[object, ...], above: float = -math.inf) -> None:
+def _floats(values: Any) -> Any:
+    return tuple(map(float, values)) if isinstance(values, tuple) else float(values)
+
+
+def _check_numbers(what: str, values: tuple[object, ...], least: float = -SINGLE) -> None:
     for value in values:
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not is_number or not above < float(cast(float, value)) < math.inf:
-            raise DataError(f"{what} needs finite numbers{' above 0' if above == 0 else ''}, got {quoted(value)}")
+        if not is_number(value, least, SINGLE):
+            raise DataError(f"{what} needs numbers{' above 0' if least > 0 else ''}, got {quoted(value)}")
