@@ -100,8 +100,7 @@ def predict(
     run
         Folder of a finished run.
     files
-        Image files, or files of series or texts: what the run was trained on. A pipe, as
-        <(zcat x.csv.gz) or /dev/stdin, is read up to 1 GB.
+        Image files, files of series or texts, or pipes of such, up to 1 GB: what the run was trained on.
     text
         A text to classify; may be given several times.
     stop_at
