@@ -31,6 +31,7 @@ FLOORS = {
     "checkpoint": 5,
     "record": 5,
     "saved": 5,
+    "weights": 4.5,  # between a model and the run that keeps it
     "machine": 5,
     "history": 4.9,
     "train": 4.8,
@@ -61,7 +62,9 @@ FLOORS = {
     "folder": 1,
     "lock": 0.5,
     "interrupt": 1,
-    "errors": 0,
+    "errors": 0.5,  # whose messages are printable
+    "formatting": 0,
+    "validation": 0,
     "lessons": 0,  # apart: torch alone, and nobody's ground
     "__init__": 11,  # nobody imports from it: names have one home
 }

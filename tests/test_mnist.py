@@ -99,7 +99,7 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
 
 def test_an_unreadable_file(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(DataError, match="cannot read .*folder: Is a directory"):
+    with pytest.raises(DataError, match="folder is a folder: expected a file"):
         read_idx(tmp_path / "folder", ndim=3)
 
 

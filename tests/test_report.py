@@ -201,10 +201,9 @@ def test_a_report_that_fails_takes_nothing_from_the_run(call: Call, monkeypatch:
 
 
 def test_a_model_of_no_numbers_has_a_report(sample: unroll.Splits) -> None:
-    model = unroll.SequenceClassifier(28, 10, hidden_size=4)
-    model.layers[0][0].weight_hh.data[0, 0] = float("nan")  # type: ignore[index]
-    unroll.save(model, "sick", data=sample.train)
+    unroll.save(unroll.SequenceClassifier(28, 10, hidden_size=4), "sick", data=sample.train)
     run = unroll.load_run("sick")
+    run.model.layers[0][0].weight_hh.data[0, 0] = float("nan")  # type: ignore[index]
     words = Page(write_report(run, load_test(run, "mnist-sample")).read_text("utf-8")).words
     assert "not finite" in words
 

@@ -306,7 +306,7 @@ def test_resume_notices_other_data(monkeypatch: pytest.MonkeyPatch, small: Split
         (
             "model.safetensors",
             safetensors.torch.save({"a": torch.ones(2)}),
-            "is broken (model.safetensors does not fit config.json)",
+            "is broken (the weights do not fit the settings: head.weight must have shape (10, 150), got none)",
         ),
         ("evaluation.json", b"{", "is broken ("),
     ],

@@ -422,7 +422,7 @@ def test_a_folder_with_a_sweep_or_a_broken_one(grid: Sweep, tmp_path: Path, caps
     assert f"{grid.path} holds a sweep; go on with --resume {grid.path}, or choose" in capsys.readouterr().err
     for content, message in (
         ("", "Expecting value"),
-        ("[]", "cannot be interpreted as an integer"),
+        ("[]", "expected an object, got []"),
         ("{}", "'format' is missing"),
         ('{"format": 9}', "it has format 9, expected 1"),
         ('{"format": 1}', "'axes' is missing"),

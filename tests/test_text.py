@@ -158,7 +158,7 @@ BROKEN = {
     ),
     "no label column": ("a.csv", b"text,mood\na,b\n", r"has no label, class, .*: expected one of them, got text, mood"),
     "broken json": ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": ', r"a.jsonl, line 2: broken JSON"),
-    "no object": ("a.jsonl", b'{"text": "a", "label": 1}\n7', r"line 2: expected an object with fields, got '7'"),
+    "no object": ("a.jsonl", b'{"text": "a", "label": 1}\n7', r"line 2: expected an object with fields, got 7"),
     "a number": ("a.jsonl", b'{"text": 7, "label": 1}', r"line 1: expected a text in text, got 7"),
     "no label": ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b"}', r"line 2: label is missing"),
     "cells": ("a.tsv", b"text\tlabel\na b c\n", r"line 2: expected 2 cells as in the first line, got 1"),

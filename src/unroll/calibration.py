@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,8 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .config import check_whole
 from .errors import InputError, RunError
-from .folder import CALIBRATION, first_line, write_json
+from .folder import CALIBRATION, first_line, read_json, write_json
+from .formatting import quoted, shown
+from .validation import is_number
 
 BINS = 15  # of confidence, as C. Guo et al. have them
 COLDEST, HOTTEST = 0.05, 20.0  # between these temperatures it is looked for
@@ -127,7 +129,7 @@ class Calibration:
         ):
             raise InputError(
                 "a calibration needs fractions that ascend to 1, each with a temperature above 0, "
-                f"got {self.fractions} and {self.temperatures}"
+                f"got {shown(self.fractions)} and {shown(self.temperatures)}"
             )
 
     @property
@@ -160,7 +162,18 @@ def read_calibration(path: Path) -> Calibration | None:
     if not file.exists():
         return None
     try:
-        found = json.loads(file.read_text("utf-8"))
-        return Calibration(tuple(found["fractions"]), tuple(found["temperatures"]), found["n"])
+        found = read_json(file)
+        check_whole("n", found["n"], 1)
+        fractions, temperatures = (_numbers(key, found[key]) for key in ("fractions", "temperatures"))
+        return Calibration(fractions, temperatures, found["n"])
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{file} is broken ({first_line(error)}); remove it, or train again") from error
+
+
+def _numbers(key: str, values: object) -> tuple[float, ...]:
+    if not isinstance(values, list):
+        raise ValueError(f"{key} must be a list, got {quoted(values)}")
+    for value in values:
+        if not is_number(value):
+            raise ValueError(f"{key} must be finite numbers, got {quoted(value)}")
+    return tuple(map(float, values))

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, cast, get_args, get_type_hints
 
 from .errors import ConfigError, did_you_mean
+from .formatting import quoted
+from .validation import is_number
 
 Read = Literal["rows", "columns", "pixels", "permuted"]
 TokenizerName = Literal["word", "bpe"]
@@ -57,11 +59,11 @@ class DataConfig:
             object.__setattr__(self, "resize", str(given))
         check_types(self)
         if self.resize is not None and not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4})?", self.resize):
-            raise ConfigError(f"resize must be a number of pixels like 28, or two like 40x28, got {self.resize!r}")
+            raise ConfigError(f"resize must be pixels like 28, or two like 40x28, got {quoted(self.resize)}")
         if self.test_fraction is not None and not 0 < self.test_fraction < 1:
             raise ConfigError(f"test_fraction must be above 0 and below 1, got {self.test_fraction}")
         if self.split_seed is not None and not 0 <= self.split_seed < 2**32:
-            raise ConfigError(f"split_seed must be from 0 to 4294967295, got {self.split_seed}")
+            raise ConfigError(f"split_seed must be from 0 to 4294967295, got {quoted(self.split_seed)}")
         check_at_least("vocabulary_size", self.vocabulary_size, 2)
         check_at_least("min_count", self.min_count, 1)
 
@@ -207,17 +209,17 @@ class TrainConfig:
         if not 0 <= self.val_fraction < 1:
             raise ConfigError(f"val_fraction must be at least 0 and below 1, got {self.val_fraction}")
         if not 0 <= self.seed < 2**32:
-            raise ConfigError(f"seed must be from 0 to 4294967295, got {self.seed}")
+            raise ConfigError(f"seed must be from 0 to 4294967295, got {quoted(self.seed)}")
         self._check_early_stopping()
 
     def _check_early_stopping(self) -> None:
         if self.patience and self.schedule == "one-cycle":
             raise ConfigError(
-                f"patience must be 0 under schedule 'one-cycle', got {self.patience}: "
+                f"patience must be 0 under schedule 'one-cycle', got {quoted(self.patience)}: "
                 "the rate only anneals at the end; set schedule to 'constant'"
             )
         if self.val_fraction == 0 and (self.patience or self.keep == "best"):
-            wish = f"patience {self.patience}" if self.patience else "keep 'best'"
+            wish = f"patience {quoted(self.patience)}" if self.patience else "keep 'best'"
             raise ConfigError(f"{wish} needs a validation part: val_fraction must be above 0, got 0")
 
     def epochs_for(self, steps_per_epoch: int) -> int:
@@ -254,7 +256,7 @@ class Recipe:
         known = model | train | {f.name for f in fields(DataConfig)}
         for name in settings:
             if name not in model | train:
-                raise ConfigError(f"{name!r} is not a setting{did_you_mean(name, known)}")
+                raise ConfigError(f"{quoted(name)} is not a setting{did_you_mean(name, known)}")
         return replace(
             self,
             model=replace(self.model, **{k: v for k, v in settings.items() if k in model}),
@@ -282,22 +284,20 @@ def choose_settings(recipe: str, settings: Mapping[str, Any]) -> tuple[DataConfi
 def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     """Raise `ConfigError` unless ``value`` is one of ``choices``."""
     if value not in choices:
-        known = ", ".join(str(choice) for choice in choices)
-        hint = did_you_mean(str(value), map(str, choices))
-        raise ConfigError(f"{name} must be one of {known}, got {value!r}{hint}")
+        known, hint = ", ".join(map(str, choices)), did_you_mean(str(value), map(str, choices))
+        raise ConfigError(f"{name} must be one of {known}, got {quoted(value)}{hint}")
 
 
 def check_at_least(name: str, value: float, least: float) -> None:
     """Raise `ConfigError` unless ``value`` is at least ``least``."""
     if not value >= least:
-        raise ConfigError(f"{name} must be at least {least}, got {value}")
+        raise ConfigError(f"{name} must be at least {least}, got {quoted(value)}")
 
 
 def check_whole(name: str, value: object, least: int) -> None:
     """Raise `ConfigError` unless ``value`` is a whole number of at least ``least``."""
     _check_plain(name, value, int)
-    assert isinstance(value, int)
-    check_at_least(name, value, least)
+    check_at_least(name, cast(int, value), least)
 
 
 def check_types(config: object) -> None:
@@ -317,9 +317,9 @@ def check_types(config: object) -> None:
 def _check_plain(name: str, value: object, kind: type) -> None:
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
-        raise ConfigError(f"{name} must be of type {kind.__name__}, got {value!r}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{name} must be a finite number, got {value}")
+        raise ConfigError(f"{name} must be of type {kind.__name__}, got {quoted(value)}")
+    if kind is float and not is_number(value):
+        raise ConfigError(f"{name} must be a finite number, got {quoted(value)}")
 
 
 RECIPES: dict[RecipeName, Recipe] = {

@@ -10,7 +10,7 @@ UnrollError
 
 UnrollWarning (a UserWarning)        the work goes on, but not as one may expect
 
-Each message is one line: what was expected, what came, what to do.
+Each message is one line: what was expected, what came, what to do. It is printable, whatever it quotes.
 """
 
 from __future__ import annotations
@@ -18,9 +18,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from .formatting import printable
+
 
 class UnrollError(Exception):
     """Base of all errors of this package."""
+
+    def __init__(self, *said: object) -> None:
+        # Here as well as where a value is quoted: a place that forgets it must not reach a terminal or a log.
+        super().__init__(*(printable(part) if isinstance(part, str) else part for part in said))
 
 
 class InputError(UnrollError, ValueError):

@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .errors import RunError
+from .errors import InputError, RunError
+from .formatting import shown
 from .lock import LOCK, locked
 
 FORMAT = 2
@@ -135,7 +136,7 @@ def _is_run(path: Path) -> bool:
     """Tell a run from a folder of somebody else's, which may well hold a config.json and a model.safetensors too."""
     try:
         return {"format", "unroll", "preparation"} <= set(json.loads((path / CONFIG).read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return False
 
 
@@ -179,7 +180,7 @@ def _number(parent: Path, name: str) -> Path:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Return the content of a run's config.json.
+    """Return the content of a run's config.json: an object, whose parts are objects too.
 
     Raises:
         RunError: no run, or one of another format.
@@ -188,14 +189,43 @@ def read_config(path: Path) -> dict[str, Any]:
     if not file.is_file():
         raise RunError(f"{path} is no run folder: it has no config.json")
     try:
-        config = json.loads(file.read_text("utf-8"))
+        config = read_json(file)
         version = config["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{file} is broken ({first_line(error)})") from error
+        if version == FORMAT:
+            _check_parts(config)
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{file} is broken ({first_line(error)}); copy it again, or train again") from error
     if version != FORMAT:
-        made_by = f"unroll {config.get('unroll')}"
-        raise RunError(f"{file} has format {version}, expected {FORMAT}; train anew, or use {made_by}, which made it")
-    return dict(config)
+        made_by = f"unroll {shown(config.get('unroll'))}"
+        raise RunError(
+            f"{file} has format {shown(version)}, expected {FORMAT}; train anew, or use {made_by}, which made it"
+        )
+    return config
+
+
+def _check_parts(config: dict[str, Any]) -> None:
+    for part in ("model", "preparation"):
+        if part not in config:
+            raise KeyError(part)
+    for part in ("model", "preparation", "data", "train"):
+        if not isinstance(config.get(part, {}), dict):
+            raise ValueError(f"{part} must be an object, got {shown(config[part])}")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return the object that a JSON file holds.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON, or holds something else.
+    """
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except RecursionError as error:
+        raise ValueError(first_line(error)) from error
+    if not isinstance(content, dict):
+        raise ValueError(f"expected an object, got {shown(content)}")
+    return content
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -228,6 +258,15 @@ def write(path: Path, content: bytes, keep: Path | None = None) -> None:
         partial.unlink(missing_ok=True)
 
 
+def append(path: Path, content: bytes) -> None:
+    """Add to the end of a file, without waiting for the disk."""
+    try:
+        with path.open("ab") as file:
+            file.write(content)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def sync(folder: Path) -> None:
     """Have the names in a folder written to the disk, so that a power cut does not undo a move; not on Windows."""
     if os.name == "posix":
@@ -240,7 +279,9 @@ def sync(folder: Path) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Return what an error says, without what follows below."""
+    """Return what an error says, without what follows below; of a library's no more than fits a line."""
     if isinstance(error, KeyError):
-        return f"{error} is missing"
-    return str(error).strip().split("\n")[0] or type(error).__name__
+        return f"{shown(error)} is missing"
+    if isinstance(error, RecursionError):
+        return "its brackets are nested too deep"
+    return str(error) if isinstance(error, InputError) else shown(error)

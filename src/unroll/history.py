@@ -12,8 +12,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from .config import check_types
 from .errors import ConfigError, RunError
-from .folder import EVENTS, METRICS, METRICS_TABLE, event_files, first_line, write
+from .folder import EVENTS, METRICS, METRICS_TABLE, append, event_files, first_line, write
+from .formatting import shown
 from .train import EpochResult
 
 
@@ -28,8 +30,7 @@ def write_metrics(path: Path, history: Sequence[EpochResult]) -> None:
 def append_metrics(path: Path, result: EpochResult) -> None:
     """Add an epoch to the files that `write_metrics` wrote."""
     for name, text in zip((METRICS, METRICS_TABLE), _lines([result]), strict=True):
-        with (path / name).open("ab") as file:
-            file.write(text.encode())
+        append(path / name, text.encode())
 
 
 def _lines(history: Sequence[EpochResult]) -> tuple[str, str]:
@@ -55,9 +56,20 @@ def read_history(run: str | Path) -> list[EpochResult]:
         return []
     try:
         lines = path.read_text("utf-8").split("\n")[:-1]  # a last line without an end was cut off by a power cut
-        return [EpochResult(**json.loads(line)) for line in lines]
-    except (OSError, ValueError, TypeError) as error:
+        return [_epoch(number, line) for number, line in enumerate(lines, start=1)]
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is broken ({first_line(error)}); train again") from error
+
+
+def _epoch(number: int, line: str) -> EpochResult:
+    content = json.loads(line)
+    if not isinstance(content, dict):
+        raise ValueError(f"line {number}: expected an object, got {shown(content)}")
+    result = EpochResult(**content)
+    check_types(result)
+    if result.epoch != number:
+        raise ValueError(f"line {number}: expected epoch {number}, got {shown(result.epoch)}")
+    return result
 
 
 def check_tensorboard(wanted: bool) -> None:

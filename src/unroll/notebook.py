@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from .formatting import printable
+
 ROWS = 50  # of a table; the rest is counted, not shown
 MATRIX = 25  # classes up to which a confusion matrix is drawn; beyond, what was most often taken for what
 CONFUSIONS = 20
@@ -34,7 +36,7 @@ def beside(*parts: str) -> str:
 
 def text(value: object, longest: int = LONG) -> str:
     """Return a value as escaped text; what is too long is cut, and shown whole where one points at it."""
-    whole = str(value)
+    whole = printable(str(value))
     if len(whole) <= longest:
         return html.escape(whole)
     return f'<span title="{html.escape(whole[:1000])}">{html.escape(whole[: longest - 1])}…</span>'
@@ -43,7 +45,7 @@ def text(value: object, longest: int = LONG) -> str:
 def facts(pairs: Mapping[str, str]) -> str:
     """Return names and what is to be said of each, in two columns."""
     rows = (
-        f'<tr><td style="{CELL};text-align:left;white-space:nowrap;opacity:0.75">{html.escape(name)}</td>'
+        f'<tr><td style="{CELL};text-align:left;white-space:nowrap;opacity:0.75">{text(name)}</td>'
         f'<td style="{CELL};text-align:left">{text(value, 300)}</td></tr>'
         for name, value in pairs.items()
     )

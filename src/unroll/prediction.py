@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ from .calibration import Calibration
 from .data.images import PreparedImage, prepare_image
 from .data.preparation import ImageFormat, Preparation
 from .data.sequences import SequenceData
+from .data.streams import Kind, is_stream, receive
 from .data.text import read_texts, unread
 from .data.text_file import check_text
 from .data.timeseries import read_unlabelled
@@ -97,14 +100,31 @@ def predict_files(
         preparation: as saved in the run.
         files: of a run on images, image files of any size, colour and polarity; of any other run .ts, .csv, .tsv or
             .npz files, with or without classes, which are left alone; of a run on texts what
-            `unroll.data.text.read_texts` reads.
+            `unroll.data.text.read_texts` reads. A pipe is read up to 1 GB.
         sure: stop reading each once the model is so sure (default None: read it to its end).
     """
-    if preparation.image:
-        return _of_images(model, preparation, preparation.image, files, sure)
-    if preparation.tokens:
-        return [found for file in files for found in _of_texts(model, preparation, Path(file), sure)]
-    return [found for file in files for found in _of_series(model, preparation, Path(file), sure)]
+    kind: Kind = "images" if preparation.image else "texts" if preparation.tokens else "series"
+    with (
+        tempfile.TemporaryDirectory(prefix="unroll-") if any(map(is_stream, map(Path, files))) else nullcontext() as at
+    ):
+        places, names, failed = [], dict[str, str](), list[FilePrediction]()
+        for number, file in enumerate(map(Path, files)):
+            try:
+                places.append(receive(file, kind, Path(str(at), str(number))) if is_stream(file) else file)
+                names[str(places[-1])] = str(file)
+            except DataError as error:
+                failed.append(FilePrediction(str(file), error=str(error)))
+        if preparation.image:
+            found = _of_images(model, preparation, preparation.image, places, sure)
+        else:
+            read = _of_texts if preparation.tokens else _of_series
+            found = [prediction for place in places for prediction in read(model, preparation, place, sure)]
+    return [_named(prediction, names[prediction.file]) for prediction in found] + failed
+
+
+def _named(found: FilePrediction, name: str) -> FilePrediction:
+    """Return a prediction by the name of the file that was given: what came through a pipe was copied elsewhere."""
+    return replace(found, file=name, error=found.error and found.error.replace(found.file, name))
 
 
 def predict_texts(

@@ -17,6 +17,7 @@ from .data.sequences import SequenceData
 from .data.splits import Splits
 from .data.words import WordDescription
 from .evaluation import Evaluation
+from .formatting import shown
 from .inspection import Inspection
 from .prediction import FilePrediction
 from .sketch import preview
@@ -44,7 +45,7 @@ def print_evaluation(console: Console, evaluation: Evaluation, title: str) -> No
     for heading in ("precision", "recall", "F1", "support"):
         scores.add_column(heading, justify="right")
     for name, precision, recall, f1, support in evaluation.per_class:
-        scores.add_row(Text(name), percent(precision), percent(recall), percent(f1), f"{support:,}")
+        scores.add_row(Text(shown(name)), percent(precision), percent(recall), percent(f1), f"{support:,}")
     for table in (scores, _confusion(evaluation)):
         print_table(console, table)
 
@@ -53,10 +54,10 @@ def _confusion(evaluation: Evaluation) -> Table:
     table = Table(title="confusion (rows: true, columns: predicted)", title_justify="left")
     table.add_column("")
     for name in evaluation.classes:
-        table.add_column(Text(name), justify="right")
+        table.add_column(Text(shown(name)), justify="right")
     for true, counts in enumerate(evaluation.confusion.tolist()):
         cells = [Text(f"{count:,}" if count else "·", style=_style(count, true == j)) for j, count in enumerate(counts)]
-        table.add_row(Text(evaluation.classes[true], style="bold"), *cells)
+        table.add_row(Text(shown(evaluation.classes[true]), style="bold"), *cells)
     return table
 
 
@@ -93,12 +94,14 @@ def print_predictions(console: Console, predictions: Iterable[FilePrediction]) -
             continue
         series = prediction.series
         (label, probability), *others = prediction.top
-        runners_up = ", ".join(f"{name} {percent(p)}" for name, p in others)
+        runners_up = ", ".join(f"{shown(name)} {percent(p)}" for name, p in others)
         console.print(
             Text.assemble(
-                f"{prediction.file}: " if series is None else f"{prediction.file}, {prediction.named_by} {series}: ",
+                f"{prediction.file}: "
+                if series is None
+                else f"{prediction.file}, {prediction.named_by} {shown(series)}: ",
                 *([] if prediction.text is None else [(f"{brief(prediction.text, SHORT)} → ", "")]),
-                (label, "bold green"),
+                (shown(label), "bold green"),
                 f" {percent(probability)}",
                 (f" (then {runners_up}) · {', '.join(prediction.steps)}", "dim"),
             ),
@@ -124,7 +127,7 @@ def print_description(console: Console, description: Description, data: Sequence
     counts.add_column("train", justify="right")
     counts.add_column("test", justify="right")
     for label, count in description.train.counts.items():
-        counts.add_row(Text(label), f"{count:,}", f"{description.test.counts[label]:,}")
+        counts.add_row(Text(shown(label)), f"{count:,}", f"{description.test.counts[label]:,}")
     console.print(counts)
     if description.features:
         _print_features(console, description.features)
@@ -151,7 +154,7 @@ def _print_features(console: Console, features: Sequence[FeatureDescription]) ->
         table.add_column(heading, justify="right")
     for feature in features[:ROWS]:
         cells = [f"{cell:.4g}" for cell in (feature.minimum, feature.maximum, feature.mean, feature.std)]
-        table.add_row(Text(feature.name), *cells, *([f"{feature.missing:,}"] if lacking else []))
+        table.add_row(Text(shown(feature.name)), *cells, *([f"{feature.missing:,}"] if lacking else []))
     console.print(table)
     if len(features) > ROWS:
         console.print(f"and {len(features) - ROWS} more features")
@@ -162,11 +165,12 @@ def _print_words(console: Console, words: WordDescription) -> None:
     table.add_column("class")
     table.add_column("tokens, the most telling first")
     for label, typical in words.typical.items():
-        table.add_row(Text(label), Text(", ".join(word for word, _ in typical)))
+        table.add_row(Text(shown(label)), Text(", ".join(shown(word) for word, _ in typical)))
     console.print(table)
     unknown = f"{percent(words.unknown_train)} of the tokens in train, {percent(words.unknown_test)} in test"
     print_facts(
-        console, {"frequent": ", ".join(f"{word} {count:,}" for word, count in words.frequent), "unknown": unknown}
+        console,
+        {"frequent": ", ".join(f"{shown(word)} {count:,}" for word, count in words.frequent), "unknown": unknown},
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Mapping
@@ -16,8 +15,9 @@ from .config import DataConfig, ModelConfig, TrainConfig
 from .errors import RunError
 from .evaluation import Interval
 from .folder import CONFIG, EVALUATION, METRICS, WEIGHTS, checkpoints, first_line, read_config
+from .formatting import quoted, shown
 from .history import read_history
-from .predicted import Predictions, read_predictions
+from .predicted import Predictions, read_evaluation, read_predictions
 from .train import EpochResult
 
 
@@ -96,12 +96,19 @@ def read_record(path: str | Path) -> Record:
         data, classes = config["data"], tuple(config["preparation"]["classes"])
         reading = DataConfig(**{field.name: data[field.name] for field in fields(DataConfig) if field.name in data})
         name, fingerprint = data["name"], data["fingerprint"]
+        for what, value in (("name", name), ("fingerprint", fingerprint), ("scaling", settings["scaling"])):
+            if not isinstance(value, str):
+                raise TypeError(f"{what} must be a text, got {quoted(value)}")
         file = path / EVALUATION
-        test = json.loads(file.read_text("utf-8"))
+        test = read_evaluation(path)
+        if test is None:
+            raise FileNotFoundError("it is missing")
         found = {key: test[key] for key in ("accuracy", "loss", "n", "correct")}
         found["interval"] = Interval(*test["interval"])
         file = path / WEIGHTS
         parameters = _count(file)
+    except RunError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
         raise RunError(f"{file} is broken ({first_line(error)}); train again") from error
     seed, said = settings.pop("seed"), read_predictions(path, classes)
@@ -137,4 +144,4 @@ def value_in_words(value: object) -> str:
         return "yes" if value else "no"
     if value is None:
         return "–"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else shown(str(value))

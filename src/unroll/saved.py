@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 import shlex
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import safetensors
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 
 from .calibration import Calibration, read_calibration
 from .cells import Cell, find_cell
-from .config import DataConfig, ModelConfig
+from .config import DataConfig, ModelConfig, TrainConfig
 from .data.catalog import load, load_as, resolve
 from .data.preparation import Preparation
 from .data.sequences import SequenceData
@@ -26,7 +26,6 @@ from .device import choose_device
 from .errors import ConfigError, DataError, InputError, RunError
 from .folder import (
     CONFIG,
-    EVALUATION,
     FORMAT,
     TOKENIZER,
     WEIGHTS,
@@ -37,7 +36,10 @@ from .folder import (
     write,
     write_json,
 )
+from .formatting import shown
 from .model import SequenceClassifier
+from .predicted import read_evaluation
+from .weights import check_finite, load_weights
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,16 @@ def save(model: SequenceClassifier, path: str | Path, *, data: SequenceData, ove
         overwrite: replace a run that stands there (default False).
 
     Raises:
-        RunError: something else stands there, or the cell cannot be loaded again.
+        RunError: something else stands there, the cell cannot be loaded again, or weights are NaN or infinite.
         DataError: the model's features or classes are not those of ``data``.
     """
     check_loadable(model)
     _check_fit(model, data)
+    data.preparation.check()
+    try:
+        check_finite(model)
+    except ValueError as error:
+        raise RunError(f"a run needs a model of numbers: {error}; train it again with a lower lr") from error
     # The fingerprint of what it was trained on, so that it is not judged by that.
     config = {**model_config(model, data.preparation), "data": {"fingerprint": data.fingerprint()}}
     with claim(path, overwrite, "") as path:
@@ -119,32 +126,60 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
     path = Path(path)
     config = read_config(path)
     weights = path / WEIGHTS
-    if not weights.exists() and not checkpoints(path):
+    if not weights.is_file() and not checkpoints(path):
         raise RunError(f"{path} has no {WEIGHTS} and cannot be resumed: its training failed; train anew")
-    if not weights.exists():
+    if not weights.is_file():
         raise RunError(f"{path} is not finished: run 'unroll train --resume {shlex.quote(str(path))}' first")
-    if ":" in (cell := str(config.get("model", {}).get("cell"))):
+    if ":" in (cell := str(config["model"].get("cell"))):
         find_cell(cell)  # says what to do where that is not here
     if (path / TOKENIZER).exists():
         library()  # says what to install where it is missing
     try:
-        settings, tokenizer = ModelConfig(**config["model"]), path / TOKENIZER
+        tokenizer = path / TOKENIZER
         tokens = Tokens(tokenizer.read_text("utf-8")) if config["preparation"].get("tokens") else None
-        vocabulary = 0 if tokens is None else tokens.size
-        model = build(settings, config["input_size"], config["num_classes"], vocabulary)
-        tensors = safetensors.torch.load(weights.read_bytes())
-        if {k: v.shape for k, v in tensors.items()} != {k: v.shape for k, v in model.state_dict().items()}:
-            raise ValueError(f"{WEIGHTS} does not fit {CONFIG}")
-        model.load_state_dict(tensors)
         preparation = Preparation.from_dict(config["preparation"], tokens)
-        if len(preparation.classes) != model.num_classes:
-            raise ValueError(f"{len(preparation.classes)} names for {model.num_classes} classes")
-        evaluation = path / EVALUATION
-        found = json.loads(evaluation.read_text("utf-8")) if evaluation.exists() else None
-    except (KeyError, TypeError, ValueError, RuntimeError, OSError, safetensors.SafetensorError) as error:
+        sizes = config["input_size"], config["num_classes"], 0 if tokens is None else tokens.checked().size
+        _check_preparation(preparation, *sizes)
+        _check_settings(config)
+        make = partial(build, input_size=sizes[0], num_classes=sizes[1], vocabulary_size=sizes[2])
+        tensors = safetensors.torch.load(weights.read_bytes())
+        model = load_weights(make, ModelConfig(**config["model"]), *sizes, tensors)
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
         raise RunError(f"{path} is broken ({first_line(error)}); copy it anew or train again") from error
-    model = model.to(choose_device(device)[0]).eval()
-    return Run(path, model, preparation, config, found, read_calibration(path))
+    evaluation, calibration = read_evaluation(path), read_calibration(path)
+    return Run(path, model.to(choose_device(device)[0]).eval(), preparation, config, evaluation, calibration)
+
+
+def _check_settings(config: dict[str, Any]) -> None:
+    """Raise an error unless what is said of the training and its data can be; a run saved by hand says little."""
+    if "train" in config:
+        TrainConfig(**config["train"])
+    data = config.get("data", {})
+    DataConfig(**{field.name: data[field.name] for field in fields(DataConfig) if field.name in data})
+    for name in ("name", "dir", "fingerprint"):
+        value = data.get(name)
+        if not isinstance(value, str) and not (value is None and name == "dir") and name in data:
+            raise TypeError(f"{name} of the data must be a text, got {shown(value)}")
+    if "name" in data and "fingerprint" not in data:
+        raise KeyError("fingerprint")
+
+
+def _check_preparation(preparation: Preparation, input_size: int, num_classes: int, vocabulary_size: int) -> None:
+    """Raise `ValueError` unless what goes into a model, and what comes out, has the model's sizes."""
+    if len(preparation.classes) != num_classes:
+        raise ValueError(f"{len(preparation.classes)} names for {shown(num_classes)} classes")
+    image, scaling, missing = preparation.image, preparation.scaling, preparation.missing
+    features = {"scaling": scaling.mean} if isinstance(scaling.mean, tuple) else {}
+    counts = {what: len(values) for what, values in features.items()}
+    if image is not None:
+        counts["image"] = {"rows": image.width, "columns": image.height}.get(image.read, 1)
+    if missing is not None:
+        counts["missing"] = len(missing.means) * (2 if missing.mask else 1)
+    for what, count in counts.items():
+        if count != input_size and not vocabulary_size:
+            raise ValueError(f"{what} is for {count} features, the model for {shown(input_size)}")
+    if preparation.features and missing is not None and len(preparation.features) != len(missing.means):
+        raise ValueError(f"{len(preparation.features)} names for {len(missing.means)} features")
 
 
 class TestData(NamedTuple):

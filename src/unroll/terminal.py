@@ -11,18 +11,21 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from .cells import find_cell
 from .data.splits import Splits
 from .folder import EVENTS, METRICS
+from .formatting import printable_lines, shown
 from .run import Event, Started
 from .saved import Run
 from .train import EpochResult
@@ -34,10 +37,16 @@ ROWS = 30  # of a table of epochs, about; of a longer training every so many epo
 
 
 class Screen(Console):
-    """A rich console that lets a closed pipe (`| head`) be seen, instead of ending the program itself."""
+    """A rich console that shows what is foreign as `printable` does, and lets a closed pipe (`| head`) be seen."""
 
     def __init__(self, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, highlight=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Escape what a terminal would obey in any text, so that a place which forgot it is safe too."""
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            yield segment if control is not None else Segment(printable_lines(text), style)
 
     def on_broken_pipe(self) -> None:
         """Stop writing, also at exit, and tell the caller."""
@@ -194,8 +203,7 @@ def print_facts(console: Console, facts: dict[str, Any], indent: int = 0) -> Non
 
 def brief(text: str, most: int) -> str:
     """Return a text on one line, of at most so many characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 1]}…"
+    return shown(" ".join(text.split()), most)
 
 
 def percent(fraction: float) -> str:

@@ -7,6 +7,7 @@ import sys
 from inspect import isabstract
 
 from ..errors import ConfigError, did_you_mean
+from ..formatting import quoted, shown
 from .base import Cell, State, has_recurrent_matrix
 from .elman import RNN, IndRNN
 from .gated import GRU, LSTM
@@ -64,14 +65,15 @@ def find_cell(cell: str | type[Cell]) -> type[Cell]:
     if colon:
         if module not in sys.modules:
             raise ConfigError(
-                f"the cell {cell} is not part of unroll: if you trust it, import {module} first, or give --cell {cell} "
-                "on the command line"
+                f"the cell {shown(cell)} is not part of unroll: if you trust it, import {shown(module)} first, or give "
+                f"--cell {shown(cell)} on the command line"
             )
         return _named(module, name)
     if cell not in CELLS:
         hint = did_you_mean(str(cell), CELLS)
         raise ConfigError(
-            f"cell must be one of {', '.join(CELLS)}, a subclass of Cell, or module:Class of one, got {cell!r}{hint}"
+            f"cell must be one of {', '.join(CELLS)}, a subclass of Cell, or module:Class of one, got "
+            f"{quoted(cell)}{hint}"
         )
     return CELLS[str(cell)]
 

@@ -46,13 +46,25 @@ class LRU(Cell):
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
-        radius = (torch.rand(hidden_size) * (R_MAX**2 - R_MIN**2) + R_MIN**2).sqrt()  # even over the ring
-        self.nu_log = nn.Parameter((-radius.log()).log())
-        self.theta_log = nn.Parameter((torch.rand(hidden_size) * 2 * math.pi).clamp(min=1e-4).log())
-        self.gamma_log = nn.Parameter((1 - radius**2).sqrt().log())
-        self.weight_ih = nn.Parameter(torch.randn(2 * hidden_size, input_size) * (2 * input_size) ** -0.5)
-        self.weight_ho = nn.Parameter(torch.randn(hidden_size, 2 * hidden_size) * hidden_size**-0.5)
-        self.weight_io = nn.Parameter(torch.randn(hidden_size, input_size) * input_size**-0.5)
+        self.nu_log = nn.Parameter(torch.empty(hidden_size))
+        self.theta_log = nn.Parameter(torch.empty(hidden_size))
+        self.gamma_log = nn.Parameter(torch.empty(hidden_size))
+        self.weight_ih = nn.Parameter(torch.empty(2 * hidden_size, input_size))
+        self.weight_ho = nn.Parameter(torch.empty(hidden_size, 2 * hidden_size))
+        self.weight_io = nn.Parameter(torch.empty(hidden_size, input_size))
+        if not self.nu_log.is_meta:  # where there is nothing to fill, torch would load its compiler to find that out
+            self._fill()
+
+    @torch.no_grad()
+    def _fill(self) -> None:
+        size, features = self.hidden_size, self.input_size
+        radius = (torch.rand(size) * (R_MAX**2 - R_MIN**2) + R_MIN**2).sqrt()  # even over the ring
+        self.nu_log.copy_((-radius.log()).log())
+        self.theta_log.copy_((torch.rand(size) * 2 * math.pi).clamp(min=1e-4).log())
+        self.gamma_log.copy_((1 - radius**2).sqrt().log())
+        self.weight_ih.copy_(torch.randn(2 * size, features) * (2 * features) ** -0.5)
+        self.weight_ho.copy_(torch.randn(size, 2 * size) * size**-0.5)
+        self.weight_io.copy_(torch.randn(size, features) * features**-0.5)
 
     def initial_state(self, batch_size: int, *, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return zeros: h (batch, hidden) and s (batch, 2·hidden)."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import UnrollWarning, is_out_of_memory
+from ..formatting import printable
 
 
 def is_expected(error: BaseException) -> bool:
@@ -27,8 +28,8 @@ def in_words(error: BaseException) -> str:
 
 
 def say(line: str) -> None:
-    """Print a line on stderr."""
-    print(f"unroll: {line}", file=sys.stderr)
+    """Print a line on stderr, one that no terminal obeys."""
+    print(f"unroll: {printable(line)}", file=sys.stderr)
 
 
 @contextmanager

@@ -102,7 +102,7 @@ def predict(
     run
         Folder of a finished run.
     files
-        Image files, or files of series or texts: what the run was trained on.
+        Image files, files of series or texts, or pipes of such, up to 1 GB: what the run was trained on.
     text
         A text to classify; may be given several times.
     stop_at
@@ -115,6 +115,7 @@ def predict(
         file's error.
     """
     with immediate_interrupt():
+        from ..data.streams import read_stream
         from ..data.text_file import text_lines
         from ..errors import InputError
         from ..prediction import Sure, predict_files, predict_texts
@@ -126,7 +127,7 @@ def predict(
     loaded = load_run(run)
     texts, places = text or [], list[str]()
     if not files and not text:
-        content = b"" if sys.stdin.isatty() else sys.stdin.buffer.read()
+        content = b"" if sys.stdin.isatty() else read_stream(sys.stdin.buffer, "standard input")
         texts, places = text_lines(content, "standard input")
         if not texts:
             raise InputError(

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import math
+import sys
+import warnings
 import zipfile
-import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+import numpy.lib.format as npy
 import torch
 
 from ..config import DataConfig
 from ..errors import DataError
+from ..formatting import is_printable, listed, quoted, shown
+from .files import opened
 from .preparation import ImageFormat, Preparation, Scaling
 from .sequences import SequenceData
 
 LOSS = 1e-3  # of the deviation: so much may rounding to float32 change a value
 KEYS = ("x", "y", "lengths")
+MAGIC = b"\x93NUMPY"
+CHUNK = 1 << 20  # bytes that are unpacked at once
+MOST_PACKED = 1_100  # times as large as packed can a member of a zip file be: deflate reaches 1,032
 
 
 def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> list[SequenceData]:
@@ -44,7 +52,7 @@ def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> lis
     wanted = [f"{key}{suffix}" for suffix in suffixes for key in ("x", "y")]
     missing = [key for key in wanted if key not in arrays]
     if missing:
-        names = ", ".join(sorted(arrays)) or "none of them"
+        names = listed(sorted(arrays)) or "none of them"
         raise DataError(f"{path} has no {', '.join(missing)}: expected the arrays x and y, got {names}")
     classes, labels = _labels(path, arrays, [f"y{suffix}" for suffix in suffixes])
     preparation = Preparation(classes, Scaling(0.0, 1.0))
@@ -76,26 +84,71 @@ def read_unlabelled(path: Path, classes: tuple[str, ...]) -> SequenceData:
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """Return the arrays that have a meaning."""
     known = {"classes", *(f"{key}{suffix}" for key in KEYS for suffix in ("", "_train", "_test"))}
-    key = ""
-    arrays = {}
     try:
-        with path.open("rb") as opened:
-            if opened.read(2) != b"PK":  # every zip file's first bytes
+        with opened(path) as file:
+            if file.read(2) != b"PK":  # every zip file's first bytes
                 raise DataError(f"{path} is no .npz file: save one with numpy.savez(…, x=x, y=y)")
-            opened.seek(0)
-            file = np.load(opened, allow_pickle=False)
-            for key in sorted(known & set(file.files)):
-                arrays[key] = file[key]
-                if not isinstance(arrays[key], np.ndarray):
-                    raise DataError(f"{path}: {key} is no NumPy array; write the file anew with numpy.savez")
-    except DataError:
+            with zipfile.ZipFile(file) as zipped:
+                members = {member.filename.removesuffix(".npy"): member for member in zipped.infolist()}
+                return {key: _array(path, key, zipped, members[key]) for key in sorted(known & set(members))}
+    except (DataError, MemoryError):
         raise
-    # what zipfile raises of a damaged file
-    except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
-        if "allow_pickle" in str(error) and key:
-            raise DataError(f"{path}: {key} is an array of Python objects; {_of_objects(key)}") from error
-        raise DataError(f"{path} is not a readable .npz file ({error}); write it anew with numpy.savez") from error
-    return arrays
+    except Exception as error:  # zipfile and its codecs raise about anything of a damaged file
+        raise DataError(
+            f"{path} is not a readable .npz file ({shown(error)}); write it anew with numpy.savez"
+        ) from error
+
+
+def _array(path: Path, key: str, zipped: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """Return a member of an .npz file; its header is not believed, in case it asks for more than there is."""
+    if member.file_size > MOST_PACKED * member.compress_size:
+        raise DataError(
+            f"{path}: {key} says that its {member.compress_size:,} bytes unpack to {member.file_size:,}, which they "
+            "cannot; write the file anew with numpy.savez"
+        )
+    with zipped.open(member) as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise DataError(f"{path}: {key} is no NumPy array; write the file anew with numpy.savez")
+        shape, by_column, dtype = _header(path, key, file)
+        if dtype.hasobject:
+            raise DataError(f"{path}: {key} is an array of Python objects; {_of_objects(key)}")
+        values, size = math.prod(shape), member.file_size - file.tell()
+        if not dtype.itemsize or dtype.subdtype or min(shape, default=1) < 0 or values * dtype.itemsize != size:
+            raise DataError(
+                f"{path}: {key} says it has shape {shown(shape)} and dtype {shown(str(dtype))}, but holds "
+                f"{size:,} bytes; write the file anew with numpy.savez"
+            )
+        array = np.empty(values, dtype)
+        into, at = array.view(np.uint8), 0
+        while at < size and (count := file.readinto(into[at : at + CHUNK].data)):  # type: ignore[attr-defined]
+            at += count
+        if at < size:
+            raise DataError(f"{path}: {key} ends {size - at:,} bytes before its end; copy the file again")
+        file.read(1)  # past the end: only then the sum of the whole is compared
+    if (
+        dtype.kind == "U"
+        and size
+        and array.view(np.dtype(np.uint32).newbyteorder(dtype.byteorder)).max() > sys.maxunicode
+    ):
+        raise DataError(f"{path}: {key} holds what is no character of Unicode; write the file anew with numpy.savez")
+    return array.reshape(shape, order="F" if by_column else "C")
+
+
+def _header(path: Path, key: str, file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, whether the first axis runs fastest, and dtype, as the header says them."""
+    version = file.read(2)
+    read = {b"\1\0": npy.read_array_header_1_0, b"\2\0": npy.read_array_header_2_0}.get(version)
+    if read is None:
+        raise DataError(f"{path}: {key} has NumPy format {'.'.join(map(str, version))}, expected 1.0 or 2.0")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is looked at as if Python had written it
+            shape, by_column, dtype = read(file)  # type: ignore[no-untyped-call]
+            return tuple(map(int, shape)), by_column, dtype
+    except Exception as error:  # it evaluates the header as Python, which may raise anything
+        raise DataError(
+            f"{path}: {key} has a damaged NumPy header ({shown(error)}); write the file anew with numpy.savez"
+        ) from error
 
 
 def _of_objects(key: str) -> str:
@@ -123,13 +176,13 @@ def _labels(path: Path, arrays: dict[str, np.ndarray], keys: list[str]) -> tuple
     if "classes" in arrays and isinstance(values[0], int):
         names = _names(path, arrays["classes"], values)
         values = list(range(len(names)))
-    bad = next((name for name in names if not name.isprintable() or not name), None)
+    bad = next((name for name in names if not is_printable(name) or not name), None)
     if bad is not None:
-        raise DataError(f"{path}: {bad!r} cannot be the name of a class: name it in plain letters")
+        raise DataError(f"{path}: {quoted(bad)} cannot be the name of a class: name it in plain letters")
     known = set(found[0])
     unseen = [value for value in values if value not in known]
     if unseen and len(known) > 1 and "classes" not in arrays:  # which may well name more than there are
-        raise DataError(f"{path}: the class {unseen[0]} of {keys[-1]} is not in {keys[0]}, the training part")
+        raise DataError(f"{path}: the class {shown(unseen[0])} of {keys[-1]} is not in {keys[0]}, the training part")
     index = {value: place for place, value in enumerate(values)}
     return names, [np.array([index[label] for label in labels], np.int64) for labels in found]
 
@@ -140,7 +193,7 @@ def _names(path: Path, classes: np.ndarray, values: list[int]) -> tuple[str, ...
         raise DataError(f"{path}: classes must be names in one row, got {got}")
     names = tuple(str(name) for name in classes)
     if len(set(names)) != len(names):
-        raise DataError(f"{path}: classes must all differ, got {', '.join(names)}")
+        raise DataError(f"{path}: classes must all differ, got {listed(names)}")
     if not 0 <= values[0] <= values[-1] < len(names):
         raise DataError(f"{path}: classes names 0 to {len(names) - 1}, but y holds {values[0]} to {values[-1]}")
     return names

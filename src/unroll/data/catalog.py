@@ -9,6 +9,7 @@ from pathlib import Path
 from ..config import DataConfig, MissingName, Read, ScalingName, TokenizerName
 from ..errors import DataError, did_you_mean
 from . import archive, arrays, image_folder, mnist, text, text_file, timeseries
+from .files import check_regular
 from .preparation import ImageFormat, Preparation
 from .sequences import SequenceData
 from .splits import Splits
@@ -152,6 +153,8 @@ def _find(name: str, data_dir: Path | None) -> Path:
     for place in places:
         try:
             if place.exists():
+                if not place.is_dir():
+                    check_regular(place)
                 str(place.resolve()).encode()
                 return place
         except UnicodeEncodeError as error:

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
+from ..formatting import is_printable, listed, quoted, shown
 from .series import Series, check_name, number, read_text
 
 LABELS = ("label", "class")
@@ -55,7 +56,7 @@ class Table:
         try:
             return number(cells[column])
         except ValueError as error:
-            raise DataError(f"{self.path}, line {line}, column {self.header[column]}: {error}") from error
+            raise DataError(f"{self.path}, line {line}, column {shown(self.header[column])}: {error}") from error
 
 
 def parse(path: Path, labelled: bool) -> Series:
@@ -72,7 +73,7 @@ def parse(path: Path, labelled: bool) -> Series:
     if labelled and table.label is None:
         raise DataError(
             f"{path} has no column {' or '.join(LABELS)}: expected names of columns in its first line, got "
-            f"{', '.join(table.header)[:60]}"
+            f"{listed(table.header)}"
         )
     return _wide(table) if table.time is None else _long(table)
 
@@ -103,7 +104,7 @@ def read_rows(path: Path, most: int | None = None) -> tuple[list[str], list[tupl
             if len(rows) == most:
                 break
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {error}; write it anew as CSV") from error
+        raise DataError(f"{path}, line {reader.line_num}: {shown(error)}; write it anew as CSV") from error
     if not rows:
         raise DataError(f"{path} is empty: expected names of columns in its first line")
     header = _header(path, rows.pop(0)[1])
@@ -115,11 +116,13 @@ def read_rows(path: Path, most: int | None = None) -> tuple[list[str], list[tupl
 
 def _header(path: Path, cells: list[str]) -> list[str]:
     header = [name.strip() for name in cells]
-    for place, name in enumerate(header):
-        if not name.isprintable():
-            raise DataError(f"{path}, line 1: expected the name of a column, got {name!r}")
-        if name in header[:place]:
-            raise DataError(f"{path} has two columns {name!r}: expected names that differ")
+    seen: set[str] = set()
+    for name in header:
+        if not is_printable(name):
+            raise DataError(f"{path}, line 1: expected the name of a column, got {quoted(name)}")
+        if name in seen:
+            raise DataError(f"{path} has two columns {quoted(name)}: expected names that differ")
+        seen.add(name)
     return header
 
 
@@ -143,7 +146,7 @@ def _columns(path: Path, header: list[str], rows: list[tuple[int, list[str]]]) -
     special = (found.get("id"), found.get("time"), label)
     others = [place for place in range(len(header)) if place not in special]
     if not others:
-        raise DataError(f"{path} has no column of values: expected more than {', '.join(header)}")
+        raise DataError(f"{path} has no column of values: expected more than {listed(header)}")
     return Table(path, rows, header, *special, others)
 
 
@@ -153,7 +156,7 @@ def _wide(table: Table) -> Series:
     for line, cells in table.rows:
         name = str(line) if table.id is None else _id(table, line, cells[table.id])
         if name in lines:
-            raise DataError(f"{table.path}, line {line}: the id {name} is in line {lines[name]} already")
+            raise DataError(f"{table.path}, line {line}: the id {shown(name)} is in line {lines[name]} already")
         lines[name] = line
         filled = [place for place in table.others if cells[place].strip()]
         if not filled:
@@ -175,15 +178,16 @@ def _long(table: Table) -> Series:
         name = _id(table, line, cells[table.id])
         series = steps.setdefault(name, {})
         if time in series:
-            shown = f"id {name} and time {cells[table.time or 0].strip()}"
-            raise DataError(f"{table.path}, line {line}: {shown} are in line {series[time][0]} already")
+            row = f"id {shown(name)} and time {shown(cells[table.time or 0].strip())}"
+            raise DataError(f"{table.path}, line {line}: {row} are in line {series[time][0]} already")
         series[time] = line, [table.value(line, cells, place) for place in table.others]
         if table.label is not None:
             label = check_name(f"{table.path}, line {line}", cells[table.label])
             before = labels.setdefault(name, (line, label))
             if before[1] != label:
                 raise DataError(
-                    f"{table.path}, line {line}: id {name} is of class {label}, but of {before[1]} in line {before[0]}"
+                    f"{table.path}, line {line}: id {shown(name)} is of class {shown(label)}, but of "
+                    f"{shown(before[1])} in line {before[0]}"
                 )
     values = [np.array([row for _, (_, row) in sorted(series.items())]) for series in steps.values()]
     named = None if table.label is None else [label for _, label in labels.values()]
@@ -194,8 +198,8 @@ def _long(table: Table) -> Series:
 def _id(table: Table, line: int, cell: str) -> str:
     if not cell.strip():
         raise DataError(f"{table.path}, line {line}: the id is empty: expected which series the row belongs to")
-    if not cell.strip().isprintable():
-        raise DataError(f"{table.path}, line {line}: expected an id in plain letters, got {cell.strip()!r}")
+    if not is_printable(cell.strip()):
+        raise DataError(f"{table.path}, line {line}: expected an id in plain letters, got {quoted(cell.strip())}")
     return cell.strip()
 
 
@@ -208,7 +212,7 @@ def _times(table: Table) -> Iterator[float]:
         value, is_date = _time(cell)
         if math.isnan(value) or math.isinf(value) or is_date is not (is_date if dates is None else dates):
             expected = "a number or a date" if dates is None else "a date" if dates else "a number"
-            raise DataError(f"{table.path}, line {line}, column time: expected {expected}, got {cell!r}")
+            raise DataError(f"{table.path}, line {line}, column time: expected {expected}, got {quoted(cell)}")
         dates = is_date
         yield value
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..formatting import listed, shown
 from .preparation import moments, valid_steps
 from .sequences import SequenceData
 from .splits import Splits
@@ -146,7 +147,7 @@ def missing_classes(splits: Splits) -> list[str]:
     ):
         missing = [label for label, count in part.counts.items() if not count]
         if missing:
-            findings.append(f"the {name} part has no sequence of {', '.join(missing)}, which {effect}: add some")
+            findings.append(f"the {name} part has no sequence of {listed(missing)}, which {effect}: add some")
     return findings
 
 
@@ -242,11 +243,12 @@ def _findings(
         yield f"{_counted(conflicts, 'sequence')} labelled with more than one class: look at their labels"
     still = [feature.name for feature in features if feature.std == 0]
     if still and len(still) < len(features):
-        yield f"constant, so of no use: feature {', '.join(still)}"
+        yield f"constant, so of no use: feature {listed(still)}"
     there = {label: count for label, count in train.counts.items() if count}
     most, least = max(there, key=there.__getitem__), min(there, key=there.__getitem__)
     if there[most] >= UNEVEN * there[least]:
-        yield f"classes are uneven: {there[most]:,} of {most}, {there[least]:,} of {least}; look beyond the accuracy"
+        counts = f"{there[most]:,} of {shown(most)}, {there[least]:,} of {shown(least)}"
+        yield f"classes are uneven: {counts}; look beyond the accuracy"
 
 
 def _of_words(words: WordDescription | None) -> Iterator[str]:

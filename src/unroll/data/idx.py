@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
+from ..formatting import shown
+from .files import content_of
 
 UINT8 = 8
 
@@ -41,12 +43,10 @@ def read_bytes(path: Path) -> bytes:
         DataError: unreadable, or a broken gzip file.
     """
     try:
-        raw = path.read_bytes()
+        raw = content_of(path)
         return gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is a broken gzip file ({error}); delete it and fetch it again") from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        raise DataError(f"{path} is a broken gzip file ({shown(error)}); delete it and fetch it again") from error
 
 
 def parse_idx(content: bytes, ndim: int, name: str) -> np.ndarray:

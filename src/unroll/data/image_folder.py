@@ -10,10 +10,10 @@ import hashlib
 import os
 import re
 import tempfile
-import zipfile
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from stat import S_ISREG
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from rich.progress import track
 
 from ..config import DataConfig
 from ..errors import DataError
+from ..formatting import is_printable, listed, printable, shown
 from .download import cache_folder
 from .images import prepare_image, read_grey
 from .preparation import ImageFormat, Preparation, Scaling
@@ -80,8 +81,7 @@ def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> lis
         if images.shape[1:] != (height, width):
             _complain_of_sizes({(width, height): listings[0].root, (images.shape[2], images.shape[1]): listing.root})
         preparation = Preparation(listings[0].classes, Scaling(0.0, 1.0), form)
-        index = np.array([_index(preparation.classes, label, listing.root) for label in listing.classes])
-        y = torch.from_numpy(index[listing.y])
+        y = torch.from_numpy(_index(preparation.classes, listing)[listing.y])
         data.append(SequenceData(form.sequences(torch.from_numpy(images)), y, preparation, notes=notes))
     return data
 
@@ -132,7 +132,7 @@ def _list(root: Path) -> Listing:
     left_out = [entry.name for entry in entries if not entry.is_dir()]
     digest = hashlib.sha256()
     for label, folder in enumerate(folders):
-        if not folder.name.isprintable():  # bytes that are not UTF-8 included
+        if not is_printable(folder.name):  # bytes that are not UTF-8 included
             raise DataError(f"{str(folder)!r} cannot be the name of a class: rename it in plain letters")
         before = len(files)
         for entry in _visible(folder):
@@ -159,6 +159,8 @@ def _stamp(entry: os.DirEntry[str]) -> str:
         stat = entry.stat()
     except OSError as error:  # a link to nowhere
         raise DataError(f"cannot read {entry.path}: {error.strerror}; mend or remove it") from error
+    if not S_ISREG(stat.st_mode):
+        raise DataError(f"{entry.path} is no file: expected images only; move or remove it")
     return f"{stat.st_size}/{stat.st_mtime_ns}/{stat.st_ctime_ns}"
 
 
@@ -168,14 +170,17 @@ def _notes(root: Path, folders: list[Path], listings: list[Listing]) -> tuple[st
     left_out = [name for listing in listings for name in listing.left_out] + others
     if not left_out:
         return ()
-    some = ", ".join(left_out[:EXAMPLES]) + (", …" if len(left_out) > EXAMPLES else "")
+    some = ", ".join(map(shown, left_out[:EXAMPLES])) + (", …" if len(left_out) > EXAMPLES else "")
     return (f"left out, as neither image nor class folder: {some} ({len(left_out):,} in all)",)
 
 
-def _index(classes: tuple[str, ...], label: str, root: Path) -> int:
-    if label not in classes:
-        raise DataError(f"{root} has the class {label}, but the training part only {', '.join(classes)}")
-    return classes.index(label)
+def _index(classes: tuple[str, ...], listing: Listing) -> np.ndarray:
+    index = {label: number for number, label in enumerate(classes)}
+    for label in listing.classes:
+        if label not in index:
+            root = listing.root
+            raise DataError(f"{root} has the class {shown(label)}, but the training part only {listed(classes)}")
+    return np.array([index[label] for label in listing.classes])
 
 
 def _pixels(listing: Listing, size: tuple[int, int] | None, form: ImageFormat | None) -> np.ndarray:
@@ -189,9 +194,11 @@ def _pixels(listing: Listing, size: tuple[int, int] | None, form: ImageFormat | 
     try:
         with cache.open("rb") as file, np.load(file) as content:
             if str(content["version"]) == version:
-                return np.asarray(content["pixels"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):
-        pass  # none there, or a broken one: the images are
+                pixels = np.asarray(content["pixels"])
+                if pixels.dtype == np.uint8 and pixels.ndim == 3 and len(pixels) == len(listing.files):
+                    return pixels
+    except Exception:  # none there, or a damaged one, of which NumPy and zipfile raise about anything: the images are
+        pass
     pixels = _read_files(listing, size, form)
     with contextlib.suppress(OSError):  # a full disk costs time, not the work
         cache.parent.mkdir(parents=True, exist_ok=True)
@@ -204,7 +211,7 @@ def _pixels(listing: Listing, size: tuple[int, int] | None, form: ImageFormat | 
 def _read_files(listing: Listing, size: tuple[int, int] | None, form: ImageFormat | None) -> np.ndarray:
     images, errors = [], []
     console = Console(stderr=True)
-    label = f"reading {escape(str(listing.root))}"
+    label = f"reading {escape(printable(str(listing.root)))}"
     for file in track(listing.files, label, console=console, disable=not console.is_terminal, transient=True):
         try:
             images.append(read_grey(file, size)[0] if form is None else prepare_image(file, form).pixels.numpy())

@@ -13,6 +13,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import DataError
+from ..formatting import shown
+from .files import check_regular
 from .preparation import Framing, ImageFormat
 
 LARGE = 1_000  # pixels; longer images are first reduced to 1 to 2 times as much: the model sees a few dozen anyway
@@ -121,11 +123,15 @@ def _open(path: Path | Upload, size: tuple[int, int] | None = None, alone: bool 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of damaged EXIF data, say, which does not touch the pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
+            if isinstance(path, Path):
+                check_regular(path)
             with _file(path) as file:
                 if size is not None:
                     file.draft(None, (4 * size[0], 4 * size[1]))
                 file.load()
                 image = ImageOps.exif_transpose(file)
+    except DataError:
+        raise
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -133,7 +139,7 @@ def _open(path: Path | Upload, size: tuple[int, int] | None = None, alone: bool 
         raise DataError(f"{path} is too large: at most {most:,} pixels are read") from error
     except Exception as error:  # Pillow's decoders raise about anything on a damaged file
         said = isinstance(path, Upload) and isinstance(error, UnidentifiedImageError)  # "<_io.BytesIO object …>"
-        raise DataError(f"{path} is not a readable image{'' if said else f' ({error})'}") from error
+        raise DataError(f"{path} is not a readable image{'' if said else f' ({shown(error)})'}") from error
     if image.mode[0] in "IF":  # 16 and 32 bits a pixel, which convert() would clip at 255
         values = np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0)
         top = 65535.0 if image.mode.startswith("I;16") or not alone else max(values.max(), 1.0)

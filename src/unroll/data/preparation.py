@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import MissingName, Read, ScalingName, check_choice
-from ..errors import DataError
+from ..config import MissingName, Read, ScalingName, check_choice, check_types, check_whole
+from ..errors import ConfigError, DataError
+from ..formatting import is_printable, listed, quoted
+from ..validation import is_number
 from .tokens import Tokens
 
 # Seed of the permutation behind read="permuted": the one of the uRNN papers' permuted MNIST (full-capacity uRNN,
 # Wisdom et al. 2016, and its successors). RandomState's stream is frozen (NumPy's NEP 19), so it never changes.
 PERMUTATION_SEED = 92916
+SINGLE = 3.5e38  # what values of float32, and so their means and deviations, are at most
+LEAST = 5e-324  # number above 0
+MOST_PIXELS = 100_000_000  # of an image; Pillow reads no larger ones
 
 
 CONSTANT = 1e-7  # of its mean: a feature that deviates by less does so by rounding alone
@@ -229,6 +234,18 @@ class ImageFormat:
             sequences = sequences[:, self._order().argsort()]
         return sequences.reshape(len(sequences), self.height, self.width)
 
+    def check(self) -> None:
+        """Raise a `ConfigError` unless sizes, order and framing are possible."""
+        for name, size in (("height", self.height), ("width", self.width)):
+            check_whole(name, size, 1)
+        if self.height * self.width > MOST_PIXELS:
+            raise ConfigError(f"images have at most {MOST_PIXELS:,} pixels, got {self.width:,}×{self.height:,}")
+        check_choice("read", self.read, get_args(Read))
+        if self.framing is not None:
+            check_types(self.framing)
+            if not 1 <= self.framing.box <= min(self.height, self.width):
+                raise ConfigError(f"box must be from 1 to the smaller side of an image, got {self.framing.box}")
+
     def _order(self) -> Tensor:
         return torch.from_numpy(np.random.RandomState(PERMUTATION_SEED).permutation(self.height * self.width))
 
@@ -270,4 +287,40 @@ class Preparation:
         if missing:
             missing = Missing(tuple(missing["means"]), missing["mask"])
         features = tuple(saved.get("features", ()))
-        return cls(tuple(saved["classes"]), Scaling(**scaling), image, missing, features, tokens)
+        made = cls(tuple(saved["classes"]), Scaling(**scaling), image, missing, features, tokens)
+        made.check()
+        # Whole numbers, as JSON may have them, can be too large for torch's own.
+        exact = Scaling(_floats(made.scaling.mean), _floats(made.scaling.std))
+        return replace(made, scaling=exact, missing=missing and replace(missing, means=_floats(missing.means)))
+
+    def check(self) -> None:
+        """Raise `DataError` unless each part is what its documentation says: a file may hold anything."""
+        for what, names in (("class", self.classes), ("feature", self.features)):
+            bad = [name for name in names if not isinstance(name, str) or not is_printable(name)]
+            if bad:
+                raise DataError(f"a {what} needs a printable name, got {quoted(bad[0])}")
+            if len(set(names)) < len(names):
+                raise DataError(f"each {what} needs a name of its own, got {listed(names)}")
+        mean, std = self.scaling.mean, self.scaling.std
+        _check_numbers("scaling", (mean,) if not isinstance(mean, tuple) else mean)
+        _check_numbers("scaling", (std,) if not isinstance(std, tuple) else std, least=LEAST)
+        if isinstance(mean, tuple) != isinstance(std, tuple) or (
+            isinstance(mean, tuple) and isinstance(std, tuple) and len(mean) != len(std)
+        ):
+            raise DataError("scaling needs as many means as deviations")
+        if self.missing is not None:
+            _check_numbers("missing", self.missing.means)
+            if not isinstance(self.missing.mask, bool):
+                raise DataError(f"mask must be true or false, got {quoted(self.missing.mask)}")
+        if self.image is not None:
+            self.image.check()
+
+
+def _floats(values: Any) -> Any:
+    return tuple(map(float, values)) if isinstance(values, tuple) else float(values)
+
+
+def _check_numbers(what: str, values: tuple[object, ...], least: float = -SINGLE) -> None:
+    for value in values:
+        if not is_number(value, least, SINGLE):
+            raise DataError(f"{what} needs numbers{' above 0' if least > 0 else ''}, got {quoted(value)}")

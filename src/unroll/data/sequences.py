@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
+from ..formatting import listed
 from .buckets import longest_of_each
 from .preparation import Missing, Preparation
 from .shown import data_html
@@ -217,9 +218,10 @@ class SequenceData:
                 raise DataError(f"the run expects images of {expected}, got {got}")
         if not set(own.classes) <= set(preparation.classes):
             raise DataError(
-                f"the run knows the classes {', '.join(preparation.classes)}; the data has {', '.join(own.classes)}"
+                f"the run knows the classes {listed(preparation.classes)}; the data has {listed(own.classes)}"
             )
-        index = torch.tensor([preparation.classes.index(name) for name in own.classes], device=self.y.device)
+        numbers = {name: number for number, name in enumerate(preparation.classes)}
+        index = torch.tensor([numbers[name] for name in own.classes], device=self.y.device)
         if isinstance(preparation.scaling.mean, tuple) and preparation.missing is None:
             self._check_features(len(preparation.scaling.mean))
         data = self._with_features(preparation.features).filled(preparation.missing)
@@ -250,8 +252,9 @@ class SequenceData:
         if not names or not own or names == own:
             return self
         if set(names) != set(own):
-            raise DataError(f"the run reads the features {', '.join(names)}; the data has {', '.join(own)}")
-        index = torch.tensor([own.index(name) for name in names], device=self.x.device)
+            raise DataError(f"the run reads the features {listed(names)}; the data has {listed(own)}")
+        numbers = {name: number for number, name in enumerate(own)}
+        index = torch.tensor([numbers[name] for name in names], device=self.x.device)
         missing = None if self.missing is None else self.missing[:, :, index]
         preparation = replace(self.preparation, missing=None, features=names)
         return replace(self, x=self.values[:, :, index], preparation=preparation, missing=missing)
@@ -307,8 +310,9 @@ def stratified_cut(
     """
     random = np.random.RandomState(seed)
     parts = []
-    for label in np.unique(y):
-        members = random.permutation(np.flatnonzero(y == label))
+    order = np.argsort(y, kind="stable")
+    for indices in np.split(order, np.flatnonzero(np.diff(y[order])) + 1):  # of one class, ascending
+        members = random.permutation(indices)
         parts.append(members[: round(fraction * len(members))])
     part = np.sort(np.concatenate(parts)) if parts else np.empty(0, np.int64)
     if contents is not None:

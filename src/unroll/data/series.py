@@ -13,7 +13,9 @@ import numpy as np
 import torch
 
 from ..errors import DataError
+from ..formatting import is_printable, listed, quoted, shown
 from .arrays import as_stored
+from .files import content_of
 from .preparation import Preparation, Scaling
 from .sequences import SequenceData
 
@@ -50,13 +52,11 @@ def read_text(path: Path) -> str:
         DataError: it cannot be read, or is not UTF-8; says at which byte.
     """
     try:
-        content = path.read_bytes()
+        content = content_of(path)
         if path.suffix.lower() == ".gz":
             content = gzip.decompress(content)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is no whole gzip file ({error}); copy it anew") from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+        raise DataError(f"{path} is no whole gzip file ({shown(error)}); copy it anew") from error
     return decoded(content, str(path))
 
 
@@ -89,15 +89,15 @@ def number(cell: str) -> float:
     except ValueError:
         if cell.strip().lower() in MISSING:
             return math.nan
-        raise ValueError(f"expected a number, got {_shown(cell)}") from None
+        raise ValueError(f"expected a number, got {_number_shown(cell)}") from None
     if math.isinf(value):
-        raise ValueError(f"expected a finite number, got {_shown(cell)}; leave the cell empty where a value is missing")
+        raise ValueError(f"expected a finite number, got {quoted(cell)}; leave the cell empty where a value is missing")
     return value
 
 
-def _shown(cell: str) -> str:
+def _number_shown(cell: str) -> str:
     hint = " (write 1.5, with a point)" if cell.count(",") == 1 and cell.replace(",", "").strip("+- ").isdigit() else ""
-    return repr(cell if len(cell) <= 30 else f"{cell[:29]}…") + hint
+    return quoted(cell, 30) + hint
 
 
 def check_name(where: str, label: str) -> str:
@@ -111,8 +111,8 @@ def check_name(where: str, label: str) -> str:
         DataError: it has no letters, or some that cannot be shown.
     """
     name = label.strip()
-    if not name or not name.isprintable():
-        raise DataError(f"{where}: expected the name of a class, got {label!r}")
+    if not name or not is_printable(name):
+        raise DataError(f"{where}: expected the name of a class, got {quoted(label)}")
     return name
 
 
@@ -127,19 +127,21 @@ def to_sequences(parts: Sequence[Series]) -> list[SequenceData]:
         if not part.values:
             raise DataError(f"{part.path} holds no series")
     classes = first.classes or in_order(first.labels or [])
+    index = {label: number for number, label in enumerate(classes)}
     data = []
     for part in parts:
         assert part.labels is not None
         for name, label in zip(part.names, part.labels, strict=True):
-            if label not in classes:
+            if label not in index:
                 raise DataError(
-                    f"{part.path}, {part.named_by} {name}: the class {label} is not in {first.path}, the training part"
+                    f"{part.path}, {part.named_by} {shown(name)}: the class {shown(label)} is not in {first.path}, the "
+                    "training part"
                 )
-        y = np.array([classes.index(label) for label in part.labels], np.int64)
+        y = np.array([index[label] for label in part.labels], np.int64)
         data.append(_padded(part, y, classes))
     for part, one in zip(parts[1:], data[1:], strict=True):
         if part.features != first.features:
-            expected, got = (", ".join(names) or "features without names" for names in (first.features, part.features))
+            expected, got = (listed(names) or "features without names" for names in (first.features, part.features))
             raise DataError(f"{part.path}: expected the features of {first.path}, {expected}; got {got}")
         if one.input_size != data[0].input_size:
             expected, got = str(data[0].input_size), str(one.input_size)

@@ -9,6 +9,7 @@ import torch
 
 from ..config import DataConfig, ScalingName
 from ..errors import DataError
+from ..formatting import shown
 from .preparation import Missing, Scaling
 from .sequences import SequenceData
 from .shown import data_html
@@ -58,10 +59,10 @@ class Splits:
             train, test = parts
         there, kept = [label for label, count in parts[0].counts.items() if count], train.counts
         if len(there) < 2:
-            raise DataError(f"{source} holds one class only to train on, {there[0]}: expected 2 or more")
+            raise DataError(f"{source} holds one class only to train on, {shown(there[0])}: expected 2 or more")
         gone = [label for label in there if not kept[label]]
         if drawn and (gone or not len(test)):
-            what = f"no sequence of {gone[0]} to train on" if gone else "nothing to test on"
+            what = f"no sequence of {shown(gone[0])} to train on" if gone else "nothing to test on"
             raise DataError(
                 f"{source}: test_fraction {fraction:g} of {len(parts[0])} sequences leaves {what}; change it"
             )

@@ -26,6 +26,7 @@ import torch
 
 from ..config import DataConfig
 from ..errors import DataError
+from ..formatting import is_printable, listed, shown
 from .csv_file import read_rows
 from .image_folder import SUFFIXES as IMAGES
 from .preparation import Preparation, Scaling
@@ -110,7 +111,7 @@ def _parts(path: Path) -> list[Path]:
     pairs = [parts for parts in map(_parts, files) if len(parts) == 2]
     whole = pairs or [[file] for file in files]
     if len(whole) != 1:
-        names = ", ".join(parts[0].name for parts in whole)
+        names = listed(parts[0].name for parts in whole)
         raise DataError(f"{path} holds {len(whole)} files of texts to train on ({names}): name one of them")
     return whole[0]
 
@@ -169,7 +170,7 @@ def _parse(path: Path) -> Texts:
 def _folder(path: Path) -> Texts:
     found = Texts(path, [], [], [])
     for folder in _class_folders(path):
-        if not folder.name.isprintable():  # bytes that are not UTF-8 included
+        if not is_printable(folder.name):  # bytes that are not UTF-8 included
             raise DataError(f"{str(folder)!r} cannot be the name of a class: rename it in plain letters")
         for file in sorted(folder.glob("*.txt")):
             found.texts.append(read_text(file).strip())
@@ -186,14 +187,17 @@ def to_sequences(parts: Sequence[Texts], notes: tuple[str, ...] = ()) -> list[Se
     """
     first = parts[0]
     classes = in_order(first.labels)
+    index = {label: number for number, label in enumerate(classes)}
     data = []
     for part in parts:
         if not part.texts:
             raise DataError(f"{part.path} holds no texts")
         for place, label in zip(part.places, part.labels, strict=True):
-            if label not in classes:
-                raise DataError(f"{part.path}, {place}: the class {label} is not in {first.path}, the training part")
-        y = torch.tensor([classes.index(label) for label in part.labels])
+            if label not in index:
+                raise DataError(
+                    f"{part.path}, {place}: the class {shown(label)} is not in {first.path}, the training part"
+                )
+        y = torch.tensor([index[label] for label in part.labels])
         data.append(unread(part.texts, y, classes, notes))
     return data
 

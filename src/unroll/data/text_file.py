@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from ..formatting import listed, quoted, shown
 from .csv_file import read_rows
 from .series import check_name, decoded, read_text
 
@@ -61,7 +62,7 @@ def check_text(where: str, text: str) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         raise DataError(
-            f"{where}: expected a text in Unicode, got {text[error.start]!r}, which is no whole character"
+            f"{where}: expected a text in Unicode, got {quoted(text[error.start])}, which is no whole character"
         ) from error
     return text.strip()
 
@@ -93,7 +94,7 @@ def _json(path: Path, labelled: bool) -> Texts:
         try:
             objects = json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path} is broken JSON: {error}") from error
+            raise DataError(f"{path} is broken JSON: {_reason(error)}") from error
         return _columns(path, objects, list(range(1, len(objects) + 1)), labelled, "object")
     lines = [(number, line) for number, line in enumerate(content.split("\n"), start=1) if line.strip()]
 
@@ -102,9 +103,13 @@ def _json(path: Path, labelled: bool) -> Texts:
             try:
                 yield json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise DataError(f"{path}, line {number}: broken JSON: {error}") from error
+                raise DataError(f"{path}, line {number}: broken JSON: {_reason(error)}") from error
 
     return _columns(path, parsed(), [number for number, _ in lines], labelled)
+
+
+def _reason(error: Exception) -> str:
+    return "its brackets are nested too deep" if isinstance(error, RecursionError) else shown(error)
 
 
 def _columns(path: Path, rows: Iterable[Any], numbers: Sequence[int], labelled: bool, what: str = "line") -> Texts:
@@ -113,18 +118,18 @@ def _columns(path: Path, rows: Iterable[Any], numbers: Sequence[int], labelled: 
     for number, row in zip(numbers, rows, strict=True):
         where = f"{path}, {what} {number}"
         if not isinstance(row, dict):
-            raise DataError(f"{where}: expected an object with fields, got {str(row)[:30]!r}")
+            raise DataError(f"{where}: expected an object with fields, got {shown(row)}")
         if text is None:
             text, label = column_of(list(row), TEXTS), column_of(list(row), LABELS, "is_")
             for name, names, needed in ((text, TEXTS, True), (label, (*LABELS, "is_…"), labelled)):
                 if name is None and needed:
-                    known = ", ".join(key if key.isprintable() else repr(key) for key in row)
+                    known = listed(row)
                     raise DataError(f"{path} has no {', '.join(names)}: expected one of them, got {known}")
         for name in [text, label] if labelled else [text]:
             if row.get(name) is None:
-                raise DataError(f"{where}: {name} is missing")
+                raise DataError(f"{where}: {shown(name)} is missing")
         if not isinstance(row[text], str):
-            raise DataError(f"{where}: expected a text in {text}, got {str(row[text])[:30]}")
+            raise DataError(f"{where}: expected a text in {shown(text)}, got {shown(row[text])}")
         found.texts.append(check_text(where, row[text]))
         found.places.append(f"{what} {number}")
         if labelled:
@@ -134,7 +139,7 @@ def _columns(path: Path, rows: Iterable[Any], numbers: Sequence[int], labelled: 
 
 def _label(where: str, value: object) -> str:
     if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
-        raise DataError(f"{where}: expected the name or the number of a class, got {str(value)[:30]}")
+        raise DataError(f"{where}: expected the name or the number of a class, got {shown(value)}")
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..config import DataConfig
 from ..errors import DataError
+from ..formatting import listed
 from . import arrays, csv_file, ts_file
 from .preparation import ImageFormat
 from .sequences import SequenceData
@@ -117,7 +118,7 @@ def _pair_in(folder: Path) -> Path:
     files = _files_in(folder)
     pairs = [file for file in files if test_part(file)]
     if len(pairs) != 1:
-        there = ", ".join(file.name for file in (pairs or files)[:3])
+        there = listed(file.name for file in (pairs or files)[:3])
         raise DataError(
             f"{folder} holds {len(pairs) or 'no'} pair{'s' if pairs else ''} like X_TRAIN.ts and X_TEST.ts ({there}): "
             "name the file to train on"

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from ..errors import DataError
+from ..formatting import shown
 
 UNKNOWN = "[UNK]"  # number 0: what the vocabulary lacks
 
@@ -62,6 +63,20 @@ class Tokens:
         found.model = hf.models.WordLevel(vocabulary, UNKNOWN)
         return cls(found.to_str())
 
+    def checked(self) -> Tokens:
+        """Return this, after a look at what a file may have got wrong.
+
+        Raises:
+            DataError: the library cannot read it, it lacks ``[UNK]``, or its numbers have gaps.
+        """
+        vocabulary: dict[str, int] = _tokenizer(self.json).get_vocab()
+        if vocabulary.get(UNKNOWN) != 0:
+            raise DataError(f"the tokenizer is broken (it lacks the token {UNKNOWN}, number 0)")
+        if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+            raise DataError(f"the tokenizer is broken (its {len(vocabulary):,} tokens are not numbered from 0 on)")
+        self.numbers(["a", "\u0f3c"])  # one that is known to few
+        return self
+
     @property
     def size(self) -> int:
         """Number of tokens, ``[UNK]`` among them."""
@@ -75,7 +90,11 @@ class Tokens:
 
     def numbers(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the numbers of each text's tokens; none at all for a text without a word."""
-        return [found.ids for found in _tokenizer(self.json).encode_batch(list(texts))]
+        tokenizer = _tokenizer(self.json)
+        try:
+            return [found.ids for found in tokenizer.encode_batch(list(texts))]
+        except Exception as error:  # the library raises nothing more special
+            raise DataError(f"the tokenizer is broken ({shown(error)})") from error
 
     def pieces(self, text: str) -> list[str]:
         """Return a text's tokens as they are read, ``[UNK]`` where one is unknown."""
@@ -105,4 +124,4 @@ def _tokenizer(json: str) -> Any:
     except DataError:
         raise
     except Exception as error:  # the library raises nothing more special
-        raise DataError(f"the tokenizer is broken ({error})") from error
+        raise DataError(f"the tokenizer is broken ({shown(error)})") from error

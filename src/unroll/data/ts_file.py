@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
+from ..formatting import listed, shown
+from .files import content_of
 from .series import Series, check_name, number
 
 
@@ -42,16 +44,16 @@ def parse(path: Path, labelled: bool) -> Series:
     """
     lines = _lines(path)
     header = _header(path, lines, labelled)
-    values, labels, names = [], [], []
+    values, labels, names, known_classes = [], [], [], frozenset(header.classes)
     for place, line in enumerate(lines[header.lines :], start=header.lines + 1):
         if not line:
             continue
         features = line.split(":")
         if header.labelled:
             label = check_name(f"{path}, line {place}", features.pop())
-            if label not in header.classes:
-                known = ", ".join(header.classes)
-                raise DataError(f"{path}, line {place}: the class {label} is not in @classLabel ({known})")
+            if label not in known_classes:
+                known = listed(header.classes)
+                raise DataError(f"{path}, line {place}: the class {shown(label)} is not in @classLabel ({known})")
             labels.append(label)
         values.append(_series(path, place, features))
         names.append(str(place))
@@ -65,10 +67,7 @@ def parse(path: Path, labelled: bool) -> Series:
 
 def _lines(path: Path) -> list[str]:
     """Return the lines without the blanks around them; comments, which are often older than UTF-8, are empty."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    content = content_of(path)
     mark = b"\xef\xbb\xbf"  # with which some editors begin a file
     lines, at = [], len(mark) if content.startswith(mark) else 0
     for line in content[at:].splitlines(keepends=True):

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..data.preparation import ImageFormat
 from ..data.sequences import SequenceData
 from ..errors import DataError
+from ..formatting import printable_lines
 from .style import COLOURS, STYLE, label
 
 AGAINST, FOR = COLOURS[0], COLOURS[5]  # blue and vermilion: of Okabe and Ito's colours two that everybody tells apart
@@ -136,7 +137,7 @@ def saliency_spans(data: SequenceData, values: Tensor, index: int = 0) -> list[t
     for (start, stop), value in zip(tokens.places(text), values[index].tolist(), strict=False):
         spans += [(text[at:start], 0.0), (text[start:stop], value)]
         at = stop
-    return [(html.escape(piece), value) for piece, value in [*spans, (text[at:], 0.0)] if piece]
+    return [(html.escape(printable_lines(piece)), value) for piece, value in [*spans, (text[at:], 0.0)] if piece]
 
 
 def _check(data: SequenceData, values: Tensor) -> None:

@@ -11,6 +11,8 @@ import matplotlib as mpl
 from cycler import cycler
 from matplotlib.figure import Figure
 
+from ..formatting import printable
+
 # Okabe and Ito's colours, told apart by colour-blind readers too (https://jfly.uni-koeln.de/color/).
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 INK = "#1b1c1d"  # of text and axes; in a page it follows the page's own
@@ -33,8 +35,8 @@ WIDTH = 4.6  # inches, of a figure in a page: on a phone as wide as its screen, 
 
 
 def label(name: str) -> str:
-    """Return a name as text of a figure: a dollar sign in it begins no formula."""
-    return name.replace("$", r"\$")
+    """Return a name as text of a figure: printable, and a dollar sign in it begins no formula."""
+    return printable(name).replace("$", r"\$")
 
 
 def png(figure: Figure) -> bytes:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from ..data.sequences import SequenceData
 from ..errors import RunError
 from ..folder import FIGURES, REPORT, write
+from ..formatting import printable_lines
 from ..plots import png, svg
 from ..saved import Run, TestData
 from . import facts, health, insight, outcome
@@ -134,8 +135,8 @@ def _page(material: Material, sections: list[Section]) -> str:
 
 
 def _kept_together(value: Any) -> Any:
-    """Let no line end between a number and its percent sign."""
-    return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
+    """Let no line end between a number and its percent sign, and nothing be hidden."""
+    return printable_lines(value).replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
 
 
 def _kind(part: Part) -> str:

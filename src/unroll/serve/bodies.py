@@ -11,6 +11,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from ..data.images import Upload
+from ..formatting import shown
 from . import limits
 from .guard import RefusedError
 
@@ -126,5 +127,4 @@ async def _form(request: Request) -> FormData:
 
 
 def _upload(name: str, content: bytes) -> Upload:
-    shown = "".join(character for character in name if character.isprintable())[:100]
-    return Upload(shown, content, limits.FORMATS, limits.PIXELS)
+    return Upload(shown(name, 100), content, limits.FORMATS, limits.PIXELS)

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..formatting import printable
 from . import limits
 from .metrics import Metrics
 
@@ -28,8 +29,8 @@ HEADERS = (
 
 
 def one_line(text: str) -> str:
-    """Return ``text``, which may hold what a client sent, without line ends and what else a terminal would obey."""
-    return "".join(character if character.isprintable() else " " for character in text)
+    """Return ``text``, which may hold what a client sent, on one line and with what a terminal obeys escaped."""
+    return printable(text.replace("\n", " "))
 
 
 class RefusedError(Exception):

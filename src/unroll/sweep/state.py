@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -11,7 +10,7 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from ..errors import RunError
-from ..folder import first_line, write_json
+from ..folder import first_line, read_json, write_json
 from ..record import Record, read_record
 from .axes import Range, Setting, Values
 from .search import Method
@@ -223,7 +222,7 @@ def read_sweep(path: str | Path) -> Sweep:
     if not file.is_file():
         raise RunError(f"{path} is no sweep: it has no {STATE}")
     try:
-        state = json.loads(file.read_text("utf-8"))
+        state = read_json(file)
         if (version := state.pop("format")) != FORMAT:
             raise ValueError(f"it has format {version}, expected {FORMAT}")
         state["axes"] = {n: Range(**v) if isinstance(v, dict) else tuple(v) for n, v in state["axes"].items()}

@@ -11,8 +11,11 @@ import hashlib
 import html
 import importlib.resources
 import json
+import re
 from pathlib import Path
 from typing import Any
+
+from ..formatting import is_printable, printable
 
 # What computes, in the order in which it is read; it needs no browser.
 ENGINE = ("cells.js", "model.js", "resize.js", "images.js", "series.js", "texts.js")
@@ -70,16 +73,25 @@ def page(description: dict[str, Any]) -> str:
             "form-action 'none'",
         )
     )
-    # "<" could end the element that the description stands in; in JSON it may be written like this.
+    told = json.dumps(description, ensure_ascii=False, allow_nan=False)
+    # "<" could end the element that the description stands in; in JSON it may be written like this, as may what nobody
+    # sees in a file.
     parts = {
-        "title": html.escape(str(description["title"])),
+        "title": html.escape(printable(str(description["title"]))),
         "policy": policy,
         "style": style,
-        "description": json.dumps(description, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"),
+        "description": re.sub(r"<|[^ -~]", _written, told),
         "script": script,
     }
     before, *rest = read("page.html").split("{{ ")
     return before + "".join(parts[name] + after for name, _, after in (part.partition(" }}") for part in rest))
+
+
+def _written(found: re.Match[str]) -> str:
+    character = found[0]
+    if character == "<":
+        return "\\u003c"
+    return character if is_printable(character) else json.dumps(character)[1:-1]
 
 
 def is_page(path: Path) -> bool:

@@ -1,0 +1,100 @@
+"""Text from files and folders, made fit for a screen: nothing that a terminal would obey or hide, and not too long."""
+
+from __future__ import annotations
+
+import re
+import reprlib
+import unicodedata
+from collections.abc import Iterable
+
+LONGEST = 80  # characters of a value in a message
+LONGEST_REASON = 160  # of what a library says of an error, which is a sentence
+
+# Characters of the category "format" that show, or that letters and emoji are written with: the non-joiner of Persian,
+# the joiner of emoji and Indian scripts, and the signs that Arabic and others write before a number.
+_WRITTEN = frozenset(
+    "\u200c\u200d\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
+)
+# Controls, other formats (bidirectional overrides among them), half characters, ends of lines and of paragraphs.
+_ESCAPED = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+
+_values = reprlib.Repr()
+_values.maxstring = _values.maxother = _values.maxlong = LONGEST
+_values.maxlevel = 3
+
+
+def printable(text: str) -> str:
+    r"""Return a text on one line, with what a terminal would obey or hide written as in Python.
+
+    Letters of all languages, combining marks, and emoji stay as they are.
+
+    Example:
+        >>> printable("red \x1b[31m, naïve")
+        'red \\x1b[31m, naïve'
+    """
+    if text.isprintable():  # nearly always; far faster than to look at each character
+        return text
+    return "".join(_escape(character) if _is_escaped(character) else character for character in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return a text as `printable`, but with its lines and tabs."""
+    if text.isprintable():
+        return text
+    return "".join(part if part in ("\n", "\t") else printable(part) for part in re.split(r"([\n\t])", text))
+
+
+def is_printable(text: str) -> bool:
+    """Tell whether `printable` leaves a text as it is."""
+    return text.isprintable() or not any(map(_is_escaped, text))
+
+
+def _is_escaped(character: str) -> bool:
+    return unicodedata.category(character) in _ESCAPED and character not in _WRITTEN
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def shown(value: object, longest: int = LONGEST) -> str:
+    """Return a value from a file for a message or a table: printable, and cut where it is longer than ``longest``.
+
+    A text shows itself, an error the first line of what it says, and anything else what Python calls it.
+
+    Example:
+        >>> shown("a" * 10, longest=4)
+        'aaa…'
+    """
+    if isinstance(value, BaseException):
+        lines = _said(value).strip().splitlines()
+        text, longest = lines[0] if lines else type(value).__name__, max(longest, LONGEST_REASON)
+    else:
+        text = value if isinstance(value, str) else _values.repr(value)
+    line = printable(text[: longest + 1])
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # the error of a library that cannot say it, as of half characters
+        return ""
+
+
+def quoted(value: object, longest: int = LONGEST) -> str:
+    """Return a value as `shown`; a text stands in quotes.
+
+    Example:
+        >>> quoted("cat")
+        "'cat'"
+    """
+    if not isinstance(value, str):
+        return shown(value, longest)
+    mark = '"' if "'" in value and '"' not in value else "'"
+    return f"{mark}{shown(value, longest)}{mark}"
+
+
+def listed(names: Iterable[object], longest: int = LONGEST) -> str:
+    """Return names one after the other, cut as a whole: "cat, dog, …"."""
+    return shown(", ".join(map(str, names)), longest)
