@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+import fuzz
 from recurrences import GATES, RECURRENCES, Tensors, assert_close, copied, everything, make, threads
 from unroll.scan import choice, cpu
 
@@ -27,7 +28,7 @@ def scans(draw: st.DrawFn) -> tuple[str, Tensors, torch.Tensor | None, dict[str,
     return recurrence, inputs, None if lengths is None else torch.tensor(lengths), options
 
 
-@settings(deadline=None, derandomize=True, max_examples=60, database=None)
+@fuzz.settings(60)
 @given(scans(), st.integers(1, 3))
 def test_any_scan(drawn: tuple[str, Tensors, torch.Tensor | None, dict[str, bool]], count: int) -> None:
     recurrence, inputs, lengths, options = drawn

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 # What computes, in the order in which it is read; it needs no browser.
-ENGINE = ("cells.js", "model.js", "resize.js", "images.js", "series.js", "texts.js")
+ENGINE = ("cells.js", "model.js", "resize.js", "images.js", "series.js", "unicode.js", "texts.js")
 # What is seen.
 VIEWS = (
     "dom.js",
