@@ -101,6 +101,7 @@ def test_a_busy_process_is_there_while_epochs_are_timed(capsys: pytest.CaptureFi
     assert "nn.RNN, one thread; 1 busy" in out
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_results_are_trained_once_and_their_mean_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,7 @@ def test_the_page_stands_alone_and_says_what_is_so(run: unroll.Run, tmp_path: Pa
     assert len(re.findall(r'<figure role="group" aria-label="[^"]{20,}"', text)) == len(names)  # alternative texts
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_training_writes_it_unless_told_not_to(call: Call, idx_folder: Callable[..., Path]) -> None:
     quick = (
         "train",
@@ -117,6 +118,7 @@ def test_training_writes_it_unless_told_not_to(call: Call, idx_folder: Callable[
     assert not Path("with/figures").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_without_its_data_it_shows_what_the_run_keeps(idx_folder: Callable[..., Path], call: Call) -> None:
     folder = idx_folder(train=200, test=50)
     assert call("train", "--data", "mnist", "--data-dir", folder, "--epochs", 1, "--out", "run", "--no-report")[0] == 0
@@ -133,6 +135,7 @@ def test_without_its_data_it_shows_what_the_run_keeps(idx_folder: Callable[..., 
     assert "When does it know?" not in words
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_model_saved_by_hand_has_a_report_too(sample: unroll.Splits, call: Call) -> None:
     unroll.save(unroll.SequenceClassifier(28, 10, hidden_size=4), "by-hand", data=sample.train)
     assert call("report", "by-hand")[0] == 0
@@ -143,6 +146,7 @@ def test_a_model_saved_by_hand_has_a_report_too(sample: unroll.Splits, call: Cal
     assert "of 1,000 sequences right" in Page(Path("by-hand/report.html").read_text("utf-8")).words
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_other_data_s_report_goes_elsewhere(call: Call, idx_folder: Callable[..., Path]) -> None:
     folder = idx_folder(train=200, test=50)
     assert call("train", "--epochs", 1, "--hidden-size", 8, "--out", "run", "--no-report")[0] == 0
@@ -156,6 +160,7 @@ def test_other_data_s_report_goes_elsewhere(call: Call, idx_folder: Callable[...
     assert not Path("run/report.html").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_else_lies_there_stays(run: unroll.Run, sample: unroll.Splits, tmp_path: Path, call: Call) -> None:
     (tmp_path / "figures").mkdir()
     for name in ("mine.png", "reading-9.png", "reading-of-mine.png"):
@@ -170,6 +175,7 @@ def test_what_else_lies_there_stays(run: unroll.Run, sample: unroll.Splits, tmp_
     assert (status, err) == (2, "unroll: cannot make the folder file/figures: a file stands there\n")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_it_says_when_it_was_trained_on_what_it_is_judged_by(call: Call, sample: unroll.Splits) -> None:
     for name, chosen in (("whole", np.arange(0, 3900, 13)), ("part", np.arange(0, 2600, 13))):
         np.savez(f"{name}.npz", x=sample.train.x[chosen].float().numpy(), y=sample.train.y[chosen].numpy() % 2)
@@ -183,6 +189,7 @@ def test_it_says_when_it_was_trained_on_what_it_is_judged_by(call: Call, sample:
     assert re.search(r"Beware: it was trained on 1\d\d of these 200 sequences; the accuracy flatters\.", words)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_that_fails_takes_nothing_from_the_run(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     real = folder_module.write
 
