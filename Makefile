@@ -1,5 +1,7 @@
 # make train   set up, then learn to read the digits that come along
-# make test    set up, then lint, types and all tests
+# make test    set up, then lint, types and all tests: the gate
+# make test-fast  the tests without a browser, a server or long work, in a minute
+# make fuzz    the tests of random examples, each with many new ones: make fuzz EXAMPLES=2000
 # make docs    renew what the tutorial prints, draws and lists, and build the site in docs/_build
 # make sanitize  run the kernels under the address, undefined-behaviour and thread sanitizers (GCC or Clang; no .venv)
 # make setup   the virtual environment .venv with everything, pinned by constraints.txt
@@ -9,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup train test docs sanitize constraints clean
+.PHONY: help setup train test test-fast fuzz docs sanitize constraints clean
 
 help:
 	@grep '^# make' Makefile | cut -c 3-
@@ -32,7 +34,15 @@ test: $(READY)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+
+test-fast: $(READY)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 -m 'not browser and not server and not slow'
+
+EXAMPLES ?= 2000
+fuzz: $(READY)
+	@echo "fuzz: $(EXAMPLES) random examples for each test; what fails becomes an @example"
+	@UNROLL_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 -m hypothesis
 
 docs: $(READY)
 	@echo "docs: running docs/tutorial.md, then sphinx-build"

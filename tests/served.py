@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,19 +19,11 @@ from unroll.data.preparation import Preparation, Scaling
 from unroll.saved import Run
 from unroll.serve import Protocol, Served, create_app, guarded, listen
 from unroll.serve.guard import Guard
+from waiting import PATIENCE, eventually
 
-PATIENCE = 120  # seconds that a test waits for what must come; how soon it comes depends on what else the machine does
 get = partial(httpx.get, timeout=PATIENCE)
 post = partial(httpx.post, timeout=PATIENCE)
 connect = partial(socket.create_connection, timeout=PATIENCE)
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    until = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < until, "it did not come"
-        time.sleep(0.01)
 
 
 def settle(address: tuple[str, int]) -> None:

@@ -659,6 +659,7 @@ def flags(remedy: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("cell", [*unroll.cells.CELLS, f"{__name__}:Own"])
+@pytest.mark.slow
 def test_no_remedy_is_refused(cell: str, small: Digits) -> None:
     few = replace(small, train=small.train.subset(torch.arange(40)))
     named, tried = set(), set()

@@ -38,6 +38,7 @@ def script() -> Iterator[Script]:
         yield lambda code: json.loads(context.eval(f"JSON.stringify({code})"))
 
 
+@pytest.mark.slow
 def test_every_cell_and_readout_says_what_pytorch_says(small: unroll.Splits) -> None:
     for number, cell in enumerate(CELLS):
         for both in (False, True):
@@ -189,6 +190,7 @@ PICTURES = _pictures()
 
 
 @pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.slow
 def test_pictures_are_framed_as_predict_does(script: Script, tmp_path: Path, name: str) -> None:
     picture = PICTURES[name]
     picture.save(tmp_path / "picture.png")

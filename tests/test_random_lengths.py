@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +36,7 @@ def make(settings: dict[str, Any], dtype: torch.dtype, **more: Any) -> SequenceC
 
 @fuzz.settings(60)
 @given(MODELS, LENGTHS, st.booleans(), st.integers(1, 3), DTYPES)
+@pytest.mark.slow
 def test_each_sequence_reads_as_it_does_alone(
     settings: dict[str, Any], lengths: list[int], bidirectional: bool, more: int, dtype: torch.dtype
 ) -> None:
@@ -60,6 +62,7 @@ def test_each_sequence_reads_as_it_does_alone(
 
 @fuzz.settings(60)
 @given(MODELS, st.lists(LENGTHS, min_size=1, max_size=4), st.integers(1, 3), DTYPES)
+@pytest.mark.slow
 def test_a_stream_in_chunks_of_any_length_reads_as_the_whole(
     settings: dict[str, Any], chunks: list[list[int]], batch: int, dtype: torch.dtype
 ) -> None:

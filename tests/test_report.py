@@ -63,6 +63,7 @@ class Page(html.parser.HTMLParser):
             self.words += " ".join(data.split()) + " "
 
 
+@pytest.mark.slow
 def test_the_page_stands_alone_and_says_what_is_so(run: unroll.Run, tmp_path: Path) -> None:
     page = write_report(run, load_test(run), out=tmp_path)
     text = page.read_text("utf-8")
@@ -94,6 +95,7 @@ def test_the_page_stands_alone_and_says_what_is_so(run: unroll.Run, tmp_path: Pa
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_training_writes_it_unless_told_not_to(call: Call, idx_folder: Callable[..., Path]) -> None:
     quick = (
         "train",
@@ -207,6 +209,7 @@ def test_a_report_that_fails_takes_nothing_from_the_run(call: Call, monkeypatch:
     assert call("evaluate", "run", "--json")[0] == 0
 
 
+@pytest.mark.slow
 def test_a_model_of_no_numbers_has_a_report(sample: unroll.Splits) -> None:
     model = unroll.SequenceClassifier(28, 10, hidden_size=4)
     model.layers[0][0].weight_hh.data[0, 0] = float("nan")  # type: ignore[index]
@@ -216,6 +219,7 @@ def test_a_model_of_no_numbers_has_a_report(sample: unroll.Splits) -> None:
     assert "not finite" in words
 
 
+@pytest.mark.slow
 def test_names_may_hold_what_matplotlib_takes_for_something_else(call: Call) -> None:
     rows = ["label,id,time,$a_$"]
     names = ("$10_$", "_noise", "a$b$")
@@ -230,6 +234,7 @@ def test_names_may_hold_what_matplotlib_takes_for_something_else(call: Call) -> 
     assert {text.get_text().replace("\\", "") for text in legend.get_texts()} == set(names)
 
 
+@pytest.mark.slow
 def test_names_from_the_data_are_escaped(call: Call) -> None:
     rows = ["label,id,time,a"]
     rows += [
@@ -246,6 +251,7 @@ def test_names_from_the_data_are_escaped(call: Call) -> None:
     Page(text)
 
 
+@pytest.mark.slow
 def test_texts_have_a_report(call: Call) -> None:
     lines = [f"{word} film number {i}" for i in range(40) for word in ("good", "awful")]
     Path("films.txt").write_text("".join(f"{line.split()[0]} {line}\n" for line in lines))
@@ -263,6 +269,7 @@ def test_texts_have_a_report(call: Call) -> None:
         ["--backend", "reference", "--hidden-size", "5"],
     ],
 )
+@pytest.mark.slow
 def test_the_command_that_does_it_again_does_so(flags: list[str], call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (
         call("train", "--out", "first", "--no-report", *flags, *([] if "--epochs" in flags else ["--epochs", 1]))[0]

@@ -221,6 +221,7 @@ def interrupted(out: str, stop: type, number: int, **settings: Any) -> Path:
 @pytest.mark.parametrize(
     ("stop", "number"), [(Started, 1), (Progress, 5), (EpochResult, 1), (EpochResult, 2), (EpochResult, 3)]
 )
+@pytest.mark.slow
 def test_a_run_broken_off_anywhere_ends_the_same(stop: type, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_module, "CHECKPOINT_SECONDS", 0.0)
     # Not the backend that "auto" would take on resuming.
@@ -259,6 +260,7 @@ def wait_for_epoch(path: Path, epoch: int) -> None:
     raise AssertionError("the run did not get so far")
 
 
+@pytest.mark.slow
 def test_kill_9_in_the_middle_of_an_epoch_then_resume_gives_the_same_bits() -> None:
     whole = start("--out", "whole", *LONG)
     whole.communicate()
@@ -279,6 +281,7 @@ def test_kill_9_in_the_middle_of_an_epoch_then_resume_gives_the_same_bits() -> N
     assert files(Path("killed")) == files(Path("whole"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_the_very_step_and_says_how_to_go_on() -> None:
     process = start("--out", "here", *LONG)
     wait_for_epoch(Path("here"), 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +31,7 @@ def scans(draw: st.DrawFn) -> tuple[str, Tensors, torch.Tensor | None, dict[str,
 
 @fuzz.settings(60)
 @given(scans(), st.integers(1, 3))
+@pytest.mark.slow
 def test_any_scan(drawn: tuple[str, Tensors, torch.Tensor | None, dict[str, bool]], count: int) -> None:
     recurrence, inputs, lengths, options = drawn
     expected = everything(recurrence, inputs, lengths, backend="reference", **options)

@@ -15,11 +15,14 @@ import torch
 from PIL import Image
 
 import unroll
-from served import PATIENCE, client, connect, error_of, eventually, made, plain, post, raw, refused, running
+from served import client, connect, error_of, made, plain, post, raw, refused, running
 from unroll.data.preparation import ImageFormat, Preparation, Scaling
 from unroll.data.sequences import SequenceData
 from unroll.serve import Served, guard, limits, served
 from unroll.serve.batching import Batcher
+from waiting import PATIENCE, eventually
+
+pytestmark = pytest.mark.server
 
 JSON = {"content-type": "application/json"}
 GRADIENT = Image.radial_gradient("L")

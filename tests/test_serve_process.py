@@ -21,7 +21,10 @@ import pytest
 
 import unroll
 import unroll.serve
-from served import PATIENCE, connect, eventually, get, refused, settle
+from served import connect, get, refused, settle
+from waiting import PATIENCE, eventually
+
+pytestmark = pytest.mark.server
 
 Call = Callable[..., tuple[int, str, str]]
 BODY = json.dumps({"images": [[[0] * 28] * 28]}).encode()

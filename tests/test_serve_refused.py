@@ -18,8 +18,11 @@ import pytest
 from PIL import Image
 
 import unroll
-from served import PATIENCE, client, connect, error_of, eventually, get, made, plain, post, raw, running
+from served import client, connect, error_of, get, made, plain, post, raw, running
 from unroll.serve import Served, guard, limits
+from waiting import PATIENCE, eventually
+
+pytestmark = pytest.mark.server
 
 JSON = {"content-type": "application/json"}
 PICTURE = {"content-type": "image/png"}

@@ -17,9 +17,12 @@ import pytest
 import torch
 
 import unroll
-from served import PATIENCE, connect, eventually, get, made, plain, raw, running, settle
+from served import connect, get, made, plain, raw, running, settle
 from unroll.data.sequences import SequenceData
 from unroll.serve import Served, limits
+from waiting import PATIENCE, eventually
+
+pytestmark = pytest.mark.server
 
 HOST = b"host: localhost\r\n"
 GET = b"GET /health HTTP/1.1\r\n" + HOST

@@ -108,6 +108,7 @@ def resident() -> int:
 
 
 @pytest.mark.parametrize("readout", READOUTS)
+@pytest.mark.slow
 def test_forty_thousand_steps_take_no_memory(readout: str) -> None:
     """Of outputs kept, 18 MB would come together."""
     model = make(cell="gru", hidden_size=128, readout=readout)
@@ -128,6 +129,7 @@ def test_forty_thousand_steps_take_no_memory(readout: str) -> None:
     close(logits, model.eval()(chunk.repeat(1, 400, 1)).detach())
 
 
+@pytest.mark.slow
 def test_ten_thousand_single_steps() -> None:
     model = make(hidden_size=2, readout="mean", nonlinearity="relu").eval()
     stream, x = model.stream(), torch.randn(1, 10_000, 4)

@@ -94,6 +94,7 @@ def test_hard_texts(tokenize: Tokenize, tokens: Tokens) -> None:
 @fuzz.settings(150)
 @example(["\U0001ccd6", "0\U0001ccd6"])  # of Unicode 16: V8 knew it, the library did not
 @given(texts=st.lists(st.text(LETTERS, max_size=24), min_size=1, max_size=20))
+@pytest.mark.slow
 def test_any_text(tokenize: Tokenize, tokens: Tokens, texts: list[str]) -> None:
     _compare(tokenize, tokens, texts)
 
@@ -104,6 +105,7 @@ def test_a_text_as_long_as_a_book_page(tokenize: Tokenize, tokens: Tokens) -> No
 
 @pytest.mark.data
 @pytest.mark.parametrize("kind", ["word", "bpe"])
+@pytest.mark.slow
 def test_real_texts(tokenize: Tokenize, kind: str) -> None:
     if not UNROLL_DATA or not all((Path(UNROLL_DATA) / name).is_dir() for name in ("sst2", "sarcasm")):
         pytest.skip("needs SST-2 and the headlines in $UNROLL_DATA/sst2 and sarcasm")

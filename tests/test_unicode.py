@@ -79,6 +79,7 @@ def evaluate(request: pytest.FixtureRequest) -> Evaluate:
         ("{}", "lowercase", LOWER),
     ],
 )
+@pytest.mark.slow
 def test_a_character_changes_as_in_the_library(evaluate: Evaluate, around: str, change: str, library: Any) -> None:
     text = "\n".join(map(around.format, TRIED))
     found = evaluate(f"page.lines({json.dumps(text)}, page.Normal.{change})").split("\n")
@@ -89,6 +90,7 @@ def test_a_character_changes_as_in_the_library(evaluate: Evaluate, around: str, 
     assert not differ
 
 
+@pytest.mark.slow
 def test_a_character_is_of_a_word_or_a_symbol_as_in_the_library(evaluate: Evaluate) -> None:
     found = evaluate(f"page.counts({json.dumps(TRIED)})").split(",")
     expected = [" ".join(str(len(WORDS.pre_tokenize_str(before + c))) for before in "a!") for c in TRIED]
