@@ -202,6 +202,7 @@ def test_wrong_gradients_alone_are_refused() -> None:
     assert reason.startswith("wrong results, not timed: gradient of w_ih")
 
 
+@pytest.mark.slow
 def test_the_loop_that_is_timed_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both classifiers are right, and bf16 is let off with the rounding of bf16 alone."""
     contenders, right = models.training_contenders()
@@ -312,6 +313,7 @@ def test_sizes_where_auto_loses_are_marked() -> None:
     assert point(0.5, 0.9).to_dict()["slower"] is True
 
 
+@pytest.mark.slow
 def test_the_picture_has_curves_where_there_is_growth(tiny: None) -> None:
     points = [growth.measure_point(axis, shape) for axis, shape in bench.sizes()[:2]]
     drawn = figure([], points, "here")

@@ -26,6 +26,7 @@ def ordered(lengths: list[int], batch_size: int, seed: int) -> tuple[list[int], 
 
 @fuzz.settings(100)
 @given(LENGTHS, st.integers(1, 20), st.integers(0, 3))
+@pytest.mark.slow
 def test_each_sequence_once_in_batches_as_long_as_said(lengths: list[int], batch_size: int, seed: int) -> None:
     order, longest = ordered(lengths, batch_size, seed)
     assert sorted(order) == list(range(len(lengths)))

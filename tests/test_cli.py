@@ -93,6 +93,7 @@ def test_info_in_words(call: Call) -> None:
         assert fused in out
 
 
+@pytest.mark.slow
 def test_a_deep_regularised_model_in_words(call: Call) -> None:
     flags = "--cell gru --hidden-size 8 --num-layers 2 --residual --layer-norm --recurrent-dropout 0.2 --tbptt 9"
     status, out, _ = call(
@@ -341,6 +342,7 @@ def test_on_a_terminal_there_is_a_bar() -> None:
     assert "test accuracy" in text
 
 
+@pytest.mark.slow
 def test_explore(call: Call) -> None:
     status, out, err = call("explore")
     assert (status, err) == (0, "")
@@ -400,6 +402,7 @@ def test_check(call: Call, run: unroll.Run, tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_long_training_shows_some_epochs_and_the_last(call: Call, tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(20, 5, 2)).astype(np.float32)
     np.savez("few.npz", x=x, y=np.arange(20) % 2)

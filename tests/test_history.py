@@ -130,6 +130,7 @@ def test_an_epoch_that_was_recorded_but_not_saved_is_not_drawn_twice(monkeypatch
     assert len(list(Path("here/tensorboard").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_overwriting_removes_the_old_curves_and_nothing_else(tmp_path: Path) -> None:
     train_run(out="here", tensorboard=True, **QUICK)
     train_run(out="here", overwrite=True, **QUICK)

@@ -121,6 +121,7 @@ def test_training_writes_it_unless_told_not_to(call: Call, idx_folder: Callable[
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_without_its_data_it_shows_what_the_run_keeps(idx_folder: Callable[..., Path], call: Call) -> None:
     folder = idx_folder(train=200, test=50)
     assert call("train", "--data", "mnist", "--data-dir", folder, "--epochs", 1, "--out", "run", "--no-report")[0] == 0
@@ -138,6 +139,7 @@ def test_without_its_data_it_shows_what_the_run_keeps(idx_folder: Callable[..., 
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_a_model_saved_by_hand_has_a_report_too(sample: unroll.Splits, call: Call) -> None:
     unroll.save(unroll.SequenceClassifier(28, 10, hidden_size=4), "by-hand", data=sample.train)
     assert call("report", "by-hand")[0] == 0
@@ -149,6 +151,7 @@ def test_a_model_saved_by_hand_has_a_report_too(sample: unroll.Splits, call: Cal
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_other_data_s_report_goes_elsewhere(call: Call, idx_folder: Callable[..., Path]) -> None:
     folder = idx_folder(train=200, test=50)
     assert call("train", "--epochs", 1, "--hidden-size", 8, "--out", "run", "--no-report")[0] == 0
@@ -163,6 +166,7 @@ def test_other_data_s_report_goes_elsewhere(call: Call, idx_folder: Callable[...
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_what_else_lies_there_stays(run: unroll.Run, sample: unroll.Splits, tmp_path: Path, call: Call) -> None:
     (tmp_path / "figures").mkdir()
     for name in ("mine.png", "reading-9.png", "reading-of-mine.png"):
@@ -178,6 +182,7 @@ def test_what_else_lies_there_stays(run: unroll.Run, sample: unroll.Splits, tmp_
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_it_says_when_it_was_trained_on_what_it_is_judged_by(call: Call, sample: unroll.Splits) -> None:
     for name, chosen in (("whole", np.arange(0, 3900, 13)), ("part", np.arange(0, 2600, 13))):
         np.savez(f"{name}.npz", x=sample.train.x[chosen].float().numpy(), y=sample.train.y[chosen].numpy() % 2)
@@ -192,6 +197,7 @@ def test_it_says_when_it_was_trained_on_what_it_is_judged_by(call: Call, sample:
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_a_report_that_fails_takes_nothing_from_the_run(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     real = folder_module.write
 
@@ -335,6 +341,7 @@ def test_the_anytime_figure_has_curve_and_stops(run: unroll.Run, sample: unroll.
     assert "rows" in ax.get_xlabel()
 
 
+@pytest.mark.slow
 def test_svgs_follow_the_page_and_do_not_clash(run: unroll.Run) -> None:
     drawn = [plots.svg(plots.learning_curves(history(3)), name) for name in ("one", "two")]
     assert all(text.startswith("<svg") and "currentColor" in text and "#1b1c1d" not in text for text in drawn)
