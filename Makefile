@@ -1,5 +1,7 @@
 # make train   set up, then learn to read the digits that come along
-# make test    set up, then lint, types and all tests
+# make test    set up, then lint, types and all tests: the gate
+# make test-fast  the tests without a browser, a server or long work, in a minute
+# make fuzz    the tests of random examples, each with many new ones: make fuzz EXAMPLES=2000
 # make test-isa  the tests of the kernels once more, with no instruction set above generic and above AVX2
 # make docs    renew what the tutorial prints, draws and lists, and build the site in docs/_build
 # make sanitize  run the kernels under the address, undefined-behaviour and thread sanitizers (GCC or Clang; no .venv)
@@ -10,7 +12,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup train test test-isa docs sanitize constraints clean
+.PHONY: help setup train test test-fast test-isa fuzz docs sanitize constraints clean
 
 help:
 	@grep '^# make' Makefile | cut -c 3-
@@ -33,7 +35,15 @@ test: $(READY)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+
+test-fast: $(READY)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 -m 'not browser and not server and not slow'
+
+EXAMPLES ?= 2000
+fuzz: $(READY)
+	@echo "fuzz: $(EXAMPLES) random examples for each test; what fails becomes an @example"
+	@UNROLL_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 -m hypothesis
 
 # The sets below the best one are what other machines have. A machine that lacks one skips it.
 ISA_TESTS := tests/test_answer.py tests/test_fused.py tests/test_scan_choice.py

@@ -43,7 +43,7 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(120_000)  # milliseconds
         page.on("console", lambda line: problems.append(f"{line.type}: {line.text}"))
         page.on("pageerror", lambda error: problems.append(f"error: {error}"))
         address = path if isinstance(path, str) else path.resolve().as_uri()

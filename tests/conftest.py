@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import fcntl
 import gzip
 import os
+import shutil
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,12 +20,20 @@ import torch
 import unroll
 from unroll.cli import main
 from unroll.data import archive, mnist
+from unroll.plots import style
 
 UNROLL_DATA = os.environ.get("UNROLL_DATA")
 
 # Tests are tiny; threads that wait for each other would make them slow wherever another program runs.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what drives a browser."""
+    for item in items:
+        if "chromium" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
 
 
 @pytest.fixture(autouse=True)
@@ -54,8 +65,19 @@ def small(sample: unroll.Splits) -> unroll.Splits:
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> unroll.Run:
-    """What ``unroll train`` makes of the embedded sample with all defaults."""
-    return unroll.train_run(out=tmp_path_factory.mktemp("runs") / "default")
+    """What ``unroll train`` makes of the embedded sample with all defaults.
+
+    The first of the processes that share the work trains it, and each has a copy of its own to write into.
+    """
+    own = tmp_path_factory.getbasetemp()
+    common = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    first = common / "trained" / "default"
+    with (common / "trained.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not first.exists():
+            unroll.train_run(out=common / "training" / "default")
+            (common / "training").rename(common / "trained")
+    return unroll.load_run(shutil.copytree(first, own / "runs" / "default"))
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +97,20 @@ def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
         return status, *capsys.readouterr()
 
     return run_command
+
+
+# A picture of one pixel.
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP6DwABBQECz6AuzQAAAABJRU5ErkJggg==")
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made but not drawn, which takes seconds for a report: for tests of what else is in it."""
+
+    def saved(figure: Any, **options: Any) -> bytes:
+        return b'<svg width="1" height="1"></svg>' if options["format"] == "svg" else PNG
+
+    monkeypatch.setattr(style, "_saved", saved)
 
 
 @pytest.fixture

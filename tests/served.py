@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,34 @@ import unroll
 from unroll.data.preparation import Preparation, Scaling
 from unroll.saved import Run
 from unroll.serve import Protocol, Served, create_app, guarded, listen
+from unroll.serve.guard import Guard
+from waiting import PATIENCE, eventually
+
+get = partial(httpx.get, timeout=PATIENCE)
+post = partial(httpx.post, timeout=PATIENCE)
+connect = partial(socket.create_connection, timeout=PATIENCE)
+
+
+def settle(address: tuple[str, int]) -> None:
+    """Wait until the server has read what was sent to it before: what is asked after it is answered."""
+    for _ in range(2):
+        assert get(f"http://{address[0]}:{address[1]}/health").status_code == 200
+
+
+def refused(address: tuple[str, int]) -> bool:
+    """Whether nobody listens there any more."""
+    try:
+        connect(address).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+class Address(tuple[str, int]):
+    """Host and port of a server in a thread, and what can be seen of it from inside."""
+
+    server: uvicorn.Server
+    guard: Guard
 
 
 def made(model: unroll.SequenceClassifier, preparation: Preparation, name: str = "made") -> Served:
@@ -40,23 +68,23 @@ def client(*runs: Served, **options: Any) -> Iterator[TestClient]:
 
 
 @contextlib.contextmanager
-def running(*runs: Served, **options: Any) -> Iterator[tuple[str, int]]:
+def running(*runs: Served, **options: Any) -> Iterator[Address]:
     """Serve in a thread; yield host and port."""
     app, service = create_app(runs)
-    config = uvicorn.Config(
-        guarded(app, service, **options), http=Protocol, ws="none", lifespan="on", log_level="warning"
-    )
+    guard = guarded(app, service, **options)
+    config = uvicorn.Config(guard, http=Protocol, ws="none", lifespan="on", log_level="warning")
     server = uvicorn.Server(config)
     sock = listen("127.0.0.1", 0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
     thread.start()
     try:
-        while not server.started:
-            time.sleep(0.01)
-        yield sock.getsockname()[:2]
+        eventually(lambda: server.started or not thread.is_alive())
+        address = Address(sock.getsockname()[:2])
+        address.server, address.guard = server, guard
+        yield address
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(PATIENCE)
         sock.close()
         assert not thread.is_alive()
 
@@ -72,12 +100,12 @@ def error_of(response: httpx.Response) -> str:
     return line
 
 
-def raw(address: tuple[str, int], content: bytes, wait: float = 5) -> bytes:
-    """Send bytes, return all that comes until the server closes or ``wait`` seconds are over."""
-    with socket.create_connection(address, timeout=wait) as connection:
-        connection.sendall(content)
+def raw(address: tuple[str, int], content: bytes) -> bytes:
+    """Send bytes, return all that comes until the server closes."""
+    with connect(address) as connection:
         found = b""
-        with contextlib.suppress(TimeoutError, ConnectionError):
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(content)
             while part := connection.recv(65_536):
                 found += part
         return found

@@ -313,6 +313,7 @@ ONLOOKERS: dict[str, Callable[[SequenceClassifier, Tensor, Tensor], Tensor]] = {
 @pytest.mark.filterwarnings("ignore:Converting a tensor to a Python:torch.jit.TracerWarning")
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated. Methods on autograd functions:DeprecationWarning")
 @pytest.mark.parametrize("onlooker", ONLOOKERS)
+@pytest.mark.slow
 def test_who_must_see_each_operation_sees_them(onlooker: str) -> None:
     model, x, other = small(), torch.randn(2, 9, 5), torch.randn(2, 9, 5)
     torch._dynamo.reset()

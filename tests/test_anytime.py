@@ -157,6 +157,7 @@ def test_without_anything_held_out_it_is_said(sample: unroll.Splits, capsys: pyt
     assert not Path("by-hand/calibration.json").exists()
 
 
+@pytest.mark.slow
 def test_texts_and_series_stop_too(capsys: pytest.CaptureFixture[str]) -> None:
     lines = [f"{word} film number {i}" for i in range(40) for word in ("good", "awful")]
     Path("films.txt").write_text("".join(f"{line.split()[0]} {line}\n" for line in lines))

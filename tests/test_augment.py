@@ -177,6 +177,7 @@ def test_sequences_are_cut_off_after_a_step_of_their_own(small: Splits) -> None:
     assert cut_off(small.train, 1.0, torch.Generator().manual_seed(1)).lengths.double().mean() < 17
 
 
+@pytest.mark.slow
 def test_a_model_that_saw_sequences_cut_off_knows_early(sample: Splits) -> None:
     found = {}
     for early in (0.0, 0.7):

@@ -202,6 +202,7 @@ def test_wrong_gradients_alone_are_refused() -> None:
     assert reason.startswith("wrong results, not timed: gradient of w_ih")
 
 
+@pytest.mark.slow
 def test_the_loop_that_is_timed_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both classifiers are right, and bf16 is let off with the rounding of bf16 alone."""
     contenders, right = models.training_contenders()
@@ -217,6 +218,7 @@ def test_the_loop_that_is_timed_is_checked(monkeypatch: pytest.MonkeyPatch) -> N
         assert difference(contender.results(), expected) is None
 
 
+@pytest.mark.slow
 def test_peak_memory_sees_what_c_allocates() -> None:
     """Outputs of 4,000 steps of 32 × 64 numbers are 32 MiB, gradients as much."""
     if not memory.STATUS.exists():
@@ -260,6 +262,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
     return run_command
 
 
+@pytest.mark.slow
 def test_the_command_shows_and_writes(call: Call, tiny: None) -> None:
     status, out, err = call("--out", "here")
     assert (status, err) == (0, "")
@@ -290,6 +293,7 @@ def test_the_command_shows_and_writes(call: Call, tiny: None) -> None:
     assert call("--out", "here")[::2] == (2, "unroll: here is not empty: it is left alone; choose another --out\n")
 
 
+@pytest.mark.slow
 def test_json_is_one_object_and_full_has_growth(call: Call, tiny: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(scan.SCANS, "torch", wrong_scan)
     status, out, err = call("--full", "--json")
@@ -314,6 +318,7 @@ def test_sizes_where_auto_loses_are_marked() -> None:
     assert point(0.5, 0.9).to_dict()["slower"] is True
 
 
+@pytest.mark.slow
 def test_the_picture_has_curves_where_there_is_growth(tiny: None) -> None:
     points = [growth.measure_point(axis, shape) for axis, shape in bench.sizes()[:2]]
     drawn = figure([], points, "here")
@@ -333,6 +338,7 @@ def test_sizes_grow_one_axis_at_a_time() -> None:
         assert len(same) >= 2
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_shown_and_writes_nothing(
     call: Call, tiny: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,6 +359,7 @@ def test_ctrl_c_keeps_what_was_shown_and_writes_nothing(
     assert (status, found["finished"], len(found["comparisons"])) == (130, False, 2)
 
 
+@pytest.mark.slow
 def test_a_real_ctrl_c_ends_it_in_one_line() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "unroll", "bench", "--out", "here"],

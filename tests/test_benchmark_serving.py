@@ -11,6 +11,8 @@ import unroll
 from benchmarks import serving
 from benchmarks.load import Server, WrongError, load
 
+pytestmark = pytest.mark.server
+
 
 def test_servers_with_batching_and_without_are_loaded(run: unroll.Run, capsys: pytest.CaptureFixture[str]) -> None:
     serving.main(run=[run.path], rounds=1, seconds=0.1, clients=[2], out=Path("speed.json"))

@@ -35,6 +35,7 @@ def test_all_models_are_one() -> None:
     torch.testing.assert_close(model(x), TorchClassifier(model)(x))
 
 
+@pytest.mark.slow
 def test_an_epoch_runs_and_writes_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
     nothing = Path(shutil.which("false") or "false")
     tutorial.main(
@@ -51,6 +52,7 @@ def test_an_epoch_runs_and_writes_its_figures(capsys: pytest.CaptureFixture[str]
     assert Path("figures/bench.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_answers_run_and_name_who_is_not_there(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +103,8 @@ def test_a_busy_process_is_there_while_epochs_are_timed(capsys: pytest.CaptureFi
     assert "nn.RNN, one thread; 1 busy" in out
 
 
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_results_are_trained_once_and_their_mean_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,16 +7,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+import fuzz
 from unroll import SequenceClassifier, SequenceData, Splits, TrainConfig
 from unroll.data.buckets import longest_of_each, padded_share, training_order
 from unroll.data.preparation import Preparation, Scaling
 from unroll.train import EpochResult, Progress, Training
 
 LENGTHS = st.lists(st.integers(0, 30), min_size=1, max_size=300)
-FAST = settings(deadline=None, derandomize=True, max_examples=100, database=None)
 
 
 def ordered(lengths: list[int], batch_size: int, seed: int) -> tuple[list[int], list[int | None]]:
@@ -24,8 +24,9 @@ def ordered(lengths: list[int], batch_size: int, seed: int) -> tuple[list[int], 
     return order.tolist(), list(longest)
 
 
-@FAST
+@fuzz.settings(100)
 @given(LENGTHS, st.integers(1, 20), st.integers(0, 3))
+@pytest.mark.slow
 def test_each_sequence_once_in_batches_as_long_as_said(lengths: list[int], batch_size: int, seed: int) -> None:
     order, longest = ordered(lengths, batch_size, seed)
     assert sorted(order) == list(range(len(lengths)))
@@ -34,7 +35,7 @@ def test_each_sequence_once_in_batches_as_long_as_said(lengths: list[int], batch
     assert ordered(lengths, batch_size, seed) == (order, longest)
 
 
-@FAST
+@fuzz.settings(100)
 @given(LENGTHS, st.integers(1, 20))
 def test_padding_is_counted_as_a_plain_loop_counts_it(lengths: list[int], batch_size: int) -> None:
     computed = 0
@@ -44,7 +45,7 @@ def test_padding_is_counted_as_a_plain_loop_counts_it(lengths: list[int], batch_
     assert padded_share(np.array(lengths), batch_size) == pytest.approx(1 - sum(lengths) / computed)
 
 
-@FAST
+@fuzz.settings(100)
 @given(st.integers(1, 10), st.integers(1, 16), st.integers(0, 9))
 def test_no_other_order_has_less_padding(batch_size: int, batches: int, seed: int) -> None:
     lengths = np.random.default_rng(seed).integers(1, 40, batch_size * batches)

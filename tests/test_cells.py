@@ -113,6 +113,7 @@ def test_every_cell_is_a_good_one(name: str) -> None:
     check_cell(CELLS[name])
 
 
+@pytest.mark.slow
 def test_lru_stays_stable_whatever_is_learned() -> None:
     torch.manual_seed(0)
     cell = LRU(1, 16)
@@ -141,6 +142,7 @@ def test_lru_begins_in_its_ring() -> None:
 
 
 @pytest.mark.parametrize("cell", ["mingru", "minlstm", "lru", "indrnn"])
+@pytest.mark.slow
 def test_new_cells_learn(cell: str) -> None:
     """What stood at a marked step 12 steps ago: nothing the last ones would tell."""
     torch.manual_seed(0)

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from PIL import Image
 import unroll
 from recurrences import NEEDS_BF16
 from unroll.scan import cpu
+from waiting import eventually
 
 Call = Callable[..., tuple[int, str, str]]
 QUICK = ("--epochs", 2, "--hidden-size", 8)
@@ -94,6 +94,7 @@ def test_info_in_words(call: Call) -> None:
         assert fused in out
 
 
+@pytest.mark.slow
 def test_a_deep_regularised_model_in_words(call: Call) -> None:
     flags = "--cell gru --hidden-size 8 --num-layers 2 --residual --layer-norm --recurrent-dropout 0.2 --tbptt 9"
     status, out, _ = call(
@@ -243,6 +244,7 @@ def test_help_has_an_example(call: Call, command: str) -> None:
     assert command in call("--help")[1]
 
 
+@pytest.mark.slow
 def test_paths_with_spaces_brackets_and_umlauts(call: Call) -> None:
     name = "dät [b] a"
     status, out, err = call("train", "--no-report", *QUICK, "--out", name)
@@ -263,6 +265,7 @@ def test_a_narrow_terminal_loses_no_figure(call: Call, run: unroll.Run, monkeypa
     assert narrow.split()[-50:] == wide.split()[-50:]
 
 
+@pytest.mark.slow
 def test_output_that_nobody_reads_any_more_says_how_to_go_on() -> None:
     script = f"{sys.executable} -m unroll train --epochs 3 | head -n 2; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
@@ -273,11 +276,15 @@ def test_output_that_nobody_reads_any_more_says_how_to_go_on() -> None:
     )
 
 
-@pytest.mark.parametrize("delay", [0.5, 0.8, 1.1, 1.5])  # before, Python itself has not begun yet
-def test_ctrl_c_at_the_start_ends_it_in_one_line(delay: float) -> None:
+# Libraries in the order in which they are loaded, and what the command writes first: from its beginning to its work.
+@pytest.mark.parametrize("loaded", ["libtorch_global_deps", "libtorch_python", "_multiarray_umath", "config.json"])
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux' /proc")
+@pytest.mark.slow
+def test_ctrl_c_at_the_start_ends_it_in_one_line(loaded: str) -> None:
     command = [sys.executable, "-m", "unroll", "train", "--no-report", "--epochs", "1000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(delay)
+    maps = Path(f"/proc/{process.pid}/maps")
+    eventually(lambda: list(Path("runs").glob(f"*/{loaded}")) or loaded in maps.read_text())
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert process.returncode == 130
@@ -285,6 +292,7 @@ def test_ctrl_c_at_the_start_ends_it_in_one_line(delay: float) -> None:
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_encoding_without_our_signs_ends_nothing() -> None:
     command = [sys.executable, "-m", "unroll", "train", "--no-report", "--epochs", "1", "--hidden-size", "8"]
     done = subprocess.run(command, capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "cp1251"})
@@ -292,6 +300,7 @@ def test_an_encoding_without_our_signs_ends_nothing() -> None:
     assert b"28 steps ? 28 features" in done.stdout
 
 
+@pytest.mark.slow
 def test_out_of_memory_is_one_line(call: Call) -> None:
     status, _, err = call("train", "--no-report", "--hidden-size", 10_000_000)
     assert (status, err) == (
@@ -301,16 +310,18 @@ def test_out_of_memory_is_one_line(call: Call) -> None:
 
 
 def test_version(call: Call) -> None:
-    assert call("--version") == (0, "0.1.0\n", "")
+    assert call("--version") == (0, f"{unroll.__version__}\n", "")
 
 
+@pytest.mark.slow
 def test_python_m_unroll_and_a_closed_pipe() -> None:
     script = f"{sys.executable} -m unroll info | head -n 1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["unroll", "0.1.0"]
+    assert done.stdout.split() == ["unroll", unroll.__version__]
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_on_a_terminal_there_is_a_bar() -> None:
     pty = pytest.importorskip("pty", reason="needs a pseudo-terminal, which Windows has not")
     master, slave = pty.openpty()
@@ -336,6 +347,7 @@ def test_on_a_terminal_there_is_a_bar() -> None:
     assert "test accuracy" in text
 
 
+@pytest.mark.slow
 def test_explore(call: Call) -> None:
     status, out, err = call("explore")
     assert (status, err) == (0, "")
@@ -395,6 +407,7 @@ def test_check(call: Call, run: unroll.Run, tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_long_training_shows_some_epochs_and_the_last(call: Call, tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(20, 5, 2)).astype(np.float32)
     np.savez("few.npz", x=x, y=np.arange(20) % 2)

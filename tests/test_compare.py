@@ -151,6 +151,7 @@ def test_seeds_that_patience_ended_at_other_epochs_are_one_setting(here: Path) -
 
 
 @pytest.mark.parametrize("k", [2, 20])
+@pytest.mark.slow
 def test_of_equal_classifiers_the_best_is_seldom_called_better(
     k: int, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

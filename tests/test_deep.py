@@ -160,6 +160,7 @@ def test_recurrent_dropout_differs_between_batches_and_directions_and_is_off_in_
     assert torch.equal(model(x), model(x))
 
 
+@pytest.mark.slow
 def test_recurrent_dropout_compiles_and_takes_no_module_s_parameter_away() -> None:
     model = SequenceClassifier(4, 3, "gru", hidden_size=16, recurrent_dropout=0.5)
     names = [name for name, _ in model.named_parameters()]

@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +15,7 @@ import pytest
 
 import unroll
 from unroll.cli import app, main
+from unroll.data import catalog
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -43,6 +45,7 @@ def test_public_functions_and_classes_are_documented(module: ModuleType) -> None
             assert value.__doc__ or not callable(value), name
 
 
+@pytest.mark.slow
 def test_the_readme_s_python_runs(run: unroll.Run) -> None:
     globals_: dict[str, object] = {}
     for block in blocks("python"):
@@ -55,10 +58,14 @@ def test_the_readme_s_commands_are_understood(command: str) -> None:
     app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
 
 
-def test_the_readme_s_first_commands_run(run: unroll.Run, sample: unroll.Splits) -> None:
-    """All but those on the full MNIST and those that take long or never end, in their order."""
+@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
+def test_the_readme_s_first_commands_run(small: unroll.Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but those on the full MNIST and those that take long or never end, in their order; on few digits."""
     from PIL import Image
 
+    sample = replace(small, name="mnist-sample")
+    monkeypatch.setitem(catalog.READERS, "mnist-sample", lambda name, folder, config: sample)
     Image.fromarray(255 - sample.test.x[0].numpy()).resize((280, 280)).save("digit.png")
     for command in commands():
         if command == "unroll bench" or command.startswith("unroll serve "):

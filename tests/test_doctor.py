@@ -234,6 +234,7 @@ def test_a_learning_rate_far_too_high(small: Digits) -> None:
     assert any("--lr 0.002" in finding.remedy for finding in found.findings)
 
 
+@pytest.mark.slow
 def test_shuffled_labels(small: Digits) -> None:
     order = torch.randperm(400, generator=torch.Generator().manual_seed(1))
     shuffled = replace(small, train=replace(small.train, y=small.train.y[order]))
@@ -659,6 +660,7 @@ def flags(remedy: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("cell", [*unroll.cells.CELLS, f"{__name__}:Own"])
+@pytest.mark.slow
 def test_no_remedy_is_refused(cell: str, small: Digits) -> None:
     few = replace(small, train=small.train.subset(torch.arange(40)))
     named, tried = set(), set()
@@ -701,6 +703,7 @@ def test_flags_are_read_from_a_remedy() -> None:
 # Pictures
 
 
+@pytest.mark.slow
 def test_pictures(small: Digits) -> None:
     found = examine(fresh(num_layers=2, bidirectional=True), small.train)
     (ax,) = plots.gradient_flow(found).axes

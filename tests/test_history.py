@@ -132,6 +132,7 @@ def test_a_line_that_a_power_cut_left_half_written_is_no_epoch() -> None:
     assert read_history(path) == whole[:-1]
 
 
+@pytest.mark.slow
 def test_overwriting_removes_the_old_curves_and_nothing_else(tmp_path: Path) -> None:
     train_run(out="here", tensorboard=True, **QUICK)
     train_run(out="here", overwrite=True, **QUICK)

@@ -221,6 +221,7 @@ def test_training_counts_what_it_sees() -> None:
 
 
 @pytest.mark.parametrize("n_layers", [1, 3])
+@pytest.mark.slow
 def test_the_loops_learn(n_layers: int) -> None:
     model = image_rnn(n_layers, n_neurons=32)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)

@@ -54,6 +54,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
 QUICK = ("--epochs", 1, "--hidden-size", 8)
 
 
+@pytest.mark.slow
 def test_from_training_to_prediction(call: Call) -> None:
     Path("my_cells.py").write_text(MODULE)
     status, _, err = call("train", "--no-report", *QUICK, "--cell", "my_cells:Own")
@@ -66,6 +67,7 @@ def test_from_training_to_prediction(call: Call) -> None:
     assert unroll.load_run(run).model.config.cell == "my_cells:Own"  # the module has been imported
 
 
+@pytest.mark.slow
 def test_a_run_imports_nothing_by_itself(call: Call) -> None:
     Path("other_cells.py").write_text(MODULE)
     assert call("train", "--no-report", *QUICK, "--cell", "other_cells:Own", "--out", "run")[0] == 0
@@ -81,6 +83,7 @@ def test_a_run_imports_nothing_by_itself(call: Call) -> None:
         unroll.load_run("run")
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_resumed_with_its_cell(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("more_cells.py").write_text(MODULE)
     original = unroll.train.Training.events  # type: ignore[attr-defined]
@@ -120,6 +123,7 @@ def test_what_is_no_cell(call: Call, cell: str, message: str) -> None:
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_a_module_of_the_folder_hides_none_that_is_installed(call: Call) -> None:
     Path("json.py").write_text("raise SystemExit('taken for the library')")
     Path("own.py").write_text("import json\n" + MODULE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -37,6 +38,7 @@ def script() -> Iterator[Script]:
         yield lambda code: json.loads(context.eval(f"JSON.stringify({code})"))
 
 
+@pytest.mark.slow
 def test_every_cell_and_readout_says_what_pytorch_says(small: unroll.Splits) -> None:
     for number, cell in enumerate(CELLS):
         for both in (False, True):
@@ -149,8 +151,8 @@ def test_who_reads_a_long_sequence_both_ways_is_asked_at_some_steps(script: Scri
 
 
 def _prepared(script: Script, picture: Image.Image, form: ImageFormat) -> Any:
-    rgba = np.asarray(picture.convert("RGBA")).flatten().tolist()
-    image = f"{{width: {picture.width}, height: {picture.height}, data: {rgba}}}"
+    rgba = base64.b64encode(picture.convert("RGBA").tobytes()).decode()
+    image = f"{{width: {picture.width}, height: {picture.height}, data: decode.bytes({json.dumps(rgba)})}}"
     return script(
         f"(({{pixels, steps}}) => ({{pixels: Array.from(pixels), steps}}))"
         f"(Images.prepare({image}, {json.dumps(asdict(form))}))"
@@ -184,9 +186,13 @@ def _pictures() -> dict[str, Image.Image]:
     }
 
 
-@pytest.mark.parametrize("name", _pictures())
+PICTURES = _pictures()
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.slow
 def test_pictures_are_framed_as_predict_does(script: Script, tmp_path: Path, name: str) -> None:
-    picture = _pictures()[name]
+    picture = PICTURES[name]
     picture.save(tmp_path / "picture.png")
     inverse = replace(DIGITS, framing=Framing(255.0, 22, "box"))
     whole = replace(DIGITS, framing=None, width=32)

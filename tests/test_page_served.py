@@ -15,6 +15,8 @@ import pytest
 import unroll
 from test_page import BARS, ONE, STEPS, draw, drop, first, go, png, position, until_read
 
+pytestmark = pytest.mark.server
+
 pytest_plugins = ["browser"]
 
 

@@ -21,6 +21,7 @@ TUTORIAL = (DOCS / "tutorial.md").read_text("utf-8")
 RESULTS = (DOCS / "results.md").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_the_tutorial_prints_what_it_says() -> None:
     """And its blocks draw the pictures that it shows."""
     Path("figures").mkdir()
@@ -40,6 +41,7 @@ def test_the_tutorial_prints_what_it_says() -> None:
 
 
 @pytest.mark.parametrize("path", page.OTHERS, ids=[path.stem for path in page.OTHERS])
+@pytest.mark.slow
 def test_the_other_pages_print_what_they_say(path: Path) -> None:
     """And draw the pictures that they show."""
     Path("figures").mkdir()
@@ -95,6 +97,7 @@ def test_the_tutorial_s_commands_are_understood(command: str) -> None:
     app.parse_args(shlex.split(command), exit_on_error=False, print_error=False)
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-d", str(tmp_path / "cache")]
     done = subprocess.run([*build, str(DOCS), str(tmp_path / "site")], capture_output=True, text=True, check=False)

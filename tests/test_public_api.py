@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -56,4 +58,5 @@ def test_no_torch_before_it_is_needed(code: str) -> None:
 
 
 def test_version_is_the_distribution_s() -> None:
-    assert unroll.__version__ == "0.1.0"
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
+    assert unroll.__version__ == project["version"]

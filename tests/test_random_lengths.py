@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+import fuzz
 from unroll import SequenceClassifier
 from unroll.cells import CELLS
 
-FAST = settings(deadline=None, derandomize=True, max_examples=60, database=None)
 LENGTHS = st.lists(st.integers(0, 9), min_size=1, max_size=5)
 MODELS = st.fixed_dictionaries(
     {
@@ -33,8 +34,9 @@ def make(settings: dict[str, Any], dtype: torch.dtype, **more: Any) -> SequenceC
     return SequenceClassifier(3, 4, **settings, **more).to(dtype).eval()
 
 
-@FAST
+@fuzz.settings(60)
 @given(MODELS, LENGTHS, st.booleans(), st.integers(1, 3), DTYPES)
+@pytest.mark.slow
 def test_each_sequence_reads_as_it_does_alone(
     settings: dict[str, Any], lengths: list[int], bidirectional: bool, more: int, dtype: torch.dtype
 ) -> None:
@@ -58,8 +60,9 @@ def test_each_sequence_reads_as_it_does_alone(
         assert not x.grad[row, length:].any()
 
 
-@FAST
+@fuzz.settings(60)
 @given(MODELS, st.lists(LENGTHS, min_size=1, max_size=4), st.integers(1, 3), DTYPES)
+@pytest.mark.slow
 def test_a_stream_in_chunks_of_any_length_reads_as_the_whole(
     settings: dict[str, Any], chunks: list[list[int]], batch: int, dtype: torch.dtype
 ) -> None:

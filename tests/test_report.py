@@ -63,6 +63,7 @@ class Page(html.parser.HTMLParser):
             self.words += " ".join(data.split()) + " "
 
 
+@pytest.mark.slow
 def test_the_page_stands_alone_and_says_what_is_so(run: unroll.Run, tmp_path: Path) -> None:
     page = write_report(run, load_test(run), out=tmp_path)
     text = page.read_text("utf-8")
@@ -93,6 +94,8 @@ def test_the_page_stands_alone_and_says_what_is_so(run: unroll.Run, tmp_path: Pa
     assert len(re.findall(r'<figure role="group" aria-label="[^"]{20,}"', text)) == len(names)  # alternative texts
 
 
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_training_writes_it_unless_told_not_to(call: Call, idx_folder: Callable[..., Path]) -> None:
     quick = (
         "train",
@@ -117,6 +120,8 @@ def test_training_writes_it_unless_told_not_to(call: Call, idx_folder: Callable[
     assert not Path("with/figures").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_without_its_data_it_shows_what_the_run_keeps(idx_folder: Callable[..., Path], call: Call) -> None:
     folder = idx_folder(train=200, test=50)
     assert call("train", "--data", "mnist", "--data-dir", folder, "--epochs", 1, "--out", "run", "--no-report")[0] == 0
@@ -133,6 +138,8 @@ def test_without_its_data_it_shows_what_the_run_keeps(idx_folder: Callable[..., 
     assert "When does it know?" not in words
 
 
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_a_model_saved_by_hand_has_a_report_too(sample: unroll.Splits, call: Call) -> None:
     unroll.save(unroll.SequenceClassifier(28, 10, hidden_size=4), "by-hand", data=sample.train)
     assert call("report", "by-hand")[0] == 0
@@ -143,6 +150,8 @@ def test_a_model_saved_by_hand_has_a_report_too(sample: unroll.Splits, call: Cal
     assert "of 1,000 sequences right" in Page(Path("by-hand/report.html").read_text("utf-8")).words
 
 
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_other_data_s_report_goes_elsewhere(call: Call, idx_folder: Callable[..., Path]) -> None:
     folder = idx_folder(train=200, test=50)
     assert call("train", "--epochs", 1, "--hidden-size", 8, "--out", "run", "--no-report")[0] == 0
@@ -156,6 +165,8 @@ def test_other_data_s_report_goes_elsewhere(call: Call, idx_folder: Callable[...
     assert not Path("run/report.html").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_what_else_lies_there_stays(run: unroll.Run, sample: unroll.Splits, tmp_path: Path, call: Call) -> None:
     (tmp_path / "figures").mkdir()
     for name in ("mine.png", "reading-9.png", "reading-of-mine.png"):
@@ -170,6 +181,8 @@ def test_what_else_lies_there_stays(run: unroll.Run, sample: unroll.Splits, tmp_
     assert (status, err) == (2, "unroll: cannot make the folder file/figures: a file stands there\n")
 
 
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_it_says_when_it_was_trained_on_what_it_is_judged_by(call: Call, sample: unroll.Splits) -> None:
     for name, chosen in (("whole", np.arange(0, 3900, 13)), ("part", np.arange(0, 2600, 13))):
         np.savez(f"{name}.npz", x=sample.train.x[chosen].float().numpy(), y=sample.train.y[chosen].numpy() % 2)
@@ -183,6 +196,8 @@ def test_it_says_when_it_was_trained_on_what_it_is_judged_by(call: Call, sample:
     assert re.search(r"Beware: it was trained on 1\d\d of these 200 sequences; the accuracy flatters\.", words)
 
 
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_a_report_that_fails_takes_nothing_from_the_run(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     real = folder_module.write
 
@@ -200,6 +215,7 @@ def test_a_report_that_fails_takes_nothing_from_the_run(call: Call, monkeypatch:
     assert call("evaluate", "run", "--json")[0] == 0
 
 
+@pytest.mark.slow
 def test_a_model_of_no_numbers_has_a_report(sample: unroll.Splits) -> None:
     unroll.save(unroll.SequenceClassifier(28, 10, hidden_size=4), "sick", data=sample.train)
     run = unroll.load_run("sick")
@@ -208,6 +224,7 @@ def test_a_model_of_no_numbers_has_a_report(sample: unroll.Splits) -> None:
     assert "not finite" in words
 
 
+@pytest.mark.slow
 def test_names_may_hold_what_matplotlib_takes_for_something_else(call: Call) -> None:
     rows = ["label,id,time,$a_$"]
     names = ("$10_$", "_noise", "a$b$")
@@ -222,6 +239,7 @@ def test_names_may_hold_what_matplotlib_takes_for_something_else(call: Call) -> 
     assert {text.get_text().replace("\\", "") for text in legend.get_texts()} == set(names)
 
 
+@pytest.mark.slow
 def test_names_from_the_data_are_escaped(call: Call) -> None:
     rows = ["label,id,time,a"]
     rows += [
@@ -238,6 +256,7 @@ def test_names_from_the_data_are_escaped(call: Call) -> None:
     Page(text)
 
 
+@pytest.mark.slow
 def test_texts_have_a_report(call: Call) -> None:
     lines = [f"{word} film number {i}" for i in range(40) for word in ("good", "awful")]
     Path("films.txt").write_text("".join(f"{line.split()[0]} {line}\n" for line in lines))
@@ -255,6 +274,7 @@ def test_texts_have_a_report(call: Call) -> None:
         ["--backend", "reference", "--hidden-size", "5"],
     ],
 )
+@pytest.mark.slow
 def test_the_command_that_does_it_again_does_so(flags: list[str], call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (
         call("train", "--out", "first", "--no-report", *flags, *([] if "--epochs" in flags else ["--epochs", 1]))[0]
@@ -320,6 +340,7 @@ def test_the_anytime_figure_has_curve_and_stops(run: unroll.Run, sample: unroll.
     assert "rows" in ax.get_xlabel()
 
 
+@pytest.mark.slow
 def test_svgs_follow_the_page_and_do_not_clash(run: unroll.Run) -> None:
     drawn = [plots.svg(plots.learning_curves(history(3)), name) for name in ("one", "two")]
     assert all(text.startswith("<svg") and "currentColor" in text and "#1b1c1d" not in text for text in drawn)

@@ -45,6 +45,7 @@ def test_colours_tell_for_from_against_and_strength() -> None:
 
 
 @pytest.mark.parametrize("read", ["rows", "columns", "permuted"])
+@pytest.mark.slow
 def test_pixels_get_their_own_values(small: unroll.Splits, read: Any) -> None:
     form = ImageFormat(28, 28, read, small.test.preparation.image.framing)
     some = small.test.subset(torch.arange(7))
@@ -63,6 +64,7 @@ def test_pixels_get_their_own_values(small: unroll.Splits, read: Any) -> None:
     assert len(png(figure)) > 1000
 
 
+@pytest.mark.slow
 def test_at_most_twenty_images_are_drawn_each_with_its_class(small: unroll.Splits) -> None:
     figure = plots.saliency_map(small.test, torch.randn(100, 28, 28))
     assert [ax.get_title() for ax in figure.axes if len(ax.images) == 2] == list("00000000001111111111")
@@ -72,6 +74,7 @@ def _strips(figure: Figure) -> list[Any]:
     return [ax for ax in figure.axes if len(ax.images) == 1 and ax.lines]
 
 
+@pytest.mark.slow
 def test_a_series_is_drawn_over_its_values_up_to_its_length() -> None:
     data, values = series(lengths=torch.tensor([12, 5, 0])), torch.randn(3, 12, 2)
     figure = plots.saliency_curve(data, values, index=1)

@@ -138,6 +138,7 @@ for recurrence, last_only in [*((name, True) for name in GATES), ("tanh", False)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="tells no peak of a process's memory")
+@pytest.mark.slow
 def test_memory_does_not_grow_with_time_where_only_the_last_state_is_wanted() -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", MEMORY], env=environment, capture_output=True, text=True, check=True)
@@ -211,6 +212,7 @@ def test_torch_has_its_threads_back_after_an_error() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells there how many threads a process has")
+@pytest.mark.slow
 def test_threads_that_come_too_late_do_not_become_more() -> None:
     """On one core the caller has done all parts before a helper comes by; a helper that still waits is enough."""
     script = """

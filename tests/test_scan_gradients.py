@@ -31,6 +31,7 @@ EXACT = [pair for pair in EVERY if pair.values[0] != "cpu"]
 
 
 @pytest.mark.parametrize(("backend", "recurrence"), EXACT)
+@pytest.mark.slow
 def test_gradients_and_second_derivatives_by_finite_differences(backend: str, recurrence: str) -> None:
     inputs = make(recurrence, 2, 3, 1, 2)
     lengths = torch.tensor([3, 2]) if backend == "reference" else None

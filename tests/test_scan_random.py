@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+import fuzz
 from recurrences import GATES, RECURRENCES, Tensors, assert_close, copied, everything, make, threads
 from unroll.scan import choice, cpu
 
@@ -27,8 +29,9 @@ def scans(draw: st.DrawFn) -> tuple[str, Tensors, torch.Tensor | None, dict[str,
     return recurrence, inputs, None if lengths is None else torch.tensor(lengths), options
 
 
-@settings(deadline=None, derandomize=True, max_examples=60, database=None)
+@fuzz.settings(60)
 @given(scans(), st.integers(1, 3))
+@pytest.mark.slow
 def test_any_scan(drawn: tuple[str, Tensors, torch.Tensor | None, dict[str, bool]], count: int) -> None:
     recurrence, inputs, lengths, options = drawn
     expected = everything(recurrence, inputs, lengths, backend="reference", **options)

@@ -14,6 +14,7 @@ COMPILER = os.environ.get("CXX", "g++")
 
 
 @pytest.mark.skipif(not shutil.which("make") or not shutil.which(COMPILER), reason=f"needs make and {COMPILER}")
+@pytest.mark.slow
 def test_small_scans_stay_within_their_memory(tmp_path: Path) -> None:
     probe = tmp_path / "probe.cpp"
     probe.write_text("int main() { return 0; }")

@@ -44,6 +44,7 @@ def test_export(cell: str, options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("compiler", ["eager", "aot_eager"])
 @pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.slow
 def test_compile_in_one_graph(cell: str, compiler: str) -> None:
     model, x, other = model_and_inputs(cell)
     torch._dynamo.reset()
@@ -63,6 +64,7 @@ def test_compile_in_one_graph(cell: str, compiler: str) -> None:
     "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
 )  # dynamo looks at it
 @pytest.mark.parametrize("lengths", [None, torch.tensor([5, 2])], ids=["full", "lengths"])
+@pytest.mark.slow
 def test_compiling_goes_around_kernels_that_were_asked_for(lengths: Tensor | None) -> None:
     model, x, _ = model_and_inputs(backend="cpu")
     torch._dynamo.reset()

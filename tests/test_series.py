@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+import fuzz
 from unroll import ConfigError, DataError, SequenceData, load
 from unroll.data.preparation import Missing, Preparation
 from unroll.data.timeseries import read_unlabelled
@@ -170,7 +171,7 @@ def filled(x: list[list[float]], means: list[float], mask: bool) -> list[list[fl
     return result
 
 
-@settings(deadline=None, derandomize=True, max_examples=100, database=None)
+@fuzz.settings(100)
 @given(st.data(), st.booleans())
 def test_gaps_are_filled_as_a_plain_loop_fills_them(data: st.DataObject, mask: bool) -> None:
     n, time, features = (data.draw(st.integers(1, most)) for most in (4, 6, 3))

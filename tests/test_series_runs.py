@@ -88,6 +88,7 @@ def test_predictions_of_a_file_are_the_model_s(stays: str, missing: Any) -> None
     assert run.evaluation["correct"] == right
 
 
+@pytest.mark.slow
 def test_the_commands_say_the_same_words_as_for_images(call: Call, stays: str) -> None:
     status, out, err = call("explore", "--data", stays)
     assert (status, err) == (0, "")
@@ -116,6 +117,7 @@ def test_the_commands_say_the_same_words_as_for_images(call: Call, stays: str) -
     assert " filled in\n" in out
 
 
+@pytest.mark.slow
 def test_one_object_for_programs(call: Call, stays: str) -> None:
     call("train", "--no-report", "--data", stays, *FLAGS, "--out", "run")
     found = json.loads(call("predict", "run", "stays_test.csv", "no.csv", "--json")[1])["predictions"]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import os
-import signal
 import socket
 import tempfile
 import time
@@ -17,12 +15,14 @@ import torch
 from PIL import Image
 
 import unroll
-from served import client, error_of, made, plain, raw, running
-from test_serve_process import serving
+from served import client, connect, error_of, made, plain, post, raw, refused, running
 from unroll.data.preparation import ImageFormat, Preparation, Scaling
 from unroll.data.sequences import SequenceData
 from unroll.serve import Served, guard, limits, served
 from unroll.serve.batching import Batcher
+from waiting import PATIENCE, eventually
+
+pytestmark = pytest.mark.server
 
 JSON = {"content-type": "application/json"}
 GRADIENT = Image.radial_gradient("L")
@@ -63,41 +63,46 @@ def test_a_million_errors_are_one(digits: Served) -> None:
 def test_headers_are_bounded(digits: Served) -> None:
     with running(digits) as address:
         for endless in (b"x: " + b"a" * 70_000, b"x: aaaaaaaaaaaa\r\n" * 5_000):
-            found = raw(address, GET + endless, 2)
+            found = raw(address, GET + endless)
             assert found == b"" or b" 431 " in found.splitlines()[0]  # b"": cut off while still sending
-        assert b" 200 " in raw(address, GET + b"x: " + b"a" * 30_000 + b"\r\nconnection: close\r\n\r\n", 2)
+        assert b" 200 " in raw(address, GET + b"x: " + b"a" * 30_000 + b"\r\nconnection: close\r\n\r\n")
         # What is left of a body that nobody reads is no header.
         refused = b"POST /health HTTP/1.1\r\nhost: localhost\r\ncontent-length: 200000\r\n\r\n" + b" " * 200_000
-        assert raw(address, refused + GET + b"connection: close\r\n\r\n", 2).count(b"HTTP/1.1 ") == 2
+        assert raw(address, refused + GET + b"connection: close\r\n\r\n").count(b"HTTP/1.1 ") == 2
+
+
+def cut_off(connection: socket.socket, part: bytes) -> bool:
+    """Send a little more; tell whether the server no longer takes it."""
+    time.sleep(0.1)
+    try:
+        connection.sendall(part)
+    except ConnectionError:
+        return True
+    return False
 
 
 @pytest.mark.parametrize("before", [b"", GET + b"\r\n"], ids=["at first", "after a request"])
 def test_blank_lines_keep_no_connection(digits: Served, monkeypatch: pytest.MonkeyPatch, before: bytes) -> None:
     monkeypatch.setattr(limits, "HEAD_SECONDS", 0.5)
-    with running(digits) as address, socket.create_connection(address, timeout=0.2) as connection:
+    with running(digits) as address, connect(address) as connection:
         connection.sendall(before)
         if before:
             assert connection.recv(1000)
-        began = time.monotonic()
-        with contextlib.suppress(ConnectionError):
-            while time.monotonic() - began < 5:
-                connection.sendall(b"\r\n")
-                time.sleep(0.1)
-        assert time.monotonic() - began < 4
+        eventually(lambda: cut_off(connection, b"\r\n"))
 
 
 def test_bodies_of_all_requests_together_are_bounded(digits: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "HELD_BYTES", 100_000)
     head = b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 60000\r\n\r\n"
-    with running(digits) as address, socket.create_connection(address, timeout=5) as first:
+    with running(digits) as address, connect(address) as first:
         first.sendall(head + b" " * 59_999)
-        time.sleep(0.3)
-        found = raw(address, head + b" " * 59_999, 2)
+        eventually(lambda: address.guard.held == 59_999)
+        found = raw(address, head + b" " * 59_999)
         assert b" 503 " in found.splitlines()[0]
         assert b"retry-after: 1" in found
         first.sendall(b" ")
         assert b" 400 " in first.recv(1000)  # blanks are no JSON
-        assert httpx.post(f"http://localhost:{address[1]}/predict", content=b" " * 60_000).status_code == 400
+        assert post(f"http://localhost:{address[1]}/predict", content=b" " * 60_000).status_code == 400
 
 
 def test_many_large_images_leave_room_for_others(digits: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,11 +111,11 @@ def test_many_large_images_leave_room_for_others(digits: Served, monkeypatch: py
         buffer = io.BytesIO()
         image.save(buffer, "PNG")
         pictures[name] = buffer.getvalue()
-    with running(digits) as address, httpx.Client(base_url=f"http://localhost:{address[1]}", timeout=60) as asked:
+    with running(digits) as address, httpx.Client(base_url=f"http://localhost:{address[1]}", timeout=PATIENCE) as asked:
         monkeypatch.setattr(limits, "REQUEST_SECONDS", 0.5)
         many = [("file", ("large.png", pictures["large"]))] * 50  # half a minute's work
         assert asked.post("/predict", files=many).status_code == 504
-        monkeypatch.setattr(limits, "REQUEST_SECONDS", 10.0)
+        monkeypatch.setattr(limits, "REQUEST_SECONDS", PATIENCE)
         found = asked.post("/predict", content=pictures["small"], headers={"content-type": "image/png"})
         assert found.status_code == 200, found.text
 
@@ -123,25 +128,21 @@ def answer(connection: socket.socket) -> bytes:
     return found
 
 
-def test_what_is_on_its_way_when_the_server_stops_is_answered(run: unroll.Run) -> None:
-    with serving(run.path) as (process, address, _), contextlib.ExitStack() as stack:
-        place = ("127.0.0.1", int(address.rpartition(":")[2]))
-        idle, begun = (stack.enter_context(socket.create_connection(place, timeout=10)) for _ in range(2))
-        idle.sendall(GET + b"\r\n")
-        assert b" 200 " in answer(idle)
+def test_what_is_on_its_way_when_the_server_stops_is_answered(digits: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LAST_SECONDS", PATIENCE)
+    with running(digits) as address, connect(address) as idle, connect(address) as begun:
         begun.sendall(GET[:20])
-        time.sleep(0.2)
-        process.send_signal(signal.SIGTERM)
-        time.sleep(0.15)
+        for _ in range(2):  # answers of what is asked after it: by then it has come
+            idle.sendall(GET + b"\r\n")
+            assert b" 200 " in answer(idle)
+        address.server.should_exit = True
+        eventually(lambda: refused(address))
         idle.sendall(GET + b"\r\n")
         told = answer(idle)
         assert b" 200 " in told
         assert b"connection: close" in told
-        time.sleep(0.6)
         begun.sendall(GET[20:] + b"\r\n")
         assert b" 200 " in answer(begun)
-        assert process.wait(10) == 0
-        assert process.stderr.read() == ""
 
 
 def test_pages_of_others_may_not_ask(digits: Served) -> None:

@@ -11,14 +11,20 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 import unroll
+import unroll.serve
+from served import connect, get, refused, settle
+from waiting import PATIENCE, eventually
+
+pytestmark = pytest.mark.server
 
 Call = Callable[..., tuple[int, str, str]]
 BODY = json.dumps({"images": [[[0] * 28] * 28]}).encode()
@@ -27,11 +33,11 @@ REQUEST = HEAD % len(BODY) + BODY
 
 
 @contextlib.contextmanager
-def serving(*words: object, env: dict[str, str] | None = None) -> Iterator[tuple[Any, str, list[str]]]:
+def serving(*words: object) -> Iterator[tuple[Any, str, list[str]]]:
     """Yield the process, its address and what it printed."""
     command = [sys.executable, "-m", "unroll", "serve", *map(str, words), "--port", "0"]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes, env={**os.environ, **(env or {})}) as process:
+    with subprocess.Popen(command, **pipes) as process:
         lines = [process.stdout.readline().rstrip() for _ in range(4)]
         found = re.search(r"http://\S+", lines[1])
         try:
@@ -41,18 +47,43 @@ def serving(*words: object, env: dict[str, str] | None = None) -> Iterator[tuple
             process.kill()
 
 
-def test_it_says_where_it_is_and_ends_well(run: unroll.Run) -> None:
-    for sent, words in ((signal.SIGTERM, ()), (signal.SIGINT, ("--log",))):
-        with serving(run.path, *words) as (process, address, lines):
-            assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
-            assert lines[0] == f"serving  {run.path.name} (images)"
-            assert lines[2:] == [f"docs     {address}/docs", "stop     Ctrl-C"]
-            assert "Watch it read" in httpx.get(address, params={"a": "\n"}).text
-            process.send_signal(sent)
-            assert process.wait(20) == 0
-            told = process.stderr.read()
-            assert '"GET /?a=%0A HTTP/1.1" 200 OK\n' in told if words else told == ""
-            assert process.stdout.read() == ""
+@pytest.fixture
+def visited(call: Call, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str, list[httpx.Response]]]:
+    """Serve in this process, which takes no start: ``status, out, err, answers = visited(run, paths=["/"])``."""
+    serve = unroll.serve.serve
+
+    def visit(*words: object, paths: Sequence[str], sent: int) -> tuple[int, str, str, list[httpx.Response]]:
+        answers: list[httpx.Response] = []
+
+        def ask(port: int) -> None:
+            try:
+                answers.extend(get(f"http://127.0.0.1:{port}{path}", headers={"host": "localhost"}) for path in paths)
+            finally:
+                os.kill(os.getpid(), sent)
+
+        def serve_and_ask(*arguments: Any, ready: Callable[[], Any]) -> None:
+            asking = threading.Thread(target=ask, args=[arguments[1].getsockname()[1]])
+            serve(*arguments, ready=lambda: (ready(), asking.start()))
+            asking.join()
+
+        monkeypatch.setattr(unroll.serve, "serve", serve_and_ask)
+        return *call("serve", *words, "--port", 0), answers
+
+    return visit
+
+
+@pytest.mark.parametrize(("sent", "words"), [(signal.SIGTERM, []), (signal.SIGINT, ["--log"])])
+def test_it_says_where_it_is_and_ends_well(
+    visited: Callable[..., Any], run: unroll.Run, sent: int, words: list[str]
+) -> None:
+    status, out, err, (answer,) = visited(run.path, *words, paths=["/?a=%0A"], sent=sent)
+    assert status == 0
+    assert "Watch it read" in answer.text
+    lines = out.splitlines()
+    address = lines[1].removeprefix("at       ")
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
+    assert lines == [f"serving  {run.path.name} (images)", lines[1], f"docs     {address}/docs", "stop     Ctrl-C"]
+    assert '"GET /?a=%0A HTTP/1.1" 200 OK\n' in err if words else err == ""
 
 
 async def ask(port: int, counts: dict[str, int], stopped: asyncio.Event) -> None:
@@ -89,55 +120,62 @@ def test_stopped_in_the_middle_nothing_that_was_taken_is_lost(run: unroll.Run) -
         counts = {"sent": 0, "answered": 0, "not taken": 0, "half an answer": 0}
         stopped = asyncio.Event()
         asking = [asyncio.create_task(ask(port, counts, stopped)) for _ in range(32)]
-        await asyncio.sleep(1)
+        while counts["answered"] <= 100:
+            assert not any(one.done() for one in asking)
+            await asyncio.sleep(0.01)
         process.send_signal(signal.SIGTERM)
-        await asyncio.wait_for(asyncio.gather(*asking), 20)
+        await asyncio.wait_for(asyncio.gather(*asking), PATIENCE)
         return counts
 
     with serving(run.path) as (process, address, _):
         counts = asyncio.run(load(process, int(address.rpartition(":")[2])))
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
         assert process.stderr.read() == ""
     assert counts["answered"] > 100
     assert counts["answered"] + counts["not taken"] == counts["sent"]
     assert counts["not taken"] <= 32  # at most the last of each connection
 
 
-def test_a_request_that_has_begun_is_finished_and_a_second_signal_does_not_wait(run: unroll.Run) -> None:
-    for twice in (False, True):
-        with serving(run.path) as (process, address, _):
-            port = int(address.rpartition(":")[2])
-            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-                connection.sendall(REQUEST[:-100])
-                time.sleep(0.3)
-                process.send_signal(signal.SIGTERM)
-                time.sleep(0.5)
-                assert process.poll() is None
-                with pytest.raises(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):  # noqa: PT011
-                    pass
-                if twice:
-                    process.send_signal(signal.SIGTERM)
-                    assert process.wait(10) == 1
-                else:
-                    connection.sendall(REQUEST[-100:])
-                    assert b" 200 " in connection.recv(1000)
-                    assert process.wait(10) == 0
-
-
-def test_what_is_exposed_is_said(run: unroll.Run) -> None:
-    for token, who in (
-        ("", "anybody, as there is no token (set UNROLL_TOKEN),"),
-        ("s3cret", "whoever knows the token"),
-    ):
-        env = {"UNROLL_TOKEN": token} if token else {}
-        with serving(run.path, "--host", "0.0.0.0", env=env) as (process, address, _):
-            port = address.rpartition(":")[2]
-            found = httpx.get(f"http://127.0.0.1:{port}/runs", headers={"host": "example.org"})
-            assert found.status_code == (401 if token else 200)
+@pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
+def test_a_request_that_has_begun_is_finished_but_a_second_signal_does_not_wait(run: unroll.Run, twice: bool) -> None:
+    with serving(run.path) as (process, address, _):
+        place = ("127.0.0.1", int(address.rpartition(":")[2]))
+        with connect(place) as connection:
+            connection.sendall(REQUEST[:-100])
+            settle(place)
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
-            may = "can use the model and take its weights and samples, unencrypted"
-            assert process.stderr.read() == f"unroll: {who} on the networks of 0.0.0.0 {may}\n"
+            eventually(lambda: refused(place))
+            assert process.poll() is None
+            if twice:
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(PATIENCE) == 1
+            else:
+                connection.sendall(REQUEST[-100:])
+                assert b" 200 " in connection.recv(1000)
+                assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize(
+    ("token", "who", "status"),
+    [
+        (None, "anybody, as there is no token (set UNROLL_TOKEN),", 200),
+        ("s3cret", "whoever knows the token", 401),
+    ],
+)
+def test_what_is_exposed_is_said(
+    visited: Callable[..., Any],
+    run: unroll.Run,
+    monkeypatch: pytest.MonkeyPatch,
+    token: str | None,
+    who: str,
+    status: int,
+) -> None:
+    if token is not None:
+        monkeypatch.setenv("UNROLL_TOKEN", token)
+    served, _, err, (answer,) = visited(run.path, "--host", "0.0.0.0", paths=["/runs"], sent=signal.SIGTERM)
+    assert (served, answer.status_code) == (0, status)
+    may = "can use the model and take its weights and samples, unencrypted"
+    assert err == f"unroll: {who} on the networks of 0.0.0.0 {may}\n"
 
 
 def test_what_cannot_be_served_is_one_line(call: Call, run: unroll.Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +209,7 @@ def started(*words: object, shell: str = "") -> subprocess.Popen[str]:
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_where_nothing_can_be_printed(run: unroll.Run) -> None:
     with started(run.path, "--port", 0, shell="> /dev/full") as process:
-        assert process.wait(60) == 1
+        assert process.wait(PATIENCE) == 1
         assert process.stderr is not None
         assert process.stderr.read() == "unroll: No space left on device\n"
     with started(run.path, "--port", 0, "--log", shell=">&-") as process:
@@ -179,14 +217,15 @@ def test_where_nothing_can_be_printed(run: unroll.Run) -> None:
         while "startup complete" not in (line := process.stderr.readline()):
             assert line, "it has ended"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
         assert "Traceback" not in process.stderr.read()
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="needs Linux' /proc")
 def test_stopped_while_it_loads(run: unroll.Run) -> None:
     with started(run.path, "--port", 0, shell=">/dev/null") as process:
-        time.sleep(0.7)
+        eventually(lambda: "libtorch" in Path(f"/proc/{process.pid}/maps").read_text())
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) in (0, 130)  # 0 on a machine that has loaded it by then
+        assert process.wait(PATIENCE) in (0, 130)  # 0 where it has loaded all of it by then
         assert process.stderr is not None
         assert process.stderr.read() in ("", "unroll: interrupted\n")

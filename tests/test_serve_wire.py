@@ -17,9 +17,12 @@ import pytest
 import torch
 
 import unroll
-from served import made, plain, raw, running
+from served import connect, get, made, plain, raw, running, settle
 from unroll.data.sequences import SequenceData
 from unroll.serve import Served, limits
+from waiting import PATIENCE, eventually
+
+pytestmark = pytest.mark.server
 
 HOST = b"host: localhost\r\n"
 GET = b"GET /health HTTP/1.1\r\n" + HOST
@@ -51,7 +54,7 @@ class Slow:
         def slowly(served: Served, parts: list[SequenceData]) -> list[torch.Tensor]:
             self.sizes.append(sum(map(len, parts)))
             self.begun.set()
-            assert self.go_on.wait(20)
+            assert self.go_on.wait(PATIENCE)
             return answer(served, parts)
 
         monkeypatch.setattr(Served, "answer", slowly)
@@ -77,7 +80,7 @@ def sent(connection: socket.socket, part: bytes, most: int) -> int:
     ids=["behind a body", "one behind a body", "in a body"],
 )
 def test_what_stands_around_a_body_is_bounded(series: Served, before: bytes, part: bytes) -> None:
-    with running(series) as address, socket.create_connection(address, timeout=10) as connection:
+    with running(series) as address, connect(address) as connection:
         connection.sendall(before)
         assert sent(connection, part, 60_000_000) < 30_000_000
         assert b" 200 " in raw(address, GET + b"connection: close\r\n\r\n")
@@ -88,9 +91,9 @@ def test_headers_behind_a_request_that_is_worked_on_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slow = Slow(monkeypatch)
-    with running(series) as address, socket.create_connection(address, timeout=10) as connection:
+    with running(series) as address, connect(address) as connection:
         connection.sendall(POST + b"\r\n" + ASKED)
-        assert slow.begun.wait(10)
+        assert slow.begun.wait(PATIENCE)
         connection.sendall(b"GET / HTTP/1.1\r\n")
         before = held()
         assert sent(connection, b"x: aaaaaaaaaaaaa\r\n" * 1000, 60_000_000) < 30_000_000
@@ -116,38 +119,38 @@ def test_who_does_not_read_keeps_no_place_and_no_memory(series: Served, monkeypa
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.connect(address)
             client.sendall((b"GET / HTTP/1.1\r\n" + HOST + b"\r\n") * 5)
-        time.sleep(0.3)
-        assert httpx.get(f"http://127.0.0.1:{address[1]}/health").status_code == 200
+        eventually(lambda: get(f"http://127.0.0.1:{address[1]}/health").status_code == 200)
         assert held() - before < 100e6
+        eventually(lambda: not address.server.server_state.connections)  # the server has given them up
+        monkeypatch.setattr(limits, "SEND_SECONDS", PATIENCE)
         slow = stack.enter_context(socket.socket())  # who reads on, if slowly, gets all of it
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
         slow.connect(address)
-        slow.settimeout(5)
+        slow.settimeout(PATIENCE)
         slow.sendall(b"GET / HTTP/1.1\r\n" + HOST + b"connection: close\r\n\r\n")
         found = 0
         while part := slow.recv(50_000):
             found += len(part)
             time.sleep(0.01)
         assert found > 5_000_000
-    # `running` waits 20 seconds at most: the server does not wait for those who never read.
 
 
 def test_nobody_works_for_a_client_that_has_gone(series: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = Slow(monkeypatch)
     with running(series) as address:
-        first = socket.create_connection(address, timeout=10)
+        first = connect(address)
         first.sendall(POST + b"\r\n" + ASKED)
-        assert slow.begun.wait(10)
+        assert slow.begun.wait(PATIENCE)
         for _ in range(5):
-            with socket.create_connection(address, timeout=10) as impatient:
+            with connect(address) as impatient:
                 impatient.sendall(POST + b"\r\n" + ASKED)
-                time.sleep(0.05)
-        time.sleep(0.2)
+                eventually(lambda: address.guard.working == 2)
+            eventually(lambda: address.guard.working == 1)
         slow.go_on.set()
         assert b" 200 " in raw(address, POST + b"connection: close\r\n\r\n" + ASKED)
         assert b" 200 " in first.recv(1000)
         first.close()
-        counts = httpx.get(f"http://127.0.0.1:{address[1]}/metrics").text
+        counts = get(f"http://127.0.0.1:{address[1]}/metrics").text
     assert slow.sizes == [1, 1]
     assert 'unroll_requests_total{path="/predict",status="0"} 5.0' in counts
     assert "unroll_working 1.0" in counts  # which is the question itself
@@ -162,11 +165,11 @@ def test_who_asks_several_times_at_once_and_goes_fills_no_log(
     slow = Slow(monkeypatch)
     with running(series) as address:
         for _ in range(5):
-            with socket.create_connection(address, timeout=10) as connection:
+            with connect(address) as connection:
                 connection.sendall((POST + b"\r\n" + ASKED) * 3)
-                assert slow.begun.wait(10)
+                settle(address)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # gone at once
-        time.sleep(0.2)
+        settle(address)
         slow.go_on.set()
         assert b" 200 " in raw(address, POST + b"connection: close\r\n\r\n" + ASKED)
     assert caplog.text == ""
@@ -176,7 +179,7 @@ def test_who_asks_several_times_at_once_and_goes_fills_no_log(
 @pytest.mark.parametrize("pause", [0, 0.1])
 def test_who_offers_another_protocol_is_answered_in_this_one(series: Served, pause: float) -> None:
     offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n\r\n"
-    with running(series) as address, socket.create_connection(address, timeout=5) as connection:
+    with running(series) as address, connect(address) as connection:
         for _ in range(2):
             connection.sendall(POST + offer)
             time.sleep(pause)
@@ -209,7 +212,7 @@ def test_what_is_no_http_is_told_so(series: Served, line: bytes) -> None:
 
 def test_too_long_a_body_is_told_so_to_who_sends_it_to_its_end(series: Served) -> None:
     body = b" " * (2 * limits.BODY_BYTES)
-    with running(series) as (host, port), httpx.Client(base_url=f"http://{host}:{port}") as asked:
+    with running(series) as (host, port), httpx.Client(base_url=f"http://{host}:{port}", timeout=PATIENCE) as asked:
         for content in (body, iter([body[: limits.BODY_BYTES]] * 3)):
             found = asked.post("/predict", content=content)
             assert found.status_code == 413

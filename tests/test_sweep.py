@@ -453,6 +453,7 @@ def test_resume_notices_other_data(tiny: str) -> None:
         resume_sweep(path)
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on(tiny: str) -> None:
     words = ["sweep", "--data", tiny, "--lr", "0.001,0.002", "--epochs", "9999", "--hidden-size", "8", "--out", "here"]
     process = subprocess.Popen([sys.executable, "-m", "unroll", *words], stderr=subprocess.PIPE, text=True)

@@ -388,6 +388,7 @@ def test_files_of_texts_are_read_with_classes_and_without(tmp_path: Path) -> Non
             text_files.read_texts(tmp_path / name, ("good",))
 
 
+@pytest.mark.slow
 def test_the_command_line_looks_at_texts_and_answers_them(
     tsv: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

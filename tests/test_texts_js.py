@@ -10,9 +10,10 @@ from pathlib import Path
 
 import py_mini_racer
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+import fuzz
 from unroll.data.tokens import Tokens
 from unroll.web import read
 
@@ -49,7 +50,7 @@ Tokenize = Callable[[str, Sequence[str]], list[dict[str, list]]]
 def tokenize() -> Iterator[Tokenize]:
     """Tokenize texts in JavaScript: ``tokenize(tokenizer's JSON, texts)``."""
     with py_mini_racer.mini_racer() as context:
-        context.eval(read("texts.js") + "\nlet tokenizer, learned;")
+        context.eval(f"{read('unicode.js')}\n{read('texts.js')}\nlet tokenizer, learned;")
 
         def run(learned: str, texts: Sequence[str]) -> list[dict[str, list]]:
             context.eval(
@@ -90,18 +91,21 @@ def test_hard_texts(tokenize: Tokenize, tokens: Tokens) -> None:
     _compare(tokenize, tokens, ["".join(reversed(text)) for text in HARD])
 
 
-@settings(max_examples=150, deadline=None)
+@fuzz.settings(150)
+@example(["\U0001ccd6", "0\U0001ccd6"])  # of Unicode 16: V8 knew it, the library did not
 @given(texts=st.lists(st.text(LETTERS, max_size=24), min_size=1, max_size=20))
+@pytest.mark.slow
 def test_any_text(tokenize: Tokenize, tokens: Tokens, texts: list[str]) -> None:
     _compare(tokenize, tokens, texts)
 
 
-def test_a_text_as_long_as_a_book_page_takes_no_time(tokenize: Tokenize, tokens: Tokens) -> None:
+def test_a_text_as_long_as_a_book_page(tokenize: Tokenize, tokens: Tokens) -> None:
     _compare(tokenize, tokens, ["the cat sat on the mat, " * 300 + "x" * 2_000])
 
 
 @pytest.mark.data
 @pytest.mark.parametrize("kind", ["word", "bpe"])
+@pytest.mark.slow
 def test_real_texts(tokenize: Tokenize, kind: str) -> None:
     if not UNROLL_DATA or not all((Path(UNROLL_DATA) / name).is_dir() for name in ("sst2", "sarcasm")):
         pytest.skip("needs SST-2 and the headlines in $UNROLL_DATA/sst2 and sarcasm")
@@ -110,6 +114,7 @@ def test_real_texts(tokenize: Tokenize, kind: str) -> None:
     sentences = [line.partition(" ")[2] for lines in sst2 for line in lines]
     lines = gzip.decompress(next((folder / "sarcasm").iterdir()).read_bytes()).splitlines()
     headlines = [json.loads(line)["headline"] for line in lines]
-    for texts in (sentences, headlines):
+    every = 1 if fuzz.EXAMPLES else 8
+    for texts in (sentences[::every], headlines[::every]):
         learned = Tokens.learn(kind, texts[::2], 5_000, 2)  # type: ignore[arg-type]
         _compare(tokenize, learned, texts)

@@ -152,6 +152,7 @@ def test_another_seed_shuffles_differently(small: Splits) -> None:
 
 @pytest.mark.parametrize("events", [0, 1, 2, 3, 5, 6, 7, 8])
 @pytest.mark.parametrize("schedule", ["constant", "one-cycle"])
+@pytest.mark.slow
 def test_a_training_is_taken_up_to_the_bit_at_any_event(small: Splits, events: int, schedule: Any) -> None:
     """With dropout, in the middle of epochs and between them, through the file format of a checkpoint."""
     config = TrainConfig(epochs=3, batch_size=8, schedule=schedule, keep="best", tbptt=20)

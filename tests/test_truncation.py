@@ -39,6 +39,7 @@ def by_hand(model: SequenceClassifier, twin: nn.RNNBase, x: Tensor, length: int,
 @pytest.mark.parametrize("with_lengths", [False, True], ids=["full", "lengths"])
 @pytest.mark.parametrize("readout", READOUTS)
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.slow
 def test_gradients_are_those_of_chunks_detached_by_hand(
     cell: str, readout: Any, with_lengths: bool, steps: int
 ) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from ..formatting import is_printable, printable
 
 # What computes, in the order in which it is read; it needs no browser.
-ENGINE = ("cells.js", "model.js", "resize.js", "images.js", "series.js", "texts.js")
+ENGINE = ("cells.js", "model.js", "resize.js", "images.js", "series.js", "unicode.js", "texts.js")
 # What is seen.
 VIEWS = (
     "dom.js",

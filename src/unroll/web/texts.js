@@ -67,7 +67,8 @@ const Texts = {
 
   /** Yield the words among characters, as arrays of them. */
   *words(characters) {
-    const text = characters.map(({ character }) => character).join("");
+    const symbol = (character) => "\ufffd".repeat(character.length); // as long as what it replaces
+    const text = characters.map(({ character: c }) => (Unicode.isUnassigned(c) ? symbol(c) : c)).join("");
     let [unit, number] = [0, 0]; // a place in `text`, and which of the characters stands there
     for (const { index, 0: word } of text.matchAll(Texts.WORDS)) {
       while (unit < index) unit += characters[number++].character.length;
@@ -155,7 +156,8 @@ const Normal = {
 
   /** One character at a time, as Rust does it: no final sigma. */
   lowercase(characters, start) {
-    const made = characters.flatMap(({ character }) => [...character.toLowerCase()].map((c, n) => [c, n ? 1 : 0]));
+    const small = ({ character: c }) => Unicode.small(c) ?? (Unicode.isUnassigned(c) ? c : c.toLowerCase());
+    const made = characters.flatMap((character) => [...small(character)].map((c, n) => [c, n ? 1 : 0]));
     return Normal.placed(characters, made, start);
   },
 
@@ -168,7 +170,8 @@ const Normal = {
   decomposed(characters) {
     const made = [];
     for (const { character } of characters) {
-      for (const [n, part] of [...character.normalize("NFKD")].entries()) {
+      const parts = Unicode.isUnformed(character) ? character : character.normalize("NFKD");
+      for (const [n, part] of [...parts].entries()) {
         let at = made.length;
         if (Normal.isMark(part)) while (at > 0 && Normal.isBehind(made[at - 1][0], part)) at--;
         made.splice(at, 0, [part, n ? 1 : 0]);
@@ -210,13 +213,15 @@ const Normal = {
   isBehind(one, other) {
     if (one.codePointAt(0) < 0x300 || other.codePointAt(0) < 0x300) return false;
     const pair = one + other;
-    if (!Normal.known.has(pair)) Normal.known.set(pair, pair.normalize("NFD") !== pair);
+    if (!Normal.known.has(pair)) {
+      Normal.known.set(pair, ![one, other].some(Unicode.isUnformed) && pair.normalize("NFD") !== pair);
+    }
     return Normal.known.get(pair);
   },
 
   /** Return the one character that is both, or null. */
   joined(one, other) {
-    if (other.codePointAt(0) < Normal.PLAIN) return null;
+    if (other.codePointAt(0) < Normal.PLAIN || [one, other].some(Unicode.isUnformed)) return null;
     const both = (one + other).normalize("NFC");
     return both.length === String.fromCodePoint(both.codePointAt(0)).length ? both : null;
   },
