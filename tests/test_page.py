@@ -161,7 +161,8 @@ def test_the_answer_is_there_while_one_draws(page: Any) -> None:
 
 # Since when the answer stands, which depends on the weights.
 DECIDED = (
-    r"(It says \d from the first row on|It has answered \d since row \d+, the dotted line); in the end it is .{1,8} sure\."
+    r"(It says \d from the first row on|It has answered \d since row \d+, the dotted line)"
+    r"; in the end it is .{1,8} sure\."
     r"|It makes up its mind at the very end: only row 28 makes it \d, .{1,8}\."
 )
 
