@@ -60,7 +60,7 @@ FLOORS = {
     "significance": 1,
     "device": 1,
     "folder": 1,
-    "lock": 0.5,
+    "lock": 0.7,
     "interrupt": 1,
     "errors": 0.5,  # whose messages are printable
     "formatting": 0,

@@ -271,7 +271,7 @@ def test_what_cannot_be_compared_is_one_line_each(
     unroll.save(unroll.SequenceClassifier(28, 10, hidden_size=8), here / "hand", data=small.train)
     broken(here, "evaluation", EVALUATION, "{}")
     broken(here, "metrics", METRICS, "")
-    broken(here, "epochs", METRICS, "{")
+    broken(here, "epochs", METRICS, "{\n")
     broken(here, "config", "config.json", '{"format": 2, "train": {}}')
     broken(here, "said", PREDICTIONS, "nothing")
     shutil.copytree(here / "a", here / "failed")
