@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 
 import pytest
 from rich.table import Table
@@ -12,7 +14,11 @@ import unroll
 from unroll.cli.outcome import say
 from unroll.errors import DataError
 from unroll.formatting import is_printable, listed, printable, quoted, shown
+from unroll.notebook import facts
+from unroll.plots.style import label
+from unroll.report import _kept_together
 from unroll.terminal import Screen
+from unroll.web import page as build_page
 
 ESCAPED = {
     "an escape": ("a\x1b[31mb", r"a\x1b[31mb"),
@@ -83,3 +89,15 @@ def test_a_class_may_have_a_name_of_any_language(tmp_path: object) -> None:
     with open("d.csv", "w", encoding="utf-8") as file:
         file.write("label,a,b\n" + "".join(f"{names[n % 2]},{n},1\n" for n in range(20)))
     assert set(unroll.load("d.csv").classes) == set(names)
+
+
+def test_no_page_holds_what_nobody_sees() -> None:
+    hidden = "a\x1b\x7f\x9b\u202eb می\u200cخواهم <b>"
+    page = build_page({"title": hidden, "classes": [hidden]})
+    assert all(is_printable(line) for line in page.split("\n") if "\t" not in line)
+    told = re.search(r'<script[^>]*type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
+    assert told is not None
+    assert json.loads(told[1])["classes"] == [hidden]
+    assert is_printable(_kept_together(hidden))
+    assert is_printable(facts({hidden: hidden}))
+    assert label(hidden) == printable(hidden)

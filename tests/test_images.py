@@ -179,7 +179,7 @@ def test_a_truncated_image_and_a_folder(stroke: Callable[..., Path], tmp_path: P
     path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(DataError, match="stroke.png is not a readable image"):
         prepare_image(path, DARK)
-    with pytest.raises(DataError, match="is not a readable image"):
+    with pytest.raises(DataError, match="is a folder: expected a file"):
         prepare_image(tmp_path, DARK)
 
 
