@@ -48,10 +48,13 @@ def scan(
     return scan_padded(full, x, state, lengths, reverse)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def has_lstm(dtype: torch.dtype) -> bool:
     """Tell whether torch's lstm works under autocast to ``dtype`` on this CPU."""
     return _has_lstm(dtype)
+
+
+# What torch.compiler.assume_constant_result does; calling that would import torch._dynamo, which takes a second or two.
+has_lstm._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @cache
