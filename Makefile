@@ -34,11 +34,12 @@ test: $(READY)
 	@echo "test: ruff, mypy --strict, pytest"
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+	@$(BIN)/mypy & types=$$!; \
+	  $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal; tests=$$?; \
+	  wait $$types || { echo "test: mypy has found mistakes: see above"; exit 1; }; exit $$tests
 
 test-fast: $(READY)
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 -m 'not browser and not server and not slow'
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal -m 'not browser and not server and not slow'
 
 EXAMPLES ?= 2000
 fuzz: $(READY)

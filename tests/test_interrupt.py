@@ -146,6 +146,7 @@ def start(*words: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.slow
 def test_what_a_shell_sees(signum: signal.Signals) -> None:
     process = start("--out", "here", "--checkpoint-seconds", "1000000")
     process.send_signal(signum)
@@ -162,9 +163,10 @@ def test_what_a_shell_sees(signum: signal.Signals) -> None:
         load_run("here")
 
 
+@pytest.mark.slow
 def test_survival() -> None:
     """Kills, flipped bits, refused trainings, two at once: a few of what the benchmark tries."""
-    words = ["--kills", "3", "--every", "12", "--flips", "3", "--refused", "2", "--pairs", "1"]
+    words = ["--kills", "2", "--every", "20", "--flips", "2", "--refused", "2", "--pairs", "1"]
     process = subprocess.run(
         [sys.executable, "-m", "benchmarks.survival", *words],
         cwd=Path(__file__).parent.parent,

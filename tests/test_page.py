@@ -471,13 +471,16 @@ def test_photographs_are_resized_as_a_whole(visit: Visit, tmp_path: Path) -> Non
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Pages of other models, trained for an epoch."""
+    """Pages of other models, with the weights that they begin with."""
 
     def make(name: str) -> Path:
         folder = tmp_path_factory.mktemp("others")
-        settings = {"hidden_size": 10, "epochs": 1, "batch_size": 256, **OTHERS[name]}
-        run = unroll.train_run(out=folder / "run", **settings)
-        return export_html(run, load_test(run), folder / "page.html").path
+        settings = dict(OTHERS[name])
+        data = unroll.load("mnist-sample", read=settings.pop("read", "rows")).train
+        model = unroll.SequenceClassifier(data.input_size, 10, hidden_size=10, **settings)
+        unroll.save(model, folder / "run", data=data)
+        run = unroll.load_run(folder / "run")
+        return export_html(run, load_test(run, "mnist-sample"), folder / "page.html").path
 
     return make
 
