@@ -1,6 +1,7 @@
 """How many random examples a test tries: the same few in ``make test``, many new ones in ``make fuzz``.
 
-A test of this kind is marked ``hypothesis``, which ``@given`` does. What ``make fuzz`` finds becomes an ``@example``.
+A test of this kind is marked ``hypothesis``, which ``@given`` does, or ``fuzz``. What ``make fuzz`` finds becomes an
+``@example``, or a named test.
 """
 
 from __future__ import annotations

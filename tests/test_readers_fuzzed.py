@@ -23,6 +23,7 @@ import pytest
 import torch
 from PIL import Image
 
+import fuzz
 import unroll
 from unroll.calibration import Calibration, read_calibration
 from unroll.data.idx import read_idx
@@ -37,7 +38,7 @@ from unroll.prediction import predict_files, predict_texts
 from unroll.record import read_record
 from unroll.train import EpochResult
 
-CASES = int(os.environ.get("UNROLL_FUZZ", 15))
+CASES = fuzz.EXAMPLES or 15
 LONGEST = 400  # characters of a message, without the paths in it
 
 INSERTED = [
@@ -287,6 +288,7 @@ NAMES = (
 )  # fmt: skip
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("name", NAMES)
 def test_a_damaged_file_is_read_or_refused_in_one_line(kinds: dict[str, Kind], name: str) -> None:
     kind = kinds[name]
