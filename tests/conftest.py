@@ -7,6 +7,7 @@ import fcntl
 import gzip
 import os
 import shutil
+import signal
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +24,9 @@ from unroll.data import archive, mnist
 from unroll.plots import style
 
 UNROLL_DATA = os.environ.get("UNROLL_DATA")
+
+# A shell's background job ignores Ctrl-C, and so would the processes that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests are tiny; threads that wait for each other would make them slow wherever another program runs.
 torch.set_num_threads(1)

@@ -126,6 +126,10 @@ CONFIGS = {
         {"preparation": {"image": {"height": 10**6, "width": 10**6, "read": "pixels", "framing": None}}},
         "images have at most 100,000,000 pixels",
     ),
+    "an image of more digits than fit a line": (
+        {"preparation": {"image": {"height": 2, "width": 10**400, "read": "pixels", "framing": None}}},
+        "…×2",
+    ),
     "huge layers": ({"model": {"hidden_size": 10**6}}, "head.weight must have shape (2, 1000000), got (2, 4)"),
     "more digits than a size has": ({"model": {"hidden_size": 10**30}}, "head.weight must have shape"),
     "a billion layers": ({"model": {"num_layers": 10**9}}, "num_layers is 1,000,000,000, but there are 6 tensors"),

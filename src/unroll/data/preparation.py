@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..config import MissingName, Read, ScalingName, check_choice, check_types, check_whole
 from ..errors import ConfigError, DataError
-from ..formatting import is_printable, listed, quoted
+from ..formatting import is_printable, listed, quoted, shown
 from ..validation import is_number
 from .tokens import Tokens
 
@@ -239,7 +239,8 @@ class ImageFormat:
         for name, size in (("height", self.height), ("width", self.width)):
             check_whole(name, size, 1)
         if self.height * self.width > MOST_PIXELS:
-            raise ConfigError(f"images have at most {MOST_PIXELS:,} pixels, got {self.width:,}×{self.height:,}")
+            size = f"{shown(f'{self.width:,}')}×{shown(f'{self.height:,}')}"
+            raise ConfigError(f"images have at most {MOST_PIXELS:,} pixels, got {size}")
         check_choice("read", self.read, get_args(Read))
         if self.framing is not None:
             check_types(self.framing)
