@@ -88,8 +88,8 @@ def test_an_interrupted_run_is_resumed_with_its_cell(call: Call, monkeypatch: py
     Path("more_cells.py").write_text(MODULE)
     original = unroll.train.Training.events  # type: ignore[attr-defined]
 
-    def stopping(self: object) -> Iterator[object]:
-        for number, event in enumerate(original(self)):
+    def stopping(self: object, pause: Callable[[], bool]) -> Iterator[object]:
+        for number, event in enumerate(original(self, pause)):
             yield event
             if number == 1:
                 raise KeyboardInterrupt

@@ -169,12 +169,21 @@ def elsewhere() -> Path:
     return run.path
 
 
-def test_a_run_that_was_interrupted_elsewhere_is_not_resumed(call: Call, elsewhere: Path, without_bf16: None) -> None:
-    (elsewhere / "model.safetensors").rename(elsewhere / "resume.pt")
-    status, _, err = call("train", "--resume", elsewhere)
+def test_a_run_that_was_interrupted_elsewhere_is_not_resumed(
+    call: Call, without_bf16: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(event: object) -> None:
+        raise RuntimeError("stop here")
+
+    with monkeypatch.context() as patch:  # as a machine with kernels for bf16 would begin it
+        patch.setattr("unroll.train.check_precision", lambda *_: None)
+        with pytest.raises(RuntimeError, match="stop here"):
+            unroll.train_run(out="elsewhere", precision="bf16", hidden_size=4, epochs=1, watch=stop)
+    before = Path("elsewhere/resume.pt").read_bytes()
+    status, _, err = call("train", "--resume", "elsewhere")
     assert status == 2
     assert err.startswith("unroll: precision 'bf16' on a CPU needs kernels for it, got ")
-    assert (elsewhere / "resume.pt").exists()
+    assert Path("elsewhere/resume.pt").read_bytes() == before
 
 
 def test_a_run_trained_in_bf16_elsewhere_is_used_in_float32(call: Call, elsewhere: Path, without_bf16: None) -> None:

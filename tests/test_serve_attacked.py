@@ -181,7 +181,7 @@ def test_refusals_are_a_line_whatever_a_client_names(digits: Served) -> None:
             assert found.status_code == 422
             assert error_of(found).isprintable()
         found = asked.get("/a%0Ab%1B")
-        assert error_of(found) == "there is nothing at /a b "
+        assert error_of(found) == "there is nothing at /a b\\x1b"
         found = asked.get("/", params={"run": "a\nb"})
         assert error_of(found) == "no run 'a\\nb' is served here, but made"
         for host in ("[", "evil.example/?#"):  # where any name will do

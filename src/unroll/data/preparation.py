@@ -239,8 +239,8 @@ class ImageFormat:
         for name, size in (("height", self.height), ("width", self.width)):
             check_whole(name, size, 1)
         if self.height * self.width > MOST_PIXELS:
-            size = f"{shown(f'{self.width:,}')}×{shown(f'{self.height:,}')}"
-            raise ConfigError(f"images have at most {MOST_PIXELS:,} pixels, got {size}")
+            sides = f"{shown(f'{self.width:,}')}×{shown(f'{self.height:,}')}"
+            raise ConfigError(f"images have at most {MOST_PIXELS:,} pixels, got {sides}")
         check_choice("read", self.read, get_args(Read))
         if self.framing is not None:
             check_types(self.framing)
