@@ -259,6 +259,12 @@ def test_a_tokenizer_that_cannot_read_is_refused(what: str) -> None:
     assert message in str(error.value)
 
 
+def test_a_panic_of_the_tokenizers_library_is_a_refusal() -> None:
+    tokens = Tokens.learn("bpe", ["number number"], 60, 1)
+    with pytest.raises(DataError, match=r"the tokenizer is broken \("):
+        Tokens(tokens.json.replace('"number":', '"n]ber":')).checked()
+
+
 def test_what_has_no_end_is_no_data(call: Call, run: unroll.Run) -> None:
     os.mkfifo("pipe.csv")
     Path("zero.npz").symlink_to("/dev/zero")

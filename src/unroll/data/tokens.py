@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -91,10 +92,8 @@ class Tokens:
     def numbers(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the numbers of each text's tokens; none at all for a text without a word."""
         tokenizer = _tokenizer(self.json)
-        try:
+        with _errors_of_the_library():
             return [found.ids for found in tokenizer.encode_batch(list(texts))]
-        except Exception as error:  # the library raises nothing more special
-            raise DataError(f"the tokenizer is broken ({shown(error)})") from error
 
     def pieces(self, text: str) -> list[str]:
         """Return a text's tokens as they are read, ``[UNK]`` where one is unknown."""
@@ -119,9 +118,18 @@ def library() -> Any:
 
 @lru_cache(maxsize=8)
 def _tokenizer(json: str) -> Any:
+    tokenizers = library()
+    with _errors_of_the_library():
+        return tokenizers.Tokenizer.from_str(json)
+
+
+@contextmanager
+def _errors_of_the_library() -> Iterator[None]:
+    """Within the block what the library raises is a `DataError`; it has no errors more special than Exception."""
     try:
-        return library().Tokenizer.from_str(json)
-    except DataError:
+        yield
+    except BaseException as error:
+        # A panic of its Rust code is no Exception, and its class can be told by its name alone.
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise DataError(f"the tokenizer is broken ({shown(error)})") from error
         raise
-    except Exception as error:  # the library raises nothing more special
-        raise DataError(f"the tokenizer is broken ({shown(error)})") from error
