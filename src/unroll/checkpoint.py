@@ -16,6 +16,7 @@ import torch
 from .config import check_at_least
 from .errors import ConfigError, RunError, UnrollWarning
 from .folder import CONFIG, PREVIOUS, RESUME, checkpoints, first_line, write
+from .formatting import shown
 from .train import Training
 
 SECONDS = 10.0  # of training between two checkpoints
@@ -128,13 +129,9 @@ def _check_settings(path: Path, config: dict[str, Any], begun: dict[str, Any]) -
     differing = [name for name in {**begun, **now} if now.get(name) != begun.get(name)]
     if differing:
         words = ", ".join(
-            f"{name} is {_brief(now.get(name))}, was {_brief(begun.get(name))}" for name in differing[:3]
+            f"{shown(name)} is {shown(json.dumps(now.get(name)), 40)}, was {shown(json.dumps(begun.get(name)), 40)}"
+            for name in differing[:3]
         ) + (f" and {len(differing) - 3} more" if len(differing) > 3 else "")
         raise RunError(
             f"{path / CONFIG} was edited after the training began ({words}); change it back, or start a new run"
         )
-
-
-def _brief(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:39]}…"
