@@ -139,6 +139,13 @@ def test_where_the_data_lies_may_be_edited(stopped: Path, whole: bytes) -> None:
     assert (resume_run(stopped).path / "model.safetensors").read_bytes() == whole
 
 
+def test_curves_for_tensorboard_may_be_left_out_by_editing(stopped: Path, whole: bytes) -> None:
+    config = json.loads((stopped / "config.json").read_text())
+    del config["tensorboard"]
+    (stopped / "config.json").write_text(json.dumps(config))
+    assert (resume_run(stopped).path / "model.safetensors").read_bytes() == whole
+
+
 class Clock:
     """Shows what it is set to."""
 

@@ -199,7 +199,8 @@ def resume_run(
     with locked(path):
         config = _check_resumable(path)  # another process may have finished it since
         state, newest = read_checkpoint(path, config)
-        check_tensorboard(config["tensorboard"])
+        tensorboard = config.get("tensorboard") is True
+        check_tensorboard(tensorboard)
         plan = read_plan(path, data_dir)
         splits = plan.load()
         training = Training(plan.build(splits), splits, plan.recipe.train)
@@ -210,7 +211,7 @@ def resume_run(
                 f"{path} cannot be resumed ({first_line(error)}); start it again with --overwrite"
             ) from error
         remove_partials(path)
-        started = Started(path, splits, training, plan.recipe, config["tensorboard"])
+        started = Started(path, splits, training, plan.recipe, tensorboard)
         return _train(started, Checkpoints(path, config, checkpoint_seconds, keep=newest), watch)
 
 
