@@ -11,6 +11,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+unexport PYTHONDONTWRITEBYTECODE # the tests start a hundred processes, which would compile unroll anew each time
 
 .PHONY: help setup train test test-fast test-isa fuzz docs sanitize constraints clean
 

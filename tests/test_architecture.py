@@ -35,6 +35,7 @@ FLOORS = {
     "machine": 5,
     "history": 4.9,
     "train": 4.8,
+    "optimizer": 4.2,
     "fused": 4.3,  # between the model and what trains it
     "trace": 4.2,
     "model": 4,

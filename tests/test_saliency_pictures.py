@@ -52,9 +52,9 @@ def test_pixels_get_their_own_values(small: unroll.Splits, read: Any) -> None:
     some = replace(some, x=form.sequences(some.x), preparation=replace(some.preparation, image=form))
     picture = torch.zeros(7, 28, 28)
     picture[:, 3, 20], picture[:, 25, 1] = 2.0, -1.0
-    figure = plots.saliency_map(some, form.sequences(picture), titles=[f"number {n}" for n in range(7)])
+    figure = plots.saliency_map(some, form.sequences(picture), titles=[f"number {n},\nbut is $1" for n in range(7)])
     drawn = [ax for ax in figure.axes if len(ax.images) == 2]
-    assert [ax.get_title() for ax in drawn] == [f"number {n}" for n in range(7)]
+    assert [ax.get_title() for ax in drawn] == [f"number {n},\nbut is \\$1" for n in range(7)]
     for ax, expected in zip(drawn, picture, strict=True):
         image, found = ax.images
         assert np.array_equal(found.get_array(), expected.numpy())

@@ -9,7 +9,7 @@ from typing import Any
 import py_mini_racer
 import pytest
 
-from unicode_tables import CHARACTERS, LOWER, WORDS, tokenizers
+from unicode_tables import LOWER, WORDS, tokenizers
 from unroll.web import read
 
 pytest_plugins = ["browser"]
@@ -41,7 +41,10 @@ ALIKE = (
     (0x2A800, 0x2EB00), (0x2FB00, 0x31300), (0x31400, 0x32300), (0x32500, 0x33400), (0x33500, 0xDFF00),
     (0xE0200, 0xEFF00), (0xF0100, 0x10FF00),
 )  # fmt: skip
-TRIED = [c for c in CHARACTERS if c != "\n" and not any(first < ord(c) < last for first, last in ALIKE)]
+SURROGATES = (0xD7FF, 0xE000)
+ENDS = [0, *(end for run in sorted((*ALIKE, SURROGATES)) for end in run), 0x10FFFF]
+POINTS = [point for first, last in zip(ENDS[::2], ENDS[1::2], strict=True) for point in range(first, last + 1)]
+TRIED = [chr(point) for point in POINTS if chr(point) != "\n"]
 Evaluate = Callable[[str], Any]
 
 

@@ -19,6 +19,7 @@ from .config import TrainConfig
 from .data.sequences import SequenceData
 from .device import autocast
 from .model import SequenceClassifier
+from .optimizer import OPTIMIZERS
 from .scan import cpu
 
 PATIENCE = 0.2  # seconds that a call should take at most: meanwhile Ctrl-C waits
@@ -103,7 +104,10 @@ def _is_watched(module: nn.Module) -> bool:
 
 
 def _why_not_adam(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> str:
-    if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW) or len(optimizer.param_groups) != 1:
+    if (
+        type(optimizer) not in (*OPTIMIZERS.values(), torch.optim.Adam, torch.optim.AdamW)
+        or len(optimizer.param_groups) != 1
+    ):
         return "the optimiser is not Adam or AdamW with one group of parameters"
     if optimizer.param_groups[0]["amsgrad"] or optimizer.param_groups[0]["maximize"]:
         return "the optimiser has amsgrad or maximize"

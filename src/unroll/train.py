@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.optim.lr_scheduler import OneCycleLR
 
 from .config import TrainConfig
 from .data.augment import augmented, cut_off
@@ -24,10 +23,10 @@ from .errors import DataError, InputError, TrainingError
 from .evaluation import evaluate, has_fused_cells
 from .fused import FusedStep, fused_step
 from .model import check_truncation
+from .optimizer import make_optimizer
 from .scan.cpu import check_precision, lend_threads
 
 TICK = 20  # optimiser steps between two reports: reading the loss more often would make a GPU wait
-WARM_UP = 0.15  # share of the run in which one-cycle raises the rate
 STATE_FORMAT = 1
 
 
@@ -127,7 +126,7 @@ class Training:
         self.steps = math.ceil(len(self.train) / config.batch_size)
         self.epochs = config.epochs_for(self.steps)
         torch.manual_seed(config.seed)
-        self.optimizer, self.schedule = _optimizer(model, config, self.steps * self.epochs)
+        self.optimizer, self.schedule = make_optimizer(model, config, self.steps * self.epochs)
         self.history: list[EpochResult] = []
         self.best: dict[str, Tensor] | None = None
         self.best_epoch = 0
@@ -344,14 +343,3 @@ def _parts(splits: Splits, config: TrainConfig, device: torch.device) -> tuple[S
             f"{config.val_fraction:g} takes {len(val) if val else 0}"
         )
     return train.to(device), val
-
-
-def _optimizer(model: nn.Module, config: TrainConfig, steps: int) -> tuple[torch.optim.Optimizer, OneCycleLR | None]:
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-    # fused: one kernel for all parameters instead of a dozen small operations each
-    optimizer = kind(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
-    if config.schedule == "constant":
-        return optimizer, None
-    # One step more than are taken: the last one still moves the weights.
-    schedule = OneCycleLR(optimizer, max_lr=config.lr, total_steps=steps + 1, pct_start=WARM_UP, cycle_momentum=False)
-    return optimizer, schedule

@@ -43,14 +43,10 @@ def load_weights(
         ConfigError: a setting is out of range.
     """
     _check_sizes(config, input_size, num_classes, vocabulary_size, tensors)
-    if ":" in config.cell:  # what a cell of somebody's own does when it is made is not known: it is made for good
-        model = make(config)
-        _compare(model, tensors)
-    else:
-        model = _hollow(make, config)
-        _compare(model, tensors)
-        model.to_empty(device="cpu")
-    model.load_state_dict(dict(tensors))
+    known = ":" not in config.cell  # what somebody's own cell does when it is made is not: it is made for good
+    model = _hollow(make, config) if known else make(config)
+    _compare(model, tensors)
+    model.load_state_dict({name: value.clone() for name, value in tensors.items()}, assign=known)
     check_finite(model)
     return model
 

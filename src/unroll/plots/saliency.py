@@ -73,7 +73,7 @@ def saliency_map(data: SequenceData, values: Tensor, titles: Sequence[str] | Non
         for ax, image, found, title in zip(axes.flat, _pale(form, data.x.cpu()), maps, titles, strict=False):
             ax.imshow(image, cmap="gray", vmin=0, vmax=1)
             ax.imshow(found, cmap=SCALE, norm=norm, interpolation="nearest")
-            ax.set_title(label(title), fontsize=9)
+            ax.set_title("\n".join(map(label, title.split("\n"))), fontsize=9)
         _explain(figure, axes, norm)
         return figure
 

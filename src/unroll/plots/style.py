@@ -63,5 +63,8 @@ def _saved(figure: Figure, **options: Any) -> bytes:
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a class name in a script that the font does not have
+        if engine := figure.get_layout_engine():
+            engine.execute(figure)  # once, for all files: savefig would draw everything twice for it
+            figure.set_layout_engine(None)
         figure.savefig(buffer, **options)
     return buffer.getvalue()

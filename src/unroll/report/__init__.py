@@ -144,8 +144,4 @@ def _kind(part: Part) -> str:
 
 
 def _svg(picture: Picture) -> Markup:
-    drawn = Markup(svg(picture.figure, picture.name))
-    picture.figure.set_layout_engine(
-        "none"
-    )  # all stays where it is: to lay it out for the file too takes as long again
-    return drawn
+    return Markup(svg(picture.figure, picture.name))
