@@ -74,14 +74,16 @@ def bytewise(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def text(visit: Visit, texts: Path) -> Any:
-    """The page of texts, which shows them as read at once."""
-    return visit(texts, reduced_motion="reduce")
+    """The page of texts, which shows them as read at once, and takes any typing to be over."""
+    page = visit(texts)
+    page.evaluate("SentenceInput.PAUSE = 0")
+    return page
 
 
 @pytest.fixture
 def curve(visit: Visit, series: Path) -> Any:
     """The page of series, which shows them as read at once."""
-    return visit(series, reduced_motion="reduce")
+    return visit(series)
 
 
 def steps(page: Any) -> int:
@@ -123,8 +125,7 @@ def draw(page: Any, *places: tuple[float, float], lift: bool = True) -> None:
 
 
 def test_a_sentence_lights_up_word_by_word_to_its_class(visit: Visit, texts: Path) -> None:
-    page = visit(texts)
-    page.locator("#speed").select_option("fast")
+    page = visit(texts, reduced_motion="no-preference")
     page.get_by_role("textbox", name="The text to read").fill("What a fine, fine film")
     assert first(page) == "good"  # at once, while nothing plays yet
     assert words(page) == ["What", "a", "fine", ",", "fine", "film"]
@@ -258,8 +259,7 @@ def test_real_texts_show_how_they_begin_and_their_class(text: Any) -> None:
 
 
 def test_a_curve_that_is_drawn_is_read_to_its_class(visit: Visit, series: Path) -> None:
-    page = visit(series)
-    page.locator("#speed").select_option("fast")
+    page = visit(series, reduced_motion="no-preference")
     page.get_by_role("button", name="Clear").click()
     assert page.locator("#where").inner_text() == "Nothing to read yet"
     assert page.locator(".chart .hint").is_visible()
@@ -379,7 +379,7 @@ def test_tables_are_read_or_refused_in_a_line(curve: Any) -> None:
 
 
 def test_of_bytes_none_is_missing(visit: Visit, bytewise: Path) -> None:
-    page = visit(bytewise, reduced_motion="reduce")
+    page = visit(bytewise)
     assert page.get_by_role("button", name="feature").count() == 0
     drop(page, "row.csv", "", b"200, 220, 240, 210, 230\n")  # one feature may stand in a row
     page.wait_for_function("() => document.getElementById('scrub').max === '5'")
@@ -406,7 +406,7 @@ def test_a_series_may_be_longer_or_shorter(curve: Any) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_narrow_screen_needs_no_scrolling_sideways(visit: Visit, texts: Path, series: Path, scheme: str) -> None:
     for path in (texts, series):
-        page = visit(path, viewport={"width": 360, "height": 740}, color_scheme=scheme, reduced_motion="reduce")
+        page = visit(path, viewport={"width": 360, "height": 740}, color_scheme=scheme)
         if path == texts:
             page.get_by_role("textbox").fill("fine" * 200)
         page.get_by_role("button", name="What mattered?").click()
@@ -418,7 +418,7 @@ def test_names_of_classes_may_be_long(visit: Visit, series: Path, tmp_path: Path
     named = tmp_path / "named.html"
     long = "Rising, and with Wide Words Without an End"
     named.write_text(series.read_text("utf-8").replace('"rising"', f'"{long}"').replace('"falling"', '"in free fall"'))
-    page = visit(named, viewport={"width": 360, "height": 740}, reduced_motion="reduce")
+    page = visit(named, viewport={"width": 360, "height": 740})
     assert page.evaluate("() => document.documentElement.scrollWidth") == 360
     assert page.locator("#bars .name").first.evaluate("(name) => name.scrollWidth <= name.clientWidth")  # is whole
     at_ends = page.locator("#curves .head text").all_text_contents()

@@ -39,7 +39,7 @@ def address(run: unroll.Run) -> Iterator[str]:
 def test_it_draws_reads_goes_back_and_takes_a_picture(
     address: str, visit: Callable[..., Any], sample: unroll.Splits, tmp_path: Path
 ) -> None:
-    page = visit(address)
+    page = visit(address, reduced_motion="no-preference")
     draw(page, ONE)
     until_read(page)
     assert (position(page), first(page)) == (STEPS, "1")
