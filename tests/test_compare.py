@@ -55,6 +55,7 @@ def pair(verdicts: tuple[Verdict, ...], other: str) -> Verdict:
     return next(verdict for verdict in verdicts if verdict.other == other)
 
 
+@pytest.mark.slow
 def test_a_record_is_what_the_run_is(runs: Path) -> None:
     run, record = unroll.load_run(runs / "g"), read_record(runs / "g")
     assert run.evaluation is not None

@@ -76,6 +76,7 @@ def test_the_page_says_what_it_was_checked_on(content: str, run: unroll.Run) -> 
     assert len(description["samples"]) == 20
 
 
+@pytest.mark.slow
 def test_the_command_writes_into_the_runs_folder(call: Call, run: unroll.Run) -> None:
     status, out, err = call("export", run.path, "--to", "html")
     assert (status, err) == (0, "")

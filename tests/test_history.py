@@ -82,6 +82,7 @@ def test_epochs_are_read_as_they_were_written() -> None:
 
 
 @pytest.mark.parametrize("val_fraction", [0.1, 0.0])
+@pytest.mark.slow
 def test_tensorboard_draws_every_epoch(val_fraction: float) -> None:
     path = train_run(out="here", tensorboard=True, val_fraction=val_fraction, **QUICK).path
     check_recorded(path)

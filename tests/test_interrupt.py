@@ -53,6 +53,7 @@ def steps_done(path: Path) -> int:
 
 
 @pytest.mark.parametrize("signum", ENDING)
+@pytest.mark.slow
 def test_the_signal_is_raised_again_after_saving(
     signum: signal.Signals, heard: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,6 +127,7 @@ def test_outside_the_main_thread_nothing_changes() -> None:
     assert inside == before
 
 
+@pytest.mark.slow
 def test_a_sweep_is_stopped_once_and_says_how_it_goes_on(heard: list[int], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_sweep(search={"hidden_size": [2, 3]}, out="sweep", watch=send(signal.SIGTERM), epochs=2)

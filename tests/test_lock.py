@@ -98,6 +98,7 @@ def test_a_lock_that_cannot_be_opened_is_named() -> None:
         train_run(out="here", **QUICK)
 
 
+@pytest.mark.slow
 def test_a_sweep_has_a_lock_too() -> None:
     refused = 0
 

@@ -256,6 +256,7 @@ def test_names_from_the_data_are_escaped(call: Call) -> None:
     Page(text)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.slow
 def test_texts_have_a_report(call: Call) -> None:
     lines = [f"{word} film number {i}" for i in range(40) for word in ("good", "awful")]

@@ -103,6 +103,7 @@ def test_the_choice_for_an_lstm_that_torch_cannot_compute(monkeypatch: pytest.Mo
     assert choose_backend("torch", x, training=True, recurrence="lstm").backend == "torch"
 
 
+@pytest.mark.slow
 def test_an_lstm_under_autocast_can_be_compiled() -> None:
     model = SequenceClassifier(4, 2, "lstm", 6)
     compiled = torch.compile(model, backend="eager")

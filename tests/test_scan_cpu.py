@@ -269,6 +269,7 @@ print(count() - before)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells there how many threads a process has")
+@pytest.mark.slow
 def test_where_no_thread_can_be_made_the_caller_does_the_work() -> None:
     """Then, and when threads can be made again: what the calls before left in the queue must not be worked on."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

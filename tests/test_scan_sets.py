@@ -76,6 +76,7 @@ def under(word: str, script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_bad_value_is_one_line_as_soon_as_the_kernels_are_needed() -> None:
     script = """
 import sys, unroll
@@ -95,6 +96,7 @@ sys.exit(main(["info"]))
     assert done.stderr == f"unroll: {done.stdout.splitlines()[0]}\n"
 
 
+@pytest.mark.slow
 def test_none_switches_the_kernels_off() -> None:
     done = under("none", "from unroll.cli import main\nmain(['info', '--json'])")
     found = json.loads(done.stdout)
@@ -186,6 +188,7 @@ def test_a_run_that_was_interrupted_elsewhere_is_not_resumed(
     assert Path("elsewhere/resume.pt").read_bytes() == before
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_trained_in_bf16_elsewhere_is_used_in_float32(call: Call, elsewhere: Path, without_bf16: None) -> None:
     status, out, err = call("evaluate", elsewhere, "--json")
     assert (status, err) == (0, "unroll: the run was trained in bf16; it is evaluated in float32\n")

@@ -35,6 +35,7 @@ CELLS = ["rnn", "gru", "lstm"]
 
 @pytest.mark.parametrize("options", [{}, {"bidirectional": True, "num_layers": 2}], ids=["one layer", "both ways"])
 @pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.slow
 def test_export(cell: str, options: dict[str, Any]) -> None:
     model, x, other = model_and_inputs(cell, **options)
     exported = torch.export.export(model, (x,)).module()

@@ -154,6 +154,7 @@ STATES = {
 
 @pytest.mark.parametrize("at", STATES)
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_an_interrupted_sweep_ends_as_if_it_had_not_been(at: int, tiny: str, whole: Sweep) -> None:
     path = interrupted(tiny, "here", at, **TWO)
     assert [trial.status for trial in read_sweep(path).trials] == STATES[at]
@@ -318,6 +319,7 @@ def test_if_all_diverge_nothing_is_chosen(tiny: str, capsys: pytest.CaptureFixtu
     assert err.endswith("unroll: no setting came to its end with every seed; see here/sweep.json\n")
 
 
+@pytest.mark.slow
 def test_json_is_one_object_and_one_seed_has_no_deviation(capsys: pytest.CaptureFixture[str]) -> None:
     words = "sweep --cell rnn,gru --epochs 1 --hidden-size 8 --seed 3 --bidirectional true --json"
     assert main(words.split()) == 0

@@ -6,6 +6,7 @@ JavaScript engine, the more is known of it.
 
 from __future__ import annotations
 
+import functools
 import re
 import textwrap
 from collections.abc import Container
@@ -19,7 +20,6 @@ from unroll import web
 NFKD = tokenizers.normalizers.NFKD()
 LOWER = tokenizers.normalizers.Lowercase()
 WORDS = tokenizers.pre_tokenizers.Whitespace()
-CHARACTERS = [chr(point) for point in range(0x110000) if not 0xD800 <= point <= 0xDFFF]
 # A digit for each character: whether it is unassigned in the engine's Unicode, and whether the form NFKC changes it or
 # puts it in order as a mark.
 ENGINE = r"""
@@ -35,15 +35,20 @@ const digits = (tell) => {
 """
 
 
+@functools.cache
+def characters() -> list[str]:
+    return [chr(point) for point in range(0x110000) if not 0xD800 <= point <= 0xDFFF]
+
+
 def tables() -> dict[str, str]:
     """Return each table of the page as it is written there."""
     with py_mini_racer.mini_racer() as context:
         context.eval(ENGINE)
         unassigned, formed = (_which(str(context.eval(f"digits({name})"))) for name in ("unassigned", "formed"))
-    ours = {character for character in CHARACTERS if _is_formed(character)}
+    ours = {character for character in characters() if _is_formed(character)}
     # What is left alone is joined with nothing either.
     parts = {part for character in ours for part in NFKD.normalize_str(character)}
-    unformed = set(CHARACTERS) - ours - parts
+    unformed = set(characters()) - ours - parts
     symbols = {
         character for character in unformed if LOWER.normalize_str(character) == character and _is_symbol(character)
     }
@@ -62,7 +67,7 @@ def capitals() -> set[str]:
 
 
 def _which(digits: str) -> set[str]:
-    return {character for character, digit in zip(CHARACTERS, digits, strict=True) if digit == "1"}
+    return {character for character, digit in zip(characters(), digits, strict=True) if digit == "1"}
 
 
 def _is_formed(character: str) -> bool:
@@ -78,7 +83,7 @@ def _table(wanted: set[str], free: Container[str]) -> str:
     """Return ranges of code points with all wanted characters and, apart from them, none but free ones."""
     ranges: list[tuple[int, int]] = []
     goes_on = False
-    for character in CHARACTERS:
+    for character in characters():
         if character in wanted:
             first = ranges.pop()[0] if goes_on else ord(character)
             ranges.append((first, ord(character)))
