@@ -57,6 +57,20 @@ def test_no_torch_before_it_is_needed(code: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
+def test_training_and_loading_leave_torch_s_compiler_alone() -> None:
+    """Its import takes longer than to train a small model."""
+    code = """
+import sys
+from unroll.cli import main
+for words in (["train", "--epochs", "1", "--hidden-size", "4", "--no-report", "--out", "run"], ["evaluate", "run"]):
+    assert main(words) == 0
+sys.exit(" ".join({"torch._dynamo", "sympy"} & set(sys.modules)) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
 def test_version_is_the_distribution_s() -> None:
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
     assert unroll.__version__ == project["version"]

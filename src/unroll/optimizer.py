@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from inspect import unwrap
+from typing import cast
 
 import torch
 from torch import nn
+from torch.optim import Adam, AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 from .config import TrainConfig
@@ -13,14 +15,14 @@ from .config import TrainConfig
 WARM_UP = 0.15  # share of the run in which one-cycle raises the rate
 
 
-def _uncompiled(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+def _uncompiled(kind: type[Adam]) -> type[Adam]:
     """Return an optimiser without its ties to torch.compile, whose import takes 2 s: longer than many a training."""
     plain = {name: unwrap(getattr(kind, name)) for name in ("add_param_group", "load_state_dict", "state_dict")}
     plain |= {"zero_grad": unwrap(kind.zero_grad), "step": torch.no_grad()(unwrap(kind.step))}
-    return type(kind.__name__, (kind,), plain)
+    return cast(type[Adam], type(kind.__name__, (kind,), plain))
 
 
-OPTIMIZERS = {"adam": _uncompiled(torch.optim.Adam), "adamw": _uncompiled(torch.optim.AdamW)}
+OPTIMIZERS = {"adam": _uncompiled(Adam), "adamw": _uncompiled(AdamW)}
 
 
 def make_optimizer(
