@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+import torch
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "tutorial.md"
@@ -66,10 +67,13 @@ def run(cells: list[Cell]) -> list[str]:
     """Execute the code cells one after the other, as one program; return what each prints."""
     names: dict[str, object] = {"__name__": "__main__"}
     outputs = []
-    for number, cell in enumerate(cell for cell in cells if cell.kind == "code"):
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
-            exec(compile(cell.source, f"code block {number + 1}", "exec"), names)
-        outputs.append(printed.getvalue())
+    try:
+        for number, cell in enumerate(cell for cell in cells if cell.kind == "code"):
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                exec(compile(cell.source, f"code block {number + 1}", "exec"), names)
+            outputs.append(printed.getvalue())
+    finally:
+        torch.set_printoptions(profile="default")  # what a page sets is its own
     return outputs
 
 

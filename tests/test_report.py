@@ -6,6 +6,7 @@ import html.parser
 import json
 import re
 import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -96,7 +97,9 @@ def test_the_page_stands_alone_and_says_what_is_so(run: unroll.Run, tmp_path: Pa
 
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.slow
-def test_training_writes_it_unless_told_not_to(call: Call, idx_folder: Callable[..., Path]) -> None:
+def test_training_writes_it_where_a_person_watches_or_asks(
+    call: Call, idx_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     quick = (
         "train",
         "--data",
@@ -108,10 +111,14 @@ def test_training_writes_it_unless_told_not_to(call: Call, idx_folder: Callable[
         "--hidden-size",
         8,
     )
-    assert call(*quick, "--out", "with")[0] == 0
+    assert call(*quick, "--out", "with", "--report")[0] == 0
     assert Path("with/report.html").exists()
-    assert call(*quick, "--out", "without", "--no-report")[0] == 0
+    status, out, _ = call(*quick, "--out", "without")
+    assert out.endswith(" report without\n")
     assert not Path("without/report.html").exists()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert call(*quick, "--out", "watched")[0] == 0
+    assert Path("watched/report.html").exists()
     status, out, _ = call("report", "without", "--json")
     assert (status, json.loads(out)["missing"]) == (0, "")
     assert Path("without/report.html").exists()
@@ -124,7 +131,7 @@ def test_training_writes_it_unless_told_not_to(call: Call, idx_folder: Callable[
 @pytest.mark.slow
 def test_without_its_data_it_shows_what_the_run_keeps(idx_folder: Callable[..., Path], call: Call) -> None:
     folder = idx_folder(train=200, test=50)
-    assert call("train", "--data", "mnist", "--data-dir", folder, "--epochs", 1, "--out", "run", "--no-report")[0] == 0
+    assert call("train", "--data", "mnist", "--data-dir", folder, "--epochs", 1, "--out", "run")[0] == 0
     for file in folder.iterdir():
         file.unlink()
     status, out, _ = call("report", "run", "--json")
@@ -154,7 +161,7 @@ def test_a_model_saved_by_hand_has_a_report_too(sample: unroll.Splits, call: Cal
 @pytest.mark.slow
 def test_other_data_s_report_goes_elsewhere(call: Call, idx_folder: Callable[..., Path]) -> None:
     folder = idx_folder(train=200, test=50)
-    assert call("train", "--epochs", 1, "--hidden-size", 8, "--out", "run", "--no-report")[0] == 0
+    assert call("train", "--epochs", 1, "--hidden-size", 8, "--out", "run")[0] == 0
     status, _, err = call("report", "run", "--data", "mnist", "--data-dir", folder)
     assert status == 2
     assert (
@@ -186,9 +193,7 @@ def test_what_else_lies_there_stays(run: unroll.Run, sample: unroll.Splits, tmp_
 def test_it_says_when_it_was_trained_on_what_it_is_judged_by(call: Call, sample: unroll.Splits) -> None:
     for name, chosen in (("whole", np.arange(0, 3900, 13)), ("part", np.arange(0, 2600, 13))):
         np.savez(f"{name}.npz", x=sample.train.x[chosen].float().numpy(), y=sample.train.y[chosen].numpy() % 2)
-    assert (
-        call("train", "--data", "whole.npz", "--epochs", 1, "--hidden-size", 4, "--out", "run", "--no-report")[0] == 0
-    )
+    assert call("train", "--data", "whole.npz", "--epochs", 1, "--hidden-size", 4, "--out", "run")[0] == 0
     status, _, err = call("report", "run", "--data", "part.npz", "--out", "other")
     assert status == 0
     assert re.search(r"the run was trained on 1\d\d of these 200 sequences: the accuracy flatters", err)
@@ -207,7 +212,7 @@ def test_a_report_that_fails_takes_nothing_from_the_run(call: Call, monkeypatch:
         real(path, content)
 
     monkeypatch.setattr(report_module, "write", full)
-    status, out, err = call("train", "--epochs", 1, "--hidden-size", 8, "--out", "run", "--json")
+    status, out, err = call("train", "--epochs", 1, "--hidden-size", 8, "--out", "run", "--json", "--report")
     assert status == 1
     assert json.loads(out)["run"] == "run"
     assert "unroll: the run is finished, its report is not: run/figures/" in err
@@ -231,7 +236,7 @@ def test_names_may_hold_what_matplotlib_takes_for_something_else(call: Call) -> 
     rows += [f"{name},{name}{i},{t},{t * (1 + n)}" for i in range(20) for n, name in enumerate(names) for t in range(5)]
     Path("odd.csv").write_text("\n".join(rows))
     assert call("explore", "--data", "odd.csv")[0] == 0
-    assert call("train", "--data", "odd.csv", "--epochs", 1, "--hidden-size", 4, "--out", "odd")[0] == 0
+    assert call("train", "--data", "odd.csv", "--epochs", 1, "--hidden-size", 4, "--out", "odd", "--report")[0] == 0
     run = unroll.load_run("odd")
     axes = plots.reading(watch(run.model, load_test(run).sequences, 0)).axes
     legend = axes[-1].get_legend()
@@ -249,7 +254,7 @@ def test_names_from_the_data_are_escaped(call: Call) -> None:
         for t in range(5)
     ]
     Path("odd.csv").write_text("\n".join(rows))
-    assert call("train", "--data", "odd.csv", "--epochs", 1, "--hidden-size", 4, "--out", "odd")[0] == 0
+    assert call("train", "--data", "odd.csv", "--epochs", 1, "--hidden-size", 4, "--out", "odd", "--report")[0] == 0
     text = Path("odd/report.html").read_text("utf-8")
     assert "&lt;b&gt;&amp;x" in text
     assert "<b>&x" not in text
@@ -261,7 +266,7 @@ def test_names_from_the_data_are_escaped(call: Call) -> None:
 def test_texts_have_a_report(call: Call) -> None:
     lines = [f"{word} film number {i}" for i in range(40) for word in ("good", "awful")]
     Path("films.txt").write_text("".join(f"{line.split()[0]} {line}\n" for line in lines))
-    assert call("train", "--data", "films.txt", "--out", "films", "--epochs", 1, "--hidden-size", 8)[0] == 0
+    assert call("train", "--data", "films.txt", "--out", "films", "--epochs", 1, "--hidden-size", 8, "--report")[0] == 0
     found = Page(Path("films/report.html").read_text("utf-8"))
     assert "token by token" in found.words
 
@@ -277,14 +282,11 @@ def test_texts_have_a_report(call: Call) -> None:
 )
 @pytest.mark.slow
 def test_the_command_that_does_it_again_does_so(flags: list[str], call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (
-        call("train", "--out", "first", "--no-report", *flags, *([] if "--epochs" in flags else ["--epochs", 1]))[0]
-        == 0
-    )
+    assert call("train", "--out", "first", *flags, *([] if "--epochs" in flags else ["--epochs", 1]))[0] == 0
     config = json.loads(Path("first/config.json").read_text("utf-8"))
     words = shlex.split(reproduce(config))[1:]
     assert "--backend" not in flags or words[words.index("--backend") + 1] == "reference"
-    assert call(*words, "--out", "second", "--no-report")[0] == 0
+    assert call(*words, "--out", "second")[0] == 0
     assert Path("first/model.safetensors").read_bytes() == Path("second/model.safetensors").read_bytes()
 
 

@@ -162,8 +162,8 @@ def _facts(started: Started) -> dict[str, str]:
     }
 
 
-def print_run(console: Console, run: Run) -> None:
-    """Say what came out of a finished run, and what can be done with it."""
+def print_run(console: Console, run: Run, reported: bool) -> None:
+    """Say what came out of a finished run, and what can be done with it; ``reported``: its report comes by itself."""
     assert run.evaluation is not None
     found = run.evaluation
     low, high = found["interval"]
@@ -176,9 +176,13 @@ def print_run(console: Console, run: Run) -> None:
         ),
         soft_wrap=True,
     )
-    facts = {"run": str(run.path), "next": command_line("evaluate", run.path)}
-    facts[""] = f"{command_line('predict', run.path)} {'IMAGE' if run.preparation.image else 'FILE'}…"
-    print_facts(console, facts)
+    file = "IMAGE" if run.preparation.image else "FILE"
+    commands = [command_line("evaluate", run.path), f"{command_line('predict', run.path)} {file}…"]
+    if not reported:
+        commands.append(command_line("report", run.path))
+    print_facts(console, {"run": str(run.path), "next": commands[0]})
+    for command in commands[1:]:
+        print_facts(console, {"    ": command})
 
 
 def print_table(console: Console, table: Table) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,7 +34,7 @@ def train(
     out: Path | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     resume: Path | None = None,
-    report: bool = True,
+    report: bool | None = None,
     tensorboard: Annotated[bool, Parameter(negative="")] = False,
     checkpoint_seconds: float = 10.0,
     json: Json = False,
@@ -65,7 +66,7 @@ def train(
     resume
         Finish this interrupted run; takes its settings from there.
     report
-        Write a report of the finished run, RUN/report.html; see unroll report.
+        Write a report of the finished run, RUN/report.html; see unroll report. Default: if stderr is a terminal.
     tensorboard
         Write the curves for TensorBoard too, into RUN/tensorboard.
     checkpoint_seconds
@@ -109,13 +110,14 @@ def train(
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"cannot go on: {in_words(error)}"
         say(f"{reason}; continue with: {command_line('train', '--resume', screen.path)}")
         return 130 if isinstance(error, KeyboardInterrupt) else 1
+    reported = sys.stderr.isatty() if report is None else report
     if json:
         assert run.evaluation is not None
         found = {key: run.evaluation[key] for key in ("accuracy", "loss", "n", "interval", "weights")}
         print_json({"run": str(run.path), **found})
     else:
-        print_run(console, run)
-    return _report(run, screen, console) if report else 0
+        print_run(console, run, reported)
+    return _report(run, screen, console) if reported else 0
 
 
 def _has_settings(settings: dict[str, Any]) -> bool:
