@@ -26,7 +26,6 @@ from unroll.doctor import NAMES, Examination, course, examine, judgement, remedi
 from unroll.doctor.course import judge_history
 from unroll.doctor.examination import Finding, LayerHealth, Memory
 from unroll.doctor.judgement import Patient, judge_layers, judge_memory, judge_numbers
-from unroll.doctor.leak import find_leaks
 from unroll.doctor.reach import measure_memory, positions
 from unroll.doctor.vitals import before_the_end, radii
 from unroll.health import bars
@@ -247,18 +246,6 @@ def test_shuffled_labels(small: Digits) -> None:
     assert f"{history[-1].train_accuracy:.1%} of the training sequences are right" in evidence(found, "shuffled labels")
 
 
-def test_a_leak_of_one_class(small: Digits) -> None:
-    leaky = small.train.x.clone()
-    leaky[small.train.y == 3, 0, 0] = 200  # a corner that is black in all other digits
-    data = replace(small.train, x=leaky)
-    found = examine(fresh(), data)
-    assert names(found) == {"label leak"}
-    assert evidence(found, "label leak") == (
-        "class 3 is given away by one input alone, without a mistake: time step 1, feature 0 is 200 in all 40 of its "
-        "sequences looked at, and 0 in the 360 others"
-    )
-
-
 def test_not_finite_weights_and_inputs(small: Digits) -> None:
     model = fresh()
     with torch.no_grad():
@@ -327,53 +314,6 @@ def test_the_course_of_a_training() -> None:
     )
     for flag in ("--hidden-size 32", "--shift", "--recurrent-dropout", "--dropout", "--weight-decay"):
         assert flag in overfitting.remedy
-
-
-# Leaks
-
-
-def leaks(x: np.ndarray, y: np.ndarray, lengths: np.ndarray | None = None) -> list[Any]:
-    data = series(x, y, lengths)
-    return find_leaks(data, torch.randperm(len(data)))
-
-
-def test_leaks_are_told_from_classes_that_are_easy() -> None:
-    random = np.random.default_rng(0)
-    y = np.arange(90) % 3
-    x = random.normal(size=(90, 20, 3))
-    assert leaks(x, y) == []
-    marked = x.copy()
-    marked[y == 1, 4, 2] = 0.25  # in the midst of the others' values
-    (leak,) = leaks(marked, y)
-    assert (leak.label, leak.where, leak.own, leak.n, leak.inputs) == (
-        1,
-        "time step 5, feature 2",
-        (0.25, 0.25),
-        (30, 60),
-        1,
-    )
-    channel = x.copy()
-    channel[:, :, 0] = y[:, None]  # a feature that is the class
-    assert [leak.label for leak in leaks(channel, y)] == [0, 1, 2]
-    far = x.copy()
-    far[y == 2, 0, 0] += 40
-    assert [leak.where for leak in leaks(far, y)] == ["time step 1, feature 0"]
-    assert leaks(x + 40 * (y == 2)[:, None, None], y) == []  # everywhere: easy
-    assert leaks(x + 3 * (y == 2)[:, None, None], y) == []
-    t = np.arange(20)[None, :, None]
-    assert leaks(np.sin(t * (1 + y[:, None, None]) + np.zeros((1, 1, 3))), y) == []  # without noise
-    few = np.arange(90) >= 85
-    assert leaks(x + 40 * few[:, None, None], few.astype(np.int64)) == []  # too few to tell
-    assert [leak.where for leak in leaks(x, y, np.where(y == 0, 20, 11))] == ["length"]
-    assert leaks(x, y, np.zeros(90)) == []
-
-
-def test_a_token_that_gives_a_class_away() -> None:
-    rows = [f"beta {'word ' * (n % 5)}{'spoiler' if n % 2 else ''}\t{'ab'[n % 2]}" for n in range(80)]
-    Path("t.tsv").write_text("\n".join(["text\tlabel", *rows]))
-    data = unroll.load("t.tsv").train
-    (leak,) = find_leaks(data, torch.arange(len(data)))
-    assert (leak.where, data.preparation.classes[leak.label]) == ("token 'spoiler'", "b")
 
 
 # Measurements
@@ -536,7 +476,7 @@ def test_doctor_of_a_sick_run_and_of_one_whose_data_is_gone(call: Call, tmp_path
     status, out, err = call("doctor", "sick")
     assert (status, err) == (0, "")
     assert re.search(r"\nno data  .*noise.npz does not exist", out)
-    assert "\nskipped  gradients, activations, memory, label leaks: they need sequences" in out
+    assert "\nskipped  gradients, activations, memory: they need sequences" in out
     assert "look at  small recurrent weights" in out
     assert json.loads(call("doctor", "sick", "--json")[1])["no_data"].count("noise.npz") >= 1
 
@@ -674,7 +614,7 @@ def test_no_remedy_is_refused(cell: str, small: Digits) -> None:
                     tried.add(key)
                     _, chosen = choose_settings(recipe, changed)
                     unroll.Training(build(chosen.model, 28, 10), few, chosen.train)
-    without_flags, of_rnn = {"uneven classes", "label leak"}, {"large recurrent weights", "small recurrent weights"}
+    without_flags, of_rnn = {"uneven classes"}, {"large recurrent weights", "small recurrent weights"}
     assert named == set(NAMES) - without_flags - (set() if cell == "rnn" else of_rnn)
     assert len(tried) > 20
 

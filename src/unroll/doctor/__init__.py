@@ -31,7 +31,6 @@ from ..train import EpochResult
 from .course import judge_history, lift
 from .examination import Examination, Finding, LayerHealth, Memory
 from .judgement import WELL, Patient, judge_layers, judge_memory, judge_numbers
-from .leak import Leak, find_leaks
 from .reach import affordable, measure_memory
 from .vitals import examine_layers
 
@@ -55,7 +54,6 @@ NAMES = (
     "shuffled labels",
     "overfitting",
     "uneven classes",
-    "label leak",
 )
 FEWEST, SAMPLE = 32, 256  # sequences on which loss and accuracy are measured
 WORK = 2e10  # multiplications that this may take, of large models and long sequences some seconds
@@ -86,7 +84,6 @@ class _Measured(NamedTuple):
         some: the sample of it
         sample: what the model says of that
         memory: how far back inputs count
-        leaks: single inputs that give a class away
         layers: gradients, units and weights
     """
 
@@ -94,7 +91,6 @@ class _Measured(NamedTuple):
     some: SequenceData | None
     sample: _Sample | None
     memory: Memory | None
-    leaks: list[Leak]
     layers: tuple[LayerHealth, ...]
 
 
@@ -134,7 +130,7 @@ def examine(
     if data is not None and not isinstance(data, SequenceData):
         raise InputError(f"examine expects SequenceData, such as splits.train, got {type(data).__name__}")
     measured = _measure(model, data if data is not None and len(data) else None, seed)
-    data, some, sample, memory, _, layers = measured
+    data, some, sample, memory, layers = measured
     chance = 1 / model.num_classes if data is None else max(data.counts.values()) / len(data)
     return Examination(
         sequences=0 if some is None else len(some),
@@ -154,15 +150,14 @@ def _measure(model: SequenceClassifier, data: SequenceData | None, seed: int) ->
     # Whatever the caller has switched off: gradients are measured, of tensors that have some.
     with eval_mode(model), torch.inference_mode(False), torch.enable_grad():
         if data is None:
-            return _Measured(None, None, None, None, [], examine_layers(model, None))
+            return _Measured(None, None, None, None, examine_layers(model, None))
         order = torch.from_numpy(np.random.default_rng(seed).permutation(len(data)))
-        there = data.to("cpu")
         n = affordable(model, data.x.shape[1], WORK, FEWEST, SAMPLE)
-        some = there.subset(order[:n]).to(model.head.weight.device)
+        some = data.to("cpu").subset(order[:n]).to(model.head.weight.device)
         sample = _look(model, data, some)
         sound = _is_finite(model) and math.isfinite(sample.scale)
         memory = measure_memory(model, some) if sound else None
-        return _Measured(data, some, sample, memory, find_leaks(there, order), examine_layers(model, some))
+        return _Measured(data, some, sample, memory, examine_layers(model, some))
 
 
 def _judge(
@@ -173,7 +168,7 @@ def _judge(
     test_accuracy: float | None,
 ) -> tuple[Finding, ...]:
     """Return the findings, errors first."""
-    data, _, sample, memory, leaks, layers = measured
+    data, _, sample, memory, layers = measured
     does_well = sample is not None and _does_well(sample.accuracy, chance, history, test_accuracy)
     patient = Patient(model.config, does_well, max((epoch.lr for epoch in history), default=None))
     image = data is not None and data.preparation.image is not None
@@ -185,7 +180,7 @@ def _judge(
         *judge_history(history, chance, model.num_classes, test_accuracy, model.config, image),
     ]
     if data is not None and sample is not None:
-        findings += [*_uneven(data, sample), *_leaks(leaks, data)]
+        findings += _uneven(data, sample)
     return tuple(sorted(findings, key=lambda finding: finding.severity != "error"))
 
 
@@ -227,21 +222,6 @@ def _uneven(data: SequenceData, sample: _Sample) -> Iterator[Finding]:
         )
 
 
-def _leaks(leaks: Sequence[Leak], data: SequenceData) -> Iterator[Finding]:
-    for leak in leaks[:1]:
-        name, others = data.preparation.classes[leak.label], len(leaks) - 1
-        own, rest = (f"{low:g}" if low == high else f"{low:g} to {high:g}" for low, high in (leak.own, leak.others))
-        more = f"; {others} more {'class has' if others == 1 else 'classes have'} such an input" if others else ""
-        yield Finding(
-            "label leak",
-            "warning",
-            f"class {name} is given away by one input alone, without a mistake: {leak.where} is {own} in all "
-            f"{leak.n[0]:,} of its sequences looked at, and {rest} in the {leak.n[1]:,} others{more}",
-            "to take that out of the data and train anew, if it is not known when the classifier is to answer; no flag "
-            "of unroll train mends it",
-        )
-
-
 def _longest(data: SequenceData) -> int:
     return data.x.shape[1] if data.lengths is None else int(data.lengths.max())
 
@@ -249,9 +229,7 @@ def _longest(data: SequenceData) -> int:
 def _skipped(data: SequenceData | None, history: Sequence[EpochResult]) -> tuple[str, ...]:
     skipped = []
     if data is None:
-        skipped.append(
-            "gradients, activations, memory, label leaks: they need sequences; give data (on the command line --data)"
-        )
+        skipped.append("gradients, activations, memory: they need sequences; give data (on the command line --data)")
     if not history:
         skipped.append(
             "the course of the training: there is no history of its epochs; it is in the run of unroll train"
