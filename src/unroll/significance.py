@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import fmean, variance
+from statistics import fmean, stdev
 
 LEVEL = 0.05  # a p-value below it is called a difference
 Z = 1.959963984540054  # deviations of the normal distribution between which 95 % of it lie
@@ -14,8 +14,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
     """Return the two-sided p-value of the exact McNemar test: both classifiers read the same test set.
 
     Where both are right or both are wrong nothing is learned of which is better. Of the rest each would have half if
-    they were alike, so that the share of one is binomial. Its tail is summed from the largest term down, and that term
-    from logarithms: good for 11 digits and more, at any counts.
+    they were alike, so that the share of one is binomial.
 
     Args:
         only_first: how many sequences the first alone has right.
@@ -28,17 +27,10 @@ def mcnemar(only_first: int, only_second: int) -> float:
         >>> round(mcnemar(1, 9), 9)
         0.021484375
     """
-    n, least = only_first + only_second, min(only_first, only_second)
-    # The largest term, C(n, least) / 2**n; with a part of the power in each factor no logarithm is long.
-    factors = math.fsum(math.log((n - least + k) / (4 * k)) for k in range(1, least + 1))
-    largest = math.exp(factors - (n - 2 * least) * math.log(2))
-    term, total = 1.0, 1.0
-    for k in range(least, 0, -1):
-        term *= k / (n - k + 1)
-        total += term
-        if term < 1e-18 * total:
-            break
-    return min(1.0, 2 * largest * total)
+    from scipy.stats import binomtest
+
+    n = only_first + only_second
+    return float(binomtest(only_first, n).pvalue) if n else 1.0
 
 
 def difference(first: tuple[int, int], second: tuple[int, int], z: float = Z) -> tuple[float, float]:
@@ -108,32 +100,12 @@ def welch(first: Sequence[float], second: Sequence[float]) -> float | None:
         >>> round(welch([1, 2, 3, 4], [2, 4, 6, 8, 10]), 6)
         0.069134
     """
-    parts = [variance(values) / len(values) for values in (first, second)]
-    error = sum(parts)
-    if not error:
+    from scipy.stats import ttest_ind_from_stats
+
+    if not any(map(stdev, (first, second))):
         return None
-    t = (fmean(first) - fmean(second)) / math.sqrt(error)
-    degrees = error**2 / sum(part**2 / (len(v) - 1) for part, v in zip(parts, (first, second), strict=True))
-    return student(t, degrees)
-
-
-def student(t: float, degrees: float) -> float:
-    """Return the share of Student's distribution that lies beyond ±t.
-
-    With t = sqrt(degrees) tan(angle) its density is a power of a cosine, summed here by Simpson's rule, good for three
-    digits and more.
-
-    Args:
-        t: the statistic.
-        degrees: of freedom, at least 1; need not be whole.
-    """
-    start, pieces = math.atan2(abs(t), math.sqrt(degrees)), 2_000
-    width = (math.pi / 2 - start) / pieces
-    # The sine of what is left to a right angle: the cosine itself would lose its digits there.
-    heights = [math.pow(math.sin(width * (pieces - n)), degrees - 1) for n in range(pieces + 1)]
-    area = width / 3 * (heights[0] + 4 * sum(heights[1:-1:2]) + 2 * sum(heights[2:-1:2]) + heights[-1])
-    beta = math.lgamma(degrees / 2) + math.lgamma(0.5) - math.lgamma((degrees + 1) / 2)
-    return min(1.0, 2 * area / math.exp(beta))
+    summary = [number for values in (first, second) for number in (fmean(values), stdev(values), len(values))]
+    return float(ttest_ind_from_stats(*summary, equal_var=False).pvalue)
 
 
 def holm(values: Sequence[float], tests: int | None = None) -> list[float]:
