@@ -179,13 +179,13 @@ def test_gaps_are_filled_as_a_plain_loop_fills_them(data: st.DataObject, mask: b
     x = np.array(data.draw(st.lists(values, min_size=n * time * features, max_size=n * time * features)))
     x = x.reshape(n, time, features)
     lengths = data.draw(st.lists(st.integers(1, time), min_size=n, max_size=n))
-    alive = np.arange(time) < np.array(lengths)[:, None]
-    gone = np.isnan(x) & alive[:, :, None]
+    valid_mask = np.arange(time) < np.array(lengths)[:, None]
+    gone = np.isnan(x) & valid_mask[:, :, None]
     tensor = torch.from_numpy(np.where(gone, 99, x).astype(np.float32))
     rule = Missing.of("mask" if mask else "impute", tensor, torch.tensor(lengths), torch.from_numpy(gone))
     means = []
     for feature in range(features):
-        there = x[:, :, feature][alive & ~gone[:, :, feature]]
+        there = x[:, :, feature][valid_mask & ~gone[:, :, feature]]
         means.append(float(there.mean()) if len(there) else 0.0)
     assert rule.means == pytest.approx(means)
     found = rule.fill(tensor, torch.from_numpy(gone))

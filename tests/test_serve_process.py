@@ -82,7 +82,12 @@ def test_it_says_where_it_is_and_ends_well(
     lines = out.splitlines()
     address = lines[1].removeprefix("at       ")
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
-    assert lines == [f"serving  {run.path.name} (images)", lines[1], f"docs     {address}/docs", "stop     Ctrl-C"]
+    assert lines == [
+        f"serving  {run.path.name} (images)",
+        lines[1],
+        f"schema   {address}/openapi.json",
+        "stop     Ctrl-C",
+    ]
     assert '"GET /?a=%0A HTTP/1.1" 200 OK\n' in err if words else err == ""
 
 

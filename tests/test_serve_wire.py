@@ -221,7 +221,7 @@ def test_too_long_a_body_is_told_so_to_who_sends_it_to_its_end(series: Served) -
 
 def test_head_is_get_without_the_body(series: Served) -> None:
     with running(series) as address:
-        for path in (b"/", b"/health", b"/docs"):
+        for path in (b"/", b"/health", b"/openapi.json"):
             head, _, body = raw(
                 address, b"HEAD " + path + b" HTTP/1.1\r\n" + HOST + b"connection: close\r\n\r\n"
             ).partition(b"\r\n\r\n")

@@ -140,10 +140,10 @@ def dead_share(outputs: torch.Tensor, relu: bool) -> float:
 
 
 def _inputs(x: torch.Tensor, lengths: torch.Tensor | None) -> list[str]:
-    alive = valid_steps(x, lengths)
-    if not alive.numel():
+    valid = valid_steps(x, lengths)
+    if not valid.numel():
         return ["every sequence of the batch is empty: look at the lengths"]
-    largest = float(alive.abs().max())
+    largest = float(valid.abs().max())
     if not math.isfinite(largest):
         return ["the input holds values that are not finite: mend or remove these sequences"]
     if largest > 20:

@@ -14,7 +14,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from .scan.padding import alive
+from .scan.padding import valid_mask
 
 Held = tuple[Tensor, ...]  # what a readout keeps of the steps so far; its size does not depend on their number
 
@@ -79,7 +79,7 @@ class Max(Readout):
         """Hold the highest values, -∞ where there was no step yet; see `Readout.add`."""
         batch, time, width = outputs.shape
         if lengths is not None:
-            outputs = outputs.masked_fill(~alive(time, lengths).unsqueeze(2), -math.inf)
+            outputs = outputs.masked_fill(~valid_mask(time, lengths).unsqueeze(2), -math.inf)
         highest = outputs.amax(dim=1) if time else outputs.new_full((batch, width), -math.inf)
         return (highest if held is None else torch.maximum(held[0], highest),)
 
@@ -112,7 +112,7 @@ class Attention(Readout):
         batch, time, _ = outputs.shape
         scores = torch.tanh(self.projection(outputs)) @ self.query
         if lengths is not None:
-            scores = scores.masked_fill(~alive(time, lengths), -math.inf)
+            scores = scores.masked_fill(~valid_mask(time, lengths), -math.inf)
         # Any number will do for the highest in what is differentiated; a finite one, as -∞ - -∞ is none.
         lowest = torch.finfo(scores.dtype).min
         peak = scores.detach().amax(dim=1).clamp(min=lowest) if time else scores.new_full((batch,), lowest)

@@ -71,7 +71,7 @@ app = App(
 Json = Annotated[bool, Parameter(negative="")]
 
 
-def trust(cell: str | None) -> None:
+def import_user_cell(cell: str | None) -> None:
     """Import the module of a cell of the user's own, named module:Class, from the current folder if it is there."""
     if cell and ":" in cell:
         from ..cells import import_cell

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..interrupt import immediate_interrupt
-from .app import Json, app, trust
+from .app import Json, app, import_user_cell
 from .outcome import print_json
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def doctor(
         from ..saved import load_run
         from ..terminal import Screen
 
-    trust(cell)
+    import_user_cell(cell)
     loaded = load_run(run)
     sequences, reason = _sequences(loaded, data, data_dir)
     accuracy = None if loaded.evaluation is None else loaded.evaluation.get("accuracy")

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..interrupt import immediate_interrupt
-from .app import Json, app, trust
+from .app import Json, app, import_user_cell
 from .outcome import print_json, say
 
 
@@ -36,7 +36,7 @@ def info(run: Path | None = None, /, *, cell: str | None = None, json: Json = Fa
 
     facts = describe()
     if run:
-        trust(cell)
+        import_user_cell(cell)
         loaded = load_run(run)
         settings = TrainConfig(**loaded.config["train"]) if "train" in loaded.config else None
         facts["run"] = {"path": str(run), **describe_model(loaded.model, settings)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..interrupt import immediate_interrupt
-from .app import Json, app, trust
+from .app import Json, app, import_user_cell
 from .outcome import print_json, say
 
 
@@ -52,7 +52,7 @@ def report(
         from ..saved import load_run, load_test
         from ..terminal import Screen, print_facts
 
-    trust(cell)
+    import_user_cell(cell)
     loaded, test, train, lacking = load_run(run), None, None, ""
     own = loaded.config.get("data", {}).get("name")
     if data is not None and out is None and own not in (None, resolve(data, data_dir)):

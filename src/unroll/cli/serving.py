@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..interrupt import immediate_interrupt
-from .app import app, trust, whole_number
+from .app import app, import_user_cell, whole_number
 from .outcome import say
 
 
@@ -32,8 +32,8 @@ def serve(
     Example: unroll serve runs/first runs/second --port 8080
 
     It listens on this machine alone. / is the page, POST /predict classifies images, series or texts, POST /stream
-    reads a sequence bit by bit, /runs says what is served, /docs how to ask, /health and /metrics are for those who
-    watch over it. Ctrl-C, or SIGTERM, stops it once everything that was begun is answered; a second one at once.
+    reads a sequence bit by bit, /runs says what is served, /openapi.json how to ask, /health and /metrics are for who
+    watches over it. Ctrl-C, or SIGTERM, stops it once everything that was begun is answered; a second one at once.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def serve(
         raise ConfigError("serve needs a run: unroll serve runs/first")
     if token is not None and not token.strip():
         raise ConfigError("token must have a character at least, got none: leave it out to ask for none")
-    trust(cell)
+    import_user_cell(cell)
     address = serving.HOST if host is None else host
     sock = serving.listen(address, port)
     with sock:
@@ -76,6 +76,6 @@ def serve(
             who = "whoever knows the token" if token else "anybody, as there is no token (set UNROLL_TOKEN),"
             say(f"{who} on the networks of {shown} can use the model and take its weights and samples, unencrypted")
         names = ", ".join(f"{one.name} ({one.kind})" for one in served)
-        facts = {"serving": names, "at": url, "docs": f"{url}/docs", "stop": "Ctrl-C"}
+        facts = {"serving": names, "at": url, "schema": f"{url}/openapi.json", "stop": "Ctrl-C"}
         serving.serve(served, sock, token, batching, log, ready=lambda: print_facts(Screen(), facts))
     return 0

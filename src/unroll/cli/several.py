@@ -8,7 +8,7 @@ from typing import Any, Literal
 from ..config import RecipeName
 from ..errors import ConfigError
 from ..interrupt import immediate_interrupt, resignalled
-from .app import DataFlags, Json, ModelLists, TrainLists, app, given, trust
+from .app import DataFlags, Json, ModelLists, TrainLists, app, given, import_user_cell
 from .outcome import in_words, is_expected, print_json, say
 
 
@@ -114,7 +114,7 @@ def sweep(
 
     flags = {**given(model), **given(training)}
     for cell in flags.get("cell", "").split(","):
-        trust(cell)
+        import_user_cell(cell)
     console = Screen(stderr=json)
     screen = SweepScreen(console)
     others = (data, recipe, seeds, method, trials, out, given(reading))

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from ..config import RecipeName, choose_settings
 from ..errors import ConfigError
 from ..interrupt import immediate_interrupt, resignalled
-from .app import DataFlags, Json, ModelFlags, TrainFlags, app, given, trust
+from .app import DataFlags, Json, ModelFlags, TrainFlags, app, given, import_user_cell
 from .outcome import in_words, is_expected, print_json, say
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def train(
         from ..terminal import Screen, TrainingScreen, command_line, print_run
 
     settings = {**given(reading), **given(model), **given(training)}
-    trust(settings.get("cell"))
+    import_user_cell(settings.get("cell"))
     console = Screen(stderr=json)
     screen = TrainingScreen(console)
     try:
@@ -188,7 +188,7 @@ def check(
         from ..train import Training
 
     settings = {**given(reading), **given(model), **given(training)}
-    trust(settings.get("cell"))
+    import_user_cell(settings.get("cell"))
     if run is None:
         plan = Plan(data or DATA, data_dir, *choose_settings(recipe or RECIPE, settings))
     elif _has_settings(settings) or data or recipe:

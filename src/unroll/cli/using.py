@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..interrupt import immediate_interrupt
-from .app import Json, app, trust
+from .app import Json, app, import_user_cell
 from .outcome import print_json, say
 
 
@@ -52,7 +52,7 @@ def evaluate(
         from ..saved import load_run, load_test
         from ..terminal import Screen
 
-    trust(cell)
+    import_user_cell(cell)
     loaded = load_run(run)
     name, part, sequences, trained_on = load_test(loaded, data, data_dir)
     evaluation = count(loaded.model, sequences)
@@ -123,7 +123,7 @@ def predict(
         from ..saved import load_run
         from ..terminal import Screen
 
-    trust(cell)
+    import_user_cell(cell)
     loaded = load_run(run)
     texts, places = text or [], list[str]()
     if not files and not text:

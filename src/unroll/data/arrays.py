@@ -213,8 +213,8 @@ def _part(
         raise DataError(f"{name} must hold at least 1 sequence of 1 time step of 1 feature, got {x.shape}")
     if lengths is not None:
         _check_lengths(f"{path}: lengths{suffix}", lengths, x)
-    alive = None if lengths is None else (np.arange(x.shape[1]) < lengths[:, None])[:, :, None]
-    x, missing = as_stored(name, x, alive)
+    valid_mask = None if lengths is None else (np.arange(x.shape[1]) < lengths[:, None])[:, :, None]
+    x, missing = as_stored(name, x, valid_mask)
     full = lengths is None or bool((lengths == x.shape[1]).all())
     return SequenceData(
         torch.from_numpy(x),
@@ -234,13 +234,13 @@ def _check_lengths(name: str, lengths: np.ndarray, x: np.ndarray) -> None:
         raise DataError(f"{name} must be from 0 to {x.shape[1]}, got {lengths.min()} to {lengths.max()}")
 
 
-def as_stored(name: str, x: np.ndarray, alive: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+def as_stored(name: str, x: np.ndarray, valid_mask: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
     """Return ``x`` as uint8 or float32, in one piece, and which of its values are missing, that is NaN.
 
     Args:
         name: of the array, for messages.
         x: (N, time, features) of any dtype.
-        alive: (N, time, 1) bool, False in the padding; None where there is none.
+        valid_mask: (N, time, 1) bool, False in the padding; None where there is none.
 
     Returns:
         ``x`` with 0 in place of what is missing, and (N, time, features) bool, or None if nothing is.
@@ -254,15 +254,15 @@ def as_stored(name: str, x: np.ndarray, alive: np.ndarray | None) -> tuple[np.nd
         raise DataError(f"{name} must hold real numbers, got {x.dtype}; convert it to uint8 or float32")
     with np.errstate(over="ignore"):  # becomes infinite, and is then reported as such
         stored = np.ascontiguousarray(x, np.float32)
-    missing = np.isnan(stored) if alive is None else np.isnan(stored) & alive
-    bad = np.isinf(stored) if alive is None else np.isinf(stored) & alive
+    missing = np.isnan(stored) if valid_mask is None else np.isnan(stored) & valid_mask
+    bad = np.isinf(stored) if valid_mask is None else np.isinf(stored) & valid_mask
     if bad.any():
         sequence, step, feature = np.argwhere(bad)[0]
         raise DataError(
             f"{name} holds {_counted(int(bad.sum()))} too large for float32, the first in sequence {sequence} at step "
             f"{step}, feature {feature}; scale it, or write NaN where a value is missing"
         )
-    there = ~missing if alive is None else ~missing & alive
+    there = ~missing if valid_mask is None else ~missing & valid_mask
     if x.dtype.itemsize > 2 and x.dtype != np.float32 and there.any():
         _check_loss(name, x[there])
     if not missing.any():

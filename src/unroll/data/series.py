@@ -176,8 +176,8 @@ def _padded(series: Series, y: np.ndarray, classes: tuple[str, ...]) -> Sequence
     for row, values in zip(x, series.values, strict=True):
         row[: len(values)] = values
     full = bool((lengths == time).all())
-    alive = None if full else (np.arange(time) < lengths[:, None])[:, :, None]
-    stored, missing = as_stored(str(series.path), x, alive)
+    valid_mask = None if full else (np.arange(time) < lengths[:, None])[:, :, None]
+    stored, missing = as_stored(str(series.path), x, valid_mask)
     return SequenceData(
         torch.from_numpy(stored),
         torch.from_numpy(y),

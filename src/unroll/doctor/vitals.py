@@ -79,13 +79,13 @@ def _traced(model: SequenceClassifier, data: SequenceData) -> list[Vitals]:
 def _vitals(model: SequenceClassifier, cell: Traced, norm: Tensor, hidden: Tensor, batch: Batch) -> Vitals:
     relu = model.config.nonlinearity == "relu"
     squares = hidden.double().square().mean(dim=2)
-    alive = valid_steps(hidden, batch.lengths)
+    valid = valid_steps(hidden, batch.lengths)
     bounded = model.config.cell in BOUNDED and not relu
     return Vitals(
         gradient=before_the_end(norm.double(), batch.lengths, cell.backwards),
         activation=before_the_end(squares, batch.lengths, cell.backwards).sqrt(),
-        saturated=saturated_share(alive) if bounded and alive.numel() else None,
-        dead=dead_share(alive, relu) if len(alive) else 0.0,
+        saturated=saturated_share(valid) if bounded and valid.numel() else None,
+        dead=dead_share(valid, relu) if len(valid) else 0.0,
         gates=_gates(cell, batch.lengths),
     )
 

@@ -297,6 +297,6 @@ def _mean(data: SequenceData) -> Tensor:
     """Return (time, features) float32: at each time step the mean over the values that there are."""
     values = _with_gaps(data)
     if data.lengths is not None:
-        alive = (torch.arange(data.x.shape[1]) < data.lengths.unsqueeze(1)).unsqueeze(2)
-        values = torch.where(alive, values, torch.nan)
+        valid_mask = (torch.arange(data.x.shape[1]) < data.lengths.unsqueeze(1)).unsqueeze(2)
+        values = torch.where(valid_mask, values, torch.nan)
     return values.nanmean(dim=0)

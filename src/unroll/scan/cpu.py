@@ -20,7 +20,7 @@ from torch import Tensor
 from ..errors import ConfigError
 from . import reference
 from .gemm import differentiable
-from .padding import alive
+from .padding import valid_mask
 from .reference import Weights
 from .sets import VARIABLE, usable_sets
 
@@ -107,7 +107,7 @@ class _Run:
         if last_only:
             return h.new_empty(self.batch, 0, self.hidden)
         y = h.narrow(0, 0 if self.reverse else 1, self.time).transpose(0, 1)
-        return y if self.lengths is None else torch.where(alive(self.time, self.lengths).unsqueeze(2), y, 0)
+        return y if self.lengths is None else torch.where(valid_mask(self.time, self.lengths).unsqueeze(2), y, 0)
 
     def reference(self, x: Tensor, *others: Any) -> tuple[Tensor, ...]:
         """Return outputs and final state as functions of x, the weights and the initial state."""

@@ -13,15 +13,15 @@ def clear_padding(x: Tensor, lengths: Tensor) -> Tensor:
 
     Masking the results alone is not enough: in the backward pass 0 · NaN of a skipped step is NaN.
     """
-    return torch.where(alive(x.shape[1], lengths).unsqueeze(2), x, 0)
+    return torch.where(valid_mask(x.shape[1], lengths).unsqueeze(2), x, 0)
 
 
-def alive(time: int, lengths: Tensor) -> Tensor:
+def valid_mask(time: int, lengths: Tensor) -> Tensor:
     """Return (batch, time), true within each length."""
     return torch.arange(time, device=lengths.device) < lengths.unsqueeze(1)
 
 
-def turned(x: Tensor, lengths: Tensor | None) -> Tensor:
+def reverse_within_lengths(x: Tensor, lengths: Tensor | None) -> Tensor:
     """Return ``x`` (batch, time, features) with each sequence turned around within its length."""
     if lengths is None:
         return x.flip(1)
@@ -52,12 +52,12 @@ def scan_padded(
         reverse: read each sequence from its last step to its first.
     """
     if lengths is None:
-        y, final = scan(turned(x, None) if reverse else x)
-        return turned(y, None) if reverse else y, final
+        y, final = scan(reverse_within_lengths(x, None) if reverse else x)
+        return reverse_within_lengths(y, None) if reverse else y, final
     (h0,) = state
     x = clear_padding(x, lengths)
-    y, _ = scan(turned(x, lengths) if reverse else x)
+    y, _ = scan(reverse_within_lengths(x, lengths) if reverse else x)
     y = clear_padding(y, lengths)
     last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, y.shape[2])
     final = (torch.where((lengths > 0).unsqueeze(1), y.gather(1, last).squeeze(1), h0),)
-    return turned(y, lengths) if reverse else y, final
+    return reverse_within_lengths(y, lengths) if reverse else y, final

@@ -43,12 +43,12 @@ def loop(
         if lengths is None:
             state = new
         else:
-            alive = t < lengths
-            output = _where(alive, output, torch.zeros_like(output))
+            valid_mask = t < lengths
+            output = _where(valid_mask, output, torch.zeros_like(output))
             if isinstance(new, Tensor):
-                state = _where(alive, new, state)
+                state = _where(valid_mask, new, state)
             else:
-                state = tuple(_where(alive, n, s) for n, s in zip(new, state, strict=True))
+                state = tuple(_where(valid_mask, n, s) for n, s in zip(new, state, strict=True))
         outputs[t] = output
     if not outputs:
         first = state if isinstance(state, Tensor) else state[0]
@@ -56,9 +56,9 @@ def loop(
     return torch.stack([outputs[t] for t in steps], dim=1), state
 
 
-def _where(alive: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """Take ``new`` (batch, …) where ``alive`` (batch,), else ``old``."""
-    return torch.where(alive.view(-1, *[1] * (new.dim() - 1)), new, old)
+def _where(valid_mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """Take ``new`` (batch, …) where ``valid_mask`` (batch,), else ``old``."""
+    return torch.where(valid_mask.view(-1, *[1] * (new.dim() - 1)), new, old)
 
 
 def _rnn(

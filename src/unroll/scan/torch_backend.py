@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from . import reference
-from .padding import clear_padding, scan_padded, turned
+from .padding import clear_padding, reverse_within_lengths, scan_padded
 from .reference import Weights
 
 KERNELS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
@@ -88,7 +88,10 @@ def _packed_lstm(
     """The kernel tells c at the end only, so that it must stop at each length; it takes no sequence of length 0."""
     x = clear_padding(x, lengths)
     packed = pack_padded_sequence(
-        turned(x, lengths) if reverse else x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
+        reverse_within_lengths(x, lengths) if reverse else x,
+        lengths.clamp(min=1).cpu(),
+        batch_first=True,
+        enforce_sorted=False,
     )
     order, back = packed.sorted_indices, packed.unsorted_indices
     start = tuple(part[order].unsqueeze(0) for part in state)
@@ -97,4 +100,4 @@ def _packed_lstm(
     y = clear_padding(y, lengths)
     some = (lengths > 0).unsqueeze(1)
     ends = tuple(torch.where(some, end[0][back], first) for end, first in zip(final, state, strict=True))
-    return turned(y, lengths) if reverse else y, ends
+    return reverse_within_lengths(y, lengths) if reverse else y, ends

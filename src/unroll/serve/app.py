@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import cache, partial
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -21,7 +21,7 @@ from .batching import Batcher
 from .bodies import Images, Piece, Sequences, Steps, Texts, parse, uploads
 from .guard import LOOPBACK, Guard, RefusedError, one_line
 from .metrics import Metrics
-from .pages import docs_page, index_page
+from .pages import index_page
 from .served import Items, Served
 from .streams import Streams
 
@@ -136,20 +136,12 @@ def _add_pages(app: FastAPI, service: Service) -> None:
     facts = [served.facts() for served in service.runs.values()]
     index = index_page(facts).encode()
 
-    @cache
-    def reference() -> bytes:
-        return docs_page(app.openapi(), facts).encode()
-
     @app.get("/", response_class=HTMLResponse, responses=schema.NO_RUN, openapi_extra=schema.of_run())
     async def page(request: Request) -> HTMLResponse:
         """The page on which one watches a run read; of several runs a list, unless one is named."""
         if len(service.runs) > 1 and "run" not in request.query_params:
             return HTMLResponse(index)
         return HTMLResponse(pages[service.of(request).name])
-
-    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(reference())
 
     @app.get("/runs", response_model=schema.Runs, responses=schema.GUARDED)
     async def runs() -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-ROUTES = frozenset(("/", "/predict", "/stream", "/runs", "/health", "/metrics", "/docs", "/openapi.json"))
+ROUTES = frozenset(("/", "/predict", "/stream", "/runs", "/health", "/metrics", "/openapi.json"))
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
 

@@ -181,9 +181,9 @@ class Served:
             if values:
                 x[number, : len(values)] = np.array(values, np.float64)
         whole = min(lengths) == longest and longest > 0
-        alive = None if whole else (np.arange(longest) < np.array(lengths)[:, None])[:, :, None]
+        valid_mask = None if whole else (np.arange(longest) < np.array(lengths)[:, None])[:, :, None]
         with np.errstate(over="ignore"):
-            stored, missing = as_stored("sequences", x.astype(np.float32), alive)
+            stored, missing = as_stored("sequences", x.astype(np.float32), valid_mask)
         data = SequenceData(
             torch.from_numpy(stored),
             torch.zeros(len(series), dtype=torch.int64),
