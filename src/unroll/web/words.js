@@ -40,7 +40,7 @@ class Words {
   /** The model, how good it is, and what was checked: a list of sentences. */
   get facts() {
     const { cell, nonlinearity, hidden_size: units, num_layers: layers, bidirectional } = this.model;
-    const { accuracy, n, data, parameters, checked, difference } = this.known;
+    const { accuracy, n, data, credit, parameters, checked, difference } = this.known;
     const kind = { rnn: nonlinearity, lstm: "LSTM", gru: "GRU", lru: "LRU", indrnn: `IndRNN (${nonlinearity})` }[cell];
     const name = kind ?? { mingru: "minGRU", minlstm: "minLSTM" }[cell] ?? cell;
     const many = ["no layer", "one layer", "two layers", "three layers", "four layers"][layers] ?? `${layers} layers`;
@@ -57,6 +57,7 @@ class Words {
       sentences.push(`Checked: this page's arithmetic equals PyTorch's within ${small(difference)} on ${real}.`);
     }
     sentences.push("Nothing that you put in leaves this page.");
+    if (credit) sentences.push(credit);
     return sentences;
   }
 
