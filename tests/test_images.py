@@ -49,10 +49,9 @@ def test_own_size_is_taken_as_it_is(sample: unroll.Splits, tmp_path: Path) -> No
     assert prepared.steps == ("turned into its negative",)
 
 
-@pytest.mark.parametrize("way", ["NEAREST", "BILINEAR", "BICUBIC", "LANCZOS"])
-def test_enlarged_digits_come_back_nearly_as_they_were(sample: unroll.Splits, tmp_path: Path, way: str) -> None:
+def test_enlarged_digits_come_back_nearly_as_they_were(sample: unroll.Splits, tmp_path: Path) -> None:
     for pixels in sample.test.x[:30]:
-        Image.fromarray(pixels.numpy()).resize((280, 280), Image.Resampling[way]).save(tmp_path / "big.png")
+        Image.fromarray(pixels.numpy()).resize((280, 280), Image.Resampling.BICUBIC).save(tmp_path / "big.png")
         prepared = prepare_image(tmp_path / "big.png", DARK)
         assert prepared.steps == ("recognised as 28×28 enlarged to 280×280",)
         assert (prepared.pixels.float() - pixels.float()).abs().mean() < 2

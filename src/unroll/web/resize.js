@@ -8,21 +8,16 @@ const resize = {
   /** What a pixel at some distance, in pixels, from the middle of a filter weighs, and how far the filter reaches. */
   FILTERS: {
     box: { reach: 0.5, weigh: (d) => (d > -0.5 && d <= 0.5 ? 1 : 0) },
-    bilinear: { reach: 1, weigh: (d) => Math.max(0, 1 - Math.abs(d)) },
     bicubic: { reach: 2, weigh: (d) => cubic(Math.abs(d), -0.5) },
-    lanczos: { reach: 3, weigh: (d) => (Math.abs(d) < 3 ? sinc(d) * sinc(d / 3) : 0) },
   },
 
-  /**
-   * Return `picture` in another size; `nearest` takes pixels as they are. With `bytes` every pass is rounded to 0 …
-   * 255.
-   */
+  /** Return `picture` in another size. With `bytes` every pass is rounded to 0 … 255. */
   to(picture, width, height, filter, bytes = false) {
-    if (filter === "nearest") return resize.nearest(picture, width, height);
     const across = picture.width === width ? picture : turned(resize.rows(turned(picture), width, filter, bytes));
     return across.height === height ? across : resize.rows(across, height, filter, bytes);
   },
 
+  /** Return `picture` in another size, its pixels as they are. */
   nearest(picture, width, height) {
     const data = new Float32Array(width * height);
     const [stepX, stepY] = [picture.width / width, picture.height / height];
@@ -84,5 +79,3 @@ function cubic(d, a) {
   if (d < 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
   return d < 2 ? (((d - 5) * d + 8) * d - 4) * a : 0;
 }
-
-const sinc = (v) => (v === 0 ? 1 : Math.sin(Math.PI * v) / (Math.PI * v));
