@@ -65,7 +65,7 @@ FLOORS = {
     "interrupt": 1,
     "errors": 0.5,  # whose messages are printable
     "formatting": 0,
-    "validation": 0,
+    "validation": 0.7,  # what it refuses, in words
     "lessons": 0,  # apart: torch alone, and nobody's ground
     "__init__": 11,  # nobody imports from it: names have one home
 }

@@ -79,7 +79,3 @@ def test_the_readme_names_what_is_there() -> None:
         assert (ROOT / path).exists() or (ROOT / "src" / "unroll" / path).exists(), path
     for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / link).exists(), link
-
-
-def test_contributing_is_short() -> None:
-    assert len((ROOT / "CONTRIBUTING.md").read_text().splitlines()) < 60

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from .config import check_at_least
 from .errors import ConfigError, RunError, UnrollWarning
 from .folder import CONFIG, PREVIOUS, RESUME, checkpoints, first_line, write
 from .formatting import shown
 from .train import Training
+from .validation import check_at_least
 
 SECONDS = 10.0  # of training between two checkpoints
 DIGEST = hashlib.sha256().digest_size  # bytes, at the end of the file

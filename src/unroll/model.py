@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .answer import answer_at_once
 from .cells import Cell, find_cell, has_recurrent_matrix, name_of
-from .config import Backend, Init, ModelConfig, check_whole
+from .config import Backend, Init, ModelConfig
 from .data.preparation import Scaling
 from .errors import ConfigError, InputError
 from .layers import Cells, Stage, States, check_features, detached, initial_states, scan_layer
@@ -18,6 +18,7 @@ from .scan import check_lengths
 from .scan.padding import clear_padding
 from .stream import Stream
 from .summary import model_html
+from .validation import check_whole
 
 # Deviation of the tokens' vectors: what is learned must soon outweigh it, also for rare ones. With 1, as in torch, a
 # model gets 75.6 % of SST-2 right, with 0.1 81.2 %, with 0.01 80.0 %.

@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from .calibration import Calibration
-from .config import check_whole
 from .data.sequences import SequenceData
 from .errors import RunError
 from .evaluation import Evaluation, logits_of
 from .folder import EVALUATION, PREDICTIONS, first_line, read_json, write
 from .formatting import quoted, shown
-from .validation import LARGEST, is_number
+from .validation import LARGEST, check_whole, is_number
 
 
 @dataclass(frozen=True)

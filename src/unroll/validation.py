@@ -1,8 +1,12 @@
-"""What a value from a file must be before anything is computed with it."""
+"""What a setting, or a value from a file, must be before anything is computed with it."""
 
 from __future__ import annotations
 
 import sys
+from typing import cast, get_args, get_type_hints
+
+from .errors import ConfigError, did_you_mean
+from .formatting import quoted
 
 LARGEST = sys.float_info.max
 
@@ -10,3 +14,44 @@ LARGEST = sys.float_info.max
 def is_number(value: object, least: float = -LARGEST, most: float = LARGEST) -> bool:
     """Tell whether a value is a number from ``least`` to ``most``; a whole number may be larger than any float."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
+
+
+def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    """Raise `ConfigError` unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        known, hint = ", ".join(map(str, choices)), did_you_mean(str(value), map(str, choices))
+        raise ConfigError(f"{name} must be one of {known}, got {quoted(value)}{hint}")
+
+
+def check_at_least(name: str, value: float, least: float) -> None:
+    """Raise `ConfigError` unless ``value`` is at least ``least``."""
+    if not value >= least:
+        raise ConfigError(f"{name} must be at least {least}, got {quoted(value)}")
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raise `ConfigError` unless ``value`` is a whole number of at least ``least``."""
+    _check_plain(name, value, int)
+    check_at_least(name, cast(int, value), least)
+
+
+def check_types(config: object) -> None:
+    """Raise `ConfigError` unless each field of ``config`` has a value of its annotated type; floats must be finite."""
+    for name, hint in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if type(None) in get_args(hint):
+            if value is None:
+                continue
+            (hint,) = set(get_args(hint)) - {type(None)}
+        if hint in (str, bool, int, float):
+            _check_plain(name, value, hint)
+        else:
+            check_choice(name, value, get_args(hint))
+
+
+def _check_plain(name: str, value: object, kind: type) -> None:
+    accepted = (int, float) if kind is float else kind
+    if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
+        raise ConfigError(f"{name} must be of type {kind.__name__}, got {quoted(value)}")
+    if kind is float and not is_number(value):
+        raise ConfigError(f"{name} must be a finite number, got {quoted(value)}")

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from .. import scan
-from ..config import Backend, check_whole
+from ..config import Backend
 from ..errors import ConfigError, InputError
 from ..scan import reference
+from ..validation import check_whole
 
 State = Any  # a tensor (batch, …), or a tuple of such with the hidden state first
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from .. import scan
-from ..config import check_choice
 from ..scan import reference
 from ..scan.padding import clear_padding
+from ..validation import check_choice
 from .base import Cell, zeros
 from .weights import orthogonal, uniform_weights
 

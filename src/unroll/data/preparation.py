@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import MissingName, Read, ScalingName, check_choice, check_types, check_whole
+from ..config import MissingName, Read, ScalingName
 from ..errors import ConfigError, DataError
 from ..formatting import is_printable, listed, quoted, shown
-from ..validation import is_number
+from ..validation import check_choice, check_types, check_whole, is_number
 from .tokens import Tokens
 
 # Seed of the permutation behind read="permuted": the one of the uRNN papers' permuted MNIST (full-capacity uRNN,

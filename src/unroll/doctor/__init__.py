@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from ..config import check_whole
 from ..data.describe import UNEVEN
 from ..data.preparation import valid_steps
 from ..data.sequences import SequenceData
@@ -28,6 +27,7 @@ from ..evaluation import eval_mode, logits_of
 from ..history import read_history
 from ..model import SequenceClassifier
 from ..train import EpochResult
+from ..validation import check_whole
 from .course import judge_history, lift
 from .examination import Examination, Finding, LayerHealth, Memory
 from .judgement import WELL, Patient, judge_layers, judge_memory, judge_numbers

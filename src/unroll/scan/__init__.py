@@ -10,8 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..config import Backend, check_choice
+from ..config import Backend
 from ..errors import InputError
+from ..validation import check_choice
 from . import cpu, gemm, reference, torch_backend
 from .choice import Choice, backends, choose_backend
 

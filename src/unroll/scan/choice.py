@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from ..config import Backend, check_choice
+from ..config import Backend
 from ..errors import InputError
+from ..validation import check_choice
 from . import cpu, torch_backend
 
 BACKENDS = get_args(Backend)

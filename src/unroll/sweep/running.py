@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config import RecipeName, TrainConfig, check_choice, check_whole, choose_settings
+from ..config import RecipeName, TrainConfig, choose_settings
 from ..data.catalog import resolve
 from ..data.splits import Splits
 from ..errors import ConfigError, RunError, TrainingError, is_out_of_memory
@@ -19,6 +19,7 @@ from ..plots import Score, png, swept
 from ..record import in_words, read_record
 from ..run import Event, Plan, resume_run, train_run
 from ..train import Training
+from ..validation import check_choice, check_whole
 from .axes import Range, Setting, Values, check_axes, combinations, is_number
 from .search import Method, plan, propose
 from .state import STATE, Sweep, Trial, read_sweep

@@ -1,0 +1,25 @@
+"""Settings as frozen, validated dataclasses, and the recipes made of them. No torch here.
+
+The command line's flags are the fields of `DataConfig`, `ModelConfig` and `TrainConfig`; their help is the text there.
+"""
+
+from .data import DataConfig, MissingName, Read, TokenizerName
+from .model import Backend, Init, ModelConfig
+from .recipes import RECIPES, Recipe, RecipeName, ScalingName, choose_settings
+from .training import TrainConfig
+
+__all__ = [
+    "RECIPES",
+    "Backend",
+    "DataConfig",
+    "Init",
+    "MissingName",
+    "ModelConfig",
+    "Read",
+    "Recipe",
+    "RecipeName",
+    "ScalingName",
+    "TokenizerName",
+    "TrainConfig",
+    "choose_settings",
+]
