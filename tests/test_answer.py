@@ -16,9 +16,10 @@ from torch.nn.utils import prune
 from torch.overrides import TorchFunctionMode
 
 import unroll
-from unroll import InputError, SequenceClassifier, SequenceData, answer, evaluate, predict
-from unroll import model as model_module
+from unroll import InputError, SequenceClassifier, SequenceData, evaluate, predict
 from unroll.data.preparation import Preparation, Scaling
+from unroll.models import classifier as model_module
+from unroll.models import fused_forward as answer
 from unroll.scan import cpu
 
 pytestmark = pytest.mark.skipif(not cpu.INSTRUCTION_SETS, reason=f"backend cpu is {cpu.MISSING}")
@@ -217,7 +218,7 @@ def pruned(model: SequenceClassifier) -> None:
 
 
 def another_readout(model: SequenceClassifier) -> None:
-    model.readout = unroll.readout.Max()
+    model.readout = unroll.models.readout.Max()
 
 
 def another_layer(model: SequenceClassifier) -> None:

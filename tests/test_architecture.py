@@ -31,17 +31,13 @@ FLOORS = {
     "checkpoint": 5,
     "record": 5,
     "saved": 5,
-    "weights": 4.5,  # between a model and the run that keeps it
     "machine": 5,
     "history": 4.9,
     "train": 4.8,
     "optimizer": 4.2,
     "fused": 4.3,  # between the model and what trains it
-    "trace": 4.2,
-    "model": 4,
-    "layers": 3.5,
-    "summary": 3.5,
-    "testing": 4,
+    "models": 4,
+    "testing": 4.5,
     "anytime": 4.1,
     "watching": 4.2,
     "saliency": 4.1,
@@ -49,9 +45,6 @@ FLOORS = {
     "prediction": 4.2,
     "predicted": 4.15,
     "cells": 3,
-    "readout": 3,
-    "stream": 3,
-    "answer": 3.5,  # between cells and the model
     "evaluation": 4.05,  # between the model and what trains it
     "scan": 2,
     "data": 2,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from test_model import torch_twin
 from unroll import SequenceClassifier
-from unroll.readout import Attention, make_readout
+from unroll.models.readout import Attention, make_readout
 
 READOUTS = ["last", "mean", "max", "attention"]
 LENGTHS = torch.tensor([7, 0, 1, 4])

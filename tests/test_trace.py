@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 import unroll
-from unroll.trace import trace_states
+from unroll.models.trace import trace_states
 
 LENGTHS = torch.tensor([7, 0, 3, 1, 7])
 Y = torch.tensor([0, 1, 2, 0, 1])

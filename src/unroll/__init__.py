@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .errors import ConfigError, DataError, InputError, RunError, TrainingError, UnrollError, UnrollWarning
     from .evaluation import Evaluation, evaluate, predict
     from .export import export_html
-    from .model import SequenceClassifier
+    from .models.classifier import SequenceClassifier
     from .run import resume_run, train_run
     from .saliency import attribute
     from .saved import Run, load_run, save
@@ -46,7 +46,7 @@ _HOME = {
     "data.sequences": ("SequenceData",),
     "data.splits": ("Splits",),
     "cells": ("GRU", "LRU", "LSTM", "RNN", "Cell", "IndRNN", "MinGRU", "MinLSTM"),
-    "model": ("SequenceClassifier",),
+    "models.classifier": ("SequenceClassifier",),
     "calibration": ("Calibration",),
     "anytime": ("calibrate", "evaluate_anytime", "read_along"),
     "evaluation": ("Evaluation", "evaluate", "predict"),

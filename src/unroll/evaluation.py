@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from .answer import is_watched
 from .cells import Cell
 from .data.sequences import SequenceData
 from .errors import DataError, InputError
-from .model import SequenceClassifier
+from .models.classifier import SequenceClassifier
+from .models.fused_forward import is_watched
 from .notebook import evaluation_html
 from .scan.cpu import lend_threads
 from .significance import wilson
@@ -193,7 +193,7 @@ def _at_once(model: nn.Module, data: SequenceData, part: slice) -> Tensor | None
     if not is_as_made(model) or data.texts is not None:
         return None
     return model.answer_at_once(
-        data.x[part], None if data.lengths is None else data.lengths[part], data.preparation.scaling
+        data.x[part], None if data.lengths is None else data.lengths[part], data.preparation.scaling.factors
     )
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .answer import PARAMETERS, is_watched
 from .cells import Cell
 from .config import TrainConfig
 from .data.sequences import SequenceData
 from .device import autocast
-from .model import SequenceClassifier
+from .models.classifier import SequenceClassifier
+from .models.fused_forward import PARAMETERS, is_watched
 from .optimizer import OPTIMIZERS
 from .scan import cpu
 

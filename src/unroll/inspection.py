@@ -17,8 +17,8 @@ from .data.preparation import valid_steps
 from .data.sequences import Batch
 from .data.splits import Splits
 from .evaluation import inference
-from .layers import Stage
-from .model import SequenceClassifier
+from .models.classifier import SequenceClassifier
+from .models.layers import Stage
 
 SATURATED = 0.99  # of the largest output that tanh has
 BOUNDED = ("rnn", "gru", "lstm", "indrnn")  # cells whose outputs stay within ±1, but with relu

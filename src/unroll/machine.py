@@ -18,7 +18,7 @@ from .data.download import cache_folder
 from .device import autocast, choose_device
 from .errors import ConfigError, InputError
 from .fused import why_not_fused
-from .model import SequenceClassifier
+from .models.classifier import SequenceClassifier
 from .scan import cpu, sets
 
 TRAINED_IN_BF16 = "trained in bf16; the weights are float32, and all but training computes in float32"

@@ -34,7 +34,7 @@ from .folder import (
 from .history import check_tensorboard, recorder, write_metrics
 from .interrupt import deferred_signals, resignalled
 from .lock import locked
-from .model import SequenceClassifier
+from .models.classifier import SequenceClassifier
 from .predicted import Predictions
 from .saved import Run, build, check_loadable, load_run, model_config, still_there, write_config, write_weights
 from .train import EpochResult, Progress, Training

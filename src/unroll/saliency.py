@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .errors import InputError
 from .evaluation import has_fused_cells, inference, is_as_made
-from .model import SequenceClassifier
+from .models.classifier import SequenceClassifier
 from .scan.cpu import lend_threads
 from .scan.padding import clear_padding
 from .validation import check_choice, check_whole

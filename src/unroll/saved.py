@@ -37,9 +37,9 @@ from .folder import (
     write_json,
 )
 from .formatting import shown
-from .model import SequenceClassifier
+from .models.classifier import SequenceClassifier
+from .models.weights import check_finite, load_weights
 from .predicted import read_evaluation
-from .weights import check_finite, load_weights
 
 
 @dataclass(frozen=True)

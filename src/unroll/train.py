@@ -22,7 +22,7 @@ from .device import autocast, choose_device, rng_state, set_rng_state
 from .errors import DataError, InputError, TrainingError
 from .evaluation import evaluate, has_fused_cells
 from .fused import FusedStep, fused_step
-from .model import check_truncation
+from .models.classifier import check_truncation
 from .optimizer import make_optimizer
 from .scan.cpu import check_precision, lend_threads
 

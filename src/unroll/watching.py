@@ -12,7 +12,7 @@ from .calibration import Calibration
 from .data.sequences import SequenceData
 from .errors import InputError
 from .evaluation import inference
-from .model import SequenceClassifier
+from .models.classifier import SequenceClassifier
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ..data.sequences import SequenceData
 from ..data.splits import Splits
 from ..device import autocast
 from ..evaluation import evaluate, inference, predict
-from ..model import SequenceClassifier
+from ..models.classifier import SequenceClassifier
 from ..scan import cpu
 from ..train import EpochResult, fit
 from .clock import BFLOAT16, Contender, Results, Runs, in_process, with_threads

@@ -25,7 +25,7 @@ from ..data.sequences import SequenceData
 from ..errors import InputError
 from ..evaluation import eval_mode, logits_of
 from ..history import read_history
-from ..model import SequenceClassifier
+from ..models.classifier import SequenceClassifier
 from ..train import EpochResult
 from ..validation import check_whole
 from .course import judge_history, lift

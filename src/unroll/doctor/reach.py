@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..data.sequences import SequenceData
-from ..model import SequenceClassifier
+from ..models.classifier import SequenceClassifier
 from .examination import Memory
 
 POSITIONS = 40  # steps that are tried, of longer sequences

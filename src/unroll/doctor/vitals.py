@@ -12,8 +12,8 @@ from ..cells import GRU, LRU, LSTM, Cell, IndRNN, has_recurrent_matrix
 from ..data.preparation import valid_steps
 from ..data.sequences import Batch, SequenceData
 from ..inspection import BOUNDED, dead_share, saturated_share
-from ..model import SequenceClassifier
-from ..trace import Traced, trace_states
+from ..models.classifier import SequenceClassifier
+from ..models.trace import Traced, trace_states
 from .examination import LayerHealth
 
 TRACED_STEPS = 32_768  # of all sequences and cells together: what autograd keeps of them stays within some 300 MB

@@ -17,7 +17,7 @@ from ..data.mnist import credit_of
 from ..data.preparation import Preparation, valid_steps
 from ..data.sequences import SequenceData
 from ..errors import RunError
-from ..model import SequenceClassifier
+from ..models.classifier import SequenceClassifier
 from ..saved import Run
 
 FORMAT = 1  # of the description

@@ -27,7 +27,7 @@ class State(NamedTuple):
     Attributes:
         read: steps so far
         last: (features,) the last values that were there, for those that are missing; empty without a rule for them
-        inner: of `unroll.stream.Stream`; None before the first step
+        inner: of `unroll.models.stream.Stream`; None before the first step
     """
 
     read: int

@@ -8,7 +8,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from .errors import InputError
+from ..errors import InputError
 
 StreamState = Any  # tuples of tensors, see `Stream.state`
 

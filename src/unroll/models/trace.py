@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from .cells import Cell, State
-from .errors import InputError
-from .model import SequenceClassifier
+from ..cells import Cell, State
+from ..errors import InputError
+from .classifier import SequenceClassifier
 
 
 @final

@@ -14,7 +14,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from .scan.padding import valid_mask
+from ..scan.padding import valid_mask
 
 Held = tuple[Tensor, ...]  # what a readout keeps of the steps so far; its size does not depend on their number
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from .config import ModelConfig
-from .formatting import shown
-from .model import SequenceClassifier
-from .validation import check_whole
+from ..config import ModelConfig
+from ..formatting import shown
+from ..validation import check_whole
+from .classifier import SequenceClassifier
 
 Make = Callable[[ModelConfig], SequenceClassifier]
 LAYERS = 100  # that a model may have without a tensor of their own, as cells without parameters would

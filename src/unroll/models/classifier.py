@@ -7,18 +7,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from .answer import answer_at_once
-from .cells import Cell, find_cell, has_recurrent_matrix, name_of
-from .config import Backend, Init, ModelConfig
-from .data.preparation import Scaling
-from .errors import ConfigError, InputError
+from ..cells import Cell, find_cell, has_recurrent_matrix, name_of
+from ..config import Backend, Init, ModelConfig
+from ..errors import ConfigError, InputError
+from ..scan import check_lengths
+from ..scan.padding import clear_padding
+from ..validation import check_whole
+from .fused_forward import Factors, answer_at_once
+from .html import model_html
 from .layers import Cells, Stage, States, check_features, detached, initial_states, scan_layer
 from .readout import Held, Last, make_readout
-from .scan import check_lengths
-from .scan.padding import clear_padding
 from .stream import Stream
-from .summary import model_html
-from .validation import check_whole
 
 # Deviation of the tokens' vectors: what is learned must soon outweigh it, also for rare ones. With 1, as in torch, a
 # model gets 75.6 % of SST-2 right, with 0.1 81.2 %, with 0.01 80.0 %.
@@ -44,8 +43,8 @@ class SequenceClassifier(nn.Module):
         bidirectional: read each sequence backwards too; the two results are concatenated (default False).
         dropout: share of activations dropped between layers while training (default 0.0).
         readout: "last" hidden state of each direction, or over each sequence's steps the "mean", the "max", or
-            "attention", a learned weighted mean (default "last"); see `unroll.readout`. An empty sequence reads out as
-            the initial state (last) or as zeros.
+            "attention", a learned weighted mean (default "last"); see `unroll.models.readout`. An empty sequence reads
+            out as the initial state (last) or as zeros.
         init: "orthogonal" (recurrent weights orthogonal, the others Xavier uniform, biases zero; a cell of your own
             keeps its weights unless it has `Cell.init_orthogonal`), "identity" (`Cell.init_identity`: with nonlinearity
             "relu" an IRNN) or "torch", torch.nn's own (default "orthogonal").
@@ -184,18 +183,18 @@ class SequenceClassifier(nn.Module):
         """Return logits of what the layers read, (batch, time, input_size); of texts their tokens' vectors."""
         return self._logits(self._read_whole(x, lengths))
 
-    def answer_at_once(self, x: Tensor, lengths: Tensor | None = None, scaling: Scaling | None = None) -> Tensor | None:
-        """Return the logits by one call of the kernels, where that can be; see `unroll.answer`."""
+    def answer_at_once(self, x: Tensor, lengths: Tensor | None = None, factors: Factors | None = None) -> Tensor | None:
+        """Return the logits by one call of the kernels, where that can be; see `unroll.models.fused_forward`."""
         modules: dict[str, Any] = self._modules  # to ask for one as an attribute takes a microsecond
         layers = [[*layer._modules.values()] for layer in modules["layers"]._modules.values()]
         if type(self) is not SequenceClassifier or len(layers) != 1 or len(layers[0]) != 1:
             return None
         if type(modules["readout"]) is not Last or self.embedding is not None or self.norms is not None:
             return None
-        return answer_at_once(layers[0][0], modules["head"], x, lengths, scaling)
+        return answer_at_once(layers[0][0], modules["head"], x, lengths, factors)
 
     def read_by(self, cells: Cells, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return logits with ``cells``, for each layer one a direction, in the place of its own; see `unroll.trace`."""
+        """Return logits with ``cells``, one a layer and direction, in place of its own; see `unroll.models.trace`."""
         x = self._embedded(x)
         return self._logits(self._read(x, (initial_states(cells, x), None), lengths, cells))
 

@@ -7,24 +7,26 @@ could be left behind when a model changes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as every
 
-from .cells import GRU, LSTM, RNN, Cell
-from .data.preparation import Scaling
-from .scan import check_lengths, cpu
+from ..cells import GRU, LSTM, RNN, Cell
+from ..scan import check_lengths, cpu
 
 GATES = {RNN: 1, GRU: 3, LSTM: 4}  # rows of the weights per unit, of the cells that the kernels know
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # of theirs, in the kernels' order
 METHODS = ("initial_state", "scan", "dropped")  # of theirs, which a model calls
 KINDS = frozenset((Tensor, nn.Parameter))  # other kinds may be anything: fake, quantised, spread over processes
 
+Factors = Callable[[int], tuple[Tensor, Tensor]]  # two of (features,) float32 on the CPU
+
 
 def answer_at_once(
-    cell: Cell, head: nn.Module, x: Tensor, lengths: Tensor | None = None, scaling: Scaling | None = None
+    cell: Cell, head: nn.Module, x: Tensor, lengths: Tensor | None = None, factors: Factors | None = None
 ) -> Tensor | None:
     """Return what ``head`` makes of the last state of ``cell``, (batch, classes) float32, or None.
 
@@ -34,9 +36,10 @@ def answer_at_once(
     Args:
         cell: of any kind; the kernels know RNN, GRU and LSTM.
         head: of any kind; the kernels know a linear layer.
-        x: (batch, time, input) float32; with ``scaling`` float32 or uint8, as raw as data is kept.
+        x: (batch, time, input) float32; with ``factors`` float32 or uint8, as raw as data is kept.
         lengths: (batch,) int64; None takes all as full (default None).
-        scaling: what turns ``x`` into what the cell is to read (default None: nothing).
+        factors: gives means and reciprocals of deviations of so many features, which scale ``x`` to what the cell is to
+            read (default None: it is so already).
 
     Raises:
         InputError: ``lengths`` do not fit, or the backend asked for cannot do it.
@@ -44,20 +47,20 @@ def answer_at_once(
     if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or _is_onlooked():
         return None
     weights = _weights(cell, head)
-    if weights is None or not _is_input(x, cell, raw=scaling is not None):
+    if weights is None or not _is_input(x, cell, raw=factors is not None):
         return None
     batch, time, inputs = x.shape
     if lengths is not None:
         check_lengths(lengths, batch, time)
         if not _is_plain(lengths, torch.int64):
             return None
-    seen = x if scaling is None else weights[0].new_empty(batch, time, 0)
+    seen = x if factors is None else weights[0].new_empty(batch, time, 0)
     if cell.choose_backend(seen, training=False).backend != "cpu":
         return None
     layout = cpu.layout(
         cell.recurrence, batch=batch, time=time, inputs=inputs, hidden=cell.hidden_size, lengths=lengths
     )
-    scales = () if scaling is None else scaling.factors(inputs)  # named, so that they live until the call is over
+    scales = () if factors is None else factors(inputs)  # named, so that they live until the call is over
     source = (x.data_ptr(), 0) if x.dtype is torch.uint8 else (0, x.data_ptr())
     scale = [factor.data_ptr() for factor in scales] or (0, 0)
     classes = weights[4].shape[0]

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .cells import Cell, State
-from .errors import InputError
+from ..cells import Cell, State
+from ..errors import InputError
 
 Cells = list[list[Cell]]  # of each layer, one for each direction
 States = tuple[tuple[State, ...], ...]  # alike

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from .cells import Cell
-from .config import ModelConfig
-from .errors import InputError
-from .notebook import block, facts, table
+from ..cells import Cell
+from ..config import ModelConfig
+from ..errors import InputError
+from ..notebook import block, facts, table
 
 
 def model_html(model: nn.Module, config: ModelConfig) -> str:
