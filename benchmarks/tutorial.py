@@ -30,7 +30,7 @@ from unroll.bench import Report, clock, models
 from unroll.bench.clock import Contender, Results, compare, with_threads
 from unroll.bench.limit import LIMIT, product
 from unroll.device import autocast
-from unroll.evaluation import inference
+from unroll.evaluation.metrics import inference
 
 PRODUCTS = 20  # in a round of the limit
 PEERS = ("Keras, JAX", "Keras, TensorFlow", "JAX, scan and jit")

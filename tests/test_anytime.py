@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 import unroll
 from unroll import ConfigError, DataError, SequenceClassifier, SequenceData
-from unroll.anytime import Reading, logits_after, marks, steps_read
 from unroll.cli import main
 from unroll.data.preparation import Preparation, Scaling
+from unroll.evaluation.anytime import Reading, logits_after, marks, steps_read
 
 CLASSES = ("a", "b", "c")
 

@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from torch.nn.functional import cross_entropy
 
 from unroll import Calibration, InputError, RunError
-from unroll.calibration import fit_temperatures, read_calibration, reliability
+from unroll.evaluation.calibration import fit_temperatures, read_calibration, reliability
 
 
 def overconfident(n: int = 500, by: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unroll import Cell, ConfigError, SequenceClassifier
 from unroll.cells import CELLS, LRU, IndRNN, MinGRU, MinLSTM, name_of
-from unroll.evaluation import has_fused_cells
+from unroll.evaluation.metrics import has_fused_cells
 from unroll.testing import check_cell
 
 Numbers = dict[str, np.ndarray]

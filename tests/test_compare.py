@@ -18,11 +18,11 @@ import unroll
 from unroll import compare_runs
 from unroll.cli import main
 from unroll.compare import Verdict
+from unroll.evaluation.predictions import Predictions, read_predictions
+from unroll.evaluation.significance import LEVEL, holm
 from unroll.folder import EVALUATION, METRICS, PREDICTIONS
 from unroll.plots import Curve, Score, png, side_by_side, swept
-from unroll.predicted import Predictions, read_predictions
 from unroll.record import Record, read_record
-from unroll.significance import LEVEL, holm
 
 QUICK: dict[str, Any] = {"epochs": 2, "hidden_size": 8}
 CLASSES = tuple("0123456789")

@@ -15,7 +15,7 @@ import unroll
 from unroll import DataError
 from unroll.data.images import INK, prepare_image
 from unroll.data.preparation import Framing, ImageFormat
-from unroll.prediction import predict_files
+from unroll.evaluation.predict_files import predict_files
 
 MNIST = Framing(border=0.0, box=20, centre="mass")
 DARK = ImageFormat(28, 28, "rows", MNIST)

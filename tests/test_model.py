@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from unroll import Cell, ConfigError, InputError, SequenceClassifier
 from unroll.cells import CELLS
-from unroll.scan.padding import turned
+from unroll.scan.padding import reverse_within_lengths
 
 
 def torch_twin(model: SequenceClassifier) -> nn.RNNBase:
@@ -196,8 +196,8 @@ def test_arguments_out_of_range(arguments: dict[str, Any], message: str) -> None
 
 def test_reverse_turns_each_sequence_within_its_length() -> None:
     x = torch.arange(8.0).view(2, 4, 1)
-    assert turned(x, None)[0].flatten().tolist() == [3, 2, 1, 0]
-    assert turned(x, torch.tensor([3, 0])).flatten().tolist() == [2, 1, 0, 3, 4, 5, 6, 7]
+    assert reverse_within_lengths(x, None)[0].flatten().tolist() == [3, 2, 1, 0]
+    assert reverse_within_lengths(x, torch.tensor([3, 0])).flatten().tolist() == [2, 1, 0, 3, 4, 5, 6, 7]
 
 
 @pytest.mark.parametrize("way", ["out", "in"])

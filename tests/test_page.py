@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 import unroll
+from unroll.evaluation.predict_files import predict_files
 from unroll.export import export_html
-from unroll.prediction import predict_files
 from unroll.saved import load_test
 
 pytest_plugins = ["browser"]

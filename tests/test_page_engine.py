@@ -20,10 +20,10 @@ from unroll.cells import CELLS, LSTM
 from unroll.data.images import prepare_image
 from unroll.data.preparation import Framing, ImageFormat, Missing, Preparation, Scaling
 from unroll.errors import DataError
+from unroll.evaluation.stepwise import watch
 from unroll.export.comparison import check
 from unroll.export.description import describe
 from unroll.saved import Run
-from unroll.watching import watch
 from unroll.web import engine
 
 DIGITS = ImageFormat(28, 28, "rows", Framing(0.0, 20, "mass"))

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import unroll
+from unroll.evaluation.predictions import Predictions, read_predictions
 from unroll.folder import PREDICTIONS
-from unroll.predicted import Predictions, read_predictions
 
 
 def test_a_run_keeps_what_its_model_says_of_the_test_part(run: unroll.Run, sample: unroll.Splits) -> None:

@@ -25,16 +25,16 @@ from PIL import Image
 
 import fuzz
 import unroll
-from unroll.calibration import Calibration, read_calibration
 from unroll.data.idx import read_idx
 from unroll.data.preparation import ImageFormat, Preparation, Scaling
 from unroll.data.sequences import SequenceData
 from unroll.data.tokens import Tokens
 from unroll.errors import InputError
+from unroll.evaluation.calibration import Calibration, read_calibration
+from unroll.evaluation.predict_files import predict_files, predict_texts
+from unroll.evaluation.predictions import Predictions, read_evaluation, read_predictions
 from unroll.formatting import is_printable
 from unroll.history import read_history, write_metrics
-from unroll.predicted import Predictions, read_evaluation, read_predictions
-from unroll.prediction import predict_files, predict_texts
 from unroll.record import read_record
 from unroll.train import EpochResult
 

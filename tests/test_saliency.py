@@ -13,7 +13,8 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 import unroll
-from unroll import Cell, ConfigError, InputError, SequenceClassifier, attribute, saliency
+from unroll import Cell, ConfigError, InputError, SequenceClassifier, attribute
+from unroll.evaluation import saliency
 from unroll.scan import cpu
 
 METHODS = ("integrated-gradients", "gradient-times-input")

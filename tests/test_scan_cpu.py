@@ -29,7 +29,7 @@ from recurrences import (
     some_lengths,
     threads,
 )
-from unroll.evaluation import has_fused_cells
+from unroll.evaluation.metrics import has_fused_cells
 from unroll.scan import cpu, rnn_scan
 
 pytestmark = pytest.mark.skipif(not cpu.INSTRUCTION_SETS, reason=f"backend cpu is {cpu.MISSING}")

@@ -16,8 +16,8 @@ import torch
 import unroll
 from unroll import DataError, SequenceClassifier, TrainConfig, load, load_run, resume_run, train_run
 from unroll.data.describe import describe_data
+from unroll.evaluation.predict_files import predict_files
 from unroll.plots import class_means, samples
-from unroll.prediction import predict_files
 from unroll.run import Event, read_plan
 from unroll.saved import load_test
 from unroll.train import EpochResult

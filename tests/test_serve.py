@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import unroll
 from served import client, error_of, made, plain, running, same
 from unroll.data.preparation import Missing, Scaling
-from unroll.prediction import predict_files, predict_texts
+from unroll.evaluation.predict_files import predict_files, predict_texts
 from unroll.saved import load_run
 from unroll.serve import Served, load_served
 from unroll.serve.served import named

@@ -10,7 +10,7 @@ from statistics import fmean, variance
 import pytest
 from scipy import stats
 
-from unroll.significance import difference, holm, mcnemar, two_proportions, welch, wilson
+from unroll.evaluation.significance import difference, holm, mcnemar, two_proportions, welch, wilson
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (0, 1), (5, 5), (1, 9), (61, 49), (0, 40), (700, 820), (3000, 2000)])

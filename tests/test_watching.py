@@ -9,7 +9,7 @@ import torch
 import unroll
 from unroll import Calibration, InputError, SequenceClassifier, SequenceData, plots
 from unroll.data.preparation import Preparation, Scaling
-from unroll.watching import Watched, watch
+from unroll.evaluation.stepwise import Watched, watch
 
 CLASSES = ("low", "high", "neither of these two")
 

@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import cells, data, doctor, errors, lessons, plots, scan, testing
-    from .anytime import calibrate, evaluate_anytime, read_along
-    from .calibration import Calibration
     from .cells import GRU, LRU, LSTM, RNN, Cell, IndRNN, MinGRU, MinLSTM
     from .compare import Comparison, compare_runs
     from .config import RECIPES, ModelConfig, Recipe, TrainConfig
@@ -25,11 +23,13 @@ if TYPE_CHECKING:
     from .data.sequences import SequenceData
     from .data.splits import Splits
     from .errors import ConfigError, DataError, InputError, RunError, TrainingError, UnrollError, UnrollWarning
-    from .evaluation import Evaluation, evaluate, predict
+    from .evaluation.anytime import calibrate, evaluate_anytime, read_along
+    from .evaluation.calibration import Calibration
+    from .evaluation.metrics import Evaluation, evaluate, predict
+    from .evaluation.saliency import attribute
     from .export import export_html
     from .models.classifier import SequenceClassifier
     from .run import resume_run, train_run
-    from .saliency import attribute
     from .saved import Run, load_run, save
     from .sweep import Range, Sweep, resume_sweep, run_sweep
     from .train import EpochResult, Training, fit
@@ -47,12 +47,12 @@ _HOME = {
     "data.splits": ("Splits",),
     "cells": ("GRU", "LRU", "LSTM", "RNN", "Cell", "IndRNN", "MinGRU", "MinLSTM"),
     "models.classifier": ("SequenceClassifier",),
-    "calibration": ("Calibration",),
-    "anytime": ("calibrate", "evaluate_anytime", "read_along"),
-    "evaluation": ("Evaluation", "evaluate", "predict"),
+    "evaluation.calibration": ("Calibration",),
+    "evaluation.anytime": ("calibrate", "evaluate_anytime", "read_along"),
+    "evaluation.metrics": ("Evaluation", "evaluate", "predict"),
     "export": ("export_html",),
     "train": ("EpochResult", "Training", "fit"),
-    "saliency": ("attribute",),
+    "evaluation.saliency": ("attribute",),
     "saved": ("Run", "load_run", "save"),
     "run": ("resume_run", "train_run"),
     "compare": ("Comparison", "compare_runs"),

@@ -17,10 +17,10 @@ from typing import Any, Literal
 import torch
 
 from .errors import InputError, RunError
+from .evaluation.significance import LEVEL, difference, holm, mcnemar, two_proportions, welch
 from .folder import fresh, write, write_json
 from .plots import Curve, png, side_by_side
 from .record import Record, in_words, read_record
-from .significance import LEVEL, difference, holm, mcnemar, two_proportions, welch
 
 Test = Literal["mcnemar", "intervals", "welch"]
 

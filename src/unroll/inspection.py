@@ -16,7 +16,7 @@ from .data.describe import constant, missing_classes
 from .data.preparation import valid_steps
 from .data.sequences import Batch
 from .data.splits import Splits
-from .evaluation import inference
+from .evaluation.metrics import inference
 from .models.classifier import SequenceClassifier
 from .models.layers import Stage
 

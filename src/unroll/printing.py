@@ -11,15 +11,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .anytime import Anytime
 from .data.describe import Description, FeatureDescription, PartDescription
 from .data.sequences import SequenceData
 from .data.splits import Splits
 from .data.words import WordDescription
-from .evaluation import Evaluation
+from .evaluation.anytime import Anytime
+from .evaluation.metrics import Evaluation
+from .evaluation.predict_files import FilePrediction
 from .formatting import shown
 from .inspection import Inspection
-from .prediction import FilePrediction
 from .sketch import preview
 from .terminal import brief, percent, print_facts, print_table
 

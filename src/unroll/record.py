@@ -13,11 +13,11 @@ import safetensors
 
 from .config import DataConfig, ModelConfig, TrainConfig
 from .errors import RunError
-from .evaluation import Interval
+from .evaluation.metrics import Interval
+from .evaluation.predictions import Predictions, read_evaluation, read_predictions
 from .folder import CONFIG, EVALUATION, METRICS, WEIGHTS, checkpoints, first_line, read_config
 from .formatting import quoted, shown
 from .history import read_history
-from .predicted import Predictions, read_evaluation, read_predictions
 from .train import EpochResult
 
 

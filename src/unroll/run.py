@@ -11,14 +11,15 @@ from typing import Any
 
 import torch
 
-from .anytime import calibrate
 from .checkpoint import SECONDS, Checkpoints, check_seconds, read_checkpoint
 from .config import DataConfig, ModelConfig, Recipe, RecipeName, TrainConfig, choose_settings
 from .data.catalog import load, resolve
 from .data.sequences import SequenceData
 from .data.splits import Splits
 from .errors import ConfigError, DataError, RunError, TrainingError
-from .evaluation import Evaluation
+from .evaluation.anytime import calibrate
+from .evaluation.metrics import Evaluation
+from .evaluation.predictions import Predictions
 from .folder import (
     CONFIG,
     EVALUATION,
@@ -35,7 +36,6 @@ from .history import check_tensorboard, recorder, write_metrics
 from .interrupt import deferred_signals, resignalled
 from .lock import locked
 from .models.classifier import SequenceClassifier
-from .predicted import Predictions
 from .saved import Run, build, check_loadable, load_run, model_config, still_there, write_config, write_weights
 from .train import EpochResult, Progress, Training
 

@@ -14,7 +14,6 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from .calibration import Calibration, read_calibration
 from .cells import Cell, find_cell
 from .config import DataConfig, ModelConfig, TrainConfig
 from .data.catalog import load, load_as, resolve
@@ -24,6 +23,8 @@ from .data.splits import TEST_FRACTION, Splits
 from .data.tokens import Tokens, library
 from .device import choose_device
 from .errors import ConfigError, DataError, InputError, RunError
+from .evaluation.calibration import Calibration, read_calibration
+from .evaluation.predictions import read_evaluation
 from .folder import (
     CONFIG,
     FORMAT,
@@ -39,7 +40,6 @@ from .folder import (
 from .formatting import shown
 from .models.classifier import SequenceClassifier
 from .models.weights import check_finite, load_weights
-from .predicted import read_evaluation
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from .data.sequences import SequenceData
 from .data.splits import Splits
 from .device import autocast, choose_device, rng_state, set_rng_state
 from .errors import DataError, InputError, TrainingError
-from .evaluation import evaluate, has_fused_cells
+from .evaluation.metrics import evaluate, has_fused_cells
 from .fused import FusedStep, fused_step
 from .models.classifier import check_truncation
 from .optimizer import make_optimizer

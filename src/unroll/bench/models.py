@@ -16,7 +16,7 @@ from ..data.preparation import Preparation, Scaling
 from ..data.sequences import SequenceData
 from ..data.splits import Splits
 from ..device import autocast
-from ..evaluation import evaluate, inference, predict
+from ..evaluation.metrics import evaluate, inference, predict
 from ..models.classifier import SequenceClassifier
 from ..scan import cpu
 from ..train import EpochResult, fit

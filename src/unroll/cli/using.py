@@ -46,8 +46,8 @@ def evaluate(
         Print one JSON object with accuracy (a fraction), loss, n and more.
     """
     with immediate_interrupt():
-        from ..anytime import evaluate_anytime
-        from ..evaluation import evaluate as count
+        from ..evaluation.anytime import evaluate_anytime
+        from ..evaluation.metrics import evaluate as count
         from ..printing import print_anytime, print_evaluation
         from ..saved import load_run, load_test
         from ..terminal import Screen
@@ -118,7 +118,7 @@ def predict(
         from ..data.streams import read_stream
         from ..data.text_file import text_lines
         from ..errors import InputError
-        from ..prediction import Sure, predict_files, predict_texts
+        from ..evaluation.predict_files import Sure, predict_files, predict_texts
         from ..printing import print_predictions
         from ..saved import load_run
         from ..terminal import Screen

@@ -23,7 +23,7 @@ from ..data.describe import UNEVEN
 from ..data.preparation import valid_steps
 from ..data.sequences import SequenceData
 from ..errors import InputError
-from ..evaluation import eval_mode, logits_of
+from ..evaluation.metrics import eval_mode, logits_of
 from ..history import read_history
 from ..models.classifier import SequenceClassifier
 from ..train import EpochResult

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..data.images import FAINT, prepare_image
 from ..data.sequences import SequenceData
 from ..errors import ConfigError, RunError
-from ..evaluation import predict
+from ..evaluation.metrics import predict
 from ..saved import Run
 from ..web import engine
 from .description import raw, spread

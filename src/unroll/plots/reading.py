@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from ..data.sequences import SequenceData
-from ..watching import Watched
+from ..evaluation.stepwise import Watched
 from .data import mosaic, sequence, tiles
 from .results import shortened
 from .style import STYLE, WIDTH

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ..anytime import Anytime
-from ..calibration import Reliability
-from ..evaluation import Evaluation
+from ..evaluation.anytime import Anytime
+from ..evaluation.calibration import Reliability
+from ..evaluation.metrics import Evaluation
 from .style import COLOURS, STYLE, WIDTH, label
 
 COUNTED = 15  # classes up to which a confusion matrix says its counts

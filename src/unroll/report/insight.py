@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from ..anytime import Anytime
+from ..evaluation.anytime import Anytime
+from ..evaluation.stepwise import Watched
 from ..plots import anytime_curve, reading, saliency_curve, saliency_map, saliency_spans
 from ..terminal import brief, percent
-from ..watching import Watched
 from .material import Material
 from .section import NAME, Lines, Picture, Section, Table, Tokens
 

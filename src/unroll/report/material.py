@@ -10,16 +10,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..anytime import Anytime, evaluate_anytime
 from ..data.sequences import SequenceData
 from ..doctor import Examination, examine
-from ..evaluation import evaluate, inference
+from ..evaluation.anytime import Anytime, evaluate_anytime
+from ..evaluation.metrics import evaluate, inference
+from ..evaluation.predictions import Predictions, read_predictions
+from ..evaluation.saliency import attribute
+from ..evaluation.stepwise import Watched, watch
 from ..history import read_history
-from ..predicted import Predictions, read_predictions
-from ..saliency import attribute
 from ..saved import Run, TestData
 from ..train import EpochResult
-from ..watching import Watched, watch
 
 MOST_STEPS = 1_500_000  # time steps of the data that are read for the curve over what was read: else a sample
 LONG = 1_000  # time steps; of longer sequences no single one is watched

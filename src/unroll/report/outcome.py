@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
-from ..calibration import COLDEST, HOTTEST, Reliability, reliability
-from ..evaluation import Evaluation
+from ..evaluation.calibration import COLDEST, HOTTEST, Reliability, reliability
+from ..evaluation.metrics import Evaluation
+from ..evaluation.predictions import Predictions
 from ..plots import confusion, learning_curves, mistakes, reliability_diagram
-from ..predicted import Predictions
 from ..terminal import brief, percent
 from ..train import EpochResult
 from .material import Material

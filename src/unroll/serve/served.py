@@ -19,9 +19,9 @@ from ..data.sequences import SequenceData
 from ..data.text import unread
 from ..data.text_file import check_text
 from ..errors import DataError
-from ..evaluation import has_fused_cells, logits_by_batch
+from ..evaluation.metrics import has_fused_cells, logits_by_batch
+from ..evaluation.predict_files import unlabelled
 from ..export.description import Kind, kind_of
-from ..prediction import unlabelled
 from ..saved import Run
 from ..scan.cpu import lend_threads
 from . import limits

@@ -11,13 +11,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from ..data.sequences import SequenceData
+from ..errors import RunError
+from ..folder import EVALUATION, PREDICTIONS, first_line, read_json, write
+from ..formatting import quoted, shown
+from ..validation import LARGEST, check_whole, is_number
 from .calibration import Calibration
-from .data.sequences import SequenceData
-from .errors import RunError
-from .evaluation import Evaluation, logits_of
-from .folder import EVALUATION, PREDICTIONS, first_line, read_json, write
-from .formatting import quoted, shown
-from .validation import LARGEST, check_whole, is_number
+from .metrics import Evaluation, logits_of
 
 
 @dataclass(frozen=True)

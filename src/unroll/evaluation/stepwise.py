@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..data.sequences import SequenceData
+from ..errors import InputError
+from ..models.classifier import SequenceClassifier
 from .anytime import logits_after
 from .calibration import Calibration
-from .data.sequences import SequenceData
-from .errors import InputError
-from .evaluation import inference
-from .models.classifier import SequenceClassifier
+from .metrics import inference
 
 
 @dataclass(frozen=True)

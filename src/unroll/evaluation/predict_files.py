@@ -12,17 +12,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..data.images import PreparedImage, prepare_image
+from ..data.preparation import ImageFormat, Preparation
+from ..data.sequences import SequenceData
+from ..data.streams import Kind, is_stream, receive
+from ..data.text import read_texts, unread
+from ..data.text_file import check_text
+from ..data.timeseries import read_unlabelled
+from ..errors import DataError
 from .anytime import check_confidence, read_along
 from .calibration import Calibration
-from .data.images import PreparedImage, prepare_image
-from .data.preparation import ImageFormat, Preparation
-from .data.sequences import SequenceData
-from .data.streams import Kind, is_stream, receive
-from .data.text import read_texts, unread
-from .data.text_file import check_text
-from .data.timeseries import read_unlabelled
-from .errors import DataError
-from .evaluation import EVALUATION_BATCH, predict
+from .metrics import EVALUATION_BATCH, predict
 
 TOP = 3
 

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import InputError, RunError
-from .folder import CALIBRATION, first_line, read_json, write_json
-from .formatting import quoted, shown
-from .validation import check_whole, is_number
+from ..errors import InputError, RunError
+from ..folder import CALIBRATION, first_line, read_json, write_json
+from ..formatting import quoted, shown
+from ..validation import check_whole, is_number
 
 BINS = 15  # of confidence, as C. Guo et al. have them
 COLDEST, HOTTEST = 0.05, 20.0  # between these temperatures it is looked for

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .errors import InputError
-from .evaluation import has_fused_cells, inference, is_as_made
-from .models.classifier import SequenceClassifier
-from .scan.cpu import lend_threads
-from .scan.padding import clear_padding
-from .validation import check_choice, check_whole
+from ..errors import InputError
+from ..models.classifier import SequenceClassifier
+from ..scan.cpu import lend_threads
+from ..scan.padding import clear_padding
+from ..validation import check_choice, check_whole
+from .metrics import has_fused_cells, inference, is_as_made
 
 Method = Literal["integrated-gradients", "gradient-times-input"]
 Read = Callable[[Tensor, Tensor | None], Tensor]  # x (batch, time, features) and lengths to logits (batch, classes)

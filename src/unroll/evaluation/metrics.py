@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from .cells import Cell
-from .data.sequences import SequenceData
-from .errors import DataError, InputError
-from .models.classifier import SequenceClassifier
-from .models.fused_forward import is_watched
-from .notebook import evaluation_html
-from .scan.cpu import lend_threads
+from ..cells import Cell
+from ..data.sequences import SequenceData
+from ..errors import DataError, InputError
+from ..models.classifier import SequenceClassifier
+from ..models.fused_forward import is_watched
+from ..notebook import evaluation_html
+from ..scan.cpu import lend_threads
 from .significance import wilson
 
 EVALUATION_BATCH = 1_000  # sequences; does not change any result
@@ -100,7 +100,7 @@ class Evaluation:
 
     @property
     def interval(self) -> Interval:
-        """The accuracy's 95 % confidence interval (`unroll.significance.wilson`)."""
+        """The accuracy's 95 % confidence interval (`unroll.evaluation.significance.wilson`)."""
         return Interval(*wilson(self.correct, self.n))
 
     @property
