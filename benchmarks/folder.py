@@ -11,7 +11,7 @@ import cyclopts
 from PIL import Image
 
 import unroll
-from unroll.machine import describe
+from unroll.training.environment import describe
 
 
 def write_folder(splits: unroll.Splits, root: Path) -> int:

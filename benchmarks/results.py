@@ -15,7 +15,7 @@ import cyclopts
 
 import unroll
 from unroll.cli import main as unroll_command
-from unroll.machine import describe
+from unroll.training.environment import describe
 
 
 @dataclass(frozen=True)

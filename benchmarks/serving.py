@@ -29,10 +29,10 @@ import unroll
 from benchmarks.load import UNSURE, Ask, Connection, GoneError, Load, Server, check, get, load, post
 from unroll.bench.clock import Spread, spread
 from unroll.folder import write_json
-from unroll.machine import describe
 from unroll.saved import load_test
 from unroll.serve import limits
 from unroll.terminal import Screen, print_facts, print_table
+from unroll.training.environment import describe
 
 T = TypeVar("T")
 EXAMPLES = 50  # images that are asked about, in turn

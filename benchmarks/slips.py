@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import unroll
 from unroll import SequenceData, lessons
-from unroll.machine import describe
+from unroll.training.environment import describe
 
 BATCH = 64
 DRAWS = 10_000  # of random weights

@@ -31,11 +31,8 @@ FLOORS = {
     "checkpoint": 5,
     "record": 5,
     "saved": 5,
-    "machine": 5,
     "history": 4.9,
-    "train": 4.8,
-    "optimizer": 4.2,
-    "fused": 4.3,  # between the model and what trains it
+    "training": 4.8,
     "models": 4,
     "testing": 4.5,
     "cells": 3,
@@ -45,7 +42,6 @@ FLOORS = {
     "config": 1,
     "notebook": 1,
     "web": 1,
-    "device": 1,
     "folder": 1,
     "lock": 0.7,
     "interrupt": 1,
@@ -111,5 +107,5 @@ def _modules(node: ast.AST) -> list[str]:
 def test_the_check_sees_an_arrow_that_runs_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("test_architecture.SOURCE", tmp_path)
     (tmp_path / "scan").mkdir()
-    (tmp_path / "scan" / "cpu.py").write_text("def f():\n    from ..train import fit\n    from . import reference\n")
-    assert imported_rooms(tmp_path / "scan" / "cpu.py") == {"train", "scan"}
+    (tmp_path / "scan" / "cpu.py").write_text("def f():\n    from ..training.loop import fit\n    from . import reference\n")
+    assert imported_rooms(tmp_path / "scan" / "cpu.py") == {"training", "scan"}

@@ -14,10 +14,10 @@ from torch import Tensor
 
 import unroll
 from unroll import SequenceClassifier, SequenceData, Splits, TrainConfig, Training
-from unroll import fused as fused_module
 from unroll.config import Read
-from unroll.data.augment import augmented, cut_off, moved_and_turned
 from unroll.data.preparation import ImageFormat, Preparation, Scaling
+from unroll.training import fused_step as fused_module
+from unroll.training.augmentation import augmented, cut_off, moved_and_turned
 
 
 def drawings(height: int, width: int) -> Tensor:

@@ -26,9 +26,9 @@ from unroll.bench.limit import LIMIT, SIZE, product
 from unroll.bench.picture import figure
 from unroll.bench.steps import CellName, Shape, Step, checked, right_results
 from unroll.cli import main
-from unroll.fused import FusedStep
 from unroll.plots import png
 from unroll.scan import cpu
+from unroll.training.fused_step import FusedStep
 
 SMALL = Shape("rnn", time=3, inputs=2, hidden=5, batch=2)
 

@@ -14,7 +14,8 @@ import fuzz
 from unroll import SequenceClassifier, SequenceData, Splits, TrainConfig
 from unroll.data.buckets import longest_of_each, padded_share, training_order
 from unroll.data.preparation import Preparation, Scaling
-from unroll.train import EpochResult, Progress, Training
+from unroll.training.loop import Training
+from unroll.training.results import EpochResult, Progress
 
 LENGTHS = st.lists(st.integers(0, 30), min_size=1, max_size=300)
 

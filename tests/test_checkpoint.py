@@ -16,7 +16,7 @@ from unroll import EpochResult, RunError, Splits, TrainConfig, Training, UnrollW
 from unroll.checkpoint import Checkpoints, read_checkpoint
 from unroll.folder import read_config
 from unroll.run import Event
-from unroll.train import Progress
+from unroll.training.results import Progress
 
 SETTINGS: dict[str, Any] = {"epochs": 4, "hidden_size": 8, "batch_size": 400, "checkpoint_seconds": 0}
 

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from unroll import GRU, SequenceClassifier, SequenceData, Splits, TrainConfig
-from unroll import fused as fused_module
 from unroll.data.preparation import Preparation, Scaling
-from unroll.fused import why_not_fused
-from unroll.machine import describe_model
 from unroll.scan import cpu
-from unroll.train import Progress, Training
+from unroll.training import fused_step as fused_module
+from unroll.training.environment import describe_model
+from unroll.training.fused_step import why_not_fused
+from unroll.training.loop import Training
+from unroll.training.results import Progress
 
 pytestmark = pytest.mark.skipif(not cpu.INSTRUCTION_SETS, reason=f"backend cpu is {cpu.MISSING}")
 

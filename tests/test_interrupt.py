@@ -19,7 +19,7 @@ from unroll.checkpoint import read_checkpoint
 from unroll.folder import read_config
 from unroll.interrupt import deferred_signals, resignalled
 from unroll.run import Event
-from unroll.train import Progress
+from unroll.training.results import Progress
 
 SETTINGS: dict[str, Any] = {"epochs": 2, "hidden_size": 8, "batch_size": 40, "checkpoint_seconds": 1e9}
 ENDING = [signal.SIGTERM, signal.SIGHUP]

@@ -86,7 +86,7 @@ def test_a_run_imports_nothing_by_itself(call: Call) -> None:
 @pytest.mark.slow
 def test_an_interrupted_run_is_resumed_with_its_cell(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("more_cells.py").write_text(MODULE)
-    original = unroll.train.Training.events  # type: ignore[attr-defined]
+    original = unroll.training.loop.Training.events  # type: ignore[attr-defined]
 
     def stopping(self: object, pause: Callable[[], bool]) -> Iterator[object]:
         for number, event in enumerate(original(self, pause)):
@@ -95,7 +95,7 @@ def test_an_interrupted_run_is_resumed_with_its_cell(call: Call, monkeypatch: py
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("unroll.train.Training.events", stopping)
+        patch.setattr("unroll.training.loop.Training.events", stopping)
         assert call("train", "--no-report", *QUICK, "--cell", "more_cells:Own", "--out", "run")[0] == 130
     assert call("train", "--no-report", "--resume", "run", "--cell", "lstm")[0] == 2
     assert call("train", "--no-report", "--resume", "run", "--cell", "more_cells:Own", "--epochs", 2)[0] == 2

@@ -36,7 +36,7 @@ from unroll.evaluation.predictions import Predictions, read_evaluation, read_pre
 from unroll.formatting import is_printable
 from unroll.history import read_history, write_metrics
 from unroll.record import read_record
-from unroll.train import EpochResult
+from unroll.training.results import EpochResult
 
 CASES = fuzz.EXAMPLES or 15
 LONGEST = 400  # characters of a message, without the paths in it

@@ -32,7 +32,7 @@ from unroll import run as run_module
 from unroll.run import Event, Started, read_plan
 from unroll.saved import load_test
 from unroll.scan import cpu
-from unroll.train import Progress
+from unroll.training.results import Progress
 
 QUICK: dict[str, Any] = {"epochs": 1, "hidden_size": 8}
 

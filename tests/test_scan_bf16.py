@@ -25,8 +25,8 @@ from recurrences import (
     threads,
 )
 from unroll import SequenceClassifier, TrainConfig
-from unroll.fused import why_not_fused
 from unroll.scan import choose_backend, cpu, gru_scan, linear_scan, reference, rnn_scan
+from unroll.training.fused_step import why_not_fused
 
 pytestmark = NEEDS_BF16
 

@@ -16,10 +16,10 @@ import torch
 import unroll
 from unroll import ConfigError, SequenceClassifier, TrainConfig
 from unroll.bench import models
-from unroll.fused import why_not_fused
-from unroll.machine import describe, describe_model
 from unroll.scan import cpu
 from unroll.scan.sets import ORDER, usable_sets
+from unroll.training.environment import describe, describe_model
+from unroll.training.fused_step import why_not_fused
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -178,7 +178,7 @@ def test_a_run_that_was_interrupted_elsewhere_is_not_resumed(
         raise RuntimeError("stop here")
 
     with monkeypatch.context() as patch:  # as a machine with kernels for bf16 would begin it
-        patch.setattr("unroll.train.check_precision", lambda *_: None)
+        patch.setattr("unroll.training.loop.check_precision", lambda *_: None)
         with pytest.raises(RuntimeError, match="stop here"):
             unroll.train_run(out="elsewhere", precision="bf16", hidden_size=4, epochs=1, watch=stop)
     before = Path("elsewhere/resume.pt").read_bytes()

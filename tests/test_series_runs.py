@@ -20,7 +20,7 @@ from unroll.evaluation.predict_files import predict_files
 from unroll.plots import class_means, samples
 from unroll.run import Event, read_plan
 from unroll.saved import load_test
-from unroll.train import EpochResult
+from unroll.training.results import EpochResult
 
 Call = Callable[..., tuple[int, str, str]]
 QUICK: dict[str, Any] = {"epochs": 3, "hidden_size": 6, "cell": "gru", "batch_size": 8}

@@ -26,7 +26,7 @@ from unroll.sweep import Sweep, Trial, read_sweep, read_values
 from unroll.sweep import search as search_module
 from unroll.sweep.axes import check_axes
 from unroll.sweep.search import plan, propose
-from unroll.train import EpochResult
+from unroll.training.results import EpochResult
 
 QUICK: dict[str, Any] = {"epochs": 1, "hidden_size": 8}
 TWO: dict[str, Any] = {"search": {"lr": [0.001, 0.01]}, **QUICK}

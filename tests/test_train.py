@@ -26,8 +26,9 @@ from unroll import (
 )
 from unroll.data.preparation import Preparation, Scaling
 from unroll.data.sequences import SequenceData
-from unroll.device import choose_device
-from unroll.train import Progress, fit
+from unroll.training.device import choose_device
+from unroll.training.loop import fit
+from unroll.training.results import Progress
 
 CONSTANT = TrainConfig(epochs=2, schedule="constant", val_fraction=0.0)
 

@@ -14,9 +14,9 @@ from torch.nn.functional import cross_entropy
 from test_model import torch_twin
 from test_readout import formula
 from unroll import Cell, ConfigError, InputError, SequenceClassifier, Splits, TrainConfig, Training
-from unroll.fused import why_not_fused
 from unroll.inspection import inspect_model
-from unroll.machine import describe_model
+from unroll.training.environment import describe_model
+from unroll.training.fused_step import why_not_fused
 
 READOUTS = ["last", "mean", "max", "attention"]
 LENGTHS = torch.tensor([10, 2, 1, 6, 5])

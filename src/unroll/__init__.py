@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from .run import resume_run, train_run
     from .saved import Run, load_run, save
     from .sweep import Range, Sweep, resume_sweep, run_sweep
-    from .train import EpochResult, Training, fit
+    from .training.loop import Training, fit
+    from .training.results import EpochResult
 
     __version__: str
 
@@ -51,7 +52,8 @@ _HOME = {
     "evaluation.anytime": ("calibrate", "evaluate_anytime", "read_along"),
     "evaluation.metrics": ("Evaluation", "evaluate", "predict"),
     "export": ("export_html",),
-    "train": ("EpochResult", "Training", "fit"),
+    "training.loop": ("Training", "fit"),
+    "training.results": ("EpochResult",),
     "evaluation.saliency": ("attribute",),
     "saved": ("Run", "load_run", "save"),
     "run": ("resume_run", "train_run"),

@@ -16,7 +16,7 @@ import torch
 from .errors import ConfigError, RunError, UnrollWarning
 from .folder import CONFIG, PREVIOUS, RESUME, checkpoints, first_line, write
 from .formatting import shown
-from .train import Training
+from .training.loop import Training
 from .validation import check_at_least
 
 SECONDS = 10.0  # of training between two checkpoints

@@ -15,7 +15,7 @@ from typing import Any
 from .errors import ConfigError, RunError
 from .folder import EVENTS, METRICS, METRICS_TABLE, append, event_files, first_line, write
 from .formatting import shown
-from .train import EpochResult
+from .training.results import EpochResult
 from .validation import check_types
 
 

@@ -18,7 +18,7 @@ from .evaluation.predictions import Predictions, read_evaluation, read_predictio
 from .folder import CONFIG, EVALUATION, METRICS, WEIGHTS, checkpoints, first_line, read_config
 from .formatting import quoted, shown
 from .history import read_history
-from .train import EpochResult
+from .training.results import EpochResult
 
 
 @dataclass(frozen=True)

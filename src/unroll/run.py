@@ -37,7 +37,8 @@ from .interrupt import deferred_signals, resignalled
 from .lock import locked
 from .models.classifier import SequenceClassifier
 from .saved import Run, build, check_loadable, load_run, model_config, still_there, write_config, write_weights
-from .train import EpochResult, Progress, Training
+from .training.loop import Training
+from .training.results import EpochResult, Progress
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from .data.preparation import Preparation
 from .data.sequences import SequenceData
 from .data.splits import TEST_FRACTION, Splits
 from .data.tokens import Tokens, library
-from .device import choose_device
 from .errors import ConfigError, DataError, InputError, RunError
 from .evaluation.calibration import Calibration, read_calibration
 from .evaluation.predictions import read_evaluation
@@ -40,6 +39,7 @@ from .folder import (
 from .formatting import shown
 from .models.classifier import SequenceClassifier
 from .models.weights import check_finite, load_weights
+from .training.device import choose_device
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from .run import Event
 from .sweep import Sweep, Trial, Tried
 from .sweep.axes import Range
 from .terminal import command_line, percent, print_facts, print_table
-from .train import Progress as Step
+from .training.results import Progress as Step
 
 HEADINGS = ("trial", "val acc", "val loss", "seconds")
 WIDTHS = (9, 10, 10, 9)

@@ -28,8 +28,8 @@ from .folder import EVENTS, METRICS
 from .formatting import printable_lines, shown
 from .run import Event, Started
 from .saved import Run
-from .train import EpochResult
-from .train import Progress as Step
+from .training.results import EpochResult
+from .training.results import Progress as Step
 
 HEADINGS = ("epoch", "train loss", "train acc", "val loss", "val acc", "lr", "seconds", "samples/s")
 WIDTHS = (7, 12, 11, 10, 9, 10, 9, 11)

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, get_args
 import torch
 
 from ..folder import fresh, write, write_json
-from ..machine import describe
 from ..scan import cpu
 from ..scan.sets import VARIABLE
+from ..training.environment import describe
 from .clock import (
     Comparison,
     Contender,
@@ -56,7 +56,7 @@ class Report:
     """All that was measured.
 
     Attributes:
-        machine: what `unroll.machine.describe` says of it
+        machine: what `unroll.training.environment.describe` says of it
         full: whether all parts were wanted
         finished: whether all parts that were wanted are there
         comparisons: of contenders, ratios to unroll's time

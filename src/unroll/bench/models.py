@@ -15,11 +15,12 @@ from ..config import TrainConfig
 from ..data.preparation import Preparation, Scaling
 from ..data.sequences import SequenceData
 from ..data.splits import Splits
-from ..device import autocast
 from ..evaluation.metrics import evaluate, inference, predict
 from ..models.classifier import SequenceClassifier
 from ..scan import cpu
-from ..train import EpochResult, fit
+from ..training.device import autocast
+from ..training.loop import fit
+from ..training.results import EpochResult
 from .clock import BFLOAT16, Contender, Results, Runs, in_process, with_threads
 from .steps import Shape
 

@@ -30,9 +30,9 @@ def info(run: Path | None = None, /, *, cell: str | None = None, json: Json = Fa
     """
     with immediate_interrupt():
         from ..config import TrainConfig
-        from ..machine import describe, describe_model
         from ..saved import load_run
         from ..terminal import Screen, print_facts
+        from ..training.environment import describe, describe_model
 
     facts = describe()
     if run:

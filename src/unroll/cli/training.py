@@ -185,7 +185,7 @@ def check(
         from ..printing import print_inspection
         from ..run import Plan, read_plan
         from ..terminal import Screen
-        from ..train import Training
+        from ..training.loop import Training
 
     settings = {**given(reading), **given(model), **given(training)}
     import_user_cell(settings.get("cell"))

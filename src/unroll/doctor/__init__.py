@@ -26,7 +26,7 @@ from ..errors import InputError
 from ..evaluation.metrics import eval_mode, logits_of
 from ..history import read_history
 from ..models.classifier import SequenceClassifier
-from ..train import EpochResult
+from ..training.results import EpochResult
 from ..validation import check_whole
 from .course import judge_history, lift
 from .examination import Examination, Finding, LayerHealth, Memory

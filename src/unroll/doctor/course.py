@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from ..config import ModelConfig, TrainConfig
-from ..train import EpochResult
+from ..training.results import EpochResult
 from .examination import Finding
 from .remedies import against_overfitting, lower_rate
 

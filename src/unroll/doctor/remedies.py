@@ -9,7 +9,7 @@ from typing import Literal
 from ..cells import CELLS
 from ..config import ModelConfig, TrainConfig
 from ..scan.choice import KNOWN
-from ..train import EpochResult
+from ..training.results import EpochResult
 
 
 def lower_rate(rate: float) -> float:

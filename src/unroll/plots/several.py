@@ -14,7 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from ..train import EpochResult
+from ..training.results import EpochResult
 from .style import COLOURS, STYLE, label
 
 DASHES = ("-", "--", ":", "-.")

@@ -9,9 +9,9 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from ..config import RECIPES, DataConfig, ModelConfig, TrainConfig
-from ..machine import describe, describe_model
 from ..saved import Run
 from ..terminal import brief, percent
+from ..training.environment import describe, describe_model
 from .material import Material
 from .section import NAME, Code, Lines, Section, Table
 

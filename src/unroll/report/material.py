@@ -19,7 +19,7 @@ from ..evaluation.saliency import attribute
 from ..evaluation.stepwise import Watched, watch
 from ..history import read_history
 from ..saved import Run, TestData
-from ..train import EpochResult
+from ..training.results import EpochResult
 
 MOST_STEPS = 1_500_000  # time steps of the data that are read for the curve over what was read: else a sample
 LONG = 1_000  # time steps; of longer sequences no single one is watched

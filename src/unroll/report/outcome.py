@@ -10,7 +10,7 @@ from ..evaluation.metrics import Evaluation
 from ..evaluation.predictions import Predictions
 from ..plots import confusion, learning_curves, mistakes, reliability_diagram
 from ..terminal import brief, percent
-from ..train import EpochResult
+from ..training.results import EpochResult
 from .material import Material
 from .section import NAME, Lines, Picture, Section, Table
 

@@ -18,7 +18,7 @@ from ..lock import locked
 from ..plots import Score, png, swept
 from ..record import in_words, read_record
 from ..run import Event, Plan, resume_run, train_run
-from ..train import Training
+from ..training.loop import Training
 from ..validation import check_choice, check_whole
 from .axes import Range, Setting, Values, check_axes, combinations, is_number
 from .search import Method, plan, propose

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from .sequences import SequenceData
+from ..data.sequences import SequenceData
 
 CHUNK = 1_000  # images at once: as float32 with their grid they stay in the processor's cache
 

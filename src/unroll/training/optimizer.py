@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Adam, AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
-from .config import TrainConfig
+from ..config import TrainConfig
 
 WARM_UP = 0.15  # share of the run in which one-cycle raises the rate
 

@@ -1,4 +1,4 @@
-"""Whole training steps in one call, for what people train most. Its plain twin is `unroll.train.Training`'s own.
+"""Whole training steps in one call, for what people train most. Its plain twin is that of `Training`.
 
 At the tutorial's sizes a fused scan takes less time than the hundred small operations around it: taking a batch,
 scaling, the head, the loss, autograd, clipping, the optimiser. Here `scan/csrc/step.cpp` does them beside the scan.
@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .cells import Cell
-from .config import TrainConfig
-from .data.sequences import SequenceData
+from ..cells import Cell
+from ..config import TrainConfig
+from ..data.sequences import SequenceData
+from ..models.classifier import SequenceClassifier
+from ..models.fused_forward import PARAMETERS, is_watched
+from ..scan import cpu
 from .device import autocast
-from .models.classifier import SequenceClassifier
-from .models.fused_forward import PARAMETERS, is_watched
 from .optimizer import OPTIMIZERS
-from .scan import cpu
 
 PATIENCE = 0.2  # seconds that a call should take at most: meanwhile Ctrl-C waits
 

@@ -11,15 +11,15 @@ from typing import Any
 
 import torch
 
-from . import scan
-from .cells import CELLS, Cell
-from .config import TrainConfig
-from .data.download import cache_folder
+from .. import scan
+from ..cells import CELLS, Cell
+from ..config import TrainConfig
+from ..data.download import cache_folder
+from ..errors import ConfigError, InputError
+from ..models.classifier import SequenceClassifier
+from ..scan import cpu, sets
 from .device import autocast, choose_device
-from .errors import ConfigError, InputError
-from .fused import why_not_fused
-from .models.classifier import SequenceClassifier
-from .scan import cpu, sets
+from .fused_step import why_not_fused
 
 TRAINED_IN_BF16 = "trained in bf16; the weights are float32, and all but training computes in float32"
 PACKAGES = ("torch", "numpy", "safetensors", "pillow", "matplotlib", "scipy")

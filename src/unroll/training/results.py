@@ -1,0 +1,56 @@
+"""What a training says of itself while it runs: where it stands, and what each epoch came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Progress(NamedTuple):
+    """Where a training stands within an epoch.
+
+    Attributes:
+        epoch: from 1
+        epochs: of the whole training
+        step: optimiser steps done in this epoch
+        steps: optimiser steps in an epoch
+        loss: mean cross entropy of this epoch so far, in nats
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One pass over the training data.
+
+    Attributes:
+        epoch: from 1
+        train_loss: mean cross entropy over the epoch, in nats, while the weights moved
+        train_accuracy: fraction right over seen, while the weights moved; the finished weights do better
+        val_loss: mean cross entropy on the validation part after the epoch; None without such a part
+        val_accuracy: fraction right on the validation part after the epoch; None without such a part
+        lr: learning rate of the last step
+        seconds: training alone, without validation
+        samples_per_second: sequences trained on, over seconds
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
+    lr: float
+    seconds: float
+    samples_per_second: float
+
+    def __str__(self) -> str:
+        """One line for ``print(epoch)``."""
+        line = f"epoch {self.epoch}: train loss {self.train_loss:.4f}, accuracy {self.train_accuracy:.2%}"
+        if self.val_loss is not None and self.val_accuracy is not None:
+            line += f" | validation loss {self.val_loss:.4f}, accuracy {self.val_accuracy:.2%}"
+        return f"{line} | {self.seconds:.1f} s, {self.samples_per_second:,.0f} sequences/s"
