@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 import unroll
-from unroll.folder import PREVIOUS, RESUME
+from unroll.runs.folder import PREVIOUS, RESUME
 
 SETTINGS: dict[str, Any] = {"hidden_size": 8, "batch_size": 8, "epochs": 10, "checkpoint_seconds": 0.02}
 # What Python's audit hooks call the operations that change a folder.

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 import unroll
 from unroll.data.preparation import Preparation, Scaling
-from unroll.saved import Run
+from unroll.runs.storage import Run
 from unroll.serve import Protocol, Served, create_app, guarded, listen
 from unroll.serve.guard import Guard
 from waiting import PATIENCE, eventually

@@ -11,7 +11,8 @@ from scipy.optimize import minimize_scalar
 from torch.nn.functional import cross_entropy
 
 from unroll import Calibration, InputError, RunError
-from unroll.evaluation.calibration import fit_temperatures, read_calibration, reliability
+from unroll.evaluation.calibration import fit_temperatures, reliability
+from unroll.runs.artifacts import read_calibration, write_calibration
 
 
 def overconfident(n: int = 500, by: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,7 +72,7 @@ def test_a_few_that_are_all_right_do_not_make_it_certain() -> None:
 def test_it_comes_back_from_its_file(tmp_path: Path) -> None:
     assert read_calibration(tmp_path) is None
     calibration = Calibration((0.5, 1.0), (2.0, 1.25), 7)
-    calibration.write(tmp_path)
+    write_calibration(tmp_path, calibration)
     assert read_calibration(tmp_path) == calibration
     assert calibration.temperature == 1.25
     (tmp_path / "calibration.json").write_text('{"fractions": [1.0], "temperatures": [0.0], "n": 3}')

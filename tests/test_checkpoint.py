@@ -13,9 +13,9 @@ import torch
 
 import unroll
 from unroll import EpochResult, RunError, Splits, TrainConfig, Training, UnrollWarning, resume_run, train_run
-from unroll.checkpoint import Checkpoints, read_checkpoint
-from unroll.folder import read_config
-from unroll.run import Event
+from unroll.runs.checkpoint import Checkpoints, read_checkpoint
+from unroll.runs.execute import Event
+from unroll.runs.folder import read_config
 from unroll.training.results import Progress
 
 SETTINGS: dict[str, Any] = {"epochs": 4, "hidden_size": 8, "batch_size": 400, "checkpoint_seconds": 0}

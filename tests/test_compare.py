@@ -17,12 +17,13 @@ from scipy import stats
 import unroll
 from unroll import compare_runs
 from unroll.cli import main
-from unroll.compare import Verdict
-from unroll.evaluation.predictions import Predictions, read_predictions
+from unroll.evaluation.predictions import Predictions
 from unroll.evaluation.significance import LEVEL, holm
-from unroll.folder import EVALUATION, METRICS, PREDICTIONS
 from unroll.plots import Curve, Score, png, side_by_side, swept
-from unroll.record import Record, read_record
+from unroll.runs.artifacts import read_predictions, write_predictions
+from unroll.runs.compare import Verdict
+from unroll.runs.folder import EVALUATION, METRICS, PREDICTIONS
+from unroll.runs.record import Record, read_record
 
 QUICK: dict[str, Any] = {"epochs": 2, "hidden_size": 8}
 CLASSES = tuple("0123456789")
@@ -132,7 +133,7 @@ def test_a_copy_is_no_further_seed(here: Path, capsys: pytest.CaptureFixture[str
 def test_the_same_seed_elsewhere_is_a_training_of_its_own_where_the_answers_differ(here: Path) -> None:
     said = read_predictions(copied(here, "a", "a2"), CLASSES)
     assert said is not None
-    replace(said, logits=said.logits + 1e-6).write(here / "a2")
+    write_predictions(here / "a2", replace(said, logits=said.logits + 1e-6))
     found = compare_runs([here / "a", here / "a2"])
     assert (found.left_out, [len(group.runs) for group in found.groups]) == ({}, [2])
 
@@ -160,7 +161,7 @@ def test_of_equal_classifiers_the_best_is_seldom_called_better(
     generator, n, times = torch.Generator().manual_seed(0), 400, 100
     a = read_record(runs / "a")
     made = dict[str, Record]()
-    monkeypatch.setattr("unroll.compare.read_record", lambda path: made[path.name])
+    monkeypatch.setattr("unroll.runs.compare.read_record", lambda path: made[path.name])
     called = alone = 0
     for _ in range(times):
         easy = torch.rand(n, generator=generator) ** 0.2  # some sequences are harder, for all of them

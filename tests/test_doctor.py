@@ -29,8 +29,8 @@ from unroll.doctor.judgement import Patient, judge_layers, judge_memory, judge_n
 from unroll.doctor.reach import measure_memory, positions
 from unroll.doctor.vitals import before_the_end, radii
 from unroll.health import bars
-from unroll.history import read_history
-from unroll.saved import build
+from unroll.runs.history import read_history
+from unroll.runs.storage import build
 
 Digits = unroll.Splits
 Fit = tuple[unroll.SequenceClassifier, list[unroll.EpochResult]]

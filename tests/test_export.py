@@ -20,7 +20,7 @@ from unroll.data.preparation import Preparation, Scaling
 from unroll.errors import ConfigError, RunError
 from unroll.export import comparison, export_html
 from unroll.export.description import describe
-from unroll.saved import Run, load_test
+from unroll.runs.storage import Run, load_test
 from unroll.web import engine, is_page, page
 
 Call = Callable[..., tuple[int, str, str]]

@@ -15,10 +15,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import unroll
 from unroll import EpochResult, resume_run, train_run
-from unroll import run as run_module
 from unroll.cli import main
-from unroll.history import read_history, scalars
-from unroll.run import Event
+from unroll.runs import execute as run_module
+from unroll.runs.execute import Event
+from unroll.runs.history import read_history, scalars
 
 QUICK: dict[str, Any] = {"epochs": 3, "hidden_size": 8}
 

@@ -21,7 +21,7 @@ from unroll.data import image_folder
 from unroll.data.describe import describe_data
 from unroll.data.images import prepare_image
 from unroll.evaluation.predict_files import predict_files
-from unroll.saved import load_run, load_test
+from unroll.runs.storage import load_run, load_test
 
 Folder = Callable[..., Path]
 

@@ -15,10 +15,10 @@ import pytest
 
 import unroll
 from unroll import EpochResult, RunError, load_run, resume_run, run_sweep, train_run
-from unroll.checkpoint import read_checkpoint
-from unroll.folder import read_config
 from unroll.interrupt import deferred_signals, resignalled
-from unroll.run import Event
+from unroll.runs.checkpoint import read_checkpoint
+from unroll.runs.execute import Event
+from unroll.runs.folder import read_config
 from unroll.training.results import Progress
 
 SETTINGS: dict[str, Any] = {"epochs": 2, "hidden_size": 8, "batch_size": 40, "checkpoint_seconds": 1e9}

@@ -12,8 +12,8 @@ import pytest
 
 import unroll
 from unroll import RunError, SequenceClassifier, Splits, UnrollWarning, resume_run, run_sweep, save, train_run
-from unroll.lock import locked
-from unroll.run import Event
+from unroll.runs.execute import Event
+from unroll.runs.lock import locked
 
 QUICK: dict[str, Any] = {"epochs": 1, "hidden_size": 8}
 IN_USE = rf"here is in use by another training \(process {os.getpid()} on .*\); wait until it ends, or choose another"

@@ -23,7 +23,7 @@ from unroll.errors import DataError
 from unroll.evaluation.stepwise import watch
 from unroll.export.comparison import check
 from unroll.export.description import describe
-from unroll.saved import Run
+from unroll.runs.storage import Run
 from unroll.web import engine
 
 DIGITS = ImageFormat(28, 28, "rows", Framing(0.0, 20, "mass"))

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import unroll
-from unroll.evaluation.predictions import Predictions, read_predictions
-from unroll.folder import PREDICTIONS
+from unroll.evaluation.predictions import Predictions
+from unroll.runs.artifacts import read_predictions, write_predictions
+from unroll.runs.folder import PREDICTIONS
 
 
 def test_a_run_keeps_what_its_model_says_of_the_test_part(run: unroll.Run, sample: unroll.Splits) -> None:
@@ -26,7 +27,7 @@ def test_a_run_keeps_what_its_model_says_of_the_test_part(run: unroll.Run, sampl
 def test_they_come_back_as_they_were(tmp_path: Path, small: unroll.Splits) -> None:
     model = unroll.SequenceClassifier(28, 10, hidden_size=8)
     said = Predictions.of(model, small.test)
-    said.write(tmp_path)
+    write_predictions(tmp_path, said)
     again = read_predictions(tmp_path, small.classes)
     assert again is not None
     assert torch.equal(said.logits, again.logits)
@@ -39,6 +40,6 @@ def test_what_is_not_there_is_none_and_what_is_broken_is_said(tmp_path: Path, sm
     (tmp_path / PREDICTIONS).write_bytes(b"no tensors")
     with pytest.raises(unroll.RunError, match=r"predictions\.safetensors is broken \(.+\); remove it, or train again"):
         read_predictions(tmp_path, small.classes)
-    Predictions.of(unroll.SequenceClassifier(28, 10), small.test).write(tmp_path)
+    write_predictions(tmp_path, Predictions.of(unroll.SequenceClassifier(28, 10), small.test))
     with pytest.raises(unroll.RunError, match="do not fit 3 classes"):
         read_predictions(tmp_path, ("a", "b", "c"))

@@ -30,12 +30,19 @@ from unroll.data.preparation import ImageFormat, Preparation, Scaling
 from unroll.data.sequences import SequenceData
 from unroll.data.tokens import Tokens
 from unroll.errors import InputError
-from unroll.evaluation.calibration import Calibration, read_calibration
+from unroll.evaluation.calibration import Calibration
 from unroll.evaluation.predict_files import predict_files, predict_texts
-from unroll.evaluation.predictions import Predictions, read_evaluation, read_predictions
+from unroll.evaluation.predictions import Predictions
 from unroll.formatting import is_printable
-from unroll.history import read_history, write_metrics
-from unroll.record import read_record
+from unroll.runs.artifacts import (
+    read_calibration,
+    read_evaluation,
+    read_predictions,
+    write_calibration,
+    write_predictions,
+)
+from unroll.runs.history import read_history, write_metrics
+from unroll.runs.record import read_record
 from unroll.training.results import EpochResult
 
 CASES = fuzz.EXAMPLES or 15
@@ -147,8 +154,8 @@ def run_of(folder: Path, preparation: Preparation, data: SequenceData, vocabular
     unroll.save(model, folder, data=data)
     write_metrics(folder, [epoch(1), epoch(2)])
     said = Predictions.of(model, data)
-    said.write(folder)
-    Calibration((0.5, 1.0), (1.5, 0.75), 20).write(folder)
+    write_predictions(folder, said)
+    write_calibration(folder, Calibration((0.5, 1.0), (1.5, 0.75), 20))
     (folder / "evaluation.json").write_text(json.dumps({"weights": "of the last epoch", **said.evaluation.to_dict()}))
     config = json.loads((folder / "config.json").read_text())
     recipe = unroll.RECIPES["fast"]

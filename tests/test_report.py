@@ -18,14 +18,14 @@ import torch
 from PIL import Image
 
 import unroll
-from unroll import folder as folder_module
 from unroll import plots
 from unroll import report as report_module
 from unroll.evaluation.calibration import reliability
 from unroll.evaluation.stepwise import watch
 from unroll.report import write_report
 from unroll.report.facts import reproduce
-from unroll.saved import load_test
+from unroll.runs import folder as folder_module
+from unroll.runs.storage import load_test
 
 Call = Callable[..., tuple[int, str, str]]
 VOID = {"meta", "br", "img", "link", "input", "hr"}

@@ -28,9 +28,9 @@ from unroll import (
     save,
     train_run,
 )
-from unroll import run as run_module
-from unroll.run import Event, Started, read_plan
-from unroll.saved import load_test
+from unroll.runs import execute as run_module
+from unroll.runs.execute import Event, Started, read_plan
+from unroll.runs.storage import load_test
 from unroll.scan import cpu
 from unroll.training.results import Progress
 

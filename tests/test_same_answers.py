@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 import unroll
 from unroll.export import export_html
-from unroll.saved import load_test
+from unroll.runs.storage import load_test
 from unroll.serve import create_app, guarded, load_served
 
 pytest_plugins = ["browser"]

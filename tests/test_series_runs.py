@@ -18,8 +18,8 @@ from unroll import DataError, SequenceClassifier, TrainConfig, load, load_run, r
 from unroll.data.describe import describe_data
 from unroll.evaluation.predict_files import predict_files
 from unroll.plots import class_means, samples
-from unroll.run import Event, read_plan
-from unroll.saved import load_test
+from unroll.runs.execute import Event, read_plan
+from unroll.runs.storage import load_test
 from unroll.training.results import EpochResult
 
 Call = Callable[..., tuple[int, str, str]]

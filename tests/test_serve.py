@@ -20,7 +20,7 @@ import unroll
 from served import client, error_of, made, plain, running, same
 from unroll.data.preparation import Missing, Scaling
 from unroll.evaluation.predict_files import predict_files, predict_texts
-from unroll.saved import load_run
+from unroll.runs.storage import load_run
 from unroll.serve import Served, load_served
 from unroll.serve.served import named
 

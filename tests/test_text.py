@@ -26,7 +26,7 @@ from unroll.data import text as text_files
 from unroll.data.buckets import padded_share, training_order
 from unroll.data.tokens import Tokens
 from unroll.data.words import describe_words
-from unroll.saved import load_test
+from unroll.runs.storage import load_test
 
 GOOD = ["a fine film", "a good and fine play", "good fun", "what a fine day", "truly good", "fine!"]
 BAD = ["a bad film", "dull and bad", "what a bore", "truly bad play", "bad, bad, bad", "a dull day"]

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import cells, data, doctor, errors, lessons, plots, scan, testing
     from .cells import GRU, LRU, LSTM, RNN, Cell, IndRNN, MinGRU, MinLSTM
-    from .compare import Comparison, compare_runs
     from .config import RECIPES, ModelConfig, Recipe, TrainConfig
     from .data.catalog import load
     from .data.sequences import SequenceData
@@ -29,9 +28,10 @@ if TYPE_CHECKING:
     from .evaluation.saliency import attribute
     from .export import export_html
     from .models.classifier import SequenceClassifier
-    from .run import resume_run, train_run
-    from .saved import Run, load_run, save
-    from .sweep import Range, Sweep, resume_sweep, run_sweep
+    from .runs.compare import Comparison, compare_runs
+    from .runs.execute import resume_run, train_run
+    from .runs.storage import Run, load_run, save
+    from .runs.sweep import Range, Sweep, resume_sweep, run_sweep
     from .training.loop import Training, fit
     from .training.results import EpochResult
 
@@ -55,10 +55,10 @@ _HOME = {
     "training.loop": ("Training", "fit"),
     "training.results": ("EpochResult",),
     "evaluation.saliency": ("attribute",),
-    "saved": ("Run", "load_run", "save"),
-    "run": ("resume_run", "train_run"),
-    "compare": ("Comparison", "compare_runs"),
-    "sweep": ("Range", "Sweep", "resume_sweep", "run_sweep"),
+    "runs.storage": ("Run", "load_run", "save"),
+    "runs.execute": ("resume_run", "train_run"),
+    "runs.compare": ("Comparison", "compare_runs"),
+    "runs.sweep": ("Range", "Sweep", "resume_sweep", "run_sweep"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 _SUBMODULES = ("cells", "data", "doctor", "errors", "lessons", "plots", "scan", "testing")

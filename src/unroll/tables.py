@@ -10,11 +10,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from .compare import Comparison
-from .record import Record, in_words, value_in_words
-from .run import Event
-from .sweep import Sweep, Trial, Tried
-from .sweep.axes import Range
+from .runs.compare import Comparison
+from .runs.execute import Event
+from .runs.record import Record, in_words, value_in_words
+from .runs.sweep import Sweep, Trial, Tried
+from .runs.sweep.axes import Range
 from .terminal import command_line, percent, print_facts, print_table
 from .training.results import Progress as Step
 

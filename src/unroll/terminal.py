@@ -24,10 +24,10 @@ from rich.text import Text
 
 from .cells import find_cell
 from .data.splits import Splits
-from .folder import EVENTS, METRICS
 from .formatting import printable_lines, shown
-from .run import Event, Started
-from .saved import Run
+from .runs.execute import Event, Started
+from .runs.folder import EVENTS, METRICS
+from .runs.storage import Run
 from .training.results import EpochResult
 from .training.results import Progress as Step
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_args
 
 import torch
 
-from ..folder import fresh, write, write_json
+from ..runs.folder import fresh, write, write_json
 from ..scan import cpu
 from ..scan.sets import VARIABLE
 from ..training.environment import describe

@@ -39,9 +39,9 @@ def explore(
     with immediate_interrupt():
         from ..data.catalog import load, resolve
         from ..data.describe import describe_data
-        from ..folder import fresh, refuse_inside, refuse_used, write
         from ..plots import figures, png
         from ..printing import print_description
+        from ..runs.folder import fresh, refuse_inside, refuse_used, write
         from ..terminal import Screen
 
     refuse_used(out)

@@ -11,7 +11,7 @@ from .outcome import print_json
 
 if TYPE_CHECKING:
     from ..data.sequences import SequenceData
-    from ..saved import Run
+    from ..runs.storage import Run
 
 
 @app.command
@@ -47,8 +47,8 @@ def doctor(
     with immediate_interrupt():
         from ..doctor import examine
         from ..health import print_examination
-        from ..history import read_history
-        from ..saved import load_run
+        from ..runs.history import read_history
+        from ..runs.storage import load_run
         from ..terminal import Screen
 
     import_user_cell(cell)
@@ -66,8 +66,8 @@ def doctor(
 def _sequences(run: Run, data: str | None, data_dir: Path | None) -> tuple[SequenceData | None, str]:
     """Return what to examine a run on; or None and why there is nothing, if no data was asked for."""
     from ..errors import InputError
-    from ..run import load_train
-    from ..saved import load_test
+    from ..runs.execute import load_train
+    from ..runs.storage import load_test
 
     if data is not None:
         return load_test(run, data, data_dir).sequences, ""

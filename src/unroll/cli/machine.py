@@ -30,7 +30,7 @@ def info(run: Path | None = None, /, *, cell: str | None = None, json: Json = Fa
     """
     with immediate_interrupt():
         from ..config import TrainConfig
-        from ..saved import load_run
+        from ..runs.storage import load_run
         from ..terminal import Screen, print_facts
         from ..training.environment import describe, describe_model
 
@@ -68,7 +68,7 @@ def bench(*, full: Annotated[bool, Parameter(negative="")] = False, out: Path | 
     with immediate_interrupt():
         from ..bench import Comparison, Doing, Report, measure
         from ..bench.tables import Bar, comparison_table, growth_table
-        from ..folder import refuse_used
+        from ..runs.folder import refuse_used
         from ..terminal import Screen, print_facts, print_table
 
         import_module("torch._dynamo")  # hundreds of modules, which torch's optimisers import in their first step

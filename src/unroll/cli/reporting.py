@@ -46,10 +46,10 @@ def report(
     with immediate_interrupt():
         from ..data.catalog import resolve
         from ..errors import ConfigError, InputError
-        from ..folder import FIGURES
         from ..report import write_report
-        from ..run import load_train
-        from ..saved import load_run, load_test
+        from ..runs.execute import load_train
+        from ..runs.folder import FIGURES
+        from ..runs.storage import load_run, load_test
         from ..terminal import Screen, print_facts
 
     import_user_cell(cell)

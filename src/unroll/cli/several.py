@@ -34,14 +34,20 @@ def compare(runs: list[Path], /, *, out: Path | None = None, json: Json = False)
         Print one JSON object.
     """
     with immediate_interrupt():
-        from ..compare import compare_runs
-        from ..folder import refuse_used
+        from ..plots import comparison_figure, png
+        from ..runs.compare import compare_runs
+        from ..runs.folder import refuse_used, write
         from ..tables import print_comparison
         from ..terminal import Screen, print_facts
 
     refuse_used(out)
     comparison = compare_runs(runs)
-    written = comparison.write(out) if out is not None else []
+    written = []
+    if out is not None:
+        picture = png(comparison_figure(comparison))
+        folder = comparison.write(out)
+        write(folder / "compare.png", picture)
+        written = [folder / "compare.json", folder / "compare.png"]
     if json:
         print_json(comparison.to_dict())
     else:
@@ -108,7 +114,9 @@ def sweep(
         Print one JSON object on stdout; progress goes to stderr.
     """
     with immediate_interrupt():
-        from ..sweep import resume_sweep, run_sweep
+        from ..plots import png, sweep_figure
+        from ..runs.folder import write
+        from ..runs.sweep import resume_sweep, run_sweep
         from ..tables import SweepScreen, print_sweep
         from ..terminal import Screen, command_line
 
@@ -132,6 +140,8 @@ def sweep(
                 )
             else:
                 found = resume_sweep(resume, data_dir=data_dir, watch=screen)
+            if found.best is not None:
+                write(found.path / "sweep.png", png(sweep_figure(found)))
     except (KeyboardInterrupt, OSError, MemoryError, RuntimeError) as error:
         if screen.path is None or not is_expected(error):
             raise
@@ -149,7 +159,7 @@ def sweep(
 
 def _chosen_and_same(flags: dict[str, str]) -> dict[str, Any]:
     """Return as ``search`` what is to be chosen, with its values or range; and by name what has one value."""
-    from ..sweep import Range, read_values
+    from ..runs.sweep import Range, read_values
 
     values = {name: read_values(name, text) for name, text in flags.items()}
     search = {name: found for name, found in values.items() if isinstance(found, Range) or len(found) > 1}

@@ -48,8 +48,8 @@ def export(
     """
     with immediate_interrupt():
         from ..export import check_cell, export_html
-        from ..folder import read_config
-        from ..saved import load_run, load_test
+        from ..runs.folder import read_config
+        from ..runs.storage import load_run, load_test
         from ..terminal import Screen, print_facts
 
     assert to == "html"

@@ -15,7 +15,7 @@ from .app import DataFlags, Json, ModelFlags, TrainFlags, app, given, import_use
 from .outcome import in_words, is_expected, print_json, say
 
 if TYPE_CHECKING:
-    from ..saved import Run
+    from ..runs.storage import Run
     from ..terminal import Screen, TrainingScreen
 
 DATA = "mnist-sample"
@@ -76,7 +76,7 @@ def train(
         Print one JSON object on stdout; progress goes to stderr.
     """
     with immediate_interrupt():
-        from ..run import resume_run, train_run
+        from ..runs.execute import resume_run, train_run
         from ..terminal import Screen, TrainingScreen, command_line, print_run
 
     settings = {**given(reading), **given(model), **given(training)}
@@ -129,7 +129,7 @@ def _report(run: Run, screen: TrainingScreen, console: Screen) -> int:
     """Write the report of a run that has just been trained; what goes wrong with it takes nothing from the run."""
     from ..errors import InputError
     from ..report import write_report
-    from ..saved import TestData
+    from ..runs.storage import TestData
     from ..terminal import command_line, print_facts
 
     assert screen.splits is not None
@@ -180,10 +180,10 @@ def check(
         Print one JSON object.
     """
     with immediate_interrupt():
-        from ..folder import CONFIG
         from ..inspection import inspect_model
         from ..printing import print_inspection
-        from ..run import Plan, read_plan
+        from ..runs.execute import Plan, read_plan
+        from ..runs.folder import CONFIG
         from ..terminal import Screen
         from ..training.loop import Training
 

@@ -49,7 +49,7 @@ def evaluate(
         from ..evaluation.anytime import evaluate_anytime
         from ..evaluation.metrics import evaluate as count
         from ..printing import print_anytime, print_evaluation
-        from ..saved import load_run, load_test
+        from ..runs.storage import load_run, load_test
         from ..terminal import Screen
 
     import_user_cell(cell)
@@ -120,7 +120,7 @@ def predict(
         from ..errors import InputError
         from ..evaluation.predict_files import Sure, predict_files, predict_texts
         from ..printing import print_predictions
-        from ..saved import load_run
+        from ..runs.storage import load_run
         from ..terminal import Screen
 
     import_user_cell(cell)

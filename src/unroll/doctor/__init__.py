@@ -24,8 +24,8 @@ from ..data.preparation import valid_steps
 from ..data.sequences import SequenceData
 from ..errors import InputError
 from ..evaluation.metrics import eval_mode, logits_of
-from ..history import read_history
 from ..models.classifier import SequenceClassifier
+from ..runs.history import read_history
 from ..training.results import EpochResult
 from ..validation import check_whole
 from .course import judge_history, lift

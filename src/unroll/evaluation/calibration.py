@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import InputError, RunError
-from ..folder import CALIBRATION, first_line, read_json, write_json
-from ..formatting import quoted, shown
-from ..validation import check_whole, is_number
+from ..errors import InputError
+from ..formatting import shown
 
 BINS = 15  # of confidence, as C. Guo et al. have them
 COLDEST, HOTTEST = 0.05, 20.0  # between these temperatures it is looked for
@@ -145,34 +142,3 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
         return {"fractions": list(self.fractions), "temperatures": list(self.temperatures), "n": self.n}
-
-    def write(self, path: Path) -> None:
-        """Keep it in a run's folder."""
-        write_json(path / CALIBRATION, self.to_dict())
-
-
-def read_calibration(path: Path) -> Calibration | None:
-    """Return the calibration that a run's folder keeps; None where it keeps none.
-
-    Raises:
-        RunError: the file is broken.
-    """
-    file = path / CALIBRATION
-    if not file.exists():
-        return None
-    try:
-        found = read_json(file)
-        check_whole("n", found["n"], 1)
-        fractions, temperatures = (_numbers(key, found[key]) for key in ("fractions", "temperatures"))
-        return Calibration(fractions, temperatures, found["n"])
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{file} is broken ({first_line(error)}); remove it, or train again") from error
-
-
-def _numbers(key: str, values: object) -> tuple[float, ...]:
-    if not isinstance(values, list):
-        raise ValueError(f"{key} must be a list, got {quoted(values)}")
-    for value in values:
-        if not is_number(value):
-            raise ValueError(f"{key} must be finite numbers, got {quoted(value)}")
-    return tuple(map(float, values))

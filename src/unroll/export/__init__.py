@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import RunError
-from ..folder import PAGE, write
-from ..saved import Run, TestData
+from ..runs.folder import PAGE, write
+from ..runs.storage import Run, TestData
 from ..web import is_page, page
 from .comparison import check
 from .description import check_cell, describe
@@ -37,7 +37,7 @@ def make_page(run: Run, test: TestData) -> tuple[str, int, float]:
 
     Args:
         run: finished, as from `unroll.load_run`.
-        test: real sequences, as from `unroll.saved.load_test`; some come along to be looked at.
+        test: real sequences, as from `unroll.runs.storage.load_test`; some come along to be looked at.
 
     Raises:
         RunError: the page cannot run the model, or its JavaScript computes something else than PyTorch does.

@@ -18,7 +18,7 @@ from ..data.images import FAINT, prepare_image
 from ..data.sequences import SequenceData
 from ..errors import ConfigError, RunError
 from ..evaluation.metrics import predict
-from ..saved import Run
+from ..runs.storage import Run
 from ..web import engine
 from .description import raw, spread
 

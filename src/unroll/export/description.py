@@ -18,7 +18,7 @@ from ..data.preparation import Preparation, valid_steps
 from ..data.sequences import SequenceData
 from ..errors import RunError
 from ..models.classifier import SequenceClassifier
-from ..saved import Run
+from ..runs.storage import Run
 
 FORMAT = 1  # of the description
 SAMPLES = 20  # real sequences that come with the page, or one of each class

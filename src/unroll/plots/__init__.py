@@ -5,7 +5,7 @@ from .health import gradient_flow, memory
 from .reading import mistakes, reading
 from .results import anytime_curve, confusion, learning_curves, reliability_diagram
 from .saliency import saliency_curve, saliency_map, saliency_spans
-from .several import Curve, Score, side_by_side, swept
+from .several import Curve, Score, comparison_figure, side_by_side, sweep_figure, swept
 from .style import COLOURS, STYLE, png, svg
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "anytime_curve",
     "class_balance",
     "class_means",
+    "comparison_figure",
     "confusion",
     "figures",
     "gradient_flow",
@@ -32,6 +33,7 @@ __all__ = [
     "samples",
     "side_by_side",
     "svg",
+    "sweep_figure",
     "swept",
     "typical",
 ]

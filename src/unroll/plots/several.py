@@ -14,6 +14,10 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from ..runs.compare import Comparison
+from ..runs.record import in_words
+from ..runs.sweep import Range, Sweep
+from ..runs.sweep.axes import is_number
 from ..training.results import EpochResult
 from .style import COLOURS, STYLE, label
 
@@ -40,6 +44,29 @@ class Curve(NamedTuple):
     accuracy: float
     interval: tuple[float, float]
     group: int
+
+
+def comparison_figure(comparison: Comparison) -> Figure:
+    """Draw the learning curves and test accuracies of the runs of a comparison; those of one group in one colour."""
+    return side_by_side(
+        [
+            Curve(str(run.path), run.history, run.accuracy, run.interval, number)
+            for number, group in enumerate(comparison.groups)
+            for run in group.runs
+        ]
+    )
+
+
+def sweep_figure(sweep: Sweep) -> Figure:
+    """Draw what a sweep that has chosen a setting found: the validation accuracy of each that came to its end."""
+    scores = [Score(in_words(one.setting), one.setting, one.val_accuracies) for one in sweep.ranked if one.finished]
+    numbers = {
+        name: not isinstance(values, Range)
+        for name, values in sweep.axes.items()
+        if is_number(name) and (isinstance(values, Range) or None not in values)
+    }
+    words = [name for name in sweep.axes if name not in numbers]
+    return swept(scores, numbers, words[0] if words else None)
 
 
 def side_by_side(curves: Sequence[Curve]) -> Figure:

@@ -12,10 +12,10 @@ from markupsafe import Markup
 
 from ..data.sequences import SequenceData
 from ..errors import RunError
-from ..folder import FIGURES, REPORT, write
 from ..formatting import printable_lines
 from ..plots import png, svg
-from ..saved import Run, TestData
+from ..runs.folder import FIGURES, REPORT, write
+from ..runs.storage import Run, TestData
 from . import facts, health, insight, outcome
 from .material import Material, gather
 from .section import Lines, Part, Picture, Section
@@ -49,10 +49,10 @@ def write_report(
 
     Args:
         run: finished, as from `unroll.load_run`.
-        test: what it is judged by, as from `unroll.saved.load_test`; None where that is not at hand: then the report
-            shows what the run itself keeps, and says what is missing.
+        test: what it is judged by, as from `unroll.runs.storage.load_test`; None where that is not at hand: then the
+            report shows what the run itself keeps, and says what is missing.
         lacking: why ``test`` is not at hand, in words.
-        train: what it was trained on, as from `unroll.run.load_train`, for the doctor (default: ``test``).
+        train: what it was trained on, as from `unroll.runs.execute.load_train`, for the doctor (default: ``test``).
         out: folder for report.html and figures/; what it holds of these is replaced (default: the run's own).
 
     Returns:

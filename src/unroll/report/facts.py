@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from ..config import RECIPES, DataConfig, ModelConfig, TrainConfig
-from ..saved import Run
+from ..runs.storage import Run
 from ..terminal import brief, percent
 from ..training.environment import describe, describe_model
 from .material import Material

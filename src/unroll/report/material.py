@@ -14,11 +14,12 @@ from ..data.sequences import SequenceData
 from ..doctor import Examination, examine
 from ..evaluation.anytime import Anytime, evaluate_anytime
 from ..evaluation.metrics import evaluate, inference
-from ..evaluation.predictions import Predictions, read_predictions
+from ..evaluation.predictions import Predictions
 from ..evaluation.saliency import attribute
 from ..evaluation.stepwise import Watched, watch
-from ..history import read_history
-from ..saved import Run, TestData
+from ..runs.artifacts import read_predictions
+from ..runs.history import read_history
+from ..runs.storage import Run, TestData
 from ..training.results import EpochResult
 
 MOST_STEPS = 1_500_000  # time steps of the data that are read for the curve over what was read: else a sample

@@ -22,7 +22,7 @@ from ..errors import DataError
 from ..evaluation.metrics import has_fused_cells, logits_by_batch
 from ..evaluation.predict_files import unlabelled
 from ..export.description import Kind, kind_of
-from ..saved import Run
+from ..runs.storage import Run
 from ..scan.cpu import lend_threads
 from . import limits
 from .guard import one_line

@@ -11,14 +11,15 @@ from typing import Any
 
 import safetensors
 
-from .config import DataConfig, ModelConfig, TrainConfig
-from .errors import RunError
-from .evaluation.metrics import Interval
-from .evaluation.predictions import Predictions, read_evaluation, read_predictions
+from ..config import DataConfig, ModelConfig, TrainConfig
+from ..errors import RunError
+from ..evaluation.metrics import Interval
+from ..evaluation.predictions import Predictions
+from ..formatting import quoted, shown
+from ..training.results import EpochResult
+from .artifacts import read_evaluation, read_predictions
 from .folder import CONFIG, EVALUATION, METRICS, WEIGHTS, checkpoints, first_line, read_config
-from .formatting import quoted, shown
 from .history import read_history
-from .training.results import EpochResult
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,9 @@ from typing import Any, Literal
 
 import torch
 
-from .errors import InputError, RunError
-from .evaluation.significance import LEVEL, difference, holm, mcnemar, two_proportions, welch
-from .folder import fresh, write, write_json
-from .plots import Curve, png, side_by_side
+from ..errors import InputError, RunError
+from ..evaluation.significance import LEVEL, difference, holm, mcnemar, two_proportions, welch
+from .folder import fresh, write_json
 from .record import Record, in_words, read_record
 
 Test = Literal["mcnemar", "intervals", "welch"]
@@ -155,8 +154,8 @@ class Comparison:
             "left_out": self.left_out,
         }
 
-    def write(self, out: str | Path) -> list[Path]:
-        """Write compare.json and compare.png into a folder, new or empty; return their paths.
+    def write(self, out: str | Path) -> Path:
+        """Write compare.json into a folder, new or empty; return the folder.
 
         Args:
             out: the folder.
@@ -164,16 +163,9 @@ class Comparison:
         Raises:
             RunError: something stands there.
         """
-        curves = [
-            Curve(str(run.path), run.history, run.accuracy, run.interval, number)
-            for number, group in enumerate(self.groups)
-            for run in group.runs
-        ]
-        picture = png(side_by_side(curves))
         path = fresh(out, "compared", "runs")
         write_json(path / "compare.json", self.to_dict())
-        write(path / "compare.png", picture)
-        return [path / "compare.json", path / "compare.png"]
+        return path
 
 
 def _facts(run: Record, group: Group) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .errors import RunError, UnrollWarning
+from ..errors import RunError, UnrollWarning
 
 LOCK = ".lock"  # stays for good: a lock on a file that is replaced would protect nothing
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # what a file system without locks answers

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from .errors import ConfigError, RunError, UnrollWarning
+from ..errors import ConfigError, RunError, UnrollWarning
+from ..formatting import shown
+from ..training.loop import Training
+from ..validation import check_at_least
 from .folder import CONFIG, PREVIOUS, RESUME, checkpoints, first_line, write
-from .formatting import shown
-from .training.loop import Training
-from .validation import check_at_least
 
 SECONDS = 10.0  # of training between two checkpoints
 DIGEST = hashlib.sha256().digest_size  # bytes, at the end of the file

@@ -11,15 +11,20 @@ from typing import Any
 
 import torch
 
+from ..config import DataConfig, ModelConfig, Recipe, RecipeName, TrainConfig, choose_settings
+from ..data.catalog import load, resolve
+from ..data.sequences import SequenceData
+from ..data.splits import Splits
+from ..errors import ConfigError, DataError, RunError, TrainingError
+from ..evaluation.anytime import calibrate
+from ..evaluation.metrics import Evaluation
+from ..evaluation.predictions import Predictions
+from ..interrupt import deferred_signals, resignalled
+from ..models.classifier import SequenceClassifier
+from ..training.loop import Training
+from ..training.results import EpochResult, Progress
+from .artifacts import write_calibration, write_predictions
 from .checkpoint import SECONDS, Checkpoints, check_seconds, read_checkpoint
-from .config import DataConfig, ModelConfig, Recipe, RecipeName, TrainConfig, choose_settings
-from .data.catalog import load, resolve
-from .data.sequences import SequenceData
-from .data.splits import Splits
-from .errors import ConfigError, DataError, RunError, TrainingError
-from .evaluation.anytime import calibrate
-from .evaluation.metrics import Evaluation
-from .evaluation.predictions import Predictions
 from .folder import (
     CONFIG,
     EVALUATION,
@@ -33,12 +38,8 @@ from .folder import (
     write_json,
 )
 from .history import check_tensorboard, recorder, write_metrics
-from .interrupt import deferred_signals, resignalled
 from .lock import locked
-from .models.classifier import SequenceClassifier
-from .saved import Run, build, check_loadable, load_run, model_config, still_there, write_config, write_weights
-from .training.loop import Training
-from .training.results import EpochResult, Progress
+from .storage import Run, build, check_loadable, load_run, model_config, still_there, write_config, write_weights
 
 
 @dataclass(frozen=True)
@@ -278,9 +279,9 @@ def _train(started: Started, checkpoints: Checkpoints, watch: Callable[[Event], 
             checkpoints.remove()  # it would only diverge again
             kept = f"; the metrics of {len(training.history)} epochs are in {path}" if training.history else ""
             raise TrainingError(f"{error}{kept}") from error
-        predictions.write(path)
+        write_predictions(path, predictions)
         if training.val:
-            calibrate(training.model, training.val).write(path)
+            write_calibration(path, calibrate(training.model, training.val))
         _finish(path, training, predictions.evaluation)
         checkpoints.remove()
     return load_run(path, device=training.device.type)

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
-from ..errors import RunError
+from ...errors import RunError
 from ..folder import first_line, read_json, write_json
 from ..record import Record, read_record
 from .axes import Range, Setting, Values

@@ -14,32 +14,21 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from .cells import Cell, find_cell
-from .config import DataConfig, ModelConfig, TrainConfig
-from .data.catalog import load, load_as, resolve
-from .data.preparation import Preparation
-from .data.sequences import SequenceData
-from .data.splits import TEST_FRACTION, Splits
-from .data.tokens import Tokens, library
-from .errors import ConfigError, DataError, InputError, RunError
-from .evaluation.calibration import Calibration, read_calibration
-from .evaluation.predictions import read_evaluation
-from .folder import (
-    CONFIG,
-    FORMAT,
-    TOKENIZER,
-    WEIGHTS,
-    checkpoints,
-    claim,
-    first_line,
-    read_config,
-    write,
-    write_json,
-)
-from .formatting import shown
-from .models.classifier import SequenceClassifier
-from .models.weights import check_finite, load_weights
-from .training.device import choose_device
+from ..cells import Cell, find_cell
+from ..config import DataConfig, ModelConfig, TrainConfig
+from ..data.catalog import load, load_as, resolve
+from ..data.preparation import Preparation
+from ..data.sequences import SequenceData
+from ..data.splits import TEST_FRACTION, Splits
+from ..data.tokens import Tokens, library
+from ..errors import ConfigError, DataError, InputError, RunError
+from ..evaluation.calibration import Calibration
+from ..formatting import shown
+from ..models.classifier import SequenceClassifier
+from ..models.weights import check_finite, load_weights
+from ..training.device import choose_device
+from .artifacts import read_calibration, read_evaluation
+from .folder import CONFIG, FORMAT, TOKENIZER, WEIGHTS, checkpoints, claim, first_line, read_config, write, write_json
 
 
 @dataclass(frozen=True)

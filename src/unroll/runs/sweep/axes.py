@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, get_args, get_type_hints
 
-from ..config import DataConfig, ModelConfig, TrainConfig, choose_settings
-from ..errors import ConfigError, did_you_mean
+from ...config import DataConfig, ModelConfig, TrainConfig, choose_settings
+from ...errors import ConfigError, did_you_mean
 from ..record import in_words
 
 LOGARITHMIC = ("lr", "weight_decay")  # of which the factor matters: as much is tried from 1 to 2 as from 2 to 4

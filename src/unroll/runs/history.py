@@ -12,11 +12,11 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from .errors import ConfigError, RunError
+from ..errors import ConfigError, RunError
+from ..formatting import shown
+from ..training.results import EpochResult
+from ..validation import check_types
 from .folder import EVENTS, METRICS, METRICS_TABLE, append, event_files, first_line, write
-from .formatting import shown
-from .training.results import EpochResult
-from .validation import check_types
 
 
 def write_metrics(path: Path, history: Sequence[EpochResult]) -> None:

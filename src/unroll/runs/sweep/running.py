@@ -8,23 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config import RecipeName, TrainConfig, choose_settings
-from ..data.catalog import resolve
-from ..data.splits import Splits
-from ..errors import ConfigError, RunError, TrainingError, is_out_of_memory
-from ..folder import WEIGHTS, checkpoints, fresh, refuse_inside, refuse_used, write
-from ..interrupt import resignalled
+from ...config import RecipeName, TrainConfig, choose_settings
+from ...data.catalog import resolve
+from ...data.splits import Splits
+from ...errors import ConfigError, RunError, TrainingError, is_out_of_memory
+from ...interrupt import resignalled
+from ...training.loop import Training
+from ...validation import check_choice, check_whole
+from ..execute import Event, Plan, resume_run, train_run
+from ..folder import WEIGHTS, checkpoints, fresh, refuse_inside, refuse_used
 from ..lock import locked
-from ..plots import Score, png, swept
 from ..record import in_words, read_record
-from ..run import Event, Plan, resume_run, train_run
-from ..training.loop import Training
-from ..validation import check_choice, check_whole
-from .axes import Range, Setting, Values, check_axes, combinations, is_number
+from .axes import Range, Setting, Values, check_axes, combinations
 from .search import Method, plan, propose
 from .state import STATE, Sweep, Trial, read_sweep
 
-PICTURE = "sweep.png"
 OPEN = ("waiting", "running")  # of a trial that is still to be trained, or to the end
 TRIED_OUT = 100  # combinations of the ends of ranges that are tried out on the data before anything is trained
 
@@ -163,8 +161,6 @@ def _try_out(
 def _go(sweep: Sweep, data_dir: str | None, watch: Callable[[Told], object] | None) -> Sweep:
     with resignalled(lambda: f"unroll sweep --resume {shlex.quote(str(sweep.path))}"):
         _train_all(sweep, data_dir, watch)
-    if sweep.best is not None:
-        write(sweep.path / PICTURE, png(_picture(sweep)))
     return sweep
 
 
@@ -207,14 +203,3 @@ def _outcome(
         "parameters": record.parameters,
         "seconds": record.seconds,
     }
-
-
-def _picture(sweep: Sweep) -> Any:
-    scores = [Score(in_words(one.setting), one.setting, one.val_accuracies) for one in sweep.ranked if one.finished]
-    numbers = {
-        name: not isinstance(values, Range)
-        for name, values in sweep.axes.items()
-        if is_number(name) and (isinstance(values, Range) or None not in values)
-    }
-    words = [name for name in sweep.axes if name not in numbers]
-    return swept(scores, numbers, words[0] if words else None)

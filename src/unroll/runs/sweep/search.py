@@ -9,7 +9,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from ..errors import ConfigError
+from ...errors import ConfigError
 from .axes import LOGARITHMIC, Range, Setting, Values, combinations, is_whole
 
 Method = Literal["grid", "random", "tpe"]

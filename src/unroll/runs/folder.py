@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError, RunError
-from .formatting import shown
+from ..errors import InputError, RunError
+from ..formatting import shown
 from .lock import LOCK, locked
 
 FORMAT = 2

@@ -1,0 +1,124 @@
+"""What a run's folder keeps of its evaluation: the counts, what the model said, and its calibration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ..errors import RunError
+from ..evaluation.calibration import Calibration
+from ..evaluation.predictions import Predictions
+from ..formatting import quoted, shown
+from ..validation import LARGEST, check_whole, is_number
+from .folder import CALIBRATION, EVALUATION, PREDICTIONS, first_line, read_json, write, write_json
+
+
+def write_calibration(path: Path, calibration: Calibration) -> None:
+    """Keep a calibration in a run's folder."""
+    write_json(path / CALIBRATION, calibration.to_dict())
+
+
+def read_calibration(path: Path) -> Calibration | None:
+    """Return the calibration that a run's folder keeps; None where it keeps none.
+
+    Raises:
+        RunError: the file is broken.
+    """
+    file = path / CALIBRATION
+    if not file.exists():
+        return None
+    try:
+        found = read_json(file)
+        check_whole("n", found["n"], 1)
+        fractions, temperatures = (_numbers(key, found[key]) for key in ("fractions", "temperatures"))
+        return Calibration(fractions, temperatures, found["n"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{file} is broken ({first_line(error)}); remove it, or train again") from error
+
+
+def _numbers(key: str, values: object) -> tuple[float, ...]:
+    if not isinstance(values, list):
+        raise ValueError(f"{key} must be a list, got {quoted(values)}")
+    for value in values:
+        if not is_number(value):
+            raise ValueError(f"{key} must be finite numbers, got {quoted(value)}")
+    return tuple(map(float, values))
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Keep in a run's folder what its model said."""
+    tensors = {"logits": predictions.logits.contiguous(), "y": predictions.y.contiguous()}
+    write(path / PREDICTIONS, safetensors.torch.save(tensors, {"fingerprint": predictions.fingerprint}))
+
+
+def read_predictions(path: Path, classes: tuple[str, ...]) -> Predictions | None:
+    """Return what a run's folder keeps; None where it keeps nothing, as runs saved by hand and older ones.
+
+    Args:
+        path: the folder.
+        classes: names of the run's.
+
+    Raises:
+        RunError: the file is broken.
+    """
+    file = path / PREDICTIONS
+    if not file.exists():
+        return None
+    try:
+        with safetensors.safe_open(file, "pt") as content:
+            logits, y = content.get_tensor("logits"), content.get_tensor("y")
+            fingerprint = content.metadata()["fingerprint"]
+        _check(logits, y, len(classes))
+    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise RunError(f"{file} is broken ({first_line(error)}); remove it, or train again") from error
+    return Predictions(logits, y, classes, fingerprint)
+
+
+def _check(logits: Tensor, y: Tensor, classes: int) -> None:
+    if logits.dtype != torch.float32 or y.dtype != torch.int64:
+        raise ValueError(f"logits and y must be float32 and int64, got {logits.dtype} and {y.dtype}")
+    if y.dim() != 1 or logits.shape != (len(y), classes) or not len(y):
+        shapes = f"{shown(tuple(logits.shape))} and y of {shown(tuple(y.shape))}"
+        raise ValueError(f"logits of shape {shapes} do not fit {classes} classes")
+    if not logits.isfinite().all():
+        raise ValueError("logits are NaN or infinite")
+    if not 0 <= int(y.min()) <= int(y.max()) < classes:
+        raise ValueError(f"y must be from 0 to {classes - 1}, got {int(y.min())} to {int(y.max())}")
+
+
+def read_evaluation(path: Path) -> dict[str, Any] | None:
+    """Return what `Evaluation.to_dict` said of the test part; None where a run's folder keeps nothing.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        RunError: the file is broken.
+    """
+    file = path / EVALUATION
+    if not file.exists():
+        return None
+    try:
+        found = read_json(file)
+        accuracy, n, (low, high) = found["accuracy"], found["n"], found["interval"]
+        check_whole("n", n, 1)
+        check_whole("correct", found["correct"], 0)
+        _check_number("correct", found["correct"], n)
+        for name, value in (("accuracy", accuracy), ("interval", low), ("interval", high)):
+            _check_number(name, value, 1)
+        _check_number("loss", found["loss"], LARGEST)
+        if not isinstance(found.get("weights", ""), str):
+            raise ValueError(f"weights must be a text, got {quoted(found['weights'])}")
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{file} is broken ({first_line(error)}); copy it again, or train again") from error
+    return found
+
+
+def _check_number(name: str, value: object, most: float) -> None:
+    if not is_number(value, 0, most):
+        raise ValueError(f"{name} must be a number from 0 to {most:g}, got {quoted(value)}")
