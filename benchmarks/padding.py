@@ -6,7 +6,7 @@ import cyclopts
 import numpy as np
 
 import unroll
-from unroll.data.buckets import padded_share, training_order
+from unroll.data.batching import padded_share, training_order
 
 SETS = ("ucr:JapaneseVowels", "sst2", "sarcasm")
 

@@ -23,7 +23,6 @@ FLOORS = {
     "export": 7,
     "plots": 6,
     "doctor": 5.5,  # what it asks of a batch, inspection asks of a fresh model's
-    "inspection": 5,
     "sketch": 4,
     "runs": 5,
     "training": 4.8,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import fuzz
 from unroll import SequenceClassifier, SequenceData, Splits, TrainConfig
-from unroll.data.buckets import longest_of_each, padded_share, training_order
+from unroll.data.batching import longest_of_each, padded_share, training_order
 from unroll.data.preparation import Preparation, Scaling
 from unroll.training.loop import Training
 from unroll.training.results import EpochResult, Progress

@@ -17,7 +17,7 @@ from unroll.data.describe import describe_data
 from unroll.data.preparation import ImageFormat, Preparation, Scaling
 from unroll.data.sequences import SequenceData
 from unroll.data.splits import Splits
-from unroll.inspection import inspect_model
+from unroll.doctor.preflight import inspect_model
 from unroll.sketch import preview
 
 

@@ -22,12 +22,14 @@ import unroll
 from unroll import plots
 from unroll.config import ModelConfig, choose_settings
 from unroll.data.preparation import Preparation, Scaling
-from unroll.doctor import NAMES, Examination, course, examine, judgement, remedies
-from unroll.doctor.course import judge_history
+from unroll.doctor import NAMES, Examination, examine, remedies
+from unroll.doctor import findings as judgement
+from unroll.doctor import learning_curves as course
 from unroll.doctor.examination import Finding, LayerHealth, Memory
-from unroll.doctor.judgement import Patient, judge_layers, judge_memory, judge_numbers
-from unroll.doctor.reach import measure_memory, positions
-from unroll.doctor.vitals import before_the_end, radii
+from unroll.doctor.findings import Patient, judge_layers, judge_memory, judge_numbers
+from unroll.doctor.layer_health import before_the_end, radii
+from unroll.doctor.learning_curves import judge_history
+from unroll.doctor.memory import measure_memory, positions
 from unroll.health import bars
 from unroll.runs.history import read_history
 from unroll.runs.storage import build

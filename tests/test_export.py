@@ -18,7 +18,8 @@ import torch
 import unroll
 from unroll.data.preparation import Preparation, Scaling
 from unroll.errors import ConfigError, RunError
-from unroll.export import comparison, export_html
+from unroll.export import export_html
+from unroll.export import verify as comparison
 from unroll.export.description import describe
 from unroll.runs.storage import Run, load_test
 from unroll.web import engine, is_page, page

@@ -21,7 +21,7 @@ import unroll
 from unroll.cells import Cell
 from unroll.data.preparation import Preparation, Scaling
 from unroll.data.sequences import SequenceData, stratified_cut
-from unroll.data.tokens import Tokens
+from unroll.data.tokenizer import Tokens
 from unroll.errors import DataError, RunError
 
 Call = Callable[..., tuple[int, str, str]]

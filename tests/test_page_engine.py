@@ -21,8 +21,8 @@ from unroll.data.images import prepare_image
 from unroll.data.preparation import Framing, ImageFormat, Missing, Preparation, Scaling
 from unroll.errors import DataError
 from unroll.evaluation.stepwise import watch
-from unroll.export.comparison import check
 from unroll.export.description import describe
+from unroll.export.verify import check
 from unroll.runs.storage import Run
 from unroll.web import engine
 

@@ -28,7 +28,7 @@ import unroll
 from unroll.data.idx import read_idx
 from unroll.data.preparation import ImageFormat, Preparation, Scaling
 from unroll.data.sequences import SequenceData
-from unroll.data.tokens import Tokens
+from unroll.data.tokenizer import Tokens
 from unroll.errors import InputError
 from unroll.evaluation.calibration import Calibration
 from unroll.evaluation.predict_files import predict_files, predict_texts

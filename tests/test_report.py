@@ -23,7 +23,7 @@ from unroll import report as report_module
 from unroll.evaluation.calibration import reliability
 from unroll.evaluation.stepwise import watch
 from unroll.report import write_report
-from unroll.report.facts import reproduce
+from unroll.report.summary import reproduce
 from unroll.runs import folder as folder_module
 from unroll.runs.storage import load_test
 

@@ -23,9 +23,9 @@ from unroll import DataError, InputError, SequenceClassifier, Training
 from unroll.cli import main
 from unroll.config import DataConfig
 from unroll.data import text as text_files
-from unroll.data.buckets import padded_share, training_order
-from unroll.data.tokens import Tokens
-from unroll.data.words import describe_words
+from unroll.data.batching import padded_share, training_order
+from unroll.data.tokenizer import Tokens
+from unroll.data.vocabulary import describe_words
 from unroll.runs.storage import load_test
 
 GOOD = ["a fine film", "a good and fine play", "good fun", "what a fine day", "truly good", "fine!"]

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import fuzz
-from unroll.data.tokens import Tokens
+from unroll.data.tokenizer import Tokens
 from unroll.web import read
 
 UNROLL_DATA = os.environ.get("UNROLL_DATA")

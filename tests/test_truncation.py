@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from test_model import torch_twin
 from test_readout import formula
 from unroll import Cell, ConfigError, InputError, SequenceClassifier, Splits, TrainConfig, Training
-from unroll.inspection import inspect_model
+from unroll.doctor.preflight import inspect_model
 from unroll.training.environment import describe_model
 from unroll.training.fused_step import why_not_fused
 

@@ -14,12 +14,12 @@ from rich.text import Text
 from .data.describe import Description, FeatureDescription, PartDescription
 from .data.sequences import SequenceData
 from .data.splits import Splits
-from .data.words import WordDescription
+from .data.vocabulary import WordDescription
+from .doctor.preflight import Inspection
 from .evaluation.anytime import Anytime
 from .evaluation.metrics import Evaluation
 from .evaluation.predict_files import FilePrediction
 from .formatting import shown
-from .inspection import Inspection
 from .sketch import preview
 from .terminal import brief, percent, print_facts, print_table
 

@@ -180,7 +180,7 @@ def check(
         Print one JSON object.
     """
     with immediate_interrupt():
-        from ..inspection import inspect_model
+        from ..doctor.preflight import inspect_model
         from ..printing import print_inspection
         from ..runs.execute import Plan, read_plan
         from ..runs.folder import CONFIG

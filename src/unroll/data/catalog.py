@@ -66,7 +66,7 @@ def load(
         missing: how a value that a series lacks is filled in: by the last one before it, at the beginning by the
             training part's mean ("impute"); with "mask" each feature is joined by one that is 1 where it was missing
             (default "impute").
-        tokenizer: what a text is cut into, see `unroll.data.tokens`: "word" or "bpe" (default "word").
+        tokenizer: what a text is cut into, see `unroll.data.tokenizer`: "word" or "bpe" (default "word").
         vocabulary_size: tokens that are known at most (default 20,000).
         min_count: how often one must occur in the training part to be known (default 2).
 

@@ -13,7 +13,7 @@ from ..formatting import listed, shown
 from .preparation import moments, valid_steps
 from .sequences import SequenceData
 from .splits import Splits
-from .words import WordDescription, describe_words
+from .vocabulary import WordDescription, describe_words
 
 STRANGE = 0.2  # share of unknown tokens in the test part from which it is a finding
 UNEVEN = 10  # times as many sequences in the largest class as in the smallest, from which it is a finding

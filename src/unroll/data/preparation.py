@@ -13,7 +13,7 @@ from ..config import MissingName, Read, ScalingName
 from ..errors import ConfigError, DataError
 from ..formatting import is_printable, listed, quoted, shown
 from ..validation import check_choice, check_types, check_whole, is_number
-from .tokens import Tokens
+from .tokenizer import Tokens
 
 # Seed of the permutation behind read="permuted": the one of the uRNN papers' permuted MNIST (full-capacity uRNN,
 # Wisdom et al. 2016, and its successors). RandomState's stream is frozen (NumPy's NEP 19), so it never changes.

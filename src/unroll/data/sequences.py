@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..formatting import listed
-from .buckets import longest_of_each
+from .batching import longest_of_each
+from .html import data_html
 from .preparation import Missing, Preparation
-from .shown import data_html
-from .tokens import Tokens
+from .tokenizer import Tokens
 
 
 class Batch(NamedTuple):

@@ -10,10 +10,10 @@ import torch
 from ..config import DataConfig, ScalingName
 from ..errors import DataError
 from ..formatting import shown
+from .html import data_html
 from .preparation import Missing, Scaling
 from .sequences import SequenceData
-from .shown import data_html
-from .tokens import Tokens
+from .tokenizer import Tokens
 
 TEST_FRACTION = 0.2
 

@@ -28,11 +28,11 @@ from ..models.classifier import SequenceClassifier
 from ..runs.history import read_history
 from ..training.results import EpochResult
 from ..validation import check_whole
-from .course import judge_history, lift
 from .examination import Examination, Finding, LayerHealth, Memory
-from .judgement import WELL, Patient, judge_layers, judge_memory, judge_numbers
-from .reach import affordable, measure_memory
-from .vitals import examine_layers
+from .findings import WELL, Patient, judge_layers, judge_memory, judge_numbers
+from .layer_health import examine_layers
+from .learning_curves import judge_history, lift
+from .memory import affordable, measure_memory
 
 __all__ = ["NAMES", "Examination", "Finding", "LayerHealth", "Memory", "examine", "read_history"]
 

@@ -9,8 +9,8 @@ from ..errors import RunError
 from ..runs.folder import PAGE, write
 from ..runs.storage import Run, TestData
 from ..web import is_page, page
-from .comparison import check
 from .description import check_cell, describe
+from .verify import check
 
 __all__ = ["Exported", "check_cell", "export_html", "make_page"]
 
@@ -33,7 +33,7 @@ class Exported:
 
 
 def make_page(run: Run, test: TestData) -> tuple[str, int, float]:
-    """Return the page of a run as one HTML file, and what `unroll.export.comparison.check` found.
+    """Return the page of a run as one HTML file, and what `unroll.export.verify.check` found.
 
     Args:
         run: finished, as from `unroll.load_run`.

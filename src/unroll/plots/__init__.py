@@ -1,11 +1,11 @@
 """Pictures, as matplotlib figures: save them with ``figure.savefig``, or show them in a notebook."""
 
 from .data import class_balance, class_means, figures, lengths, samples, typical
-from .health import gradient_flow, memory
-from .reading import mistakes, reading
-from .results import anytime_curve, confusion, learning_curves, reliability_diagram
+from .doctor import gradient_flow, memory
+from .evaluation import anytime_curve, confusion, learning_curves, reliability_diagram
+from .runs import Curve, Score, comparison_figure, side_by_side, sweep_figure, swept
 from .saliency import saliency_curve, saliency_map, saliency_spans
-from .several import Curve, Score, comparison_figure, side_by_side, sweep_figure, swept
+from .stepwise import mistakes, reading
 from .style import COLOURS, STYLE, png, svg
 
 __all__ = [

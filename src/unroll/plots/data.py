@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..data.sequences import SequenceData
 from ..data.splits import Splits
-from ..data.words import WordDescription, describe_words
+from ..data.vocabulary import WordDescription, describe_words
 from .style import COLOURS, STYLE, label
 
 TILE = 96  # pixels of the longer side of one image in a picture of many

@@ -16,8 +16,8 @@ from ..formatting import printable_lines
 from ..plots import png, svg
 from ..runs.folder import FIGURES, REPORT, write
 from ..runs.storage import Run, TestData
-from . import facts, health, insight, outcome
-from .material import Material, gather
+from . import doctor, interpretation, results, summary
+from .measurements import Material, gather
 from .section import Lines, Part, Picture, Section
 
 __all__ = ["write_report"]
@@ -87,24 +87,24 @@ def _make(folder: Path) -> None:
 
 def _sections(material: Material) -> Iterator[Section]:
     predictions = material.predictions
-    yield from outcome.learning(material.history)
+    yield from results.learning(material.history)
     if predictions is not None:
-        yield from outcome.classes(predictions.evaluation)
-        yield from outcome.worst(material)
-        yield from outcome.calibration(material, predictions)
-    yield from insight.knowing(material)
-    yield from insight.watching(material)
-    yield from insight.telling(material)
-    yield from health.flow(material.examination)
-    yield from health.findings(material)
+        yield from results.classes(predictions.evaluation)
+        yield from results.worst(material)
+        yield from results.calibration(material, predictions)
+    yield from interpretation.knowing(material)
+    yield from interpretation.watching(material)
+    yield from interpretation.telling(material)
+    yield from doctor.flow(material.examination)
+    yield from doctor.findings(material)
     if material.lacking:
         yield Section(
             "What is missing here",
             "The data is not at hand, and some of the report can only be made from it.",
             [Lines(_missing(material), marked=True)],
         )
-    yield from facts.speed(material)
-    yield from facts.settings(material.run)
+    yield from summary.speed(material)
+    yield from summary.settings(material.run)
 
 
 def _missing(material: Material) -> list[str]:
@@ -125,7 +125,7 @@ def _page(material: Material, sections: list[Section]) -> str:
     return template.render(
         title=material.run.path.name,
         subtitle=f"A recurrent classifier, judged on {material.judged}.",
-        summary=facts.summary(material, len(material.examination.findings)),
+        summary=summary.summary(material, len(material.examination.findings)),
         sections=sections,
         kind=_kind,
         svg=_svg,

@@ -20,7 +20,7 @@ from ..data.catalog import load, load_as, resolve
 from ..data.preparation import Preparation
 from ..data.sequences import SequenceData
 from ..data.splits import TEST_FRACTION, Splits
-from ..data.tokens import Tokens, library
+from ..data.tokenizer import Tokens, library
 from ..errors import ConfigError, DataError, InputError, RunError
 from ..evaluation.calibration import Calibration
 from ..formatting import shown

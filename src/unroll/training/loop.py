@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..config import TrainConfig
-from ..data.buckets import training_order
+from ..data.batching import training_order
 from ..data.sequences import SequenceData
 from ..data.splits import Splits
 from ..errors import DataError, InputError, TrainingError

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..data.sequences import SequenceData
 from ..evaluation.stepwise import Watched
 from .data import mosaic, sequence, tiles
-from .results import shortened
+from .evaluation import shortened
 from .style import STYLE, WIDTH
 
 WORDS = 24  # of a text, up to which they are written below

@@ -11,10 +11,10 @@ from torch.nn.functional import linear
 from ..cells import GRU, LRU, LSTM, Cell, IndRNN, has_recurrent_matrix
 from ..data.preparation import valid_steps
 from ..data.sequences import Batch, SequenceData
-from ..inspection import BOUNDED, dead_share, saturated_share
 from ..models.classifier import SequenceClassifier
 from ..models.trace import Traced, trace_states
 from .examination import LayerHealth
+from .preflight import BOUNDED, dead_share, saturated_share
 
 TRACED_STEPS = 32_768  # of all sequences and cells together: what autograd keeps of them stays within some 300 MB
 FEWEST, MOST = 4, 128  # sequences that are traced

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ..config import ModelConfig
-from ..inspection import MANY
 from .examination import Finding, LayerHealth, Memory
-from .reach import HEARD
+from .memory import HEARD
+from .preflight import MANY
 from .remedies import against_explosion, longer_memory, milder
 
 # What a step adds to the gradient of a weight is rounded away, in float32, where it is so much smaller than what
@@ -20,7 +20,7 @@ VANISHED = 1e-7
 # steps alone, and clipping only makes the leap shorter. Healthy: up to 4.
 EXPLODED = 1e3
 # Share of outputs within 1 % of tanh's limits: more than half pass no gradient. After training healthy models have up
-# to 0.2, so it is more than `unroll.inspection.MANY`, which is for fresh ones.
+# to 0.2, so it is more than `unroll.doctor.preflight.MANY`, which is for fresh ones.
 SATURATED_SHARE = 0.5
 # Share of the values of each gate open or shut. That of one alone may be meant, as by a forget bias of 5, and some is
 # how gates work (Karpathy et al., 2015, figure 4); healthy ones have up to 0.1, inputs of a hundredfold scale make 0.7.

@@ -9,7 +9,7 @@ from ..evaluation.anytime import Anytime
 from ..evaluation.stepwise import Watched
 from ..plots import anytime_curve, reading, saliency_curve, saliency_map, saliency_spans
 from ..terminal import brief, percent
-from .material import Material
+from .measurements import Material
 from .section import NAME, Lines, Picture, Section, Table, Tokens
 
 COLOURED = "Orange speaks for that class, blue against it."

@@ -11,7 +11,7 @@ from ..evaluation.predictions import Predictions
 from ..plots import confusion, learning_curves, mistakes, reliability_diagram
 from ..terminal import brief, percent
 from ..training.results import EpochResult
-from .material import Material
+from .measurements import Material
 from .section import NAME, Lines, Picture, Section, Table
 
 MIXED_UP = 5  # pairs of classes that are named

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ..doctor import Examination
 from ..plots import gradient_flow, memory
 from ..terminal import percent
-from .material import Material
+from .measurements import Material
 from .section import Lines, Picture, Section
 
 

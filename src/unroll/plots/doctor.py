@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..doctor import Examination
-from ..doctor.reach import HEARD
+from ..doctor.memory import HEARD
 from ..errors import InputError
 from .style import STYLE
 

@@ -12,7 +12,7 @@ from ..config import RECIPES, DataConfig, ModelConfig, TrainConfig
 from ..runs.storage import Run
 from ..terminal import brief, percent
 from ..training.environment import describe, describe_model
-from .material import Material
+from .measurements import Material
 from .section import NAME, Code, Lines, Section, Table
 
 

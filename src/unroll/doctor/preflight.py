@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from .config import TrainConfig
-from .data.buckets import padded_share, training_order
-from .data.describe import constant, missing_classes
-from .data.preparation import valid_steps
-from .data.sequences import Batch
-from .data.splits import Splits
-from .evaluation.metrics import inference
-from .models.classifier import SequenceClassifier
-from .models.layers import Stage
+from ..config import TrainConfig
+from ..data.batching import padded_share, training_order
+from ..data.describe import constant, missing_classes
+from ..data.preparation import valid_steps
+from ..data.sequences import Batch
+from ..data.splits import Splits
+from ..evaluation.metrics import inference
+from ..models.classifier import SequenceClassifier
+from ..models.layers import Stage
 
 SATURATED = 0.99  # of the largest output that tanh has
 BOUNDED = ("rnn", "gru", "lstm", "indrnn")  # cells whose outputs stay within ±1, but with relu
