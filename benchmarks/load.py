@@ -23,7 +23,7 @@ UNSURE = 120.0  # seconds without an answer, after which something hangs
 COUNTING = """
 import mmap, sys
 from unroll.cli import main
-from unroll.serve.running import Protocol
+from unroll.server.running import Protocol
 with open(sys.argv[1], "r+b") as file:
     counter = mmap.mmap(file.fileno(), 8)
 begin, begun = Protocol.on_message_begin, 0

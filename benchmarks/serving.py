@@ -30,7 +30,7 @@ from benchmarks.load import UNSURE, Ask, Connection, GoneError, Load, Server, ch
 from unroll.bench.clock import Spread, spread
 from unroll.runs.folder import write_json
 from unroll.runs.storage import load_test
-from unroll.serve import limits
+from unroll.server import limits
 from unroll.terminal import Screen, print_facts, print_table
 from unroll.training.environment import describe
 

@@ -87,7 +87,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> unroll.Run:
 @pytest.fixture(scope="session")
 def digits(run: unroll.Run) -> Any:
     """That run, to be served."""
-    from unroll.serve import Served
+    from unroll.server import Served
 
     return Served("digits", run, "<p>the page</p>")
 

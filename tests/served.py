@@ -17,8 +17,8 @@ from starlette.testclient import TestClient
 import unroll
 from unroll.data.preparation import Preparation, Scaling
 from unroll.runs.storage import Run
-from unroll.serve import Protocol, Served, create_app, guarded, listen
-from unroll.serve.guard import Guard
+from unroll.server import Protocol, Served, create_app, guarded, listen
+from unroll.server.guard import Guard
 from waiting import PATIENCE, eventually
 
 get = partial(httpx.get, timeout=PATIENCE)

@@ -17,7 +17,7 @@ FLOORS = {
     "printing": 8.5,  # in the terminal's manner
     "tables": 8.5,  # likewise
     "report": 8.2,  # its words are the terminal's
-    "serve": 8,
+    "server": 8,
     "terminal": 8,
     "bench": 7,
     "export": 7,
@@ -34,7 +34,7 @@ FLOORS = {
     "data": 2,
     "config": 1,
     "notebook": 1,
-    "web": 1,
+    "page": 1,
     "interrupt": 1,
     "errors": 0.5,  # whose messages are printable
     "formatting": 0,

@@ -21,8 +21,8 @@ from unroll.errors import ConfigError, RunError
 from unroll.export import export_html
 from unroll.export import verify as comparison
 from unroll.export.description import describe
+from unroll.page import engine, html_page, is_page
 from unroll.runs.storage import Run, load_test
-from unroll.web import engine, is_page, page
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -166,7 +166,7 @@ def test_hostile_names_stay_names(tmp_path: Path) -> None:
     model = unroll.SequenceClassifier(2, 4, hidden_size=3).eval()
     made = Run(tmp_path / "<b>run", model, preparation, {}, None)
     description = describe(made, data, "data")
-    found = page(description)
+    found = html_page(description)
     tags = [(tag, attributes.get("type")) for tag, attributes in Elements(found).found if tag == "script"]
     assert tags == [("script", "application/json"), ("script", None)]
     assert description_of(found) == json.loads(json.dumps(description))

@@ -15,10 +15,10 @@ from unroll.cli.outcome import say
 from unroll.errors import DataError
 from unroll.formatting import is_printable, listed, printable, quoted, shown
 from unroll.notebook import facts
+from unroll.page import html_page
 from unroll.plots.style import label
 from unroll.report import _kept_together
 from unroll.terminal import Screen
-from unroll.web import page as build_page
 
 ESCAPED = {
     "an escape": ("a\x1b[31mb", r"a\x1b[31mb"),
@@ -93,7 +93,7 @@ def test_a_class_may_have_a_name_of_any_language(tmp_path: object) -> None:
 
 def test_no_page_holds_what_nobody_sees() -> None:
     hidden = "a\x1b\x7f\x9b\u202eb می\u200cخواهم <b>"
-    page = build_page({"title": hidden, "classes": [hidden]})
+    page = html_page({"title": hidden, "classes": [hidden]})
     assert all(is_printable(line) for line in page.split("\n") if "\t" not in line)
     told = re.search(r'<script[^>]*type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
     assert told is not None

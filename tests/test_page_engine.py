@@ -23,8 +23,8 @@ from unroll.errors import DataError
 from unroll.evaluation.stepwise import watch
 from unroll.export.description import describe
 from unroll.export.verify import check
+from unroll.page import engine
 from unroll.runs.storage import Run
-from unroll.web import engine
 
 DIGITS = ImageFormat(28, 28, "rows", Framing(0.0, 20, "mass"))
 Script = Callable[[str], Any]

@@ -21,8 +21,8 @@ from served import client, error_of, made, plain, running, same
 from unroll.data.preparation import Missing, Scaling
 from unroll.evaluation.predict_files import predict_files, predict_texts
 from unroll.runs.storage import load_run
-from unroll.serve import Served, load_served
-from unroll.serve.served import named
+from unroll.server import Served, load_served
+from unroll.server.served import named
 
 
 def png(digit: np.ndarray) -> bytes:
@@ -133,7 +133,7 @@ def test_requests_read_together_get_what_each_gets_alone(digits: Served, sample:
 
 
 def test_sequences_of_several_requests_are_one_set() -> None:
-    from unroll.serve.served import _joined
+    from unroll.server.served import _joined
 
     served = made(unroll.SequenceClassifier(2, 2, hidden_size=4), plain())
     parts = [served.of_series([torch.randn(t, 2).tolist() for t in times]).data for times in ((3, 5), (1,), (7, 7, 2))]

@@ -18,8 +18,8 @@ import unroll
 from served import client, connect, error_of, made, plain, post, raw, refused, running
 from unroll.data.preparation import ImageFormat, Preparation, Scaling
 from unroll.data.sequences import SequenceData
-from unroll.serve import Served, guard, limits, served
-from unroll.serve.batching import Batcher
+from unroll.server import Served, guard, limits, served
+from unroll.server.batching import Batcher
 from waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.server

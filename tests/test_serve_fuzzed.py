@@ -10,7 +10,7 @@ import pytest
 import fuzz
 import unroll
 from served import client, error_of, made, plain
-from unroll.serve import Served, create_app, guarded
+from unroll.server import Served, create_app, guarded
 
 
 def refusal_in_a_line(_: Any, response: Any, __: Any) -> None:

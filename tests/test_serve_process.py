@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 import unroll
-import unroll.serve
+import unroll.server
 from served import connect, get, refused, settle
 from waiting import PATIENCE, eventually
 
@@ -50,7 +50,7 @@ def serving(*words: object) -> Iterator[tuple[Any, str, list[str]]]:
 @pytest.fixture
 def visited(call: Call, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str, list[httpx.Response]]]:
     """Serve in this process, which takes no start: ``status, out, err, answers = visited(run, paths=["/"])``."""
-    serve = unroll.serve.serve
+    serve = unroll.server.serve
 
     def visit(*words: object, paths: Sequence[str], sent: int) -> tuple[int, str, str, list[httpx.Response]]:
         answers: list[httpx.Response] = []
@@ -66,7 +66,7 @@ def visited(call: Call, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[
             serve(*arguments, ready=lambda: (ready(), asking.start()))
             asking.join()
 
-        monkeypatch.setattr(unroll.serve, "serve", serve_and_ask)
+        monkeypatch.setattr(unroll.server, "serve", serve_and_ask)
         return *call("serve", *words, "--port", 0), answers
 
     return visit
@@ -198,7 +198,7 @@ def test_what_cannot_be_served_is_one_line(call: Call, run: unroll.Run, monkeypa
             assert (status, out) == (2, "")
             assert err.startswith(f"unroll: {line}"), err
             assert err.count("\n") == 1
-    for name in [name for name in sys.modules if name.startswith("unroll.serve")]:
+    for name in [name for name in sys.modules if name.startswith("unroll.server")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr(sys.modules["unroll"], "serve", raising=False)
     monkeypatch.setitem(sys.modules, "fastapi", None)

@@ -19,7 +19,7 @@ from PIL import Image
 
 import unroll
 from served import client, connect, error_of, get, made, plain, post, raw, running
-from unroll.serve import Served, guard, limits
+from unroll.server import Served, guard, limits
 from waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.server

@@ -19,7 +19,7 @@ import torch
 import unroll
 from served import connect, get, made, plain, raw, running, settle
 from unroll.data.sequences import SequenceData
-from unroll.serve import Served, limits
+from unroll.server import Served, limits
 from waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.server

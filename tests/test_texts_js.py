@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import fuzz
 from unroll.data.tokenizer import Tokens
-from unroll.web import read
+from unroll.page import read
 
 UNROLL_DATA = os.environ.get("UNROLL_DATA")
 

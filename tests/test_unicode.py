@@ -10,14 +10,14 @@ import py_mini_racer
 import pytest
 
 from unicode_tables import LOWER, WORDS, tokenizers
-from unroll.web import read
+from unroll.page import read
 
 pytest_plugins = ["browser"]
 
 NFKC = tokenizers.normalizers.NFKC()
 SCRIPT = f"""(() => {{
-{read("unicode.js")}
-{read("texts.js")}
+{read("engine/unicode.js")}
+{read("engine/tokenizer.js")}
 const characters = (text) => Normal.characters(text, 0, text.length);
 const joined = (found) => found.map(({{ character }}) => character).join("");
 const lines = (text, change) => text.split("\\n").map((line) => joined(change(characters(line), 0))).join("\\n");
@@ -116,4 +116,4 @@ def test_newer_characters_within_words(evaluate: Evaluate, version: str, text: s
 
 
 def test_the_tables_are_small() -> None:
-    assert sum(len(table) for table in read("unicode.js").split("`")[1::2]) < 4_000
+    assert sum(len(table) for table in read("engine/unicode.js").split("`")[1::2]) < 4_000

@@ -1,4 +1,4 @@
-"""Makes the tables of ``src/unroll/web/unicode.js`` anew: ``python tests/unicode_tables.py``.
+"""Makes the tables of ``src/unroll/page/engine/unicode.js`` anew: ``python tests/unicode_tables.py``.
 
 They say where the library tokenizers and a browser may differ about a character. The newer the Unicode of mini-racer's
 JavaScript engine, the more is known of it.
@@ -15,7 +15,7 @@ from pathlib import Path
 import py_mini_racer
 import tokenizers
 
-from unroll import web
+from unroll import page
 
 NFKD = tokenizers.normalizers.NFKD()
 LOWER = tokenizers.normalizers.Lowercase()
@@ -60,7 +60,7 @@ def tables() -> dict[str, str]:
 
 def capitals() -> set[str]:
     """Return the letters whose small ones the page has by heart."""
-    found = re.search(r"CAPITALS: \[(.*?)\n  \],", web.read("unicode.js"), re.DOTALL)
+    found = re.search(r"CAPITALS: \[(.*?)\n  \],", page.read("engine/unicode.js"), re.DOTALL)
     assert found
     ends = re.findall(r"\[0x(\w+), 0x(\w+), ", found[1])
     return {chr(point) for first, last in ends for point in range(int(first, 16), int(last, 16) + 1)}
@@ -101,7 +101,7 @@ def _base_36(number: int) -> str:
 
 
 if __name__ == "__main__":
-    file = Path(web.__file__).parent / "unicode.js"
+    file = Path(page.__file__).parent / "engine" / "unicode.js"
     content = file.read_text("utf-8")
     for name, table in tables().items():
         content = re.sub(

@@ -57,7 +57,7 @@ def serve(
         module:Class of a cell of your own that a run was trained with; it is imported.
     """
     with immediate_interrupt():
-        from .. import serve as serving
+        from .. import server as serving
         from ..errors import ConfigError
         from ..terminal import Screen, print_facts
 

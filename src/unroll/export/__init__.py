@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import RunError
+from ..page import html_page, is_page
 from ..runs.folder import PAGE, write
 from ..runs.storage import Run, TestData
-from ..web import is_page, page
 from .description import check_cell, describe
 from .verify import check
 
@@ -49,7 +49,7 @@ def make_page(run: Run, test: TestData) -> tuple[str, int, float]:
     description = describe(run, data, Path(test.name).name)
     checked, difference = check(run, data, description)
     description["facts"] |= {"checked": checked, "difference": difference}
-    return page(description), checked, difference
+    return html_page(description), checked, difference
 
 
 def export_html(run: Run, test: TestData, out: str | Path | None = None) -> Exported:

@@ -18,8 +18,8 @@ from ..data.images import FAINT, prepare_image
 from ..data.sequences import SequenceData
 from ..errors import ConfigError, RunError
 from ..evaluation.metrics import predict
+from ..page import engine
 from ..runs.storage import Run
-from ..web import engine
 from .description import raw, spread
 
 CHECKED = 100  # real sequences that are compared

@@ -18,27 +18,35 @@ from typing import Any
 from ..formatting import is_printable, printable
 
 # What computes, in the order in which it is read; it needs no browser.
-ENGINE = ("cells.js", "model.js", "resize.js", "images.js", "series.js", "unicode.js", "texts.js")
+ENGINE = (
+    "engine/cells.js",
+    "engine/model.js",
+    "engine/resize.js",
+    "engine/images.js",
+    "engine/series.js",
+    "engine/unicode.js",
+    "engine/tokenizer.js",
+)
 # What is seen.
 VIEWS = (
     "dom.js",
-    "palette.js",
-    "words.js",
-    "player.js",
-    "leaders.js",
-    "bars.js",
-    "curves.js",
-    "heat.js",
-    "moved.js",
-    "pad.js",
-    "pixels.js",
-    "slices.js",
-    "digit.js",
-    "passage.js",
-    "sentence.js",
-    "chart.js",
-    "table.js",
-    "curve.js",
+    "views/palette.js",
+    "views/captions.js",
+    "views/player.js",
+    "views/class_colours.js",
+    "views/class_bars.js",
+    "views/probability_curves.js",
+    "views/state_heatmap.js",
+    "views/state_change.js",
+    "inputs/drawing_pad.js",
+    "inputs/pixel_grid.js",
+    "work_slices.js",
+    "inputs/image_input.js",
+    "inputs/token_view.js",
+    "inputs/text_input.js",
+    "inputs/series_editor.js",
+    "inputs/csv.js",
+    "inputs/series_input.js",
     "app.js",
 )
 STYLES = ("style.css", "views.css", "time.css", "inputs.css", "chart.css", "layout.css")
@@ -55,7 +63,7 @@ def engine() -> str:
     return "\n".join(map(read, ENGINE))
 
 
-def page(description: dict[str, Any]) -> str:
+def html_page(description: dict[str, Any]) -> str:
     """Return the page as one HTML file.
 
     Args:

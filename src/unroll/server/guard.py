@@ -17,7 +17,7 @@ from ..formatting import printable
 from . import limits
 from .metrics import Metrics
 
-LOG = logging.getLogger("unroll.serve")
+LOG = logging.getLogger("unroll.server")
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
 OPEN = frozenset(("/health",))  # answered without the token
 HEADERS = (

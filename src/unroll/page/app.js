@@ -44,7 +44,7 @@ class App {
     document.documentElement.style.setProperty("--names", `${0.62 * Math.min(14, Math.max(2, longest))}em`);
   }
 
-  /** React to the input part; see `Words` and digit.js for `drawing`: the pen is still down. */
+  /** React to the input part; see `Words` and image_input.js for `drawing`: the pen is still down. */
   #changed({ edited, drawing = false }) {
     this.#say("error", "");
     if (edited && this.now) this.before ??= this.now;
