@@ -21,7 +21,7 @@ from benchmarks.show import finish, told
 from benchmarks.tutorial import fit_epoch
 from unroll.bench import Report, models
 from unroll.bench.clock import Contender, compare, spread, with_threads
-from unroll.bench.tables import times
+from unroll.cli.views.bench import times
 
 LOOP = "while True: pass"
 OWN, PEER = "unroll", "nn.RNN, one thread"

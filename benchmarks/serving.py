@@ -28,10 +28,10 @@ from rich.table import Table
 import unroll
 from benchmarks.load import UNSURE, Ask, Connection, GoneError, Load, Server, check, get, load, post
 from unroll.bench.clock import Spread, spread
+from unroll.cli.views.terminal import Screen, print_facts, print_table
 from unroll.runs.folder import write_json
 from unroll.runs.storage import load_test
 from unroll.server import limits
-from unroll.terminal import Screen, print_facts, print_table
 from unroll.training.environment import describe
 
 T = TypeVar("T")

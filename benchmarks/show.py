@@ -16,8 +16,8 @@ import unroll
 from benchmarks.peers import MissingError, Peer
 from unroll.bench import Report
 from unroll.bench.clock import Contender, Run
-from unroll.bench.tables import comparison_table, duration
-from unroll.terminal import Screen, print_facts, print_table
+from unroll.cli.views.bench import comparison_table, duration, write_report
+from unroll.cli.views.terminal import Screen, print_facts, print_table
 
 NAMES = ("w_ih", "w_hh", "b_ih", "b_hh", "w_out", "b_out")
 
@@ -74,4 +74,4 @@ def finish(report: Report, out: Path | None) -> None:
     for comparison in report.comparisons:
         print_table(console, comparison_table(comparison))
     if out is not None:
-        print_facts(console, {"written": ", ".join(map(str, report.write(out)))})
+        print_facts(console, {"written": ", ".join(map(str, write_report(report, out)))})

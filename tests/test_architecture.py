@@ -11,36 +11,31 @@ SOURCE = Path(__file__).parent.parent / "src" / "unroll"
 
 # Sub-packages are one room: inside them no circle, seen by Python itself at import.
 FLOORS = {
-    "__main__": 10,
-    "cli": 9,
-    "health": 8.7,  # in the manner of printing
-    "printing": 8.5,  # in the terminal's manner
-    "tables": 8.5,  # likewise
-    "report": 8.2,  # its words are the terminal's
-    "server": 8,
-    "terminal": 8,
-    "bench": 7,
-    "export": 7,
-    "plots": 6,
-    "doctor": 5.5,  # what it asks of a batch, inspection asks of a fresh model's
-    "sketch": 4,
-    "runs": 5,
-    "training": 4.8,
-    "models": 4,
-    "testing": 4.5,
-    "cells": 3,
-    "evaluation": 4.1,
-    "scan": 2,
-    "data": 2,
-    "config": 1,
-    "notebook": 1,
-    "page": 1,
-    "interrupt": 1,
-    "errors": 0.5,  # whose messages are printable
+    "__init__": 14,  # nobody imports from it: names have one home
+    "__main__": 14,
+    "cli": 13,
+    "report": 12,
+    "server": 11,
+    "plots": 11,
+    "export": 10,
+    "doctor": 10,
+    "bench": 10,
+    "runs": 9,
+    "training": 8,
+    "evaluation": 7,
+    "models": 6,
+    "testing": 6,
+    "cells": 5,
+    "data": 4,
+    "scan": 4,
+    "config": 3,
+    "validation": 2,
+    "errors": 1,
     "formatting": 0,
-    "validation": 0.7,  # what it refuses, in words
+    "notebook": 1,
+    "interrupt": 0,
+    "page": 1,
     "lessons": 0,  # apart: torch alone, and nobody's ground
-    "__init__": 11,  # nobody imports from it: names have one home
 }
 
 

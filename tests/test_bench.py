@@ -23,10 +23,10 @@ from unroll import bench, scan
 from unroll.bench import clock, growth, memory, models
 from unroll.bench.clock import Contender, compare, difference
 from unroll.bench.limit import LIMIT, SIZE, product
-from unroll.bench.picture import figure
 from unroll.bench.steps import CellName, Shape, Step, checked, right_results
 from unroll.cli import main
 from unroll.plots import png
+from unroll.plots.bench import figure
 from unroll.scan import cpu
 from unroll.training.fused_step import FusedStep
 

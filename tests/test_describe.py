@@ -13,12 +13,12 @@ from torch import Tensor
 
 import unroll
 from unroll import plots
+from unroll.cli.views.preview import preview
 from unroll.data.describe import describe_data
 from unroll.data.preparation import ImageFormat, Preparation, Scaling
 from unroll.data.sequences import SequenceData
 from unroll.data.splits import Splits
 from unroll.doctor.preflight import inspect_model
-from unroll.sketch import preview
 
 
 def splits_of(

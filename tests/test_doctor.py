@@ -20,6 +20,7 @@ from torch import Tensor
 
 import unroll
 from unroll import plots
+from unroll.cli.views.doctor import bars
 from unroll.config import ModelConfig, choose_settings
 from unroll.data.preparation import Preparation, Scaling
 from unroll.doctor import NAMES, Examination, examine, remedies
@@ -30,7 +31,6 @@ from unroll.doctor.findings import Patient, judge_layers, judge_memory, judge_nu
 from unroll.doctor.layer_health import before_the_end, radii
 from unroll.doctor.learning_curves import judge_history
 from unroll.doctor.memory import measure_memory, positions
-from unroll.health import bars
 from unroll.runs.history import read_history
 from unroll.runs.storage import build
 

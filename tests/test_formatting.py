@@ -12,13 +12,13 @@ from rich.text import Text
 
 import unroll
 from unroll.cli.outcome import say
+from unroll.cli.views.terminal import Screen
 from unroll.errors import DataError
 from unroll.formatting import is_printable, listed, printable, quoted, shown
 from unroll.notebook import facts
 from unroll.page import html_page
 from unroll.plots.style import label
 from unroll.report import _kept_together
-from unroll.terminal import Screen
 
 ESCAPED = {
     "an escape": ("a\x1b[31mb", r"a\x1b[31mb"),

@@ -98,3 +98,13 @@ def quoted(value: object, longest: int = LONGEST) -> str:
 def listed(names: Iterable[object], longest: int = LONGEST) -> str:
     """Return names one after the other, cut as a whole: "cat, dog, …"."""
     return shown(", ".join(map(str, names)), longest)
+
+
+def brief(text: str, most: int) -> str:
+    """Return a text on one line, of at most so many characters."""
+    return shown(" ".join(text.split()), most)
+
+
+def percent(fraction: float) -> str:
+    """Return a fraction as "97.53 %"."""
+    return f"{100 * fraction:.2f} %"

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_args
 
 import torch
 
-from ..runs.folder import fresh, write, write_json
+from ..runs.folder import fresh, write_json
 from ..scan import cpu
 from ..scan.sets import VARIABLE
 from ..training.environment import describe
@@ -96,21 +96,15 @@ class Report:
             "growth": [point.to_dict() for point in self.growth],
         }
 
-    def write(self, out: Path | str) -> list[Path]:
-        """Write bench.json and bench.png into a folder that is new or empty, and return their paths.
+    def write(self, out: Path | str) -> Path:
+        """Write bench.json into a folder that is new or empty, and return the folder.
 
         Raises:
             RunError: something stands in it, or it cannot be made.
         """
-        from ..plots import png  # here, for matplotlib costs a second, and most that measure draw nothing
-        from .picture import figure
-
-        picture = png(figure(self.comparisons, self.growth, self.on))
         folder = fresh(out, "", "")
-        paths = [folder / "bench.json", folder / "bench.png"]
-        write_json(paths[0], self.to_dict())
-        write(paths[1], picture)
-        return paths
+        write_json(folder / "bench.json", self.to_dict())
+        return folder
 
 
 Part = tuple[str, Callable[[], Comparison | Point]]

@@ -13,13 +13,27 @@ from collections.abc import Sequence
 from cyclopts import CycloptsError, UnusedCliTokensError
 
 from ..errors import InputError, UnrollError
-from . import data, examining, machine, reporting, serving, several, sharing, training, using
 from .app import app
+from .commands import (
+    bench,
+    check,
+    compare,
+    doctor,
+    evaluate,
+    explore,
+    export,
+    info,
+    predict,
+    report,
+    serve,
+    sweep,
+    train,
+)
 from .outcome import in_words, is_expected, say, warnings_as_lines
 
 __all__ = ["app", "main"]
 # Importing them registers them.
-COMMANDS = (data, examining, machine, reporting, serving, several, sharing, training, using)
+COMMANDS = (bench, check, compare, doctor, evaluate, explore, export, info, predict, report, serve, sweep, train)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_h
 
 from cyclopts import App, Parameter
 
-from ..config import DataConfig, ModelConfig, TrainConfig
+from ..config import DataConfig, ModelConfig, RecipeName, TrainConfig
 
 
 def whole_number(_: Any, tokens: Sequence[Any]) -> int:
@@ -69,6 +69,8 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 Json = Annotated[bool, Parameter(negative="")]
+DATA = "mnist-sample"  # what is trained on where nothing is said
+RECIPE: RecipeName = "fast"
 
 
 def import_user_cell(cell: str | None) -> None:
@@ -84,3 +86,8 @@ def import_user_cell(cell: str | None) -> None:
 def given(flags: Any) -> dict[str, Any]:
     """Return the flags that were given, by name."""
     return {name: value for name, value in asdict(flags).items() if value is not None} if flags else {}
+
+
+def has_settings(settings: dict[str, Any]) -> bool:
+    """Tell whether there are any beyond where a cell of one's own stands, which an existing run needs too."""
+    return bool(set(settings) - {"cell"}) or ":" not in settings.get("cell", ":")

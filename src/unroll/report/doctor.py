@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 
 from ..doctor import Examination
+from ..formatting import percent
 from ..plots import gradient_flow, memory
-from ..terminal import percent
 from .measurements import Material
 from .section import Lines, Picture, Section
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from ..evaluation.anytime import Anytime
 from ..evaluation.stepwise import Watched
+from ..formatting import brief, percent
 from ..plots import anytime_curve, reading, saliency_curve, saliency_map, saliency_spans
-from ..terminal import brief, percent
 from .measurements import Material
 from .section import NAME, Lines, Picture, Section, Table, Tokens
 

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from ..evaluation.calibration import COLDEST, HOTTEST, Reliability, reliability
 from ..evaluation.metrics import Evaluation
 from ..evaluation.predictions import Predictions
+from ..formatting import brief, percent
 from ..plots import confusion, learning_curves, mistakes, reliability_diagram
-from ..terminal import brief, percent
 from ..training.results import EpochResult
 from .measurements import Material
 from .section import NAME, Lines, Picture, Section, Table

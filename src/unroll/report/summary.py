@@ -9,8 +9,8 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from ..config import RECIPES, DataConfig, ModelConfig, TrainConfig
+from ..formatting import brief, percent
 from ..runs.storage import Run
-from ..terminal import brief, percent
 from ..training.environment import describe, describe_model
 from .measurements import Material
 from .section import NAME, Code, Lines, Section, Table

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ..interrupt import immediate_interrupt
-from .app import app, import_user_cell, whole_number
-from .outcome import say
+from ...interrupt import immediate_interrupt
+from ..app import app, import_user_cell, whole_number
+from ..outcome import say
 
 
 @app.command
@@ -57,9 +57,9 @@ def serve(
         module:Class of a cell of your own that a run was trained with; it is imported.
     """
     with immediate_interrupt():
-        from .. import server as serving
-        from ..errors import ConfigError
-        from ..terminal import Screen, print_facts
+        from ... import server as serving
+        from ...errors import ConfigError
+        from ..views.terminal import Screen, print_facts
 
     if not runs:
         raise ConfigError("serve needs a run: unroll serve runs/first")

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from ..config import RecipeName, choose_settings
-from ..errors import ConfigError
-from ..interrupt import immediate_interrupt, resignalled
-from .app import DataFlags, Json, ModelFlags, TrainFlags, app, given, import_user_cell
-from .outcome import in_words, is_expected, print_json, say
+from ...config import RecipeName
+from ...errors import ConfigError
+from ...interrupt import immediate_interrupt, resignalled
+from ..app import DATA, RECIPE, DataFlags, Json, ModelFlags, TrainFlags, app, given, has_settings, import_user_cell
+from ..outcome import in_words, is_expected, print_json, say
 
 if TYPE_CHECKING:
-    from ..runs.storage import Run
-    from ..terminal import Screen, TrainingScreen
-
-DATA = "mnist-sample"
-RECIPE: RecipeName = "fast"
+    from ...runs.storage import Run
+    from ..views.terminal import Screen
+    from ..views.training import TrainingScreen
 
 
 @app.command
@@ -76,8 +74,9 @@ def train(
         Print one JSON object on stdout; progress goes to stderr.
     """
     with immediate_interrupt():
-        from ..runs.execute import resume_run, train_run
-        from ..terminal import Screen, TrainingScreen, command_line, print_run
+        from ...runs.execute import resume_run, train_run
+        from ..views.terminal import Screen, command_line
+        from ..views.training import TrainingScreen, print_run
 
     settings = {**given(reading), **given(model), **given(training)}
     import_user_cell(settings.get("cell"))
@@ -86,7 +85,7 @@ def train(
     try:
         with resignalled(lambda: command_line("train", "--resume", screen.path) if screen.path else None), screen:
             if resume is not None:
-                if _has_settings(settings) or out or overwrite or tensorboard or data or recipe:
+                if has_settings(settings) or out or overwrite or tensorboard or data or recipe:
                     raise ConfigError(
                         f"--resume takes all settings from {resume}; give at most --data-dir and --checkpoint-seconds "
                         "with it, and --cell module:Class of a cell of your own"
@@ -120,17 +119,12 @@ def train(
     return _report(run, screen, console) if reported else 0
 
 
-def _has_settings(settings: dict[str, Any]) -> bool:
-    """Tell whether there are any beyond where a cell of one's own stands, which an existing run needs too."""
-    return bool(set(settings) - {"cell"}) or ":" not in settings.get("cell", ":")
-
-
 def _report(run: Run, screen: TrainingScreen, console: Screen) -> int:
     """Write the report of a run that has just been trained; what goes wrong with it takes nothing from the run."""
-    from ..errors import InputError
-    from ..report import write_report
-    from ..runs.storage import TestData
-    from ..terminal import command_line, print_facts
+    from ...errors import InputError
+    from ...report import write_report
+    from ...runs.storage import TestData
+    from ..views.terminal import command_line, print_facts
 
     assert screen.splits is not None
     test = TestData(run.config["data"]["name"], "test", screen.splits.test, 0)
@@ -145,64 +139,3 @@ def _report(run: Run, screen: TrainingScreen, console: Screen) -> int:
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else in_words(error)
         say(f"the run is finished, its report is not: {reason}; write it with: {command_line('report', run.path)}")
         return 130 if isinstance(error, KeyboardInterrupt) else 1
-
-
-@app.command
-def check(
-    run: Path | None = None,
-    /,
-    *,
-    data: str | None = None,
-    data_dir: Path | None = None,
-    reading: DataFlags = None,
-    recipe: RecipeName | None = None,
-    model: ModelFlags = None,
-    training: TrainFlags = None,
-    json: Json = False,
-) -> int:
-    """Pass one batch through a fresh model before training it: shapes, parameters, initial loss.
-
-    Example: unroll check --data mnist --cell rnn --num-layers 3
-
-    Give the flags that unroll train is to get; or a run, to look at its architecture with fresh weights.
-
-    Parameters
-    ----------
-    run
-        Folder of a run, finished or not.
-    data
-        As in unroll train.
-    data_dir
-        Folder to look for the data in first.
-    recipe
-        Settings to start from; default fast.
-    json
-        Print one JSON object.
-    """
-    with immediate_interrupt():
-        from ..doctor.preflight import inspect_model
-        from ..printing import print_inspection
-        from ..runs.execute import Plan, read_plan
-        from ..runs.folder import CONFIG
-        from ..terminal import Screen
-        from ..training.loop import Training
-
-    settings = {**given(reading), **given(model), **given(training)}
-    import_user_cell(settings.get("cell"))
-    if run is None:
-        plan = Plan(data or DATA, data_dir, *choose_settings(recipe or RECIPE, settings))
-    elif _has_settings(settings) or data or recipe:
-        raise ConfigError(f"give {run} or the flags of a new run, not both")
-    elif run.exists() and not (run / CONFIG).exists():
-        raise ConfigError(f"{run} is no run; for data, say --data {run}")
-    else:
-        plan = read_plan(run, data_dir)
-    splits = plan.load()
-    fresh = plan.build(splits)
-    Training(fresh, splits, plan.recipe.train)  # complains of what unroll train would complain of
-    inspection = inspect_model(fresh, splits, plan.recipe.train)
-    if json:
-        print_json(inspection.to_dict())
-    else:
-        print_inspection(Screen(), inspection, splits)
-    return 0

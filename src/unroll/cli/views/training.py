@@ -1,63 +1,28 @@
-"""What the command line shows of a training, a live table of epochs; and how it shows tables and facts.
-
-On a terminal with colours and a progress bar; elsewhere plain lines. See `unroll.printing` for what else it shows.
-"""
+"""A training on the screen: a live table of epochs, and what came out."""
 
 from __future__ import annotations
 
-import errno
 import math
-import os
 import shlex
-import shutil
-import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.measure import Measurement
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.segment import Segment
-from rich.table import Table
 from rich.text import Text
 
-from .cells import find_cell
-from .data.splits import Splits
-from .formatting import printable_lines, shown
-from .runs.execute import Event, Started
-from .runs.folder import EVENTS, METRICS
-from .runs.storage import Run
-from .training.results import EpochResult
-from .training.results import Progress as Step
+from ...cells import find_cell
+from ...data.splits import Splits
+from ...formatting import percent
+from ...runs.execute import Event, Started
+from ...runs.folder import EVENTS, METRICS
+from ...runs.storage import Run
+from ...training.results import EpochResult
+from ...training.results import Progress as Step
+from .terminal import command_line, print_facts
 
 HEADINGS = ("epoch", "train loss", "train acc", "val loss", "val acc", "lr", "seconds", "samples/s")
 WIDTHS = (7, 12, 11, 10, 9, 10, 9, 11)
 ROWS = 30  # of a table of epochs, about; of a longer training every so many epochs are shown
-
-
-class Screen(Console):
-    """A rich console that shows what is foreign as `printable` does, and lets a closed pipe (`| head`) be seen."""
-
-    def __init__(self, stderr: bool = False) -> None:
-        super().__init__(stderr=stderr, highlight=False)
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Escape what a terminal would obey in any text, so that a place which forgot it is safe too."""
-        for segment in super().render(renderable, options):
-            text, style, control = segment
-            yield segment if control is not None else Segment(printable_lines(text), style)
-
-    def on_broken_pipe(self) -> None:
-        """Stop writing, also at exit, and tell the caller."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
-        raise BrokenPipeError(errno.EPIPE, "nobody reads the output any more")
-
-
-def command_line(*words: object) -> str:
-    """Return what to type for ``unroll WORDS``, with the program as it was called if it is not on the path."""
-    program = "unroll" if shutil.which("unroll") else sys.argv[0]
-    return " ".join(shlex.quote(str(word)) for word in (program, *words))
 
 
 class TrainingScreen:
@@ -183,33 +148,3 @@ def print_run(console: Console, run: Run, reported: bool) -> None:
     print_facts(console, {"run": str(run.path), "next": commands[0]})
     for command in commands[1:]:
         print_facts(console, {"    ": command})
-
-
-def print_table(console: Console, table: Table) -> None:
-    """Print a table as wide as it needs to be: a terminal that is too narrow wraps lines, but loses no figure."""
-    width = console.width
-    console.width = max(width, Measurement.get(console, console.options.update(max_width=10_000), table).maximum)
-    console.print(table, crop=False)
-    console.width = width
-
-
-def print_facts(console: Console, facts: dict[str, Any], indent: int = 0) -> None:
-    """Print names and values in two columns; a value that is a mapping follows below, indented."""
-    width = max(map(len, facts)) + 2
-    for name, value in facts.items():
-        label = " " * indent + f"{name:{width}}"
-        if isinstance(value, dict):
-            console.print(Text(label.rstrip(), style="bold"))
-            print_facts(console, value, indent + 2)
-        else:
-            console.print(Text.assemble((label, "bold"), str(value)), soft_wrap=True)
-
-
-def brief(text: str, most: int) -> str:
-    """Return a text on one line, of at most so many characters."""
-    return shown(" ".join(text.split()), most)
-
-
-def percent(fraction: float) -> str:
-    """Return a fraction as "97.53 %"."""
-    return f"{100 * fraction:.2f} %"

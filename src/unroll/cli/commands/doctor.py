@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..interrupt import immediate_interrupt
-from .app import Json, app, import_user_cell
-from .outcome import print_json
+from ...interrupt import immediate_interrupt
+from ..app import Json, app, import_user_cell
+from ..outcome import print_json
 
 if TYPE_CHECKING:
-    from ..data.sequences import SequenceData
-    from ..runs.storage import Run
+    from ...data.sequences import SequenceData
+    from ...runs.storage import Run
 
 
 @app.command
@@ -45,11 +45,11 @@ def doctor(
         Print one JSON object.
     """
     with immediate_interrupt():
-        from ..doctor import examine
-        from ..health import print_examination
-        from ..runs.history import read_history
-        from ..runs.storage import load_run
-        from ..terminal import Screen
+        from ...doctor import examine
+        from ...runs.history import read_history
+        from ...runs.storage import load_run
+        from ..views.doctor import print_examination
+        from ..views.terminal import Screen
 
     import_user_cell(cell)
     loaded = load_run(run)
@@ -65,9 +65,9 @@ def doctor(
 
 def _sequences(run: Run, data: str | None, data_dir: Path | None) -> tuple[SequenceData | None, str]:
     """Return what to examine a run on; or None and why there is nothing, if no data was asked for."""
-    from ..errors import InputError
-    from ..runs.execute import load_train
-    from ..runs.storage import load_test
+    from ...errors import InputError
+    from ...runs.execute import load_train
+    from ...runs.storage import load_test
 
     if data is not None:
         return load_test(run, data, data_dir).sequences, ""

@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
-from .doctor import Examination, LayerHealth, Memory
-from .printing import print_findings
-from .sketch import BLOCKS
-from .terminal import percent, print_facts
+from ...data.splits import Splits
+from ...doctor import Examination, LayerHealth, Memory
+from ...doctor.preflight import Inspection
+from ...formatting import percent
+from .preview import BLOCKS
+from .terminal import print_facts, print_findings
 
 WIDTH = 40  # bars of a line, at most
 DECADES = 8  # from the lowest bar to the highest; what is smaller still is a blank
@@ -100,3 +103,32 @@ def _bar(value: float, largest: float) -> str:
     if value <= 0 or largest <= 0:
         return BLOCKS[0]
     return BLOCKS[max(0, round(top + math.log10(value / largest) * (top - 1) / DECADES))]
+
+
+def print_inspection(console: Console, inspection: Inspection, splits: Splits) -> None:
+    """Show a batch's way through a fresh model, and what looks wrong."""
+    print_facts(console, {"data": f"{splits.name} from {splits.source}", "weights": "fresh"})
+    shapes = Table(title="one batch on its way", title_justify="left")
+    shapes.add_column("")
+    shapes.add_column("shape", justify="right")
+    shapes.add_column("axes")
+    for shape in inspection.shapes:
+        shapes.add_row(shape.name, " × ".join(map(str, shape.sizes)), " × ".join(shape.axes))
+    console.print(shapes)
+    print_facts(
+        console,
+        {
+            "parameters": f"{inspection.parameters:,}",
+            **(
+                {}
+                if inspection.padding is None
+                else {"padding": f"{percent(inspection.padding)} of the time steps in the batches of an epoch"}
+            ),
+            "initial loss": f"{inspection.loss:.4f}; ln(classes), a model without preference: {inspection.chance:.4f}",
+            "saturated": ", ".join(
+                f"layer {n}: {percent(share)}" for n, share in enumerate(inspection.saturated, start=1)
+            )
+            or "nothing can be: outputs without limits",
+        },
+    )
+    print_findings(console, inspection.findings)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from ..interrupt import immediate_interrupt
-from .app import Json, app
-from .outcome import print_json
+from ...interrupt import immediate_interrupt
+from ..app import Json, app
+from ..outcome import print_json
 
 
 @app.command
@@ -47,10 +47,10 @@ def export(
         largest difference of a probability.
     """
     with immediate_interrupt():
-        from ..export import check_cell, export_html
-        from ..runs.folder import read_config
-        from ..runs.storage import load_run, load_test
-        from ..terminal import Screen, print_facts
+        from ...export import check_cell, export_html
+        from ...runs.folder import read_config
+        from ...runs.storage import load_run, load_test
+        from ..views.terminal import Screen, print_facts
 
     assert to == "html"
     check_cell(run, str(read_config(run).get("model", {}).get("cell")))  # before loading asks for the cell's module

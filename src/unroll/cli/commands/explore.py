@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..interrupt import immediate_interrupt
-from .app import DataFlags, Json, app, given
-from .outcome import print_json
+from ...interrupt import immediate_interrupt
+from ..app import DataFlags, Json, app, given
+from ..outcome import print_json
 
 
 @app.command
@@ -37,12 +37,12 @@ def explore(
         Print one JSON object.
     """
     with immediate_interrupt():
-        from ..data.catalog import load, resolve
-        from ..data.describe import describe_data
-        from ..plots import figures, png
-        from ..printing import print_description
-        from ..runs.folder import fresh, refuse_inside, refuse_used, write
-        from ..terminal import Screen
+        from ...data.catalog import load, resolve
+        from ...data.describe import describe_data
+        from ...plots import figures, png
+        from ...runs.folder import fresh, refuse_inside, refuse_used, write
+        from ..views.data import print_description
+        from ..views.terminal import Screen
 
     refuse_used(out)
     refuse_inside(out or "explored", resolve(data, data_dir))

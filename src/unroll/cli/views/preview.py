@@ -7,7 +7,7 @@ from PIL import Image
 from rich.text import Text
 from torch import Tensor
 
-from .data.sequences import SequenceData
+from ...data.sequences import SequenceData
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 WIDEST, TALLEST = 40, 20  # characters and lines of one image, at most

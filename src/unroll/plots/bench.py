@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from ..plots import COLOURS, STYLE
-from .clock import Comparison, spread
-from .growth import AXES, Point
-from .steps import CellName, Shape
+from ..bench.clock import Comparison, spread
+from ..bench.growth import AXES, Point
+from ..bench.steps import CellName, Shape
+from . import COLOURS, STYLE
 
 AXIS_LABELS = {"time": "time steps", "hidden": "hidden size", "batch": "batch size"}
 WIDTH = 9.0  # inches

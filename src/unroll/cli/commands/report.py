@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..interrupt import immediate_interrupt
-from .app import Json, app, import_user_cell
-from .outcome import print_json, say
+from ...interrupt import immediate_interrupt
+from ..app import Json, app, import_user_cell
+from ..outcome import print_json, say
 
 
 @app.command
@@ -44,13 +44,13 @@ def report(
         Print one JSON object: where the page and the figures are, and what is missing.
     """
     with immediate_interrupt():
-        from ..data.catalog import resolve
-        from ..errors import ConfigError, InputError
-        from ..report import write_report
-        from ..runs.execute import load_train
-        from ..runs.folder import FIGURES
-        from ..runs.storage import load_run, load_test
-        from ..terminal import Screen, print_facts
+        from ...data.catalog import resolve
+        from ...errors import ConfigError, InputError
+        from ...report import write_report
+        from ...runs.execute import load_train
+        from ...runs.folder import FIGURES
+        from ...runs.storage import load_run, load_test
+        from ..views.terminal import Screen, print_facts
 
     import_user_cell(cell)
     loaded, test, train, lacking = load_run(run), None, None, ""

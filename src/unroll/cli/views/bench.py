@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from .clock import Comparison, Spread, Timing, spread
-from .growth import Point
+from ...bench import Report
+from ...bench.clock import Comparison, Spread, Timing, spread
+from ...bench.growth import Point
+from ...runs.folder import write
 
 UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 NOTHING = "–"
@@ -130,3 +133,18 @@ def _range(low: str, high: str) -> str:
 
 def _mebibytes(size: int | None) -> str:
     return NOTHING if size is None else f"{size / 2**20:,.1f}"
+
+
+def write_report(report: Report, out: Path) -> list[Path]:
+    """Write bench.json and bench.png into a folder that is new or empty, and return their paths.
+
+    Raises:
+        RunError: something stands in it, or it cannot be made.
+    """
+    from ...plots import png  # here, for matplotlib costs a second, and most that measure draw nothing
+    from ...plots.bench import figure
+
+    picture = png(figure(report.comparisons, report.growth, report.on))
+    folder = report.write(out)
+    write(folder / "bench.png", picture)
+    return [folder / "bench.json", folder / "bench.png"]

@@ -1,4 +1,4 @@
-"""Where all this runs: info, and how fast: bench."""
+"""unroll bench."""
 
 from __future__ import annotations
 
@@ -8,43 +8,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ..interrupt import immediate_interrupt
-from .app import Json, app, import_user_cell
-from .outcome import print_json, say
-
-
-@app.command
-def info(run: Path | None = None, /, *, cell: str | None = None, json: Json = False) -> int:
-    """Show versions, devices and scan backends, and why each is used or not.
-
-    Example: unroll info
-
-    Parameters
-    ----------
-    run
-        Folder of a finished run: show too what computes its model here, and why.
-    cell
-        module:Class of a cell of your own that the run was trained with; it is imported.
-    json
-        Print one JSON object.
-    """
-    with immediate_interrupt():
-        from ..config import TrainConfig
-        from ..runs.storage import load_run
-        from ..terminal import Screen, print_facts
-        from ..training.environment import describe, describe_model
-
-    facts = describe()
-    if run:
-        import_user_cell(cell)
-        loaded = load_run(run)
-        settings = TrainConfig(**loaded.config["train"]) if "train" in loaded.config else None
-        facts["run"] = {"path": str(run), **describe_model(loaded.model, settings)}
-    if json:
-        print_json(facts)
-    else:
-        print_facts(Screen(), facts)
-    return 0
+from ...interrupt import immediate_interrupt
+from ..app import Json, app
+from ..outcome import print_json, say
 
 
 @app.command
@@ -66,10 +32,10 @@ def bench(*, full: Annotated[bool, Parameter(negative="")] = False, out: Path | 
         Print one JSON object on stdout; tables go to stderr.
     """
     with immediate_interrupt():
-        from ..bench import Comparison, Doing, Report, measure
-        from ..bench.tables import Bar, comparison_table, growth_table
-        from ..runs.folder import refuse_used
-        from ..terminal import Screen, print_facts, print_table
+        from ...bench import Comparison, Doing, Report, measure
+        from ...runs.folder import refuse_used
+        from ..views.bench import Bar, comparison_table, growth_table, write_report
+        from ..views.terminal import Screen, print_facts, print_table
 
         import_module("torch._dynamo")  # hundreds of modules, which torch's optimisers import in their first step
 
@@ -91,7 +57,7 @@ def bench(*, full: Annotated[bool, Parameter(negative="")] = False, out: Path | 
     if report.growth:
         print_table(console, growth_table(report.growth))
     if out is not None and report.finished:
-        print_facts(console, {"written": ", ".join(map(str, report.write(out)))})
+        print_facts(console, {"written": ", ".join(map(str, write_report(report, out)))})
     if json:
         print_json(report.to_dict())
     return 0 if report.finished else 130

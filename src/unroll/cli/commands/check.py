@@ -1,0 +1,76 @@
+"""unroll check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...config import RecipeName, choose_settings
+from ...errors import ConfigError
+from ...interrupt import immediate_interrupt
+from ..app import DATA, RECIPE, DataFlags, Json, ModelFlags, TrainFlags, app, given, has_settings, import_user_cell
+from ..outcome import print_json
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command
+def check(
+    run: Path | None = None,
+    /,
+    *,
+    data: str | None = None,
+    data_dir: Path | None = None,
+    reading: DataFlags = None,
+    recipe: RecipeName | None = None,
+    model: ModelFlags = None,
+    training: TrainFlags = None,
+    json: Json = False,
+) -> int:
+    """Pass one batch through a fresh model before training it: shapes, parameters, initial loss.
+
+    Example: unroll check --data mnist --cell rnn --num-layers 3
+
+    Give the flags that unroll train is to get; or a run, to look at its architecture with fresh weights.
+
+    Parameters
+    ----------
+    run
+        Folder of a run, finished or not.
+    data
+        As in unroll train.
+    data_dir
+        Folder to look for the data in first.
+    recipe
+        Settings to start from; default fast.
+    json
+        Print one JSON object.
+    """
+    with immediate_interrupt():
+        from ...doctor.preflight import inspect_model
+        from ...runs.execute import Plan, read_plan
+        from ...runs.folder import CONFIG
+        from ...training.loop import Training
+        from ..views.doctor import print_inspection
+        from ..views.terminal import Screen
+
+    settings = {**given(reading), **given(model), **given(training)}
+    import_user_cell(settings.get("cell"))
+    if run is None:
+        plan = Plan(data or DATA, data_dir, *choose_settings(recipe or RECIPE, settings))
+    elif has_settings(settings) or data or recipe:
+        raise ConfigError(f"give {run} or the flags of a new run, not both")
+    elif run.exists() and not (run / CONFIG).exists():
+        raise ConfigError(f"{run} is no run; for data, say --data {run}")
+    else:
+        plan = read_plan(run, data_dir)
+    splits = plan.load()
+    fresh = plan.build(splits)
+    Training(fresh, splits, plan.recipe.train)  # complains of what unroll train would complain of
+    inspection = inspect_model(fresh, splits, plan.recipe.train)
+    if json:
+        print_json(inspection.to_dict())
+    else:
+        print_inspection(Screen(), inspection, splits)
+    return 0

@@ -1,0 +1,72 @@
+"""What a finished run is good for: evaluate, predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ...interrupt import immediate_interrupt
+from ..app import Json, app, import_user_cell
+from ..outcome import print_json, say
+
+
+@app.command
+def evaluate(
+    run: Path,
+    /,
+    *,
+    data: str | None = None,
+    data_dir: Path | None = None,
+    cell: str | None = None,
+    anytime: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> int:
+    """Count what a run gets right: accuracy, loss, scores per class, confusion matrix.
+
+    Example: unroll evaluate runs/first
+
+    Parameters
+    ----------
+    run
+        Folder of a finished run.
+    data
+        Data set whose test part to use, all of it if it has none; default the run's own. It is prepared as the run's
+        training data was.
+    data_dir
+        Folder to look for the data in first.
+    cell
+        module:Class of a cell of your own that the run was trained with; it is imported.
+    anytime
+        Show too what the run knows when it has read a part of each sequence, and what comes of stopping once it is
+        sure.
+    json
+        Print one JSON object with accuracy (a fraction), loss, n and more.
+    """
+    with immediate_interrupt():
+        from ...evaluation.anytime import evaluate_anytime
+        from ...evaluation.metrics import evaluate as count
+        from ...runs.storage import load_run, load_test
+        from ..views.evaluation import print_anytime, print_evaluation
+        from ..views.terminal import Screen
+
+    import_user_cell(cell)
+    loaded = load_run(run)
+    name, part, sequences, trained_on = load_test(loaded, data, data_dir)
+    evaluation = count(loaded.model, sequences)
+    early = evaluate_anytime(loaded.model, sequences, loaded.calibration) if anytime else None
+    if json:
+        found = {"run": str(run), "data": name, "part": part, "trained_on": trained_on, **evaluation.to_dict()}
+        print_json(found | ({"anytime": early.to_dict()} if early else {}))
+    else:
+        console = Screen()
+        where = f"all of {name}" if part == "all" else f"the test part of {name}"
+        print_evaluation(console, evaluation, f"{run} on {where}")
+        if early:
+            print_anytime(console, early)
+    if loaded.config.get("train", {}).get("precision") == "bf16":
+        say("the run was trained in bf16; it is evaluated in float32")
+    if trained_on:
+        say(f"the run was trained on {trained_on:,} of these {len(sequences):,} sequences: the accuracy flatters")
+    return 0

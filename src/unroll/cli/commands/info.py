@@ -1,0 +1,43 @@
+"""Where all this runs: info, and how fast: bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...interrupt import immediate_interrupt
+from ..app import Json, app, import_user_cell
+from ..outcome import print_json
+
+
+@app.command
+def info(run: Path | None = None, /, *, cell: str | None = None, json: Json = False) -> int:
+    """Show versions, devices and scan backends, and why each is used or not.
+
+    Example: unroll info
+
+    Parameters
+    ----------
+    run
+        Folder of a finished run: show too what computes its model here, and why.
+    cell
+        module:Class of a cell of your own that the run was trained with; it is imported.
+    json
+        Print one JSON object.
+    """
+    with immediate_interrupt():
+        from ...config import TrainConfig
+        from ...runs.storage import load_run
+        from ...training.environment import describe, describe_model
+        from ..views.terminal import Screen, print_facts
+
+    facts = describe()
+    if run:
+        import_user_cell(cell)
+        loaded = load_run(run)
+        settings = TrainConfig(**loaded.config["train"]) if "train" in loaded.config else None
+        facts["run"] = {"path": str(run), **describe_model(loaded.model, settings)}
+    if json:
+        print_json(facts)
+    else:
+        print_facts(Screen(), facts)
+    return 0
