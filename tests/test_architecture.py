@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "unroll"
 
-# Sub-packages are one room: inside them no circle, seen by Python itself at import.
+# A folder is one room.
 FLOORS = {
     "__init__": 14,  # nobody imports from it: names have one home
     "__main__": 14,
@@ -39,61 +40,81 @@ FLOORS = {
 }
 
 
-def rooms() -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
-    for path in SOURCE.rglob("*.py"):
-        parts = path.relative_to(SOURCE).parts
-        found.setdefault(parts[0].removesuffix(".py"), []).append(path)
-    return found
+RECURRENCES, DATA = {"scan", "cells", "models"}, {"data"}  # two wings, which know nothing of each other
 
 
-def imported_rooms(path: Path) -> set[str]:
-    """Return the rooms that a file imports from, at any depth of its code."""
+def modules() -> dict[str, Path]:
+    """Return the files by the names of their modules, below the package: "scan", "scan.cpu"."""
+    names = {path: path.relative_to(SOURCE).with_suffix("").parts for path in SOURCE.rglob("*.py")}
+    return {
+        ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts): path
+        for path, parts in names.items()
+    }
+
+
+def imports(path: Path) -> set[str]:
+    """Return the modules that a file imports, at any depth of its code, for types alone too."""
     package = ("unroll", *path.relative_to(SOURCE).parent.parts)
-    found = set()
+    known, found = modules(), set()
     for node in ast.walk(ast.parse(path.read_text())):
-        modules = []
+        names = []
         if isinstance(node, ast.Import):
-            modules = [alias.name.split(".") for alias in node.names]
+            names = [alias.name.split(".") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = list(package[: len(package) - node.level + 1]) if node.level else []
             base += node.module.split(".") if node.module else []
-            modules = [[*base, alias.name] for alias in node.names]
-        for parts in modules:
-            if parts[0] == "unroll":
-                name = parts[1] if len(parts) > 1 else "__init__"
-                found.add(name if name in FLOORS else "__init__")
-    return found
+            names = [[*base, alias.name] for alias in node.names]
+        for first, *rest in names:
+            if first == "unroll":
+                while rest and ".".join(rest) not in known:
+                    rest.pop()
+                found.add(".".join(rest) or "__init__")
+    return found - {name for name, own in known.items() if own == path}
+
+
+def room(module: str) -> str:
+    return module.partition(".")[0]
 
 
 def test_every_room_has_a_floor() -> None:
-    assert set(rooms()) == set(FLOORS)
+    assert {room(module) for module in modules()} == set(FLOORS)
+    assert len({path.relative_to(SOURCE).parts[0] for path in SOURCE.rglob("*.py")}) <= 25
 
 
-@pytest.mark.parametrize("room", sorted(set(FLOORS) - {"__init__"}))
-def test_arrows_run_down(room: str) -> None:
-    for path in rooms()[room]:
-        for other in imported_rooms(path) - {room}:
-            assert FLOORS[other] < FLOORS[room], f"{path.name} (floor {FLOORS[room]}) imports {other}"
+@pytest.mark.parametrize("own", sorted(set(FLOORS) - {"__init__"}))
+def test_arrows_run_down(own: str) -> None:
+    for module, path in modules().items():
+        for other in map(room, imports(path)) if room(module) == own else ():
+            assert other == own or FLOORS[other] < FLOORS[own], f"{module} (floor {FLOORS[own]}) imports {other}"
+
+
+def test_there_is_no_circle() -> None:
+    tuple(TopologicalSorter({module: imports(path) for module, path in modules().items()}).static_order())
+
+
+def test_recurrences_and_data_know_nothing_of_each_other() -> None:
+    for own, foreign in ((RECURRENCES, DATA), (DATA, RECURRENCES)):
+        for module, path in modules().items():
+            assert room(module) not in own or not foreign & set(map(room, imports(path))), module
+
+
+def test_each_folder_has_its_line_in_the_readme() -> None:
+    tree = (SOURCE.parent.parent / "README.md").read_text("utf-8")
+    for folder in (path for path in SOURCE.iterdir() if (path / "__init__.py").exists()):
+        assert f"\n  {folder.name}/  " in tree, folder.name
 
 
 def test_lessons_stand_apart() -> None:
-    names = [name for node in ast.walk(ast.parse((SOURCE / "lessons.py").read_text())) for name in _modules(node)]
-    assert set(names) == {"__future__", "collections", "torch"}
-    for room in set(FLOORS) - {"__init__", "lessons"}:
-        assert all("lessons" not in imported_rooms(path) for path in rooms()[room])
-
-
-def _modules(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [alias.name.split(".")[0] for alias in node.names]
-    return [(node.module or "").split(".")[0]] if isinstance(node, ast.ImportFrom) else []
+    assert not imports(SOURCE / "lessons.py")
+    for module, path in modules().items():
+        assert module == "__init__" or "lessons" not in imports(path), module
 
 
 def test_the_check_sees_an_arrow_that_runs_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("test_architecture.SOURCE", tmp_path)
-    (tmp_path / "scan").mkdir()
-    (tmp_path / "scan" / "cpu.py").write_text(
-        "def f():\n    from ..training.loop import fit\n    from . import reference\n"
-    )
-    assert imported_rooms(tmp_path / "scan" / "cpu.py") == {"training", "scan"}
+    for name in ("scan/cpu.py", "scan/reference.py", "training/loop.py", "training/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    code = "def f():\n    from ..training.loop import fit\n    from . import reference\n"
+    (tmp_path / "scan" / "cpu.py").write_text(code)
+    assert imports(tmp_path / "scan" / "cpu.py") == {"training.loop", "scan.reference"}

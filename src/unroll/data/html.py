@@ -2,44 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-import torch
+import numpy as np
 
 from ..notebook import block, facts, picture, table
-
-if TYPE_CHECKING:
-    from .sequences import SequenceData
 
 PICTURES = 10
 
 
-def data_html(title: str, parts: Mapping[str, SequenceData]) -> str:
-    """Return HTML of the parts of a data set, by name; they share their preparation."""
-    first = next(iter(parts.values()))
-    said = {name: _shape(part) for name, part in parts.items()} | {"each": first.steps}
-    classes, counts = first.preparation.classes, [part.counts for part in parts.values()]
-    rows = [(name, *(f"{count[name]:,}" for count in counts)) for name in classes]
-    total = ("total", *(f"{len(part):,}" for part in parts.values()))
-    return block(title, facts(said), _pictures(first), table(("class", *parts), rows, total))
+class Part(NamedTuple):
+    """What is told of a part of a data set.
+
+    Attributes:
+        shape: of its values
+        dtype: of these
+        lengths: time steps of the shortest and of the longest sequence; None where all are full
+        missing: how many values are missing; None where none can be
+        counts: sequences of each class
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    lengths: tuple[int, int] | None
+    missing: int | None
+    counts: Mapping[str, int]
 
 
-def _shape(data: SequenceData) -> str:
-    said = f"{' × '.join(f'{size:,}' for size in data.x.shape)} {str(data.x.dtype).removeprefix('torch.')}"
-    if data.lengths is not None and len(data):
-        said += f", lengths {int(data.lengths.min()):,} to {int(data.lengths.max()):,}"
-    if data.missing is not None:
-        said += f", {int(data.missing.sum()):,} values missing"
+class Firsts(NamedTuple):
+    """The first image of each of some classes.
+
+    Attributes:
+        images: (N, height, width) uint8
+        names: of their classes
+    """
+
+    images: np.ndarray
+    names: Sequence[str]
+
+
+def data_html(title: str, parts: Mapping[str, Part], each: str, firsts: Firsts | None) -> str:
+    """Return HTML of the parts of a data set, by name.
+
+    Args:
+        title: of all.
+        parts: at least one; they have the same classes.
+        each: what a sequence is, in words.
+        firsts: what is drawn; None where there is nothing to draw.
+    """
+    said = {name: _shape(part) for name, part in parts.items()} | {"each": each}
+    counts = [part.counts for part in parts.values()]
+    rows = [(name, *(f"{count[name]:,}" for count in counts)) for name in counts[0]]
+    total = ("total", *(f"{sum(count.values()):,}" for count in counts))
+    return block(title, facts(said), _picture(firsts), table(("class", *parts), rows, total))
+
+
+def _shape(part: Part) -> str:
+    said = f"{' × '.join(f'{size:,}' for size in part.shape)} {part.dtype}"
+    if part.lengths is not None:
+        said += f", lengths {part.lengths[0]:,} to {part.lengths[1]:,}"
+    if part.missing is not None:
+        said += f", {part.missing:,} values missing"
     return said
 
 
-def _pictures(data: SequenceData) -> str:
-    form = data.preparation.image
-    there = [label for label, count in enumerate(data.counts.values()) if count][:PICTURES]
-    if form is None or not there:
+def _picture(firsts: Firsts | None) -> str:
+    if firsts is None:
         return ""
-    firsts = torch.stack([(data.y == label).nonzero()[0, 0] for label in there])
-    names = ", ".join(data.preparation.classes[label] for label in there)
-    images = form.images(data.x[firsts].cpu()).numpy()
-    return f"<div>{picture(images, f'the first image of each class: {names}')}</div>"
+    names = ", ".join(firsts.names)
+    return f"<div>{picture(firsts.images, f'the first image of each class: {names}')}</div>"

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import DataError
 from ..formatting import listed
 from .batching import longest_of_each
-from .html import data_html
+from .html import PICTURES, Firsts, Part, data_html
 from .preparation import Missing, Preparation
 from .tokenizer import Tokens
 
@@ -97,7 +97,27 @@ class SequenceData:
         return f"SequenceData({size} {kind}, {len(self.preparation.classes)} classes)"
 
     def _repr_html_(self) -> str:
-        return data_html("SequenceData", {"sequences": self})
+        return data_html("SequenceData", {"sequences": self.for_html()}, self.steps, self.first_images())
+
+    def for_html(self) -> Part:
+        """Return what a notebook shows of it."""
+        lengths = self.lengths if len(self) else None
+        return Part(
+            tuple(self.x.shape),
+            str(self.x.dtype).removeprefix("torch."),
+            None if lengths is None else (int(lengths.min()), int(lengths.max())),
+            None if self.missing is None else int(self.missing.sum()),
+            self.counts,
+        )
+
+    def first_images(self) -> Firsts | None:
+        """Return the first image of each of the first classes that have some; None where there is none."""
+        form = self.preparation.image
+        labels = [label for label, count in enumerate(self.counts.values()) if count][:PICTURES]
+        if form is None or not labels:
+            return None
+        firsts = torch.stack([(self.y == label).nonzero()[0, 0] for label in labels])
+        return Firsts(form.images(self.x[firsts].cpu()).numpy(), [self.preparation.classes[label] for label in labels])
 
     def __len__(self) -> int:
         return len(self.y)

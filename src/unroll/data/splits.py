@@ -87,7 +87,8 @@ class Splits:
         return replace(self, train=train.filled(rule), test=self.test.filled(rule))
 
     def _repr_html_(self) -> str:
-        return data_html(f"{self.name} from {self.source}", {"train": self.train, "test": self.test})
+        parts = {"train": self.train.for_html(), "test": self.test.for_html()}
+        return data_html(f"{self.name} from {self.source}", parts, self.train.steps, self.train.first_images())
 
     @property
     def classes(self) -> tuple[str, ...]:
