@@ -20,7 +20,8 @@ import torch
 
 import unroll
 from unroll.cli import main
-from unroll.data import archive, mnist
+from unroll.data.formats import mnist
+from unroll.data.formats import ucr_archive as archive
 from unroll.plots import style
 
 UNROLL_DATA = os.environ.get("UNROLL_DATA")

@@ -14,9 +14,9 @@ from typing import ClassVar
 import pytest
 
 from unroll import DataError, load
-from unroll.data import archive
 from unroll.data.catalog import resolve
-from unroll.data.download import cache_folder
+from unroll.data.formats import ucr_archive as archive
+from unroll.data.formats.download import cache_folder
 from unroll.errors import DownloadError
 
 TRAIN = "@classLabel true a b\n@data\n1,2:a\n3,4:b\n"

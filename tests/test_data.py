@@ -11,7 +11,7 @@ import torch
 
 import unroll
 from unroll import ConfigError, DataError, SequenceData, Splits, load
-from unroll.data import mnist
+from unroll.data.formats import mnist
 from unroll.data.preparation import Framing, ImageFormat, Preparation, Scaling
 from unroll.data.sequences import stratified_cut
 

@@ -16,8 +16,8 @@ from typing import ClassVar
 import pytest
 
 from unroll import DataError, load
-from unroll.data import download, mnist
-from unroll.data.mnist import FILES, SOURCES, cache_folder
+from unroll.data.formats import download, mnist
+from unroll.data.formats.mnist import FILES, SOURCES, cache_folder
 from unroll.errors import DownloadError
 
 

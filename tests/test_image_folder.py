@@ -17,9 +17,9 @@ from torch import Tensor
 
 import unroll
 from unroll import ConfigError, DataError, load
-from unroll.data import image_folder
 from unroll.data.describe import describe_data
-from unroll.data.images import prepare_image
+from unroll.data.formats import image_folder
+from unroll.data.formats.image_file import prepare_image
 from unroll.evaluation.predict_files import predict_files
 from unroll.runs.storage import load_run, load_test
 

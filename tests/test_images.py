@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 import unroll
 from unroll import DataError
-from unroll.data.images import INK, prepare_image
+from unroll.data.formats.image_file import INK, prepare_image
 from unroll.data.preparation import Framing, ImageFormat
 from unroll.evaluation.predict_files import predict_files
 

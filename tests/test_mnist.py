@@ -12,8 +12,8 @@ import pytest
 
 from conftest import idx_bytes
 from unroll import DataError, load
-from unroll.data.idx import read_idx
-from unroll.data.mnist import FILES, SOURCES, cache_folder
+from unroll.data.formats.idx import read_idx
+from unroll.data.formats.mnist import FILES, SOURCES, cache_folder
 
 
 @pytest.mark.parametrize("zipped", [False, True], ids=["plain", "gzipped"])

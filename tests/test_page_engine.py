@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 import unroll
 from unroll.cells import CELLS, LSTM
-from unroll.data.images import prepare_image
+from unroll.data.formats.image_file import prepare_image
 from unroll.data.preparation import Framing, ImageFormat, Missing, Preparation, Scaling
 from unroll.errors import DataError
 from unroll.evaluation.stepwise import watch

@@ -25,7 +25,7 @@ from PIL import Image
 
 import fuzz
 import unroll
-from unroll.data.idx import read_idx
+from unroll.data.formats.idx import read_idx
 from unroll.data.preparation import ImageFormat, Preparation, Scaling
 from unroll.data.sequences import SequenceData
 from unroll.data.tokenizer import Tokens

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 import fuzz
 from unroll import ConfigError, DataError, SequenceData, load
+from unroll.data.formats.series import read_unlabelled
 from unroll.data.preparation import Missing, Preparation
-from unroll.data.timeseries import read_unlabelled
 
 Write = Callable[..., str]
 

@@ -22,8 +22,8 @@ import unroll
 from unroll import DataError, InputError, SequenceClassifier, Training
 from unroll.cli import main
 from unroll.config import DataConfig
-from unroll.data import text as text_files
 from unroll.data.batching import padded_share, training_order
+from unroll.data.formats import texts as text_files
 from unroll.data.tokenizer import Tokens
 from unroll.data.vocabulary import describe_words
 from unroll.runs.storage import load_test

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..config import DataConfig, MissingName, Read, ScalingName, TokenizerName
 from ..errors import DataError, did_you_mean
-from . import archive, arrays, image_folder, mnist, text, text_file, timeseries
 from .files import check_regular
+from .formats import image_folder, mnist, npz, series, text_file, texts, ucr_archive
 from .preparation import ImageFormat, Preparation
 from .sequences import SequenceData
 from .splits import Splits
@@ -29,9 +29,9 @@ READERS: dict[str, Reader] = {
 FOLDER = "FOLDER/"
 FORMATS: dict[str, Format] = {
     FOLDER: image_folder.read,
-    "FILE.npz": arrays.read,
-    **{f"FILE{suffix}": timeseries.read for suffix in timeseries.PARSERS},
-    **{f"FILE{suffix}": text.read for suffix in text_file.PARSERS if suffix not in timeseries.PARSERS},
+    "FILE.npz": npz.read,
+    **{f"FILE{suffix}": series.read for suffix in series.PARSERS},
+    **{f"FILE{suffix}": texts.read for suffix in text_file.PARSERS if suffix not in series.PARSERS},
 }
 
 
@@ -53,9 +53,9 @@ def load(
 
     Args:
         name: a set: "mnist-sample" (the default: 5,000 real digits, always there), "mnist", "fashion-mnist", "kmnist",
-            "ucr:GunPoint" or another of the UCR and UEA archive; or a folder of images, see `unroll.data.image_folder`;
-            or time series in a .ts, .csv, .tsv or .npz file, or a folder with such files for training and test, see
-            `unroll.data.timeseries`, `unroll.data.csv_file` and `unroll.data.arrays`; or texts, see `unroll.data.text`.
+            "ucr:GunPoint" or another of the UCR and UEA archive; or a folder of images;
+            or time series in a .ts, .csv, .tsv or .npz file, or a folder with such files for training and test; or
+            texts. `unroll.data.formats` has a file for each.
         read: how the pixels of an image become time steps, with (time, features) for 28×28 pixels: "rows" (28, 28),
             "columns" (28, 28), "pixels" (784, 1) or "permuted" (784, 1) in one fixed random order (default "rows").
         data_dir: folder to look in first (default: ``$UNROLL_DATA/<name>``, the cache folder, a download).
@@ -125,7 +125,7 @@ def _folder(data_dir: str | Path | None) -> Path | None:
 
 def resolve(name: str, data_dir: str | Path | None = None) -> str:
     """Return ``name`` as it can be loaded from any working folder: of a path the absolute one."""
-    if name in READERS or name.startswith(archive.PREFIX):
+    if name in READERS or name.startswith(ucr_archive.PREFIX):
         return name
     return str(_find(name, _folder(data_dir)).resolve())
 
@@ -141,8 +141,8 @@ def _find(name: str, data_dir: Path | None) -> Path:
     """Return the path that ``name`` means; a path that has moved into ``data_dir``, or become it, is found there."""
     if not name:
         raise DataError(f"data must be one of {_known()}; got an empty name")
-    if name.startswith(archive.PREFIX):
-        return archive.find(name, data_dir)
+    if name.startswith(ucr_archive.PREFIX):
+        return ucr_archive.find(name, data_dir)
     path = _expanded(name)
     places = [path]
     if data_dir is not None:
@@ -167,14 +167,14 @@ def _find(name: str, data_dir: Path | None) -> Path:
 
 
 def _name(path: Path) -> str:
-    return path.resolve().name if path.is_dir() else timeseries.set_name(path)
+    return path.resolve().name if path.is_dir() else series.set_name(path)
 
 
 def _format(path: Path) -> Format:
-    if text.is_text(path):
-        return text.read
+    if texts.is_text(path):
+        return texts.read
     if path.is_dir():
-        return timeseries.read if timeseries.is_of_series(path) else FORMATS[FOLDER]
+        return series.read if series.is_of_series(path) else FORMATS[FOLDER]
     kind = f"FILE{path.suffix.lower()}"
     if kind not in FORMATS:
         raise DataError(f"{path} is of no known format; data must be one of {_known()}")
@@ -183,4 +183,4 @@ def _format(path: Path) -> Format:
 
 def _known() -> str:
     *files, last = FORMATS
-    return f"{', '.join(READERS)}, {archive.PREFIX}NAME, or the path of a {', '.join(files)} or {last}"
+    return f"{', '.join(READERS)}, {ucr_archive.PREFIX}NAME, or the path of a {', '.join(files)} or {last}"

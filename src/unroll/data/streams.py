@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from ..errors import DataError
-from .csv_file import DIVIDERS
-from .text_file import PARSERS as TEXTS_PARSERS
-from .text_file import TEXTS, column_of
-from .timeseries import PARSERS as SERIES_PARSERS
+from .formats.parsing import DIVIDERS
+from .formats.series import PARSERS as SERIES_PARSERS
+from .formats.text_file import PARSERS as TEXTS_PARSERS
+from .formats.text_file import TEXTS, column_of
 
 Kind = Literal["images", "series", "texts"]
 OPEN = ("/dev/stdin", "/dev/fd/")  # names of what is open already, a file perhaps, but without its suffix

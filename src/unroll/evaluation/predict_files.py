@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..data.images import PreparedImage, prepare_image
+from ..data.formats.image_file import PreparedImage, prepare_image
+from ..data.formats.series import read_unlabelled
+from ..data.formats.text_file import check_text
+from ..data.formats.texts import read_texts, unread
 from ..data.preparation import ImageFormat, Preparation
 from ..data.sequences import SequenceData
 from ..data.streams import Kind, is_stream, receive
-from ..data.text import read_texts, unread
-from ..data.text_file import check_text
-from ..data.timeseries import read_unlabelled
 from ..errors import DataError
 from .anytime import check_confidence, read_along
 from .calibration import Calibration
@@ -100,7 +100,7 @@ def predict_files(
         preparation: as saved in the run.
         files: of a run on images, image files of any size, colour and polarity; of any other run .ts, .csv, .tsv or
             .npz files, with or without classes, which are left alone; of a run on texts what
-            `unroll.data.text.read_texts` reads. A pipe is read up to 1 GB.
+            `unroll.data.formats.texts.read_texts` reads. A pipe is read up to 1 GB.
         sure: stop reading each once the model is so sure (default None: read it to its end).
     """
     kind: Kind = "images" if preparation.image else "texts" if preparation.tokens else "series"

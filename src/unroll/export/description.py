@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..cells import CELLS
-from ..data.mnist import credit_of
+from ..data.formats.mnist import credit_of
 from ..data.preparation import Preparation, valid_steps
 from ..data.sequences import SequenceData
 from ..errors import RunError

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..data.images import FAINT, prepare_image
+from ..data.formats.image_file import FAINT, prepare_image
 from ..data.sequences import SequenceData
 from ..errors import ConfigError, RunError
 from ..evaluation.metrics import predict

@@ -10,7 +10,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from ..data.images import Upload
+from ..data.formats.image_file import Upload
 from ..formatting import shown
 from . import limits
 from .guard import RefusedError

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.arrays import as_stored
-from ..data.images import PreparedImage, Upload, prepare_image
+from ..data.formats.image_file import PreparedImage, Upload, prepare_image
+from ..data.formats.stored import as_stored
+from ..data.formats.text_file import check_text
+from ..data.formats.texts import unread
 from ..data.preparation import Preparation, Scaling
 from ..data.sequences import SequenceData
-from ..data.text import unread
-from ..data.text_file import check_text
 from ..errors import DataError
 from ..evaluation.metrics import has_fused_cells, logits_by_batch
 from ..evaluation.predict_files import unlabelled

@@ -14,7 +14,7 @@ import torch
 from .. import scan
 from ..cells import CELLS, Cell
 from ..config import TrainConfig
-from ..data.download import cache_folder
+from ..data.formats.download import cache_folder
 from ..errors import ConfigError, InputError
 from ..models.classifier import SequenceClassifier
 from ..scan import cpu, sets

@@ -52,8 +52,8 @@ def predict(
         file's error.
     """
     with immediate_interrupt():
+        from ...data.formats.text_file import text_lines
         from ...data.streams import read_stream
-        from ...data.text_file import text_lines
         from ...errors import InputError
         from ...evaluation.predict_files import Sure, predict_files, predict_texts
         from ...runs.storage import load_run

@@ -11,7 +11,7 @@ import urllib.parse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..errors import DataError, DownloadError
+from ...errors import DataError, DownloadError
 
 TIMEOUT = 20.0  # seconds without a byte after which a mirror counts as stalled
 

@@ -14,7 +14,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from ..errors import DataError, DownloadError
+from ...errors import DataError, DownloadError
 from .download import cache_folder, reason_of, retrieve
 
 PREFIX = "ucr:"

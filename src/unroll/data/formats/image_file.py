@@ -12,10 +12,10 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from ..errors import DataError
-from ..formatting import shown
-from .files import check_regular
-from .preparation import Framing, ImageFormat
+from ...errors import DataError
+from ...formatting import shown
+from ..files import check_regular
+from ..preparation import Framing, ImageFormat
 
 LARGE = 1_000  # pixels; longer images are first reduced to 1 to 2 times as much: the model sees a few dozen anyway
 FAINT = 16  # of 255: less contrast than this is no drawing

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError
-from ..formatting import listed, shown
-from .files import content_of
-from .series import Series, check_name, number
+from ...errors import DataError
+from ...formatting import listed, shown
+from ..files import content_of
+from .parsing import check_name, number
+from .series_file import Series
 
 
 @dataclass(frozen=True)

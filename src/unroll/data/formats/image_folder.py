@@ -21,13 +21,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from ..config import DataConfig
-from ..errors import DataError
-from ..formatting import is_printable, listed, printable, shown
+from ...config import DataConfig
+from ...errors import DataError
+from ...formatting import is_printable, listed, printable, shown
+from ..preparation import ImageFormat, Preparation, Scaling
+from ..sequences import SequenceData
 from .download import cache_folder
-from .images import prepare_image, read_grey
-from .preparation import ImageFormat, Preparation, Scaling
-from .sequences import SequenceData
+from .image_file import prepare_image, read_grey
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm")
 CACHE_FORMAT = 2

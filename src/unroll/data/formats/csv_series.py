@@ -13,8 +13,6 @@ or ``?``. Cells are divided by commas, semicolons or tabs, whichever the first l
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError
-from ..formatting import is_printable, listed, quoted, shown
-from .series import Series, check_name, number, read_text
+from ...errors import DataError
+from ...formatting import is_printable, listed, quoted, shown
+from .parsing import check_name, number, read_rows
+from .series_file import Series
 
 LABELS = ("label", "class")
-DIVIDERS = ",;\t"
 
 
 @dataclass(frozen=True)
@@ -76,54 +74,6 @@ def parse(path: Path, labelled: bool) -> Series:
             f"{listed(table.header)}"
         )
     return _wide(table) if table.time is None else _long(table)
-
-
-def read_rows(path: Path, most: int | None = None) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return the names of a table's columns, and line number and cells of each row; blank lines are left out.
-
-    Args:
-        path: the file; cells of a .tsv file are not quoted.
-        most: lines to read (default None: all).
-
-    Raises:
-        DataError: it cannot be read, is empty, two columns have one name, or a row has more or fewer cells than that.
-    """
-    text = read_text(path)
-    first = text.split("\n", 1)[0]
-    divider = max(DIVIDERS, key=first.count)
-    lines = io.StringIO(text, newline="")
-    if divider == "\t":
-        reader = csv.reader(lines, delimiter=divider, strict=True, quoting=csv.QUOTE_NONE)
-    else:
-        reader = csv.reader(lines, delimiter=divider, strict=True)
-    rows = []
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                rows.append((reader.line_num, cells))
-            if len(rows) == most:
-                break
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {shown(error)}; write it anew as CSV") from error
-    if not rows:
-        raise DataError(f"{path} is empty: expected names of columns in its first line")
-    header = _header(path, rows.pop(0)[1])
-    for line, cells in rows:
-        if len(cells) != len(header):
-            raise DataError(f"{path}, line {line}: expected {len(header)} cells as in the first line, got {len(cells)}")
-    return header, rows
-
-
-def _header(path: Path, cells: list[str]) -> list[str]:
-    header = [name.strip() for name in cells]
-    seen: set[str] = set()
-    for name in header:
-        if not is_printable(name):
-            raise DataError(f"{path}, line 1: expected the name of a column, got {quoted(name)}")
-        if name in seen:
-            raise DataError(f"{path} has two columns {quoted(name)}: expected names that differ")
-        seen.add(name)
-    return header
 
 
 def _table(path: Path) -> Table:

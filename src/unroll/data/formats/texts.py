@@ -24,16 +24,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..config import DataConfig
-from ..errors import DataError
-from ..formatting import is_printable, listed, shown
-from .csv_file import read_rows
+from ...config import DataConfig
+from ...errors import DataError
+from ...formatting import is_printable, listed, shown
+from ..preparation import Preparation, Scaling
+from ..sequences import SequenceData
 from .image_folder import SUFFIXES as IMAGES
-from .preparation import Preparation, Scaling
-from .sequences import SequenceData
-from .series import in_order, read_text
+from .parsing import in_order, read_rows, read_text
+from .series import PARTS, test_part, unpacked
 from .text_file import JSON, PARSERS, TABLES, TEXTS, Texts, column_of, parse_lines, text_lines
-from .timeseries import PARTS, test_part, unpacked
 
 UNUSED = ("read", "resize", "missing")
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import math
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import DataError
-from ..formatting import is_printable, listed, quoted, shown
-from .arrays import as_stored
-from .files import content_of
-from .preparation import Preparation, Scaling
-from .sequences import SequenceData
-
-MISSING = ("", "?", "na", "nan", "null")  # in any case: how files write that a value is missing
+from ...errors import DataError
+from ...formatting import listed, shown
+from ..preparation import Preparation, Scaling
+from ..sequences import SequenceData
+from .parsing import in_order
+from .stored import as_stored
 
 
 @dataclass(frozen=True)
@@ -43,77 +38,6 @@ class Series:
     labels: list[str] | None
     classes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
-
-
-def read_text(path: Path) -> str:
-    """Return a text file's content; of a .gz file that of the file in it.
-
-    Raises:
-        DataError: it cannot be read, or is not UTF-8; says at which byte.
-    """
-    try:
-        content = content_of(path)
-        if path.suffix.lower() == ".gz":
-            content = gzip.decompress(content)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is no whole gzip file ({shown(error)}); copy it anew") from error
-    return decoded(content, str(path))
-
-
-def decoded(content: bytes, name: str) -> str:
-    """Return bytes as text, its lines ended as they are here.
-
-    Args:
-        content: the bytes.
-        name: what they stand in, for messages.
-
-    Raises:
-        DataError: they are not UTF-8; says at which byte.
-    """
-    try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{name} is not UTF-8: byte 0x{error.object[error.start]:02x} at position {error.start:,}; save it as UTF-8"
-        ) from error
-
-
-def number(cell: str) -> float:
-    """Return the number in a cell, NaN where it is missing.
-
-    Raises:
-        ValueError: it is no finite number.
-    """
-    try:
-        value = float(cell)
-    except ValueError:
-        if cell.strip().lower() in MISSING:
-            return math.nan
-        raise ValueError(f"expected a number, got {_number_shown(cell)}") from None
-    if math.isinf(value):
-        raise ValueError(f"expected a finite number, got {quoted(cell)}; leave the cell empty where a value is missing")
-    return value
-
-
-def _number_shown(cell: str) -> str:
-    hint = " (write 1.5, with a point)" if cell.count(",") == 1 and cell.replace(",", "").strip("+- ").isdigit() else ""
-    return quoted(cell, 30) + hint
-
-
-def check_name(where: str, label: str) -> str:
-    """Return the name of a class without the blanks around it.
-
-    Args:
-        where: file and line that it stands in, for messages.
-        label: the name.
-
-    Raises:
-        DataError: it has no letters, or some that cannot be shown.
-    """
-    name = label.strip()
-    if not name or not is_printable(name):
-        raise DataError(f"{where}: expected the name of a class, got {quoted(label)}")
-    return name
 
 
 def to_sequences(parts: Sequence[Series]) -> list[SequenceData]:
@@ -158,15 +82,6 @@ def unlabelled(series: Series, classes: tuple[str, ...]) -> SequenceData:
     if not series.values:
         raise DataError(f"{series.path} holds no series")
     return _padded(series, np.zeros(len(series.values), np.int64), classes)
-
-
-def in_order(labels: Sequence[str]) -> tuple[str, ...]:
-    """Return the classes that there are, in order: as numbers where all are whole numbers."""
-    found = set(labels)
-    try:
-        return tuple(sorted(found, key=lambda label: (int(label), label)))
-    except ValueError:
-        return tuple(sorted(found))
 
 
 def _padded(series: Series, y: np.ndarray, classes: tuple[str, ...]) -> SequenceData:

@@ -1,4 +1,4 @@
-"""Texts in one file: a table, JSON, or lines that begin with a class. See `unroll.data.text`."""
+"""Texts in one file: a table, JSON, or lines that begin with a class. See `unroll.data.formats.texts`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError
-from ..formatting import listed, quoted, shown
-from .csv_file import read_rows
-from .series import check_name, decoded, read_text
+from ...errors import DataError
+from ...formatting import listed, quoted, shown
+from .parsing import check_name, decoded, read_rows, read_text
 
 TEXTS = ("text", "sentence", "headline", "review", "title", "message", "comment", "tweet", "content")
 LABELS = ("label", "class", "category", "sentiment", "target")

@@ -12,14 +12,14 @@ from typing import Literal
 import numpy as np
 import torch
 
-from ..config import DataConfig, Read
-from ..errors import ConfigError, DataError, DownloadError
-from ..formatting import shown
+from ...config import DataConfig, Read
+from ...errors import ConfigError, DataError, DownloadError
+from ...formatting import shown
+from ..preparation import Framing, ImageFormat, Preparation, Scaling
+from ..sequences import SequenceData, stratified_cut
+from ..splits import Splits
 from .download import cache_folder, fetch
 from .idx import read_bytes, read_idx
-from .preparation import Framing, ImageFormat, Preparation, Scaling
-from .sequences import SequenceData, stratified_cut
-from .splits import Splits
 
 DIGITS = tuple("0123456789")
 GARMENTS = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")

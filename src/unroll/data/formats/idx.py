@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError
-from ..formatting import shown
-from .files import content_of
+from ...errors import DataError
+from ...formatting import shown
+from ..files import content_of
 
 UINT8 = 8
 

@@ -1,7 +1,7 @@
 """Time series from files: ``X_TRAIN.ts`` and ``X_TEST.ts`` beside it, ``X_train.csv`` and ``X_test.csv``, or one alone.
 
 Also a folder that holds such a pair, as ``GunPoint/`` of the archive does. Features are what others call channels or
-dimensions. See `unroll.data.ts_file` and `unroll.data.csv_file` for what stands in a file.
+dimensions. See `unroll.data.formats.ts_series` and `unroll.data.formats.csv_series` for what stands in a file.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from ..config import DataConfig
-from ..errors import DataError
-from ..formatting import listed
-from . import arrays, csv_file, ts_file
-from .preparation import ImageFormat
-from .sequences import SequenceData
-from .series import Series, to_sequences, unlabelled
+from ...config import DataConfig
+from ...errors import DataError
+from ...formatting import listed
+from ..preparation import ImageFormat
+from ..sequences import SequenceData
+from . import csv_series, npz, ts_series
+from .series_file import Series, to_sequences, unlabelled
 
 PARSERS: dict[str, Callable[[Path, bool], Series]] = {
-    ".ts": ts_file.parse,
-    ".csv": csv_file.parse,
-    ".tsv": csv_file.parse,
+    ".ts": ts_series.parse,
+    ".csv": csv_series.parse,
+    ".tsv": csv_series.parse,
 }
 PARTS = {"train": "test", "Train": "Test", "TRAIN": "TEST"}
 TRAIN = re.compile(rf"(?P<before>(?:.*[_\-. ])?)(?P<part>{'|'.join(PARTS)})")
@@ -66,7 +66,7 @@ def read_unlabelled(path: Path, classes: tuple[str, ...]) -> tuple[SequenceData,
     """
     suffix = path.suffix.lower()
     if suffix == ".npz" and not path.is_dir():
-        data = arrays.read_unlabelled(path, classes)
+        data = npz.read_unlabelled(path, classes)
         return data, [str(number) for number in range(len(data))], "series"
     if suffix not in PARSERS or path.is_dir():
         raise DataError(f"{path} is no file of series: expected {', '.join(PARSERS)} or .npz")

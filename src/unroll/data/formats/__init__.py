@@ -1,0 +1,1 @@
+"""Reading data, a file for each format."""

@@ -1,0 +1,146 @@
+"""Text files read strictly: encodings, numbers, names, rows with their dividers."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import math
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...errors import DataError
+from ...formatting import is_printable, quoted, shown
+from ..files import content_of
+
+DIVIDERS = ",;\t"
+MISSING = ("", "?", "na", "nan", "null")  # in any case: how files write that a value is missing
+
+
+def read_text(path: Path) -> str:
+    """Return a text file's content; of a .gz file that of the file in it.
+
+    Raises:
+        DataError: it cannot be read, or is not UTF-8; says at which byte.
+    """
+    try:
+        content = content_of(path)
+        if path.suffix.lower() == ".gz":
+            content = gzip.decompress(content)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is no whole gzip file ({shown(error)}); copy it anew") from error
+    return decoded(content, str(path))
+
+
+def decoded(content: bytes, name: str) -> str:
+    """Return bytes as text, its lines ended as they are here.
+
+    Args:
+        content: the bytes.
+        name: what they stand in, for messages.
+
+    Raises:
+        DataError: they are not UTF-8; says at which byte.
+    """
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{name} is not UTF-8: byte 0x{error.object[error.start]:02x} at position {error.start:,}; save it as UTF-8"
+        ) from error
+
+
+def number(cell: str) -> float:
+    """Return the number in a cell, NaN where it is missing.
+
+    Raises:
+        ValueError: it is no finite number.
+    """
+    try:
+        value = float(cell)
+    except ValueError:
+        if cell.strip().lower() in MISSING:
+            return math.nan
+        raise ValueError(f"expected a number, got {_number_shown(cell)}") from None
+    if math.isinf(value):
+        raise ValueError(f"expected a finite number, got {quoted(cell)}; leave the cell empty where a value is missing")
+    return value
+
+
+def _number_shown(cell: str) -> str:
+    hint = " (write 1.5, with a point)" if cell.count(",") == 1 and cell.replace(",", "").strip("+- ").isdigit() else ""
+    return quoted(cell, 30) + hint
+
+
+def check_name(where: str, label: str) -> str:
+    """Return the name of a class without the blanks around it.
+
+    Args:
+        where: file and line that it stands in, for messages.
+        label: the name.
+
+    Raises:
+        DataError: it has no letters, or some that cannot be shown.
+    """
+    name = label.strip()
+    if not name or not is_printable(name):
+        raise DataError(f"{where}: expected the name of a class, got {quoted(label)}")
+    return name
+
+
+def in_order(labels: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes that there are, in order: as numbers where all are whole numbers."""
+    found = set(labels)
+    try:
+        return tuple(sorted(found, key=lambda label: (int(label), label)))
+    except ValueError:
+        return tuple(sorted(found))
+
+
+def read_rows(path: Path, most: int | None = None) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return the names of a table's columns, and line number and cells of each row; blank lines are left out.
+
+    Args:
+        path: the file; cells of a .tsv file are not quoted.
+        most: lines to read (default None: all).
+
+    Raises:
+        DataError: it cannot be read, is empty, two columns have one name, or a row has more or fewer cells than that.
+    """
+    text = read_text(path)
+    first = text.split("\n", 1)[0]
+    divider = max(DIVIDERS, key=first.count)
+    lines = io.StringIO(text, newline="")
+    if divider == "\t":
+        reader = csv.reader(lines, delimiter=divider, strict=True, quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(lines, delimiter=divider, strict=True)
+    rows = []
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                rows.append((reader.line_num, cells))
+            if len(rows) == most:
+                break
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: {shown(error)}; write it anew as CSV") from error
+    if not rows:
+        raise DataError(f"{path} is empty: expected names of columns in its first line")
+    header = _header(path, rows.pop(0)[1])
+    for line, cells in rows:
+        if len(cells) != len(header):
+            raise DataError(f"{path}, line {line}: expected {len(header)} cells as in the first line, got {len(cells)}")
+    return header, rows
+
+
+def _header(path: Path, cells: list[str]) -> list[str]:
+    header = [name.strip() for name in cells]
+    seen: set[str] = set()
+    for name in header:
+        if not is_printable(name):
+            raise DataError(f"{path}, line 1: expected the name of a column, got {quoted(name)}")
+        if name in seen:
+            raise DataError(f"{path} has two columns {quoted(name)}: expected names that differ")
+        seen.add(name)
+    return header
