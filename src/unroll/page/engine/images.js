@@ -2,7 +2,7 @@
 
 /*
  * A foreign picture made into what the model was trained on: the same steps, with the same numbers, as unroll's
- * data/images.py. Pixels are RGBA, as a canvas has them; what the model sees is height × width numbers from 0 to 255.
+ * data/formats/image_file.py. Pixels are RGBA, as a canvas has them; what the model sees is height × width numbers from 0 to 255.
  */
 const Images = {
   LARGE: 1000, // pixels; longer pictures are first reduced to 1 to 2 times as much
