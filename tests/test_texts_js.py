@@ -50,7 +50,7 @@ Tokenize = Callable[[str, Sequence[str]], list[dict[str, list]]]
 def tokenize() -> Iterator[Tokenize]:
     """Tokenize texts in JavaScript: ``tokenize(tokenizer's JSON, texts)``."""
     with py_mini_racer.mini_racer() as context:
-        context.eval(f"{read('unicode.js')}\n{read('texts.js')}\nlet tokenizer, learned;")
+        context.eval(f"{read('engine/unicode.js')}\n{read('engine/tokenizer.js')}\nlet tokenizer, learned;")
 
         def run(learned: str, texts: Sequence[str]) -> list[dict[str, list]]:
             context.eval(
