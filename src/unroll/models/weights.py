@@ -47,7 +47,8 @@ def load_weights(
     known = ":" not in config.cell  # what somebody's own cell does when it is made is not: it is made for good
     model = _hollow(make, config) if known else make(config)
     _compare(model, tensors)
-    model.load_state_dict({name: value.clone() for name, value in tensors.items()}, assign=known)
+    own = {name: value.clone() for name, value in tensors.items()} if known else dict(tensors)  # else they are copied
+    model.load_state_dict(own, assign=known)
     check_finite(model)
     return model
 

@@ -1,4 +1,4 @@
-"""unroll bench."""
+"""How fast this machine is: bench."""
 
 from __future__ import annotations
 

@@ -1,18 +1,14 @@
-"""unroll check."""
+"""Before a training: check."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...config import RecipeName, choose_settings
 from ...errors import ConfigError
 from ...interrupt import immediate_interrupt
 from ..app import DATA, RECIPE, DataFlags, Json, ModelFlags, TrainFlags, app, given, has_settings, import_user_cell
 from ..outcome import print_json
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command

@@ -1,4 +1,4 @@
-"""unroll compare."""
+"""Finished runs side by side: compare."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ def compare(runs: list[Path], /, *, out: Path | None = None, json: Json = False)
         Print one JSON object.
     """
     with immediate_interrupt():
-        from ...plots import comparison_figure, png
         from ...runs.compare import compare_runs
         from ...runs.folder import refuse_used, write
         from ..views.comparison import print_comparison
@@ -41,6 +40,8 @@ def compare(runs: list[Path], /, *, out: Path | None = None, json: Json = False)
     comparison = compare_runs(runs)
     written = []
     if out is not None:
+        from ...plots import comparison_figure, png  # here, for matplotlib costs a second
+
         picture = png(comparison_figure(comparison))
         folder = comparison.write(out)
         write(folder / "compare.png", picture)

@@ -1,4 +1,4 @@
-"""What a finished run is good for: evaluate, predict."""
+"""What a run gets right: evaluate."""
 
 from __future__ import annotations
 

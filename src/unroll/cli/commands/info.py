@@ -1,4 +1,4 @@
-"""Where all this runs: info, and how fast: bench."""
+"""Where all this runs: info."""
 
 from __future__ import annotations
 

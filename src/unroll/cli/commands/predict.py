@@ -1,4 +1,4 @@
-"""unroll predict."""
+"""What a run says of files and texts: predict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several runs: compare, sweep."""
+"""Many settings, and the choice between them: sweep."""
 
 from __future__ import annotations
 

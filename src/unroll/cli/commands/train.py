@@ -1,4 +1,4 @@
-"""Before and during a training: check, train."""
+"""From settings to a run: train."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports of data, of a fresh model, of an evaluation and of predictions, as the command line shows them."""
+"""Data on the screen: counts, values, a first look."""
 
 from __future__ import annotations
 

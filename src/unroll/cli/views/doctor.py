@@ -1,4 +1,4 @@
-"""An examination as the command line shows it: facts, the gradient over time as a line of bars, findings."""
+"""On the screen: an examination, its gradient over time a line of bars; and a batch's way through a fresh model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of several runs, and of a sweep, as the command line shows them."""
+"""A sweep on the screen: its trials as they end, and the settings, best first."""
 
 from __future__ import annotations
 
