@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from .. import scan
-from ..scan import reference
+from ..scan import check_lengths, reference
 from ..scan.padding import clear_padding
 from ..validation import check_choice
 from .base import Cell, zeros
+from .functional import rnn_scan
 from .weights import orthogonal, uniform_weights
 
 IRNN_STD = 0.001
@@ -77,7 +77,7 @@ class RNN(Cell):
     ) -> tuple[Tensor, Tensor]:
         """Apply the cell over time by `unroll.scan.rnn_scan`; see `Cell.scan`."""
         weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        return scan.rnn_scan(
+        return rnn_scan(
             x, state, *weights, lengths, self.nonlinearity, self.backend, reverse=reverse, last_only=last_only
         )
 
@@ -140,7 +140,7 @@ class IndRNN(Cell):
         self, x: Tensor, state: Tensor, lengths: Tensor | None = None, *, reverse: bool = False, last_only: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Apply the cell over time; the products with x are one for all steps. See `Cell.scan`."""
-        scan.check_lengths(lengths, x.shape[0], x.shape[1])
+        check_lengths(lengths, x.shape[0], x.shape[1])
         z = linear(x if lengths is None else clear_padding(x, lengths), self.weight_ih, self.bias)
         return reference.loop(self._advance, z, state, lengths, reverse)
 

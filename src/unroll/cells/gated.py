@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from .. import scan
 from .base import Cell, zeros
+from .functional import gru_scan, lstm_scan
 from .weights import orthogonal, set_gate_bias, uniform_weights
 
 
@@ -66,7 +66,7 @@ class GRU(Cell):
     ) -> tuple[Tensor, Tensor]:
         """Apply the cell over time by `unroll.scan.gru_scan`; see `Cell.scan`."""
         weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        return scan.gru_scan(x, state, *weights, lengths, self.backend, reverse=reverse, last_only=last_only)
+        return gru_scan(x, state, *weights, lengths, self.backend, reverse=reverse, last_only=last_only)
 
 
 @final
@@ -132,4 +132,4 @@ class LSTM(Cell):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Apply the cell over time by `unroll.scan.lstm_scan`; see `Cell.scan`."""
         weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        return scan.lstm_scan(x, state, *weights, lengths, self.backend, reverse=reverse, last_only=last_only)
+        return lstm_scan(x, state, *weights, lengths, self.backend, reverse=reverse, last_only=last_only)
