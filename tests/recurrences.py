@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from itertools import combinations, product
 from typing import Any
@@ -168,15 +166,3 @@ def exact(recurrence: str, number: int) -> Tensors:
 def copied(inputs: Tensors, dtype: torch.dtype) -> Tensors:
     """Return tensors of their own, which need gradients where those of ``inputs`` do."""
     return {name: t.detach().to(dtype, copy=True).requires_grad_(t.requires_grad) for name, t in inputs.items()}
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Let torch, and the kernels in its place, have ``count`` threads meanwhile."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        with cpu.lend_threads(True):
-            yield
-    finally:
-        torch.set_num_threads(before)

@@ -27,8 +27,8 @@ from recurrences import (
     make,
     prepare,
     some_lengths,
-    threads,
 )
+from unroll.bench.clock import torch_threads
 from unroll.scan.choice import KNOWN
 
 F32, F64 = torch.float32, torch.float64
@@ -256,5 +256,5 @@ def test_the_same_call_twice_gives_the_same_bits(backend: str, recurrence: str) 
 def test_the_number_of_threads_does_not_matter(backend: str, recurrence: str) -> None:
     inputs = make(recurrence, 64, 9, 28, 150, F32)
     one = everything(recurrence, inputs, backend=backend)
-    with threads(2):
+    with torch_threads(2):
         assert_close(everything(recurrence, inputs, backend=backend), one, 1e-6)

@@ -22,9 +22,9 @@ from recurrences import (
     make,
     prepare,
     some_lengths,
-    threads,
 )
 from unroll import SequenceClassifier, TrainConfig
+from unroll.bench.clock import torch_threads
 from unroll.scan import choose_backend, cpu, gru_scan, linear_scan, reference, rnn_scan
 from unroll.training.fused_step import why_not_fused
 
@@ -76,7 +76,7 @@ def test_kernels_round_the_factors_and_nothing_else(
 ) -> None:
     inputs, lengths, options = prepare(recurrence, CASES[number])
     exact = by_hand(monkeypatch, recurrence, inputs, lengths, **options)
-    with torch.autocast("cpu", torch.bfloat16), threads(2):
+    with torch.autocast("cpu", torch.bfloat16), torch_threads(2):
         found = everything(recurrence, copied(inputs, torch.float32), lengths, backend="cpu", **options)
     for name, expected in exact.items():
         assert found[name].dtype == torch.float32
@@ -120,7 +120,7 @@ def test_threads_and_inference_make_no_difference() -> None:
     single = copied(inputs, torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         alone = everything("gru", single, lengths)
-        with threads(3):
+        with torch_threads(3):
             assert_same_bits(everything("gru", single, lengths), alone)
         weights = [single[name] for name in ("x", "h0", "w_ih", "w_hh", "b_ih", "b_hh")]
         with torch.inference_mode():

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import unroll
 from recurrences import (
     CASE_IDS,
     CASES,
@@ -27,9 +26,8 @@ from recurrences import (
     make,
     prepare,
     some_lengths,
-    threads,
 )
-from unroll.evaluation.metrics import has_fused_cells
+from unroll.bench.clock import torch_threads
 from unroll.scan import cpu, rnn_scan
 
 pytestmark = pytest.mark.skipif(not cpu.INSTRUCTION_SETS, reason=f"backend cpu is {cpu.MISSING}")
@@ -78,8 +76,7 @@ def test_threads_split_the_work_without_a_difference(isa: str, recurrence: str, 
     inputs, lengths = make(recurrence, 13, 9, 28, 150, F32), some_lengths(13, 9)
     alone = everything(recurrence, inputs, lengths, backend="cpu", reverse=reverse)
     for count in (2, 3, 16):  # more than there are sequences, too
-        with threads(count):
-            assert torch.get_num_threads() == 1
+        with torch_threads(count):
             shared = everything(recurrence, inputs, lengths, backend="cpu", reverse=reverse)
         assert_same_bits(shared, alone)
 
@@ -89,7 +86,7 @@ def test_several_callers_at_once(recurrence: str) -> None:
     inputs = make(recurrence, 16, 9, 28, 33, F32)
     expected = everything(recurrence, inputs, backend="cpu")
     found: list[Tensors] = []
-    with threads(3):
+    with torch_threads(3):
         callers = [
             threading.Thread(target=lambda: found.append(everything(recurrence, inputs, backend="cpu")))
             for _ in range(8)
@@ -165,7 +162,7 @@ def test_denormals_are_flushed_and_the_caller_s_mode_is_kept(isa: str, recurrenc
         for name, tensor in inputs.items():
             tensor.fill_(1e-40 if name[1:] == "0" else 1.0 if name in {"a", "w_hh"} else 0.0)
     tiny, small = torch.tensor(1e-30), torch.tensor(1e-10)
-    with threads(count):
+    with torch_threads(count):
         plain, *_ = call(recurrence, inputs, backend="reference")
         y, *_ = call(recurrence, inputs, backend="cpu")
         assert plain.any()
@@ -181,13 +178,6 @@ def test_denormals_are_flushed_and_the_caller_s_mode_is_kept(isa: str, recurrenc
             torch.set_flush_denormal(False)
 
 
-def test_a_model_is_fused_if_all_its_cells_are() -> None:
-    assert has_fused_cells(unroll.SequenceClassifier(3, 2))
-    assert not has_fused_cells(unroll.SequenceClassifier(3, 2, backend="torch"))
-    assert not has_fused_cells(unroll.SequenceClassifier(3, 2).double())
-    assert not has_fused_cells(torch.nn.LSTM(3, 2))
-
-
 @pytest.mark.parametrize("recurrence", RECURRENCES)
 def test_the_default_dtype_does_not_matter(recurrence: str) -> None:
     inputs = make(recurrence, 3, 5, 4, 17, F32)
@@ -201,80 +191,31 @@ def test_the_default_dtype_does_not_matter(recurrence: str) -> None:
         assert torch.equal(one, other)
 
 
-def test_torch_has_its_threads_back_after_an_error() -> None:
-    torch.set_num_threads(2)
-    try:
-        with pytest.raises(RuntimeError), cpu.lend_threads(True):
-            raise RuntimeError
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(1)
+@pytest.mark.skipif("OpenMP" not in torch.__config__.parallel_info(), reason="this torch has threads of another kind")
+def test_the_kernels_have_torchs_threads() -> None:
+    assert cpu.TEAM
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells there how many threads a process has")
-@pytest.mark.slow
-def test_threads_that_come_too_late_do_not_become_more() -> None:
-    """On one core the caller has done all parts before a helper comes by; a helper that still waits is enough."""
-    script = """
-import os, re, torch
-from unroll.scan import cpu, rnn_scan
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-cpu._owned = 4
-x, h0, w_ih, w_hh = torch.randn(8, 2, 3), torch.zeros(8, 5), torch.randn(5, 3), torch.randn(5, 5)
-def count():
-    return int(re.search(r"Threads:\\s*(\\d+)", open("/proc/self/status").read())[1])
-with torch.no_grad():
-    before = count()
-    for _ in range(3000):
-        rnn_scan(x, h0, w_ih, w_hh, None, None, backend="cpu", last_only=True)
-    print(count() - before)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert int(done.stdout) <= 3
-
-
-NO_THREADS = """
-import os, re, resource, sys, threading
+FORKED = """
+import os
 import torch
-from recurrences import RECURRENCES, assert_same_bits, everything, make, some_lengths
-from unroll.scan import cpu
-torch.set_num_threads(1)
-inputs = {name: make(name, 16, 9, 5, 33, torch.float32) for name in RECURRENCES}
-def results():
-    return {name: everything(name, inputs[name], some_lengths(16, 9), backend="cpu") for name in RECURRENCES}
-def count():
-    return int(re.search(r"Threads:\\s*(\\d+)", open("/proc/self/status").read())[1])
-expected, before = results(), count()
+from recurrences import assert_same_bits, everything, make
+torch.set_num_threads(3)
+inputs = make("gru", 16, 9, 5, 33, torch.float32)
+expected = everything("gru", inputs, backend="cpu")  # the runtime has begun: its threads are not in the child
+if child := os.fork():
+    raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 try:
-    if os.getuid() == 0:  # the limit does not hold for root
-        os.setgid(65534), os.setuid(65534)
-    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
-    resource.setrlimit(resource.RLIMIT_NPROC, (0, hard))
-    threading.Thread(target=int).start()
-except RuntimeError:
-    pass
-except OSError as error:
-    sys.exit(f"skip: {error}")
-else:
-    sys.exit("skip: threads can be made in spite of the limit")
-cpu._owned = 8
-for round in range(60):
-    if round == 10:
-        assert count() == before
-        resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard))
-    for name, found in results().items():
-        assert_same_bits(found, expected[name])
-print(count() - before)
+    assert_same_bits(everything("gru", inputs, backend="cpu"), expected)
+    os._exit(0)
+finally:
+    os._exit(1)
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells there how many threads a process has")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.slow
-def test_where_no_thread_can_be_made_the_caller_does_the_work() -> None:
-    """Then, and when threads can be made again: what the calls before left in the queue must not be worked on."""
+def test_a_forked_child_computes_alone() -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", NO_THREADS], env=environment, capture_output=True, text=True)
-    if done.stderr.startswith("skip: "):
-        pytest.skip(done.stderr.removeprefix("skip: ").strip())
+    done = subprocess.run([sys.executable, "-c", FORKED], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert 1 <= int(done.stdout) <= 7

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fuzz
-from recurrences import GATES, RECURRENCES, Tensors, assert_close, copied, everything, make, threads
+from recurrences import GATES, RECURRENCES, Tensors, assert_close, copied, everything, make
+from unroll.bench.clock import torch_threads
 from unroll.scan import choice, cpu
 
 
@@ -38,6 +39,6 @@ def test_any_scan(drawn: tuple[str, Tensors, torch.Tensor | None, dict[str, bool
     single = copied(inputs, torch.float32)
     for backend, known in choice.KNOWN.items():
         if recurrence in known and (backend != "cpu" or cpu.INSTRUCTION_SETS):
-            with threads(count):
+            with torch_threads(count):
                 found = everything(recurrence, single, lengths, backend=backend, **options)
             assert_close(found, expected, 1e-5)

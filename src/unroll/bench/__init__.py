@@ -32,7 +32,7 @@ from .clock import (
 from .growth import Point, measure_point, sizes
 from .limit import LIMIT, product
 from .models import MANY, evaluation_contenders, latency_contenders, training_contenders
-from .steps import CellName, Shape, Step, own_threads, right_results
+from .steps import CellName, Shape, Step, right_results
 
 __all__ = ["Comparison", "Doing", "Point", "Report", "measure"]
 
@@ -162,13 +162,13 @@ def scan_step(shape: Shape) -> Comparison:
     name = f"nn.{shape.cell.upper()}"
     right = right_results(shape)
     peer = Step(shape, None)
-    own, around = Step(shape, "auto"), partial(own_threads, shape)
-    runs: Runs = {torch.get_num_threads(): in_process(own, around)}
+    own = Step(shape, "auto")
+    runs: Runs = {torch.get_num_threads(): in_process(own)}
     other = within(partial(torch_threads, 1), peer.results)
     contenders = [
         Contender(name, with_threads(peer), 1, shape.flops, other),
         Contender(f"{name}, denormals flushed", with_threads(peer, flushed_denormals), 1, shape.flops, other),
-        Contender("unroll", runs, 1, shape.flops, within(around, own.results)),
+        Contender("unroll", runs, 1, shape.flops, own.results),
         product(),
     ]
     return compare(_title(shape), contenders, "unroll", unit="training step", expected=right, limit=LIMIT)

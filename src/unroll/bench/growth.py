@@ -6,8 +6,6 @@ this part is about sizes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, get_args
@@ -28,7 +26,7 @@ from .clock import (
     within,
 )
 from .memory import peak_memory
-from .steps import CellName, Shape, Step, checked, own_threads, right_results
+from .steps import CellName, Shape, Step, checked, right_results
 
 # Each with the middle's 28 steps, 150 units and 64 sequences.
 AXES: dict[str, tuple[int, ...]] = {
@@ -82,14 +80,8 @@ def measure_point(axis: str, shape: Shape) -> Point:
     threads = torch.get_num_threads()
     right, small = right_results(shape), checked(shape)
 
-    @contextmanager
-    def around() -> Iterator[None]:
-        with own_threads(shape), flushed_denormals():
-            yield
-
-    results = within(lambda: own_threads(shape), Step(small, "auto").results)
-    runs: Runs = {threads: in_process(Step(shape, "auto"), around)}
-    auto = Contender("auto", runs, 1, shape.flops, results)
+    runs: Runs = {threads: in_process(Step(shape, "auto"), flushed_denormals)}
+    auto = Contender("auto", runs, 1, shape.flops, Step(small, "auto").results)
     runs = with_threads(Step(shape, "torch"), flushed_denormals)
     right_by_torch = within(partial(torch_threads, 1), Step(small, "torch").results)
     torch_own = Contender("torch", runs, 1, shape.flops, right_by_torch)

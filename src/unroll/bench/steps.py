@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from .. import scan
+from ..cells.functional import gru_scan, lstm_scan, rnn_scan
 from ..config import Backend
-from ..scan.cpu import lend_threads
 from .clock import Results, torch_threads
 
 CellName = Literal["rnn", "gru", "lstm"]
@@ -89,9 +86,9 @@ class Step:
             return y, (final[0] if lstm else final)[0]
         w_ih, w_hh, b_ih, b_hh = self.weights
         if lstm:
-            y, (h_n, _) = scan.lstm_scan(x, (h0, h0), w_ih, w_hh, b_ih, b_hh, backend=self.backend, last_only=last_only)
+            y, (h_n, _) = lstm_scan(x, (h0, h0), w_ih, w_hh, b_ih, b_hh, backend=self.backend, last_only=last_only)
         else:
-            function = scan.gru_scan if self.shape.cell == "gru" else scan.rnn_scan
+            function = gru_scan if self.shape.cell == "gru" else rnn_scan
             y, h_n = function(x, h0, w_ih, w_hh, b_ih, b_hh, backend=self.backend, last_only=last_only)
         return y, h_n
 
@@ -126,12 +123,3 @@ def right_results(shape: Shape) -> Results:
     """Return what `Step.results` must be for the shape that checks ``shape``, by the plain loop in float64."""
     with torch_threads(1):
         return Step(checked(shape), "reference", torch.float64).results()
-
-
-@contextmanager
-def own_threads(shape: Shape, backend: Backend = "auto") -> Iterator[None]:
-    """Lend torch's threads to the fused kernels if it is them that compute ``shape``, as unroll's training does."""
-    recurrence = "tanh" if shape.cell == "rnn" else shape.cell
-    x = torch.empty(1, shape.time, shape.inputs)
-    with lend_threads(scan.choose_backend(backend, x, True, recurrence).backend == "cpu"):
-        yield

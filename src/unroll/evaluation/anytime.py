@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from ..data.sequences import SequenceData
 from ..errors import ConfigError, DataError
-from ..scan.cpu import lend_threads
 from .calibration import Calibration, fit_temperatures
-from .metrics import EVALUATION_BATCH, has_fused_cells, inference, is_as_made, logits_of
+from .metrics import EVALUATION_BATCH, inference, is_as_made, logits_of
 
 MARKS = 28  # where a sequence is looked at; of an image read row by row after each of its 28 rows
 SURE = (0.8, 0.9, 0.95, 0.99)  # confidences at which stopping is tried
@@ -110,7 +109,7 @@ def logits_after(model: nn.Module, data: SequenceData, fractions: Sequence[float
         return torch.stack([logits_of(model, replace(data, lengths=row.to(data.y.device))) for row in steps])
     device = next(model.parameters()).device
     parts = []
-    with inference(model), lend_threads(has_fused_cells(model)):
+    with inference(model):
         for at in range(0, len(data), EVALUATION_BATCH):
             index = slice(at, at + EVALUATION_BATCH)
             x = data.batch(index).x.to(device)

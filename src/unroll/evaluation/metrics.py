@@ -12,13 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ..cells import Cell
 from ..data.sequences import SequenceData
 from ..errors import DataError, InputError
 from ..models.classifier import SequenceClassifier
 from ..models.fused_forward import is_watched
 from ..notebook import evaluation_html
-from ..scan.cpu import lend_threads
 from .significance import wilson
 
 EVALUATION_BATCH = 1_000  # sequences; does not change any result
@@ -159,7 +157,7 @@ def logits_of(model: nn.Module, data: SequenceData, batch_size: int = EVALUATION
     device = _parameter(model).device
     classes = len(data.preparation.classes)
     parts = []
-    with inference(model), lend_threads(has_fused_cells(model)):
+    with inference(model):
         data = data.to(device)
         for logits, y in zip(logits_by_batch(model, data, batch_size), data.y.split(batch_size), strict=True):
             if logits.shape != (len(y), classes):
@@ -171,7 +169,7 @@ def logits_of(model: nn.Module, data: SequenceData, batch_size: int = EVALUATION
 def logits_by_batch(model: nn.Module, data: SequenceData, batch_size: int) -> Iterator[Tensor]:
     """Yield what ``model`` says of one batch after the other, float32; none is made where the kernels take raw data.
 
-    Mode, gradients and threads are as the caller has set them; ``data`` is on the model's device.
+    Mode and gradients are as the caller has set them; ``data`` is on the model's device.
     """
     for number in range(math.ceil(len(data) / batch_size)):
         logits = _at_once(model, data, slice(number * batch_size, (number + 1) * batch_size))
@@ -208,7 +206,7 @@ def predict(model: nn.Module, x: Tensor, lengths: Tensor | None = None, batch_si
     """
     device = _parameter(model).device
     parts = []
-    with inference(model), lend_threads(has_fused_cells(model)):
+    with inference(model):
         for at in range(0, len(x), batch_size):
             part = slice(at, at + batch_size)
             some = None if lengths is None else lengths[part].to(device)
@@ -219,18 +217,6 @@ def predict(model: nn.Module, x: Tensor, lengths: Tensor | None = None, batch_si
 def _parameter(module: nn.Module) -> Tensor:
     """Return one that shows where, and in what dtype, ``module`` computes; without any it is the CPU in float32."""
     return next(module.parameters(), torch.empty(0, dtype=torch.float32, device="cpu"))
-
-
-def has_fused_cells(model: nn.Module) -> bool:
-    """Tell whether all recurrences of ``model`` are computed by fused kernels on the CPU, products and all.
-
-    Of a linear recurrence the kernels do the smaller part: there torch needs its threads more.
-    """
-    cells = [module for module in model.modules() if isinstance(module, Cell)]
-    return bool(cells) and all(
-        cell.recurrence != "linear" and cell.choose_backend(_parameter(cell).new_empty(1, 1, 1), True).backend == "cpu"
-        for cell in cells
-    )
 
 
 @contextmanager

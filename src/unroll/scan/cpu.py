@@ -8,10 +8,13 @@ that the processor has, and that the environment variable UNROLL_ISA allows, is 
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +30,15 @@ from .sets import VARIABLE, usable_sets
 kernels: Any = None
 with suppress(ImportError):
     kernels = importlib.import_module("._kernels", __package__)
+
+# The kernels compute in the threads of torch's own OpenMP runtime, as many as torch.set_num_threads allows. Threads of
+# their own would want the cores on which torch's spin for a moment after each operation.
+TEAM = False
+with suppress(OSError, AttributeError):
+    _name = "libtorch_cpu.dylib" if sys.platform == "darwin" else "libtorch_cpu.so"
+    _library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / _name))  # and what it is linked to
+    kernels.use_team(ctypes.cast(_library.GOMP_parallel, ctypes.c_void_p).value)
+    TEAM = True
 
 # Best first, those for products in bfloat16 apart from those for float32.
 AVAILABLE: dict[str, tuple[str, ...]] = {
@@ -241,7 +253,7 @@ def layout(
 ) -> Any:
     """Return what the kernels need to know of a scan; ``lengths`` must outlive it. Without ``isa`` it is float32's."""
     sizes = batch, time, inputs, hidden
-    return kernels.Layout(isa or ISA, threads(), recurrence, bool(reverse), *sizes, _address(lengths))
+    return kernels.Layout(isa or ISA, torch.get_num_threads(), recurrence, bool(reverse), *sizes, _address(lengths))
 
 
 def computes_bf16() -> bool:
@@ -302,32 +314,3 @@ def _address(tensor: Tensor | None) -> int:
 def _pair(parts: Sequence[Tensor | None]) -> tuple[Tensor | None, Tensor | None]:
     """Return the parts for h and c, of which lstm alone has the second."""
     return parts[0], parts[1] if len(parts) == 2 else None
-
-
-_owned = 0  # threads, while torch has lent them
-
-
-def threads() -> int:
-    """Return how many threads the kernels may use now; see `lend_threads`."""
-    # Where torch keeps threads of its own, they spin between its operations, on the cores that ours would need.
-    return _owned or 1
-
-
-@contextmanager
-def lend_threads(wanted: bool) -> Iterator[None]:
-    """Let the kernels have torch's threads meanwhile, and torch one; if not ``wanted``, leave all as it is.
-
-    For a model whose work is in the kernels: torch's other operations on it are too small to be split.
-    """
-    global _owned
-    before = torch.get_num_threads()
-    if not wanted or _owned or before == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    _owned = before
-    try:
-        yield
-    finally:
-        _owned = 0
-        torch.set_num_threads(before)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,10 @@ from ..data.formats.texts import unread
 from ..data.preparation import Preparation, Scaling
 from ..data.sequences import SequenceData
 from ..errors import DataError
-from ..evaluation.metrics import has_fused_cells, logits_by_batch
+from ..evaluation.metrics import logits_by_batch
 from ..evaluation.predict_files import unlabelled
 from ..export.description import Kind, kind_of
 from ..runs.storage import Run
-from ..scan.cpu import lend_threads
 from . import limits
 from .guard import one_line
 
@@ -62,11 +60,6 @@ class Served:
     name: str
     run: Run
     page: str
-
-    @cached_property
-    def fused(self) -> bool:
-        """Whether kernels do the model's work, which then have the threads."""
-        return has_fused_cells(self.run.model)
 
     @property
     def preparation(self) -> Preparation:
@@ -201,7 +194,7 @@ class Served:
         data = _joined(parts)
         size = max(1, min(limits.BATCH, limits.BATCH_STEPS // max(1, data.x.shape[1])))
         # Not by evaluation.predict: to look at a model's modules anew for every request takes longer than to read one.
-        with torch.inference_mode(), lend_threads(self.fused):
+        with torch.inference_mode():
             logits = torch.cat(list(logits_by_batch(self.run.model, data, size)))
             return list(logits.softmax(dim=1).split([len(part) for part in parts]))
 

@@ -189,7 +189,7 @@ class FusedStep:
         """
         whole = self.data.x.shape[1]
         times = [whole if steps is None else steps for steps in longest]
-        clock = time.perf_counter()
-        losses, correct = self._step.run(index.data_ptr(), len(index), batch_size, times, cpu.threads(), list(rates))
+        threads, clock = torch.get_num_threads(), time.perf_counter()
+        losses, correct = self._step.run(index.data_ptr(), len(index), batch_size, times, threads, list(rates))
         self.steps_at_once = max(1, int(PATIENCE * len(losses) / (time.perf_counter() - clock)))
         return torch.tensor(losses, dtype=torch.float32, device="cpu"), correct

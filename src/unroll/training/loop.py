@@ -18,9 +18,9 @@ from ..data.batching import training_order
 from ..data.sequences import SequenceData
 from ..data.splits import Splits
 from ..errors import DataError, InputError, TrainingError
-from ..evaluation.metrics import evaluate, has_fused_cells
+from ..evaluation.metrics import evaluate
 from ..models.classifier import check_truncation
-from ..scan.cpu import check_precision, lend_threads
+from ..scan.cpu import check_precision
 from .augmentation import augmented, cut_off
 from .device import autocast, choose_device, rng_state, set_rng_state
 from .fused_step import FusedStep, fused_step
@@ -128,12 +128,9 @@ class Training:
         data, order = self._epoch_data(), order.to(self.device)
         self.seconds += time.perf_counter() - clock
         self.model.train()
-        with autocast(self.device, self.config.precision):
-            fused = has_fused_cells(self.model)
         while self.step < self.steps:
             clock = time.perf_counter()
-            with lend_threads(fused):
-                losses = self._take_steps(data, order, longest, pause)
+            losses = self._take_steps(data, order, longest, pause)
             self.step += len(losses)
             self._account(losses.tolist())
             self.seconds += time.perf_counter() - clock

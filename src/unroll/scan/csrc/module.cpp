@@ -14,6 +14,7 @@
 #include "passes.h"
 #include "processor.h"
 #include "step.h"
+#include "threads.h"
 
 namespace nb = nanobind;
 
@@ -78,6 +79,8 @@ NB_MODULE(_kernels, m) {
         new (self) Layout{&named(isa), threads, recurrence(name), reverse, batch, time, inputs, hidden,
                           at<const std::int64_t>(lengths)};
       });
+  m.def("use_team", [](std::uintptr_t gomp_parallel) { use_team(reinterpret_cast<Team>(gomp_parallel)); },
+        "Share work with the OpenMP runtime whose GOMP_parallel is at this address.");
   using Addresses = std::vector<std::vector<std::uintptr_t>>;
   nb::class_<TrainingStep>(m, "TrainingStep", "A training step of a classifier of one layer (csrc/step.h).")
       .def("__init__", [](TrainingStep* self, const Layout& layout, long classes, std::uintptr_t bytes, std::uintptr_t floats,
