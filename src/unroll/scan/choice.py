@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, get_args
 
 import torch
@@ -55,7 +56,8 @@ def backends() -> dict[str, str]:
 
 def _cpu_kernels() -> str:
     bf16 = f"bf16 by {cpu.BF16_ISA}" if cpu.BF16_ISA else "no bf16"
-    return f"fused C++ for {cpu.INSTRUCTION_SETS[0]}; float32; {bf16}"
+    alone = "" if cpu.TEAM else "; on one thread, for this torch has no OpenMP threads to share"
+    return f"fused C++ for {cpu.INSTRUCTION_SETS[0]}; float32; {bf16}{alone}"
 
 
 def choose_backend(backend: Backend, x: Tensor, training: bool, recurrence: str = "tanh") -> Choice:
@@ -75,35 +77,75 @@ def choose_backend(backend: Backend, x: Tensor, training: bool, recurrence: str 
     if backend != "auto":
         _check_possible(backend, x, recurrence)
         return Choice(backend, "asked for")
-    time, device = x.shape[1], x.device.type
-    low_precision = torch.is_autocast_enabled(device) and recurrence != "linear"
-    if time == 0:
-        return Choice("reference", "it takes 0 time steps")
-    traced = torch.compiler.is_compiling()
-    if not traced and (onlooker := _onlooker()):
-        return Choice("reference", f"{onlooker} must see each operation")
-    fits = device == "cpu" and x.dtype == torch.float32 and x.shape[0] > 0 and not traced
-    if fits and low_precision and cpu.computes_bf16():
-        return Choice("cpu", f"fused for bf16 on this CPU ({cpu.BF16_INSTRUCTION_SETS[0]})")
-    if fits and not low_precision and cpu.INSTRUCTION_SETS:
-        return Choice("cpu", f"fused for float32 on this CPU ({cpu.INSTRUCTION_SETS[0]})")
-    if recurrence not in KNOWN["torch"]:
-        return Choice("reference", f"torch has no kernel for the recurrence {recurrence}")
-    if device != "cpu":
-        return Choice("torch", f"its kernels for {device}")
-    if traced and training and recurrence == "lstm":
-        return Choice("reference", "torch's lstm on a CPU cannot be compiled for training")
-    if low_precision and recurrence == "lstm" and not torch_backend.has_lstm(_autocast_dtype()):
-        return Choice("reference", f"torch's lstm cannot compute in {_name(_autocast_dtype())} on this processor")
-    if low_precision or traced:
-        return Choice("torch", "it can compute in bf16 and be compiled")
-    if recurrence not in KNOWN["gemm"]:
-        return Choice("torch", f"the only kernel for {recurrence} in {_name(x.dtype)}")
-    if not training:
-        return Choice("torch", "fastest without gradients on a CPU")
-    if time < GEMM_STEPS:
-        return Choice("torch", f"fastest below {GEMM_STEPS} time steps")
-    return Choice("gemm", "fastest with gradients on a CPU")
+    case = _Case(x, training, recurrence)
+    for holds, name, reason in RULES:
+        if holds(case):
+            return Choice(name, reason.format(case))
+    raise AssertionError("the last rule always holds")
+
+
+class _Case:
+    """A scan as `RULES` look at it."""
+
+    def __init__(self, x: Tensor, training: bool, recurrence: str) -> None:
+        self.x, self.training, self.recurrence = x, training, recurrence
+        self.time, self.device = x.shape[1], x.device.type
+        self.low_precision = recurrence != "linear" and torch.is_autocast_enabled(self.device)
+        self.compiled = torch.compiler.is_compiling()
+        self.onlooker = None if self.compiled else _onlooker()
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether there are kernels for it."""
+        x = self.x
+        if self.device != "cpu" or x.dtype is not torch.float32 or not x.shape[0] or self.compiled:
+            return False
+        return cpu.computes_bf16() if self.low_precision else bool(cpu.INSTRUCTION_SETS)
+
+    @property
+    def kernels(self) -> str:
+        """What they multiply, and with which instructions."""
+        if self.low_precision:
+            return f"bf16 on this CPU ({cpu.BF16_INSTRUCTION_SETS[0]})"
+        return f"float32 on this CPU ({cpu.INSTRUCTION_SETS[0]})"
+
+    @property
+    def dtypes(self) -> tuple[str, str]:
+        """The names of its dtype, and of autocast's."""
+        return _name(self.x.dtype), _name(_autocast_dtype())
+
+
+# What holds first decides: a condition, the backend, and the reason.
+RULES: tuple[tuple[Callable[[_Case], object], str, str], ...] = (
+    (lambda case: case.time == 0, "reference", "it takes 0 time steps"),
+    (lambda case: case.onlooker, "reference", "{0.onlooker} must see each operation"),
+    (lambda case: case.is_fused, "cpu", "fused for {0.kernels}"),
+    (
+        lambda case: case.recurrence not in KNOWN["torch"],
+        "reference",
+        "torch has no kernel for the recurrence {0.recurrence}",
+    ),
+    (lambda case: case.device != "cpu", "torch", "its kernels for {0.device}"),
+    (
+        lambda case: case.compiled and case.training and case.recurrence == "lstm",
+        "reference",
+        "torch's lstm on a CPU cannot be compiled for training",
+    ),
+    (
+        lambda case: case.low_precision and case.recurrence == "lstm" and not torch_backend.has_lstm(_autocast_dtype()),
+        "reference",
+        "torch's lstm cannot compute in {0.dtypes[1]} on this processor",
+    ),
+    (lambda case: case.low_precision or case.compiled, "torch", "it can compute in bf16 and be compiled"),
+    (
+        lambda case: case.recurrence not in KNOWN["gemm"],
+        "torch",
+        "the only kernel for {0.recurrence} in {0.dtypes[0]}",
+    ),
+    (lambda case: not case.training, "torch", "fastest without gradients on a CPU"),
+    (lambda case: case.time < GEMM_STEPS, "torch", f"fastest below {GEMM_STEPS} time steps"),
+    (lambda _: True, "gemm", "fastest with gradients on a CPU"),
+)
 
 
 def _autocast_dtype() -> torch.dtype:
