@@ -38,31 +38,46 @@ def why_not_fused(
     """
     if type(model) is not SequenceClassifier:
         return f"{type(model).__name__} is no SequenceClassifier"
+    return (
+        _why_not_model(model)
+        or _why_not_parameters(model)
+        or _why_not_data(model, data, config)
+        or (_why_not_adam(optimizer, list(model.parameters())) if optimizer else "")
+    )
+
+
+def _why_not_model(model: SequenceClassifier) -> str:
     if model.config.num_layers > 1 or model.config.bidirectional or model.config.readout != "last":
         return "the model has more than one layer or direction, or another readout than the last state"
     if model.embedding is not None:
         return "the model reads tokens"
     if model.config.layer_norm or model.config.recurrent_dropout:
         return "the model has layer norm or recurrent dropout"
-    if config.tbptt and (data is None or config.tbptt < data.x.shape[1]):
-        return f"gradients go back through at most {config.tbptt} time steps (tbptt)"
     if torch.is_anomaly_enabled() or any(_is_watched(module) for module in model.modules()):
         return "the model has hooks or parametrizations, or anomalies are looked for"
-    cell, parameters = _cell(model), list(model.parameters())
-    names = tuple(name for name, _ in cell.named_parameters())
+    return ""
+
+
+def _why_not_parameters(model: SequenceClassifier) -> str:
+    parameters, names = list(model.parameters()), tuple(name for name, _ in _cell(model).named_parameters())
     if type(model.head) is not nn.Linear or model.head.bias is None or names != PARAMETERS or len(parameters) != 6:
         return "the model is not a cell of the kernels and a linear head, each with the parameters it comes with"
     if any(not p.requires_grad or p.dtype != torch.float32 or not p.is_contiguous() for p in parameters):
         return "some parameters are frozen, not float32 or not contiguous in memory"
-    time = data.x.shape[1] if data else 28
-    x = parameters[0].new_empty(64, time, model.input_size)
+    return ""
+
+
+def _why_not_data(model: SequenceClassifier, data: SequenceData | None, config: TrainConfig) -> str:
+    if config.tbptt and (data is None or config.tbptt < data.x.shape[1]):
+        return f"gradients go back through at most {config.tbptt} time steps (tbptt)"
+    x = model.head.weight.new_empty(64, data.x.shape[1] if data else 28, model.input_size)
     with autocast(x.device, config.precision):
-        backend, reason = cell.choose_backend(x, training=True)
+        backend, reason = _cell(model).choose_backend(x, training=True)
     if backend != "cpu":
         return f"the scan is computed by {backend}: {reason}"
     if data and not all(tensor is None or tensor.is_contiguous() for tensor in (data.x, data.y, data.lengths)):
         return "the data is not contiguous in memory"
-    return _why_not_adam(optimizer, parameters) if optimizer else ""
+    return ""
 
 
 def fused_step(
