@@ -48,7 +48,7 @@ fuzz: $(READY)
 	@UNROLL_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 -m 'hypothesis or fuzz'
 
 # The sets below the best one are what other machines have. A machine that lacks one skips it.
-ISA_TESTS := tests/test_answer.py tests/test_fused.py tests/test_scan_choice.py
+ISA_TESTS := tests/models/test_fused_forward.py tests/training/test_fused_step.py tests/scan/test_choice.py
 
 test-isa: $(READY)
 	@sets=$$(UNROLL_ISA= $(BIN)/python -c 'from unroll.scan import cpu; print(*cpu.AVAILABLE["fp32"])') || exit 1; \

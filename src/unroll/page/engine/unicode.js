@@ -3,7 +3,7 @@
 /*
  * What the library tokenizers knows of Unicode. Its tables are of different ages (NFKC of Unicode 9, words of 16, lower
  * case of 17), and those of a browser are of another age again. A token must not depend on the browser, so the page
- * leaves alone every character that the library does not know. tests/unicode_tables.py writes the first two tables, and
+ * leaves alone every character that the library does not know. tests/helpers/unicode_tables.py writes the first two tables, and
  * tests compare all three with the library. The reverse cannot be helped: a browser whose Unicode is older than 16 does
  * not know some letters, and takes them for symbols.
  */

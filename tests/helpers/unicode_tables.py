@@ -1,4 +1,4 @@
-"""Makes the tables of ``src/unroll/page/engine/unicode.js`` anew: ``python tests/unicode_tables.py``.
+"""Makes the tables of ``src/unroll/page/engine/unicode.js`` anew: ``python tests/helpers/unicode_tables.py``.
 
 They say where the library tokenizers and a browser may differ about a character. The newer the Unicode of mini-racer's
 JavaScript engine, the more is known of it.

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from test_classifier import torch_twin
+from test_readout import formula
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from test_model import torch_twin
-from test_readout import formula
 from unroll import Cell, ConfigError, InputError, SequenceClassifier, Splits, TrainConfig, Training
 from unroll.doctor.preflight import inspect_model
 from unroll.training.environment import describe_model

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_page import BARS, ONE, STEPS, draw, drop, first, go, png, position, until_read
 
 import unroll
-from test_page import BARS, ONE, STEPS, draw, drop, first, go, png, position, until_read
 
 pytestmark = pytest.mark.server
 

@@ -16,7 +16,7 @@ from benchmarks import results
 from docs import page
 from unroll.cli import app
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 TUTORIAL = (DOCS / "tutorial.md").read_text("utf-8")
 RESULTS = (DOCS / "results.md").read_text("utf-8")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from test_classifier import torch_twin
 from torch import Tensor
 
-from test_model import torch_twin
 from unroll import SequenceClassifier
 from unroll.models.readout import Attention, make_readout
 

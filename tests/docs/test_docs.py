@@ -17,7 +17,7 @@ import unroll
 from unroll.cli import app, main
 from unroll.data import catalog
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 MODULES = [importlib.import_module(m.name) for m in pkgutil.walk_packages(unroll.__path__, "unroll.")]
 

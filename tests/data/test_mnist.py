@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from conftest import idx_bytes
+
 from unroll import DataError, load
 from unroll.data.formats.idx import read_idx
 from unroll.data.formats.mnist import FILES, SOURCES, cache_folder

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_page import drop, first, go, position, until_read
 
 import unroll
-from test_page import drop, first, go, position, until_read
 from unroll.export import export_html
 from unroll.runs.storage import load_test
 
