@@ -110,7 +110,8 @@ class Pool {
   void push(const std::shared_ptr<Work>& work, long helpers) {
     std::lock_guard<std::mutex> lock(mutex_);
     // What was done before a thread came by.
-    tasks_.erase(std::remove_if(tasks_.begin(), tasks_.end(), [](const auto& task) { return task->is_taken(); }), tasks_.end());
+    tasks_.erase(std::remove_if(tasks_.begin(), tasks_.end(), [](const auto& task) { return task->is_taken(); }),
+                 tasks_.end());
     tasks_.insert(tasks_.end(), helpers, work);
     waiting_ = tasks_.size();
     while (idle_ < tasks_.size() && threads_ < helpers && grows()) ++idle_, ++threads_;
