@@ -1,5 +1,6 @@
 # make train   set up, then learn to read the digits that come along
-# make test    set up, then lint, types and all tests: the gate
+# make test    set up, then lint and all tests: the gate
+# make lint    ruff and mypy; clang-format for the kernels; eslint and tsc for the page, where npm is there
 # make test-fast  the tests without a browser, a server or long work, in a minute
 # make fuzz    the tests of random examples, each with many new ones: make fuzz EXAMPLES=2000
 # make test-isa  the tests of the kernels once more, with no instruction set above generic and above AVX2
@@ -13,7 +14,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 unexport PYTHONDONTWRITEBYTECODE # the tests start a hundred processes, which would compile unroll anew each time
 
-.PHONY: help setup train test test-fast test-isa fuzz docs sanitize constraints clean
+.PHONY: help setup train lint style types javascript test test-fast test-isa fuzz docs sanitize constraints clean
 
 help:
 	@grep '^# make' Makefile | cut -c 3-
@@ -31,13 +32,32 @@ train: $(READY)
 	@echo "train: unroll train (see unroll train --help)"
 	@$(BIN)/unroll train
 
-test: $(READY)
-	@echo "test: ruff, mypy --strict, pytest"
+lint: style types javascript
+
+style: $(READY)
+	@echo "lint: ruff, clang-format, mypy --strict, eslint, tsc"
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy & types=$$!; \
+	@if test -x $(BIN)/clang-format; then \
+	  $(BIN)/clang-format --dry-run -Werror $(wildcard $(CSRC)/*.cpp $(CSRC)/*.h tests/sanitize/*.cpp); \
+	else echo "lint: clang-format is missing: the C++ was not checked"; fi
+
+types: $(READY)
+	@$(BIN)/mypy
+
+# tsc is a program for each platform, which npm takes for optional: it succeeds where it could not fetch it.
+javascript:
+	@if ! command -v npm > /dev/null; then echo "lint: npm is missing: the JavaScript was not checked"; \
+	elif ! test node_modules/.ready -nt package-lock.json && \
+	  ! { npm ci --silent && node_modules/.bin/tsc --version && touch node_modules/.ready; } > /dev/null 2>&1; then \
+	  echo "lint: npm could not install eslint and tsc: the JavaScript was not checked; npm ci says why"; \
+	else node_modules/.bin/eslint src/unroll/page && node_modules/.bin/tsc; fi
+
+# What takes longer than a second runs beside the tests.
+test: style
+	@$(MAKE) --no-print-directory --keep-going types javascript & lint=$$!; \
 	  $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal; tests=$$?; \
-	  wait $$types || { echo "test: mypy has found mistakes: see above"; exit 1; }; exit $$tests
+	  wait $$lint || { echo "test: mypy, eslint or tsc has found mistakes: see above"; exit 1; }; exit $$tests
 
 test-fast: $(READY)
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal -m 'not browser and not server and not slow'
@@ -104,4 +124,4 @@ constraints:
 	@mv .constraints.new constraints.txt && rm -rf .venv-resolve
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache docs/_build
+	rm -rf .venv node_modules .mypy_cache .pytest_cache .ruff_cache docs/_build

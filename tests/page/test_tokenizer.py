@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import fuzz
 from unroll.data.tokenizer import Tokens
-from unroll.page import read
+from unroll.page import script
 
 UNROLL_DATA = os.environ.get("UNROLL_DATA")
 
@@ -50,7 +50,7 @@ Tokenize = Callable[[str, Sequence[str]], list[dict[str, list]]]
 def tokenize() -> Iterator[Tokenize]:
     """Tokenize texts in JavaScript: ``tokenize(tokenizer's JSON, texts)``."""
     with py_mini_racer.mini_racer() as context:
-        context.eval(f"{read('engine/unicode.js')}\n{read('engine/tokenizer.js')}\nlet tokenizer, learned;")
+        context.eval(f"{script('engine/tokenizer.js')}\nlet tokenizer, learned;")
 
         def run(learned: str, texts: Sequence[str]) -> list[dict[str, list]]:
             context.eval(

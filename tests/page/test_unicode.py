@@ -10,14 +10,13 @@ import py_mini_racer
 import pytest
 
 from unicode_tables import LOWER, WORDS, tokenizers
-from unroll.page import read
+from unroll.page import read, script
 
 pytest_plugins = ["browser"]
 
 NFKC = tokenizers.normalizers.NFKC()
 SCRIPT = f"""(() => {{
-{read("engine/unicode.js")}
-{read("engine/tokenizer.js")}
+{script("engine/tokenizer.js")}
 const characters = (text) => Normal.characters(text, 0, text.length);
 const joined = (found) => found.map(({{ character }}) => character).join("");
 const lines = (text, change) => text.split("\\n").map((line) => joined(change(characters(line), 0))).join("\\n");

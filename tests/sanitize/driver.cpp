@@ -67,7 +67,8 @@ static void compare(const Kernels& kernels, const char* what, const Floats& foun
 }
 
 static void compare_bits(const char* isa, const char* what, const Floats& one, const Floats& other, long n) {
-  if (n && std::memcmp(one.data(), other.data(), n * sizeof(float))) fail(isa, what, "depends on the number of threads");
+  if (n && std::memcmp(one.data(), other.data(), n * sizeof(float)))
+    fail(isa, what, "depends on the number of threads");
 }
 
 struct Case {
@@ -92,7 +93,8 @@ struct Plain {
   explicit Plain(const Case& given) : a(given) {
     const float bound = 1 / std::sqrt(float(a.hidden));
     const long b_rows = a.biases ? a.rows() : 0, state = a.batch * a.hidden;
-    for (long b = 0; b < a.batch; ++b) lengths.push_back(!a.with_lengths || b % 3 == 2 ? a.time : b % 3 ? a.time / 2 + 1 : 0);
+    for (long b = 0; b < a.batch; ++b)
+      lengths.push_back(!a.with_lengths || b % 3 == 2 ? a.time : b % 3 ? a.time / 2 + 1 : 0);
     x = some(a.count() * a.inputs), h0 = some(state), w_ih = some(a.rows() * a.inputs, 0, bound);
     w_hh = some(a.rows() * a.hidden, 0, bound), b_ih = some(b_rows, 0, bound), b_hh = some(b_rows, 0, bound);
     dy = some(a.count() * a.hidden), dh = some(a.ends ? state : 0);
@@ -100,7 +102,8 @@ struct Plain {
     if (a.lstm()) c0 = a.ends ? some(state) : Floats(state), dc = some(a.ends ? state : 0);
     const long kept = (a.time + 1) * state;
     h.resize(kept), c.resize(a.lstm() ? kept : 0), d.resize(a.count() * a.columns()), dx.resize(a.count() * a.inputs);
-    dh0.resize(state), dc0.resize(c0.size()), dw_ih.resize(w_ih.size()), dw_hh.resize(w_hh.size()), db.resize(a.columns());
+    dh0.resize(state), dc0.resize(c0.size()), dw_ih.resize(w_ih.size()), dw_hh.resize(w_hh.size()),
+        db.resize(a.columns());
     for (long b = 0; b < a.batch; ++b) scan(b);
   }
 
@@ -134,7 +137,8 @@ struct Plain {
       if (a.lstm()) c[at(a.reverse ? a.time : 0, b) + u] = c0[b * n + u];
     }
     for (long s = 0; s < a.time; ++s) {
-      const long t = a.reverse ? a.time - 1 - s : s, from = at(a.reverse ? t + 1 : t, b), to = at(a.reverse ? t : t + 1, b);
+      const long t = a.reverse ? a.time - 1 - s : s, from = at(a.reverse ? t + 1 : t, b),
+                 to = at(a.reverse ? t : t + 1, b);
       Doubles& z = gates[t];
       for (long j = 0; t < lengths[b] && j < a.columns(); ++j) z[j] = product(j, t, &h[from], b);
       for (long u = 0; u < n; ++u) {
@@ -162,7 +166,8 @@ struct Plain {
     Doubles g(n), gc(n), carry(n);
     for (long u = 0; a.ends && u < n; ++u) g[u] = dh[b * n + u], gc[u] = a.lstm() ? dc[b * n + u] : 0;
     for (long s = a.time - 1; s >= 0; --s) {
-      const long t = a.reverse ? a.time - 1 - s : s, from = at(a.reverse ? t + 1 : t, b), to = at(a.reverse ? t : t + 1, b);
+      const long t = a.reverse ? a.time - 1 - s : s, from = at(a.reverse ? t + 1 : t, b),
+                 to = at(a.reverse ? t : t + 1, b);
       if (t >= lengths[b]) continue;
       double* e = &d[(t * a.batch + b) * a.columns()];
       const Doubles& z = gates[t];
@@ -170,7 +175,8 @@ struct Plain {
         const double sum = g[u] + dy_of(t, b)[u], y = h[to + u];
         carry[u] = 0;
         if (a.gru()) {
-          const double r = z[u], keep = z[n + u], q = z[2 * n + u], m = z[3 * n + u], dm = sum * (1 - keep) * (1 - m * m);
+          const double r = z[u], keep = z[n + u], q = z[2 * n + u], m = z[3 * n + u],
+                       dm = sum * (1 - keep) * (1 - m * m);
           e[u] = dm * q * r * (1 - r), e[n + u] = sum * (h[from + u] - m) * keep * (1 - keep);
           e[2 * n + u] = dm * r, e[3 * n + u] = dm, carry[u] = sum * keep;
         } else if (a.lstm()) {
@@ -217,15 +223,16 @@ struct Fused {
     if (keeps) steps = unset(a.count() * k, room);
     if (keeps && gates_of(a.recurrence) > 1) gates = unset(a.count() * a.columns(), room);
     forward(layout, p.x.data(), x_batch * k, x_time * k, p.w_ih.data(), p.w_hh.data(), at(p.b_ih), at(p.b_hh),
-            a.ends ? p.h0.data() : nullptr, a.ends ? at(p.c0) : nullptr, at(h), at(c), slots, at(h_n), at(c_n), at(steps),
-            at(gates));
+            a.ends ? p.h0.data() : nullptr, a.ends ? at(p.c0) : nullptr, at(h), at(c), slots, at(h_n), at(c_n),
+            at(steps), at(gates));
     if (!keeps) return;
     dh = a.ends ? p.dh : Floats(state);
     if (a.lstm()) dc = a.ends ? p.dc : Floats(state);
-    dw_ih = unset(p.w_ih.size()), dw_hh = unset(p.w_hh.size()), db_ih = unset(p.b_ih.size()), db_hh = unset(p.b_hh.size());
+    dw_ih = unset(p.w_ih.size()), dw_hh = unset(p.w_hh.size()), db_ih = unset(p.b_ih.size()),
+    db_hh = unset(p.b_hh.size());
     dx = unset(a.count() * k);
-    backward(layout, p.w_ih.data(), p.w_hh.data(), at(h), at(c), at(gates), at(steps), p.dy.data(), x_batch * n, x_time * n,
-             stretch, at(dh), at(dc), true, at(dw_ih), at(dw_hh), at(db_ih), at(db_hh), at(dx));
+    backward(layout, p.w_ih.data(), p.w_hh.data(), at(h), at(c), at(gates), at(steps), p.dy.data(), x_batch * n,
+             x_time * n, stretch, at(dh), at(dc), true, at(dw_ih), at(dw_hh), at(db_ih), at(db_hh), at(dx));
   }
 };
 
@@ -244,11 +251,14 @@ static void check(const Kernels& kernels, const Plain& p) {
   }
   for (const Fused* f : {&one, &few}) {
     compare(kernels, "h", f->h, p.h), compare(kernels, "c", f->c, p.c), compare(kernels, "h_n", f->h_n, final(p.h));
-    compare(kernels, "c_n", f->c_n, final(p.c)), compare(kernels, "dx", f->dx, p.dx), compare(kernels, "dh0", f->dh, p.dh0);
-    compare(kernels, "dc0", f->dc, p.dc0), compare(kernels, "dw_ih", f->dw_ih, p.dw_ih), compare(kernels, "dw_hh", f->dw_hh, p.dw_hh);
+    compare(kernels, "c_n", f->c_n, final(p.c)), compare(kernels, "dx", f->dx, p.dx),
+        compare(kernels, "dh0", f->dh, p.dh0);
+    compare(kernels, "dc0", f->dc, p.dc0), compare(kernels, "dw_ih", f->dw_ih, p.dw_ih),
+        compare(kernels, "dw_hh", f->dw_hh, p.dw_hh);
     compare(kernels, "db_ih", f->db_ih, db_ih), compare(kernels, "db_hh", f->db_hh, db_hh);
   }
-  compare_bits(isa, "the last h", one.h_n, last.h_n, state), compare_bits(isa, "the last c", one.c_n, last.c_n, p.c0.size());
+  compare_bits(isa, "the last h", one.h_n, last.h_n, state),
+      compare_bits(isa, "the last c", one.c_n, last.c_n, p.c0.size());
   compare_bits(isa, "h", one.h, three.h, p.h.size()), compare_bits(isa, "dx", one.dx, three.dx, p.dx.size());
   compare_bits(isa, "dh0", one.dh, three.dh, state), compare_bits(isa, "dw_ih", one.dw_ih, three.dw_ih, p.dw_ih.size());
   compare_bits(isa, "dw_hh", one.dw_hh, three.dw_hh, p.dw_hh.size());
@@ -272,8 +282,9 @@ static void check_answer(const Kernels& kernels, const Plain& p) {
     scaled.push_back((bytes.back() - 0.25f) * 2.0f);
   }
   const auto logits = [&](const std::uint8_t* bytes, const float* floats, bool scales, int threads) {
-    const Layout layout{&kernels, threads, a.recurrence, false, a.batch, a.time, a.inputs, n,
-                        a.with_lengths ? p.lengths.data() : nullptr};
+    const Layout layout{&kernels, threads, a.recurrence,
+                        false,    a.batch, a.time,
+                        a.inputs, n,       a.with_lengths ? p.lengths.data() : nullptr};
     Floats found = unset(a.batch * classes);
     answer(layout, bytes, floats, scales ? mean.data() : nullptr, scales ? scale.data() : nullptr, p.w_ih.data(),
            p.w_hh.data(), at(p.b_ih), at(p.b_hh), w.data(), b.data(), classes, found.data());
@@ -303,7 +314,8 @@ static void check_linear(const Kernels& kernels, const Case& s) {
     dh0[i] = g;
   }
   const std::int64_t* lengths = s.with_lengths ? shape.lengths.data() : nullptr;
-  Floats found_y = unset(all), found_h = unset(state), found_da = unset(all), found_db = unset(all), found_h0 = unset(state);
+  Floats found_y = unset(all), found_h = unset(state), found_da = unset(all), found_db = unset(all),
+         found_h0 = unset(state);
   const Layout layout{&kernels, 3, Recurrence::linear, s.reverse, s.batch, s.time, n, n, lengths};
   linear(layout, a.data(), b.data(), h0.data(), found_y.data(), found_h.data());
   linear_backward(layout, a.data(), h0.data(), found_y.data(), at(dy), dh.data(), found_da.data(), found_db.data(),
@@ -320,14 +332,17 @@ static std::vector<Floats> trained(const Kernels& kernels, Recurrence recurrence
   const Layout layout{&kernels, 1, recurrence, false, 1, time, inputs, hidden, nullptr};
   const Floats x = some(all * time * inputs);
   const std::vector<std::int64_t> y{0, 1, 2, 3, 0, 1, 2}, lengths{5, 0, 3, 5, 1, 2, 4}, order{6, 2, 5, 0, 1, 3, 4};
-  TrainingStep step(layout, classes, {nullptr, x.data(), y.data(), with_lengths ? lengths.data() : nullptr, Floats(inputs, 0.5f),
-                                      Floats(inputs, 2.0f)});
+  TrainingStep step(layout, classes,
+                    {nullptr, x.data(), y.data(), with_lengths ? lengths.data() : nullptr, Floats(inputs, 0.5f),
+                     Floats(inputs, 2.0f)});
   std::vector<Floats> values, average, square, count;
   std::vector<Parameter> parameters;
-  for (long n : {layout.rows() * inputs, layout.rows() * hidden, layout.rows(), layout.rows(), classes * hidden, classes})
+  for (long n :
+       {layout.rows() * inputs, layout.rows() * hidden, layout.rows(), layout.rows(), classes * hidden, classes})
     values.push_back(some(n)), average.emplace_back(n), square.emplace_back(n), count.emplace_back(1);
   for (std::size_t i = 0; i < values.size(); ++i)
-    parameters.push_back({values[i].data(), average[i].data(), square[i].data(), count[i].data(), long(values[i].size())});
+    parameters.push_back(
+        {values[i].data(), average[i].data(), square[i].data(), count[i].data(), long(values[i].size())});
   step.use(parameters, {true, 0.9, 0.999, 1e-8, 0.01, 1.0});
   for (const double loss : step.run(order.data(), all, 3, {time, time, time}, threads, {1e-2, 1e-2, 1e-2}).first)
     if (!(loss > 0 && loss < 1e3)) fail(kernels.name, "the loss of a training step", "is no loss");
@@ -339,7 +354,8 @@ static void check_step(const Kernels& kernels) {
     for (bool with_lengths : {false, true}) {
       const std::vector<Floats> one = trained(kernels, Recurrence(r), with_lengths, 1);
       const std::vector<Floats> three = trained(kernels, Recurrence(r), with_lengths, 3);
-      for (std::size_t i = 0; i < one.size(); ++i) compare_bits(kernels.name, "a step", one[i], three[i], one[i].size());
+      for (std::size_t i = 0; i < one.size(); ++i)
+        compare_bits(kernels.name, "a step", one[i], three[i], one[i].size());
     }
 }
 
@@ -358,7 +374,8 @@ int main(int count, char** arguments) {
             turn = turn * 5 + r + 1;
             const auto option = [&](int bit) { return (turn >> bit & 1) != 0; };
             const Recurrence recurrence = r < 4 ? Recurrence(r) : Recurrence::tanh;
-            const Case c{recurrence, option(3), option(4), option(5), option(6), option(7), batch, time, inputs, hidden};
+            const Case c{recurrence, option(3), option(4), option(5), option(6),
+                         option(7),  batch,     time,      inputs,    hidden};
             if (double(c.count()) * (r < 4 ? c.rows() * (hidden + inputs) : hidden) > most) continue;
             ++scans;
             if (r < 4) {

@@ -1,7 +1,8 @@
 """The page on which one watches a model read: plain HTML, CSS and JavaScript, put together into one file.
 
 The page needs no network and may not use it: a content security policy names the checksum of its script and of its
-style, and allows nothing else. There is no build step; each file here is what a browser runs.
+style, and allows nothing else. There is no build step: the JavaScript files are modules, for linters and tests, and a
+page holds them as one script without their imports and exports. So no two may share a name at their top level.
 """
 
 from __future__ import annotations
@@ -11,45 +12,18 @@ import hashlib
 import html
 import importlib.resources
 import json
+import posixpath
 import re
 from pathlib import Path
 from typing import Any
 
 from ..formatting import is_printable, printable
 
-# What computes, in the order in which it is read; it needs no browser.
-ENGINE = (
-    "engine/cells.js",
-    "engine/model.js",
-    "engine/resize.js",
-    "engine/images.js",
-    "engine/series.js",
-    "engine/unicode.js",
-    "engine/tokenizer.js",
-)
-# What is seen.
-VIEWS = (
-    "dom.js",
-    "views/palette.js",
-    "views/captions.js",
-    "views/player.js",
-    "views/class_colours.js",
-    "views/class_bars.js",
-    "views/probability_curves.js",
-    "views/state_heatmap.js",
-    "views/state_change.js",
-    "inputs/drawing_pad.js",
-    "inputs/pixel_grid.js",
-    "work_slices.js",
-    "inputs/image_input.js",
-    "inputs/token_view.js",
-    "inputs/text_input.js",
-    "inputs/series_editor.js",
-    "inputs/csv.js",
-    "inputs/series_input.js",
-    "app.js",
-)
+# The modules of what computes that others ask; it needs no browser.
+ENGINE = ("engine/model.js", "engine/images.js", "engine/series.js", "engine/tokenizer.js")
 STYLES = ("style.css", "views.css", "time.css", "inputs.css", "chart.css", "layout.css")
+IMPORT = re.compile(r'^import \{ ([\w, ]+) \} from "(\.\.?/[\w./]+)";\n', re.MULTILINE)
+EXPORT = re.compile(r"^export (?=(?:async |class |const |function))", re.MULTILINE)
 MARK = b'<meta name="generator" content="unroll">'  # in the head of every page
 
 
@@ -58,9 +32,34 @@ def read(name: str) -> str:
     return (importlib.resources.files(__package__) / name).read_text("utf-8")
 
 
+def modules(*entries: str) -> dict[str, str]:
+    """Return the sources of modules and of all that they import, by name, each after what it imports."""
+    ordered: dict[str, str] = {}
+    entered = set()
+
+    def enter(name: str) -> None:
+        if name in entered:
+            return
+        entered.add(name)
+        source = read(name)
+        for _, path in IMPORT.findall(source):
+            enter(posixpath.normpath(posixpath.join(posixpath.dirname(name), path)))
+        ordered[name] = source
+
+    for entry in entries:
+        enter(entry)
+    return ordered
+
+
+def script(*entries: str) -> str:
+    """Return modules, with all that they import, as one classic script."""
+    sources = (EXPORT.sub("", IMPORT.sub("", source)) for source in modules(*entries).values())
+    return "\n".join(['"use strict";', *sources])
+
+
 def engine() -> str:
     """Return the JavaScript that computes what a model says; it runs in any engine, without a browser too."""
-    return "\n".join(map(read, ENGINE))
+    return script(*ENGINE)
 
 
 def html_page(description: dict[str, Any]) -> str:
@@ -69,12 +68,12 @@ def html_page(description: dict[str, Any]) -> str:
     Args:
         description: plain JSON types, all that the page knows of the model; see `unroll.export`.
     """
-    script = "\n".join([engine(), *map(read, VIEWS)])
+    code = script("app.js")
     style = "\n".join(map(read, STYLES))
     policy = "; ".join(
         (
             "default-src 'none'",
-            f"script-src '{_checksum(script)}'",
+            f"script-src '{_checksum(code)}'",
             f"style-src '{_checksum(style)}'",
             "img-src data: blob:",
             "base-uri 'none'",
@@ -89,7 +88,7 @@ def html_page(description: dict[str, Any]) -> str:
         "policy": policy,
         "style": style,
         "description": re.sub(r"<|[^ -~]", _written, told),
-        "script": script,
+        "script": code,
     }
     before, *rest = read("page.html").split("{{ ")
     return before + "".join(parts[name] + after for name, _, after in (part.partition(" }}") for part in rest))

@@ -1,4 +1,18 @@
-"use strict";
+import { byId, DARK, element, percent, signed, STILL } from "./dom.js";
+import { largest, Model } from "./engine/model.js";
+import { DigitInput } from "./inputs/image_input.js";
+import { CurveInput } from "./inputs/series_input.js";
+import { SentenceInput } from "./inputs/text_input.js";
+import { capital, Words } from "./views/captions.js";
+import { Bars } from "./views/class_bars.js";
+import { Leaders } from "./views/class_colours.js";
+import { Player } from "./views/player.js";
+import { Curves } from "./views/probability_curves.js";
+import { Moved } from "./views/state_change.js";
+import { HeatMap } from "./views/state_heatmap.js";
+
+/** @import { Description } from "./description.js" */
+/** @import { Reading } from "./engine/model.js" */
 
 /** The page: what is put in is read, and every view shows as much of the reading as the player says. */
 class App {
@@ -7,14 +21,21 @@ class App {
   static LIVE = 25; // ms that a reading may take for it to be renewed while the pen moves
   static PAUSE = 700; // ms after the pen is lifted: another stroke may follow
 
+  /** @param {Description} description */
   constructor(description) {
     this.description = description;
     this.words = new Words(description);
     this.model = new Model(description.model);
     this.leaders = new Leaders(description.classes.length);
-    Object.assign(this, { now: null, before: null, cost: Infinity, layer: 0, part: "hidden" });
+    /** @type {{ reading: Reading, points: Float64Array[] } | null} */
+    this.now = null;
+    /** @type {typeof this.now} */
+    this.before = null;
+    this.cost = Infinity;
+    this.layer = 0;
+    this.part = "hidden";
     const Input = App.INPUTS[description.kind]();
-    this.#sayWhatItIs(Input);
+    this.#sayWhatItIs();
     this.input = new Input(byId("input"), description, (change) => this.#changed(change));
     this.player = new Player({ shown: (n) => this.#show(n), rested: (n) => this.#announce(n) });
     const seek = (share) => this.now && this.player.go(Math.round(share * this.now.reading.time));
@@ -205,7 +226,7 @@ class App {
 
   /** The layer and the gate that the heat map shows. */
   #choices() {
-    const [layer, part] = ["layer", "part"].map(byId);
+    const [layer, part] = [byId("layer"), byId("part")];
     const count = this.model.layers;
     layer.append(...Array.from({ length: count }, (_, n) => element("option", { value: n }, `${n + 1} of ${count}`)));
     byId("layer-label").hidden = count < 2;
@@ -252,7 +273,7 @@ class App {
     byId("mattered").setAttribute("aria-pressed", "true");
     byId("mattered-key").hidden = false;
     this.player.go(this.now.reading.time);
-    await this.input.mattered(this.model, this.now.reading, signal, Number(byId("target").value));
+    await this.input.mattered(this.model, signal, Number(byId("target").value));
   }
 
   #matterSoon() {

@@ -1,10 +1,14 @@
-"use strict";
+import { grouped } from "./dom.js";
 
 /**
  * Take all that a generator yields, in slices between which the page can react; `found(value, number)` gets each.
  * Returns false where `signal` was aborted first.
+ *
+ * @param {Iterable<number>} generator
+ * @param {AbortSignal} signal
+ * @param {(value: number, number: number) => void} found
  */
-async function inSlices(generator, signal, found) {
+export async function inSlices(generator, signal, found) {
   const SLICE = 12; // ms
   let until = performance.now() + SLICE;
   let number = 0;
@@ -18,8 +22,14 @@ async function inSlices(generator, signal, found) {
   return !signal.aborted;
 }
 
-/** Return the text of a file of at most `most` characters; throws Error with one line: `expected` is what it should be. */
-async function textOf(file, most, expected) {
+/**
+ * Return the text of a file of at most `most` characters; throws Error with one line: `expected` is what it should be.
+ *
+ * @param {File} file
+ * @param {number} most
+ * @param {string} expected
+ */
+export async function textOf(file, most, expected) {
   const noText = `${file.name}: expected ${expected} in UTF-8`;
   const tooLong = `${file.name} is too long: at most ${grouped(most)} characters are read here`;
   if (file.size > 4 * most) throw new Error(tooLong);

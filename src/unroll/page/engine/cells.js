@@ -1,5 +1,3 @@
-"use strict";
-
 /*
  * The recurrent cells, one class each: what becomes of the state in one time step. The equations, the order of the
  * gates and the names of the weights are those of torch.nn, or of unroll's Python cells where torch.nn has none.
@@ -9,10 +7,26 @@
  * 64-bit numbers; the weights are the 32-bit ones that were trained.
  */
 
+/** @typedef {{ shape: number[], data: Float32Array }} Weight */
+
+/**
+ * @typedef {object} State
+ * @property {Float64Array} hidden
+ * @property {Record<string, Float64Array>} gates
+ * @property {Float64Array} [memory] of an LSTM
+ * @property {Float64Array} [turning] of an LRU
+ */
+
 const sigmoid = (v) => 1 / (1 + Math.exp(-v));
 
-/** Return W x + b; `weight` is {shape: [rows, columns], data}, `bias` {data} or nothing. */
-function linear(weight, bias, x) {
+/**
+ * Return W x + b.
+ *
+ * @param {Weight} weight of shape [rows, columns]
+ * @param {Weight | null} bias
+ * @param {ArrayLike<number>} x
+ */
+export function linear(weight, bias, x) {
   const [rows, columns] = weight.shape;
   const w = weight.data;
   const y = new Float64Array(rows);
@@ -24,20 +38,36 @@ function linear(weight, bias, x) {
   return y;
 }
 
-/** Return an array of as many numbers as `size`, each made by `number(index)`. */
-const filled = (size, number) => Float64Array.from({ length: size }, (_, index) => number(index));
+/**
+ * Return an array of as many numbers as `size`, each made by `number(index)`.
+ *
+ * @type {(size: number, number: (index: number) => number) => Float64Array}
+ */
+export const filled = (size, number) => Float64Array.from({ length: size }, (_, index) => number(index));
 
 /** Elman's cell: h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu in the place of tanh. */
 class RNNCell {
+  /**
+   * @param {Record<string, Weight>} weights
+   * @param {number} size
+   * @param {string} nonlinearity
+   */
   constructor(weights, size, nonlinearity) {
-    Object.assign(this, { weights, size });
+    this.weights = weights;
+    this.size = size;
     this.activation = nonlinearity === "relu" ? (v) => Math.max(0, v) : Math.tanh;
   }
 
+  /** @returns {State} */
   start() {
     return { hidden: new Float64Array(this.size), gates: {} };
   }
 
+  /**
+   * @param {ArrayLike<number>} x
+   * @param {State} state
+   * @returns {State}
+   */
   step(x, { hidden }) {
     const { weight_ih, weight_hh, bias_ih, bias_hh } = this.weights;
     const input = linear(weight_ih, bias_ih, x);
@@ -125,6 +155,10 @@ class LRUCell extends RNNCell {
     return { hidden: new Float64Array(this.size), turning: new Float64Array(2 * this.size), gates: {} };
   }
 
+  /**
+   * @param {ArrayLike<number>} x
+   * @param {State} state
+   */
   step(x, { turning }) {
     const { nu_log, theta_log, gamma_log, weight_ih, weight_ho, weight_io } = this.weights;
     const n = this.size;
@@ -154,7 +188,7 @@ function gelu(v) {
   return 0.5 * v * (1 + Math.sign(v) * erf);
 }
 
-const CELLS = {
+export const CELLS = {
   rnn: RNNCell,
   gru: GRUCell,
   lstm: LSTMCell,

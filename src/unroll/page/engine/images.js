@@ -1,10 +1,14 @@
-"use strict";
+import { resize } from "./resize.js";
+
+/** @import { ImageFormat, Preparation, Scaling } from "../description.js" */
+/** @import { Picture } from "./resize.js" */
 
 /*
  * A foreign picture made into what the model was trained on: the same steps, with the same numbers, as unroll's
- * data/formats/image_file.py. Pixels are RGBA, as a canvas has them; what the model sees is height × width numbers from 0 to 255.
+ * data/formats/image_file.py. Pixels are RGBA, as a canvas has them; what the model sees is height × width numbers from
+ * 0 to 255.
  */
-const Images = {
+export const Images = {
   LARGE: 1000, // pixels; longer pictures are first reduced to 1 to 2 times as much
   FAINT: 16, // of 255: less contrast than this is no drawing
   ENLARGED: 0.05, // of the mean contrast: so well must a picture be the enlargement of a small one to count as one
@@ -17,6 +21,9 @@ const Images = {
    * Without `form.framing` the picture is resized as a whole. With it, one of the model's own size, or an enlargement
    * of such, is taken as it is; any other is cropped to its ink, scaled and centred as the training images were; either
    * in any polarity.
+   *
+   * @param {ImageData} picture
+   * @param {ImageFormat} form
    */
   prepare(picture, form) {
     const steps = [];
@@ -65,13 +72,23 @@ const Images = {
     });
   },
 
-  /** Return brightness, 0 to 255, as ITU-R 601-2 weighs the colours. */
+  /**
+   * Return brightness, 0 to 255, as ITU-R 601-2 weighs the colours.
+   *
+   * @param {Picture[]} channels
+   */
   grey([red, green, blue]) {
     const weighed = (_, n) => (red.data[n] * 19595 + green.data[n] * 38470 + blue.data[n] * 7471 + 32768) >> 16;
     return { ...red, data: Float32Array.from(red.data, weighed) };
   },
 
-  /** Return a picture in the model's size if it has it, or is a bicubic enlargement of one that has; else null. */
+  /**
+   * Return a picture in the model's size if it has it, or is a bicubic enlargement of one that has; else null.
+   *
+   * @param {Picture} grey
+   * @param {ImageFormat} form
+   * @returns {Picture | null}
+   */
   ownSize(grey, { width, height }, steps) {
     if (grey.width === width && grey.height === height) return grey;
     if (grey.width * height !== grey.height * width || grey.width < 2 * width) return null;
@@ -91,7 +108,12 @@ const Images = {
     return small;
   },
 
-  /** Return how far each pixel is from the background, 0 to 255, cropped to what is not noise. */
+  /**
+   * Return how far each pixel is from the background, 0 to 255, cropped to what is not noise.
+   *
+   * @param {Picture[]} channels
+   * @param {ImageFormat["framing"]} framing
+   */
   ink(channels, framing, steps) {
     const { width, height } = channels[0];
     const background = channels.map((channel) => median(border(channel)));
@@ -121,7 +143,12 @@ const Images = {
     return { width: w, height: h, data: new Float32Array(w * h).map(at) };
   },
 
-  /** Return height × width numbers: `ink` scaled into the box and centred. */
+  /**
+   * Return height × width numbers: `ink` scaled into the box and centred.
+   *
+   * @param {Picture} ink
+   * @param {ImageFormat} form
+   */
   frame(ink, { width, height, framing }, steps) {
     const scale = framing.box / Math.max(ink.width, ink.height);
     const [w, h] = [ink.width, ink.height].map((side) => Math.max(1, evenRound(side * scale)));
@@ -137,7 +164,13 @@ const Images = {
     return framed;
   },
 
-  /** Return where a pixel is read: the time step, from 0, and the feature in it. */
+  /**
+   * Return where a pixel is read: the time step, from 0, and the feature in it.
+   *
+   * @param {number} row
+   * @param {number} column
+   * @param {ImageFormat} form
+   */
   stepOf(row, column, { width, read, order }) {
     if (read === "rows") return { step: row, feature: column };
     if (read === "columns") return { step: column, feature: row };
@@ -145,7 +178,12 @@ const Images = {
     return { step: read === "permuted" ? inverse(order)[pixel] : pixel, feature: 0 };
   },
 
-  /** Return the time steps, arrays of scaled features, that the model reads of height × width numbers from 0 to 255. */
+  /**
+   * Return the time steps, arrays of scaled features, that the model reads of height × width numbers from 0 to 255.
+   *
+   * @param {ArrayLike<number>} pixels
+   * @param {Preparation} preparation
+   */
   sequence(pixels, { image, scaling }) {
     const { width, height, read, order } = image;
     const at = {
@@ -176,8 +214,13 @@ function inverse(order) {
   return inverses.get(order);
 }
 
-/** Return features as the model reads them: (x - mean) / std. */
-function scaled(features, { mean, std }) {
+/**
+ * Return features as the model reads them: (x - mean) / std.
+ *
+ * @param {Float32Array} features
+ * @param {Scaling} scaling
+ */
+export function scaled(features, { mean, std }) {
   const of = (value, feature) => (Array.isArray(value) ? value[feature] : value);
   return features.map((v, feature) => (v - of(mean, feature)) / of(std, feature));
 }
@@ -201,14 +244,14 @@ function range(numbers) {
   return [low, high];
 }
 
-function median(numbers) {
+export function median(numbers) {
   const sorted = Float64Array.from(numbers).sort();
   const half = sorted.length / 2;
   return (sorted[Math.floor(half - 0.5)] + sorted[Math.floor(half)]) / 2;
 }
 
 /** Return the outermost pixels. */
-function border({ width, height, data }) {
+export function border({ width, height, data }) {
   const sides = Array.from({ length: Math.max(0, height - 2) }, (_, row) => [
     data[(row + 1) * width],
     data[(row + 2) * width - 1],
@@ -216,7 +259,11 @@ function border({ width, height, data }) {
   return [...data.subarray(0, width), ...data.subarray((height - 1) * width), ...sides.flat()];
 }
 
-/** Return the centre of mass, [x, y], in pixels. */
+/**
+ * Return the centre of mass, [x, y], in pixels.
+ *
+ * @param {Picture} picture
+ */
 function centreOfMass({ width, data }) {
   let [x, y, whole] = [0, 0, 0];
   data.forEach((v, n) => {

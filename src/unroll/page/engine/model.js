@@ -1,4 +1,7 @@
-"use strict";
+import { CELLS, linear } from "./cells.js";
+
+/** @import { ModelDescription } from "../description.js" */
+/** @import { State, Weight } from "./cells.js" */
 
 /*
  * A sequence classifier: layers of cells, a readout that makes one vector of what they say, and a head that makes of it
@@ -6,7 +9,7 @@
  */
 
 /** What the description holds in base64. */
-const decode = {
+export const decode = {
   bytes(text) {
     if (typeof atob === "undefined") return Uint8Array.fromBase64(text); // an engine outside of a browser
     return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
@@ -25,7 +28,7 @@ function softmax(logits) {
 }
 
 /** Return the index of the greatest of some numbers. */
-const largest = (numbers) => numbers.reduce((best, v, index) => (v > numbers[best] ? index : best), 0);
+export const largest = (numbers) => numbers.reduce((best, v, index) => (v > numbers[best] ? index : best), 0);
 
 /** Return two arrays of numbers, one behind the other. */
 function joined(one, other) {
@@ -63,13 +66,14 @@ const READOUTS = {
 };
 
 /** A trained model, made from the part "model" of a page's description. */
-class Model {
+export class Model {
   /**
    * So many times a model that reads both ways is asked on its way through a long sequence: each time it reads all
    * anew.
    */
   static MARKS = 28;
 
+  /** @param {ModelDescription} description */
   constructor(description) {
     this.description = description;
     this.layers = description.num_layers;
@@ -77,6 +81,7 @@ class Model {
     this.hiddenSize = description.hidden_size;
     this.classes = description.num_classes;
     this.width = this.hiddenSize * this.directions;
+    /** @type {Record<string, Weight>} */
     this.weights = {};
     for (const [name, { shape, data }] of Object.entries(description.weights)) {
       this.weights[name] = { shape, data: decode.floats(data) };
@@ -251,14 +256,23 @@ class Model {
 }
 
 /** What a model did with a sequence, step by step. */
-class Reading {
+export class Reading {
+  /**
+   * @param {Model} model
+   * @param {number} time
+   */
   constructor(model, time) {
     this.time = time;
     this.units = model.hiddenSize;
     /** Whether it was asked at some steps alone, so that what `decided` says of the others is a guess. */
     this.coarse = false;
-    /** After each step: what the model would answer if no other followed. */
+    /**
+     * After each step: what the model would answer if no other followed.
+     *
+     * @type {Float64Array[]}
+     */
     this.logits = new Array(time);
+    /** @type {Float64Array[]} */
     this.probabilities = new Array(time);
     /** [layer][direction]: {hidden, gates: {name: …}}, each a Float32Array of time × units. */
     this.states = model.cells.map((layer) => layer.map(() => ({ hidden: this.#blank(), gates: {} })));
@@ -268,7 +282,14 @@ class Reading {
     return new Float32Array(this.time * this.units);
   }
 
-  /** Keep the state of a cell after a step. */
+  /**
+   * Keep the state of a cell after a step.
+   *
+   * @param {number} layer
+   * @param {number} direction
+   * @param {number} step
+   * @param {State} state
+   */
   note(layer, direction, step, { hidden, gates }) {
     const kept = this.states[layer][direction];
     kept.hidden.set(hidden, step * this.units);

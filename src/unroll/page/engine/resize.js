@@ -1,23 +1,42 @@
-"use strict";
+import { filled } from "./cells.js";
 
 /*
  * Pictures of one channel made larger or smaller, as the library Pillow does it, so that this page sees what `unroll
- * predict` sees. A picture is {width, height, data}, row by row.
+ * predict` sees.
  */
-const resize = {
+
+/**
+ * A picture, row by row.
+ *
+ * @typedef {{ width: number, height: number, data: Float32Array | Uint8ClampedArray }} Picture
+ */
+
+export const resize = {
   /** What a pixel at some distance, in pixels, from the middle of a filter weighs, and how far the filter reaches. */
   FILTERS: {
     box: { reach: 0.5, weigh: (d) => (d > -0.5 && d <= 0.5 ? 1 : 0) },
     bicubic: { reach: 2, weigh: (d) => cubic(Math.abs(d), -0.5) },
   },
 
-  /** Return `picture` in another size. With `bytes` every pass is rounded to 0 … 255. */
+  /**
+   * Return `picture` in another size. With `bytes` every pass is rounded to 0 … 255.
+   *
+   * @param {Picture} picture
+   * @param {number} width
+   * @param {number} height
+   * @param {"box" | "bicubic"} filter
+   * @returns {Picture}
+   */
   to(picture, width, height, filter, bytes = false) {
     const across = picture.width === width ? picture : turned(resize.rows(turned(picture), width, filter, bytes));
     return across.height === height ? across : resize.rows(across, height, filter, bytes);
   },
 
-  /** Return `picture` in another size, its pixels as they are. */
+  /**
+   * Return `picture` in another size, its pixels as they are.
+   *
+   * @param {Picture} picture
+   */
   nearest(picture, width, height) {
     const data = new Float32Array(width * height);
     const [stepX, stepY] = [picture.width / width, picture.height / height];
@@ -51,7 +70,11 @@ const resize = {
     return { width, height: wanted, data: made };
   },
 
-  /** Return `picture` reduced by a whole factor: each pixel the mean of a square. */
+  /**
+   * Return `picture` reduced by a whole factor: each pixel the mean of a square.
+   *
+   * @param {Picture} picture
+   */
   reduce({ width, height, data }, factor) {
     const [w, h] = [Math.ceil(width / factor), Math.ceil(height / factor)];
     const made = new Float32Array(w * h);

@@ -1,13 +1,18 @@
-"use strict";
+import { scaled } from "./images.js";
+
+/** @import { Preparation } from "../description.js" */
 
 /* A time series made into what the model was trained on, as unroll's data/preparation.py does it. */
-const Series = {
+export const Series = {
   /**
    * Return the time steps, arrays of scaled features, that the model reads of `values`: [time][features], NaN where one
    * is missing.
    *
    * A missing value is the last one before it, at the beginning the mean in training; where the model was trained to,
    * it is told of the gap by a further feature that is 1.
+   *
+   * @param {number[][]} values
+   * @param {Preparation} preparation
    */
   sequence(values, { missing, scaling }) {
     const last = missing ? [...missing.means] : [];

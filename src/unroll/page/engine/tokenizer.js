@@ -1,11 +1,11 @@
-"use strict";
+import { Unicode } from "./unicode.js";
 
 /*
  * Texts as numbers, as the library tokenizers does it with what unroll's data/tokens.py learns: Unicode's form NFKC,
  * lower case, words and what is neither letter nor digit, and of these either whole words or byte pair encoding. Each
  * character remembers the place in the text that it came from, so that a token can be shown where it stands.
  */
-const Texts = {
+export const Texts = {
   // What Rust's regular expressions call \w and \s.
   WORDS:
     /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}\p{White_Space}]+/gu,

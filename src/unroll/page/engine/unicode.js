@@ -1,5 +1,3 @@
-"use strict";
-
 /*
  * What the library tokenizers knows of Unicode. Its tables are of different ages (NFKC of Unicode 9, words of 16, lower
  * case of 17), and those of a browser are of another age again. A token must not depend on the browser, so the page
@@ -7,7 +5,7 @@
  * tests compare all three with the library. The reverse cannot be helped: a browser whose Unicode is older than 16 does
  * not know some letters, and takes them for symbols.
  */
-const Unicode = {
+export const Unicode = {
   // Ranges of code points, each as two numbers in base 36: the distance from the end of the range before, and from its
   // own first to its last. These are symbols to the library, because they are not assigned in its Unicode. A range may
   // also hold assigned symbols, which makes the ranges fewer and changes nothing.

@@ -1,7 +1,7 @@
-"use strict";
+import { grouped } from "../dom.js";
 
 /** A series in a text file: a row for each time step, a column for each feature. */
-class Table {
+export class Table {
   static MISSING = new Set(["", "nan", "na", "null", "?"]);
   static NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 

@@ -1,14 +1,17 @@
-"use strict";
+import { element } from "../dom.js";
 
 /** A sheet to draw on. It is kept as black on white; in the dark scheme the style sheet inverts what is seen. */
-class Pad {
+export class Pad {
   static WIDTH = 280; // pixels
   static HEIGHT = 281; // not square, so that no time is lost on whether a small square picture was enlarged to this
   static PEN = 20; // pixels wide: as MNIST's strokes are, of a digit that fills most of the sheet
 
   /** `drawing()` is called while the pen moves, at most once a frame; `lifted()` when it leaves the sheet. */
   constructor({ hint, drawing, lifted }) {
-    Object.assign(this, { drawing, lifted, drawn: false, pen: null });
+    this.drawing = drawing;
+    this.lifted = lifted;
+    this.drawn = false;
+    this.pen = null;
     this.canvas = element("canvas", {
       class: "pad",
       width: Pad.WIDTH,
@@ -54,6 +57,7 @@ class Pad {
     Object.assign(this.context, { fillStyle: "#000000", shadowColor: "#000000", shadowBlur: 3 });
   }
 
+  /** @returns {[number, number]} */
   #place(event) {
     const { left, top, width, height } = this.canvas.getBoundingClientRect();
     return [((event.clientX - left) / width) * Pad.WIDTH, ((event.clientY - top) / height) * Pad.HEIGHT];
@@ -83,6 +87,7 @@ class Pad {
   /** Draw on through further places, rounding the corners. */
   #stroke(places) {
     for (const at of places) {
+      /** @type {[number, number]} */
       const middle = [(this.pen.at[0] + at[0]) / 2, (this.pen.at[1] + at[1]) / 2];
       this.context.beginPath();
       this.context.moveTo(...this.pen.middle);

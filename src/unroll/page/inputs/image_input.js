@@ -1,16 +1,34 @@
-"use strict";
+import { element } from "../dom.js";
+import { border, Images, median } from "../engine/images.js";
+import { decode } from "../engine/model.js";
+import { inSlices } from "../work_slices.js";
+import { Pad } from "./drawing_pad.js";
+import { PixelGrid } from "./pixel_grid.js";
+
+/** @import { Description } from "../description.js" */
+/** @import { Model } from "../engine/model.js" */
 
 /** Input part for images: a sheet to draw on, and the pixels that the model sees of it. */
-class DigitInput {
+export class DigitInput {
   static explanation = "With mouse, finger or pen; or drop a picture onto the page.";
   static accepts = "image/*";
   static MOST = 50e6; // pixels of a picture that is taken
   static ASKED = 900; // at most so many pixels, or groups of neighbours, are asked how much they mattered
 
+  /**
+   * @param {HTMLElement} root
+   * @param {Description} description
+   * @param {(change: { edited: boolean, drawing?: boolean }) => void} changed
+   */
   constructor(root, description, changed) {
     const { preparation, samples, classes } = description;
-    Object.assign(this, { preparation, samples, classes, changed, form: preparation.image });
-    Object.assign(this, { pixels: null, chosen: null });
+    this.preparation = preparation;
+    this.samples = samples;
+    this.classes = classes;
+    this.changed = changed;
+    this.form = preparation.image;
+    this.pixels = null;
+    this.chosen = null;
     this.steps = DigitInput.#steps(this.form);
     const digits = classes.every((name) => /^\d$/.test(name));
     this.pad = new Pad({
@@ -116,7 +134,7 @@ class DigitInput {
     try {
       prepared = Images.prepare(context.getImageData(0, 0, width, height), this.form);
     } catch (error) {
-      throw new Error(`${file.name}: ${error.message}`);
+      throw new Error(`${file.name}: ${error.message}`, { cause: error });
     }
     this.pad.show(picture);
     this.#take(prepared.pixels, prepared.steps.join(", "), null);
@@ -124,7 +142,8 @@ class DigitInput {
   }
 
   #take(pixels, made, chosen) {
-    Object.assign(this, { pixels, chosen });
+    this.pixels = pixels;
+    this.chosen = chosen;
     this.made.textContent = made;
     this.grid.load(pixels);
   }
@@ -151,7 +170,12 @@ class DigitInput {
     this.changed({ edited: true });
   }
 
-  async mattered(model, reading, signal, target) {
+  /**
+   * @param {Model} model
+   * @param {AbortSignal} signal
+   * @param {number} target
+   */
+  async mattered(model, signal, target) {
     const { pixels } = this;
     const { width } = this.form;
     const { textContent: made } = this.made;

@@ -1,7 +1,8 @@
-"use strict";
+import { element, sharp } from "../dom.js";
+import { blend, Palette } from "../views/palette.js";
 
 /** What the model sees: the pixels, those not read yet dimmed; they can be painted with the pointer and with keys. */
-class PixelGrid {
+export class PixelGrid {
   static DIM = 0.78; // how far what is not read yet fades into the paper
 
   /**
@@ -9,7 +10,14 @@ class PixelGrid {
    * called for each pixel that is changed.
    */
   constructor({ form, steps, painted }) {
-    Object.assign(this, { form, steps, painted, pixels: null, read: 0, overlay: null, cursor: null, brush: null });
+    this.form = form;
+    this.steps = steps;
+    this.painted = painted;
+    this.pixels = null;
+    this.read = 0;
+    this.overlay = null;
+    this.cursor = null;
+    this.brush = null;
     this.paper = form.framing ? form.framing.border : 255;
     this.canvas = element("canvas", {
       class: "pixels",
@@ -38,7 +46,8 @@ class PixelGrid {
 
   /** Show pixels, 0 to 255, or null; `overlay` is how much each mattered, or null: a Map from pixel to -1…1. */
   load(pixels, overlay = null) {
-    Object.assign(this, { pixels, overlay });
+    this.pixels = pixels;
+    this.overlay = overlay;
     this.draw();
   }
 

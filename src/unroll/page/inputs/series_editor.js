@@ -1,7 +1,7 @@
-"use strict";
+import { drawn, element, grouped } from "../dom.js";
 
 /** Lines over time, of which one can be drawn: with the pointer along the way, or with keys, point by point. */
-class Chart {
+export class Chart {
   static HEIGHT = 250;
   static EDGE = { left: 46, right: 12, top: 12, bottom: 26 };
   static DOTTED = 64; // time steps, at most, of which each is shown as a point
@@ -13,7 +13,15 @@ class Chart {
    * with [{step, value}], value NaN where it is to be missing, and with done once a stroke has ended.
    */
   constructor({ names, typical, gaps, painted }) {
-    Object.assign(this, { names, typical, gaps, painted, values: null, time: 0, feature: 0, read: 0, cursor: 0 });
+    this.names = names;
+    this.typical = typical;
+    this.gaps = gaps;
+    this.painted = painted;
+    this.values = null;
+    this.time = 0;
+    this.feature = 0;
+    this.read = 0;
+    this.cursor = 0;
     this.shares = null;
     const hint = element("p", { class: "hint", "aria-hidden": "true" }, "Draw a curve here");
     this.plot = element("div", { class: "lines" });
@@ -31,7 +39,11 @@ class Chart {
 
   /** Show values, [time][features], NaN where missing; null: none yet, of `time` steps. */
   load(values, time) {
-    Object.assign(this, { values, time, shares: null, cursor: Math.min(this.cursor, time - 1), read: 0 });
+    this.values = values;
+    this.time = time;
+    this.shares = null;
+    this.cursor = Math.min(this.cursor, time - 1);
+    this.read = 0;
     this.ranges = Chart.ranges(this.typical, values ?? []);
     this.draw();
   }
@@ -158,6 +170,7 @@ class Chart {
     const { left, right, top, bottom } = Chart.EDGE;
     const [from, to] = this.ranges[this.feature];
     const floor = Chart.HEIGHT - bottom;
+    /** @type {SVGElement[]} */
     const found = [drawn("rect", { class: "ground", x: left, y: top, width: this.width - left - right, height: floor - top, rx: 4 })];
     for (const level of Chart.ticks(from, to, 5)) {
       const y = this.#y(level, this.feature);

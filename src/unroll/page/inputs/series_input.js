@@ -1,7 +1,14 @@
-"use strict";
+import { drawn, element, signed } from "../dom.js";
+import { Series } from "../engine/series.js";
+import { inSlices, textOf } from "../work_slices.js";
+import { Table } from "./csv.js";
+import { Chart } from "./series_editor.js";
+
+/** @import { Description } from "../description.js" */
+/** @import { Model } from "../engine/model.js" */
 
 /** Input part for time series: a curve to draw, or several, and how far the model has read them. */
-class CurveInput {
+export class CurveInput {
   static explanation = "With mouse, finger or pen; or drop a table of numbers onto the page.";
   static accepts = ".csv,.tsv,.txt,text/csv";
   static MOST = 5_000; // time steps
@@ -9,9 +16,20 @@ class CurveInput {
   static WINDOWS = 28; // parts of a series that are asked how much they mattered
   static BUTTONS = 12; // features, at most, that have a button each
 
+  /**
+   * @param {HTMLElement} root
+   * @param {Description} description
+   * @param {(change: { edited: boolean, drawing?: boolean }) => void} changed
+   */
   constructor(root, description, changed) {
     const { preparation, samples, classes, typical, model } = description;
-    Object.assign(this, { preparation, samples, classes, typical, changed, values: null, chosen: null });
+    this.preparation = preparation;
+    this.samples = samples;
+    this.classes = classes;
+    this.typical = typical;
+    this.changed = changed;
+    this.values = null;
+    this.chosen = null;
     this.inputSize = model.input_size;
     const { features } = preparation;
     const many = typical.low.length;
@@ -132,7 +150,9 @@ class CurveInput {
   }
 
   #take(values, chosen, time) {
-    Object.assign(this, { values, chosen, fresh: false });
+    this.values = values;
+    this.chosen = chosen;
+    this.fresh = false;
     this.length.value = String(time);
     this.chart.load(values, time);
     this.#explain();
@@ -190,7 +210,12 @@ class CurveInput {
     this.made.replaceChildren(...lines.map((words) => element("span", {}, words)), ...more);
   }
 
-  async mattered(model, reading, signal, target) {
+  /**
+   * @param {Model} model
+   * @param {AbortSignal} signal
+   * @param {number} target
+   */
+  async mattered(model, signal, target) {
     signal.addEventListener("abort", () => {
       this.chart.weigh(null);
       this.#explain();

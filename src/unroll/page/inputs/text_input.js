@@ -1,7 +1,13 @@
-"use strict";
+import { element, grouped, percent, shortened, signed } from "../dom.js";
+import { Texts } from "../engine/tokenizer.js";
+import { inSlices, textOf } from "../work_slices.js";
+import { Passage } from "./token_view.js";
+
+/** @import { Description } from "../description.js" */
+/** @import { Model } from "../engine/model.js" */
 
 /** Input part for texts: a sentence to type, and the words that the model reads of it. */
-class SentenceInput {
+export class SentenceInput {
   static explanation = "Type a sentence; or drop a text file onto the page.";
   static accepts = ".txt,text/plain";
   static MOST = 20_000; // characters of a text
@@ -11,12 +17,26 @@ class SentenceInput {
   static PAUSE = 600; // ms without a key after which the typing has paused
   static PATIENCE = 8_000; // ms that asking each word how much it mattered may take; else several are asked together
 
+  /**
+   * @param {HTMLElement} root
+   * @param {Description} description
+   * @param {(change: { edited: boolean, drawing?: boolean }) => void} changed
+   */
   constructor(root, description, changed) {
     const { preparation, samples, classes } = description;
-    Object.assign(this, { tokenizer: preparation.tokenizer, samples, classes, changed });
-    Object.assign(this, { text: "", words: [], steps: [], left: new Set(), chosen: null, cost: 0 });
+    this.tokenizer = preparation.tokenizer;
+    this.samples = samples;
+    this.classes = classes;
+    this.changed = changed;
+    this.text = "";
+    this.words = [];
+    this.steps = [];
+    this.left = new Set();
+    this.chosen = null;
+    this.cost = 0;
     const { vocab, unk_token: unknown } = this.tokenizer.model;
-    Object.assign(this, { unknown: vocab[unknown], unit: Texts.unit(this.tokenizer) });
+    this.unknown = vocab[unknown];
+    this.unit = Texts.unit(this.tokenizer);
     this.field = element("textarea", {
       class: "field",
       rows: 2,
@@ -126,7 +146,10 @@ class SentenceInput {
       if (last && from < last.to) Object.assign(last, { numbers: [...last.numbers, number], to: Math.max(to, last.to) });
       else words.push({ from, to, numbers: [number], unknown });
     });
-    Object.assign(this, { text, words, chosen, left: new Set() });
+    this.text = text;
+    this.words = words;
+    this.chosen = chosen;
+    this.left = new Set();
     this.passage.load(text, words);
     this.#count();
   }
@@ -138,7 +161,7 @@ class SentenceInput {
 
   #putBack() {
     this.left.clear();
-    this.passage.element.querySelector('[tabindex="0"]').focus();
+    /** @type {HTMLElement} */ (this.passage.element.querySelector('[tabindex="0"]')).focus();
     this.#edited();
   }
 
@@ -174,7 +197,12 @@ class SentenceInput {
     return element("span", {}, element("span", { class: `word ${look}`, "aria-hidden": "true" }, "word"), ` ${words}`);
   }
 
-  async mattered(model, reading, signal, target) {
+  /**
+   * @param {Model} model
+   * @param {AbortSignal} signal
+   * @param {number} target
+   */
+  async mattered(model, signal, target) {
     const { sequence: x, steps } = this;
     const size = this.#together(model, x);
     const count = Math.ceil(steps.length / size);

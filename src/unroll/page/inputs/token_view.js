@@ -1,10 +1,13 @@
-"use strict";
+import { element } from "../dom.js";
 
 /** A text as the model reads it: each word can be left out, and lights up as it is read. */
-class Passage {
+export class Passage {
   /** `toggled(number)` is called where a word is to be left out or put back. */
   constructor({ toggled }) {
-    Object.assign(this, { toggled, words: [], read: 0, cursor: 0 });
+    this.toggled = toggled;
+    this.words = [];
+    this.read = 0;
+    this.cursor = 0;
     this.element = element("div", {
       class: "passage",
       role: "group",
@@ -37,7 +40,8 @@ class Passage {
       return word;
     });
     this.element.replaceChildren(...parts.filter((part) => part !== ""), text.slice(end));
-    Object.assign(this, { read: 0, cursor: 0 });
+    this.read = 0;
+    this.cursor = 0;
     this.element.scrollTop = 0;
     this.element.classList.add("unread");
   }

@@ -1,10 +1,21 @@
-"use strict";
+import { grouped, percent } from "../dom.js";
+import { Model } from "../engine/model.js";
+import { Texts } from "../engine/tokenizer.js";
+import { HeatMap } from "./state_heatmap.js";
+
+/** @import { Description } from "../description.js" */
+/** @import { Reading } from "../engine/model.js" */
 
 /** What the page says about its model, in plain words. */
-class Words {
+export class Words {
+  /** @param {Description} description */
   constructor(description) {
     const { kind, classes, model, preparation, facts } = description;
-    Object.assign(this, { kind, classes, model, preparation, known: facts });
+    this.kind = kind;
+    this.classes = classes;
+    this.model = model;
+    this.preparation = preparation;
+    this.known = facts;
   }
 
   /** What is read in a step: "row", "word" … */
@@ -73,7 +84,12 @@ class Words {
     return `If the ${this.whole} ended at the line, this is what it would answer, and how sure it would be.`;
   }
 
-  /** Since when the answer stands, honestly. */
+  /**
+   * Since when the answer stands, honestly.
+   *
+   * @param {Reading} reading
+   * @param {(t: number) => string} stepName
+   */
   decided(reading, stepName) {
     const name = this.classes[reading.predicted];
     const { decided, time } = reading;
@@ -119,7 +135,7 @@ class Words {
   }
 }
 
-const capital = (words) => words[0].toUpperCase() + words.slice(1);
+export const capital = (words) => words[0].toUpperCase() + words.slice(1);
 
 /** Return a small number in full, rounded up to one digit: "0.000 000 3". */
 function small(number) {

@@ -1,15 +1,28 @@
-"use strict";
+import { element, percent } from "../dom.js";
+import { largest } from "../engine/model.js";
+import { Leaders } from "./class_colours.js";
 
 /** The probability of each class as a bar. */
-class Bars {
+export class Bars {
   static MOST = 12; // classes that are shown
   static SHORT = 4; // characters of names, at most, that a narrow screen has two columns of
 
+  /**
+   * @param {HTMLElement} root
+   * @param {string[]} classes
+   */
   constructor(root, classes) {
-    Object.assign(this, { root, classes, rows: [] });
+    this.root = root;
+    this.classes = classes;
+    this.rows = [];
   }
 
-  /** Show the bars of these classes; `leaders` colours them. */
+  /**
+   * Show the bars of these classes; `leaders` colours them.
+   *
+   * @param {number[]} numbers
+   * @param {Leaders} leaders
+   */
   load(numbers, leaders) {
     this.rows = numbers.map((number) => {
       const [fill, before, value] = ["fill", "before", "value"].map((name) => element("span", { class: name }));

@@ -1,19 +1,25 @@
-"use strict";
+/** @import { Reading } from "../engine/model.js" */
 
 /**
  * Which classes get a colour of their own: the one that it ends with, and those that were ever likely. Where there are
  * no more classes than colours, each class has its own for good.
  */
-class Leaders {
+export class Leaders {
   static SLOTS = 4; // colours in the style sheet: --class-0 …
   static LIKELY = 0.2;
 
+  /** @param {number} classes */
   constructor(classes) {
+    /** @type {number[]} */
     this.slots = [];
     this.fixed = classes <= Leaders.SLOTS;
   }
 
-  /** Choose anew; while two readings are compared, `keep` those that have a colour. */
+  /**
+   * Choose anew; while two readings are compared, `keep` those that have a colour.
+   *
+   * @param {Reading} reading
+   */
   choose(reading, keep = false) {
     if (!keep) this.slots = [];
     const peaks = Leaders.peaks(reading.probabilities);

@@ -1,7 +1,5 @@
-"use strict";
-
 /* The colours of the style sheet, for what is drawn dot by dot. */
-const Palette = {
+export const Palette = {
   /** Return a colour of the style sheet, such as "for", as [red, green, blue]. */
   colour(name) {
     const hex = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -22,4 +20,4 @@ const Palette = {
 };
 
 /** Return the mixture of two colours, `share` of it the second. */
-const blend = (one, other, share) => one.map((v, channel) => v + share * (other[channel] - v));
+export const blend = (one, other, share) => one.map((v, channel) => v + share * (other[channel] - v));

@@ -1,14 +1,22 @@
-"use strict";
+import { byId } from "../dom.js";
 
 /** Keeps how many steps have been read: buttons, slider, keys, and the clock while it plays. */
-class Player {
+export class Player {
   static WHOLE = 4500; // ms in which a sequence is read at normal speed
   static STEP = 220; // ms that a step takes at most
 
   /** `shown(position)` is called at every move, `rested(position)` once it stays. */
   constructor({ shown, rested }) {
-    Object.assign(this, { shown, rested, time: 0, position: 0, playing: false, name: () => "" });
-    [this.slider, this.button, this.speed] = ["scrub", "play", "speed"].map(byId);
+    this.shown = shown;
+    this.rested = rested;
+    this.time = 0;
+    this.position = 0;
+    this.playing = false;
+    /** @type {(position: number) => string} */
+    this.name = () => "";
+    this.slider = byId("scrub");
+    this.button = byId("play");
+    this.speed = byId("speed");
     this.button.addEventListener("click", () => this.toggle());
     byId("back").addEventListener("click", () => this.step(-1));
     byId("forth").addEventListener("click", () => this.step(1));
@@ -18,9 +26,10 @@ class Player {
 
   /** Take another sequence of `time` steps; `name(position)` says in words how far it has been read. */
   load(time, name) {
-    Object.assign(this, { time, name });
+    this.time = time;
+    this.name = name;
     this.slider.max = String(time || 1);
-    for (const id of ["scrub", "play", "back", "forth"]) byId(id).disabled = time === 0;
+    for (const control of [this.slider, this.button, byId("back"), byId("forth")]) control.disabled = time === 0;
     if (time) return;
     this.pause(false);
     this.#place(0, "nothing to read yet");

@@ -1,7 +1,9 @@
-"use strict";
+import { drawn, element, percent, shortened } from "../dom.js";
+
+/** @import { Leaders } from "./class_colours.js" */
 
 /** Let pressing and dragging in `root` choose a time: calls `seek(share)`, 0 at its left edge and 1 at its right. */
-function seekable(root, seek) {
+export function seekable(root, seek) {
   const place = (event) => {
     const { left, width } = root.getBoundingClientRect();
     seek(Math.min(1, Math.max(0, (event.clientX - left) / width)));
@@ -17,7 +19,7 @@ function seekable(root, seek) {
 }
 
 /** Probabilities over time, a line for each class; what has not been read yet stays blank. */
-class Curves {
+export class Curves {
   static HEIGHT = 124;
   static MARGIN = 9; // above and below the lines
   static FOOT = 16; // below that, for the numbers of the steps
@@ -26,9 +28,19 @@ class Curves {
   static BESIDE = 9; // from a line's end to its name
   static LETTER = 8; // wide, of a name
 
-  /** `seek(share)` is called where a time is chosen. */
+  /**
+   * `seek(share)` is called where a time is chosen.
+   *
+   * @param {HTMLElement} root
+   * @param {string[]} classes
+   */
   constructor(root, classes, seek) {
-    Object.assign(this, { root, classes, time: 0, position: 0, points: [], numbers: [] });
+    this.root = root;
+    this.classes = classes;
+    this.time = 0;
+    this.position = 0;
+    this.points = [];
+    this.numbers = [];
     this.box = element("div", { class: "plot curves" });
     root.append(this.box);
     seekable(this.box, seek);
@@ -38,9 +50,21 @@ class Curves {
   /**
    * Show probabilities after 0, 1, … steps; `numbers` are the classes, `leaders` their colours.
    * `decided` is the step since which the answer stands; `before` are the points before an edit, or null.
+   *
+   * @param {object} shown
+   * @param {ArrayLike<number>[]} shown.points
+   * @param {ArrayLike<number>[]} shown.before
+   * @param {number} shown.decided
+   * @param {number[]} shown.numbers
+   * @param {Leaders} shown.leaders
    */
   load({ points, before, decided, numbers, leaders }) {
-    Object.assign(this, { points, before, decided, numbers, leaders, time: Math.max(0, points.length - 1) });
+    this.points = points;
+    this.before = before;
+    this.decided = decided;
+    this.numbers = numbers;
+    this.leaders = leaders;
+    this.time = Math.max(0, points.length - 1);
     this.#draw();
   }
 

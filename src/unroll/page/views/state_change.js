@@ -1,18 +1,30 @@
-"use strict";
+import { drawn, element } from "../dom.js";
+import { seekable } from "./probability_curves.js";
+
+/** @import { Reading } from "../engine/model.js" */
 
 /** How far an edit moved the hidden state at each step, as bars over time; a strip for each reader. */
-class Moved {
+export class Moved {
   static HEIGHT = 36;
 
+  /** @param {HTMLElement} root */
   constructor(root, seek) {
-    Object.assign(this, { root, distances: [], position: 0 });
+    this.root = root;
+    this.distances = [];
+    this.position = 0;
     this.box = element("div", { class: "plot moved", role: "img" });
     root.append(this.box);
     seekable(this.box, seek);
     new ResizeObserver(() => this.#draw()).observe(this.box);
   }
 
-  /** Compare one layer of two readings of the same length. */
+  /**
+   * Compare one layer of two readings of the same length.
+   *
+   * @param {Reading} before
+   * @param {Reading} after
+   * @param {number} layer
+   */
   load(before, after, layer) {
     this.distances = after.states[layer].map(({ hidden }, direction) => {
       const other = before.states[layer][direction].hidden;

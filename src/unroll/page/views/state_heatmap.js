@@ -1,7 +1,11 @@
-"use strict";
+import { element, sharp, signed } from "../dom.js";
+import { Palette } from "./palette.js";
+import { seekable } from "./probability_curves.js";
+
+/** @import { Reading } from "../engine/model.js" */
 
 /** The hidden state, or a gate, as heat maps, one for each reader: a line for each unit, a column for each step. */
-class HeatMap {
+export class HeatMap {
   /** What can be looked at, in words, and whether it is a "sign", around 0, or a "share", from 0 to 1. */
   static PARTS = {
     hidden: ["sign", "hidden state"],
@@ -20,9 +24,17 @@ class HeatMap {
 
   static READERS = ["Reader 1: from the first to the last →", "Reader 2: from the last to the first ←"];
 
-  /** `seek(share)` chooses a time; `stepName(t)` names a step. */
+  /**
+   * `seek(share)` chooses a time; `stepName(t)` names a step.
+   *
+   * @param {HTMLElement} root
+   */
   constructor(root, { directions, units, seek, stepName }) {
-    Object.assign(this, { units, stepName, position: 0, time: 0, pictures: [] });
+    this.units = units;
+    this.stepName = stepName;
+    this.position = 0;
+    this.time = 0;
+    this.pictures = [];
     this.tip = element("div", { class: "tip", hidden: true });
     this.height = Math.max(96, Math.min(directions > 1 ? 120 : 200, 2 * units));
     this.maps = Array.from({ length: directions }, (_, direction) => this.#map(root, direction, directions, seek));
@@ -53,10 +65,17 @@ class HeatMap {
     return map;
   }
 
-  /** Show one layer's states; `part` is "hidden" or a gate. The units keep their order where `keep`. */
+  /**
+   * Show one layer's states; `part` is "hidden" or a gate. The units keep their order where `keep`.
+   *
+   * @param {Reading} reading
+   * @param {number} layer
+   * @param {string} part
+   */
   load(reading, layer, part, keep = false) {
     const [kind] = HeatMap.PARTS[part] ?? ["sign"];
-    Object.assign(this, { time: reading.time, kind });
+    this.time = reading.time;
+    this.kind = kind;
     const states = reading.states[layer];
     this.values = states.map(({ hidden, gates }) => (part === "hidden" ? hidden : gates[part]));
     this.most = 1;
@@ -70,7 +89,8 @@ class HeatMap {
   }
 
   clear() {
-    Object.assign(this, { time: 0, values: null });
+    this.time = 0;
+    this.values = null;
     this.draw();
   }
 

@@ -24,8 +24,17 @@ void take(Forward& f, const Kernels& kernels, const Source& from, long first) {
   static thread_local std::vector<std::int64_t> order, full;
   order.resize(f.batch), full.assign(f.batch, f.time);
   std::iota(order.begin(), order.end(), 0);
-  const Gather g{from.bytes ? from.bytes + at : nullptr, f.x, order.data(), f.lengths ? f.lengths : full.data(), from.mean,
-                 from.scale, f.batch, f.time, f.time, f.inputs, room(steps, f.batch * f.time * f.inputs)};
+  const Gather g{from.bytes ? from.bytes + at : nullptr,
+                 f.x,
+                 order.data(),
+                 f.lengths ? f.lengths : full.data(),
+                 from.mean,
+                 from.scale,
+                 f.batch,
+                 f.time,
+                 f.time,
+                 f.inputs,
+                 room(steps, f.batch * f.time * f.inputs)};
   kernels.gather(g, 0, f.batch);
   f.x = g.steps, f.x_batch = f.inputs, f.x_time = f.batch * f.inputs;
 }
@@ -49,10 +58,9 @@ long groups(const Layout& a) {
 
 }  // namespace
 
-void answer(
-    const Layout& a, const std::uint8_t* bytes, const float* floats, const float* mean, const float* scale, const float* w_ih,
-    const float* w_hh, const float* b_ih, const float* b_hh, const float* w_out, const float* b_out, long classes,
-    float* logits) {
+void answer(const Layout& a, const std::uint8_t* bytes, const float* floats, const float* mean, const float* scale,
+            const float* w_ih, const float* w_hh, const float* b_ih, const float* b_hh, const float* w_out,
+            const float* b_out, long classes, float* logits) {
   static thread_local Numbers packed;
   const Forward all = arranged(a, w_ih, w_hh, b_ih, b_hh);
   pack(packed, *a.kernels, a.kernels->panel, classes, {{w_out, a.hidden, 1, a.hidden}});

@@ -10,9 +10,8 @@ namespace unroll {
 
 // bytes: (batch, time, inputs); or null, and floats. mean, scale: (inputs), x being (them - mean) * scale, feature by feature;
 // or null, the floats being x already. w_out: (classes, hidden); logits: (batch, classes). Biases of the scan may be null.
-void answer(
-    const Layout& a, const std::uint8_t* bytes, const float* floats, const float* mean, const float* scale, const float* w_ih,
-    const float* w_hh, const float* b_ih, const float* b_hh, const float* w_out, const float* b_out, long classes,
-    float* logits);
+void answer(const Layout& a, const std::uint8_t* bytes, const float* floats, const float* mean, const float* scale,
+            const float* w_ih, const float* w_hh, const float* b_ih, const float* b_hh, const float* w_out,
+            const float* b_out, long classes, float* logits);
 
 }  // namespace unroll

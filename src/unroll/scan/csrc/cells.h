@@ -56,7 +56,7 @@ struct Step {
 
 struct StepBack {
   const float *h_before, *h_after, *c_before, *c_after, *gates;
-  const float* dy;                   // null: zero
+  const float* dy;  // null: zero
   float *g, *carry, *dc, *d;
 };
 
@@ -115,8 +115,8 @@ struct Gru {
 // i, f, o = sigmoid(..), g = tanh(..), c' = f * c + i * g, h' = o * tanh(c').
 struct Lstm {
   static inline void forward(const Step& s, long hidden, long u, long n) {
-    const Vec i = sigmoid(load(s.raw + u)), f = sigmoid(load(s.raw + hidden + u)), g = tanh(load(s.raw + 2 * hidden + u)),
-              o = sigmoid(load(s.raw + 3 * hidden + u));
+    const Vec i = sigmoid(load(s.raw + u)), f = sigmoid(load(s.raw + hidden + u)),
+              g = tanh(load(s.raw + 2 * hidden + u)), o = sigmoid(load(s.raw + 3 * hidden + u));
     const Vec c = f * load(s.c_before + u, n) + i * g;
     store(s.c_after + u, c, n);
     store(s.h_after + u, o * tanh(c), n);

@@ -105,12 +105,9 @@ static void forward_group(const Forward& a, long row, long rows, float* raw) {
     }
     for (long r = 0; r < rows; ++r) {
       const long b = row + r;
-      const Step step{h + r * a.hidden,
-                      state(a, a.c, before, b),
-                      raw + r * width,
-                      state(a, a.h, after, b),
-                      state(a, a.c, after, b),
-                      a.gates ? a.gates + (t * a.batch + b) * columns : nullptr};
+      const Step step{h + r * a.hidden,        state(a, a.c, before, b),
+                      raw + r * width,         state(a, a.h, after, b),
+                      state(a, a.c, after, b), a.gates ? a.gates + (t * a.batch + b) * columns : nullptr};
       if (is_over(a, t, b)) {
         std::memcpy(step.h_after, step.h_before, a.hidden * sizeof(float));
         if (a.c) std::memcpy(step.c_after, step.c_before, a.hidden * sizeof(float));
@@ -206,8 +203,8 @@ struct Laid {
 };
 
 // The factor with fewer registers to fill goes to the left, where single values are taken; in tiles it is always d.
-static void add_gradient(
-    const Gradients& a, const Gradient& p, long n, long size, long begin, long end, float* scratch, Laid& laid) {
+static void add_gradient(const Gradients& a, const Gradient& p, long n, long size, long begin, long end, float* scratch,
+                         Laid& laid) {
   if (end - begin > CHUNK) {
     add_gradient(a, p, n, size, begin, begin + CHUNK, scratch, laid);
     return add_gradient(a, p, n, size, begin + CHUNK, end, scratch, laid);
@@ -306,7 +303,9 @@ static void gather(const Gather& a, long begin, long end) {
 }
 
 static void update(const Update& a, long begin, long end) {
-  float *__restrict w = a.values, *__restrict m = a.average, *__restrict v = a.square;
+  float* __restrict w = a.values;
+  float* __restrict m = a.average;
+  float* __restrict v = a.square;
   const float* __restrict gradient = a.gradient;
   for (long i = begin; i < end; ++i) {
     const float g = gradient[i] * a.scale + a.decay * w[i];

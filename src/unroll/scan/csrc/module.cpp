@@ -74,31 +74,36 @@ NB_MODULE(_kernels, m) {
   m.doc() = "Fused scans in C++ (csrc/passes.h); called by unroll.scan.cpu, which checks what goes in.";
   m.def("instruction_sets", &names, "Those that this processor has, best first: for products in float32, or in bf16.");
   nb::class_<Layout>(m, "Layout", "Kind, direction and sizes of a scan.")
-      .def("__init__", [](Layout* self, const std::string& isa, int threads, const std::string& name, bool reverse, long batch,
-                          long time, long inputs, long hidden, std::uintptr_t lengths) {
-        new (self) Layout{&named(isa), threads, recurrence(name), reverse, batch, time, inputs, hidden,
-                          at<const std::int64_t>(lengths)};
+      .def("__init__", [](Layout* self, const std::string& isa, int threads, const std::string& name, bool reverse,
+                          long batch, long time, long inputs, long hidden, std::uintptr_t lengths) {
+        new (self) Layout{&named(isa), threads, recurrence(name),
+                          reverse,     batch,   time,
+                          inputs,      hidden,  at<const std::int64_t>(lengths)};
       });
-  m.def("use_team", [](std::uintptr_t gomp_parallel) { use_team(reinterpret_cast<Team>(gomp_parallel)); },
-        "Share work with the OpenMP runtime whose GOMP_parallel is at this address.");
+  m.def(
+      "use_team", [](std::uintptr_t gomp_parallel) { use_team(reinterpret_cast<Team>(gomp_parallel)); },
+      "Share work with the OpenMP runtime whose GOMP_parallel is at this address.");
   using Addresses = std::vector<std::vector<std::uintptr_t>>;
   nb::class_<TrainingStep>(m, "TrainingStep", "A training step of a classifier of one layer (csrc/step.h).")
-      .def("__init__", [](TrainingStep* self, const Layout& layout, long classes, std::uintptr_t bytes, std::uintptr_t floats,
-                          std::uintptr_t y, std::uintptr_t lengths, const std::vector<float>& mean,
-                          const std::vector<float>& scale) {
-        new (self) TrainingStep(layout, classes, {at<const std::uint8_t>(bytes), at<const float>(floats),
-                                                  at<const std::int64_t>(y), at<const std::int64_t>(lengths), mean, scale});
-      })
-      .def("use", [](TrainingStep& self, const Addresses& parameters, bool decoupled, double beta1, double beta2, double eps,
-                     double weight_decay, double clip) {
-        std::vector<Parameter> all;
-        for (const auto& p : parameters)
-          all.push_back({at<float>(p.at(0)), at<float>(p.at(1)), at<float>(p.at(2)), at<float>(p.at(3)),
-                         static_cast<long>(p.at(4))});
-        self.use(all, {decoupled, beta1, beta2, eps, weight_decay, clip});
-      })
-      .def("run", [](TrainingStep& self, std::uintptr_t order, long n, long batch, const std::vector<long>& times, int threads,
-                     const std::vector<double>& rates) {
+      .def("__init__",
+           [](TrainingStep* self, const Layout& layout, long classes, std::uintptr_t bytes, std::uintptr_t floats,
+              std::uintptr_t y, std::uintptr_t lengths, const std::vector<float>& mean,
+              const std::vector<float>& scale) {
+             new (self) TrainingStep(layout, classes,
+                                     {at<const std::uint8_t>(bytes), at<const float>(floats), at<const std::int64_t>(y),
+                                      at<const std::int64_t>(lengths), mean, scale});
+           })
+      .def("use",
+           [](TrainingStep& self, const Addresses& parameters, bool decoupled, double beta1, double beta2, double eps,
+              double weight_decay, double clip) {
+             std::vector<Parameter> all;
+             for (const auto& p : parameters)
+               all.push_back({at<float>(p.at(0)), at<float>(p.at(1)), at<float>(p.at(2)), at<float>(p.at(3)),
+                              static_cast<long>(p.at(4))});
+             self.use(all, {decoupled, beta1, beta2, eps, weight_decay, clip});
+           })
+      .def("run", [](TrainingStep& self, std::uintptr_t order, long n, long batch, const std::vector<long>& times,
+                     int threads, const std::vector<double>& rates) {
         nb::gil_scoped_release unlocked;
         return self.run(at<const std::int64_t>(order), n, batch, times, threads, rates);
       });

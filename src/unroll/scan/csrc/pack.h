@@ -34,8 +34,8 @@ static inline float* room(Numbers& numbers, long n) {
 
 // Arrange weights for a product: panel by panel, the values of a panel's columns side by side for each factor in turn, those
 // of the second matrix after those of the first. What sticks out over the last column does not matter.
-static inline void pack(
-    Numbers& packed, const Kernels& kernels, long panel, long columns, const std::vector<Matrix>& matrices) {
+static inline void pack(Numbers& packed, const Kernels& kernels, long panel, long columns,
+                        const std::vector<Matrix>& matrices) {
   long depth = 0;
   for (const Matrix& m : matrices) depth += kernels.places(m.factors);
   packed.resize((columns + kernels.width - 1) / kernels.width * kernels.width * depth);

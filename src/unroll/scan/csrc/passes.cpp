@@ -40,8 +40,7 @@ long added(const Layout& a) { return is_gru(a) ? 2 * a.hidden : a.columns(); }
 long panel(const Layout& a) { return a.batch == 1 ? a.kernels->wide : a.kernels->panel; }
 
 Scan scan(const Layout& a, float* h, float* c, float* gates, long slots) {
-  return {a.recurrence, a.reverse, a.batch, a.time, a.inputs, a.hidden, a.lengths, h, c, slots, gates,
-          panel(a)};
+  return {a.recurrence, a.reverse, a.batch, a.time, a.inputs, a.hidden, a.lengths, h, c, slots, gates, panel(a)};
 }
 
 // Sums of the biases, in the order of the columns.
@@ -62,7 +61,7 @@ Numbers biases(const Layout& a, const float* b_ih, const float* b_hh) {
 // do not either. Many weights, whose sums would fill the cache, are shared column by column instead, stretch by stretch.
 constexpr long MOST_PARTS = 8, MOST_WEIGHTS = 1L << 19;
 constexpr long OWN = 1L << 16, SHARED = 1L << 21;  // floats of d at once, for a part and for the whole batch;
-constexpr long FEWEST = 128;                       // but not fewer rows than this: each time all sums are read and written
+constexpr long FEWEST = 128;  // but not fewer rows than this: each time all sums are read and written
 
 long parts(const Layout& a) {
   if (a.rows() * (a.inputs + a.hidden) > MOST_WEIGHTS) return 1;
@@ -95,9 +94,8 @@ void add_gradients(const Layout& a, const Backward& b, const float* steps, int t
   if (is_gru(a)) g.parts[g.count++] = {both + a.hidden, a.hidden, x, a.inputs, a.inputs, to.dw_ih + both * a.inputs};
   g.parts[g.count++] = {0, a.rows(), h, a.hidden, a.hidden, to.dw_hh};
   if (to.db) g.parts[g.count++] = {0, columns, nullptr, 0, 1, to.db};
-  split(columns, threads, [&](long begin, long end) {
-    a.kernels->gradients(g, begin, end, scratch(a.kernels->gradients_scratch(g)));
-  });
+  split(columns, threads,
+        [&](long begin, long end) { a.kernels->gradients(g, begin, end, scratch(a.kernels->gradients_scratch(g))); });
 }
 
 // dx of a stretch of time that begins at step `first`.
@@ -106,11 +104,16 @@ void add_inputs(const Back& w, const Backward& b, long first, int threads) {
   const bool whole = b.rows == a.batch;  // then one time step follows the other
   const long columns = a.columns(), both = added(a), n = whole ? b.time * b.rows : b.rows;
   for (long t = 0; t < (whole ? 1 : b.time); ++t) {
-    const Inputs to_x{b.d + t * b.rows * columns, n, columns, both, columns - a.rows(), w.of_x,
-                      w.dx + ((first + t) * a.batch + b.first_row) * a.inputs, a.inputs};
-    split(n, threads, [&](long begin, long end) {
-      a.kernels->inputs(to_x, begin, end, scratch(a.kernels->inputs_scratch(to_x)));
-    });
+    const Inputs to_x{b.d + t * b.rows * columns,
+                      n,
+                      columns,
+                      both,
+                      columns - a.rows(),
+                      w.of_x,
+                      w.dx + ((first + t) * a.batch + b.first_row) * a.inputs,
+                      a.inputs};
+    split(n, threads,
+          [&](long begin, long end) { a.kernels->inputs(to_x, begin, end, scratch(a.kernels->inputs_scratch(to_x))); });
   }
 }
 
@@ -179,10 +182,9 @@ Forward arranged(const Layout& a, const float* w_ih, const float* w_hh, const fl
   return f;
 }
 
-void forward(
-    const Layout& a, const float* x, long x_batch, long x_time, const float* w_ih, const float* w_hh, const float* b_ih,
-    const float* b_hh, const float* h0, const float* c0, float* h, float* c, long slots, float* h_n, float* c_n, float* steps,
-    float* gates) {
+void forward(const Layout& a, const float* x, long x_batch, long x_time, const float* w_ih, const float* w_hh,
+             const float* b_ih, const float* b_hh, const float* h0, const float* c0, float* h, float* c, long slots,
+             float* h_n, float* c_n, float* steps, float* gates) {
   const long states = a.batch * a.hidden;
   const long first = a.reverse ? a.time % slots * states : 0, last = a.reverse ? 0 : a.time % slots * states;
   for (float* rows : {h, c}) expect_large(rows, slots * states);
@@ -192,17 +194,15 @@ void forward(
   Forward f = arranged(a, w_ih, w_hh, b_ih, b_hh);
   f.h = h, f.c = c, f.slots = slots, f.gates = gates;
   f.x = x, f.x_batch = x_batch, f.x_time = x_time, f.steps = steps;
-  split(a.batch, a.threads, [&](long begin, long end) {
-    a.kernels->forward(f, begin, end, scratch(a.kernels->scratch(f)));
-  });
+  split(a.batch, a.threads,
+        [&](long begin, long end) { a.kernels->forward(f, begin, end, scratch(a.kernels->scratch(f))); });
   copy(h_n, h + last, states);
   if (c) copy(c_n, c + last, states);
 }
 
-void backward(
-    const Layout& a, const float* w_ih, const float* w_hh, float* h, float* c, float* gates, const float* steps,
-    const float* dy, long dy_batch, long dy_time, long stretch, float* dh, float* dc, bool wants_initial, float* dw_ih,
-    float* dw_hh, float* db_ih, float* db_hh, float* dx) {
+void backward(const Layout& a, const float* w_ih, const float* w_hh, float* h, float* c, float* gates,
+              const float* steps, const float* dy, long dy_batch, long dy_time, long stretch, float* dh, float* dc,
+              bool wants_initial, float* dw_ih, float* dw_hh, float* db_ih, float* db_hh, float* dx) {
   const long inputs = a.inputs, hidden = a.hidden, columns = a.columns(), rows = a.rows(), both = added(a);
   static thread_local Numbers of_h, of_x, apart;
   pack(of_h, *a.kernels, panel(a), hidden, {{w_hh, 1, hidden, rows}});
@@ -229,7 +229,8 @@ void backward(
     });
   for (long i = 1; i < count; ++i) {
     const Sums more = sums(i);
-    add_to(a, dw_ih, more.dw_ih, weights), add_to(a, dw_hh, more.dw_hh, rows * hidden), add_to(a, whole.db, more.db, columns);
+    add_to(a, dw_ih, more.dw_ih, weights), add_to(a, dw_hh, more.dw_hh, rows * hidden),
+        add_to(a, whole.db, more.db, columns);
   }
   if (!db_ih) return;
   copy(db_ih, db.data(), rows);
@@ -242,9 +243,8 @@ void linear(const Layout& a, const float* a_t, const float* b_t, const float* h0
   split(a.batch, a.threads, [&](long begin, long end) { a.kernels->linear(l, begin, end); });
 }
 
-void linear_backward(
-    const Layout& a, const float* a_t, const float* h0, const float* y, const float* dy, const float* dh, float* da, float* db,
-    float* dh0) {
+void linear_backward(const Layout& a, const float* a_t, const float* h0, const float* y, const float* dy,
+                     const float* dh, float* da, float* db, float* dh0) {
   const LinearBackward l{a.reverse, a.batch, a.time, a.hidden, a.lengths, a_t, h0, y, dy, dh, da, db, dh0};
   split(a.batch, a.threads, [&](long begin, long end) { a.kernels->linear_backward(l, begin, end); });
 }

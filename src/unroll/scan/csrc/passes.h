@@ -29,24 +29,21 @@ Forward arranged(const Layout& a, const float* w_ih, const float* w_hh, const fl
 
 // h0, h, h_n and, for lstm, c0, c, c_n: the initial state (contiguous; null: zero), all states of which `slots` are kept (see
 // Scan), the final one. Biases, steps and gates may be null.
-void forward(
-    const Layout& a, const float* x, long x_batch, long x_time, const float* w_ih, const float* w_hh, const float* b_ih,
-    const float* b_hh, const float* h0, const float* c0, float* h, float* c, long slots, float* h_n, float* c_n, float* steps,
-    float* gates);
+void forward(const Layout& a, const float* x, long x_batch, long x_time, const float* w_ih, const float* w_hh,
+             const float* b_ih, const float* b_hh, const float* h0, const float* c0, float* h, float* c, long slots,
+             float* h_n, float* c_n, float* steps, float* gates);
 
 // From what forward() left to all gradients, at most `stretch` time steps at once; 0: as many as suit the caches. dh and dc:
 // gradients of the final state when called, of the initial state, if wanted, afterwards. dy, db_ih with db_hh, and dx (time,
 // batch, inputs) may be null.
-void backward(
-    const Layout& a, const float* w_ih, const float* w_hh, float* h, float* c, float* gates, const float* steps,
-    const float* dy, long dy_batch, long dy_time, long stretch, float* dh, float* dc, bool wants_initial, float* dw_ih,
-    float* dw_hh, float* db_ih, float* db_hh, float* dx);
+void backward(const Layout& a, const float* w_ih, const float* w_hh, float* h, float* c, float* gates,
+              const float* steps, const float* dy, long dy_batch, long dy_time, long stretch, float* dh, float* dc,
+              bool wants_initial, float* dw_ih, float* dw_hh, float* db_ih, float* db_hh, float* dx);
 
 // As Linear and LinearBackward, for layout's batch, time and hidden.
 void linear(const Layout& a, const float* a_t, const float* b_t, const float* h0, float* y, float* h_n);
 
-void linear_backward(
-    const Layout& a, const float* a_t, const float* h0, const float* y, const float* dy, const float* dh, float* da, float* db,
-    float* dh0);
+void linear_backward(const Layout& a, const float* a_t, const float* h0, const float* y, const float* dy,
+                     const float* dh, float* da, float* db, float* dh0);
 
 }  // namespace unroll

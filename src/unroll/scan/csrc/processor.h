@@ -30,7 +30,8 @@ static inline bool may_use_amx() {
   unsigned eax, ebx, ecx, edx = 0;
   const bool there = __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx >> 22 & 1) && (edx >> 24 & 1);
 #if defined(__linux__) && defined(SYS_arch_prctl)
-  constexpr long ask_for_state = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM and XFEATURE_XTILEDATA of the kernel's headers
+  constexpr long ask_for_state = 0x1023,
+                 tile_data = 18;  // ARCH_REQ_XCOMP_PERM and XFEATURE_XTILEDATA of the kernel's headers
   return there && syscall(SYS_arch_prctl, ask_for_state, tile_data) == 0;
 #else
   return there && false;

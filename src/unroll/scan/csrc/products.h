@@ -7,7 +7,8 @@ constexpr int WIDE = 10;  // registers of a panel for a single row: as many sums
 
 // tile += left (ROWS, k) times right (k, USED registers); row and factor say how far apart the left's places stand.
 template <int ROWS, int USED>
-static inline void multiply(Vec (&tile)[ROWS][USED], const float* left, long row, long factor, const float* right, long k) {
+static inline void multiply(Vec (&tile)[ROWS][USED], const float* left, long row, long factor, const float* right,
+                            long k) {
   for (long i = 0; i < k; ++i) {
     Vec b[USED];
     for (int v = 0; v < USED; ++v) b[v] = load(right + (i * USED + v) * WIDTH);
@@ -30,9 +31,8 @@ static inline void add(float* to, long apart, const Vec (&row)[USED], long n) {
 // out (rows, columns) = start + the left sides, one after the other, times `packed`. A start with rows 0 apart counts for
 // all rows; without room behind each row of `out` its last register is stored in part. Each panel of the weights serves all
 // rows before the next one is read.
-static void product(
-    float* out, long out_row, bool room, const float* start, long start_row, long rows, long columns, const float* packed,
-    long panel, const Left* lefts, int count) {
+static void product(float* out, long out_row, bool room, const float* start, long start_row, long rows, long columns,
+                    const float* packed, long panel, const Left* lefts, int count) {
   each_panel(columns, WIDTH, panel, [&](long column, long registers) {
     const auto tile = [&](auto row_count, auto used, long row) {
       constexpr int ROWS = decltype(row_count)::value, USED = decltype(used)::value;
@@ -66,9 +66,8 @@ static void product(
 // out[r * out_row + c * out_column] += sum over n of left[n, r] * right[n, c]. Both sides are laid out anew first, so that
 // what a tile needs of them stands in one stretch; the left one unless it is that of the call before, the right one panel by
 // panel, each of which is in the nearest cache when it is used. Scratch has room for (rows + WIDTH + a panel's) * places(n).
-static void add_product(
-    float* out, long out_row, long out_column, const Rows& left, long rows, const Rows& right, long columns, long n,
-    float* scratch, bool same_left) {
+static void add_product(float* out, long out_row, long out_column, const Rows& left, long rows, const Rows& right,
+                        long columns, long n, float* scratch, bool same_left) {
   const long count = places(n);
   float* const panel = scratch + (rows + WIDTH) * count;
   if (!same_left)

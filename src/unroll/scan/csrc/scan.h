@@ -16,7 +16,7 @@ static inline long gates_of(Recurrence r) { return r == Recurrence::gru || r == 
 
 struct Scan {
   Recurrence recurrence;
-  bool reverse;                 // from the last time step to the first
+  bool reverse;  // from the last time step to the first
   long batch, time, inputs, hidden;
   const std::int64_t* lengths;  // (batch), each from 0 to time; null: all full. Past its length a state stays as it is.
   float* h;                     // (slots, batch, hidden), room. Scanning forwards, h[t] is read and h[t + 1] written;
@@ -29,54 +29,54 @@ struct Scan {
 // Some columns of a step's products: out = bias + W_ih x + W_hh h, or but one of the two.
 struct Product {
   long columns;
-  const float* packed;          // the weights, as pack() arranges them; room
-  const float* bias;            // (columns), room
+  const float* packed;  // the weights, as pack() arranges them; room
+  const float* bias;    // (columns), room
   bool takes_x, takes_h;
 };
 
 struct Forward : Scan {
-  const float* x;               // (batch, time, inputs), strides in floats
+  const float* x;  // (batch, time, inputs), strides in floats
   long x_batch, x_time;
-  Product products[3];          // one for tanh, relu, lstm; for gru r and z, W_hn h, W_in x
+  Product products[3];  // one for tanh, relu, lstm; for gru r and z, W_hn h, W_in x
   int count;
-  float* steps;                 // (time, batch, inputs), x as the gradients read it, 0 past each length; null: not kept
+  float* steps;  // (time, batch, inputs), x as the gradients read it, 0 past each length; null: not kept
 };
 
 // A stretch of time steps, whose last come first.
 struct Backward : Scan {
-  long first;                   // how many time steps stand before those that h, c, gates and dy begin with
-  const float* dy;              // (batch, time, hidden), strides in floats; null: zero
+  long first;       // how many time steps stand before those that h, c, gates and dy begin with
+  const float* dy;  // (batch, time, hidden), strides in floats; null: zero
   long dy_batch, dy_time;
-  const float* packed;          // W_hh, as pack() arranges it
-  float* d;                     // (time, rows, gates, hidden), room: of `rows` sequences from first_row on
+  const float* packed;  // W_hh, as pack() arranges it
+  float* d;             // (time, rows, gates, hidden), room: of `rows` sequences from first_row on
   long first_row, rows;
-  float *dh, *dc;               // (batch, hidden) gradients to the state after the stretch, then to that before it;
-  bool wants_before;            // unless that is not wanted. dc: null but for lstm
+  float *dh, *dc;     // (batch, hidden) gradients to the state after the stretch, then to that before it;
+  bool wants_before;  // unless that is not wanted. dc: null but for lstm
 };
 
 // dw[u, k] = sum over n of d[n, first + u] * from[n, k].
 struct Gradient {
   long first, columns;
-  const float* from;            // (n, k), room, rows `stride` apart, with a jump after each run of them; null: ones, k being 1
+  const float* from;  // (n, k), room, rows `stride` apart, with a jump after each run of them; null: ones, k being 1
   long stride, k;
-  float* dw;                    // (columns, k)
+  float* dw;  // (columns, k)
 };
 
 struct Gradients {
-  const float* d;               // (n, width), room
+  const float* d;  // (n, width), room
   long n, width;
-  long run, apart;              // rows that follow each other in `from`; how many rows further on the next run begins
+  long run, apart;  // rows that follow each other in `from`; how many rows further on the next run begins
   Gradient parts[4];
   int count;
-  bool add;                     // to what is there
+  bool add;  // to what is there
 };
 
 // out[n, k] = sum over u of d[n, u] * w[u, k]; `gap` columns of d after the first `before` are left out.
 struct Inputs {
-  const float* d;               // (n, width)
+  const float* d;  // (n, width)
   long n, width, before, gap;
-  const float* packed;          // w, as pack() arranges it
-  float* out;                   // (n, k)
+  const float* packed;  // w, as pack() arranges it
+  float* out;           // (n, k)
   long k;
 };
 
@@ -99,22 +99,22 @@ struct LinearBackward {
 
 // steps[t, b] = (x[order[b], t] - mean) * scale, feature by feature; 0 past the sequence's length.
 struct Gather {
-  const std::uint8_t* bytes;    // (all, whole, inputs); or null, and floats
+  const std::uint8_t* bytes;  // (all, whole, inputs); or null, and floats
   const float* floats;
   const std::int64_t *order, *lengths;  // (batch), the lengths of those sequences
-  const float *mean, *scale;    // (inputs)
-  long batch, whole, time, inputs;  // only the first `time` steps are taken
-  float* steps;                 // (time, batch, inputs)
+  const float *mean, *scale;            // (inputs)
+  long batch, whole, time, inputs;      // only the first `time` steps are taken
+  float* steps;                         // (time, batch, inputs)
 };
 
 // A step of Adam on one parameter: its values, their gradient, and the averages that are kept.
 struct Update {
   float *values, *average, *square;
   const float* gradient;
-  float scale;                  // of the gradient, by clipping
-  float decay, shrink;          // weight decay: added to the gradient by so much; or values times it
-  float beta1, beta2;           // 1 - beta1, and 1 - beta2, as shares of what is new
-  float rate, eps;              // lr / (1 - beta1^count) and eps, both times sqrt(1 - beta2^count)
+  float scale;          // of the gradient, by clipping
+  float decay, shrink;  // weight decay: added to the gradient by so much; or values times it
+  float beta1, beta2;   // 1 - beta1, and 1 - beta2, as shares of what is new
+  float rate, eps;      // lr / (1 - beta1^count) and eps, both times sqrt(1 - beta2^count)
 };
 
 // Weights as they are, or their transpose: the one of column c and factor i is at from[c * column + i * factor].
@@ -127,10 +127,10 @@ struct Matrix {
 // each part's columns is meant, so that all ranges of a size are as much work.
 struct Kernels {
   const char* name;
-  long width, panel, wide;      // floats in a register; registers in a panel, and in one for a single row
-  long group;                   // sequences that take each step together, at most
-  long share;                   // sequences that are worth a thread
-  long pair;                    // factors in a place of the packed weights: 1 in float32, 2 in bf16
+  long width, panel, wide;       // floats in a register; registers in a panel, and in one for a single row
+  long group;                    // sequences that take each step together, at most
+  long share;                    // sequences that are worth a thread
+  long pair;                     // factors in a place of the packed weights: 1 in float32, 2 in bf16
   long (*places)(long factors);  // that so many factors take in a column of the packed weights
   void (*arrange)(float* to, long width, const Matrix&, long first, long columns);  // pack a panel of them; see pack.h
   long (*scratch)(const Scan&);  // floats that forward and backward need for themselves, per thread

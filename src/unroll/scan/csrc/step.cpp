@@ -21,22 +21,24 @@ TrainingStep::TrainingStep(const Layout& layout, long classes, const Data& data)
 }
 
 void TrainingStep::use(const std::vector<Parameter>& parameters, const Adam& adam) {
-  const long rows = layout_.rows(), sizes[] = {rows * layout_.inputs, rows * layout_.hidden, rows, rows,
-                                               classes_ * layout_.hidden, classes_};
+  const long rows = layout_.rows(),
+             sizes[] = {rows * layout_.inputs, rows * layout_.hidden, rows, rows, classes_ * layout_.hidden, classes_};
   if (parameters.size() != 6) throw std::invalid_argument("a training step takes 6 parameters");
   for (int i = 0; i < 6; ++i)
-    if (parameters[i].n != sizes[i]) throw std::invalid_argument("a parameter has another size than its place asks for");
+    if (parameters[i].n != sizes[i])
+      throw std::invalid_argument("a parameter has another size than its place asks for");
   parameters_ = parameters;
   adam_ = adam;
   gradients_.resize(6);
   for (int i = 0; i < 6; ++i) room(gradients_[i], sizes[i]);
 }
 
-std::pair<std::vector<double>, long> TrainingStep::run(
-    const std::int64_t* order, long n, long batch, const std::vector<long>& times, int threads,
-    const std::vector<double>& rates) {
+std::pair<std::vector<double>, long> TrainingStep::run(const std::int64_t* order, long n, long batch,
+                                                       const std::vector<long>& times, int threads,
+                                                       const std::vector<double>& rates) {
   const auto steps = static_cast<std::size_t>(batch > 0 ? (n + batch - 1) / batch : 0);
-  if (times.size() != steps || rates.size() != steps) throw std::invalid_argument("each step needs its time steps and its rate");
+  if (times.size() != steps || rates.size() != steps)
+    throw std::invalid_argument("each step needs its time steps and its rate");
   for (const long time : times)
     if (time < 1 || time > whole_) throw std::invalid_argument("a step reads from 1 to all time steps of the data");
   layout_.threads = threads;
@@ -63,13 +65,13 @@ std::pair<double, long> TrainingStep::step(const std::int64_t* order, long n, lo
   gather(order);
   const auto value = [&](int i) { return parameters_[i].values; };
   const auto gradient = [&](int i) { return gradients_[i].data(); };
-  forward(a, steps_.data(), a.inputs, n * a.inputs, value(0), value(1), value(2), value(3), nullptr, nullptr, h, c, a.time + 1,
-          h_n_.data(), c_n_.data(), nullptr, gates);
+  forward(a, steps_.data(), a.inputs, n * a.inputs, value(0), value(1), value(2), value(3), nullptr, nullptr, h, c,
+          a.time + 1, h_n_.data(), c_n_.data(), nullptr, gates);
   const auto result = loss();
   head_back();
   std::fill_n(dc_.data(), states, 0.0f);
-  backward(a, value(0), value(1), h, c, gates, steps_.data(), nullptr, 0, 0, 0, dh_.data(),
-           lstm ? dc_.data() : nullptr, false, gradient(0), gradient(1), gradient(2), gradient(3), nullptr);
+  backward(a, value(0), value(1), h, c, gates, steps_.data(), nullptr, 0, 0, 0, dh_.data(), lstm ? dc_.data() : nullptr,
+           false, gradient(0), gradient(1), gradient(2), gradient(3), nullptr);
   update(lr);
   return result;
 }
@@ -84,10 +86,12 @@ void TrainingStep::gather(const std::int64_t* order) {
     y_[b] = data_.y[order[b]];
     lengths_[b] = std::min<long>(data_.lengths ? data_.lengths[order[b]] : a.time, a.time);
   }
-  const Gather g{data_.bytes, data_.floats, order, lengths_.data(), data_.mean.data(), data_.scale.data(),
-                 a.batch, whole_, a.time, a.inputs, steps};
+  const Gather g{
+      data_.bytes, data_.floats, order, lengths_.data(), data_.mean.data(), data_.scale.data(), a.batch, whole_,
+      a.time,      a.inputs,     steps};
   // Sequences in random order are waited for: each number takes as long as many products.
-  split(a.batch, threads_for(32 * a.time * a.batch * a.inputs), [&](long begin, long end) { a.kernels->gather(g, begin, end); });
+  split(a.batch, threads_for(32 * a.time * a.batch * a.inputs),
+        [&](long begin, long end) { a.kernels->gather(g, begin, end); });
 }
 
 // Cross entropy; the logits become its gradient.
@@ -98,9 +102,8 @@ std::pair<double, long> TrainingStep::loss() {
   pack(packed_, *a.kernels, a.kernels->panel, classes_, {{weight, a.hidden, 1, a.hidden}});
   const Inputs head{h_n_.data(), a.batch, a.hidden, a.hidden, 0, packed_.data(), logits, classes_};
   const int threads = threads_for(a.batch * a.hidden * classes_);
-  split(a.batch, threads, [&](long begin, long end) {
-    a.kernels->inputs(head, begin, end, scratch(a.kernels->inputs_scratch(head)));
-  });
+  split(a.batch, threads,
+        [&](long begin, long end) { a.kernels->inputs(head, begin, end, scratch(a.kernels->inputs_scratch(head))); });
   double sum = 0;
   long right = 0;
   for (long b = 0; b < a.batch; ++b) {
@@ -120,19 +123,22 @@ std::pair<double, long> TrainingStep::loss() {
 
 void TrainingStep::head_back() {
   const Layout& a = layout_;
-  const Gradients g{logits_.data(), a.batch, classes_, a.batch, a.batch,
+  const Gradients g{logits_.data(),
+                    a.batch,
+                    classes_,
+                    a.batch,
+                    a.batch,
                     {{0, classes_, h_n_.data(), a.hidden, a.hidden, gradients_[4].data()},
                      {0, classes_, nullptr, 0, 1, gradients_[5].data()}},
-                    2, false};
+                    2,
+                    false};
   pack(packed_, *a.kernels, a.kernels->panel, a.hidden, {{parameters_[4].values, 1, a.hidden, classes_}});
   const Inputs back{logits_.data(), a.batch, classes_, classes_, 0, packed_.data(), dh_.data(), a.hidden};
   const int threads = threads_for(a.batch * a.hidden * classes_);
-  split(classes_, threads, [&](long begin, long end) {
-    a.kernels->gradients(g, begin, end, scratch(a.kernels->gradients_scratch(g)));
-  });
-  split(a.batch, threads, [&](long begin, long end) {
-    a.kernels->inputs(back, begin, end, scratch(a.kernels->inputs_scratch(back)));
-  });
+  split(classes_, threads,
+        [&](long begin, long end) { a.kernels->gradients(g, begin, end, scratch(a.kernels->gradients_scratch(g))); });
+  split(a.batch, threads,
+        [&](long begin, long end) { a.kernels->inputs(back, begin, end, scratch(a.kernels->inputs_scratch(back))); });
 }
 
 // As torch.nn.utils.clip_grad_norm_ has it; a NaN is kept, so that it shows.
@@ -160,10 +166,20 @@ void TrainingStep::update(double lr) {
     const Parameter& p = parameters_[i];
     const double count = ++*p.count;
     const double rate = lr / (1 - std::pow(adam_.beta1, count)), root = std::sqrt(1 - std::pow(adam_.beta2, count));
-    const double decay = adam_.decoupled ? 0 : adam_.weight_decay, shrink = adam_.decoupled ? 1 - lr * adam_.weight_decay : 1;
+    const double decay = adam_.decoupled ? 0 : adam_.weight_decay,
+                 shrink = adam_.decoupled ? 1 - lr * adam_.weight_decay : 1;
     const auto number = [](double value) { return static_cast<float>(value); };
-    const Update u{p.values, p.average, p.square, gradients_[i].data(), scale, number(decay), number(shrink),
-                   number(1 - adam_.beta1), number(1 - adam_.beta2), number(rate * root), number(adam_.eps * root)};
+    const Update u{p.values,
+                   p.average,
+                   p.square,
+                   gradients_[i].data(),
+                   scale,
+                   number(decay),
+                   number(shrink),
+                   number(1 - adam_.beta1),
+                   number(1 - adam_.beta2),
+                   number(rate * root),
+                   number(adam_.eps * root)};
     split(p.n, threads_for(4 * p.n), [&](long begin, long end) { layout_.kernels->update(u, begin, end); });
   }
 }

@@ -12,10 +12,10 @@ namespace unroll {
 
 // The data set as it is kept; a batch takes some of its sequences, scaled: (x - mean) * scale, feature by feature.
 struct Data {
-  const std::uint8_t* bytes;    // (all, time, inputs); or null, and floats
+  const std::uint8_t* bytes;  // (all, time, inputs); or null, and floats
   const float* floats;
-  const std::int64_t* y;        // (all)
-  const std::int64_t* lengths;  // (all); null: all full
+  const std::int64_t* y;           // (all)
+  const std::int64_t* lengths;     // (all); null: all full
   std::vector<float> mean, scale;  // (inputs)
 };
 
@@ -26,9 +26,9 @@ struct Parameter {
 };
 
 struct Adam {
-  bool decoupled;               // AdamW: weights decay apart from the gradient
+  bool decoupled;  // AdamW: weights decay apart from the gradient
   double beta1, beta2, eps, weight_decay;
-  double clip;                  // most that the norm of all gradients may be; 0: no limit
+  double clip;  // most that the norm of all gradients may be; 0: no limit
 };
 
 class TrainingStep {
@@ -42,9 +42,9 @@ class TrainingStep {
   // One step after the other: learn from the sequences `order` names, n of them, of which each `batch` make a step, at its
   // own rate; none is longer than the time steps of its batch. Return the sum of each step's losses, and how many were right
   // before it.
-  std::pair<std::vector<double>, long> run(
-      const std::int64_t* order, long n, long batch, const std::vector<long>& times, int threads,
-      const std::vector<double>& rates);
+  std::pair<std::vector<double>, long> run(const std::int64_t* order, long n, long batch,
+                                           const std::vector<long>& times, int threads,
+                                           const std::vector<double>& rates);
 
  private:
   std::pair<double, long> step(const std::int64_t* order, long n, long time, double lr);
@@ -56,7 +56,7 @@ class TrainingStep {
   int threads_for(long products) const { return products > 1 << 20 ? layout_.threads : 1; }
 
   Layout layout_;
-  long classes_, whole_;        // time steps in the data
+  long classes_, whole_;  // time steps in the data
   Data data_;
   std::vector<Parameter> parameters_;
   Adam adam_;

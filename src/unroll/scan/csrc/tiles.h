@@ -118,9 +118,8 @@ static inline long least(long a, long b) { return a < b ? a : b; }
 
 // out (rows, columns) = start + the left sides, one after the other, times `packed`. A start with rows 0 apart counts for
 // all rows; with room behind each row of `out` and behind the last one whole tiles are stored.
-static void product(
-    float* out, long out_row, bool room, const float* start, long start_row, long rows, long columns, const float* packed,
-    long panel, const Left* lefts, int count) {
+static void product(float* out, long out_row, bool room, const float* start, long start_row, long rows, long columns,
+                    const float* packed, long panel, const Left* lefts, int count) {
   each_panel(columns, WIDTH, panel, [&](long column, long registers) {
     const long width = registers * TILE;
     with_count<2>(registers, [&](auto used) {
@@ -135,8 +134,8 @@ static void product(
         const float* right = packed;
         for (int i = 0; i < count; ++i) {
           const Left& left = lefts[i];
-          multiply<ROWS, COLUMNS>(
-              {left.at + row * left.row, left.row, TILE * left.row, TILE}, {right, width, 0, TILE * width}, left.k / TILE);
+          multiply<ROWS, COLUMNS>({left.at + row * left.row, left.row, TILE * left.row, TILE},
+                                  {right, width, 0, TILE * width}, left.k / TILE);
           right += left.k * width;
         }
         each_sum<ROWS, COLUMNS>([&](auto tile, long r, long c) {
@@ -155,9 +154,8 @@ static void product(
 
 // out[r * out_row + c] += sum over n of left[n, r] * right[n, c]. Both sides are laid out anew first, row by row, the left one
 // unless it is that of the call before. Scratch has room for (whole_rows(rows) + rounded(columns)) * places(n).
-static void add_product(
-    float* out, long out_row, [[maybe_unused]] long out_column, const Rows& left, long rows, const Rows& right, long columns,
-    long n, float* scratch, bool same_left) {
+static void add_product(float* out, long out_row, [[maybe_unused]] long out_column, const Rows& left, long rows,
+                        const Rows& right, long columns, long n, float* scratch, bool same_left) {
   const long count = places(n);
   float* const panels = scratch + whole_rows(rows) * count;
   Places of_left(left, n), of_right(right, n);
@@ -185,8 +183,8 @@ static void add_product(
       each_block(rows, [&](auto tiles_down, long row) {
         constexpr int ROWS = decltype(tiles_down)::value, COLUMNS = decltype(used)::value;
         each_sum<ROWS, COLUMNS>([](auto tile, long, long) { clear_tile<decltype(tile)::value>(); });
-        multiply<ROWS, COLUMNS>(
-            {scratch + row * count, TILE, TILE * count, PLACES}, {panel, width, 0, TILE * width}, count / TILE);
+        multiply<ROWS, COLUMNS>({scratch + row * count, TILE, TILE * count, PLACES}, {panel, width, 0, TILE * width},
+                                count / TILE);
         each_sum<ROWS, COLUMNS>([&](auto tile, long r, long c) {
           alignas(64) float sums[PLACES];
           store_tile<decltype(tile)::value>(sums, TILE);

@@ -43,8 +43,8 @@ constexpr int PAIR = 2;
 // For each column the pair of what stands in two rows.
 static inline Vec paired(Vec first, Vec second) {
 #ifdef __AVX512BF16__
-  const __m512i turns = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20,
-                                         4, 19, 3, 18, 2, 17, 1, 16, 0);
+  const __m512i turns = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
+                                         5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
   return (Vec)_mm512_permutexvar_epi16(turns, (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first));
 #else
   Vec both;
@@ -86,7 +86,8 @@ static inline void add_products(Vec& sum, Vec a, Vec b) { sum += a * b; }
 #endif
 
 #ifdef AMX
-constexpr long DEPTH = 2 * WIDTH, HEIGHT = WIDTH;  // factors and rows that are multiplied at once, zeros where there are no more
+constexpr long DEPTH = 2 * WIDTH,
+               HEIGHT = WIDTH;  // factors and rows that are multiplied at once, zeros where there are no more
 #else
 constexpr long DEPTH = PAIR, HEIGHT = 1;
 #endif
@@ -143,7 +144,10 @@ class Rows {
  public:
   // From row n on; runs of `run` rows begin `apart` rows from each other.
   Rows(const float* from, long stride, long n, long run, long apart)
-      : at_(from + (n / run * apart + n % run) * stride), stride_(stride), jump_((apart - run) * stride), run_(run),
+      : at_(from + (n / run * apart + n % run) * stride),
+        stride_(stride),
+        jump_((apart - run) * stride),
+        run_(run),
         left_(run - n % run) {}
 
   const float* next() {
@@ -188,7 +192,8 @@ struct Left {
 };
 
 // Rows of k factors, to be multiplied; `room` has WIDTH floats more per row than places(k).
-static inline Left as_left(const float* at, long row, long k, [[maybe_unused]] long rows, [[maybe_unused]] float* room) {
+static inline Left as_left(const float* at, long row, long k, [[maybe_unused]] long rows,
+                           [[maybe_unused]] float* room) {
 #ifdef BF16
   const long width = places(k) + WIDTH;
   for (long r = 0; r < rows; ++r)

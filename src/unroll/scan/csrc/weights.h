@@ -19,8 +19,10 @@ static inline void transpose(Vec (&square)[16]) {
       fours[i + 2 * half] = (__m512)_mm512_unpacklo_pd(first, second);
       fours[i + 2 * half + 1] = (__m512)_mm512_unpackhi_pd(first, second);
     }
-  for (int i = 0; i < 4; ++i) {  // a quarter of each holds four rows of column i, and so on: 0x88 takes even ones, 0xdd odd
-    const __m512 even = _mm512_shuffle_f32x4(fours[i], fours[4 + i], 0x88), odd = _mm512_shuffle_f32x4(fours[i], fours[4 + i], 0xdd);
+  for (int i = 0; i < 4;
+       ++i) {  // a quarter of each holds four rows of column i, and so on: 0x88 takes even ones, 0xdd odd
+    const __m512 even = _mm512_shuffle_f32x4(fours[i], fours[4 + i], 0x88),
+                 odd = _mm512_shuffle_f32x4(fours[i], fours[4 + i], 0xdd);
     const __m512 even_low = _mm512_shuffle_f32x4(fours[8 + i], fours[12 + i], 0x88);
     const __m512 odd_low = _mm512_shuffle_f32x4(fours[8 + i], fours[12 + i], 0xdd);
     rows[i] = _mm512_shuffle_f32x4(even, even_low, 0x88);
@@ -72,7 +74,8 @@ static void arrange(float* to, long width, const Matrix& m, long first, long col
   for (; m.factor == 1 && done < columns; done += WIDTH)
     for (long i = 0; i < m.factors; i += WIDTH) {
       Vec square[WIDTH] = {};
-      for (long j = 0; j < WIDTH && done + j < columns; ++j) square[j] = load(from + (done + j) * m.column + i, m.factors - i);
+      for (long j = 0; j < WIDTH && done + j < columns; ++j)
+        square[j] = load(from + (done + j) * m.column + i, m.factors - i);
       transpose(square);
       for (long j = 0; j < WIDTH && i + j < m.factors; ++j) store(to + (i + j) * width + done, square[j], WIDTH);
     }

@@ -1,0 +1,82 @@
+/** What unroll.export.description writes: all that a page knows of its run. */
+export interface Description {
+  unroll: string;
+  title: string;
+  kind: "images" | "texts" | "series";
+  classes: string[];
+  model: ModelDescription;
+  preparation: Preparation;
+  samples: Sample[];
+  typical: Typical | null;
+  facts: Facts;
+}
+
+export interface ModelDescription {
+  cell: string;
+  nonlinearity: string;
+  hidden_size: number;
+  num_layers: number;
+  bidirectional: boolean;
+  residual: boolean;
+  layer_norm: boolean;
+  readout: string;
+  input_size: number;
+  num_classes: number;
+  vocabulary_size: number | null;
+  weights: Record<string, { shape: number[]; data: string }>;
+}
+
+export interface Preparation {
+  scaling: Scaling;
+  image: ImageFormat | null;
+  missing: { means: number[]; mask: boolean } | null;
+  features: string[];
+  tokenizer: Tokenizer | null;
+}
+
+export interface Scaling {
+  mean: number | number[];
+  std: number | number[];
+}
+
+export interface ImageFormat {
+  height: number;
+  width: number;
+  read: "rows" | "columns" | "pixels" | "permuted";
+  order?: number[];
+  framing: { border: number; box: number; centre: "mass" | "box" } | null;
+}
+
+/** What the library tokenizers saves. */
+export interface Tokenizer {
+  added_tokens: { id: number; content: string }[];
+  model: {
+    type: string;
+    vocab: Record<string, number>;
+    unk_token: string;
+    merges?: (string | string[])[];
+  };
+}
+
+/** `x` of an image is base64, of a text the text, of a series [time][features]. */
+export interface Sample {
+  label: number;
+  x: any;
+}
+
+/** Between what values series usually are, and how long. */
+export interface Typical {
+  low: number[];
+  high: number[];
+  time: number;
+}
+
+export interface Facts {
+  accuracy: number | null;
+  n: number | null;
+  data: string;
+  credit: string | null;
+  parameters: number;
+  checked?: number;
+  difference?: number;
+}
