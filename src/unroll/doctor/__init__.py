@@ -23,8 +23,9 @@ from ..data.describe import UNEVEN
 from ..data.preparation import valid_steps
 from ..data.sequences import SequenceData
 from ..errors import InputError
-from ..evaluation.metrics import eval_mode, logits_of
+from ..evaluation.metrics import logits_of
 from ..models.classifier import SequenceClassifier
+from ..models.modes import inference
 from ..runs.history import read_history
 from ..training.results import EpochResult
 from ..validation import check_whole
@@ -147,8 +148,7 @@ def examine(
 
 
 def _measure(model: SequenceClassifier, data: SequenceData | None, seed: int) -> _Measured:
-    # Whatever the caller has switched off: gradients are measured, of tensors that have some.
-    with eval_mode(model), torch.inference_mode(False), torch.enable_grad():
+    with inference(model, gradients=True):
         if data is None:
             return _Measured(None, None, None, None, examine_layers(model, None))
         order = torch.from_numpy(np.random.default_rng(seed).permutation(len(data)))

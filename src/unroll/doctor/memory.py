@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..data.sequences import SequenceData
 from ..models.classifier import SequenceClassifier
+from ..models.modes import inference
 from .examination import Memory
 
 POSITIONS = 40  # steps that are tried, of longer sequences
@@ -26,7 +27,7 @@ def measure_memory(model: SequenceClassifier, data: SequenceData) -> Memory | No
     """Exchange the input at one step for another sequence's, at so many steps before that one's end; see `Memory`.
 
     Args:
-        model: in eval mode; it is read by its own fused scans.
+        model: it is read by its own fused scans.
         data: sequences in random order, on the model's device; None is returned if fewer than two have a step.
     """
     time = data.x.shape[1]
@@ -38,7 +39,7 @@ def measure_memory(model: SequenceClassifier, data: SequenceData) -> Memory | No
     count = torch.full((len(x),), time, device=x.device) if lengths is None else lengths
     time = int(count.max())
     offsets = positions(time)
-    with torch.inference_mode():
+    with inference(model):
         plain = model(x, lengths)
         effects = []
         size = max(1, AT_ONCE // (len(x) * x.shape[1]))

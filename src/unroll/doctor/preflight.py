@@ -16,9 +16,9 @@ from ..data.describe import constant, missing_classes
 from ..data.preparation import valid_steps
 from ..data.sequences import Batch
 from ..data.splits import Splits
-from ..evaluation.metrics import inference
 from ..models.classifier import SequenceClassifier
 from ..models.layers import Stage
+from ..models.modes import inference
 
 SATURATED = 0.99  # of the largest output that tanh has
 BOUNDED = ("rnn", "gru", "lstm", "indrnn")  # cells whose outputs stay within ±1, but with relu

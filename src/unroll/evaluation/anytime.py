@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from ..data.sequences import SequenceData
 from ..errors import ConfigError, DataError
+from ..models.modes import inference
 from ..scan.cpu import lend_threads
 from .calibration import Calibration, fit_temperatures
-from .metrics import EVALUATION_BATCH, has_fused_cells, inference, is_as_made, logits_of
+from .metrics import EVALUATION_BATCH, has_fused_cells, is_as_made, logits_of
 
 MARKS = 28  # where a sequence is looked at; of an image read row by row after each of its 28 rows
 SURE = (0.8, 0.9, 0.95, 0.99)  # confidences at which stopping is tried

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeGuard
 
@@ -17,6 +16,7 @@ from ..data.sequences import SequenceData
 from ..errors import DataError, InputError
 from ..models.classifier import SequenceClassifier
 from ..models.fused_forward import is_watched
+from ..models.modes import inference
 from ..notebook import evaluation_html
 from ..scan.cpu import lend_threads
 from .significance import wilson
@@ -231,22 +231,3 @@ def has_fused_cells(model: nn.Module) -> bool:
         cell.recurrence != "linear" and cell.choose_backend(_parameter(cell).new_empty(1, 1, 1), True).backend == "cpu"
         for cell in cells
     )
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Switch to eval mode, and each module back to the mode found; gradients are left as they are."""
-    were_training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in were_training:
-            module.training = True
-
-
-@contextmanager
-def inference(model: nn.Module) -> Iterator[None]:
-    """Switch to eval mode without gradients, and each module back to the mode found."""
-    with eval_mode(model), torch.inference_mode():
-        yield

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..models.classifier import SequenceClassifier
+from ..models.modes import inference
 from ..scan.cpu import lend_threads
 from ..scan.padding import clear_padding
 from ..validation import check_choice, check_whole
-from .metrics import has_fused_cells, inference, is_as_made
+from .metrics import has_fused_cells, is_as_made
 
 Method = Literal["integrated-gradients", "gradient-times-input"]
 Read = Callable[[Tensor, Tensor | None], Tensor]  # x (batch, time, features) and lengths to logits (batch, classes)
@@ -87,7 +88,7 @@ def attribute(
     if not x.shape[1]:
         return torch.zeros_like(x, dtype=torch.float32)
     points, weights = _way(method, steps)
-    with inference(model), torch.inference_mode(False), torch.enable_grad(), lend_threads(has_fused_cells(model)):
+    with inference(model, gradients=True), lend_threads(has_fused_cells(model)):
         device = next(model.parameters(), x).device
         given, lengths = x.detach().to(device), None if lengths is None else lengths.to(device)
         labels = _labels(model, given, lengths, target)

@@ -10,9 +10,9 @@ from torch import Tensor
 from ..data.sequences import SequenceData
 from ..errors import InputError
 from ..models.classifier import SequenceClassifier
+from ..models.modes import inference
 from .anytime import logits_after
 from .calibration import Calibration
-from .metrics import inference
 
 
 @dataclass(frozen=True)

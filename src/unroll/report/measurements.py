@@ -13,10 +13,11 @@ from torch import Tensor
 from ..data.sequences import SequenceData
 from ..doctor import Examination, examine
 from ..evaluation.anytime import Anytime, evaluate_anytime
-from ..evaluation.metrics import evaluate, inference
+from ..evaluation.metrics import evaluate
 from ..evaluation.predictions import Predictions
 from ..evaluation.saliency import attribute
 from ..evaluation.stepwise import Watched, watch
+from ..models.modes import inference
 from ..runs.artifacts import read_predictions
 from ..runs.history import read_history
 from ..runs.storage import Run, TestData
