@@ -171,7 +171,7 @@ def _judge(
     data, _, sample, memory, layers = measured
     does_well = sample is not None and _does_well(sample.accuracy, chance, history, test_accuracy)
     patient = Patient(model.config, does_well, max((epoch.lr for epoch in history), default=None))
-    image = data is not None and data.preparation.image is not None
+    image = data is not None and data.kind == "images"
     scale, finite = 1.0 if sample is None else sample.scale, _is_finite(model)
     findings = [
         *judge_numbers(scale, finite),
@@ -193,7 +193,7 @@ def _look(model: SequenceClassifier, data: SequenceData, some: SequenceData) -> 
     right = logits.argmax(dim=1) == y
     rare = y != int(torch.tensor(list(data.counts.values())).argmax())
     scale = 1.0
-    if data.texts is None:
+    if data.kind != "texts":
         batch = some.batch(slice(None))
         values = valid_steps(batch.x, batch.lengths).double()
         scale = float(values.square().mean().sqrt()) if values.numel() else 1.0

@@ -190,7 +190,7 @@ def is_as_made(model: nn.Module) -> TypeGuard[SequenceClassifier]:
 
 
 def _at_once(model: nn.Module, data: SequenceData, part: slice) -> Tensor | None:
-    if not is_as_made(model) or data.texts is not None:
+    if not is_as_made(model):
         return None
     return model.answer_at_once(
         data.x[part], None if data.lengths is None else data.lengths[part], data.preparation.scaling.factors

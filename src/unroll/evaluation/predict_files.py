@@ -18,7 +18,7 @@ from ..data.formats.text_file import check_text
 from ..data.formats.texts import read_texts, unread
 from ..data.preparation import ImageFormat, Preparation
 from ..data.sequences import SequenceData
-from ..data.streams import Kind, is_stream, receive
+from ..data.streams import is_stream, receive
 from ..errors import DataError
 from .anytime import check_confidence, read_along
 from .calibration import Calibration
@@ -103,28 +103,28 @@ def predict_files(
             `unroll.data.formats.texts.read_texts` reads. A pipe is read up to 1 GB.
         sure: stop reading each once the model is so sure (default None: read it to its end).
     """
-    kind: Kind = "images" if preparation.image else "texts" if preparation.tokens else "series"
     with (
         tempfile.TemporaryDirectory(prefix="unroll-") if any(map(is_stream, map(Path, files))) else nullcontext() as at
     ):
         places, names, failed = [], dict[str, str](), list[FilePrediction]()
         for number, file in enumerate(map(Path, files)):
             try:
-                places.append(receive(file, kind, Path(str(at), str(number))) if is_stream(file) else file)
+                places.append(receive(file, preparation.kind, Path(str(at), str(number))) if is_stream(file) else file)
                 names[str(places[-1])] = str(file)
             except DataError as error:
                 failed.append(FilePrediction(str(file), error=str(error)))
-        if preparation.image:
-            found = _of_images(model, preparation, preparation.image, places, sure)
+        if preparation.image is not None:
+            predictions = _of_images(model, preparation, preparation.image, places, sure)
         else:
-            read = _of_texts if preparation.tokens else _of_series
-            found = [prediction for place in places for prediction in read(model, preparation, place, sure)]
-    return [_named(prediction, names[prediction.file]) for prediction in found] + failed
+            of_file = _of_texts if preparation.kind == "texts" else _of_series
+            predictions = [prediction for place in places for prediction in of_file(model, preparation, place, sure)]
+    return [_named(prediction, names[prediction.file]) for prediction in predictions] + failed
 
 
-def _named(found: FilePrediction, name: str) -> FilePrediction:
+def _named(prediction: FilePrediction, name: str) -> FilePrediction:
     """Return a prediction by the name of the file that was given: what came through a pipe was copied elsewhere."""
-    return replace(found, file=name, error=found.error and found.error.replace(found.file, name))
+    error = prediction.error and prediction.error.replace(prediction.file, name)
+    return replace(prediction, file=name, error=error)
 
 
 def predict_texts(
@@ -148,7 +148,7 @@ def predict_texts(
     Raises:
         DataError: the model does not read texts, or one is no Unicode.
     """
-    if preparation.tokens is None:
+    if preparation.kind != "texts":
         raise DataError("this run was not trained on texts: it cannot predict from them")
     if not texts:
         return []

@@ -16,12 +16,11 @@ from ..data.formats.image_file import PreparedImage, Upload, prepare_image
 from ..data.formats.stored import as_stored
 from ..data.formats.text_file import check_text
 from ..data.formats.texts import unread
-from ..data.preparation import Preparation, Scaling
+from ..data.preparation import Kind, Preparation, Scaling
 from ..data.sequences import SequenceData
 from ..errors import DataError
 from ..evaluation.metrics import has_fused_cells, logits_by_batch
 from ..evaluation.predict_files import unlabelled
-from ..export.description import Kind, kind_of
 from ..runs.storage import Run
 from ..scan.cpu import lend_threads
 from . import limits
@@ -76,7 +75,7 @@ class Served:
     @property
     def kind(self) -> Kind:
         """What it reads."""
-        return kind_of(self.preparation)
+        return self.preparation.kind
 
     @property
     def features(self) -> int:
