@@ -56,9 +56,9 @@ NAMES = (
     "overfitting",
     "uneven classes",
 )
-FEWEST, SAMPLE = 32, 256  # sequences on which loss and accuracy are measured
+FEWEST_SAMPLED, MOST_SAMPLED = 32, 256  # sequences on which loss and accuracy are measured
 WORK = 2e10  # multiplications that this may take, of large models and long sequences some seconds
-FEW = 5  # sequences of rarer classes, below which it says nothing how many of them are right
+FEWEST_RARE = 5  # sequences of rarer classes; how many of fewer are right says nothing
 
 
 class _Sample(NamedTuple):
@@ -152,7 +152,7 @@ def _measure(model: SequenceClassifier, data: SequenceData | None, seed: int) ->
         if data is None:
             return _Measured(None, None, None, None, examine_layers(model, None))
         order = torch.from_numpy(np.random.default_rng(seed).permutation(len(data)))
-        n = affordable(model, data.x.shape[1], WORK, FEWEST, SAMPLE)
+        n = affordable(model, data.x.shape[1], WORK, FEWEST_SAMPLED, MOST_SAMPLED)
         some = data.to("cpu").subset(order[:n]).to(model.head.weight.device)
         sample = _look(model, data, some)
         sound = _is_finite(model) and math.isfinite(sample.scale)
@@ -203,15 +203,15 @@ def _look(model: SequenceClassifier, data: SequenceData, some: SequenceData) -> 
 
 def _does_well(accuracy: float, chance: float, history: Sequence[EpochResult], test: float | None) -> bool:
     held_out = history[-1].val_accuracy if history else None
-    known = [accuracy, *(found for found in (held_out, test) if found is not None)]
-    return all(lift(found, chance) >= WELL for found in known)
+    known = [value for value in (accuracy, held_out, test) if value is not None]
+    return all(lift(value, chance) >= WELL for value in known)
 
 
 def _uneven(data: SequenceData, sample: _Sample) -> Iterator[Finding]:
     counts = {label: count for label, count in data.counts.items() if count}
     most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     n, right = sample.rare
-    if counts[most] >= UNEVEN * counts[least] and n >= FEW and right < n / 2:
+    if counts[most] >= UNEVEN * counts[least] and n >= FEWEST_RARE and right < n / 2:
         yield Finding(
             "uneven classes",
             "warning",

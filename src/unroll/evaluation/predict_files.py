@@ -192,11 +192,11 @@ def _answers(model: nn.Module, data: SequenceData, sure: Sure | None) -> list[_A
     if sure is None:
         read = [predict(model, batch.x, batch.lengths) for batch in data.batches(EVALUATION_BATCH)]
         return [_Answer(_top(probabilities, data.preparation.classes)) for probabilities in torch.cat(read)]
-    reading = read_along(model, data, sure.calibration)
-    at, reached = reading.stopped(sure.confidence)
+    partial = read_along(model, data, sure.calibration)
+    at, reached = partial.stopped(sure.confidence)
     each = torch.arange(len(data))
-    found = zip(reading.probabilities[at, each], reading.steps[at, each].tolist(), reached.tolist(), strict=True)
-    return [_Answer(_top(p, data.preparation.classes), steps, was_sure) for p, steps, was_sure in found]
+    stops = zip(partial.probabilities[at, each], partial.steps[at, each].tolist(), reached.tolist(), strict=True)
+    return [_Answer(_top(p, data.preparation.classes), steps, was_sure) for p, steps, was_sure in stops]
 
 
 def _counted(n: int, what: str) -> str:

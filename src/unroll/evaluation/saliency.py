@@ -81,8 +81,8 @@ def attribute(
     check_choice("method", method, get_args(Method))
     check_whole("steps", steps, 1)
     if not isinstance(x, Tensor) or x.dim() not in (2, 3):
-        found = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-        raise InputError(f"x must be a tensor (batch, time, features), or (batch, time) of tokens, got {found}")
+        got = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise InputError(f"x must be a tensor (batch, time, features), or (batch, time) of tokens, got {got}")
     if lengths is not None and not isinstance(lengths, Tensor):
         raise InputError(f"lengths must be an int64 tensor (batch,), got {type(lengths).__name__}")
     if not x.shape[1]:
@@ -152,8 +152,8 @@ def _mean_gradients(
         for point, weight in zip(points.split(together), weights.split(together), strict=True):
             n = len(point)
             inputs = (point.view(n, 1, 1, 1) * x[part]).flatten(0, 1)
-            found = _gradient(read, inputs, None if some is None else some.repeat(n), labels[part].repeat(n))
-            means[part] += torch.einsum("n,nbtf->btf", weight, found.unflatten(0, (n, -1)))
+            gradient = _gradient(read, inputs, None if some is None else some.repeat(n), labels[part].repeat(n))
+            means[part] += torch.einsum("n,nbtf->btf", weight, gradient.unflatten(0, (n, -1)))
     return means
 
 

@@ -99,6 +99,6 @@ def _grown(by_size: dict[int, Point], backend: str) -> tuple[list[tuple[int, flo
     """Return (size, seconds) and (size, MiB), both from the least size to the greatest."""
     points = sorted(by_size.items())
     seconds = [(size, point.comparison.timing(backend).seconds) for size, point in points]
-    medians = [(size, spread(found).median) for size, found in seconds if found]
+    medians = [(size, spread(times).median) for size, times in seconds if times]
     memory = [(size, peak / 2**20) for size, point in points if (peak := point.peak[backend])]
     return medians, memory
