@@ -17,9 +17,9 @@ import torch
 from ..config import Backend
 from .clock import (
     ROUNDS,
-    Comparison,
     Contender,
     Runs,
+    TimedComparison,
     compare,
     flushed_denormals,
     in_process,
@@ -51,7 +51,7 @@ class Point:
 
     axis: str
     shape: Shape
-    comparison: Comparison
+    comparison: TimedComparison
     peak: dict[str, int | None]
 
     @property
