@@ -29,7 +29,7 @@ from benchmarks.show import arrays, finish, logits, open_peers, told
 from unroll.bench import Report, clock, models
 from unroll.bench.clock import Contender, Results, compare, with_threads
 from unroll.bench.limit import LIMIT, product
-from unroll.evaluation.metrics import inference
+from unroll.models.modes import inference
 from unroll.training.device import autocast
 
 PRODUCTS = 20  # in a round of the limit

@@ -12,8 +12,10 @@ import torch
 import unroll
 from unroll import ConfigError, DataError, SequenceData, Splits, load
 from unroll.data.formats import mnist
+from unroll.data.formats.texts import unread
 from unroll.data.preparation import Framing, ImageFormat, Preparation, Scaling
 from unroll.data.sequences import stratified_cut
+from unroll.data.tokenizer import Tokenizer
 
 
 def numbers(n: int = 10, classes: int = 2, lengths: bool = False) -> SequenceData:
@@ -58,6 +60,19 @@ def test_reading_orders(sample: Splits) -> None:
     order = np.random.RandomState(92916).permutation(784)
     assert order[:5].tolist() == [319, 576, 323, 107, 355]  # as documented, whatever NumPy does
     assert torch.equal(permuted, pixels[:, order])
+
+
+def test_data_says_of_what_kind_it_is_and_what_a_time_step_is(sample: Splits) -> None:
+    for read, unit in (("rows", "row"), ("columns", "column"), ("pixels", "pixel"), ("permuted", "pixel")):
+        test = load(read=read).test  # type: ignore[arg-type]
+        assert (test.kind, test.preparation.unit) == ("images", unit)
+        assert torch.equal(test.images(), sample.test.x)  # read by rows
+    assert (numbers().kind, numbers().preparation.unit) == ("series", "time step")
+    texts = unread(["a film", "a play"], torch.tensor([0, 1]), ("good", "bad"))
+    assert texts.kind == "texts"  # without a tokenizer too
+    tokenizer = Tokenizer.learn("word", texts.texts or (), 10, 1)
+    learned = texts.tokenized(tokenizer).preparation
+    assert (learned.kind, learned.unit) == ("texts", "token")
 
 
 def test_scaling_is_learned_on_the_training_part_alone(sample: Splits) -> None:

@@ -28,7 +28,7 @@ import unroll
 from unroll.data.formats.idx import read_idx
 from unroll.data.preparation import ImageFormat, Preparation, Scaling
 from unroll.data.sequences import SequenceData
-from unroll.data.tokenizer import Tokens
+from unroll.data.tokenizer import Tokenizer
 from unroll.errors import InputError
 from unroll.evaluation.calibration import Calibration
 from unroll.evaluation.predict_files import predict_files, predict_texts
@@ -239,7 +239,7 @@ def _kinds_of_runs(root: Path, x: np.ndarray, y: np.ndarray, texts: list[str]) -
     runs = {"series": run_of(root / "series run", series.preparation, series, 0, cell="lstm", layer_norm=True)}
     runs["images"] = run_of(root / "images run", images.preparation, images, 0, cell="lru", readout="attention")
     for kind in ("word", "bpe"):
-        tokens = Tokens.learn(kind, texts, 40, 1)
+        tokenizer = Tokenizer.learn(kind, texts, 40, 1)
         empty = SequenceData(
             torch.zeros(12, 0, dtype=torch.int32),
             y_,
@@ -248,13 +248,13 @@ def _kinds_of_runs(root: Path, x: np.ndarray, y: np.ndarray, texts: list[str]) -
             (),
             texts=tuple(texts),
         )
-        data = empty.in_tokens(tokens)
-        runs[kind] = run_of(root / f"{kind} run", data.preparation, data, tokens.size, bidirectional=True)
+        data = empty.tokenized(tokenizer)
+        runs[kind] = run_of(root / f"{kind} run", data.preparation, data, tokenizer.size, bidirectional=True)
 
     def load(path: Path) -> Any:
         run = unroll.load_run(path.parent)
         files = {"images": ["one.png"], "series": ["one.csv"]}.get(path.parent.name.split()[0])
-        if run.preparation.tokens:
+        if run.preparation.tokenizer:
             predict_texts(run.model, run.preparation, ["a fine film", ""])
         elif files:
             predict_files(run.model, run.preparation, [root / file for file in files])

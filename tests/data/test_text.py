@@ -24,7 +24,7 @@ from unroll.cli import main
 from unroll.config import DataConfig
 from unroll.data.batching import padded_share, training_order
 from unroll.data.formats import texts as text_files
-from unroll.data.tokenizer import Tokens
+from unroll.data.tokenizer import Tokenizer
 from unroll.data.vocabulary import describe_words
 from unroll.runs.storage import load_test
 
@@ -55,21 +55,21 @@ def tsv(tmp_path: Path) -> Callable[..., Path]:
 
 
 def test_the_vocabulary_is_that_of_the_training_texts() -> None:
-    tokens = Tokens.learn("word", ["The film, the FILM!", "a film", "ｆｉｌｍ"], 100, 1)
-    assert tokens.words == ["[UNK]", "film", "the", "!", ",", "a"]  # by frequency, then as letters stand
-    assert tokens.numbers(["the  play!", "", "ﬁlm"]) == [[2, 0, 3], [], [1]]
-    assert tokens.pieces("The Play") == ["the", "[UNK]"]
-    assert Tokens.learn("word", ["a a a b b c"], 100, 2).words == ["[UNK]", "a", "b"]
-    assert Tokens.learn("word", ["a a a b b c"], 2, 1).words == ["[UNK]", "a"]
+    tokenizer = Tokenizer.learn("word", ["The film, the FILM!", "a film", "ｆｉｌｍ"], 100, 1)
+    assert tokenizer.vocabulary == ["[UNK]", "film", "the", "!", ",", "a"]  # by frequency, then as letters stand
+    assert tokenizer.ids(["the  play!", "", "ﬁlm"]) == [[2, 0, 3], [], [1]]
+    assert tokenizer.tokens("The Play") == ["the", "[UNK]"]
+    assert Tokenizer.learn("word", ["a a a b b c"], 100, 2).vocabulary == ["[UNK]", "a", "b"]
+    assert Tokenizer.learn("word", ["a a a b b c"], 2, 1).vocabulary == ["[UNK]", "a"]
 
 
 def test_byte_pairs_are_pieces_of_words_and_say_all_of_a_new_one() -> None:
     texts = ["lower lowest low", "newer newest new", "wide wider widest"]
-    tokens = Tokens.learn("bpe", texts, 30, 2)
-    assert tokens.size <= 30
-    assert tokens.json == Tokens.learn("bpe", texts, 30, 2).json
-    assert "".join(tokens.pieces("slower")).replace("[UNK]", "") == "slower"
-    assert len(tokens.pieces("low")) < 3  # a pair at least was joined
+    tokenizer = Tokenizer.learn("bpe", texts, 30, 2)
+    assert tokenizer.size <= 30
+    assert tokenizer.json == Tokenizer.learn("bpe", texts, 30, 2).json
+    assert "".join(tokenizer.tokens("slower")).replace("[UNK]", "") == "slower"
+    assert len(tokenizer.tokens("low")) < 3  # a pair at least was joined
 
 
 FILES: dict[str, tuple[str, str]] = {
@@ -254,11 +254,11 @@ def test_equal_texts_come_into_one_part_and_the_vocabulary_is_that_of_the_traini
     train, test = set(splits.train.texts or ()), set(splits.test.texts or ())
     assert not train & test
     assert 45 <= len(splits.test) <= 75  # of a fifth of 300, groups of three
-    tokens = splits.train.preparation.tokens
-    assert tokens is not None
-    assert set(tokens.words) == {"[UNK]", "same", *(text.split()[0] for text in train)}
+    tokenizer = splits.train.preparation.tokenizer
+    assert tokenizer is not None
+    assert set(tokenizer.vocabulary) == {"[UNK]", "same", *(text.split()[0] for text in train)}
     assert (splits.test.x[:, 0] == 0).all()
-    training = Training(SequenceClassifier(5, 2, vocabulary_size=tokens.size), splits)
+    training = Training(SequenceClassifier(5, 2, vocabulary_size=tokenizer.size), splits)
     assert training.val is not None
     assert not set(training.val.texts or ()) & set(training.train.texts or ())
 
@@ -342,10 +342,10 @@ def test_a_run_of_texts_is_saved_judged_and_taken_up(tsv: Callable[..., Path], t
     assert run.evaluation is not None
     assert run.evaluation["accuracy"] > 0.9
     assert run.model.input_size == 7
-    tokens = run.preparation.tokens
-    assert tokens is not None
-    assert (tmp_path / "run" / "tokenizer.json").read_text() == tokens.json
-    assert run.config["preparation"]["tokens"] == tokens.size == run.model.vocabulary_size
+    tokenizer = run.preparation.tokenizer
+    assert tokenizer is not None
+    assert (tmp_path / "run" / "tokenizer.json").read_text() == tokenizer.json
+    assert run.config["preparation"]["tokens"] == tokenizer.size == run.model.vocabulary_size
     assert unroll.evaluate(run.model, load_test(run).sequences).accuracy == run.evaluation["accuracy"]
 
     other = load_test(run, str(tsv([("good fun", "good"), ("bad bore", "bad"), ("never seen", "bad")], "other.tsv")))
@@ -481,4 +481,4 @@ def test_sst2_is_read_whole() -> None:
         pytest.skip("needs SST-2 in $UNROLL_DATA/sst2")
     splits = unroll.load(str(Path(UNROLL_DATA).resolve() / "sst2"))
     assert (len(splits.train), len(splits.test), splits.classes) == (6_920, 1_821, ("0", "1"))
-    assert json.loads(splits.train.preparation.tokens.json)["model"]["type"] == "WordLevel"  # type: ignore[union-attr]
+    assert json.loads(splits.train.preparation.tokenizer.json)["model"]["type"] == "WordLevel"  # type: ignore[union-attr]

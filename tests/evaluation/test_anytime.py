@@ -16,7 +16,7 @@ import unroll
 from unroll import ConfigError, DataError, SequenceClassifier, SequenceData
 from unroll.cli import main
 from unroll.data.preparation import Preparation, Scaling
-from unroll.evaluation.anytime import Reading, logits_after, marks, steps_read
+from unroll.evaluation.anytime import PartialAnswers, logits_after, marks, steps_read
 
 CLASSES = ("a", "b", "c")
 
@@ -90,13 +90,14 @@ def test_marks_are_the_steps_where_there_are_few() -> None:
 
 def test_reading_stops_at_the_first_mark_that_is_sure() -> None:
     sure = torch.tensor([[0.6, 0.9, 0.5], [0.8, 0.5, 0.5], [0.5, 0.95, 0.55]])  # (marks, sequences)
-    reading = Reading((0.3, 0.6, 1.0), torch.tensor([[3], [6], [10]]).expand(3, 3), torch.stack([sure, 1 - sure], 2))
-    at, reached = reading.stopped(0.8)
+    steps = torch.tensor([[3], [6], [10]]).expand(3, 3)
+    answers = PartialAnswers((0.3, 0.6, 1.0), steps, torch.stack([sure, 1 - sure], 2))
+    at, reached = answers.stopped(0.8)
     assert at.tolist() == [1, 0, 2]
     assert reached.tolist() == [True, True, False]
     for wrong in (0.0, 1.1, float("nan")):
         with pytest.raises(ConfigError, match="the confidence to stop at must be above 0 and at most 1, got"):
-            reading.stopped(wrong)
+            answers.stopped(wrong)
 
 
 def test_the_counts_are_what_the_parts_give(run: unroll.Run, sample: unroll.Splits) -> None:

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import fuzz
-from unroll.data.tokenizer import Tokens
+from unroll.data.tokenizer import Tokenizer
 from unroll.page import script
 
 UNROLL_DATA = os.environ.get("UNROLL_DATA")
@@ -73,34 +73,33 @@ def _units(text: str) -> list[int]:
     return places
 
 
-def _compare(tokenize: Tokenize, tokens: Tokens, texts: Sequence[str]) -> None:
-    numbers = tokens.numbers(texts)
-    for text, expected, found in zip(texts, numbers, tokenize(tokens.json, texts), strict=True):
+def _compare(tokenize: Tokenize, learned: Tokenizer, texts: Sequence[str]) -> None:
+    for text, ids, found in zip(texts, learned.ids(texts), tokenize(learned.json, texts), strict=True):
         units = _units(text)
-        assert found["numbers"] == expected, text
-        assert found["places"] == [[units[first], units[behind]] for first, behind in tokens.places(text)], text
+        assert found["numbers"] == ids, text
+        assert found["places"] == [[units[first], units[behind]] for first, behind in learned.offsets(text)], text
 
 
 @pytest.fixture(scope="module", params=["word", "bpe"])
-def tokens(request: pytest.FixtureRequest) -> Tokens:
-    return Tokens.learn(request.param, [*HARD, "the cat sat on the mat", "then that other theme"] * 2, 150, 1)
+def learned(request: pytest.FixtureRequest) -> Tokenizer:
+    return Tokenizer.learn(request.param, [*HARD, "the cat sat on the mat", "then that other theme"] * 2, 150, 1)
 
 
-def test_hard_texts(tokenize: Tokenize, tokens: Tokens) -> None:
-    _compare(tokenize, tokens, HARD)
-    _compare(tokenize, tokens, ["".join(reversed(text)) for text in HARD])
+def test_hard_texts(tokenize: Tokenize, learned: Tokenizer) -> None:
+    _compare(tokenize, learned, HARD)
+    _compare(tokenize, learned, ["".join(reversed(text)) for text in HARD])
 
 
 @fuzz.settings(150)
 @example(["\U0001ccd6", "0\U0001ccd6"])  # of Unicode 16: V8 knew it, the library did not
 @given(texts=st.lists(st.text(LETTERS, max_size=24), min_size=1, max_size=20))
 @pytest.mark.slow
-def test_any_text(tokenize: Tokenize, tokens: Tokens, texts: list[str]) -> None:
-    _compare(tokenize, tokens, texts)
+def test_any_text(tokenize: Tokenize, learned: Tokenizer, texts: list[str]) -> None:
+    _compare(tokenize, learned, texts)
 
 
-def test_a_text_as_long_as_a_book_page(tokenize: Tokenize, tokens: Tokens) -> None:
-    _compare(tokenize, tokens, ["the cat sat on the mat, " * 300 + "x" * 2_000])
+def test_a_text_as_long_as_a_book_page(tokenize: Tokenize, learned: Tokenizer) -> None:
+    _compare(tokenize, learned, ["the cat sat on the mat, " * 300 + "x" * 2_000])
 
 
 @pytest.mark.data
@@ -116,5 +115,5 @@ def test_real_texts(tokenize: Tokenize, kind: str) -> None:
     headlines = [json.loads(line)["headline"] for line in lines]
     every = 1 if fuzz.EXAMPLES else 8
     for texts in (sentences[::every], headlines[::every]):
-        learned = Tokens.learn(kind, texts[::2], 5_000, 2)  # type: ignore[arg-type]
+        learned = Tokenizer.learn(kind, texts[::2], 5_000, 2)  # type: ignore[arg-type]
         _compare(tokenize, learned, texts)

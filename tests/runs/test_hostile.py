@@ -21,7 +21,7 @@ import unroll
 from unroll.cells import Cell
 from unroll.data.preparation import Preparation, Scaling
 from unroll.data.sequences import SequenceData, stratified_cut
-from unroll.data.tokenizer import Tokens
+from unroll.data.tokenizer import Tokenizer
 from unroll.errors import DataError, RunError
 
 Call = Callable[..., tuple[int, str, str]]
@@ -252,17 +252,17 @@ TOKENIZERS = {
 @pytest.mark.parametrize("what", TOKENIZERS)
 def test_a_tokenizer_that_cannot_read_is_refused(what: str) -> None:
     damage, message = TOKENIZERS[what]
-    tokens = Tokens.learn("word", ["a fine film", "a dull film"], 10, 1)
-    assert tokens.checked() is tokens
+    tokenizer = Tokenizer.learn("word", ["a fine film", "a dull film"], 10, 1)
+    assert tokenizer.checked() is tokenizer
     with pytest.raises(DataError) as error:
-        Tokens(damage(tokens.json)).checked()
+        Tokenizer(damage(tokenizer.json)).checked()
     assert message in str(error.value)
 
 
 def test_a_panic_of_the_tokenizers_library_is_a_refusal() -> None:
-    tokens = Tokens.learn("bpe", ["number number"], 60, 1)
+    tokenizer = Tokenizer.learn("bpe", ["number number"], 60, 1)
     with pytest.raises(DataError, match=r"the tokenizer is broken \("):
-        Tokens(tokens.json.replace('"number":', '"n]ber":')).checked()
+        Tokenizer(tokenizer.json.replace('"number":', '"n]ber":')).checked()
 
 
 def test_what_has_no_end_is_no_data(call: Call, run: unroll.Run) -> None:
@@ -309,7 +309,7 @@ def test_a_prediction_reads_from_a_pipe(hand: Path, run: unroll.Run, call: Call)
 
 
 def test_a_pipe_with_no_end_is_refused(hand: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unroll.data.streams.MOST", 1_000)
+    monkeypatch.setattr("unroll.data.streams.MOST_BYTES", 1_000)
     thread = sent(Path("pipe"), b"label,a\n" + b"x,1\n" * 10_000)
     status, out, err = call("predict", hand, "pipe")
     thread.join(timeout=10)

@@ -19,9 +19,9 @@ from ..scan import cpu
 from ..scan.sets import VARIABLE
 from ..training.environment import describe
 from .clock import (
-    Comparison,
     Contender,
     Runs,
+    TimedComparison,
     compare,
     flushed_denormals,
     in_process,
@@ -34,7 +34,7 @@ from .limit import LIMIT, product
 from .models import MANY, evaluation_contenders, latency_contenders, training_contenders
 from .steps import CellName, Shape, Step, right_results
 
-__all__ = ["Comparison", "Doing", "Point", "Report", "measure"]
+__all__ = ["Doing", "Point", "Report", "TimedComparison", "measure"]
 
 
 class Doing(NamedTuple):
@@ -67,11 +67,11 @@ class Report:
     full: bool
     machine: dict[str, Any] = field(default_factory=describe)
     finished: bool = False
-    comparisons: list[Comparison] = field(default_factory=list)
+    comparisons: list[TimedComparison] = field(default_factory=list)
     growth: list[Point] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
 
-    def add(self, found: Comparison | Point) -> None:
+    def add(self, found: TimedComparison | Point) -> None:
         """Take up a part."""
         if isinstance(found, Point):
             self.growth.append(found)
@@ -107,10 +107,10 @@ class Report:
         return folder
 
 
-Part = tuple[str, Callable[[], Comparison | Point]]
+Part = tuple[str, Callable[[], TimedComparison | Point]]
 
 
-def measure(full: bool = False) -> Iterator[Doing | Comparison | Point]:
+def measure(full: bool = False) -> Iterator[Doing | TimedComparison | Point]:
     """Measure, yielding what is begun and what is done.
 
     Args:
@@ -137,7 +137,7 @@ def _parts(full: bool) -> list[Part]:
     return found
 
 
-def training() -> Comparison:
+def training() -> TimedComparison:
     """Compare the training step of the tutorial's model; the limit is measured in the same rounds."""
     contenders, right = training_contenders()
     title = "training step of the tutorial's model (28×28, 150 tanh, batch 64; forward, loss, backward, clip, Adam)"
@@ -145,19 +145,19 @@ def training() -> Comparison:
     return compare(title, contenders, "unroll", unit="training step", expected=right, limit=LIMIT)
 
 
-def evaluation() -> Comparison:
+def evaluation() -> TimedComparison:
     """Compare the evaluation of many images with the tutorial's model."""
     contenders, right = evaluation_contenders()
     return compare(f"evaluation of {MANY:,} images of 28×28", contenders, "unroll", unit="evaluation", expected=right)
 
 
-def latency() -> Comparison:
+def latency() -> TimedComparison:
     """Compare the answer to one image with the tutorial's model."""
     contenders, right = latency_contenders()
     return compare("one image of 28×28, from pixels to logits", contenders, "unroll", unit="image", expected=right)
 
 
-def scan_step(shape: Shape) -> Comparison:
+def scan_step(shape: Shape) -> TimedComparison:
     """Compare forward and backward of one recurrence: torch.nn as it comes, without denormal numbers, and unroll."""
     name = f"nn.{shape.cell.upper()}"
     right = right_results(shape)

@@ -95,7 +95,7 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class TimedComparison:
     """Contenders timed in turn.
 
     Attributes:
@@ -162,7 +162,7 @@ def compare(
     rounds: int = ROUNDS,
     shortest: float = SHORTEST,
     limit: str | None = None,
-) -> Comparison:
+) -> TimedComparison:
     """Time contenders in turn, each in every round; those that cannot run here or whose results are wrong are refused.
 
     Args:
@@ -195,7 +195,7 @@ def compare(
         else Timing(one.name, (), flops=one.flops, refused=refused[one.name])
         for one in contenders
     ]
-    return Comparison(title, unit, base, tuple(timings), limit)
+    return TimedComparison(title, unit, base, tuple(timings), limit)
 
 
 def _timing(contender: Contender, seconds: Mapping[int | None, Sequence[float]]) -> Timing:

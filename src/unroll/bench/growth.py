@@ -15,9 +15,9 @@ import torch
 from ..config import Backend
 from .clock import (
     ROUNDS,
-    Comparison,
     Contender,
     Runs,
+    TimedComparison,
     compare,
     flushed_denormals,
     in_process,
@@ -49,7 +49,7 @@ class Point:
 
     axis: str
     shape: Shape
-    comparison: Comparison
+    comparison: TimedComparison
     peak: dict[str, int | None]
 
     @property

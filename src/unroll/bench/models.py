@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -15,13 +16,14 @@ from ..config import TrainConfig
 from ..data.preparation import Preparation, Scaling
 from ..data.sequences import SequenceData
 from ..data.splits import Splits
-from ..evaluation.metrics import evaluate, inference, predict
+from ..evaluation.metrics import evaluate, predict
 from ..models.classifier import SequenceClassifier
+from ..models.modes import inference
 from ..scan import cpu
 from ..training.device import autocast
 from ..training.loop import fit
 from ..training.results import EpochResult
-from .clock import BFLOAT16, Contender, Results, Runs, in_process, with_threads
+from .clock import BFLOAT16, Contender, Results, Runs, in_process, with_threads, within
 from .steps import Shape
 
 SHAPE = Shape("rnn")  # 28 steps of 28 pixels, 150 tanh units, batches of 64
@@ -197,22 +199,10 @@ def latency_contenders() -> tuple[list[Contender], Results]:
     model = classifier()
     peer = TorchClassifier(model)
     x = random_images(1).x.float() / 255
-    contenders = []
-    for name, one in (("nn.RNN", peer), ("unroll", model)):
-        one.eval()
-        call = _answer(one, x)
-        runs = with_threads(call, torch.inference_mode)
-        contenders.append(Contender(name, runs, flops=FORWARD, results=_probabilities(call)))
-    return contenders, _right_probabilities(model, x)
+    return [_answering("nn.RNN", peer, x), _answering("unroll", model, x)], _right_probabilities(model, x)
 
 
-def _answer(model: nn.Module, x: Tensor) -> Callable[[], Tensor]:
-    return lambda: model(x)
-
-
-def _probabilities(call: Callable[[], Tensor]) -> Callable[[], Results]:
-    def results() -> Results:
-        with torch.inference_mode():
-            return {"probabilities": call().softmax(dim=1)}
-
-    return results
+def _answering(name: str, model: nn.Module, x: Tensor) -> Contender:
+    mode = partial(inference, model)
+    results = within(mode, lambda: {"probabilities": model(x).softmax(dim=1)})
+    return Contender(name, with_threads(lambda: model(x), mode), flops=FORWARD, results=results)

@@ -13,7 +13,7 @@ from ..config import Backend
 from .clock import Results, torch_threads
 
 CellName = Literal["rnn", "gru", "lstm"]
-GATES: dict[CellName, int] = {"rnn": 1, "gru": 3, "lstm": 4}
+WEIGHT_ROWS: dict[CellName, int] = {"rnn": 1, "gru": 3, "lstm": 4}
 MODULES: dict[CellName, Any] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 CHECKED = 8_000_000  # hidden states up to which all sequences are checked: the reference holds a dozen such, in float64
 
@@ -39,7 +39,7 @@ class Shape:
     @property
     def flops(self) -> float:
         """Arithmetic of a training step: no gradient of x, and no product with an initial state of zeros."""
-        columns = 2.0 * self.batch * GATES[self.cell] * self.hidden
+        columns = 2.0 * self.batch * WEIGHT_ROWS[self.cell] * self.hidden
         return columns * (2 * self.time * self.inputs + 3 * (self.time - 1) * self.hidden)
 
 

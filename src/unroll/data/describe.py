@@ -112,7 +112,7 @@ def describe_data(splits: Splits) -> Description:
         labels.setdefault(key, set()).add(y)
     known = {key for key, _ in train_keys}
     shared = sum(key in known for key, _ in test_keys)
-    conflicts = sum(len(found) > 1 for found in labels.values())
+    conflicts = sum(len(classes) > 1 for classes in labels.values())
     train = _part(splits.train, len(train_keys) - len(known))
     test = _part(splits.test, len(test_keys) - len({key for key, _ in test_keys}))
     features, words = _features(splits.train), describe_words(splits)
@@ -153,22 +153,22 @@ def missing_classes(splits: Splits) -> list[str]:
 
 def constant(splits: Splits) -> list[str]:
     """Say so if all values of the training part are the same, or none of its words is known; an empty list if not."""
-    if splits.train.texts is not None:
+    if splits.train.kind == "texts":
         known = splits.train.vocabulary_size - 1  # [UNK] is none
         return [] if known else ["no token of the training part is known: try a lower min_count"]
-    values = _there(splits.train)
+    values = _present(splits.train)
     if not len(values) or values.min() < values.max():
         return []
     return [f"all values are {float(values.min()):g}: there is nothing to learn from"]
 
 
 def _part(data: SequenceData, repeated: int) -> PartDescription:
-    low, high, mean, std = _figures(_there(data))
-    lengths = data.steps_of_each.tolist()
+    low, high, mean, std = _figures(_present(data))
+    lengths, texts = data.steps_of_each.tolist(), data.kind == "texts"
     return PartDescription(
         n=len(data),
-        shape=(data.x.shape[1], 1 if data.texts is not None else data.values.shape[2]),
-        dtype="tokens" if data.texts is not None else str(data.x.dtype).removeprefix("torch."),
+        shape=(data.x.shape[1], 1 if texts else data.values.shape[2]),
+        dtype="tokens" if texts else str(data.x.dtype).removeprefix("torch."),
         counts=data.counts,
         minimum=low,
         maximum=high,
@@ -181,22 +181,20 @@ def _part(data: SequenceData, repeated: int) -> PartDescription:
 
 
 def _features(data: SequenceData) -> tuple[FeatureDescription, ...]:
-    if data.preparation.image or data.texts is not None:
+    if data.kind != "series":
         return ()
     features = range(data.values.shape[2])
     names = data.preparation.features or [str(feature) for feature in features]
     lacking = [0 if data.missing is None else int(data.missing[:, :, feature].sum()) for feature in features]
     return tuple(
-        FeatureDescription(names[feature], *_figures(_there(data, slice(feature, feature + 1))), lacking[feature])
+        FeatureDescription(names[feature], *_figures(_present(data, slice(feature, feature + 1))), lacking[feature])
         for feature in features
     )
 
 
-def _there(data: SequenceData, features: slice = slice(None)) -> Tensor:
-    """Return the values that are neither padding nor missing, in one or two dimensions."""
-    if data.texts is not None:
-        return valid_steps(data.x, data.lengths)
-    values = valid_steps(data.values[:, :, features], data.lengths)
+def _present(data: SequenceData, features: slice = slice(None)) -> Tensor:
+    """Return the values that are neither padding nor missing, in one or two dimensions; of texts the tokens."""
+    values = valid_steps(data.values[..., features], data.lengths)
     if data.missing is None:
         return values
     return values[~valid_steps(data.missing[:, :, features], data.lengths)]
@@ -218,9 +216,9 @@ def _keys_of_content(data: SequenceData) -> list[tuple[bytes, int]]:
 
 def _kind(data: SequenceData) -> str:
     image = data.preparation.image
-    if image:
+    if image is not None:
         return f"images of {image.width}×{image.height} pixels, read by {image.read}"
-    if data.texts is not None:
+    if data.kind == "texts":
         return f"texts, of {data.vocabulary_size:,} different tokens"
     return "sequences" if data.lengths is None else "sequences of different lengths"
 
@@ -244,11 +242,11 @@ def _findings(
     still = [feature.name for feature in features if feature.std == 0]
     if still and len(still) < len(features):
         yield f"constant, so of no use: feature {listed(still)}"
-    there = {label: count for label, count in train.counts.items() if count}
-    most, least = max(there, key=there.__getitem__), min(there, key=there.__getitem__)
-    if there[most] >= UNEVEN * there[least]:
-        counts = f"{there[most]:,} of {shown(most)}, {there[least]:,} of {shown(least)}"
-        yield f"classes are uneven: {counts}; look beyond the accuracy"
+    counts = {label: count for label, count in train.counts.items() if count}
+    most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    if counts[most] >= UNEVEN * counts[least]:
+        extremes = f"{counts[most]:,} of {shown(most)}, {counts[least]:,} of {shown(least)}"
+        yield f"classes are uneven: {extremes}; look beyond the accuracy"
 
 
 def _of_words(words: WordDescription | None) -> Iterator[str]:

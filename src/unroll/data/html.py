@@ -51,20 +51,20 @@ def data_html(title: str, parts: Mapping[str, Part], each: str, firsts: Firsts |
         each: what a sequence is, in words.
         firsts: what is drawn; None where there is nothing to draw.
     """
-    said = {name: _shape(part) for name, part in parts.items()} | {"each": each}
+    described = {name: _shape(part) for name, part in parts.items()} | {"each": each}
     counts = [part.counts for part in parts.values()]
     rows = [(name, *(f"{count[name]:,}" for count in counts)) for name in counts[0]]
     total = ("total", *(f"{sum(count.values()):,}" for count in counts))
-    return block(title, facts(said), _picture(firsts), table(("class", *parts), rows, total))
+    return block(title, facts(described), _picture(firsts), table(("class", *parts), rows, total))
 
 
 def _shape(part: Part) -> str:
-    said = f"{' × '.join(f'{size:,}' for size in part.shape)} {part.dtype}"
+    words = f"{' × '.join(f'{size:,}' for size in part.shape)} {part.dtype}"
     if part.lengths is not None:
-        said += f", lengths {part.lengths[0]:,} to {part.lengths[1]:,}"
+        words += f", lengths {part.lengths[0]:,} to {part.lengths[1]:,}"
     if part.missing is not None:
-        said += f", {part.missing:,} values missing"
-    return said
+        words += f", {part.missing:,} values missing"
+    return words
 
 
 def _picture(firsts: Firsts | None) -> str:

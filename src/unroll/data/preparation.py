@@ -13,11 +13,12 @@ from ..config import MissingName, Read, ScalingName
 from ..errors import ConfigError, DataError
 from ..formatting import is_printable, listed, quoted, shown
 from ..validation import check_choice, check_types, check_whole, is_number
-from .tokenizer import Tokens
+from .tokenizer import Tokenizer
 
 # Seed of the permutation behind read="permuted": the one of the uRNN papers' permuted MNIST (full-capacity uRNN,
 # Wisdom et al. 2016, and its successors). RandomState's stream is frozen (NumPy's NEP 19), so it never changes.
 PERMUTATION_SEED = 92916
+Kind = Literal["images", "series", "texts"]
 SINGLE = 3.5e38  # what values of float32, and so their means and deviations, are at most
 LEAST = 5e-324  # number above 0
 MOST_PIXELS = 100_000_000  # of an image; Pillow reads no larger ones
@@ -156,8 +157,8 @@ class Missing:
         if missing is None:
             return cls(tuple(values.mean(dim=0).tolist()), name == "mask")
         gone = valid_steps(missing, lengths)
-        there = (~gone).sum(dim=0).clamp(min=1)  # a feature of which nothing is there gets 0
-        return cls(tuple((values.masked_fill(gone, 0).sum(dim=0) / there).tolist()), name == "mask")
+        counts = (~gone).sum(dim=0).clamp(min=1)  # a feature without any value gets 0
+        return cls(tuple((values.masked_fill(gone, 0).sum(dim=0) / counts).tolist()), name == "mask")
 
     def fill(self, x: Tensor, missing: Tensor | None) -> Tensor:
         """Return ``x`` complete, (N, time, features) or with ``mask`` (N, time, 2 × features) float32.
@@ -261,7 +262,7 @@ class Preparation:
         image: how images are read; None where examples are no images
         missing: how missing values are filled in; None where none can be missing, as in bytes
         features: their names, where the data has such; those that ``missing`` adds are not among them
-        tokens: how texts become numbers; None where examples are no texts
+        tokenizer: how texts become numbers; None where examples are no texts, or no vocabulary has been learned yet
     """
 
     classes: tuple[str, ...]
@@ -269,16 +270,31 @@ class Preparation:
     image: ImageFormat | None = None
     missing: Missing | None = None
     features: tuple[str, ...] = ()
-    tokens: Tokens | None = None
+    tokenizer: Tokenizer | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What the examples are; see `SequenceData.kind` for texts without a tokenizer."""
+        if self.image is not None:
+            return "images"
+        return "series" if self.tokenizer is None else "texts"
+
+    @property
+    def unit(self) -> str:
+        """What a time step is: "row", "column", "pixel", "token", or of series "time step"."""
+        if self.image is not None:
+            return {"rows": "row", "columns": "column"}.get(self.image.read, "pixel")
+        return "token" if self.kind == "texts" else "time step"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types; of ``tokens`` only how many there are, they have a file of their own."""
-        plain = asdict(replace(self, tokens=None)) | {"classes": list(self.classes), "features": list(self.features)}
-        return plain | {"tokens": None if self.tokens is None else self.tokens.size}
+        """Return plain JSON types; of the tokenizer only how many tokens it knows, it has a file of its own."""
+        plain = asdict(replace(self, tokenizer=None)) | {"classes": list(self.classes), "features": list(self.features)}
+        del plain["tokenizer"]
+        return plain | {"tokens": None if self.tokenizer is None else self.tokenizer.size}
 
     @classmethod
-    def from_dict(cls, saved: dict[str, Any], tokens: Tokens | None = None) -> Preparation:
-        """Rebuild from `to_dict`, and from the tokens that it leaves out."""
+    def from_dict(cls, saved: dict[str, Any], tokenizer: Tokenizer | None = None) -> Preparation:
+        """Rebuild from `to_dict`, and from the tokenizer that it leaves out."""
         image = saved["image"]
         if image:
             framing = image["framing"]
@@ -288,7 +304,7 @@ class Preparation:
         if missing:
             missing = Missing(tuple(missing["means"]), missing["mask"])
         features = tuple(saved.get("features", ()))
-        made = cls(tuple(saved["classes"]), Scaling(**scaling), image, missing, features, tokens)
+        made = cls(tuple(saved["classes"]), Scaling(**scaling), image, missing, features, tokenizer)
         made.check()
         # Whole numbers, as JSON may have them, can be too large for torch's own.
         exact = Scaling(_floats(made.scaling.mean), _floats(made.scaling.std))

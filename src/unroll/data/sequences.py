@@ -16,8 +16,8 @@ from ..errors import DataError
 from ..formatting import listed
 from .batching import longest_of_each
 from .html import PICTURES, Firsts, Part, data_html
-from .preparation import Missing, Preparation
-from .tokenizer import Tokens
+from .preparation import Kind, Missing, Preparation
+from .tokenizer import Tokenizer
 
 
 class Batch(NamedTuple):
@@ -112,15 +112,25 @@ class SequenceData:
 
     def first_images(self) -> Firsts | None:
         """Return the first image of each of the first classes that have some; None where there is none."""
-        form = self.preparation.image
         labels = [label for label, count in enumerate(self.counts.values()) if count][:PICTURES]
-        if form is None or not labels:
+        if self.kind != "images" or not labels:
             return None
         firsts = torch.stack([(self.y == label).nonzero()[0, 0] for label in labels])
-        return Firsts(form.images(self.x[firsts].cpu()).numpy(), [self.preparation.classes[label] for label in labels])
+        images = self.subset(firsts).to("cpu").images().numpy()
+        return Firsts(images, [self.preparation.classes[label] for label in labels])
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def kind(self) -> Kind:
+        """What the sequences are; texts are such before they have tokens."""
+        return self.preparation.kind if self.texts is None else "texts"
+
+    def images(self) -> Tensor:
+        """Return the images that the sequences are, (N, height, width) uint8; of nothing else."""
+        assert self.preparation.image is not None, f"{self.kind} are no images"
+        return self.preparation.image.images(self.x)
 
     @property
     def input_size(self) -> int:
@@ -131,15 +141,15 @@ class SequenceData:
     def steps(self) -> str:
         """What a sequence is made of, in words."""
         time = self.x.shape[1]
-        if self.texts is not None:
+        if self.kind == "texts":
             return f"up to {time:,} tokens out of {self.vocabulary_size:,}"
         return f"{time} steps × {self.input_size} features"
 
     @property
     def vocabulary_size(self) -> int:
         """Tokens that a model must know; 0 where time steps hold features."""
-        tokens = self.preparation.tokens
-        return 0 if tokens is None else tokens.size
+        tokenizer = self.preparation.tokenizer
+        return 0 if tokenizer is None else tokenizer.size
 
     @property
     def steps_of_each(self) -> Tensor:
@@ -217,7 +227,7 @@ class SequenceData:
             x, y = self.x.index_select(0, index), self.y.index_select(0, index)
             lengths = None if self.lengths is None else self.lengths.index_select(0, index)
         x = x[:, :longest]
-        return Batch(self.preparation.scaling.apply(x) if self.texts is None else x.long(), y, lengths)
+        return Batch(x.long() if self.kind == "texts" else self.preparation.scaling.apply(x), y, lengths)
 
     def prepared_as(self, preparation: Preparation) -> SequenceData:
         """Return this data put through another set's preparation: a run's scaling, features and order of classes.
@@ -226,12 +236,9 @@ class SequenceData:
             DataError: the images are read differently, the features are others, or the classes have other names.
         """
         own = self.preparation
-        for what, one, other in (
-            ("images", own.image is None, preparation.image is None),
-            ("texts", self.texts is None, preparation.tokens is None),
-        ):
-            if one != other:
-                raise DataError(f"the run and the data must both hold {what}, or neither")
+        for kind in ("images", "texts"):
+            if (self.kind == kind) != (preparation.kind == kind):
+                raise DataError(f"the run and the data must both hold {kind}, or neither")
         if own.image and preparation.image:
             expected, got = _shape(preparation), _shape(own)
             if expected != got:
@@ -245,25 +252,25 @@ class SequenceData:
         if isinstance(preparation.scaling.mean, tuple) and preparation.missing is None:
             self._check_features(len(preparation.scaling.mean))
         data = self._with_features(preparation.features).filled(preparation.missing)
-        if preparation.tokens is not None:
-            data = data.in_tokens(preparation.tokens)
+        if preparation.tokenizer is not None:
+            data = data.tokenized(preparation.tokenizer)
         return replace(data, y=index[self.y], preparation=preparation)
 
-    def in_tokens(self, tokens: Tokens) -> SequenceData:
-        """Return these texts with their tokens in ``x``, 0 behind the last."""
+    def tokenized(self, tokenizer: Tokenizer) -> SequenceData:
+        """Return these texts with the ids of their tokens in ``x``, 0 behind the last."""
         assert self.texts is not None
-        numbers = tokens.numbers(self.texts)
-        lengths = np.array([len(found) for found in numbers], np.int64)
-        x = np.zeros((len(numbers), max(1, lengths.max(initial=1))), np.int32)
-        for row, found in zip(x, numbers, strict=True):
-            row[: len(found)] = found
+        ids_of_each = tokenizer.ids(self.texts)
+        lengths = np.array([len(ids) for ids in ids_of_each], np.int64)
+        x = np.zeros((len(ids_of_each), max(1, lengths.max(initial=1))), np.int32)
+        for row, ids in zip(x, ids_of_each, strict=True):
+            row[: len(ids)] = ids
         full = bool((lengths == x.shape[1]).all())
         device = self.y.device
         return replace(
             self,
             x=torch.from_numpy(x).to(device),
             lengths=None if full else torch.from_numpy(lengths).to(device),
-            preparation=replace(self.preparation, tokens=tokens),
+            preparation=replace(self.preparation, tokenizer=tokenizer),
         )
 
     def _with_features(self, names: tuple[str, ...]) -> SequenceData:

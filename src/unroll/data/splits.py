@@ -13,7 +13,7 @@ from ..formatting import shown
 from .html import data_html
 from .preparation import Missing, Scaling
 from .sequences import SequenceData
-from .tokenizer import Tokens
+from .tokenizer import Tokenizer
 
 TEST_FRACTION = 0.2
 
@@ -57,12 +57,12 @@ class Splits:
         else:
             config.check_unused(source, "it has a test part of its own", "test_fraction", "split_seed")
             train, test = parts
-        there, kept = [label for label, count in parts[0].counts.items() if count], train.counts
-        if len(there) < 2:
-            raise DataError(f"{source} holds one class only to train on, {shown(there[0])}: expected 2 or more")
-        gone = [label for label in there if not kept[label]]
-        if drawn and (gone or not len(test)):
-            what = f"no sequence of {shown(gone[0])} to train on" if gone else "nothing to test on"
+        classes = [label for label, count in parts[0].counts.items() if count]
+        if len(classes) < 2:
+            raise DataError(f"{source} holds one class only to train on, {shown(classes[0])}: expected 2 or more")
+        untrained = [label for label in classes if not train.counts[label]]
+        if drawn and (untrained or not len(test)):
+            what = f"no sequence of {shown(untrained[0])} to train on" if untrained else "nothing to test on"
             raise DataError(
                 f"{source}: test_fraction {fraction:g} of {len(parts[0])} sequences leaves {what}; change it"
             )
@@ -75,8 +75,8 @@ class Splits:
         """
         train = self.train
         if train.texts is not None:
-            tokens = Tokens.learn(config.tokenizer, train.texts, config.vocabulary_size, config.min_count)
-            return replace(self, train=train.in_tokens(tokens), test=self.test.in_tokens(tokens))
+            tokenizer = Tokenizer.learn(config.tokenizer, train.texts, config.vocabulary_size, config.min_count)
+            return replace(self, train=train.tokenized(tokenizer), test=self.test.tokenized(tokenizer))
         config.check_unused(self.source, "it holds no texts", "tokenizer", "vocabulary_size", "min_count")
         if train.x.dtype == torch.uint8:
             config.check_unused(self.source, "it holds bytes, of which none is missing", "missing")
@@ -97,7 +97,7 @@ class Splits:
 
     def scaled(self, name: ScalingName) -> Splits:
         """Return the same data with a scaling learned on its training part alone; texts have none."""
-        if self.train.texts is not None:
+        if self.train.kind == "texts":
             return self
         scaling = Scaling.of(name, self.train.values, self.train.lengths)
         rule = self.train.preparation.missing

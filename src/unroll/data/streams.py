@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 from ..errors import DataError
 from .formats.parsing import DIVIDERS
 from .formats.series import PARSERS as SERIES_PARSERS
 from .formats.text_file import PARSERS as TEXTS_PARSERS
 from .formats.text_file import TEXTS, column_of
+from .preparation import Kind
 
-Kind = Literal["images", "series", "texts"]
 OPEN = ("/dev/stdin", "/dev/fd/")  # names of what is open already, a file perhaps, but without its suffix
-MOST = 1_000_000_000  # bytes that are read of what has no known end
+MOST_BYTES = 1_000_000_000  # bytes that are read of what has no known end
 CHUNK = 1 << 20
 
 
@@ -59,8 +59,8 @@ def read_stream(file: BinaryIO, name: str) -> bytes:
     content = bytearray()
     while chunk := file.read(CHUNK):
         content += chunk
-        if len(content) > MOST:
-            raise DataError(f"{name} brings more than {MOST:,} bytes: expected fewer; write it into a file first")
+        if len(content) > MOST_BYTES:
+            raise DataError(f"{name} brings more than {MOST_BYTES:,} bytes: expected fewer; write it into a file first")
     return bytes(content)
 
 

@@ -13,17 +13,16 @@ from typing import Any, Literal
 from ..errors import DataError
 from ..formatting import shown
 
-UNKNOWN = "[UNK]"  # number 0: what the vocabulary lacks
+UNKNOWN = "[UNK]"  # id 0: what the vocabulary lacks
 
 
 @dataclass(frozen=True)
-class Tokens:
+class Tokenizer:
     """How a text becomes numbers, as the library tokenizers does it.
 
     Texts are brought into Unicode's form NFKC and into lower case, then cut into words, and into runs of what is
-    neither letter nor digit. With the tokenizer "word" a token is such a word; one that the vocabulary lacks is
-    ``[UNK]``. With "bpe" it is one of the pieces that byte pair encoding makes of words; a word never seen is pieces
-    too.
+    neither letter nor digit. Of kind "word" a token is such a word; one that the vocabulary lacks is ``[UNK]``. Of kind
+    "bpe" it is one of the pieces that byte pair encoding makes of words; a word never seen is pieces too.
 
     Attributes:
         json: the tokenizer, as the library saves it
@@ -32,7 +31,7 @@ class Tokens:
     json: str
 
     @classmethod
-    def learn(cls, kind: Literal["word", "bpe"], texts: Sequence[str], size: int, min_count: int) -> Tokens:
+    def learn(cls, kind: Literal["word", "bpe"], texts: Sequence[str], size: int, min_count: int) -> Tokenizer:
         """Learn a vocabulary.
 
         Args:
@@ -44,38 +43,37 @@ class Tokens:
         Source: R. Sennrich, B. Haddow, A. Birch, arXiv:1508.07909 (byte pair encoding of words).
         """
         hf = library()
-        found = hf.Tokenizer(hf.models.BPE(unk_token=UNKNOWN))
-        found.normalizer = hf.normalizers.Sequence([hf.normalizers.NFKC(), hf.normalizers.Lowercase()])
-        found.pre_tokenizer = hf.pre_tokenizers.Whitespace()
+        tokenizer = hf.Tokenizer(hf.models.BPE(unk_token=UNKNOWN))
+        tokenizer.normalizer = hf.normalizers.Sequence([hf.normalizers.NFKC(), hf.normalizers.Lowercase()])
+        tokenizer.pre_tokenizer = hf.pre_tokenizers.Whitespace()
         if kind == "bpe":
             trainer = hf.trainers.BpeTrainer(
                 vocab_size=size, min_frequency=min_count, special_tokens=[UNKNOWN], show_progress=False
             )
-            found.train_from_iterator(texts, trainer)
-            return cls(found.to_str())
+            tokenizer.train_from_iterator(texts, trainer)
+            return cls(tokenizer.to_str())
         counts: Counter[str] = Counter()
         for text in texts:
-            counts.update(
-                word for word, _ in found.pre_tokenizer.pre_tokenize_str(found.normalizer.normalize_str(text))
-            )
+            normal = tokenizer.normalizer.normalize_str(text)
+            counts.update(word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal))
         counts.pop(UNKNOWN, None)
         kept = sorted((word for word, n in counts.items() if n >= min_count), key=lambda word: (-counts[word], word))
         vocabulary = {word: number for number, word in enumerate([UNKNOWN, *kept][:size])}
-        found.model = hf.models.WordLevel(vocabulary, UNKNOWN)
-        return cls(found.to_str())
+        tokenizer.model = hf.models.WordLevel(vocabulary, UNKNOWN)
+        return cls(tokenizer.to_str())
 
-    def checked(self) -> Tokens:
+    def checked(self) -> Tokenizer:
         """Return this, after a look at what a file may have got wrong.
 
         Raises:
-            DataError: the library cannot read it, it lacks ``[UNK]``, or its numbers have gaps.
+            DataError: the library cannot read it, it lacks ``[UNK]``, or its ids have gaps.
         """
         vocabulary: dict[str, int] = _tokenizer(self.json).get_vocab()
         if vocabulary.get(UNKNOWN) != 0:
             raise DataError(f"the tokenizer is broken (it lacks the token {UNKNOWN}, number 0)")
         if sorted(vocabulary.values()) != list(range(len(vocabulary))):
             raise DataError(f"the tokenizer is broken (its {len(vocabulary):,} tokens are not numbered from 0 on)")
-        self.numbers(["a", "\u0f3c"])  # one that is known to few
+        self.ids(["a", "\u0f3c"])  # one that is known to few
         return self
 
     @property
@@ -84,22 +82,22 @@ class Tokens:
         return int(_tokenizer(self.json).get_vocab_size())
 
     @property
-    def words(self) -> list[str]:
-        """The tokens in the order of their numbers."""
+    def vocabulary(self) -> list[str]:
+        """The tokens in the order of their ids."""
         vocabulary: dict[str, int] = _tokenizer(self.json).get_vocab()
         return sorted(vocabulary, key=vocabulary.__getitem__)
 
-    def numbers(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the numbers of each text's tokens; none at all for a text without a word."""
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each text's tokens; none at all for a text without a word."""
         tokenizer = _tokenizer(self.json)
         with _errors_of_the_library():
-            return [found.ids for found in tokenizer.encode_batch(list(texts))]
+            return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
 
-    def pieces(self, text: str) -> list[str]:
+    def tokens(self, text: str) -> list[str]:
         """Return a text's tokens as they are read, ``[UNK]`` where one is unknown."""
         return list(_tokenizer(self.json).encode(text).tokens)
 
-    def places(self, text: str) -> list[tuple[int, int]]:
+    def offsets(self, text: str) -> list[tuple[int, int]]:
         """Return where in ``text`` its tokens stand: of each the first character, and the one behind its last."""
         return list(_tokenizer(self.json).encode(text).offsets)
 

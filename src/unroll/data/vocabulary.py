@@ -10,7 +10,7 @@ from .preparation import valid_steps
 from .sequences import SequenceData
 from .splits import Splits
 
-MOST = 20  # frequent tokens that are named
+FREQUENT = 20  # frequent tokens that are named
 TYPICAL = 8  # tokens that are named for each class
 PRIOR = 0.5  # occurrences in each class that every token has before any is counted
 
@@ -41,10 +41,10 @@ def describe_words(splits: Splits) -> WordDescription | None:
 
     Source: B. L. Monroe, M. P. Colaresi, K. M. Quinn, Fightin' Words, Political Analysis 16 (2008), equations 15 to 22.
     """
-    tokens = splits.train.preparation.tokens
-    if tokens is None:
+    tokenizer = splits.train.preparation.tokenizer
+    if tokenizer is None:
         return None
-    words = tokens.words
+    words = tokenizer.vocabulary
     counts = np.stack(
         [
             _counts(splits.train.subset((splits.train.y == label).nonzero()[:, 0]), len(words))
@@ -63,7 +63,7 @@ def describe_words(splits: Splits) -> WordDescription | None:
         len(words),
         float(total[0] / max(1, total.sum())),
         float(test[0] / max(1, test.sum())),
-        tuple((words[n], int(total[n])) for n in named[:MOST]),
+        tuple((words[n], int(total[n])) for n in named[:FREQUENT]),
         typical,
     )
 

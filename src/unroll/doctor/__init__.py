@@ -23,8 +23,9 @@ from ..data.describe import UNEVEN
 from ..data.preparation import valid_steps
 from ..data.sequences import SequenceData
 from ..errors import InputError
-from ..evaluation.metrics import eval_mode, logits_of
+from ..evaluation.metrics import logits_of
 from ..models.classifier import SequenceClassifier
+from ..models.modes import inference
 from ..runs.history import read_history
 from ..training.results import EpochResult
 from ..validation import check_whole
@@ -55,9 +56,9 @@ NAMES = (
     "overfitting",
     "uneven classes",
 )
-FEWEST, SAMPLE = 32, 256  # sequences on which loss and accuracy are measured
+FEWEST_SAMPLED, MOST_SAMPLED = 32, 256  # sequences on which loss and accuracy are measured
 WORK = 2e10  # multiplications that this may take, of large models and long sequences some seconds
-FEW = 5  # sequences of rarer classes, below which it says nothing how many of them are right
+FEWEST_RARE = 5  # sequences of rarer classes; how many of fewer are right says nothing
 
 
 class _Sample(NamedTuple):
@@ -147,12 +148,11 @@ def examine(
 
 
 def _measure(model: SequenceClassifier, data: SequenceData | None, seed: int) -> _Measured:
-    # Whatever the caller has switched off: gradients are measured, of tensors that have some.
-    with eval_mode(model), torch.inference_mode(False), torch.enable_grad():
+    with inference(model, gradients=True):
         if data is None:
             return _Measured(None, None, None, None, examine_layers(model, None))
         order = torch.from_numpy(np.random.default_rng(seed).permutation(len(data)))
-        n = affordable(model, data.x.shape[1], WORK, FEWEST, SAMPLE)
+        n = affordable(model, data.x.shape[1], WORK, FEWEST_SAMPLED, MOST_SAMPLED)
         some = data.to("cpu").subset(order[:n]).to(model.head.weight.device)
         sample = _look(model, data, some)
         sound = _is_finite(model) and math.isfinite(sample.scale)
@@ -171,7 +171,7 @@ def _judge(
     data, _, sample, memory, layers = measured
     does_well = sample is not None and _does_well(sample.accuracy, chance, history, test_accuracy)
     patient = Patient(model.config, does_well, max((epoch.lr for epoch in history), default=None))
-    image = data is not None and data.preparation.image is not None
+    image = data is not None and data.kind == "images"
     scale, finite = 1.0 if sample is None else sample.scale, _is_finite(model)
     findings = [
         *judge_numbers(scale, finite),
@@ -193,7 +193,7 @@ def _look(model: SequenceClassifier, data: SequenceData, some: SequenceData) -> 
     right = logits.argmax(dim=1) == y
     rare = y != int(torch.tensor(list(data.counts.values())).argmax())
     scale = 1.0
-    if data.texts is None:
+    if data.kind != "texts":
         batch = some.batch(slice(None))
         values = valid_steps(batch.x, batch.lengths).double()
         scale = float(values.square().mean().sqrt()) if values.numel() else 1.0
@@ -203,15 +203,15 @@ def _look(model: SequenceClassifier, data: SequenceData, some: SequenceData) -> 
 
 def _does_well(accuracy: float, chance: float, history: Sequence[EpochResult], test: float | None) -> bool:
     held_out = history[-1].val_accuracy if history else None
-    known = [accuracy, *(found for found in (held_out, test) if found is not None)]
-    return all(lift(found, chance) >= WELL for found in known)
+    known = [value for value in (accuracy, held_out, test) if value is not None]
+    return all(lift(value, chance) >= WELL for value in known)
 
 
 def _uneven(data: SequenceData, sample: _Sample) -> Iterator[Finding]:
     counts = {label: count for label, count in data.counts.items() if count}
     most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     n, right = sample.rare
-    if counts[most] >= UNEVEN * counts[least] and n >= FEW and right < n / 2:
+    if counts[most] >= UNEVEN * counts[least] and n >= FEWEST_RARE and right < n / 2:
         yield Finding(
             "uneven classes",
             "warning",

@@ -113,11 +113,11 @@ class Examination:
     def lines(self) -> list[str]:
         """A line for each finding, with what helps; what helps against several is said once."""
         lines, named = [], dict[str, str]()
-        for found in self.findings:
-            known = named.get(found.remedy)
-            helps = found.remedy if known is None else f"the same as against {known}"
-            lines.append(f"{found.name}: {found.evidence}; what helps: {helps}")
-            named.setdefault(found.remedy, found.name)
+        for finding in self.findings:
+            known = named.get(finding.remedy)
+            helps = finding.remedy if known is None else f"the same as against {known}"
+            lines.append(f"{finding.name}: {finding.evidence}; what helps: {helps}")
+            named.setdefault(finding.remedy, finding.name)
         return lines
 
     def to_dict(self) -> dict[str, Any]:

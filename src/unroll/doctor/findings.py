@@ -83,9 +83,9 @@ def judge_layers(layers: Sequence[LayerHealth], patient: Patient) -> Iterator[Fi
     # Whatever is learned of a step goes through the lowest layer's state after it, so that decides alone; of higher
     # ones some may well forget what a way around them carries.
     lowest = [layer for layer in layers if layer.layer == 1]
-    found = [finding for layer in lowest if (finding := _vanishing(layer, patient.config)) is not None]
-    if found and not patient.does_well and len(found) == len(lowest):
-        yield found[0]
+    vanishing = [finding for layer in lowest if (finding := _vanishing(layer, patient.config)) is not None]
+    if vanishing and not patient.does_well and len(vanishing) == len(lowest):
+        yield vanishing[0]
 
 
 def judge_memory(memory: Memory | None, layers: Sequence[LayerHealth], patient: Patient) -> Iterator[Finding]:
@@ -113,21 +113,21 @@ def judge_memory(memory: Memory | None, layers: Sequence[LayerHealth], patient: 
 
 
 def _activations(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
-    there = layer.activation
-    if not all(map(math.isfinite, there)):
+    activation = layer.activation
+    if not all(map(math.isfinite, activation)):
         yield Finding(
             "exploding activations",
             "error",
             f"{layer.title}: hidden states grow beyond what is finite",
             milder(patient.config, patient.lr),
         )
-    elif there and max(there) > LARGE:
-        growth = there[0] / there[-1] if there[-1] > 0 else math.inf
+    elif activation and max(activation) > LARGE:
+        growth = activation[0] / activation[-1] if activation[-1] > 0 else math.inf
         yield Finding(
             "exploding activations",
             "warning",
-            f"{layer.title}: the hidden state's units reach a root mean square of {max(there):.3g}; after the last "
-            f"step it is {growth:.3g} times that after the first",
+            f"{layer.title}: the hidden state's units reach a root mean square of {max(activation):.3g}; after the "
+            f"last step it is {growth:.3g} times that after the first",
             milder(patient.config, patient.lr),
         )
 
@@ -172,7 +172,7 @@ def _weights(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
         "gradients explode": _ratio(layer) > EXPLODED,
         "units saturate": layer.saturated is not None and layer.saturated > SATURATED_SHARE,
     }
-    effect = next((words for words, there in effects.items() if there), None)
+    effect = next((words for words, applies in effects.items() if applies), None)
     if effect and radius > (1 if relu else LARGE_RADIUS):
         yield Finding(
             "large recurrent weights",
@@ -192,39 +192,39 @@ def _weights(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
 
 def _ratio(layer: LayerHealth) -> float:
     """Return the gradient at the first step over that at the last; NaN where there is none."""
-    there = layer.gradient
-    return there[-1] / there[0] if there and there[0] > 0 else math.nan
+    gradient = layer.gradient
+    return gradient[-1] / gradient[0] if gradient and gradient[0] > 0 else math.nan
 
 
 def _exploding(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
-    there = layer.gradient
-    if not all(map(math.isfinite, there)) or _ratio(layer) > EXPLODED:
+    gradient = layer.gradient
+    if not all(map(math.isfinite, gradient)) or _ratio(layer) > EXPLODED:
         yield Finding(
             "exploding gradient",
             "warning",
-            f"{layer.title}: the gradient at the first step read is {there[-1]:.1e}, {_ratio(layer):.1e} times that at "
-            f"the last of {len(there):,}, {there[0]:.1e}",
-            against_explosion(patient.config, patient.lr, len(there)),
+            f"{layer.title}: the gradient at the first step read is {gradient[-1]:.1e}, {_ratio(layer):.1e} times that "
+            f"at the last of {len(gradient):,}, {gradient[0]:.1e}",
+            against_explosion(patient.config, patient.lr, len(gradient)),
         )
 
 
 def _vanishing(layer: LayerHealth, config: ModelConfig) -> Finding | None:
-    there = layer.gradient
-    strongest = max(there, default=0.0)
-    if len(there) < 2 or layer.dead == 1 or not 0 < strongest < math.inf:
+    gradient = layer.gradient
+    strongest = max(gradient, default=0.0)
+    if len(gradient) < 2 or layer.dead == 1 or not 0 < strongest < math.inf:
         return None
     # Of two directions each has to carry but the half that is nearer to its end.
-    farthest = len(there) // 2 if config.bidirectional else len(there) - 1
-    if there[farthest] >= VANISHED * strongest:
+    farthest = len(gradient) // 2 if config.bidirectional else len(gradient) - 1
+    if gradient[farthest] >= VANISHED * strongest:
         return None
-    heard = sum(value >= VANISHED * strongest for value in there)
+    heard = sum(value >= VANISHED * strongest for value in gradient)
     return Finding(
         "vanishing gradient",
         "warning",
         f"{layer.title}: {_counted(farthest, 'step')} before the end of the reading the gradient is "
-        f"{_small(there[farthest])}, beside {strongest:.1e} where it is strongest; {heard:,} of "
-        f"{_counted(len(there), 'step')} have more than {VANISHED:g} of that",
-        longer_memory(config, len(there)),
+        f"{_small(gradient[farthest])}, beside {strongest:.1e} where it is strongest; {heard:,} of "
+        f"{_counted(len(gradient), 'step')} have more than {VANISHED:g} of that",
+        longer_memory(config, len(gradient)),
     )
 
 

@@ -17,10 +17,10 @@ from .examination import LayerHealth
 from .preflight import BOUNDED, dead_share, saturated_share
 
 TRACED_STEPS = 32_768  # of all sequences and cells together: what autograd keeps of them stays within some 300 MB
-FEWEST, MOST = 4, 128  # sequences that are traced
+FEWEST_TRACED, MOST_TRACED = 4, 128  # sequences that are traced
 SHUT = 0.01  # a sigmoid so near to 0 or 1 passes hardly any gradient: 1 % of what it has at its steepest, or less
 
-GATES = {GRU: "rzn", LSTM: "ifgo"}  # the letters of the rows of weight_hh
+GATE_LETTERS = {GRU: "rzn", LSTM: "ifgo"}  # the letters of the rows of weight_hh
 
 
 class Vitals(NamedTuple):
@@ -54,16 +54,16 @@ def examine_layers(model: SequenceClassifier, data: SequenceData | None) -> tupl
     for number, layer in enumerate(model.layers, start=1):
         for cell, direction in zip(layer, ("forward", "backward"), strict=False):  # type: ignore[call-overload]
             vitals = next(measured, None)
-            found = {} if vitals is None else vitals._asdict()
+            values = {} if vitals is None else vitals._asdict()
             for name in ("gradient", "activation"):
-                found[name] = () if vitals is None else tuple(found[name].tolist())
-            healths.append(LayerHealth(number, direction, **found, radius=radii(cell)))
+                values[name] = () if vitals is None else tuple(values[name].tolist())
+            healths.append(LayerHealth(number, direction, **values, radius=radii(cell)))
     return tuple(healths)
 
 
 def _traced(model: SequenceClassifier, data: SequenceData) -> list[Vitals]:
     steps = max(1, data.x.shape[1]) * sum(isinstance(module, Cell) for module in model.modules())
-    batch = next(data.batches(min(MOST, max(FEWEST, TRACED_STEPS // steps))))
+    batch = next(data.batches(min(MOST_TRACED, max(FEWEST_TRACED, TRACED_STEPS // steps))))
     if not batch.x.shape[1]:
         return []
     trace = trace_states(model, batch.x, batch.lengths)
@@ -101,10 +101,10 @@ def before_the_end(values: Tensor, lengths: Tensor | None, backwards: bool) -> T
     time = torch.arange(values.shape[1], device=values.device)
     if lengths is None:
         return (values if backwards else values.flip(1)).mean(dim=0)
-    there = time < lengths.unsqueeze(1)
+    valid_mask = time < lengths.unsqueeze(1)
     if not backwards:
         values = values.gather(1, (lengths.unsqueeze(1) - 1 - time).clamp(min=0))
-    return torch.where(there, values, 0).sum(dim=0) / there.sum(dim=0)
+    return torch.where(valid_mask, values, 0).sum(dim=0) / valid_mask.sum(dim=0)
 
 
 def _gates(traced: Traced, lengths: Tensor | None) -> dict[str, float] | None:
@@ -116,12 +116,11 @@ def _gates(traced: Traced, lengths: Tensor | None) -> dict[str, float] | None:
     x = traced.over_time(traced.inputs)
     h = traced.over_time([first, *(state[0] for state in traced.states[:-1])])
     sums = linear(x, cell.weight_ih, cell.bias_ih) + linear(h, cell.weight_hh, cell.bias_hh)
-    gates = dict(
-        zip(GATES[type(cell)], valid_steps(sums, lengths).sigmoid().chunk(len(GATES[type(cell)]), 1), strict=True)
-    )
+    letters = GATE_LETTERS[type(cell)]
+    gates = valid_steps(sums, lengths).sigmoid().chunk(len(letters), 1)
     return {
         letter: float(((value < SHUT) | (value > 1 - SHUT)).float().mean())
-        for letter, value in gates.items()
+        for letter, value in zip(letters, gates, strict=True)
         if letter not in "ng" and value.numel()
     }
 
@@ -142,7 +141,7 @@ def radii(cell: Cell) -> dict[str, float] | None:
         if weight.shape[0] % cell.hidden_size or not bool(weight.isfinite().all()):
             return None
         blocks = weight.split(cell.hidden_size)
-        letters = GATES.get(type(cell), "h" if len(blocks) == 1 else [str(n) for n in range(1, len(blocks) + 1)])
+        letters = GATE_LETTERS.get(type(cell), "h" if len(blocks) == 1 else [str(n) for n in range(1, len(blocks) + 1)])
         return {
             letter: float(torch.linalg.eigvals(block).abs().max())
             for letter, block in zip(letters, blocks, strict=True)

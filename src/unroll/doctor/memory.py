@@ -10,10 +10,11 @@ from torch import Tensor
 
 from ..data.sequences import SequenceData
 from ..models.classifier import SequenceClassifier
+from ..models.modes import inference
 from .examination import Memory
 
 POSITIONS = 40  # steps that are tried, of longer sequences
-FEWEST, MOST = 4, 64  # sequences that are tried
+FEWEST_TRIED, MOST_TRIED = 4, 64  # sequences that are tried
 WORK = 1e9  # multiplications for each position; of a GRU on 784 steps of a pixel all 40 then take some seconds
 AT_ONCE = 131_072  # time steps that are read at once, for memory's sake
 # Share of the largest effect from which a step is heard. What is below cannot turn an answer but where two classes are
@@ -26,7 +27,7 @@ def measure_memory(model: SequenceClassifier, data: SequenceData) -> Memory | No
     """Exchange the input at one step for another sequence's, at so many steps before that one's end; see `Memory`.
 
     Args:
-        model: in eval mode; it is read by its own fused scans.
+        model: it is read by its own fused scans.
         data: sequences in random order, on the model's device; None is returned if fewer than two have a step.
     """
     time = data.x.shape[1]
@@ -34,11 +35,11 @@ def measure_memory(model: SequenceClassifier, data: SequenceData) -> Memory | No
         data = data.subset((data.lengths > 0).nonzero()[:, 0])
     if len(data) < 2 or not time:
         return None
-    x, _, lengths = data.batch(slice(affordable(model, time, WORK, FEWEST, MOST)))
+    x, _, lengths = data.batch(slice(affordable(model, time, WORK, FEWEST_TRIED, MOST_TRIED)))
     count = torch.full((len(x),), time, device=x.device) if lengths is None else lengths
     time = int(count.max())
     offsets = positions(time)
-    with torch.inference_mode():
+    with inference(model):
         plain = model(x, lengths)
         effects = []
         size = max(1, AT_ONCE // (len(x) * x.shape[1]))
@@ -64,8 +65,8 @@ def positions(time: int) -> list[int]:
     if time <= POSITIONS:
         return list(range(time))
     half = POSITIONS // 2
-    found = np.concatenate([np.linspace(0, time - 1, half), np.geomspace(1, time, half) - 1])
-    return [int(offset) for offset in np.unique(found.round())]
+    offsets = np.concatenate([np.linspace(0, time - 1, half), np.geomspace(1, time, half) - 1])
+    return [int(offset) for offset in np.unique(offsets.round())]
 
 
 def _exchanged(x: Tensor, count: Tensor, offset: int) -> Tensor:
@@ -88,5 +89,5 @@ def _heard(offsets: list[int], effects: list[float], time: int, noise: float) ->
     heard = [effect > max(HEARD * largest, noise) for effect in effects]
     # A step that was tried stands for those from it up to the next one that was.
     ends = [*offsets[1:], time]
-    steps = [end - offset if one else 0 for offset, end, one in zip(offsets, ends, heard, strict=True)]
-    return 1 + max(offset for offset, one in zip(offsets, heard, strict=True) if one), sum(steps) / time
+    spans = [(offset, end) for offset, end, is_heard in zip(offsets, ends, heard, strict=True) if is_heard]
+    return 1 + max(offset for offset, _ in spans), sum(end - offset for offset, end in spans) / time

@@ -16,9 +16,9 @@ from ..data.describe import constant, missing_classes
 from ..data.preparation import valid_steps
 from ..data.sequences import Batch
 from ..data.splits import Splits
-from ..evaluation.metrics import inference
 from ..models.classifier import SequenceClassifier
 from ..models.layers import Stage
+from ..models.modes import inference
 
 SATURATED = 0.99  # of the largest output that tanh has
 BOUNDED = ("rnn", "gru", "lstm", "indrnn")  # cells whose outputs stay within ±1, but with relu
@@ -27,7 +27,7 @@ MANY = 0.3  # share of saturated or dead units from which a layer can hardly lea
 
 
 @dataclass(frozen=True)
-class Shape:
+class StageShape:
     """What came out of one part of the model.
 
     Attributes:
@@ -56,7 +56,7 @@ class Inspection:
         findings: what looks wrong and what to do, in words; empty if nothing does
     """
 
-    shapes: tuple[Shape, ...]
+    shapes: tuple[StageShape, ...]
     parameters: int
     loss: float
     chance: float
@@ -101,7 +101,7 @@ def inspect_model(model: SequenceClassifier, splits: Splits, config: TrainConfig
     relu = model.config.nonlinearity == "relu"
     bounded = model.config.cell in BOUNDED
     saturated = tuple(_saturated(stage, batch.lengths, relu) for stage in layers if bounded)
-    shapes = tuple(Shape(stage.name, stage.axes, tuple(stage.values.shape)) for stage in stages)
+    shapes = tuple(StageShape(stage.name, stage.axes, tuple(stage.values.shape)) for stage in stages)
     findings = [
         *missing_classes(splits),
         *constant(splits),

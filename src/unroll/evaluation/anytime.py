@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from ..data.sequences import SequenceData
 from ..errors import ConfigError, DataError
+from ..models.modes import inference
 from .calibration import Calibration, fit_temperatures
-from .metrics import EVALUATION_BATCH, inference, is_as_made, logits_of
+from .metrics import EVALUATION_BATCH, is_as_made, logits_of
 
 MARKS = 28  # where a sequence is looked at; of an image read row by row after each of its 28 rows
 SURE = (0.8, 0.9, 0.95, 0.99)  # confidences at which stopping is tried
@@ -152,7 +153,7 @@ def calibrate(model: nn.Module, data: SequenceData) -> Calibration:
     return Calibration(fractions, tuple(temperatures.tolist()), len(data))
 
 
-class Reading(NamedTuple):
+class PartialAnswers(NamedTuple):
     """What a model says of sequences at each mark, calibrated.
 
     Attributes:
@@ -185,7 +186,7 @@ def check_confidence(confidence: float) -> None:
         raise ConfigError(f"the confidence to stop at must be above 0 and at most 1, got {confidence}")
 
 
-def read_along(model: nn.Module, data: SequenceData, calibration: Calibration | None = None) -> Reading:
+def read_along(model: nn.Module, data: SequenceData, calibration: Calibration | None = None) -> PartialAnswers:
     """Let ``model`` read ``data`` and say at each mark what it would answer.
 
     Args:
@@ -200,7 +201,7 @@ def read_along(model: nn.Module, data: SequenceData, calibration: Calibration | 
     logits = logits_after(model, data, fractions)
     if calibration is not None:
         logits = logits / torch.tensor(calibration.temperatures, dtype=logits.dtype)[:, None, None]
-    return Reading(fractions, steps_read(data, fractions), logits.softmax(dim=2))
+    return PartialAnswers(fractions, steps_read(data, fractions), logits.softmax(dim=2))
 
 
 def evaluate_anytime(
@@ -218,14 +219,14 @@ def evaluate_anytime(
         DataError: ``data`` is empty.
         ConfigError: a confidence is not above 0 and at most 1.
     """
-    reading = read_along(model, data, calibration)
+    answers = read_along(model, data, calibration)
     y, each = data.y.cpu(), torch.arange(len(data))
-    confidence, labels = reading.probabilities.max(dim=2)
+    confidence, labels = answers.probabilities.max(dim=2)
     right = (labels == y).double()
     stops = []
     for threshold in sure:
-        at, reached = reading.stopped(threshold)
-        found = (right[at, each], reading.steps[at, each].double(), reached.double())
-        stops.append(Stop(threshold, *(float(values.mean()) for values in found)))
-    steps, accuracy, sureness = (tuple(v.double().mean(dim=1).tolist()) for v in (reading.steps, right, confidence))
-    return Anytime(reading.fractions, steps, accuracy, sureness, tuple(stops), calibration is not None)
+        at, reached = answers.stopped(threshold)
+        means = (right[at, each], answers.steps[at, each].double(), reached.double())
+        stops.append(Stop(threshold, *(float(values.mean()) for values in means)))
+    steps, accuracy, sureness = (tuple(v.double().mean(dim=1).tolist()) for v in (answers.steps, right, confidence))
+    return Anytime(answers.fractions, steps, accuracy, sureness, tuple(stops), calibration is not None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeGuard
 
@@ -16,6 +15,7 @@ from ..data.sequences import SequenceData
 from ..errors import DataError, InputError
 from ..models.classifier import SequenceClassifier
 from ..models.fused_forward import is_watched
+from ..models.modes import inference
 from ..notebook import evaluation_html
 from .significance import wilson
 
@@ -188,7 +188,7 @@ def is_as_made(model: nn.Module) -> TypeGuard[SequenceClassifier]:
 
 
 def _at_once(model: nn.Module, data: SequenceData, part: slice) -> Tensor | None:
-    if not is_as_made(model) or data.texts is not None:
+    if not is_as_made(model):
         return None
     return model.answer_at_once(
         data.x[part], None if data.lengths is None else data.lengths[part], data.preparation.scaling.factors
@@ -217,22 +217,3 @@ def predict(model: nn.Module, x: Tensor, lengths: Tensor | None = None, batch_si
 def _parameter(module: nn.Module) -> Tensor:
     """Return one that shows where, and in what dtype, ``module`` computes; without any it is the CPU in float32."""
     return next(module.parameters(), torch.empty(0, dtype=torch.float32, device="cpu"))
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Switch to eval mode, and each module back to the mode found; gradients are left as they are."""
-    were_training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in were_training:
-            module.training = True
-
-
-@contextmanager
-def inference(model: nn.Module) -> Iterator[None]:
-    """Switch to eval mode without gradients, and each module back to the mode found."""
-    with eval_mode(model), torch.inference_mode():
-        yield

@@ -18,7 +18,7 @@ from ..data.formats.text_file import check_text
 from ..data.formats.texts import read_texts, unread
 from ..data.preparation import ImageFormat, Preparation
 from ..data.sequences import SequenceData
-from ..data.streams import Kind, is_stream, receive
+from ..data.streams import is_stream, receive
 from ..errors import DataError
 from .anytime import check_confidence, read_along
 from .calibration import Calibration
@@ -103,28 +103,28 @@ def predict_files(
             `unroll.data.formats.texts.read_texts` reads. A pipe is read up to 1 GB.
         sure: stop reading each once the model is so sure (default None: read it to its end).
     """
-    kind: Kind = "images" if preparation.image else "texts" if preparation.tokens else "series"
     with (
         tempfile.TemporaryDirectory(prefix="unroll-") if any(map(is_stream, map(Path, files))) else nullcontext() as at
     ):
         places, names, failed = [], dict[str, str](), list[FilePrediction]()
         for number, file in enumerate(map(Path, files)):
             try:
-                places.append(receive(file, kind, Path(str(at), str(number))) if is_stream(file) else file)
+                places.append(receive(file, preparation.kind, Path(str(at), str(number))) if is_stream(file) else file)
                 names[str(places[-1])] = str(file)
             except DataError as error:
                 failed.append(FilePrediction(str(file), error=str(error)))
-        if preparation.image:
-            found = _of_images(model, preparation, preparation.image, places, sure)
+        if preparation.image is not None:
+            predictions = _of_images(model, preparation, preparation.image, places, sure)
         else:
-            read = _of_texts if preparation.tokens else _of_series
-            found = [prediction for place in places for prediction in read(model, preparation, place, sure)]
-    return [_named(prediction, names[prediction.file]) for prediction in found] + failed
+            of_file = _of_texts if preparation.kind == "texts" else _of_series
+            predictions = [prediction for place in places for prediction in of_file(model, preparation, place, sure)]
+    return [_named(prediction, names[prediction.file]) for prediction in predictions] + failed
 
 
-def _named(found: FilePrediction, name: str) -> FilePrediction:
+def _named(prediction: FilePrediction, name: str) -> FilePrediction:
     """Return a prediction by the name of the file that was given: what came through a pipe was copied elsewhere."""
-    return replace(found, file=name, error=found.error and found.error.replace(found.file, name))
+    error = prediction.error and prediction.error.replace(prediction.file, name)
+    return replace(prediction, file=name, error=error)
 
 
 def predict_texts(
@@ -148,7 +148,7 @@ def predict_texts(
     Raises:
         DataError: the model does not read texts, or one is no Unicode.
     """
-    if preparation.tokens is None:
+    if preparation.kind != "texts":
         raise DataError("this run was not trained on texts: it cannot predict from them")
     if not texts:
         return []
@@ -192,11 +192,11 @@ def _answers(model: nn.Module, data: SequenceData, sure: Sure | None) -> list[_A
     if sure is None:
         read = [predict(model, batch.x, batch.lengths) for batch in data.batches(EVALUATION_BATCH)]
         return [_Answer(_top(probabilities, data.preparation.classes)) for probabilities in torch.cat(read)]
-    reading = read_along(model, data, sure.calibration)
-    at, reached = reading.stopped(sure.confidence)
+    partial = read_along(model, data, sure.calibration)
+    at, reached = partial.stopped(sure.confidence)
     each = torch.arange(len(data))
-    found = zip(reading.probabilities[at, each], reading.steps[at, each].tolist(), reached.tolist(), strict=True)
-    return [_Answer(_top(p, data.preparation.classes), steps, was_sure) for p, steps, was_sure in found]
+    stops = zip(partial.probabilities[at, each], partial.steps[at, each].tolist(), reached.tolist(), strict=True)
+    return [_Answer(_top(p, data.preparation.classes), steps, was_sure) for p, steps, was_sure in stops]
 
 
 def _counted(n: int, what: str) -> str:

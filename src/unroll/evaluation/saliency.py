@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..models.classifier import SequenceClassifier
+from ..models.modes import inference
 from ..scan.padding import clear_padding
 from ..validation import check_choice, check_whole
-from .metrics import inference, is_as_made
+from .metrics import is_as_made
 
 Method = Literal["integrated-gradients", "gradient-times-input"]
 Read = Callable[[Tensor, Tensor | None], Tensor]  # x (batch, time, features) and lengths to logits (batch, classes)
@@ -79,14 +80,14 @@ def attribute(
     check_choice("method", method, get_args(Method))
     check_whole("steps", steps, 1)
     if not isinstance(x, Tensor) or x.dim() not in (2, 3):
-        found = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-        raise InputError(f"x must be a tensor (batch, time, features), or (batch, time) of tokens, got {found}")
+        got = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise InputError(f"x must be a tensor (batch, time, features), or (batch, time) of tokens, got {got}")
     if lengths is not None and not isinstance(lengths, Tensor):
         raise InputError(f"lengths must be an int64 tensor (batch,), got {type(lengths).__name__}")
     if not x.shape[1]:
         return torch.zeros_like(x, dtype=torch.float32)
     points, weights = _way(method, steps)
-    with inference(model), torch.inference_mode(False), torch.enable_grad():
+    with inference(model, gradients=True):
         device = next(model.parameters(), x).device
         given, lengths = x.detach().to(device), None if lengths is None else lengths.to(device)
         labels = _labels(model, given, lengths, target)
@@ -150,8 +151,8 @@ def _mean_gradients(
         for point, weight in zip(points.split(together), weights.split(together), strict=True):
             n = len(point)
             inputs = (point.view(n, 1, 1, 1) * x[part]).flatten(0, 1)
-            found = _gradient(read, inputs, None if some is None else some.repeat(n), labels[part].repeat(n))
-            means[part] += torch.einsum("n,nbtf->btf", weight, found.unflatten(0, (n, -1)))
+            gradient = _gradient(read, inputs, None if some is None else some.repeat(n), labels[part].repeat(n))
+            means[part] += torch.einsum("n,nbtf->btf", weight, gradient.unflatten(0, (n, -1)))
     return means
 
 

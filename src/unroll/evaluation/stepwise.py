@@ -10,9 +10,9 @@ from torch import Tensor
 from ..data.sequences import SequenceData
 from ..errors import InputError
 from ..models.classifier import SequenceClassifier
+from ..models.modes import inference
 from .anytime import logits_after
 from .calibration import Calibration
-from .metrics import inference
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Watched:
     @property
     def decided(self) -> int:
         """The time step, from 1, since which the most probable class has been the one it ends with."""
-        other = (self.probabilities.argmax(dim=1) != self.predicted).nonzero()
-        return int(other.max()) + 2 if len(other) else 1
+        undecided = (self.probabilities.argmax(dim=1) != self.predicted).nonzero()
+        return int(undecided.max()) + 2 if len(undecided) else 1
 
     def name(self, label: int) -> str:
         """Return what a class is called."""
@@ -67,16 +67,16 @@ def watch(
     """
     if not 0 <= number < len(data):
         raise InputError(f"number must be from 0 to {len(data) - 1}, got {number}")
-    one = data.subset(torch.tensor([number], device=data.y.device)).unpadded()
-    time = one.x.shape[1]
-    if one.lengths is not None or not time:
+    item = data.subset(torch.tensor([number], device=data.y.device)).unpadded()
+    time = item.x.shape[1]
+    if item.lengths is not None or not time:
         raise InputError(f"sequence {number} is empty: there is nothing to watch")
     fractions = [step / time for step in range(1, time + 1)]
-    logits = logits_after(model, one, fractions)[:, 0]
+    logits = logits_after(model, item, fractions)[:, 0]
     if calibration is not None:
         logits = logits / calibration.at(fractions).unsqueeze(1)
     with inference(model):
         device = next(model.parameters()).device
-        stages = model.stages(one.batch(slice(None)).x.to(device))
+        stages = model.stages(item.batch(slice(None)).x.to(device))
     (*_, hidden) = [stage.values for stage in stages if stage.name.startswith("layer")]
-    return Watched(one, hidden[0].float().cpu(), logits.softmax(dim=1))
+    return Watched(item, hidden[0].float().cpu(), logits.softmax(dim=1))

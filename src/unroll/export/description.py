@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,15 +35,6 @@ SETTINGS = (
     "readout",
 )
 
-Kind = Literal["images", "texts", "series"]
-
-
-def kind_of(preparation: Preparation) -> Kind:
-    """Return what a run was trained on."""
-    if preparation.image:
-        return "images"
-    return "texts" if preparation.tokens else "series"
-
 
 def describe(run: Run, data: SequenceData, name: str) -> dict[str, Any]:
     """Return what the page needs to know, as plain JSON types.
@@ -63,12 +54,12 @@ def describe(run: Run, data: SequenceData, name: str) -> dict[str, Any]:
         "format": FORMAT,
         "unroll": importlib.metadata.version("unroll-rnn"),
         "title": run.path.resolve().name,
-        "kind": kind_of(run.preparation),
+        "kind": run.preparation.kind,
         "classes": list(run.preparation.classes),
         "model": _model(run.model),
         "preparation": _preparation(run.preparation),
         "samples": [raw(data, number) for number in samples],
-        "typical": None if run.preparation.image or run.preparation.tokens else _typical(data),
+        "typical": _typical(data) if run.preparation.kind == "series" else None,
         "facts": {
             "accuracy": run.evaluation and run.evaluation["accuracy"],
             "n": run.evaluation and run.evaluation["n"],
@@ -111,27 +102,26 @@ def _preparation(preparation: Preparation) -> dict[str, Any]:
         "image": image,
         "missing": preparation.missing and asdict(preparation.missing),
         "features": list(preparation.features),
-        "tokenizer": preparation.tokens and json.loads(preparation.tokens.json),
+        "tokenizer": preparation.tokenizer and json.loads(preparation.tokenizer.json),
     }
 
 
 def raw(data: SequenceData, number: int) -> dict[str, Any]:
     """Return a sequence as it was before its preparation, for JSON, and its class."""
-    one = data.subset(torch.tensor([number])).unpadded()
-    image = data.preparation.image
+    item = data.subset(torch.tensor([number])).unpadded()
     x: Any
-    if data.texts is not None:
-        x = data.texts[number]
-    elif image:
-        x = _base64(image.images(one.x)[0].numpy())
+    if item.texts is not None:
+        x = item.texts[0]
+    elif item.kind == "images":
+        x = _base64(item.images()[0].numpy())
     else:
-        steps = int(one.steps_of_each[0])
-        gaps = torch.zeros_like(one.values, dtype=torch.bool) if one.missing is None else one.missing
+        steps = int(item.steps_of_each[0])
+        gaps = torch.zeros_like(item.values, dtype=torch.bool) if item.missing is None else item.missing
         x = [
             [None if gap else value for value, gap in zip(*step, strict=True)]
-            for step in zip(one.values[0, :steps].tolist(), gaps[0, :steps].tolist(), strict=True)
+            for step in zip(item.values[0, :steps].tolist(), gaps[0, :steps].tolist(), strict=True)
         ]
-    return {"label": int(data.y[number]), "x": x}
+    return {"label": int(item.y[0]), "x": x}
 
 
 def _samples(data: SequenceData) -> list[int]:
@@ -144,7 +134,7 @@ def _samples(data: SequenceData) -> list[int]:
             of_class = [number for number in of_class if 0 < len(data.texts[number]) <= LONGEST_TEXT]
         chosen.append(spread(of_class, each))
     rounds = max(map(len, chosen), default=0)
-    return [found[n] for n in range(rounds) for found in chosen if n < len(found)]
+    return [numbers[n] for n in range(rounds) for numbers in chosen if n < len(numbers)]
 
 
 def spread(numbers: list[int], count: int) -> list[int]:

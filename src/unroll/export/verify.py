@@ -72,8 +72,8 @@ def check(run: Run, data: SequenceData, description: dict[str, Any]) -> Check:
     given = json.dumps(json.dumps(description))  # read by JSON.parse, as on the page: a literal has no key "__proto__"
     with _javascript(f"const description = JSON.parse({given});\n{engine()}\n{ASK}") as run_script:
         samples = [raw(data, number) for number in numbers]
-        found = torch.tensor(run_script(f"answers({json.dumps(samples)})"), dtype=torch.float64)
-        difference = float((found - expected.double()).abs().max().nan_to_num(1.0))
+        answers = torch.tensor(run_script(f"answers({json.dumps(samples)})"), dtype=torch.float64)
+        difference = float((answers - expected.double()).abs().max().nan_to_num(1.0))
         if not difference <= TOLERANCE:
             raise RunError(
                 f"{run.path}: the page's JavaScript and PyTorch differ by {difference:.2g} in a probability, at most "
@@ -81,7 +81,7 @@ def check(run: Run, data: SequenceData, description: dict[str, Any]) -> Check:
             )
         form = run.preparation.image
         if form is not None and form.framing is not None:
-            _check_drawings(run, form.images(data.x[numbers[:DRAWN]]), run_script)
+            _check_drawings(run, data.subset(torch.tensor(numbers[:DRAWN])).images(), run_script)
     return Check(len(numbers), difference)
 
 
@@ -106,8 +106,8 @@ def _check_drawings(run: Run, images: Tensor, run_script: Any) -> None:
             file = Path(folder) / "drawing.png"
             Image.fromarray(sheet.numpy()).save(file)
             expected = prepare_image(file, form).pixels.int()
-        found = run_script(f"prepared({sheet.flatten().tolist()}, {sheet.shape[1]}, {sheet.shape[0]})")
-        off = int((torch.tensor(found).view_as(expected) - expected).abs().max())
+        pixels = run_script(f"prepared({sheet.flatten().tolist()}, {sheet.shape[1]}, {sheet.shape[0]})")
+        off = int((torch.tensor(pixels).view_as(expected) - expected).abs().max())
         if off > LEVELS:
             raise RunError(f"{run.path}: the page centres drawings otherwise than predict does, by {off} of 255")
 

@@ -324,8 +324,8 @@ class SequenceClassifier(nn.Module):
             check_features(x, self.input_size, self.head.weight.dtype)
             return x
         if not isinstance(x, Tensor) or x.dim() != 2 or x.dtype not in (torch.int32, torch.int64):
-            found = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-            raise InputError(f"x must be tokens (batch, time), int64 or int32, got {found}")
+            got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+            raise InputError(f"x must be tokens (batch, time), int64 or int32, got {got}")
         can_be_seen = x.numel() and not torch.compiler.is_compiling()
         if can_be_seen and not 0 <= int(x.min()) <= int(x.max()) < self.vocabulary_size:
             raise InputError(

@@ -17,7 +17,7 @@ from torch.nn.modules import module as every
 from ..cells import GRU, LSTM, RNN, Cell
 from ..scan import check_lengths, cpu
 
-GATES = {RNN: 1, GRU: 3, LSTM: 4}  # rows of the weights per unit, of the cells that the kernels know
+WEIGHT_ROWS = {RNN: 1, GRU: 3, LSTM: 4}  # per unit, of the cells that the kernels know
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # of theirs, in the kernels' order
 METHODS = ("initial_state", "scan", "dropped")  # of theirs, which a model calls
 KINDS = frozenset((Tensor, nn.Parameter))  # other kinds may be anything: fake, quantised, spread over processes
@@ -92,7 +92,7 @@ def _is_onlooked() -> bool:
 
 def _weights(cell: Cell, head: nn.Module) -> list[Tensor] | None:
     """Return the parameters, if the kernels compute what cell and head do with them."""
-    if type(cell) not in GATES or type(head) is not nn.Linear or is_watched(head):
+    if type(cell) not in WEIGHT_ROWS or type(head) is not nn.Linear or is_watched(head):
         return None
     if (cell.training and cell.recurrent_dropout) or not cell.__dict__.keys().isdisjoint(METHODS):
         return None
@@ -101,7 +101,7 @@ def _weights(cell: Cell, head: nn.Module) -> list[Tensor] | None:
     own, last = cell._parameters, head._parameters
     weights = [own.get(name) for name in PARAMETERS] + [last.get("weight"), last.get("bias")]
     hidden, classes = cell.hidden_size, head.out_features
-    rows = GATES[type(cell)] * hidden
+    rows = WEIGHT_ROWS[type(cell)] * hidden
     shapes = ((rows, cell.input_size), (rows, hidden), (rows,), (rows,), (classes, hidden), (classes,))
     for weight, shape in zip(weights, shapes, strict=True):
         if not _is_plain(weight, torch.float32) or weight.shape != shape:

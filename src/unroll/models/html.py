@@ -23,12 +23,14 @@ def model_html(model: nn.Module, config: ModelConfig) -> str:
     parameters = [(name, tuple(parameter.shape), parameter.numel()) for name, parameter in model.named_parameters()]
     equation = (type(cell).__doc__ or type(cell).__name__).strip().split("\n")[0]
     layers = f"{config.num_layers} × {config.hidden_size} units{config.additions}, readout {config.readout}"
-    said = {"cell": f"{config.cell}. {equation}", "layers": layers, "init": config.init}
+    settings = {"cell": f"{config.cell}. {equation}", "layers": layers, "init": config.init}
     for name, training in (("training", True), ("prediction", False)):
-        said[name] = _computed(model, cell, training)
+        settings[name] = _computed(model, cell, training)
     rows = [(name, " × ".join(f"{n:,}" for n in shape) or "1", f"{count:,}") for name, shape, count in parameters]
     total = ("total", "", f"{sum(count for _, _, count in parameters):,}")
-    return block(f"{type(model).__name__}: {sizes}", facts(said), table(("parameter", "shape", "numbers"), rows, total))
+    return block(
+        f"{type(model).__name__}: {sizes}", facts(settings), table(("parameter", "shape", "numbers"), rows, total)
+    )
 
 
 def _computed(model: nn.Module, cell: Cell, training: bool) -> str:

@@ -81,9 +81,9 @@ class Stream:
             InputError: ``x_t`` does not fit.
         """
         if not isinstance(x_t, Tensor) or x_t.dim() != len(self._axes):
-            found = f"shape {tuple(x_t.shape)}" if isinstance(x_t, Tensor) else type(x_t).__name__
+            got = f"shape {tuple(x_t.shape)}" if isinstance(x_t, Tensor) else type(x_t).__name__
             axes = f"({', '.join(self._axes)}{',' if len(self._axes) == 1 else ''})"
-            raise InputError(f"step expects one time step {axes}, got {found}; feed() takes a chunk")
+            raise InputError(f"step expects one time step {axes}, got {got}; feed() takes a chunk")
         return self.feed(x_t.unsqueeze(1))
 
     def feed(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from ..bench.clock import Comparison, spread
+from ..bench.clock import TimedComparison, spread
 from ..bench.growth import AXES, Point
 from ..bench.steps import CellName, Shape
 from . import COLOURS, STYLE
@@ -21,7 +21,7 @@ BAR = 0.3  # inches, with the room around it
 CURVES = 5.6  # inches, all of them
 
 
-def figure(comparisons: Sequence[Comparison], points: Sequence[Point], machine: str) -> Figure:
+def figure(comparisons: Sequence[TimedComparison], points: Sequence[Point], machine: str) -> Figure:
     """Draw how many times the base's time each contender takes, and below how seconds and memory grow.
 
     Args:
@@ -47,12 +47,12 @@ def figure(comparisons: Sequence[Comparison], points: Sequence[Point], machine: 
         return whole
 
 
-def _bars(comparison: Comparison) -> list[str]:
+def _bars(comparison: TimedComparison) -> list[str]:
     """Return the contenders that have a ratio to show."""
     return [timing.name for timing in comparison.timings if comparison.ratio(timing.name)]
 
 
-def _ratios(ax: Axes, comparison: Comparison) -> None:
+def _ratios(ax: Axes, comparison: TimedComparison) -> None:
     names = _bars(comparison)
     for row, name in enumerate(names):
         ratio = comparison.ratio(name)
@@ -99,6 +99,6 @@ def _grown(by_size: dict[int, Point], backend: str) -> tuple[list[tuple[int, flo
     """Return (size, seconds) and (size, MiB), both from the least size to the greatest."""
     points = sorted(by_size.items())
     seconds = [(size, point.comparison.timing(backend).seconds) for size, point in points]
-    medians = [(size, spread(found).median) for size, found in seconds if found]
+    medians = [(size, spread(times).median) for size, times in seconds if times]
     memory = [(size, peak / 2**20) for size, point in points if (peak := point.peak[backend])]
     return medians, memory

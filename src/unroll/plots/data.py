@@ -21,7 +21,7 @@ from .style import COLOURS, STYLE, label
 
 TILE = 96  # pixels of the longer side of one image in a picture of many
 MOST_CLASSES = 30  # drawn; the title says how many are left out
-FEW = 3  # time steps; so short a curve needs its points marked
+SHORTEST = 3  # time steps; the points of a shorter curve are marked
 CURVES = 24  # features up to which a sequence is drawn as curves; beyond, as a heat map
 
 
@@ -55,11 +55,10 @@ def samples(data: SequenceData, per_class: int = 10, seed: int = 0) -> Figure:
     chosen = [random.permutation(np.flatnonzero(data.y.numpy() == number))[:per_class] for number in labels]
     names = [label(data.preparation.classes[number]) for number in labels]
     title = f"some of {len(data):,} sequences, class by class{_left_out(len(names), len(data.preparation.classes))}"
-    form = data.preparation.image
     with mpl.rc_context(STYLE):
-        if form is None:
+        if data.kind != "images":
             return _sample_curves(data, [row[:4] for row in chosen], names, title)
-        rows = [tiles(form.images(data.x[torch.from_numpy(row)]).numpy()) for row in chosen]
+        rows = [tiles(data.subset(torch.from_numpy(row)).images().numpy()) for row in chosen]
         return mosaic(rows, per_class, title, row_names=names)
 
 
@@ -113,12 +112,12 @@ def lengths(splits: Splits) -> Figure:
         figure = Figure(figsize=(6.4, 3.2), layout="constrained")
         ax = figure.add_subplot()
         parts = [(name, data.steps_of_each.numpy()) for name, data in (("train", splits.train), ("test", splits.test))]
-        longest = max(int(found.max(initial=0)) for _, found in parts)
+        longest = max(int(steps.max(initial=0)) for _, steps in parts)
         edges = np.linspace(-0.5, longest + 0.5, min(longest + 2, 50))
         ax.hist(
-            [found for _, found in parts],
+            [steps for _, steps in parts],
             bins=edges.tolist(),
-            label=[f"{part}: {len(found):,}" for part, found in parts],
+            label=[f"{part}: {len(steps):,}" for part, steps in parts],
         )
         ax.set_xlabel("length (time steps)")
         ax.set_ylabel("sequences")
@@ -262,7 +261,7 @@ def sequence(ax: Axes, values: Tensor, data: SequenceData, first: int = 0) -> No
     steps = range(first, first + len(scaled))
     for feature, colour in zip(scaled.T, _colours(values.shape[1]), strict=True):
         # A curve whose points all stand alone would show nothing without markers.
-        lone = len(feature) < FEW or np.isnan(feature[1:] - feature[:-1]).all()
+        lone = len(feature) < SHORTEST or np.isnan(feature[1:] - feature[:-1]).all()
         ax.plot(steps, feature, linewidth=1, color=colour, marker="." if lone else None)
 
 

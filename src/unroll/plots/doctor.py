@@ -14,7 +14,7 @@ from ..errors import InputError
 from .style import STYLE
 
 SIZE = (4.6, 3.0)  # inches, a column of a page
-FEW = 40  # points, up to which each is marked
+MARKED = 40  # points up to which each is marked
 
 
 def gradient_flow(examination: Examination) -> Figure:
@@ -34,7 +34,7 @@ def gradient_flow(examination: Examination) -> Figure:
         for layer in examination.layers:
             points = [(n, value) for n, value in enumerate(layer.gradient) if 0 < value < math.inf]
             style = "-" if layer.direction == "forward" else "--"
-            marker = "." if len(points) <= FEW else ""
+            marker = "." if len(points) <= MARKED else ""
             ax.plot([n for n, _ in points], [value for _, value in points], style, marker=marker, label=layer.title)
         ax.set_yscale("log")
         ax.set_xlabel("time steps before the end of the reading")
@@ -55,13 +55,14 @@ def memory(examination: Examination) -> Figure:
     Raises:
         InputError: no memory was measured.
     """
-    found = examination.memory
-    if found is None:
+    measured = examination.memory
+    if measured is None:
         raise InputError("the examination has no memory to draw: examine the model with data")
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=SIZE, layout="constrained")
         ax = figure.add_subplot()
-        points = [(n, effect) for n, effect in zip(found.offsets, found.effects, strict=True) if 0 < effect < math.inf]
+        effects = zip(measured.offsets, measured.effects, strict=True)
+        points = [(n, effect) for n, effect in effects if 0 < effect < math.inf]
         ax.plot([n for n, _ in points], [effect for _, effect in points], marker=".", label="one step exchanged")
         if points:
             level = HEARD * max(effect for _, effect in points)
@@ -70,6 +71,6 @@ def memory(examination: Examination) -> Figure:
         ax.set_xlabel("time steps before the end")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_ylabel("mean change of the logits")
-        ax.set_title(f"memory: {found.heard:.0%} of {found.time:,} steps are heard")
+        ax.set_title(f"memory: {measured.heard:.0%} of {measured.time:,} steps are heard")
         ax.legend(frameon=False)
         return figure

@@ -99,14 +99,14 @@ def reliability_diagram(parts: Mapping[str, Reliability]) -> Figure:
         figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
         curve, histogram = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         curve.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--", label="what it should be")
-        for number, (name, found) in enumerate(parts.items()):
-            enough = min(ENOUGH, max(found.counts))
-            bins = zip(found.counts, found.confidence, found.accuracy, strict=True)
+        for number, (name, measured) in enumerate(parts.items()):
+            enough = min(ENOUGH, max(measured.counts))
+            bins = zip(measured.counts, measured.confidence, measured.accuracy, strict=True)
             points = [(confidence, accuracy) for n, confidence, accuracy in bins if n >= enough]
-            curve.plot(*zip(*points, strict=True), marker="o", markersize=4, label=f"{name}: ECE {found.ece:.2%}")
-            width = 1 / len(found.counts) / len(parts)
-            left = np.array(found.edges[:-1]) + number * width
-            histogram.bar(left, found.counts, width, align="edge", color=COLOURS[number])
+            curve.plot(*zip(*points, strict=True), marker="o", markersize=4, label=f"{name}: ECE {measured.ece:.2%}")
+            width = 1 / len(measured.counts) / len(parts)
+            left = np.array(measured.edges[:-1]) + number * width
+            histogram.bar(left, measured.counts, width, align="edge", color=COLOURS[number])
         curve.set_ylabel("share that is right")
         histogram.set_xlabel("confidence (probability of the predicted class)")
         histogram.set_ylabel("predictions")

@@ -23,7 +23,7 @@ from .style import COLOURS, STYLE, label
 
 DASHES = ("-", "--", ":", "-.")
 MARKED = 15  # epochs up to which each is marked by a point
-MOST = 24  # runs or settings whose names are told
+MOST_NAMED = 24  # runs or settings whose names are told
 ACROSS = 3  # settings that are numbers in one row
 WIDE = 4  # such a setting is drawn by factors where its greatest value is so many times its least
 
@@ -59,7 +59,9 @@ def comparison_figure(comparison: Comparison) -> Figure:
 
 def sweep_figure(sweep: Sweep) -> Figure:
     """Draw what a sweep that has chosen a setting found: the validation accuracy of each that came to its end."""
-    scores = [Score(in_words(one.setting), one.setting, one.val_accuracies) for one in sweep.ranked if one.finished]
+    scores = [
+        Score(in_words(trial.setting), trial.setting, trial.val_accuracies) for trial in sweep.ranked if trial.finished
+    ]
     numbers = {
         name: not isinstance(values, Range)
         for name, values in sweep.axes.items()
@@ -75,7 +77,7 @@ def side_by_side(curves: Sequence[Curve]) -> Figure:
     Args:
         curves: the best first. Of runs without a validation part the training curve is drawn, and said so.
     """
-    shown = curves[:MOST]
+    shown = curves[:MOST_NAMED]
     with mpl.rc_context(STYLE):
         layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08)
         figure = Figure(figsize=(8.4, 4.0 + 0.24 * len(shown)), layout=layout)
@@ -155,7 +157,7 @@ def swept(scores: Sequence[Score], numbers: Mapping[str, bool], group: str | Non
             over all others are joined by a line.
         group: name of the setting that is told by colours; None for one colour.
     """
-    shown = scores[:MOST]
+    shown = scores[:MOST_NAMED]
     kinds = list(dict.fromkeys(str(score.setting[group]) if group else "" for score in scores))
     colours = {kind: COLOURS[index % len(COLOURS)] for index, kind in enumerate(sorted(kinds))}
     rows = math.ceil(len(numbers) / ACROSS)
@@ -213,7 +215,7 @@ def _against(
             means = {
                 value: [a for score in own if score.setting[name] == value for a in score.accuracies] for value in every
             }
-            joined = {value: 100 * fmean(found) for value, found in means.items() if found}
+            joined = {value: 100 * fmean(accuracies) for value, accuracies in means.items() if accuracies}
             ax.plot(list(joined), list(joined.values()), color=colour, linewidth=1.3)
     if every[0] > 0 and every[-1] / every[0] >= WIDE:
         ax.set_xscale("log")

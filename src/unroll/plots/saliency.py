@@ -70,9 +70,9 @@ def saliency_map(data: SequenceData, values: Tensor, titles: Sequence[str] | Non
         maps = form.images(values).numpy()
         for ax in axes.flat:
             ax.set_axis_off()
-        for ax, image, found, title in zip(axes.flat, _pale(form, data.x.cpu()), maps, titles, strict=False):
+        for ax, image, overlay, title in zip(axes.flat, _pale(form, data.x.cpu()), maps, titles, strict=False):
             ax.imshow(image, cmap="gray", vmin=0, vmax=1)
-            ax.imshow(found, cmap=SCALE, norm=norm, interpolation="nearest")
+            ax.imshow(overlay, cmap=SCALE, norm=norm, interpolation="nearest")
             ax.set_title("\n".join(map(label, title.split("\n"))), fontsize=9)
         _explain(figure, axes, norm)
         return figure
@@ -89,19 +89,19 @@ def saliency_curve(data: SequenceData, values: Tensor, index: int = 0) -> Figure
     Raises:
         DataError: the data is no series, or ``values`` are of another shape.
     """
-    if data.x.dim() != 3:
+    if data.kind == "texts":
         raise DataError("saliency_curve draws series, and the data holds texts: use saliency_spans")
     _check(data, values)
     length = int(data.steps_of_each[index])
     series = data.preparation.scaling.apply(data.x[index : index + 1].cpu())[0, :length].numpy()
-    found = values[index, :length].cpu().numpy()
-    shown = np.sort(np.argsort(-np.abs(found).sum(axis=0), kind="stable")[:MOST_CURVES])
+    own = values[index, :length].cpu().numpy()
+    shown = np.sort(np.argsort(-np.abs(own).sum(axis=0), kind="stable")[:MOST_CURVES])
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 0.9 + 1.3 * len(shown)), layout="constrained")
         axes = figure.subplots(len(shown), 1, squeeze=False, sharex=True)
-        norm = _norm(found)
+        norm = _norm(own)
         for ax, feature in zip(axes.flat, shown.tolist(), strict=True):
-            _curve(ax, series[:, feature], found[:, feature], norm)
+            _curve(ax, series[:, feature], own[:, feature], norm)
             if series.shape[1] > 1:
                 ax.set_title(label(_feature(data, feature)), loc="left", fontsize=9)
         axes[-1, 0].set_xlabel("time step")
@@ -128,13 +128,13 @@ def saliency_spans(data: SequenceData, values: Tensor, index: int = 0) -> list[t
     Raises:
         DataError: the data holds no texts, or ``values`` are of another shape.
     """
-    tokens = data.preparation.tokens
-    if data.texts is None or tokens is None:
+    tokenizer = data.preparation.tokenizer
+    if data.texts is None or tokenizer is None:
         raise DataError("saliency_spans is for texts, and the data holds none: use saliency_map, or saliency_curve")
     _check(data, values)
     text, at = data.texts[index], 0
     spans: list[tuple[str, float]] = []
-    for (start, stop), value in zip(tokens.places(text), values[index].tolist(), strict=False):
+    for (start, stop), value in zip(tokenizer.offsets(text), values[index].tolist(), strict=False):
         spans += [(text[at:start], 0.0), (text[start:stop], value)]
         at = stop
     return [(html.escape(printable_lines(piece)), value) for piece, value in [*spans, (text[at:], 0.0)] if piece]

@@ -29,11 +29,8 @@ def reading(watched: Watched) -> Figure:
     Of an image that is read row by row the rows stand beside each other, as they are read; of anything else time goes
     from left to right. Time steps are counted from 1. The line marks the step since which the answer has stayed.
     """
-    form = watched.data.preparation.image
     with mpl.rc_context(STYLE):
-        if form is not None and form.read == "rows":
-            return _downwards(watched)
-        return _rightwards(watched)
+        return _downwards(watched) if watched.data.preparation.unit == "row" else _rightwards(watched)
 
 
 def mistakes(data: SequenceData, numbers: Sequence[int], labels: Tensor, confidence: Tensor) -> Figure:
@@ -50,10 +47,10 @@ def mistakes(data: SequenceData, numbers: Sequence[int], labels: Tensor, confide
         f"{shortened(classes[true])}\n→ {shortened(classes[label])} {sure:.1%}"
         for true, label, sure in zip(some.y.tolist(), labels.tolist(), confidence.tolist(), strict=True)
     ]
-    form, columns = data.preparation.image, min(5, len(numbers))
+    columns = min(5, len(numbers))
     with mpl.rc_context(STYLE):
-        if form is not None:
-            pictures = tiles(form.images(some.x).numpy())
+        if some.kind == "images":
+            pictures = tiles(some.images().numpy())
             rows = [pictures[at : at + columns] for at in range(0, len(pictures), columns)]
             return mosaic(rows, columns, None, titles=names, inches=WIDTH, letters=6)
         columns = min(3, len(numbers))
@@ -109,7 +106,7 @@ def _downwards(watched: Watched) -> Figure:
 
 def _rightwards(watched: Watched) -> Figure:
     """Draw time from left to right: what was read, the hidden state, the probabilities."""
-    texts = watched.data.texts is not None
+    texts, tokenizer = watched.data.texts, watched.data.preparation.tokenizer
     parts = 2 if texts else 3
     figure = Figure(figsize=(WIDTH, 1.1 * parts + 0.9), layout="constrained")
     axes = list(figure.subplots(parts, 1, sharex=True))
@@ -133,11 +130,8 @@ def _rightwards(watched: Watched) -> Figure:
     answer.legend(lines, names, frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     for ax in axes:
         ax.axvline(watched.decided, color=MARK, linewidth=1.5)
-    if texts and time <= WORDS:
-        assert watched.data.texts is not None
-        assert watched.data.preparation.tokens is not None
-        words = watched.data.preparation.tokens.pieces(watched.data.texts[0])
-        answer.set_xticks(steps, [shortened(word) for word in words], rotation=90, fontsize=7)
+    if texts and tokenizer and time <= WORDS:
+        answer.set_xticks(steps, list(map(shortened, tokenizer.tokens(texts[0]))), rotation=90, fontsize=7)
     else:
         answer.set_xlabel("token" if texts else "time step")
         answer.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -145,8 +139,7 @@ def _rightwards(watched: Watched) -> Figure:
 
 
 def _input(ax: Axes, data: SequenceData) -> None:
-    form = data.preparation.image
-    if form is not None and form.read == "columns":
+    if data.preparation.unit == "column":
         sides = (0.5, data.x.shape[1] + 0.5, data.x.shape[2], 0)
         ax.imshow(data.x[0].numpy().T, extent=sides, aspect="auto", interpolation="nearest", vmin=0, vmax=255)
         ax.set_yticks([])

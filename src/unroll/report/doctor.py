@@ -16,28 +16,28 @@ def flow(examination: Examination) -> Iterator[Section]:
     """Show how gradients and memory fare over time."""
     parts = []
     if any(layer.gradient for layer in examination.layers):
-        reading = _faded(examination)
+        caption = _faded(examination)
         parts.append(
             Picture(
                 "gradient-flow",
                 gradient_flow(examination),
-                reading,
-                f"Norm of the loss's gradient by the state against time steps before the end. {reading}",
+                caption,
+                f"Norm of the loss's gradient by the state against time steps before the end. {caption}",
             )
         )
-    if (found := examination.memory) is not None:
-        reading = (
-            f"{percent(found.heard)} of the steps move the logits by more than 1 % of what the strongest does, all of "
-            f"them within the last {found.steps:,} of {found.time:,}."
-            if found.steps
+    if (measured := examination.memory) is not None:
+        caption = (
+            f"{percent(measured.heard)} of the steps move the logits by more than 1 % of what the strongest does, all "
+            f"of them within the last {measured.steps:,} of {measured.time:,}."
+            if measured.steps
             else "No single step's input moves the logits."
         )
         parts.append(
             Picture(
                 "memory",
                 memory(examination),
-                reading,
-                f"How far exchanging one step's input moves the logits, against steps before the end. {reading}",
+                caption,
+                f"How far exchanging one step's input moves the logits, against steps before the end. {caption}",
             )
         )
     if parts:
@@ -66,16 +66,16 @@ def _faded(examination: Examination) -> str:
 
 def findings(material: Material) -> Iterator[Section]:
     """Say what looks wrong, and what helps."""
-    found = material.examination
-    parts = [Lines(found.lines, marked=True)] if found.findings else [Lines(["Nothing looks wrong."])]
+    examination = material.examination
+    parts = [Lines(examination.lines, marked=True)] if examination.findings else [Lines(["Nothing looks wrong."])]
     lead = (
-        f"Gradients, units, memory, inputs and the course of the training were measured, on {found.sequences:,} "
+        f"Gradients, units, memory, inputs and the course of the training were measured, on {examination.sequences:,} "
         "sequences; what looks wrong is named here, with the numbers, and with the flags of unroll train that help."
-        if found.sequences
+        if examination.sequences
         else "Only the weights and the course of the training could be examined, as far as the run keeps it."
     )
-    if found.skipped:
-        parts.append(Lines([f"Not examined: {line}." for line in found.skipped]))
+    if examination.skipped:
+        parts.append(Lines([f"Not examined: {line}." for line in examination.skipped]))
     yield Section(
         "What the doctor says",
         lead,

@@ -9,8 +9,8 @@ from ..evaluation.anytime import Anytime
 from ..evaluation.stepwise import Watched
 from ..formatting import brief, percent
 from ..plots import anytime_curve, reading, saliency_curve, saliency_map, saliency_spans
-from .measurements import Material
-from .section import NAME, Lines, Picture, Section, Table, Tokens
+from .measurements import Attributions, Material
+from .section import NAME, ColouredText, Lines, Picture, Section, Table
 
 COLOURED = "Orange speaks for that class, blue against it."
 LATE = 0.8  # of a sequence, from which on it is said to know late
@@ -25,10 +25,10 @@ def knowing(material: Material) -> Iterator[Section]:
         return
     known = _known(anytime, 1 / len(material.run.preparation.classes))
     area, last = percent(anytime.area), percent(anytime.accuracy[-1])
-    reading_ = f"At the end it is right in {last}, in the mean over all parts (area under the curve) in {area}."
+    caption = f"At the end it is right in {last}, in the mean over all parts (area under the curve) in {area}."
     if known < len(anytime.fractions) - 1:
-        part, found = f"{anytime.fractions[known]:.0%}", percent(anytime.accuracy[known])
-        reading_ = f"After {part} of the sequence it is right in {found}. {reading_}"
+        part, accuracy = f"{anytime.fractions[known]:.0%}", percent(anytime.accuracy[known])
+        caption = f"After {part} of the sequence it is right in {accuracy}. {caption}"
     rows = [
         (f"{stop.confidence:.0%}", percent(stop.accuracy), f"{stop.steps:.1f}", percent(stop.share))
         for stop in anytime.stops
@@ -49,8 +49,8 @@ def knowing(material: Material) -> Iterator[Section]:
             Picture(
                 "anytime",
                 anytime_curve(anytime, unit),
-                reading_,
-                f"Accuracy and confidence against the share of the sequence that was read. {reading_}",
+                caption,
+                f"Accuracy and confidence against the share of the sequence that was read. {caption}",
             ),
             Table(
                 ("stop at confidence", "accuracy", f"{unit}s read, of {mean:.1f}", "share that got so sure"),
@@ -94,7 +94,7 @@ def watching(material: Material) -> Iterator[Section]:
         return
     unit = material.unit
     parts = [
-        Picture(f"reading-{number}", reading(watched), _told(watched, unit), _alt(watched, unit))
+        Picture(f"reading-{number}", reading(watched), _caption(watched, unit), _alt(watched, unit))
         for number, watched in enumerate(material.watched, start=1)
     ]
     yield Section(
@@ -117,49 +117,51 @@ def _both(material: Material) -> str:
 
 def telling(material: Material) -> Iterator[Section]:
     """Show which parts of the input speak for the answer."""
-    found = material.attributions
-    if found is None:
+    if material.attributions is None:
         return
-    data, names = found.data, found.data.preparation.classes
-    pairs = [
-        (brief(names[label], NAME), brief(names[true], NAME))
-        for label, true in zip(found.labels.tolist(), data.y.tolist(), strict=True)
-    ]
-    titles = [said if said == true else f"{said}, but is {true}" for said, true in pairs]
-    parts: list[Picture | Tokens] = []
-    if data.texts is not None:
-        spans = [saliency_spans(data, found.values, n) for n in range(len(data))]
-        parts += [Tokens(f"Taken for {title}:", said) for title, said in zip(titles, spans, strict=True)]
-    elif data.preparation.image is not None:
-        drawn = saliency_map(data, found.values, [title.replace(", ", ",\n") for title in titles])
-        alt = f"{len(data)} images, their pixels coloured by what they add to the logit of the predicted class."
-        parts.append(Picture("saliency", drawn, f"Above each the class that it is taken for. {COLOURED}", alt))
-    else:
-        for number, title in enumerate(titles):
-            drawn, told = saliency_curve(data, found.values, number), f"Taken for {title}. {COLOURED}"
-            alt = f"A series with what each of its values adds to the logit of the predicted class. {told}"
-            parts.append(Picture(f"saliency-{number + 1}", drawn, told, alt))
     yield Section(
         "What speaks for the answer",
         "What each part of the input adds to the logit of the predicted class: orange speaks for it, blue against it "
         "(integrated gradients; M. Sundararajan, A. Taly, Q. Yan, 2017). It shows what this model looks at, which need "
         "not be what makes the class.",
-        parts,
+        list(_attributed(material.attributions)),
     )
 
 
-def _told(watched: Watched, unit: str) -> str:
-    steps, said = len(watched.probabilities), brief(watched.name(watched.predicted), NAME)
+def _attributed(attributions: Attributions) -> Iterator[Picture | ColouredText]:
+    """Yield what speaks for the answer: of images one picture, of series one each, of texts their words."""
+    data, values = attributions.data, attributions.values
+    names = [brief(name, NAME) for name in data.preparation.classes]
+    titles = [
+        names[label] if label == true else f"{names[label]}, but is {names[true]}"
+        for label, true in zip(attributions.labels.tolist(), data.y.tolist(), strict=True)
+    ]
+    if data.kind == "images":
+        figure = saliency_map(data, values, [title.replace(", ", ",\n") for title in titles])
+        alt = f"{len(data)} images, their pixels coloured by what they add to the logit of the predicted class."
+        yield Picture("saliency", figure, f"Above each the class that it is taken for. {COLOURED}", alt)
+        return
+    for number, title in enumerate(titles):
+        if data.kind == "texts":
+            yield ColouredText(f"Taken for {title}:", saliency_spans(data, values, number))
+        else:
+            caption = f"Taken for {title}. {COLOURED}"
+            alt = f"A series with what each of its values adds to the logit of the predicted class. {caption}"
+            yield Picture(f"saliency-{number + 1}", saliency_curve(data, values, number), caption, alt)
+
+
+def _caption(watched: Watched, unit: str) -> str:
+    steps, predicted = len(watched.probabilities), brief(watched.name(watched.predicted), NAME)
     sure = percent(float(watched.probabilities[-1, watched.predicted]))
     since = f"since {unit} {watched.decided} of {steps}"
     if watched.predicted == watched.true:
-        return f"This is {said}, and {since} that is the answer; at the end it is {sure} sure."
+        return f"This is {predicted}, and {since} that is the answer; at the end it is {sure} sure."
     true = brief(watched.name(watched.true), NAME)
-    return f"This is {true}, but {since} it is taken for {said}, in the end with {sure}."
+    return f"This is {true}, but {since} it is taken for {predicted}, in the end with {sure}."
 
 
 def _alt(watched: Watched, unit: str) -> str:
     return (
         f"A sequence of {len(watched.probabilities)} {unit}s, a heat map of {watched.hidden.shape[1]} units after "
-        f"each, and the probabilities of the classes. {_told(watched, unit)}"
+        f"each, and the probabilities of the classes. {_caption(watched, unit)}"
     )

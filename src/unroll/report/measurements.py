@@ -13,10 +13,11 @@ from torch import Tensor
 from ..data.sequences import SequenceData
 from ..doctor import Examination, examine
 from ..evaluation.anytime import Anytime, evaluate_anytime
-from ..evaluation.metrics import evaluate, inference
+from ..evaluation.metrics import evaluate
 from ..evaluation.predictions import Predictions
 from ..evaluation.saliency import attribute
 from ..evaluation.stepwise import Watched, watch
+from ..models.modes import inference
 from ..runs.artifacts import read_predictions
 from ..runs.history import read_history
 from ..runs.storage import Run, TestData
@@ -26,7 +27,7 @@ MOST_STEPS = 1_500_000  # time steps of the data that are read for the curve ove
 LONG = 1_000  # time steps; of longer sequences no single one is watched
 MISTAKES = 25
 WATCHED = 3  # sequences that are read step by step
-TOLD = 10  # images or texts of which it is told what speaks for the answer
+ATTRIBUTED = 10  # images or texts of which is shown what speaks for the answer
 TIMED = 20  # answers to one sequence
 
 
@@ -65,12 +66,12 @@ class Material:
     Attributes:
         run: the run
         history: of its training, an epoch each; empty if it was saved by hand
+        examination: what the doctor says: of the training part, if that is at hand
         judged: on what, in words
-        trained_on: how many of these sequences it was trained on; None where that cannot be told
         predictions: of the test part; None where neither they nor the data are at hand
         data: the test part; None where it is not at hand
         lacking: why not; empty where it is
-        examination: what the doctor says: of the training part, if that is at hand
+        trained_on: how many of these sequences it was trained on; None where that is not known
         anytime: accuracy after parts of it
         asked: on how many of its sequences that was measured
         watched: some sequences read step by step
@@ -80,12 +81,12 @@ class Material:
 
     run: Run
     history: Sequence[EpochResult]
-    judged: str
-    trained_on: int | None
-    predictions: Predictions | None
-    data: SequenceData | None
-    lacking: str
     examination: Examination
+    judged: str
+    predictions: Predictions | None
+    data: SequenceData | None = None
+    lacking: str = ""
+    trained_on: int | None = None
     anytime: Anytime | None = None
     asked: int = 0
     watched: Sequence[Watched] = ()
@@ -95,10 +96,7 @@ class Material:
     @property
     def unit(self) -> str:
         """What a time step is called."""
-        form, tokens = self.run.preparation.image, self.run.preparation.tokens
-        if form is not None:
-            return {"rows": "row", "columns": "column"}.get(form.read, "pixel")
-        return "time step" if tokens is None else "token"
+        return self.run.preparation.unit
 
     @property
     def worst(self) -> list[int]:
@@ -120,38 +118,33 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
         train: what it was trained on, for the doctor; None takes what it is judged by.
     """
     history = read_history(run.path)
-    kept = read_predictions(run.path, run.preparation.classes)
+    predictions = read_predictions(run.path, run.preparation.classes)
     examined = train if train is not None or test is None else test.sequences
     accuracy = (run.evaluation or {}).get("accuracy")
     examination = examine(run.model, examined, history=history, test_accuracy=accuracy)
     if test is None:
         known = run.config.get("data", {}).get("name", "its data")
-        return Material(run, history, f"the test part of {known}", 0, kept, None, lacking, examination)
-    data, judged = test.sequences, f"{'all' if test.part == 'all' else 'the test part'} of {test.name}"
-    predictions = kept
-    if kept is None or kept.fingerprint != data.fingerprint():
+        return Material(
+            run, history, examination, judged=f"the test part of {known}", predictions=predictions, lacking=lacking
+        )
+    data = test.sequences
+    if predictions is None or predictions.fingerprint != data.fingerprint():
         predictions = Predictions.of(run.model, data)
-    assert predictions is not None
     some = data.subset(torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[: _affordable(run, data)])
-    anytime = evaluate_anytime(run.model, some, run.calibration) if data.x.shape[1] else None
     numbers = _telling(run, predictions, data)
-    watched = tuple(watch(run.model, data, number, run.calibration) for number in numbers[:WATCHED])
-    told = _attributions(run, data, predictions, numbers) if numbers else None
-    speed = _speed(run, data)
     return Material(
         run,
         history,
-        judged,
-        test.trained_on,
-        predictions,
-        data,
-        "",
         examination,
-        anytime,
-        len(some),
-        watched,
-        told,
-        speed,
+        judged=f"{'all' if test.part == 'all' else 'the test part'} of {test.name}",
+        trained_on=test.trained_on,
+        predictions=predictions,
+        data=data,
+        anytime=evaluate_anytime(run.model, some, run.calibration) if data.x.shape[1] else None,
+        asked=len(some),
+        watched=tuple(watch(run.model, data, number, run.calibration) for number in numbers[:WATCHED]),
+        attributions=_attributions(run, data, predictions, numbers) if numbers else None,
+        speed=_speed(run, data),
     )
 
 
@@ -170,7 +163,7 @@ def _telling(run: Run, predictions: Predictions, data: SequenceData) -> list[int
     right = right[confidence[right].argsort(stable=True)]
     wrong = wrong[confidence[wrong].argsort(descending=True, stable=True)]
     chosen = dict.fromkeys([*right[len(right) // 2 :][:1].tolist(), *right[:1].tolist(), *wrong.tolist()])
-    return list(chosen)[: TOLD if data.texts is not None or data.preparation.image else WATCHED]
+    return list(chosen)[: WATCHED if data.kind == "series" else ATTRIBUTED]
 
 
 def _attributions(run: Run, data: SequenceData, predictions: Predictions, numbers: list[int]) -> Attributions:

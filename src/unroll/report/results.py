@@ -15,7 +15,7 @@ from .measurements import Material
 from .section import NAME, Lines, Picture, Section, Table
 
 MIXED_UP = 5  # pairs of classes that are named
-FEW = 50  # sequences on which a temperature says little
+FEW_HELD_OUT = 50  # sequences; a temperature fitted on fewer says little
 CLASSES = 60  # rows of the table of classes: the worst ones, where there are more
 SHORT = 120  # characters of a text in a table
 
@@ -25,14 +25,14 @@ def learning(history: Sequence[EpochResult]) -> Iterator[Section]:
     if not history:
         return
     last = history[-1]
-    reading = f"After epoch {last.epoch} the training loss is {last.train_loss:.4f}"
+    caption = f"After epoch {last.epoch} the training loss is {last.train_loss:.4f}"
     if last.val_loss is not None and last.val_accuracy is not None:
         losses = [row.val_loss for row in history if row.val_loss is not None]
         best = losses.index(min(losses)) + 1
-        reading += f", the validation loss {last.val_loss:.4f} at {percent(last.val_accuracy)} accuracy"
-        reading += f"; it was lowest after epoch {best}."
+        caption += f", the validation loss {last.val_loss:.4f} at {percent(last.val_accuracy)} accuracy"
+        caption += f"; it was lowest after epoch {best}."
     else:
-        reading += "; nothing was held out to validate on."
+        caption += "; nothing was held out to validate on."
     yield Section(
         "Learning curves",
         "Loss, which training lowers, and accuracy after each pass over the training data. Where the validation curve "
@@ -41,8 +41,8 @@ def learning(history: Sequence[EpochResult]) -> Iterator[Section]:
             Picture(
                 "learning-curves",
                 learning_curves([asdict(row) for row in history]),
-                reading,
-                f"Curves of loss and accuracy over {len(history)} epochs. {reading}",
+                caption,
+                f"Curves of loss and accuracy over {len(history)} epochs. {caption}",
             )
         ],
     )
@@ -52,10 +52,10 @@ def classes(evaluation: Evaluation) -> Iterator[Section]:
     """Show the confusion matrix and the scores of each class."""
     pairs = _mixed_up(evaluation)
     if pairs:
-        worst = ", ".join(f"{true} → {said} ({_times(n)})" for n, true, said in pairs)
-        reading = f"Most frequent mistakes, true → predicted: {worst}."
+        worst = ", ".join(f"{true} → {predicted} ({_times(n)})" for n, true, predicted in pairs)
+        caption = f"Most frequent mistakes, true → predicted: {worst}."
     else:
-        reading = "Nothing is taken for anything else."
+        caption = "Nothing is taken for anything else."
     scores = sorted(evaluation.per_class, key=lambda score: score.f1)  # the least F1 is the hardest
     shown = evaluation.per_class if len(scores) <= CLASSES else scores[:CLASSES]
     rows = [
@@ -79,8 +79,8 @@ def classes(evaluation: Evaluation) -> Iterator[Section]:
             Picture(
                 "confusion",
                 confusion(evaluation),
-                reading,
-                f"Confusion matrix of {len(evaluation.classes)} classes. {reading}",
+                caption,
+                f"Confusion matrix of {len(evaluation.classes)} classes. {caption}",
             ),
             Table(
                 ("class", "precision", "recall", "F1", "support"),
@@ -101,8 +101,8 @@ def _mixed_up(evaluation: Evaluation) -> list[tuple[int, str, str]]:
     counts = evaluation.confusion.clone().fill_diagonal_(0)
     order = counts.flatten().argsort(descending=True, stable=True)[:MIXED_UP].tolist()
     names, size = [brief(name, NAME) for name in evaluation.classes], len(evaluation.classes)
-    found = [(int(counts.flatten()[at]), names[at // size], names[at % size]) for at in order]
-    return [pair for pair in found if pair[0]]
+    pairs = [(int(counts.flatten()[at]), names[at // size], names[at % size]) for at in order]
+    return [pair for pair in pairs if pair[0]]
 
 
 def worst(material: Material) -> Iterator[Section]:
@@ -114,19 +114,19 @@ def worst(material: Material) -> Iterator[Section]:
     names, true = [brief(name, NAME) for name in predictions.classes], predictions.y[numbers].tolist()
     sure = f"took {names[true[0]]} for {names[int(labels[0])]}, {percent(float(confidence[0]))} sure"
     parts: list[Picture | Table] = []
-    data = material.data
-    if data is not None and data.texts is None:
-        few = numbers if data.preparation.image else numbers[:9]
-        kind = "Images" if data.preparation.image else "Series"
+    data, kind = material.data, material.run.preparation.kind
+    if data is not None and kind != "texts":
+        drawn = numbers if kind == "images" else numbers[:9]
         parts.append(
             Picture(
                 "mistakes",
-                mistakes(data, few, labels[: len(few)], confidence[: len(few)]),
+                mistakes(data, drawn, labels[: len(drawn)], confidence[: len(drawn)]),
                 f"It {sure}.",
-                f"{kind} of the {len(few)} most confident mistakes, each with its true and its predicted class.",
+                f"{kind.capitalize()} of the {len(drawn)} most confident mistakes, each with its true and its "
+                "predicted class.",
             )
         )
-    if data is None or data.preparation.image is None:
+    if data is None or kind != "images":
         texts = None if data is None else data.texts
         rows = [
             (names[y], names[label], percent(p), f"{number:,}" if texts is None else brief(texts[number], SHORT))
@@ -145,15 +145,15 @@ def worst(material: Material) -> Iterator[Section]:
 
 def _mended(material: Material, as_it_comes: Reliability, calibrated: Reliability | None) -> str:
     """Say what a temperature does for the confidence, or why there is none."""
-    found, trained = material.run.calibration, material.run.config.get("train")
-    if found is None or calibrated is None:
+    fit, trained = material.run.calibration, material.run.config.get("train")
+    if fit is None or calibrated is None:
         if trained and not trained["val_fraction"]:
             return "Nothing was held out to fit a temperature on; train with --val-fraction 0.1 to get one."
         return "The run keeps no temperature (calibration.json): only unroll train makes one, of what it holds out."
-    fitted = f"The temperature {found.temperature:.3f}, fitted on {found.n:,} sequences that were held out,"
-    if not 1.01 * COLDEST < found.temperature < 0.99 * HOTTEST:
+    fitted = f"The temperature {fit.temperature:.3f}, fitted on {fit.n:,} sequences that were held out,"
+    if not 1.01 * COLDEST < fit.temperature < 0.99 * HOTTEST:
         return f"{fitted} is at its limit: how sure it is has nothing to do with how often it is right."
-    few = f" {found.n:,} are few for that." if found.n < FEW else ""
+    few = f" {fit.n:,} are few for that." if fit.n < FEW_HELD_OUT else ""
     error = (
         f"the expected calibration error (ECE): {percent(as_it_comes.ece)} without, {percent(calibrated.ece)} with it."
     )
@@ -168,13 +168,13 @@ def calibration(material: Material, predictions: Predictions) -> Iterator[Sectio
     parts = {"as it comes": as_it_comes}
     over = as_it_comes.mean_confidence - predictions.evaluation.accuracy
     side = "too sure" if over > 0 else "not sure enough"
-    reading = (
+    caption = (
         f"It is {percent(as_it_comes.mean_confidence)} sure in the mean, and right in "
         f"{percent(predictions.evaluation.accuracy)}: {side} by {100 * abs(over):.2f} points."
     )
-    found = material.run.calibration
-    if found is not None:
-        parts["calibrated"] = reliability(predictions.logits, predictions.y, found.temperature)
+    fit = material.run.calibration
+    if fit is not None:
+        parts["calibrated"] = reliability(predictions.logits, predictions.y, fit.temperature)
     note = _mended(material, as_it_comes, parts.get("calibrated"))
     yield Section(
         "Can its confidence be believed?",
@@ -185,8 +185,8 @@ def calibration(material: Material, predictions: Predictions) -> Iterator[Sectio
             Picture(
                 "calibration",
                 reliability_diagram(parts),
-                reading,
-                f"Reliability diagram: the share that is right against confidence. {reading}",
+                caption,
+                f"Reliability diagram: the share that is right against confidence. {caption}",
             ),
             Lines([note]),
         ],

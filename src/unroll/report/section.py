@@ -18,13 +18,13 @@ class Picture:
     Attributes:
         name: letters, digits and dashes; of the file, and of the element
         figure: what is drawn
-        reading: what it says, in a sentence
+        caption: what it says, in a sentence
         alt: what it shows, for those who do not see it
     """
 
     name: str
     figure: Figure
-    reading: str
+    caption: str
     alt: str
 
     @property
@@ -51,7 +51,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Tokens:
+class ColouredText:
     """A text whose pieces are coloured by what they contribute.
 
     Attributes:
@@ -92,7 +92,7 @@ class Code:
     text: str
 
 
-Part = Picture | Table | Tokens | Lines | Code
+Part = Picture | Table | ColouredText | Lines | Code
 
 
 @dataclass(frozen=True)

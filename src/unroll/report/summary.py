@@ -36,14 +36,15 @@ def summary(material: Material, findings: int | None = None) -> list[str]:
     else:
         lines.append("Training: by hand; the run does not say how.")
     if predictions is not None:
-        found = predictions.evaluation
-        low, high = found.interval
+        evaluation = predictions.evaluation
+        low, high = evaluation.interval
         lines.append(
-            f"Result: {percent(found.accuracy)} of {found.n:,} sequences right ({material.judged}), 95 % interval "
-            f"{percent(low)} to {percent(high)}; cross entropy {found.loss:.4f}."
+            f"Result: {percent(evaluation.accuracy)} of {evaluation.n:,} sequences right ({material.judged}), 95 % "
+            f"interval {percent(low)} to {percent(high)}; cross entropy {evaluation.loss:.4f}."
         )
         if seen := material.trained_on:
-            lines.append(f"Beware: it was trained on {seen:,} of these {found.n:,} sequences; the accuracy flatters.")
+            n = evaluation.n
+            lines.append(f"Beware: it was trained on {seen:,} of these {n:,} sequences; the accuracy flatters.")
         lines.append(_hardest(material))
     if findings is not None:
         lines.append(
@@ -56,10 +57,10 @@ def summary(material: Material, findings: int | None = None) -> list[str]:
 
 def _hardest(material: Material) -> str:
     assert material.predictions is not None
-    found = material.predictions.evaluation
-    scores = [score for score in found.per_class if score.support]
+    evaluation = material.predictions.evaluation
+    scores = [score for score in evaluation.per_class if score.support]
     hardest = min(scores, key=lambda score: score.f1)
-    wrong = found.n - found.correct
+    wrong = evaluation.n - evaluation.correct
     return (
         f"Mistakes: {wrong:,}; the hardest class is {brief(hardest.name, NAME)}, with F1 {percent(hardest.f1)}."
         if wrong

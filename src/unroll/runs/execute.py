@@ -78,7 +78,7 @@ class Plan:
             ConfigError: a setting is out of range, or the data has no use for it.
         """
         size, usual = self.recipe.model.embedding_size, ModelConfig.embedding_size
-        if size != usual and not splits.train.vocabulary_size:
+        if size != usual and splits.train.kind != "texts":
             raise ConfigError(f"embedding_size is for texts, got {size} for data of numbers: leave it out")
         torch.manual_seed(self.recipe.train.seed)
         return build(self.recipe.model, splits.train.input_size, len(splits.classes), splits.train.vocabulary_size)

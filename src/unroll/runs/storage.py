@@ -20,7 +20,7 @@ from ..data.catalog import load, load_as, resolve
 from ..data.preparation import Preparation
 from ..data.sequences import SequenceData
 from ..data.splits import TEST_FRACTION, Splits
-from ..data.tokenizer import Tokens, library
+from ..data.tokenizer import Tokenizer, library
 from ..errors import ConfigError, DataError, InputError, RunError
 from ..evaluation.calibration import Calibration
 from ..formatting import shown
@@ -124,10 +124,10 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
     if (path / TOKENIZER).exists():
         library()  # says what to install where it is missing
     try:
-        tokenizer = path / TOKENIZER
-        tokens = Tokens(tokenizer.read_text("utf-8")) if config["preparation"].get("tokens") else None
-        preparation = Preparation.from_dict(config["preparation"], tokens)
-        sizes = config["input_size"], config["num_classes"], 0 if tokens is None else tokens.checked().size
+        has_tokens = config["preparation"].get("tokens")
+        tokenizer = Tokenizer((path / TOKENIZER).read_text("utf-8")) if has_tokens else None
+        preparation = Preparation.from_dict(config["preparation"], tokenizer)
+        sizes = config["input_size"], config["num_classes"], 0 if tokenizer is None else tokenizer.checked().size
         _check_preparation(preparation, *sizes)
         _check_settings(config)
         make = partial(build, input_size=sizes[0], num_classes=sizes[1], vocabulary_size=sizes[2])
@@ -288,8 +288,8 @@ def model_config(model: torch.nn.Module, preparation: Preparation) -> dict[str, 
 def write_config(path: Path, config: dict[str, Any], preparation: Preparation) -> None:
     """Write config.json into a run's folder, which makes it one, and then the tokenizer of texts."""
     write_json(path / CONFIG, config)
-    if preparation.tokens is not None:
-        write(path / TOKENIZER, preparation.tokens.json.encode())
+    if preparation.tokenizer is not None:
+        write(path / TOKENIZER, preparation.tokenizer.json.encode())
 
 
 def write_weights(path: Path, model: SequenceClassifier) -> None:

@@ -15,12 +15,11 @@ from ..data.formats.image_file import PreparedImage, Upload, prepare_image
 from ..data.formats.stored import as_stored
 from ..data.formats.text_file import check_text
 from ..data.formats.texts import unread
-from ..data.preparation import Preparation, Scaling
+from ..data.preparation import ImageFormat, Kind, Preparation, Scaling
 from ..data.sequences import SequenceData
 from ..errors import DataError
 from ..evaluation.metrics import logits_by_batch
 from ..evaluation.predict_files import unlabelled
-from ..export.description import Kind, kind_of
 from ..runs.storage import Run
 from . import limits
 from .guard import one_line
@@ -69,7 +68,7 @@ class Served:
     @property
     def kind(self) -> Kind:
         """What it reads."""
-        return kind_of(self.preparation)
+        return self.preparation.kind
 
     @property
     def features(self) -> int:
@@ -101,6 +100,13 @@ class Served:
             "accuracy": evaluation and evaluation["accuracy"],
         }
 
+    @property
+    def form(self) -> ImageFormat:
+        """How it reads images; raises as `expect` does."""
+        self.expect("images")
+        assert self.preparation.image is not None
+        return self.preparation.image
+
     def expect(self, kind: Kind) -> None:
         """Raise `DataError` unless the run reads what was sent."""
         if kind != self.kind:
@@ -109,9 +115,7 @@ class Served:
 
     def of_images(self, images: Values) -> Items:
         """Return images given by their numbers, as those of the training set."""
-        self.expect("images")
-        form = self.preparation.image
-        assert form is not None
+        form = self.form
         made = torch.empty((len(images), form.height, form.width), dtype=torch.uint8)
         for number, image in enumerate(images):
             heights, widths = len(image), {len(row) for row in image}
@@ -123,9 +127,7 @@ class Served:
 
     def prepared(self, file: Upload) -> PreparedImage | str:
         """Return an image file as the model reads it, or why it cannot be read."""
-        self.expect("images")
-        form = self.preparation.image
-        assert form is not None
+        form = self.form
         try:
             return prepare_image(file, form)
         except DataError as error:
@@ -133,15 +135,13 @@ class Served:
 
     def of_files(self, files: Sequence[Upload], prepared: Sequence[PreparedImage | str]) -> Items:
         """Return image files, and what `prepared` made of each."""
-        form = self.preparation.image
-        assert form is not None
         images = [image for image in prepared if isinstance(image, PreparedImage)]
         places, found = [], 0
         for image in prepared:
             places.append(image if isinstance(image, str) else found)
             found += not isinstance(image, str)
         pixels = [image.pixels for image in images]
-        data = unlabelled(form.sequences(torch.stack(pixels)), self.preparation) if images else None
+        data = unlabelled(self.form.sequences(torch.stack(pixels)), self.preparation) if images else None
         return Items(data, tuple(places), tuple(file.name for file in files), tuple(image.steps for image in images))
 
     def of_texts(self, texts: Sequence[str]) -> Items:

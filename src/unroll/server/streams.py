@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
-from ..evaluation.metrics import inference
+from ..models.modes import inference
 from . import limits
 from .served import OVERFLOW, Served
 

@@ -283,7 +283,7 @@ def _parts(splits: Splits, config: TrainConfig, device: torch.device) -> tuple[S
                 "raise it, or set it to 0"
             )
         val = val.to(device)
-    if (config.shift or config.rotation) and train.preparation.image is None:
+    if (config.shift or config.rotation) and train.kind != "images":
         raise DataError("shift and rotation move images; the data holds none: leave them out")
     if not len(train):
         raise DataError(

@@ -32,7 +32,7 @@ def bench(*, full: Annotated[bool, Parameter(negative="")] = False, out: Path | 
         Print one JSON object on stdout; tables go to stderr.
     """
     with immediate_interrupt():
-        from ...bench import Comparison, Doing, Report, measure
+        from ...bench import Doing, Report, TimedComparison, measure
         from ...runs.folder import refuse_used
         from ..views.bench import Bar, comparison_table, growth_table, write_report
         from ..views.terminal import Screen, print_facts, print_table
@@ -49,7 +49,7 @@ def bench(*, full: Annotated[bool, Parameter(negative="")] = False, out: Path | 
                     bar.show(event.title, event.number, event.parts)
                     continue
                 report.add(event)
-                if isinstance(event, Comparison):
+                if isinstance(event, TimedComparison):
                     print_table(console, comparison_table(event))
         report.finished = True
     except KeyboardInterrupt:

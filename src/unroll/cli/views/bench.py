@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...bench import Report
-from ...bench.clock import Comparison, Spread, Timing, spread
+from ...bench.clock import Spread, TimedComparison, Timing, spread
 from ...bench.growth import Point
 from ...runs.folder import write
 
@@ -42,7 +42,7 @@ class Bar:
         self._bar.update(self._task, description=title, completed=number, total=parts)
 
 
-def comparison_table(comparison: Comparison) -> Table:
+def comparison_table(comparison: TimedComparison) -> Table:
     """Return a row for each contender: seconds, ratio to the base's, rate and share of the limit, threads."""
     table = Table(title=comparison.title, title_justify="left", caption=_refusals(comparison), caption_justify="left")
     table.add_column("")
@@ -57,7 +57,7 @@ def comparison_table(comparison: Comparison) -> Table:
     return table
 
 
-def _row(comparison: Comparison, timing: Timing) -> list[str]:
+def _row(comparison: TimedComparison, timing: Timing) -> list[str]:
     optional = 1 if comparison.limit else 0
     if timing.refused:
         return ["not timed", *[NOTHING] * (5 + optional)]
@@ -72,7 +72,7 @@ def _row(comparison: Comparison, timing: Timing) -> list[str]:
     return [*cells, NOTHING if timing.threads is None else f"{timing.threads}"]
 
 
-def _refusals(comparison: Comparison) -> Text | None:
+def _refusals(comparison: TimedComparison) -> Text | None:
     lines = [f"{timing.name}: {timing.refused}" for timing in comparison.timings if timing.refused]
     return Text("\n".join(lines), style="bold red") if lines else None
 

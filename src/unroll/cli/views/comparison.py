@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -10,46 +11,57 @@ from rich.text import Text
 
 from ...formatting import percent
 from ...runs.compare import Comparison
-from ...runs.record import Record, value_in_words
+from ...runs.record import value_in_words
 from .terminal import print_table
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
     """Show the runs with what differs in them, the means over seeds, and what is more than noise."""
+    print_table(console, _table(comparison))
+    for remark in _remarks(comparison):
+        console.print(remark, soft_wrap=True)
+
+
+def _table(comparison: Comparison) -> Table:
+    """Return a row for each run; data and seed have columns where they differ."""
     runs = [(run, group.settings) for group in comparison.groups for run in group.runs]
-    data = len({(run.data, run.fingerprint) for run, _ in runs}) > 1
-    seeds = len({run.seed for run, _ in runs}) > 1
-    table = Table(title="runs, best settings first", title_justify="left")
-    for heading in ("run", *(["data"] if data else []), *comparison.differing):
-        table.add_column(heading)
-    for heading in (*(["seed"] if seeds else []), "parameters", "epochs", "test acc", "95 % interval", "loss", "s"):
+    several_data = len({(run.data, run.fingerprint) for run, _ in runs}) > 1
+    several_seeds = len({run.seed for run, _ in runs}) > 1
+    words = ["run", *(["data"] if several_data else []), *comparison.differing]
+    numbers = [*(["seed"] if several_seeds else []), "parameters", "epochs", "test acc", "95 % interval", "loss", "s"]
+    table = Table(*words, title="runs, best settings first", title_justify="left")
+    for heading in numbers:
         table.add_column(heading, justify="right", no_wrap=True)
     for run, settings in runs:
+        low, high = run.interval
         cells = [
             str(run.path),
-            *([_data(run)] if data else []),
-            *(value_in_words(value) for value in settings.values()),
+            *([f"{Path(run.data).name} {run.fingerprint}"] if several_data else []),
+            *map(value_in_words, settings.values()),
+            *([str(run.seed)] if several_seeds else []),
+            f"{run.parameters:,}",
+            str(len(run.history)),
+            percent(run.accuracy),
+            f"{100 * low:.2f} … {100 * high:.2f}",
+            f"{run.loss:.4f}",
+            f"{run.seconds:.1f}",
         ]
-        cells += [*([str(run.seed)] if seeds else []), f"{run.parameters:,}", f"{len(run.history)}"]
-        low, high = run.interval
-        cells += [percent(run.accuracy), f"{100 * low:.2f} … {100 * high:.2f}", f"{run.loss:.4f}", f"{run.seconds:.1f}"]
         table.add_row(*map(Text, cells))
-    print_table(console, table)
+    return table
+
+
+def _remarks(comparison: Comparison) -> Iterator[Text]:
     if not comparison.differing:
-        console.print("the settings are the same: what the runs differ by is what seeds do", soft_wrap=True)
+        yield Text("the settings are the same: what the runs differ by is what seeds do")
     if not comparison.same_data:
-        console.print(Text("the data differ, or how they are read: see the table", style="bold yellow"), soft_wrap=True)
+        yield Text("the data differ, or how they are read: see the table", style="bold yellow")
     for group in comparison.groups:
         if group.deviation is not None:
             names = ", ".join(str(run.path) for run in group.runs)
-            told = f"mean {percent(group.accuracy)} ± {100 * group.deviation:.2f} (standard deviation over seeds)"
-            console.print(Text(f"{names}: {told}"), soft_wrap=True)
+            spread = f"{percent(group.accuracy)} ± {100 * group.deviation:.2f} (standard deviation over seeds)"
+            yield Text(f"{names}: mean {spread}")
     for verdict in comparison.verdicts:
-        console.print(Text(str(verdict), style="green" if verdict.significant else ""), soft_wrap=True)
+        yield Text(str(verdict), style="green" if verdict.significant else "")
     if comparison.tests and comparison.pairs > 1:
         pairs = f"the best was picked among all, so p is corrected for {comparison.pairs} pairs by Holm's method"
-        console.print(Text(f"({pairs}; beyond noise is corrected p < 0.05)", style="dim"), soft_wrap=True)
-
-
-def _data(run: Record) -> str:
-    return f"{Path(run.data).name} {run.fingerprint}"
+        yield Text(f"({pairs}; beyond noise is corrected p < 0.05)", style="dim")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from PIL import Image
 from rich.text import Text
 from torch import Tensor
@@ -31,7 +32,7 @@ def preview(data: SequenceData, width: int, colours: bool = False) -> list[Text]
     firsts = [index for index in (_first(data, label) for label in range(len(data.preparation.classes))) if index >= 0]
     drawings: list[list[Text]] = []
     for index in firsts:
-        drawing = _image(data, index, colours, min(WIDEST, width)) if data.preparation.image else _curves(data, index)
+        drawing = _image(data, index, colours, min(WIDEST, width)) if data.kind == "images" else _curves(data, index)
         wide = max(drawing[0].cell_len, LEAST)
         if drawings and (len(drawings) + 1) * (wide + len(GAP)) > width:
             break
@@ -60,9 +61,7 @@ def _first(data: SequenceData, label: int) -> int:
 
 def _image(data: SequenceData, index: int, colours: bool, widest: int) -> list[Text]:
     """Draw in greys, two pixels with each character; without colours 2×4 dots of braille, black or white."""
-    form = data.preparation.image
-    assert form is not None
-    image = Image.fromarray(form.images(data.x[index : index + 1])[0].numpy())
+    image = Image.fromarray(data.subset(torch.tensor([index])).images()[0].numpy())
     dots = (widest, 2 * TALLEST) if colours else (2 * widest, 4 * TALLEST)
     if image.width > dots[0] or image.height > dots[1]:
         image.thumbnail(dots, Image.Resampling.BOX)

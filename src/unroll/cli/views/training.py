@@ -141,7 +141,7 @@ def print_run(console: Console, run: Run, reported: bool) -> None:
         ),
         soft_wrap=True,
     )
-    file = "IMAGE" if run.preparation.image else "FILE"
+    file = "IMAGE" if run.preparation.kind == "images" else "FILE"
     commands = [command_line("evaluate", run.path), f"{command_line('predict', run.path)} {file}…"]
     if not reported:
         commands.append(command_line("report", run.path))

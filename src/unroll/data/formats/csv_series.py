@@ -30,7 +30,7 @@ LABELS = ("label", "class")
 
 
 @dataclass(frozen=True)
-class Table:
+class SeriesTable:
     """A CSV file's rows and what its columns are.
 
     Attributes:
@@ -76,31 +76,31 @@ def parse(path: Path, labelled: bool) -> Series:
     return _wide(table) if table.time is None else _long(table)
 
 
-def _table(path: Path) -> Table:
+def _table(path: Path) -> SeriesTable:
     header, rows = read_rows(path)
     if not rows:
         raise DataError(f"{path} holds no series but a first line: expected a row for each time step or each series")
     return _columns(path, header, rows)
 
 
-def _columns(path: Path, header: list[str], rows: list[tuple[int, list[str]]]) -> Table:
+def _columns(path: Path, header: list[str], rows: list[tuple[int, list[str]]]) -> SeriesTable:
     names = [name.lower() for name in header]
-    found = {key: names.index(key) for key in ("id", "time", *LABELS) if key in names}
-    if all(key in found for key in LABELS):
+    places = {key: names.index(key) for key in ("id", "time", *LABELS) if key in names}
+    if all(key in places for key in LABELS):
         raise DataError(f"{path} has a column label and a column class: rename the one that is not the label")
-    if "time" in found and "id" not in found:
+    if "time" in places and "id" not in places:
         raise DataError(
             f"{path} has a column time but no column id: expected both, or neither and a row for each series"
         )
-    label = next((found[key] for key in LABELS if key in found), None)
-    special = (found.get("id"), found.get("time"), label)
+    label = next((places[key] for key in LABELS if key in places), None)
+    special = (places.get("id"), places.get("time"), label)
     others = [place for place in range(len(header)) if place not in special]
     if not others:
         raise DataError(f"{path} has no column of values: expected more than {listed(header)}")
-    return Table(path, rows, header, *special, others)
+    return SeriesTable(path, rows, header, *special, others)
 
 
-def _wide(table: Table) -> Series:
+def _wide(table: SeriesTable) -> Series:
     values, names, labels = [], [], []
     lines: dict[str, int] = {}
     for line, cells in table.rows:
@@ -120,7 +120,7 @@ def _wide(table: Table) -> Series:
     return Series(table.path, values, names, by, None if table.label is None else labels)
 
 
-def _long(table: Table) -> Series:
+def _long(table: SeriesTable) -> Series:
     assert table.id is not None
     steps: dict[str, dict[float, tuple[int, list[float]]]] = {}
     labels: dict[str, tuple[int, str]] = {}
@@ -145,7 +145,7 @@ def _long(table: Table) -> Series:
     return Series(table.path, values, list(steps), "id", named, (), features)
 
 
-def _id(table: Table, line: int, cell: str) -> str:
+def _id(table: SeriesTable, line: int, cell: str) -> str:
     if not cell.strip():
         raise DataError(f"{table.path}, line {line}: the id is empty: expected which series the row belongs to")
     if not is_printable(cell.strip()):
@@ -153,7 +153,7 @@ def _id(table: Table, line: int, cell: str) -> str:
     return cell.strip()
 
 
-def _times(table: Table) -> Iterator[float]:
+def _times(table: SeriesTable) -> Iterator[float]:
     """Yield the time of each row, in the unit of the first: a number, or the seconds of a date."""
     assert table.time is not None
     dates: bool | None = None

@@ -42,14 +42,14 @@ def fetch(mirrors: Sequence[str], name: str, target: Path, sha256: str, content:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
             try:
                 path = retrieve(mirror + name, Path(folder) / name)
-                found = hashlib.sha256(content(path)).hexdigest()
+                digest = hashlib.sha256(content(path)).hexdigest()
             except (OSError, DataError) as error:
                 reasons.append(f"{_host(mirror)}: {reason_of(error)}")
                 continue
-            if found == sha256:
+            if digest == sha256:
                 os.replace(path, target)
                 return
-            reasons.append(f"{_host(mirror)}: wrong content (SHA-256 {found[:8]}…, expected {sha256[:8]}…)")
+            reasons.append(f"{_host(mirror)}: wrong content (SHA-256 {digest[:8]}…, expected {sha256[:8]}…)")
     raise DownloadError(f"cannot download {name} ({'; '.join(reasons)})")
 
 

@@ -138,8 +138,8 @@ def _open(path: Path | Upload, size: tuple[int, int] | None = None, alone: bool 
         most = path.pixels if isinstance(path, Upload) else Image.MAX_IMAGE_PIXELS
         raise DataError(f"{path} is too large: at most {most:,} pixels are read") from error
     except Exception as error:  # Pillow's decoders raise about anything on a damaged file
-        said = isinstance(path, Upload) and isinstance(error, UnidentifiedImageError)  # "<_io.BytesIO object …>"
-        raise DataError(f"{path} is not a readable image{'' if said else f' ({shown(error)})'}") from error
+        unhelpful = isinstance(path, Upload) and isinstance(error, UnidentifiedImageError)  # "<_io.BytesIO object …>"
+        raise DataError(f"{path} is not a readable image{'' if unhelpful else f' ({shown(error)})'}") from error
     if image.mode[0] in "IF":  # 16 and 32 bits a pixel, which convert() would clip at 255
         values = np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0)
         top = 65535.0 if image.mode.startswith("I;16") or not alone else max(values.max(), 1.0)

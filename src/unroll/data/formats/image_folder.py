@@ -106,10 +106,10 @@ def _visible(folder: Path) -> list[os.DirEntry[str]]:
     """Return what is in a folder, but for what systems leave behind, numbers in names ordered as numbers."""
     try:
         with os.scandir(folder) as entries:
-            found = [entry for entry in entries if not entry.name.startswith((".", "__"))]
+            visible = [entry for entry in entries if not entry.name.startswith((".", "__"))]
     except OSError as error:
         raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
-    return sorted(found, key=_by_number)
+    return sorted(visible, key=_by_number)
 
 
 def _by_number(entry: os.DirEntry[str]) -> tuple[list[int | str], str]:
@@ -229,9 +229,9 @@ def _read_files(listing: Listing, size: tuple[int, int] | None, form: ImageForma
 
 
 def _complain_of_sizes(examples: dict[tuple[int, int], Path]) -> None:
-    (size, path), (other, another) = list(examples.items())[:2]
+    (size, path), (size_2, path_2) = list(examples.items())[:2]
     more = f" (there are {len(examples)} sizes)" if len(examples) > 2 else ""
     raise DataError(
-        f"images must have one size: {path} is {size[0]}×{size[1]}, {another} {other[0]}×{other[1]}{more}; "
+        f"images must have one size: {path} is {size[0]}×{size[1]}, {path_2} {size_2[0]}×{size_2[1]}{more}; "
         "make them so, to 28×28 say, with --resize 28 (in Python resize=28)"
     )

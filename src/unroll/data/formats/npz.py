@@ -158,33 +158,36 @@ def _of_objects(key: str) -> str:
 
 
 def _labels(path: Path, arrays: dict[str, np.ndarray], keys: list[str]) -> tuple[tuple[str, ...], list[np.ndarray]]:
-    """Return the names of the classes, and each y as indices into them."""
-    found: list[list[int] | list[str]] = []
-    for key in keys:
-        y = arrays[key]
-        if y.ndim != 1:
-            raise DataError(f"{path}: {key} must have shape (N,), one label per sequence, got {y.shape}")
-        if y.dtype.kind not in "iuU":
-            raise DataError(f"{path}: {key} must hold whole numbers or names (int64, str), got {y.dtype}")
-        found.append(y.tolist())
-    if len({type(label) for labels in found for label in labels}) > 1:
+    """Return the names of the classes, and the labels of each y as indices into them."""
+    parts = [_label_list(path, key, arrays[key]) for key in keys]
+    if len({type(label) for labels in parts for label in labels}) > 1:
         raise DataError(f"{path}: {' and '.join(keys)} must both hold whole numbers, or both names")
-    values: list[Any] = sorted({label for labels in found for label in labels})
-    if not values:
+    distinct: list[Any] = sorted({label for labels in parts for label in labels})
+    if not distinct:
         raise DataError(f"{path}: {keys[0]} holds no label: expected one per sequence")
-    names = tuple(str(value) for value in values)
-    if "classes" in arrays and isinstance(values[0], int):
-        names = _names(path, arrays["classes"], values)
-        values = list(range(len(names)))
-    bad = next((name for name in names if not is_printable(name) or not name), None)
-    if bad is not None:
-        raise DataError(f"{path}: {quoted(bad)} cannot be the name of a class: name it in plain letters")
-    known = set(found[0])
-    unseen = [value for value in values if value not in known]
-    if unseen and len(known) > 1 and "classes" not in arrays:  # which may well name more than there are
-        raise DataError(f"{path}: the class {shown(unseen[0])} of {keys[-1]} is not in {keys[0]}, the training part")
-    index = {value: place for place, value in enumerate(values)}
-    return names, [np.array([index[label] for label in labels], np.int64) for labels in found]
+    if "classes" in arrays and isinstance(distinct[0], int):
+        names = _names(path, arrays["classes"], distinct)
+        index = {number: number for number in range(len(names))}
+    else:
+        names = tuple(map(str, distinct))
+        index = {label: number for number, label in enumerate(distinct)}
+    for name in names:
+        if not name or not is_printable(name):
+            raise DataError(f"{path}: {quoted(name)} cannot be the name of a class: name it in plain letters")
+    trained = set(parts[0])
+    untrained = [label for label in distinct if label not in trained]
+    if untrained and len(trained) > 1 and "classes" not in arrays:  # which may well name more than there are
+        raise DataError(f"{path}: the class {shown(untrained[0])} of {keys[-1]} is not in {keys[0]}, the training part")
+    return names, [np.array([index[label] for label in labels], np.int64) for labels in parts]
+
+
+def _label_list(path: Path, key: str, y: np.ndarray) -> list[Any]:
+    if y.ndim != 1:
+        raise DataError(f"{path}: {key} must have shape (N,), one label per sequence, got {y.shape}")
+    if y.dtype.kind not in "iuU":
+        raise DataError(f"{path}: {key} must hold whole numbers or names (int64, str), got {y.dtype}")
+    labels: list[Any] = y.tolist()
+    return labels
 
 
 def _names(path: Path, classes: np.ndarray, values: list[int]) -> tuple[str, ...]:

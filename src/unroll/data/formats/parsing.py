@@ -91,11 +91,11 @@ def check_name(where: str, label: str) -> str:
 
 def in_order(labels: Sequence[str]) -> tuple[str, ...]:
     """Return the classes that there are, in order: as numbers where all are whole numbers."""
-    found = set(labels)
+    classes = set(labels)
     try:
-        return tuple(sorted(found, key=lambda label: (int(label), label)))
+        return tuple(sorted(classes, key=lambda label: (int(label), label)))
     except ValueError:
-        return tuple(sorted(found))
+        return tuple(sorted(classes))
 
 
 def read_rows(path: Path, most: int | None = None) -> tuple[list[str], list[tuple[int, list[str]]]]:

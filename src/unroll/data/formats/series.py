@@ -82,18 +82,18 @@ def unpacked(path: Path) -> Path:
 def test_part(path: Path) -> Path | None:
     """Return the file with the test part that belongs to ``path``, if ``path`` is a training part and has one."""
     stem = unpacked(path).stem
-    found = TRAIN.fullmatch(stem)
-    if found is None:
+    match = TRAIN.fullmatch(stem)
+    if match is None:
         return None
-    other = path.with_name(f"{found['before']}{PARTS[found['part']]}{path.name.removeprefix(stem)}")
-    return other if other.is_file() else None
+    test = path.with_name(f"{match['before']}{PARTS[match['part']]}{path.name.removeprefix(stem)}")
+    return test if test.is_file() else None
 
 
 def set_name(path: Path) -> str:
     """Return what a set is called whose file is ``path``: without ``_TRAIN``."""
     plain = unpacked(path)
-    found = TRAIN.fullmatch(plain.stem) if plain.suffix.lower() != ".npz" else None  # whose parts are in one file
-    return (found["before"].rstrip("_-. ") if found else "") or plain.stem
+    match = TRAIN.fullmatch(plain.stem) if plain.suffix.lower() != ".npz" else None  # whose parts are in one file
+    return (match["before"].rstrip("_-. ") if match else "") or plain.stem
 
 
 def is_of_series(folder: Path) -> bool:
@@ -118,9 +118,9 @@ def _pair_in(folder: Path) -> Path:
     files = _files_in(folder)
     pairs = [file for file in files if test_part(file)]
     if len(pairs) != 1:
-        there = listed(file.name for file in (pairs or files)[:3])
+        names = listed(file.name for file in (pairs or files)[:3])
         raise DataError(
-            f"{folder} holds {len(pairs) or 'no'} pair{'s' if pairs else ''} like X_TRAIN.ts and X_TEST.ts ({there}): "
+            f"{folder} holds {len(pairs) or 'no'} pair{'s' if pairs else ''} like X_TRAIN.ts and X_TEST.ts ({names}): "
             "name the file to train on"
         )
     return pairs[0]

@@ -63,12 +63,12 @@ def to_sequences(parts: Sequence[Series]) -> list[SequenceData]:
                 )
         y = np.array([index[label] for label in part.labels], np.int64)
         data.append(_padded(part, y, classes))
-    for part, one in zip(parts[1:], data[1:], strict=True):
+    for part, own in zip(parts[1:], data[1:], strict=True):
         if part.features != first.features:
             expected, got = (listed(names) or "features without names" for names in (first.features, part.features))
             raise DataError(f"{part.path}: expected the features of {first.path}, {expected}; got {got}")
-        if one.input_size != data[0].input_size:
-            expected, got = str(data[0].input_size), str(one.input_size)
+        if own.input_size != data[0].input_size:
+            expected, got = str(data[0].input_size), str(own.input_size)
             raise DataError(f"{part.path}: expected {expected} features per time step as in {first.path}, got {got}")
     return data
 

@@ -37,9 +37,9 @@ def as_stored(name: str, x: np.ndarray, valid_mask: np.ndarray | None) -> tuple[
             f"{name} holds {_counted(int(bad.sum()))} too large for float32, the first in sequence {sequence} at step "
             f"{step}, feature {feature}; scale it, or write NaN where a value is missing"
         )
-    there = ~missing if valid_mask is None else ~missing & valid_mask
-    if x.dtype.itemsize > 2 and x.dtype != np.float32 and there.any():
-        _check_loss(name, x[there])
+    present = ~missing if valid_mask is None else ~missing & valid_mask
+    if x.dtype.itemsize > 2 and x.dtype != np.float32 and present.any():
+        _check_loss(name, x[present])
     if not missing.any():
         return stored, None
     return np.where(missing, np.float32(0), stored), missing

@@ -20,7 +20,7 @@ JSON = (".json", ".jsonl", ".ndjson")
 
 
 @dataclass(frozen=True)
-class Texts:
+class ParsedTexts:
     """What stands in one file or folder.
 
     Attributes:
@@ -47,8 +47,8 @@ def text_lines(content: str | bytes, name: str = "") -> tuple[list[str], list[st
         DataError: bytes are not UTF-8; says at which one.
     """
     lines = (decoded(content, name) if isinstance(content, bytes) else content).split("\n")
-    found = [(str(number), line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
-    return [line for _, line in found], [number for number, _ in found]
+    filled = [(str(number), line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    return [line for _, line in filled], [number for number, _ in filled]
 
 
 def check_text(where: str, text: str) -> str:
@@ -66,28 +66,28 @@ def check_text(where: str, text: str) -> str:
     return text.strip()
 
 
-def parse_lines(path: Path, labelled: bool) -> Texts:
+def parse_lines(path: Path, labelled: bool) -> ParsedTexts:
     """Read lines that begin with a class, as all of them must.
 
     Raises:
         DataError: the file cannot be read, or a class has no name that can be shown; says in which line.
     """
-    found = Texts(path, [], [], [])
+    parsed = ParsedTexts(path, [], [], [])
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             label, *text = line.split(maxsplit=1)
-            found.texts.append(text[0].strip() if text else "")
-            found.labels.append(check_name(f"{path}, line {number}", label))
-            found.places.append(f"line {number}")
-    return found
+            parsed.texts.append(text[0].strip() if text else "")
+            parsed.labels.append(check_name(f"{path}, line {number}", label))
+            parsed.places.append(f"line {number}")
+    return parsed
 
 
-def _table(path: Path, labelled: bool) -> Texts:
+def _table(path: Path, labelled: bool) -> ParsedTexts:
     header, rows = read_rows(path)
     return _columns(path, (dict(zip(header, cells, strict=True)) for _, cells in rows), [n for n, _ in rows], labelled)
 
 
-def _json(path: Path, labelled: bool) -> Texts:
+def _json(path: Path, labelled: bool) -> ParsedTexts:
     content = read_text(path)
     if content.lstrip().startswith("["):
         try:
@@ -97,22 +97,24 @@ def _json(path: Path, labelled: bool) -> Texts:
         return _columns(path, objects, list(range(1, len(objects) + 1)), labelled, "object")
     lines = [(number, line) for number, line in enumerate(content.split("\n"), start=1) if line.strip()]
 
-    def parsed() -> Iterable[Any]:
+    def each_line() -> Iterable[Any]:
         for number, line in lines:
             try:
                 yield json.loads(line)
             except (ValueError, RecursionError) as error:
                 raise DataError(f"{path}, line {number}: broken JSON: {_reason(error)}") from error
 
-    return _columns(path, parsed(), [number for number, _ in lines], labelled)
+    return _columns(path, each_line(), [number for number, _ in lines], labelled)
 
 
 def _reason(error: Exception) -> str:
     return "its brackets are nested too deep" if isinstance(error, RecursionError) else shown(error)
 
 
-def _columns(path: Path, rows: Iterable[Any], numbers: Sequence[int], labelled: bool, what: str = "line") -> Texts:
-    found = Texts(path, [], [], [])
+def _columns(
+    path: Path, rows: Iterable[Any], numbers: Sequence[int], labelled: bool, what: str = "line"
+) -> ParsedTexts:
+    parsed = ParsedTexts(path, [], [], [])
     text = label = None
     for number, row in zip(numbers, rows, strict=True):
         where = f"{path}, {what} {number}"
@@ -129,11 +131,11 @@ def _columns(path: Path, rows: Iterable[Any], numbers: Sequence[int], labelled: 
                 raise DataError(f"{where}: {shown(name)} is missing")
         if not isinstance(row[text], str):
             raise DataError(f"{where}: expected a text in {shown(text)}, got {shown(row[text])}")
-        found.texts.append(check_text(where, row[text]))
-        found.places.append(f"{what} {number}")
+        parsed.texts.append(check_text(where, row[text]))
+        parsed.places.append(f"{what} {number}")
         if labelled:
-            found.labels.append(check_name(where, _label(where, row[label])))
-    return found
+            parsed.labels.append(check_name(where, _label(where, row[label])))
+    return parsed
 
 
 def _label(where: str, value: object) -> str:
@@ -151,7 +153,7 @@ def column_of(names: Sequence[str], known: Sequence[str], prefix: str | None = N
     return next((name for key, name in lower.items() if key.startswith(prefix)), None)
 
 
-PARSERS: dict[str, Callable[[Path, bool], Texts]] = {
+PARSERS: dict[str, Callable[[Path, bool], ParsedTexts]] = {
     **dict.fromkeys(TABLES, _table),
     **dict.fromkeys(JSON, _json),
     **dict.fromkeys((".txt", ".train"), parse_lines),

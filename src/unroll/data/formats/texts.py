@@ -32,7 +32,7 @@ from ..sequences import SequenceData
 from .image_folder import SUFFIXES as IMAGES
 from .parsing import in_order, read_rows, read_text
 from .series import PARTS, test_part, unpacked
-from .text_file import JSON, PARSERS, TABLES, TEXTS, Texts, column_of, parse_lines, text_lines
+from .text_file import JSON, PARSERS, TABLES, TEXTS, ParsedTexts, column_of, parse_lines, text_lines
 
 UNUSED = ("read", "resize", "missing")
 
@@ -80,8 +80,8 @@ def read_texts(path: Path, classes: Sequence[str]) -> tuple[list[str], list[str]
     """
     suffix = _suffix(path)
     if suffix in (*TABLES, *JSON):
-        found = PARSERS[suffix](path, False)
-        texts, places = found.texts, found.places
+        parsed = PARSERS[suffix](path, False)
+        texts, places = parsed.texts, parsed.places
     else:
         texts, numbers = text_lines(read_text(path))
         places = [f"line {number}" for number in numbers]
@@ -99,8 +99,8 @@ def _suffix(path: Path) -> str:
 def _parts(path: Path) -> list[Path]:
     """Return the training and the test part of what ``path`` names, or what there is."""
     if not path.is_dir():
-        other = _beside(path, ".test") if _suffix(path) == ".train" else test_part(path)
-        return [path] if other is None or not other.is_file() else [path, other]
+        test_file = _beside(path, ".test") if _suffix(path) == ".train" else test_part(path)
+        return [path] if test_file is None or not test_file.is_file() else [path, test_file]
     if _class_folders(path):
         for train, test in PARTS.items():
             if _class_folders(path / train) and (path / test).is_dir():
@@ -141,8 +141,8 @@ def _class_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     inner = _sub_folders(folder)
-    found = [sub for sub in inner if next(sub.glob("*.txt"), None)]
-    return found or [sub for sub in inner if sub.name in PARTS and _class_folders(sub)]
+    classes = [sub for sub in inner if next(sub.glob("*.txt"), None)]
+    return classes or [sub for sub in inner if sub.name in PARTS and _class_folders(sub)]
 
 
 def _has_images(folder: Path) -> bool:
@@ -162,23 +162,23 @@ def _left_alone(files: Sequence[Path]) -> tuple[str, ...]:
     return (f"{dev.name} is left alone: what watches the training is cut out of {files[0].name}",)
 
 
-def _parse(path: Path) -> Texts:
+def _parse(path: Path) -> ParsedTexts:
     return _folder(path) if path.is_dir() else PARSERS.get(_suffix(path), parse_lines)(path, True)
 
 
-def _folder(path: Path) -> Texts:
-    found = Texts(path, [], [], [])
+def _folder(path: Path) -> ParsedTexts:
+    parsed = ParsedTexts(path, [], [], [])
     for folder in _class_folders(path):
         if not is_printable(folder.name):  # bytes that are not UTF-8 included
             raise DataError(f"{str(folder)!r} cannot be the name of a class: rename it in plain letters")
         for file in sorted(folder.glob("*.txt")):
-            found.texts.append(read_text(file).strip())
-            found.labels.append(folder.name)
-            found.places.append(f"{folder.name}/{file.name}")
-    return found
+            parsed.texts.append(read_text(file).strip())
+            parsed.labels.append(folder.name)
+            parsed.places.append(f"{folder.name}/{file.name}")
+    return parsed
 
 
-def to_sequences(parts: Sequence[Texts], notes: tuple[str, ...] = ()) -> list[SequenceData]:
+def to_sequences(parts: Sequence[ParsedTexts], notes: tuple[str, ...] = ()) -> list[SequenceData]:
     """Return the parts of a data set with one table of classes, that of the first.
 
     Raises:

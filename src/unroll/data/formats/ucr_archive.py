@@ -55,9 +55,9 @@ def _files(title: str) -> list[str]:
 
 def _folder_in(place: Path, title: str) -> Path | None:
     for file in _files(title):
-        found = next(iter([*place.glob(file), *sorted(place.glob(f"*/{file}"))]), None)
-        if found is not None:
-            return found.parent
+        match = next(iter([*place.glob(file), *sorted(place.glob(f"*/{file}"))]), None)
+        if match is not None:
+            return match.parent
     return None
 
 
