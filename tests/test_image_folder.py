@@ -93,7 +93,7 @@ def test_the_drawn_test_part_is_stratified_and_seeded(folder: Folder) -> None:
 @pytest.mark.parametrize("read", ["rows", "columns", "pixels", "permuted"])
 def test_every_reading_can_be_turned_back(folder: Folder, read: str) -> None:
     root = str(folder({"a": 5, "b": 5}))
-    plain, splits = load(root), load(root, read)  # type: ignore[arg-type]
+    plain, splits = load(root), load(root, read=read)  # type: ignore[arg-type]
     assert splits.train.preparation.image is not None
     assert torch.equal(splits.train.preparation.image.images(splits.train.x), plain.train.x)
 

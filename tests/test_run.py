@@ -105,7 +105,16 @@ def test_a_run_from_before_there_were_some_settings_is_loaded_with_their_default
 
 def test_all_settings_of_a_model_are_saved_with_it(small: Splits) -> None:
     model = SequenceClassifier(
-        28, 10, "gru", 12, 3, dropout=0.1, readout="attention", residual=True, layer_norm=True, recurrent_dropout=0.2
+        28,
+        10,
+        cell="gru",
+        hidden_size=12,
+        num_layers=3,
+        dropout=0.1,
+        readout="attention",
+        residual=True,
+        layer_norm=True,
+        recurrent_dropout=0.2,
     )
     save(model, "deep", data=small.train)
     loaded = load_run("deep").model
