@@ -31,8 +31,8 @@ from unroll.doctor.findings import Patient, judge_layers, judge_memory, judge_nu
 from unroll.doctor.layer_health import before_the_end, radii
 from unroll.doctor.learning_curves import judge_history
 from unroll.doctor.memory import measure_memory, positions
+from unroll.models.classifier import build
 from unroll.runs.history import read_history
-from unroll.runs.storage import build
 
 Digits = unroll.Splits
 Fit = tuple[unroll.SequenceClassifier, list[unroll.EpochResult]]

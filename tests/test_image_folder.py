@@ -21,7 +21,8 @@ from unroll.data.describe import describe_data
 from unroll.data.formats import image_folder
 from unroll.data.formats.image_file import prepare_image
 from unroll.evaluation.predict_files import predict_files
-from unroll.runs.storage import load_run, load_test
+from unroll.runs.data import load_test
+from unroll.runs.storage import load_run
 
 Folder = Callable[..., Path]
 

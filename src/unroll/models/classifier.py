@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import torch
@@ -324,6 +324,21 @@ class SequenceClassifier(nn.Module):
             )
         vectors: Tensor = self.embedding(x)
         return self.embedding_dropout(vectors) if dropout else vectors
+
+
+def build(config: ModelConfig, input_size: int, num_classes: int, vocabulary_size: int = 0) -> SequenceClassifier:
+    """Return a fresh model; its weights come from torch's global generator.
+
+    Args:
+        config: its settings.
+        input_size: features per time step of the data; has no meaning for texts.
+        num_classes: of the data.
+        vocabulary_size: tokens that it knows; 0 where time steps hold features (default 0).
+    """
+    settings = asdict(config)
+    embedding_size = settings.pop("embedding_size")
+    size = embedding_size if vocabulary_size else input_size
+    return SequenceClassifier(size, num_classes, vocabulary_size=vocabulary_size, **settings)
 
 
 def check_truncation(model: nn.Module) -> None:
