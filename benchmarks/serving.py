@@ -29,8 +29,8 @@ import unroll
 from benchmarks.load import UNSURE, Ask, Connection, GoneError, Load, Server, check, get, load, post
 from unroll.bench.clock import Spread, spread
 from unroll.cli.views.terminal import Screen, print_facts, print_table
+from unroll.runs.data import load_test
 from unroll.runs.folder import write_json
-from unroll.runs.storage import load_test
 from unroll.server import limits
 from unroll.training.environment import describe
 
@@ -68,8 +68,8 @@ def given(path: Path) -> Model:
         body = json.dumps({"images": [pixels.tolist()]}).encode()
         asks["JSON"].append(Ask(post("/predict", "application/json", body), 200, right))
         asks["PNG"].append(Ask(post("/predict", "image/png", png(pixels)), 200, right))
-    config = run.config["model"]
-    return Model(f"{config['cell']}, {config['hidden_size']} units", path, asks)
+    config = run.model.config
+    return Model(f"{config.cell}, {config.hidden_size} units", path, asks)
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -200,8 +200,9 @@ def overwrite_in_pairs(trials: Trials, count: int) -> tuple[int, int]:
     for _ in range(count):
         pair = [in_child(lambda seed=seed: trials.train(path, seed=seed, overwrite=True)) for seed in (0, 1)]  # type: ignore[misc]
         ends = sorted(end_of(child) for child in pair)
-        seed = unroll.load_run(path).config["train"]["seed"]
-        survived += ends in ([0, REFUSED], [0, 0]) and trials.survives(path, seed)
+        trained = unroll.load_run(path).config.train
+        assert trained is not None
+        survived += ends in ([0, REFUSED], [0, 0]) and trials.survives(path, trained.seed)
     return count, survived
 
 

@@ -17,8 +17,8 @@ import unroll
 from unroll import EpochResult, RunError, load_run, resume_run, run_sweep, train_run
 from unroll.interrupt import deferred_signals, resignalled
 from unroll.runs.checkpoint import read_checkpoint
+from unroll.runs.config_file import read_config
 from unroll.runs.execute import Event
-from unroll.runs.folder import read_config
 from unroll.training.results import Progress
 
 SETTINGS: dict[str, Any] = {"epochs": 2, "hidden_size": 8, "batch_size": 40, "checkpoint_seconds": 1e9}

@@ -153,7 +153,9 @@ def test_series_say_their_lengths_and_what_is_missing() -> None:
 
 
 def test_a_model() -> None:
-    model = SequenceClassifier(28, 10, "gru", 150, 2, readout="attention", residual=True, backend="reference")
+    model = SequenceClassifier(
+        28, 10, cell="gru", hidden_size=150, num_layers=2, readout="attention", residual=True, backend="reference"
+    )
     found = page(model)
     assert "SequenceClassifier: 28 features → 10 classes" in found.text
     facts = {row[0]: row[1] for row in found.rows if len(row) == 2}
@@ -186,11 +188,11 @@ def test_a_cell_of_one_s_own_and_a_deep_stack() -> None:
         def step(self, x: Any, state: Any) -> Any:
             return state
 
-    found = page(SequenceClassifier(3, 2, Own, 4))
+    found = page(SequenceClassifier(3, 2, cell=Own, hidden_size=4))
     assert EVIL in found.text
     assert "script" not in found.tags
     assert ["training", "scan by reference: Own is a loop over its step()"] in found.rows
-    deep = page(SequenceClassifier(3, 2, "lstm", 4, 40, bidirectional=True))
+    deep = page(SequenceClassifier(3, 2, cell="lstm", hidden_size=4, num_layers=40, bidirectional=True))
     assert ["and 272 more", "", ""] in deep.rows
 
 

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import fields
 from typing import Any
 
 import pytest
 
+import unroll
 from unroll import RECIPES, ConfigError, ModelConfig, TrainConfig
+from unroll.config import DataConfig
+from unroll.config.signature import help_of
 
 
 @pytest.mark.parametrize(
@@ -52,12 +56,36 @@ def test_a_whole_number_will_do_for_a_float() -> None:
     assert TrainConfig(lr=1).lr == 1
 
 
-@pytest.mark.parametrize("config", [ModelConfig, TrainConfig])
-def test_the_documented_defaults_are_the_real_ones(config: type) -> None:
-    documented = dict(re.findall(r"^ +(\w+): .*\(default ([^():]+)\)$", config.__doc__ or "", re.MULTILINE))
+@pytest.mark.parametrize("config", [DataConfig, ModelConfig, TrainConfig])
+def test_every_setting_is_documented_with_its_default(config: type) -> None:
     for field in fields(config):
-        if field.default is not None:  # else the words say what takes its place
-            assert documented[field.name] == str(field.default), field.name
+        text = help_of(config)[field.name]
+        assert text.endswith(")" if field.default is None else f" (default {field.default})"), field.name
+
+
+@pytest.mark.parametrize(
+    ("function", "config", "own"),
+    [
+        (unroll.load, DataConfig, {"name", "data_dir", "scaling"}),
+        (unroll.SequenceClassifier, ModelConfig, {"input_size", "num_classes", "vocabulary_size"}),
+    ],
+)
+def test_a_function_of_settings_takes_each_by_name(function: Any, config: type, own: set[str]) -> None:
+    parameters = inspect.signature(function).parameters
+    derived = {"embedding_size"} if config is ModelConfig else set()  # input_size with a vocabulary
+    assert set(parameters) == own | {field.name for field in fields(config)} - derived
+    for field in fields(config):
+        if field.name not in derived:
+            assert parameters[field.name].default == field.default
+            assert parameters[field.name].kind is inspect.Parameter.KEYWORD_ONLY
+            assert re.search(rf"^ +{field.name}: \w", function.__doc__, re.MULTILINE)
+
+
+def test_a_wrong_keyword_names_what_was_called() -> None:
+    with pytest.raises(TypeError, match=r"SequenceClassifier.__init__\(\) got an unexpected keyword argument 'hiden'"):
+        unroll.SequenceClassifier(28, 10, hiden=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"load\(\) got an unexpected keyword argument 'reed'"):
+        unroll.load("mnist-sample", reed="rows")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(1, 1250), (57, 22), (125, 10), (844, 10)])

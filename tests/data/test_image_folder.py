@@ -21,7 +21,8 @@ from unroll.data.describe import describe_data
 from unroll.data.formats import image_folder
 from unroll.data.formats.image_file import prepare_image
 from unroll.evaluation.predict_files import predict_files
-from unroll.runs.storage import load_run, load_test
+from unroll.runs.data import load_test
+from unroll.runs.storage import load_run
 
 Folder = Callable[..., Path]
 
@@ -93,7 +94,7 @@ def test_the_drawn_test_part_is_stratified_and_seeded(folder: Folder) -> None:
 @pytest.mark.parametrize("read", ["rows", "columns", "pixels", "permuted"])
 def test_every_reading_can_be_turned_back(folder: Folder, read: str) -> None:
     root = str(folder({"a": 5, "b": 5}))
-    plain, splits = load(root), load(root, read)  # type: ignore[arg-type]
+    plain, splits = load(root), load(root, read=read)  # type: ignore[arg-type]
     assert splits.train.preparation.image is not None
     assert torch.equal(splits.train.preparation.image.images(splits.train.x), plain.train.x)
 

@@ -26,7 +26,7 @@ from unroll.data.batching import padded_share, training_order
 from unroll.data.formats import texts as text_files
 from unroll.data.tokenizer import Tokenizer
 from unroll.data.vocabulary import describe_words
-from unroll.runs.storage import load_test
+from unroll.runs.data import load_test
 
 GOOD = ["a fine film", "a good and fine play", "good fun", "what a fine day", "truly good", "fine!"]
 BAD = ["a bad film", "dull and bad", "what a bore", "truly bad play", "bad, bad, bad", "a dull day"]
@@ -345,7 +345,7 @@ def test_a_run_of_texts_is_saved_judged_and_taken_up(tsv: Callable[..., Path], t
     tokenizer = run.preparation.tokenizer
     assert tokenizer is not None
     assert (tmp_path / "run" / "tokenizer.json").read_text() == tokenizer.json
-    assert run.config["preparation"]["tokens"] == tokenizer.size == run.model.vocabulary_size
+    assert run.config.vocabulary_size == tokenizer.size == run.model.vocabulary_size
     assert unroll.evaluate(run.model, load_test(run).sequences).accuracy == run.evaluation["accuracy"]
 
     other = load_test(run, str(tsv([("good fun", "good"), ("bad bore", "bad"), ("never seen", "bad")], "other.tsv")))

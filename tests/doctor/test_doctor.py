@@ -31,8 +31,8 @@ from unroll.doctor.findings import Patient, judge_layers, judge_memory, judge_nu
 from unroll.doctor.layer_health import before_the_end, radii
 from unroll.doctor.learning_curves import judge_history
 from unroll.doctor.memory import measure_memory, positions
+from unroll.models.classifier import build
 from unroll.runs.history import read_history
-from unroll.runs.storage import build
 
 Digits = unroll.Splits
 Fit = tuple[unroll.SequenceClassifier, list[unroll.EpochResult]]
@@ -135,7 +135,13 @@ def test_a_model_of_texts_is_healthy() -> None:
     Path("texts.tsv").write_text("\n".join(["text\tlabel", *rows]))
     splits = unroll.load("texts.tsv")
     model = unroll.SequenceClassifier(
-        20, 2, "gru", hidden_size=16, readout="max", bidirectional=True, vocabulary_size=splits.train.vocabulary_size
+        20,
+        2,
+        cell="gru",
+        hidden_size=16,
+        readout="max",
+        bidirectional=True,
+        vocabulary_size=splits.train.vocabulary_size,
     )
     model, history = train(splits, 15, model, lr=0.01, batch_size=32)
     found = examine(model, splits.train, history=history)
@@ -335,7 +341,7 @@ def test_memory_is_as_long_as_it_is() -> None:
     random = np.random.default_rng(0)
     x = random.normal(size=(30, 100, 1))
     data = series(x, np.arange(30) % 2, random.integers(0, 100, 30))
-    model = unroll.SequenceClassifier(1, 2, LastThree, hidden_size=3)
+    model = unroll.SequenceClassifier(1, 2, cell=LastThree, hidden_size=3)
     found = measure_memory(model, data)
     assert found is not None
     assert found.steps == 3
@@ -363,7 +369,7 @@ def test_different_lengths_are_aligned_at_the_end_of_the_reading() -> None:
 
 def test_spectral_radii() -> None:
     torch.manual_seed(0)
-    model = unroll.SequenceClassifier(2, 2, "lstm", hidden_size=5)
+    model = unroll.SequenceClassifier(2, 2, cell="lstm", hidden_size=5)
     (cell,) = model.layers[0]  # type: ignore[misc]
     expected = [max(abs(np.linalg.eigvals(block.detach().numpy()))) for block in cell.weight_hh.split(5)]
     found = radii(cell)
@@ -409,7 +415,7 @@ def test_any_cell_and_any_length(cell: Any) -> None:
     hidden = 3
     for both in (False, True):
         model = unroll.SequenceClassifier(
-            2 if cell is not LastThree else 1, 2, cell, hidden_size=hidden, bidirectional=both, readout="attention"
+            2 if cell is not LastThree else 1, 2, cell=cell, hidden_size=hidden, bidirectional=both, readout="attention"
         )
         for steps, lengths in ((1, None), (9, random.integers(0, 9, 12)), (4, np.zeros(12))):
             data = series(random.normal(size=(12, steps, model.input_size)), np.arange(12) % 2, lengths)
@@ -564,7 +570,7 @@ SHAPES: tuple[dict[str, Any], ...] = (  # as many as share no factor with the gr
 def models(cell: str) -> Iterator[ModelConfig]:
     """Yield those of the grid that there are, in shapes that take turns."""
     for values, shape in zip(itertools.product(*GRID.values()), itertools.cycle(SHAPES), strict=False):
-        config = ModelConfig(cell, **dict(zip(GRID, values, strict=True)), **shape)
+        config = ModelConfig(cell=cell, **dict(zip(GRID, values, strict=True)), **shape)
         with contextlib.suppress(unroll.InputError):
             build(config, 28, 10)(torch.zeros(1, 2, 28))
             yield config
@@ -637,8 +643,8 @@ def test_flags_are_read_from_a_remedy() -> None:
     ]
     assert "--tbptt 5" in remedies.against_explosion(ModelConfig(), None, 20)
     assert "--tbptt" not in remedies.against_explosion(ModelConfig(bidirectional=True), None, 20)
-    assert "--cell lru" not in remedies.longer_memory(ModelConfig("gru", forget_bias=1.0), 20)
-    tiny = remedies.against_overfitting([], ModelConfig("lru", hidden_size=3, layer_norm=True), False)
+    assert "--cell lru" not in remedies.longer_memory(ModelConfig(cell="gru", forget_bias=1.0), 20)
+    tiny = remedies.against_overfitting([], ModelConfig(cell="lru", hidden_size=3, layer_norm=True), False)
     assert tiny == "more sequences to learn from, or --weight-decay 0.1"
 
 

@@ -79,7 +79,9 @@ def test_values_sum_up_to_what_the_logit_gains(name: str, lengths: Tensor | None
 
 
 def test_texts_have_a_value_for_each_token() -> None:
-    model = SequenceClassifier(6, 3, "gru", 8, vocabulary_size=20, bidirectional=True, embedding_dropout=0.5)
+    model = SequenceClassifier(
+        6, 3, cell="gru", hidden_size=8, vocabulary_size=20, bidirectional=True, embedding_dropout=0.5
+    )
     nn.init.normal_(model.embedding.weight)
     tokens = torch.randint(20, (4, 9))
     values = attribute(model, tokens, LENGTHS, target=1)
@@ -109,10 +111,12 @@ def test_of_squares_the_methods_differ_by_a_factor_of_two() -> None:
 
 
 def test_a_plain_loop_in_float64_finds_the_same() -> None:
-    model = SequenceClassifier(3, 4, "gru", 8, bidirectional=True, readout="attention")
+    model = SequenceClassifier(3, 4, cell="gru", hidden_size=8, bidirectional=True, readout="attention")
     x, target = torch.randn(4, 9, 3), torch.tensor([0, 1, 2, 3])
     found = attribute(model, x, LENGTHS, target)
-    slow = SequenceClassifier(3, 4, "gru", 8, bidirectional=True, readout="attention", backend="reference").double()
+    slow = SequenceClassifier(
+        3, 4, cell="gru", hidden_size=8, bidirectional=True, readout="attention", backend="reference"
+    ).double()
     slow.load_state_dict(model.state_dict())
     mean = torch.zeros(4, 9, 3, dtype=torch.float64)
     for step in range(100):
@@ -182,7 +186,7 @@ def test_the_fused_kernels_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     real = cpu._Run.backward
     monkeypatch.setattr(cpu._Run, "backward", lambda self, *args: (calls.append(1), real(self, *args))[1])
-    attribute(SequenceClassifier(3, 4, "gru", 8), torch.randn(2, 9, 3))
+    attribute(SequenceClassifier(3, 4, cell="gru", hidden_size=8), torch.randn(2, 9, 3))
     assert calls
 
 

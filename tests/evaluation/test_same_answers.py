@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 import unroll
 from unroll.export import export_html
-from unroll.runs.storage import load_test
+from unroll.runs.data import load_test
 from unroll.server import create_app, guarded, load_served
 
 pytest_plugins = ["browser"]

@@ -22,7 +22,9 @@ from unroll.export import export_html
 from unroll.export import verify as comparison
 from unroll.export.description import describe
 from unroll.page import engine, html_page, is_page
-from unroll.runs.storage import Run, load_test
+from unroll.runs.config_file import RunConfig
+from unroll.runs.data import load_test
+from unroll.runs.storage import Run
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -164,7 +166,7 @@ def test_hostile_names_stay_names(tmp_path: Path) -> None:
     preparation = Preparation(names, Scaling(0.0, 1.0))
     data = unroll.SequenceData(torch.randn(8, 5, 2), torch.arange(8) % 4, preparation)
     model = unroll.SequenceClassifier(2, 4, hidden_size=3).eval()
-    made = Run(tmp_path / "<b>run", model, preparation, {}, None)
+    made = Run(tmp_path / "<b>run", model, RunConfig.of(model, preparation, ""), None)
     description = describe(made, data, "data")
     found = html_page(description)
     tags = [(tag, attributes.get("type")) for tag, attributes in Elements(found).found if tag == "script"]

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 import unroll
 from unroll.data.preparation import Preparation, Scaling
+from unroll.runs.config_file import RunConfig
 from unroll.runs.storage import Run
 from unroll.server import Protocol, Served, create_app, guarded, listen
 from unroll.server.guard import Guard
@@ -50,7 +51,7 @@ class Address(tuple[str, int]):
 
 def made(model: unroll.SequenceClassifier, preparation: Preparation, name: str = "made") -> Served:
     """A run that no folder holds."""
-    return Served(name, Run(Path(name), model.eval(), preparation, {}, None), "<p>the page</p>")
+    return Served(name, Run(Path(name), model.eval(), RunConfig.of(model, preparation, ""), None), "<p>the page</p>")
 
 
 def plain(classes: Sequence[str] = ("a", "b")) -> Preparation:

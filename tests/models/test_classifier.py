@@ -46,8 +46,8 @@ def test_logits_and_gradients_equal_torch_nn(
     if backend == "gemm" and cell != "rnn":
         pytest.skip("backend gemm knows the rnn alone")
     model = SequenceClassifier(
-        28, 10, cell, hidden_size=50, num_layers=num_layers, bidirectional=bidirectional, nonlinearity=nonlinearity,
-        backend=backend,
+        28, 10, cell=cell, hidden_size=50, num_layers=num_layers, bidirectional=bidirectional,
+        nonlinearity=nonlinearity, backend=backend,
     )  # fmt: skip
     twin = torch_twin(model)
     x, y = torch.randn(16, 28, 28), torch.arange(16) % 10
@@ -76,7 +76,7 @@ def test_a_padded_sequence_reads_like_the_sequence_alone(
     readout: Any, bidirectional: bool, cell: str, dtype: torch.dtype
 ) -> None:
     model = SequenceClassifier(
-        4, 3, cell, hidden_size=8, num_layers=2, readout=readout, bidirectional=bidirectional
+        4, 3, cell=cell, hidden_size=8, num_layers=2, readout=readout, bidirectional=bidirectional
     ).to(dtype)
     x = torch.randn(3, 9, 4, dtype=dtype)
     lengths = torch.tensor([9, 4, 1])

@@ -56,7 +56,7 @@ def read(model: SequenceClassifier, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_a_stack_against_torch_nn(cell: str, residual: bool, norm: bool, bidirectional: bool, readout: Any) -> None:
     model = SequenceClassifier(
-        4, 3, cell, hidden_size=6, num_layers=3, bidirectional=bidirectional, readout=readout, residual=residual,
+        4, 3, cell=cell, hidden_size=6, num_layers=3, bidirectional=bidirectional, readout=readout, residual=residual,
         layer_norm=norm,
     )  # fmt: skip
     for name, parameter in model.named_parameters():
@@ -126,7 +126,7 @@ def masked_loop(cell: Cell, x: Tensor, mask: Tensor) -> Tensor:
 @pytest.mark.parametrize("backend", ["auto", "reference", "torch"])
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_recurrent_dropout_is_one_mask_over_all_time_steps(cell: str, backend: Any, tbptt: int) -> None:
-    model = SequenceClassifier(4, 3, cell, hidden_size=16, recurrent_dropout=0.4, backend=backend)
+    model = SequenceClassifier(4, 3, cell=cell, hidden_size=16, recurrent_dropout=0.4, backend=backend)
     x = torch.randn(5, 8, 4)
     torch.manual_seed(7)
     logits = model(x, tbptt=tbptt)
@@ -148,8 +148,8 @@ def test_recurrent_dropout_is_one_mask_over_all_time_steps(cell: str, backend: A
 
 
 def test_recurrent_dropout_differs_between_batches_and_directions_and_is_off_in_eval() -> None:
-    model = SequenceClassifier(4, 3, "gru", hidden_size=16, bidirectional=True, recurrent_dropout=0.5)
-    plain = SequenceClassifier(4, 3, "gru", hidden_size=16, bidirectional=True)
+    model = SequenceClassifier(4, 3, cell="gru", hidden_size=16, bidirectional=True, recurrent_dropout=0.5)
+    plain = SequenceClassifier(4, 3, cell="gru", hidden_size=16, bidirectional=True)
     plain.load_state_dict(model.state_dict())
     x = torch.randn(5, 8, 4)
     assert not torch.equal(model(x), model(x))
@@ -162,7 +162,7 @@ def test_recurrent_dropout_differs_between_batches_and_directions_and_is_off_in_
 
 @pytest.mark.slow
 def test_recurrent_dropout_compiles_and_takes_no_module_s_parameter_away() -> None:
-    model = SequenceClassifier(4, 3, "gru", hidden_size=16, recurrent_dropout=0.5)
+    model = SequenceClassifier(4, 3, cell="gru", hidden_size=16, recurrent_dropout=0.5)
     names = [name for name, _ in model.named_parameters()]
     torch._dynamo.reset()
     compiled = torch.compile(model, backend="eager", fullgraph=True)
@@ -194,7 +194,7 @@ class NoMatrix(Own):
 
 
 def test_recurrent_dropout_of_a_cell_of_one_s_own() -> None:
-    model = SequenceClassifier(4, 3, Own, hidden_size=8, recurrent_dropout=0.5)
+    model = SequenceClassifier(4, 3, cell=Own, hidden_size=8, recurrent_dropout=0.5)
     torch.manual_seed(3)
     (outputs,) = (stage.values for stage in model.stages(torch.zeros(2, 3, 4)) if stage.name == "layer 1")
     torch.manual_seed(3)
@@ -203,7 +203,7 @@ def test_recurrent_dropout_of_a_cell_of_one_s_own() -> None:
     with pytest.raises(
         ConfigError, match=r"recurrent_dropout must be 0 for cell test_deep:NoMatrix, got 0.5: it clears"
     ):
-        SequenceClassifier(4, 3, NoMatrix, hidden_size=8, recurrent_dropout=0.5)
+        SequenceClassifier(4, 3, cell=NoMatrix, hidden_size=8, recurrent_dropout=0.5)
     nn.utils.parametrizations.orthogonal(model.layers[0][0], "weight_hh")  # type: ignore[index]
     with pytest.raises(InputError, match="recurrent_dropout needs weight_hh to be a plain parameter"):
         model(torch.zeros(2, 3, 4))

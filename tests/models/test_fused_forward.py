@@ -49,7 +49,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 def small(cell: str = "rnn", **options: Any) -> SequenceClassifier:
-    return SequenceClassifier(5, 4, cell, hidden_size=17, **options).eval()
+    return SequenceClassifier(5, 4, cell=cell, hidden_size=17, **options).eval()
 
 
 def lengths_of(batch: int, time: int) -> Tensor:
@@ -74,7 +74,9 @@ def test_an_answer_is_that_of_the_modules(
     hidden: int,
     with_lengths: bool,
 ) -> None:
-    model = SequenceClassifier(features, 3, cell, hidden_size=hidden, nonlinearity=nonlinearity, init="torch").eval()
+    model = SequenceClassifier(
+        features, 3, cell=cell, hidden_size=hidden, nonlinearity=nonlinearity, init="torch"
+    ).eval()
     twin = copy.deepcopy(model).double()
     for layer in twin.layers:
         layer[0].backend = "reference"

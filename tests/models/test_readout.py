@@ -72,7 +72,7 @@ def test_attention_weighs_scores_of_any_size() -> None:
 
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "both-ways"])
 def test_a_model_with_attention_against_torch_nn(bidirectional: bool) -> None:
-    model = SequenceClassifier(4, 3, "gru", hidden_size=6, readout="attention", bidirectional=bidirectional)
+    model = SequenceClassifier(4, 3, cell="gru", hidden_size=6, readout="attention", bidirectional=bidirectional)
     x = torch.randn(4, 7, 4)
     twin = torch_twin(model)
     expected = torch.stack([formula("attention", model.readout, twin(s.unsqueeze(0))[0][0]) for s in x])
@@ -85,7 +85,7 @@ def test_a_model_with_attention_against_torch_nn(bidirectional: bool) -> None:
 @pytest.mark.parametrize("readout", READOUTS)
 def test_nothing_of_the_padding_comes_through(readout: str, bidirectional: bool, options: dict[str, bool]) -> None:
     model = SequenceClassifier(
-        4, 3, "lstm", hidden_size=6, num_layers=3, readout=readout, bidirectional=bidirectional, **options  # type: ignore[arg-type]
+        4, 3, cell="lstm", hidden_size=6, num_layers=3, readout=readout, bidirectional=bidirectional, **options  # type: ignore[arg-type]
     )  # fmt: skip
     x = torch.randn(4, 7, 4)
     padded = x.clone()

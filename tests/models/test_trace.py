@@ -58,7 +58,7 @@ def by_perturbation(model: unroll.SequenceClassifier, x: Tensor, y: Tensor, t: i
 @pytest.mark.parametrize("readout", ["last", "mean", "max", "attention"])
 @pytest.mark.parametrize("cell", unroll.cells.CELLS)
 def test_gradients_are_those_of_a_model_cut_open_at_the_step(cell: Any, readout: Any) -> None:
-    model = unroll.SequenceClassifier(3, 3, cell, hidden_size=4, readout=readout).double()
+    model = unroll.SequenceClassifier(3, 3, cell=cell, hidden_size=4, readout=readout).double()
     x = sequences(model)
     ((norms,),) = trace_states(model, x).gradient_norms(Y)
     assert norms.shape == (5, 7)
@@ -68,7 +68,7 @@ def test_gradients_are_those_of_a_model_cut_open_at_the_step(cell: Any, readout:
 
 
 def test_an_lstm_s_gradients_against_a_hand_loop() -> None:
-    model = unroll.SequenceClassifier(3, 3, "lstm", hidden_size=4, readout="mean").double()
+    model = unroll.SequenceClassifier(3, 3, cell="lstm", hidden_size=4, readout="mean").double()
     x, (cell,) = sequences(model), model.layers[0]
     h = c = torch.zeros(5, 4, dtype=torch.float64)
     kept, outputs = [], []
@@ -91,7 +91,15 @@ def test_an_lstm_s_gradients_against_a_hand_loop() -> None:
 @pytest.mark.parametrize("both", [False, True], ids=["one-way", "both-ways"])
 def test_logits_are_the_model_s(cell: Any, readout: Any, both: bool) -> None:
     model = unroll.SequenceClassifier(
-        3, 3, cell, hidden_size=4, num_layers=3, bidirectional=both, residual=True, layer_norm=True, readout=readout
+        3,
+        3,
+        cell=cell,
+        hidden_size=4,
+        num_layers=3,
+        bidirectional=both,
+        residual=True,
+        layer_norm=True,
+        readout=readout,
     ).double()
     x = sequences(model)
     for lengths in (None, LENGTHS):
@@ -110,7 +118,7 @@ def test_logits_are_the_model_s(cell: Any, readout: Any, both: bool) -> None:
 
 
 def test_texts_frozen_weights_and_what_is_left_behind() -> None:
-    model = unroll.SequenceClassifier(3, 3, "gru", hidden_size=4, bidirectional=True, vocabulary_size=9).eval()
+    model = unroll.SequenceClassifier(3, 3, cell="gru", hidden_size=4, bidirectional=True, vocabulary_size=9).eval()
     x = sequences(model)
     expected = trace_states(model, x, LENGTHS).gradient_norms(Y)
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -118,7 +126,9 @@ def test_texts_frozen_weights_and_what_is_left_behind() -> None:
     for found, norm in zip(trace_states(model, x, LENGTHS).gradient_norms(Y)[0], expected[0], strict=True):
         torch.testing.assert_close(found, norm)
     assert len(list(model.modules())) == len(
-        list(unroll.SequenceClassifier(3, 3, "gru", 4, bidirectional=True, vocabulary_size=9).modules())
+        list(
+            unroll.SequenceClassifier(3, 3, cell="gru", hidden_size=4, bidirectional=True, vocabulary_size=9).modules()
+        )
     )
 
 
@@ -133,7 +143,7 @@ def test_in_training_mode_the_recurrence_is_dropped_as_in_training() -> None:
 
 
 def test_gradients_where_they_are_switched_off() -> None:
-    model = unroll.SequenceClassifier(3, 3, "gru", hidden_size=4).double()
+    model = unroll.SequenceClassifier(3, 3, cell="gru", hidden_size=4).double()
     x = sequences(model)
     trace = trace_states(model, x)
     ((expected,),) = trace.gradient_norms(Y)

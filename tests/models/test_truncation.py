@@ -43,7 +43,7 @@ def by_hand(model: SequenceClassifier, twin: nn.RNNBase, x: Tensor, length: int,
 def test_gradients_are_those_of_chunks_detached_by_hand(
     cell: str, readout: Any, with_lengths: bool, steps: int
 ) -> None:
-    model = SequenceClassifier(3, 4, cell, hidden_size=6, num_layers=2, readout=readout)
+    model = SequenceClassifier(3, 4, cell=cell, hidden_size=6, num_layers=2, readout=readout)
     twin = torch_twin(model)
     x, y = torch.randn(5, 10, 3), torch.arange(5) % 4
     lengths = LENGTHS if with_lengths else None
@@ -80,7 +80,7 @@ def saved_for_the_way_back(forward: Callable[[], Tensor]) -> int:
 @pytest.mark.parametrize("backend", ["auto", "torch", "reference"])
 @pytest.mark.parametrize("cell", ["rnn", "lstm"])
 def test_memory_does_not_grow_with_time(cell: str, backend: Any) -> None:
-    model = SequenceClassifier(3, 4, cell, hidden_size=32, num_layers=2, backend=backend)
+    model = SequenceClassifier(3, 4, cell=cell, hidden_size=32, num_layers=2, backend=backend)
 
     def needed(time: int, tbptt: int) -> int:
         x = torch.randn(4, time, 3)
@@ -106,14 +106,24 @@ class Learned(Cell):
 
 
 def test_an_empty_sequence_keeps_the_gradient_of_its_initial_state() -> None:
-    model = SequenceClassifier(3, 4, Learned, hidden_size=2)
+    model = SequenceClassifier(3, 4, cell=Learned, hidden_size=2)
     model(torch.randn(2, 6, 3), torch.tensor([0, 6]), tbptt=2).sum().backward()
     grad = model.get_parameter("layers.0.0.start").grad
     torch.testing.assert_close(grad, model.head.weight.sum(dim=0))  # of the first alone: the second's is cut off
 
 
 def test_bf16_and_layers_with_all_else() -> None:
-    model = SequenceClassifier(3, 4, "gru", 8, 3, residual=True, layer_norm=True, dropout=0.1, recurrent_dropout=0.1)
+    model = SequenceClassifier(
+        3,
+        4,
+        cell="gru",
+        hidden_size=8,
+        num_layers=3,
+        residual=True,
+        layer_norm=True,
+        dropout=0.1,
+        recurrent_dropout=0.1,
+    )
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(torch.randn(5, 10, 3), LENGTHS, tbptt=4)
     logits.float().sum().backward()

@@ -24,6 +24,7 @@ from unroll.evaluation.stepwise import watch
 from unroll.export.description import describe
 from unroll.export.verify import check
 from unroll.page import engine
+from unroll.runs.config_file import RunConfig
 from unroll.runs.storage import Run
 
 DIGITS = ImageFormat(28, 28, "rows", Framing(0.0, 20, "mass"))
@@ -47,7 +48,7 @@ def test_every_cell_and_readout_says_what_pytorch_says(small: unroll.Splits) -> 
                 28, 10, cell=cell, hidden_size=7, num_layers=3, bidirectional=both, residual=both, layer_norm=both,
                 readout=readout,  # type: ignore[arg-type]
             ).eval()  # fmt: skip
-            run = Run(Path("made"), model, small.test.preparation, {}, None)
+            run = Run(Path("made"), model, RunConfig.of(model, small.test.preparation, ""), None)
             found = check(run, small.test, describe(run, small.test, "sample"))
             assert found.checked == 100
             assert found.difference < 1e-6, (cell, both, readout)
@@ -57,7 +58,7 @@ def test_every_cell_and_readout_says_what_pytorch_says(small: unroll.Splits) -> 
 @pytest.mark.parametrize("both", [False, True])
 def test_each_step_is_what_watching_sees(small: unroll.Splits, script: Script, cell: str, both: bool) -> None:
     model = unroll.SequenceClassifier(28, 10, cell=cell, hidden_size=9, bidirectional=both, num_layers=2).eval()
-    run = Run(Path("made"), model, small.test.preparation, {}, None)
+    run = Run(Path("made"), model, RunConfig.of(model, small.test.preparation, ""), None)
     described = describe(run, small.test, "sample")
     expected = watch(model, small.test, 3)
     pixels = small.test.x[3].flatten().tolist()
@@ -94,7 +95,7 @@ def test_gates_are_those_of_the_equations(script: Script) -> None:
 @pytest.mark.parametrize("both", [False, True])
 def test_occlusion_is_the_difference_of_two_readings(small: unroll.Splits, script: Script, both: bool) -> None:
     model = unroll.SequenceClassifier(28, 10, hidden_size=8, bidirectional=both, readout="mean").eval()
-    run = Run(Path("made"), model, small.test.preparation, {}, None)
+    run = Run(Path("made"), model, RunConfig.of(model, small.test.preparation, ""), None)
     described = describe(run, small.test, "sample")
     x = small.test.batch(slice(0, 1)).x
     changed, shorter = x.clone(), torch.cat([x[:, :12], x[:, 13:]], dim=1)
@@ -124,7 +125,7 @@ def test_no_step_at_all_reads_as_in_pytorch(script: Script) -> None:
                 parameter.uniform_(-1, 1)
             expected = model(torch.zeros(1, 0, 3))[0]
         data = unroll.SequenceData(torch.zeros(2, 5, 3), torch.tensor([0, 1]), Preparation(("a", "b"), Scaling(0, 1)))
-        described = describe(Run(Path("made"), model, data.preparation, {}, None), data, "made")
+        described = describe(Run(Path("made"), model, RunConfig.of(model, data.preparation, ""), None), data, "made")
         found = script(f"Array.from(new Model({json.dumps(described['model'])}).logits([]))")
         assert np.allclose(found, expected, atol=1e-6), (both, norm, readout)
 
@@ -134,7 +135,7 @@ def test_who_reads_a_long_sequence_both_ways_is_asked_at_some_steps(script: Scri
     model = unroll.SequenceClassifier(2, 2, hidden_size=5, bidirectional=True).eval()
     x = torch.randn(time, 2, generator=torch.Generator().manual_seed(3)).cumsum(dim=0) / 4
     data = unroll.SequenceData(x[None], torch.tensor([0]), Preparation(("a", "b"), Scaling(0, 1)))
-    described = describe(Run(Path("made"), model, data.preparation, {}, None), data, "made")
+    described = describe(Run(Path("made"), model, RunConfig.of(model, data.preparation, ""), None), data, "made")
     found = script(
         f"""(() => {{
           const {{coarse, logits}} = new Model({json.dumps(described["model"])}).read({x.tolist()});
@@ -222,7 +223,8 @@ def test_pixels_become_steps_in_every_order(small: unroll.Splits, script: Script
     expected = preparation.scaling.apply(form.sequences(images))[0]
     data = replace(small.test, x=form.sequences(small.test.x), preparation=preparation)
     model = unroll.SequenceClassifier(data.input_size, 10, hidden_size=2)
-    described = describe(Run(Path("made"), model, preparation, {}, None), data, "made")["preparation"]
+    run = Run(Path("made"), model, RunConfig.of(model, preparation, ""), None)
+    described = describe(run, data, "made")["preparation"]
     pixels = images.flatten().tolist()
     found = script(f"Images.sequence({pixels}, {json.dumps(described)}).map((step) => Array.from(step))")
     assert np.allclose(found, expected, atol=1e-6)

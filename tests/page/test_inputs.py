@@ -14,7 +14,7 @@ from test_page import drop, first, go, position, until_read
 
 import unroll
 from unroll.export import export_html
-from unroll.runs.storage import load_test
+from unroll.runs.data import load_test
 
 pytest_plugins = ["browser"]
 

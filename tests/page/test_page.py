@@ -16,7 +16,7 @@ from PIL import Image
 import unroll
 from unroll.evaluation.predict_files import predict_files
 from unroll.export import export_html
-from unroll.runs.storage import load_test
+from unroll.runs.data import load_test
 
 pytest_plugins = ["browser"]
 

@@ -121,7 +121,7 @@ def test_texts_come_back_whole_and_escaped_with_the_value_of_each_token() -> Non
 
 def test_spans_of_a_model(small: unroll.Splits) -> None:
     data = texts()
-    model = unroll.SequenceClassifier(4, 2, "gru", 5, vocabulary_size=data.vocabulary_size)
+    model = unroll.SequenceClassifier(4, 2, cell="gru", hidden_size=5, vocabulary_size=data.vocabulary_size)
     batch = data.batch(slice(None))
     values = unroll.attribute(model, batch.x, batch.lengths)
     assert sum(value for _, value in plots.saliency_spans(data, values, 2)) == pytest.approx(float(values[2].sum()))

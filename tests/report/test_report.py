@@ -25,7 +25,8 @@ from unroll.evaluation.stepwise import watch
 from unroll.report import write_report
 from unroll.report.summary import reproduce
 from unroll.runs import folder as folder_module
-from unroll.runs.storage import load_test
+from unroll.runs.config_file import read_plan
+from unroll.runs.data import load_test
 
 Call = Callable[..., tuple[int, str, str]]
 VOID = {"meta", "br", "img", "link", "input", "hr"}
@@ -283,8 +284,7 @@ def test_texts_have_a_report(call: Call) -> None:
 @pytest.mark.slow
 def test_the_command_that_does_it_again_does_so(flags: list[str], call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     assert call("train", "--out", "first", *flags, *([] if "--epochs" in flags else ["--epochs", 1]))[0] == 0
-    config = json.loads(Path("first/config.json").read_text("utf-8"))
-    words = shlex.split(reproduce(config))[1:]
+    words = shlex.split(reproduce(read_plan("first")))[1:]
     assert "--backend" not in flags or words[words.index("--backend") + 1] == "reference"
     assert call(*words, "--out", "second")[0] == 0
     assert Path("first/model.safetensors").read_bytes() == Path("second/model.safetensors").read_bytes()

@@ -14,8 +14,8 @@ import torch
 import unroll
 from unroll import EpochResult, RunError, Splits, TrainConfig, Training, UnrollWarning, resume_run, train_run
 from unroll.runs.checkpoint import Checkpoints, read_checkpoint
+from unroll.runs.config_file import RunConfig, read_config
 from unroll.runs.execute import Event
-from unroll.runs.folder import read_config
 from unroll.training.results import Progress
 
 SETTINGS: dict[str, Any] = {"epochs": 4, "hidden_size": 8, "batch_size": 400, "checkpoint_seconds": 0}
@@ -116,7 +116,7 @@ def test_without_a_checkpoint_nothing_is_resumed(stopped: Path) -> None:
         ("train", "lr", 0.1, r"train.lr is 0.1, was 0.002"),
         ("model", "hidden_size", 9, r"model.hidden_size is 9, was 8"),
         ("data", "fingerprint", "x" * 99, r'data.fingerprint is "x{38}…, was "'),
-        ("preparation", "classes", None, r"preparation.classes is null, was "),
+        ("preparation", "classes", list("9876543210"), r'preparation.classes is \["9", .+, was \["0", '),
     ],
 )
 def test_edited_settings_are_refused_by_name(stopped: Path, part: str, name: str, value: Any, words: str) -> None:
@@ -146,6 +146,11 @@ def test_curves_for_tensorboard_may_be_left_out_by_editing(stopped: Path, whole:
     assert (resume_run(stopped).path / "model.safetensors").read_bytes() == whole
 
 
+def config_of(model: torch.nn.Module, data: Splits) -> RunConfig:
+    assert isinstance(model, unroll.SequenceClassifier)
+    return RunConfig.of(model, data.train.preparation, data.train.fingerprint())
+
+
 class Clock:
     """Shows what it is set to."""
 
@@ -159,7 +164,7 @@ def test_a_checkpoint_follows_the_first_step_after_the_interval(small: Splits, t
     clock = Clock()
     model = unroll.SequenceClassifier(28, 10, hidden_size=4, backend="reference")  # one step at a time
     training = Training(model, small, TrainConfig(epochs=1, batch_size=4))
-    checkpoints = Checkpoints(tmp_path, {}, 10.0, clock=clock)
+    checkpoints = Checkpoints(tmp_path, config_of(model, small), 10.0, clock=clock)
     written: list[int] = []
     step = 0
 
@@ -182,8 +187,9 @@ def test_a_checkpoint_follows_the_first_step_after_the_interval(small: Splits, t
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0, [False, True]), (10.0, [False, False])])
-def test_an_interval_of_0_means_each_epoch(tmp_path: Path, seconds: float, expected: list[bool]) -> None:
-    checkpoints = Checkpoints(tmp_path, {}, seconds, clock=Clock())
+def test_an_interval_of_0_means_each_epoch(small: Splits, tmp_path: Path, seconds: float, expected: list[bool]) -> None:
+    config = config_of(unroll.SequenceClassifier(28, 10, hidden_size=4), small)
+    checkpoints = Checkpoints(tmp_path, config, seconds, clock=Clock())
     assert [checkpoints.is_due(epoch_ended) for epoch_ended in (False, True)] == expected
 
 

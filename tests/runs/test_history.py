@@ -16,7 +16,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import unroll
 from unroll import EpochResult, resume_run, train_run
 from unroll.cli import main
-from unroll.runs import execute as run_module
 from unroll.runs.execute import Event
 from unroll.runs.history import read_history, scalars
 
@@ -190,7 +189,7 @@ def test_without_the_package_nothing_is_begun(
         train_run(out="here", tensorboard=True, watch=stop_at(EpochResult, 1), **QUICK)
     before = {file: file.read_bytes() for file in Path("here").rglob("*") if file.is_file()}
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    monkeypatch.setattr(run_module, "load", None)  # not even the data is looked for
+    monkeypatch.setattr("unroll.runs.plan.load", None)  # not even the data is looked for
     assert main(["train", "--no-report", "--tensorboard", "--out", "new"]) == 2
     assert capsys.readouterr().err == f"unroll: {MISSING}\n"
     assert main(["train", "--no-report", "--tensorboard", "--out", "here", "--overwrite"]) == 2

@@ -198,7 +198,15 @@ def test_a_model_of_no_numbers_is_not_saved(hand: Path) -> None:
 def test_a_loaded_model_is_the_one_that_was_saved(cell: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
     made = unroll.SequenceClassifier(
-        2, 2, cell, 5, num_layers=2, bidirectional=True, layer_norm=True, readout="attention", residual=True
+        2,
+        2,
+        cell=cell,
+        hidden_size=5,
+        num_layers=2,
+        bidirectional=True,
+        layer_norm=True,
+        readout="attention",
+        residual=True,
     )
     data = SequenceData(torch.rand(4, 3, 2), torch.tensor([0, 1, 0, 1]), Preparation(("a", "b"), Scaling(0.0, 1.0)))
     unroll.save(made, tmp_path / "run", data=data)

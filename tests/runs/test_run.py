@@ -22,6 +22,7 @@ from unroll import (
     RunError,
     SequenceClassifier,
     Splits,
+    TrainConfig,
     TrainingError,
     load_run,
     resume_run,
@@ -29,8 +30,10 @@ from unroll import (
     train_run,
 )
 from unroll.runs import execute as run_module
-from unroll.runs.execute import Event, Started, read_plan
-from unroll.runs.storage import load_test
+from unroll.runs.config_file import RunConfig, read_config, read_plan
+from unroll.runs.data import load_test
+from unroll.runs.execute import Event, Started
+from unroll.runs.record import read_record
 from unroll.scan import cpu
 from unroll.training.results import Progress
 
@@ -105,7 +108,16 @@ def test_a_run_from_before_there_were_some_settings_is_loaded_with_their_default
 
 def test_all_settings_of_a_model_are_saved_with_it(small: Splits) -> None:
     model = SequenceClassifier(
-        28, 10, "gru", 12, 3, dropout=0.1, readout="attention", residual=True, layer_norm=True, recurrent_dropout=0.2
+        28,
+        10,
+        cell="gru",
+        hidden_size=12,
+        num_layers=3,
+        dropout=0.1,
+        readout="attention",
+        residual=True,
+        layer_norm=True,
+        recurrent_dropout=0.2,
     )
     save(model, "deep", data=small.train)
     loaded = load_run("deep").model
@@ -300,7 +312,7 @@ def test_data_that_moved_is_found_again(idx_folder: Callable[..., Path], tmp_pat
 
 def test_resume_notices_other_data(monkeypatch: pytest.MonkeyPatch, small: Splits) -> None:
     path = interrupted("run", EpochResult, 1, epochs=2, hidden_size=8)
-    monkeypatch.setattr(run_module, "load", lambda *_, **__: small)
+    monkeypatch.setattr("unroll.runs.plan.load", lambda *_, **__: small)
     with pytest.raises(DataError, match="the run was trained on other data than unroll holds now; start a new run"):
         resume_run(path)
 
@@ -352,6 +364,49 @@ def test_a_run_is_portable(run: unroll.Run) -> None:
     assert config["model"]["backend"] == "auto"
     assert config["format"] == 2
     assert config["preparation"]["classes"] == list("0123456789")
+
+
+def test_the_config_read_is_the_config_written(run: unroll.Run, small: Splits) -> None:
+    save(SequenceClassifier(28, 10, hidden_size=3), "by-hand", data=small.train)
+    for path, plan in ((run.path, read_plan(run.path)), (Path("by-hand"), None)):
+        content, config = json.loads((path / "config.json").read_text()), read_config(path)
+        assert json.loads(json.dumps(config.to_dict())) == content
+        assert RunConfig.from_dict(content) == config
+        assert (config.plan, config.fingerprint) == (plan, content["data"]["fingerprint"])
+    assert run.config.train == TrainConfig(**json.loads((run.path / "config.json").read_text())["train"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"recipe": "fastest"},
+            "recipe must be one of fast, best, text, tutorial, got 'fastest'; did you mean 'fast'?",
+        ),
+        ({"scaling": 1}, "scaling must be one of unit, standard, got 1"),
+        (
+            {"backend": "gpu"},
+            "backend must be one of auto, reference, torch, gemm, cpu, got 'gpu'; did you mean 'cpu'?",
+        ),
+        ({"unroll": None}, "unroll must be a text, got None"),
+        ({"data": {"fingerprint": "x"}}, "'dir' is missing"),
+        ({"data": {"fingerprint": "x", "dir": 3, "name": "d"}}, "dir of the data must be a text, got 3"),
+        ({"data": {"fingerprint": "x", "dir": None, "name": 3}}, "name of the data must be a text, got 3"),
+        ({"data": []}, "data must be an object, got []"),
+        ({"input_size": "28"}, "input_size must be of type int, got '28'"),
+    ],
+)
+def test_a_config_that_cannot_be_is_refused_by_every_reader(
+    run: unroll.Run, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    shutil.copytree(run.path, tmp_path / "run")
+    content = json.loads((run.path / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps(content | change))
+    for read in (load_run, read_plan, read_record):
+        with pytest.raises(RunError) as error:
+            read(tmp_path / "run")
+        words = f"{tmp_path}/run/config.json is broken ({message}); copy it again, or train again"
+        assert str(error.value) == words
 
 
 def test_a_run_with_other_class_order_is_fed_right(run: unroll.Run, sample: Splits) -> None:

@@ -18,8 +18,9 @@ from unroll import DataError, SequenceClassifier, TrainConfig, load, load_run, r
 from unroll.data.describe import describe_data
 from unroll.evaluation.predict_files import predict_files
 from unroll.plots import class_means, samples
-from unroll.runs.execute import Event, read_plan
-from unroll.runs.storage import load_test
+from unroll.runs.config_file import read_plan
+from unroll.runs.data import load_test
+from unroll.runs.execute import Event
 from unroll.training.results import EpochResult
 
 Call = Callable[..., tuple[int, str, str]]

@@ -62,7 +62,7 @@ def test_no_sequences_at_all(recurrence: str, reverse: bool) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("readout", ["last", "mean", "max", "attention"])
 def test_a_classifier_of_no_sequences(cell: str, readout: Any) -> None:
-    model = SequenceClassifier(3, 2, cell, 5, 2, bidirectional=True, readout=readout)
+    model = SequenceClassifier(3, 2, cell=cell, hidden_size=5, num_layers=2, bidirectional=True, readout=readout)
     for lengths in (None, torch.zeros(0, dtype=torch.int64)):
         logits = model(torch.zeros(0, 4, 3), lengths)
         assert logits.shape == (0, 2)
@@ -105,7 +105,7 @@ def test_the_choice_for_an_lstm_that_torch_cannot_compute(monkeypatch: pytest.Mo
 
 @pytest.mark.slow
 def test_an_lstm_under_autocast_can_be_compiled() -> None:
-    model = SequenceClassifier(4, 2, "lstm", 6)
+    model = SequenceClassifier(4, 2, cell="lstm", hidden_size=6)
     compiled = torch.compile(model, backend="eager")
     x = torch.randn(3, 5, 4)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

@@ -26,7 +26,7 @@ pytestmark = [  # torch's own, where it loads its forward-mode rules and where i
 
 def model_and_inputs(cell: str = "rnn", **options: Any) -> tuple[unroll.SequenceClassifier, Tensor, Tensor]:
     """Return a small classifier, and two batches that it may not take for one another."""
-    model = unroll.SequenceClassifier(3, 2, cell, hidden_size=4, **options)
+    model = unroll.SequenceClassifier(3, 2, cell=cell, hidden_size=4, **options)
     return model.eval(), torch.randn(2, 5, 3), torch.randn(2, 5, 3)
 
 

@@ -9,26 +9,28 @@ from typing import Literal
 from ..errors import ConfigError
 from ..formatting import quoted
 from ..validation import check_at_least, check_types
+from .signature import with_defaults
 
 Read = Literal["rows", "columns", "pixels", "permuted"]
 TokenizerName = Literal["word", "bpe"]
 MissingName = Literal["impute", "mask"]
 
 
-@dataclass(frozen=True)
+@with_defaults
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """How a data set is read.
 
     Attributes:
-        read: how the pixels of an image become time steps (default rows)
+        read: how the pixels of an image become time steps
         resize: make all images of a folder so large, in pixels; 28 both ways, or 40x28 wide and high (default: as is)
         test_fraction: share of each class to test on, where a set has no test part of its own (default 0.2)
         split_seed: seed of that split (default 0)
         missing: how a value that a series lacks is filled in; impute takes the last one before it, at the beginning the
-            mean; mask does too, and joins each feature by one that is 1 where it was missing (default impute)
-        tokenizer: what a text is cut into; words, or the pieces of words that byte pair encoding finds (default word)
-        vocabulary_size: words, or pieces, that are known at most; the most frequent ones (default 20000)
-        min_count: how often one must occur in the training texts to be known (default 2)
+            mean; mask does too, and joins each feature by one that is 1 where it was missing
+        tokenizer: what a text is cut into; words, or the pieces of words that byte pair encoding finds
+        vocabulary_size: words, or pieces, that are known at most; the most frequent ones
+        min_count: how often one must occur in the training texts to be known
     """
 
     read: Read = "rows"

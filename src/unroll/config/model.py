@@ -7,31 +7,33 @@ from typing import Literal
 
 from ..errors import ConfigError
 from ..validation import check_at_least, check_types
+from .signature import with_defaults
 
 Init = Literal["orthogonal", "torch", "identity"]
 Backend = Literal["auto", "reference", "torch", "gemm", "cpu"]
 
 
-@dataclass(frozen=True)
+@with_defaults
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """What the classifier is made of.
 
     Attributes:
-        cell: rnn, gru, lstm, indrnn, mingru, minlstm, lru; or module:Class of your own, imported (default rnn)
-        nonlinearity: activation of the rnn and indrnn cells (default tanh)
-        hidden_size: units per layer and direction (default 150)
-        num_layers: recurrent layers, one upon the other (default 1)
-        bidirectional: read each sequence forwards and backwards (default False)
-        residual: add the outputs of the layer below to each layer's, from the second layer on (default False)
-        layer_norm: normalise each layer's outputs over its units for what reads them (default False)
-        dropout: share of activations dropped between layers while training (default 0.0)
-        recurrent_dropout: share of units hidden from the recurrence while training, one mask a batch (default 0.0)
-        embedding_size: numbers that stand for each token of a text; learned (default 100)
-        embedding_dropout: share of these numbers dropped while training (default 0.0)
-        readout: how a sequence of hidden states becomes one vector; attention is learned (default last)
-        init: initial weights; orthogonal, torch's own, or identity, with relu an IRNN (default orthogonal)
+        cell: rnn, gru, lstm, indrnn, mingru, minlstm, lru; or module:Class of your own, imported
+        nonlinearity: activation of the rnn and indrnn cells
+        hidden_size: units per layer and direction
+        num_layers: recurrent layers, one upon the other
+        bidirectional: read each sequence forwards and backwards
+        residual: add the outputs of the layer below to each layer's, from the second layer on
+        layer_norm: normalise each layer's outputs over its units for what reads them
+        dropout: share of activations dropped between layers while training
+        recurrent_dropout: share of units hidden from the recurrence while training, one mask a batch
+        embedding_size: numbers that stand for each token of a text; learned
+        embedding_dropout: share of a token's numbers dropped while training
+        readout: how a sequence of hidden states becomes one vector; attention is learned
+        init: initial weights; orthogonal, torch's own, or identity, with relu an IRNN
         forget_bias: initial bias of the gate that keeps the state (default: as init has it, 1 for lstm if orthogonal)
-        backend: what computes the scan; auto chooses and says why, see unroll info (default auto)
+        backend: what computes the scan; auto chooses and says why, see unroll info
     """
 
     cell: str = "rnn"

@@ -9,34 +9,36 @@ from typing import Literal
 from ..errors import ConfigError
 from ..formatting import quoted
 from ..validation import check_at_least, check_types
+from .signature import with_defaults
 
 # The step budget behind TrainConfig.epochs = None: small sets are read more often.
 MIN_EPOCHS = 10
 MIN_STEPS = 1_250
 
 
-@dataclass(frozen=True)
+@with_defaults
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """How a classifier is trained.
 
     Attributes:
         epochs: passes over the training data (default: at least 10, and as many as make 1,250 optimiser steps)
-        batch_size: sequences per optimiser step (default 64)
-        lr: learning rate; under one-cycle its peak (default 0.002)
-        optimizer: adam, or adamw with decoupled weight decay (default adamw)
-        weight_decay: shrinkage of the weights per step, times lr (default 0.01)
-        schedule: learning rate over the run; one-cycle warms up for 15 % of it and anneals to 0 (default one-cycle)
-        clip_norm: gradients are scaled down to at most this norm; 0 switches it off (default 1.0)
-        tbptt: gradients go back through at most so many time steps, truncated; 0 for all (default 0)
-        shift: training images are moved by up to so many pixels, anew in each epoch (default 0.0)
-        rotation: training images are turned by up to so many degrees, anew in each epoch (default 0.0)
-        early: share of the training sequences cut off at random, for answers before the end (default 0.0)
-        val_fraction: share of the training data held out, stratified, to watch the training (default 0.1)
-        patience: stop after so many epochs without a lower validation loss, 0 never; schedule constant only (default 0)
-        keep: weights to keep, those of the last epoch or those with the lowest validation loss (default last)
-        seed: seed of initial weights, shuffling, validation part, dropout, shift and rotation (default 0)
-        device: where to compute; auto takes CUDA where it is there, else the CPU (default auto)
-        precision: bf16 multiplies in bfloat16 while training; on a CPU only where unroll info names it (default fp32)
+        batch_size: sequences per optimiser step
+        lr: learning rate; under one-cycle its peak
+        optimizer: adam, or adamw with decoupled weight decay
+        weight_decay: shrinkage of the weights per step, times lr
+        schedule: learning rate over the run; one-cycle warms up for 15 % of it and anneals to 0
+        clip_norm: gradients are scaled down to at most this norm; 0 switches it off
+        tbptt: gradients go back through at most so many time steps, truncated; 0 for all
+        shift: training images are moved by up to so many pixels, anew in each epoch
+        rotation: training images are turned by up to so many degrees, anew in each epoch
+        early: share of the training sequences cut off at random, for answers before the end
+        val_fraction: share of the training data held out, stratified, to watch the training
+        patience: stop after so many epochs without a lower validation loss, 0 never; schedule constant only
+        keep: weights to keep, those of the last epoch or those with the lowest validation loss
+        seed: seed of initial weights, shuffling, validation part, dropout, shift and rotation
+        device: where to compute; auto takes CUDA where it is there, else the CPU
+        precision: bf16 multiplies in bfloat16 while training; on a CPU only where unroll info names it
     """
 
     epochs: int | None = None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from ..config import DataConfig, MissingName, Read, ScalingName, TokenizerName
+from ..config import DataConfig, ScalingName
+from ..config.signature import takes, with_defaults
 from ..errors import DataError, did_you_mean
 from .files import check_regular
 from .formats import image_folder, mnist, npz, series, text_file, texts, ucr_archive
@@ -35,40 +37,41 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def load(
-    name: str | Path = "mnist-sample",
-    read: Read = "rows",
-    data_dir: str | Path | None = None,
-    scaling: ScalingName = "standard",
-    *,
-    resize: int | str | None = None,
-    test_fraction: float | None = None,
-    split_seed: int | None = None,
-    missing: MissingName = "impute",
-    tokenizer: TokenizerName = "word",
-    vocabulary_size: int = 20_000,
-    min_count: int = 2,
-) -> Splits:
+@with_defaults
+@dataclass(frozen=True, kw_only=True)
+class Arguments(DataConfig):
+    """What `load` loads: a data set, and how it is read.
+
+    Attributes:
+        name: a set: "mnist-sample" (5,000 real digits, always there), "mnist", "fashion-mnist", "kmnist",
+            "ucr:GunPoint" or another of the UCR and UEA archive; or a folder of images; or time series in a .ts, .csv,
+            .tsv or .npz file, or a folder with such files for training and test; or texts. `unroll.data.formats` has a
+            file for each
+        data_dir: folder to look in first (default: ``$UNROLL_DATA/<name>``, the cache folder, a download)
+        scaling: what `SequenceData.batches` applies on the fly, "standard" or "unit"
+    """
+
+    name: str | Path = field(default="mnist-sample", kw_only=False)
+    data_dir: str | Path | None = None
+    scaling: ScalingName = "standard"
+    resize: int | str | None = None  # type: ignore[assignment]  # wider: the settings have a text
+
+    def __post_init__(self) -> None:
+        """Check nothing yet: `config` does."""
+
+    def config(self) -> DataConfig:
+        """Return how the data is read, checked."""
+        return DataConfig(**{field.name: getattr(self, field.name) for field in fields(DataConfig)})
+
+
+@takes(Arguments)
+def load(arguments: Arguments) -> Splits:
     """Load a data set by name or from a path.
 
-    Args:
-        name: a set: "mnist-sample" (the default: 5,000 real digits, always there), "mnist", "fashion-mnist", "kmnist",
-            "ucr:GunPoint" or another of the UCR and UEA archive; or a folder of images;
-            or time series in a .ts, .csv, .tsv or .npz file, or a folder with such files for training and test; or
-            texts. `unroll.data.formats` has a file for each.
-        read: how the pixels of an image become time steps, with (time, features) for 28×28 pixels: "rows" (28, 28),
-            "columns" (28, 28), "pixels" (784, 1) or "permuted" (784, 1) in one fixed random order (default "rows").
-        data_dir: folder to look in first (default: ``$UNROLL_DATA/<name>``, the cache folder, a download).
-        scaling: what `SequenceData.batches` applies on the fly: "standard" or "unit" (default "standard").
-        resize: makes all images of a folder so large, in pixels: 28 both ways, "40x28" wide and high (default None).
-        test_fraction: share of each class to test on, where a set has no test part of its own (default 0.2).
-        split_seed: seed of that split (default 0).
-        missing: how a value that a series lacks is filled in: by the last one before it, at the beginning by the
-            training part's mean ("impute"); with "mask" each feature is joined by one that is 1 where it was missing
-            (default "impute").
-        tokenizer: what a text is cut into, see `unroll.data.tokenizer`: "word" or "bpe" (default "word").
-        vocabulary_size: tokens that are known at most (default 20,000).
-        min_count: how often one must occur in the training part to be known (default 2).
+    ``read`` makes of 28×28 pixels (time, features): "rows" and "columns" (28, 28), "pixels" (784, 1), "permuted"
+    (784, 1) in one fixed random order.
+
+    {arguments}
 
     Returns:
         Training and test part; ``x`` is (N, time, features) uint8 or float32, unscaled; of texts (N, time) int32.
@@ -77,15 +80,14 @@ def load(
         DataError: there is no such data, or it is broken.
         ConfigError: a setting is out of range, or the data has no use for it.
     """
-    size = None if resize is None else str(resize)
-    config = DataConfig(read, size, test_fraction, split_seed, missing, tokenizer, vocabulary_size, min_count)
-    folder, name = _folder(data_dir), str(name)
+    config = arguments.config()
+    folder, name = _folder(arguments.data_dir), str(arguments.name)
     if name in READERS:
         splits = READERS[name](name, folder, config)
     else:
         path = _find(name, folder)
         splits = Splits.of(_format(path)(path, config, None), _name(path), str(path), config)
-    return splits if scaling == "standard" else splits.scaled(scaling)
+    return splits if arguments.scaling == "standard" else splits.scaled(arguments.scaling)
 
 
 def load_as(name: str, preparation: Preparation, data_dir: str | Path | None = None) -> list[SequenceData]:
@@ -103,7 +105,7 @@ def load_as(name: str, preparation: Preparation, data_dir: str | Path | None = N
         DataError: there is no such data, it is broken, or it does not fit the preparation.
     """
     image = preparation.image
-    config, folder = DataConfig(image.read if image else "rows"), _folder(data_dir)
+    config, folder = DataConfig(read=image.read if image else "rows"), _folder(data_dir)
     if name in READERS:
         splits = READERS[name](name, folder, config)
         parts = [splits.train, splits.test]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ..errors import RunError
 from ..page import html_page, is_page
+from ..runs.data import TestData
 from ..runs.folder import PAGE, write
-from ..runs.storage import Run, TestData
+from ..runs.storage import Run
 from .description import check_cell, describe
 from .verify import check
 
@@ -37,7 +38,7 @@ def make_page(run: Run, test: TestData) -> tuple[str, int, float]:
 
     Args:
         run: finished, as from `unroll.load_run`.
-        test: real sequences, as from `unroll.runs.storage.load_test`; some come along to be looked at.
+        test: real sequences, as from `unroll.runs.data.load_test`; some come along to be looked at.
 
     Raises:
         RunError: the page cannot run the model, or its JavaScript computes something else than PyTorch does.

@@ -49,7 +49,7 @@ def describe(run: Run, data: SequenceData, name: str) -> dict[str, Any]:
     """
     check_cell(run.path, run.model.config.cell)
     samples = _samples(data)
-    judged = Path(run.config.get("data", {}).get("name") or name).name  # what the accuracy is of
+    judged = Path(run.config.plan.data if run.config.plan else name).name  # what the accuracy is of
     return {
         "format": FORMAT,
         "unroll": importlib.metadata.version("unroll-rnn"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..cells import Cell, find_cell, has_recurrent_matrix, name_of
-from ..config import Backend, Init, ModelConfig
+from ..config import ModelConfig
+from ..config.signature import documented, takes, with_defaults
 from ..errors import ConfigError, InputError
 from ..scan import check_lengths
 from ..scan.padding import clear_padding
@@ -26,42 +28,64 @@ EMBEDDING_STD = 0.1
 ModelState = tuple[States, Held | None]  # what the layers end with; what the readout has taken up
 
 
+@with_defaults
+@dataclass(frozen=True, kw_only=True)
+class Arguments(ModelConfig):
+    """What a `SequenceClassifier` is made from: its sizes, and the settings; a cell may also be given itself.
+
+    Attributes:
+        input_size: features per time step, at least 1; with a vocabulary the numbers that stand for each token
+        num_classes: at least 2
+        cell: name from `unroll.cells.CELLS`, or a subclass of `unroll.cells.Cell`
+        vocabulary_size: number of tokens; time steps then are tokens, each of which gets a learned vector, or with 0
+            features
+    """
+
+    input_size: int = field(kw_only=False)
+    num_classes: int = field(kw_only=False)
+    cell: str | type[Cell] = "rnn"  # type: ignore[assignment]  # wider: the settings have its name
+    vocabulary_size: int = 0
+    embedding_size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        size = self.input_size if self.vocabulary_size else ModelConfig.embedding_size
+        object.__setattr__(self, "embedding_size", size)
+
+    def config(self) -> ModelConfig:
+        """Return the settings, checked: by the same rules, and in the same words, as for the command line."""
+        settings = {field.name: getattr(self, field.name) for field in fields(ModelConfig)}
+        config = ModelConfig(**settings | {"cell": name_of(self.cell)})
+        check_whole("input_size", self.input_size, 1)
+        check_whole("num_classes", self.num_classes, 2)
+        check_whole("vocabulary_size", self.vocabulary_size, 0)
+        if config.embedding_dropout and not self.vocabulary_size:
+            raise ConfigError(
+                f"embedding_dropout is for texts, got {config.embedding_dropout} for a model of numbers: leave it out, "
+                "or set it to 0"
+            )
+        return config
+
+
+@documented(Arguments)
 class SequenceClassifier(nn.Module):
     """Classify sequences: recurrent layers, a readout over time, a linear head.
 
     It keeps no state between calls, and takes any batch size and any number of time steps. A layer's outputs are what
-    its cell puts out, with ``residual`` plus the outputs of the layer before; the next layer, or the readout, sees them
-    normalised with ``layer_norm``. So what passes around the layers is never normalised itself, which keeps deep stacks
+    its cell puts out, with ``residual`` plus the outputs of the layer before (K. He et al., arXiv:1512.03385; between
+    recurrent layers Y. Wu et al., arXiv:1609.08144, section 3.1); the next layer, or the readout, sees them normalised
+    with ``layer_norm``, over all units at each time step, with learned scale and offset (J. L. Ba, J. R. Kiros and G.
+    Hinton, arXiv:1607.06450). So what passes around the layers is never normalised itself, which keeps deep stacks
     trainable without a warm-up (R. Xiong et al., arXiv:2002.04745); nor is the input, whose scaling is the data's.
 
-    Args:
-        input_size: features per time step, at least 1; with a vocabulary the numbers that stand for each token.
-        num_classes: at least 2.
-        cell: name from `unroll.cells.CELLS`, or a subclass of `unroll.cells.Cell` (default "rnn").
-        hidden_size: units per layer and direction (default 150).
-        num_layers: recurrent layers (default 1).
-        bidirectional: read each sequence backwards too; the two results are concatenated (default False).
-        dropout: share of activations dropped between layers while training (default 0.0).
-        readout: "last" hidden state of each direction, or over each sequence's steps the "mean", the "max", or
-            "attention", a learned weighted mean (default "last"); see `unroll.models.readout`. An empty sequence reads
-            out as the initial state (last) or as zeros.
-        init: "orthogonal" (recurrent weights orthogonal, the others Xavier uniform, biases zero; a cell of your own
-            keeps its weights unless it has `Cell.init_orthogonal`), "identity" (`Cell.init_identity`: with nonlinearity
-            "relu" an IRNN) or "torch", torch.nn's own (default "orthogonal").
-        nonlinearity: activation of the rnn and indrnn cells, "tanh" or "relu" (default "tanh").
-        backend: what computes the scan (default "auto", see `unroll.scan.choose_backend`).
-        residual: add to the outputs of each layer but the first, whose width is another, those of the layer before
-            (default False). Source: K. He et al., arXiv:1512.03385; between recurrent layers Y. Wu et al.,
-            arXiv:1609.08144, section 3.1.
-        layer_norm: normalise each layer's outputs over all its units, at each time step, with learned scale and offset
-            (default False). Source: J. L. Ba, J. R. Kiros and G. Hinton, arXiv:1607.06450.
-        recurrent_dropout: share of units that the recurrent products do not see while training, the same at all time
-            steps; see `Cell.dropped` (default 0.0).
-        forget_bias: initial bias of the gate that keeps the state, see `Cell.set_forget_bias`; None leaves what
-            ``init`` makes it, 1 for lstm if orthogonal (default None).
-        vocabulary_size: number of tokens; time steps then are tokens, each of which gets a learned vector. With 0 time
-            steps are features (default 0).
-        embedding_dropout: share of the vectors' numbers dropped while training (default 0.0).
+    ``readout`` takes the last hidden state of each direction, or over each sequence's steps the mean, the maximum, or a
+    learned weighted mean; see `unroll.models.readout`. An empty sequence reads out as the initial state (last) or as
+    zeros. The results of two directions are concatenated.
+
+    ``init`` "orthogonal" makes recurrent weights orthogonal, the others Xavier uniform, biases zero; a cell of your own
+    keeps its weights unless it has `Cell.init_orthogonal`. "identity" calls `Cell.init_identity`; "torch" is torch.nn's
+    own. See also `Cell.set_forget_bias`, `Cell.dropped` for ``recurrent_dropout`` and `unroll.scan.choose_backend`.
+
+    {arguments}
 
     Raises:
         ConfigError: an argument is out of range, or the cell has not what it is about.
@@ -72,58 +96,25 @@ class SequenceClassifier(nn.Module):
         torch.Size([64, 10])
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        num_classes: int,
-        cell: str | type[Cell] = "rnn",
-        hidden_size: int = 150,
-        num_layers: int = 1,
-        bidirectional: bool = False,
-        dropout: float = 0.0,
-        readout: Literal["last", "mean", "max", "attention"] = "last",
-        init: Init = "orthogonal",
-        nonlinearity: Literal["tanh", "relu"] = "tanh",
-        backend: Backend = "auto",
-        residual: bool = False,
-        layer_norm: bool = False,
-        recurrent_dropout: float = 0.0,
-        forget_bias: float | None = None,
-        vocabulary_size: int = 0,
-        embedding_dropout: float = 0.0,
-    ) -> None:
+    @takes(Arguments)
+    def __init__(self, arguments: Arguments) -> None:
         super().__init__()
-        cell_class = find_cell(cell)
-        # The one place where settings are checked: the same rules, and words, as for the command line.
-        self.config = ModelConfig(
-            cell=name_of(cell), nonlinearity=nonlinearity, hidden_size=hidden_size, num_layers=num_layers,
-            bidirectional=bidirectional, residual=residual, layer_norm=layer_norm, dropout=dropout,
-            recurrent_dropout=recurrent_dropout, readout=readout, init=init, forget_bias=forget_bias,
-            backend=backend, embedding_dropout=embedding_dropout,
-            **({"embedding_size": input_size} if vocabulary_size else {}),
-        )  # fmt: skip
-        check_whole("input_size", input_size, 1)
-        check_whole("num_classes", num_classes, 2)
-        check_whole("vocabulary_size", vocabulary_size, 0)
-        if embedding_dropout and not vocabulary_size:
-            raise ConfigError(
-                f"embedding_dropout is for texts, got {embedding_dropout} for a model of numbers: leave it out, or set "
-                "it to 0"
-            )
-        self.vocabulary_size = vocabulary_size
-        self.embedding = nn.Embedding(vocabulary_size, input_size) if vocabulary_size else None
-        self.embedding_dropout = nn.Dropout(embedding_dropout)
-        self.input_size, self.num_classes = input_size, num_classes
-        directions = 2 if bidirectional else 1
-        width = hidden_size * directions
-        sizes = [input_size] + [width] * (num_layers - 1)
+        cell_class = find_cell(arguments.cell)
+        self.config = config = arguments.config()
+        self.input_size, self.num_classes = arguments.input_size, arguments.num_classes
+        self.vocabulary_size = arguments.vocabulary_size
+        self.embedding = nn.Embedding(self.vocabulary_size, self.input_size) if self.vocabulary_size else None
+        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
+        directions = 2 if config.bidirectional else 1
+        width = config.hidden_size * directions
+        sizes = [self.input_size] + [width] * (config.num_layers - 1)
         self.layers = nn.ModuleList(
             nn.ModuleList(self._make_cell(cell_class, size) for _ in range(directions)) for size in sizes
         )
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in sizes) if layer_norm else None
-        self.dropout = nn.Dropout(dropout)
-        self.readout = make_readout(readout, width)
-        self.head = nn.Linear(width, num_classes)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in sizes) if config.layer_norm else None
+        self.dropout = nn.Dropout(config.dropout)
+        self.readout = make_readout(config.readout, width)
+        self.head = nn.Linear(width, self.num_classes)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -333,6 +324,21 @@ class SequenceClassifier(nn.Module):
             )
         vectors: Tensor = self.embedding(x)
         return self.embedding_dropout(vectors) if dropout else vectors
+
+
+def build(config: ModelConfig, input_size: int, num_classes: int, vocabulary_size: int = 0) -> SequenceClassifier:
+    """Return a fresh model; its weights come from torch's global generator.
+
+    Args:
+        config: its settings.
+        input_size: features per time step of the data; has no meaning for texts.
+        num_classes: of the data.
+        vocabulary_size: tokens that it knows; 0 where time steps hold features (default 0).
+    """
+    settings = asdict(config)
+    embedding_size = settings.pop("embedding_size")
+    size = embedding_size if vocabulary_size else input_size
+    return SequenceClassifier(size, num_classes, vocabulary_size=vocabulary_size, **settings)
 
 
 def check_truncation(model: nn.Module) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,14 +13,12 @@ from torch.overrides import TorchFunctionMode
 from ..config import ModelConfig
 from ..formatting import shown
 from ..validation import check_whole
-from .classifier import SequenceClassifier
+from .classifier import SequenceClassifier, build
 
-Make = Callable[[ModelConfig], SequenceClassifier]
 LAYERS = 100  # that a model may have without a tensor of their own, as cells without parameters would
 
 
 def load_weights(
-    make: Make,
     config: ModelConfig,
     input_size: int,
     num_classes: int,
@@ -32,7 +30,6 @@ def load_weights(
     Names, shapes and dtypes are compared before memory is taken: settings may ask for any size. Nothing is initialised.
 
     Args:
-        make: returns a fresh model of the settings that it is given.
         config: the settings.
         input_size: features per time step of the data; has no meaning for texts.
         num_classes: of the data.
@@ -45,7 +42,8 @@ def load_weights(
     """
     _check_sizes(config, input_size, num_classes, vocabulary_size, tensors)
     known = ":" not in config.cell  # what somebody's own cell does when it is made is not: it is made for good
-    model = _hollow(make, config) if known else make(config)
+    sizes = input_size, num_classes, vocabulary_size
+    model = _hollow(config, *sizes) if known else build(config, *sizes)
     _compare(model, tensors)
     own = {name: value.clone() for name, value in tensors.items()} if known else dict(tensors)  # else they are copied
     model.load_state_dict(own, assign=known)
@@ -88,10 +86,10 @@ class _Hollow(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _hollow(make: Make, config: ModelConfig) -> SequenceClassifier:
+def _hollow(config: ModelConfig, *sizes: int) -> SequenceClassifier:
     """Return a model of unroll's own cells without content."""
     with torch.device("meta"), _Hollow():
-        model = make(replace(config, init="torch", forget_bias=None))
+        model = build(replace(config, init="torch", forget_bias=None), *sizes)
     model.config = replace(model.config, init=config.init, forget_bias=config.forget_bias)
     return model
 

@@ -14,8 +14,9 @@ from ..data.sequences import SequenceData
 from ..errors import RunError
 from ..formatting import printable_lines
 from ..plots import png, svg
+from ..runs.data import TestData
 from ..runs.folder import FIGURES, REPORT, write
-from ..runs.storage import Run, TestData
+from ..runs.storage import Run
 from . import doctor, interpretation, results, summary
 from .measurements import Material, gather
 from .section import Lines, Part, Picture, Section
@@ -49,10 +50,10 @@ def write_report(
 
     Args:
         run: finished, as from `unroll.load_run`.
-        test: what it is judged by, as from `unroll.runs.storage.load_test`; None where that is not at hand: then the
+        test: what it is judged by, as from `unroll.runs.data.load_test`; None where that is not at hand: then the
             report shows what the run itself keeps, and says what is missing.
         lacking: why ``test`` is not at hand, in words.
-        train: what it was trained on, as from `unroll.runs.execute.load_train`, for the doctor (default: ``test``).
+        train: what it was trained on, as from `unroll.runs.data.load_train`, for the doctor (default: ``test``).
         out: folder for report.html and figures/; what it holds of these is replaced (default: the run's own).
 
     Returns:
@@ -121,7 +122,6 @@ def _page(material: Material, sections: list[Section]) -> str:
     template = environment.from_string(
         importlib.resources.files(__package__).joinpath("template.html").read_text("utf-8")
     )
-    config = material.run.config
     return template.render(
         title=material.run.path.name,
         subtitle=f"A recurrent classifier, judged on {material.judged}.",
@@ -130,7 +130,7 @@ def _page(material: Material, sections: list[Section]) -> str:
         kind=_kind,
         svg=_svg,
         markup=Markup,
-        footer=f"Made by unroll {config.get('unroll', '')}. The figures are in {FIGURES}/ as PNG files too.",
+        footer=f"Made by unroll {material.run.config.unroll}. The figures are in {FIGURES}/ as PNG files too.",
     )
 
 

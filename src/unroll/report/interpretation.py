@@ -69,7 +69,7 @@ def _advice(material: Material, anytime: Anytime, known: int) -> str:
     if anytime.accuracy[-1] < 2 / (classes + 1):  # twice chance, or less where that is much
         return "At the end too it knows little more than chance: look at what the doctor says first."
     if anytime.fractions[known] > LATE:
-        if not material.run.config.get("train", {}).get("early"):
+        if not (material.run.config.train and material.run.config.train.early):
             return (
                 "It makes up its mind late, for it was only ever asked at the end. A model trained with --early 0.5 "
                 f"learns to answer before, and may need fewer {unit}s for the same accuracy."

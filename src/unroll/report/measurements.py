@@ -19,8 +19,9 @@ from ..evaluation.saliency import attribute
 from ..evaluation.stepwise import Watched, watch
 from ..models.modes import inference
 from ..runs.artifacts import read_predictions
+from ..runs.data import TestData
 from ..runs.history import read_history
-from ..runs.storage import Run, TestData
+from ..runs.storage import Run
 from ..training.results import EpochResult
 
 MOST_STEPS = 1_500_000  # time steps of the data that are read for the curve over what was read: else a sample
@@ -123,7 +124,7 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
     accuracy = (run.evaluation or {}).get("accuracy")
     examination = examine(run.model, examined, history=history, test_accuracy=accuracy)
     if test is None:
-        known = run.config.get("data", {}).get("name", "its data")
+        known = run.config.plan.data if run.config.plan else "its data"
         return Material(
             run, history, examination, judged=f"the test part of {known}", predictions=predictions, lacking=lacking
         )

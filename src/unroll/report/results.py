@@ -145,9 +145,9 @@ def worst(material: Material) -> Iterator[Section]:
 
 def _mended(material: Material, as_it_comes: Reliability, calibrated: Reliability | None) -> str:
     """Say what a temperature does for the confidence, or why there is none."""
-    fit, trained = material.run.calibration, material.run.config.get("train")
+    fit, trained = material.run.calibration, material.run.config.train
     if fit is None or calibrated is None:
-        if trained and not trained["val_fraction"]:
+        if trained and not trained.val_fraction:
             return "Nothing was held out to fit a temperature on; train with --val-fraction 0.1 to get one."
         return "The run keeps no temperature (calibration.json): only unroll train makes one, of what it holds out."
     fitted = f"The temperature {fit.temperature:.3f}, fitted on {fit.n:,} sequences that were held out,"

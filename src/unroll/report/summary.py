@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
-from dataclasses import asdict, fields
-from typing import Any
+from dataclasses import asdict
 
-from ..config import RECIPES, DataConfig, ModelConfig, TrainConfig
+from ..config import RECIPES, DataConfig
 from ..formatting import brief, percent
+from ..runs.plan import Plan
 from ..runs.storage import Run
 from ..training.environment import describe, describe_model
 from .measurements import Material
@@ -19,19 +19,18 @@ from .section import NAME, Code, Lines, Section, Table
 def summary(material: Material, findings: int | None = None) -> list[str]:
     """Return the run in five lines."""
     run, predictions = material.run, material.predictions
-    model, config = run.model.config, run.config
+    model, plan = run.model.config, run.config.plan
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     layers = f"{model.num_layers} layer{'s' if model.num_layers > 1 else ''} of {model.hidden_size} units"
     lines = [
         f"Model: {model.cell.upper() if ':' not in model.cell else model.cell}, {layers}{model.additions}, read out by "
         f"{model.readout}; {parameters:,} parameters."
     ]
-    if history := material.history:
-        seconds = sum(row.seconds for row in history)
-        train = config["train"]
+    if plan and (history := material.history):
+        seconds, train = sum(row.seconds for row in history), plan.recipe.train
         lines.append(
-            f"Training: {len(history)} epochs on {config['data']['name']}, batches of {train['batch_size']}, seed "
-            f"{train['seed']}, {seconds:,.1f} seconds."
+            f"Training: {len(history)} epochs on {plan.data}, batches of {train.batch_size}, seed {train.seed}, "
+            f"{seconds:,.1f} seconds."
         )
     else:
         lines.append("Training: by hand; the run does not say how.")
@@ -82,7 +81,8 @@ def speed(material: Material) -> Iterator[Section]:
         machine = describe()
         here = f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads"
         made = describe_model(material.run.model)
-        in_bf16 = material.run.config.get("train", {}).get("precision") == "bf16"
+        trained = material.run.config.train
+        in_bf16 = trained is not None and trained.precision == "bf16"
         precision = " The run was trained in bf16; it answers in float32." if in_bf16 else ""
         yield Section(
             "Speed",
@@ -97,37 +97,41 @@ def speed(material: Material) -> Iterator[Section]:
 
 def settings(run: Run) -> Iterator[Section]:
     """Show all settings, versions, and the command that does it again."""
-    config, parts = run.config, list[Code | Table]()
-    if "train" in config:
-        parts.append(Code(reproduce(config)))
-    rows = [(name, _word(value)) for part in ("model", "train", "data") for name, value in config.get(part, {}).items()]
-    versions = [(name, str(config[name])) for name in ("unroll", "torch", "python") if name in config]
+    plan, parts = run.config.plan, list[Code | Table]()
+    if plan is not None:
+        parts.append(Code(reproduce(plan)))
+    content = run.config.to_dict()
+    rows = [
+        (name, _word(value)) for part in ("model", "train", "data") for name, value in content.get(part, {}).items()
+    ]
+    versions = [("unroll", run.config.unroll), ("torch", run.config.torch), ("python", run.config.python)]
     parts.append(Table(("setting", "value"), rows, "As config.json has them.", words=2))
     parts.append(Table(("made with", "version"), versions, words=2))
     lead = "The command that does it again, and all settings."
     yield Section("Settings", lead if len(parts) > 2 else "All that the run says of how it was made.", parts)
 
 
-def reproduce(config: dict[str, Any]) -> str:
-    """Return the command line that trains a run again, from the content of its config.json."""
-    recipe, data = config["recipe"], config["data"]
-    flags: list[object] = ["unroll", "train", "--data", data["name"]]
-    if data.get("dir"):
-        flags += ["--data-dir", data["dir"]]
-    if recipe != "fast":
-        flags += ["--recipe", recipe]
-    usual = {**asdict(RECIPES[recipe].model), **asdict(RECIPES[recipe].train), **asdict(DataConfig())}
-    given = {**config["model"], "backend": config["backend"], **config["train"], **data}
-    for field in (*fields(DataConfig), *fields(ModelConfig), *fields(TrainConfig)):
-        name, value = field.name, given.get(field.name, usual[field.name])
-        if value == usual[name] or value is None:
-            continue
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            flags.append(f"--{flag}" if value else f"--no-{flag}")
-        else:
-            flags += [f"--{flag}", value]
+def reproduce(plan: Plan) -> str:
+    """Return the command line that trains a run again."""
+    recipe, usual = plan.recipe, RECIPES[plan.recipe.name]
+    flags: list[object] = ["unroll", "train", "--data", plan.data]
+    if plan.data_dir:
+        flags += ["--data-dir", plan.data_dir]
+    if recipe.name != "fast":
+        flags += ["--recipe", recipe.name]
+    pairs = ((plan.reading, DataConfig()), (recipe.model, usual.model), (recipe.train, usual.train))
+    for config, start in pairs:
+        for name, value in asdict(config).items():
+            if value != getattr(start, name) and value is not None:
+                flags += _flag(name, value)
     return shlex.join(map(str, flags))
+
+
+def _flag(name: str, value: object) -> list[object]:
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    return [f"--{flag}", value]
 
 
 def _word(value: object) -> str:

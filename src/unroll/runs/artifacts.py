@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -17,6 +18,8 @@ from ..formatting import quoted, shown
 from ..validation import LARGEST, check_whole, is_number
 from .folder import CALIBRATION, EVALUATION, PREDICTIONS, first_line, read_json, write, write_json
 
+T = TypeVar("T")
+
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
     """Keep a calibration in a run's folder."""
@@ -29,16 +32,14 @@ def read_calibration(path: Path) -> Calibration | None:
     Raises:
         RunError: the file is broken.
     """
-    file = path / CALIBRATION
-    if not file.exists():
-        return None
-    try:
-        found = read_json(file)
-        check_whole("n", found["n"], 1)
-        fractions, temperatures = (_numbers(key, found[key]) for key in ("fractions", "temperatures"))
-        return Calibration(fractions, temperatures, found["n"])
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{file} is broken ({first_line(error)}); remove it, or train again") from error
+
+    def parse(file: Path) -> Calibration:
+        content = read_json(file)
+        check_whole("n", content["n"], 1)
+        fractions, temperatures = (_numbers(key, content[key]) for key in ("fractions", "temperatures"))
+        return Calibration(fractions, temperatures, content["n"])
+
+    return _read(path / CALIBRATION, parse, "remove it")
 
 
 def _numbers(key: str, values: object) -> tuple[float, ...]:
@@ -66,17 +67,15 @@ def read_predictions(path: Path, classes: tuple[str, ...]) -> Predictions | None
     Raises:
         RunError: the file is broken.
     """
-    file = path / PREDICTIONS
-    if not file.exists():
-        return None
-    try:
+
+    def parse(file: Path) -> Predictions:
         with safetensors.safe_open(file, "pt") as content:
             logits, y = content.get_tensor("logits"), content.get_tensor("y")
             fingerprint = content.metadata()["fingerprint"]
         _check(logits, y, len(classes))
-    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
-        raise RunError(f"{file} is broken ({first_line(error)}); remove it, or train again") from error
-    return Predictions(logits, y, classes, fingerprint)
+        return Predictions(logits, y, classes, fingerprint)
+
+    return _read(path / PREDICTIONS, parse, "remove it")
 
 
 def _check(logits: Tensor, y: Tensor, classes: int) -> None:
@@ -100,25 +99,33 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
     Raises:
         RunError: the file is broken.
     """
-    file = path / EVALUATION
-    if not file.exists():
-        return None
-    try:
-        found = read_json(file)
-        accuracy, n, (low, high) = found["accuracy"], found["n"], found["interval"]
+
+    def parse(file: Path) -> dict[str, Any]:
+        content = read_json(file)
+        accuracy, n, (low, high) = content["accuracy"], content["n"], content["interval"]
         check_whole("n", n, 1)
-        check_whole("correct", found["correct"], 0)
-        _check_number("correct", found["correct"], n)
+        check_whole("correct", content["correct"], 0)
+        _check_number("correct", content["correct"], n)
         for name, value in (("accuracy", accuracy), ("interval", low), ("interval", high)):
             _check_number(name, value, 1)
-        _check_number("loss", found["loss"], LARGEST)
-        if not isinstance(found.get("weights", ""), str):
-            raise ValueError(f"weights must be a text, got {quoted(found['weights'])}")
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{file} is broken ({first_line(error)}); copy it again, or train again") from error
-    return found
+        _check_number("loss", content["loss"], LARGEST)
+        if not isinstance(content.get("weights", ""), str):
+            raise ValueError(f"weights must be a text, got {quoted(content['weights'])}")
+        return content
+
+    return _read(path / EVALUATION, parse, "copy it again")
 
 
 def _check_number(name: str, value: object, most: float) -> None:
     if not is_number(value, 0, most):
         raise ValueError(f"{name} must be a number from 0 to {most:g}, got {quoted(value)}")
+
+
+def _read(file: Path, parse: Callable[[Path], T], remedy: str) -> T | None:
+    """Return what ``parse`` makes of a file; None where there is none. Of a broken one say so, and what to do."""
+    if not file.exists():
+        return None
+    try:
+        return parse(file)
+    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise RunError(f"{file} is broken ({first_line(error)}); {remedy}, or train again") from error

@@ -17,6 +17,7 @@ from ..errors import ConfigError, RunError, UnrollWarning
 from ..formatting import shown
 from ..training.loop import Training
 from ..validation import check_at_least
+from .config_file import RunConfig
 from .folder import CONFIG, PREVIOUS, RESUME, checkpoints, first_line, write
 
 SECONDS = 10.0  # of training between two checkpoints
@@ -37,7 +38,7 @@ class Checkpoints:
 
     Args:
         path: the folder.
-        config: content of its config.json, which each checkpoint repeats.
+        config: what its config.json says, whose settings each checkpoint repeats.
         seconds: of training between two checkpoints; 0 writes one after each epoch, and only then.
         keep: whether the newest checkpoint in the folder is good, so that it is kept beside the next one.
         clock: returns seconds.
@@ -46,7 +47,7 @@ class Checkpoints:
     def __init__(
         self,
         path: Path,
-        config: dict[str, Any],
+        config: RunConfig,
         seconds: float,
         keep: bool = True,
         clock: Callable[[], float] = time.monotonic,
@@ -75,12 +76,12 @@ class Checkpoints:
             (self._path / file).unlink(missing_ok=True)
 
 
-def read_checkpoint(path: Path, config: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+def read_checkpoint(path: Path, config: RunConfig) -> tuple[dict[str, Any], bool]:
     """Return for `Training.load_state_dict` where a training stood; and whether the newest checkpoint says so.
 
     Args:
         path: the run's folder.
-        config: content of its config.json.
+        config: what its config.json says.
 
     Raises:
         RunError: there is none, none is whole, or config.json has other settings than the training was begun with.
@@ -115,16 +116,16 @@ def _read(file: Path) -> dict[str, Any]:
     return dict(torch.load(io.BytesIO(content[:-DIGEST]), map_location="cpu", weights_only=True))
 
 
-def _settings(config: dict[str, Any]) -> dict[str, Any]:
+def _settings(config: RunConfig) -> dict[str, Any]:
     """Return what must not change between the beginning and the end of a training, by dotted names."""
     flat: dict[str, Any] = {}
-    for name, value in config.items():
+    for name, value in json.loads(json.dumps(config.to_dict())).items():  # tuples as lists
         if name not in FREE:
             flat.update({f"{name}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value})
     return {name: value for name, value in flat.items() if name not in {f"data.{key}" for key in MOVABLE}}
 
 
-def _check_settings(path: Path, config: dict[str, Any], begun: dict[str, Any]) -> None:
+def _check_settings(path: Path, config: RunConfig, begun: dict[str, Any]) -> None:
     now = _settings(config)
     differing = [name for name in {**begun, **now} if now.get(name) != begun.get(name)]
     if differing:

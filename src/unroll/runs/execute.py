@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ..config import DataConfig, ModelConfig, Recipe, RecipeName, TrainConfig, choose_settings
-from ..data.catalog import load, resolve
-from ..data.sequences import SequenceData
+from ..config import Recipe, RecipeName, choose_settings
+from ..data.catalog import resolve
 from ..data.splits import Splits
-from ..errors import ConfigError, DataError, RunError, TrainingError
+from ..errors import RunError, TrainingError
 from ..evaluation.anytime import calibrate
 from ..evaluation.metrics import Evaluation
 from ..evaluation.predictions import Predictions
@@ -25,13 +22,12 @@ from ..training.loop import Training
 from ..training.results import EpochResult, Progress
 from .artifacts import write_calibration, write_predictions
 from .checkpoint import SECONDS, Checkpoints, check_seconds, read_checkpoint
+from .config_file import RunConfig, read_config, write_config
 from .folder import (
-    CONFIG,
     EVALUATION,
     WEIGHTS,
     claim,
     first_line,
-    read_config,
     refuse_inside,
     refuse_taken,
     remove_partials,
@@ -39,49 +35,8 @@ from .folder import (
 )
 from .history import check_tensorboard, recorder, write_metrics
 from .lock import locked
-from .storage import Run, build, check_loadable, load_run, model_config, still_there, write_config, write_weights
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be trained on what.
-
-    Attributes:
-        data: name or path for `unroll.load`
-        data_dir: where to look for it first
-        reading: how it is read
-        recipe: the settings of model and training
-        fingerprint: of the training data, if that is known already
-    """
-
-    data: str
-    data_dir: str | Path | None
-    reading: DataConfig
-    recipe: Recipe
-    fingerprint: str | None = None
-
-    def load(self) -> Splits:
-        """Load the data.
-
-        Raises:
-            DataError: it is not there, is broken, or is not what the fingerprint is of.
-        """
-        splits = load(self.data, data_dir=self.data_dir, scaling=self.recipe.scaling, **asdict(self.reading))
-        if self.fingerprint not in (None, splits.train.fingerprint()):
-            raise DataError(f"the run was trained on other data than {splits.source} holds now; start a new run")
-        return splits
-
-    def build(self, splits: Splits) -> SequenceClassifier:
-        """Return a fresh model for the data, its weights drawn from the recipe's seed.
-
-        Raises:
-            ConfigError: a setting is out of range, or the data has no use for it.
-        """
-        size, usual = self.recipe.model.embedding_size, ModelConfig.embedding_size
-        if size != usual and splits.train.kind != "texts":
-            raise ConfigError(f"embedding_size is for texts, got {size} for data of numbers: leave it out")
-        torch.manual_seed(self.recipe.train.seed)
-        return build(self.recipe.model, splits.train.input_size, len(splits.classes), splits.train.vocabulary_size)
+from .plan import Plan
+from .storage import Run, check_loadable, load_run, write_weights
 
 
 @dataclass(frozen=True)
@@ -149,22 +104,12 @@ def train_run(
     model = plan.build(splits)
     check_loadable(model)
     training = Training(model, splits, chosen.train)
-    config = {
-        **model_config(model, splits.train.preparation),
-        "recipe": chosen.name,
-        "scaling": chosen.scaling,
-        "train": asdict(chosen.train),
-        "backend": chosen.model.backend,
-        "tensorboard": tensorboard,
-        "data": {
-            "name": resolve(data, data_dir),
-            **asdict(reading),
-            "dir": None if data_dir is None else str(Path(data_dir).expanduser().resolve()),
-            "fingerprint": splits.train.fingerprint(),
-        },
-    }
+    place = None if data_dir is None else str(Path(data_dir).expanduser().resolve())
+    fingerprint = splits.train.fingerprint()
+    kept = replace(plan, data=resolve(data, data_dir), data_dir=place, fingerprint=fingerprint)
+    config = RunConfig.of(model, splits.train.preparation, fingerprint, kept, tensorboard)
     with claim(out, overwrite, f"{splits.name}-{_short(chosen.model.cell)}") as path:
-        write_config(path, config, splits.train.preparation)
+        write_config(path, config)
         started = Started(path, splits, training, chosen, tensorboard)
         return _train(started, Checkpoints(path, config, checkpoint_seconds), watch)
 
@@ -199,11 +144,10 @@ def resume_run(
     check_seconds(checkpoint_seconds)
     _check_resumable(path)
     with locked(path):
-        config = _check_resumable(path)  # another process may have finished it since
+        config, plan = _check_resumable(path)  # another process may have finished it since
         state, newest = read_checkpoint(path, config)
-        tensorboard = config.get("tensorboard") is True
-        check_tensorboard(tensorboard)
-        plan = read_plan(path, data_dir)
+        check_tensorboard(config.tensorboard)
+        plan = plan.moved(data_dir)
         splits = plan.load()
         training = Training(plan.build(splits), splits, plan.recipe.train)
         try:
@@ -213,55 +157,18 @@ def resume_run(
                 f"{path} cannot be resumed ({first_line(error)}); start it again with --overwrite"
             ) from error
         remove_partials(path)
-        started = Started(path, splits, training, plan.recipe, tensorboard)
+        started = Started(path, splits, training, plan.recipe, config.tensorboard)
         return _train(started, Checkpoints(path, config, checkpoint_seconds, keep=newest), watch)
 
 
-def _check_resumable(path: Path) -> dict[str, Any]:
-    """Return the content of config.json of a run that is not finished."""
+def _check_resumable(path: Path) -> tuple[RunConfig, Plan]:
+    """Return what config.json says of a run that is not finished, and what was to be trained on what."""
     config = read_config(path)
     if (path / WEIGHTS).exists():
         raise RunError(f"{path} is finished: there is nothing to resume; start a new run to train longer")
-    if "train" not in config:
+    if config.plan is None:
         raise RunError(f"{path} was saved by hand: there is nothing to resume")
-    return config
-
-
-def read_plan(path: str | Path, data_dir: str | Path | None = None) -> Plan:
-    """Return what a run, finished or not, was to train on what.
-
-    Args:
-        path: the run's folder.
-        data_dir: where the data is now, if it has moved (default: where it was).
-
-    Raises:
-        RunError: no such run, or it does not say.
-    """
-    config = read_config(Path(path))
-    if "train" not in config:
-        raise RunError(f"{path} was saved by hand and does not say how it was trained, or on what: give flags instead")
-    try:
-        model = ModelConfig(**config["model"] | {"backend": config["backend"]})
-        recipe = Recipe(config["recipe"], model, TrainConfig(**config["train"]), config["scaling"])
-        data = config["data"]
-        reading = DataConfig(**{field.name: data[field.name] for field in fields(DataConfig) if field.name in data})
-        return Plan(data["name"], data_dir or still_there(data["dir"]), reading, recipe, data["fingerprint"])
-    except (KeyError, TypeError) as error:
-        raise RunError(f"{Path(path) / CONFIG} is broken ({first_line(error)})") from error
-
-
-def load_train(run: Run, data_dir: str | Path | None = None) -> SequenceData:
-    """Return what a run was trained on, validation part included, prepared as it was then.
-
-    Args:
-        run: finished.
-        data_dir: where the data is now, if it has moved (default: where it was).
-
-    Raises:
-        RunError: the run does not say what that was.
-        DataError: it is not there, is broken, or has changed since.
-    """
-    return read_plan(run.path, data_dir).load().train.prepared_as(run.preparation)
+    return config, config.plan
 
 
 def _train(started: Started, checkpoints: Checkpoints, watch: Callable[[Event], object] | None) -> Run:

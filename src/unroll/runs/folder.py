@@ -179,39 +179,6 @@ def _number(parent: Path, name: str) -> Path:
     raise AssertionError("unreachable")
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Return the content of a run's config.json: an object, whose parts are objects too.
-
-    Raises:
-        RunError: no run, or one of another format.
-    """
-    file = path / CONFIG
-    if not file.is_file():
-        raise RunError(f"{path} is no run folder: it has no config.json")
-    try:
-        config = read_json(file)
-        version = config["format"]
-        if version == FORMAT:
-            _check_parts(config)
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"{file} is broken ({first_line(error)}); copy it again, or train again") from error
-    if version != FORMAT:
-        made_by = f"unroll {shown(config.get('unroll'))}"
-        raise RunError(
-            f"{file} has format {shown(version)}, expected {FORMAT}; train anew, or use {made_by}, which made it"
-        )
-    return config
-
-
-def _check_parts(config: dict[str, Any]) -> None:
-    for part in ("model", "preparation"):
-        if part not in config:
-            raise KeyError(part)
-    for part in ("model", "preparation", "data", "train"):
-        if not isinstance(config.get(part, {}), dict):
-            raise ValueError(f"{part} must be an object, got {shown(config[part])}")
-
-
 def read_json(file: Path) -> dict[str, Any]:
     """Return the object that a JSON file holds.
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors
 
-from ..config import DataConfig, ModelConfig, TrainConfig
 from ..errors import RunError
 from ..evaluation.metrics import Interval
 from ..evaluation.predictions import Predictions
-from ..formatting import quoted, shown
+from ..formatting import shown
 from ..training.results import EpochResult
 from .artifacts import read_evaluation, read_predictions
-from .folder import CONFIG, EVALUATION, METRICS, WEIGHTS, checkpoints, first_line, read_config
+from .config_file import read_config
+from .folder import EVALUATION, METRICS, WEIGHTS, checkpoints, first_line
 from .history import read_history
 
 
@@ -86,21 +86,15 @@ def read_record(path: str | Path) -> Record:
         if checkpoints(path):
             raise RunError(f"{path} is not finished: run 'unroll train --resume {shlex.quote(str(path))}' first")
         raise RunError(f"{path} has no {WEIGHTS} and cannot be resumed: its training failed")
-    if "train" not in config:
+    if (plan := config.plan) is None:
         raise RunError(f"{path} was saved by hand: it does not say how it was trained, or how it does on a test part")
     history = tuple(read_history(path))
     if not history:
         raise RunError(f"{path / METRICS} is broken (it holds no epoch); train again")
-    file = path / CONFIG
+    recipe = plan.recipe
+    settings = {**asdict(recipe.model), **asdict(recipe.train), "scaling": recipe.scaling}
+    file = path / EVALUATION
     try:
-        settings = _settings(config)
-        data, classes = config["data"], tuple(config["preparation"]["classes"])
-        reading = DataConfig(**{field.name: data[field.name] for field in fields(DataConfig) if field.name in data})
-        name, fingerprint = data["name"], data["fingerprint"]
-        for what, value in (("name", name), ("fingerprint", fingerprint), ("scaling", settings["scaling"])):
-            if not isinstance(value, str):
-                raise TypeError(f"{what} must be a text, got {quoted(value)}")
-        file = path / EVALUATION
         test = read_evaluation(path)
         if test is None:
             raise FileNotFoundError("it is missing")
@@ -112,14 +106,9 @@ def read_record(path: str | Path) -> Record:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
         raise RunError(f"{file} is broken ({first_line(error)}); train again") from error
-    seed, said = settings.pop("seed"), read_predictions(path, classes)
-    return Record(path, settings, seed, name, asdict(reading), fingerprint, history, parameters, said, **found)
-
-
-def _settings(config: dict[str, Any]) -> dict[str, Any]:
-    """Return all settings of a run; those that there were not yet when it was made have their defaults."""
-    model = ModelConfig(**config["model"] | {"backend": config["backend"]})
-    return {**asdict(model), **asdict(TrainConfig(**config["train"])), "scaling": config["scaling"]}
+    seed, said = settings.pop("seed"), read_predictions(path, config.preparation.classes)
+    reading = asdict(plan.reading)
+    return Record(path, settings, seed, plan.data, reading, config.fingerprint, history, parameters, said, **found)
 
 
 def _count(file: Path) -> int:

@@ -18,7 +18,8 @@ from uvicorn.config import LOGGING_CONFIG
 
 from ..errors import ConfigError, DataError, InputError
 from ..export import make_page
-from ..runs.storage import Run, load_run, load_test
+from ..runs.data import load_test
+from ..runs.storage import Run, load_run
 from . import limits
 from .app import create_app, guarded
 from .guard import LOG, LOOPBACK

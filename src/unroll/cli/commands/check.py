@@ -45,8 +45,9 @@ def check(
     """
     with immediate_interrupt():
         from ...doctor.preflight import inspect_model
-        from ...runs.execute import Plan, read_plan
+        from ...runs.config_file import read_plan
         from ...runs.folder import CONFIG
+        from ...runs.plan import Plan
         from ...training.loop import Training
         from ..views.doctor import print_inspection
         from ..views.terminal import Screen

@@ -66,8 +66,7 @@ def doctor(
 def _sequences(run: Run, data: str | None, data_dir: Path | None) -> tuple[SequenceData | None, str]:
     """Return what to examine a run on; or None and why there is nothing, if no data was asked for."""
     from ...errors import InputError
-    from ...runs.execute import load_train
-    from ...runs.storage import load_test
+    from ...runs.data import load_test, load_train
 
     if data is not None:
         return load_test(run, data, data_dir).sequences, ""

@@ -47,7 +47,8 @@ def evaluate(
     with immediate_interrupt():
         from ...evaluation.anytime import evaluate_anytime
         from ...evaluation.metrics import evaluate as count
-        from ...runs.storage import load_run, load_test
+        from ...runs.data import load_test
+        from ...runs.storage import load_run
         from ..views.evaluation import print_anytime, print_evaluation
         from ..views.terminal import Screen
 
@@ -65,7 +66,7 @@ def evaluate(
         print_evaluation(console, evaluation, f"{run} on {where}")
         if early:
             print_anytime(console, early)
-    if loaded.config.get("train", {}).get("precision") == "bf16":
+    if loaded.config.train and loaded.config.train.precision == "bf16":
         say("the run was trained in bf16; it is evaluated in float32")
     if trained_on:
         say(f"the run was trained on {trained_on:,} of these {len(sequences):,} sequences: the accuracy flatters")

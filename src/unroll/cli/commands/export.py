@@ -48,12 +48,13 @@ def export(
     """
     with immediate_interrupt():
         from ...export import check_cell, export_html
-        from ...runs.folder import read_config
-        from ...runs.storage import load_run, load_test
+        from ...runs.config_file import read_config
+        from ...runs.data import load_test
+        from ...runs.storage import load_run
         from ..views.terminal import Screen, print_facts
 
     assert to == "html"
-    check_cell(run, str(read_config(run).get("model", {}).get("cell")))  # before loading asks for the cell's module
+    check_cell(run, read_config(run).model.cell)  # before loading asks for the cell's module
     loaded = load_run(run)
     found = export_html(loaded, load_test(loaded, data, data_dir), out)
     if json:

@@ -25,7 +25,6 @@ def info(run: Path | None = None, /, *, cell: str | None = None, json: Json = Fa
         Print one JSON object.
     """
     with immediate_interrupt():
-        from ...config import TrainConfig
         from ...runs.storage import load_run
         from ...training.environment import describe, describe_model
         from ..views.terminal import Screen, print_facts
@@ -34,8 +33,7 @@ def info(run: Path | None = None, /, *, cell: str | None = None, json: Json = Fa
     if run:
         import_user_cell(cell)
         loaded = load_run(run)
-        settings = TrainConfig(**loaded.config["train"]) if "train" in loaded.config else None
-        facts["run"] = {"path": str(run), **describe_model(loaded.model, settings)}
+        facts["run"] = {"path": str(run), **describe_model(loaded.model, loaded.config.train)}
     if json:
         print_json(facts)
     else:

@@ -47,14 +47,14 @@ def report(
         from ...data.catalog import resolve
         from ...errors import ConfigError, InputError
         from ...report import write_report
-        from ...runs.execute import load_train
+        from ...runs.data import load_test, load_train
         from ...runs.folder import FIGURES
-        from ...runs.storage import load_run, load_test
+        from ...runs.storage import load_run
         from ..views.terminal import Screen, print_facts
 
     import_user_cell(cell)
     loaded, test, train, lacking = load_run(run), None, None, ""
-    own = loaded.config.get("data", {}).get("name")
+    own = loaded.config.plan and loaded.config.plan.data
     if data is not None and out is None and own not in (None, resolve(data, data_dir)):
         raise ConfigError(f"{run} keeps the report on its own data, {own}: say with --out where that on {data} goes")
     try:

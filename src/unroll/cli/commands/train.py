@@ -123,11 +123,12 @@ def _report(run: Run, screen: TrainingScreen, console: Screen) -> int:
     """Write the report of a run that has just been trained; what goes wrong with it takes nothing from the run."""
     from ...errors import InputError
     from ...report import write_report
-    from ...runs.storage import TestData
+    from ...runs.data import TestData
     from ..views.terminal import command_line, print_facts
 
     assert screen.splits is not None
-    test = TestData(run.config["data"]["name"], "test", screen.splits.test, 0)
+    assert run.config.plan is not None
+    test = TestData(run.config.plan.data, "test", screen.splits.test, 0)
     try:
         with console.status("writing the report"):
             page = write_report(run, test, train=screen.splits.train)

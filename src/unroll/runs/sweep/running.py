@@ -15,9 +15,10 @@ from ...errors import ConfigError, RunError, TrainingError, is_out_of_memory
 from ...interrupt import resignalled
 from ...training.loop import Training
 from ...validation import check_choice, check_whole
-from ..execute import Event, Plan, resume_run, train_run
+from ..execute import Event, resume_run, train_run
 from ..folder import WEIGHTS, checkpoints, fresh, refuse_inside, refuse_used
 from ..lock import locked
+from ..plan import Plan
 from ..record import in_words, read_record
 from .axes import Range, Setting, Values, check_axes, combinations
 from .search import Method, plan, propose

@@ -1,0 +1,104 @@
+"""The data that a run can be judged by, and what it was trained on: put through the run's own preparation."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from ..config import DataConfig
+from ..data.catalog import load, load_as, resolve
+from ..data.sequences import SequenceData
+from ..data.splits import TEST_FRACTION, Splits
+from ..errors import DataError, InputError, RunError
+from .config_file import read_plan
+from .plan import Plan
+from .storage import Run, check_fit
+
+
+class TestData(NamedTuple):
+    """What a run can be judged by.
+
+    Attributes:
+        name: of the data
+        part: "test" for its test part; "all" for other data, which has none
+        sequences: prepared as the run's training data was
+        trained_on: how many of them the run was trained on; None where that cannot be told
+    """
+
+    name: str
+    part: Literal["test", "all"]
+    sequences: SequenceData
+    trained_on: int | None
+
+
+def load_test(run: Run, data: str | None = None, data_dir: str | Path | None = None) -> TestData:
+    """Return what a run can be judged by: the test part of its own data, or other data.
+
+    Args:
+        run: a finished run.
+        data: name or path for `unroll.load` (default: the set that the run was trained on).
+        data_dir: where to look for it first (default: where the run found it).
+
+    Raises:
+        RunError: no data is given, and the run knows of none.
+        DataError: the data cannot be loaded, does not fit the run, or is the run's own and has changed since.
+    """
+    plan = run.config.plan
+    if plan is not None and (data is None or resolve(data, data_dir) == plan.data):
+        splits = _own_data(plan, data_dir)
+        if splits.train.fingerprint() != run.config.fingerprint:
+            raise DataError(
+                f"{plan.data if data is None else data} has changed since {run.path} was trained: what to test on can "
+                "no longer be told from what was trained on; train anew, or give other data with --data"
+            )
+        test = TestData(data or plan.data, "test", splits.test.prepared_as(run.preparation), 0)
+    elif data is not None:
+        test = _other_data(run, data, data_dir)
+    else:
+        raise RunError(f"{run.path} was saved without the name of its data; give one with --data")
+    check_fit(run.model, test.sequences)
+    return test
+
+
+def load_train(run: Run, data_dir: str | Path | None = None) -> SequenceData:
+    """Return what a run was trained on, validation part included, prepared as it was then.
+
+    Args:
+        run: finished.
+        data_dir: where the data is now, if it has moved (default: where it was).
+
+    Raises:
+        RunError: the run does not say what that was.
+        DataError: it is not there, is broken, or has changed since.
+    """
+    return read_plan(run.path, data_dir).load().train.prepared_as(run.preparation)
+
+
+def _own_data(plan: Plan, data_dir: str | Path | None) -> Splits:
+    return load(plan.data, data_dir=plan.moved(data_dir).data_dir, **asdict(plan.reading))
+
+
+def _other_data(run: Run, name: str, data_dir: str | Path | None) -> TestData:
+    parts = load_as(name, run.preparation, data_dir)
+    if len(parts) == 1:  # a copy of the run's own data: it is drawn from as it was for the training
+        reading = run.config.plan.reading if run.config.plan else DataConfig()
+        rest, test = parts[0].cut(reading.test_fraction or TEST_FRACTION, reading.split_seed or 0)
+        if rest.fingerprint() == run.config.fingerprint:
+            return TestData(name, "test", test, 0)
+    return TestData(name, "all" if len(parts) == 1 else "test", parts[-1], _trained_on(run, parts[-1]))
+
+
+def _trained_on(run: Run, sequences: SequenceData) -> int | None:
+    """Return how many of ``sequences`` the run was trained on; None where its own data is not at hand."""
+    plan = run.config.plan
+    if plan is None or not Path(plan.data).is_absolute():
+        return None  # a set of a name is not fetched for this
+    try:
+        train = _own_data(plan, None).train
+    except InputError:
+        return None
+    if train.fingerprint() != run.config.fingerprint:
+        return None
+    seen = set(train.checksums())
+    return sum(checksum in seen for checksum in sequences.checksums())
