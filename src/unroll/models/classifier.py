@@ -2,68 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..cells import Cell, find_cell, has_recurrent_matrix, name_of
+from ..cells import Cell, find_cell, has_recurrent_matrix
 from ..config import ModelConfig
-from ..config.signature import documented, takes, with_defaults
+from ..config.signature import documented, takes
 from ..errors import ConfigError, InputError
 from ..scan import check_lengths
 from ..scan.padding import clear_padding
 from ..validation import check_whole
+from .arguments import Arguments
 from .fused_forward import Factors, answer_at_once
 from .html import model_html
 from .layers import Cells, Stage, States, check_features, detached, initial_states, scan_layer
 from .readout import Held, Last, make_readout
 from .stream import Stream
+from .truncation import chunks
 
 # Deviation of the tokens' vectors: what is learned must soon outweigh it, also for rare ones. With 1, as in torch, a
 # model gets 75.6 % of SST-2 right, with 0.1 81.2 %, with 0.01 80.0 %.
 EMBEDDING_STD = 0.1
 
 ModelState = tuple[States, Held | None]  # what the layers end with; what the readout has taken up
-
-
-@with_defaults
-@dataclass(frozen=True, kw_only=True)
-class Arguments(ModelConfig):
-    """What a `SequenceClassifier` is made from: its sizes, and the settings; a cell may also be given itself.
-
-    Attributes:
-        input_size: features per time step, at least 1; with a vocabulary the numbers that stand for each token
-        num_classes: at least 2
-        cell: name from `unroll.cells.CELLS`, or a subclass of `unroll.cells.Cell`
-        vocabulary_size: number of tokens; time steps then are tokens, each of which gets a learned vector, or with 0
-            features
-    """
-
-    input_size: int = field(kw_only=False)
-    num_classes: int = field(kw_only=False)
-    cell: str | type[Cell] = "rnn"  # type: ignore[assignment]  # wider: the settings have its name
-    vocabulary_size: int = 0
-    embedding_size: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        size = self.input_size if self.vocabulary_size else ModelConfig.embedding_size
-        object.__setattr__(self, "embedding_size", size)
-
-    def config(self) -> ModelConfig:
-        """Return the settings, checked: by the same rules, and in the same words, as for the command line."""
-        settings = {field.name: getattr(self, field.name) for field in fields(ModelConfig)}
-        config = ModelConfig(**settings | {"cell": name_of(self.cell)})
-        check_whole("input_size", self.input_size, 1)
-        check_whole("num_classes", self.num_classes, 2)
-        check_whole("vocabulary_size", self.vocabulary_size, 0)
-        if config.embedding_dropout and not self.vocabulary_size:
-            raise ConfigError(
-                f"embedding_dropout is for texts, got {config.embedding_dropout} for a model of numbers: leave it out, "
-                "or set it to 0"
-            )
-        return config
 
 
 @documented(Arguments)
@@ -243,26 +207,14 @@ class SequenceClassifier(nn.Module):
         return self._read(x, (initial_states(cells, x), None), lengths, cells, keep=keep)
 
     def _read_truncated(self, x: Tensor, lengths: Tensor | None, steps: int) -> ModelState:
-        """Read in chunks; the first is the short one, so that a full sequence's last gradients go back ``steps``."""
-        batch, time, _ = x.shape
-        check_lengths(lengths, batch, time)
-        cells, start = self._dropped_cells(), 0
+        check_lengths(lengths, *x.shape[:2])
+        cells = self._dropped_cells()
         state: ModelState = initial_states(cells, x), None
-        for stop in range(time % steps or min(steps, time), time + 1, steps):
-            inside = None if lengths is None else (lengths - start).clamp(0, stop - start)
-            lasts = self._is_read_out(start, stop, time, lengths)
-            with torch.set_grad_enabled(torch.is_grad_enabled() and lasts):
-                layers, held = self._read(x[:, start:stop], state, inside, cells)
-            state, start = (detached(layers), held if lasts else state[1]), stop
+        for chunk in chunks(x.shape[1], lengths, steps, last=self.config.readout == "last"):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and chunk.is_read_out):
+                layers, held = self._read(x[:, chunk.start : chunk.stop], state, chunk.lengths, cells)
+            state = detached(layers), held if chunk.is_read_out else state[1]
         return state
-
-    def _is_read_out(self, start: int, stop: int, time: int, lengths: Tensor | None) -> bool:
-        """Tell whether the readout takes up anything of a chunk that later chunks do not replace."""
-        if self.config.readout != "last" or stop == time:
-            return True
-        if lengths is None:
-            return False
-        return bool(((lengths <= stop) & (lengths > (start or -1))).any())  # the empty end before the first step
 
     def _read(
         self,
