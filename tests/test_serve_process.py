@@ -240,7 +240,7 @@ def test_where_nothing_can_be_printed(run: unroll.Run) -> None:
     with started(run.path, "--port", 0, "--log", shell=">&-") as process:
         assert process.stderr is not None
         while "startup complete" not in (line := process.stderr.readline()):
-            assert line, "it has ended"
+            assert line, f"it has ended with status {process.wait()}"
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
         assert "Traceback" not in process.stderr.read()
