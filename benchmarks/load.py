@@ -19,20 +19,21 @@ from typing import NamedTuple
 TICKS = os.sysconf("SC_CLK_TCK")
 UNSURE = 120.0  # seconds without an answer, after which something hangs
 
-# Counts the requests of which the server has read a byte, where another process sees it even after the server's end.
+# Counts the requests that the server has taken, where another process sees it even after the server's end.
 COUNTING = """
 import mmap, sys
 from unroll.cli import main
-from unroll.server.running import Protocol
+from unroll.server.guard import Guard
 with open(sys.argv[1], "r+b") as file:
     counter = mmap.mmap(file.fileno(), 8)
-begin, begun = Protocol.on_message_begin, 0
-def counting(self):
+call, begun = Guard.__call__, 0
+async def counting(self, scope, receive, send):
     global begun
-    begun += 1
-    counter[:] = begun.to_bytes(8, "little")
-    begin(self)
-Protocol.on_message_begin = counting
+    if scope["type"] == "http":
+        begun += 1
+        counter[:] = begun.to_bytes(8, "little")
+    await call(self, scope, receive, send)
+Guard.__call__ = counting
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -147,7 +148,7 @@ class Server:
     Args:
         run: its folder.
         options: further words of the command.
-        counted: whether requests that the server begins to read are counted, which costs a microsecond each.
+        counted: whether requests whose headers the server has read are counted, which costs a microsecond each.
     """
 
     def __init__(self, run: Path, *options: str, counted: bool = False) -> None:
@@ -190,7 +191,7 @@ class Server:
 
     @property
     def begun(self) -> int:
-        """Requests of which it has read a byte at least, if they are counted."""
+        """Requests whose headers it has read, if they are counted."""
         with open(self._counter.name, "r+b") as file, mmap.mmap(file.fileno(), 8) as counter:
             return int.from_bytes(counter[:], "little")
 
