@@ -311,7 +311,7 @@ def test_the_reverse_proxy_of_the_docs(series: Served, tmp_path: Path) -> None:
     signed = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
     signed += ["-addext", "subjectAltName=DNS:localhost"]
     subprocess.run(["openssl", *signed, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    page = (Path(__file__).parent.parent / "docs" / "sharing.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "sharing.md").read_text()
     example = page.partition("```nginx\n")[2].partition("```")[0]
     with running(replace(series, page="x" * 5_000_000)) as address, socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
