@@ -159,7 +159,7 @@ def _mended(material: Material, as_it_comes: Reliability, calibrated: Reliabilit
     )
     if calibrated.ece > as_it_comes.ece:
         return f"{fitted} does not lower {error}{few}"
-    return f"{fitted} lowers {error}{few} Divide the logits by it wherever probabilities count; no prediction changes."
+    return f"{fitted} lowers {error}{few} All that shows probabilities divides logits by it; no prediction changes."
 
 
 def calibration(material: Material, predictions: Predictions) -> Iterator[Section]:

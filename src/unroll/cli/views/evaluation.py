@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...evaluation.anytime import Anytime
+from ...evaluation.calibration import Calibration
 from ...evaluation.metrics import Evaluation
 from ...evaluation.predict_files import FilePrediction
 from ...formatting import brief, percent, shown
@@ -76,6 +77,13 @@ def print_anytime(console: Console, anytime: Anytime) -> None:
     for table in (curve, stops):
         print_table(console, table)
     console.print(f"mean accuracy over the fraction read (area under the curve): {percent(anytime.area)}")
+
+
+def confidence_of(calibration: Calibration | None) -> str:
+    """Say where a run's probabilities come from."""
+    if calibration is None:
+        return "probabilities are the model's own, often too high: the run has no calibration"
+    return f"probabilities are calibrated, on {calibration.n:,} sequences held out of the training"
 
 
 def print_predictions(console: Console, predictions: Iterable[FilePrediction]) -> None:
