@@ -199,11 +199,16 @@ def predict(model: nn.Module, x: Tensor, lengths: Tensor | None = None, batch_si
     """Return class probabilities (N, classes) float32 on the CPU, in eval mode and without gradients.
 
     Args:
-        model: maps x (batch, time, features) and lengths to logits (batch, classes).
-        x: (N, time, features) float32, scaled as in training.
+        model: maps x and lengths to logits (batch, classes).
+        x: what the model reads: (N, time, features) of the parameters' dtype, scaled as in training; or the ids of
+            tokens, (N, time) int32 or int64. `Run.predict` takes raw data.
         lengths: (N,) int64, or None where all are full (default None).
         batch_size: sequences at a time (default 1,000).
+
+    Raises:
+        InputError: ``x`` is something else; the message says what was expected.
     """
+    _check_read(model, x)
     device = _parameter(model).device
     parts = []
     with inference(model):
@@ -212,6 +217,29 @@ def predict(model: nn.Module, x: Tensor, lengths: Tensor | None = None, batch_si
             some = None if lengths is None else lengths[part].to(device)
             parts.append(model(x[part].to(device), some).float().softmax(dim=1).cpu())
     return torch.cat(parts) if parts else torch.empty(0, 0)
+
+
+def _check_read(model: nn.Module, x: Tensor) -> None:
+    """Raise `InputError` unless ``x`` is what ``model`` reads: anything raw would be answered too, and wrongly."""
+    dtype, ids_dtypes = _parameter(model).dtype, (torch.int32, torch.int64)
+    values = f"a {_name(dtype)} tensor (N, time, features), scaled as in training"
+    ids = "token ids, an int32 or int64 tensor (N, time)"
+    is_tensor = isinstance(x, Tensor)
+    if not isinstance(model, SequenceClassifier):
+        expected, fits = f"{values}, or {ids}", is_tensor and x.dtype in (dtype, *ids_dtypes)
+    elif size := model.vocabulary_size:
+        expected, fits = f"{ids} from 0 to {size - 1}", is_tensor and x.dtype in ids_dtypes and x.dim() == 2
+        fits = fits and bool(((x >= 0) & (x < size)).all())
+    else:
+        expected = values.replace("features", str(model.input_size))
+        fits = is_tensor and x.dtype == dtype and x.dim() == 3 and x.shape[2] == model.input_size
+    if not fits:
+        got = f"{_name(x.dtype)} of shape {tuple(x.shape)}" if is_tensor else type(x).__name__
+        raise InputError(f"predict expects {expected}; got {got}. For raw data use run.predict(raw)")
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _parameter(module: nn.Module) -> Tensor:

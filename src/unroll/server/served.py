@@ -79,8 +79,7 @@ class Served:
     @property
     def features(self) -> int:
         """Numbers in a time step of raw data."""
-        rule = self.preparation.missing
-        return self.run.model.input_size if rule is None else len(rule.means)
+        return self.run.raw_features
 
     @property
     def shape(self) -> str:
