@@ -161,9 +161,8 @@ def test_without_anything_held_out_it_is_said(sample: unroll.Splits, capsys: pyt
     assert main(["predict", "by-hand", "0.png", "--stop-at", "0.95"]) == 0
     shown = capsys.readouterr()
     assert "not sure after 28 steps, the last" in shown.out
-    assert shown.err == (
-        "unroll: by-hand: probabilities are the model's own, often too high: the run has no calibration\n"
-    )
+    assert "; not calibrated) · taken as it is, not sure after 28 steps, the last" in shown.out
+    assert "by-hand keeps no calibration of its confidence: it is taken as it comes" in shown.err
     assert main(["predict", "by-hand", "0.png", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["calibrated"] is False
     assert not Path("by-hand/calibration.json").exists()

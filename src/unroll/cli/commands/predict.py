@@ -59,7 +59,7 @@ def predict(
         from ...errors import InputError
         from ...evaluation.predict_files import Sure, predict_files, predict_texts
         from ...runs.storage import load_run
-        from ..views.evaluation import confidence_of, print_predictions
+        from ..views.evaluation import print_predictions
         from ..views.terminal import Screen
 
     import_user_cell(cell)
@@ -76,12 +76,13 @@ def predict(
     predictions = predict_files(loaded.model, loaded.preparation, files or [], sure)
     if texts:
         predictions += predict_texts(loaded.model, loaded.preparation, texts, places, sure=sure)
+    if stop_at is not None and loaded.calibration is None:
+        say(f"{run} keeps no calibration of its confidence: it is taken as it comes, and may be too high")
     if json:
         about = {"run": str(run), "calibrated": loaded.calibration is not None}
         print_json(about | {"predictions": [prediction.to_dict() for prediction in predictions]})
     else:
-        print_predictions(Screen(), predictions)
-        say(f"{run}: {confidence_of(loaded.calibration)}")
+        print_predictions(Screen(), predictions, calibrated=loaded.calibration is not None)
     failed = [prediction.error for prediction in predictions if prediction.error is not None]
     for error in failed:
         say(error)

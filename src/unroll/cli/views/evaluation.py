@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from ...evaluation.anytime import Anytime
-from ...evaluation.calibration import Calibration
 from ...evaluation.metrics import Evaluation
 from ...evaluation.predict_files import FilePrediction
 from ...formatting import brief, percent, shown
@@ -79,15 +78,9 @@ def print_anytime(console: Console, anytime: Anytime) -> None:
     console.print(f"mean accuracy over the fraction read (area under the curve): {percent(anytime.area)}")
 
 
-def confidence_of(calibration: Calibration | None) -> str:
-    """Say where a run's probabilities come from."""
-    if calibration is None:
-        return "probabilities are the model's own, often too high: the run has no calibration"
-    return f"probabilities are calibrated, on {calibration.n:,} sequences held out of the training"
-
-
-def print_predictions(console: Console, predictions: Iterable[FilePrediction]) -> None:
+def print_predictions(console: Console, predictions: Iterable[FilePrediction], calibrated: bool) -> None:
     """Show the class of each image or series, the runners-up, and how it was made into model input."""
+    confidence = "calibrated" if calibrated else "not calibrated"
     for prediction in predictions:
         if prediction.error is not None:
             continue
@@ -102,7 +95,7 @@ def print_predictions(console: Console, predictions: Iterable[FilePrediction]) -
                 *([] if prediction.text is None else [(f"{brief(prediction.text, SHORT)} → ", "")]),
                 (shown(label), "bold green"),
                 f" {percent(probability)}",
-                (f" (then {runners_up}) · {', '.join(prediction.steps)}", "dim"),
+                (f" (then {runners_up}; {confidence}) · {', '.join(prediction.steps)}", "dim"),
             ),
             soft_wrap=True,
         )
