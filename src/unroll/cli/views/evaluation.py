@@ -12,7 +12,7 @@ from rich.text import Text
 from ...evaluation.anytime import Anytime
 from ...evaluation.metrics import Evaluation
 from ...evaluation.predict_files import FilePrediction
-from ...formatting import brief, percent, shown
+from ...formatting import beside_accuracy, brief, percent, shown
 from .terminal import print_table
 
 MARKS = 14  # of the curve over what was read
@@ -31,12 +31,14 @@ def print_evaluation(console: Console, evaluation: Evaluation, title: str) -> No
         ),
         soft_wrap=True,
     )
+    console.print(Text(beside_accuracy(evaluation.to_dict())), soft_wrap=True)
     scores = Table(title="per class", title_justify="left")
     scores.add_column("class")
-    for heading in ("precision", "recall", "F1", "support"):
+    for heading in ("precision", "recall", "F1", "ROC-AUC", "support"):
         scores.add_column(heading, justify="right")
-    for name, precision, recall, f1, support in evaluation.per_class:
-        scores.add_row(Text(shown(name)), percent(precision), percent(recall), percent(f1), f"{support:,}")
+    for score, area in zip(evaluation.per_class, evaluation.roc_auc_per_class, strict=True):
+        shares = map(percent, (score.precision, score.recall, score.f1))
+        scores.add_row(Text(shown(score.name)), *shares, "–" if area is None else f"{area:.3f}", f"{score.support:,}")
     for table in (scores, _confusion(evaluation)):
         print_table(console, table)
 
