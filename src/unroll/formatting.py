@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import reprlib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 LONGEST = 80  # characters of a value in a message
 LONGEST_REASON = 160  # of what a library says of an error, which is a sentence
@@ -105,6 +106,18 @@ def brief(text: str, most: int) -> str:
     return shown(" ".join(text.split()), most)
 
 
-def percent(fraction: float) -> str:
-    """Return a fraction as "97.53 %"."""
-    return f"{100 * fraction:.2f} %"
+def percent(fraction: float | None) -> str:
+    """Return a fraction as "97.53 %", and what is not defined as "–"."""
+    return "–" if fraction is None else f"{100 * fraction:.2f} %"
+
+
+def beside_accuracy(found: Mapping[str, Any]) -> str:
+    """Return what an accuracy is to be compared with, of `Evaluation.to_dict`, on one line."""
+    name, share = found["majority"]["class"], found["majority"]["share"]
+    scores = {"balanced accuracy": percent(found["balanced_accuracy"]), "macro F1": percent(found["macro_f1"])}
+    if found["roc_auc"] is not None:
+        scores["ROC-AUC"] = f"{found['roc_auc']:.3f}"
+    if curve := found["precision_recall"]:
+        scores[f"average precision of {quoted(curve['name'])}"] = percent(curve["average"])
+    words = ", ".join(f"{score} {value}" for score, value in scores.items())
+    return f"always answering {quoted(name)}: {percent(share)}; {words}"

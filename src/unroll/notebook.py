@@ -107,6 +107,9 @@ def evaluation_html(found: Mapping[str, Any]) -> str:
         "95 % interval": f"{100 * low:.2f} to {percent(high)}",
         "right": f"{found['correct']:,} of {found['n']:,}",
         "loss": f"{found['loss']:.4f}",
+        "largest class": percent(found["majority"]["share"]),
+        "balanced accuracy": percent(found["balanced_accuracy"]),
+        "macro F1": percent(found["macro_f1"]),
     }
     scores = [
         (score["name"], *(percent(score[name]) for name in ("precision", "recall", "f1")), f"{score['support']:,}")
@@ -150,6 +153,6 @@ def _confusions(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> s
     return table(("most often confused: true class", "predicted", "sequences"), rows)
 
 
-def percent(fraction: float) -> str:
-    """Return a fraction as "97.53 %"."""
-    return f"{100 * fraction:.2f} %"
+def percent(fraction: float | None) -> str:
+    """Return a fraction as "97.53 %", and what is not defined as "–"."""
+    return "–" if fraction is None else f"{100 * fraction:.2f} %"

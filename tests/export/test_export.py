@@ -130,6 +130,11 @@ def test_what_stands_there_is_left_alone(call: Call, run: unroll.Run, tmp_path: 
             ": Math.atan;",
             "JavaScript and PyTorch differ by {} in a probability, at most 0.0001 is allowed",
         ),
+        (
+            "temperatures[fractions.findIndex",
+            "1 + 0 * [fractions.findIndex",
+            "JavaScript and PyTorch differ by {} in a probability, at most 0.0001 is allowed",
+        ),
         ('centre === "mass"', 'centre === "none"', "centres drawings otherwise than predict does, by {} of 255"),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import unroll
-from unroll.evaluation.predict_files import predict_files
+from unroll.evaluation.predict_files import Sure, predict_files
 from unroll.export import export_html
 from unroll.runs.data import load_test
 
@@ -208,7 +208,7 @@ def test_a_picture_is_read_as_predict_reads_it(way: str, page: Any, run: unroll.
     content = png(test.preparation.image.images(test.x[number : number + 1])[0].numpy())
     path = tmp_path / "seven.png"
     path.write_bytes(content)
-    expected = predict_files(run.model, run.preparation, [path])[0]
+    expected = predict_files(run.model, run.preparation, [path], Sure(run.calibration))[0]
     if way == "dropped":
         drop(page, "seven.png", "image/png", content)
     else:

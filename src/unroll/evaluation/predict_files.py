@@ -21,8 +21,8 @@ from ..data.sequences import SequenceData
 from ..data.streams import is_stream, receive
 from ..errors import DataError
 from .anytime import check_confidence, read_along
-from .calibration import Calibration
-from .metrics import EVALUATION_BATCH, predict
+from .calibration import Calibration, probabilities
+from .metrics import logits_of
 
 TOP = 3
 
@@ -73,25 +73,29 @@ class FilePrediction:
 
 @dataclass(frozen=True)
 class Sure:
-    """When to stop reading.
+    """How sure a model is of its answers, and when that is enough to stop reading.
 
     Attributes:
-        confidence: at which to stop, above 0 and at most 1
         calibration: of the model's confidence, see `unroll.calibrate`; None takes it as it comes
+        stop_at: the confidence at which to stop, above 0 and at most 1; None reads each sequence to its end
 
     Raises:
-        ConfigError: ``confidence`` is out of range.
+        ConfigError: ``stop_at`` is out of range.
     """
 
-    confidence: float
     calibration: Calibration | None = None
+    stop_at: float | None = None
 
     def __post_init__(self) -> None:
-        check_confidence(self.confidence)
+        if self.stop_at is not None:
+            check_confidence(self.stop_at)
+
+
+AS_IT_COMES = Sure()
 
 
 def predict_files(
-    model: nn.Module, preparation: Preparation, files: Sequence[str | Path], sure: Sure | None = None
+    model: nn.Module, preparation: Preparation, files: Sequence[str | Path], sure: Sure = AS_IT_COMES
 ) -> list[FilePrediction]:
     """Classify image files, or each series or text in files of such; a file that cannot be read gets an `error`.
 
@@ -101,7 +105,7 @@ def predict_files(
         files: of a run on images, image files of any size, colour and polarity; of any other run .ts, .csv, .tsv or
             .npz files, with or without classes, which are left alone; of a run on texts what
             `unroll.data.formats.texts.read_texts` reads. A pipe is read up to 1 GB.
-        sure: stop reading each once the model is so sure (default None: read it to its end).
+        sure: the run's calibration, and when to stop reading (default: confidence as it comes, read to the end).
     """
     with (
         tempfile.TemporaryDirectory(prefix="unroll-") if any(map(is_stream, map(Path, files))) else nullcontext() as at
@@ -133,7 +137,7 @@ def predict_texts(
     texts: Sequence[str],
     places: Sequence[str] = (),
     file: str = "text",
-    sure: Sure | None = None,
+    sure: Sure = AS_IT_COMES,
 ) -> list[FilePrediction]:
     """Classify texts.
 
@@ -143,7 +147,7 @@ def predict_texts(
         texts: one without a word that counts is answered too, as an empty sequence.
         places: where each stands (default: counted from 1).
         file: what they stand in, in words (default "text").
-        sure: stop reading each once the model is so sure (default None: read it to its end).
+        sure: the run's calibration, and when to stop reading (default: confidence as it comes, read to the end).
 
     Raises:
         DataError: the model does not read texts, or one is no Unicode.
@@ -164,7 +168,7 @@ def predict_texts(
     return results
 
 
-def _of_texts(model: nn.Module, preparation: Preparation, file: Path, sure: Sure | None) -> list[FilePrediction]:
+def _of_texts(model: nn.Module, preparation: Preparation, file: Path, sure: Sure) -> list[FilePrediction]:
     try:
         texts, places = read_texts(file, preparation.classes)
     except DataError as error:
@@ -186,14 +190,14 @@ class _Answer(NamedTuple):
         return FilePrediction(file, *self.top[0], self.top, steps, read=self.read, **place)
 
 
-def _answers(model: nn.Module, data: SequenceData, sure: Sure | None) -> list[_Answer]:
+def _answers(model: nn.Module, data: SequenceData, sure: Sure) -> list[_Answer]:
     if not len(data):
         return []
-    if sure is None:
-        read = [predict(model, batch.x, batch.lengths) for batch in data.batches(EVALUATION_BATCH)]
-        return [_Answer(_top(probabilities, data.preparation.classes)) for probabilities in torch.cat(read)]
+    if sure.stop_at is None:
+        read = probabilities(logits_of(model, data), sure.calibration)
+        return [_Answer(_top(row, data.preparation.classes)) for row in read]
     partial = read_along(model, data, sure.calibration)
-    at, reached = partial.stopped(sure.confidence)
+    at, reached = partial.stopped(sure.stop_at)
     each = torch.arange(len(data))
     stops = zip(partial.probabilities[at, each], partial.steps[at, each].tolist(), reached.tolist(), strict=True)
     return [_Answer(_top(p, data.preparation.classes), steps, was_sure) for p, steps, was_sure in stops]
@@ -204,7 +208,7 @@ def _counted(n: int, what: str) -> str:
 
 
 def _of_images(
-    model: nn.Module, preparation: Preparation, form: ImageFormat, files: Sequence[str | Path], sure: Sure | None
+    model: nn.Module, preparation: Preparation, form: ImageFormat, files: Sequence[str | Path], sure: Sure
 ) -> list[FilePrediction]:
     prepared: list[PreparedImage | DataError] = []
     for file in files:
@@ -229,7 +233,7 @@ def unlabelled(x: Tensor, preparation: Preparation) -> SequenceData:
     return SequenceData(x, torch.zeros(len(x), dtype=torch.int64), preparation)
 
 
-def _of_series(model: nn.Module, preparation: Preparation, file: Path, sure: Sure | None) -> list[FilePrediction]:
+def _of_series(model: nn.Module, preparation: Preparation, file: Path, sure: Sure) -> list[FilePrediction]:
     try:
         data, names, named_by = read_unlabelled(file, preparation.classes)
     except DataError as error:

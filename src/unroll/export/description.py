@@ -57,6 +57,7 @@ def describe(run: Run, data: SequenceData, name: str) -> dict[str, Any]:
         "kind": run.preparation.kind,
         "classes": list(run.preparation.classes),
         "model": _model(run.model),
+        "calibration": run.calibration and run.calibration.to_dict(),
         "preparation": _preparation(run.preparation),
         "samples": [raw(data, number) for number in samples],
         "typical": _typical(data) if run.preparation.kind == "series" else None,
@@ -66,6 +67,7 @@ def describe(run: Run, data: SequenceData, name: str) -> dict[str, Any]:
             "data": judged,
             "credit": credit_of(judged),
             "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
+            "early": run.config.train and run.config.train.early,
         },
     }
 

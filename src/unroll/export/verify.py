@@ -17,12 +17,14 @@ from torch import Tensor
 from ..data.formats.image_file import FAINT, prepare_image
 from ..data.sequences import SequenceData
 from ..errors import ConfigError, RunError
-from ..evaluation.metrics import predict
+from ..evaluation.predictions import Predictions
+from ..evaluation.stepwise import watch
 from ..page import engine
 from ..runs.storage import Run
 from .description import raw, spread
 
 CHECKED = 100  # real sequences that are compared
+READ, READ_STEPS = 5, 1_000  # of them: how many are compared after each time step, if they are no longer
 DRAWN = 10  # of them, of images: how many are also drawn onto a larger sheet, and brought back
 TOLERANCE = 1e-4  # largest difference of probabilities
 LEVELS = 1  # of 255: largest difference of a pixel, as numbers that lie between two may be rounded either way
@@ -34,8 +36,12 @@ const sequenceOf = ({preparation, kind}, x) => {
   if (kind === "images") return Images.sequence(decode.bytes(x), preparation);
   return Series.sequence(x.map((step) => step.map((v) => v ?? NaN)), preparation);
 };
-const model = new Model(description.model);
+const model = new Model(description.model, description.calibration);
 const answers = (samples) => samples.map(({x}) => Array.from(model.probabilities(sequenceOf(description, x))));
+const reading = ({x}) => {
+  const {coarse, probabilities} = model.read(sequenceOf(description, x));
+  return coarse ? null : probabilities.map((row) => Array.from(row));
+};
 const prepared = (grey, width, height) => {
   const data = Uint8ClampedArray.from(grey.flatMap((v) => [v, v, v, 255]));
   return Array.from(Images.prepare({width, height, data}, description.preparation.image).pixels);
@@ -68,12 +74,18 @@ def check(run: Run, data: SequenceData, description: dict[str, Any]) -> Check:
         ConfigError: there is nothing to run JavaScript with.
     """
     numbers = spread(list(range(len(data))), CHECKED)
-    expected = predict(run.model, *_batch(data, numbers))
+    some = data.subset(torch.tensor(numbers)).unpadded()
+    expected = Predictions.of(run.model, some).probabilities(run.calibration)
     given = json.dumps(json.dumps(description))  # read by JSON.parse, as on the page: a literal has no key "__proto__"
     with _javascript(f"const description = JSON.parse({given});\n{engine()}\n{ASK}") as run_script:
         samples = [raw(data, number) for number in numbers]
-        answers = torch.tensor(run_script(f"answers({json.dumps(samples)})"), dtype=torch.float64)
-        difference = float((answers - expected.double()).abs().max().nan_to_num(1.0))
+        differences = [_difference(run_script(f"answers({json.dumps(samples)})"), expected)]
+        steps = some.steps_of_each
+        for number in ((steps > 0) & (steps <= READ_STEPS)).nonzero()[:READ, 0].tolist():
+            if (read := run_script(f"reading({json.dumps(samples[number])})")) is not None:
+                expected = watch(run.model, some, number, run.calibration).probabilities
+                differences.append(_difference(read, expected))
+        difference = max(differences)
         if not difference <= TOLERANCE:
             raise RunError(
                 f"{run.path}: the page's JavaScript and PyTorch differ by {difference:.2g} in a probability, at most "
@@ -81,13 +93,13 @@ def check(run: Run, data: SequenceData, description: dict[str, Any]) -> Check:
             )
         form = run.preparation.image
         if form is not None and form.framing is not None:
-            _check_drawings(run, data.subset(torch.tensor(numbers[:DRAWN])).images(), run_script)
+            _check_drawings(run, some.images()[:DRAWN], run_script)
     return Check(len(numbers), difference)
 
 
-def _batch(data: SequenceData, numbers: list[int]) -> tuple[Tensor, Tensor | None]:
-    batch = data.subset(torch.tensor(numbers)).unpadded().batch(slice(None))
-    return batch.x, batch.lengths
+def _difference(answers: list[list[float]], expected: Tensor) -> float:
+    """Return the largest difference of any probability; 1 where one is no number."""
+    return float((torch.tensor(answers, dtype=torch.float64) - expected.double()).abs().max().nan_to_num(1.0))
 
 
 def _check_drawings(run: Run, images: Tensor, run_script: Any) -> None:

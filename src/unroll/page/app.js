@@ -25,7 +25,7 @@ class App {
   constructor(description) {
     this.description = description;
     this.words = new Words(description);
-    this.model = new Model(description.model);
+    this.model = new Model(description.model, description.calibration);
     this.leaders = new Leaders(description.classes.length);
     /** @type {{ reading: Reading, points: Float64Array[] } | null} */
     this.now = null;
@@ -118,7 +118,7 @@ class App {
   #read(x, { edited }) {
     const began = performance.now();
     const reading = x && x.length ? this.model.read(x) : null;
-    this.now = reading && { reading, points: [this.model.probabilities([]), ...reading.probabilities] };
+    this.now = reading && { reading, points: [this.model.probabilities([], 0), ...reading.probabilities] };
     byId("mattered").disabled = byId("target").disabled = !reading;
     this.#mark();
     this.player.load(reading?.time ?? 0, (position) => this.words.position(position, reading.time, this.#stepName));

@@ -5,6 +5,7 @@ export interface Description {
   kind: "images" | "texts" | "series";
   classes: string[];
   model: ModelDescription;
+  calibration: Calibration | null;
   preparation: Preparation;
   samples: Sample[];
   typical: Typical | null;
@@ -24,6 +25,13 @@ export interface ModelDescription {
   num_classes: number;
   vocabulary_size: number | null;
   weights: Record<string, { shape: number[]; data: string }>;
+}
+
+/** What logits are divided by after parts of a sequence: `fractions` of it, ascending to 1; fitted on `n` sequences. */
+export interface Calibration {
+  fractions: number[];
+  temperatures: number[];
+  n: number;
 }
 
 export interface Preparation {
@@ -77,6 +85,7 @@ export interface Facts {
   data: string;
   credit: string | null;
   parameters: number;
+  early: number | null;
   checked?: number;
   difference?: number;
 }

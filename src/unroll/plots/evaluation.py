@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..evaluation.anytime import Anytime
 from ..evaluation.calibration import Reliability
-from ..evaluation.metrics import Evaluation
+from ..evaluation.metrics import Evaluation, PrecisionRecall
 from .style import COLOURS, STYLE, WIDTH, label
 
 COUNTED = 15  # classes up to which a confusion matrix says its counts
@@ -81,6 +81,23 @@ def confusion(evaluation: Evaluation) -> Figure:
         bar.ax.set_yticklabels(["0 %", "1 %", "10 %", "50 %", "100 %"])
         bar.set_label("share of the true class")
         bar.outline.set_visible(False)
+        return figure
+
+
+def precision_recall(curve: PrecisionRecall) -> Figure:
+    """Draw precision against recall of one of two classes, beside the share of the class."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+        ax = figure.add_subplot()
+        ax.plot(curve.recall, curve.precision, drawstyle="steps-post", label=f"average precision {curve.average:.2%}")
+        ax.axhline(curve.share, color="#888888", linewidth=1, linestyle="--", label="by chance")
+        ax.set_xlabel(f"recall of {shortened(curve.name)}")
+        ax.set_ylabel("precision")
+        ax.set_xlim(0, 1)
+        ax.set_ylim(0, 1.02)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter(PercentFormatter(1))
+        ax.legend(frameon=False)
         return figure
 
 

@@ -30,6 +30,7 @@ NAMES = frozenset(
         "confusion",
         "mistakes",
         "calibration",
+        "precision-recall",
         "anytime",
         "reading",
         "saliency",

@@ -9,7 +9,7 @@ from ..evaluation.calibration import COLDEST, HOTTEST, Reliability, reliability
 from ..evaluation.metrics import Evaluation
 from ..evaluation.predictions import Predictions
 from ..formatting import brief, percent
-from ..plots import confusion, learning_curves, mistakes, reliability_diagram
+from ..plots import confusion, learning_curves, mistakes, precision_recall, reliability_diagram
 from ..training.results import EpochResult
 from .measurements import Material
 from .section import NAME, Lines, Picture, Section, Table
@@ -56,7 +56,9 @@ def classes(evaluation: Evaluation) -> Iterator[Section]:
         caption = f"Most frequent mistakes, true → predicted: {worst}."
     else:
         caption = "Nothing is taken for anything else."
-    scores = sorted(evaluation.per_class, key=lambda score: score.f1)  # the least F1 is the hardest
+    areas = dict(zip(evaluation.classes, evaluation.roc_auc_per_class, strict=True))
+    # The least F1 is the hardest; classes without a sequence come last.
+    scores = sorted(evaluation.per_class, key=lambda score: 2.0 if score.f1 is None else score.f1)
     shown = evaluation.per_class if len(scores) <= CLASSES else scores[:CLASSES]
     rows = [
         (
@@ -64,6 +66,7 @@ def classes(evaluation: Evaluation) -> Iterator[Section]:
             percent(score.precision),
             percent(score.recall),
             percent(score.f1),
+            "–" if areas[score.name] is None else f"{areas[score.name]:.3f}",
             f"{score.support:,}",
         )
         for score in shown
@@ -74,7 +77,8 @@ def classes(evaluation: Evaluation) -> Iterator[Section]:
         "Classes",
         "Each row of the matrix is a true class, each column what it was taken for; all that is right lies on the "
         "diagonal. Recall: of all sequences of the class, the share that was found. Precision: of all that were taken "
-        "for it, the share that is right. F1: their harmonic mean. Support: how many there are.",
+        "for it, the share that is right. F1: their harmonic mean. ROC-AUC: how often a sequence of the class has a "
+        "higher probability of it than one of the rest, 0.5 by chance. Support: how many there are.",
         [
             Picture(
                 "confusion",
@@ -83,13 +87,27 @@ def classes(evaluation: Evaluation) -> Iterator[Section]:
                 f"Confusion matrix of {len(evaluation.classes)} classes. {caption}",
             ),
             Table(
-                ("class", "precision", "recall", "F1", "support"),
+                ("class", "precision", "recall", "F1", "ROC-AUC", "support"),
                 rows,
                 f"Hardest is {brief(supported[0].name, NAME)} with F1 {percent(supported[0].f1)}, "
                 f"easiest {brief(supported[-1].name, NAME)} with {percent(supported[-1].f1)}{left_out}.",
             ),
+            *_precision_recall(evaluation),
         ],
     )
+
+
+def _precision_recall(evaluation: Evaluation) -> Iterator[Picture]:
+    """Show what precision there is at each recall of the rarer of two classes."""
+    curve = evaluation.precision_recall
+    if curve is not None:
+        name = brief(curve.name, NAME)
+        caption = (
+            f"Average precision of {name}: {percent(curve.average)}; by chance it would be its share, "
+            f"{percent(curve.share)}."
+        )
+        words = f"Precision against recall of {name}, whichever probability is enough to predict it. {caption}"
+        yield Picture("precision-recall", precision_recall(curve), caption, words)
 
 
 def _times(n: int) -> str:
@@ -159,7 +177,7 @@ def _mended(material: Material, as_it_comes: Reliability, calibrated: Reliabilit
     )
     if calibrated.ece > as_it_comes.ece:
         return f"{fitted} does not lower {error}{few}"
-    return f"{fitted} lowers {error}{few} Divide the logits by it wherever probabilities count; no prediction changes."
+    return f"{fitted} lowers {error}{few} All that shows probabilities divides logits by it; no prediction changes."
 
 
 def calibration(material: Material, predictions: Predictions) -> Iterator[Section]:

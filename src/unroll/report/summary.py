@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from ..config import RECIPES, DataConfig
-from ..formatting import brief, percent
+from ..formatting import beside_accuracy, brief, percent
 from ..runs.plan import Plan
 from ..runs.storage import Run
 from ..training.environment import describe, describe_model
@@ -41,6 +41,7 @@ def summary(material: Material, findings: int | None = None) -> list[str]:
             f"Result: {percent(evaluation.accuracy)} of {evaluation.n:,} sequences right ({material.judged}), 95 % "
             f"interval {percent(low)} to {percent(high)}; cross entropy {evaluation.loss:.4f}."
         )
+        lines.append(f"Beside it: {beside_accuracy(evaluation.to_dict())}.")
         if seen := material.trained_on:
             n = evaluation.n
             lines.append(f"Beware: it was trained on {seen:,} of these {n:,} sequences; the accuracy flatters.")
@@ -58,7 +59,7 @@ def _hardest(material: Material) -> str:
     assert material.predictions is not None
     evaluation = material.predictions.evaluation
     scores = [score for score in evaluation.per_class if score.support]
-    hardest = min(scores, key=lambda score: score.f1)
+    hardest = min(scores, key=lambda score: score.f1 or 0.0)
     wrong = evaluation.n - evaluation.correct
     return (
         f"Mistakes: {wrong:,}; the hardest class is {brief(hardest.name, NAME)}, with F1 {percent(hardest.f1)}."

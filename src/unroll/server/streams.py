@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
+from ..evaluation.calibration import probabilities as calibrated
 from ..models.modes import inference
 from . import limits
 from .served import OVERFLOW, Served
@@ -134,7 +135,7 @@ class Streams:
         return items.data.x[:, : int(items.data.steps_of_each[0])].long()
 
     def feed(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read a piece; return the probabilities (classes,) after it and the state.
+        """Read a piece; return the probabilities (classes,) after it, as if the sequence ended there, and the state.
 
         Args:
             x: (1, time, input_size) scaled, or (1, time) tokens; at least one step.
@@ -149,7 +150,7 @@ class Streams:
                 stream.state = state.inner
             for piece in x.split(limits.BATCH_STEPS, dim=1):
                 logits = stream.feed(piece)
-            probabilities = logits[0].softmax(dim=0)
+            probabilities = calibrated(logits[0], self.served.run.calibration)
         if not all(bool(t.isfinite().all()) for t in (probabilities, *_tensors(stream.state))):
             raise DataError(OVERFLOW)
         return probabilities, State(state.read + x.shape[1], state.last, stream.state)

@@ -23,7 +23,7 @@ def evaluate(
     anytime: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> int:
-    """Count what a run gets right: accuracy, loss, scores per class, confusion matrix.
+    """Count what a run gets right: accuracy, balanced accuracy, F1, ROC-AUC, confusion matrix.
 
     Example: unroll evaluate runs/first
 

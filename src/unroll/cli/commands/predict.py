@@ -34,6 +34,9 @@ def predict(
     on texts: give them with --text, or one a line from standard input; or a file, a table or JSON with a column for
     them, else a text in each line.
 
+    Probabilities are calibrated on what the run held out of its training data, for the share of a sequence that was
+    read; without such a part they are the model's own, which are often too high.
+
     Parameters
     ----------
     run
@@ -43,13 +46,12 @@ def predict(
     text
         A text to classify; may be given several times.
     stop_at
-        Read each only until the run's confidence passes this, 0.95 for instance, and say how many steps that took. The
-        confidence is calibrated on what the run held out of its training data, for shares of a sequence's length.
+        Read each only until the run's confidence passes this, 0.95 for instance, and say how many steps that took.
     cell
         module:Class of a cell of your own that the run was trained with; it is imported.
     json
-        Print one JSON object with class, probability, top 3 and preparation of each image, series or text, or the
-        file's error.
+        Print one JSON object with whether probabilities are calibrated, and of each image, series or text class,
+        probability, top 3 and preparation, or the file's error.
     """
     with immediate_interrupt():
         from ...data.formats.text_file import text_lines
@@ -70,16 +72,17 @@ def predict(
             raise InputError(
                 f"{run} has nothing to classify: name files, give --text, or send texts to standard input, one a line"
             )
-    sure = None if stop_at is None else Sure(stop_at, loaded.calibration)
+    sure = Sure(loaded.calibration, stop_at)
     predictions = predict_files(loaded.model, loaded.preparation, files or [], sure)
     if texts:
         predictions += predict_texts(loaded.model, loaded.preparation, texts, places, sure=sure)
-    if sure and sure.calibration is None:
+    if stop_at is not None and loaded.calibration is None:
         say(f"{run} keeps no calibration of its confidence: it is taken as it comes, and may be too high")
     if json:
-        print_json({"run": str(run), "predictions": [prediction.to_dict() for prediction in predictions]})
+        about = {"run": str(run), "calibrated": loaded.calibration is not None}
+        print_json(about | {"predictions": [prediction.to_dict() for prediction in predictions]})
     else:
-        print_predictions(Screen(), predictions)
+        print_predictions(Screen(), predictions, calibrated=loaded.calibration is not None)
     failed = [prediction.error for prediction in predictions if prediction.error is not None]
     for error in failed:
         say(error)

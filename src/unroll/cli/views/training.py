@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ...cells import find_cell
 from ...data.splits import Splits
-from ...formatting import percent
+from ...formatting import beside_accuracy, percent
 from ...runs.execute import Event, Started
 from ...runs.folder import EVENTS, METRICS
 from ...runs.storage import Run
@@ -141,6 +141,7 @@ def print_run(console: Console, run: Run, reported: bool) -> None:
         ),
         soft_wrap=True,
     )
+    console.print(Text(beside_accuracy(found)), soft_wrap=True)
     file = "IMAGE" if run.preparation.kind == "images" else "FILE"
     commands = [command_line("evaluate", run.path), f"{command_line('predict', run.path)} {file}…"]
     if not reported:

@@ -1,6 +1,6 @@
 import { CELLS, linear } from "./cells.js";
 
-/** @import { ModelDescription } from "../description.js" */
+/** @import { Calibration, ModelDescription } from "../description.js" */
 /** @import { State, Weight } from "./cells.js" */
 
 /*
@@ -19,10 +19,10 @@ export const decode = {
   },
 };
 
-/** Return probabilities from logits. */
-function softmax(logits) {
+/** Return probabilities from logits, divided by a temperature. */
+function softmax(logits, temperature) {
   const highest = Math.max(...logits);
-  const powers = logits.map((v) => Math.exp(v - highest));
+  const powers = logits.map((v) => Math.exp((v - highest) / temperature));
   const sum = powers.reduce((a, b) => a + b, 0);
   return powers.map((v) => v / sum);
 }
@@ -73,9 +73,13 @@ export class Model {
    */
   static MARKS = 28;
 
-  /** @param {ModelDescription} description */
-  constructor(description) {
+  /**
+   * @param {ModelDescription} description
+   * @param {Calibration | null} calibration
+   */
+  constructor(description, calibration) {
     this.description = description;
+    this.calibration = calibration;
     this.layers = description.num_layers;
     this.directions = description.bidirectional ? 2 : 1;
     this.hiddenSize = description.hidden_size;
@@ -107,9 +111,16 @@ export class Model {
     return this.#answer(x.reduce((state, step) => this.#advance(state, this.#vector(step)), this.#start()));
   }
 
-  /** Return the probability of each class after the last step of `x`. */
-  probabilities(x) {
-    return softmax(this.logits(x));
+  /** Return the probability of each class after the last step of `x`, which is so much of the whole sequence. */
+  probabilities(x, fraction = 1) {
+    return this.calibrated(this.logits(x), fraction);
+  }
+
+  /** Return the probabilities that logits come to after a fraction of a sequence: by the temperature of the next mark. */
+  calibrated(logits, fraction) {
+    if (!this.calibration) return softmax(logits, 1);
+    const { fractions, temperatures } = this.calibration;
+    return softmax(logits, temperatures[fractions.findIndex((mark) => mark >= fraction - 1e-9)]);
   }
 
   /** Read `x` and say what happened at each step; see `Reading`. */
@@ -262,6 +273,7 @@ export class Reading {
    * @param {number} time
    */
   constructor(model, time) {
+    this.model = model;
     this.time = time;
     this.units = model.hiddenSize;
     /** Whether it was asked at some steps alone, so that what `decided` says of the others is a guess. */
@@ -301,7 +313,7 @@ export class Reading {
   /** Keep what would be answered after a step. */
   answer(step, logits) {
     this.logits[step] = logits;
-    this.probabilities[step] = softmax(logits);
+    this.probabilities[step] = this.model.calibrated(logits, (step + 1) / this.time);
   }
 
   /** The class that is the most probable at the end. */

@@ -10,10 +10,11 @@ import { HeatMap } from "./state_heatmap.js";
 export class Words {
   /** @param {Description} description */
   constructor(description) {
-    const { kind, classes, model, preparation, facts } = description;
+    const { kind, classes, model, calibration, preparation, facts } = description;
     this.kind = kind;
     this.classes = classes;
     this.model = model;
+    this.calibration = calibration;
     this.preparation = preparation;
     this.known = facts;
   }
@@ -63,6 +64,11 @@ export class Words {
       const right = `${(100 * accuracy).toFixed(1)}\u202f%`;
       sentences.push(`It got ${right} of ${grouped(n)} test ${this.plural} of ${data} right.`);
     }
+    sentences.push(
+      this.calibration
+        ? `How sure it is was calibrated on ${grouped(this.calibration.n)} ${this.plural} that it was not trained on.`
+        : "How sure it is has not been calibrated: it is often too sure.",
+    );
     if (checked) {
       const real = `${checked} real ${checked === 1 ? this.whole : this.plural}`;
       sentences.push(`Checked: this page's arithmetic equals PyTorch's within ${small(difference)} on ${real}.`);
@@ -81,7 +87,9 @@ export class Words {
   }
 
   get answerHint() {
-    return `If the ${this.whole} ended at the line, this is what it would answer, and how sure it would be.`;
+    const line = `If the ${this.whole} ended at the line, this is what it would answer, and how sure it would be.`;
+    if (this.known.early !== 0) return line; // trained to answer early, or nobody knows how it was trained
+    return `${line} It was trained to answer at the end alone: what it says before is often wrong.`;
   }
 
   /**
