@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -14,6 +15,9 @@ from .signature import with_defaults
 Read = Literal["rows", "columns", "pixels", "permuted"]
 TokenizerName = Literal["word", "bpe"]
 MissingName = Literal["impute", "mask"]
+Decimal = Literal[".", ","]
+LISTS = ("feature_columns", "drop_columns", "missing_values")
+TABLE = ("id_column", "time_column", "label_column", *LISTS, "decimal")  # settings of tables of series alone
 
 
 @with_defaults
@@ -31,6 +35,15 @@ class DataConfig:
         tokenizer: what a text is cut into; words, or the pieces of words that byte pair encoding finds
         vocabulary_size: words, or pieces, that are known at most; the most frequent ones
         min_count: how often one must occur in the training texts to be known
+        id_column: of a table, the column that says which series a row belongs to (default: id)
+        time_column: the column by which the rows of a series are ordered; each row is then a time step (default: time)
+        label_column: the column of the class (default: label or class)
+        feature_columns: the columns that are features, or time steps where each row is a series, as x,y,z (default: all
+            others, but for those that only name or count rows)
+        drop_columns: columns to leave out, likewise (default: none)
+        missing_values: what marks a missing value beside an empty cell, NaN, NA, null and ?, as -999,none (default:
+            nothing else)
+        decimal: what stands before the decimals of a number in a table
     """
 
     read: Read = "rows"
@@ -41,11 +54,22 @@ class DataConfig:
     tokenizer: TokenizerName = "word"
     vocabulary_size: int = 20_000
     min_count: int = 2
+    id_column: str | None = None
+    time_column: str | None = None
+    label_column: str | None = None
+    feature_columns: str | None = None
+    drop_columns: str | None = None
+    missing_values: str | None = None
+    decimal: Decimal = "."
 
     def __post_init__(self) -> None:
         given: object = self.resize
         if type(given) is int:  # as Python callers write it
             object.__setattr__(self, "resize", str(given))
+        for name in LISTS:
+            listed: object = getattr(self, name)
+            if isinstance(listed, (list, tuple)):
+                object.__setattr__(self, name, ",".join(map(_quoted, listed)))
         check_types(self)
         if self.resize is not None and not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4})?", self.resize):
             raise ConfigError(f"resize must be pixels like 28, or two like 40x28, got {quoted(self.resize)}")
@@ -55,6 +79,11 @@ class DataConfig:
             raise ConfigError(f"split_seed must be from 0 to 4294967295, got {quoted(self.split_seed)}")
         check_at_least("vocabulary_size", self.vocabulary_size, 2)
         check_at_least("min_count", self.min_count, 1)
+
+    def names(self, setting: str) -> tuple[str, ...]:
+        """Return the names, or marks, that one of the settings lists: those with a comma in quotes."""
+        value = getattr(self, setting)
+        return () if not value else tuple(name.strip() for name in next(csv.reader([value], skipinitialspace=True)))
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -70,3 +99,8 @@ class DataConfig:
             value = getattr(self, field_.name)
             if field_.name in settings and value != field_.default:
                 raise ConfigError(f"{field_.name} {value} cannot be used with {name}: {reason}")
+
+
+def _quoted(name: object) -> str:
+    text = str(name)
+    return f'"{text}"' if "," in text else text

@@ -6,18 +6,19 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from ..config import DataConfig, ScalingName
 from ..config.signature import takes, with_defaults
 from ..errors import DataError, did_you_mean
 from .files import check_regular
 from .formats import image_folder, mnist, npz, series, text_file, texts, ucr_archive
-from .preparation import ImageFormat, Preparation
+from .preparation import Preparation
 from .sequences import SequenceData
 from .splits import Splits
 
 Reader = Callable[[str, Path | None, DataConfig], Splits]
-Format = Callable[[Path, DataConfig, ImageFormat | None], list[SequenceData]]
+Format = Callable[[Path, DataConfig, Any], list[SequenceData]]  # the last: of a model that is to read it
 
 # Sets by name.
 READERS: dict[str, Reader] = {
@@ -112,7 +113,8 @@ def load_as(name: str, preparation: Preparation, data_dir: str | Path | None = N
     else:
         path = _find(name, folder)
         read = _format(path)
-        parts = read(path, config if read is image_folder.read else DataConfig(), image)
+        is_image = read is image_folder.read
+        parts = read(path, config if is_image else DataConfig(), image if is_image else preparation)
     return [part.prepared_as(preparation) for part in parts]
 
 
@@ -177,7 +179,7 @@ def _format(path: Path) -> Format:
         return texts.read
     if path.is_dir():
         return series.read if series.is_of_series(path) else FORMATS[FOLDER]
-    kind = f"FILE{path.suffix.lower()}"
+    kind = f"FILE{series.suffix(path)}"
     if kind not in FORMATS:
         raise DataError(f"{path} is of no known format; data must be one of {_known()}")
     return FORMATS[kind]

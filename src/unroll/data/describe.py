@@ -194,7 +194,7 @@ def _features(data: SequenceData) -> tuple[FeatureDescription, ...]:
 
 def _present(data: SequenceData, features: slice = slice(None)) -> Tensor:
     """Return the values that are neither padding nor missing, in one or two dimensions; of texts the tokens."""
-    values = valid_steps(data.values[..., features], data.lengths)
+    values = valid_steps(data.raw[..., features], data.lengths)
     if data.missing is None:
         return values
     return values[~valid_steps(data.missing[:, :, features], data.lengths)]

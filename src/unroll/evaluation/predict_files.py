@@ -235,7 +235,7 @@ def unlabelled(x: Tensor, preparation: Preparation) -> SequenceData:
 
 def _of_series(model: nn.Module, preparation: Preparation, file: Path, sure: Sure) -> list[FilePrediction]:
     try:
-        data, names, named_by = read_unlabelled(file, preparation.classes)
+        data, names, named_by = read_unlabelled(file, preparation.classes, preparation)
     except DataError as error:
         return [FilePrediction(str(file), error=str(error))]
     try:

@@ -101,6 +101,7 @@ def _preparation(preparation: Preparation) -> dict[str, Any]:
         image["order"] = preparation.image.sequences(pixels).flatten().tolist()
     return {
         "scaling": asdict(preparation.scaling),
+        "offset": list(preparation.offset),
         "image": image,
         "missing": preparation.missing and asdict(preparation.missing),
         "features": list(preparation.features),
@@ -121,7 +122,7 @@ def raw(data: SequenceData, number: int) -> dict[str, Any]:
         gaps = torch.zeros_like(item.values, dtype=torch.bool) if item.missing is None else item.missing
         x = [
             [None if gap else value for value, gap in zip(*step, strict=True)]
-            for step in zip(item.values[0, :steps].tolist(), gaps[0, :steps].tolist(), strict=True)
+            for step in zip(item.raw[0, :steps].tolist(), gaps[0, :steps].tolist(), strict=True)
         ]
     return {"label": int(item.y[0]), "x": x}
 
@@ -147,7 +148,7 @@ def spread(numbers: list[int], count: int) -> list[int]:
 
 def _typical(data: SequenceData) -> dict[str, Any]:
     """Return between what values, and how long, series usually are."""
-    values = valid_steps(data.values, data.lengths).double()
+    values = valid_steps(data.raw, data.lengths).double()
     if data.missing is not None:
         values = values.masked_fill(valid_steps(data.missing, data.lengths), torch.nan)
     # Of at most a million steps: torch takes quantiles of no more than 16 million numbers.

@@ -36,6 +36,8 @@ export interface Calibration {
 
 export interface Preparation {
   scaling: Scaling;
+  /** Of each feature, taken away from the values before they are scaled; empty where nothing is. */
+  offset: number[];
   image: ImageFormat | null;
   missing: { means: number[]; mask: boolean } | null;
   features: string[];

@@ -288,7 +288,7 @@ def _explain_features(figure: Figure, data: SequenceData) -> None:
 
 def _with_gaps(data: SequenceData) -> Tensor:
     """Return (N, time, features) float32, NaN in place of what the source lacks."""
-    values = data.values.float()
+    values = data.raw if data.preparation.offset else data.values.float()
     return values if data.missing is None else values.masked_fill(data.missing, torch.nan)
 
 

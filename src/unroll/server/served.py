@@ -182,11 +182,11 @@ class Served:
         whole = min(lengths) == longest and longest > 0
         valid_mask = None if whole else (np.arange(longest) < np.array(lengths)[:, None])[:, :, None]
         with np.errstate(over="ignore"):
-            stored, missing = as_stored("sequences", x.astype(np.float32), valid_mask)
+            stored, missing, _ = as_stored("sequences", x, valid_mask, self.preparation.offset)
         data = SequenceData(
             torch.from_numpy(stored),
             torch.zeros(len(series), dtype=torch.int64),
-            Preparation(self.preparation.classes, Scaling(0.0, 1.0)),
+            Preparation(self.preparation.classes, Scaling(0.0, 1.0), offset=self.preparation.offset),
             None if whole else torch.tensor(lengths),
             missing=None if missing is None or not missing.any() else torch.from_numpy(missing),
         )

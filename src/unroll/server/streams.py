@@ -108,7 +108,8 @@ class Streams:
             if len(step) != features:
                 raise DataError(f"step {number + 1}: expected {features} numbers, got {len(step)}")
         with np.errstate(over="ignore"):
-            x = torch.from_numpy(np.array(steps, np.float64).astype(np.float32)).unsqueeze(0)
+            values = np.array(steps, np.float64) - np.array(self.served.preparation.offset or 0.0)
+            x = torch.from_numpy(values.astype(np.float32)).unsqueeze(0)
         gaps = x.isnan()
         if x.isinf().any():
             raise DataError("a number is too large for float32")

@@ -11,29 +11,32 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...config import DataConfig
+from ...config.data import TABLE
 from ...errors import DataError
 from ...formatting import listed
-from ..preparation import ImageFormat
+from ..columns import Columns
+from ..preparation import Preparation
 from ..sequences import SequenceData
 from . import csv_series, npz, ts_series
 from .series_file import Series, to_sequences, unlabelled
 
-PARSERS: dict[str, Callable[[Path, bool], Series]] = {
-    ".ts": ts_series.parse,
+PARSERS: dict[str, Callable[[Path, bool, DataConfig, Columns | None], Series]] = {
+    ".ts": lambda path, labelled, _config, _known: ts_series.parse(path, labelled),
     ".csv": csv_series.parse,
     ".tsv": csv_series.parse,
 }
+TABLES = (".csv", ".tsv")  # may be packed with gzip
 PARTS = {"train": "test", "Train": "Test", "TRAIN": "TEST"}
 TRAIN = re.compile(rf"(?P<before>(?:.*[_\-. ])?)(?P<part>{'|'.join(PARTS)})")
 
 
-def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> list[SequenceData]:
+def read(path: Path, config: DataConfig, model: Preparation | None = None) -> list[SequenceData]:
     """Read series of any length and number of features, which may lack values.
 
     Args:
         path: a .ts, .csv or .tsv file, or a folder with one pair of train and test.
-        config: must not ask for what is only for images.
-        form: not used.
+        config: may say what the columns of a table are; must not ask for what is only for images.
+        model: the preparation of a trained model that is to read them (default None: nothing is known yet).
 
     Returns:
         training and test part, or the whole where there is no file to test on; not yet scaled or filled in.
@@ -45,17 +48,26 @@ def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> lis
     config.check_unused(str(path), "it holds no images", "read", "resize")
     if path.is_dir():
         path = _pair_in(path)
-    test = test_part(path)
-    files = [path] if test is None else [path, test]
-    return to_sequences([PARSERS[file.suffix.lower()](file, True) for file in files])
+    test, parse = test_part(path), PARSERS[suffix(path)]
+    known, offset = (None, None) if model is None else (model.columns, model.offset)
+    if suffix(path) not in TABLES:
+        config.check_unused(str(path), "it is no table", *TABLE)
+    parts = [parse(path, True, config, known)]
+    if test is not None:
+        parts.append(parse(test, True, config, known or parts[0].columns))
+    return to_sequences(parts, offset)
 
 
-def read_unlabelled(path: Path, classes: tuple[str, ...]) -> tuple[SequenceData, list[str], str]:
+def read_unlabelled(
+    path: Path, classes: tuple[str, ...], model: Preparation | None = None, config: DataConfig | None = None
+) -> tuple[SequenceData, list[str], str]:
     """Read series to classify from a .ts, .csv, .tsv or .npz file; classes that it has are left alone.
 
     Args:
         path: the file.
         classes: of the model; until it has spoken each series is said to be of the first.
+        model: its preparation (default None: nothing is known).
+        config: may say what the columns of a table are, if other than in the training data.
 
     Returns:
         the series, not yet scaled or filled in; the name of each; and what that is: "id", "line" or, counted from 0,
@@ -64,14 +76,21 @@ def read_unlabelled(path: Path, classes: tuple[str, ...]) -> tuple[SequenceData,
     Raises:
         DataError: the file is of no known format, or something in it will not do.
     """
-    suffix = path.suffix.lower()
-    if suffix == ".npz" and not path.is_dir():
-        data = npz.read_unlabelled(path, classes)
+    kind = suffix(path)
+    known, offset = (None, None) if model is None else (model.columns, model.offset)
+    if kind == ".npz" and not path.is_dir():
+        data = npz.read_unlabelled(path, classes, offset)
         return data, [str(number) for number in range(len(data))], "series"
-    if suffix not in PARSERS or path.is_dir():
+    if kind not in PARSERS or path.is_dir():
         raise DataError(f"{path} is no file of series: expected {', '.join(PARSERS)} or .npz")
-    series = PARSERS[suffix](path, False)
-    return unlabelled(series, classes), series.names, series.named_by
+    series = PARSERS[kind](path, False, config or DataConfig(), known)
+    return unlabelled(series, classes, offset), series.names, series.named_by
+
+
+def suffix(path: Path) -> str:
+    """Return the suffix that says a file's format: of a packed table that of the table."""
+    inner = unpacked(path).suffix.lower()
+    return inner if inner in TABLES else path.suffix.lower()
 
 
 def unpacked(path: Path) -> Path:
@@ -111,7 +130,7 @@ def is_of_series(folder: Path) -> bool:
 
 
 def _files_in(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in PARSERS and file.is_file())
+    return sorted(file for file in folder.iterdir() if suffix(file) in PARSERS and file.is_file())
 
 
 def _pair_in(folder: Path) -> Path:

@@ -14,13 +14,15 @@ export const Series = {
    * @param {number[][]} values
    * @param {Preparation} preparation
    */
-  sequence(values, { missing, scaling }) {
+  sequence(values, { missing, offset, scaling }) {
     const last = missing ? [...missing.means] : [];
     return Array.from(values, (step) => {
       const gaps = Array.from(step, (v) => (Number.isNaN(v) ? 1 : 0));
       if (!missing && gaps.includes(1))
         throw new Error("a value is missing, and the model has not learned what to put there");
-      const complete = Array.from(step, (v, feature) => (gaps[feature] ? last[feature] : (last[feature] = v)));
+      const complete = Array.from(step, (v, feature) =>
+        gaps[feature] ? last[feature] : (last[feature] = v - (offset[feature] ?? 0)),
+      );
       return scaled(Float32Array.from(missing?.mask ? [...complete, ...gaps] : complete), scaling);
     });
   },
