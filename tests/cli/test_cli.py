@@ -57,7 +57,8 @@ def test_json_is_one_object_on_stdout(call: Call, run: unroll.Run, sample: unrol
     status, out, err = call("train", "--no-report", *QUICK, "--json")
     found = json.loads(out)
     assert status == 0
-    assert set(found) == {"run", "accuracy", "loss", "n", "interval", "weights"}
+    measures = {"accuracy", "majority", "balanced_accuracy", "macro_f1", "roc_auc", "loss"}
+    assert set(found) == {"run", "n", "interval", "weights"} | measures
     assert "epoch" in err
 
     status, out, err = call("evaluate", run.path, "--json")

@@ -110,11 +110,11 @@ def _with_features(name: str, x: np.ndarray, axes: tuple[str, ...], features: in
 def _as_data(x: np.ndarray, lengths: np.ndarray | None, preparation: Preparation) -> SequenceData:
     valid_mask = None if lengths is None else (np.arange(x.shape[1]) < lengths.reshape(-1, 1))[:, :, None]
     with np.errstate(over="ignore"):
-        stored, missing = as_stored("raw", x.astype(np.float32), valid_mask)
+        stored, missing, _ = as_stored("raw", x, valid_mask, preparation.offset)
     data = SequenceData(
         torch.from_numpy(stored),
         _no_labels(x),
-        Preparation(preparation.classes, Scaling(0.0, 1.0)),
+        Preparation(preparation.classes, Scaling(0.0, 1.0), offset=preparation.offset),
         None if lengths is None else torch.from_numpy(lengths),
         missing=None if missing is None else torch.from_numpy(missing),
     )
