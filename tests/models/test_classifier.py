@@ -147,10 +147,10 @@ def test_a_cell_of_one_s_own_keeps_its_own_weights() -> None:
 
 def test_two_models_with_one_seed_are_the_same() -> None:
     torch.manual_seed(3)
-    one = SequenceClassifier(28, 10).state_dict()
+    first = SequenceClassifier(28, 10).state_dict()
     torch.manual_seed(3)
-    other = SequenceClassifier(28, 10).state_dict()
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    second = SequenceClassifier(28, 10).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_parameters_count_as_in_torch_nn() -> None:
@@ -181,8 +181,8 @@ def test_inputs_that_do_not_fit(x: Tensor, message: str) -> None:
         ({"input_size": 0}, "input_size must be at least 1, got 0"),
         (
             {"cell": "rnm"},
-            "cell must be one of rnn, gru, lstm, indrnn, mingru, minlstm, lru, a subclass of Cell, or module:Class of "
-            "one, got 'rnm'; did you mean 'rnn'?",
+            "cell must be one of rnn, gru, lstm, indrnn, mingru, minlstm, lru, a subclass of Cell, or its name as "
+            "module:Class, got 'rnm'; did you mean 'rnn'?",
         ),
         ({"hidden_size": 0}, "hidden_size must be at least 1, got 0"),
         ({"nonlinearity": "sigmoid"}, "nonlinearity must be one of tanh, relu, got 'sigmoid'"),
@@ -239,7 +239,7 @@ def test_a_cell_of_one_s_own_gets_scan_lengths_and_classifier() -> None:
     assert steps[:, 0, 0].tolist() == [5, 2, 0]
     model = SequenceClassifier(3, 4, cell=Counter, hidden_size=2, num_layers=2, bidirectional=True, init="torch")
     assert model(x, torch.tensor([5, 2, 0])).shape == (3, 4)
-    with pytest.raises(ConfigError, match="cell test_model:Counter has a fixed nonlinearity, got 'relu'"):
+    with pytest.raises(ConfigError, match="cell test_classifier:Counter has a fixed nonlinearity, got 'relu'"):
         SequenceClassifier(3, 4, cell=Counter, nonlinearity="relu")
     with pytest.raises(InputError, match="lengths must be from 0 to 5, got 0 to 6"):
         cell.scan(x, state, torch.tensor([6, 2, 0]))
