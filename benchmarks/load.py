@@ -165,7 +165,7 @@ class Server:
                 self.port = int(line.rpartition(":")[2])
                 break
         if not self.port:
-            raise RuntimeError(f"the server did not start: {self.said}")
+            raise RuntimeError(f"the server did not start: {self.stderr}")
 
     def __enter__(self) -> Server:
         """Return itself."""
@@ -174,7 +174,7 @@ class Server:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """End the process if it has not ended; to an error is added what the server can tell."""
         if error is not None:
-            error.add_note(f"the server's status: {self.process.poll()}; it said: {self.said}")
+            error.add_note(f"the server's status: {self.process.poll()}; it said: {self.stderr}")
         self.process.kill()
         self.process.wait()
         assert self.process.stdout is not None
@@ -183,7 +183,7 @@ class Server:
         self._counter.close()
 
     @property
-    def said(self) -> str:
+    def stderr(self) -> str:
         """What it wrote to stderr: nothing, unless something went wrong."""
         self.log.seek(0)
         return self.log.read()
@@ -257,12 +257,12 @@ async def load(server: Server, asks: Sequence[Ask], clients: int, seconds: float
         start, own, its = time.perf_counter(), time.process_time(), server.cpu
         await asyncio.sleep(seconds)
         took = time.perf_counter() - start
-        found = list(latencies)
+        times = list(latencies)
         own, its = time.process_time() - own, server.cpu - its
         after = await batches(server)
         stop = True
         batch = (after[0] - before[0]) / max(1.0, after[1] - before[1])
-        return Load(took, found, batch, its / took, own / took)
+        return Load(took, times, batch, its / took, own / took)
 
     async with asyncio.timeout(seconds + warm_up + UNSURE), asyncio.TaskGroup() as group:
         measured = group.create_task(measure())

@@ -35,8 +35,8 @@ def main(*data: str, seeds: int = 10) -> None:
         train = unroll.load(name).train
         assert train.lengths is not None
         recipe = unroll.RECIPES["text" if train.texts is not None else "fast"]
-        found = [shares(train, recipe.changed(seed=seed).train) for seed in range(seeds)]
-        own, shuffled = (np.concatenate([one[way] for one in found]) for way in (0, 1))
+        by_seed = [shares(train, recipe.changed(seed=seed).train) for seed in range(seeds)]
+        own, shuffled = (np.concatenate([pair[way] for pair in by_seed]) for way in (0, 1))
         print(
             f"{name}: {train.lengths.min()} to {train.lengths.max()} steps; {own.mean():.1%}, of an epoch "
             f"{own.min():.1%} to {own.max():.1%}; in random order {shuffled.mean():.1%}"

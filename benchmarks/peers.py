@@ -201,9 +201,9 @@ def onnxruntime(arrays: Arrays) -> tuple[Work, Arrays, list[str]]:
         for at in range(0, len(images), 1000):
             session.run(None, {"x": images[at : at + 1000].astype(np.float32) / 255})[0].argmax(axis=1)
 
-    one = images[:1].astype(np.float32) / 255
+    first = images[:1].astype(np.float32) / 255
     logits = session.run(None, {"x": images[:1000].astype(np.float32) / 255})[0]
-    work: Work = {"many": many, "one": lambda: session.run(None, {"x": one})}
+    work: Work = {"many": many, "one": lambda: session.run(None, {"x": first})}
     return work, {"logits": logits}, ["onnxruntime", "onnx", "onnxscript", "torch"]
 
 

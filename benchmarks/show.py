@@ -36,7 +36,7 @@ def open_peers(
     """Start the peers; note the versions of those that start, and of the others why not."""
     options = {} if python is None else {"python": str(python.absolute())}
     with ExitStack() as stack:
-        found = []
+        running = []
         for name in names:
             try:
                 peer = Peer(name, given, **options)
@@ -45,8 +45,8 @@ def open_peers(
                 continue
             stack.callback(peer.close)
             report.notes[name] = ", ".join(f"{package} {version}" for package, version in peer.versions.items())
-            found.append(peer)
-        yield found
+            running.append(peer)
+        yield running
 
 
 def logits(peer: Peer) -> torch.Tensor:
@@ -54,7 +54,7 @@ def logits(peer: Peer) -> torch.Tensor:
     return torch.from_numpy(peer.results["logits"])
 
 
-def told(contender: Contender) -> Contender:
+def announced(contender: Contender) -> Contender:
     """Return the contender with runs that print a line each: an epoch takes its time."""
 
     def run(own: Run, threads: int | None, count: int) -> float:

@@ -182,8 +182,8 @@ def refuse_beside(trials: Trials, count: int) -> tuple[int, int]:
         nonlocal refused
         if isinstance(event, unroll.EpochResult) and event.epoch == 5:
             for number in range(count):
-                other = in_child(lambda overwrite=number % 2 == 0: trials.train(path, seed=1, overwrite=overwrite))  # type: ignore[misc]
-                refused += end_of(other) == REFUSED
+                child = in_child(lambda overwrite=number % 2 == 0: trials.train(path, seed=1, overwrite=overwrite))  # type: ignore[misc]
+                refused += end_of(child) == REFUSED
 
     def work() -> None:
         trials.train(path, watch=watch)
