@@ -4,8 +4,8 @@ import { Leaders } from "./class_colours.js";
 
 /** The probability of each class as a bar. */
 export class Bars {
-  static MOST = 12; // classes that are shown
-  static SHORT = 4; // characters of names, at most, that a narrow screen has two columns of
+  static MOST = 12; // most classes shown
+  static SHORT = 4; // most characters of names for two columns on a narrow screen
 
   /**
    * @param {HTMLElement} root
@@ -37,7 +37,7 @@ export class Bars {
     this.root.replaceChildren(...this.rows.map(({ row }) => row));
   }
 
-  /** Show probabilities, or nothing; where two readings are compared, those `before` too, as a mark. */
+  /** Show probabilities, or nothing; in a comparison, also those `before` the edit, as marks. */
   show(probabilities, before = null) {
     const first = probabilities && largest(probabilities);
     for (const { number, row, fill, before: mark, value } of this.rows) {
@@ -50,11 +50,11 @@ export class Bars {
     }
   }
 
-  /** Return which classes to show: all, or the `leaders` and others that were ever the most probable. */
+  /** Return which classes to show: all, or the `leaders` and all that were ever the most probable. */
   static chosen(probabilities, leaders) {
     const peaks = Leaders.peaks(probabilities);
     const weight = (number) => peaks[number] + (leaders.has(number) ? 1 : 0);
-    const numbers = Array.from(peaks.keys()).sort((one, other) => weight(other) - weight(one));
-    return numbers.slice(0, Bars.MOST).sort((one, other) => one - other);
+    const numbers = Array.from(peaks.keys()).sort((a, b) => weight(b) - weight(a));
+    return numbers.slice(0, Bars.MOST).sort((a, b) => a - b);
   }
 }
