@@ -28,8 +28,8 @@ OWN, PEER = "unroll", "nn.RNN, one thread"
 
 
 @contextmanager
-def beside(processes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Keep so many processes busy meanwhile."""
+def busy_cores(processes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Keep a number of processes busy within the block."""
     children = [subprocess.Popen([sys.executable, "-c", LOOP]) for _ in range(processes)]
     try:
         yield children
@@ -40,7 +40,7 @@ def beside(processes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
 
 
 def main(data: str = "mnist", *, rounds: int = 5, images: int = 12_800, processes: int = 2) -> None:
-    """Time epochs in turn and print medians, and how many times as long each takes beside busy processes.
+    """Time epochs in turn and print medians, and how many times as long each takes with busy processes.
 
     Args:
         data: data set of 28×28 images.
@@ -56,9 +56,9 @@ def main(data: str = "mnist", *, rounds: int = 5, images: int = 12_800, processe
     for name, epoch in epochs.items():
         threads = 1 if name == PEER else torch.get_num_threads()
         contenders.append(Contender(name, {threads: with_threads(epoch)[threads]}))
-        disturbed = with_threads(epoch, partial(beside, processes))
+        disturbed = with_threads(epoch, partial(busy_cores, processes))
         contenders.append(Contender(f"{name}; {processes} busy", {threads: disturbed[threads]}))
-    title = f"an epoch of {data}, {len(splits.train):,} images, beside {processes} busy processes and alone"
+    title = f"an epoch of {data}, {len(splits.train):,} images, with {processes} busy processes and alone"
     comparison = compare(
         title, [announced(contender) for contender in contenders], OWN, unit="epoch", rounds=rounds, shortest=0
     )

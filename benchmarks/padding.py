@@ -1,4 +1,4 @@
-"""What share of the time steps is padding: in batches of like length, as a training makes them, and in random order."""
+"""Measure the fraction of padding: in batches of similar lengths, as in training, and in batches in random order."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def main(*data: str, seeds: int = 10) -> None:
 
     Args:
         data: sets of sequences of different lengths; default ucr:JapaneseVowels, sst2 and sarcasm.
-        seeds: so many, from 0 on.
+        seeds: number of seeds, from 0 on.
     """
     for name in data or SETS:
         train = unroll.load(name).train

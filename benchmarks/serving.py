@@ -1,8 +1,8 @@
 """`unroll serve` under load: requests per second and latency with batching and without, memory, a stop in the middle.
 
-The server is a process of its own, asked over the loopback by clients of this one, each of which waits for its answer
-before it asks again. Every answer is checked: its status, and the class that the model itself gives. The clients need
-a core too, where there are two that is half of the machine: the tables say how much of one they took.
+The server has its own process; clients in this process send requests over the loopback, and each waits for its answer
+before the next request. Every answer is checked: its status, and the class that the model predicts. The clients also
+need a core, half of a machine with two: the tables show how much they used.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def speed(model: Model, rounds: int, seconds: float, clients: Sequence[int]) -> 
 
 
 def figures(loads: Sequence[Load]) -> dict[str, Any]:
-    """Return what several rounds of one kind gave: median, least and greatest; times in milliseconds."""
+    """Return median, minimum and maximum over several rounds of a kind; times in milliseconds."""
 
     def over(value: Callable[[Load], float]) -> dict[str, float]:
         return spread([value(result) for result in loads])._asdict()
@@ -137,8 +137,8 @@ def figures(loads: Sequence[Load]) -> dict[str, Any]:
 
 
 def speed_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Return a line for each row: medians with least … greatest."""
-    table = Table(title="one image a request; medians, least … greatest", title_justify="left")
+    """Return a line for each row: medians with minimum … maximum."""
+    table = Table(title="one image a request; medians, minimum … maximum", title_justify="left")
     for heading in ("model", "body"):
         table.add_column(heading)
     for heading in ("clients", "requests/s", "without batching", "times", "p50 ms", "without", "p99 ms", "without",
@@ -237,7 +237,7 @@ def soaked(model: Model, requests: int) -> dict[str, Any]:
 
 
 async def stopped(server: Server, asks: Sequence[Ask], seconds: float) -> dict[str, Any]:
-    """Send SIGTERM in the middle of the load; return what became of all requests."""
+    """Send SIGTERM in the middle of the load; return the outcomes of all requests."""
     seen: Counter[str] = Counter()
     stopped_at, before = 0.0, server.begun
 
@@ -310,7 +310,7 @@ def main(
     stop: bool = False,
     out: Path | None = None,
 ) -> None:
-    """Load a server and print what came of it.
+    """Load a server and print the results.
 
     Args:
         run: folders of runs that read images; default two that are trained now, the default model and a GRU of 512.

@@ -1,4 +1,4 @@
-"""What the comparisons with peers share: opening them, telling each round, tables, files."""
+"""What the comparisons with peers share: starting them, printing each round, tables, files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def arrays(model: nn.Module, splits: unroll.Splits) -> dict[str, np.ndarray]:
 def open_peers(
     names: Sequence[str], given: dict[str, np.ndarray], python: Path | None, report: Report
 ) -> Iterator[list[Peer]]:
-    """Start the peers; note the versions of those that start, and of the others why not."""
+    """Start the peers; note the versions of those that start, and why the others do not."""
     options = {} if python is None else {"python": str(python.absolute())}
     with ExitStack() as stack:
         running = []
@@ -50,12 +50,12 @@ def open_peers(
 
 
 def logits(peer: Peer) -> torch.Tensor:
-    """Return those that a peer has computed of the first images."""
+    """Return the logits that a peer has computed for the first images."""
     return torch.from_numpy(peer.results["logits"])
 
 
 def announced(contender: Contender) -> Contender:
-    """Return the contender with runs that print a line each: an epoch takes its time."""
+    """Return the contender with runs that print a line each, as an epoch takes a while."""
 
     def run(own: Run, threads: int | None, count: int) -> float:
         seconds = own(count)

@@ -1,7 +1,7 @@
 """One epoch of the tutorial's model: the tutorial's pipeline, nn.RNN, unroll and peers outside torch, in turn.
 
 The tutorial's pipeline reads each image as a Pillow image, turns it into a tensor, and collates 64 of them in a
-DataLoader without workers; its ToTensor is written out here, because torchvision cannot be imported beside a CPU build
+DataLoader without workers; its ToTensor is written out here, because torchvision cannot be imported with a CPU build
 of torch. "nn.RNN" is torch's own module on resident data, with everything else as in unroll. The peers are in peers.py;
 those that are not installed are named and left out. All train the same model (28 steps of 28 pixels, 150 tanh units)
 from the same weights with as many batches per epoch and Adam; torch's contenders run with one thread and with all, of
@@ -75,7 +75,7 @@ class TutorialModel(nn.Module):
 
 
 def tutorial_epoch(model: TutorialModel, data: unroll.SequenceData) -> Callable[[], float]:
-    """Return a function that trains for an epoch the tutorial's way and returns the mean loss of its batches."""
+    """Return a function that trains for an epoch as in the tutorial and returns the mean loss of its batches."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     criterion = nn.CrossEntropyLoss()
     loader = DataLoader(TutorialImages(data), batch_size=64, shuffle=True, num_workers=0)
@@ -112,7 +112,7 @@ def logits_of(model: nn.Module, x: Tensor, precision: models.Precision = "fp32")
 
 
 def contenders(splits: unroll.Splits) -> tuple[list[Contender], Results, dict[str, np.ndarray]]:
-    """Return those of torch and the limit, what the logits must be, and what the peers read."""
+    """Return the contenders of torch and the limit, the expected logits, and the data for the peers."""
     model = models.classifier()
     x = splits.test.x[:CHECKED].float() / 255
     epochs = -(-len(splits.train) // models.SHAPE.batch)
@@ -140,7 +140,7 @@ def contenders(splits: unroll.Splits) -> tuple[list[Contender], Results, dict[st
 
 
 def given(results: Results) -> Callable[[], Results]:
-    """Return a function of nothing: the logits are taken before the first epoch moves the weights."""
+    """Return a function that returns the logits computed before the first epoch changes the weights."""
     return lambda: results
 
 

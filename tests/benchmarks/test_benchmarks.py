@@ -94,7 +94,7 @@ def test_the_folder_holds_the_set(small: unroll.Splits, tmp_path: Path) -> None:
 
 
 def test_a_busy_process_is_there_while_epochs_are_timed(capsys: pytest.CaptureFixture[str]) -> None:
-    with busy.beside(2) as processes:
+    with busy.busy_cores(2) as processes:
         assert [process.poll() for process in processes] == [None, None]
     assert all(process.poll() is not None for process in processes)
     busy.main("mnist-sample", rounds=1, images=64, processes=1)

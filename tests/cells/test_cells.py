@@ -143,7 +143,7 @@ def test_lru_begins_in_its_ring() -> None:
 @pytest.mark.parametrize("cell", ["mingru", "minlstm", "lru", "indrnn"])
 @pytest.mark.slow
 def test_new_cells_learn(cell: str) -> None:
-    """What stood at a marked step 12 steps ago: nothing the last ones would tell."""
+    """The class is the value at a marked step 12 steps ago, which later steps do not reveal."""
     torch.manual_seed(0)
     x = torch.rand(256, 20, 2)
     x[:, :, 1] = 0
@@ -339,7 +339,7 @@ class NoMask(Good):
 
 
 class MasksLate(Good):
-    """Right forwards; but on the way back 0 times NaN is NaN."""
+    """Correct in the forward pass, but in the backward pass 0 times NaN is NaN."""
 
     def scan(
         self, x: Tensor, state: Any, lengths: Any = None, *, reverse: bool = False, last_only: bool = False

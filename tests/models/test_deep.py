@@ -17,13 +17,13 @@ TWINS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 def layer_outputs(cell: str, cells: list[Any], x: Tensor) -> Tensor:
     """Return what torch.nn makes of one layer, (batch, time, directions·hidden)."""
-    twin = TWINS[cell](x.shape[2], cells[0].hidden_size, bidirectional=len(cells) == 2, batch_first=True)
+    reference = TWINS[cell](x.shape[2], cells[0].hidden_size, bidirectional=len(cells) == 2, batch_first=True)
     weights = {
         f"{name}_l0{'_reverse' if direction else ''}": value
         for direction, cell in enumerate(cells)
         for name, value in cell.state_dict(keep_vars=True).items()
     }
-    y: Tensor = torch.func.functional_call(twin, weights, (x,))[0]
+    y: Tensor = torch.func.functional_call(reference, weights, (x,))[0]
     return y
 
 
@@ -88,7 +88,7 @@ def test_stages_name_each_part() -> None:
 
 
 def test_a_deep_stack_passes_more_gradient_with_residual_connections() -> None:
-    """What the first of twelve layers gets of the gradient, beside the last."""
+    """The gradient of the first of twelve layers, relative to the last."""
 
     def share(**options: bool) -> float:
         torch.manual_seed(0)

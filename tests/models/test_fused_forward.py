@@ -1,4 +1,4 @@
-"""Answers in one call against their plain twin, the model module by module, and against torch.nn."""
+"""Predictions in one call equal those of the model module by module, and of torch.nn."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def test_an_answer_is_that_of_the_modules(
     model = SequenceClassifier(
         features, 3, cell=cell, hidden_size=hidden, nonlinearity=nonlinearity, init="torch"
     ).eval()
-    twin = copy.deepcopy(model).double()
-    for layer in twin.layers:
+    expected_model = copy.deepcopy(model).double()
+    for layer in expected_model.layers:
         layer[0].backend = "reference"
     x, lengths = torch.randn(batch, time, features), lengths_of(batch, time) if with_lengths else None
     with torch.no_grad():
         actual = model(x, lengths)
-        torch.testing.assert_close(actual, twin(x.double(), lengths).float(), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(actual, expected_model(x.double(), lengths).float(), rtol=1e-4, atol=1e-5)
     assert at_once == [True, False]
     assert (actual.dtype, actual.requires_grad, actual.is_inference()) == (torch.float32, False, False)
 
@@ -329,10 +329,12 @@ def test_who_must_see_each_operation_sees_them(onlooker: str) -> None:
 def test_parameters_that_stand_in_are_used(at_once: list[bool]) -> None:
     model, x = small(), torch.randn(2, 9, 5)
     halves = {name: value / 2 for name, value in model.state_dict().items()}
-    twin = copy.deepcopy(model)
-    twin.load_state_dict(halves)
+    expected_model = copy.deepcopy(model)
+    expected_model.load_state_dict(halves)
     with torch.no_grad():
-        torch.testing.assert_close(torch.func.functional_call(model, halves, (x,)), by_modules(lambda: twin(x)))
+        torch.testing.assert_close(
+            torch.func.functional_call(model, halves, (x,)), by_modules(lambda: expected_model(x))
+        )
     assert at_once == [True]
 
 

@@ -74,8 +74,8 @@ def test_attention_weighs_scores_of_any_size() -> None:
 def test_a_model_with_attention_against_torch_nn(bidirectional: bool) -> None:
     model = SequenceClassifier(4, 3, cell="gru", hidden_size=6, readout="attention", bidirectional=bidirectional)
     x = torch.randn(4, 7, 4)
-    twin = torch_twin(model)
-    expected = torch.stack([formula("attention", model.readout, twin(s.unsqueeze(0))[0][0]) for s in x])
+    expected_model = torch_twin(model)
+    expected = torch.stack([formula("attention", model.readout, expected_model(s.unsqueeze(0))[0][0]) for s in x])
     torch.testing.assert_close(model(x), model.head(expected))
     assert model.state_dict()["readout.query"].shape == (12 if bidirectional else 6,)
 

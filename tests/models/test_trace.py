@@ -77,7 +77,7 @@ def test_an_lstm_s_gradients_against_a_hand_loop() -> None:
         i, f, g, o = gates.chunk(4, dim=1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         h = torch.sigmoid(o) * torch.tanh(c)
-        h, c = h.clone(), c.clone()  # each by itself
+        h, c = h.clone(), c.clone()  # each separately
         kept += [h, c]
         outputs.append(h)
     loss = cross_entropy(model.head(torch.stack(outputs).mean(dim=0)), Y, reduction="sum")

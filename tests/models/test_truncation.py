@@ -22,12 +22,12 @@ READOUTS = ["last", "mean", "max", "attention"]
 LENGTHS = torch.tensor([10, 2, 1, 6, 5])
 
 
-def by_hand(model: SequenceClassifier, twin: nn.RNNBase, x: Tensor, length: int, steps: int) -> Tensor:
+def by_hand(model: SequenceClassifier, reference: nn.RNNBase, x: Tensor, length: int, steps: int) -> Tensor:
     """Return the logits (classes,) of one sequence (time, features), its states detached after each chunk."""
     state, outputs, start = None, [], 0
     for stop in [t for t in range(1, len(x) + 1) if (len(x) - t) % steps == 0]:
         if start < length:
-            y, state = twin(x[start : min(stop, length)].unsqueeze(0), state)
+            y, state = reference(x[start : min(stop, length)].unsqueeze(0), state)
             state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
             outputs.append(y[0])
         start = stop
@@ -44,7 +44,7 @@ def test_gradients_are_those_of_chunks_detached_by_hand(
     cell: str, readout: Any, with_lengths: bool, steps: int
 ) -> None:
     model = SequenceClassifier(3, 4, cell=cell, hidden_size=6, num_layers=2, readout=readout)
-    twin = torch_twin(model)
+    reference = torch_twin(model)
     x, y = torch.randn(5, 10, 3), torch.arange(5) % 4
     lengths = LENGTHS if with_lengths else None
     logits = model(x, lengths, tbptt=steps)
@@ -54,9 +54,9 @@ def test_gradients_are_those_of_chunks_detached_by_hand(
 
     model.zero_grad()
     ends = LENGTHS.tolist() if with_lengths else [10] * 5
-    each = [by_hand(model, twin, sequence, end, steps) for sequence, end in zip(x, ends, strict=True)]
+    each = [by_hand(model, reference, sequence, end, steps) for sequence, end in zip(x, ends, strict=True)]
     cross_entropy(torch.stack(each), y).backward()
-    for name, parameter in twin.named_parameters():
+    for name, parameter in reference.named_parameters():
         kind, layer = name.split("_l")
         torch.testing.assert_close(gradients[f"layers.{layer}.0.{kind}"], parameter.grad, rtol=1e-4, atol=1e-6)
     for name, parameter in (*model.head.named_parameters("head"), *model.readout.named_parameters("readout")):

@@ -44,7 +44,7 @@ def rounded(tensor: Tensor) -> Tensor:
 
 
 class Product(torch.autograd.Function):
-    """x wᵀ, of which every product, on the way back too, is one of factors rounded to bfloat16."""
+    """x wᵀ, where every product, in the backward pass too, has factors rounded to bfloat16."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ def test_what_is_no_number_stays_visible(bad: float) -> None:
     single = copied(inputs, torch.float32)
     with torch.no_grad():
         single["x"][2, 1] = bad
-        single["w_ih"][:, 0] = 0  # inf · 0 is no number either
+        single["w_ih"][:, 0] = 0  # inf · 0 is NaN too
     with torch.autocast("cpu", torch.bfloat16):
         y = everything("tanh", single, backend="cpu")["y"]
     assert y[2, 1:].isnan().all()

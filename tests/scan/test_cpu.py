@@ -57,8 +57,8 @@ def test_kernels_equal_the_reference(recurrence: str, number: int, isa: str) -> 
     assert_close(actual, exact(recurrence, number), 1e-5)
 
 
-# Hidden sizes beside the widths of registers (4, 8, 16) and of panels (12, 16, 80), more steps than a block of the
-# gradients has rows, batches beside the rows of a tile (4, 5, 6).
+# Hidden sizes around the widths of registers (4, 8, 16) and of panels (12, 16, 80), more steps than a block of the
+# gradients has rows, batches around the rows of a tile (4, 5, 6).
 EDGES = [(5, 2, 33, 12), (6, 3, 80, 81), (2, 260, 3, 16), (7, 4, 32, 79), (4, 2, 13, 8), (13, 3, 100, 33)]
 
 
@@ -102,7 +102,7 @@ def test_several_callers_at_once(recurrence: str) -> None:
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
 def test_inference_gives_the_bits_of_training(isa: str, recurrence: str) -> None:
-    """The kernels then read x where it stands, keep two states or none of the gates."""
+    """The kernels then read x in place, and keep only two states and no gates."""
     inputs, lengths = make(recurrence, 13, 9, 28, 33, F32), some_lengths(13, 9)
     for reverse in (False, True):
         expected = [r.detach() for r in call(recurrence, inputs, lengths, backend="cpu", reverse=reverse)]

@@ -1,4 +1,4 @@
-"""Shapes, lengths and options that nobody thought of: every backend against the reference in float64."""
+"""Random shapes, lengths and options: every backend against the reference in float64."""
 
 from __future__ import annotations
 

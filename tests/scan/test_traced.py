@@ -136,7 +136,7 @@ def test_the_kernels_say_why_not(recurrence: str) -> None:
     scan, x, unseen = function_of(recurrence)
     with pytest.raises(InputError, match="backend 'cpu' cannot be used while torch.func must see each operation"):
         torch.func.grad(lambda x: scan(x, "cpu"))(x)
-    with forward_ad.dual_level(), pytest.raises(InputError, match="where forward-mode differentiation must see each"):
+    with forward_ad.dual_level(), pytest.raises(InputError, match="while forward-mode differentiation must see each"):
         scan(forward_ad.make_dual(x, unseen), "cpu")
     with FakeTensorMode():
         choice = choose_backend("auto", torch.empty(3, 4, 2), training=False)

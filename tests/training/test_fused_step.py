@@ -114,7 +114,7 @@ def test_it_says_why_not() -> None:
     for option in ({"layer_norm": True}, {"recurrent_dropout": 0.1}):
         other = SequenceClassifier(5, 4, **option)  # type: ignore[arg-type]
         assert why_not_fused(other, data, CONFIG) == "the model has layer norm or recurrent dropout"
-    assert "at most 3 time steps (tbptt)" in why_not_fused(model, data, replace(CONFIG, tbptt=3))
+    assert "truncates gradients to 3 time steps" in why_not_fused(model, data, replace(CONFIG, tbptt=3))
     assert "at most 9 time steps (tbptt)" in why_not_fused(model, None, replace(CONFIG, tbptt=9))
     assert why_not_fused(model, data, replace(CONFIG, tbptt=9)) == ""
     assert "computed by torch: asked for" in why_not_fused(SequenceClassifier(5, 4, backend="torch"), data, CONFIG)
@@ -188,4 +188,4 @@ def test_info_tells_of_a_model() -> None:
     assert facts["training"].startswith("cpu: fused for float32 on this CPU")
     assert facts["training_step"] == "one call of the fused kernels"
     facts = describe_model(SequenceClassifier(5, 4, num_layers=2))
-    assert facts["training_step"].startswith("operation by operation: the model has more than one layer")
+    assert facts["training_step"].startswith("operation by operation: the model has several layers")
