@@ -86,7 +86,7 @@ def first(page: Any) -> str:
 
 def until_read(page: Any) -> None:
     """Wait until it has played to the end since a person last did something; it plays faster than for people."""
-    page.evaluate("Player.WHOLE = 500")
+    page.evaluate("Player.SEQUENCE_MS = 500")
     page.wait_for_function("() => /playing,still$/.test(notes)")
 
 

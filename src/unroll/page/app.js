@@ -154,7 +154,7 @@ class App {
   #stepName = (t) => this.input.stepName(t);
 
   #empty() {
-    const few = Math.min(Bars.MOST, this.model.classes);
+    const few = Math.min(Bars.MOST_CLASSES, this.model.classes);
     this.bars.load(Array.from({ length: few }, (_, number) => number), this.leaders);
     this.bars.show(null);
     this.curves.clear();

@@ -12,8 +12,8 @@ import { PixelGrid } from "./pixel_grid.js";
 export class DigitInput {
   static explanation = "Draw with mouse, finger or pen, or drop a picture onto the page.";
   static accepts = "image/*";
-  static MOST = 50e6; // pixels of a picture
-  static ASKED = 900; // most pixels, or groups of neighbours, to erase in turn
+  static MOST_PIXELS = 50e6; // of a picture
+  static MOST_GROUPS = 900; // most pixels, or groups of neighbours, to erase in turn
 
   /**
    * @param {HTMLElement} root
@@ -126,7 +126,7 @@ export class DigitInput {
       throw new Error(`${file.name} must be a picture that this browser can read, such as a PNG or JPEG file`);
     }
     const { width, height } = picture;
-    if (width * height > DigitInput.MOST) throw new Error(`${file.name} may have at most 50 million pixels, got ${width}×${height}`);
+    if (width * height > DigitInput.MOST_PIXELS) throw new Error(`${file.name} may have at most 50 million pixels, got ${width}×${height}`);
     const canvas = element("canvas", { width, height });
     const context = canvas.getContext("2d", { willReadFrequently: true });
     context.drawImage(picture, 0, 0);
@@ -225,7 +225,7 @@ export class DigitInput {
     const paper = this.#background(pixels);
     const ink = Array.from(pixels.keys()).filter((pixel) => Math.abs(pixels[pixel] - paper) > 25);
     ink.sort((a, b) => this.steps[a] - this.steps[b] || a - b);
-    const size = Math.ceil(ink.length / DigitInput.ASKED);
+    const size = Math.ceil(ink.length / DigitInput.MOST_GROUPS);
     const groups = [];
     for (const pixel of ink) {
       const last = groups.at(-1);

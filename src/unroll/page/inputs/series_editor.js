@@ -4,8 +4,8 @@ import { drawn, element, grouped } from "../dom.js";
 export class Chart {
   static HEIGHT = 250;
   static EDGE = { left: 46, right: 12, top: 12, bottom: 26 };
-  static DOTTED = 64; // most time steps that are shown as points
-  static OTHERS = 24; // most lines besides the edited one
+  static MOST_DOTS = 64; // most time steps that are shown as points
+  static MOST_LINES = 24; // most lines besides the edited one
   static BAR = 8; // thickness of the strongest bar
 
   /**
@@ -106,8 +106,8 @@ export class Chart {
     this.cover = { x: left, y: top, width: wide, height: high };
     svg.append(...this.#weights());
     if (this.values) {
-      const others = this.names.map((_, feature) => feature).filter((feature) => feature !== this.feature);
-      for (const feature of others.slice(0, Chart.OTHERS)) svg.append(drawn("path", { class: "other", d: this.#path(feature) }));
+      const background = this.names.map((_, feature) => feature).filter((feature) => feature !== this.feature);
+      for (const feature of background.slice(0, Chart.MOST_LINES)) svg.append(drawn("path", { class: "other", d: this.#path(feature) }));
       this.own = drawn("path", { class: "own", d: this.#path(this.feature) });
       this.dots = drawn("path", { class: "dots", d: this.#dots() });
       svg.append(this.own, this.dots);
@@ -161,7 +161,7 @@ export class Chart {
   }
 
   #dots() {
-    if (this.time > Chart.DOTTED) return "";
+    if (this.time > Chart.MOST_DOTS) return "";
     const steps = Array.from(this.values.keys()).filter((step) => !Number.isNaN(this.values[step][this.feature]));
     return steps.map((step) => `M${this.#place(step, this.feature)}h0`).join("");
   }

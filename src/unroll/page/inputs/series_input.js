@@ -11,10 +11,10 @@ import { Chart } from "./series_editor.js";
 export class CurveInput {
   static explanation = "Draw with mouse, finger or pen, or drop a table of numbers onto the page.";
   static accepts = ".csv,.tsv,.txt,text/csv";
-  static MOST = 5_000; // time steps
-  static LETTERS = 2_000_000; // of a file
-  static WINDOWS = 28; // parts of a series to replace in turn
-  static BUTTONS = 12; // most features with a button each
+  static MOST_STEPS = 5_000;
+  static MOST_CHARACTERS = 2_000_000; // of a file
+  static MOST_WINDOWS = 28; // parts of a series to replace in turn
+  static MOST_BUTTONS = 12; // most features with a button each
 
   /**
    * @param {HTMLElement} root
@@ -42,7 +42,7 @@ export class CurveInput {
       painted: (points, done) => this.#paint(points, done),
     });
     this.length = element("input", {
-      type: "number", class: "length", min: 1, max: CurveInput.MOST, step: 1, change: () => this.#resize(),
+      type: "number", class: "length", min: 1, max: CurveInput.MOST_STEPS, step: 1, change: () => this.#resize(),
     });
     this.made = element("p", { class: "made legend" });
     const clear = element("button", { type: "button", class: "slight", click: () => this.#clear() }, "Clear");
@@ -84,7 +84,7 @@ export class CurveInput {
   /** Return the controls that choose the feature to draw. */
   #chooser() {
     if (this.names.length === 1) return [];
-    if (this.names.length > CurveInput.BUTTONS) {
+    if (this.names.length > CurveInput.MOST_BUTTONS) {
       const options = this.names.map((name, n) => element("option", { value: n }, name));
       const select = element("select", { change: () => this.chart.choose(Number(select.value)) }, ...options);
       return [element("label", { class: "quiet features" }, "You draw ", select)];
@@ -134,8 +134,8 @@ export class CurveInput {
   }
 
   async take(file) {
-    const text = await textOf(file, CurveInput.LETTERS, "a table of numbers, a line for each time step,");
-    const values = Table.read(text, this.names, { file: file.name, most: CurveInput.MOST });
+    const text = await textOf(file, CurveInput.MOST_CHARACTERS, "a table of numbers, a line for each time step,");
+    const values = Table.read(text, this.names, { file: file.name, most: CurveInput.MOST_STEPS });
     const gap = values.findIndex((step) => step.some(Number.isNaN));
     if (gap >= 0 && !this.gaps) {
       throw new Error(`${file.name}: the value at time step ${gap + 1} is missing, and the model was trained without missing values`);
@@ -193,7 +193,7 @@ export class CurveInput {
   /** Cut the series off, or extend it with its last value. */
   #resize() {
     const asked = this.length.value ? Math.round(Number(this.length.value)) : this.typical.time;
-    const time = Math.min(CurveInput.MOST, Math.max(1, asked));
+    const time = Math.min(CurveInput.MOST_STEPS, Math.max(1, asked));
     if (!this.values) return this.#take(null, null, time);
     if (time === this.values.length) return this.#take(this.values, this.chosen, time);
     this.#new(Array.from({ length: time }, (_, t) => this.values[Math.min(t, this.values.length - 1)]), null);
@@ -221,7 +221,7 @@ export class CurveInput {
       this.#explain();
     });
     const x = this.sequence;
-    const size = Math.ceil(x.length / CurveInput.WINDOWS);
+    const size = Math.ceil(x.length / CurveInput.MOST_WINDOWS);
     const windows = Array.from({ length: Math.ceil(x.length / size) }, (_, n) => [n * size, Math.min(x.length, (n + 1) * size)]);
     const losses = [];
     if (!(await inSlices(this.#losses(model, x, windows, target), signal, (loss) => losses.push(loss)))) return;

@@ -10,9 +10,9 @@ import { Passage } from "./token_view.js";
 export class SentenceInput {
   static explanation = "Type a sentence, or drop a text file onto the page.";
   static accepts = ".txt,text/plain";
-  static MOST = 20_000; // characters of a text
-  static NAME = 24; // characters of a word shown in messages
-  static SHORT = 100; // most words that are read again at every key
+  static MOST_CHARACTERS = 20_000; // of a text
+  static NAME_LENGTH = 24; // characters of a word shown in messages
+  static FEW_WORDS = 100; // most words that are read again at every key
   static SLOW = 40; // ms; a faster model reads longer texts again at every key too
   static PAUSE = 600; // ms without a key that count as a pause
   static PATIENCE = 8_000; // most ms for leaving out each word in turn; if it takes longer, several are left out together
@@ -40,7 +40,7 @@ export class SentenceInput {
     this.field = element("textarea", {
       class: "field",
       rows: 2,
-      maxlength: SentenceInput.MOST,
+      maxlength: SentenceInput.MOST_CHARACTERS,
       placeholder: "Type here…",
       "aria-label": "The text to read",
       spellcheck: "false",
@@ -89,7 +89,7 @@ export class SentenceInput {
 
   stepName(t) {
     const { from, to } = this.words[this.steps[t].word];
-    return `the ${this.unit} “${shortened(this.text.slice(from, to), SentenceInput.NAME)}”`;
+    return `the ${this.unit} “${shortened(this.text.slice(from, to), SentenceInput.NAME_LENGTH)}”`;
   }
 
   show(t) {
@@ -114,7 +114,7 @@ export class SentenceInput {
   }
 
   async take(file) {
-    const text = (await textOf(file, SentenceInput.MOST, "a text")).trim();
+    const text = (await textOf(file, SentenceInput.MOST_CHARACTERS, "a text")).trim();
     const tokens = Texts.tokens(text, this.tokenizer);
     if (!tokens.numbers.length) throw new Error(`${file.name} must contain at least one word, got none`);
     this.field.value = text;
@@ -131,7 +131,7 @@ export class SentenceInput {
       this.changed({ edited: false, drawing });
       this.cost = performance.now() - began;
     };
-    if (this.cost < SentenceInput.SLOW || this.words.length < SentenceInput.SHORT) read(true);
+    if (this.cost < SentenceInput.SLOW || this.words.length < SentenceInput.FEW_WORDS) read(true);
     this.waiting = setTimeout(() => read(false), SentenceInput.PAUSE);
   }
 

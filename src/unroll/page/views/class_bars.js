@@ -4,8 +4,8 @@ import { Leaders } from "./class_colours.js";
 
 /** The probability of each class as a bar. */
 export class Bars {
-  static MOST = 12; // most classes shown
-  static SHORT = 4; // most characters of names for two columns on a narrow screen
+  static MOST_CLASSES = 12;
+  static SHORT_NAME = 4; // most characters of names for two columns on a narrow screen
 
   /**
    * @param {HTMLElement} root
@@ -32,7 +32,7 @@ export class Bars {
       const row = element("li", { class: leaders.of(number) }, name, track, value);
       return { number, row, fill, before, value };
     });
-    const columns = this.classes.every((name) => name.length <= Bars.SHORT) ? 2 : 1;
+    const columns = this.classes.every((name) => name.length <= Bars.SHORT_NAME) ? 2 : 1;
     this.root.style.setProperty("--lines", String(Math.ceil(this.rows.length / columns)));
     this.root.replaceChildren(...this.rows.map(({ row }) => row));
   }
@@ -55,6 +55,6 @@ export class Bars {
     const peaks = Leaders.peaks(probabilities);
     const weight = (number) => peaks[number] + (leaders.has(number) ? 1 : 0);
     const numbers = Array.from(peaks.keys()).sort((a, b) => weight(b) - weight(a));
-    return numbers.slice(0, Bars.MOST).sort((a, b) => a - b);
+    return numbers.slice(0, Bars.MOST_CLASSES).sort((a, b) => a - b);
   }
 }

@@ -2,8 +2,8 @@ import { byId } from "../dom.js";
 
 /** Controls how many steps have been read: buttons, slider, keys, and a clock while playing. */
 export class Player {
-  static WHOLE = 4500; // ms for a whole sequence at normal speed
-  static STEP = 220; // most ms per step
+  static SEQUENCE_MS = 4500; // for a whole sequence at normal speed
+  static MOST_STEP_MS = 220;
 
   /** `shown(position)` is called at every move, `rested(position)` when it stops. */
   constructor({ shown, rested }) {
@@ -62,7 +62,7 @@ export class Player {
     let done = from;
     const tick = (now) => {
       if (!this.playing) return;
-      const each = Math.min(Player.STEP, Player.WHOLE / this.time) / Number(this.speed.value);
+      const each = Math.min(Player.MOST_STEP_MS, Player.SEQUENCE_MS / this.time) / Number(this.speed.value);
       document.documentElement.style.setProperty("--step", `${Math.min(120, 0.8 * each)}ms`);
       done += Math.max(0, now - last) / each;
       last = now;

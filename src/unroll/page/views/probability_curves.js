@@ -23,10 +23,10 @@ export class Curves {
   static HEIGHT = 124;
   static MARGIN = 9; // above and below the lines
   static FOOT = 16; // below that, for the numbers of the steps
-  static MANY = 200; // steps from which lines are thinner
+  static MANY_STEPS = 200; // from which lines are thinner
   static GAP = 15; // between the names at the lines' ends
-  static BESIDE = 9; // from a line's end to its name
-  static LETTER = 8; // wide, of a name
+  static NAME_GAP = 9; // from a line's end to its name
+  static LETTER_WIDTH = 8; // of a name
 
   /**
    * `seek(share)` is called when a time is chosen.
@@ -109,7 +109,7 @@ export class Curves {
     }
     this.cover = drawn("rect", { x: 0, y: 0, height: Curves.HEIGHT });
     svg.append(drawn("clipPath", { id: "read" }, this.cover));
-    const lines = drawn("g", { "clip-path": "url(#read)", class: this.time > Curves.MANY ? "fine" : "" });
+    const lines = drawn("g", { "clip-path": "url(#read)", class: this.time > Curves.MANY_STEPS ? "fine" : "" });
     const order = this.#order();
     for (const number of order) {
       const colour = this.leaders.of(number);
@@ -124,12 +124,12 @@ export class Curves {
       this.mark.append(drawn("line", { x1: x, x2: x, y1: 0, y2: Curves.HEIGHT }));
     }
     this.now = drawn("line", { class: "now", x1: 0, x2: 0, y1: 0, y2: Curves.HEIGHT });
-    const room = Math.floor((parseFloat(getComputedStyle(this.root).paddingRight) - Curves.BESIDE) / Curves.LETTER);
+    const room = Math.floor((parseFloat(getComputedStyle(this.root).paddingRight) - Curves.NAME_GAP) / Curves.LETTER_WIDTH);
     this.heads = order
       .filter((number) => this.leaders.has(number))
       .reverse()
       .map((number) => {
-        const name = drawn("text", { x: Curves.BESIDE, y: 4 }, shortened(this.classes[number], room));
+        const name = drawn("text", { x: Curves.NAME_GAP, y: 4 }, shortened(this.classes[number], room));
         const head = drawn("g", { class: `head ${this.leaders.of(number)}` }, drawn("circle", { r: 3.5 }), name);
         return { number, head, name };
       });
