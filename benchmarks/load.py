@@ -39,12 +39,12 @@ sys.exit(main(sys.argv[2:]))
 
 
 class Ask(NamedTuple):
-    """A request and what is right as its answer.
+    """A request and the expected answer.
 
     Attributes:
-        request: as it is sent
-        status: of the answer; 0 hangs up instead of waiting for one
-        holds: stands in the answer
+        request: its bytes
+        status: of the answer; 0 hangs up instead of waiting for an answer
+        holds: a part of the answer
     """
 
     request: bytes
@@ -53,11 +53,11 @@ class Ask(NamedTuple):
 
 
 class WrongError(Exception):
-    """An answer is not what it must be."""
+    """An answer is wrong."""
 
 
 class GoneError(Exception):
-    """The connection ended before an answer was whole; ``begun`` tells whether a byte of it had come."""
+    """The connection ended before the answer was complete; ``begun``: part of it had arrived."""
 
     def __init__(self, begun: bool) -> None:
         super().__init__("the connection ended")
@@ -65,7 +65,7 @@ class GoneError(Exception):
 
 
 def post(path: str, media: str, body: bytes, *headers: str, length: int | None = None) -> bytes:
-    """Return a request; ``length`` says more than comes."""
+    """Return a request; its ``length`` may be larger than its body."""
     size = len(body) if length is None else length
     head = [f"POST {path} HTTP/1.1", "host: localhost", f"content-type: {media}", f"content-length: {size}", *headers]
     return "\r\n".join([*head, "", ""]).encode() + body
@@ -77,7 +77,7 @@ def get(path: str) -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """One connection; asks one thing at a time."""
+    """A connection with one request at a time."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
@@ -86,7 +86,7 @@ class Connection(asyncio.Protocol):
 
     @classmethod
     async def open(cls, port: int) -> Connection:
-        """Connect; raises `OSError` if nobody listens."""
+        """Connect; raises `OSError` if no server listens."""
         _, connection = await asyncio.get_running_loop().create_connection(cls, "127.0.0.1", port)
         return connection
 
@@ -100,10 +100,10 @@ class Connection(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """End the wait once the answer is whole."""
+        """End the wait once the answer is complete."""
         self.got = self.got + data if self.got else data
         head = self.got.find(b"\r\n\r\n")
-        if head < 0 or self.waiting is None or self.waiting.done():  # done: nobody waits any more
+        if head < 0 or self.waiting is None or self.waiting.done():  # done: no longer waited for
             return
         at = self.got.index(b"content-length: ") + 16
         if len(self.got) >= head + 4 + int(self.got[at : self.got.index(b"\r", at)]):
@@ -119,10 +119,10 @@ class Connection(asyncio.Protocol):
             self.waiting = None
 
     async def ask(self, request: bytes) -> bytes:
-        """Return the answer, head and all.
+        """Return the answer, including its head.
 
         Raises:
-            GoneError: it did not come, or not whole.
+            GoneError: it did not arrive, or only in part.
         """
         if self.transport is None:
             raise GoneError(False)
@@ -137,7 +137,7 @@ class Connection(asyncio.Protocol):
 
 
 def check(ask: Ask, answer: bytes) -> None:
-    """Raise `WrongError` if the answer is not what it must be."""
+    """Raise `WrongError` if the answer is wrong."""
     if int(answer[9:12]) != ask.status or ask.holds not in answer:
         raise WrongError(f"expected status {ask.status} and {ask.holds.decode()}, got {answer.decode()}")
 
@@ -166,16 +166,16 @@ class Server:
                 self.port = int(line.rpartition(":")[2])
                 break
         if not self.port:
-            raise RuntimeError(f"the server did not start: {self.said}")
+            raise RuntimeError(f"the server did not start: {self.stderr}")
 
     def __enter__(self) -> Server:
         """Return itself."""
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """End the process if it has not ended; to an error is added what the server can tell."""
+        """End the process if it still runs; add the server's status and stderr to an error."""
         if error is not None:
-            error.add_note(f"the server's status: {self.process.poll()}; it said: {self.said}")
+            error.add_note(f"the server's status: {self.process.poll()}; it said: {self.stderr}")
         self.process.kill()
         self.process.wait()
         assert self.process.stdout is not None
@@ -184,8 +184,8 @@ class Server:
         self._counter.close()
 
     @property
-    def said(self) -> str:
-        """What it wrote to stderr: nothing, unless something went wrong."""
+    def stderr(self) -> str:
+        """Its output on stderr, empty unless something went wrong."""
         self.log.seek(0)
         return self.log.read()
 
@@ -258,12 +258,12 @@ async def load(server: Server, asks: Sequence[Ask], clients: int, seconds: float
         start, own, its = time.perf_counter(), time.process_time(), server.cpu
         await asyncio.sleep(seconds)
         took = time.perf_counter() - start
-        found = list(latencies)
+        times = list(latencies)
         own, its = time.process_time() - own, server.cpu - its
         after = await batches(server)
         stop = True
         batch = (after[0] - before[0]) / max(1.0, after[1] - before[1])
-        return Load(took, found, batch, its / took, own / took)
+        return Load(took, times, batch, its / took, own / took)
 
     async with asyncio.timeout(seconds + warm_up + UNSURE), asyncio.TaskGroup() as group:
         measured = group.create_task(measure())

@@ -137,8 +137,8 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
         ("train --readout x", 'Invalid value "x" for --readout. Choose from: "last", "mean", "max", "attention".'),
         (
             "train --cell lstn",
-            "cell must be one of rnn, gru, lstm, indrnn, mingru, minlstm, lru, a subclass of Cell, or module:Class of "
-            "one, got 'lstn'; did you mean 'lstm'?",
+            "cell must be one of rnn, gru, lstm, indrnn, mingru, minlstm, lru, a subclass of Cell, or its name as "
+            "module:Class, got 'lstn'; did you mean 'lstm'?",
         ),
         ("train --data mnits", "data must be one of mnist-sample, mnist, fashion-mnist, kmnist, ucr:NAME, or the path"),
         ("train --data mnist --data-dir no", "data_dir must be a folder, got no"),
@@ -152,8 +152,14 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
             marks=NEEDS_BF16,
         ),
         ("train --tbptt 1.5", "Invalid value for --tbptt: expected a whole number, got '1.5'"),
-        ("train --tbptt 5 --bidirectional", "tbptt must be 0 for a bidirectional model: it reads each sequence from"),
-        ("train --residual", "residual connections go around layers from the second on: they need num_layers of at"),
+        (
+            "train --tbptt 5 --bidirectional",
+            "tbptt must be 0 for a bidirectional model, as it also reads each sequence from",
+        ),
+        (
+            "train --residual",
+            "residual needs num_layers of at least 2 (it skips layers from the second on), got 1; add",
+        ),
         ("train --data-dir no", "data_dir must be a folder, got no"),
         ("train --resume no", "no is no run folder: it has no config.json"),
         ("train --resume no --epochs 3", "--resume takes all settings from no; give at most --data-dir"),

@@ -22,7 +22,7 @@ from unroll.config.signature import help_of
         (ModelConfig, {"num_layers": 0}, "num_layers must be at least 1, got 0"),
         (ModelConfig, {"bidirectional": 1}, "bidirectional must be of type bool, got 1"),
         (ModelConfig, {"dropout": 1.0, "num_layers": 2}, "dropout must be at least 0 and below 1, got 1.0"),
-        (ModelConfig, {"dropout": 0.5}, "dropout acts between layers: it needs num_layers of at least 2, got 1"),
+        (ModelConfig, {"dropout": 0.5}, "dropout acts between layers and needs num_layers of at least 2, got 1"),
         (
             ModelConfig,
             {"readout": "lats"},
@@ -38,12 +38,12 @@ from unroll.config.signature import help_of
         (TrainConfig, {"val_fraction": 1.0}, "val_fraction must be at least 0 and below 1, got 1.0"),
         (TrainConfig, {"seed": -1}, "seed must be from 0 to 4294967295, got -1"),
         (TrainConfig, {"precision": "fp16"}, "precision must be one of fp32, bf16, got 'fp16'"),
-        (TrainConfig, {"patience": 3}, "patience must be 0 under schedule 'one-cycle', got 3"),
-        (TrainConfig, {"keep": "best", "val_fraction": 0.0}, "keep 'best' needs a validation part"),
+        (TrainConfig, {"patience": 3}, "patience must be 0 with schedule 'one-cycle', got 3"),
+        (TrainConfig, {"keep": "best", "val_fraction": 0.0}, "keep 'best' needs a validation split"),
         (
             TrainConfig,
             {"patience": 3, "schedule": "constant", "val_fraction": 0},
-            "patience 3 needs a validation part: val_fraction must be above 0, got 0",
+            "patience 3 needs a validation split: val_fraction must be above 0, got 0",
         ),
     ],
 )

@@ -232,6 +232,6 @@ def test_a_run_without_a_page_is_served_all_the_same(
 
     monkeypatch.setitem(sys.modules, "py_mini_racer", None)
     with client(*load_served([run.path])) as asked:
-        assert f"{run.path.name} has no page to watch it read: a page is checked before it is kept" in caplog.text
+        assert f"{run.path.name} has no page to watch it read: checking a page needs a JavaScript engine" in caplog.text
         assert "has no page to watch it read; the server said why when it started" in asked.get("/").text
         assert asked.post("/predict", json={"images": [[[0] * 28] * 28]}).status_code == 200

@@ -270,14 +270,18 @@ def test_nan_in_the_data_is_named_as_the_cause() -> None:
         def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
             return x[:, 0] * self.scale * torch.ones(3)
 
-    with pytest.raises(TrainingError, match="step 1 of 1: 1 training sequences hold values that are not finite; mend"):
+    with pytest.raises(
+        TrainingError, match="step 1 of 1: 1 training sequences contain values that are not finite; fix"
+    ):
         list(fit(Linear(), splits, CONSTANT))
 
 
 def test_bad_settings_raise_at_the_call(small: Splits) -> None:
-    with pytest.raises(DataError, match="val_fraction 0.001 of 400 sequences leaves nothing to validate"):
+    with pytest.raises(DataError, match="val_fraction 0.001 of 400 sequences gives no validation split"):
         fit(small_model(), small, TrainConfig(val_fraction=0.001))
-    with pytest.raises(DataError, match="training needs at least 1 sequence, got 0 of which val_fraction 0 takes 0"):
+    with pytest.raises(
+        DataError, match="training needs at least 1 sequence, got 0, of which val_fraction 0 holds out 0"
+    ):
         fit(Perfect(), toy(0), CONSTANT)
     with pytest.raises(TrainingError, match="the resume state must be of format 1, got 9"):
         Training(small_model(), small).load_state_dict({"format": 9})

@@ -27,23 +27,24 @@ class DataConfig:
 
     Attributes:
         read: how the pixels of an image become time steps
-        resize: make all images of a folder so large, in pixels; 28 both ways, or 40x28 wide and high (default: as is)
-        test_fraction: share of each class to test on, where a set has no test part of its own (default 0.2)
+        resize: resize every image of a folder to this size in pixels; 28 (square) or 40x28 (width x height) (default:
+            keep the size)
+        test_fraction: fraction of each class held out as the test split, if the data has none of its own (default 0.2)
         split_seed: seed of that split (default 0)
-        missing: how a value that a series lacks is filled in; impute takes the last one before it, at the beginning the
-            mean; mask does too, and joins each feature by one that is 1 where it was missing
-        tokenizer: what a text is cut into; words, or the pieces of words that byte pair encoding finds
-        vocabulary_size: words, or pieces, that are known at most; the most frequent ones
-        min_count: how often one must occur in the training texts to be known
-        id_column: of a table, the column that says which series a row belongs to (default: id)
-        time_column: the column by which the rows of a series are ordered; each row is then a time step (default: time)
-        label_column: the column of the class (default: label or class)
-        feature_columns: the columns that are features, or time steps where each row is a series, as x,y,z (default: all
-            others, but for those that only name or count rows)
-        drop_columns: columns to leave out, likewise (default: none)
-        missing_values: what marks a missing value beside an empty cell, NaN, NA, null and ?, as -999,none (default:
-            nothing else)
-        decimal: what stands before the decimals of a number in a table
+        missing: how to fill in missing values of a series; impute repeats the last value (at the start: the mean); mask
+            does the same and adds, for each feature, a second one that is 1 where the value was missing
+        tokenizer: how to split a text into tokens; words, or subwords by byte pair encoding
+        vocabulary_size: maximum number of tokens in the vocabulary; the most frequent ones are kept
+        min_count: minimum number of times a token must occur in the training texts to enter the vocabulary
+        id_column: column of a table that names the series of each row (default: id)
+        time_column: column that orders the rows of a series, each of which is then a time step (default: time)
+        label_column: column of the class (default: label or class)
+        feature_columns: columns that are features, or time steps if each row is a series, such as x,y,z (default: all
+            others, except those that only name or count rows)
+        drop_columns: columns to leave out, such as x,y,z (default: none)
+        missing_values: marks of a missing value beside an empty cell, NaN, NA, null and ?, such as -999,none (default:
+            no others)
+        decimal: decimal separator of the numbers in a table
     """
 
     read: Read = "rows"
@@ -72,7 +73,9 @@ class DataConfig:
                 object.__setattr__(self, name, ",".join(map(_quoted, listed)))
         check_types(self)
         if self.resize is not None and not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4})?", self.resize):
-            raise ConfigError(f"resize must be pixels like 28, or two like 40x28, got {quoted(self.resize)}")
+            raise ConfigError(
+                f"resize must be a size in pixels, 28 or 40x28 (width x height), got {quoted(self.resize)}"
+            )
         if self.test_fraction is not None and not 0 < self.test_fraction < 1:
             raise ConfigError(f"test_fraction must be above 0 and below 1, got {self.test_fraction}")
         if self.split_seed is not None and not 0 <= self.split_seed < 2**32:
@@ -94,7 +97,7 @@ class DataConfig:
         return int(width), int(height or width)
 
     def check_unused(self, name: str, reason: str, *settings: str) -> None:
-        """Raise `ConfigError` if one of ``settings`` is not its default: the data ``name`` has no use for it."""
+        """Raise `ConfigError` if one of ``settings`` is not its default: the data ``name`` does not use it."""
         for field_ in fields(self):
             value = getattr(self, field_.name)
             if field_.name in settings and value != field_.default:

@@ -11,7 +11,7 @@ from ..formatting import quoted
 from ..validation import check_at_least, check_types
 from .signature import with_defaults
 
-# The step budget behind TrainConfig.epochs = None: small sets are read more often.
+# The step budget behind TrainConfig.epochs = None: small data sets get more epochs.
 MIN_EPOCHS = 10
 MIN_STEPS = 1_250
 
@@ -22,23 +22,23 @@ class TrainConfig:
     """How a classifier is trained.
 
     Attributes:
-        epochs: passes over the training data (default: at least 10, and as many as make 1,250 optimiser steps)
-        batch_size: sequences per optimiser step
-        lr: learning rate; under one-cycle its peak
+        epochs: passes over the training data (default: 10, or more if needed for 1,250 training steps)
+        batch_size: sequences per training step
+        lr: learning rate (with one-cycle: its peak)
         optimizer: adam, or adamw with decoupled weight decay
-        weight_decay: shrinkage of the weights per step, times lr
-        schedule: learning rate over the run; one-cycle warms up for 15 % of it and anneals to 0
-        clip_norm: gradients are scaled down to at most this norm; 0 switches it off
-        tbptt: gradients go back through at most so many time steps, truncated; 0 for all
-        shift: training images are moved by up to so many pixels, anew in each epoch
-        rotation: training images are turned by up to so many degrees, anew in each epoch
-        early: share of the training sequences cut off at random, for answers before the end
-        val_fraction: share of the training data held out, stratified, to watch the training
-        patience: stop after so many epochs without a lower validation loss, 0 never; schedule constant only
-        keep: weights to keep, those of the last epoch or those with the lowest validation loss
-        seed: seed of initial weights, shuffling, validation part, dropout, shift and rotation
-        device: where to compute; auto takes CUDA where it is there, else the CPU
-        precision: bf16 multiplies in bfloat16 while training; on a CPU only where unroll info names it
+        weight_decay: weight decay per training step, multiplied by lr
+        schedule: learning rate over the run; one-cycle warms up for the first 15 % and then anneals to 0
+        clip_norm: scale gradients down to at most this norm (0: off)
+        tbptt: truncate backpropagation through time to this many steps (0: no truncation)
+        shift: shift each training image at random by up to this many pixels, differently in each epoch
+        rotation: rotate each training image at random by up to this many degrees, differently in each epoch
+        early: fraction of the training sequences cut off at a random step, so that the model learns to answer early
+        val_fraction: fraction of the training data held out for validation (stratified)
+        patience: stop after this many epochs without a lower validation loss (0: never); needs schedule constant
+        keep: which weights to keep; those of the last epoch, or those with the lowest validation loss (best)
+        seed: seed of the initial weights, shuffling, validation split, dropout, shift and rotation
+        device: where to compute; auto uses CUDA if it is available, else the CPU
+        precision: bf16 multiplies in bfloat16 while training; on a CPU only if unroll info lists it
     """
 
     epochs: int | None = None
@@ -80,15 +80,15 @@ class TrainConfig:
     def _check_early_stopping(self) -> None:
         if self.patience and self.schedule == "one-cycle":
             raise ConfigError(
-                f"patience must be 0 under schedule 'one-cycle', got {quoted(self.patience)}: "
+                f"patience must be 0 with schedule 'one-cycle', got {quoted(self.patience)}: "
                 "the rate only anneals at the end; set schedule to 'constant'"
             )
         if self.val_fraction == 0 and (self.patience or self.keep == "best"):
             wish = f"patience {quoted(self.patience)}" if self.patience else "keep 'best'"
-            raise ConfigError(f"{wish} needs a validation part: val_fraction must be above 0, got 0")
+            raise ConfigError(f"{wish} needs a validation split: val_fraction must be above 0, got 0")
 
     def epochs_for(self, steps_per_epoch: int) -> int:
-        """Return ``epochs``, or what the step budget makes of it for this many optimiser steps in an epoch."""
+        """Return ``epochs``; if it is None, the number that the step budget gives for this many steps per epoch."""
         if self.epochs is not None:
             return self.epochs
         return max(MIN_EPOCHS, math.ceil(MIN_STEPS / steps_per_epoch))

@@ -210,9 +210,8 @@ class Evaluation:
             "per_class": [
                 score._asdict() | {"roc_auc": area} for score, area in zip(self.per_class, areas, strict=True)
             ],
-            "precision_recall": curve and {
-                name: list(value) if isinstance(value, tuple) else value for name, value in curve._asdict().items()
-            },
+            "precision_recall": curve
+            and {name: list(value) if isinstance(value, tuple) else value for name, value in curve._asdict().items()},
             "classes": list(self.classes),
             "confusion": self.confusion.tolist(),
         }

@@ -1,1 +1,1 @@
-"""The classifier and what it is made of: layers, readout, and the ways to run it."""
+"""The classifier, its layers and readout, and the ways to run it."""

@@ -1,4 +1,4 @@
-/** What unroll.export.description writes: all that a page knows of its run. */
+/** The description of a run for its page, written by unroll.export.description. */
 export interface Description {
   unroll: string;
   title: string;
@@ -57,7 +57,7 @@ export interface ImageFormat {
   framing: { border: number; box: number; centre: "mass" | "box" } | null;
 }
 
-/** What the library tokenizers saves. */
+/** The JSON that the library tokenizers saves. */
 export interface Tokenizer {
   added_tokens: { id: number; content: string }[];
   model: {
@@ -74,7 +74,7 @@ export interface Sample {
   x: any;
 }
 
-/** Between what values series usually are, and how long. */
+/** The usual range of values and length of the series. */
 export interface Typical {
   low: number[];
   high: number[];

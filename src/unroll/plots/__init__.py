@@ -1,4 +1,4 @@
-"""Pictures, as matplotlib figures: save them with ``figure.savefig``, or show them in a notebook."""
+"""Draw matplotlib figures: save them with ``figure.savefig``, or show them in a notebook."""
 
 from .data import class_balance, class_means, figures, lengths, samples, typical
 from .doctor import gradient_flow, memory

@@ -1,1 +1,1 @@
-"""Training a classifier: the loop, its results, the fused step, and where it is computed."""
+"""Train a classifier: the loop, its results, the fused step, the device."""

@@ -1,4 +1,4 @@
-"""What a training says of itself while it runs: where it stands, and what each epoch came to."""
+"""What a training reports: its progress within an epoch, and the result of each epoch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 
 class Progress(NamedTuple):
-    """Where a training stands within an epoch.
+    """The progress of a training within an epoch.
 
     Attributes:
         epoch: from 1
         epochs: of the whole training
-        step: optimiser steps done in this epoch
-        steps: optimiser steps in an epoch
+        step: training steps done in this epoch
+        steps: training steps in an epoch
         loss: mean cross entropy of this epoch so far, in nats
     """
 
@@ -30,13 +30,13 @@ class EpochResult:
 
     Attributes:
         epoch: from 1
-        train_loss: mean cross entropy over the epoch, in nats, while the weights moved
-        train_accuracy: fraction right over seen, while the weights moved; the finished weights do better
-        val_loss: mean cross entropy on the validation part after the epoch; None without such a part
-        val_accuracy: fraction right on the validation part after the epoch; None without such a part
+        train_loss: mean cross entropy over the epoch, in nats, while the weights changed
+        train_accuracy: training accuracy over the epoch, while the weights changed; the final weights do better
+        val_loss: mean cross entropy on the validation split after the epoch; None without one
+        val_accuracy: accuracy on the validation split after the epoch; None without one
         lr: learning rate of the last step
-        seconds: training alone, without validation
-        samples_per_second: sequences trained on, over seconds
+        seconds: time of training, without validation
+        samples_per_second: training sequences per second
     """
 
     epoch: int

@@ -89,7 +89,7 @@ void TrainingStep::gather(const std::int64_t* order) {
   const Gather g{
       data_.bytes, data_.floats, order, lengths_.data(), data_.mean.data(), data_.scale.data(), a.batch, whole_,
       a.time,      a.inputs,     steps};
-  // Sequences in random order are waited for: each number takes as long as many products.
+  // Sequences in random order are read with cache misses, each as slow as many products.
   split(a.batch, threads_for(32 * a.time * a.batch * a.inputs),
         [&](long begin, long end) { a.kernels->gather(g, begin, end); });
 }
@@ -141,7 +141,7 @@ void TrainingStep::head_back() {
         [&](long begin, long end) { a.kernels->inputs(back, begin, end, scratch(a.kernels->inputs_scratch(back))); });
 }
 
-// As torch.nn.utils.clip_grad_norm_ has it; a NaN is kept, so that it shows.
+// Like torch.nn.utils.clip_grad_norm_; NaN is kept, so that it is noticed.
 float TrainingStep::clipping() {
   if (!(adam_.clip > 0)) return 1;
   double squares = 0;
