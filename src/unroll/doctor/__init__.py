@@ -217,8 +217,9 @@ def _uneven(data: SequenceData, sample: _Sample) -> Iterator[Finding]:
             "warning",
             f"{counts[most]:,} of {len(data):,} sequences are {most}, {counts[least]:,} are {least}; of {n} looked at "
             f"that are not {most}, {right} are right",
-            "more sequences of the rarer classes, or each of them several times in the training file; and judge by the "
-            f"recall of each class (unroll evaluate), as always {most} would get {counts[most] / len(data):.1%}",
+            "--class-weight balanced, or more sequences of the rarer classes (no copies: these come into the test part "
+            f"too); and judge by the balanced accuracy (unroll evaluate), as always {most} would get "
+            f"{counts[most] / len(data):.1%}",
         )
 
 
