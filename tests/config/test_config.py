@@ -12,6 +12,8 @@ from unroll import RECIPES, ConfigError, ModelConfig, TrainConfig
 from unroll.config import DataConfig
 from unroll.config.signature import help_of
 
+WEIGHTS = "class_weight must be balanced, or CLASS=WEIGHT,… with weights above 0"
+
 
 @pytest.mark.parametrize(
     ("config", "setting", "message"),
@@ -40,6 +42,12 @@ from unroll.config.signature import help_of
         (TrainConfig, {"precision": "fp16"}, "precision must be one of fp32, bf16, got 'fp16'"),
         (TrainConfig, {"patience": 3}, "patience must be 0 with schedule 'one-cycle', got 3"),
         (TrainConfig, {"keep": "best", "val_fraction": 0.0}, "keep 'best' needs a validation split"),
+        (TrainConfig, {"metric": "loss", "val_fraction": 0.0}, "metric 'loss' needs a validation split"),
+        (TrainConfig, {"metric": "f1"}, "metric must be one of loss, accuracy, balanced-accuracy, macro-f1, got 'f1'"),
+        (TrainConfig, {"class_weight": "even"}, WEIGHTS),
+        (TrainConfig, {"class_weight": "a=1,b=0"}, f"{WEIGHTS}, got 'b=0'"),
+        (TrainConfig, {"class_weight": "a=nan"}, f"{WEIGHTS}, got 'a=nan'"),
+        (TrainConfig, {"class_weight": "=2"}, f"{WEIGHTS}, got '=2'"),
         (
             TrainConfig,
             {"patience": 3, "schedule": "constant", "val_fraction": 0},

@@ -54,8 +54,14 @@ def trained(
 @pytest.mark.parametrize("with_lengths", [False, True], ids=["full", "lengths"])
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"optimizer": "adam", "schedule": "constant", "weight_decay": 0.1, "clip_norm": 0.0}, {"clip_norm": 0.01}],
-    ids=["adamw", "adam", "clipped"],
+    [
+        {},
+        {"optimizer": "adam", "schedule": "constant", "weight_decay": 0.1, "clip_norm": 0.0},
+        {"clip_norm": 0.01},
+        {"class_weight": "balanced"},
+        {"class_weight": "a=0.25,c=7", "clip_norm": 0.0},
+    ],
+    ids=["adamw", "adam", "clipped", "balanced", "weighted"],
 )
 def test_the_fused_step_is_the_plain_one(
     monkeypatch: pytest.MonkeyPatch, cell: str, kind: str, with_lengths: bool, changes: dict[str, Any]

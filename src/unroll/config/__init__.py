@@ -6,13 +6,14 @@ The command line's flags are the fields of `DataConfig`, `ModelConfig` and `Trai
 from .data import DataConfig, MissingName, Read, TokenizerName
 from .model import Backend, Init, ModelConfig
 from .recipes import RECIPES, Recipe, RecipeName, ScalingName, choose_settings
-from .training import TrainConfig
+from .training import Metric, TrainConfig
 
 __all__ = [
     "RECIPES",
     "Backend",
     "DataConfig",
     "Init",
+    "Metric",
     "MissingName",
     "ModelConfig",
     "Read",

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor
 
-from ..formatting import listed, shown
+from ..formatting import listed, quoted, shown
 from .preparation import moments, valid_steps
 from .sequences import SequenceData
 from .splits import Splits
 from .vocabulary import WordDescription, describe_words
 
 STRANGE = 0.2  # share of unknown tokens in the test part from which it is a finding
+MAJORITY = 0.8  # share of the training part's largest class, above which its accuracy says little
 UNEVEN = 10  # times as many sequences in the largest class as in the smallest, from which it is a finding
 
 
@@ -247,6 +248,23 @@ def _findings(
     if counts[most] >= UNEVEN * counts[least]:
         extremes = f"{counts[most]:,} of {shown(most)}, {counts[least]:,} of {shown(least)}"
         yield f"classes are uneven: {extremes}; look beyond the accuracy"
+    yield from majority(train.counts)
+
+
+def majority(counts: Mapping[str, int]) -> list[str]:
+    """Say so where one class is most of the training part, and what to do; an empty list if not.
+
+    Args:
+        counts: sequences of each class.
+    """
+    name = max(counts, key=counts.__getitem__)
+    share = counts[name] / max(1, sum(counts.values()))
+    if share <= MAJORITY:
+        return []
+    return [
+        f"{share:.1%} of the training part is {quoted(name)}, and always answering that is as accurate: train with "
+        "--class-weight balanced, and choose by --metric balanced-accuracy (with --keep best, or in a sweep)"
+    ]
 
 
 def _of_words(words: WordDescription | None) -> Iterator[str]:

@@ -217,8 +217,9 @@ def _uneven(data: SequenceData, sample: _Sample) -> Iterator[Finding]:
             "warning",
             f"{counts[most]:,} of {len(data):,} sequences are {most}, {counts[least]:,} are {least}; the model gets "
             f"{right} of {n} sampled sequences of the other classes than {most} right",
-            "add sequences of the rarer classes, or repeat them in the training file; and look at the recall of each "
-            f"class (unroll evaluate), as always predicting {most} gets {counts[most] / len(data):.1%}",
+            "use --class-weight balanced, or add sequences of the rarer classes (no copies: they would get into the "
+            "test split too); and judge by the balanced accuracy (unroll evaluate), as always predicting "
+            f"{most} gets {counts[most] / len(data):.1%}",
         )
 
 

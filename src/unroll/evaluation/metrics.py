@@ -128,10 +128,9 @@ class Evaluation:
     @property
     def per_class(self) -> list[ClassScore]:
         """Precision, recall and F1 of each class."""
+        sums = (self.confusion.diagonal(), self.confusion.sum(dim=0), self.confusion.sum(dim=1))
         scores = []
-        for index, name in enumerate(self.classes):
-            right = int(self.confusion[index, index])
-            called, support = int(self.confusion[:, index].sum()), int(self.confusion[index].sum())
+        for name, right, called, support in zip(self.classes, *(counts.tolist() for counts in sums), strict=True):
             if not support:
                 scores.append(ClassScore(name, None, None, None, 0))
                 continue

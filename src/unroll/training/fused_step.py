@@ -86,6 +86,7 @@ def fused_step(
     data: SequenceData,
     config: TrainConfig,
     optimizer: torch.optim.Optimizer,
+    class_weights: Tensor | None = None,
 ) -> FusedStep | None:
     """Return a `FusedStep` if it can do this training in its current state, else None.
 
@@ -95,12 +96,13 @@ def fused_step(
         data: training sequences.
         config: settings of the training.
         optimizer: of the training.
+        class_weights: (classes,) of the loss; the same as of ``former`` (default None: all 1).
     """
     if why_not_fused(model, data, config, optimizer):
         return None
     if former is None or former.data is not data:
         assert isinstance(model, SequenceClassifier)
-        return FusedStep(model, data, optimizer, config)
+        return FusedStep(model, data, optimizer, config, class_weights)
     former.refresh()
     return former
 
@@ -146,10 +148,16 @@ class FusedStep:
         data: training sequences, on the CPU.
         optimizer: Adam or AdamW over the model's parameters, after its first step, so that its state exists.
         config: gives the clipping of gradients and the precision of products.
+        class_weights: (classes,) float32, by which the loss of each sequence is multiplied (default None: all 1).
     """
 
     def __init__(
-        self, model: SequenceClassifier, data: SequenceData, optimizer: torch.optim.Optimizer, config: TrainConfig
+        self,
+        model: SequenceClassifier,
+        data: SequenceData,
+        optimizer: torch.optim.Optimizer,
+        config: TrainConfig,
+        class_weights: Tensor | None = None,
     ) -> None:
         self.model, self.data, self.optimizer, self.config = model, data, optimizer, config
         self.steps_at_once = 1
@@ -167,6 +175,7 @@ class FusedStep:
             0 if data.lengths is None else data.lengths.data_ptr(),
             mean.tolist(),
             scale.tolist(),
+            [] if class_weights is None else class_weights.tolist(),
         )
         self.refresh()
 

@@ -74,6 +74,8 @@ class Training:
         if config.tbptt:
             check_truncation(model)
         self._try_out()
+        weights = config.weights_of(self.train.counts)
+        self.class_weights = None if weights is None else torch.tensor(weights, device=self.device)
         self.steps = math.ceil(len(self.train) / config.batch_size)
         self.epochs = config.epochs_for(self.steps)
         torch.manual_seed(config.seed)
@@ -153,10 +155,9 @@ class Training:
         size, taken, losses = self.config.batch_size, self.step, list[Tensor]()
         end = min(self.step + TICK, self.steps)
         while taken < end and not (taken > self.step and pause()):
-            if (
-                taken <= self.step + 1
-            ):  # the caller may change anything between events; the first step creates Adam's state
-                self._fused = fused_step(self._fused, self.model, data, self.config, self.optimizer)
+            # The caller may change anything between events; the first step creates Adam's state.
+            if taken <= self.step + 1:
+                self._fused = fused_step(self._fused, self.model, data, self.config, self.optimizer, self.class_weights)
             stop = min(end, taken + (self._fused.steps_at_once if self._fused else 1))
             index = order[taken * size : stop * size]
             if self._fused:
@@ -182,13 +183,22 @@ class Training:
         self.optimizer.zero_grad()
         with autocast(self.device, self.config.precision):
             logits = self.model(x, lengths, **({"tbptt": self.config.tbptt} if self.config.tbptt else {}))
-        loss = cross_entropy(logits.float(), y)
+        loss = self._loss(logits.float(), y)
         torch.autograd.backward(loss)
         if self.config.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
         self.correct += (logits.argmax(dim=1) == y).sum()
         return loss.detach() * len(y)
+
+    def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Return the mean cross entropy, that of each sequence by the weight of its class.
+
+        By the number of sequences, not the sum of their weights: else a batch without a rare class would count as one.
+        """
+        if self.class_weights is None:
+            return cross_entropy(logits, y)
+        return (cross_entropy(logits, y, reduction="none") * self.class_weights[y]).mean()
 
     def _account(self, losses: Sequence[float]) -> None:
         for back, loss in enumerate(losses):
@@ -225,8 +235,10 @@ class Training:
             lr=self.lr,
             seconds=self.seconds,
             samples_per_second=len(self.train) / self.seconds,
+            val_balanced_accuracy=val.balanced_accuracy if val else None,
+            val_macro_f1=val.macro_f1 if val else None,
         )
-        if val and val.loss < min((r.val_loss for r in self.history if r.val_loss is not None), default=math.inf):
+        if self._is_best(result):
             self.best_epoch = result.epoch
             if self.config.keep == "best":
                 self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
@@ -235,6 +247,13 @@ class Training:
         if self._is_finished() and self.best:
             self.model.load_state_dict(self.best)
         return result
+
+    def _is_best(self, result: EpochResult) -> bool:
+        """Tell whether an epoch is better on the validation part than all before."""
+        metric = self.config.metric or "loss"
+        score = result.score(metric)
+        before = [former for epoch in self.history if (former := epoch.score(metric)) is not None]
+        return score is not None and score > max(before, default=-math.inf)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that `load_state_dict` needs, as tensors and plain types; call it between two events."""

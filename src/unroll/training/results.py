@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..config import Metric
+
 
 class Progress(NamedTuple):
     """The progress of a training within an epoch.
@@ -37,6 +39,8 @@ class EpochResult:
         lr: learning rate of the last step
         seconds: time of training, without validation
         samples_per_second: training sequences per second
+        val_balanced_accuracy: mean recall of the classes on the validation split; None without one
+        val_macro_f1: their mean F1; None without one
     """
 
     epoch: int
@@ -47,6 +51,15 @@ class EpochResult:
     lr: float
     seconds: float
     samples_per_second: float
+    val_balanced_accuracy: float | None = None
+    val_macro_f1: float | None = None
+
+    def score(self, metric: Metric) -> float | None:
+        """Return how good the epoch was on the validation part, the higher the better; None without such a part."""
+        if metric == "loss":
+            return None if self.val_loss is None else -self.val_loss
+        scores = {"accuracy": self.val_accuracy, "balanced-accuracy": self.val_balanced_accuracy}
+        return self.val_macro_f1 if metric == "macro-f1" else scores[metric]
 
     def __str__(self) -> str:
         """One line for ``print(epoch)``."""

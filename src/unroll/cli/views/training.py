@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from ...cells import find_cell
+from ...data.describe import majority
 from ...data.splits import Splits
 from ...formatting import beside_accuracy, percent
 from ...runs.execute import Event, Started
@@ -73,6 +74,8 @@ class TrainingScreen:
         self._epochs = started.training.epochs
         self._every = math.ceil(self._epochs / ROWS)
         facts = _facts(started)
+        if (found := majority(started.splits.train.counts)) and not started.recipe.train.class_weight:
+            facts["note"] = found[0]
         if started.tensorboard:
             facts["curves"] = f"tensorboard --logdir {shlex.quote(str(started.path / EVENTS))}"
         if self._every > 1:
