@@ -91,13 +91,16 @@ def load(arguments: Arguments) -> Splits:
     return splits if arguments.scaling == "standard" else splits.scaled(arguments.scaling)
 
 
-def load_as(name: str, preparation: Preparation, data_dir: str | Path | None = None) -> list[SequenceData]:
+def load_as(
+    name: str, preparation: Preparation, data_dir: str | Path | None = None, reading: DataConfig | None = None
+) -> list[SequenceData]:
     """Load data for a trained model: put through its preparation, not through one of its own.
 
     Args:
         name: as for `load`; images of a folder may have any size, as for a prediction.
         preparation: of the model.
         data_dir: folder to look in first.
+        reading: says what the columns of a table are, where they are not called as in the training data.
 
     Returns:
         training and test part, or the whole where there is no test part.
@@ -114,7 +117,7 @@ def load_as(name: str, preparation: Preparation, data_dir: str | Path | None = N
         path = _find(name, folder)
         read = _format(path)
         is_image = read is image_folder.read
-        parts = read(path, config if is_image else DataConfig(), image if is_image else preparation)
+        parts = read(path, config if is_image else reading or DataConfig(), image if is_image else preparation)
     return [part.prepared_as(preparation) for part in parts]
 
 

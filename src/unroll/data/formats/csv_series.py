@@ -88,6 +88,8 @@ def _long(table: Table, places: Places, config: DataConfig, known: Columns | Non
     names = [ids.values[code] for code in series.tolist()]
     columns = places.named(table.header, config) if known is None else known
     features = tuple(table.header[place] for place in places.features)
+    if known is not None and config.names("feature_columns") and len(features) == len(known.features):
+        features = known.features  # which they are called otherwise here
     notes = _notes(table, places, known)
     return Series(table.path, np.split(x, starts), names, "id", labels, (), features, columns, notes)
 
