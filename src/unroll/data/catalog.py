@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import DataConfig, ScalingName
+from ..config.data import TABLE
 from ..config.signature import takes, with_defaults
 from ..errors import DataError, did_you_mean
 from .files import check_regular
@@ -28,6 +29,7 @@ READERS: dict[str, Reader] = {
     "kmnist": mnist.read,
 }
 
+NO_TABLE = "it is no table of series"
 # What a path can be: a folder, or a file by its suffix.
 FOLDER = "FOLDER/"
 FORMATS: dict[str, Format] = {
@@ -84,10 +86,14 @@ def load(arguments: Arguments) -> Splits:
     config = arguments.config()
     folder, name = _folder(arguments.data_dir), str(arguments.name)
     if name in READERS:
+        config.check_unused(name, NO_TABLE, *TABLE)
         splits = READERS[name](name, folder, config)
     else:
         path = _find(name, folder)
-        splits = Splits.of(_format(path)(path, config, None), _name(path), str(path), config)
+        read = _format(path)
+        if read in (image_folder.read, texts.read):
+            config.check_unused(str(path), NO_TABLE, *TABLE)
+        splits = Splits.of(read(path, config, None), _name(path), str(path), config)
     return splits if arguments.scaling == "standard" else splits.scaled(arguments.scaling)
 
 

@@ -116,7 +116,8 @@ def _place(name: str, header: Sequence[str], column: str) -> int:
     lower = [known.lower() for known in header]
     if lower.count(column.lower()) == 1:
         return lower.index(column.lower())
-    raise DataError(f"{name} has no column {quoted(column)}{did_you_mean(column, header)}: it has {listed(header)}")
+    hint = did_you_mean(column, header) or ":"
+    raise DataError(f"{name} has no column {quoted(column)}{hint} {'It' if '?' in hint else 'it'} has {listed(header)}")
 
 
 def _known_features(name: str, header: Sequence[str], known: Columns, time: int | None) -> list[int]:
@@ -148,14 +149,14 @@ def by_value(table: Table, places: Places, config: DataConfig) -> Places:
 
 
 def _without(table: Table, places: Places, more: list[tuple[int, str]]) -> Places:
-    gone = {place for place, _ in more}
+    gone = dict(more[::-1])  # the first reason of each
     rest = tuple(place for place in places.features if place not in gone)
     if not rest:
         raise DataError(
             f"{table.path} has no column of values: {listed(table.header[place] or 'no name' for place in gone)} only "
             "name or count rows; if not, name the features with --feature-columns"
         )
-    return replace(places, features=rest, left_out=(*places.left_out, *more))
+    return replace(places, features=rest, left_out=(*places.left_out, *sorted(gone.items())))
 
 
 def _counting(table: Table, places: Places) -> Iterator[tuple[int, str]]:
