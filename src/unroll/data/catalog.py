@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,10 @@ class Arguments(DataConfig):
     name: str | Path = field(default="mnist-sample", kw_only=False)
     data_dir: str | Path | None = None
     scaling: ScalingName = "standard"
-    resize: int | str | None = None  # type: ignore[assignment]  # wider: the settings have a text
+    resize: int | str | None = None  # type: ignore[assignment]  # wider, as all below: the settings have a text
+    feature_columns: Sequence[str] | str | None = None  # type: ignore[assignment]
+    drop_columns: Sequence[str] | str | None = None  # type: ignore[assignment]
+    missing_values: Sequence[str | float] | str | float | None = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         """Check nothing yet: `config` does."""
