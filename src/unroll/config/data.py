@@ -68,7 +68,9 @@ class DataConfig:
         if type(given) is int:  # as Python callers write it
             object.__setattr__(self, "resize", str(given))
         for name in LISTS:
-            listed: object = getattr(self, name)
+            listed: object = getattr(self, name)  # as Python callers write it: a list, or a number
+            if type(listed) in (int, float):
+                listed = [listed]
             if isinstance(listed, (list, tuple)):
                 object.__setattr__(self, name, ",".join(map(_quoted, listed)))
         check_types(self)

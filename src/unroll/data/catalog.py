@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ..config import DataConfig, ScalingName
+from ..config.data import TABLE
 from ..config.signature import takes, with_defaults
 from ..errors import DataError, did_you_mean
 from .files import check_regular
@@ -28,6 +29,7 @@ READERS: dict[str, Reader] = {
     "kmnist": mnist.read,
 }
 
+NO_TABLE = "it is no table of series"
 # What a path can be: a folder, or a file by its suffix.
 FOLDER = "FOLDER/"
 FORMATS: dict[str, Format] = {
@@ -55,7 +57,10 @@ class Arguments(DataConfig):
     name: str | Path = field(default="mnist-sample", kw_only=False)
     data_dir: str | Path | None = None
     scaling: ScalingName = "standard"
-    resize: int | str | None = None  # type: ignore[assignment]  # wider: the settings have a text
+    resize: int | str | None = None  # type: ignore[assignment]  # wider, as all below: the settings have a text
+    feature_columns: Sequence[str] | str | None = None  # type: ignore[assignment]
+    drop_columns: Sequence[str] | str | None = None  # type: ignore[assignment]
+    missing_values: Sequence[str | float] | str | float | None = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         """Check nothing yet: `config` does."""
@@ -84,20 +89,27 @@ def load(arguments: Arguments) -> Splits:
     config = arguments.config()
     folder, name = _folder(arguments.data_dir), str(arguments.name)
     if name in READERS:
+        config.check_unused(name, NO_TABLE, *TABLE)
         splits = READERS[name](name, folder, config)
     else:
         path = _find(name, folder)
-        splits = Splits.of(_format(path)(path, config, None), _name(path), str(path), config)
+        read = _format(path)
+        if read in (image_folder.read, texts.read):
+            config.check_unused(str(path), NO_TABLE, *TABLE)
+        splits = Splits.of(read(path, config, None), _name(path), str(path), config)
     return splits if arguments.scaling == "standard" else splits.scaled(arguments.scaling)
 
 
-def load_as(name: str, preparation: Preparation, data_dir: str | Path | None = None) -> list[SequenceData]:
+def load_as(
+    name: str, preparation: Preparation, data_dir: str | Path | None = None, reading: DataConfig | None = None
+) -> list[SequenceData]:
     """Load data for a trained model: put through its preparation, not through one of its own.
 
     Args:
         name: as for `load`; images of a folder may have any size, as for a prediction.
         preparation: of the model.
         data_dir: folder to look in first.
+        reading: says what the columns of a table are, where they are not called as in the training data.
 
     Returns:
         training and test part, or the whole where there is no test part.
@@ -114,7 +126,7 @@ def load_as(name: str, preparation: Preparation, data_dir: str | Path | None = N
         path = _find(name, folder)
         read = _format(path)
         is_image = read is image_folder.read
-        parts = read(path, config if is_image else DataConfig(), image if is_image else preparation)
+        parts = read(path, config if is_image else reading or DataConfig(), image if is_image else preparation)
     return [part.prepared_as(preparation) for part in parts]
 
 

@@ -87,6 +87,7 @@ class Description:
         shared: test sequences that are in the training part too
         conflicts: different sequences that occur with more than one class
         findings: what one should know before training, in words; empty if there is nothing
+        columns: what the columns of a table were taken for, in words; None where the data is no table
     """
 
     name: str
@@ -99,6 +100,7 @@ class Description:
     shared: int
     conflicts: int
     findings: tuple[str, ...]
+    columns: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -117,13 +119,12 @@ def describe_data(splits: Splits) -> Description:
     train = _part(splits.train, len(train_keys) - len(known))
     test = _part(splits.test, len(test_keys) - len({key for key, _ in test_keys}))
     features, words = _features(splits.train), describe_words(splits)
-    notes = dict.fromkeys(splits.train.notes + splits.test.notes)
     findings = (
         *missing_classes(splits),
         *constant(splits),
         *_findings(train, test, features, shared, conflicts),
         *_of_words(words),
-        *notes,
+        *notes_of(splits),
     )
     return Description(
         splits.name,
@@ -136,7 +137,30 @@ def describe_data(splits: Splits) -> Description:
         shared,
         conflicts,
         findings,
+        columns_of(splits.train),
     )
+
+
+def columns_of(data: SequenceData) -> str | None:
+    """Say what the columns of a table were taken for; None where the data is no table."""
+    columns = data.preparation.columns
+    return None if columns is None else str(columns)
+
+
+def notes_of(splits: Splits) -> list[str]:
+    """Say what one should know of how the parts were read."""
+    return list(dict.fromkeys(splits.train.notes + splits.test.notes))
+
+
+def copies(splits: Splits) -> list[str]:
+    """Say how many series or texts of the training part repeat another; an empty list if none."""
+    keys = splits.train.checksums() if splits.train.kind != "images" else []
+    repeated = len(keys) - len(set(keys))
+    if not repeated:
+        return []
+    return [
+        f"{repeated:,} of {len(keys):,} training sequences repeat another; equal ones are never on both sides of a cut"
+    ]
 
 
 def missing_classes(splits: Splits) -> list[str]:

@@ -12,6 +12,7 @@ from ..errors import DataError
 from ..formatting import shown
 from .html import data_html
 from .preparation import Missing, Scaling
+from .remarks import check_classes, remarks
 from .sequences import SequenceData
 from .tokenizer import Tokenizer
 
@@ -51,6 +52,10 @@ class Splits:
             DataError: the training part has fewer than two classes, or nothing can be drawn.
         """
         drawn = len(parts) == 1
+        check_classes(source, parts[0])
+        if parts[0].kind == "series":
+            noted = replace(parts[0], notes=(*parts[0].notes, *remarks(parts[0])))
+            parts = [noted, *parts[1:]]
         if drawn:
             fraction = TEST_FRACTION if config.test_fraction is None else config.test_fraction
             train, test = parts[0].cut(fraction, config.split_seed or 0)

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from ..config import TrainConfig
 from ..data.batching import padded_share, training_order
-from ..data.describe import constant, missing_classes
+from ..data.describe import constant, missing_classes, notes_of
 from ..data.preparation import valid_steps
 from ..data.sequences import Batch
 from ..data.splits import Splits
@@ -108,6 +108,7 @@ def inspect_model(model: SequenceClassifier, splits: Splits, config: TrainConfig
         *_inputs(next(stage for stage in stages if "features" in stage.axes).values, batch.lengths),
         *_layers(saturated, relu),
         *_loss(loss, chance),
+        *notes_of(splits),
     ]
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return Inspection(shapes, parameters, loss, chance, saturated, _padding(splits, config), tuple(findings))

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..config import DataConfig
 from ..data.formats.image_file import PreparedImage, prepare_image
 from ..data.formats.series import read_unlabelled
 from ..data.formats.text_file import check_text
@@ -95,7 +96,11 @@ AS_IT_COMES = Sure()
 
 
 def predict_files(
-    model: nn.Module, preparation: Preparation, files: Sequence[str | Path], sure: Sure = AS_IT_COMES
+    model: nn.Module,
+    preparation: Preparation,
+    files: Sequence[str | Path],
+    sure: Sure = AS_IT_COMES,
+    config: DataConfig | None = None,
 ) -> list[FilePrediction]:
     """Classify image files, or each series or text in files of such; a file that cannot be read gets an `error`.
 
@@ -106,7 +111,9 @@ def predict_files(
             .npz files, with or without classes, which are left alone; of a run on texts what
             `unroll.data.formats.texts.read_texts` reads. A pipe is read up to 1 GB.
         sure: the run's calibration, and when to stop reading (default: confidence as it comes, read to the end).
+        config: says what the columns of tables are, where they are not called as in the training data.
     """
+    config = config or DataConfig()
     with (
         tempfile.TemporaryDirectory(prefix="unroll-") if any(map(is_stream, map(Path, files))) else nullcontext() as at
     ):
@@ -120,8 +127,15 @@ def predict_files(
         if preparation.image is not None:
             predictions = _of_images(model, preparation, preparation.image, places, sure)
         else:
-            of_file = _of_texts if preparation.kind == "texts" else _of_series
-            predictions = [prediction for place in places for prediction in of_file(model, preparation, place, sure)]
+            predictions = [
+                prediction
+                for place in places
+                for prediction in (
+                    _of_texts(model, preparation, place, sure)
+                    if preparation.kind == "texts"
+                    else _of_series(model, preparation, place, sure, config)
+                )
+            ]
     return [_named(prediction, names[prediction.file]) for prediction in predictions] + failed
 
 
@@ -233,9 +247,11 @@ def unlabelled(x: Tensor, preparation: Preparation) -> SequenceData:
     return SequenceData(x, torch.zeros(len(x), dtype=torch.int64), preparation)
 
 
-def _of_series(model: nn.Module, preparation: Preparation, file: Path, sure: Sure) -> list[FilePrediction]:
+def _of_series(
+    model: nn.Module, preparation: Preparation, file: Path, sure: Sure, config: DataConfig
+) -> list[FilePrediction]:
     try:
-        data, names, named_by = read_unlabelled(file, preparation.classes, preparation)
+        data, names, named_by = read_unlabelled(file, preparation.classes, preparation, config)
     except DataError as error:
         return [FilePrediction(str(file), error=str(error))]
     try:
@@ -252,7 +268,8 @@ def _steps(data: SequenceData, number: int) -> tuple[str, ...]:
     length = int(data.steps_of_each[number])
     gaps = 0 if data.missing is None else int(data.missing[number].sum())
     steps = _counted(length, "time step")
-    return (steps, f"{_counted(gaps, 'missing value')} filled in") if gaps else (steps,)
+    notes = (note.partition(": ")[2] or note for note in data.notes)
+    return (steps, *([f"{_counted(gaps, 'missing value')} filled in"] if gaps else []), *notes)
 
 
 def _top(probabilities: Tensor, classes: tuple[str, ...]) -> tuple[tuple[str, float], ...]:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from ...interrupt import immediate_interrupt
-from ..app import Json, app, import_user_cell
+from ..app import Json, TableFlags, app, given, import_user_cell
 from ..outcome import print_json, say
 
 
@@ -18,6 +18,7 @@ def predict(
     *,
     text: list[str] | None = None,
     stop_at: float | None = None,
+    reading: TableFlags = None,
     cell: str | None = None,
     json: Json = False,
 ) -> int:
@@ -54,6 +55,7 @@ def predict(
         probability, top 3 and preparation, or the file's error.
     """
     with immediate_interrupt():
+        from ...config import DataConfig
         from ...data.formats.text_file import text_lines
         from ...data.streams import read_stream
         from ...errors import InputError
@@ -73,7 +75,7 @@ def predict(
                 f"{run} has nothing to classify: name files, give --text, or send texts to standard input, one a line"
             )
     sure = Sure(loaded.calibration, stop_at)
-    predictions = predict_files(loaded.model, loaded.preparation, files or [], sure)
+    predictions = predict_files(loaded.model, loaded.preparation, files or [], sure, DataConfig(**given(reading)))
     if texts:
         predictions += predict_texts(loaded.model, loaded.preparation, texts, places, sure=sure)
     if stop_at is not None and loaded.calibration is None:

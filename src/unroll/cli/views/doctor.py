@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ...data.describe import columns_of
 from ...data.splits import Splits
 from ...doctor import Examination, LayerHealth, Memory
 from ...doctor.preflight import Inspection
@@ -107,7 +108,9 @@ def _bar(value: float, largest: float) -> str:
 
 def print_inspection(console: Console, inspection: Inspection, splits: Splits) -> None:
     """Show a batch's way through a fresh model, and what looks wrong."""
-    print_facts(console, {"data": f"{splits.name} from {splits.source}", "weights": "fresh"})
+    columns = columns_of(splits.train)
+    read_as = {} if columns is None else {"read as": columns}
+    print_facts(console, {"data": f"{splits.name} from {splits.source}", **read_as, "weights": "fresh"})
     shapes = Table(title="one batch on its way", title_justify="left")
     shapes.add_column("")
     shapes.add_column("shape", justify="right")

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from ...cells import find_cell
-from ...data.describe import majority
+from ...data.describe import columns_of, copies, majority, notes_of
 from ...data.splits import Splits
 from ...formatting import beside_accuracy, percent
 from ...runs.execute import Event, Started
@@ -19,7 +19,7 @@ from ...runs.folder import EVENTS, METRICS
 from ...runs.storage import Run
 from ...training.results import EpochResult
 from ...training.results import Progress as Step
-from .terminal import command_line, print_facts
+from .terminal import command_line, print_facts, print_findings
 
 HEADINGS = ("epoch", "train loss", "train acc", "val loss", "val acc", "lr", "seconds", "samples/s")
 WIDTHS = (7, 12, 11, 10, 9, 10, 9, 11)
@@ -81,6 +81,9 @@ class TrainingScreen:
         if self._every > 1:
             facts["table"] = f"every {self._every} epochs; {started.path / METRICS} has them all"
         print_facts(self.console, facts)
+        notes = [*copies(started.splits), *notes_of(started.splits)]
+        if notes:
+            print_findings(self.console, notes)
         headings = "".join(f"{h:>{w}}" for h, w in zip(HEADINGS, WIDTHS, strict=True))
         self.console.print(Text(f"\n{headings}", style="bold"), no_wrap=True, overflow="ignore", crop=False)
         for result in started.training.history:
@@ -109,7 +112,7 @@ class TrainingScreen:
 
 
 def _facts(started: Started) -> dict[str, str]:
-    """Say in five lines what is about to happen."""
+    """Say in a few lines what is about to happen."""
     splits, training, recipe = started.splits, started.training, started.recipe
     parameters = sum(p.numel() for p in training.model.parameters())
     model, train = recipe.model, recipe.train
@@ -118,10 +121,12 @@ def _facts(started: Started) -> dict[str, str]:
     shape = f"{model.cell}{activation}, {model.num_layers} × {model.hidden_size} hidden"
     truncated = f", gradients through {train.tbptt} steps" if train.tbptt else ""
     device = f"{training.device} ({training.device_reason})"
+    columns = columns_of(splits.train)
     return {
         "data": f"{splits.name} from {splits.source}{', test part drawn' if splits.drawn else ''}: "
         f"{len(splits.train):,} train{held_out}, {len(splits.test):,} test; "
         f"{splits.train.steps}, {len(splits.classes)} classes",
+        **({} if columns is None else {"read as": columns}),
         "model": f"{shape}{model.additions}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
         "train": f"recipe {recipe.name}: {training.epochs} × {training.steps} steps, batch {train.batch_size}, "
         f"{train.optimizer}, lr {train.lr:g} {train.schedule}{truncated}, seed {train.seed}",

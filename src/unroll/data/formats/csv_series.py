@@ -88,6 +88,8 @@ def _long(table: Table, places: Places, config: DataConfig, known: Columns | Non
     names = [ids.values[code] for code in series.tolist()]
     columns = places.named(table.header, config) if known is None else known
     features = tuple(table.header[place] for place in places.features)
+    if known is not None and config.names("feature_columns") and len(features) == len(known.features):
+        features = known.features  # which they are called otherwise here
     notes = _notes(table, places, known)
     return Series(table.path, np.split(x, starts), names, "id", labels, (), features, columns, notes)
 
@@ -223,7 +225,8 @@ def _notes(table: Table, places: Places, known: Columns | None) -> tuple[str, ..
             return ()
         what = listed((f"{header[place] or 'a column'} ({reason})" for place, reason in reasons), 400)
         return (f"left out: {what}; --feature-columns takes columns in",)
-    extra = [header[place] for place, _ in places.left_out if header[place] not in known.left_out]
+    spare = [header[place] for place, reason in places.left_out if reason != "as asked"]
+    extra = [name for name in spare if name not in known.left_out]
     missing = [step for step in known.features if step not in header]
     steps = [header[place] for place in sorted(places.features)]
     turned = [step for step in known.features if step in header] != steps and known.time is None

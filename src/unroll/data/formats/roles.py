@@ -116,7 +116,8 @@ def _place(name: str, header: Sequence[str], column: str) -> int:
     lower = [known.lower() for known in header]
     if lower.count(column.lower()) == 1:
         return lower.index(column.lower())
-    raise DataError(f"{name} has no column {quoted(column)}{did_you_mean(column, header)}: it has {listed(header)}")
+    hint = did_you_mean(column, header) or ":"
+    raise DataError(f"{name} has no column {quoted(column)}{hint} {'It' if '?' in hint else 'it'} has {listed(header)}")
 
 
 def _known_features(name: str, header: Sequence[str], known: Columns, time: int | None) -> list[int]:
@@ -148,14 +149,14 @@ def by_value(table: Table, places: Places, config: DataConfig) -> Places:
 
 
 def _without(table: Table, places: Places, more: list[tuple[int, str]]) -> Places:
-    gone = {place for place, _ in more}
+    gone = dict(more[::-1])  # the first reason of each
     rest = tuple(place for place in places.features if place not in gone)
     if not rest:
         raise DataError(
             f"{table.path} has no column of values: {listed(table.header[place] or 'no name' for place in gone)} only "
             "name or count rows; if not, name the features with --feature-columns"
         )
-    return replace(places, features=rest, left_out=(*places.left_out, *more))
+    return replace(places, features=rest, left_out=(*places.left_out, *sorted(gone.items())))
 
 
 def _counting(table: Table, places: Places) -> Iterator[tuple[int, str]]:
@@ -250,22 +251,28 @@ def _numbers_rows(column: np.ndarray | Texts) -> bool:
 
 def _odd_names(table: Table, features: Sequence[int]) -> Iterator[tuple[int, str]]:
     """Yield the few columns that are not named as all others are, t0, t1, t2 and so on."""
-    stems: dict[tuple[str, str], list[int]] = {}
-    for place in features:
-        match = NUMBERED.fullmatch(table.header[place])
-        if match:
-            stems.setdefault((match[1], match[3]), []).append(place)
-    steps = max(stems.values(), key=len, default=[])
+    steps = max(_numbered(table, features), key=len, default=[])
     if len(steps) >= 4 and len(steps) >= 0.7 * len(features):
         example = f"{table.header[steps[0]]} to {table.header[steps[-1]]}"
         yield from ((place, f"not named as {example} are") for place in features if place not in set(steps))
 
 
+def _numbered(table: Table, features: Sequence[int]) -> list[list[int]]:
+    """Return the columns whose names differ by a number alone, together."""
+    stems: dict[tuple[str, str], list[int]] = {}
+    for place in features:
+        match = NUMBERED.fullmatch(table.header[place])
+        if match:
+            stems.setdefault((match[1], match[3]), []).append(place)
+    return list(stems.values())
+
+
 def _propose(table: Table, places: Places) -> None:
     """Raise `DataError` if the rows look like time steps of a series, and say how they are read as such, or not."""
-    wanted = list(places.features)
-    counters = wanted if places.time is None else [places.time]
-    for id_ in _id_candidates(table, places) if places.id is None else [places.id]:
+    steps = {place for places_ in _numbered(table, places.features) if len(places_) > 1 for place in places_}
+    named = [place for place in places.features if place not in steps]  # t0, t1 are steps or features of one kind
+    counters = named if places.time is None else [places.time]
+    for id_ in _id_candidates(table, named, places.label) if places.id is None else [places.id]:
         codes = _codes(table.columns[id_])
         for time in counters:
             if time != id_ and _counts_within(table.columns[time], codes):
@@ -292,11 +299,11 @@ def _codes(column: np.ndarray | Texts) -> np.ndarray:
     return column.codes if isinstance(column, Texts) else np.unique(column, return_inverse=True)[1]
 
 
-def _id_candidates(table: Table, places: Places) -> Iterator[int]:
+def _id_candidates(table: Table, places: Sequence[int], label_at: int | None) -> Iterator[int]:
     """Yield the columns whose values repeat as the id of a series does, of one class each."""
-    label = None if places.label is None else table.texts(places.label).codes
+    label = None if label_at is None else table.texts(label_at).codes
     looked_at = 0
-    for place in places.features:
+    for place in places:
         column = table.columns[place]
         if not (isinstance(column, Texts) or (column.dtype.kind in "iuf" and _is_whole(column))):
             continue

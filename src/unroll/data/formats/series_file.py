@@ -13,6 +13,7 @@ from ...errors import DataError
 from ...formatting import listed, shown
 from ..columns import Columns
 from ..preparation import Preparation, Scaling
+from ..remarks import plain
 from ..sequences import SequenceData
 from .parsing import in_order
 from .stored import as_stored
@@ -66,9 +67,11 @@ def to_sequences(parts: Sequence[Series], offset: tuple[float, ...] | None = Non
         assert part.labels is not None
         for name, label in zip(part.names, part.labels, strict=True):
             if label not in index:
+                alike = [known for known in classes if plain(known) == plain(label)]
+                hint = f"; {shown(alike[0])} only looks the same: write both alike" if alike else ""
                 raise DataError(
                     f"{part.path}, {part.named_by} {shown(name)}: the class {shown(label)} is not in {first.path}, the "
-                    "training part"
+                    f"training part{hint}"
                 )
         y = np.array([index[label] for label in part.labels], np.int64)
         data.append(_padded(part, y, classes, data[0].preparation.offset if data else offset))

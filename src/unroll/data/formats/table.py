@@ -132,8 +132,8 @@ class Table:
         if bad.any():
             row = int(bad.argmax())
             raise self._error(row, place, self._reason(column.values[column.codes[row]]))
-        parsed: np.ndarray = values[column.codes]
-        return parsed
+        numbers: np.ndarray = values[column.codes]
+        return numbers
 
     def _reason(self, cell: str) -> str:
         try:
