@@ -456,8 +456,8 @@ def test_every_control_has_a_name(page: Any) -> None:
 
 def test_it_says_what_it_is_and_how_it_was_checked(page: Any, run: unroll.Run) -> None:
     facts = page.locator("#facts").text_content()
-    assert f"{100 * run.evaluation['accuracy']:.1f}\u202f% of 1,000 test pictures" in facts
-    assert re.search(r"equals PyTorch's within 0\.0[\d\u202f]* on 100 real pictures", facts)
+    assert f"1,000 test pictures of mnist-sample is {100 * run.evaluation['accuracy']:.1f}\u202f%." in facts
+    assert re.search(r"compared with PyTorch's on 100 real pictures: they agree within 0\.0[\d\u202f]*\.", facts)
     assert "from MNIST by Y. LeCun" in facts
     assert page.title() == "first – watch it read" if run.path.name == "first" else "watch it read" in page.title()
 
