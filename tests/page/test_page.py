@@ -478,7 +478,7 @@ def test_photographs_are_resized_as_a_whole(visit: Visit, tmp_path: Path) -> Non
     page.wait_for_function("() => document.querySelector('.input .made').textContent === 'resized to 16×12'")
     assert first(page) == "day"
     page.get_by_role("button", name="What mattered?").click()
-    page.wait_for_function("() => document.querySelector('.input .made').textContent.includes('erased in turn')")
+    page.wait_for_function("() => document.querySelector('.input .made').textContent.includes('erase')")
     draw(page, [(0.1, 0.5), (0.9, 0.5)])
     assert page.locator(".input .made").text_content() == "resized to 16×12"
 
