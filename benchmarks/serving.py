@@ -94,7 +94,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
 def speed(model: Model, rounds: int, seconds: float, clients: Sequence[int]) -> list[dict[str, Any]]:
     """Load two servers in turn, one that batches and one that does not; return a row for each body and number."""
-    measured: dict[tuple[str, int, str], list[Load]] = {}
+    all_loads: dict[tuple[str, int, str], list[Load]] = {}
     with Server(model.path, *MODES["on"]) as on, Server(model.path, *MODES["off"]) as off:
         servers = {"on": on, "off": off}
         for number in range(rounds):
@@ -102,7 +102,7 @@ def speed(model: Model, rounds: int, seconds: float, clients: Sequence[int]) -> 
                 for count in clients:
                     for mode in sorted(servers, reverse=number % 2 == 0):
                         result = run_async(load(servers[mode], asks, count, seconds))
-                        measured.setdefault((body, count, mode), []).append(result)
+                        all_loads.setdefault((body, count, mode), []).append(result)
                         print(
                             f"{model.name}, {body}, {count} clients, batching {mode}: {result.rate:,.0f}/s", flush=True
                         )
@@ -112,7 +112,7 @@ def speed(model: Model, rounds: int, seconds: float, clients: Sequence[int]) -> 
     rows = []
     for body in model.asks:
         for count in clients:
-            loads = {mode: measured[body, count, mode] for mode in MODES}
+            loads = {mode: all_loads[body, count, mode] for mode in MODES}
             ratio = spread([a.rate / b.rate for a, b in zip(loads["on"], loads["off"], strict=True)])
             measured = {f"batching_{mode}": figures(each) for mode, each in loads.items()}
             rows.append({"model": model.name, "body": body, "clients": count, **measured, "ratio": ratio._asdict()})

@@ -109,7 +109,7 @@ def test_an_interrupted_run_is_resumed_with_its_cell(call: Call, monkeypatch: py
         ("cells_a:Owm", "cells_a has no subclass Owm of unroll.Cell; it has Own, Half"),
         ("cells_a:ran", "cells_a has no subclass ran of unroll.Cell; it has Own, Half"),
         ("cells_a:Half", "the cell Half must define initial_state"),
-        ("nowhere:Own", "there is no module nowhere, neither in the current folder nor installed"),
+        ("nowhere:Own", "there is no module nowhere, neither in the current folder nor installed; check the name"),
         ("broken:Own", "broken cannot be imported: ZeroDivisionError: division by zero"),
         ("needy:Own", "needy needs nothing_of_that_name, which is not installed"),
         ("os:path", "os has no subclass path of unroll.Cell; it has none"),

@@ -171,7 +171,7 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
             "no.npz does not exist; data must be one of mnist-sample, mnist, fashion-mnist, kmnist, ucr",
         ),
         ("explore --resize 28", "resize 28 cannot be used with mnist-sample: its images are 28×28"),
-        ("explore --resize x", "resize must be pixels like 28, or two like 40x28, got 'x'"),
+        ("explore --resize x", "resize must be a size in pixels, 28 or 40x28 (width x height), got 'x'"),
         ("check no", "no is no run folder: it has no config.json"),
         ("check no --hidden-size 3", "give no or the flags of a new run, not both"),
         ("check no --data mnist-sample", "give no or the flags of a new run, not both"),

@@ -317,7 +317,7 @@ def test_sick_models_are_found(sample: Splits) -> None:
     dead = unroll.SequenceClassifier(28, 10, hidden_size=32, nonlinearity="relu")
     with torch.no_grad():
         dead.layers[0][0].bias_ih.sub_(1000)  # type: ignore[index, union-attr, operator]
-    assert inspect_model(dead, sample).findings[0].startswith("layer 1: 100% of the units are always 0, gradients")
+    assert inspect_model(dead, sample).findings[0].startswith("layer 1: 100% of the units are always 0, so gradients")
 
 
 def test_sick_data_is_found() -> None:

@@ -227,7 +227,7 @@ def test_files_of_text_are_read_or_refused_in_a_line(text: Any) -> None:
     assert first(page) == "good"
     refused(page, "p.png", b"\x89PNG\r\n\x1a\n\0", r"p\.png: expected a text in UTF-8")
     refused(page, "nul.txt", b"a\0b", r"nul\.txt: expected a text in UTF-8")
-    refused(page, "blank.txt", b" \n", r"blank\.txt must contain at least one word")
+    refused(page, "blank.txt", b" \n", r"blank\.txt must contain at least one word, got none")
     refused(page, "book.txt", b"word " * 5000, r"book\.txt may have at most 20,000 characters, got more")
 
 
@@ -371,8 +371,8 @@ def test_tables_are_read_or_refused_in_a_line(curve: Any) -> None:
     refused(page, "a.csv", b"1,2\n3\n", r"a\.csv, row 2: expected 2 numbers, one for each feature, got 1")
     refused(page, "b.csv", b"level,noise\n1,x\n", r"b\.csv, row 2: expected a number, got “x”")
     refused(page, "c.csv", b"a,b,c\n1,2,3\n", r"c\.csv: expected 2 numbers per time step .*, got 3 columns: a, b, c")
-    refused(page, "d.csv", b"", r"d\.csv must contain at least one row of numbers")
-    refused(page, "e.csv", b"level,noise\n", r"e\.csv must contain at least one row of numbers")
+    refused(page, "d.csv", b"", r"d\.csv must contain at least one row of numbers, got none")
+    refused(page, "e.csv", b"level,noise\n", r"e\.csv must contain at least one row of numbers, got none")
     refused(page, "g.csv", b"1,2\n" * 5001, r"g\.csv may have at most 5,000 time steps, got 5,001")
     refused(page, "h.png", b"\x89PNG\0", r"h\.png: expected a table of numbers, a line for each time step, in UTF-8")
     refused(page, "i.csv", b"1,2\nInfinity,3\n", r"i\.csv, row 2: expected a number, got “Infinity”")

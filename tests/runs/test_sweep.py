@@ -370,7 +370,7 @@ def test_values_of_flags(name: str, text: str, values: object) -> None:
         ("--epochs 1.5,2", "epochs must be a whole number, several with commas, or a range low..high, got '1.5'"),
         ("--hidden-size 8,0", "hidden_size must be at least 1, got 0"),
         ("--hidden-size 8,0 --lr 1e-3,1e-2", "hidden_size must be at least 1, got 0 (in the setting hidden_size 0, lr"),
-        ("--num-layers 1,2 --dropout 0,0.2", "dropout acts between layers: it needs num_layers of at least 2, got 1"),
+        ("--num-layers 1,2 --dropout 0,0.2", "dropout acts between layers and needs num_layers of at least 2, got 1"),
         ("--cell rnn,gur", "cell must be one of rnn, gru, lstm"),
         ("--readout mean,foo", "readout must be one of last, mean, max, attention, got 'foo'"),
         ("--bidirectional yes", "bidirectional must be true or false, or both with a comma between, got 'yes'"),

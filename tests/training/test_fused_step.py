@@ -121,7 +121,7 @@ def test_it_says_why_not() -> None:
         other = SequenceClassifier(5, 4, **option)  # type: ignore[arg-type]
         assert why_not_fused(other, data, CONFIG) == "the model has layer norm or recurrent dropout"
     assert "truncates gradients to 3 time steps" in why_not_fused(model, data, replace(CONFIG, tbptt=3))
-    assert "at most 9 time steps (tbptt)" in why_not_fused(model, None, replace(CONFIG, tbptt=9))
+    assert "truncates gradients to 9 time steps" in why_not_fused(model, None, replace(CONFIG, tbptt=9))
     assert why_not_fused(model, data, replace(CONFIG, tbptt=9)) == ""
     assert "computed by torch: asked for" in why_not_fused(SequenceClassifier(5, 4, backend="torch"), data, CONFIG)
     turned = data.x.transpose(0, 1).contiguous().transpose(0, 1)
