@@ -10,6 +10,8 @@ little from one processor to the next: ```` ```text about ```` asks for the same
 from __future__ import annotations
 
 import contextlib
+import importlib
+import inspect
 import io
 import json
 import math
@@ -17,11 +19,16 @@ import re
 import shutil
 import sys
 import tempfile
+import types
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any, get_args
 
 import nbformat
 import torch
+
+import unroll
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "tutorial.md"
@@ -32,6 +39,26 @@ BLOCK = re.compile(
     r"^```python\n(?P<code>.*?)^```\n(?:\n```text(?P<about> about)?\n(?P<output>.*?)^```\n)?", re.M | re.S
 )
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?")
+# The reference of the Python interface: titles, and the modules of which every name in ``__all__`` is described. The
+# first that has a name describes it.
+SECTIONS = (
+    ("Data", ("data",)),
+    ("Models and cells", ("models", "cells", "testing", "scan")),
+    ("Training and evaluation", ("training", "evaluation", "doctor", "plots")),
+    ("Settings", ("config",)),
+    ("Runs", ("runs", "runs.sweep", "report", "export", "server")),
+    ("Errors", ("errors",)),
+    ("The tutorial's systems", ("lessons",)),
+)
+PYTHON_HEAD = """<!-- made by python docs/page.py -->
+
+# The Python interface
+
+Every public name. Those written `unroll.load` and the like can be used after `import unroll`; the others are imported
+from the module under which they stand. Tensors are batch first, `(batch, time, features)`; states are
+`(batch, hidden)`. An accuracy is a fraction.
+
+Next: [the command line](cli.md), or [a cell of your own](cells.md)."""
 EXACT, ABOUT = 0.002, 0.2  # relative and absolute differences that are let pass
 
 
@@ -137,6 +164,49 @@ def command_reference() -> str:
     )
 
 
+def public_modules() -> list[ModuleType]:
+    """Return the modules of the reference, in its order."""
+    return [importlib.import_module(f"unroll.{name}") for _, names in SECTIONS for name in names]
+
+
+def python_reference() -> str:
+    """Return the reference of the Python interface, made from what each module lists in ``__all__``."""
+    lines, written = [PYTHON_HEAD], set[int]()
+    for title, names in SECTIONS:
+        lines.append(f"\n## {title}\n")
+        for name in names:
+            module = importlib.import_module(f"unroll.{name}")
+            values = {key: getattr(module, key) for key in module.__all__}
+            entries = [_entry(key, value, module) for key, value in values.items() if id(value) not in written]
+            written |= {id(value) for value in values.values()}
+            constants = "".join(f"{entry}\n" for entry in entries if entry.startswith("`"))
+            directives = "".join(entry for entry in entries if entry.startswith(".."))
+            lines.append(f"### `unroll.{name}`\n\n{_first_paragraph(module)}\n\n{constants}")
+            lines.append(f"```{{eval-rst}}\n{directives}```\n" if directives else "")
+    return "\n".join(lines)
+
+
+def _first_paragraph(module: ModuleType) -> str:
+    return (module.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+
+
+def _entry(name: str, value: Any, module: ModuleType) -> str:
+    """Return how a name is documented: a class with its own methods, a function, or the values of a constant."""
+    place = f"unroll.{name}" if getattr(unroll, name, None) is value else f"{module.__name__}.{name}"
+    if isinstance(value, type):
+        own = [key for key, member in vars(value).items() if not key.startswith("_") and _is_documented(member)]
+        members = f"   :members: {', '.join(own)}\n" if own else "   :no-members:\n"
+        return f".. autoclass:: {place}\n{members}"
+    if inspect.isroutine(value):
+        return f".. autofunction:: {place}\n"
+    choices = list(value) if isinstance(value, dict) else get_args(value)
+    return f"`{place}`: {', '.join(f'`{choice}`' for choice in choices)}\n" if choices else ""
+
+
+def _is_documented(member: Any) -> bool:
+    return isinstance(member, (types.FunctionType, property, classmethod, staticmethod)) and bool(member.__doc__)
+
+
 def main() -> None:
     """Renew everything that is made from something else."""
     sys.path.insert(0, str(DOCS))
@@ -144,6 +214,7 @@ def main() -> None:
 
     draw()
     (DOCS / "cli.md").write_text(command_reference(), "utf-8")
+    (DOCS / "api.md").write_text(python_reference(), "utf-8")
     page = PAGE.read_text("utf-8")
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         Path("figures").mkdir()
