@@ -16,6 +16,7 @@ import io
 import json
 import math
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -35,6 +36,11 @@ PAGE = DOCS / "tutorial.md"
 # Those that are no notebook.
 NAMES = ("data", "text", "cells", "models", "report", "looking", "doctor", "several", "sharing")
 OTHERS = [DOCS / f"{name}.md" for name in NAMES]
+# Those whose commands run too, in one folder with their blocks of Python.
+STARTS = [DOCS / f"start-{name}.md" for name in ("digits", "images", "series", "texts")]
+DRAWN = re.compile(r"!\[[^\]]{20,}\]\(figures/([\w-]+\.png)\)")  # with a text for those who do not see it
+CONSOLE = re.compile(r"^```console\n(?P<lines>.*?)^```\n", re.M | re.S)
+COMMAND = "from unroll.cli import main as command\n"
 BLOCK = re.compile(
     r"^```python\n(?P<code>.*?)^```\n(?:\n```text(?P<about> about)?\n(?P<output>.*?)^```\n)?", re.M | re.S
 )
@@ -102,6 +108,20 @@ def run(cells: list[Cell]) -> list[str]:
     finally:
         torch.set_printoptions(profile="default")  # what a page sets is its own
     return outputs
+
+
+def execute(path: Path) -> list[str]:
+    """Execute a page in the current folder, of a start its commands too; return what each block of Python prints."""
+    page = path.read_text("utf-8")
+    if path not in STARTS:
+        return run(parse(page))
+
+    def as_python(match: re.Match[str]) -> str:
+        words = [shlex.split(line.removeprefix("$ unroll ")) for line in match["lines"].splitlines()]
+        return f"```python\n{COMMAND}" + "".join(f"assert command({line}) == 0, {line}\n" for line in words) + "```\n"
+
+    cells = [cell for cell in parse(CONSOLE.sub(as_python, page)) if cell.kind == "code"]
+    return [printed for cell, printed in zip(cells, run(cells), strict=True) if not cell.source.startswith(COMMAND)]
 
 
 def differs(said: str, found: str, about: bool) -> str | None:
@@ -215,22 +235,20 @@ def main() -> None:
     draw()
     (DOCS / "cli.md").write_text(command_reference(), "utf-8")
     (DOCS / "api.md").write_text(python_reference(), "utf-8")
-    page = PAGE.read_text("utf-8")
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        Path("figures").mkdir()
-        page = renew(page, run(parse(page)))
-        for picture in Path("figures").iterdir():
-            shutil.copy(picture, DOCS / "figures")
+    page = renew(PAGE.read_text("utf-8"), _drawn(PAGE))
     PAGE.write_text(page, "utf-8")
     PAGE.with_suffix(".ipynb").write_text(notebook(parse(page)), "utf-8")
-    for path in OTHERS:
-        page = path.read_text("utf-8")
-        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-            Path("figures").mkdir()
-            page = renew(page, run(parse(page)))
-            for picture in Path("figures").iterdir():
-                shutil.copy(picture, DOCS / "figures")
-        path.write_text(page, "utf-8")
+    for path in (*OTHERS, *STARTS):
+        path.write_text(renew(path.read_text("utf-8"), _drawn(path)), "utf-8")
+
+
+def _drawn(path: Path) -> list[str]:
+    """Execute a page in an empty folder, keep the pictures that it draws, and return what its blocks print."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        outputs = execute(path)
+        for picture in DRAWN.findall(path.read_text("utf-8")):
+            shutil.copy(picture, DOCS / "figures")
+    return outputs
 
 
 if __name__ == "__main__":
