@@ -18,10 +18,23 @@ DOCS = Path(__file__).parent
 STATIC = DOCS / "_static"
 
 
-def watched(page: Any, scrub: int, height: int) -> bytes:
-    """Return a picture of the page as far down as ``height``, after ``scrub`` steps."""
-    page.locator("#scrub").fill(str(scrub))
-    return page.screenshot(clip={"x": 0, "y": 0, "width": 1120, "height": height})
+def photograph(browser: Any, runs: Path) -> None:
+    """Photograph the pages and the report of the starts' runs."""
+    page = browser.new_page(viewport={"width": 1120, "height": 1264}, reduced_motion="reduce")
+    for run, sample, step, last, name in (
+        ("digits", 3, 17, "#player", "watch-digits"),
+        ("films", 1, 2, "#curves", "watch-texts"),
+    ):
+        page.goto((runs / run / "page.html").resolve().as_uri())
+        page.locator("#samples > *").nth(sample).click()
+        page.locator("#scrub").fill(str(step))
+        page.locator("#scrub").blur()
+        page.mouse.move(0, 0)
+        box = page.locator(last).bounding_box()
+        clip = {"x": 0, "y": 0, "width": 1120, "height": box["y"] + box["height"] + 12}
+        page.screenshot(path=STATIC / f"{name}.png", clip=clip)
+    page.goto((runs / "digits" / "report.html").resolve().as_uri())
+    page.screenshot(path=STATIC / "report.png", clip={"x": 0, "y": 0, "width": 1120, "height": 900})
 
 
 def main() -> None:
@@ -30,17 +43,11 @@ def main() -> None:
     from docs.page import STARTS, execute
 
     with tempfile.TemporaryDirectory() as folder, chdir(folder), sync_playwright() as playwright:
-        for path in STARTS:
+        for path in (STARTS[0], STARTS[3]):
             execute(path)
         program = shutil.which("chromium") or shutil.which("google-chrome")
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1120, "height": 1264}, reduced_motion="reduce")
-        page.goto(Path("runs/digits/page.html").resolve().as_uri())
-        (STATIC / "watch-digits.png").write_bytes(watched(page, 17, 680))
-        page.goto(Path("runs/films/page.html").resolve().as_uri())
-        (STATIC / "watch-texts.png").write_bytes(watched(page, 4, 680))
-        page.goto(Path("runs/digits/report.html").resolve().as_uri())
-        page.screenshot(path=STATIC / "report.png", clip={"x": 0, "y": 0, "width": 1120, "height": 900})
+        photograph(browser, Path("runs"))
         browser.close()
 
 
