@@ -20,6 +20,17 @@ from collections.abc import Iterable
 
 from .formatting import printable
 
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "DownloadError",
+    "InputError",
+    "RunError",
+    "TrainingError",
+    "UnrollError",
+    "UnrollWarning",
+]
+
 
 class UnrollError(Exception):
     """Base of all errors of this package."""

@@ -11,6 +11,17 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+__all__ = [
+    "BasicRNN",
+    "CleanBasicRNN",
+    "ImageRNN",
+    "SingleRNN",
+    "get_accuracy",
+    "test",
+    "train_one_epoch",
+    "unroll_cell",
+]
+
 
 class SingleRNN(nn.Module):
     """One recurrent layer over two time steps, written out; the tutorial uses a single neuron.

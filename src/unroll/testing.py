@@ -13,6 +13,8 @@ from torch import Tensor
 
 from .cells import Cell, State
 
+__all__ = ["check_cell"]
+
 BATCH, TIME, INPUTS, HIDDEN = 3, 5, 2, 4
 CLOSE = 1e-9  # in float64
 CLOSE_SINGLE = 1e-4
