@@ -290,6 +290,22 @@ def test_uneven_classes() -> None:
     assert "uneven classes" not in names(examine(model, data))  # all are learned by heart
 
 
+def test_what_is_advised_for_uneven_classes_helps() -> None:
+    random = np.random.default_rng(0)
+    y = (np.arange(900) % 15 == 0).astype(np.int64)
+    data = series(random.normal(size=(900, 10, 2)) + 0.25 * y[:, None, None], y)
+    splits = unroll.Splits(data.subset(torch.arange(600)), data.subset(torch.arange(600, 900)), "uneven", "here")
+    settings = {"hidden_size": 8, "lr": 0.01, "val_fraction": 0.0}
+    model, _ = train(splits, 6, **settings)
+    (remedy,) = (f.remedy for f in examine(model, splits.train).findings if f.name == "uneven classes")
+    assert "several times" not in remedy
+    (way,) = flags(remedy)
+    better, _ = train(splits, 6, **settings, **way)
+    before, after = (unroll.evaluate(one, splits.test).balanced_accuracy for one in (model, better))
+    assert before < 0.55
+    assert after > before + 0.1
+
+
 # History
 
 

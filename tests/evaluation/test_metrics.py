@@ -77,6 +77,8 @@ def test_an_area_is_a_share_of_pairs() -> None:
     assert only.roc_auc is None
     assert only.precision_recall is None
     assert only.balanced_accuracy == 1.0
+    broken = evaluate(Echo(), data_of(torch.full((4, 2), torch.nan), torch.arange(4) % 2, 2))
+    assert (broken.roc_auc, broken.precision_recall) == (None, None)
 
 
 @pytest.mark.parametrize("rare", [0, 1])

@@ -160,7 +160,7 @@ class Evaluation:
 
         It is how often a sequence of the class has a higher probability of it than one of the rest: 0.5 by chance.
         """
-        if self.logits is None or self.y is None:
+        if self.logits is None or self.y is None or not self.logits.isfinite().all():
             return (None,) * len(self.classes)
         from sklearn.metrics import roc_auc_score  # here, as it takes as long to load as torch
 
@@ -181,6 +181,8 @@ class Evaluation:
         """The curve of the rarer of two classes; None of more classes, or where one of the two has no sequence."""
         counts = self.confusion.sum(dim=1)
         if self.logits is None or self.y is None or len(counts) != 2 or not counts.all():
+            return None
+        if not self.logits.isfinite().all():
             return None
         from sklearn.metrics import average_precision_score, precision_recall_curve
 

@@ -110,7 +110,7 @@ def check_axes(recipe: str, settings: Mapping[str, Any], search: Mapping[str, Se
             ) from error
         if not chosen.train.val_fraction:
             raise ConfigError(
-                "a sweep chooses on the validation part: val_fraction must be above 0, got 0; give --val-fraction 0.1"
+                "a sweep chooses by validation accuracy: val_fraction must be above 0, got 0; give --val-fraction 0.1"
             )
     return axes
 
