@@ -15,6 +15,7 @@ from .sequences import SequenceData
 FREQUENT = 0.002  # share of a feature's values, and
 OFTEN = 5  # how often at least one far value occurs that may mark what is missing
 FAR = 4  # deviations between such a value and the nearest other
+SAMPLE = 20_000  # values that are looked at first
 VARIED = 10  # different values that the rest must have: what has fewer may be a switch
 MANY_NUMBERS = 10  # classes that are numbers, from which it is said that they are not read as such
 LACKING = ("nan", "na", "null", "none", "?")  # names that a class may have for want of one
@@ -80,7 +81,8 @@ def _marks(data: SequenceData) -> Iterator[str]:
     names = data.preparation.features
     for feature in range(steps.shape[1]):
         values = steps[:, feature] if missing is None else steps[:, feature][~missing[:, feature]]
-        if not len(values):
+        some = values[:: max(1, len(values) // SAMPLE)]  # in which what is frequent occurs too
+        if not len(some) or max(int((some == end).sum()) for end in (some.min(), some.max())) < 2:
             continue
         for extreme in (values.min(), values.max()):
             count = int((values == extreme).sum())

@@ -15,6 +15,7 @@ divided by commas, semicolons or tabs, whichever the first line has most of. The
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,9 @@ def _long(table: Table, places: Places, config: DataConfig, known: Columns | Non
     if known is not None and config.names("feature_columns") and len(features) == len(known.features):
         features = known.features  # which they are called otherwise here
     notes = _notes(table, places, known)
-    return Series(table.path, np.split(x, starts), names, "id", labels, (), features, columns, notes)
+    bounds = [0, *starts.tolist(), len(x)]
+    values = [x[start:end] for start, end in pairwise(bounds)]
+    return Series(table.path, values, names, "id", labels, (), features, columns, notes)
 
 
 def _values(table: Table, place: int) -> np.ndarray:
