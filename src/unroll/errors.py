@@ -77,5 +77,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'mnist'?`` when one of ``known`` is close to ``word``, else an empty string."""
-    close = difflib.get_close_matches(word, list(known), n=1)
+    known = list(known)
+    if word.lower() == "gpu" and "cuda" in known:  # by its letters it is nearer to "cpu"
+        return "; did you mean 'cuda'?"
+    close = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""

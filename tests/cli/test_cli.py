@@ -82,6 +82,21 @@ def test_json_is_one_object_on_stdout(call: Call, run: unroll.Run, sample: unrol
     assert found["devices"]["cpu"] == "available"
 
 
+def test_who_asks_for_a_gpu_is_told_of_cuda(call: Call) -> None:
+    assert call("train", "--gpu")[::2] == (2, "unroll: Unknown option: --gpu. Did you mean --device cuda?\n")
+    status, _, err = call("train", "--device", "gpu")
+    assert status == 2
+    assert err.endswith('"mps". Did you mean "cuda"?\n')
+    with pytest.raises(unroll.ConfigError, match=r"got 'gpu'; did you mean 'cuda'\?"):
+        unroll.TrainConfig(device="gpu")  # type: ignore[arg-type]
+
+
+def test_a_cell_is_known_in_any_case(call: Call) -> None:
+    assert call("train", "--no-report", "--cell", "GRU", "--epochs", 1, "--hidden-size", 4, "--out", "gru")[0] == 0
+    assert unroll.load_run("gru").model.config.cell == "gru"
+    assert unroll.SequenceClassifier(2, 3, cell="MinLSTM").config.cell == "minlstm"
+
+
 def test_info_in_words(call: Call) -> None:
     status, out, err = call("info")
     assert (status, err) == (0, "")

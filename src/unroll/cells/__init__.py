@@ -69,13 +69,13 @@ def find_cell(cell: str | type[Cell]) -> type[Cell]:
                 f"--cell {shown(cell)}"
             )
         return _named(module, name)
-    if cell not in CELLS:
+    if str(cell).lower() not in CELLS:
         hint = did_you_mean(str(cell), CELLS)
         raise ConfigError(
             f"cell must be one of {', '.join(CELLS)}, a subclass of Cell, or its name as module:Class, got "
             f"{quoted(cell)}{hint}"
         )
-    return CELLS[str(cell)]
+    return CELLS[str(cell).lower()]
 
 
 def import_cell(cell: str) -> None:

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"unexpected argument: {' '.join(error.unused_tokens or [])}{hint}")
         return 2
     except CycloptsError as error:
-        say(" ".join(str(error).split()))
+        say(_with_device(" ".join(str(error).split())))
         return 2
     except InputError as error:
         say(str(error))
@@ -71,3 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("interrupted")
         return 130
     return int(status or 0)
+
+
+def _with_device(message: str) -> str:
+    """Return what is wrong with a flag; who asks for a "gpu" is pointed to CUDA, not to what is spelt alike."""
+    said, _, _ = message.partition(" Did you mean")
+    for word, meant in (("--gpu", "--device cuda"), ('"gpu"', '"cuda"')):
+        if word in said.replace(".", " ").split():
+            return f"{said} Did you mean {meant}?"
+    return message

@@ -54,6 +54,8 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
+        if ":" not in self.cell:  # unroll's own, in whatever case
+            object.__setattr__(self, "cell", self.cell.lower())
         check_at_least("hidden_size", self.hidden_size, 1)
         check_at_least("num_layers", self.num_layers, 1)
         check_at_least("embedding_size", self.embedding_size, 1)
