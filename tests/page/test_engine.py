@@ -263,16 +263,17 @@ def test_gaps_are_filled_as_in_training(script: Script, mask: bool) -> None:
     missing[0, 0] = True
     scaling = Scaling((1.0, 2.0), (3.0, 4.0))
     scaling = scaling.with_unscaled(2) if mask else scaling
+    offset = [5_400_000.0, 0.0]
     expected = scaling.apply(rule.fill(x, missing))[0]
     values = [
-        [None if g else v for v, g in zip(*row, strict=True)]
+        [None if g else v + o for v, g, o in zip(*row, offset, strict=True)]
         for row in zip(x[0].tolist(), missing[0].tolist(), strict=True)
     ]
-    preparation = json.dumps({"missing": asdict(rule), "scaling": asdict(scaling)})
+    preparation = json.dumps({"missing": asdict(rule), "offset": offset, "scaling": asdict(scaling)})
     code = f"Series.sequence({json.dumps(values)}.map((s) => s.map((v) => v ?? NaN)), {preparation})"
     assert np.allclose(script(f"{code}.map((step) => Array.from(step))"), expected, atol=1e-6)
 
 
 def test_gaps_that_nobody_learned_to_fill_are_refused(script: Script) -> None:
     with pytest.raises(py_mini_racer.JSEvalException, match="a value is missing"):
-        script('Series.sequence([[NaN]], {"missing": null, "scaling": {"mean": 0, "std": 1}})')
+        script('Series.sequence([[NaN]], {"missing": null, "offset": [], "scaling": {"mean": 0, "std": 1}})')

@@ -192,9 +192,11 @@ class SequenceData:
     def cut(self, fraction: float, seed: int) -> tuple[SequenceData, SequenceData]:
         """Return ``(rest, part)``: a stratified random part of about ``fraction`` of each class, and the rest.
 
-        Equal texts, or series, come into the same of both.
+        Equal texts, or series, come into the same of both, unless all are equal.
         """
-        contents = self.checksums() if self.kind == "series" else self.texts
+        contents: Sequence[str | bytes] | None = self.checksums() if self.kind == "series" else self.texts
+        if self.kind == "series" and len(set(contents or ())) == 1:
+            contents = None
         rest, part = stratified_cut(self.y.cpu().numpy(), fraction, seed, contents)
         device = self.y.device
         return self.subset(torch.from_numpy(rest).to(device)), self.subset(torch.from_numpy(part).to(device))

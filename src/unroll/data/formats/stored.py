@@ -66,8 +66,11 @@ def _needed_offset(name: str, x: np.ndarray, valid_mask: np.ndarray | None) -> t
     for feature in range(x.shape[2]):
         column = x[:, :, feature]
         seen = column.ravel() if valid_mask is None else column[valid_mask[:, :, 0]]
-        seen = seen.astype(np.float64)
-        seen = seen[np.isfinite(seen)]
+        seen = seen.astype(np.float64, copy=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            is_finite = bool(np.isfinite(seen.sum()))  # far cheaper than to ask each
+        if not is_finite:
+            seen = seen[np.isfinite(seen)]
         with np.errstate(over="ignore"):  # such values are refused later
             std = seen.std() if len(seen) else 0.0
         if 0 < std < SMALLEST:
