@@ -111,13 +111,13 @@ def percent(fraction: float | None) -> str:
     return "–" if fraction is None else f"{100 * fraction:.2f} %"
 
 
-def beside_accuracy(found: Mapping[str, Any]) -> str:
+def beside_accuracy(evaluation: Mapping[str, Any]) -> str:
     """Return what an accuracy is to be compared with, of `Evaluation.to_dict`, on one line."""
-    name, share = found["majority"]["class"], found["majority"]["share"]
-    scores = {"balanced accuracy": percent(found["balanced_accuracy"]), "macro F1": percent(found["macro_f1"])}
-    if found["roc_auc"] is not None:
-        scores["ROC-AUC"] = f"{found['roc_auc']:.3f}"
-    if curve := found["precision_recall"]:
+    name, share = evaluation["majority"]["class"], evaluation["majority"]["share"]
+    scores = {"balanced accuracy": percent(evaluation["balanced_accuracy"]), "macro F1": percent(evaluation["macro_f1"])}
+    if evaluation["roc_auc"] is not None:
+        scores["ROC-AUC"] = f"{evaluation['roc_auc']:.3f}"
+    if curve := evaluation["precision_recall"]:
         scores[f"average precision of {quoted(curve['name'])}"] = percent(curve["average"])
     words = ", ".join(f"{score} {value}" for score, value in scores.items())
     return f"always answering {quoted(name)}: {percent(share)}; {words}"

@@ -61,7 +61,7 @@ def series(tmp_path: Path) -> unroll.Run:
     for number in range(60):
         for step in range(4 + number % 3):
             gap = "" if (number + step) % 5 == 0 else str(step * (1 if number % 2 else -1))
-            lines.append(f"{number},{step},{gap},{1000 + number},{'up' if number % 2 else 'down'}")
+            lines.append(f"{number},{step},{gap},{1000 + number + step % 2},{'up' if number % 2 else 'down'}")
     (tmp_path / "series.csv").write_text("\n".join(lines))
     return unroll.train_run(str(tmp_path / "series.csv"), out=tmp_path / "run", epochs=2, hidden_size=6)
 

@@ -98,7 +98,7 @@ def check(run: Run, data: SequenceData, description: dict[str, Any]) -> Check:
 
 
 def _difference(answers: list[list[float]], expected: Tensor) -> float:
-    """Return the largest difference of any probability; 1 where one is no number."""
+    """Return the largest difference of any probability; 1 if one is NaN."""
     return float((torch.tensor(answers, dtype=torch.float64) - expected.double()).abs().max().nan_to_num(1.0))
 
 
