@@ -114,7 +114,10 @@ def percent(fraction: float | None) -> str:
 def beside_accuracy(evaluation: Mapping[str, Any]) -> str:
     """Return what an accuracy is to be compared with, of `Evaluation.to_dict`, on one line."""
     name, share = evaluation["majority"]["class"], evaluation["majority"]["share"]
-    scores = {"balanced accuracy": percent(evaluation["balanced_accuracy"]), "macro F1": percent(evaluation["macro_f1"])}
+    scores = {
+        "balanced accuracy": percent(evaluation["balanced_accuracy"]),
+        "macro F1": percent(evaluation["macro_f1"]),
+    }
     if evaluation["roc_auc"] is not None:
         scores["ROC-AUC"] = f"{evaluation['roc_auc']:.3f}"
     if curve := evaluation["precision_recall"]:

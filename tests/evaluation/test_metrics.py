@@ -11,6 +11,7 @@ from sklearn.metrics import (
     balanced_accuracy_score,
     confusion_matrix,
     f1_score,
+    precision_recall_curve,
     precision_recall_fscore_support,
     roc_auc_score,
 )
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from unroll import DataError, Evaluation, InputError, SequenceData, evaluate, predict
 from unroll.data.preparation import Preparation, Scaling
+from unroll.evaluation.metrics import precision_recall_of, roc_area
 
 
 class Echo(nn.Module):
@@ -91,11 +93,23 @@ def test_the_rarer_of_two_classes_has_a_curve(rare: int) -> None:
     assert curve.share == pytest.approx(float((y == rare).double().mean()))
     scores = logits[:, rare] - logits[:, 1 - rare]
     assert curve.average == pytest.approx(average_precision_score(y == rare, scores))
-    for precision, recall in list(zip(curve.precision, curve.recall, strict=True))[:-1:7]:
-        thresholds = [t for t in scores if float((scores >= t)[y == rare].double().mean()) == pytest.approx(recall)]
-        precisions = [float((y == rare)[scores >= t].double().mean()) for t in thresholds]
-        assert any(precision == pytest.approx(p) for p in precisions)
-    assert (curve.precision[-1], curve.recall[-1]) == (1, 0)
+    precision, recall, _ = precision_recall_curve(y == rare, scores, drop_intermediate=True)
+    assert curve.precision == pytest.approx(precision)
+    assert curve.recall == pytest.approx(recall)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 20, 200])
+def test_areas_and_curves_count_ties_as_scikit_learn_does(n: int) -> None:
+    random = np.random.default_rng(n)
+    for _ in range(50):
+        is_class, odds = random.random(n) < 0.4, random.normal(size=n).round(1)
+        is_class[:2] = True, False
+        assert roc_area(is_class, odds) == pytest.approx(roc_auc_score(is_class, odds))
+        precision, recall, average = precision_recall_of(is_class, odds)
+        expected = precision_recall_curve(is_class, odds, drop_intermediate=True)
+        np.testing.assert_allclose(precision, expected[0])
+        np.testing.assert_allclose(recall, expected[1])
+        assert average == pytest.approx(average_precision_score(is_class, odds))
 
 
 @pytest.mark.parametrize("n", [1, 63, 64, 65, 128])

@@ -9,6 +9,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any, NamedTuple, TypeGuard
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -162,11 +163,9 @@ class Evaluation:
         """
         if self.logits is None or self.y is None or not self.logits.isfinite().all():
             return (None,) * len(self.classes)
-        from sklearn.metrics import roc_auc_score  # here, as it takes as long to load as torch
-
         y, odds = self.y.cpu().numpy(), _log_odds(self.logits).cpu().numpy()
         return tuple(
-            None if score.support in (0, self.n) else float(roc_auc_score(y == label, odds[:, label]))
+            None if score.support in (0, self.n) else roc_area(y == label, odds[:, label])
             for label, score in enumerate(self.per_class)
         )
 
@@ -184,13 +183,10 @@ class Evaluation:
             return None
         if not self.logits.isfinite().all():
             return None
-        from sklearn.metrics import average_precision_score, precision_recall_curve
-
         label = int(counts[1] <= counts[0])
         is_class = (self.y == label).cpu().numpy()
         odds = _log_odds(self.logits)[:, label].cpu().numpy()
-        precision, recall, _ = precision_recall_curve(is_class, odds, drop_intermediate=True)
-        average = float(average_precision_score(is_class, odds))
+        precision, recall, average = precision_recall_of(is_class, odds)
         share = float(counts[label]) / self.n
         return PrecisionRecall(self.classes[label], share, tuple(precision.tolist()), tuple(recall.tolist()), average)
 
@@ -219,6 +215,27 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         return evaluation_html(self.to_dict())
+
+
+# By counting, as scikit-learn takes as long to load as torch; the tests compare both.
+def roc_area(is_class: np.ndarray, odds: np.ndarray) -> float:
+    """Return the fraction of pairs of the class and the rest in which the class has the higher odds, ties as halves."""
+    _, places, counts = np.unique(odds, return_inverse=True, return_counts=True)
+    ranks = (counts.cumsum() - (counts - 1) / 2)[places]
+    n, rest = int(is_class.sum()), int((~is_class).sum())
+    return float((ranks[is_class].sum() - n * (n + 1) / 2) / (n * rest))
+
+
+def precision_recall_of(is_class: np.ndarray, odds: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return precision and recall from the lowest threshold to the highest, (points,) each, and their average."""
+    order = np.argsort(-odds, kind="stable")
+    is_last = np.append(np.diff(odds[order]) != 0, True)  # of equal odds
+    right, predicted = is_class[order].cumsum()[is_last], np.flatnonzero(is_last) + 1
+    precision, recall = right / predicted, right / right[-1]
+    average = float((np.diff(recall, prepend=0.0) * precision).sum())
+    gains = np.diff(right, prepend=-1) > 0
+    corners = np.flatnonzero(gains | np.append(gains[1:], True))[::-1]  # between them the recall stays the same
+    return np.append(precision[corners], 1.0), np.append(recall[corners], 0.0), average
 
 
 def _log_odds(logits: Tensor) -> Tensor:
