@@ -14,6 +14,7 @@ from .signature import with_defaults
 Read = Literal["rows", "columns", "pixels", "permuted"]
 TokenizerName = Literal["word", "bpe"]
 MissingName = Literal["impute", "mask"]
+LinesName = Literal["label-first", "label-last", "tab"]
 
 
 @with_defaults
@@ -31,6 +32,10 @@ class DataConfig:
         tokenizer: what a text is cut into; words, or the pieces of words that byte pair encoding finds
         vocabulary_size: words, or pieces, that are known at most; the most frequent ones
         min_count: how often one must occur in the training texts to be known
+        text_column: column that holds the texts (default: the one named text, sentence, review, …)
+        label_column: column that holds the class (default: the one named label, class, …)
+        lines: where the class stands in a line of text; before the text, behind it, or on the side of a tab that has
+            few different values (default: as every line of the file allows, else you are asked)
     """
 
     read: Read = "rows"
@@ -41,6 +46,9 @@ class DataConfig:
     tokenizer: TokenizerName = "word"
     vocabulary_size: int = 20_000
     min_count: int = 2
+    text_column: str | None = None
+    label_column: str | None = None
+    lines: LinesName | None = None
 
     def __post_init__(self) -> None:
         given: object = self.resize

@@ -11,13 +11,13 @@ from ..config import DataConfig, ScalingName
 from ..config.signature import takes, with_defaults
 from ..errors import DataError, did_you_mean
 from .files import check_regular
-from .formats import image_folder, mnist, npz, series, text_file, texts, ucr_archive
+from .formats import image_folder, mnist, npz, recordings, series, texts, ucr_archive
 from .preparation import ImageFormat, Preparation
-from .sequences import SequenceData
+from .sequences import Parts
 from .splits import Splits
 
 Reader = Callable[[str, Path | None, DataConfig], Splits]
-Format = Callable[[Path, DataConfig, ImageFormat | None], list[SequenceData]]
+Format = Callable[[Path, DataConfig, ImageFormat | None], Parts]
 
 # Sets by name.
 READERS: dict[str, Reader] = {
@@ -33,7 +33,7 @@ FORMATS: dict[str, Format] = {
     FOLDER: image_folder.read,
     "FILE.npz": npz.read,
     **{f"FILE{suffix}": series.read for suffix in series.PARSERS},
-    **{f"FILE{suffix}": texts.read for suffix in text_file.PARSERS if suffix not in series.PARSERS},
+    **{f"FILE{suffix}": texts.read for suffix in texts.PARSERS if suffix not in series.PARSERS},
 }
 
 
@@ -86,20 +86,20 @@ def load(arguments: Arguments) -> Splits:
         splits = READERS[name](name, folder, config)
     else:
         path = _find(name, folder)
-        splits = Splits.of(_format(path)(path, config, None), _name(path), str(path), config)
+        splits = Splits.of(_format(path, config)(path, config, None), _name(path), str(path), config)
     return splits if arguments.scaling == "standard" else splits.scaled(arguments.scaling)
 
 
-def load_as(name: str, preparation: Preparation, data_dir: str | Path | None = None) -> list[SequenceData]:
+def load_as(
+    name: str, preparation: Preparation, data_dir: str | Path | None = None, reading: DataConfig | None = None
+) -> Parts:
     """Load data for a trained model: put through its preparation, not through one of its own.
 
     Args:
         name: as for `load`; images of a folder may have any size, as for a prediction.
         preparation: of the model.
         data_dir: folder to look in first.
-
-    Returns:
-        training and test part, or the whole where there is no test part.
+        reading: how the model's own data was read: columns and lines are taken as they were there (default None).
 
     Raises:
         DataError: there is no such data, it is broken, or it does not fit the preparation.
@@ -108,12 +108,15 @@ def load_as(name: str, preparation: Preparation, data_dir: str | Path | None = N
     config, folder = DataConfig(read=image.read if image else "rows"), _folder(data_dir)
     if name in READERS:
         splits = READERS[name](name, folder, config)
-        parts = [splits.train, splits.test]
+        parts = Parts(splits.train, splits.test)
     else:
         path = _find(name, folder)
-        read = _format(path)
-        parts = read(path, config if read is image_folder.read else DataConfig(), image)
-    return [part.prepared_as(preparation) for part in parts]
+        if preparation.kind == "texts" and reading is not None:
+            config = texts.as_before(path, reading)
+        read = _format(path, config)
+        parts = read(path, config if read in (image_folder.read, texts.read) else DataConfig(), image)
+    test = None if parts.test is None else parts.test.prepared_as(preparation)
+    return Parts(parts.train.prepared_as(preparation), test)
 
 
 def _folder(data_dir: str | Path | None) -> Path | None:
@@ -172,10 +175,16 @@ def _name(path: Path) -> str:
     return path.resolve().name if path.is_dir() else series.set_name(path)
 
 
-def _format(path: Path) -> Format:
-    if texts.is_text(path):
+def _format(path: Path, config: DataConfig) -> Format:
+    if path.is_dir() and any(not texts.is_text(file, config) for file in series.pairs_in(path)):
+        return series.read
+    if path.is_dir() and texts.has_images(path):
+        return FORMATS[FOLDER]
+    if texts.is_text(path, config):
         return texts.read
     if path.is_dir():
+        if recordings.is_of_recordings(path):
+            return recordings.read
         return series.read if series.is_of_series(path) else FORMATS[FOLDER]
     kind = f"FILE{path.suffix.lower()}"
     if kind not in FORMATS:

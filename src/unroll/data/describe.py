@@ -85,6 +85,7 @@ class Description:
         words: what texts are made of; None for other data
         shared: test sequences that are in the training part too
         conflicts: different sequences that occur with more than one class
+        understood: what was taken for what when the data was read, in words; empty where there was no choice
         findings: what one should know before training, in words; empty if there is nothing
     """
 
@@ -97,6 +98,7 @@ class Description:
     words: WordDescription | None
     shared: int
     conflicts: int
+    understood: str
     findings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -126,7 +128,7 @@ def describe_data(splits: Splits) -> Description:
     )
     return Description(
         splits.name,
-        splits.source + (", of which the test part was drawn" if splits.drawn else ""),
+        _source(splits),
         _kind(splits.train),
         train,
         test,
@@ -134,8 +136,14 @@ def describe_data(splits: Splits) -> Description:
         words,
         shared,
         conflicts,
+        splits.understood,
         findings,
     )
+
+
+def _source(splits: Splits) -> str:
+    validation = "" if splits.val is None else f", with {len(splits.val):,} sequences for validation"
+    return splits.source + (", of which the test part was drawn" if splits.drawn else "") + validation
 
 
 def missing_classes(splits: Splits) -> list[str]:

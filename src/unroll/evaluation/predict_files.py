@@ -6,12 +6,14 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ..config import LinesName
 from ..data.formats.image_file import PreparedImage, prepare_image
 from ..data.formats.series import read_unlabelled
 from ..data.formats.text_file import check_text
@@ -25,6 +27,7 @@ from .calibration import Calibration
 from .metrics import EVALUATION_BATCH, predict
 
 TOP = 3
+TextReading = tuple[LinesName | None, str | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,11 @@ class Sure:
 
 
 def predict_files(
-    model: nn.Module, preparation: Preparation, files: Sequence[str | Path], sure: Sure | None = None
+    model: nn.Module,
+    preparation: Preparation,
+    files: Sequence[str | Path],
+    sure: Sure | None = None,
+    reading: TextReading = (None, None, None),
 ) -> list[FilePrediction]:
     """Classify image files, or each series or text in files of such; a file that cannot be read gets an `error`.
 
@@ -102,6 +109,8 @@ def predict_files(
             .npz files, with or without classes, which are left alone; of a run on texts what
             `unroll.data.formats.texts.read_texts` reads. A pipe is read up to 1 GB.
         sure: stop reading each once the model is so sure (default None: read it to its end).
+        reading: ``lines``, ``text_column`` and ``usual_column`` of `unroll.data.formats.texts.read_texts` (default:
+            all None).
     """
     with (
         tempfile.TemporaryDirectory(prefix="unroll-") if any(map(is_stream, map(Path, files))) else nullcontext() as at
@@ -116,7 +125,8 @@ def predict_files(
         if preparation.image is not None:
             predictions = _of_images(model, preparation, preparation.image, places, sure)
         else:
-            of_file = _of_texts if preparation.kind == "texts" else _of_series
+            of_texts = partial(_of_texts, reading=reading)
+            of_file = of_texts if preparation.kind == "texts" else _of_series
             predictions = [prediction for place in places for prediction in of_file(model, preparation, place, sure)]
     return [_named(prediction, names[prediction.file]) for prediction in predictions] + failed
 
@@ -164,9 +174,11 @@ def predict_texts(
     return results
 
 
-def _of_texts(model: nn.Module, preparation: Preparation, file: Path, sure: Sure | None) -> list[FilePrediction]:
+def _of_texts(
+    model: nn.Module, preparation: Preparation, file: Path, sure: Sure | None, reading: TextReading
+) -> list[FilePrediction]:
     try:
-        texts, places = read_texts(file, preparation.classes)
+        texts, places = read_texts(file, *reading)
     except DataError as error:
         return [FilePrediction(str(file), error=str(error))]
     return predict_texts(model, preparation, texts, [place.split()[-1] for place in places], str(file), sure)
@@ -231,7 +243,7 @@ def unlabelled(x: Tensor, preparation: Preparation) -> SequenceData:
 
 def _of_series(model: nn.Module, preparation: Preparation, file: Path, sure: Sure | None) -> list[FilePrediction]:
     try:
-        data, names, named_by = read_unlabelled(file, preparation.classes)
+        data, names, named_by = read_unlabelled(file, preparation.classes, preparation.features, _count(preparation))
     except DataError as error:
         return [FilePrediction(str(file), error=str(error))]
     try:
@@ -244,11 +256,19 @@ def _of_series(model: nn.Module, preparation: Preparation, file: Path, sure: Sur
     ]
 
 
+def _count(preparation: Preparation) -> int:
+    """Return how many features the data had that a model was trained on; 0 where the preparation does not say."""
+    if preparation.missing is not None:
+        return len(preparation.missing.means)
+    return len(preparation.scaling.mean) if isinstance(preparation.scaling.mean, tuple) else 0
+
+
 def _steps(data: SequenceData, number: int) -> tuple[str, ...]:
     length = int(data.steps_of_each[number])
     gaps = 0 if data.missing is None else int(data.missing[number].sum())
     steps = _counted(length, "time step")
-    return (steps, f"{_counted(gaps, 'missing value')} filled in") if gaps else (steps,)
+    filled = (f"{_counted(gaps, 'missing value')} filled in",) if gaps else ()
+    return (steps, *filled, *data.notes)
 
 
 def _top(probabilities: Tensor, classes: tuple[str, ...]) -> tuple[tuple[str, float], ...]:

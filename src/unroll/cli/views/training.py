@@ -111,6 +111,9 @@ def _facts(started: Started) -> dict[str, str]:
     parameters = sum(p.numel() for p in training.model.parameters())
     model, train = recipe.model, recipe.train
     held_out = f" ({len(training.val):,} held out for validation)" if training.val else ""
+    if splits.val is not None:
+        held_out = f", {len(splits.val):,} for validation"
+    read = "; ".join(filter(None, dict.fromkeys((splits.understood, *splits.train.notes, *splits.test.notes))))
     activation = f" {model.nonlinearity}" if "nonlinearity" in find_cell(model.cell).options else ""
     shape = f"{model.cell}{activation}, {model.num_layers} × {model.hidden_size} hidden"
     truncated = f", gradients through {train.tbptt} steps" if train.tbptt else ""
@@ -119,6 +122,7 @@ def _facts(started: Started) -> dict[str, str]:
         "data": f"{splits.name} from {splits.source}{', test part drawn' if splits.drawn else ''}: "
         f"{len(splits.train):,} train{held_out}, {len(splits.test):,} test; "
         f"{splits.train.steps}, {len(splits.classes)} classes",
+        **({"read": read} if read else {}),
         "model": f"{shape}{model.additions}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
         "train": f"recipe {recipe.name}: {training.epochs} × {training.steps} steps, batch {train.batch_size}, "
         f"{train.optimizer}, lr {train.lr:g} {train.schedule}{truncated}, seed {train.seed}",

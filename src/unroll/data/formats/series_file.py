@@ -29,6 +29,8 @@ class Series:
         labels: class of each series; None where the file has no classes
         classes: all that the file says there are, in its order; empty where that follows from the labels
         features: names of the features; empty where the file has none
+        notes: what one should know of how it was read, in words
+        understood: what was taken for what, in words; empty where there was no choice
     """
 
     path: Path
@@ -38,6 +40,8 @@ class Series:
     labels: list[str] | None
     classes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    understood: str = ""
 
 
 def to_sequences(parts: Sequence[Series]) -> list[SequenceData]:
@@ -98,5 +102,6 @@ def _padded(series: Series, y: np.ndarray, classes: tuple[str, ...]) -> Sequence
         torch.from_numpy(y),
         Preparation(classes, Scaling(0.0, 1.0), features=series.features),
         None if full else torch.from_numpy(lengths),
+        series.notes,
         missing=None if missing is None else torch.from_numpy(missing),
     )
