@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import DataError
-from ...formatting import quoted
+from ...formatting import quoted, shown
 from ..files import opened
 from .parsing import number, read_text
 from .series_file import Series
@@ -25,11 +25,13 @@ def holds_numbers(path: Path) -> bool:
     """Tell whether the first lines of a file are numbers alone, two or more in each.
 
     Raises:
-        DataError: it is no file.
-        OSError: it cannot be read.
+        DataError: it is no file, or cannot be read.
     """
-    with opened(path) as file:
-        content = file.read(CHUNK)
+    try:
+        with opened(path) as file:
+            content = file.read(CHUNK)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or shown(error)}") from error
     if path.suffix.lower() == ".gz":
         try:
             content = zlib.decompressobj(wbits=31).decompress(content, CHUNK)  # 31: with the head of gzip
