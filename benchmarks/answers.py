@@ -29,7 +29,7 @@ def peer_contender(peer: Peer, what: str, flops: float, count: int) -> Contender
 
 def main(
     *,
-    images: int = models.MANY,
+    images: int = models.IMAGES,
     rounds: int = 5,
     peers: Path | None = None,
     threads: int | None = None,
@@ -49,15 +49,15 @@ def main(
     data = models.random_images(images)
     read = arrays(models.classifier(), unroll.Splits(data, data, "random images", "here"))
     report = Report(full=False)
-    with open_peers(PEERS, read, peers, report) as others:
-        found, right = models.evaluation_contenders(images)
-        found += [peer_contender(peer, "many", models.FORWARD * images, models.COMPARED) for peer in others]
+    with open_peers(PEERS, read, peers, report) as running:
+        contenders, right = models.evaluation_contenders(images)
+        contenders += [peer_contender(peer, "many", models.FORWARD * images, models.COMPARED) for peer in running]
         title = f"evaluation of {images:,} images of 28×28"
-        report.add(compare(title, found, "unroll", unit="evaluation", expected=right, rounds=rounds))
-        found, right = models.latency_contenders()
-        found += [peer_contender(peer, "one", models.FORWARD, 1) for peer in others]
+        report.add(compare(title, contenders, "unroll", unit="evaluation", expected=right, rounds=rounds))
+        contenders, right = models.latency_contenders()
+        contenders += [peer_contender(peer, "one", models.FORWARD, 1) for peer in running]
         title = "one image of 28×28, from pixels to logits"
-        report.add(compare(title, found, "unroll", unit="image", expected=right, rounds=rounds))
+        report.add(compare(title, contenders, "unroll", unit="image", expected=right, rounds=rounds))
     finish(report, out)
 
 

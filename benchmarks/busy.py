@@ -17,7 +17,7 @@ import cyclopts
 import torch
 
 import unroll
-from benchmarks.show import finish, told
+from benchmarks.show import announced, finish
 from benchmarks.tutorial import fit_epoch
 from unroll.bench import Report, models
 from unroll.bench.clock import Contender, compare, spread, with_threads
@@ -28,19 +28,19 @@ OWN, PEER = "unroll", "nn.RNN, one thread"
 
 
 @contextmanager
-def beside(processes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Keep so many processes busy meanwhile."""
-    others = [subprocess.Popen([sys.executable, "-c", LOOP]) for _ in range(processes)]
+def busy_cores(processes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Keep a number of processes busy within the block."""
+    children = [subprocess.Popen([sys.executable, "-c", LOOP]) for _ in range(processes)]
     try:
-        yield others
+        yield children
     finally:
-        for other in others:
-            other.kill()
-            other.wait()
+        for child in children:
+            child.kill()
+            child.wait()
 
 
 def main(data: str = "mnist", *, rounds: int = 5, images: int = 12_800, processes: int = 2) -> None:
-    """Time epochs in turn and print medians, and how many times as long each takes beside busy processes.
+    """Time epochs in turn and print medians, and how many times as long each takes with busy processes.
 
     Args:
         data: data set of 28×28 images.
@@ -52,14 +52,16 @@ def main(data: str = "mnist", *, rounds: int = 5, images: int = 12_800, processe
     splits = replace(splits, train=splits.train.subset(torch.arange(min(images, len(splits.train)))))
     model = models.classifier()
     epochs = {OWN: fit_epoch(model, splits), PEER: fit_epoch(models.TorchClassifier(model), splits)}
-    found = []
+    contenders = []
     for name, epoch in epochs.items():
         threads = 1 if name == PEER else torch.get_num_threads()
-        found.append(Contender(name, {threads: with_threads(epoch)[threads]}))
-        disturbed = with_threads(epoch, partial(beside, processes))
-        found.append(Contender(f"{name}; {processes} busy", {threads: disturbed[threads]}))
-    title = f"an epoch of {data}, {len(splits.train):,} images, beside {processes} busy processes and alone"
-    comparison = compare(title, [told(one) for one in found], OWN, unit="epoch", rounds=rounds, shortest=0)
+        contenders.append(Contender(name, {threads: with_threads(epoch)[threads]}))
+        disturbed = with_threads(epoch, partial(busy_cores, processes))
+        contenders.append(Contender(f"{name}; {processes} busy", {threads: disturbed[threads]}))
+    title = f"an epoch of {data}, {len(splits.train):,} images, with {processes} busy processes and alone"
+    comparison = compare(
+        title, [announced(contender) for contender in contenders], OWN, unit="epoch", rounds=rounds, shortest=0
+    )
     report = Report(full=False)
     report.add(comparison)
     for name in epochs:

@@ -19,31 +19,32 @@ from typing import NamedTuple
 TICKS = os.sysconf("SC_CLK_TCK")
 UNSURE = 120.0  # seconds without an answer, after which something hangs
 
-# Counts the requests of which the server has read a byte, where another process sees it even after the server's end.
+# Counts the requests that the server has taken, where another process sees it even after the server's end.
 COUNTING = """
 import mmap, sys
 from unroll.cli import main
-from unroll.server.running import Protocol
+from unroll.server.guard import Guard
 with open(sys.argv[1], "r+b") as file:
     counter = mmap.mmap(file.fileno(), 8)
-begin, begun = Protocol.on_message_begin, 0
-def counting(self):
+call, begun = Guard.__call__, 0
+async def counting(self, scope, receive, send):
     global begun
-    begun += 1
-    counter[:] = begun.to_bytes(8, "little")
-    begin(self)
-Protocol.on_message_begin = counting
+    if scope["type"] == "http":
+        begun += 1
+        counter[:] = begun.to_bytes(8, "little")
+    await call(self, scope, receive, send)
+Guard.__call__ = counting
 sys.exit(main(sys.argv[2:]))
 """
 
 
 class Ask(NamedTuple):
-    """A request and what is right as its answer.
+    """A request and the expected answer.
 
     Attributes:
-        request: as it is sent
-        status: of the answer; 0 hangs up instead of waiting for one
-        holds: stands in the answer
+        request: its bytes
+        status: of the answer; 0 hangs up instead of waiting for an answer
+        holds: a part of the answer
     """
 
     request: bytes
@@ -52,11 +53,11 @@ class Ask(NamedTuple):
 
 
 class WrongError(Exception):
-    """An answer is not what it must be."""
+    """An answer is wrong."""
 
 
 class GoneError(Exception):
-    """The connection ended before an answer was whole; ``begun`` tells whether a byte of it had come."""
+    """The connection ended before the answer was complete; ``begun``: part of it had arrived."""
 
     def __init__(self, begun: bool) -> None:
         super().__init__("the connection ended")
@@ -64,7 +65,7 @@ class GoneError(Exception):
 
 
 def post(path: str, media: str, body: bytes, *headers: str, length: int | None = None) -> bytes:
-    """Return a request; ``length`` says more than comes."""
+    """Return a request; its ``length`` may be larger than its body."""
     size = len(body) if length is None else length
     head = [f"POST {path} HTTP/1.1", "host: localhost", f"content-type: {media}", f"content-length: {size}", *headers]
     return "\r\n".join([*head, "", ""]).encode() + body
@@ -76,7 +77,7 @@ def get(path: str) -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """One connection; asks one thing at a time."""
+    """A connection with one request at a time."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
@@ -85,7 +86,7 @@ class Connection(asyncio.Protocol):
 
     @classmethod
     async def open(cls, port: int) -> Connection:
-        """Connect; raises `OSError` if nobody listens."""
+        """Connect; raises `OSError` if no server listens."""
         _, connection = await asyncio.get_running_loop().create_connection(cls, "127.0.0.1", port)
         return connection
 
@@ -99,10 +100,10 @@ class Connection(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """End the wait once the answer is whole."""
+        """End the wait once the answer is complete."""
         self.got = self.got + data if self.got else data
         head = self.got.find(b"\r\n\r\n")
-        if head < 0 or self.waiting is None or self.waiting.done():  # done: nobody waits any more
+        if head < 0 or self.waiting is None or self.waiting.done():  # done: no longer waited for
             return
         at = self.got.index(b"content-length: ") + 16
         if len(self.got) >= head + 4 + int(self.got[at : self.got.index(b"\r", at)]):
@@ -118,10 +119,10 @@ class Connection(asyncio.Protocol):
             self.waiting = None
 
     async def ask(self, request: bytes) -> bytes:
-        """Return the answer, head and all.
+        """Return the answer, including its head.
 
         Raises:
-            GoneError: it did not come, or not whole.
+            GoneError: it did not arrive, or only in part.
         """
         if self.transport is None:
             raise GoneError(False)
@@ -136,7 +137,7 @@ class Connection(asyncio.Protocol):
 
 
 def check(ask: Ask, answer: bytes) -> None:
-    """Raise `WrongError` if the answer is not what it must be."""
+    """Raise `WrongError` if the answer is wrong."""
     if int(answer[9:12]) != ask.status or ask.holds not in answer:
         raise WrongError(f"expected status {ask.status} and {ask.holds.decode()}, got {answer.decode()}")
 
@@ -147,7 +148,7 @@ class Server:
     Args:
         run: its folder.
         options: further words of the command.
-        counted: whether requests that the server begins to read are counted, which costs a microsecond each.
+        counted: whether requests whose headers the server has read are counted, which costs a microsecond each.
     """
 
     def __init__(self, run: Path, *options: str, counted: bool = False) -> None:
@@ -165,16 +166,16 @@ class Server:
                 self.port = int(line.rpartition(":")[2])
                 break
         if not self.port:
-            raise RuntimeError(f"the server did not start: {self.said}")
+            raise RuntimeError(f"the server did not start: {self.stderr}")
 
     def __enter__(self) -> Server:
         """Return itself."""
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """End the process if it has not ended; to an error is added what the server can tell."""
+        """End the process if it still runs; add the server's status and stderr to an error."""
         if error is not None:
-            error.add_note(f"the server's status: {self.process.poll()}; it said: {self.said}")
+            error.add_note(f"the server's status: {self.process.poll()}; it said: {self.stderr}")
         self.process.kill()
         self.process.wait()
         assert self.process.stdout is not None
@@ -183,14 +184,14 @@ class Server:
         self._counter.close()
 
     @property
-    def said(self) -> str:
-        """What it wrote to stderr: nothing, unless something went wrong."""
+    def stderr(self) -> str:
+        """Its output on stderr, empty unless something went wrong."""
         self.log.seek(0)
         return self.log.read()
 
     @property
     def begun(self) -> int:
-        """Requests of which it has read a byte at least, if they are counted."""
+        """Requests whose headers it has read, if they are counted."""
         with open(self._counter.name, "r+b") as file, mmap.mmap(file.fileno(), 8) as counter:
             return int.from_bytes(counter[:], "little")
 
@@ -257,12 +258,12 @@ async def load(server: Server, asks: Sequence[Ask], clients: int, seconds: float
         start, own, its = time.perf_counter(), time.process_time(), server.cpu
         await asyncio.sleep(seconds)
         took = time.perf_counter() - start
-        found = list(latencies)
+        times = list(latencies)
         own, its = time.process_time() - own, server.cpu - its
         after = await batches(server)
         stop = True
         batch = (after[0] - before[0]) / max(1.0, after[1] - before[1])
-        return Load(took, found, batch, its / took, own / took)
+        return Load(took, times, batch, its / took, own / took)
 
     async with asyncio.timeout(seconds + warm_up + UNSURE), asyncio.TaskGroup() as group:
         measured = group.create_task(measure())

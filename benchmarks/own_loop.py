@@ -1,8 +1,8 @@
-"""A training loop of one's own beside `unroll.fit` and torch.nn, and answers of the same models, in turn.
+"""Compare a hand-written training loop, `unroll.fit` and torch.nn, and predictions of the same models, in turn.
 
-In one's own loop batches are slices of scaled float32 images; `fit` takes and scales its batches itself. Where it can
-it takes a whole step in one call of the kernels ("fit, fused step"); "fit" is what it does for all other models. All
-clip gradients and step by torch's fused Adam. torch.nn counts with one thread or with all, whichever is faster.
+In the hand-written loop, batches are slices of scaled float32 images; `fit` indexes and scales its batches itself. If
+possible, it takes a whole step in one call of the kernels ("fit, fused step"); "fit" is its way for all other models.
+All clip gradients and use torch's fused Adam. torch.nn counts with one thread or with all, whichever is faster.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class TorchClassifier(nn.Module):
 
 
 def own_loop(model: nn.Module, data: unroll.SequenceData) -> Callable[[], None]:
-    """Return a function that takes `STEPS` steps as one writes them."""
+    """Return a function that takes `STEPS` steps, written as users write them."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
     x = data.x.float() / 255
 
@@ -81,7 +81,7 @@ def by_fit(model: nn.Module, data: unroll.SequenceData) -> Callable[[], object]:
 
 
 def answers(model: nn.Module, x: Tensor) -> Callable[[], Tensor]:
-    """Return a function that reads ``x`` as one writes it."""
+    """Return a function that reads ``x``, written as users write it."""
 
     def read() -> Tensor:
         with torch.inference_mode():

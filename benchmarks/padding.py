@@ -1,4 +1,4 @@
-"""What share of the time steps is padding: in batches of like length, as a training makes them, and in random order."""
+"""Measure the fraction of padding: in batches of similar lengths, as in training, and in batches in random order."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def main(*data: str, seeds: int = 10) -> None:
 
     Args:
         data: sets of sequences of different lengths; default ucr:JapaneseVowels, sst2 and sarcasm.
-        seeds: so many, from 0 on.
+        seeds: number of seeds, from 0 on.
     """
     for name in data or SETS:
         train = unroll.load(name).train
         assert train.lengths is not None
         recipe = unroll.RECIPES["text" if train.texts is not None else "fast"]
-        found = [shares(train, recipe.changed(seed=seed).train) for seed in range(seeds)]
-        own, shuffled = (np.concatenate([one[way] for one in found]) for way in (0, 1))
+        by_seed = [shares(train, recipe.changed(seed=seed).train) for seed in range(seeds)]
+        own, shuffled = (np.concatenate([pair[way] for pair in by_seed]) for way in (0, 1))
         print(
             f"{name}: {train.lengths.min()} to {train.lengths.max()} steps; {own.mean():.1%}, of an epoch "
             f"{own.min():.1%} to {own.max():.1%}; in random order {shuffled.mean():.1%}"

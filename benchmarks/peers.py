@@ -1,12 +1,12 @@
-"""Peers outside torch, each in a process of its own: training an epoch of the tutorial's model, or its answers.
+"""Run other libraries, each in its own process: an epoch of training the tutorial's model, or its predictions.
 
-``python -m benchmarks.peers NAME FOLDER`` is such a process. It reads FOLDER/data.npz, says on stdout in a line of JSON
-which versions it runs, and then does what each line of stdin asks for, "epoch", "many" or "one", so many times, and
-answers with the seconds that it took; in between it waits and takes no time from the others. It imports nothing of
-unroll, so that a peer may live in another environment: `Peer` takes the path of its Python.
+``python -m benchmarks.peers NAME FOLDER`` is such a process. It reads FOLDER/data.npz and prints its versions as a line
+of JSON. For each line of stdin, it does the named task ("epoch", "many" or "one") the given number of times and prints
+the seconds; in between it waits and uses no CPU time. It imports nothing of unroll, so that a peer may be in another
+environment: `Peer` takes the path of its Python.
 
 All train the same model (28 steps of 28 pixels, 150 tanh units, 10 classes) with batches of 64 and Adam at 0.001,
-shuffled anew each epoch, from the same weights; Keras' layers have one bias where torch's have two.
+shuffled in each epoch, from the same weights; Keras' layers have one bias where torch's have two.
 """
 
 from __future__ import annotations
@@ -201,9 +201,9 @@ def onnxruntime(arrays: Arrays) -> tuple[Work, Arrays, list[str]]:
         for at in range(0, len(images), 1000):
             session.run(None, {"x": images[at : at + 1000].astype(np.float32) / 255})[0].argmax(axis=1)
 
-    one = images[:1].astype(np.float32) / 255
+    first = images[:1].astype(np.float32) / 255
     logits = session.run(None, {"x": images[:1000].astype(np.float32) / 255})[0]
-    work: Work = {"many": many, "one": lambda: session.run(None, {"x": one})}
+    work: Work = {"many": many, "one": lambda: session.run(None, {"x": first})}
     return work, {"logits": logits}, ["onnxruntime", "onnx", "onnxscript", "torch"]
 
 
@@ -218,7 +218,7 @@ PEERS: dict[str, Callable[[Arrays], tuple[Work, Arrays, list[str]]]] = {
 def serve(name: str, folder: str) -> None:
     """Be the process of a peer, as the module says."""
     answers = sys.stdout
-    with contextlib.redirect_stdout(sys.stderr):  # what a library prints must not come between
+    with contextlib.redirect_stdout(sys.stderr):  # output of libraries must not mix with the answers
         _answer(name, folder, answers)
 
 

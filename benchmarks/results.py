@@ -1,6 +1,6 @@
-"""The accuracies of docs/results.md, measured anew: each row is an `unroll train` command, run for each seed.
+"""Measure the accuracies of docs/results.md again: each row is an `unroll train` command, run for each seed.
 
-It takes from seconds (vowels) to half an hour (pixels). Runs are kept under --out; finished ones are not trained again.
+A row takes from seconds (vowels) to half an hour (pixels). Runs are kept in --out; finished ones are not repeated.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`unroll serve` under load: requests per second and latency with batching and without, memory, a stop in the middle.
 
-The server is a process of its own, asked over the loopback by clients of this one, each of which waits for its answer
-before it asks again. Every answer is checked: its status, and the class that the model itself gives. The clients need
-a core too, where there are two that is half of the machine: the tables say how much of one they took.
+The server has its own process; clients in this process send requests over the loopback, and each waits for its answer
+before the next request. Every answer is checked: its status, and the class that the model predicts. The clients also
+need a core, half of a machine with two: the tables show how much they used.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ def given(path: Path) -> Model:
         raise SystemExit(f"serving: {path} must be a run that reads images")
     x = load_test(run).sequences.x
     x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))]
-    probabilities, found = unroll.predict(run.model, run.preparation.scaling.apply(x)).max(dim=1)
+    probabilities, labels = unroll.predict(run.model, run.preparation.scaling.apply(x)).max(dim=1)
     chosen = torch.nonzero(probabilities > SURE)[:EXAMPLES, 0]
     asks: dict[str, list[Ask]] = {"JSON": [], "PNG": []}
-    for pixels, label in zip(form.images(x[chosen]).numpy(), found[chosen].tolist(), strict=True):
+    for pixels, label in zip(form.images(x[chosen]).numpy(), labels[chosen].tolist(), strict=True):
         right = f'"class":{json.dumps(run.preparation.classes[label])}'.encode()
         body = json.dumps({"images": [pixels.tolist()]}).encode()
         asks["JSON"].append(Ask(post("/predict", "application/json", body), 200, right))
@@ -94,23 +94,25 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
 def speed(model: Model, rounds: int, seconds: float, clients: Sequence[int]) -> list[dict[str, Any]]:
     """Load two servers in turn, one that batches and one that does not; return a row for each body and number."""
-    found: dict[tuple[str, int, str], list[Load]] = {}
+    all_loads: dict[tuple[str, int, str], list[Load]] = {}
     with Server(model.path, *MODES["on"]) as on, Server(model.path, *MODES["off"]) as off:
         servers = {"on": on, "off": off}
         for number in range(rounds):
             for body, asks in model.asks.items():
                 for count in clients:
                     for mode in sorted(servers, reverse=number % 2 == 0):
-                        one = run_async(load(servers[mode], asks, count, seconds))
-                        found.setdefault((body, count, mode), []).append(one)
-                        print(f"{model.name}, {body}, {count} clients, batching {mode}: {one.rate:,.0f}/s", flush=True)
+                        result = run_async(load(servers[mode], asks, count, seconds))
+                        all_loads.setdefault((body, count, mode), []).append(result)
+                        print(
+                            f"{model.name}, {body}, {count} clients, batching {mode}: {result.rate:,.0f}/s", flush=True
+                        )
         for mode, server in servers.items():
-            if server.said:
-                raise SystemExit(f"serving: the server with batching {mode} said {server.said}")
+            if server.stderr:
+                raise SystemExit(f"serving: the server with batching {mode} said {server.stderr}")
     rows = []
     for body in model.asks:
         for count in clients:
-            loads = {mode: found[body, count, mode] for mode in MODES}
+            loads = {mode: all_loads[body, count, mode] for mode in MODES}
             ratio = spread([a.rate / b.rate for a, b in zip(loads["on"], loads["off"], strict=True)])
             measured = {f"batching_{mode}": figures(each) for mode, each in loads.items()}
             rows.append({"model": model.name, "body": body, "clients": count, **measured, "ratio": ratio._asdict()})
@@ -118,39 +120,39 @@ def speed(model: Model, rounds: int, seconds: float, clients: Sequence[int]) -> 
 
 
 def figures(loads: Sequence[Load]) -> dict[str, Any]:
-    """Return what several rounds of one kind gave: median, least and greatest; times in milliseconds."""
+    """Return median, minimum and maximum over several rounds of a kind; times in milliseconds."""
 
     def over(value: Callable[[Load], float]) -> dict[str, float]:
-        return spread([value(one) for one in loads])._asdict()
+        return spread([value(result) for result in loads])._asdict()
 
     return {
-        "requests_per_second": over(lambda one: one.rate),
-        "p50_ms": over(lambda one: 1e3 * float(np.percentile(one.latencies, 50))),
-        "p99_ms": over(lambda one: 1e3 * float(np.percentile(one.latencies, 99))),
-        "sequences_at_once": over(lambda one: one.batch),
-        "server_cores": over(lambda one: one.server),
-        "client_cores": over(lambda one: one.client),
-        "requests": sum(len(one.latencies) for one in loads),
+        "requests_per_second": over(lambda result: result.rate),
+        "p50_ms": over(lambda result: 1e3 * float(np.percentile(result.latencies, 50))),
+        "p99_ms": over(lambda result: 1e3 * float(np.percentile(result.latencies, 99))),
+        "sequences_at_once": over(lambda result: result.batch),
+        "server_cores": over(lambda result: result.server),
+        "client_cores": over(lambda result: result.client),
+        "requests": sum(len(result.latencies) for result in loads),
     }
 
 
 def speed_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Return a line for each row: medians with least … greatest."""
-    table = Table(title="one image a request; medians, least … greatest", title_justify="left")
+    """Return a line for each row: medians with minimum … maximum."""
+    table = Table(title="one image a request; medians, minimum … maximum", title_justify="left")
     for heading in ("model", "body"):
         table.add_column(heading)
     for heading in ("clients", "requests/s", "without batching", "times", "p50 ms", "without", "p99 ms", "without",
                     "at once", "server cores", "client cores"):  # fmt: skip
         table.add_column(heading, justify="right", no_wrap=True)
 
-    def told(values: dict[str, float], form: str = ",.0f") -> str:
+    def shown(values: dict[str, float], form: str = ",.0f") -> str:
         median, low, high = (format(values[key], form) for key in ("median", "low", "high"))
         return f"{median} ({low} … {high})"
 
     for row in rows:
         on, off = row["batching_on"], row["batching_off"]
-        cells = [told(one["requests_per_second"]) for one in (on, off)] + [told(row["ratio"], ".2f")]
-        cells += [told(one[key], ".1f") for key in ("p50_ms", "p99_ms") for one in (on, off)]
+        cells = [shown(mode["requests_per_second"]) for mode in (on, off)] + [shown(row["ratio"], ".2f")]
+        cells += [shown(mode[key], ".1f") for key in ("p50_ms", "p99_ms") for mode in (on, off)]
         cells += [f"{on[key]['median']:.2f}" for key in ("sequences_at_once", "server_cores", "client_cores")]
         table.add_row(row["model"], row["body"], str(row["clients"]), *cells)
     return table
@@ -227,17 +229,17 @@ def soaked(model: Model, requests: int) -> dict[str, Any]:
     with Server(model.path) as server:
         start = time.perf_counter()
         memory = run_async(soak(server, model, requests))
-        took, said = time.perf_counter() - start, server.said
+        took, log = time.perf_counter() - start, server.stderr
     at = np.arange(11) * requests / 10
     slope, late = (float(np.polyfit(at[part:], memory[1 + part :], 1)[0]) * 10_000 for part in (0, 5))
     facts = {"requests": requests, "seconds": took, "memory_mib": memory, "mib_per_10_000": slope}
-    return facts | {"mib_per_10_000_second_half": late, "flat": late < FLAT, "log": said}
+    return facts | {"mib_per_10_000_second_half": late, "flat": late < FLAT, "log": log}
 
 
 async def stopped(server: Server, asks: Sequence[Ask], seconds: float) -> dict[str, Any]:
-    """Send SIGTERM in the middle of the load; return what became of all requests."""
+    """Send SIGTERM in the middle of the load; return the outcomes of all requests."""
     seen: Counter[str] = Counter()
-    told, before = 0.0, server.begun
+    stopped_at, before = 0.0, server.begun
 
     async def client(number: int) -> None:
         connection = None
@@ -257,18 +259,18 @@ async def stopped(server: Server, asks: Sequence[Ask], seconds: float) -> dict[s
                 continue
             check(ask, answer)
             seen["answered"] += 1
-            if told:
+            if stopped_at:
                 seen["answered after SIGTERM"] += 1
             if once:
                 connection.hang_up()
 
     async def stop() -> float:
-        nonlocal told
+        nonlocal stopped_at
         await asyncio.sleep(seconds)
         server.process.send_signal(signal.SIGTERM)
-        told = time.perf_counter()
+        stopped_at = time.perf_counter()
         await asyncio.get_running_loop().run_in_executor(None, server.process.wait)
-        return time.perf_counter() - told
+        return time.perf_counter() - stopped_at
 
     async with asyncio.timeout(seconds + UNSURE), asyncio.TaskGroup() as group:
         end = group.create_task(stop())
@@ -280,16 +282,21 @@ async def stopped(server: Server, asks: Sequence[Ask], seconds: float) -> dict[s
 
 def stops(model: Model, rounds: int, seconds: float) -> list[dict[str, Any]]:
     """Stop servers under load, with batching and without, in turn."""
-    found = []
+    rows = []
     asks = [ask for pair in zip(*model.asks.values(), strict=True) for ask in pair]
     for number in range(rounds):
         for mode, options in MODES.items():
             with Server(model.path, *options, counted=True) as server:
                 row = run_async(stopped(server, asks, seconds * (1 + number / rounds) / 2))
-                row |= {"model": model.name, "batching": mode, "status": server.process.returncode, "log": server.said}
-                found.append(row)
-            print(", ".join(f"{key} {value}" for key, value in found[-1].items()), flush=True)
-    return found
+                row |= {
+                    "model": model.name,
+                    "batching": mode,
+                    "status": server.process.returncode,
+                    "log": server.stderr,
+                }
+                rows.append(row)
+            print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+    return rows
 
 
 def main(
@@ -303,7 +310,7 @@ def main(
     stop: bool = False,
     out: Path | None = None,
 ) -> None:
-    """Load a server and print what came of it.
+    """Load a server and print the results.
 
     Args:
         run: folders of runs that read images; default two that are trained now, the default model and a GRU of 512.
@@ -316,7 +323,7 @@ def main(
         out: JSON file for all figures.
     """
     machine = describe()
-    found: dict[str, Any] = {"machine": machine, "rounds": rounds, "seconds": seconds}
+    results: dict[str, Any] = {"machine": machine, "rounds": rounds, "seconds": seconds}
     console = Screen()
     on = f"{machine['processor']}, {machine['cores']} cores, torch {machine['packages']['torch']}"
     print_facts(console, {"machine": on})
@@ -328,20 +335,20 @@ def main(
         for model in map(given, run):
             if soak:
                 result: dict[str, Any] = soaked(model, requests)
-                found.setdefault("soak", []).append({"model": model.name, **result})
-                print_facts(console, {key: str(value) for key, value in found["soak"][-1].items()})
+                results.setdefault("soak", []).append({"model": model.name, **result})
+                print_facts(console, {key: str(value) for key, value in results["soak"][-1].items()})
             elif stop:
-                found.setdefault("stop", []).extend(stops(model, rounds, seconds))
+                results.setdefault("stop", []).extend(stops(model, rounds, seconds))
             else:
-                found.setdefault("speed", []).extend(speed(model, rounds, seconds, clients or CLIENTS))
-    if "speed" in found:
-        print_table(console, speed_table(found["speed"]))
-    if "stop" in found:
-        ended: Spread = spread([row["seconds"] for row in found["stop"]])
-        lost = sum(row["lost"] for row in found["stop"])
-        print_facts(console, {"lost": str(lost), "seconds to the end": str(tuple(round(one, 2) for one in ended))})
+                results.setdefault("speed", []).extend(speed(model, rounds, seconds, clients or CLIENTS))
+    if "speed" in results:
+        print_table(console, speed_table(results["speed"]))
+    if "stop" in results:
+        ended: Spread = spread([row["seconds"] for row in results["stop"]])
+        lost = sum(row["lost"] for row in results["stop"])
+        print_facts(console, {"lost": str(lost), "seconds to the end": str(tuple(round(value, 2) for value in ended))})
     if out is not None:
-        write_json(out, found)
+        write_json(out, results)
 
 
 if __name__ == "__main__":

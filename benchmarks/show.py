@@ -1,4 +1,4 @@
-"""What the comparisons with peers share: opening them, telling each round, tables, files."""
+"""What the comparisons with peers share: starting them, printing each round, tables, files."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def arrays(model: nn.Module, splits: unroll.Splits) -> dict[str, np.ndarray]:
 def open_peers(
     names: Sequence[str], given: dict[str, np.ndarray], python: Path | None, report: Report
 ) -> Iterator[list[Peer]]:
-    """Start the peers; note the versions of those that start, and of the others why not."""
+    """Start the peers; note the versions of those that start, and why the others do not."""
     options = {} if python is None else {"python": str(python.absolute())}
     with ExitStack() as stack:
-        found = []
+        running = []
         for name in names:
             try:
                 peer = Peer(name, given, **options)
@@ -45,17 +45,17 @@ def open_peers(
                 continue
             stack.callback(peer.close)
             report.notes[name] = ", ".join(f"{package} {version}" for package, version in peer.versions.items())
-            found.append(peer)
-        yield found
+            running.append(peer)
+        yield running
 
 
 def logits(peer: Peer) -> torch.Tensor:
-    """Return those that a peer has computed of the first images."""
+    """Return the logits that a peer has computed for the first images."""
     return torch.from_numpy(peer.results["logits"])
 
 
-def told(contender: Contender) -> Contender:
-    """Return the contender with runs that print a line each: an epoch takes its time."""
+def announced(contender: Contender) -> Contender:
+    """Return the contender with runs that print a line each, as an epoch takes a while."""
 
     def run(own: Run, threads: int | None, count: int) -> float:
         seconds = own(count)

@@ -1,6 +1,6 @@
-"""What each slip of the tutorial costs, measured: its way beside the right one, one line per slip.
+"""Measure the cost of each mistake in the tutorial, next to the correct way, one line per mistake.
 
-The broken classes are written anew with the same defect; the right way is `unroll.lessons`. Both train the tutorial's
+The broken classes repeat the tutorial's defects; the correct ones are in `unroll.lessons`. Both train the tutorial's
 classifier (28 steps of 28 pixels in [0, 1], 150 tanh units, Adam with a rate of 0.001, batches of 64) on the CPU.
 """
 
@@ -31,7 +31,7 @@ STEPS = torch.tensor([[[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 0, 1]], [[9, 8, 7], 
 
 
 class LooseWeights(nn.Module):
-    """The slip of `SingleRNN` and `BasicRNN`: plain tensors from N(0, 1) in the place of Parameters."""
+    """The mistake of `SingleRNN` and `BasicRNN`: plain tensors from N(0, 1) instead of Parameters."""
 
     def __init__(self, n_inputs: int, n_neurons: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class LooseWeights(nn.Module):
 
 
 class KeptState(nn.Module):
-    """The slip of `CleanBasicRNN`: a random state of fixed size that each call takes up where the last one left it."""
+    """The mistake of `CleanBasicRNN`: a random state of fixed size that is kept between calls."""
 
     def __init__(self, batch_size: int, n_inputs: int, n_neurons: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class KeptState(nn.Module):
 
 
 def every_layers_logits(images: Tensor, n_layers: int, n_states: int) -> Tensor:
-    """The slip of `ImageRNN`: the head reads the final states of all layers; the initial state is for ``n_states``."""
+    """The mistake of `ImageRNN`: the head reads all layers' final states; the initial state is for ``n_states``."""
     rnn, head = nn.RNN(28, 150, n_layers), nn.Linear(150, 10)
     _, states = rnn(images.transpose(0, 1), torch.zeros(n_states, len(images), 150))
     return head(states).flatten(0, 1)  # type: ignore[no-any-return]
@@ -92,7 +92,7 @@ def answers_of(model: nn.Module, data: SequenceData) -> Answers:
 
 
 def error_of(call: Callable[[], object]) -> str:
-    """Return what a call raises, kind and first line, shortened; "no error" if nothing."""
+    """Return the kind and the first line of the error that a call raises, shortened, or "no error"."""
     try:
         call()
     except Exception as error:
@@ -101,7 +101,7 @@ def error_of(call: Callable[[], object]) -> str:
 
 
 class Training(NamedTuple):
-    """What became of a training; accuracies are in percent."""
+    """The results of a training; accuracies are in percent."""
 
     model: nn.Module
     answers: Answers  # on the test set, at the end
@@ -220,7 +220,7 @@ def seeds_row(splits: unroll.Splits, seed: int, seeds: int, tests: list[float]) 
 
 
 def graph_bytes(model: nn.Module, images: Tensor, record: bool) -> int:
-    """Return the bytes that a forward pass keeps for a backward pass, beside weights and images."""
+    """Return the bytes that a forward pass keeps for a backward pass, except weights and images."""
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -250,7 +250,7 @@ def recording_row(model: nn.Module, test: SequenceData) -> Row:
 
 
 def main(data: str = "mnist-sample", epochs: int = 10, seed: int = 0, seeds: int = 1) -> None:
-    """Print a line per slip: what the tutorial's way gives, what the right way gives.
+    """Print a line per mistake: the result of the tutorial's way and of the correct way.
 
     Args:
         data: data set of 28×28 images in 10 classes.

@@ -1,6 +1,6 @@
-"""What a training survives: SIGKILL, damaged checkpoints, and others that want its folder.
+"""Test what a training survives: SIGKILL, damaged checkpoints, and other trainings in its folder.
 
-Each trial ends with the bits of a training that nobody disturbed, or it is lost:
+A trial survives if it ends with the same bits as an undisturbed training:
 
     python -m benchmarks.survival                          # 200 kills and all else
     python -m benchmarks.survival --kills 5 --every 9      # fewer of them
@@ -30,7 +30,7 @@ import unroll
 from unroll.runs.folder import PREVIOUS, RESUME
 
 SETTINGS: dict[str, Any] = {"hidden_size": 8, "batch_size": 8, "epochs": 10, "checkpoint_seconds": 0.02}
-# What Python's audit hooks call the operations that change a folder.
+# The names that Python's audit hooks give to operations that change a folder.
 CHANGES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
 OLD = 2  # seed of the run that is to be replaced
 REFUSED = 3  # exit status of a child
@@ -58,7 +58,7 @@ def end_of(child: int) -> int:
 
 
 class Trials:
-    """A folder with data, and the weights of a training that nobody disturbed.
+    """A folder with data, and the weights of an undisturbed training.
 
     Args:
         folder: to work in.
@@ -81,7 +81,7 @@ class Trials:
         unroll.train_run(str(self.data), out=path, **{**SETTINGS, **settings})
 
     def fresh(self) -> Path:
-        """Return a folder for a run, in which there is nothing."""
+        """Return an empty folder for a run."""
         shutil.rmtree(self.path, ignore_errors=True)
         return self.path
 
@@ -174,7 +174,7 @@ def flip_bits(trials: Trials, count: int) -> tuple[int, int]:
 
 
 def refuse_beside(trials: Trials, count: int) -> tuple[int, int]:
-    """Let others try to train into the folder of a training that runs, half of them with --overwrite."""
+    """Let other processes try to train into the folder of a running training, half of them with --overwrite."""
     path = trials.fresh()
     refused = 0
 
@@ -182,8 +182,8 @@ def refuse_beside(trials: Trials, count: int) -> tuple[int, int]:
         nonlocal refused
         if isinstance(event, unroll.EpochResult) and event.epoch == 5:
             for number in range(count):
-                other = in_child(lambda overwrite=number % 2 == 0: trials.train(path, seed=1, overwrite=overwrite))  # type: ignore[misc]
-                refused += end_of(other) == REFUSED
+                child = in_child(lambda overwrite=number % 2 == 0: trials.train(path, seed=1, overwrite=overwrite))  # type: ignore[misc]
+                refused += end_of(child) == REFUSED
 
     def work() -> None:
         trials.train(path, watch=watch)
@@ -222,7 +222,7 @@ def main() -> int:
             ("SIGKILL before each file operation", lambda: kill_before_each_operation(trials, False, wanted.every)),
             ("the same, over an older run", lambda: kill_before_each_operation(trials, True, wanted.every)),
             ("a flipped bit in the newest checkpoint", lambda: flip_bits(trials, wanted.flips)),
-            ("refused trainings beside one that runs", lambda: refuse_beside(trials, wanted.refused)),
+            ("refused trainings during a running one", lambda: refuse_beside(trials, wanted.refused)),
             ("two at once with --overwrite", lambda: overwrite_in_pairs(trials, wanted.pairs)),
         ):
             tried, survived = result()

@@ -1,7 +1,7 @@
 """One epoch of the tutorial's model: the tutorial's pipeline, nn.RNN, unroll and peers outside torch, in turn.
 
 The tutorial's pipeline reads each image as a Pillow image, turns it into a tensor, and collates 64 of them in a
-DataLoader without workers; its ToTensor is written out here, because torchvision cannot be imported beside a CPU build
+DataLoader without workers; its ToTensor is written out here, because torchvision cannot be imported with a CPU build
 of torch. "nn.RNN" is torch's own module on resident data, with everything else as in unroll. The peers are in peers.py;
 those that are not installed are named and left out. All train the same model (28 steps of 28 pixels, 150 tanh units)
 from the same weights with as many batches per epoch and Adam; torch's contenders run with one thread and with all, of
@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import unroll
 from benchmarks.peers import Peer
-from benchmarks.show import arrays, finish, logits, open_peers, told
+from benchmarks.show import announced, arrays, finish, logits, open_peers
 from unroll.bench import Report, clock, models
 from unroll.bench.clock import Contender, Results, compare, with_threads
 from unroll.bench.limit import LIMIT, product
@@ -60,10 +60,10 @@ class TutorialModel(nn.Module):
         self.basic_rnn = nn.RNN(28, 150)
         self.FC = nn.Linear(150, 10)
 
-    def copy_from(self, other: nn.Module) -> TutorialModel:
+    def copy_from(self, source: nn.Module) -> TutorialModel:
         """Take the weights of a classifier that has them in the same order."""
         with torch.no_grad():
-            for own, theirs in zip(self.parameters(), other.parameters(), strict=True):
+            for own, theirs in zip(self.parameters(), source.parameters(), strict=True):
                 own.copy_(theirs)
         return self
 
@@ -75,7 +75,7 @@ class TutorialModel(nn.Module):
 
 
 def tutorial_epoch(model: TutorialModel, data: unroll.SequenceData) -> Callable[[], float]:
-    """Return a function that trains for an epoch the tutorial's way and returns the mean loss of its batches."""
+    """Return a function that trains for an epoch as in the tutorial and returns the mean loss of its batches."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     criterion = nn.CrossEntropyLoss()
     loader = DataLoader(TutorialImages(data), batch_size=64, shuffle=True, num_workers=0)
@@ -112,20 +112,20 @@ def logits_of(model: nn.Module, x: Tensor, precision: models.Precision = "fp32")
 
 
 def contenders(splits: unroll.Splits) -> tuple[list[Contender], Results, dict[str, np.ndarray]]:
-    """Return those of torch and the limit, what the logits must be, and what the peers read."""
+    """Return the contenders of torch and the limit, the expected logits, and the data for the peers."""
     model = models.classifier()
     x = splits.test.x[:CHECKED].float() / 255
     epochs = -(-len(splits.train) // models.SHAPE.batch)
     flops = models.FLOPS * epochs
     tutorial, peer = TutorialModel().copy_from(model), models.TorchClassifier(model)
     first = [(tutorial, tutorial_epoch(tutorial, splits.train)), (peer, fit_epoch(peer, splits))]
-    found = [
-        Contender(name, with_threads(epoch), flops=flops, results=given(logits_of(one, x)))
-        for name, (one, epoch) in zip(("tutorial", "nn.RNN"), first, strict=True)
+    contenders = [
+        Contender(name, with_threads(epoch), flops=flops, results=given(logits_of(trained, x)))
+        for name, (trained, epoch) in zip(("tutorial", "nn.RNN"), first, strict=True)
     ]
     precisions: dict[str, models.Precision] = {"unroll": "fp32"}
     if refused := models.refused_bf16():
-        found.append(refused)
+        contenders.append(refused)
     else:
         precisions[models.BF16] = "bf16"
     for name, precision in precisions.items():
@@ -133,14 +133,14 @@ def contenders(splits: unroll.Splits) -> tuple[list[Contender], Results, dict[st
         runs = models.own_runs(fit_epoch(own, splits, precision))
         tolerance = clock.FLOAT32 if precision == "fp32" else clock.BFLOAT16
         right = given(logits_of(own, x, precision))
-        found.append(Contender(name, runs, flops=flops, results=right, tolerance=tolerance))
+        contenders.append(Contender(name, runs, flops=flops, results=right, tolerance=tolerance))
     limit = product()
-    found.append(replace(limit, runs={threads: many(run) for threads, run in limit.runs.items()}, units=PRODUCTS))
-    return found, logits_of(models.reference(model), x.double()), arrays(model, splits)
+    contenders.append(replace(limit, runs={threads: many(run) for threads, run in limit.runs.items()}, units=PRODUCTS))
+    return contenders, logits_of(models.reference(model), x.double()), arrays(model, splits)
 
 
 def given(results: Results) -> Callable[[], Results]:
-    """Return a function of nothing: the logits are taken before the first epoch moves the weights."""
+    """Return a function that returns the logits computed before the first epoch changes the weights."""
     return lambda: results
 
 
@@ -185,13 +185,13 @@ def main(
     report = Report(full=False)
     own, right, read = contenders(splits)
     wanted = [name for name in PEERS if name not in left_out]
-    with open_peers(wanted, read, peers, report) as others:
-        found = [*own, *(peer_contender(peer, own[0].flops) for peer in others)]
-        found = [told(one) for one in found if one.name not in left_out]
+    with open_peers(wanted, read, peers, report) as running:
+        everyone = [*own, *(peer_contender(peer, own[0].flops) for peer in running)]
+        timed = [announced(contender) for contender in everyone if contender.name not in left_out]
         limit = LIMIT if LIMIT not in left_out else None
         title = f"an epoch of {data}, {len(splits.train):,} images (28×28, 150 tanh, batch 64)"
         report.add(
-            compare(title, found, "unroll", unit="epoch", expected=right, rounds=rounds, shortest=0, limit=limit)
+            compare(title, timed, "unroll", unit="epoch", expected=right, rounds=rounds, shortest=0, limit=limit)
         )
     finish(report, out)
 

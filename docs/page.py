@@ -10,28 +10,61 @@ little from one processor to the next: ```` ```text about ```` asks for the same
 from __future__ import annotations
 
 import contextlib
+import importlib
+import inspect
 import io
 import json
 import math
 import re
+import shlex
 import shutil
 import sys
 import tempfile
+import types
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any, get_args
 
 import nbformat
 import torch
+
+import unroll
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "tutorial.md"
 # Those that are no notebook.
 NAMES = ("data", "text", "cells", "models", "report", "looking", "doctor", "several", "sharing")
 OTHERS = [DOCS / f"{name}.md" for name in NAMES]
+# Those whose commands run too, in one folder with their blocks of Python.
+STARTS = [DOCS / f"start-{name}.md" for name in ("digits", "images", "series", "texts")]
+DRAWN = re.compile(r"!\[[^\]]{20,}\]\(figures/([\w-]+\.png)\)")  # with a text for those who do not see it
+CONSOLE = re.compile(r"^```console\n(?P<lines>.*?)^```\n", re.M | re.S)
+COMMAND = "from unroll.cli import main as command\n"
 BLOCK = re.compile(
     r"^```python\n(?P<code>.*?)^```\n(?:\n```text(?P<about> about)?\n(?P<output>.*?)^```\n)?", re.M | re.S
 )
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?")
+# The reference of the Python interface: titles, and the modules of which every name in ``__all__`` is described. The
+# first that has a name describes it.
+SECTIONS = (
+    ("Data", ("data",)),
+    ("Models and cells", ("models", "cells", "testing", "scan")),
+    ("Training and evaluation", ("training", "evaluation", "doctor", "plots")),
+    ("Settings", ("config",)),
+    ("Runs", ("runs", "runs.sweep", "report", "export", "server")),
+    ("Errors", ("errors",)),
+    ("The tutorial's systems", ("lessons",)),
+)
+PYTHON_HEAD = """<!-- made by python docs/page.py -->
+
+# The Python interface
+
+Every public name. Those written `unroll.load` and the like can be used after `import unroll`; the others are imported
+from the module under which they stand. Tensors are batch first, `(batch, time, features)`; states are
+`(batch, hidden)`. An accuracy is a fraction.
+
+Next: [the command line](cli.md), or [a cell of your own](cells.md)."""
 EXACT, ABOUT = 0.002, 0.2  # relative and absolute differences that are let pass
 
 
@@ -75,6 +108,20 @@ def run(cells: list[Cell]) -> list[str]:
     finally:
         torch.set_printoptions(profile="default")  # what a page sets is its own
     return outputs
+
+
+def execute(path: Path) -> list[str]:
+    """Execute a page in the current folder, of a start its commands too; return what each block of Python prints."""
+    page = path.read_text("utf-8")
+    if path not in STARTS:
+        return run(parse(page))
+
+    def as_python(match: re.Match[str]) -> str:
+        words = [shlex.split(line.removeprefix("$ unroll ")) for line in match["lines"].splitlines()]
+        return f"```python\n{COMMAND}" + "".join(f"assert command({line}) == 0, {line}\n" for line in words) + "```\n"
+
+    cells = [cell for cell in parse(CONSOLE.sub(as_python, page)) if cell.kind == "code"]
+    return [printed for cell, printed in zip(cells, run(cells), strict=True) if not cell.source.startswith(COMMAND)]
 
 
 def differs(said: str, found: str, about: bool) -> str | None:
@@ -137,6 +184,49 @@ def command_reference() -> str:
     )
 
 
+def public_modules() -> list[ModuleType]:
+    """Return the modules of the reference, in its order."""
+    return [importlib.import_module(f"unroll.{name}") for _, names in SECTIONS for name in names]
+
+
+def python_reference() -> str:
+    """Return the reference of the Python interface, made from what each module lists in ``__all__``."""
+    lines, written = [PYTHON_HEAD], set[int]()
+    for title, names in SECTIONS:
+        lines.append(f"\n## {title}\n")
+        for name in names:
+            module = importlib.import_module(f"unroll.{name}")
+            values = {key: getattr(module, key) for key in module.__all__}
+            entries = [_entry(key, value, module) for key, value in values.items() if id(value) not in written]
+            written |= {id(value) for value in values.values()}
+            constants = "".join(f"{entry}\n" for entry in entries if entry.startswith("`"))
+            directives = "".join(entry for entry in entries if entry.startswith(".."))
+            lines.append(f"### `unroll.{name}`\n\n{_first_paragraph(module)}\n\n{constants}")
+            lines.append(f"```{{eval-rst}}\n{directives}```\n" if directives else "")
+    return "\n".join(lines)
+
+
+def _first_paragraph(module: ModuleType) -> str:
+    return (module.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+
+
+def _entry(name: str, value: Any, module: ModuleType) -> str:
+    """Return how a name is documented: a class with its own methods, a function, or the values of a constant."""
+    place = f"unroll.{name}" if getattr(unroll, name, None) is value else f"{module.__name__}.{name}"
+    if isinstance(value, type):
+        own = [key for key, member in vars(value).items() if not key.startswith("_") and _is_documented(member)]
+        members = f"   :members: {', '.join(own)}\n" if own else "   :no-members:\n"
+        return f".. autoclass:: {place}\n{members}"
+    if inspect.isroutine(value):
+        return f".. autofunction:: {place}\n"
+    choices = list(value) if isinstance(value, dict) else get_args(value)
+    return f"`{place}`: {', '.join(f'`{choice}`' for choice in choices)}\n" if choices else ""
+
+
+def _is_documented(member: Any) -> bool:
+    return isinstance(member, (types.FunctionType, property, classmethod, staticmethod)) and bool(member.__doc__)
+
+
 def main() -> None:
     """Renew everything that is made from something else."""
     sys.path.insert(0, str(DOCS))
@@ -144,22 +234,21 @@ def main() -> None:
 
     draw()
     (DOCS / "cli.md").write_text(command_reference(), "utf-8")
-    page = PAGE.read_text("utf-8")
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        Path("figures").mkdir()
-        page = renew(page, run(parse(page)))
-        for picture in Path("figures").iterdir():
-            shutil.copy(picture, DOCS / "figures")
+    (DOCS / "api.md").write_text(python_reference(), "utf-8")
+    page = renew(PAGE.read_text("utf-8"), _drawn(PAGE))
     PAGE.write_text(page, "utf-8")
     PAGE.with_suffix(".ipynb").write_text(notebook(parse(page)), "utf-8")
-    for path in OTHERS:
-        page = path.read_text("utf-8")
-        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-            Path("figures").mkdir()
-            page = renew(page, run(parse(page)))
-            for picture in Path("figures").iterdir():
-                shutil.copy(picture, DOCS / "figures")
-        path.write_text(page, "utf-8")
+    for path in (*OTHERS, *STARTS):
+        path.write_text(renew(path.read_text("utf-8"), _drawn(path)), "utf-8")
+
+
+def _drawn(path: Path) -> list[str]:
+    """Execute a page in an empty folder, keep the pictures that it draws, and return what its blocks print."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        outputs = execute(path)
+        for picture in DRAWN.findall(path.read_text("utf-8")):
+            shutil.copy(picture, DOCS / "figures")
+    return outputs
 
 
 if __name__ == "__main__":

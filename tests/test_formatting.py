@@ -69,7 +69,7 @@ def test_a_long_value_is_cut() -> None:
 
 
 def test_the_command_line_escapes_what_a_place_forgot(capsys: pytest.CaptureFixture[str]) -> None:
-    say("a\x1b[2Jb" + "c" * 500)  # a path that somebody typed is not cut
+    say("a\x1b[2Jb" + "c" * 500)  # a path that the user typed is not cut
     assert capsys.readouterr().err == "unroll: a\\x1b[2Jb" + "c" * 500 + "\n"
     console = Screen()
     console.file = io.StringIO()
@@ -95,9 +95,9 @@ def test_no_page_holds_what_nobody_sees() -> None:
     hidden = "a\x1b\x7f\x9b\u202eb می\u200cخواهم <b>"
     page = html_page({"title": hidden, "classes": [hidden]})
     assert all(is_printable(line) for line in page.split("\n") if "\t" not in line)
-    told = re.search(r'<script[^>]*type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
-    assert told is not None
-    assert json.loads(told[1])["classes"] == [hidden]
+    embedded = re.search(r'<script[^>]*type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
+    assert embedded is not None
+    assert json.loads(embedded[1])["classes"] == [hidden]
     assert is_printable(_kept_together(hidden))
     assert is_printable(facts({hidden: hidden}))
     assert label(hidden) == printable(hidden)

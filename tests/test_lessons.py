@@ -113,7 +113,7 @@ def test_image_rnn_is_a_sequence_classifier(n_layers: int) -> None:
         torch.testing.assert_close(model(x), ours(x))
 
 
-# What was mended
+# What was corrected
 
 
 def test_nothing_is_kept_between_calls() -> None:
@@ -158,15 +158,15 @@ def test_all_train_and_come_back(tmp_path_factory: pytest.TempPathFactory) -> No
         (clean, lambda m: m(x)[1], lessons.CleanBasicRNN(9, 3, 5)),
         (images, lambda m: m(rows), image_rnn(2, 16)),
     ]
-    for model, call, twin in cases:
+    for model, call, expected_model in cases:
         assert len(list(model.parameters())) >= 3
         target = torch.rand_like(call(model)) - 0.5
         before = [p.detach().clone() for p in model.parameters()]
         first, last = fit(model, lambda model=model, call=call: call(model), target)  # type: ignore[misc]
         assert last < 0.7 * first, type(model)
         assert all(not torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True)), type(model)
-        twin.load_state_dict(model.state_dict())
-        torch.testing.assert_close(call(twin), call(model), rtol=0, atol=0)
+        expected_model.load_state_dict(model.state_dict())
+        torch.testing.assert_close(call(expected_model), call(model), rtol=0, atol=0)
 
 
 # The loops

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-# No public name is also a submodule's: importing the submodule would put it in the name's place.
+# No public name equals a submodule's name, as importing the submodule would replace it.
 _HOME = {
     "config": ("RECIPES", "ModelConfig", "Recipe", "TrainConfig"),
     "errors": (

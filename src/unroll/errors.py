@@ -1,16 +1,16 @@
-"""Everything unroll raises on purpose.
+"""The exceptions that unroll raises on purpose.
 
 UnrollError
-├── InputError (also a ValueError)   the caller can mend it        exit status 2
+├── InputError (also a ValueError)   the caller can fix it         exit status 2
 │   ├── ConfigError                  a setting is out of range
 │   ├── DataError                    a data set or file is missing, broken or does not fit
 │   │   └── DownloadError            no mirror delivered a data set
 │   └── RunError                     a run folder is missing, taken, unfinished or broken
 └── TrainingError                    the work itself failed        exit status 1
 
-UnrollWarning (a UserWarning)        the work goes on, but not as one may expect
+UnrollWarning (a UserWarning)        the work continues, but not quite as asked
 
-Each message is one line: what was expected, what came, what to do. It is printable, whatever it quotes.
+Each message is one line: what was expected, what was given, what to do. It is printable, whatever it quotes.
 """
 
 from __future__ import annotations
@@ -20,17 +20,28 @@ from collections.abc import Iterable
 
 from .formatting import printable
 
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "DownloadError",
+    "InputError",
+    "RunError",
+    "TrainingError",
+    "UnrollError",
+    "UnrollWarning",
+]
+
 
 class UnrollError(Exception):
     """Base of all errors of this package."""
 
-    def __init__(self, *said: object) -> None:
-        # Here as well as where a value is quoted: a place that forgets it must not reach a terminal or a log.
-        super().__init__(*(printable(part) if isinstance(part, str) else part for part in said))
+    def __init__(self, *arguments: object) -> None:
+        # Also done where a value is quoted: no place that forgets it may reach a terminal or a log.
+        super().__init__(*(printable(part) if isinstance(part, str) else part for part in arguments))
 
 
 class InputError(UnrollError, ValueError):
-    """The caller asked for something that cannot be, and can mend it."""
+    """The input is wrong, and the caller can fix it."""
 
 
 class ConfigError(InputError):
@@ -50,15 +61,15 @@ class RunError(InputError):
 
 
 class TrainingError(UnrollError):
-    """Training could not go on."""
+    """Training could not continue."""
 
 
 class UnrollWarning(UserWarning):
-    """The work continues, but something about it should be known; the command line prints it as one line."""
+    """The work continues, but the caller should know something; the command line prints it as one line."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether there was not enough memory, of whatever device."""
+    """Tell whether an error means that memory ran out, on any device."""
     # torch.OutOfMemoryError on a GPU; on the CPU a bare RuntimeError of its allocator
     text = str(error)
     return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text

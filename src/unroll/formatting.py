@@ -1,21 +1,22 @@
-"""Text from files and folders, made fit for a screen: nothing that a terminal would obey or hide, and not too long."""
+"""Make text from files safe to show: no control characters, not too long."""
 
 from __future__ import annotations
 
 import re
 import reprlib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 LONGEST = 80  # characters of a value in a message
-LONGEST_REASON = 160  # of what a library says of an error, which is a sentence
+LONGEST_REASON = 160  # of a library's error message
 
-# Characters of the category "format" that show, or that letters and emoji are written with: the non-joiner of Persian,
-# the joiner of emoji and Indian scripts, and the signs that Arabic and others write before a number.
+# Visible or necessary characters of the category "format": the non-joiner of Persian, the joiner of emoji and Indian
+# scripts, and the signs that Arabic and others write before a number.
 _WRITTEN = frozenset(
     "\u200c\u200d\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
 )
-# Controls, other formats (bidirectional overrides among them), half characters, ends of lines and of paragraphs.
+# Controls, other format characters (such as bidirectional overrides), surrogates, line and paragraph separators.
 _ESCAPED = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 
 _values = reprlib.Repr()
@@ -24,28 +25,28 @@ _values.maxlevel = 3
 
 
 def printable(text: str) -> str:
-    r"""Return a text on one line, with what a terminal would obey or hide written as in Python.
+    r"""Return a text on one line, with control and invisible characters escaped as in Python.
 
-    Letters of all languages, combining marks, and emoji stay as they are.
+    Letters of all languages, combining marks and emoji are not changed.
 
     Example:
         >>> printable("red \x1b[31m, naïve")
         'red \\x1b[31m, naïve'
     """
-    if text.isprintable():  # nearly always; far faster than to look at each character
+    if text.isprintable():  # true for nearly all texts, and far faster than checking each character
         return text
     return "".join(_escape(character) if _is_escaped(character) else character for character in text)
 
 
 def printable_lines(text: str) -> str:
-    """Return a text as `printable`, but with its lines and tabs."""
+    """Return a text as `printable` does, but keep its line breaks and tabs."""
     if text.isprintable():
         return text
     return "".join(part if part in ("\n", "\t") else printable(part) for part in re.split(r"([\n\t])", text))
 
 
 def is_printable(text: str) -> bool:
-    """Tell whether `printable` leaves a text as it is."""
+    """Tell whether `printable` would not change a text."""
     return text.isprintable() or not any(map(_is_escaped, text))
 
 
@@ -58,16 +59,16 @@ def _escape(character: str) -> str:
 
 
 def shown(value: object, longest: int = LONGEST) -> str:
-    """Return a value from a file for a message or a table: printable, and cut where it is longer than ``longest``.
+    """Return a value from a file for a message or a table: printable, and cut to ``longest`` characters.
 
-    A text shows itself, an error the first line of what it says, and anything else what Python calls it.
+    A text is shown as it is, an error by the first line of its message, and anything else by its repr.
 
     Example:
         >>> shown("a" * 10, longest=4)
         'aaa…'
     """
     if isinstance(value, BaseException):
-        lines = _said(value).strip().splitlines()
+        lines = _message(value).strip().splitlines()
         text, longest = lines[0] if lines else type(value).__name__, max(longest, LONGEST_REASON)
     else:
         text = value if isinstance(value, str) else _values.repr(value)
@@ -75,15 +76,15 @@ def shown(value: object, longest: int = LONGEST) -> str:
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
-def _said(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # the error of a library that cannot say it, as of half characters
+    except Exception:  # some libraries' errors cannot be converted, for example because of surrogates
         return ""
 
 
 def quoted(value: object, longest: int = LONGEST) -> str:
-    """Return a value as `shown`; a text stands in quotes.
+    """Return a value as `shown` does, with quotes around a text.
 
     Example:
         >>> quoted("cat")
@@ -96,15 +97,27 @@ def quoted(value: object, longest: int = LONGEST) -> str:
 
 
 def listed(names: Iterable[object], longest: int = LONGEST) -> str:
-    """Return names one after the other, cut as a whole: "cat, dog, …"."""
+    """Return names joined by commas, cut to ``longest`` characters: "cat, dog, …"."""
     return shown(", ".join(map(str, names)), longest)
 
 
 def brief(text: str, most: int) -> str:
-    """Return a text on one line, of at most so many characters."""
+    """Return a text on one line, cut to ``most`` characters."""
     return shown(" ".join(text.split()), most)
 
 
-def percent(fraction: float) -> str:
-    """Return a fraction as "97.53 %"."""
-    return f"{100 * fraction:.2f} %"
+def percent(fraction: float | None) -> str:
+    """Return a fraction as "97.53 %", and what is not defined as "–"."""
+    return "–" if fraction is None else f"{100 * fraction:.2f} %"
+
+
+def beside_accuracy(found: Mapping[str, Any]) -> str:
+    """Return what an accuracy is to be compared with, of `Evaluation.to_dict`, on one line."""
+    name, share = found["majority"]["class"], found["majority"]["share"]
+    scores = {"balanced accuracy": percent(found["balanced_accuracy"]), "macro F1": percent(found["macro_f1"])}
+    if found["roc_auc"] is not None:
+        scores["ROC-AUC"] = f"{found['roc_auc']:.3f}"
+    if curve := found["precision_recall"]:
+        scores[f"average precision of {quoted(curve['name'])}"] = percent(curve["average"])
+    words = ", ".join(f"{score} {value}" for score, value in scores.items())
+    return f"always answering {quoted(name)}: {percent(share)}; {words}"

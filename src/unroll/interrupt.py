@@ -1,4 +1,4 @@
-"""Signals that wait until nothing is half done, or that do not wait at all."""
+"""Defer Ctrl-C and other signals to a safe point, or exit at once."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# What asks a process to end: a batch system or `kill`; and a terminal that goes away, which Windows does not tell.
+# Requests to end: by `kill` or a batch system, and when the terminal closes, for which Windows has no signal.
 ENDING = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
 class Stopped(BaseException):
-    """One of the signals `ENDING` came; what KeyboardInterrupt is for Ctrl-C."""
+    """Raised for one of the signals `ENDING`, as KeyboardInterrupt is for Ctrl-C."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -23,10 +23,10 @@ class Stopped(BaseException):
 
 
 class Deferred:
-    """Which signal has come and waits.
+    """The deferred signal.
 
     Attributes:
-        signum: its number; None until it comes
+        signum: its number; None if none has arrived
     """
 
     signum: int | None = None
@@ -34,9 +34,9 @@ class Deferred:
 
 @contextmanager
 def immediate_interrupt() -> Iterator[None]:
-    """Within the block Ctrl-C ends the process at once, with status 130.
+    """Exit with status 130 at once on Ctrl-C within the block.
 
-    For imports: numpy's and torch's own swallow a KeyboardInterrupt, or break off half initialised.
+    For imports: those of numpy and torch swallow a KeyboardInterrupt, or stop half initialised.
     """
 
     def leave(signum: int, frame: object) -> None:
@@ -44,7 +44,7 @@ def immediate_interrupt() -> Iterator[None]:
         sys.stderr.flush()
         os._exit(130)
 
-    # Only in place of Python's own handler: a program that calls us may have another one.
+    # Replaces only Python's own handler, as a calling program may have set its own.
     if not _in_main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
@@ -57,17 +57,17 @@ def immediate_interrupt() -> Iterator[None]:
 
 @contextmanager
 def resignalled(how_to_resume: Callable[[], str | None]) -> Iterator[None]:
-    """Within the block SIGTERM and SIGHUP raise `Stopped`, so that what must be saved can be.
+    """Raise `Stopped` on SIGTERM and SIGHUP within the block, so that work can be saved.
 
-    Then a line on stderr says how to resume, the handlers that were there are restored and the signal is raised again,
-    so that the process ends as it would have ended. A signal that is ignored stays ignored. Nothing changes inside
-    another such block, or outside the main thread, where Python allows no signal handlers.
+    Then print a line on stderr on how to resume, restore the previous handlers and raise the signal again, so that the
+    process ends as usual. Ignored signals stay ignored. Inside another such block, and outside the main thread, where
+    Python allows no signal handlers, nothing changes.
 
     Args:
-        how_to_resume: returns the command; None if there is nothing to resume.
+        how_to_resume: returns the command to resume; None if there is nothing to resume.
 
     Raises:
-        KeyboardInterrupt: the handler that was there let the process live.
+        KeyboardInterrupt: the previous handler did not end the process.
     """
     before: dict[signal.Signals, Any] = {}
     if _in_main_thread() and not any(signal.getsignal(signum) is _stop for signum in ENDING):
@@ -93,9 +93,9 @@ def resignalled(how_to_resume: Callable[[], str | None]) -> Iterator[None]:
 
 @contextmanager
 def deferred_signals() -> Iterator[Deferred]:
-    """Within the block the first Ctrl-C, and the first signal that would raise `Stopped`, only wait for its end.
+    """Defer the first Ctrl-C, or the first signal that would raise `Stopped`, to the end of the block.
 
-    A second one acts at once. Outside the main thread nothing changes.
+    A second one acts at once. Outside the main thread, nothing changes.
     """
     deferred = Deferred()
     before: dict[signal.Signals, Any] = {}
@@ -118,7 +118,7 @@ def deferred_signals() -> Iterator[Deferred]:
             signal.signal(signum, handler)
         if deferred.signum:
             signal.raise_signal(deferred.signum)
-            raise KeyboardInterrupt  # the handler that was there has returned
+            raise KeyboardInterrupt  # the previous handler has returned
 
 
 def _stop(signum: int, frame: object) -> None:
@@ -126,7 +126,7 @@ def _stop(signum: int, frame: object) -> None:
 
 
 def _is_heeded(signum: signal.Signals) -> bool:
-    """Tell a signal that has a handler of Python's or the system's default from one that is ignored, as by nohup."""
+    """Tell whether a signal is not ignored (nohup ignores SIGHUP) and has a handler that Python can restore."""
     return signal.getsignal(signum) not in (signal.SIG_IGN, None)
 
 

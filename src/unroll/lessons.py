@@ -1,7 +1,7 @@
-"""The five systems of the tutorial that unroll grew out of, mended, under their own names; needs torch alone.
+"""The five models of the tutorial that unroll grew out of, corrected, under their old names; needs only torch.
 
-They keep its argument names, shapes and return values, time first where it is: ``X`` is (time, batch, inputs). The
-story they belong to is docs/tutorial.md. Everything else in unroll is batch first and faster.
+They keep its argument names, shapes and return values, including the time-first layout: ``X`` is (time, batch, inputs).
+docs/tutorial.md explains them. Everything else in unroll is batch first and faster.
 """
 
 from __future__ import annotations
@@ -11,14 +11,25 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+__all__ = [
+    "BasicRNN",
+    "CleanBasicRNN",
+    "ImageRNN",
+    "SingleRNN",
+    "get_accuracy",
+    "test",
+    "train_one_epoch",
+    "unroll_cell",
+]
+
 
 class SingleRNN(nn.Module):
-    """One recurrent layer over two time steps, written out; the tutorial shows it with a single neuron.
+    """One recurrent layer over two time steps, written out; the tutorial uses a single neuron.
 
     Y0 = tanh(X0 Wx + b), Y1 = tanh(Y0 Wy + X1 Wx + b).
 
-    Mended: the weights are Parameters, so they train and are saved; their deviation is one over the root of the number
-    of inputs instead of 1, so that fewer neurons start saturated; nothing is kept on the module.
+    Corrected: the weights are Parameters, so they are trained and saved; their standard deviation is 1/√inputs instead
+    of 1, so that fewer neurons start saturated; nothing is stored on the module.
 
     Args:
         n_inputs: features per time step.
@@ -49,16 +60,16 @@ class SingleRNN(nn.Module):
 
 
 class BasicRNN(SingleRNN):
-    """`SingleRNN` with more neurons: not a line changes, only the shapes do. The tutorial shows it with five.
+    """`SingleRNN` with more neurons: only the shapes change. The tutorial uses five.
 
-    Mended: as in `SingleRNN`. A third time step would need a third line; `unroll_cell` needs none.
+    Corrected: as in `SingleRNN`. A third time step would need a third line; `unroll_cell` needs none.
     """
 
 
 def unroll_cell(rnn: nn.RNNCell, X: Tensor, hx: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
     """Apply a cell to each time step: the loop that gives unroll its name.
 
-    Mended: as many time steps as ``X`` has instead of two; the initial state is zero unless given, instead of random.
+    Corrected: any number of time steps instead of two; the default initial state is zero instead of random.
 
     Args:
         rnn: the cell.
@@ -78,13 +89,13 @@ def unroll_cell(rnn: nn.RNNCell, X: Tensor, hx: Tensor | None = None) -> tuple[l
 
 
 class CleanBasicRNN(nn.Module):
-    """`BasicRNN` with `torch.nn.RNNCell` in the place of hand-made weights.
+    """`BasicRNN` with `torch.nn.RNNCell` instead of hand-made weights.
 
-    Mended: every call starts from a zero state instead of where the last call ended, so the same input gives the same
-    output, and batches and sequences of any size may follow each other.
+    Corrected: every call starts from a zero state instead of the last call's final state, so the same input gives the
+    same output, and the sizes of batches and sequences may vary between calls.
 
     Args:
-        batch_size: kept for the tutorial's calls; any batch size will do.
+        batch_size: kept for the tutorial's calls; `forward` accepts any batch size.
         n_inputs: features per time step.
         n_neurons: units.
     """
@@ -102,18 +113,18 @@ class CleanBasicRNN(nn.Module):
 
 
 class ImageRNN(nn.Module):
-    """Classify images read row by row: a recurrent layer, and a linear one on its final state.
+    """Classify images row by row: a recurrent layer, and a linear layer on its final state.
 
-    Mended: it returns logits under that name (the tutorial calls them log probabilities); the state lives on the
-    input's device and not on the module; with more layers the last one's state is classified instead of all of them.
+    Corrected: the result is called logits (the tutorial calls it log probabilities); the state is on the input's device
+    and not stored on the module; with several layers, only the last layer's state is classified.
 
     Args:
-        batch_size: size of `init_hidden`'s state; `forward` takes any.
-        n_steps: time steps, the rows of an image; used by `train_one_epoch` and `test`, `forward` takes any number.
+        batch_size: batch size of `init_hidden`; `forward` accepts any.
+        n_steps: time steps, the rows of an image; used by `train_one_epoch` and `test`; `forward` accepts any number.
         n_inputs: features per time step, the pixels of a row.
         n_neurons: units.
         n_outputs: classes.
-        n_layers: recurrent layers, one upon the other (default 1).
+        n_layers: number of stacked recurrent layers (default 1).
     """
 
     def __init__(
@@ -130,16 +141,16 @@ class ImageRNN(nn.Module):
         self.FC = nn.Linear(n_neurons, n_outputs)
 
     def init_hidden(self, batch_size: int | None = None) -> Tensor:
-        """Return zeros (n_layers, batch_size, n_neurons) where the weights are; `forward` asks by itself.
+        """Return zeros (n_layers, batch_size, n_neurons) on the device of the weights; `forward` calls it.
 
         Args:
-            batch_size: default the one given to the constructor.
+            batch_size: default: the one passed to the constructor.
         """
         size = self.batch_size if batch_size is None else batch_size
         return self.FC.weight.new_zeros(self.n_layers, size, self.n_neurons)
 
     def forward(self, X: Tensor) -> Tensor:
-        """Return logits (batch, n_outputs) of ``X`` (batch, time, n_inputs), of the weights' dtype and device.
+        """Return logits (batch, n_outputs) of ``X`` (batch, time, n_inputs) with the weights' dtype and device.
 
         Raises:
             ValueError: ``X`` has another shape.
@@ -153,9 +164,9 @@ class ImageRNN(nn.Module):
 
 
 def get_accuracy(logit: Tensor, target: Tensor, batch_size: int | None = None) -> float:
-    """Return the percentage of a batch whose highest logit is the target's.
+    """Return the accuracy of a batch in percent.
 
-    Mended: it divides by the number of targets, so that the last, smaller batch of an epoch counts right.
+    Corrected: it divides by the number of targets, so that the smaller last batch of an epoch counts correctly.
 
     Args:
         logit: (batch, classes).
@@ -180,20 +191,20 @@ def train_one_epoch(
     criterion: Callable[[Tensor, Tensor], Tensor],
     optimizer: torch.optim.Optimizer,
 ) -> tuple[float, float]:
-    """Train on each batch once; return loss and accuracy (percent), means over all examples while the weights moved.
+    """Train for one epoch; return mean loss and accuracy (percent) over all examples, while the weights changed.
 
-    Mended: ``zero_grad`` is there; both means divide by the number of examples, where the tutorial divides by the index
-    of the last batch; batches go to the device of the weights.
+    Corrected: it calls ``zero_grad``; both means divide by the number of examples instead of the index of the last
+    batch; batches are moved to the device of the weights.
 
     Args:
         model: trained in place.
-        trainloader: gives (images, labels): images of ``n_steps · n_inputs`` float32 values each in any shape, labels
+        trainloader: yields (images, labels): images of ``n_steps · n_inputs`` float32 values each in any shape, labels
             (batch,) int64.
-        criterion: such as ``nn.CrossEntropyLoss()``.
-        optimizer: of the model's parameters.
+        criterion: a loss such as ``nn.CrossEntropyLoss()``.
+        optimizer: over the model's parameters.
 
     Raises:
-        ValueError: the loader gave no batch.
+        ValueError: the loader yielded no batch.
     """
     model.train()
     running_loss, corrects, seen = 0.0, 0.0, 0
@@ -214,17 +225,17 @@ def train_one_epoch(
 
 @torch.no_grad()
 def test(model: ImageRNN, testloader: Batches) -> float:
-    """Return the accuracy in percent, right over seen.
+    """Return the accuracy on a data set in percent.
 
-    Mended: without gradients and in eval mode; it divides by the number of examples, so 100 is the highest value (the
-    tutorial's way gives a perfect model 100.16 on MNIST's 10,000 images).
+    Corrected: it runs without gradients and in eval mode, and divides by the number of examples, so 100 is the highest
+    value (the tutorial gives a perfect model 100.16 on MNIST's 10,000 images).
 
     Args:
-        model: left in eval mode, as the tutorial's loop leaves it.
+        model: in eval mode afterwards, as in the tutorial.
         testloader: as in `train_one_epoch`.
 
     Raises:
-        ValueError: the loader gave no batch.
+        ValueError: the loader yielded no batch.
     """
     model.eval()
     corrects, seen = 0.0, 0
@@ -237,7 +248,7 @@ def test(model: ImageRNN, testloader: Batches) -> float:
 
 
 def _batches(model: ImageRNN, loader: Batches) -> Iterable[tuple[Tensor, Tensor]]:
-    """Give each batch as (batch, n_steps, n_inputs) on the model's device."""
+    """Yield each batch as (batch, n_steps, n_inputs) on the model's device."""
     device = model.FC.weight.device
     for images, labels in loader:
         yield images.reshape(-1, model.n_steps, model.n_inputs).to(device), labels.to(device)

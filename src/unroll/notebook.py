@@ -1,6 +1,6 @@
-"""How results look in a notebook: small pieces of HTML, made of plain values, readable on light and on dark pages.
+"""Show results in a notebook, as small pieces of HTML made of plain values, readable on light and dark pages.
 
-Every text is escaped here and nowhere else. Colours are seen through, and letters keep the page's own.
+All text is escaped here and nowhere else. Background colours are transparent, and text keeps the page's colour.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ import numpy as np
 
 from .formatting import printable
 
-ROWS = 50  # of a table; the rest is counted, not shown
-MATRIX = 25  # classes up to which a confusion matrix is drawn; beyond, what was most often taken for what
-CONFUSIONS = 20
-LONG = 40  # characters of a name
-RIGHT, WRONG = "0,114,178", "213,94,0"  # of Okabe and Ito's colours two that everybody tells apart
+MOST_ROWS = 50  # of a table; further rows are only counted
+MOST_MATRIX_CLASSES = 25  # with more classes, the most frequent confusions are listed instead of the matrix
+MOST_CONFUSIONS = 20
+NAME_LENGTH = 40  # characters
+RIGHT, WRONG = "0,114,178", "213,94,0"  # of Okabe and Ito's palette, distinct for colour-blind readers too
 LINE = "rgba(128,128,128,0.35)"
 CELL = f"padding:1px 8px;border:0;border-bottom:1px solid {LINE}"
 
 
 def block(title: str, *parts: str) -> str:
-    """Return parts, each HTML, under a title."""
+    """Return HTML parts under a title."""
     return f'<div style="line-height:1.4"><strong>{text(title, 200)}</strong>{"".join(parts)}</div>'
 
 
-def beside(*parts: str) -> str:
-    """Return parts, each HTML, beside each other as far as there is room."""
+def side_by_side(*parts: str) -> str:
+    """Return HTML parts side by side, as far as they fit."""
     return f'<div style="display:flex;flex-wrap:wrap;gap:0 32px;align-items:flex-start">{"".join(parts)}</div>'
 
 
-def text(value: object, longest: int = LONG) -> str:
-    """Return a value as escaped text; what is too long is cut, and shown whole where one points at it."""
+def text(value: object, longest: int = NAME_LENGTH) -> str:
+    """Return a value as escaped text; long values are truncated, with the full text in the tooltip."""
     whole = printable(str(value))
     if len(whole) <= longest:
         return html.escape(whole)
@@ -43,7 +43,7 @@ def text(value: object, longest: int = LONG) -> str:
 
 
 def facts(pairs: Mapping[str, str]) -> str:
-    """Return names and what is to be said of each, in two columns."""
+    """Return names and values in two columns."""
     rows = (
         f'<tr><td style="{CELL};text-align:left;white-space:nowrap;opacity:0.75">{text(name)}</td>'
         f'<td style="{CELL};text-align:left">{text(value, 300)}</td></tr>'
@@ -53,10 +53,10 @@ def facts(pairs: Mapping[str, str]) -> str:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]], total: Sequence[object] = ()) -> str:
-    """Return a table; the first column holds names, the others numbers. ``total`` stands below a line."""
-    shown = [_row("td", row) for row in rows[:ROWS]]
-    if len(rows) > ROWS:
-        shown.append(_row("td", (f"and {len(rows) - ROWS:,} more", *[""] * (len(headings) - 1))))
+    """Return a table; the first column has names, the others numbers. ``total`` is the last row."""
+    shown = [_row("td", row) for row in rows[:MOST_ROWS]]
+    if len(rows) > MOST_ROWS:
+        shown.append(_row("td", (f"and {len(rows) - MOST_ROWS:,} more", *[""] * (len(headings) - 1))))
     if total:
         shown.append(_row("th", total))
     return (
@@ -78,9 +78,9 @@ def picture(images: np.ndarray, alt: str) -> str:
 
     Args:
         images: (n, height, width) uint8, n at least 1.
-        alt: what there is to see, for those who do not see it.
+        alt: what the images show, for readers who cannot see them.
     """
-    from PIL import Image  # here, as most of what is shown has no picture
+    from PIL import Image  # here, as most results have no picture
 
     gap = 2
     n, height, width = images.shape
@@ -100,22 +100,25 @@ def picture(images: np.ndarray, alt: str) -> str:
     )
 
 
-def evaluation_html(found: Mapping[str, Any]) -> str:
-    """Return what `Evaluation.to_dict` has, for a notebook."""
-    low, high = found["interval"]
+def evaluation_html(evaluation: Mapping[str, Any]) -> str:
+    """Show the contents of `Evaluation.to_dict` in a notebook."""
+    low, high = evaluation["interval"]
     counted = {
         "95 % interval": f"{100 * low:.2f} to {percent(high)}",
-        "right": f"{found['correct']:,} of {found['n']:,}",
-        "loss": f"{found['loss']:.4f}",
+        "right": f"{evaluation['correct']:,} of {evaluation['n']:,}",
+        "loss": f"{evaluation['loss']:.4f}",
+        "largest class": percent(evaluation["majority"]["share"]),
+        "balanced accuracy": percent(evaluation["balanced_accuracy"]),
+        "macro F1": percent(evaluation["macro_f1"]),
     }
     scores = [
         (score["name"], *(percent(score[name]) for name in ("precision", "recall", "f1")), f"{score['support']:,}")
-        for score in found["per_class"]
+        for score in evaluation["per_class"]
     ]
-    classes, confusion = found["classes"], found["confusion"]
-    drawn = _matrix(classes, confusion) if len(classes) <= MATRIX else _confusions(classes, confusion)
-    tables = beside(drawn, table(("class", "precision", "recall", "F1", "support"), scores))
-    return block(f"accuracy {percent(found['accuracy'])}", facts(counted), tables)
+    classes, confusion = evaluation["classes"], evaluation["confusion"]
+    drawn = _matrix(classes, confusion) if len(classes) <= MOST_MATRIX_CLASSES else _confusions(classes, confusion)
+    tables = side_by_side(drawn, table(("class", "precision", "recall", "F1", "support"), scores))
+    return block(f"accuracy {percent(evaluation['accuracy'])}", facts(counted), tables)
 
 
 def _matrix(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> str:
@@ -135,7 +138,7 @@ def _matrix(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> str:
 def _count(count: int, share: float, right: bool) -> str:
     if not count:
         return f'<td style="{CELL};text-align:right"><span style="opacity:0.4">·</span></td>'
-    # At most half opaque: dark letters on it can be read, and light ones too.
+    # At most half opaque, so that both dark and light text is legible.
     strength = 0.12 + 0.38 * share ** (1 if right else 0.5)
     colour = f"background-color:rgba({RIGHT if right else WRONG},{strength:.2f})"
     return f'<td style="{CELL};text-align:right;{colour}">{count:,}</td>'
@@ -144,12 +147,12 @@ def _count(count: int, share: float, right: bool) -> str:
 def _confusions(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> str:
     wrong = sorted(
         ((count, true, j) for true, counts in enumerate(confusion) for j, count in enumerate(counts) if j != true),
-        key=lambda found: -found[0],
+        key=lambda entry: -entry[0],
     )
-    rows = [(classes[true], classes[j], f"{count:,}") for count, true, j in wrong[:CONFUSIONS] if count]
+    rows = [(classes[true], classes[j], f"{count:,}") for count, true, j in wrong[:MOST_CONFUSIONS] if count]
     return table(("most often confused: true class", "predicted", "sequences"), rows)
 
 
-def percent(fraction: float) -> str:
-    """Return a fraction as "97.53 %"."""
-    return f"{100 * fraction:.2f} %"
+def percent(fraction: float | None) -> str:
+    """Return a fraction as "97.53 %", and what is not defined as "–"."""
+    return "–" if fraction is None else f"{100 * fraction:.2f} %"

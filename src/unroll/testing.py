@@ -1,4 +1,4 @@
-"""What every cell must hold to; `check_cell` says in words where one does not."""
+"""Check that a cell follows the rules of `unroll.Cell`; `check_cell` explains any violation."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from torch import Tensor
 
 from .cells import Cell, State
 
+__all__ = ["check_cell"]
+
 BATCH, TIME, INPUTS, HIDDEN = 3, 5, 2, 4
 CLOSE = 1e-9  # in float64
 CLOSE_SINGLE = 1e-4
@@ -20,18 +22,18 @@ CPU = torch.device("cpu")
 
 
 def check_cell(cell: type[Cell]) -> None:
-    """Check that a cell does all that scans, masks, streams and training rely on.
+    """Check that a cell does everything that scans, masks, streams and training rely on.
 
-    It makes cells of 2 inputs and 4 units and tries them on random numbers, in eval mode and on the CPU: the form of
+    It makes cells with 2 inputs and 4 units and tests them on random numbers, in eval mode and on the CPU: the form of
     states, independence of the sequences of a batch, `Cell.scan` against a loop over `Cell.step` (whole, in chunks,
-    read backwards, with lengths, with NaN past them), gradients of every parameter against finite differences, float32
-    and float64, saving and loading, and whether tensors are made on the device that was asked for.
+    backwards, with lengths, with NaN past them), gradients of every parameter against finite differences, float32 and
+    float64, saving and loading, and the device of new tensors.
 
     Args:
         cell: a subclass of `unroll.Cell`; the class itself.
 
     Raises:
-        AssertionError: the cell fails in something; the message says what was expected, what came, and what to do.
+        AssertionError: the cell fails a check; the message says what was expected, what was given, and what to do.
 
     Example:
         >>> import unroll
@@ -60,23 +62,23 @@ def _fail(what: str) -> None:
 
 @contextmanager
 def _without_error(must: str, hint: str = "") -> Iterator[None]:
-    """Turn what the cell's own code raises into words; a complaint passes as it is."""
+    """Turn an exception of the cell's own code into an AssertionError; an AssertionError passes unchanged."""
     try:
         yield
     except AssertionError:
         raise
     except Exception as error:  # whatever the cell does
-        told = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-        raise AssertionError(f"{must}, got {told}{hint}") from error
+        message = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        raise AssertionError(f"{must}, got {message}{hint}") from error
 
 
 def _make(cell: type[Cell]) -> Cell:
     if not isinstance(cell, type) or not issubclass(cell, Cell):
         _fail(f"check_cell expects a subclass of unroll.Cell, the class itself, got {cell!r}")
     if isabstract(cell):
-        _fail(f"{cell.__name__} still needs {', '.join(sorted(cell.__abstractmethods__))}")
+        _fail(f"{cell.__name__} must define {', '.join(sorted(cell.__abstractmethods__))}")
     torch.manual_seed(0)
-    hint = "; call super().__init__(input_size, hidden_size) first, and give further arguments of __init__ defaults"
+    hint = "; call super().__init__(input_size, hidden_size) first, and give other arguments of __init__ defaults"
     with _without_error(f"{cell.__name__}({INPUTS}, {HIDDEN}) must make a cell", hint):
         made = cell(INPUTS, HIDDEN)
     if not hasattr(made, "_parameters") or getattr(made, "hidden_size", None) != HIDDEN:
@@ -104,7 +106,7 @@ def _check_state(cell: Cell, dtype: torch.dtype) -> None:
             if part.dim() == 0 or len(part) != batch:
                 _fail(f"part {number} of initial_state({batch}) must have shape ({batch}, …), got {tuple(part.shape)}")
             if part.dtype != dtype:
-                _fail(f"initial_state must be of the dtype asked for, {dtype}, got {part.dtype}; pass dtype on")
+                _fail(f"initial_state must use its argument dtype, {dtype}, got {part.dtype}; pass dtype on")
         first = _parts(state)[0]
         if tuple(first.shape) != (batch, HIDDEN):
             _fail(
@@ -130,23 +132,23 @@ def _check_step(cell: Cell, x: Tensor) -> None:
         if part.dtype != was.dtype:
             _fail(f"step must keep the dtype {was.dtype}, got {part.dtype}; make tensors with dtype=x.dtype")
     if not torch.equal(x_t, x_copy) or not all(map(torch.equal, _parts(state), before)):
-        _fail("step must not change x or the state in place: earlier steps need them for their gradients")
+        _fail("step must not change x or the state in place: their gradients need the old values")
     if _attributes(cell) != kept:
-        _fail("step must keep nothing on the module: what lasts belongs into the state")
+        _fail("step must not store anything on the module; put it into the state")
     cell.step(x[:, 1], new)
     if not _equal(cell.step(x_t, state), new, 0):
-        _fail("step must give the same for the same x and state in eval mode: keep no memory but the state")
+        _fail("step must return the same for the same x and state in eval mode; keep all memory in the state")
 
 
 def _attributes(cell: Cell) -> dict[str, Any]:
-    """Return what stands on a module, tensors by their number and version."""
-    found: dict[str, Any] = {}
+    """Return the attributes of a module, tensors as id and version."""
+    attributes: dict[str, Any] = {}
     for name, value in [*vars(cell).items(), *cell.named_buffers(), *cell.named_parameters()]:
         if isinstance(value, Tensor):
-            found[name] = (id(value), value._version)
+            attributes[name] = (id(value), value._version)
         elif not name.startswith("_"):
-            found[name] = repr(value)
-    return found
+            attributes[name] = repr(value)
+    return attributes
 
 
 def _check_batch(cell: Cell, x: Tensor) -> None:
@@ -154,7 +156,7 @@ def _check_batch(cell: Cell, x: Tensor) -> None:
     for row in range(BATCH):
         alone = _loop(cell, x[row : row + 1], _initial(cell, x[row : row + 1]))[0]
         if not _equal(alone[0], together[row], CLOSE):
-            _fail("a sequence must give the same whatever stands beside it in the batch; step may not mix its rows")
+            _fail("a sequence must give the same result in any batch; step must not mix the rows of its batch")
 
 
 def _loop(cell: Cell, x: Tensor, state: State) -> tuple[Tensor, State]:
@@ -168,11 +170,11 @@ def _loop(cell: Cell, x: Tensor, state: State) -> tuple[Tensor, State]:
 def _check_scan(cell: Cell, x: Tensor) -> None:
     expected, final = _loop(cell, x, _initial(cell, x))
     y, end = cell.scan(x, _initial(cell, x))
-    _compare("scan must give what a loop over step gives", y, end, expected, final)
+    _compare("scan must give the same as a loop over step", y, end, expected, final)
     first, middle = cell.scan(x[:, :2], _initial(cell, x))
     second, end = cell.scan(x[:, 2:], middle)
     joined = torch.cat((first, second), dim=1)
-    _compare("scan must go on from the state that an earlier chunk ended with", joined, end, expected, final)
+    _compare("scan must continue from the final state of an earlier chunk", joined, end, expected, final)
     turned, final = _loop(cell, x.flip(1), _initial(cell, x))
     y, end = cell.scan(x, _initial(cell, x), reverse=True)
     _compare("scan with reverse=True must read from the last step to the first", y, end, turned.flip(1), final)
@@ -195,11 +197,11 @@ def _check_lengths(cell: Cell, x: Tensor) -> None:
             expected, final = cell.scan(part, start, reverse=reverse)
             own = [piece[row : row + 1] for piece in _parts(end)]
             if bool((y[row, length:] != 0).any()):
-                _fail("outputs past a sequence's length must be zero, whatever stands there, NaN too")
+                _fail("outputs past a sequence's length must be zero, even if x is NaN there")
             if not _equal(y[row, :length], expected[0], CLOSE) or not _equal(tuple(own), _parts(final), CLOSE):
                 _fail(
-                    f"with lengths a sequence of {length} steps must give what it gives alone, outputs and final state "
-                    f"({'read backwards' if reverse else 'what stands past its length has no effect'})"
+                    f"with lengths, a sequence of {length} steps must give the same outputs and final state as alone "
+                    f"({'read backwards' if reverse else 'padding must have no effect'})"
                 )
 
 
@@ -213,9 +215,9 @@ def _check_gradients(cell: Cell, x: Tensor) -> None:
     for name, parameter in [*cell.named_parameters(), ("x", poisoned)]:
         if parameter.grad is None:
             what = "x" if parameter is poisoned else f"the parameter {name}"
-            _fail(f"{what} gets no gradient: use it in step, and do not detach what it goes into")
+            _fail(f"{what} gets no gradient; use it in step, and do not detach results that depend on it")
         elif not bool(parameter.grad.isfinite().all()):
-            _fail(f"the gradient of {name} must not depend on what stands past a length, here NaN: clear x there first")
+            _fail(f"the gradient of {name} must not depend on padding, here NaN; set x to 0 past each length first")
     cell.zero_grad()
     names = [name for name, _ in cell.named_parameters()]
 
@@ -227,11 +229,11 @@ def _check_gradients(cell: Cell, x: Tensor) -> None:
     try:
         torch.autograd.gradcheck(run, given, atol=1e-4, rtol=1e-3)
     except RuntimeError as error:
-        raise AssertionError(f"gradients must be those of finite differences in float64: {error}") from error
+        raise AssertionError(f"gradients must match finite differences in float64: {error}") from error
 
 
 class _Scan(torch.nn.Module):
-    """A cell whose call is its scan, its parameters under the cell's own names."""
+    """A module whose call is the cell's scan, with the cell's parameter names."""
 
     def __init__(self, cell: Cell) -> None:
         super().__init__()
@@ -251,30 +253,29 @@ class _Scan(torch.nn.Module):
 def _check_precision(cell: Cell, x: Tensor) -> None:
     expected, _ = cell.scan(x, _initial(cell, x))
     single = copy.deepcopy(cell).float()
-    found, end = single.scan(x.float(), _initial(single, x.float()))
-    if found.dtype != torch.float32 or any(part.dtype != torch.float32 for part in _parts(end)):
-        _fail(f"a float32 cell must give float32, got {found.dtype}; make tensors with dtype=x.dtype")
-    if not _equal(found.double(), expected, CLOSE_SINGLE):
-        _fail("float32 and float64 must agree but for rounding")
+    y, end = single.scan(x.float(), _initial(single, x.float()))
+    if y.dtype != torch.float32 or any(part.dtype != torch.float32 for part in _parts(end)):
+        _fail(f"a float32 cell must give float32, got {y.dtype}; make tensors with dtype=x.dtype")
+    if not _equal(y.double(), expected, CLOSE_SINGLE):
+        _fail("float32 and float64 must agree up to rounding")
 
 
 def _check_saving(kind: type[Cell], cell: Cell, x: Tensor) -> None:
     torch.manual_seed(1)
-    other = kind(INPUTS, HIDDEN).to(torch.float64).eval()
-    other.load_state_dict(cell.state_dict())
+    copied = kind(INPUTS, HIDDEN).to(torch.float64).eval()
+    copied.load_state_dict(cell.state_dict())
     expected, end = cell.scan(x, _initial(cell, x))
-    found, own = other.scan(x, _initial(other, x))
-    _compare("a new cell with the state_dict of this one must do the same: make weights nn.Parameter, or buffers",
-             found, own, expected, end)  # fmt: skip
+    message = "a new cell with this one's state_dict must give the same; make all weights nn.Parameter or buffers"
+    _compare(message, *copied.scan(x, _initial(copied, x)), expected, end)
 
 
 def _check_device(cell: Cell) -> None:
-    """On the device "meta", where tensors have no values: one made elsewhere does not go together with them."""
+    """Run on the device "meta", whose tensors cannot be combined with those of another device."""
     meta = copy.deepcopy(cell).float().to("meta")
     x = torch.empty(BATCH, INPUTS, device="meta")
     state = meta.initial_state(BATCH, dtype=x.dtype, device=x.device)
     if any(part.device.type != "meta" for part in _parts(state)):
-        _fail("initial_state must be on the device asked for; pass device on")
+        _fail("initial_state must use its argument device; pass device on")
     try:
         new = meta.step(x, state)
     except (RuntimeError, NotImplementedError) as error:
@@ -292,10 +293,10 @@ def _compare(what: str, y: Tensor, end: State, expected: Tensor, final: State) -
         _fail(f"{what}: the final state differs")
 
 
-def _equal(one: State, other: State, tolerance: float) -> bool:
+def _equal(left: State, right: State, tolerance: float) -> bool:
     return all(
         a.shape == b.shape and torch.allclose(a, b, rtol=tolerance, atol=tolerance)
-        for a, b in zip(_parts(one), _parts(other), strict=True)
+        for a, b in zip(_parts(left), _parts(right), strict=True)
     )
 
 

@@ -1,4 +1,4 @@
-"""What a setting, or a value from a file, must be before anything is computed with it."""
+"""Checks of settings and of values from files, made before anything is computed with them."""
 
 from __future__ import annotations
 

@@ -42,15 +42,19 @@ def clockwork(*seconds: float) -> Callable[[int], float]:
 def test_medians_and_ratios_are_those_of_the_seconds() -> None:
     slow, base = [3.0, 8.0, 4.0, 9.0, 5.0], [1.0, 2.0, 2.0, 3.0, 1.0]
     contenders = [Contender("slow", {None: clockwork(*slow)}, flops=6.0), Contender("base", {2: clockwork(*base)})]
-    found = compare("a race", contenders, "base", shortest=0)
-    assert found.timing("slow").seconds == tuple(slow)
-    assert found.ratio("slow") == (3.0, 2.0, 5.0)
-    assert found.ratio("base") == (1.0, 1.0, 1.0)
-    told = found.to_dict()["contenders"]
-    assert told["slow"]["median"] == statistics.median(slow) == 5.0
-    assert (told["slow"]["low"], told["slow"]["high"]) == (3.0, 9.0)
-    assert told["slow"]["flop_per_second"] == 6.0 / 5.0
-    assert (told["base"]["threads"], told["slow"]["threads"], told["base"]["flop_per_second"]) == (2, None, None)
+    comparison = compare("a race", contenders, "base", shortest=0)
+    assert comparison.timing("slow").seconds == tuple(slow)
+    assert comparison.ratio("slow") == (3.0, 2.0, 5.0)
+    assert comparison.ratio("base") == (1.0, 1.0, 1.0)
+    contenders_json = comparison.to_dict()["contenders"]
+    assert contenders_json["slow"]["median"] == statistics.median(slow) == 5.0
+    assert (contenders_json["slow"]["low"], contenders_json["slow"]["high"]) == (3.0, 9.0)
+    assert contenders_json["slow"]["flop_per_second"] == 6.0 / 5.0
+    assert (
+        contenders_json["base"]["threads"],
+        contenders_json["slow"]["threads"],
+        contenders_json["base"]["flop_per_second"],
+    ) == (2, None, None)
 
 
 def test_seconds_are_per_unit_and_shares_of_the_limit_are_round_by_round() -> None:
@@ -58,19 +62,19 @@ def test_seconds_are_per_unit_and_shares_of_the_limit_are_round_by_round() -> No
         Contender("step", {None: clockwork(2.0, 4.0, 2.0)}, units=2, flops=10.0),
         Contender("most", {None: clockwork(1.0, 1.0, 2.0)}, flops=20.0),
     ]
-    found = compare("", contenders, "step", rounds=3, shortest=0, limit="most")
-    assert found.timing("step").seconds == (1.0, 2.0, 1.0)
-    assert found.of_limit("step") == (0.5, 0.25, 1.0)
-    assert found.of_limit("most") == (1.0, 1.0, 1.0)
-    assert found.ratio("most") is None
+    comparison = compare("", contenders, "step", rounds=3, shortest=0, limit="most")
+    assert comparison.timing("step").seconds == (1.0, 2.0, 1.0)
+    assert comparison.of_limit("step") == (0.5, 0.25, 1.0)
+    assert comparison.of_limit("most") == (1.0, 1.0, 1.0)
+    assert comparison.ratio("most") is None
 
 
 def test_the_fastest_number_of_threads_counts_and_the_others_are_told() -> None:
     runs = {1: clockwork(4.0, 4.0, 4.0), 2: clockwork(9.0, 3.0, 3.0)}
-    found = compare("", [Contender("one", runs)], "one", rounds=3, shortest=0)
-    assert found.timing("one").threads == 2
-    assert found.timing("one").seconds == (9.0, 3.0, 3.0)
-    assert found.to_dict()["contenders"]["one"]["with_other_threads"] == {"1": 4.0}
+    comparison = compare("", [Contender("one", runs)], "one", rounds=3, shortest=0)
+    assert comparison.timing("one").threads == 2
+    assert comparison.timing("one").seconds == (9.0, 3.0, 3.0)
+    assert comparison.to_dict()["contenders"]["one"]["with_other_threads"] == {"1": 4.0}
 
 
 def test_a_hopeless_number_of_threads_is_not_tried_again() -> None:
@@ -79,8 +83,8 @@ def test_a_hopeless_number_of_threads_is_not_tried_again() -> None:
         return 1.0
 
     calls: list[int] = []
-    found = compare("", [Contender("one", {1: lambda count: 0.1, 2: slow})], "one", rounds=3, shortest=0)
-    assert (calls, found.timing("one").threads) == ([1], 1)
+    comparison = compare("", [Contender("one", {1: lambda count: 0.1, 2: slow})], "one", rounds=3, shortest=0)
+    assert (calls, comparison.timing("one").threads) == ([1], 1)
 
 
 def test_contenders_take_turns_and_rounds_are_long_enough() -> None:
@@ -94,9 +98,9 @@ def test_contenders_take_turns_and_rounds_are_long_enough() -> None:
         return noted
 
     contenders = [Contender("a", {None: run("a", 0.01)}), Contender("b", {None: run("b", 1.0)})]
-    found = compare("", contenders, "a", rounds=3, shortest=0.05)
+    comparison = compare("", contenders, "a", rounds=3, shortest=0.05)
     assert calls == ["a1", "a1", "a6", "b1", "b1", *["a6", "b1"] * 3]
-    assert found.timing("a").seconds == pytest.approx((0.01,) * 3)
+    assert comparison.timing("a").seconds == pytest.approx((0.01,) * 3)
 
 
 def test_what_is_wrong_is_named_and_not_timed() -> None:
@@ -109,23 +113,23 @@ def test_what_is_wrong_is_named_and_not_timed() -> None:
     contenders = [Contender("right", {None: clockwork(1.0, 1.0)}, results=lambda: {"y": torch.ones(4)})]
     contenders += [Contender(name, {1: never}, results=lambda y=y: {"y": y}) for name, y in wrong.items()]
     contenders.append(Contender("nothing", {1: never}, results=dict))
-    found = compare("", contenders, "right", expected=right, rounds=2, shortest=0)
-    refused = {timing.name: timing.refused for timing in found.timings}
+    comparison = compare("", contenders, "right", expected=right, rounds=2, shortest=0)
+    refused = {timing.name: timing.refused for timing in comparison.timings}
     assert refused == {
         "right": None,
-        "off": "wrong results, not timed: y is off by 1.0e-03, relative, where 1e-05 is rounding",
-        "nan": "wrong results, not timed: y is off by nan, relative, where 1e-05 is rounding",
+        "off": "wrong results, not timed: y has a relative error of 1.0e-03, not within 1e-05",
+        "nan": "wrong results, not timed: y has a relative error of nan, not within 1e-05",
         "short": "wrong results, not timed: y must have shape (4,), got (3,)",
         "nothing": "wrong results, not timed: y must have shape (4,), got nothing",
     }
-    assert found.ratio("off") is None
-    assert found.to_dict()["contenders"]["off"] == {"threads": None, "refused": refused["off"]}
+    assert comparison.ratio("off") is None
+    assert comparison.to_dict()["contenders"]["off"] == {"threads": None, "refused": refused["off"]}
 
 
 def test_vanished_gradients_may_be_zero_but_no_others() -> None:
     gone, small = (torch.full((3,), value, dtype=torch.float64) for value in (1e-40, 1e-20))
     assert difference({"g": torch.zeros(3)}, {"g": gone}) is None
-    assert "g is off by 1.0e+00" in str(difference({"g": torch.zeros(3)}, {"g": small}))
+    assert "g has a relative error of 1.0e+00" in str(difference({"g": torch.zeros(3)}, {"g": small}))
 
 
 def test_modes_are_put_back() -> None:
@@ -188,9 +192,11 @@ def test_a_wrong_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_training_step_that_does_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FusedStep, "__call__", lambda *args: (torch.full((len(args[3]),), 64 * 2.3), 0))
     contenders, right = models.training_contenders()
-    found = {one.name: difference(one.results(), right) for one in contenders if one.results}
-    assert found["nn.RNN"] is None
-    assert "losses while learning" in str(found["unroll"])
+    differences = {
+        contender.name: difference(contender.results(), right) for contender in contenders if contender.results
+    }
+    assert differences["nn.RNN"] is None
+    assert "losses while learning" in str(differences["unroll"])
 
 
 def test_wrong_gradients_alone_are_refused() -> None:
@@ -242,7 +248,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growth, "ROUNDS", 2)
     monkeypatch.setattr(growth, "peak_memory", lambda shape, backend, threads: 2**20 * shape.time)
     monkeypatch.setattr(models, "TRAINED", 1)
-    monkeypatch.setattr(bench, "MANY", 50)
+    monkeypatch.setattr(bench, "IMAGES", 50)
     monkeypatch.setattr(bench, "evaluation_contenders", lambda: models.evaluation_contenders(50))
     small = [Shape("rnn", *sizes) for sizes in ((2, 28, 150, 64), (3, 28, 150, 64), (2, 28, 8, 64), (2, 28, 150, 3))]
     axes = ("time", "time", "hidden", "batch")
@@ -279,15 +285,15 @@ def test_the_command_shows_and_writes(call: Call, tiny: None) -> None:
     assert list(first["contenders"]) == ["nn.RNN", "unroll", "unroll, bf16", LIMIT]
     for comparison in written["comparisons"]:
         own = comparison["contenders"][comparison["base"]]["seconds"]
-        for name, found in comparison["contenders"].items():
-            if found["refused"] is not None:
+        for name, entry in comparison["contenders"].items():
+            if entry["refused"] is not None:
                 assert name == models.BF16
                 assert not cpu.BF16_ISA
                 continue
-            assert found["median"] == statistics.median(found["seconds"])
+            assert entry["median"] == statistics.median(entry["seconds"])
             if name != LIMIT:
-                ratios = [one / base for one, base in zip(found["seconds"], own, strict=True)]
-                assert found["ratio"]["median"] == statistics.median(ratios)
+                ratios = [seconds / base for seconds, base in zip(entry["seconds"], own, strict=True)]
+                assert entry["ratio"]["median"] == statistics.median(ratios)
     with Image.open("here/bench.png") as picture:
         assert picture.width > 500
     assert call("--out", "here")[::2] == (2, "unroll: here is not empty: it is left alone; choose another --out\n")
@@ -297,12 +303,12 @@ def test_the_command_shows_and_writes(call: Call, tiny: None) -> None:
 def test_json_is_one_object_and_full_has_growth(call: Call, tiny: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(scan.SCANS, "torch", wrong_scan)
     status, out, err = call("--full", "--json")
-    found = json.loads(out)
+    report = json.loads(out)
     assert status == 0
-    assert len(found["comparisons"]) == 9
-    assert [point["axis"] for point in found["growth"]] == ["time", "time", "hidden", "batch"]
-    assert found["growth"][0]["peak_bytes"] == {"auto": 2**21, "torch": 2**21}
-    assert found["growth"][0]["shape"] == {"cell": "rnn", "time": 2, "inputs": 28, "hidden": 150, "batch": 64}
+    assert len(report["comparisons"]) == 9
+    assert [point["axis"] for point in report["growth"]] == ["time", "time", "hidden", "batch"]
+    assert report["growth"][0]["peak_bytes"] == {"auto": 2**21, "torch": 2**21}
+    assert report["growth"][0]["shape"] == {"cell": "rnn", "time": 2, "inputs": 28, "hidden": 150, "batch": 64}
     assert "rnn, 2 steps, 150 hidden, batch 64, torch: wrong results, not timed: " in err
     assert "growth: backend auto beside torch" in err
     assert list(Path().iterdir()) == []
@@ -329,8 +335,8 @@ def test_the_picture_has_curves_where_there_is_growth(tiny: None) -> None:
 
 
 def test_sizes_grow_one_axis_at_a_time() -> None:
-    found = [shape for _, shape in growth.sizes() if shape.cell == "gru"]
-    assert len(found) == len(set(found)) == 9
+    sizes = [shape for _, shape in growth.sizes() if shape.cell == "gru"]
+    assert len(sizes) == len(set(sizes)) == 9
     middle = Shape("gru")
     for axis, shape in growth.sizes():
         same = [name for name in ("time", "hidden", "batch") if getattr(shape, name) == getattr(middle, name)]
@@ -355,8 +361,8 @@ def test_ctrl_c_keeps_what_was_shown_and_writes_nothing(
     assert err == "unroll: interrupted; what was done is above, nothing is written\n"
     assert not Path("here").exists()
     status, out, _ = call("--json")
-    found = json.loads(out)
-    assert (status, found["finished"], len(found["comparisons"])) == (130, False, 2)
+    report = json.loads(out)
+    assert (status, report["finished"], len(report["comparisons"])) == (130, False, 2)
 
 
 @pytest.mark.slow

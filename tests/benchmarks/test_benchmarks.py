@@ -48,7 +48,7 @@ def test_an_epoch_runs_and_writes_its_figures(capsys: pytest.CaptureFixture[str]
     assert set(written["notes"]) == {"Keras, TensorFlow", "JAX, scan and jit"}
     (epoch,) = written["comparisons"]
     assert list(epoch["contenders"]) == ["tutorial", "nn.RNN", "unroll", "torch.mm"]
-    assert all(found["refused"] is None for found in epoch["contenders"].values())
+    assert all(contender["refused"] is None for contender in epoch["contenders"].values())
     assert Path("figures/bench.png").stat().st_size > 10_000
 
 
@@ -94,9 +94,9 @@ def test_the_folder_holds_the_set(small: unroll.Splits, tmp_path: Path) -> None:
 
 
 def test_a_busy_process_is_there_while_epochs_are_timed(capsys: pytest.CaptureFixture[str]) -> None:
-    with busy.beside(2) as others:
-        assert [other.poll() for other in others] == [None, None]
-    assert all(other.poll() is not None for other in others)
+    with busy.busy_cores(2) as processes:
+        assert [process.poll() for process in processes] == [None, None]
+    assert all(process.poll() is not None for process in processes)
     busy.main("mnist-sample", rounds=1, images=64, processes=1)
     out = capsys.readouterr().out
     assert "unroll, slowed" in out
@@ -112,10 +112,10 @@ def test_results_are_trained_once_and_their_mean_is_told(
     monkeypatch.setitem(results.ROWS, "digits", row)
     assert results.main("digits", out=Path("kept")) == 0
     each = [json.loads(Path(f"kept/digits-{seed}/evaluation.json").read_text())["accuracy"] for seed in (0, 1)]
-    told = f"digits: {sum(each) / 2:.2%} (seeds (0, 1): {each[0]:.2%}, {each[1]:.2%})"
-    assert capsys.readouterr().out.splitlines()[-1].startswith(f"{told}; ")
+    line = f"digits: {sum(each) / 2:.2%} (seeds (0, 1): {each[0]:.2%}, {each[1]:.2%})"
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"{line}; ")
     assert results.main("digits", out=Path("kept")) == 0
-    assert capsys.readouterr().out.splitlines()[1:] == [told]
+    assert capsys.readouterr().out.splitlines()[1:] == [line]
     with pytest.raises(SystemExit, match="results: rows are rows, rows-gru, .*, digits, got row"):
         results.main("row")
 

@@ -39,10 +39,10 @@ def test_a_wrong_answer_is_noticed_and_a_soak_and_a_stop_are_counted(
         assert isinstance(caught.value.exceptions[0], WrongError)
         assert "expected status 200 and another class" in str(caught.value.exceptions[0])
         assert len(serving.run_async(serving.soak(server, model, 300))) == 12
-        found = serving.run_async(serving.stopped(server, asks, 0.3))
+        stopped = serving.run_async(serving.stopped(server, asks, 0.3))
         assert server.process.returncode == 0
-        assert server.said == ""
+        assert server.stderr == ""
     ends = ("answered", "no connection", "connection closed", "answer cut off")
-    assert found["sent"] == sum(found.get(end, 0) for end in ends)
-    assert found["begun"] == found["answered"] > 0
-    assert found["lost"] == 0
+    assert stopped["sent"] == sum(stopped.get(end, 0) for end in ends)
+    assert stopped["begun"] == stopped["answered"] > 0
+    assert stopped["lost"] == 0

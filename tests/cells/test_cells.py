@@ -103,8 +103,8 @@ def test_cells_do_what_their_papers_say(
         np.testing.assert_allclose(end[row], expected[-1], atol=1e-10)
         np.testing.assert_allclose(y[row, :length], expected[::-1] if reverse else expected, atol=1e-10)
         assert not y[row, length:].any()
-    for one, other in zip(*([s] if isinstance(s, Tensor) else s for s in (alone, final)), strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+    for left, right in zip(*([s] if isinstance(s, Tensor) else s for s in (alone, final)), strict=True):
+        torch.testing.assert_close(left, right, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -122,9 +122,9 @@ def test_lru_stays_stable_whatever_is_learned() -> None:
         exact = LRU(1, 16).double()
         exact.load_state_dict({name: value.double() for name, value in cell.state_dict().items()})
         state = exact.initial_state(1, dtype=torch.float64, device=CPU)
-        one = torch.ones(1, 1, dtype=torch.float64)
+        ones = torch.ones(1, 1, dtype=torch.float64)
         for _ in range(10_000):
-            state = exact.step(one, state)
+            state = exact.step(ones, state)
     assert (torch.exp(-torch.exp(cell.nu_log)) < 1).all()
     # A geometric sum cannot grow beyond 1 / (1 - |λ|) times what drives it.
     assert s.isfinite().all()
@@ -143,7 +143,7 @@ def test_lru_begins_in_its_ring() -> None:
 @pytest.mark.parametrize("cell", ["mingru", "minlstm", "lru", "indrnn"])
 @pytest.mark.slow
 def test_new_cells_learn(cell: str) -> None:
-    """What stood at a marked step 12 steps ago: nothing the last ones would tell."""
+    """The class is the value at a marked step 12 steps ago, which later steps do not reveal."""
     torch.manual_seed(0)
     x = torch.rand(256, 20, 2)
     x[:, :, 1] = 0
@@ -172,7 +172,7 @@ def test_identity_makes_an_irnn() -> None:
     own = SequenceClassifier(5, 3, cell="indrnn", hidden_size=8, nonlinearity="relu", init="identity")
     assert torch.equal(own.layers[0][0].weight_hh, torch.ones(8))  # type: ignore[index]
     for name in ("gru", "lstm", "mingru", "minlstm", "lru"):
-        with pytest.raises(ConfigError, match="init identity is for cells with a plain recurrence, such as rnn; "):
+        with pytest.raises(ConfigError, match="init identity needs a cell with a plain recurrence, such as rnn, got "):
             SequenceClassifier(5, 3, cell=name, init="identity")
 
 
@@ -184,14 +184,14 @@ def test_forget_bias_keeps_the_state(cell: str) -> None:
         torch.manual_seed(0)
         made = SequenceClassifier(2, 2, cell=cell, hidden_size=6, forget_bias=bias).layers[0][0]  # type: ignore[index]
         state = made.initial_state(1, dtype=torch.float32, device=CPU)
-        one = torch.ones(1, 6)
-        start = one if isinstance(state, Tensor) else (state[0], one)
+        ones = torch.ones(1, 6)
+        start = ones if isinstance(state, Tensor) else (state[0], ones)
         end = made.step(torch.zeros(1, 2), start)
         before = made.step(torch.zeros(1, 2), state)
         kept.append(float((end - before if isinstance(end, Tensor) else end[1] - before[1]).detach().mean()))
     assert kept[0] < 0.1 < kept[1] < kept[2]
     assert kept[2] > 0.6
-    with pytest.raises(ConfigError, match="forget_bias is for cells with a gate that keeps their state; RNN has none"):
+    with pytest.raises(ConfigError, match="forget_bias needs a cell with a forget gate, such as lstm, got RNN"):
         SequenceClassifier(2, 2, forget_bias=1.0)
 
 
@@ -339,7 +339,7 @@ class NoMask(Good):
 
 
 class MasksLate(Good):
-    """Right forwards; but on the way back 0 times NaN is NaN."""
+    """Correct in the forward pass, but in the backward pass 0 times NaN is NaN."""
 
     def scan(
         self, x: Tensor, state: Any, lengths: Any = None, *, reverse: bool = False, last_only: bool = False
@@ -393,7 +393,7 @@ class StateOnTheCpu(Good):
 COMPLAINTS: list[tuple[Any, str]] = [
     (nn.Linear, "check_cell expects a subclass of unroll.Cell, the class itself, got"),
     (Good(2, 4), "check_cell expects a subclass of unroll.Cell, the class itself, got"),
-    (Abstract, "Abstract still needs initial_state"),
+    (Abstract, "Abstract must define initial_state"),
     (NoSizes, "NoSizes(2, 4) must make a cell, got TypeError"),
     (
         NoSuper,
@@ -409,24 +409,24 @@ COMPLAINTS: list[tuple[Any, str]] = [
     (NoTensor, "initial_state must return a tensor or a tuple of tensors, got a list of 1 (Tensor)"),
     (WrongBatch, "part 0 of initial_state(3) must have shape (3, …), got (4, 4)"),
     (WrongWidth, "is the output and must have shape (batch, hidden), here (3, 4), got (3, 7)"),
-    (SingleState, "initial_state must be of the dtype asked for, torch.float64, got torch.float32; pass dtype on"),
+    (SingleState, "initial_state must use its argument dtype, torch.float64, got torch.float32; pass dtype on"),
     (OtherForm, "step must return a state of the form it was given, a Tensor, got a tuple of 1 (Tensor)"),
     (OtherShape, "step must keep the shape of part 0 of the state, (3, 4), got (3, 3)"),
     (OtherDtype, "step must keep the dtype torch.float64, got torch.float32; make tensors with dtype=x.dtype"),
-    (InPlace, "step must not change x or the state in place: earlier steps need them for their gradients"),
-    (Remembers, "step must keep nothing on the module: what lasts belongs into the state"),
-    (Counts, "step must give the same for the same x and state in eval mode: keep no memory but the state"),
-    (MixesRows, "a sequence must give the same whatever stands beside it in the batch; step may not mix its rows"),
-    (OwnScan, "scan must give what a loop over step gives: outputs differ by"),
+    (InPlace, "step must not change x or the state in place: their gradients need the old values"),
+    (Remembers, "step must not store anything on the module; put it into the state"),
+    (Counts, "step must return the same for the same x and state in eval mode; keep all memory in the state"),
+    (MixesRows, "a sequence must give the same result in any batch; step must not mix the rows of its batch"),
+    (OwnScan, "scan must give the same as a loop over step: outputs differ by"),
     (ForgetsReverse, "scan with reverse=True must read from the last step to the first: outputs differ by"),
-    (NoMask, "outputs past a sequence's length must be zero, whatever stands there, NaN too"),
-    (MasksLate, "must not depend on what stands past a length, here NaN: clear x there first"),
-    (Unused, "the parameter scale gets no gradient: use it in step, and do not detach what it goes into"),
-    (Deaf, "x gets no gradient: use it in step, and do not detach what it goes into"),
-    (WrongGradient, "gradients must be those of finite differences in float64"),
-    (NotSaved, "a new cell with the state_dict of this one must do the same: make weights nn.Parameter, or buffers"),
+    (NoMask, "outputs past a sequence's length must be zero, even if x is NaN there"),
+    (MasksLate, "must not depend on padding, here NaN; set x to 0 past each length first"),
+    (Unused, "the parameter scale gets no gradient; use it in step, and do not detach results"),
+    (Deaf, "x gets no gradient; use it in step, and do not detach results"),
+    (WrongGradient, "gradients must match finite differences in float64"),
+    (NotSaved, "a new cell with this one's state_dict must give the same; make all weights nn.Parameter or buffers"),
     (OnTheCpu, "step must stay on the device of x"),
-    (StateOnTheCpu, "initial_state must be on the device asked for; pass device on"),
+    (StateOnTheCpu, "initial_state must use its argument device; pass device on"),
 ]
 
 

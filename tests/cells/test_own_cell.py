@@ -73,8 +73,8 @@ def test_a_run_imports_nothing_by_itself(call: Call) -> None:
     assert call("train", "--no-report", *QUICK, "--cell", "other_cells:Own", "--out", "run")[0] == 0
     del sys.modules["other_cells"]
     expected = (
-        "unroll: the cell other_cells:Own is not part of unroll: if you trust it, import other_cells first, or give "
-        "--cell other_cells:Own on the command line\n"
+        "unroll: the cell other_cells:Own is not part of unroll; if you trust it, import other_cells first, or pass "
+        "--cell other_cells:Own\n"
     )
     for command in ("evaluate", "info", "check"):
         assert call(command, "run") == (2, "", expected)
@@ -108,8 +108,8 @@ def test_an_interrupted_run_is_resumed_with_its_cell(call: Call, monkeypatch: py
     [
         ("cells_a:Owm", "cells_a has no subclass Owm of unroll.Cell; it has Own, Half"),
         ("cells_a:ran", "cells_a has no subclass ran of unroll.Cell; it has Own, Half"),
-        ("cells_a:Half", "the cell Half still needs initial_state"),
-        ("nowhere:Own", "there is no module nowhere in the current folder or among what is installed"),
+        ("cells_a:Half", "the cell Half must define initial_state"),
+        ("nowhere:Own", "there is no module nowhere, neither in the current folder nor installed; check the name"),
         ("broken:Own", "broken cannot be imported: ZeroDivisionError: division by zero"),
         ("needy:Own", "needy needs nothing_of_that_name, which is not installed"),
         ("os:path", "os has no subclass path of unroll.Cell; it has none"),

@@ -57,7 +57,8 @@ def test_json_is_one_object_on_stdout(call: Call, run: unroll.Run, sample: unrol
     status, out, err = call("train", "--no-report", *QUICK, "--json")
     found = json.loads(out)
     assert status == 0
-    assert set(found) == {"run", "accuracy", "loss", "n", "interval", "weights"}
+    measures = {"accuracy", "majority", "balanced_accuracy", "macro_f1", "roc_auc", "loss"}
+    assert set(found) == {"run", "n", "interval", "weights"} | measures
     assert "epoch" in err
 
     status, out, err = call("evaluate", run.path, "--json")
@@ -136,8 +137,8 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
         ("train --readout x", 'Invalid value "x" for --readout. Choose from: "last", "mean", "max", "attention".'),
         (
             "train --cell lstn",
-            "cell must be one of rnn, gru, lstm, indrnn, mingru, minlstm, lru, a subclass of Cell, or module:Class of "
-            "one, got 'lstn'; did you mean 'lstm'?",
+            "cell must be one of rnn, gru, lstm, indrnn, mingru, minlstm, lru, a subclass of Cell, or its name as "
+            "module:Class, got 'lstn'; did you mean 'lstm'?",
         ),
         ("train --data mnits", "data must be one of mnist-sample, mnist, fashion-mnist, kmnist, ucr:NAME, or the path"),
         ("train --data mnist --data-dir no", "data_dir must be a folder, got no"),
@@ -151,8 +152,14 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
             marks=NEEDS_BF16,
         ),
         ("train --tbptt 1.5", "Invalid value for --tbptt: expected a whole number, got '1.5'"),
-        ("train --tbptt 5 --bidirectional", "tbptt must be 0 for a bidirectional model: it reads each sequence from"),
-        ("train --residual", "residual connections go around layers from the second on: they need num_layers of at"),
+        (
+            "train --tbptt 5 --bidirectional",
+            "tbptt must be 0 for a bidirectional model, as it also reads each sequence from",
+        ),
+        (
+            "train --residual",
+            "residual needs num_layers of at least 2 (it skips layers from the second on), got 1; add",
+        ),
         ("train --data-dir no", "data_dir must be a folder, got no"),
         ("train --resume no", "no is no run folder: it has no config.json"),
         ("train --resume no --epochs 3", "--resume takes all settings from no; give at most --data-dir"),
@@ -164,7 +171,7 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
             "no.npz does not exist; data must be one of mnist-sample, mnist, fashion-mnist, kmnist, ucr",
         ),
         ("explore --resize 28", "resize 28 cannot be used with mnist-sample: its images are 28×28"),
-        ("explore --resize x", "resize must be pixels like 28, or two like 40x28, got 'x'"),
+        ("explore --resize x", "resize must be a size in pixels, 28 or 40x28 (width x height), got 'x'"),
         ("check no", "no is no run folder: it has no config.json"),
         ("check no --hidden-size 3", "give no or the flags of a new run, not both"),
         ("check no --data mnist-sample", "give no or the flags of a new run, not both"),

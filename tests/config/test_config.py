@@ -12,6 +12,8 @@ from unroll import RECIPES, ConfigError, ModelConfig, TrainConfig
 from unroll.config import DataConfig
 from unroll.config.signature import help_of
 
+WEIGHTS = "class_weight must be balanced, or CLASS=WEIGHT,… with weights above 0"
+
 
 @pytest.mark.parametrize(
     ("config", "setting", "message"),
@@ -22,7 +24,7 @@ from unroll.config.signature import help_of
         (ModelConfig, {"num_layers": 0}, "num_layers must be at least 1, got 0"),
         (ModelConfig, {"bidirectional": 1}, "bidirectional must be of type bool, got 1"),
         (ModelConfig, {"dropout": 1.0, "num_layers": 2}, "dropout must be at least 0 and below 1, got 1.0"),
-        (ModelConfig, {"dropout": 0.5}, "dropout acts between layers: it needs num_layers of at least 2, got 1"),
+        (ModelConfig, {"dropout": 0.5}, "dropout acts between layers and needs num_layers of at least 2, got 1"),
         (
             ModelConfig,
             {"readout": "lats"},
@@ -38,12 +40,18 @@ from unroll.config.signature import help_of
         (TrainConfig, {"val_fraction": 1.0}, "val_fraction must be at least 0 and below 1, got 1.0"),
         (TrainConfig, {"seed": -1}, "seed must be from 0 to 4294967295, got -1"),
         (TrainConfig, {"precision": "fp16"}, "precision must be one of fp32, bf16, got 'fp16'"),
-        (TrainConfig, {"patience": 3}, "patience must be 0 under schedule 'one-cycle', got 3"),
-        (TrainConfig, {"keep": "best", "val_fraction": 0.0}, "keep 'best' needs a validation part"),
+        (TrainConfig, {"patience": 3}, "patience must be 0 with schedule 'one-cycle', got 3"),
+        (TrainConfig, {"keep": "best", "val_fraction": 0.0}, "keep 'best' needs a validation split"),
+        (TrainConfig, {"metric": "loss", "val_fraction": 0.0}, "metric 'loss' needs a validation split"),
+        (TrainConfig, {"metric": "f1"}, "metric must be one of loss, accuracy, balanced-accuracy, macro-f1, got 'f1'"),
+        (TrainConfig, {"class_weight": "even"}, WEIGHTS),
+        (TrainConfig, {"class_weight": "a=1,b=0"}, f"{WEIGHTS}, got 'b=0'"),
+        (TrainConfig, {"class_weight": "a=nan"}, f"{WEIGHTS}, got 'a=nan'"),
+        (TrainConfig, {"class_weight": "=2"}, f"{WEIGHTS}, got '=2'"),
         (
             TrainConfig,
             {"patience": 3, "schedule": "constant", "val_fraction": 0},
-            "patience 3 needs a validation part: val_fraction must be above 0, got 0",
+            "patience 3 needs a validation split: val_fraction must be above 0, got 0",
         ),
     ],
 )

@@ -379,6 +379,6 @@ def test_settings_that_series_have_no_use_for(write: Write, tmp_path: Path) -> N
         load(path, test_fraction=0.5)
     with pytest.raises(ConfigError, match="missing mask cannot be used with mnist-sample: it lacks no values"):
         load("mnist-sample", missing="mask")
-    np.savez(tmp_path / "bytes.npz", x=np.zeros((10, 3, 2), np.uint8), y=np.arange(10) % 2)
+    np.savez(tmp_path / "bytes.npz", x=np.arange(60, dtype=np.uint8).reshape(10, 3, 2), y=np.arange(10) % 2)
     with pytest.raises(ConfigError, match="missing mask cannot be used with .*: it holds bytes, of which none is"):
         load(str(tmp_path / "bytes.npz"), missing="mask")

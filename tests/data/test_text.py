@@ -330,7 +330,7 @@ def test_embedding_dropout_hides_its_share_in_training_alone() -> None:
     hidden = (own.stages(torch.ones(40, 50, dtype=torch.int64))[1].values == 0).double().mean().item()
     assert hidden == pytest.approx(0.4, abs=0.02)
     assert not (own.eval().stages(torch.ones(4, 5, dtype=torch.int64))[1].values == 0).any()
-    with pytest.raises(unroll.ConfigError, match="embedding_dropout is for texts, got 0.5"):
+    with pytest.raises(unroll.ConfigError, match="embedding_dropout needs texts, got 0.5"):
         SequenceClassifier(3, 2, embedding_dropout=0.5)
 
 

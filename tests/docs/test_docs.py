@@ -77,5 +77,9 @@ def test_the_readme_s_first_commands_run(small: unroll.Splits, monkeypatch: pyte
 def test_the_readme_names_what_is_there() -> None:
     for path in re.findall(r"^ *([\w/]+\.(?:py|md|txt)|[\w/]+/)  ", "".join(blocks("text")), re.MULTILINE):
         assert (ROOT / path).exists() or (ROOT / "src" / "unroll" / path).exists(), path
-    for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", README) + re.findall(r'src="(.*?)"', README):
         assert (ROOT / link).exists(), link
+
+
+def test_the_readme_takes_three_minutes() -> None:
+    assert len(README.split()) <= 800

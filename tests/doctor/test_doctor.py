@@ -160,8 +160,13 @@ def test_fresh_models_are_healthy(cell: Any, small: Digits) -> None:
 def test_a_small_spectral_radius_makes_the_gradient_vanish(small: Digits) -> None:
     found = examine(with_radius(0.1), small.train)
     assert names(found) == {"small recurrent weights", "vanishing gradient", "short memory"}
-    assert "spectral radius of 0.1: after 10 steps 1e-10 of a state" in evidence(found, "small recurrent weights")
-    assert re.search(r"27 steps before the end .* is \S+, beside 1\.\de\+00", evidence(found, "vanishing gradient"))
+    assert "spectral radius of 0.1: after 10 steps at most 1e-10 of a state" in evidence(
+        found, "small recurrent weights"
+    )
+    assert re.search(
+        r"27 steps before the last one .* is \S+, and at its strongest 1\.\de\+00",
+        evidence(found, "vanishing gradient"),
+    )
     assert found.memory is not None
     assert found.memory.steps <= 5
     assert "--cell gru" in found.findings[-1].remedy
@@ -207,7 +212,7 @@ def test_inputs_out_of_scale(cell: Any, small: Digits) -> None:
     found = examine(fresh(cell=cell), raw)
     rms = raw.x.double().square().mean().sqrt()
     assert (
-        abs(float(re.findall(r"mean square of ([\d.]+),", evidence(found, "inputs out of scale"))[0]) / rms - 1) < 0.1
+        abs(float(re.findall(r"mean square of ([\d.]+);", evidence(found, "inputs out of scale"))[0]) / rms - 1) < 0.1
     )
     assert ("saturated units" if cell == "rnn" else "saturated gates") in names(found)
 
@@ -217,7 +222,7 @@ def test_dead_units(small: Digits) -> None:
     with torch.no_grad():
         cell_of(model).bias_ih[:20] -= 50
     found = examine(model, small.train)
-    assert "62% of the units are always 0" in evidence(found, "dead units")
+    assert "62% of the units are 0, at any step" in evidence(found, "dead units")
     assert found.layers[0].dead == 20 / 32
     with torch.no_grad():
         cell_of(model).bias_ih -= 50
@@ -230,14 +235,14 @@ def test_dead_units(small: Digits) -> None:
     with torch.no_grad():
         cell_of(still).weight_ih[:16] = 0
         cell_of(still).weight_hh[:16] = 0
-    assert "50% of the units never move" in evidence(examine(still, small.train), "dead units")
+    assert "50% of the units do not change" in evidence(examine(still, small.train), "dead units")
 
 
 def test_a_learning_rate_far_too_high(small: Digits) -> None:
     model, history = train(small, 8, hidden_size=32, lr=1.0, schedule="constant")
     found = examine(model, small.train, history=history)
     assert {"learning rate too high", "saturated units", "large recurrent weights"} <= names(found)
-    assert "the learning rate went up to 1" in evidence(found, "learning rate too high")
+    assert "the highest learning rate was 1" in evidence(found, "learning rate too high")
     assert any("--lr 0.002" in finding.remedy for finding in found.findings)
 
 
@@ -251,7 +256,7 @@ def test_shuffled_labels(small: Digits) -> None:
     model, history = train(shuffled, 30, hidden_size=64, cell="gru", lr=0.01)
     found = examine(model, shuffled.train, history=history)
     assert names(found) == {"shuffled labels"}
-    assert f"{history[-1].train_accuracy:.1%} of the training sequences are right" in evidence(found, "shuffled labels")
+    assert f"the training accuracy is {history[-1].train_accuracy:.1%}" in evidence(found, "shuffled labels")
 
 
 def test_not_finite_weights_and_inputs(small: Digits) -> None:
@@ -285,6 +290,22 @@ def test_uneven_classes() -> None:
     assert "uneven classes" not in names(examine(model, data))  # all are learned by heart
 
 
+def test_what_is_advised_for_uneven_classes_helps() -> None:
+    random = np.random.default_rng(0)
+    y = (np.arange(900) % 15 == 0).astype(np.int64)
+    data = series(random.normal(size=(900, 10, 2)) + 0.25 * y[:, None, None], y)
+    splits = unroll.Splits(data.subset(torch.arange(600)), data.subset(torch.arange(600, 900)), "uneven", "here")
+    settings = {"hidden_size": 8, "lr": 0.01, "val_fraction": 0.0}
+    model, _ = train(splits, 6, **settings)
+    (remedy,) = (f.remedy for f in examine(model, splits.train).findings if f.name == "uneven classes")
+    assert "several times" not in remedy
+    (way,) = flags(remedy)
+    better, _ = train(splits, 6, **settings, **way)
+    before, after = (unroll.evaluate(one, splits.test).balanced_accuracy for one in (model, better))
+    assert before < 0.55
+    assert after > before + 0.1
+
+
 # History
 
 
@@ -315,7 +336,7 @@ def test_the_course_of_a_training() -> None:
     assert found([0.5, 0.0, 0.5], 1.0, 1.0) == ["learning rate too high"]
     (jumps,) = judge_history(epochs([0.5, 0.0, 0.3, 0.6, 0.5], 1.0, 1.0), 0.1, 10)
     assert jumps.evidence.startswith(
-        "the training loss jumps up in 3 of 5 epochs, in epoch 4 to 0.6, where the lowest before was 0; "
+        "the training loss jumps up in 3 of 5 epochs, in epoch 4 to 0.6, after 0 at its lowest before; "
     )
     (overfitting,) = judge_history(
         epochs(falling, 0.97, 0.7), 0.1, 10, None, unroll.ModelConfig(num_layers=2, hidden_size=64), image=True
@@ -432,7 +453,7 @@ def test_without_data_weights_and_history_are_examined() -> None:
     assert names(found) == {"small recurrent weights", "nothing learned"}
     assert (found.sequences, found.loss, found.memory, found.layers[0].gradient) == (0, None, None, ())
     assert len(found.skipped) == 1
-    assert found.skipped[0].endswith("give data (on the command line --data)")
+    assert found.skipped[0].endswith("need data; pass it (on the command line with --data)")
     assert len(examine(fresh()).skipped) == 2
 
 
@@ -479,12 +500,12 @@ def test_doctor_of_a_sick_run_and_of_one_whose_data_is_gone(call: Call, tmp_path
     status, out, err = call("doctor", "sick")
     assert (status, err) == (0, "")
     assert "look at  small recurrent weights: layer 1: weight_hh has a spectral radius of 0.0" in out
-    assert "; what helps: --init orthogonal" in out
+    assert "; try: --init orthogonal" in out
     Path("noise.npz").unlink()
     status, out, err = call("doctor", "sick")
     assert (status, err) == (0, "")
     assert re.search(r"\nno data  .*noise.npz does not exist", out)
-    assert "\nskipped  gradients, activations, memory: they need sequences" in out
+    assert "\nskipped  gradients, activations and memory need data" in out
     assert "look at  small recurrent weights" in out
     assert json.loads(call("doctor", "sick", "--json")[1])["no_data"].count("noise.npz") >= 1
 
@@ -645,7 +666,7 @@ def test_flags_are_read_from_a_remedy() -> None:
     assert "--tbptt" not in remedies.against_explosion(ModelConfig(bidirectional=True), None, 20)
     assert "--cell lru" not in remedies.longer_memory(ModelConfig(cell="gru", forget_bias=1.0), 20)
     tiny = remedies.against_overfitting([], ModelConfig(cell="lru", hidden_size=3, layer_norm=True), False)
-    assert tiny == "more sequences to learn from, or --weight-decay 0.1"
+    assert tiny == "more training data, or --weight-decay 0.1"
 
 
 # Pictures
@@ -655,7 +676,7 @@ def test_flags_are_read_from_a_remedy() -> None:
 def test_pictures(small: Digits) -> None:
     found = examine(fresh(num_layers=2, bidirectional=True), small.train)
     (ax,) = plots.gradient_flow(found).axes
-    assert (ax.get_yscale(), ax.get_xlabel()) == ("log", "time steps before the end of the reading")
+    assert (ax.get_yscale(), ax.get_xlabel()) == ("log", "time steps before the end")
     assert ax.get_ylabel() == "‖∂loss/∂state‖ (nats per unit)"
     assert [str(line.get_label()) for line in ax.lines] == [layer.title for layer in found.layers]
     for line, layer in zip(ax.lines, found.layers, strict=True):
@@ -669,7 +690,7 @@ def test_pictures(small: Digits) -> None:
     assert (ax.get_yscale(), ax.get_xlabel()) == ("log", "time steps before the end")
     assert plots.png(plots.memory(found)).startswith(b"\x89PNG")
     for draw in (plots.gradient_flow, plots.memory):
-        with pytest.raises(unroll.InputError, match="examine the model with data"):
+        with pytest.raises(unroll.InputError, match="it had no data; pass data to examine"):
             draw(examine(fresh()))
 
 

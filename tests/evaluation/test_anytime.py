@@ -16,7 +16,7 @@ import unroll
 from unroll import ConfigError, DataError, SequenceClassifier, SequenceData
 from unroll.cli import main
 from unroll.data.preparation import Preparation, Scaling
-from unroll.evaluation.anytime import PartialAnswers, logits_after, marks, steps_read
+from unroll.evaluation.anytime import Anytime, PartialAnswers, logits_after, marks, steps_read
 
 CLASSES = ("a", "b", "c")
 
@@ -109,13 +109,20 @@ def test_the_counts_are_what_the_parts_give(run: unroll.Run, sample: unroll.Spli
     for mark in (0, 20, 27):
         cut = replace(data, lengths=torch.full_like(data.y, mark + 1))
         assert found.accuracy[mark] == pytest.approx(unroll.evaluate(run.model, cut).accuracy, abs=0.002)
-    assert found.area == pytest.approx(sum(found.accuracy[:-1]) / 28, abs=1e-9)
+    assert found.area == pytest.approx(sum(found.accuracy) / 28, abs=1e-9)
     first, never = found.stops
     assert found.accuracy[-1] - 0.02 < first.accuracy <= found.accuracy[-1] + 0.01
     assert first.steps < 28
     assert first.share > 0.8
     assert never.steps > 27.9
     assert json.dumps(found.to_dict())
+
+
+def test_a_model_that_is_as_good_at_every_part_has_that_mean() -> None:
+    found = Anytime((0.05, 0.5, 1.0), (1.0, 10.0, 20.0), (0.9417,) * 3, (0.9,) * 3, (), calibrated=False)
+    assert found.area == pytest.approx(0.9417)
+    rising = replace(found, accuracy=(0.2, 0.4, 1.0))
+    assert rising.area == pytest.approx(0.05 * 0.2 + 0.45 * 0.4 + 0.5 * 1.0)
 
 
 def test_confidence_is_calibrated_on_what_was_held_out(run: unroll.Run, sample: unroll.Splits) -> None:
@@ -154,7 +161,10 @@ def test_without_anything_held_out_it_is_said(sample: unroll.Splits, capsys: pyt
     assert main(["predict", "by-hand", "0.png", "--stop-at", "0.95"]) == 0
     shown = capsys.readouterr()
     assert "not sure after 28 steps, the last" in shown.out
+    assert "; not calibrated) · taken as it is, not sure after 28 steps, the last" in shown.out
     assert "by-hand keeps no calibration of its confidence: it is taken as it comes" in shown.err
+    assert main(["predict", "by-hand", "0.png", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["calibrated"] is False
     assert not Path("by-hand/calibration.json").exists()
 
 

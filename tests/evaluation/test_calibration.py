@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.optimize import minimize_scalar
 from torch.nn.functional import cross_entropy
 
+import unroll
+from served import client
 from unroll import Calibration, InputError, RunError
 from unroll.evaluation.calibration import fit_temperatures, reliability
+from unroll.evaluation.stepwise import watch
 from unroll.runs.artifacts import read_calibration, write_calibration
 
 
@@ -87,3 +94,35 @@ def test_it_comes_back_from_its_file(tmp_path: Path) -> None:
 def test_what_is_none_is_refused(fractions: tuple[float, ...], temperatures: tuple[float, ...]) -> None:
     with pytest.raises(InputError, match="a calibration needs fractions that ascend to 1"):
         Calibration(fractions, temperatures, 1)
+
+
+def test_every_way_to_ask_gives_the_same_calibrated_probability(
+    run: unroll.Run, digits: Any, sample: unroll.Splits, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    assert run.calibration is not None
+    pixels = sample.test.x[5]
+    Image.fromarray(pixels.numpy()).save("digit.png")
+    logits = run.model(run.preparation.scaling.apply(pixels[None]))[0].detach().double().numpy()
+    powers = np.exp(logits / run.calibration.temperature)
+    expected = float(powers.max() / powers.sum())
+    assert abs(expected - float(np.exp(logits.max()) / np.exp(logits).sum())) > 1e-4, "the temperature must show"
+    answers = []
+    for more in ((), ("--stop-at", "1")):  # a confidence that is never reached: read to the end
+        status, out, err = call("predict", run.path, "digit.png", "--json", *more)
+        found = json.loads(out)
+        assert (status, err, found["calibrated"]) == (0, "", True)
+        answers.append(found["predictions"][0]["probability"])
+    with client(digits) as asked:
+        image = {"images": [pixels.tolist()]}
+        assert asked.get("/runs").json()["runs"][0]["calibrated"] is True
+        answer = asked.post("/predict", json=image).json()
+        streamed = asked.post("/stream", json={"state": None, "steps": pixels.tolist()}).json()
+        assert answer["calibrated"] is True
+        assert streamed["calibrated"] is True
+        answers += [answer["predictions"][0]["probability"], streamed["probability"]]
+    watched = watch(run.model, sample.test.prepared_as(run.preparation), 5, run.calibration)  # as the report does
+    answers.append(float(watched.probabilities[-1].max()))
+    assert answers == pytest.approx([expected] * 5, abs=1e-5)
+    out = call("predict", run.path, "digit.png")[1]
+    assert f" {100 * expected:.2f} % (then " in out
+    assert "; calibrated) · taken as it is" in out

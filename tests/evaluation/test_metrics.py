@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
 from torch import Tensor, nn
 
 from unroll import DataError, Evaluation, InputError, SequenceData, evaluate, predict
@@ -35,9 +42,60 @@ def test_counts_loss_and_scores_are_exact() -> None:
     np.testing.assert_array_equal(found.confusion, confusion_matrix(y, guess, labels=range(4)))
     assert found.loss == pytest.approx(float(nn.functional.cross_entropy(logits.double(), y)), rel=1e-6)
     expected = precision_recall_fscore_support(y, guess, labels=range(4), zero_division=0)
-    for i, score in enumerate(found.per_class):
+    assert found.per_class[3] == ("class 3", None, None, None, 0)
+    for i, score in enumerate(found.per_class[:3]):
         assert score.name == f"class {i}"
         assert (score.precision, score.recall, score.f1, score.support) == pytest.approx([v[i] for v in expected])
+
+
+def test_what_guards_against_imbalance_is_what_scikit_learn_says() -> None:
+    y = torch.multinomial(torch.tensor([0.9, 0.07, 0.03, 0.0]), 900, replacement=True)
+    logits = torch.randn(900, 4) + 2 * nn.functional.one_hot(y, 4)
+    logits[::3] = logits[0]  # ties
+    logits[:, 3] -= 30
+    found, guess = evaluate(Echo(), data_of(logits, y, 4)), logits.argmax(dim=1)
+    assert found.majority == ("class 0", float((y == 0).double().mean()))
+    assert found.balanced_accuracy == pytest.approx(balanced_accuracy_score(y, guess))
+    assert found.macro_f1 == pytest.approx(f1_score(y, guess, labels=[0, 1, 2], average="macro"))
+    three = logits[:, :3].double()  # of the fourth class next to nothing is left
+    expected = roc_auc_score(y, three.softmax(dim=1), multi_class="ovr", average=None, labels=[0, 1, 2])
+    assert found.roc_auc_per_class[3] is None
+    assert found.roc_auc_per_class[:3] == pytest.approx(expected)
+    assert found.roc_auc == pytest.approx(expected.mean())
+    assert found.precision_recall is None
+    plain = found.to_dict()
+    assert (plain["majority"]["class"], plain["roc_auc"]) == ("class 0", found.roc_auc)
+    assert [score["roc_auc"] for score in plain["per_class"]] == list(found.roc_auc_per_class)
+
+
+def test_an_area_is_a_share_of_pairs() -> None:
+    logits = torch.tensor([[0.0, 2.0], [0.0, 1.0], [0.0, 1.0], [0.0, -1.0], [300.0, 0.0], [900.0, 0.0]])
+    y = torch.tensor([1, 0, 1, 0, 1, 0])
+    # Of the 9 pairs of a 1 and a 0: 2 > 1, -1, -900; 1 = 1, > -1, -900; -300 > -900 alone.
+    assert evaluate(Echo(), data_of(logits, y, 2)).roc_auc == pytest.approx((3 + 2.5 + 1) / 9)
+    only = evaluate(Echo(), data_of(logits[:2], torch.tensor([1, 1]), 2))
+    assert only.roc_auc is None
+    assert only.precision_recall is None
+    assert only.balanced_accuracy == 1.0
+    broken = evaluate(Echo(), data_of(torch.full((4, 2), torch.nan), torch.arange(4) % 2, 2))
+    assert (broken.roc_auc, broken.precision_recall) == (None, None)
+
+
+@pytest.mark.parametrize("rare", [0, 1])
+def test_the_rarer_of_two_classes_has_a_curve(rare: int) -> None:
+    y = torch.where(torch.rand(400) < 0.1, rare, 1 - rare)
+    logits = torch.randn(400, 2) + nn.functional.one_hot(y, 2)
+    curve = evaluate(Echo(), data_of(logits, y, 2)).precision_recall
+    assert curve is not None
+    assert curve.name == f"class {rare}"
+    assert curve.share == pytest.approx(float((y == rare).double().mean()))
+    scores = logits[:, rare] - logits[:, 1 - rare]
+    assert curve.average == pytest.approx(average_precision_score(y == rare, scores))
+    for precision, recall in list(zip(curve.precision, curve.recall, strict=True))[:-1:7]:
+        thresholds = [t for t in scores if float((scores >= t)[y == rare].double().mean()) == pytest.approx(recall)]
+        precisions = [float((y == rare)[scores >= t].double().mean()) for t in thresholds]
+        assert any(precision == pytest.approx(p) for p in precisions)
+    assert (curve.precision[-1], curve.recall[-1]) == (1, 0)
 
 
 @pytest.mark.parametrize("n", [1, 63, 64, 65, 128])

@@ -100,7 +100,7 @@ def test_what_stands_there_is_left_alone(call: Call, run: unroll.Run, tmp_path: 
     letter.write_text("<p>mine</p>")
     assert call("export", run.path, "--to", "html", "--out", letter)[::2] == (
         2,
-        f"unroll: {letter} is not a page of unroll's: it is left alone; choose another --out\n",
+        f"unroll: {letter} exists but is not a page made by unroll; nothing was changed. Choose another --out\n",
     )
     assert letter.read_text() == "<p>mine</p>"
     os.mkfifo(tmp_path / "pipe")  # would be waited for, if it were read
@@ -108,17 +108,17 @@ def test_what_stands_there_is_left_alone(call: Call, run: unroll.Run, tmp_path: 
         status, _, err = call("export", run.path, "--to", "html", "--out", other)
         assert (status, err) == (
             2,
-            f"unroll: {other} is not a page of unroll's: it is left alone; choose another --out\n",
+            f"unroll: {other} exists but is not a page made by unroll; nothing was changed. Choose another --out\n",
         )
     status, _, err = call("export", run.path, "--to", "html", "--out", tmp_path)
     assert (status, err) == (
         2,
-        f"unroll: {tmp_path} is a folder: name a file in it, such as {tmp_path / 'page.html'}\n",
+        f"unroll: {tmp_path} is a folder; choose a file in it, such as {tmp_path / 'page.html'}\n",
     )
     status, _, err = call("export", run.path, "--to", "html", "--out", tmp_path / "no" / "page.html")
     assert (status, err) == (
         2,
-        f"unroll: cannot write {tmp_path / 'no' / 'page.html'}: there is no folder {tmp_path / 'no'}\n",
+        f"unroll: cannot write {tmp_path / 'no' / 'page.html'}: the folder {tmp_path / 'no'} does not exist\n",
     )
 
 
@@ -128,9 +128,14 @@ def test_what_stands_there_is_left_alone(call: Call, run: unroll.Run, tmp_path: 
         (
             ": Math.tanh;",
             ": Math.atan;",
-            "JavaScript and PyTorch differ by {} in a probability, at most 0.0001 is allowed",
+            "page and PyTorch must agree within 0.0001 in each probability, got a difference of {}; nothing",
         ),
-        ('centre === "mass"', 'centre === "none"', "centres drawings otherwise than predict does, by {} of 255"),
+        (
+            "temperatures[fractions.findIndex",
+            "1 + 0 * [fractions.findIndex",
+            "page and PyTorch must agree within 0.0001 in each probability, got a difference of {}; nothing",
+        ),
+        ('centre === "mass"', 'centre === "none"', "must prepare drawings alike, got pixels that differ by {} of 255"),
     ],
 )
 def test_no_page_is_written_whose_javascript_differs(
@@ -158,7 +163,7 @@ def test_a_cell_of_ones_own_has_no_page(call: Call, run: unroll.Run, tmp_path: P
     (copy / "config.json").write_text(json.dumps(config))
     status, _, err = call("export", copy, "--to", "html")
     assert status == 2
-    assert err.startswith(f"unroll: {copy} has a cell of its own, mine:Cell: a page can run rnn, gru, lstm")
+    assert err.startswith(f"unroll: {copy}: a page needs one of the cells rnn, gru, lstm")
 
 
 def test_hostile_names_stay_names(tmp_path: Path) -> None:
@@ -202,5 +207,5 @@ def test_samples_are_as_they_were_before_their_preparation(tmp_path: Path) -> No
 def test_data_without_a_sequence_is_refused(run: unroll.Run) -> None:
     test = load_test(run)
     nothing = test._replace(sequences=test.sequences.subset(torch.arange(0)))
-    with pytest.raises(RunError, match="no test sequence to check the page on"):
+    with pytest.raises(RunError, match="checking the page needs at least 1 test sequence"):
         export_html(run, nothing)

@@ -18,7 +18,7 @@ import unroll
 from unroll.data.preparation import Preparation, Scaling
 from unroll.runs.config_file import RunConfig
 from unroll.runs.storage import Run
-from unroll.server import Protocol, Served, create_app, guarded, listen
+from unroll.server import Served, configured, create_app, guarded, listen
 from unroll.server.guard import Guard
 from waiting import PATIENCE, eventually
 
@@ -73,8 +73,7 @@ def running(*runs: Served, **options: Any) -> Iterator[Address]:
     """Serve in a thread; yield host and port."""
     app, service = create_app(runs)
     guard = guarded(app, service, **options)
-    config = uvicorn.Config(guard, http=Protocol, ws="none", lifespan="on", log_level="warning")
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(configured(guard))
     sock = listen("127.0.0.1", 0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
     thread.start()

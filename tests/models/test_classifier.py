@@ -16,7 +16,7 @@ from unroll.scan.padding import reverse_within_lengths
 def torch_twin(model: SequenceClassifier) -> nn.RNNBase:
     """Return an nn.RNN, nn.GRU or nn.LSTM with the weights of the model's layers."""
     config = model.config
-    twin: nn.RNNBase = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[config.cell](
+    expected_model: nn.RNNBase = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[config.cell](
         model.input_size,
         config.hidden_size,
         config.num_layers,
@@ -30,8 +30,8 @@ def torch_twin(model: SequenceClassifier) -> nn.RNNBase:
         for direction, cell in enumerate(directions.children()):
             for name, value in cell.state_dict().items():
                 weights[f"{name}_l{layer}{'_reverse' if direction else ''}"] = value
-    twin.load_state_dict(weights)
-    return twin
+    expected_model.load_state_dict(weights)
+    return expected_model
 
 
 @pytest.mark.parametrize("backend", ["auto", "reference", "torch", "gemm"])
@@ -49,16 +49,16 @@ def test_logits_and_gradients_equal_torch_nn(
         28, 10, cell=cell, hidden_size=50, num_layers=num_layers, bidirectional=bidirectional,
         nonlinearity=nonlinearity, backend=backend,
     )  # fmt: skip
-    twin = torch_twin(model)
+    expected_model = torch_twin(model)
     x, y = torch.randn(16, 28, 28), torch.arange(16) % 10
-    _, h_n = twin(x)
+    _, h_n = expected_model(x)
     h_n = h_n[0] if cell == "lstm" else h_n
     expected = model.head(torch.cat([h_n[-2], h_n[-1]], dim=1) if bidirectional else h_n[-1])
     logits = model(x)
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-6 * max(1.0, expected.abs().max().item()))
 
     nn.functional.cross_entropy(expected, y).backward()
-    expected_grads = {name: p.grad for name, p in twin.named_parameters()}
+    expected_grads = {name: p.grad for name, p in expected_model.named_parameters()}
     model.zero_grad()
     nn.functional.cross_entropy(logits, y).backward()
     for layer, directions in enumerate(model.layers):
@@ -147,10 +147,10 @@ def test_a_cell_of_one_s_own_keeps_its_own_weights() -> None:
 
 def test_two_models_with_one_seed_are_the_same() -> None:
     torch.manual_seed(3)
-    one = SequenceClassifier(28, 10).state_dict()
+    first = SequenceClassifier(28, 10).state_dict()
     torch.manual_seed(3)
-    other = SequenceClassifier(28, 10).state_dict()
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    second = SequenceClassifier(28, 10).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_parameters_count_as_in_torch_nn() -> None:
@@ -181,8 +181,8 @@ def test_inputs_that_do_not_fit(x: Tensor, message: str) -> None:
         ({"input_size": 0}, "input_size must be at least 1, got 0"),
         (
             {"cell": "rnm"},
-            "cell must be one of rnn, gru, lstm, indrnn, mingru, minlstm, lru, a subclass of Cell, or module:Class of "
-            "one, got 'rnm'; did you mean 'rnn'?",
+            "cell must be one of rnn, gru, lstm, indrnn, mingru, minlstm, lru, a subclass of Cell, or its name as "
+            "module:Class, got 'rnm'; did you mean 'rnn'?",
         ),
         ({"hidden_size": 0}, "hidden_size must be at least 1, got 0"),
         ({"nonlinearity": "sigmoid"}, "nonlinearity must be one of tanh, relu, got 'sigmoid'"),
@@ -203,14 +203,14 @@ def test_reverse_turns_each_sequence_within_its_length() -> None:
 @pytest.mark.parametrize("way", ["out", "in"])
 @pytest.mark.parametrize(("name", "twin_class"), [("rnn", nn.RNNCell), ("gru", nn.GRUCell), ("lstm", nn.LSTMCell)])
 def test_weights_move_to_torch_s_cells_and_back(name: str, twin_class: type[nn.RNNCellBase], way: str) -> None:
-    cell, twin = CELLS[name](3, 5), twin_class(3, 5)  # type: ignore[call-arg, arg-type]
+    cell, expected_model = CELLS[name](3, 5), twin_class(3, 5)  # type: ignore[call-arg, arg-type]
     if way == "out":
-        twin.load_state_dict(cell.state_dict())
+        expected_model.load_state_dict(cell.state_dict())
     else:
-        cell.load_state_dict(twin.state_dict())
+        cell.load_state_dict(expected_model.state_dict())
     x, h, c = torch.randn(4, 3), torch.randn(4, 5), torch.randn(4, 5)
     state = (h, c) if name == "lstm" else h
-    expected = twin(x, state)
+    expected = expected_model(x, state)
     torch.testing.assert_close(cell.step(x, state), expected)
     y, end = cell.scan(x.unsqueeze(1), state)
     torch.testing.assert_close(end, expected)
@@ -239,7 +239,7 @@ def test_a_cell_of_one_s_own_gets_scan_lengths_and_classifier() -> None:
     assert steps[:, 0, 0].tolist() == [5, 2, 0]
     model = SequenceClassifier(3, 4, cell=Counter, hidden_size=2, num_layers=2, bidirectional=True, init="torch")
     assert model(x, torch.tensor([5, 2, 0])).shape == (3, 4)
-    with pytest.raises(ConfigError, match="cell test_model:Counter has a fixed nonlinearity, got 'relu'"):
+    with pytest.raises(ConfigError, match="cell test_classifier:Counter has a fixed nonlinearity, got 'relu'"):
         SequenceClassifier(3, 4, cell=Counter, nonlinearity="relu")
     with pytest.raises(InputError, match="lengths must be from 0 to 5, got 0 to 6"):
         cell.scan(x, state, torch.tensor([6, 2, 0]))

@@ -17,13 +17,13 @@ TWINS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 def layer_outputs(cell: str, cells: list[Any], x: Tensor) -> Tensor:
     """Return what torch.nn makes of one layer, (batch, time, directions·hidden)."""
-    twin = TWINS[cell](x.shape[2], cells[0].hidden_size, bidirectional=len(cells) == 2, batch_first=True)
+    reference = TWINS[cell](x.shape[2], cells[0].hidden_size, bidirectional=len(cells) == 2, batch_first=True)
     weights = {
         f"{name}_l0{'_reverse' if direction else ''}": value
-        for direction, one in enumerate(cells)
-        for name, value in one.state_dict(keep_vars=True).items()
+        for direction, cell in enumerate(cells)
+        for name, value in cell.state_dict(keep_vars=True).items()
     }
-    y: Tensor = torch.func.functional_call(twin, weights, (x,))[0]
+    y: Tensor = torch.func.functional_call(reference, weights, (x,))[0]
     return y
 
 
@@ -66,12 +66,12 @@ def test_a_stack_against_torch_nn(cell: str, residual: bool, norm: bool, bidirec
     expected, logits = model.head(read(model, x)), model(x)
     torch.testing.assert_close(logits, expected)
     y_true = torch.arange(5) % 3
-    for one, other in zip(
+    for left, right in zip(
         torch.autograd.grad(nn.functional.cross_entropy(logits, y_true), list(model.parameters())),
         torch.autograd.grad(nn.functional.cross_entropy(expected, y_true), list(model.parameters())),
         strict=True,
     ):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-6)
 
 
 def test_stages_name_each_part() -> None:
@@ -88,7 +88,7 @@ def test_stages_name_each_part() -> None:
 
 
 def test_a_deep_stack_passes_more_gradient_with_residual_connections() -> None:
-    """What the first of twelve layers gets of the gradient, beside the last."""
+    """The gradient of the first of twelve layers, relative to the last."""
 
     def share(**options: bool) -> float:
         torch.manual_seed(0)
@@ -133,17 +133,17 @@ def test_recurrent_dropout_is_one_mask_over_all_time_steps(cell: str, backend: A
     torch.manual_seed(7)
     mask = nn.functional.dropout(torch.ones(16), 0.4)
     assert 0 < int((mask == 0).sum()) < 16
-    (one,) = model.layers[0].children()
-    assert isinstance(one, Cell)
-    expected = model.head(masked_loop(one, x, mask))
+    (cell,) = model.layers[0].children()
+    assert isinstance(cell, Cell)
+    expected = model.head(masked_loop(cell, x, mask))
     torch.testing.assert_close(logits, expected)
     if tbptt:
         return
-    found = torch.autograd.grad(logits.square().sum(), list(model.parameters()))
+    gradients = torch.autograd.grad(logits.square().sum(), list(model.parameters()))
     wanted = torch.autograd.grad(expected.square().sum(), list(model.parameters()))
-    for a, b in zip(found, wanted, strict=True):
+    for a, b in zip(gradients, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-    columns = found[1][:, mask == 0]
+    columns = gradients[1][:, mask == 0]
     assert not columns.any(), "what was dropped gets no gradient"
 
 
@@ -153,7 +153,7 @@ def test_recurrent_dropout_differs_between_batches_and_directions_and_is_off_in_
     plain.load_state_dict(model.state_dict())
     x = torch.randn(5, 8, 4)
     assert not torch.equal(model(x), model(x))
-    forward, backward = (one.dropped() for one in model.layers[0].children())  # type: ignore[operator]
+    forward, backward = (cell.dropped() for cell in model.layers[0].children())  # type: ignore[operator]
     assert not torch.equal(forward.weight_hh == 0, backward.weight_hh == 0)
     model.eval()
     assert torch.equal(model(x), plain(x))
@@ -201,7 +201,7 @@ def test_recurrent_dropout_of_a_cell_of_one_s_own() -> None:
     total = float(nn.functional.dropout(torch.ones(8), 0.5).sum())
     assert outputs[0, :, 0].tolist() == [total, total**2, total**3]
     with pytest.raises(
-        ConfigError, match=r"recurrent_dropout must be 0 for cell test_deep:NoMatrix, got 0.5: it clears"
+        ConfigError, match=r"recurrent_dropout must be 0 for cell test_deep:NoMatrix, got 0.5: it needs a recurrent"
     ):
         SequenceClassifier(4, 3, cell=NoMatrix, hidden_size=8, recurrent_dropout=0.5)
     nn.utils.parametrizations.orthogonal(model.layers[0][0], "weight_hh")  # type: ignore[index]
@@ -212,7 +212,10 @@ def test_recurrent_dropout_of_a_cell_of_one_s_own() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"residual": True}, "residual connections go around layers from the second on: they need num_layers of at"),
+        (
+            {"residual": True},
+            "residual needs num_layers of at least 2 (it skips layers from the second on), got 1; add",
+        ),
         ({"layer_norm": True, "hidden_size": 1}, "layer_norm needs hidden_size of at least 2, got 1"),
         ({"recurrent_dropout": 1.0}, "recurrent_dropout must be at least 0 and below 1, got 1.0"),
         ({"recurrent_dropout": -0.1}, "recurrent_dropout must be at least 0 and below 1, got -0.1"),

@@ -1,4 +1,4 @@
-"""Answers in one call against their plain twin, the model module by module, and against torch.nn."""
+"""Predictions in one call equal those of the model module by module, and of torch.nn."""
 
 from __future__ import annotations
 
@@ -77,15 +77,15 @@ def test_an_answer_is_that_of_the_modules(
     model = SequenceClassifier(
         features, 3, cell=cell, hidden_size=hidden, nonlinearity=nonlinearity, init="torch"
     ).eval()
-    twin = copy.deepcopy(model).double()
-    for layer in twin.layers:
+    expected_model = copy.deepcopy(model).double()
+    for layer in expected_model.layers:
         layer[0].backend = "reference"
     x, lengths = torch.randn(batch, time, features), lengths_of(batch, time) if with_lengths else None
     with torch.no_grad():
-        found = model(x, lengths)
-        torch.testing.assert_close(found, twin(x.double(), lengths).float(), rtol=1e-4, atol=1e-5)
+        actual = model(x, lengths)
+        torch.testing.assert_close(actual, expected_model(x.double(), lengths).float(), rtol=1e-4, atol=1e-5)
     assert at_once == [True, False]
-    assert (found.dtype, found.requires_grad, found.is_inference()) == (torch.float32, False, False)
+    assert (actual.dtype, actual.requires_grad, actual.is_inference()) == (torch.float32, False, False)
 
 
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
@@ -129,12 +129,12 @@ def test_an_evaluation_is_that_of_the_modules(
     expected = by_modules(lambda: evaluate(model, data, 50))
     torch.set_num_threads(threads)
     try:
-        found = evaluate(model, data, 50)
+        actual = evaluate(model, data, 50)
     finally:
         torch.set_num_threads(1)
     assert at_once == [True] * 3
-    assert found.loss == pytest.approx(expected.loss, rel=1e-5)
-    assert torch.equal(found.confusion, expected.confusion)
+    assert actual.loss == pytest.approx(expected.loss, rel=1e-5)
+    assert torch.equal(actual.confusion, expected.confusion)
 
 
 def test_nan_shows() -> None:
@@ -301,13 +301,15 @@ def test_whom_it_is_not_for(at_once: list[bool]) -> None:
 
 
 ONLOOKERS: dict[str, Callable[[SequenceClassifier, Tensor, Tensor], Tensor]] = {
-    "export": lambda model, x, other: torch.export.export(model, (x,)).module()(other),
-    "compile": lambda model, x, other: torch.compile(model, backend="eager")(other),
-    "trace": lambda model, x, other: torch.jit.trace(model, (x,), check_trace=False)(other),
-    "make_fx": lambda model, x, other: make_fx(model)(x)(other),
-    "vmap": lambda model, x, other: torch.func.vmap(model)(torch.stack([x, other]))[1],
-    "jvp": lambda model, x, other: torch.func.jvp(model, (other,), (x,))[0],
-    "functional_call": lambda model, x, other: torch.func.functional_call(model, dict(model.named_parameters()), other),
+    "export": lambda model, x, unseen: torch.export.export(model, (x,)).module()(unseen),
+    "compile": lambda model, x, unseen: torch.compile(model, backend="eager")(unseen),
+    "trace": lambda model, x, unseen: torch.jit.trace(model, (x,), check_trace=False)(unseen),
+    "make_fx": lambda model, x, unseen: make_fx(model)(x)(unseen),
+    "vmap": lambda model, x, unseen: torch.func.vmap(model)(torch.stack([x, unseen]))[1],
+    "jvp": lambda model, x, unseen: torch.func.jvp(model, (unseen,), (x,))[0],
+    "functional_call": lambda model, x, unseen: torch.func.functional_call(
+        model, dict(model.named_parameters()), unseen
+    ),
 }
 
 
@@ -318,19 +320,21 @@ ONLOOKERS: dict[str, Callable[[SequenceClassifier, Tensor, Tensor], Tensor]] = {
 @pytest.mark.parametrize("onlooker", ONLOOKERS)
 @pytest.mark.slow
 def test_who_must_see_each_operation_sees_them(onlooker: str) -> None:
-    model, x, other = small(), torch.randn(2, 9, 5), torch.randn(2, 9, 5)
+    model, x, unseen = small(), torch.randn(2, 9, 5), torch.randn(2, 9, 5)
     torch._dynamo.reset()
     with torch.no_grad():
-        torch.testing.assert_close(ONLOOKERS[onlooker](model, x, other), model(other), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ONLOOKERS[onlooker](model, x, unseen), model(unseen), rtol=1e-4, atol=1e-5)
 
 
 def test_parameters_that_stand_in_are_used(at_once: list[bool]) -> None:
     model, x = small(), torch.randn(2, 9, 5)
     halves = {name: value / 2 for name, value in model.state_dict().items()}
-    twin = copy.deepcopy(model)
-    twin.load_state_dict(halves)
+    expected_model = copy.deepcopy(model)
+    expected_model.load_state_dict(halves)
     with torch.no_grad():
-        torch.testing.assert_close(torch.func.functional_call(model, halves, (x,)), by_modules(lambda: twin(x)))
+        torch.testing.assert_close(
+            torch.func.functional_call(model, halves, (x,)), by_modules(lambda: expected_model(x))
+        )
     assert at_once == [True]
 
 
@@ -359,9 +363,9 @@ def test_what_does_not_fit_is_told_as_ever(x: Any, lengths: Any) -> None:
     with torch.no_grad():
         with pytest.raises(InputError) as expected:
             by_modules(lambda: model(x, lengths))
-        with pytest.raises(InputError) as found:
+        with pytest.raises(InputError) as error:
             model(x, lengths)
-    assert str(found.value) == str(expected.value)
+    assert str(error.value) == str(expected.value)
 
 
 @pytest.mark.parametrize("shape", [(0, 9, 5), (2, 0, 5)])
@@ -374,7 +378,7 @@ def test_nothing_to_read(shape: tuple[int, ...]) -> None:
 def test_another_scaling_of_the_same_data(at_once: list[bool]) -> None:
     model, data = small(), data_of("floats", with_lengths=False)
     for scaling in (Scaling(0.0, 1.0), Scaling((0.5,), (2.0,)), Scaling((1.0, 0.0, 0.0, 0.0, 0.0), 3.0)):
-        other = replace(data, preparation=replace(data.preparation, scaling=scaling))
-        found, expected = evaluate(model, other), by_modules(lambda other=other: evaluate(model, other))
-        assert found.loss == pytest.approx(expected.loss, rel=1e-5)
+        rescaled = replace(data, preparation=replace(data.preparation, scaling=scaling))
+        actual, expected = evaluate(model, rescaled), by_modules(lambda rescaled=rescaled: evaluate(model, rescaled))
+        assert actual.loss == pytest.approx(expected.loss, rel=1e-5)
     assert at_once == [True] * 3

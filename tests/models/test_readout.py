@@ -39,19 +39,19 @@ def test_values_and_gradients(name: str, dtype: torch.dtype, with_lengths: bool,
         ends = torch.where((lengths > 0).unsqueeze(1), y[torch.arange(4), at], 0)
         held = readout.add(held, y[:, start:stop], ends, (lengths - start).clamp(0, chunk) if with_lengths else None)
     assert held is not None
-    found = readout.result(held)
+    actual = readout.result(held)
     expected = torch.stack(
         [formula(name, readout, y[i, :n]) if n else y.new_zeros(5) for i, n in enumerate(lengths.tolist())]
     )
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(actual, expected)
     wanted = [given, *readout.parameters()]
     direction = torch.randn(4, 5, dtype=dtype)
-    for one, other in zip(
-        torch.autograd.grad((found * direction).sum(), wanted, retain_graph=True),
+    for left, right in zip(
+        torch.autograd.grad((actual * direction).sum(), wanted, retain_graph=True),
         torch.autograd.grad((expected * direction).sum(), wanted),
         strict=True,
     ):
-        torch.testing.assert_close(one, other)
+        torch.testing.assert_close(left, right)
 
 
 def test_attention_weighs_scores_of_any_size() -> None:
@@ -74,8 +74,8 @@ def test_attention_weighs_scores_of_any_size() -> None:
 def test_a_model_with_attention_against_torch_nn(bidirectional: bool) -> None:
     model = SequenceClassifier(4, 3, cell="gru", hidden_size=6, readout="attention", bidirectional=bidirectional)
     x = torch.randn(4, 7, 4)
-    twin = torch_twin(model)
-    expected = torch.stack([formula("attention", model.readout, twin(s.unsqueeze(0))[0][0]) for s in x])
+    expected_model = torch_twin(model)
+    expected = torch.stack([formula("attention", model.readout, expected_model(s.unsqueeze(0))[0][0]) for s in x])
     torch.testing.assert_close(model(x), model.head(expected))
     assert model.state_dict()["readout.query"].shape == (12 if bidirectional else 6,)
 

@@ -27,8 +27,8 @@ def make(**options: Any) -> SequenceClassifier:
     return SequenceClassifier(4, 3, **{"hidden_size": 8, **options})
 
 
-def close(found: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+def close(actual: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
@@ -85,13 +85,13 @@ def test_a_state_is_taken_out_saved_and_put_back(readout: str) -> None:
     stream.state = kept
     close(stream.feed(x[:, 6:]), first)
     buffer.seek(0)
-    other = model.stream()
-    other.state = torch.load(buffer, weights_only=True)
+    restored = model.stream()
+    restored.state = torch.load(buffer, weights_only=True)
     for t in range(6, 10):
-        again = other.step(x[:, t])
+        again = restored.step(x[:, t])
     assert torch.equal(again, first)
-    other.state = fresh
-    close(other.feed(x), model(x))
+    restored.state = fresh
+    close(restored.feed(x), model(x))
 
 
 def tensors(state: Any) -> Iterator[Tensor]:
@@ -139,7 +139,10 @@ def test_ten_thousand_single_steps() -> None:
 
 
 def test_what_a_stream_refuses() -> None:
-    with pytest.raises(ConfigError, match="a bidirectional model cannot stream: it reads each sequence from its end"):
+    with pytest.raises(
+        ConfigError,
+        match="a bidirectional model cannot stream, as it also reads each sequence from its end; use forward",
+    ):
         make(bidirectional=True).stream()
     with pytest.raises(ConfigError, match="batch_size must be at least 1, got 0"):
         make().stream(batch_size=0)

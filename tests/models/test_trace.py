@@ -51,8 +51,8 @@ def by_perturbation(model: unroll.SequenceClassifier, x: Tensor, y: Tensor, t: i
     before = cell.scan(x[:, :t], cell.initial_state(len(x), dtype=x.dtype, device=x.device))[0].detach()
     held = model.readout.add(None, torch.cat([before, parts[0].unsqueeze(1), rest], dim=1), end, None)
     loss = cross_entropy(model.head(model.readout.result(held)), y, reduction="sum")
-    found = torch.autograd.grad(loss, parts, materialize_grads=True)
-    return torch.stack([part.square().sum(dim=1) for part in found]).sum(dim=0).sqrt()
+    gradients = torch.autograd.grad(loss, parts, materialize_grads=True)
+    return torch.stack([part.square().sum(dim=1) for part in gradients]).sum(dim=0).sqrt()
 
 
 @pytest.mark.parametrize("readout", ["last", "mean", "max", "attention"])
@@ -77,13 +77,13 @@ def test_an_lstm_s_gradients_against_a_hand_loop() -> None:
         i, f, g, o = gates.chunk(4, dim=1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         h = torch.sigmoid(o) * torch.tanh(c)
-        h, c = h.clone(), c.clone()  # each by itself
+        h, c = h.clone(), c.clone()  # each separately
         kept += [h, c]
         outputs.append(h)
     loss = cross_entropy(model.head(torch.stack(outputs).mean(dim=0)), Y, reduction="sum")
-    found = torch.stack(torch.autograd.grad(loss, kept, materialize_grads=True)).view(7, 2, 5, 4)
+    gradients = torch.stack(torch.autograd.grad(loss, kept, materialize_grads=True)).view(7, 2, 5, 4)
     ((norms,),) = trace_states(model, x).gradient_norms(Y)
-    torch.testing.assert_close(norms, found.square().sum(dim=(1, 3)).sqrt().T)
+    torch.testing.assert_close(norms, gradients.square().sum(dim=(1, 3)).sqrt().T)
 
 
 @pytest.mark.parametrize("cell", [*unroll.cells.CELLS, Leaky])
@@ -123,8 +123,8 @@ def test_texts_frozen_weights_and_what_is_left_behind() -> None:
     expected = trace_states(model, x, LENGTHS).gradient_norms(Y)
     assert all(parameter.grad is None for parameter in model.parameters())
     model.requires_grad_(False)
-    for found, norm in zip(trace_states(model, x, LENGTHS).gradient_norms(Y)[0], expected[0], strict=True):
-        torch.testing.assert_close(found, norm)
+    for actual, norm in zip(trace_states(model, x, LENGTHS).gradient_norms(Y)[0], expected[0], strict=True):
+        torch.testing.assert_close(actual, norm)
     assert len(list(model.modules())) == len(
         list(
             unroll.SequenceClassifier(3, 3, cell="gru", hidden_size=4, bidirectional=True, vocabulary_size=9).modules()

@@ -22,12 +22,12 @@ READOUTS = ["last", "mean", "max", "attention"]
 LENGTHS = torch.tensor([10, 2, 1, 6, 5])
 
 
-def by_hand(model: SequenceClassifier, twin: nn.RNNBase, x: Tensor, length: int, steps: int) -> Tensor:
+def by_hand(model: SequenceClassifier, reference: nn.RNNBase, x: Tensor, length: int, steps: int) -> Tensor:
     """Return the logits (classes,) of one sequence (time, features), its states detached after each chunk."""
     state, outputs, start = None, [], 0
     for stop in [t for t in range(1, len(x) + 1) if (len(x) - t) % steps == 0]:
         if start < length:
-            y, state = twin(x[start : min(stop, length)].unsqueeze(0), state)
+            y, state = reference(x[start : min(stop, length)].unsqueeze(0), state)
             state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
             outputs.append(y[0])
         start = stop
@@ -44,23 +44,23 @@ def test_gradients_are_those_of_chunks_detached_by_hand(
     cell: str, readout: Any, with_lengths: bool, steps: int
 ) -> None:
     model = SequenceClassifier(3, 4, cell=cell, hidden_size=6, num_layers=2, readout=readout)
-    twin = torch_twin(model)
+    reference = torch_twin(model)
     x, y = torch.randn(5, 10, 3), torch.arange(5) % 4
     lengths = LENGTHS if with_lengths else None
     logits = model(x, lengths, tbptt=steps)
     torch.testing.assert_close(logits, model(x, lengths))
     cross_entropy(logits, y).backward()
-    found = {name: parameter.grad for name, parameter in model.named_parameters()}
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
 
     model.zero_grad()
     ends = LENGTHS.tolist() if with_lengths else [10] * 5
-    each = [by_hand(model, twin, sequence, end, steps) for sequence, end in zip(x, ends, strict=True)]
+    each = [by_hand(model, reference, sequence, end, steps) for sequence, end in zip(x, ends, strict=True)]
     cross_entropy(torch.stack(each), y).backward()
-    for name, parameter in twin.named_parameters():
+    for name, parameter in reference.named_parameters():
         kind, layer = name.split("_l")
-        torch.testing.assert_close(found[f"layers.{layer}.0.{kind}"], parameter.grad, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(gradients[f"layers.{layer}.0.{kind}"], parameter.grad, rtol=1e-4, atol=1e-6)
     for name, parameter in (*model.head.named_parameters("head"), *model.readout.named_parameters("readout")):
-        torch.testing.assert_close(found[name], parameter.grad, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-4, atol=1e-6)
 
 
 def saved_for_the_way_back(forward: Callable[[], Tensor]) -> int:
@@ -146,24 +146,24 @@ def test_a_training_truncates(small: Splits, monkeypatch: pytest.MonkeyPatch) ->
     list(Training(model, small, config).events())
     assert [tbptt for training, tbptt in asked if training] == [7] * 4
     assert {tbptt for training, tbptt in asked if not training} == {0}
-    assert why_not_fused(model, small.train, config) == "gradients go back through at most 7 time steps (tbptt)"
-    assert "at most 7 time steps" in describe_model(model, config)["training_step"]
+    assert why_not_fused(model, small.train, config) == "tbptt truncates gradients to 7 time steps"
+    assert "to 7 time steps" in describe_model(model, config)["training_step"]
     assert "tbptt" not in why_not_fused(model, small.train, replace(config, tbptt=28))
     assert inspect_model(model, small, config).loss > 0
 
 
 def test_what_cannot_be_truncated(small: Splits) -> None:
     both = SequenceClassifier(28, 10, hidden_size=8, bidirectional=True)
-    message = "tbptt must be 0 for a bidirectional model: it reads each sequence from its end too"
+    message = "tbptt must be 0 for a bidirectional model, as it also reads each sequence from its end"
     with pytest.raises(ConfigError, match=message):
         both(torch.randn(2, 5, 28), tbptt=2)
     with pytest.raises(ConfigError, match=message):
         Training(both, small, TrainConfig(tbptt=2))
-    with pytest.raises(ConfigError, match="tbptt must be 0 for Linear: only a SequenceClassifier reads in chunks"):
+    with pytest.raises(ConfigError, match="tbptt must be 0 for Linear, as only a SequenceClassifier reads in chunks"):
         Training(nn.Linear(28, 10), small, TrainConfig(tbptt=2))
-    one = SequenceClassifier(28, 10, hidden_size=8)
+    model = SequenceClassifier(28, 10, hidden_size=8)
     with pytest.raises(ConfigError, match="tbptt must be at least 0, got -1"):
-        one(torch.randn(2, 5, 28), tbptt=-1)
+        model(torch.randn(2, 5, 28), tbptt=-1)
     with pytest.raises(InputError, match="lengths must be from 0 to 5, got 0 to 6"):
-        one(torch.randn(2, 5, 28), torch.tensor([0, 6]), tbptt=2)
-    assert one(torch.randn(2, 0, 28), tbptt=2).shape == (2, 10)
+        model(torch.randn(2, 5, 28), torch.tensor([0, 6]), tbptt=2)
+    assert model(torch.randn(2, 0, 28), tbptt=2).shape == (2, 10)

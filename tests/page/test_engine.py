@@ -39,6 +39,29 @@ def script() -> Iterator[Script]:
         yield lambda code: json.loads(context.eval(f"JSON.stringify({code})"))
 
 
+def test_each_step_is_calibrated_as_a_share_of_the_whole(small: unroll.Splits, script: Script) -> None:
+    model = unroll.SequenceClassifier(28, 10, hidden_size=9).eval()
+    calibration = unroll.Calibration((0.25, 0.5, 1.0), (4.0, 0.5, 2.0), 7)
+    run = Run(Path("made"), model, RunConfig.of(model, small.test.preparation, ""), None, calibration)
+    described = describe(run, small.test, "sample")
+    found = script(
+        f"""(() => {{
+          const description = {json.dumps(described)};
+          const x = Images.sequence({small.test.x[3].flatten().tolist()}, description.preparation);
+          const model = new Model(description.model, description.calibration);
+          const probabilities = model.read(x).probabilities.map((p) => Array.from(p));
+          return [Array.from(model.probabilities([], 0)), ...probabilities, Array.from(model.probabilities(x))];
+        }})()"""
+    )
+    x = small.test.subset(torch.tensor([3])).batch(slice(None)).x
+    for step, probabilities in enumerate([*found[:-1], found[-1]]):
+        with torch.inference_mode():
+            logits = model(x[:, :step])[0]
+        temperature = 4.0 if step <= 7 else 0.5 if step <= 14 else 2.0
+        assert torch.tensor(probabilities).sub((logits / temperature).softmax(dim=0)).abs().max() < 1e-5, step
+    assert found[-1] == found[-2]
+
+
 @pytest.mark.slow
 def test_every_cell_and_readout_says_what_pytorch_says(small: unroll.Splits) -> None:
     for number, cell in enumerate(CELLS):

@@ -227,8 +227,8 @@ def test_files_of_text_are_read_or_refused_in_a_line(text: Any) -> None:
     assert first(page) == "good"
     refused(page, "p.png", b"\x89PNG\r\n\x1a\n\0", r"p\.png: expected a text in UTF-8")
     refused(page, "nul.txt", b"a\0b", r"nul\.txt: expected a text in UTF-8")
-    refused(page, "blank.txt", b" \n", r"blank\.txt holds no word")
-    refused(page, "book.txt", b"word " * 5000, r"book\.txt is too long: at most 20,000 characters are read here")
+    refused(page, "blank.txt", b" \n", r"blank\.txt must contain at least one word, got none")
+    refused(page, "book.txt", b"word " * 5000, r"book\.txt may have at most 20,000 characters, got more")
 
 
 def test_two_thousand_words_stay_usable(text: Any) -> None:
@@ -368,12 +368,12 @@ def test_tables_are_read_or_refused_in_a_line(curve: Any) -> None:
     drop(page, "down.tsv", "", b"\n".join(b"%.2f\t0" % (2 - n / 5) for n in range(18)))
     page.wait_for_function("() => document.getElementById('scrub').max === '18'")
     assert first(page) == "falling"
-    refused(page, "a.csv", b"1,2\n3\n", r"a\.csv, row 2: expected 2 numbers, one for each feature; got 1")
+    refused(page, "a.csv", b"1,2\n3\n", r"a\.csv, row 2: expected 2 numbers, one for each feature, got 1")
     refused(page, "b.csv", b"level,noise\n1,x\n", r"b\.csv, row 2: expected a number, got “x”")
-    refused(page, "c.csv", b"a,b,c\n1,2,3\n", r"c\.csv names 3 columns, a, b, c: expected 2 numbers .*: level, noise")
-    refused(page, "d.csv", b"", r"d\.csv holds no row of numbers")
-    refused(page, "e.csv", b"level,noise\n", r"e\.csv holds no row of numbers")
-    refused(page, "g.csv", b"1,2\n" * 5001, r"g\.csv is too long: 5,001 time steps; at most 5,000 are read here")
+    refused(page, "c.csv", b"a,b,c\n1,2,3\n", r"c\.csv: expected 2 numbers per time step .*, got 3 columns: a, b, c")
+    refused(page, "d.csv", b"", r"d\.csv must contain at least one row of numbers, got none")
+    refused(page, "e.csv", b"level,noise\n", r"e\.csv must contain at least one row of numbers, got none")
+    refused(page, "g.csv", b"1,2\n" * 5001, r"g\.csv may have at most 5,000 time steps, got 5,001")
     refused(page, "h.png", b"\x89PNG\0", r"h\.png: expected a table of numbers, a line for each time step, in UTF-8")
     refused(page, "i.csv", b"1,2\nInfinity,3\n", r"i\.csv, row 2: expected a number, got “Infinity”")
 
@@ -384,7 +384,7 @@ def test_of_bytes_none_is_missing(visit: Visit, bytewise: Path) -> None:
     drop(page, "row.csv", "", b"200, 220, 240, 210, 230\n")  # one feature may stand in a row
     page.wait_for_function("() => document.getElementById('scrub').max === '5'")
     assert first(page) == "1"
-    refused(page, "f.csv", b"1\nNA\n", r"f\.csv: a value is missing at time step 2, and the model has not learned .*")
+    refused(page, "f.csv", b"1\nNA\n", r"f\.csv: the value at time step 2 is missing, and the model .*")
     chart = page.get_by_role("slider", name="Curve of the values")
     chart.focus()
     for key in ("Home", "Delete"):

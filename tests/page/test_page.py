@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import unroll
-from unroll.evaluation.predict_files import predict_files
+from unroll.evaluation.predict_files import Sure, predict_files
 from unroll.export import export_html
 from unroll.runs.data import load_test
 
@@ -86,7 +86,7 @@ def first(page: Any) -> str:
 
 def until_read(page: Any) -> None:
     """Wait until it has played to the end since a person last did something; it plays faster than for people."""
-    page.evaluate("Player.WHOLE = 500")
+    page.evaluate("Player.SEQUENCE_MS = 500")
     page.wait_for_function("() => /playing,still$/.test(notes)")
 
 
@@ -168,9 +168,9 @@ def test_the_answer_is_there_while_one_draws(page: Any) -> None:
 
 # Since when the answer stands, which depends on the weights.
 DECIDED = (
-    r"(It says \d from the first row on|It has answered \d since row \d+, the dotted line)"
-    r"; in the end it is .{1,8} sure\."
-    r"|It makes up its mind at the very end: only row 28 makes it \d, .{1,8}\."
+    r"(It answers \d from the first row on|It has answered \d since row \d+, the dotted line)"
+    r"; at the end it is .{1,8} sure\."
+    r"|It only decides at the very end: row 28 makes it answer \d, .{1,8} sure\."
 )
 
 
@@ -208,7 +208,7 @@ def test_a_picture_is_read_as_predict_reads_it(way: str, page: Any, run: unroll.
     content = png(test.preparation.image.images(test.x[number : number + 1])[0].numpy())
     path = tmp_path / "seven.png"
     path.write_bytes(content)
-    expected = predict_files(run.model, run.preparation, [path])[0]
+    expected = predict_files(run.model, run.preparation, [path], Sure(run.calibration))[0]
     if way == "dropped":
         drop(page, "seven.png", "image/png", content)
     else:
@@ -222,11 +222,14 @@ def test_a_picture_is_read_as_predict_reads_it(way: str, page: Any, run: unroll.
     )
 
 
+UNREADABLE = "must be a picture that this browser can read, such as a PNG or JPEG file"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("notes.txt", b"not a picture", "notes.txt is not a picture that this browser can read"),
-        ("half.png", None, "half.png is not a picture that this browser can read"),
+        ("notes.txt", b"not a picture", f"notes.txt {UNREADABLE}"),
+        ("half.png", None, f"half.png {UNREADABLE}"),
         ("blank.png", b"", "blank.png: the picture shows nothing: all its pixels have about the same colour"),
     ],
 )
@@ -349,7 +352,7 @@ def test_with_no_ink_nothing_mattered(page: Any) -> None:
     page.locator(".pixels").click()
     page.locator(".pixels").click()  # ink, and paper again
     page.get_by_role("button", name="What mattered?").click()
-    page.get_by_text("There is no ink that could be rubbed out.").wait_for()
+    page.get_by_text("There is no ink to erase.").wait_for()
 
 
 def test_how_much_each_pixel_mattered(page: Any) -> None:
@@ -359,7 +362,7 @@ def test_how_much_each_pixel_mattered(page: Any) -> None:
     button = page.get_by_role("button", name="What mattered?")
     button.click()
     made = page.locator(".input .made")
-    page.wait_for_function("() => document.querySelector('.input .made').textContent.includes('rubbed out')")
+    page.wait_for_function("() => document.querySelector('.input .made').textContent.includes('erased in turn')")
     assert re.search(r"in row \d+, column \d+, 3 would have \d+\.\d\d (less|more) evidence", made.text_content())
     overlay = pixels(page)
     assert overlay != plain
@@ -369,7 +372,7 @@ def test_how_much_each_pixel_mattered(page: Any) -> None:
     button.click()
     assert button.get_attribute("aria-pressed") == "false"
     assert pixels(page) == plain
-    assert made.text_content() == "a real one, from the test data"
+    assert made.text_content() == "a sample from the test data"
 
 
 def test_a_finger_draws_and_does_not_scroll(visit: Visit, file: Path) -> None:
@@ -453,8 +456,8 @@ def test_every_control_has_a_name(page: Any) -> None:
 
 def test_it_says_what_it_is_and_how_it_was_checked(page: Any, run: unroll.Run) -> None:
     facts = page.locator("#facts").text_content()
-    assert f"{100 * run.evaluation['accuracy']:.1f}\u202f% of 1,000 test pictures" in facts
-    assert re.search(r"equals PyTorch's within 0\.0[\d\u202f]* on 100 real pictures", facts)
+    assert f"1,000 test pictures of mnist-sample is {100 * run.evaluation['accuracy']:.1f}\u202f%." in facts
+    assert re.search(r"compared with PyTorch's on 100 real pictures: they agree within 0\.0[\d\u202f]*\.", facts)
     assert "from MNIST by Y. LeCun" in facts
     assert page.title() == "first – watch it read" if run.path.name == "first" else "watch it read" in page.title()
 
@@ -475,7 +478,7 @@ def test_photographs_are_resized_as_a_whole(visit: Visit, tmp_path: Path) -> Non
     page.wait_for_function("() => document.querySelector('.input .made').textContent === 'resized to 16×12'")
     assert first(page) == "day"
     page.get_by_role("button", name="What mattered?").click()
-    page.wait_for_function("() => document.querySelector('.input .made').textContent.includes('rubbed out')")
+    page.wait_for_function("() => document.querySelector('.input .made').textContent.includes('erase')")
     draw(page, [(0.1, 0.5), (0.9, 0.5)])
     assert page.locator(".input .made").text_content() == "resized to 16×12"
 

@@ -131,9 +131,9 @@ def test_spans_of_a_model(small: unroll.Splits) -> None:
 @pytest.mark.parametrize(
     ("draw", "data", "message"),
     [
-        (plots.saliency_map, series, "saliency_map draws images, and the data holds none: use saliency_curve, or"),
-        (plots.saliency_curve, texts, "saliency_curve draws series, and the data holds texts: use saliency_spans"),
-        (plots.saliency_spans, series, "saliency_spans is for texts, and the data holds none: use saliency_map, or"),
+        (plots.saliency_map, series, "saliency_map expects images, got other data: use saliency_curve for series,"),
+        (plots.saliency_curve, texts, "saliency_curve expects series, got texts: use saliency_spans"),
+        (plots.saliency_spans, series, "saliency_spans expects texts, got other data: use saliency_map for images,"),
     ],
 )
 def test_what_is_for_other_data_says_so(draw: Any, data: Any, message: str) -> None:

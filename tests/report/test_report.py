@@ -77,10 +77,10 @@ def test_the_page_stands_alone_and_says_what_is_so(run: unroll.Run, tmp_path: Pa
     assert "<script" not in text
     assert run.evaluation is not None
     for words in (
-        f"{100 * run.evaluation['accuracy']:.2f} % of 1,000 sequences right (the test part of mnist-sample)",
+        f"{100 * run.evaluation['accuracy']:.2f} % on 1,000 sequences (the test split of mnist-sample)",
         "Learning curves",
-        "Surest mistakes",
-        "Can its confidence be believed?",
+        "Most confident mistakes",
+        "Calibration: does the confidence match the accuracy?",
         "When does it know?",
         "How it reads",
         "28,510 parameters",
@@ -139,10 +139,10 @@ def test_without_its_data_it_shows_what_the_run_keeps(idx_folder: Callable[..., 
     assert status == 0
     assert "mnist is not on this machine" in json.loads(out)["missing"]
     words = Page(Path("run/report.html").read_text("utf-8")).words
-    assert "What is missing here" in words
+    assert "What is missing" in words
     assert "mnist is not on this machine" in words
-    assert "Can its confidence be believed?" in words
-    assert "of 50 sequences right" in words
+    assert "Calibration: does the confidence match the accuracy?" in words
+    assert "on 50 sequences" in words
     assert "When does it know?" not in words
 
 
@@ -152,10 +152,10 @@ def test_a_model_saved_by_hand_has_a_report_too(sample: unroll.Splits, call: Cal
     unroll.save(unroll.SequenceClassifier(28, 10, hidden_size=4), "by-hand", data=sample.train)
     assert call("report", "by-hand")[0] == 0
     words = Page(Path("by-hand/report.html").read_text("utf-8")).words
-    assert "by hand; the run does not say how" in words
+    assert "by hand, so the run does not record how" in words
     assert "by-hand was saved without the name of its data" in words
     assert call("report", "by-hand", "--data", "mnist-sample")[0] == 0
-    assert "of 1,000 sequences right" in Page(Path("by-hand/report.html").read_text("utf-8")).words
+    assert "on 1,000 sequences" in Page(Path("by-hand/report.html").read_text("utf-8")).words
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -186,7 +186,10 @@ def test_what_else_lies_there_stays(run: unroll.Run, sample: unroll.Splits, tmp_
     assert "reading-9.png" not in there
     Path("file").touch()
     status, _, err = call("report", run.path, "--out", "file")
-    assert (status, err) == (2, "unroll: cannot make the folder file/figures: a file stands there\n")
+    assert (status, err) == (
+        2,
+        "unroll: cannot make the folder file/figures: a file of that name exists; choose another --out\n",
+    )
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -199,7 +202,7 @@ def test_it_says_when_it_was_trained_on_what_it_is_judged_by(call: Call, sample:
     assert status == 0
     assert re.search(r"the run was trained on 1\d\d of these 200 sequences: the accuracy flatters", err)
     words = Page(Path("other/report.html").read_text("utf-8")).words
-    assert re.search(r"Beware: it was trained on 1\d\d of these 200 sequences; the accuracy flatters\.", words)
+    assert re.search(r"The run was trained on 1\d\d of these 200 sequences, so this accuracy is optimistic\.", words)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -150,6 +150,49 @@ def test_a_file_that_cannot_be_predicted(call: Call, stays: str, content: str, m
     assert err.startswith(f"unroll: {message}")
 
 
+@pytest.mark.slow
+def test_commands_say_what_columns_were_taken_for_and_may_be_told(call: Call) -> None:
+    random = np.random.default_rng(0)
+    steps = [f"t{t}" for t in range(5)]
+
+    def table(name: str, header: list[str], shift: int = 1) -> None:
+        with open(name, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            for n in range(40):
+                values = dict(zip(steps, (n % 2 + random.normal(size=5)).round(2), strict=True))
+                row = {"sample": n, "kind": "ab"[n % 2], "type": "ab"[n % 2], "extra": 7, **values}
+                writer.writerow([-1 if key == "t1" and n % 4 == 0 else row[key] for key in header])
+
+    table("w.csv", ["sample", *steps, "kind"])
+    flags = ("--label-column", "kind", "--missing-values", "-1")
+    read_as = "series in rows of 5 steps, t0 to t4; class: kind; left out: sample"
+    status, out, _ = call("train", "--no-report", "--data", "w.csv", *FLAGS, *flags, "--out", "run")
+    assert status == 0
+    assert read_as in out
+    assert "look at  left out: sample (" in out
+    assert read_as in call("check", "--data", "w.csv", *flags)[1]
+    described = json.loads(call("explore", "--data", "w.csv", *flags, "--json")[1])
+    assert described["columns"] == read_as
+    saved = json.loads(Path("run/config.json").read_text())
+    assert saved["preparation"]["columns"]["missing_values"] == ["-1"]
+    assert saved["data"]["label_column"] == "kind"
+    assert load_run("run").preparation == load("w.csv", label_column="kind", missing_values=-1).train.preparation
+
+    table("turned.csv", [*steps[::-1], "extra", "type"])
+    status, out, err = call("evaluate", "run", "--data", "turned.csv", "--label-column", "type")
+    assert (status, out.startswith("run on all of turned.csv: accuracy ")) == (0, True)
+    assert err.splitlines() == [
+        "unroll: turned.csv: left out extra, which the run does not read",
+        "unroll: turned.csv: its time steps stand in another order; they are read by their names",
+    ]
+    status, out, _ = call("predict", "run", "turned.csv", "--drop-columns", "type")
+    assert status == 0
+    assert "1 missing value filled in, left out extra, which the run does not read, its time steps" in out
+    status, _, err = call("evaluate", "run", "--data", "turned.csv")
+    assert (status, "has no column label or class" in err) == (2, True)
+
+
 def test_gaps_are_neither_counted_nor_drawn(stays: str) -> None:
     for missing in ("impute", "mask"):
         splits = load(stays, missing=missing)  # type: ignore[arg-type]

@@ -102,6 +102,21 @@ def test_the_choice_is_made_by_validation_accuracy(grid: Sweep) -> None:
     assert all("test" not in name for name in json.loads((grid.path / "sweep.json").read_text())["trials"][0])
 
 
+@pytest.mark.parametrize(("metric", "key", "sign"), [("loss", "val_loss", -1), ("macro-f1", "val_macro_f1", 1)])
+def test_the_choice_is_made_by_another_metric(tiny: str, tmp_path: Path, metric: str, key: str, sign: int) -> None:
+    found = run_sweep(tiny, out=tmp_path / "other", metric=metric, search={"lr": [1e-4, 0.05, 0.01]}, **QUICK)
+    scores = [
+        sign * json.loads((found.path / trial.run / "metrics.jsonl").read_text().splitlines()[-1])[key]
+        for trial in found.trials
+    ]
+    assert [trial.score for trial in found.trials] == scores
+    assert [one.score for one in found.ranked] == sorted(scores, reverse=True)
+    assert read_sweep(found.path).metric == metric
+    assert found.to_dict()["metric"] == metric
+    with pytest.raises(ConfigError, match="metric must be the same for all"):
+        run_sweep(tiny, search={"metric": ["loss", "accuracy"]}, **QUICK)
+
+
 def test_what_is_written_is_read_again(grid: Sweep) -> None:
     assert read_sweep(grid.path) == grid
 
@@ -355,7 +370,7 @@ def test_values_of_flags(name: str, text: str, values: object) -> None:
         ("--epochs 1.5,2", "epochs must be a whole number, several with commas, or a range low..high, got '1.5'"),
         ("--hidden-size 8,0", "hidden_size must be at least 1, got 0"),
         ("--hidden-size 8,0 --lr 1e-3,1e-2", "hidden_size must be at least 1, got 0 (in the setting hidden_size 0, lr"),
-        ("--num-layers 1,2 --dropout 0,0.2", "dropout acts between layers: it needs num_layers of at least 2, got 1"),
+        ("--num-layers 1,2 --dropout 0,0.2", "dropout acts between layers and needs num_layers of at least 2, got 1"),
         ("--cell rnn,gur", "cell must be one of rnn, gru, lstm"),
         ("--readout mean,foo", "readout must be one of last, mean, max, attention, got 'foo'"),
         ("--bidirectional yes", "bidirectional must be true or false, or both with a comma between, got 'yes'"),

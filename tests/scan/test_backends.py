@@ -46,8 +46,8 @@ OF_CASES = [
 @pytest.mark.parametrize(("recurrence", "number", "backend", "dtype"), OF_CASES)
 def test_backend_equals_reference(recurrence: str, number: int, backend: str, dtype: torch.dtype) -> None:
     inputs, lengths, options = prepare(recurrence, CASES[number])
-    found = everything(recurrence, copied(inputs, dtype), lengths, backend=backend, **options)
-    assert_close(found, exact(recurrence, number), TOLERANCE[dtype])
+    actual = everything(recurrence, copied(inputs, dtype), lengths, backend=backend, **options)
+    assert_close(actual, exact(recurrence, number), TOLERANCE[dtype])
 
 
 MODULES: dict[str, Callable[..., nn.RNNBase]] = {
@@ -84,10 +84,10 @@ def test_both_directions_equal_torch_nn(backend: str, recurrence: str, biases: b
         return tuple(result.to(F64) for result in results)
 
     (y, *ends), (other_y, *other_ends) = scan(0), scan(1)
-    found = torch.cat([y, other_y], dim=2), *(torch.stack(pair) for pair in zip(ends, other_ends, strict=True))
+    actual = torch.cat([y, other_y], dim=2), *(torch.stack(pair) for pair in zip(ends, other_ends, strict=True))
     expected, leaves = torch_nn(), [x, *start, *module.parameters()]
     for pair in zip(
-        (*found, *torch.autograd.grad(loss(found), leaves)),
+        (*actual, *torch.autograd.grad(loss(actual), leaves)),
         (*expected, *torch.autograd.grad(loss(expected), leaves)),
         strict=True,
     ):
@@ -130,8 +130,8 @@ def numpy_scan(recurrence: str, inputs: dict[str, np.ndarray]) -> tuple[np.ndarr
 def test_reference_equals_numpy(recurrence: str) -> None:
     inputs = make(recurrence, 2, 5, 3, 4)
     expected = numpy_scan(recurrence, {name: tensor.detach().numpy() for name, tensor in inputs.items()})
-    for found, other in zip(call(recurrence, inputs, backend="reference"), expected, strict=True):
-        np.testing.assert_allclose(found.detach().numpy(), other, rtol=1e-12)
+    for actual, value in zip(call(recurrence, inputs, backend="reference"), expected, strict=True):
+        np.testing.assert_allclose(actual.detach().numpy(), value, rtol=1e-12)
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forwards", "reverse"])
@@ -145,8 +145,8 @@ def test_lengths_mean_what_cut_sequences_mean(backend: str, recurrence: str, rev
     assert not y[2, 4:].any()
     cut = {name: t if "_" in name else t[2:, :4] if t.dim() == 3 else t[2:] for name, t in inputs.items()}
     alone, *last = call(recurrence, cut, backend="reference", reverse=reverse)
-    for one, other in zip((y[2:, :4], *(part[2:] for part in final)), (alone, *last), strict=True):
-        torch.testing.assert_close(one, other)
+    for left, right in zip((y[2:, :4], *(part[2:] for part in final)), (alone, *last), strict=True):
+        torch.testing.assert_close(left, right)
 
 
 @pytest.mark.parametrize("gradients", [True, False], ids=["training", "inference"])
@@ -183,8 +183,8 @@ def test_gradients_to_padded_outputs_go_nowhere(backend: str, recurrence: str) -
     dirty[0], dirty[2, 4:] = 1e9, float("nan")
     given = list(inputs.values())
     expected = torch.autograd.grad(y, given, dy, retain_graph=True, allow_unused=True)
-    for one, other in zip(torch.autograd.grad(y, given, dirty, allow_unused=True), expected, strict=True):
-        assert one is other is None or torch.equal(one, other)
+    for left, right in zip(torch.autograd.grad(y, given, dirty, allow_unused=True), expected, strict=True):
+        assert left is right is None or torch.equal(left, right)
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forwards", "reverse"])
@@ -194,16 +194,16 @@ def test_nan_in_the_input_stays_visible(backend: str, recurrence: str, reverse: 
     for name in {"x", "a"} & inputs.keys():
         with torch.no_grad():
             inputs[name][1, 3] = float("nan")
-    found = everything(recurrence, inputs, backend=backend, reverse=reverse)
+    actual = everything(recurrence, inputs, backend=backend, reverse=reverse)
     touched = torch.zeros(3, 9, 1, dtype=torch.bool)
     touched[1, slice(None, 4) if reverse else slice(3, None)] = True
-    assert torch.equal(found["y"].isnan(), touched.expand(3, 9, 17))
-    for name in {"h_n", "c_n"} & found.keys():
-        assert torch.equal(found[name].isnan(), torch.tensor([[False], [True], [False]]).expand(3, 17))
-    for name in {"d x", "d a", "d b", "d h0", "d c0"} & found.keys():
-        assert found[name][::2].isfinite().all(), name
-    for name in {"d w_ih", "d w_hh"} & found.keys():
-        assert found[name].isnan().any(), name
+    assert torch.equal(actual["y"].isnan(), touched.expand(3, 9, 17))
+    for name in {"h_n", "c_n"} & actual.keys():
+        assert torch.equal(actual[name].isnan(), torch.tensor([[False], [True], [False]]).expand(3, 17))
+    for name in {"d x", "d a", "d b", "d h0", "d c0"} & actual.keys():
+        assert actual[name][::2].isfinite().all(), name
+    for name in {"d w_ih", "d w_hh"} & actual.keys():
+        assert actual[name].isnan().any(), name
 
 
 def layouts(tensor: Tensor) -> list[Tensor]:
@@ -221,14 +221,14 @@ def test_inputs_need_not_be_contiguous_and_are_left_alone(backend: str, recurren
     inputs, lengths = make(recurrence, 3, 9, 4, 6, F32), torch.tensor([[9, 7], [0, 7], [4, 7]])[:, 0]
     expected = everything(recurrence, inputs, lengths, backend=backend)
     for name, tensor in inputs.items():
-        for other in layouts(tensor.unsqueeze(0)) if tensor.dim() == 1 else layouts(tensor):
-            other = (other[0] if tensor.dim() == 1 else other).requires_grad_()
-            before = other.detach().clone()
-            assert_close(everything(recurrence, inputs | {name: other}, lengths, backend=backend), expected, 1e-6)
+        for laid_out in layouts(tensor.unsqueeze(0)) if tensor.dim() == 1 else layouts(tensor):
+            laid_out = (laid_out[0] if tensor.dim() == 1 else laid_out).requires_grad_()
+            before = laid_out.detach().clone()
+            assert_close(everything(recurrence, inputs | {name: laid_out}, lengths, backend=backend), expected, 1e-6)
             with torch.no_grad():
-                y, *_ = call(recurrence, inputs | {name: other}, lengths, backend=backend)
+                y, *_ = call(recurrence, inputs | {name: laid_out}, lengths, backend=backend)
             torch.testing.assert_close(y, expected["y"], rtol=0, atol=1e-6)
-            assert torch.equal(other, before)
+            assert torch.equal(laid_out, before)
 
 
 @pytest.mark.parametrize(("backend", "recurrence"), EVERY)
@@ -237,12 +237,12 @@ def test_expanded_states_and_inputs_and_gradients_of_every_stride(backend: str, 
     inputs |= {name: t.detach()[:1].expand_as(t).requires_grad_() for name, t in inputs.items() if "_" not in name}
     own = copied(inputs, F32)
     for dy in [*layouts(torch.randn(3, 9, 6)), torch.randn(1, 1, 6).expand(3, 9, 6), torch.ones(1).expand(3, 9, 6)]:
-        found, expected = (
+        actual, expected = (
             torch.autograd.grad(call(recurrence, given, backend=name)[0], list(given.values()), grad)
             for given, name, grad in ((inputs, backend, dy), (own, "reference", dy.contiguous()))
         )
-        for one, other in zip(found, expected, strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+        for left, right in zip(actual, expected, strict=True):
+            torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("backend", "recurrence"), EVERY)
@@ -255,6 +255,6 @@ def test_the_same_call_twice_gives_the_same_bits(backend: str, recurrence: str) 
 @pytest.mark.parametrize(("backend", "recurrence"), EVERY)
 def test_the_number_of_threads_does_not_matter(backend: str, recurrence: str) -> None:
     inputs = make(recurrence, 64, 9, 28, 150, F32)
-    one = everything(recurrence, inputs, backend=backend)
+    first = everything(recurrence, inputs, backend=backend)
     with torch_threads(2):
-        assert_close(everything(recurrence, inputs, backend=backend), one, 1e-6)
+        assert_close(everything(recurrence, inputs, backend=backend), first, 1e-6)

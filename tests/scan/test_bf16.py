@@ -44,7 +44,7 @@ def rounded(tensor: Tensor) -> Tensor:
 
 
 class Product(torch.autograd.Function):
-    """x wᵀ, of which every product, on the way back too, is one of factors rounded to bfloat16."""
+    """x wᵀ, where every product, in the backward pass too, has factors rounded to bfloat16."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
@@ -77,13 +77,13 @@ def test_kernels_round_the_factors_and_nothing_else(
     inputs, lengths, options = prepare(recurrence, CASES[number])
     exact = by_hand(monkeypatch, recurrence, inputs, lengths, **options)
     with torch.autocast("cpu", torch.bfloat16), torch_threads(2):
-        found = everything(recurrence, copied(inputs, torch.float32), lengths, backend="cpu", **options)
+        actual = everything(recurrence, copied(inputs, torch.float32), lengths, backend="cpu", **options)
     for name, expected in exact.items():
-        assert found[name].dtype == torch.float32
+        assert actual[name].dtype == torch.float32
         if expected.norm() > 1e-6:
             # A sum in float32 may be rounded to the other neighbour, and a unit of relu be off instead of on.
             most = 0.1 if recurrence == "relu" else 0.01
-            error = float((found[name].double() - expected).norm() / expected.norm())
+            error = float((actual[name].double() - expected).norm() / expected.norm())
             assert error < most, f"{name} is off by {error:.2e}"
 
 
@@ -98,9 +98,9 @@ def test_sizes_at_the_edges_of_tiles(monkeypatch: pytest.MonkeyPatch, recurrence
     inputs, lengths = make(recurrence, *shape), some_lengths(*shape[:2])
     expected = by_hand(monkeypatch, recurrence, inputs, lengths)
     with torch.autocast("cpu", torch.bfloat16):
-        found = everything(recurrence, copied(inputs, torch.float32), lengths, backend="cpu")
+        actual = everything(recurrence, copied(inputs, torch.float32), lengths, backend="cpu")
     for name, exact in expected.items():
-        error = float((found[name].double() - exact).norm() / exact.norm())
+        error = float((actual[name].double() - exact).norm() / exact.norm())
         assert error < 0.01, f"{name} is off by {error:.2e}"
 
 
@@ -110,9 +110,9 @@ def test_the_forward_pass_is_exact_but_for_ties(monkeypatch: pytest.MonkeyPatch)
     expected = by_hand(monkeypatch, "tanh", inputs, lengths)["y"]
     single = copied(inputs, torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
-        found = everything("tanh", single, lengths, backend="cpu")["y"]
+        actual = everything("tanh", single, lengths, backend="cpu")["y"]
     plain = everything("tanh", single, lengths, backend="cpu")["y"]
-    assert float((found - expected).abs().mean()) < 1e-5 < 1e-4 < float((plain - expected).abs().mean())
+    assert float((actual - expected).abs().mean()) < 1e-5 < 1e-4 < float((plain - expected).abs().mean())
 
 
 def test_threads_and_inference_make_no_difference() -> None:
@@ -142,7 +142,7 @@ def test_what_is_no_number_stays_visible(bad: float) -> None:
     single = copied(inputs, torch.float32)
     with torch.no_grad():
         single["x"][2, 1] = bad
-        single["w_ih"][:, 0] = 0  # inf · 0 is no number either
+        single["w_ih"][:, 0] = 0  # inf · 0 is NaN too
     with torch.autocast("cpu", torch.bfloat16):
         y = everything("tanh", single, backend="cpu")["y"]
     assert y[2, 1:].isnan().all()
@@ -188,9 +188,9 @@ def test_whole_steps_are_fused_too(monkeypatch: pytest.MonkeyPatch) -> None:
         assert why_not_fused(model, small.train, settings) == ""
         losses.append([result.train_loss for result in unroll.fit(model, small, settings)])
         assert {p.dtype for p in model.parameters()} == {torch.float32}
-    for one, other in zip(*losses, strict=True):
-        assert one != other
-        assert one == pytest.approx(other, rel=0.02)
+    for left, right in zip(*losses, strict=True):
+        assert left != right
+        assert left == pytest.approx(right, rel=0.02)
     monkeypatch.setattr(cpu, "BF16_ISA", "")
     assert "the scan is computed by torch" in why_not_fused(model, small.train, config)
 

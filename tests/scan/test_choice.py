@@ -27,7 +27,7 @@ def test_no_time_steps_at_all(recurrence: str, lengths: Tensor | None) -> None:
         assert torch.equal(part, inputs[name])
     for backend, message in (
         ("torch", "needs at least 1 time step, got 0"),
-        ("cpu", "needs a sequence and a time step"),
+        ("cpu", "needs at least 1 sequence and 1 time step"),
     ):
         if recurrence in GATES and (backend != "cpu" or cpu.INSTRUCTION_SETS):
             with pytest.raises(InputError, match=f"backend '{backend}' {message}"):
@@ -39,8 +39,8 @@ def test_no_time_steps_at_all(recurrence: str, lengths: Tensor | None) -> None:
 def test_sizes_of_nothing(recurrence: str, sizes: tuple[int, ...]) -> None:
     """Such are not worth computing, but a kernel must not read or write what is not there."""
     inputs = make(recurrence, *sizes, F32)
-    for one, other in zip(call(recurrence, inputs), call(recurrence, inputs, backend="reference"), strict=True):
-        torch.testing.assert_close(one, other)
+    for left, right in zip(call(recurrence, inputs), call(recurrence, inputs, backend="reference"), strict=True):
+        torch.testing.assert_close(left, right)
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
@@ -50,10 +50,10 @@ def test_no_sequences_at_all(recurrence: str, reverse: bool) -> None:
     inputs = make(recurrence, 0, 5, 4, 6, F32)
     for lengths in (None, torch.zeros(0, dtype=torch.int64)):
         for backend in ("auto", *(name for name, known in KNOWN.items() if recurrence in known and name != "cpu")):
-            found = everything(recurrence, inputs, lengths, backend=backend, reverse=reverse)
-            assert found["y"].shape == (0, 5, 6)
-            assert found["h_n"].shape == (0, 6)
-            for name, gradient in found.items():
+            actual = everything(recurrence, inputs, lengths, backend=backend, reverse=reverse)
+            assert actual["y"].shape == (0, 5, 6)
+            assert actual["h_n"].shape == (0, 6)
+            for name, gradient in actual.items():
                 assert not gradient.any(), name
             with torch.no_grad():
                 assert call(recurrence, inputs, lengths, backend=backend, reverse=reverse)[0].shape == (0, 5, 6)
@@ -119,8 +119,8 @@ def test_the_choice_without_a_compiler_says_why(monkeypatch: pytest.MonkeyPatch)
     assert choose_backend("auto", x, training=True) == ("gemm", "fastest with gradients on a CPU")
     assert choose_backend("auto", x, training=False).backend == "torch"
     assert choose_backend("auto", x[:, :3], training=True) == ("torch", "fastest below 4 time steps")
-    assert backends()["cpu"].startswith("not built: there was no C++ compiler when unroll was installed; ")
-    with pytest.raises(InputError, match="backend 'cpu' is not built: there was no C\\+\\+ compiler"):
+    assert backends()["cpu"].startswith("not built, as there was no C++ compiler when unroll was installed; ")
+    with pytest.raises(InputError, match="backend 'cpu' is not built, as there was no C\\+\\+ compiler"):
         choose_backend("cpu", x, training=True)
 
 
@@ -162,7 +162,9 @@ def test_the_choice_of_the_fused_kernels() -> None:
     assert choose_backend("auto", x[:0], True).backend != "cpu"
     with pytest.raises(InputError, match="backend 'cpu' computes in float32 on the CPU, got torch.float64 on cpu"):
         choose_backend("cpu", x.double(), True)
-    with pytest.raises(InputError, match=r"backend 'cpu' needs a sequence and a time step, got x of \(64, 0, 28\)"):
+    with pytest.raises(
+        InputError, match=r"backend 'cpu' needs at least 1 sequence and 1 time step, got x of shape \(64, 0, 28\)"
+    ):
         choose_backend("cpu", x[:, :0], True)
 
 

@@ -53,12 +53,12 @@ OF_CASES = [
 @pytest.mark.parametrize(("recurrence", "number", "isa"), OF_CASES, indirect=["isa"])
 def test_kernels_equal_the_reference(recurrence: str, number: int, isa: str) -> None:
     inputs, lengths, options = prepare(recurrence, CASES[number])
-    found = everything(recurrence, copied(inputs, F32), lengths, backend="cpu", **options)
-    assert_close(found, exact(recurrence, number), 1e-5)
+    actual = everything(recurrence, copied(inputs, F32), lengths, backend="cpu", **options)
+    assert_close(actual, exact(recurrence, number), 1e-5)
 
 
-# Hidden sizes beside the widths of registers (4, 8, 16) and of panels (12, 16, 80), more steps than a block of the
-# gradients has rows, batches beside the rows of a tile (4, 5, 6).
+# Hidden sizes around the widths of registers (4, 8, 16) and of panels (12, 16, 80), more steps than a block of the
+# gradients has rows, batches around the rows of a tile (4, 5, 6).
 EDGES = [(5, 2, 33, 12), (6, 3, 80, 81), (2, 260, 3, 16), (7, 4, 32, 79), (4, 2, 13, 8), (13, 3, 100, 33)]
 
 
@@ -85,24 +85,24 @@ def test_threads_split_the_work_without_a_difference(isa: str, recurrence: str, 
 def test_several_callers_at_once(recurrence: str) -> None:
     inputs = make(recurrence, 16, 9, 28, 33, F32)
     expected = everything(recurrence, inputs, backend="cpu")
-    found: list[Tensors] = []
+    results: list[Tensors] = []
     with torch_threads(3):
         callers = [
-            threading.Thread(target=lambda: found.append(everything(recurrence, inputs, backend="cpu")))
+            threading.Thread(target=lambda: results.append(everything(recurrence, inputs, backend="cpu")))
             for _ in range(8)
         ]
         for caller in callers:
             caller.start()
         for caller in callers:
             caller.join()
-    assert len(found) == 8
-    for each in found:
+    assert len(results) == 8
+    for each in results:
         assert_same_bits(each, expected)
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
 def test_inference_gives_the_bits_of_training(isa: str, recurrence: str) -> None:
-    """The kernels then read x where it stands, keep two states or none of the gates."""
+    """The kernels then read x in place, and keep only two states and no gates."""
     inputs, lengths = make(recurrence, 13, 9, 28, 33, F32), some_lengths(13, 9)
     for reverse in (False, True):
         expected = [r.detach() for r in call(recurrence, inputs, lengths, backend="cpu", reverse=reverse)]
@@ -113,8 +113,8 @@ def test_inference_gives_the_bits_of_training(isa: str, recurrence: str) -> None
                     y, *final = call(recurrence, inputs, lengths, backend="cpu", reverse=reverse, **options)
                 assert not y.requires_grad
                 assert torch.equal(y, expected[0][:, :0] if last_only else expected[0])
-                for one, other in zip(final, expected[1:], strict=True):
-                    assert torch.equal(one, other)
+                for left, right in zip(final, expected[1:], strict=True):
+                    assert torch.equal(left, right)
 
 
 # The peak that getrusage tells would begin with that of the parent.
@@ -147,8 +147,8 @@ def test_memory_does_not_grow_with_time_where_only_the_last_state_is_wanted() ->
 
 def test_tanh_from_end_to_end(isa: str) -> None:
     x = torch.cat([torch.linspace(-12, 12, 20_001), torch.tensor([0.0, -0.0, 1e-30, -1e-30, 1e30, -1e30])])
-    one, zero = torch.ones(1, 1), torch.zeros(1, 1)
-    y, _ = rnn_scan(x.view(-1, 1, 1), torch.zeros(len(x), 1), one, zero, backend="cpu")
+    weight, zero = torch.ones(1, 1), torch.zeros(1, 1)
+    y, _ = rnn_scan(x.view(-1, 1, 1), torch.zeros(len(x), 1), weight, zero, backend="cpu")
     tanh = x.double().tanh()
     assert float((y.flatten().double() - tanh).abs().max()) < 4e-7
     assert float(y.abs().max()) <= 1.0
@@ -184,11 +184,11 @@ def test_the_default_dtype_does_not_matter(recurrence: str) -> None:
     expected = call(recurrence, inputs, some_lengths(3, 5), backend="cpu")
     torch.set_default_dtype(torch.float64)
     try:
-        found = call(recurrence, inputs, some_lengths(3, 5), backend="cpu")
+        actual = call(recurrence, inputs, some_lengths(3, 5), backend="cpu")
     finally:
         torch.set_default_dtype(torch.float32)
-    for one, other in zip(found, expected, strict=True):
-        assert torch.equal(one, other)
+    for left, right in zip(actual, expected, strict=True):
+        assert torch.equal(left, right)
 
 
 @pytest.mark.skipif("OpenMP" not in torch.__config__.parallel_info(), reason="this torch has threads of another kind")

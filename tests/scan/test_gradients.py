@@ -58,8 +58,8 @@ def test_second_derivatives_of_the_kernels_are_those_of_the_reference(
         first = torch.autograd.grad(loss(tuple(r**2 for r in results)), given, create_graph=True)
         return [*first, *torch.autograd.grad(sum((g**2).sum() for g in first), given)]
 
-    for one, other in zip(second("cpu"), second("reference"), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    for left, right in zip(second("cpu"), second("reference"), strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("backend", "recurrence"), backends_of(*GATES))
@@ -76,8 +76,8 @@ def test_derivatives_of_a_scan_of_a_scan(backend: str, recurrence: str) -> None:
         return [*first, *torch.autograd.grad(sum((g**2).sum() for g in first), weights)]
 
     tolerance = {"rtol": 1e-4, "atol": 1e-4} if backend == "cpu" else {}
-    for one, other in zip(twice(backend), twice("reference"), strict=True):
-        torch.testing.assert_close(one, other, **tolerance)
+    for left, right in zip(twice(backend), twice("reference"), strict=True):
+        torch.testing.assert_close(left, right, **tolerance)
 
 
 @pytest.mark.parametrize(("backend", "recurrence"), EVERY)
@@ -85,10 +85,10 @@ def test_only_some_gradients_are_wanted(backend: str, recurrence: str) -> None:
     inputs = make(recurrence, 3, 5, 4, 6, F32)
     expected = everything(recurrence, inputs, LENGTHS, backend=backend)
     for name in inputs:
-        alone = {other: t.detach().requires_grad_(other == name) for other, t in inputs.items()}
-        found = everything(recurrence, alone, LENGTHS, backend=backend)
-        assert_close(found, {key: t for key, t in expected.items() if key in found}, 1e-6)
-        assert f"d {name}" in found
+        alone = {key: t.detach().requires_grad_(key == name) for key, t in inputs.items()}
+        actual = everything(recurrence, alone, LENGTHS, backend=backend)
+        assert_close(actual, {key: t for key, t in expected.items() if key in actual}, 1e-6)
+        assert f"d {name}" in actual
 
 
 @pytest.mark.parametrize("position", [0, 1, 2])
@@ -101,8 +101,8 @@ def test_only_one_result_is_used(backend: str, recurrence: str, position: int) -
         used = results[position % len(results)]
         return torch.autograd.grad(loss((used,)), list(inputs.values()), materialize_grads=True)
 
-    for one, other in zip(gradients(backend), gradients("reference"), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+    for left, right in zip(gradients(backend), gradients("reference"), strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("backend", "recurrence"), EVERY)
@@ -111,8 +111,8 @@ def test_backward_twice_gives_the_same(backend: str, recurrence: str) -> None:
     results, given = call(recurrence, inputs, LENGTHS, backend=backend), list(inputs.values())
     first = torch.autograd.grad(loss(results), given, retain_graph=True)
     second = torch.autograd.grad(loss(results), given)
-    for one, other in zip(second, first, strict=True):
-        assert torch.equal(one, other)
+    for left, right in zip(second, first, strict=True):
+        assert torch.equal(left, right)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -121,19 +121,19 @@ def test_results_do_not_depend_on_the_mode(backend: str, recurrence: str, mode: 
     inputs = make(recurrence, 3, 5, 4, 6, F32)
     expected = call(recurrence, inputs, LENGTHS, backend=backend)
     with mode():
-        found = call(recurrence, inputs, LENGTHS, backend=backend)
-    for one, other in zip(found, expected, strict=True):
-        assert other.requires_grad
-        assert not one.requires_grad
-        torch.testing.assert_close(one, other.detach(), rtol=0, atol=1e-6)
+        actual = call(recurrence, inputs, LENGTHS, backend=backend)
+    for left, right in zip(actual, expected, strict=True):
+        assert right.requires_grad
+        assert not left.requires_grad
+        torch.testing.assert_close(left, right.detach(), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("backend", "recurrence"), [pair for pair in EVERY if pair.values[0] in ("gemm", "cpu")])
 def test_gradients_have_memory_of_their_own(backend: str, recurrence: str) -> None:
     """What clips them in place would otherwise scale twice."""
     inputs = make(recurrence, 3, 5, 4, 6, F32)
-    found = torch.autograd.grad(loss(call(recurrence, inputs, backend=backend)), list(inputs.values()))
-    assert len({g.untyped_storage().data_ptr() for g in found}) == len(found)
+    gradients = torch.autograd.grad(loss(call(recurrence, inputs, backend=backend)), list(inputs.values()))
+    assert len({g.untyped_storage().data_ptr() for g in gradients}) == len(gradients)
 
 
 @pytest.mark.parametrize(("backend", "recurrence"), EVERY)
@@ -153,8 +153,8 @@ def test_saved_tensors_may_come_back_laid_out_otherwise(backend: str, recurrence
     expected = everything(recurrence, inputs, LENGTHS, backend=backend)
     for pack in (torch.clone, lambda t: t.transpose(0, -1).contiguous().transpose(0, -1)):
         with saved_tensors_hooks(pack, lambda t: t):
-            found = everything(recurrence, inputs, LENGTHS, backend=backend)
-        assert_close(found, expected, 1e-6)
+            actual = everything(recurrence, inputs, LENGTHS, backend=backend)
+        assert_close(actual, expected, 1e-6)
 
 
 @pytest.mark.parametrize(("backend", "recurrence"), EVERY)
@@ -165,8 +165,8 @@ def test_checkpoints(backend: str, recurrence: str) -> None:
     def scan(*tensors: Tensor) -> tuple[Tensor, ...]:
         return call(recurrence, dict(zip(inputs, tensors, strict=True)), LENGTHS, backend=backend)
 
-    found = torch.autograd.grad(loss(checkpoint(scan, *given, use_reentrant=False)), given)
-    assert_same_bits(dict(zip(inputs, found, strict=True)), {name: expected[f"d {name}"] for name in inputs})
+    gradients = torch.autograd.grad(loss(checkpoint(scan, *given, use_reentrant=False)), given)
+    assert_same_bits(dict(zip(inputs, gradients, strict=True)), {name: expected[f"d {name}"] for name in inputs})
 
 
 class NothingComesBack(torch.autograd.Function):
@@ -184,8 +184,8 @@ class NothingComesBack(torch.autograd.Function):
 def test_no_gradient_comes_back(backend: str, recurrence: str, create_graph: bool) -> None:
     inputs = make(recurrence, 3, 5, 4, 6, F32)
     total = sum(NothingComesBack.apply(result) for result in call(recurrence, inputs, backend=backend))
-    found = torch.autograd.grad(total, list(inputs.values()), create_graph=create_graph, allow_unused=True)
-    assert all(gradient is None or not gradient.any() for gradient in found)
+    gradients = torch.autograd.grad(total, list(inputs.values()), create_graph=create_graph, allow_unused=True)
+    assert all(gradient is None or not gradient.any() for gradient in gradients)
 
 
 @pytest.mark.parametrize("create_graph", [False, True])
@@ -196,9 +196,9 @@ def test_last_only_has_the_gradients_of_the_last_state(backend: str, recurrence:
     y, *final = call(recurrence, inputs, LENGTHS, backend=backend, last_only=True)
     assert y.shape == (3, 0, 6)
     expected = torch.autograd.grad(loss(call(recurrence, inputs, LENGTHS, backend=backend)[1:]), given)
-    found = torch.autograd.grad(y.sum() + loss(tuple(final)), given, create_graph=create_graph)
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+    actual = torch.autograd.grad(y.sum() + loss(tuple(final)), given, create_graph=create_graph)
+    for left, right in zip(actual, expected, strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("backend", "recurrence"), EVERY)
@@ -211,11 +211,11 @@ def test_results_changed_in_place_are_refused_or_do_no_harm(backend: str, recurr
         try:
             results[position].mul_(2)
             changed = tuple(r / 2 if i == position else r for i, r in enumerate(results))
-            found = torch.autograd.grad(loss(changed), given)
+            actual = torch.autograd.grad(loss(changed), given)
         except RuntimeError as error:
             refused = str(error)
         if refused is None:
-            assert_close(dict(zip(inputs, found, strict=True)), {name: expected[f"d {name}"] for name in inputs}, 1e-5)
+            assert_close(dict(zip(inputs, actual, strict=True)), {name: expected[f"d {name}"] for name in inputs}, 1e-5)
         else:
             assert "inplace" in refused
 
@@ -229,6 +229,6 @@ def test_inputs_of_lazily_negated_memory(backend: str, recurrence: str) -> None:
         if tensor.dim() == 1:
             negated = torch.complex(tensor, -tensor).conj().imag
         assert negated.is_neg()
-        found = call(recurrence, inputs | {name: negated}, backend=backend)
-        for one, other in zip(found, call(recurrence, inputs, backend="reference"), strict=True):
-            torch.testing.assert_close(one, other)
+        actual = call(recurrence, inputs | {name: negated}, backend=backend)
+        for left, right in zip(actual, call(recurrence, inputs, backend="reference"), strict=True):
+            torch.testing.assert_close(left, right)

@@ -1,4 +1,4 @@
-"""Shapes, lengths and options that nobody thought of: every backend against the reference in float64."""
+"""Random shapes, lengths and options: every backend against the reference in float64."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ def test_any_scan(drawn: tuple[str, Tensors, torch.Tensor | None, dict[str, bool
     for backend, known in choice.KNOWN.items():
         if recurrence in known and (backend != "cpu" or cpu.INSTRUCTION_SETS):
             with torch_threads(count):
-                found = everything(recurrence, single, lengths, backend=backend, **options)
-            assert_close(found, expected, 1e-5)
+                actual = everything(recurrence, single, lengths, backend=backend, **options)
+            assert_close(actual, expected, 1e-5)

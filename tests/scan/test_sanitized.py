@@ -26,5 +26,5 @@ def test_small_scans_stay_within_their_memory(tmp_path: Path) -> None:
     options = [f"CXX={COMPILER}", f"SANITIZED={tmp_path}", f"SETS={sets}", "DEFINES=", "SANITIZE=-O0"]
     subprocess.run(["make", "--silent", str(driver), *options], cwd=ROOT, check=True)
     done = subprocess.run([driver, "3e4"], capture_output=True, text=True, check=False)
-    told = f"sanitize: 169 scans right by {sets}, nothing found\n"
-    assert done.stdout == told, done.stdout + done.stderr
+    summary = f"sanitize: 169 scans right by {sets}, nothing found\n"
+    assert done.stdout == summary, done.stdout + done.stderr

@@ -99,12 +99,12 @@ sys.exit(main(["info"]))
 @pytest.mark.slow
 def test_none_switches_the_kernels_off() -> None:
     done = under("none", "from unroll.cli import main\nmain(['info', '--json'])")
-    found = json.loads(done.stdout)
-    why = "switched off by UNROLL_ISA=none; " if cpu.kernels else "not built: "
-    assert found["backends"]["cpu"].startswith(why)
-    assert found["instruction_sets"]["fp32"].startswith(f"none: {why}")
-    assert found["instruction_sets"]["UNROLL_ISA"] == "none, the highest that may be used"
-    assert found["default_backends"]["rnn, training"] == "gemm: fastest with gradients on a CPU"
+    info = json.loads(done.stdout)
+    why = "switched off by UNROLL_ISA=none; " if cpu.kernels else "not built, as "
+    assert info["backends"]["cpu"].startswith(why)
+    assert info["instruction_sets"]["fp32"].startswith(f"none: {why}")
+    assert info["instruction_sets"]["UNROLL_ISA"] == "none, the highest instruction set allowed"
+    assert info["default_backends"]["rnn, training"] == "gemm: fastest with gradients on a CPU"
 
 
 def test_the_sets_are_shown_with_what_limits_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def test_the_sets_are_shown_with_what_limits_them(monkeypatch: pytest.MonkeyPatc
     shown = {"fp32": "avx512", "bf16": "amx", "available": "generic, avx2, avx512, avx512_bf16, amx"}
     assert describe()["instruction_sets"] == shown
     monkeypatch.setattr(cpu, "LIMIT", "amx")
-    assert describe()["instruction_sets"] == {**shown, "UNROLL_ISA": "amx, the highest that may be used"}
+    assert describe()["instruction_sets"] == {**shown, "UNROLL_ISA": "amx, the highest instruction set allowed"}
 
 
 @pytest.fixture
@@ -198,10 +198,10 @@ def test_a_run_trained_in_bf16_elsewhere_is_used_in_float32(call: Call, elsewher
     assert (status, err) == (0, "")
     assert facts["training"].startswith("precision 'bf16' on a CPU needs kernels for it, got ")
     assert facts["training_step"] == "none"
-    assert facts["precision"] == "trained in bf16; the weights are float32, and all but training computes in float32"
+    assert facts["precision"] == "trained in bf16; the weights, and everything except training, are float32"
     for command in ("doctor", "report"):
         assert call(command, elsewhere)[0] == 0
-    assert "trained in bf16; it answers in float32" in (elsewhere / "report.html").read_text()
+    assert "trained in bf16; it predicts in float32" in (elsewhere / "report.html").read_text()
 
 
 def test_a_model_in_float32_says_nothing_of_bf16() -> None:

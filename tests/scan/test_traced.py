@@ -37,27 +37,27 @@ CELLS = ["rnn", "gru", "lstm"]
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.slow
 def test_export(cell: str, options: dict[str, Any]) -> None:
-    model, x, other = model_and_inputs(cell, **options)
+    model, x, unseen = model_and_inputs(cell, **options)
     exported = torch.export.export(model, (x,)).module()
     with torch.no_grad():
-        torch.testing.assert_close(exported(other), model(other))
+        torch.testing.assert_close(exported(unseen), model(unseen))
 
 
 @pytest.mark.parametrize("compiler", ["eager", "aot_eager"])
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.slow
 def test_compile_in_one_graph(cell: str, compiler: str) -> None:
-    model, x, other = model_and_inputs(cell)
+    model, x, unseen = model_and_inputs(cell)
     torch._dynamo.reset()
     compiled = torch.compile(model, backend=compiler, fullgraph=True)
     compiled(x).sum().backward()
-    found = [parameter.grad.clone() for parameter in model.parameters()]
+    compiled_gradients = [parameter.grad.clone() for parameter in model.parameters()]
     model.zero_grad()
     model(x).sum().backward()
-    for one, parameter in zip(found, model.parameters(), strict=True):
-        torch.testing.assert_close(one, parameter.grad)
+    for gradient, parameter in zip(compiled_gradients, model.parameters(), strict=True):
+        torch.testing.assert_close(gradient, parameter.grad)
     with torch.no_grad():
-        torch.testing.assert_close(compiled(other), model(other))
+        torch.testing.assert_close(compiled(unseen), model(unseen))
 
 
 @MISSING
@@ -86,16 +86,16 @@ def function_of(recurrence: str) -> tuple[Callable[[Tensor], Tensor], Tensor, Te
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
 def test_make_fx_does_not_take_results_for_constants(recurrence: str) -> None:
-    scan, x, other = function_of(recurrence)
-    torch.testing.assert_close(make_fx(lambda x: scan(x))(x)(other), scan(other))
+    scan, x, unseen = function_of(recurrence)
+    torch.testing.assert_close(make_fx(lambda x: scan(x))(x)(unseen), scan(unseen))
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
 @pytest.mark.filterwarnings("ignore:`torch.jit.trace:DeprecationWarning")  # it is still in use, as by older exporters
 @pytest.mark.filterwarnings("ignore:Converting a tensor to a Python:torch.jit.TracerWarning")
 def test_jit_trace_does_not_take_results_for_constants(recurrence: str) -> None:
-    scan, x, other = function_of(recurrence)
-    torch.testing.assert_close(torch.jit.trace(scan, (x,), check_trace=False)(other), scan(other))
+    scan, x, unseen = function_of(recurrence)
+    torch.testing.assert_close(torch.jit.trace(scan, (x,), check_trace=False)(unseen), scan(unseen))
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
@@ -108,36 +108,36 @@ def test_fake_tensors_have_no_memory_to_read(recurrence: str, gradients: bool) -
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
 def test_torch_func(recurrence: str) -> None:
-    scan, x, other = function_of(recurrence)
-    both = torch.stack([x, other])
-    torch.testing.assert_close(torch.func.vmap(scan)(both), torch.stack([scan(x), scan(other)]))
+    scan, x, unseen = function_of(recurrence)
+    both = torch.stack([x, unseen])
+    torch.testing.assert_close(torch.func.vmap(scan)(both), torch.stack([scan(x), scan(unseen)]))
     gradient = torch.func.grad(scan)(x)
     given = x.clone().requires_grad_()
     torch.testing.assert_close(gradient, torch.autograd.grad(scan(given), given)[0])
-    _, along = torch.func.jvp(scan, (x,), (other,))
-    torch.testing.assert_close(along, (gradient * other).sum(), rtol=1e-4, atol=1e-4)
+    _, along = torch.func.jvp(scan, (x,), (unseen,))
+    torch.testing.assert_close(along, (gradient * unseen).sum(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
 @pytest.mark.parametrize("gradients", [True, False])
 def test_forward_mode_derivatives(recurrence: str, gradients: bool) -> None:
-    scan, x, other = function_of(recurrence)
+    scan, x, unseen = function_of(recurrence)
     given = x.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(scan(given), given)
     with forward_ad.dual_level(), torch.set_grad_enabled(gradients):
-        along = forward_ad.unpack_dual(scan(forward_ad.make_dual(x, other))).tangent
+        along = forward_ad.unpack_dual(scan(forward_ad.make_dual(x, unseen))).tangent
     assert along is not None
-    torch.testing.assert_close(along, (gradient * other).sum(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(along, (gradient * unseen).sum(), rtol=1e-4, atol=1e-4)
 
 
 @MISSING
 @pytest.mark.parametrize("recurrence", RECURRENCES)
 def test_the_kernels_say_why_not(recurrence: str) -> None:
-    scan, x, other = function_of(recurrence)
-    with pytest.raises(InputError, match="backend 'cpu' cannot be asked for where torch.func must see each operation"):
+    scan, x, unseen = function_of(recurrence)
+    with pytest.raises(InputError, match="backend 'cpu' cannot be used while torch.func must see each operation"):
         torch.func.grad(lambda x: scan(x, "cpu"))(x)
-    with forward_ad.dual_level(), pytest.raises(InputError, match="where forward-mode differentiation must see each"):
-        scan(forward_ad.make_dual(x, other), "cpu")
+    with forward_ad.dual_level(), pytest.raises(InputError, match="while forward-mode differentiation must see each"):
+        scan(forward_ad.make_dual(x, unseen), "cpu")
     with FakeTensorMode():
         choice = choose_backend("auto", torch.empty(3, 4, 2), training=False)
     assert choice == ("reference", "a dispatch mode (fake tensors, make_fx) must see each operation")

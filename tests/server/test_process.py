@@ -1,4 +1,4 @@
-"""`unroll serve` as a process: what it prints, how it ends, and that a request it has taken is answered."""
+"""`unroll serve` from its start to its end: what it prints, and that a request it has taken is answered."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -26,57 +26,64 @@ from waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.server
 
+T = TypeVar("T")
 Call = Callable[..., tuple[int, str, str]]
 BODY = json.dumps({"images": [[[0] * 28] * 28]}).encode()
 HEAD = b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 REQUEST = HEAD % len(BODY) + BODY
 
 
-@contextlib.contextmanager
-def serving(*words: object) -> Iterator[tuple[Any, str, list[str]]]:
-    """Yield the process, its address and what it printed."""
-    command = [sys.executable, "-m", "unroll", "serve", *map(str, words), "--port", "0"]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes) as process:
-        lines = [process.stdout.readline().rstrip() for _ in range(4)]
-        found = re.search(r"http://\S+", lines[1])
-        try:
-            assert found, lines + process.stderr.readlines()
-            yield process, found[0], lines
-        finally:
-            process.kill()
-
-
 @pytest.fixture
-def visited(call: Call, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str, list[httpx.Response]]]:
-    """Serve in this process, which takes no start: ``status, out, err, answers = visited(run, paths=["/"])``."""
+def visited(call: Call, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str, Any]]:
+    """Serve in this process, which takes no start: ``status, out, err, result = visited(run, guest=function_of_port)``.
+
+    The guest runs in a thread and stops the server.
+    """
     serve = unroll.server.serve
 
-    def visit(*words: object, paths: Sequence[str], sent: int) -> tuple[int, str, str, list[httpx.Response]]:
-        answers: list[httpx.Response] = []
+    def visit(*words: object, guest: Callable[[int], T]) -> tuple[int, str, str, T]:
+        with ThreadPoolExecutor(1) as pool:
+            guests: list[Future[T]] = []
 
-        def ask(port: int) -> None:
-            try:
-                answers.extend(get(f"http://127.0.0.1:{port}{path}", headers={"host": "localhost"}) for path in paths)
-            finally:
-                os.kill(os.getpid(), sent)
+            def welcome(port: int) -> T:
+                try:
+                    return guest(port)
+                except BaseException:
+                    stop()
+                    raise
 
-        def serve_and_ask(*arguments: Any, ready: Callable[[], Any]) -> None:
-            asking = threading.Thread(target=ask, args=[arguments[1].getsockname()[1]])
-            serve(*arguments, ready=lambda: (ready(), asking.start()))
-            asking.join()
+            def serve_and_ask(*arguments: Any, ready: Callable[[], Any]) -> None:
+                port = arguments[1].getsockname()[1]
+                serve(*arguments, ready=lambda: (ready(), guests.append(pool.submit(welcome, port))))
 
-        monkeypatch.setattr(unroll.server, "serve", serve_and_ask)
-        return *call("serve", *words, "--port", 0), answers
+            monkeypatch.setattr(unroll.server, "serve", serve_and_ask)
+            ended = call("serve", *words, "--port", 0)
+            return *ended, guests[0].result()
 
     return visit
+
+
+def stop(sent: int = signal.SIGTERM) -> None:
+    """Send this process, which serves, a signal."""
+    os.kill(os.getpid(), sent)
+
+
+def asked(path: str, sent: int = signal.SIGTERM) -> Callable[[int], httpx.Response]:
+    """Return a guest who asks for ``path`` and stops the server."""
+
+    def ask_and_stop(port: int) -> httpx.Response:
+        answer = get(f"http://127.0.0.1:{port}{path}", headers={"host": "localhost"})
+        stop(sent)
+        return answer
+
+    return ask_and_stop
 
 
 @pytest.mark.parametrize(("sent", "words"), [(signal.SIGTERM, []), (signal.SIGINT, ["--log"])])
 def test_it_says_where_it_is_and_ends_well(
     visited: Callable[..., Any], run: unroll.Run, sent: int, words: list[str]
 ) -> None:
-    status, out, err, (answer,) = visited(run.path, *words, paths=["/?a=%0A"], sent=sent)
+    status, out, err, answer = visited(run.path, *words, guest=asked("/?a=%0A", sent))
     assert status == 0
     assert "Watch it read" in answer.text
     lines = out.splitlines()
@@ -120,44 +127,57 @@ async def ask(port: int, counts: dict[str, int], stopped: asyncio.Event) -> None
                     break
 
 
-def test_stopped_in_the_middle_nothing_that_was_taken_is_lost(run: unroll.Run) -> None:
-    async def load(process: Any, port: int) -> dict[str, int]:
+def test_stopped_in_the_middle_nothing_that_was_taken_is_lost(visited: Callable[..., Any], run: unroll.Run) -> None:
+    async def load(port: int) -> dict[str, int]:
         counts = {"sent": 0, "answered": 0, "not taken": 0, "half an answer": 0}
         stopped = asyncio.Event()
         asking = [asyncio.create_task(ask(port, counts, stopped)) for _ in range(32)]
         while counts["answered"] <= 100:
             assert not any(one.done() for one in asking)
             await asyncio.sleep(0.01)
-        process.send_signal(signal.SIGTERM)
+        stop()
         await asyncio.wait_for(asyncio.gather(*asking), PATIENCE)
         return counts
 
-    with serving(run.path) as (process, address, _):
-        counts = asyncio.run(load(process, int(address.rpartition(":")[2])))
-        assert process.wait(PATIENCE) == 0
-        assert process.stderr.read() == ""
+    status, _, err, counts = visited(run.path, guest=lambda port: asyncio.run(load(port)))
+    assert (status, err) == (0, "")
     assert counts["answered"] > 100
     assert counts["answered"] + counts["not taken"] == counts["sent"]
     assert counts["not taken"] <= 32  # at most the last of each connection
 
 
-@pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
-def test_a_request_that_has_begun_is_finished_but_a_second_signal_does_not_wait(run: unroll.Run, twice: bool) -> None:
-    with serving(run.path) as (process, address, _):
-        place = ("127.0.0.1", int(address.rpartition(":")[2]))
+def test_a_request_that_has_begun_is_finished(visited: Callable[..., Any], run: unroll.Run) -> None:
+    def guest(port: int) -> bytes:
+        place = ("127.0.0.1", port)
         with connect(place) as connection:
             connection.sendall(REQUEST[:-100])
             settle(place)
-            process.send_signal(signal.SIGTERM)
+            stop()
             eventually(lambda: refused(place))
-            assert process.poll() is None
-            if twice:
+            connection.sendall(REQUEST[-100:])
+            return connection.recv(1000)
+
+    status, _, err, answer = visited(run.path, guest=guest)
+    assert (status, err) == (0, "")
+    assert b" 200 " in answer
+
+
+def test_a_second_signal_does_not_wait(run: unroll.Run) -> None:
+    command = [sys.executable, "-m", "unroll", "serve", str(run.path), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            place = ("127.0.0.1", int([process.stdout.readline() for _ in range(4)][1].rpartition(":")[2]))
+            with connect(place) as connection:
+                connection.sendall(REQUEST[:-100])
+                settle(place)
+                process.send_signal(signal.SIGTERM)
+                eventually(lambda: refused(place))
+                assert process.poll() is None
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(PATIENCE) == 1
-            else:
-                connection.sendall(REQUEST[-100:])
-                assert b" 200 " in connection.recv(1000)
-                assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(
@@ -177,7 +197,7 @@ def test_what_is_exposed_is_said(
 ) -> None:
     if token is not None:
         monkeypatch.setenv("UNROLL_TOKEN", token)
-    served, _, err, (answer,) = visited(run.path, "--host", "0.0.0.0", paths=["/runs"], sent=signal.SIGTERM)
+    served, _, err, answer = visited(run.path, "--host", "0.0.0.0", guest=asked("/runs"))
     assert (served, answer.status_code) == (0, status)
     may = "can use the model and take its weights and samples, unencrypted"
     assert err == f"unroll: {who} on the networks of 0.0.0.0 {may}\n"
@@ -220,7 +240,7 @@ def test_where_nothing_can_be_printed(run: unroll.Run) -> None:
     with started(run.path, "--port", 0, "--log", shell=">&-") as process:
         assert process.stderr is not None
         while "startup complete" not in (line := process.stderr.readline()):
-            assert line, "it has ended"
+            assert line, f"it has ended with status {process.wait()}"
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
         assert "Traceback" not in process.stderr.read()

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import contextlib
 import io
 import os
 import re
 import struct
+import tempfile
 import time
 import zlib
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+import torch
 from PIL import Image
 
 import unroll
-from served import client, connect, error_of, get, made, plain, post, raw, running
-from unroll.server import Served, guard, limits
-from waiting import PATIENCE, eventually
-
-pytestmark = pytest.mark.server
+from served import client, error_of, made, plain
+from unroll.data.sequences import SequenceData
+from unroll.server import Served, guard, limits, served
+from unroll.server.batching import Batcher
+from waiting import PATIENCE
 
 JSON = {"content-type": "application/json"}
 PICTURE = {"content-type": "image/png"}
-HEALTH = b"GET /health HTTP/1.1\r\nhost: localhost\r\n"
 IMAGE = "[" + ",".join(["[" + ",".join(["0"] * 28) + "]"] * 28) + "]"
 
 
@@ -117,6 +117,76 @@ def test_what_is_asked_where_it_is_not(digits: Served) -> None:
         assert "the form is broken" in error_of(asked.post("/predict", files=many))
 
 
+def test_a_million_errors_are_one(digits: Served) -> None:
+    for one in (b'""', b"[]", b"null"):
+        body = b'{"images": [[[' + b",".join([one] * 1_000_000) + b"]]]}"
+        with client(digits) as asked:
+            found = asked.post("/predict", content=body, headers=JSON)
+            assert found.status_code == 422
+            assert error_of(found) == "images.0.0.0: Input should be a valid number"
+
+
+def test_refusals_are_a_line_whatever_a_client_names(digits: Served) -> None:
+    with client(digits) as asked:
+        for body in (b'{"a\\nb\\u001b": 1}', b'{"images": [[[1]]], "a\\nb\\u009b": 1}'):
+            found = asked.post("/predict", content=body, headers=JSON)
+            assert found.status_code == 422
+            assert error_of(found).isprintable()
+        found = asked.get("/a%0Ab%1B")
+        assert error_of(found) == "there is nothing at /a b\\x1b"
+        found = asked.get("/", params={"run": "a\nb"})
+        assert error_of(found) == "no run 'a\\nb' is served here, but digits"
+        for host in ("[", "evil.example/?#"):  # where any name will do
+            assert asked.get("/nothing", headers={"host": host}).status_code == 404
+            found = asked.get("/health/", headers={"host": host}, follow_redirects=False)
+            assert error_of(found) == "there is nothing at /health/"
+        form = b'--x\r\nContent-Disposition: form-data; name="f"; filename="\xff.a"\r\n\r\n\xff\r\n--x--\r\n'
+        for charset in ("undefined", "idna", "zip", "unicode_escape", "utf-16", "x" * 5000):
+            kind = f"multipart/form-data; boundary=x; charset={charset}"
+            found = asked.post("/predict", content=form, headers={"content-type": kind})
+            assert found.status_code in (400, 422), charset
+            error_of(found)
+
+
+def test_numbers_that_overflow_in_the_model_are_the_client_s_fault() -> None:
+    series = made(unroll.SequenceClassifier(2, 2, hidden_size=8, nonlinearity="relu"), plain())
+    wild = [[3e38, -3e38]] * 20
+    with client(series) as asked:
+        for path, body in (("/predict", {"sequences": [wild]}), ("/stream", {"steps": wild})):
+            found = asked.post(path, json=body)
+            assert found.status_code == 422
+            assert error_of(found) == served.OVERFLOW
+        found = asked.post("/predict", json={"sequences": [[[1, 2]], wild]})
+        assert found.status_code == 200
+        good, bad = found.json()["predictions"]
+        assert good["class"] in "ab"
+        assert bad["error"] == served.OVERFLOW
+
+
+def test_a_fault_of_one_request_is_not_that_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    series = made(unroll.SequenceClassifier(1, 2, hidden_size=3), plain())
+    answer, sizes = Served.answer, []
+
+    def fail(served: Served, parts: list[SequenceData]) -> list[torch.Tensor]:
+        time.sleep(0.2)
+        sizes.append(len(parts))
+        if any(bool((part.x == 13).any()) for part in parts):
+            raise RuntimeError("a fault of the model's")
+        return answer(served, parts)
+
+    async def ask() -> list[torch.Tensor | BaseException]:
+        batcher = Batcher()
+        asked = [series.of_series([[[float(number)]]]).data for number in (1, 2, 13, 4)]
+        found = await asyncio.gather(*(batcher.ask(series, one) for one in asked if one), return_exceptions=True)
+        batcher.close()
+        return found
+
+    monkeypatch.setattr(Served, "answer", fail)
+    found = asyncio.run(ask())
+    assert [isinstance(one, RuntimeError) for one in found] == [False, False, True, False]
+    assert sizes == [4, 1, 1, 1, 1]
+
+
 def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
@@ -163,68 +233,31 @@ def test_pictures_that_will_not_do(digits: Served) -> None:
         assert len(error_of(found)) < 200
 
 
-def test_bodies_that_are_too_long(digits: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "HEAD_SECONDS", 1.0)  # so long what is still sent is read, and thrown away
-    with running(digits) as address:
-        head = b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-        told = raw(address, head + f"content-length: {limits.BODY_BYTES + 1}\r\n\r\n".encode())
-        assert b" 413 " in told.splitlines()[0]
-        assert b"the body is over 8,388,608 bytes" in told
-
-        def endless() -> Any:
-            for _ in range(10**6):
-                yield b" " * 65_536
-
-        try:
-            found = post(f"http://localhost:{address[1]}/predict", content=endless(), headers=JSON)
-            assert found.status_code == 413
-        except httpx.TransportError:  # the answer came while the client was still sending
-            pass
-        for broken in (b"GET / HTTP/9\r\n\r\n", b"\0" * 100, b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\n\r\n"):
-            assert b"Traceback" not in raw(address, broken)
-        twice = raw(address, head + b"content-length: 1\r\ncontent-length: 2\r\n\r\nab")
-        assert b" 200 " not in twice
-        assert get(f"http://localhost:{address[1]}/health").status_code == 200
+def test_many_large_images_leave_room_for_others(digits: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = {}
+    for name, image in (
+        ("large", Image.new("RGBA", (4_000, 4_000), (1, 2, 3, 128))),
+        ("small", Image.radial_gradient("L")),
+    ):
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        pictures[name] = buffer.getvalue()
+    with client(digits) as asked:
+        monkeypatch.setattr(limits, "REQUEST_SECONDS", 0.5)
+        many = [("file", ("large.png", pictures["large"]))] * 50  # half a minute's work
+        assert asked.post("/predict", files=many).status_code == 504
+        monkeypatch.setattr(limits, "REQUEST_SECONDS", PATIENCE)
+        found = asked.post("/predict", content=pictures["small"], headers=PICTURE)
+        assert found.status_code == 200, found.text
 
 
-def test_slow_senders_keep_nobody_waiting_and_are_cut_off(
-    digits: Served,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(limits, "HEAD_SECONDS", 1.5)
-    monkeypatch.setattr(limits, "BODY_SECONDS", 1.5)
-    with running(digits) as address, contextlib.ExitStack() as stack:
-        slow = [stack.enter_context(connect(address)) for _ in range(50)]
-        body = b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n"
-        for number, connection in enumerate(slow):
-            connection.sendall(b"GET / HTTP/1.1\r\nx: " if number % 2 else body)
-        silent = stack.enter_context(connect(address))
-        silent.sendall(body)
-        until = time.monotonic() + PATIENCE
-        while slow:  # each sends a byte now and then: that gains it no time
-            assert time.monotonic() < until
-            assert get(f"http://127.0.0.1:{address[1]}/health").status_code == 200
-            for connection in list(slow):
-                try:
-                    connection.sendall(b"x")
-                except ConnectionError:
-                    slow.remove(connection)
-        told = b""
-        while part := silent.recv(4096):
-            told += part
-        assert b" 408 " in told
-
-
-def test_more_connections_than_may_be_are_closed(digits: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "CONNECTIONS", 3)
-    with running(digits) as address, contextlib.ExitStack() as stack:
-        first = [stack.enter_context(connect(address)) for _ in range(3)]
-        for connection in first:
-            connection.sendall(HEALTH + b"\r\n")
-            assert b" 200 " in connection.recv(1000)
-        assert raw(address, HEALTH + b"\r\n") == b""
-        first.pop().close()
-        eventually(lambda: b" 200 " in raw(address, HEALTH + b"connection: close\r\n\r\n"))
+def test_uploads_touch_no_disk(digits: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/no such folder")
+    buffer = io.BytesIO()
+    Image.effect_noise((2_000, 2_000), 50).save(buffer, "PNG")
+    assert len(buffer.getvalue()) > 2**20
+    with client(digits) as asked:
+        assert asked.post("/predict", files=[("file", ("noise.png", buffer.getvalue()))]).status_code == 200
 
 
 def test_too_many_requests_and_too_long_ones(digits: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,6 +295,13 @@ def test_a_token(digits: Served) -> None:
             assert asked.get("/", headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize("token", ["gehëim", " gehëim\n", os.fsdecode("gehëim".encode())])
+def test_a_token_beyond_ascii_and_blanks_around_one(digits: Served, token: str) -> None:
+    with client(digits, token=token) as asked:
+        for value, status in (("Bearer gehëim", 200), ("Bearer geheim", 401)):
+            assert asked.get("/", headers={"authorization": value.encode()}).status_code == status
+
+
 def test_names_that_lead_here_from_elsewhere(digits: Served) -> None:
     with client(digits, hosts=guard.LOOPBACK) as asked:
         for host in ("evil.example", "evil.example:8000", "localhost.evil.example", "", "127.0.0.1.nip.io", "[::2]"):
@@ -273,6 +313,21 @@ def test_names_that_lead_here_from_elsewhere(digits: Served) -> None:
             assert found.status_code == 200
             assert found.headers["x-frame-options"] == "DENY"
             assert found.headers["x-content-type-options"] == "nosniff"
+
+
+def test_pages_of_others_may_not_ask(digits: Served) -> None:
+    body = {"images": [[[0] * 28] * 28]}
+    with client(digits, hosts=guard.LOOPBACK) as asked:
+        for origin, status in (
+            ("http://evil.example", 403),
+            ("null", 403),
+            ("http://localhost:9", 403),
+            ("http://localhost:8000", 200),
+        ):
+            found = asked.post("/predict", json=body, headers={"host": "localhost:8000", "origin": origin})
+            assert found.status_code == status, origin
+            if status == 403:
+                assert error_of(found) == f"pages of {origin} may not ask this server"
 
 
 def test_a_fault_of_the_server_s_own_tells_nothing(

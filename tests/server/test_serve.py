@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import unroll
 from served import client, error_of, made, plain, running, same
 from unroll.data.preparation import Missing, Scaling
-from unroll.evaluation.predict_files import predict_files, predict_texts
+from unroll.evaluation.predict_files import Sure, predict_files, predict_texts
 from unroll.runs.storage import load_run
 from unroll.server import Served, load_served
 from unroll.server.served import named
@@ -37,7 +37,7 @@ def test_images_are_answered_as_predict_answers(digits: Served, sample: unroll.S
     for number, content in enumerate(contents):
         (tmp_path / f"{number}.png").write_bytes(content)
     files = [tmp_path / f"{number}.png" for number in range(len(contents))]
-    expected = predict_files(digits.run.model, digits.preparation, files)
+    expected = predict_files(digits.run.model, digits.preparation, files, Sure(digits.run.calibration))
     with client(digits) as asked:
         form = asked.post("/predict", files=[("file", (f"{n}.png", c)) for n, c in enumerate(contents)]).json()
         for number, (found, one) in enumerate(zip(form["predictions"], expected, strict=True)):
@@ -50,7 +50,8 @@ def test_images_are_answered_as_predict_answers(digits: Served, sample: unroll.S
         numbers = asked.post("/predict", json={"images": images.tolist()}).json()["predictions"]
         with torch.inference_mode():
             logits = digits.run.model(digits.preparation.scaling.apply(images))
-        for found, row in zip(numbers, logits.softmax(dim=1), strict=True):
+        temperature = digits.run.calibration.temperature
+        for found, row in zip(numbers, (logits / temperature).softmax(dim=1), strict=True):
             assert same(found, digits.preparation.classes[int(row.argmax())], float(row.max()))
 
 
@@ -81,7 +82,7 @@ def test_series_with_gaps_and_of_different_lengths(tmp_path: Path) -> None:
     file = tmp_path / "series.csv"
     file.write_text("\n".join(lines))
     run = unroll.train_run(str(file), out=tmp_path / "run", epochs=2, hidden_size=6, missing="mask")
-    expected = predict_files(run.model, run.preparation, [file])
+    expected = predict_files(run.model, run.preparation, [file], Sure(run.calibration))
     sequences = [[[None if np.isnan(v) else v for v in row] for row in values] for values in series]
     with client(Served("series", run, "")) as asked:
         found = asked.post("/predict", json={"sequences": sequences}).json()["predictions"]
@@ -100,7 +101,7 @@ def test_texts_as_a_whole_and_word_by_word(tmp_path: Path) -> None:
     (tmp_path / "films.tsv").write_text("\n".join(["text\tlabel", *lines]))
     run = unroll.train_run(str(tmp_path / "films.tsv"), out=tmp_path / "run", epochs=2, hidden_size=6)
     texts = ["a fine film", "dull", "", "unheard of"]
-    expected = predict_texts(run.model, run.preparation, texts)
+    expected = predict_texts(run.model, run.preparation, texts, sure=Sure(run.calibration))
     with client(Served("films", run, "")) as asked:
         found = asked.post("/predict", json={"texts": texts}).json()["predictions"]
         assert all(same(f, e.label, e.probability) for f, e in zip(found, expected, strict=True))
@@ -231,6 +232,6 @@ def test_a_run_without_a_page_is_served_all_the_same(
 
     monkeypatch.setitem(sys.modules, "py_mini_racer", None)
     with client(*load_served([run.path])) as asked:
-        assert f"{run.path.name} has no page to watch it read: a page is checked before it is kept" in caplog.text
+        assert f"{run.path.name} has no page to watch it read: checking a page needs a JavaScript engine" in caplog.text
         assert "has no page to watch it read; the server said why when it started" in asked.get("/").text
         assert asked.post("/predict", json={"images": [[[0] * 28] * 28]}).status_code == 200

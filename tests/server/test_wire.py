@@ -1,12 +1,17 @@
-"""What comes along a connection byte by byte, and what a client leaves unread there."""
+"""What comes along a connection byte by byte, and what a client leaves unread there; a proxy before the server."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
+import select
+import shutil
 import socket
+import ssl
 import struct
+import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -17,7 +22,7 @@ import pytest
 import torch
 
 import unroll
-from served import connect, get, made, plain, raw, running, settle
+from served import connect, error_of, get, made, plain, post, raw, refused, running, settle
 from unroll.data.sequences import SequenceData
 from unroll.server import Served, limits
 from waiting import PATIENCE, eventually
@@ -61,13 +66,25 @@ class Slow:
 
 
 def sent(connection: socket.socket, part: bytes, most: int) -> int:
-    """Send ``part`` again and again, until the server has enough of it; return how many bytes that took."""
-    found = 0
+    """Send ``part`` again and again, until the server takes no more of it; return how many bytes that took."""
+    count = 0
+    connection.setblocking(False)
     with contextlib.suppress(ConnectionError):
-        while found < most:
-            connection.sendall(part)
-            found += len(part)
-    return found
+        while count < most and select.select([], [connection], [], 1)[1]:
+            count += connection.send(part)
+    connection.settimeout(PATIENCE)
+    return count
+
+
+def test_headers_are_bounded(series: Served) -> None:
+    with running(series) as address:
+        for endless in (b"x: " + b"a" * 70_000, b"x: aaaaaaaaaaaa\r\n" * 5_000):
+            answer = raw(address, GET + endless)
+            assert answer == b"" or b" 400 " in answer.splitlines()[0]  # b"": cut off while still sending
+        assert b" 200 " in raw(address, GET + b"x: " + b"a" * 30_000 + b"\r\nconnection: close\r\n\r\n")
+        # What is left of a body that nobody reads is not a header.
+        refused = b"POST /health HTTP/1.1\r\n" + HOST + b"content-length: 200000\r\n\r\n" + b" " * 200_000
+        assert raw(address, refused + GET + b"connection: close\r\n\r\n").count(b"HTTP/1.1 ") == 2
 
 
 @pytest.mark.parametrize(
@@ -109,8 +126,62 @@ def test_chunks_of_a_byte_are_a_body(series: Served) -> None:
         assert b" 200 " in raw(address, head + body).splitlines()[0]
 
 
-def test_who_does_not_read_keeps_no_place_and_no_memory(series: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "SEND_SECONDS", 0.7)
+def test_bodies_of_all_requests_together_are_bounded(series: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "HELD_BYTES", 100_000)
+    head = b"POST /predict HTTP/1.1\r\n" + HOST + b"content-length: 60000\r\n"
+    with running(series) as address, connect(address) as first:
+        first.sendall(head + b"\r\n" + b" " * 59_999)
+        eventually(lambda: address.guard.held == 59_999)
+        found = raw(address, head + b"connection: close\r\n\r\n" + b" " * 59_999)
+        assert b" 503 " in found.splitlines()[0]
+        assert b"retry-after: 1" in found
+        first.sendall(b" ")
+        assert b" 400 " in first.recv(1000)  # blanks are no JSON
+        assert post(f"http://localhost:{address[1]}/predict", content=b" " * 60_000).status_code == 400
+
+
+def test_a_token_that_is_not_utf_8(series: Served) -> None:
+    with running(series, token=os.fsdecode(b"\xff\xfe")) as address:
+        for value, status in ((b"\xff\xfe", b" 200 "), (b"\xff", b" 401 ")):
+            head = b"HEAD / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer "
+            assert status in raw(address, head + value + b"\r\n\r\n").splitlines()[0]
+
+
+def test_slow_senders_keep_nobody_waiting_and_are_cut_off(series: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "BODY_SECONDS", 1.5)
+    with running(series) as address, contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(connect(address)) for _ in range(50)]
+        silent = stack.enter_context(connect(address))
+        for connection in (*slow, silent):
+            connection.sendall(b"POST /predict HTTP/1.1\r\n" + HOST + b"content-length: 1000\r\n\r\n")
+        until = time.monotonic() + PATIENCE
+        while slow:  # each sends a byte now and then: that gains it no time
+            assert time.monotonic() < until
+            assert get(f"http://127.0.0.1:{address[1]}/health").status_code == 200
+            for connection in list(slow):
+                try:
+                    connection.sendall(b"x")
+                except ConnectionError:
+                    slow.remove(connection)
+        answer = b""
+        while part := silent.recv(4096):
+            answer += part
+        assert b" 408 " in answer
+
+
+def test_requests_on_more_connections_than_may_be_are_refused(series: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "CONNECTIONS", 3)
+    with running(series) as address, contextlib.ExitStack() as stack:
+        first = [stack.enter_context(connect(address)) for _ in range(3)]
+        for connection in first:
+            connection.sendall(GET + b"\r\n")
+            assert b" 200 " in connection.recv(1000)
+        assert raw(address, GET + b"\r\n").startswith(b"HTTP/1.1 503 ")
+        first.pop().close()
+        eventually(lambda: b" 200 " in raw(address, GET + b"connection: close\r\n\r\n"))
+
+
+def test_who_does_not_read_keeps_no_place(series: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "REQUESTS", 10)
     with running(replace(series, page="x" * 5_000_000)) as address, contextlib.ExitStack() as stack:
         before = held()
@@ -119,20 +190,9 @@ def test_who_does_not_read_keeps_no_place_and_no_memory(series: Served, monkeypa
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.connect(address)
             client.sendall((b"GET / HTTP/1.1\r\n" + HOST + b"\r\n") * 5)
-        eventually(lambda: get(f"http://127.0.0.1:{address[1]}/health").status_code == 200)
+        settle(address)
+        assert address.guard.working == 0
         assert held() - before < 100e6
-        eventually(lambda: not address.server.server_state.connections)  # the server has given them up
-        monkeypatch.setattr(limits, "SEND_SECONDS", PATIENCE)
-        slow = stack.enter_context(socket.socket())  # who reads on, if slowly, gets all of it
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
-        slow.connect(address)
-        slow.settimeout(PATIENCE)
-        slow.sendall(b"GET / HTTP/1.1\r\n" + HOST + b"connection: close\r\n\r\n")
-        found = 0
-        while part := slow.recv(50_000):
-            found += len(part)
-            time.sleep(0.01)
-        assert found > 5_000_000
 
 
 def test_nobody_works_for_a_client_that_has_gone(series: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,30 +253,45 @@ def test_who_offers_another_protocol_is_answered_in_this_one(series: Served, pau
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("line", "error"),
     [
-        b"GET health HTTP/1.1", b"CONNECT localhost:80 HTTP/1.1", b"PRI * HTTP/2.0", b"get / HTTP/1.1", b"GET / HTTP/9",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET /\xc3\xa9 HTTP/1.1", b"\0",
-        b"POST / HTTP/1.1\r\ntransfer-encoding: gzip", b"POST / HTTP/1.1\r\ncontent-length: -1",
-        b"POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2", b"GET / HTTP/1.1\r\nx y: z",
-        b"POST / HTTP/1.1\r\ncontent-length: 99999999999999999999999",
-        b"POST / HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked",
+        (b"GET / HTTP/9", None), (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", None), (b"\0" * 100, None),
+        (b"GET /\xc3\xa9 HTTP/1.1", None), (b"GET /" + b"a" * 200_000 + b" HTTP/1.1", None),
+        (b"GET / HTTP/1.1\r\nx y: z", None), (b"POST / HTTP/1.1\r\ntransfer-encoding: gzip", None),
+        (b"POST / HTTP/1.1\r\ncontent-length: -1", None),
+        (b"POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2", None),
+        (b"POST / HTTP/1.1\r\ncontent-length: 99999999999999999999999", None),
+        (b"GET health HTTP/1.1", "there is nothing at health"),
+        (b"CONNECT localhost:80 HTTP/1.1", "there is nothing at localhost:80"),
+        (b"PRI * HTTP/2.0", "there is nothing at *"),
+        (b"get / HTTP/1.1", "get is not for this address"),
     ],
 )  # fmt: skip
-def test_what_is_no_http_is_told_so(series: Served, line: bytes) -> None:
+def test_what_is_not_http_or_leads_nowhere_is_refused(series: Served, line: bytes, error: str | None) -> None:
     with running(series) as address:
-        head, _, body = raw(address, line + b"\r\n" + HOST + b"\r\n").partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 400 ")
-        assert json.loads(body) == {"error": "this is no HTTP request"}
+        answer = raw(address, line + b"\r\n" + HOST + b"connection: close\r\n\r\n")
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert re.match(rb"HTTP/1.1 40[045] ", head)
+        if error is None:
+            assert body == b"Invalid HTTP request received."
+        else:
+            assert json.loads(body) == {"error": error}
+        assert b" 200 " in raw(address, GET + b"connection: close\r\n\r\n")
 
 
-def test_too_long_a_body_is_told_so_to_who_sends_it_to_its_end(series: Served) -> None:
+def test_too_long_a_body_is_refused_whether_it_is_sent_or_only_announced(series: Served) -> None:
+    words = "the body is over 8,388,608 bytes, the most that is read: send less"
     body = b" " * (2 * limits.BODY_BYTES)
     with running(series) as (host, port), httpx.Client(base_url=f"http://{host}:{port}", timeout=PATIENCE) as asked:
         for content in (body, iter([body[: limits.BODY_BYTES]] * 3)):
-            found = asked.post("/predict", content=content)
-            assert found.status_code == 413
+            answer = asked.post("/predict", content=content)
+            assert answer.status_code == 413
+            assert error_of(answer) == words
             assert asked.get("/health").status_code == 200
+        announced = b"POST /predict HTTP/1.1\r\n" + HOST + b"connection: close\r\ncontent-length: 8388609\r\n\r\n"
+        answer = raw((host, port), announced)
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert words.encode() in answer
 
 
 def test_head_is_get_without_the_body(series: Served) -> None:
@@ -228,3 +303,69 @@ def test_head_is_get_without_the_body(series: Served) -> None:
             assert head.startswith(b"HTTP/1.1 200 ")
             assert body == b""
             assert re.search(rb"content-length: [1-9]", head)
+
+
+@pytest.mark.skipif(not (shutil.which("nginx") and shutil.which("openssl")), reason="needs nginx and openssl")
+def test_the_reverse_proxy_of_the_docs(series: Served, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "models.key", tmp_path / "models.pem"
+    signed = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
+    signed += ["-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run(["openssl", *signed, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    page = (Path(__file__).parents[2] / "docs" / "sharing.md").read_text()
+    example = page.partition("```nginx\n")[2].partition("```")[0]
+    with running(replace(series, page="x" * 5_000_000)) as address, socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+        free.close()
+        for written, tried in (
+            ("/etc/ssl/certs/models.pem", str(certificate)),
+            ("/etc/ssl/private/models.key", str(key)),
+            ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
+            ("127.0.0.1:8000", f"127.0.0.1:{address[1]}"),
+            ("client_header_timeout 10s", "client_header_timeout 1s"),
+        ):
+            assert written in example
+            example = example.replace(written, tried)
+        folders = "".join(
+            f"{kind}_temp_path {tmp_path}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        user = "user root;" if os.geteuid() == 0 else ""
+        (tmp_path / "nginx.conf").write_text(
+            f"daemon off; pid {tmp_path}/pid; {user} error_log stderr crit; events {{}}\n"
+            f"http {{ access_log off; {folders}\n{example} }}"
+        )
+        with subprocess.Popen(["nginx", "-e", "stderr", "-p", tmp_path, "-c", "nginx.conf"]) as nginx:
+            try:
+                eventually(lambda: nginx.poll() is not None or not refused(("127.0.0.1", port)))
+                assert nginx.poll() is None
+                check_proxy(address, port, certificate)
+            finally:
+                nginx.terminate()
+
+
+def check_proxy(address: tuple[str, int], port: int, certificate: Path) -> None:
+    """Ask through the proxy what works, and what it must keep from the server."""
+    trusted = ssl.create_default_context(cafile=str(certificate))
+    with httpx.Client(base_url=f"https://localhost:{port}", verify=trusted, timeout=PATIENCE) as asked:
+        assert asked.get("/").text == "x" * 5_000_000
+        body = json.loads(ASKED)
+        expected = post(f"http://127.0.0.1:{address[1]}/predict", json=body)
+        assert asked.post("/predict", json=body).json() == expected.json()
+        state = None
+        for step in (1, 2):
+            piece = asked.post("/stream", json={"state": state, "steps": [[0.0, 1.0]]}).json()
+            assert piece["read"] == step
+            state = piece["state"]
+        assert asked.post("/predict", content=b" " * (limits.BODY_BYTES + 1)).status_code == 413
+        with contextlib.ExitStack() as stack:
+
+            def begin(request: bytes) -> ssl.SSLSocket:
+                plain = stack.enter_context(connect(("127.0.0.1", port)))
+                connection = stack.enter_context(trusted.wrap_socket(plain, server_hostname="localhost"))
+                connection.sendall(request)
+                return connection
+
+            assert begin(GET).recv(1) == b""  # its headers took too long
+            for _ in range(20):
+                begin(POST + b"\r\n")
+            eventually(lambda: asked.get("/health").status_code == 503)
+            assert get(f"http://127.0.0.1:{address[1]}/health").status_code == 200

@@ -54,8 +54,14 @@ def trained(
 @pytest.mark.parametrize("with_lengths", [False, True], ids=["full", "lengths"])
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"optimizer": "adam", "schedule": "constant", "weight_decay": 0.1, "clip_norm": 0.0}, {"clip_norm": 0.01}],
-    ids=["adamw", "adam", "clipped"],
+    [
+        {},
+        {"optimizer": "adam", "schedule": "constant", "weight_decay": 0.1, "clip_norm": 0.0},
+        {"clip_norm": 0.01},
+        {"class_weight": "balanced"},
+        {"class_weight": "a=0.25,c=7", "clip_norm": 0.0},
+    ],
+    ids=["adamw", "adam", "clipped", "balanced", "weighted"],
 )
 def test_the_fused_step_is_the_plain_one(
     monkeypatch: pytest.MonkeyPatch, cell: str, kind: str, with_lengths: bool, changes: dict[str, Any]
@@ -107,15 +113,15 @@ def test_several_threads_train_to_the_same_bits(monkeypatch: pytest.MonkeyPatch)
 def test_it_says_why_not() -> None:
     data, model = splits("bytes", False).train, SequenceClassifier(5, 4)
     assert why_not_fused(model, data, CONFIG) == ""
-    assert why_not_fused(nn.Linear(5, 4), data, CONFIG) == "Linear is no SequenceClassifier"
+    assert why_not_fused(nn.Linear(5, 4), data, CONFIG) == "Linear is not a SequenceClassifier"
     for options in ({"num_layers": 2}, {"bidirectional": True}, {"readout": "mean"}, {"readout": "attention"}):
         other = SequenceClassifier(5, 4, **options)  # type: ignore[arg-type]
-        assert "more than one layer or direction, or another readout" in why_not_fused(other, data, CONFIG)
+        assert "several layers or directions, or a readout other" in why_not_fused(other, data, CONFIG)
     for option in ({"layer_norm": True}, {"recurrent_dropout": 0.1}):
         other = SequenceClassifier(5, 4, **option)  # type: ignore[arg-type]
         assert why_not_fused(other, data, CONFIG) == "the model has layer norm or recurrent dropout"
-    assert "at most 3 time steps (tbptt)" in why_not_fused(model, data, replace(CONFIG, tbptt=3))
-    assert "at most 9 time steps (tbptt)" in why_not_fused(model, None, replace(CONFIG, tbptt=9))
+    assert "truncates gradients to 3 time steps" in why_not_fused(model, data, replace(CONFIG, tbptt=3))
+    assert "truncates gradients to 9 time steps" in why_not_fused(model, None, replace(CONFIG, tbptt=9))
     assert why_not_fused(model, data, replace(CONFIG, tbptt=9)) == ""
     assert "computed by torch: asked for" in why_not_fused(SequenceClassifier(5, 4, backend="torch"), data, CONFIG)
     turned = data.x.transpose(0, 1).contiguous().transpose(0, 1)
@@ -123,10 +129,10 @@ def test_it_says_why_not() -> None:
     assert "not float32" in why_not_fused(SequenceClassifier(5, 4).double(), data, CONFIG)
     other = SequenceClassifier(5, 4)
     other.head = nn.Linear(150, 4, bias=False)
-    assert "not a cell of the kernels and a linear head" in why_not_fused(other, data, CONFIG)
+    assert "not a cell that has kernels and a linear head" in why_not_fused(other, data, CONFIG)
     other = SequenceClassifier(5, 4)
     other.layers[0][0].bias_hh = other.layers[0][0].bias_ih  # type: ignore[index]
-    assert "not a cell of the kernels and a linear head" in why_not_fused(other, data, CONFIG)
+    assert "not a cell that has kernels and a linear head" in why_not_fused(other, data, CONFIG)
     other = SequenceClassifier(5, 4)
     weight = other.layers[0][0].weight_hh  # type: ignore[index]
     weight.data = weight.data.t().contiguous().t()
@@ -188,4 +194,4 @@ def test_info_tells_of_a_model() -> None:
     assert facts["training"].startswith("cpu: fused for float32 on this CPU")
     assert facts["training_step"] == "one call of the fused kernels"
     facts = describe_model(SequenceClassifier(5, 4, num_layers=2))
-    assert facts["training_step"].startswith("operation by operation: the model has more than one layer")
+    assert facts["training_step"].startswith("operation by operation: the model has several layers")

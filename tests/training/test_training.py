@@ -7,9 +7,13 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 import unroll
 from recurrences import NEEDS_BF16
@@ -24,6 +28,7 @@ from unroll import (
     Training,
     TrainingError,
 )
+from unroll.config import Metric
 from unroll.data.preparation import Preparation, Scaling
 from unroll.data.sequences import SequenceData
 from unroll.training.device import choose_device
@@ -237,6 +242,54 @@ def test_best_weights_are_those_of_the_lowest_validation_loss(small: Splits) -> 
     assert best < 25
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "balanced-accuracy", "macro-f1"])
+def test_best_weights_are_those_of_the_metric(small: Splits, metric: Metric) -> None:
+    config = TrainConfig(epochs=12, lr=0.05, schedule="constant", keep="best", val_fraction=0.25, metric=metric)
+    training = Training(small_model(), small, config)
+    results = [event for event in training.events() if isinstance(event, EpochResult)]
+    assert training.val is not None
+    with torch.inference_mode():
+        guesses = training.model(training.val.batch(slice(None)).x).argmax(dim=1)
+    y = training.val.y
+    score = {
+        "accuracy": accuracy_score(y, guesses),
+        "balanced-accuracy": balanced_accuracy_score(y, guesses),
+        "macro-f1": f1_score(y, guesses, average="macro"),
+    }[metric]
+    own = [getattr(result, f"val_{metric.replace('-', '_')}") for result in results]
+    assert max(own) == pytest.approx(score)
+    assert training.best_epoch == own.index(max(own)) + 1  # the first of equals
+
+
+def test_the_weights_of_classes_are_those_of_the_training_loss_alone(small: Splits) -> None:
+    few = replace(small, train=small.train.subset(torch.cat([torch.arange(0, 400, 5), torch.arange(36)])))
+    model, twin = small_model(backend="torch"), small_model(backend="torch")
+    config = replace(CONSTANT, epochs=1, batch_size=200, class_weight="balanced", clip_norm=0.0)
+    training = Training(model, few, config)
+    counts = few.train.counts
+    expected = compute_class_weight("balanced", classes=np.arange(10), y=few.train.y.numpy())
+    assert training.class_weights is not None
+    assert training.class_weights.tolist() == pytest.approx(expected.tolist())
+    assert config.weights_of(counts) == pytest.approx(expected.tolist())
+    batch = few.train.batch(slice(None))
+    loss = cross_entropy(twin(batch.x), batch.y, torch.tensor(expected, dtype=torch.float32), reduction="sum")
+    (loss / len(batch.y)).backward()
+    (result,) = (event for event in training.events() if isinstance(event, EpochResult))
+    assert result.train_loss == pytest.approx(loss.item() / len(batch.y), rel=1e-5)
+    for own, other in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, other.grad, rtol=1e-4, atol=1e-6)
+    assert unroll.evaluate(model, few.train).loss == pytest.approx(cross_entropy(model(batch.x), batch.y).item())
+
+
+def test_weights_of_classes_by_name(small: Splits) -> None:
+    weights = TrainConfig(class_weight="a=b=2,c=0.5").weights_of({"c": 3, "d": 0, "a=b": 9})
+    assert weights == [0.5, 1.0, 2.0]
+    assert TrainConfig(class_weight="balanced").weights_of({"a": 1, "b": 0, "c": 3}) == [2.0, 1.0, 2 / 3]
+    assert TrainConfig().weights_of({"a": 1}) is None
+    with pytest.raises(ConfigError, match=r"class_weight names 'cat', the data has the classes 0, 1, 2"):
+        Training(small_model(), small, replace(CONSTANT, class_weight="cat=2"))
+
+
 def test_early_stopping_waits_for_patience(small: Splits) -> None:
     config = TrainConfig(epochs=60, lr=0.05, schedule="constant", patience=2, val_fraction=0.25)
     training = Training(small_model(), small, config)
@@ -270,14 +323,18 @@ def test_nan_in_the_data_is_named_as_the_cause() -> None:
         def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
             return x[:, 0] * self.scale * torch.ones(3)
 
-    with pytest.raises(TrainingError, match="step 1 of 1: 1 training sequences hold values that are not finite; mend"):
+    with pytest.raises(
+        TrainingError, match="step 1 of 1: 1 training sequences contain values that are not finite; fix"
+    ):
         list(fit(Linear(), splits, CONSTANT))
 
 
 def test_bad_settings_raise_at_the_call(small: Splits) -> None:
-    with pytest.raises(DataError, match="val_fraction 0.001 of 400 sequences leaves nothing to validate"):
+    with pytest.raises(DataError, match="val_fraction 0.001 of 400 sequences gives no validation split"):
         fit(small_model(), small, TrainConfig(val_fraction=0.001))
-    with pytest.raises(DataError, match="training needs at least 1 sequence, got 0 of which val_fraction 0 takes 0"):
+    with pytest.raises(
+        DataError, match="training needs at least 1 sequence, got 0, of which val_fraction 0 holds out 0"
+    ):
         fit(Perfect(), toy(0), CONSTANT)
     with pytest.raises(TrainingError, match="the resume state must be of format 1, got 9"):
         Training(small_model(), small).load_state_dict({"format": 9})

@@ -1,7 +1,7 @@
-"""What recurrences cost on this machine: torch.nn, unroll and the limit, side by side. Behind `unroll bench`.
+"""Compare the speed of torch.nn and unroll with the limit of this machine, for `unroll bench`.
 
-`measure` yields as it goes; `Report` collects. Peers outside torch are in the repository's benchmarks/, which use the
-same tools.
+`measure` yields results as they are ready; `Report` collects them. The repository's benchmarks/ use the same tools to
+compare with other libraries.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from .clock import (
 )
 from .growth import Point, measure_point, sizes
 from .limit import LIMIT, product
-from .models import MANY, evaluation_contenders, latency_contenders, training_contenders
+from .models import IMAGES, evaluation_contenders, latency_contenders, training_contenders
 from .steps import CellName, Shape, Step, right_results
 
 __all__ = ["Doing", "Point", "Report", "TimedComparison", "measure"]
 
 
 class Doing(NamedTuple):
-    """What is measured now.
+    """The part that is being measured.
 
     Attributes:
         title: of the part
-        number: parts done before
+        number: how many parts are done
         parts: in all
     """
 
@@ -53,15 +53,15 @@ class Doing(NamedTuple):
 
 @dataclass
 class Report:
-    """All that was measured.
+    """All results.
 
     Attributes:
-        machine: what `unroll.training.environment.describe` says of it
-        full: whether all parts were wanted
-        finished: whether all parts that were wanted are there
-        comparisons: of contenders, ratios to unroll's time
+        machine: its description from `unroll.training.environment.describe`
+        full: whether all parts were requested
+        finished: whether all requested parts are done
+        comparisons: of contenders, as ratios to unroll's time
         growth: sizes, if ``full``
-        notes: what else belongs to the figures, by name
+        notes: further remarks, by name
     """
 
     full: bool
@@ -71,22 +71,22 @@ class Report:
     growth: list[Point] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
 
-    def add(self, found: TimedComparison | Point) -> None:
-        """Take up a part."""
-        if isinstance(found, Point):
-            self.growth.append(found)
+    def add(self, result: TimedComparison | Point) -> None:
+        """Add the result of a part."""
+        if isinstance(result, Point):
+            self.growth.append(result)
         else:
-            self.comparisons.append(found)
+            self.comparisons.append(result)
 
     @property
     def on(self) -> str:
-        """The machine, in a line."""
+        """The machine, described in a line."""
         packages, threads = self.machine["packages"], self.machine["threads"]
         limit = f", {VARIABLE}={cpu.LIMIT}" if cpu.LIMIT else ""
         return f"{self.machine['processor']}, {threads} threads, torch {packages['torch']}{limit}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain JSON types."""
+        """Return all results as plain JSON types."""
         return {
             "machine": self.machine,
             "full": self.full,
@@ -100,7 +100,7 @@ class Report:
         """Write bench.json into a folder that is new or empty, and return the folder.
 
         Raises:
-            RunError: something stands in it, or it cannot be made.
+            RunError: the folder is not empty, or cannot be made.
         """
         folder = fresh(out, "", "")
         write_json(folder / "bench.json", self.to_dict())
@@ -111,10 +111,10 @@ Part = tuple[str, Callable[[], TimedComparison | Point]]
 
 
 def measure(full: bool = False) -> Iterator[Doing | TimedComparison | Point]:
-    """Measure, yielding what is begun and what is done.
+    """Measure, yielding the start and the result of each part.
 
     Args:
-        full: pixel by pixel and growth too, which takes minutes (default False).
+        full: also measures sequences of single pixels, and growth, which takes minutes (default False).
     """
     parts = _parts(full)
     for number, (title, part) in enumerate(parts):
@@ -123,18 +123,18 @@ def measure(full: bool = False) -> Iterator[Doing | TimedComparison | Point]:
 
 
 def _parts(full: bool) -> list[Part]:
-    found: list[Part] = [
+    parts: list[Part] = [
         ("training step of the tutorial's model", training),
-        (f"evaluation of {MANY:,} images", evaluation),
+        (f"evaluation of {IMAGES:,} images", evaluation),
         ("one image", latency),
     ]
     shapes = [Shape(cell) for cell in get_args(CellName)]
     if full:
         shapes += [Shape(cell, 784, 1) for cell in get_args(CellName)]
-    found += [(_title(shape), partial(scan_step, shape)) for shape in shapes]
+    parts += [(_title(shape), partial(scan_step, shape)) for shape in shapes]
     if full:
-        found += [(f"growth: {_title(shape)}", partial(measure_point, axis, shape)) for axis, shape in sizes()]
-    return found
+        parts += [(f"growth: {_title(shape)}", partial(measure_point, axis, shape)) for axis, shape in sizes()]
+    return parts
 
 
 def training() -> TimedComparison:
@@ -148,26 +148,26 @@ def training() -> TimedComparison:
 def evaluation() -> TimedComparison:
     """Compare the evaluation of many images with the tutorial's model."""
     contenders, right = evaluation_contenders()
-    return compare(f"evaluation of {MANY:,} images of 28×28", contenders, "unroll", unit="evaluation", expected=right)
+    return compare(f"evaluation of {IMAGES:,} images of 28×28", contenders, "unroll", unit="evaluation", expected=right)
 
 
 def latency() -> TimedComparison:
-    """Compare the answer to one image with the tutorial's model."""
+    """Compare the prediction of one image with the tutorial's model."""
     contenders, right = latency_contenders()
     return compare("one image of 28×28, from pixels to logits", contenders, "unroll", unit="image", expected=right)
 
 
 def scan_step(shape: Shape) -> TimedComparison:
-    """Compare forward and backward of one recurrence: torch.nn as it comes, without denormal numbers, and unroll."""
+    """Compare forward and backward of one recurrence: torch.nn, torch.nn without denormals, and unroll."""
     name = f"nn.{shape.cell.upper()}"
     right = right_results(shape)
     peer = Step(shape, None)
     own = Step(shape, "auto")
     runs: Runs = {torch.get_num_threads(): in_process(own)}
-    other = within(partial(torch_threads, 1), peer.results)
+    peer_results = within(partial(torch_threads, 1), peer.results)
     contenders = [
-        Contender(name, with_threads(peer), 1, shape.flops, other),
-        Contender(f"{name}, denormals flushed", with_threads(peer, flushed_denormals), 1, shape.flops, other),
+        Contender(name, with_threads(peer), 1, shape.flops, peer_results),
+        Contender(f"{name}, denormals flushed", with_threads(peer, flushed_denormals), 1, shape.flops, peer_results),
         Contender("unroll", runs, 1, shape.flops, own.results),
         product(),
     ]

@@ -1,7 +1,7 @@
-"""Contenders timed in turn in one process, each checked before: medians, and ratios round by round.
+"""Check contenders, then time them in turn in one process: medians, and ratios round by round.
 
-A machine that others use is slower at one moment than at the next. One round of each contender, in turn, puts both
-sides of a ratio beside each other in time; the median over the rounds then forgets what disturbed a single one.
+The speed of a shared machine varies. Each round times every contender, so both sides of a ratio are close in time; the
+median over the rounds removes outliers.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ Results = Mapping[str, Tensor]
 Run = Callable[[int], float]
 Runs = Mapping[int | None, Run]
 
-FLOAT32 = 1e-5  # relative error, in the Frobenius norm, that rounding to float32 may leave
+FLOAT32 = 1e-5  # relative error, in the Frobenius norm, allowed for rounding to float32
 BFLOAT16 = 0.1  # … and with products in bfloat16, of 8 significant bits
-VANISHED = 1e-30  # norm below which float32 has only denormal numbers left for what is in there
+VANISHED = 1e-30  # norm below which float32 has only denormal numbers
 ROUNDS = 5
-HOPELESS = 3  # a number of threads that takes so many times another's to warm up is not tried again
-REST = 0.05  # seconds before a round: threads of the contender before it may still look for work, and take a core
-SHORTEST = 0.05  # seconds of a round; shorter ones would time the clock
+HOPELESS = 3  # a number of threads is dropped if its warm-up takes this many times the fastest one's
+REST = 0.05  # seconds before a round, as threads of the previous contender may still spin and occupy a core
+SHORTEST = 0.05  # seconds of a round; shorter ones would measure the clock
 
 
 class Spread(NamedTuple):
-    """What several rounds gave.
+    """The spread over several rounds.
 
     Attributes:
         median: over the rounds
-        low: the least
-        high: the greatest
+        low: the minimum
+        high: the maximum
     """
 
     median: float
@@ -45,7 +45,7 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Return median, least and greatest of ``values``, at least one."""
+    """Return median, minimum and maximum of ``values``, of which there must be at least one."""
     return Spread(statistics.median(values), min(values), max(values))
 
 
@@ -55,13 +55,13 @@ class Contender:
 
     Attributes:
         name: in tables
-        runs: each does the work so many times and returns the seconds that it took, see `in_process`; by the number of
-            torch's threads that it has, or None where they are not torch's. The fastest counts.
-        units: of work in one call, training steps say; figures are per unit (default 1)
-        flops: arithmetic of a unit, multiplications and additions; None leaves the rate out (default None)
-        results: returns what it computes, to be compared with what is right; None where there is nothing (default None)
+        runs: functions that do the work a number of times and return the seconds, see `in_process`; by the number of
+            torch's threads, or None if the threads are not torch's. The fastest counts.
+        units: of work in one call, such as training steps; figures are per unit (default 1)
+        flops: multiplications and additions of a unit; None leaves the rate out (default None)
+        results: returns its results, to compare with the expected ones; None skips the check (default None)
         tolerance: relative error allowed (default float32's rounding)
-        refused: why it cannot be timed here, in one line; None if it can (default None)
+        refused: why it cannot be timed on this machine, in one line; None if it can (default None)
     """
 
     name: str
@@ -75,13 +75,13 @@ class Contender:
 
 @dataclass(frozen=True)
 class Timing:
-    """What came of a contender.
+    """The timing of a contender.
 
     Attributes:
         name: of the contender
         seconds: of a unit of work, round by round; empty if it was refused
-        threads: that torch had for it, or None
-        slower: median seconds with other numbers of threads, which were tried in the same rounds
+        threads: number of torch's threads, or None
+        slower: median seconds with other numbers of threads, tried in the same rounds
         flops: of a unit, or None
         refused: why it was not timed, in one line; None if it was
     """
@@ -96,14 +96,14 @@ class Timing:
 
 @dataclass(frozen=True)
 class TimedComparison:
-    """Contenders timed in turn.
+    """The timings of several contenders.
 
     Attributes:
-        title: what they do
-        unit: what the seconds are of
-        base: name of the contender that the others are measured by
+        title: the task
+        unit: the unit of work that the seconds refer to
+        base: name of the contender that the others are compared with
         timings: one for each contender
-        limit: name of the contender that nothing of the kind can beat, by arithmetic per second; or None
+        limit: name of the contender with the highest possible arithmetic per second; or None
     """
 
     title: str
@@ -113,13 +113,13 @@ class TimedComparison:
     limit: str | None = None
 
     def timing(self, name: str) -> Timing:
-        """Return that of the contender called ``name``."""
+        """Return the timing of the contender called ``name``."""
         return next(timing for timing in self.timings if timing.name == name)
 
     def ratio(self, name: str) -> Spread | None:
-        """Return how many times the base's time a contender takes, round by round; None where there is nothing to say.
+        """Return a contender's time relative to the base's, round by round.
 
-        That is: for the limit, which does other work, and if one of the two was not timed.
+        It is None for the limit, which does other work, and if one of the two was not timed.
         """
         if name == self.limit:
             return None
@@ -137,18 +137,18 @@ class TimedComparison:
         return spread([work * most / own for own, most in zip(timing.seconds, best.seconds, strict=True)])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain JSON types; seconds and ratios with median, low and high."""
+        """Return the timings as plain JSON types; seconds and ratios with median, low and high."""
         contenders = {}
         for timing in self.timings:
-            found: dict[str, Any] = {"threads": timing.threads, "refused": timing.refused}
+            entry: dict[str, Any] = {"threads": timing.threads, "refused": timing.refused}
             if timing.seconds:
                 median = spread(timing.seconds).median
-                found |= {**spread(timing.seconds)._asdict(), "seconds": list(timing.seconds)}
-                found["with_other_threads"] = {str(count): seconds for count, seconds in timing.slower.items()}
-                found["flop_per_second"] = timing.flops / median if timing.flops else None
+                entry |= {**spread(timing.seconds)._asdict(), "seconds": list(timing.seconds)}
+                entry["with_other_threads"] = {str(count): seconds for count, seconds in timing.slower.items()}
+                entry["flop_per_second"] = timing.flops / median if timing.flops else None
                 for key, value in (("ratio", self.ratio(timing.name)), ("of_limit", self.of_limit(timing.name))):
-                    found[key] = value._asdict() if value else None
-            contenders[timing.name] = found
+                    entry[key] = value._asdict() if value else None
+            contenders[timing.name] = entry
         return {"title": self.title, "unit": self.unit, "base": self.base, "contenders": contenders}
 
 
@@ -163,47 +163,47 @@ def compare(
     shortest: float = SHORTEST,
     limit: str | None = None,
 ) -> TimedComparison:
-    """Time contenders in turn, each in every round; those that cannot run here or whose results are wrong are refused.
+    """Time contenders in turn, each in every round; refuse those that cannot run or whose results are wrong.
 
     Args:
-        title: what they do.
+        title: the task.
         contenders: with different names.
-        base: name of the one that the others are measured by.
-        unit: what the seconds are of (default "call").
-        expected: what is right, in float64; None checks nothing (default None).
-        rounds: that are counted; one more goes before them to warm up (default 5).
-        shortest: seconds that a round lasts at least; 0 makes each a single call (default 0.05).
+        base: name of the contender that the others are compared with.
+        unit: the unit of work that the seconds refer to (default "call").
+        expected: the expected results, in float64; None checks nothing (default None).
+        rounds: number of rounds, after another one to warm up (default 5).
+        shortest: shortest duration of a round in seconds; 0: a single call (default 0.05).
         limit: name of the contender whose arithmetic per second is the limit (default None).
     """
     refused = {contender.name: _refusal(contender, expected) for contender in contenders}
     able = [contender for contender in contenders if refused[contender.name] is None]
     runs: dict[tuple[str, int | None], tuple[Run, int]] = {}
-    for one in able:
-        warm = {threads: _warm_up(run, shortest) for threads, run in one.runs.items()}
+    for contender in able:
+        warm = {threads: _warm_up(run, shortest) for threads, run in contender.runs.items()}
         fastest = min(seconds for _, seconds in warm.values())
         for threads, (count, seconds) in warm.items():
             if seconds <= HOPELESS * fastest:
-                runs[one.name, threads] = one.runs[threads], count
+                runs[contender.name, threads] = contender.runs[threads], count
     measured: dict[tuple[str, int | None], list[float]] = {key: [] for key in runs}
     for _ in range(rounds):
         for key, (run, count) in runs.items():
             time.sleep(REST)
             measured[key].append(run(count) / count)
     timings = [
-        _timing(one, {threads: found for (name, threads), found in measured.items() if name == one.name})
-        if refused[one.name] is None
-        else Timing(one.name, (), flops=one.flops, refused=refused[one.name])
-        for one in contenders
+        _timing(contender, {threads: times for (name, threads), times in measured.items() if name == contender.name})
+        if refused[contender.name] is None
+        else Timing(contender.name, (), flops=contender.flops, refused=refused[contender.name])
+        for contender in contenders
     ]
     return TimedComparison(title, unit, base, tuple(timings), limit)
 
 
 def _timing(contender: Contender, seconds: Mapping[int | None, Sequence[float]]) -> Timing:
-    """Return that of the fastest of a contender's runs."""
-    medians = {threads: spread(found).median / contender.units for threads, found in seconds.items()}
+    """Return the timing of a contender with its fastest number of threads."""
+    medians = {threads: spread(times).median / contender.units for threads, times in seconds.items()}
     best = min(medians, key=medians.__getitem__)
     slower = {threads: median for threads, median in medians.items() if threads != best}
-    per_unit = tuple(found / contender.units for found in seconds[best])
+    per_unit = tuple(time / contender.units for time in seconds[best])
     return Timing(contender.name, per_unit, best, slower, contender.flops)
 
 
@@ -214,7 +214,7 @@ def _refusal(contender: Contender, expected: Results | None) -> str | None:
 
 
 def _warm_up(run: Run, shortest: float) -> tuple[int, float]:
-    """Return how many calls make a round, and the seconds that the last call took."""
+    """Return how many calls make a round, and the seconds of the last call."""
     seconds = run(1)
     if not shortest:
         return 1, seconds
@@ -225,29 +225,27 @@ def _warm_up(run: Run, shortest: float) -> tuple[int, float]:
     return count, seconds / count
 
 
-def difference(found: Results, expected: Results, tolerance: float = FLOAT32) -> str | None:
-    """Say in what ``found`` differs from what is right beyond rounding; None if in nothing.
+def difference(results: Results, expected: Results, tolerance: float = FLOAT32) -> str | None:
+    """Describe where results differ from the expected ones by more than rounding; return None if nowhere.
 
     Args:
-        found: tensors by name.
-        expected: what is right, in float64; gradients that vanish below 1e-30 may be zero.
+        results: tensors by name.
+        expected: the correct tensors, in float64; gradients below 1e-30 may be zero.
         tolerance: relative error in the Frobenius norm (default 1e-5).
     """
     for name, right in expected.items():
-        if name not in found or found[name].shape != right.shape:
-            given = tuple(found[name].shape) if name in found else "nothing"
+        if name not in results or results[name].shape != right.shape:
+            given = tuple(results[name].shape) if name in results else "nothing"
             return f"wrong results, not timed: {name} must have shape {tuple(right.shape)}, got {given}"
-        gap = float(torch.linalg.vector_norm(found[name].detach().double() - right))
+        gap = float(torch.linalg.vector_norm(results[name].detach().double() - right))
         error = gap / max(float(torch.linalg.vector_norm(right)), VANISHED)
         if not error <= tolerance:  # NaN too
-            return (
-                f"wrong results, not timed: {name} is off by {error:.1e}, relative, where {tolerance:.0e} is rounding"
-            )
+            return f"wrong results, not timed: {name} has a relative error of {error:.1e}, not within {tolerance:.0e}"
     return None
 
 
 def in_process(call: Callable[[], object], around: Callable[[], AbstractContextManager[object]] = nullcontext) -> Run:
-    """Return a run that times ``call`` inside ``around``, which itself is not timed."""
+    """Return a run that times ``call`` within the context ``around``, which is not timed."""
 
     def run(count: int) -> float:
         with around():
@@ -262,7 +260,7 @@ def in_process(call: Callable[[], object], around: Callable[[], AbstractContextM
 def within(
     around: Callable[[], AbstractContextManager[object]], results: Callable[[], Results]
 ) -> Callable[[], Results]:
-    """Return a `Contender.results` that calls ``results`` inside ``around``, as `in_process` does what it times."""
+    """Return a `Contender.results` that calls ``results`` within the context ``around``, like `in_process`."""
 
     def checked() -> Results:
         with around():
@@ -273,7 +271,7 @@ def within(
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Give torch ``count`` threads meanwhile."""
+    """Give torch ``count`` threads within the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -284,7 +282,7 @@ def torch_threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def flushed_denormals() -> Iterator[None]:
-    """Let the processor take denormal numbers for zero meanwhile, in the calling thread; torch's default is not to."""
+    """Flush denormal numbers to zero within the block, in the calling thread; torch's default is not to."""
     torch.set_flush_denormal(True)
     try:
         yield
@@ -295,7 +293,7 @@ def flushed_denormals() -> Iterator[None]:
 def with_threads(
     call: Callable[[], object], around: Callable[[], AbstractContextManager[object]] = nullcontext
 ) -> Runs:
-    """Return `Contender.runs` for ``call`` with one thread of torch and with all that it has."""
+    """Return `Contender.runs` for ``call`` with one of torch's threads and with all of them."""
 
     def using(count: int) -> Run:
         @contextmanager

@@ -1,7 +1,7 @@
-"""How cost grows, one axis at a time from the middle: backend "auto" beside "torch", seconds and peak memory.
+"""Measure how seconds and peak memory of the backends "auto" and "torch" grow, along one axis at a time.
 
-Denormal numbers are flushed for both. Where gradients vanish they would slow torch's kernels several times over, and
-this part is about sizes.
+Denormal numbers are flushed for both, as vanishing gradients would make torch's kernels several times slower, and this
+part is about sizes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .clock import (
 from .memory import peak_memory
 from .steps import CellName, Shape, Step, checked, right_results
 
-# Each with the middle's 28 steps, 150 units and 64 sequences.
+# The other axes keep 28 steps, 150 units and 64 sequences.
 AXES: dict[str, tuple[int, ...]] = {
     "time": (28, 784, 4096),
     "hidden": (32, 150, 512, 1024),
@@ -38,13 +38,13 @@ AXES: dict[str, tuple[int, ...]] = {
 
 @dataclass(frozen=True)
 class Point:
-    """One size.
+    """The results for one size.
 
     Attributes:
         axis: "time", "hidden" or "batch"
         shape: of the scan
         comparison: of the backends
-        peak: bytes that a training step of each backend needs at most; None where they cannot be measured
+        peak: peak bytes of a training step of each backend; None if they cannot be measured
     """
 
     axis: str
@@ -59,24 +59,24 @@ class Point:
         return ratio is not None and ratio.high < 1
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain JSON types."""
-        found = {"axis": self.axis, "shape": asdict(self.shape), "peak_bytes": self.peak, "slower": self.is_slower}
-        return found | self.comparison.to_dict()
+        """Return the results as plain JSON types."""
+        point = {"axis": self.axis, "shape": asdict(self.shape), "peak_bytes": self.peak, "slower": self.is_slower}
+        return point | self.comparison.to_dict()
 
 
 def sizes() -> list[tuple[str, Shape]]:
-    """Return the sizes as (axis, shape); the middle belongs to each axis, but is measured once, as part of "time"."""
-    found = []
+    """Return the sizes as (axis, shape); the middle one belongs to every axis, but is only measured for "time"."""
+    shapes_by_axis = []
     for cell in get_args(CellName):
         middle = Shape(cell)
         for axis, values in AXES.items():
             shapes = [Shape(**{**asdict(middle), axis: value}) for value in values]
-            found += [(axis, shape) for shape in shapes if axis == "time" or shape != middle]
-    return found
+            shapes_by_axis += [(axis, shape) for shape in shapes if axis == "time" or shape != middle]
+    return shapes_by_axis
 
 
 def measure_point(axis: str, shape: Shape) -> Point:
-    """Measure one size; if "auto" loses every round, once more with twice the rounds, lest chance accuse it."""
+    """Measure one size; if "auto" loses every round, repeat with twice the rounds to rule out noise."""
     threads = torch.get_num_threads()
     right, small = right_results(shape), checked(shape)
 
@@ -89,12 +89,12 @@ def measure_point(axis: str, shape: Shape) -> Point:
     counts: dict[Backend, int] = {
         "auto": threads,
         "torch": 1,
-    }  # torch's memory does not depend on it, its patience does
+    }  # a single thread, as torch's memory does not depend on it
     peak: dict[str, int | None] = {backend: peak_memory(shape, backend, count) for backend, count in counts.items()}
 
     def measure(rounds: int) -> Point:
-        found = compare(title, [auto, torch_own], "auto", unit="training step", expected=right, rounds=rounds)
-        return Point(axis, shape, found, peak)
+        comparison = compare(title, [auto, torch_own], "auto", unit="training step", expected=right, rounds=rounds)
+        return Point(axis, shape, comparison, peak)
 
     point = measure(ROUNDS)
     return measure(2 * ROUNDS) if point.is_slower else point

@@ -1,4 +1,4 @@
-"""The limit: how fast this machine multiplies float32 matrices, by torch's own product."""
+"""Measure the limit: how fast this machine multiplies float32 matrices with torch's own product."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 from .clock import Contender, with_threads
 
-SIZE = 1024  # rows and columns; the product of such matrices has reached its full rate
+SIZE = 1024  # rows and columns, large enough for the full rate
 LIMIT = "torch.mm"
 
 

@@ -1,8 +1,8 @@
-"""Peak memory of a training step, measured from outside: a fresh process takes two steps and tells its highest mark.
+"""Measure the peak memory of a training step: a new process takes two steps and reports its highest resident memory.
 
 ``python -m unroll.bench.memory '{"cell": "rnn", …}' auto`` prints one number: by how many bytes the process's resident
-memory rose above what it was with libraries loaded, threads started and numbers drawn. The operating system counts
-it, so that what C++ allocates is in it. None (null) where there is no such mark to read.
+memory rose after loading libraries, starting threads and drawing numbers. The operating system counts it, so memory
+allocated by C++ is included. It prints null if the system does not report it.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from ..config import Backend
 from .steps import Shape, Step
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-STEPS = 2  # the second one finds the memory that the first one has given back
+STEPS = 2  # the second step reuses the memory that the first one freed
 
 
 def peak_memory(shape: Shape, backend: Backend, threads: int) -> int | None:
-    """Return the bytes that a training step needs above its inputs and weights, at most, in a process of its own."""
+    """Return the peak bytes of a training step above its inputs and weights, measured in its own process."""
     command = [sys.executable, "-m", "unroll.bench.memory", json.dumps(asdict(shape)), backend, str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:  # killed for want of memory, say: no figure, and the table says so
+    if done.returncode:  # for example killed for lack of memory; the table then shows no figure
         return None
-    found = json.loads(done.stdout)
-    return None if found is None else int(found)
+    peak = json.loads(done.stdout)
+    return None if peak is None else int(peak)
 
 
 def measure(shape: Shape, backend: Backend) -> int | None:
-    """Take the steps here, and return by how many bytes resident memory rose."""
-    Step(Shape(shape.cell, 2, 2, 8, 2), backend)()  # what is only allocated once
+    """Take the steps in this process, and return by how many bytes resident memory rose."""
+    Step(Shape(shape.cell, 2, 2, 8, 2), backend)()  # allocates everything that is allocated only once
     step = Step(shape, backend)
     before = _reset_mark()
     for _ in range(STEPS):
@@ -44,12 +44,12 @@ def measure(shape: Shape, backend: Backend) -> int | None:
 
 
 def _reset_mark() -> int | None:
-    """Bring the highest mark down to what is resident now, where the system lets one, and return it."""
+    """Reset the peak to the memory resident now, if the system allows it, and return it."""
     if CLEAR.exists():
         try:
             CLEAR.write_text("5")
         except OSError:
-            return _mark()  # a process that was bigger while it started than it is now shows less than it needs
+            return _mark()  # without a reset, a higher peak at start-up hides part of the need
     return _mark()
 
 

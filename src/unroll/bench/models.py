@@ -1,4 +1,4 @@
-"""The tutorial's classifier, as unroll has it and around torch.nn.RNN: training in the same loop, and answers."""
+"""The tutorial's classifier, by unroll and by torch.nn.RNN: training in the same loop, and predictions."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from .steps import Shape
 
 SHAPE = Shape("rnn")  # 28 steps of 28 pixels, 150 tanh units, batches of 64
 CLASSES = 10
-TRAINED = 10  # batches of a pass over the data that is trained on
-MANY = 10_000  # images to evaluate
-COMPARED = 100  # of them whose probabilities are compared before
+TRAINED = 10  # batches of an epoch
+IMAGES = 10_000  # to evaluate
+COMPARED = 100  # images whose probabilities are compared first
 FLOPS = SHAPE.flops + 3 * 2.0 * SHAPE.batch * SHAPE.hidden * CLASSES
 FORWARD = 2.0 * SHAPE.hidden * (SHAPE.time * SHAPE.inputs + (SHAPE.time - 1) * SHAPE.hidden + CLASSES)  # of an image
-PASSES = 1_000_000  # more than are ever timed
+PASSES = 1_000_000  # more than are timed
 BF16 = "unroll, bf16"
 Precision = Literal["fp32", "bf16"]
 
@@ -41,13 +41,13 @@ Precision = Literal["fp32", "bf16"]
 class TorchClassifier(nn.Module):
     """`torch.nn.RNN` and a linear head, with the weights of a `SequenceClassifier`."""
 
-    def __init__(self, twin: SequenceClassifier) -> None:
+    def __init__(self, source: SequenceClassifier) -> None:
         super().__init__()
-        self.rnn = nn.RNN(twin.input_size, twin.config.hidden_size, batch_first=True)
-        self.head = nn.Linear(twin.config.hidden_size, twin.num_classes)
+        self.rnn = nn.RNN(source.input_size, source.config.hidden_size, batch_first=True)
+        self.head = nn.Linear(source.config.hidden_size, source.num_classes)
         with torch.no_grad():
-            for own, other in zip(self.parameters(), twin.parameters(), strict=True):
-                own.copy_(other)
+            for own, value in zip(self.parameters(), source.parameters(), strict=True):
+                own.copy_(value)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return logits (batch, classes) of x (batch, time, features), all of full length."""
@@ -66,22 +66,22 @@ def random_images(count: int, seed: int = 0) -> SequenceData:
 
 
 def classifier() -> SequenceClassifier:
-    """Return the tutorial's, with seeded weights."""
+    """Return the tutorial's model, with seeded weights."""
     torch.manual_seed(0)
     return SequenceClassifier(SHAPE.inputs, CLASSES, hidden_size=SHAPE.hidden, init="torch")
 
 
 def reference(model: SequenceClassifier) -> SequenceClassifier:
-    """Return a twin in float64 that computes by the plain loop."""
-    twin = SequenceClassifier(
+    """Return a copy in float64 that uses the reference scan."""
+    reference_model = SequenceClassifier(
         model.input_size, model.num_classes, hidden_size=model.config.hidden_size, backend="reference"
     )
-    twin.load_state_dict(model.state_dict())
-    return twin.double()
+    reference_model.load_state_dict(model.state_dict())
+    return reference_model.double()
 
 
 def training_contenders() -> tuple[list[Contender], Results]:
-    """Return the training step by nn.RNN and by unroll, and what its loss and gradients must be."""
+    """Return the training step by nn.RNN and by unroll, and the expected loss and gradients."""
     data = random_images(TRAINED * SHAPE.batch)
     model = classifier()
     peer = with_threads(_passes(TorchClassifier(model), data))
@@ -106,13 +106,13 @@ def training_contenders() -> tuple[list[Contender], Results]:
 
 
 def refused_bf16() -> Contender | None:
-    """Return unroll's training in bf16 with the reason why it is refused on this CPU, or None where it is not."""
+    """Return unroll's training in bf16, with the reason if this CPU does not support it."""
     reason = cpu.why_not_bf16()
     return Contender(BF16, {}, refused=f"no kernels for bf16: {reason}") if reason else None
 
 
 def own_runs(call: Callable[[], object]) -> Runs:
-    """Return the runs of unroll's own training: with torch's threads; where torch does the work, with one too."""
+    """Return the runs of unroll's own training: with torch's threads, and if torch computes it, also with one."""
     return {torch.get_num_threads(): in_process(call)} if cpu.INSTRUCTION_SETS else with_threads(call)
 
 
@@ -134,20 +134,20 @@ def _passes(model: nn.Module, data: SequenceData, precision: Precision = "fp32")
 
 
 def _learning(model: nn.Module, data: SequenceData, precision: Precision = "fp32") -> Callable[[], Results]:
-    """Return a function giving loss and gradients, and the losses of a copy that learns by the steps that are timed."""
+    """Return a function for loss and gradients, and for the losses of a copy trained by the timed steps."""
     results = _loss_and_gradients(model, data, precision)
     return lambda: {**results(), **_losses(copy.deepcopy(model), data, precision)}
 
 
 def _losses(model: nn.Module, data: SequenceData, precision: Precision = "fp32") -> Results:
-    """Return the mean losses of three short passes; nn.RNN's, trained operation by operation, are the measure."""
+    """Return the mean losses of three short epochs; those of nn.RNN, trained operation by operation, are expected."""
     some = data.subset(torch.arange(min(len(data), 3 * SHAPE.batch)))
     one_pass = _passes(model, some, precision)
     return {"losses while learning": torch.tensor([one_pass().train_loss for _ in range(3)], dtype=torch.float64)}
 
 
 def _loss_and_gradients(model: nn.Module, data: SequenceData, precision: Precision = "fp32") -> Callable[[], Results]:
-    """Return a function giving a batch's loss and gradients, named by what they belong to."""
+    """Return a function for a batch's loss and gradients, by name."""
     (batch,) = data.subset(torch.arange(SHAPE.batch)).batches(SHAPE.batch)
 
     def results() -> Results:
@@ -159,14 +159,14 @@ def _loss_and_gradients(model: nn.Module, data: SequenceData, precision: Precisi
         torch.autograd.backward(loss)
         names = ("w_ih", "w_hh", "b_ih", "b_hh", "w_out", "b_out")
         grads = [parameter.grad for parameter in model.parameters()]
-        found = {f"gradient of {name}": grad for name, grad in zip(names, grads, strict=True) if grad is not None}
-        return {"the loss": loss.detach(), **found}
+        gradients = {f"gradient of {name}": grad for name, grad in zip(names, grads, strict=True) if grad is not None}
+        return {"the loss": loss.detach(), **gradients}
 
     return results
 
 
-def evaluation_contenders(count: int = MANY) -> tuple[list[Contender], Results]:
-    """Return the evaluation of ``count`` images by nn.RNN and by unroll, and what the probabilities must be."""
+def evaluation_contenders(count: int = IMAGES) -> tuple[list[Contender], Results]:
+    """Return the evaluation of ``count`` images by nn.RNN and by unroll, and the expected probabilities."""
     data = random_images(count)
     model = classifier()
     few = data.x[:COMPARED].float() / 255
@@ -190,12 +190,12 @@ def evaluation_contenders(count: int = MANY) -> tuple[list[Contender], Results]:
 
 
 def _right_probabilities(model: SequenceClassifier, x: Tensor) -> Results:
-    with inference(twin := reference(model)):
-        return {"probabilities": twin(x.double()).softmax(dim=1)}
+    with inference(reference_model := reference(model)):
+        return {"probabilities": reference_model(x.double()).softmax(dim=1)}
 
 
 def latency_contenders() -> tuple[list[Contender], Results]:
-    """Return the answer to one image by nn.RNN and by unroll, and what the probabilities must be."""
+    """Return the answer to one image by nn.RNN and by unroll, and the expected probabilities."""
     model = classifier()
     peer = TorchClassifier(model)
     x = random_images(1).x.float() / 255

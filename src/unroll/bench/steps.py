@@ -1,4 +1,4 @@
-"""The scan's training step, as unroll and as torch.nn take it, with the arithmetic that it needs."""
+"""The training step of a scan, by unroll and by torch.nn, with its number of operations."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .clock import Results, torch_threads
 CellName = Literal["rnn", "gru", "lstm"]
 WEIGHT_ROWS: dict[CellName, int] = {"rnn": 1, "gru": 3, "lstm": 4}
 MODULES: dict[CellName, Any] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
-CHECKED = 8_000_000  # hidden states up to which all sequences are checked: the reference holds a dozen such, in float64
+CHECKED = 8_000_000  # hidden states up to which all sequences are checked, as the reference keeps a dozen times as many
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a scan reads.
+    """The sizes of a scan.
 
     Attributes:
         cell: "rnn" (tanh), "gru" or "lstm"
@@ -38,19 +38,19 @@ class Shape:
 
     @property
     def flops(self) -> float:
-        """Arithmetic of a training step: no gradient of x, and no product with an initial state of zeros."""
+        """Operations of a training step, without the gradient of x and the product with a zero initial state."""
         columns = 2.0 * self.batch * WEIGHT_ROWS[self.cell] * self.hidden
         return columns * (2 * self.time * self.inputs + 3 * (self.time - 1) * self.hidden)
 
 
 class Step:
-    """Forward and backward over random numbers, with the gradients of all weights but of the last state's loss alone.
+    """Forward and backward over random numbers: the gradients of all weights for a loss of the last state.
 
     Args:
         shape: of the scan.
-        backend: of `unroll.scan`; None takes the module of torch.nn.
-        dtype: of everything (default float32); the numbers are the same.
-        seed: of the numbers (default 0).
+        backend: of `unroll.scan`; None uses the module of torch.nn.
+        dtype: of all tensors (default float32), whose values do not depend on it.
+        seed: of the random numbers (default 0).
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Step:
         """Return outputs and final hidden state."""
         lstm = self.shape.cell == "lstm"
         if self.backend is None:
-            if last_only:  # as one writes it
+            if last_only:  # as users write it
                 y, final = self.module(x)
             else:
                 start = h0.unsqueeze(0)
@@ -93,33 +93,33 @@ class Step:
         return y, h_n
 
     def results(self) -> Results:
-        """Return outputs, final state and all gradients: of a loss of all outputs, and of the step that is timed."""
+        """Return outputs, final state and all gradients, for a loss of all outputs and for the timed step."""
         self()
-        found = {f"gradient of {name} in the step": w.grad for name, w in self._named()}
+        results = {f"gradient of {name} in the step": w.grad for name, w in self._named()}
         x, h0 = self.x.clone().requires_grad_(), (self.h0 + 0.1).requires_grad_()
         self.module.zero_grad()
         y, h_n = self._scan(x, h0, last_only=False)
         random = torch.Generator().manual_seed(1)
         dy = torch.randn(y.shape, generator=random).to(y.dtype)
         torch.autograd.backward((y, h_n), (dy, self.dh))
-        found |= {"the outputs": y, "the final state": h_n, "gradient of x": x.grad, "gradient of h0": h0.grad}
-        found |= {f"gradient of {name}": w.grad for name, w in self._named()}
+        results |= {"the outputs": y, "the final state": h_n, "gradient of x": x.grad, "gradient of h0": h0.grad}
+        results |= {f"gradient of {name}": w.grad for name, w in self._named()}
         with torch.inference_mode():
-            found["the final state without gradients"] = self._scan(self.x, self.h0, last_only=True)[1]
+            results["the final state without gradients"] = self._scan(self.x, self.h0, last_only=True)[1]
         self.module.zero_grad()
-        return {name: value.detach() for name, value in found.items() if value is not None}
+        return {name: value.detach() for name, value in results.items() if value is not None}
 
     def _named(self) -> list[tuple[str, Tensor]]:
         return list(zip(("w_ih", "w_hh", "b_ih", "b_hh"), self.weights, strict=True))
 
 
 def checked(shape: Shape) -> Shape:
-    """Return the shape to check ``shape`` by: itself, but for fewer sequences where float64 would take gigabytes."""
+    """Return the shape for checking ``shape``: the same, with fewer sequences if float64 would take gigabytes."""
     most = max(1, CHECKED // (shape.time * shape.hidden))
     return replace(shape, batch=min(shape.batch, most))
 
 
 def right_results(shape: Shape) -> Results:
-    """Return what `Step.results` must be for the shape that checks ``shape``, by the plain loop in float64."""
+    """Return the expected `Step.results` for checking ``shape``, by the reference scan in float64."""
     with torch_threads(1):
         return Step(checked(shape), "reference", torch.float64).results()

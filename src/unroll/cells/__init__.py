@@ -43,7 +43,7 @@ CELLS: dict[str, type[Cell]] = {
 
 
 def name_of(cell: str | type[Cell]) -> str:
-    """Return the name by which `find_cell` finds a cell given by name or itself."""
+    """Return the name of a cell, given as a name or a class, with which `find_cell` finds it."""
     if isinstance(cell, str):
         return cell
     known = (name for name, kind in CELLS.items() if kind is cell)
@@ -51,10 +51,10 @@ def name_of(cell: str | type[Cell]) -> str:
 
 
 def find_cell(cell: str | type[Cell]) -> type[Cell]:
-    """Return the class of a cell given by name or itself.
+    """Return the class of a cell, given as a name or a class.
 
-    A cell of one's own is named "module:Class". Its module is not imported here, as the name may come with a run from
-    somebody else: see `import_cell`.
+    Your own cell is named "module:Class". Its module is not imported here, as the name may come from an untrusted run:
+    see `import_cell`.
 
     Raises:
         ConfigError: no cell has that name, or its module has not been imported.
@@ -65,21 +65,21 @@ def find_cell(cell: str | type[Cell]) -> type[Cell]:
     if colon:
         if module not in sys.modules:
             raise ConfigError(
-                f"the cell {shown(cell)} is not part of unroll: if you trust it, import {shown(module)} first, or give "
-                f"--cell {shown(cell)} on the command line"
+                f"the cell {shown(cell)} is not part of unroll; if you trust it, import {shown(module)} first, or pass "
+                f"--cell {shown(cell)}"
             )
         return _named(module, name)
     if cell not in CELLS:
         hint = did_you_mean(str(cell), CELLS)
         raise ConfigError(
-            f"cell must be one of {', '.join(CELLS)}, a subclass of Cell, or module:Class of one, got "
+            f"cell must be one of {', '.join(CELLS)}, a subclass of Cell, or its name as module:Class, got "
             f"{quoted(cell)}{hint}"
         )
     return CELLS[str(cell)]
 
 
 def import_cell(cell: str) -> None:
-    """Import the module of a cell named "module:Class", which runs its code; other names need nothing.
+    """Import the module of a cell named "module:Class", which runs its code; other names need no import.
 
     Raises:
         ConfigError: there is no such module, it fails, or it has no such cell.
@@ -92,19 +92,21 @@ def import_cell(cell: str) -> None:
     except ModuleNotFoundError as error:
         if error.name != module.partition(".")[0] and error.name != module:
             raise ConfigError(f"{module} needs {error.name}, which is not installed") from error
-        raise ConfigError(f"there is no module {module} in the current folder or among what is installed") from error
+        raise ConfigError(
+            f"there is no module {module}, neither in the current folder nor installed; check the name"
+        ) from error
     except Exception as error:  # whatever the module does
         raise ConfigError(f"{module} cannot be imported: {type(error).__name__}: {error}") from error
     _named(module, name)
 
 
 def _named(module: str, name: str) -> type[Cell]:
-    found = getattr(sys.modules[module], name, None)
-    if not isinstance(found, type) or not issubclass(found, Cell):
+    kind = getattr(sys.modules[module], name, None)
+    if not isinstance(kind, type) or not issubclass(kind, Cell):
         cells = [key for key, value in vars(sys.modules[module]).items() if _is_own(value, module)]
-        there = f"it has {', '.join(cells)}" if cells else "it has none"
-        raise ConfigError(f"{module} has no subclass {name} of unroll.Cell; {there}")
-    return _concrete(found)
+        hint = f"it has {', '.join(cells)}" if cells else "it has none"
+        raise ConfigError(f"{module} has no subclass {name} of unroll.Cell; {hint}")
+    return _concrete(kind)
 
 
 def _is_own(value: object, module: str) -> bool:
@@ -114,5 +116,5 @@ def _is_own(value: object, module: str) -> bool:
 def _concrete(cell: type[Cell]) -> type[Cell]:
     if isabstract(cell):
         missing = ", ".join(sorted(cell.__abstractmethods__))
-        raise ConfigError(f"the cell {cell.__name__} still needs {missing}")
+        raise ConfigError(f"the cell {cell.__name__} must define {missing}")
     return cell

@@ -1,4 +1,4 @@
-"""What every recurrent cell is."""
+"""The base class of all recurrent cells."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ State = Any  # a tensor (batch, …), or a tuple of such with the hidden state f
 
 
 class Cell(nn.Module, ABC):
-    """Abstract: one step of a recurrence. Cells keep no state; it goes in and comes out.
+    """Abstract: one step of a recurrence. Cells store no state: `step` takes it and returns the new one.
 
-    Subclasses write `initial_state` and `step`; `scan` is inherited, and overridden where a fused scan exists. Where
-    the matrix that the hidden state is multiplied by is called ``weight_hh`` (…, hidden), `recurrent_dropout` works.
+    Subclasses define `initial_state` and `step`; they inherit `scan`, or override it with a fused scan. Recurrent
+    dropout needs the recurrent matrix to be called ``weight_hh`` (…, hidden).
 
     Args:
         input_size: features per time step, at least 1.
         hidden_size: units, at least 1.
     """
 
-    # Settings beyond the two sizes that the constructor takes, by the name they have in ModelConfig.
+    # Constructor arguments besides the two sizes, by their names in ModelConfig.
     options: ClassVar[frozenset[str]] = frozenset()
-    # What `unroll.scan` calls its recurrence, if that has a scan there.
+    # The name of its recurrence in `unroll.scan`, if there is a fused scan.
     recurrence: str = ""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -52,41 +52,41 @@ class Cell(nn.Module, ABC):
         """Return the state after reading ``x`` (batch, input_size)."""
 
     def choose_backend(self, x: Tensor, training: bool) -> scan.Choice:
-        """Return what would compute `scan` for ``x`` (batch, time, input), and why."""
+        """Return the backend that computes `scan` for ``x`` (batch, time, input), and the reason."""
         if self.recurrence:
             return scan.choose_backend(self.backend, x, training, self.recurrence)
         return scan.Choice("reference", f"{type(self).__name__} is a loop over its step()")
 
     def init_orthogonal(self) -> None:
-        """Set the weights for init="orthogonal"; a cell that does not override this keeps those it was made with."""
+        """Set the weights for init="orthogonal"; a cell that does not override this keeps its weights."""
 
     def init_identity(self) -> None:
-        """Set the weights for init="identity", so that a state is kept as it is without input; here it is refused.
+        """Set the weights for init="identity", so that a state is kept without input; by default an error.
 
         Raises:
             ConfigError: the cell has no such weights.
         """
-        raise ConfigError(f"init identity is for cells with a plain recurrence, such as rnn; {self._name} has none")
+        raise ConfigError(f"init identity needs a cell with a plain recurrence, such as rnn, got {self._name}")
 
     def set_forget_bias(self, value: float) -> None:
-        """Set the bias of the gate that keeps the state; the higher, the longer at the start. Here it is refused.
+        """Set the bias of the forget gate: a higher bias keeps the state longer at the start; by default an error.
 
         Raises:
             ConfigError: the cell has no such gate.
         """
-        raise ConfigError(f"forget_bias is for cells with a gate that keeps their state; {self._name} has none")
+        raise ConfigError(f"forget_bias needs a cell with a forget gate, such as lstm, got {self._name}")
 
     @property
     def _name(self) -> str:
         return type(self).__name__
 
     def dropped(self) -> Self:
-        """Return this cell as one batch is to see it: in training mode with variational recurrent dropout.
+        """Return this cell with variational recurrent dropout for one batch; in eval mode the cell itself.
 
-        With the probability ``recurrent_dropout`` a unit's state is hidden from the recurrent products, from the first
-        time step to the last; what is left is scaled up. To hide it is to clear its column of ``weight_hh``
-        (…, hidden), which any backend computes as fast as ever. The mask is drawn anew at each call, for a batch; the
-        paper draws one for each sequence. All else is shared with this cell, and gradients reach its parameters.
+        With probability ``recurrent_dropout``, a unit's state is dropped from the recurrent products at all time steps,
+        and the others are scaled up. This clears the unit's column of ``weight_hh`` (…, hidden), so that every backend
+        is as fast as without. Each call draws one mask for the whole batch; the paper draws one per sequence. All else
+        is shared with this cell, and gradients reach its parameters.
 
         Raises:
             InputError: ``weight_hh`` is parametrized.
@@ -96,13 +96,15 @@ class Cell(nn.Module, ABC):
         if not (self.training and self.recurrent_dropout):
             return self
         if not has_recurrent_matrix(self):
-            raise InputError("recurrent_dropout needs weight_hh to be a plain parameter, got a parametrized one")
-        others = dict(self._parameters)
-        weight = others.pop("weight_hh")
+            raise InputError(
+                "recurrent_dropout needs weight_hh to be a plain parameter, got a parametrized one; remove it"
+            )
+        parameters = dict(self._parameters)
+        weight = parameters.pop("weight_hh")
         assert weight is not None
         masked = weight * dropout(weight.new_ones(self.hidden_size), self.recurrent_dropout)
         cell = type(self).__new__(type(self))
-        cell.__dict__ = {**self.__dict__, "_parameters": others, "weight_hh": masked}
+        cell.__dict__ = {**self.__dict__, "_parameters": parameters, "weight_hh": masked}
         return cell
 
     def scan(
@@ -121,7 +123,7 @@ class Cell(nn.Module, ABC):
             state: as from `initial_state`.
             lengths: (batch,) int64, or None where all sequences are full (default None).
             reverse: read each sequence from its last step to its first (default False).
-            last_only: the outputs are not wanted, and may have 0 time steps (default False).
+            last_only: the outputs are not needed and may have 0 time steps (default False).
 
         Returns:
             outputs (batch, time, hidden), each at the step it was made from, zero past each length; the final state.
@@ -135,7 +137,7 @@ class Cell(nn.Module, ABC):
 
 
 def has_recurrent_matrix(cell: Cell) -> bool:
-    """Tell whether a parameter weight_hh (…, hidden) of ``cell`` maps its units' states back to them."""
+    """Tell whether ``cell`` has a recurrent matrix, a parameter weight_hh (…, hidden)."""
     weight = cell._parameters.get("weight_hh")
     return weight is not None and weight.dim() == 2 and weight.shape[1] == cell.hidden_size
 

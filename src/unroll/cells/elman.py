@@ -88,10 +88,10 @@ class RNN(Cell):
 
 @final
 class IndRNN(Cell):
-    """Independently recurrent: h' = tanh(W_ih x + u ⊙ h + b); each unit hears of itself alone, layers mix them.
+    """Independently recurrent: h' = tanh(W_ih x + u ⊙ h + b); units are only connected across layers.
 
     Parameters: weight_ih (hidden, input) and bias (hidden,), uniform within ±1/√input; u, weight_hh (hidden,), uniform
-    from 0 to 1, as the units are to remember over different times.
+    from 0 to 1, so that the units remember over different times.
 
     Args:
         input_size: features per time step, at least 1.
@@ -116,12 +116,12 @@ class IndRNN(Cell):
         self.bias = nn.Parameter(torch.empty(hidden_size).uniform_(-bound, bound))
 
     def init_orthogonal(self) -> None:
-        """Make weight_ih Xavier uniform and the bias zero; u keeps its uniform values, there is no matrix to turn."""
+        """Make weight_ih Xavier uniform and the bias zero; u keeps its uniform values, as it is not a matrix."""
         nn.init.xavier_uniform_(self.weight_ih)
         nn.init.zeros_(self.bias)
 
     def init_identity(self) -> None:
-        """Make u one, the rest as by `init_orthogonal`."""
+        """Set u to 1, the rest as `init_orthogonal` does."""
         self.init_orthogonal()
         nn.init.ones_(self.weight_hh)
 
@@ -139,7 +139,7 @@ class IndRNN(Cell):
     def scan(
         self, x: Tensor, state: Tensor, lengths: Tensor | None = None, *, reverse: bool = False, last_only: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Apply the cell over time; the products with x are one for all steps. See `Cell.scan`."""
+        """Apply the cell over time, with a single product with x for all steps. See `Cell.scan`."""
         check_lengths(lengths, x.shape[0], x.shape[1])
         z = linear(x if lengths is None else clear_padding(x, lengths), self.weight_ih, self.bias)
         return reference.loop(self._advance, z, state, lengths, reverse)

@@ -1,4 +1,4 @@
-"""The scans of the cells that have kernels, as functions of tensors. `unroll.scan` gives them too."""
+"""The scans of the cells that have kernels, as functions of tensors; also available from `unroll.scan`."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def rnn_scan(
         nonlinearity: "tanh" or "relu" (default "tanh").
         backend: a name from `unroll.scan.backends`, or "auto" (default "auto").
         reverse: read each sequence from its last step to its first (default False).
-        last_only: return no outputs; memory then need not grow with time (default False).
+        last_only: return no outputs, so that memory need not grow with time (default False).
 
     Returns:
         outputs (batch, time, hidden), each at the step it was made from, zero past each length (with ``last_only``
         (batch, 0, hidden)); and the final state (batch, hidden), for length 0 ``h0``.
 
     Raises:
-        InputError: shapes, dtypes or lengths do not fit; the message says what was expected and what came.
+        InputError: shapes, dtypes or lengths do not fit; the message says what was expected and what was given.
         ConfigError: unknown ``nonlinearity`` or ``backend``.
 
     Source: J. L. Elman, Finding structure in time, Cognitive Science 14 (1990), p. 179; parameters as in torch.nn.RNN.

@@ -1,4 +1,4 @@
-"""The linear recurrent unit: a state of complex numbers that turn and fade, each on its own."""
+"""The linear recurrent unit: a state of complex numbers, each of which rotates and decays independently."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .. import scan
 from ..scan.padding import clear_padding
 from .base import Cell
 
-R_MIN, R_MAX = 0.9, 0.999  # of |λ| at the start: the paper's for sequences of a thousand steps
+R_MIN, R_MAX = 0.9, 0.999  # initial |λ|, the paper's range for sequences of a thousand steps
 
 
 @final
@@ -24,9 +24,9 @@ class LRU(Cell):
     The paper puts the nonlinearity into a block around the layer; here it is the cell's own, as a stack of linear
     layers would be linear. The state is (h, s), s (batch, 2·hidden) with its real parts first.
 
-    All is done in real arithmetic: seen from axes that turn along with λ's angle, each part of s follows
-    ``h_t = |λ| h_{t-1} + b_t``, which `unroll.scan.linear_scan` computes in one fused call, and turning is exact at any
-    length. Complex tensors would have no fused scan, no bf16 and no ONNX.
+    Only real arithmetic is used: in axes that rotate with λ's angle, each part of s follows
+    ``h_t = |λ| h_{t-1} + b_t``, which `unroll.scan.linear_scan` computes in one fused call, and the rotation is exact
+    at any length. Complex tensors would have no fused scan, no bf16 and no ONNX.
 
     Parameters: nu_log, theta_log, gamma_log (hidden,); weight_ih (2·hidden, input), B's real and imaginary rows;
     weight_ho (hidden, 2·hidden), C's real and negative imaginary columns; weight_io (hidden, input), D.
@@ -52,13 +52,13 @@ class LRU(Cell):
         self.weight_ih = nn.Parameter(torch.empty(2 * hidden_size, input_size))
         self.weight_ho = nn.Parameter(torch.empty(hidden_size, 2 * hidden_size))
         self.weight_io = nn.Parameter(torch.empty(hidden_size, input_size))
-        if not self.nu_log.is_meta:  # where there is nothing to fill, torch would load its compiler to find that out
+        if not self.nu_log.is_meta:  # on the meta device, torch would load its compiler for these operations
             self._fill()
 
     @torch.no_grad()
     def _fill(self) -> None:
         size, features = self.hidden_size, self.input_size
-        radius = (torch.rand(size) * (R_MAX**2 - R_MIN**2) + R_MIN**2).sqrt()  # even over the ring
+        radius = (torch.rand(size) * (R_MAX**2 - R_MIN**2) + R_MIN**2).sqrt()  # uniform over the area of the ring
         self.nu_log.copy_((-radius.log()).log())
         self.theta_log.copy_((torch.rand(size) * 2 * math.pi).clamp(min=1e-4).log())
         self.gamma_log.copy_((1 - radius**2).sqrt().log())
@@ -96,7 +96,7 @@ class LRU(Cell):
             x = clear_padding(x, lengths)
         count = torch.full((batch,), time, device=x.device) if lengths is None else lengths
         index = torch.arange(time, device=x.device)
-        # How many steps have been taken once each is, (batch or 1, time, 1).
+        # The number of steps after each step, (batch or 1, time, 1).
         taken = ((count if lengths is not None else count[:1]).unsqueeze(1) - index) if reverse else (index + 1)[None]
         cos, sin = self._axes(taken.unsqueeze(2))
         b = _turned(self._drive(x), cos, -sin)
@@ -108,14 +108,14 @@ class LRU(Cell):
         return h if lengths is None else clear_padding(h, lengths), final
 
     def _final(self, x: Tensor, s: Tensor, h0: Tensor, count: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
-        """Return the state after each sequence's last step taken; ``s`` is its own second part."""
+        """Return the state after each sequence's last step; ``s`` is the second part."""
         last = torch.zeros_like(count) if reverse else (count - 1).clamp(min=0)
         h = self._output(x[torch.arange(len(x), device=x.device), last], s)
         return torch.where((count > 0).unsqueeze(1), h, h0), s
 
     def _axes(self, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """Return cosine and sine of the angle turned by; in float64, as after thousands of steps it is thousands."""
-        exact = torch.float32 if steps.device.type == "mps" else torch.float64  # which MPS does not have
+        """Return cosine and sine of the rotation angle; in float64, as the angle grows with the number of steps."""
+        exact = torch.float32 if steps.device.type == "mps" else torch.float64  # MPS has no float64
         angle = steps * torch.exp(self.theta_log.to(exact))
         return angle.cos().to(self.theta_log.dtype), angle.sin().to(self.theta_log.dtype)
 

@@ -1,4 +1,4 @@
-"""Cells whose gates see the input alone: h' = a h + b with a and b known for all steps before the scan begins."""
+"""Cells whose gates depend only on the input: h' = a h + b, with a and b computed for all steps before the scan."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ class _Minimal(Cell):
 class MinGRU(_Minimal):
     """Minimal GRU: h' = (1 - z) h + z h̃ with z = σ(W_z x + b_z) and h̃ = W_h x + b_h.
 
-    This is the paper's plain form. Its other form keeps states positive to add logarithms, which is how a parallel scan
-    stays stable; `unroll.scan.linear_scan` goes step by step and has no need of it. As the gate does not see the state,
-    one layer forgets by the input alone: give it two or more.
+    This is the paper's plain form. Its log-space form keeps a parallel scan stable; `unroll.scan.linear_scan` goes step
+    by step and does not need it. As the gate does not see the state, a single layer forgets by the input alone: use two
+    or more.
 
     Parameters: weight_ih (2·hidden, input) and bias (2·hidden,), in the order z, h̃.
 
@@ -83,7 +83,7 @@ class MinGRU(_Minimal):
 
     @torch.no_grad()
     def set_forget_bias(self, value: float) -> None:
-        """Set the bias of 1 - z, the share of the state that is kept."""
+        """Set the bias of 1 - z, the fraction of the state that is kept."""
         self.bias[: self.hidden_size] = -value
 
 
@@ -110,7 +110,7 @@ class MinLSTM(_Minimal):
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return a = f' and b = i' h̃."""
         f, i, candidate = linear(x, self.weight_ih, self.bias).chunk(3, dim=-1)
-        # f / (f + i) as one sigmoid of log f - log i: no division by what may have vanished
+        # f / (f + i) as a sigmoid of log f - log i, which avoids dividing by a sum that may be 0
         ratio = logsigmoid(f) - logsigmoid(i)
         return torch.sigmoid(ratio), torch.sigmoid(-ratio) * candidate
 

@@ -1,4 +1,4 @@
-"""Weights in torch.nn's layout: the gates' rows one upon the other."""
+"""Weights in torch.nn's layout, with the gates' rows stacked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 class Gated(Protocol):
-    """A cell with such weights."""
+    """A cell with weights in torch.nn's layout."""
 
     hidden_size: int
     weight_ih: nn.Parameter

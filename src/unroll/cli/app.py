@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_h
 from cyclopts import App, Parameter
 
 from ..config import DataConfig, ModelConfig, RecipeName, TrainConfig
+from ..config.data import TABLE
 
 
 def whole_number(_: Any, tokens: Sequence[Any]) -> int:
@@ -21,11 +22,18 @@ def whole_number(_: Any, tokens: Sequence[Any]) -> int:
         raise ValueError(f"expected a whole number, got {tokens[0].value!r}") from None
 
 
-def _flags(config: type) -> Any:
-    """Return a dataclass with the fields of ``config``, all None until given: the recipe says what is not given."""
+def _flags(config: type, only: Sequence[str] = ()) -> Any:
+    """Return a dataclass with the fields of ``config``, all None until given: the recipe says what is not given.
+
+    Args:
+        config: the settings.
+        only: names of those that are wanted (default: all).
+    """
     hints = get_type_hints(config)
     wanted: list[tuple[str, Any, Any]] = []
     for field in fields(config):
+        if only and field.name not in only:
+            continue
         kind = hints[field.name] | None
         whole = kind == int | None
         wanted.append((field.name, Annotated[kind, Parameter(converter=whole_number)] if whole else kind, None))
@@ -56,10 +64,12 @@ if TYPE_CHECKING:
     ModelLists: TypeAlias = Any
     TrainLists: TypeAlias = Any
     DataFlags: TypeAlias = Any
+    TableFlags: TypeAlias = Any
     ModelFlags: TypeAlias = Any
     TrainFlags: TypeAlias = Any
 else:
     DataFlags, ModelFlags, TrainFlags = _flags(DataConfig), _flags(ModelConfig), _flags(TrainConfig)
+    TableFlags = _flags(DataConfig, TABLE)
     ModelLists, TrainLists = _lists(ModelConfig), _lists(TrainConfig)
 
 app = App(

@@ -6,7 +6,7 @@ The command line's flags are the fields of `DataConfig`, `ModelConfig` and `Trai
 from .data import DataConfig, LinesName, MissingName, Read, TokenizerName
 from .model import Backend, Init, ModelConfig
 from .recipes import RECIPES, Recipe, RecipeName, ScalingName, choose_settings
-from .training import TrainConfig
+from .training import Metric, TrainConfig
 
 __all__ = [
     "RECIPES",
@@ -14,6 +14,7 @@ __all__ = [
     "DataConfig",
     "Init",
     "LinesName",
+    "Metric",
     "MissingName",
     "ModelConfig",
     "Read",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -15,6 +16,9 @@ Read = Literal["rows", "columns", "pixels", "permuted"]
 TokenizerName = Literal["word", "bpe"]
 MissingName = Literal["impute", "mask"]
 LinesName = Literal["label-first", "label-last", "tab"]
+Decimal = Literal[".", ","]
+LISTS = ("feature_columns", "drop_columns", "missing_values")
+TABLE = ("id_column", "time_column", "label_column", *LISTS, "decimal")  # settings of tables of series alone
 
 
 @with_defaults
@@ -24,18 +28,28 @@ class DataConfig:
 
     Attributes:
         read: how the pixels of an image become time steps
-        resize: make all images of a folder so large, in pixels; 28 both ways, or 40x28 wide and high (default: as is)
-        test_fraction: share of each class to test on, where a set has no test part of its own (default 0.2)
+        resize: resize every image of a folder to this size in pixels; 28 (square) or 40x28 (width x height) (default:
+            keep the size)
+        test_fraction: fraction of each class held out as the test split, if the data has none of its own (default 0.2)
         split_seed: seed of that split (default 0)
-        missing: how a value that a series lacks is filled in; impute takes the last one before it, at the beginning the
-            mean; mask does too, and joins each feature by one that is 1 where it was missing
-        tokenizer: what a text is cut into; words, or the pieces of words that byte pair encoding finds
-        vocabulary_size: words, or pieces, that are known at most; the most frequent ones
-        min_count: how often one must occur in the training texts to be known
-        text_column: column that holds the texts (default: the one named text, sentence, review, …)
-        label_column: column that holds the class (default: the one named label, class, …)
-        lines: where the class stands in a line of text; before the text, behind it, or on the side of a tab that has
-            few different values (default: as every line of the file allows, else you are asked)
+        missing: how to fill in missing values of a series; impute repeats the last value (at the start: the mean); mask
+            does the same and adds, for each feature, a second one that is 1 where the value was missing
+        tokenizer: how to split a text into tokens; words, or subwords by byte pair encoding
+        vocabulary_size: maximum number of tokens in the vocabulary; the most frequent ones are kept
+        min_count: minimum number of times a token must occur in the training texts to enter the vocabulary
+        id_column: column of a table that names the series of each row (default: id)
+        time_column: column that orders the rows of a series, each of which is then a time step (default: time)
+        label_column: column of the class (default: label or class; of texts also category, sentiment, target or is_…)
+        feature_columns: columns that are features, or time steps if each row is a series, such as x,y,z (default: all
+            others, except those that only name or count rows)
+        drop_columns: columns to leave out, such as x,y,z (default: none)
+        missing_values: marks of a missing value beside an empty cell, NaN, NA, null and ?, such as -999,none (default:
+            no others)
+        decimal: decimal separator of the numbers in a table
+        text_column: column of the texts (default: the one called text, sentence, headline, review, title, message,
+            comment, tweet or content)
+        lines: where the class stands in a line of text; before the text, after it, or on the side of a tab that has few
+            different values (default: as every line of the file allows; otherwise you are asked)
     """
 
     read: Read = "rows"
@@ -46,23 +60,42 @@ class DataConfig:
     tokenizer: TokenizerName = "word"
     vocabulary_size: int = 20_000
     min_count: int = 2
-    text_column: str | None = None
+    id_column: str | None = None
+    time_column: str | None = None
     label_column: str | None = None
+    feature_columns: str | None = None
+    drop_columns: str | None = None
+    missing_values: str | None = None
+    decimal: Decimal = "."
+    text_column: str | None = None
     lines: LinesName | None = None
 
     def __post_init__(self) -> None:
         given: object = self.resize
         if type(given) is int:  # as Python callers write it
             object.__setattr__(self, "resize", str(given))
+        for name in LISTS:
+            listed: object = getattr(self, name)  # as Python callers write it: a list, or a number
+            if type(listed) in (int, float):
+                listed = [listed]
+            if isinstance(listed, (list, tuple)):
+                object.__setattr__(self, name, ",".join(map(_quoted, listed)))
         check_types(self)
         if self.resize is not None and not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4})?", self.resize):
-            raise ConfigError(f"resize must be pixels like 28, or two like 40x28, got {quoted(self.resize)}")
+            raise ConfigError(
+                f"resize must be a size in pixels, 28 or 40x28 (width x height), got {quoted(self.resize)}"
+            )
         if self.test_fraction is not None and not 0 < self.test_fraction < 1:
             raise ConfigError(f"test_fraction must be above 0 and below 1, got {self.test_fraction}")
         if self.split_seed is not None and not 0 <= self.split_seed < 2**32:
             raise ConfigError(f"split_seed must be from 0 to 4294967295, got {quoted(self.split_seed)}")
         check_at_least("vocabulary_size", self.vocabulary_size, 2)
         check_at_least("min_count", self.min_count, 1)
+
+    def names(self, setting: str) -> tuple[str, ...]:
+        """Return the names, or marks, that one of the settings lists: those with a comma in quotes."""
+        value = getattr(self, setting)
+        return () if not value else tuple(name.strip() for name in next(csv.reader([value], skipinitialspace=True)))
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -73,8 +106,13 @@ class DataConfig:
         return int(width), int(height or width)
 
     def check_unused(self, name: str, reason: str, *settings: str) -> None:
-        """Raise `ConfigError` if one of ``settings`` is not its default: the data ``name`` has no use for it."""
+        """Raise `ConfigError` if one of ``settings`` is not its default: the data ``name`` does not use it."""
         for field_ in fields(self):
             value = getattr(self, field_.name)
             if field_.name in settings and value != field_.default:
                 raise ConfigError(f"{field_.name} {value} cannot be used with {name}: {reason}")
+
+
+def _quoted(name: object) -> str:
+    text = str(name)
+    return f'"{text}"' if "," in text else text

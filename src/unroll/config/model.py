@@ -22,18 +22,18 @@ class ModelConfig:
         cell: rnn, gru, lstm, indrnn, mingru, minlstm, lru; or module:Class of your own, imported
         nonlinearity: activation of the rnn and indrnn cells
         hidden_size: units per layer and direction
-        num_layers: recurrent layers, one upon the other
+        num_layers: number of stacked recurrent layers
         bidirectional: read each sequence forwards and backwards
-        residual: add the outputs of the layer below to each layer's, from the second layer on
-        layer_norm: normalise each layer's outputs over its units for what reads them
-        dropout: share of activations dropped between layers while training
-        recurrent_dropout: share of units hidden from the recurrence while training, one mask a batch
-        embedding_size: numbers that stand for each token of a text; learned
-        embedding_dropout: share of a token's numbers dropped while training
-        readout: how a sequence of hidden states becomes one vector; attention is learned
-        init: initial weights; orthogonal, torch's own, or identity, with relu an IRNN
-        forget_bias: initial bias of the gate that keeps the state (default: as init has it, 1 for lstm if orthogonal)
-        backend: what computes the scan; auto chooses and says why, see unroll info
+        residual: residual connections; add the outputs of the layer below to each layer's, from the second layer on
+        layer_norm: normalise each layer's outputs over its units before the next layer or the readout
+        dropout: dropout between layers while training (fraction of activations)
+        recurrent_dropout: dropout of the recurrent state while training (fraction of units; one mask per batch)
+        embedding_size: size of the learned vector of each token of a text
+        embedding_dropout: dropout of the token vectors while training (fraction of their elements)
+        readout: how to turn the sequence of hidden states into one vector; attention is learned
+        init: initial weights; orthogonal, torch (the defaults of torch.nn), or identity (with relu: an IRNN)
+        forget_bias: initial bias of the forget gate (default: set by init; 1 for an lstm with orthogonal)
+        backend: what computes the scan; unroll info shows what auto chooses, and why
     """
 
     cell: str = "rnn"
@@ -62,22 +62,22 @@ class ModelConfig:
                 raise ConfigError(f"{name} must be at least 0 and below 1, got {share}")
         if self.dropout > 0 and self.num_layers == 1:
             raise ConfigError(
-                f"dropout acts between layers: it needs num_layers of at least 2, got {self.num_layers}; "
+                f"dropout acts between layers and needs num_layers of at least 2, got {self.num_layers}; "
                 "add a layer, set dropout to 0, or use recurrent_dropout"
             )
         if self.residual and self.num_layers == 1:
             raise ConfigError(
-                f"residual connections go around layers from the second on: they need num_layers of at least 2, "
-                f"got {self.num_layers}; add a layer or leave residual out"
+                f"residual needs num_layers of at least 2 (it skips layers from the second on), got {self.num_layers}; "
+                "add a layer or set residual to False"
             )
         if self.layer_norm and self.hidden_size * (2 if self.bidirectional else 1) < 2:
-            raise ConfigError("layer_norm needs hidden_size of at least 2, got 1: one unit alone normalises to nothing")
+            raise ConfigError("layer_norm needs hidden_size of at least 2, got 1: a single unit always normalises to 0")
 
     @property
     def additions(self) -> str:
-        """What there is beyond plain layers in one direction, in words, each after a comma."""
+        """The optional parts that are switched on, in words, each after a comma."""
         parts = {"both directions": self.bidirectional, "residual": self.residual, "layer norm": self.layer_norm}
         shares = {"dropout": self.dropout, "recurrent dropout": self.recurrent_dropout}
-        words = [name for name, there in parts.items() if there]
+        words = [name for name, enabled in parts.items() if enabled]
         words += [f"{name} {share:g}" for name, share in shares.items() if share]
         return "".join(f", {word}" for word in words)

@@ -22,7 +22,7 @@ class Recipe:
     """A named set of settings: the model, its training, and the scaling of its inputs.
 
     Attributes:
-        name: what the recipe is called
+        name: the key in `RECIPES`
         model: settings of the classifier
         train: settings of its training
         scaling: inputs scaled to [0, 1] ("unit") or to mean 0 and deviation 1 over the training data ("standard")
@@ -37,7 +37,7 @@ class Recipe:
         """Return this recipe with fields of its `ModelConfig` and `TrainConfig` replaced.
 
         Raises:
-            ConfigError: a name is no setting, or a value is out of range.
+            ConfigError: a name is not a setting, or a value is out of range.
         """
         model = {f.name for f in fields(ModelConfig)}
         train = {f.name for f in fields(TrainConfig)}
@@ -60,7 +60,7 @@ def choose_settings(recipe: str, settings: Mapping[str, Any]) -> tuple[DataConfi
         settings: fields of `DataConfig`, `ModelConfig` and `TrainConfig`.
 
     Raises:
-        ConfigError: a name is no setting, or a value is out of range.
+        ConfigError: a name is not a setting, or a value is out of range.
     """
     check_choice("recipe", recipe, tuple(RECIPES))
     reading = {f.name for f in fields(DataConfig)}
@@ -71,15 +71,15 @@ def choose_settings(recipe: str, settings: Mapping[str, Any]) -> tuple[DataConfi
 
 RECIPES: dict[RecipeName, Recipe] = {
     "fast": Recipe(),
-    # For accuracy: eight times as long, nothing held out, and weights held down so that they are not learned by heart.
+    # For accuracy: eight times as many epochs, no validation split, and more weight decay against overfitting.
     "best": Recipe(name="best", train=TrainConfig(epochs=80, weight_decay=0.1, val_fraction=0.0)),
-    # For texts: read both ways, each unit's most telling moment counts, and half of what stands for a word is hidden.
+    # For texts: bidirectional, the maximum over time for each unit, and dropout of half of each token vector.
     "text": Recipe(
         name="text",
         model=ModelConfig(cell="gru", hidden_size=128, bidirectional=True, readout="max", embedding_dropout=0.5),
         train=TrainConfig(epochs=6),
     ),
-    # The tutorial's own: torch's initial weights, plain Adam on inputs in [0, 1], nothing held out, nothing clipped.
+    # As in the tutorial: torch's initial weights, plain Adam on inputs in [0, 1], no validation split, no clipping.
     "tutorial": Recipe(
         name="tutorial",
         model=ModelConfig(init="torch"),

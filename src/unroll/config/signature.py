@@ -1,4 +1,4 @@
-"""Functions that take the fields of a dataclass as parameters, so that each is declared once: there.
+"""Let functions take the fields of a dataclass as parameters, so that each field is declared once.
 
 Type checkers see the dataclass's constructor in place of the function's own parameters; `inspect.signature`, `help` and
 the documentation get names, types, defaults and help from its fields.
@@ -28,7 +28,7 @@ class _Decorator(Protocol[P]):
 
 
 def takes(arguments: Callable[P, object]) -> _Decorator[P]:
-    """Return a decorator for a function, or method, of one value of a dataclass: it takes the fields instead.
+    """Return a decorator that makes a function of one dataclass value take the fields of that dataclass instead.
 
     Args:
         arguments: the dataclass, whose help is put into the docstring as by `documented`.
@@ -43,10 +43,12 @@ def takes(arguments: Callable[P, object]) -> _Decorator[P]:
             return function(*args[: len(own)], kind(*args[len(own) :], **kwargs))
 
         hints = get_type_hints(kind)
-        taken = [one.replace(annotation=hints[name]) for name, one in inspect.signature(kind).parameters.items()]
+        taken = [
+            parameter.replace(annotation=hints[name]) for name, parameter in inspect.signature(kind).parameters.items()
+        ]
         returned = inspect.signature(function, eval_str=True).return_annotation
         call.__signature__ = inspect.Signature([*own, *taken], return_annotation=returned)  # type: ignore[attr-defined]
-        call.__annotations__ = {one.name: one.annotation for one in taken} | {"return": returned}
+        call.__annotations__ = {parameter.name: parameter.annotation for parameter in taken} | {"return": returned}
         kind.__init__.__qualname__ = function.__qualname__  # a TypeError names what was called
         return documented(kind)(call)
 

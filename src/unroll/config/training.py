@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import ConfigError
-from ..formatting import quoted
+from ..formatting import listed, quoted
 from ..validation import check_at_least, check_types
 from .signature import with_defaults
 
-# The step budget behind TrainConfig.epochs = None: small sets are read more often.
+# The step budget behind TrainConfig.epochs = None: small data sets get more epochs.
 MIN_EPOCHS = 10
 MIN_STEPS = 1_250
+
+
+Metric = Literal["loss", "accuracy", "balanced-accuracy", "macro-f1"]
 
 
 @with_defaults
@@ -22,23 +26,27 @@ class TrainConfig:
     """How a classifier is trained.
 
     Attributes:
-        epochs: passes over the training data (default: at least 10, and as many as make 1,250 optimiser steps)
-        batch_size: sequences per optimiser step
-        lr: learning rate; under one-cycle its peak
+        epochs: passes over the training data (default: 10, or more if needed for 1,250 training steps)
+        batch_size: sequences per training step
+        lr: learning rate (with one-cycle: its peak)
         optimizer: adam, or adamw with decoupled weight decay
-        weight_decay: shrinkage of the weights per step, times lr
-        schedule: learning rate over the run; one-cycle warms up for 15 % of it and anneals to 0
-        clip_norm: gradients are scaled down to at most this norm; 0 switches it off
-        tbptt: gradients go back through at most so many time steps, truncated; 0 for all
-        shift: training images are moved by up to so many pixels, anew in each epoch
-        rotation: training images are turned by up to so many degrees, anew in each epoch
-        early: share of the training sequences cut off at random, for answers before the end
-        val_fraction: share of the training data held out, stratified, to watch the training
-        patience: stop after so many epochs without a lower validation loss, 0 never; schedule constant only
-        keep: weights to keep, those of the last epoch or those with the lowest validation loss
-        seed: seed of initial weights, shuffling, validation part, dropout, shift and rotation
-        device: where to compute; auto takes CUDA where it is there, else the CPU
-        precision: bf16 multiplies in bfloat16 while training; on a CPU only where unroll info names it
+        weight_decay: weight decay per training step, multiplied by lr
+        schedule: learning rate over the run; one-cycle warms up for the first 15 % and then anneals to 0
+        clip_norm: scale gradients down to at most this norm (0: off)
+        tbptt: truncate backpropagation through time to this many steps (0: no truncation)
+        shift: shift each training image at random by up to this many pixels, differently in each epoch
+        rotation: rotate each training image at random by up to this many degrees, differently in each epoch
+        early: fraction of the training sequences cut off at a random step, so that the model learns to answer early
+        val_fraction: fraction of the training data held out for validation (stratified)
+        patience: stop after this many epochs without a better validation result (0: never); needs schedule constant
+        keep: which weights to keep; those of the last epoch, or those with the best validation result (best)
+        class_weight: weights of the classes in the training loss; balanced, so that each class counts alike however
+            rare it is, or CLASS=WEIGHT,…, the others 1 (default: 1 for all)
+        metric: which validation result counts, for keep, patience and sweeps (default: loss for keep and patience,
+            accuracy for sweeps)
+        seed: seed of the initial weights, shuffling, validation split, dropout, shift and rotation
+        device: where to compute; auto uses CUDA if it is available, else the CPU
+        precision: bf16 multiplies in bfloat16 while training; on a CPU only if unroll info lists it
     """
 
     epochs: int | None = None
@@ -55,6 +63,8 @@ class TrainConfig:
     val_fraction: float = 0.1
     patience: int = 0
     keep: Literal["last", "best"] = "last"
+    class_weight: str | None = None
+    metric: Metric | None = None
     seed: int = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -76,19 +86,63 @@ class TrainConfig:
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed must be from 0 to 4294967295, got {quoted(self.seed)}")
         self._check_early_stopping()
+        self.own_weights()  # complains of what is none
 
     def _check_early_stopping(self) -> None:
         if self.patience and self.schedule == "one-cycle":
             raise ConfigError(
-                f"patience must be 0 under schedule 'one-cycle', got {quoted(self.patience)}: "
+                f"patience must be 0 with schedule 'one-cycle', got {quoted(self.patience)}: "
                 "the rate only anneals at the end; set schedule to 'constant'"
             )
-        if self.val_fraction == 0 and (self.patience or self.keep == "best"):
+        if self.val_fraction == 0 and (self.patience or self.keep == "best" or self.metric):
             wish = f"patience {quoted(self.patience)}" if self.patience else "keep 'best'"
-            raise ConfigError(f"{wish} needs a validation part: val_fraction must be above 0, got 0")
+            if not self.patience and self.keep == "last":
+                wish = f"metric {quoted(self.metric)}"
+            raise ConfigError(f"{wish} needs a validation split: val_fraction must be above 0, got 0")
+
+    def own_weights(self) -> dict[str, float]:
+        """Return the weights that ``class_weight`` gives classes by name; empty if it gives none, or is "balanced".
+
+        Raises:
+            ConfigError: it is not of that form, or a weight is not above 0.
+        """
+        if self.class_weight in (None, "balanced"):
+            return {}
+        weights = dict[str, float]()
+        for part in str(self.class_weight).split(","):
+            name, _, weight = (word.strip() for word in part.rpartition("="))
+            try:
+                weights[name] = float(weight)
+            except ValueError:
+                weights[name] = 0.0
+            if not name or not 0 < weights[name] < math.inf:
+                raise ConfigError(
+                    f"class_weight must be balanced, or CLASS=WEIGHT,… with weights above 0, got {quoted(part)}"
+                )
+        return weights
+
+    def weights_of(self, counts: Mapping[str, int]) -> list[float] | None:
+        """Return the weight of each class in the training loss; None where all count as they come.
+
+        Args:
+            counts: training sequences of each class.
+
+        Raises:
+            ConfigError: there is no class of that name.
+        """
+        if self.class_weight is None:
+            return None
+        if self.class_weight == "balanced":
+            present = sum(count > 0 for count in counts.values())
+            return [sum(counts.values()) / (present * count) if count else 1.0 for count in counts.values()]
+        weights = self.own_weights()
+        for name in weights:
+            if name not in counts:
+                raise ConfigError(f"class_weight names {quoted(name)}, the data has the classes {listed(counts)}")
+        return [weights.get(name, 1.0) for name in counts]
 
     def epochs_for(self, steps_per_epoch: int) -> int:
-        """Return ``epochs``, or what the step budget makes of it for this many optimiser steps in an epoch."""
+        """Return ``epochs``; if it is None, the number that the step budget gives for this many steps per epoch."""
         if self.epochs is not None:
             return self.epochs
         return max(MIN_EPOCHS, math.ceil(MIN_STEPS / steps_per_epoch))

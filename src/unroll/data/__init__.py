@@ -1,1 +1,26 @@
 """Data sets: compact tensors with everything that turns them into model input."""
+
+from .catalog import load
+from .describe import Description, FeatureDescription, PartDescription, describe_data
+from .preparation import ImageFormat, Missing, Preparation, Scaling
+from .sequences import Batch, SequenceData
+from .splits import Splits
+from .tokenizer import Tokenizer
+from .vocabulary import WordDescription
+
+__all__ = [
+    "Batch",
+    "Description",
+    "FeatureDescription",
+    "ImageFormat",
+    "Missing",
+    "PartDescription",
+    "Preparation",
+    "Scaling",
+    "SequenceData",
+    "Splits",
+    "Tokenizer",
+    "WordDescription",
+    "describe_data",
+    "load",
+]

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from ..config import DataConfig, ScalingName
+from ..config.data import TABLE
 from ..config.signature import takes, with_defaults
 from ..errors import DataError, did_you_mean
 from .files import check_regular
 from .formats import image_folder, mnist, npz, recordings, series, texts, ucr_archive
-from .preparation import ImageFormat, Preparation
+from .preparation import Preparation
 from .sequences import Parts
 from .splits import Splits
 
 Reader = Callable[[str, Path | None, DataConfig], Splits]
-Format = Callable[[Path, DataConfig, ImageFormat | None], Parts]
+Format = Callable[[Path, DataConfig, Any], Parts]  # the last: of a model that is to read it
 
 # Sets by name.
 READERS: dict[str, Reader] = {
@@ -27,6 +29,7 @@ READERS: dict[str, Reader] = {
     "kmnist": mnist.read,
 }
 
+NO_TABLE = "it is no table of series"
 # What a path can be: a folder, or a file by its suffix.
 FOLDER = "FOLDER/"
 FORMATS: dict[str, Format] = {
@@ -54,7 +57,10 @@ class Arguments(DataConfig):
     name: str | Path = field(default="mnist-sample", kw_only=False)
     data_dir: str | Path | None = None
     scaling: ScalingName = "standard"
-    resize: int | str | None = None  # type: ignore[assignment]  # wider: the settings have a text
+    resize: int | str | None = None  # type: ignore[assignment]  # wider, as all below: the settings have a text
+    feature_columns: Sequence[str] | str | None = None  # type: ignore[assignment]
+    drop_columns: Sequence[str] | str | None = None  # type: ignore[assignment]
+    missing_values: Sequence[str | float] | str | float | None = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         """Check nothing yet: `config` does."""
@@ -83,6 +89,7 @@ def load(arguments: Arguments) -> Splits:
     config = arguments.config()
     folder, name = _folder(arguments.data_dir), str(arguments.name)
     if name in READERS:
+        config.check_unused(name, NO_TABLE, *TABLE)
         splits = READERS[name](name, folder, config)
     else:
         path = _find(name, folder)
@@ -91,7 +98,11 @@ def load(arguments: Arguments) -> Splits:
 
 
 def load_as(
-    name: str, preparation: Preparation, data_dir: str | Path | None = None, reading: DataConfig | None = None
+    name: str,
+    preparation: Preparation,
+    data_dir: str | Path | None = None,
+    reading: DataConfig | None = None,
+    own: DataConfig | None = None,
 ) -> Parts:
     """Load data for a trained model: put through its preparation, not through one of its own.
 
@@ -99,7 +110,8 @@ def load_as(
         name: as for `load`; images of a folder may have any size, as for a prediction.
         preparation: of the model.
         data_dir: folder to look in first.
-        reading: how the model's own data was read: columns and lines are taken as they were there (default None).
+        reading: says what the columns of a table are, where they are not called as in the training data.
+        own: how the model's own data was read: texts are read in the same way, as far as that can be (default None).
 
     Raises:
         DataError: there is no such data, it is broken, or it does not fit the preparation.
@@ -111,10 +123,12 @@ def load_as(
         parts = Parts(splits.train, splits.test)
     else:
         path = _find(name, folder)
-        if preparation.kind == "texts" and reading is not None:
-            config = texts.as_before(path, reading)
-        read = _format(path, config)
-        parts = read(path, config if read in (image_folder.read, texts.read) else DataConfig(), image)
+        reading = reading or DataConfig()
+        if preparation.kind == "texts":
+            reading = texts.as_before(path, own or DataConfig(), reading)
+        read = _format(path, reading)
+        is_image = read is image_folder.read
+        parts = read(path, config if is_image else reading, image if is_image else preparation)
     test = None if parts.test is None else parts.test.prepared_as(preparation)
     return Parts(parts.train.prepared_as(preparation), test)
 
@@ -176,6 +190,20 @@ def _name(path: Path) -> str:
 
 
 def _format(path: Path, config: DataConfig) -> Format:
+    """Return what reads a path.
+
+    Raises:
+        ConfigError: ``config`` says what columns are that the data does not have.
+    """
+    read = _format_of(path, config)
+    if read in (image_folder.read, recordings.read, texts.read):
+        config.check_unused(
+            str(path), NO_TABLE, *(name for name in TABLE if name != "label_column" or read is not texts.read)
+        )
+    return read
+
+
+def _format_of(path: Path, config: DataConfig) -> Format:
     if path.is_dir() and any(not texts.is_text(file, config) for file in series.pairs_in(path)):
         return series.read
     if path.is_dir() and texts.has_images(path):
@@ -186,7 +214,7 @@ def _format(path: Path, config: DataConfig) -> Format:
         if recordings.is_of_recordings(path):
             return recordings.read
         return series.read if series.is_of_series(path) else FORMATS[FOLDER]
-    kind = f"FILE{path.suffix.lower()}"
+    kind = f"FILE{series.suffix(path)}"
     if kind not in FORMATS:
         raise DataError(f"{path} is of no known format; data must be one of {_known()}")
     return FORMATS[kind]

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor
 
-from ..formatting import listed, shown
+from ..formatting import listed, quoted, shown
 from .preparation import moments, valid_steps
 from .sequences import SequenceData
 from .splits import Splits
 from .vocabulary import WordDescription, describe_words
 
 STRANGE = 0.2  # share of unknown tokens in the test part from which it is a finding
+MAJORITY = 0.8  # share of the training part's largest class, above which its accuracy says little
 UNEVEN = 10  # times as many sequences in the largest class as in the smallest, from which it is a finding
 
 
@@ -118,13 +119,12 @@ def describe_data(splits: Splits) -> Description:
     train = _part(splits.train, len(train_keys) - len(known))
     test = _part(splits.test, len(test_keys) - len({key for key, _ in test_keys}))
     features, words = _features(splits.train), describe_words(splits)
-    notes = dict.fromkeys(splits.train.notes + splits.test.notes)
     findings = (
         *missing_classes(splits),
         *constant(splits),
         *_findings(train, test, features, shared, conflicts),
         *_of_words(words),
-        *notes,
+        *notes_of(splits),
     )
     return Description(
         splits.name,
@@ -144,6 +144,22 @@ def describe_data(splits: Splits) -> Description:
 def _source(splits: Splits) -> str:
     validation = "" if splits.val is None else f", with {len(splits.val):,} sequences for validation"
     return splits.source + (", of which the test part was drawn" if splits.drawn else "") + validation
+
+
+def notes_of(splits: Splits) -> list[str]:
+    """Say what one should know of how the parts were read."""
+    return list(dict.fromkeys(splits.train.notes + splits.test.notes + (splits.val.notes if splits.val else ())))
+
+
+def copies(splits: Splits) -> list[str]:
+    """Say how many series or texts of the training part repeat another; an empty list if none."""
+    keys = splits.train.checksums() if splits.train.kind != "images" else []
+    repeated = len(keys) - len(set(keys))
+    if not repeated:
+        return []
+    return [
+        f"{repeated:,} of {len(keys):,} training sequences repeat another; equal ones are never on both sides of a cut"
+    ]
 
 
 def missing_classes(splits: Splits) -> list[str]:
@@ -202,7 +218,7 @@ def _features(data: SequenceData) -> tuple[FeatureDescription, ...]:
 
 def _present(data: SequenceData, features: slice = slice(None)) -> Tensor:
     """Return the values that are neither padding nor missing, in one or two dimensions; of texts the tokens."""
-    values = valid_steps(data.values[..., features], data.lengths)
+    values = valid_steps(data.raw[..., features], data.lengths)
     if data.missing is None:
         return values
     return values[~valid_steps(data.missing[:, :, features], data.lengths)]
@@ -255,6 +271,23 @@ def _findings(
     if counts[most] >= UNEVEN * counts[least]:
         extremes = f"{counts[most]:,} of {shown(most)}, {counts[least]:,} of {shown(least)}"
         yield f"classes are uneven: {extremes}; look beyond the accuracy"
+    yield from majority(train.counts)
+
+
+def majority(counts: Mapping[str, int]) -> list[str]:
+    """Say so where one class is most of the training part, and what to do; an empty list if not.
+
+    Args:
+        counts: sequences of each class.
+    """
+    name = max(counts, key=counts.__getitem__)
+    share = counts[name] / max(1, sum(counts.values()))
+    if share <= MAJORITY:
+        return []
+    return [
+        f"{share:.1%} of the training part is {quoted(name)}, and always answering that is as accurate: train with "
+        "--class-weight balanced, and choose by --metric balanced-accuracy (with --keep best, or in a sweep)"
+    ]
 
 
 def _of_words(words: WordDescription | None) -> Iterator[str]:

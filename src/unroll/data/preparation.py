@@ -13,6 +13,7 @@ from ..config import MissingName, Read, ScalingName
 from ..errors import ConfigError, DataError
 from ..formatting import is_printable, listed, quoted, shown
 from ..validation import check_choice, check_types, check_whole, is_number
+from .columns import Columns
 from .tokenizer import Tokenizer
 
 # Seed of the permutation behind read="permuted": the one of the uRNN papers' permuted MNIST (full-capacity uRNN,
@@ -263,6 +264,9 @@ class Preparation:
         missing: how missing values are filled in; None where none can be missing, as in bytes
         features: their names, where the data has such; those that ``missing`` adds are not among them
         tokenizer: how texts become numbers; None where examples are no texts, or no vocabulary has been learned yet
+        columns: what the columns of the table were taken for that the training data is from; None where it is no table
+        offset: of each feature, taken away from the raw values in float64 before they become float32, which could not
+            tell them apart; all else is in units of what is left. Empty where nothing has to be
     """
 
     classes: tuple[str, ...]
@@ -271,6 +275,8 @@ class Preparation:
     missing: Missing | None = None
     features: tuple[str, ...] = ()
     tokenizer: Tokenizer | None = None
+    columns: Columns | None = None
+    offset: tuple[float, ...] = ()
 
     @property
     def kind(self) -> Kind:
@@ -304,11 +310,14 @@ class Preparation:
         if missing:
             missing = Missing(tuple(missing["means"]), missing["mask"])
         features = tuple(saved.get("features", ()))
-        made = cls(tuple(saved["classes"]), Scaling(**scaling), image, missing, features, tokenizer)
+        columns, offset = saved.get("columns"), tuple(saved.get("offset", ()))
+        columns = columns and Columns.from_dict(columns)
+        made = cls(tuple(saved["classes"]), Scaling(**scaling), image, missing, features, tokenizer, columns, offset)
         made.check()
         # Whole numbers, as JSON may have them, can be too large for torch's own.
         exact = Scaling(_floats(made.scaling.mean), _floats(made.scaling.std))
-        return replace(made, scaling=exact, missing=missing and replace(missing, means=_floats(missing.means)))
+        missing = missing and replace(missing, means=_floats(missing.means))
+        return replace(made, scaling=exact, missing=missing, offset=_floats(offset))
 
     def check(self) -> None:
         """Raise `DataError` unless each part is what its documentation says: a file may hold anything."""
@@ -331,6 +340,9 @@ class Preparation:
                 raise DataError(f"mask must be true or false, got {quoted(self.missing.mask)}")
         if self.image is not None:
             self.image.check()
+        _check_numbers("offset", self.offset)
+        if self.offset and isinstance(mean, tuple) and len(self.offset) > len(mean):
+            raise DataError(f"offset has {len(self.offset)} numbers for {len(mean)} features")
 
 
 def _floats(values: Any) -> Any:

@@ -164,6 +164,12 @@ class SequenceData:
         return self.x if rule is None or not rule.mask else self.x[:, :, : len(rule.means)]
 
     @property
+    def raw(self) -> Tensor:
+        """``values`` in units of the source; float64 where an offset was taken from them."""
+        offset = self.preparation.offset
+        return self.values.double() + self.x.new_tensor(offset, dtype=torch.float64) if offset else self.values
+
+    @property
     def counts(self) -> dict[str, int]:
         """Number of sequences of each class."""
         classes = self.preparation.classes
@@ -187,9 +193,10 @@ class SequenceData:
     def cut(self, fraction: float, seed: int) -> tuple[SequenceData, SequenceData]:
         """Return ``(rest, part)``: a stratified random part of about ``fraction`` of each class, and the rest.
 
-        Equal texts come into the same of both.
+        Equal texts, or series, come into the same of both.
         """
-        rest, part = stratified_cut(self.y.cpu().numpy(), fraction, seed, self.texts)
+        contents = self.checksums() if self.kind == "series" else self.texts
+        rest, part = stratified_cut(self.y.cpu().numpy(), fraction, seed, contents)
         device = self.y.device
         return self.subset(torch.from_numpy(rest).to(device)), self.subset(torch.from_numpy(part).to(device))
 
@@ -252,7 +259,7 @@ class SequenceData:
         index = torch.tensor([numbers[name] for name in own.classes], device=self.y.device)
         if isinstance(preparation.scaling.mean, tuple) and preparation.missing is None:
             self._check_features(len(preparation.scaling.mean))
-        data = self._with_features(preparation.features).filled(preparation.missing)
+        data = self._with_features(preparation.features)._less(preparation.offset).filled(preparation.missing)
         if preparation.tokenizer is not None:
             data = data.tokenized(preparation.tokenizer)
         return replace(data, y=index[self.y], preparation=preparation)
@@ -284,8 +291,19 @@ class SequenceData:
         numbers = {name: number for number, name in enumerate(own)}
         index = torch.tensor([numbers[name] for name in names], device=self.x.device)
         missing = None if self.missing is None else self.missing[:, :, index]
-        preparation = replace(self.preparation, missing=None, features=names)
+        offset = tuple(self.preparation.offset[numbers[name]] for name in names) if self.preparation.offset else ()
+        preparation = replace(self.preparation, missing=None, features=names, offset=offset)
         return replace(self, x=self.values[:, :, index], preparation=preparation, missing=missing)
+
+    def _less(self, offset: tuple[float, ...]) -> SequenceData:
+        """Return this data with ``offset`` taken away in place of its own."""
+        own = self.preparation.offset
+        if own == offset or self.x.dtype == torch.uint8:
+            return self
+        self._check_features(len(offset or own))
+        shift = torch.tensor(own or (0.0,), dtype=torch.float64) - torch.tensor(offset or (0.0,), dtype=torch.float64)
+        x = (self.values.double() + shift.to(self.x.device)).float()
+        return replace(self, x=x, preparation=replace(self.preparation, missing=None, offset=offset))
 
     def filled(self, rule: Missing | None) -> SequenceData:
         """Return this data with its missing values filled in as ``rule`` says, whatever stood for them before."""
@@ -317,6 +335,8 @@ class SequenceData:
         for tensor in (self.x, self.y, self.lengths) if self.texts is None else (self.y,):
             if tensor is not None:
                 crc = zlib.crc32(tensor.cpu().contiguous().numpy().data, crc)
+        if self.preparation.offset:
+            crc = zlib.crc32(np.array(self.preparation.offset).data, crc)
         return f"{crc:08x}"
 
 
@@ -349,7 +369,7 @@ def _shape(preparation: Preparation) -> str:
 
 
 def stratified_cut(
-    y: np.ndarray, fraction: float, seed: int, contents: Sequence[str] | None = None
+    y: np.ndarray, fraction: float, seed: int, contents: Sequence[str | bytes] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split indices into ``(rest, part)``, both ascending, ``part`` with about ``fraction`` of each class.
 
@@ -367,7 +387,11 @@ def stratified_cut(
         parts.append(members[: round(fraction * len(members))])
     part = np.sort(np.concatenate(parts)) if parts else np.empty(0, np.int64)
     if contents is not None:
-        first: dict[str, int] = {}
+        first: dict[str | bytes, int] = {}
         firsts = np.array([first.setdefault(content, n) for n, content in enumerate(contents)], np.int64)
-        part = np.flatnonzero(np.isin(firsts, part))
+        drawn = np.isin(firsts, part)
+        for label in np.unique(y):
+            if fraction < 1 and (y == label).sum() > 1 and drawn[y == label].all():
+                drawn[y == label] = False  # copies of one sequence are kept where they can be learned
+        part = np.flatnonzero(drawn)
     return np.setdiff1d(np.arange(len(y)), part), part

@@ -12,6 +12,7 @@ from ..errors import DataError
 from ..formatting import shown
 from .html import data_html
 from .preparation import Missing, Scaling
+from .remarks import check_classes, remarks
 from .sequences import Parts, SequenceData
 from .tokenizer import Tokenizer
 
@@ -58,6 +59,10 @@ class Splits:
             DataError: the training part has fewer than two classes, or nothing can be drawn.
         """
         drawn = parts.test is None
+        check_classes(source, parts.train)
+        if parts.train.kind == "series":
+            noted = replace(parts.train, notes=(*parts.train.notes, *remarks(parts.train)))
+            parts = parts._replace(train=noted)
         if parts.test is None:
             fraction = TEST_FRACTION if config.test_fraction is None else config.test_fraction
             train, test = parts.train.cut(fraction, config.split_seed or 0)

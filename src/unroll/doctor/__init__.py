@@ -1,4 +1,4 @@
-"""Why a model does not learn, or forgets: measured, judged, and what to do about it.
+"""Find out why a model does not learn, or forgets, and what to do about it.
 
 >>> import torch, unroll
 >>> from unroll.doctor import examine
@@ -30,7 +30,7 @@ from ..runs.history import read_history
 from ..training.results import EpochResult
 from ..validation import check_whole
 from .examination import Examination, Finding, LayerHealth, Memory
-from .findings import WELL, Patient, judge_layers, judge_memory, judge_numbers
+from .findings import GOOD_LIFT, Patient, judge_layers, judge_memory, judge_numbers
 from .layer_health import examine_layers
 from .learning_curves import judge_history, lift
 from .memory import affordable, measure_memory
@@ -57,18 +57,18 @@ NAMES = (
     "uneven classes",
 )
 FEWEST_SAMPLED, MOST_SAMPLED = 32, 256  # sequences on which loss and accuracy are measured
-WORK = 2e10  # multiplications that this may take, of large models and long sequences some seconds
-FEWEST_RARE = 5  # sequences of rarer classes; how many of fewer are right says nothing
+WORK = 2e10  # multiplications allowed: a few seconds for large models and long sequences
+FEWEST_RARE = 5  # sequences of rarer classes; an accuracy on fewer says nothing
 
 
 class _Sample(NamedTuple):
-    """What the model says of some sequences.
+    """The model's results on some sequences.
 
     Attributes:
         loss: mean cross entropy, in nats
         accuracy: fraction right
         scale: root mean square of the inputs after scaling; 1 of texts
-        rare: sequences that are not of the most frequent class, and how many of them are right
+        rare: number of sequences outside the most frequent class, and how many of them are right
     """
 
     loss: float
@@ -78,13 +78,13 @@ class _Sample(NamedTuple):
 
 
 class _Measured(NamedTuple):
-    """All that is measured.
+    """All measurements.
 
     Attributes:
-        data: what was given, if anything was
-        some: the sample of it
-        sample: what the model says of that
-        memory: how far back inputs count
+        data: the data, if any was given
+        some: a sample of it
+        sample: the model's results on the sample
+        memory: how far back inputs affect the logits
         layers: gradients, units and weights
     """
 
@@ -103,22 +103,22 @@ def examine(
     test_accuracy: float | None = None,
     seed: int = 0,
 ) -> Examination:
-    """Measure how gradients, activations and memory fare in ``model``, and say what looks wrong.
+    """Measure gradients, activations and memory of ``model``, and report what looks wrong.
 
-    Measured are a random sample of the data, in eval mode, on the model's device; the model stays as it is, gradients
-    and random numbers included. It takes about a second for images read by rows, some seconds for 784 steps.
+    It reads a random sample of the data, in eval mode, on the model's device. It does not change the model, its
+    gradients or random number generators. It takes about a second for images read by rows, a few for 784 steps.
 
     Args:
         model: trained or fresh.
-        data: what it was trained on, or is to answer; None measures weights and history alone (default None).
+        data: the training data, or data to classify; None examines only weights and history (default None).
         history: the epochs of its training, as `fit` yields them or `read_history` reads them (default: none).
-        test_accuracy: fraction right of sequences that it was not trained on; stands in for a validation part in the
-            judgement of the history (default None).
-        seed: of the sample (default 0).
+        test_accuracy: accuracy on sequences that it was not trained on; used to judge a history without validation
+            (default None).
+        seed: seed of the sample (default 0).
 
     Raises:
         InputError: the model does not take the data.
-        ConfigError: ``seed`` is no whole number of at least 0.
+        ConfigError: ``seed`` is not a whole number of at least 0.
 
     Sources: the gradient over time R. Pascanu, T. Mikolov and Y. Bengio, arXiv:1211.5063; that it vanishes
     S. Hochreiter, Diploma thesis, TU München (1991), and Y. Bengio, P. Simard and P. Frasconi, IEEE Transactions on
@@ -204,7 +204,7 @@ def _look(model: SequenceClassifier, data: SequenceData, some: SequenceData) -> 
 def _does_well(accuracy: float, chance: float, history: Sequence[EpochResult], test: float | None) -> bool:
     held_out = history[-1].val_accuracy if history else None
     known = [value for value in (accuracy, held_out, test) if value is not None]
-    return all(lift(value, chance) >= WELL for value in known)
+    return all(lift(value, chance) >= GOOD_LIFT for value in known)
 
 
 def _uneven(data: SequenceData, sample: _Sample) -> Iterator[Finding]:
@@ -215,10 +215,11 @@ def _uneven(data: SequenceData, sample: _Sample) -> Iterator[Finding]:
         yield Finding(
             "uneven classes",
             "warning",
-            f"{counts[most]:,} of {len(data):,} sequences are {most}, {counts[least]:,} are {least}; of {n} looked at "
-            f"that are not {most}, {right} are right",
-            "more sequences of the rarer classes, or each of them several times in the training file; and judge by the "
-            f"recall of each class (unroll evaluate), as always {most} would get {counts[most] / len(data):.1%}",
+            f"{counts[most]:,} of {len(data):,} sequences are {most}, {counts[least]:,} are {least}; the model gets "
+            f"{right} of {n} sampled sequences of the other classes than {most} right",
+            "use --class-weight balanced, or add sequences of the rarer classes (no copies: they would get into the "
+            "test split too); and judge by the balanced accuracy (unroll evaluate), as always predicting "
+            f"{most} gets {counts[most] / len(data):.1%}",
         )
 
 
@@ -229,9 +230,7 @@ def _longest(data: SequenceData) -> int:
 def _skipped(data: SequenceData | None, history: Sequence[EpochResult]) -> tuple[str, ...]:
     skipped = []
     if data is None:
-        skipped.append("gradients, activations, memory: they need sequences; give data (on the command line --data)")
+        skipped.append("gradients, activations and memory need data; pass it (on the command line with --data)")
     if not history:
-        skipped.append(
-            "the course of the training: there is no history of its epochs; it is in the run of unroll train"
-        )
+        skipped.append("the learning curves need the history of the epochs; runs of unroll train keep it")
     return tuple(skipped)

@@ -1,4 +1,4 @@
-"""What an examination finds, as plain values."""
+"""The results of an examination, as plain values."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Finding:
     """Something that looks wrong.
 
     Attributes:
-        name: of the sickness, such as "vanishing gradient"; one of `unroll.doctor.NAMES`
-        severity: "error" where nothing good can come of it, "warning" where it may hold the model back
+        name: of the problem, such as "vanishing gradient"; one of `unroll.doctor.NAMES`
+        severity: "error" if the model cannot work with it, "warning" if it may limit the model
         evidence: what was measured, in one sentence with its numbers
         remedy: what to change; flags are those of ``unroll train``
     """
@@ -31,9 +31,9 @@ class Finding:
 class LayerHealth:
     """One direction of one layer.
 
-    What goes over time counts steps before the end of the reading: number 0 is the last step that the direction reads,
-    number 9 the tenth to last, of a sequence that has so many. So sequences of different lengths are aligned at their
-    end; the backward direction reads a sequence's first step last.
+    Values over time are indexed by steps before the end of reading: 0 is the last step that the direction reads, 9 the
+    tenth to last of a sequence of at least ten steps. So sequences of different lengths are aligned at their end; the
+    backward direction reads a sequence's first step last.
 
     Attributes:
         layer: from 1
@@ -58,19 +58,19 @@ class LayerHealth:
 
     @property
     def title(self) -> str:
-        """What it is called, "layer 1" or "layer 1 backward"."""
+        """The name of the layer and direction, "layer 1" or "layer 1 backward"."""
         return f"layer {self.layer}{'' if self.direction == 'forward' else ' backward'}"
 
 
 @dataclass(frozen=True)
 class Memory:
-    """How far back an input still counts: what happens if one step's input is exchanged for another sequence's.
+    """How far back inputs affect the logits: what changes if one step's input is replaced by another sequence's.
 
     Attributes:
-        offsets: steps before the end at which inputs were exchanged, ascending; at most 40
-        effects: mean change of the logits by each, ``‖Δlogits‖``
-        steps: the last so many steps hold every exchange with more than 1 % of the largest effect; 0 if there is none
-        heard: share of the time steps whose exchange has more than that
+        offsets: steps before the end at which inputs were replaced, ascending; at most 40
+        effects: mean change of the logits by each replacement, ``‖Δlogits‖``
+        steps: how many last steps contain every replacement with more than 1 % of the largest effect; 0 if none does
+        heard: fraction of the time steps whose replacement has more than that
         time: time steps of the longest sequence
     """
 
@@ -83,19 +83,19 @@ class Memory:
 
 @dataclass(frozen=True)
 class Examination:
-    """What was measured of a model, its data and its training, and what looks wrong.
+    """Measurements of a model, its data and its training, and what looks wrong.
 
     Attributes:
-        sequences: how many were looked at; 0 without data
+        sequences: number of sampled sequences; 0 without data
         time: time steps of the longest of them
         loss: mean cross entropy over them, in nats; None without data
         accuracy: fraction right of them; None without data
-        chance: accuracy of always the most frequent class; without data 1 over the number of classes
-        layers: the first to the last; of each the forward direction first
-        memory: how far back inputs count; None without data
-        epochs: of the training, as far as its history was given
+        chance: accuracy of always predicting the most frequent class; without data, 1 over the number of classes
+        layers: from the first to the last; in each, the forward direction first
+        memory: how far back inputs affect the logits; None without data
+        epochs: number of epochs in the history; 0 if none was given
         findings: what looks wrong, errors first; empty if nothing does
-        skipped: what could not be examined, and how it can be, in words
+        skipped: what could not be examined, and how to make it possible, in words
     """
 
     sequences: int
@@ -111,19 +111,19 @@ class Examination:
 
     @property
     def lines(self) -> list[str]:
-        """A line for each finding, with what helps; what helps against several is said once."""
+        """A line for each finding, with its remedy; a remedy of several findings is given once."""
         lines, named = [], dict[str, str]()
         for finding in self.findings:
             known = named.get(finding.remedy)
-            helps = finding.remedy if known is None else f"the same as against {known}"
-            lines.append(f"{finding.name}: {finding.evidence}; what helps: {helps}")
+            remedy = finding.remedy if known is None else f"the same as for {known}"
+            lines.append(f"{finding.name}: {finding.evidence}; try: {remedy}")
             named.setdefault(finding.remedy, finding.name)
         return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types; what is not finite becomes None."""
-        found: dict[str, Any] = _plain(asdict(self))
-        return found
+        """Return plain JSON types; numbers that are not finite become None."""
+        fields: dict[str, Any] = _plain(asdict(self))
+        return fields
 
 
 def _plain(value: Any) -> Any:

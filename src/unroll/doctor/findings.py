@@ -1,4 +1,4 @@
-"""From measurements to findings. Each limit says why it stands where it does; healthy models are far from it."""
+"""Turn measurements into findings. The comment at each limit gives its reason; healthy models are far from it."""
 
 from __future__ import annotations
 
@@ -9,65 +9,65 @@ from typing import NamedTuple
 from ..config import ModelConfig
 from .examination import Finding, LayerHealth, Memory
 from .memory import HEARD
-from .preflight import MANY
+from .preflight import MANY_STUCK_UNITS
 from .remedies import against_explosion, longer_memory, milder
 
-# What a step adds to the gradient of a weight is rounded away, in float32, where it is so much smaller than what
-# another one adds. On the 28 rows of digits trained models of all cells have 0.005 and more, fresh ones that are
-# orthogonal 3e-7; fresh ones of torch's own weights have 1e-8 if they are plain, and are a finding.
+# A step's share of a weight's gradient is rounded away in float32 if another step's share is this much larger. On the
+# 28 rows of digits, trained models of all cells have at least 0.005, and fresh orthogonal ones 3e-7; fresh plain ones
+# with torch's own weights have 1e-8, which is a finding.
 VANISHED = 1e-7
-# At the start of a sequence beside its end. What grows a thousandfold in a sequence moves the weights by its first
-# steps alone, and clipping only makes the leap shorter. Healthy: up to 4.
+# Gradient at the start of a sequence over that at its end. If it grows a thousandfold, only the first steps move the
+# weights, and clipping merely shortens the step. Healthy: up to 4.
 EXPLODED = 1e3
-# Share of outputs within 1 % of tanh's limits: more than half pass no gradient. After training healthy models have up
-# to 0.2, so it is more than `unroll.doctor.preflight.MANY`, which is for fresh ones.
+# Fraction of outputs within 1 % of tanh's limits: above it, more than half pass no gradient. Healthy trained models
+# have up to 0.2, so the limit is above `unroll.doctor.preflight.MANY_STUCK_UNITS`, which is for fresh models.
 SATURATED_SHARE = 0.5
-# Share of the values of each gate open or shut. That of one alone may be meant, as by a forget bias of 5, and some is
-# how gates work (Karpathy et al., 2015, figure 4); healthy ones have up to 0.1, inputs of a hundredfold scale make 0.7.
+# Fraction of the values of each gate that are fully open or shut. A single such gate may be intended (a forget bias of
+# 5), and gates work that way in part (Karpathy et al., 2015, figure 4). Healthy: up to 0.1; inputs scaled by 100: 0.7.
 STUCK_GATES = 0.6
-LARGE = 100.0  # root mean square of a layer's units; tanh has 1 at most, healthy cells without limits below 10
-# Orthogonal weights have 1, trained ones of tanh up to 2.5 and of gates up to 3, and do well: a large radius is a
-# finding only beside what it does. Below 0.5 a state of tanh is halved at each step, and 1 % is left after seven.
+# Root mean square of a layer's units: at most 1 for tanh, below 10 for healthy cells without limits.
+LARGE_ACTIVATION = 100.0
+# Orthogonal weights have 1; well-trained ones have up to 2.5 (tanh) and 3 (gates), so a large radius is a finding only
+# together with its effect. Below 0.5 each step halves a tanh state, and 1 % is left after seven.
 SMALL_RADIUS, LARGE_RADIUS = 0.5, 1.5
-SHORT = 0.25  # share of the time steps that are heard
-WHOLE = 12  # time steps, below which a memory cannot be called short
-# Root mean square of the inputs: standardised ones have 1, ink on paper from 0 to 1 has 0.3. Raw bytes have 85.
+SHORT_MEMORY = 0.25  # fraction of the time steps that affect the logits
+FEWEST_STEPS = 12  # shorter sequences cannot have a short memory
+# Root mean square of the inputs: 1 for standardised ones, 0.3 for drawings scaled to [0, 1], 85 for raw bytes.
 SMALLEST_SCALE, LARGEST_SCALE = 0.04, 5.0
-# Of the way from chance to all right. A model that comes so far has what it needs: if it does not hear the beginning,
-# nothing there matters.
-WELL = 0.9
+# Lift over chance. A model that reaches it has learned what it needs: inputs that it ignores do not matter.
+GOOD_LIFT = 0.9
 
 
 def judge_numbers(scale: float, finite: bool) -> Iterator[Finding]:
-    """Yield what is wrong with the inputs, of that root mean square after scaling, and with weights not finite."""
+    """Yield findings about weights that are not finite, and about inputs with this root mean square after scaling."""
     if not finite:
         yield Finding(
-            "not finite", "error", "some weights are not finite", "to train anew with a lower --lr and --clip-norm 1"
+            "not finite", "error", "some weights are not finite", "train again with a lower --lr and --clip-norm 1"
         )
     if not math.isfinite(scale):
         yield Finding(
             "not finite",
             "error",
-            "after scaling the inputs hold values that are not finite",
-            "to mend or remove these sequences; what a file says is missing is filled in, see --missing",
+            "after scaling, the inputs contain values that are not finite",
+            "fix or remove these sequences; values marked as missing in a file are filled in, see --missing",
         )
     elif not SMALLEST_SCALE <= scale <= LARGEST_SCALE:
         yield Finding(
             "inputs out of scale",
             "warning",
-            f"after scaling the inputs have a root mean square of {scale:.3g}, where standardised ones have 1",
-            "to look for outliers, and for other units than in training ('unroll explore'); --recipe fast, which "
-            "standardises",
+            f"after scaling, the inputs have a root mean square of {scale:.3g}; standardised inputs have 1",
+            "look for outliers, and for units that differ from the training data ('unroll explore'); or standardise "
+            "with --recipe fast",
         )
 
 
 class Patient(NamedTuple):
-    """What is known of a model besides what was measured.
+    """What is known about a model besides the measurements.
 
     Attributes:
         config: its settings
-        does_well: whether it answers well, so that what it does not hear cannot matter
-        lr: the highest learning rate of its training; None if that is not known
+        does_well: whether its accuracy is high, so that inputs that it ignores cannot matter
+        lr: the highest learning rate of its training; None if unknown
     """
 
     config: ModelConfig
@@ -76,12 +76,12 @@ class Patient(NamedTuple):
 
 
 def judge_layers(layers: Sequence[LayerHealth], patient: Patient) -> Iterator[Finding]:
-    """Yield what is wrong with the layers, all of whose weights and inputs are finite."""
+    """Yield findings about layers whose weights and inputs are finite."""
     for layer in layers:
         for judge in (_activations, _saturation, _dead, _weights, _exploding):
             yield from judge(layer, patient)
-    # Whatever is learned of a step goes through the lowest layer's state after it, so that decides alone; of higher
-    # ones some may well forget what a way around them carries.
+    # All gradients of a step pass through the lowest layer's state, so only that layer decides; higher layers may
+    # forget what a connection around them carries.
     lowest = [layer for layer in layers if layer.layer == 1]
     vanishing = [finding for layer in lowest if (finding := _vanishing(layer, patient.config)) is not None]
     if vanishing and not patient.does_well and len(vanishing) == len(lowest):
@@ -89,7 +89,7 @@ def judge_layers(layers: Sequence[LayerHealth], patient: Patient) -> Iterator[Fi
 
 
 def judge_memory(memory: Memory | None, layers: Sequence[LayerHealth], patient: Patient) -> Iterator[Finding]:
-    """Yield whether the model does not hear enough of what it reads."""
+    """Yield a finding if too few time steps affect the logits."""
     if memory is None:
         return
     if not memory.steps:
@@ -97,17 +97,17 @@ def judge_memory(memory: Memory | None, layers: Sequence[LayerHealth], patient: 
         yield Finding(
             "input ignored",
             "error",
-            "to exchange the input at any single time step changes nothing: the answer is the same, whatever is read",
+            "replacing the input at any single time step leaves the logits unchanged: the model ignores its input",
             longer_memory(patient.config, memory.time)
             if forgets
-            else f"{milder(patient.config, patient.lr)}, or sequences that differ ('unroll explore')",
+            else f"{milder(patient.config, patient.lr)}, or data whose sequences differ ('unroll explore')",
         )
-    elif memory.time >= WHOLE and memory.heard < SHORT and not patient.does_well:
+    elif memory.time >= FEWEST_STEPS and memory.heard < SHORT_MEMORY and not patient.does_well:
         yield Finding(
             "short memory",
             "warning",
-            f"{memory.heard:.0%} of {memory.time:,} time steps move the logits, all within the last {memory.steps:,}; "
-            f"to exchange the input at any other moves them by less than {HEARD:.0%} of the most",
+            f"only {memory.heard:.0%} of {memory.time:,} time steps affect the logits, all within the last "
+            f"{memory.steps:,}; replacing any other changes them by less than {HEARD:.0%} of the largest change",
             longer_memory(patient.config, memory.time),
         )
 
@@ -118,16 +118,16 @@ def _activations(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "exploding activations",
             "error",
-            f"{layer.title}: hidden states grow beyond what is finite",
+            f"{layer.title}: hidden states overflow to values that are not finite",
             milder(patient.config, patient.lr),
         )
-    elif activation and max(activation) > LARGE:
+    elif activation and max(activation) > LARGE_ACTIVATION:
         growth = activation[0] / activation[-1] if activation[-1] > 0 else math.inf
         yield Finding(
             "exploding activations",
             "warning",
-            f"{layer.title}: the hidden state's units reach a root mean square of {max(activation):.3g}; after the "
-            f"last step it is {growth:.3g} times that after the first",
+            f"{layer.title}: the hidden units reach a root mean square of {max(activation):.3g}; after the last step "
+            f"it is {growth:.3g} times that after the first",
             milder(patient.config, patient.lr),
         )
 
@@ -138,7 +138,7 @@ def _saturation(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
             "saturated units",
             "warning",
             f"{layer.title}: {layer.saturated:.0%} of the outputs are within 1 % of the limits of tanh, where "
-            "gradients hardly pass",
+            "gradients are close to 0",
             milder(patient.config, patient.lr),
         )
     if layer.gates and min(layer.gates.values()) > STUCK_GATES:
@@ -146,29 +146,29 @@ def _saturation(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "saturated gates",
             "warning",
-            f"{layer.title}: gates are open or shut, with nothing between: {shares} of the values",
+            f"{layer.title}: gates are almost always fully open or shut: {shares} of the values",
             milder(patient.config, patient.lr),
         )
 
 
 def _dead(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
-    if layer.dead is not None and layer.dead > MANY:
-        what = "are always 0" if patient.config.nonlinearity == "relu" else "never move"
+    if layer.dead is not None and layer.dead > MANY_STUCK_UNITS:
+        what = "are 0" if patient.config.nonlinearity == "relu" else "do not change"
         yield Finding(
             "dead units",
             "error" if layer.dead == 1 else "warning",
-            f"{layer.title}: {layer.dead:.0%} of the units {what}, at all steps of all sequences looked at",
+            f"{layer.title}: {layer.dead:.0%} of the units {what}, at any step of any sampled sequence",
             milder(patient.config, patient.lr),
         )
 
 
 def _weights(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
-    """Judge the radius of a plain recurrence; of gates no single matrix says how a state fares."""
+    """Judge the radius of a plain recurrence; with gates, no single matrix determines how the state evolves."""
     radius, relu = (layer.radius or {}).get("h"), patient.config.nonlinearity == "relu"
     if patient.config.cell != "rnn" or radius is None:
         return
     effects = {
-        "activations explode": relu and max(layer.activation, default=0) > LARGE,
+        "activations explode": relu and max(layer.activation, default=0) > LARGE_ACTIVATION,
         "gradients explode": _ratio(layer) > EXPLODED,
         "units saturate": layer.saturated is not None and layer.saturated > SATURATED_SHARE,
     }
@@ -184,14 +184,14 @@ def _weights(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "small recurrent weights",
             "warning",
-            f"{layer.title}: weight_hh has a spectral radius of {radius:.3g}: after 10 steps {radius**10:.1g} of a "
-            "state is left at most",
+            f"{layer.title}: weight_hh has a spectral radius of {radius:.3g}: after 10 steps at most {radius**10:.1g} "
+            "of a state is left",
             "--init orthogonal, which starts at 1, or a lower --weight-decay",
         )
 
 
 def _ratio(layer: LayerHealth) -> float:
-    """Return the gradient at the first step over that at the last; NaN where there is none."""
+    """Return the gradient at the first step over that at the last; NaN if there is no gradient."""
     gradient = layer.gradient
     return gradient[-1] / gradient[0] if gradient and gradient[0] > 0 else math.nan
 
@@ -202,8 +202,8 @@ def _exploding(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "exploding gradient",
             "warning",
-            f"{layer.title}: the gradient at the first step read is {gradient[-1]:.1e}, {_ratio(layer):.1e} times that "
-            f"at the last of {len(gradient):,}, {gradient[0]:.1e}",
+            f"{layer.title}: the gradient at the first of {len(gradient):,} steps is {gradient[-1]:.1e}, "
+            f"{_ratio(layer):.1e} times that at the last, {gradient[0]:.1e}",
             against_explosion(patient.config, patient.lr, len(gradient)),
         )
 
@@ -213,16 +213,16 @@ def _vanishing(layer: LayerHealth, config: ModelConfig) -> Finding | None:
     strongest = max(gradient, default=0.0)
     if len(gradient) < 2 or layer.dead == 1 or not 0 < strongest < math.inf:
         return None
-    # Of two directions each has to carry but the half that is nearer to its end.
+    # With two directions, each one only has to carry the half that is nearer to its end.
     farthest = len(gradient) // 2 if config.bidirectional else len(gradient) - 1
     if gradient[farthest] >= VANISHED * strongest:
         return None
-    heard = sum(value >= VANISHED * strongest for value in gradient)
+    reached = sum(value >= VANISHED * strongest for value in gradient)
     return Finding(
         "vanishing gradient",
         "warning",
-        f"{layer.title}: {_counted(farthest, 'step')} before the end of the reading the gradient is "
-        f"{_small(gradient[farthest])}, beside {strongest:.1e} where it is strongest; {heard:,} of "
+        f"{layer.title}: {_counted(farthest, 'step')} before the last one the gradient is "
+        f"{_small(gradient[farthest])}, and at its strongest {strongest:.1e}; {reached:,} of "
         f"{_counted(len(gradient), 'step')} have more than {VANISHED:g} of that",
         longer_memory(config, len(gradient)),
     )

@@ -1,4 +1,4 @@
-"""What is measured of the layers: gradients, activations, units that do not move, weights."""
+"""Measure the layers: gradients, activations, units that do not change, weights."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from ..models.trace import Traced, trace_states
 from .examination import LayerHealth
 from .preflight import BOUNDED, dead_share, saturated_share
 
-TRACED_STEPS = 32_768  # of all sequences and cells together: what autograd keeps of them stays within some 300 MB
+TRACED_STEPS = 32_768  # of all sequences and cells together, so that autograd's memory stays within about 300 MB
 FEWEST_TRACED, MOST_TRACED = 4, 128  # sequences that are traced
-SHUT = 0.01  # a sigmoid so near to 0 or 1 passes hardly any gradient: 1 % of what it has at its steepest, or less
+SHUT = 0.01  # this close to 0 or 1, a sigmoid has a slope of at most 4 % of its steepest
 
 GATE_LETTERS = {GRU: "rzn", LSTM: "ifgo"}  # the letters of the rows of weight_hh
 
 
 class Vitals(NamedTuple):
-    """What was measured of one direction of one layer.
+    """Measurements of one direction of one layer.
 
     Attributes:
         gradient: (time,) by steps before the end
-        activation: (time,) alike
-        saturated: share of the outputs; None where nothing limits them
-        dead: share of the units
-        gates: share of each gate's values that are open or shut
+        activation: (time,) by steps before the end
+        saturated: fraction of the outputs; None if they are unbounded
+        dead: fraction of the units
+        gates: fraction of each gate's values that are open or shut
     """
 
     gradient: Tensor
@@ -42,12 +42,12 @@ class Vitals(NamedTuple):
 
 
 def examine_layers(model: SequenceClassifier, data: SequenceData | None) -> tuple[LayerHealth, ...]:
-    """Return what is measured of each layer and direction.
+    """Measure each layer and direction.
 
     Args:
-        model: in eval mode; with data gradients must be switched on.
-        data: sequences of which so many are traced as memory allows, on the model's device; None measures weights
-            alone.
+        model: in eval mode; with data, gradients must be switched on.
+        data: sequences on the model's device, of which as many are traced as memory allows; None measures only the
+            weights.
     """
     measured = iter(_traced(model, data) if data is not None and len(data) else ())
     healths = []
@@ -91,12 +91,12 @@ def _vitals(model: SequenceClassifier, cell: Traced, norm: Tensor, hidden: Tenso
 
 
 def before_the_end(values: Tensor, lengths: Tensor | None, backwards: bool) -> Tensor:
-    """Return means over sequences by steps before the end of the reading, (time,); NaN where no sequence is so long.
+    """Return means over sequences by steps before the end of reading, (time,); NaN if no sequence is that long.
 
     Args:
         values: (batch, time) at time steps.
         lengths: (batch,) int64, or None where all are full.
-        backwards: whether time step 0 is the last that is read.
+        backwards: whether time step 0 is read last.
     """
     time = torch.arange(values.shape[1], device=values.device)
     if lengths is None:
@@ -108,7 +108,7 @@ def before_the_end(values: Tensor, lengths: Tensor | None, backwards: bool) -> T
 
 
 def _gates(traced: Traced, lengths: Tensor | None) -> dict[str, float] | None:
-    """Return how much of each gate's values is open or shut, recomputed from the states that it saw."""
+    """Return the fraction of each gate's values that are open or shut, recomputed from the states."""
     cell = traced.cell
     if not isinstance(cell, GRU | LSTM):
         return None
@@ -126,10 +126,7 @@ def _gates(traced: Traced, lengths: Tensor | None) -> dict[str, float] | None:
 
 
 def radii(cell: Cell) -> dict[str, float] | None:
-    """Return the spectral radius of each square block of ``weight_hh``; see `LayerHealth`.
-
-    Not finite weights have none.
-    """
+    """Return the spectral radius of each square block of ``weight_hh``; None if a weight is not finite."""
     with torch.no_grad():
         if isinstance(cell, LRU):
             return {"λ": float(torch.exp(-torch.exp(cell.nu_log)).max())}

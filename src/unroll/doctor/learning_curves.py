@@ -1,4 +1,4 @@
-"""What the course of a training tells, judged without model or data."""
+"""Judge a training by its history alone, without model or data."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from ..training.results import EpochResult
 from .examination import Finding
 from .remedies import against_overfitting, lower_rate
 
-ENOUGH = 3  # epochs, before which a training may still be about to begin to learn
-# Of the way from chance to all right. Below that a model knows next to nothing; the last epochs' mean is taken, as of
-# few sequences a single one may be lucky.
-NOTHING = 0.1
-SOMETHING = 0.3  # as far as training must have come for it to count that validation is left behind at chance
-# Points between training and validation: a training that generalises as well as its data allows may show 15 (sentences
-# in docs/results.md), one that learns by heart 30 and more.
-GAP = 0.2
-JUMP = 1.2  # times the lowest loss so far: an epoch's mean over hundreds of batches does not rise so by chance
-FLOOR = 0.1  # nats; below that a loss may well double without any harm
-ABOVE = 1.5  # times the loss of a model without preference, which even a fresh one seldom has
-OFTEN = 0.2  # share of the epochs that jump, from which it is no accident
+FEWEST_EPOCHS = 3  # with fewer, a training may still be about to learn
+# Lift over chance below which a model has learned next to nothing. The mean of the last epochs is compared, as a single
+# one can be lucky on few sequences.
+NO_LIFT = 0.1
+SOME_LIFT = 0.3  # training lift from which validation at chance is a finding
+# Training accuracy minus validation accuracy: 15 points may be all that the data allows (sentences in docs/results.md);
+# models that memorise have 30 or more.
+ACCURACY_GAP = 0.2
+LOSS_JUMP = 1.2  # times the lowest loss so far: the mean over hundreds of batches does not rise this much by chance
+HARMLESS_JUMP = 0.1  # nats; a loss this small may double without harm
+HIGH_LOSS = 1.5  # times the loss of equal probabilities, which even fresh models seldom have
+MANY_JUMPS = 0.2  # fraction of the epochs
 
 
 def lift(accuracy: float, chance: float) -> float:
-    """Return how far from chance to all right an accuracy has come: 0 for chance, 1 for all right."""
+    """Return the lift of an accuracy over chance: 0 for chance, 1 for all correct."""
     return (accuracy - chance) / (1 - chance) if chance < 1 else 1.0
 
 
@@ -37,69 +37,69 @@ def judge_history(
     model: ModelConfig | None = None,
     image: bool = False,
 ) -> Iterator[Finding]:
-    """Yield what is wrong with the course of a training.
+    """Yield findings about the history of a training.
 
     Args:
         history: its epochs.
-        chance: accuracy of always the most frequent class.
+        chance: accuracy of always predicting the most frequent class.
         classes: how many there are.
-        test_accuracy: of the finished model; stands in where no validation part was held out (default None).
-        model: settings, for remedies that they allow (default ``ModelConfig()``).
-        image: whether it reads images, for remedies too (default False).
+        test_accuracy: of the finished model; used if no validation split was held out (default None).
+        model: settings, to suggest only remedies that they allow (default ``ModelConfig()``).
+        image: whether it reads images, which allow more remedies (default False).
     """
     if len(history) < 2:
         return
     yield from _rate(history, classes)
-    if len(history) < ENOUGH:
+    if len(history) < FEWEST_EPOCHS:
         return
     last = history[-1]
-    known = [epoch.val_accuracy for epoch in history[-ENOUGH:] if epoch.val_accuracy is not None]
+    known = [epoch.val_accuracy for epoch in history[-FEWEST_EPOCHS:] if epoch.val_accuracy is not None]
     held_out = sum(known) / len(known) if known else test_accuracy
     part = "validation" if known else "test"
     trained = lift(last.train_accuracy, chance)
-    if trained < NOTHING:
+    if trained < NO_LIFT:
         yield _nothing(history, chance, classes)
     elif held_out is None:
         return
-    elif trained >= SOMETHING and lift(held_out, chance) < NOTHING:
+    elif trained >= SOME_LIFT and lift(held_out, chance) < NO_LIFT:
         yield Finding(
             "shuffled labels",
             "error",
-            f"after {len(history)} epochs {last.train_accuracy:.1%} of the training sequences are right, but "
-            f"{held_out:.1%} of the {part} sequences, and always the most frequent class would get {chance:.1%}: what "
-            "was learned was learned by heart",
-            "to look for labels that were shuffled, or shifted by a row against the sequences ('unroll explore' shows "
-            "some of each class), or for inputs that say nothing of the class; no flag of unroll train mends that",
+            f"after {len(history)} epochs the training accuracy is {last.train_accuracy:.1%}, but the {part} accuracy "
+            f"is {held_out:.1%}, where always predicting the most frequent class gets {chance:.1%}: the model has only "
+            "memorised the training data",
+            "look for labels that were shuffled, or shifted by a row against the sequences ('unroll explore' shows "
+            "examples of each class), or for inputs unrelated to the class; no flag of unroll train fixes that",
         )
-    elif last.train_accuracy - held_out > GAP:
+    elif last.train_accuracy - held_out > ACCURACY_GAP:
         yield Finding(
             "overfitting",
             "warning",
-            f"after {len(history)} epochs {last.train_accuracy:.1%} of the training sequences are right, of the {part} "
-            f"sequences {held_out:.1%}",
+            f"after {len(history)} epochs the training accuracy is {last.train_accuracy:.1%}, and the {part} accuracy "
+            f"{held_out:.1%}",
             against_overfitting(history, model or ModelConfig(), image),
         )
 
 
 def _rate(history: Sequence[EpochResult], classes: int) -> Iterator[Finding]:
-    """Judge whether the loss jumps, or stays above that of a model without preference."""
+    """Judge whether the loss jumps, or stays above that of equal probabilities."""
     lowest, jumps, worst = math.inf, 0, (0.0, 0, 0.0, 0.0)
     for epoch in history:
-        if epoch.train_loss > max(JUMP * lowest, lowest + FLOOR):
+        if epoch.train_loss > max(LOSS_JUMP * lowest, lowest + HARMLESS_JUMP):
             jumps += 1
             worst = max(worst, (epoch.train_loss - lowest, epoch.epoch, epoch.train_loss, lowest))
         lowest = min(lowest, epoch.train_loss)
     _, number, loss, before = worst
     chance = math.log(classes)
-    if jumps >= max(1, OFTEN * len(history)):
+    if jumps >= max(1, MANY_JUMPS * len(history)):
         what = (
             f"the training loss jumps up in {jumps} of {len(history)} epochs, in epoch {number} to {loss:.3g}, "
-            f"where the lowest before was {before:.3g}"
+            f"after {before:.3g} at its lowest before"
         )
-    elif history[-1].train_loss > ABOVE * chance:
+    elif history[-1].train_loss > HIGH_LOSS * chance:
         what = (
-            f"after {len(history)} epochs the training loss is {history[-1].train_loss:.3g}, and ln({classes}) = "
-            f"{chance:.3g} is that of a model without preference"
+            f"after {len(history)} epochs the training loss is {history[-1].train_loss:.3g}; equal probabilities would "
+            f"give ln({classes}) = {chance:.3g}"
         )
     else:
         return
@@ -107,7 +107,7 @@ def _rate(history: Sequence[EpochResult], classes: int) -> Iterator[Finding]:
     yield Finding(
         "learning rate too high",
         "warning",
-        f"{what}; the learning rate went up to {rate:.2g}",
+        f"{what}; the highest learning rate was {rate:.2g}",
         f"--lr {lower_rate(rate):.1g}, and --clip-norm {TrainConfig.clip_norm:g} if it was switched off",
     )
 
@@ -120,8 +120,8 @@ def _nothing(history: Sequence[EpochResult], chance: float, classes: int) -> Fin
     return Finding(
         "nothing learned",
         "error",
-        f"after {len(history)} epochs {history[-1].train_accuracy:.1%} of the training sequences are right, where "
-        f"always the most frequent class would get {chance:.1%}; the training loss never was below {min(losses):.3f}, "
-        f"and ln({classes}) = {math.log(classes):.3f} is that of a model without preference",
+        f"after {len(history)} epochs the training accuracy is {history[-1].train_accuracy:.1%}, where always "
+        f"predicting the most frequent class gets {chance:.1%}; the lowest training loss was {min(losses):.3f}, where "
+        f"equal probabilities give ln({classes}) = {math.log(classes):.3f}",
         f"{' or '.join(ways)}; if that does not help, look for labels that were shuffled ('unroll explore')",
     )

@@ -1,4 +1,4 @@
-"""How far back a model remembers: one step's input is exchanged, and the logits are watched."""
+"""Measure how far back a model remembers: replace one step's input, and see how the logits change."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from ..models.classifier import SequenceClassifier
 from ..models.modes import inference
 from .examination import Memory
 
-POSITIONS = 40  # steps that are tried, of longer sequences
-FEWEST_TRIED, MOST_TRIED = 4, 64  # sequences that are tried
-WORK = 1e9  # multiplications for each position; of a GRU on 784 steps of a pixel all 40 then take some seconds
-AT_ONCE = 131_072  # time steps that are read at once, for memory's sake
-# Share of the largest effect from which a step is heard. What is below cannot turn an answer but where two classes are
-# all but even, and it is still far above the rounding of float32, 1e-6 and less.
+POSITIONS = 40  # most steps to try
+FEWEST_TRIED, MOST_TRIED = 4, 64  # sequences to try
+WORK = 1e9  # multiplications for each position; with a GRU on 784 steps, all 40 then take a few seconds
+STEPS_AT_ONCE = 131_072  # bounds the memory of a batch
+# Fraction of the largest effect from which a step counts. A smaller effect changes an answer only if two classes are
+# almost equal, and is still far above float32's rounding, at most 1e-6.
 HEARD = 0.01
-NOISE = 1e-5  # of the largest logit: in float32 the rounding, other in each batch, is a tenth of that
+NOISE = 1e-5  # of the largest logit: ten times float32's rounding, which differs between batches
 
 
 def measure_memory(model: SequenceClassifier, data: SequenceData) -> Memory | None:
-    """Exchange the input at one step for another sequence's, at so many steps before that one's end; see `Memory`.
+    """Replace the input at one step by another sequence's at the same distance from its end; see `Memory`.
 
     Args:
-        model: it is read by its own fused scans.
-        data: sequences in random order, on the model's device; None is returned if fewer than two have a step.
+        model: its own fused scans compute the logits.
+        data: sequences in random order, on the model's device; if fewer than two have a step, the result is None.
     """
     time = data.x.shape[1]
     if data.lengths is not None:
@@ -42,7 +42,7 @@ def measure_memory(model: SequenceClassifier, data: SequenceData) -> Memory | No
     with inference(model):
         plain = model(x, lengths)
         effects = []
-        size = max(1, AT_ONCE // (len(x) * x.shape[1]))
+        size = max(1, STEPS_AT_ONCE // (len(x) * x.shape[1]))
         for at in range(0, len(offsets), size):
             some = offsets[at : at + size]
             changed = torch.cat([_exchanged(x, count, offset) for offset in some])
@@ -55,13 +55,13 @@ def measure_memory(model: SequenceClassifier, data: SequenceData) -> Memory | No
 
 
 def affordable(model: SequenceClassifier, time: int, work: float, fewest: int, most: int) -> int:
-    """Return how many sequences of so many steps ``model`` reads with about ``work`` multiplications."""
+    """Return how many sequences of ``time`` steps ``model`` reads with about ``work`` multiplications."""
     weights = sum(parameter.numel() for parameter in model.layers.parameters())
     return min(most, max(fewest, int(work / (1 + weights * time))))
 
 
 def positions(time: int) -> list[int]:
-    """Return at most `POSITIONS` steps before the end: half of them evenly, half closer together towards the end."""
+    """Return at most `POSITIONS` steps before the end: half evenly spaced, half closer together towards the end."""
     if time <= POSITIONS:
         return list(range(time))
     half = POSITIONS // 2
@@ -70,24 +70,24 @@ def positions(time: int) -> list[int]:
 
 
 def _exchanged(x: Tensor, count: Tensor, offset: int) -> Tensor:
-    """Return ``x`` with the input at so many steps before the end as the next sequence has it there."""
+    """Return ``x`` with the input at ``offset`` steps before the end taken from the next sequence."""
     rows = torch.arange(len(x), device=x.device)
-    own, others = (count - 1 - offset).clamp(min=0), (count.roll(-1) - 1 - offset).clamp(min=0)
+    own, following = (count - 1 - offset).clamp(min=0), (count.roll(-1) - 1 - offset).clamp(min=0)
     changed = x.clone()
-    changed[rows, own] = x.roll(-1, dims=0)[rows, others]
+    changed[rows, own] = x.roll(-1, dims=0)[rows, following]
     return changed
 
 
 def _heard(offsets: list[int], effects: list[float], time: int, noise: float) -> tuple[int, float]:
-    """Return within how many last steps all that is heard lies, and the share of steps that are heard.
+    """Return how many last steps contain all steps with an effect, and the fraction of steps that have one.
 
-    What is not above ``noise`` is not.
+    Effects of at most ``noise`` do not count.
     """
     largest = max(effects)
     if not all(map(math.isfinite, effects)) or largest <= noise:
         return 0, 0.0
     heard = [effect > max(HEARD * largest, noise) for effect in effects]
-    # A step that was tried stands for those from it up to the next one that was.
+    # Each tried step represents the steps up to the next tried one.
     ends = [*offsets[1:], time]
     spans = [(offset, end) for offset, end, is_heard in zip(offsets, ends, heard, strict=True) if is_heard]
     return 1 + max(offset for offset, _ in spans), sum(end - offset for offset, end in spans) / time

@@ -1,4 +1,4 @@
-"""Before training: one batch through a fresh model, every shape on its way, and whether anything looks wrong."""
+"""Pass one batch through a fresh model before training: report the shapes, and what looks wrong."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from ..config import TrainConfig
 from ..data.batching import padded_share, training_order
-from ..data.describe import constant, missing_classes
+from ..data.describe import constant, missing_classes, notes_of
 from ..data.preparation import valid_steps
 from ..data.sequences import Batch
 from ..data.splits import Splits
@@ -20,15 +20,15 @@ from ..models.classifier import SequenceClassifier
 from ..models.layers import Stage
 from ..models.modes import inference
 
-SATURATED = 0.99  # of the largest output that tanh has
-BOUNDED = ("rnn", "gru", "lstm", "indrnn")  # cells whose outputs stay within ±1, but with relu
-STILL = 1e-3  # a unit whose deviation is below never moves; healthy ones of tanh have 0.1 and more
-MANY = 0.3  # share of saturated or dead units from which a layer can hardly learn; a healthy start has below 0.1
+SATURATED = 0.99  # fraction of tanh's largest output
+BOUNDED = ("rnn", "gru", "lstm", "indrnn")  # cells whose outputs stay within ±1, except with relu
+STILL = 1e-3  # a unit with a smaller deviation does not change; healthy tanh units have at least 0.1
+MANY_STUCK_UNITS = 0.3  # fraction of saturated or dead units above which a layer hardly learns; healthy: below 0.1
 
 
 @dataclass(frozen=True)
 class StageShape:
-    """What came out of one part of the model.
+    """The shape of one part's output.
 
     Attributes:
         name: of the part
@@ -43,16 +43,16 @@ class StageShape:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A batch's way through a model that has learned nothing yet.
+    """What one batch shows about a model before training.
 
     Attributes:
         shapes: from the input to the logits
         parameters: number of weights that are trained
         loss: mean cross entropy of the batch, in nats
-        chance: what a model gives that prefers no class, ln(classes)
-        saturated: per layer, share of outputs within 1 % of the limits of tanh (of relu: of units that are always 0);
-            of cells whose outputs have no limits none
-        padding: share of the time steps in the first epoch's batches that is padding; None where all are full
+        chance: the loss of equal probabilities, ln(classes)
+        saturated: per layer, fraction of outputs within 1 % of the limits of tanh (relu: of units that are always 0);
+            empty for cells with unbounded outputs
+        padding: fraction of the time steps in the first epoch's batches that is padding; None if all are full
         findings: what looks wrong and what to do, in words; empty if nothing does
     """
 
@@ -78,12 +78,12 @@ class Inspection:
 
 
 def inspect_model(model: SequenceClassifier, splits: Splits, config: TrainConfig | None = None) -> Inspection:
-    """Pass one random training batch through ``model``, which should be fresh, and look at what happens.
+    """Pass one random training batch through ``model``, which should be fresh, and report what looks wrong.
 
     Args:
-        model: stays as it is.
-        splits: what it is to be trained on.
-        config: says how large the batch is, and from which seed it is drawn (default ``TrainConfig()``).
+        model: it is not changed.
+        splits: the data to train on.
+        config: gives the batch size, and the seed to draw it with (default ``TrainConfig()``).
 
     Raises:
         InputError: the model does not take the data.
@@ -108,13 +108,14 @@ def inspect_model(model: SequenceClassifier, splits: Splits, config: TrainConfig
         *_inputs(next(stage for stage in stages if "features" in stage.axes).values, batch.lengths),
         *_layers(saturated, relu),
         *_loss(loss, chance),
+        *notes_of(splits),
     ]
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return Inspection(shapes, parameters, loss, chance, saturated, _padding(splits, config), tuple(findings))
 
 
 def _padding(splits: Splits, config: TrainConfig) -> float | None:
-    """Return what `Training` computes in vain in its first epoch."""
+    """Return the fraction of padding among what `Training` computes in its first epoch."""
     cut = config.val_fraction and splits.val is None
     part = splits.train.cut(config.val_fraction, config.seed)[0] if cut else splits.train
     if part.lengths is None:
@@ -130,12 +131,12 @@ def _saturated(stage: Stage, lengths: torch.Tensor | None, relu: bool) -> float:
 
 
 def saturated_share(outputs: torch.Tensor) -> float:
-    """Return the share of outputs (steps, units) within 1 % of the limits of tanh."""
+    """Return the fraction of outputs (steps, units) within 1 % of the limits of tanh."""
     return float((outputs.abs() > SATURATED).float().mean())
 
 
 def dead_share(outputs: torch.Tensor, relu: bool) -> float:
-    """Return the share of units that are the same in all outputs (steps, units); of relu those that are always 0."""
+    """Return the fraction of units that are the same in all outputs (steps, units); for relu: that are always 0."""
     dead = (outputs == 0).all(dim=0) if relu else outputs.std(dim=0, correction=0) < STILL
     return float(dead.float().mean())
 
@@ -143,22 +144,24 @@ def dead_share(outputs: torch.Tensor, relu: bool) -> float:
 def _inputs(x: torch.Tensor, lengths: torch.Tensor | None) -> list[str]:
     valid = valid_steps(x, lengths)
     if not valid.numel():
-        return ["every sequence of the batch is empty: look at the lengths"]
+        return ["every sequence of the batch is empty: check the lengths"]
     largest = float(valid.abs().max())
     if not math.isfinite(largest):
-        return ["the input holds values that are not finite: mend or remove these sequences"]
+        return ["the input contains values that are not finite: fix or remove these sequences"]
     if largest > 20:
-        return [f"after scaling the input reaches {largest:.3g} (usual: below 10): look for outliers, 'unroll explore'"]
+        return [
+            f"after scaling, the input reaches {largest:.3g} (usual: below 10): look for outliers, 'unroll explore'"
+        ]
     return []
 
 
 def _layers(saturated: tuple[float, ...], relu: bool) -> list[str]:
     what = "of the units are always 0" if relu else "of the outputs are saturated (beyond ±0.99)"
-    remedy = "try init orthogonal, or a lower scale of the inputs"
+    remedy = "try init orthogonal, or scale the inputs down"
     return [
-        f"layer {number}: {share:.0%} {what}, gradients hardly pass; {remedy}"
+        f"layer {number}: {share:.0%} {what}, so gradients are close to 0; {remedy}"
         for number, share in enumerate(saturated, start=1)
-        if share > MANY
+        if share > MANY_STUCK_UNITS
     ]
 
 
@@ -167,6 +170,6 @@ def _loss(loss: float, chance: float) -> list[str]:
         return [f"the initial loss is {loss}: inputs or weights are not finite"]
     if abs(loss - chance) > max(0.5, chance / 2):
         side = "above" if loss > chance else "below"
-        why = "outputs are too large" if loss > chance else "the labels may be hidden in the input, or one class rules"
+        why = "outputs are too large" if loss > chance else "the input may contain the labels, or one class dominates"
         return [f"the initial loss {loss:.2f} is far {side} ln(classes) = {chance:.2f}: {why}"]
     return []

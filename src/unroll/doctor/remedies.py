@@ -1,4 +1,4 @@
-"""What to change about a model that is sick: flags of ``unroll train``, of which that model's settings refuse none."""
+"""Suggest flags of ``unroll train`` against each problem; the model's settings accept all of them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ..training.results import EpochResult
 
 
 def lower_rate(rate: float) -> float:
-    """Return a learning rate to try: a tenth, and no more than the default."""
+    """Return a learning rate to try: a tenth of ``rate``, at most the default."""
     return min(rate / 10, TrainConfig.lr)
 
 
 def milder(config: ModelConfig, rate: float | None) -> str:
-    """Return what keeps states within the limits between which gradients pass, as far as it has not been done.
+    """Return what keeps states within the range in which gradients pass, unless the settings have it already.
 
     Args:
         config: the model's settings.
-        rate: the highest learning rate of its training; None if that is not known.
+        rate: the highest learning rate of its training; None if unknown.
     """
     ways = ["a lower --lr" if rate is None else f"--lr {lower_rate(rate):.1g}", "--clip-norm 1"]
     if config.init == "torch":
@@ -35,16 +35,16 @@ def milder(config: ModelConfig, rate: float | None) -> str:
 
 
 def against_explosion(config: ModelConfig, rate: float | None, steps: int) -> str:
-    """Return what helps a model whose gradients explode on their way back through so many steps; see `milder`."""
+    """Return what helps against gradients that explode over ``steps`` time steps; see `milder`."""
     ways = milder(config, rate)
-    # What reads each sequence from its end too cannot be cut.
-    return ways if config.bidirectional else f"{ways}, or --tbptt {max(1, steps // 4)}, which cuts gradients off"
+    # A bidirectional model reads each sequence from its end too, so its gradients cannot be truncated.
+    return ways if config.bidirectional else f"{ways}, or --tbptt {max(1, steps // 4)}, which truncates gradients"
 
 
 def longer_memory(config: ModelConfig, time: int) -> str:
-    """Return what helps a model that forgets, as far as it has not been done, for so many time steps.
+    """Return what helps a model to remember over ``time`` steps, unless the settings have it already.
 
-    Source: of the bias ln(time) C. Tallec and Y. Ollivier, arXiv:1804.11188, section 3.
+    Source: for the bias ln(time), C. Tallec and Y. Ollivier, arXiv:1804.11188, section 3.
     """
     ways = ["--init orthogonal"] if config.init == "torch" else []
     if config.cell in ("rnn", "indrnn"):
@@ -54,17 +54,17 @@ def longer_memory(config: ModelConfig, time: int) -> str:
             ways += ["--init identity"]
         ways += [f"a gated cell ({_other_cell(config, 'gru')})"]
     elif config.cell in ("gru", "lstm", "mingru", "minlstm"):
-        ways += [f"--forget-bias {max(1, round(math.log(time)))}, which starts with a memory of some {time} steps"]
-    # No flag takes a forget bias back, and lru has no gate for it.
+        ways += [f"--forget-bias {max(1, round(math.log(time)))}, which starts with a memory of about {time} steps"]
+    # No flag unsets a forget bias, and lru has no gate for it.
     if config.cell != "lru" and config.forget_bias is None:
         ways += [_other_cell(config, "lru")]
     if config.readout == "last":
-        ways += ["--readout mean or attention, from which each step has a short way to the loss"]
+        ways += ["--readout mean or attention, which connect each step to the loss directly"]
     return _joined(ways) or "fewer time steps"
 
 
 def against_overfitting(history: Sequence[EpochResult], config: ModelConfig, image: bool) -> str:
-    """Return what helps a model that learns by heart.
+    """Return what helps against overfitting.
 
     Args:
         history: its epochs.
@@ -73,7 +73,7 @@ def against_overfitting(history: Sequence[EpochResult], config: ModelConfig, ima
     """
     losses = [(epoch.val_loss, epoch.epoch) for epoch in history if epoch.val_loss is not None]
     half, least = config.hidden_size // 2, 2 if config.layer_norm and not config.bidirectional else 1
-    ways = ["more sequences to learn from"]
+    ways = ["more training data"]
     if half >= least:
         ways.append(f"--hidden-size {half}")
     ways.append("--weight-decay 0.1")
@@ -89,7 +89,7 @@ def against_overfitting(history: Sequence[EpochResult], config: ModelConfig, ima
 
 
 def _other_cell(config: ModelConfig, cell: Literal["gru", "lru"]) -> str:
-    """Return the flags that exchange the cell, and with it what the other one would refuse."""
+    """Return the flags that change the cell, and with it the settings that the new cell refuses."""
     flags = [f"--cell {cell}"]
     if config.nonlinearity != "tanh":
         flags.append("--nonlinearity tanh")

@@ -1,1 +1,38 @@
 """What a model says: how often it is right, how sure it is, when it knows, and what speaks for its answer."""
+
+from .anytime import Anytime, PartialAnswers, Stop, calibrate, evaluate_anytime, read_along
+from .calibration import Calibration, Reliability, fit_temperatures, reliability
+from .metrics import ClassScore, Evaluation, Interval, evaluate, logits_of, predict
+from .predictions import Predictions
+from .saliency import attribute
+from .significance import difference, holm, mcnemar, two_proportions, welch, wilson
+from .stepwise import Watched, watch
+
+__all__ = [
+    "Anytime",
+    "Calibration",
+    "ClassScore",
+    "Evaluation",
+    "Interval",
+    "PartialAnswers",
+    "Predictions",
+    "Reliability",
+    "Stop",
+    "Watched",
+    "attribute",
+    "calibrate",
+    "difference",
+    "evaluate",
+    "evaluate_anytime",
+    "fit_temperatures",
+    "holm",
+    "logits_of",
+    "mcnemar",
+    "predict",
+    "read_along",
+    "reliability",
+    "two_proportions",
+    "watch",
+    "welch",
+    "wilson",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -57,11 +58,11 @@ class Anytime:
 
     @property
     def area(self) -> float:
-        """Mean accuracy over the fraction read, from none of the sequence to all of it: the area under the curve.
+        """Mean accuracy over the fraction read: the area under the curve.
 
-        Between marks the last accuracy counts; before the first mark there is none.
+        A fraction between two marks counts as the later one, as fractions are rounded up to whole time steps.
         """
-        widths = [b - a for a, b in zip(self.fractions, (*self.fractions[1:], 1.0), strict=True)]
+        widths = [b - a for a, b in pairwise((0.0, *self.fractions))]
         return sum(width * accuracy for width, accuracy in zip(widths, self.accuracy, strict=True))
 
     def to_dict(self) -> dict[str, Any]:

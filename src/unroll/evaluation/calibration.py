@@ -140,5 +140,15 @@ class Calibration:
         return torch.tensor(self.temperatures)[number.clamp(max=len(marks) - 1)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types."""
+        """Return plain JSON types, as calibration.json and the page have them."""
         return {"fractions": list(self.fractions), "temperatures": list(self.temperatures), "n": self.n}
+
+
+def probabilities(logits: Tensor, calibration: Calibration | None = None) -> Tensor:
+    """Return the probabilities of the classes at the end of sequences, calibrated where there is a calibration.
+
+    Args:
+        logits: (..., classes) float32.
+        calibration: of the model that they are of (default None: probabilities as they come).
+    """
+    return (logits if calibration is None else logits / calibration.temperature).softmax(dim=-1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
 from typing import Any, NamedTuple, TypeGuard
 
 import torch
@@ -41,16 +43,34 @@ class ClassScore(NamedTuple):
     Attributes:
         name: of the class
         precision: share of what was called so that is so; 0 if nothing was called so
-        recall: share of what is so that was called so; 0 if the class has no sequence
+        recall: share of what is so that was called so
         f1: harmonic mean of the two
-        support: sequences of the class
+        support: sequences of the class; without any, None stands for each score
     """
 
     name: str
-    precision: float
-    recall: float
-    f1: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
     support: int
+
+
+class PrecisionRecall(NamedTuple):
+    """Precision and recall of one of two classes, by how probable it must be to be predicted.
+
+    Attributes:
+        name: of the class, the rarer of the two
+        share: of the sequences that are of it, which is the precision of a model that knows nothing
+        precision: at each recall
+        recall: from 1 down to 0
+        average: mean precision, weighted by the recall gained
+    """
+
+    name: str
+    share: float
+    precision: tuple[float, ...]
+    recall: tuple[float, ...]
+    average: float
 
 
 @dataclass(frozen=True)
@@ -61,11 +81,15 @@ class Evaluation:
         confusion: (classes, classes) int64 counts; rows are the true classes, columns the predicted ones
         loss: mean cross entropy, in nats
         classes: names
+        logits: (N, classes) what was counted, for scores that need more than counts; None where only these are known
+        y: (N,) int64 true classes, likewise
     """
 
     confusion: Tensor
     loss: float
     classes: tuple[str, ...]
+    logits: Tensor | None = None
+    y: Tensor | None = None
 
     @classmethod
     def of(cls, logits: Tensor, y: Tensor, classes: tuple[str, ...]) -> Evaluation:
@@ -79,7 +103,7 @@ class Evaluation:
         size = len(classes)
         counts = torch.bincount(y * size + logits.argmax(dim=1), minlength=size * size)
         loss = float(cross_entropy(logits, y, reduction="none").double().mean())
-        return cls(counts.view(size, size).cpu(), loss, classes)
+        return cls(counts.view(size, size).cpu(), loss, classes, logits, y)
 
     @property
     def n(self) -> int:
@@ -104,23 +128,91 @@ class Evaluation:
     @property
     def per_class(self) -> list[ClassScore]:
         """Precision, recall and F1 of each class."""
+        sums = (self.confusion.diagonal(), self.confusion.sum(dim=0), self.confusion.sum(dim=1))
         scores = []
-        for index, name in enumerate(self.classes):
-            right = int(self.confusion[index, index])
-            called, support = int(self.confusion[:, index].sum()), int(self.confusion[index].sum())
-            f1 = 2 * right / (called + support) if called + support else 0.0
-            scores.append(ClassScore(name, _ratio(right, called), _ratio(right, support), f1, support))
+        for name, right, called, support in zip(self.classes, *(counts.tolist() for counts in sums), strict=True):
+            if not support:
+                scores.append(ClassScore(name, None, None, None, 0))
+                continue
+            precision = right / called if called else 0.0
+            scores.append(ClassScore(name, precision, right / support, 2 * right / (called + support), support))
         return scores
+
+    @property
+    def majority(self) -> tuple[str, float]:
+        """The largest class, and its share: the accuracy of always answering it."""
+        counts = self.confusion.sum(dim=1)
+        return self.classes[int(counts.argmax())], float(counts.max()) / self.n
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean recall over the classes that have a sequence, as a fraction: each counts alike, however rare."""
+        return fmean(score.recall for score in self.per_class if score.recall is not None)
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean F1 over the classes that have a sequence."""
+        return fmean(score.f1 for score in self.per_class if score.f1 is not None)
+
+    @cached_property
+    def roc_auc_per_class(self) -> tuple[float | None, ...]:
+        """Of each class the area under its ROC curve, one against rest; None where there is nothing to tell apart.
+
+        It is how often a sequence of the class has a higher probability of it than one of the rest: 0.5 by chance.
+        """
+        if self.logits is None or self.y is None or not self.logits.isfinite().all():
+            return (None,) * len(self.classes)
+        from sklearn.metrics import roc_auc_score  # here, as it takes as long to load as torch
+
+        y, odds = self.y.cpu().numpy(), _log_odds(self.logits).cpu().numpy()
+        return tuple(
+            None if score.support in (0, self.n) else float(roc_auc_score(y == label, odds[:, label]))
+            for label, score in enumerate(self.per_class)
+        )
+
+    @property
+    def roc_auc(self) -> float | None:
+        """Mean of `roc_auc_per_class` over the classes that have one; None where none has."""
+        areas = [area for area in self.roc_auc_per_class if area is not None]
+        return fmean(areas) if areas else None
+
+    @cached_property
+    def precision_recall(self) -> PrecisionRecall | None:
+        """The curve of the rarer of two classes; None of more classes, or where one of the two has no sequence."""
+        counts = self.confusion.sum(dim=1)
+        if self.logits is None or self.y is None or len(counts) != 2 or not counts.all():
+            return None
+        if not self.logits.isfinite().all():
+            return None
+        from sklearn.metrics import average_precision_score, precision_recall_curve
+
+        label = int(counts[1] <= counts[0])
+        is_class = (self.y == label).cpu().numpy()
+        odds = _log_odds(self.logits)[:, label].cpu().numpy()
+        precision, recall, _ = precision_recall_curve(is_class, odds, drop_intermediate=True)
+        average = float(average_precision_score(is_class, odds))
+        share = float(counts[label]) / self.n
+        return PrecisionRecall(self.classes[label], share, tuple(precision.tolist()), tuple(recall.tolist()), average)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; accuracies are fractions."""
+        name, share = self.majority
+        areas, curve = self.roc_auc_per_class, self.precision_recall
         return {
             "accuracy": self.accuracy,
             "loss": self.loss,
             "n": self.n,
             "correct": self.correct,
             "interval": list(self.interval),
-            "per_class": [score._asdict() for score in self.per_class],
+            "majority": {"class": name, "share": share},
+            "balanced_accuracy": self.balanced_accuracy,
+            "macro_f1": self.macro_f1,
+            "roc_auc": self.roc_auc,
+            "per_class": [
+                score._asdict() | {"roc_auc": area} for score, area in zip(self.per_class, areas, strict=True)
+            ],
+            "precision_recall": curve
+            and {name: list(value) if isinstance(value, tuple) else value for name, value in curve._asdict().items()},
             "classes": list(self.classes),
             "confusion": self.confusion.tolist(),
         }
@@ -129,8 +221,14 @@ class Evaluation:
         return evaluation_html(self.to_dict())
 
 
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0
+def _log_odds(logits: Tensor) -> Tensor:
+    """Return (N, classes) float64 that rank as probabilities do, and also tell apart what is all but certain."""
+    logits = logits.double()
+    best = logits.argmax(dim=1, keepdim=True)
+    log_probabilities = logits.log_softmax(dim=1)
+    odds = log_probabilities - log_probabilities.expm1().neg().log()
+    others = logits.scatter(1, best, -torch.inf).logsumexp(dim=1, keepdim=True)
+    return odds.scatter(1, best, logits.gather(1, best) - others)
 
 
 def evaluate(model: nn.Module, data: SequenceData, batch_size: int = EVALUATION_BATCH) -> Evaluation:
@@ -199,11 +297,16 @@ def predict(model: nn.Module, x: Tensor, lengths: Tensor | None = None, batch_si
     """Return class probabilities (N, classes) float32 on the CPU, in eval mode and without gradients.
 
     Args:
-        model: maps x (batch, time, features) and lengths to logits (batch, classes).
-        x: (N, time, features) float32, scaled as in training.
+        model: maps x and lengths to logits (batch, classes).
+        x: what the model reads: (N, time, features) of the parameters' dtype, scaled as in training; or the ids of
+            tokens, (N, time) int32 or int64. `Run.predict` takes raw data.
         lengths: (N,) int64, or None where all are full (default None).
         batch_size: sequences at a time (default 1,000).
+
+    Raises:
+        InputError: ``x`` is something else; the message says what was expected.
     """
+    _check_read(model, x)
     device = _parameter(model).device
     parts = []
     with inference(model):
@@ -212,6 +315,29 @@ def predict(model: nn.Module, x: Tensor, lengths: Tensor | None = None, batch_si
             some = None if lengths is None else lengths[part].to(device)
             parts.append(model(x[part].to(device), some).float().softmax(dim=1).cpu())
     return torch.cat(parts) if parts else torch.empty(0, 0)
+
+
+def _check_read(model: nn.Module, x: Tensor) -> None:
+    """Raise `InputError` unless ``x`` is what ``model`` reads: anything raw would be answered too, and wrongly."""
+    dtype, ids_dtypes = _parameter(model).dtype, (torch.int32, torch.int64)
+    values = f"a {_name(dtype)} tensor (N, time, features), scaled as in training"
+    ids = "token ids, an int32 or int64 tensor (N, time)"
+    is_tensor = isinstance(x, Tensor)
+    if not isinstance(model, SequenceClassifier):
+        expected, fits = f"{values}, or {ids}", is_tensor and x.dtype in (dtype, *ids_dtypes)
+    elif size := model.vocabulary_size:
+        expected, fits = f"{ids} from 0 to {size - 1}", is_tensor and x.dtype in ids_dtypes and x.dim() == 2
+        fits = fits and bool(((x >= 0) & (x < size)).all())
+    else:
+        expected = values.replace("features", str(model.input_size))
+        fits = is_tensor and x.dtype == dtype and x.dim() == 3 and x.shape[2] == model.input_size
+    if not fits:
+        got = f"{_name(x.dtype)} of shape {tuple(x.shape)}" if is_tensor else type(x).__name__
+        raise InputError(f"predict expects {expected}; got {got}. For raw data use run.predict(raw)")
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _parameter(module: nn.Module) -> Tensor:

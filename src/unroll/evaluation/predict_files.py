@@ -6,14 +6,13 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..config import LinesName
+from ..config import DataConfig
 from ..data.formats.image_file import PreparedImage, prepare_image
 from ..data.formats.series import read_unlabelled
 from ..data.formats.text_file import check_text
@@ -23,11 +22,10 @@ from ..data.sequences import SequenceData
 from ..data.streams import is_stream, receive
 from ..errors import DataError
 from .anytime import check_confidence, read_along
-from .calibration import Calibration
-from .metrics import EVALUATION_BATCH, predict
+from .calibration import Calibration, probabilities
+from .metrics import logits_of
 
 TOP = 3
-TextReading = tuple[LinesName | None, str | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -76,29 +74,34 @@ class FilePrediction:
 
 @dataclass(frozen=True)
 class Sure:
-    """When to stop reading.
+    """How sure a model is of its answers, and when that is enough to stop reading.
 
     Attributes:
-        confidence: at which to stop, above 0 and at most 1
         calibration: of the model's confidence, see `unroll.calibrate`; None takes it as it comes
+        stop_at: the confidence at which to stop, above 0 and at most 1; None reads each sequence to its end
 
     Raises:
-        ConfigError: ``confidence`` is out of range.
+        ConfigError: ``stop_at`` is out of range.
     """
 
-    confidence: float
     calibration: Calibration | None = None
+    stop_at: float | None = None
 
     def __post_init__(self) -> None:
-        check_confidence(self.confidence)
+        if self.stop_at is not None:
+            check_confidence(self.stop_at)
+
+
+AS_IT_COMES = Sure()
 
 
 def predict_files(
     model: nn.Module,
     preparation: Preparation,
     files: Sequence[str | Path],
-    sure: Sure | None = None,
-    reading: TextReading = (None, None, None),
+    sure: Sure = AS_IT_COMES,
+    config: DataConfig | None = None,
+    own: DataConfig | None = None,
 ) -> list[FilePrediction]:
     """Classify image files, or each series or text in files of such; a file that cannot be read gets an `error`.
 
@@ -108,10 +111,12 @@ def predict_files(
         files: of a run on images, image files of any size, colour and polarity; of any other run .ts, .csv, .tsv or
             .npz files, with or without classes, which are left alone; of a run on texts what
             `unroll.data.formats.texts.read_texts` reads. A pipe is read up to 1 GB.
-        sure: stop reading each once the model is so sure (default None: read it to its end).
-        reading: ``lines``, ``text_column`` and ``usual_column`` of `unroll.data.formats.texts.read_texts` (default:
-            all None).
+        sure: the run's calibration, and when to stop reading (default: confidence as it comes, read to the end).
+        config: says what the columns of tables are, where they are not called as in the training data; and where the
+            classes of lines are, which by default have none.
+        own: how the training data was read: its column of texts is taken from files that have it (default None).
     """
+    config = config or DataConfig()
     with (
         tempfile.TemporaryDirectory(prefix="unroll-") if any(map(is_stream, map(Path, files))) else nullcontext() as at
     ):
@@ -125,9 +130,15 @@ def predict_files(
         if preparation.image is not None:
             predictions = _of_images(model, preparation, preparation.image, places, sure)
         else:
-            of_texts = partial(_of_texts, reading=reading)
-            of_file = of_texts if preparation.kind == "texts" else _of_series
-            predictions = [prediction for place in places for prediction in of_file(model, preparation, place, sure)]
+            predictions = [
+                prediction
+                for place in places
+                for prediction in (
+                    _of_texts(model, preparation, place, sure, config, own or DataConfig())
+                    if preparation.kind == "texts"
+                    else _of_series(model, preparation, place, sure, config)
+                )
+            ]
     return [_named(prediction, names[prediction.file]) for prediction in predictions] + failed
 
 
@@ -143,7 +154,7 @@ def predict_texts(
     texts: Sequence[str],
     places: Sequence[str] = (),
     file: str = "text",
-    sure: Sure | None = None,
+    sure: Sure = AS_IT_COMES,
 ) -> list[FilePrediction]:
     """Classify texts.
 
@@ -153,7 +164,7 @@ def predict_texts(
         texts: one without a word that counts is answered too, as an empty sequence.
         places: where each stands (default: counted from 1).
         file: what they stand in, in words (default "text").
-        sure: stop reading each once the model is so sure (default None: read it to its end).
+        sure: the run's calibration, and when to stop reading (default: confidence as it comes, read to the end).
 
     Raises:
         DataError: the model does not read texts, or one is no Unicode.
@@ -175,10 +186,10 @@ def predict_texts(
 
 
 def _of_texts(
-    model: nn.Module, preparation: Preparation, file: Path, sure: Sure | None, reading: TextReading
+    model: nn.Module, preparation: Preparation, file: Path, sure: Sure, config: DataConfig, own: DataConfig
 ) -> list[FilePrediction]:
     try:
-        texts, places = read_texts(file, *reading)
+        texts, places = read_texts(file, config.lines, config.text_column, own.text_column)
     except DataError as error:
         return [FilePrediction(str(file), error=str(error))]
     return predict_texts(model, preparation, texts, [place.split()[-1] for place in places], str(file), sure)
@@ -198,14 +209,14 @@ class _Answer(NamedTuple):
         return FilePrediction(file, *self.top[0], self.top, steps, read=self.read, **place)
 
 
-def _answers(model: nn.Module, data: SequenceData, sure: Sure | None) -> list[_Answer]:
+def _answers(model: nn.Module, data: SequenceData, sure: Sure) -> list[_Answer]:
     if not len(data):
         return []
-    if sure is None:
-        read = [predict(model, batch.x, batch.lengths) for batch in data.batches(EVALUATION_BATCH)]
-        return [_Answer(_top(probabilities, data.preparation.classes)) for probabilities in torch.cat(read)]
+    if sure.stop_at is None:
+        read = probabilities(logits_of(model, data), sure.calibration)
+        return [_Answer(_top(row, data.preparation.classes)) for row in read]
     partial = read_along(model, data, sure.calibration)
-    at, reached = partial.stopped(sure.confidence)
+    at, reached = partial.stopped(sure.stop_at)
     each = torch.arange(len(data))
     stops = zip(partial.probabilities[at, each], partial.steps[at, each].tolist(), reached.tolist(), strict=True)
     return [_Answer(_top(p, data.preparation.classes), steps, was_sure) for p, steps, was_sure in stops]
@@ -216,7 +227,7 @@ def _counted(n: int, what: str) -> str:
 
 
 def _of_images(
-    model: nn.Module, preparation: Preparation, form: ImageFormat, files: Sequence[str | Path], sure: Sure | None
+    model: nn.Module, preparation: Preparation, form: ImageFormat, files: Sequence[str | Path], sure: Sure
 ) -> list[FilePrediction]:
     prepared: list[PreparedImage | DataError] = []
     for file in files:
@@ -241,9 +252,11 @@ def unlabelled(x: Tensor, preparation: Preparation) -> SequenceData:
     return SequenceData(x, torch.zeros(len(x), dtype=torch.int64), preparation)
 
 
-def _of_series(model: nn.Module, preparation: Preparation, file: Path, sure: Sure | None) -> list[FilePrediction]:
+def _of_series(
+    model: nn.Module, preparation: Preparation, file: Path, sure: Sure, config: DataConfig
+) -> list[FilePrediction]:
     try:
-        data, names, named_by = read_unlabelled(file, preparation.classes, preparation.features, _count(preparation))
+        data, names, named_by = read_unlabelled(file, preparation.classes, preparation, config)
     except DataError as error:
         return [FilePrediction(str(file), error=str(error))]
     try:
@@ -256,19 +269,12 @@ def _of_series(model: nn.Module, preparation: Preparation, file: Path, sure: Sur
     ]
 
 
-def _count(preparation: Preparation) -> int:
-    """Return how many features the data had that a model was trained on; 0 where the preparation does not say."""
-    if preparation.missing is not None:
-        return len(preparation.missing.means)
-    return len(preparation.scaling.mean) if isinstance(preparation.scaling.mean, tuple) else 0
-
-
 def _steps(data: SequenceData, number: int) -> tuple[str, ...]:
     length = int(data.steps_of_each[number])
     gaps = 0 if data.missing is None else int(data.missing[number].sum())
     steps = _counted(length, "time step")
-    filled = (f"{_counted(gaps, 'missing value')} filled in",) if gaps else ()
-    return (steps, *filled, *data.notes)
+    notes = (note.partition(": ")[2] or note for note in data.notes)
+    return (steps, *([f"{_counted(gaps, 'missing value')} filled in"] if gaps else []), *notes)
 
 
 def _top(probabilities: Tensor, classes: tuple[str, ...]) -> tuple[tuple[str, float], ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ..data.sequences import SequenceData
-from .calibration import Calibration
+from .calibration import Calibration, probabilities
 from .metrics import Evaluation, logits_of
 
 
@@ -39,7 +39,7 @@ class Predictions:
 
     def probabilities(self, calibration: Calibration | None = None) -> Tensor:
         """Return (N, classes) float32, calibrated where there is a calibration."""
-        return (self.logits / (1.0 if calibration is None else calibration.temperature)).softmax(dim=1)
+        return probabilities(self.logits, calibration)
 
     @property
     def right(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Runs to take along: one HTML file that computes by itself, checked before it is kept."""
+"""Export runs as self-contained files, verified before they are kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Exported:
     Attributes:
         path: of the file
         size: in bytes
-        checked: real sequences on which it was compared with PyTorch
+        checked: number of real sequences on which it was compared with PyTorch
         difference: largest difference of any class's probability from PyTorch's
     """
 
@@ -34,18 +34,20 @@ class Exported:
 
 
 def make_page(run: Run, test: TestData) -> tuple[str, int, float]:
-    """Return the page of a run as one HTML file, and what `unroll.export.verify.check` found.
+    """Return the page of a run as one HTML file, and the results of `unroll.export.verify.check`.
 
     Args:
         run: finished, as from `unroll.load_run`.
-        test: real sequences, as from `unroll.runs.data.load_test`; some come along to be looked at.
+        test: real sequences, as from `unroll.runs.data.load_test`; some become samples on the page.
 
     Raises:
-        RunError: the page cannot run the model, or its JavaScript computes something else than PyTorch does.
-        ConfigError: there is nothing to run JavaScript with, to check it.
+        RunError: the page cannot run the model, or its JavaScript and PyTorch differ.
+        ConfigError: the library that runs JavaScript for the check is not installed.
     """
     if not len(test.sequences):
-        raise RunError(f"{run.path}: there is no test sequence to check the page on; give other data with --data")
+        raise RunError(
+            f"{run.path}: checking the page needs at least 1 test sequence, got none; pass other data with --data"
+        )
     data = test.sequences.to("cpu")
     description = describe(run, data, Path(test.name).name)
     checked, difference = check(run, data, description)
@@ -54,16 +56,16 @@ def make_page(run: Run, test: TestData) -> tuple[str, int, float]:
 
 
 def export_html(run: Run, test: TestData, out: str | Path | None = None) -> Exported:
-    """Write a page that runs the model: no server, no network, one file.
+    """Write a page that runs the model: one file, without server or network.
 
     Args:
         run: finished, as from `unroll.load_run`.
         test: as for `make_page`.
-        out: the file to write (default: page.html in the run's folder); a page of unroll's that stands there is
-            replaced.
+        out: the file to write (default: page.html in the run's folder); it may replace a page made by unroll, but no
+            other file.
 
     Raises:
-        RunError: as `make_page`, or something else than such a page stands at ``out``.
+        RunError: as `make_page`, or ``out`` is some other file.
         ConfigError: as `make_page`.
     """
     path = run.path / PAGE if out is None else Path(out).expanduser()
@@ -75,10 +77,10 @@ def export_html(run: Run, test: TestData, out: str | Path | None = None) -> Expo
 
 
 def _refuse_other(path: Path) -> None:
-    """Raise `RunError` unless a page may be written to ``path``."""
+    """Raise `RunError` if ``path`` is a folder or a file that is not an unroll page."""
     if path.is_dir():
-        raise RunError(f"{path} is a folder: name a file in it, such as {path / PAGE}")
+        raise RunError(f"{path} is a folder; choose a file in it, such as {path / PAGE}")
     if not path.parent.is_dir():
-        raise RunError(f"cannot write {path}: there is no folder {path.parent}")
+        raise RunError(f"cannot write {path}: the folder {path.parent} does not exist")
     if path.exists() and not is_page(path):
-        raise RunError(f"{path} is not a page of unroll's: it is left alone; choose another --out")
+        raise RunError(f"{path} exists but is not a page made by unroll; nothing was changed. Choose another --out")

@@ -1,4 +1,4 @@
-"""A run as plain JSON: all that its page needs to know."""
+"""Describe a run as plain JSON, for its page."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ..errors import RunError
 from ..models.classifier import SequenceClassifier
 from ..runs.storage import Run
 
-FORMAT = 1  # of the description
-SAMPLES = 20  # real sequences that come with the page, or one of each class
-LONGEST_TEXT = 2_000  # characters of a text that comes with the page
-# What the page's arithmetic depends on; the other settings are of training alone.
+FORMAT = 1  # version of the description
+SAMPLES = 20  # real sequences on the page; at least one of each class
+LONGEST_TEXT = 2_000  # characters of a sample text
+# The settings that the page computes with; the others only matter for training.
 SETTINGS = (
     "cell",
     "nonlinearity",
@@ -37,19 +37,19 @@ SETTINGS = (
 
 
 def describe(run: Run, data: SequenceData, name: str) -> dict[str, Any]:
-    """Return what the page needs to know, as plain JSON types.
+    """Return all that the page needs, as plain JSON types.
 
     Args:
         run: finished.
-        data: what it is judged by, prepared as its training data was.
+        data: the test data, prepared like the training data.
         name: of the data.
 
     Raises:
-        RunError: its cell is not one of unroll's, and so has no JavaScript.
+        RunError: its cell is not built in, so it has no JavaScript.
     """
     check_cell(run.path, run.model.config.cell)
     samples = _samples(data)
-    judged = Path(run.config.plan.data if run.config.plan else name).name  # what the accuracy is of
+    judged = Path(run.config.plan.data if run.config.plan else name).name  # the data set of the accuracy
     return {
         "format": FORMAT,
         "unroll": importlib.metadata.version("unroll-rnn"),
@@ -57,6 +57,7 @@ def describe(run: Run, data: SequenceData, name: str) -> dict[str, Any]:
         "kind": run.preparation.kind,
         "classes": list(run.preparation.classes),
         "model": _model(run.model),
+        "calibration": run.calibration and run.calibration.to_dict(),
         "preparation": _preparation(run.preparation),
         "samples": [raw(data, number) for number in samples],
         "typical": _typical(data) if run.preparation.kind == "series" else None,
@@ -66,14 +67,15 @@ def describe(run: Run, data: SequenceData, name: str) -> dict[str, Any]:
             "data": judged,
             "credit": credit_of(judged),
             "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
+            "early": run.config.train and run.config.train.early,
         },
     }
 
 
 def check_cell(path: Path, cell: str) -> None:
-    """Raise `RunError` unless the page knows a run's cell, named as in its config.json."""
+    """Raise `RunError` unless the page supports the cell, named as in config.json."""
     if cell not in CELLS:
-        raise RunError(f"{path} has a cell of its own, {cell}: a page can run {', '.join(CELLS)}")
+        raise RunError(f"{path}: a page needs one of the cells {', '.join(CELLS)}, got {cell}")
 
 
 def _model(model: SequenceClassifier) -> dict[str, Any]:
@@ -99,6 +101,7 @@ def _preparation(preparation: Preparation) -> dict[str, Any]:
         image["order"] = preparation.image.sequences(pixels).flatten().tolist()
     return {
         "scaling": asdict(preparation.scaling),
+        "offset": list(preparation.offset),
         "image": image,
         "missing": preparation.missing and asdict(preparation.missing),
         "features": list(preparation.features),
@@ -107,7 +110,7 @@ def _preparation(preparation: Preparation) -> dict[str, Any]:
 
 
 def raw(data: SequenceData, number: int) -> dict[str, Any]:
-    """Return a sequence as it was before its preparation, for JSON, and its class."""
+    """Return a sequence before its preparation, for JSON, and its class."""
     item = data.subset(torch.tensor([number])).unpadded()
     x: Any
     if item.texts is not None:
@@ -119,13 +122,13 @@ def raw(data: SequenceData, number: int) -> dict[str, Any]:
         gaps = torch.zeros_like(item.values, dtype=torch.bool) if item.missing is None else item.missing
         x = [
             [None if gap else value for value, gap in zip(*step, strict=True)]
-            for step in zip(item.values[0, :steps].tolist(), gaps[0, :steps].tolist(), strict=True)
+            for step in zip(item.raw[0, :steps].tolist(), gaps[0, :steps].tolist(), strict=True)
         ]
     return {"label": int(item.y[0]), "x": x}
 
 
 def _samples(data: SequenceData) -> list[int]:
-    """Return which sequences come along: as many of each class, spread over the data."""
+    """Choose the sample sequences: equally many of each class, evenly spread over the data."""
     each = max(1, SAMPLES // len(data.preparation.classes))
     chosen = []
     for label in range(len(data.preparation.classes)):
@@ -138,17 +141,17 @@ def _samples(data: SequenceData) -> list[int]:
 
 
 def spread(numbers: list[int], count: int) -> list[int]:
-    """Return so many of some numbers, evenly spread, or all where they are fewer."""
+    """Return ``count`` evenly spread numbers of a list, or all if there are fewer."""
     count = min(count, len(numbers))
     return [numbers[n * len(numbers) // count] for n in range(count)]
 
 
 def _typical(data: SequenceData) -> dict[str, Any]:
-    """Return between what values, and how long, series usually are."""
-    values = valid_steps(data.values, data.lengths).double()
+    """Return the usual range of values and length of the series."""
+    values = valid_steps(data.raw, data.lengths).double()
     if data.missing is not None:
         values = values.masked_fill(valid_steps(data.missing, data.lengths), torch.nan)
-    # Of at most a million steps: torch takes quantiles of no more than 16 million numbers.
+    # At most a million steps, as torch computes quantiles of at most 16 million numbers.
     low, high = values[:: max(1, len(values) // 1_000_000)].nanquantile(torch.tensor([0.01, 0.99]).double(), dim=0)
     return {
         "low": low.nan_to_num().tolist(),

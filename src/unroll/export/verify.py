@@ -1,4 +1,4 @@
-"""A page's JavaScript, run on real sequences and compared with PyTorch."""
+"""Verify a page: run its JavaScript on real sequences and compare with PyTorch."""
 
 from __future__ import annotations
 
@@ -17,25 +17,31 @@ from torch import Tensor
 from ..data.formats.image_file import FAINT, prepare_image
 from ..data.sequences import SequenceData
 from ..errors import ConfigError, RunError
-from ..evaluation.metrics import predict
+from ..evaluation.predictions import Predictions
+from ..evaluation.stepwise import watch
 from ..page import engine
 from ..runs.storage import Run
 from .description import raw, spread
 
-CHECKED = 100  # real sequences that are compared
-DRAWN = 10  # of them, of images: how many are also drawn onto a larger sheet, and brought back
+CHECKED = 100  # real sequences to compare
+READ, READ_STEPS = 5, 1_000  # sequences among them to compare after each time step, and their greatest length
+DRAWN = 10  # images among them that are also pasted onto a larger sheet and prepared from there
 TOLERANCE = 1e-4  # largest difference of probabilities
-LEVELS = 1  # of 255: largest difference of a pixel, as numbers that lie between two may be rounded either way
+LEVELS = 1  # of 255: largest difference of a pixel, as rounding may go either way
 
-# Reads what stands in one sequence of a description's samples.
+# Prepares the samples of a description and computes their probabilities.
 ASK = """
 const sequenceOf = ({preparation, kind}, x) => {
   if (kind === "texts") return Texts.tokens(x, preparation.tokenizer).numbers;
   if (kind === "images") return Images.sequence(decode.bytes(x), preparation);
   return Series.sequence(x.map((step) => step.map((v) => v ?? NaN)), preparation);
 };
-const model = new Model(description.model);
+const model = new Model(description.model, description.calibration);
 const answers = (samples) => samples.map(({x}) => Array.from(model.probabilities(sequenceOf(description, x))));
+const reading = ({x}) => {
+  const {coarse, probabilities} = model.read(sequenceOf(description, x));
+  return coarse ? null : probabilities.map((row) => Array.from(row));
+};
 const prepared = (grey, width, height) => {
   const data = Uint8ClampedArray.from(grey.flatMap((v) => [v, v, v, 255]));
   return Array.from(Images.prepare({width, height, data}, description.preparation.image).pixels);
@@ -44,10 +50,10 @@ const prepared = (grey, width, height) => {
 
 
 class Check(NamedTuple):
-    """How a page's JavaScript did.
+    """The result of the comparison.
 
     Attributes:
-        checked: sequences that it was compared on
+        checked: number of sequences compared
         difference: largest difference of any class's probability from PyTorch's
     """
 
@@ -56,46 +62,52 @@ class Check(NamedTuple):
 
 
 def check(run: Run, data: SequenceData, description: dict[str, Any]) -> Check:
-    """Compare what the page computes with what PyTorch does.
+    """Compare the results of the page with those of PyTorch.
 
     Args:
-        run: that the page is of.
-        data: real sequences, prepared as the run's training data was; at least 1.
+        run: the run that the page shows.
+        data: real sequences, at least 1, prepared like the run's training data.
         description: of the page, see `unroll.export.description.describe`.
 
     Raises:
         RunError: they differ.
-        ConfigError: there is nothing to run JavaScript with.
+        ConfigError: the library that runs JavaScript is not installed.
     """
     numbers = spread(list(range(len(data))), CHECKED)
-    expected = predict(run.model, *_batch(data, numbers))
-    given = json.dumps(json.dumps(description))  # read by JSON.parse, as on the page: a literal has no key "__proto__"
+    some = data.subset(torch.tensor(numbers)).unpadded()
+    expected = Predictions.of(run.model, some).probabilities(run.calibration)
+    given = json.dumps(json.dumps(description))  # JSON.parse, as on the page, keeps a key "__proto__", unlike a literal
     with _javascript(f"const description = JSON.parse({given});\n{engine()}\n{ASK}") as run_script:
         samples = [raw(data, number) for number in numbers]
-        answers = torch.tensor(run_script(f"answers({json.dumps(samples)})"), dtype=torch.float64)
-        difference = float((answers - expected.double()).abs().max().nan_to_num(1.0))
+        differences = [_difference(run_script(f"answers({json.dumps(samples)})"), expected)]
+        steps = some.steps_of_each
+        for number in ((steps > 0) & (steps <= READ_STEPS)).nonzero()[:READ, 0].tolist():
+            if (read := run_script(f"reading({json.dumps(samples[number])})")) is not None:
+                expected = watch(run.model, some, number, run.calibration).probabilities
+                differences.append(_difference(read, expected))
+        difference = max(differences)
         if not difference <= TOLERANCE:
             raise RunError(
-                f"{run.path}: the page's JavaScript and PyTorch differ by {difference:.2g} in a probability, at most "
-                f"{TOLERANCE} is allowed; nothing was written"
+                f"{run.path}: the page and PyTorch must agree within {TOLERANCE} in each probability, got a difference "
+                f"of {difference:.2g}; nothing was written"
             )
         form = run.preparation.image
         if form is not None and form.framing is not None:
-            _check_drawings(run, data.subset(torch.tensor(numbers[:DRAWN])).images(), run_script)
+            _check_drawings(run, some.images()[:DRAWN], run_script)
     return Check(len(numbers), difference)
 
 
-def _batch(data: SequenceData, numbers: list[int]) -> tuple[Tensor, Tensor | None]:
-    batch = data.subset(torch.tensor(numbers)).unpadded().batch(slice(None))
-    return batch.x, batch.lengths
+def _difference(answers: list[list[float]], expected: Tensor) -> float:
+    """Return the largest difference of any probability; 1 where one is no number."""
+    return float((torch.tensor(answers, dtype=torch.float64) - expected.double()).abs().max().nan_to_num(1.0))
 
 
 def _check_drawings(run: Run, images: Tensor, run_script: Any) -> None:
-    """Draw images onto a larger sheet, off its middle, and compare what is made of them."""
+    """Paste images onto a larger sheet, off centre, and compare how the page and `prepare_image` prepare them."""
     form = run.preparation.image
     assert form is not None
     for number, image in enumerate(images):
-        if int(image.max()) - int(image.min()) < 2 * FAINT:  # blank, which both refuse
+        if int(image.max()) - int(image.min()) < 2 * FAINT:  # both refuse blank images
             continue
         large = image.repeat_interleave(3, dim=0).repeat_interleave(3, dim=1)
         height, width = large.shape
@@ -109,12 +121,14 @@ def _check_drawings(run: Run, images: Tensor, run_script: Any) -> None:
         pixels = run_script(f"prepared({sheet.flatten().tolist()}, {sheet.shape[1]}, {sheet.shape[0]})")
         off = int((torch.tensor(pixels).view_as(expected) - expected).abs().max())
         if off > LEVELS:
-            raise RunError(f"{run.path}: the page centres drawings otherwise than predict does, by {off} of 255")
+            raise RunError(
+                f"{run.path}: the page and predict must prepare drawings alike, got pixels that differ by {off} of 255"
+            )
 
 
 @contextmanager
 def _javascript(script: str) -> Iterator[Any]:
-    """Yield what runs expressions after ``script`` and returns what they are, in plain types.
+    """Yield a function that evaluates JavaScript expressions after ``script`` and returns plain types.
 
     Raises:
         ConfigError: the library for it is not installed.
@@ -122,7 +136,9 @@ def _javascript(script: str) -> Iterator[Any]:
     try:
         library = importlib.import_module("py_mini_racer")
     except ImportError as error:
-        raise ConfigError("a page is checked before it is kept: pip install 'unroll-rnn[html]'") from error
+        raise ConfigError(
+            "checking a page needs a JavaScript engine; install it with pip install 'unroll-rnn[html]'"
+        ) from error
     with library.mini_racer() as context:
         context.eval(script)
         yield lambda expression: json.loads(context.eval(f"JSON.stringify({expression})"))

@@ -1,94 +1,58 @@
-"""SequenceClassifier: cells stacked, a readout, a head."""
+"""SequenceClassifier: stacked cells, a readout, a linear head."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..cells import Cell, find_cell, has_recurrent_matrix, name_of
+from ..cells import Cell, find_cell, has_recurrent_matrix
 from ..config import ModelConfig
-from ..config.signature import documented, takes, with_defaults
+from ..config.signature import documented, takes
 from ..errors import ConfigError, InputError
 from ..scan import check_lengths
 from ..scan.padding import clear_padding
 from ..validation import check_whole
+from .arguments import Arguments
 from .fused_forward import Factors, answer_at_once
 from .html import model_html
 from .layers import Cells, Stage, States, check_features, detached, initial_states, scan_layer
 from .readout import Held, Last, make_readout
 from .stream import Stream
+from .truncation import chunks
 
-# Deviation of the tokens' vectors: what is learned must soon outweigh it, also for rare ones. With 1, as in torch, a
-# model gets 75.6 % of SST-2 right, with 0.1 81.2 %, with 0.01 80.0 %.
+# Standard deviation of the initial token vectors, small so that training soon outweighs it for rare tokens too.
+# Accuracy on SST-2: 75.6 % with 1 (torch's default), 81.2 % with 0.1, 80.0 % with 0.01.
 EMBEDDING_STD = 0.1
 
-ModelState = tuple[States, Held | None]  # what the layers end with; what the readout has taken up
-
-
-@with_defaults
-@dataclass(frozen=True, kw_only=True)
-class Arguments(ModelConfig):
-    """What a `SequenceClassifier` is made from: its sizes, and the settings; a cell may also be given itself.
-
-    Attributes:
-        input_size: features per time step, at least 1; with a vocabulary the numbers that stand for each token
-        num_classes: at least 2
-        cell: name from `unroll.cells.CELLS`, or a subclass of `unroll.cells.Cell`
-        vocabulary_size: number of tokens; time steps then are tokens, each of which gets a learned vector, or with 0
-            features
-    """
-
-    input_size: int = field(kw_only=False)
-    num_classes: int = field(kw_only=False)
-    cell: str | type[Cell] = "rnn"  # type: ignore[assignment]  # wider: the settings have its name
-    vocabulary_size: int = 0
-    embedding_size: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        size = self.input_size if self.vocabulary_size else ModelConfig.embedding_size
-        object.__setattr__(self, "embedding_size", size)
-
-    def config(self) -> ModelConfig:
-        """Return the settings, checked: by the same rules, and in the same words, as for the command line."""
-        settings = {field.name: getattr(self, field.name) for field in fields(ModelConfig)}
-        config = ModelConfig(**settings | {"cell": name_of(self.cell)})
-        check_whole("input_size", self.input_size, 1)
-        check_whole("num_classes", self.num_classes, 2)
-        check_whole("vocabulary_size", self.vocabulary_size, 0)
-        if config.embedding_dropout and not self.vocabulary_size:
-            raise ConfigError(
-                f"embedding_dropout is for texts, got {config.embedding_dropout} for a model of numbers: leave it out, "
-                "or set it to 0"
-            )
-        return config
+ModelState = tuple[States, Held | None]  # the final states of the layers; the readout's accumulated values
 
 
 @documented(Arguments)
 class SequenceClassifier(nn.Module):
     """Classify sequences: recurrent layers, a readout over time, a linear head.
 
-    It keeps no state between calls, and takes any batch size and any number of time steps. A layer's outputs are what
-    its cell puts out, with ``residual`` plus the outputs of the layer before (K. He et al., arXiv:1512.03385; between
-    recurrent layers Y. Wu et al., arXiv:1609.08144, section 3.1); the next layer, or the readout, sees them normalised
-    with ``layer_norm``, over all units at each time step, with learned scale and offset (J. L. Ba, J. R. Kiros and G.
-    Hinton, arXiv:1607.06450). So what passes around the layers is never normalised itself, which keeps deep stacks
-    trainable without a warm-up (R. Xiong et al., arXiv:2002.04745); nor is the input, whose scaling is the data's.
+    It keeps no state between calls, and takes any batch size and any number of time steps. A layer's outputs are those
+    of its cell; ``residual`` adds the outputs of the layer below (K. He et al., arXiv:1512.03385; between recurrent
+    layers Y. Wu et al., arXiv:1609.08144, section 3.1). ``layer_norm`` normalises them for the next layer or the
+    readout, over all units at each time step, with learned scale and offset (J. L. Ba, J. R. Kiros and G. Hinton,
+    arXiv:1607.06450). The residual path itself is never normalised, which keeps deep stacks trainable without a warm-up
+    (R. Xiong et al., arXiv:2002.04745); nor is the input, which the data's own scaling handles.
 
-    ``readout`` takes the last hidden state of each direction, or over each sequence's steps the mean, the maximum, or a
-    learned weighted mean; see `unroll.models.readout`. An empty sequence reads out as the initial state (last) or as
+    ``readout`` takes the last hidden state of each direction, or the mean, the maximum or a learned weighted mean over
+    each sequence's steps; see `unroll.models.readout`. For an empty sequence it gives the initial state (last) or
     zeros. The results of two directions are concatenated.
 
-    ``init`` "orthogonal" makes recurrent weights orthogonal, the others Xavier uniform, biases zero; a cell of your own
-    keeps its weights unless it has `Cell.init_orthogonal`. "identity" calls `Cell.init_identity`; "torch" is torch.nn's
-    own. See also `Cell.set_forget_bias`, `Cell.dropped` for ``recurrent_dropout`` and `unroll.scan.choose_backend`.
+    ``init`` "orthogonal" makes recurrent weights orthogonal, the others Xavier uniform, biases zero; a cell without
+    `Cell.init_orthogonal` keeps its weights. "identity" calls `Cell.init_identity`; "torch" keeps the defaults of
+    torch.nn. See also `Cell.set_forget_bias`, `Cell.dropped` (``recurrent_dropout``) and `unroll.scan.choose_backend`.
 
     {arguments}
 
     Raises:
-        ConfigError: an argument is out of range, or the cell has not what it is about.
+        ConfigError: an argument is out of range, or the cell does not support it.
 
     Example:
         >>> model = SequenceClassifier(input_size=28, num_classes=10)
@@ -141,7 +105,7 @@ class SequenceClassifier(nn.Module):
         if self.config.recurrent_dropout and not has_recurrent_matrix(cell):
             raise ConfigError(
                 f"recurrent_dropout must be 0 for cell {self.config.cell}, got {self.config.recurrent_dropout}: "
-                "it clears columns of weight_hh (…, hidden), and the cell has no such matrix"
+                "it needs a recurrent matrix weight_hh (…, hidden), which this cell lacks"
             )
         cell.backend, cell.recurrent_dropout = self.config.backend, self.config.recurrent_dropout
         return cell
@@ -151,15 +115,15 @@ class SequenceClassifier(nn.Module):
 
         Args:
             x: (batch, time, input_size) of the parameters' dtype, scaled as in training; or (batch, time) tokens.
-            lengths: (batch,) int64 time steps, each from 0 to time; what lies beyond has no effect (default None).
-            tbptt: gradients go back through at most so many time steps; 0 for all (default 0). The sequences are read
-                in chunks of so many steps, of which the first may be shorter, and no gradient passes from one to
-                the next. With readout "last" the memory needed does not grow with time; the others need each chunk's.
+            lengths: (batch,) int64 time steps, each from 0 to time; later steps have no effect (default None).
+            tbptt: truncate backpropagation through time to this many steps; 0: no truncation (default 0). The sequences
+                are read in chunks of this size (the first may be shorter), and no gradient passes between chunks. With
+                readout "last" the memory does not grow with time; other readouts keep each chunk's graph.
                 Source: R. J. Williams and J. Peng, Neural Computation 2 (1990), p. 490.
 
         Raises:
             InputError: ``x`` or ``lengths`` do not fit.
-            ConfigError: ``tbptt`` is out of range, or the model reads both ways.
+            ConfigError: ``tbptt`` is out of range, or the model is bidirectional.
         """
         if not tbptt and not torch.is_grad_enabled() and (logits := self.answer_at_once(x, lengths)) is not None:
             return logits
@@ -171,12 +135,12 @@ class SequenceClassifier(nn.Module):
         return self.of_vectors(x, lengths)
 
     def of_vectors(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return logits of what the layers read, (batch, time, input_size); of texts their tokens' vectors."""
+        """Return the logits of the layers' input (batch, time, input_size); for texts, of the token vectors."""
         return self._logits(self._read_whole(x, lengths))
 
     def answer_at_once(self, x: Tensor, lengths: Tensor | None = None, factors: Factors | None = None) -> Tensor | None:
-        """Return the logits by one call of the kernels, where that can be; see `unroll.models.fused_forward`."""
-        modules: dict[str, Any] = self._modules  # to ask for one as an attribute takes a microsecond
+        """Return the logits by one call of the kernels, or None if they cannot; see `unroll.models.fused_forward`."""
+        modules: dict[str, Any] = self._modules  # attribute access of a submodule takes a microsecond
         layers = [[*layer._modules.values()] for layer in modules["layers"]._modules.values()]
         if type(self) is not SequenceClassifier or len(layers) != 1 or len(layers[0]) != 1:
             return None
@@ -185,7 +149,7 @@ class SequenceClassifier(nn.Module):
         return answer_at_once(layers[0][0], modules["head"], x, lengths, factors)
 
     def read_by(self, cells: Cells, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return logits with ``cells``, one a layer and direction, in place of its own; see `unroll.models.trace`."""
+        """Return logits with ``cells``, one per layer and direction, in place of its own; see `unroll.models.trace`."""
         x = self._embedded(x)
         return self._logits(self._read(x, (initial_states(cells, x), None), lengths, cells))
 
@@ -201,17 +165,19 @@ class SequenceClassifier(nn.Module):
         return [*stages, Stage("logits", ("batch", "classes"), self._logits(state))]
 
     def stream(self, batch_size: int = 1) -> Stream:
-        """Return a `Stream`: sequences that are read step by step, with a state of fixed size.
+        """Return a `Stream`, which reads sequences step by step with a state of fixed size.
 
         Args:
-            batch_size: sequences that are read at the same time (default 1).
+            batch_size: number of sequences to read in parallel (default 1).
 
         Raises:
-            ConfigError: the model reads both ways, and so needs each sequence's end first.
+            ConfigError: the model is bidirectional, so it would need each sequence's end first.
         """
         check_whole("batch_size", batch_size, 1)
         if self.config.bidirectional:
-            raise ConfigError("a bidirectional model cannot stream: it reads each sequence from its end too")
+            raise ConfigError(
+                "a bidirectional model cannot stream, as it also reads each sequence from its end; use forward()"
+            )
 
         def read(x: Tensor, state: ModelState, lengths: Tensor | None) -> tuple[Tensor, ModelState]:
             x = self._embedded(x, dropout=False)
@@ -243,26 +209,14 @@ class SequenceClassifier(nn.Module):
         return self._read(x, (initial_states(cells, x), None), lengths, cells, keep=keep)
 
     def _read_truncated(self, x: Tensor, lengths: Tensor | None, steps: int) -> ModelState:
-        """Read in chunks; the first is the short one, so that a full sequence's last gradients go back ``steps``."""
-        batch, time, _ = x.shape
-        check_lengths(lengths, batch, time)
-        cells, start = self._dropped_cells(), 0
+        check_lengths(lengths, *x.shape[:2])
+        cells = self._dropped_cells()
         state: ModelState = initial_states(cells, x), None
-        for stop in range(time % steps or min(steps, time), time + 1, steps):
-            inside = None if lengths is None else (lengths - start).clamp(0, stop - start)
-            lasts = self._is_read_out(start, stop, time, lengths)
-            with torch.set_grad_enabled(torch.is_grad_enabled() and lasts):
-                layers, held = self._read(x[:, start:stop], state, inside, cells)
-            state, start = (detached(layers), held if lasts else state[1]), stop
+        for chunk in chunks(x.shape[1], lengths, steps, last=self.config.readout == "last"):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and chunk.is_read_out):
+                layers, held = self._read(x[:, chunk.start : chunk.stop], state, chunk.lengths, cells)
+            state = detached(layers), held if chunk.is_read_out else state[1]
         return state
-
-    def _is_read_out(self, start: int, stop: int, time: int, lengths: Tensor | None) -> bool:
-        """Tell whether the readout takes up anything of a chunk that later chunks do not replace."""
-        if self.config.readout != "last" or stop == time:
-            return True
-        if lengths is None:
-            return False
-        return bool(((lengths <= stop) & (lengths > (start or -1))).any())  # the empty end before the first step
 
     def _read(
         self,
@@ -274,7 +228,7 @@ class SequenceClassifier(nn.Module):
         dropout: bool = True,
         keep: list[Stage] | None = None,
     ) -> ModelState:
-        """Return what layers and readout hold after ``x``, from what they held before it.
+        """Return the state of layers and readout after ``x``, given their state before it.
 
         Args:
             x: (batch, time, input_size), a whole sequence or its next chunk.
@@ -282,7 +236,7 @@ class SequenceClassifier(nn.Module):
             lengths: (batch,) int64 steps of the chunk that belong to each sequence, or None where all do.
             cells: the layers' own, or those that `Cell.dropped` made of them.
             dropout: False leaves out dropout between layers in training mode too.
-            keep: all that is made on the way is added to it.
+            keep: every intermediate tensor is appended to it.
         """
         layers, held = state
         norms, last = self.norms, len(cells) - 1
@@ -310,7 +264,7 @@ class SequenceClassifier(nn.Module):
         return tuple(after), self.readout.add(held, seen, ends, lengths)
 
     def _embedded(self, x: Tensor, dropout: bool = True) -> Tensor:
-        """Return what the layers read, (batch, time, input_size)."""
+        """Return the input of the layers, (batch, time, input_size)."""
         if self.embedding is None:
             check_features(x, self.input_size, self.head.weight.dtype)
             return x
@@ -327,13 +281,13 @@ class SequenceClassifier(nn.Module):
 
 
 def build(config: ModelConfig, input_size: int, num_classes: int, vocabulary_size: int = 0) -> SequenceClassifier:
-    """Return a fresh model; its weights come from torch's global generator.
+    """Return a new model, with weights from torch's global generator.
 
     Args:
         config: its settings.
-        input_size: features per time step of the data; has no meaning for texts.
+        input_size: features per time step of the data; unused for texts.
         num_classes: of the data.
-        vocabulary_size: tokens that it knows; 0 where time steps hold features (default 0).
+        vocabulary_size: number of tokens; 0 if time steps are features (default 0).
     """
     settings = asdict(config)
     embedding_size = settings.pop("embedding_size")
@@ -342,11 +296,11 @@ def build(config: ModelConfig, input_size: int, num_classes: int, vocabulary_siz
 
 
 def check_truncation(model: nn.Module) -> None:
-    """Raise `ConfigError` unless ``model`` can cut its gradients after some time steps, as ``tbptt`` asks for."""
+    """Raise `ConfigError` unless ``model`` supports ``tbptt``."""
     if not isinstance(model, SequenceClassifier):
-        raise ConfigError(f"tbptt must be 0 for {type(model).__name__}: only a SequenceClassifier reads in chunks")
+        raise ConfigError(f"tbptt must be 0 for {type(model).__name__}, as only a SequenceClassifier reads in chunks")
     if model.config.bidirectional:
-        raise ConfigError("tbptt must be 0 for a bidirectional model: it reads each sequence from its end too")
+        raise ConfigError("tbptt must be 0 for a bidirectional model, as it also reads each sequence from its end")
 
 
 def _note(keep: list[Stage] | None, name: str, values: Tensor) -> None:

@@ -1,8 +1,8 @@
-"""Logits of the plainest models in one call of the kernels. The twin is `SequenceClassifier`'s way, module by module.
+"""Compute the logits of a single-layer model in one C++ call. `SequenceClassifier.forward` is the reference.
 
-For one sequence the operations and checks around a fused scan take twice as long as the scan. Here
-`scan/csrc/answer.cpp` does all of it. What must hold for that is looked at anew in each call: nothing is kept that
-could be left behind when a model changes.
+For one sequence, the operations and checks around a fused scan take twice as long as the scan; `scan/csrc/answer.cpp`
+does everything at once. Its conditions are checked in each call, so that nothing cached goes stale when a model
+changes.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from torch.nn.modules import module as every
 from ..cells import GRU, LSTM, RNN, Cell
 from ..scan import check_lengths, cpu
 
-WEIGHT_ROWS = {RNN: 1, GRU: 3, LSTM: 4}  # per unit, of the cells that the kernels know
-PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # of theirs, in the kernels' order
-METHODS = ("initial_state", "scan", "dropped")  # of theirs, which a model calls
-KINDS = frozenset((Tensor, nn.Parameter))  # other kinds may be anything: fake, quantised, spread over processes
+WEIGHT_ROWS = {RNN: 1, GRU: 3, LSTM: 4}  # per unit, of the cells that have kernels
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # of these cells, in the kernels' order
+METHODS = ("initial_state", "scan", "dropped")  # the methods that a model calls
+KINDS = frozenset((Tensor, nn.Parameter))  # subclasses may be anything: fake, quantised, distributed
 
 Factors = Callable[[int], tuple[Tensor, Tensor]]  # two of (features,) float32 on the CPU
 
@@ -28,21 +28,21 @@ Factors = Callable[[int], tuple[Tensor, Tensor]]  # two of (features,) float32 o
 def answer_at_once(
     cell: Cell, head: nn.Module, x: Tensor, lengths: Tensor | None = None, factors: Factors | None = None
 ) -> Tensor | None:
-    """Return what ``head`` makes of the last state of ``cell``, (batch, classes) float32, or None.
+    """Return ``head`` applied to the last state of ``cell``, (batch, classes) float32, or None.
 
-    None says that something is not as the kernels need it, or that somebody must see each operation. Module by module
-    a model then does what can be done, and says what is wrong.
+    None means that the kernels cannot do it, or that something must see each operation. The model then runs module by
+    module, and reports any error.
 
     Args:
-        cell: of any kind; the kernels know RNN, GRU and LSTM.
-        head: of any kind; the kernels know a linear layer.
-        x: (batch, time, input) float32; with ``factors`` float32 or uint8, as raw as data is kept.
+        cell: of any kind; the kernels support RNN, GRU and LSTM.
+        head: of any kind; the kernels support a linear layer.
+        x: (batch, time, input) float32; with ``factors`` float32 or uint8, unscaled.
         lengths: (batch,) int64; None takes all as full (default None).
-        factors: gives means and reciprocals of deviations of so many features, which scale ``x`` to what the cell is to
-            read (default None: it is so already).
+        factors: returns the means and reciprocal deviations for a number of features, which scale ``x`` for the cell
+            (default None: ``x`` is scaled already).
 
     Raises:
-        InputError: ``lengths`` do not fit, or the backend asked for cannot do it.
+        InputError: ``lengths`` do not fit, or the requested backend does not support it.
     """
     if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or _is_onlooked():
         return None
@@ -60,7 +60,7 @@ def answer_at_once(
     layout = cpu.layout(
         cell.recurrence, batch=batch, time=time, inputs=inputs, hidden=cell.hidden_size, lengths=lengths
     )
-    scales = () if factors is None else factors(inputs)  # named, so that they live until the call is over
+    scales = () if factors is None else factors(inputs)  # kept in a variable, so that they live until the call is over
     source = (x.data_ptr(), 0) if x.dtype is torch.uint8 else (0, x.data_ptr())
     scale = [factor.data_ptr() for factor in scales] or (0, 0)
     classes = weights[4].shape[0]
@@ -71,7 +71,7 @@ def answer_at_once(
 
 
 def is_watched(module: nn.Module) -> bool:
-    """Tell whether somebody's function is called when ``module`` is: a hook, or what has taken forward's place."""
+    """Tell whether calling ``module`` would run other code: a hook, or a replaced forward."""
     return bool(
         module._forward_hooks
         or module._forward_pre_hooks
@@ -86,12 +86,12 @@ def is_watched(module: nn.Module) -> bool:
 
 
 def _is_onlooked() -> bool:
-    """Tell whether operations are compiled, or overridden by a mode; the choice of a backend knows other onlookers."""
+    """Tell whether operations are compiled or overridden by a mode; `unroll.scan.choice` checks everything else."""
     return torch.compiler.is_compiling() or torch._C._len_torch_function_stack() > 0
 
 
 def _weights(cell: Cell, head: nn.Module) -> list[Tensor] | None:
-    """Return the parameters, if the kernels compute what cell and head do with them."""
+    """Return the parameters, if the kernels can compute this cell and head, else None."""
     if type(cell) not in WEIGHT_ROWS or type(head) is not nn.Linear or is_watched(head):
         return None
     if (cell.training and cell.recurrent_dropout) or not cell.__dict__.keys().isdisjoint(METHODS):
@@ -110,14 +110,14 @@ def _weights(cell: Cell, head: nn.Module) -> list[Tensor] | None:
 
 
 def _is_input(x: Tensor, cell: Cell, raw: bool) -> bool:
-    """Tell whether ``x`` is of sequences that the kernels can read."""
+    """Tell whether the kernels can read ``x``."""
     if not _is_plain(x, torch.float32) and not (raw and _is_plain(x, torch.uint8)):
         return False
     return x.dim() == 3 and x.shape[2] == cell.input_size and 0 not in x.shape
 
 
 def _is_plain(tensor: Tensor | None, dtype: torch.dtype) -> TypeGuard[Tensor]:
-    """Tell whether the memory of ``tensor`` is its values, in order, for anybody to read."""
+    """Tell whether ``tensor`` is plain, contiguous memory."""
     return (
         tensor is not None
         and type(tensor) in KINDS

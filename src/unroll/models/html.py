@@ -1,4 +1,4 @@
-"""A model as a notebook shows it: parameters, the cell's equation, and what computes it."""
+"""Show a model in a notebook: parameters, the cell's equation, and what computes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def model_html(model: nn.Module, config: ModelConfig) -> str:
     """Return HTML of a `SequenceClassifier`.
 
     Args:
-        model: itself; its first cell stands for all.
+        model: the model; all its cells are like the first.
         config: its settings.
     """
     cell = next(module for module in model.modules() if isinstance(module, Cell))
@@ -37,6 +37,6 @@ def _computed(model: nn.Module, cell: Cell, training: bool) -> str:
     batch = next(model.parameters()).new_empty(64, 28, cell.input_size)
     try:
         backend, reason = cell.choose_backend(batch, training)
-    except InputError as error:  # one that was asked for and is not here
+    except InputError as error:  # the requested backend is not available
         return str(error)
     return f"scan by {backend}: {reason}"

@@ -15,12 +15,12 @@ States = tuple[tuple[State, ...], ...]  # alike
 
 
 class Stage(NamedTuple):
-    """A tensor on its way through a model.
+    """An intermediate tensor of a model.
 
     Attributes:
-        name: what made it
+        name: the part that made it
         axes: names of its axes
-        values: itself
+        values: the tensor
     """
 
     name: str
@@ -41,7 +41,7 @@ def check_features(x: Tensor, input_size: int, dtype: torch.dtype) -> None:
 
 
 def initial_states(cells: Cells, x: Tensor) -> States:
-    """Return the states before the first step, for as many sequences as ``x`` has, of its dtype and on its device."""
+    """Return the initial states for the batch ``x``, of its dtype and on its device."""
     batch, dtype, device = x.shape[0], x.dtype, x.device
     return tuple([tuple([cell.initial_state(batch, dtype=dtype, device=device) for cell in layer]) for layer in cells])
 
@@ -63,13 +63,13 @@ def scan_layer(
     Args:
         layer: its cells; the second reads backwards.
         x: (batch, time, features).
-        states: of the cells, before ``x``.
+        states: of the cells before ``x``.
         lengths: (batch,) int64, or None where all sequences are full.
-        last_only: the outputs are not wanted, and may have 0 time steps.
+        last_only: the outputs are not needed and may have 0 time steps.
 
     Returns:
-        outputs (batch, time, directions·hidden), zero past each length; the hidden states that the cells end with,
-        (batch, directions·hidden); all that the cells end with.
+        outputs (batch, time, directions·hidden), zero past each length; the final hidden states
+        (batch, directions·hidden); the cells' final states.
     """
     outputs, finals = [], []
     for direction, (cell, state) in enumerate(zip(layer, states, strict=True)):

@@ -1,4 +1,4 @@
-"""A model switched to what evaluation needs, and back."""
+"""Switch a model to evaluation, and back."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import nn
 
 @contextmanager
 def inference(model: nn.Module, gradients: bool = False) -> Iterator[None]:
-    """Switch to eval mode without gradients within the block, and each module back to the mode that it had.
+    """Switch to eval mode without gradients within the block; afterwards restore the mode of each module.
 
     Args:
         model: any module.
-        gradients: computes them all the same, whatever the caller has switched off (default False).
+        gradients: computes gradients, even if the caller has switched them off (default False).
     """
     were_training = [module for module in model.modules() if module.training]
     model.eval()

@@ -1,7 +1,7 @@
-"""Readouts: what becomes of a sequence of hidden states when it is to be one vector.
+"""Readouts: reduce a sequence of hidden states to one vector.
 
-Each is a fold: it adds one chunk of time steps after the other to what it holds, so that a whole sequence, its chunks
-under truncated backpropagation, and a stream without end are read by the same lines.
+Each is a fold: it adds chunks of time steps to an accumulator, so that whole sequences, truncated backpropagation and
+endless streams share the same code.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from torch import Tensor, nn
 
 from ..scan.padding import valid_mask
 
-Held = tuple[Tensor, ...]  # what a readout keeps of the steps so far; its size does not depend on their number
+Held = tuple[Tensor, ...]  # a readout's accumulator, whose size does not depend on the number of steps
 
 
 class Readout(nn.Module, ABC):
-    """Abstract: hidden states (batch, time, width) to a vector (batch, width)."""
+    """Abstract: reduce hidden states (batch, time, width) to a vector (batch, width)."""
 
     @abstractmethod
     def add(self, held: Held | None, outputs: Tensor, ends: Tensor, lengths: Tensor | None) -> Held:
-        """Return what is held after a chunk.
+        """Return the accumulator after a chunk.
 
         Args:
-            held: what `add` returned for the chunk before; None before the first.
+            held: the result of `add` for the previous chunk; None before the first.
             outputs: (batch, time, width), zero past each length.
             ends: (batch, width), each direction's state after its last step.
             lengths: (batch,) int64 steps of the chunk that belong to each sequence, or None where all do.
@@ -46,7 +46,7 @@ class Last(Readout):
         """Hold the state; see `Readout.add`. ``outputs`` may have 0 time steps."""
         if held is None or lengths is None:
             return (ends,)
-        # Not ends throughout: that of a sequence over before this chunk has lost its gradient, if chunks are detached.
+        # Sequences that ended before this chunk keep their old state: in detached chunks the new one has no gradient.
         return (torch.where((lengths > 0).unsqueeze(1), ends, held[0]),)
 
     def result(self, held: Held) -> Tensor:
@@ -76,7 +76,7 @@ class Max(Readout):
     """Each unit's highest value over the sequence's steps; of an empty sequence zeros."""
 
     def add(self, held: Held | None, outputs: Tensor, ends: Tensor, lengths: Tensor | None) -> Held:
-        """Hold the highest values, -∞ where there was no step yet; see `Readout.add`."""
+        """Hold the highest values, -∞ before the first step; see `Readout.add`."""
         batch, time, width = outputs.shape
         if lengths is not None:
             outputs = outputs.masked_fill(~valid_mask(time, lengths).unsqueeze(2), -math.inf)
@@ -92,13 +92,13 @@ class Max(Readout):
 class Attention(Readout):
     """A mean weighted by a learned query: Σ α_t h_t with α = softmax(q·u), u_t = tanh(W h_t + b); if empty zeros.
 
-    Parameters: ``projection`` with W (width, width) and b (width,), and ``query`` q (width,), whatever the model's
-    ``init`` uniform within ±1/√width.
+    Parameters: ``projection`` with W (width, width) and b (width,), and ``query`` q (width,), uniform within
+    ±1/√width for every ``init`` of the model.
 
     Args:
         width: units of all directions.
 
-    Source: additive attention with a query of its own, Z. Yang et al., Hierarchical Attention Networks for Document
+    Source: additive attention with a learned query, Z. Yang et al., Hierarchical Attention Networks for Document
     Classification, NAACL 2016, equations 5 to 7; chunk by chunk as in M. Milakov and N. Gimelshein, arXiv:1805.02867.
     """
 
@@ -108,12 +108,12 @@ class Attention(Readout):
         self.query = nn.Parameter(torch.empty(width).uniform_(-(width**-0.5), width**-0.5))
 
     def add(self, held: Held | None, outputs: Tensor, ends: Tensor, lengths: Tensor | None) -> Held:
-        """Hold the highest score, and relative to it the sums of weights and of weighted states; see `Readout.add`."""
+        """Hold the highest score, and the sums of weights and weighted states relative to it; see `Readout.add`."""
         batch, time, _ = outputs.shape
         scores = torch.tanh(self.projection(outputs)) @ self.query
         if lengths is not None:
             scores = scores.masked_fill(~valid_mask(time, lengths), -math.inf)
-        # Any number will do for the highest in what is differentiated; a finite one, as -∞ - -∞ is none.
+        # The result does not depend on this number, so it needs no gradient; it must be finite, as -∞ - -∞ is NaN.
         lowest = torch.finfo(scores.dtype).min
         peak = scores.detach().amax(dim=1).clamp(min=lowest) if time else scores.new_full((batch,), lowest)
         if held is not None:
@@ -128,10 +128,10 @@ class Attention(Readout):
     def result(self, held: Held) -> Tensor:
         """Return the weighted mean (batch, width)."""
         _, weight, total = held
-        return total / weight.clamp(min=1).unsqueeze(1)  # the step of the highest score alone weighs 1
+        return total / weight.clamp(min=1).unsqueeze(1)  # the step with the highest score has the weight 1
 
 
 def make_readout(name: str, width: int) -> Readout:
-    """Return the readout of a name as in `unroll.ModelConfig`, over ``width`` units."""
+    """Return the readout with a name from `unroll.ModelConfig`, over ``width`` units."""
     readouts: dict[str, Callable[[], Readout]] = {"last": Last, "mean": Mean, "max": Max}
     return Attention(width) if name == "attention" else readouts[name]()

@@ -1,4 +1,4 @@
-"""A sequence without end, read as it comes."""
+"""Read endless sequences step by step."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ StreamState = Any  # tuples of tensors, see `Stream.state`
 
 @final
 class Stream:
-    """Sequences that are read as they come, step by step or in chunks; made by `SequenceClassifier.stream`.
+    """Read sequences as they arrive, step by step or in chunks; made by `SequenceClassifier.stream`.
 
-    After each step the logits are those that the model in eval mode would give for all steps so far, but only a state
-    of fixed size is kept: after a million steps as large as after one. There are no gradients, and the model itself
-    keeps nothing, so that any number of streams may share it.
+    After each step, the logits equal those of the model in eval mode for all steps so far, but only a state of fixed
+    size is kept: as large after a million steps as after one. There are no gradients, and nothing is stored on the
+    model, so any number of streams may share it.
 
     Example:
         >>> import unroll
@@ -30,11 +30,11 @@ class Stream:
         ...     logits = stream.step(x[:, t])
         >>> torch.allclose(logits, model(x[:, :60]), atol=1e-5)
         True
-        >>> state = stream.state  # to be saved, or to go on from twice
+        >>> state = stream.state  # to save, or to continue from more than once
         >>> logits = stream.feed(x[:, 60:])
         >>> torch.allclose(logits, model(x), atol=1e-5)
         True
-        >>> stream.state = state  # back to where 60 steps had been read
+        >>> stream.state = state  # back to the state after 60 steps
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class Stream:
 
     @property
     def state(self) -> StreamState:
-        """All that the stream knows: tuples of tensors (batch, …), and before the first step a None among them.
+        """The state of the stream: tuples of tensors (batch, …), with a None among them before the first step.
 
-        ``torch.save`` keeps it as it is. It is never changed in place; a stream with the same model and batch size
-        goes on from it when it is set.
+        ``torch.save`` can store it. It is never changed in place. Set it on a stream with the same model and batch size
+        to continue from there.
 
         Raises:
-            InputError: when set: it is not of the kind of the stream's own.
+            InputError: when set, if it does not fit the stream.
         """
         return self._state
 
@@ -92,8 +92,8 @@ class Stream:
         Args:
             x: (batch, time, features) of the parameters' dtype, scaled as in training; or (batch, time) tokens; any
                 number of steps.
-            lengths: (batch,) int64 steps of the chunk that belong to each sequence, the others are not read; None
-                takes all (default None).
+            lengths: (batch,) int64 steps of the chunk that belong to each sequence; the rest is ignored; None takes all
+                (default None).
 
         Raises:
             InputError: ``x`` or ``lengths`` do not fit.
@@ -104,7 +104,7 @@ class Stream:
 
 
 def _form(state: Any) -> str:
-    """Return the nested shapes of tensors, in words."""
+    """Describe the nested shapes of tensors in words."""
     if isinstance(state, Tensor):
         return " × ".join(map(str, state.shape))
     if isinstance(state, tuple | list):

@@ -1,8 +1,8 @@
-"""A plain twin of a model's forward pass that keeps every state, for gradients through the whole recurrence.
+"""Run a model step by step and keep every state, for gradients through the whole recurrence.
 
-A fused scan is one operation: what autograd tells of its outputs leaves out the way through the steps after them. Here
-each step is its own operation, so that ``∂loss/∂h_t`` is the total derivative, over all ways that lead from h_t to the
-loss. It is as slow as a Python loop, and keeps every step in memory.
+A fused scan is one operation, so the gradients of its outputs leave out the path through later steps. Here each step is
+its own operation, so that ``∂loss/∂h_t`` is the total derivative over all paths from h_t to the loss. It is as slow as
+a Python loop, and keeps every step in memory.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from .classifier import SequenceClassifier
 
 @final
 class Traced(Cell):
-    """A cell that computes step by step what another one does, and keeps what goes into each step and comes out.
+    """A cell that computes another cell step by step, and keeps the input and the state of each step.
 
     Args:
-        cell: whose `Cell.step` is called; its weights are shared.
-        backwards: whether it is the one of its layer that reads from the last time step to the first.
+        cell: the cell to trace; its weights are shared.
+        backwards: whether it reads from the last time step to the first.
 
     Attributes:
         inputs: of each step, in the order of reading, (batch, input_size)
@@ -40,34 +40,34 @@ class Traced(Cell):
         self.states: list[tuple[Tensor, ...]] = []
 
     def initial_state(self, batch_size: int, *, dtype: torch.dtype, device: torch.device) -> State:
-        """Return the other cell's."""
+        """Return the initial state of the traced cell."""
         return self.cell.initial_state(batch_size, dtype=dtype, device=device)
 
     def step(self, x: Tensor, state: State) -> State:
-        """Return the state after reading ``x``, and keep both; `Cell.scan`, inherited, calls this for each step."""
+        """Return the state after reading ``x``, and keep both; the inherited `Cell.scan` calls this for each step."""
         new = self.cell.step(x, state)
-        # Views, so that each part has a gradient of its own: c of an LSTM is part of h too, by another way.
+        # Views, so that each part has its own gradient: in an LSTM, c also contributes to h.
         parts = tuple(part.view_as(part) for part in ((new,) if isinstance(new, Tensor) else new))
         for part in parts:
             if torch.is_grad_enabled() and part.is_floating_point() and not part.requires_grad:
-                part.requires_grad_()  # nothing that led to it is trained
+                part.requires_grad_()  # the state does not depend on any trained parameter
         self.inputs.append(x)
         self.states.append(parts)
         return parts[0] if isinstance(new, Tensor) else parts
 
     def over_time(self, kept: list[Tensor]) -> Tensor:
-        """Return what is kept of each step (batch, …) as one tensor (batch, time, …), at the time step read."""
+        """Stack values of each step (batch, …) into one tensor (batch, time, …), ordered by time step."""
         stacked = torch.stack(kept, dim=1)
         return stacked.flip(1) if self.backwards else stacked
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A forward pass with every state on its way.
+    """A forward pass with every intermediate state.
 
     Attributes:
-        logits: (batch, classes), with gradients unless these are switched off
-        cells: of each layer one for each direction; the second reads backwards
+        logits: (batch, classes), with gradients unless they are switched off
+        cells: for each layer, one per direction; the second reads backwards
     """
 
     logits: Tensor
@@ -77,8 +77,8 @@ class Trace:
         """Return each layer's and direction's hidden states without gradients.
 
         Returns:
-            (batch, time, hidden) each, of the model's dtype: ``[:, t]`` after reading time step t. What stands past a
-            sequence's length has no meaning.
+            (batch, time, hidden) each, of the model's dtype: ``[:, t]`` after reading time step t. Values past a
+            sequence's length are undefined.
         """
         return [
             [cell.over_time([state[0].detach() for state in cell.states]) for cell in layer] for layer in self.cells
@@ -87,17 +87,16 @@ class Trace:
     def gradient_norms(self, y: Tensor) -> list[list[Tensor]]:
         """Return how strongly each sequence's loss depends on each of its states: ``‖∂loss/∂state_t‖``.
 
-        The derivative is total, over all ways from a state to the loss. The norm is over all parts of a state, as
-        memory passes through all of them: what an LSTM keeps for long goes through c, and by ``∂loss/∂h`` alone it
-        would seem to forget. Each part counts by itself, as if it could be changed without the others. Past a
-        sequence's length it is 0.
+        The derivative is total, over all paths from a state to the loss. The norm is over all parts of a state: an LSTM
+        keeps its memory in c, so by ``∂loss/∂h`` alone it would seem to forget. Each part is treated as if it could
+        change without the others. Past a sequence's length the norm is 0.
 
         Args:
             y: (batch,) int64 true classes.
 
         Returns:
-            of each layer and direction (batch, time) of the model's dtype; ``[:, t]`` for the state after reading time
-            step t; nats of the sequence's own cross entropy per unit of the state.
+            for each layer and direction, (batch, time) of the model's dtype, ``[:, t]`` for the state after step t; in
+            nats of the sequence's own cross entropy per unit of the state.
 
         Raises:
             InputError: gradients were switched off when the sequences were read.
@@ -112,8 +111,8 @@ class Trace:
         cells = [cell for layer in self.cells for cell in layer]
         parts = [part for cell in cells for state in cell.states for part in state if part.is_floating_point()]
         with torch.inference_mode(False), torch.enable_grad():
-            # The sum, not the mean: what one sequence gets then does not depend on how many stand beside it. A copy,
-            # as autograd keeps no tensor that was made in inference mode.
+            # The sum, not the mean, so that a sequence's gradient does not depend on the batch size. A copy of y, as
+            # autograd cannot save tensors made in inference mode.
             loss = cross_entropy(self.logits, y.clone(), reduction="sum")
             gradients = torch.autograd.grad(loss, parts, retain_graph=True, materialize_grads=True)
         squares = iter([gradient.square().flatten(1).sum(dim=1) for gradient in gradients])
@@ -126,12 +125,12 @@ class Trace:
 
 
 def trace_states(model: SequenceClassifier, x: Tensor, lengths: Tensor | None = None) -> Trace:
-    """Read sequences step by step, keeping every state.
+    """Read sequences step by step and keep every state.
 
     Args:
-        model: with cells of any kind; in the mode that it is in, so that in training mode dropout acts.
+        model: with cells of any kind; its mode is kept, so in training mode dropout acts.
         x: as in `SequenceClassifier.forward`, with at least 1 time step.
-        lengths: as there (default None: all are full).
+        lengths: as in `SequenceClassifier.forward` (default None: all are full).
 
     Raises:
         InputError: ``x`` or ``lengths`` do not fit.

@@ -1,4 +1,4 @@
-"""A model with the weights of a file, which are compared with its settings before it takes memory."""
+"""Build a model from stored weights, after comparing them with its settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..formatting import shown
 from ..validation import check_whole
 from .classifier import SequenceClassifier, build
 
-LAYERS = 100  # that a model may have without a tensor of their own, as cells without parameters would
+LAYERS = 100  # layers may have no tensors, if their cells have no parameters
 
 
 def load_weights(
@@ -25,48 +25,50 @@ def load_weights(
     vocabulary_size: int,
     tensors: Mapping[str, Tensor],
 ) -> SequenceClassifier:
-    """Return a model with the weights ``tensors``, on the CPU.
+    """Return a model with the weights ``tensors``, on the CPU, without initialising it first.
 
-    Names, shapes and dtypes are compared before memory is taken: settings may ask for any size. Nothing is initialised.
+    Names, shapes and dtypes are compared before memory is allocated, as untrusted settings may ask for any size.
 
     Args:
         config: the settings.
-        input_size: features per time step of the data; has no meaning for texts.
+        input_size: features per time step of the data; unused for texts.
         num_classes: of the data.
-        vocabulary_size: tokens that the model knows; 0 where time steps hold features.
+        vocabulary_size: number of tokens; 0 if time steps are features.
         tensors: by name, as in `torch.nn.Module.state_dict`.
 
     Raises:
-        ValueError: the tensors are not those of such a model, or hold NaN or infinite weights; says which.
+        ValueError: the tensors do not fit such a model, or contain NaN or infinite weights; the message says which.
         ConfigError: a setting is out of range.
     """
     _check_sizes(config, input_size, num_classes, vocabulary_size, tensors)
-    known = ":" not in config.cell  # what somebody's own cell does when it is made is not: it is made for good
+    known = ":" not in config.cell  # a user's own cell may do anything in its constructor, so it is built normally
     sizes = input_size, num_classes, vocabulary_size
     model = _hollow(config, *sizes) if known else build(config, *sizes)
     _compare(model, tensors)
-    own = {name: value.clone() for name, value in tensors.items()} if known else dict(tensors)  # else they are copied
+    own = (
+        {name: value.clone() for name, value in tensors.items()} if known else dict(tensors)
+    )  # otherwise load_state_dict copies
     model.load_state_dict(own, assign=known)
     check_finite(model)
     return model
 
 
 def check_finite(model: SequenceClassifier) -> None:
-    """Raise `ValueError` if a weight is NaN or infinite: such a model says nothing."""
+    """Raise `ValueError` if a weight is NaN or infinite, which makes a model useless."""
     bad = next((name for name, value in model.named_parameters() if not _is_finite(value.detach())), None)
     if bad is not None:
-        raise ValueError(f"{bad} holds weights that are NaN or infinite")
+        raise ValueError(f"{bad} contains NaN or infinite weights")
 
 
 def _check_sizes(
     config: ModelConfig, input_size: int, num_classes: int, vocabulary_size: int, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Compare the few tensors whose shapes follow from the settings; the others are no larger for that."""
+    """Compare the tensors whose shapes follow from the settings; they bound the size of the model."""
     for what, size, least in (("input_size", input_size, 1), ("num_classes", num_classes, 2)):
         check_whole(what, size, least)
     directions = 2 if config.bidirectional else 1
     if config.num_layers > max(LAYERS, len(tensors)):
-        raise ValueError(f"num_layers is {config.num_layers:,}, but there are {len(tensors):,} tensors of weights")
+        raise ValueError(f"num_layers is {config.num_layers:,}, but there are only {len(tensors):,} weight tensors")
     expected = {"head.weight": (num_classes, directions * config.hidden_size)}
     if vocabulary_size:
         expected["embedding.weight"] = vocabulary_size, config.embedding_size
@@ -74,11 +76,11 @@ def _check_sizes(
         if name not in tensors or tensors[name].shape != shape:
             _complain(name, shape, tensors)
     if not vocabulary_size and input_size > sum(value.numel() for value in tensors.values()):
-        raise ValueError(f"input_size is {input_size:,}, more than there are weights")
+        raise ValueError(f"input_size is {input_size:,}, but there are fewer weights than that")
 
 
 class _Hollow(TorchFunctionMode):
-    """Leaves out what would fill a tensor without content at random: torch would load its compiler for that."""
+    """Skip random initialisation of meta tensors, for which torch would load its compiler."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (Tensor.normal_, Tensor.uniform_):
@@ -87,7 +89,7 @@ class _Hollow(TorchFunctionMode):
 
 
 def _hollow(config: ModelConfig, *sizes: int) -> SequenceClassifier:
-    """Return a model of unroll's own cells without content."""
+    """Return a model of unroll's own cells on the meta device."""
     with torch.device("meta"), _Hollow():
         model = build(replace(config, init="torch", forget_bias=None), *sizes)
     model.config = replace(model.config, init=config.init, forget_bias=config.forget_bias)
@@ -95,7 +97,7 @@ def _hollow(config: ModelConfig, *sizes: int) -> SequenceClassifier:
 
 
 def _is_finite(value: Tensor) -> bool:
-    # The sum shows any that is not, and may pass the largest float by itself; it takes a tenth of the time.
+    # The sum takes a tenth of the time; it is not finite if any value is not, but it may also overflow.
     return bool(value.sum().isfinite()) or bool(value.isfinite().all())
 
 

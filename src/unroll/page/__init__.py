@@ -1,8 +1,8 @@
-"""The page on which one watches a model read: plain HTML, CSS and JavaScript, put together into one file.
+"""Build the page that shows a model reading: plain HTML, CSS and JavaScript in one file.
 
-The page needs no network and may not use it: a content security policy names the checksum of its script and of its
-style, and allows nothing else. There is no build step: the JavaScript files are modules, for linters and tests, and a
-page holds them as one script without their imports and exports. So no two may share a name at their top level.
+The page cannot use the network: its content security policy allows only its own script and style, by checksum. There is
+no build step: the JavaScript files are modules, for linters and tests, and the page joins them into one script without
+their imports and exports. So no two modules may share a top-level name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from ..formatting import is_printable, printable
 
-# The modules of what computes that others ask; it needs no browser.
+# The entry points of the engine, which needs no browser.
 ENGINE = ("engine/model.js", "engine/images.js", "engine/series.js", "engine/tokenizer.js")
 STYLES = ("style.css", "views.css", "time.css", "inputs.css", "chart.css", "layout.css")
 IMPORT = re.compile(r'^import \{ ([\w, ]+) \} from "(\.\.?/[\w./]+)";\n', re.MULTILINE)
@@ -28,12 +28,12 @@ MARK = b'<meta name="generator" content="unroll">'  # in the head of every page
 
 
 def read(name: str) -> str:
-    """Return one of the page's files."""
+    """Return the text of one of the page's files."""
     return (importlib.resources.files(__package__) / name).read_text("utf-8")
 
 
 def modules(*entries: str) -> dict[str, str]:
-    """Return the sources of modules and of all that they import, by name, each after what it imports."""
+    """Return the sources of modules and of their imports, by name, imports first."""
     ordered: dict[str, str] = {}
     entered = set()
 
@@ -52,13 +52,13 @@ def modules(*entries: str) -> dict[str, str]:
 
 
 def script(*entries: str) -> str:
-    """Return modules, with all that they import, as one classic script."""
+    """Join modules and their imports into one classic script."""
     sources = (EXPORT.sub("", IMPORT.sub("", source)) for source in modules(*entries).values())
     return "\n".join(['"use strict";', *sources])
 
 
 def engine() -> str:
-    """Return the JavaScript that computes what a model says; it runs in any engine, without a browser too."""
+    """Return the JavaScript that computes a model's predictions, which also runs without a browser."""
     return script(*ENGINE)
 
 
@@ -66,7 +66,7 @@ def html_page(description: dict[str, Any]) -> str:
     """Return the page as one HTML file.
 
     Args:
-        description: plain JSON types, all that the page knows of the model; see `unroll.export`.
+        description: the model and its facts as plain JSON types; see `unroll.export`.
     """
     code = script("app.js")
     style = "\n".join(map(read, STYLES))
@@ -80,30 +80,29 @@ def html_page(description: dict[str, Any]) -> str:
             "form-action 'none'",
         )
     )
-    told = json.dumps(description, ensure_ascii=False, allow_nan=False)
-    # "<" could end the element that the description stands in; in JSON it may be written like this, as may what nobody
-    # sees in a file.
+    description_json = json.dumps(description, ensure_ascii=False, allow_nan=False)
+    # "<" could close the script element, so it is escaped, as are invisible characters.
     parts = {
         "title": html.escape(printable(str(description["title"]))),
         "policy": policy,
         "style": style,
-        "description": re.sub(r"<|[^ -~]", _written, told),
+        "description": re.sub(r"<|[^ -~]", _written, description_json),
         "script": code,
     }
     before, *rest = read("page.html").split("{{ ")
     return before + "".join(parts[name] + after for name, _, after in (part.partition(" }}") for part in rest))
 
 
-def _written(found: re.Match[str]) -> str:
-    character = found[0]
+def _written(match: re.Match[str]) -> str:
+    character = match[0]
     if character == "<":
         return "\\u003c"
     return character if is_printable(character) else json.dumps(character)[1:-1]
 
 
 def is_page(path: Path) -> bool:
-    """Tell a page made here from any other file, of which no more than its head is read."""
-    if not path.is_file():  # to open a pipe would wait for its other end
+    """Tell whether a file is a page made by `html_page`, reading only its beginning."""
+    if not path.is_file():  # opening a pipe would wait for its writer
         return False
     with path.open("rb") as file:
         return MARK in file.read(2_000)

@@ -14,18 +14,18 @@ import { HeatMap } from "./views/state_heatmap.js";
 /** @import { Description } from "./description.js" */
 /** @import { Reading } from "./engine/model.js" */
 
-/** The page: what is put in is read, and every view shows as much of the reading as the player says. */
+/** The page: reads the input, and shows in every view as much of the reading as the player has played. */
 class App {
   static INPUTS = { images: () => DigitInput, texts: () => SentenceInput, series: () => CurveInput };
-  static CURVES = "One line for each class: how sure the model would be, had it read only so far.";
-  static LIVE = 25; // ms that a reading may take for it to be renewed while the pen moves
-  static PAUSE = 700; // ms after the pen is lifted: another stroke may follow
+  static CURVES = "One line for each class: its probability if the input ended at that step.";
+  static LIVE = 25; // ms; slower readings are not repeated while the pen moves
+  static PAUSE = 700; // ms after the pen is lifted, as another stroke may follow
 
   /** @param {Description} description */
   constructor(description) {
     this.description = description;
     this.words = new Words(description);
-    this.model = new Model(description.model);
+    this.model = new Model(description.model, description.calibration);
     this.leaders = new Leaders(description.classes.length);
     /** @type {{ reading: Reading, points: Float64Array[] } | null} */
     this.now = null;
@@ -52,7 +52,7 @@ class App {
     DARK.addEventListener("change", () => this.#recolour());
     this.#read(this.#sequence(), { edited: false });
     if (description.samples.length) this.input.choose(0);
-    this.started = true; // from here on it is a person who puts something in
+    this.started = true; // from here on, input comes from the user
   }
 
   #sayWhatItIs() {
@@ -65,12 +65,12 @@ class App {
     document.documentElement.style.setProperty("--names", `${0.62 * Math.min(14, Math.max(2, longest))}em`);
   }
 
-  /** React to the input part; see `Words` and image_input.js for `drawing`: the pen is still down. */
+  /** React to a change of the input; `drawing`: the pen is still down, see image_input.js. */
   #changed({ edited, drawing = false }) {
     this.#say("error", "");
     if (edited && this.now) this.before ??= this.now;
     if (!edited) this.before = null;
-    const finished = this.drawing && !drawing; // the same as before, and now it stays
+    const finished = this.drawing && !drawing; // unchanged, but now complete
     this.drawing = drawing;
     this.#unmatter(this.#asked && (edited || finished));
     const x = this.#sequence();
@@ -86,7 +86,7 @@ class App {
     if (this.#asked) this.#matterSoon();
   }
 
-  /** Show the answer alone: of a model that is too slow to say more while the pen moves. */
+  /** Show only the answer, for a model too slow to show more while the pen moves. */
   #glance(x) {
     this.now = null;
     this.#mark();
@@ -99,7 +99,7 @@ class App {
     this.input.show(x.length);
   }
 
-  /** Show the reading from its beginning, once nothing more is drawn. */
+  /** Play the reading from its beginning once drawing has stopped. */
   #start() {
     this.player.go(this.input.sample === null ? this.now.reading.time : 0);
     const byPerson = this.started;
@@ -108,17 +108,17 @@ class App {
     });
   }
 
-  /** After an edit, stay where it was. */
+  /** Keep the position after an edit. */
   #resume() {
     const { position } = this.player;
     this.player.go(this.before && position ? position : this.now.reading.time);
   }
 
-  /** Read `x`, what is there, and give every view the reading. */
+  /** Read `x` and pass the reading to every view. */
   #read(x, { edited }) {
     const began = performance.now();
     const reading = x && x.length ? this.model.read(x) : null;
-    this.now = reading && { reading, points: [this.model.probabilities([]), ...reading.probabilities] };
+    this.now = reading && { reading, points: [this.model.probabilities([], 0), ...reading.probabilities] };
     byId("mattered").disabled = byId("target").disabled = !reading;
     this.#mark();
     this.player.load(reading?.time ?? 0, (position) => this.words.position(position, reading.time, this.#stepName));
@@ -138,10 +138,10 @@ class App {
     });
     if (!this.#asked) byId("target").value = String(reading.predicted);
     this.#heat();
-    this.cost = Math.min(this.cost, (performance.now() - began) / reading.time); // of a step; the first ones are slow
+    this.cost = Math.min(this.cost, (performance.now() - began) / reading.time); // per step; the minimum, as the first readings are slow
   }
 
-  /** What is put in, as the model reads it; null where it cannot. */
+  /** The input as the model reads it; null if it cannot be read. */
   #sequence() {
     try {
       return this.input.sequence;
@@ -154,7 +154,7 @@ class App {
   #stepName = (t) => this.input.stepName(t);
 
   #empty() {
-    const few = Math.min(Bars.MOST, this.model.classes);
+    const few = Math.min(Bars.MOST_CLASSES, this.model.classes);
     this.bars.load(Array.from({ length: few }, (_, number) => number), this.leaders);
     this.bars.show(null);
     this.curves.clear();
@@ -180,7 +180,7 @@ class App {
     if (same) this.moved.load(this.before.reading, this.now.reading, this.layer);
   }
 
-  /** Show as much as has been read. */
+  /** Show the first `position` steps as read. */
   #show(position) {
     if (!this.now) return;
     const { reading, points } = this.now;
@@ -197,7 +197,7 @@ class App {
     this.#say("curves-hint", position === time ? this.words.decided(reading, this.#stepName) : App.CURVES);
   }
 
-  /** Tell those who listen where it is. */
+  /** Announce the position to screen readers. */
   #announce(position) {
     if (!this.now) return;
     const probabilities = this.now.points[position];
@@ -224,7 +224,7 @@ class App {
     this.input.show(this.now ? this.player.position : 0);
   }
 
-  /** The layer and the gate that the heat map shows. */
+  /** Set up the choice of the layer and the gate shown in the heat map. */
   #choices() {
     const [layer, part] = [byId("layer"), byId("part")];
     const count = this.model.layers;
@@ -242,7 +242,7 @@ class App {
     }
   }
 
-  /** A step of nothing, to ask the model which gates it has. */
+  /** An empty step, to find out which gates the model has. */
   #silence() {
     return this.description.model.vocabulary_size ? 0 : new Float32Array(this.description.model.input_size);
   }
@@ -260,7 +260,7 @@ class App {
     });
   }
 
-  /** Whether it is asked how much each part mattered. */
+  /** Whether "What mattered?" is switched on. */
   get #asked() {
     return byId("mattered").getAttribute("aria-pressed") === "true";
   }
@@ -281,7 +281,7 @@ class App {
     this.mattering = setTimeout(() => this.#matter(), 300);
   }
 
-  /** Take away how much each part mattered; `pressed`: it will come back. */
+  /** Remove the display of what mattered; `pressed`: it will be computed again. */
   #unmatter(pressed) {
     clearTimeout(this.mattering);
     this.asking?.abort();
@@ -302,7 +302,7 @@ class App {
     byId("samples").append(...this.buttons);
   }
 
-  /** Mark the sample that is read. */
+  /** Mark the chosen sample. */
   #mark() {
     this.buttons?.forEach((button, n) => button.setAttribute("aria-pressed", String(n === this.input.sample)));
   }
@@ -325,7 +325,7 @@ class App {
     });
   }
 
-  /** Take a file; where it cannot be read, say so and leave what is there. */
+  /** Read a file; if that fails, show the error and keep the current input. */
   async #take(file) {
     this.#say("error", "");
     try {

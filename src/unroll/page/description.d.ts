@@ -1,10 +1,11 @@
-/** What unroll.export.description writes: all that a page knows of its run. */
+/** The description of a run for its page, written by unroll.export.description. */
 export interface Description {
   unroll: string;
   title: string;
   kind: "images" | "texts" | "series";
   classes: string[];
   model: ModelDescription;
+  calibration: Calibration | null;
   preparation: Preparation;
   samples: Sample[];
   typical: Typical | null;
@@ -26,8 +27,17 @@ export interface ModelDescription {
   weights: Record<string, { shape: number[]; data: string }>;
 }
 
+/** What logits are divided by after parts of a sequence: `fractions` of it, ascending to 1; fitted on `n` sequences. */
+export interface Calibration {
+  fractions: number[];
+  temperatures: number[];
+  n: number;
+}
+
 export interface Preparation {
   scaling: Scaling;
+  /** Of each feature, taken away from the values before they are scaled; empty where nothing is. */
+  offset: number[];
   image: ImageFormat | null;
   missing: { means: number[]; mask: boolean } | null;
   features: string[];
@@ -47,7 +57,7 @@ export interface ImageFormat {
   framing: { border: number; box: number; centre: "mass" | "box" } | null;
 }
 
-/** What the library tokenizers saves. */
+/** The JSON that the library tokenizers saves. */
 export interface Tokenizer {
   added_tokens: { id: number; content: string }[];
   model: {
@@ -64,7 +74,7 @@ export interface Sample {
   x: any;
 }
 
-/** Between what values series usually are, and how long. */
+/** The usual range of values and length of the series. */
 export interface Typical {
   low: number[];
   high: number[];
@@ -77,6 +87,7 @@ export interface Facts {
   data: string;
   credit: string | null;
   parameters: number;
+  early: number | null;
   checked?: number;
   difference?: number;
 }

@@ -1,4 +1,4 @@
-/* What the views share: elements, words for numbers, and whether things may move. */
+/* What the views share: elements, numbers in words, and whether animation is allowed. */
 
 /**
  * Return a new element; of its attributes, functions are listeners: element("button", { click: run }, "Run").
@@ -64,14 +64,14 @@ export function byId(id) {
   return /** @type {any} */ (document.getElementById(id));
 }
 
-/** Return a fraction in words: "84 %", and near the ends no rounding that says too much. */
+/** Return a fraction as "84 %"; near 0 and 1 it is not rounded to the limit. */
 export function percent(fraction) {
   if (fraction > 0 && fraction < 0.005) return "<\u202f1\u202f%";
   if (fraction < 1 && fraction >= 0.995) return ">\u202f99\u202f%";
   return `${Math.round(100 * fraction)}\u202f%`;
 }
 
-/** Return a text of at most `most` characters: a longer one is cut. */
+/** Return a text cut to at most `most` characters. */
 export function shortened(text, most) {
   const characters = [...text];
   return characters.length > most ? `${characters.slice(0, Math.max(1, most - 1)).join("").trimEnd()}…` : text;
@@ -86,7 +86,7 @@ export const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 export const DARK = matchMedia("(prefers-color-scheme: dark)");
 
 /**
- * Give a canvas as many dots as the screen shows in its place; return its context, in CSS pixels.
+ * Match a canvas to the resolution of the screen; return its context, in CSS pixels.
  *
  * @param {HTMLCanvasElement} canvas
  */

@@ -1,20 +1,20 @@
 import { grouped } from "./dom.js";
 
 /**
- * Take all that a generator yields, in slices between which the page can react; `found(value, number)` gets each.
- * Returns false where `signal` was aborted first.
+ * Take all values of a generator, in slices between which the page can react; `take(value, number)` receives each.
+ * Return false if `signal` was aborted first.
  *
  * @param {Iterable<number>} generator
  * @param {AbortSignal} signal
- * @param {(value: number, number: number) => void} found
+ * @param {(value: number, number: number) => void} take
  */
-export async function inSlices(generator, signal, found) {
+export async function inSlices(generator, signal, take) {
   const SLICE = 12; // ms
   let until = performance.now() + SLICE;
   let number = 0;
   for (const value of generator) {
     if (signal.aborted) return false;
-    found(value, number++);
+    take(value, number++);
     if (performance.now() < until) continue;
     await new Promise((resume) => setTimeout(resume));
     until = performance.now() + SLICE;
@@ -31,7 +31,7 @@ export async function inSlices(generator, signal, found) {
  */
 export async function textOf(file, most, expected) {
   const noText = `${file.name}: expected ${expected} in UTF-8`;
-  const tooLong = `${file.name} is too long: at most ${grouped(most)} characters are read here`;
+  const tooLong = `${file.name} may have at most ${grouped(most)} characters, got more`;
   if (file.size > 4 * most) throw new Error(tooLong);
   let text;
   try {

@@ -1,8 +1,8 @@
-"""Pictures, as matplotlib figures: save them with ``figure.savefig``, or show them in a notebook."""
+"""Draw matplotlib figures: save them with ``figure.savefig``, or show them in a notebook."""
 
 from .data import class_balance, class_means, figures, lengths, samples, typical
 from .doctor import gradient_flow, memory
-from .evaluation import anytime_curve, confusion, learning_curves, reliability_diagram
+from .evaluation import anytime_curve, confusion, learning_curves, precision_recall, reliability_diagram
 from .runs import Curve, Score, comparison_figure, side_by_side, sweep_figure, swept
 from .saliency import saliency_curve, saliency_map, saliency_spans
 from .stepwise import mistakes, reading
@@ -25,6 +25,7 @@ __all__ = [
     "memory",
     "mistakes",
     "png",
+    "precision_recall",
     "reading",
     "reliability_diagram",
     "saliency_curve",

@@ -1,4 +1,4 @@
-"""What was measured, as a picture: bars of ratios with their spread, and curves of growth."""
+"""Draw benchmark results: bars of ratios with their spread, and curves of growth."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from . import COLOURS, STYLE
 
 AXIS_LABELS = {"time": "time steps", "hidden": "hidden size", "batch": "batch size"}
 WIDTH = 9.0  # inches
-BAR = 0.3  # inches, with the room around it
+BAR = 0.3  # inches, with its margins
 CURVES = 5.6  # inches, all of them
 
 
 def figure(comparisons: Sequence[TimedComparison], points: Sequence[Point], machine: str) -> Figure:
-    """Draw how many times the base's time each contender takes, and below how seconds and memory grow.
+    """Draw each contender's time relative to the base, and below it how seconds and memory grow.
 
     Args:
         comparisons: those without any ratio are left out.
-        points: of growth; none draws no curves. Something there must be.
+        points: of growth; none draws no curves. At least one ratio or point is needed.
         machine: for the title.
     """
     panels = [comparison for comparison in comparisons if _bars(comparison)]
@@ -34,7 +34,7 @@ def figure(comparisons: Sequence[TimedComparison], points: Sequence[Point], mach
     curves = CURVES if points else 0.0
     with mpl.rc_context(STYLE):
         whole = Figure(figsize=(WIDTH, sum(heights) + curves + 0.7), layout="constrained")
-        whole.suptitle(f"{machine}\nmedian of the rounds, least and greatest", fontsize=9)
+        whole.suptitle(f"{machine}\nmedian, minimum and maximum of the rounds", fontsize=9)
         parts = [height for height in (sum(heights), curves) if height]
         places = list(whole.subfigures(len(parts), 1, squeeze=False, height_ratios=parts)[:, 0])
         if panels:
@@ -70,7 +70,7 @@ def _ratios(ax: Axes, comparison: TimedComparison) -> None:
 
 
 def _details(title: str) -> str:
-    """Return what stands in brackets up to the first semicolon: a title above a small panel is short."""
+    """Return the text in brackets up to the first semicolon: a small panel needs a short title."""
     _, bracket, inside = title.partition(" (")
     return f" ({inside.rstrip(')').split(';')[0]})" if bracket else ""
 
@@ -96,7 +96,7 @@ def _growth(place: SubFigure, points: Sequence[Point]) -> None:
 
 
 def _grown(by_size: dict[int, Point], backend: str) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
-    """Return (size, seconds) and (size, MiB), both from the least size to the greatest."""
+    """Return (size, seconds) and (size, MiB), both in ascending order of size."""
     points = sorted(by_size.items())
     seconds = [(size, point.comparison.timing(backend).seconds) for size, point in points]
     medians = [(size, spread(times).median) for size, times in seconds if times]

@@ -1,4 +1,4 @@
-"""Pictures of data."""
+"""Draw data sets."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ..data.vocabulary import WordDescription, describe_words
 from .style import COLOURS, STYLE, label
 
 TILE = 96  # pixels of the longer side of one image in a picture of many
-MOST_CLASSES = 30  # drawn; the title says how many are left out
+MOST_CLASSES = 30  # the title says how many classes are left out
 SHORTEST = 3  # time steps; the points of a shorter curve are marked
 CURVES = 24  # features up to which a sequence is drawn as curves; beyond, as a heat map
 
 
 def figures(splits: Splits) -> dict[str, Figure]:
-    """Return the pictures of a data set by name: samples, means, classes and, where they differ, lengths.
+    """Return the figures of a data set by name: samples, means, classes and, if they differ, lengths.
 
     Of texts: words, classes and lengths.
     """
@@ -47,8 +47,8 @@ def samples(data: SequenceData, per_class: int = 10, seed: int = 0) -> Figure:
 
     Args:
         data: images are drawn as such, other sequences as curves over time, or as heat maps if they have many features.
-        per_class: columns (default 10; of sequences that are no images at most 4).
-        seed: of the choice.
+        per_class: columns (default 10; at most 4 unless they are images).
+        seed: seed of the choice.
     """
     random = np.random.default_rng(seed)
     labels = _drawn(data)
@@ -63,7 +63,7 @@ def samples(data: SequenceData, per_class: int = 10, seed: int = 0) -> Figure:
 
 
 def class_means(data: SequenceData) -> Figure:
-    """Draw the mean of each class: of images a picture, of other sequences a curve per feature, or a heat map."""
+    """Draw the mean of each class: an image, or for other sequences a curve per feature or a heat map."""
     form = data.preparation.image
     labels = _drawn(data)
     names = [label(data.preparation.classes[number]) for number in labels]
@@ -87,7 +87,7 @@ def class_means(data: SequenceData) -> Figure:
 
 
 def class_balance(splits: Splits) -> Figure:
-    """Draw how many sequences of each class there are, in training and test part."""
+    """Draw the number of sequences of each class, in the training and test split."""
     parts = {"train": splits.train.counts, "test": splits.test.counts}
     names = [name for name in splits.classes if any(counts[name] for counts in parts.values())][:MOST_CLASSES]
     with mpl.rc_context(STYLE):
@@ -107,7 +107,7 @@ def class_balance(splits: Splits) -> Figure:
 
 
 def lengths(splits: Splits) -> Figure:
-    """Draw how long the sequences are, in training and test part."""
+    """Draw the lengths of the sequences, in the training and test split."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.2), layout="constrained")
         ax = figure.add_subplot()
@@ -127,14 +127,14 @@ def lengths(splits: Splits) -> Figure:
 
 
 def typical(words: WordDescription) -> Figure:
-    """Draw which tokens tell each class from the others, and how well."""
+    """Draw which tokens distinguish each class from the others, and how well."""
     classes = list(words.typical)[:MOST_CLASSES]
     columns = min(3, len(classes))
     rows = math.ceil(len(classes) / columns)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(2.4 * columns, 2.2 * rows + 0.4), layout="constrained")
         axes = figure.subplots(rows, columns, sharex=True, squeeze=False)
-        figure.suptitle(f"tokens that tell a class from the others{_left_out(len(classes), len(words.typical))}")
+        figure.suptitle(f"tokens that distinguish a class from the others{_left_out(len(classes), len(words.typical))}")
         for ax, name in zip(axes.flat, classes, strict=False):
             tokens = words.typical[name]
             ax.barh(np.arange(len(tokens)), [score for _, score in tokens])
@@ -148,7 +148,7 @@ def typical(words: WordDescription) -> Figure:
 
 
 def _drawn(data: SequenceData) -> list[int]:
-    """Return the classes that have sequences, as many as there is room for."""
+    """Return the classes that have sequences, as many as fit into the figure."""
     return [label for label, count in enumerate(data.counts.values()) if count][:MOST_CLASSES]
 
 
@@ -177,20 +177,20 @@ def mosaic(
     inches: float | None = None,
     letters: float = 9,
 ) -> Figure:
-    """Draw images (n, height, width) row by row into one picture: one axis is a hundred times as fast as a hundred.
+    """Draw images (n, height, width) row by row into one axis, which is a hundred times as fast as a hundred axes.
 
     Args:
         rows: images of one size.
-        columns: most that stand in a row.
-        title: of all.
+        columns: most images in a row.
+        title: of the figure.
         row_names: of each row, at its left.
         titles: of each image, above it, of one line or more.
-        inches: width of the figure (default: as the longer side demands).
-        letters: size of those of ``titles``, in points (default 9).
+        inches: width of the figure (default: chosen by the longer side).
+        letters: font size of ``titles``, in points (default 9).
     """
     height, width = rows[0].shape[1:]
     gap = max(1, height // 14)
-    head = gap + (height // 3 if titles else 0)  # room for a name above each
+    head = gap + (height // 3 if titles else 0)  # space for a name above each
     if inches is not None:
         scale = inches / (columns * (width + gap) + gap)  # inches a pixel
         lines = max((name.count("\n") + 1 for name in titles or []), default=0)
@@ -245,12 +245,12 @@ def _grid(rows: int, columns: int, width: float, height: float, title: str) -> t
 
 
 def sequence(ax: Axes, values: Tensor, data: SequenceData, first: int = 0) -> None:
-    """Draw (time, features), each feature standardised, as curves, or as a heat map if there are many.
+    """Draw values (time, features), each feature standardised, as curves, or as a heat map if there are many.
 
     Args:
-        ax: where.
+        ax: the axis to draw on.
         values: raw.
-        data: what they are from.
+        data: the data set that they come from.
         first: number of the first time step (default 0).
     """
     scaled = data.preparation.scaling.of_first(values.shape[1]).apply(values).numpy()
@@ -260,13 +260,13 @@ def sequence(ax: Axes, values: Tensor, data: SequenceData, first: int = 0) -> No
         return
     steps = range(first, first + len(scaled))
     for feature, colour in zip(scaled.T, _colours(values.shape[1]), strict=True):
-        # A curve whose points all stand alone would show nothing without markers.
+        # A curve whose points all have missing neighbours would show nothing without markers.
         lone = len(feature) < SHORTEST or np.isnan(feature[1:] - feature[:-1]).all()
         ax.plot(steps, feature, linewidth=1, color=colour, marker="." if lone else None)
 
 
 def _colours(features: int) -> list[Any]:
-    """Return a colour for each feature: told apart, or where they are too many for that, in the order of features."""
+    """Return a colour for each feature: distinct ones, or a gradient if there are too many features."""
     if features <= len(COLOURS):
         return list(COLOURS[:features])
     return list(mpl.colormaps["viridis"](np.linspace(0, 0.95, features)))
@@ -282,18 +282,18 @@ def _explain_features(figure: Figure, data: SequenceData) -> None:
     if features > 1:
         names = data.preparation.features or [f"feature {number}" for number in range(features)]
         handles = [Line2D([], [], color=colour) for colour in _colours(features)]
-        # Given apart: as its line's label a name that begins with _ would be left out.
+        # Passed separately: matplotlib leaves out a line's label that begins with _.
         figure.legend(handles, list(map(label, names)), loc="outside right upper", frameon=False)
 
 
 def _with_gaps(data: SequenceData) -> Tensor:
-    """Return (N, time, features) float32, NaN in place of what the source lacks."""
-    values = data.values.float()
+    """Return (N, time, features) float32, with NaN for missing values."""
+    values = data.raw if data.preparation.offset else data.values.float()
     return values if data.missing is None else values.masked_fill(data.missing, torch.nan)
 
 
 def _mean(data: SequenceData) -> Tensor:
-    """Return (time, features) float32: at each time step the mean over the values that there are."""
+    """Return (time, features) float32: at each time step the mean over the values that are not missing."""
     values = _with_gaps(data)
     if data.lengths is not None:
         valid_mask = (torch.arange(data.x.shape[1]) < data.lengths.unsqueeze(1)).unsqueeze(2)

@@ -1,4 +1,4 @@
-"""Pictures of an examination."""
+"""Draw an examination."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ..errors import InputError
 from .style import STYLE
 
 SIZE = (4.6, 3.0)  # inches, a column of a page
-MARKED = 40  # points up to which each is marked
+MARKED = 40  # up to this number, each point is marked
 
 
 def gradient_flow(examination: Examination) -> Figure:
-    """Draw how the gradient fares on its way back through time, a line for each layer and direction.
+    """Draw the gradient against the time step, a line for each layer and direction.
 
     Args:
         examination: of a model on data. Steps at which a gradient is 0 or not finite are left out.
 
     Raises:
-        InputError: it was without data, and no gradient was measured.
+        InputError: the examination had no data, so no gradient was measured.
     """
     if not any(layer.gradient for layer in examination.layers):
-        raise InputError("the examination has no gradients to draw: examine the model with data")
+        raise InputError("the examination has no gradients to draw, as it had no data; pass data to examine()")
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=SIZE, layout="constrained")
         ax = figure.add_subplot()
@@ -37,7 +37,7 @@ def gradient_flow(examination: Examination) -> Figure:
             marker = "." if len(points) <= MARKED else ""
             ax.plot([n for n, _ in points], [value for _, value in points], style, marker=marker, label=layer.title)
         ax.set_yscale("log")
-        ax.set_xlabel("time steps before the end of the reading")
+        ax.set_xlabel("time steps before the end")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_ylabel("‖∂loss/∂state‖ (nats per unit)")
         ax.set_title("gradient through time")
@@ -47,7 +47,7 @@ def gradient_flow(examination: Examination) -> Figure:
 
 
 def memory(examination: Examination) -> Figure:
-    """Draw how far each time step's input moves the logits, and from where on that counts as heard.
+    """Draw how much each time step's input changes the logits, and the threshold from which it counts.
 
     Args:
         examination: of a model on data.
@@ -57,20 +57,20 @@ def memory(examination: Examination) -> Figure:
     """
     measured = examination.memory
     if measured is None:
-        raise InputError("the examination has no memory to draw: examine the model with data")
+        raise InputError("the examination has no memory to draw, as it had no data; pass data to examine()")
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=SIZE, layout="constrained")
         ax = figure.add_subplot()
         effects = zip(measured.offsets, measured.effects, strict=True)
         points = [(n, effect) for n, effect in effects if 0 < effect < math.inf]
-        ax.plot([n for n, _ in points], [effect for _, effect in points], marker=".", label="one step exchanged")
+        ax.plot([n for n, _ in points], [effect for _, effect in points], marker=".", label="one step replaced")
         if points:
             level = HEARD * max(effect for _, effect in points)
-            ax.axhline(level, color="C5", linestyle=":", label=f"{HEARD:.0%} of the most")
+            ax.axhline(level, color="C5", linestyle=":", label=f"{HEARD:.0%} of the largest")
         ax.set_yscale("log")
         ax.set_xlabel("time steps before the end")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_ylabel("mean change of the logits")
-        ax.set_title(f"memory: {measured.heard:.0%} of {measured.time:,} steps are heard")
+        ax.set_title(f"memory: {measured.heard:.0%} of {measured.time:,} steps affect the logits")
         ax.legend(frameon=False)
         return figure

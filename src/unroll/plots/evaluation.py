@@ -1,4 +1,4 @@
-"""Pictures of how a training went and of what came out of it."""
+"""Draw learning curves, confusion matrices, calibration and anytime accuracy."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..evaluation.anytime import Anytime
 from ..evaluation.calibration import Reliability
-from ..evaluation.metrics import Evaluation
+from ..evaluation.metrics import Evaluation, PrecisionRecall
 from .style import COLOURS, STYLE, WIDTH, label
 
-COUNTED = 15  # classes up to which a confusion matrix says its counts
-WIDE = 10  # from so many times the lowest loss to the highest, curves are drawn on a logarithmic axis
-NAMED = 40  # classes up to which it names all of them
-ENOUGH = 10  # predictions in a bin, from which on its accuracy says something
-LONG = 12  # characters of a class name on an axis
-DARK, LIGHT = "#000001", "#ffffff"  # of letters on a coloured ground, whatever the page's own colour
+MOST_COUNTED_CLASSES = 15  # classes up to which a confusion matrix shows its counts
+LOG_RATIO = 10  # highest over lowest loss from which the axis is logarithmic
+MOST_NAMED_CLASSES = 40  # classes up to which a confusion matrix names them all
+FEWEST_PREDICTIONS = 10  # predictions in a bin, so that its accuracy says something
+NAME_LENGTH = 12  # characters of a class name on an axis
+DARK, LIGHT = "#000001", "#ffffff"  # of text on a coloured background, independent of the page's own colour
 
 
 def learning_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw loss and accuracy of each epoch, of the training and, where there is one, of the validation part.
+    """Draw loss and accuracy of each epoch, on the training split and, if there is one, the validation split.
 
     Args:
-        history: the fields of `unroll.EpochResult`, an epoch each; accuracies are fractions.
+        history: the fields of `unroll.EpochResult`, one mapping per epoch; accuracies are fractions.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
@@ -41,7 +41,7 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
                 accuracies.plot(epochs, [row[f"{part}_accuracy"] for row in history], marker=marker)
         losses.set_ylabel("cross entropy (nats)")
         low, high = losses.dataLim.intervaly
-        if low > 0 and high > WIDE * low:
+        if low > 0 and high > LOG_RATIO * low:
             losses.set_yscale("log")
         losses.legend(frameon=False)
         accuracies.set_ylabel("accuracy")
@@ -52,18 +52,18 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def confusion(evaluation: Evaluation) -> Figure:
-    """Draw what was taken for what: rows are true classes, columns predicted ones; shares of each row."""
+    """Draw the confusion matrix: rows are true classes, columns predicted ones; colours show fractions of each row."""
     counts = evaluation.confusion.numpy()
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     names = [shortened(name) for name in evaluation.classes]
     with mpl.rc_context(STYLE):
-        side = WIDTH if len(names) <= COUNTED else 1.3 * WIDTH
+        side = WIDTH if len(names) <= MOST_COUNTED_CLASSES else 1.3 * WIDTH
         figure = Figure(figsize=(side, 0.92 * side), layout="constrained")
         ax = figure.add_subplot()
-        # A root of the shares: what is rare is what one looks for.
+        # The square root makes rare confusions visible, which are what a reader looks for.
         drawn = ax.imshow(np.cbrt(shares), cmap="cividis", vmin=0, vmax=1)
-        ticks = range(0, len(names), 1 if len(names) <= NAMED else len(names) // 20)
-        small = 9 if len(names) <= COUNTED else 5
+        ticks = range(0, len(names), 1 if len(names) <= MOST_NAMED_CLASSES else len(names) // 20)
+        small = 9 if len(names) <= MOST_COUNTED_CLASSES else 5
         ax.set_xticks(
             ticks, [names[tick] for tick in ticks], rotation=90 if max(map(len, names)) > 2 else 0, size=small
         )
@@ -72,42 +72,59 @@ def confusion(evaluation: Evaluation) -> Figure:
         ax.spines[:].set_visible(False)
         ax.set_xlabel("predicted class")
         ax.set_ylabel("true class")
-        if len(names) <= COUNTED:
+        if len(names) <= MOST_COUNTED_CLASSES:
             for (row, column), count in np.ndenumerate(counts):
                 if count:
                     colour = DARK if shares[row, column] > 0.2 else LIGHT
                     ax.text(column, row, f"{count:,}", ha="center", va="center", size=7, color=colour)
         bar = figure.colorbar(drawn, ax=ax, shrink=0.7, ticks=np.cbrt([0, 0.01, 0.1, 0.5, 1]).tolist())
         bar.ax.set_yticklabels(["0 %", "1 %", "10 %", "50 %", "100 %"])
-        bar.set_label("share of the true class")
+        bar.set_label("fraction of the true class")
         bar.outline.set_visible(False)
         return figure
 
 
+def precision_recall(curve: PrecisionRecall) -> Figure:
+    """Draw precision against recall of one of two classes, beside the share of the class."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+        ax = figure.add_subplot()
+        ax.plot(curve.recall, curve.precision, drawstyle="steps-post", label=f"average precision {curve.average:.2%}")
+        ax.axhline(curve.share, color="#888888", linewidth=1, linestyle="--", label="by chance")
+        ax.set_xlabel(f"recall of {shortened(curve.name)}")
+        ax.set_ylabel("precision")
+        ax.set_xlim(0, 1)
+        ax.set_ylim(0, 1.02)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter(PercentFormatter(1))
+        ax.legend(frameon=False)
+        return figure
+
+
 def shortened(name: str) -> str:
-    """Return a name that fits an axis, as text of a figure."""
-    return label(name if len(name) <= LONG else f"{name[: LONG - 1]}…")
+    """Return a name cut to fit an axis, safe as text of a figure."""
+    return label(name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…")
 
 
 def reliability_diagram(parts: Mapping[str, Reliability]) -> Figure:
-    """Draw accuracy against confidence, and below how many predictions there are of each confidence.
+    """Draw accuracy against confidence, and below it the number of predictions of each confidence.
 
     Args:
-        parts: by name, "as it comes" say; at most a few.
+        parts: by name, such as "uncalibrated"; at most a few.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
         curve, histogram = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        curve.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--", label="what it should be")
+        curve.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--", label="perfectly calibrated")
         for number, (name, measured) in enumerate(parts.items()):
-            enough = min(ENOUGH, max(measured.counts))
+            enough = min(FEWEST_PREDICTIONS, max(measured.counts))
             bins = zip(measured.counts, measured.confidence, measured.accuracy, strict=True)
             points = [(confidence, accuracy) for n, confidence, accuracy in bins if n >= enough]
             curve.plot(*zip(*points, strict=True), marker="o", markersize=4, label=f"{name}: ECE {measured.ece:.2%}")
             width = 1 / len(measured.counts) / len(parts)
             left = np.array(measured.edges[:-1]) + number * width
             histogram.bar(left, measured.counts, width, align="edge", color=COLOURS[number])
-        curve.set_ylabel("share that is right")
+        curve.set_ylabel("fraction correct")
         histogram.set_xlabel("confidence (probability of the predicted class)")
         histogram.set_ylabel("predictions")
         histogram.set_yscale("symlog", linthresh=1)
@@ -121,11 +138,11 @@ def reliability_diagram(parts: Mapping[str, Reliability]) -> Figure:
 
 
 def anytime_curve(anytime: Anytime, unit: str = "time step") -> Figure:
-    """Draw accuracy and confidence against the part of each sequence that was read.
+    """Draw accuracy and confidence against the fraction of each sequence that was read.
 
     Args:
-        anytime: what to draw.
-        unit: what a time step is, "row" say (default "time step").
+        anytime: the result to draw.
+        unit: what a time step is, such as "row" (default "time step").
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
@@ -133,7 +150,7 @@ def anytime_curve(anytime: Anytime, unit: str = "time step") -> Figure:
         name = "confidence, calibrated" if anytime.calibrated else "confidence"
         ax.plot(anytime.fractions, anytime.accuracy, marker=".", label="accuracy")
         ax.plot(anytime.fractions, anytime.confidence, linestyle="--", label=f"{name} (mean)")
-        ax.set_xlabel(f"part of each sequence that was read ({unit}s, as a share)")
+        ax.set_xlabel(f"fraction of each sequence that was read ({unit}s)")
         ax.set_ylim(0, 1.02)
         ax.set_xlim(0, 1)
         for axis in (ax.xaxis, ax.yaxis):
@@ -144,7 +161,7 @@ def anytime_curve(anytime: Anytime, unit: str = "time step") -> Figure:
 
 
 def _stops(ax: Axes, anytime: Anytime) -> None:
-    """Mark what comes of stopping early: mean steps, as a share of the mean length, and accuracy."""
+    """Mark the results of early stopping: mean steps, as a fraction of the mean length, and accuracy."""
     shares = [stop.steps / max(anytime.steps[-1], 1e-9) for stop in anytime.stops]
     ax.scatter(
         shares,
@@ -153,5 +170,5 @@ def _stops(ax: Axes, anytime: Anytime) -> None:
         s=22,
         color=COLOURS[2],
         zorder=3,
-        label="stopped once sure: " + ", ".join(f"{stop.confidence:.0%}" for stop in anytime.stops),
+        label="stopped at confidence: " + ", ".join(f"{stop.confidence:.0%}" for stop in anytime.stops),
     )

@@ -1,4 +1,4 @@
-"""Pictures of several trainings side by side."""
+"""Draw several trainings side by side."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ..training.results import EpochResult
 from .style import COLOURS, STYLE, label
 
 DASHES = ("-", "--", ":", "-.")
-MARKED = 15  # epochs up to which each is marked by a point
-MOST_NAMED = 24  # runs or settings whose names are told
-ACROSS = 3  # settings that are numbers in one row
-WIDE = 4  # such a setting is drawn by factors where its greatest value is so many times its least
+MOST_MARKED = 15  # epochs up to which each is marked by a point
+MOST_NAMED = 24  # runs or settings shown with their names
+PANELS_PER_ROW = 3  # of numeric settings
+LOG_RATIO = 4  # largest over smallest value of a numeric setting from which its axis is logarithmic
 
 
 class Curve(NamedTuple):
@@ -34,9 +34,9 @@ class Curve(NamedTuple):
     Attributes:
         name: of the run
         history: its epochs
-        accuracy: on the test part, a fraction
+        accuracy: on the test split, a fraction
         interval: the accuracy's confidence interval
-        group: a number that runs with the same settings share; they are drawn in one colour
+        group: a number shared by runs with the same settings, which are drawn in one colour
     """
 
     name: str
@@ -47,7 +47,7 @@ class Curve(NamedTuple):
 
 
 def comparison_figure(comparison: Comparison) -> Figure:
-    """Draw the learning curves and test accuracies of the runs of a comparison; those of one group in one colour."""
+    """Draw the learning curves and test accuracies of compared runs, each group in one colour."""
     return side_by_side(
         [
             Curve(str(run.path), run.history, run.accuracy, run.interval, number)
@@ -58,7 +58,7 @@ def comparison_figure(comparison: Comparison) -> Figure:
 
 
 def sweep_figure(sweep: Sweep) -> Figure:
-    """Draw what a sweep that has chosen a setting found: the validation accuracy of each that came to its end."""
+    """Draw the validation accuracy of each completed setting of a finished sweep."""
     scores = [
         Score(in_words(trial.setting), trial.setting, trial.val_accuracies) for trial in sweep.ranked if trial.finished
     ]
@@ -72,10 +72,10 @@ def sweep_figure(sweep: Sweep) -> Figure:
 
 
 def side_by_side(curves: Sequence[Curve]) -> Figure:
-    """Draw learning curves over each other, and below them the test accuracies with their 95 % intervals.
+    """Draw learning curves in one plot, and below them the test accuracies with their 95 % intervals.
 
     Args:
-        curves: the best first. Of runs without a validation part the training curve is drawn, and said so.
+        curves: the best first. Without a validation split, the training curve is drawn and labelled as such.
     """
     shown = curves[:MOST_NAMED]
     with mpl.rc_context(STYLE):
@@ -107,7 +107,7 @@ def _learning(left: Axes, right: Axes, curve: Curve, mixed: bool) -> None:
     colour, dashes = _look(curve)
     pale = 0.4 if mixed and curve.history[-1].val_accuracy is None else 1.0
     epochs = [result.epoch for result in curve.history]
-    marker = "." if len(epochs) <= MARKED else None
+    marker = "." if len(epochs) <= MOST_MARKED else None
     accuracies = [
         result.train_accuracy if result.val_accuracy is None else result.val_accuracy for result in curve.history
     ]
@@ -135,12 +135,12 @@ def _intervals(ax: Axes, curves: Sequence[Curve], left_out: int) -> None:
 
 
 class Score(NamedTuple):
-    """A setting that a sweep has tried.
+    """The results of one setting of a sweep.
 
     Attributes:
         name: the setting in words
         setting: its values
-        accuracies: on the validation part, one for each seed, fractions
+        accuracies: on the validation split, one for each seed, as fractions
     """
 
     name: str
@@ -149,18 +149,18 @@ class Score(NamedTuple):
 
 
 def swept(scores: Sequence[Score], numbers: Mapping[str, bool], group: str | None) -> Figure:
-    """Draw the validation accuracy of each setting, each seed a dot; and below it against each that is a number.
+    """Draw the validation accuracy of each setting, each seed a dot; below, against each numeric setting.
 
     Args:
         scores: the best first, at least one.
-        numbers: names of the settings that are numbers, and whether each has a few values, not a range: then the means
-            over all others are joined by a line.
-        group: name of the setting that is told by colours; None for one colour.
+        numbers: names of the numeric settings, and whether each has a few values instead of a range: then a line joins
+            the means over all other settings.
+        group: name of the setting shown by colour; None for one colour.
     """
     shown = scores[:MOST_NAMED]
     kinds = list(dict.fromkeys(str(score.setting[group]) if group else "" for score in scores))
     colours = {kind: COLOURS[index % len(COLOURS)] for index, kind in enumerate(sorted(kinds))}
-    rows = math.ceil(len(numbers) / ACROSS)
+    rows = math.ceil(len(numbers) / PANELS_PER_ROW)
     height = 1.1 + 0.26 * len(shown)
     with mpl.rc_context(STYLE):
         layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08)
@@ -168,7 +168,7 @@ def swept(scores: Sequence[Score], numbers: Mapping[str, bool], group: str | Non
         parts = figure.subfigures(1 + rows, 1, squeeze=False, height_ratios=[height, *[2.9] * rows])
         _settings(parts[0, 0].add_subplot(), shown, colours, group, len(scores) - len(shown))
         for row in range(rows):
-            names = list(numbers)[row * ACROSS : (row + 1) * ACROSS]
+            names = list(numbers)[row * PANELS_PER_ROW : (row + 1) * PANELS_PER_ROW]
             axes = parts[1 + row, 0].subplots(1, len(names), squeeze=False, sharey=True)[0]
             axes[0].set_ylabel("validation accuracy (%)")
             for ax, name in zip(axes, names, strict=True):
@@ -217,7 +217,7 @@ def _against(
             }
             joined = {value: 100 * fmean(accuracies) for value, accuracies in means.items() if accuracies}
             ax.plot(list(joined), list(joined.values()), color=colour, linewidth=1.3)
-    if every[0] > 0 and every[-1] / every[0] >= WIDE:
+    if every[0] > 0 and every[-1] / every[0] >= LOG_RATIO:
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if every[-1] / every[0] < 100 else (1,)))
         ax.xaxis.set_minor_locator(NullLocator())

@@ -1,4 +1,4 @@
-"""Pictures of what speaks for a class, and what against it; of texts, the words with their values."""
+"""Draw attributions: what in the input speaks for a class, and what against it."""
 
 from __future__ import annotations
 
@@ -22,17 +22,20 @@ from ..errors import DataError
 from ..formatting import printable_lines
 from .style import COLOURS, STYLE, label
 
-AGAINST, FOR = COLOURS[0], COLOURS[5]  # blue and vermilion: of Okabe and Ito's colours two that everybody tells apart
+AGAINST, FOR = (
+    COLOURS[0],
+    COLOURS[5],
+)  # blue and vermilion of Okabe and Ito's palette, distinct for colour-blind readers too
 MOST_IMAGES = 20
-MOST_CURVES = 6  # features of a series, those whose values are largest
+MOST_CURVES = 6  # features of a series, those with the largest values
 COLUMNS = 5
-CLIPPED = 0.995  # share of the values that the scale reaches to: a few large ones would leave all others pale
-LIGHT, DARK = 1.0, 0.62  # how bright the image under its values is: pale, so that their colours count
+CLIPPED = 0.995  # quantile at which the scale ends: a few large values would leave all others pale
+LIGHT, DARK = 1.0, 0.62  # brightness of the image under its values: pale, so that their colours are seen
 LABEL = "added to the logit"
 
 
 def _diverging() -> ListedColormap:
-    """Return a scale from blue to vermilion, seen through where values are near 0."""
+    """Return a scale from blue to vermilion, transparent near 0."""
     strength = np.linspace(-1, 1, 511)
     rgb = np.where(strength[:, None] < 0, to_rgb(AGAINST), to_rgb(FOR)) * (1 - 0.35 * np.abs(strength[:, None]) ** 3)
     return ListedColormap(np.column_stack([rgb, np.abs(strength) ** 0.8]), "saliency")
@@ -42,19 +45,21 @@ SCALE = _diverging()
 
 
 def saliency_map(data: SequenceData, values: Tensor, titles: Sequence[str] | None = None) -> Figure:
-    """Draw images with what `unroll.attribute` says of their pixels, all on one scale.
+    """Draw images with their attributions from `unroll.attribute`, all on one scale.
 
     Args:
-        data: images, of which the first 20 are drawn.
-        values: (N, time, features) float32, what the pixels of each add to the logit.
+        data: images; the first 20 are drawn.
+        values: (N, time, features) float32, what each pixel adds to the logit.
         titles: a line or two above each image (default: the name of its class).
 
     Raises:
-        DataError: the data holds no images, or ``values`` are of another shape.
+        DataError: the data has no images, or ``values`` has the wrong shape.
     """
     form = data.preparation.image
     if form is None:
-        raise DataError("saliency_map draws images, and the data holds none: use saliency_curve, or saliency_spans")
+        raise DataError(
+            "saliency_map expects images, got other data: use saliency_curve for series, saliency_spans for texts"
+        )
     _check(data, values)
     data, values = data.subset(_first(data)), values[:MOST_IMAGES].cpu()
     titles = [data.preparation.classes[number] for number in data.y.tolist()] if titles is None else titles
@@ -79,18 +84,18 @@ def saliency_map(data: SequenceData, values: Tensor, titles: Sequence[str] | Non
 
 
 def saliency_curve(data: SequenceData, values: Tensor, index: int = 0) -> Figure:
-    """Draw a series as curves over time, and behind them what `unroll.attribute` says of each value.
+    """Draw a series as curves over time, and behind them its attributions from `unroll.attribute`.
 
     Args:
         data: series.
         values: (N, time, features) float32, what each value adds to the logit.
-        index: which of them to draw (default 0). Of its features the six are drawn whose values are largest.
+        index: which series to draw (default 0). The six features with the largest values are drawn.
 
     Raises:
-        DataError: the data is no series, or ``values`` are of another shape.
+        DataError: the data is not a series, or ``values`` has the wrong shape.
     """
     if data.kind == "texts":
-        raise DataError("saliency_curve draws series, and the data holds texts: use saliency_spans")
+        raise DataError("saliency_curve expects series, got texts: use saliency_spans")
     _check(data, values)
     length = int(data.steps_of_each[index])
     series = data.preparation.scaling.apply(data.x[index : index + 1].cpu())[0, :length].numpy()
@@ -114,23 +119,25 @@ def saliency_curve(data: SequenceData, values: Tensor, index: int = 0) -> Figure
 
 
 def saliency_spans(data: SequenceData, values: Tensor, index: int = 0) -> list[tuple[str, float]]:
-    """Return a text piece by piece with what `unroll.attribute` says of each, for a page to colour.
+    """Return the pieces of a text with their attributions from `unroll.attribute`, for a page to colour.
 
     Args:
         data: texts.
         values: (N, time) float32, what each token adds to the logit.
-        index: which of them (default 0).
+        index: which text (default 0).
 
     Returns:
-        all of the text, in order: tokens as they stand there, each with its value, and what is between them with 0;
-        escaped, so that it can stand in HTML.
+        the whole text, in order: each token as written, with its value, and what lies between tokens with 0; escaped
+        for HTML.
 
     Raises:
-        DataError: the data holds no texts, or ``values`` are of another shape.
+        DataError: the data has no texts, or ``values`` has the wrong shape.
     """
     tokenizer = data.preparation.tokenizer
     if data.texts is None or tokenizer is None:
-        raise DataError("saliency_spans is for texts, and the data holds none: use saliency_map, or saliency_curve")
+        raise DataError(
+            "saliency_spans expects texts, got other data: use saliency_map for images, saliency_curve for series"
+        )
     _check(data, values)
     text, at = data.texts[index], 0
     spans: list[tuple[str, float]] = []
@@ -152,7 +159,7 @@ def _first(data: SequenceData) -> Tensor:
 
 
 def _pale(form: ImageFormat, x: Tensor) -> np.ndarray:
-    """Return images (N, height, width) from `DARK` to `LIGHT`; white drawings on black are turned to ink on paper."""
+    """Return images (N, height, width) from `DARK` to `LIGHT`; white drawings on black are inverted to ink on paper."""
     brightness = form.images(x).numpy() / 255
     if form.framing is not None and form.framing.border < 128:
         brightness = 1 - brightness

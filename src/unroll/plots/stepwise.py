@@ -1,4 +1,4 @@
-"""Pictures of a model reading: its hidden state and its answer step by step, and what it got most wrong."""
+"""Draw a model reading: its hidden state and its answer step by step, and its most confident mistakes."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from .data import mosaic, sequence, tiles
 from .evaluation import shortened
 from .style import STYLE, WIDTH
 
-WORDS = 24  # of a text, up to which they are written below
-CLASSES = 12  # that are drawn: the most probable ones
-MARK = "#D55E00"  # of the step since which the answer has stayed
+MOST_WORDS = 24  # up to this number, the words of a text are written below the plot
+MOST_CLASSES = 12  # the most probable ones
+MARK = "#D55E00"  # colour of the step since which the answer has not changed
 
 
 def reading(watched: Watched) -> Figure:
-    """Draw a sequence, the hidden state after each of its steps, and how probable each class is by then.
+    """Draw a sequence, the hidden state after each of its steps, and the probability of each class by then.
 
-    Of an image that is read row by row the rows stand beside each other, as they are read; of anything else time goes
-    from left to right. Time steps are counted from 1. The line marks the step since which the answer has stayed.
+    For an image read row by row, time goes from top to bottom; for anything else from left to right. Time steps are
+    counted from 1. The line marks the step since which the answer has not changed.
     """
     with mpl.rc_context(STYLE):
         return _downwards(watched) if watched.data.preparation.unit == "row" else _rightwards(watched)
 
 
 def mistakes(data: SequenceData, numbers: Sequence[int], labels: Tensor, confidence: Tensor) -> Figure:
-    """Draw images or series that were taken for what they are not, each with "true → predicted, confidence".
+    """Draw misclassified images or series, each with "true → predicted, confidence".
 
     Args:
-        data: no texts.
-        numbers: which sequences.
+        data: images or series.
+        numbers: indices of the sequences.
         labels: (len(numbers),) int64 predicted classes.
-        confidence: (len(numbers),) of them, as fractions.
+        confidence: (len(numbers),) as fractions.
     """
     some, classes = data.subset(torch.tensor(numbers)), data.preparation.classes
     names = [
@@ -68,7 +68,7 @@ def mistakes(data: SequenceData, numbers: Sequence[int], labels: Tensor, confide
 
 
 def _downwards(watched: Watched) -> Figure:
-    """Draw time from top to bottom, beside an image's rows."""
+    """Draw time from top to bottom, next to an image's rows."""
     figure = Figure(figsize=(WIDTH, 2.5), layout="constrained")
     picture, state, answer = figure.subplots(1, 3, width_ratios=(1, 1.5, 0.9))
     bottom, time = watched.data.x.shape[1] + 0.5, watched.data.x.shape[1]
@@ -78,7 +78,7 @@ def _downwards(watched: Watched) -> Figure:
     picture.set_title("the image", fontsize=8)
     picture.set_ylabel("row")
     picture.set_xticks([])
-    # The units from mostly negative to mostly positive ones.
+    # Sorts the units from mostly negative to mostly positive.
     hidden = watched.hidden[:, watched.hidden.mean(dim=0).argsort()].numpy()
     limit = float(np.abs(hidden).max(initial=1e-6))
     state.imshow(
@@ -99,7 +99,7 @@ def _downwards(watched: Watched) -> Figure:
         ax.axhline(watched.decided - 0.5, color=MARK, linewidth=1.5)
         if ax is not picture:
             ax.set_yticks([])
-    ends = {end for end in (1, time) if abs(end - watched.decided) > time // 20}  # their numbers need room
+    ends = {end for end in (1, time) if abs(end - watched.decided) > time // 20}  # their numbers need space
     picture.set_yticks(sorted({watched.decided, *ends}))
     return figure
 
@@ -114,7 +114,7 @@ def _rightwards(watched: Watched) -> Figure:
     if not texts:
         _input(axes[0], watched.data)
     state, answer = axes[-2:]
-    # The units in the order in which they are most active.
+    # Sorts the units by the step at which they are most active.
     hidden = watched.hidden[:, watched.hidden.abs().argmax(dim=0).argsort(stable=True)].numpy()
     limit = float(np.abs(hidden).max(initial=1e-6))
     sides, steps = (0.5, time + 0.5, hidden.shape[1], 0), range(1, time + 1)
@@ -122,7 +122,7 @@ def _rightwards(watched: Watched) -> Figure:
     state.set_ylabel("unit")
     state.set_yticks([])
     state.set_title(f"hidden state (purple +, orange −, to ±{limit:.1f})", fontsize=8)
-    shown, names = _classes(watched, most=5)  # the sixth colour is the mark's
+    shown, names = _classes(watched, most=5)  # the sixth colour is used for the mark
     curves = watched.probabilities[:, shown].numpy()
     lines = answer.plot(steps, curves, marker="." if time < 30 else None)
     answer.set_ylabel("probability")
@@ -130,7 +130,7 @@ def _rightwards(watched: Watched) -> Figure:
     answer.legend(lines, names, frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     for ax in axes:
         ax.axvline(watched.decided, color=MARK, linewidth=1.5)
-    if texts and tokenizer and time <= WORDS:
+    if texts and tokenizer and time <= MOST_WORDS:
         answer.set_xticks(steps, list(map(shortened, tokenizer.tokens(texts[0]))), rotation=90, fontsize=7)
     else:
         answer.set_xlabel("token" if texts else "time step")
@@ -149,8 +149,8 @@ def _input(ax: Axes, data: SequenceData) -> None:
     ax.set_ylabel("input, scaled")
 
 
-def _classes(watched: Watched, most: int = CLASSES) -> tuple[list[int], list[str]]:
-    """Return the classes that it is taken for and is, and those that were ever the most probable, with their names."""
+def _classes(watched: Watched, most: int = MOST_CLASSES) -> tuple[list[int], list[str]]:
+    """Return the predicted and the true class, and all that were ever the most probable, with their names."""
     ever = watched.probabilities.max(dim=0).values.argsort(descending=True, stable=True).tolist()
     shown = sorted(list(dict.fromkeys([watched.predicted, watched.true, *ever]))[:most])
     return shown, [shortened(watched.name(label)) for label in shown]

@@ -1,4 +1,4 @@
-"""One page about a run: what was learned, where it fails, when in a sequence it decides, and what to change."""
+"""Write a report about a run: accuracy, mistakes, when the model decides, and what to change."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ from .section import Lines, Part, Picture, Section
 
 __all__ = ["write_report"]
 
-# Of all figures that a report may have; some have a number behind it.
+# Names of all figures that a report may have; some are followed by a number.
 NAMES = frozenset(
     (
         "learning-curves",
         "confusion",
         "mistakes",
         "calibration",
+        "precision-recall",
         "anytime",
         "reading",
         "saliency",
@@ -46,15 +47,15 @@ def write_report(
     train: SequenceData | None = None,
     out: str | Path | None = None,
 ) -> Path:
-    """Write the report of a run, one HTML file that needs nothing else, and its figures as PNG files beside it.
+    """Write the report of a run as one self-contained HTML file, and its figures as PNG files.
 
     Args:
         run: finished, as from `unroll.load_run`.
-        test: what it is judged by, as from `unroll.runs.data.load_test`; None where that is not at hand: then the
-            report shows what the run itself keeps, and says what is missing.
-        lacking: why ``test`` is not at hand, in words.
-        train: what it was trained on, as from `unroll.runs.data.load_train`, for the doctor (default: ``test``).
-        out: folder for report.html and figures/; what it holds of these is replaced (default: the run's own).
+        test: the test data, as from `unroll.runs.data.load_test`; None if it is not available: then the report shows
+            what is stored in the run, and lists what is missing.
+        lacking: why ``test`` is not available, in words.
+        train: the training data, as from `unroll.runs.data.load_train`, for the doctor (default: ``test``).
+        out: folder for report.html and figures/, which are replaced if they exist (default: the run's own).
 
     Returns:
         the path of report.html.
@@ -71,7 +72,7 @@ def write_report(
     for name, picture in pictures.items():
         write(folder / FIGURES / f"{name}.png", png(picture.figure))
     write(folder / REPORT, page.encode())
-    for old in (folder / FIGURES).glob("*.png"):  # those of an earlier report that this one has not
+    for old in (folder / FIGURES).glob("*.png"):  # left over from an earlier report
         if old.stem not in pictures and old.stem.rstrip("-0123456789") in NAMES:
             old.unlink()
     return folder / REPORT
@@ -81,7 +82,7 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise RunError(f"cannot make the folder {folder}: a file stands there") from error
+        raise RunError(f"cannot make the folder {folder}: a file of that name exists; choose another --out") from error
     except OSError as error:
         raise RunError(f"cannot make the folder {error.filename}: {error.strerror}") from error
 
@@ -100,8 +101,8 @@ def _sections(material: Material) -> Iterator[Section]:
     yield from doctor.findings(material)
     if material.lacking:
         yield Section(
-            "What is missing here",
-            "The data is not at hand, and some of the report can only be made from it.",
+            "What is missing",
+            "The data is not available, and some sections need it.",
             [Lines(_missing(material), marked=True)],
         )
     yield from summary.speed(material)
@@ -109,12 +110,13 @@ def _sections(material: Material) -> Iterator[Section]:
 
 
 def _missing(material: Material) -> list[str]:
-    lines = [f"Missing: when it knows, how it reads, how gradients flow; the reason: {material.lacking}."]
+    lines = [f"Anytime accuracy, step-by-step reading and gradient flow are missing: {material.lacking}."]
     if material.predictions is None:
-        lines.append(
-            "Missing too: classes, mistakes, calibration; this run does not keep what it said of its test part."
-        )
-    return [*lines, f"With the data back in its place, or named: unroll report {material.run.path} --data-dir FOLDER"]
+        lines.append("Classes, mistakes and calibration are missing too: this run has no stored test predictions.")
+    return [
+        *lines,
+        f"To add them, restore the data or pass its folder: unroll report {material.run.path} --data-dir FOLDER",
+    ]
 
 
 def _page(material: Material, sections: list[Section]) -> str:
@@ -124,18 +126,18 @@ def _page(material: Material, sections: list[Section]) -> str:
     )
     return template.render(
         title=material.run.path.name,
-        subtitle=f"A recurrent classifier, judged on {material.judged}.",
+        subtitle=f"A recurrent classifier, evaluated on {material.judged}.",
         summary=summary.summary(material, len(material.examination.findings)),
         sections=sections,
         kind=_kind,
         svg=_svg,
         markup=Markup,
-        footer=f"Made by unroll {material.run.config.unroll}. The figures are in {FIGURES}/ as PNG files too.",
+        footer=f"Made by unroll {material.run.config.unroll}. The figures are also in {FIGURES}/ as PNG files.",
     )
 
 
 def _kept_together(value: Any) -> Any:
-    """Let no line end between a number and its percent sign, and nothing be hidden."""
+    """Keep a number and its percent sign on one line, and escape hidden characters."""
     return printable_lines(value).replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
 
 

@@ -1,4 +1,4 @@
-"""What the doctor says of the run."""
+"""The doctor's sections of the report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .section import Lines, Picture, Section
 
 
 def flow(examination: Examination) -> Iterator[Section]:
-    """Show how gradients and memory fare over time."""
+    """Show gradients and memory over time."""
     parts = []
     if any(layer.gradient for layer in examination.layers):
         caption = _faded(examination)
@@ -22,30 +22,30 @@ def flow(examination: Examination) -> Iterator[Section]:
                 "gradient-flow",
                 gradient_flow(examination),
                 caption,
-                f"Norm of the loss's gradient by the state against time steps before the end. {caption}",
+                f"Norm of the gradient of the loss by the hidden state, against time steps before the end. {caption}",
             )
         )
     if (measured := examination.memory) is not None:
         caption = (
-            f"{percent(measured.heard)} of the steps move the logits by more than 1 % of what the strongest does, all "
-            f"of them within the last {measured.steps:,} of {measured.time:,}."
+            f"{percent(measured.heard)} of the steps change the logits by more than 1 % of the largest change, all of "
+            f"them within the last {measured.steps:,} of {measured.time:,}."
             if measured.steps
-            else "No single step's input moves the logits."
+            else "No single step's input changes the logits."
         )
         parts.append(
             Picture(
                 "memory",
                 memory(examination),
                 caption,
-                f"How far exchanging one step's input moves the logits, against steps before the end. {caption}",
+                f"Change of the logits when one step's input is replaced, against steps before the end. {caption}",
             )
         )
     if parts:
         yield Section(
             "How far back does it learn and remember?",
-            "Training reaches back through time as gradients: where they fade, what stands that far back is not "
-            "learned; where they grow, training is unstable. And what is exchanged in the input at one step should be "
-            "heard at the end, if it matters.",
+            "Training works through gradients that flow back in time: where they vanish, the model does not learn from "
+            "earlier steps; where they explode, training is unstable. If a step matters, replacing its input should "
+            "change the logits.",
             parts,
         )
 
@@ -54,25 +54,25 @@ def _faded(examination: Examination) -> str:
     layer = examination.layers[0]
     gradient = [value for value in layer.gradient if not math.isnan(value)]
     if not gradient:
-        return f"In {layer.title} no gradient is a number: look at what the doctor says."
+        return f"In {layer.title} all gradients are NaN: see what the doctor says."
     first, last = gradient[-1], gradient[0]
     if not last > 0:
-        return f"In {layer.title} the last step has no gradient at all."
+        return f"In {layer.title} the gradient at the last step is 0."
     return (
-        f"In {layer.title} the gradient at the first step read is {first / last:.2g} times that at the last, "
-        f"{len(gradient):,} steps in all."
+        f"In {layer.title} the gradient at the first of {len(gradient):,} steps is {first / last:.2g} times that at "
+        "the last."
     )
 
 
 def findings(material: Material) -> Iterator[Section]:
-    """Say what looks wrong, and what helps."""
+    """List what looks wrong, and what helps."""
     examination = material.examination
     parts = [Lines(examination.lines, marked=True)] if examination.findings else [Lines(["Nothing looks wrong."])]
     lead = (
-        f"Gradients, units, memory, inputs and the course of the training were measured, on {examination.sequences:,} "
-        "sequences; what looks wrong is named here, with the numbers, and with the flags of unroll train that help."
+        f"The doctor examined gradients, units, memory, inputs and the learning curves on {examination.sequences:,} "
+        "sequences. Each problem is listed with its numbers and the flags of unroll train that may help."
         if examination.sequences
-        else "Only the weights and the course of the training could be examined, as far as the run keeps it."
+        else "Without data, the doctor could only examine the weights and the stored learning curves."
     )
     if examination.skipped:
         parts.append(Lines([f"Not examined: {line}." for line in examination.skipped]))

@@ -1,4 +1,4 @@
-"""How the model reads: when it knows, how its state and its answer move."""
+"""The sections about how the model reads: when it knows, how its state and its answer change."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from .measurements import Attributions, Material
 from .section import NAME, ColouredText, Lines, Picture, Section, Table
 
 COLOURED = "Orange speaks for that class, blue against it."
-LATE = 0.8  # of a sequence, from which on it is said to know late
-SOME = 0.1  # of the sequences, for which stopping early must be good for anything
-NEARLY = 0.9  # of the final lift over chance: "it knows"
+LATE = 0.8  # fraction of a sequence after which an answer counts as late
+FEWEST_STOPPED = 0.1  # fraction of the sequences that must stop early to make it worthwhile
+KNOWN_LIFT = 0.9  # fraction of the final lift over chance from which the model "knows"
 
 
 def knowing(material: Material) -> Iterator[Section]:
-    """Show accuracy against what was read."""
+    """Show accuracy against the fraction of the sequence that was read."""
     anytime, unit = material.anytime, material.unit
     if anytime is None or len(anytime.fractions) < 2:
         return
     known = _known(anytime, 1 / len(material.run.preparation.classes))
     area, last = percent(anytime.area), percent(anytime.accuracy[-1])
-    caption = f"At the end it is right in {last}, in the mean over all parts (area under the curve) in {area}."
+    caption = f"At the end the accuracy is {last}; its mean over all parts (area under the curve) is {area}."
     if known < len(anytime.fractions) - 1:
         part, accuracy = f"{anytime.fractions[known]:.0%}", percent(anytime.accuracy[known])
-        caption = f"After {part} of the sequence it is right in {accuracy}. {caption}"
+        caption = f"After {part} of the sequence the accuracy is {accuracy}. {caption}"
     rows = [
         (f"{stop.confidence:.0%}", percent(stop.accuracy), f"{stop.steps:.1f}", percent(stop.share))
         for stop in anytime.stops
@@ -43,19 +43,19 @@ def knowing(material: Material) -> Iterator[Section]:
     )
     yield Section(
         "When does it know?",
-        "The model is asked for its answer after each part of a sequence, as if the rest never came. Diamonds show "
-        f"what happens when reading stops as soon as its confidence passes a mark.{sample}",
+        "The model's answer after each part of a sequence, as if it ended there. Diamonds show the result of stopping "
+        f"as soon as the confidence reaches a threshold.{sample}",
         [
             Picture(
                 "anytime",
                 anytime_curve(anytime, unit),
                 caption,
-                f"Accuracy and confidence against the share of the sequence that was read. {caption}",
+                f"Accuracy and confidence against the fraction of the sequence that was read. {caption}",
             ),
             Table(
-                ("stop at confidence", "accuracy", f"{unit}s read, of {mean:.1f}", "share that got so sure"),
+                ("stop at confidence", "accuracy", f"{unit}s read, of {mean:.1f}", "reached it"),
                 rows,
-                "What comes of stopping early.",
+                "Stopping early by confidence.",
                 words=0,
             ),
             Lines([_advice(material, anytime, known)]),
@@ -64,27 +64,25 @@ def knowing(material: Material) -> Iterator[Section]:
 
 
 def _advice(material: Material, anytime: Anytime, known: int) -> str:
-    """Say what to make of it."""
+    """Return advice on early answers."""
     classes, unit = len(material.run.preparation.classes), material.unit
-    if anytime.accuracy[-1] < 2 / (classes + 1):  # twice chance, or less where that is much
-        return "At the end too it knows little more than chance: look at what the doctor says first."
+    if anytime.accuracy[-1] < 2 / (classes + 1):  # twice chance, or less if that would be too high
+        return "Even at the end the accuracy is hardly above chance: first read what the doctor says."
     if anytime.fractions[known] > LATE:
         if not (material.run.config.train and material.run.config.train.early):
             return (
-                "It makes up its mind late, for it was only ever asked at the end. A model trained with --early 0.5 "
-                f"learns to answer before, and may need fewer {unit}s for the same accuracy."
+                "The model decides late, as it was trained to answer only at the end. With --early 0.5 it learns to "
+                f"answer earlier, and may need fewer {unit}s for the same accuracy."
             )
-        return (
-            "It makes up its mind late, though it was trained for answers before the end: what tells may stand there."
-        )
-    if not any(stop.share > SOME for stop in anytime.stops):
-        return "It is seldom sure enough to stop before the end."
+        return "The model decides late, although it was trained for early answers: the decisive part may come late."
+    if not any(stop.share > FEWEST_STOPPED for stop in anytime.stops):
+        return "It is rarely confident enough to stop before the end."
     return f"To stop early: unroll predict {shlex.quote(str(material.run.path))} FILE --stop-at 0.95"
 
 
 def _known(anytime: Anytime, chance: float) -> int:
-    """Return the first mark at which most of what is known at the end is known."""
-    enough = chance + NEARLY * (anytime.accuracy[-1] - chance)
+    """Return the first mark at which the model reaches most of its final lift."""
+    enough = chance + KNOWN_LIFT * (anytime.accuracy[-1] - chance)
     return next(n for n, accuracy in enumerate(anytime.accuracy) if accuracy >= min(enough, anytime.accuracy[-1]))
 
 
@@ -99,8 +97,8 @@ def watching(material: Material) -> Iterator[Section]:
     ]
     yield Section(
         "How it reads",
-        f"Some sequences, {unit} by {unit}: what is read, the hidden state, which is what the model remembers of it, "
-        "and how probable each class is by then. The line marks the moment since which the answer has stayed."
+        f"Some sequences, {unit} by {unit}: the input, the hidden state (the model's memory of what it has read) and "
+        "the probability of each class. The line marks the step since which the answer has not changed."
         f"{_both(material)}",
         parts,
     )
@@ -110,8 +108,8 @@ def _both(material: Material) -> str:
     if not material.run.model.config.bidirectional:
         return ""
     return (
-        " This model reads both ways: the states that are shown are those of the whole sequence, of which the units of "
-        "the backward direction have seen what comes later; the probabilities have not."
+        " This model is bidirectional: the states shown are those of the whole sequence, so the backward units have "
+        "seen later steps; the probabilities have not."
     )
 
 
@@ -122,30 +120,30 @@ def telling(material: Material) -> Iterator[Section]:
     yield Section(
         "What speaks for the answer",
         "What each part of the input adds to the logit of the predicted class: orange speaks for it, blue against it "
-        "(integrated gradients; M. Sundararajan, A. Taly, Q. Yan, 2017). It shows what this model looks at, which need "
-        "not be what makes the class.",
+        "(integrated gradients; M. Sundararajan, A. Taly, Q. Yan, 2017). It shows what this model uses, which may "
+        "differ from what defines the class.",
         list(_attributed(material.attributions)),
     )
 
 
 def _attributed(attributions: Attributions) -> Iterator[Picture | ColouredText]:
-    """Yield what speaks for the answer: of images one picture, of series one each, of texts their words."""
+    """Yield the attributions: one figure for all images, one for each series, coloured words for each text."""
     data, values = attributions.data, attributions.values
     names = [brief(name, NAME) for name in data.preparation.classes]
     titles = [
-        names[label] if label == true else f"{names[label]}, but is {names[true]}"
+        names[label] if label == true else f"{names[label]}, true class {names[true]}"
         for label, true in zip(attributions.labels.tolist(), data.y.tolist(), strict=True)
     ]
     if data.kind == "images":
         figure = saliency_map(data, values, [title.replace(", ", ",\n") for title in titles])
         alt = f"{len(data)} images, their pixels coloured by what they add to the logit of the predicted class."
-        yield Picture("saliency", figure, f"Above each the class that it is taken for. {COLOURED}", alt)
+        yield Picture("saliency", figure, f"Above each image: the predicted class. {COLOURED}", alt)
         return
     for number, title in enumerate(titles):
         if data.kind == "texts":
-            yield ColouredText(f"Taken for {title}:", saliency_spans(data, values, number))
+            yield ColouredText(f"Predicted {title}:", saliency_spans(data, values, number))
         else:
-            caption = f"Taken for {title}. {COLOURED}"
+            caption = f"Predicted {title}. {COLOURED}"
             alt = f"A series with what each of its values adds to the logit of the predicted class. {caption}"
             yield Picture(f"saliency-{number + 1}", saliency_curve(data, values, number), caption, alt)
 
@@ -155,9 +153,11 @@ def _caption(watched: Watched, unit: str) -> str:
     sure = percent(float(watched.probabilities[-1, watched.predicted]))
     since = f"since {unit} {watched.decided} of {steps}"
     if watched.predicted == watched.true:
-        return f"This is {predicted}, and {since} that is the answer; at the end it is {sure} sure."
+        return (
+            f"This is {predicted}, and the model has answered {predicted} {since}, at the end with {sure} confidence."
+        )
     true = brief(watched.name(watched.true), NAME)
-    return f"This is {true}, but {since} it is taken for {predicted}, in the end with {sure}."
+    return f"This is {true}, but the model has answered {predicted} {since}, at the end with {sure} confidence."
 
 
 def _alt(watched: Watched, unit: str) -> str:

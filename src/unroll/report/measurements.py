@@ -1,4 +1,4 @@
-"""All that a report is about, computed once."""
+"""Compute the contents of a report, once."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from ..runs.history import read_history
 from ..runs.storage import Run
 from ..training.results import EpochResult
 
-MOST_STEPS = 1_500_000  # time steps of the data that are read for the curve over what was read: else a sample
-LONG = 1_000  # time steps; of longer sequences no single one is watched
-MISTAKES = 25
-WATCHED = 3  # sequences that are read step by step
-ATTRIBUTED = 10  # images or texts of which is shown what speaks for the answer
-TIMED = 20  # answers to one sequence
+MOST_STEPS = 1_500_000  # time steps to read for the anytime curve; of larger data sets, a sample is used
+LONGEST_WATCHED = 1_000  # time steps
+MOST_MISTAKES = 25
+MOST_WATCHED = 3  # sequences that are read step by step
+MOST_ATTRIBUTED = 10  # images or texts
+TIMED_ANSWERS = 20
 
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast the model answers, here and now.
+    """The speed of the model on this machine.
 
     Attributes:
-        sequences: a second, many at a time
-        alone: seconds for one by itself, median
+        sequences: sequences per second, in large batches
+        alone: seconds for a single sequence, median
     """
 
     sequences: float
@@ -47,7 +47,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Attributions:
-    """What parts of some inputs speak for the class that is predicted.
+    """Which parts of some inputs speak for the predicted class.
 
     Attributes:
         data: these sequences
@@ -62,22 +62,22 @@ class Attributions:
 
 @dataclass(frozen=True)
 class Material:
-    """What a report is about.
+    """The contents of a report.
 
     Attributes:
         run: the run
-        history: of its training, an epoch each; empty if it was saved by hand
-        examination: what the doctor says: of the training part, if that is at hand
-        judged: on what, in words
-        predictions: of the test part; None where neither they nor the data are at hand
-        data: the test part; None where it is not at hand
-        lacking: why not; empty where it is
-        trained_on: how many of these sequences it was trained on; None where that is not known
-        anytime: accuracy after parts of it
-        asked: on how many of its sequences that was measured
+        history: the epochs of its training; empty if it was saved by hand
+        examination: the doctor's results on the training split, or if that is not available on the test split
+        judged: what it was evaluated on, in words
+        predictions: for the test split; None if neither they nor the data are available
+        data: the test split; None if it is not available
+        lacking: why it is not available; empty if it is
+        trained_on: how many of these sequences it was trained on; None if unknown
+        anytime: accuracy after parts of the sequences
+        asked: number of sequences that ``anytime`` was measured on
         watched: some sequences read step by step
-        attributions: what speaks for the answer in these and more
-        speed: of answers
+        attributions: which parts of the input speak for the answer, in these sequences and more
+        speed: of predictions
     """
 
     run: Run
@@ -96,17 +96,17 @@ class Material:
 
     @property
     def unit(self) -> str:
-        """What a time step is called."""
+        """The name of a time step, such as "row"."""
         return self.run.preparation.unit
 
     @property
     def worst(self) -> list[int]:
-        """The most confident mistakes, by number of the sequence, the most confident first."""
+        """The indices of the most confident mistakes, the most confident first."""
         if self.predictions is None:
             return []
         confidence = self.predictions.probabilities(self.run.calibration).max(dim=1).values
         wrong = (~self.predictions.right).nonzero()[:, 0]
-        return wrong[confidence[wrong].argsort(descending=True, stable=True)][:MISTAKES].tolist()
+        return wrong[confidence[wrong].argsort(descending=True, stable=True)][:MOST_MISTAKES].tolist()
 
 
 def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceData | None = None) -> Material:
@@ -114,9 +114,9 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
 
     Args:
         run: finished.
-        test: what it is judged by; None where that is not at hand.
-        lacking: why not.
-        train: what it was trained on, for the doctor; None takes what it is judged by.
+        test: the test data; None if it is not available.
+        lacking: why it is not available.
+        train: the training data, for the doctor; None uses the test data.
     """
     history = read_history(run.path)
     predictions = read_predictions(run.path, run.preparation.classes)
@@ -126,7 +126,7 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
     if test is None:
         known = run.config.plan.data if run.config.plan else "its data"
         return Material(
-            run, history, examination, judged=f"the test part of {known}", predictions=predictions, lacking=lacking
+            run, history, examination, judged=f"the test split of {known}", predictions=predictions, lacking=lacking
         )
     data = test.sequences
     if predictions is None or predictions.fingerprint != data.fingerprint():
@@ -137,34 +137,34 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
         run,
         history,
         examination,
-        judged=f"{'all' if test.part == 'all' else 'the test part'} of {test.name}",
+        judged=f"{'all' if test.part == 'all' else 'the test split'} of {test.name}",
         trained_on=test.trained_on,
         predictions=predictions,
         data=data,
         anytime=evaluate_anytime(run.model, some, run.calibration) if data.x.shape[1] else None,
         asked=len(some),
-        watched=tuple(watch(run.model, data, number, run.calibration) for number in numbers[:WATCHED]),
+        watched=tuple(watch(run.model, data, number, run.calibration) for number in numbers[:MOST_WATCHED]),
         attributions=_attributions(run, data, predictions, numbers) if numbers else None,
         speed=_speed(run, data),
     )
 
 
 def _affordable(run: Run, data: SequenceData) -> int:
-    """Return how many sequences are read part by part; a model that reads both ways begins each part anew."""
+    """Return how many sequences to read part by part; a bidirectional model reads each part from its beginning."""
     steps = MOST_STEPS // (8 if run.model.config.bidirectional else 1)
     return max(1, min(len(data), steps // max(1, data.x.shape[1])))
 
 
 def _telling(run: Run, predictions: Predictions, data: SequenceData) -> list[int]:
-    """Return which sequences are looked at: one that is surely right, the least sure right one, the surest mistakes."""
+    """Return which sequences to show: a confident correct one, the least confident correct one, then mistakes."""
     confidence = predictions.probabilities(run.calibration).max(dim=1).values
     lengths = data.steps_of_each
-    usable = ((lengths > 0) & (lengths <= LONG)).cpu()
+    usable = ((lengths > 0) & (lengths <= LONGEST_WATCHED)).cpu()
     right, wrong = (usable & predictions.right).nonzero()[:, 0], (usable & ~predictions.right).nonzero()[:, 0]
     right = right[confidence[right].argsort(stable=True)]
     wrong = wrong[confidence[wrong].argsort(descending=True, stable=True)]
     chosen = dict.fromkeys([*right[len(right) // 2 :][:1].tolist(), *right[:1].tolist(), *wrong.tolist()])
-    return list(chosen)[: WATCHED if data.kind == "series" else ATTRIBUTED]
+    return list(chosen)[: MOST_WATCHED if data.kind == "series" else MOST_ATTRIBUTED]
 
 
 def _attributions(run: Run, data: SequenceData, predictions: Predictions, numbers: list[int]) -> Attributions:
@@ -175,7 +175,7 @@ def _attributions(run: Run, data: SequenceData, predictions: Predictions, number
 
 def _speed(run: Run, data: SequenceData) -> Speed:
     many = data.subset(torch.arange(min(len(data), max(1, 2_000_000 // max(1, data.x.shape[1] * 28)))))
-    evaluate(run.model, many)  # once in vain: what is done first is slow
+    evaluate(run.model, many)  # once without timing, to warm up
     clock = time.perf_counter()
     evaluate(run.model, many)
     rate = len(many) / (time.perf_counter() - clock)
@@ -183,7 +183,7 @@ def _speed(run: Run, data: SequenceData) -> Speed:
     x, _, lengths = data.to(device).batch(slice(0, 1))
     seconds = []
     with inference(run.model):
-        for _ in range(TIMED):
+        for _ in range(TIMED_ANSWERS):
             clock = time.perf_counter()
             run.model(x, lengths).cpu()
             seconds.append(time.perf_counter() - clock)

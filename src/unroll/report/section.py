@@ -1,4 +1,4 @@
-"""What a report is made of: sections of figures, tables and words."""
+"""The parts of a report: sections of figures, tables and text."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-NAME = 30  # characters of a class name in sentences and tables
-REM = 7.2  # of the page to an inch of a figure: then their letters are about as large as the page's
+NAME = 30  # most characters of a class name in sentences and tables
+REM = 7.2  # of the page per inch of a figure, so that its letters are about as large as the page's
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure on the page, and as a file beside it.
+    """A figure, on the page and as a file.
 
     Attributes:
         name: letters, digits and dashes; of the file, and of the element
-        figure: what is drawn
-        caption: what it says, in a sentence
-        alt: what it shows, for those who do not see it
+        figure: the figure itself
+        caption: its message, in a sentence
+        alt: its contents, for readers who cannot see it
     """
 
     name: str
@@ -29,19 +29,19 @@ class Picture:
 
     @property
     def width(self) -> int:
-        """On the page, at most, in rem, the size of its letters."""
+        """Its largest width on the page, in rem."""
         return round(REM * self.figure.get_figwidth())
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of words.
+    """A table of text.
 
     Attributes:
         headings: of the columns; none draws no head
         rows: of cells
         caption: what it shows
-        words: columns that are words and stand at the left; all others are numbers
+        words: number of columns of words, on the left; all others are numbers
     """
 
     headings: Sequence[str]
@@ -55,8 +55,8 @@ class ColouredText:
     """A text whose pieces are coloured by what they contribute.
 
     Attributes:
-        title: what it is taken for
-        spans: pieces, escaped as `unroll.plots.saliency_spans` has them, with what each adds to the logit of that class
+        title: the predicted class
+        spans: pieces from `unroll.plots.saliency_spans`, escaped, with what each adds to the logit of that class
     """
 
     title: str
@@ -70,11 +70,11 @@ class ColouredText:
 
 @dataclass(frozen=True)
 class Lines:
-    """Sentences, one below the other.
+    """A list of sentences.
 
     Attributes:
         lines: the sentences
-        marked: whether they are things to look at
+        marked: whether they need attention
     """
 
     lines: Sequence[str]
@@ -83,10 +83,10 @@ class Lines:
 
 @dataclass(frozen=True)
 class Code:
-    """Something to type.
+    """A command to type.
 
     Attributes:
-        text: of it
+        text: the command
     """
 
     text: str
@@ -101,7 +101,7 @@ class Section:
 
     Attributes:
         title: heading
-        lead: what is shown and how to read it, for somebody who has never seen one
+        lead: what is shown and how to read it, for readers new to it
         parts: in order
     """
 
@@ -111,5 +111,5 @@ class Section:
 
     @property
     def anchor(self) -> str:
-        """The name of its place on the page."""
+        """The anchor of the section on the page."""
         return "".join(c if c.isalnum() else "-" for c in self.title.lower())

@@ -1,4 +1,4 @@
-"""What was done, on what, how fast, and how to do it again."""
+"""The sections about the run itself: summary, speed, settings and the command that repeats it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from ..config import RECIPES, DataConfig
-from ..formatting import brief, percent
+from ..formatting import beside_accuracy, brief, percent
 from ..runs.plan import Plan
 from ..runs.storage import Run
 from ..training.environment import describe, describe_model
@@ -17,7 +17,7 @@ from .section import NAME, Code, Lines, Section, Table
 
 
 def summary(material: Material, findings: int | None = None) -> list[str]:
-    """Return the run in five lines."""
+    """Summarise the run in five lines."""
     run, predictions = material.run, material.predictions
     model, plan = run.model.config, run.config.plan
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
@@ -33,23 +33,24 @@ def summary(material: Material, findings: int | None = None) -> list[str]:
             f"{seconds:,.1f} seconds."
         )
     else:
-        lines.append("Training: by hand; the run does not say how.")
+        lines.append("Training: by hand, so the run does not record how.")
     if predictions is not None:
         evaluation = predictions.evaluation
         low, high = evaluation.interval
         lines.append(
-            f"Result: {percent(evaluation.accuracy)} of {evaluation.n:,} sequences right ({material.judged}), 95 % "
+            f"Result: accuracy {percent(evaluation.accuracy)} on {evaluation.n:,} sequences ({material.judged}), 95 % "
             f"interval {percent(low)} to {percent(high)}; cross entropy {evaluation.loss:.4f}."
         )
+        lines.append(f"Beside it: {beside_accuracy(evaluation.to_dict())}.")
         if seen := material.trained_on:
             n = evaluation.n
-            lines.append(f"Beware: it was trained on {seen:,} of these {n:,} sequences; the accuracy flatters.")
+            lines.append(f"The run was trained on {seen:,} of these {n:,} sequences, so this accuracy is optimistic.")
         lines.append(_hardest(material))
     if findings is not None:
         lines.append(
-            ("The doctor has no finding." if material.examination.sequences else "The doctor could look at little.")
+            ("The doctor found no problem." if material.examination.sequences else "The doctor had no data to examine.")
             if not findings
-            else f"The doctor has {findings} finding{'s' if findings > 1 else ''}; see below."
+            else f"The doctor found {findings} problem{'s' if findings > 1 else ''}; see below."
         )
     return lines
 
@@ -58,7 +59,7 @@ def _hardest(material: Material) -> str:
     assert material.predictions is not None
     evaluation = material.predictions.evaluation
     scores = [score for score in evaluation.per_class if score.support]
-    hardest = min(scores, key=lambda score: score.f1)
+    hardest = min(scores, key=lambda score: score.f1 or 0.0)
     wrong = evaluation.n - evaluation.correct
     return (
         f"Mistakes: {wrong:,}; the hardest class is {brief(hardest.name, NAME)}, with F1 {percent(hardest.f1)}."
@@ -68,35 +69,35 @@ def _hardest(material: Material) -> str:
 
 
 def speed(material: Material) -> Iterator[Section]:
-    """Show how fast it was trained and answers."""
+    """Show the speed of training and of prediction."""
     rows = []
     if history := material.history:
         rates = sorted(row.samples_per_second for row in history)
         rows.append(("training, median epoch", f"{rates[len(rates) // 2]:,.0f} sequences/s"))
-        rows.append(("training in all", f"{sum(row.seconds for row in history):,.1f} s"))
+        rows.append(("training, total", f"{sum(row.seconds for row in history):,.1f} s"))
     if material.speed is not None:
-        rows.append(("answers, many at a time", f"{material.speed.sequences:,.0f} sequences/s"))
-        rows.append(("one answer by itself, median", f"{1e3 * material.speed.alone:.2f} ms"))
+        rows.append(("prediction, large batches", f"{material.speed.sequences:,.0f} sequences/s"))
+        rows.append(("prediction, single sequence, median", f"{1e3 * material.speed.alone:.2f} ms"))
     if rows:
         machine = describe()
         here = f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads"
         made = describe_model(material.run.model)
         trained = material.run.config.train
         in_bf16 = trained is not None and trained.precision == "bf16"
-        precision = " The run was trained in bf16; it answers in float32." if in_bf16 else ""
+        precision = " The run was trained in bf16; it predicts in float32." if in_bf16 else ""
         yield Section(
             "Speed",
-            "Training as the run measured it, answers as measured while this report was made; neither says anything "
-            "of another machine.",
+            "Training speed was measured by the run, prediction speed while this report was made. On another machine "
+            "both may differ.",
             [
                 Table((), rows),
-                Lines([f"Answers on: {here}; {made['device']}. Computed by {made['prediction']}.{precision}"]),
+                Lines([f"Prediction on: {here}; {made['device']}. Computed by {made['prediction']}.{precision}"]),
             ],
         )
 
 
 def settings(run: Run) -> Iterator[Section]:
-    """Show all settings, versions, and the command that does it again."""
+    """Show all settings, versions, and the command that repeats the training."""
     plan, parts = run.config.plan, list[Code | Table]()
     if plan is not None:
         parts.append(Code(reproduce(plan)))
@@ -105,10 +106,10 @@ def settings(run: Run) -> Iterator[Section]:
         (name, _word(value)) for part in ("model", "train", "data") for name, value in content.get(part, {}).items()
     ]
     versions = [("unroll", run.config.unroll), ("torch", run.config.torch), ("python", run.config.python)]
-    parts.append(Table(("setting", "value"), rows, "As config.json has them.", words=2))
+    parts.append(Table(("setting", "value"), rows, "As in config.json.", words=2))
     parts.append(Table(("made with", "version"), versions, words=2))
-    lead = "The command that does it again, and all settings."
-    yield Section("Settings", lead if len(parts) > 2 else "All that the run says of how it was made.", parts)
+    lead = "The command that repeats the training, and all settings."
+    yield Section("Settings", lead if len(parts) > 2 else "All that the run records about its training.", parts)
 
 
 def reproduce(plan: Plan) -> str:

@@ -1,1 +1,24 @@
 """A run as a folder: trained, kept, read again, compared, and many of them."""
+
+from .compare import Comparison, Group, Verdict, compare_runs
+from .data import TestData, load_test, load_train
+from .execute import resume_run, train_run
+from .record import Record, read_record
+from .storage import Run, load_run, save
+
+__all__ = [
+    "Comparison",
+    "Group",
+    "Record",
+    "Run",
+    "TestData",
+    "Verdict",
+    "compare_runs",
+    "load_run",
+    "load_test",
+    "load_train",
+    "read_record",
+    "resume_run",
+    "save",
+    "train_run",
+]

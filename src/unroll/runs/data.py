@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ..config import DataConfig
 from ..data.catalog import load, load_as, resolve
@@ -32,20 +32,21 @@ class TestData(NamedTuple):
     trained_on: int | None
 
 
-def load_test(run: Run, data: str | None = None, data_dir: str | Path | None = None) -> TestData:
+def load_test(run: Run, data: str | None = None, data_dir: str | Path | None = None, **reading: Any) -> TestData:
     """Return what a run can be judged by: the test part of its own data, or other data.
 
     Args:
         run: a finished run.
         data: name or path for `unroll.load` (default: the set that the run was trained on).
         data_dir: where to look for it first (default: where the run found it).
+        **reading: fields of `DataConfig` that say what the columns of a table are, where ``data`` calls them otherwise.
 
     Raises:
         RunError: no data is given, and the run knows of none.
         DataError: the data cannot be loaded, does not fit the run, or is the run's own and has changed since.
     """
     plan = run.config.plan
-    if plan is not None and (data is None or resolve(data, data_dir) == plan.data):
+    if plan is not None and not reading and (data is None or resolve(data, data_dir) == plan.data):
         splits = _own_data(plan, data_dir)
         if splits.train.fingerprint() != run.config.fingerprint:
             raise DataError(
@@ -54,7 +55,7 @@ def load_test(run: Run, data: str | None = None, data_dir: str | Path | None = N
             )
         test = TestData(data or plan.data, "test", splits.test.prepared_as(run.preparation), 0)
     elif data is not None:
-        test = _other_data(run, data, data_dir)
+        test = _other_data(run, data, data_dir, DataConfig(**reading))
     else:
         raise RunError(f"{run.path} was saved without the name of its data; give one with --data")
     check_fit(run.model, test.sequences)
@@ -79,11 +80,11 @@ def _own_data(plan: Plan, data_dir: str | Path | None) -> Splits:
     return load(plan.data, data_dir=plan.moved(data_dir).data_dir, **asdict(plan.reading))
 
 
-def _other_data(run: Run, name: str, data_dir: str | Path | None) -> TestData:
-    parts = load_as(name, run.preparation, data_dir, run.config.plan.reading if run.config.plan else None)
+def _other_data(run: Run, name: str, data_dir: str | Path | None, reading: DataConfig) -> TestData:
+    own = run.config.plan.reading if run.config.plan else reading
+    parts = load_as(name, run.preparation, data_dir, reading, own)
     if parts.test is None:  # a copy of the run's own data: it is drawn from as it was for the training
-        reading = run.config.plan.reading if run.config.plan else DataConfig()
-        rest, test = parts.train.cut(reading.test_fraction or TEST_FRACTION, reading.split_seed or 0)
+        rest, test = parts.train.cut(own.test_fraction or TEST_FRACTION, own.split_seed or 0)
         if rest.fingerprint() == run.config.fingerprint:
             return TestData(name, "test", test, 0)
     sequences = parts.train if parts.test is None else parts.test

@@ -11,6 +11,7 @@ from typing import Any
 
 import safetensors
 
+from ..config import Metric
 from ..errors import RunError
 from ..evaluation.metrics import Interval
 from ..evaluation.predictions import Predictions
@@ -67,7 +68,8 @@ class Record:
     def kept(self) -> EpochResult:
         """The epoch whose weights were kept."""
         if self.settings["keep"] == "best":
-            return min(self.history, key=lambda epoch: epoch.val_loss or 0.0)
+            metric: Metric = self.settings["metric"] or "loss"
+            return max(self.history, key=lambda epoch: epoch.score(metric) or 0.0)
         return self.history[-1]
 
 

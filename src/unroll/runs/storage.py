@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from ..cells import Cell, find_cell
 from ..data.preparation import Preparation
+from ..data.raw import prepare_raw
 from ..data.sequences import SequenceData
 from ..data.tokenizer import Tokenizer, library
 from ..errors import ConfigError, DataError, RunError
-from ..evaluation.calibration import Calibration
+from ..evaluation.calibration import Calibration, probabilities
+from ..evaluation.metrics import logits_of
 from ..models.classifier import SequenceClassifier
 from ..models.weights import check_finite, load_weights
 from ..training.device import choose_device
@@ -46,6 +50,31 @@ class Run:
     def preparation(self) -> Preparation:
         """What turns raw examples into model input."""
         return self.config.preparation
+
+    @property
+    def raw_features(self) -> int:
+        """Numbers in a time step of raw data; the model may read more, that say what is missing."""
+        rule = self.preparation.missing
+        return self.model.input_size if rule is None else len(rule.means)
+
+    def predict(self, raw: Any, lengths: Any = None) -> Tensor:
+        """Return class probabilities (N, classes) float32 of raw examples, calibrated where the run has a calibration.
+
+        They are prepared as the training data was; their columns are ``preparation.classes``.
+
+        Args:
+            raw: arrays, tensors, lists or `SequenceData`, not scaled: of images (N, height, width) whole numbers from 0
+                to 255; of series (N, time, features), or a list of (time, features) of any lengths, with NaN or None
+                where a value is missing, without the last axis too if there is one feature; of texts a list of them.
+            lengths: (N,) time steps of series that are padded in ``raw`` (default None: all are full).
+
+        Raises:
+            DataError: they are something else than the run reads.
+        """
+        data = prepare_raw(raw, self.preparation, self.raw_features, lengths)
+        if not len(data):
+            return torch.empty(0, self.model.num_classes)
+        return probabilities(logits_of(self.model, data), self.calibration)
 
 
 def save(model: SequenceClassifier, path: str | Path, *, data: SequenceData, overwrite: bool = False) -> None:

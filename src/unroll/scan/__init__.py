@@ -43,7 +43,7 @@ def recurrent_scan(
     reverse: bool,
     last_only: bool,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Check what goes into a scan, and let the backend chosen for it compute it; see `rnn_scan`.
+    """Check the arguments of a scan, choose a backend and compute it; see `rnn_scan`.
 
     Args:
         recurrence: "tanh", "relu", "gru" or "lstm".
@@ -52,7 +52,7 @@ def recurrent_scan(
         state: (h0,) or (h0, c0), each (batch, hidden).
         weights: w_ih, w_hh, b_ih and b_hh.
         lengths: as in `rnn_scan`, as are ``backend``, ``reverse`` and ``last_only``.
-        backend: as asked for.
+        backend: the requested name.
         reverse: from the last step to the first.
         last_only: return no outputs.
     """
@@ -113,7 +113,7 @@ def linear_scan(
     check_lengths(lengths, batch, time)
     check_device("lengths", lengths, a.device)
     _check_alike("a, b and h0", (a, b, h0))
-    if _is_autocast((a, b, h0)):  # a sum of many terms, which bf16 would round each time
+    if _is_autocast((a, b, h0)):  # bf16 would round the sum at each step
         a, b, h0 = a.float(), b.float(), h0.float()
     scan = LINEAR_SCANS[choose_backend(backend, a, _wants_gradients((a, b, h0)), "linear").backend]
     return scan(a, b, h0, lengths, reverse)
@@ -124,14 +124,14 @@ def _wants_gradients(tensors: tuple[Tensor | None, ...]) -> bool:
 
 
 def _check_alike(names: str, tensors: tuple[Tensor | None, ...]) -> None:
-    """Raise `InputError` unless all share a device and, but under autocast, a dtype: kernels read memory as it is."""
+    """Raise `InputError` unless all tensors share a device and, except under autocast, a dtype."""
     first = tensors[0]
     if first is not None and all(t is None or (t.dtype == first.dtype and t.device == first.device) for t in tensors):
         return
     kinds = {(tensor.dtype, tensor.device) for tensor in tensors if tensor is not None}
     if len({device for _, device in kinds}) > 1 or not _is_autocast(tensors):
-        found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
-        raise InputError(f"{names} must share one dtype and one device, got {found}")
+        given = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
+        raise InputError(f"{names} must share one dtype and one device, got {given}")
 
 
 def _is_autocast(tensors: tuple[Tensor | None, ...]) -> bool:

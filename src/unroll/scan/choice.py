@@ -16,7 +16,7 @@ from . import cpu, torch_backend
 
 BACKENDS = get_args(Backend)
 
-# The recurrences that each backend knows.
+# The recurrences that each backend supports.
 KNOWN = {
     "reference": ("tanh", "relu", "gru", "lstm", "linear"),
     "torch": ("tanh", "relu", "gru", "lstm"),
@@ -24,13 +24,13 @@ KNOWN = {
     "cpu": ("tanh", "relu", "gru", "lstm", "linear"),
 }
 
-# From so many time steps on gemm trains faster than torch on a CPU, at every size measured but one (batch 1 to 512,
-# hidden 16 to 512: 1.05 to 2.4 times at 4 to 784 steps; at 1 step 0.9 times).
+# From this many time steps, gemm trains faster than torch on a CPU, at every measured size but one (batch 1 to 512,
+# hidden 16 to 512: 1.05 to 2.4 times as fast at 4 to 784 steps; 0.9 times at 1 step).
 GEMM_STEPS = 4
 
 
 class Choice(NamedTuple):
-    """A backend, and why it is the one.
+    """A backend, and the reason for choosing it.
 
     Attributes:
         backend: a name from `backends`
@@ -42,36 +42,36 @@ class Choice(NamedTuple):
 
 
 def backends() -> dict[str, str]:
-    """Return what each backend is on this machine, by name."""
+    """Describe each backend on this machine, by name."""
     torch_kernel = f"kernels of torch {torch.__version__}"
     if torch.cuda.is_available() and torch.backends.cudnn.is_available():
         torch_kernel += f"; on CUDA cuDNN {torch.backends.cudnn.version()}"
     return {
-        "reference": "a plain loop over time steps, the oracle of the tests",
+        "reference": "a plain loop over time steps, the reference for the tests",
         "torch": torch_kernel,
-        "gemm": "one autograd node for all time steps, one matrix product per weight gradient; rnn alone, no bf16",
+        "gemm": "one autograd node for all time steps, one matrix product per weight gradient; only rnn, no bf16",
         "cpu": _cpu_kernels() if cpu.INSTRUCTION_SETS else cpu.MISSING,
     }
 
 
 def _cpu_kernels() -> str:
     bf16 = f"bf16 by {cpu.BF16_ISA}" if cpu.BF16_ISA else "no bf16"
-    alone = "" if cpu.TEAM else "; on one thread, for this torch has no OpenMP threads to share"
+    alone = "" if cpu.TEAM else "; on one thread, as this torch has no OpenMP threads to share"
     return f"fused C++ for {cpu.INSTRUCTION_SETS[0]}; float32; {bf16}{alone}"
 
 
 def choose_backend(backend: Backend, x: Tensor, training: bool, recurrence: str = "tanh") -> Choice:
-    """Choose what computes a scan.
+    """Choose the backend for a scan.
 
     Args:
-        backend: as asked for.
-        x: (batch, time, input), the scan's input; what it holds does not matter.
-        training: whether gradients will be wanted.
+        backend: the requested name.
+        x: (batch, time, input), the scan's input; its values do not matter.
+        training: whether gradients will be needed.
         recurrence: "tanh", "relu", "gru", "lstm" or "linear" (default "tanh").
 
     Raises:
         ConfigError: ``backend`` is unknown.
-        InputError: the backend asked for cannot do it.
+        InputError: the requested backend does not support it.
     """
     check_choice("backend", backend, BACKENDS)
     if backend != "auto":
@@ -85,7 +85,7 @@ def choose_backend(backend: Backend, x: Tensor, training: bool, recurrence: str 
 
 
 class _Case:
-    """A scan as `RULES` look at it."""
+    """The properties of a scan that `RULES` use."""
 
     def __init__(self, x: Tensor, training: bool, recurrence: str) -> None:
         self.x, self.training, self.recurrence = x, training, recurrence
@@ -96,7 +96,7 @@ class _Case:
 
     @property
     def is_fused(self) -> bool:
-        """Whether there are kernels for it."""
+        """Whether the kernels support it."""
         x = self.x
         if self.device != "cpu" or x.dtype is not torch.float32 or not x.shape[0] or self.compiled:
             return False
@@ -104,7 +104,7 @@ class _Case:
 
     @property
     def kernels(self) -> str:
-        """What they multiply, and with which instructions."""
+        """The precision and instruction set of the kernels."""
         if self.low_precision:
             return f"bf16 on this CPU ({cpu.BF16_INSTRUCTION_SETS[0]})"
         return f"float32 on this CPU ({cpu.INSTRUCTION_SETS[0]})"
@@ -115,7 +115,7 @@ class _Case:
         return _name(self.x.dtype), _name(_autocast_dtype())
 
 
-# What holds first decides: a condition, the backend, and the reason.
+# Condition, backend, reason; the first condition that holds decides.
 RULES: tuple[tuple[Callable[[_Case], object], str, str], ...] = (
     (lambda case: case.time == 0, "reference", "it takes 0 time steps"),
     (lambda case: case.onlooker, "reference", "{0.onlooker} must see each operation"),
@@ -157,7 +157,7 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def _onlooker() -> str | None:
-    """Name what is at work beyond autograd, if anything; it would take what a kernel computes for constants."""
+    """Name the mechanism beyond autograd that is active, if any; it would treat a kernel's results as constants."""
     if torch._C._get_tracing_state() is not None:
         return "torch.jit.trace"
     if torch._C._functorch.peek_interpreter_stack() is not None:
@@ -171,8 +171,8 @@ def _onlooker() -> str | None:
 
 def _check_possible(backend: str, x: Tensor, recurrence: str) -> None:
     if recurrence not in KNOWN[backend]:
-        others = ", ".join(name for name, known in KNOWN.items() if recurrence in known)
-        raise InputError(f"backend {backend!r} has no {recurrence} recurrence; use one of {others}, or 'auto'")
+        supporting = ", ".join(name for name, known in KNOWN.items() if recurrence in known)
+        raise InputError(f"backend {backend!r} has no {recurrence} recurrence; use one of {supporting}, or 'auto'")
     if backend == "torch" and x.shape[1] == 0:
         raise InputError("backend 'torch' needs at least 1 time step, got 0; use 'reference' or 'auto'")
     if backend == "gemm" and torch.is_autocast_enabled(x.device.type):
@@ -194,13 +194,15 @@ def _check_torch_lstm(x: Tensor) -> None:
 
 def _check_cpu(x: Tensor, recurrence: str) -> None:
     if not cpu.INSTRUCTION_SETS:
-        raise InputError(f"backend 'cpu' is {cpu.MISSING}")
+        raise InputError(f"backend 'cpu' is {cpu.MISSING}; use 'auto'")
     if x.device.type != "cpu" or x.dtype != torch.float32:
         raise InputError(f"backend 'cpu' computes in float32 on the CPU, got {x.dtype} on {x.device}; use 'auto'")
     if torch.is_autocast_enabled("cpu") and recurrence != "linear" and not cpu.computes_bf16():
         reason = f": {cpu.why_not_bf16()}" if _autocast_dtype() == torch.bfloat16 else ""
         raise InputError(f"backend 'cpu' has no kernels for {_name(_autocast_dtype())}{reason}; use 'auto'")
     if not torch.compiler.is_compiling() and (onlooker := _onlooker()):
-        raise InputError(f"backend 'cpu' cannot be asked for where {onlooker} must see each operation; use 'auto'")
+        raise InputError(f"backend 'cpu' cannot be used while {onlooker} must see each operation; use 'auto'")
     if 0 in x.shape[:2]:
-        raise InputError(f"backend 'cpu' needs a sequence and a time step, got x of {tuple(x.shape)}; use 'auto'")
+        raise InputError(
+            f"backend 'cpu' needs at least 1 sequence and 1 time step, got x of shape {tuple(x.shape)}; use 'auto'"
+        )

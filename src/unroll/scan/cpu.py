@@ -31,8 +31,8 @@ kernels: Any = None
 with suppress(ImportError):
     kernels = importlib.import_module("._kernels", __package__)
 
-# The kernels compute in the threads of torch's own OpenMP runtime, as many as torch.set_num_threads allows. Threads of
-# their own would want the cores on which torch's spin for a moment after each operation.
+# The kernels run in the threads of torch's own OpenMP runtime, as many as torch.set_num_threads allows. Other threads
+# would compete for the cores on which torch's threads spin briefly after each operation.
 TEAM = False
 with suppress(OSError, AttributeError):
     _name = "libtorch_cpu.dylib" if sys.platform == "darwin" else "libtorch_cpu.so"
@@ -40,7 +40,7 @@ with suppress(OSError, AttributeError):
     kernels.use_team(ctypes.cast(_library.GOMP_parallel, ctypes.c_void_p).value)
     TEAM = True
 
-# Best first, those for products in bfloat16 apart from those for float32.
+# Best first; the sets for products in bfloat16 are separate from those for float32.
 AVAILABLE: dict[str, tuple[str, ...]] = {
     precision: tuple(kernels.instruction_sets(precision == "bf16")) if kernels else () for precision in ("fp32", "bf16")
 }
@@ -51,13 +51,13 @@ BF16_INSTRUCTION_SETS = tuple(name for name in AVAILABLE["bf16"] if name in _usa
 
 ISA = INSTRUCTION_SETS[0] if INSTRUCTION_SETS else ""
 BF16_ISA = BF16_INSTRUCTION_SETS[0] if BF16_INSTRUCTION_SETS else ""
-# For one sequence: a tile of AMX holds sixteen rows, and takes as long with one.
+# For one sequence: an AMX tile has sixteen rows and takes as long for one.
 BF16_ISA_OF_ONE = BF16_INSTRUCTION_SETS[-1] if BF16_INSTRUCTION_SETS else ""
 
-NOT_BUILT = "not built: there was no C++ compiler when unroll was installed; training takes several times as long"
+NOT_BUILT = "not built, as there was no C++ compiler when unroll was installed; training takes several times as long"
 MISSING = f"switched off by {VARIABLE}={LIMIT}; training takes several times as long" if kernels else NOT_BUILT
-OVERREAD = 128  # floats that a kernel may read, but does not use, behind the last number of a tensor
-GATES = {"tanh": 1, "relu": 1, "gru": 4, "lstm": 4}  # columns per unit that a step leaves for the way back
+OVERREAD = 128  # floats past the end of a tensor that a kernel may read but does not use
+GATES = {"tanh": 1, "relu": 1, "gru": 4, "lstm": 4}  # columns per unit that a step saves for the backward pass
 
 
 def scan(
@@ -71,8 +71,8 @@ def scan(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Same as `unroll.scan.reference.scan`, for float32 on the CPU and at least one sequence and one time step.
 
-    With ``last_only`` the outputs come back with 0 time steps; without gradients memory then does not grow with time.
-    Under autocast state and weights may be of another dtype than float32; the results are not.
+    With ``last_only`` the outputs have 0 time steps; without gradients, memory then does not grow with time. Under
+    autocast, state and weights may have a dtype other than float32; the results are always float32.
     """
     if any(tensor is not None and tensor.dtype != torch.float32 for tensor in (*state, *weights)):
         state = tuple(part.float() for part in state)
@@ -88,11 +88,11 @@ def scan(
 
 
 class _Run:
-    """A scan's sizes, and its calls of the kernels. Inside, time comes first; what the kernels read has room behind.
+    """A scan's sizes, and its calls of the kernels. Tensors inside are time-first, with padding behind for the kernels.
 
-    held: h (and c), each (time + 1, batch, hidden) with the initial state where the scan begins, or but 2 states that
-    take turns; steps: x (time, batch, input), zero past each length; gates: (time, batch, gates and units), what a step
-    leaves for the way back.
+    held: h (and c), each (time + 1, batch, hidden) with the initial state where the scan begins, or only 2 alternating
+    states; steps: x (time, batch, input), zero past each length; gates: (time, batch, gates and units), what a step
+    saves for the backward pass.
     """
 
     def __init__(self, recurrence: str, x: Tensor, hidden: int, lengths: Tensor | None, reverse: bool) -> None:
@@ -103,13 +103,13 @@ class _Run:
         self.lengths = _own(lengths)
         self.sizes = {"batch": self.batch, "time": self.time, "inputs": self.inputs, "hidden": hidden}
 
-    def room(self, time: int, columns: int) -> Tensor:
-        """Return an empty tensor (time and more, batch, columns), behind whose ``time`` steps a kernel may read."""
+    def padded(self, time: int, columns: int) -> Tensor:
+        """Return an empty tensor (time and more, batch, columns) that a kernel may read past its ``time`` steps."""
         more = OVERREAD // max(1, self.batch * columns) + 1
         return torch.empty(time + more, self.batch, columns, dtype=torch.float32, device="cpu")
 
     def states(self, slots: int, parts: int) -> tuple[Tensor, ...]:
-        return tuple(self.room(slots, self.hidden) for _ in range(parts))
+        return tuple(self.padded(slots, self.hidden) for _ in range(parts))
 
     def ends(self, parts: int) -> tuple[Tensor, ...]:
         """Return empty tensors for the final state, or for gradients to a state."""
@@ -121,9 +121,9 @@ class _Run:
         y = h.narrow(0, 0 if self.reverse else 1, self.time).transpose(0, 1)
         return y if self.lengths is None else torch.where(valid_mask(self.time, self.lengths).unsqueeze(2), y, 0)
 
-    def reference(self, x: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    def reference(self, x: Tensor, *parameters: Any) -> tuple[Tensor, ...]:
         """Return outputs and final state as functions of x, the weights and the initial state."""
-        y, final = reference.scan(self.recurrence, x, others[4:], others[:4], self.lengths, self.reverse, False)
+        y, final = reference.scan(self.recurrence, x, parameters[4:], parameters[:4], self.lengths, self.reverse, False)
         return y, *final
 
     def layout(self) -> Any:
@@ -140,8 +140,8 @@ class _Run:
         steps: Tensor | None = None,
         gates: Tensor | None = None,
     ) -> None:
-        """Fill what is given after the initial state, with ``slots`` states in ``held``."""
-        # Named, so that they live until the call is over.
+        """Fill the output tensors, with ``slots`` states in ``held``."""
+        # Kept in a variable, so that they live until the call is over.
         x = x if x.stride(2) == 1 and not x.is_neg() else _plain(x)
         given = [None if tensor is None else _plain(tensor) for tensor in (*weights, *_pair(state))]
         x_batch, x_time, _ = x.stride()
@@ -162,7 +162,7 @@ class _Run:
         (_, w_ih, w_hh, b_ih, *_), (steps, gates, *held), (dy, *ends) = inputs, saved, grads
         dy = dy if dy is None or (dy.stride(2) == 1 and not dy.is_neg()) else _plain(dy)
         dy_batch, dy_time = (0, 0) if dy is None else dy.stride()[:2]
-        # Of the final state when called, of the initial state afterwards.
+        # Gradients of the final state before the call, of the initial state after it.
         starts = tuple(
             w_hh.new_zeros(self.batch, self.hidden) if end is None else end.clone(memory_format=torch.contiguous_format)
             for end in ends
@@ -180,13 +180,13 @@ class _Run:
 
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, run: _Run, last_only: bool, x: Tensor, *others: Any) -> tuple[Tensor, ...]:
-        weights, state = others[:4], others[4:]
+    def forward(ctx: Any, run: _Run, last_only: bool, x: Tensor, *parameters: Any) -> tuple[Tensor, ...]:
+        weights, state = parameters[:4], parameters[4:]
         held, ends = run.states(run.time + 1, len(state)), run.ends(len(state))
-        steps = run.room(run.time, run.inputs)
-        gates = run.room(run.time, run.columns) if run.columns > run.hidden else None
+        steps = run.padded(run.time, run.inputs)
+        gates = run.padded(run.time, run.columns) if run.columns > run.hidden else None
         run.forward(x, weights, state, held, run.time + 1, ends, steps, gates)
-        ctx.save_for_backward(x, *others, steps, gates, *held)
+        ctx.save_for_backward(x, *parameters, steps, gates, *held)
         ctx.run, ctx.last_only = run, last_only
         ctx.set_materialize_grads(False)
         return run.outputs(held[0], last_only), *ends
@@ -195,9 +195,9 @@ class _Scan(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         run, needed = ctx.run, ctx.needs_input_grad[2:]
         grads = (None, *grads[1:]) if ctx.last_only else grads
-        saved = ctx.saved_tensors  # to be asked for but once (torch.utils.checkpoint)
+        saved = ctx.saved_tensors  # torch.utils.checkpoint allows access only once
         parts = 5 + len(grads) - 1
-        if torch.is_grad_enabled():  # create_graph=True: the kernels could not be differentiated again
+        if torch.is_grad_enabled():  # create_graph=True: the kernels cannot be differentiated twice
             return None, None, *differentiable(run.reference, saved[:parts], needed, grads)
         return None, None, *run.backward(saved[:parts], [*map(_as_saved, saved[parts:])], grads, needed)
 
@@ -251,18 +251,18 @@ def layout(
     reverse: bool = False,
     isa: str = "",
 ) -> Any:
-    """Return what the kernels need to know of a scan; ``lengths`` must outlive it. Without ``isa`` it is float32's."""
+    """Return a scan's layout for the kernels; ``lengths`` must outlive it. Without ``isa`` it is that of float32."""
     sizes = batch, time, inputs, hidden
     return kernels.Layout(isa or ISA, torch.get_num_threads(), recurrence, bool(reverse), *sizes, _address(lengths))
 
 
 def computes_bf16() -> bool:
-    """Tell whether autocast to bfloat16 is on for the CPU, and the kernels can follow it."""
+    """Tell whether autocast to bfloat16 is on for the CPU and the kernels support it."""
     return bool(BF16_ISA) and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
 def why_not_bf16() -> str:
-    """Return why no kernels for products in bfloat16 are used, in words, or an empty string if some are."""
+    """Return why no kernels for products in bfloat16 are used, or an empty string if some are."""
     if BF16_ISA:
         return ""
     if not kernels:
@@ -273,7 +273,7 @@ def why_not_bf16() -> str:
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Raise `ConfigError` for "bf16" on a CPU without kernels for it, where it would take many times as long."""
+    """Raise `ConfigError` for "bf16" on a CPU without kernels for it, where it would be many times slower."""
     if precision == "bf16" and device.type == "cpu" and (reason := why_not_bf16()):
         raise ConfigError(
             f"precision 'bf16' on a CPU needs kernels for it, got {ISA or 'none'}: {reason}; use precision 'fp32'"
@@ -281,7 +281,7 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 
 def isa(batch: int = 0) -> str:
-    """Return the instruction set of the kernels for what is computed now, of ``batch`` sequences if that is known."""
+    """Return the instruction set of the kernels for the current precision and, if given, ``batch`` sequences."""
     if not computes_bf16():
         return ISA
     return BF16_ISA_OF_ONE if batch == 1 else BF16_ISA
@@ -293,17 +293,17 @@ def _linear_layout(a: Tensor, lengths: Tensor | None, reverse: bool) -> Any:
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    """Return a tensor whose memory is its values in order; that of a conjugate's imaginary part holds the negative."""
+    """Return a contiguous tensor; the memory of a conjugate's imaginary part would hold the negative."""
     return tensor if tensor.is_contiguous() and not tensor.is_neg() else tensor.resolve_neg().contiguous()
 
 
 def _as_saved(tensor: Tensor | None) -> Tensor | None:
-    """Return a saved tensor as it was: a hook (torch.autograd.graph.saved_tensors_hooks) may have laid it out anew."""
+    """Return a saved tensor with its old strides, which hooks (torch.autograd.graph.saved_tensors_hooks) may change."""
     return None if tensor is None else tensor.contiguous()
 
 
 def _own(lengths: Tensor | None) -> Tensor | None:
-    """Return a copy: the way back reads them again, whatever the caller has since made of theirs."""
+    """Return copies, as the backward pass reads them after the caller may have changed the originals."""
     return None if lengths is None else lengths.clone(memory_format=torch.contiguous_format)
 
 
@@ -312,5 +312,5 @@ def _address(tensor: Tensor | None) -> int:
 
 
 def _pair(parts: Sequence[Tensor | None]) -> tuple[Tensor | None, Tensor | None]:
-    """Return the parts for h and c, of which lstm alone has the second."""
+    """Return the parts for h and c; only lstm has c."""
     return parts[0], parts[1] if len(parts) == 2 else None

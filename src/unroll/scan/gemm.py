@@ -1,8 +1,8 @@
-"""Scans for training on the CPU with torch's matrix products: one node of autograd for all time steps.
+"""Scans for training on the CPU with torch's matrix products: one autograd node for all time steps.
 
-torch's own kernel leaves a node of autograd for every operation of every step, and its backward pass a product and an
-accumulation for each weight matrix at every step. Here the backward pass is a loop over h alone; the gradients of the
-weights of all steps then are one product each.
+torch's own kernel records an autograd node for every operation of every step, and its backward pass computes a product
+and a sum for each weight matrix at every step. Here the backward pass loops only over h; then one product gives each
+weight's gradient for all steps.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class _RNNScan(torch.autograd.Function):
         hidden = w_hh.shape[0]
         h = x.new_empty(time + 1, batch, hidden)
         h[0] = h0
-        a = h[1:].view(time * batch, hidden)  # in place of what will be h
+        a = h[1:].view(time * batch, hidden)  # overwritten with h below
         inputs = x.transpose(0, 1).reshape(time * batch, features)
         if b_ih is None or b_hh is None:
             torch.mm(inputs, w_ih.t(), out=a)
@@ -74,8 +74,8 @@ class _RNNScan(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         dy, dh = grads
         *inputs, h = ctx.saved_tensors
-        h = h.contiguous()  # as it was, unless hooks on saved tensors have laid it out anew
-        if torch.is_grad_enabled():  # create_graph=True: the loop below could not be differentiated again
+        h = h.contiguous()  # hooks on saved tensors may have changed the strides
+        if torch.is_grad_enabled():  # create_graph=True: the loop below cannot be differentiated twice
             scan = partial(_reference, ctx.recurrence)
             return None, *differentiable(scan, inputs, ctx.needs_input_grad[1:], grads)
         x, w_ih, w_hh, b_ih, _, _ = inputs
@@ -98,12 +98,12 @@ class _RNNScan(torch.autograd.Function):
         dw_ih = all_d.t() @ x.transpose(0, 1).reshape(time * batch, features)
         dw_hh = all_d.t() @ h[:-1].view(time * batch, hidden)
         db = None if b_ih is None else all_d.sum(dim=0)
-        other_db = None if db is None else db.clone()  # who changes one must not change the other
+        other_db = None if db is None else db.clone()  # so that changing one in place does not change the other
         return None, dx, dw_ih, dw_hh, db, other_db, dh if wants_h0 else None
 
 
-def _reference(recurrence: str, x: Tensor, *others: Any) -> tuple[Tensor, ...]:
-    y, final = reference.scan(recurrence, x, others[4:], others[:4], None, False, False)
+def _reference(recurrence: str, x: Tensor, *parameters: Any) -> tuple[Tensor, ...]:
+    y, final = reference.scan(recurrence, x, parameters[4:], parameters[:4], None, False, False)
     return y, *final
 
 
@@ -113,20 +113,20 @@ def differentiable(
     needed: Sequence[bool],
     grads: Sequence[Tensor | None],
 ) -> tuple[Tensor | None, ...]:
-    """Return a scan's gradients as functions of its inputs; those of a kernel could not be differentiated again.
+    """Return a scan's gradients as differentiable functions of its inputs, which those of a kernel are not.
 
     Args:
         scan: the reference's, ``(*inputs) -> (outputs, *final state)``.
-        inputs: tensors, and None for what was not given.
-        needed: which of them a gradient is wanted for.
-        grads: of what ``scan`` returns; None is zero.
+        inputs: tensors, and None for omitted ones.
+        needed: which inputs need a gradient.
+        grads: of the results of ``scan``; None is zero.
     """
-    # Aliases: one input may depend on another, and that path belongs to the caller's graph, not to this node.
+    # Aliases, as an input may depend on another one; that path belongs to the caller's graph, not to this node.
     inputs = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
     given = [(result, grad) for result, grad in zip(scan(*inputs), grads, strict=True) if grad is not None]
     wanted = [tensor for tensor, need in zip(inputs, needed, strict=True) if need and tensor is not None]
-    if not given:  # a node further on has told that nothing comes back
+    if not given:  # a later node returned no gradient
         return (None,) * len(inputs)
     outputs, grad_outputs = zip(*given, strict=True)
-    found = iter(torch.autograd.grad(outputs, wanted, grad_outputs, create_graph=True, allow_unused=True))
-    return tuple(next(found) if need else None for need in needed)
+    gradients = iter(torch.autograd.grad(outputs, wanted, grad_outputs, create_graph=True, allow_unused=True))
+    return tuple(next(gradients) if need else None for need in needed)

@@ -1,4 +1,4 @@
-"""Sequences of unequal length, and read backwards, for kernels that know neither."""
+"""Unequal lengths and backward reading, for kernels that support neither."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from torch import Tensor
 
 
 def clear_padding(x: Tensor, lengths: Tensor) -> Tensor:
-    """Return ``x`` (batch, time, features) with zeros past each length, so that whatever stood there has no effect.
+    """Return ``x`` (batch, time, features) with zeros past each length, so that padding has no effect.
 
-    Masking the results alone is not enough: in the backward pass 0 · NaN of a skipped step is NaN.
+    Masking only the results is not enough: in the backward pass, 0 · NaN of a skipped step is NaN.
     """
     return torch.where(valid_mask(x.shape[1], lengths).unsqueeze(2), x, 0)
 
 
 def valid_mask(time: int, lengths: Tensor) -> Tensor:
-    """Return (batch, time), true within each length."""
+    """Return the boolean mask of valid time steps, (batch, time)."""
     return torch.arange(time, device=lengths.device) < lengths.unsqueeze(1)
 
 
 def reverse_within_lengths(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Return ``x`` (batch, time, features) with each sequence turned around within its length."""
+    """Return ``x`` (batch, time, features) with each sequence reversed within its length."""
     if lengths is None:
         return x.flip(1)
     time = torch.arange(x.shape[1], device=x.device)
@@ -38,16 +38,16 @@ def scan_padded(
     lengths: Tensor | None,
     reverse: bool,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Run a scan that takes all sequences as full and forwards, and mend its results.
+    """Add lengths and backward reading to a scan that supports neither.
 
-    What runs past a length does no harm forwards in time; then the outputs there are cleared and the state at the
-    length is picked. torch's packed sequences are up to 114 times slower (pytorch#149194).
+    Steps past a length do not affect earlier ones, so the outputs there are cleared and the state at the length is
+    taken. torch's packed sequences are up to 114 times slower (pytorch#149194).
 
     Args:
         scan: ``x -> (outputs (batch, time, hidden), final state)``.
         x: (batch, time, features).
-        state: (h0,) with h0 (batch, hidden), the final state of an empty sequence. More parts than the output are not
-            to be had at a length, so with ``lengths`` there can be but one.
+        state: (h0,) with h0 (batch, hidden), the final state of an empty sequence. Only the output is known at each
+            step, so with ``lengths`` the state must have a single part.
         lengths: (batch,) int64, or None where all are full.
         reverse: read each sequence from its last step to its first.
     """

@@ -1,4 +1,4 @@
-"""Scans as plain loops that nobody can misread: any dtype, any device, any derivative. The oracle of all tests."""
+"""The reference scans, as plain loops: any dtype, any device, any derivative. All tests compare with them."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def loop(
         reverse: from each sequence's last step to its first (default False).
 
     Returns:
-        outputs (batch, time, hidden), zero past each length; the state after the last step taken.
+        outputs (batch, time, hidden), zero past each length; the state after the last step.
     """
     if lengths is not None:
         x = clear_padding(x, lengths)
     outputs: dict[int, Tensor] = {}
     steps = range(x.shape[1])
-    inputs = x.unbind(1)  # not x[:, t]: on the way back each would make a gradient as large as x
+    inputs = x.unbind(1)  # not x[:, t], whose gradient would be as large as x at each step
     for t in reversed(steps) if reverse else steps:
         new = step(inputs[t], state)
         output = new if isinstance(new, Tensor) else new[0]
@@ -103,7 +103,7 @@ def scan(
     reverse: bool,
     last_only: bool,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Apply a recurrence of `STEPS` over time; see `unroll.scan.rnn_scan`, which this backend's siblings equal.
+    """Apply a recurrence of `STEPS` over time; see `unroll.scan.rnn_scan`.
 
     Args:
         recurrence: "tanh", "relu", "gru" or "lstm".
@@ -112,7 +112,7 @@ def scan(
         weights: w_ih, w_hh, b_ih, b_hh, stacked by gates as in torch.nn.
         lengths: (batch,) int64, or None where all are full.
         reverse: from the last step to the first.
-        last_only: outputs will not be looked at.
+        last_only: the outputs are not needed.
 
     Returns:
         outputs (batch, time, hidden) and the final state.

@@ -1,4 +1,4 @@
-"""Which instruction sets of the kernels are used: all that this machine has, or those up to the one in UNROLL_ISA."""
+"""Select the instruction sets of the kernels: all that this machine has, or those up to the one in UNROLL_ISA."""
 
 from __future__ import annotations
 
@@ -7,18 +7,25 @@ from collections.abc import Sequence
 from ..errors import ConfigError, did_you_mean
 
 VARIABLE = "UNROLL_ISA"
-ORDER = ("none", "generic", "avx2", "avx512", "avx512_bf16", "amx")  # a processor that has one has those before it
+ORDER = (
+    "none",
+    "generic",
+    "avx2",
+    "avx512",
+    "avx512_bf16",
+    "amx",
+)  # a processor with one of them also has those before it
 
 
 def usable_sets(word: str, available: Sequence[str]) -> tuple[str, ...]:
-    """Return the sets of ``available`` that are not above the one named, in the order given.
+    """Return the sets of ``available`` up to the one named, in their given order.
 
     Args:
-        word: a name from `ORDER`; empty for all that are available.
-        available: those that processor and build have.
+        word: a name from `ORDER`; empty for all available ones.
+        available: the sets of the processor and the build.
 
     Raises:
-        ConfigError: the word is unknown, or names a set that is not available.
+        ConfigError: the name is unknown, or the set is not available.
     """
     if not word:
         return tuple(available)

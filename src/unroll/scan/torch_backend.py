@@ -32,14 +32,14 @@ def scan(
     last_only: bool,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Same as `unroll.scan.reference.scan`, by the kernels of `torch.nn.RNN`, `torch.nn.GRU` and `torch.nn.LSTM`."""
-    # oneDNN refuses to compute without units, and torch to pack no sequences.
+    # oneDNN does not accept 0 units, and torch does not pack 0 sequences.
     if recurrence == "lstm" and 0 in (len(x), weights[1].shape[1]):
         return reference.scan(recurrence, x, state, weights, lengths, reverse, last_only)
     if recurrence == "lstm" and lengths is not None:
         return _packed_lstm(x, state, weights, lengths, reverse)
 
     def full(x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        start = tuple(part.unsqueeze(0).contiguous() for part in state)  # cuDNN takes no expanded state
+        start = tuple(part.unsqueeze(0).contiguous() for part in state)  # cuDNN does not accept expanded tensors
         y, *final = KERNELS[recurrence](
             x, start if recurrence == "lstm" else start[0], **_options(weights), batch_first=True
         )
@@ -53,13 +53,13 @@ def has_lstm(dtype: torch.dtype) -> bool:
     return _has_lstm(dtype)
 
 
-# What torch.compiler.assume_constant_result does; calling that would import torch._dynamo, which takes a second or two.
+# The effect of torch.compiler.assume_constant_result, whose import of torch._dynamo takes a second or two.
 has_lstm._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @cache
 def _has_lstm(dtype: torch.dtype) -> bool:
-    # Tried out: oneDNN, which says no on processors before AVX-512, has no public name for what it can do.
+    # By trial, as oneDNN refuses on processors before AVX-512 and has no public query for it.
     x = torch.zeros(1, 1, 1, dtype=torch.float32, device="cpu")
     weight = x.new_zeros(4, 1)
     try:
@@ -76,7 +76,7 @@ def _options(weights: Weights) -> dict[str, Any]:
         "has_biases": weights[2] is not None,
         "num_layers": 1,
         "dropout": 0.0,
-        # cuDNN refuses a backward pass in eval mode (pytorch#15788); without dropout nothing else depends on it.
+        # cuDNN has no backward pass in eval mode (pytorch#15788); without dropout, the mode changes nothing else.
         "train": torch.is_grad_enabled(),
         "bidirectional": False,
     }
@@ -85,7 +85,7 @@ def _options(weights: Weights) -> dict[str, Any]:
 def _packed_lstm(
     x: Tensor, state: tuple[Tensor, ...], weights: Weights, lengths: Tensor, reverse: bool
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The kernel tells c at the end only, so that it must stop at each length; it takes no sequence of length 0."""
+    """Pack sequences, as the kernel returns c only at the end; it does not accept sequences of length 0."""
     x = clear_padding(x, lengths)
     packed = pack_padded_sequence(
         reverse_within_lengths(x, lengths) if reverse else x,

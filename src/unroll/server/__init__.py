@@ -1,4 +1,4 @@
-"""Runs behind HTTP: the page to watch them, answers, streams; bounded, and stopped without losing a request."""
+"""Runs behind HTTP: the page to watch them, answers, streams; bounded, and stopped once what was taken is answered."""
 
 from __future__ import annotations
 
@@ -6,25 +6,18 @@ from ..errors import ConfigError
 
 try:
     from .app import create_app, guarded
-    from .protocol import Protocol
-    from .running import HOST, PORT, is_loopback, listen, load_served, page_of, serve
+    from .running import HOST, PORT, configured, is_loopback, listen, load_served, page_of, serve
     from .served import Served
 except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] not in (
-        "fastapi",
-        "starlette",
-        "uvicorn",
-        "httptools",
-        "prometheus_client",
-    ):
+    if (error.name or "").partition(".")[0] not in ("fastapi", "starlette", "uvicorn", "prometheus_client"):
         raise
     raise ConfigError(f"serving needs {error.name}: pip install 'unroll-rnn[serve]'") from error
 
 __all__ = [
     "HOST",
     "PORT",
-    "Protocol",
     "Served",
+    "configured",
     "create_app",
     "guarded",
     "is_loopback",

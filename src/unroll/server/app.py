@@ -175,7 +175,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         predictions = served.predictions(items, probabilities)
         if all("error" in one for one in predictions):
             raise RefusedError(422, "; ".join(dict.fromkeys(one["error"] for one in predictions))[:1_000])
-        return JSONResponse({"run": served.name, "predictions": predictions})
+        return JSONResponse({"run": served.name, "calibrated": served.calibrated, "predictions": predictions})
 
     @app.post("/stream", response_model=schema.Streamed, responses=schema.REFUSED, openapi_extra=schema.of_stream())
     async def stream(request: Request) -> JSONResponse:
@@ -200,7 +200,8 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         x, state = await service.aside(read, len(content))
         probabilities, state = await service.batcher.run(lambda: streams.feed(x, state))
         answer = served.answer_of(probabilities.tolist())
-        return JSONResponse({"run": served.name, "read": state.read, **answer, "state": streams.pack(state)})
+        about = {"run": served.name, "read": state.read, "calibrated": served.calibrated}
+        return JSONResponse({**about, **answer, "state": streams.pack(state)})
 
 
 def guarded(app: FastAPI, service: Service, token: str | None = None, hosts: Iterable[str] | None = LOOPBACK) -> Guard:

@@ -138,18 +138,18 @@ class Guard:
 
         self.working += 1
         self.metrics.working.set(self.working)
-        scope["unroll.task"] = asyncio.current_task()  # the protocol takes and cancels it once the client has gone
+        disconnect = _Disconnect(receive)
         try:
             async with asyncio.timeout(limits.REQUEST_SECONDS):
                 await self.app({**scope, "method": "GET"} if scope["method"] == "HEAD" else scope, receive_body, keep)
         except asyncio.CancelledError:
-            if "unroll.task" in scope:
-                raise RefusedError(503, "the server stops", close=True) from None
-            return []
+            if disconnect.seen:
+                return []
+            raise RefusedError(503, "the server stops", close=True) from None
         except TimeoutError:
             raise RefusedError(504, f"not done after {limits.REQUEST_SECONDS:g} seconds: send less at once") from None
         finally:
-            scope.pop("unroll.task", None)
+            disconnect.watch.cancel()
             self.working -= 1
             self.metrics.working.set(self.working)
         return messages
@@ -181,6 +181,20 @@ class Guard:
         if not hmac.compare_digest(encoded, self.token):
             ways = 'Bearer, Basic realm="unroll: any name, the token as password"'
             raise RefusedError(401, "this server asks for a token: Authorization: Bearer …", {"www-authenticate": ways})
+
+
+class _Disconnect:
+    """Cancels the task that makes it once the client has gone. The request's body has been read by then."""
+
+    def __init__(self, receive: Receive) -> None:
+        self.seen = False
+        self._task = asyncio.current_task()
+        self.watch = asyncio.create_task(self._wait(receive))
+
+    async def _wait(self, receive: Receive) -> None:
+        if (await receive())["type"] == "http.disconnect" and self._task is not None:
+            self.seen = True
+            self._task.cancel()
 
 
 class _Held:

@@ -2,7 +2,7 @@
 
 BODY_BYTES = 8 * 2**20  # of a request
 HELD_BYTES = 256 * 2**20  # of all requests that are being sent or worked on; further ones are answered 503
-HEAD_BYTES = 64 * 2**10  # of a request's first line and headers, and of what stands around the pieces of its body
+HEAD_BYTES = 64 * 2**10  # of a request's first line and headers, of a chunk's line, and of the trailers
 ITEMS = 256  # images, series or texts in a request
 STEPS = 10_000  # time steps of a series, or in one piece of a stream
 NUMBERS = 1_000_000  # of all series of a request, or characters of all its texts, each as long as the longest
@@ -10,15 +10,11 @@ CHARACTERS = 20_000  # of a text
 PIXELS = 16_000_000  # of an uploaded image, known before it is unpacked
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")  # of uploaded images: the common ones that Pillow knows
 
-CONNECTIONS = 1_000  # open at the same time
+CONNECTIONS = 1_000  # open at the same time; requests on further ones are answered 503
 REQUESTS = 128  # that are worked on at the same time; further ones are answered 503
-HEAD_SECONDS = 10.0  # from a request's first byte, or a connection's beginning, to the end of its headers
-BODY_SECONDS = 20.0  # from there to the end of its body
+BODY_SECONDS = 20.0  # from the end of a request's headers to the end of its body
 REQUEST_SECONDS = 60.0  # from there to its answer
-SEND_SECONDS = 20.0  # in which a client must read what is sent to it, or SEND_BYTES more of it
-SEND_BYTES = 64 * 2**10
 IDLE_SECONDS = 30  # that a connection is kept open for a further request
-LAST_SECONDS = 0.3  # that a stopping server still waits for what is on its way along open connections
 STOP_SECONDS = 90  # for what is being worked on when the server is told to stop
 
 BATCH = 256  # sequences that the model reads at once, from however many requests

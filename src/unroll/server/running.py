@@ -22,9 +22,8 @@ from ..runs.data import load_test
 from ..runs.storage import Run, load_run
 from . import limits
 from .app import create_app, guarded
-from .guard import LOG, LOOPBACK
+from .guard import LOG, LOOPBACK, Guard
 from .pages import no_page
-from .protocol import Protocol
 from .served import Served, named
 
 HOST = "127.0.0.1"
@@ -112,20 +111,7 @@ def serve(
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it writes a line for each broken form
     address = sock.getsockname()[0]
     hosts = LOOPBACK | {address} if is_loopback(address) else None
-    config = uvicorn.Config(
-        guarded(app, service, token, hosts),
-        http=Protocol,
-        ws="none",
-        lifespan="on",
-        log_level="info" if log else "error",  # else a line for each request that is no HTTP
-        log_config=_logging(),
-        use_colors=False,  # to know of colours it asks sys.stdout, which may be closed
-        access_log=log,
-        server_header=False,
-        timeout_keep_alive=limits.IDLE_SECONDS,
-        timeout_graceful_shutdown=limits.STOP_SECONDS,
-    )
-    server = _Server(config, ready)
+    server = _Server(configured(guarded(app, service, token, hosts), log), ready)
     gc.collect()
     gc.freeze()  # PyTorch's objects, which are here to stay: to look through all of them again stalls everybody
     try:
@@ -134,6 +120,30 @@ def serve(
         gc.unfreeze()
     if server.failed is not None:
         raise server.failed
+
+
+def configured(app: Guard, log: bool = False) -> uvicorn.Config:
+    """Return uvicorn's settings.
+
+    Args:
+        app: from `guarded`.
+        log: a line on stderr for each request (default False).
+    """
+    return uvicorn.Config(
+        app,
+        http="h11",
+        h11_max_incomplete_event_size=limits.HEAD_BYTES,
+        ws="none",
+        lifespan="on",
+        log_level="info" if log else "error",  # else a line for each request that is not HTTP
+        log_config=_logging(),
+        use_colors=False,  # to know of colours it asks sys.stdout, which may be closed
+        access_log=log,
+        server_header=False,
+        limit_concurrency=limits.CONNECTIONS + 1,  # from which number on uvicorn refuses
+        timeout_keep_alive=limits.IDLE_SECONDS,
+        timeout_graceful_shutdown=limits.STOP_SECONDS,
+    )
 
 
 def _logging() -> dict[str, Any]:

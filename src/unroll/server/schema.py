@@ -32,6 +32,7 @@ class Facts(BaseModel):
     cell: str
     streams: bool = Field(description="whether /stream can read for it")
     accuracy: float | None = Field(description="on its test part, a fraction")
+    calibrated: bool = Field(description="whether its probabilities are, on sequences held out of its training")
 
 
 class Runs(BaseModel):
@@ -62,6 +63,7 @@ class Predictions(BaseModel):
     """Of each item, in their order."""
 
     run: str
+    calibrated: bool = Field(description="whether the probabilities are")
     predictions: list[Prediction]
 
 
@@ -72,7 +74,8 @@ class Streamed(BaseModel):
     read: int = Field(description="steps so far")
     label: str = Field(alias="class", description="the most probable one")
     probability: float
-    probabilities: dict[str, float]
+    probabilities: dict[str, float] = Field(description="of every class, as if the sequence ended here")
+    calibrated: bool = Field(description="whether the probabilities are")
     state: str = Field(description="to send with the next piece")
 
 

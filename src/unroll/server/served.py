@@ -18,6 +18,7 @@ from ..data.formats.texts import unread
 from ..data.preparation import ImageFormat, Kind, Preparation, Scaling
 from ..data.sequences import SequenceData
 from ..errors import DataError
+from ..evaluation.calibration import probabilities
 from ..evaluation.metrics import logits_by_batch
 from ..evaluation.predict_files import unlabelled
 from ..runs.storage import Run
@@ -71,10 +72,14 @@ class Served:
         return self.preparation.kind
 
     @property
+    def calibrated(self) -> bool:
+        """Whether its probabilities are calibrated."""
+        return self.run.calibration is not None
+
+    @property
     def features(self) -> int:
         """Numbers in a time step of raw data."""
-        rule = self.preparation.missing
-        return self.run.model.input_size if rule is None else len(rule.means)
+        return self.run.raw_features
 
     @property
     def shape(self) -> str:
@@ -98,6 +103,7 @@ class Served:
             "cell": model.config.cell,
             "streams": not model.config.bidirectional,
             "accuracy": evaluation and evaluation["accuracy"],
+            "calibrated": self.calibrated,
         }
 
     @property
@@ -176,11 +182,11 @@ class Served:
         whole = min(lengths) == longest and longest > 0
         valid_mask = None if whole else (np.arange(longest) < np.array(lengths)[:, None])[:, :, None]
         with np.errstate(over="ignore"):
-            stored, missing = as_stored("sequences", x.astype(np.float32), valid_mask)
+            stored, missing, _ = as_stored("sequences", x, valid_mask, self.preparation.offset)
         data = SequenceData(
             torch.from_numpy(stored),
             torch.zeros(len(series), dtype=torch.int64),
-            Preparation(self.preparation.classes, Scaling(0.0, 1.0)),
+            Preparation(self.preparation.classes, Scaling(0.0, 1.0), offset=self.preparation.offset),
             None if whole else torch.tensor(lengths),
             missing=None if missing is None or not missing.any() else torch.from_numpy(missing),
         )
@@ -196,7 +202,7 @@ class Served:
         # Not by evaluation.predict: to look at a model's modules anew for every request takes longer than to read one.
         with torch.inference_mode():
             logits = torch.cat(list(logits_by_batch(self.run.model, data, size)))
-            return list(logits.softmax(dim=1).split([len(part) for part in parts]))
+            return list(probabilities(logits, self.run.calibration).split([len(part) for part in parts]))
 
     def answer_of(self, row: Sequence[float]) -> dict[str, Any]:
         """Return what the probabilities of all classes come to, as plain JSON types."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
+from ..evaluation.calibration import probabilities as calibrated
 from ..models.modes import inference
 from . import limits
 from .served import OVERFLOW, Served
@@ -107,7 +108,8 @@ class Streams:
             if len(step) != features:
                 raise DataError(f"step {number + 1}: expected {features} numbers, got {len(step)}")
         with np.errstate(over="ignore"):
-            x = torch.from_numpy(np.array(steps, np.float64).astype(np.float32)).unsqueeze(0)
+            values = np.array(steps, np.float64) - np.array(self.served.preparation.offset or 0.0)
+            x = torch.from_numpy(values.astype(np.float32)).unsqueeze(0)
         gaps = x.isnan()
         if x.isinf().any():
             raise DataError("a number is too large for float32")
@@ -134,7 +136,7 @@ class Streams:
         return items.data.x[:, : int(items.data.steps_of_each[0])].long()
 
     def feed(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read a piece; return the probabilities (classes,) after it and the state.
+        """Read a piece; return the probabilities (classes,) after it, as if the sequence ended there, and the state.
 
         Args:
             x: (1, time, input_size) scaled, or (1, time) tokens; at least one step.
@@ -149,7 +151,7 @@ class Streams:
                 stream.state = state.inner
             for piece in x.split(limits.BATCH_STEPS, dim=1):
                 logits = stream.feed(piece)
-            probabilities = logits[0].softmax(dim=0)
+            probabilities = calibrated(logits[0], self.served.run.calibration)
         if not all(bool(t.isfinite().all()) for t in (probabilities, *_tensors(stream.state))):
             raise DataError(OVERFLOW)
         return probabilities, State(state.read + x.shape[1], state.last, stream.state)

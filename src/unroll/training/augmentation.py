@@ -1,7 +1,7 @@
-"""Training data changed a little, anew in each epoch.
+"""Augment training data, differently in each epoch.
 
-Images are moved and turned: what a drawing shows does not depend on either. Sequences are cut off, so that a model
-learns to answer before they are over.
+Images are shifted and rotated, as neither changes what a drawing shows. Sequences are cut off, so that a model learns
+to answer early.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from torch.nn.functional import affine_grid, grid_sample
 
 from ..data.sequences import SequenceData
 
-CHUNK = 1_000  # images at once: as float32 with their grid they stay in the processor's cache
+CHUNK = 1_000  # images at once, so that as float32 with their grid they stay in the processor's cache
 
 
 def augmented(data: SequenceData, shift: float, rotation: float, generator: torch.Generator) -> SequenceData:
-    """Return images of which each is moved and turned by a random amount of its own.
+    """Shift and rotate each image by its own random amount.
 
     Args:
         data: images, uint8, read in any order.
-        shift: each is moved by up to so many pixels in both directions, by fractions of a pixel too.
-        rotation: each is turned about its middle by up to so many degrees to either side.
-        generator: of the random amounts, on the CPU.
+        shift: largest shift in each direction, in pixels; fractions of a pixel occur too.
+        rotation: largest rotation about the centre to either side, in degrees.
+        generator: draws the random amounts, on the CPU.
 
     Returns:
-        the same number of sequences; pixels that come from outside repeat the nearest one of the border.
+        the same number of sequences; pixels from outside the image repeat the nearest border pixel.
     """
     form = data.preparation.image
     assert form is not None
@@ -42,15 +42,15 @@ def augmented(data: SequenceData, shift: float, rotation: float, generator: torc
 
 
 def cut_off(data: SequenceData, share: float, generator: torch.Generator) -> SequenceData:
-    """Return sequences of which some end early, each after a random number of its time steps.
+    """Cut some sequences off, each after a random number of its time steps.
 
     Args:
-        data: an empty sequence stays so.
-        share: each ends early with this probability.
-        generator: of the random amounts, on the CPU.
+        data: empty sequences stay empty.
+        share: probability that a sequence is cut off.
+        generator: draws the random amounts, on the CPU.
 
     Returns:
-        the same ``x``, with other lengths: at least 1, at most what they were.
+        the same ``x``, with new lengths: at least 1, at most the old ones.
     """
     lengths = data.steps_of_each
     chosen, amount = torch.rand(2, len(data), generator=generator).to(lengths.device)
@@ -59,7 +59,7 @@ def cut_off(data: SequenceData, share: float, generator: torch.Generator) -> Seq
 
 
 def moved_and_turned(images: Tensor, right: Tensor, down: Tensor, turn: Tensor) -> Tensor:
-    """Return images moved and then turned about their middle, interpolated linearly between pixels.
+    """Shift images, then rotate them about their centre, with linear interpolation.
 
     Args:
         images: (N, height, width) uint8.

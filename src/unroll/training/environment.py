@@ -1,4 +1,4 @@
-"""What this machine offers: for `unroll info`, and beside every figure that was measured."""
+"""Describe this machine: for `unroll info`, and next to every measured figure."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ..scan import cpu, sets
 from .device import autocast, choose_device
 from .fused_step import why_not_fused
 
-TRAINED_IN_BF16 = "trained in bf16; the weights are float32, and all but training computes in float32"
+TRAINED_IN_BF16 = "trained in bf16; the weights, and everything except training, are float32"
 PACKAGES = ("torch", "numpy", "safetensors", "pillow", "matplotlib", "scipy")
 
 
 def describe() -> dict[str, Any]:
-    """Return versions, processor, devices and backends as plain JSON types; what is not there comes with the reason."""
+    """Return versions, processor, devices and backends as plain JSON types; for anything unavailable, the reason."""
     device, reason = choose_device("auto")
     batch = torch.empty(64, 28, 28, device=device)
     return {
@@ -51,15 +51,15 @@ def describe() -> dict[str, Any]:
 
 
 def describe_model(model: SequenceClassifier, config: TrainConfig | None = None) -> dict[str, str]:
-    """Return what computes a model on its device, and why, for `unroll info RUN`; ``config`` is its training's."""
+    """Return what computes a model on its device, and why, for `unroll info RUN`; ``config`` is of its training."""
     settings = config or TrainConfig()
     cell = next(module for module in model.modules() if isinstance(module, Cell))
     batch = next(model.parameters()).new_empty(64, 28, model.input_size)
 
-    def said(find: Callable[[], str]) -> str:
+    def described(find: Callable[[], str]) -> str:
         try:
             return find()
-        except InputError as error:  # the run asks for a backend that is not here
+        except InputError as error:  # the run asks for a backend that this machine lacks
             return str(error)
 
     def refusal() -> str:
@@ -71,30 +71,30 @@ def describe_model(model: SequenceClassifier, config: TrainConfig | None = None)
             return ": ".join(cell.choose_backend(batch, training=True))
 
     def step() -> str:
-        reason = said(lambda: why_not_fused(model, None, settings))
+        reason = described(lambda: why_not_fused(model, None, settings))
         return f"operation by operation: {reason}" if reason else "one call of the fused kernels"
 
-    refused, options = said(refusal), model.config
+    refused, options = described(refusal), model.config
     facts = {
         "model": f"{options.cell}, {options.hidden_size} units, layers: {options.num_layers}{options.additions}, "
         f"readout {options.readout}",
         "device": str(batch.device),
-        "training": refused or said(training),
-        "prediction": said(lambda: ": ".join(cell.choose_backend(batch, training=False))),
+        "training": refused or described(training),
+        "prediction": described(lambda: ": ".join(cell.choose_backend(batch, training=False))),
         "training_step": "none" if refused else step(),
     }
     return facts | ({"precision": TRAINED_IN_BF16} if settings.precision == "bf16" else {})
 
 
 def _instruction_sets() -> dict[str, str]:
-    """Return what the fused kernels use in each precision, and what there is; with UNROLL_ISA if it limits them."""
+    """Return what the fused kernels use in each precision, and what is available; with UNROLL_ISA if it is set."""
     available = sorted({name for names in cpu.AVAILABLE.values() for name in names}, key=sets.ORDER.index)
-    found = {
+    used = {
         "fp32": cpu.ISA or f"none: {cpu.MISSING}",
         "bf16": cpu.BF16_ISA or f"none: {cpu.why_not_bf16()}",
         "available": ", ".join(available) or "none: the kernels are not built",
     }
-    return found | ({sets.VARIABLE: f"{cpu.LIMIT}, the highest that may be used"} if cpu.LIMIT else {})
+    return used | ({sets.VARIABLE: f"{cpu.LIMIT}, the highest instruction set allowed"} if cpu.LIMIT else {})
 
 
 def _processor() -> str:

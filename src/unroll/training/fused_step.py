@@ -1,7 +1,7 @@
-"""Whole training steps in one call, for what people train most. Its plain twin is that of `Training`.
+"""Compute whole training steps in one C++ call, for the most common models. `Training` is the reference.
 
-At the tutorial's sizes a fused scan takes less time than the hundred small operations around it: taking a batch,
-scaling, the head, the loss, autograd, clipping, the optimiser. Here `scan/csrc/step.cpp` does them beside the scan.
+At the tutorial's sizes, a fused scan takes less time than the hundred small operations around it: indexing a batch,
+scaling, the head, the loss, autograd, clipping, the optimiser. `scan/csrc/step.cpp` does them together with the scan.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from ..scan import cpu
 from .device import autocast
 from .optimizer import OPTIMIZERS
 
-PATIENCE = 0.2  # seconds that a call should take at most: meanwhile Ctrl-C waits
+PATIENCE = 0.2  # longest a call should take, in seconds: Ctrl-C waits meanwhile
 
 
 def why_not_fused(
     model: nn.Module, data: SequenceData | None, config: TrainConfig, optimizer: torch.optim.Optimizer | None = None
 ) -> str:
-    """Return why `FusedStep` cannot train ``model``, in words, or an empty string if it can.
+    """Return why `FusedStep` cannot train ``model``, or an empty string if it can.
 
     Args:
         model: any module.
-        data: training sequences; None leaves them out of it.
+        data: training sequences; None skips the checks of the data.
         config: settings of the training.
-        optimizer: the training's; None leaves it out of it.
+        optimizer: of the training; None skips the checks of the optimiser.
     """
     if type(model) is not SequenceClassifier:
-        return f"{type(model).__name__} is no SequenceClassifier"
+        return f"{type(model).__name__} is not a SequenceClassifier"
     return (
         _why_not_model(model)
         or _why_not_parameters(model)
@@ -48,20 +48,20 @@ def why_not_fused(
 
 def _why_not_model(model: SequenceClassifier) -> str:
     if model.config.num_layers > 1 or model.config.bidirectional or model.config.readout != "last":
-        return "the model has more than one layer or direction, or another readout than the last state"
+        return "the model has several layers or directions, or a readout other than 'last'"
     if model.embedding is not None:
         return "the model reads tokens"
     if model.config.layer_norm or model.config.recurrent_dropout:
         return "the model has layer norm or recurrent dropout"
     if torch.is_anomaly_enabled() or any(_is_watched(module) for module in model.modules()):
-        return "the model has hooks or parametrizations, or anomalies are looked for"
+        return "the model has hooks or parametrizations, or anomaly detection is on"
     return ""
 
 
 def _why_not_parameters(model: SequenceClassifier) -> str:
     parameters, names = list(model.parameters()), tuple(name for name, _ in _cell(model).named_parameters())
     if type(model.head) is not nn.Linear or model.head.bias is None or names != PARAMETERS or len(parameters) != 6:
-        return "the model is not a cell of the kernels and a linear head, each with the parameters it comes with"
+        return "the model is not a cell that has kernels and a linear head, each with its original parameters"
     if any(not p.requires_grad or p.dtype != torch.float32 or not p.is_contiguous() for p in parameters):
         return "some parameters are frozen, not float32 or not contiguous in memory"
     return ""
@@ -69,7 +69,7 @@ def _why_not_parameters(model: SequenceClassifier) -> str:
 
 def _why_not_data(model: SequenceClassifier, data: SequenceData | None, config: TrainConfig) -> str:
     if config.tbptt and (data is None or config.tbptt < data.x.shape[1]):
-        return f"gradients go back through at most {config.tbptt} time steps (tbptt)"
+        return f"tbptt truncates gradients to {config.tbptt} time steps"
     x = model.head.weight.new_empty(64, data.x.shape[1] if data else 28, model.input_size)
     with autocast(x.device, config.precision):
         backend, reason = _cell(model).choose_backend(x, training=True)
@@ -86,21 +86,23 @@ def fused_step(
     data: SequenceData,
     config: TrainConfig,
     optimizer: torch.optim.Optimizer,
+    class_weights: Tensor | None = None,
 ) -> FusedStep | None:
-    """Return what takes whole steps by itself as things stand now, or None.
+    """Return a `FusedStep` if it can do this training in its current state, else None.
 
     Args:
-        former: what was returned for the same training before, to be refreshed where the data is still the same.
+        former: the last result for the same training, which is refreshed if the data is still the same.
         model: any module.
         data: training sequences.
         config: settings of the training.
-        optimizer: the training's.
+        optimizer: of the training.
+        class_weights: (classes,) of the loss; the same as of ``former`` (default None: all 1).
     """
     if why_not_fused(model, data, config, optimizer):
         return None
     if former is None or former.data is not data:
         assert isinstance(model, SequenceClassifier)
-        return FusedStep(model, data, optimizer, config)
+        return FusedStep(model, data, optimizer, config, class_weights)
     former.refresh()
     return former
 
@@ -134,22 +136,28 @@ def _why_not_adam(optimizer: torch.optim.Optimizer, parameters: list[nn.Paramete
 
 
 class FusedStep:
-    """Trains in place the parameters of a model and what its optimiser keeps of them, as its own step would.
+    """Train the parameters of a model in place, and update the optimiser's state, as its own step would.
 
     No gradients are left on the parameters. After a change of the model or of the optimiser call `refresh`.
 
     Attributes:
-        steps_at_once: as many as a call should be asked for, by what the last one took
+        steps_at_once: how many steps to ask for in one call, by the time of the last call
 
     Args:
-        model: one for which `why_not_fused` has no reason.
+        model: one for which `why_not_fused` returns an empty string.
         data: training sequences, on the CPU.
-        optimizer: Adam or AdamW over the model's parameters that has taken a step, so that its state is there.
-        config: says how gradients are clipped, and the precision of products.
+        optimizer: Adam or AdamW over the model's parameters, after its first step, so that its state exists.
+        config: gives the clipping of gradients and the precision of products.
+        class_weights: (classes,) float32, by which the loss of each sequence is multiplied (default None: all 1).
     """
 
     def __init__(
-        self, model: SequenceClassifier, data: SequenceData, optimizer: torch.optim.Optimizer, config: TrainConfig
+        self,
+        model: SequenceClassifier,
+        data: SequenceData,
+        optimizer: torch.optim.Optimizer,
+        config: TrainConfig,
+        class_weights: Tensor | None = None,
     ) -> None:
         self.model, self.data, self.optimizer, self.config = model, data, optimizer, config
         self.steps_at_once = 1
@@ -167,14 +175,15 @@ class FusedStep:
             0 if data.lengths is None else data.lengths.data_ptr(),
             mean.tolist(),
             scale.tolist(),
+            [] if class_weights is None else class_weights.tolist(),
         )
         self.refresh()
 
     def refresh(self) -> None:
-        """Take up where parameters and the optimiser's state are now, and its settings."""
+        """Use the current memory of parameters and optimiser state, and the optimiser's current settings."""
         self.optimizer.zero_grad()
         (group,) = self.optimizer.param_groups
-        self._held = []  # whose memory the kernel reads and writes
+        self._held = []  # the kernel reads and writes their memory
         for parameter in (*_cell(self.model).parameters(), *self.model.head.parameters()):
             state = self.optimizer.state[parameter]
             self._held.append((parameter.detach(), state["exp_avg"], state["exp_avg_sq"], state["step"]))
@@ -190,17 +199,17 @@ class FusedStep:
     def __call__(
         self, index: Tensor, batch_size: int, rates: Sequence[float], longest: Sequence[int | None]
     ) -> tuple[Tensor, int]:
-        """Take steps one after the other, each on the next ``batch_size`` of the sequences at ``index``.
+        """Take consecutive steps, each on the next ``batch_size`` of the sequences at ``index``.
 
         Args:
-            index: (sequences,) int64, their places in the data; the last step may have fewer than the others.
+            index: (sequences,) int64 indices into the data; the last step may have fewer sequences.
             batch_size: sequences per step.
             rates: learning rate of each step.
-            longest: time steps of the longest sequence of each step; None stands for as many as the data has.
+            longest: time steps of the longest sequence of each step; None: as many as the data has.
 
         Returns:
-            the sums of the losses of each step's sequences, (steps,) float32, and how many of all sequences were right
-            before their step.
+            the summed loss of each step's sequences, (steps,) float32, and how many of all sequences were classified
+            correctly before their step.
         """
         whole = self.data.x.shape[1]
         times = [whole if steps is None else steps for steps in longest]

@@ -1,4 +1,4 @@
-"""Training as a loop that the caller drives: `fit` yields a result per epoch, `Training` every few steps too."""
+"""The training loop, driven by the caller: `fit` yields a result per epoch, `Training` also every few steps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .fused_step import FusedStep, fused_step
 from .optimizer import make_optimizer
 from .results import EpochResult, Progress
 
-TICK = 20  # optimiser steps between two reports: reading the loss more often would make a GPU wait
+TICK = 20  # training steps between two reports: reading the loss more often would stall a GPU
 STATE_FORMAT = 1
 
 
@@ -43,26 +43,27 @@ def fit(model: nn.Module, splits: Splits, config: TrainConfig | None = None) -> 
         1 True
         2 True
     """
-    training = Training(model, splits, config)  # here, so that bad settings raise at the call, not at the first epoch
+    training = Training(model, splits, config)  # here, so that wrong settings raise at the call, not at the first epoch
     return (event for event in training.events() if isinstance(event, EpochResult))
 
 
 class Training:
-    """A training that can be stopped and taken up between any two events; on a CPU to the bit.
+    """A resumable training: pausing between any two events and resuming gives bit-identical results on a CPU.
 
     It seeds torch's global generator, from which dropout draws.
 
     Args:
         model: any module mapping x (batch, time, features) float32 and lengths (batch,) int64 or None to logits
             (batch, classes); it is moved to the device and trained in place.
-        splits: data; where it has no validation part, that is cut out of ``splits.train``, which itself stays whole.
+        splits: data; without a validation split of its own, one is taken from ``splits.train``, which itself is not
+            changed.
         config: settings (default ``TrainConfig()``).
 
     Raises:
-        ConfigError: the device is not there or lacks ``precision``, or the model cannot do ``tbptt``.
-        DataError: too few sequences to train on or to hold out, or ``shift`` and ``rotation`` for no images.
-        InputError: the model does not take the data, or gives other logits than the data has classes.
-        TrainingError: while running: the loss is no longer finite.
+        ConfigError: the device is missing or lacks ``precision``, or the model does not support ``tbptt``.
+        DataError: too few sequences to train on or to hold out, or ``shift`` or ``rotation`` without images.
+        InputError: the model does not accept the data, or its logits do not match the classes.
+        TrainingError: while running, if the loss is no longer finite.
     """
 
     def __init__(self, model: nn.Module, splits: Splits, config: TrainConfig | None = None) -> None:
@@ -74,6 +75,8 @@ class Training:
         if config.tbptt:
             check_truncation(model)
         self._try_out()
+        weights = config.weights_of(self.train.counts)
+        self.class_weights = None if weights is None else torch.tensor(weights, device=self.device)
         self.steps = math.ceil(len(self.train) / config.batch_size)
         self.epochs = config.epochs_for(self.steps)
         torch.manual_seed(config.seed)
@@ -82,11 +85,11 @@ class Training:
         self.best: dict[str, Tensor] | None = None
         self.best_epoch = 0
         self.lr = config.lr
-        self._fused: FusedStep | None = None  # kept from epoch to epoch: its memory is costly to get
+        self._fused: FusedStep | None = None  # kept from epoch to epoch, as allocating its memory is slow
         self._start_epoch()
 
     def _try_out(self) -> None:
-        """Pass one sequence through the model, so that what does not fit is known before anything is begun."""
+        """Pass one sequence through the model, so that a mismatch is reported before training starts."""
         with autocast(self.device, self.config.precision):
             evaluate(self.model, self.train.subset(torch.zeros(1, dtype=torch.int64, device=self.device)))
 
@@ -98,7 +101,7 @@ class Training:
 
     @property
     def epoch(self) -> int:
-        """The epoch in progress, from 1."""
+        """The number of the current epoch, from 1."""
         return len(self.history) + 1
 
     @property
@@ -110,7 +113,7 @@ class Training:
         """Train to the end, yielding `Progress` every few steps and `EpochResult` after each epoch.
 
         Args:
-            pause: asked after each step; where it returns True, `Progress` is yielded right then.
+            pause: called after each step; if it returns True, `Progress` is yielded at once.
         """
         while not self._is_finished():
             yield from self._train_epoch(pause)
@@ -138,7 +141,7 @@ class Training:
             yield Progress(self.epoch, self.epochs, self.step, self.steps, self.loss_sum / seen)
 
     def _epoch_data(self) -> SequenceData:
-        """Return what this epoch trains on: images moved and turned, sequences cut off, as in this epoch alone."""
+        """Return this epoch's training data, augmented by this epoch's own random numbers."""
         data, shift, rotation = self.train, self.config.shift, self.config.rotation
         seed = int(np.random.SeedSequence((self.config.seed, self.epoch)).generate_state(1, np.uint64)[0])
         generator = torch.Generator("cpu").manual_seed(seed)
@@ -153,8 +156,9 @@ class Training:
         size, taken, losses = self.config.batch_size, self.step, list[Tensor]()
         end = min(self.step + TICK, self.steps)
         while taken < end and not (taken > self.step and pause()):
-            if taken <= self.step + 1:  # between events anything may be changed; one step makes Adam's state
-                self._fused = fused_step(self._fused, self.model, data, self.config, self.optimizer)
+            # The caller may change anything between events; the first step creates Adam's state.
+            if taken <= self.step + 1:
+                self._fused = fused_step(self._fused, self.model, data, self.config, self.optimizer, self.class_weights)
             stop = min(end, taken + (self._fused.steps_at_once if self._fused else 1))
             index = order[taken * size : stop * size]
             if self._fused:
@@ -169,24 +173,33 @@ class Training:
         return torch.cat(losses)
 
     def _next_rate(self) -> float:
-        """Return the learning rate of the step at hand, and set that of the next one."""
+        """Return the learning rate of the current step, and set that of the next one."""
         self.lr = self.optimizer.param_groups[0]["lr"]
         if self.schedule:
             self.schedule.step()
         return self.lr
 
     def _train_step(self, x: Tensor, y: Tensor, lengths: Tensor | None) -> Tensor:
-        """Take one step operation by operation; `FusedStep` does the same by itself."""
+        """Take one step operation by operation; `FusedStep` does the same in one call."""
         self.optimizer.zero_grad()
         with autocast(self.device, self.config.precision):
             logits = self.model(x, lengths, **({"tbptt": self.config.tbptt} if self.config.tbptt else {}))
-        loss = cross_entropy(logits.float(), y)
+        loss = self._loss(logits.float(), y)
         torch.autograd.backward(loss)
         if self.config.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
         self.correct += (logits.argmax(dim=1) == y).sum()
         return loss.detach() * len(y)
+
+    def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Return the mean cross entropy, that of each sequence by the weight of its class.
+
+        By the number of sequences, not the sum of their weights: else a batch without a rare class would count as one.
+        """
+        if self.class_weights is None:
+            return cross_entropy(logits, y)
+        return (cross_entropy(logits, y, reduction="none") * self.class_weights[y]).mean()
 
     def _account(self, losses: Sequence[float]) -> None:
         for back, loss in enumerate(losses):
@@ -195,7 +208,7 @@ class Training:
             self.loss_sum += loss
 
     def _check_weights(self) -> None:
-        """The last step of an epoch has no loss after it that would show what it did."""
+        """Check the weights after the last step of an epoch, which no later loss would reveal."""
         if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
             raise TrainingError(self._diagnosis("weights are no longer finite", self.steps))
 
@@ -204,7 +217,7 @@ class Training:
         x = self.train.x
         if x.is_floating_point() and not bool(x.isfinite().all()):
             bad = int((~x.isfinite()).any(dim=2).any(dim=1).sum())
-            return f"{what}: {bad} training sequences hold values that are not finite; mend or remove them"
+            return f"{what}: {bad} training sequences contain values that are not finite; fix or remove them"
         clip = "" if self.config.clip_norm else ", or clip gradients (clip_norm 1)"
         lower = min(self.config.lr / 10, TrainConfig().lr)
         return f"{what}: training diverged at lr {self.config.lr:g}; try lr {lower:g}{clip}"
@@ -223,8 +236,10 @@ class Training:
             lr=self.lr,
             seconds=self.seconds,
             samples_per_second=len(self.train) / self.seconds,
+            val_balanced_accuracy=val.balanced_accuracy if val else None,
+            val_macro_f1=val.macro_f1 if val else None,
         )
-        if val and val.loss < min((r.val_loss for r in self.history if r.val_loss is not None), default=math.inf):
+        if self._is_best(result):
             self.best_epoch = result.epoch
             if self.config.keep == "best":
                 self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
@@ -234,8 +249,15 @@ class Training:
             self.model.load_state_dict(self.best)
         return result
 
+    def _is_best(self, result: EpochResult) -> bool:
+        """Tell whether an epoch is better on the validation part than all before."""
+        metric = self.config.metric or "loss"
+        score = result.score(metric)
+        before = [former for epoch in self.history if (former := epoch.score(metric)) is not None]
+        return score is not None and score > max(before, default=-math.inf)
+
     def state_dict(self) -> dict[str, Any]:
-        """Return all that `load_state_dict` needs, as tensors and plain types; take it between two events."""
+        """Return all that `load_state_dict` needs, as tensors and plain types; call it between two events."""
         return {
             "format": STATE_FORMAT,
             "model": self.model.state_dict(),
@@ -254,7 +276,7 @@ class Training:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a training with the same model, data and settings where `state_dict` left it."""
+        """Resume a training with the same model, data and settings from a `state_dict`."""
         if state.get("format") != STATE_FORMAT:
             raise TrainingError(f"the resume state must be of format {STATE_FORMAT}, got {state.get('format')}")
         self.model.load_state_dict(state["model"])
@@ -278,7 +300,7 @@ def refuse_val_fraction(splits: Splits, fraction: float) -> None:
 
 
 def _parts(splits: Splits, config: TrainConfig, device: torch.device) -> tuple[SequenceData, SequenceData | None]:
-    """Return the training and the validation part on ``device``."""
+    """Return the training and the validation split on ``device``."""
     if not isinstance(splits, Splits):
         raise InputError(f"fit expects Splits, as from unroll.load, got {type(splits).__name__}")
     train, val = splits.train, splits.val
@@ -290,15 +312,15 @@ def _parts(splits: Splits, config: TrainConfig, device: torch.device) -> tuple[S
         train, val = splits.train.cut(config.val_fraction, config.seed)
         if not len(val):
             raise DataError(
-                f"val_fraction {config.val_fraction:g} of {len(splits.train)} sequences leaves nothing to validate; "
+                f"val_fraction {config.val_fraction:g} of {len(splits.train)} sequences gives no validation split; "
                 "raise it, or set it to 0"
             )
         val = val.to(device)
     if (config.shift or config.rotation) and train.kind != "images":
-        raise DataError("shift and rotation move images; the data holds none: leave them out")
+        raise DataError("shift and rotation need images, but the data has none; set them to 0")
     if not len(train):
         raise DataError(
-            f"training needs at least 1 sequence, got {len(splits.train)} of which val_fraction "
-            f"{config.val_fraction:g} takes {len(val) if val else 0}"
+            f"training needs at least 1 sequence, got {len(splits.train)}, of which val_fraction "
+            f"{config.val_fraction:g} holds out {len(val) if val else 0}; lower it or add sequences"
         )
     return train.to(device), val

@@ -1,4 +1,4 @@
-"""Adam, AdamW and the one-cycle schedule, as the settings ask for them."""
+"""Make the optimiser (Adam or AdamW) and the one-cycle schedule that the settings ask for."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from ..config import TrainConfig
 
-WARM_UP = 0.15  # share of the run in which one-cycle raises the rate
+WARM_UP = 0.15  # fraction of the run in which one-cycle raises the rate
 
 
 def _uncompiled(kind: type[Adam]) -> type[Adam]:
-    """Return an optimiser without its ties to torch.compile, whose import takes 2 s: longer than many a training."""
+    """Return an optimiser without its hooks into torch.compile, whose import of 2 s can take longer than training."""
     plain = {name: unwrap(getattr(kind, name)) for name in ("add_param_group", "load_state_dict", "state_dict")}
     plain |= {"zero_grad": unwrap(kind.zero_grad), "step": torch.no_grad()(unwrap(kind.step))}
     return cast(type[Adam], type(kind.__name__, (kind,), plain))
@@ -35,6 +35,6 @@ def make_optimizer(
     )
     if config.schedule == "constant":
         return optimizer, None
-    # One step more than are taken: the last one still moves the weights.
+    # One more step than are taken, so that the last one still has a learning rate above 0.
     schedule = OneCycleLR(optimizer, max_lr=config.lr, total_steps=steps + 1, pct_start=WARM_UP, cycle_momentum=False)
     return optimizer, schedule

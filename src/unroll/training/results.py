@@ -1,19 +1,21 @@
-"""What a training says of itself while it runs: where it stands, and what each epoch came to."""
+"""What a training reports: its progress within an epoch, and the result of each epoch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..config import Metric
+
 
 class Progress(NamedTuple):
-    """Where a training stands within an epoch.
+    """The progress of a training within an epoch.
 
     Attributes:
         epoch: from 1
         epochs: of the whole training
-        step: optimiser steps done in this epoch
-        steps: optimiser steps in an epoch
+        step: training steps done in this epoch
+        steps: training steps in an epoch
         loss: mean cross entropy of this epoch so far, in nats
     """
 
@@ -30,13 +32,15 @@ class EpochResult:
 
     Attributes:
         epoch: from 1
-        train_loss: mean cross entropy over the epoch, in nats, while the weights moved
-        train_accuracy: fraction right over seen, while the weights moved; the finished weights do better
-        val_loss: mean cross entropy on the validation part after the epoch; None without such a part
-        val_accuracy: fraction right on the validation part after the epoch; None without such a part
+        train_loss: mean cross entropy over the epoch, in nats, while the weights changed
+        train_accuracy: training accuracy over the epoch, while the weights changed; the final weights do better
+        val_loss: mean cross entropy on the validation split after the epoch; None without one
+        val_accuracy: accuracy on the validation split after the epoch; None without one
         lr: learning rate of the last step
-        seconds: training alone, without validation
-        samples_per_second: sequences trained on, over seconds
+        seconds: time of training, without validation
+        samples_per_second: training sequences per second
+        val_balanced_accuracy: mean recall of the classes on the validation split; None without one
+        val_macro_f1: their mean F1; None without one
     """
 
     epoch: int
@@ -47,6 +51,15 @@ class EpochResult:
     lr: float
     seconds: float
     samples_per_second: float
+    val_balanced_accuracy: float | None = None
+    val_macro_f1: float | None = None
+
+    def score(self, metric: Metric) -> float | None:
+        """Return how good the epoch was on the validation part, the higher the better; None without such a part."""
+        if metric == "loss":
+            return None if self.val_loss is None else -self.val_loss
+        scores = {"accuracy": self.val_accuracy, "balanced-accuracy": self.val_balanced_accuracy}
+        return self.val_macro_f1 if metric == "macro-f1" else scores[metric]
 
     def __str__(self) -> str:
         """One line for ``print(epoch)``."""

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ...interrupt import immediate_interrupt
-from ..app import Json, app, import_user_cell
+from ..app import Json, TableFlags, app, given, import_user_cell
 from ..outcome import print_json, say
 
 
@@ -19,11 +19,12 @@ def evaluate(
     *,
     data: str | None = None,
     data_dir: Path | None = None,
+    reading: TableFlags = None,
     cell: str | None = None,
     anytime: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> int:
-    """Count what a run gets right: accuracy, loss, scores per class, confusion matrix.
+    """Count what a run gets right: accuracy, balanced accuracy, F1, ROC-AUC, confusion matrix.
 
     Example: unroll evaluate runs/first
 
@@ -54,7 +55,7 @@ def evaluate(
 
     import_user_cell(cell)
     loaded = load_run(run)
-    name, part, sequences, trained_on = load_test(loaded, data, data_dir)
+    name, part, sequences, trained_on = load_test(loaded, data, data_dir, **given(reading))
     evaluation = count(loaded.model, sequences)
     early = evaluate_anytime(loaded.model, sequences, loaded.calibration) if anytime else None
     if json:
@@ -68,6 +69,8 @@ def evaluate(
             print_anytime(console, early)
     if loaded.config.train and loaded.config.train.precision == "bf16":
         say("the run was trained in bf16; it is evaluated in float32")
+    for note in sequences.notes if data is not None else ():
+        say(note)
     if trained_on:
         say(f"the run was trained on {trained_on:,} of these {len(sequences):,} sequences: the accuracy flatters")
     return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...config import LinesName
 from ...interrupt import immediate_interrupt
-from ..app import Json, app, import_user_cell
+from ..app import Json, TableFlags, app, given, import_user_cell
 from ..outcome import print_json, say
 
 
@@ -19,6 +19,7 @@ def predict(
     *,
     text: list[str] | None = None,
     stop_at: float | None = None,
+    reading: TableFlags = None,
     lines: LinesName | None = None,
     text_column: str | None = None,
     cell: str | None = None,
@@ -38,6 +39,9 @@ def predict(
     give them with --text, or one a line from standard input; or a file, a table or JSON with a column for them, else a
     text in each line.
 
+    Probabilities are calibrated on what the run held out of its training data, for the share of a sequence that was
+    read; without such a part they are the model's own, which are often too high.
+
     Parameters
     ----------
     run
@@ -47,20 +51,20 @@ def predict(
     text
         A text to classify; may be given several times.
     stop_at
-        Read each only until the run's confidence passes this, 0.95 for instance, and say how many steps that took. The
-        confidence is calibrated on what the run held out of its training data, for shares of a sequence's length.
+        Read each only until the run's confidence passes this, 0.95 for instance, and say how many steps that took.
     lines
-        Where the class of a line of text is, which is no part of the text: label-first, label-last, or tab. Default: a
+        Where the class of a line of text is, which is not part of the text: label-first, label-last, or tab. Default: a
         line is all text.
     text_column
         Column of a table, or field of JSON, that holds the texts; default the one that the run was trained on.
     cell
         module:Class of a cell of your own that the run was trained with; it is imported.
     json
-        Print one JSON object with class, probability, top 3 and preparation of each image, series or text, or the
-        file's error.
+        Print one JSON object with whether probabilities are calibrated, and of each image, series or text class,
+        probability, top 3 and preparation, or the file's error.
     """
     with immediate_interrupt():
+        from ...config import DataConfig
         from ...data.formats.text_file import text_lines
         from ...data.streams import read_stream
         from ...errors import InputError
@@ -79,18 +83,19 @@ def predict(
             raise InputError(
                 f"{run} has nothing to classify: name files, give --text, or send texts to standard input, one a line"
             )
-    sure = None if stop_at is None else Sure(stop_at, loaded.calibration)
-    usual_column = loaded.config.plan.reading.text_column if loaded.config.plan else None
-    reading = (lines, text_column, usual_column)
-    predictions = predict_files(loaded.model, loaded.preparation, files or [], sure, reading)
+    sure = Sure(loaded.calibration, stop_at)
+    config = DataConfig(**given(reading), lines=lines, text_column=text_column)
+    own = loaded.config.plan.reading if loaded.config.plan else None
+    predictions = predict_files(loaded.model, loaded.preparation, files or [], sure, config, own)
     if texts:
         predictions += predict_texts(loaded.model, loaded.preparation, texts, places, sure=sure)
-    if sure and sure.calibration is None:
+    if stop_at is not None and loaded.calibration is None:
         say(f"{run} keeps no calibration of its confidence: it is taken as it comes, and may be too high")
     if json:
-        print_json({"run": str(run), "predictions": [prediction.to_dict() for prediction in predictions]})
+        about = {"run": str(run), "calibrated": loaded.calibration is not None}
+        print_json(about | {"predictions": [prediction.to_dict() for prediction in predictions]})
     else:
-        print_predictions(Screen(), predictions)
+        print_predictions(Screen(), predictions, calibrated=loaded.calibration is not None)
     failed = [prediction.error for prediction in predictions if prediction.error is not None]
     for error in failed:
         say(error)

@@ -28,7 +28,7 @@ def sweep(
     resume: Path | None = None,
     json: Json = False,
 ) -> int:
-    """Train with many settings and choose the best by validation accuracy; each trial is a run of its own.
+    """Train with many settings and choose the best by validation accuracy, or by --metric; each trial is a run.
 
     Example: unroll sweep --cell rnn,gru --lr 1e-3,3e-3 --seeds 3
 

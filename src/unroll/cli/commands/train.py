@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ..views.terminal import Screen
     from ..views.training import TrainingScreen
 
+# Of evaluation.json, in the one object of --json.
+SCORES = ("accuracy", "loss", "n", "interval", "majority", "balanced_accuracy", "macro_f1", "roc_auc", "weights")
+
 
 @app.command
 def train(
@@ -113,7 +116,7 @@ def train(
     reported = sys.stderr.isatty() if report is None else report
     if json:
         assert run.evaluation is not None
-        found = {key: run.evaluation[key] for key in ("accuracy", "loss", "n", "interval", "weights")}
+        found = {key: run.evaluation[key] for key in SCORES}
         print_json({"run": str(run.path), **found})
     else:
         print_run(console, run, reported)

@@ -107,8 +107,8 @@ def _bar(value: float, largest: float) -> str:
 
 def print_inspection(console: Console, inspection: Inspection, splits: Splits) -> None:
     """Show a batch's way through a fresh model, and what looks wrong."""
-    read = {"read": splits.understood} if splits.understood else {}
-    print_facts(console, {"data": f"{splits.name} from {splits.source}", **read, "weights": "fresh"})
+    read_as = {"read as": splits.understood} if splits.understood else {}
+    print_facts(console, {"data": f"{splits.name} from {splits.source}", **read_as, "weights": "fresh"})
     shapes = Table(title="one batch on its way", title_justify="left")
     shapes.add_column("")
     shapes.add_column("shape", justify="right")

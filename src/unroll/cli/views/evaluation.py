@@ -12,7 +12,7 @@ from rich.text import Text
 from ...evaluation.anytime import Anytime
 from ...evaluation.metrics import Evaluation
 from ...evaluation.predict_files import FilePrediction
-from ...formatting import brief, percent, shown
+from ...formatting import beside_accuracy, brief, percent, shown
 from .terminal import print_table
 
 MARKS = 14  # of the curve over what was read
@@ -31,12 +31,14 @@ def print_evaluation(console: Console, evaluation: Evaluation, title: str) -> No
         ),
         soft_wrap=True,
     )
+    console.print(Text(beside_accuracy(evaluation.to_dict())), soft_wrap=True)
     scores = Table(title="per class", title_justify="left")
     scores.add_column("class")
-    for heading in ("precision", "recall", "F1", "support"):
+    for heading in ("precision", "recall", "F1", "ROC-AUC", "support"):
         scores.add_column(heading, justify="right")
-    for name, precision, recall, f1, support in evaluation.per_class:
-        scores.add_row(Text(shown(name)), percent(precision), percent(recall), percent(f1), f"{support:,}")
+    for score, area in zip(evaluation.per_class, evaluation.roc_auc_per_class, strict=True):
+        shares = map(percent, (score.precision, score.recall, score.f1))
+        scores.add_row(Text(shown(score.name)), *shares, "–" if area is None else f"{area:.3f}", f"{score.support:,}")
     for table in (scores, _confusion(evaluation)):
         print_table(console, table)
 
@@ -78,8 +80,9 @@ def print_anytime(console: Console, anytime: Anytime) -> None:
     console.print(f"mean accuracy over the fraction read (area under the curve): {percent(anytime.area)}")
 
 
-def print_predictions(console: Console, predictions: Iterable[FilePrediction]) -> None:
+def print_predictions(console: Console, predictions: Iterable[FilePrediction], calibrated: bool) -> None:
     """Show the class of each image or series, the runners-up, and how it was made into model input."""
+    confidence = "calibrated" if calibrated else "not calibrated"
     for prediction in predictions:
         if prediction.error is not None:
             continue
@@ -94,7 +97,7 @@ def print_predictions(console: Console, predictions: Iterable[FilePrediction]) -
                 *([] if prediction.text is None else [(f"{brief(prediction.text, SHORT)} → ", "")]),
                 (shown(label), "bold green"),
                 f" {percent(probability)}",
-                (f" (then {runners_up}) · {', '.join(prediction.steps)}", "dim"),
+                (f" (then {runners_up}; {confidence}) · {', '.join(prediction.steps)}", "dim"),
             ),
             soft_wrap=True,
         )

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from ...config import Metric
 from ...formatting import percent
 from ...runs.execute import Event
 from ...runs.record import in_words, value_in_words
@@ -21,6 +22,12 @@ from .terminal import command_line, print_facts, print_table
 HEADINGS = ("trial", "val acc", "val loss", "seconds")
 WIDTHS = (9, 10, 10, 9)
 ROWS = 30  # of a table of settings
+METRICS: dict[Metric, str] = {
+    "loss": "loss",
+    "accuracy": "accuracy",
+    "balanced-accuracy": "balanced accuracy",
+    "macro-f1": "macro F1",
+}
 
 
 class SweepScreen:
@@ -109,7 +116,7 @@ def print_sweep(console: Console, sweep: Sweep) -> None:
     each = f" over {len(accuracies)} seeds ({', '.join(f'{100 * a:.2f}' for a in accuracies)})" if several else ""
     console.print(
         Text.assemble(
-            f"\nchosen by validation accuracy: {in_words(best.setting)}\ntest accuracy ",
+            f"\nchosen by validation {METRICS[sweep.metric]}: {in_words(best.setting)}\ntest accuracy ",
             (told, "bold green"),
             f"{each}; the test part had no say in the choice",
         ),
@@ -127,7 +134,15 @@ def _settings_table(sweep: Sweep, ranked: list[Tried], several: bool) -> Table:
     table = Table(title=title, title_justify="left")
     for name in sweep.axes:
         table.add_column(name)
-    for heading in ("val acc", *(["±"] if several else []), "val loss", "parameters", "seconds"):
+    others = sweep.metric in ("balanced-accuracy", "macro-f1")
+    for heading in (
+        *([METRICS[sweep.metric]] if others else []),
+        "val acc",
+        *(["±"] if several else []),
+        "val loss",
+        "parameters",
+        "seconds",
+    ):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in ranked:
         cells = [value_in_words(value) for value in one.setting.values()]
@@ -135,6 +150,7 @@ def _settings_table(sweep: Sweep, ranked: list[Tried], several: bool) -> Table:
             failed = sum(trial.status == "failed" for trial in one.trials)
             cells += [f"{failed} of {len(one.trials)} failed" if several else "failed"]
         else:
+            cells += [percent(one.score)] if others else []
             cells += [percent(one.mean), *([f"{100 * (one.deviation or 0):.2f}"] if several else [])]
             seconds = fmean(trial.seconds or 0.0 for trial in one.trials)
             cells += [f"{one.val_loss:.4f}", f"{one.trials[0].parameters:,}", f"{seconds:.1f}"]

@@ -11,14 +11,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from ...cells import find_cell
+from ...data.describe import copies, majority, notes_of
 from ...data.splits import Splits
-from ...formatting import percent
+from ...formatting import beside_accuracy, percent
 from ...runs.execute import Event, Started
 from ...runs.folder import EVENTS, METRICS
 from ...runs.storage import Run
 from ...training.results import EpochResult
 from ...training.results import Progress as Step
-from .terminal import command_line, print_facts
+from .terminal import command_line, print_facts, print_findings
 
 HEADINGS = ("epoch", "train loss", "train acc", "val loss", "val acc", "lr", "seconds", "samples/s")
 WIDTHS = (7, 12, 11, 10, 9, 10, 9, 11)
@@ -73,11 +74,16 @@ class TrainingScreen:
         self._epochs = started.training.epochs
         self._every = math.ceil(self._epochs / ROWS)
         facts = _facts(started)
+        if (found := majority(started.splits.train.counts)) and not started.recipe.train.class_weight:
+            facts["note"] = found[0]
         if started.tensorboard:
             facts["curves"] = f"tensorboard --logdir {shlex.quote(str(started.path / EVENTS))}"
         if self._every > 1:
             facts["table"] = f"every {self._every} epochs; {started.path / METRICS} has them all"
         print_facts(self.console, facts)
+        notes = [*copies(started.splits), *notes_of(started.splits)]
+        if notes:
+            print_findings(self.console, notes)
         headings = "".join(f"{h:>{w}}" for h, w in zip(HEADINGS, WIDTHS, strict=True))
         self.console.print(Text(f"\n{headings}", style="bold"), no_wrap=True, overflow="ignore", crop=False)
         for result in started.training.history:
@@ -106,14 +112,13 @@ class TrainingScreen:
 
 
 def _facts(started: Started) -> dict[str, str]:
-    """Say in five lines what is about to happen."""
+    """Say in a few lines what is about to happen."""
     splits, training, recipe = started.splits, started.training, started.recipe
     parameters = sum(p.numel() for p in training.model.parameters())
     model, train = recipe.model, recipe.train
     held_out = f" ({len(training.val):,} held out for validation)" if training.val else ""
     if splits.val is not None:
         held_out = f", {len(splits.val):,} for validation"
-    read = "; ".join(filter(None, dict.fromkeys((splits.understood, *splits.train.notes, *splits.test.notes))))
     activation = f" {model.nonlinearity}" if "nonlinearity" in find_cell(model.cell).options else ""
     shape = f"{model.cell}{activation}, {model.num_layers} × {model.hidden_size} hidden"
     truncated = f", gradients through {train.tbptt} steps" if train.tbptt else ""
@@ -122,7 +127,7 @@ def _facts(started: Started) -> dict[str, str]:
         "data": f"{splits.name} from {splits.source}{', test part drawn' if splits.drawn else ''}: "
         f"{len(splits.train):,} train{held_out}, {len(splits.test):,} test; "
         f"{splits.train.steps}, {len(splits.classes)} classes",
-        **({"read": read} if read else {}),
+        **({"read as": splits.understood} if splits.understood else {}),
         "model": f"{shape}{model.additions}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
         "train": f"recipe {recipe.name}: {training.epochs} × {training.steps} steps, batch {train.batch_size}, "
         f"{train.optimizer}, lr {train.lr:g} {train.schedule}{truncated}, seed {train.seed}",
@@ -145,6 +150,7 @@ def print_run(console: Console, run: Run, reported: bool) -> None:
         ),
         soft_wrap=True,
     )
+    console.print(Text(beside_accuracy(found)), soft_wrap=True)
     file = "IMAGE" if run.preparation.kind == "images" else "FILE"
     commands = [command_line("evaluate", run.path), f"{command_line('predict', run.path)} {file}…"]
     if not reported:

@@ -1,180 +1,248 @@
 """Series in a CSV file: in long form, a row for each time step, or in wide form, a row for each series.
 
-The first line names the columns, in capitals or not; which they are decides the form, and nothing else does:
+The first line names the columns, in capitals or not. Flags, or fields of `unroll.config.DataConfig`, may say what they
+are; else:
 
 - with ``id`` and ``time`` it is long: the rows of one ``id`` are a series, ordered by ``time``; every other column but
   the label is a feature. ``time`` holds numbers or dates (ISO 8601); only their order counts.
 - without ``time`` it is wide: every column but ``id`` and the label is a time step of the one feature, from left to
   right; empty cells at the end of a row mean that the series is shorter.
 
-The label's column is called ``label`` or ``class``. A value that is missing is an empty cell, ``NaN``, ``NA``, ``null``
-or ``?``. Cells are divided by commas, semicolons or tabs, whichever the first line has most of.
+The label's column is called ``label`` or ``class``. Columns that only name or count rows are left out, see
+`unroll.data.formats.roles`. A value that is missing is an empty cell, ``NaN``, ``NA``, ``null`` or ``?``. Cells are
+divided by commas, semicolons or tabs, whichever the first line has most of. The file may be packed with gzip.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from ...config import DataConfig
 from ...errors import DataError
 from ...formatting import is_printable, listed, quoted, shown
-from .parsing import check_name, number, read_rows
+from ..columns import Columns
+from .dates import date_ns
+from .parsing import check_name
+from .roles import LABELS, Places, by_name, by_value, flag, in_series
 from .series_file import Series
-
-LABELS = ("label", "class")
-
-
-@dataclass(frozen=True)
-class SeriesTable:
-    """A CSV file's rows and what its columns are.
-
-    Attributes:
-        path: of the file
-        rows: line number and cells of each row, blank lines left out
-        header: names of the columns
-        id, time, label: their places; None where there is no such column
-        others: places of all other columns
-    """
-
-    path: Path
-    rows: list[tuple[int, list[str]]]
-    header: list[str]
-    id: int | None
-    time: int | None
-    label: int | None
-    others: list[int]
-
-    def value(self, line: int, cells: list[str], column: int) -> float:
-        """Return the number in a cell, NaN where it is missing."""
-        try:
-            return number(cells[column])
-        except ValueError as error:
-            raise DataError(f"{self.path}, line {line}, column {shown(self.header[column])}: {error}") from error
+from .table import Marks, Table, Texts, read_table
 
 
-def parse(path: Path, labelled: bool) -> Series:
+def parse(path: Path, labelled: bool, config: DataConfig, known: Columns | None = None) -> Series:
     """Read a CSV file of either form.
 
     Args:
         path: the file.
         labelled: whether labels are needed; if not, those that are there are left alone.
+        config: may say what the columns are.
+        known: what the columns are in the training part, or in what a model was trained on (default None: unknown).
 
     Raises:
         DataError: it cannot be read, or something in it will not do; says in which line.
     """
-    table = _table(path)
-    if labelled and table.label is None:
+    marks = marks_of(config, known)
+    table = read_table(path, lambda header: by_name(str(path), header, config, known).texts, marks)
+    places = by_name(str(path), table.header, config, known)
+    if labelled and places.label is None:
         raise DataError(
             f"{path} has no column {' or '.join(LABELS)}: expected names of columns in its first line, got "
-            f"{listed(table.header)}"
+            f"{listed(table.header)}; --label-column names another"
         )
-    return _wide(table) if table.time is None else _long(table)
+    places = by_value(table, places, config)
+    return _wide(table, places, config, known) if places.time is None else _long(table, places, config, known)
 
 
-def _table(path: Path) -> SeriesTable:
-    header, rows = read_rows(path)
-    if not rows:
-        raise DataError(f"{path} holds no series but a first line: expected a row for each time step or each series")
-    return _columns(path, header, rows)
+def marks_of(config: DataConfig, known: Columns | None) -> Marks:
+    """Return how a table writes its numbers: as ``config`` says, else as what a model was trained on."""
+    if known is not None and not config.names("missing_values"):
+        return Marks(known.decimal if config.decimal == "." else config.decimal, known.missing_values)
+    return Marks(config.decimal, config.names("missing_values"))
 
 
-def _columns(path: Path, header: list[str], rows: list[tuple[int, list[str]]]) -> SeriesTable:
-    names = [name.lower() for name in header]
-    places = {key: names.index(key) for key in ("id", "time", *LABELS) if key in names}
-    if all(key in places for key in LABELS):
-        raise DataError(f"{path} has a column label and a column class: rename the one that is not the label")
-    if "time" in places and "id" not in places:
+def _wide(table: Table, places: Places, config: DataConfig, known: Columns | None) -> Series:
+    x = np.stack([_values(table, place) for place in places.features], axis=1)
+    is_given = ~np.isnan(x)
+    lengths = x.shape[1] - is_given[:, ::-1].argmax(axis=1)
+    empty = ~is_given.any(axis=1)
+    if empty.any():
+        line = table.line(int(empty.argmax()))
+        raise DataError(f"{table.path}, line {line}: the series is empty; remove the row")
+    names = list(map(str, table.lines.tolist())) if places.id is None else _unique_ids(table, places.id)
+    values = [row[:length, None] for row, length in zip(x, lengths.tolist(), strict=True)]
+    by = "line" if places.id is None else "id"
+    labels = None if places.label is None else _each_row(table, places.label, _labels(table, places.label))
+    columns = places.named(table.header, config) if known is None else known
+    return Series(table.path, values, names, by, labels, (), (), columns, _notes(table, places, known))
+
+
+def _long(table: Table, places: Places, config: DataConfig, known: Columns | None) -> Series:
+    assert places.id is not None
+    assert places.time is not None
+    ids, times = _ids(table, places.id), _times(table, places.time)
+    order, inner = in_series(ids.codes, times)
+    same = inner & (times[order][1:] == times[order][:-1])
+    if same.any():
+        raise _repeated(table, places, np.arange(len(table))[order], same)
+    starts = np.flatnonzero(~inner) + 1
+    series = ids.codes[order][np.concatenate([[0], starts])]
+    labels = None if places.label is None else _label_of_each(table, places, series)
+    x = np.stack([_values(table, place)[order] for place in places.features], axis=1)
+    names = [ids.values[code] for code in series.tolist()]
+    columns = places.named(table.header, config) if known is None else known
+    features = tuple(table.header[place] for place in places.features)
+    if known is not None and config.names("feature_columns") and len(features) == len(known.features):
+        features = known.features  # which they are called otherwise here
+    notes = _notes(table, places, known)
+    bounds = [0, *starts.tolist(), len(x)]
+    values = [x[start:end] for start, end in pairwise(bounds)]
+    return Series(table.path, values, names, "id", labels, (), features, columns, notes)
+
+
+def _values(table: Table, place: int) -> np.ndarray:
+    try:
+        return table.numbers(place)
+    except DataError as error:
+        if not isinstance(table.columns[place], Texts) or _has_number(table, place):
+            raise
+        raise DataError(f"{error}; --drop-columns {flag([table.header[place]])} leaves the column out") from error
+
+
+def _has_number(table: Table, place: int) -> bool:
+    return any(value and value[0] in "+-.0123456789" for value in table.texts(place).values)
+
+
+def _repeated(table: Table, places: Places, order: np.ndarray, same: np.ndarray) -> DataError:
+    pairs = np.sort(np.stack([order[1:][same], order[:-1][same]]), axis=0)
+    before, row = pairs[:, pairs[1].argmin()].tolist()
+    assert places.id is not None
+    assert places.time is not None
+    name, time = table.cell(row, places.id), table.cell(row, places.time)
+    where = f"{table.path}, line {table.line(row)}: id {shown(name)} and time {shown(time)}"
+    return DataError(f"{where} are in line {table.line(before)} already")
+
+
+def _ids(table: Table, place: int) -> Texts:
+    ids = table.texts(place)
+    for code, name in enumerate(ids.values):
+        if name and is_printable(name):
+            continue
+        line = table.line(int((ids.codes == code).argmax()))
+        if not name:
+            raise DataError(f"{table.path}, line {line}: the id is empty: expected which series the row belongs to")
+        raise DataError(f"{table.path}, line {line}: expected an id in plain letters, got {quoted(name)}")
+    return ids
+
+
+def _unique_ids(table: Table, place: int) -> list[str]:
+    ids = _ids(table, place)
+    if len(ids.values) < len(table):
+        _, first = np.unique(ids.codes, return_index=True)
+        row = int(np.setdiff1d(np.arange(len(table)), first)[0])
+        before = table.line(int((ids.codes == ids.codes[row]).argmax()))
+        name = shown(ids.values[ids.codes[row]])
+        raise DataError(f"{table.path}, line {table.line(row)}: the id {name} is in line {before} already")
+    return _each_row(table, place, ids.values)
+
+
+def _labels(table: Table, place: int) -> list[str]:
+    column = table.texts(place)
+    return [
+        check_name(f"{table.path}, line {table.line(int((column.codes == code).argmax()))}", label)
+        for code, label in enumerate(column.values)
+    ]
+
+
+def _each_row(table: Table, place: int, values: list[str]) -> list[str]:
+    return [values[code] for code in table.texts(place).codes.tolist()]
+
+
+def _label_of_each(table: Table, places: Places, series: np.ndarray) -> list[str]:
+    """Return the class of each of the ``series``, which are codes of their ids.
+
+    Raises:
+        DataError: a series has two.
+    """
+    assert places.id is not None
+    assert places.label is not None
+    ids, labels, names = table.texts(places.id), table.texts(places.label), _labels(table, places.label)
+    first = np.full(len(ids.values), -1)
+    first[ids.codes[::-1]] = np.arange(len(table))[::-1]  # the last to be written counts: the first row
+    other = labels.codes != labels.codes[first][ids.codes]
+    if other.any():
+        row = int(other.argmax())
+        before = int(first[ids.codes[row]])
+        own, earlier = (shown(names[labels.codes[at]]) for at in (row, before))
         raise DataError(
-            f"{path} has a column time but no column id: expected both, or neither and a row for each series"
+            f"{table.path}, line {table.line(row)}: id {shown(ids.values[ids.codes[row]])} is of class {own}, but of "
+            f"{earlier} in line {table.line(before)}"
         )
-    label = next((places[key] for key in LABELS if key in places), None)
-    special = (places.get("id"), places.get("time"), label)
-    others = [place for place in range(len(header)) if place not in special]
-    if not others:
-        raise DataError(f"{path} has no column of values: expected more than {listed(header)}")
-    return SeriesTable(path, rows, header, *special, others)
+    return [names[code] for code in labels.codes[first[series]].tolist()]
 
 
-def _wide(table: SeriesTable) -> Series:
-    values, names, labels = [], [], []
-    lines: dict[str, int] = {}
-    for line, cells in table.rows:
-        name = str(line) if table.id is None else _id(table, line, cells[table.id])
-        if name in lines:
-            raise DataError(f"{table.path}, line {line}: the id {shown(name)} is in line {lines[name]} already")
-        lines[name] = line
-        filled = [place for place in table.others if cells[place].strip()]
-        if not filled:
-            raise DataError(f"{table.path}, line {line}: the series is empty; remove the row")
-        steps = [place for place in table.others if place <= filled[-1]]
-        values.append(np.array([[table.value(line, cells, place)] for place in steps]))
-        names.append(name)
-        if table.label is not None:
-            labels.append(check_name(f"{table.path}, line {line}", cells[table.label]))
-    by = "line" if table.id is None else "id"
-    return Series(table.path, values, names, by, None if table.label is None else labels)
+def _times(table: Table, place: int) -> np.ndarray:
+    """Return the time of each row, a number or the nanoseconds of a date; whole numbers as such, however large."""
+    column = table.columns[place]
+    if not isinstance(column, Texts):
+        bad = ~np.isfinite(column)
+        if bad.any():
+            raise _no_time(table, place, int(bad.argmax()), "a number or a date" if bad[0] else "a number")
+        return column
+    times = [_time(value) for value in column.values]
+    is_date = np.array([isinstance(value, str) is False and kind for value, kind in times], bool)
+    is_bad = np.array([value is None for value, _ in times], bool)
+    expects_date = bool(is_date[column.codes[0]])
+    bad = (is_bad | (is_date != expects_date))[column.codes]
+    if bad.any():
+        row = int(bad.argmax())
+        expected = "a number or a date" if row == 0 else "a date" if expects_date else "a number"
+        raise _no_time(table, place, row, expected)
+    values = [value for value, _ in times if value is not None]
+    exact = all(isinstance(value, int) and abs(value) < 2**63 for value in values)
+    numbers: np.ndarray = np.array(values, np.int64 if exact else np.float64)
+    result: np.ndarray = numbers[column.codes]
+    return result
 
 
-def _long(table: SeriesTable) -> Series:
-    assert table.id is not None
-    steps: dict[str, dict[float, tuple[int, list[float]]]] = {}
-    labels: dict[str, tuple[int, str]] = {}
-    for (line, cells), time in zip(table.rows, _times(table), strict=True):
-        name = _id(table, line, cells[table.id])
-        series = steps.setdefault(name, {})
-        if time in series:
-            row = f"id {shown(name)} and time {shown(cells[table.time or 0].strip())}"
-            raise DataError(f"{table.path}, line {line}: {row} are in line {series[time][0]} already")
-        series[time] = line, [table.value(line, cells, place) for place in table.others]
-        if table.label is not None:
-            label = check_name(f"{table.path}, line {line}", cells[table.label])
-            before = labels.setdefault(name, (line, label))
-            if before[1] != label:
-                raise DataError(
-                    f"{table.path}, line {line}: id {shown(name)} is of class {shown(label)}, but of "
-                    f"{shown(before[1])} in line {before[0]}"
-                )
-    values = [np.array([row for _, (_, row) in sorted(series.items())]) for series in steps.values()]
-    named = None if table.label is None else [label for _, label in labels.values()]
-    features = tuple(table.header[place] for place in table.others)
-    return Series(table.path, values, list(steps), "id", named, (), features)
+def _no_time(table: Table, place: int, row: int, expected: str) -> DataError:
+    where = f"{table.path}, line {table.line(row)}, column {shown(table.header[place])}"
+    return DataError(f"{where}: expected {expected}, got {quoted(table.cell(row, place))}")
 
 
-def _id(table: SeriesTable, line: int, cell: str) -> str:
-    if not cell.strip():
-        raise DataError(f"{table.path}, line {line}: the id is empty: expected which series the row belongs to")
-    if not is_printable(cell.strip()):
-        raise DataError(f"{table.path}, line {line}: expected an id in plain letters, got {quoted(cell.strip())}")
-    return cell.strip()
+def _time(cell: str) -> tuple[float | int | None, bool]:
+    """Return a number, or the nanoseconds of a date and True; None for what is neither."""
+    for kind in (int, float):
+        try:
+            value = kind(cell)
+            return (value if np.isfinite(float(value)) else None), False
+        except (ValueError, OverflowError):
+            continue
+    date = date_ns(cell)
+    return date, date is not None
 
 
-def _times(table: SeriesTable) -> Iterator[float]:
-    """Yield the time of each row, in the unit of the first: a number, or the seconds of a date."""
-    assert table.time is not None
-    dates: bool | None = None
-    for line, cells in table.rows:
-        cell = cells[table.time].strip()
-        value, is_date = _time(cell)
-        if math.isnan(value) or math.isinf(value) or is_date is not (is_date if dates is None else dates):
-            expected = "a number or a date" if dates is None else "a date" if dates else "a number"
-            raise DataError(f"{table.path}, line {line}, column time: expected {expected}, got {quoted(cell)}")
-        dates = is_date
-        yield value
-
-
-def _time(cell: str) -> tuple[float, bool]:
-    try:
-        return float(cell), False
-    except ValueError:
-        pass
-    try:
-        date = datetime.fromisoformat(cell)
-    except ValueError:
-        return math.nan, False
-    # As if everywhere were UTC where no zone is given: a clock that is put back would give two dates one number.
-    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp(), True
+def _notes(table: Table, places: Places, known: Columns | None) -> tuple[str, ...]:
+    """Say what was left out without being asked for, and what a run's table lacks or has beside."""
+    header = table.header
+    if known is None:
+        reasons = [(place, reason) for place, reason in places.left_out if reason not in ("as asked", "not asked for")]
+        if not reasons:
+            return ()
+        what = listed((f"{header[place] or 'a column'} ({reason})" for place, reason in reasons), 400)
+        return (f"left out: {what}; --feature-columns takes columns in",)
+    spare = [header[place] for place, reason in places.left_out if reason != "as asked"]
+    extra = [name for name in spare if name not in known.left_out]
+    missing = [step for step in known.features if step not in header]
+    steps = [header[place] for place in sorted(places.features)]
+    turned = [step for step in known.features if step in header] != steps and known.time is None
+    return (
+        *([f"{table.path.name}: left out {listed(extra)}, which the run does not read"] if extra else []),
+        *([f"{table.path.name}: the time steps {listed(missing)} are not there"] if missing else []),
+        *(
+            [f"{table.path.name}: its time steps stand in another order; they are read by their names"]
+            if turned
+            else []
+        ),
+    )

@@ -69,7 +69,6 @@ def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> Par
     Raises:
         DataError: there is nothing to learn from, or an image cannot be read or has another size; says which.
     """
-    config.check_unused(str(path), "the class is the name of a folder", "label_column")
     parts = _parts(path)
     folders = [part for part in parts if part is not None]
     listings = [_list(folder) for folder in folders]

@@ -155,7 +155,6 @@ def _check_fixed(name: str, config: DataConfig) -> None:
     config.check_unused(name, "it has its own test part", "test_fraction", "split_seed")
     config.check_unused(name, "it lacks no values", "missing")
     config.check_unused(name, "it holds no texts", *OF_TEXTS)
-    config.check_unused(name, "it is not a table", "label_column")
 
 
 def _preparation(source: Source, train_x: np.ndarray, read: Read) -> Preparation:

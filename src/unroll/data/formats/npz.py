@@ -6,6 +6,7 @@ import math
 import sys
 import warnings
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,10 +15,11 @@ import numpy.lib.format as npy
 import torch
 
 from ...config import DataConfig
+from ...config.data import TABLE
 from ...errors import DataError
 from ...formatting import is_printable, listed, quoted, shown
 from ..files import opened
-from ..preparation import ImageFormat, Preparation, Scaling
+from ..preparation import Preparation, Scaling
 from ..sequences import Parts, SequenceData
 from .stored import as_stored
 
@@ -27,7 +29,7 @@ CHUNK = 1 << 20  # bytes that are unpacked at once
 MOST_PACKED = 1_100  # times as large as packed can a member of a zip file be: deflate reaches 1,032
 
 
-def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> Parts:
+def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Parts:
     """Read an .npz file with ``x`` (N, time, features) and ``y`` (N,), and ``lengths`` (N,) if sequences differ.
 
     ``x`` is kept as uint8, or becomes float32, where NaN is a missing value; ``y`` holds whole numbers or names;
@@ -37,7 +39,7 @@ def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> Par
     Args:
         path: the file.
         config: must not ask for what is only for images.
-        form: not used.
+        model: the preparation of a trained model that is to read them (default None: nothing is known yet).
 
     Returns:
         the whole, or training and test part; the scaling is not learned yet.
@@ -47,6 +49,7 @@ def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> Par
         ConfigError: ``config`` asks for what is only for images.
     """
     config.check_unused(str(path), "it holds no images", "read", "resize")
+    config.check_unused(str(path), "it is no table", *TABLE)
     arrays = _arrays(path)
     suffixes = ("_train", "_test") if "x_train" in arrays or "x_test" in arrays else ("",)
     wanted = [f"{key}{suffix}" for suffix in suffixes for key in ("x", "y")]
@@ -56,7 +59,11 @@ def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> Par
         raise DataError(f"{path} has no {', '.join(missing)}: expected the arrays x and y, got {names}")
     classes, labels = _labels(path, arrays, [f"y{suffix}" for suffix in suffixes])
     preparation = Preparation(classes, Scaling(0.0, 1.0))
-    data = [_part(path, arrays, suffix, y, preparation) for suffix, y in zip(suffixes, labels, strict=True)]
+    data: list[SequenceData] = []
+    for suffix, y in zip(suffixes, labels, strict=True):
+        like = data[0].preparation if data else model
+        offset = None if like is None else like.offset
+        data.append(_part(path, arrays, suffix, y, preparation, offset))
     if len(data) == 2 and (data[0].input_size != data[1].input_size or data[0].x.dtype != data[1].x.dtype):
         raise DataError(
             f"{path}: x_train and x_test must have the same features and dtype, got {data[0]} and {data[1]}"
@@ -64,12 +71,13 @@ def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> Par
     return Parts(data[0], data[1] if len(data) == 2 else None)
 
 
-def read_unlabelled(path: Path, classes: tuple[str, ...]) -> SequenceData:
+def read_unlabelled(path: Path, classes: tuple[str, ...], offset: tuple[float, ...] | None = None) -> SequenceData:
     """Read ``x`` of an .npz file, and ``lengths`` where there are some; whatever ``y`` says is left alone.
 
     Args:
         path: the file.
         classes: of the model that is to classify it; until then each sequence is said to be of the first.
+        offset: of each feature, of that model (default: what the values need).
 
     Raises:
         DataError: the file, ``x`` or ``lengths`` will not do.
@@ -78,7 +86,7 @@ def read_unlabelled(path: Path, classes: tuple[str, ...]) -> SequenceData:
     if "x" not in arrays:
         raise DataError(f"{path} has no x: expected the sequences to classify in an array x")
     y = np.zeros(len(arrays["x"]) if arrays["x"].ndim else 0, np.int64)
-    return _part(path, arrays, "", y, Preparation(classes, Scaling(0.0, 1.0)))
+    return _part(path, arrays, "", y, Preparation(classes, Scaling(0.0, 1.0)), offset)
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -203,7 +211,12 @@ def _names(path: Path, classes: np.ndarray, values: list[int]) -> tuple[str, ...
 
 
 def _part(
-    path: Path, arrays: dict[str, np.ndarray], suffix: str, y: np.ndarray, preparation: Preparation
+    path: Path,
+    arrays: dict[str, np.ndarray],
+    suffix: str,
+    y: np.ndarray,
+    preparation: Preparation,
+    offset: tuple[float, ...] | None,
 ) -> SequenceData:
     x, lengths = arrays[f"x{suffix}"], arrays.get(f"lengths{suffix}")
     name = f"{path}: x{suffix}"
@@ -214,18 +227,33 @@ def _part(
         raise DataError(f"{name} holds {len(x)} sequences, but y{suffix} {len(y)} labels")
     if 0 in x.shape:
         raise DataError(f"{name} must hold at least 1 sequence of 1 time step of 1 feature, got {x.shape}")
+    notes: tuple[str, ...] = ()
     if lengths is not None:
         _check_lengths(f"{path}: lengths{suffix}", lengths, x)
+    elif (ends := _ends(x)) is not None:
+        x, lengths = x[:, : max(1, ends.max())], ends
+        shorter = int((ends < x.shape[1]).sum())
+        notes = (f"{name}: {shorter:,} of {len(x):,} sequences end in NaN, which is read as padding: they are shorter",)
     valid_mask = None if lengths is None else (np.arange(x.shape[1]) < lengths[:, None])[:, :, None]
-    x, missing = as_stored(name, x, valid_mask)
+    x, missing, offset = as_stored(name, x, valid_mask, offset)
     full = lengths is None or bool((lengths == x.shape[1]).all())
     return SequenceData(
         torch.from_numpy(x),
         torch.from_numpy(y),
-        preparation,
+        replace(preparation, offset=offset),
         None if full or lengths is None else torch.from_numpy(lengths.astype(np.int64)),
+        notes,
         missing=None if missing is None else torch.from_numpy(missing),
     )
+
+
+def _ends(x: np.ndarray) -> np.ndarray | None:
+    """Return the number of steps (N,) before the NaN at the end of each sequence; None where no sequence ends so."""
+    if x.dtype.kind != "f" or not np.isnan(x[:, -1]).all(axis=1).any():
+        return None
+    is_given = ~np.isnan(x).all(axis=2)
+    last = x.shape[1] - is_given[:, ::-1].argmax(axis=1)
+    return np.where(is_given.any(axis=1), last, 0)
 
 
 def _check_lengths(name: str, lengths: np.ndarray, x: np.ndarray) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from ...errors import DataError
 from ...formatting import is_printable, quoted, shown
-from ..files import content_of
+from ..files import content_of, opened
 
 DIVIDERS = ",;\t"
+LONGEST_CELL = 2**31 - 1  # characters; csv's own limit is 131,072
+LONGEST_HEADER = 1 << 24  # bytes of a first line that is read by itself
 MISSING = ("", "?", "na", "nan", "null")  # in any case: how files write that a value is missing
 
 
@@ -24,13 +26,20 @@ def read_text(path: Path) -> str:
     Raises:
         DataError: it cannot be read, or is not UTF-8; says at which byte.
     """
+    return decoded(unpacked_content(path), str(path))
+
+
+def unpacked_content(path: Path) -> bytes:
+    """Return a file's bytes; of a .gz file those of the file in it.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         content = content_of(path)
-        if path.suffix.lower() == ".gz":
-            content = gzip.decompress(content)
+        return gzip.decompress(content) if path.suffix.lower() == ".gz" else content
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path} is no whole gzip file ({shown(error)}); copy it anew") from error
-    return decoded(content, str(path))
 
 
 def decoded(content: bytes, name: str) -> str:
@@ -51,26 +60,34 @@ def decoded(content: bytes, name: str) -> str:
         ) from error
 
 
-def number(cell: str) -> float:
+def number(cell: str, decimal: str = ".") -> float:
     """Return the number in a cell, NaN where it is missing.
+
+    Args:
+        cell: the text.
+        decimal: what stands before the decimals; where that is a comma, a point may be in no number.
 
     Raises:
         ValueError: it is no finite number.
     """
     try:
-        value = float(cell)
+        if decimal == "," and "." in cell:
+            raise ValueError
+        value = float(cell.replace(decimal, "."))
     except ValueError:
         if cell.strip().lower() in MISSING:
             return math.nan
-        raise ValueError(f"expected a number, got {_number_shown(cell)}") from None
+        raise ValueError(f"expected a number, got {_number_shown(cell, decimal)}") from None
     if math.isinf(value):
         raise ValueError(f"expected a finite number, got {quoted(cell)}; leave the cell empty where a value is missing")
     return value
 
 
-def _number_shown(cell: str) -> str:
-    hint = " (write 1.5, with a point)" if cell.count(",") == 1 and cell.replace(",", "").strip("+- ").isdigit() else ""
-    return quoted(cell, 30) + hint
+def _number_shown(cell: str, decimal: str) -> str:
+    wrong = "," if decimal == "." else "."
+    is_hinted = cell.count(wrong) == 1 and cell.replace(wrong, "").strip("+- ").isdigit()
+    hint = "1.5, with a point, or say --decimal ," if decimal == "." else "1,5, with a comma, or leave out --decimal"
+    return quoted(cell, 30) + (f" (write {hint})" if is_hinted else "")
 
 
 def check_name(where: str, label: str) -> str:
@@ -108,10 +125,12 @@ def read_rows(path: Path, most: int | None = None) -> tuple[list[str], list[tupl
     Raises:
         DataError: it cannot be read, is empty, two columns have one name, or a row has more or fewer cells than that.
     """
-    text = read_text(path)
-    first = text.split("\n", 1)[0]
-    divider = max(DIVIDERS, key=first.count)
+    text = _first_line(path) if most == 1 else None
+    if text is None:
+        text = read_text(path)
+    divider = divider_of(text.split("\n", 1)[0])
     lines = io.StringIO(text, newline="")
+    csv.field_size_limit(LONGEST_CELL)
     if divider == "\t":
         reader = csv.reader(lines, delimiter=divider, strict=True, quoting=csv.QUOTE_NONE)
     else:
@@ -127,14 +146,37 @@ def read_rows(path: Path, most: int | None = None) -> tuple[list[str], list[tupl
         raise DataError(f"{path}, line {reader.line_num}: {shown(error)}; write it anew as CSV") from error
     if not rows:
         raise DataError(f"{path} is empty: expected names of columns in its first line")
-    header = _header(path, rows.pop(0)[1])
+    header = checked_header(path, rows.pop(0)[1])
     for line, cells in rows:
         if len(cells) != len(header):
             raise DataError(f"{path}, line {line}: expected {len(header)} cells as in the first line, got {len(cells)}")
     return header, rows
 
 
-def _header(path: Path, cells: list[str]) -> list[str]:
+def _first_line(path: Path) -> str | None:
+    """Return a table's first line if it holds all names of columns, and nothing about it is unusual."""
+    if path.suffix.lower() == ".gz":
+        return None
+    try:
+        with opened(path) as file:
+            line = file.readline(LONGEST_HEADER)
+        text = line.decode("utf-8-sig").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return None if not text.strip() or text.count('"') % 2 or "\r" in text or len(line) == LONGEST_HEADER else text
+
+
+def divider_of(first: str) -> str:
+    """Return what divides the cells of a table with such a first line."""
+    return max(DIVIDERS, key=first.count)
+
+
+def checked_header(path: Path, cells: list[str]) -> list[str]:
+    """Return the names of a table's columns without the blanks around them.
+
+    Raises:
+        DataError: two are the same, or one cannot be shown.
+    """
     header = [name.strip() for name in cells]
     seen: set[str] = set()
     for name in header:

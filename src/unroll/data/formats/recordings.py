@@ -20,17 +20,20 @@ import numpy as np
 from ...config import DataConfig
 from ...errors import DataError
 from ...formatting import listed, shown
+from ..preparation import Preparation
 from ..sequences import Parts
-from .csv_series import LABELS
 from .image_folder import SUFFIXES as IMAGES
 from .parsing import check_name, number, read_rows
-from .parts import VALIDATION, Files, entries_of, inside
+from .parts import VALIDATION, Files, entries_of, inside, unpacked
 from .plain_series import holds_numbers, number_rows
+from .roles import LABELS
 from .series_file import Series, to_sequences
+from .table import Marks
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 CLOCKS = ("", "time", "timestamp", "date", "datetime", "index", "unnamed: 0", "id")
 NUMBERED = re.compile(r"(?P<label>.*[^\W\d_].*?)[_\-. ]*\d+")
+NO_MARKS = Marks()
 NO_CLASSES = ("train", "test", *VALIDATION)
 
 
@@ -55,10 +58,9 @@ def is_of_recordings(folder: Path) -> bool:
     return bool(_labelled_files(folder if parts is None else parts.train))
 
 
-def read(path: Path, config: DataConfig, form: object = None) -> Parts:
+def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Parts:
     """Read a folder of recordings; for arguments and errors see `unroll.data.formats.series.read`."""
     config.check_unused(str(path), "it holds no images", "read", "resize")
-    config.check_unused(str(path), "the class is the name of a folder or of a file", "label_column")
     folders = inside(path) or Files(path)
     files = [[] if folder is None else _labelled_files(folder) for folder in folders]
     recordings = [[_recording(file) for file, _ in part] for part in files]
@@ -74,34 +76,44 @@ def read(path: Path, config: DataConfig, form: object = None) -> Parts:
         if folder is not None and part
     ]
     present = [name for name, part in zip(Parts._fields, recordings, strict=False) if part]
-    return Parts.of(dict(zip(present, to_sequences(parts), strict=True)), understood="; ".join(facts))
+    data = to_sequences(parts, None if model is None else model.offset)
+    return Parts.of(dict(zip(present, data, strict=True)), understood="; ".join(facts))
 
 
-def read_alone(path: Path, features: Sequence[str], count: int) -> Series | None:
+def read_alone(path: Path, model: Preparation, marks: Marks) -> Series | None:
     """Return a file as one series to classify; None where it is not a recording.
 
     Args:
         path: a .csv, .tsv or .txt file.
-        features: names of those that the model reads; empty where they have none.
-        count: how many it reads.
+        model: says which features are read, or how many where these have no names.
+        marks: how a table writes its numbers.
 
     Raises:
         DataError: the file cannot be read, or a row will not do.
     """
+    features, count = model.features, _count(model)
     if holds_numbers(path):
         if features or count < 2:
             return None
     else:
         names = [] if path.suffix.lower() == ".txt" else read_rows(path, 1)[0]
-        if not features or not set(features) <= set(names) or "id" in map(str.lower, names):
+        id_ = model.columns.id if model.columns else None
+        if not features or not set(features) <= set(names) or id_ in names or "id" in map(str.lower, names):
             return None
-    recording = _recording(path)
+    recording = _recording(path, marks)
     names = list(recording.columns)
     if not features and len(names) != count:
         return None
     unused = [name for name in names if features and name not in features]
     notes = (f"left out {listed(unused)}",) if unused else ()
     return replace(_series(path, [recording], None, tuple(features) or tuple(names)), notes=notes)
+
+
+def _count(model: Preparation) -> int:
+    """Return how many features the data had that a model was trained on; 0 where its preparation does not say."""
+    if model.missing is not None:
+        return len(model.missing.means)
+    return len(model.scaling.mean) if isinstance(model.scaling.mean, tuple) else 0
 
 
 def _labelled_files(folder: Path) -> list[tuple[Path, str]]:
@@ -126,7 +138,7 @@ def _labelled_files(folder: Path) -> list[tuple[Path, str]]:
     return [] if {"id", *LABELS} & set(header) else labelled
 
 
-def _recording(path: Path) -> Recording:
+def _recording(path: Path, marks: Marks = NO_MARKS) -> Recording:
     if holds_numbers(path):
         return Recording(path, {str(place): column for place, column in enumerate(number_rows(path).T)}, named=False)
     header, rows = read_rows(path)
@@ -136,7 +148,7 @@ def _recording(path: Path) -> Recording:
     for place, name in enumerate(header):
         cells = [row[place] for _, row in rows]
         try:
-            columns[name] = np.array([number(cell) for cell in cells])
+            columns[name] = np.array([marks.value(cell) for cell in cells])
         except ValueError:
             columns[name] = cells
     for name in columns:
@@ -178,7 +190,7 @@ def _series(path: Path, recordings: Sequence[Recording], labels: list[str] | Non
                 cell = _text_in(recording, name)
                 raise DataError(f"{recording.path}, column {shown(name)}: expected numbers, got {cell}")
         values.append(np.stack([np.asarray(recording.columns[name]) for name in features], axis=1))
-    names = [recording.path.stem for recording in recordings]
+    names = [unpacked(recording.path).stem for recording in recordings]
     return Series(path, values, names, "id", labels, features=features if recordings[0].named else ())
 
 

@@ -14,36 +14,41 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...config import DataConfig
+from ...config.data import TABLE
 from ...errors import DataError
 from ...formatting import listed
-from ..preparation import ImageFormat
+from ..columns import Columns
+from ..preparation import Preparation
 from ..sequences import Parts, SequenceData
 from . import arff_series, csv_series, npz, plain_series, recordings, ts_series
 from .parts import TRAIN, beside, entries_of, unpacked
 from .series_file import Series, to_sequences, unlabelled
 
 
-def _parse_tsv(path: Path, labelled: bool) -> Series:
-    return plain_series.parse(path, labelled) if plain_series.holds_numbers(path) else csv_series.parse(path, labelled)
+def _parse_tsv(path: Path, labelled: bool, config: DataConfig, known: Columns | None) -> Series:
+    if _is_table(path):
+        return csv_series.parse(path, labelled, config, known)
+    return plain_series.parse(path, labelled)
 
 
-PARSERS: dict[str, Callable[[Path, bool], Series]] = {
-    ".ts": ts_series.parse,
+PARSERS: dict[str, Callable[[Path, bool, DataConfig, Columns | None], Series]] = {
+    ".ts": lambda path, labelled, _config, _known: ts_series.parse(path, labelled),
     ".csv": csv_series.parse,
     ".tsv": _parse_tsv,
-    ".arff": arff_series.parse,
-    ".txt": plain_series.parse,
+    ".arff": lambda path, labelled, _config, _known: arff_series.parse(path, labelled),
+    ".txt": lambda path, labelled, _config, _known: plain_series.parse(path, labelled),
 }
+TABLES = (".csv", ".tsv")  # may be packed with gzip
 ARCHIVE = (".ts", ".arff", ".tsv", ".txt")  # the archive's formats, the first of which says most
 
 
-def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> Parts:
-    """Read series of any length and number of features, which may lack values; not yet scaled or filled in.
+def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Parts:
+    """Read series of any length and number of features, which may lack values.
 
     Args:
         path: a file of series, or a folder with one pair of train and test.
-        config: must not ask for what is only for images.
-        form: not used.
+        config: may say what the columns of a table are; must not ask for what is only for images.
+        model: the preparation of a trained model that is to read them (default None: nothing is known yet).
 
     Raises:
         DataError: something in a file will not do; says in which line.
@@ -54,29 +59,36 @@ def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> Par
     if path.is_dir():
         path, notes = _pair_in(path)
     train, *others = beside(path)
-    series = {"train": PARSERS[train.suffix.lower()](train, True)}
+    known, offset = (None, None) if model is None else (model.columns, model.offset)
+    if not _is_table(path):
+        config.check_unused(str(path), "it is no table", *TABLE)
+    first = PARSERS[suffix(train)](train, True, config, known)
+    series = {"train": first}
     for name, file in zip(("test", "val"), others, strict=True):
         if file is None:
             continue
-        part = PARSERS[file.suffix.lower()](file, False)
+        part = PARSERS[suffix(file)](file, False, config, known or first.columns)
         if part.labels is None:
             notes += (f"{file.name} has no classes: it is not used",)
         else:
             series[name] = part
-    data = [replace(part, notes=part.notes + notes) for part in to_sequences(list(series.values()))]
-    return Parts.of(dict(zip(series, data, strict=True)), understood=series["train"].understood)
+    data = [replace(part, notes=part.notes + notes) for part in to_sequences(list(series.values()), offset)]
+    understood = str(first.columns) if first.columns else first.understood
+    return Parts.of(dict(zip(series, data, strict=True)), understood=understood)
 
 
 def read_unlabelled(
-    path: Path, classes: tuple[str, ...], features: tuple[str, ...] = (), count: int = 0
+    path: Path, classes: tuple[str, ...], model: Preparation | None = None, config: DataConfig | None = None
 ) -> tuple[SequenceData, list[str], str]:
     """Read series to classify from a file of series or an .npz file; classes that it has are left alone.
+
+    A table with a column for each feature that the model reads, and without an id, is one series.
 
     Args:
         path: the file.
         classes: of the model; until it has spoken each series is said to be of the first.
-        features: names of what the model reads: a CSV file that has these columns and no id is one series.
-        count: how many features the model reads: so is a CSV file of so many numbers a line and no names.
+        model: its preparation (default None: nothing is known).
+        config: may say what the columns of a table are, if other than in the training data.
 
     Returns:
         the series, not yet scaled or filled in; the name of each; and what that is: "id", "line" or, counted from 0,
@@ -85,17 +97,39 @@ def read_unlabelled(
     Raises:
         DataError: the file is of no known format, or something in it will not do.
     """
-    suffix = path.suffix.lower()
-    if suffix == ".npz" and not path.is_dir():
-        data = npz.read_unlabelled(path, classes)
+    kind = suffix(path)
+    offset = None if model is None else model.offset
+    if kind == ".npz" and not path.is_dir():
+        data = npz.read_unlabelled(path, classes, offset)
         return data, [str(number) for number in range(len(data))], "series"
-    if suffix not in PARSERS or path.is_dir():
+    if kind not in PARSERS or path.is_dir():
         raise DataError(f"{path} is no file of series: expected {', '.join(PARSERS)} or .npz")
-    series = recordings.read_alone(path, features, count) if suffix in recordings.SUFFIXES else None
-    if series is None and suffix in (".tsv", ".txt") and (suffix == ".txt" or plain_series.holds_numbers(path)):
-        series = plain_series.parse_unlabelled(path, classes)
-    series = series or PARSERS[suffix](path, False)
-    return unlabelled(series, classes), series.names, series.named_by
+    series = _parsed_alone(path, classes, model, config or DataConfig())
+    return unlabelled(series, classes, offset), series.names, series.named_by
+
+
+def _parsed_alone(path: Path, classes: tuple[str, ...], model: Preparation | None, config: DataConfig) -> Series:
+    """Return the series of a file to classify: of one alone if it is a recording."""
+    kind, known = suffix(path), None if model is None else model.columns
+    if model is not None and kind in recordings.SUFFIXES:
+        series = recordings.read_alone(path, model, csv_series.marks_of(config, known))
+        if series is not None:
+            return series
+    if kind in (".tsv", ".txt") and not _is_table(path):
+        return plain_series.parse_unlabelled(path, classes)
+    return PARSERS[kind](path, False, config, known)
+
+
+def _is_table(path: Path) -> bool:
+    """Tell whether a file of series is a table: its first line names columns."""
+    kind = suffix(path)
+    return kind in TABLES and (kind != ".tsv" or not plain_series.holds_numbers(path))
+
+
+def suffix(path: Path) -> str:
+    """Return the suffix that says a file's format: of a packed table that of the table."""
+    inner = unpacked(path).suffix.lower()
+    return inner if inner in TABLES else path.suffix.lower()
 
 
 def set_name(path: Path) -> str:
@@ -124,7 +158,7 @@ def is_of_series(folder: Path) -> bool:
 
 
 def _files_in(folder: Path) -> list[Path]:
-    return [file for file in entries_of(folder) if file.suffix.lower() in PARSERS and file.is_file()]
+    return [file for file in entries_of(folder) if suffix(file) in PARSERS and file.is_file()]
 
 
 def _pair_in(folder: Path) -> tuple[Path, tuple[str, ...]]:

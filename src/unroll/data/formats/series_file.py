@@ -11,7 +11,9 @@ import torch
 
 from ...errors import DataError
 from ...formatting import listed, shown
+from ..columns import Columns
 from ..preparation import Preparation, Scaling
+from ..remarks import plain
 from ..sequences import SequenceData
 from .parsing import in_order
 from .stored import as_stored
@@ -29,8 +31,9 @@ class Series:
         labels: class of each series; None where the file has no classes
         classes: all that the file says there are, in its order; empty where that follows from the labels
         features: names of the features; empty where the file has none
+        columns: what the columns of a table were taken for; None where the file is none
         notes: what one should know of how it was read, in words
-        understood: what was taken for what, in words; empty where there was no choice
+        understood: what was taken for what, in words; empty where there was no choice, or ``columns`` say it
     """
 
     path: Path
@@ -40,12 +43,17 @@ class Series:
     labels: list[str] | None
     classes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
+    columns: Columns | None = None
     notes: tuple[str, ...] = ()
     understood: str = ""
 
 
-def to_sequences(parts: Sequence[Series]) -> list[SequenceData]:
+def to_sequences(parts: Sequence[Series], offset: tuple[float, ...] | None = None) -> list[SequenceData]:
     """Return the parts of a data set with one table of classes, which the first of them says.
+
+    Args:
+        parts: of it.
+        offset: of each feature, of the model that is to read them (default: what the first part needs).
 
     Raises:
         DataError: a part has no series, no labels, or a class or features that the first part lacks.
@@ -56,17 +64,19 @@ def to_sequences(parts: Sequence[Series]) -> list[SequenceData]:
             raise DataError(f"{part.path} holds no series")
     classes = first.classes or in_order(first.labels or [])
     index = {label: number for number, label in enumerate(classes)}
-    data = []
+    data: list[SequenceData] = []
     for part in parts:
         assert part.labels is not None
         for name, label in zip(part.names, part.labels, strict=True):
             if label not in index:
+                alike = [known for known in classes if plain(known) == plain(label)]
+                hint = f"; {shown(alike[0])} only looks the same: write both alike" if alike else ""
                 raise DataError(
                     f"{part.path}, {part.named_by} {shown(name)}: the class {shown(label)} is not in {first.path}, the "
-                    "training part"
+                    f"training part{hint}"
                 )
         y = np.array([index[label] for label in part.labels], np.int64)
-        data.append(_padded(part, y, classes))
+        data.append(_padded(part, y, classes, data[0].preparation.offset if data else offset))
     for part, own in zip(parts[1:], data[1:], strict=True):
         if part.features != first.features:
             expected, got = (listed(names) or "features without names" for names in (first.features, part.features))
@@ -77,7 +87,7 @@ def to_sequences(parts: Sequence[Series]) -> list[SequenceData]:
     return data
 
 
-def unlabelled(series: Series, classes: tuple[str, ...]) -> SequenceData:
+def unlabelled(series: Series, classes: tuple[str, ...], offset: tuple[float, ...] | None = None) -> SequenceData:
     """Return series for a model to classify; until then each is said to be of the first of ``classes``.
 
     Raises:
@@ -85,10 +95,10 @@ def unlabelled(series: Series, classes: tuple[str, ...]) -> SequenceData:
     """
     if not series.values:
         raise DataError(f"{series.path} holds no series")
-    return _padded(series, np.zeros(len(series.values), np.int64), classes)
+    return _padded(series, np.zeros(len(series.values), np.int64), classes, offset)
 
 
-def _padded(series: Series, y: np.ndarray, classes: tuple[str, ...]) -> SequenceData:
+def _padded(series: Series, y: np.ndarray, classes: tuple[str, ...], offset: tuple[float, ...] | None) -> SequenceData:
     lengths = np.array([len(values) for values in series.values], np.int64)
     time, features = int(lengths.max()), series.values[0].shape[1]
     x = np.zeros((len(lengths), time, features))
@@ -96,11 +106,11 @@ def _padded(series: Series, y: np.ndarray, classes: tuple[str, ...]) -> Sequence
         row[: len(values)] = values
     full = bool((lengths == time).all())
     valid_mask = None if full else (np.arange(time) < lengths[:, None])[:, :, None]
-    stored, missing = as_stored(str(series.path), x, valid_mask)
+    stored, missing, offset = as_stored(str(series.path), x, valid_mask, offset)
     return SequenceData(
         torch.from_numpy(stored),
         torch.from_numpy(y),
-        Preparation(classes, Scaling(0.0, 1.0), features=series.features),
+        Preparation(classes, Scaling(0.0, 1.0), features=series.features, columns=series.columns, offset=offset),
         None if full else torch.from_numpy(lengths),
         series.notes,
         missing=None if missing is None else torch.from_numpy(missing),

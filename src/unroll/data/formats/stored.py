@@ -1,4 +1,4 @@
-"""Values as they are kept: uint8 where they are bytes, else float32, unless that would change them."""
+"""Values as they are kept: uint8 where they are bytes, else float32, less an offset where that would change them."""
 
 from __future__ import annotations
 
@@ -6,29 +6,39 @@ import numpy as np
 
 from ...errors import DataError
 
-LOSS = 1e-3  # of the deviation: so much may rounding to float32 change a value
+LOSS = 1e-3  # of a feature's deviation: so much may rounding to float32 change a value
+SMALLEST = 1e-35  # deviation that float32 can tell from none
+ROUNDING = 2.0**-24  # of a value: so much does rounding to float32 change it at most
 
 
-def as_stored(name: str, x: np.ndarray, valid_mask: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return ``x`` as uint8 or float32, in one piece, and which of its values are missing, that is NaN.
+def as_stored(
+    name: str, x: np.ndarray, valid_mask: np.ndarray | None, offset: tuple[float, ...] | None = None
+) -> tuple[np.ndarray, np.ndarray | None, tuple[float, ...]]:
+    """Return ``x`` as uint8 or float32, in one piece, which of its values are missing, that is NaN, and its offset.
 
     Args:
         name: of the array, for messages.
         x: (N, time, features) of any dtype.
         valid_mask: (N, time, 1) bool, False in the padding; None where there is none.
+        offset: of each feature, taken away before the conversion; empty for nothing (default: the mean of each feature
+            that float32 would lose too much of).
 
     Returns:
-        ``x`` with 0 in place of what is missing, and (N, time, features) bool, or None if nothing is.
+        ``x`` with 0 in place of what is missing; (N, time, features) bool, or None if nothing is; and the offset.
 
     Raises:
-        DataError: an infinite value, or a conversion that would change what a model can see.
+        DataError: an infinite value.
     """
     if x.dtype.kind == "b" or x.dtype == np.uint8:
-        return np.ascontiguousarray(x, np.uint8), None
+        return np.ascontiguousarray(x, np.uint8), None, ()
     if x.dtype.kind not in "iuf":
         raise DataError(f"{name} must hold real numbers, got {x.dtype}; convert it to uint8 or float32")
-    with np.errstate(over="ignore"):  # becomes infinite, and is then reported as such
-        stored = np.ascontiguousarray(x, np.float32)
+    if offset is None:
+        is_exact = x.dtype.itemsize <= 2 or x.dtype == np.float32
+        offset = () if is_exact else _needed_offset(name, x, valid_mask)
+    with np.errstate(over="ignore", invalid="ignore"):  # becomes infinite, and is then reported as such
+        moved = x - np.array(offset) if len(offset) == x.shape[2] else x  # other features are refused later
+        stored = np.ascontiguousarray(moved, np.float32)
     missing = np.isnan(stored) if valid_mask is None else np.isnan(stored) & valid_mask
     bad = np.isinf(stored) if valid_mask is None else np.isinf(stored) & valid_mask
     if bad.any():
@@ -37,23 +47,38 @@ def as_stored(name: str, x: np.ndarray, valid_mask: np.ndarray | None) -> tuple[
             f"{name} holds {_counted(int(bad.sum()))} too large for float32, the first in sequence {sequence} at step "
             f"{step}, feature {feature}; scale it, or write NaN where a value is missing"
         )
-    present = ~missing if valid_mask is None else ~missing & valid_mask
-    if x.dtype.itemsize > 2 and x.dtype != np.float32 and present.any():
-        _check_loss(name, x[present])
     if not missing.any():
-        return stored, None
-    return np.where(missing, np.float32(0), stored), missing
+        return stored, None, offset
+    return np.where(missing, np.float32(0), stored), missing, offset
 
 
 def _counted(values: int) -> str:
     return "1 value" if values == 1 else f"{values:,} values"
 
 
-def _check_loss(name: str, seen: np.ndarray) -> None:
-    exact = seen.astype(np.float64)
-    error, std = float(np.abs(exact - exact.astype(np.float32)).max()), float(exact.std())
-    if error > LOSS * std and error:
-        raise DataError(
-            f"{name} loses too much as float32: {seen.dtype} values from {seen.min():g} to {seen.max():g} move by up "
-            f"to {error:.3g}; subtract an offset or scale them"
-        )
+def _needed_offset(name: str, x: np.ndarray, valid_mask: np.ndarray | None) -> tuple[float, ...]:
+    """Return the mean of each feature that float32 would lose too much of, 0 for the others; nothing if for all.
+
+    Raises:
+        DataError: values of a feature are too small for float32.
+    """
+    offset = [0.0] * x.shape[2]
+    for feature in range(x.shape[2]):
+        column = x[:, :, feature]
+        seen = column.ravel() if valid_mask is None else column[valid_mask[:, :, 0]]
+        seen = seen.astype(np.float64)
+        seen = seen[np.isfinite(seen)]
+        with np.errstate(over="ignore"):  # such values are refused later
+            std = seen.std() if len(seen) else 0.0
+        if 0 < std < SMALLEST:
+            raise DataError(
+                f"{name} loses too much as float32: {x.dtype} values from {seen.min():g} to {seen.max():g}; scale them"
+            )
+        if std > 0 and ROUNDING * np.abs(seen).max() > LOSS * std and _loss(seen) > LOSS * std:
+            offset[feature] = float(seen.mean())
+    return tuple(offset) if any(offset) else ()
+
+
+def _loss(seen: np.ndarray) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.abs(seen - seen.astype(np.float32)).max())

@@ -93,21 +93,23 @@ def is_text(path: Path, config: DataConfig) -> bool:
     if suffix in (".txt", ".tsv") and holds_numbers(path):
         return False
     if suffix in TABLES:
+        if config.text_column is not None or column_of_texts(read_rows(path, 1)[0], []) is None:
+            return config.text_column is not None
         header, rows = read_rows(path, 1 + ROWS)
-        return config.text_column is not None or column_of_texts(header, [cells for _, cells in rows]) is not None
+        return column_of_texts(header, [cells for _, cells in rows]) is not None
     return suffix in PARSERS
 
 
-def as_before(path: Path, reading: DataConfig) -> DataConfig:
-    """Return how to read other data for a model: as ``reading``, its own data, was read, as far as that can be."""
-    train = _parts(path, DataConfig()).train
+def as_before(path: Path, own: DataConfig, reading: DataConfig) -> DataConfig:
+    """Return how to read other data for a model: as ``reading`` says, else as ``own``, its own data, was read."""
+    train = _parts(path, reading).train
     if train.is_dir():
-        return DataConfig()
+        return reading
     if _suffix(train) in LINES:
-        return DataConfig(lines=reading.lines)
+        return replace(reading, lines=reading.lines or own.lines)
     names = names_in(train)
-    text, label = (name if name in names else None for name in (reading.text_column, reading.label_column))
-    return DataConfig(text_column=text, label_column=label)
+    text, label = (name if name in names else None for name in (own.text_column, own.label_column))
+    return replace(reading, text_column=reading.text_column or text, label_column=reading.label_column or label)
 
 
 def read_texts(

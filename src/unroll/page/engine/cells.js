@@ -1,10 +1,10 @@
 /*
- * The recurrent cells, one class each: what becomes of the state in one time step. The equations, the order of the
- * gates and the names of the weights are those of torch.nn, or of unroll's Python cells where torch.nn has none.
+ * The recurrent cells, one class each: one time step of the state. The equations, the order of the gates and the names
+ * of the weights are those of torch.nn, or of unroll's Python cells if torch.nn has no such cell.
  *
  * A cell has start(), the state before the first step, and step(x, state), the state after reading x. A state is never
- * changed: it is {hidden, gates}, with further arrays where the cell remembers more than it shows. All arrays hold
- * 64-bit numbers; the weights are the 32-bit ones that were trained.
+ * changed in place: it is {hidden, gates}, with further arrays if the cell's memory is larger than its output. All
+ * arrays have 64-bit numbers; the weights keep their 32 bits.
  */
 
 /** @typedef {{ shape: number[], data: Float32Array }} Weight */
@@ -45,7 +45,7 @@ export function linear(weight, bias, x) {
  */
 export const filled = (size, number) => Float64Array.from({ length: size }, (_, index) => number(index));
 
-/** Elman's cell: h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu in the place of tanh. */
+/** Elman's cell: h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu instead of tanh. */
 class RNNCell {
   /**
    * @param {Record<string, Weight>} weights
@@ -76,7 +76,7 @@ class RNNCell {
   }
 }
 
-/** Each unit hears of itself alone: h' = tanh(W_ih x + u h + b), or relu in the place of tanh. */
+/** Independently recurrent: h' = tanh(W_ih x + u h + b), or relu instead of tanh. */
 class IndRNNCell extends RNNCell {
   step(x, { hidden }) {
     const { weight_ih, weight_hh, bias } = this.weights;

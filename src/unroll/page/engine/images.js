@@ -4,15 +4,14 @@ import { resize } from "./resize.js";
 /** @import { Picture } from "./resize.js" */
 
 /*
- * A foreign picture made into what the model was trained on: the same steps, with the same numbers, as unroll's
- * data/formats/image_file.py. Pixels are RGBA, as a canvas has them; what the model sees is height × width numbers from
- * 0 to 255.
+ * Prepare a picture like the training images: the same steps, with the same numbers, as unroll's
+ * data/formats/image_file.py. The input is a canvas's RGBA pixels; the result height × width numbers from 0 to 255.
  */
 export const Images = {
   LARGE: 1000, // pixels; longer pictures are first reduced to 1 to 2 times as much
-  FAINT: 16, // of 255: less contrast than this is no drawing
-  ENLARGED: 0.05, // of the mean contrast: so well must a picture be the enlargement of a small one to count as one
-  INK: 0.1, // of the strongest contrast to the background: what is weaker is noise
+  FAINT: 16, // of 255: with less contrast, a picture is blank
+  ENLARGED: 0.05, // of the mean contrast: largest error for which a picture counts as an enlargement of a small one
+  INK: 0.1, // of the strongest contrast to the background; anything weaker is noise
   BLANK: "the picture shows nothing: all its pixels have about the same colour",
 
   /**
@@ -45,9 +44,9 @@ export const Images = {
     if (own) {
       const [low, high] = range(own.data);
       if (high - low < Images.FAINT) throw new Error(Images.BLANK);
-      const other = Math.abs(median(border(own)) - framing.border) > 127.5;
-      if (other) steps.push("turned into its negative");
-      const pixels = other ? own.data.map((v) => 255 - v) : own.data;
+      const inverted = Math.abs(median(border(own)) - framing.border) > 127.5;
+      if (inverted) steps.push("turned into its negative");
+      const pixels = inverted ? own.data.map((v) => 255 - v) : own.data;
       return { pixels: toBytes(pixels), steps: steps.length ? steps : ["taken as it is"] };
     }
     const grey = Images.frame(Images.ink(channels, framing, steps), form, steps);
@@ -93,10 +92,10 @@ export const Images = {
     if (grey.width === width && grey.height === height) return grey;
     if (grey.width * height !== grey.height * width || grey.width < 2 * width) return null;
     // Enlarging keeps the values at the centres of the pixels; between two samples the mean of both is the centre.
-    const about = (one) => ({ ...one, data: one.data.slice().reverse() });
-    const one = resize.nearest(grey, width, height);
-    const other = about(resize.nearest(about(grey), width, height));
-    const small = { width, height, data: one.data.map((v, n) => (v + other.data[n]) / 2) };
+    const rotated = (image) => ({ ...image, data: image.data.slice().reverse() });
+    const before = resize.nearest(grey, width, height);
+    const after = rotated(resize.nearest(rotated(grey), width, height));
+    const small = { width, height, data: before.data.map((v, n) => (v + after.data[n]) / 2) };
     const [low, high] = range(grey.data);
     if (high - low < Images.FAINT) return null;
     const background = median(border(grey));
@@ -204,7 +203,7 @@ export const Images = {
 
 const inverses = new WeakMap();
 
-/** Return where each number stands in `order`; searched for once. */
+/** Return the inverse of the permutation `order`, cached. */
 function inverse(order) {
   if (!inverses.has(order)) {
     const places = new Array(order.length);

@@ -1,17 +1,17 @@
 import { CELLS, linear } from "./cells.js";
 
-/** @import { ModelDescription } from "../description.js" */
+/** @import { Calibration, ModelDescription } from "../description.js" */
 /** @import { State, Weight } from "./cells.js" */
 
 /*
- * A sequence classifier: layers of cells, a readout that makes one vector of what they say, and a head that makes of it
- * one number for each class. See cells.js for what happens in a time step.
+ * A sequence classifier: layers of cells, a readout that reduces their outputs to one vector, and a head that computes
+ * one number for each class. See cells.js for a single time step.
  */
 
-/** What the description holds in base64. */
+/** Decoders of the description's base64 parts. */
 export const decode = {
   bytes(text) {
-    if (typeof atob === "undefined") return Uint8Array.fromBase64(text); // an engine outside of a browser
+    if (typeof atob === "undefined") return Uint8Array.fromBase64(text); // a JavaScript engine outside a browser
     return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   },
   floats(text) {
@@ -19,10 +19,10 @@ export const decode = {
   },
 };
 
-/** Return probabilities from logits. */
-function softmax(logits) {
+/** Return probabilities from logits, divided by a temperature. */
+function softmax(logits, temperature) {
   const highest = Math.max(...logits);
-  const powers = logits.map((v) => Math.exp(v - highest));
+  const powers = logits.map((v) => Math.exp((v - highest) / temperature));
   const sum = powers.reduce((a, b) => a + b, 0);
   return powers.map((v) => v / sum);
 }
@@ -30,15 +30,15 @@ function softmax(logits) {
 /** Return the index of the greatest of some numbers. */
 export const largest = (numbers) => numbers.reduce((best, v, index) => (v > numbers[best] ? index : best), 0);
 
-/** Return two arrays of numbers, one behind the other. */
-function joined(one, other) {
-  const both = new Float64Array(one.length + other.length);
-  both.set(one);
-  both.set(other, one.length);
+/** Concatenate two arrays of numbers. */
+function joined(first, second) {
+  const both = new Float64Array(first.length + second.length);
+  both.set(first);
+  both.set(second, first.length);
   return both;
 }
 
-/** How the vectors of a sequence become one: each takes up one more vector; what is held is never changed. */
+/** The readouts: each adds one vector to an accumulator, which is never changed in place. */
 const READOUTS = {
   last: { start: () => null, add: (_, vector) => vector, result: (held, width) => held ?? new Float64Array(width) },
   mean: {
@@ -51,7 +51,7 @@ const READOUTS = {
     add: (held, vector) => (held ? held.map((v, unit) => Math.max(v, vector[unit])) : vector),
     result: (held, width) => held ?? new Float64Array(width),
   },
-  // A mean weighted by exp(score), kept relative to the highest: exp() of a high score is too large for a number.
+  // A mean weighted by exp(score), relative to the highest score, as exp() of a high score would overflow.
   attention: {
     start: (width) => ({ peak: -Infinity, weight: 0, sum: new Float64Array(width) }),
     add({ peak, weight, sum }, vector, weights) {
@@ -68,14 +68,17 @@ const READOUTS = {
 /** A trained model, made from the part "model" of a page's description. */
 export class Model {
   /**
-   * So many times a model that reads both ways is asked on its way through a long sequence: each time it reads all
-   * anew.
+   * How many times a bidirectional model is asked within a long sequence, as it reads everything again each time.
    */
   static MARKS = 28;
 
-  /** @param {ModelDescription} description */
-  constructor(description) {
+  /**
+   * @param {ModelDescription} description
+   * @param {Calibration | null} calibration
+   */
+  constructor(description, calibration) {
     this.description = description;
+    this.calibration = calibration;
     this.layers = description.num_layers;
     this.directions = description.bidirectional ? 2 : 1;
     this.hiddenSize = description.hidden_size;
@@ -99,7 +102,7 @@ export class Model {
   }
 
   /**
-   * Return logits after the last step of `x`: time steps, each an array of scaled features; of a text the numbers of
+   * Return logits after the last step of `x`: time steps, each an array of scaled features; of a text the ids of
    * its tokens.
    */
   logits(x) {
@@ -107,27 +110,34 @@ export class Model {
     return this.#answer(x.reduce((state, step) => this.#advance(state, this.#vector(step)), this.#start()));
   }
 
-  /** Return the probability of each class after the last step of `x`. */
-  probabilities(x) {
-    return softmax(this.logits(x));
+  /** Return the probability of each class after the last step of `x`, which is so much of the whole sequence. */
+  probabilities(x, fraction = 1) {
+    return this.calibrated(this.logits(x), fraction);
   }
 
-  /** Read `x` and say what happened at each step; see `Reading`. */
+  /** Return the probabilities that logits come to after a fraction of a sequence: by the temperature of the next mark. */
+  calibrated(logits, fraction) {
+    if (!this.calibration) return softmax(logits, 1);
+    const { fractions, temperatures } = this.calibration;
+    return softmax(logits, temperatures[fractions.findIndex((mark) => mark >= fraction - 1e-9)]);
+  }
+
+  /** Read `x` and record each step; see `Reading`. */
   read(x) {
     const vectors = this.#vectors(x);
     return this.directions === 2 ? this.#watchBothWays(vectors) : this.#watch(vectors);
   }
 
   /**
-   * Yield, for each of `replacements`, what the logit of the class `label` loses if that is done to `x`: above 0, what
-   * stood there spoke for the class. A replacement is {step, value}: what stands at that step instead, or null: the
-   * step is left out.
+   * Yield, for each of `replacements` in `x`, how much the logit of the class `label` falls: if it is above 0, the
+   * replaced part spoke for the class. A replacement is {step, value}: the new value of the step, or null to leave the
+   * step out.
    */
   *occlude(x, replacements, label) {
     const before = this.logits(x)[label];
     const states = [];
     if (this.directions === 1) {
-      states.push(this.#start()); // what was read before a step is not read again
+      states.push(this.#start()); // so that earlier steps are not read again
       for (const step of x) states.push(this.#advance(states.at(-1), this.#vector(step)));
     }
     for (const { step, value } of replacements) {
@@ -158,8 +168,8 @@ export class Model {
     const asked = new Set([0, time - 1]);
     for (let mark = 1; mark <= Model.MARKS; mark++) asked.add(Math.ceil((time * mark) / Model.MARKS) - 1);
     for (let step = 0; step < time; step++) {
-      const anew = !reading.coarse || asked.has(step);
-      reading.answer(step, anew ? this.#readBothWays(vectors.slice(0, step + 1)).logits : reading.logits[step - 1]);
+      const ask = !reading.coarse || asked.has(step);
+      reading.answer(step, ask ? this.#readBothWays(vectors.slice(0, step + 1)).logits : reading.logits[step - 1]);
     }
     const { states } = this.#readBothWays(vectors);
     states.forEach((layer, number) =>
@@ -205,13 +215,13 @@ export class Model {
       seen = below.map((vector) => this.#normalised(layer, vector));
       states.push([forwards, backwards]);
     });
-    // Read out last, each direction is asked at its own end; else at every step.
-    const told = this.description.readout === "last" ? [this.#normalised(this.layers - 1, ends)] : seen;
-    const held = told.reduce((sum, v) => this.readout.add(sum, v, this.weights), this.readout.start(this.width));
+    // With readout "last", each direction is read at its own end; otherwise at every step.
+    const outputs = this.description.readout === "last" ? [this.#normalised(this.layers - 1, ends)] : seen;
+    const held = outputs.reduce((sum, v) => this.readout.add(sum, v, this.weights), this.readout.start(this.width));
     return { logits: this.#answer({ held }), states };
   }
 
-  /** Return the states of one cell after each step, at the place of the step. */
+  /** Return the states of one cell after each step, by step. */
   #scan(cell, vectors, reverse) {
     const states = new Array(vectors.length);
     let state = cell.start();
@@ -222,12 +232,12 @@ export class Model {
     return states;
   }
 
-  /** Add what passes around a layer, in models with residual connections. */
+  /** Add the residual connection, in models that have it. */
   #around(layer, outputs, below) {
     return layer && this.description.residual ? outputs.map((v, unit) => v + below[unit]) : outputs;
   }
 
-  /** Bring a layer's outputs to mean 0 and deviation 1, in models with layer norm. */
+  /** Normalise a layer's outputs, in models with layer norm. */
   #normalised(layer, vector) {
     if (!this.description.layer_norm) return vector;
     const [weight, bias] = ["weight", "bias"].map((name) => this.weights[`norms.${layer}.${name}`].data);
@@ -236,7 +246,7 @@ export class Model {
     return vector.map((v, unit) => ((v - mean) / Math.sqrt(variance + 1e-5)) * weight[unit] + bias[unit]);
   }
 
-  /** Return the logits of what has been read. An empty sequence reads out as the initial state, or as zeros. */
+  /** Return the logits after reading. An empty sequence reads out as the initial state, or as zeros. */
   #answer({ held }) {
     let vector = this.readout.result(held, this.width);
     if (held === null && this.description.readout === "last") vector = this.#normalised(this.layers - 1, vector);
@@ -247,7 +257,7 @@ export class Model {
     return Array.from(x, (step) => this.#vector(step));
   }
 
-  /** Return what the layers read of a step: the learned vector of a token, or the features themselves. */
+  /** Return the layers' input at a step: the learned vector of a token, or the features. */
   #vector(step) {
     if (!this.description.vocabulary_size) return step;
     const { shape, data } = this.weights["embedding.weight"];
@@ -255,19 +265,20 @@ export class Model {
   }
 }
 
-/** What a model did with a sequence, step by step. */
+/** The states and answers of a model at each step of a sequence. */
 export class Reading {
   /**
    * @param {Model} model
    * @param {number} time
    */
   constructor(model, time) {
+    this.model = model;
     this.time = time;
     this.units = model.hiddenSize;
     /** Whether it was asked at some steps alone, so that what `decided` says of the others is a guess. */
     this.coarse = false;
     /**
-     * After each step: what the model would answer if no other followed.
+     * The probabilities after each step, as if the sequence ended there.
      *
      * @type {Float64Array[]}
      */
@@ -298,18 +309,18 @@ export class Reading {
     }
   }
 
-  /** Keep what would be answered after a step. */
+  /** Keep the answer after a step. */
   answer(step, logits) {
     this.logits[step] = logits;
-    this.probabilities[step] = softmax(logits);
+    this.probabilities[step] = this.model.calibrated(logits, (step + 1) / this.time);
   }
 
-  /** The class that is the most probable at the end. */
+  /** The most probable class at the end. */
   get predicted() {
     return largest(this.logits[this.time - 1]);
   }
 
-  /** The step, from 1, since which the most probable class has been the one it ends with. */
+  /** The step, from 1, since which the most probable class has been the final one. */
   get decided() {
     let step = this.time;
     while (step > 1 && largest(this.logits[step - 2]) === this.predicted) step--;

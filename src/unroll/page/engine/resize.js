@@ -1,8 +1,8 @@
 import { filled } from "./cells.js";
 
 /*
- * Pictures of one channel made larger or smaller, as the library Pillow does it, so that this page sees what `unroll
- * predict` sees.
+ * Resize pictures of one channel exactly as the library Pillow does, so that this page and `unroll predict` see the
+ * same.
  */
 
 /**
@@ -12,7 +12,7 @@ import { filled } from "./cells.js";
  */
 
 export const resize = {
-  /** What a pixel at some distance, in pixels, from the middle of a filter weighs, and how far the filter reaches. */
+  /** The filters: the weight of a pixel by its distance from the centre, in pixels, and the filter's radius. */
   FILTERS: {
     box: { reach: 0.5, weigh: (d) => (d > -0.5 && d <= 0.5 ? 1 : 0) },
     bicubic: { reach: 2, weigh: (d) => cubic(Math.abs(d), -0.5) },
@@ -47,11 +47,11 @@ export const resize = {
     return { width, height, data };
   },
 
-  /** Return `picture` with so many rows, each a mean of rows weighed by the filter. */
+  /** Return `picture` resized to `height` rows, each a weighted mean of rows. */
   rows({ width, height, data }, wanted, filter, bytes) {
     const { reach, weigh } = resize.FILTERS[filter];
     const scale = height / wanted;
-    const wide = Math.max(scale, 1); // made smaller, all pixels that come together count
+    const wide = Math.max(scale, 1); // when shrinking, all pixels that merge count
     const made = bytes ? new Uint8ClampedArray(width * wanted) : new Float32Array(width * wanted);
     const sums = new Float64Array(width);
     for (let y = 0; y < wanted; y++) {
@@ -91,7 +91,7 @@ export const resize = {
   },
 };
 
-/** Return `picture` with rows for columns. */
+/** Return `picture` with rows and columns swapped. */
 function turned({ width, height, data }) {
   const made = new data.constructor(data.length);
   for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) made[x * height + y] = data[y * width + x];

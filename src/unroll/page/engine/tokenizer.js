@@ -1,45 +1,45 @@
 import { Unicode } from "./unicode.js";
 
 /*
- * Texts as numbers, as the library tokenizers does it with what unroll's data/tokens.py learns: Unicode's form NFKC,
- * lower case, words and what is neither letter nor digit, and of these either whole words or byte pair encoding. Each
- * character remembers the place in the text that it came from, so that a token can be shown where it stands.
+ * Tokenise texts like the library tokenizers with the settings of unroll's data/tokenizer.py: NFKC, lower case, splitting
+ * into words and punctuation, then whole words or byte pair encoding. Each character keeps its offset in the text, so
+ * that a token can be shown in its place.
  */
 export const Texts = {
-  // What Rust's regular expressions call \w and \s.
+  // Rust's \w and \s in regular expressions.
   WORDS:
     /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}\p{White_Space}]+/gu,
 
   /**
-   * Return the numbers of a text's tokens and their places in it, [first character, the one behind the last] as
-   * JavaScript counts them. `tokenizer` is the JSON that the library saves.
+   * Return the ids of a text's tokens (`numbers`) and their offsets in it (`places`), [start, end) as JavaScript counts
+   * characters. `tokenizer` is the JSON that the library saves.
    */
   tokens(text, tokenizer) {
     const model = Texts.model(tokenizer);
-    const found = { numbers: [], places: [] };
+    const tokens = { numbers: [], places: [] };
     for (const { from, to, number } of Texts.parts(text, tokenizer.added_tokens)) {
       if (number !== null) {
-        found.numbers.push(number);
-        found.places.push([from, to]);
+        tokens.numbers.push(number);
+        tokens.places.push([from, to]);
         continue;
       }
       const characters = Normal.lowercase(Normal.nfkc(Normal.characters(text, from, to), from), from);
       for (const word of Texts.words(characters)) {
         for (const [piece, first, behind] of model.pieces(word.map(({ character }) => character))) {
-          found.numbers.push(piece);
-          found.places.push([word[first].from, word[behind - 1].to]);
+          tokens.numbers.push(piece);
+          tokens.places.push([word[first].from, word[behind - 1].to]);
         }
       }
     }
-    return found;
+    return tokens;
   },
 
-  /** Return what a token is. */
+  /** Return the name of a token: "word" or "piece". */
   unit(tokenizer) {
     return tokenizer.model.type === "BPE" ? "piece" : "word";
   },
 
-  /** Return the model of a tokenizer, made once. */
+  /** Return the model of a tokenizer, from a cache. */
   model(tokenizer) {
     if (!Texts.models.has(tokenizer)) {
       const Kind = tokenizer.model.type === "BPE" ? BytePairs : WholeWords;
@@ -50,7 +50,7 @@ export const Texts = {
 
   models: new WeakMap(),
 
-  /** Yield the parts of a text: special tokens, written out, with their number, and what stands between them. */
+  /** Yield the parts of a text: special tokens with their ids, and the text between them. */
   *parts(text, special) {
     let from = 0;
     while (from < text.length) {
@@ -67,9 +67,9 @@ export const Texts = {
 
   /** Yield the words among characters, as arrays of them. */
   *words(characters) {
-    const symbol = (character) => "\ufffd".repeat(character.length); // as long as what it replaces
+    const symbol = (character) => "\ufffd".repeat(character.length); // of the same length, so that offsets stay valid
     const text = characters.map(({ character: c }) => (Unicode.isUnassigned(c) ? symbol(c) : c)).join("");
-    let [unit, number] = [0, 0]; // a place in `text`, and which of the characters stands there
+    let [unit, number] = [0, 0]; // an offset in `text`, and the index of its character
     for (const { index, 0: word } of text.matchAll(Texts.WORDS)) {
       while (unit < index) unit += characters[number++].character.length;
       const first = number;
@@ -86,13 +86,13 @@ class WholeWords {
     this.unknown = this.vocabulary.get(unk_token);
   }
 
-  /** Return the tokens of a word, given as its characters: [number, its first character, the one behind its last]. */
+  /** Return the tokens of a word, given as its characters: [id, start, end). */
   pieces(characters) {
     return [[this.vocabulary.get(characters.join("")) ?? this.unknown, 0, characters.length]];
   }
 }
 
-/** Byte pair encoding: neighbours are joined in the order in which training found their pairs. */
+/** Byte pair encoding: neighbours are merged in the order of the learned merges. */
 class BytePairs {
   constructor({ vocab, merges, unk_token }) {
     this.vocabulary = new Map(Object.entries(vocab));
@@ -111,40 +111,40 @@ class BytePairs {
     for (;;) {
       const best = ranks.reduce((least, rank, at) => (rank < ranks[least] ? at : least), 0);
       if (!(ranks[best] < Infinity)) break;
-      const [one, other] = parts.splice(best, 2);
-      parts.splice(best, 0, { text: one.text + other.text, from: one.from, to: other.to });
+      const [left, right] = parts.splice(best, 2);
+      parts.splice(best, 0, { text: left.text + right.text, from: left.from, to: right.to });
       ranks.splice(best, 1);
       for (const at of [best - 1, best]) if (at >= 0) ranks[at] = this.#rank(parts, at);
     }
     return parts.map(({ text, from, to }) => [this.vocabulary.get(text), from, to]);
   }
 
-  /** Return when a part is joined with the one after it: never is Infinity. */
+  /** Return the rank at which a part is merged with the next one; Infinity: never. */
   #rank(parts, at) {
     return at + 1 < parts.length ? (this.ranks.get(`${parts[at].text} ${parts[at + 1].text}`) ?? Infinity) : Infinity;
   }
 }
 
 /**
- * Unicode's form NFKC and lower case, which the browser has, and where each character came from, which it does not say.
- * Characters are {character, from, to}; what was made of others is an array of [character, change]: change 1 is one
- * more than there were, 0 takes the place of one, -1 that of two, and so on.
+ * NFKC and lower case, with the offset of each character, which the browser's functions do not give. Characters are
+ * {character, from, to}; a conversion is an array of [character, change]: change 1 adds a character, 0 replaces one, -1
+ * replaces two, and so on.
  */
 const Normal = {
-  PLAIN: 0xa0, // characters below it stay as they are, and join with nothing before them
+  PLAIN: 0xa0, // characters below it are not changed and never combine with earlier ones
   known: new Map(),
 
   characters(text, from, to) {
-    const found = [];
+    const characters = [];
     while (from < to) {
       const character = String.fromCodePoint(text.codePointAt(from));
-      found.push({ character, from, to: from + character.length });
+      characters.push({ character, from, to: from + character.length });
       from += character.length;
     }
-    return found;
+    return characters;
   },
 
-  /** Return what was made of characters, with the places of those that they came from. */
+  /** Return converted characters with the offsets of their originals. */
   placed(old, made, start) {
     let at = 0;
     return made.map(([character, change]) => {
@@ -166,7 +166,7 @@ const Normal = {
     return Normal.placed(characters, Normal.composed(Normal.decomposed(characters)), start);
   },
 
-  /** Take characters apart, and put the marks behind a letter in order. */
+  /** Decompose characters, and sort the marks after a letter. */
   decomposed(characters) {
     const made = [];
     for (const { character } of characters) {
@@ -180,11 +180,11 @@ const Normal = {
     return made;
   },
 
-  /** Join letters with the marks behind them that they have a character with. */
+  /** Compose letters with the marks after them where Unicode has such a character. */
   composed(parts) {
     const made = [];
     let letter = null;
-    let last = null; // the last mark behind it that stayed
+    let last = null; // the last mark after it that was not composed
     for (const [character, change] of parts) {
       const mark = Normal.isMark(character);
       const free = last === null || (mark && Normal.isBehind(character, last[0]));
@@ -202,27 +202,27 @@ const Normal = {
     return made;
   },
 
-  /** Tell whether a mark is of those that are put in order. */
+  /** Tell whether a mark takes part in sorting. */
   isMark(character) {
     if (character.codePointAt(0) < 0x300) return false;
-    // One of these two is of a higher, the other of a lower class than every mark but itself.
+    // The classes of these two are higher and lower than those of all other marks.
     return Normal.isBehind("\u0345", character) || Normal.isBehind(character, "\u0334");
   },
 
-  /** Tell whether `one` is put behind `other` where it stands before it. */
-  isBehind(one, other) {
-    if (one.codePointAt(0) < 0x300 || other.codePointAt(0) < 0x300) return false;
-    const pair = one + other;
+  /** Tell whether `first`, followed by `second`, is sorted behind it. */
+  isBehind(first, second) {
+    if (first.codePointAt(0) < 0x300 || second.codePointAt(0) < 0x300) return false;
+    const pair = first + second;
     if (!Normal.known.has(pair)) {
-      Normal.known.set(pair, ![one, other].some(Unicode.isUnformed) && pair.normalize("NFD") !== pair);
+      Normal.known.set(pair, ![first, second].some(Unicode.isUnformed) && pair.normalize("NFD") !== pair);
     }
     return Normal.known.get(pair);
   },
 
-  /** Return the one character that is both, or null. */
-  joined(one, other) {
-    if (other.codePointAt(0) < Normal.PLAIN || [one, other].some(Unicode.isUnformed)) return null;
-    const both = (one + other).normalize("NFC");
+  /** Return the composed character of two, or null. */
+  joined(first, second) {
+    if (second.codePointAt(0) < Normal.PLAIN || [first, second].some(Unicode.isUnformed)) return null;
+    const both = (first + second).normalize("NFC");
     return both.length === String.fromCodePoint(both.codePointAt(0)).length ? both : null;
   },
 };

@@ -1,9 +1,9 @@
 /*
- * What the library tokenizers knows of Unicode. Its tables are of different ages (NFKC of Unicode 9, words of 16, lower
- * case of 17), and those of a browser are of another age again. A token must not depend on the browser, so the page
- * leaves alone every character that the library does not know. tests/helpers/unicode_tables.py writes the first two tables, and
- * tests compare all three with the library. The reverse cannot be helped: a browser whose Unicode is older than 16 does
- * not know some letters, and takes them for symbols.
+ * The Unicode tables of the library tokenizers, which have different versions (NFKC of Unicode 9, words of 16, lower case
+ * of 17), and a browser has yet another one. Tokens must not depend on the browser, so the page does not change any
+ * character that the library does not know. tests/helpers/unicode_tables.py writes the first two tables, and tests compare
+ * all three with the library. The reverse cannot be avoided: a browser with a Unicode older than 16 takes some letters
+ * for symbols.
  */
 export const Unicode = {
   // Ranges of code points, each as two numbers in base 36: the distance from the end of the range before, and from its
@@ -38,13 +38,13 @@ export const Unicode = {
     wyp v 37f 5 67 1 4g3 d 5rm e hb 1wh f3 15t 3t8 4 38h f9e7 6p 47bj
   `,
 
-  // Assigned since Unicode 9, so the library's NFKC does not know them.
+  // Assigned after Unicode 9, so the library's NFKC does not know them.
   UNFORMED: `
     1kt 0 4a 1o 8b 0 fy 0 73 1 am 0 1nf 0 q2 f mg 4 45h 0 n3n 2 1k 0 n1 0 huo dt 12i gx 6j 0 jv 0 20 25 3y 0 rf gw
     ix df1 2ex i1 icl z 3sn 14v 29p 0 22s 9
   `,
 
-  // Capital letters that came with Unicode 16 and 17: first, last, and the distance to their small letters.
+  // Capital letters added in Unicode 16 and 17: first, last, and the distance to their small letters.
   CAPITALS: [
     [0x1c89, 0x1c89, 1],
     [0xa7cb, 0xa7cb, 0x264 - 0xa7cb],
@@ -87,7 +87,7 @@ export const Unicode = {
     return range ? String.fromCodePoint(point + range[2]) : null;
   },
 
-  FIRST: "\u0378", // in the tables of ranges: what comes before is not looked up
+  FIRST: "\u0378", // first character in the tables; earlier ones are not looked up
   CAPITAL: "\u1c89", // the first one
 };
 

@@ -1,10 +1,10 @@
 import { element } from "../dom.js";
 
-/** A sheet to draw on. It is kept as black on white; in the dark scheme the style sheet inverts what is seen. */
+/** A sheet to draw on, black on white; in the dark scheme the style sheet inverts it. */
 export class Pad {
   static WIDTH = 280; // pixels
-  static HEIGHT = 281; // not square, so that no time is lost on whether a small square picture was enlarged to this
-  static PEN = 20; // pixels wide: as MNIST's strokes are, of a digit that fills most of the sheet
+  static HEIGHT = 281; // not square, which skips the check for enlarged small pictures
+  static PEN = 20; // pixels wide, like MNIST's strokes if a digit fills most of the sheet
 
   /** `drawing()` is called while the pen moves, at most once a frame; `lifted()` when it leaves the sheet. */
   constructor({ hint, drawing, lifted }) {
@@ -28,7 +28,7 @@ export class Pad {
     this.clear();
   }
 
-  /** What is on the sheet: {width, height, data}, RGBA. */
+  /** The contents of the sheet: {width, height, data}, RGBA. */
   get picture() {
     return this.context.getImageData(0, 0, this.canvas.width, this.canvas.height);
   }
@@ -53,7 +53,7 @@ export class Pad {
     Object.assign(this.context, { fillStyle: photo ? "#808080" : "#ffffff", strokeStyle: "#000000" });
     Object.assign(this.context, { lineWidth: Pad.PEN, lineCap: "round", lineJoin: "round", shadowBlur: 0 });
     this.context.fillRect(0, 0, Pad.WIDTH, Pad.HEIGHT);
-    // From here on ink, with soft edges, as scanned ink has.
+    // Ink with soft edges, as in scans.
     Object.assign(this.context, { fillStyle: "#000000", shadowColor: "#000000", shadowBlur: 3 });
   }
 
@@ -72,7 +72,7 @@ export class Pad {
     this.element.classList.add("full");
     const at = this.#place(event);
     this.pen = { id: event.pointerId, at, middle: at };
-    this.context.beginPath(); // a dot, as a line without length leaves none
+    this.context.beginPath(); // a dot, as a line of length 0 draws nothing
     this.context.arc(...at, Pad.PEN / 2, 0, 2 * Math.PI);
     this.context.fill();
     this.#later();
@@ -81,10 +81,10 @@ export class Pad {
   #move(event) {
     if (event.pointerId !== this.pen?.id) return;
     const events = event.getCoalescedEvents?.() ?? [];
-    this.#stroke((events.length ? events : [event]).map((one) => this.#place(one)));
+    this.#stroke((events.length ? events : [event]).map((point) => this.#place(point)));
   }
 
-  /** Draw on through further places, rounding the corners. */
+  /** Continue the stroke through further places, with rounded corners. */
   #stroke(places) {
     for (const at of places) {
       /** @type {[number, number]} */
@@ -98,7 +98,7 @@ export class Pad {
     this.#later();
   }
 
-  /** Tell of what was drawn, once a frame. */
+  /** Report the drawing once per frame. */
   #later() {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;

@@ -8,12 +8,12 @@ import { PixelGrid } from "./pixel_grid.js";
 /** @import { Description } from "../description.js" */
 /** @import { Model } from "../engine/model.js" */
 
-/** Input part for images: a sheet to draw on, and the pixels that the model sees of it. */
+/** Input for images: a sheet to draw on, and the pixels that the model sees. */
 export class DigitInput {
-  static explanation = "With mouse, finger or pen; or drop a picture onto the page.";
+  static explanation = "Draw with mouse, finger or pen, or drop a picture onto the page.";
   static accepts = "image/*";
-  static MOST = 50e6; // pixels of a picture that is taken
-  static ASKED = 900; // at most so many pixels, or groups of neighbours, are asked how much they mattered
+  static MOST_PIXELS = 50e6; // of a picture
+  static MOST_GROUPS = 900; // most pixels, or groups of neighbours, to erase in turn
 
   /**
    * @param {HTMLElement} root
@@ -56,7 +56,7 @@ export class DigitInput {
         "section",
         { class: "card", "aria-label": "What it sees" },
         element("h2", {}, "What it sees"),
-        element("p", { class: "hint" }, `${size} pixels; the line is where it has read to. Click one to change it.`),
+        element("p", { class: "hint" }, `${size} pixels; the line shows how far it has read. Click a pixel to change it.`),
         this.grid.element,
         this.made,
       ),
@@ -104,7 +104,7 @@ export class DigitInput {
 
   choose(n) {
     this.pad.clear();
-    this.#take(decode.bytes(this.samples[n].x), "a real one, from the test data", n);
+    this.#take(decode.bytes(this.samples[n].x), "a sample from the test data", n);
     this.changed({ edited: false });
   }
 
@@ -123,10 +123,10 @@ export class DigitInput {
     try {
       picture = await createImageBitmap(file);
     } catch {
-      throw new Error(`${file.name} is not a picture that this browser can read`);
+      throw new Error(`${file.name} must be a picture that this browser can read, such as a PNG or JPEG file`);
     }
     const { width, height } = picture;
-    if (width * height > DigitInput.MOST) throw new Error(`${file.name} is too large: ${width}×${height} pixels`);
+    if (width * height > DigitInput.MOST_PIXELS) throw new Error(`${file.name} may have at most 50 million pixels, got ${width}×${height}`);
     const canvas = element("canvas", { width, height });
     const context = canvas.getContext("2d", { willReadFrequently: true });
     context.drawImage(picture, 0, 0);
@@ -148,14 +148,14 @@ export class DigitInput {
     this.grid.load(pixels);
   }
 
-  /** Take over what is on the sheet; `drawing` while the pen is still down. */
+  /** Prepare the drawing on the sheet; `drawing`: the pen is still down. */
   #draw(drawing) {
     try {
       const { pixels, steps } = Images.prepare(this.pad.picture, this.form);
       const made = steps.filter((step) => /^(scaled|centred|resized)/.test(step));
       this.#take(pixels, made.join(", "), null);
     } catch {
-      return; // nothing to be seen on it yet
+      return; // the sheet is still blank
     }
     this.changed({ edited: false, drawing });
   }
@@ -204,28 +204,28 @@ export class DigitInput {
     this.made.textContent = this.#strongest(groups, losses, this.classes[target]);
   }
 
-  /** Say which pixel mattered most, or which of the groups that were asked together. */
+  /** Say which pixel, or group of pixels, mattered most. */
   #strongest(groups, losses, name) {
-    if (!groups.length) return "There is no ink that could be rubbed out.";
-    const stronger = (best, one) => (Math.abs(one[1]) > Math.abs(best[1]) ? one : best);
+    if (!groups.length) return "There is no ink to erase.";
+    const stronger = (best, entry) => (Math.abs(entry[1]) > Math.abs(best[1]) ? entry : best);
     const [pixel, loss] = [...losses].reduce(stronger, [0, 0]);
     const [row, column] = [Math.floor(pixel / this.form.width) + 1, (pixel % this.form.width) + 1];
     const change = `${Math.abs(loss).toFixed(2)} ${loss < 0 ? "more" : "less"} evidence`;
     const size = Math.max(...groups.map((group) => group.length));
-    const [each, one] = size > 1 ? [`Up to ${size} neighbours`, "those from"] : ["Each pixel", "the one in"];
-    return `${each} rubbed out in turn. Without ${one} row ${row}, column ${column}, ${name} would have ${change} (logit).`;
+    const [each, place] = size > 1 ? [`Up to ${size} neighbours`, "those from"] : ["Each pixel", "the pixel in"];
+    return `${each} erased in turn. Without ${place} row ${row}, column ${column}, ${name} would have ${change} (logit).`;
   }
 
   #background(pixels) {
     return this.form.framing ? this.grid.paper : median(border({ ...this.form, data: pixels }));
   }
 
-  /** Return the pixels of ink; where there are too many to ask each, neighbours of one step together. */
+  /** Return groups of ink pixels: single ones, or neighbours within a step if there are too many. */
   #groups(pixels) {
     const paper = this.#background(pixels);
     const ink = Array.from(pixels.keys()).filter((pixel) => Math.abs(pixels[pixel] - paper) > 25);
-    ink.sort((one, other) => this.steps[one] - this.steps[other] || one - other);
-    const size = Math.ceil(ink.length / DigitInput.ASKED);
+    ink.sort((a, b) => this.steps[a] - this.steps[b] || a - b);
+    const size = Math.ceil(ink.length / DigitInput.MOST_GROUPS);
     const groups = [];
     for (const pixel of ink) {
       const last = groups.at(-1);

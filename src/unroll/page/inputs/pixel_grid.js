@@ -1,13 +1,13 @@
 import { element, sharp } from "../dom.js";
 import { blend, Palette } from "../views/palette.js";
 
-/** What the model sees: the pixels, those not read yet dimmed; they can be painted with the pointer and with keys. */
+/** The pixels that the model sees, unread ones dimmed; they can be painted with pointer and keys. */
 export class PixelGrid {
-  static DIM = 0.78; // how far what is not read yet fades into the paper
+  static DIM = 0.78; // how far unread pixels fade into the paper
 
   /**
-   * `form` is the description's "image"; `steps` says of each pixel in which step it is read. `painted(pixel, ink)` is
-   * called for each pixel that is changed.
+   * `form` is the description's "image"; `steps` is the step at which each pixel is read. `painted(pixel, ink)` is called
+   * for each changed pixel.
    */
   constructor({ form, steps, painted }) {
     this.form = form;
@@ -51,7 +51,7 @@ export class PixelGrid {
     this.draw();
   }
 
-  /** Show that so many steps have been read. */
+  /** Show the first `read` steps as read. */
   show(read) {
     this.read = read;
     this.draw();

@@ -1,16 +1,16 @@
 import { drawn, element, grouped } from "../dom.js";
 
-/** Lines over time, of which one can be drawn: with the pointer along the way, or with keys, point by point. */
+/** Lines over time, one of which can be drawn with the pointer, or with keys point by point. */
 export class Chart {
   static HEIGHT = 250;
   static EDGE = { left: 46, right: 12, top: 12, bottom: 26 };
-  static DOTTED = 64; // time steps, at most, of which each is shown as a point
-  static OTHERS = 24; // lines, at most, beside the one that is drawn
+  static MOST_DOTS = 64; // most time steps that are shown as points
+  static MOST_LINES = 24; // most lines besides the edited one
   static BAR = 8; // thickness of the strongest bar
 
   /**
-   * `names` are the features', `typical` is between what values they usually are; `painted(points, done)` is called
-   * with [{step, value}], value NaN where it is to be missing, and with done once a stroke has ended.
+   * `names` are the names of the features, `typical` their usual ranges; `painted(points, done)` is called with
+   * [{step, value}], where NaN removes a value, and with done at the end of a stroke.
    */
   constructor({ names, typical, gaps, painted }) {
     this.names = names;
@@ -48,15 +48,15 @@ export class Chart {
     this.draw();
   }
 
-  /** Let another feature be drawn. */
+  /** Edit another feature. */
   choose(feature) {
     this.feature = feature;
     this.draw();
   }
 
   /**
-   * Return what each feature's scale reaches from and to: the same for all where they are of one size, so that the
-   * lines can be compared.
+   * Return the range of each feature's scale: the same for all if they are of similar size, so that the lines can be
+   * compared.
    */
   static ranges({ low, high }, values) {
     const own = low.map((least, feature) => {
@@ -68,12 +68,12 @@ export class Chart {
     const shared = whole[1] - whole[0] <= 5 * narrowest;
     return own.map((range) => {
       const [from, to] = shared ? whole : range;
-      const room = 0.08 * (to - from) || Math.abs(to) || 1;
-      return [from - room, to + room];
+      const margin = 0.08 * (to - from) || Math.abs(to) || 1;
+      return [from - margin, to + margin];
     });
   }
 
-  /** Tell whether all lines have one scale. */
+  /** Tell whether all lines share a scale. */
   get shared() {
     return this.ranges.every(([from, to]) => from === this.ranges[0][0] && to === this.ranges[0][1]);
   }
@@ -87,13 +87,13 @@ export class Chart {
     this.veil.style.transform = `translateX(${x}px)`;
   }
 
-  /** Show how much parts mattered: [{from, to, share, words}], share from -1, against, to 1; null: no longer. */
+  /** Show how much parts mattered: [{from, to, share, words}], share from -1 (against) to 1; null removes them. */
   weigh(shares) {
     this.shares = shares;
     this.draw();
   }
 
-  /** Draw everything anew. */
+  /** Redraw everything. */
   draw() {
     this.width = this.plot.clientWidth;
     this.#say();
@@ -106,8 +106,8 @@ export class Chart {
     this.cover = { x: left, y: top, width: wide, height: high };
     svg.append(...this.#weights());
     if (this.values) {
-      const others = this.names.map((_, feature) => feature).filter((feature) => feature !== this.feature);
-      for (const feature of others.slice(0, Chart.OTHERS)) svg.append(drawn("path", { class: "other", d: this.#path(feature) }));
+      const background = this.names.map((_, feature) => feature).filter((feature) => feature !== this.feature);
+      for (const feature of background.slice(0, Chart.MOST_LINES)) svg.append(drawn("path", { class: "other", d: this.#path(feature) }));
       this.own = drawn("path", { class: "own", d: this.#path(this.feature) });
       this.dots = drawn("path", { class: "dots", d: this.#dots() });
       svg.append(this.own, this.dots);
@@ -124,7 +124,7 @@ export class Chart {
     this.#say();
   }
 
-  /** Draw anew the line that is being drawn. */
+  /** Redraw the edited line. */
   redraw() {
     if (!this.own) return this.draw();
     this.own.setAttribute("d", this.#path(this.feature));
@@ -132,7 +132,7 @@ export class Chart {
     this.#say();
   }
 
-  /** Return where the middle of a step stands. */
+  /** Return the x coordinate of the middle of a step. */
   #x(step) {
     const { left, right } = Chart.EDGE;
     return left + ((this.width - left - right) * (step + 0.5)) / this.time;
@@ -148,7 +148,7 @@ export class Chart {
     return `${this.#x(step).toFixed(1)} ${this.#y(this.values[step][feature], feature).toFixed(1)}`;
   }
 
-  /** A line that is broken where values are missing; a value alone is a dot. */
+  /** A line with gaps at missing values; a single value is a dot. */
   #path(feature) {
     const known = (step) => this.values[step] !== undefined && !Number.isNaN(this.values[step][feature]);
     const parts = [];
@@ -161,7 +161,7 @@ export class Chart {
   }
 
   #dots() {
-    if (this.time > Chart.DOTTED) return "";
+    if (this.time > Chart.MOST_DOTS) return "";
     const steps = Array.from(this.values.keys()).filter((step) => !Number.isNaN(this.values[step][this.feature]));
     return steps.map((step) => `M${this.#place(step, this.feature)}h0`).join("");
   }
@@ -171,21 +171,21 @@ export class Chart {
     const [from, to] = this.ranges[this.feature];
     const floor = Chart.HEIGHT - bottom;
     /** @type {SVGElement[]} */
-    const found = [drawn("rect", { class: "ground", x: left, y: top, width: this.width - left - right, height: floor - top, rx: 4 })];
+    const axes = [drawn("rect", { class: "ground", x: left, y: top, width: this.width - left - right, height: floor - top, rx: 4 })];
     for (const level of Chart.ticks(from, to, 5)) {
       const y = this.#y(level, this.feature);
-      found.push(drawn("line", { class: "grid", x1: left, x2: this.width - right, y1: y, y2: y }));
-      found.push(drawn("text", { class: "tick", x: left - 6, y: y + 4, "text-anchor": "end" }, brief(level)));
+      axes.push(drawn("line", { class: "grid", x1: left, x2: this.width - right, y1: y, y2: y }));
+      axes.push(drawn("text", { class: "tick", x: left - 6, y: y + 4, "text-anchor": "end" }, brief(level)));
     }
     const steps = Chart.ticks(1, this.time, Math.max(2, Math.min(8, this.width / 70))).filter((step) => Number.isInteger(step) && step > 0);
     for (const step of steps.length ? steps : [1]) {
-      found.push(drawn("text", { class: "tick", x: this.#x(step - 1), y: floor + 17, "text-anchor": "middle" }, grouped(step)));
+      axes.push(drawn("text", { class: "tick", x: this.#x(step - 1), y: floor + 17, "text-anchor": "middle" }, grouped(step)));
     }
-    found.push(drawn("text", { class: "tick", x: left - 6, y: floor + 17, "text-anchor": "end" }, "step"));
-    return found;
+    axes.push(drawn("text", { class: "tick", x: left - 6, y: floor + 17, "text-anchor": "end" }, "step"));
+    return axes;
   }
 
-  /** Return round numbers between two, about `count` of them. */
+  /** Return about `count` round numbers within a range. */
   static ticks(from, to, count) {
     const rough = (to - from) / count || 1;
     const size = 10 ** Math.floor(Math.log10(rough));
@@ -195,7 +195,7 @@ export class Chart {
     return Array.from({ length: Math.max(0, last - first + 1) }, (_, n) => Number(((first + n) * each).toPrecision(12)));
   }
 
-  /** Behind the lines, what spoke for the class, with a bar at the top, and against it, with a bar at the bottom. */
+  /** Draw behind the lines what spoke for the class (bar at the top) and against it (bar at the bottom). */
   #weights() {
     return (this.shares ?? []).map(({ from, to, share, words }) => {
       const { y, height } = this.cover;
@@ -208,7 +208,7 @@ export class Chart {
     });
   }
 
-  /** Say where the cursor stands, for those who listen and those who see. */
+  /** Update the cursor's position, on screen and for screen readers. */
   #say() {
     const value = this.values?.[this.cursor]?.[this.feature];
     const place = `time step ${this.cursor + 1}`;
@@ -251,7 +251,7 @@ export class Chart {
     event.preventDefault();
   }
 
-  /** Return the value at a step; where it is missing the last one before it, else the middle. */
+  /** Return the value at a step; if it is missing, the last known one, else the middle of the scale. */
   #known(step) {
     for (let at = step; at >= 0; at--) {
       const value = this.values?.[at]?.[this.feature] ?? NaN;
@@ -290,16 +290,16 @@ export class Chart {
     this.#say();
   }
 
-  /** Return the points on the way from one to another. */
-  static along(one, other) {
-    const count = Math.max(1, Math.abs(other.step - one.step));
-    const way = Math.sign(other.step - one.step);
+  /** Return the points between two points. */
+  static along(start, end) {
+    const count = Math.max(1, Math.abs(end.step - start.step));
+    const way = Math.sign(end.step - start.step);
     return Array.from({ length: count }, (_, n) => ({
-      step: one.step + way * (n + 1),
-      value: one.value + ((other.value - one.value) * (n + 1)) / count,
+      step: start.step + way * (n + 1),
+      value: start.value + ((end.value - start.value) * (n + 1)) / count,
     }));
   }
 }
 
-/** Return a number in at most three digits that count. */
+/** Return a number with at most three significant digits. */
 const brief = (value) => String(Number(value.toPrecision(3))).replace("-", "\u2212");

@@ -7,14 +7,14 @@ import { Chart } from "./series_editor.js";
 /** @import { Description } from "../description.js" */
 /** @import { Model } from "../engine/model.js" */
 
-/** Input part for time series: a curve to draw, or several, and how far the model has read them. */
+/** Input for time series: curves to draw, and how far the model has read them. */
 export class CurveInput {
-  static explanation = "With mouse, finger or pen; or drop a table of numbers onto the page.";
+  static explanation = "Draw with mouse, finger or pen, or drop a table of numbers onto the page.";
   static accepts = ".csv,.tsv,.txt,text/csv";
-  static MOST = 5_000; // time steps
-  static LETTERS = 2_000_000; // of a file
-  static WINDOWS = 28; // parts of a series that are asked how much they mattered
-  static BUTTONS = 12; // features, at most, that have a button each
+  static MOST_STEPS = 5_000;
+  static MOST_CHARACTERS = 2_000_000; // of a file
+  static MOST_WINDOWS = 28; // parts of a series to replace in turn
+  static MOST_BUTTONS = 12; // most features with a button each
 
   /**
    * @param {HTMLElement} root
@@ -42,7 +42,7 @@ export class CurveInput {
       painted: (points, done) => this.#paint(points, done),
     });
     this.length = element("input", {
-      type: "number", class: "length", min: 1, max: CurveInput.MOST, step: 1, change: () => this.#resize(),
+      type: "number", class: "length", min: 1, max: CurveInput.MOST_STEPS, step: 1, change: () => this.#resize(),
     });
     this.made = element("p", { class: "made legend" });
     const clear = element("button", { type: "button", class: "slight", click: () => this.#clear() }, "Clear");
@@ -52,7 +52,7 @@ export class CurveInput {
         "section",
         { class: "card whole", "aria-label": "Draw" },
         element("div", { class: "heading" }, element("h2", {}, "Draw"), element("span", { class: "choices" }, time, clear)),
-        element("p", { class: "hint" }, `${CurveInput.explanation} The upright line is where it has read to.`),
+        element("p", { class: "hint" }, `${CurveInput.explanation} The vertical line shows how far it has read.`),
         ...this.#chooser(),
         this.chart.element,
         this.made,
@@ -61,7 +61,7 @@ export class CurveInput {
     this.#take(null, null, typical.time);
   }
 
-  /** Return a sample in small: its lines, and its class. */
+  /** Return the thumbnail of a sample: its lines and its class. */
   static thumbnail({ x, label }, { classes, typical }) {
     const [width, height] = [72, 26];
     const ranges = Chart.ranges(typical, []);
@@ -81,10 +81,10 @@ export class CurveInput {
     return element("span", { class: "spark" }, spark, element("small", {}, classes[label]));
   }
 
-  /** Return what chooses the feature that is drawn. */
+  /** Return the controls that choose the feature to draw. */
   #chooser() {
     if (this.names.length === 1) return [];
-    if (this.names.length > CurveInput.BUTTONS) {
+    if (this.names.length > CurveInput.MOST_BUTTONS) {
       const options = this.names.map((name, n) => element("option", { value: n }, name));
       const select = element("select", { change: () => this.chart.choose(Number(select.value)) }, ...options);
       return [element("label", { class: "quiet features" }, "You draw ", select)];
@@ -96,7 +96,7 @@ export class CurveInput {
       return button;
     });
     const choose = (n) => {
-      buttons.forEach((button, other) => button.setAttribute("aria-pressed", String(other === n)));
+      buttons.forEach((button, index) => button.setAttribute("aria-pressed", String(index === n)));
       this.chart.choose(n);
     };
     const words = element("span", { class: "quiet" }, named ? "You draw" : "You draw feature");
@@ -134,16 +134,16 @@ export class CurveInput {
   }
 
   async take(file) {
-    const text = await textOf(file, CurveInput.LETTERS, "a table of numbers, a line for each time step,");
-    const values = Table.read(text, this.names, { file: file.name, most: CurveInput.MOST });
+    const text = await textOf(file, CurveInput.MOST_CHARACTERS, "a table of numbers, a line for each time step,");
+    const values = Table.read(text, this.names, { file: file.name, most: CurveInput.MOST_STEPS });
     const gap = values.findIndex((step) => step.some(Number.isNaN));
     if (gap >= 0 && !this.gaps) {
-      throw new Error(`${file.name}: a value is missing at time step ${gap + 1}, and the model has not learned what to put there`);
+      throw new Error(`${file.name}: the value at time step ${gap + 1} is missing, and the model was trained without missing values`);
     }
     this.#new(values, null);
   }
 
-  /** Take something new. */
+  /** Replace the input. */
   #new(values, chosen) {
     this.#take(values, chosen, values.length);
     this.changed({ edited: false });
@@ -158,13 +158,13 @@ export class CurveInput {
     this.#explain();
   }
 
-  /** Return what stands for nothing special: the mean in training. */
+  /** Return a neutral value: the mean in training. */
   #mean(feature) {
     const { mean } = this.preparation.scaling;
     return Array.isArray(mean) ? mean[feature] : mean;
   }
 
-  /** What the mean is called: in unit scaling it is 0, whatever the data. */
+  /** The name of the neutral value: with unit scaling it is always 0. */
   get #unmoved() {
     return this.names.every((_, feature) => this.#mean(feature) === 0) ? "0" : "the mean";
   }
@@ -178,7 +178,7 @@ export class CurveInput {
     }
     const { fresh } = this;
     const { feature } = this.chart;
-    this.values = this.values.slice(); // a reading may still hold the old one
+    this.values = this.values.slice(); // a reading may still use the old array
     for (const { step, value } of points) {
       this.values[step] = this.values[step].map((old, n) => (n === feature ? value : old));
     }
@@ -190,10 +190,10 @@ export class CurveInput {
     this.changed({ edited: !fresh, drawing: !done });
   }
 
-  /** Cut the series off, or let its last value last. */
+  /** Cut the series off, or extend it with its last value. */
   #resize() {
     const asked = this.length.value ? Math.round(Number(this.length.value)) : this.typical.time;
-    const time = Math.min(CurveInput.MOST, Math.max(1, asked));
+    const time = Math.min(CurveInput.MOST_STEPS, Math.max(1, asked));
     if (!this.values) return this.#take(null, null, time);
     if (time === this.values.length) return this.#take(this.values, this.chosen, time);
     this.#new(Array.from({ length: time }, (_, t) => this.values[Math.min(t, this.values.length - 1)]), null);
@@ -202,10 +202,10 @@ export class CurveInput {
   #explain(...more) {
     const gap = this.values?.some((step) => step.some(Number.isNaN));
     const lines = [];
-    if (!this.chart.shared) lines.push("Each line has a scale of its own; the numbers are the bold one's.");
+    if (!this.chart.shared) lines.push("Each line has its own scale; the numbers belong to the bold line.");
     if (gap) {
-      const told = this.preparation.missing.mask ? ", and it is told so" : "";
-      lines.push(`Gaps: a value is missing. It reads the last one before it${told}.`);
+      const marked = this.preparation.missing.mask ? ", marked as missing" : "";
+      lines.push(`Gaps are missing values. The model reads the last known value instead${marked}.`);
     }
     this.made.replaceChildren(...lines.map((words) => element("span", {}, words)), ...more);
   }
@@ -221,7 +221,7 @@ export class CurveInput {
       this.#explain();
     });
     const x = this.sequence;
-    const size = Math.ceil(x.length / CurveInput.WINDOWS);
+    const size = Math.ceil(x.length / CurveInput.MOST_WINDOWS);
     const windows = Array.from({ length: Math.ceil(x.length / size) }, (_, n) => [n * size, Math.min(x.length, (n + 1) * size)]);
     const losses = [];
     if (!(await inSlices(this.#losses(model, x, windows, target), signal, (loss) => losses.push(loss)))) return;
@@ -241,7 +241,7 @@ export class CurveInput {
     );
   }
 
-  /** Yield what the class loses with each window at what scaling makes 0 of: the mean in training, or 0 itself. */
+  /** Yield the loss of the class's logit with each window set to 0 after scaling, which is the mean in training, or 0. */
   *#losses(model, x, windows, target) {
     const whole = model.logits(x)[target];
     const mean = new Float32Array(this.inputSize);

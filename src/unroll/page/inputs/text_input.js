@@ -6,16 +6,16 @@ import { Passage } from "./token_view.js";
 /** @import { Description } from "../description.js" */
 /** @import { Model } from "../engine/model.js" */
 
-/** Input part for texts: a sentence to type, and the words that the model reads of it. */
+/** Input for texts: a field to type in, and the words as the model reads them. */
 export class SentenceInput {
-  static explanation = "Type a sentence; or drop a text file onto the page.";
+  static explanation = "Type a sentence, or drop a text file onto the page.";
   static accepts = ".txt,text/plain";
-  static MOST = 20_000; // characters of a text
-  static NAME = 24; // characters of a word that is named elsewhere
-  static SHORT = 100; // words, at most, that are read with every key
-  static SLOW = 40; // ms that reading more of them may take for the same
-  static PAUSE = 600; // ms without a key after which the typing has paused
-  static PATIENCE = 8_000; // ms that asking each word how much it mattered may take; else several are asked together
+  static MOST_CHARACTERS = 20_000; // of a text
+  static NAME_LENGTH = 24; // characters of a word shown in messages
+  static FEW_WORDS = 100; // most words that are read again at every key
+  static SLOW = 40; // ms; a faster model reads longer texts again at every key too
+  static PAUSE = 600; // ms without a key that count as a pause
+  static PATIENCE = 8_000; // most ms for leaving out each word in turn; if it takes longer, several are left out together
 
   /**
    * @param {HTMLElement} root
@@ -40,7 +40,7 @@ export class SentenceInput {
     this.field = element("textarea", {
       class: "field",
       rows: 2,
-      maxlength: SentenceInput.MOST,
+      maxlength: SentenceInput.MOST_CHARACTERS,
       placeholder: "Type here…",
       "aria-label": "The text to read",
       spellcheck: "false",
@@ -52,7 +52,7 @@ export class SentenceInput {
     this.legend = element("p", { class: "made legend" });
     const clear = element("button", { type: "button", class: "slight", click: () => this.#clear() }, "Clear");
     this.back = element("button", { type: "button", class: "slight", click: () => this.#putBack() }, "Put all back");
-    const what = this.unit === "piece" ? " It reads pieces of words, so it knows something of words never seen." : "";
+    const what = this.unit === "piece" ? " It reads pieces of words, so it can also use words that it has never seen." : "";
     root.append(
       element(
         "section",
@@ -65,7 +65,7 @@ export class SentenceInput {
         "section",
         { class: "card whole", "aria-label": "What it reads" },
         element("div", { class: "heading" }, this.heading, this.back),
-        element("p", { class: "hint" }, `The line is where it has read to. Click a ${this.unit} to leave it out.${what}`),
+        element("p", { class: "hint" }, `The line shows how far it has read. Click a ${this.unit} to leave it out.${what}`),
         this.passage.element,
         this.legend,
       ),
@@ -73,7 +73,7 @@ export class SentenceInput {
     this.#take("", null);
   }
 
-  /** Return a sample in small: how it begins, and its class. */
+  /** Return the thumbnail of a sample: its beginning and its class. */
   static thumbnail(sample, { classes }) {
     const begins = shortened(sample.x.trim(), 40);
     return element("span", { class: "excerpt" }, element("span", {}, begins), element("small", {}, classes[sample.label]));
@@ -89,7 +89,7 @@ export class SentenceInput {
 
   stepName(t) {
     const { from, to } = this.words[this.steps[t].word];
-    return `the ${this.unit} “${shortened(this.text.slice(from, to), SentenceInput.NAME)}”`;
+    return `the ${this.unit} “${shortened(this.text.slice(from, to), SentenceInput.NAME_LENGTH)}”`;
   }
 
   show(t) {
@@ -114,15 +114,15 @@ export class SentenceInput {
   }
 
   async take(file) {
-    const text = (await textOf(file, SentenceInput.MOST, "a text")).trim();
+    const text = (await textOf(file, SentenceInput.MOST_CHARACTERS, "a text")).trim();
     const tokens = Texts.tokens(text, this.tokenizer);
-    if (!tokens.numbers.length) throw new Error(`${file.name} holds no word`);
+    if (!tokens.numbers.length) throw new Error(`${file.name} must contain at least one word, got none`);
     this.field.value = text;
     this.#take(text, null, tokens);
     this.changed({ edited: false });
   }
 
-  /** Read what is typed, where the text is long only when the typing pauses; then it is watched from its beginning. */
+  /** Read the typed text, a long one only when typing pauses; then play it from its beginning. */
   #type() {
     clearTimeout(this.waiting);
     const read = (drawing) => {
@@ -131,7 +131,7 @@ export class SentenceInput {
       this.changed({ edited: false, drawing });
       this.cost = performance.now() - began;
     };
-    if (this.cost < SentenceInput.SLOW || this.words.length < SentenceInput.SHORT) read(true);
+    if (this.cost < SentenceInput.SLOW || this.words.length < SentenceInput.FEW_WORDS) read(true);
     this.waiting = setTimeout(() => read(false), SentenceInput.PAUSE);
   }
 
@@ -142,7 +142,7 @@ export class SentenceInput {
       const [from, to] = places[at];
       const unknown = number === this.unknown;
       const last = words.at(-1);
-      // One character of the text may be several tokens, as ½ is.
+      // One character may become several tokens, such as ½.
       if (last && from < last.to) Object.assign(last, { numbers: [...last.numbers, number], to: Math.max(to, last.to) });
       else words.push({ from, to, numbers: [number], unknown });
     });
@@ -166,14 +166,14 @@ export class SentenceInput {
   }
 
   #edited() {
-    if (this.text === this.field.value) clearTimeout(this.waiting); // it would begin anew
+    if (this.text === this.field.value) clearTimeout(this.waiting); // otherwise it would restart
     this.chosen = null;
     this.passage.mark(this.left);
     this.#count();
     this.changed({ edited: true });
   }
 
-  /** Say what there is to read, once it has changed. */
+  /** Update the steps, the heading and the legend after a change. */
   #count() {
     const kept = this.words.map((word, number) => ({ ...word, number })).filter(({ number }) => !this.left.has(number));
     this.steps = kept.flatMap(({ numbers, number: word }) => numbers.map((number) => ({ number, word })));
@@ -183,10 +183,10 @@ export class SentenceInput {
     this.#explain();
   }
 
-  /** Explain the marks that are to be seen; `weighed`: those of how much words mattered too. */
+  /** Explain the visible marks; `weighed`: also those of what mattered. */
   #explain(...weighed) {
     const lines = [];
-    const alike = `not in the vocabulary: all such ${this.unit}s look the same to it`;
+    const alike = `not in the vocabulary: all such ${this.unit}s look the same to the model`;
     if (this.words.some(({ unknown }) => unknown)) lines.push(SentenceInput.#sample("unknown read", alike));
     if (this.left.size) lines.push(SentenceInput.#sample("left", "left out"));
     this.legend.replaceChildren(...lines, ...weighed);
@@ -218,7 +218,7 @@ export class SentenceInput {
       for (const { word } of steps.slice(number * size, (number + 1) * size)) {
         losses.set(word, size > 1 ? loss : (losses.get(word) ?? 0) + loss);
       }
-      progress.textContent = `Reading it again without ${what}: ${percent((number + 1) / count)}`;
+      progress.textContent = `Reading the text again without ${what}: ${percent((number + 1) / count)}`;
     });
     if (!done) return;
     const name = this.classes[target];
@@ -233,7 +233,7 @@ export class SentenceInput {
     );
   }
 
-  /** Yield what the class loses without each step, or without each `size` of them. */
+  /** Yield the loss of the class's logit without each step, or without each `size` steps. */
   static *#losses(model, x, target, size) {
     if (size === 1) {
       yield* model.occlude(x, Array.from(x, (_, step) => ({ step, value: null })), target);
@@ -245,12 +245,12 @@ export class SentenceInput {
     }
   }
 
-  /** Return how many steps are left out together: one, or where that would take too long, so many that it does not. */
+  /** Return how many steps to leave out together: one, or more if that would take too long. */
   #together(model, x) {
     const began = performance.now();
     model.probabilities(x);
     const all = (performance.now() - began) * x.length;
-    // One alone is left out faster where the model reads forwards: what stands before it is not read again.
+    // Leaving out single steps is faster for a model that reads forwards, which need not read earlier steps again.
     return all <= SentenceInput.PATIENCE * (model.directions === 1 ? 2 : 1) ? 1 : Math.ceil(all / SentenceInput.PATIENCE);
   }
 }

@@ -1,8 +1,8 @@
 import { element } from "../dom.js";
 
-/** A text as the model reads it: each word can be left out, and lights up as it is read. */
+/** A text as the model reads it: words light up as they are read, and can be left out. */
 export class Passage {
-  /** `toggled(number)` is called where a word is to be left out or put back. */
+  /** `toggled(number)` is called to leave a word out or put it back. */
   constructor({ toggled }) {
     this.toggled = toggled;
     this.words = [];
@@ -11,20 +11,20 @@ export class Passage {
     this.element = element("div", {
       class: "passage",
       role: "group",
-      "aria-label": "The words, as they are read. Arrow keys move; Enter leaves a word out, or puts it back.",
+      "aria-label": "The words as they are read. Arrow keys move; Enter leaves a word out or puts it back.",
       click: (event) => this.#click(event),
       keydown: (event) => this.#key(event),
     });
   }
 
-  /** Show a text; `words` are {from, to, unknown}, where they stand in it. */
+  /** Show a text; `words` are {from, to, unknown}, with offsets in the text. */
   load(text, words) {
     const parts = [];
     let end = 0;
     this.words = words.map(({ from, to, unknown }, number) => {
       parts.push(text.slice(end, from));
       end = to;
-      const joined = number > 0 && parts.at(-1) === ""; // to the word before it
+      const joined = number > 0 && parts.at(-1) === ""; // to the previous word
       const name = text.slice(from, to);
       const label = unknown ? `${name}, not in the vocabulary` : null;
       const word = element("span", {
@@ -46,12 +46,12 @@ export class Passage {
     this.element.classList.add("unread");
   }
 
-  /** Mark which words are left out, a set of numbers. */
+  /** Mark the words that are left out, a set of indices. */
   mark(left) {
     this.words.forEach((word, number) => word.setAttribute("aria-pressed", String(left.has(number))));
   }
 
-  /** Show the first `count` words as read: the reading line stands behind the last of them. */
+  /** Show the first `count` words as read, with the reading line after the last of them. */
   show(count) {
     const at = Math.min(count, this.words.length);
     this.words[this.read - 1]?.removeAttribute("aria-current");
@@ -64,7 +64,7 @@ export class Passage {
     this.#uncover(this.words[Math.max(0, at - 1)]);
   }
 
-  /** Keep a word in sight, where the text is longer than its frame. */
+  /** Scroll a word into view, if the text is longer than its frame. */
   #uncover(word) {
     const { scrollTop, clientHeight, scrollHeight } = this.element;
     if (!word || scrollHeight <= clientHeight) return;
@@ -73,7 +73,7 @@ export class Passage {
     }
   }
 
-  /** Show how much a word spoke for a class: `share` from -1, against, to 1; `words` say it. */
+  /** Show how much a word spoke for a class: `share` from -1 (against) to 1; `words` describe it. */
   weigh(number, share, words) {
     const word = this.words[number];
     const { style, classList } = word;
@@ -85,7 +85,7 @@ export class Passage {
     word.setAttribute("aria-label", word.title);
   }
 
-  /** Take away what `weigh` showed. */
+  /** Remove what `weigh` showed. */
   unweigh() {
     for (const word of this.words) {
       if (!word.classList.contains("weighed")) continue;
@@ -114,7 +114,7 @@ export class Passage {
     event.preventDefault();
   }
 
-  /** One word at a time is reached by the tabulator. */
+  /** Make a single word reachable with the Tab key. */
   #moveTo(number) {
     if (this.words[this.cursor]) this.words[this.cursor].tabIndex = -1;
     this.cursor = Math.min(this.words.length - 1, Math.max(0, number));

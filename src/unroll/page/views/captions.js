@@ -6,26 +6,27 @@ import { HeatMap } from "./state_heatmap.js";
 /** @import { Description } from "../description.js" */
 /** @import { Reading } from "../engine/model.js" */
 
-/** What the page says about its model, in plain words. */
+/** The texts of the page about its model. */
 export class Words {
   /** @param {Description} description */
   constructor(description) {
-    const { kind, classes, model, preparation, facts } = description;
+    const { kind, classes, model, calibration, preparation, facts } = description;
     this.kind = kind;
     this.classes = classes;
     this.model = model;
+    this.calibration = calibration;
     this.preparation = preparation;
     this.known = facts;
   }
 
-  /** What is read in a step: "row", "word" … */
+  /** The name of a step: "row", "word" … */
   get step() {
     if (this.kind === "texts") return Texts.unit(this.preparation.tokenizer);
     if (this.kind === "series") return "time step";
     return { rows: "row", columns: "column" }[this.preparation.image.read] ?? "pixel";
   }
 
-  /** What is read as a whole. */
+  /** The name of the whole input. */
   get whole() {
     return { images: "picture", texts: "text", series: "series" }[this.kind];
   }
@@ -38,17 +39,17 @@ export class Words {
       texts: ", as we do",
       series: "",
     }[this.kind];
-    const one = this.step === "piece" ? "word, or piece of a word," : this.step;
+    const unit = this.step === "piece" ? "word, or piece of a word," : this.step;
     const order = this.preparation.image?.read === "permuted" ? ", in an order that was shuffled once" : way;
     const both = bidirectional ? " A second reader does the same from the other end." : "";
     return (
-      `This recurrent neural network never sees the ${this.whole} as a whole: it reads one ${one} at a time` +
+      `This recurrent neural network never sees the ${this.whole} as a whole: it reads one ${unit} at a time` +
       `${order}, and all that it remembers is ${grouped(numbers)} numbers, its hidden state.${both} ` +
       "Watch it make up its mind."
     );
   }
 
-  /** The model, how good it is, and what was checked: a list of sentences. */
+  /** The model, its accuracy, and the check of the page: a list of sentences. */
   get facts() {
     const { cell, nonlinearity, hidden_size: units, num_layers: layers, bidirectional } = this.model;
     const { accuracy, n, data, credit, parameters, checked, difference } = this.known;
@@ -56,18 +57,23 @@ export class Words {
     const name = kind ?? { mingru: "minGRU", minlstm: "minLSTM" }[cell] ?? cell;
     const many = ["no layer", "one layer", "two layers", "three layers", "four layers"][layers] ?? `${layers} layers`;
     const sentences = [
-      `${capital(many)} of ${units} ${name} units${bidirectional ? ", reading both ways" : ""}: ` +
+      `${capital(many)} of ${units} ${name} units${bidirectional ? ", bidirectional" : ""}: ` +
         `${grouped(parameters)} learned numbers.`,
     ];
     if (typeof accuracy === "number") {
       const right = `${(100 * accuracy).toFixed(1)}\u202f%`;
-      sentences.push(`It got ${right} of ${grouped(n)} test ${this.plural} of ${data} right.`);
+      sentences.push(`Its accuracy on ${grouped(n)} test ${this.plural} of ${data} is ${right}.`);
     }
+    sentences.push(
+      this.calibration
+        ? `Its confidence was calibrated on ${grouped(this.calibration.n)} ${this.plural} held out from training.`
+        : "Its confidence was not calibrated: it is often too high.",
+    );
     if (checked) {
       const real = `${checked} real ${checked === 1 ? this.whole : this.plural}`;
-      sentences.push(`Checked: this page's arithmetic equals PyTorch's within ${small(difference)} on ${real}.`);
+      sentences.push(`This page's probabilities were compared with PyTorch's on ${real}: they agree within ${small(difference)}.`);
     }
-    sentences.push("Nothing that you put in leaves this page.");
+    sentences.push("Your input never leaves this page.");
     if (credit) sentences.push(credit);
     return sentences;
   }
@@ -81,11 +87,13 @@ export class Words {
   }
 
   get answerHint() {
-    return `If the ${this.whole} ended at the line, this is what it would answer, and how sure it would be.`;
+    const line = `The model's answer, and its confidence, if the ${this.whole} ended at the line.`;
+    if (this.known.early !== 0) return line; // trained to answer early, or nobody knows how it was trained
+    return `${line} It was trained to answer at the end only: its earlier answers are often wrong.`;
   }
 
   /**
-   * Since when the answer stands, honestly.
+   * Say since which step the answer has not changed.
    *
    * @param {Reading} reading
    * @param {(t: number) => string} stepName
@@ -94,39 +102,39 @@ export class Words {
     const name = this.classes[reading.predicted];
     const { decided, time } = reading;
     const sure = percent(reading.probabilities[time - 1][reading.predicted]);
-    if (decided === 1) return `It says ${name} from the first ${this.step} on; in the end it is ${sure} sure.`;
+    if (decided === 1) return `It answers ${name} from the first ${this.step} on; at the end it is ${sure} sure.`;
     const since = stepName(decided - 1);
-    const asked = reading.coarse ? ` (it was asked at ${Model.MARKS} places)` : "";
-    if (decided === time && !asked) return `It makes up its mind at the very end: only ${since} makes it ${name}, ${sure}.`;
-    return `It has answered ${name} since ${since}, the dotted line${asked}; in the end it is ${sure} sure.`;
+    const asked = reading.coarse ? ` (checked at ${Model.MARKS} places)` : "";
+    if (decided === time && !asked) return `It only decides at the very end: ${since} makes it answer ${name}, ${sure} sure.`;
+    return `It has answered ${name} since ${since}, the dotted line${asked}; at the end it is ${sure} sure.`;
   }
 
   heatHint(part, layer) {
     const { hidden_size: units, num_layers: layers, bidirectional } = this.model;
     const which = layers > 1 ? ` of layer ${layer + 1} of ${layers}` : "";
     const both =
-      ` The second reader's map fills from the other end. Both maps are of the whole ${this.whole}; ` +
-      "the curves say what both would answer if it ended at the line.";
+      ` The second reader's map fills from the other end. Both maps show the whole ${this.whole}; ` +
+      "the curves show the answer if it ended at the line.";
     const ways = bidirectional ? both : "";
     const [, , more] = HeatMap.PARTS[part] ?? [];
     if (more) return `${more}${ways}`;
     return (
-      `Each line across is one of the ${units} numbers${which}; each ${this.step} that is read changes them all. ` +
-      `Lines that move alike stand together. Point at a place to see its number.${ways}`
+      `Each row is one of the ${units} numbers${which}; each ${this.step} changes them all. ` +
+      `Similar rows are next to each other. Point at a place to see its number.${ways}`
     );
   }
 
-  /** What a comparison with before shows; where both are not of the `same` length, there are no steps to compare. */
+  /** Explain the comparison with the input before an edit; only inputs of the `same` length have steps to compare. */
   comparisonHint(same) {
     const what = { images: "pixel", texts: this.step, series: "point" }[this.kind];
-    const forwards = `Change a ${what}: only what is read after it can change.`;
-    const both = " The second reader comes from the other end, so for it the past and the future change places.";
-    const lines = "Broken lines above: before your change.";
-    if (!same) return `${lines} It has another length now, so its states cannot be compared step by step.`;
+    const forwards = `If you change a ${what}, only later states can change.`;
+    const both = " The second reader comes from the other end, so for it only earlier states can change.";
+    const lines = "The dashed lines above show the state before your change.";
+    if (!same) return `${lines} The length has changed, so the states cannot be compared step by step.`;
     return `${forwards}${this.model.bidirectional ? both : ""} ${lines}`;
   }
 
-  /** How far it has read, in words. */
+  /** The position in words. */
   position(position, time, stepName) {
     if (!time) return "";
     if (!position) return "Nothing read yet";

@@ -4,8 +4,8 @@ import { Leaders } from "./class_colours.js";
 
 /** The probability of each class as a bar. */
 export class Bars {
-  static MOST = 12; // classes that are shown
-  static SHORT = 4; // characters of names, at most, that a narrow screen has two columns of
+  static MOST_CLASSES = 12;
+  static SHORT_NAME = 4; // most characters of names for two columns on a narrow screen
 
   /**
    * @param {HTMLElement} root
@@ -32,12 +32,12 @@ export class Bars {
       const row = element("li", { class: leaders.of(number) }, name, track, value);
       return { number, row, fill, before, value };
     });
-    const columns = this.classes.every((name) => name.length <= Bars.SHORT) ? 2 : 1;
+    const columns = this.classes.every((name) => name.length <= Bars.SHORT_NAME) ? 2 : 1;
     this.root.style.setProperty("--lines", String(Math.ceil(this.rows.length / columns)));
     this.root.replaceChildren(...this.rows.map(({ row }) => row));
   }
 
-  /** Show probabilities, or nothing; where two readings are compared, those `before` too, as a mark. */
+  /** Show probabilities, or nothing; in a comparison, also those `before` the edit, as marks. */
   show(probabilities, before = null) {
     const first = probabilities && largest(probabilities);
     for (const { number, row, fill, before: mark, value } of this.rows) {
@@ -50,11 +50,11 @@ export class Bars {
     }
   }
 
-  /** Return which classes to show: all, or the `leaders` and others that were ever the most probable. */
+  /** Return which classes to show: all, or the `leaders` and all that were ever the most probable. */
   static chosen(probabilities, leaders) {
     const peaks = Leaders.peaks(probabilities);
     const weight = (number) => peaks[number] + (leaders.has(number) ? 1 : 0);
-    const numbers = Array.from(peaks.keys()).sort((one, other) => weight(other) - weight(one));
-    return numbers.slice(0, Bars.MOST).sort((one, other) => one - other);
+    const numbers = Array.from(peaks.keys()).sort((a, b) => weight(b) - weight(a));
+    return numbers.slice(0, Bars.MOST_CLASSES).sort((a, b) => a - b);
   }
 }

@@ -1,8 +1,8 @@
 /** @import { Reading } from "../engine/model.js" */
 
 /**
- * Which classes get a colour of their own: the one that it ends with, and those that were ever likely. Where there are
- * no more classes than colours, each class has its own for good.
+ * Assigns colours to classes: the final answer, and classes that were ever likely. With at most as many classes as
+ * colours, each class keeps its own.
  */
 export class Leaders {
   static SLOTS = 4; // colours in the style sheet: --class-0 …
@@ -16,7 +16,7 @@ export class Leaders {
   }
 
   /**
-   * Choose anew; while two readings are compared, `keep` those that have a colour.
+   * Assign the colours for a reading; in a comparison, `keep` existing ones.
    *
    * @param {Reading} reading
    */
@@ -24,18 +24,18 @@ export class Leaders {
     if (!keep) this.slots = [];
     const peaks = Leaders.peaks(reading.probabilities);
     const likely = Array.from(peaks.keys()).filter((number) => peaks[number] > Leaders.LIKELY);
-    likely.sort((one, other) => peaks[other] - peaks[one]);
+    likely.sort((a, b) => peaks[b] - peaks[a]);
     for (const number of [reading.predicted, ...likely]) {
       if (!this.slots.includes(number) && this.slots.length < Leaders.SLOTS) this.slots.push(number);
     }
   }
 
-  /** Return how probable each class ever was, of the probabilities after each step. */
+  /** Return the highest probability of each class over all steps. */
   static peaks(probabilities) {
     return Array.from(probabilities[0], (_, number) => probabilities.reduce((peak, step) => Math.max(peak, step[number]), 0));
   }
 
-  /** Whether a class has a colour of its own. */
+  /** Whether a class has its own colour. */
   has(number) {
     return this.slots.includes(number);
   }

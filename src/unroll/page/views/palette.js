@@ -1,4 +1,4 @@
-/* The colours of the style sheet, for what is drawn dot by dot. */
+/* The colours of the style sheet, for canvases. */
 export const Palette = {
   /** Return a colour of the style sheet, such as "for", as [red, green, blue]. */
   colour(name) {
@@ -20,4 +20,4 @@ export const Palette = {
 };
 
 /** Return the mixture of two colours, `share` of it the second. */
-export const blend = (one, other, share) => one.map((v, channel) => v + share * (other[channel] - v));
+export const blend = (from, to, share) => from.map((v, channel) => v + share * (to[channel] - v));

@@ -1,11 +1,11 @@
 import { byId } from "../dom.js";
 
-/** Keeps how many steps have been read: buttons, slider, keys, and the clock while it plays. */
+/** Controls how many steps have been read: buttons, slider, keys, and a clock while playing. */
 export class Player {
-  static WHOLE = 4500; // ms in which a sequence is read at normal speed
-  static STEP = 220; // ms that a step takes at most
+  static SEQUENCE_MS = 4500; // for a whole sequence at normal speed
+  static MOST_STEP_MS = 220;
 
-  /** `shown(position)` is called at every move, `rested(position)` once it stays. */
+  /** `shown(position)` is called at every move, `rested(position)` when it stops. */
   constructor({ shown, rested }) {
     this.shown = shown;
     this.rested = rested;
@@ -24,7 +24,7 @@ export class Player {
     document.addEventListener("keydown", (event) => this.#key(event));
   }
 
-  /** Take another sequence of `time` steps; `name(position)` says in words how far it has been read. */
+  /** Load a sequence of `time` steps; `name(position)` describes a position. */
   load(time, name) {
     this.time = time;
     this.name = name;
@@ -35,7 +35,7 @@ export class Player {
     this.#place(0, "nothing to read yet");
   }
 
-  /** Go to where `position` steps have been read. */
+  /** Go to a position: the number of steps read. */
   go(position) {
     if (!this.time) return;
     this.pause(false);
@@ -52,7 +52,7 @@ export class Player {
     else this.play(this.position >= this.time ? 0 : this.position);
   }
 
-  /** Read on from a position, at the speed that is set. */
+  /** Play from a position, at the chosen speed. */
   play(from) {
     if (!this.time) return;
     clearTimeout(this.soon);
@@ -62,7 +62,7 @@ export class Player {
     let done = from;
     const tick = (now) => {
       if (!this.playing) return;
-      const each = Math.min(Player.STEP, Player.WHOLE / this.time) / Number(this.speed.value);
+      const each = Math.min(Player.MOST_STEP_MS, Player.SEQUENCE_MS / this.time) / Number(this.speed.value);
       document.documentElement.style.setProperty("--step", `${Math.min(120, 0.8 * each)}ms`);
       done += Math.max(0, now - last) / each;
       last = now;
@@ -74,7 +74,7 @@ export class Player {
     this.frame = requestAnimationFrame(tick);
   }
 
-  /** Play from the beginning in a while, unless something else happens; `starting` is called just before. */
+  /** Play from the beginning after a delay, unless something else happens; `starting` is called just before. */
   playSoon(ms, starting) {
     clearTimeout(this.soon);
     this.soon = setTimeout(() => {
@@ -115,7 +115,7 @@ export class Player {
     this.resting = setTimeout(() => this.rested(this.position), 400);
   }
 
-  /** Keys that no control in focus has a use for. */
+  /** Handle keys that the focused control does not use. */
   #key(event) {
     const { target, key } = event;
     if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey) return;

@@ -2,7 +2,7 @@ import { drawn, element, percent, shortened } from "../dom.js";
 
 /** @import { Leaders } from "./class_colours.js" */
 
-/** Let pressing and dragging in `root` choose a time: calls `seek(share)`, 0 at its left edge and 1 at its right. */
+/** Let pressing and dragging in `root` choose a time: calls `seek(share)`, with 0 at its left edge and 1 at its right. */
 export function seekable(root, seek) {
   const place = (event) => {
     const { left, width } = root.getBoundingClientRect();
@@ -18,18 +18,18 @@ export function seekable(root, seek) {
   });
 }
 
-/** Probabilities over time, a line for each class; what has not been read yet stays blank. */
+/** Probabilities over time, a line for each class; steps not yet read stay blank. */
 export class Curves {
   static HEIGHT = 124;
   static MARGIN = 9; // above and below the lines
   static FOOT = 16; // below that, for the numbers of the steps
-  static MANY = 200; // steps, of which lines are drawn finer
+  static MANY_STEPS = 200; // from which lines are thinner
   static GAP = 15; // between the names at the lines' ends
-  static BESIDE = 9; // from a line's end to its name
-  static LETTER = 8; // wide, of a name
+  static NAME_GAP = 9; // from a line's end to its name
+  static LETTER_WIDTH = 8; // of a name
 
   /**
-   * `seek(share)` is called where a time is chosen.
+   * `seek(share)` is called when a time is chosen.
    *
    * @param {HTMLElement} root
    * @param {string[]} classes
@@ -49,7 +49,7 @@ export class Curves {
 
   /**
    * Show probabilities after 0, 1, … steps; `numbers` are the classes, `leaders` their colours.
-   * `decided` is the step since which the answer stands; `before` are the points before an edit, or null.
+   * `decided` is the step since which the answer has not changed; `before` are the points before an edit, or null.
    *
    * @param {object} shown
    * @param {ArrayLike<number>[]} shown.points
@@ -87,7 +87,7 @@ export class Curves {
     return `M${points.slice(0, most).map(place).join("L")}`;
   }
 
-  /** The classes, those without a colour of their own first: what comes later is drawn over it. */
+  /** The classes in drawing order: those without their own colour first, as later ones are drawn over them. */
   #order() {
     const { numbers, leaders } = this;
     return [...numbers.filter((number) => !leaders.has(number)), ...[...(leaders?.slots ?? [])].reverse()];
@@ -109,7 +109,7 @@ export class Curves {
     }
     this.cover = drawn("rect", { x: 0, y: 0, height: Curves.HEIGHT });
     svg.append(drawn("clipPath", { id: "read" }, this.cover));
-    const lines = drawn("g", { "clip-path": "url(#read)", class: this.time > Curves.MANY ? "fine" : "" });
+    const lines = drawn("g", { "clip-path": "url(#read)", class: this.time > Curves.MANY_STEPS ? "fine" : "" });
     const order = this.#order();
     for (const number of order) {
       const colour = this.leaders.of(number);
@@ -124,12 +124,12 @@ export class Curves {
       this.mark.append(drawn("line", { x1: x, x2: x, y1: 0, y2: Curves.HEIGHT }));
     }
     this.now = drawn("line", { class: "now", x1: 0, x2: 0, y1: 0, y2: Curves.HEIGHT });
-    const room = Math.floor((parseFloat(getComputedStyle(this.root).paddingRight) - Curves.BESIDE) / Curves.LETTER);
+    const room = Math.floor((parseFloat(getComputedStyle(this.root).paddingRight) - Curves.NAME_GAP) / Curves.LETTER_WIDTH);
     this.heads = order
       .filter((number) => this.leaders.has(number))
       .reverse()
       .map((number) => {
-        const name = drawn("text", { x: Curves.BESIDE, y: 4 }, shortened(this.classes[number], room));
+        const name = drawn("text", { x: Curves.NAME_GAP, y: 4 }, shortened(this.classes[number], room));
         const head = drawn("g", { class: `head ${this.leaders.of(number)}` }, drawn("circle", { r: 3.5 }), name);
         return { number, head, name };
       });
@@ -138,7 +138,7 @@ export class Curves {
     this.show(this.position);
   }
 
-  /** Show what has been read of it. */
+  /** Show the steps up to `position`. */
   show(position) {
     this.position = position;
     if (!this.cover) return;
@@ -152,7 +152,7 @@ export class Curves {
     const seen = this.heads.filter(({ number }, n) => n === 0 || point[number] >= 0.04);
     const places = spaced(seen.map(({ number }) => this.#y(point[number])), Curves.GAP, Curves.HEIGHT);
     for (const { number, head, name } of this.heads) {
-      const place = seen.findIndex((other) => other.number === number);
+      const place = seen.findIndex((leader) => leader.number === number);
       head.style.transform = `translate(${x}px, ${this.#y(point[number])}px)`;
       head.style.visibility = place < 0 ? "hidden" : "";
       if (place >= 0) name.style.transform = `translateY(${places[place] - this.#y(point[number])}px)`;
@@ -163,7 +163,7 @@ export class Curves {
 /** Return whole numbers from 0 to `time`, evenly spread, about seven and the last of them `time`. */
 function marked(time) {
   const units = [1, 2, 4, 5, 7, 10].flatMap((unit) => [unit, 10 * unit, 100 * unit, 1000 * unit]);
-  const each = units.sort((one, other) => one - other).find((unit) => time / unit <= 7) ?? time;
+  const each = units.sort((a, b) => a - b).find((unit) => time / unit <= 7) ?? time;
   const steps = [];
   for (let step = 0; step <= time - 0.6 * each; step += each) steps.push(step);
   return time ? [...steps, time] : [];
@@ -171,7 +171,7 @@ function marked(time) {
 
 /** Return places near the given ones, no two closer than `gap`, none beyond `most`. */
 function spaced(places, gap, most) {
-  const order = Array.from(places.keys()).sort((one, other) => places[one] - places[other]);
+  const order = Array.from(places.keys()).sort((a, b) => places[a] - places[b]);
   const moved = places.slice();
   for (let n = 1; n < order.length; n++) moved[order[n]] = Math.max(moved[order[n]], moved[order[n - 1]] + gap);
   let limit = most - 5;

@@ -27,10 +27,10 @@ export class Moved {
    */
   load(before, after, layer) {
     this.distances = after.states[layer].map(({ hidden }, direction) => {
-      const other = before.states[layer][direction].hidden;
+      const old = before.states[layer][direction].hidden;
       return Array.from({ length: after.time }, (_, step) => {
         let sum = 0;
-        for (let at = step * after.units; at < (step + 1) * after.units; at++) sum += (hidden[at] - other[at]) ** 2;
+        for (let at = step * after.units; at < (step + 1) * after.units; at++) sum += (hidden[at] - old[at]) ** 2;
         return Math.sqrt(sum);
       });
     });

@@ -4,22 +4,22 @@ import { seekable } from "./probability_curves.js";
 
 /** @import { Reading } from "../engine/model.js" */
 
-/** The hidden state, or a gate, as heat maps, one for each reader: a line for each unit, a column for each step. */
+/** The hidden state, or a gate, as a heat map for each reader: a row for each unit, a column for each step. */
 export class HeatMap {
-  /** What can be looked at, in words, and whether it is a "sign", around 0, or a "share", from 0 to 1. */
+  /** The parts to show: "sign" (around 0) or "share" (0 to 1), name, explanation. */
   static PARTS = {
     hidden: ["sign", "hidden state"],
-    memory: ["sign", "memory c", "What an LSTM carries on; the hidden state is what it shows of it."],
-    reset: ["share", "reset gate", "0: what is proposed is proposed without looking at the old values."],
-    update: ["share", "update gate", "1: the unit keeps its old value, 0: it takes the one that is proposed."],
-    candidate: ["sign", "candidate", "The new value that is proposed."],
-    input: ["share", "input gate", "1: lets what is proposed into the memory."],
-    forget: ["share", "forget gate", "1: keeps what the memory holds, 0: forgets it."],
-    cell: ["sign", "candidate g", "The new value that is proposed."],
-    output: ["share", "output gate", "1: shows what the memory holds."],
-    keep: ["share", "keep gate", "1: the unit keeps its old value, 0: it takes the one that is proposed."],
-    real: ["sign", "real part", "What a unit remembers is a complex number that turns: its real part."],
-    imaginary: ["sign", "imaginary part", "What a unit remembers is a complex number that turns: its imaginary part."],
+    memory: ["sign", "memory c", "The LSTM's memory; the hidden state is its output."],
+    reset: ["share", "reset gate", "0: the candidate ignores the old values."],
+    update: ["share", "update gate", "1: the unit keeps its old value, 0: it takes the candidate."],
+    candidate: ["sign", "candidate", "The proposed new value."],
+    input: ["share", "input gate", "1: lets the candidate into the memory."],
+    forget: ["share", "forget gate", "1: keeps the memory, 0: forgets it."],
+    cell: ["sign", "candidate g", "The proposed new value."],
+    output: ["share", "output gate", "1: outputs the memory."],
+    keep: ["share", "keep gate", "1: the unit keeps its old value, 0: it takes the candidate."],
+    real: ["sign", "real part", "A unit's memory is a rotating complex number: its real part."],
+    imaginary: ["sign", "imaginary part", "A unit's memory is a rotating complex number: its imaginary part."],
   };
 
   static READERS = ["Reader 1: from the first to the last →", "Reader 2: from the last to the first ←"];
@@ -66,7 +66,7 @@ export class HeatMap {
   }
 
   /**
-   * Show one layer's states; `part` is "hidden" or a gate. The units keep their order where `keep`.
+   * Show one layer's states; `part` is "hidden" or a gate. With `keep`, the units keep their order.
    *
    * @param {Reading} reading
    * @param {number} layer
@@ -94,7 +94,7 @@ export class HeatMap {
     this.draw();
   }
 
-  /** Make the pictures anew, as after a change of colours. */
+  /** Redraw the pictures, for example after a change of colours. */
   draw() {
     this.pictures = [];
     if (this.values) {
@@ -121,7 +121,7 @@ export class HeatMap {
     return picture;
   }
 
-  /** Show what has been read: of the second reader, as much from the other end. */
+  /** Show the steps up to `position`; for the second reader, from the other end. */
   show(position) {
     this.position = position;
     this.maps.forEach(({ canvas, context, direction, unit }) => {
@@ -159,15 +159,15 @@ export class HeatMap {
     else this.tip.hidden = true;
   }
 
-  /** Say what a cell holds, beside it. */
+  /** Show the value of a place in a tooltip. */
   #point(map, line, step) {
     const { clientWidth: width } = map.canvas;
     map.canvas.parentElement.append(this.tip);
     this.tip.textContent = this.#words(map.direction, line, step);
     this.tip.hidden = false;
     const x = ((step + 0.5) / this.time) * width;
-    const room = this.tip.offsetWidth / 2;
-    this.tip.style.left = `${Math.min(width - room, Math.max(room, x))}px`;
+    const margin = this.tip.offsetWidth / 2;
+    this.tip.style.left = `${Math.min(width - margin, Math.max(margin, x))}px`;
     this.tip.style.top = `${((line + 0.5) / this.units) * this.height}px`;
   }
 
@@ -183,25 +183,25 @@ export class HeatMap {
   }
 }
 
-/** Return an order of units in which those that move alike are neighbours: each is followed by the most like it. */
+/** Return an order of units in which each is followed by the most similar one. */
 function alike(values, time, units) {
-  const stride = Math.ceil(time / 64); // so many steps tell enough
+  const stride = Math.ceil(time / 64); // a sample of the steps is enough
   const rows = Array.from({ length: units }, (_, unit) =>
     Float32Array.from({ length: Math.ceil(time / stride) }, (_, n) => values[n * stride * units + unit]),
   );
-  const apart = (one, other) => rows[one].reduce((sum, v, step) => sum + (v - rows[other][step]) ** 2, 0);
+  const apart = (a, b) => rows[a].reduce((sum, v, step) => sum + (v - rows[b][step]) ** 2, 0);
   const final = (unit) => values[(time - 1) * units + unit];
   const left = new Set(Array.from({ length: units }, (_, unit) => unit));
-  let unit = [...left].reduce((best, other) => (final(other) > final(best) ? other : best), 0);
+  let unit = [...left].reduce((best, next) => (final(next) > final(best) ? next : best), 0);
   const order = [];
   while (left.size) {
     order.push(unit);
     left.delete(unit);
     let nearest = Infinity;
     const from = unit;
-    for (const other of left) {
-      const distance = apart(from, other);
-      if (distance < nearest) [nearest, unit] = [distance, other];
+    for (const next of left) {
+      const distance = apart(from, next);
+      if (distance < nearest) [nearest, unit] = [distance, next];
     }
   }
   return order;

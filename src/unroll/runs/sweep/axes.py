@@ -16,6 +16,7 @@ TYPES: dict[str, Any] = {**get_type_hints(ModelConfig), **get_type_hints(TrainCo
 SWITCH = {"true": True, "false": False}
 NOT_CHOSEN = {
     "seed": "a seed is nothing to choose by: say with seeds how many to train each setting with",
+    "metric": "metric must be the same for all: settings are compared by it",
     "val_fraction": "val_fraction must be the same for all: accuracies on other validation parts cannot be compared",
 }
 
@@ -58,6 +59,8 @@ def read_values(name: str, text: str) -> Values:
     low, dots, high = text.partition("..")
     if dots and _kind(name) in (int, float):
         return Range(_read(name, low), _read(name, high))
+    if name == "class_weight":  # whose commas are its own
+        return (text,)
     return tuple(_read(name, part.strip()) for part in text.split(","))
 
 

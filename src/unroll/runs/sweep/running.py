@@ -43,7 +43,7 @@ def run_sweep(
     watch: Callable[[Told], object] | None = None,
     **settings: Any,
 ) -> Sweep:
-    """Train with many settings, each an ordinary run, and choose the best by validation accuracy.
+    """Train with many settings, each an ordinary run, and choose the best by validation accuracy, or by ``metric``.
 
     The test part has no say in the choice: it would be no test any more. At the end it judges the chosen setting alone.
 
@@ -170,7 +170,9 @@ def _train_all(sweep: Sweep, data_dir: str | None, watch: Callable[[Told], objec
     tell(sweep)
     for place in range(sweep.total):
         if place == len(sweep.trials):
-            seen = [(one.setting, one.mean or 0.0) for one in sorted(sweep.ranked, key=lambda one: one.number)]
+            worst = min([0.0, *(one.score or 0.0 for one in sweep.ranked)])  # of those that failed
+            by_number = sorted(sweep.ranked, key=lambda one: one.number)
+            seen = [(one.setting, worst if one.score is None else one.score) for one in by_number]
             sweep.add(propose(sweep.axes, seen, sweep.count, sweep.seeds[0]))
         if sweep.trials[place].status in OPEN:
             trial = sweep.change(sweep.trials[place], status="running")
@@ -201,6 +203,7 @@ def _outcome(
         "status": "finished",
         "val_accuracy": record.kept.val_accuracy,
         "val_loss": record.kept.val_loss,
+        "score": record.kept.score(sweep.metric),
         "parameters": record.parameters,
         "seconds": record.seconds,
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
+from ...config import Metric
 from ...errors import RunError
 from ..folder import first_line, read_json, write_json
 from ..record import Record, read_record
@@ -35,6 +36,7 @@ class Trial:
         reason: why it failed
         val_accuracy: of the weights that were kept, on the validation part, a fraction; None unless finished
         val_loss: the same, in nats
+        score: by which it is chosen, the higher the better: the accuracy, or what ``metric`` says; a loss is negative
         parameters: numbers in the model's weights
         seconds: of training
     """
@@ -47,6 +49,7 @@ class Trial:
     reason: str = ""
     val_accuracy: float | None = None
     val_loss: float | None = None
+    score: float | None = None
     parameters: int | None = None
     seconds: float | None = None
 
@@ -79,6 +82,11 @@ class Tried:
     def mean(self) -> float | None:
         """Mean validation accuracy over the seeds, a fraction; None unless all are finished."""
         return fmean(self.val_accuracies) if self.finished else None
+
+    @property
+    def score(self) -> float | None:
+        """Mean over the seeds of that by which it is chosen; None unless all are finished."""
+        return fmean(trial.score for trial in self.trials if trial.score is not None) if self.finished else None
 
     @property
     def deviation(self) -> float | None:
@@ -127,15 +135,21 @@ class Sweep:
         return self.count * len(self.seeds)
 
     @property
+    def metric(self) -> Metric:
+        """By what the settings are compared, on the validation part."""
+        metric: Metric | None = self.settings.get("metric")
+        return metric or "accuracy"
+
+    @property
     def ranked(self) -> list[Tried]:
-        """The settings, highest mean validation accuracy first; then those that failed or are not finished."""
+        """The settings, best first by the metric's mean over the seeds; then those that failed or are not finished."""
         numbers = dict.fromkeys(trial.number for trial in self.trials)
         tried = [
             Tried(own[0].number, own[0].setting, tuple(own))
             for own in ([trial for trial in self.trials if trial.number == number] for number in numbers)
         ]
         done = [one for one in tried if one.finished]
-        done.sort(key=lambda one: (-(one.mean or 0.0), one.val_loss))
+        done.sort(key=lambda one: (-(one.score or 0.0), one.val_loss))
         return done + [one for one in tried if not one.finished]
 
     @property
@@ -181,10 +195,22 @@ class Sweep:
         """Return plain JSON types: all of the above, the settings in their order, and how the chosen one tests."""
         best = self.best
         ranked = [
-            {"number": one.number, "setting": one.setting, "val_accuracy": one.mean, "deviation": one.deviation}
+            {
+                "number": one.number,
+                "setting": one.setting,
+                "score": one.score,
+                "val_accuracy": one.mean,
+                "deviation": one.deviation,
+            }
             for one in self.ranked
         ]
-        return {"sweep": str(self.path), **self._state(), "ranked": ranked, "best": best and self._chosen(best)}
+        return {
+            "sweep": str(self.path),
+            **self._state(),
+            "metric": self.metric,
+            "ranked": ranked,
+            "best": best and self._chosen(best),
+        }
 
     def _chosen(self, best: Tried) -> dict[str, Any]:
         accuracies = [record.accuracy for record in self.records(best)]

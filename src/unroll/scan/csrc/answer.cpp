@@ -9,13 +9,13 @@
 namespace unroll {
 namespace {
 
-// Where the sequences stand, and how they are scaled; see answer().
+// The sequences in memory, and their scaling; see answer().
 struct Source {
   const std::uint8_t* bytes;
   const float *floats, *mean, *scale;
 };
 
-// Let the scan read the sequences from `first` on.
+// Point the scan to the sequences from `first` on.
 void take(Forward& f, const Kernels& kernels, const Source& from, long first) {
   const long at = first * f.time * f.inputs;
   f.x = from.floats ? from.floats + at : nullptr, f.x_batch = f.time * f.inputs, f.x_time = f.inputs;
@@ -39,7 +39,7 @@ void take(Forward& f, const Kernels& kernels, const Source& from, long first) {
   f.x = g.steps, f.x_batch = f.inputs, f.x_time = f.batch * f.inputs;
 }
 
-// Scan from states of zero to the last one, (batch, hidden).
+// Scan from zero states to the final one, (batch, hidden).
 const float* last(Forward& f, const Kernels& kernels) {
   static thread_local Numbers h, c;
   const long states = f.batch * f.hidden;
@@ -50,7 +50,7 @@ const float* last(Forward& f, const Kernels& kernels) {
   return f.h + f.time % 2 * states;
 }
 
-// As many for each thread, and none larger than what takes each step together.
+// Equal numbers for each thread, at most as many as take each step together.
 long groups(const Layout& a) {
   const long fewest = (a.batch + a.kernels->group - 1) / a.kernels->group, threads = a.threads;
   return std::min(a.batch, (fewest + threads - 1) / threads * threads);

@@ -1,13 +1,13 @@
-// What each recurrence does with its products, unit by unit, forwards and backwards, for one sequence at one time step.
+// Each recurrence given its products, unit by unit, forward and backward, for one sequence at one time step.
 //
-// `raw` holds the step's products; before and after are the states around the step. Backwards, g is the loss's gradient to
-// the state after the step; what of it goes past the products is left in `carry`.
+// `raw` holds the step's products; before and after are the states around the step. In the backward pass, g is the gradient
+// of the loss by the state after the step; the part of it that bypasses the products is returned in `carry`.
 
 namespace unroll {
 namespace CONCAT(in_, ISA) {
 
-// p / q for a q that is neither zero nor infinite: by an estimate of 14 bits and a step of Newton's, since to divide 512 bits
-// takes 16 cycles.
+// p / q for a q that is neither zero nor infinite: by an estimate of 14 bits and a Newton step, as dividing 512 bits takes 16
+// cycles.
 static inline Vec quotient(Vec p, Vec q) {
 #ifdef __AVX512F__
   const Vec r = (Vec)_mm512_maskz_rcp14_ps(-1, (__m512)q);
@@ -48,10 +48,10 @@ static inline Vec tanh(Vec x) {
 
 static inline Vec sigmoid(Vec x) { return 0.5f + 0.5f * tanh(0.5f * x); }
 
-// Behind the last unit of h_before and c_before another thread may be writing: there no more than the units are read.
+// Another thread may be writing after the last unit of h_before and c_before, so nothing past the units is read.
 struct Step {
   const float *h_before, *c_before, *raw;
-  float *h_after, *c_after, *gates;  // gates: null: not kept
+  float *h_after, *c_after, *gates;  // gates: null: not saved
 };
 
 struct StepBack {
@@ -60,7 +60,7 @@ struct StepBack {
   float *g, *carry, *dc, *d;
 };
 
-// The gradient to the units' outputs from u on, of which n are there.
+// The gradient by the outputs of n units from u on.
 static inline Vec gradient(const StepBack& s, long u, long n) {
   return s.dy ? load(s.g + u) + load(s.dy + u, n) : load(s.g + u);
 }
@@ -147,7 +147,7 @@ static inline void with_cell(Recurrence recurrence, const F& f) {
     case Recurrence::relu: return f(Relu());
     case Recurrence::gru: return f(Gru());
     case Recurrence::lstm: return f(Lstm());
-    case Recurrence::linear: return;  // has kernels of its own
+    case Recurrence::linear: return;  // has its own kernels
   }
 }
 

@@ -1,8 +1,8 @@
 // The kernels, written once: each instruction set's source defines ISA, WIDTH (floats of a register), VECS (registers of
 // a panel) and MOST_ROWS (of a tile), BF16 and AMX where products are in bf16 and in AMX's tiles, and includes this.
 //
-// A group of the batch goes through all time steps before the next one does: threads meet once per call. Nothing of the
-// standard library's templates is used here: the linker might take this instruction set's version of them for all.
+// A group of the batch goes through all time steps before the next group, so threads synchronise once per call. No templates
+// of the standard library are used, as the linker might pick this instruction set's version of them for all.
 
 #ifdef __AVX512F__
 #include <immintrin.h>
@@ -35,9 +35,9 @@
 namespace unroll {
 namespace CONCAT(in_, ISA) {
 
-// GROUP: sequences that take each step together: each panel of the weights is read once for them. BLOCK: rows of d, x and h
-// that stay in the cache between two tiles of dw. CHUNK: columns of dw that a block is multiplied into at once.
-// SHARE: sequences that are worth a thread.
+// GROUP: sequences that take each step together, so that each panel of the weights is read once for them. BLOCK: rows of d,
+// x and h that stay in the cache between two tiles of dw. CHUNK: columns of dw updated by a block at once. SHARE: fewest
+// sequences per thread.
 #ifdef AMX
 constexpr long GROUP = 32, SHARE = 32, BLOCK = 512;
 #else
@@ -47,7 +47,7 @@ constexpr long CHUNK = 320;
 
 static inline long rounded(long n) { return (n + WIDTH - 1) / WIDTH * WIDTH; }
 
-// A row of a step's products, with room for the last register of each.
+// A row of a step's products, with padding for the last register of each.
 static inline long raw_row(const Scan& a) { return rounded(gates_of(a.recurrence) * a.hidden) + WIDTH; }
 
 // Floats for a row of a left side; see as_left.
@@ -120,10 +120,11 @@ static void forward_group(const Forward& a, long row, long rows, float* raw) {
   }
 }
 
-// d[t] = what the loss's gradient to the state after step t gives the step's products; then on to the state before it.
+// d[t] = the gradient of the loss by the products of step t, from that by the state after it; then the gradient by the state
+// before it.
 static void backward_group(const Backward& a, long row, long rows, float* scratch) {
   const long width = rounded(a.hidden), columns = gates_of(a.recurrence) * a.hidden;
-  const long back = a.recurrence == Recurrence::gru ? 3 * a.hidden : columns;  // columns of d that W_hh made
+  const long back = a.recurrence == Recurrence::gru ? 3 * a.hidden : columns;  // columns of d that come from W_hh
   const long room = whole_rows(rows) * width;
   float *g = scratch, *carry = g + room, *dc = carry + room, *d_room = dc + room;
   std::memset(carry, 0, 2 * room * sizeof(float));
@@ -179,7 +180,7 @@ static void backward(const Backward& a, long begin, long end, float* scratch) {
   each_part(begin, end, GROUP, [&](long row, long rows) { backward_group(a, row, rows, scratch); });
 }
 
-// sum[u] += the rows' sum of d[.., u], for so many columns; no factor is rounded.
+// sum[u] += the sum of d[.., u] over the rows, for a number of columns; no factor is rounded.
 static void add_rows(float* sum, const float* d, long row, long rows, long columns) {
   constexpr int MOST = 8;  // registers at once
   for (long u = 0; u < columns; u += MOST * WIDTH)
@@ -196,13 +197,13 @@ static void add_rows(float* sum, const float* d, long row, long rows, long colum
     });
 }
 
-// What stands laid out in the scratch of add_product.
+// The contents of add_product's scratch memory.
 struct Laid {
   const float* left;
   long rows;
 };
 
-// The factor with fewer registers to fill goes to the left, where single values are taken; in tiles it is always d.
+// The factor with fewer registers is on the left, which is read value by value; with tiles it is always d.
 static void add_gradient(const Gradients& a, const Gradient& p, long n, long size, long begin, long end, float* scratch,
                          Laid& laid) {
   if (end - begin > CHUNK) {
@@ -276,7 +277,7 @@ static void gather_from(const Gather& a, const Value* x, long begin, long end) {
   const long size = a.whole * a.inputs, line = 64 / sizeof(Value), most = 4096 / sizeof(Value);
   const long ahead = a.time * a.inputs < most ? a.time * a.inputs : most;
   for (long b = begin; b < end; ++b) {
-    // Sequences stand anywhere in memory: the beginning of the one after the next is sent for, and the rest follows.
+    // Sequences are scattered in memory: the start of the one after the next is prefetched, and the rest follows.
     for (long i = 0; b + 2 < end && i < ahead; i += line) __builtin_prefetch(x + a.order[b + 2] * size + i);
     for (long t = 0; t < a.time; ++t) {
       const Value* from = x + (a.order[b] * a.whole + t) * a.inputs;
@@ -287,7 +288,7 @@ static void gather_from(const Gather& a, const Value* x, long begin, long end) {
       }
       long i = 0;
       for (; a.inputs >= WIDTH && i < a.inputs; i += WIDTH) {
-        i = i + WIDTH > a.inputs ? a.inputs - WIDTH : i;  // the last register repeats what the one before it had
+        i = i + WIDTH > a.inputs ? a.inputs - WIDTH : i;  // the last register overlaps the previous one
         store(to + i, (numbers(from + i) - load(a.mean + i)) * load(a.scale + i), WIDTH);
       }
       for (; i < a.inputs; ++i) to[i] = (static_cast<float>(from[i]) - a.mean[i]) * a.scale[i];
@@ -315,7 +316,7 @@ static void update(const Update& a, long begin, long end) {
   }
 }
 
-// Only the steps within a sequence's length count; the first of them in the order of the scan follows h0.
+// Only steps within a sequence's length count; the first one in scan order follows h0.
 static void linear(const Linear& a, long begin, long end) {
   for (long b = begin; b < end; ++b) {
     const long length = a.lengths ? a.lengths[b] : a.time;
@@ -334,7 +335,7 @@ static void linear(const Linear& a, long begin, long end) {
 static void linear_backward(const LinearBackward& a, long begin, long end) {
   for (long b = begin; b < end; ++b) {
     const long length = a.lengths ? a.lengths[b] : a.time, padding = (b * a.time + length) * a.hidden;
-    float* g = a.dh0 + b * a.hidden;  // on its way back
+    float* g = a.dh0 + b * a.hidden;  // the gradient by the state, updated in place
     if (a.dh)
       std::memcpy(g, a.dh + b * a.hidden, a.hidden * sizeof(float));
     else

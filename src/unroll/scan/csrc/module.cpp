@@ -1,4 +1,4 @@
-// What Python sees: the kernels by address. No header of torch is needed, so one build fits every torch.
+// The Python bindings, which take addresses. Without torch's headers, one build works with every version of torch.
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/pair.h>
@@ -35,7 +35,7 @@ static Recurrence recurrence(const std::string& name) {
   throw nb::value_error(("no kernel knows the recurrence " + name).c_str());
 }
 
-// Python gives pointers as numbers; meanwhile others may run.
+// Python passes pointers as integers; the GIL is released during the call.
 template <class T>
 using FromPython = std::conditional_t<std::is_pointer_v<T>, std::uintptr_t, T>;
 
@@ -61,10 +61,10 @@ static auto by_address(void (*pass)(const Layout&, Args...)) {
 }
 
 static std::vector<std::string> names(bool bf16) {
-  std::vector<std::string> found;
+  std::vector<std::string> sets;
   for (const Kernels* kernels : available())
-    if ((kernels->pair > 1) == bf16) found.push_back(kernels->name);
-  return found;
+    if ((kernels->pair > 1) == bf16) sets.push_back(kernels->name);
+  return sets;
 }
 
 }  // namespace unroll
@@ -88,10 +88,10 @@ NB_MODULE(_kernels, m) {
       .def("__init__",
            [](TrainingStep* self, const Layout& layout, long classes, std::uintptr_t bytes, std::uintptr_t floats,
               std::uintptr_t y, std::uintptr_t lengths, const std::vector<float>& mean,
-              const std::vector<float>& scale) {
+              const std::vector<float>& scale, const std::vector<float>& weights) {
              new (self) TrainingStep(layout, classes,
                                      {at<const std::uint8_t>(bytes), at<const float>(floats), at<const std::int64_t>(y),
-                                      at<const std::int64_t>(lengths), mean, scale});
+                                      at<const std::int64_t>(lengths), mean, scale, weights});
            })
       .def("use",
            [](TrainingStep& self, const Addresses& parameters, bool decoupled, double beta1, double beta2, double eps,

@@ -9,7 +9,7 @@
 
 namespace unroll {
 
-// Begins with a cache line: a register that is read across two of them takes twice as long.
+// Aligned to cache lines, as reading a register across two of them takes twice as long.
 template <class T>
 struct Aligned {
   using value_type = T;
@@ -25,7 +25,7 @@ struct Aligned {
 
 using Numbers = std::vector<float, Aligned<float>>;
 
-// Room for so many, and for what a kernel may read behind them but does not use.
+// Memory for n floats, with padding that a kernel may read but does not use.
 static inline float* room(Numbers& numbers, long n) {
   constexpr long BEHIND = 128;
   if (static_cast<long>(numbers.size()) < n + BEHIND) numbers.resize(n + BEHIND);
@@ -33,7 +33,7 @@ static inline float* room(Numbers& numbers, long n) {
 }
 
 // Arrange weights for a product: panel by panel, the values of a panel's columns side by side for each factor in turn, those
-// of the second matrix after those of the first. What sticks out over the last column does not matter.
+// of the second matrix after those of the first. Values past the last column do not matter.
 static inline void pack(Numbers& packed, const Kernels& kernels, long panel, long columns,
                         const std::vector<Matrix>& matrices) {
   long depth = 0;

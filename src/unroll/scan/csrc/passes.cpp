@@ -13,7 +13,7 @@
 namespace unroll {
 namespace {
 
-// Ask for large pages behind what is large: the first touch of each page costs as much as the arithmetic on it.
+// Ask for huge pages for large tensors, as the first touch of a page costs as much as the arithmetic on it.
 void expect_large(void* from, long floats) {
 #ifdef __linux__
   constexpr std::uintptr_t page = 1 << 21;
@@ -56,12 +56,12 @@ Numbers biases(const Layout& a, const float* b_ih, const float* b_hh) {
   return sums;
 }
 
-// How the way back is shared. Parts of the batch go through all time steps each in one thread, and sum up their gradients
-// apart: till the end no core reads what another one wrote. How many there are does not depend on the threads, so that the sums
-// do not either. Many weights, whose sums would fill the cache, are shared column by column instead, stretch by stretch.
+// How threads share the backward pass. Each part of the batch goes through all time steps in one thread and sums its own
+// gradients, so no core reads what another one writes until the end. The number of parts does not depend on the threads, so
+// neither do the sums. If the sums of many weights would fill the cache, columns are shared instead, stretch by stretch.
 constexpr long MOST_PARTS = 8, MOST_WEIGHTS = 1L << 19;
 constexpr long OWN = 1L << 16, SHARED = 1L << 21;  // floats of d at once, for a part and for the whole batch;
-constexpr long FEWEST = 128;  // but not fewer rows than this: each time all sums are read and written
+constexpr long FEWEST = 128;                       // fewest rows, as all sums are read and written each time
 
 long parts(const Layout& a) {
   if (a.rows() * (a.inputs + a.hidden) > MOST_WEIGHTS) return 1;
@@ -69,7 +69,7 @@ long parts(const Layout& a) {
   return std::min(std::max(shares, std::min(a.batch, 2L)), MOST_PARTS);
 }
 
-// A way back, as backward() is called, and the packed weights.
+// The arguments of backward(), and the packed weights.
 struct Back {
   const Layout& a;
   float *h, *c, *gates;
@@ -98,10 +98,10 @@ void add_gradients(const Layout& a, const Backward& b, const float* steps, int t
         [&](long begin, long end) { a.kernels->gradients(g, begin, end, scratch(a.kernels->gradients_scratch(g))); });
 }
 
-// dx of a stretch of time that begins at step `first`.
+// dx of a stretch of time steps from `first` on.
 void add_inputs(const Back& w, const Backward& b, long first, int threads) {
   const Layout& a = w.a;
-  const bool whole = b.rows == a.batch;  // then one time step follows the other
+  const bool whole = b.rows == a.batch;  // then the time steps are contiguous
   const long columns = a.columns(), both = added(a), n = whole ? b.time * b.rows : b.rows;
   for (long t = 0; t < (whole ? 1 : b.time); ++t) {
     const Inputs to_x{b.d + t * b.rows * columns,
@@ -117,8 +117,8 @@ void add_inputs(const Back& w, const Backward& b, long first, int threads) {
   }
 }
 
-// From the last time step to the first with the sequences from `row` on, the threads sharing each stretch of about as many
-// steps as asked for.
+// Go from the last time step to the first with the sequences from `row` on; the threads share each stretch of about the
+// requested number of steps.
 void go_back(const Back& w, long row, long rows, int threads, long stretch, const Sums& to) {
   const Layout& a = w.a;
   const long columns = a.columns(), own = (rows < a.batch ? OWN : SHARED) / std::max(1L, rows * columns);

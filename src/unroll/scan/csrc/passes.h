@@ -1,4 +1,4 @@
-// Whole scans: they arrange the weights, and split the work of the kernels over threads. No Python in here.
+// Whole scans: arrange the weights, and split the work of the kernels over threads. No Python.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 
 namespace unroll {
 
-// What the passes of a scan share.
+// The sizes that the passes of a scan share.
 struct Layout {
   const Kernels* kernels;
   int threads;
@@ -20,11 +20,11 @@ struct Layout {
   long rows() const { return (recurrence == Recurrence::gru ? 3 : gates_of(recurrence)) * hidden; }  // of the weights
 };
 
-// Room of a thread's own for a kernel, kept for its next call: to get it anew would cost as much as a short scan.
+// A thread's scratch memory for a kernel, kept between calls, as allocating it would cost as much as a short scan.
 float* scratch(long floats);
 
-// A scan whose weights and biases are arranged, in memory that the calling thread keeps till its next one; what it reads and
-// fills is to be set. Biases may be null.
+// A scan with arranged weights and biases, in memory that the calling thread keeps until its next scan; the caller sets its
+// inputs and outputs. Biases may be null.
 Forward arranged(const Layout& a, const float* w_ih, const float* w_hh, const float* b_ih, const float* b_hh);
 
 // h0, h, h_n and, for lstm, c0, c, c_n: the initial state (contiguous; null: zero), all states of which `slots` are kept (see
@@ -33,8 +33,8 @@ void forward(const Layout& a, const float* x, long x_batch, long x_time, const f
              const float* b_ih, const float* b_hh, const float* h0, const float* c0, float* h, float* c, long slots,
              float* h_n, float* c_n, float* steps, float* gates);
 
-// From what forward() left to all gradients, at most `stretch` time steps at once; 0: as many as suit the caches. dh and dc:
-// gradients of the final state when called, of the initial state, if wanted, afterwards. dy, db_ih with db_hh, and dx (time,
+// Compute all gradients from what forward() saved, at most `stretch` time steps at once; 0: as many as suit the caches. dh and
+// dc: gradients of the final state before the call, of the initial state, if requested, after it. dy, db_ih with db_hh, and dx (time,
 // batch, inputs) may be null.
 void backward(const Layout& a, const float* w_ih, const float* w_hh, float* h, float* c, float* gates,
               const float* steps, const float* dy, long dy_batch, long dy_time, long stretch, float* dh, float* dc,

@@ -25,7 +25,7 @@ extern const Kernels avx512_bf16;
 #ifdef UNROLL_AMX
 extern const Kernels amx;
 
-// Tiles take 8 KiB of a thread's state: Linux keeps them only for a process that has asked for it, with all its threads.
+// Tiles add 8 KiB to a thread's state, so Linux only saves them for processes that ask for it, for all their threads.
 static inline bool may_use_amx() {
   unsigned eax, ebx, ecx, edx = 0;
   const bool there = __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx >> 22 & 1) && (edx >> 24 & 1);
@@ -39,9 +39,9 @@ static inline bool may_use_amx() {
 }
 #endif
 
-// Best first, those for bf16 apart from those for float32.
+// Best first; the sets for bf16 are separate from those for float32.
 static inline std::vector<const Kernels*> available() {
-  std::vector<const Kernels*> found;
+  std::vector<const Kernels*> supported;
 #ifdef UNROLL_X86
   __builtin_cpu_init();
   const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
@@ -50,15 +50,15 @@ static inline std::vector<const Kernels*> available() {
   const bool has_bf16 = has_avx512 && __builtin_cpu_supports("avx512bf16");
 #ifdef UNROLL_AMX
   static const bool has_amx = may_use_amx();
-  if (has_bf16 && has_amx) found.push_back(&amx);
+  if (has_bf16 && has_amx) supported.push_back(&amx);
 #endif
-  if (has_bf16) found.push_back(&avx512_bf16);
+  if (has_bf16) supported.push_back(&avx512_bf16);
 #endif
-  if (has_avx512) found.push_back(&avx512);
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&avx2);
+  if (has_avx512) supported.push_back(&avx512);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) supported.push_back(&avx2);
 #endif
-  found.push_back(&generic);
-  return found;
+  supported.push_back(&generic);
+  return supported;
 }
 
 }  // namespace unroll

@@ -3,9 +3,9 @@
 namespace unroll {
 namespace CONCAT(in_, ISA) {
 
-constexpr int WIDE = 10;  // registers of a panel for a single row: as many sums as it takes to keep the processor busy
+constexpr int WIDE = 10;  // registers of a panel for a single row: enough independent sums to keep the processor busy
 
-// tile += left (ROWS, k) times right (k, USED registers); row and factor say how far apart the left's places stand.
+// tile += left (ROWS, k) times right (k, USED registers); row and factor are the strides of the left.
 template <int ROWS, int USED>
 static inline void multiply(Vec (&tile)[ROWS][USED], const float* left, long row, long factor, const float* right,
                             long k) {
@@ -28,9 +28,9 @@ static inline void add(float* to, long apart, const Vec (&row)[USED], long n) {
     for (long i = 0; i < USED * WIDTH && i < n; ++i) to[i * apart] += row[i / WIDTH][i % WIDTH];
 }
 
-// out (rows, columns) = start + the left sides, one after the other, times `packed`. A start with rows 0 apart counts for
-// all rows; without room behind each row of `out` its last register is stored in part. Each panel of the weights serves all
-// rows before the next one is read.
+// out (rows, columns) = start + the left sides, one after the other, times `packed`. A start with row stride 0 is
+// used for all rows; without padding behind each row of `out`, its last register is stored in part. Each panel of the weights
+// is used for all rows before the next one is read.
 static void product(float* out, long out_row, bool room, const float* start, long start_row, long rows, long columns,
                     const float* packed, long panel, const Left* lefts, int count) {
   each_panel(columns, WIDTH, panel, [&](long column, long registers) {
@@ -63,15 +63,15 @@ static void product(float* out, long out_row, bool room, const float* start, lon
   });
 }
 
-// out[r * out_row + c * out_column] += sum over n of left[n, r] * right[n, c]. Both sides are laid out anew first, so that
-// what a tile needs of them stands in one stretch; the left one unless it is that of the call before, the right one panel by
-// panel, each of which is in the nearest cache when it is used. Scratch has room for (rows + WIDTH + a panel's) * places(n).
+// out[r * out_row + c * out_column] += sum over n of left[n, r] * right[n, c]. Both sides are first copied, so that
+// a tile reads them contiguously: the left one unless it is that of the previous call, the right one panel by panel, which
+// keeps each panel in the nearest cache. Scratch has (rows + WIDTH + a panel's) * places(n) floats.
 static void add_product(float* out, long out_row, long out_column, const Rows& left, long rows, const Rows& right,
                         long columns, long n, float* scratch, bool same_left) {
   const long count = places(n);
   float* const panel = scratch + (rows + WIDTH) * count;
   if (!same_left)
-    each_tile(0, rows, [&](long row, long tile_rows) {  // whole registers: what is too much, the next ones overwrite
+    each_tile(0, rows, [&](long row, long tile_rows) {  // whole registers, as the next ones overwrite the excess
       Places from(left, n);
       for (long i = 0; i < count; ++i) store(scratch + row * count + i * tile_rows, from.next().of(row), WIDTH);
     });

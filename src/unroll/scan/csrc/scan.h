@@ -1,7 +1,7 @@
-// Fused scans on the CPU: what they take, and where each instruction set's version is found. All numbers are float32; where
-// products are in bf16, their factors are rounded on the way in.
+// Fused scans on the CPU: their arguments, and the table of each instruction set's version. All numbers are float32; for
+// products in bf16, the factors are rounded first.
 //
-// Time stands first in h, c, gates and d. Behind what is marked "room" up to one panel may be read, but is not used.
+// h, c, gates and d are time-first. Up to one panel past the end of tensors marked "padded" may be read, but is not used.
 #pragma once
 
 #include <cstdint>
@@ -10,27 +10,28 @@ namespace unroll {
 
 enum class Recurrence { tanh, relu, gru, lstm, linear };
 
-// Columns of `gates` and of `d` per unit: what a step leaves for the way back, and the gradients of its products.
-//   gru: r, z, W_hn h + b_hn, n      lstm: i, f, g, o      otherwise h says it all, and d has one
+// Columns of `gates` and of `d` per unit: what a step saves for the backward pass, and the gradients of its products.
+//   gru: r, z, W_hn h + b_hn, n      lstm: i, f, g, o      otherwise h suffices, and d has one
 static inline long gates_of(Recurrence r) { return r == Recurrence::gru || r == Recurrence::lstm ? 4 : 1; }
 
 struct Scan {
   Recurrence recurrence;
   bool reverse;  // from the last time step to the first
   long batch, time, inputs, hidden;
-  const std::int64_t* lengths;  // (batch), each from 0 to time; null: all full. Past its length a state stays as it is.
-  float* h;                     // (slots, batch, hidden), room. Scanning forwards, h[t] is read and h[t + 1] written;
-  float* c;                     // backwards, h[t + 1] is read and h[t] written. c likewise, for lstm alone.
-  long slots;                   // time + 1; or 2, which take turns
-  float* gates;                 // (time, batch, gates, hidden), room; null: not kept
-  long panel;                   // registers in a panel of the packed weights: Kernels' panel, or wide for one sequence
+  const std::int64_t*
+      lengths;   // (batch), each from 0 to time; null: all full. Past its length a state does not change.
+  float* h;      // (slots, batch, hidden), padded. Scanning forwards, h[t] is read and h[t + 1] written;
+  float* c;      // backwards, h[t + 1] is read and h[t] written. The same for c of lstm.
+  long slots;    // time + 1; or 2, which alternate
+  float* gates;  // (time, batch, gates, hidden), padded; null: not saved
+  long panel;    // registers in a panel of the packed weights: Kernels' panel, or wide for one sequence
 };
 
-// Some columns of a step's products: out = bias + W_ih x + W_hh h, or but one of the two.
+// Some columns of a step's products: out = bias + W_ih x + W_hh h, or only one of the two.
 struct Product {
   long columns;
-  const float* packed;  // the weights, as pack() arranges them; room
-  const float* bias;    // (columns), room
+  const float* packed;  // the weights, as pack() arranges them; padded
+  const float* bias;    // (columns), padded
   bool takes_x, takes_h;
 };
 
@@ -39,36 +40,36 @@ struct Forward : Scan {
   long x_batch, x_time;
   Product products[3];  // one for tanh, relu, lstm; for gru r and z, W_hn h, W_in x
   int count;
-  float* steps;  // (time, batch, inputs), x as the gradients read it, 0 past each length; null: not kept
+  float* steps;  // (time, batch, inputs), x as the gradients read it, 0 past each length; null: not saved
 };
 
-// A stretch of time steps, whose last come first.
+// A stretch of time steps, in backward order.
 struct Backward : Scan {
-  long first;       // how many time steps stand before those that h, c, gates and dy begin with
+  long first;       // how many time steps precede the first ones of h, c, gates and dy
   const float* dy;  // (batch, time, hidden), strides in floats; null: zero
   long dy_batch, dy_time;
   const float* packed;  // W_hh, as pack() arranges it
-  float* d;             // (time, rows, gates, hidden), room: of `rows` sequences from first_row on
+  float* d;             // (time, rows, gates, hidden), padded: of `rows` sequences from first_row on
   long first_row, rows;
-  float *dh, *dc;     // (batch, hidden) gradients to the state after the stretch, then to that before it;
-  bool wants_before;  // unless that is not wanted. dc: null but for lstm
+  float *dh, *dc;     // (batch, hidden) gradients by the state after the stretch, then by that before it;
+  bool wants_before;  // if requested. dc: null except for lstm
 };
 
 // dw[u, k] = sum over n of d[n, first + u] * from[n, k].
 struct Gradient {
   long first, columns;
-  const float* from;  // (n, k), room, rows `stride` apart, with a jump after each run of them; null: ones, k being 1
+  const float* from;  // (n, k), padded, rows `stride` apart, with a jump after each run; null: ones, with k = 1
   long stride, k;
   float* dw;  // (columns, k)
 };
 
 struct Gradients {
-  const float* d;  // (n, width), room
+  const float* d;  // (n, width), padded
   long n, width;
-  long run, apart;  // rows that follow each other in `from`; how many rows further on the next run begins
+  long run, apart;  // consecutive rows in `from`; distance to the next run in rows
   Gradient parts[4];
   int count;
-  bool add;  // to what is there
+  bool add;  // to the previous values
 };
 
 // out[n, k] = sum over u of d[n, u] * w[u, k]; `gap` columns of d after the first `before` are left out.
@@ -107,13 +108,13 @@ struct Gather {
   float* steps;                         // (time, batch, inputs)
 };
 
-// A step of Adam on one parameter: its values, their gradient, and the averages that are kept.
+// A step of Adam on one parameter: its values, their gradient, and the running averages.
 struct Update {
   float *values, *average, *square;
   const float* gradient;
   float scale;          // of the gradient, by clipping
-  float decay, shrink;  // weight decay: added to the gradient by so much; or values times it
-  float beta1, beta2;   // 1 - beta1, and 1 - beta2, as shares of what is new
+  float decay, shrink;  // weight decay: factor of what is added to the gradient; or factor of the values
+  float beta1, beta2;   // 1 - beta1 and 1 - beta2, the weights of the new values
   float rate, eps;      // lr / (1 - beta1^count) and eps, both times sqrt(1 - beta2^count)
 };
 
@@ -123,17 +124,17 @@ struct Matrix {
   long column, factor, factors;
 };
 
-// One instruction set's version. Ranges are of the batch, of n (inputs), of values (update), and (gradients) of d's width: as large a share of
-// each part's columns is meant, so that all ranges of a size are as much work.
+// One instruction set's version. Ranges are of the batch, of n (inputs), of values (update), and (gradients) of d's width, as
+// fractions of each part's columns, so that all ranges of a size are equal work.
 struct Kernels {
   const char* name;
   long width, panel, wide;       // floats in a register; registers in a panel, and in one for a single row
   long group;                    // sequences that take each step together, at most
-  long share;                    // sequences that are worth a thread
+  long share;                    // fewest sequences per thread
   long pair;                     // factors in a place of the packed weights: 1 in float32, 2 in bf16
-  long (*places)(long factors);  // that so many factors take in a column of the packed weights
+  long (*places)(long factors);  // for a number of factors in a column of the packed weights
   void (*arrange)(float* to, long width, const Matrix&, long first, long columns);  // pack a panel of them; see pack.h
-  long (*scratch)(const Scan&);  // floats that forward and backward need for themselves, per thread
+  long (*scratch)(const Scan&);  // scratch floats for forward and backward, per thread
   void (*forward)(const Forward&, long begin, long end, float* scratch);
   void (*backward)(const Backward&, long begin, long end, float* scratch);
   long (*gradients_scratch)(const Gradients&);

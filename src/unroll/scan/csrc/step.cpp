@@ -18,6 +18,8 @@ TrainingStep::TrainingStep(const Layout& layout, long classes, const Data& data)
   const auto features = static_cast<std::size_t>(layout.inputs);
   if (data.mean.size() != features || data.scale.size() != features)
     throw std::invalid_argument("mean and scale must have one number for each feature");
+  if (!data.weights.empty() && data.weights.size() != static_cast<std::size_t>(classes))
+    throw std::invalid_argument("weights must have one number for each class");
 }
 
 void TrainingStep::use(const std::vector<Parameter>& parameters, const Adam& adam) {
@@ -89,7 +91,7 @@ void TrainingStep::gather(const std::int64_t* order) {
   const Gather g{
       data_.bytes, data_.floats, order, lengths_.data(), data_.mean.data(), data_.scale.data(), a.batch, whole_,
       a.time,      a.inputs,     steps};
-  // Sequences in random order are waited for: each number takes as long as many products.
+  // Sequences in random order are read with cache misses, each as slow as many products.
   split(a.batch, threads_for(32 * a.time * a.batch * a.inputs),
         [&](long begin, long end) { a.kernels->gather(g, begin, end); });
 }
@@ -98,8 +100,8 @@ void TrainingStep::gather(const std::int64_t* order) {
 std::pair<double, long> TrainingStep::loss() {
   const Layout& a = layout_;
   float* logits = room(logits_, a.batch * classes_);
-  const float *weight = parameters_[4].values, *bias = parameters_[5].values;
-  pack(packed_, *a.kernels, a.kernels->panel, classes_, {{weight, a.hidden, 1, a.hidden}});
+  const float *head_weight = parameters_[4].values, *bias = parameters_[5].values;
+  pack(packed_, *a.kernels, a.kernels->panel, classes_, {{head_weight, a.hidden, 1, a.hidden}});
   const Inputs head{h_n_.data(), a.batch, a.hidden, a.hidden, 0, packed_.data(), logits, classes_};
   const int threads = threads_for(a.batch * a.hidden * classes_);
   split(a.batch, threads,
@@ -114,9 +116,11 @@ std::pair<double, long> TrainingStep::loss() {
     float total = 0;
     for (long k = 0; k < classes_; ++k) total += std::exp(z[k] - most);
     const float log_total = std::log(total) + most;
-    sum += log_total - z[y_[b]];
+    const float weight = data_.weights.empty() ? 1.0f : data_.weights[y_[b]];
+    sum += weight * (log_total - z[y_[b]]);
     right += top == y_[b];
-    for (long k = 0; k < classes_; ++k) z[k] = (std::exp(z[k] - log_total) - (k == y_[b] ? 1.0f : 0.0f)) / a.batch;
+    for (long k = 0; k < classes_; ++k)
+      z[k] = weight * (std::exp(z[k] - log_total) - (k == y_[b] ? 1.0f : 0.0f)) / a.batch;
   }
   return {sum, right};
 }
@@ -141,7 +145,7 @@ void TrainingStep::head_back() {
         [&](long begin, long end) { a.kernels->inputs(back, begin, end, scratch(a.kernels->inputs_scratch(back))); });
 }
 
-// As torch.nn.utils.clip_grad_norm_ has it; a NaN is kept, so that it shows.
+// Like torch.nn.utils.clip_grad_norm_; NaN is kept, so that it is noticed.
 float TrainingStep::clipping() {
   if (!(adam_.clip > 0)) return 1;
   double squares = 0;

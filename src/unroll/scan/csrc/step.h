@@ -1,5 +1,5 @@
-// A whole training step of a classifier of one layer that is read out at the end: batch, forward, loss, backward, clipping,
-// Adam. What torch would do in some hundred small operations between two scans is done here in one call.
+// A whole training step of a single-layer classifier with readout "last" in one call: batch, forward, loss, backward, clipping,
+// Adam. In torch, these are about a hundred small operations around the scans.
 #pragma once
 
 #include <utility>
@@ -10,38 +10,38 @@
 
 namespace unroll {
 
-// The data set as it is kept; a batch takes some of its sequences, scaled: (x - mean) * scale, feature by feature.
+// The unscaled data set; a batch has some of its sequences, scaled: (x - mean) * scale, feature by feature.
 struct Data {
   const std::uint8_t* bytes;  // (all, time, inputs); or null, and floats
   const float* floats;
   const std::int64_t* y;           // (all)
   const std::int64_t* lengths;     // (all); null: all full
   std::vector<float> mean, scale;  // (inputs)
+  std::vector<float> weights;      // (classes), by which a sequence's loss is multiplied; none: 1
 };
 
-// A parameter and what Adam keeps of it. `count`: steps taken so far.
+// A parameter and its state in Adam. `count`: steps taken so far.
 struct Parameter {
   float *values, *average, *square, *count;
   long n;
 };
 
 struct Adam {
-  bool decoupled;  // AdamW: weights decay apart from the gradient
+  bool decoupled;  // AdamW: weight decay separate from the gradient
   double beta1, beta2, eps, weight_decay;
-  double clip;  // most that the norm of all gradients may be; 0: no limit
+  double clip;  // largest norm of all gradients; 0: no limit
 };
 
 class TrainingStep {
  public:
-  // layout: of the whole data set, batch aside. Throws std::invalid_argument where numbers do not fit, as use() does.
+  // layout: of the whole data set, except for the batch. Throws std::invalid_argument if sizes do not fit, as does use().
   TrainingStep(const Layout& layout, long classes, const Data& data);
 
   // parameters: w_ih, w_hh, b_ih, b_hh, the head's weight (classes, hidden) and bias (classes).
   void use(const std::vector<Parameter>& parameters, const Adam& adam);
 
-  // One step after the other: learn from the sequences `order` names, n of them, of which each `batch` make a step, at its
-  // own rate; none is longer than the time steps of its batch. Return the sum of each step's losses, and how many were right
-  // before it.
+  // Take steps on the n sequences in `order`, `batch` of them per step, each step with its own rate; no sequence is longer than
+  // the time steps of its batch. Return the sum of each step's losses, and how many sequences were classified correctly.
   std::pair<std::vector<double>, long> run(const std::int64_t* order, long n, long batch,
                                            const std::vector<long>& times, int threads,
                                            const std::vector<double>& rates);

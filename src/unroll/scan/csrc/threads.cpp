@@ -16,7 +16,7 @@
 namespace unroll {
 namespace {
 
-// Flushes denormals to zero, and leaves the caller's mode as it was.
+// Flushes denormals to zero, and restores the caller's mode.
 class NoDenormals {
  public:
 #ifdef UNROLL_X86
@@ -37,7 +37,7 @@ class NoDenormals {
 #endif
 };
 
-// Parts of a call's work, which whichever thread comes first takes.
+// Parts of a call's work, taken by the next free thread.
 class Work {
  public:
   Work(long parts, const std::function<void(long)>& work) : parts_(parts), work_(work) {}
@@ -73,7 +73,7 @@ Team team = nullptr;
 void use_team(Team given) {
   team = given;
 #ifdef __unix__
-  // A forked child has none of the team's threads, and an OpenMP runtime that has begun would wait for them for ever.
+  // A forked child has none of the team's threads, and a running OpenMP runtime would wait for them forever.
   static const int once = pthread_atfork(nullptr, nullptr, [] { team = nullptr; });
   (void)once;
 #endif

@@ -1,23 +1,23 @@
-// Work split once per call: no barrier inside a kernel, so a core that is busy elsewhere delays a call, not every step.
+// Split work once per call, without barriers inside a kernel: a core busy elsewhere delays a call, not every step.
 #pragma once
 
 #include <functional>
 
 namespace unroll {
 
-// What runs a function in so many threads, of which the caller is one, and returns when all have: GOMP_parallel of the OpenMP
-// runtime that torch computes with. Its threads spin for a moment between torch's operations; others would have no core.
+// Runs a function in a number of threads, including the caller, and returns when all have finished: GOMP_parallel of torch's
+// OpenMP runtime. Its threads spin briefly after each operation, so other threads would have no core.
 using Team = void (*)(void (*function)(void*), void* data, unsigned threads, unsigned flags);
 
-// Share work with this team from now on. Without one, and in a forked child, the calling thread does it all.
+// Share work with this team from now on. Without a team, and in a forked child, the calling thread does everything.
 void use_team(Team team);
 
-// Call work(i) for each i from 0 to n, in at most `threads` threads of which the caller is one; whichever comes first takes the
-// next. Return when all is done; what a call throws is thrown here. In each thread denormal numbers count as zero meanwhile:
-// they say nothing, and cost ten to twenty times as much.
+// Call work(i) for each i from 0 to n, in at most `threads` threads including the caller; the next free thread takes the next i.
+// Return when all are done; rethrow exceptions. Meanwhile each thread flushes denormal numbers to zero: they do not matter, and
+// cost ten to twenty times as much.
 void each(long n, int threads, const std::function<void(long)>& work);
 
-// Call work(begin, end) so for as many parts of 0 to n as there are threads.
+// Likewise call work(begin, end) for one part of 0 to n per thread.
 void split(long n, int threads, const std::function<void(long, long)>& work);
 
 }  // namespace unroll

@@ -1,7 +1,7 @@
-// Matrix products in tiles: 16 rows of 16 places each, which AMX, a unit of the processor beside its registers, multiplies
-// with one instruction (TILES_OF_AMX). Else plain loops stand in for it, so that sanitisers see what it reads.
+// Matrix products in tiles of 16 rows of 16 places, which AMX multiplies with one instruction (TILES_OF_AMX). Otherwise plain
+// loops replace it, so that sanitisers see its reads.
 //
-// What fills a tile up is computed too: past the last factor both sides hold zeros; past the last row anything may stand.
+// The padding of a tile is computed too: past the last factor both sides are zero; past the last row values are arbitrary.
 
 #ifdef TILES_OF_AMX
 #define TILE_ARGUMENTS(t, at, row) "i"(t), "r"(at), "r"((row) * sizeof(float)) : "memory"
@@ -14,7 +14,7 @@ constexpr int WIDE = VECS;
 constexpr long TILE = 16, PLACES = TILE * TILE;
 
 #ifdef TILES_OF_AMX
-// Sets up the calling thread's eight tiles, and gives them back, so that whoever runs after it need not keep them.
+// Sets up the calling thread's eight tiles, and releases them, so that later code need not save them.
 struct Tiles {
   Tiles() {
     struct {
@@ -78,7 +78,8 @@ static inline void multiply_tiles() {
 }
 #endif
 
-// Where the tiles of a side stand: the rows of one, the next one down its rows (left alone), the next one along the factors.
+// Strides of a side's tiles: between the rows of a tile, to the next tile down the rows (left side only), and to the next tile
+// along the factors.
 struct Side {
   const float* at;
   long row, down, along;
@@ -116,8 +117,8 @@ static inline void each_block(long rows, const F& f) {
 
 static inline long least(long a, long b) { return a < b ? a : b; }
 
-// out (rows, columns) = start + the left sides, one after the other, times `packed`. A start with rows 0 apart counts for
-// all rows; with room behind each row of `out` and behind the last one whole tiles are stored.
+// out (rows, columns) = start + the left sides, one after the other, times `packed`. A start with row stride 0 is
+// used for all rows; with padding behind each row of `out` and after the last one, whole tiles are stored.
 static void product(float* out, long out_row, bool room, const float* start, long start_row, long rows, long columns,
                     const float* packed, long panel, const Left* lefts, int count) {
   each_panel(columns, WIDTH, panel, [&](long column, long registers) {
@@ -152,8 +153,8 @@ static void product(float* out, long out_row, bool room, const float* start, lon
   });
 }
 
-// out[r * out_row + c] += sum over n of left[n, r] * right[n, c]. Both sides are laid out anew first, row by row, the left one
-// unless it is that of the call before. Scratch has room for (whole_rows(rows) + rounded(columns)) * places(n).
+// out[r * out_row + c] += sum over n of left[n, r] * right[n, c]. Both sides are first copied row by row, the left one
+// unless it is that of the previous call. Scratch has (whole_rows(rows) + rounded(columns)) * places(n) floats.
 static void add_product(float* out, long out_row, [[maybe_unused]] long out_column, const Rows& left, long rows,
                         const Rows& right, long columns, long n, float* scratch, bool same_left) {
   const long count = places(n);

@@ -1,7 +1,7 @@
-// Registers, and the factors of matrix products as they are read.
+// Registers, and the reading of matrix products' factors.
 //
-// With BF16 both sides of a product are rounded to bfloat16, and two factors that follow each other, a pair, stand where one
-// float32 would: their products are summed in float32 by one instruction. PAIR is the factors in such a place.
+// With BF16 both sides of a product are rounded to bfloat16, and two consecutive factors, a pair, use the
+// space of a float32: one instruction sums their products in float32. PAIR is the number of factors in such a place.
 
 namespace unroll {
 namespace CONCAT(in_, ISA) {
@@ -14,7 +14,7 @@ static inline Vec load(const float* from) {
   return v;
 }
 
-// Only n of the values may be there.
+// Reads only n values.
 static inline Vec load(const float* from, long n) {
   if (n >= WIDTH) return load(from);
 #ifdef __AVX512F__
@@ -40,7 +40,7 @@ static inline void store(float* to, Vec v, long n) {
 #ifdef BF16
 constexpr int PAIR = 2;
 
-// For each column the pair of what stands in two rows.
+// For each column, the pair of the values in two rows.
 static inline Vec paired(Vec first, Vec second) {
 #ifdef __AVX512BF16__
   const __m512i turns = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
@@ -53,7 +53,7 @@ static inline Vec paired(Vec first, Vec second) {
 #endif
 }
 
-// The same for factors that stand side by side.
+// The same for adjacent factors.
 static inline Vec paired_along(Vec first, Vec second) {
 #ifdef __AVX512BF16__
   return (Vec)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
@@ -87,13 +87,13 @@ static inline void add_products(Vec& sum, Vec a, Vec b) { sum += a * b; }
 
 #ifdef AMX
 constexpr long DEPTH = 2 * WIDTH,
-               HEIGHT = WIDTH;  // factors and rows that are multiplied at once, zeros where there are no more
+               HEIGHT = WIDTH;  // factors and rows multiplied at once, filled up with zeros
 #else
 constexpr long DEPTH = PAIR, HEIGHT = 1;
 #endif
 
 #ifndef TILES_OF_AMX
-struct Tiles {  // of the processor's own, to be set up and given back: none
+struct Tiles {  // without AMX there is nothing to set up or release
   ~Tiles() {}
 };
 #endif
@@ -102,7 +102,7 @@ static inline long places(long factors) { return (factors + DEPTH - 1) / DEPTH *
 
 static inline long whole_rows(long rows) { return (rows + HEIGHT - 1) / HEIGHT * HEIGHT; }
 
-// The value in each place, or its bits: that a zero is taken from it, compilers leave out.
+// The value in each place, or its bits; compilers remove the subtraction of zero.
 static inline Vec all(float value) { return value - Vec{}; }
 
 template <int N>
@@ -123,7 +123,7 @@ static inline void with_count(long n, const F& f) {
   }
 }
 
-// Call each(first row, rows) for parts of nearly equal size: a last one of a single row would take as long as a full one.
+// Call each(first row, rows) for parts of nearly equal size, as a part of a single row takes as long as a full one.
 template <class Each>
 static inline void each_part(long begin, long end, long most, const Each& each) {
   const long parts = (end - begin + most - 1) / most;
@@ -139,10 +139,10 @@ static inline void each_tile(long begin, long end, const Each& each) {
   each_part(begin, end, MOST_ROWS, each);
 }
 
-// Rows of a matrix one after the other: a run of them at the same distance, then a jump to the next run.
+// The rows of a matrix: runs at a fixed stride, with a jump between runs.
 class Rows {
  public:
-  // From row n on; runs of `run` rows begin `apart` rows from each other.
+  // From row n on; runs of `run` rows start `apart` rows from each other.
   Rows(const float* from, long stride, long n, long run, long apart)
       : at_(from + (n / run * apart + n % run) * stride),
         stride_(stride),
@@ -162,15 +162,15 @@ class Rows {
   long stride_, jump_, run_, left_;
 };
 
-// What stands in a place of each column of a matrix: one row, or a pair of rows; where there is none, zeros.
+// The contents of a place of each column of a matrix: one row, or a pair of rows; past the end zeros.
 struct Place {
   const float *first, *second;
 
-  // Of the columns from c on.
+  // For the columns from c on.
   Vec of(long c) const { return paired(first ? load(first + c) : Vec{}, second ? load(second + c) : Vec{}); }
 };
 
-// The places of a matrix's rows, one after the other; past its n rows they hold zeros.
+// The places of a matrix's rows in order; past its n rows they are zero.
 class Places {
  public:
   Places(const Rows& rows, long n) : rows_(rows), left_(n) {}
@@ -185,13 +185,13 @@ class Places {
   long left_;
 };
 
-// A left side whose k places stand side by side.
+// A left side with k adjacent places.
 struct Left {
   const float* at;
   long row, k;
 };
 
-// Rows of k factors, to be multiplied; `room` has WIDTH floats more per row than places(k).
+// Rows of k factors to multiply; `room` has WIDTH floats more per row than places(k).
 static inline Left as_left(const float* at, long row, long k, [[maybe_unused]] long rows,
                            [[maybe_unused]] float* room) {
 #ifdef BF16

@@ -4,7 +4,7 @@ namespace unroll {
 namespace CONCAT(in_, ISA) {
 
 #if WIDTH == 16
-// Column by column what stood row by row.
+// Transposes a block from row order to column order.
 static inline void transpose(Vec (&square)[16]) {
 #ifdef __AVX512F__
   __m512 pairs[16], fours[16];
@@ -42,7 +42,7 @@ static inline void transpose(Vec (&square)[16]) {
 #endif
 
 #ifdef BF16
-// to[place * width + c] = the matrix's places of column first + c, for so many columns; zeros fill up the last tile or pair.
+// to[place * width + c] = the matrix's places of column first + c, for a number of columns; the last tile or pair is filled up with zeros.
 static void arrange(float* to, long width, const Matrix& m, long first, long columns) {
   const float* const from = m.from + first * m.column;
   const long count = places(m.factors);
@@ -50,7 +50,7 @@ static void arrange(float* to, long width, const Matrix& m, long first, long col
     for (long i = 0; i < count; i += WIDTH) {
       Vec square[WIDTH] = {};
       const long there = columns - c < WIDTH ? columns - c : WIDTH, left = m.factors - 2 * i;
-      if (m.factor == 1) {  // a column's factors side by side
+      if (m.factor == 1) {  // a column's factors are adjacent
         for (long j = 0; j < there; ++j) {
           const float* at = from + (c + j) * m.column + 2 * i;
           square[j] = paired_along(load(at, left), left > WIDTH ? load(at + WIDTH, left - WIDTH) : Vec{});
@@ -66,7 +66,7 @@ static void arrange(float* to, long width, const Matrix& m, long first, long col
     }
 }
 #else
-// to[i * width + c] = the matrix's factor i of column first + c, for so many columns.
+// to[i * width + c] = the matrix's factor i of column first + c, for a number of columns.
 static void arrange(float* to, long width, const Matrix& m, long first, long columns) {
   const float* const from = m.from + first * m.column;
   long done = 0;  // columns whose factors have been copied

@@ -1,0 +1,23 @@
+"""Dates in the cells of a table, as whole numbers: two that differ stay two, however close they are."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FRACTION = re.compile(r"(?<=:\d\d)[.,](\d{1,9})")  # of a second
+
+
+def date_ns(cell: str) -> int | None:
+    """Return the nanoseconds from 1970 to a date (ISO 8601), None if it is none.
+
+    One without a zone is read as UTC: where a clock is put back, two dates would have one number.
+    """
+    fraction = FRACTION.search(cell)
+    try:
+        date = datetime.fromisoformat(FRACTION.sub("", cell, count=1))
+    except ValueError:
+        return None
+    whole = (date if date.tzinfo else date.replace(tzinfo=UTC)) - EPOCH
+    return whole // timedelta(microseconds=1) * 1000 + (int(fraction[1].ljust(9, "0")) if fraction else 0)

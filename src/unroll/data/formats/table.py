@@ -1,0 +1,308 @@
+"""A CSV file's columns: numbers as numbers, by pandas' parser; and each cell exactly where something is wrong.
+
+pandas reads fast and forgives much: a short row, a quote within a cell. So the lines are counted first, and a file of
+which not every line simply has as many cells as the first is left to `unroll.data.formats.parsing.read_rows`, which
+forgives nothing and says in which line an error is.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from ...errors import DataError
+from ...formatting import shown
+from .parsing import checked_header, decoded, divider_of, number, read_rows, unpacked_content
+
+CHUNK = 1 << 21  # bytes whose lines are counted at once
+MARK = b"\xef\xbb\xbf"  # with which some editors begin a file
+MISSING = ("", "?", "na", "NA", "nan", "NaN", "NAN", "null", "NULL", "Null")  # any other is found by `number`
+
+
+class Texts(NamedTuple):
+    """A column of texts: ``values`` that differ, without the blanks around them, and which of them each row has."""
+
+    codes: np.ndarray
+    values: list[str]
+
+
+@dataclass(frozen=True)
+class Marks:
+    """How a table writes its numbers.
+
+    Attributes:
+        decimal: what stands before the decimals
+        missing: what marks a missing value, beside an empty cell and its like
+    """
+
+    decimal: str = "."
+    missing: tuple[str, ...] = ()
+
+    @property
+    def numbers(self) -> list[float]:
+        """Those of ``missing`` that are numbers."""
+        values = []
+        for mark in self.missing:
+            try:
+                values.append(number(mark, self.decimal))
+            except ValueError:
+                continue
+        return [value for value in values if not math.isnan(value)]
+
+    def value(self, cell: str) -> float:
+        """Return the number in a cell, NaN where it is missing.
+
+        Raises:
+            ValueError: it is no finite number.
+        """
+        return math.nan if cell.strip() in self.missing else number(cell, self.decimal)
+
+
+@dataclass(frozen=True)
+class Table:
+    """What stands in a CSV file.
+
+    Attributes:
+        path: of the file
+        header: names of the columns
+        lines: (rows,) int64, the line that each row ends in
+        columns: of each its numbers (rows,), NaN where one is missing, or its texts
+        marks: how numbers are written
+    """
+
+    path: Path
+    header: list[str]
+    lines: np.ndarray
+    columns: list[np.ndarray | Texts]
+    marks: Marks
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def line(self, row: int) -> int:
+        """Return the line that a row stands in."""
+        return int(self.lines[row])
+
+    def cell(self, row: int, place: int) -> str:
+        """Return what stands in a cell, to the letter: for messages, as the file is read once more."""
+        column = self.columns[place]
+        if isinstance(column, Texts):
+            return str(column.values[column.codes[row]])
+        rows = dict(read_rows(self.path)[1])
+        return rows[self.line(row)][place].strip()
+
+    def texts(self, place: int) -> Texts:
+        """Return a column that was read as texts."""
+        column = self.columns[place]
+        assert isinstance(column, Texts)
+        return column
+
+    def numbers(self, place: int) -> np.ndarray:
+        """Return a column (rows,) float64, NaN where a value is missing.
+
+        Raises:
+            DataError: a cell holds no finite number; says in which line.
+        """
+        column = self.columns[place]
+        if isinstance(column, Texts):
+            return self._parsed(column, place)
+        values: np.ndarray = column.astype(np.float64, copy=False)
+        infinite = np.isinf(values)
+        if infinite.any():
+            row = int(infinite.argmax())
+            raise self._error(row, place, self._reason(self.cell(row, place)))
+        marks = self.marks.numbers
+        return np.where(np.isin(values, marks), math.nan, values) if marks else values
+
+    def _parsed(self, column: Texts, place: int) -> np.ndarray:
+        values, wrong = np.empty(len(column.values)), np.zeros(len(column.values), bool)
+        for index, text in enumerate(column.values):
+            try:
+                values[index] = self.marks.value(text)
+            except ValueError:
+                wrong[index] = True
+        bad = wrong[column.codes]
+        if bad.any():
+            row = int(bad.argmax())
+            raise self._error(row, place, self._reason(column.values[column.codes[row]]))
+        numbers: np.ndarray = values[column.codes]
+        return numbers
+
+    def _reason(self, cell: str) -> str:
+        try:
+            self.marks.value(cell)
+        except ValueError as error:
+            return str(error)
+        return "expected a finite number"
+
+    def _error(self, row: int, place: int, reason: str) -> DataError:
+        return DataError(f"{self.path}, line {self.line(row)}, column {shown(self.header[place])}: {reason}")
+
+
+def read_table(path: Path, texts: Callable[[list[str]], Collection[int]], marks: Marks) -> Table:
+    """Read a CSV file, which may be packed with gzip.
+
+    Args:
+        path: the file; cells of a .tsv file are not quoted.
+        texts: given the names of the columns, says which to read as texts, whatever they hold.
+        marks: how numbers are written.
+
+    Raises:
+        DataError: it cannot be read, has no row, or a row has more or fewer cells than the first line.
+    """
+    content = unpacked_content(path)
+    if not content.isascii():
+        decoded(content, str(path))
+    table = _parsed_table(path, content, texts, marks)
+    if table is None:
+        header, rows = read_rows(path)
+        lines = np.array([line for line, _ in rows], np.int64)
+        columns = [_factorised([cells[place] for _, cells in rows]) for place in range(len(header))]
+        table = Table(path, header, lines, list(columns), marks)
+        texts(header)
+    if not len(table):
+        raise DataError(f"{path} holds no series but a first line: expected a row for each time step or each series")
+    return table
+
+
+def _factorised(cells: Sequence[str]) -> Texts:
+    numbers: dict[str, int] = {}
+    codes = [numbers.setdefault(cell.strip(), len(numbers)) for cell in cells]
+    return Texts(np.array(codes, np.int64), list(numbers))
+
+
+def _parsed_table(
+    path: Path, content: bytes, texts: Callable[[list[str]], Collection[int]], marks: Marks
+) -> Table | None:
+    """Return a table as pandas reads it; None where that may not be what the file says."""
+    first, newline, _ = content[:CHUNK].removeprefix(MARK).partition(b"\n")
+    text = first.decode("utf-8", errors="replace").removesuffix("\r")
+    if not newline or not text.strip() or b"\0" in content:
+        return None
+    if b"\r" in content and content.count(b"\r") != content.count(b"\r\n"):
+        return None
+    divider = divider_of(text)
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if divider == "\t" else csv.QUOTE_MINIMAL
+    try:
+        (cells,) = csv.reader([text], delimiter=divider, strict=True, quoting=quoting)
+    except csv.Error:
+        return None
+    lines = _lines(content, divider.encode(), len(cells), quoting != csv.QUOTE_NONE)
+    if lines is None or not len(lines):
+        return None
+    header = checked_header(path, cells)
+    columns = _columns(content, len(header), {"sep": divider, "quoting": quoting}, texts(header), marks)
+    if columns is None or len(_codes(columns[0])) != len(lines) or _has_empty_row(columns):
+        return None
+    return Table(path, header, lines, columns, marks)
+
+
+def _codes(column: np.ndarray | Texts) -> np.ndarray:
+    return column.codes if isinstance(column, Texts) else column
+
+
+def _lines(content: bytes, divider: bytes, columns: int, has_quotes: bool) -> np.ndarray | None:
+    """Return the numbers of the lines behind the first that are not blank.
+
+    None where one has more or fewer cells than ``columns``, or a quote that does not enclose a whole cell of one line.
+    """
+    at, line, parts = content.index(b"\n") + 1, 2, []
+    while at < len(content):
+        end = content.find(b"\n", min(at + CHUNK, len(content) - 1)) + 1 or len(content)
+        part = np.frombuffer(content, np.uint8, end - at, at)
+        is_divider, ends = part == divider[0], np.flatnonzero(part == ord("\n"))
+        if content[end - 1] != ord("\n"):
+            ends = np.append(ends, end - at)
+        if has_quotes and b'"' in content[at:end]:
+            inside = _inside_quotes(part, divider[0])
+            if inside is None or inside[ends[ends < len(part)]].any():
+                return None
+            is_divider &= ~inside
+        cells = np.diff(np.searchsorted(np.flatnonzero(is_divider), ends), prepend=0) + 1
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        odd = np.flatnonzero((cells != columns) | (ends - starts <= 1))
+        blank = np.array([not content[at + starts[row] : at + ends[row]].strip(b" \t\r") for row in odd.tolist()], bool)
+        if not blank.all() if columns > 1 else blank.any():
+            return None
+        parts.append(np.delete(np.arange(line, line + len(ends)), odd[blank] if len(odd) else odd))
+        at, line = end, line + len(ends)
+    return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+
+def _inside_quotes(part: np.ndarray, divider: int) -> np.ndarray | None:
+    """Return which bytes stand between quotes; None where a quote stands at no end of a cell."""
+    is_quote = part == ord('"')
+    places = np.flatnonzero(is_quote)
+    if len(places) % 2:
+        return None
+    borders = (divider, ord("\n"), ord("\r"), ord('"'))
+    padded = np.concatenate([[ord("\n")], part, [ord("\n")]])
+    before, behind = padded[places[::2]], padded[places[1::2] + 2]
+    if not (np.isin(before, borders).all() and np.isin(behind, borders).all()):
+        return None
+    return np.bitwise_xor.accumulate(is_quote)
+
+
+def _columns(
+    content: bytes, count: int, form: dict[str, Any], texts: Collection[int], marks: Marks
+) -> list[np.ndarray | Texts] | None:
+    import pandas as pd  # takes half a second
+
+    options = {
+        **form, "header": None, "skiprows": 1, "index_col": False, "keep_default_na": False, "decimal": marks.decimal,
+        "low_memory": False,
+    }  # fmt: skip
+    missing = [*MISSING, *marks.missing]
+    plain = [place for place in range(count) if place not in texts]
+    found: dict[int, np.ndarray | Texts] = {}
+    try:
+        frame = pd.read_csv(
+            io.BytesIO(content),
+            names=list(range(count)),
+            dtype=dict.fromkeys(texts, "category"),
+            na_values=dict.fromkeys(plain, missing),
+            **options,
+        )
+        kinds = [dtype.kind for dtype in frame.dtypes]
+        found.update((place, frame[place].to_numpy()) for place in plain if kinds[place] in "iuf")
+        again = [place for place in plain if place not in found]
+        if again:  # what is no number is read once more, to the letter
+            exact = pd.read_csv(
+                io.BytesIO(content),
+                names=list(range(count)),
+                usecols=again,
+                dtype="category",
+                na_filter=False,
+                **options,
+            )
+        for place in (*texts, *again):
+            column = (exact if place in again else frame)[place].cat
+            found[place] = _stripped(column.codes.to_numpy(np.int64), list(map(str, column.categories)))
+    except (ValueError, OverflowError):
+        return None
+    return [found[place] for place in range(count)]
+
+
+def _stripped(codes: np.ndarray, values: list[str]) -> Texts:
+    plain = _factorised(values)
+    return Texts(plain.codes[codes], plain.values) if len(plain.values) else Texts(codes, values)
+
+
+def _has_empty_row(columns: list[np.ndarray | Texts]) -> bool:
+    """Tell whether nothing stands in a whole row: such rows are left out, which `read_rows` does."""
+    rows = np.arange(len(_codes(columns[0])))
+    for column in sorted(columns, key=lambda column: isinstance(column, np.ndarray)):
+        if isinstance(column, Texts):
+            rows = rows[~np.array(list(map(bool, column.values)), bool)[column.codes[rows]]]
+        else:
+            rows = rows[np.isnan(column[rows])] if column.dtype.kind == "f" else rows[:0]
+        if not len(rows):
+            return False
+    return True

@@ -1,0 +1,121 @@
+"""Examples as a user has them, arrays, lists or texts, put through a preparation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Sized
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+from ..formatting import shown
+from .formats.stored import as_stored
+from .formats.text_file import check_text
+from .formats.texts import unread
+from .preparation import ImageFormat, Preparation, Scaling
+from .sequences import SequenceData
+
+
+def prepare_raw(raw: Any, preparation: Preparation, features: int, lengths: Any = None) -> SequenceData:
+    """Return raw examples as a model reads them; until it answers, each counts as one of the first class.
+
+    Args:
+        raw: of images (N, height, width) whole numbers from 0 to 255; of series (N, time, features) in the units of the
+            training data, NaN or None where a value is missing, or a list of (time, features) of any lengths, and where
+            there is one feature also without that axis; of texts a list of them. Arrays, tensors or nested lists.
+        preparation: of the training data.
+        features: numbers in a time step of raw series.
+        lengths: (N,) time steps of each series that is padded in ``raw`` (default None: all are full).
+
+    Raises:
+        DataError: ``raw`` does not fit the preparation.
+    """
+    if isinstance(raw, SequenceData):
+        return raw.prepared_as(preparation)
+    if isinstance(raw, str | bytes | dict) or hasattr(raw, "columns") or not hasattr(raw, "__len__"):
+        raise DataError(f"expected an array or a list of {preparation.kind}, got {type(raw).__name__}")
+    if lengths is not None and preparation.kind != "series":
+        raise DataError(f"lengths are for padded series, the run reads {preparation.kind}: leave them out")
+    if preparation.kind == "texts":
+        return _texts(raw, preparation)
+    if preparation.image is not None:
+        return SequenceData(_images(raw, preparation.image), _no_labels(raw), preparation)
+    x, own_lengths = _series(raw, features)
+    if lengths is not None:
+        own_lengths = _numbers("lengths", lengths, np.int64)
+        if own_lengths.shape != (len(x),):
+            raise DataError(f"lengths must have shape ({len(x)},), one of each series, got {own_lengths.shape}")
+    return _as_data(x, own_lengths, preparation)
+
+
+def _no_labels(raw: Sized) -> Tensor:
+    return torch.zeros(len(raw), dtype=torch.int64)
+
+
+def _numbers(name: str, values: Any, dtype: Any) -> np.ndarray:
+    try:
+        with np.errstate(over="ignore"):
+            return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, dtype)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} must hold numbers, each of the same shape ({shown(error)})") from error
+
+
+def _texts(raw: Sequence[Any], preparation: Preparation) -> SequenceData:
+    wrong = next((text for text in raw if not isinstance(text, str)), None)
+    if wrong is not None:
+        raise DataError(f"the run reads texts: expected a list of them, got one with {type(wrong).__name__}")
+    texts = [check_text(f"text {number}", text) for number, text in enumerate(raw)]
+    return unread(texts, _no_labels(raw), preparation.classes).prepared_as(preparation)
+
+
+def _images(raw: Sequence[Any], form: ImageFormat) -> Tensor:
+    pixels = _numbers("images", raw, None)
+    if not len(pixels):
+        pixels = np.zeros((0, form.height, form.width), np.uint8)
+    expected = f"images (N, {form.height}, {form.width}) of whole numbers from 0 to 255"
+    if pixels.shape[1:] != (form.height, form.width) or pixels.dtype.kind not in "uif":
+        raise DataError(f"the run reads {expected}, got {pixels.dtype} of shape {pixels.shape}")
+    low, high = pixels.min(initial=0), pixels.max(initial=0)
+    scaled = pixels.dtype.kind == "f" and 0 < high <= 1  # black and white too, as whole numbers they would be black
+    if not (0 <= low <= high <= 255) or scaled or bool((pixels % 1).any()):
+        raise DataError(f"the run reads {expected}, got {pixels.dtype} from {low:g} to {high:g}")
+    return form.sequences(torch.from_numpy(np.ascontiguousarray(pixels, np.uint8)))
+
+
+def _series(raw: Sequence[Any], features: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return (N, time, features) float64, padded with zeros, and the time steps of each where they differ."""
+    if isinstance(raw, np.ndarray | Tensor):
+        return _with_features("raw", _numbers("raw", raw, np.float64), ("N", "time"), features), None
+    each = list[np.ndarray]()
+    for number, series in enumerate(raw):
+        name = f"series {number}"
+        each.append(_with_features(name, _numbers(name, series, np.float64), ("time",), features))
+    lengths = np.array([len(series) for series in each], np.int64)
+    x = np.zeros((len(each), lengths.max(initial=0), features))
+    for row, series in zip(x, each, strict=True):
+        row[: len(series)] = series
+    return x, None if bool((lengths == x.shape[1]).all()) and x.shape[1] else lengths
+
+
+def _with_features(name: str, x: np.ndarray, axes: tuple[str, ...], features: int) -> np.ndarray:
+    if features == 1 and x.ndim == len(axes):
+        return x[..., None]
+    if x.ndim != len(axes) + 1 or x.shape[-1] != features:
+        raise DataError(f"{name} must have shape ({', '.join(axes)}, {features}), got {x.shape}")
+    return x
+
+
+def _as_data(x: np.ndarray, lengths: np.ndarray | None, preparation: Preparation) -> SequenceData:
+    valid_mask = None if lengths is None else (np.arange(x.shape[1]) < lengths.reshape(-1, 1))[:, :, None]
+    with np.errstate(over="ignore"):
+        stored, missing, _ = as_stored("raw", x, valid_mask, preparation.offset)
+    data = SequenceData(
+        torch.from_numpy(stored),
+        _no_labels(x),
+        Preparation(preparation.classes, Scaling(0.0, 1.0), offset=preparation.offset),
+        None if lengths is None else torch.from_numpy(lengths),
+        missing=None if missing is None else torch.from_numpy(missing),
+    )
+    return data.prepared_as(preparation)

@@ -1,0 +1,105 @@
+"""What one should know of labelled series before training on them, as far as their values and classes show it."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+
+import torch
+
+from ..errors import DataError
+from ..formatting import listed, quoted, shown
+from .preparation import valid_steps
+from .sequences import SequenceData
+
+FREQUENT = 0.002  # share of a feature's values, and
+OFTEN = 5  # how often at least one far value occurs that may mark what is missing
+FAR = 4  # deviations between such a value and the nearest other
+SAMPLE = 20_000  # values that are looked at first
+VARIED = 10  # different values that the rest must have: what has fewer may be a switch
+MANY_NUMBERS = 10  # classes that are numbers, from which it is said that they are not read as such
+LACKING = ("nan", "na", "null", "none", "?")  # names that a class may have for want of one
+
+
+def remarks(data: SequenceData) -> tuple[str, ...]:
+    """Return what one should know of series, in words."""
+    return (*_marks(data), *_odd_classes(data))
+
+
+def check_classes(source: str, data: SequenceData) -> None:
+    """Raise `DataError` where classes cannot be meant as such: names that look the same, or numbers to predict."""
+    alike: dict[str, str] = {}
+    for name in data.preparation.classes:
+        other = alike.setdefault(plain(name), name)
+        if other != name:
+            codes = " and ".join(name.encode("unicode_escape").decode() for name in (other, name))
+            raise DataError(f"{source}: two classes look the same, {quoted(name)}, written {codes}: write both alike")
+    numbers = _numbers(data.preparation.classes)
+    if numbers is not None and len(numbers) >= MANY_NUMBERS and 2 * len(numbers) > len(data):
+        raise DataError(
+            f"{source}: {len(numbers)} classes for {len(data)} series, {_range(numbers)}: are these numbers to "
+            "predict? unroll predicts classes; put the numbers into a few ranges, and name these"
+        )
+
+
+def plain(name: str) -> str:
+    """Return a name without what no eye can see: how its accents are composed, and joiners between its letters."""
+    return unicodedata.normalize("NFC", name).replace("\u200c", "").replace("\u200d", "").replace("\xa0", " ")
+
+
+def _odd_classes(data: SequenceData) -> Iterator[str]:
+    classes = data.preparation.classes
+    numbers = _numbers(classes)
+    if numbers is not None and (len(numbers) >= MANY_NUMBERS or any("." in name for name in classes)):
+        yield (
+            f"the {len(numbers)} classes are {_range(numbers)}: each is learned as a name, without order; "
+            "unroll does not predict numbers"
+        )
+    lacking = [name for name in classes if name.lower() in LACKING]
+    if lacking:
+        yield f"there is a class called {listed(lacking)}: if that marks a missing class, remove these series"
+
+
+def _numbers(classes: tuple[str, ...]) -> list[float] | None:
+    try:
+        numbers = [float(name) for name in classes]
+    except ValueError:
+        return None
+    return numbers if all(abs(number) < float("inf") for number in numbers) else None
+
+
+def _range(numbers: list[float]) -> str:
+    return f"numbers from {min(numbers):g} to {max(numbers):g}"
+
+
+def _marks(data: SequenceData) -> Iterator[str]:
+    """Name a value far from all others that occurs so often that it may mark what is missing."""
+    if data.x.dtype == torch.uint8 or not len(data):
+        return
+    steps = valid_steps(data.values, data.lengths)
+    missing = None if data.missing is None else valid_steps(data.missing, data.lengths)
+    names = data.preparation.features
+    for feature in range(steps.shape[1]):
+        values = steps[:, feature] if missing is None else steps[:, feature][~missing[:, feature]]
+        some = values[:: max(1, len(values) // SAMPLE)]  # in which what is frequent occurs too
+        if not len(some) or max(int((some == end).sum()) for end in (some.min(), some.max())) < 2:
+            continue
+        for extreme in (values.min(), values.max()):
+            count = int((values == extreme).sum())
+            if count >= max(OFTEN, FREQUENT * len(values)) and _is_far(values, extreme):
+                offset = data.preparation.offset[feature] if data.preparation.offset else 0.0
+                mark = f"{float(extreme) + offset:.10g}"
+                where = f" in feature {shown(names[feature])}" if names else ""
+                yield (
+                    f"{mark} occurs {count:,} times{where}, far from all other values: if it marks a missing value, "
+                    f"say --missing-values {mark}"
+                )
+
+
+def _is_far(values: torch.Tensor, extreme: torch.Tensor) -> bool:
+    rest = values[values != extreme].double()
+    if len(rest) < VARIED or len(rest[:1000].unique()) < VARIED:
+        return False
+    low, high = rest.min(), rest.max()
+    gap = float(low - extreme if extreme < low else extreme - high)
+    return gap > FAR * float(rest.std()) and gap > float(high - low) / 2

@@ -1,0 +1,48 @@
+"""What a classifier is made from, and the checks of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+from ..cells import Cell, name_of
+from ..config import ModelConfig
+from ..config.signature import with_defaults
+from ..errors import ConfigError
+from ..validation import check_whole
+
+
+@with_defaults
+@dataclass(frozen=True, kw_only=True)
+class Arguments(ModelConfig):
+    """The arguments of a `SequenceClassifier`: its sizes and its settings. A cell may also be given as a class.
+
+    Attributes:
+        input_size: features per time step, at least 1; with a vocabulary, the size of the token vectors
+        num_classes: at least 2
+        cell: name from `unroll.cells.CELLS`, or a subclass of `unroll.cells.Cell`
+        vocabulary_size: number of tokens, if time steps are tokens with learned vectors; 0 if they are features
+    """
+
+    input_size: int = field(kw_only=False)
+    num_classes: int = field(kw_only=False)
+    cell: str | type[Cell] = "rnn"  # type: ignore[assignment]  # wider: the settings only take its name
+    vocabulary_size: int = 0
+    embedding_size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        size = self.input_size if self.vocabulary_size else ModelConfig.embedding_size
+        object.__setattr__(self, "embedding_size", size)
+
+    def config(self) -> ModelConfig:
+        """Return the settings, checked by the same rules and with the same messages as on the command line."""
+        settings = {field.name: getattr(self, field.name) for field in fields(ModelConfig)}
+        config = ModelConfig(**settings | {"cell": name_of(self.cell)})
+        check_whole("input_size", self.input_size, 1)
+        check_whole("num_classes", self.num_classes, 2)
+        check_whole("vocabulary_size", self.vocabulary_size, 0)
+        if config.embedding_dropout and not self.vocabulary_size:
+            raise ConfigError(
+                f"embedding_dropout needs texts, got {config.embedding_dropout} for a model without a vocabulary; "
+                "set it to 0"
+            )
+        return config

@@ -1,0 +1,145 @@
+"""Raw examples put to a run, beside what the model says of them once they are prepared by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import unroll
+from unroll import DataError, InputError
+
+
+def softmax(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    return (logits.detach() / temperature).softmax(dim=1)
+
+
+def test_images_are_taken_as_a_user_has_them(run: unroll.Run, sample: unroll.Splits) -> None:
+    assert run.calibration is not None
+    images = sample.test.x[:6]
+    scaled = (images.float() - run.preparation.scaling.mean) / run.preparation.scaling.std  # type: ignore[operator]
+    expected = softmax(run.model(scaled), run.calibration.temperature)
+    for raw in (images, images.numpy(), images.tolist(), images.double().numpy(), list(images.numpy()), sample.test):
+        torch.testing.assert_close(run.predict(raw)[:6], expected, atol=1e-5, rtol=0)
+    assert run.predict([]).shape == (0, 10)
+    by_columns = unroll.load("mnist-sample", read="columns")
+    model = unroll.SequenceClassifier(28, 10, hidden_size=4)
+    unroll.save(model, "columns", data=by_columns.train)
+    turned = unroll.load_run("columns")
+    torch.testing.assert_close(turned.predict(images), turned.predict(by_columns.test)[:6])
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (np.zeros((2, 28, 28)) + 0.5, r"whole numbers from 0 to 255, got float64 from 0 to 0.5"),
+        (np.ones((2, 28, 28)), r"whole numbers from 0 to 255, got float64 from 0 to 1"),
+        (np.full((2, 28, 28), 256), r"whole numbers from 0 to 255, got int64 from 0 to 256"),
+        (np.full((2, 28, 28), np.nan), r"whole numbers from 0 to 255, got float64 from nan to nan"),
+        (np.zeros((2, 784), np.uint8), r"images \(N, 28, 28\) .* got uint8 of shape \(2, 784\)"),
+        ([[[0, 1], [1]]], r"images must hold numbers, each of the same shape"),
+        (["a fine film"], r"the run reads images \(N, 28, 28\)"),
+        ("digit.png", r"expected an array or a list of images, got str"),
+        (Path("digit.png"), r"expected an array or a list of images, got PosixPath"),
+    ],
+)
+def test_what_are_no_images_is_refused(run: unroll.Run, raw: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        run.predict(raw)
+    with pytest.raises(DataError, match="lengths are for padded series, the run reads images"):
+        run.predict(np.zeros((1, 28, 28), np.uint8), lengths=[3])
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> unroll.Run:
+    """Two features in very different units, lengths from 4 to 6, some values missing."""
+    lines = ["id,time,a,b,class"]
+    for number in range(60):
+        for step in range(4 + number % 3):
+            gap = "" if (number + step) % 5 == 0 else str(step * (1 if number % 2 else -1))
+            lines.append(f"{number},{step},{gap},{1000 + number},{'up' if number % 2 else 'down'}")
+    (tmp_path / "series.csv").write_text("\n".join(lines))
+    return unroll.train_run(str(tmp_path / "series.csv"), out=tmp_path / "run", epochs=2, hidden_size=6)
+
+
+def test_series_of_any_length_are_scaled_and_filled(series: unroll.Run) -> None:
+    assert series.calibration is not None
+    first, second = [[1.0, 1003.0], [None, 1004.0], [2.0, 1005.0]], [[None, 1000.0]]
+    mean, std = np.array(series.preparation.scaling.mean), np.array(series.preparation.scaling.std)
+    assert series.preparation.missing is not None
+    filled = [[[1, 1003], [1, 1004], [2, 1005]], [[series.preparation.missing.means[0], 1000]]]
+    expected = torch.cat(
+        [
+            softmax(
+                series.model(torch.tensor((np.array(values) - mean) / std, dtype=torch.float32)[None]),
+                series.calibration.temperature,
+            )
+            for values in filled
+        ]
+    )
+    arrays = [np.array(values, float) for values in (first, second)]
+    padded = np.full((2, 5, 2), 7.0)
+    for row, values in zip(padded, arrays, strict=True):
+        row[: len(values)] = values
+    for raw, lengths in (([first, second], None), (arrays, None), (padded, [3, 1]), (torch.tensor(padded), (3, 1))):
+        torch.testing.assert_close(series.predict(raw, lengths), expected, atol=1e-5, rtol=0)
+    for raw, lengths, message in (
+        (padded[:, :, :1], None, r"raw must have shape \(N, time, 2\), got \(2, 5, 1\)"),
+        ([first, [[1.0]]], None, r"series 1 must have shape \(time, 2\), got \(1, 1\)"),
+        ([first, [["x", 1.0]]], None, r"series 1 must hold numbers"),
+        (padded, [3], r"lengths must have shape \(2,\), one of each series, got \(1,\)"),
+        (padded, [3, 6], r"lengths must be from 0 to 5, got 3 to 6"),
+        (np.full((1, 2, 2), np.inf), None, r"too large for float32"),
+    ):
+        with pytest.raises(DataError, match=message):
+            series.predict(raw, lengths)
+
+
+def test_texts_are_cut_into_tokens(tmp_path: Path) -> None:
+    lines = [f"{'a fine film' if n % 2 else 'a dull play'} {n}\t{'good' if n % 2 else 'bad'}" for n in range(80)]
+    (tmp_path / "films.tsv").write_text("\n".join(["text\tlabel", *lines]))
+    run = unroll.train_run(str(tmp_path / "films.tsv"), out=tmp_path / "run", epochs=2, hidden_size=6)
+    assert run.calibration is not None
+    assert run.preparation.tokenizer is not None
+    ids = torch.tensor(run.preparation.tokenizer.ids(["a dull film"])[0])[None]
+    expected = softmax(run.model(ids), run.calibration.temperature)
+    torch.testing.assert_close(run.predict(["a dull film"]), expected)
+    for kind in (torch.int32, torch.int64):
+        torch.testing.assert_close(unroll.predict(run.model, ids.to(kind)), softmax(run.model(ids), 1))
+    with pytest.raises(DataError, match="expected a list of them, got one with int"):
+        run.predict(["a fine film", 3])
+    with pytest.raises(DataError, match="expected an array or a list of texts, got str"):
+        run.predict("a fine film")
+    for wrong in (ids.float(), ids[0], ids + 10_000, ids - 100, ["a dull film"]):
+        with pytest.raises(InputError, match=r"predict expects token ids, .* For raw data use run.predict\(raw\)"):
+            unroll.predict(run.model, wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        (lambda x: x.byte(), r"uint8 of shape \(3, 28, 28\)"),
+        (lambda x: x.double(), r"float64 of shape \(3, 28, 28\)"),
+        (lambda x: x.long(), r"int64 of shape \(3, 28, 28\)"),
+        (lambda x: x[:, :, :5], r"float32 of shape \(3, 28, 5\)"),
+        (lambda x: x[0], r"float32 of shape \(28, 28\)"),
+        (lambda x: x.numpy(), "ndarray"),
+    ],
+)
+def test_predict_refuses_what_the_model_does_not_read(change: Callable[[torch.Tensor], Any], got: str) -> None:
+    model = unroll.SequenceClassifier(28, 10, hidden_size=4)
+    x = torch.zeros(3, 28, 28)
+    message = (
+        rf"predict expects a float32 tensor \(N, time, 28\), scaled as in training; got {got}. "
+        r"For raw data use run.predict\(raw\)"
+    )
+    with pytest.raises(InputError, match=message):
+        unroll.predict(model, change(x))
+    assert unroll.predict(model, x).shape == (3, 10)
+    assert unroll.predict(model.double(), x.double()).shape == (3, 10)
+    with pytest.raises(InputError, match=r"predict expects a float64 tensor \(N, time, 28\)"):
+        unroll.predict(model, x)
