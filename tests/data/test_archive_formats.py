@@ -29,8 +29,9 @@ def arff() -> str:
     return f"% of the archive\n@relation Toy\n\n{head}@ATTRIBUTE target {{1,2}}\n\n@data\n% none\n{rows}"
 
 
-def plain(divider: str) -> str:
-    rows = [[f"{label:.7e}", *(f"{value:.7e}" for value in row)] for row, label in zip(VALUES, LABELS, strict=True)]
+def plain(divider: str, shift: float = 0) -> str:
+    pairs = zip(VALUES, LABELS, strict=True)
+    rows = [[f"{label:.7e}", *(f"{value + shift:.7e}" for value in row)] for row, label in pairs]
     return "".join(f"  {divider.join(row)}\n" if divider == "  " else f"{divider.join(row)}\n" for row in rows)
 
 
@@ -71,9 +72,10 @@ def test_several_features_stand_in_one_cell_of_arff(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_behind_the_last_value_is_padding(tmp_path: Path) -> None:
-    (tmp_path / "a.tsv").write_text("1\t0.5\tNaN\t3.5\tNaN\n2\t1.5\tNaN\tNaN\tNaN\n" * 4)
+    rows = [f"1\t0.{n}\tNaN\t3.5\tNaN\n2\t1.{n}\tNaN\tNaN\tNaN\n" for n in range(4)]
+    (tmp_path / "a.tsv").write_text("".join(rows))
     (tmp_path / "a.arff").write_text(
-        "@attribute a real\n@attribute b real\n@attribute c {x,y}\n@data\n0.5,?,x\n1,2,y\n1,2,x\n4,?,y\n"
+        "@attribute a real\n@attribute b real\n@attribute c {x,y}\n@data\n0.5,?,x\n1,2,y\n1,3,x\n4,?,y\n"
     )
     splits = unroll.load(tmp_path / "a.tsv", test_fraction=0.5)
     assert sorted(splits.train.steps_of_each.tolist()) == [1, 1, 3, 3]
@@ -135,7 +137,7 @@ def test_bad_files_are_one_line(what: str, tmp_path: Path) -> None:
 def test_lines_of_numbers_are_classified_with_classes_and_without(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "a.tsv").write_text(plain("\t") * 5)
+    (tmp_path / "a.tsv").write_text("".join(plain("\t", n) for n in range(5)))
     unroll.train_run(str(tmp_path / "a.tsv"), out=tmp_path / "run", epochs=1, hidden_size=4)
     bare = "".join("\t".join(map(str, row)) + "\n" for row in VALUES)
     answers = []
@@ -150,8 +152,8 @@ def test_lines_of_numbers_are_classified_with_classes_and_without(
 
 
 def test_a_long_line_of_numbers_is_one_of_series(tmp_path: Path) -> None:
-    values = " ".join(f"{math.sin(n):.7e}" for n in range(90_000))  # more than is looked at
-    (tmp_path / "a.txt").write_text(f"1 {values}\n2 {values}\n" * 2)
+    values = " ".join(f"{math.sin(n):.7e}" for n in range(89_999))  # more than is looked at
+    (tmp_path / "a.txt").write_text("".join(f"{1 + n % 2} {n} {values}\n" for n in range(4)))
     assert unroll.load(tmp_path / "a.txt", test_fraction=0.5).train.x.shape == (2, 90_000, 1)
 
 

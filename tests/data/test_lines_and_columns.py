@@ -159,7 +159,9 @@ def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["content", "text", "message", "is_on"])
 def test_a_table_of_numbers_is_one_of_series_whatever_its_columns_are_called(name: str, tmp_path: Path) -> None:
-    rows = [f"{n},{step},0.{step},{step / 4},{'ab'[n % 2]}" for n in range(10) for step in range(3)]
+    rows = [
+        f"{n},{step},0.{step * n % 7},{(n + step) ** 2 % 5 / 4},{'ab'[n % 2]}" for n in range(10) for step in range(3)
+    ]
     (tmp_path / "a.csv").write_text("\n".join([f"id,time,temp,{name},label", *rows]))
     splits = unroll.load(tmp_path / "a.csv")
     assert splits.train.kind == "series"

@@ -112,7 +112,7 @@ UNLABELLED = {
     "long": (
         "x_train.csv",
         "x_test.csv",
-        "id,time,a,label\n" + "".join(f"{n},0,1.5,{'uv'[n % 2]}\n" for n in range(20)),
+        "id,time,a,label\n" + "".join(f"{n},0,{n % 7}.{n},{'uv'[n % 2]}\n" for n in range(20)),
     ),
     "texts": ("train.tsv", "test.tsv", "n\tsentence\tlabel\n" + "".join(f"{n}\ta {n}\t{n % 2}\n" for n in range(20))),
     "json": ("train.jsonl", "test.jsonl", "".join(f'{{"text": "a {n}", "label": {n % 2}}}\n' for n in range(20))),

@@ -12,6 +12,8 @@ import torch
 import unroll
 from unroll import DataError
 from unroll.cli import main
+from unroll.config import DataConfig
+from unroll.data.formats.series import read_unlabelled
 
 
 def recording(path: Path, seed: int, columns: str = "timestamp,ax,ay", rows: int | None = None) -> np.ndarray:
@@ -147,6 +149,29 @@ def test_tables_side_by_side_are_no_recordings(tmp_path: Path) -> None:
         (folder / f"{name}.csv").write_text("a,b,label\n1,2,u\n3,4,v\n")
     with pytest.raises(DataError, match="name the file to train on"):
         unroll.load(folder)
+
+
+def test_a_table_of_several_series_is_not_taken_for_one_recording(tmp_path: Path) -> None:
+    rows = [f"s{n},{t},{(t * t + n) % 5},{'ab'[n % 2]}" for n in range(6) for t in range(5)]
+    (tmp_path / "long.csv").write_text("\n".join(["id,time,x,label", *rows]))
+    model = unroll.load(tmp_path / "long.csv").train.preparation
+    (tmp_path / "new.csv").write_text("\n".join(["trial,clock,x,label", *rows]))
+    with pytest.raises(DataError, match="looks like the long form, .* say --id-column trial --time-column clock"):
+        read_unlabelled(tmp_path / "new.csv", model.classes, model)
+    named = DataConfig(id_column="trial", time_column="clock")
+    assert len(read_unlabelled(tmp_path / "new.csv", model.classes, model, named)[1]) == 6
+
+
+def test_a_recording_to_classify_is_written_as_the_training_data(tmp_path: Path) -> None:
+    rows = [f"s{n};{t};{(t * t + n) % 5},5;{'ab'[n % 2]}" for n in range(6) for t in range(5)]
+    (tmp_path / "long.csv").write_text("\n".join(["id;time;x;label", *rows]))
+    model = unroll.load(tmp_path / "long.csv", decimal=",", missing_values="none").train.preparation
+    (tmp_path / "new.csv").write_text("clock;x\n0,5;1,25\n1,0;none\n")
+    data, names, _ = read_unlabelled(tmp_path / "new.csv", model.classes, model)
+    assert names == ["new"]
+    assert data.raw[0, 0].tolist() == [1.25]
+    assert data.missing is not None
+    assert data.missing[0, :, 0].tolist() == [False, True]
 
 
 @pytest.mark.parametrize("trained_on", ["recordings", "a long table"])

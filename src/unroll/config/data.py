@@ -48,7 +48,7 @@ class DataConfig:
         decimal: decimal separator of the numbers in a table
         text_column: column of the texts (default: the one called text, sentence, headline, review, title, message,
             comment, tweet or content)
-        lines: where the class stands in a line of text; before the text, after it, or on the side of a tab that has few
+        lines: where the class is in a line of text; before the text, after it, or on the side of a tab that has few
             different values (default: as every line of the file allows; otherwise you are asked)
     """
 

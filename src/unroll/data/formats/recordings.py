@@ -22,13 +22,14 @@ from ...errors import DataError
 from ...formatting import listed, shown
 from ..preparation import Preparation
 from ..sequences import Parts
+from .csv_series import marks_of
 from .image_folder import SUFFIXES as IMAGES
 from .parsing import check_name, number, read_rows
 from .parts import VALIDATION, Files, entries_of, inside, unpacked
 from .plain_series import holds_numbers, number_rows
-from .roles import LABELS
+from .roles import LABELS, id_candidates, long_form
 from .series_file import Series, to_sequences
-from .table import Marks
+from .table import Marks, read_table
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 CLOCKS = ("", "time", "timestamp", "date", "datetime", "index", "unnamed: 0", "id")
@@ -80,13 +81,13 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
     return Parts.of(dict(zip(present, data, strict=True)), understood="; ".join(facts))
 
 
-def read_alone(path: Path, model: Preparation, marks: Marks) -> Series | None:
+def read_alone(path: Path, model: Preparation, config: DataConfig) -> Series | None:
     """Return a file as one series to classify; None where it is not a recording.
 
     Args:
         path: a .csv, .tsv or .txt file.
         model: says which features are read, or how many where these have no names.
-        marks: how a table writes its numbers.
+        config: may say how a table writes its numbers; one whose id or features it names is not a recording.
 
     Raises:
         DataError: the file cannot be read, or a row will not do.
@@ -100,13 +101,24 @@ def read_alone(path: Path, model: Preparation, marks: Marks) -> Series | None:
         id_ = model.columns.id if model.columns else None
         if not features or not set(features) <= set(names) or id_ in names or "id" in map(str.lower, names):
             return None
-    recording = _recording(path, marks)
+        if config.id_column is not None or config.feature_columns is not None:
+            return None
+        if _looks_long(path, [*features, *config.names("drop_columns")]):
+            return None
+    recording = _recording(path, marks_of(config, model.columns))
     names = list(recording.columns)
     if not features and len(names) != count:
         return None
     unused = [name for name in names if features and name not in features]
     notes = (f"left out {listed(unused)}",) if unused else ()
     return replace(_series(path, [recording], None, tuple(features) or tuple(names)), notes=notes)
+
+
+def _looks_long(path: Path, used: Sequence[str]) -> bool:
+    """Tell whether a table looks like one of several series, by columns other than those ``used`` otherwise."""
+    table = read_table(path, lambda _: (), NO_MARKS)
+    rest = [place for place, name in enumerate(table.header) if name not in used]
+    return long_form(table, id_candidates(table, rest, None), rest) is not None
 
 
 def _count(model: Preparation) -> int:

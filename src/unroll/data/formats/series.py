@@ -112,7 +112,7 @@ def _parsed_alone(path: Path, classes: tuple[str, ...], model: Preparation | Non
     """Return the series of a file to classify: of one alone if it is a recording."""
     kind, known = suffix(path), None if model is None else model.columns
     if model is not None and kind in recordings.SUFFIXES:
-        series = recordings.read_alone(path, model, csv_series.marks_of(config, known))
+        series = recordings.read_alone(path, model, config)
         if series is not None:
             return series
     if kind in (".tsv", ".txt") and not _is_table(path):
