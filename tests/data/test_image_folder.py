@@ -334,10 +334,35 @@ def test_what_is_left_out_is_said(folder: Folder) -> None:
     )
     parts = folder({"a": 5, "b": 5}, under="Train", name="parts")
     folder({"a": 1}, under="Test", name="parts")
-    folder({"a": 1}, under="val", name="parts")
+    folder({"a": 1}, under="more", name="parts")
     splits = load(str(parts))
     assert splits.test.counts == {"a": 1, "b": 0}
-    assert "left out, as neither image nor class folder: val (1 in all)" in describe_data(splits).findings
+    assert "left out, as neither image nor class folder: more (1 in all)" in describe_data(splits).findings
+
+
+@pytest.mark.parametrize("name", ["val", "Validation", "dev"])
+def test_a_folder_for_validation_is_that_part(folder: Folder, name: str) -> None:
+    root = folder({"a": 5, "b": 5}, under="train")
+    folder({"a": 2, "b": 3}, under=name)
+    splits = load(str(root))
+    assert splits.val is not None
+    assert splits.val.counts == {"a": 2, "b": 3}
+    assert splits.drawn
+    folder({"a": 1, "b": 1}, under="test")
+    splits = load(str(root))
+    assert (len(splits.train), len(splits.test), splits.val and len(splits.val)) == (10, 2, 5)
+    (root / "valid").mkdir()
+    shutil.copytree(root / "train" / "a", root / "valid" / "a")
+    assert complaint(root).startswith(f"{root} has 2 validation parts (")
+
+
+def test_a_test_folder_without_class_folders_is_not_used(folder: Folder) -> None:
+    root = folder({"a": 5, "b": 5}, under="train")
+    shutil.copytree(root / "train" / "a", root / "test")
+    splits = load(str(root))
+    assert splits.drawn
+    assert len(splits.train) + len(splits.test) == 10
+    assert splits.train.notes == ("test/ has no class folders: it is not used",)
 
 
 def test_settings_out_of_range(folder: Folder) -> None:
@@ -358,7 +383,7 @@ def test_missing_folder(folder: Folder) -> None:
     assert complaint("x" * 300).endswith("cannot be read: File name too long")
     assert complaint("pests").endswith(
         "or the path of a FOLDER/, FILE.npz, FILE.ts, FILE.csv, FILE.tsv, "
-        "FILE.json, FILE.jsonl, FILE.ndjson, FILE.txt or FILE.train; got 'pests'"
+        "FILE.arff, FILE.txt, FILE.json, FILE.jsonl, FILE.ndjson or FILE.train; got 'pests'"
     )
     assert "is of no known format" in complaint(root / "a" / "image0.png")
 

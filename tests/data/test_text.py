@@ -90,8 +90,9 @@ def test_every_kind_of_file_is_read_alike(kind: str, packed: bool, tmp_path: Pat
     name, content = FILES[kind]
     path = tmp_path / (name + ".gz" * packed)
     path.write_bytes(gzip.compress(content.encode()) if packed else content.encode())
-    (data,) = text_files.read(path, DataConfig())
-    assert text_files.is_text(path)
+    config = DataConfig(lines="label-first") if kind == "lines" else DataConfig()
+    data = text_files.read(path, config).train
+    assert text_files.is_text(path, config)
     assert data.texts == ('say "no', "a, b")
     assert data.preparation.classes == ("bad", "good")
     assert data.y.tolist() == [0, 1]
@@ -103,21 +104,26 @@ def test_folders_and_pairs_are_found(tmp_path: Path) -> None:
             folder = tmp_path / "films" / part / label
             folder.mkdir(parents=True)
             (folder / "1.txt").write_text(f"{label}\nin {part}")
-    train, test = text_files.read(tmp_path / "films", DataConfig())
+    train, test, *_ = text_files.read(tmp_path / "films", DataConfig())
+    assert test is not None
     assert train.texts == ("neg\nin train", "pos\nin train")
     assert test.texts == ("neg\nin test", "pos\nin test")
-    (whole,) = text_files.read(tmp_path / "films" / "test", DataConfig())
+    whole = text_files.read(tmp_path / "films" / "test", DataConfig()).train
     assert whole.texts == test.texts
 
     (tmp_path / "stsa").mkdir()
     for part in ("train", "dev", "test"):
-        (tmp_path / "stsa" / f"x.{part}").write_text(f"1 good {part}\n0 bad {part}\n")
+        (tmp_path / "stsa" / f"x.{part}").write_text(f"1 good {part}\n0 bad {part}\n" * 2)
     for path in (tmp_path / "stsa", tmp_path / "stsa" / "x.train"):
-        train, test = text_files.read(path, DataConfig())
-        assert train.texts == ("good train", "bad train")
-        assert test.texts == ("good test", "bad test")
+        train, test, val, _, understood = text_files.read(path, DataConfig())
+        assert train.texts == ("good train", "bad train") * 2
+        assert test is not None
+        assert test.texts == ("good test", "bad test") * 2
+        assert val is not None
+        assert val.texts == ("good dev", "bad dev") * 2
         assert train.preparation.classes == ("0", "1")
-        assert train.notes == ("x.dev is left alone: what watches the training is cut out of x.train",)
+        examples = "1 | good train; 0 | bad train; 1 | good train"
+        assert understood == f"texts from lines; class: at the beginning of each, as in {examples}"
 
 
 @pytest.mark.parametrize(
@@ -130,9 +136,9 @@ def test_parts_that_are_packed_find_each_other(names: tuple[str, str], tmp_path:
         content = "".join(f'{{"text": "{t}", "label": "{n}"}}\n' if "json" in name else f"{n} {t}\n" for n, t in lines)
         (tmp_path / name).write_bytes(gzip.compress(content.encode()) if name.endswith("gz") else content.encode())
     for path in (tmp_path, tmp_path / names[0]):
-        splits = unroll.load(path, min_count=1)
+        splits = unroll.load(path, min_count=1, lines=None if "json" in names[0] else "label-first")
         assert (splits.train.texts, splits.test.texts) == (("bad train", "good train"), ("bad test", "good test"))
-    assert unroll.load(tmp_path / names[0]).name in ("x", "train", "a")
+        assert path == tmp_path or splits.name in ("x", "train", "a")
 
 
 def test_a_folder_of_images_is_one_whatever_lies_there(tmp_path: Path) -> None:
@@ -159,7 +165,12 @@ BROKEN = {
     "no label column": ("a.csv", b"text,mood\na,b\n", r"has no label, class, .*: expected one of them, got text, mood"),
     "broken json": ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": ', r"a.jsonl, line 2: broken JSON"),
     "no object": ("a.jsonl", b'{"text": "a", "label": 1}\n7', r"line 2: expected an object with fields, got 7"),
-    "a number": ("a.jsonl", b'{"text": 7, "label": 1}', r"line 1: expected a text in text, got 7"),
+    "a number": ("a.jsonl", b'{"text": 7, "label": 1}', r"a.jsonl: expected texts in text, got numbers, 7 for"),
+    "a number among texts": (
+        "a.jsonl",
+        b'{"text": "a", "label": 1}\n{"text": 7, "label": 1}',
+        r"line 2: expected a text in text, got 7",
+    ),
     "no label": ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b"}', r"line 2: label is missing"),
     "cells": ("a.tsv", b"text\tlabel\na b c\n", r"line 2: expected 2 cells as in the first line, got 1"),
     "two columns": (
@@ -194,7 +205,11 @@ BROKEN = {
     ),
     "brackets without end": ("a.json", b"[" * 100_000, r"a.json is broken JSON: "),
     "empty": ("a.txt", b"\n", r"a.txt holds no texts"),
-    "one class": ("a.txt", b"good a\ngood b\n", r"holds one class only to train on, good: expected 2 or more"),
+    "one class": (
+        "a.csv",
+        b"label,text\ngood,a\ngood,b\n",
+        r"holds one class only to train on, good: expected 2 or more",
+    ),
     "not gzip": ("a.txt.gz", b"good a", r"a.txt.gz is no whole gzip file"),
 }
 
@@ -224,7 +239,7 @@ def test_a_missing_library_is_named_with_what_installs_it(
 
 
 def test_a_class_that_was_not_learned_and_too_many_files_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "x.train").write_text("1 a\n0 b\n")
+    (tmp_path / "x.train").write_text("1 a\n0 b\n" * 2)
     (tmp_path / "x.test").write_text("1 a\n2 b\n")
     with pytest.raises(DataError, match=r"x.test, line 2: the class 2 is not in .*x.train, the training part"):
         unroll.load(str(tmp_path))
@@ -378,14 +393,15 @@ def test_batches_of_texts_hold_little_padding() -> None:
 
 def test_files_of_texts_are_read_with_classes_and_without(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("good fun\n\nbad\n")
-    assert text_files.read_texts(tmp_path / "a.txt", ("good", "bad")) == (["fun", ""], ["line 1", "line 3"])
-    assert text_files.read_texts(tmp_path / "a.txt", ("good", "so")) == (["good fun", "bad"], ["line 1", "line 3"])
+    assert text_files.read_texts(tmp_path / "a.txt") == (["good fun", "bad"], ["line 1", "line 3"])
+    assert text_files.read_texts(tmp_path / "a.txt", "label-first") == (["fun", ""], ["line 1", "line 3"])
+    assert text_files.read_texts(tmp_path / "a.txt", "label-last") == (["good", ""], ["line 1", "line 3"])
     (tmp_path / "a.csv").write_text("n,review\n1,good fun\n")
-    assert text_files.read_texts(tmp_path / "a.csv", ("good",)) == (["good fun"], ["line 2"])
+    assert text_files.read_texts(tmp_path / "a.csv") == (["good fun"], ["line 2"])
     for name, content in (("b.txt", "\n"), ("b.csv", "review\n"), ("b.json", "[]")):
         (tmp_path / name).write_text(content)
         with pytest.raises(DataError, match=f"{name} holds no texts"):
-            text_files.read_texts(tmp_path / name, ("good",))
+            text_files.read_texts(tmp_path / name)
 
 
 @pytest.mark.slow

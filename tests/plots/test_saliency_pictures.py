@@ -16,6 +16,7 @@ import unroll
 from unroll import DataError, SequenceData, Splits, plots
 from unroll.config import DataConfig
 from unroll.data.preparation import ImageFormat, Preparation, Scaling
+from unroll.data.sequences import Parts
 from unroll.plots.saliency import AGAINST, FOR, SCALE
 from unroll.plots.style import png
 
@@ -32,7 +33,7 @@ def texts() -> SequenceData:
         torch.zeros(4, 1, dtype=torch.int32), torch.tensor([0, 1, 0, 1]), Preparation(("+", "-"), Scaling(0.0, 1.0)),
         torch.zeros(4, dtype=torch.int64), texts=tuple(rows),
     )  # fmt: skip
-    return Splits.of([whole, whole], "made", "made", DataConfig()).train
+    return Splits.of(Parts(whole, whole), "made", "made", DataConfig()).train
 
 
 def test_colours_tell_for_from_against_and_strength() -> None:
@@ -99,7 +100,7 @@ def test_a_feature_that_tells_what_is_missing_is_called_so() -> None:
     missing = torch.zeros(3, 12, 2, dtype=torch.bool)
     missing[0, 3, 1] = True
     whole = series(missing=missing)
-    train = Splits.of([whole, whole], "made", "made", DataConfig(missing="mask")).train
+    train = Splits.of(Parts(whole, whole), "made", "made", DataConfig(missing="mask")).train
     figure = plots.saliency_curve(train, torch.randn(3, 12, 4))
     names = ["flow", "<x>", "flow is missing", "<x> is missing"]
     assert [ax.get_title("left") for ax in _strips(figure)] == names

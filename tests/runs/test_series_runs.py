@@ -173,7 +173,7 @@ def test_commands_say_what_columns_were_taken_for_and_may_be_told(call: Call) ->
     assert "look at  left out: sample (" in out
     assert read_as in call("check", "--data", "w.csv", *flags)[1]
     described = json.loads(call("explore", "--data", "w.csv", *flags, "--json")[1])
-    assert described["columns"] == read_as
+    assert described["understood"] == read_as
     saved = json.loads(Path("run/config.json").read_text())
     assert saved["preparation"]["columns"]["missing_values"] == ["-1"]
     assert saved["data"]["label_column"] == "kind"

@@ -15,6 +15,7 @@ from .signature import with_defaults
 Read = Literal["rows", "columns", "pixels", "permuted"]
 TokenizerName = Literal["word", "bpe"]
 MissingName = Literal["impute", "mask"]
+LinesName = Literal["label-first", "label-last", "tab"]
 Decimal = Literal[".", ","]
 LISTS = ("feature_columns", "drop_columns", "missing_values")
 TABLE = ("id_column", "time_column", "label_column", *LISTS, "decimal")  # settings of tables of series alone
@@ -38,13 +39,17 @@ class DataConfig:
         min_count: minimum number of times a token must occur in the training texts to enter the vocabulary
         id_column: column of a table that names the series of each row (default: id)
         time_column: column that orders the rows of a series, each of which is then a time step (default: time)
-        label_column: column of the class (default: label or class)
+        label_column: column of the class (default: label or class; of texts also category, sentiment, target or is_…)
         feature_columns: columns that are features, or time steps if each row is a series, such as x,y,z (default: all
             others, except those that only name or count rows)
         drop_columns: columns to leave out, such as x,y,z (default: none)
         missing_values: marks of a missing value beside an empty cell, NaN, NA, null and ?, such as -999,none (default:
             no others)
         decimal: decimal separator of the numbers in a table
+        text_column: column of the texts (default: the one called text, sentence, headline, review, title, message,
+            comment, tweet or content)
+        lines: where the class is in a line of text; before the text, after it, or on the side of a tab that has few
+            different values (default: as every line of the file allows; otherwise you are asked)
     """
 
     read: Read = "rows"
@@ -62,6 +67,8 @@ class DataConfig:
     drop_columns: str | None = None
     missing_values: str | None = None
     decimal: Decimal = "."
+    text_column: str | None = None
+    lines: LinesName | None = None
 
     def __post_init__(self) -> None:
         given: object = self.resize

@@ -13,13 +13,13 @@ from ..config.data import TABLE
 from ..config.signature import takes, with_defaults
 from ..errors import DataError, did_you_mean
 from .files import check_regular
-from .formats import image_folder, mnist, npz, series, text_file, texts, ucr_archive
+from .formats import image_folder, mnist, npz, recordings, series, texts, ucr_archive
 from .preparation import Preparation
-from .sequences import SequenceData
+from .sequences import Parts
 from .splits import Splits
 
 Reader = Callable[[str, Path | None, DataConfig], Splits]
-Format = Callable[[Path, DataConfig, Any], list[SequenceData]]  # the last: of a model that is to read it
+Format = Callable[[Path, DataConfig, Any], Parts]  # the last: of a model that is to read it
 
 # Sets by name.
 READERS: dict[str, Reader] = {
@@ -36,7 +36,7 @@ FORMATS: dict[str, Format] = {
     FOLDER: image_folder.read,
     "FILE.npz": npz.read,
     **{f"FILE{suffix}": series.read for suffix in series.PARSERS},
-    **{f"FILE{suffix}": texts.read for suffix in text_file.PARSERS if suffix not in series.PARSERS},
+    **{f"FILE{suffix}": texts.read for suffix in texts.PARSERS if suffix not in series.PARSERS},
 }
 
 
@@ -93,16 +93,17 @@ def load(arguments: Arguments) -> Splits:
         splits = READERS[name](name, folder, config)
     else:
         path = _find(name, folder)
-        read = _format(path)
-        if read in (image_folder.read, texts.read):
-            config.check_unused(str(path), NO_TABLE, *TABLE)
-        splits = Splits.of(read(path, config, None), _name(path), str(path), config)
+        splits = Splits.of(_format(path, config)(path, config, None), _name(path), str(path), config)
     return splits if arguments.scaling == "standard" else splits.scaled(arguments.scaling)
 
 
 def load_as(
-    name: str, preparation: Preparation, data_dir: str | Path | None = None, reading: DataConfig | None = None
-) -> list[SequenceData]:
+    name: str,
+    preparation: Preparation,
+    data_dir: str | Path | None = None,
+    reading: DataConfig | None = None,
+    own: DataConfig | None = None,
+) -> Parts:
     """Load data for a trained model: put through its preparation, not through one of its own.
 
     Args:
@@ -110,9 +111,7 @@ def load_as(
         preparation: of the model.
         data_dir: folder to look in first.
         reading: says what the columns of a table are, where they are not called as in the training data.
-
-    Returns:
-        training and test part, or the whole where there is no test part.
+        own: how the model's own data was read: texts are read in the same way, as far as that can be (default None).
 
     Raises:
         DataError: there is no such data, it is broken, or it does not fit the preparation.
@@ -121,13 +120,17 @@ def load_as(
     config, folder = DataConfig(read=image.read if image else "rows"), _folder(data_dir)
     if name in READERS:
         splits = READERS[name](name, folder, config)
-        parts = [splits.train, splits.test]
+        parts = Parts(splits.train, splits.test)
     else:
         path = _find(name, folder)
-        read = _format(path)
+        reading = reading or DataConfig()
+        if preparation.kind == "texts":
+            reading = texts.as_before(path, own or DataConfig(), reading)
+        read = _format(path, reading)
         is_image = read is image_folder.read
-        parts = read(path, config if is_image else reading or DataConfig(), image if is_image else preparation)
-    return [part.prepared_as(preparation) for part in parts]
+        parts = read(path, config if is_image else reading, image if is_image else preparation)
+    test = None if parts.test is None else parts.test.prepared_as(preparation)
+    return Parts(parts.train.prepared_as(preparation), test)
 
 
 def _folder(data_dir: str | Path | None) -> Path | None:
@@ -186,10 +189,30 @@ def _name(path: Path) -> str:
     return path.resolve().name if path.is_dir() else series.set_name(path)
 
 
-def _format(path: Path) -> Format:
-    if texts.is_text(path):
+def _format(path: Path, config: DataConfig) -> Format:
+    """Return what reads a path.
+
+    Raises:
+        ConfigError: ``config`` says what columns are that the data does not have.
+    """
+    read = _format_of(path, config)
+    if read in (image_folder.read, recordings.read, texts.read):
+        config.check_unused(
+            str(path), NO_TABLE, *(name for name in TABLE if name != "label_column" or read is not texts.read)
+        )
+    return read
+
+
+def _format_of(path: Path, config: DataConfig) -> Format:
+    if path.is_dir() and any(not texts.is_text(file, config) for file in series.pairs_in(path)):
+        return series.read
+    if path.is_dir() and texts.has_images(path):
+        return FORMATS[FOLDER]
+    if texts.is_text(path, config):
         return texts.read
     if path.is_dir():
+        if recordings.is_of_recordings(path):
+            return recordings.read
         return series.read if series.is_of_series(path) else FORMATS[FOLDER]
     kind = f"FILE{series.suffix(path)}"
     if kind not in FORMATS:

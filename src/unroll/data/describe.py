@@ -86,8 +86,8 @@ class Description:
         words: what texts are made of; None for other data
         shared: test sequences that are in the training part too
         conflicts: different sequences that occur with more than one class
+        understood: what was taken for what when the data was read, in words; empty where there was no choice
         findings: what one should know before training, in words; empty if there is nothing
-        columns: what the columns of a table were taken for, in words; None where the data is no table
     """
 
     name: str
@@ -99,8 +99,8 @@ class Description:
     words: WordDescription | None
     shared: int
     conflicts: int
+    understood: str
     findings: tuple[str, ...]
-    columns: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -128,7 +128,7 @@ def describe_data(splits: Splits) -> Description:
     )
     return Description(
         splits.name,
-        splits.source + (", of which the test part was drawn" if splits.drawn else ""),
+        _source(splits),
         _kind(splits.train),
         train,
         test,
@@ -136,20 +136,19 @@ def describe_data(splits: Splits) -> Description:
         words,
         shared,
         conflicts,
+        splits.understood,
         findings,
-        columns_of(splits.train),
     )
 
 
-def columns_of(data: SequenceData) -> str | None:
-    """Say what the columns of a table were taken for; None where the data is no table."""
-    columns = data.preparation.columns
-    return None if columns is None else str(columns)
+def _source(splits: Splits) -> str:
+    validation = "" if splits.val is None else f", with {len(splits.val):,} sequences for validation"
+    return splits.source + (", of which the test part was drawn" if splits.drawn else "") + validation
 
 
 def notes_of(splits: Splits) -> list[str]:
     """Say what one should know of how the parts were read."""
-    return list(dict.fromkeys(splits.train.notes + splits.test.notes))
+    return list(dict.fromkeys(splits.train.notes + splits.test.notes + (splits.val.notes if splits.val else ())))
 
 
 def copies(splits: Splits) -> list[str]:

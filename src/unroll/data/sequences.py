@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..config import DataConfig
 from ..errors import DataError
 from ..formatting import listed
 from .batching import longest_of_each
@@ -339,6 +340,29 @@ class SequenceData:
         if self.preparation.offset:
             crc = zlib.crc32(np.array(self.preparation.offset).data, crc)
         return f"{crc:08x}"
+
+
+class Parts(NamedTuple):
+    """A data set as a reader returns it: not yet scaled, its texts no tokens yet.
+
+    Attributes:
+        train: to train on; the whole set, where it has no parts
+        test: to test on; None where the set has no such part
+        val: to watch the training with; None where the set has no such part
+        reading: how it was read, with what followed from the files themselves; None where that is nothing
+        understood: what was taken for what, in words; empty where there was no choice
+    """
+
+    train: SequenceData
+    test: SequenceData | None = None
+    val: SequenceData | None = None
+    reading: DataConfig | None = None
+    understood: str = ""
+
+    @classmethod
+    def of(cls, parts: Mapping[str, SequenceData], reading: DataConfig | None = None, understood: str = "") -> Parts:
+        """Return the parts "train", "test" and "val", of which the first must be there."""
+        return cls(parts["train"], parts.get("test"), parts.get("val"), reading, understood)
 
 
 def _shape(preparation: Preparation) -> str:

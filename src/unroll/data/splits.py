@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,10 +13,11 @@ from ..formatting import shown
 from .html import data_html
 from .preparation import Missing, Scaling
 from .remarks import check_classes, remarks
-from .sequences import SequenceData
+from .sequences import Parts, SequenceData
 from .tokenizer import Tokenizer
 
 TEST_FRACTION = 0.2
+OF_TEXTS = ("tokenizer", "vocabulary_size", "min_count", "text_column", "lines")
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,14 @@ class Splits:
     """A data set: a training and a test part with one preparation.
 
     Attributes:
-        train: for `fit`, which cuts its validation part out of it
+        train: for `fit`, which cuts its validation part out of it unless there is one
         test: for `evaluate`
         name: what the set is called
         source: where it was found
         drawn: whether the test part was drawn from a set that has none of its own
+        val: the set's own validation part; None where it has none
+        reading: how the set was read, with what followed from its files themselves; None where that is nothing
+        understood: what was taken for what, in words; empty where there was no choice
     """
 
     train: SequenceData
@@ -36,13 +40,16 @@ class Splits:
     name: str
     source: str
     drawn: bool = False
+    val: SequenceData | None = None
+    reading: DataConfig | None = None
+    understood: str = ""
 
     @classmethod
-    def of(cls, parts: Sequence[SequenceData], name: str, source: str, config: DataConfig) -> Splits:
+    def of(cls, parts: Parts, name: str, source: str, config: DataConfig) -> Splits:
         """Return a training and a test part, or draw the latter; the scaling is learned on the training part.
 
         Args:
-            parts: training and test part; or the whole, of which a test part is drawn.
+            parts: of the set; where there is no test part, one is drawn from the training part.
             name: of the set.
             source: where it was found.
             config: how the test part is drawn.
@@ -51,27 +58,28 @@ class Splits:
             ConfigError: ``config`` says how to draw a test part, but there is one.
             DataError: the training part has fewer than two classes, or nothing can be drawn.
         """
-        drawn = len(parts) == 1
-        check_classes(source, parts[0])
-        if parts[0].kind == "series":
-            noted = replace(parts[0], notes=(*parts[0].notes, *remarks(parts[0])))
-            parts = [noted, *parts[1:]]
-        if drawn:
+        drawn = parts.test is None
+        check_classes(source, parts.train)
+        if parts.train.kind == "series":
+            noted = replace(parts.train, notes=(*parts.train.notes, *remarks(parts.train)))
+            parts = parts._replace(train=noted)
+        if parts.test is None:
             fraction = TEST_FRACTION if config.test_fraction is None else config.test_fraction
-            train, test = parts[0].cut(fraction, config.split_seed or 0)
+            train, test = parts.train.cut(fraction, config.split_seed or 0)
         else:
             config.check_unused(source, "it has a test part of its own", "test_fraction", "split_seed")
-            train, test = parts
-        classes = [label for label, count in parts[0].counts.items() if count]
+            train, test = parts.train, parts.test
+        classes = [label for label, count in parts.train.counts.items() if count]
         if len(classes) < 2:
             raise DataError(f"{source} holds one class only to train on, {shown(classes[0])}: expected 2 or more")
         untrained = [label for label in classes if not train.counts[label]]
         if drawn and (untrained or not len(test)):
             what = f"no sequence of {shown(untrained[0])} to train on" if untrained else "nothing to test on"
             raise DataError(
-                f"{source}: test_fraction {fraction:g} of {len(parts[0])} sequences leaves {what}; change it"
+                f"{source}: test_fraction {fraction:g} of {len(parts.train)} sequences leaves {what}; change it"
             )
-        return cls(train, test, name, source, drawn)._learned(config).scaled("standard")
+        splits = cls(train, test, name, source, drawn, parts.val, parts.reading, parts.understood)
+        return splits._learned(config).scaled("standard")
 
     def _learned(self, config: DataConfig) -> Splits:
         """Return the same data, brought into the form that is learned on the training part alone.
@@ -81,18 +89,24 @@ class Splits:
         train = self.train
         if train.texts is not None:
             tokenizer = Tokenizer.learn(config.tokenizer, train.texts, config.vocabulary_size, config.min_count)
-            return replace(self, train=train.tokenized(tokenizer), test=self.test.tokenized(tokenizer))
-        config.check_unused(self.source, "it holds no texts", "tokenizer", "vocabulary_size", "min_count")
+            return self._with_each(lambda part: part.tokenized(tokenizer))
+        config.check_unused(self.source, "it holds no texts", *OF_TEXTS)
         if train.x.dtype == torch.uint8:
             config.check_unused(self.source, "it holds bytes, of which none is missing", "missing")
             return self
         if train.missing is None:
             config.check_unused(self.source, "no value is missing in its training part", "missing")
         rule = Missing.of(config.missing, train.x, train.lengths, train.missing)
-        return replace(self, train=train.filled(rule), test=self.test.filled(rule))
+        return self._with_each(lambda part: part.filled(rule))
+
+    def _with_each(self, change: Callable[[SequenceData], SequenceData]) -> Splits:
+        val = None if self.val is None else change(self.val)
+        return replace(self, train=change(self.train), test=change(self.test), val=val)
 
     def _repr_html_(self) -> str:
         parts = {"train": self.train.for_html(), "test": self.test.for_html()}
+        if self.val is not None:
+            parts["val"] = self.val.for_html()
         return data_html(f"{self.name} from {self.source}", parts, self.train.steps, self.train.first_images())
 
     @property
@@ -109,8 +123,4 @@ class Splits:
         if rule is not None and rule.mask:
             scaling = scaling.with_unscaled(len(rule.means))
         preparation = replace(self.train.preparation, scaling=scaling)
-        return replace(
-            self,
-            train=replace(self.train, preparation=preparation),
-            test=replace(self.test, preparation=preparation),
-        )
+        return self._with_each(lambda part: replace(part, preparation=preparation))

@@ -10,8 +10,8 @@ from typing import BinaryIO
 from ..errors import DataError
 from .formats.parsing import DIVIDERS
 from .formats.series import PARSERS as SERIES_PARSERS
-from .formats.text_file import PARSERS as TEXTS_PARSERS
-from .formats.text_file import TEXTS, column_of
+from .formats.text_file import column_of_texts
+from .formats.texts import PARSERS as TEXTS_PARSERS
 from .preparation import Kind
 
 OPEN = ("/dev/stdin", "/dev/fd/")  # names of what is open already, a file perhaps, but without its suffix
@@ -76,7 +76,7 @@ def _suffix(content: bytes, kind: Kind) -> str:
     if first.startswith("{") and _is_object(first):
         return ".jsonl"
     names = [name.strip(" \"'\r") for name in first.split(max(DIVIDERS, key=first.count))]
-    return ".csv" if len(names) > 1 and column_of(names, TEXTS) else ".txt"
+    return ".csv" if len(names) > 1 and column_of_texts(names, []) else ".txt"
 
 
 def _is_object(line: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,13 +51,14 @@ class Tokenizer:
             )
             tokenizer.train_from_iterator(texts, trainer)
             return cls(tokenizer.to_str())
-        counts: Counter[str] = Counter()
-        for text in texts:
-            normal = tokenizer.normalizer.normalize_str(text)
-            counts.update(word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal))
-        counts.pop(UNKNOWN, None)
-        kept = sorted((word for word, n in counts.items() if n >= min_count), key=lambda word: (-counts[word], word))
-        vocabulary = {word: number for number, word in enumerate([UNKNOWN, *kept][:size])}
+        tokenizer.model = hf.models.WordLevel()
+        # Not one of its special tokens: these are looked for in texts before they are cut into words.
+        trainer = hf.trainers.WordLevelTrainer(
+            vocab_size=size - 1, min_frequency=min_count, special_tokens=[], show_progress=False
+        )
+        tokenizer.train_from_iterator(texts, trainer)
+        numbers = tokenizer.get_vocab()
+        vocabulary = {word: number for number, word in enumerate([UNKNOWN, *sorted(numbers, key=numbers.__getitem__)])}
         tokenizer.model = hf.models.WordLevel(vocabulary, UNKNOWN)
         return cls(tokenizer.to_str())
 

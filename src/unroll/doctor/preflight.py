@@ -116,7 +116,8 @@ def inspect_model(model: SequenceClassifier, splits: Splits, config: TrainConfig
 
 def _padding(splits: Splits, config: TrainConfig) -> float | None:
     """Return the fraction of padding among what `Training` computes in its first epoch."""
-    part = splits.train.cut(config.val_fraction, config.seed)[0] if config.val_fraction else splits.train
+    cut = config.val_fraction and splits.val is None
+    part = splits.train.cut(config.val_fraction, config.seed)[0] if cut else splits.train
     if part.lengths is None:
         return None
     random = np.random.default_rng((config.seed, 1))

@@ -101,6 +101,7 @@ def predict_files(
     files: Sequence[str | Path],
     sure: Sure = AS_IT_COMES,
     config: DataConfig | None = None,
+    own: DataConfig | None = None,
 ) -> list[FilePrediction]:
     """Classify image files, or each series or text in files of such; a file that cannot be read gets an `error`.
 
@@ -111,7 +112,9 @@ def predict_files(
             .npz files, with or without classes, which are left alone; of a run on texts what
             `unroll.data.formats.texts.read_texts` reads. A pipe is read up to 1 GB.
         sure: the run's calibration, and when to stop reading (default: confidence as it comes, read to the end).
-        config: says what the columns of tables are, where they are not called as in the training data.
+        config: says what the columns of tables are, where they are not called as in the training data; and where the
+            classes of lines are, which by default have none.
+        own: how the training data was read: its column of texts is taken from files that have it (default None).
     """
     config = config or DataConfig()
     with (
@@ -131,7 +134,7 @@ def predict_files(
                 prediction
                 for place in places
                 for prediction in (
-                    _of_texts(model, preparation, place, sure)
+                    _of_texts(model, preparation, place, sure, config, own or DataConfig())
                     if preparation.kind == "texts"
                     else _of_series(model, preparation, place, sure, config)
                 )
@@ -182,9 +185,11 @@ def predict_texts(
     return results
 
 
-def _of_texts(model: nn.Module, preparation: Preparation, file: Path, sure: Sure) -> list[FilePrediction]:
+def _of_texts(
+    model: nn.Module, preparation: Preparation, file: Path, sure: Sure, config: DataConfig, own: DataConfig
+) -> list[FilePrediction]:
     try:
-        texts, places = read_texts(file, preparation.classes)
+        texts, places = read_texts(file, config.lines, config.text_column, own.text_column)
     except DataError as error:
         return [FilePrediction(str(file), error=str(error))]
     return predict_texts(model, preparation, texts, [place.split()[-1] for place in places], str(file), sure)

@@ -81,13 +81,14 @@ def _own_data(plan: Plan, data_dir: str | Path | None) -> Splits:
 
 
 def _other_data(run: Run, name: str, data_dir: str | Path | None, reading: DataConfig) -> TestData:
-    parts = load_as(name, run.preparation, data_dir, reading)
-    if len(parts) == 1:  # a copy of the run's own data: it is drawn from as it was for the training
-        reading = run.config.plan.reading if run.config.plan else reading
-        rest, test = parts[0].cut(reading.test_fraction or TEST_FRACTION, reading.split_seed or 0)
+    own = run.config.plan.reading if run.config.plan else reading
+    parts = load_as(name, run.preparation, data_dir, reading, own)
+    if parts.test is None:  # a copy of the run's own data: it is drawn from as it was for the training
+        rest, test = parts.train.cut(own.test_fraction or TEST_FRACTION, own.split_seed or 0)
         if rest.fingerprint() == run.config.fingerprint:
             return TestData(name, "test", test, 0)
-    return TestData(name, "all" if len(parts) == 1 else "test", parts[-1], _trained_on(run, parts[-1]))
+    sequences = parts.train if parts.test is None else parts.test
+    return TestData(name, "all" if parts.test is None else "test", sequences, _trained_on(run, sequences))
 
 
 def _trained_on(run: Run, sequences: SequenceData) -> int | None:

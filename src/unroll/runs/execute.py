@@ -18,7 +18,7 @@ from ..evaluation.metrics import Evaluation
 from ..evaluation.predictions import Predictions
 from ..interrupt import deferred_signals, resignalled
 from ..models.classifier import SequenceClassifier
-from ..training.loop import Training
+from ..training.loop import Training, refuse_val_fraction
 from ..training.results import EpochResult, Progress
 from .artifacts import write_calibration, write_predictions
 from .checkpoint import SECONDS, Checkpoints, check_seconds, read_checkpoint
@@ -101,12 +101,15 @@ def train_run(
     refuse_taken(out, overwrite)  # before the data is loaded, which may take a while
     plan = Plan(data, data_dir, reading, chosen)
     splits = plan.load()
+    if splits.val is not None and "val_fraction" in settings:
+        refuse_val_fraction(splits, settings["val_fraction"])
     model = plan.build(splits)
     check_loadable(model)
     training = Training(model, splits, chosen.train)
     place = None if data_dir is None else str(Path(data_dir).expanduser().resolve())
     fingerprint = splits.train.fingerprint()
-    kept = replace(plan, data=resolve(data, data_dir), data_dir=place, fingerprint=fingerprint)
+    read = splits.reading or reading
+    kept = replace(plan, data=resolve(data, data_dir), data_dir=place, reading=read, fingerprint=fingerprint)
     config = RunConfig.of(model, splits.train.preparation, fingerprint, kept, tensorboard)
     with claim(out, overwrite, f"{splits.name}-{_short(chosen.model.cell)}") as path:
         write_config(path, config)

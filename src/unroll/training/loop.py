@@ -17,7 +17,7 @@ from ..config import TrainConfig
 from ..data.batching import training_order
 from ..data.sequences import SequenceData
 from ..data.splits import Splits
-from ..errors import DataError, InputError, TrainingError
+from ..errors import ConfigError, DataError, InputError, TrainingError
 from ..evaluation.metrics import evaluate
 from ..models.classifier import check_truncation
 from ..scan.cpu import check_precision
@@ -55,7 +55,8 @@ class Training:
     Args:
         model: any module mapping x (batch, time, features) float32 and lengths (batch,) int64 or None to logits
             (batch, classes); it is moved to the device and trained in place.
-        splits: data; the validation split is taken from ``splits.train``, which itself is not changed.
+        splits: data; without a validation split of its own, one is taken from ``splits.train``, which itself is not
+            changed.
         config: settings (default ``TrainConfig()``).
 
     Raises:
@@ -291,12 +292,23 @@ class Training:
         set_rng_state(self.device, state["device_rng"])
 
 
+def refuse_val_fraction(splits: Splits, fraction: float) -> None:
+    """Raise `ConfigError`: what is to be held out of data with a validation part of its own."""
+    raise ConfigError(
+        f"val_fraction {fraction:g} cannot be used with {splits.source}: it has a validation part of its own"
+    )
+
+
 def _parts(splits: Splits, config: TrainConfig, device: torch.device) -> tuple[SequenceData, SequenceData | None]:
     """Return the training and the validation split on ``device``."""
     if not isinstance(splits, Splits):
         raise InputError(f"fit expects Splits, as from unroll.load, got {type(splits).__name__}")
-    train, val = splits.train, None
-    if config.val_fraction:
+    train, val = splits.train, splits.val
+    if val is not None:
+        if config.val_fraction not in (0, TrainConfig.val_fraction):
+            refuse_val_fraction(splits, config.val_fraction)
+        val = val.to(device)
+    elif config.val_fraction:
         train, val = splits.train.cut(config.val_fraction, config.seed)
         if not len(val):
             raise DataError(

@@ -48,7 +48,7 @@ def check(
         from ...runs.config_file import read_plan
         from ...runs.folder import CONFIG
         from ...runs.plan import Plan
-        from ...training.loop import Training
+        from ...training.loop import Training, refuse_val_fraction
         from ..views.doctor import print_inspection
         from ..views.terminal import Screen
 
@@ -63,6 +63,8 @@ def check(
     else:
         plan = read_plan(run, data_dir)
     splits = plan.load()
+    if splits.val is not None and "val_fraction" in settings:
+        refuse_val_fraction(splits, settings["val_fraction"])
     fresh = plan.build(splits)
     Training(fresh, splits, plan.recipe.train)  # complains of what unroll train would complain of
     inspection = inspect_model(fresh, splits, plan.recipe.train)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from ...config import LinesName
 from ...interrupt import immediate_interrupt
 from ..app import Json, TableFlags, app, given, import_user_cell
 from ..outcome import print_json, say
@@ -19,6 +20,8 @@ def predict(
     text: list[str] | None = None,
     stop_at: float | None = None,
     reading: TableFlags = None,
+    lines: LinesName | None = None,
+    text_column: str | None = None,
     cell: str | None = None,
     json: Json = False,
 ) -> int:
@@ -30,10 +33,11 @@ def predict(
 
     Trained on MNIST or its kin: an image of the model's own size, or a bicubic enlargement of one, is taken as it is;
     any other is cropped to its ink, scaled and centred as the training images were, in either polarity. Trained on a
-    folder of images: it is resized as a whole. Trained on series: a .ts, .csv, .tsv or .npz file holds any number of
-    them; they are scaled and filled in as the training data was, and classes that stand there are left alone. Trained
-    on texts: give them with --text, or one a line from standard input; or a file, a table or JSON with a column for
-    them, else a text in each line.
+    folder of images: it is resized as a whole. Trained on series: a .ts, .arff, .csv, .tsv, .txt or .npz file holds
+    any number of them, and a table with a column for each of the run's features, but without an id, is a single one;
+    they are scaled and filled in as the training data was, and classes that stand there are ignored. Trained on texts:
+    give them with --text, or one a line from standard input; or a file, a table or JSON with a column for them, else a
+    text in each line.
 
     Probabilities are calibrated on what the run held out of its training data, for the share of a sequence that was
     read; without such a part they are the model's own, which are often too high.
@@ -48,6 +52,11 @@ def predict(
         A text to classify; may be given several times.
     stop_at
         Read each only until the run's confidence passes this, 0.95 for instance, and say how many steps that took.
+    lines
+        Where the class of a line of text is, which is not part of the text: label-first, label-last, or tab. Default: a
+        line is all text.
+    text_column
+        Column of a table, or field of JSON, that holds the texts; default the one that the run was trained on.
     cell
         module:Class of a cell of your own that the run was trained with; it is imported.
     json
@@ -75,7 +84,9 @@ def predict(
                 f"{run} has nothing to classify: name files, give --text, or send texts to standard input, one a line"
             )
     sure = Sure(loaded.calibration, stop_at)
-    predictions = predict_files(loaded.model, loaded.preparation, files or [], sure, DataConfig(**given(reading)))
+    config = DataConfig(**given(reading), lines=lines, text_column=text_column)
+    own = loaded.config.plan.reading if loaded.config.plan else None
+    predictions = predict_files(loaded.model, loaded.preparation, files or [], sure, config, own)
     if texts:
         predictions += predict_texts(loaded.model, loaded.preparation, texts, places, sure=sure)
     if stop_at is not None and loaded.calibration is None:

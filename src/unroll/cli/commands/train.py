@@ -53,9 +53,10 @@ def train(
     ----------
     data
         mnist-sample (always there), mnist, fashion-mnist, kmnist; ucr:NAME, a set of the UCR and UEA archive; a folder
-        of images with a sub-folder for each class; series in a .ts, .csv or .tsv file, or in an .npz file with
-        x (N, time, features) and y; texts in a table or JSON with a column for them, in lines "class text", or in a
-        folder with a sub-folder for each class. Default mnist-sample.
+        of images with a sub-folder for each class; series in a .ts, .arff, .csv, .tsv or .txt file, in an .npz file
+        with x (N, time, features) and y, or in a folder of CSV files with one recording each; texts in a table or JSON
+        with a column for them, in lines with their class, or in a folder with a sub-folder for each class. Default
+        mnist-sample.
     data_dir
         Folder to look for the data in first.
     recipe

@@ -23,8 +23,8 @@ ROWS = 30  # of a table of features
 def print_description(console: Console, description: Description, data: SequenceData, pictures: list[Path]) -> None:
     """Show what a data set holds, a first look at it, and where the pictures are."""
     facts: dict[str, Any] = {"data": f"{description.name} from {description.source}", "kind": description.kind}
-    if description.columns:
-        facts["read as"] = description.columns
+    if description.understood:
+        facts["read as"] = description.understood
     for name, part in (("train", description.train), ("test", description.test)):
         facts[name] = _part_facts(part)
     if description.train.missing or description.test.missing:

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...data.describe import columns_of
 from ...data.splits import Splits
 from ...doctor import Examination, LayerHealth, Memory
 from ...doctor.preflight import Inspection
@@ -108,8 +107,7 @@ def _bar(value: float, largest: float) -> str:
 
 def print_inspection(console: Console, inspection: Inspection, splits: Splits) -> None:
     """Show a batch's way through a fresh model, and what looks wrong."""
-    columns = columns_of(splits.train)
-    read_as = {} if columns is None else {"read as": columns}
+    read_as = {"read as": splits.understood} if splits.understood else {}
     print_facts(console, {"data": f"{splits.name} from {splits.source}", **read_as, "weights": "fresh"})
     shapes = Table(title="one batch on its way", title_justify="left")
     shapes.add_column("")

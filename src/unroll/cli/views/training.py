@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from ...cells import find_cell
-from ...data.describe import columns_of, copies, majority, notes_of
+from ...data.describe import copies, majority, notes_of
 from ...data.splits import Splits
 from ...formatting import beside_accuracy, percent
 from ...runs.execute import Event, Started
@@ -117,16 +117,17 @@ def _facts(started: Started) -> dict[str, str]:
     parameters = sum(p.numel() for p in training.model.parameters())
     model, train = recipe.model, recipe.train
     held_out = f" ({len(training.val):,} held out for validation)" if training.val else ""
+    if splits.val is not None:
+        held_out = f", {len(splits.val):,} for validation"
     activation = f" {model.nonlinearity}" if "nonlinearity" in find_cell(model.cell).options else ""
     shape = f"{model.cell}{activation}, {model.num_layers} × {model.hidden_size} hidden"
     truncated = f", gradients through {train.tbptt} steps" if train.tbptt else ""
     device = f"{training.device} ({training.device_reason})"
-    columns = columns_of(splits.train)
     return {
         "data": f"{splits.name} from {splits.source}{', test part drawn' if splits.drawn else ''}: "
         f"{len(splits.train):,} train{held_out}, {len(splits.test):,} test; "
         f"{splits.train.steps}, {len(splits.classes)} classes",
-        **({} if columns is None else {"read as": columns}),
+        **({"read as": splits.understood} if splits.understood else {}),
         "model": f"{shape}{model.additions}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
         "train": f"recipe {recipe.name}: {training.epochs} × {training.steps} steps, batch {train.batch_size}, "
         f"{train.optimizer}, lr {train.lr:g} {train.schedule}{truncated}, seed {train.seed}",

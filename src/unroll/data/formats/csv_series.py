@@ -43,10 +43,7 @@ def parse(path: Path, labelled: bool, config: DataConfig, known: Columns | None 
     Raises:
         DataError: it cannot be read, or something in it will not do; says in which line.
     """
-    if known is not None and not config.names("missing_values"):
-        marks = Marks(known.decimal if config.decimal == "." else config.decimal, known.missing_values)
-    else:
-        marks = Marks(config.decimal, config.names("missing_values"))
+    marks = marks_of(config, known)
     table = read_table(path, lambda header: by_name(str(path), header, config, known).texts, marks)
     places = by_name(str(path), table.header, config, known)
     if labelled and places.label is None:
@@ -56,6 +53,13 @@ def parse(path: Path, labelled: bool, config: DataConfig, known: Columns | None 
         )
     places = by_value(table, places, config)
     return _wide(table, places, config, known) if places.time is None else _long(table, places, config, known)
+
+
+def marks_of(config: DataConfig, known: Columns | None) -> Marks:
+    """Return how a table writes its numbers: as ``config`` says, else as what a model was trained on."""
+    if known is not None and not config.names("missing_values"):
+        return Marks(known.decimal if config.decimal == "." else config.decimal, known.missing_values)
+    return Marks(config.decimal, config.names("missing_values"))
 
 
 def _wide(table: Table, places: Places, config: DataConfig, known: Columns | None) -> Series:

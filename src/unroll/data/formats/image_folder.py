@@ -25,9 +25,10 @@ from ...config import DataConfig
 from ...errors import DataError
 from ...formatting import is_printable, listed, printable, shown
 from ..preparation import ImageFormat, Preparation, Scaling
-from ..sequences import SequenceData
+from ..sequences import Parts, SequenceData
 from .download import cache_folder
 from .image_file import prepare_image, read_grey
+from .parts import VALIDATION, Files, single
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm")
 CACHE_FORMAT = 2
@@ -55,22 +56,21 @@ class Listing:
     left_out: tuple[str, ...]
 
 
-def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> list[SequenceData]:
+def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> Parts:
     """Read a folder of images of one size, or make them so.
 
     Args:
-        path: the folder. If ``train/`` and ``test/`` in it hold class folders, these are its parts.
+        path: the folder. If ``train/`` and ``test/`` in it hold class folders, these are its parts; ``val/`` too. A
+            test part without class folders is not used, and said so.
         config: order of the pixels, and size.
         form: of a run whose data this is to become: then each file is prepared as for its predictions, and of
             ``config`` nothing is used (default None).
 
-    Returns:
-        the whole, or training and test part; the scaling is not learned yet.
-
     Raises:
         DataError: there is nothing to learn from, or an image cannot be read or has another size; says which.
     """
-    folders = _parts(path)
+    parts = _parts(path)
+    folders = [part for part in parts if part is not None]
     listings = [_list(folder) for folder in folders]
     pixels = [_pixels(listing, config.size, form) for listing in listings]
     height, width = pixels[0].shape[1:]
@@ -83,23 +83,30 @@ def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> lis
         preparation = Preparation(listings[0].classes, Scaling(0.0, 1.0), form)
         y = torch.from_numpy(_index(preparation.classes, listing)[listing.y])
         data.append(SequenceData(form.sequences(torch.from_numpy(images)), y, preparation, notes=notes))
-    return data
+    names = [name for name, part in zip(Parts._fields, parts, strict=False) if part is not None]
+    return Parts.of(dict(zip(names, data, strict=True)))
 
 
-def _parts(root: Path) -> list[Path]:
-    """Return the folders that hold class folders: the whole, or train and test."""
+def _parts(root: Path) -> Files:
+    """Return the folders that hold class folders: the whole, or its parts."""
     entries = {entry.name.lower(): Path(entry.path) for entry in _visible(root) if entry.is_dir()}
-    parts = [entries.get(name) for name in ("train", "test")]
-    split = [part for part in parts if part is not None and any(entry.is_dir() for entry in _visible(part))]
-    if len(split) == 1:
-        lacks = "test" if split[0].name.lower() == "train" else "train"
-        instead = next((name for name in ("val", "valid", "validation", "testing", "dev") if name in entries), None)
-        hint = f"; rename {instead}/ to test/, if that is what it is" if instead and lacks == "test" else ""
+    names = ("train", "test", *VALIDATION)
+    parts = {name: entries[name] for name in names if name in entries and _has_folders(entries[name])}
+    if not {"train", "test"} & set(parts):
+        return Files(root)
+    if "train" not in parts or (len(parts) == 1 and "test" not in entries):
+        known, lacking = ("train", "test") if "train" in parts else ("test", "train")
+        hint = "; rename testing/ to test/, if that is what it is" if "testing" in entries and lacking == "test" else ""
         raise DataError(
-            f"{root} has {split[0].name}/ but no {lacks}/ with class folders: expected both, or class folders alone, "
+            f"{root} has {known}/ but no {lacking}/ with class folders: expected both, or class folders alone, "
             f"of which some images are drawn to test on{hint}"
         )
-    return split or [root]
+    validation = [parts[name] for name in VALIDATION if name in parts]
+    return Files(parts["train"], parts.get("test"), single(root, validation))
+
+
+def _has_folders(folder: Path) -> bool:
+    return any(entry.is_dir() for entry in _visible(folder))
 
 
 def _visible(folder: Path) -> list[os.DirEntry[str]]:
@@ -166,12 +173,15 @@ def _stamp(entry: os.DirEntry[str]) -> str:
 
 def _notes(root: Path, folders: list[Path], listings: list[Listing]) -> tuple[str, ...]:
     """Say what was left out, in words."""
-    others = [entry.name for entry in _visible(root) if len(folders) == 2 and Path(entry.path) not in folders]
+    beside = [entry for entry in _visible(root) if folders != [root] and Path(entry.path) not in folders]
+    unlabelled = [entry.name for entry in beside if entry.is_dir() and entry.name.lower() == "test"]
+    notes = tuple(f"{name}/ has no class folders: it is not used" for name in unlabelled)
+    others = [entry.name for entry in beside if entry.name not in unlabelled]
     left_out = [name for listing in listings for name in listing.left_out] + others
     if not left_out:
-        return ()
+        return notes
     some = ", ".join(map(shown, left_out[:EXAMPLES])) + (", …" if len(left_out) > EXAMPLES else "")
-    return (f"left out, as neither image nor class folder: {some} ({len(left_out):,} in all)",)
+    return (*notes, f"left out, as neither image nor class folder: {some} ({len(left_out):,} in all)")
 
 
 def _index(classes: tuple[str, ...], listing: Listing) -> np.ndarray:

@@ -17,7 +17,7 @@ from ...errors import ConfigError, DataError, DownloadError
 from ...formatting import shown
 from ..preparation import Framing, ImageFormat, Preparation, Scaling
 from ..sequences import SequenceData, stratified_cut
-from ..splits import Splits
+from ..splits import OF_TEXTS, Splits
 from .download import cache_folder, fetch
 from .idx import read_bytes, read_idx
 
@@ -154,7 +154,7 @@ def _check_fixed(name: str, config: DataConfig) -> None:
     config.check_unused(name, f"its images are {SIZE}×{SIZE}", "resize")
     config.check_unused(name, "it has its own test part", "test_fraction", "split_seed")
     config.check_unused(name, "it lacks no values", "missing")
-    config.check_unused(name, "it holds no texts", "tokenizer", "vocabulary_size", "min_count")
+    config.check_unused(name, "it holds no texts", *OF_TEXTS)
 
 
 def _preparation(source: Source, train_x: np.ndarray, read: Read) -> Preparation:

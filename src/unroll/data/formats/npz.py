@@ -20,7 +20,7 @@ from ...errors import DataError
 from ...formatting import is_printable, listed, quoted, shown
 from ..files import opened
 from ..preparation import Preparation, Scaling
-from ..sequences import SequenceData
+from ..sequences import Parts, SequenceData
 from .stored import as_stored
 
 KEYS = ("x", "y", "lengths")
@@ -29,7 +29,7 @@ CHUNK = 1 << 20  # bytes that are unpacked at once
 MOST_PACKED = 1_100  # times as large as packed can a member of a zip file be: deflate reaches 1,032
 
 
-def read(path: Path, config: DataConfig, model: Preparation | None = None) -> list[SequenceData]:
+def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Parts:
     """Read an .npz file with ``x`` (N, time, features) and ``y`` (N,), and ``lengths`` (N,) if sequences differ.
 
     ``x`` is kept as uint8, or becomes float32, where NaN is a missing value; ``y`` holds whole numbers or names;
@@ -68,7 +68,7 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> li
         raise DataError(
             f"{path}: x_train and x_test must have the same features and dtype, got {data[0]} and {data[1]}"
         )
-    return data
+    return Parts(data[0], data[1] if len(data) == 2 else None)
 
 
 def read_unlabelled(path: Path, classes: tuple[str, ...], offset: tuple[float, ...] | None = None) -> SequenceData:

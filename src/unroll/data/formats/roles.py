@@ -8,7 +8,7 @@ them all too well where rows stand in the order of their classes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -272,21 +272,36 @@ def _propose(table: Table, places: Places) -> None:
     steps = {place for places_ in _numbered(table, places.features) if len(places_) > 1 for place in places_}
     named = [place for place in places.features if place not in steps]  # t0, t1 are steps or features of one kind
     counters = named if places.time is None else [places.time]
-    for id_ in _id_candidates(table, named, places.label) if places.id is None else [places.id]:
-        codes = _codes(table.columns[id_])
-        for time in counters:
-            if time != id_ and _counts_within(table.columns[time], codes):
-                names = [table.header[place] for place in (id_, time)]
-                raise DataError(
-                    f"{table.path} looks like the long form, a row for each time step: {shown(names[0])} repeats, "
-                    f"{shown(names[1])} counts. If it is, say --id-column {flag(names[:1])} --time-column "
-                    f"{flag(names[1:])}; if each row is a series, --drop-columns {flag(names)}"
-                )
+    ids = id_candidates(table, named, places.label) if places.id is None else [places.id]
+    form = long_form(table, ids, counters)
+    if form is not None:
+        names = [table.header[place] for place in form]
+        raise DataError(
+            f"{table.path} looks like the long form, a row for each time step: {shown(names[0])} repeats, "
+            f"{shown(names[1])} counts. If it is, say --id-column {flag(names[:1])} --time-column "
+            f"{flag(names[1:])}; if each row is a series, --drop-columns {flag(names)}"
+        )
     if places.time is not None:
         raise DataError(
             f"{table.path} has a column {shown(table.header[places.time])} but no column id: expected both, or neither "
             "and a row for each series; --id-column names it"
         )
+
+
+def long_form(table: Table, ids: Iterable[int], times: Sequence[int]) -> tuple[int, int] | None:
+    """Return the id and the time by which rows look like time steps of several series; None if they do not.
+
+    Args:
+        table: of the rows.
+        ids: places of columns that may be the id.
+        times: places of columns that may be the time.
+    """
+    for id_ in ids:
+        codes = _codes(table.columns[id_])
+        for time in times:
+            if time != id_ and _counts_within(table.columns[time], codes):
+                return id_, time
+    return None
 
 
 def flag(names: Sequence[str]) -> str:
@@ -299,7 +314,7 @@ def _codes(column: np.ndarray | Texts) -> np.ndarray:
     return column.codes if isinstance(column, Texts) else np.unique(column, return_inverse=True)[1]
 
 
-def _id_candidates(table: Table, places: Sequence[int], label_at: int | None) -> Iterator[int]:
+def id_candidates(table: Table, places: Sequence[int], label_at: int | None) -> Iterator[int]:
     """Yield the columns whose values repeat as the id of a series does, of one class each."""
     label = None if label_at is None else table.texts(label_at).codes
     looked_at = 0

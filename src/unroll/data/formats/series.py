@@ -1,13 +1,16 @@
 """Time series from files: ``X_TRAIN.ts`` and ``X_TEST.ts`` beside it, ``X_train.csv`` and ``X_test.csv``, or one alone.
 
-Also a folder that holds such a pair, as ``GunPoint/`` of the archive does. Features are what others call channels or
-dimensions. See `unroll.data.formats.ts_series` and `unroll.data.formats.csv_series` for what stands in a file.
+Also a folder that holds such a pair, as ``GunPoint/`` of the archive does; of the same pair in several of the archive's
+formats the first of .ts, .arff, .tsv and .txt is read. ``X_VAL.ts`` beside them is the validation part. A part without
+classes is not used, and said so. Features are what others call channels or dimensions. See
+`unroll.data.formats.ts_series`, `unroll.data.formats.arff_series`, `unroll.data.formats.plain_series` and
+`unroll.data.formats.csv_series` for what stands in a file.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ...config import DataConfig
@@ -16,52 +19,70 @@ from ...errors import DataError
 from ...formatting import listed
 from ..columns import Columns
 from ..preparation import Preparation
-from ..sequences import SequenceData
-from . import csv_series, npz, ts_series
+from ..sequences import Parts, SequenceData
+from . import arff_series, csv_series, npz, plain_series, recordings, ts_series
+from .parts import TRAIN, beside, entries_of, unpacked
 from .series_file import Series, to_sequences, unlabelled
+
+
+def _parse_tsv(path: Path, labelled: bool, config: DataConfig, known: Columns | None) -> Series:
+    if _is_table(path):
+        return csv_series.parse(path, labelled, config, known)
+    return plain_series.parse(path, labelled)
+
 
 PARSERS: dict[str, Callable[[Path, bool, DataConfig, Columns | None], Series]] = {
     ".ts": lambda path, labelled, _config, _known: ts_series.parse(path, labelled),
     ".csv": csv_series.parse,
-    ".tsv": csv_series.parse,
+    ".tsv": _parse_tsv,
+    ".arff": lambda path, labelled, _config, _known: arff_series.parse(path, labelled),
+    ".txt": lambda path, labelled, _config, _known: plain_series.parse(path, labelled),
 }
 TABLES = (".csv", ".tsv")  # may be packed with gzip
-PARTS = {"train": "test", "Train": "Test", "TRAIN": "TEST"}
-TRAIN = re.compile(rf"(?P<before>(?:.*[_\-. ])?)(?P<part>{'|'.join(PARTS)})")
+ARCHIVE = (".ts", ".arff", ".tsv", ".txt")  # the archive's formats, the first of which says most
 
 
-def read(path: Path, config: DataConfig, model: Preparation | None = None) -> list[SequenceData]:
+def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Parts:
     """Read series of any length and number of features, which may lack values.
 
     Args:
-        path: a .ts, .csv or .tsv file, or a folder with one pair of train and test.
+        path: a file of series, or a folder with one pair of train and test.
         config: may say what the columns of a table are; must not ask for what is only for images.
         model: the preparation of a trained model that is to read them (default None: nothing is known yet).
-
-    Returns:
-        training and test part, or the whole where there is no file to test on; not yet scaled or filled in.
 
     Raises:
         DataError: something in a file will not do; says in which line.
         ConfigError: ``config`` asks for what is only for images.
     """
     config.check_unused(str(path), "it holds no images", "read", "resize")
+    notes: tuple[str, ...] = ()
     if path.is_dir():
-        path = _pair_in(path)
-    test, parse = test_part(path), PARSERS[suffix(path)]
+        path, notes = _pair_in(path)
+    train, *others = beside(path)
     known, offset = (None, None) if model is None else (model.columns, model.offset)
-    if suffix(path) not in TABLES:
+    if not _is_table(path):
         config.check_unused(str(path), "it is no table", *TABLE)
-    parts = [parse(path, True, config, known)]
-    if test is not None:
-        parts.append(parse(test, True, config, known or parts[0].columns))
-    return to_sequences(parts, offset)
+    first = PARSERS[suffix(train)](train, True, config, known)
+    series = {"train": first}
+    for name, file in zip(("test", "val"), others, strict=True):
+        if file is None:
+            continue
+        part = PARSERS[suffix(file)](file, False, config, known or first.columns)
+        if part.labels is None:
+            notes += (f"{file.name} has no classes: it is not used",)
+        else:
+            series[name] = part
+    data = [replace(part, notes=part.notes + notes) for part in to_sequences(list(series.values()), offset)]
+    understood = str(first.columns) if first.columns else first.understood
+    return Parts.of(dict(zip(series, data, strict=True)), understood=understood)
 
 
 def read_unlabelled(
     path: Path, classes: tuple[str, ...], model: Preparation | None = None, config: DataConfig | None = None
 ) -> tuple[SequenceData, list[str], str]:
-    """Read series to classify from a .ts, .csv, .tsv or .npz file; classes that it has are left alone.
+    """Read series to classify from a file of series or an .npz file; classes that it has are left alone.
+
+    A table with a column for each feature that the model reads, and without an id, is one series.
 
     Args:
         path: the file.
@@ -77,35 +98,38 @@ def read_unlabelled(
         DataError: the file is of no known format, or something in it will not do.
     """
     kind = suffix(path)
-    known, offset = (None, None) if model is None else (model.columns, model.offset)
+    offset = None if model is None else model.offset
     if kind == ".npz" and not path.is_dir():
         data = npz.read_unlabelled(path, classes, offset)
         return data, [str(number) for number in range(len(data))], "series"
     if kind not in PARSERS or path.is_dir():
         raise DataError(f"{path} is no file of series: expected {', '.join(PARSERS)} or .npz")
-    series = PARSERS[kind](path, False, config or DataConfig(), known)
+    series = _parsed_alone(path, classes, model, config or DataConfig())
     return unlabelled(series, classes, offset), series.names, series.named_by
+
+
+def _parsed_alone(path: Path, classes: tuple[str, ...], model: Preparation | None, config: DataConfig) -> Series:
+    """Return the series of a file to classify: of one alone if it is a recording."""
+    kind, known = suffix(path), None if model is None else model.columns
+    if model is not None and kind in recordings.SUFFIXES:
+        series = recordings.read_alone(path, model, config)
+        if series is not None:
+            return series
+    if kind in (".tsv", ".txt") and not _is_table(path):
+        return plain_series.parse_unlabelled(path, classes)
+    return PARSERS[kind](path, False, config, known)
+
+
+def _is_table(path: Path) -> bool:
+    """Tell whether a file of series is a table: its first line names columns."""
+    kind = suffix(path)
+    return kind in TABLES and (kind != ".tsv" or not plain_series.holds_numbers(path))
 
 
 def suffix(path: Path) -> str:
     """Return the suffix that says a file's format: of a packed table that of the table."""
     inner = unpacked(path).suffix.lower()
     return inner if inner in TABLES else path.suffix.lower()
-
-
-def unpacked(path: Path) -> Path:
-    """Return ``path`` without the ``.gz`` of a packed file."""
-    return path.with_suffix("") if path.suffix.lower() == ".gz" else path
-
-
-def test_part(path: Path) -> Path | None:
-    """Return the file with the test part that belongs to ``path``, if ``path`` is a training part and has one."""
-    stem = unpacked(path).stem
-    match = TRAIN.fullmatch(stem)
-    if match is None:
-        return None
-    test = path.with_name(f"{match['before']}{PARTS[match['part']]}{path.name.removeprefix(stem)}")
-    return test if test.is_file() else None
 
 
 def set_name(path: Path) -> str:
@@ -115,31 +139,39 @@ def set_name(path: Path) -> str:
     return (match["before"].rstrip("_-. ") if match else "") or plain.stem
 
 
+def pairs_in(folder: Path) -> list[Path]:
+    """Return the training parts of series in a folder that have another part beside them.
+
+    Raises:
+        DataError: the folder cannot be read, or a part is there twice.
+    """
+    return [file for file in _files_in(folder) if any(beside(file)[1:])]
+
+
 def is_of_series(folder: Path) -> bool:
-    """Tell a folder of series from one of images, where a table may well lie beside the class folders.
+    """Tell whether a folder holds files of series and no folders.
 
     Raises:
         DataError: the folder cannot be read.
     """
-    try:
-        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    except OSError as error:
-        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
-    files = _files_in(folder)
-    return any(map(test_part, files)) or (bool(files) and not any(entry.is_dir() for entry in entries))
+    return bool(_files_in(folder)) and not any(entry.is_dir() for entry in entries_of(folder))
 
 
 def _files_in(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if suffix(file) in PARSERS and file.is_file())
+    return [file for file in entries_of(folder) if suffix(file) in PARSERS and file.is_file()]
 
 
-def _pair_in(folder: Path) -> Path:
-    files = _files_in(folder)
-    pairs = [file for file in files if test_part(file)]
+def _pair_in(folder: Path) -> tuple[Path, tuple[str, ...]]:
+    """Return the training part of the one set in a folder, and what is to be said of its other formats."""
+    pairs = pairs_in(folder)
+    if len({file.stem for file in pairs}) == 1 and all(file.suffix.lower() in ARCHIVE for file in pairs):
+        best, *others = sorted(pairs, key=lambda file: ARCHIVE.index(file.suffix.lower()))
+        unused = listed(file.name for file in others)
+        return best, (f"{best.name} is read; not used, the same set in other formats: {unused}",) if others else ()
     if len(pairs) != 1:
-        names = listed(file.name for file in (pairs or files)[:3])
+        names = listed(file.name for file in (pairs or _files_in(folder))[:3])
         raise DataError(
             f"{folder} holds {len(pairs) or 'no'} pair{'s' if pairs else ''} like X_TRAIN.ts and X_TEST.ts ({names}): "
             "name the file to train on"
         )
-    return pairs[0]
+    return pairs[0], ()

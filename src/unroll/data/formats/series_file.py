@@ -33,6 +33,7 @@ class Series:
         features: names of the features; empty where the file has none
         columns: what the columns of a table were taken for; None where the file is none
         notes: what one should know of how it was read, in words
+        understood: what was taken for what, in words; empty where there was no choice, or ``columns`` say it
     """
 
     path: Path
@@ -44,6 +45,7 @@ class Series:
     features: tuple[str, ...] = ()
     columns: Columns | None = None
     notes: tuple[str, ...] = ()
+    understood: str = ""
 
 
 def to_sequences(parts: Sequence[Series], offset: tuple[float, ...] | None = None) -> list[SequenceData]:

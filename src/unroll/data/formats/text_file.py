@@ -1,22 +1,27 @@
-"""Texts in one file: a table, JSON, or lines that begin with a class. See `unroll.data.formats.texts`."""
+"""Texts in one file: a table, or JSON. See `unroll.data.formats.texts`."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from ...errors import DataError
+from ...config import DataConfig
+from ...errors import DataError, did_you_mean
 from ...formatting import listed, quoted, shown
-from .parsing import check_name, decoded, read_rows, read_text
+from .candidates import length_of_prose, look_like_classes
+from .parsing import check_name, decoded, number, read_rows, read_text
+from .parts import unpacked
 
-TEXTS = ("text", "sentence", "headline", "review", "title", "message", "comment", "tweet", "content")
+PLAIN = ("text", "sentence")  # names that leave no doubt
+TEXTS = (*PLAIN, "headline", "review", "title", "message", "comment", "tweet", "content")
 LABELS = ("label", "class", "category", "sentiment", "target")
 TABLES = (".csv", ".tsv")
 JSON = (".json", ".jsonl", ".ndjson")
+Labels = Literal["needed", "optional", "unwanted"]
 
 
 @dataclass(frozen=True)
@@ -26,14 +31,18 @@ class ParsedTexts:
     Attributes:
         path: of it
         texts: as they stand there
-        labels: class of each text
+        labels: class of each text; None where the file has no classes
         places: where each stands, in words
+        understood: what was taken for what, in words
+        reading: how the file was read, with what was not said but found out: further parts are read so too
     """
 
     path: Path
     texts: list[str]
-    labels: list[str]
+    labels: list[str] | None
     places: list[str]
+    understood: str = ""
+    reading: DataConfig = field(default_factory=DataConfig)
 
 
 def text_lines(content: str | bytes, name: str = "") -> tuple[list[str], list[str]]:
@@ -47,8 +56,8 @@ def text_lines(content: str | bytes, name: str = "") -> tuple[list[str], list[st
         DataError: bytes are not UTF-8; says at which one.
     """
     lines = (decoded(content, name) if isinstance(content, bytes) else content).split("\n")
-    filled = [(str(number), line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
-    return [line for _, line in filled], [number for number, _ in filled]
+    filled = [(str(at), line.strip()) for at, line in enumerate(lines, start=1) if line.strip()]
+    return [line for _, line in filled], [at for at, _ in filled]
 
 
 def check_text(where: str, text: str) -> str:
@@ -66,95 +75,205 @@ def check_text(where: str, text: str) -> str:
     return text.strip()
 
 
-def parse_lines(path: Path, labelled: bool) -> ParsedTexts:
-    """Read lines that begin with a class, as all of them must.
+@dataclass(frozen=True)
+class _Table:
+    """The rows of a table, or the objects of a JSON file.
+
+    Attributes:
+        path: of the file
+        row: what one is called, "line" or "object"
+        names: of the columns; of objects the fields of the first
+        numbers: of the rows
+        rows: what each holds by the names of the columns, or fields
+    """
+
+    path: Path
+    row: str
+    names: list[str]
+    numbers: list[int]
+    rows: Sequence[Mapping[str, Any]]
+
+    def values(self, name: str) -> list[Any]:
+        return [row.get(name) for row in self.rows]
+
+    def where(self, place: int) -> str:
+        return f"{self.path}, {self.row} {self.numbers[place]}"
+
+
+def parse_table(path: Path, config: DataConfig, labels: Labels) -> ParsedTexts:
+    """Read a table with a column of texts.
+
+    Args:
+        path: the file.
+        config: may name the columns.
+        labels: whether classes are needed, taken where there are some, or not looked for.
 
     Raises:
-        DataError: the file cannot be read, or a class has no name that can be shown; says in which line.
+        DataError: it cannot be read, a column is missing or not plain, or something in a row will not do; says which.
     """
-    parsed = ParsedTexts(path, [], [], [])
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if line.strip():
-            label, *text = line.split(maxsplit=1)
-            parsed.texts.append(text[0].strip() if text else "")
-            parsed.labels.append(check_name(f"{path}, line {number}", label))
-            parsed.places.append(f"line {number}")
-    return parsed
-
-
-def _table(path: Path, labelled: bool) -> ParsedTexts:
     header, rows = read_rows(path)
-    return _columns(path, (dict(zip(header, cells, strict=True)) for _, cells in rows), [n for n, _ in rows], labelled)
+    cells = [dict(zip(header, cells, strict=True)) for _, cells in rows]
+    return _texts(_Table(path, "line", header, [at for at, _ in rows], cells), config, labels)
 
 
-def _json(path: Path, labelled: bool) -> ParsedTexts:
+def parse_json(path: Path, config: DataConfig, labels: Labels) -> ParsedTexts:
+    """Read JSON, an object a line or one array of objects, with a field for texts; as `parse_table`."""
+    return _texts(_objects(path), config, labels)
+
+
+def names_in(path: Path) -> list[str]:
+    """Return the names of a table's columns, or of the fields of a JSON file's first object.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    return _objects(path).names if unpacked(path).suffix.lower() in JSON else read_rows(path, 1)[0]
+
+
+def _objects(path: Path) -> _Table:
     content = read_text(path)
     if content.lstrip().startswith("["):
-        try:
-            objects = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path} is broken JSON: {_reason(error)}") from error
-        return _columns(path, objects, list(range(1, len(objects) + 1)), labelled, "object")
-    lines = [(number, line) for number, line in enumerate(content.split("\n"), start=1) if line.strip()]
+        row, objects = "object", _decoded(content, f"{path} is")
+        numbers = list(range(1, len(objects) + 1))
+    else:
+        row, lines = "line", [(at, line) for at, line in enumerate(content.split("\n"), start=1) if line.strip()]
+        objects, numbers = [_decoded(line, f"{path}, line {at}:") for at, line in lines], [at for at, _ in lines]
+    for at, value in zip(numbers, objects, strict=True):
+        if not isinstance(value, dict):
+            raise DataError(f"{path}, {row} {at}: expected an object with fields, got {shown(value)}")
+    return _Table(path, row, list(objects[0]) if objects else [], numbers, objects)
 
-    def each_line() -> Iterable[Any]:
-        for number, line in lines:
-            try:
-                yield json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise DataError(f"{path}, line {number}: broken JSON: {_reason(error)}") from error
 
-    return _columns(path, each_line(), [number for number, _ in lines], labelled)
+def _decoded(content: str, where: str) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} broken JSON: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
     return "its brackets are nested too deep" if isinstance(error, RecursionError) else shown(error)
 
 
-def _columns(
-    path: Path, rows: Iterable[Any], numbers: Sequence[int], labelled: bool, what: str = "line"
-) -> ParsedTexts:
-    parsed = ParsedTexts(path, [], [], [])
-    text = label = None
-    for number, row in zip(numbers, rows, strict=True):
-        where = f"{path}, {what} {number}"
-        if not isinstance(row, dict):
-            raise DataError(f"{where}: expected an object with fields, got {shown(row)}")
-        if text is None:
-            text, label = column_of(list(row), TEXTS), column_of(list(row), LABELS, "is_")
-            for name, names, needed in ((text, TEXTS, True), (label, (*LABELS, "is_…"), labelled)):
-                if name is None and needed:
-                    known = listed(row)
-                    raise DataError(f"{path} has no {', '.join(names)}: expected one of them, got {known}")
-        for name in [text, label] if labelled else [text]:
-            if row.get(name) is None:
-                raise DataError(f"{where}: {shown(name)} is missing")
-        if not isinstance(row[text], str):
-            raise DataError(f"{where}: expected a text in {shown(text)}, got {shown(row[text])}")
-        parsed.texts.append(check_text(where, row[text]))
-        parsed.places.append(f"{what} {number}")
-        if labelled:
-            parsed.labels.append(check_name(where, _label(where, row[label])))
-    return parsed
+def _texts(table: _Table, config: DataConfig, labels: Labels) -> ParsedTexts:
+    if not table.rows:
+        return ParsedTexts(table.path, [], [], [])
+    text = _text_column(table, config)
+    label = None if labels == "unwanted" else _label_column(table, config, text, labels == "needed")
+    texts = []
+    for place, value in enumerate(table.values(text)):
+        if value is None:
+            raise DataError(f"{table.where(place)}: {shown(text)} is missing")
+        if not isinstance(value, str):
+            raise DataError(f"{table.where(place)}: expected a text in {shown(text)}, got {shown(value)}")
+        texts.append(check_text(table.where(place), value))
+    classes = None if label is None else [_label(table, place, label) for place in range(len(table.rows))]
+    left_out = [name for name in table.names if name not in (text, label)]
+    facts = [f"texts from column {shown(text)}", *([] if label is None else [f"class: {shown(label)}"])]
+    facts += [f"left out: {listed(left_out)}"] if left_out else []
+    reading = replace(config, text_column=text, label_column=label)
+    places = [f"{table.row} {at}" for at in table.numbers]
+    return ParsedTexts(table.path, texts, classes, places, "; ".join(facts), reading)
 
 
-def _label(where: str, value: object) -> str:
+def _label(table: _Table, place: int, name: str) -> str:
+    value, where = table.rows[place].get(name), table.where(place)
+    if value is None:
+        raise DataError(f"{where}: {shown(name)} is missing")
     if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
         raise DataError(f"{where}: expected the name or the number of a class, got {shown(value)}")
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return check_name(where, str(value).lower() if isinstance(value, bool) else str(value))
 
 
-def column_of(names: Sequence[str], known: Sequence[str], prefix: str | None = None) -> str | None:
-    """Return the column that is called as one of ``known``, the first of them first; or that begins with ``prefix``."""
+def _text_column(table: _Table, config: DataConfig) -> str:
+    if config.text_column is not None:
+        return _chosen(table, config.text_column)
+    known = [name for name in _called(table.names, TEXTS) if not are_numbers(table.values(name))]
+    plain = [name for name in known if name.lower() in PLAIN]
+    if plain:
+        known = plain
+    else:
+        shortest = min((length_of_prose(table.values(name)) for name in known), default=0)
+        others = [name for name in table.names if name not in known and name != config.label_column]
+        longer = [name for name in others if length_of_prose(table.values(name)) > shortest] if known else []
+        known += longer
+    called = _called(table.names, TEXTS)
+    if not known and called:
+        value = next(value for value in table.values(called[0]) if value not in (None, ""))
+        raise DataError(
+            f"{table.path}: expected texts in {listed(called)}, got numbers, {shown(value)} for instance; say which "
+            "column holds the texts with --text-column (in Python text_column=…)"
+        )
+    if not known:
+        raise DataError(
+            f"{table.path} has no {', '.join(TEXTS)}: expected one of them, got {listed(table.names)}; say which holds "
+            "the texts with --text-column (in Python text_column=…)"
+        )
+    if len(known) > 1:
+        raise DataError(
+            f"{table.path} has {len(known)} columns that could be the texts, {listed(known)}: say which with "
+            "--text-column (in Python text_column=…)"
+        )
+    return known[0]
+
+
+def _label_column(table: _Table, config: DataConfig, text: str, needed: bool) -> str | None:
+    """Return the column of the classes; None where there is none, unless it is ``needed``."""
+    if config.label_column is not None:
+        return _chosen(table, config.label_column) if needed or config.label_column in table.names else None
+    others = [name for name in table.names if name != text]
+    candidates = _called(others, LABELS)
+    if not candidates:
+        candidates = [name for name in others if name.lower().startswith("is_")]
+        if candidates:  # so called may be much: what else looks like classes is as likely
+            likely = [name for name in others if look_like_classes(table.values(name))]
+            candidates += [name for name in likely if name not in candidates]
+    if len(candidates) > 1:
+        raise DataError(
+            f"{table.path} has {len(candidates)} columns that could be the class, {listed(candidates)}: say which with "
+            "--label-column (in Python label_column=…)"
+        )
+    if not candidates and needed:
+        raise DataError(
+            f"{table.path} has no {', '.join((*LABELS, 'is_…'))}: expected one of them, got {listed(table.names)}; say "
+            "which holds the class with --label-column (in Python label_column=…)"
+        )
+    return candidates[0] if candidates else None
+
+
+def _chosen(table: _Table, name: str) -> str:
+    if name not in table.names:
+        known = listed(table.names)
+        raise DataError(f"{table.path} has no column {quoted(name)}{did_you_mean(name, table.names)}: it has {known}")
+    return name
+
+
+def _called(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Return those of ``names`` that are called as one of ``known``, in the order of the latter."""
     lower = {str(name).lower(): name for name in names}
-    exact = next((lower[name] for name in known if name in lower), None)
-    if exact is not None or prefix is None:
-        return exact
-    return next((name for key, name in lower.items() if key.startswith(prefix)), None)
+    return [lower[name] for name in known if name in lower]
 
 
-PARSERS: dict[str, Callable[[Path, bool], ParsedTexts]] = {
-    **dict.fromkeys(TABLES, _table),
-    **dict.fromkeys(JSON, _json),
-    **dict.fromkeys((".txt", ".train"), parse_lines),
+def are_numbers(values: Sequence[Any]) -> bool:
+    """Tell whether all values are numbers, or missing."""
+    try:
+        for value in values:
+            number("" if value is None else str(value))
+    except ValueError:
+        return False
+    return True
+
+
+def column_of_texts(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str | None:
+    """Return the first column that is called as texts are, and does not hold numbers; None where there is none."""
+    for name in _called(names, TEXTS):
+        place = list(names).index(name)
+        if not rows or not are_numbers([cells[place] for cells in rows]):
+            return name
+    return None
+
+
+PARSERS: dict[str, Callable[[Path, DataConfig, Labels], ParsedTexts]] = {
+    **dict.fromkeys(TABLES, parse_table),
+    **dict.fromkeys(JSON, parse_json),
 }

@@ -4,89 +4,140 @@ What a file holds is told by its name, and of a table by the names of its column
 
 - ``X.csv``, ``X.tsv`` with a first line that names the columns; of a .tsv no cell is quoted.
 - ``X.json``, ``X.jsonl``, ``X.ndjson``: an object a line, or one array of objects.
-- ``X.txt``, ``X.train``: in each line a class, blanks, and a text.
-- a folder with a sub-folder for each class, ``pos/1.txt``; or with such folders in ``train/`` and ``test/``.
+- ``X.txt``, ``X.train``: lines with a class each, see `unroll.data.formats.labelled_lines`. Numbers alone are series.
+- a folder with a sub-folder for each class, ``pos/1.txt``; or with such folders in ``train/``, ``test/``, ``val/``.
 - a folder with one of the files above.
 
 A folder whose sub-folders hold images is one of images, whatever else lies there.
 
 The column, or field, of the text is called text, sentence, headline, review, title, message, comment, tweet or
-content; that of the class label, class, category, sentiment, target, or something that begins with ``is_``. Others are
-left alone. Where a training part has a test part beside it (``X.train`` and ``X.test``, ``train.csv`` and
-``test.csv``) that is used. Any of the files may be packed with gzip, ``X.jsonl.gz``. All is UTF-8.
+content, and does not hold numbers; that of the class label, class, category, sentiment, target, or something that
+begins with ``is_``. What was taken is said, and where several could be meant, the reader asks. Where a training part
+has a test or a validation part beside it (``X.train``, ``X.test``, ``X.dev``; ``train.csv``, ``test.csv``,
+``val.csv``) that is used. Any of the files may be packed with gzip, ``X.jsonl.gz``. All is UTF-8.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ...config import DataConfig
+from ...config import DataConfig, LinesName
 from ...errors import DataError
 from ...formatting import is_printable, listed, shown
 from ..preparation import Preparation, Scaling
-from ..sequences import SequenceData
+from ..sequences import Parts, SequenceData
+from . import labelled_lines, text_file
 from .image_folder import SUFFIXES as IMAGES
 from .parsing import in_order, read_rows, read_text
-from .series import PARTS, test_part, unpacked
-from .text_file import JSON, PARSERS, TABLES, TEXTS, ParsedTexts, column_of, parse_lines, text_lines
+from .parts import Files, beside, entries_of, inside, unpacked
+from .plain_series import holds_numbers
+from .recordings import is_of_recordings
+from .text_file import JSON, TABLES, Labels, ParsedTexts, column_of_texts, names_in, text_lines
 
+LINES = (".txt", ".train")
+PARSERS: dict[str, Callable[[Path, DataConfig, Labels], ParsedTexts]] = {
+    **text_file.PARSERS,
+    **dict.fromkeys(LINES, labelled_lines.parse),
+}
 UNUSED = ("read", "resize", "missing")
+ROWS = 100  # of a table, to tell whether a column holds texts
 
 
-def read(path: Path, config: DataConfig, form: object = None) -> list[SequenceData]:
+def read(path: Path, config: DataConfig, form: object = None) -> Parts:
     """Read labelled texts; they are not turned into numbers yet.
 
     Args:
         path: a file or a folder.
-        config: must not ask for what is only for images or series.
+        config: must not ask for what is only for images, series or texts in files of another kind.
         form: not used.
-
-    Returns:
-        training and test part, or the whole where there is nothing to test on.
 
     Raises:
         DataError: something in a file will not do; says in which line, or at which byte.
-        ConfigError: ``config`` asks for what is only for images or series.
+        ConfigError: ``config`` asks for what is only for other data.
     """
     config.check_unused(str(path), "it holds texts", *UNUSED)
-    files = _parts(path)
-    return to_sequences([_parse(file) for file in files], _left_alone(files))
+    files = _parts(path, config)
+    if files.train.is_dir() or _suffix(files.train) not in LINES:
+        config.check_unused(str(path), "it does not hold texts in lines", "lines")
+    if files.train.is_dir() or _suffix(files.train) in LINES:
+        config.check_unused(str(path), "it has no columns", "text_column", "label_column")
+    train = _parse(files.train, config, "needed")
+    parsed = {name: _parse(file, train.reading, "optional") for name, file in _others(files)}
+    notes: tuple[str, ...] = ()
+    for name, part in list(parsed.items()):
+        if part.labels is None:
+            notes += (f"{part.path.name} has no classes: it is not used",)
+            del parsed[name]
+    data = to_sequences([train, *parsed.values()], notes)
+    return Parts.of(dict(zip(["train", *parsed], data, strict=True)), train.reading, train.understood)
 
 
-def is_text(path: Path) -> bool:
-    """Tell whether a file or a folder holds texts, by names alone; of a table by those of its columns."""
-    if path.is_dir():  # a table may well lie beside folders of images, and a note among them
-        return not _has_images(path) and (bool(_class_folders(path)) or any(map(is_text, _files(path))))
+def _others(files: Files) -> list[tuple[str, Path]]:
+    return [(name, file) for name, file in (("test", files.test), ("val", files.val)) if file is not None]
+
+
+def is_text(path: Path, config: DataConfig) -> bool:
+    """Tell whether a file or a folder holds texts, by names alone; of tables and lines by what stands in them."""
+    if path.is_dir():  # a table may well lie beside folders of images or recordings, and a note among them
+        if has_images(path):
+            return False
+        if is_of_recordings(path):
+            return False
+        return bool(_class_folders(path)) or any(is_text(file, config) for file in _files(path))
     suffix = _suffix(path)
+    if suffix in (".txt", ".tsv") and holds_numbers(path):
+        return False
     if suffix in TABLES:
-        return column_of([name.strip() for name in read_rows(path, 1)[0]], TEXTS) is not None
+        if config.text_column is not None or column_of_texts(read_rows(path, 1)[0], []) is None:
+            return config.text_column is not None
+        header, rows = read_rows(path, 1 + ROWS)
+        return column_of_texts(header, [cells for _, cells in rows]) is not None
     return suffix in PARSERS
 
 
-def read_texts(path: Path, classes: Sequence[str]) -> tuple[list[str], list[str]]:
+def as_before(path: Path, own: DataConfig, reading: DataConfig) -> DataConfig:
+    """Return how to read other data for a model: as ``reading`` says, else as ``own``, its own data, was read."""
+    train = _parts(path, reading).train
+    if train.is_dir():
+        return reading
+    if _suffix(train) in LINES:
+        return replace(reading, lines=reading.lines or own.lines)
+    names = names_in(train)
+    text, label = (name if name in names else None for name in (own.text_column, own.label_column))
+    return replace(reading, text_column=reading.text_column or text, label_column=reading.label_column or label)
+
+
+def read_texts(
+    path: Path, lines: LinesName | None = None, text_column: str | None = None, usual_column: str | None = None
+) -> tuple[list[str], list[str]]:
     """Return the texts of a file to classify, and where each stands; classes are left alone.
 
     Args:
         path: a table or JSON with a column for texts; any other file has a text in each line, blank ones left out.
-            Where each line begins with a class, that is no part of the text.
-        classes: that the model knows.
+        lines: where the class of a line is, which is no part of its text (default None: lines have none).
+        text_column: which column holds the texts (default None: it is called as `read` expects).
+        usual_column: which one does where ``text_column`` is not given, if the file has it (default None).
 
     Raises:
         DataError: it cannot be read, holds no text, or something in it will not do.
     """
     suffix = _suffix(path)
     if suffix in (*TABLES, *JSON):
-        parsed = PARSERS[suffix](path, False)
+        if text_column is None and usual_column is not None and usual_column in names_in(path):
+            text_column = usual_column
+        parsed = PARSERS[suffix](path, DataConfig(text_column=text_column), "unwanted")
+        texts, places = parsed.texts, parsed.places
+    elif lines is not None:
+        parsed = labelled_lines.parse(path, DataConfig(lines=lines))
         texts, places = parsed.texts, parsed.places
     else:
         texts, numbers = text_lines(read_text(path))
         places = [f"line {number}" for number in numbers]
-        if all(line.split()[0] in classes for line in texts):
-            texts = parse_lines(path, True).texts
     if not texts:
         raise DataError(f"{path} holds no texts")
     return texts, places
@@ -96,44 +147,30 @@ def _suffix(path: Path) -> str:
     return unpacked(path).suffix.lower()
 
 
-def _parts(path: Path) -> list[Path]:
-    """Return the training and the test part of what ``path`` names, or what there is."""
+def _parts(path: Path, config: DataConfig) -> Files:
+    """Return the parts of what ``path`` names, or what there is."""
     if not path.is_dir():
-        test_file = _beside(path, ".test") if _suffix(path) == ".train" else test_part(path)
-        return [path] if test_file is None or not test_file.is_file() else [path, test_file]
+        return beside(path)
     if _class_folders(path):
-        for train, test in PARTS.items():
-            if _class_folders(path / train) and (path / test).is_dir():
-                return [path / train, path / test]
-        return [path]
-    files = [file for file in _files(path) if is_text(file)]
-    pairs = [parts for parts in map(_parts, files) if len(parts) == 2]
-    whole = pairs or [[file] for file in files]
+        parts = inside(path)
+        if parts is None or not _class_folders(parts.train):
+            return Files(path)
+        return Files(parts.train, *(part if part and _class_folders(part) else None for part in parts[1:]))
+    files = [file for file in _files(path) if is_text(file, config)]
+    parts_of_each = [beside(file) for file in files]
+    whole = [parts for parts in parts_of_each if any(parts[1:])] or parts_of_each
     if len(whole) != 1:
-        names = listed(parts[0].name for parts in whole)
+        names = listed(parts.train.name for parts in whole)
         raise DataError(f"{path} holds {len(whole)} files of texts to train on ({names}): name one of them")
     return whole[0]
 
 
-def _beside(path: Path, suffix: str) -> Path:
-    """Return the path of another part of a set, ``X.test`` or ``X.test.gz`` beside ``X.train`` or ``X.train.gz``."""
-    plain = unpacked(path)
-    return path.with_name(plain.stem + suffix + path.name.removeprefix(plain.name))
-
-
 def _sub_folders(folder: Path) -> list[Path]:
-    return [entry for entry in _entries(folder) if entry.is_dir()]
+    return [entry for entry in entries_of(folder) if entry.is_dir()]
 
 
 def _files(folder: Path) -> list[Path]:
-    return [entry for entry in _entries(folder) if entry.is_file() and not entry.name.startswith("README")]
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    except OSError as error:
-        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
+    return [entry for entry in entries_of(folder) if entry.is_file() and not entry.name.startswith("README")]
 
 
 def _class_folders(folder: Path) -> list[Path]:
@@ -142,40 +179,34 @@ def _class_folders(folder: Path) -> list[Path]:
         return []
     inner = _sub_folders(folder)
     classes = [sub for sub in inner if next(sub.glob("*.txt"), None)]
-    return classes or [sub for sub in inner if sub.name in PARTS and _class_folders(sub)]
+    return classes or [sub for sub in inner if sub.name.lower() == "train" and _class_folders(sub)]
 
 
-def _has_images(folder: Path) -> bool:
+def has_images(folder: Path) -> bool:
     """Tell whether sub-folders hold images, or are parts of a set whose sub-folders do."""
     return any(
         any(entry.name.lower().endswith(IMAGES) for entry in sub.iterdir())
-        or (sub.name.lower() in ("train", "test") and _has_images(sub))
+        or (sub.name.lower() in ("train", "test") and has_images(sub))
         for sub in _sub_folders(folder)
     )
 
 
-def _left_alone(files: Sequence[Path]) -> tuple[str, ...]:
-    """Say so where a part for validation stands beside: it is cut out of the training part, as it always is."""
-    dev = _beside(files[0], ".dev")
-    if _suffix(files[0]) != ".train" or not dev.is_file():
-        return ()
-    return (f"{dev.name} is left alone: what watches the training is cut out of {files[0].name}",)
-
-
-def _parse(path: Path) -> ParsedTexts:
-    return _folder(path) if path.is_dir() else PARSERS.get(_suffix(path), parse_lines)(path, True)
+def _parse(path: Path, config: DataConfig, labels: Labels) -> ParsedTexts:
+    if path.is_dir():
+        return replace(_folder(path), reading=config)
+    return PARSERS.get(_suffix(path), labelled_lines.parse)(path, config, labels)
 
 
 def _folder(path: Path) -> ParsedTexts:
-    parsed = ParsedTexts(path, [], [], [])
+    texts, labels, places = list[str](), list[str](), list[str]()
     for folder in _class_folders(path):
         if not is_printable(folder.name):  # bytes that are not UTF-8 included
             raise DataError(f"{str(folder)!r} cannot be the name of a class: rename it in plain letters")
         for file in sorted(folder.glob("*.txt")):
-            parsed.texts.append(read_text(file).strip())
-            parsed.labels.append(folder.name)
-            parsed.places.append(f"{folder.name}/{file.name}")
-    return parsed
+            texts.append(read_text(file).strip())
+            labels.append(folder.name)
+            places.append(f"{folder.name}/{file.name}")
+    return ParsedTexts(path, texts, labels, places, "texts from files; class: the folder of each")
 
 
 def to_sequences(parts: Sequence[ParsedTexts], notes: tuple[str, ...] = ()) -> list[SequenceData]:
@@ -185,18 +216,19 @@ def to_sequences(parts: Sequence[ParsedTexts], notes: tuple[str, ...] = ()) -> l
         DataError: a part has no texts, or a class that the first part lacks.
     """
     first = parts[0]
-    classes = in_order(first.labels)
+    classes = in_order(first.labels or [])
     index = {label: number for number, label in enumerate(classes)}
     data = []
     for part in parts:
         if not part.texts:
             raise DataError(f"{part.path} holds no texts")
-        for place, label in zip(part.places, part.labels, strict=True):
+        labels = part.labels or []
+        for place, label in zip(part.places, labels, strict=True):
             if label not in index:
                 raise DataError(
                     f"{part.path}, {place}: the class {shown(label)} is not in {first.path}, the training part"
                 )
-        y = torch.tensor([index[label] for label in part.labels])
+        y = torch.tensor([index[label] for label in labels])
         data.append(unread(part.texts, y, classes, notes))
     return data
 

@@ -43,7 +43,7 @@ def parse(path: Path, labelled: bool) -> Series:
     Raises:
         DataError: it cannot be read, or something in it will not do; says in which line.
     """
-    lines = _lines(path)
+    lines = lines_of(path)
     header = _header(path, lines, labelled)
     values, labels, names, known_classes = [], [], [], frozenset(header.classes)
     for place, line in enumerate(lines[header.lines :], start=header.lines + 1):
@@ -56,7 +56,7 @@ def parse(path: Path, labelled: bool) -> Series:
                 known = listed(header.classes)
                 raise DataError(f"{path}, line {place}: the class {shown(label)} is not in @classLabel ({known})")
             labels.append(label)
-        values.append(_series(path, place, features))
+        values.append(values_of(path, place, features))
         names.append(str(place))
         if values[-1].shape[1] != values[0].shape[1]:
             raise DataError(
@@ -66,14 +66,14 @@ def parse(path: Path, labelled: bool) -> Series:
     return Series(path, values, names, "line", labels if header.labelled else None, header.classes)
 
 
-def _lines(path: Path) -> list[str]:
+def lines_of(path: Path) -> list[str]:
     """Return the lines without the blanks around them; comments, which are often older than UTF-8, are empty."""
     content = content_of(path)
     mark = b"\xef\xbb\xbf"  # with which some editors begin a file
     lines, at = [], len(mark) if content.startswith(mark) else 0
     for line in content[at:].splitlines(keepends=True):
         try:
-            lines.append("" if line.lstrip().startswith(b"#") else line.decode().strip())
+            lines.append("" if line.lstrip()[:1] in (b"#", b"%") else line.decode().strip())
         except UnicodeDecodeError as error:
             raise DataError(
                 f"{path} is not UTF-8: byte 0x{line[error.start]:02x} at position {at + error.start:,}, in line "
@@ -110,8 +110,12 @@ def _header(path: Path, lines: list[str], labelled: bool) -> Header:
     raise DataError(f"{path} has no line @data: it is empty, cut off, or no .ts file of the UCR and UEA archive")
 
 
-def _series(path: Path, place: int, features: list[str]) -> np.ndarray:
-    """Return (time, features)."""
+def values_of(path: Path, place: int, features: list[str]) -> np.ndarray:
+    """Return a series (time, features) from the values of each feature, divided by commas.
+
+    Raises:
+        DataError: there is none, one is no number, or features have different lengths; names file, line and feature.
+    """
     columns = []
     for index, feature in enumerate(features):
         cells = feature.split(",")

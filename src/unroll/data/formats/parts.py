@@ -1,0 +1,100 @@
+"""Training, test and validation part of a set, by the names of their files or folders."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from ...errors import DataError
+from ...formatting import listed
+
+VALIDATION = ("val", "valid", "validation", "dev")
+TRAIN = re.compile(r"(?P<before>(?:.*[_\-. ])?)(?P<part>train|Train|TRAIN)")
+
+
+class Files(NamedTuple):
+    """Files or folders of a set.
+
+    Attributes:
+        train: to train on, or the whole
+        test: to test on; None where there is none
+        val: to watch the training with; None where there is none
+    """
+
+    train: Path
+    test: Path | None = None
+    val: Path | None = None
+
+
+def entries_of(folder: Path) -> list[Path]:
+    """Return what is in a folder, but for hidden files, ordered by name.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
+
+
+def unpacked(path: Path) -> Path:
+    """Return ``path`` without the ``.gz`` of a packed file."""
+    return path.with_suffix("") if path.suffix.lower() == ".gz" else path
+
+
+def beside(path: Path) -> Files:
+    """Return a file, and what belongs to it if its name says that it is a training part.
+
+    ``X_test.csv`` and ``X_val.csv`` belong to ``X_train.csv``, ``X.test`` and ``X.dev`` to ``X.train``.
+
+    Raises:
+        DataError: several files could be the validation part.
+    """
+    plain = unpacked(path)
+    packed = path.name.removeprefix(plain.name)
+    if plain.suffix.lower() == ".train":
+        before, part, behind = f"{plain.stem}.", plain.suffix[1:], packed
+    else:
+        match = TRAIN.fullmatch(plain.stem)
+        if match is None:
+            return Files(path)
+        before, part, behind = match["before"], match["part"], plain.suffix + packed
+
+    def named(name: str) -> Path:
+        return path.with_name(f"{before}{_in_letters_of(part, name)}{behind}")
+
+    test = named("test")
+    others = [named(name) for name in VALIDATION if named(name).is_file()]
+    return Files(path, test if test.is_file() else None, single(path, others))
+
+
+def inside(folder: Path) -> Files | None:
+    """Return the parts that are sub-folders, ``train/``, ``test/`` and ``val/``; None where there is no ``train/``.
+
+    Raises:
+        DataError: the folder cannot be read, or several folders could be the validation part.
+    """
+    folders = {entry.name.lower(): entry for entry in entries_of(folder) if entry.is_dir()}
+    if "train" not in folders:
+        return None
+    others = [folders[name] for name in VALIDATION if name in folders]
+    return Files(folders["train"], folders.get("test"), single(folder, others))
+
+
+def single(path: Path, others: list[Path]) -> Path | None:
+    """Return the one of ``others`` that is the validation part of ``path``, None if there is none.
+
+    Raises:
+        DataError: there are several.
+    """
+    if len(others) > 1:
+        names = listed(other.name for other in others)
+        raise DataError(f"{path} has {len(others)} validation parts ({names}): rename all but one")
+    return others[0] if others else None
+
+
+def _in_letters_of(example: str, name: str) -> str:
+    """Return ``name`` in small letters or capitals, as ``example`` is written."""
+    return name.upper() if example.isupper() else name.capitalize() if example[0].isupper() else name

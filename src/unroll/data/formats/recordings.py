@@ -1,0 +1,216 @@
+"""Recordings: CSV files, or .txt files of numbers alone, that each hold one series, a row for each time step.
+
+The class of a recording is the folder that it is in, ``walking/01.csv``, or its name before a number,
+``walking_01.csv``; either may be in ``train/``, ``test/`` and ``val/``. The first line names the columns; where all
+lines are numbers, features have no names. No feature is a column that only says which recording or which moment it is:
+one that is called time, timestamp, index or the like, label, class or nothing, one that grows from row to row in each
+file, or one that is the same within each file and not in all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ...config import DataConfig
+from ...errors import DataError
+from ...formatting import listed, shown
+from ..preparation import Preparation
+from ..sequences import Parts
+from .csv_series import marks_of
+from .image_folder import SUFFIXES as IMAGES
+from .parsing import check_name, number, read_rows
+from .parts import VALIDATION, Files, entries_of, inside, unpacked
+from .plain_series import holds_numbers, number_rows
+from .roles import LABELS, id_candidates, long_form
+from .series_file import Series, to_sequences
+from .table import Marks, read_table
+
+SUFFIXES = (".csv", ".tsv", ".txt")
+CLOCKS = ("", "time", "timestamp", "date", "datetime", "index", "unnamed: 0", "id")
+NUMBERED = re.compile(r"(?P<label>.*[^\W\d_].*?)[_\-. ]*\d+")
+NO_MARKS = Marks()
+NO_CLASSES = ("train", "test", *VALIDATION)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One file.
+
+    Attributes:
+        path: of it
+        columns: values (time,) float64 of each column; of one that holds no numbers the cells
+        named: whether columns have names; else they are numbered
+    """
+
+    path: Path
+    columns: dict[str, np.ndarray | list[str]]
+    named: bool
+
+
+def is_of_recordings(folder: Path) -> bool:
+    """Tell whether a folder holds recordings, by names; of files that lie side by side also by their columns."""
+    parts = inside(folder)
+    return bool(_labelled_files(folder if parts is None else parts.train))
+
+
+def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Parts:
+    """Read a folder of recordings; for arguments and errors see `unroll.data.formats.series.read`."""
+    config.check_unused(str(path), "it holds no images", "read", "resize")
+    folders = inside(path) or Files(path)
+    files = [[] if folder is None else _labelled_files(folder) for folder in folders]
+    recordings = [[_recording(file) for file, _ in part] for part in files]
+    features, unused = _features(recordings[0])
+    by = "name" if files[0][0][0].parent in folders else "folder"
+    names = f"features {listed(features)}" if recordings[0][0].named else f"{len(features)} features"
+    facts = [f"series from files, of {names}"]
+    facts += [f"class: the {by} of each"]
+    facts += [f"left out: {listed(name or 'the column without a name' for name in unused)}"] if unused else []
+    parts = [
+        _series(folder, part, [check_name(str(file), label) for file, label in labelled], features)
+        for folder, part, labelled in zip(folders, recordings, files, strict=True)
+        if folder is not None and part
+    ]
+    present = [name for name, part in zip(Parts._fields, recordings, strict=False) if part]
+    data = to_sequences(parts, None if model is None else model.offset)
+    return Parts.of(dict(zip(present, data, strict=True)), understood="; ".join(facts))
+
+
+def read_alone(path: Path, model: Preparation, config: DataConfig) -> Series | None:
+    """Return a file as one series to classify; None where it is not a recording.
+
+    Args:
+        path: a .csv, .tsv or .txt file.
+        model: says which features are read, or how many where these have no names.
+        config: may say how a table writes its numbers; one whose id or features it names is not a recording.
+
+    Raises:
+        DataError: the file cannot be read, or a row will not do.
+    """
+    features, count = model.features, _count(model)
+    if holds_numbers(path):
+        if features or count < 2:
+            return None
+    else:
+        names = [] if path.suffix.lower() == ".txt" else read_rows(path, 1)[0]
+        id_ = model.columns.id if model.columns else None
+        if not features or not set(features) <= set(names) or id_ in names or "id" in map(str.lower, names):
+            return None
+        if config.id_column is not None or config.feature_columns is not None:
+            return None
+        if _looks_long(path, [*features, *config.names("drop_columns")]):
+            return None
+    recording = _recording(path, marks_of(config, model.columns))
+    names = list(recording.columns)
+    if not features and len(names) != count:
+        return None
+    unused = [name for name in names if features and name not in features]
+    notes = (f"left out {listed(unused)}",) if unused else ()
+    return replace(_series(path, [recording], None, tuple(features) or tuple(names)), notes=notes)
+
+
+def _looks_long(path: Path, used: Sequence[str]) -> bool:
+    """Tell whether a table looks like one of several series, by columns other than those ``used`` otherwise."""
+    table = read_table(path, lambda _: (), NO_MARKS)
+    rest = [place for place, name in enumerate(table.header) if name not in used]
+    return long_form(table, id_candidates(table, rest, None), rest) is not None
+
+
+def _count(model: Preparation) -> int:
+    """Return how many features the data had that a model was trained on; 0 where its preparation does not say."""
+    if model.missing is not None:
+        return len(model.missing.means)
+    return len(model.scaling.mean) if isinstance(model.scaling.mean, tuple) else 0
+
+
+def _labelled_files(folder: Path) -> list[tuple[Path, str]]:
+    """Return the recordings in a folder with their classes; none where it holds something else."""
+    entries = entries_of(folder)
+    folders = [entry for entry in entries if entry.is_dir()]
+    files = [(file, sub.name) for sub in folders for file in entries_of(sub)]
+    if files:
+        kinds = Counter(file.suffix.lower() for file, _ in files)
+        kind = max(SUFFIXES, key=kinds.__getitem__)  # a note may lie beside tables, and a table beside texts
+        tables = [(file, label) for file, label in files if file.suffix.lower() == kind]
+        if not tables or set(kinds) & set(IMAGES) or any(file.is_dir() for file, _ in files):
+            return []
+        return [] if kind == ".txt" and not holds_numbers(tables[0][0]) else tables
+    matches = [(file, NUMBERED.fullmatch(file.stem)) for file in entries if file.suffix.lower() in (".csv", ".tsv")]
+    labelled = [(file, match["label"]) for file, match in matches if match]
+    classes = {label for _, label in labelled}
+    if len(labelled) < len(matches) or len(classes) < 2 or classes & set(NO_CLASSES):
+        return []
+    first = labelled[0][0]
+    header = [] if holds_numbers(first) else [name.lower() for name in read_rows(first, 1)[0]]
+    return [] if {"id", *LABELS} & set(header) else labelled
+
+
+def _recording(path: Path, marks: Marks = NO_MARKS) -> Recording:
+    if holds_numbers(path):
+        return Recording(path, {str(place): column for place, column in enumerate(number_rows(path).T)}, named=False)
+    header, rows = read_rows(path)
+    if not rows:
+        raise DataError(f"{path} holds no rows: expected one for each time step")
+    columns: dict[str, np.ndarray | list[str]] = {}
+    for place, name in enumerate(header):
+        cells = [row[place] for _, row in rows]
+        try:
+            columns[name] = np.array([marks.value(cell) for cell in cells])
+        except ValueError:
+            columns[name] = cells
+    for name in columns:
+        times = columns[name]
+        if name.lower() in ("time", "timestamp") and not isinstance(times, list):
+            back = np.flatnonzero(np.diff(times) < 0)
+            if len(back):
+                raise DataError(f"{path}, line {rows[back[0] + 1][0]}, column {name}: the time goes back")
+    return Recording(path, columns, named=True)
+
+
+def _features(recordings: Sequence[Recording]) -> tuple[tuple[str, ...], list[str]]:
+    """Return the columns that are features, and those that are not."""
+    features, unused = list[str](), list[str]()
+    for name in recordings[0].columns:
+        each = [recording.columns[name] for recording in recordings if name in recording.columns]
+        (unused if recordings[0].named and _is_no_feature(name, each) else features).append(name)
+    if not features:
+        raise DataError(f"{recordings[0].path} has no column of values: expected more than {listed(unused)}")
+    return tuple(features), unused
+
+
+def _is_no_feature(name: str, each: Sequence[np.ndarray | list[str]]) -> bool:
+    if name.lower() in (*CLOCKS, *LABELS):
+        return True
+    numbers = [column for column in each if not isinstance(column, list) and len(column) > 2]
+    grows = len(numbers) == len(each) and all(bool((np.diff(column) > 0).all()) for column in numbers)
+    still = all(len(set(column)) == 1 for column in each) and len({column[0] for column in each}) > 1
+    return grows or still
+
+
+def _series(path: Path, recordings: Sequence[Recording], labels: list[str] | None, features: tuple[str, ...]) -> Series:
+    values = []
+    for recording in recordings:
+        for name in features:
+            if name not in recording.columns:
+                raise DataError(f"{recording.path} has no column {shown(name)}: it has {listed(recording.columns)}")
+            if isinstance(recording.columns[name], list):
+                cell = _text_in(recording, name)
+                raise DataError(f"{recording.path}, column {shown(name)}: expected numbers, got {cell}")
+        values.append(np.stack([np.asarray(recording.columns[name]) for name in features], axis=1))
+    names = [unpacked(recording.path).stem for recording in recordings]
+    return Series(path, values, names, "id", labels, features=features if recordings[0].named else ())
+
+
+def _text_in(recording: Recording, name: str) -> str:
+    """Return the first cell of a column that is no number, as a message shows it."""
+    for cell in recording.columns[name]:
+        try:
+            number(cell)
+        except ValueError:
+            return shown(cell)
+    raise AssertionError

@@ -1,0 +1,200 @@
+"""One recording in a file of its own is one series, for training and for predictions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import unroll
+from unroll import DataError
+from unroll.cli import main
+from unroll.config import DataConfig
+from unroll.data.formats.series import read_unlabelled
+
+
+def recording(path: Path, seed: int, columns: str = "timestamp,ax,ay", rows: int | None = None) -> np.ndarray:
+    """Write a recording and return its values of ax and ay, (time, 2)."""
+    random = np.random.default_rng(seed)
+    values = random.standard_normal((rows or 5 + seed % 3, 2)).round(4)
+    cells = {"ax": values[:, 0], "ay": values[:, 1]}
+    names = columns.split(",")
+    lines = [",".join(str(cells[n][t] if n in cells else t / 50) for n in names) for t in range(len(values))]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([columns, *lines]) + "\n" if any(names) else "\n".join(lines) + "\n")
+    return values
+
+
+def by_name(folder: Path, label: str, n: int) -> Path:
+    return folder / f"{label}_{n:02}.csv"
+
+
+def by_folder(folder: Path, label: str, n: int) -> Path:
+    return folder / label / f"{n}.csv"
+
+
+@pytest.mark.parametrize("place", [by_name, by_folder])
+def test_each_file_is_a_series_of_its_class(place: object, tmp_path: Path) -> None:
+    assert callable(place)
+    data = tmp_path / "moves"
+    expected = {(label, n): recording(place(data, label, n), n) for label in ("walk", "run up") for n in range(5)}
+    (tmp_path / "moves" / "README.txt").write_text("how it was recorded\n")
+    splits = unroll.load(data)
+    assert splits.classes == ("run up", "walk")
+    by = "name" if place is by_name else "folder"
+    assert splits.understood == f"series from files, of features ax, ay; class: the {by} of each; left out: timestamp"
+    assert splits.train.preparation.features == ("ax", "ay")
+    read = [
+        (splits.classes[y], part.x[n, :length])
+        for part in (splits.train, splits.test)
+        for n, (y, length) in enumerate(zip(part.y.tolist(), part.steps_of_each.tolist(), strict=True))
+    ]
+    assert len(read) == 10
+    for label, values in read:
+        wanted = [torch.tensor(v, dtype=torch.float32) for (name, _), v in expected.items() if name == label]
+        assert any(torch.equal(values, one) for one in wanted)
+
+
+def test_parts_of_recordings_are_folders(tmp_path: Path) -> None:
+    for part, count in (("train", 3), ("test", 2), ("val", 1)):
+        for label in ("a", "b"):
+            for n in range(count):
+                recording(by_folder(tmp_path / part, label, n), n)
+    splits = unroll.load(tmp_path)
+    assert splits.val is not None
+    assert (len(splits.train), len(splits.test), len(splits.val)) == (6, 4, 2)
+
+
+LEFT_OUT = {
+    "pandas' index": (",ax,ay", "the column without a name"),
+    "a label": ("ax,label,ay", "label"),
+    "a clock of another name": ("sensor_ns,ax,ay", "sensor_ns"),
+}
+
+
+@pytest.mark.parametrize("what", LEFT_OUT)
+def test_what_only_says_when_or_which_is_no_feature(what: str, tmp_path: Path) -> None:
+    columns, left_out = LEFT_OUT[what]
+    for label in ("a", "b"):
+        for n in range(4):
+            recording(by_folder(tmp_path / "data", label, n), n, columns)
+    splits = unroll.load(tmp_path / "data")
+    assert splits.train.preparation.features == ("ax", "ay")
+    assert splits.understood.endswith(f"left out: {left_out}")
+
+
+def test_a_column_that_tells_the_person_is_no_feature(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        for n in range(4):
+            (tmp_path / "data").mkdir(exist_ok=True)
+            path = by_name(tmp_path / "data", label, n)
+            path.write_text("ax,person\n" + "".join(f"{t * t % 7 - n},{n}\n" for t in range(6)))
+    splits = unroll.load(tmp_path / "data")
+    assert splits.train.preparation.features == ("ax",)
+    assert splits.understood.endswith("left out: person")
+
+
+def test_files_of_numbers_alone_have_features_without_names(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for label in ("a", "b"):
+        for n in range(4):
+            np.savetxt(folder / f"{label}{n}.csv", np.random.default_rng(n).standard_normal((6, 3)), delimiter=",")
+    splits = unroll.load(folder)
+    assert splits.train.x.shape[1:] == (6, 3)
+    assert splits.train.preparation.features == ()
+
+
+def test_numbers_in_text_files_by_class_are_recordings_and_words_are_texts(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        for kind in ("numbers", "words"):
+            (tmp_path / kind / label).mkdir(parents=True)
+        for n in range(4):
+            values = np.random.default_rng(n).standard_normal((6, 2))
+            np.savetxt(tmp_path / "numbers" / label / f"{n}.txt", values)
+            (tmp_path / "words" / label / f"{n}.txt").write_text(f"{label} {n}")
+        (tmp_path / "words" / label / "index.csv").write_text("a,b\n1,2\n")
+    splits = unroll.load(tmp_path / "numbers")
+    assert splits.train.kind == "series"
+    assert splits.train.x.shape[1:] == (6, 2)
+    assert unroll.load(tmp_path / "words").train.kind == "texts"
+
+
+BROKEN = {
+    "a column less": ("timestamp,ax\n0,1\n", "has no column ay: it has timestamp, ax"),
+    "a word": ("timestamp,ax,ay\n0,1,x\n", "column ay: expected numbers, got x"),
+    "time that goes back": ("timestamp,ax,ay\n0,1,2\n2,1,2\n1,1,2\n", "line 4, column timestamp: the time goes back"),
+    "no rows": ("timestamp,ax,ay\n", "holds no rows: expected one for each time step"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_bad_recordings_are_one_line(what: str, tmp_path: Path) -> None:
+    content, message = BROKEN[what]
+    for label in ("a", "b"):
+        for n in range(3):
+            recording(by_folder(tmp_path, label, n), n)
+    (tmp_path / "b" / "1.csv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        unroll.load(tmp_path)
+
+
+def test_tables_side_by_side_are_no_recordings(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("fold_1", "set_2"):
+        (folder / f"{name}.csv").write_text("a,b,label\n1,2,u\n3,4,v\n")
+    with pytest.raises(DataError, match="name the file to train on"):
+        unroll.load(folder)
+
+
+def test_a_table_of_several_series_is_not_taken_for_one_recording(tmp_path: Path) -> None:
+    rows = [f"s{n},{t},{(t * t + n) % 5},{'ab'[n % 2]}" for n in range(6) for t in range(5)]
+    (tmp_path / "long.csv").write_text("\n".join(["id,time,x,label", *rows]))
+    model = unroll.load(tmp_path / "long.csv").train.preparation
+    (tmp_path / "new.csv").write_text("\n".join(["trial,clock,x,label", *rows]))
+    with pytest.raises(DataError, match="looks like the long form, .* say --id-column trial --time-column clock"):
+        read_unlabelled(tmp_path / "new.csv", model.classes, model)
+    named = DataConfig(id_column="trial", time_column="clock")
+    assert len(read_unlabelled(tmp_path / "new.csv", model.classes, model, named)[1]) == 6
+
+
+def test_a_recording_to_classify_is_written_as_the_training_data(tmp_path: Path) -> None:
+    rows = [f"s{n};{t};{(t * t + n) % 5},5;{'ab'[n % 2]}" for n in range(6) for t in range(5)]
+    (tmp_path / "long.csv").write_text("\n".join(["id;time;x;label", *rows]))
+    model = unroll.load(tmp_path / "long.csv", decimal=",", missing_values="none").train.preparation
+    (tmp_path / "new.csv").write_text("clock;x\n0,5;1,25\n1,0;none\n")
+    data, names, _ = read_unlabelled(tmp_path / "new.csv", model.classes, model)
+    assert names == ["new"]
+    assert data.raw[0, 0].tolist() == [1.25]
+    assert data.missing is not None
+    assert data.missing[0, :, 0].tolist() == [False, True]
+
+
+@pytest.mark.parametrize("trained_on", ["recordings", "a long table"])
+def test_a_recording_is_classified_as_one_series(
+    trained_on: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "moves"
+    rows = []
+    for label in ("walk", "run"):
+        for n in range(6):
+            values = recording(by_folder(data, label, n), n, rows=6)
+            rows += [f"{label}{n},{t},{x},{y},{label}" for t, (x, y) in enumerate(values)]
+    if trained_on == "a long table":
+        data = tmp_path / "long.csv"
+        data.write_text("\n".join(["id,time,ax,ay,label", *rows]) + "\n")
+    unroll.train_run(str(data), out=tmp_path / "run", epochs=1, hidden_size=4, val_fraction=0.2)
+    answers = []
+    for name, columns in (("walking_01.csv", "timestamp,ax,ay"), ("turned.csv", "ay,ax"), ("more.csv", "ax,ay,az")):
+        recording(tmp_path / name, 3, columns, rows=6)
+        assert main(["predict", str(tmp_path / "run"), str(tmp_path / name), "--json"]) == 0
+        (answer,) = json.loads(capsys.readouterr().out)["predictions"]
+        answers.append(answer["probability"])
+        unused = {"walking_01.csv": ["left out timestamp"], "more.csv": ["left out az"]}.get(name, [])
+        assert answer["preparation"] == ["6 time steps", *unused]
+        assert answer["series"] == name.removesuffix(".csv")
+    assert answers[0] == answers[1] == answers[2]
