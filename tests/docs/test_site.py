@@ -84,17 +84,22 @@ def test_a_broken_link_is_seen(tmp_path: Path) -> None:
     assert broken(tmp_path.resolve()) == ["a.html: #z", "a.html: b.html#y", "a.html: c.png"]
 
 
+CONTRAST, THE_REST = "{runOnly: ['color-contrast']}", "{rules: {'color-contrast': {enabled: false}}}"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("scheme", "options"), [("light", "{}"), ("dark", "{runOnly: ['color-contrast']}")])
+@pytest.mark.parametrize(("scheme", "options"), [("light", CONTRAST), ("dark", CONTRAST), ("light", THE_REST)])
 def test_axe_finds_no_violation(site: Path, chromium: Any, scheme: str, options: str) -> None:
     package = pytest.importorskip("axe_playwright_python", reason="needs axe: pip install axe-playwright-python")
     axe = (importlib.resources.files(package) / "axe.min.js").read_text("utf-8")
     tab = chromium.new_page(color_scheme=scheme, reduced_motion="reduce")
     violations = []
     for path in sorted(site.glob("*.html")):
+        # Of the 17,000 elements of the reference, alike throughout, those of one section: contrast takes a minute.
+        part = "#settings" if (path.stem, options) == ("api", CONTRAST) else "html"
         tab.goto(path.as_uri())
         tab.evaluate(axe)
-        for violation in tab.evaluate(f"axe.run({options}).then(result => result.violations)"):
+        for violation in tab.evaluate(f"axe.run('{part}', {options}).then(result => result.violations)"):
             places = [node["html"][:120] for node in violation["nodes"]]
             violations.append(f"{path.name}: {violation['id']}, {len(places)} times: {places[0]}")
     tab.close()
