@@ -368,7 +368,7 @@ def test_a_test_folder_without_class_folders_is_not_used(folder: Folder) -> None
 def test_settings_out_of_range(folder: Folder) -> None:
     root = folder({"a": 5, "b": 5})
     assert complaint(root, resize="0") == "resize must be a size in pixels, 28 or 40x28 (width x height), got '0'"
-    assert "like 40x28, got '28×28'" in complaint(root, resize="28×28")
+    assert "28 or 40x28 (width x height), got '28×28'" in complaint(root, resize="28×28")
     assert complaint(root, test_fraction=1.0) == "test_fraction must be above 0 and below 1, got 1.0"
     assert complaint(root, split_seed=-1) == "split_seed must be from 0 to 4294967295, got -1"
     assert complaint("mnist-sample", resize=14) == "resize 14 cannot be used with mnist-sample: its images are 28×28"
