@@ -39,7 +39,7 @@ class DataConfig:
         min_count: minimum number of times a token must occur in the training texts to enter the vocabulary
         id_column: column of a table that names the series of each row (default: id)
         time_column: column that orders the rows of a series, each of which is then a time step (default: time)
-        label_column: column of the class (default: label or class; of texts also category, sentiment, target or is_…)
+        label_column: column of the class (default: label or class; of texts also category, sentiment or target)
         feature_columns: columns that are features, or time steps if each row is a series, such as x,y,z (default: all
             others, except those that only name or count rows)
         drop_columns: columns to leave out, such as x,y,z (default: none)
