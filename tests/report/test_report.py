@@ -237,7 +237,12 @@ def test_a_model_of_no_numbers_has_a_report(sample: unroll.Splits) -> None:
 def test_names_may_hold_what_matplotlib_takes_for_something_else(call: Call) -> None:
     rows = ["label,id,time,$a_$"]
     names = ("$10_$", "_noise", "a$b$")
-    rows += [f"{name},{name}{i},{t},{t * (1 + n)}" for i in range(20) for n, name in enumerate(names) for t in range(5)]
+    rows += [
+        f"{name},{name}{i},{t},{t * (1 + n) + i % 7}"
+        for i in range(20)
+        for n, name in enumerate(names)
+        for t in range(5)
+    ]
     Path("odd.csv").write_text("\n".join(rows))
     assert call("explore", "--data", "odd.csv")[0] == 0
     assert call("train", "--data", "odd.csv", "--epochs", 1, "--hidden-size", 4, "--out", "odd", "--report")[0] == 0
@@ -252,7 +257,7 @@ def test_names_may_hold_what_matplotlib_takes_for_something_else(call: Call) -> 
 def test_names_from_the_data_are_escaped(call: Call) -> None:
     rows = ["label,id,time,a"]
     rows += [
-        f"{name},{name}{i},{t},{t * (1 + (name == 'd'))}"
+        f"{name},{name}{i},{t},{t * (1 + (name == 'd')) + i % 7}"
         for i in range(30)
         for name in ("<b>&x", "d")
         for t in range(5)

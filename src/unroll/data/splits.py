@@ -75,8 +75,12 @@ class Splits:
         untrained = [label for label in classes if not train.counts[label]]
         if drawn and (untrained or not len(test)):
             what = f"no sequence of {shown(untrained[0])} to train on" if untrained else "nothing to test on"
+            copies = len(parts.train) - len(set(parts.train.checksums()))
+            remedy = (
+                f"{copies} repeat another, and equal ones stay together: remove the copies" if copies else "change it"
+            )
             raise DataError(
-                f"{source}: test_fraction {fraction:g} of {len(parts.train)} sequences leaves {what}; change it"
+                f"{source}: test_fraction {fraction:g} of {len(parts.train)} sequences leaves {what}; {remedy}"
             )
         splits = cls(train, test, name, source, drawn, parts.val, parts.reading, parts.understood)
         return splits._learned(config).scaled("standard")
