@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def modules() -> dict[str, Path]:
     }
 
 
+@cache  # many tests ask for all of them
 def imports(path: Path) -> set[str]:
     """Return the modules that a file imports, at any depth of its code, for types alone too."""
     package = ("unroll", *path.relative_to(SOURCE).parent.parts)
