@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..formatting import shown
-from .formats.stored import as_stored
+from .formats.stored import to_data
 from .formats.text_file import check_text
 from .formats.texts import unread
 from .preparation import ImageFormat, Preparation, Scaling
@@ -41,13 +41,13 @@ def prepare_raw(raw: Any, preparation: Preparation, features: int, lengths: Any 
     if preparation.kind == "texts":
         return _texts(raw, preparation)
     if preparation.image is not None:
-        return SequenceData(_images(raw, preparation.image), _no_labels(raw), preparation)
+        return unlabelled(_images(raw, preparation.image), preparation)
     x, own_lengths = _series(raw, features)
     if lengths is not None:
         own_lengths = _numbers("lengths", lengths, np.int64)
         if own_lengths.shape != (len(x),):
             raise DataError(f"lengths must have shape ({len(x)},), one of each series, got {own_lengths.shape}")
-    return _as_data(x, own_lengths, preparation)
+    return prepare_series("raw", x, own_lengths, preparation)
 
 
 def _no_labels(raw: Sized) -> Tensor:
@@ -67,7 +67,7 @@ def _texts(raw: Sequence[Any], preparation: Preparation) -> SequenceData:
     if wrong is not None:
         raise DataError(f"the run reads texts: expected a list of them, got one with {type(wrong).__name__}")
     texts = [check_text(f"text {number}", text) for number, text in enumerate(raw)]
-    return unread(texts, _no_labels(raw), preparation.classes).prepared_as(preparation)
+    return prepare_texts(texts, preparation)
 
 
 def _images(raw: Sequence[Any], form: ImageFormat) -> Tensor:
@@ -107,15 +107,28 @@ def _with_features(name: str, x: np.ndarray, axes: tuple[str, ...], features: in
     return x
 
 
-def _as_data(x: np.ndarray, lengths: np.ndarray | None, preparation: Preparation) -> SequenceData:
-    valid_mask = None if lengths is None else (np.arange(x.shape[1]) < lengths.reshape(-1, 1))[:, :, None]
-    with np.errstate(over="ignore"):
-        stored, missing, _ = as_stored("raw", x, valid_mask, preparation.offset)
-    data = SequenceData(
-        torch.from_numpy(stored),
-        _no_labels(x),
-        Preparation(preparation.classes, Scaling(0.0, 1.0), offset=preparation.offset),
-        None if lengths is None else torch.from_numpy(lengths),
-        missing=None if missing is None else torch.from_numpy(missing),
-    )
+def prepare_series(name: str, x: np.ndarray, lengths: np.ndarray | None, preparation: Preparation) -> SequenceData:
+    """Return series to classify, in the units of the training data.
+
+    Args:
+        name: of the array, for messages.
+        x: (N, time, features) float64, NaN where a value is missing.
+        lengths: (N,) int64, or None where all are full.
+        preparation: of the training data.
+
+    Raises:
+        DataError: an infinite value, lengths beyond ``x``, or what does not fit the preparation.
+    """
+    plain = Preparation(preparation.classes, Scaling(0.0, 1.0))
+    data = to_data(name, x, np.zeros(len(x), np.int64), plain, lengths, preparation.offset)
     return data.prepared_as(preparation)
+
+
+def prepare_texts(texts: Sequence[str], preparation: Preparation) -> SequenceData:
+    """Return texts to classify as the tokens that a model knows."""
+    return unread(texts, _no_labels(texts), preparation.classes).prepared_as(preparation)
+
+
+def unlabelled(x: Tensor, preparation: Preparation) -> SequenceData:
+    """Return sequences to classify, as compact as the training data; until then each is said to be of class 0."""
+    return SequenceData(x, _no_labels(x), preparation)

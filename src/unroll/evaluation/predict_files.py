@@ -16,8 +16,9 @@ from ..config import DataConfig
 from ..data.formats.image_file import PreparedImage, prepare_image
 from ..data.formats.series import read_unlabelled
 from ..data.formats.text_file import check_text
-from ..data.formats.texts import read_texts, unread
+from ..data.formats.texts import read_texts
 from ..data.preparation import ImageFormat, Preparation
+from ..data.raw import prepare_texts, unlabelled
 from ..data.sequences import SequenceData
 from ..data.streams import is_stream, receive
 from ..errors import DataError
@@ -175,7 +176,7 @@ def predict_texts(
         return []
     places = places or [str(number) for number in range(1, len(texts) + 1)]
     texts = [check_text(f"{file}, line {place}", text) for text, place in zip(texts, places, strict=True)]
-    data = unread(texts, torch.zeros(len(texts), dtype=torch.int64), preparation.classes).prepared_as(preparation)
+    data = prepare_texts(texts, preparation)
     lengths = data.steps_of_each.tolist()
     results = []
     for number, answer in enumerate(_answers(model, data, sure)):
@@ -245,11 +246,6 @@ def _of_images(
         else next(answers).of(str(file), image.steps)
         for file, image in zip(files, prepared, strict=True)
     ]
-
-
-def unlabelled(x: Tensor, preparation: Preparation) -> SequenceData:
-    """Return sequences to classify, raw as the training data; until then each is said to be of the first class."""
-    return SequenceData(x, torch.zeros(len(x), dtype=torch.int64), preparation)
 
 
 def _of_series(

@@ -12,15 +12,13 @@ import torch
 from torch import Tensor
 
 from ..data.formats.image_file import PreparedImage, Upload, prepare_image
-from ..data.formats.stored import as_stored
 from ..data.formats.text_file import check_text
-from ..data.formats.texts import unread
-from ..data.preparation import ImageFormat, Kind, Preparation, Scaling
+from ..data.preparation import ImageFormat, Kind, Preparation
+from ..data.raw import prepare_series, prepare_texts, unlabelled
 from ..data.sequences import SequenceData
 from ..errors import DataError
 from ..evaluation.calibration import probabilities
 from ..evaluation.metrics import logits_by_batch
-from ..evaluation.predict_files import unlabelled
 from ..runs.storage import Run
 from . import limits
 from .guard import one_line
@@ -158,8 +156,7 @@ class Served:
                 f"{len(texts)} texts as long as the longest are more than {limits.NUMBERS:,} characters: send fewer"
             )
         texts = [check_text(f"text {number + 1}", text) for number, text in enumerate(texts)]
-        labels = torch.zeros(len(texts), dtype=torch.int64)
-        return self._all(unread(texts, labels, self.preparation.classes).prepared_as(self.preparation))
+        return self._all(prepare_texts(texts, self.preparation))
 
     def of_series(self, series: Values) -> Items:
         """Return series in the units of the raw data, None where a value is missing."""
@@ -179,18 +176,7 @@ class Served:
                     raise DataError(f"{where}: expected {self.features} numbers, got {len(features)}")
             if values:
                 x[number, : len(values)] = np.array(values, np.float64)
-        whole = min(lengths) == longest and longest > 0
-        valid_mask = None if whole else (np.arange(longest) < np.array(lengths)[:, None])[:, :, None]
-        with np.errstate(over="ignore"):
-            stored, missing, _ = as_stored("sequences", x, valid_mask, self.preparation.offset)
-        data = SequenceData(
-            torch.from_numpy(stored),
-            torch.zeros(len(series), dtype=torch.int64),
-            Preparation(self.preparation.classes, Scaling(0.0, 1.0), offset=self.preparation.offset),
-            None if whole else torch.tensor(lengths),
-            missing=None if missing is None or not missing.any() else torch.from_numpy(missing),
-        )
-        return self._all(data.prepared_as(self.preparation))
+        return self._all(prepare_series("sequences", x, np.array(lengths), self.preparation))
 
     def _all(self, data: SequenceData, steps: tuple[str, ...] = ()) -> Items:
         return Items(data, tuple(range(len(data))), steps=(steps,) * len(data))

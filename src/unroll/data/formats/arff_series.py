@@ -59,14 +59,14 @@ def parse(path: Path, labelled: bool) -> Series:
     header = _header(path, lines)
     if labelled and header.label is None:
         raise DataError(f"{path} has no classes: expected an attribute with their names in braces, {{a,b}}")
-    values, labels, names = [], [], []
+    values, labels, names, known_classes = [], [], [], frozenset(header.classes)
     for place, line in enumerate(lines[header.lines :], start=header.lines + 1):
         if not line:
             continue
         cells, features = _cells(path, place, line, header)
         if header.label is not None:
             label = check_name(f"{path}, line {place}", _unquoted(cells.pop(header.label)))
-            if label not in header.classes:
+            if label not in known_classes:
                 known = listed(header.classes)
                 raise DataError(f"{path}, line {place}: the class {shown(label)} is not in the header ({known})")
             labels.append(label)

@@ -6,13 +6,11 @@ import math
 import sys
 import warnings
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.lib.format as npy
-import torch
 
 from ...config import DataConfig
 from ...config.data import TABLE
@@ -21,7 +19,7 @@ from ...formatting import is_printable, listed, quoted, shown
 from ..files import opened
 from ..preparation import Preparation, Scaling
 from ..sequences import Parts, SequenceData
-from .stored import as_stored
+from .stored import to_data
 
 KEYS = ("x", "y", "lengths")
 MAGIC = b"\x93NUMPY"
@@ -234,17 +232,7 @@ def _part(
         x, lengths = x[:, : max(1, ends.max())], ends
         shorter = int((ends < x.shape[1]).sum())
         notes = (f"{name}: {shorter:,} of {len(x):,} sequences end in NaN, which is read as padding: they are shorter",)
-    valid_mask = None if lengths is None else (np.arange(x.shape[1]) < lengths[:, None])[:, :, None]
-    x, missing, offset = as_stored(name, x, valid_mask, offset)
-    full = lengths is None or bool((lengths == x.shape[1]).all())
-    return SequenceData(
-        torch.from_numpy(x),
-        torch.from_numpy(y),
-        replace(preparation, offset=offset),
-        None if full or lengths is None else torch.from_numpy(lengths.astype(np.int64)),
-        notes,
-        missing=None if missing is None else torch.from_numpy(missing),
-    )
+    return to_data(name, x, y, preparation, lengths, offset, notes)
 
 
 def _ends(x: np.ndarray) -> np.ndarray | None:

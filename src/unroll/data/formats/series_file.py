@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ...errors import DataError
 from ...formatting import listed, shown
@@ -16,7 +15,7 @@ from ..preparation import Preparation, Scaling
 from ..remarks import plain
 from ..sequences import SequenceData
 from .parsing import in_order
-from .stored import as_stored
+from .stored import to_data
 
 
 @dataclass(frozen=True)
@@ -104,14 +103,5 @@ def _padded(series: Series, y: np.ndarray, classes: tuple[str, ...], offset: tup
     x = np.zeros((len(lengths), time, features))
     for row, values in zip(x, series.values, strict=True):
         row[: len(values)] = values
-    full = bool((lengths == time).all())
-    valid_mask = None if full else (np.arange(time) < lengths[:, None])[:, :, None]
-    stored, missing, offset = as_stored(str(series.path), x, valid_mask, offset)
-    return SequenceData(
-        torch.from_numpy(stored),
-        torch.from_numpy(y),
-        Preparation(classes, Scaling(0.0, 1.0), features=series.features, columns=series.columns, offset=offset),
-        None if full else torch.from_numpy(lengths),
-        series.notes,
-        missing=None if missing is None else torch.from_numpy(missing),
-    )
+    preparation = Preparation(classes, Scaling(0.0, 1.0), features=series.features, columns=series.columns)
+    return to_data(str(series.path), x, y, preparation, lengths, offset, series.notes)

@@ -2,13 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import torch
 
 from ...errors import DataError
+from ..preparation import Preparation
+from ..sequences import SequenceData
 
 LOSS = 1e-3  # of a feature's deviation: so much may rounding to float32 change a value
 SMALLEST = 1e-35  # deviation that float32 can tell from none
 ROUNDING = 2.0**-24  # of a value: so much does rounding to float32 change it at most
+
+
+def to_data(
+    name: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    preparation: Preparation,
+    lengths: np.ndarray | None = None,
+    offset: tuple[float, ...] | None = None,
+    notes: tuple[str, ...] = (),
+) -> SequenceData:
+    """Return padded values as data: without lengths if all are full, with the offset that `as_stored` took away.
+
+    Args:
+        name: of the array, for messages.
+        x: (N, time, features) of any dtype, NaN where a value is missing.
+        y: (N,) int64.
+        preparation: of the data, without an offset.
+        lengths: (N,) whole numbers (default None: all are full).
+        offset: as for `as_stored`.
+        notes: what one should know of how it was read.
+
+    Raises:
+        DataError: an infinite value, or lengths beyond ``x``.
+    """
+    time = x.shape[1]
+    if lengths is not None and time and (lengths == time).all():
+        lengths = None
+    valid_mask = None if lengths is None else (np.arange(time) < lengths[:, None])[:, :, None]
+    stored, missing, offset = as_stored(name, x, valid_mask, offset)
+    return SequenceData(
+        torch.from_numpy(stored),
+        torch.from_numpy(y),
+        replace(preparation, offset=offset),
+        None if lengths is None else torch.from_numpy(lengths.astype(np.int64)),
+        notes,
+        missing=None if missing is None else torch.from_numpy(missing),
+    )
 
 
 def as_stored(
