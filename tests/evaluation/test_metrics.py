@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from unroll import DataError, Evaluation, InputError, SequenceData, evaluate, predict
 from unroll.data.preparation import Preparation, Scaling
-from unroll.evaluation.metrics import precision_recall_of, roc_area
+from unroll.evaluation.ranking import precision_recall as precision_recall_of
+from unroll.evaluation.ranking import roc_area
 
 
 class Echo(nn.Module):

@@ -9,7 +9,6 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any, NamedTuple, TypeGuard
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -20,6 +19,7 @@ from ..models.classifier import SequenceClassifier
 from ..models.fused_forward import is_watched
 from ..models.modes import inference
 from ..notebook import evaluation_html
+from .ranking import log_odds, precision_recall, roc_area
 from .significance import wilson
 
 EVALUATION_BATCH = 1_000  # sequences; does not change any result
@@ -163,7 +163,7 @@ class Evaluation:
         """
         if self.logits is None or self.y is None or not self.logits.isfinite().all():
             return (None,) * len(self.classes)
-        y, odds = self.y.cpu().numpy(), _log_odds(self.logits).cpu().numpy()
+        y, odds = self.y.cpu().numpy(), log_odds(self.logits).cpu().numpy()
         return tuple(
             None if score.support in (0, self.n) else roc_area(y == label, odds[:, label])
             for label, score in enumerate(self.per_class)
@@ -185,8 +185,8 @@ class Evaluation:
             return None
         label = int(counts[1] <= counts[0])
         is_class = (self.y == label).cpu().numpy()
-        odds = _log_odds(self.logits)[:, label].cpu().numpy()
-        precision, recall, average = precision_recall_of(is_class, odds)
+        odds = log_odds(self.logits)[:, label].cpu().numpy()
+        precision, recall, average = precision_recall(is_class, odds)
         share = float(counts[label]) / self.n
         return PrecisionRecall(self.classes[label], share, tuple(precision.tolist()), tuple(recall.tolist()), average)
 
@@ -215,37 +215,6 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         return evaluation_html(self.to_dict())
-
-
-# By counting, as scikit-learn takes as long to load as torch; the tests compare both.
-def roc_area(is_class: np.ndarray, odds: np.ndarray) -> float:
-    """Return the fraction of pairs of the class and the rest in which the class has the higher odds, ties as halves."""
-    _, places, counts = np.unique(odds, return_inverse=True, return_counts=True)
-    ranks = (counts.cumsum() - (counts - 1) / 2)[places]
-    n, rest = int(is_class.sum()), int((~is_class).sum())
-    return float((ranks[is_class].sum() - n * (n + 1) / 2) / (n * rest))
-
-
-def precision_recall_of(is_class: np.ndarray, odds: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return precision and recall from the lowest threshold to the highest, (points,) each, and their average."""
-    order = np.argsort(-odds, kind="stable")
-    is_last = np.append(np.diff(odds[order]) != 0, True)  # of equal odds
-    right, predicted = is_class[order].cumsum()[is_last], np.flatnonzero(is_last) + 1
-    precision, recall = right / predicted, right / right[-1]
-    average = float((np.diff(recall, prepend=0.0) * precision).sum())
-    gains = np.diff(right, prepend=-1) > 0
-    corners = np.flatnonzero(gains | np.append(gains[1:], True))[::-1]  # between them the recall stays the same
-    return np.append(precision[corners], 1.0), np.append(recall[corners], 0.0), average
-
-
-def _log_odds(logits: Tensor) -> Tensor:
-    """Return (N, classes) float64 that rank as probabilities do, and also tell apart what is all but certain."""
-    logits = logits.double()
-    best = logits.argmax(dim=1, keepdim=True)
-    log_probabilities = logits.log_softmax(dim=1)
-    odds = log_probabilities - log_probabilities.expm1().neg().log()
-    others = logits.scatter(1, best, -torch.inf).logsumexp(dim=1, keepdim=True)
-    return odds.scatter(1, best, logits.gather(1, best) - others)
 
 
 def evaluate(model: nn.Module, data: SequenceData, batch_size: int = EVALUATION_BATCH) -> Evaluation:
