@@ -183,6 +183,7 @@ def _facts(run: Record, group: Group) -> dict[str, Any]:
         "n": run.n,
         "correct": run.correct,
         "seconds": run.seconds,
+        "baseline": run.baseline and run.baseline._asdict(),
     }
 
 

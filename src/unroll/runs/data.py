@@ -73,7 +73,12 @@ def load_train(run: Run, data_dir: str | Path | None = None) -> SequenceData:
         RunError: the run does not say what that was.
         DataError: it is not there, is broken, or has changed since.
     """
-    return read_plan(run.path, data_dir).load().train.prepared_as(run.preparation)
+    return load_splits(run, data_dir).train.prepared_as(run.preparation)
+
+
+def load_splits(run: Run, data_dir: str | Path | None = None) -> Splits:
+    """Return the data that a run was trained and tested on; arguments and errors as in `load_train`."""
+    return read_plan(run.path, data_dir).load()
 
 
 def _own_data(plan: Plan, data_dir: str | Path | None) -> Splits:

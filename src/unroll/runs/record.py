@@ -17,7 +17,7 @@ from ..evaluation.metrics import Interval
 from ..evaluation.predictions import Predictions
 from ..formatting import shown
 from ..training.results import EpochResult
-from .artifacts import read_evaluation, read_predictions
+from .artifacts import BestBaseline, read_baselines, read_evaluation, read_predictions
 from .config_file import read_config
 from .folder import EVALUATION, METRICS, WEIGHTS, checkpoints, first_line
 from .history import read_history
@@ -42,6 +42,7 @@ class Record:
         loss: mean cross entropy on the test part, in nats
         n: sequences of the test part
         correct: how many of them it has right
+        baseline: the best that ``unroll baseline`` has kept of it; None if it has not been run
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Record:
     loss: float
     n: int
     correct: int
+    baseline: BestBaseline | None = None
 
     @property
     def seconds(self) -> float:
@@ -110,7 +112,19 @@ def read_record(path: str | Path) -> Record:
         raise RunError(f"{file} is broken ({first_line(error)}); train again") from error
     seed, said = settings.pop("seed"), read_predictions(path, config.preparation.classes)
     reading = asdict(plan.reading)
-    return Record(path, settings, seed, plan.data, reading, config.fingerprint, history, parameters, said, **found)
+    return Record(
+        path,
+        settings,
+        seed,
+        plan.data,
+        reading,
+        config.fingerprint,
+        history,
+        parameters,
+        said,
+        **found,
+        baseline=read_baselines(path),
+    )
 
 
 def _count(file: Path) -> int:
