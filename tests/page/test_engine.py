@@ -186,12 +186,12 @@ def test_who_reads_a_long_sequence_both_ways_is_asked_at_some_steps(script: Scri
     assert exact[-1]
 
 
-def _prepared(script: Script, picture: Image.Image, form: ImageFormat) -> Any:
+def _prepared(script: Script, picture: Image.Image, *forms: ImageFormat) -> Any:
     rgba = base64.b64encode(picture.convert("RGBA").tobytes()).decode()
     image = f"{{width: {picture.width}, height: {picture.height}, data: decode.bytes({json.dumps(rgba)})}}"
     return script(
-        f"(({{pixels, steps}}) => ({{pixels: Array.from(pixels), steps}}))"
-        f"(Images.prepare({image}, {json.dumps(asdict(form))}))"
+        f"((image) => {json.dumps([asdict(form) for form in forms])}.map((form) => Images.prepare(image, form))"
+        f".map(({{pixels, steps}}) => ({{pixels: Array.from(pixels), steps}})))({image})"
     )
 
 
@@ -232,9 +232,9 @@ def test_pictures_are_framed_as_predict_does(script: Script, tmp_path: Path, nam
     picture.save(tmp_path / "picture.png")
     inverse = replace(DIGITS, framing=Framing(255.0, 22, "box"))
     whole = replace(DIGITS, framing=None, width=32)
-    for form in (DIGITS, inverse, whole):
+    forms = (DIGITS, inverse, whole)
+    for form, found in zip(forms, _prepared(script, picture, *forms), strict=True):
         expected = prepare_image(tmp_path / "picture.png", form)
-        found = _prepared(script, picture, form)
         off = np.abs(np.array(found["pixels"]) - expected.pixels.numpy().flatten().astype(int))
         assert off.max() <= 1, form  # a number half way between two may be rounded either way
         assert (off > 0).mean() < 0.01
