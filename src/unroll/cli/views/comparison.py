@@ -9,9 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...formatting import percent
+from ...formatting import percent, value_in_words
 from ...runs.compare import Comparison
-from ...runs.record import value_in_words
 from .terminal import print_table
 
 
