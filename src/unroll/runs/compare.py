@@ -18,8 +18,9 @@ import torch
 
 from ..errors import InputError, RunError
 from ..evaluation.significance import LEVEL, difference, holm, mcnemar, two_proportions, welch
+from ..formatting import in_words
 from .folder import fresh, write_json
-from .record import Record, in_words, read_record
+from .record import Record, read_record
 
 Test = Literal["mcnemar", "intervals", "welch"]
 

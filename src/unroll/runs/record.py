@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from ..config import Metric
 from ..errors import RunError
 from ..evaluation.metrics import Interval
 from ..evaluation.predictions import Predictions
-from ..formatting import shown
 from ..training.results import EpochResult
 from .artifacts import BestBaseline, read_baselines, read_evaluation, read_predictions
 from .config_file import read_config
@@ -132,22 +130,3 @@ def _count(file: Path) -> int:
     with safetensors.safe_open(file, "pt") as content:
         names = content.keys()
         return sum(math.prod(content.get_slice(name).get_shape()) for name in names)
-
-
-def in_words(setting: Mapping[str, Any]) -> str:
-    """Return a setting as "cell gru, lr 0.003".
-
-    Example:
-        >>> in_words({"cell": "gru", "bidirectional": False, "lr": 3e-3})
-        'cell gru, bidirectional no, lr 0.003'
-    """
-    return ", ".join(f"{name} {value_in_words(value)}" for name, value in setting.items())
-
-
-def value_in_words(value: object) -> str:
-    """Return one value of a setting, as tables show it."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if value is None:
-        return "–"
-    return f"{value:g}" if isinstance(value, float) else shown(str(value))

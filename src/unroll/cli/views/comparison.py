@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...formatting import percent
+from ...formatting import percent, value_in_words
 from ...runs.artifacts import BestBaseline
 from ...runs.compare import Comparison
-from ...runs.record import Record, value_in_words
+from ...runs.record import Record
 from .terminal import print_table
 
 

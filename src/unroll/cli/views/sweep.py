@@ -11,11 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ...config import Metric
-from ...formatting import percent
+from ...config.axes import Range
+from ...formatting import in_words, percent, value_in_words
 from ...runs.execute import Event
-from ...runs.record import in_words, value_in_words
 from ...runs.sweep import Sweep, Trial, Tried
-from ...runs.sweep.axes import Range
 from ...training.results import Progress as Step
 from .terminal import command_line, print_facts, print_table
 

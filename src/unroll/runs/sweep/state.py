@@ -10,10 +10,10 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from ...config import Metric
+from ...config.axes import Range, Setting, Values
 from ...errors import RunError
 from ..folder import first_line, read_json, write_json
 from ..record import Record, read_record
-from .axes import Range, Setting, Values
 from .search import Method
 
 STATE = "sweep.json"
