@@ -383,7 +383,6 @@ def test_the_config_read_is_the_config_written(run: unroll.Run, small: Splits) -
             {"recipe": "fastest"},
             "recipe must be one of fast, best, text, tutorial, got 'fastest'; did you mean 'fast'?",
         ),
-        ({"scaling": 1}, "scaling must be one of unit, standard, got 1"),
         (
             {"backend": "gpu"},
             "backend must be one of auto, reference, torch, gemm, cpu, got 'gpu'; did you mean 'cpu'?",

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..config import DataConfig, ScalingName
+from ..config import DataConfig
 from ..errors import DataError
 from ..formatting import shown
 from .html import data_html
-from .preparation import Missing, Scaling
+from .preparation import DataScaling, Missing, Scaling
 from .remarks import check_classes, remarks
 from .sequences import Parts, SequenceData
 from .tokenizer import Tokenizer
@@ -83,7 +83,7 @@ class Splits:
                 f"{source}: test_fraction {fraction:g} of {len(parts.train)} sequences leaves {what}; {remedy}"
             )
         splits = cls(train, test, name, source, drawn, parts.val, parts.reading, parts.understood)
-        return splits._learned(config).scaled("standard")
+        return splits._learned(config).scaled("training")
 
     def _learned(self, config: DataConfig) -> Splits:
         """Return the same data, brought into the form that is learned on the training part alone.
@@ -118,7 +118,7 @@ class Splits:
         """Names of the classes, in the order of the logits."""
         return self.train.preparation.classes
 
-    def scaled(self, name: ScalingName) -> Splits:
+    def scaled(self, name: DataScaling) -> Splits:
         """Return the same data with a scaling learned on its training part alone; texts have none."""
         if self.train.kind == "texts":
             return self

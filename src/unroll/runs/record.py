@@ -94,7 +94,7 @@ def read_record(path: str | Path) -> Record:
     if not history:
         raise RunError(f"{path / METRICS} is broken (it holds no epoch); train again")
     recipe = plan.recipe
-    settings = {**asdict(recipe.model), **asdict(recipe.train), "scaling": recipe.scaling}
+    settings = {**asdict(recipe.model), **asdict(recipe.train)}
     file = path / EVALUATION
     try:
         test = read_evaluation(path)

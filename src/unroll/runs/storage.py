@@ -117,8 +117,10 @@ def check_loadable(model: SequenceClassifier) -> None:
 
 def check_fit(model: SequenceClassifier, data: SequenceData) -> None:
     """Raise `DataError` unless a model and data have the same sizes."""
+    masks = data.preparation.mask_size if model.front.scales else model.front.mask_size
     for what, of_model, of_data in (
         ("tokens", model.vocabulary_size, data.vocabulary_size),
+        ("features that say what is missing", model.front.mask_size, masks),
         ("features", 1 if model.vocabulary_size else model.input_size, data.input_size),
         ("classes", model.num_classes, len(data.preparation.classes)),
     ):
@@ -153,7 +155,8 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
         tokens = Tokenizer(tokenizer.read_text("utf-8")) if config.vocabulary_size else None
         config = replace(config, preparation=replace(config.preparation, tokenizer=tokens))
         sizes = config.input_size, config.num_classes, 0 if tokens is None else tokens.checked().size
-        model = load_weights(config.model, *sizes, safetensors.torch.load(weights.read_bytes()))
+        tensors = safetensors.torch.load(weights.read_bytes())
+        model = load_weights(config.model, *sizes, tensors, config.preparation.mask_size)
     except (TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
         raise RunError(f"{path} is broken ({first_line(error)}); copy it anew or train again") from error
     evaluation, calibration = read_evaluation(path), read_calibration(path)

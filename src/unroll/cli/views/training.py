@@ -14,8 +14,10 @@ from ...cells import find_cell
 from ...data.describe import copies, majority, notes_of
 from ...data.splits import Splits
 from ...formatting import beside_accuracy, percent
+from ...models.classifier import SequenceClassifier
 from ...runs.execute import Event, Started
 from ...runs.folder import EVENTS, METRICS
+from ...runs.plan import Plan
 from ...runs.storage import Run
 from ...training.results import EpochResult
 from ...training.results import Progress as Step
@@ -114,8 +116,9 @@ class TrainingScreen:
 def _facts(started: Started) -> dict[str, str]:
     """Say in a few lines what is about to happen."""
     splits, training, recipe = started.splits, started.training, started.recipe
+    assert isinstance(training.model, SequenceClassifier)
     parameters = sum(p.numel() for p in training.model.parameters())
-    model, train = recipe.model, recipe.train
+    model, train = training.model.config, recipe.train
     held_out = f" ({len(training.val):,} held out for validation)" if training.val else ""
     if splits.val is not None:
         held_out = f", {len(splits.val):,} for validation"
@@ -129,6 +132,7 @@ def _facts(started: Started) -> dict[str, str]:
         f"{splits.train.steps}, {len(splits.classes)} classes",
         **({"read as": splits.understood} if splits.understood else {}),
         "model": f"{shape}{model.additions}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
+        **({"frame": f"{model.frame}, as {Plan.frame(splits)[1]}"} if recipe.model.frame == "auto" else {}),
         "train": f"recipe {recipe.name}: {training.epochs} × {training.steps} steps, batch {train.batch_size}, "
         f"{train.optimizer}, lr {train.lr:g} {train.schedule}{truncated}, seed {train.seed}",
         "on": f"{device}, {train.precision}",
