@@ -125,9 +125,8 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
     examination = examine(run.model, examined, history=history, test_accuracy=accuracy)
     if test is None:
         known = run.config.plan.data if run.config.plan else "its data"
-        return Material(
-            run, history, examination, judged=f"the test split of {known}", predictions=predictions, lacking=lacking
-        )
+        judged = "no test split" if run.config.plan and not run.evaluation else f"the test split of {known}"
+        return Material(run, history, examination, judged=judged, predictions=predictions, lacking=lacking)
     data = test.sequences
     if predictions is None or predictions.fingerprint != data.fingerprint():
         predictions = Predictions.of(run.model, data)
