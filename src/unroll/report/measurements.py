@@ -131,7 +131,7 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
             run,
             history,
             examination,
-            judged=f"the test split of {known}",
+            judged="no test split" if run.config.plan and not run.evaluation else f"the test split of {known}",
             predictions=predictions,
             lacking=lacking,
             baseline=read_baselines(run.path),

@@ -48,6 +48,8 @@ def summary(material: Material, findings: int | None = None) -> list[str]:
             n = evaluation.n
             lines.append(f"The run was trained on {seen:,} of these {n:,} sequences, so this accuracy is optimistic.")
         lines.append(_hardest(material))
+    elif plan and not run.evaluation:
+        lines.append("Result: accuracy –; the run was trained on all of its data, which leaves no test split.")
     if findings is not None:
         lines.append(
             ("The doctor found no problem." if material.examination.sequences else "The doctor had no data to examine.")

@@ -111,6 +111,8 @@ def _check(logits: Tensor, y: Tensor, classes: int) -> None:
 def read_evaluation(path: Path) -> dict[str, Any] | None:
     """Return what `Evaluation.to_dict` said of the test part; None where a run's folder keeps nothing.
 
+    Without a test part ``n`` is 0, and accuracy, interval and loss are None.
+
     Args:
         path: the folder.
 
@@ -120,6 +122,8 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
 
     def parse(file: Path) -> dict[str, Any]:
         content = read_json(file)
+        if content["n"] == 0:
+            return {**content, "correct": 0, "accuracy": None, "interval": None, "loss": None}
         accuracy, n, (low, high) = content["accuracy"], content["n"], content["interval"]
         check_whole("n", n, 1)
         check_whole("correct", content["correct"], 0)

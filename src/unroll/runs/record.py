@@ -34,10 +34,10 @@ class Record:
         fingerprint: of the training data
         history: its epochs
         parameters: numbers in the model's weights
-        predictions: what it said of each sequence of the test part; None in runs of before those were kept
-        accuracy: on the test part, a fraction
-        interval: the accuracy's 95 % confidence interval (Wilson)
-        loss: mean cross entropy on the test part, in nats
+        predictions: what it said of each sequence of the test part; None if they are not kept, or there is no such part
+        accuracy: on the test part, a fraction; None without one
+        interval: the accuracy's 95 % confidence interval (Wilson); None without a test part
+        loss: mean cross entropy on the test part, in nats; None without one
         n: sequences of the test part
         correct: how many of them it has right
         baseline: the best that ``unroll baseline`` has kept of it; None if it has not been run
@@ -52,9 +52,9 @@ class Record:
     history: tuple[EpochResult, ...]
     parameters: int
     predictions: Predictions | None
-    accuracy: float
-    interval: Interval
-    loss: float
+    accuracy: float | None
+    interval: Interval | None
+    loss: float | None
     n: int
     correct: int
     baseline: BestBaseline | None = None
@@ -101,7 +101,7 @@ def read_record(path: str | Path) -> Record:
         if test is None:
             raise FileNotFoundError("it is missing")
         found = {key: test[key] for key in ("accuracy", "loss", "n", "correct")}
-        found["interval"] = Interval(*test["interval"])
+        found["interval"] = Interval(*test["interval"]) if test["n"] else None
         file = path / WEIGHTS
         parameters = _count(file)
     except RunError:

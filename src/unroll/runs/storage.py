@@ -36,7 +36,7 @@ class Run:
         path: its folder
         model: trained, in eval mode
         config: what config.json says of it, and of its training
-        evaluation: content of evaluation.json, or None if the model was saved by hand
+        evaluation: content of evaluation.json, or None if there was no test part, or the model was saved by hand
         calibration: of its confidence, or None where nothing was held out to calibrate on
     """
 
@@ -161,7 +161,7 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
         raise RunError(f"{path} is broken ({first_line(error)}); copy it anew or train again") from error
     evaluation, calibration = read_evaluation(path), read_calibration(path)
     model = model.to(choose_device(device)[0]).eval()
-    return Run(path, model, config, evaluation, calibration)
+    return Run(path, model, config, evaluation if evaluation and evaluation["n"] else None, calibration)
 
 
 def write_weights(path: Path, model: SequenceClassifier) -> None:

@@ -34,7 +34,7 @@ def _table(comparison: Comparison) -> Table:
     for heading in numbers:
         table.add_column(heading, justify="right", no_wrap=True)
     for run, settings in runs:
-        low, high = run.interval
+        low, high = run.interval or (None, None)
         cells = [
             str(run.path),
             *([_data(run)] if several_data else []),
@@ -43,8 +43,8 @@ def _table(comparison: Comparison) -> Table:
             f"{run.parameters:,}",
             str(len(run.history)),
             percent(run.accuracy),
-            f"{100 * low:.2f} … {100 * high:.2f}",
-            f"{run.loss:.4f}",
+            "–" if low is None or high is None else f"{100 * low:.2f} … {100 * high:.2f}",
+            "–" if run.loss is None else f"{run.loss:.4f}",
             f"{run.seconds:.1f}",
         ]
         table.add_row(*map(Text, cells))
