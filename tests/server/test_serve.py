@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import unroll
 from served import client, error_of, made, plain, running, same
-from unroll.data.preparation import Missing, Scaling
+from unroll.data.preparation import ImageFormat, Missing, Preparation, Scaling
 from unroll.evaluation.predict_files import Sure, predict_files, predict_texts
 from unroll.runs.storage import load_run
 from unroll.server import Served, load_served
@@ -53,6 +53,32 @@ def test_images_are_answered_as_predict_answers(digits: Served, sample: unroll.S
         temperature = digits.run.calibration.temperature
         for found, row in zip(numbers, (logits / temperature).softmax(dim=1), strict=True):
             assert same(found, digits.preparation.classes[int(row.argmax())], float(row.max()))
+
+
+def test_colours_are_answered_as_predict_answers(tmp_path: Path) -> None:
+    form = ImageFormat(4, 5, "rows", channels=3)
+    images = torch.randint(0, 256, (6, 4, 5, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    model = unroll.SequenceClassifier(form.features, 2, hidden_size=4)
+    served = made(model, Preparation(("a", "b"), Scaling(120.0, 70.0), form))
+    for number, image in enumerate(images):
+        Image.fromarray(image.numpy()).save(tmp_path / f"{number}.png")
+    files = [tmp_path / f"{number}.png" for number in range(6)]
+    expected = predict_files(model, served.preparation, files)
+    with client(served) as asked:
+        sent = asked.post("/predict", files=[("file", (file.name, file.read_bytes())) for file in files]).json()
+        numbers = asked.post("/predict", json={"images": images.tolist()}).json()
+        for answers in (sent["predictions"], numbers["predictions"]):
+            assert all(same(found, one.label, one.probability) for found, one in zip(answers, expected, strict=True))
+        grey = asked.post("/predict", json={"images": images[:1, :, :, 0].tolist()}).json()["predictions"][0]
+        repeated = images[:1, :, :, :1].expand(1, 4, 5, 3)
+        assert grey == asked.post("/predict", json={"images": repeated.tolist()}).json()["predictions"][0]
+        for image, message in (
+            ([[[1, 2]]], "images.0.0.0: List should have at least 3 items"),
+            ([[[1, 2, 256]]], "images.0.0.0.2: Input should be less than or equal to 255"),
+            ([[[1, 2, 3]]], "expected 4 rows of 5 pixels, each 3 numbers from 0 to 255, got 1 rows of 1 numbers"),
+        ):
+            assert message in error_of(asked.post("/predict", json={"images": [image]}))
 
 
 def test_of_several_files_each_has_its_answer_or_its_error(digits: Served, sample: unroll.Splits) -> None:

@@ -3,7 +3,7 @@
 The command line's flags are the fields of `DataConfig`, `ModelConfig` and `TrainConfig`; their help is the text there.
 """
 
-from .data import DataConfig, LinesName, MissingName, Read, TokenizerName
+from .data import ColourName, DataConfig, LinesName, MissingName, Read, TokenizerName
 from .model import Backend, Init, ModelConfig, ScalingName
 from .recipes import RECIPES, Recipe, RecipeName, choose_settings
 from .training import Metric, TrainConfig
@@ -11,6 +11,7 @@ from .training import Metric, TrainConfig
 __all__ = [
     "RECIPES",
     "Backend",
+    "ColourName",
     "DataConfig",
     "Init",
     "LinesName",

@@ -243,7 +243,8 @@ def _keys_of_content(data: SequenceData) -> list[tuple[bytes, int]]:
 def _kind(data: SequenceData) -> str:
     image = data.preparation.image
     if image is not None:
-        return f"images of {image.width}×{image.height} pixels, read by {image.read}"
+        colour = " in colour" if image.channels == 3 else ""
+        return f"images{colour} of {image.width}×{image.height} pixels, read by {image.read}"
     if data.kind == "texts":
         return f"texts, of {data.vocabulary_size:,} different tokens"
     return "sequences" if data.lengths is None else "sequences of different lengths"

@@ -17,7 +17,7 @@ from ..errors import DataError
 from ..formatting import listed
 from .batching import longest_of_each
 from .html import PICTURES, Firsts, Part, data_html
-from .preparation import Kind, Missing, Preparation
+from .preparation import Kind, Missing, Preparation, in_channels
 from .tokenizer import Tokenizer
 
 
@@ -129,7 +129,7 @@ class SequenceData:
         return self.preparation.kind if self.texts is None else "texts"
 
     def images(self) -> Tensor:
-        """Return the images that the sequences are, (N, height, width) uint8; of nothing else."""
+        """Return the images that the sequences are, (N, height, width) or (N, height, width, 3) uint8."""
         assert self.preparation.image is not None, f"{self.kind} are no images"
         return self.preparation.image.images(self.x)
 
@@ -249,6 +249,10 @@ class SequenceData:
             if (self.kind == kind) != (preparation.kind == kind):
                 raise DataError(f"the run and the data must both hold {kind}, or neither")
         if own.image and preparation.image:
+            if own.image.channels != preparation.image.channels:
+                image = replace(own.image, channels=preparation.image.channels)
+                x = image.sequences(in_channels(self.images(), image.channels))
+                return replace(self, x=x, preparation=replace(own, image=image)).prepared_as(preparation)
             expected, got = _shape(preparation), _shape(own)
             if expected != got:
                 raise DataError(f"the run expects images of {expected}, got {got}")

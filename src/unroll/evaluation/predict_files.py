@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..config import DataConfig
 from ..data.formats.image_file import PreparedImage, prepare_image
+from ..data.formats.npz import read_images
 from ..data.formats.series import read_unlabelled
 from ..data.formats.text_file import check_text
 from ..data.formats.texts import read_texts
@@ -40,8 +41,8 @@ class FilePrediction:
         top: the most probable classes, each with its probability, best first
         steps: how it was made into model input, in words
         error: why the file could not be read; None if it could
-        series: which one of the file: its id, line or number; None for an image
-        named_by: which of these, "id", "line" or "series"; None for an image
+        series: which one of the file: its id, line or number; None for an image file
+        named_by: which of these, "id", "line", "series" or "image"; None for an image file
         text: what was read; None where it was no text
         read: time steps that were read until the model was sure; None where all were
     """
@@ -63,7 +64,7 @@ class FilePrediction:
             return {"file": self.file, "error": self.error}
         return {
             "file": self.file,
-            **({} if self.series is None or self.text is not None else {"series": self.series}),
+            **({} if self.series is None or self.text is not None else {self._place: self.series}),
             **({} if self.text is None else {"line": self.series, "text": self.text}),
             "class": self.label,
             "probability": self.probability,
@@ -71,6 +72,10 @@ class FilePrediction:
             **({} if self.read is None else {"read": self.read}),
             "preparation": list(self.steps),
         }
+
+    @property
+    def _place(self) -> str:
+        return "image" if self.named_by == "image" else "series"
 
 
 @dataclass(frozen=True)
@@ -109,8 +114,8 @@ def predict_files(
     Args:
         model: trained on data with ``preparation``.
         preparation: as saved in the run.
-        files: of a run on images, image files of any size, colour and polarity; of any other run .ts, .csv, .tsv or
-            .npz files, with or without classes, which are left alone; of a run on texts what
+        files: of a run on images, image files of any size, colour and polarity, or .npz files of such; of any other run
+            .ts, .csv, .tsv or .npz files, with or without classes, which are left alone; of a run on texts what
             `unroll.data.formats.texts.read_texts` reads. A pipe is read up to 1 GB.
         sure: the run's calibration, and when to stop reading (default: confidence as it comes, read to the end).
         config: says what the columns of tables are, where they are not called as in the training data; and where the
@@ -129,7 +134,14 @@ def predict_files(
             except DataError as error:
                 failed.append(FilePrediction(str(file), error=str(error)))
         if preparation.image is not None:
-            predictions = _of_images(model, preparation, preparation.image, places, sure)
+            arrays = [place for place in places if place.suffix.lower() == ".npz"]
+            images = [place for place in places if place not in arrays]
+            predictions = _of_images(model, preparation, preparation.image, images, sure)
+            predictions += [
+                prediction
+                for array in arrays
+                for prediction in _of_array(model, preparation, preparation.image, array, sure)
+            ]
         else:
             predictions = [
                 prediction
@@ -245,6 +257,19 @@ def _of_images(
         if isinstance(image, DataError)
         else next(answers).of(str(file), image.steps)
         for file, image in zip(files, prepared, strict=True)
+    ]
+
+
+def _of_array(
+    model: nn.Module, preparation: Preparation, form: ImageFormat, file: Path, sure: Sure
+) -> list[FilePrediction]:
+    try:
+        x = read_images(file, form)
+    except DataError as error:
+        return [FilePrediction(str(file), error=str(error))]
+    return [
+        answer.of(str(file), (), series=str(number), named_by="image")
+        for number, answer in enumerate(_answers(model, unlabelled(x, preparation), sure))
     ]
 
 

@@ -139,7 +139,7 @@ class RunConfig:
         image, scaling, missing = self.preparation.image, self.preparation.scaling, self.preparation.missing
         counts = {"scaling": len(scaling.mean)} if isinstance(scaling.mean, tuple) else {}
         if image is not None:
-            counts["image"] = {"rows": image.width, "columns": image.height}.get(image.read, 1)
+            counts["image"] = image.features
         if missing is not None:
             counts["missing"] = len(missing.means) * (2 if missing.mask else 1)
         for what, count in counts.items():

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..data.formats.image_file import PreparedImage, Upload, prepare_image
 from ..data.formats.text_file import check_text
-from ..data.preparation import ImageFormat, Kind, Preparation
+from ..data.preparation import ImageFormat, Kind, Preparation, in_channels
 from ..data.raw import prepare_series, prepare_texts, unlabelled
 from ..data.sequences import SequenceData
 from ..errors import DataError
@@ -84,7 +84,8 @@ class Served:
         """What one item is, in words."""
         form = self.preparation.image
         if form is not None:
-            return f"{form.height} rows of {form.width} numbers from 0 to 255"
+            pixels = f"{form.width} numbers" if form.channels == 1 else f"{form.width} pixels, each 3 numbers"
+            return f"{form.height} rows of {pixels} from 0 to 255"
         if self.kind == "texts":
             return "a text"
         return f"time steps of {self.features} numbers"
@@ -117,16 +118,17 @@ class Served:
             key = "sequences" if self.kind == "series" else self.kind
             raise DataError(f"the run {self.name} reads {self.kind}: send {{{key!r}: […]}}, each {self.shape}")
 
-    def of_images(self, images: Values) -> Items:
+    def of_images(self, images: Sequence[Sequence[Sequence[float] | Sequence[Sequence[float]]]]) -> Items:
         """Return images given by their numbers, as those of the training set."""
         form = self.form
-        made = torch.empty((len(images), form.height, form.width), dtype=torch.uint8)
+        made = torch.empty((len(images), *form.shape), dtype=torch.uint8)
         for number, image in enumerate(images):
             heights, widths = len(image), {len(row) for row in image}
             if heights != form.height or widths != {form.width}:
                 got = f"{heights} rows of {' or '.join(map(str, sorted(widths))) or 'no'} numbers"
                 raise DataError(f"image {number + 1}: expected {self.shape}, got {got}")
-            made[number] = torch.from_numpy(np.array(image, np.float64).round().astype(np.uint8))
+            pixels = torch.from_numpy(np.array(image, np.float64).round().astype(np.uint8))
+            made[number] = in_channels(pixels[None], form.channels)[0]
         return self._all(unlabelled(form.sequences(made), self.preparation), ("taken as it is",))
 
     def prepared(self, file: Upload) -> PreparedImage | str:
