@@ -3,6 +3,7 @@
 The command line's flags are the fields of `DataConfig`, `ModelConfig` and `TrainConfig`; their help is the text there.
 """
 
+from .axes import Range, read_values
 from .data import DataConfig, LinesName, MissingName, Read, TokenizerName
 from .model import Backend, Init, ModelConfig
 from .recipes import RECIPES, Recipe, RecipeName, ScalingName, choose_settings
@@ -17,6 +18,7 @@ __all__ = [
     "Metric",
     "MissingName",
     "ModelConfig",
+    "Range",
     "Read",
     "Recipe",
     "RecipeName",
@@ -24,4 +26,5 @@ __all__ = [
     "TokenizerName",
     "TrainConfig",
     "choose_settings",
+    "read_values",
 ]
