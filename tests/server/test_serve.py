@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -261,3 +262,35 @@ def test_a_run_without_a_page_is_served_all_the_same(
         assert f"{run.path.name} has no page to watch it read: checking a page needs a JavaScript engine" in caplog.text
         assert "has no page to watch it read; the server said why when it started" in asked.get("/").text
         assert asked.post("/predict", json={"images": [[[0] * 28] * 28]}).status_code == 200
+
+
+def test_what_is_unlike_the_training_data_is_answered_with_a_warning(
+    digits: Served, sample: unroll.Splits, tmp_path: Path
+) -> None:
+    images = sample.test.x[:3]
+    with client(digits) as asked:
+        assert asked.post("/predict", json={"images": images.tolist()}).json()["warnings"] == []
+        (line,) = asked.post("/predict", json={"images": (255 - images).tolist()}).json()["warnings"]
+        assert line.startswith("unlike the training data: pixels have a mean of 2")
+        blank = np.zeros((28, 28), np.uint8)
+        form = asked.post("/predict", json={"images": [blank.tolist()]}).json()
+        assert form["warnings"] == ["unlike the training data: the image is blank: check the file"]
+        assert "class" in form["predictions"][0]
+        families = {family.name: family for family in text_string_to_metric_families(asked.get("/metrics").text)}
+        counts = {tuple(each.labels.values()): each.value for each in families["unroll_warnings"].samples}
+        assert counts[("digits",)] == 2
+
+
+def test_series_in_other_units_are_answered_with_a_warning(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(1700, 80, (60, 12, 1))
+    np.savez(tmp_path / "d.npz", x=x, y=np.arange(60) % 2)
+    unroll.save(
+        unroll.SequenceClassifier(1, 2, hidden_size=4), tmp_path / "run", data=unroll.load(tmp_path / "d.npz").train
+    )
+    with client(*load_served([tmp_path / "run"])) as asked:
+        assert asked.post("/predict", json={"sequences": x[:2].tolist()}).json()["warnings"] == []
+        (line,) = asked.post("/predict", json={"sequences": (x[:2] / 1000).tolist()}).json()["warnings"]
+        assert re.fullmatch(
+            r"unlike the training data: feature 0 has a mean of 1\.[67]\d*, in training 1[67].*: expected the units.*",
+            line,
+        )

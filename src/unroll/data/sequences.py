@@ -267,7 +267,8 @@ class SequenceData:
         data = self._with_features(preparation.features)._less(preparation.offset).filled(preparation.missing)
         if preparation.tokenizer is not None:
             data = data.tokenized(preparation.tokenizer)
-        return replace(data, y=index[self.y], preparation=preparation)
+        prepared = replace(preparation, columns=own.columns or preparation.columns)
+        return replace(data, y=index[self.y], preparation=prepared)
 
     def tokenized(self, tokenizer: Tokenizer) -> SequenceData:
         """Return these texts with the ids of their tokens in ``x``, 0 behind the last."""

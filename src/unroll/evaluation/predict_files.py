@@ -22,6 +22,7 @@ from ..data.preparation import ImageFormat, Preparation
 from ..data.raw import prepare_texts, unlabelled
 from ..data.sequences import SequenceData
 from ..data.streams import is_stream, receive
+from ..data.unusual import unusual
 from ..errors import DataError
 from .anytime import check_confidence, read_along
 from .calibration import Calibration, probabilities
@@ -45,6 +46,7 @@ class FilePrediction:
         named_by: which of these, "id", "line", "series" or "image"; None for an image file
         text: what was read; None where it was no text
         read: time steps that were read until the model was sure; None where all were
+        unusual: in which ways the file is unlike the training data; empty where it is like it
     """
 
     file: str
@@ -57,6 +59,7 @@ class FilePrediction:
     named_by: str | None = None
     text: str | None = None
     read: int | None = None
+    unusual: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -190,11 +193,11 @@ def predict_texts(
     texts = [check_text(f"{file}, line {place}", text) for text, place in zip(texts, places, strict=True)]
     data = prepare_texts(texts, preparation)
     lengths = data.steps_of_each.tolist()
-    results = []
+    results, line = [], unusual(data)
     for number, answer in enumerate(_answers(model, data, sure)):
         unknown = int((data.x[number, : lengths[number]] == 0).sum())
         steps = (_counted(lengths[number], "token"), *([f"{unknown:,} unknown"] if unknown else []))
-        results.append(answer.of(file, steps, series=places[number], named_by="line", text=texts[number]))
+        results.append(answer.of(file, steps, series=places[number], named_by="line", text=texts[number], unusual=line))
     return results
 
 
@@ -215,11 +218,11 @@ class _Answer(NamedTuple):
     read: int | None = None
     sure: bool = False
 
-    def of(self, file: str, steps: tuple[str, ...], **place: Any) -> FilePrediction:
+    def of(self, file: str, steps: tuple[str, ...], **more: Any) -> FilePrediction:
         if self.read is not None:
             unit = _counted(self.read, "step")
             steps = (*steps, f"sure after {unit}" if self.sure else f"not sure after {unit}, the last")
-        return FilePrediction(file, *self.top[0], self.top, steps, read=self.read, **place)
+        return FilePrediction(file, *self.top[0], self.top, steps, read=self.read, **more)
 
 
 def _answers(model: nn.Module, data: SequenceData, sure: Sure) -> list[_Answer]:
@@ -249,13 +252,15 @@ def _of_images(
         except DataError as error:
             prepared.append(error)
     images = [image.pixels for image in prepared if isinstance(image, PreparedImage)]
-    answers = iter(
-        _answers(model, unlabelled(form.sequences(torch.stack(images)), preparation), sure) if images else []
-    )
+    if not images:
+        return [FilePrediction(str(file), error=str(error)) for file, error in zip(files, prepared, strict=True)]
+    data = unlabelled(form.sequences(torch.stack(images)), preparation)
+    lines = (unusual(data.subset(number)) for number in torch.arange(len(data)).split(1))
+    answers = iter(_answers(model, data, sure))
     return [
         FilePrediction(str(file), error=str(image))
         if isinstance(image, DataError)
-        else next(answers).of(str(file), image.steps)
+        else next(answers).of(str(file), image.steps, unusual=next(lines))
         for file, image in zip(files, prepared, strict=True)
     ]
 
@@ -284,8 +289,9 @@ def _of_series(
         data = data.prepared_as(preparation)
     except DataError as error:
         return [FilePrediction(str(file), error=f"{file}: {error}")]
+    line = unusual(data)
     return [
-        answer.of(str(file), _steps(data, number), series=names[number], named_by=named_by)
+        answer.of(str(file), _steps(data, number), series=names[number], named_by=named_by, unusual=line)
         for number, answer in enumerate(_answers(model, data, sure))
     ]
 

@@ -167,7 +167,8 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         """Classify images, series or texts, prepared as the run's training data was.
 
         ?run=NAME says by which run. Of several image files each has its own answer, or says why it cannot be read; so
-        has an item of other kinds for which the model has no answer. If none has one, the status is 422.
+        has an item of other kinds for which the model has no answer. If none has one, the status is 422. Where what was
+        sent is unlike the training data, warnings has a line that says so.
         """
         served = service.of(request)
         items = await service.items(request, served)
@@ -175,7 +176,10 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         predictions = served.predictions(items, probabilities)
         if all("error" in one for one in predictions):
             raise RefusedError(422, "; ".join(dict.fromkeys(one["error"] for one in predictions))[:1_000])
-        return JSONResponse({"run": served.name, "calibrated": served.calibrated, "predictions": predictions})
+        if items.unusual:
+            service.metrics.warning(served.name)
+        about = {"run": served.name, "calibrated": served.calibrated}
+        return JSONResponse({**about, "warnings": [items.unusual] if items.unusual else [], "predictions": predictions})
 
     @app.post("/stream", response_model=schema.Streamed, responses=schema.REFUSED, openapi_extra=schema.of_stream())
     async def stream(request: Request) -> JSONResponse:

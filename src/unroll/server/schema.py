@@ -64,6 +64,7 @@ class Predictions(BaseModel):
 
     run: str
     calibrated: bool = Field(description="whether the probabilities are")
+    warnings: list[str] = Field(description="in which ways the items are unlike the training data; empty if in none")
     predictions: list[Prediction]
 
 

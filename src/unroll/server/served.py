@@ -16,6 +16,7 @@ from ..data.formats.text_file import check_text
 from ..data.preparation import ImageFormat, Kind, Preparation, in_channels
 from ..data.raw import prepare_series, prepare_texts, unlabelled
 from ..data.sequences import SequenceData
+from ..data.unusual import unusual
 from ..errors import DataError
 from ..evaluation.calibration import probabilities
 from ..evaluation.metrics import logits_by_batch
@@ -37,12 +38,14 @@ class Items:
         places: of each item its number in ``data``, or why it could not be read
         names: of files as they were sent; of other items empty
         steps: how each item in ``data`` was made, in words
+        unusual: in which ways the items are unlike the training data; empty where they are like it
     """
 
     data: SequenceData | None
     places: tuple[int | str, ...]
     names: tuple[str, ...] = ()
     steps: tuple[tuple[str, ...], ...] = ()
+    unusual: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,8 @@ class Served:
             found += not isinstance(image, str)
         pixels = [image.pixels for image in images]
         data = unlabelled(self.form.sequences(torch.stack(pixels)), self.preparation) if images else None
-        return Items(data, tuple(places), tuple(file.name for file in files), tuple(image.steps for image in images))
+        names, steps = tuple(file.name for file in files), tuple(image.steps for image in images)
+        return Items(data, tuple(places), names, steps, "" if data is None else unusual(data))
 
     def of_texts(self, texts: Sequence[str]) -> Items:
         """Return texts."""
@@ -181,7 +185,7 @@ class Served:
         return self._all(prepare_series("sequences", x, np.array(lengths), self.preparation))
 
     def _all(self, data: SequenceData, steps: tuple[str, ...] = ()) -> Items:
-        return Items(data, tuple(range(len(data))), steps=(steps,) * len(data))
+        return Items(data, tuple(range(len(data))), steps=(steps,) * len(data), unusual=unusual(data))
 
     def answer(self, parts: Sequence[SequenceData]) -> list[Tensor]:
         """Return the probabilities (N, classes) of each of some requests' sequences; the model reads all at once."""
