@@ -94,7 +94,8 @@ def logits_after(model: nn.Module, data: SequenceData, fractions: Sequence[float
     """Return (marks, N, classes) float32 on the CPU: the logits after each fraction of each sequence.
 
     Later steps are not read; only the length of each sequence must be known. A unidirectional model continues from mark
-    to mark, as a stream does; any other model reads each part from its beginning.
+    to mark, as a stream does; any other model, or one that scales each series by itself, reads each part from its
+    beginning.
 
     Args:
         model: a `SequenceClassifier`, or any model of x and lengths that returns logits.
@@ -107,7 +108,7 @@ def logits_after(model: nn.Module, data: SequenceData, fractions: Sequence[float
     if not len(data):
         raise DataError("predicting after parts of sequences needs at least 1 sequence, got 0")
     steps = steps_read(data, fractions)
-    if not is_as_made(model) or model.config.bidirectional:
+    if not is_as_made(model) or not model.is_causal:
         return torch.stack([logits_of(model, replace(data, lengths=row.to(data.y.device))) for row in steps])
     device = next(model.parameters()).device
     parts = []

@@ -39,7 +39,8 @@ def attribute(
 
     The baseline is zero: the mean of the training data if it was standardised, the value 0 with scaling "unit", and
     "not missing" for the features that mark missing values. For texts it is a zero vector in place of each token's
-    embedding; the values of an embedding are summed to one value per token. Lengths do not change.
+    embedding; the values of an embedding are summed to one value per token. If the model scales each series by itself,
+    its mean and deviation are treated as constants, and the baseline is that mean. Lengths do not change.
 
     The map shows what this model uses, which may differ from what defines the class. Other weights must give another
     map; the tests check that, for all weights and for those of the head only.
@@ -91,10 +92,12 @@ def attribute(
         device = next(model.parameters(), x).device
         given, lengths = x.detach().to(device), None if lengths is None else lengths.to(device)
         labels = _labels(model, given, lengths, target)
-        read, vectors = _vectors(model, given)
+        read, vectors = _vectors(model, given, lengths)
         vectors = vectors if lengths is None else clear_padding(vectors, lengths)
         means = _mean_gradients(read, vectors, lengths, labels, points.to(vectors), weights.to(vectors))
         values = vectors * means
+        if isinstance(model, SequenceClassifier) and x.dim() == 3:
+            values = model.front.summed(values)
     return (values.sum(dim=2) if x.dim() == 2 else values).float().to(x.device)
 
 
@@ -125,17 +128,18 @@ def _labels(model: nn.Module, x: Tensor, lengths: Tensor | None, target: int | T
     return labels.to(x.device)
 
 
-def _vectors(model: nn.Module, x: Tensor) -> tuple[Read, Tensor]:
+def _vectors(model: nn.Module, x: Tensor, lengths: Tensor | None) -> tuple[Read, Tensor]:
     """Return a function of vectors (batch, time, features), and the vectors of ``x``."""
-    if x.dim() == 3:
+    if x.dim() == 3 and not (isinstance(model, SequenceClassifier) and model.front.scales):
         return model, x.clone()
-    if not isinstance(model, SequenceClassifier) or model.embedding is None:
+    if not isinstance(model, SequenceClassifier) or (model.embedding is None and x.dim() == 2):
         raise InputError(f"x must be (batch, time, features) for {type(model).__name__}, got {tuple(x.shape)}")
     if not is_as_made(model):
         raise InputError(
-            "tokens cannot be explained for a model with hooks or a changed forward: remove them, or pass vectors"
+            f"{'tokens' if x.dim() == 2 else 'series scaled by themselves'} cannot be explained for a model with hooks "
+            "or a changed forward: remove them, or pass vectors"
         )
-    return model.of_vectors, model.embedding(x).detach()
+    return model.of_vectors, model.vectors(x, lengths).detach()
 
 
 def _mean_gradients(

@@ -18,7 +18,7 @@ from uvicorn.config import LOGGING_CONFIG
 
 from ..errors import ConfigError, DataError, InputError
 from ..export import make_page
-from ..runs.data import load_test
+from ..runs.data import load_samples
 from ..runs.storage import Run, load_run
 from . import limits
 from .app import create_app, guarded
@@ -49,7 +49,7 @@ def load_served(paths: Sequence[Path], data_dir: Path | None = None) -> list[Ser
 def page_of(run: Run, name: str, data_dir: Path | None = None) -> str:
     """Return a run's page, or a plain page if it cannot be made; the reason is logged."""
     try:
-        return make_page(run, load_test(run, None, data_dir))[0]
+        return make_page(run, load_samples(run, None, data_dir))[0]
     except InputError as error:
         hint = "; name the data's folder with --data-dir" if isinstance(error, DataError) else ""
         LOG.warning("%s is served without a page: %s%s", name, error, hint)
