@@ -205,11 +205,11 @@ def test_a_state_of_another_run_or_a_broken_one_is_refused() -> None:
         for broken in bad:
             found = asked.post("/stream", json={"state": broken, "steps": steps})
             assert found.status_code == 422
-            assert error_of(found) == "state is not one that the run one gave: send null to begin, then what came"
+            assert error_of(found) == "the run one did not return this state: send null first, then each answer's state"
         assert asked.post("/stream?run=other", json={"state": state, "steps": steps}).status_code == 422
         assert asked.post("/stream", json={"state": state, "steps": steps}).json()["read"] == 2
         found = asked.post("/stream?run=both", json={"steps": steps})
-        assert "it cannot stream" in error_of(found)
+        assert "cannot stream" in error_of(found)
 
 
 def test_a_gap_that_nobody_learned_to_fill_is_refused() -> None:
@@ -217,7 +217,7 @@ def test_a_gap_that_nobody_learned_to_fill_is_refused() -> None:
         for path, body in (("/stream", {"steps": [[None]]}), ("/predict", {"sequences": [[[None]]]})):
             found = asked.post(path, json=body)
             assert found.status_code == 422
-            assert "has not learned what to put there" in error_of(found)
+            assert "the training data had no missing values" in error_of(found)
     learned = replace(plain(), missing=Missing((0.5,), False))
     with client(made(unroll.SequenceClassifier(1, 2, hidden_size=3), learned)) as asked:
         gap = asked.post("/stream", json={"steps": [[None]]}).json()
@@ -234,7 +234,7 @@ def test_runs_are_asked_by_name(digits: Served, run: unroll.Run, tmp_path: Path)
         assert asked.post("/predict?run=%3Ci%3Eseries%3C/i%3E", json={"sequences": [[[0, 1]]]}).status_code == 200
         found = asked.post("/predict?run=no", json={"sequences": [[[0, 1]]]})
         assert found.status_code == 404
-        assert error_of(found) == "no run 'no' is served here, but digits, <i>series</i>"
+        assert error_of(found) == "unknown run 'no': expected one of digits, <i>series</i>"
         listed = asked.get("/").text
         assert "&lt;i&gt;series" in listed
         assert "<i>series" not in listed
@@ -259,8 +259,8 @@ def test_a_run_without_a_page_is_served_all_the_same(
 
     monkeypatch.setitem(sys.modules, "py_mini_racer", None)
     with client(*load_served([run.path])) as asked:
-        assert f"{run.path.name} has no page to watch it read: checking a page needs a JavaScript engine" in caplog.text
-        assert "has no page to watch it read; the server said why when it started" in asked.get("/").text
+        assert f"{run.path.name} is served without a page: checking a page needs a JavaScript engine" in caplog.text
+        assert "accepts requests but has no page; see the server&#39;s log for the reason" in asked.get("/").text
         assert asked.post("/predict", json={"images": [[[0] * 28] * 28]}).status_code == 200
 
 

@@ -316,7 +316,9 @@ class SequenceData:
         if rule is None:
             if self.missing is not None:
                 gaps = int(self.missing.sum())
-                raise DataError(f"the data lacks {gaps:,} values, and the run has not learned what to put there")
+                raise DataError(
+                    f"{gaps:,} values are missing, but the training data had no missing values: fill them first"
+                )
             return self
         self._check_features(len(rule.means))
         preparation = replace(self.preparation, missing=rule)
