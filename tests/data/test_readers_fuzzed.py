@@ -45,7 +45,7 @@ from unroll.runs.history import read_history, write_metrics
 from unroll.runs.record import read_record
 from unroll.training.results import EpochResult
 
-CASES = fuzz.EXAMPLES or 15
+CASES = fuzz.EXAMPLES or 8
 LONGEST = 400  # characters of a message, without the paths in it
 
 INSERTED = [

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean
+from ..formatting import quoted
 from ..validation import check_at_least, check_types
 from .signature import with_defaults
 
 Init = Literal["orthogonal", "torch", "identity"]
 Backend = Literal["auto", "reference", "torch", "gemm", "cpu"]
+CELLS = ("rnn", "gru", "lstm", "indrnn", "mingru", "minlstm", "lru")  # names of those in `unroll.cells.CELLS`
 ScalingName = Literal["unit", "training", "series", "both"]
 Auto = Literal["auto"]
 
@@ -65,6 +67,7 @@ class ModelConfig:
         check_types(self)
         if ":" not in self.cell:  # unroll's own, in whatever case
             object.__setattr__(self, "cell", self.cell.lower())
+            check_cell(self.cell)
         check_at_least("hidden_size", self.hidden_size, 1)
         check_at_least("num_layers", self.num_layers, 1)
         check_at_least("embedding_size", self.embedding_size, 1)
@@ -104,3 +107,12 @@ class ModelConfig:
             words.insert(0, f"frames of {self.frame} steps, hop {self.hop}")
         words += [f"{name} {share:g}" for name, share in shares.items() if share]
         return "".join(f", {word}" for word in words)
+
+
+def check_cell(name: str) -> None:
+    """Raise `ConfigError` unless ``name`` is that of one of unroll's own cells."""
+    if name not in CELLS:
+        raise ConfigError(
+            f"cell must be one of {', '.join(CELLS)}, a subclass of Cell, or its name as module:Class, got "
+            f"{quoted(name)}{did_you_mean(name, CELLS)}"
+        )

@@ -26,7 +26,7 @@ class Splits:
 
     Attributes:
         train: for `fit`, which cuts its validation part out of it unless there is one
-        test: for `evaluate`
+        test: for `evaluate`; without a sequence where all are trained on
         name: what the set is called
         source: where it was found
         drawn: whether the test part was drawn from a set that has none of its own
@@ -49,16 +49,16 @@ class Splits:
         """Return a training and a test part, or draw the latter; the scaling is learned on the training part.
 
         Args:
-            parts: of the set; where there is no test part, one is drawn from the training part.
+            parts: of the set; where there is no test part, one is drawn from the training part, and stays empty if no
+                class has two sequences.
             name: of the set.
             source: where it was found.
             config: how the test part is drawn.
 
         Raises:
             ConfigError: ``config`` says how to draw a test part, but there is one.
-            DataError: the training part has fewer than two classes, or nothing can be drawn.
+            DataError: the training part has fewer than two classes.
         """
-        drawn = parts.test is None
         check_classes(source, parts.train)
         if parts.train.kind == "series":
             noted = replace(parts.train, notes=(*parts.train.notes, *remarks(parts.train)))
@@ -66,22 +66,13 @@ class Splits:
         if parts.test is None:
             fraction = TEST_FRACTION if config.test_fraction is None else config.test_fraction
             train, test = parts.train.cut(fraction, config.split_seed or 0)
+            drawn = len(test) > 0
         else:
             config.check_unused(source, "it has a test part of its own", "test_fraction", "split_seed")
-            train, test = parts.train, parts.test
+            train, test, drawn = parts.train, parts.test, False
         classes = [label for label, count in parts.train.counts.items() if count]
         if len(classes) < 2:
             raise DataError(f"{source} holds one class only to train on, {shown(classes[0])}: expected 2 or more")
-        untrained = [label for label in classes if not train.counts[label]]
-        if drawn and (untrained or not len(test)):
-            what = f"no sequence of {shown(untrained[0])} to train on" if untrained else "nothing to test on"
-            copies = len(parts.train) - len(set(parts.train.checksums()))
-            remedy = (
-                f"{copies} repeat another, and equal ones stay together: remove the copies" if copies else "change it"
-            )
-            raise DataError(
-                f"{source}: test_fraction {fraction:g} of {len(parts.train)} sequences leaves {what}; {remedy}"
-            )
         splits = cls(train, test, name, source, drawn, parts.val, parts.reading, parts.understood)
         return splits._learned(config).scaled("training")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import importlib.metadata
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +98,9 @@ def _preparation(preparation: Preparation) -> dict[str, Any]:
     image = preparation.image and asdict(preparation.image)
     if image and image["read"] == "permuted":
         assert preparation.image is not None
-        count = torch.arange(image["height"] * image["width"])
-        pixels = count.view(1, image["height"], image["width"])
-        image["order"] = preparation.image.sequences(pixels).flatten().tolist()
+        one_channel = replace(preparation.image, channels=1)
+        pixels = torch.arange(image["height"] * image["width"]).view(1, *one_channel.shape)
+        image["order"] = one_channel.sequences(pixels).flatten().tolist()
     return {
         "scaling": asdict(preparation.scaling),
         "offset": list(preparation.offset),
