@@ -28,7 +28,19 @@ ROOMS = [
     *(
         f"src/unroll/{room}"
         for room in (
-            *("bench", "cells", "compiler", "config", "doctor", "evaluation", "export", "models", "page", "plots"),
+            *(
+                "bench",
+                "cells",
+                "cli",
+                "compiler",
+                "config",
+                "doctor",
+                "evaluation",
+                "export",
+                "models",
+                "page",
+                "plots",
+            ),
             *("report", "runs", "scan", "server", "training"),
         )
     ),

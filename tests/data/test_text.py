@@ -412,7 +412,7 @@ def test_the_command_line_looks_at_texts_and_answers_them(
     assert main(["explore", path, "--out", str(tmp_path / "seen")]) == 0
     out = capsys.readouterr().out
     assert "texts, of " in out
-    assert "tokens that tell a class from the others" in out
+    assert "most characteristic tokens of each class" in out
     assert "good  a fine film" in out
     assert {file.name for file in (tmp_path / "seen").iterdir()} == {"words.png", "classes.png", "lengths.png"}
     assert main(["check", "--data", path, "--recipe", "text"]) == 0

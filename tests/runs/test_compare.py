@@ -303,7 +303,7 @@ def test_what_cannot_be_compared_is_one_line_each(
         strict=True,
     ):
         assert line.startswith(f"unroll: runs/{words}")
-        assert line.endswith("; left out")
+        assert line.endswith("; skipped")
 
 
 def test_too_few_or_twice(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -325,7 +325,7 @@ def test_the_command_prints_and_writes_only_where_told(here: Path, capsys: pytes
     assert [row[1].strip() for row in rows] in (["runs/b", "runs/c", "runs/a"], ["runs/c", "runs/b", "runs/a"])
     assert " ± " in out
     assert "(standard deviation over seeds)" in out
-    assert "(the best was picked among all, so p is corrected for 3 pairs by Holm's method; " in out
+    assert "(the best was chosen among all, so p is corrected for 3 pairs by Holm's method; " in out
     assert sorted(Path().rglob("*")) == before
 
     assert main(["compare", "runs/a", "runs/b", "--out", "out", "--json"]) == 0

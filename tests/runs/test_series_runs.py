@@ -107,7 +107,7 @@ def test_the_commands_say_the_same_words_as_for_images(call: Call, stays: str) -
     status, out, err = call("train", "--no-report", "--data", stays, *FLAGS, "--out", "run")
     assert (status, err) == (0, "")
     assert "predict run FILE…\n" in out
-    assert call("evaluate", "run")[1].startswith("run on the test part of ")
+    assert call("evaluate", "run")[1].startswith("run on the test split of ")
     assert call("evaluate", "run", "--data", "stays_test.csv")[1].startswith("run on all of stays_test.csv: accuracy ")
 
     status, out, err = call("predict", "run", "stays_test.csv")

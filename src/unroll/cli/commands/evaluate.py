@@ -1,4 +1,4 @@
-"""What a run gets right: evaluate."""
+"""The command evaluate."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def evaluate(
     anytime: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> int:
-    """Count what a run gets right: accuracy, balanced accuracy, F1, ROC-AUC, confusion matrix.
+    """Evaluate a run: accuracy, balanced accuracy, F1, ROC-AUC, confusion matrix.
 
     Example: unroll evaluate runs/first
 
@@ -34,15 +34,14 @@ def evaluate(
     run
         Folder of a finished run.
     data
-        Data set whose test part to use, all of it if it has none; default the run's own. It is prepared as the run's
-        training data was.
+        Data set to evaluate on: its test split, or all of it if it has none; default the run's own. It is prepared as
+        the run's training data was.
     data_dir
-        Folder to look for the data in first.
+        Folder to search first for the data.
     cell
-        module:Class of a cell of your own that the run was trained with; it is imported.
+        module:Class of your own cell, if the run was trained with one; it is imported.
     anytime
-        Show too what the run knows when it has read a part of each sequence, and what comes of stopping once it is
-        sure.
+        Also show the accuracy after parts of each sequence, and with early stopping by confidence.
     json
         Print one JSON object with accuracy (a fraction), loss, n and more.
     """
@@ -62,11 +61,11 @@ def evaluate(
     evaluation = count(loaded.model, sequences)
     early = evaluate_anytime(loaded.model, sequences, loaded.calibration) if anytime else None
     if json:
-        found = {"run": str(run), "data": name, "part": part, "trained_on": trained_on, **evaluation.to_dict()}
-        print_json(found | ({"anytime": early.to_dict()} if early else {}))
+        results = {"run": str(run), "data": name, "part": part, "trained_on": trained_on, **evaluation.to_dict()}
+        print_json(results | ({"anytime": early.to_dict()} if early else {}))
     else:
         console = Screen()
-        where = f"all of {name}" if part == "all" else f"the test part of {name}"
+        where = f"all of {name}" if part == "all" else f"the test split of {name}"
         print_evaluation(console, evaluation, f"{run} on {where}")
         if early:
             print_anytime(console, early)
@@ -75,5 +74,6 @@ def evaluate(
     for note in sequences.notes if data is not None else ():
         say(note)
     if trained_on:
-        say(f"the run was trained on {trained_on:,} of these {len(sequences):,} sequences: the accuracy flatters")
+        n = len(sequences)
+        say(f"the run was trained on {trained_on:,} of these {n:,} sequences, so this accuracy is optimistic")
     return 0

@@ -1,4 +1,4 @@
-"""Finished runs side by side on the screen."""
+"""Show comparisons of runs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .terminal import print_table
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
-    """Show the runs with what differs in them, the means over seeds, and what is more than noise."""
+    """Show the runs with the settings that differ, the means over seeds, and the verdicts."""
     print_table(console, _table(comparison))
     for remark in _remarks(comparison):
         console.print(remark, soft_wrap=True)
 
 
 def _table(comparison: Comparison) -> Table:
-    """Return a row for each run; data and seed have columns where they differ."""
+    """Return a row for each run; data and seed have columns if they differ."""
     runs = [(run, group.settings) for group in comparison.groups for run in group.runs]
     several_data = len({(run.data, run.fingerprint) for run, _ in runs}) > 1
     several_seeds = len({run.seed for run, _ in runs}) > 1
@@ -58,7 +58,7 @@ def _table(comparison: Comparison) -> Table:
 
 
 def _baselines(runs: Sequence[Record]) -> dict[str, BestBaseline]:
-    """Return the best baseline of each data set of which a run keeps some."""
+    """Return the best baseline of each data set, from the runs that have baselines."""
     best = dict[str, BestBaseline]()
     for run in runs:
         data = _data(run)
@@ -73,9 +73,11 @@ def _data(run: Record) -> str:
 
 def _remarks(comparison: Comparison) -> Iterator[Text]:
     if not comparison.differing:
-        yield Text("the settings are the same: what the runs differ by is what seeds do")
+        yield Text("the runs differ only in their seed")
     if not comparison.same_data:
-        yield Text("the data differ, or how they are read: see the table", style="bold yellow")
+        yield Text(
+            "the runs were trained on different data, or read it differently: see the table", style="bold yellow"
+        )
     for group in comparison.groups:
         if group.deviation is not None:
             names = ", ".join(str(run.path) for run in group.runs)
@@ -84,5 +86,5 @@ def _remarks(comparison: Comparison) -> Iterator[Text]:
     for verdict in comparison.verdicts:
         yield Text(str(verdict), style="green" if verdict.significant else "")
     if comparison.tests and comparison.pairs > 1:
-        pairs = f"the best was picked among all, so p is corrected for {comparison.pairs} pairs by Holm's method"
-        yield Text(f"({pairs}; beyond noise is corrected p < 0.05)", style="dim")
+        pairs = f"the best was chosen among all, so p is corrected for {comparison.pairs} pairs by Holm's method"
+        yield Text(f"({pairs}; more than noise means corrected p < 0.05)", style="dim")
