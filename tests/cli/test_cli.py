@@ -237,6 +237,7 @@ def test_work_that_fails_exits_with_1(call: Call, monkeypatch: pytest.MonkeyPatc
     assert (status, err) == (1, "unroll: runs/mnist-sample-rnn-2/config.json: No space left on device\n")
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_later_says_how_to_go_on(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
 
@@ -289,7 +290,7 @@ def test_a_narrow_terminal_loses_no_figure(call: Call, run: unroll.Run, monkeypa
 
 @pytest.mark.slow
 def test_output_that_nobody_reads_any_more_says_how_to_go_on() -> None:
-    script = f"{sys.executable} -m unroll train --epochs 3 | head -n 2; exit ${{PIPESTATUS[0]}}"
+    script = f"{sys.executable} -m unroll train --epochs 3 --hidden-size 8 | head -n 2; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert re.fullmatch(
@@ -303,7 +304,7 @@ def test_output_that_nobody_reads_any_more_says_how_to_go_on() -> None:
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux' /proc")
 @pytest.mark.slow
 def test_ctrl_c_at_the_start_ends_it_in_one_line(loaded: str) -> None:
-    command = [sys.executable, "-m", "unroll", "train", "--no-report", "--epochs", "1000"]
+    command = [sys.executable, "-m", "unroll", "train", "--no-report", "--epochs", "1000", "--hidden-size", "8"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     maps = Path(f"/proc/{process.pid}/maps")
     eventually(lambda: list(Path("runs").glob(f"*/{loaded}")) or loaded in maps.read_text())
@@ -327,7 +328,7 @@ def test_an_encoding_without_our_signs_ends_nothing(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.slow
 def test_out_of_memory_is_one_line(call: Call) -> None:
-    status, _, err = call("train", "--no-report", "--hidden-size", 10_000_000)
+    status, _, err = call("train", "--no-report", "--hidden-size", 1_000_000)
     assert (status, err) == (
         1,
         "unroll: out of memory; try smaller images (--resize), a smaller --batch-size or --hidden-size\n",
@@ -350,7 +351,7 @@ def test_python_m_unroll_and_a_closed_pipe() -> None:
 def test_on_a_terminal_there_is_a_bar() -> None:
     pty = pytest.importorskip("pty", reason="needs a pseudo-terminal, which Windows has not")
     master, slave = pty.openpty()
-    command = [sys.executable, "-m", "unroll", "train", "--no-report", "--epochs", "6"]
+    command = [sys.executable, "-m", "unroll", "train", "--no-report", "--epochs", "6", "--hidden-size", "8"]
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "110"}
     process = subprocess.Popen(command, stdout=slave, stderr=slave, env=environment)
     os.close(slave)

@@ -249,6 +249,7 @@ def test_the_same_digits_read_otherwise_are_told_by_the_intervals(here: Path) ->
     assert found.verdicts[0].reason == "they read the data differently"
 
 
+@pytest.mark.slow
 def test_names_are_no_formulas(here: Path) -> None:
     names = [copied(here, "a", "$\\frac$"), copied(here, "b", "_$x")]
     compare_runs(names).write("out")
@@ -316,6 +317,7 @@ def test_too_few_or_twice(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err == "unroll: runs/../runs/a is given twice: a run is compared with others\n"
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_writes_only_where_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(Path().rglob("*"))
     assert main(["compare", "runs/a", "runs/b", "runs/c"]) == 0

@@ -294,6 +294,7 @@ def sent(pipe: Path, content: bytes) -> threading.Thread:
     return thread
 
 
+@pytest.mark.slow
 def test_a_prediction_reads_from_a_pipe(hand: Path, run: unroll.Run, call: Call) -> None:
     image = io.BytesIO()
     Image.new("L", (28, 28), 3).save(image, "png")
