@@ -119,6 +119,7 @@ def test_the_default_run_is_healthy(run: unroll.Run, sample: Digits) -> None:
     ("cell", "settings"),
     [("gru", {}), ("lstm", {}), ("rnn", {"bidirectional": True, "num_layers": 2}), ("lru", {"readout": "mean"})],
 )
+@pytest.mark.slow
 def test_models_of_series_are_healthy(cell: Any, settings: Any) -> None:
     splits = waves()
     model, history = train(splits, 12, cell=cell, hidden_size=24, lr=0.01, batch_size=32, **settings)
@@ -128,6 +129,7 @@ def test_models_of_series_are_healthy(cell: Any, settings: Any) -> None:
     assert found.findings == ()
 
 
+@pytest.mark.slow
 def test_a_model_of_texts_is_healthy() -> None:
     random = np.random.default_rng(0)
     words = [f"word{n}" for n in range(30)]
@@ -491,6 +493,7 @@ def test_doctor_of_a_healthy_run(call: Call, run: unroll.Run) -> None:
     assert len(found["layers"][0]["gradient"]) == 28
 
 
+@pytest.mark.slow
 def test_doctor_of_a_sick_run_and_of_one_whose_data_is_gone(call: Call, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     np.savez("noise.npz", x=random.normal(size=(80, 15, 2)), y=np.arange(80) % 2)
