@@ -20,6 +20,7 @@ from PIL import Image
 import unroll
 from recurrences import NEEDS_BF16
 from unroll.cli import main
+from unroll.config.model import CELLS
 from unroll.scan import cpu
 from waiting import eventually
 
@@ -297,6 +298,33 @@ def test_output_that_nobody_reads_any_more_says_how_to_go_on() -> None:
         r"unroll: cannot go on: nobody reads .*; continue with: \S* train --resume runs/mnist-sample-rnn-1\n",
         done.stderr,
     )
+
+
+def test_wrong_settings_are_refused_before_torch_is_loaded() -> None:
+    """Torch takes seconds to load, the command line a third of one."""
+    lines = [
+        *(
+            "train --cell gur",
+            "check --hidden-size 0",
+            "sweep --cell rnn,gur",
+            "sweep --lr 1e-3",
+            "explore --resize 0x3",
+        ),
+        *("train --resume runs/a --test-fraction 2", "evaluate runs/a --missing-values"),
+        "predict runs/a --lines x",
+    ]
+    script = (
+        "import sys; from unroll.cli import main\n"
+        f"assert [main(line.split()) for line in {lines}] == {[2] * len(lines)}\n"
+        "assert not {'torch', 'numpy', 'pandas'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stderr.splitlines()) == len(lines)
+
+
+def test_the_names_of_cells_are_known_without_torch() -> None:
+    assert tuple(unroll.cells.CELLS) == CELLS
 
 
 # Libraries in the order in which they are loaded, and what the command writes first: from its beginning to its work.

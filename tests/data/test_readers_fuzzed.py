@@ -161,7 +161,7 @@ def run_of(folder: Path, preparation: Preparation, data: SequenceData, vocabular
     recipe = unroll.RECIPES["fast"]
     train = {name: getattr(recipe.train, name) for name in recipe.train.__dataclass_fields__}
     more = {"name": "d.csv", "dir": None}
-    config |= {"recipe": "fast", "scaling": "standard", "train": train, "backend": "auto", "tensorboard": False}
+    config |= {"recipe": "fast", "train": train, "backend": "auto", "tensorboard": False}
     (folder / "config.json").write_text(json.dumps(config | {"data": config["data"] | more}, indent=2))
     return folder
 

@@ -19,6 +19,7 @@ import unroll
 from unroll.cells import CELLS, LSTM
 from unroll.data.formats.image_file import prepare_image
 from unroll.data.preparation import Framing, ImageFormat, Missing, Preparation, Scaling
+from unroll.data.sequences import SequenceData
 from unroll.errors import DataError
 from unroll.evaluation.predictions import Predictions
 from unroll.evaluation.stepwise import watch
@@ -232,7 +233,7 @@ def test_pictures_are_framed_as_predict_does(script: Script, tmp_path: Path, nam
     picture.save(tmp_path / "picture.png")
     inverse = replace(DIGITS, framing=Framing(255.0, 22, "box"))
     whole = replace(DIGITS, framing=None, width=32)
-    forms = (DIGITS, inverse, whole)
+    forms = (DIGITS, inverse, whole, replace(whole, channels=3))
     for form, found in zip(forms, _prepared(script, picture, *forms), strict=True):
         expected = prepare_image(tmp_path / "picture.png", form)
         off = np.abs(np.array(found["pixels"]) - expected.pixels.numpy().flatten().astype(int))
@@ -265,6 +266,32 @@ def test_pixels_become_steps_in_every_order(small: unroll.Splits, script: Script
     assert np.allclose(found, expected, atol=1e-6)
     place = script(f"Images.stepOf(9, 14, {json.dumps(described['image'])})")
     assert form.sequences(torch.arange(784).view(1, 28, 28))[0, place["step"], place["feature"]] == 9 * 28 + 14
+
+
+@pytest.mark.parametrize("read", ["rows", "columns", "pixels", "permuted"])
+def test_a_page_reads_colours_as_pytorch_does(script: Script, read: str) -> None:
+    form = ImageFormat(4, 5, read, channels=3)  # type: ignore[arg-type]
+    images = torch.randint(0, 256, (3, 4, 5, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    preparation = Preparation(("a", "b"), Scaling(100.0, 60.0), form)
+    data = SequenceData(form.sequences(images), torch.tensor([0, 1, 0]), preparation)
+    model = unroll.SequenceClassifier(data.input_size, 2, hidden_size=4)
+    run = Run(Path("made"), model, RunConfig.of(model, preparation, ""), None)
+    described = describe(run, data, "made")
+    asked = [base64.b64encode(image.numpy().tobytes()).decode() for image in images]
+    found = script(
+        f"""(() => {{
+          const {{model, preparation}} = {json.dumps(described)};
+          const page = new Model(model, null);
+          const read = (x) => page.probabilities(Images.sequence(decode.bytes(x), preparation));
+          return {json.dumps(asked)}.map((x) => Array.from(read(x)));
+        }})()"""
+    )
+    with torch.inference_mode():
+        expected = model(preparation.scaling.apply(data.x)).softmax(dim=1)
+    assert np.allclose(found, expected, atol=1e-5)
+    place = script(f"Images.stepOf(2, 3, {json.dumps(described['preparation']['image'])})")
+    step, feature = place["step"], place["feature"]
+    assert torch.equal(data.x[0, step, feature : feature + 3], images[0, 2, 3])
 
 
 @pytest.mark.parametrize("mask", [False, True])

@@ -339,11 +339,7 @@ def test_nan_in_the_data_is_named_as_the_cause() -> None:
 
 
 def test_bad_settings_raise_at_the_call(small: Splits) -> None:
-    with pytest.raises(DataError, match="val_fraction 0.001 of 400 sequences gives no validation split"):
-        fit(small_model(), small, TrainConfig(val_fraction=0.001))
-    with pytest.raises(
-        DataError, match="training needs at least 1 sequence, got 0, of which val_fraction 0 holds out 0"
-    ):
+    with pytest.raises(DataError, match="training needs at least 1 sequence, got 0: add some"):
         fit(Perfect(), toy(0), CONSTANT)
     with pytest.raises(TrainingError, match="the resume state must be of format 1, got 9"):
         Training(small_model(), small).load_state_dict({"format": 9})
