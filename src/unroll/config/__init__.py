@@ -4,8 +4,8 @@ The command line's flags are the fields of `DataConfig`, `ModelConfig` and `Trai
 """
 
 from .data import ColourName, DataConfig, LinesName, MissingName, Read, TokenizerName
-from .model import Backend, Init, ModelConfig
-from .recipes import RECIPES, Recipe, RecipeName, ScalingName, choose_settings
+from .model import Backend, Init, ModelConfig, ScalingName
+from .recipes import RECIPES, Recipe, RecipeName, choose_settings
 from .training import Metric, TrainConfig
 
 __all__ = [

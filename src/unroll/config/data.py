@@ -34,7 +34,8 @@ class DataConfig:
             keep the size)
         colour: read the colours of images, three features a pixel, or only their brightness; keep or grey (default:
             keep if any two channels of any image differ by more than 8 of 255)
-        test_fraction: fraction of each class held out as the test split, if the data has none of its own (default 0.2)
+        test_fraction: fraction of each class held out as the test split, if the data has none of its own, at least one
+            sequence of two or more; 0 trains on all of them (default 0.2)
         split_seed: seed of that split (default 0)
         missing: how to fill in missing values of a series; impute repeats the last value (at the start: the mean); mask
             does the same and adds, for each feature, a second one that is 1 where the value was missing
@@ -90,8 +91,8 @@ class DataConfig:
             raise ConfigError(
                 f"resize must be a size in pixels, 28 or 40x28 (width x height), got {quoted(self.resize)}"
             )
-        if self.test_fraction is not None and not 0 < self.test_fraction < 1:
-            raise ConfigError(f"test_fraction must be above 0 and below 1, got {self.test_fraction}")
+        if self.test_fraction is not None and not 0 <= self.test_fraction < 1:
+            raise ConfigError(f"test_fraction must be at least 0 and below 1, got {self.test_fraction}")
         if self.split_seed is not None and not 0 <= self.split_seed < 2**32:
             raise ConfigError(f"split_seed must be from 0 to 4294967295, got {quoted(self.split_seed)}")
         check_at_least("vocabulary_size", self.vocabulary_size, 2)

@@ -163,14 +163,16 @@ def copies(splits: Splits) -> list[str]:
 
 
 def missing_classes(splits: Splits) -> list[str]:
-    """Say which classes the training or the test part lacks; an empty list if none."""
+    """Say which classes the training or the test part lacks, or that there is no test part; an empty list if none."""
     findings = []
     for name, part, effect in (
         ("training", splits.train, "cannot be learned"),
         ("test", splits.test, "will not be tested"),
     ):
         missing = [label for label, count in part.counts.items() if not count]
-        if missing:
+        if not len(part):
+            findings.append(f"there is no {name} part: how well a model does on new sequences stays unknown")
+        elif missing:
             findings.append(f"the {name} part has no sequence of {listed(missing)}, which {effect}: add some")
     return findings
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import MissingName, Read, ScalingName
+from ..config import MissingName, Read
 from ..errors import ConfigError, DataError
 from ..formatting import is_printable, listed, quoted, shown
 from ..validation import check_choice, check_types, check_whole, is_number
@@ -22,6 +22,7 @@ PERMUTATION_SEED = 92916
 Kind = Literal["images", "series", "texts"]
 SINGLE = 3.5e38  # what values of float32, and so their means and deviations, are at most
 LEAST = 5e-324  # number above 0
+DataScaling = Literal["unit", "training"]
 MOST_PIXELS = 100_000_000  # of an image; Pillow reads no larger ones
 
 
@@ -72,11 +73,11 @@ class Scaling:
     std: float | tuple[float, ...]
 
     @classmethod
-    def of(cls, name: ScalingName, x: Tensor, lengths: Tensor | None = None) -> Scaling:
+    def of(cls, name: DataScaling, x: Tensor, lengths: Tensor | None = None) -> Scaling:
         """Choose a scaling by name for raw training data.
 
         Args:
-            name: "unit" maps uint8 to [0, 1]. "standard" gives mean 0 and deviation 1: over all values of uint8 ``x``,
+            name: "unit" maps uint8 to [0, 1]. "training" gives mean 0 and deviation 1: over all values of uint8 ``x``,
                 which are of one kind, as pixels are; for each feature of float32 ``x``, which may have different units.
             x: (N, time, features) uint8 or float32.
             lengths: (N,) int64; what stands past them is not counted (default None: all are full).
@@ -85,12 +86,12 @@ class Scaling:
             ConfigError: ``name`` is neither.
             DataError: "unit" is asked for data that is not uint8.
         """
-        check_choice("scaling", name, ("unit", "standard"))
+        check_choice("scaling", name, get_args(DataScaling))
         if name == "unit":
             if x.dtype != torch.uint8:
                 raise DataError(
                     f"scaling 'unit', as in recipe 'tutorial', expects uint8 values, got {x.dtype}; "
-                    "use 'standard', as in recipe 'fast'"
+                    "use 'training', as in recipe 'fast'"
                 )
             return cls(0.0, 255.0)
         per_feature = x.dtype != torch.uint8
@@ -318,6 +319,11 @@ class Preparation:
         if self.image is not None:
             return "images"
         return "series" if self.tokenizer is None else "texts"
+
+    @property
+    def mask_size(self) -> int:
+        """How many features, the last ones, say what is missing."""
+        return len(self.missing.means) if self.missing is not None and self.missing.mask else 0
 
     @property
     def unit(self) -> str:

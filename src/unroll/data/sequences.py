@@ -193,11 +193,10 @@ class SequenceData:
     def cut(self, fraction: float, seed: int) -> tuple[SequenceData, SequenceData]:
         """Return ``(rest, part)``: a stratified random part of about ``fraction`` of each class, and the rest.
 
-        Equal texts, or series, come into the same of both, unless all are equal.
+        A class of two or more has at least one sequence in each, a class of one has it in the rest; ``fraction`` 0
+        leaves all there. Equal texts, or series, come into the same of both, and count as one.
         """
         contents: Sequence[str | bytes] | None = self.checksums() if self.kind == "series" else self.texts
-        if self.kind == "series" and len(set(contents or ())) == 1:
-            contents = None
         rest, part = stratified_cut(self.y.cpu().numpy(), fraction, seed, contents)
         device = self.y.device
         return self.subset(torch.from_numpy(rest).to(device)), self.subset(torch.from_numpy(part).to(device))
@@ -381,23 +380,24 @@ def stratified_cut(
 
     Args:
         y: (N,) class indices.
-        fraction: share of ``part``; each class gives the nearest whole number.
+        fraction: share of ``part``, below 1; each class gives the nearest whole number, but unless ``fraction`` is 0 at
+            least one of two or more, and never all.
         seed: of ``numpy.random.RandomState``, whose stream is frozen, so a cut stays the same for ever.
         contents: N of them; those that are equal go where the first of them goes (default None: no two are).
     """
     random = np.random.RandomState(seed)
-    parts = []
+    first: dict[object, int] = {}
+    firsts = np.array([first.setdefault(content, n) for n, content in enumerate(contents or range(len(y)))], np.int64)
     order = np.argsort(y, kind="stable")
-    for indices in np.split(order, np.flatnonzero(np.diff(y[order])) + 1):  # of one class, ascending
-        members = random.permutation(indices)
-        parts.append(members[: round(fraction * len(members))])
-    part = np.sort(np.concatenate(parts)) if parts else np.empty(0, np.int64)
-    if contents is not None:
-        first: dict[str | bytes, int] = {}
-        firsts = np.array([first.setdefault(content, n) for n, content in enumerate(contents)], np.int64)
-        drawn = np.isin(firsts, part)
-        for label in np.unique(y):
-            if fraction < 1 and (y == label).sum() > 1 and drawn[y == label].all():
-                drawn[y == label] = False  # copies of one sequence are kept where they can be learned
-        part = np.flatnonzero(drawn)
-    return np.setdiff1d(np.arange(len(y)), part), part
+    classes = [random.permutation(own) for own in np.split(order, np.flatnonzero(np.diff(y[order])) + 1) if len(own)]
+    drawn = np.zeros(len(y), bool)
+    for members in classes:
+        drawn[members[: round(fraction * len(members))]] = True
+    drawn, copies = drawn[firsts], np.bincount(firsts, minlength=len(y))[firsts]
+    for members in classes if fraction else ():
+        if not drawn[members].any() and len(set(firsts[members].tolist())) > 1:
+            drawn[firsts == firsts[members[copies[members].argmin()]]] = True
+    for members in classes:
+        if drawn[members].all():
+            drawn[firsts == firsts[members[-1]]] = False
+    return np.flatnonzero(~drawn), np.flatnonzero(drawn)

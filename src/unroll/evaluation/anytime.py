@@ -94,7 +94,8 @@ def logits_after(model: nn.Module, data: SequenceData, fractions: Sequence[float
     """Return (marks, N, classes) float32 on the CPU: the logits after so much of each sequence.
 
     What comes later is not read; only how long each sequence is must be known. A model that reads forwards goes on from
-    mark to mark as a stream does; any other, such as one that reads both ways, reads each part anew.
+    mark to mark as a stream does; any other, such as one that reads both ways or scales each series by itself, reads
+    each part again.
 
     Args:
         model: a `SequenceClassifier`, or maps x and lengths to logits.
@@ -107,7 +108,7 @@ def logits_after(model: nn.Module, data: SequenceData, fractions: Sequence[float
     if not len(data):
         raise DataError("looking at parts of sequences needs at least 1, got 0")
     steps = steps_read(data, fractions)
-    if not is_as_made(model) or model.config.bidirectional:
+    if not is_as_made(model) or not model.is_causal:
         return torch.stack([logits_of(model, replace(data, lengths=row.to(data.y.device))) for row in steps])
     device = next(model.parameters()).device
     parts = []

@@ -39,7 +39,8 @@ def attribute(
 
     The baseline is zero: of standardised data the mean of the training part, with scaling "unit" the value 0, and of
     features that tell what is missing "nothing is". Of texts it is the zero vector in place of each token's; what the
-    numbers of a vector add is summed up to one value per token. Lengths stay what they are.
+    numbers of a vector add is summed up to one value per token. Where a model scales each series by itself, its mean
+    and deviation are taken as they are, and the baseline is that mean too. Lengths stay what they are.
 
     Such a map says what this model looks at, which need not be what makes the class. Other weights must give another
     map: the tests see to that, for all weights and for those of the head alone.
@@ -91,10 +92,12 @@ def attribute(
         device = next(model.parameters(), x).device
         given, lengths = x.detach().to(device), None if lengths is None else lengths.to(device)
         labels = _labels(model, given, lengths, target)
-        read, vectors = _vectors(model, given)
+        read, vectors = _vectors(model, given, lengths)
         vectors = vectors if lengths is None else clear_padding(vectors, lengths)
         means = _mean_gradients(read, vectors, lengths, labels, points.to(vectors), weights.to(vectors))
         values = vectors * means
+        if isinstance(model, SequenceClassifier) and x.dim() == 3:
+            values = model.front.summed(values)
     return (values.sum(dim=2) if x.dim() == 2 else values).float().to(x.device)
 
 
@@ -125,17 +128,18 @@ def _labels(model: nn.Module, x: Tensor, lengths: Tensor | None, target: int | T
     return labels.to(x.device)
 
 
-def _vectors(model: nn.Module, x: Tensor) -> tuple[Read, Tensor]:
+def _vectors(model: nn.Module, x: Tensor, lengths: Tensor | None) -> tuple[Read, Tensor]:
     """Return what reads vectors (batch, time, features), and those that stand for ``x``."""
-    if x.dim() == 3:
+    if x.dim() == 3 and not (isinstance(model, SequenceClassifier) and model.front.scales):
         return model, x.clone()
-    if not isinstance(model, SequenceClassifier) or model.embedding is None:
+    if not isinstance(model, SequenceClassifier) or (model.embedding is None and x.dim() == 2):
         raise InputError(f"x must be (batch, time, features) for {type(model).__name__}, got {tuple(x.shape)}")
     if not is_as_made(model):
         raise InputError(
-            "tokens are explained through their vectors, which a model with another forward, or with hooks, hides"
+            f"{'tokens' if x.dim() == 2 else 'series scaled by themselves'} are explained through their vectors, which "
+            "a model with another forward, or with hooks, hides"
         )
-    return model.of_vectors, model.embedding(x).detach()
+    return model.of_vectors, model.vectors(x, lengths).detach()
 
 
 def _mean_gradients(

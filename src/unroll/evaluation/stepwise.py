@@ -22,7 +22,7 @@ class Watched:
     Attributes:
         data: it alone, without padding
         hidden: (time, units) float32, outputs of the last layer; of both directions, those that read forwards come
-            first
+            first; with frames, after the first frame that a step is in
         probabilities: (time, classes) float32, what the model would answer after each step if no other followed
     """
 
@@ -79,4 +79,5 @@ def watch(
         device = next(model.parameters()).device
         stages = model.stages(item.batch(slice(None)).x.to(device))
     (*_, hidden) = [stage.values for stage in stages if stage.name.startswith("layer")]
-    return Watched(item, hidden[0].float().cpu(), logits.softmax(dim=1))
+    after = model.front.count(torch.arange(1, time + 1)) - 1
+    return Watched(item, hidden[0].float().cpu()[after], logits.softmax(dim=1))

@@ -18,6 +18,7 @@ from ..data.preparation import Preparation, valid_steps
 from ..data.sequences import SequenceData
 from ..errors import RunError
 from ..models.classifier import SequenceClassifier
+from ..models.front import EPSILON
 from ..runs.storage import Run
 
 FORMAT = 1  # version of the description
@@ -85,7 +86,8 @@ def _model(model: SequenceClassifier) -> dict[str, Any]:
         name: {"shape": list(value.shape), "data": _base64(value.detach().cpu().float().numpy().astype("<f4"))}
         for name, value in model.state_dict().items()
     }
-    return {**settings, **sizes, "weights": weights}
+    front = asdict(model.front) | {"epsilon": EPSILON}
+    return {**settings, **sizes, "front": front, "weights": weights}
 
 
 def _base64(array: np.ndarray) -> str:

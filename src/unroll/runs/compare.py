@@ -18,8 +18,9 @@ import torch
 
 from ..errors import InputError, RunError
 from ..evaluation.significance import LEVEL, difference, holm, mcnemar, two_proportions, welch
+from ..formatting import in_words
 from .folder import fresh, write_json
-from .record import Record, in_words, read_record
+from .record import Record, read_record
 
 Test = Literal["mcnemar", "intervals", "welch"]
 
@@ -39,14 +40,19 @@ class Group:
     runs: tuple[Record, ...]
 
     @property
-    def accuracy(self) -> float:
-        """Mean over the runs, a fraction."""
-        return fmean(run.accuracy for run in self.runs)
+    def accuracies(self) -> list[float]:
+        """Test accuracies, fractions, of the runs that have a test part."""
+        return [run.accuracy for run in self.runs if run.accuracy is not None]
+
+    @property
+    def accuracy(self) -> float | None:
+        """Mean over the runs, a fraction; None where none has a test part."""
+        return fmean(self.accuracies) if self.accuracies else None
 
     @property
     def deviation(self) -> float | None:
         """Standard deviation of the accuracy over the runs (n - 1 in its denominator); None of one alone."""
-        return stdev(run.accuracy for run in self.runs) if len(self.runs) > 1 else None
+        return stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Verdict:
     Attributes:
         best: its name
         other: the other's name
-        accuracies: of both, fractions
+        accuracies: of both, fractions; None without a test part
         test: "mcnemar" of two runs on the same sequences, "intervals" of two runs of which that is not known,
             "welch" of settings with several seeds each; None if no test was made
         reason: why it is that test, or none
@@ -68,7 +74,7 @@ class Verdict:
 
     best: str
     other: str
-    accuracies: tuple[float, float]
+    accuracies: tuple[float | None, float | None]
     test: Test | None
     reason: str
     counts: tuple[int, int] | None = None
@@ -83,7 +89,7 @@ class Verdict:
 
     def __str__(self) -> str:
         """In words, on one line."""
-        first, second = (f"{100 * accuracy:.2f}" for accuracy in self.accuracies)
+        first, second = ("–" if accuracy is None else f"{100 * accuracy:.2f}" for accuracy in self.accuracies)
         head = f"{self.best} and {self.other}: {first} and {second} %"
         if self.p is None:
             return f"{head}, no test: {self.reason}"
@@ -178,11 +184,12 @@ def _facts(run: Record, group: Group) -> dict[str, Any]:
         "parameters": run.parameters,
         "epochs": len(run.history),
         "accuracy": run.accuracy,
-        "interval": list(run.interval),
+        "interval": run.interval and list(run.interval),
         "loss": run.loss,
         "n": run.n,
         "correct": run.correct,
         "seconds": run.seconds,
+        "baseline": run.baseline and run.baseline._asdict(),
     }
 
 
@@ -259,7 +266,11 @@ def _group(records: Sequence[Record]) -> tuple[tuple[Group, ...], tuple[str, ...
         runs = tuple(sorted((records[index] for index in members), key=lambda run: run.seed))
         name = str(runs[0].path) if len(runs) == 1 else in_words(settings)
         groups.append(Group(name or "these settings", settings, runs))
-    return tuple(sorted(groups, key=lambda group: -group.accuracy)), differing
+    return tuple(sorted(groups, key=lambda group: -_or_worst(group.accuracy))), differing
+
+
+def _or_worst(accuracy: float | None) -> float:
+    return -1.0 if accuracy is None else accuracy
 
 
 def _judge(groups: Sequence[Group]) -> tuple[list[Verdict], int]:
@@ -273,7 +284,7 @@ def _judge(groups: Sequence[Group]) -> tuple[list[Verdict], int]:
         verdicts = [_over_seeds(groups[0], group) for group in groups[1:]]
         picked = [group.runs[0] for group in groups]
     else:
-        picked = sorted((run for group in groups for run in group.runs), key=lambda run: -run.accuracy)
+        picked = sorted((run for group in groups for run in group.runs), key=lambda run: -_or_worst(run.accuracy))
         verdicts = [_run_by_run(picked[0], run) for run in picked[1:]]
     among = 1 + sum(_pairing(picked[0], run)[0] is not None for run in picked[1:])
     pairs = among * (among - 1) // 2
@@ -289,7 +300,7 @@ def _over_seeds(best: Group, other: Group) -> Verdict:
     paired, reason = _pairing(best.runs[0], other.runs[0])
     if paired is None:
         return Verdict(best.name, other.name, accuracies, None, reason)
-    p = welch(*([run.accuracy for run in group.runs] for group in (best, other)))
+    p = welch(best.accuracies, other.accuracies)
     if p is None:
         return Verdict(best.name, other.name, accuracies, None, "the accuracy is the same with every seed")
     seeds = f"over {len(best.runs)} and {len(other.runs)} seeds"
@@ -315,6 +326,8 @@ def _run_by_run(best: Record, other: Record) -> Verdict:
 def _pairing(one: Record, other: Record) -> tuple[bool | None, str]:
     """Tell whether two runs read the same test part, and how that is known; None where they cannot be compared."""
     first, second = one.predictions, other.predictions
+    if untested := [str(run.path) for run in (one, other) if not run.n]:
+        return None, f"{' and '.join(untested)} {'has' if len(untested) == 1 else 'have'} no test part"
     if first and second and first.fingerprint == second.fingerprint and torch.equal(first.y, second.y):
         return True, "they read the same test part"
     if one.data == other.data and one.reading != other.reading:

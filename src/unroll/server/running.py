@@ -18,7 +18,7 @@ from uvicorn.config import LOGGING_CONFIG
 
 from ..errors import ConfigError, DataError, InputError
 from ..export import make_page
-from ..runs.data import load_test
+from ..runs.data import load_samples
 from ..runs.storage import Run, load_run
 from . import limits
 from .app import create_app, guarded
@@ -49,7 +49,7 @@ def load_served(paths: Sequence[Path], data_dir: Path | None = None) -> list[Ser
 def page_of(run: Run, name: str, data_dir: Path | None = None) -> str:
     """Return the page on which one watches a run, or one that says that there is none; why is logged."""
     try:
-        return make_page(run, load_test(run, None, data_dir))[0]
+        return make_page(run, load_samples(run, None, data_dir))[0]
     except InputError as error:
         hint = "; --data-dir says where data is" if isinstance(error, DataError) else ""
         LOG.warning("%s has no page to watch it read: %s%s", name, error, hint)

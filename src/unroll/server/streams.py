@@ -55,7 +55,7 @@ class Streams:
             size = () if self.model.embedding is not None else (self.model.input_size,)
             stream.step(torch.zeros(1, *size, dtype=torch.int64 if self.model.embedding is not None else torch.float32))
         self.form = stream.state
-        self.size = HEAD.size + sum(t.numel() * t.element_size() for t in (self.start.last, *_tensors(self.form)))
+        self.keeps_all = self.model.front.scales  # so the state grows with what has been read
 
     def unpack(self, text: str | None) -> State:
         """Return the state that was sent; None begins anew.
@@ -70,12 +70,14 @@ class Streams:
             content = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
             raise wrong from None
-        if len(content) != self.size or content[:8] != self.mark:
+        if len(content) < HEAD.size or content[:8] != self.mark:
             raise wrong
         _, read = HEAD.unpack_from(content)
-        if read > MOST_READ:
+        if read > (limits.STEPS if self.keeps_all else MOST_READ):
             raise wrong
-        at = HEAD.size
+        form, at = self._form(read), HEAD.size
+        if len(content) != at + sum(t.numel() * t.element_size() for t in (self.start.last, *_tensors(form))):
+            raise wrong
 
         def taken(like: Tensor) -> Tensor:
             nonlocal at
@@ -86,11 +88,20 @@ class Streams:
                 raise wrong
             return torch.from_numpy(array)
 
-        last = taken(self.start.last)
-        return State(read, last, _mapped(taken, self.form))
+        last, inner = taken(self.start.last), _mapped(taken, form)
+        if inner[2] and int(inner[2][1]) != read:
+            raise wrong
+        return State(read, last, inner)
+
+    def _form(self, read: int) -> Any:
+        """Return a state like one that so many steps have left."""
+        if not self.keeps_all:
+            return self.form
+        layers, held, (steps, count) = self.form
+        return layers, held, (steps.new_empty(1, read, steps.shape[2]), count)
 
     def pack(self, state: State) -> str:
-        """Return a state as text, always of the same length."""
+        """Return a state as text, of the same length unless the model keeps all steps."""
         parts = [state.last, *_tensors(state.inner)]
         content = HEAD.pack(self.mark, state.read) + b"".join(t.contiguous().numpy().tobytes() for t in parts)
         return base64.b64encode(content).decode()
@@ -143,8 +154,13 @@ class Streams:
             state: before it.
 
         Raises:
-            DataError: what comes of it is no number.
+            DataError: what comes of it is no number, or it is too long.
         """
+        if self.keeps_all and state.read + x.shape[1] > limits.STEPS:
+            raise DataError(
+                f"the run {self.served.name} scales each series by itself, so a stream of it keeps all time steps: "
+                f"expected at most {limits.STEPS:,}, got {state.read + x.shape[1]:,}"
+            )
         with inference(self.model):
             stream = self.model.stream()
             if state.inner is not None:
@@ -158,8 +174,12 @@ class Streams:
 
 
 def _tensors(tree: Any) -> list[Tensor]:
+    if tree is None:  # nothing has been read out
+        return []
     return [tree] if isinstance(tree, Tensor) else [tensor for part in tree for tensor in _tensors(part)]
 
 
 def _mapped(function: Any, tree: Any) -> Any:
+    if tree is None:
+        return None
     return function(tree) if isinstance(tree, Tensor) else tuple(_mapped(function, part) for part in tree)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from ...config import DataConfig
 from ...interrupt import immediate_interrupt
 from ..app import Json, TableFlags, app, given, import_user_cell
 from ..outcome import print_json, say
@@ -45,6 +46,8 @@ def evaluate(
     json
         Print one JSON object with accuracy (a fraction), loss, n and more.
     """
+    settings = given(reading)
+    DataConfig(**settings)
     with immediate_interrupt():
         from ...evaluation.anytime import evaluate_anytime
         from ...evaluation.metrics import evaluate as count
@@ -55,7 +58,7 @@ def evaluate(
 
     import_user_cell(cell)
     loaded = load_run(run)
-    name, part, sequences, trained_on = load_test(loaded, data, data_dir, **given(reading))
+    name, part, sequences, trained_on = load_test(loaded, data, data_dir, **settings)
     evaluation = count(loaded.model, sequences)
     early = evaluate_anytime(loaded.model, sequences, loaded.calibration) if anytime else None
     if json:

@@ -163,7 +163,7 @@ def _preparation(source: Source, train_x: np.ndarray, read: Read) -> Preparation
     edge[1:-1, 1:-1] = False
     framing = Framing(float(train_x[:, edge].mean()), source.box, source.centre)
     image = ImageFormat(SIZE, SIZE, read, framing)
-    return Preparation(source.classes, Scaling.of("standard", torch.tensor(train_x)), image)
+    return Preparation(source.classes, Scaling.of("training", torch.tensor(train_x)), image)
 
 
 def _splits(

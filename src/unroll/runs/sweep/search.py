@@ -9,8 +9,8 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from ...config.axes import LOGARITHMIC, Range, Setting, Values, combinations, is_whole
 from ...errors import ConfigError
-from .axes import LOGARITHMIC, Range, Setting, Values, combinations, is_whole
 
 Method = Literal["grid", "random", "tpe"]
 TRIALS = 10  # settings that random and tpe try unless told otherwise

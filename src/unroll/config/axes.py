@@ -7,9 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, get_args, get_type_hints
 
-from ...config import DataConfig, ModelConfig, TrainConfig, choose_settings
-from ...errors import ConfigError, did_you_mean
-from ..record import in_words
+from ..errors import ConfigError, did_you_mean
+from ..formatting import in_words
+from .data import DataConfig
+from .model import ModelConfig
+from .recipes import choose_settings
+from .training import TrainConfig
 
 LOGARITHMIC = ("lr", "weight_decay")  # of which the factor matters: as much is tried from 1 to 2 as from 2 to 4
 TYPES: dict[str, Any] = {**get_type_hints(ModelConfig), **get_type_hints(TrainConfig)}
@@ -77,6 +80,8 @@ def _read(name: str, text: str) -> Any:
             raise ConfigError(f"{name} must be true or false, or both with a comma between, got {text!r}")
         return SWITCH[text]
     if kind not in (int, float):
+        if int in get_args(kind) and text.isdecimal():  # or a word
+            return int(text)
         return text  # one of the names that the settings' class knows
     try:
         return kind(text)
