@@ -228,7 +228,7 @@ def test_a_missing_library_is_named_with_what_installs_it(
     path = tsv(rows(2))
     unroll.train_run(str(path), epochs=1, hidden_size=4, out="run")
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    expected = "unroll: texts need the library tokenizers: pip install 'unroll-rnn[text]'\n"
+    expected = "unroll: texts need the library tokenizers: pip install '.[text]' in the folder of unroll\n"
     for words in (
         ["train", "--no-report", "--data", str(path)],
         ["predict", "run", "--text", "a"],

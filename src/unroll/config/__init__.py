@@ -3,6 +3,7 @@
 The command line's flags are the fields of `DataConfig`, `ModelConfig` and `TrainConfig`; their help is the text there.
 """
 
+from .axes import Range, read_values
 from .data import ColourName, DataConfig, LinesName, MissingName, Read, TokenizerName
 from .model import Backend, Init, ModelConfig, ScalingName
 from .recipes import RECIPES, Recipe, RecipeName, choose_settings
@@ -18,6 +19,7 @@ __all__ = [
     "Metric",
     "MissingName",
     "ModelConfig",
+    "Range",
     "Read",
     "Recipe",
     "RecipeName",
@@ -25,4 +27,5 @@ __all__ = [
     "TokenizerName",
     "TrainConfig",
     "choose_settings",
+    "read_values",
 ]

@@ -125,7 +125,7 @@ def _checked(name: str, values: Sequence[Any] | Range) -> Values:
         raise ConfigError(NOT_CHOSEN[name])
     if name not in TYPES:
         hint = did_you_mean(name, {**TYPES, **asdict(DataConfig())})
-        raise ConfigError(f"{name!r} is no setting of model or training that could be chosen{hint}")
+        raise ConfigError(f"{name!r} is not a setting of model or training that could be chosen{hint}")
     if not isinstance(values, Range):
         if not isinstance(values, Sequence) or isinstance(values, str) or not values:
             raise ConfigError(f"{name} must have a list of values or a Range to choose from, got {values!r}")

@@ -56,7 +56,7 @@ def sweep(
         Trainings of each setting, with the seeds 0, 1, 2 … or from --seed on; default 1.
     method
         grid tries all settings, random some of them, tpe those that look best after the ones before, which needs
-        pip install 'unroll-rnn[sweep]'; default grid, with a range random.
+        the extra sweep; default grid, with a range random.
     trials
         Settings that random and tpe try; default 10.
     out
