@@ -15,6 +15,7 @@ from ..formatting import is_printable, listed, quoted, shown
 from ..validation import check_choice, check_types, check_whole, is_number
 from .columns import Columns
 from .tokenizer import Tokenizer
+from .usual import Usual
 
 # Seed of the permutation behind read="permuted": the one of the uRNN papers' permuted MNIST (full-capacity uRNN,
 # Wisdom et al. 2016, and its successors). RandomState's stream is frozen (NumPy's NEP 19), so it never changes.
@@ -302,6 +303,7 @@ class Preparation:
         columns: what the columns of the table were taken for that the training data is from; None where it is no table
         offset: of each feature, taken away from the raw values in float64 before they become float32, which could not
             tell them apart; all else is in units of what is left. Empty where nothing has to be
+        usual: what the training data is like; None until a run is made of it
     """
 
     classes: tuple[str, ...]
@@ -312,6 +314,7 @@ class Preparation:
     tokenizer: Tokenizer | None = None
     columns: Columns | None = None
     offset: tuple[float, ...] = ()
+    usual: Usual | None = None
 
     @property
     def kind(self) -> Kind:
@@ -352,7 +355,10 @@ class Preparation:
         features = tuple(saved.get("features", ()))
         columns, offset = saved.get("columns"), tuple(saved.get("offset", ()))
         columns = columns and Columns.from_dict(columns)
-        made = cls(tuple(saved["classes"]), Scaling(**scaling), image, missing, features, tokenizer, columns, offset)
+        usual = saved.get("usual") and Usual.from_dict(saved["usual"])
+        made = cls(
+            tuple(saved["classes"]), Scaling(**scaling), image, missing, features, tokenizer, columns, offset, usual
+        )
         made.check()
         # Whole numbers, as JSON may have them, can be too large for torch's own.
         exact = Scaling(_floats(made.scaling.mean), _floats(made.scaling.std))

@@ -267,7 +267,8 @@ class SequenceData:
         data = self._with_features(preparation.features)._less(preparation.offset).filled(preparation.missing)
         if preparation.tokenizer is not None:
             data = data.tokenized(preparation.tokenizer)
-        return replace(data, y=index[self.y], preparation=preparation)
+        prepared = replace(preparation, columns=own.columns or preparation.columns)
+        return replace(data, y=index[self.y], preparation=prepared)
 
     def tokenized(self, tokenizer: Tokenizer) -> SequenceData:
         """Return these texts with the ids of their tokens in ``x``, 0 behind the last."""
@@ -315,7 +316,9 @@ class SequenceData:
         if rule is None:
             if self.missing is not None:
                 gaps = int(self.missing.sum())
-                raise DataError(f"the data lacks {gaps:,} values, and the run has not learned what to put there")
+                raise DataError(
+                    f"{gaps:,} values are missing, but the training data had no missing values: fill them first"
+                )
             return self
         self._check_features(len(rule.means))
         preparation = replace(self.preparation, missing=rule)

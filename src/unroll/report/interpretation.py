@@ -1,4 +1,4 @@
-"""The sections about how the model reads: when it knows, how its state and its answer change."""
+"""The sections about how the model reads: accuracy over time, states step by step, and attribution."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def knowing(material: Material) -> Iterator[Section]:
     )
     yield Section(
         "When does it know?",
-        "The model's answer after each part of a sequence, as if it ended there. Diamonds show the result of stopping "
-        f"as soon as the confidence reaches a threshold.{sample}",
+        "The model's prediction after each part of a sequence, as if it ended there. Diamonds show the result of "
+        f"stopping as soon as the confidence reaches a threshold.{sample}",
         [
             Picture(
                 "anytime",
@@ -114,7 +114,7 @@ def _both(material: Material) -> str:
 
 
 def telling(material: Material) -> Iterator[Section]:
-    """Show which parts of the input speak for the answer."""
+    """Show which parts of the input speak for the predicted class."""
     if material.attributions is None:
         return
     yield Section(

@@ -76,7 +76,7 @@ class Material:
         anytime: accuracy after parts of the sequences
         asked: number of sequences that ``anytime`` was measured on
         watched: some sequences read step by step
-        attributions: which parts of the input speak for the answer, in these sequences and more
+        attributions: which parts of the input speak for the predicted class, in these sequences and more
         speed: of predictions
         baseline: the best that ``unroll baseline`` has kept of the run
     """

@@ -12,6 +12,7 @@ from typing import Any
 from ..config import Recipe, RecipeName, choose_settings
 from ..data.catalog import resolve
 from ..data.splits import Splits
+from ..data.unusual import measure
 from ..errors import RunError, TrainingError
 from ..evaluation.anytime import calibrate
 from ..evaluation.metrics import Evaluation
@@ -110,7 +111,8 @@ def train_run(
     fingerprint = splits.train.fingerprint()
     read = splits.reading or reading
     kept = replace(plan, data=resolve(data, data_dir), data_dir=place, reading=read, fingerprint=fingerprint)
-    config = RunConfig.of(model, splits.train.preparation, fingerprint, kept, tensorboard)
+    preparation = replace(splits.train.preparation, usual=measure(splits.train))
+    config = RunConfig.of(model, preparation, fingerprint, kept, tensorboard)
     with claim(out, overwrite, f"{splits.name}-{_short(chosen.model.cell)}") as path:
         write_config(path, config)
         started = Started(path, splits, training, chosen, tensorboard)
