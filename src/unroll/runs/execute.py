@@ -217,6 +217,7 @@ def _take_steps(started: Started, checkpoints: Checkpoints, tell: Callable[[Even
 
 def _finish(path: Path, training: Training, test: Evaluation) -> None:
     write_metrics(path, training.history)  # once more: lines that were appended may not be on the disk yet
-    write_json(path / EVALUATION, {"weights": training.kept, **test.to_dict()})
+    about = {"weights": training.kept, "deciding": training.deciding}
+    write_json(path / EVALUATION, {**about, **test.to_dict()})
     assert isinstance(training.model, SequenceClassifier)
     write_weights(path, training.model)
