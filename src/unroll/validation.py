@@ -50,6 +50,10 @@ def check_types(config: object) -> None:
             (hint,) = set(get_args(hint)) - {type(None)}
         if hint in (str, bool, int, float):
             _check_plain(name, value, hint)
+        elif int in get_args(hint):  # or a word
+            words = [word for part in get_args(hint) for word in get_args(part)]
+            if value not in words and (not isinstance(value, int) or isinstance(value, bool)):
+                raise ConfigError(f"{name} must be a whole number or {' or '.join(words)}, got {quoted(value)}")
         else:
             check_choice(name, value, get_args(hint))
 

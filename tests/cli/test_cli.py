@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -18,6 +19,8 @@ from PIL import Image
 
 import unroll
 from recurrences import NEEDS_BF16
+from unroll.cli import main
+from unroll.config.model import CELLS
 from unroll.scan import cpu
 from waiting import eventually
 
@@ -296,6 +299,33 @@ def test_output_that_nobody_reads_any_more_says_how_to_go_on() -> None:
     )
 
 
+def test_wrong_settings_are_refused_before_torch_is_loaded() -> None:
+    """Torch takes seconds to load, the command line a third of one."""
+    lines = [
+        *(
+            "train --cell gur",
+            "check --hidden-size 0",
+            "sweep --cell rnn,gur",
+            "sweep --lr 1e-3",
+            "explore --resize 0x3",
+        ),
+        *("train --resume runs/a --test-fraction 2", "evaluate runs/a --missing-values"),
+        "predict runs/a --lines x",
+    ]
+    script = (
+        "import sys; from unroll.cli import main\n"
+        f"assert [main(line.split()) for line in {lines}] == {[2] * len(lines)}\n"
+        "assert not {'torch', 'numpy', 'pandas'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stderr.splitlines()) == len(lines)
+
+
+def test_the_names_of_cells_are_known_without_torch() -> None:
+    assert tuple(unroll.cells.CELLS) == CELLS
+
+
 # Libraries in the order in which they are loaded, and what the command writes first: from its beginning to its work.
 @pytest.mark.parametrize("loaded", ["libtorch_global_deps", "libtorch_python", "_multiarray_umath", "config.json"])
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux' /proc")
@@ -312,12 +342,15 @@ def test_ctrl_c_at_the_start_ends_it_in_one_line(loaded: str) -> None:
     assert err.count("\n") == 1
 
 
-@pytest.mark.slow
-def test_an_encoding_without_our_signs_ends_nothing() -> None:
-    command = [sys.executable, "-m", "unroll", "train", "--no-report", "--epochs", "1", "--hidden-size", "8"]
-    done = subprocess.run(command, capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "cp1251"})
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert b"28 steps ? 28 features" in done.stdout
+def test_an_encoding_without_our_signs_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = [io.BytesIO(), io.BytesIO()]
+    for name, bytes_ in zip(("stdout", "stderr"), written, strict=True):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(bytes_, "cp1251"))
+    assert main(["train", "--no-report", "--epochs", "1", "--hidden-size", "8"]) == 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    assert written[1].getvalue() == b""
+    assert b"28 steps ? 28 features" in written[0].getvalue()
 
 
 @pytest.mark.slow

@@ -151,7 +151,7 @@ def test_no_page_is_written_whose_javascript_differs(
 
 def test_what_is_missing_is_named(run: unroll.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "py_mini_racer", None)
-    with pytest.raises(ConfigError, match=re.escape("pip install 'unroll-rnn[html]'")):
+    with pytest.raises(ConfigError, match=re.escape("pip install '.[html]' in the folder of unroll")):
         export_html(run, load_test(run))
 
 

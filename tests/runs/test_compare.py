@@ -312,7 +312,7 @@ def test_what_cannot_be_compared_is_one_line_each(
         err.splitlines(),
         (
             "hand was saved by hand: it does not say how it was trained, or how it does on a test part",
-            "evaluation/evaluation.json is broken ('accuracy' is missing); copy it again, or train again",
+            "evaluation/evaluation.json is broken ('n' is missing); copy it again, or train again",
             "metrics/metrics.jsonl is broken (it holds no epoch); train again",
             "epochs/metrics.jsonl is broken (Expecting property name",
             "config/config.json is broken ('model' is missing); copy it again, or train again",

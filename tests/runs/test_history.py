@@ -179,7 +179,7 @@ def test_the_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert "unroll: --resume takes all settings from my run" in capsys.readouterr().err
 
 
-MISSING = "curves for TensorBoard need the package tensorboard: pip install 'unroll-rnn[tensorboard]'"
+MISSING = "curves for TensorBoard need the package tensorboard: pip install '.[tensorboard]' in the folder of unroll"
 
 
 def test_without_the_package_nothing_is_begun(

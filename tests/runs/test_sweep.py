@@ -21,10 +21,10 @@ from PIL import Image
 import unroll
 from unroll import ConfigError, Range, plots, resume_sweep, run_sweep
 from unroll.cli import main
+from unroll.config.axes import check_axes, read_values
 from unroll.runs.execute import resume_run, train_run
-from unroll.runs.sweep import Sweep, Trial, read_sweep, read_values
+from unroll.runs.sweep import Sweep, Trial, read_sweep
 from unroll.runs.sweep import search as search_module
-from unroll.runs.sweep.axes import check_axes
 from unroll.runs.sweep.search import plan, propose
 from unroll.training.results import EpochResult
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..formatting import listed, quoted, shown
 from .preparation import moments, valid_steps
+from .separation import separating
 from .sequences import SequenceData
 from .splits import Splits
 from .vocabulary import WordDescription, describe_words
@@ -115,6 +116,7 @@ def describe_data(splits: Splits) -> Description:
         labels.setdefault(key, set()).add(y)
     known = {key for key, _ in train_keys}
     shared = sum(key in known for key, _ in test_keys)
+    copied = 0 if splits.val is None else sum(key in known for key, _ in _keys_of_content(splits.val))
     conflicts = sum(len(classes) > 1 for classes in labels.values())
     train = _part(splits.train, len(train_keys) - len(known))
     test = _part(splits.test, len(test_keys) - len({key for key, _ in test_keys}))
@@ -122,8 +124,10 @@ def describe_data(splits: Splits) -> Description:
     findings = (
         *missing_classes(splits),
         *constant(splits),
-        *_findings(train, test, features, shared, conflicts),
+        *_copied(shared, copied),
+        *_findings(train, test, features, conflicts),
         *_of_words(words),
+        *separating(splits.train),
         *notes_of(splits),
     )
     return Description(
@@ -162,15 +166,34 @@ def copies(splits: Splits) -> list[str]:
     ]
 
 
+def copies_across(splits: Splits) -> list[str]:
+    """Say how many sequences of the test or the validation part are in the training part too; empty if none."""
+    known = {key for key, _ in _keys_of_content(splits.train)}
+    parts = (splits.test, splits.val)
+    return _copied(*(0 if part is None else sum(key in known for key, _ in _keys_of_content(part)) for part in parts))
+
+
+def _copied(test: int, val: int) -> list[str]:
+    """Say how many sequences of the test and the validation part are copies of training sequences."""
+    return [
+        f"{_counted(count, f'{name} sequence')} also in the training part: the {name} accuracy will be too high; "
+        "remove the copies"
+        for name, count in (("test", test), ("validation", val))
+        if count
+    ]
+
+
 def missing_classes(splits: Splits) -> list[str]:
-    """Say which classes the training or the test part lacks; an empty list if none."""
+    """Say which classes the training or the test part lacks, or that there is no test part; an empty list if none."""
     findings = []
     for name, part, effect in (
         ("training", splits.train, "cannot be learned"),
         ("test", splits.test, "will not be tested"),
     ):
         missing = [label for label, count in part.counts.items() if not count]
-        if missing:
+        if not len(part):
+            findings.append(f"there is no {name} part: how well a model does on new sequences stays unknown")
+        elif missing:
             findings.append(f"the {name} part has no sequence of {listed(missing)}, which {effect}: add some")
     return findings
 
@@ -241,7 +264,8 @@ def _keys_of_content(data: SequenceData) -> list[tuple[bytes, int]]:
 def _kind(data: SequenceData) -> str:
     image = data.preparation.image
     if image is not None:
-        return f"images of {image.width}×{image.height} pixels, read by {image.read}"
+        colour = " in colour" if image.channels == 3 else ""
+        return f"images{colour} of {image.width}×{image.height} pixels, read by {image.read}"
     if data.kind == "texts":
         return f"texts, of {data.vocabulary_size:,} different tokens"
     return "sequences" if data.lengths is None else "sequences of different lengths"
@@ -251,7 +275,6 @@ def _findings(
     train: PartDescription,
     test: PartDescription,
     features: tuple[FeatureDescription, ...],
-    shared: int,
     conflicts: int,
 ) -> Iterator[str]:
     for part, name in ((train, "training"), (test, "test")):
@@ -259,8 +282,6 @@ def _findings(
             yield f"{_counted(part.lengths[0], 'empty sequence')} (length 0) in the {name} part"
         if part.repeated:
             yield f"{_counted(part.repeated, 'repeated sequence')} in the {name} part"
-    if shared:
-        yield f"{_counted(shared, 'test sequence')} also in the training part: the test accuracy will flatter"
     if conflicts:
         yield f"{_counted(conflicts, 'sequence')} labelled with more than one class: look at their labels"
     still = [feature.name for feature in features if feature.std == 0]

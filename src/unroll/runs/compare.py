@@ -20,8 +20,9 @@ import torch
 
 from ..errors import InputError, RunError
 from ..evaluation.significance import LEVEL, difference, holm, mcnemar, two_proportions, welch
+from ..formatting import in_words
 from .folder import fresh, write_json
-from .record import Record, in_words, read_record
+from .record import Record, read_record
 
 Test = Literal["mcnemar", "intervals", "welch"]
 
@@ -43,14 +44,19 @@ class Group:
     data: int = 0
 
     @property
-    def accuracy(self) -> float:
-        """Mean over the runs, a fraction."""
-        return fmean(run.accuracy for run in self.runs)
+    def accuracies(self) -> list[float]:
+        """Test accuracies, fractions, of the runs that have a test part."""
+        return [run.accuracy for run in self.runs if run.accuracy is not None]
+
+    @property
+    def accuracy(self) -> float | None:
+        """Mean over the runs, a fraction; None where none has a test part."""
+        return fmean(self.accuracies) if self.accuracies else None
 
     @property
     def deviation(self) -> float | None:
         """Standard deviation of the accuracy over the runs (n - 1 in its denominator); None of one alone."""
-        return stdev(run.accuracy for run in self.runs) if len(self.runs) > 1 else None
+        return stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Verdict:
     Attributes:
         best: its name
         other: the other's name
-        accuracies: of both, fractions
+        accuracies: of both, fractions; None without a test part
         test: "mcnemar" of two runs on the same sequences, "intervals" of two runs of which that is not known,
             "welch" of settings with several seeds each; None if no test was made
         reason: why it is that test, or none
@@ -72,7 +78,7 @@ class Verdict:
 
     best: str
     other: str
-    accuracies: tuple[float, float]
+    accuracies: tuple[float | None, float | None]
     test: Test | None
     reason: str
     counts: tuple[int, int] | None = None
@@ -87,7 +93,7 @@ class Verdict:
 
     def __str__(self) -> str:
         """In words, on one line."""
-        first, second = (f"{100 * accuracy:.2f}" for accuracy in self.accuracies)
+        first, second = ("–" if accuracy is None else f"{100 * accuracy:.2f}" for accuracy in self.accuracies)
         head = f"{self.best} and {self.other}: {first} and {second} %"
         if self.p is None:
             return f"{head}, no test: {self.reason}"
@@ -188,11 +194,12 @@ def _facts(run: Record, group: Group) -> dict[str, Any]:
         "parameters": run.parameters,
         "epochs": len(run.history),
         "accuracy": run.accuracy,
-        "interval": list(run.interval),
+        "interval": run.interval and list(run.interval),
         "loss": run.loss,
         "n": run.n,
         "correct": run.correct,
         "seconds": run.seconds,
+        "baseline": run.baseline and run.baseline._asdict(),
     }
 
 
@@ -271,7 +278,11 @@ def _group(records: Sequence[Record]) -> tuple[tuple[Group, ...], tuple[str, ...
         number = next((n for n, first in enumerate(sets) if _pairing(first, runs[0])[0] is not None), len(sets))
         sets += runs[:1] if number == len(sets) else ()
         groups.append(Group(name or "these settings", settings, runs, number))
-    return tuple(sorted(groups, key=lambda group: (group.data, -group.accuracy))), differing
+    return tuple(sorted(groups, key=lambda group: (group.data, -_or_worst(group.accuracy)))), differing
+
+
+def _or_worst(accuracy: float | None) -> float:
+    return -1.0 if accuracy is None else accuracy
 
 
 def _judge(groups: Sequence[Group]) -> tuple[list[Verdict], int]:
@@ -298,7 +309,7 @@ def _judge_comparable(groups: Sequence[Group]) -> tuple[list[Verdict], int]:
         verdicts = [_over_seeds(groups[0], group) for group in groups[1:]]
         picked = [group.runs[0] for group in groups]
     else:
-        picked = sorted((run for group in groups for run in group.runs), key=lambda run: -run.accuracy)
+        picked = sorted((run for group in groups for run in group.runs), key=lambda run: -_or_worst(run.accuracy))
         verdicts = [_run_by_run(picked[0], run) for run in picked[1:]]
     among = 1 + sum(_pairing(picked[0], run)[0] is not None for run in picked[1:])
     return verdicts, among * (among - 1) // 2
@@ -309,7 +320,7 @@ def _over_seeds(best: Group, other: Group) -> Verdict:
     paired, reason = _pairing(best.runs[0], other.runs[0])
     if paired is None:
         return Verdict(best.name, other.name, accuracies, None, reason)
-    p = welch(*([run.accuracy for run in group.runs] for group in (best, other)))
+    p = welch(best.accuracies, other.accuracies)
     if p is None:
         return Verdict(best.name, other.name, accuracies, None, "the accuracy is the same with every seed")
     seeds = f"over {len(best.runs)} and {len(other.runs)} seeds"
@@ -338,6 +349,8 @@ def _pairing(one: Record, other: Record) -> tuple[bool | None, str]:
     That the sequences are the same but read in another way counts as data that is read differently: False.
     """
     first, second = one.predictions, other.predictions
+    if untested := [str(run.path) for run in (one, other) if not run.n]:
+        return None, f"{' and '.join(untested)} {'has' if len(untested) == 1 else 'have'} no test part"
     if first and second and first.fingerprint == second.fingerprint and torch.equal(first.y, second.y):
         return True, "they read the same test part"
     if one.data == other.data and one.reading != other.reading and _drawn_alike(one, other):

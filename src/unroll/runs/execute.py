@@ -184,17 +184,14 @@ def _train(started: Started, checkpoints: Checkpoints, watch: Callable[[Event], 
         try:
             _take_steps(started, checkpoints, watch or (lambda event: None))
             checkpoints.write(training)
-            predictions = Predictions.of(training.model, started.splits.test)
-            if not math.isfinite(predictions.evaluation.loss):
-                raise TrainingError(f"the test loss is {predictions.evaluation.loss}: training diverged")
+            evaluation = _test(started)
         except TrainingError as error:
             checkpoints.remove()  # it would only diverge again
             kept = f"; the metrics of {len(training.history)} epochs are in {path}" if training.history else ""
             raise TrainingError(f"{error}{kept}") from error
-        write_predictions(path, predictions)
         if training.val:
             write_calibration(path, calibrate(training.model, training.val))
-        _finish(path, training, predictions.evaluation)
+        _finish(path, training, evaluation)
         checkpoints.remove()
     return load_run(path, device=training.device.type)
 
@@ -215,9 +212,21 @@ def _take_steps(started: Started, checkpoints: Checkpoints, tell: Callable[[Even
                 break
 
 
-def _finish(path: Path, training: Training, test: Evaluation) -> None:
+def _test(started: Started) -> Evaluation | None:
+    """Return how the trained model does on the test part, and keep what it said; None where there is no such part."""
+    if not len(started.splits.test):
+        return None
+    predictions = Predictions.of(started.training.model, started.splits.test)
+    evaluation = predictions.evaluation
+    if not math.isfinite(evaluation.loss):
+        raise TrainingError(f"the test loss is {evaluation.loss}: training diverged")
+    write_predictions(started.path, predictions)
+    return evaluation
+
+
+def _finish(path: Path, training: Training, test: Evaluation | None) -> None:
     write_metrics(path, training.history)  # once more: lines that were appended may not be on the disk yet
     about = {"weights": training.kept, "deciding": training.deciding}
-    write_json(path / EVALUATION, {**about, **test.to_dict()})
+    write_json(path / EVALUATION, about | (test.to_dict() if test else {"n": 0}))
     assert isinstance(training.model, SequenceClassifier)
     write_weights(path, training.model)

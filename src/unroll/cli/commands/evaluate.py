@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ...config import LinesName
+from ...config import DataConfig, LinesName
 from ...interrupt import immediate_interrupt
 from ..app import Json, TableFlags, app, given, import_user_cell
 from ..outcome import print_json, say
@@ -52,6 +52,9 @@ def evaluate(
     json
         Print one JSON object with accuracy (a fraction), loss, n and more.
     """
+    columns = {"lines": lines, "text_column": text_column}
+    settings = given(reading) | {name: value for name, value in columns.items() if value is not None}
+    DataConfig(**settings)
     with immediate_interrupt():
         from ...evaluation.anytime import evaluate_anytime
         from ...evaluation.metrics import evaluate as count
@@ -62,9 +65,7 @@ def evaluate(
 
     import_user_cell(cell)
     loaded = load_run(run)
-    columns = {"lines": lines, "text_column": text_column}
-    given_columns = {name: value for name, value in columns.items() if value is not None}
-    test = load_test(loaded, data, data_dir, **given(reading), **given_columns)
+    test = load_test(loaded, data, data_dir, **settings)
     name, part, sequences, trained_on = test
     evaluation = count(loaded.model, sequences)
     early = evaluate_anytime(loaded.model, sequences, loaded.calibration) if anytime else None

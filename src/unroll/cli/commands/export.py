@@ -27,7 +27,7 @@ def export(
 
     The page holds the weights and computes in the browser: no server, no network, so it can be mailed, or opened from a
     memory stick. Before it is kept, its JavaScript is run on real sequences and compared with PyTorch; if any
-    probability differs by more than 0.0001, nothing is written. It needs pip install 'unroll-rnn[html]'.
+    probability differs by more than 0.0001, nothing is written. It needs the extra html.
 
     Parameters
     ----------
@@ -49,14 +49,14 @@ def export(
     with immediate_interrupt():
         from ...export import check_cell, export_html
         from ...runs.config_file import read_config
-        from ...runs.data import load_test
+        from ...runs.data import load_samples
         from ...runs.storage import load_run
         from ..views.terminal import Screen, print_facts
 
     assert to == "html"
     check_cell(run, read_config(run).model.cell)  # before loading asks for the cell's module
     loaded = load_run(run)
-    found = export_html(loaded, load_test(loaded, data, data_dir), out)
+    found = export_html(loaded, load_samples(loaded, data, data_dir), out)
     if json:
         size = {"bytes": found.size, "checked": found.checked, "difference": found.difference}
         print_json({"run": str(run), "to": to, "file": str(found.path), **size})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ...config import LinesName
+from ...config import DataConfig, LinesName
 from ...interrupt import immediate_interrupt
 from ..app import Json, TableFlags, app, given, import_user_cell
 from ..outcome import print_json, say
@@ -66,8 +66,8 @@ def predict(
         Print one JSON object with whether probabilities are calibrated, warnings of files unlike the training data, and
         of each image, series or text class, probability, top 3 and preparation, or the file's error.
     """
+    config = DataConfig(**given(reading), lines=lines, text_column=text_column)
     with immediate_interrupt():
-        from ...config import DataConfig
         from ...data.formats.text_file import text_lines
         from ...data.streams import read_stream
         from ...errors import InputError
@@ -87,7 +87,6 @@ def predict(
                 f"{run} has nothing to classify: name files, give --text, or send texts to standard input, one a line"
             )
     sure = Sure(loaded.calibration, stop_at)
-    config = DataConfig(**given(reading), lines=lines, text_column=text_column)
     own = loaded.config.plan.reading if loaded.config.plan else None
     predictions = predict_files(loaded.model, loaded.preparation, files or [], sure, config, own)
     if texts:

@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...formatting import percent
+from ...formatting import percent, value_in_words
+from ...runs.artifacts import BestBaseline
 from ...runs.compare import Comparison, Group
-from ...runs.record import value_in_words
+from ...runs.record import Record
 from .terminal import print_table
 
 
@@ -37,21 +38,41 @@ def _table(comparison: Comparison, groups: Sequence[Group]) -> Table:
     for heading in numbers:
         table.add_column(heading, justify="right", no_wrap=True)
     for run, settings in runs:
-        low, high = run.interval
+        low, high = run.interval or (None, None)
         cells = [
             str(run.path),
-            *([f"{Path(run.data).name} {run.fingerprint}"] if several_data else []),
+            *([_data(run)] if several_data else []),
             *map(value_in_words, settings.values()),
             *([str(run.seed)] if several_seeds else []),
             f"{run.parameters:,}",
             str(len(run.history)),
             percent(run.accuracy),
-            f"{100 * low:.2f} … {100 * high:.2f}",
-            f"{run.loss:.4f}",
+            "–" if low is None or high is None else f"{100 * low:.2f} … {100 * high:.2f}",
+            "–" if run.loss is None else f"{run.loss:.4f}",
             f"{run.seconds:.1f}",
         ]
         table.add_row(*map(Text, cells))
+    for data, base in _baselines([run for run, _ in runs]).items():
+        before = [f"baseline: {base.name}", *([data] if several_data else [])]
+        low, high = base.interval
+        figures = [percent(base.accuracy), f"{100 * low:.2f} … {100 * high:.2f}", "–", "–"]
+        gaps = ["–"] * (len(table.columns) - len(before) - len(figures))
+        table.add_row(*(Text(cell, style="dim") for cell in (*before, *gaps, *figures)))
     return table
+
+
+def _baselines(runs: Sequence[Record]) -> dict[str, BestBaseline]:
+    """Return the best baseline of each data set of which a run keeps some."""
+    best = dict[str, BestBaseline]()
+    for run in runs:
+        data = _data(run)
+        if run.baseline and (data not in best or run.baseline.accuracy > best[data].accuracy):
+            best[data] = run.baseline
+    return best
+
+
+def _data(run: Record) -> str:
+    return f"{Path(run.data).name} {run.fingerprint}"
 
 
 def _remarks(comparison: Comparison) -> Iterator[Text]:

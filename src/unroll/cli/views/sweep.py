@@ -11,11 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ...config import Metric
-from ...formatting import percent
+from ...config.axes import Range
+from ...formatting import in_words, percent, value_in_words
 from ...runs.execute import Event, Started
-from ...runs.record import in_words, value_in_words
 from ...runs.sweep import Sweep, Trial, Tried
-from ...runs.sweep.axes import Range
 from ...training.loop import few_deciding
 from ...training.results import Progress as Step
 from .terminal import command_line, print_facts, print_findings, print_table
@@ -122,14 +121,16 @@ def print_sweep(console: Console, sweep: Sweep) -> None:
     best = sweep.best
     if best is None:
         return
-    accuracies = [record.accuracy for record in sweep.records(best)]
-    told = percent(fmean(accuracies)) + (f" ± {100 * stdev(accuracies):.2f}" if several else "")
-    each = f" over {len(accuracies)} seeds ({', '.join(f'{100 * a:.2f}' for a in accuracies)})" if several else ""
+    accuracies = sweep.test_accuracies(best)
+    tested = len(accuracies) > 1
+    told = percent(fmean(accuracies) if accuracies else None) + (f" ± {100 * stdev(accuracies):.2f}" if tested else "")
+    each = f" over {len(accuracies)} seeds ({', '.join(f'{100 * a:.2f}' for a in accuracies)})" if tested else ""
+    each += "; the test part had no say in the choice" if accuracies else ": the data has no test part"
     console.print(
         Text.assemble(
             f"\nchosen by validation {METRICS[sweep.metric]}: {in_words(best.setting)}\ntest accuracy ",
             (told, "bold green"),
-            f"{each}; the test part had no say in the choice",
+            each,
         ),
         soft_wrap=True,
     )

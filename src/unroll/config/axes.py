@@ -7,9 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, get_args, get_type_hints
 
-from ...config import DataConfig, ModelConfig, TrainConfig, choose_settings
-from ...errors import ConfigError, did_you_mean
-from ..record import in_words
+from ..errors import ConfigError, did_you_mean
+from ..formatting import in_words
+from .data import DataConfig
+from .model import ModelConfig
+from .recipes import choose_settings
+from .training import TrainConfig
 
 LOGARITHMIC = ("lr", "weight_decay")  # of which the factor matters: as much is tried from 1 to 2 as from 2 to 4
 TYPES: dict[str, Any] = {**get_type_hints(ModelConfig), **get_type_hints(TrainConfig)}
@@ -77,6 +80,8 @@ def _read(name: str, text: str) -> Any:
             raise ConfigError(f"{name} must be true or false, or both with a comma between, got {text!r}")
         return SWITCH[text]
     if kind not in (int, float):
+        if int in get_args(kind) and text.isdecimal():  # or a word
+            return int(text)
         return text  # one of the names that the settings' class knows
     try:
         return kind(text)
@@ -120,7 +125,7 @@ def _checked(name: str, values: Sequence[Any] | Range) -> Values:
         raise ConfigError(NOT_CHOSEN[name])
     if name not in TYPES:
         hint = did_you_mean(name, {**TYPES, **asdict(DataConfig())})
-        raise ConfigError(f"{name!r} is no setting of model or training that could be chosen{hint}")
+        raise ConfigError(f"{name!r} is not a setting of model or training that could be chosen{hint}")
     if not isinstance(values, Range):
         if not isinstance(values, Sequence) or isinstance(values, str) or not values:
             raise ConfigError(f"{name} must have a list of values or a Range to choose from, got {values!r}")
