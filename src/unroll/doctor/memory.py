@@ -78,6 +78,17 @@ def _exchanged(x: Tensor, count: Tensor, offset: int) -> Tensor:
     return changed
 
 
+def used_share(memory: Memory) -> float:
+    """Return which fraction of all effects on the logits comes from the first half of the time steps."""
+    ends = [*memory.offsets[1:], memory.time]
+    # Each tried step represents the steps up to the next tried one.
+    whole = early = 0.0
+    for offset, end, effect in zip(memory.offsets, ends, memory.effects, strict=True):
+        whole += effect * (end - offset)
+        early += effect * max(0, end - max(offset, memory.time // 2))
+    return early / whole if whole > 0 else 0.0
+
+
 def _heard(offsets: list[int], effects: list[float], time: int, noise: float) -> tuple[int, float]:
     """Return how many last steps contain all steps with an effect, and the fraction of steps that have one.
 

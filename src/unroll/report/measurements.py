@@ -123,8 +123,8 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
     history = read_history(run.path)
     predictions = read_predictions(run.path, run.preparation.classes)
     examined = train if train is not None or test is None else test.sequences
-    accuracy = (run.evaluation or {}).get("accuracy")
-    examination = examine(run.model, examined, history=history, test_accuracy=accuracy)
+    accuracy, deciding = ((run.evaluation or {}).get(name) for name in ("accuracy", "deciding"))
+    examination = examine(run.model, examined, history=history, test_accuracy=accuracy, deciding=deciding)
     if test is None:
         known = run.config.plan.data if run.config.plan else "its data"
         return Material(

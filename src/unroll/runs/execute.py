@@ -226,6 +226,7 @@ def _test(started: Started) -> Evaluation | None:
 
 def _finish(path: Path, training: Training, test: Evaluation | None) -> None:
     write_metrics(path, training.history)  # once more: lines that were appended may not be on the disk yet
-    write_json(path / EVALUATION, {"weights": training.kept, **(test.to_dict() if test else {"n": 0})})
+    about = {"weights": training.kept, "deciding": training.deciding}
+    write_json(path / EVALUATION, about | (test.to_dict() if test else {"n": 0}))
     assert isinstance(training.model, SequenceClassifier)
     write_weights(path, training.model)

@@ -29,6 +29,7 @@ from .results import EpochResult, Progress
 
 TICK = 20  # training steps between two reports: reading the loss more often would stall a GPU
 STATE_FORMAT = 1
+FEW = 20  # validation sequences below which chance decides: one more or less is 5 points of accuracy
 
 
 def fit(model: nn.Module, splits: Splits, config: TrainConfig | None = None) -> Iterator[EpochResult]:
@@ -108,6 +109,11 @@ class Training:
     def kept(self) -> str:
         """Which weights the model holds after the last epoch, in words."""
         return f"best weights (epoch {self.best_epoch})" if self.best else f"last weights (epoch {len(self.history)})"
+
+    @property
+    def deciding(self) -> int | None:
+        """Validation sequences that decide which weights are kept or when training stops; None if none do."""
+        return len(self.val) if self.val and (self.config.keep == "best" or self.config.patience) else None
 
     def events(self, pause: Callable[[], bool] = lambda: False) -> Iterator[Progress | EpochResult]:
         """Train to the end, yielding `Progress` every few steps and `EpochResult` after each epoch.
@@ -290,6 +296,22 @@ class Training:
         self.correct += state["correct"]
         torch.set_rng_state(state["rng"].cpu())
         set_rng_state(self.device, state["device_rng"])
+
+
+def few_deciding(sequences: int | None, what: str) -> list[str]:
+    """Say so where few validation sequences decide something; an empty list if not.
+
+    Args:
+        sequences: that decide it; None if none do.
+        what: they decide, in words.
+    """
+    if sequences is None or sequences >= FEW:
+        return []
+    counted = "1 validation sequence decides" if sequences == 1 else f"{sequences} validation sequences decide"
+    return [
+        f"only {counted} {what}, each worth {1 / max(1, sequences):.0%} of the accuracy: chance may decide; "
+        "raise --val-fraction, or add data"
+    ]
 
 
 def refuse_val_fraction(splits: Splits, fraction: float) -> None:
