@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ...config import DataConfig
+from ...errors import ConfigError
 from ...interrupt import immediate_interrupt
 from ..app import Json, TableFlags, app, given, import_user_cell
 from ..outcome import print_json, say
@@ -48,6 +49,8 @@ def evaluate(
     """
     settings = given(reading)
     DataConfig(**settings)
+    if settings and data is None:
+        raise ConfigError(f"{' and '.join(settings)} must come with --data: the run's own data is read as it was")
     with immediate_interrupt():
         from ...evaluation.anytime import evaluate_anytime
         from ...evaluation.metrics import evaluate as count

@@ -13,13 +13,14 @@ import numpy as np
 import numpy.lib.format as npy
 
 from ...config import DataConfig
-from ...config.data import TABLE
+from ...config.data import COLUMNS
 from ...errors import DataError
 from ...formatting import is_printable, listed, quoted, shown
 from ..files import opened
 from ..preparation import Preparation, Scaling
 from ..sequences import Parts, SequenceData
 from .stored import to_data
+from .table import marks_of_numbers
 
 KEYS = ("x", "y", "lengths")
 MAGIC = b"\x93NUMPY"
@@ -47,7 +48,8 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         ConfigError: ``config`` asks for what is only for images.
     """
     config.check_unused(str(path), "it holds no images", "read", "resize")
-    config.check_unused(str(path), "it is no table", *TABLE)
+    config.check_unused(str(path), "it is no table", *COLUMNS)
+    marks = marks_of_numbers(path, config)
     arrays = _arrays(path)
     suffixes = ("_train", "_test") if "x_train" in arrays or "x_test" in arrays else ("",)
     wanted = [f"{key}{suffix}" for suffix in suffixes for key in ("x", "y")]
@@ -61,6 +63,7 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
     for suffix, y in zip(suffixes, labels, strict=True):
         like = data[0].preparation if data else model
         offset = None if like is None else like.offset
+        arrays[f"x{suffix}"] = marks.masked(arrays[f"x{suffix}"])
         data.append(_part(path, arrays, suffix, y, preparation, offset))
     if len(data) == 2 and (data[0].input_size != data[1].input_size or data[0].x.dtype != data[1].x.dtype):
         raise DataError(
@@ -69,12 +72,15 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
     return Parts(data[0], data[1] if len(data) == 2 else None)
 
 
-def read_unlabelled(path: Path, classes: tuple[str, ...], offset: tuple[float, ...] | None = None) -> SequenceData:
+def read_unlabelled(
+    path: Path, classes: tuple[str, ...], config: DataConfig, offset: tuple[float, ...] | None = None
+) -> SequenceData:
     """Read ``x`` of an .npz file, and ``lengths`` where there are some; whatever ``y`` says is left alone.
 
     Args:
         path: the file.
         classes: of the model that is to classify it; until then each sequence is said to be of the first.
+        config: may say what marks a missing value.
         offset: of each feature, of that model (default: what the values need).
 
     Raises:
@@ -83,6 +89,7 @@ def read_unlabelled(path: Path, classes: tuple[str, ...], offset: tuple[float, .
     arrays = _arrays(path)
     if "x" not in arrays:
         raise DataError(f"{path} has no x: expected the sequences to classify in an array x")
+    arrays["x"] = marks_of_numbers(path, config).masked(arrays["x"])
     y = np.zeros(len(arrays["x"]) if arrays["x"].ndim else 0, np.int64)
     return _part(path, arrays, "", y, Preparation(classes, Scaling(0.0, 1.0)), offset)
 

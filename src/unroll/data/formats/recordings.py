@@ -64,7 +64,8 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
     config.check_unused(str(path), "it holds no images", "read", "resize")
     folders = inside(path) or Files(path)
     files = [[] if folder is None else _labelled_files(folder) for folder in folders]
-    recordings = [[_recording(file) for file, _ in part] for part in files]
+    marks = marks_of(config, None)
+    recordings = [[_recording(file, marks) for file, _ in part] for part in files]
     features, unused = _features(recordings[0])
     by = "name" if files[0][0][0].parent in folders else "folder"
     names = f"features {listed(features)}" if recordings[0][0].named else f"{len(features)} features"
@@ -150,9 +151,10 @@ def _labelled_files(folder: Path) -> list[tuple[Path, str]]:
     return [] if {"id", *LABELS} & set(header) else labelled
 
 
-def _recording(path: Path, marks: Marks = NO_MARKS) -> Recording:
+def _recording(path: Path, marks: Marks) -> Recording:
     if holds_numbers(path):
-        return Recording(path, {str(place): column for place, column in enumerate(number_rows(path).T)}, named=False)
+        columns_ = enumerate(marks.masked(number_rows(path)).T)
+        return Recording(path, {str(place): column for place, column in columns_}, named=False)
     header, rows = read_rows(path)
     if not rows:
         raise DataError(f"{path} holds no rows: expected one for each time step")
@@ -160,7 +162,7 @@ def _recording(path: Path, marks: Marks = NO_MARKS) -> Recording:
     for place, name in enumerate(header):
         cells = [row[place] for _, row in rows]
         try:
-            columns[name] = np.array([marks.value(cell) for cell in cells])
+            columns[name] = marks.masked(np.array([marks.value(cell) for cell in cells]))
         except ValueError:
             columns[name] = cells
     for name in columns:
@@ -208,9 +210,10 @@ def _series(path: Path, recordings: Sequence[Recording], labels: list[str] | Non
 
 def _text_in(recording: Recording, name: str) -> str:
     """Return the first cell of a column that is no number, as a message shows it."""
-    for cell in recording.columns[name]:
+    cells = [str(cell) for cell in recording.columns[name]]
+    for cell in cells:
         try:
             number(cell)
         except ValueError:
             return shown(cell)
-    raise AssertionError
+    return shown(cells[0])  # numbers, but not with the decimal separator that was asked for
