@@ -24,6 +24,7 @@ from .table import marks_of_numbers
 
 KEYS = ("x", "y", "lengths")
 MAGIC = b"\x93NUMPY"
+MANY_FEATURES = 5  # times as many features as time steps, from which the axes may be another way round
 CHUNK = 1 << 20  # bytes that are unpacked at once
 MOST_PACKED = 1_100  # times as large as packed can a member of a zip file be: deflate reaches 1,032
 
@@ -233,12 +234,18 @@ def _part(
     if 0 in x.shape:
         raise DataError(f"{name} must hold at least 1 sequence of 1 time step of 1 feature, got {x.shape}")
     notes: tuple[str, ...] = ()
+    if x.shape[2] >= MANY_FEATURES * x.shape[1]:
+        steps, features = x.shape[1:]
+        turned = f"if these are {steps} features of {features} time steps, save x.transpose(0, 2, 1)"
+        notes = (f"{name} holds {steps} time steps of {features} features: {turned}",)
     if lengths is not None:
         _check_lengths(f"{path}: lengths{suffix}", lengths, x)
     elif (ends := _ends(x)) is not None:
         x, lengths = x[:, : max(1, ends.max())], ends
         shorter = int((ends < x.shape[1]).sum())
-        notes = (f"{name}: {shorter:,} of {len(x):,} sequences end in NaN, which is read as padding: they are shorter",)
+        notes += (
+            f"{name}: {shorter:,} of {len(x):,} sequences end in NaN, which is read as padding: they are shorter",
+        )
     return to_data(name, x, y, preparation, lengths, offset, notes)
 
 

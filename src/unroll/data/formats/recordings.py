@@ -35,6 +35,7 @@ SUFFIXES = (".csv", ".tsv", ".txt")
 CLOCKS = ("", "time", "timestamp", "date", "datetime", "index", "unnamed: 0", "id")
 NUMBERED = re.compile(r"(?P<label>.*[^\W\d_].*?)[_\-. ]*\d+")
 NO_MARKS = Marks()
+SAME_RATE = 1.05  # times as long as the shortest may the longest time between two steps be
 NO_CLASSES = ("train", "test", *VALIDATION)
 
 
@@ -78,6 +79,7 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         if folder is not None and part
     ]
     present = [name for name, part in zip(Parts._fields, recordings, strict=False) if part]
+    parts[0] = replace(parts[0], notes=(*parts[0].notes, *_rates(recordings[0])))
     data = to_sequences(parts, None if model is None else model.offset)
     return Parts.of(dict(zip(present, data, strict=True)), understood="; ".join(facts))
 
@@ -172,6 +174,21 @@ def _recording(path: Path, marks: Marks) -> Recording:
             if len(back):
                 raise DataError(f"{path}, line {rows[back[0] + 1][0]}, column {name}: the time goes back")
     return Recording(path, columns, named=True)
+
+
+def _rates(recordings: Sequence[Recording]) -> tuple[str, ...]:
+    """Say so where the time between two steps differs between recordings: only the steps are read."""
+    steps = list[float]()
+    for recording in recordings:
+        for name, times in recording.columns.items():
+            if name.lower() in ("time", "timestamp") and not isinstance(times, list) and len(times) > 1:
+                steps.append(float(np.median(np.diff(times))))
+    if not steps or not 0 < min(steps) * SAME_RATE < max(steps):
+        return ()
+    return (
+        f"the time between two steps is {min(steps):.4g} in some recordings and {max(steps):.4g} in others, and is not "
+        "read: resample them all to one rate",
+    )
 
 
 def _features(recordings: Sequence[Recording]) -> tuple[tuple[str, ...], list[str]]:

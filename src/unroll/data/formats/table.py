@@ -288,7 +288,7 @@ def _columns(
         frame = pd.read_csv(
             io.BytesIO(content),
             names=list(range(count)),
-            dtype=dict.fromkeys(texts, "category"),
+            dtype=dict.fromkeys(texts, object),  # "category" would take 007 and 7 for one number
             na_values=dict.fromkeys(plain, missing),
             **options,
         )
@@ -300,13 +300,13 @@ def _columns(
                 io.BytesIO(content),
                 names=list(range(count)),
                 usecols=again,
-                dtype="category",
+                dtype=object,
                 na_filter=False,
                 **options,
             )
         for place in (*texts, *again):
-            column = (exact if place in again else frame)[place].cat
-            found[place] = _stripped(column.codes.to_numpy(np.int64), list(map(str, column.categories)))
+            codes, values = pd.factorize((exact if place in again else frame)[place])
+            found[place] = _stripped(codes.astype(np.int64), list(map(str, values)))
     except (ValueError, OverflowError):
         return None
     return [found[place] for place in range(count)]
