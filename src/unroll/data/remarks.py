@@ -55,9 +55,23 @@ def _odd_classes(data: SequenceData) -> Iterator[str]:
             f"the {len(numbers)} classes are {_range(numbers)}: each is learned as a name, without order; "
             "unroll does not predict numbers"
         )
+    yield from _alike(classes)
     lacking = [name for name in classes if name.lower() in LACKING]
     if lacking:
         yield f"there is a class called {listed(lacking)}: if that marks a missing class, remove these series"
+
+
+def _alike(classes: tuple[str, ...]) -> Iterator[str]:
+    """Name classes that differ in capitals alone, or are the same number."""
+    seen: dict[str | float, str] = {}
+    pairs = list[str]()
+    for name in classes:
+        number = _numbers((name,))
+        before = seen.setdefault(name.casefold() if number is None else number[0], name)
+        if before != name:
+            pairs.append(f"{before} and {name}")
+    if pairs:
+        yield f"classes that differ only in how they are written, {listed(pairs)}: write them alike if they are one"
 
 
 def _numbers(classes: tuple[str, ...]) -> list[float] | None:

@@ -120,9 +120,9 @@ def _finding(number: Number, accuracy: float, data: SequenceData) -> str:
 
 def _sample(data: SequenceData) -> np.ndarray:
     """Return which sequences to look at: none twice, and of classes with enough of them; none if that is too few."""
-    chosen = np.random.default_rng(0).permutation(len(data))[:SEQUENCES]
-    checksums = data.subset(torch.from_numpy(chosen)).checksums()
-    first = dict(zip(reversed(checksums), chosen[::-1].tolist(), strict=True))
+    drawn = np.random.default_rng(0).permutation(len(data))[:SEQUENCES]
+    checksums = data.subset(torch.from_numpy(drawn)).checksums()
+    first = dict(zip(reversed(checksums), drawn[::-1].tolist(), strict=True))
     index = np.sort(np.array(list(first.values()), np.int64))
     y = data.y.numpy()[index]
     counts = np.bincount(y, minlength=1)

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ..config import DataConfig
+from ..config.data import TABLE
 from ..data.formats.image_file import PreparedImage, prepare_image
 from ..data.formats.npz import read_images
-from ..data.formats.series import read_unlabelled
+from ..data.formats.series import marked_as_before, read_unlabelled
 from ..data.formats.text_file import check_text
 from ..data.formats.texts import read_texts
 from ..data.preparation import ImageFormat, Preparation
@@ -23,7 +24,7 @@ from ..data.raw import prepare_texts, unlabelled
 from ..data.sequences import SequenceData
 from ..data.streams import is_stream, receive
 from ..data.unusual import unusual
-from ..errors import DataError
+from ..errors import DataError, InputError
 from .anytime import check_confidence, read_along
 from .calibration import Calibration, probabilities
 from .metrics import logits_of
@@ -126,6 +127,12 @@ def predict_files(
         own: how the training data was read: files that have its column of texts are read from it (default None).
     """
     config = config or DataConfig()
+    if preparation.kind != "series":
+        config.check_unused("the run's files", f"it reads {preparation.kind}", *TABLE)
+    elif own is not None:
+        config = marked_as_before(own, config, preparation)
+    if preparation.kind == "images":
+        config.check_unused("the run's files", "it reads images", "text_column", "lines")
     with (
         tempfile.TemporaryDirectory(prefix="unroll-") if any(map(is_stream, map(Path, files))) else nullcontext() as at
     ):
@@ -206,7 +213,7 @@ def _of_texts(
 ) -> list[FilePrediction]:
     try:
         texts, places = read_texts(file, config.lines, config.text_column, own.text_column)
-    except DataError as error:
+    except InputError as error:
         return [FilePrediction(str(file), error=str(error))]
     return predict_texts(model, preparation, texts, [place.split()[-1] for place in places], str(file), sure)
 
@@ -283,11 +290,11 @@ def _of_series(
 ) -> list[FilePrediction]:
     try:
         data, names, named_by = read_unlabelled(file, preparation.classes, preparation, config)
-    except DataError as error:
+    except InputError as error:
         return [FilePrediction(str(file), error=str(error))]
     try:
         data = data.prepared_as(preparation)
-    except DataError as error:
+    except InputError as error:
         return [FilePrediction(str(file), error=f"{file}: {error}")]
     line = unusual(data)
     return [

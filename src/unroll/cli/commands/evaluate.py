@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ...config import DataConfig, LinesName
+from ...errors import ConfigError
 from ...interrupt import immediate_interrupt
 from ..app import Json, TableFlags, app, given, import_user_cell
 from ..outcome import print_json, say
@@ -55,6 +56,8 @@ def evaluate(
     columns = {"lines": lines, "text_column": text_column}
     settings = given(reading) | {name: value for name, value in columns.items() if value is not None}
     DataConfig(**settings)
+    if settings and data is None:
+        raise ConfigError(f"{' and '.join(settings)} must come with --data: the run's own data is read as it was")
     with immediate_interrupt():
         from ...evaluation.anytime import evaluate_anytime
         from ...evaluation.metrics import evaluate as count

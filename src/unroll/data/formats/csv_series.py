@@ -27,7 +27,7 @@ from ...formatting import is_printable, listed, quoted, shown
 from ..columns import Columns
 from .dates import date_ns
 from .parsing import check_name
-from .roles import LABELS, Places, by_name, by_value, flag, in_series
+from .roles import LABELS, NUMBERED, Places, by_name, by_value, flag, in_series
 from .series_file import Series
 from .table import Marks, Table, Texts, read_table
 
@@ -243,15 +243,31 @@ def _time(cell: str) -> tuple[float | int | None, bool]:
     return date, date is not None
 
 
+def _order(table: Table, places: Places) -> tuple[str, ...]:
+    """Say so where time steps are not in the order of their numbers, as names sorted like words are: t1, t10, t2."""
+    names = [table.header[place] for place in places.features]
+    matches = [NUMBERED.fullmatch(name) for name in names]
+    numbers = [int(match[2]) for match in matches if match]
+    if places.time is not None or places.chosen or len(numbers) < len(names) or numbers == sorted(numbers):
+        return ()
+    if len({(match[1], match[3]) for match in matches if match}) > 1:
+        return ()
+    return (
+        f"the time steps {listed(names[:4])}, … are read from left to right, not in the order of their numbers: sort "
+        "the columns, or name them in order with --feature-columns",
+    )
+
+
 def _notes(table: Table, places: Places, known: Columns | None) -> tuple[str, ...]:
     """Say what was left out without being asked for, and what a run's table lacks or has beside."""
     header = table.header
     if known is None:
         reasons = [(place, reason) for place, reason in places.left_out if reason not in ("as asked", "not asked for")]
+        order = _order(table, places)
         if not reasons:
-            return ()
+            return order
         what = listed((f"{header[place] or 'a column'} ({reason})" for place, reason in reasons), 400)
-        return (f"left out: {what}; --feature-columns takes columns in",)
+        return (f"left out: {what}; --feature-columns takes columns in", *order)
     spare = [header[place] for place, reason in places.left_out if reason != "as asked"]
     extra = [name for name in spare if name not in known.left_out]
     missing = [step for step in known.features if step not in header]

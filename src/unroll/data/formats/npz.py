@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ...config import DataConfig
-from ...config.data import OF_IMAGES, TABLE
+from ...config.data import COLUMNS, OF_IMAGES
 from ...errors import DataError
 from ...formatting import is_printable, listed, quoted, shown
 from ..files import opened
@@ -27,9 +27,11 @@ from ..preparation import ImageFormat, Preparation, Scaling
 from ..sequences import Parts, SequenceData
 from .image_array import read_arrays
 from .stored import to_data
+from .table import marks_of_numbers
 
 KEYS = ("x", "y", "lengths")
 MAGIC = b"\x93NUMPY"
+MANY_FEATURES = 5  # times as many features as time steps, from which the axes may be another way round
 CHUNK = 1 << 20  # bytes that are unpacked at once
 MOST_PACKED = 1_100  # times as large as packed can a member of a zip file be: deflate reaches 1,032
 
@@ -55,7 +57,8 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         DataError: the file or an array in it will not do; says which.
         ConfigError: ``config`` asks for what is only for images.
     """
-    config.check_unused(str(path), "it is no table", *TABLE)
+    config.check_unused(str(path), "it is no table", *COLUMNS)
+    marks = marks_of_numbers(path, config)
     arrays = _arrays(path)
     suffixes = ("_train", "_test") if "x_train" in arrays or "x_test" in arrays else ("",)
     wanted = [f"{key}{suffix}" for suffix in suffixes for key in ("x", "y")]
@@ -65,6 +68,7 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         raise DataError(f"{path} has no {', '.join(missing)}: expected the arrays x and y, got {names}")
     classes, labels = _labels(path, arrays, [f"y{suffix}" for suffix in suffixes])
     if any(arrays[f"x{suffix}"].ndim == 4 for suffix in suffixes):
+        config.check_unused(str(path), "it holds images", "missing_values")
         if any(key.startswith("lengths") for key in arrays):
             raise DataError(f"{path} holds images, which have no lengths: leave that array out")
         images = {f"{path}: x{suffix}": arrays[f"x{suffix}"] for suffix in suffixes}
@@ -75,6 +79,7 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
     for suffix, y in zip(suffixes, labels, strict=True):
         like = data[0].preparation if data else model
         offset = None if like is None else like.offset
+        arrays[f"x{suffix}"] = marks.masked(arrays[f"x{suffix}"])
         data.append(_part(path, arrays, suffix, y, preparation, offset))
     if len(data) == 2 and (data[0].input_size != data[1].input_size or data[0].x.dtype != data[1].x.dtype):
         raise DataError(
@@ -126,20 +131,23 @@ def _x_of(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
     return arrays["x"]
 
 
-def read_unlabelled(path: Path, classes: tuple[str, ...], offset: tuple[float, ...] | None = None) -> SequenceData:
+def read_unlabelled(
+    path: Path, classes: tuple[str, ...], config: DataConfig, offset: tuple[float, ...] | None = None
+) -> SequenceData:
     """Read ``x`` of an .npz file, and ``lengths`` where there are some; whatever ``y`` says is left alone.
 
     Args:
         path: the file.
         classes: of the model that is to classify it; until then each sequence is said to be of the first.
+        config: may say what marks a missing value.
         offset: of each feature, of that model (default: what the values need).
 
     Raises:
         DataError: the file, ``x`` or ``lengths`` will not do.
     """
     arrays = _arrays(path)
-    x = _x_of(path, arrays)
-    y = np.zeros(len(x) if x.ndim else 0, np.int64)
+    arrays["x"] = marks_of_numbers(path, config).masked(_x_of(path, arrays))
+    y = np.zeros(len(arrays["x"]) if arrays["x"].ndim else 0, np.int64)
     return _part(path, arrays, "", y, Preparation(classes, Scaling(0.0, 1.0)), offset)
 
 
@@ -282,12 +290,18 @@ def _part(
     if 0 in x.shape:
         raise DataError(f"{name} must hold at least 1 sequence of 1 time step of 1 feature, got {x.shape}")
     notes: tuple[str, ...] = ()
+    if x.shape[2] >= MANY_FEATURES * x.shape[1]:
+        steps, features = x.shape[1:]
+        turned = f"if these are {steps} features of {features} time steps, save x.transpose(0, 2, 1)"
+        notes = (f"{name} holds {steps} time steps of {features} features: {turned}",)
     if lengths is not None:
         _check_lengths(f"{path}: lengths{suffix}", lengths, x)
     elif (ends := _ends(x)) is not None:
         x, lengths = x[:, : max(1, ends.max())], ends
         shorter = int((ends < x.shape[1]).sum())
-        notes = (f"{name}: {shorter:,} of {len(x):,} sequences end in NaN, which is read as padding: they are shorter",)
+        notes += (
+            f"{name}: {shorter:,} of {len(x):,} sequences end in NaN, which is read as padding: they are shorter",
+        )
     return to_data(name, x, y, preparation, lengths, offset, notes)
 
 

@@ -127,8 +127,11 @@ def read_texts(
     Raises:
         DataError: it cannot be read, holds no text, or something in it will not do.
     """
-    suffix = _suffix(path)
-    if suffix in (*TABLES, *JSON):
+    suffix, given = _suffix(path), DataConfig(lines=lines, text_column=text_column)
+    is_lines = suffix not in (*TABLES, *JSON)
+    name, reason = ("text_column", "it has no columns") if is_lines else ("lines", "it does not hold texts in lines")
+    given.check_unused(str(path), reason, name)
+    if not is_lines:
         if text_column is None and usual_column is not None and usual_column in names_in(path):
             text_column = usual_column
         parsed = PARSERS[suffix](path, DataConfig(text_column=text_column), "unwanted")
