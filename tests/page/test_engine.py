@@ -114,6 +114,47 @@ def test_each_step_is_what_watching_sees(small: unroll.Splits, script: Script, c
     assert (found["predicted"], found["decided"], found["units"]) == (expected.predicted, expected.decided, 9)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"frame": 4},
+        {"frame": 5, "hop": 3, "scaling": "both", "mask_size": 1},
+        {"frame": 3, "hop": 1, "bidirectional": True},
+        {"scaling": "series", "mask_size": 2},
+    ],
+    ids=lambda settings: "-".join(map(str, settings.values())),
+)
+def test_what_stands_before_the_layers_is_watched_in_single_steps(script: Script, settings: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    model = unroll.SequenceClassifier(3, 2, cell="gru", hidden_size=5, num_layers=2, readout="max", **settings).eval()
+    series = SequenceData(torch.randn(1, 23, 3), torch.tensor([0]), Preparation(("a", "b"), Scaling(0.0, 1.0)))
+    run = Run(Path("made"), model, RunConfig.of(model, series.preparation, ""), None)
+    expected, x = watch(model, series, 0), series.x
+    found = script(
+        f"""(() => {{
+          const model = new Model({json.dumps(describe(run, series, "made")["model"])}, null);
+          const x = {json.dumps(x[0].tolist())};
+          const reading = model.read(x);
+          const hidden = reading.states.at(-1).map((direction) => Array.from(direction.hidden));
+          const swapped = [...model.occlude(x, [{{step: 12, value: [0.5, 0.5, 0.5]}}, {{step: 12, value: null}}], 1)];
+          const blank = [...model.blank(x, [[0, 23], [10, 14]], 1)];
+          return {{probabilities: reading.probabilities.map((p) => Array.from(p)), hidden, swapped, blank}};
+        }})()"""
+    )
+    assert torch.tensor(found["probabilities"]).sub(expected.probabilities).abs().max() < 1e-5
+    hidden = torch.cat([torch.tensor(one).view(23, 5) for one in found["hidden"]], dim=1)
+    assert hidden.sub(expected.hidden).abs().max() < 1e-5
+    changed, shorter = x.clone(), torch.cat([x[:, :12], x[:, 13:]], dim=1)
+    changed[0, 12] = 0.5
+    vectors = model.vectors(x)
+    blank = vectors.clone()
+    blank[:, 10:14] = 0
+    with torch.inference_mode():
+        losses = [model(x) - model(other) for other in (changed, shorter)]
+        losses += [model(x) - model.of_vectors(other) for other in (torch.zeros_like(vectors), blank)]
+    assert np.allclose(found["swapped"] + found["blank"], [float(loss[0, 1]) for loss in losses], atol=1e-5)
+
+
 def test_gates_are_those_of_the_equations(script: Script) -> None:
     cell = LSTM(2, 3)
     x, state = torch.rand(1, 2), (torch.rand(1, 3), torch.rand(1, 3))

@@ -299,7 +299,7 @@ def test_what_cannot_be_compared_is_one_line_each(
     broken(here, "evaluation", EVALUATION, "{}")
     broken(here, "metrics", METRICS, "")
     broken(here, "epochs", METRICS, "{\n")
-    broken(here, "config", "config.json", '{"format": 2, "train": {}}')
+    broken(here, "config", "config.json", '{"format": 3, "train": {}}')
     broken(here, "said", PREDICTIONS, "nothing")
     shutil.copytree(here / "a", here / "failed")
     (here / "failed" / "model.safetensors").unlink()

@@ -165,7 +165,7 @@ def test_settings_that_cannot_be_are_refused_before_a_model_is_built(what: str, 
 
 
 @pytest.mark.parametrize(
-    "content", ["[" * 3_000 + "]" * 3_000, '{"format": 2, "x": ' + "[" * 3_000 + "]" * 3_000 + "}"]
+    "content", ["[" * 3_000 + "]" * 3_000, '{"format": 3, "x": ' + "[" * 3_000 + "]" * 3_000 + "}"]
 )
 def test_json_that_is_nested_deep_is_refused(content: str, hand: Path, call: Call) -> None:
     (hand / "config.json").write_text(content)

@@ -359,6 +359,7 @@ def test_json_is_one_object_and_one_seed_has_no_deviation(capsys: pytest.Capture
         ("bidirectional", "true,false", (True, False)),
         ("epochs", "3,5", (3, 5)),
         ("forget_bias", "-1.5,1", (-1.5, 1.0)),
+        ("frame", "auto,4", ("auto", 4)),
     ],
 )
 def test_values_of_flags(name: str, text: str, values: object) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ..config import ModelConfig, TrainConfig
+from ..models.front import Front
 from .examination import Finding, LayerHealth, Memory
 from .learning_curves import lift
 from .memory import HEARD, used_share
@@ -103,7 +104,7 @@ def judge_memory(memory: Memory | None, layers: Sequence[LayerHealth], patient: 
             "input ignored",
             "error",
             "replacing the input at any single time step leaves the logits unchanged: the model ignores its input",
-            longer_memory(patient.config, memory.time)
+            longer_memory(patient.config, _read(patient.config, memory.time))
             if forgets
             else f"{milder(patient.config, patient.lr)}, or data whose sequences differ ('unroll explore')",
         )
@@ -113,7 +114,7 @@ def judge_memory(memory: Memory | None, layers: Sequence[LayerHealth], patient: 
             "warning",
             f"only {memory.heard:.0%} of {memory.time:,} time steps affect the logits, all within the last "
             f"{memory.steps:,}; replacing any other changes them by less than {HEARD:.0%} of the largest change",
-            longer_memory(patient.config, memory.time),
+            longer_memory(patient.config, _read(patient.config, memory.time)),
         )
 
 
@@ -226,19 +227,19 @@ def _ratio(layer: LayerHealth) -> float:
 
 
 def _exploding(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
-    gradient = layer.gradient
+    gradient, unit = layer.gradient, _unit(patient.config)
     if not all(map(math.isfinite, gradient)) or _ratio(layer) > EXPLODED:
         yield Finding(
             "exploding gradient",
             "warning",
-            f"{layer.title}: the gradient at the first of {len(gradient):,} steps is {gradient[-1]:.1e}, "
+            f"{layer.title}: the gradient at the first of {_counted(len(gradient), unit)} is {gradient[-1]:.1e}, "
             f"{_ratio(layer):.1e} times that at the last, {gradient[0]:.1e}",
             against_explosion(patient.config, patient.lr, len(gradient)),
         )
 
 
 def _vanishing(layer: LayerHealth, config: ModelConfig) -> Finding | None:
-    gradient = layer.gradient
+    gradient, unit = layer.gradient, _unit(config)
     strongest = max(gradient, default=0.0)
     if len(gradient) < 2 or layer.dead == 1 or not 0 < strongest < math.inf:
         return None
@@ -250,11 +251,23 @@ def _vanishing(layer: LayerHealth, config: ModelConfig) -> Finding | None:
     return Finding(
         "vanishing gradient",
         "warning",
-        f"{layer.title}: {_counted(farthest, 'step')} before the last one the gradient is "
+        f"{layer.title}: {_counted(farthest, unit)} before the last one the gradient is "
         f"{_small(gradient[farthest])}, and at its strongest {strongest:.1e}; {reached:,} of "
-        f"{_counted(len(gradient), 'step')} have more than {VANISHED:g} of that",
+        f"{_counted(len(gradient), unit)} have more than {VANISHED:g} of that",
         longer_memory(config, len(gradient)),
     )
+
+
+def _unit(config: ModelConfig) -> str:
+    """Return what the layers read at once."""
+    return "step" if config.frame == 1 else "frame"
+
+
+def _read(config: ModelConfig, time: int) -> int:
+    """Return how many of these the layers read of so many time steps."""
+    if isinstance(config.frame, int) and isinstance(config.hop, int):
+        return Front(1, frame=config.frame, hop=config.hop).count(time)
+    return time
 
 
 def _small(value: float) -> str:

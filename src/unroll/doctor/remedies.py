@@ -35,17 +35,19 @@ def milder(config: ModelConfig, rate: float | None) -> str:
 
 
 def against_explosion(config: ModelConfig, rate: float | None, steps: int) -> str:
-    """Return what helps against gradients that explode over ``steps`` time steps; see `milder`."""
+    """Return what helps against gradients that explode over ``steps`` steps, or frames; see `milder`."""
     ways = milder(config, rate)
+    hop = config.hop if isinstance(config.hop, int) else 1
     # A bidirectional model reads each sequence from its end too, so its gradients cannot be truncated.
-    return ways if config.bidirectional else f"{ways}; or --tbptt {max(1, steps // 4)}, which truncates gradients"
+    return ways if config.bidirectional else f"{ways}; or --tbptt {max(1, steps // 4) * hop}, which truncates gradients"
 
 
 def longer_memory(config: ModelConfig, time: int) -> str:
-    """Return what helps a model to remember over ``time`` steps, unless the settings have it already.
+    """Return what helps a model to remember over ``time`` steps, or frames, unless the settings have it already.
 
     Source: for the bias ln(time), C. Tallec and Y. Ollivier, arXiv:1804.11188, section 3.
     """
+    unit = "step" if config.frame == 1 else "frame"
     bias = f"--forget-bias {max(1, round(math.log(time)))}"
     ways = list[str]()
     if config.cell in ("rnn", "indrnn"):
@@ -58,7 +60,7 @@ def longer_memory(config: ModelConfig, time: int) -> str:
         gated = _other_cell(config, "gru")  # which forgets within some steps without the bias
         ways += [f"a gated cell ({gated})" if config.forget_bias is not None else f"a gated cell ({gated} {bias})"]
     elif config.cell in ("gru", "lstm", "mingru", "minlstm"):
-        ways += [f"{bias}, which starts with a memory of about {time} steps"]
+        ways += [f"{bias}, which starts with a memory of about {time} {unit}s"]
     # No flag unsets a forget bias, and lru has no gate for it.
     if config.cell != "lru" and config.forget_bias is None:
         ways += [_other_cell(config, "lru")]
