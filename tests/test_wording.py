@@ -29,7 +29,7 @@ ROOMS = [
         f"src/unroll/{room}"
         for room in (
             *("bench", "cells", "compiler", "config", "doctor", "evaluation", "export", "models", "page", "plots"),
-            *("report", "scan", "server", "training"),
+            *("report", "runs", "scan", "server", "training"),
         )
     ),
     *(f"src/unroll/{name}.py" for name in ("__init__", "__main__", "errors", "formatting", "interrupt", "lessons")),

@@ -179,18 +179,18 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
             "residual needs num_layers of at least 2 (it skips layers from the second on), got 1; add",
         ),
         ("train --data-dir no", "data_dir must be a folder, got no"),
-        ("train --resume no", "no is no run folder: it has no config.json"),
+        ("train --resume no", "no is not a run folder: it has no config.json"),
         ("train --resume no --epochs 3", "--resume takes all settings from no; give at most --data-dir"),
-        ("evaluate no", "no is no run folder: it has no config.json"),
+        ("evaluate no", "no is not a run folder: it has no config.json"),
         ("evaluate", 'Command "evaluate" parameter RUN requires an argument.'),
-        ("predict no digit.png", "no is no run folder: it has no config.json"),
+        ("predict no digit.png", "no is not a run folder: it has no config.json"),
         (
             "explore no.npz",
             "no.npz does not exist; data must be one of mnist-sample, mnist, fashion-mnist, kmnist, ucr",
         ),
         ("explore --resize 28", "resize 28 cannot be used with mnist-sample: its images are 28×28"),
         ("explore --resize x", "resize must be a size in pixels, 28 or 40x28 (width x height), got 'x'"),
-        ("check no", "no is no run folder: it has no config.json"),
+        ("check no", "no is not a run folder: it has no config.json"),
         ("check no --hidden-size 3", "give no or the flags of a new run, not both"),
         ("check no --data mnist-sample", "give no or the flags of a new run, not both"),
         ("check --device mps", "device 'mps' is not available"),
@@ -430,7 +430,7 @@ def test_explore(call: Call) -> None:
     assert call("explore", "--out", "here") == (
         2,
         "",
-        "unroll: here is not empty: it is left alone; choose another --out\n",
+        "unroll: here is not empty; choose another --out\n",
     )
 
 

@@ -256,7 +256,7 @@ def test_settings_of_other_data_are_refused(setting: dict[str, Any], tsv: Callab
     with pytest.raises(unroll.ConfigError, match="it holds no texts"):
         unroll.load("mnist-sample", tokenizer="bpe")
     with pytest.raises(
-        unroll.ConfigError, match="embedding_size is for texts, got 7 for data of numbers: leave it out"
+        unroll.ConfigError, match="embedding_size applies to texts, got 7 for numeric data: leave it out"
     ):
         unroll.train_run("mnist-sample", embedding_size=7)
 

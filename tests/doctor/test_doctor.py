@@ -488,7 +488,7 @@ def test_doctor_of_a_run_saved_by_hand(call: Call, small: Digits) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("doctor no", "no is no run folder: it has no config.json"),
+        ("doctor no", "no is not a run folder: it has no config.json"),
         ("doctor", 'Command "doctor" parameter RUN requires an argument.'),
         ("doctor RUN --data no.npz", "no.npz does not exist"),
         ("doctor RUN --data-dir no", "data_dir must be a folder, got no"),

@@ -171,7 +171,7 @@ def test_json_that_is_nested_deep_is_refused(content: str, hand: Path, call: Cal
     (hand / "config.json").write_text(content)
     status, _, err = call("info", hand)
     assert (status, err.count("\n")) == (2, 1)
-    assert "its brackets are nested too deep" in err
+    assert "its brackets are nested too deeply" in err
 
 
 WEIGHTS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], str]] = {
