@@ -20,7 +20,6 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from ..data.describe import UNEVEN
-from ..data.preparation import valid_steps
 from ..data.sequences import SequenceData
 from ..errors import InputError
 from ..evaluation.metrics import logits_of
@@ -152,7 +151,7 @@ def _measure(model: SequenceClassifier, data: SequenceData | None, seed: int) ->
         if data is None:
             return _Measured(None, None, None, None, examine_layers(model, None))
         order = torch.from_numpy(np.random.default_rng(seed).permutation(len(data)))
-        n = affordable(model, data.x.shape[1], WORK, FEWEST_SAMPLED, MOST_SAMPLED)
+        n = affordable(model, data.time, WORK, FEWEST_SAMPLED, MOST_SAMPLED)
         some = data.to("cpu").subset(order[:n]).to(model.head.weight.device)
         sample = _look(model, data, some)
         sound = _is_finite(model) and math.isfinite(sample.scale)
@@ -194,8 +193,7 @@ def _look(model: SequenceClassifier, data: SequenceData, some: SequenceData) -> 
     rare = y != int(torch.tensor(list(data.counts.values())).argmax())
     scale = 1.0
     if data.kind != "texts":
-        batch = some.batch(slice(None))
-        values = valid_steps(batch.x, batch.lengths).double()
+        values = some.model_input(some.flat(some.x)).double()
         scale = float(values.square().mean().sqrt()) if values.numel() else 1.0
     loss = float(cross_entropy(logits.double(), y))
     return _Sample(loss, float(right.float().mean()), scale, (int(rare.sum()), int((rare & right).sum())))
@@ -224,7 +222,7 @@ def _uneven(data: SequenceData, sample: _Sample) -> Iterator[Finding]:
 
 
 def _longest(data: SequenceData) -> int:
-    return data.x.shape[1] if data.lengths is None else int(data.lengths.max())
+    return data.time if data.lengths is None else int(data.lengths.max())
 
 
 def _skipped(data: SequenceData | None, history: Sequence[EpochResult]) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ class Batcher:
             one = self.waiting.popleft()
             if one.answer.done():
                 continue
-            n, time = count + len(one.data), max(longest, one.data.x.shape[1])
+            n, time = count + len(one.data), max(longest, one.data.time)
             fits = self.together and n <= limits.BATCH and n * time <= limits.BATCH_STEPS
             if not batch or (fits and one.served is batch[0].served):
                 batch.append(one)

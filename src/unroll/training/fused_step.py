@@ -68,9 +68,9 @@ def _why_not_parameters(model: SequenceClassifier) -> str:
 
 
 def _why_not_data(model: SequenceClassifier, data: SequenceData | None, config: TrainConfig) -> str:
-    if config.tbptt and (data is None or config.tbptt < data.x.shape[1]):
+    if config.tbptt and (data is None or config.tbptt < data.time):
         return f"tbptt truncates gradients to {config.tbptt} time steps"
-    x = model.head.weight.new_empty(64, data.x.shape[1] if data else 28, model.input_size)
+    x = model.head.weight.new_empty(64, data.time if data else 28, model.input_size)
     with autocast(x.device, config.precision):
         backend, reason = _cell(model).choose_backend(x, training=True)
     if backend != "cpu":
@@ -161,23 +161,28 @@ class FusedStep:
     ) -> None:
         self.model, self.data, self.optimizer, self.config = model, data, optimizer, config
         self.steps_at_once = 1
-        cell, (_, time, features) = _cell(model), data.x.shape
+        cell, features = _cell(model), data.input_size
+        self._starts = data.starts_of_each.contiguous()  # the kernel reads it
         mean, scale = data.preparation.scaling.factors(features)
         is_bytes = data.x.dtype == torch.uint8
         with autocast(data.x.device, config.precision):
             isa = cpu.isa()
         self._step: Any = cpu.kernels.TrainingStep(
-            cpu.layout(cell.recurrence, batch=1, time=time, inputs=features, hidden=cell.hidden_size, isa=isa),
+            cpu.layout(cell.recurrence, batch=1, time=self._whole(), inputs=features, hidden=cell.hidden_size, isa=isa),
             model.head.out_features,
             data.x.data_ptr() if is_bytes else 0,
             0 if is_bytes else data.x.data_ptr(),
             data.y.data_ptr(),
+            self._starts.data_ptr(),
             0 if data.lengths is None else data.lengths.data_ptr(),
             mean.tolist(),
             scale.tolist(),
             [] if class_weights is None else class_weights.tolist(),
         )
         self.refresh()
+
+    def _whole(self) -> int:
+        return max(1, self.data.time)
 
     def refresh(self) -> None:
         """Use the current memory of parameters and optimiser state, and the optimiser's current settings."""
@@ -211,8 +216,7 @@ class FusedStep:
             the summed loss of each step's sequences, (steps,) float32, and how many of all sequences were classified
             correctly before their step.
         """
-        whole = self.data.x.shape[1]
-        times = [whole if steps is None else steps for steps in longest]
+        times = [self._whole() if steps is None else steps for steps in longest]
         threads, clock = torch.get_num_threads(), time.perf_counter()
         losses, correct = self._step.run(index.data_ptr(), len(index), batch_size, times, threads, list(rates))
         self.steps_at_once = max(1, int(PATIENCE * len(losses) / (time.perf_counter() - clock)))
