@@ -9,7 +9,6 @@ import torch
 
 from ..errors import DataError
 from ..formatting import listed, quoted, shown
-from .preparation import valid_steps
 from .sequences import SequenceData
 
 FREQUENT = 0.002  # share of a feature's values, and
@@ -90,8 +89,8 @@ def _marks(data: SequenceData) -> Iterator[str]:
     """Name a value far from all others that occurs so often that it may mark what is missing."""
     if data.x.dtype == torch.uint8 or not len(data):
         return
-    steps = valid_steps(data.values, data.lengths)
-    missing = None if data.missing is None else valid_steps(data.missing, data.lengths)
+    steps = data.flat(data.values)
+    missing = None if data.missing is None else data.flat(data.missing)
     names = data.preparation.features
     for feature in range(steps.shape[1]):
         values = steps[:, feature] if missing is None else steps[:, feature][~missing[:, feature]]

@@ -20,7 +20,6 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from ..data.describe import UNEVEN
-from ..data.preparation import valid_steps
 from ..data.sequences import SequenceData
 from ..errors import InputError
 from ..evaluation.metrics import logits_of
@@ -170,7 +169,7 @@ def _measure(model: SequenceClassifier, data: SequenceData | None, seed: int) ->
         if data is None:
             return _Measured(None, None, None, None, None, examine_layers(model, None))
         order = torch.from_numpy(np.random.default_rng(seed).permutation(len(data)))
-        n = affordable(model, data.x.shape[1], WORK, FEWEST_SAMPLED, MOST_SAMPLED)
+        n = affordable(model, data.time, WORK, FEWEST_SAMPLED, MOST_SAMPLED)
         device = model.head.weight.device
         some = data.to("cpu").subset(order[:n]).to(device)
         sample = _look(model, data, some)
@@ -217,8 +216,7 @@ def _look(model: SequenceClassifier, data: SequenceData, some: SequenceData) -> 
     rare = y != int(torch.tensor(list(data.counts.values())).argmax())
     scale = 1.0
     if data.kind != "texts":
-        batch = some.batch(slice(None))
-        values = valid_steps(batch.x, batch.lengths).double()
+        values = some.model_input(some.flat(some.x)).double()
         scale = float(values.square().mean().sqrt()) if values.numel() else 1.0
     loss = float(cross_entropy(logits.double(), y))
     answers = logits.argmax(dim=1)
@@ -281,7 +279,7 @@ def _few(deciding: int | None) -> Iterator[Finding]:
 
 
 def _longest(data: SequenceData) -> int:
-    return data.x.shape[1] if data.lengths is None else int(data.lengths.max())
+    return data.time if data.lengths is None else int(data.lengths.max())
 
 
 def _skipped(data: SequenceData | None, history: Sequence[EpochResult]) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ def early_accuracy(model: SequenceClassifier, data: SequenceData) -> float | Non
     Returns:
         a fraction; None for fewer than two sequences of each fold.
     """
-    most = min(MOST_READ, NUMBERS // max(1, data.x.shape[1] * model.input_size))
+    most = min(MOST_READ, NUMBERS // max(1, data.time * model.input_size))
     data = data.subset((data.steps_of_each > 1).nonzero()[:most, 0])
     if len(data) < 2 * FOLDS:
         return None

@@ -30,7 +30,7 @@ def measure_memory(model: SequenceClassifier, data: SequenceData) -> Memory | No
         model: its own fused scans compute the logits.
         data: sequences in random order, on the model's device; if fewer than two have a step, the result is None.
     """
-    time = data.x.shape[1]
+    time = data.time
     if data.lengths is not None:
         data = data.subset((data.lengths > 0).nonzero()[:, 0])
     if len(data) < 2 or not time:

@@ -202,7 +202,7 @@ def predict_texts(
     lengths = data.steps_of_each.tolist()
     results, line = [], unusual(data)
     for number, answer in enumerate(_answers(model, data, sure)):
-        unknown = int((data.x[number, : lengths[number]] == 0).sum())
+        unknown = int((data.sequence(number) == 0).sum())
         steps = (_counted(lengths[number], "token"), *([f"{unknown:,} unknown"] if unknown else []))
         results.append(answer.of(file, steps, series=places[number], named_by="line", text=texts[number], unusual=line))
     return results
@@ -305,7 +305,7 @@ def _of_series(
 
 def _steps(data: SequenceData, number: int) -> tuple[str, ...]:
     length = int(data.steps_of_each[number])
-    gaps = 0 if data.missing is None else int(data.missing[number].sum())
+    gaps = 0 if data.missing is None else int(data.sequence(number, data.missing).sum())
     steps = _counted(length, "time step")
     notes = (note.partition(": ")[2] or note for note in data.notes)
     return (steps, *([f"{_counted(gaps, 'missing value')} filled in"] if gaps else []), *notes)

@@ -90,9 +90,7 @@ def _colours(upper: np.ndarray, lower: np.ndarray) -> str:
 
 def _curves(data: SequenceData, index: int) -> list[Text]:
     """Draw the first features over time, each between its own extremes, resampled to the width."""
-    series: Tensor = data.values[index].double()
-    if data.lengths is not None:
-        series = series[: int(data.lengths[index])]
+    series: Tensor = data.sequence(index, data.values).double()
     curves = []
     for feature in series.T[:CURVES].numpy():
         line = ""

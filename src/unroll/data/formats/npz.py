@@ -302,7 +302,9 @@ def _part(
         notes += (
             f"{name}: {shorter:,} of {len(x):,} sequences end in NaN, which is read as padding: they are shorter",
         )
-    return to_data(name, x, y, preparation, lengths, offset, notes)
+    lengths = np.full(len(x), x.shape[1]) if lengths is None else lengths
+    steps = x[np.arange(x.shape[1]) < lengths[:, None]]
+    return to_data(name, steps, lengths, y, preparation, offset, notes)
 
 
 def _ends(x: np.ndarray) -> np.ndarray | None:

@@ -250,5 +250,5 @@ def unread(
     """
     empty = np.zeros((len(texts), 0), np.int32)
     return SequenceData(
-        torch.from_numpy(empty), y, Preparation(classes, Scaling(0.0, 1.0)), None, notes, texts=tuple(texts)
+        torch.from_numpy(empty), y, Preparation(classes, Scaling(0.0, 1.0)), notes=notes, texts=tuple(texts)
     )
