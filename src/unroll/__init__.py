@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import cells, data, doctor, errors, lessons, plots, scan, testing
     from .cells import GRU, LRU, LSTM, RNN, Cell, IndRNN, MinGRU, MinLSTM
-    from .config import RECIPES, ModelConfig, Recipe, TrainConfig
-    from .config.axes import Range
+    from .config import RECIPES, ModelConfig, Range, Recipe, TrainConfig
     from .data.catalog import load
     from .data.sequences import SequenceData
     from .data.splits import Splits
@@ -40,8 +39,7 @@ if TYPE_CHECKING:
 
 # No public name equals a submodule's name, as importing the submodule would replace it.
 _HOME = {
-    "config": ("RECIPES", "ModelConfig", "Recipe", "TrainConfig"),
-    "config.axes": ("Range",),
+    "config": ("RECIPES", "ModelConfig", "Range", "Recipe", "TrainConfig"),
     "errors": (
         *("ConfigError", "DataError", "InputError", "RunError", "TrainingError", "UnrollError", "UnrollWarning"),
     ),

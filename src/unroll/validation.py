@@ -16,6 +16,11 @@ def is_number(value: object, least: float = -LARGEST, most: float = LARGEST) -> 
     return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
 
 
+def is_range(value: object) -> bool:
+    """Tell whether a value is two numbers, the second at least as large as the first."""
+    return isinstance(value, tuple) and len(value) == 2 and all(map(is_number, value)) and value[0] <= value[1]
+
+
 def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     """Raise `ConfigError` unless ``value`` is one of ``choices``."""
     if value not in choices:

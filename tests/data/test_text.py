@@ -186,7 +186,7 @@ BROKEN = {
     "half a character": (
         "a.jsonl",
         b'{"text": "\\ud83d\\ude00", "label": 1}\n{"text": "so\\ud83d", "label": 1}',
-        r"a.jsonl, line 2: expected a text in Unicode, got '\\ud83d', which is no whole character",
+        r"a.jsonl, line 2: expected a text in Unicode, got '\\ud83d', which is half a character",
     ),
     "a list for a label": (
         "a.json",
@@ -210,7 +210,7 @@ BROKEN = {
         b"label,text\ngood,a\ngood,b\n",
         r"holds one class only to train on, good: expected 2 or more",
     ),
-    "not gzip": ("a.txt.gz", b"good a", r"a.txt.gz is no whole gzip file"),
+    "not gzip": ("a.txt.gz", b"good a", r"a.txt.gz is not a complete gzip file"),
 }
 
 
@@ -228,7 +228,7 @@ def test_a_missing_library_is_named_with_what_installs_it(
     path = tsv(rows(2))
     unroll.train_run(str(path), epochs=1, hidden_size=4, out="run")
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    expected = "unroll: texts need the library tokenizers: pip install 'unroll-rnn[text]'\n"
+    expected = "unroll: texts need the library tokenizers: pip install '.[text]' in the folder of unroll\n"
     for words in (
         ["train", "--no-report", "--data", str(path)],
         ["predict", "run", "--text", "a"],

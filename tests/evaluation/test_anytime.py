@@ -135,6 +135,7 @@ def test_confidence_is_calibrated_on_what_was_held_out(run: unroll.Run, sample: 
         unroll.calibrate(run.model, held_out.subset(torch.arange(0)))
 
 
+@pytest.mark.slow
 def test_the_commands(run: unroll.Run, sample: unroll.Splits, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(2):
         Image.fromarray(sample.test.x[number].numpy()).save(f"{number}.png")

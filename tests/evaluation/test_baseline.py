@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import unroll
+from unroll.errors import how_to_install
 from unroll.evaluation import baseline
 from unroll.evaluation.baseline import Baseline, baselines, best_of, verdict
 from unroll.evaluation.predictions import Predictions
@@ -96,7 +97,7 @@ def test_without_the_library_the_row_names_the_extra(ragged: unroll.Splits, monk
     monkeypatch.setitem(sys.modules, "dtaidistance", None)
     base = by_name(ragged)["1-NN DTW"]
     assert base.evaluation is None
-    assert "'unroll-rnn[baseline]'" in base.note
+    assert how_to_install("baseline") in base.note
     assert best_of([base]) is None
 
 

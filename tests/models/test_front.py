@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 
 import unroll
+from unroll.data.preparation import Preparation, Scaling
+from unroll.data.sequences import SequenceData
+from unroll.doctor import examine
 from unroll.errors import ConfigError, InputError
 from unroll.models.front import EPSILON, Front, choose_frame
 from unroll.models.trace import trace_states
@@ -217,6 +220,25 @@ def test_saliency_speaks_of_single_time_steps() -> None:
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         unroll.SequenceClassifier(3, 2, **settings)
+
+
+def test_a_model_and_its_stream_in_float64() -> None:
+    model, x = made({"frame": 4, "scaling": "both"}).double(), torch.randn(2, 11, 3, dtype=torch.float64)
+    with torch.inference_mode():
+        logits = model.stream(2).feed(x)
+        assert logits.dtype == torch.float64
+        torch.testing.assert_close(logits, model(x), rtol=0, atol=1e-12)
+
+
+def test_the_doctor_counts_frames_where_the_layers_read_frames() -> None:
+    x = torch.randn(20, 90, 2)
+    preparation = Preparation(("a", "b"), Scaling(0.0, 1.0))
+    data = SequenceData(x, torch.arange(20) % 2, preparation, torch.randint(40, 91, (20,)))
+    examination = examine(made({"frame": 6, "scaling": "both"}, 2), data)
+    assert examination.memory is not None
+    assert examination.memory.time == examination.time == int(data.steps_of_each.max())
+    (layer,) = examination.layers
+    assert len(layer.gradient) == Front(2, frame=6, hop=3).count(examination.time)
 
 
 def test_frames_follow_from_the_length() -> None:

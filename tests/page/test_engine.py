@@ -19,6 +19,7 @@ import unroll
 from unroll.cells import CELLS, LSTM
 from unroll.data.formats.image_file import prepare_image
 from unroll.data.preparation import Framing, ImageFormat, Missing, Preparation, Scaling
+from unroll.data.sequences import SequenceData
 from unroll.errors import DataError
 from unroll.evaluation.predictions import Predictions
 from unroll.evaluation.stepwise import watch
@@ -111,6 +112,47 @@ def test_each_step_is_what_watching_sees(small: unroll.Splits, script: Script, c
     hidden = torch.cat([torch.tensor(one).view(28, 9) for one in found["hidden"]], dim=1)
     assert hidden.sub(expected.hidden).abs().max() < 1e-5
     assert (found["predicted"], found["decided"], found["units"]) == (expected.predicted, expected.decided, 9)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"frame": 4},
+        {"frame": 5, "hop": 3, "scaling": "both", "mask_size": 1},
+        {"frame": 3, "hop": 1, "bidirectional": True},
+        {"scaling": "series", "mask_size": 2},
+    ],
+    ids=lambda settings: "-".join(map(str, settings.values())),
+)
+def test_what_stands_before_the_layers_is_watched_in_single_steps(script: Script, settings: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    model = unroll.SequenceClassifier(3, 2, cell="gru", hidden_size=5, num_layers=2, readout="max", **settings).eval()
+    series = SequenceData(torch.randn(1, 23, 3), torch.tensor([0]), Preparation(("a", "b"), Scaling(0.0, 1.0)))
+    run = Run(Path("made"), model, RunConfig.of(model, series.preparation, ""), None)
+    expected, x = watch(model, series, 0), series.x
+    found = script(
+        f"""(() => {{
+          const model = new Model({json.dumps(describe(run, series, "made")["model"])}, null);
+          const x = {json.dumps(x[0].tolist())};
+          const reading = model.read(x);
+          const hidden = reading.states.at(-1).map((direction) => Array.from(direction.hidden));
+          const swapped = [...model.occlude(x, [{{step: 12, value: [0.5, 0.5, 0.5]}}, {{step: 12, value: null}}], 1)];
+          const blank = [...model.blank(x, [[0, 23], [10, 14]], 1)];
+          return {{probabilities: reading.probabilities.map((p) => Array.from(p)), hidden, swapped, blank}};
+        }})()"""
+    )
+    assert torch.tensor(found["probabilities"]).sub(expected.probabilities).abs().max() < 1e-5
+    hidden = torch.cat([torch.tensor(one).view(23, 5) for one in found["hidden"]], dim=1)
+    assert hidden.sub(expected.hidden).abs().max() < 1e-5
+    changed, shorter = x.clone(), torch.cat([x[:, :12], x[:, 13:]], dim=1)
+    changed[0, 12] = 0.5
+    vectors = model.vectors(x)
+    blank = vectors.clone()
+    blank[:, 10:14] = 0
+    with torch.inference_mode():
+        losses = [model(x) - model(other) for other in (changed, shorter)]
+        losses += [model(x) - model.of_vectors(other) for other in (torch.zeros_like(vectors), blank)]
+    assert np.allclose(found["swapped"] + found["blank"], [float(loss[0, 1]) for loss in losses], atol=1e-5)
 
 
 def test_gates_are_those_of_the_equations(script: Script) -> None:
@@ -232,7 +274,7 @@ def test_pictures_are_framed_as_predict_does(script: Script, tmp_path: Path, nam
     picture.save(tmp_path / "picture.png")
     inverse = replace(DIGITS, framing=Framing(255.0, 22, "box"))
     whole = replace(DIGITS, framing=None, width=32)
-    forms = (DIGITS, inverse, whole)
+    forms = (DIGITS, inverse, whole, replace(whole, channels=3))
     for form, found in zip(forms, _prepared(script, picture, *forms), strict=True):
         expected = prepare_image(tmp_path / "picture.png", form)
         off = np.abs(np.array(found["pixels"]) - expected.pixels.numpy().flatten().astype(int))
@@ -265,6 +307,32 @@ def test_pixels_become_steps_in_every_order(small: unroll.Splits, script: Script
     assert np.allclose(found, expected, atol=1e-6)
     place = script(f"Images.stepOf(9, 14, {json.dumps(described['image'])})")
     assert form.sequences(torch.arange(784).view(1, 28, 28))[0, place["step"], place["feature"]] == 9 * 28 + 14
+
+
+@pytest.mark.parametrize("read", ["rows", "columns", "pixels", "permuted"])
+def test_a_page_reads_colours_as_pytorch_does(script: Script, read: str) -> None:
+    form = ImageFormat(4, 5, read, channels=3)  # type: ignore[arg-type]
+    images = torch.randint(0, 256, (3, 4, 5, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    preparation = Preparation(("a", "b"), Scaling(100.0, 60.0), form)
+    data = SequenceData(form.sequences(images), torch.tensor([0, 1, 0]), preparation)
+    model = unroll.SequenceClassifier(data.input_size, 2, hidden_size=4)
+    run = Run(Path("made"), model, RunConfig.of(model, preparation, ""), None)
+    described = describe(run, data, "made")
+    asked = [base64.b64encode(image.numpy().tobytes()).decode() for image in images]
+    found = script(
+        f"""(() => {{
+          const {{model, preparation}} = {json.dumps(described)};
+          const page = new Model(model, null);
+          const read = (x) => page.probabilities(Images.sequence(decode.bytes(x), preparation));
+          return {json.dumps(asked)}.map((x) => Array.from(read(x)));
+        }})()"""
+    )
+    with torch.inference_mode():
+        expected = model(preparation.scaling.apply(data.x)).softmax(dim=1)
+    assert np.allclose(found, expected, atol=1e-5)
+    place = script(f"Images.stepOf(2, 3, {json.dumps(described['preparation']['image'])})")
+    step, feature = place["step"], place["feature"]
+    assert torch.equal(data.x[0, step, feature : feature + 3], images[0, 2, 3])
 
 
 @pytest.mark.parametrize("mask", [False, True])

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,14 +178,15 @@ def test_commands_say_what_columns_were_taken_for_and_may_be_told(call: Call) ->
     saved = json.loads(Path("run/config.json").read_text())
     assert saved["preparation"]["columns"]["missing_values"] == ["-1"]
     assert saved["data"]["label_column"] == "kind"
-    assert load_run("run").preparation == load("w.csv", label_column="kind", missing_values=-1).train.preparation
+    expected = load("w.csv", label_column="kind", missing_values=-1).train.preparation
+    assert replace(load_run("run").preparation, usual=None) == expected
 
     table("turned.csv", [*steps[::-1], "extra", "type"])
     status, out, err = call("evaluate", "run", "--data", "turned.csv", "--label-column", "type")
     assert (status, out.startswith("run on all of turned.csv: accuracy ")) == (0, True)
     assert err.splitlines() == [
         "unroll: turned.csv: left out extra, which the run does not read",
-        "unroll: turned.csv: its time steps stand in another order; they are read by their names",
+        "unroll: turned.csv: its time steps are in another order; they are read by their names",
     ]
     status, out, _ = call("predict", "run", "turned.csv", "--drop-columns", "type")
     assert status == 0

@@ -197,6 +197,7 @@ def test_a_run_killed_before_its_first_state_is_begun_anew(tiny: str, whole: Swe
     assert weights(path) == weights(whole.path)
 
 
+@pytest.mark.slow
 def test_tpe_goes_on_as_if_it_had_not_been_interrupted(tiny: str) -> None:
     search = {"lr": Range(1e-4, 1e-2), "readout": ["last", "mean"]}
     settings: dict[str, Any] = {"search": search, "method": "tpe", "trials": 4, **QUICK}
@@ -231,6 +232,7 @@ def test_tpe_leaves_no_setting_out_where_there_are_few() -> None:
     assert len({json.dumps(setting) for setting, _ in seen}) == 6
 
 
+@pytest.mark.slow
 def test_tpe_tries_each_number_of_a_small_range_once() -> None:
     axes = {"hidden_size": Range(8, 12), "cell": ("rnn", "gru")}
     assert plan("tpe", axes, None, 0) == ([], 10)
@@ -293,6 +295,7 @@ class Own(unroll.RNN):
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_a_cell_of_one_s_own(tiny: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """What is on the command line is imported, what stands in a folder is not."""
     Path("own_cells.py").write_text(OWN)
@@ -313,6 +316,7 @@ def test_a_cell_of_one_s_own(tiny: str, capsys: pytest.CaptureFixture[str], monk
     assert runs(Path("here")) == ["1-rnn-seed0", "2-own-seed0"]
 
 
+@pytest.mark.slow
 def test_settings_that_go_together_only_with_what_is_chosen(tiny: str) -> None:
     """Dropout needs two layers, which the recipe alone has not; and a value may be none at all."""
     search = {"num_layers": [2, 3], "forget_bias": [None, 1.0]}
@@ -355,6 +359,7 @@ def test_json_is_one_object_and_one_seed_has_no_deviation(capsys: pytest.Capture
         ("bidirectional", "true,false", (True, False)),
         ("epochs", "3,5", (3, 5)),
         ("forget_bias", "-1.5,1", (-1.5, 1.0)),
+        ("frame", "auto,4", ("auto", 4)),
     ],
 )
 def test_values_of_flags(name: str, text: str, values: object) -> None:

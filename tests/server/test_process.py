@@ -222,7 +222,11 @@ def test_what_cannot_be_served_is_one_line(call: Call, run: unroll.Run, monkeypa
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr(sys.modules["unroll"], "serve", raising=False)
     monkeypatch.setitem(sys.modules, "fastapi", None)
-    assert call("serve", run.path) == (2, "", "unroll: serving needs fastapi: pip install 'unroll-rnn[serve]'\n")
+    assert call("serve", run.path) == (
+        2,
+        "",
+        "unroll: serving needs fastapi: pip install '.[serve]' in the folder of unroll\n",
+    )
 
 
 def started(*words: object, shell: str = "") -> subprocess.Popen[str]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..data.sequences import SequenceData
 from ..data.splits import Splits
-from ..errors import DataError
+from ..errors import DataError, how_to_install
 from ..formatting import percent
 from .metrics import Evaluation
 from .predictions import Predictions
@@ -212,7 +212,7 @@ def _dtw(train: SequenceData, test: SequenceData) -> Baseline:
     try:
         import dtaidistance  # noqa: F401
     except ImportError:
-        note = "needs the library dtaidistance: pip install 'unroll-rnn[baseline]'"
+        note = f"needs the library dtaidistance: {how_to_install('baseline')}"
         return Baseline(name, description, None, None, 0.0, note)
     if cells > MOST_CELLS:
         note = f"left out: {cells:.0e} comparisons of values, more than {MOST_CELLS:.0e}"

@@ -13,15 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from ..config import DataConfig
+from ..config.data import TABLE
 from ..data.formats.image_file import PreparedImage, prepare_image
-from ..data.formats.series import read_unlabelled
+from ..data.formats.npz import read_images
+from ..data.formats.series import marked_as_before, read_unlabelled
 from ..data.formats.text_file import check_text
 from ..data.formats.texts import read_texts
 from ..data.preparation import ImageFormat, Preparation
 from ..data.raw import prepare_texts, unlabelled
 from ..data.sequences import SequenceData
 from ..data.streams import is_stream, receive
-from ..errors import DataError
+from ..data.unusual import unusual
+from ..errors import DataError, InputError
 from .anytime import check_confidence, read_along
 from .calibration import Calibration, probabilities
 from .metrics import logits_of
@@ -40,10 +43,11 @@ class FilePrediction:
         top: the most probable classes, each with its probability, best first
         steps: the preparation of the input, in words
         error: why the file could not be read; None if it could
-        series: the id, line or number of the series in its file; None for an image
-        named_by: which of these it is, "id", "line" or "series"; None for an image
+        series: the id, line or number of the series in its file; None for an image file
+        named_by: which of these it is, "id", "line", "series" or "image"; None for an image file
         text: the text; None if it is not a text
         read: time steps read until the threshold was reached; None without early stopping
+        unusual: how the file differs from the training data; empty if it does not
     """
 
     file: str
@@ -56,6 +60,7 @@ class FilePrediction:
     named_by: str | None = None
     text: str | None = None
     read: int | None = None
+    unusual: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -63,7 +68,7 @@ class FilePrediction:
             return {"file": self.file, "error": self.error}
         return {
             "file": self.file,
-            **({} if self.series is None or self.text is not None else {"series": self.series}),
+            **({} if self.series is None or self.text is not None else {self._place: self.series}),
             **({} if self.text is None else {"line": self.series, "text": self.text}),
             "class": self.label,
             "probability": self.probability,
@@ -71,6 +76,10 @@ class FilePrediction:
             **({} if self.read is None else {"read": self.read}),
             "preparation": list(self.steps),
         }
+
+    @property
+    def _place(self) -> str:
+        return "image" if self.named_by == "image" else "series"
 
 
 @dataclass(frozen=True)
@@ -109,8 +118,8 @@ def predict_files(
     Args:
         model: trained on data with ``preparation``.
         preparation: as saved in the run.
-        files: for a run on images, image files of any size, colour and polarity; for a run on series, .ts, .csv, .tsv
-            or .npz files, whose classes, if any, are ignored; for a run on texts, anything that
+        files: for a run on images, image files of any size, colour and polarity, or .npz files of such; for a run on
+            series, .ts, .csv, .tsv or .npz files, whose classes, if any, are ignored; for a run on texts, anything that
             `unroll.data.formats.texts.read_texts` reads. A pipe is read up to 1 GB.
         sure: the run's calibration, and when to stop reading (default: uncalibrated, read to the end).
         config: names the columns of tables if their names differ from the training data's, and where the classes of
@@ -118,6 +127,12 @@ def predict_files(
         own: how the training data was read: files that have its column of texts are read from it (default None).
     """
     config = config or DataConfig()
+    if preparation.kind != "series":
+        config.check_unused("the run's files", f"it reads {preparation.kind}", *TABLE)
+    elif own is not None:
+        config = marked_as_before(own, config, preparation)
+    if preparation.kind == "images":
+        config.check_unused("the run's files", "it reads images", "text_column", "lines")
     with (
         tempfile.TemporaryDirectory(prefix="unroll-") if any(map(is_stream, map(Path, files))) else nullcontext() as at
     ):
@@ -129,7 +144,14 @@ def predict_files(
             except DataError as error:
                 failed.append(FilePrediction(str(file), error=str(error)))
         if preparation.image is not None:
-            predictions = _of_images(model, preparation, preparation.image, places, sure)
+            arrays = [place for place in places if place.suffix.lower() == ".npz"]
+            images = [place for place in places if place not in arrays]
+            predictions = _of_images(model, preparation, preparation.image, images, sure)
+            predictions += [
+                prediction
+                for array in arrays
+                for prediction in _of_array(model, preparation, preparation.image, array, sure)
+            ]
         else:
             predictions = [
                 prediction
@@ -178,11 +200,11 @@ def predict_texts(
     texts = [check_text(f"{file}, line {place}", text) for text, place in zip(texts, places, strict=True)]
     data = prepare_texts(texts, preparation)
     lengths = data.steps_of_each.tolist()
-    results = []
+    results, line = [], unusual(data)
     for number, answer in enumerate(_answers(model, data, sure)):
-        unknown = int((data.x[number, : lengths[number]] == 0).sum())
+        unknown = int((data.sequence(number) == 0).sum())
         steps = (_counted(lengths[number], "token"), *([f"{unknown:,} unknown"] if unknown else []))
-        results.append(answer.of(file, steps, series=places[number], named_by="line", text=texts[number]))
+        results.append(answer.of(file, steps, series=places[number], named_by="line", text=texts[number], unusual=line))
     return results
 
 
@@ -191,7 +213,7 @@ def _of_texts(
 ) -> list[FilePrediction]:
     try:
         texts, places = read_texts(file, config.lines, config.text_column, own.text_column)
-    except DataError as error:
+    except InputError as error:
         return [FilePrediction(str(file), error=str(error))]
     return predict_texts(model, preparation, texts, [place.split()[-1] for place in places], str(file), sure)
 
@@ -203,11 +225,11 @@ class _Answer(NamedTuple):
     read: int | None = None
     sure: bool = False
 
-    def of(self, file: str, steps: tuple[str, ...], **place: Any) -> FilePrediction:
+    def of(self, file: str, steps: tuple[str, ...], **more: Any) -> FilePrediction:
         if self.read is not None:
             unit = _counted(self.read, "step")
             steps = (*steps, f"sure after {unit}" if self.sure else f"not sure after {unit}, the last")
-        return FilePrediction(file, *self.top[0], self.top, steps, read=self.read, **place)
+        return FilePrediction(file, *self.top[0], self.top, steps, read=self.read, **more)
 
 
 def _answers(model: nn.Module, data: SequenceData, sure: Sure) -> list[_Answer]:
@@ -237,14 +259,29 @@ def _of_images(
         except DataError as error:
             prepared.append(error)
     images = [image.pixels for image in prepared if isinstance(image, PreparedImage)]
-    answers = iter(
-        _answers(model, unlabelled(form.sequences(torch.stack(images)), preparation), sure) if images else []
-    )
+    if not images:
+        return [FilePrediction(str(file), error=str(error)) for file, error in zip(files, prepared, strict=True)]
+    data = unlabelled(form.sequences(torch.stack(images)), preparation)
+    lines = (unusual(data.subset(number)) for number in torch.arange(len(data)).split(1))
+    answers = iter(_answers(model, data, sure))
     return [
         FilePrediction(str(file), error=str(image))
         if isinstance(image, DataError)
-        else next(answers).of(str(file), image.steps)
+        else next(answers).of(str(file), image.steps, unusual=next(lines))
         for file, image in zip(files, prepared, strict=True)
+    ]
+
+
+def _of_array(
+    model: nn.Module, preparation: Preparation, form: ImageFormat, file: Path, sure: Sure
+) -> list[FilePrediction]:
+    try:
+        x = read_images(file, form)
+    except DataError as error:
+        return [FilePrediction(str(file), error=str(error))]
+    return [
+        answer.of(str(file), (), series=str(number), named_by="image")
+        for number, answer in enumerate(_answers(model, unlabelled(x, preparation), sure))
     ]
 
 
@@ -253,21 +290,22 @@ def _of_series(
 ) -> list[FilePrediction]:
     try:
         data, names, named_by = read_unlabelled(file, preparation.classes, preparation, config)
-    except DataError as error:
+    except InputError as error:
         return [FilePrediction(str(file), error=str(error))]
     try:
         data = data.prepared_as(preparation)
-    except DataError as error:
+    except InputError as error:
         return [FilePrediction(str(file), error=f"{file}: {error}")]
+    line = unusual(data)
     return [
-        answer.of(str(file), _steps(data, number), series=names[number], named_by=named_by)
+        answer.of(str(file), _steps(data, number), series=names[number], named_by=named_by, unusual=line)
         for number, answer in enumerate(_answers(model, data, sure))
     ]
 
 
 def _steps(data: SequenceData, number: int) -> tuple[str, ...]:
     length = int(data.steps_of_each[number])
-    gaps = 0 if data.missing is None else int(data.missing[number].sum())
+    gaps = 0 if data.missing is None else int(data.sequence(number, data.missing).sum())
     steps = _counted(length, "time step")
     notes = (note.partition(": ")[2] or note for note in data.notes)
     return (steps, *([f"{_counted(gaps, 'missing value')} filled in"] if gaps else []), *notes)

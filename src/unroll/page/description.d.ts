@@ -66,6 +66,8 @@ export interface ImageFormat {
   read: "rows" | "columns" | "pixels" | "permuted";
   order?: number[];
   framing: { border: number; box: number; centre: "mass" | "box" } | null;
+  /** Numbers of each pixel: 1, its brightness, or 3, red, green and blue; then there is no framing. */
+  channels: 1 | 3;
 }
 
 /** The JSON that the library tokenizers saves. */

@@ -137,7 +137,8 @@ def _attributed(attributions: Attributions) -> Iterator[Picture | ColouredText]:
     if data.kind == "images":
         figure = saliency_map(data, values, [title.replace(", ", ",\n") for title in titles])
         alt = f"{len(data)} images, their pixels coloured by what they add to the logit of the predicted class."
-        yield Picture("saliency", figure, f"Above each image: the predicted class. {COLOURED}", alt)
+        side = "" if data.images().dim() == 3 else "On the left the image as it was read, on the right its values. "
+        yield Picture("saliency", figure, f"Above each image: the predicted class. {side}{COLOURED}", alt)
         return
     for number, title in enumerate(titles):
         if data.kind == "texts":

@@ -133,6 +133,8 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
         _check_number("loss", content["loss"], LARGEST)
         if not isinstance(content.get("weights", ""), str):
             raise ValueError(f"weights must be a string, got {quoted(content['weights'])}")
+        if (deciding := content.get("deciding")) is not None:
+            check_whole("deciding", deciding, 1)
         return content
 
     return _read(path / EVALUATION, parse, "copy it again")

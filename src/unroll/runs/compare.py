@@ -3,13 +3,14 @@
 The best run is compared with each of the others: sequence by sequence if both have predictions for the same test set,
 by the intervals of their accuracies if predictions are missing, and over seeds if every setting has several seeds. As
 the best was chosen by the same accuracies, all p-values are corrected for the number of pairs. Copies of a run are
-skipped.
+skipped. Runs tested on different data are not ranked: each data set has its own best.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
@@ -33,11 +34,13 @@ class Group:
         name: the run's folder if there is only one, else the settings in words
         settings: those in which the compared runs differ
         runs: ordered by seed
+        data: number of the data set that they were tested on, from 0
     """
 
     name: str
     settings: dict[str, Any]
     runs: tuple[Record, ...]
+    data: int = 0
 
     @property
     def accuracies(self) -> list[float]:
@@ -120,10 +123,10 @@ class Comparison:
     """The result of `compare_runs`.
 
     Attributes:
-        groups: runs with the same settings together; best mean accuracy first
+        groups: runs with the same settings together; of each set of data the best mean accuracy first
         differing: names of the settings in which the runs differ
         same_data: whether all were trained on the same data
-        verdicts: the best against each of the others
+        verdicts: for each data set, the best against each of the others
         pairs: number of pairs of the runs, or settings, among which the best was chosen; p-values are corrected for it
         left_out: runs that were skipped, and why
     """
@@ -134,6 +137,11 @@ class Comparison:
     verdicts: tuple[Verdict, ...]
     pairs: int
     left_out: dict[str, str]
+
+    @property
+    def by_data(self) -> tuple[tuple[Group, ...], ...]:
+        """The groups that can be ranked, as they were tested on the same data."""
+        return tuple(tuple(groups) for _, groups in groupby(self.groups, key=lambda group: group.data))
 
     @property
     def tests(self) -> int:
@@ -148,6 +156,7 @@ class Comparison:
                 {
                     "name": group.name,
                     "settings": group.settings,
+                    "data": group.data,
                     "runs": [str(run.path) for run in group.runs],
                     "accuracy": group.accuracy,
                     "deviation": group.deviation,
@@ -261,13 +270,15 @@ def _group(records: Sequence[Record]) -> tuple[tuple[Group, ...], tuple[str, ...
     by_setting = dict[str, list[int]]()
     for index, (record, settings) in enumerate(zip(records, every, strict=True)):
         by_setting.setdefault(f"{record.fingerprint} {[settings[name] for name in differing]}", []).append(index)
-    groups = []
+    groups, sets = list[Group](), list[Record]()
     for members in by_setting.values():
         settings = {name: every[members[0]][name] for name in differing}
         runs = tuple(sorted((records[index] for index in members), key=lambda run: run.seed))
         name = str(runs[0].path) if len(runs) == 1 else in_words(settings)
-        groups.append(Group(name or "these settings", settings, runs))
-    return tuple(sorted(groups, key=lambda group: -_or_worst(group.accuracy))), differing
+        number = next((n for n, first in enumerate(sets) if _pairing(first, runs[0])[0] is not None), len(sets))
+        sets += runs[:1] if number == len(sets) else ()
+        groups.append(Group(name or "these settings", settings, runs, number))
+    return tuple(sorted(groups, key=lambda group: (group.data, -_or_worst(group.accuracy)))), differing
 
 
 def _or_worst(accuracy: float | None) -> float:
@@ -275,6 +286,19 @@ def _or_worst(accuracy: float | None) -> float:
 
 
 def _judge(groups: Sequence[Group]) -> tuple[list[Verdict], int]:
+    """Test the best on each data set against the others; count the pairs."""
+    verdicts, pairs = list[Verdict](), 0
+    for _, same in groupby(groups, key=lambda group: group.data):
+        some, count = _judge_comparable(list(same))
+        verdicts, pairs = [*verdicts, *some], pairs + count
+    corrected = iter(holm([verdict.p for verdict in verdicts if verdict.p is not None], pairs))
+    return [
+        verdict if verdict.p is None else Verdict(**{**vars(verdict), "corrected": next(corrected)})
+        for verdict in verdicts
+    ], pairs
+
+
+def _judge_comparable(groups: Sequence[Group]) -> tuple[list[Verdict], int]:
     """Test the best against the others: settings if all have several seeds, else single runs. Count the pairs.
 
     The best is the best of all: even among equal models, the more pairs there are, the likelier one differs by chance.
@@ -288,12 +312,7 @@ def _judge(groups: Sequence[Group]) -> tuple[list[Verdict], int]:
         picked = sorted((run for group in groups for run in group.runs), key=lambda run: -_or_worst(run.accuracy))
         verdicts = [_run_by_run(picked[0], run) for run in picked[1:]]
     among = 1 + sum(_pairing(picked[0], run)[0] is not None for run in picked[1:])
-    pairs = among * (among - 1) // 2
-    corrected = iter(holm([verdict.p for verdict in verdicts if verdict.p is not None], pairs))
-    return [
-        verdict if verdict.p is None else Verdict(**{**vars(verdict), "corrected": next(corrected)})
-        for verdict in verdicts
-    ], pairs
+    return verdicts, among * (among - 1) // 2
 
 
 def _over_seeds(best: Group, rival: Group) -> Verdict:
@@ -325,15 +344,24 @@ def _run_by_run(best: Record, rival: Record) -> Verdict:
 
 
 def _pairing(a: Record, b: Record) -> tuple[bool | None, str]:
-    """Return whether two runs have predictions for the same test set, and why; None if they cannot be compared."""
+    """Return whether two runs have predictions for the same test set, and why; None if they cannot be compared.
+
+    The same sequences, read in another way, count as data that is read differently: False.
+    """
     first, second = a.predictions, b.predictions
     if untested := [str(run.path) for run in (a, b) if not run.n]:
         return None, f"{' and '.join(untested)} {'has' if len(untested) == 1 else 'have'} no test set"
     if first and second and first.fingerprint == second.fingerprint and torch.equal(first.y, second.y):
         return True, "they have the same test set"
-    if a.data == b.data and a.reading != b.reading:
+    if a.data == b.data and a.reading != b.reading and _drawn_alike(a, b):
         return False, "they read the data differently"
     if a.fingerprint != b.fingerprint or (first and second):
         return None, "their data differ"
     missing = " and ".join(str(run.path) for run in (a, b) if run.predictions is None)
     return False, f"no stored predictions in {missing}"
+
+
+def _drawn_alike(a: Record, b: Record) -> bool:
+    """Return whether the test sets of two readings of the same data hold the same sequences."""
+    names = ("test_fraction", "split_seed")
+    return a.n == b.n and all(a.reading[name] == b.reading[name] for name in names)

@@ -139,12 +139,17 @@ class RunConfig:
         image, scaling, missing = self.preparation.image, self.preparation.scaling, self.preparation.missing
         counts = {"scaling": len(scaling.mean)} if isinstance(scaling.mean, tuple) else {}
         if image is not None:
-            counts["image"] = {"rows": image.width, "columns": image.height}.get(image.read, 1)
+            counts["image"] = image.features
         if missing is not None:
             counts["missing"] = len(missing.means) * (2 if missing.mask else 1)
         for what, count in counts.items():
             if count != self.input_size and not self.vocabulary_size:
                 raise ValueError(f"{what} is for {count} features, the model for {shown(self.input_size)}")
+        usual = self.preparation.usual
+        if usual is not None and not self.vocabulary_size:
+            raw = 1 if image is not None else len(missing.means) if missing is not None else self.input_size
+            if len(usual.levels) != raw:
+                raise ValueError(f"usual is for {len(usual.levels)} features, the data has {raw}")
         if self.preparation.features and missing is not None and len(self.preparation.features) != len(missing.means):
             raise ValueError(f"{len(self.preparation.features)} names for {len(missing.means)} features")
 

@@ -10,6 +10,7 @@ from ..config import DataConfig
 from ..data.catalog import load, load_as, resolve
 from ..data.sequences import SequenceData
 from ..data.splits import TEST_FRACTION, Splits
+from ..data.unusual import unusual
 from ..errors import DataError, InputError, RunError
 from .config_file import read_plan
 from .plan import Plan
@@ -30,6 +31,11 @@ class TestData(NamedTuple):
     part: Literal["test", "all"]
     sequences: SequenceData
     trained_on: int | None
+
+    @property
+    def unusual(self) -> str:
+        """In which ways the sequences are unlike the training data, on one line; empty where they are like it."""
+        return unusual(self.sequences)
 
 
 def load_test(run: Run, data: str | None = None, data_dir: str | Path | None = None, **reading: Any) -> TestData:

@@ -12,6 +12,7 @@ from typing import Any
 from ..config import Recipe, RecipeName, choose_settings
 from ..data.catalog import resolve
 from ..data.splits import Splits
+from ..data.unusual import measure
 from ..errors import RunError, TrainingError
 from ..evaluation.anytime import calibrate
 from ..evaluation.metrics import Evaluation
@@ -110,7 +111,8 @@ def train_run(
     fingerprint = splits.train.fingerprint()
     read = splits.reading or reading
     stored = replace(plan, data=resolve(data, data_dir), data_dir=place, reading=read, fingerprint=fingerprint)
-    config = RunConfig.of(model, splits.train.preparation, fingerprint, stored, tensorboard)
+    preparation = replace(splits.train.preparation, usual=measure(splits.train))
+    config = RunConfig.of(model, preparation, fingerprint, stored, tensorboard)
     with claim(out, overwrite, f"{splits.name}-{_short(chosen.model.cell)}") as path:
         write_config(path, config)
         started = Started(path, splits, training, chosen, tensorboard)
@@ -224,6 +226,7 @@ def _test(started: Started) -> Evaluation | None:
 
 def _finish(path: Path, training: Training, test: Evaluation | None) -> None:
     write_metrics(path, training.history)  # once more: lines that were appended may not be on the disk yet
-    write_json(path / EVALUATION, {"weights": training.kept, **(test.to_dict() if test else {"n": 0})})
+    about = {"weights": training.kept, "deciding": training.deciding}
+    write_json(path / EVALUATION, about | (test.to_dict() if test else {"n": 0}))
     assert isinstance(training.model, SequenceClassifier)
     write_weights(path, training.model)

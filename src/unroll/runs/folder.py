@@ -18,7 +18,7 @@ from ..errors import InputError, RunError
 from ..formatting import shown
 from .lock import LOCK, locked
 
-FORMAT = 2
+FORMAT = 3
 CONFIG = "config.json"  # all that prediction needs, and the settings of the training; marks a folder as a run
 METRICS = "metrics.jsonl"  # one epoch per line
 METRICS_TABLE = "metrics.csv"  # the same as a table

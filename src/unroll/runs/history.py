@@ -12,7 +12,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, RunError
+from ..errors import ConfigError, RunError, how_to_install
 from ..formatting import shown
 from ..training.results import EpochResult
 from ..validation import check_types
@@ -83,7 +83,7 @@ def _summary_writer() -> Any:
         return importlib.import_module("torch.utils.tensorboard").SummaryWriter
     except ImportError as error:
         raise ConfigError(
-            "curves for TensorBoard need the package tensorboard: pip install 'unroll-rnn[tensorboard]'"
+            f"curves for TensorBoard need the package tensorboard: {how_to_install('tensorboard')}"
         ) from error
 
 

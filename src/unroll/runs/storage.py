@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from ..data.preparation import Preparation
 from ..data.raw import prepare_raw
 from ..data.sequences import SequenceData
 from ..data.tokenizer import Tokenizer, library
-from ..errors import ConfigError, DataError, RunError
+from ..data.unusual import measure, unusual
+from ..errors import ConfigError, DataError, RunError, UnrollWarning
 from ..evaluation.calibration import Calibration, probabilities
 from ..evaluation.metrics import logits_of
 from ..models.classifier import SequenceClassifier
@@ -70,10 +72,15 @@ class Run:
 
         Raises:
             DataError: the examples do not fit the run.
+
+        Warns:
+            UnrollWarning: they differ from the training data: in their units, lengths or language, or are constant.
         """
         data = prepare_raw(raw, self.preparation, self.raw_features, lengths)
         if not len(data):
             return torch.empty(0, self.model.num_classes)
+        if line := unusual(data):
+            warnings.warn(line, UnrollWarning, stacklevel=2)
         return probabilities(logits_of(self.model, data), self.calibration)
 
 
@@ -98,7 +105,7 @@ def save(model: SequenceClassifier, path: str | Path, *, data: SequenceData, ove
     except ValueError as error:
         raise RunError(f"a run needs finite weights: {error}; train it again with a lower lr") from error
     # The fingerprint of the training data, so that the model is not evaluated on it.
-    config = RunConfig.of(model, data.preparation, data.fingerprint())
+    config = RunConfig.of(model, replace(data.preparation, usual=measure(data)), data.fingerprint())
     with claim(path, overwrite, "") as path:
         write_config(path, config)
         write_weights(path, model)

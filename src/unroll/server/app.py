@@ -167,7 +167,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         """Classify images, series or texts, prepared as the run's training data was.
 
         ?run=NAME chooses the run. Each item gets its own answer, or an error that says why it cannot be classified; if
-        all items fail, the status is 422.
+        all items fail, the status is 422. If the items differ from the training data, warnings says how.
         """
         served = service.of(request)
         items = await service.items(request, served)
@@ -176,7 +176,10 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         if all("error" in prediction for prediction in predictions):
             errors = dict.fromkeys(prediction["error"] for prediction in predictions)
             raise RefusedError(422, "; ".join(errors)[:1_000])
-        return JSONResponse({"run": served.name, "calibrated": served.calibrated, "predictions": predictions})
+        if items.unusual:
+            service.metrics.warning(served.name)
+        about = {"run": served.name, "calibrated": served.calibrated}
+        return JSONResponse({**about, "warnings": [items.unusual] if items.unusual else [], "predictions": predictions})
 
     @app.post("/stream", response_model=schema.Streamed, responses=schema.REFUSED, openapi_extra=schema.of_stream())
     async def stream(request: Request) -> JSONResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -15,10 +15,31 @@ from ..formatting import shown
 from . import limits
 from .guard import RefusedError
 
+
+class _FailFast(FailFast):
+    __hash__ = object.__hash__  # as the members of a union need one
+
+
 # Each list fails at its first error: a body can hold millions, and pydantic would collect them all.
 Pixel = Annotated[float, Field(ge=0, le=255)]
-Row = Annotated[list[Pixel], FailFast()]
-Image = Annotated[list[Row], FailFast()]
+Row = Annotated[list[Pixel], _FailFast()]
+Colour = Annotated[list[Pixel], _FailFast(), Field(min_length=3, max_length=3)]
+ColourRow = Annotated[list[Colour], _FailFast()]
+
+GREY, COLOUR = "in grey", "in colour"  # the tags of the union, which the places of errors name too
+
+
+def _channels(image: Any) -> str:
+    at = image
+    for _ in range(2):
+        at = at[0] if isinstance(at, list) and at else None
+    return COLOUR if isinstance(at, list) and at else GREY
+
+
+Image = Annotated[
+    Annotated[list[Row], _FailFast(), Tag(GREY)] | Annotated[list[ColourRow], _FailFast(), Tag(COLOUR)],
+    Discriminator(_channels),
+]
 Text = Annotated[str, Field(max_length=limits.CHARACTERS)]
 Step = Annotated[list[float | None], FailFast()]
 Series = Annotated[list[Step], FailFast(), Field(min_length=1, max_length=limits.STEPS)]
@@ -31,7 +52,7 @@ class Body(BaseModel):
 
 
 class Images(Body):
-    """Images as pixel values, like those of the training set."""
+    """Images as pixel values, like those of the training set: rows of grey pixels, or of red, green and blue ones."""
 
     images: Annotated[list[Image], FailFast(), Field(min_length=1, max_length=limits.ITEMS)]
 
@@ -82,7 +103,7 @@ def parse(content: bytes, *kinds: type[Body]) -> Body:
         return of_key[keys[0]].model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
+        where = ".".join(str(part) for part in first["loc"] if part not in (GREY, COLOUR))
         raise RefusedError(422, f"{where[:200]}: {first['msg']}") from None
 
 

@@ -25,6 +25,10 @@ class Metrics:
             "unroll_batch_sequences", "Sequences per batch of the model",
             buckets=[2**n for n in range(9)], registry=self.registry,
         )  # fmt: skip
+        self._warnings = Counter(
+            "unroll_warnings", "Requests answered though unlike the training data, by run", ["run"],
+            registry=self.registry,
+        )  # fmt: skip
 
     def request(self, path: str, status: int, seconds: float) -> None:
         """Count a request; status 0 means that the connection closed before the response."""
@@ -35,6 +39,10 @@ class Metrics:
     def batch(self, sequences: int) -> None:
         """Count a batch."""
         self._batches.observe(sequences)
+
+    def warning(self, run: str) -> None:
+        """Count a request that is unlike a run's training data."""
+        self._warnings.labels(run).inc()
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

@@ -64,6 +64,7 @@ class Predictions(BaseModel):
 
     run: str
     calibrated: bool = Field(description="whether the probabilities are calibrated")
+    warnings: list[str] = Field(description="how the items differ from the training data; empty if they do not")
     predictions: list[Prediction]
 
 

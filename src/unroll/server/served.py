@@ -13,12 +13,13 @@ from torch import Tensor
 
 from ..data.formats.image_file import PreparedImage, Upload, prepare_image
 from ..data.formats.text_file import check_text
-from ..data.preparation import ImageFormat, Kind, Preparation
+from ..data.preparation import ImageFormat, Kind, Preparation, in_channels
 from ..data.raw import prepare_series, prepare_texts, unlabelled
 from ..data.sequences import SequenceData
+from ..data.unusual import unusual
 from ..errors import DataError
 from ..evaluation.calibration import probabilities
-from ..evaluation.metrics import logits_by_batch
+from ..evaluation.metrics import logits_in_order
 from ..runs.storage import Run
 from . import limits
 from .guard import one_line
@@ -37,12 +38,14 @@ class Items:
         places: each item's index in ``data``, or why it could not be read
         names: file names as sent; empty for items that are not files
         steps: the preparation of each item in ``data``, in words
+        unusual: how the items differ from the training data; empty if they do not
     """
 
     data: SequenceData | None
     places: tuple[int | str, ...]
     names: tuple[str, ...] = ()
     steps: tuple[tuple[str, ...], ...] = ()
+    unusual: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,8 @@ class Served:
         """An item, in words."""
         form = self.preparation.image
         if form is not None:
-            return f"{form.height} rows of {form.width} numbers from 0 to 255"
+            pixels = f"{form.width} numbers" if form.channels == 1 else f"{form.width} pixels, each 3 numbers"
+            return f"{form.height} rows of {pixels} from 0 to 255"
         if self.kind == "texts":
             return "a text"
         return f"time steps of {self.features} numbers"
@@ -117,16 +121,17 @@ class Served:
             key = "sequences" if self.kind == "series" else self.kind
             raise DataError(f"the run {self.name} reads {self.kind}: send {{{key!r}: […]}}, each {self.shape}")
 
-    def of_images(self, images: Values) -> Items:
+    def of_images(self, images: Sequence[Sequence[Sequence[float] | Sequence[Sequence[float]]]]) -> Items:
         """Return images given as pixel values, like those of the training set."""
         form = self.form
-        made = torch.empty((len(images), form.height, form.width), dtype=torch.uint8)
+        made = torch.empty((len(images), *form.shape), dtype=torch.uint8)
         for number, image in enumerate(images):
             heights, widths = len(image), {len(row) for row in image}
             if heights != form.height or widths != {form.width}:
                 got = f"{heights} rows of {' or '.join(map(str, sorted(widths))) or 'no'} numbers"
                 raise DataError(f"image {number + 1}: expected {self.shape}, got {got}")
-            made[number] = torch.from_numpy(np.array(image, np.float64).round().astype(np.uint8))
+            pixels = torch.from_numpy(np.array(image, np.float64).round().astype(np.uint8))
+            made[number] = in_channels(pixels[None], form.channels)[0]
         return self._all(unlabelled(form.sequences(made), self.preparation), ("taken as it is",))
 
     def prepared(self, file: Upload) -> PreparedImage | str:
@@ -146,7 +151,8 @@ class Served:
             readable += not isinstance(image, str)
         pixels = [image.pixels for image in images]
         data = unlabelled(self.form.sequences(torch.stack(pixels)), self.preparation) if images else None
-        return Items(data, tuple(places), tuple(file.name for file in files), tuple(image.steps for image in images))
+        names, steps = tuple(file.name for file in files), tuple(image.steps for image in images)
+        return Items(data, tuple(places), names, steps, "" if data is None else unusual(data))
 
     def of_texts(self, texts: Sequence[str]) -> Items:
         """Return texts."""
@@ -168,26 +174,25 @@ class Served:
                 f"{len(series)} sequences padded to the longest, {longest:,} steps, exceed {limits.NUMBERS:,} numbers: "
                 "send fewer at once"
             )
-        x = np.zeros((len(series), longest, self.features))
+        each = list[np.ndarray]()
         for number, values in enumerate(series):
             for step, features in enumerate(values):
                 if len(features) != self.features:
                     where = f"sequence {number + 1}, step {step + 1}"
                     raise DataError(f"{where}: expected {self.features} numbers, got {len(features)}")
-            if values:
-                x[number, : len(values)] = np.array(values, np.float64)
-        return self._all(prepare_series("sequences", x, np.array(lengths), self.preparation))
+            each.append(np.array(values, np.float64).reshape(-1, self.features))
+        return self._all(prepare_series("sequences", each, self.features, self.preparation))
 
     def _all(self, data: SequenceData, steps: tuple[str, ...] = ()) -> Items:
-        return Items(data, tuple(range(len(data))), steps=(steps,) * len(data))
+        return Items(data, tuple(range(len(data))), steps=(steps,) * len(data), unusual=unusual(data))
 
     def answer(self, parts: Sequence[SequenceData]) -> list[Tensor]:
         """Return the probabilities (N, classes) for each part; the model reads all parts in one batch."""
         data = _joined(parts)
-        size = max(1, min(limits.BATCH, limits.BATCH_STEPS // max(1, data.x.shape[1])))
+        size = max(1, min(limits.BATCH, limits.BATCH_STEPS // max(1, data.time)))
         # Not evaluation.predict: walking the model's modules at each request takes longer than classifying a sequence.
         with torch.inference_mode():
-            logits = torch.cat(list(logits_by_batch(self.run.model, data, size)))
+            logits = logits_in_order(self.run.model, data, size)
             return list(probabilities(logits, self.run.calibration).split([len(part) for part in parts]))
 
     def answer_of(self, row: Sequence[float]) -> dict[str, Any]:
@@ -229,20 +234,11 @@ def named(runs: Sequence[Run]) -> dict[str, Run]:
 
 
 def _joined(parts: Sequence[SequenceData]) -> SequenceData:
-    """Return the sequences of several requests as one set, padded to the longest."""
+    """Return the sequences of several requests as one set."""
     if len(parts) == 1:
         return parts[0]
     first = parts[0]
-    longest = max(part.x.shape[1] for part in parts)
     texts = None if first.texts is None else tuple(text for part in parts for text in part.texts or ())
-    if all(part.lengths is None and part.x.shape[1] == longest for part in parts):  # images are all alike
-        x, lengths = torch.cat([part.x for part in parts]), None
-    else:
-        x = first.x.new_zeros((sum(map(len, parts)), longest, *first.x.shape[2:]))
-        at = 0
-        for part in parts:
-            x[at : at + len(part), : part.x.shape[1]] = part.x
-            at += len(part)
-        each = torch.cat([part.steps_of_each for part in parts])
-        lengths = None if bool((each == longest).all()) else each
-    return SequenceData(x, torch.zeros(len(x), dtype=torch.int64), first.preparation, lengths, texts=texts)
+    lengths = torch.cat([part.steps_of_each for part in parts])
+    x, y = torch.cat([part.flat(part.x) for part in parts]), torch.zeros_like(lengths)
+    return SequenceData(x, y, first.preparation, lengths, texts=texts, starts=lengths.cumsum(0) - lengths).unpadded()

@@ -27,7 +27,7 @@ def export(
 
     The page contains the weights and needs neither a server nor a network, so it can be mailed or opened from a memory
     stick. Before it is written, its JavaScript is run on real sequences and compared with PyTorch; if any probability
-    differs by more than 0.0001, nothing is written. The command needs pip install 'unroll-rnn[html]'.
+    differs by more than 0.0001, nothing is written. The command needs the extra html.
 
     Parameters
     ----------

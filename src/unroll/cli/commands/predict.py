@@ -42,6 +42,9 @@ def predict(
     Probabilities are calibrated on the run's validation split, for the fraction of the sequence that was read; without
     a validation split they are the model's own, which are often too high.
 
+    A file that is unlike the training data gets a line on stderr: other units, another length or time step, mostly
+    unknown tokens, constant input.
+
     Parameters
     ----------
     run
@@ -60,8 +63,8 @@ def predict(
     cell
         module:Class of your own cell, if the run was trained with one; it is imported.
     json
-        Print one JSON object: whether probabilities are calibrated, and for each image, series or text its class,
-        probability, top 3 classes and preparation, or the error.
+        Print one JSON object: whether probabilities are calibrated, warnings of files unlike the training data, and for
+        each image, series or text its class, probability, top 3 classes and preparation, or the error.
     """
     config = DataConfig(**given(reading), lines=lines, text_column=text_column)
     with immediate_interrupt():
@@ -90,11 +93,14 @@ def predict(
         predictions += predict_texts(loaded.model, loaded.preparation, texts, places, sure=sure)
     if stop_at is not None and loaded.calibration is None:
         say(f"{run} has no calibration, so the confidence may be too high; train with a validation split to get one")
+    warnings = list(dict.fromkeys(f"{each.file}: {each.unusual}" for each in predictions if each.unusual))
     if json:
-        about = {"run": str(run), "calibrated": loaded.calibration is not None}
+        about = {"run": str(run), "calibrated": loaded.calibration is not None, "warnings": warnings}
         print_json(about | {"predictions": [prediction.to_dict() for prediction in predictions]})
     else:
         print_predictions(Screen(), predictions, calibrated=loaded.calibration is not None)
+    for line in warnings:
+        say(line)
     failed = [prediction.error for prediction in predictions if prediction.error is not None]
     for error in failed:
         say(error)

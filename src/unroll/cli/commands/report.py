@@ -57,10 +57,10 @@ def report(
     own = loaded.config.plan and loaded.config.plan.data
     if data is not None and out is None and own not in (None, resolve(data, data_dir)):
         raise ConfigError(
-            f"the folder {run} is for the report on its own data, {own}: choose another with --out for {data}"
+            f"{run} is for the report on its own data, {own}: choose another folder with --out for {data}"
         )
     try:
-        train = load_train(loaded, data_dir) if data is None else None
+        train = load_train(loaded, data_dir) if data is None and loaded.config.plan else None
         test = load_test(loaded, data, data_dir)
     except InputError as error:
         if data is not None:

@@ -57,7 +57,7 @@ def sweep(
         Number of trainings of each setting, with the seeds 0, 1, 2 … or from --seed on; default 1.
     method
         grid tries all settings, random some of them, tpe those that look best after the previous ones, which needs
-        pip install 'unroll-rnn[sweep]'; default grid, or random if there is a range.
+        the extra sweep; default grid, or random if there is a range.
     trials
         Number of settings that random and tpe try; default 10.
     out

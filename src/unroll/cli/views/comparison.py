@@ -11,26 +11,30 @@ from rich.text import Text
 
 from ...formatting import percent, value_in_words
 from ...runs.artifacts import BestBaseline
-from ...runs.compare import Comparison
+from ...runs.compare import Comparison, Group
 from ...runs.record import Record
 from .terminal import print_table
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
     """Show the runs with the settings that differ, the means over seeds, and the verdicts."""
-    print_table(console, _table(comparison))
+    for groups in comparison.by_data:
+        print_table(console, _table(comparison, groups))
     for remark in _remarks(comparison):
         console.print(remark, soft_wrap=True)
 
 
-def _table(comparison: Comparison) -> Table:
-    """Return a row for each run; data and seed have columns if they differ."""
-    runs = [(run, group.settings) for group in comparison.groups for run in group.runs]
+def _table(comparison: Comparison, groups: Sequence[Group]) -> Table:
+    """Return a row for each run that was tested on the same data; data and seed have columns if they differ."""
+    runs = [(run, group.settings) for group in groups for run in group.runs]
     several_data = len({(run.data, run.fingerprint) for run, _ in runs}) > 1
+    title = "runs, best settings first"
+    if len(comparison.by_data) > 1:
+        title = f"runs tested on {Path(runs[0][0].data).name} {runs[0][0].fingerprint}, best settings first"
     several_seeds = len({run.seed for run, _ in runs}) > 1
     words = ["run", *(["data"] if several_data else []), *comparison.differing]
     numbers = [*(["seed"] if several_seeds else []), "parameters", "epochs", "test acc", "95 % interval", "loss", "s"]
-    table = Table(*words, title="runs, best settings first", title_justify="left")
+    table = Table(*words, title=title, title_justify="left")
     for heading in numbers:
         table.add_column(heading, justify="right", no_wrap=True)
     for run, settings in runs:
@@ -74,7 +78,13 @@ def _data(run: Record) -> str:
 def _remarks(comparison: Comparison) -> Iterator[Text]:
     if not comparison.differing:
         yield Text("the runs differ only in their seed")
-    if not comparison.same_data:
+    if len(comparison.by_data) > 1:
+        yield Text(
+            f"the runs were tested on {len(comparison.by_data)} different data sets: accuracies in different tables "
+            "cannot be compared",
+            style="bold yellow",
+        )
+    elif not comparison.same_data:
         yield Text(
             "the runs were trained on different data, or read it differently: see the table", style="bold yellow"
         )

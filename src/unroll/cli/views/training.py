@@ -21,6 +21,7 @@ from ...runs.execute import Event, Started
 from ...runs.folder import EVENTS, METRICS
 from ...runs.plan import Plan
 from ...runs.storage import Run
+from ...training.loop import few_deciding
 from ...training.results import EpochResult
 from ...training.results import Progress as Step
 from .terminal import command_line, print_facts, print_findings
@@ -80,12 +81,19 @@ class TrainingScreen:
         facts = _facts(started)
         if (notes := majority(started.splits.train.counts)) and not started.recipe.train.class_weight:
             facts["note"] = notes[0]
+        if started.recipe.train.early:
+            facts["train acc"] = (
+                f"{started.recipe.train.early:.0%} of the sequences are cut off at a random step (--early), so it is "
+                "lower than val acc and test accuracy, for which all are read to the end"
+            )
         if started.tensorboard:
             facts["curves"] = f"tensorboard --logdir {shlex.quote(str(started.path / EVENTS))}"
         if self._every > 1:
             facts["table"] = f"every {self._every} epochs; {started.path / METRICS} has them all"
         print_facts(self.console, facts)
-        notes = [*missing_classes(started.splits), *copies(started.splits), *notes_of(started.splits)]
+        few = few_deciding(started.training.deciding, "which weights are kept or when training stops")
+        splits = started.splits
+        notes = [*missing_classes(splits), *copies(splits), *notes_of(splits), *few]
         if notes:
             print_findings(self.console, notes)
         headings = "".join(f"{h:>{w}}" for h, w in zip(HEADINGS, WIDTHS, strict=True))

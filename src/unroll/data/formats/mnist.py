@@ -152,6 +152,7 @@ def credit_of(name: str) -> str:
 
 def _check_fixed(name: str, config: DataConfig) -> None:
     config.check_unused(name, f"its images are {SIZE}×{SIZE}", "resize")
+    config.check_unused(name, "its images are grey", "colour")
     config.check_unused(name, "it has its own test part", "test_fraction", "split_seed")
     config.check_unused(name, "it lacks no values", "missing")
     config.check_unused(name, "it holds no texts", *OF_TEXTS)

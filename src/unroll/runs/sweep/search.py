@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from ...config.axes import LOGARITHMIC, Range, Setting, Values, combinations, is_whole
-from ...errors import ConfigError
+from ...errors import ConfigError, how_to_install
 
 Method = Literal["grid", "random", "tpe"]
 TRIALS = 10  # default number of settings for random and tpe
@@ -97,7 +97,7 @@ def optuna() -> Any:
     try:
         return importlib.import_module("optuna")
     except ImportError as error:
-        raise ConfigError("method tpe needs the library optuna: pip install 'unroll-rnn[sweep]'") from error
+        raise ConfigError(f"method tpe needs the library optuna: {how_to_install('sweep')}") from error
 
 
 def propose(axes: Mapping[str, Values], seen: Sequence[tuple[Setting, float]], trials: int, seed: int) -> Setting:
