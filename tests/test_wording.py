@@ -1,4 +1,4 @@
-"""Sentences are plain English: patterns that made unroll hard to read stay out of the rooms that are rid of them."""
+"""Sentences are plain English: patterns that made unroll hard to read stay out of src and docs."""
 
 from __future__ import annotations
 
