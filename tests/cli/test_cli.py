@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from PIL import Image
 
 import unroll
 from recurrences import NEEDS_BF16
+from unroll.cli import main
 from unroll.config.model import CELLS
 from unroll.scan import cpu
 from waiting import eventually
@@ -340,12 +342,15 @@ def test_ctrl_c_at_the_start_ends_it_in_one_line(loaded: str) -> None:
     assert err.count("\n") == 1
 
 
-@pytest.mark.slow
-def test_an_encoding_without_our_signs_ends_nothing() -> None:
-    command = [sys.executable, "-m", "unroll", "train", "--no-report", "--epochs", "1", "--hidden-size", "8"]
-    done = subprocess.run(command, capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "cp1251"})
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert b"28 steps ? 28 features" in done.stdout
+def test_an_encoding_without_our_signs_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = [io.BytesIO(), io.BytesIO()]
+    for name, bytes_ in zip(("stdout", "stderr"), written, strict=True):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(bytes_, "cp1251"))
+    assert main(["train", "--no-report", "--epochs", "1", "--hidden-size", "8"]) == 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    assert written[1].getvalue() == b""
+    assert b"28 steps ? 28 features" in written[0].getvalue()
 
 
 @pytest.mark.slow

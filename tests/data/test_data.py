@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import unroll
 from unroll import ConfigError, DataError, SequenceData, Splits, load
@@ -92,15 +94,15 @@ def test_unit_scaling_is_totensor_s(sample: Splits) -> None:
 
 
 def test_scaling_of_floats() -> None:
-    assert Scaling.of("standard", torch.tensor([[[1.0, 5.0], [3.0, 9.0]]])) == Scaling((2.0, 7.0), (1.0, 2.0))
-    assert Scaling.of("standard", torch.ones(2, 3, 1)) == Scaling((1.0,), (1.0,))  # constant: nothing to divide by
+    assert Scaling.of("training", torch.tensor([[[1.0, 5.0], [3.0, 9.0]]])) == Scaling((2.0, 7.0), (1.0, 2.0))
+    assert Scaling.of("training", torch.ones(2, 3, 1)) == Scaling((1.0,), (1.0,))  # constant: nothing to divide by
     padded = torch.tensor([[[1.0], [3.0], [float("nan")]]])
-    assert Scaling.of("standard", padded, torch.tensor([2])) == Scaling((2.0,), (1.0,))
+    assert Scaling.of("training", padded, torch.tensor([2])) == Scaling((2.0,), (1.0,))
     with pytest.raises(
         DataError, match="scaling 'unit', as in recipe 'tutorial', expects uint8 values, got torch.float32"
     ):
         Scaling.of("unit", torch.ones(1, 1, 1))
-    with pytest.raises(ConfigError, match="scaling must be one of unit, standard, got 'log'"):
+    with pytest.raises(ConfigError, match="scaling must be one of unit, training, got 'log'"):
         Scaling.of("log", torch.ones(1, 1, 1))  # type: ignore[arg-type]
 
 
@@ -126,6 +128,37 @@ def test_cut_is_stratified_seeded_and_complete() -> None:
     assert sorted([*rest, *part]) == list(range(160))
     assert part.tolist() == stratified_cut(y, 0.1, seed=0)[1].tolist()
     assert part.tolist() != stratified_cut(y, 0.1, seed=1)[1].tolist()
+
+
+def test_a_class_of_two_or_more_is_on_both_sides_of_a_cut_and_a_class_of_one_in_the_rest() -> None:
+    y = np.array([0, 1, 1, 2, 2, 2, 2])
+    for fraction in (0.01, 0.5, 0.99):
+        rest, part = stratified_cut(y, fraction, seed=3)
+        assert set(y[rest]) == {0, 1, 2}
+        assert set(y[part]) == {1, 2}
+    rest, part = stratified_cut(y, 0.0, seed=3)
+    assert rest.tolist() == list(range(7))
+    assert not len(part)
+    assert not len(stratified_cut(np.arange(4), 0.5, seed=0)[1])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abcd")), max_size=12),
+    st.floats(0, 0.99),
+    st.integers(0, 99),
+)
+def test_a_cut_keeps_equal_contents_together_and_each_class_in_the_rest(
+    labelled: list[tuple[int, str]], fraction: float, seed: int
+) -> None:
+    y, contents = np.array([y for y, _ in labelled], np.int64), [f"{y}{text}" for y, text in labelled]
+    rest, part = stratified_cut(y, fraction, seed, contents)
+    assert sorted([*rest, *part]) == list(range(len(y)))
+    assert not {contents[i] for i in rest} & {contents[i] for i in part}
+    assert set(y[rest]) == set(y)
+    several = {
+        label for label in set(y.tolist()) if len({c for c, own in zip(contents, y, strict=True) if own == label}) > 1
+    }
+    assert set(y[part].tolist()) == (several if fraction else set())
 
 
 def test_another_set_is_put_through_the_run_s_preparation() -> None:

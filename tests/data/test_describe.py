@@ -26,7 +26,7 @@ def splits_of(
 ) -> Splits:
     preparation = Preparation(tuple("abcdefghijklmnopqrstuvwxyz"[:classes]), Scaling(0.0, 1.0))
     train = SequenceData(x, torch.tensor(y), preparation, None if lengths is None else torch.tensor(lengths))
-    return Splits(train, SequenceData(test_x, torch.tensor(test_y), preparation), "made", "here").scaled("standard")
+    return Splits(train, SequenceData(test_x, torch.tensor(test_y), preparation), "made", "here").scaled("training")
 
 
 def random_splits(n: int = 60, features: int = 3, classes: int = 3, scale: float = 1.0) -> Splits:

@@ -19,7 +19,7 @@ import unroll
 from unroll import ConfigError, DataError, load
 from unroll.data.describe import describe_data
 from unroll.data.formats import image_folder
-from unroll.data.formats.image_file import prepare_image
+from unroll.data.formats.image_file import ReadImage, prepare_image
 from unroll.evaluation.predict_files import predict_files
 from unroll.runs.data import load_test
 from unroll.runs.storage import load_run
@@ -125,7 +125,10 @@ def test_a_model_sees_of_a_file_what_it_was_trained_on(folder: Folder, suffix: s
     for file in files:
         prepared = prepare_image(file, form)
         assert prepared.pixels.numpy().tobytes() in known
-        assert prepared.steps == (f"resized to {size[0]}×{size[1]}",)
+        with Image.open(file) as image:
+            channels = np.asarray(image.convert("RGB"))
+        grey = () if np.ptp(channels, axis=2).any() else ("grey, repeated in three channels",)
+        assert prepared.steps == (f"resized to {size[0]}×{size[1]}", *grey)
 
 
 def test_what_systems_leave_behind_is_left_alone(folder: Folder) -> None:
@@ -146,8 +149,13 @@ def test_classes_called_train_and_test_are_classes(folder: Folder) -> None:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Return the list of the files that are read from now on."""
     read: list[Path] = []
-    real = image_folder.read_grey
-    monkeypatch.setattr(image_folder, "read_grey", lambda path, size: read.append(path) or real(path, size))  # type: ignore[func-returns-value]
+    real = image_folder.read_image
+
+    def noted(path: Path, channels: int, size: tuple[int, int] | None) -> ReadImage:
+        read.append(path)
+        return real(path, channels, size)
+
+    monkeypatch.setattr(image_folder, "read_image", noted)
     return read
 
 
@@ -284,10 +292,13 @@ def test_a_folder_in_a_class_folder(folder: Folder) -> None:
     assert complaint(root).startswith(f"{root / 'b' / 'more'} is a folder: expected images only; ")
 
 
-def test_too_few_to_draw_from(folder: Folder) -> None:
-    root = folder({"a": 2, "b": 2})
-    assert complaint(root) == f"{root}: test_fraction 0.2 of 4 sequences leaves nothing to test on; change it"
-    assert complaint(root, test_fraction=0.8).endswith("leaves no sequence of a to train on; change it")
+def test_each_class_of_two_is_trained_on_and_tested(folder: Folder) -> None:
+    root = folder({"a": 2, "b": 2, "c": 1})
+    for fraction in (0.01, 0.2, 0.8, 0.99):
+        splits = load(root, test_fraction=fraction)
+        assert splits.train.counts == {"a": 1, "b": 1, "c": 1}
+        assert splits.test.counts == {"a": 1, "b": 1, "c": 0}
+        assert splits.drawn
 
 
 def test_names_that_cannot_be_shown(folder: Folder) -> None:
@@ -369,7 +380,7 @@ def test_settings_out_of_range(folder: Folder) -> None:
     root = folder({"a": 5, "b": 5})
     assert complaint(root, resize="0") == "resize must be a size in pixels, 28 or 40x28 (width x height), got '0'"
     assert "28 or 40x28 (width x height), got '28×28'" in complaint(root, resize="28×28")
-    assert complaint(root, test_fraction=1.0) == "test_fraction must be above 0 and below 1, got 1.0"
+    assert complaint(root, test_fraction=1.0) == "test_fraction must be at least 0 and below 1, got 1.0"
     assert complaint(root, split_seed=-1) == "split_seed must be from 0 to 4294967295, got -1"
     assert complaint("mnist-sample", resize=14) == "resize 14 cannot be used with mnist-sample: its images are 28×28"
     assert complaint("mnist-sample", split_seed=1).endswith("with mnist-sample: it has its own test part")

@@ -45,7 +45,7 @@ from unroll.runs.history import read_history, write_metrics
 from unroll.runs.record import read_record
 from unroll.training.results import EpochResult
 
-CASES = fuzz.EXAMPLES or 15
+CASES = fuzz.EXAMPLES or 8
 LONGEST = 400  # characters of a message, without the paths in it
 
 INSERTED = [
@@ -161,7 +161,7 @@ def run_of(folder: Path, preparation: Preparation, data: SequenceData, vocabular
     recipe = unroll.RECIPES["fast"]
     train = {name: getattr(recipe.train, name) for name in recipe.train.__dataclass_fields__}
     more = {"name": "d.csv", "dir": None}
-    config |= {"recipe": "fast", "scaling": "standard", "train": train, "backend": "auto", "tensorboard": False}
+    config |= {"recipe": "fast", "train": train, "backend": "auto", "tensorboard": False}
     (folder / "config.json").write_text(json.dumps(config | {"data": config["data"] | more}, indent=2))
     return folder
 

@@ -217,7 +217,7 @@ def test_npz_holds_nan_where_a_value_is_missing(tmp_path: Path) -> None:
 
 def test_a_run_that_learned_no_rule_says_so(write: Write) -> None:
     splits = load(write("Two_TRAIN.ts", TS, test=TS))
-    with pytest.raises(DataError, match="the data lacks 2 values, and the run has not learned what to put there"):
+    with pytest.raises(DataError, match="2 values are missing, but the training data had no missing values"):
         splits.test.prepared_as(replace(splits.train.preparation, missing=None))
 
 

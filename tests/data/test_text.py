@@ -457,7 +457,7 @@ def test_the_command_line_looks_at_texts_and_answers_them(
 
 def test_a_run_of_images_reads_no_texts(run: unroll.Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(run.path), "--text", "seven"]) == 2
-    assert "this run was not trained on texts: it cannot predict from them" in capsys.readouterr().err
+    assert "this run was not trained on texts and cannot predict from them" in capsys.readouterr().err
 
 
 def test_a_vocabulary_of_nothing_looks_wrong(tsv: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:

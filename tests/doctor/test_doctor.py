@@ -74,7 +74,7 @@ def with_radius(radius: float, **settings: Any) -> unroll.SequenceClassifier:
 
 def series(x: np.ndarray, y: np.ndarray, lengths: np.ndarray | None = None) -> unroll.SequenceData:
     x = np.asarray(x, np.float32)
-    scaling = Scaling.of("standard", torch.from_numpy(x))
+    scaling = Scaling.of("training", torch.from_numpy(x))
     classes = tuple("abcdefghij"[: int(y.max()) + 1])
     return unroll.SequenceData(
         torch.from_numpy(x),

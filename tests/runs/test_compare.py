@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -232,14 +233,34 @@ def test_runs_that_differ_in_the_seed_alone_are_not_tested(here: Path) -> None:
     assert len(found.groups) == 1
 
 
-def test_of_other_data_no_test_is_made(here: Path, idx_folder: Callable[..., Path]) -> None:
+def test_runs_on_other_data_are_not_ranked(
+    here: Path, idx_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     data = idx_folder()
     unroll.train_run("mnist", data_dir=data, out=here / "other", val_fraction=0.2, **QUICK)
-    found = compare_runs([here / "a", here / "other"])
-    (verdict,) = found.verdicts
+    found = compare_runs([here / "a", here / "other", here / "b"])
     assert not found.same_data
-    assert (verdict.test, verdict.p, verdict.significant) == (None, None, False)
-    assert str(verdict).endswith("%, no test: their data differ")
+    assert [[group.name for group in groups] for groups in found.by_data] == [["runs/b", "runs/a"], ["runs/other"]]
+    (verdict,) = found.verdicts
+    assert (verdict.best, verdict.other, found.pairs) == ("runs/b", "runs/a", 1)
+    assert verdict.p == compare_runs([here / "a", here / "b"]).verdicts[0].p
+    assert [group["data"] for group in found.to_dict()["groups"]] == [0, 0, 1]
+    assert main(["compare", "runs/a", "runs/other"]) == 0
+    out = capsys.readouterr().out
+    mnist = read_record(here / "other").fingerprint
+    assert f"runs tested on mnist {mnist}, best settings first" in out
+    assert "the runs were tested on 2 different sets of data: accuracies of different tables cannot be ranked" in out
+    assert "more than noise" not in out
+    assert compare_runs([here / "a", here / "other"]).verdicts == ()
+
+
+def test_another_draw_of_the_test_part_is_other_data(here: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(60, 5, 1))
+    np.savez("d.npz", x=x, y=np.arange(60) % 2)
+    for seed in (0, 1):
+        unroll.train_run("d.npz", out=f"drawn{seed}", split_seed=seed, **QUICK)
+    found = compare_runs(["drawn0", "drawn1"])
+    assert (len(found.by_data), found.verdicts, found.differing) == (2, (), ("split_seed",))
 
 
 def test_the_same_digits_read_otherwise_are_told_by_the_intervals(here: Path) -> None:
@@ -291,7 +312,7 @@ def test_what_cannot_be_compared_is_one_line_each(
         err.splitlines(),
         (
             "hand was saved by hand: it does not say how it was trained, or how it does on a test part",
-            "evaluation/evaluation.json is broken ('accuracy' is missing); copy it again, or train again",
+            "evaluation/evaluation.json is broken ('n' is missing); copy it again, or train again",
             "metrics/metrics.jsonl is broken (it holds no epoch); train again",
             "epochs/metrics.jsonl is broken (Expecting property name",
             "config/config.json is broken ('model' is missing); copy it again, or train again",

@@ -4,14 +4,15 @@ The command line's flags are the fields of `DataConfig`, `ModelConfig` and `Trai
 """
 
 from .axes import Range, read_values
-from .data import DataConfig, LinesName, MissingName, Read, TokenizerName
-from .model import Backend, Init, ModelConfig
-from .recipes import RECIPES, Recipe, RecipeName, ScalingName, choose_settings
+from .data import ColourName, DataConfig, LinesName, MissingName, Read, TokenizerName
+from .model import Backend, Init, ModelConfig, ScalingName
+from .recipes import RECIPES, Recipe, RecipeName, choose_settings
 from .training import Metric, TrainConfig
 
 __all__ = [
     "RECIPES",
     "Backend",
+    "ColourName",
     "DataConfig",
     "Init",
     "LinesName",

@@ -80,6 +80,8 @@ def _read(name: str, text: str) -> Any:
             raise ConfigError(f"{name} must be true or false, or both with a comma between, got {text!r}")
         return SWITCH[text]
     if kind not in (int, float):
+        if int in get_args(kind) and text.isdecimal():  # or a word
+            return int(text)
         return text  # one of the names that the settings' class knows
     try:
         return kind(text)

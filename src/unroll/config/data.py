@@ -17,8 +17,10 @@ TokenizerName = Literal["word", "bpe"]
 MissingName = Literal["impute", "mask"]
 LinesName = Literal["label-first", "label-last", "tab"]
 Decimal = Literal[".", ","]
+ColourName = Literal["keep", "grey"]
 LISTS = ("feature_columns", "drop_columns", "missing_values")
 COLUMNS = ("id_column", "time_column", "label_column", "feature_columns", "drop_columns", "decimal")  # of tables alone
+OF_IMAGES = ("read", "resize", "colour")
 TABLE = (*COLUMNS, "missing_values")  # settings of tables, of which the last is one of all series
 
 
@@ -31,7 +33,10 @@ class DataConfig:
         read: how the pixels of an image become time steps
         resize: resize every image of a folder to this size in pixels; 28 (square) or 40x28 (width x height) (default:
             keep the size)
-        test_fraction: fraction of each class held out as the test split, if the data has none of its own (default 0.2)
+        colour: read the colours of images, three features a pixel, or only their brightness; keep or grey (default:
+            keep if any two channels of any image differ by more than 8 of 255)
+        test_fraction: fraction of each class held out as the test split, if the data has none of its own, at least one
+            sequence of two or more; 0 trains on all of them (default 0.2)
         split_seed: seed of that split (default 0)
         missing: how to fill in missing values of a series; impute repeats the last value (at the start: the mean); mask
             does the same and adds, for each feature, a second one that is 1 where the value was missing
@@ -55,6 +60,7 @@ class DataConfig:
 
     read: Read = "rows"
     resize: str | None = None
+    colour: ColourName | None = None
     test_fraction: float | None = None
     split_seed: int | None = None
     missing: MissingName = "impute"
@@ -86,8 +92,8 @@ class DataConfig:
             raise ConfigError(
                 f"resize must be a size in pixels, 28 or 40x28 (width x height), got {quoted(self.resize)}"
             )
-        if self.test_fraction is not None and not 0 < self.test_fraction < 1:
-            raise ConfigError(f"test_fraction must be above 0 and below 1, got {self.test_fraction}")
+        if self.test_fraction is not None and not 0 <= self.test_fraction < 1:
+            raise ConfigError(f"test_fraction must be at least 0 and below 1, got {self.test_fraction}")
         if self.split_seed is not None and not 0 <= self.split_seed < 2**32:
             raise ConfigError(f"split_seed must be from 0 to 4294967295, got {quoted(self.split_seed)}")
         check_at_least("vocabulary_size", self.vocabulary_size, 2)
@@ -105,6 +111,11 @@ class DataConfig:
             return None
         width, _, height = self.resize.partition("x")
         return int(width), int(height or width)
+
+    @property
+    def channels(self) -> int | None:
+        """Numbers of each pixel that ``colour`` asks for, 3 or 1; None leaves it to the images."""
+        return None if self.colour is None else 3 if self.colour == "keep" else 1
 
     def check_unused(self, name: str, reason: str, *settings: str) -> None:
         """Raise `ConfigError` if one of ``settings`` is not its default: the data ``name`` does not use it."""

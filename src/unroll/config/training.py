@@ -37,7 +37,8 @@ class TrainConfig:
         shift: shift each training image at random by up to this many pixels, differently in each epoch
         rotation: rotate each training image at random by up to this many degrees, differently in each epoch
         early: fraction of the training sequences cut off at a random step, so that the model learns to answer early
-        val_fraction: fraction of the training data held out for validation (stratified)
+        val_fraction: fraction of the training data held out for validation, of each class at least one sequence of two
+            or more; 0 holds out none
         patience: stop after this many epochs without a better validation result (0: never); needs schedule constant
         keep: which weights to keep; those of the last epoch, or those with the best validation result (best)
         class_weight: weights of the classes in the training loss; balanced, so that each class counts alike however

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..config import DataConfig, ScalingName
+from ..config import DataConfig
 from ..config.data import TABLE
 from ..config.signature import takes, with_defaults
 from ..errors import DataError, did_you_mean
 from .files import check_regular
 from .formats import image_folder, mnist, npz, recordings, series, texts, ucr_archive
 from .formats.series import marked_as_before
-from .preparation import Preparation
+from .preparation import DataScaling, Preparation
 from .sequences import Parts
 from .splits import Splits
 
@@ -52,12 +52,12 @@ class Arguments(DataConfig):
             .tsv or .npz file, or a folder with such files for training and test; or texts. `unroll.data.formats` has a
             file for each
         data_dir: folder to look in first (default: ``$UNROLL_DATA/<name>``, the cache folder, a download)
-        scaling: what `SequenceData.batches` applies on the fly, "standard" or "unit"
+        scaling: what `SequenceData.batches` applies on the fly, "training" or "unit"
     """
 
     name: str | Path = field(default="mnist-sample", kw_only=False)
     data_dir: str | Path | None = None
-    scaling: ScalingName = "standard"
+    scaling: DataScaling = "training"
     resize: int | str | None = None  # type: ignore[assignment]  # wider, as all below: the settings have a text
     feature_columns: Sequence[str] | str | None = None  # type: ignore[assignment]
     drop_columns: Sequence[str] | str | None = None  # type: ignore[assignment]
@@ -95,7 +95,7 @@ def load(arguments: Arguments) -> Splits:
     else:
         path = _find(name, folder)
         splits = Splits.of(_format(path, config)(path, config, None), _name(path), str(path), config)
-    return splits if arguments.scaling == "standard" else splits.scaled(arguments.scaling)
+    return splits if arguments.scaling == "training" else splits.scaled(arguments.scaling)
 
 
 def load_as(

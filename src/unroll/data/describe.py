@@ -184,14 +184,16 @@ def _copied(test: int, val: int) -> list[str]:
 
 
 def missing_classes(splits: Splits) -> list[str]:
-    """Say which classes the training or the test part lacks; an empty list if none."""
+    """Say which classes the training or the test part lacks, or that there is no test part; an empty list if none."""
     findings = []
     for name, part, effect in (
         ("training", splits.train, "cannot be learned"),
         ("test", splits.test, "will not be tested"),
     ):
         missing = [label for label, count in part.counts.items() if not count]
-        if missing:
+        if not len(part):
+            findings.append(f"there is no {name} part: how well a model does on new sequences stays unknown")
+        elif missing:
             findings.append(f"the {name} part has no sequence of {listed(missing)}, which {effect}: add some")
     return findings
 
@@ -262,7 +264,8 @@ def _keys_of_content(data: SequenceData) -> list[tuple[bytes, int]]:
 def _kind(data: SequenceData) -> str:
     image = data.preparation.image
     if image is not None:
-        return f"images of {image.width}×{image.height} pixels, read by {image.read}"
+        colour = " in colour" if image.channels == 3 else ""
+        return f"images{colour} of {image.width}×{image.height} pixels, read by {image.read}"
     if data.kind == "texts":
         return f"texts, of {data.vocabulary_size:,} different tokens"
     return "sequences" if data.lengths is None else "sequences of different lengths"

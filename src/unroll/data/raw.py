@@ -14,7 +14,7 @@ from ..formatting import shown
 from .formats.stored import to_data
 from .formats.text_file import check_text
 from .formats.texts import unread
-from .preparation import ImageFormat, Preparation, Scaling
+from .preparation import ImageFormat, Preparation, Scaling, in_channels
 from .sequences import SequenceData
 
 
@@ -22,9 +22,10 @@ def prepare_raw(raw: Any, preparation: Preparation, features: int, lengths: Any 
     """Return raw examples as a model reads them; until it answers, each counts as one of the first class.
 
     Args:
-        raw: of images (N, height, width) whole numbers from 0 to 255; of series (N, time, features) in the units of the
-            training data, NaN or None where a value is missing, or a list of (time, features) of any lengths, and where
-            there is one feature also without that axis; of texts a list of them. Arrays, tensors or nested lists.
+        raw: of images (N, height, width), or in colour (N, height, width, 3), whole numbers from 0 to 255; of series
+            (N, time, features) in the units of the training data, NaN or None where a value is missing, or a list of
+            (time, features) of any lengths, and where there is one feature also without that axis; of texts a list of
+            them. Arrays, tensors or nested lists.
         preparation: of the training data.
         features: numbers in a time step of raw series.
         lengths: (N,) time steps of each series that is padded in ``raw`` (default None: all are full).
@@ -73,15 +74,16 @@ def _texts(raw: Sequence[Any], preparation: Preparation) -> SequenceData:
 def _images(raw: Sequence[Any], form: ImageFormat) -> Tensor:
     pixels = _numbers("images", raw, None)
     if not len(pixels):
-        pixels = np.zeros((0, form.height, form.width), np.uint8)
-    expected = f"images (N, {form.height}, {form.width}) of whole numbers from 0 to 255"
-    if pixels.shape[1:] != (form.height, form.width) or pixels.dtype.kind not in "uif":
+        pixels = np.zeros((0, *form.shape), np.uint8)
+    expected = f"images (N, {', '.join(map(str, form.shape))}) of whole numbers from 0 to 255"
+    size = (form.height, form.width)
+    if pixels.shape[1:] not in (size, (*size, 3)) or pixels.dtype.kind not in "uif":
         raise DataError(f"the run reads {expected}, got {pixels.dtype} of shape {pixels.shape}")
     low, high = pixels.min(initial=0), pixels.max(initial=0)
     scaled = pixels.dtype.kind == "f" and 0 < high <= 1  # black and white too, as whole numbers they would be black
     if not (0 <= low <= high <= 255) or scaled or bool((pixels % 1).any()):
         raise DataError(f"the run reads {expected}, got {pixels.dtype} from {low:g} to {high:g}")
-    return form.sequences(torch.from_numpy(np.ascontiguousarray(pixels, np.uint8)))
+    return form.sequences(in_channels(torch.from_numpy(np.ascontiguousarray(pixels, np.uint8)), form.channels))
 
 
 def _series(raw: Sequence[Any], features: int) -> tuple[np.ndarray, np.ndarray | None]:

@@ -126,9 +126,9 @@ def _sample(data: SequenceData) -> np.ndarray:
     index = np.sort(np.array(list(first.values()), np.int64))
     y = data.y.numpy()[index]
     counts = np.bincount(y, minlength=1)
-    chosen: np.ndarray = index[counts[y] >= OF_EACH]
+    enough: np.ndarray = index[counts[y] >= OF_EACH]
     classes = int((counts >= OF_EACH).sum())
-    return chosen if len(chosen) >= LEAST and 2 <= classes <= MOST_CLASSES else chosen[:0]
+    return enough if len(enough) >= LEAST and 2 <= classes <= MOST_CLASSES else enough[:0]
 
 
 def _numbers(data: SequenceData) -> tuple[np.ndarray, list[Number]]:

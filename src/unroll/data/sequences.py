@@ -17,7 +17,7 @@ from ..errors import DataError
 from ..formatting import listed
 from .batching import longest_of_each
 from .html import PICTURES, Firsts, Part, data_html
-from .preparation import Kind, Missing, Preparation
+from .preparation import Kind, Missing, Preparation, in_channels
 from .tokenizer import Tokenizer
 
 
@@ -129,7 +129,7 @@ class SequenceData:
         return self.preparation.kind if self.texts is None else "texts"
 
     def images(self) -> Tensor:
-        """Return the images that the sequences are, (N, height, width) uint8; of nothing else."""
+        """Return the images that the sequences are, (N, height, width) or (N, height, width, 3) uint8."""
         assert self.preparation.image is not None, f"{self.kind} are no images"
         return self.preparation.image.images(self.x)
 
@@ -193,11 +193,10 @@ class SequenceData:
     def cut(self, fraction: float, seed: int) -> tuple[SequenceData, SequenceData]:
         """Return ``(rest, part)``: a stratified random part of about ``fraction`` of each class, and the rest.
 
-        Equal texts, or series, come into the same of both, unless all are equal.
+        A class of two or more has at least one sequence in each, a class of one has it in the rest; ``fraction`` 0
+        leaves all there. Equal texts, or series, come into the same of both, and count as one.
         """
         contents: Sequence[str | bytes] | None = self.checksums() if self.kind == "series" else self.texts
-        if self.kind == "series" and len(set(contents or ())) == 1:
-            contents = None
         rest, part = stratified_cut(self.y.cpu().numpy(), fraction, seed, contents)
         device = self.y.device
         return self.subset(torch.from_numpy(rest).to(device)), self.subset(torch.from_numpy(part).to(device))
@@ -250,6 +249,10 @@ class SequenceData:
             if (self.kind == kind) != (preparation.kind == kind):
                 raise DataError(f"the run and the data must both hold {kind}, or neither")
         if own.image and preparation.image:
+            if own.image.channels != preparation.image.channels:
+                image = replace(own.image, channels=preparation.image.channels)
+                x = image.sequences(in_channels(self.images(), image.channels))
+                return replace(self, x=x, preparation=replace(own, image=image)).prepared_as(preparation)
             expected, got = _shape(preparation), _shape(own)
             if expected != got:
                 raise DataError(f"the run expects images of {expected}, got {got}")
@@ -264,7 +267,8 @@ class SequenceData:
         data = self._with_features(preparation.features)._less(preparation.offset).filled(preparation.missing)
         if preparation.tokenizer is not None:
             data = data.tokenized(preparation.tokenizer)
-        return replace(data, y=index[self.y], preparation=preparation)
+        prepared = replace(preparation, columns=own.columns or preparation.columns)
+        return replace(data, y=index[self.y], preparation=prepared)
 
     def tokenized(self, tokenizer: Tokenizer) -> SequenceData:
         """Return these texts with the ids of their tokens in ``x``, 0 behind the last."""
@@ -312,7 +316,9 @@ class SequenceData:
         if rule is None:
             if self.missing is not None:
                 gaps = int(self.missing.sum())
-                raise DataError(f"the data lacks {gaps:,} values, and the run has not learned what to put there")
+                raise DataError(
+                    f"{gaps:,} values are missing, but the training data had no missing values: fill them first"
+                )
             return self
         self._check_features(len(rule.means))
         preparation = replace(self.preparation, missing=rule)
@@ -377,23 +383,24 @@ def stratified_cut(
 
     Args:
         y: (N,) class indices.
-        fraction: share of ``part``; each class gives the nearest whole number.
+        fraction: share of ``part``, below 1; each class gives the nearest whole number, but unless ``fraction`` is 0 at
+            least one of two or more, and never all.
         seed: of ``numpy.random.RandomState``, whose stream is frozen, so a cut stays the same for ever.
         contents: N of them; those that are equal go where the first of them goes (default None: no two are).
     """
     random = np.random.RandomState(seed)
-    parts = []
+    first: dict[object, int] = {}
+    firsts = np.array([first.setdefault(content, n) for n, content in enumerate(contents or range(len(y)))], np.int64)
     order = np.argsort(y, kind="stable")
-    for indices in np.split(order, np.flatnonzero(np.diff(y[order])) + 1):  # of one class, ascending
-        members = random.permutation(indices)
-        parts.append(members[: round(fraction * len(members))])
-    part = np.sort(np.concatenate(parts)) if parts else np.empty(0, np.int64)
-    if contents is not None:
-        first: dict[str | bytes, int] = {}
-        firsts = np.array([first.setdefault(content, n) for n, content in enumerate(contents)], np.int64)
-        drawn = np.isin(firsts, part)
-        for label in np.unique(y):
-            if fraction < 1 and (y == label).sum() > 1 and drawn[y == label].all():
-                drawn[y == label] = False  # copies of one sequence are kept where they can be learned
-        part = np.flatnonzero(drawn)
-    return np.setdiff1d(np.arange(len(y)), part), part
+    classes = [random.permutation(own) for own in np.split(order, np.flatnonzero(np.diff(y[order])) + 1) if len(own)]
+    drawn = np.zeros(len(y), bool)
+    for members in classes:
+        drawn[members[: round(fraction * len(members))]] = True
+    drawn, copies = drawn[firsts], np.bincount(firsts, minlength=len(y))[firsts]
+    for members in classes if fraction else ():
+        if not drawn[members].any() and len(set(firsts[members].tolist())) > 1:
+            drawn[firsts == firsts[members[copies[members].argmin()]]] = True
+    for members in classes:
+        if drawn[members].all():
+            drawn[firsts == firsts[members[-1]]] = False
+    return np.flatnonzero(~drawn), np.flatnonzero(drawn)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..config import DataConfig, ScalingName
+from ..config import DataConfig
 from ..errors import DataError
 from ..formatting import shown
 from .html import data_html
-from .preparation import Missing, Scaling
+from .preparation import DataScaling, Missing, Scaling
 from .remarks import check_classes, remarks
 from .sequences import Parts, SequenceData
 from .tokenizer import Tokenizer
@@ -26,7 +26,7 @@ class Splits:
 
     Attributes:
         train: for `fit`, which cuts its validation part out of it unless there is one
-        test: for `evaluate`
+        test: for `evaluate`; without a sequence where all are trained on
         name: what the set is called
         source: where it was found
         drawn: whether the test part was drawn from a set that has none of its own
@@ -49,16 +49,16 @@ class Splits:
         """Return a training and a test part, or draw the latter; the scaling is learned on the training part.
 
         Args:
-            parts: of the set; where there is no test part, one is drawn from the training part.
+            parts: of the set; where there is no test part, one is drawn from the training part, and stays empty if no
+                class has two sequences.
             name: of the set.
             source: where it was found.
             config: how the test part is drawn.
 
         Raises:
             ConfigError: ``config`` says how to draw a test part, but there is one.
-            DataError: the training part has fewer than two classes, or nothing can be drawn.
+            DataError: the training part has fewer than two classes.
         """
-        drawn = parts.test is None
         check_classes(source, parts.train)
         if parts.train.kind == "series":
             noted = replace(parts.train, notes=(*parts.train.notes, *remarks(parts.train)))
@@ -66,24 +66,15 @@ class Splits:
         if parts.test is None:
             fraction = TEST_FRACTION if config.test_fraction is None else config.test_fraction
             train, test = parts.train.cut(fraction, config.split_seed or 0)
+            drawn = len(test) > 0
         else:
             config.check_unused(source, "it has a test part of its own", "test_fraction", "split_seed")
-            train, test = parts.train, parts.test
+            train, test, drawn = parts.train, parts.test, False
         classes = [label for label, count in parts.train.counts.items() if count]
         if len(classes) < 2:
             raise DataError(f"{source} holds one class only to train on, {shown(classes[0])}: expected 2 or more")
-        untrained = [label for label in classes if not train.counts[label]]
-        if drawn and (untrained or not len(test)):
-            what = f"no sequence of {shown(untrained[0])} to train on" if untrained else "nothing to test on"
-            copies = len(parts.train) - len(set(parts.train.checksums()))
-            remedy = (
-                f"{copies} repeat another, and equal ones stay together: remove the copies" if copies else "change it"
-            )
-            raise DataError(
-                f"{source}: test_fraction {fraction:g} of {len(parts.train)} sequences leaves {what}; {remedy}"
-            )
         splits = cls(train, test, name, source, drawn, parts.val, parts.reading, parts.understood)
-        return splits._learned(config).scaled("standard")
+        return splits._learned(config).scaled("training")
 
     def _learned(self, config: DataConfig) -> Splits:
         """Return the same data, brought into the form that is learned on the training part alone.
@@ -118,7 +109,7 @@ class Splits:
         """Names of the classes, in the order of the logits."""
         return self.train.preparation.classes
 
-    def scaled(self, name: ScalingName) -> Splits:
+    def scaled(self, name: DataScaling) -> Splits:
         """Return the same data with a scaling learned on its training part alone; texts have none."""
         if self.train.kind == "texts":
             return self

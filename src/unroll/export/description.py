@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import importlib.metadata
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..data.preparation import Preparation, valid_steps
 from ..data.sequences import SequenceData
 from ..errors import RunError
 from ..models.classifier import SequenceClassifier
+from ..models.front import EPSILON
 from ..runs.storage import Run
 
 FORMAT = 1  # version of the description
@@ -85,7 +86,8 @@ def _model(model: SequenceClassifier) -> dict[str, Any]:
         name: {"shape": list(value.shape), "data": _base64(value.detach().cpu().float().numpy().astype("<f4"))}
         for name, value in model.state_dict().items()
     }
-    return {**settings, **sizes, "weights": weights}
+    front = asdict(model.front) | {"epsilon": EPSILON}
+    return {**settings, **sizes, "front": front, "weights": weights}
 
 
 def _base64(array: np.ndarray) -> str:
@@ -96,9 +98,9 @@ def _preparation(preparation: Preparation) -> dict[str, Any]:
     image = preparation.image and asdict(preparation.image)
     if image and image["read"] == "permuted":
         assert preparation.image is not None
-        count = torch.arange(image["height"] * image["width"])
-        pixels = count.view(1, image["height"], image["width"])
-        image["order"] = preparation.image.sequences(pixels).flatten().tolist()
+        one_channel = replace(preparation.image, channels=1)
+        pixels = torch.arange(image["height"] * image["width"]).view(1, *one_channel.shape)
+        image["order"] = one_channel.sequences(pixels).flatten().tolist()
     return {
         "scaling": asdict(preparation.scaling),
         "offset": list(preparation.offset),

@@ -157,12 +157,18 @@ def _left_out(drawn: int, classes: int) -> str:
 
 
 def tiles(images: np.ndarray) -> np.ndarray:
-    """Return (n, height, width) as float32, the longer side at most `TILE` pixels: a sheet of photographs is huge."""
-    height, width = images.shape[1:]
+    """Return images as float32, the longer side at most `TILE` pixels: a sheet of photographs is huge.
+
+    Args:
+        images: (n, height, width) or (n, height, width, 3), 0 to 255.
+    """
+    height, width = images.shape[1:3]
     scale = TILE / max(height, width)
     if scale >= 1:
         return images.astype(np.float32)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    if images.ndim == 4:
+        return np.stack([tiles(channel) for channel in np.moveaxis(images, 3, 0)], axis=3)
     return np.stack(
         [np.asarray(Image.fromarray(image.astype(np.float32)).resize(size, Image.Resampling.BOX)) for image in images]
     )
@@ -177,10 +183,10 @@ def mosaic(
     inches: float | None = None,
     letters: float = 9,
 ) -> Figure:
-    """Draw images (n, height, width) row by row into one axis, which is a hundred times as fast as a hundred axes.
+    """Draw images row by row into one axis, which is a hundred times as fast as a hundred axes.
 
     Args:
-        rows: images of one size.
+        rows: images of one size, (n, height, width) or (n, height, width, 3), 0 to 255.
         columns: most images in a row.
         title: of the figure.
         row_names: of each row, at its left.
@@ -188,25 +194,26 @@ def mosaic(
         inches: width of the figure (default: chosen by the longer side).
         letters: font size of ``titles``, in points (default 9).
     """
-    height, width = rows[0].shape[1:]
+    height, width, *channels = rows[0].shape[1:]
     gap = max(1, height // 14)
     head = gap + (height // 3 if titles else 0)  # space for a name above each
     if inches is not None:
         scale = inches / (columns * (width + gap) + gap)  # inches a pixel
         lines = max((name.count("\n") + 1 for name in titles or []), default=0)
         head = gap + math.ceil(1.4 * letters * lines / 72 / scale)
-    sheet = np.full((len(rows) * (height + head) + gap, columns * (width + gap) + gap), np.nan, np.float32)
+    size = (len(rows) * (height + head) + gap, columns * (width + gap) + gap)
+    sheet = np.full((*size, *channels), np.nan, np.float32)
     for r, images in enumerate(rows):
         for c, image in enumerate(images):
             top, left = r * (height + head) + head, c * (width + gap) + gap
             sheet[top : top + height, left : left + width] = image
     if inches is None:
-        scale = 7.0 / max(sheet.shape)
+        scale = 7.0 / max(sheet.shape[:2])
     margins = (1.2, 0.5) if inches is None else (0, 0.1)
-    size = (sheet.shape[1] * scale + margins[0], sheet.shape[0] * scale + margins[1])
-    figure = Figure(figsize=size, layout="constrained")
+    figsize = (sheet.shape[1] * scale + margins[0], sheet.shape[0] * scale + margins[1])
+    figure = Figure(figsize=figsize, layout="constrained")
     ax = figure.add_subplot()
-    ax.imshow(sheet, vmin=0, vmax=255)
+    ax.imshow(_with_opacity(sheet) if channels else sheet, vmin=0, vmax=255)
     ax.spines[:].set_visible(False)
     ax.set_xticks([])
     ax.set_yticks([])
@@ -220,6 +227,13 @@ def mosaic(
     if title is not None:
         ax.set_title(title)
     return figure
+
+
+def _with_opacity(colours: np.ndarray) -> np.ndarray:
+    """Return (height, width, 3) from 0 to 255, NaN where nothing is drawn, as RGBA from 0 to 1."""
+    drawn = ~np.isnan(colours[..., :1])
+    rgba: np.ndarray = np.concatenate([np.nan_to_num(colours) / 255, drawn], axis=2).clip(0, 1)
+    return rgba
 
 
 def _sample_curves(data: SequenceData, chosen: list[np.ndarray], names: list[str], title: str) -> Figure:

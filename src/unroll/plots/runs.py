@@ -34,15 +34,15 @@ class Curve(NamedTuple):
     Attributes:
         name: of the run
         history: its epochs
-        accuracy: on the test split, a fraction
-        interval: the accuracy's confidence interval
+        accuracy: on the test split, a fraction; None without one
+        interval: the accuracy's confidence interval; None without a test split
         group: a number shared by runs with the same settings, which are drawn in one colour
     """
 
     name: str
     history: Sequence[EpochResult]
-    accuracy: float
-    interval: tuple[float, float]
+    accuracy: float | None
+    interval: tuple[float, float] | None
     group: int
 
 
@@ -119,6 +119,8 @@ def _learning(left: Axes, right: Axes, curve: Curve, mixed: bool) -> None:
 def _intervals(ax: Axes, curves: Sequence[Curve], left_out: int) -> None:
     for place, curve in enumerate(curves):
         colour, _ = _look(curve)
+        if curve.accuracy is None or curve.interval is None:
+            continue
         low, high = (100 * end for end in curve.interval)
         ax.plot([low, high], [place, place], color=colour, linewidth=2.2, alpha=0.55, solid_capstyle="round")
         ax.plot(100 * curve.accuracy, place, "o", color=colour, markersize=5)

@@ -102,7 +102,7 @@ def _sections(material: Material) -> Iterator[Section]:
     if material.lacking:
         yield Section(
             "What is missing",
-            "The data is not available, and some sections need it.",
+            "There are no test sequences here, and some sections need them.",
             [Lines(_missing(material), marked=True)],
         )
     yield from summary.speed(material)
@@ -113,14 +113,14 @@ def _missing(material: Material) -> list[str]:
     lines = [f"Anytime accuracy, step-by-step reading and gradient flow are missing: {material.lacking}."]
     if material.predictions is None:
         lines.append("Classes, mistakes and calibration are missing too: this run has no stored test predictions.")
-    return [
-        *lines,
-        f"To add them, restore the data or pass its folder: unroll report {material.run.path} --data-dir FOLDER",
-    ]
+    remedy = f"restore the data or pass its folder: unroll report {material.run.path} --data-dir FOLDER"
+    if material.run.config.plan and not material.run.evaluation:
+        remedy = f"pass other data: unroll report {material.run.path} --data OTHER --out FOLDER"
+    return [*lines, f"To add them, {remedy}"]
 
 
 def _page(material: Material, sections: list[Section]) -> str:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_kept_together)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_unbroken_percent)
     template = environment.from_string(
         importlib.resources.files(__package__).joinpath("template.html").read_text("utf-8")
     )
@@ -136,7 +136,7 @@ def _page(material: Material, sections: list[Section]) -> str:
     )
 
 
-def _kept_together(value: Any) -> Any:
+def _unbroken_percent(value: Any) -> Any:
     """Keep a number and its percent sign on one line, and escape hidden characters."""
     return printable_lines(value).replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
 

@@ -18,7 +18,7 @@ from ..evaluation.predictions import Predictions
 from ..evaluation.saliency import attribute
 from ..evaluation.stepwise import Watched, watch
 from ..models.modes import inference
-from ..runs.artifacts import read_predictions
+from ..runs.artifacts import BestBaseline, read_baselines, read_predictions
 from ..runs.data import TestData
 from ..runs.history import read_history
 from ..runs.storage import Run
@@ -76,8 +76,9 @@ class Material:
         anytime: accuracy after parts of the sequences
         asked: number of sequences that ``anytime`` was measured on
         watched: some sequences read step by step
-        attributions: which parts of the input speak for the answer, in these sequences and more
+        attributions: which parts of the input speak for the predicted class, in these sequences and more
         speed: of predictions
+        baseline: the best that ``unroll baseline`` has kept of the run
     """
 
     run: Run
@@ -93,6 +94,7 @@ class Material:
     watched: Sequence[Watched] = ()
     attributions: Attributions | None = None
     speed: Speed | None = None
+    baseline: BestBaseline | None = None
 
     @property
     def unit(self) -> str:
@@ -126,7 +128,13 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
     if test is None:
         known = run.config.plan.data if run.config.plan else "its data"
         return Material(
-            run, history, examination, judged=f"the test split of {known}", predictions=predictions, lacking=lacking
+            run,
+            history,
+            examination,
+            judged="no test split" if run.config.plan and not run.evaluation else f"the test split of {known}",
+            predictions=predictions,
+            lacking=lacking,
+            baseline=read_baselines(run.path),
         )
     data = test.sequences
     if predictions is None or predictions.fingerprint != data.fingerprint():
@@ -146,6 +154,7 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
         watched=tuple(watch(run.model, data, number, run.calibration) for number in numbers[:MOST_WATCHED]),
         attributions=_attributions(run, data, predictions, numbers) if numbers else None,
         speed=_speed(run, data),
+        baseline=read_baselines(run.path) if test.part == "test" else None,
     )
 
 

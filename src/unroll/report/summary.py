@@ -41,11 +41,15 @@ def summary(material: Material, findings: int | None = None) -> list[str]:
             f"Result: accuracy {percent(evaluation.accuracy)} on {evaluation.n:,} sequences ({material.judged}), 95 % "
             f"interval {percent(low)} to {percent(high)}; cross entropy {evaluation.loss:.4f}."
         )
-        lines.append(f"Beside it: {beside_accuracy(evaluation.to_dict())}.")
+        lines.append(f"For comparison: {beside_accuracy(evaluation.to_dict())}.")
+        if base := material.baseline:
+            lines.append(f"Best baseline: {base.name}, accuracy {percent(base.accuracy)}; {base.comparison}.")
         if seen := material.trained_on:
             n = evaluation.n
             lines.append(f"The run was trained on {seen:,} of these {n:,} sequences, so this accuracy is optimistic.")
         lines.append(_hardest(material))
+    elif plan and not run.evaluation:
+        lines.append("Result: accuracy –; the run was trained on all of its data, which leaves no test split.")
     if findings is not None:
         lines.append(
             ("The doctor found no problem." if material.examination.sequences else "The doctor had no data to examine.")

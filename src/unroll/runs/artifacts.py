@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -12,13 +12,31 @@ import torch
 from torch import Tensor
 
 from ..errors import RunError
+from ..evaluation.baseline import Baseline
 from ..evaluation.calibration import Calibration
+from ..evaluation.metrics import Interval
 from ..evaluation.predictions import Predictions
 from ..formatting import quoted, shown
 from ..validation import LARGEST, check_whole, is_number
-from .folder import CALIBRATION, EVALUATION, PREDICTIONS, first_line, read_json, write, write_json
+from .folder import BASELINES, CALIBRATION, EVALUATION, PREDICTIONS, first_line, read_json, write, write_json
 
 T = TypeVar("T")
+
+
+class BestBaseline(NamedTuple):
+    """The best of the baselines that a run's folder keeps.
+
+    Attributes:
+        name: of the classifier
+        accuracy: on the run's test part, a fraction
+        interval: the accuracy's 95 % confidence interval
+        comparison: in words, whether the run is better
+    """
+
+    name: str
+    accuracy: float
+    interval: Interval
+    comparison: str
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
@@ -93,6 +111,8 @@ def _check(logits: Tensor, y: Tensor, classes: int) -> None:
 def read_evaluation(path: Path) -> dict[str, Any] | None:
     """Return what `Evaluation.to_dict` said of the test part; None where a run's folder keeps nothing.
 
+    Without a test part ``n`` is 0, and accuracy, interval and loss are None.
+
     Args:
         path: the folder.
 
@@ -102,6 +122,8 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
 
     def parse(file: Path) -> dict[str, Any]:
         content = read_json(file)
+        if content["n"] == 0:
+            return {**content, "correct": 0, "accuracy": None, "interval": None, "loss": None}
         accuracy, n, (low, high) = content["accuracy"], content["n"], content["interval"]
         check_whole("n", n, 1)
         check_whole("correct", content["correct"], 0)
@@ -114,6 +136,32 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
         return content
 
     return _read(path / EVALUATION, parse, "copy it again")
+
+
+def write_baselines(path: Path, tried: Sequence[Baseline], comparison: str) -> None:
+    """Keep in a run's folder what simpler classifiers reach, and how the run compares to the best of them."""
+    write_json(path / BASELINES, {"baselines": [base.to_dict() for base in tried], "comparison": comparison})
+
+
+def read_baselines(path: Path) -> BestBaseline | None:
+    """Return the best baseline that a run's folder keeps; None where it keeps none.
+
+    Raises:
+        RunError: the file is broken.
+    """
+
+    def parse(file: Path) -> BestBaseline:
+        content = read_json(file)
+        best = max(content["baselines"], key=lambda base: base["accuracy"] or 0.0)
+        for name, value in (("accuracy", best["accuracy"]), *(("interval", end) for end in best["interval"])):
+            _check_number(name, value, 1)
+        low, high = best["interval"]
+        name, comparison = best["name"], content["comparison"]
+        if not isinstance(name, str) or not isinstance(comparison, str):
+            raise ValueError(f"name and comparison must be texts, got {quoted(name)} and {quoted(comparison)}")
+        return BestBaseline(name, best["accuracy"], Interval(low, high), comparison)
+
+    return _read(path / BASELINES, parse, "run unroll baseline again")
 
 
 def _check_number(name: str, value: object, most: float) -> None:

@@ -3,13 +3,15 @@
 The best is held against each of the others. Runs that read the same test part are compared sequence by sequence, those
 of which the predictions are not kept by their intervals, and settings that were all trained with several seeds by what
 the seeds do. The best was picked by the same accuracies, so all p-values are corrected for as many tests as there are
-pairs. Of copies of one training one is taken.
+pairs. Of copies of one training one is taken. Runs that were tested on different data are not ranked: each set of data
+has its own best.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
@@ -33,21 +35,28 @@ class Group:
         name: the run's folder if it is one alone, else what its settings are
         settings: those in which the runs that are compared differ
         runs: in the order of their seeds
+        data: number of the set of data that they were tested on, from 0
     """
 
     name: str
     settings: dict[str, Any]
     runs: tuple[Record, ...]
+    data: int = 0
 
     @property
-    def accuracy(self) -> float:
-        """Mean over the runs, a fraction."""
-        return fmean(run.accuracy for run in self.runs)
+    def accuracies(self) -> list[float]:
+        """Test accuracies, fractions, of the runs that have a test part."""
+        return [run.accuracy for run in self.runs if run.accuracy is not None]
+
+    @property
+    def accuracy(self) -> float | None:
+        """Mean over the runs, a fraction; None where none has a test part."""
+        return fmean(self.accuracies) if self.accuracies else None
 
     @property
     def deviation(self) -> float | None:
         """Standard deviation of the accuracy over the runs (n - 1 in its denominator); None of one alone."""
-        return stdev(run.accuracy for run in self.runs) if len(self.runs) > 1 else None
+        return stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ class Verdict:
     Attributes:
         best: its name
         other: the other's name
-        accuracies: of both, fractions
+        accuracies: of both, fractions; None without a test part
         test: "mcnemar" of two runs on the same sequences, "intervals" of two runs of which that is not known,
             "welch" of settings with several seeds each; None if no test was made
         reason: why it is that test, or none
@@ -69,7 +78,7 @@ class Verdict:
 
     best: str
     other: str
-    accuracies: tuple[float, float]
+    accuracies: tuple[float | None, float | None]
     test: Test | None
     reason: str
     counts: tuple[int, int] | None = None
@@ -84,7 +93,7 @@ class Verdict:
 
     def __str__(self) -> str:
         """In words, on one line."""
-        first, second = (f"{100 * accuracy:.2f}" for accuracy in self.accuracies)
+        first, second = ("–" if accuracy is None else f"{100 * accuracy:.2f}" for accuracy in self.accuracies)
         head = f"{self.best} and {self.other}: {first} and {second} %"
         if self.p is None:
             return f"{head}, no test: {self.reason}"
@@ -114,10 +123,10 @@ class Comparison:
     """What `compare_runs` found.
 
     Attributes:
-        groups: runs with the same settings together; best mean accuracy first
+        groups: runs with the same settings together; of each set of data the best mean accuracy first
         differing: names of the settings in which the runs differ
         same_data: whether all were trained on the same data
-        verdicts: the best beside each of the others
+        verdicts: of each set of data the best beside each of the others
         pairs: of the runs, or settings, that the best was picked among; for so many p-values are corrected
         left_out: runs that cannot be compared, and why
     """
@@ -128,6 +137,11 @@ class Comparison:
     verdicts: tuple[Verdict, ...]
     pairs: int
     left_out: dict[str, str]
+
+    @property
+    def by_data(self) -> tuple[tuple[Group, ...], ...]:
+        """The groups that can be ranked, as they were tested on the same data."""
+        return tuple(tuple(groups) for _, groups in groupby(self.groups, key=lambda group: group.data))
 
     @property
     def tests(self) -> int:
@@ -142,6 +156,7 @@ class Comparison:
                 {
                     "name": group.name,
                     "settings": group.settings,
+                    "data": group.data,
                     "runs": [str(run.path) for run in group.runs],
                     "accuracy": group.accuracy,
                     "deviation": group.deviation,
@@ -179,11 +194,12 @@ def _facts(run: Record, group: Group) -> dict[str, Any]:
         "parameters": run.parameters,
         "epochs": len(run.history),
         "accuracy": run.accuracy,
-        "interval": list(run.interval),
+        "interval": run.interval and list(run.interval),
         "loss": run.loss,
         "n": run.n,
         "correct": run.correct,
         "seconds": run.seconds,
+        "baseline": run.baseline and run.baseline._asdict(),
     }
 
 
@@ -254,16 +270,35 @@ def _group(records: Sequence[Record]) -> tuple[tuple[Group, ...], tuple[str, ...
     found = dict[str, list[int]]()
     for index, (record, settings) in enumerate(zip(records, every, strict=True)):
         found.setdefault(f"{record.fingerprint} {[settings[name] for name in differing]}", []).append(index)
-    groups = []
+    groups, sets = list[Group](), list[Record]()
     for members in found.values():
         settings = {name: every[members[0]][name] for name in differing}
         runs = tuple(sorted((records[index] for index in members), key=lambda run: run.seed))
         name = str(runs[0].path) if len(runs) == 1 else in_words(settings)
-        groups.append(Group(name or "these settings", settings, runs))
-    return tuple(sorted(groups, key=lambda group: -group.accuracy)), differing
+        number = next((n for n, first in enumerate(sets) if _pairing(first, runs[0])[0] is not None), len(sets))
+        sets += runs[:1] if number == len(sets) else ()
+        groups.append(Group(name or "these settings", settings, runs, number))
+    return tuple(sorted(groups, key=lambda group: (group.data, -_or_worst(group.accuracy)))), differing
+
+
+def _or_worst(accuracy: float | None) -> float:
+    return -1.0 if accuracy is None else accuracy
 
 
 def _judge(groups: Sequence[Group]) -> tuple[list[Verdict], int]:
+    """Hold the best on each set of data against the others; count the pairs."""
+    verdicts, pairs = list[Verdict](), 0
+    for _, same in groupby(groups, key=lambda group: group.data):
+        some, count = _judge_comparable(list(same))
+        verdicts, pairs = [*verdicts, *some], pairs + count
+    corrected = iter(holm([verdict.p for verdict in verdicts if verdict.p is not None], pairs))
+    return [
+        verdict if verdict.p is None else Verdict(**{**vars(verdict), "corrected": next(corrected)})
+        for verdict in verdicts
+    ], pairs
+
+
+def _judge_comparable(groups: Sequence[Group]) -> tuple[list[Verdict], int]:
     """Hold the best against the others, settings where all have several seeds, else run against run; count the pairs.
 
     The best is the best of all: of equal ones some pair differs by chance the more surely, the more pairs there are.
@@ -274,15 +309,10 @@ def _judge(groups: Sequence[Group]) -> tuple[list[Verdict], int]:
         verdicts = [_over_seeds(groups[0], group) for group in groups[1:]]
         picked = [group.runs[0] for group in groups]
     else:
-        picked = sorted((run for group in groups for run in group.runs), key=lambda run: -run.accuracy)
+        picked = sorted((run for group in groups for run in group.runs), key=lambda run: -_or_worst(run.accuracy))
         verdicts = [_run_by_run(picked[0], run) for run in picked[1:]]
     among = 1 + sum(_pairing(picked[0], run)[0] is not None for run in picked[1:])
-    pairs = among * (among - 1) // 2
-    corrected = iter(holm([verdict.p for verdict in verdicts if verdict.p is not None], pairs))
-    return [
-        verdict if verdict.p is None else Verdict(**{**vars(verdict), "corrected": next(corrected)})
-        for verdict in verdicts
-    ], pairs
+    return verdicts, among * (among - 1) // 2
 
 
 def _over_seeds(best: Group, other: Group) -> Verdict:
@@ -290,7 +320,7 @@ def _over_seeds(best: Group, other: Group) -> Verdict:
     paired, reason = _pairing(best.runs[0], other.runs[0])
     if paired is None:
         return Verdict(best.name, other.name, accuracies, None, reason)
-    p = welch(*([run.accuracy for run in group.runs] for group in (best, other)))
+    p = welch(best.accuracies, other.accuracies)
     if p is None:
         return Verdict(best.name, other.name, accuracies, None, "the accuracy is the same with every seed")
     seeds = f"over {len(best.runs)} and {len(other.runs)} seeds"
@@ -314,13 +344,24 @@ def _run_by_run(best: Record, other: Record) -> Verdict:
 
 
 def _pairing(one: Record, other: Record) -> tuple[bool | None, str]:
-    """Tell whether two runs read the same test part, and how that is known; None where they cannot be compared."""
+    """Tell whether two runs read the same test part, and how that is known; None where they cannot be compared.
+
+    That the sequences are the same but read in another way counts as data that is read differently: False.
+    """
     first, second = one.predictions, other.predictions
+    if untested := [str(run.path) for run in (one, other) if not run.n]:
+        return None, f"{' and '.join(untested)} {'has' if len(untested) == 1 else 'have'} no test part"
     if first and second and first.fingerprint == second.fingerprint and torch.equal(first.y, second.y):
         return True, "they read the same test part"
-    if one.data == other.data and one.reading != other.reading:
+    if one.data == other.data and one.reading != other.reading and _drawn_alike(one, other):
         return False, "they read the data differently"
     if one.fingerprint != other.fingerprint or (first and second):
         return None, "their data differ"
     without = " and ".join(str(run.path) for run in (one, other) if run.predictions is None)
     return False, f"the predictions of {without} are not kept"
+
+
+def _drawn_alike(one: Record, other: Record) -> bool:
+    """Tell whether the test parts of two readings of the same data hold the same sequences."""
+    names = ("test_fraction", "split_seed")
+    return one.n == other.n and all(one.reading[name] == other.reading[name] for name in names)

@@ -6,11 +6,11 @@ import importlib.metadata
 import platform
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
-from ..config import RECIPES, DataConfig, ModelConfig, Recipe, ScalingName, TrainConfig
+from ..config import RECIPES, DataConfig, ModelConfig, Recipe, TrainConfig
 from ..data.preparation import Preparation
 from ..errors import RunError
 from ..formatting import shown
@@ -28,7 +28,7 @@ class RunConfig:
         unroll: version that made the run
         torch: version of torch that it was made with
         python: version of Python that it was made with
-        input_size: features per time step that the model's layers read
+        input_size: features per time step of the data
         num_classes: of the model
         model: its settings; which backend computed it is no property of the weights, so that is "auto"
         preparation: what turns raw examples into model input; read from the file it has no tokenizer, which has its own
@@ -97,7 +97,6 @@ class RunConfig:
         place = {"dir": None if folder is None else str(folder), "fingerprint": self.fingerprint}
         return content | {
             "recipe": recipe.name,
-            "scaling": recipe.scaling,
             "train": asdict(recipe.train),
             "backend": recipe.model.backend,
             "tensorboard": self.tensorboard,
@@ -140,12 +139,17 @@ class RunConfig:
         image, scaling, missing = self.preparation.image, self.preparation.scaling, self.preparation.missing
         counts = {"scaling": len(scaling.mean)} if isinstance(scaling.mean, tuple) else {}
         if image is not None:
-            counts["image"] = {"rows": image.width, "columns": image.height}.get(image.read, 1)
+            counts["image"] = image.features
         if missing is not None:
             counts["missing"] = len(missing.means) * (2 if missing.mask else 1)
         for what, count in counts.items():
             if count != self.input_size and not self.vocabulary_size:
                 raise ValueError(f"{what} is for {count} features, the model for {shown(self.input_size)}")
+        usual = self.preparation.usual
+        if usual is not None and not self.vocabulary_size:
+            raw = 1 if image is not None else len(missing.means) if missing is not None else self.input_size
+            if len(usual.levels) != raw:
+                raise ValueError(f"usual is for {len(usual.levels)} features, the data has {raw}")
         if self.preparation.features and missing is not None and len(self.preparation.features) != len(missing.means):
             raise ValueError(f"{len(self.preparation.features)} names for {len(missing.means)} features")
 
@@ -153,8 +157,7 @@ class RunConfig:
 def _plan(content: dict[str, Any], model: ModelConfig) -> Plan:
     train, data = TrainConfig(**content["train"]), content["data"]
     check_choice("recipe", content["recipe"], tuple(RECIPES))
-    check_choice("scaling", content["scaling"], get_args(ScalingName))
-    recipe = Recipe(content["recipe"], replace(model, backend=content["backend"]), train, content["scaling"])
+    recipe = Recipe(content["recipe"], replace(model, backend=content["backend"]), train)
     reading = DataConfig(**{field.name: data[field.name] for field in fields(DataConfig) if field.name in data})
     folder = None if data["dir"] is None else _text("dir of the data", data["dir"])
     return Plan(_text("name of the data", data["name"]), folder, reading, recipe, data["fingerprint"])

@@ -10,6 +10,7 @@ from ..config import DataConfig
 from ..data.catalog import load, load_as, resolve
 from ..data.sequences import SequenceData
 from ..data.splits import TEST_FRACTION, Splits
+from ..data.unusual import unusual
 from ..errors import DataError, InputError, RunError
 from .config_file import read_plan
 from .plan import Plan
@@ -30,6 +31,11 @@ class TestData(NamedTuple):
     part: Literal["test", "all"]
     sequences: SequenceData
     trained_on: int | None
+
+    @property
+    def unusual(self) -> str:
+        """In which ways the sequences are unlike the training data, on one line; empty where they are like it."""
+        return unusual(self.sequences)
 
 
 def load_test(run: Run, data: str | None = None, data_dir: str | Path | None = None, **reading: Any) -> TestData:
@@ -53,13 +59,37 @@ def load_test(run: Run, data: str | None = None, data_dir: str | Path | None = N
                 f"{plan.data if data is None else data} has changed since {run.path} was trained: what to test on can "
                 "no longer be told from what was trained on; train anew, or give other data with --data"
             )
-        test = TestData(data or plan.data, "test", splits.test.prepared_as(run.preparation), 0)
+        test = _own_test(run, splits, data or plan.data, asked=data is not None)
     elif data is not None:
         test = _other_data(run, data, data_dir, DataConfig(**reading))
     else:
         raise RunError(f"{run.path} was saved without the name of its data; give one with --data")
     check_fit(run.model, test.sequences)
     return test
+
+
+def _own_test(run: Run, splits: Splits, name: str, asked: bool) -> TestData:
+    if len(splits.test):
+        return TestData(name, "test", splits.test.prepared_as(run.preparation), 0)
+    if not asked:
+        raise RunError(f"{run.path} was trained on all of its data, which leaves no test part; give other with --data")
+    return TestData(name, "all", splits.train.prepared_as(run.preparation), len(splits.train))
+
+
+def load_samples(run: Run, data: str | None = None, data_dir: str | Path | None = None) -> TestData:
+    """Return real sequences to show a run with: those of `load_test`, or where all was trained on the training part.
+
+    Args:
+        run: a finished run.
+        data: as for `load_test`.
+        data_dir: as for `load_test`.
+
+    Raises:
+        RunError: as `load_test`.
+        DataError: as `load_test`.
+    """
+    own = run.config.plan.data if run.config.plan and run.evaluation is None else None
+    return load_test(run, data or own, data_dir)
 
 
 def load_train(run: Run, data_dir: str | Path | None = None) -> SequenceData:
@@ -73,7 +103,12 @@ def load_train(run: Run, data_dir: str | Path | None = None) -> SequenceData:
         RunError: the run does not say what that was.
         DataError: it is not there, is broken, or has changed since.
     """
-    return read_plan(run.path, data_dir).load().train.prepared_as(run.preparation)
+    return load_splits(run, data_dir).train.prepared_as(run.preparation)
+
+
+def load_splits(run: Run, data_dir: str | Path | None = None) -> Splits:
+    """Return the data that a run was trained and tested on; arguments and errors as in `load_train`."""
+    return read_plan(run.path, data_dir).load()
 
 
 def _own_data(plan: Plan, data_dir: str | Path | None) -> Splits:
@@ -84,8 +119,9 @@ def _other_data(run: Run, name: str, data_dir: str | Path | None, reading: DataC
     own = run.config.plan.reading if run.config.plan else reading
     parts = load_as(name, run.preparation, data_dir, reading, own)
     if parts.test is None:  # a copy of the run's own data: it is drawn from as it was for the training
-        rest, test = parts.train.cut(own.test_fraction or TEST_FRACTION, own.split_seed or 0)
-        if rest.fingerprint() == run.config.fingerprint:
+        fraction = TEST_FRACTION if own.test_fraction is None else own.test_fraction
+        rest, test = parts.train.cut(fraction, own.split_seed or 0)
+        if len(test) and rest.fingerprint() == run.config.fingerprint:
             return TestData(name, "test", test, 0)
     sequences = parts.train if parts.test is None else parts.test
     return TestData(name, "all" if parts.test is None else "test", sequences, _trained_on(run, sequences))

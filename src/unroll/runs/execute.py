@@ -12,6 +12,7 @@ from typing import Any
 from ..config import Recipe, RecipeName, choose_settings
 from ..data.catalog import resolve
 from ..data.splits import Splits
+from ..data.unusual import measure
 from ..errors import RunError, TrainingError
 from ..evaluation.anytime import calibrate
 from ..evaluation.metrics import Evaluation
@@ -110,7 +111,8 @@ def train_run(
     fingerprint = splits.train.fingerprint()
     read = splits.reading or reading
     kept = replace(plan, data=resolve(data, data_dir), data_dir=place, reading=read, fingerprint=fingerprint)
-    config = RunConfig.of(model, splits.train.preparation, fingerprint, kept, tensorboard)
+    preparation = replace(splits.train.preparation, usual=measure(splits.train))
+    config = RunConfig.of(model, preparation, fingerprint, kept, tensorboard)
     with claim(out, overwrite, f"{splits.name}-{_short(chosen.model.cell)}") as path:
         write_config(path, config)
         started = Started(path, splits, training, chosen, tensorboard)
@@ -182,17 +184,14 @@ def _train(started: Started, checkpoints: Checkpoints, watch: Callable[[Event], 
         try:
             _take_steps(started, checkpoints, watch or (lambda event: None))
             checkpoints.write(training)
-            predictions = Predictions.of(training.model, started.splits.test)
-            if not math.isfinite(predictions.evaluation.loss):
-                raise TrainingError(f"the test loss is {predictions.evaluation.loss}: training diverged")
+            evaluation = _test(started)
         except TrainingError as error:
             checkpoints.remove()  # it would only diverge again
             kept = f"; the metrics of {len(training.history)} epochs are in {path}" if training.history else ""
             raise TrainingError(f"{error}{kept}") from error
-        write_predictions(path, predictions)
         if training.val:
             write_calibration(path, calibrate(training.model, training.val))
-        _finish(path, training, predictions.evaluation)
+        _finish(path, training, evaluation)
         checkpoints.remove()
     return load_run(path, device=training.device.type)
 
@@ -213,8 +212,20 @@ def _take_steps(started: Started, checkpoints: Checkpoints, tell: Callable[[Even
                 break
 
 
-def _finish(path: Path, training: Training, test: Evaluation) -> None:
+def _test(started: Started) -> Evaluation | None:
+    """Return how the trained model does on the test part, and keep what it said; None where there is no such part."""
+    if not len(started.splits.test):
+        return None
+    predictions = Predictions.of(started.training.model, started.splits.test)
+    evaluation = predictions.evaluation
+    if not math.isfinite(evaluation.loss):
+        raise TrainingError(f"the test loss is {evaluation.loss}: training diverged")
+    write_predictions(started.path, predictions)
+    return evaluation
+
+
+def _finish(path: Path, training: Training, test: Evaluation | None) -> None:
     write_metrics(path, training.history)  # once more: lines that were appended may not be on the disk yet
-    write_json(path / EVALUATION, {"weights": training.kept, **test.to_dict()})
+    write_json(path / EVALUATION, {"weights": training.kept, **(test.to_dict() if test else {"n": 0})})
     assert isinstance(training.model, SequenceClassifier)
     write_weights(path, training.model)

@@ -27,6 +27,7 @@ TOKENIZER = "tokenizer.json"  # how texts become numbers, as the library tokeniz
 EVALUATION = "evaluation.json"  # counts on the test part
 PREDICTIONS = "predictions.safetensors"  # what the model says of the test part
 CALIBRATION = "calibration.json"  # temperatures that make its confidence true
+BASELINES = "baseline.json"  # what simpler classifiers reach on the test part
 RESUME = "resume.pt"  # the newest checkpoint of an unfinished training
 PREVIOUS = "resume.previous.pt"  # the checkpoint before it
 REPORT = "report.html"
@@ -37,7 +38,7 @@ EVENT_FILES = "events.out.tfevents.*"  # as TensorBoard names what is in it
 # In the order in which they are removed: what is left half-way is not taken for a run that is whole.
 FILES = (
     *(WEIGHTS, PREVIOUS, RESUME, METRICS, METRICS_TABLE, EVALUATION),
-    *(PREDICTIONS, CALIBRATION, REPORT, PAGE, TOKENIZER, CONFIG),
+    *(PREDICTIONS, CALIBRATION, BASELINES, REPORT, PAGE, TOKENIZER, CONFIG),
 )
 PARTIAL = re.compile(rf"\.({'|'.join(map(re.escape, FILES))})\.\d+\.partial")  # as `write` names them
 

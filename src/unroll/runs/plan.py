@@ -12,6 +12,7 @@ from ..data.catalog import load
 from ..data.splits import Splits
 from ..errors import ConfigError, DataError
 from ..models.classifier import SequenceClassifier, build
+from ..models.front import choose_frame
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,13 @@ class Plan:
         Raises:
             DataError: it is not there, is broken, or is not what the fingerprint is of.
         """
-        splits = load(self.data, data_dir=self.data_dir, scaling=self.recipe.scaling, **asdict(self.reading))
+        scaling = self.recipe.model.scaling
+        splits = load(
+            self.data,
+            data_dir=self.data_dir,
+            scaling="unit" if scaling == "unit" else "training",
+            **asdict(self.reading),
+        )
         if self.fingerprint not in (None, splits.train.fingerprint()):
             raise DataError(f"the run was trained on other data than {splits.source} holds now; start a new run")
         return splits
@@ -54,8 +61,22 @@ class Plan:
         Raises:
             ConfigError: a setting is out of range, or the data has no use for it.
         """
-        size, usual = self.recipe.model.embedding_size, ModelConfig.embedding_size
-        if size != usual and splits.train.kind != "texts":
-            raise ConfigError(f"embedding_size is for texts, got {size} for data of numbers: leave it out")
+        config, train = self.recipe.model, splits.train
+        if config.embedding_size != ModelConfig.embedding_size and train.kind != "texts":
+            raise ConfigError(
+                f"embedding_size is for texts, got {config.embedding_size} for data of numbers: leave it out"
+            )
+        if config.scaling in ("series", "both") and train.kind != "series":
+            raise ConfigError(f"scaling {config.scaling} is for series, got {train.kind}: use training")
+        if config.frame != 1 and train.kind == "texts":
+            raise ConfigError(f"frame is for numbers, got {config.frame} for texts: leave it out")
+        if config.frame == "auto":
+            config = replace(config, frame=self.frame(splits)[0])
         torch.manual_seed(self.recipe.train.seed)
-        return build(self.recipe.model, splits.train.input_size, len(splits.classes), splits.train.vocabulary_size)
+        sizes = len(splits.classes), train.vocabulary_size, train.preparation.mask_size
+        return build(config, train.input_size, *sizes)
+
+    @staticmethod
+    def frame(splits: Splits) -> tuple[int, str]:
+        """Return what "auto" makes of the time steps of the training data, and the reason."""
+        return choose_frame(float(splits.train.steps_of_each.median()))

@@ -15,7 +15,7 @@ from ..errors import RunError
 from ..evaluation.metrics import Interval
 from ..evaluation.predictions import Predictions
 from ..training.results import EpochResult
-from .artifacts import read_evaluation, read_predictions
+from .artifacts import BestBaseline, read_baselines, read_evaluation, read_predictions
 from .config_file import read_config
 from .folder import EVALUATION, METRICS, WEIGHTS, checkpoints, first_line
 from .history import read_history
@@ -34,12 +34,13 @@ class Record:
         fingerprint: of the training data
         history: its epochs
         parameters: numbers in the model's weights
-        predictions: what it said of each sequence of the test part; None in runs of before those were kept
-        accuracy: on the test part, a fraction
-        interval: the accuracy's 95 % confidence interval (Wilson)
-        loss: mean cross entropy on the test part, in nats
+        predictions: what it said of each sequence of the test part; None if they are not kept, or there is no such part
+        accuracy: on the test part, a fraction; None without one
+        interval: the accuracy's 95 % confidence interval (Wilson); None without a test part
+        loss: mean cross entropy on the test part, in nats; None without one
         n: sequences of the test part
         correct: how many of them it has right
+        baseline: the best that ``unroll baseline`` has kept of it; None if it has not been run
     """
 
     path: Path
@@ -51,11 +52,12 @@ class Record:
     history: tuple[EpochResult, ...]
     parameters: int
     predictions: Predictions | None
-    accuracy: float
-    interval: Interval
-    loss: float
+    accuracy: float | None
+    interval: Interval | None
+    loss: float | None
     n: int
     correct: int
+    baseline: BestBaseline | None = None
 
     @property
     def seconds(self) -> float:
@@ -92,14 +94,14 @@ def read_record(path: str | Path) -> Record:
     if not history:
         raise RunError(f"{path / METRICS} is broken (it holds no epoch); train again")
     recipe = plan.recipe
-    settings = {**asdict(recipe.model), **asdict(recipe.train), "scaling": recipe.scaling}
+    settings = {**asdict(recipe.model), **asdict(recipe.train)}
     file = path / EVALUATION
     try:
         test = read_evaluation(path)
         if test is None:
             raise FileNotFoundError("it is missing")
         found = {key: test[key] for key in ("accuracy", "loss", "n", "correct")}
-        found["interval"] = Interval(*test["interval"])
+        found["interval"] = Interval(*test["interval"]) if test["n"] else None
         file = path / WEIGHTS
         parameters = _count(file)
     except RunError:
@@ -108,7 +110,19 @@ def read_record(path: str | Path) -> Record:
         raise RunError(f"{file} is broken ({first_line(error)}); train again") from error
     seed, said = settings.pop("seed"), read_predictions(path, config.preparation.classes)
     reading = asdict(plan.reading)
-    return Record(path, settings, seed, plan.data, reading, config.fingerprint, history, parameters, said, **found)
+    return Record(
+        path,
+        settings,
+        seed,
+        plan.data,
+        reading,
+        config.fingerprint,
+        history,
+        parameters,
+        said,
+        **found,
+        baseline=read_baselines(path),
+    )
 
 
 def _count(file: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from ..data.preparation import Preparation
 from ..data.raw import prepare_raw
 from ..data.sequences import SequenceData
 from ..data.tokenizer import Tokenizer, library
-from ..errors import ConfigError, DataError, RunError
+from ..data.unusual import measure, unusual
+from ..errors import ConfigError, DataError, RunError, UnrollWarning
 from ..evaluation.calibration import Calibration, probabilities
 from ..evaluation.metrics import logits_of
 from ..models.classifier import SequenceClassifier
@@ -36,7 +38,7 @@ class Run:
         path: its folder
         model: trained, in eval mode
         config: what config.json says of it, and of its training
-        evaluation: content of evaluation.json, or None if the model was saved by hand
+        evaluation: content of evaluation.json, or None if there was no test part, or the model was saved by hand
         calibration: of its confidence, or None where nothing was held out to calibrate on
     """
 
@@ -70,10 +72,15 @@ class Run:
 
         Raises:
             DataError: they are something else than the run reads.
+
+        Warns:
+            UnrollWarning: they are unlike the training data: in other units, of another length or language, constant.
         """
         data = prepare_raw(raw, self.preparation, self.raw_features, lengths)
         if not len(data):
             return torch.empty(0, self.model.num_classes)
+        if line := unusual(data):
+            warnings.warn(line, UnrollWarning, stacklevel=2)
         return probabilities(logits_of(self.model, data), self.calibration)
 
 
@@ -98,7 +105,7 @@ def save(model: SequenceClassifier, path: str | Path, *, data: SequenceData, ove
     except ValueError as error:
         raise RunError(f"a run needs a model of numbers: {error}; train it again with a lower lr") from error
     # The fingerprint of what it was trained on, so that it is not judged by that.
-    config = RunConfig.of(model, data.preparation, data.fingerprint())
+    config = RunConfig.of(model, replace(data.preparation, usual=measure(data)), data.fingerprint())
     with claim(path, overwrite, "") as path:
         write_config(path, config)
         write_weights(path, model)
@@ -117,8 +124,10 @@ def check_loadable(model: SequenceClassifier) -> None:
 
 def check_fit(model: SequenceClassifier, data: SequenceData) -> None:
     """Raise `DataError` unless a model and data have the same sizes."""
+    masks = data.preparation.mask_size if model.front.scales else model.front.mask_size
     for what, of_model, of_data in (
         ("tokens", model.vocabulary_size, data.vocabulary_size),
+        ("features that say what is missing", model.front.mask_size, masks),
         ("features", 1 if model.vocabulary_size else model.input_size, data.input_size),
         ("classes", model.num_classes, len(data.preparation.classes)),
     ):
@@ -153,12 +162,13 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
         tokens = Tokenizer(tokenizer.read_text("utf-8")) if config.vocabulary_size else None
         config = replace(config, preparation=replace(config.preparation, tokenizer=tokens))
         sizes = config.input_size, config.num_classes, 0 if tokens is None else tokens.checked().size
-        model = load_weights(config.model, *sizes, safetensors.torch.load(weights.read_bytes()))
+        tensors = safetensors.torch.load(weights.read_bytes())
+        model = load_weights(config.model, *sizes, tensors, config.preparation.mask_size)
     except (TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
         raise RunError(f"{path} is broken ({first_line(error)}); copy it anew or train again") from error
     evaluation, calibration = read_evaluation(path), read_calibration(path)
     model = model.to(choose_device(device)[0]).eval()
-    return Run(path, model, config, evaluation, calibration)
+    return Run(path, model, config, evaluation if evaluation and evaluation["n"] else None, calibration)
 
 
 def write_weights(path: Path, model: SequenceClassifier) -> None:

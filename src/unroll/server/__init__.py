@@ -1,4 +1,4 @@
-"""Runs behind HTTP: the page to watch them, answers, streams; bounded, and stopped once what was taken is answered."""
+"""Serve runs over HTTP: pages, predictions and streams. Requests are bounded; stopping finishes open ones."""
 
 from __future__ import annotations
 

@@ -22,6 +22,8 @@ from ..scan import cpu
 from .device import autocast
 from .optimizer import OPTIMIZERS
 
+MOST_BYTES = 2**30  # of a copy of the training data as the layers read it, which a model with a front needs
+CHUNK = 1_000  # sequences that are copied at once
 PATIENCE = 0.2  # longest a call should take, in seconds: Ctrl-C waits meanwhile
 
 
@@ -70,7 +72,11 @@ def _why_not_parameters(model: SequenceClassifier) -> str:
 def _why_not_data(model: SequenceClassifier, data: SequenceData | None, config: TrainConfig) -> str:
     if config.tbptt and (data is None or config.tbptt < data.x.shape[1]):
         return f"tbptt truncates gradients to {config.tbptt} time steps"
-    x = model.head.weight.new_empty(64, data.x.shape[1] if data else 28, model.input_size)
+    front = model.front
+    steps = front.count(data.x.shape[1] if data else 28)
+    if data and not front.is_identity and len(data) * steps * front.output_size * 4 > MOST_BYTES:
+        return f"the frames of the training data would take more than {MOST_BYTES:,} bytes"
+    x = model.head.weight.new_empty(64, steps, front.output_size)
     with autocast(x.device, config.precision):
         backend, reason = _cell(model).choose_backend(x, training=True)
     if backend != "cpu":
@@ -105,6 +111,19 @@ def fused_step(
         return FusedStep(model, data, optimizer, config, class_weights)
     former.refresh()
     return former
+
+
+def _as_read(model: SequenceClassifier, data: SequenceData) -> tuple[Tensor, Tensor | None, tuple[Tensor, Tensor]]:
+    """Return what the layers read of all sequences, the steps of each, and the factors that scale it for them."""
+    front = model.front
+    if front.is_identity:
+        return data.x, data.lengths, data.preparation.scaling.factors(data.x.shape[2])
+    x = torch.zeros(len(data), front.count(data.x.shape[1]), front.output_size, device=data.x.device)
+    for at in range(0, len(data), CHUNK):
+        part = slice(at, at + CHUNK)
+        x[part], _ = front(*data.batch(part)[::2])
+    lengths = None if data.lengths is None else front.count(data.lengths)
+    return x, lengths, (torch.zeros(front.output_size), torch.ones(front.output_size))
 
 
 def _cell(model: SequenceClassifier) -> Cell:
@@ -161,18 +180,19 @@ class FusedStep:
     ) -> None:
         self.model, self.data, self.optimizer, self.config = model, data, optimizer, config
         self.steps_at_once = 1
-        cell, (_, time, features) = _cell(model), data.x.shape
-        mean, scale = data.preparation.scaling.factors(features)
-        is_bytes = data.x.dtype == torch.uint8
+        x, self._lengths, (mean, scale) = _as_read(model, data)
+        self._x = x  # the kernel reads its memory, and that of the lengths
+        cell, (_, time, features) = _cell(model), x.shape
+        is_bytes = x.dtype == torch.uint8
         with autocast(data.x.device, config.precision):
             isa = cpu.isa()
         self._step: Any = cpu.kernels.TrainingStep(
             cpu.layout(cell.recurrence, batch=1, time=time, inputs=features, hidden=cell.hidden_size, isa=isa),
             model.head.out_features,
-            data.x.data_ptr() if is_bytes else 0,
-            0 if is_bytes else data.x.data_ptr(),
+            x.data_ptr() if is_bytes else 0,
+            0 if is_bytes else x.data_ptr(),
             data.y.data_ptr(),
-            0 if data.lengths is None else data.lengths.data_ptr(),
+            0 if self._lengths is None else self._lengths.data_ptr(),
             mean.tolist(),
             scale.tolist(),
             [] if class_weights is None else class_weights.tolist(),
@@ -211,8 +231,8 @@ class FusedStep:
             the summed loss of each step's sequences, (steps,) float32, and how many of all sequences were classified
             correctly before their step.
         """
-        whole = self.data.x.shape[1]
-        times = [whole if steps is None else steps for steps in longest]
+        whole = self._x.shape[1]
+        times = [whole if steps is None else self.model.front.count(steps) for steps in longest]
         threads, clock = torch.get_num_threads(), time.perf_counter()
         losses, correct = self._step.run(index.data_ptr(), len(index), batch_size, times, threads, list(rates))
         self.steps_at_once = max(1, int(PATIENCE * len(losses) / (time.perf_counter() - clock)))

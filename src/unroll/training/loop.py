@@ -56,12 +56,12 @@ class Training:
         model: any module mapping x (batch, time, features) float32 and lengths (batch,) int64 or None to logits
             (batch, classes); it is moved to the device and trained in place.
         splits: data; without a validation split of its own, one is taken from ``splits.train``, which itself is not
-            changed.
+            changed; ``val`` is None where ``config`` wants none, or no class has two sequences.
         config: settings (default ``TrainConfig()``).
 
     Raises:
         ConfigError: the device is missing or lacks ``precision``, or the model does not support ``tbptt``.
-        DataError: too few sequences to train on or to hold out, or ``shift`` or ``rotation`` without images.
+        DataError: no sequence to train on, or ``shift`` or ``rotation`` without images.
         InputError: the model does not accept the data, or its logits do not match the classes.
         TrainingError: while running, if the loss is no longer finite.
     """
@@ -309,18 +309,10 @@ def _parts(splits: Splits, config: TrainConfig, device: torch.device) -> tuple[S
             refuse_val_fraction(splits, config.val_fraction)
         val = val.to(device)
     elif config.val_fraction:
-        train, val = splits.train.cut(config.val_fraction, config.seed)
-        if not len(val):
-            raise DataError(
-                f"val_fraction {config.val_fraction:g} of {len(splits.train)} sequences gives no validation split; "
-                "raise it, or set it to 0"
-            )
-        val = val.to(device)
+        train, held_out = splits.train.cut(config.val_fraction, config.seed)
+        val = held_out.to(device) if len(held_out) else None
     if (config.shift or config.rotation) and train.kind != "images":
         raise DataError("shift and rotation need images, but the data has none; set them to 0")
     if not len(train):
-        raise DataError(
-            f"training needs at least 1 sequence, got {len(splits.train)}, of which val_fraction "
-            f"{config.val_fraction:g} holds out {len(val) if val else 0}; lower it or add sequences"
-        )
+        raise DataError("training needs at least 1 sequence, got 0: add some")
     return train.to(device), val

@@ -49,14 +49,14 @@ def export(
     with immediate_interrupt():
         from ...export import check_cell, export_html
         from ...runs.config_file import read_config
-        from ...runs.data import load_test
+        from ...runs.data import load_samples
         from ...runs.storage import load_run
         from ..views.terminal import Screen, print_facts
 
     assert to == "html"
     check_cell(run, read_config(run).model.cell)  # before loading asks for the cell's module
     loaded = load_run(run)
-    found = export_html(loaded, load_test(loaded, data, data_dir), out)
+    found = export_html(loaded, load_samples(loaded, data, data_dir), out)
     if json:
         size = {"bytes": found.size, "checked": found.checked, "difference": found.difference}
         print_json({"run": str(run), "to": to, "file": str(found.path), **size})

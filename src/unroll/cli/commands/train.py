@@ -116,9 +116,7 @@ def train(
         return 130 if isinstance(error, KeyboardInterrupt) else 1
     reported = sys.stderr.isatty() if report is None else report
     if json:
-        assert run.evaluation is not None
-        found = {key: run.evaluation[key] for key in SCORES}
-        print_json({"run": str(run.path), **found})
+        print_json({"run": str(run.path), **{key: (run.evaluation or {}).get(key) for key in SCORES}})
     else:
         print_run(console, run, reported)
     return _report(run, screen, console) if reported else 0
@@ -133,10 +131,10 @@ def _report(run: Run, screen: TrainingScreen, console: Screen) -> int:
 
     assert screen.splits is not None
     assert run.config.plan is not None
-    test = TestData(run.config.plan.data, "test", screen.splits.test, 0)
+    test = TestData(run.config.plan.data, "test", screen.splits.test, 0) if run.evaluation else None
     try:
         with console.status("writing the report"):
-            page = write_report(run, test, train=screen.splits.train)
+            page = write_report(run, test, "no test split", screen.splits.train)
         print_facts(console, {"report": page})
         return 0
     except (KeyboardInterrupt, InputError, OSError, MemoryError, RuntimeError) as error:

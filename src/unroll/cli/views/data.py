@@ -33,6 +33,7 @@ def print_description(console: Console, description: Description, data: Sequence
         facts["lengths"] = ", ".join(
             f"{name} {min(part.lengths)} to {max(part.lengths)}, mean {_mean_length(part):.1f}"
             for name, part in (("train", description.train), ("test", description.test))
+            if part.n
         )
     print_facts(console, facts)
     counts = Table(title="sequences per class", title_justify="left")
@@ -100,6 +101,8 @@ def _missing(description: Description, data: SequenceData) -> str:
 
 def _part_facts(part: PartDescription) -> str:
     time, features = part.shape
+    if not part.n:
+        return "–"
     if part.dtype == "tokens":
         return f"{part.n:,} × up to {time} tokens"
     return (

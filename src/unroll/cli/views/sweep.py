@@ -110,14 +110,16 @@ def print_sweep(console: Console, sweep: Sweep) -> None:
     best = sweep.best
     if best is None:
         return
-    accuracies = [record.accuracy for record in sweep.records(best)]
-    told = percent(fmean(accuracies)) + (f" ± {100 * stdev(accuracies):.2f}" if several else "")
-    each = f" over {len(accuracies)} seeds ({', '.join(f'{100 * a:.2f}' for a in accuracies)})" if several else ""
+    accuracies = sweep.test_accuracies(best)
+    tested = len(accuracies) > 1
+    told = percent(fmean(accuracies) if accuracies else None) + (f" ± {100 * stdev(accuracies):.2f}" if tested else "")
+    each = f" over {len(accuracies)} seeds ({', '.join(f'{100 * a:.2f}' for a in accuracies)})" if tested else ""
+    each += "; the test part had no say in the choice" if accuracies else ": the data has no test part"
     console.print(
         Text.assemble(
             f"\nchosen by validation {METRICS[sweep.metric]}: {in_words(best.setting)}\ntest accuracy ",
             (told, "bold green"),
-            f"{each}; the test part had no say in the choice",
+            each,
         ),
         soft_wrap=True,
     )

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from ...cells import find_cell
-from ...data.describe import copies, majority, notes_of
+from ...data.describe import copies, majority, missing_classes, notes_of
 from ...data.splits import Splits
 from ...formatting import beside_accuracy, percent
+from ...models.classifier import SequenceClassifier
 from ...runs.execute import Event, Started
 from ...runs.folder import EVENTS, METRICS
+from ...runs.plan import Plan
 from ...runs.storage import Run
 from ...training.results import EpochResult
 from ...training.results import Progress as Step
@@ -81,7 +85,7 @@ class TrainingScreen:
         if self._every > 1:
             facts["table"] = f"every {self._every} epochs; {started.path / METRICS} has them all"
         print_facts(self.console, facts)
-        notes = [*copies(started.splits), *notes_of(started.splits)]
+        notes = [*missing_classes(started.splits), *copies(started.splits), *notes_of(started.splits)]
         if notes:
             print_findings(self.console, notes)
         headings = "".join(f"{h:>{w}}" for h, w in zip(HEADINGS, WIDTHS, strict=True))
@@ -114,21 +118,26 @@ class TrainingScreen:
 def _facts(started: Started) -> dict[str, str]:
     """Say in a few lines what is about to happen."""
     splits, training, recipe = started.splits, started.training, started.recipe
+    assert isinstance(training.model, SequenceClassifier)
     parameters = sum(p.numel() for p in training.model.parameters())
-    model, train = recipe.model, recipe.train
+    model, train = training.model.config, recipe.train
     held_out = f" ({len(training.val):,} held out for validation)" if training.val else ""
+    if train.val_fraction and not training.val:
+        held_out = " (none held out for validation: no class has two)"
     if splits.val is not None:
         held_out = f", {len(splits.val):,} for validation"
+    tested = f"{len(splits.test):,} test" if len(splits.test) else "no test part"
     activation = f" {model.nonlinearity}" if "nonlinearity" in find_cell(model.cell).options else ""
     shape = f"{model.cell}{activation}, {model.num_layers} × {model.hidden_size} hidden"
     truncated = f", gradients through {train.tbptt} steps" if train.tbptt else ""
     device = f"{training.device} ({training.device_reason})"
     return {
         "data": f"{splits.name} from {splits.source}{', test part drawn' if splits.drawn else ''}: "
-        f"{len(splits.train):,} train{held_out}, {len(splits.test):,} test; "
+        f"{len(splits.train):,} train{held_out}, {tested}; "
         f"{splits.train.steps}, {len(splits.classes)} classes",
         **({"read as": splits.understood} if splits.understood else {}),
         "model": f"{shape}{model.additions}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
+        **({"frame": f"{model.frame}, as {Plan.frame(splits)[1]}"} if recipe.model.frame == "auto" else {}),
         "train": f"recipe {recipe.name}: {training.epochs} × {training.steps} steps, batch {train.batch_size}, "
         f"{train.optimizer}, lr {train.lr:g} {train.schedule}{truncated}, seed {train.seed}",
         "on": f"{device}, {train.precision}",
@@ -138,8 +147,21 @@ def _facts(started: Started) -> dict[str, str]:
 
 def print_run(console: Console, run: Run, reported: bool) -> None:
     """Say what came out of a finished run, and what can be done with it; ``reported``: its report comes by itself."""
-    assert run.evaluation is not None
-    found = run.evaluation
+    if (found := run.evaluation) is None:
+        console.print("\nno test accuracy: all sequences were trained on", soft_wrap=True)
+    else:
+        _print_accuracy(console, found)
+    file = "IMAGE" if run.preparation.kind == "images" else "FILE"
+    commands = [command_line("evaluate", run.path, *([] if found else ["--data", "OTHER"]))]
+    commands.append(f"{command_line('predict', run.path)} {file}…")
+    if not reported:
+        commands.append(command_line("report", run.path))
+    print_facts(console, {"run": str(run.path), "next": commands[0]})
+    for command in commands[1:]:
+        print_facts(console, {"    ": command})
+
+
+def _print_accuracy(console: Console, found: Mapping[str, Any]) -> None:
     low, high = found["interval"]
     console.print(
         Text.assemble(
@@ -151,10 +173,3 @@ def print_run(console: Console, run: Run, reported: bool) -> None:
         soft_wrap=True,
     )
     console.print(Text(beside_accuracy(found)), soft_wrap=True)
-    file = "IMAGE" if run.preparation.kind == "images" else "FILE"
-    commands = [command_line("evaluate", run.path), f"{command_line('predict', run.path)} {file}…"]
-    if not reported:
-        commands.append(command_line("report", run.path))
-    print_facts(console, {"run": str(run.path), "next": commands[0]})
-    for command in commands[1:]:
-        print_facts(console, {"    ": command})

@@ -15,6 +15,7 @@ divided by commas, semicolons or tabs, whichever the first line has most of. The
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -92,12 +93,13 @@ def _long(table: Table, places: Places, config: DataConfig, known: Columns | Non
     x = np.stack([_values(table, place)[order] for place in places.features], axis=1)
     names = [ids.values[code] for code in series.tolist()]
     columns = places.named(table.header, config) if known is None else known
+    bounds = np.array([0, *starts.tolist(), len(x)])
+    columns = replace(columns, time_step=_time_step(table, places.time, times[order], bounds))
     features = tuple(table.header[place] for place in places.features)
     if known is not None and config.names("feature_columns") and len(features) == len(known.features):
         features = known.features  # which they are called otherwise here
     notes = _notes(table, places, known)
-    bounds = [0, *starts.tolist(), len(x)]
-    values = [x[start:end] for start, end in pairwise(bounds)]
+    values = [x[start:end] for start, end in pairwise(bounds.tolist())]
     return Series(table.path, values, names, "id", labels, (), features, columns, notes)
 
 
@@ -204,6 +206,24 @@ def _times(table: Table, place: int) -> np.ndarray:
     numbers: np.ndarray = np.array(values, np.int64 if exact else np.float64)
     result: np.ndarray = numbers[column.codes]
     return result
+
+
+def _time_step(table: Table, place: int, times: np.ndarray, bounds: np.ndarray) -> tuple[float, float] | None:
+    """Return the shortest and the longest mean time step of a series; None where each has one step.
+
+    Args:
+        table: the file.
+        place: of the column of times.
+        times: of each row, series by series.
+        bounds: where the series begin, and the last one ends.
+    """
+    steps = np.diff(bounds) - 1
+    each = (times[bounds[1:] - 1] - times[bounds[:-1]])[steps > 0] / steps[steps > 0]
+    if not len(each):
+        return None
+    column = table.columns[place]
+    is_date = isinstance(column, Texts) and _time(column.values[0])[1]
+    return float(each.min()) / (1e9 if is_date else 1), float(each.max()) / (1e9 if is_date else 1)
 
 
 def _no_time(table: Table, place: int, row: int, expected: str) -> DataError:

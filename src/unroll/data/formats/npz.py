@@ -1,4 +1,7 @@
-"""Sequences in a NumPy file: ``numpy.savez("gestures.npz", x=x, y=y)``, padded, with ``lengths`` where they differ."""
+"""Sequences in a NumPy file: ``numpy.savez("gestures.npz", x=x, y=y)``, padded, with ``lengths`` where they differ.
+
+Or images, where ``x`` is (N, height, width, 3) uint8.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,23 @@ import math
 import sys
 import warnings
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.lib.format as npy
+import torch
+from torch import Tensor
 
 from ...config import DataConfig
-from ...config.data import COLUMNS
+from ...config.data import COLUMNS, OF_IMAGES
 from ...errors import DataError
 from ...formatting import is_printable, listed, quoted, shown
 from ..files import opened
-from ..preparation import Preparation, Scaling
+from ..preparation import ImageFormat, Preparation, Scaling
 from ..sequences import Parts, SequenceData
+from .image_array import read_arrays
 from .stored import to_data
 from .table import marks_of_numbers
 
@@ -32,13 +39,15 @@ MOST_PACKED = 1_100  # times as large as packed can a member of a zip file be: d
 def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Parts:
     """Read an .npz file with ``x`` (N, time, features) and ``y`` (N,), and ``lengths`` (N,) if sequences differ.
 
+    ``x`` (N, height, width, 3) uint8 is read as images, see `image_array.read_arrays`.
+
     ``x`` is kept as uint8, or becomes float32, where NaN is a missing value; ``y`` holds whole numbers or names;
     optional ``classes`` names the numbers 0, 1, 2, …. A file that says ``x_train``, ``y_train``, ``x_test``, ``y_test``
     (and ``lengths_train``, ``lengths_test``) brings its own test part. Other arrays are left alone.
 
     Args:
         path: the file.
-        config: must not ask for what is only for images.
+        config: of series must not ask for what is only for images.
         model: the preparation of a trained model that is to read them (default None: nothing is known yet).
 
     Returns:
@@ -48,9 +57,7 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         DataError: the file or an array in it will not do; says which.
         ConfigError: ``config`` asks for what is only for images.
     """
-    config.check_unused(str(path), "it holds no images", "read", "resize")
     config.check_unused(str(path), "it is no table", *COLUMNS)
-    marks = marks_of_numbers(path, config)
     arrays = _arrays(path)
     suffixes = ("_train", "_test") if "x_train" in arrays or "x_test" in arrays else ("",)
     wanted = [f"{key}{suffix}" for suffix in suffixes for key in ("x", "y")]
@@ -59,6 +66,14 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         names = listed(sorted(arrays)) or "none of them"
         raise DataError(f"{path} has no {', '.join(missing)}: expected the arrays x and y, got {names}")
     classes, labels = _labels(path, arrays, [f"y{suffix}" for suffix in suffixes])
+    if any(arrays[f"x{suffix}"].ndim == 4 for suffix in suffixes):
+        if any(key.startswith("lengths") for key in arrays):
+            raise DataError(f"{path} holds images, which have no lengths: leave that array out")
+        config.check_unused(str(path), "it holds images", "missing_values")
+        images = {f"{path}: x{suffix}": arrays[f"x{suffix}"] for suffix in suffixes}
+        return _images(images, labels, Preparation(classes, Scaling(0.0, 1.0)), config, model.image if model else None)
+    config.check_unused(str(path), "it holds no images", *OF_IMAGES)
+    marks = marks_of_numbers(path, config)
     preparation = Preparation(classes, Scaling(0.0, 1.0))
     data: list[SequenceData] = []
     for suffix, y in zip(suffixes, labels, strict=True):
@@ -71,6 +86,49 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
             f"{path}: x_train and x_test must have the same features and dtype, got {data[0]} and {data[1]}"
         )
     return Parts(data[0], data[1] if len(data) == 2 else None)
+
+
+def _images(
+    arrays: dict[str, np.ndarray],
+    labels: list[np.ndarray],
+    preparation: Preparation,
+    config: DataConfig,
+    form: ImageFormat | None,
+) -> Parts:
+    """Return arrays of images, by name, as data."""
+    for (name, x), y in zip(arrays.items(), labels, strict=True):
+        if len(x) != len(y):
+            raise DataError(f"{name} holds {len(x)} images for {len(y)} labels: expected one of each")
+    sequences, form, colours = read_arrays(arrays, config, form)
+    preparation = replace(preparation, image=form)
+    notes = colours.notes(sum(map(len, sequences)), form.channels)
+    data = [
+        SequenceData(x, torch.from_numpy(y), preparation, notes=notes) for x, y in zip(sequences, labels, strict=True)
+    ]
+    kept = replace(config, colour="keep" if form.channels == 3 else "grey")
+    return Parts(data[0], data[1] if len(data) == 2 else None, None, kept, colours.understood(config.colour))
+
+
+def read_images(path: Path, form: ImageFormat) -> Tensor:
+    """Return the images ``x`` of an .npz file as sequences (N, time, features) uint8, as a model reads them.
+
+    Args:
+        path: the file; whatever ``y`` says is left alone.
+        form: of the model.
+
+    Raises:
+        DataError: the file or ``x`` will not do.
+    """
+    sequences, own, _ = read_arrays({f"{path}: x": _x_of(path, _arrays(path))}, DataConfig(), form)
+    if own.shape != form.shape:
+        raise DataError(f"{path}: x must hold images of {form.width}×{form.height}, got {own.width}×{own.height}")
+    return sequences[0]
+
+
+def _x_of(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    if "x" not in arrays:
+        raise DataError(f"{path} has no x: expected the sequences to classify in an array x")
+    return arrays["x"]
 
 
 def read_unlabelled(
@@ -88,10 +146,8 @@ def read_unlabelled(
         DataError: the file, ``x`` or ``lengths`` will not do.
     """
     arrays = _arrays(path)
-    if "x" not in arrays:
-        raise DataError(f"{path} has no x: expected the sequences to classify in an array x")
-    arrays["x"] = marks_of_numbers(path, config).masked(arrays["x"])
-    y = np.zeros(len(arrays["x"]) if arrays["x"].ndim else 0, np.int64)
+    x = arrays["x"] = marks_of_numbers(path, config).masked(_x_of(path, arrays))
+    y = np.zeros(len(x) if x.ndim else 0, np.int64)
     return _part(path, arrays, "", y, Preparation(classes, Scaling(0.0, 1.0)), offset)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ...config import DataConfig
+from ...config.data import OF_IMAGES
 from ...errors import DataError
 from ...formatting import listed, shown
 from ..preparation import Preparation
@@ -62,7 +63,7 @@ def is_of_recordings(folder: Path) -> bool:
 
 def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Parts:
     """Read a folder of recordings; for arguments and errors see `unroll.data.formats.series.read`."""
-    config.check_unused(str(path), "it holds no images", "read", "resize")
+    config.check_unused(str(path), "it holds no images", *OF_IMAGES)
     folders = inside(path) or Files(path)
     files = [[] if folder is None else _labelled_files(folder) for folder in folders]
     marks = marks_of(config, None)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...config import DataConfig
-from ...config.data import COLUMNS
+from ...config.data import COLUMNS, OF_IMAGES
 from ...errors import DataError
 from ...formatting import listed
 from ..columns import Columns
@@ -55,7 +55,7 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         DataError: something in a file will not do; says in which line.
         ConfigError: ``config`` asks for what is only for images.
     """
-    config.check_unused(str(path), "it holds no images", "read", "resize")
+    config.check_unused(str(path), "it holds no images", *OF_IMAGES)
     notes: tuple[str, ...] = ()
     if path.is_dir():
         path, notes = _pair_in(path)

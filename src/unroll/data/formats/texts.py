@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from ...config import DataConfig, LinesName
+from ...config.data import OF_IMAGES
 from ...errors import DataError
 from ...formatting import is_printable, listed, shown
 from ..preparation import Preparation, Scaling
@@ -44,7 +45,7 @@ PARSERS: dict[str, Callable[[Path, DataConfig, Labels], ParsedTexts]] = {
     **text_file.PARSERS,
     **dict.fromkeys(LINES, labelled_lines.parse),
 }
-UNUSED = ("read", "resize", "missing")
+UNUSED = (*OF_IMAGES, "missing")
 ROWS = 100  # of a table, to tell whether a column holds texts
 
 

@@ -12,7 +12,7 @@ from ...config import RecipeName, TrainConfig, choose_settings
 from ...config.axes import Range, Setting, Values, check_axes, combinations
 from ...data.catalog import resolve
 from ...data.splits import Splits
-from ...errors import ConfigError, RunError, TrainingError, is_out_of_memory
+from ...errors import ConfigError, DataError, RunError, TrainingError, is_out_of_memory
 from ...formatting import in_words
 from ...interrupt import resignalled
 from ...training.loop import Training
@@ -152,11 +152,13 @@ def _try_out(
     splits = plans[0].load()
     for setting, own in zip(tried, plans, strict=True):
         try:
-            Training(own.build(splits), splits, own.recipe.train)
+            training = Training(own.build(splits), splits, own.recipe.train)
         except ConfigError as error:
             raise ConfigError(
                 f"{error} (in the setting {in_words(setting)})" if len(setting) > 1 else f"{error}"
             ) from error
+        if training.val is None:
+            raise DataError(f"a sweep chooses by validation accuracy: no class of {splits.source} has two sequences")
     return splits
 
 

@@ -13,7 +13,7 @@ from ...config import Metric
 from ...config.axes import Range, Setting, Values
 from ...errors import RunError
 from ..folder import first_line, read_json, write_json
-from ..record import Record, read_record
+from ..record import read_record
 from .search import Method
 
 STATE = "sweep.json"
@@ -158,9 +158,10 @@ class Sweep:
         ranked = self.ranked
         return ranked[0] if ranked and ranked[0].finished else None
 
-    def records(self, tried: Tried) -> list[Record]:
-        """Return what the runs of a finished setting say, test part included."""
-        return [read_record(self.path / trial.run) for trial in tried.trials]
+    def test_accuracies(self, tried: Tried) -> list[float]:
+        """Return the test accuracies of the runs of a finished setting; none where the data has no test part."""
+        accuracies = (read_record(self.path / trial.run).accuracy for trial in tried.trials)
+        return [accuracy for accuracy in accuracies if accuracy is not None]
 
     def add(self, setting: Setting) -> None:
         """Add the trainings of one more setting."""
@@ -213,14 +214,14 @@ class Sweep:
         }
 
     def _chosen(self, best: Tried) -> dict[str, Any]:
-        accuracies = [record.accuracy for record in self.records(best)]
+        accuracies = self.test_accuracies(best)
         return {
             "number": best.number,
             "setting": best.setting,
             "runs": [str(self.path / trial.run) for trial in best.trials],
             "val_accuracy": best.mean,
             "test_accuracies": accuracies,
-            "test_accuracy": fmean(accuracies),
+            "test_accuracy": fmean(accuracies) if accuracies else None,
             "test_deviation": stdev(accuracies) if len(accuracies) > 1 else None,
         }
 
