@@ -168,7 +168,7 @@ class Front:
         return self._windows(steps, 1), self.count(read) - self._full(read)
 
     def _full(self, steps: Tensor) -> Tensor:
-        """Return how many frames lie within so many steps, (batch,)."""
+        """Return the number of frames within ``steps`` time steps, (batch,)."""
         return torch.where(steps < self.frame, 0, (steps - self.frame) // self.hop + 1)
 
     def _windows(self, x: Tensor, count: int) -> Tensor:
