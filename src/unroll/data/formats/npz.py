@@ -58,7 +58,6 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         ConfigError: ``config`` asks for what is only for images.
     """
     config.check_unused(str(path), "it is not a table", *COLUMNS)
-    marks = marks_of_numbers(path, config)
     arrays = _arrays(path)
     suffixes = ("_train", "_test") if "x_train" in arrays or "x_test" in arrays else ("",)
     wanted = [f"{key}{suffix}" for suffix in suffixes for key in ("x", "y")]
@@ -68,12 +67,13 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         raise DataError(f"{path} has no {', '.join(missing)}: expected the arrays x and y, got {names}")
     classes, labels = _labels(path, arrays, [f"y{suffix}" for suffix in suffixes])
     if any(arrays[f"x{suffix}"].ndim == 4 for suffix in suffixes):
-        config.check_unused(str(path), "it holds images", "missing_values")
         if any(key.startswith("lengths") for key in arrays):
             raise DataError(f"{path} holds images, which have no lengths: leave that array out")
+        config.check_unused(str(path), "it holds images", "missing_values")
         images = {f"{path}: x{suffix}": arrays[f"x{suffix}"] for suffix in suffixes}
         return _images(images, labels, Preparation(classes, Scaling(0.0, 1.0)), config, model.image if model else None)
     config.check_unused(str(path), "it holds no images", *OF_IMAGES)
+    marks = marks_of_numbers(path, config)
     preparation = Preparation(classes, Scaling(0.0, 1.0))
     data: list[SequenceData] = []
     for suffix, y in zip(suffixes, labels, strict=True):
@@ -146,8 +146,8 @@ def read_unlabelled(
         DataError: the file, ``x`` or ``lengths`` is invalid.
     """
     arrays = _arrays(path)
-    arrays["x"] = marks_of_numbers(path, config).masked(_x_of(path, arrays))
-    y = np.zeros(len(arrays["x"]) if arrays["x"].ndim else 0, np.int64)
+    x = arrays["x"] = marks_of_numbers(path, config).masked(_x_of(path, arrays))
+    y = np.zeros(len(x) if x.ndim else 0, np.int64)
     return _part(path, arrays, "", y, Preparation(classes, Scaling(0.0, 1.0)), offset)
 
 
