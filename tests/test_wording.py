@@ -32,7 +32,7 @@ def files(suffixes: set[str]) -> Iterator[Path]:
     for room in ROOMS:
         path = ROOT / room
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file() and file.suffix in suffixes:
+            if file.is_file() and file.suffix in suffixes and "_build" not in file.parts:
                 yield file
 
 
