@@ -45,7 +45,7 @@ def test_train_evaluate_predict(call: Call, sample: unroll.Splits) -> None:
 
     status, out, err = call("evaluate", "runs/one")
     assert (status, err) == (0, "")
-    assert out.startswith("runs/one on the test part of mnist-sample: accuracy ")
+    assert out.startswith("runs/one on the test split of mnist-sample: accuracy ")
     assert "precision" in out
     assert "confusion (rows: true, columns: predicted)" in out
 
@@ -161,7 +161,7 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
         ("train --data mnits", "data must be one of mnist-sample, mnist, fashion-mnist, kmnist, ucr:NAME, or the path"),
         ("train --data mnist --data-dir no", "data_dir must be a folder, got no"),
         ("train --data mnist-sample more", "unexpected argument: more; data is given with --data"),
-        ("check .", ". is no run; for data, say --data ."),
+        ("check .", ". is not a run; to check data, use --data ."),
         ("explore --data-dir .", "mnist-sample is part of unroll: data_dir . cannot be used with it"),
         ("train --epochs 1.5", "Invalid value for --epochs: expected a whole number, got '1.5'"),
         pytest.param(
@@ -179,18 +179,18 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
             "residual needs num_layers of at least 2 (it skips layers from the second on), got 1; add",
         ),
         ("train --data-dir no", "data_dir must be a folder, got no"),
-        ("train --resume no", "no is no run folder: it has no config.json"),
+        ("train --resume no", "no is not a run folder: it has no config.json"),
         ("train --resume no --epochs 3", "--resume takes all settings from no; give at most --data-dir"),
-        ("evaluate no", "no is no run folder: it has no config.json"),
+        ("evaluate no", "no is not a run folder: it has no config.json"),
         ("evaluate", 'Command "evaluate" parameter RUN requires an argument.'),
-        ("predict no digit.png", "no is no run folder: it has no config.json"),
+        ("predict no digit.png", "no is not a run folder: it has no config.json"),
         (
             "explore no.npz",
             "no.npz does not exist; data must be one of mnist-sample, mnist, fashion-mnist, kmnist, ucr",
         ),
         ("explore --resize 28", "resize 28 cannot be used with mnist-sample: its images are 28×28"),
         ("explore --resize x", "resize must be a size in pixels, 28 or 40x28 (width x height), got 'x'"),
-        ("check no", "no is no run folder: it has no config.json"),
+        ("check no", "no is not a run folder: it has no config.json"),
         ("check no --hidden-size 3", "give no or the flags of a new run, not both"),
         ("check no --data mnist-sample", "give no or the flags of a new run, not both"),
         ("check --device mps", "device 'mps' is not available"),
@@ -238,6 +238,7 @@ def test_work_that_fails_exits_with_1(call: Call, monkeypatch: pytest.MonkeyPatc
     assert (status, err) == (1, "unroll: runs/mnist-sample-rnn-2/config.json: No space left on device\n")
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_later_says_how_to_go_on(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
 
@@ -251,7 +252,7 @@ def test_a_disk_that_fills_up_later_says_how_to_go_on(call: Call, monkeypatch: p
         patch.setattr(os, "fsync", full)
         status, _, err = call("train", "--no-report", *QUICK, "--out", "here")
     assert status == 1
-    assert err.startswith("unroll: cannot go on: here/")
+    assert err.startswith("unroll: cannot continue: here/")
     assert err.endswith(" train --resume here\n")
     assert ": No space left on device; continue with: " in err
     assert call("train", "--no-report", "--resume", "here")[0] == 0
@@ -274,7 +275,7 @@ def test_paths_with_spaces_brackets_and_umlauts(call: Call) -> None:
     assert (status, err) == (0, "")
     assert f" evaluate '{name}'" in out
     status, out, err = call("evaluate", name)
-    assert out.startswith(f"{name} on the test part of mnist-sample: accuracy")
+    assert out.startswith(f"{name} on the test split of mnist-sample: accuracy")
     command = [sys.executable, "-m", "unroll", "evaluate", name, "--json"]
     plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=plain)
@@ -290,11 +291,11 @@ def test_a_narrow_terminal_loses_no_figure(call: Call, run: unroll.Run, monkeypa
 
 @pytest.mark.slow
 def test_output_that_nobody_reads_any_more_says_how_to_go_on() -> None:
-    script = f"{sys.executable} -m unroll train --epochs 3 | head -n 2; exit ${{PIPESTATUS[0]}}"
+    script = f"{sys.executable} -m unroll train --epochs 3 --hidden-size 8 | head -n 2; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert re.fullmatch(
-        r"unroll: cannot go on: nobody reads .*; continue with: \S* train --resume runs/mnist-sample-rnn-1\n",
+        r"unroll: cannot continue: the reader .*; continue with: \S* train --resume runs/mnist-sample-rnn-1\n",
         done.stderr,
     )
 
@@ -331,7 +332,7 @@ def test_the_names_of_cells_are_known_without_torch() -> None:
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux' /proc")
 @pytest.mark.slow
 def test_ctrl_c_at_the_start_ends_it_in_one_line(loaded: str) -> None:
-    command = [sys.executable, "-m", "unroll", "train", "--no-report", "--epochs", "1000"]
+    command = [sys.executable, "-m", "unroll", "train", "--no-report", "--epochs", "1000", "--hidden-size", "8"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     maps = Path(f"/proc/{process.pid}/maps")
     eventually(lambda: list(Path("runs").glob(f"*/{loaded}")) or loaded in maps.read_text())
@@ -355,7 +356,7 @@ def test_an_encoding_without_our_signs_ends_nothing(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.slow
 def test_out_of_memory_is_one_line(call: Call) -> None:
-    status, _, err = call("train", "--no-report", "--hidden-size", 10_000_000)
+    status, _, err = call("train", "--no-report", "--hidden-size", 1_000_000)
     assert (status, err) == (
         1,
         "unroll: out of memory; try smaller images (--resize), a smaller --batch-size or --hidden-size\n",
@@ -378,7 +379,7 @@ def test_python_m_unroll_and_a_closed_pipe() -> None:
 def test_on_a_terminal_there_is_a_bar() -> None:
     pty = pytest.importorskip("pty", reason="needs a pseudo-terminal, which Windows has not")
     master, slave = pty.openpty()
-    command = [sys.executable, "-m", "unroll", "train", "--no-report", "--epochs", "6"]
+    command = [sys.executable, "-m", "unroll", "train", "--no-report", "--epochs", "6", "--hidden-size", "8"]
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "110"}
     process = subprocess.Popen(command, stdout=slave, stderr=slave, env=environment)
     os.close(slave)
@@ -429,7 +430,7 @@ def test_explore(call: Call) -> None:
     assert call("explore", "--out", "here") == (
         2,
         "",
-        "unroll: here is not empty: it is left alone; choose another --out\n",
+        "unroll: here is not empty; choose another --out\n",
     )
 
 
@@ -445,7 +446,7 @@ def test_check(call: Call, run: unroll.Run, tmp_path: Path) -> None:
     ]
     facts = dict(re.findall(r"^(\w[\w ]*?)  +(.+)$", out, re.MULTILINE))
     assert facts["parameters"] == "119,110"
-    assert facts["initial loss"].endswith("; ln(classes), a model without preference: 2.3026")
+    assert facts["initial loss"].endswith("; a uniform guess, ln(classes): 2.3026")
     assert abs(float(facts["initial loss"].split(";")[0]) - 2.3026) < 0.5
     assert out.endswith("nothing looks wrong\n")
     assert list(Path().iterdir()) == []
@@ -504,7 +505,60 @@ def test_other_data_that_does_not_fit(call: Call) -> None:
     assert 20 <= trained_on < 30
     assert (status, err) == (
         0,
-        f"unroll: the run was trained on {trained_on} of these 30 sequences: the accuracy flatters\n",
+        f"unroll: the run was trained on {trained_on} of these 30 sequences, so this accuracy is optimistic\n",
     )
     np.savez("f2.npz", x=random.normal(size=(40, 5, 3)), y=np.arange(40) % 2)
     assert call("check", "run")[2].startswith("unroll: the run was trained on other data than ")
+
+
+@pytest.fixture
+def few() -> str:
+    """Write 60 short series, of which 6 are held out for validation."""
+    x = np.random.default_rng(0).normal(size=(60, 5, 1)) + (np.arange(60) % 2)[:, None, None]
+    np.savez("few.npz", x=x, y=np.arange(60) % 2)
+    return "few.npz"
+
+
+def test_few_validation_sequences_that_decide_are_remarked_upon(call: Call, few: str) -> None:
+    quick = ("--data", few, "--hidden-size", 4, "--epochs", 2)
+    remark = "only 4 validation sequences decide which weights are kept or when training stops, each worth 25% of the"
+    assert remark in call("train", "--no-report", *quick, "--keep", "best", "--out", "best")[1]
+    assert "validation sequences decide" not in call("train", "--no-report", *quick, "--out", "last")[1]
+    kept = json.loads(Path("best/evaluation.json").read_text())
+    assert kept["deciding"] == 4
+    out = call("doctor", "best")[1]
+    assert "look at  few validation sequences: only 4 validation sequences decide which weights were kept" in out
+    assert "try: raise --val-fraction, or add data" in out
+    assert "few validation sequences" not in call("doctor", "last")[1]
+    out = call("sweep", *quick, "--lr", "0.01,0.02", "--out", "swept")[1]
+    assert out.count("only 4 validation sequences decide which setting is best, each worth 25% of the accuracy") == 1
+
+
+def test_the_training_accuracy_with_early_is_explained(call: Call, few: str) -> None:
+    quick = ("--no-report", "--data", few, "--hidden-size", 4, "--epochs", 1)
+    out = call("train", *quick, "--early", 0.5, "--out", "early")[1]
+    assert "50% of the sequences are cut off at a random step (--early), so it is lower than val acc and test" in out
+    assert "cut off" not in call("train", *quick, "--out", "ordinary")[1]
+
+
+def test_evaluate_reads_texts_as_the_run_did_or_as_it_is_told(call: Call) -> None:
+    rows = [("finely played" if n % 2 else "dully told", "good" if n % 2 else "bad") for n in range(40)]
+    Path("own.csv").write_text("\n".join(["remark,verdict", *(f"{a} {n},{b}" for n, (a, b) in enumerate(rows))]))
+    flags = ("--text-column", "remark", "--label-column", "verdict")
+    quick = ("--no-report", "--epochs", 15, "--hidden-size", 8, "--lr", 0.02, "--out", "run")
+    assert call("train", "--data", "own.csv", *flags, *quick)[0] == 0
+    Path("same.csv").write_text("\n".join(["verdict,remark", *(f"{b},{a}" for a, b in rows)]))
+    Path("other.csv").write_text("\n".join(["what,remark,opinion", *(f"{b},nothing,{a}" for a, b in rows)]))
+    Path("lines.txt").write_text("\n".join(f"{a} {b}" for a, b in rows))
+    expected = json.loads(call("evaluate", "run", "--data", "same.csv", "--json")[1])["confusion"]
+    assert sum(map(sum, expected)) == 40
+    for name, words in (
+        ("other.csv", ("--text-column", "opinion", "--label-column", "what")),
+        ("lines.txt", ("--lines", "label-last")),
+    ):
+        status, out, err = call("evaluate", "run", "--data", name, "--json", *words)
+        assert status == 0, err
+        assert json.loads(out)["confusion"] == expected
+    status, out, err = call("evaluate", "run", "--data", "lines.txt", "--lines", "label-first")
+    assert status == 2
+    assert err.count("\n") == 1

@@ -65,8 +65,7 @@ def write(tmp_path: Path) -> Write:
 def rows(data: SequenceData) -> list[list[list[float]]]:
     """Return the values of each series up to its length, as nested lists, NaN where one is missing."""
     x = data.x if data.missing is None else data.x.masked_fill(data.missing, math.nan)
-    lengths = [x.shape[1]] * len(x) if data.lengths is None else data.lengths.tolist()
-    return [x[index, :length].tolist() for index, length in enumerate(lengths)]
+    return [data.sequence(number, x).tolist() for number in range(len(data))]
 
 
 NAN = pytest.approx(math.nan, nan_ok=True)
@@ -181,18 +180,23 @@ def test_gaps_are_filled_as_a_plain_loop_fills_them(data: st.DataObject, mask: b
     lengths = data.draw(st.lists(st.integers(1, time), min_size=n, max_size=n))
     valid_mask = np.arange(time) < np.array(lengths)[:, None]
     gone = np.isnan(x) & valid_mask[:, :, None]
-    tensor = torch.from_numpy(np.where(gone, 99, x).astype(np.float32))
-    rule = Missing.of("mask" if mask else "impute", tensor, torch.tensor(lengths), torch.from_numpy(gone))
+    steps = torch.from_numpy(np.where(gone, 99, x).astype(np.float32))[torch.from_numpy(valid_mask)]
+    missing = torch.from_numpy(gone[valid_mask])
+    rule = Missing.of("mask" if mask else "impute", steps, missing)
     means = []
     for feature in range(features):
         there = x[:, :, feature][valid_mask & ~gone[:, :, feature]]
         means.append(float(there.mean()) if len(there) else 0.0)
     assert rule.means == pytest.approx(means)
-    found = rule.fill(tensor, torch.from_numpy(gone))
-    assert found.shape == (n, time, features * (2 if mask else 1))
-    for index, length in enumerate(lengths):
-        expected = np.array(filled(x[index, :length].tolist(), means, mask))
-        np.testing.assert_allclose(found[index, :length].numpy(), expected, rtol=1e-6)
+    starts = torch.tensor(lengths).cumsum(0) - torch.tensor(lengths)
+    found = rule.fill(steps, missing, starts)
+    assert found.shape == (sum(lengths), features * (2 if mask else 1))
+    for index, own in enumerate(found.split(lengths)):
+        expected = np.array(filled(x[index, : len(own)].tolist(), means, mask))
+        np.testing.assert_allclose(own.numpy(), expected, rtol=1e-6)
+    whole = rule.fill(torch.from_numpy(x.astype(np.float32)), torch.from_numpy(np.isnan(x)))  # side by side
+    for row, own in zip(x, whole.numpy(), strict=True):
+        np.testing.assert_allclose(own, np.array(filled(row.tolist(), means, mask)), rtol=1e-6)
 
 
 def test_the_mask_is_not_scaled(write: Write) -> None:
@@ -317,7 +321,7 @@ LINE = "id,time,x,label\n"
         ("x,y,label\n,,a\n", "{}, line 2: the series is empty; remove the row"),
         ('id,x,label\n"1\n2",0,a\n', "{}, line 3: expected an id in plain letters, got '1\\n2'"),
         ("id,x\x1b[31m,label\n1,0,a\n", "{}, line 1: expected the name of a column, got 'x\\x1b[31m'"),
-        ('x,"y,label\n1,2,a\n', "{}, line 2: unexpected end of data; write it anew as CSV"),
+        ('x,"y,label\n1,2,a\n', "{}, line 2: unexpected end of data; write it again as CSV"),
         (LINE.encode() + b"1,0,5,\xe9t\xe9\n", "{} is not UTF-8: byte 0xe9 at position 22; save it as UTF-8"),
     ],
 )

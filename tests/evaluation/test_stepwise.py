@@ -92,6 +92,7 @@ def test_a_series_is_drawn_from_left_to_right() -> None:
 
 
 @pytest.mark.parametrize("read", ["columns", "pixels", "permuted"])
+@pytest.mark.slow
 def test_images_read_otherwise_are_drawn_too(read: str) -> None:
     data = unroll.load("mnist-sample", read=read).test  # type: ignore[arg-type]
     watched = watch(SequenceClassifier(data.input_size, 10, hidden_size=3).eval(), data, 0)

@@ -138,6 +138,7 @@ def test_what_stands_there_is_left_alone(call: Call, run: unroll.Run, tmp_path: 
         ('centre === "mass"', 'centre === "none"', "must prepare drawings alike, got pixels that differ by {} of 255"),
     ],
 )
+@pytest.mark.slow
 def test_no_page_is_written_whose_javascript_differs(
     run: unroll.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: str, wrong: str, message: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -135,7 +136,7 @@ def test_a_feature_that_tells_what_is_missing_is_called_so() -> None:
 
 def test_texts_come_back_whole_and_escaped_with_the_value_of_each_token() -> None:
     data = texts()
-    values = torch.arange(1.0, data.x.numel() + 1).view(data.x.shape)
+    values = torch.arange(1.0, math.prod(data.shape) + 1).view(data.shape)
     assert data.texts is not None
     for number, text in enumerate(data.texts):
         spans = plots.saliency_spans(data, values, number)

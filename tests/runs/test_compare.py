@@ -54,7 +54,7 @@ def here(runs: Path) -> Path:
 
 
 def pair(verdicts: tuple[Verdict, ...], other: str) -> Verdict:
-    return next(verdict for verdict in verdicts if verdict.other == other)
+    return next(verdict for verdict in verdicts if verdict.rival == other)
 
 
 @pytest.mark.slow
@@ -66,17 +66,17 @@ def test_a_record_is_what_the_run_is(runs: Path) -> None:
     assert record.settings["hidden_size"] == 8
     assert (record.accuracy, record.loss, record.n) == tuple(run.evaluation[key] for key in ("accuracy", "loss", "n"))
     assert [epoch.epoch for epoch in record.history] == [1, 2]
-    assert record.kept == record.history[-1]
+    assert record.chosen_epoch == record.history[-1]
 
 
 def test_the_epoch_whose_weights_are_kept(runs: Path) -> None:
     record = read_record(runs / "a")
     lower = replace(record.history[0], val_loss=0.1)
     best = replace(record, settings={**record.settings, "keep": "best"}, history=(lower, record.history[1]))
-    assert best.kept == lower
+    assert best.chosen_epoch == lower
     balanced = replace(lower, val_loss=9.0, val_balanced_accuracy=1.0)
     by_metric = {**best.settings, "metric": "balanced-accuracy"}
-    assert replace(best, settings=by_metric, history=(balanced, record.history[1])).kept == balanced
+    assert replace(best, settings=by_metric, history=(balanced, record.history[1])).chosen_epoch == balanced
 
 
 def test_two_runs_are_compared_sequence_by_sequence(here: Path) -> None:
@@ -94,7 +94,7 @@ def test_two_runs_are_compared_sequence_by_sequence(here: Path) -> None:
     assert verdict.significant
     accuracies = [100 * float(part.double().mean()) for part in right]
     assert str(verdict).startswith(f"runs/b and runs/a: {accuracies[0]:.2f} and {accuracies[1]:.2f} %, more than noise")
-    assert str(verdict).endswith(f": {counts[0]} sequences only runs/b has right, {counts[1]} only the other)")
+    assert str(verdict).endswith(f": {counts[0]} sequences correct only in runs/b, {counts[1]} only in the other)")
 
 
 def copied(here: Path, name: str, copy: str, **settings: Any) -> Path:
@@ -113,7 +113,7 @@ def changed(run: Path, **settings: Any) -> None:
 def test_the_same_answers_of_other_settings_are_within_noise(here: Path) -> None:
     (verdict,) = compare_runs([here / "a", copied(here, "a", "z", lr=0.003)]).verdicts
     assert (verdict.counts, verdict.p, verdict.significant) == ((0, 0), 1.0, False)
-    assert "within noise (McNemar p = 1: 0 sequences only runs/a has right, 0 only the other)" in str(verdict)
+    assert "within noise (McNemar p = 1: 0 sequences correct only in runs/a, 0 only in the other)" in str(verdict)
 
 
 def test_a_copy_is_no_further_seed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -194,7 +194,7 @@ def test_without_predictions_it_is_told_by_the_intervals(here: Path) -> None:
     assert verdict.test == "intervals"
     assert verdict.difference is not None
     assert verdict.difference[0] < verdict.accuracies[0] - verdict.accuracies[1] < verdict.difference[1]
-    assert "(the predictions of runs/a are not kept: by their intervals the difference is +" in str(verdict)
+    assert "(no stored predictions in runs/a: 95 % interval of the difference +" in str(verdict)
 
 
 def test_several_tests_are_corrected_and_seeds_are_grouped(here: Path) -> None:
@@ -249,7 +249,7 @@ def test_runs_on_other_data_are_not_ranked(
     out = capsys.readouterr().out
     mnist = read_record(here / "other").fingerprint
     assert f"runs tested on mnist {mnist}, best settings first" in out
-    assert "the runs were tested on 2 different sets of data: accuracies of different tables cannot be ranked" in out
+    assert "the runs were tested on 2 different data sets: accuracies in different tables cannot be compared" in out
     assert "more than noise" not in out
     assert compare_runs([here / "a", here / "other"]).verdicts == ()
 
@@ -270,6 +270,7 @@ def test_the_same_digits_read_otherwise_are_told_by_the_intervals(here: Path) ->
     assert found.verdicts[0].reason == "they read the data differently"
 
 
+@pytest.mark.slow
 def test_names_are_no_formulas(here: Path) -> None:
     names = [copied(here, "a", "$\\frac$"), copied(here, "b", "_$x")]
     compare_runs(names).write("out")
@@ -311,7 +312,7 @@ def test_what_cannot_be_compared_is_one_line_each(
     for line, words in zip(
         err.splitlines(),
         (
-            "hand was saved by hand: it does not say how it was trained, or how it does on a test part",
+            "hand was saved by hand: it records neither its training nor an accuracy on a test set",
             "evaluation/evaluation.json is broken ('n' is missing); copy it again, or train again",
             "metrics/metrics.jsonl is broken (it holds no epoch); train again",
             "epochs/metrics.jsonl is broken (Expecting property name",
@@ -319,24 +320,25 @@ def test_what_cannot_be_compared_is_one_line_each(
             "said/predictions.safetensors is broken (",
             "failed has no model.safetensors and cannot be resumed: its training failed",
             "unfinished is not finished: run 'unroll train --resume runs/unfinished' first",
-            "nowhere is no run folder: it has no config.json",
+            "nowhere is not a run folder: it has no config.json",
         ),
         strict=True,
     ):
         assert line.startswith(f"unroll: runs/{words}")
-        assert line.endswith("; left out")
+        assert line.endswith("; skipped")
 
 
 def test_too_few_or_twice(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "runs/a", "runs/no"]) == 2
     err = capsys.readouterr().err
     assert err == (
-        "unroll: compare needs at least 2 finished runs, got 1; runs/no is no run folder: it has no config.json\n"
+        "unroll: compare needs at least 2 finished runs, got 1; runs/no is not a run folder: it has no config.json\n"
     )
     assert main(["compare", "runs/a", "runs/../runs/a"]) == 2
-    assert capsys.readouterr().err == "unroll: runs/../runs/a is given twice: a run is compared with others\n"
+    assert capsys.readouterr().err == "unroll: runs/../runs/a is given twice: leave one out\n"
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_writes_only_where_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(Path().rglob("*"))
     assert main(["compare", "runs/a", "runs/b", "runs/c"]) == 0
@@ -346,7 +348,7 @@ def test_the_command_prints_and_writes_only_where_told(here: Path, capsys: pytes
     assert [row[1].strip() for row in rows] in (["runs/b", "runs/c", "runs/a"], ["runs/c", "runs/b", "runs/a"])
     assert " ± " in out
     assert "(standard deviation over seeds)" in out
-    assert "(the best was picked among all, so p is corrected for 3 pairs by Holm's method; " in out
+    assert "(the best was chosen among all, so p is corrected for 3 pairs by Holm's method; " in out
     assert sorted(Path().rglob("*")) == before
 
     assert main(["compare", "runs/a", "runs/b", "--out", "out", "--json"]) == 0
@@ -361,4 +363,4 @@ def test_the_command_prints_and_writes_only_where_told(here: Path, capsys: pytes
         assert picture.size[0] > 1000
 
     assert main(["compare", "runs/a", "runs/b", "--out", "out"]) == 2
-    assert "out is not empty: it is left alone; choose another --out" in capsys.readouterr().err
+    assert "out is not empty; choose another --out" in capsys.readouterr().err

@@ -109,6 +109,7 @@ def test_a_resumed_run_goes_on_in_the_same_curves() -> None:
     check_recorded(Path("here"))
 
 
+@pytest.mark.slow
 def test_what_was_recorded_after_the_checkpoint_is_cut_off_and_drawn_once() -> None:
     whole = train_run(out="whole", **QUICK).path
     with pytest.raises(RuntimeError, match="stop here"):

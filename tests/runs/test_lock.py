@@ -120,7 +120,7 @@ def test_a_run_inside_its_data_is_refused(out: str | None, tmp_path: Path, monke
     (photos / "cat").mkdir(parents=True)
     if out is None:
         monkeypatch.chdir(photos)
-    words = rf"lies inside the data folder {photos}; choose another place, such as --out {photos}-run$"
+    words = rf"lies inside the data folder {photos}; choose another folder, such as --out {photos}-run$"
     with pytest.raises(RunError, match=words):
         train_run(str(photos), out=out)
     with pytest.raises(RunError, match=words):

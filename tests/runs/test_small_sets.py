@@ -50,9 +50,9 @@ def test_where_no_class_has_two_all_is_trained_on(call: Call) -> None:
     path = series(Path("each.csv"), {"a": 1, "b": 1})
     status, out, err = call("train", "--data", path, "--epochs", 2, "--hidden-size", 8, "--out", "run", "--no-report")
     assert (status, err) == (0, "")
-    assert ": 2 train (none held out for validation: no class has two), no test part; 6 steps" in out
+    assert ": 2 train (none held out for validation: no class has two), no test set; 6 steps" in out
     assert "there is no test part: how well a model does on new sequences stays unknown" in out
-    assert "\nno test accuracy: all sequences were trained on\n" in out
+    assert "\nno test accuracy: all sequences were used for training\n" in out
     assert "evaluate run --data OTHER\n" in out
     with pytest.raises(DataError, match="a sweep chooses by validation accuracy: no class of .* has two sequences"):
         run_sweep(path, search={"lr": [0.1, 0.01]}, out="sweep", **QUICK)
@@ -82,7 +82,7 @@ def test_a_run_trained_on_everything_has_no_test_part(whole: unroll.Run) -> None
     assert not (whole.path / "predictions.safetensors").exists()
     assert json.loads((whole.path / "evaluation.json").read_text()) == {"weights": "last weights (epoch 2)", "n": 0}
     assert load_run(whole.path).evaluation is None
-    with pytest.raises(RunError, match="trained on all of its data, which leaves no test part; give other with --data"):
+    with pytest.raises(RunError, match="trained on all of its data and has no test set; pass other data with --data"):
         load_test(whole)
     test = load_test(whole, whole.config.plan.data)
     assert (test.part, len(test.sequences), test.trained_on) == ("all", 16, 16)
@@ -98,7 +98,7 @@ def test_other_data_is_not_taken_for_the_test_part_that_there_is_none_of(whole: 
 def test_what_is_said_of_a_run_without_a_test_part(whole: unroll.Run, call: Call) -> None:
     status, _, err = call("evaluate", whole.path)
     assert (status, err.count("\n")) == (2, 1)
-    assert "give other with --data" in err
+    assert "pass other data with --data" in err
     status, out, err = call("report", whole.path)
     assert (status, err) == (0, "")
     page = (whole.path / "report.html").read_text()
@@ -119,7 +119,7 @@ def test_runs_without_a_test_part_are_compared_by_their_settings(whole: unroll.R
     assert [group.runs[0].path.name for group in compared.groups] == ["tested", "whole"]
     (verdict,) = compared.verdicts
     assert (verdict.test, verdict.accuracies[1]) == (None, None)
-    assert str(verdict).endswith(f"and – %, no test: {whole.path} has no test part")
+    assert str(verdict).endswith(f"and – %, no test: {whole.path} has no test set")
     assert json.loads(json.dumps(compared.to_dict()))["runs"][1]["accuracy"] is None
     status, out, _ = call("compare", whole.path, tested.path)
     assert status == 0
@@ -131,7 +131,7 @@ def test_a_sweep_without_a_test_part_chooses_by_validation(tmp_path: Path, call:
     flags = ("--test-fraction", 0, "--epochs", 1, "--hidden-size", 8, "--lr", "0.1,0.01", "--out", "sweep")
     status, out, err = call("sweep", "--data", path, *flags)
     assert (status, err) == (0, "")
-    assert "test accuracy –: the data has no test part" in out
+    assert "test accuracy –: the data has no test set" in out
 
 
 def test_a_broken_evaluation_is_not_taken_for_one_without_a_test_part(whole: unroll.Run) -> None:

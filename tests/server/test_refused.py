@@ -117,6 +117,7 @@ def test_what_is_asked_where_it_is_not(digits: Served) -> None:
         assert "the form is broken" in error_of(asked.post("/predict", files=many))
 
 
+@pytest.mark.slow
 def test_a_million_errors_are_one(digits: Served) -> None:
     for one in (b'""', b"[]", b"null"):
         body = b'{"images": [[[' + b",".join([one] * 1_000_000) + b"]]]}"
@@ -196,6 +197,7 @@ def png(width: int, height: int, rows: bytes, *more: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(more) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
+@pytest.mark.slow
 def test_pictures_that_will_not_do(digits: Served) -> None:
     whole: dict[str, bytes] = {}
     for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"):
@@ -233,6 +235,7 @@ def test_pictures_that_will_not_do(digits: Served) -> None:
         assert len(error_of(found)) < 200
 
 
+@pytest.mark.slow
 def test_many_large_images_leave_room_for_others(digits: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = {}
     for name, image in (
@@ -251,6 +254,7 @@ def test_many_large_images_leave_room_for_others(digits: Served, monkeypatch: py
         assert found.status_code == 200, found.text
 
 
+@pytest.mark.slow
 def test_uploads_touch_no_disk(digits: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/no such folder")
     buffer = io.BytesIO()
@@ -356,6 +360,7 @@ def peak() -> int:
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs Linux' /proc")
+@pytest.mark.slow
 def test_memory_is_bounded(digits: Served) -> None:
     largest = zlib.compress(bytes(4_001 * 4_000), 9)  # all the pixels that are allowed
     with client(digits) as asked:

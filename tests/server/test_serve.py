@@ -123,6 +123,7 @@ def test_series_with_gaps_and_of_different_lengths(tmp_path: Path) -> None:
         assert "expected 2 numbers, got 1" in error_of(asked.post("/predict", json={"sequences": [[[1.0]]]}))
 
 
+@pytest.mark.slow
 def test_texts_as_a_whole_and_word_by_word(tmp_path: Path) -> None:
     lines = [f"{'a fine film' if n % 2 else 'a dull play'} {n}\t{'good' if n % 2 else 'bad'}" for n in range(80)]
     (tmp_path / "films.tsv").write_text("\n".join(["text\tlabel", *lines]))
@@ -142,6 +143,7 @@ def test_texts_as_a_whole_and_word_by_word(tmp_path: Path) -> None:
         assert "reads texts" in error_of(asked.post("/predict", json={"images": [[[0]]]}))
 
 
+@pytest.mark.slow
 def test_requests_read_together_get_what_each_gets_alone(digits: Served, sample: unroll.Splits) -> None:
     images = sample.test.x[::20].tolist()
     with running(digits) as (host, port), ThreadPoolExecutor(16) as pool, httpx.Client() as asked:

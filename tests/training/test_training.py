@@ -32,7 +32,7 @@ from unroll.config import Metric
 from unroll.data.preparation import Preparation, Scaling
 from unroll.data.sequences import SequenceData
 from unroll.training.device import choose_device
-from unroll.training.loop import fit
+from unroll.training.loop import few_deciding, fit
 from unroll.training.results import Progress
 
 CONSTANT = TrainConfig(epochs=2, schedule="constant", val_fraction=0.0)
@@ -390,3 +390,18 @@ def test_a_training_is_taken_up_on_a_gpu(small: Splits) -> None:
     second = Training(small_model(num_layers=2, dropout=0.2), small, config)
     second.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     assert len(list(second.events())) >= 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [({}, None), ({"keep": "best"}, 10), ({"patience": 2, "schedule": "constant"}, 10), ({"val_fraction": 0.0}, None)],
+)
+def test_sequences_that_decide_are_counted(small: Splits, settings: Any, expected: int | None) -> None:
+    few = replace(small, train=small.train.subset(torch.arange(100)))
+    training = Training(small_model(), few, TrainConfig(epochs=1, **settings))
+    assert training.deciding == expected
+    lines = few_deciding(training.deciding, "which weights are kept")
+    assert bool(lines) == (expected is not None)
+    assert not few_deciding(20, "all")
+    if lines:
+        assert lines[0].startswith("only 10 validation sequences decide which weights are kept, each worth 10% of")

@@ -19,8 +19,9 @@ LinesName = Literal["label-first", "label-last", "tab"]
 Decimal = Literal[".", ","]
 ColourName = Literal["keep", "grey"]
 LISTS = ("feature_columns", "drop_columns", "missing_values")
+COLUMNS = ("id_column", "time_column", "label_column", "feature_columns", "drop_columns", "decimal")  # of tables alone
 OF_IMAGES = ("read", "resize", "colour")
-TABLE = ("id_column", "time_column", "label_column", *LISTS, "decimal")  # settings of tables of series alone
+TABLE = (*COLUMNS, "missing_values")  # settings of tables, of which the last is one of all series
 
 
 @with_defaults
@@ -48,8 +49,8 @@ class DataConfig:
         feature_columns: columns that are features, or time steps if each row is a series, such as x,y,z (default: all
             others, except those that only name or count rows)
         drop_columns: columns to leave out, such as x,y,z (default: none)
-        missing_values: marks of a missing value beside an empty cell, NaN, NA, null and ?, such as -999,none (default:
-            no others)
+        missing_values: marks of a missing value of a series beside an empty cell, NaN, NA, null and ?, such as
+            -999,none; only tables have marks that are not numbers (default: no others)
         decimal: decimal separator of the numbers in a table
         text_column: column of the texts (default: the one called text, sentence, headline, review, title, message,
             comment, tweet or content)

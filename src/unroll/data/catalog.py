@@ -14,6 +14,7 @@ from ..config.signature import takes, with_defaults
 from ..errors import DataError, did_you_mean
 from .files import check_regular
 from .formats import image_folder, mnist, npz, recordings, series, texts, ucr_archive
+from .formats.series import marked_as_before
 from .preparation import DataScaling, Preparation
 from .sequences import Parts
 from .splits import Splits
@@ -29,7 +30,7 @@ READERS: dict[str, Reader] = {
     "kmnist": mnist.read,
 }
 
-NO_TABLE = "it is no table of series"
+NO_TABLE = "it is not a table of series"
 # What a path can be: a folder, or a file by its suffix.
 FOLDER = "FOLDER/"
 FORMATS: dict[str, Format] = {
@@ -118,15 +119,18 @@ def load_as(
     """
     image = preparation.image
     config, folder = DataConfig(read=image.read if image else "rows"), _folder(data_dir)
+    reading = reading or DataConfig()
     if name in READERS:
+        reading.check_unused(name, NO_TABLE, *TABLE)
         splits = READERS[name](name, folder, config)
         parts = Parts(splits.train, splits.test)
     else:
         path = _find(name, folder)
-        reading = reading or DataConfig()
         if preparation.kind == "texts":
             reading = texts.as_before(path, own or DataConfig(), reading)
         read = _format(path, reading)
+        if preparation.kind == "series" and own is not None:
+            reading = marked_as_before(own, reading, preparation)
         is_image = read is image_folder.read
         parts = read(path, config if is_image else reading, image if is_image else preparation)
     test = None if parts.test is None else parts.test.prepared_as(preparation)
@@ -196,10 +200,12 @@ def _format(path: Path, config: DataConfig) -> Format:
         ConfigError: ``config`` says what columns are that the data does not have.
     """
     read = _format_of(path, config)
-    if read in (image_folder.read, recordings.read, texts.read):
-        config.check_unused(
-            str(path), NO_TABLE, *(name for name in TABLE if name != "label_column" or read is not texts.read)
-        )
+    used: dict[Format, tuple[str, ...]] = {
+        texts.read: ("label_column",),
+        recordings.read: ("missing_values", "decimal"),
+    }
+    if read is image_folder.read or read in used:
+        config.check_unused(str(path), NO_TABLE, *(name for name in TABLE if name not in used.get(read, ())))
     return read
 
 

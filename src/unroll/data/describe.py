@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ..formatting import listed, quoted, shown
-from .preparation import moments, valid_steps
+from .preparation import moments
 from .separation import separating
 from .sequences import SequenceData
 from .splits import Splits
@@ -54,7 +54,7 @@ class PartDescription:
 
 @dataclass(frozen=True)
 class FeatureDescription:
-    """One feature of sequences that are no images, over the training part.
+    """A feature of sequences that are not images, over the training split.
 
     Attributes:
         name: of the feature; its number where the data has no names
@@ -214,7 +214,7 @@ def _part(data: SequenceData, repeated: int) -> PartDescription:
     lengths, texts = data.steps_of_each.tolist(), data.kind == "texts"
     return PartDescription(
         n=len(data),
-        shape=(data.x.shape[1], 1 if texts else data.values.shape[2]),
+        shape=(data.time, 1 if texts else data.values.shape[-1]),
         dtype="tokens" if texts else str(data.x.dtype).removeprefix("torch."),
         counts=data.counts,
         minimum=low,
@@ -230,9 +230,9 @@ def _part(data: SequenceData, repeated: int) -> PartDescription:
 def _features(data: SequenceData) -> tuple[FeatureDescription, ...]:
     if data.kind != "series":
         return ()
-    features = range(data.values.shape[2])
+    features = range(data.values.shape[-1])
     names = data.preparation.features or [str(feature) for feature in features]
-    lacking = [0 if data.missing is None else int(data.missing[:, :, feature].sum()) for feature in features]
+    lacking = [0 if data.missing is None else int(data.missing[..., feature].sum()) for feature in features]
     return tuple(
         FeatureDescription(names[feature], *_figures(_present(data, slice(feature, feature + 1))), lacking[feature])
         for feature in features
@@ -241,10 +241,10 @@ def _features(data: SequenceData) -> tuple[FeatureDescription, ...]:
 
 def _present(data: SequenceData, features: slice = slice(None)) -> Tensor:
     """Return the values that are neither padding nor missing, in one or two dimensions; of texts the tokens."""
-    values = valid_steps(data.raw[..., features], data.lengths)
+    values = data.flat(data.raw[..., features])
     if data.missing is None:
         return values
-    return values[~valid_steps(data.missing[:, :, features], data.lengths)]
+    return values[~data.flat(data.missing[..., features])]
 
 
 def _figures(values: Tensor) -> tuple[float, float, float, float]:

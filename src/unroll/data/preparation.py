@@ -31,7 +31,7 @@ CONSTANT = 1e-7  # of its mean: a feature that deviates by less does so by round
 
 
 def valid_steps(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Return the time steps of ``x`` (N, time, features) that are no padding, as (steps, features).
+    """Return the time steps of ``x`` (N, time, features) that are not padding, as (steps, features).
 
     Args:
         x: of any dtype.
@@ -74,14 +74,13 @@ class Scaling:
     std: float | tuple[float, ...]
 
     @classmethod
-    def of(cls, name: DataScaling, x: Tensor, lengths: Tensor | None = None) -> Scaling:
+    def of(cls, name: DataScaling, x: Tensor) -> Scaling:
         """Choose a scaling by name for raw training data.
 
         Args:
             name: "unit" maps uint8 to [0, 1]. "training" gives mean 0 and deviation 1: over all values of uint8 ``x``,
                 which are of one kind, as pixels are; for each feature of float32 ``x``, which may have different units.
-            x: (N, time, features) uint8 or float32.
-            lengths: (N,) int64; what stands past them is not counted (default None: all are full).
+            x: (N, time, features) or (steps, features) uint8 or float32, without padding.
 
         Raises:
             ConfigError: ``name`` is neither.
@@ -96,20 +95,20 @@ class Scaling:
                 )
             return cls(0.0, 255.0)
         per_feature = x.dtype != torch.uint8
-        mean, std = moments(valid_steps(x, lengths), per_feature)
+        mean, std = moments(x.flatten(0, -2), per_feature)
         std = torch.where(std > CONSTANT * mean.abs(), std, 1.0)
         if per_feature:
             return cls(tuple(mean.tolist()), tuple(std.tolist()))
         return cls(mean.item(), std.item())
 
     def with_unscaled(self, features: int) -> Scaling:
-        """Return this scaling of each feature, followed by so many that stay as they are."""
+        """Return this scaling of each feature, followed by features that are not scaled."""
         assert isinstance(self.mean, tuple)
         assert isinstance(self.std, tuple)
         return Scaling(self.mean + (0.0,) * features, self.std + (1.0,) * features)
 
     def of_first(self, features: int) -> Scaling:
-        """Return the scaling of so many features, the first ones."""
+        """Return the scaling of the first features."""
         mean, std = (value[:features] if isinstance(value, tuple) else value for value in (self.mean, self.std))
         return Scaling(mean, std)
 
@@ -147,41 +146,47 @@ class Missing:
     mask: bool
 
     @classmethod
-    def of(cls, name: MissingName, x: Tensor, lengths: Tensor | None, missing: Tensor | None) -> Missing:
+    def of(cls, name: MissingName, x: Tensor, missing: Tensor | None) -> Missing:
         """Learn from raw training data.
 
         Args:
             name: "impute" or "mask".
-            x: (N, time, features) float32.
-            lengths: (N,) int64, or None where all are full.
-            missing: (N, time, features) bool, or None where nothing is missing.
+            x: (steps, features) float32, without padding.
+            missing: (steps, features) bool, or None where nothing is missing.
         """
-        values = valid_steps(x, lengths).double()
+        values = x.double()
         if missing is None:
             return cls(tuple(values.mean(dim=0).tolist()), name == "mask")
-        gone = valid_steps(missing, lengths)
-        counts = (~gone).sum(dim=0).clamp(min=1)  # a feature without any value gets 0
-        return cls(tuple((values.masked_fill(gone, 0).sum(dim=0) / counts).tolist()), name == "mask")
+        counts = (~missing).sum(dim=0).clamp(min=1)  # a feature without any value gets 0
+        return cls(tuple((values.masked_fill(missing, 0).sum(dim=0) / counts).tolist()), name == "mask")
 
-    def fill(self, x: Tensor, missing: Tensor | None) -> Tensor:
+    def fill(self, x: Tensor, missing: Tensor | None, starts: Tensor | None = None) -> Tensor:
         """Return ``x`` complete, (N, time, features) or with ``mask`` (N, time, 2 × features) float32.
 
         Args:
-            x: (N, time, features) float32; what stands where a value is missing does not matter.
-            missing: (N, time, features) bool, or None where nothing is missing.
+            x: (N, time, features) float32, or with ``starts`` (steps, features); what stands where a value is missing
+                does not matter.
+            missing: of that shape, bool, or None where nothing is missing.
+            starts: (N,) int64, which step each sequence begins with; ascending (default None: all are side by side).
         """
         if missing is not None:
-            x = x.clone()
-            rows = missing.any(dim=2).any(dim=1).nonzero()[:, 0]
-            x[rows] = self._carried(x[rows], missing[rows])
+            x = self._carried(x, missing, starts)
         if not self.mask:
             return x
-        return torch.cat([x, torch.zeros_like(x) if missing is None else missing.to(x.dtype)], dim=2)
+        return torch.cat([x, torch.zeros_like(x) if missing is None else missing.to(x.dtype)], dim=-1)
 
-    def _carried(self, x: Tensor, missing: Tensor) -> Tensor:
-        steps = torch.arange(x.shape[1], device=x.device).view(1, -1, 1)
-        last = torch.where(missing, -1, steps).cummax(dim=1).values
-        return torch.where(last < 0, x.new_tensor(self.means), x.gather(1, last.clamp(min=0)))
+    def _carried(self, x: Tensor, missing: Tensor, starts: Tensor | None) -> Tensor:
+        """Return ``x`` with the last value before in place of each that is missing, feature by feature."""
+        if starts is None:
+            starts = torch.arange(len(x), device=x.device) * x.shape[1]
+        steps, gone = x.flatten(0, -2).clone(), missing.flatten(0, -2)
+        numbers = torch.arange(len(steps), device=x.device)
+        first = starts[torch.searchsorted(starts, numbers, right=True) - 1]
+        for feature in gone.any(dim=0).nonzero()[:, 0].tolist():
+            column = steps[:, feature]
+            last = torch.where(gone[:, feature], -1, numbers).cummax(dim=0).values
+            steps[:, feature] = torch.where(last < first, self.means[feature], column[last.clamp(min=0)])
+        return steps.view_as(x)
 
 
 @dataclass(frozen=True)
@@ -296,11 +301,11 @@ class Preparation:
     Attributes:
         classes: names, in the order of the logits
         scaling: of the values
-        image: how images are read; None where examples are no images
+        image: how images are read; None if the examples are not images
         missing: how missing values are filled in; None where none can be missing, as in bytes
         features: their names, where the data has such; those that ``missing`` adds are not among them
-        tokenizer: how texts become numbers; None where examples are no texts, or no vocabulary has been learned yet
-        columns: what the columns of the table were taken for that the training data is from; None where it is no table
+        tokenizer: how texts become token ids; None if the examples are not texts, or before a vocabulary is learned
+        columns: the roles of the columns of the training data's table; None if it is not a table
         offset: of each feature, taken away from the raw values in float64 before they become float32, which could not
             tell them apart; all else is in units of what is left. Empty where nothing has to be
         usual: what the training data is like; None until a run is made of it

@@ -34,7 +34,7 @@ class Number(NamedTuple):
     Attributes:
         name: in words
         column: what may be left out of a table, or be removed, for the number to be gone; None where nothing may
-        feature: that it is of; None where that is no single one
+        feature: its name; None if it is not of a single one
         is_step: whether it is the value of one time step
     """
 
@@ -120,9 +120,9 @@ def _finding(number: Number, accuracy: float, data: SequenceData) -> str:
 
 def _sample(data: SequenceData) -> np.ndarray:
     """Return which sequences to look at: none twice, and of classes with enough of them; none if that is too few."""
-    chosen = np.random.default_rng(0).permutation(len(data))[:SEQUENCES]
-    checksums = data.subset(torch.from_numpy(chosen)).checksums()
-    first = dict(zip(reversed(checksums), chosen[::-1].tolist(), strict=True))
+    drawn = np.random.default_rng(0).permutation(len(data))[:SEQUENCES]
+    checksums = data.subset(torch.from_numpy(drawn)).checksums()
+    first = dict(zip(reversed(checksums), drawn[::-1].tolist(), strict=True))
     index = np.sort(np.array(list(first.values()), np.int64))
     y = data.y.numpy()[index]
     counts = np.bincount(y, minlength=1)
@@ -142,8 +142,7 @@ def _numbers(data: SequenceData) -> tuple[np.ndarray, list[Number]]:
         more, names = _pixels(data.images().numpy())
         values, numbers = [*values, more], [*numbers, *names]
     elif data.kind == "series" and lengths.min() > 0:
-        batch = data.batch(slice(None))
-        more, names = _of_series(batch.x[..., : data.values.shape[2]].numpy(), lengths, data)
+        more, names = _of_series(data, lengths)
         values, numbers = [*values, more], [*numbers, *names]
     return np.concatenate(values, axis=1) if values else np.empty((len(data), 0)), numbers
 
@@ -157,17 +156,12 @@ def _pixels(images: np.ndarray) -> tuple[np.ndarray, list[Number]]:
     return flat[:, places], [Number(f"the pixel in row {row}, column {column}, from 0,") for row, column in pixels]
 
 
-def _of_series(x: np.ndarray, lengths: np.ndarray, data: SequenceData) -> tuple[np.ndarray, list[Number]]:
-    """Return the numbers of series (N, time, features) of ``lengths`` (N,)."""
-    n, _, features = x.shape
-    is_step = (np.arange(x.shape[1]) < lengths[:, None])[:, :, None]
-    count = lengths[:, None].astype(np.float32)
-    mean = np.where(is_step, x, 0).sum(axis=1) / count
-    deviation = np.sqrt(np.where(is_step, (x - mean[:, None]) ** 2, 0).sum(axis=1) / count)
-    least, greatest = np.where(is_step, x, np.inf).min(axis=1), np.where(is_step, x, -np.inf).max(axis=1)
-    summaries = (mean, least, greatest, x[:, 0], x[np.arange(n), lengths - 1], deviation)
+def _of_series(data: SequenceData, lengths: np.ndarray) -> tuple[np.ndarray, list[Number]]:
+    """Return the numbers of series of ``lengths`` (N,)."""
+    features = data.values.shape[-1]
+    values = data.model_input(data.flat(data.x))[:, :features].numpy()
     names = data.preparation.features or tuple(f"{feature}" for feature in range(features))
-    columns, steps = data.preparation.columns, _thinned(int(lengths.min()) * features, n)
+    columns, steps = data.preparation.columns, _thinned(int(lengths.min()) * features, len(lengths))
     of = [" of a sequence" if features == 1 else f" of feature {shown(name)}" for name in names]
     spare = [None if features == 1 else name for name in names]
     numbers = [
@@ -182,7 +176,11 @@ def _of_series(x: np.ndarray, lengths: np.ndarray, data: SequenceData) -> tuple[
         else:
             where = f"the value{of[feature]} at time step {step}, counted from 0,"
             numbers.append(Number(where, spare[feature], feature, True))
-    return np.concatenate([*summaries, x.reshape(n, -1)[:, steps]], axis=1), numbers
+    rows = [
+        [x.mean(axis=0), x.min(axis=0), x.max(axis=0), x[0], x[-1], x.std(axis=0), x.reshape(-1)[steps]]
+        for x in np.split(values, lengths.cumsum()[:-1])
+    ]
+    return np.array([np.concatenate(row) for row in rows]), numbers
 
 
 def _thinned(count: int, sequences: int) -> np.ndarray:

@@ -91,7 +91,8 @@ class Splits:
             return self
         if train.missing is None:
             config.check_unused(self.source, "no value is missing in its training part", "missing")
-        rule = Missing.of(config.missing, train.x, train.lengths, train.missing)
+        gone = None if train.missing is None else train.flat(train.missing)
+        rule = Missing.of(config.missing, train.flat(train.x), gone)
         return self._with_each(lambda part: part.filled(rule))
 
     def _with_each(self, change: Callable[[SequenceData], SequenceData]) -> Splits:
@@ -113,7 +114,7 @@ class Splits:
         """Return the same data with a scaling learned on its training part alone; texts have none."""
         if self.train.kind == "texts":
             return self
-        scaling = Scaling.of(name, self.train.values, self.train.lengths)
+        scaling = Scaling.of(name, self.train.flat(self.train.values))
         rule = self.train.preparation.missing
         if rule is not None and rule.mask:
             scaling = scaling.with_unscaled(len(rule.means))

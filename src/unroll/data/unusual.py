@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..formatting import quoted
 from .preparation import CONSTANT
@@ -73,7 +74,7 @@ def _range(values: np.ndarray) -> Range:
 def _measured(data: SequenceData) -> _Measured:
     parts = [data]
     if len(data) > CHUNK:
-        parts = [data.subset(index).unpadded() for index in torch.arange(len(data)).split(CHUNK)]
+        parts = [data.subset(index) for index in torch.arange(len(data)).split(CHUNK)]
     levels, spreads = (np.concatenate(each) for each in zip(*map(_of_chunk, parts), strict=True))
     spreads[data.steps_of_each.cpu().numpy() < 2] = np.nan  # one step says nothing of how much a feature changes
     return _Measured(levels, spreads)
@@ -81,27 +82,32 @@ def _measured(data: SequenceData) -> _Measured:
 
 def _of_chunk(data: SequenceData) -> _Measured:
     """Return means and deviations; of images of all their pixels, as of one feature."""
-    values = data.values.cpu().numpy()
-    if data.kind == "images":
-        values = values.reshape(len(values), -1, 1)
-    if data.lengths is None and data.missing is None and values.shape[1]:
+    if data.lengths is None and data.missing is None and data.time:
+        values = data.values.cpu().numpy()
+        values = values.reshape(len(values), -1, 1) if data.kind == "images" else values
         return _Measured(values.mean(axis=1, dtype=np.float64), values.std(axis=1, dtype=np.float64))
-    valid = np.ones((*values.shape[:2], 1), bool)
-    if data.lengths is not None:
-        valid = (np.arange(values.shape[1]) < data.lengths.cpu().numpy()[:, None])[:, :, None]
-    if data.missing is not None:
-        valid = valid & ~data.missing.cpu().numpy()
-    with np.errstate(invalid="ignore"):  # 0 values
-        counts = valid.sum(axis=1)
-        means = np.where(valid, values, 0.0).sum(axis=1) / counts
-        squares = np.where(valid, values - means[:, None], 0.0) ** 2
-        return _Measured(means, np.sqrt(squares.sum(axis=1) / counts))
+    steps = data.flat(data.values).double()
+    valid = torch.ones_like(steps) if data.missing is None else (~data.flat(data.missing)).double()
+    owner = _owner(data)
+
+    def summed(numbers: Tensor) -> Tensor:
+        return numbers.new_zeros(len(data), numbers.shape[1]).index_add_(0, owner, numbers)
+
+    counts = summed(valid)  # where it is 0, the quotients are NaN
+    means = summed(steps * valid) / counts
+    squares = (steps - means[owner]).square().nan_to_num() * valid
+    return _Measured(means.cpu().numpy(), (summed(squares) / counts).sqrt().cpu().numpy())
+
+
+def _owner(data: SequenceData) -> Tensor:
+    """Return the number of the sequence that each time step of `SequenceData.flat` belongs to."""
+    return torch.arange(len(data), device=data.y.device).repeat_interleave(data.steps_of_each)
 
 
 def _unknown(data: SequenceData) -> np.ndarray:
     """Return (N,) how many tokens of each text the vocabulary lacks."""
-    x, lengths = data.x.cpu().numpy(), data.steps_of_each.cpu().numpy()
-    return np.asarray(((x == 0) & (np.arange(x.shape[1]) < lengths[:, None])).sum(axis=1))
+    is_unknown = (data.flat(data.x) == 0).long()
+    return torch.zeros_like(data.y).index_add_(0, _owner(data), is_unknown).cpu().numpy()
 
 
 def _characters(data: SequenceData) -> int:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .preparation import valid_steps
 from .sequences import SequenceData
 from .splits import Splits
 
@@ -69,13 +68,13 @@ def describe_words(splits: Splits) -> WordDescription | None:
 
 
 def _counts(data: SequenceData, size: int) -> np.ndarray:
-    return np.bincount(valid_steps(data.x, data.lengths).numpy().reshape(-1), minlength=size)
+    return np.bincount(data.flat(data.x).numpy(), minlength=size)
 
 
-def _z_scores(own: np.ndarray, others: np.ndarray) -> np.ndarray:
+def _z_scores(own: np.ndarray, rest: np.ndarray) -> np.ndarray:
     if len(own) < 2:  # the unknown one alone has no odds
         return np.zeros(len(own))
-    a, b = own + PRIOR, others + PRIOR
+    a, b = own + PRIOR, rest + PRIOR
     ratio = np.log(a / (a.sum() - a)) - np.log(b / (b.sum() - b))
     score: np.ndarray = ratio / np.sqrt(1 / a + 1 / b)
     return score

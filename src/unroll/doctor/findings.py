@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ..config import ModelConfig
+from ..config import ModelConfig, TrainConfig
 from ..models.front import Front
 from .examination import Finding, LayerHealth, Memory
-from .memory import HEARD
+from .learning_curves import lift
+from .memory import HEARD, used_share
 from .preflight import MANY_STUCK_UNITS
-from .remedies import against_explosion, longer_memory, milder
+from .remedies import against_explosion, longer_memory, milder, wider_readout
 
 # A step's share of a weight's gradient is rounded away in float32 if another step's share is this much larger. On the
 # 28 rows of digits, trained models of all cells have at least 0.005, and fresh orthogonal ones 3e-7; fresh plain ones
@@ -33,6 +34,10 @@ LARGE_ACTIVATION = 100.0
 SMALL_RADIUS, LARGE_RADIUS = 0.5, 1.5
 SHORT_MEMORY = 0.25  # fraction of the time steps that affect the logits
 FEWEST_STEPS = 12  # shorter sequences cannot have a short memory
+# Fraction of all effects on the logits that the first half of the steps has: models that use all steps have about 0.5.
+LITTLE_USED = 0.1
+# Lift over chance of a linear classifier that reads the first half alone, from which evidence is lost with that half.
+EARLY_LIFT = 0.3
 # Root mean square of the inputs: 1 for standardised ones, 0.3 for drawings scaled to [0, 1], 85 for raw bytes.
 SMALLEST_SCALE, LARGEST_SCALE = 0.04, 5.0
 # Lift over chance. A model that reaches it has learned what it needs: inputs that it ignores do not matter.
@@ -113,6 +118,28 @@ def judge_memory(memory: Memory | None, layers: Sequence[LayerHealth], patient: 
         )
 
 
+def judge_readout(memory: Memory | None, early: float | None, chance: float, patient: Patient) -> Iterator[Finding]:
+    """Yield a finding if the model answers from its last state, and that lacks what the first half says of the class.
+
+    Args:
+        memory: what the model uses.
+        early: accuracy of a linear classifier that reads the first half alone; None if unknown.
+        chance: accuracy of always predicting the most frequent class.
+        patient: the model.
+    """
+    if memory is None or early is None or patient.config.readout != "last" or patient.does_well:
+        return
+    used = used_share(memory)
+    if memory.time >= FEWEST_STEPS and used < LITTLE_USED and lift(early, chance) >= EARLY_LIFT:
+        yield Finding(
+            "early evidence lost",
+            "warning",
+            f"a linear classifier that reads only the first half of each sequence gets {early:.1%} (always predicting "
+            f"the most frequent class: {chance:.1%}), but {used:.1%} of what moves the logits is in that half",
+            wider_readout(),
+        )
+
+
 def _activations(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
     activation = layer.activation
     if not all(map(math.isfinite, activation)):
@@ -187,7 +214,9 @@ def _weights(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
             "warning",
             f"{layer.title}: weight_hh has a spectral radius of {radius:.3g}: after 10 steps at most {radius**10:.1g} "
             "of a state is left",
-            "--init orthogonal, which starts at 1, or a lower --weight-decay",
+            "--init orthogonal, which starts at 1, or a lower --weight-decay"
+            if patient.config.init == "torch"
+            else f"a lower --weight-decay, {TrainConfig.weight_decay:g} by default",
         )
 
 
@@ -235,7 +264,7 @@ def _unit(config: ModelConfig) -> str:
 
 
 def _read(config: ModelConfig, time: int) -> int:
-    """Return how many of these the layers read of so many time steps."""
+    """Return how many of these steps the layers read, for a number of time steps."""
     if isinstance(config.frame, int) and isinstance(config.hop, int):
         return Front(1, frame=config.frame, hop=config.hop).count(time)
     return time

@@ -62,7 +62,7 @@ def examine_layers(model: SequenceClassifier, data: SequenceData | None) -> tupl
 
 
 def _traced(model: SequenceClassifier, data: SequenceData) -> list[Vitals]:
-    steps = max(1, data.x.shape[1]) * sum(isinstance(module, Cell) for module in model.modules())
+    steps = max(1, data.time) * sum(isinstance(module, Cell) for module in model.modules())
     batch = next(data.batches(min(MOST_TRACED, max(FEWEST_TRACED, TRACED_STEPS // steps))))
     if not batch.x.shape[1]:
         return []

@@ -91,7 +91,8 @@ def inspect_model(model: SequenceClassifier, splits: Splits, config: TrainConfig
     """
     config = config or TrainConfig()
     order = torch.from_numpy(np.random.default_rng(config.seed).permutation(len(splits.train)))
-    batch = next(splits.train.batches(config.batch_size, order))
+    some = splits.train.subset(order[: config.batch_size])
+    batch = some.batch(some.parts(config.batch_size)[0])
     device = next(model.parameters()).device
     batch = Batch(*(None if tensor is None else tensor.to(device) for tensor in batch))  # type: ignore[arg-type]
     with inference(model):

@@ -14,7 +14,7 @@ from ..data.sequences import SequenceData
 from ..errors import ConfigError, DataError
 from ..models.modes import inference
 from .calibration import Calibration, fit_temperatures
-from .metrics import EVALUATION_BATCH, is_as_made, logits_of
+from .metrics import EVALUATION_BATCH, in_order, is_as_made, logits_of
 
 MARKS = 28  # parts of a sequence to predict after; for an image read row by row, each of its 28 rows
 SURE = (0.8, 0.9, 0.95, 0.99)  # thresholds of confidence to stop at
@@ -80,7 +80,7 @@ class Anytime:
 
 def marks(data: SequenceData) -> tuple[float, ...]:
     """Return the fractions of a sequence to predict after: each step, or 28 equal parts if there are more steps."""
-    number = min(MARKS, max(1, data.x.shape[1]))
+    number = min(MARKS, max(1, data.time))
     return tuple(mark / number for mark in range(1, number + 1))
 
 
@@ -111,15 +111,14 @@ def logits_after(model: nn.Module, data: SequenceData, fractions: Sequence[float
     if not is_as_made(model) or not model.is_causal:
         return torch.stack([logits_of(model, replace(data, lengths=row.to(data.y.device))) for row in steps])
     device = next(model.parameters()).device
-    parts = []
+    parts, read = data.parts(EVALUATION_BATCH), []
     with inference(model):
-        for at in range(0, len(data), EVALUATION_BATCH):
-            index = slice(at, at + EVALUATION_BATCH)
-            x = data.batch(index).x.to(device)
+        for part in parts:
+            x = data.batch(part).x.to(device)
             stream = model.stream(len(x))
-            read = [stream.feed(*chunk).float().cpu() for chunk in _chunks(x, steps[:, index].to(device))]
-            parts.append(torch.stack(read))
-    return torch.cat(parts, dim=1)
+            chunks = _chunks(x, steps.to(data.y.device)[:, part].to(device))
+            read.append(torch.stack([stream.feed(*chunk).float().cpu() for chunk in chunks]))
+    return in_order(parts, read, dim=1)
 
 
 def _chunks(x: Tensor, steps: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:

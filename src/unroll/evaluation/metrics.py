@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -239,29 +238,41 @@ def logits_of(model: nn.Module, data: SequenceData, batch_size: int = EVALUATION
         raise InputError(f"evaluate expects SequenceData, such as splits.test, got {type(data).__name__}")
     if len(data) == 0:
         raise DataError("evaluation needs at least 1 sequence, got 0")
-    device = _parameter(model).device
-    classes = len(data.preparation.classes)
-    parts = []
     with inference(model):
-        data = data.to(device)
-        for logits, y in zip(logits_by_batch(model, data, batch_size), data.y.split(batch_size), strict=True):
-            if logits.shape != (len(y), classes):
-                raise InputError(f"the model must give logits ({len(y)}, {classes}), got {tuple(logits.shape)}")
-            parts.append(logits)
-    return torch.cat(parts).cpu()
+        return logits_in_order(model, data.to(_parameter(model).device), batch_size).cpu()
 
 
-def logits_by_batch(model: nn.Module, data: SequenceData, batch_size: int) -> Iterator[Tensor]:
-    """Yield the logits of ``model``, float32, batch by batch; where the kernels can, they read ``data`` directly.
+def logits_in_order(model: nn.Module, data: SequenceData, batch_size: int) -> Tensor:
+    """Return the logits of ``model``, (N, classes) float32; where the kernels can, they read ``data`` directly.
 
     The caller sets mode and gradients, and puts ``data`` on the model's device.
     """
-    for number in range(math.ceil(len(data) / batch_size)):
-        logits = _at_once(model, data, slice(number * batch_size, (number + 1) * batch_size))
+    classes, read = len(data.preparation.classes), []
+    parts = data.parts(batch_size)
+    for part in parts:
+        x, lengths = data.padded(part), None if data.lengths is None else data.lengths[part]
+        logits = _at_once(model, data, x, lengths)
         if logits is None:
-            yield from (model(x, lengths).float() for x, _, lengths in data.batches(batch_size, start=number))
-            return
-        yield logits
+            logits = model(data.model_input(x), lengths).float()
+        if logits.shape != (len(x), classes):
+            raise InputError(f"the model must give logits ({len(x)}, {classes}), got {tuple(logits.shape)}")
+        read.append(logits)
+    return in_order(parts, read)
+
+
+def in_order(parts: Sequence[slice | Tensor], read: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Return what was read of each of a set's parts as one tensor, in the order of the set.
+
+    Args:
+        parts: as from `SequenceData.parts`.
+        read: of each part.
+        dim: along which the sequences of a part stand (default 0).
+    """
+    joined = torch.cat(list(read), dim)
+    if isinstance(parts[0], slice):
+        return joined
+    order = torch.cat([part for part in parts if isinstance(part, Tensor)]).to(joined.device)
+    return joined.index_select(dim, order.argsort())
 
 
 def is_as_made(model: nn.Module) -> TypeGuard[SequenceClassifier]:
@@ -272,12 +283,8 @@ def is_as_made(model: nn.Module) -> TypeGuard[SequenceClassifier]:
     return isinstance(model, SequenceClassifier) and type(model).forward is FORWARD and not is_watched(model)
 
 
-def _at_once(model: nn.Module, data: SequenceData, part: slice) -> Tensor | None:
-    if not is_as_made(model):
-        return None
-    return model.answer_at_once(
-        data.x[part], None if data.lengths is None else data.lengths[part], data.preparation.scaling.factors
-    )
+def _at_once(model: nn.Module, data: SequenceData, x: Tensor, lengths: Tensor | None) -> Tensor | None:
+    return model.answer_at_once(x, lengths, data.preparation.scaling.factors) if is_as_made(model) else None
 
 
 def predict(model: nn.Module, x: Tensor, lengths: Tensor | None = None, batch_size: int = EVALUATION_BATCH) -> Tensor:

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ..config import DataConfig
+from ..config.data import TABLE
 from ..data.formats.image_file import PreparedImage, prepare_image
 from ..data.formats.npz import read_images
-from ..data.formats.series import read_unlabelled
+from ..data.formats.series import marked_as_before, read_unlabelled
 from ..data.formats.text_file import check_text
 from ..data.formats.texts import read_texts
 from ..data.preparation import ImageFormat, Preparation
@@ -23,7 +24,7 @@ from ..data.raw import prepare_texts, unlabelled
 from ..data.sequences import SequenceData
 from ..data.streams import is_stream, receive
 from ..data.unusual import unusual
-from ..errors import DataError
+from ..errors import DataError, InputError
 from .anytime import check_confidence, read_along
 from .calibration import Calibration, probabilities
 from .metrics import logits_of
@@ -126,6 +127,12 @@ def predict_files(
         own: how the training data was read: files that have its column of texts are read from it (default None).
     """
     config = config or DataConfig()
+    if preparation.kind != "series":
+        config.check_unused("the run's files", f"it reads {preparation.kind}", *TABLE)
+    elif own is not None:
+        config = marked_as_before(own, config, preparation)
+    if preparation.kind == "images":
+        config.check_unused("the run's files", "it reads images", "text_column", "lines")
     with (
         tempfile.TemporaryDirectory(prefix="unroll-") if any(map(is_stream, map(Path, files))) else nullcontext() as at
     ):
@@ -195,7 +202,7 @@ def predict_texts(
     lengths = data.steps_of_each.tolist()
     results, line = [], unusual(data)
     for number, answer in enumerate(_answers(model, data, sure)):
-        unknown = int((data.x[number, : lengths[number]] == 0).sum())
+        unknown = int((data.sequence(number) == 0).sum())
         steps = (_counted(lengths[number], "token"), *([f"{unknown:,} unknown"] if unknown else []))
         results.append(answer.of(file, steps, series=places[number], named_by="line", text=texts[number], unusual=line))
     return results
@@ -206,7 +213,7 @@ def _of_texts(
 ) -> list[FilePrediction]:
     try:
         texts, places = read_texts(file, config.lines, config.text_column, own.text_column)
-    except DataError as error:
+    except InputError as error:
         return [FilePrediction(str(file), error=str(error))]
     return predict_texts(model, preparation, texts, [place.split()[-1] for place in places], str(file), sure)
 
@@ -283,11 +290,11 @@ def _of_series(
 ) -> list[FilePrediction]:
     try:
         data, names, named_by = read_unlabelled(file, preparation.classes, preparation, config)
-    except DataError as error:
+    except InputError as error:
         return [FilePrediction(str(file), error=str(error))]
     try:
         data = data.prepared_as(preparation)
-    except DataError as error:
+    except InputError as error:
         return [FilePrediction(str(file), error=f"{file}: {error}")]
     line = unusual(data)
     return [
@@ -298,7 +305,7 @@ def _of_series(
 
 def _steps(data: SequenceData, number: int) -> tuple[str, ...]:
     length = int(data.steps_of_each[number])
-    gaps = 0 if data.missing is None else int(data.missing[number].sum())
+    gaps = 0 if data.missing is None else int(data.sequence(number, data.missing).sum())
     steps = _counted(length, "time step")
     notes = (note.partition(": ")[2] or note for note in data.notes)
     return (steps, *([f"{_counted(gaps, 'missing value')} filled in"] if gaps else []), *notes)

@@ -68,7 +68,7 @@ def watch(
     if not 0 <= number < len(data):
         raise InputError(f"number must be from 0 to {len(data) - 1}, got {number}")
     item = data.subset(torch.tensor([number], device=data.y.device)).unpadded()
-    time = item.x.shape[1]
+    time = item.time
     if item.lengths is not None or not time:
         raise InputError(f"sequence {number} is empty: choose one with at least 1 time step")
     fractions = [step / time for step in range(1, time + 1)]

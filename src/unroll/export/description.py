@@ -14,7 +14,7 @@ import torch
 
 from ..cells import CELLS
 from ..data.formats.mnist import credit_of
-from ..data.preparation import Preparation, valid_steps
+from ..data.preparation import Preparation
 from ..data.sequences import SequenceData
 from ..errors import RunError
 from ..models.classifier import SequenceClassifier
@@ -113,18 +113,18 @@ def _preparation(preparation: Preparation) -> dict[str, Any]:
 
 def raw(data: SequenceData, number: int) -> dict[str, Any]:
     """Return a sequence before its preparation, for JSON, and its class."""
-    item = data.subset(torch.tensor([number])).unpadded()
+    item = data.subset(torch.tensor([number]))
     x: Any
     if item.texts is not None:
         x = item.texts[0]
     elif item.kind == "images":
         x = _base64(item.images()[0].numpy())
     else:
-        steps = int(item.steps_of_each[0])
-        gaps = torch.zeros_like(item.values, dtype=torch.bool) if item.missing is None else item.missing
+        values = item.flat(item.raw)
+        gaps = torch.zeros_like(values, dtype=torch.bool) if item.missing is None else item.flat(item.missing)
         x = [
             [None if gap else value for value, gap in zip(*step, strict=True)]
-            for step in zip(item.raw[0, :steps].tolist(), gaps[0, :steps].tolist(), strict=True)
+            for step in zip(values.tolist(), gaps.tolist(), strict=True)
         ]
     return {"label": int(item.y[0]), "x": x}
 
@@ -150,9 +150,9 @@ def spread(numbers: list[int], count: int) -> list[int]:
 
 def _typical(data: SequenceData) -> dict[str, Any]:
     """Return the usual range of values and length of the series."""
-    values = valid_steps(data.raw, data.lengths).double()
+    values = data.flat(data.raw).double()
     if data.missing is not None:
-        values = values.masked_fill(valid_steps(data.missing, data.lengths), torch.nan)
+        values = values.masked_fill(data.flat(data.missing), torch.nan)
     # At most a million steps, as torch computes quantiles of at most 16 million numbers.
     low, high = values[:: max(1, len(values) // 1_000_000)].nanquantile(torch.tensor([0.01, 0.99]).double(), dim=0)
     return {

@@ -127,7 +127,7 @@ class Front:
         return self._windows(x, self.count(x.shape[1])), None if lengths is None else self.count(lengths)
 
     def count(self, steps: Count) -> Count:
-        """Return how many frames so many time steps make, of a number or of (batch,) int64."""
+        """Return the number of frames for a number of time steps, an int or (batch,) int64."""
         if isinstance(steps, Tensor):
             return ((steps - self.frame).clamp(min=0) + self.hop - 1) // self.hop + (steps > 0)
         return (max(0, steps - self.frame) + self.hop - 1) // self.hop + (steps > 0)
@@ -169,7 +169,7 @@ class Front:
         return self._windows(steps, 1), self.count(read) - self._full(read)
 
     def _full(self, steps: Tensor) -> Tensor:
-        """Return how many frames lie within so many steps, (batch,)."""
+        """Return the number of frames within ``steps`` time steps, (batch,)."""
         return torch.where(steps < self.frame, 0, (steps - self.frame) // self.hop + 1)
 
     def _windows(self, x: Tensor, count: int) -> Tensor:

@@ -242,8 +242,7 @@ def _sample_curves(data: SequenceData, chosen: list[np.ndarray], names: list[str
     for row, members in enumerate(chosen):
         axes[row, 0].set_ylabel(names[row])
         for ax, index in zip(axes[row], members, strict=False):
-            length = int(data.steps_of_each[index])
-            sequence(ax, _with_gaps(data.subset(torch.tensor([index])))[0, :length], data)
+            sequence(ax, _with_gaps(data.subset(torch.tensor([index]))), data)
         for ax in axes[row, len(members) :]:
             ax.set_axis_off()
     _explain_features(figure, data)
@@ -287,7 +286,7 @@ def _colours(features: int) -> list[Any]:
 
 
 def _explain_features(figure: Figure, data: SequenceData) -> None:
-    features = data.values.shape[2]
+    features = data.values.shape[-1]
     if features > CURVES:
         figure.supylabel("feature")
         figure.colorbar(figure.axes[0].images[0], ax=figure.axes, label="standardised value", shrink=0.6)
@@ -301,15 +300,20 @@ def _explain_features(figure: Figure, data: SequenceData) -> None:
 
 
 def _with_gaps(data: SequenceData) -> Tensor:
-    """Return (N, time, features) float32, with NaN for missing values."""
-    values = data.raw if data.preparation.offset else data.values.float()
-    return values if data.missing is None else values.masked_fill(data.missing, torch.nan)
+    """Return (steps of all, features) float32 or float64, with NaN for missing values."""
+    values = data.flat(data.raw if data.preparation.offset else data.values.float())
+    return values if data.missing is None else values.masked_fill(data.flat(data.missing), torch.nan)
 
 
 def _mean(data: SequenceData) -> Tensor:
     """Return (time, features) float32: at each time step the mean over the values that are not missing."""
-    values = _with_gaps(data)
-    if data.lengths is not None:
-        valid_mask = (torch.arange(data.x.shape[1]) < data.lengths.unsqueeze(1)).unsqueeze(2)
-        values = torch.where(valid_mask, values, torch.nan)
-    return values.nanmean(dim=0)
+    values, lengths = _with_gaps(data), data.steps_of_each
+    if data.lengths is None:
+        return values.view(len(data), data.time, -1).nanmean(dim=0)
+    step = torch.arange(len(values)) - (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
+    sums, counts = (
+        torch.zeros(data.time, values.shape[1], dtype=torch.float64).index_add_(0, step, some.double())
+        for some in (values.nan_to_num(), ~values.isnan())
+    )
+    mean: Tensor = sums / counts
+    return mean

@@ -109,7 +109,7 @@ def saliency_curve(data: SequenceData, values: Tensor, index: int = 0) -> Figure
         raise DataError("saliency_curve expects series, got texts: use saliency_spans")
     _check(data, values)
     length = int(data.steps_of_each[index])
-    series = data.preparation.scaling.apply(data.x[index : index + 1].cpu())[0, :length].numpy()
+    series = data.preparation.scaling.apply(data.sequence(index).cpu()).numpy()
     own = values[index, :length].cpu().numpy()
     shown = np.sort(np.argsort(-np.abs(own).sum(axis=0), kind="stable")[:MOST_CURVES])
     with mpl.rc_context(STYLE):
@@ -159,8 +159,8 @@ def saliency_spans(data: SequenceData, values: Tensor, index: int = 0) -> list[t
 
 
 def _check(data: SequenceData, values: Tensor) -> None:
-    if values.shape != data.x.shape:
-        raise DataError(f"values must be of the data's shape {tuple(data.x.shape)}, got {tuple(values.shape)}")
+    if values.shape != data.shape:
+        raise DataError(f"values must be of the data's shape {data.shape}, got {tuple(values.shape)}")
     if not len(data):
         raise DataError("there must be at least 1 sequence to draw, got 0")
 

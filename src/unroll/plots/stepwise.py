@@ -59,7 +59,7 @@ def mistakes(data: SequenceData, numbers: Sequence[int], labels: Tensor, confide
         for ax in axes.flat[len(numbers) :]:
             ax.set_axis_off()
         for ax, number, name in zip(axes.flat, range(len(numbers)), names, strict=False):
-            sequence(ax, some.subset(torch.tensor([number])).unpadded().values[0].float(), some, first=1)
+            sequence(ax, some.sequence(number, some.values).float(), some, first=1)
             ax.set_title(name, fontsize=7)
             ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         figure.supxlabel("time step")

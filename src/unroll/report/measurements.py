@@ -52,7 +52,7 @@ class Attributions:
     Attributes:
         data: these sequences
         labels: (N,) int64 predicted classes
-        values: of the shape of ``data.x``, float32, what each element adds to the logit of that class
+        values: (N, time, features) float32, what each element adds to the logit of that class
     """
 
     data: SequenceData
@@ -123,8 +123,8 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
     history = read_history(run.path)
     predictions = read_predictions(run.path, run.preparation.classes)
     examined = train if train is not None or test is None else test.sequences
-    accuracy = (run.evaluation or {}).get("accuracy")
-    examination = examine(run.model, examined, history=history, test_accuracy=accuracy)
+    accuracy, deciding = ((run.evaluation or {}).get(name) for name in ("accuracy", "deciding"))
+    examination = examine(run.model, examined, history=history, test_accuracy=accuracy, deciding=deciding)
     if test is None:
         known = run.config.plan.data if run.config.plan else "its data"
         return Material(
@@ -149,7 +149,7 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
         trained_on=test.trained_on,
         predictions=predictions,
         data=data,
-        anytime=evaluate_anytime(run.model, some, run.calibration) if data.x.shape[1] else None,
+        anytime=evaluate_anytime(run.model, some, run.calibration) if data.time else None,
         asked=len(some),
         watched=tuple(watch(run.model, data, number, run.calibration) for number in numbers[:MOST_WATCHED]),
         attributions=_attributions(run, data, predictions, numbers) if numbers else None,
@@ -161,7 +161,7 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
 def _affordable(run: Run, data: SequenceData) -> int:
     """Return how many sequences to read part by part; a model that is not causal reads each from its beginning."""
     steps = MOST_STEPS // (1 if run.model.is_causal else 8)
-    return max(1, min(len(data), steps // max(1, data.x.shape[1])))
+    return max(1, min(len(data), steps // max(1, data.time)))
 
 
 def _telling(run: Run, predictions: Predictions, data: SequenceData) -> list[int]:
@@ -183,7 +183,7 @@ def _attributions(run: Run, data: SequenceData, predictions: Predictions, number
 
 
 def _speed(run: Run, data: SequenceData) -> Speed:
-    many = data.subset(torch.arange(min(len(data), max(1, 2_000_000 // max(1, data.x.shape[1] * 28)))))
+    many = data.subset(torch.arange(min(len(data), max(1, 2_000_000 // max(1, data.time * 28)))))
     evaluate(run.model, many)  # once without timing, to warm up
     clock = time.perf_counter()
     evaluate(run.model, many)

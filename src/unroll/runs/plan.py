@@ -1,4 +1,4 @@
-"""What is to be trained on what: known before anything is loaded, and kept in a run's config.json."""
+"""The data and settings of a training, known before the data is loaded and stored in config.json."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ..models.front import choose_frame
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be trained on what.
+    """The data and settings of a training.
 
     Attributes:
         data: name or path for `unroll.load`
-        data_dir: where to look for it first
-        reading: how it is read
+        data_dir: the folder to search first for it
+        reading: settings of how to read it
         recipe: the settings of model and training
-        fingerprint: of the training data, if that is known already
+        fingerprint: of the training data, if already known
     """
 
     data: str
@@ -34,7 +34,7 @@ class Plan:
     fingerprint: str | None = None
 
     def moved(self, data_dir: str | Path | None) -> Plan:
-        """Return the plan with its data in ``data_dir``; None is where it was, if that is a folder here and now."""
+        """Return the plan with its data in ``data_dir``; None keeps the old folder if it still exists."""
         known = self.data_dir if self.data_dir and Path(self.data_dir).is_dir() else None
         return replace(self, data_dir=data_dir or known)
 
@@ -42,7 +42,7 @@ class Plan:
         """Load the data.
 
         Raises:
-            DataError: it is not there, is broken, or is not what the fingerprint is of.
+            DataError: the data is missing, broken, or has another fingerprint.
         """
         scaling = self.recipe.model.scaling
         splits = load(
@@ -56,20 +56,20 @@ class Plan:
         return splits
 
     def build(self, splits: Splits) -> SequenceClassifier:
-        """Return a fresh model for the data, its weights drawn from the recipe's seed.
+        """Return a new model for the data; its weights are initialised with the recipe's seed.
 
         Raises:
-            ConfigError: a setting is out of range, or the data has no use for it.
+            ConfigError: a setting is out of range, or does not apply to the data.
         """
         config, train = self.recipe.model, splits.train
         if config.embedding_size != ModelConfig.embedding_size and train.kind != "texts":
             raise ConfigError(
-                f"embedding_size is for texts, got {config.embedding_size} for data of numbers: leave it out"
+                f"embedding_size applies to texts, got {config.embedding_size} for numeric data: leave it out"
             )
         if config.scaling in ("series", "both") and train.kind != "series":
-            raise ConfigError(f"scaling {config.scaling} is for series, got {train.kind}: use training")
+            raise ConfigError(f"scaling {config.scaling} applies to series, got {train.kind}: use training")
         if config.frame != 1 and train.kind == "texts":
-            raise ConfigError(f"frame is for numbers, got {config.frame} for texts: leave it out")
+            raise ConfigError(f"frame applies to numeric data, got {config.frame} for texts: leave it out")
         if config.frame == "auto":
             config = replace(config, frame=self.frame(splits)[0])
         torch.manual_seed(self.recipe.train.seed)
@@ -78,5 +78,5 @@ class Plan:
 
     @staticmethod
     def frame(splits: Splits) -> tuple[int, str]:
-        """Return what "auto" makes of the time steps of the training data, and the reason."""
+        """Return the frame that "auto" chooses for the training data, and the reason."""
         return choose_frame(float(splits.train.steps_of_each.median()))

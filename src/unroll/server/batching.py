@@ -84,7 +84,7 @@ class Batcher:
             waiting = self.waiting.popleft()
             if waiting.answer.done():
                 continue
-            n, time = count + len(waiting.data), max(longest, waiting.data.x.shape[1])
+            n, time = count + len(waiting.data), max(longest, waiting.data.time)
             fits = self.together and n <= limits.BATCH and n * time <= limits.BATCH_STEPS
             if not batch or (fits and waiting.served is batch[0].served):
                 batch.append(waiting)

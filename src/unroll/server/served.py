@@ -19,7 +19,7 @@ from ..data.sequences import SequenceData
 from ..data.unusual import unusual
 from ..errors import DataError
 from ..evaluation.calibration import probabilities
-from ..evaluation.metrics import logits_by_batch
+from ..evaluation.metrics import logits_in_order
 from ..runs.storage import Run
 from . import limits
 from .guard import one_line
@@ -174,15 +174,14 @@ class Served:
                 f"{len(series)} sequences padded to the longest, {longest:,} steps, exceed {limits.NUMBERS:,} numbers: "
                 "send fewer at once"
             )
-        x = np.zeros((len(series), longest, self.features))
+        each = list[np.ndarray]()
         for number, values in enumerate(series):
             for step, features in enumerate(values):
                 if len(features) != self.features:
                     where = f"sequence {number + 1}, step {step + 1}"
                     raise DataError(f"{where}: expected {self.features} numbers, got {len(features)}")
-            if values:
-                x[number, : len(values)] = np.array(values, np.float64)
-        return self._all(prepare_series("sequences", x, np.array(lengths), self.preparation))
+            each.append(np.array(values, np.float64).reshape(-1, self.features))
+        return self._all(prepare_series("sequences", each, self.features, self.preparation))
 
     def _all(self, data: SequenceData, steps: tuple[str, ...] = ()) -> Items:
         return Items(data, tuple(range(len(data))), steps=(steps,) * len(data), unusual=unusual(data))
@@ -190,10 +189,10 @@ class Served:
     def answer(self, parts: Sequence[SequenceData]) -> list[Tensor]:
         """Return the probabilities (N, classes) for each part; the model reads all parts in one batch."""
         data = _joined(parts)
-        size = max(1, min(limits.BATCH, limits.BATCH_STEPS // max(1, data.x.shape[1])))
+        size = max(1, min(limits.BATCH, limits.BATCH_STEPS // max(1, data.time)))
         # Not evaluation.predict: walking the model's modules at each request takes longer than classifying a sequence.
         with torch.inference_mode():
-            logits = torch.cat(list(logits_by_batch(self.run.model, data, size)))
+            logits = logits_in_order(self.run.model, data, size)
             return list(probabilities(logits, self.run.calibration).split([len(part) for part in parts]))
 
     def answer_of(self, row: Sequence[float]) -> dict[str, Any]:
@@ -235,20 +234,11 @@ def named(runs: Sequence[Run]) -> dict[str, Run]:
 
 
 def _joined(parts: Sequence[SequenceData]) -> SequenceData:
-    """Return the sequences of several requests as one set, padded to the longest."""
+    """Return the sequences of several requests as one set."""
     if len(parts) == 1:
         return parts[0]
     first = parts[0]
-    longest = max(part.x.shape[1] for part in parts)
     texts = None if first.texts is None else tuple(text for part in parts for text in part.texts or ())
-    if all(part.lengths is None and part.x.shape[1] == longest for part in parts):  # images are all alike
-        x, lengths = torch.cat([part.x for part in parts]), None
-    else:
-        x = first.x.new_zeros((sum(map(len, parts)), longest, *first.x.shape[2:]))
-        at = 0
-        for part in parts:
-            x[at : at + len(part), : part.x.shape[1]] = part.x
-            at += len(part)
-        each = torch.cat([part.steps_of_each for part in parts])
-        lengths = None if bool((each == longest).all()) else each
-    return SequenceData(x, torch.zeros(len(x), dtype=torch.int64), first.preparation, lengths, texts=texts)
+    lengths = torch.cat([part.steps_of_each for part in parts])
+    x, y = torch.cat([part.flat(part.x) for part in parts]), torch.zeros_like(lengths)
+    return SequenceData(x, y, first.preparation, lengths, texts=texts, starts=lengths.cumsum(0) - lengths).unpadded()

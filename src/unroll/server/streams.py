@@ -146,7 +146,7 @@ class Streams:
         assert items.data is not None
         if not int(items.data.steps_of_each[0]):
             raise DataError("the text has no token: send a piece with a word")
-        return items.data.x[:, : int(items.data.steps_of_each[0])].long()
+        return items.data.batch(slice(None)).x
 
     def feed(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Read a piece; return the probabilities (classes,) after it, as if the sequence ended there, and the state.

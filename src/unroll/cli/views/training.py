@@ -1,4 +1,4 @@
-"""A training on the screen: a live table of epochs, and what came out."""
+"""Show trainings: a live table of epochs, and the result."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from ...runs.execute import Event, Started
 from ...runs.folder import EVENTS, METRICS
 from ...runs.plan import Plan
 from ...runs.storage import Run
+from ...training.loop import few_deciding
 from ...training.results import EpochResult
 from ...training.results import Progress as Step
 from .terminal import command_line, print_facts, print_findings
 
 HEADINGS = ("epoch", "train loss", "train acc", "val loss", "val acc", "lr", "seconds", "samples/s")
 WIDTHS = (7, 12, 11, 10, 9, 10, 9, 11)
-ROWS = 30  # of a table of epochs, about; of a longer training every so many epochs are shown
+ROWS = 30  # about, in a table of epochs; longer trainings show only every nth epoch
 
 
 class TrainingScreen:
@@ -40,7 +41,7 @@ class TrainingScreen:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.path: Path | None = None  # of the run, once it has one
-        self.splits: Splits | None = None  # that it is trained on
+        self.splits: Splits | None = None  # of the run
         self._skipped: EpochResult | None = None
         columns = (
             TextColumn("{task.description}"),
@@ -56,7 +57,7 @@ class TrainingScreen:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Take the bar away; the last epoch is shown in any case."""
+        """Remove the bar; the last epoch is always shown."""
         self._bar.stop()
         if self._skipped is not None:
             self._row(self._skipped)
@@ -71,30 +72,37 @@ class TrainingScreen:
             total = event.epochs * event.steps
             self._bar.update(self._task, description=label, completed=done, total=total, loss=event.loss)
         else:
-            self._tell(event)
+            self._show(event)
 
     def _start(self, started: Started) -> None:
         self.path, self.splits = started.path, started.splits
         self._epochs = started.training.epochs
         self._every = math.ceil(self._epochs / ROWS)
         facts = _facts(started)
-        if (found := majority(started.splits.train.counts)) and not started.recipe.train.class_weight:
-            facts["note"] = found[0]
+        if (notes := majority(started.splits.train.counts)) and not started.recipe.train.class_weight:
+            facts["note"] = notes[0]
+        if started.recipe.train.early:
+            facts["train acc"] = (
+                f"{started.recipe.train.early:.0%} of the sequences are cut off at a random step (--early), so it is "
+                "lower than val acc and test accuracy, for which all are read to the end"
+            )
         if started.tensorboard:
             facts["curves"] = f"tensorboard --logdir {shlex.quote(str(started.path / EVENTS))}"
         if self._every > 1:
             facts["table"] = f"every {self._every} epochs; {started.path / METRICS} has them all"
         print_facts(self.console, facts)
-        notes = [*missing_classes(started.splits), *copies(started.splits), *notes_of(started.splits)]
+        few = few_deciding(started.training.deciding, "which weights are kept or when training stops")
+        splits = started.splits
+        notes = [*missing_classes(splits), *copies(splits), *notes_of(splits), *few]
         if notes:
             print_findings(self.console, notes)
         headings = "".join(f"{h:>{w}}" for h, w in zip(HEADINGS, WIDTHS, strict=True))
         self.console.print(Text(f"\n{headings}", style="bold"), no_wrap=True, overflow="ignore", crop=False)
         for result in started.training.history:
-            self._tell(result)
+            self._show(result)
         self._bar.start()
 
-    def _tell(self, result: EpochResult) -> None:
+    def _show(self, result: EpochResult) -> None:
         wanted = result.epoch % self._every == 0 or result.epoch in (1, self._epochs)
         self._skipped = None if wanted else result
         if wanted:
@@ -116,7 +124,7 @@ class TrainingScreen:
 
 
 def _facts(started: Started) -> dict[str, str]:
-    """Say in a few lines what is about to happen."""
+    """Return the data, model and settings in a few lines."""
     splits, training, recipe = started.splits, started.training, started.recipe
     assert isinstance(training.model, SequenceClassifier)
     parameters = sum(p.numel() for p in training.model.parameters())
@@ -126,13 +134,13 @@ def _facts(started: Started) -> dict[str, str]:
         held_out = " (none held out for validation: no class has two)"
     if splits.val is not None:
         held_out = f", {len(splits.val):,} for validation"
-    tested = f"{len(splits.test):,} test" if len(splits.test) else "no test part"
+    tested = f"{len(splits.test):,} test" if len(splits.test) else "no test set"
     activation = f" {model.nonlinearity}" if "nonlinearity" in find_cell(model.cell).options else ""
     shape = f"{model.cell}{activation}, {model.num_layers} × {model.hidden_size} hidden"
     truncated = f", gradients through {train.tbptt} steps" if train.tbptt else ""
     device = f"{training.device} ({training.device_reason})"
     return {
-        "data": f"{splits.name} from {splits.source}{', test part drawn' if splits.drawn else ''}: "
+        "data": f"{splits.name} from {splits.source}{', test split drawn' if splits.drawn else ''}: "
         f"{len(splits.train):,} train{held_out}, {tested}; "
         f"{splits.train.steps}, {len(splits.classes)} classes",
         **({"read as": splits.understood} if splits.understood else {}),
@@ -146,13 +154,13 @@ def _facts(started: Started) -> dict[str, str]:
 
 
 def print_run(console: Console, run: Run, reported: bool) -> None:
-    """Say what came out of a finished run, and what can be done with it; ``reported``: its report comes by itself."""
-    if (found := run.evaluation) is None:
-        console.print("\nno test accuracy: all sequences were trained on", soft_wrap=True)
+    """Show the result of a finished run and the next commands; ``reported``: a report is written automatically."""
+    if (evaluation := run.evaluation) is None:
+        console.print("\nno test accuracy: all sequences were used for training", soft_wrap=True)
     else:
-        _print_accuracy(console, found)
+        _print_accuracy(console, evaluation)
     file = "IMAGE" if run.preparation.kind == "images" else "FILE"
-    commands = [command_line("evaluate", run.path, *([] if found else ["--data", "OTHER"]))]
+    commands = [command_line("evaluate", run.path, *([] if evaluation else ["--data", "OTHER"]))]
     commands.append(f"{command_line('predict', run.path)} {file}…")
     if not reported:
         commands.append(command_line("report", run.path))
@@ -161,15 +169,15 @@ def print_run(console: Console, run: Run, reported: bool) -> None:
         print_facts(console, {"    ": command})
 
 
-def _print_accuracy(console: Console, found: Mapping[str, Any]) -> None:
-    low, high = found["interval"]
+def _print_accuracy(console: Console, evaluation: Mapping[str, Any]) -> None:
+    low, high = evaluation["interval"]
     console.print(
         Text.assemble(
             "\ntest accuracy ",
-            (percent(found["accuracy"]), "bold green"),
-            f" (95 % interval {100 * low:.2f} to {percent(high)}; {found['correct']:,} of {found['n']:,} right), "
-            f"loss {found['loss']:.4f}; {found['weights']}",
+            (percent(evaluation["accuracy"]), "bold green"),
+            f" (95 % interval {100 * low:.2f} to {percent(high)}; {evaluation['correct']:,} of {evaluation['n']:,} "
+            f"correct), loss {evaluation['loss']:.4f}; {evaluation['weights']}",
         ),
         soft_wrap=True,
     )
-    console.print(Text(beside_accuracy(found)), soft_wrap=True)
+    console.print(Text(beside_accuracy(evaluation)), soft_wrap=True)

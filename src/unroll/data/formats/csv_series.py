@@ -27,7 +27,7 @@ from ...formatting import is_printable, listed, quoted, shown
 from ..columns import Columns
 from .dates import date_ns
 from .parsing import check_name
-from .roles import LABELS, Places, by_name, by_value, flag, in_series
+from .roles import LABELS, NUMBERED, Places, by_name, by_value, flag, in_series
 from .series_file import Series
 from .table import Marks, Table, Texts, read_table
 
@@ -37,12 +37,12 @@ def parse(path: Path, labelled: bool, config: DataConfig, known: Columns | None 
 
     Args:
         path: the file.
-        labelled: whether labels are needed; if not, those that are there are left alone.
+        labelled: whether labels are needed; if not, labels in the file are ignored.
         config: may say what the columns are.
         known: what the columns are in the training part, or in what a model was trained on (default None: unknown).
 
     Raises:
-        DataError: it cannot be read, or something in it will not do; says in which line.
+        DataError: the file cannot be read or is invalid; the message names the line.
     """
     marks = marks_of(config, known)
     table = read_table(path, lambda header: by_name(str(path), header, config, known).texts, marks)
@@ -172,9 +172,9 @@ def _label_of_each(table: Table, places: Places, series: np.ndarray) -> list[str
     ids, labels, names = table.texts(places.id), table.texts(places.label), _labels(table, places.label)
     first = np.full(len(ids.values), -1)
     first[ids.codes[::-1]] = np.arange(len(table))[::-1]  # the last to be written counts: the first row
-    other = labels.codes != labels.codes[first][ids.codes]
-    if other.any():
-        row = int(other.argmax())
+    differs = labels.codes != labels.codes[first][ids.codes]
+    if differs.any():
+        row = int(differs.argmax())
         before = int(first[ids.codes[row]])
         own, earlier = (shown(names[labels.codes[at]]) for at in (row, before))
         raise DataError(
@@ -243,15 +243,31 @@ def _time(cell: str) -> tuple[float | int | None, bool]:
     return date, date is not None
 
 
+def _order(table: Table, places: Places) -> tuple[str, ...]:
+    """Say so where time steps are not in the order of their numbers, as names sorted like words are: t1, t10, t2."""
+    names = [table.header[place] for place in places.features]
+    matches = [NUMBERED.fullmatch(name) for name in names]
+    numbers = [int(match[2]) for match in matches if match]
+    if places.time is not None or places.chosen or len(numbers) < len(names) or numbers == sorted(numbers):
+        return ()
+    if len({(match[1], match[3]) for match in matches if match}) > 1:
+        return ()
+    return (
+        f"the time steps {listed(names[:4])}, … are read from left to right, not in the order of their numbers: sort "
+        "the columns, or name them in order with --feature-columns",
+    )
+
+
 def _notes(table: Table, places: Places, known: Columns | None) -> tuple[str, ...]:
     """Say what was left out without being asked for, and what a run's table lacks or has beside."""
     header = table.header
     if known is None:
         reasons = [(place, reason) for place, reason in places.left_out if reason not in ("as asked", "not asked for")]
+        order = _order(table, places)
         if not reasons:
-            return ()
+            return order
         what = listed((f"{header[place] or 'a column'} ({reason})" for place, reason in reasons), 400)
-        return (f"left out: {what}; --feature-columns takes columns in",)
+        return (f"left out: {what}; --feature-columns takes columns in", *order)
     spare = [header[place] for place, reason in places.left_out if reason != "as asked"]
     extra = [name for name in spare if name not in known.left_out]
     missing = [step for step in known.features if step not in header]
@@ -260,9 +276,5 @@ def _notes(table: Table, places: Places, known: Columns | None) -> tuple[str, ..
     return (
         *([f"{table.path.name}: left out {listed(extra)}, which the run does not read"] if extra else []),
         *([f"{table.path.name}: the time steps {listed(missing)} are not there"] if missing else []),
-        *(
-            [f"{table.path.name}: its time steps stand in another order; they are read by their names"]
-            if turned
-            else []
-        ),
+        *([f"{table.path.name}: its time steps are in another order; they are read by their names"] if turned else []),
     )

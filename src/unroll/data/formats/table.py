@@ -17,7 +17,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ...errors import DataError
+from ...config import DataConfig
+from ...errors import ConfigError, DataError
 from ...formatting import shown
 from .parsing import checked_header, decoded, divider_of, number, read_rows, unpacked_content
 
@@ -56,18 +57,40 @@ class Marks:
                 continue
         return [value for value in values if not math.isnan(value)]
 
+    def masked(self, values: np.ndarray) -> np.ndarray:
+        """Return ``values`` with NaN in place of those that mark what is missing."""
+        marks = self.numbers
+        return np.where(np.isin(values, marks), math.nan, values) if marks else values
+
     def value(self, cell: str) -> float:
         """Return the number in a cell, NaN where it is missing.
 
         Raises:
-            ValueError: it is no finite number.
+            ValueError: it is not a finite number.
         """
         return math.nan if cell.strip() in self.missing else number(cell, self.decimal)
 
 
+def marks_of_numbers(path: Path, config: DataConfig) -> Marks:
+    """Return the marks of missing values for a file that is not a table and holds only numbers.
+
+    Raises:
+        ConfigError: a mark is not a number.
+    """
+    marks = Marks(missing=config.names("missing_values"))
+    for mark in marks.missing:
+        try:
+            number(mark)
+        except ValueError as error:
+            raise ConfigError(
+                f"missing_values {mark} cannot be used with {path}: its values are numbers, and so must be the marks"
+            ) from error
+    return marks
+
+
 @dataclass(frozen=True)
 class Table:
-    """What stands in a CSV file.
+    """The content of a CSV file.
 
     Attributes:
         path: of the file
@@ -87,11 +110,11 @@ class Table:
         return len(self.lines)
 
     def line(self, row: int) -> int:
-        """Return the line that a row stands in."""
+        """Return the line of a row."""
         return int(self.lines[row])
 
     def cell(self, row: int, place: int) -> str:
-        """Return what stands in a cell, to the letter: for messages, as the file is read once more."""
+        """Return the exact text of a cell, for messages; the file is read again."""
         column = self.columns[place]
         if isinstance(column, Texts):
             return str(column.values[column.codes[row]])
@@ -118,8 +141,7 @@ class Table:
         if infinite.any():
             row = int(infinite.argmax())
             raise self._error(row, place, self._reason(self.cell(row, place)))
-        marks = self.marks.numbers
-        return np.where(np.isin(values, marks), math.nan, values) if marks else values
+        return self.marks.masked(values)
 
     def _parsed(self, column: Texts, place: int) -> np.ndarray:
         values, wrong = np.empty(len(column.values)), np.zeros(len(column.values), bool)
@@ -225,8 +247,8 @@ def _lines(content: bytes, divider: bytes, columns: int, has_quotes: bool) -> np
             if inside is None or inside[ends[ends < len(part)]].any():
                 return None
             is_divider &= ~inside
-        cells = np.diff(np.searchsorted(np.flatnonzero(is_divider), ends), prepend=0) + 1
         starts = np.concatenate([[0], ends[:-1] + 1])
+        cells = np.add.reduceat(is_divider, starts, dtype=np.int32) + 1
         odd = np.flatnonzero((cells != columns) | (ends - starts <= 1))
         blank = np.array([not content[at + starts[row] : at + ends[row]].strip(b" \t\r") for row in odd.tolist()], bool)
         if not blank.all() if columns > 1 else blank.any():
@@ -237,7 +259,7 @@ def _lines(content: bytes, divider: bytes, columns: int, has_quotes: bool) -> np
 
 
 def _inside_quotes(part: np.ndarray, divider: int) -> np.ndarray | None:
-    """Return which bytes stand between quotes; None where a quote stands at no end of a cell."""
+    """Return which bytes are between quotes; None if a quote is not at the end of a cell."""
     is_quote = part == ord('"')
     places = np.flatnonzero(is_quote)
     if len(places) % 2:
@@ -261,33 +283,33 @@ def _columns(
     }  # fmt: skip
     missing = [*MISSING, *marks.missing]
     plain = [place for place in range(count) if place not in texts]
-    found: dict[int, np.ndarray | Texts] = {}
+    columns: dict[int, np.ndarray | Texts] = {}
     try:
         frame = pd.read_csv(
             io.BytesIO(content),
             names=list(range(count)),
-            dtype=dict.fromkeys(texts, "category"),
+            dtype=dict.fromkeys(texts, object),  # "category" would take 007 and 7 for one number
             na_values=dict.fromkeys(plain, missing),
             **options,
         )
         kinds = [dtype.kind for dtype in frame.dtypes]
-        found.update((place, frame[place].to_numpy()) for place in plain if kinds[place] in "iuf")
-        again = [place for place in plain if place not in found]
-        if again:  # what is no number is read once more, to the letter
+        columns.update((place, frame[place].to_numpy()) for place in plain if kinds[place] in "iuf")
+        again = [place for place in plain if place not in columns]
+        if again:  # columns that are not numbers are read again, as exact text
             exact = pd.read_csv(
                 io.BytesIO(content),
                 names=list(range(count)),
                 usecols=again,
-                dtype="category",
+                dtype=object,
                 na_filter=False,
                 **options,
             )
         for place in (*texts, *again):
-            column = (exact if place in again else frame)[place].cat
-            found[place] = _stripped(column.codes.to_numpy(np.int64), list(map(str, column.categories)))
+            codes, values = pd.factorize((exact if place in again else frame)[place])
+            columns[place] = _stripped(codes.astype(np.int64), list(map(str, values)))
     except (ValueError, OverflowError):
         return None
-    return [found[place] for place in range(count)]
+    return [columns[place] for place in range(count)]
 
 
 def _stripped(codes: np.ndarray, values: list[str]) -> Texts:
@@ -296,7 +318,7 @@ def _stripped(codes: np.ndarray, values: list[str]) -> Texts:
 
 
 def _has_empty_row(columns: list[np.ndarray | Texts]) -> bool:
-    """Tell whether nothing stands in a whole row: such rows are left out, which `read_rows` does."""
+    """Return whether a whole row is empty: `read_rows` skips such rows."""
     rows = np.arange(len(_codes(columns[0])))
     for column in sorted(columns, key=lambda column: isinstance(column, np.ndarray)):
         if isinstance(column, Texts):

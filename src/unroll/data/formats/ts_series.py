@@ -25,7 +25,7 @@ class Header:
     Attributes:
         labelled: whether a class ends each line
         classes: their names
-        lines: of the header, so many
+        lines: number of lines of the header
     """
 
     labelled: bool
@@ -38,10 +38,10 @@ def parse(path: Path, labelled: bool) -> Series:
 
     Args:
         path: the file.
-        labelled: whether classes are needed; if not, those that are there are left alone.
+        labelled: whether classes are needed; if not, classes in the file are ignored.
 
     Raises:
-        DataError: it cannot be read, or something in it will not do; says in which line.
+        DataError: the file cannot be read or is invalid; the message names the line.
     """
     lines = lines_of(path)
     header = _header(path, lines, labelled)
@@ -114,13 +114,12 @@ def values_of(path: Path, place: int, features: list[str]) -> np.ndarray:
     """Return a series (time, features) from the values of each feature, divided by commas.
 
     Raises:
-        DataError: there is none, one is no number, or features have different lengths; names file, line and feature.
+        DataError: there are no values, a value is not a number, or features have different lengths; names the place.
     """
     columns = []
     for index, feature in enumerate(features):
-        cells = feature.split(",")
         try:
-            columns.append([number(cell) for cell in cells])
+            columns.append(_numbers(feature.split(",")))
         except ValueError as error:
             raise DataError(f"{path}, line {place}, feature {index}: {error}") from error
         if not feature.strip():
@@ -133,3 +132,14 @@ def values_of(path: Path, place: int, features: list[str]) -> np.ndarray:
     if not columns:
         raise DataError(f"{path}, line {place}: expected a series and its class, divided by a colon")
     return np.array(columns).T
+
+
+def _numbers(cells: list[str]) -> np.ndarray:
+    """Return the numbers in cells; what is none is looked at cell by cell."""
+    try:
+        numbers = np.fromiter(map(float, cells), np.float64, len(cells))
+        if not np.isinf(numbers).any():
+            return numbers
+    except ValueError:
+        pass
+    return np.array([number(cell) for cell in cells])

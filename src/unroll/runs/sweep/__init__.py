@@ -1,4 +1,4 @@
-"""Many trainings that differ in a few settings, and the choice between them by validation accuracy."""
+"""Hyper-parameter sweeps: train with several settings and choose by validation accuracy."""
 
 from .running import resume_sweep, run_sweep
 from .state import Sweep, Trial, Tried, read_sweep
