@@ -32,7 +32,7 @@ from unroll.config import Metric
 from unroll.data.preparation import Preparation, Scaling
 from unroll.data.sequences import SequenceData
 from unroll.training.device import choose_device
-from unroll.training.loop import fit
+from unroll.training.fitting import fit
 from unroll.training.results import Progress
 
 CONSTANT = TrainConfig(epochs=2, schedule="constant", val_fraction=0.0)

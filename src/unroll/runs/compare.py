@@ -181,7 +181,7 @@ def _facts(run: Record, group: Group) -> dict[str, Any]:
         "data": run.data,
         "fingerprint": run.fingerprint,
         "parameters": run.parameters,
-        "epochs": len(run.history),
+        "epochs": run.epochs,
         "accuracy": run.accuracy,
         "interval": run.interval and list(run.interval),
         "loss": run.loss,
@@ -247,7 +247,7 @@ def _is_same(one: Record, other: Record) -> bool:
 def _settings(record: Record) -> dict[str, Any]:
     """Return what a run was trained with, its seed apart."""
     # Where patience ended it, each seed took its own number of epochs; elsewhere None and what it means are the same.
-    epochs = record.settings["epochs"] if record.settings["patience"] else len(record.history)
+    epochs = record.settings["epochs"] if record.settings["patience"] else record.epochs
     return {**record.reading, **record.settings, "epochs": epochs}
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import safetensors
 
-from ..config import Metric
 from ..errors import RunError
 from ..evaluation.metrics import Interval
 from ..evaluation.predictions import Predictions
@@ -35,6 +34,7 @@ class Record:
         reading: fields of `DataConfig`
         fingerprint: of the training data
         history: its epochs
+        kept_epoch: after which of them the model had its weights
         parameters: numbers in the model's weights
         predictions: what it said of each sequence of the test part; None if they are not kept, or there is no such part
         accuracy: on the test part, a fraction; None without one
@@ -51,6 +51,7 @@ class Record:
     reading: dict[str, Any]
     fingerprint: str
     history: tuple[EpochResult, ...]
+    kept_epoch: int
     parameters: int
     predictions: Predictions | None
     accuracy: float | None
@@ -67,10 +68,12 @@ class Record:
     @property
     def kept(self) -> EpochResult:
         """The epoch whose weights were kept."""
-        if self.settings["keep"] == "best":
-            metric: Metric = self.settings["metric"] or "loss"
-            return max(self.history, key=lambda epoch: epoch.score(metric) or 0.0)
-        return self.history[-1]
+        return next((result for result in self.history if result.epoch == self.kept_epoch), self.history[-1])
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs trained."""
+        return self.history[-1].epoch
 
 
 def read_record(path: str | Path) -> Record:
@@ -110,7 +113,9 @@ def read_record(path: str | Path) -> Record:
         raise RunError(f"{file} is broken ({first_line(error)}); train again") from error
     seed, said = settings.pop("seed"), read_predictions(path, config.preparation.classes)
     reading = asdict(plan.reading)
-    return Record(path, settings, seed, plan.data, reading, config.fingerprint, history, parameters, said, **found)
+    return Record(
+        path, settings, seed, plan.data, reading, config.fingerprint, history, test["epoch"], parameters, said, **found
+    )
 
 
 def _count(file: Path) -> int:

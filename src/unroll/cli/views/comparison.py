@@ -40,7 +40,7 @@ def _table(comparison: Comparison) -> Table:
             *map(value_in_words, settings.values()),
             *([str(run.seed)] if several_seeds else []),
             f"{run.parameters:,}",
-            str(len(run.history)),
+            str(run.epochs),
             percent(run.accuracy),
             "–" if low is None or high is None else f"{100 * low:.2f} … {100 * high:.2f}",
             "–" if run.loss is None else f"{run.loss:.4f}",

@@ -16,9 +16,10 @@ from ...cells import find_cell
 from ...data.describe import copies, majority, missing_classes, notes_of
 from ...data.splits import Splits
 from ...formatting import beside_accuracy, percent
-from ...runs.execute import Event, Started
+from ...runs.execute import Event, Restarted, Started
 from ...runs.folder import EVENTS, METRICS
 from ...runs.storage import Run
+from ...training.loop import Training
 from ...training.results import EpochResult
 from ...training.results import Progress as Step
 from .terminal import command_line, print_facts, print_findings
@@ -40,6 +41,7 @@ class TrainingScreen:
         self.path: Path | None = None  # of the run, once it has one
         self.splits: Splits | None = None  # that it is trained on
         self._skipped: EpochResult | None = None
+        self._training: Training | None = None
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -64,24 +66,28 @@ class TrainingScreen:
         if isinstance(event, Started):
             self._start(event)
         elif isinstance(event, Step):
-            done = (event.epoch - 1) * event.steps + event.step
+            assert self._training is not None
+            done, total = self._training.taken, self._training.total
             label = f"epoch {event.epoch} of {event.epochs}"
-            total = event.epochs * event.steps
             self._bar.update(self._task, description=label, completed=done, total=total, loss=event.loss)
+        elif isinstance(event, Restarted):
+            words = f"after {event.steps} steps the training loss is back at that of guessing: again from the beginning"
+            self.console.print(Text(f"{words}, with lr {event.lr:g}", style="yellow"), soft_wrap=True)
         else:
             self._tell(event)
 
     def _start(self, started: Started) -> None:
         self.path, self.splits = started.path, started.splits
-        self._epochs = started.training.epochs
-        self._every = math.ceil(self._epochs / ROWS)
+        training = self._training = started.training
+        self._every = training.every * math.ceil(training.epochs / training.every / ROWS)
         facts = _facts(started)
         if (found := majority(started.splits.train.counts)) and not started.recipe.train.class_weight:
             facts["note"] = found[0]
         if started.tensorboard:
             facts["curves"] = f"tensorboard --logdir {shlex.quote(str(started.path / EVENTS))}"
         if self._every > 1:
-            facts["table"] = f"every {self._every} epochs; {started.path / METRICS} has them all"
+            each = f"has every {training.every}" if training.every > 1 else "has them all"
+            facts["table"] = f"every {self._every} epochs; {started.path / METRICS} {each}"
         print_facts(self.console, facts)
         notes = [*missing_classes(started.splits), *copies(started.splits), *notes_of(started.splits)]
         if notes:
@@ -93,7 +99,8 @@ class TrainingScreen:
         self._bar.start()
 
     def _tell(self, result: EpochResult) -> None:
-        wanted = result.epoch % self._every == 0 or result.epoch in (1, self._epochs)
+        assert self._training is not None
+        wanted = result.epoch % self._every == 0 or result.epoch in (self._training.every, self._training.epochs)
         self._skipped = None if wanted else result
         if wanted:
             self._row(result)
@@ -134,11 +141,19 @@ def _facts(started: Started) -> dict[str, str]:
         f"{splits.train.steps}, {len(splits.classes)} classes",
         **({"read as": splits.understood} if splits.understood else {}),
         "model": f"{shape}{model.additions}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
-        "train": f"recipe {recipe.name}: {training.epochs} × {training.steps} steps, batch {train.batch_size}, "
+        "train": f"recipe {recipe.name}: {_length(training)}, batch {train.batch_size}, "
         f"{train.optimizer}, lr {train.lr:g} {train.schedule}{truncated}, seed {train.seed}",
         "on": f"{device}, {train.precision}",
         "run": str(started.path),
     }
+
+
+def _length(training: Training) -> str:
+    """Return how many training steps there are, and why as many."""
+    within = f" within {training.config.budget}" if training.config.budget else ""
+    if training.config.training_steps is None:
+        return f"{training.epochs} × {training.steps} steps"
+    return f"{training.total:,} steps, {training.steps} an epoch{within}"
 
 
 def print_run(console: Console, run: Run, reported: bool) -> None:
@@ -146,7 +161,7 @@ def print_run(console: Console, run: Run, reported: bool) -> None:
     if (found := run.evaluation) is None:
         console.print("\nno test accuracy: all sequences were trained on", soft_wrap=True)
     else:
-        _print_accuracy(console, found)
+        _print_accuracy(console, found, run.path, run.config.train.class_weight if run.config.train else None)
     file = "IMAGE" if run.preparation.kind == "images" else "FILE"
     commands = [command_line("evaluate", run.path, *([] if found else ["--data", "OTHER"]))]
     commands.append(f"{command_line('predict', run.path)} {file}…")
@@ -157,7 +172,7 @@ def print_run(console: Console, run: Run, reported: bool) -> None:
         print_facts(console, {"    ": command})
 
 
-def _print_accuracy(console: Console, found: Mapping[str, Any]) -> None:
+def _print_accuracy(console: Console, found: Mapping[str, Any], path: Path, weighted: str | None) -> None:
     low, high = found["interval"]
     console.print(
         Text.assemble(
@@ -169,3 +184,8 @@ def _print_accuracy(console: Console, found: Mapping[str, Any]) -> None:
         soft_wrap=True,
     )
     console.print(Text(beside_accuracy(found)), soft_wrap=True)
+    if low <= found["majority"]["share"] and weighted is None:
+        words = f"no better than the majority class: the interval begins at {percent(low)}; try"
+        console.print(
+            Text(f"{words} {command_line('doctor', path)}, which looks for the reason", "yellow"), soft_wrap=True
+        )
