@@ -108,7 +108,7 @@ sanitize:
 	@$(SANITIZED)/address,undefined/driver $(MOST_PRODUCTS)
 	@$(SANITIZED)/thread/driver 1e5
 
-$(SANITIZED)/%/driver: $(wildcard $(CSRC)/*) $(wildcard tests/sanitize/*)
+$(SANITIZED)/%/driver: Makefile $(wildcard $(CSRC)/*) $(wildcard tests/sanitize/*)
 	@echo "sanitize: compiling for $*"
 	@mkdir -p $(@D)
 	@$(foreach name,$(SETS) threads passes answer step driver,$(CXX) -std=c++17 $(SANITIZE) -fno-math-errno -Wno-psabi $(DEFINES) $(FLAGS_$(name)) -I$(CSRC) \

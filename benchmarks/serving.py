@@ -163,15 +163,15 @@ def bad_asks(model: Model) -> list[Ask]:
     good, picture = (model.asks[body][0].request for body in ("JSON", "PNG"))
     json_, image = "application/json", "image/png"
     return [
-        Ask(post("/predict", json_, b'{"images": [[[1, 2'), 400, b"the body is no JSON"),
+        Ask(post("/predict", json_, b'{"images": [[[1, 2'), 400, b"the body is not JSON"),
         Ask(post("/predict", json_, b'{"images": [[[1, 2], [3, 4]]]}'), 422, b"image 1: expected"),
         Ask(post("/predict", json_, b'{"images": [[[300]]]}'), 422, b"less than or equal to 255"),
         Ask(post("/predict", image, picture.partition(b"\r\n\r\n")[2][:90]), 422, b"is not a readable image"),
-        Ask(post("/predict", image, b""), 422, b"got an empty one"),
+        Ask(post("/predict", image, b""), 422, b"got an empty body"),
         Ask(post("/predict?run=other", json_, b"{}"), 404, b"no run 'other'"),
         Ask(post("/predict", "text/plain", b"4"), 415, b"expected application/json"),
-        Ask(get("/nothing"), 404, b"there is nothing at"),
-        Ask(get("/predict"), 405, b"GET is not for this address"),
+        Ask(get("/nothing"), 404, b"no such path"),
+        Ask(get("/predict"), 405, b"method GET is not allowed"),
         Ask(post("/predict", json_, b"", length=limits.BODY_BYTES + 1), 413, b"send less"),
         Ask(get("/health").replace(b"localhost", b"elsewhere"), 421, b"answers to"),
         Ask(good[: len(good) // 2], 0),

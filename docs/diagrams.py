@@ -1,4 +1,4 @@
-"""The five diagrams of the tutorial, drawn as SVG with nothing but the standard library.
+"""The diagrams of the tutorial and of the page about series, drawn as SVG with nothing but the standard library.
 
 ``python docs/diagrams.py`` writes them into docs/figures; the same bytes each time. Blue goes in, orange is the hidden
 state, green comes out, grey are weights.
@@ -306,6 +306,38 @@ def _layers() -> Picture:
     return picture
 
 
+def _frames() -> Picture:
+    picture = Picture(
+        "A series read in frames",
+        "A curve of 22 time steps and under it five frames of 8 steps, each beginning 4 steps after the one before. "
+        "The last lacks two steps, which are 0. The cell reads a frame at once and hands its state on to the next.",
+        385,
+    )
+    steps, frame, hop, side, left, top = 22, 8, 4, 26, 24, 150
+    values = [math.sin(0.55 * step) * (0.4 + step / 30) for step in range(steps)]
+    points = [(left + side * (step + 0.5), 82 - 42 * value) for step, value in enumerate(values)]
+    picture.text(left, 20, "a series of 22 time steps", look="start bold")
+    picture.arrow(*points, colour=INPUT, head=False)
+    for x, y in points:
+        picture.circle(x, y, 4, colour=INPUT)
+    count = 1 + -(-(steps - frame) // hop)
+    for number in range(count):
+        y, start = top + 48 * number, number * hop
+        real = min(frame, steps - start)
+        picture.grid(left + side * start, y - side / 2, 1, real, side, INPUT)
+        for missing in range(real, frame):
+            picture.grid(left + side * (start + missing), y - side / 2, 1, 1, side, LINE, "0")
+            picture.text(left + side * (start + missing + 0.5), y, "0")
+        picture.arrow((left + side * (start + frame), y), (704, y), colour=INPUT)
+        picture.circle(728, y, 20, "cell", colour=STATE)
+        if number:
+            picture.arrow((728, y - 28), (728, y - 20), colour=STATE)
+    for y, length, words in ((282, frame, "frame: 8 steps at once"), (336, hop, "hop: 4 steps from frame to frame")):
+        picture.arrow((left, y), (left + side * length, y))
+        picture.text(left, y + 20, words, look="start")
+    return picture
+
+
 def _digit() -> str:
     """Return the shades of the pixels of a 7, its stroke soft at the sides as a pen's."""
     legs = pairwise(STROKE)
@@ -318,6 +350,7 @@ def _digit() -> str:
 def diagrams() -> dict[str, str]:
     """Return the text of each SVG by the name of its file."""
     pictures = {"neuron": _neuron(), "layer": _layer(), "unrolled": _unrolled(), "rows": _rows(), "layers": _layers()}
+    pictures["frames"] = _frames()
     return {f"{name}.svg": picture.svg() for name, picture in pictures.items()}
 
 

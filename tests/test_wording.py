@@ -27,10 +27,11 @@ NAMES = {"found", "told", "said", "there", "one", "other", "others"}
 ROOMS = [
     *(
         f"src/unroll/{room}"
-        for room in ("bench", "cells", "compiler", "config", "doctor", "export", "models", "page", "plots", "report")
+        for room in (
+            *("bench", "cells", "compiler", "config", "doctor", "evaluation", "export", "models", "page", "plots"),
+            *("report", "runs", "scan", "server", "training"),
+        )
     ),
-    "src/unroll/scan",
-    "src/unroll/training",
     *(f"src/unroll/{name}.py" for name in ("__init__", "__main__", "errors", "formatting", "interrupt", "lessons")),
     *(f"src/unroll/{name}.py" for name in ("notebook", "testing", "validation")),
 ]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import cells, data, doctor, errors, lessons, plots, scan, testing
     from .cells import GRU, LRU, LSTM, RNN, Cell, IndRNN, MinGRU, MinLSTM
-    from .config import RECIPES, ModelConfig, Recipe, TrainConfig
+    from .config import RECIPES, ModelConfig, Range, Recipe, TrainConfig
     from .data.catalog import load
     from .data.sequences import SequenceData
     from .data.splits import Splits
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .runs.compare import Comparison, compare_runs
     from .runs.execute import resume_run, train_run
     from .runs.storage import Run, load_run, save
-    from .runs.sweep import Range, Sweep, resume_sweep, run_sweep
+    from .runs.sweep import Sweep, resume_sweep, run_sweep
     from .training.fitting import fit
     from .training.loop import Training
     from .training.results import EpochResult
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 # No public name equals a submodule's name, as importing the submodule would replace it.
 _HOME = {
-    "config": ("RECIPES", "ModelConfig", "Recipe", "TrainConfig"),
+    "config": ("RECIPES", "ModelConfig", "Range", "Recipe", "TrainConfig"),
     "errors": (
         *("ConfigError", "DataError", "InputError", "RunError", "TrainingError", "UnrollError", "UnrollWarning"),
     ),
@@ -60,7 +60,7 @@ _HOME = {
     "runs.storage": ("Run", "load_run", "save"),
     "runs.execute": ("resume_run", "train_run"),
     "runs.compare": ("Comparison", "compare_runs"),
-    "runs.sweep": ("Range", "Sweep", "resume_sweep", "run_sweep"),
+    "runs.sweep": ("Sweep", "resume_sweep", "run_sweep"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 _SUBMODULES = ("cells", "data", "doctor", "errors", "lessons", "plots", "scan", "testing")

@@ -31,6 +31,8 @@ __all__ = [
     "UnrollWarning",
 ]
 
+PUBLISHED = False  # whether a package index has unroll-rnn; until then its extras are installed from a checkout
+
 
 class UnrollError(Exception):
     """Base of all errors of this package."""
@@ -82,3 +84,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         return "; did you mean 'cuda'?"
     close = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def how_to_install(extra: str) -> str:
+    """Return the command that installs one of unroll's extras."""
+    return f"pip install 'unroll-rnn[{extra}]'" if PUBLISHED else f"pip install '.[{extra}]' in the folder of unroll"

@@ -124,3 +124,22 @@ def beside_accuracy(evaluation: Mapping[str, Any]) -> str:
         scores[f"average precision of {quoted(curve['name'])}"] = percent(curve["average"])
     words = ", ".join(f"{score} {value}" for score, value in scores.items())
     return f"always answering {quoted(name)}: {percent(share)}; {words}"
+
+
+def in_words(setting: Mapping[str, Any]) -> str:
+    """Return a setting as "cell gru, lr 0.003".
+
+    Example:
+        >>> in_words({"cell": "gru", "bidirectional": False, "lr": 3e-3})
+        'cell gru, bidirectional no, lr 0.003'
+    """
+    return ", ".join(f"{name} {value_in_words(value)}" for name, value in setting.items())
+
+
+def value_in_words(value: object) -> str:
+    """Return one value of a setting, as tables show it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "–"
+    return f"{value:g}" if isinstance(value, float) else shown(str(value))

@@ -77,18 +77,19 @@ def picture(images: np.ndarray, alt: str) -> str:
     """Return images side by side as a small PNG.
 
     Args:
-        images: (n, height, width) uint8, n at least 1.
+        images: (n, height, width) or (n, height, width, 3) uint8, n at least 1.
         alt: what the images show, for readers who cannot see them.
     """
     from PIL import Image  # here, as most results have no picture
 
     gap = 2
-    n, height, width = images.shape
+    n, height, width = images.shape[:3]
+    mode = "LA" if images.ndim == 3 else "RGBA"
     scale = min(1.0, 56 / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    sheet = Image.new("LA", (n * (size[0] + gap) - gap, size[1]), (0, 0))
+    sheet = Image.new(mode, (n * (size[0] + gap) - gap, size[1]), (0,) * len(mode))
     for number, image in enumerate(images):
-        small = Image.fromarray(image).resize(size, Image.Resampling.BOX).convert("LA")
+        small = Image.fromarray(image).resize(size, Image.Resampling.BOX).convert(mode)
         sheet.paste(small, (number * (size[0] + gap), 0))
     buffer = io.BytesIO()
     sheet.save(buffer, format="PNG", optimize=True)

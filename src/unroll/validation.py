@@ -16,6 +16,11 @@ def is_number(value: object, least: float = -LARGEST, most: float = LARGEST) -> 
     return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
 
 
+def is_range(value: object) -> bool:
+    """Tell whether a value is two numbers, the second at least as large as the first."""
+    return isinstance(value, tuple) and len(value) == 2 and all(map(is_number, value)) and value[0] <= value[1]
+
+
 def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     """Raise `ConfigError` unless ``value`` is one of ``choices``."""
     if value not in choices:
@@ -45,6 +50,10 @@ def check_types(config: object) -> None:
             (hint,) = set(get_args(hint)) - {type(None)}
         if hint in (str, bool, int, float):
             _check_plain(name, value, hint)
+        elif int in get_args(hint):  # or a word
+            words = [word for part in get_args(hint) for word in get_args(part)]
+            if value not in words and (not isinstance(value, int) or isinstance(value, bool)):
+                raise ConfigError(f"{name} must be a whole number or {' or '.join(words)}, got {quoted(value)}")
         else:
             check_choice(name, value, get_args(hint))
 

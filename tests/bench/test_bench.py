@@ -296,7 +296,7 @@ def test_the_command_shows_and_writes(call: Call, tiny: None) -> None:
                 assert entry["ratio"]["median"] == statistics.median(ratios)
     with Image.open("here/bench.png") as picture:
         assert picture.width > 500
-    assert call("--out", "here")[::2] == (2, "unroll: here is not empty: it is left alone; choose another --out\n")
+    assert call("--out", "here")[::2] == (2, "unroll: here is not empty; choose another --out\n")
 
 
 @pytest.mark.slow

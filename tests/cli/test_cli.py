@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -18,6 +19,8 @@ from PIL import Image
 
 import unroll
 from recurrences import NEEDS_BF16
+from unroll.cli import main
+from unroll.config.model import CELLS
 from unroll.scan import cpu
 from waiting import eventually
 
@@ -176,18 +179,18 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
             "residual needs num_layers of at least 2 (it skips layers from the second on), got 1; add",
         ),
         ("train --data-dir no", "data_dir must be a folder, got no"),
-        ("train --resume no", "no is no run folder: it has no config.json"),
+        ("train --resume no", "no is not a run folder: it has no config.json"),
         ("train --resume no --epochs 3", "--resume takes all settings from no; give at most --data-dir"),
-        ("evaluate no", "no is no run folder: it has no config.json"),
+        ("evaluate no", "no is not a run folder: it has no config.json"),
         ("evaluate", 'Command "evaluate" parameter RUN requires an argument.'),
-        ("predict no digit.png", "no is no run folder: it has no config.json"),
+        ("predict no digit.png", "no is not a run folder: it has no config.json"),
         (
             "explore no.npz",
             "no.npz does not exist; data must be one of mnist-sample, mnist, fashion-mnist, kmnist, ucr",
         ),
         ("explore --resize 28", "resize 28 cannot be used with mnist-sample: its images are 28×28"),
         ("explore --resize x", "resize must be a size in pixels, 28 or 40x28 (width x height), got 'x'"),
-        ("check no", "no is no run folder: it has no config.json"),
+        ("check no", "no is not a run folder: it has no config.json"),
         ("check no --hidden-size 3", "give no or the flags of a new run, not both"),
         ("check no --data mnist-sample", "give no or the flags of a new run, not both"),
         ("check --device mps", "device 'mps' is not available"),
@@ -235,6 +238,7 @@ def test_work_that_fails_exits_with_1(call: Call, monkeypatch: pytest.MonkeyPatc
     assert (status, err) == (1, "unroll: runs/mnist-sample-rnn-2/config.json: No space left on device\n")
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_later_says_how_to_go_on(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
 
@@ -287,7 +291,7 @@ def test_a_narrow_terminal_loses_no_figure(call: Call, run: unroll.Run, monkeypa
 
 @pytest.mark.slow
 def test_output_that_nobody_reads_any_more_says_how_to_go_on() -> None:
-    script = f"{sys.executable} -m unroll train --epochs 3 | head -n 2; exit ${{PIPESTATUS[0]}}"
+    script = f"{sys.executable} -m unroll train --epochs 3 --hidden-size 8 | head -n 2; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert re.fullmatch(
@@ -296,12 +300,39 @@ def test_output_that_nobody_reads_any_more_says_how_to_go_on() -> None:
     )
 
 
+def test_wrong_settings_are_refused_before_torch_is_loaded() -> None:
+    """Torch takes seconds to load, the command line a third of one."""
+    lines = [
+        *(
+            "train --cell gur",
+            "check --hidden-size 0",
+            "sweep --cell rnn,gur",
+            "sweep --lr 1e-3",
+            "explore --resize 0x3",
+        ),
+        *("train --resume runs/a --test-fraction 2", "evaluate runs/a --missing-values"),
+        "predict runs/a --lines x",
+    ]
+    script = (
+        "import sys; from unroll.cli import main\n"
+        f"assert [main(line.split()) for line in {lines}] == {[2] * len(lines)}\n"
+        "assert not {'torch', 'numpy', 'pandas'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stderr.splitlines()) == len(lines)
+
+
+def test_the_names_of_cells_are_known_without_torch() -> None:
+    assert tuple(unroll.cells.CELLS) == CELLS
+
+
 # Libraries in the order in which they are loaded, and what the command writes first: from its beginning to its work.
 @pytest.mark.parametrize("loaded", ["libtorch_global_deps", "libtorch_python", "_multiarray_umath", "config.json"])
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux' /proc")
 @pytest.mark.slow
 def test_ctrl_c_at_the_start_ends_it_in_one_line(loaded: str) -> None:
-    command = [sys.executable, "-m", "unroll", "train", "--no-report", "--epochs", "1000"]
+    command = [sys.executable, "-m", "unroll", "train", "--no-report", "--epochs", "1000", "--hidden-size", "8"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     maps = Path(f"/proc/{process.pid}/maps")
     eventually(lambda: list(Path("runs").glob(f"*/{loaded}")) or loaded in maps.read_text())
@@ -312,17 +343,20 @@ def test_ctrl_c_at_the_start_ends_it_in_one_line(loaded: str) -> None:
     assert err.count("\n") == 1
 
 
-@pytest.mark.slow
-def test_an_encoding_without_our_signs_ends_nothing() -> None:
-    command = [sys.executable, "-m", "unroll", "train", "--no-report", "--epochs", "1", "--hidden-size", "8"]
-    done = subprocess.run(command, capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "cp1251"})
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert b"28 steps ? 28 features" in done.stdout
+def test_an_encoding_without_our_signs_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = [io.BytesIO(), io.BytesIO()]
+    for name, bytes_ in zip(("stdout", "stderr"), written, strict=True):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(bytes_, "cp1251"))
+    assert main(["train", "--no-report", "--epochs", "1", "--hidden-size", "8"]) == 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    assert written[1].getvalue() == b""
+    assert b"28 steps ? 28 features" in written[0].getvalue()
 
 
 @pytest.mark.slow
 def test_out_of_memory_is_one_line(call: Call) -> None:
-    status, _, err = call("train", "--no-report", "--hidden-size", 10_000_000)
+    status, _, err = call("train", "--no-report", "--hidden-size", 1_000_000)
     assert (status, err) == (
         1,
         "unroll: out of memory; try smaller images (--resize), a smaller --batch-size or --hidden-size\n",
@@ -345,7 +379,7 @@ def test_python_m_unroll_and_a_closed_pipe() -> None:
 def test_on_a_terminal_there_is_a_bar() -> None:
     pty = pytest.importorskip("pty", reason="needs a pseudo-terminal, which Windows has not")
     master, slave = pty.openpty()
-    command = [sys.executable, "-m", "unroll", "train", "--no-report", "--epochs", "6"]
+    command = [sys.executable, "-m", "unroll", "train", "--no-report", "--epochs", "6", "--hidden-size", "8"]
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "110"}
     process = subprocess.Popen(command, stdout=slave, stderr=slave, env=environment)
     os.close(slave)
@@ -396,7 +430,7 @@ def test_explore(call: Call) -> None:
     assert call("explore", "--out", "here") == (
         2,
         "",
-        "unroll: here is not empty: it is left alone; choose another --out\n",
+        "unroll: here is not empty; choose another --out\n",
     )
 
 
@@ -475,3 +509,59 @@ def test_other_data_that_does_not_fit(call: Call) -> None:
     )
     np.savez("f2.npz", x=random.normal(size=(40, 5, 3)), y=np.arange(40) % 2)
     assert call("check", "run")[2].startswith("unroll: the run was trained on other data than ")
+
+
+@pytest.fixture
+def few() -> str:
+    """Write 60 short series, of which 6 are held out for validation."""
+    x = np.random.default_rng(0).normal(size=(60, 5, 1)) + (np.arange(60) % 2)[:, None, None]
+    np.savez("few.npz", x=x, y=np.arange(60) % 2)
+    return "few.npz"
+
+
+def test_few_validation_sequences_that_decide_are_remarked_upon(call: Call, few: str) -> None:
+    quick = ("--data", few, "--hidden-size", 4, "--epochs", 2)
+    stopping = ("--patience", 2, "--schedule", "constant")
+    remark = "only 4 validation sequences decide which weights are kept or when training stops, each worth 25% of the"
+    assert remark in call("train", "--no-report", *quick, *stopping, "--out", "best")[1]
+    chosen = call("train", "--no-report", *quick, "--keep", "best", "--out", "few")[1]
+    assert "; last weights (epoch 2): 4 validation sequences are too few to choose by\n" in chosen
+    assert "validation sequences decide" not in call("train", "--no-report", *quick, "--out", "last")[1]
+    kept = json.loads(Path("best/evaluation.json").read_text())
+    assert kept["deciding"] == 4
+    out = call("doctor", "best")[1]
+    assert "look at  few validation sequences: only 4 validation sequences decide which weights were kept" in out
+    assert "try: raise --val-fraction, or add data" in out
+    assert "few validation sequences" not in call("doctor", "last")[1]
+    out = call("sweep", *quick, "--lr", "0.01,0.02", "--out", "swept")[1]
+    assert out.count("only 4 validation sequences decide which setting is best, each worth 25% of the accuracy") == 1
+
+
+def test_the_training_accuracy_with_early_is_explained(call: Call, few: str) -> None:
+    quick = ("--no-report", "--data", few, "--hidden-size", 4, "--epochs", 1)
+    out = call("train", *quick, "--early", 0.5, "--out", "early")[1]
+    assert "50% of the sequences are cut off at a random step (--early), so it is lower than val acc and test" in out
+    assert "cut off" not in call("train", *quick, "--out", "ordinary")[1]
+
+
+def test_evaluate_reads_texts_as_the_run_did_or_as_it_is_told(call: Call) -> None:
+    rows = [("finely played" if n % 2 else "dully told", "good" if n % 2 else "bad") for n in range(40)]
+    Path("own.csv").write_text("\n".join(["remark,verdict", *(f"{a} {n},{b}" for n, (a, b) in enumerate(rows))]))
+    flags = ("--text-column", "remark", "--label-column", "verdict")
+    quick = ("--no-report", "--epochs", 15, "--hidden-size", 8, "--lr", 0.02, "--out", "run")
+    assert call("train", "--data", "own.csv", *flags, *quick)[0] == 0
+    Path("same.csv").write_text("\n".join(["verdict,remark", *(f"{b},{a}" for a, b in rows)]))
+    Path("other.csv").write_text("\n".join(["what,remark,opinion", *(f"{b},nothing,{a}" for a, b in rows)]))
+    Path("lines.txt").write_text("\n".join(f"{a} {b}" for a, b in rows))
+    expected = json.loads(call("evaluate", "run", "--data", "same.csv", "--json")[1])["confusion"]
+    assert sum(map(sum, expected)) == 40
+    for name, words in (
+        ("other.csv", ("--text-column", "opinion", "--label-column", "what")),
+        ("lines.txt", ("--lines", "label-last")),
+    ):
+        status, out, err = call("evaluate", "run", "--data", name, "--json", *words)
+        assert status == 0, err
+        assert json.loads(out)["confusion"] == expected
+    status, out, err = call("evaluate", "run", "--data", "lines.txt", "--lines", "label-first")
+    assert status == 2
+    assert err.count("\n") == 1

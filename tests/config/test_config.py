@@ -75,7 +75,7 @@ def test_every_setting_is_documented_with_its_default(config: type) -> None:
     ("function", "config", "own"),
     [
         (unroll.load, DataConfig, {"name", "data_dir", "scaling"}),
-        (unroll.SequenceClassifier, ModelConfig, {"input_size", "num_classes", "vocabulary_size"}),
+        (unroll.SequenceClassifier, ModelConfig, {"input_size", "num_classes", "vocabulary_size", "mask_size"}),
     ],
 )
 def test_a_function_of_settings_takes_each_by_name(function: Any, config: type, own: set[str]) -> None:
@@ -115,4 +115,4 @@ def test_recipe_tutorial_is_the_tutorial_s() -> None:
     train = recipe.train
     assert (train.epochs, train.batch_size, train.lr, train.optimizer) == (10, 64, 1e-3, "adam")
     assert (train.schedule, train.clip_norm, train.val_fraction, train.weight_decay) == ("constant", 0, 0, 0)
-    assert (recipe.scaling, recipe.model.init, recipe.model.hidden_size) == ("unit", "torch", 150)
+    assert (recipe.model.scaling, recipe.model.init, recipe.model.hidden_size) == ("unit", "torch", 150)

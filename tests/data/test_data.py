@@ -94,15 +94,14 @@ def test_unit_scaling_is_totensor_s(sample: Splits) -> None:
 
 
 def test_scaling_of_floats() -> None:
-    assert Scaling.of("standard", torch.tensor([[[1.0, 5.0], [3.0, 9.0]]])) == Scaling((2.0, 7.0), (1.0, 2.0))
-    assert Scaling.of("standard", torch.ones(2, 3, 1)) == Scaling((1.0,), (1.0,))  # constant: nothing to divide by
-    padded = torch.tensor([[[1.0], [3.0], [float("nan")]]])
-    assert Scaling.of("standard", padded, torch.tensor([2])) == Scaling((2.0,), (1.0,))
+    assert Scaling.of("training", torch.tensor([[[1.0, 5.0], [3.0, 9.0]]])) == Scaling((2.0, 7.0), (1.0, 2.0))
+    assert Scaling.of("training", torch.ones(2, 3, 1)) == Scaling((1.0,), (1.0,))  # constant: nothing to divide by
+    assert Scaling.of("training", torch.tensor([[1.0], [3.0]])) == Scaling((2.0,), (1.0,))
     with pytest.raises(
         DataError, match="scaling 'unit', as in recipe 'tutorial', expects uint8 values, got torch.float32"
     ):
         Scaling.of("unit", torch.ones(1, 1, 1))
-    with pytest.raises(ConfigError, match="scaling must be one of unit, standard, got 'log'"):
+    with pytest.raises(ConfigError, match="scaling must be one of unit, training, got 'log'"):
         Scaling.of("log", torch.ones(1, 1, 1))  # type: ignore[arg-type]
 
 

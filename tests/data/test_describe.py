@@ -26,7 +26,7 @@ def splits_of(
 ) -> Splits:
     preparation = Preparation(tuple("abcdefghijklmnopqrstuvwxyz"[:classes]), Scaling(0.0, 1.0))
     train = SequenceData(x, torch.tensor(y), preparation, None if lengths is None else torch.tensor(lengths))
-    return Splits(train, SequenceData(test_x, torch.tensor(test_y), preparation), "made", "here").scaled("standard")
+    return Splits(train, SequenceData(test_x, torch.tensor(test_y), preparation), "made", "here").scaled("training")
 
 
 def random_splits(n: int = 60, features: int = 3, classes: int = 3, scale: float = 1.0) -> Splits:
@@ -68,8 +68,8 @@ def test_repeated_shared_and_contradicting_sequences() -> None:
     found = describe_data(splits_of(torch.stack([one, two, one, one]), [0, 1, 0, 1], torch.stack([one, three]), [0, 1]))
     assert (found.train.repeated, found.test.repeated, found.shared, found.conflicts) == (2, 0, 1, 1)
     assert found.findings == (
+        "1 test sequence also in the training part: the test accuracy will be too high; remove the copies",
         "2 repeated sequences in the training part",
-        "1 test sequence also in the training part: the test accuracy will flatter",
         "1 sequence labelled with more than one class: look at their labels",
     )
 

@@ -19,7 +19,7 @@ import unroll
 from unroll import ConfigError, DataError, load
 from unroll.data.describe import describe_data
 from unroll.data.formats import image_folder
-from unroll.data.formats.image_file import prepare_image
+from unroll.data.formats.image_file import ReadImage, prepare_image
 from unroll.evaluation.predict_files import predict_files
 from unroll.runs.data import load_test
 from unroll.runs.storage import load_run
@@ -125,7 +125,10 @@ def test_a_model_sees_of_a_file_what_it_was_trained_on(folder: Folder, suffix: s
     for file in files:
         prepared = prepare_image(file, form)
         assert prepared.pixels.numpy().tobytes() in known
-        assert prepared.steps == (f"resized to {size[0]}×{size[1]}",)
+        with Image.open(file) as image:
+            channels = np.asarray(image.convert("RGB"))
+        grey = () if np.ptp(channels, axis=2).any() else ("grey, repeated in three channels",)
+        assert prepared.steps == (f"resized to {size[0]}×{size[1]}", *grey)
 
 
 def test_what_systems_leave_behind_is_left_alone(folder: Folder) -> None:
@@ -146,8 +149,13 @@ def test_classes_called_train_and_test_are_classes(folder: Folder) -> None:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Return the list of the files that are read from now on."""
     read: list[Path] = []
-    real = image_folder.read_grey
-    monkeypatch.setattr(image_folder, "read_grey", lambda path, size: read.append(path) or real(path, size))  # type: ignore[func-returns-value]
+    real = image_folder.read_image
+
+    def noted(path: Path, channels: int, size: tuple[int, int] | None) -> ReadImage:
+        read.append(path)
+        return real(path, channels, size)
+
+    monkeypatch.setattr(image_folder, "read_image", noted)
     return read
 
 
@@ -468,7 +476,7 @@ def test_own_data_that_has_changed_is_refused(learnable: Path, change: str) -> N
             for n, file in enumerate(sorted((learnable / label).iterdir())):
                 file.rename(learnable / ("test" if n % 2 else "train") / label / file.name)
             (learnable / label).rmdir()
-    with pytest.raises(DataError, match="has changed since .* was trained: what to test on can no longer be told"):
+    with pytest.raises(DataError, match="changed after .* was trained, so its test set is unknown"):
         load_test(run)
 
 

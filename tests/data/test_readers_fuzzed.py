@@ -45,7 +45,7 @@ from unroll.runs.history import read_history, write_metrics
 from unroll.runs.record import read_record
 from unroll.training.results import EpochResult
 
-CASES = fuzz.EXAMPLES or 15
+CASES = fuzz.EXAMPLES or 8
 LONGEST = 400  # characters of a message, without the paths in it
 
 INSERTED = [
@@ -161,7 +161,7 @@ def run_of(folder: Path, preparation: Preparation, data: SequenceData, vocabular
     recipe = unroll.RECIPES["fast"]
     train = {name: getattr(recipe.train, name) for name in recipe.train.__dataclass_fields__}
     more = {"name": "d.csv", "dir": None}
-    config |= {"recipe": "fast", "scaling": "standard", "train": train, "backend": "auto", "tensorboard": False}
+    config |= {"recipe": "fast", "train": train, "backend": "auto", "tensorboard": False}
     (folder / "config.json").write_text(json.dumps(config | {"data": config["data"] | more}, indent=2))
     return folder
 
@@ -181,6 +181,12 @@ def table_of_kinds(root: Path) -> dict[str, Kind]:
     ts = "@problemName d\n@univariate false\n@classLabel true no yes\n@data\n" + "".join(
         f"{row}:{row}:{('no', 'yes')[n % 2]}\n" for n, row in enumerate(rows)
     )
+    named = list(zip(rows, y.tolist(), strict=True))
+    arff = "@relation d\n" + "".join(f"@attribute t{t} numeric\n" for t in range(5)) + "@attribute c {no,yes}\n@data\n"
+    arff += "".join(f"{row},{('no', 'yes')[label]}\n" for row, label in named)
+    relational = "@relation d\n@attribute x relational\n@attribute t numeric\n@end x\n@attribute c {no,yes}\n@data\n"
+    relational += "".join(f"'{row}\\n{row}',{('no', 'yes')[label]}\n" for row, label in named)
+    plain = "".join(f"{label},{row}\n" for row, label in named)
     texts = [(f"a {('dull', 'fine')[n % 2]} film, number {n}", ("no", "yes")[n % 2]) for n in range(12)]
     objects = [{"text": text, "label": label} for text, label in texts]
     image = io.BytesIO()
@@ -202,6 +208,10 @@ def table_of_kinds(root: Path) -> dict[str, Kind]:
         "csv, long": Kind(root / "long", "d.csv", long.encode(), load),
         "tsv": Kind(root / "tsv", "d.tsv", wide.replace(",", "\t").encode(), load),
         "ts": Kind(root / "ts", "d.ts", ts.encode(), load),
+        "arff": Kind(root / "arff", "d.arff", arff.encode(), load),
+        "arff of several features": Kind(root / "relational", "d.arff", relational.encode(), load),
+        "tsv of numbers": Kind(root / "numbers", "d.tsv", plain.replace(",", "\t").encode(), load),
+        "txt of numbers": Kind(root / "columns", "d.txt", plain.replace(",", "  ").encode(), load),
         "csv of texts": Kind(
             root / "texts", "d.csv", ("text,label\n" + "".join(f'"{t}",{c}\n' for t, c in texts)).encode(), load
         ),
@@ -286,8 +296,9 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
 
 
 NAMES = (
-    "npz", "npz of parts", "csv, wide", "csv, long", "tsv", "ts", "csv of texts", "jsonl", "json", "txt", "idx", "png",
-    "jpeg", "config.json of series", "model.safetensors of series", "config.json of images",
+    "npz", "npz of parts", "csv, wide", "csv, long", "tsv", "ts", "arff",
+    "arff of several features", "tsv of numbers", "txt of numbers", "csv of texts", "jsonl", "json", "txt", "idx",
+    "png", "jpeg", "config.json of series", "model.safetensors of series", "config.json of images",
     "model.safetensors of images", "config.json of word", "model.safetensors of word", "tokenizer.json of word",
     "config.json of bpe",
     "model.safetensors of bpe", "tokenizer.json of bpe", "metrics.jsonl", "calibration.json", "evaluation.json",

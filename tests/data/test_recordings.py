@@ -48,9 +48,9 @@ def test_each_file_is_a_series_of_its_class(place: object, tmp_path: Path) -> No
     assert splits.understood == f"series from files, of features ax, ay; class: the {by} of each; left out: timestamp"
     assert splits.train.preparation.features == ("ax", "ay")
     read = [
-        (splits.classes[y], part.x[n, :length])
+        (splits.classes[y], part.sequence(n))
         for part in (splits.train, splits.test)
-        for n, (y, length) in enumerate(zip(part.y.tolist(), part.steps_of_each.tolist(), strict=True))
+        for n, y in enumerate(part.y.tolist())
     ]
     assert len(read) == 10
     for label, values in read:

@@ -65,8 +65,7 @@ def write(tmp_path: Path) -> Write:
 def rows(data: SequenceData) -> list[list[list[float]]]:
     """Return the values of each series up to its length, as nested lists, NaN where one is missing."""
     x = data.x if data.missing is None else data.x.masked_fill(data.missing, math.nan)
-    lengths = [x.shape[1]] * len(x) if data.lengths is None else data.lengths.tolist()
-    return [x[index, :length].tolist() for index, length in enumerate(lengths)]
+    return [data.sequence(number, x).tolist() for number in range(len(data))]
 
 
 NAN = pytest.approx(math.nan, nan_ok=True)
@@ -181,18 +180,23 @@ def test_gaps_are_filled_as_a_plain_loop_fills_them(data: st.DataObject, mask: b
     lengths = data.draw(st.lists(st.integers(1, time), min_size=n, max_size=n))
     valid_mask = np.arange(time) < np.array(lengths)[:, None]
     gone = np.isnan(x) & valid_mask[:, :, None]
-    tensor = torch.from_numpy(np.where(gone, 99, x).astype(np.float32))
-    rule = Missing.of("mask" if mask else "impute", tensor, torch.tensor(lengths), torch.from_numpy(gone))
+    steps = torch.from_numpy(np.where(gone, 99, x).astype(np.float32))[torch.from_numpy(valid_mask)]
+    missing = torch.from_numpy(gone[valid_mask])
+    rule = Missing.of("mask" if mask else "impute", steps, missing)
     means = []
     for feature in range(features):
         there = x[:, :, feature][valid_mask & ~gone[:, :, feature]]
         means.append(float(there.mean()) if len(there) else 0.0)
     assert rule.means == pytest.approx(means)
-    found = rule.fill(tensor, torch.from_numpy(gone))
-    assert found.shape == (n, time, features * (2 if mask else 1))
-    for index, length in enumerate(lengths):
-        expected = np.array(filled(x[index, :length].tolist(), means, mask))
-        np.testing.assert_allclose(found[index, :length].numpy(), expected, rtol=1e-6)
+    starts = torch.tensor(lengths).cumsum(0) - torch.tensor(lengths)
+    found = rule.fill(steps, missing, starts)
+    assert found.shape == (sum(lengths), features * (2 if mask else 1))
+    for index, own in enumerate(found.split(lengths)):
+        expected = np.array(filled(x[index, : len(own)].tolist(), means, mask))
+        np.testing.assert_allclose(own.numpy(), expected, rtol=1e-6)
+    whole = rule.fill(torch.from_numpy(x.astype(np.float32)), torch.from_numpy(np.isnan(x)))  # side by side
+    for row, own in zip(x, whole.numpy(), strict=True):
+        np.testing.assert_allclose(own, np.array(filled(row.tolist(), means, mask)), rtol=1e-6)
 
 
 def test_the_mask_is_not_scaled(write: Write) -> None:
@@ -217,7 +221,7 @@ def test_npz_holds_nan_where_a_value_is_missing(tmp_path: Path) -> None:
 
 def test_a_run_that_learned_no_rule_says_so(write: Write) -> None:
     splits = load(write("Two_TRAIN.ts", TS, test=TS))
-    with pytest.raises(DataError, match="the data lacks 2 values, and the run has not learned what to put there"):
+    with pytest.raises(DataError, match="2 values are missing, but the training data had no missing values"):
         splits.test.prepared_as(replace(splits.train.preparation, missing=None))
 
 

@@ -228,7 +228,7 @@ def test_a_missing_library_is_named_with_what_installs_it(
     path = tsv(rows(2))
     unroll.train_run(str(path), epochs=1, hidden_size=4, out="run")
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    expected = "unroll: texts need the library tokenizers: pip install 'unroll-rnn[text]'\n"
+    expected = "unroll: texts need the library tokenizers: pip install '.[text]' in the folder of unroll\n"
     for words in (
         ["train", "--no-report", "--data", str(path)],
         ["predict", "run", "--text", "a"],
@@ -256,7 +256,7 @@ def test_settings_of_other_data_are_refused(setting: dict[str, Any], tsv: Callab
     with pytest.raises(unroll.ConfigError, match="it holds no texts"):
         unroll.load("mnist-sample", tokenizer="bpe")
     with pytest.raises(
-        unroll.ConfigError, match="embedding_size is for texts, got 7 for data of numbers: leave it out"
+        unroll.ConfigError, match="embedding_size applies to texts, got 7 for numeric data: leave it out"
     ):
         unroll.train_run("mnist-sample", embedding_size=7)
 
@@ -457,7 +457,7 @@ def test_the_command_line_looks_at_texts_and_answers_them(
 
 def test_a_run_of_images_reads_no_texts(run: unroll.Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(run.path), "--text", "seven"]) == 2
-    assert "this run was not trained on texts: it cannot predict from them" in capsys.readouterr().err
+    assert "this run was not trained on texts and cannot predict from them" in capsys.readouterr().err
 
 
 def test_a_vocabulary_of_nothing_looks_wrong(tsv: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:

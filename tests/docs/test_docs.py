@@ -16,6 +16,7 @@ import pytest
 import unroll
 from unroll.cli import app, main
 from unroll.data import catalog
+from unroll.errors import how_to_install
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -30,6 +31,16 @@ def commands() -> list[str]:
     """Return the lines of the README that call unroll."""
     lines = "".join(blocks("console")).splitlines()
     return [line.removeprefix("$ ").split("#")[0].strip() for line in lines if line.startswith("$ unroll ")]
+
+
+def test_the_pages_say_how_to_install_an_extra_as_messages_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [README, *(page.read_text() for page in (ROOT / "docs").glob("*.md"))]
+    named = [match for text in texts for match in re.findall(r"pip install '([^']+)\[(\w+)\]'", text)]
+    assert len(named) >= 5
+    for package, extra in named:
+        assert how_to_install(extra).startswith(f"pip install '{package}[{extra}]'")
+    monkeypatch.setattr("unroll.errors.PUBLISHED", True)
+    assert how_to_install("text") == "pip install 'unroll-rnn[text]'"
 
 
 @pytest.mark.parametrize("module", [unroll, *MODULES], ids=lambda m: m.__name__)

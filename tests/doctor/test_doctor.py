@@ -19,15 +19,16 @@ import torch
 from torch import Tensor
 
 import unroll
+from patients import flags, names, series, train, waves
 from unroll import plots
 from unroll.cli.views.doctor import bars
 from unroll.config import ModelConfig, choose_settings
-from unroll.data.preparation import Preparation, Scaling
+from unroll.data.preparation import Scaling
 from unroll.doctor import NAMES, Examination, examine, remedies
 from unroll.doctor import findings as judgement
 from unroll.doctor import learning_curves as course
 from unroll.doctor.examination import Finding, LayerHealth, Memory
-from unroll.doctor.findings import Patient, judge_layers, judge_memory, judge_numbers
+from unroll.doctor.findings import Patient, judge_layers, judge_memory, judge_numbers, judge_readout
 from unroll.doctor.layer_health import before_the_end, radii
 from unroll.doctor.learning_curves import judge_history
 from unroll.doctor.memory import measure_memory, positions
@@ -35,20 +36,6 @@ from unroll.models.classifier import build
 from unroll.runs.history import read_history
 
 Digits = unroll.Splits
-Fit = tuple[unroll.SequenceClassifier, list[unroll.EpochResult]]
-
-
-def train(splits: unroll.Splits, epochs: int, model: unroll.SequenceClassifier | None = None, **settings: Any) -> Fit:
-    """Return a model trained with some settings, and its history."""
-    torch.manual_seed(0)
-    config = {name: settings.pop(name) for name in list(settings) if name in unroll.TrainConfig.__dataclass_fields__}
-    model = model or unroll.SequenceClassifier(splits.train.input_size, len(splits.classes), **settings)
-    return model, list(unroll.fit(model, splits, unroll.TrainConfig(epochs=epochs, **config)))
-
-
-def names(examination: Examination) -> set[str]:
-    assert {finding.name for finding in examination.findings} <= set(NAMES)
-    return {finding.name for finding in examination.findings}
 
 
 def evidence(examination: Examination, name: str) -> str:
@@ -70,29 +57,6 @@ def with_radius(radius: float, **settings: Any) -> unroll.SequenceClassifier:
     model = fresh(**settings)
     cell_of(model).weight_hh.mul_(radius)
     return model
-
-
-def series(x: np.ndarray, y: np.ndarray, lengths: np.ndarray | None = None) -> unroll.SequenceData:
-    x = np.asarray(x, np.float32)
-    scaling = Scaling.of("standard", torch.from_numpy(x))
-    classes = tuple("abcdefghij"[: int(y.max()) + 1])
-    return unroll.SequenceData(
-        torch.from_numpy(x),
-        torch.from_numpy(np.asarray(y, np.int64)),
-        Preparation(classes, scaling),
-        None if lengths is None else torch.from_numpy(np.asarray(lengths, np.int64)),
-    )
-
-
-def waves(n: int = 240, steps: int = 30) -> unroll.Splits:
-    """Two noisy features, three classes of frequency, any phase."""
-    random = np.random.default_rng(0)
-    y = np.arange(n) % 3
-    t = np.arange(steps)[None, :, None]
-    angle = (0.3 + 0.25 * y)[:, None, None] * t + random.uniform(0, 2 * np.pi, (n, 1, 2))
-    data = series(np.sin(angle) + random.normal(0, 0.2, (n, steps, 2)), y)
-    train, test = data.cut(0.2, 0)
-    return unroll.Splits(train, test, "waves", "here")
 
 
 # Healthy
@@ -119,6 +83,7 @@ def test_the_default_run_is_healthy(run: unroll.Run, sample: Digits) -> None:
     ("cell", "settings"),
     [("gru", {}), ("lstm", {}), ("rnn", {"bidirectional": True, "num_layers": 2}), ("lru", {"readout": "mean"})],
 )
+@pytest.mark.slow
 def test_models_of_series_are_healthy(cell: Any, settings: Any) -> None:
     splits = waves()
     model, history = train(splits, 12, cell=cell, hidden_size=24, lr=0.01, batch_size=32, **settings)
@@ -128,6 +93,7 @@ def test_models_of_series_are_healthy(cell: Any, settings: Any) -> None:
     assert found.findings == ()
 
 
+@pytest.mark.slow
 def test_a_model_of_texts_is_healthy() -> None:
     random = np.random.default_rng(0)
     words = [f"word{n}" for n in range(30)]
@@ -491,6 +457,7 @@ def test_doctor_of_a_healthy_run(call: Call, run: unroll.Run) -> None:
     assert len(found["layers"][0]["gradient"]) == 28
 
 
+@pytest.mark.slow
 def test_doctor_of_a_sick_run_and_of_one_whose_data_is_gone(call: Call, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     np.savez("noise.npz", x=random.normal(size=(80, 15, 2)), y=np.arange(80) % 2)
@@ -521,7 +488,7 @@ def test_doctor_of_a_run_saved_by_hand(call: Call, small: Digits) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("doctor no", "no is no run folder: it has no config.json"),
+        ("doctor no", "no is not a run folder: it has no config.json"),
         ("doctor", 'Command "doctor" parameter RUN requires an argument.'),
         ("doctor RUN --data no.npz", "no.npz does not exist"),
         ("doctor RUN --data-dir no", "data_dir must be a folder, got no"),
@@ -609,23 +576,12 @@ def all_findings(config: ModelConfig) -> list[Finding]:
         for heard in (0, 3):
             memory = Memory((0, 29), (1.0, 0.0), heard, heard / 30, 30)
             found += [*judge_memory(memory, [gone], patient), *judge_memory(memory, [grown], patient)]
+    late = Memory((0, 5, 29), (1.0, 0.0, 0.0), 5, 5 / 30, 30)
+    found += judge_readout(late, 0.9, 0.1, Patient(config, False, 0.3))
     for losses, right in (([2.3] * 3, 0.1), ([9.0] * 3, 0.9), ([2.0, 1.0, 2.0], 0.9), ([1.0, 0.5, 0.6], 0.99)):
         for held_out in (0.1, 0.5):
             found += judge_history(epochs(losses, right, held_out), 0.1, 10, None, config, image=True)
     return found
-
-
-def flags(remedy: str) -> list[dict[str, Any]]:
-    """Return what stands in a remedy: the flags that follow each other are meant together."""
-    together = re.findall(r"(?:--[a-z-]+ (?!and |or )[a-z0-9.+-]*[a-z0-9](?: (?=--)|\b))+", remedy)
-    ways = [dict(re.findall(r"--([a-z-]+) (\S+)", some)) for some in together]
-    return [
-        {
-            name.replace("-", "_"): value if value.isalpha() else float(value) if set(value) & set(".e") else int(value)
-            for name, value in way.items()
-        }
-        for way in ways
-    ]
 
 
 @pytest.mark.parametrize("cell", [*unroll.cells.CELLS, f"{__name__}:Own"])
@@ -643,7 +599,8 @@ def test_no_remedy_is_refused(cell: str, small: Digits) -> None:
                     tried.add(key)
                     _, chosen = choose_settings(recipe, changed)
                     unroll.Training(build(chosen.model, 28, 10), few, chosen.train)
-    without_flags, of_rnn = {"uneven classes"}, {"large recurrent weights", "small recurrent weights"}
+    without_flags = {"uneven classes", "majority answers", "few validation sequences"}
+    of_rnn = {"large recurrent weights", "small recurrent weights"}
     assert named == set(NAMES) - without_flags - (set() if cell == "rnn" else of_rnn)
     assert len(tried) > 20
 
@@ -658,7 +615,7 @@ def test_flags_are_read_from_a_remedy() -> None:
     ]
     relu = ModelConfig(nonlinearity="relu", init="identity", recurrent_dropout=0.1, backend="gemm")
     assert flags(remedies.longer_memory(relu, 20)) == [
-        {"cell": "gru", "nonlinearity": "tanh", "init": "orthogonal", "backend": "auto"},
+        {"cell": "gru", "nonlinearity": "tanh", "init": "orthogonal", "backend": "auto", "forget_bias": 3},
         {"cell": "lru", "nonlinearity": "tanh", "init": "orthogonal", "recurrent_dropout": 0, "backend": "auto"},
         {"readout": "mean"},
     ]

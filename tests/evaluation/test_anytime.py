@@ -131,10 +131,11 @@ def test_confidence_is_calibrated_on_what_was_held_out(run: unroll.Run, sample: 
     assert run.calibration.n == len(held_out)
     again = unroll.calibrate(run.model, held_out.prepared_as(run.preparation))
     assert again.temperatures == pytest.approx(run.calibration.temperatures, rel=1e-3)
-    with pytest.raises(DataError, match="needs at least 1, got 0"):
+    with pytest.raises(DataError, match="needs at least 1 sequence, got 0"):
         unroll.calibrate(run.model, held_out.subset(torch.arange(0)))
 
 
+@pytest.mark.slow
 def test_the_commands(run: unroll.Run, sample: unroll.Splits, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(2):
         Image.fromarray(sample.test.x[number].numpy()).save(f"{number}.png")

@@ -92,7 +92,7 @@ def test_it_comes_back_from_its_file(tmp_path: Path) -> None:
     [((), ()), ((0.5,), (1.0,)), ((1.0,), (1.0, 2.0)), ((0.0, 1.0), (1.0, 1.0)), ((0.7, 0.5, 1.0), (1.0, 1.0, 1.0))],
 )
 def test_what_is_none_is_refused(fractions: tuple[float, ...], temperatures: tuple[float, ...]) -> None:
-    with pytest.raises(InputError, match="a calibration needs fractions that ascend to 1"):
+    with pytest.raises(InputError, match="a calibration needs ascending fractions up to 1"):
         Calibration(fractions, temperatures, 1)
 
 

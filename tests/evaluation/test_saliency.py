@@ -110,6 +110,7 @@ def test_of_squares_the_methods_differ_by_a_factor_of_two() -> None:
     torch.testing.assert_close(attribute(model, x, target=0, method="gradient-times-input"), 2 * expected)
 
 
+@pytest.mark.slow
 def test_a_plain_loop_in_float64_finds_the_same() -> None:
     model = SequenceClassifier(3, 4, cell="gru", hidden_size=8, bidirectional=True, readout="attention")
     x, target = torch.randn(4, 9, 3), torch.tensor([0, 1, 2, 3])
@@ -168,6 +169,7 @@ def test_the_model_and_the_generators_stay_as_they_were() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.slow
 def test_only_so_much_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = SequenceClassifier(3, 4, hidden_size=8), torch.randn(7, 9, 3)
     whole = attribute(model, x, torch.tensor([9, 9, 3, 9, 0, 9, 1]))
@@ -193,7 +195,7 @@ def test_the_fused_kernels_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tokens_of_a_model_that_somebody_has_changed_are_not_explained() -> None:
     model = SequenceClassifier(5, 2, hidden_size=4, vocabulary_size=7)
     model.register_forward_hook(lambda module, inputs, logits: logits + 1)
-    with pytest.raises(InputError, match="tokens are explained through their vectors, which a model with another"):
+    with pytest.raises(InputError, match="tokens cannot be explained for a model with hooks or a changed forward"):
         attribute(model, torch.zeros(1, 3, dtype=torch.int64))
 
 

@@ -58,7 +58,7 @@ def test_confidence_is_calibrated_step_by_step() -> None:
 
 def test_what_cannot_be_watched_is_said() -> None:
     model = SequenceClassifier(2, 3, hidden_size=4)
-    with pytest.raises(InputError, match="sequence 2 is empty: there is nothing to watch"):
+    with pytest.raises(InputError, match="sequence 2 is empty: choose one with at least 1 time step"):
         watch(model, series(), 2)
     no_steps = SequenceData(torch.zeros(1, 0, 2), torch.tensor([0]), series().preparation)
     with pytest.raises(InputError, match="sequence 0 is empty"):
@@ -92,6 +92,7 @@ def test_a_series_is_drawn_from_left_to_right() -> None:
 
 
 @pytest.mark.parametrize("read", ["columns", "pixels", "permuted"])
+@pytest.mark.slow
 def test_images_read_otherwise_are_drawn_too(read: str) -> None:
     data = unroll.load("mnist-sample", read=read).test  # type: ignore[arg-type]
     watched = watch(SequenceClassifier(data.input_size, 10, hidden_size=3).eval(), data, 0)

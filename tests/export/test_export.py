@@ -138,6 +138,7 @@ def test_what_stands_there_is_left_alone(call: Call, run: unroll.Run, tmp_path: 
         ('centre === "mass"', 'centre === "none"', "must prepare drawings alike, got pixels that differ by {} of 255"),
     ],
 )
+@pytest.mark.slow
 def test_no_page_is_written_whose_javascript_differs(
     run: unroll.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: str, wrong: str, message: str
 ) -> None:
@@ -151,7 +152,7 @@ def test_no_page_is_written_whose_javascript_differs(
 
 def test_what_is_missing_is_named(run: unroll.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "py_mini_racer", None)
-    with pytest.raises(ConfigError, match=re.escape("pip install 'unroll-rnn[html]'")):
+    with pytest.raises(ConfigError, match=re.escape("pip install '.[html]' in the folder of unroll")):
         export_html(run, load_test(run))
 
 

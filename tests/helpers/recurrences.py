@@ -145,6 +145,9 @@ CASE_IDS = [
     "-".join(["B{batch}-T{time}-I{size}-H{hidden}".format(**case), *(k for k, value in case.items() if value is True)])
     for case in CASES
 ]
+LARGE_IS_SLOW = [
+    [pytest.mark.slow] if case["batch"] * case["time"] * case["hidden"] > 300_000 else [] for case in CASES
+]
 
 
 def prepare(recurrence: str, case: dict[str, Any]) -> tuple[Tensors, Tensor | None, dict[str, bool]]:

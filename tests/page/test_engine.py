@@ -19,10 +19,12 @@ import unroll
 from unroll.cells import CELLS, LSTM
 from unroll.data.formats.image_file import prepare_image
 from unroll.data.preparation import Framing, ImageFormat, Missing, Preparation, Scaling
+from unroll.data.sequences import SequenceData
 from unroll.errors import DataError
+from unroll.evaluation.predictions import Predictions
 from unroll.evaluation.stepwise import watch
-from unroll.export.description import describe
-from unroll.export.verify import check
+from unroll.export.description import describe, raw
+from unroll.export.verify import ASK
 from unroll.page import engine
 from unroll.runs.config_file import RunConfig
 from unroll.runs.storage import Run
@@ -62,19 +64,30 @@ def test_each_step_is_calibrated_as_a_share_of_the_whole(small: unroll.Splits, s
     assert found[-1] == found[-2]
 
 
-@pytest.mark.slow
-def test_every_cell_and_readout_says_what_pytorch_says(small: unroll.Splits) -> None:
-    for number, cell in enumerate(CELLS):
-        for both in (False, True):
-            readout = ("last", "mean", "max", "attention")[(number + both) % 4]
-            model = unroll.SequenceClassifier(
-                28, 10, cell=cell, hidden_size=7, num_layers=3, bidirectional=both, residual=both, layer_norm=both,
-                readout=readout,  # type: ignore[arg-type]
-            ).eval()  # fmt: skip
-            run = Run(Path("made"), model, RunConfig.of(model, small.test.preparation, ""), None)
-            found = check(run, small.test, describe(run, small.test, "sample"))
-            assert found.checked == 100
-            assert found.difference < 1e-6, (cell, both, readout)
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("number", range(len(CELLS)), ids=list(CELLS))
+def test_every_cell_and_readout_says_what_pytorch_says(
+    small: unroll.Splits, script: Script, number: int, both: bool
+) -> None:
+    """At the end of twenty digits, and after each step of one."""
+    readout = ("last", "mean", "max", "attention")[(number + both) % 4]
+    model = unroll.SequenceClassifier(
+        28, 10, cell=list(CELLS)[number], hidden_size=7, num_layers=3, bidirectional=both, residual=both,
+        layer_norm=both, readout=readout,  # type: ignore[arg-type]
+    ).eval()  # fmt: skip
+    run = Run(Path("made"), model, RunConfig.of(model, small.test.preparation, ""), None)
+    digits = list(range(0, 100, 5))
+    samples = json.dumps([raw(small.test, digit) for digit in digits])
+    found = script(
+        f"""(() => {{
+          const description = {json.dumps(describe(run, small.test, "sample"))};
+          {ASK}
+          return {{answers: answers({samples}), reading: reading({samples}[0])}};
+        }})()"""
+    )
+    expected = Predictions.of(model, small.test.subset(torch.tensor(digits))).probabilities()
+    assert torch.tensor(found["answers"]).sub(expected).abs().max() < 1e-6
+    assert torch.tensor(found["reading"]).sub(watch(model, small.test, 0).probabilities).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
@@ -99,6 +112,47 @@ def test_each_step_is_what_watching_sees(small: unroll.Splits, script: Script, c
     hidden = torch.cat([torch.tensor(one).view(28, 9) for one in found["hidden"]], dim=1)
     assert hidden.sub(expected.hidden).abs().max() < 1e-5
     assert (found["predicted"], found["decided"], found["units"]) == (expected.predicted, expected.decided, 9)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"frame": 4},
+        {"frame": 5, "hop": 3, "scaling": "both", "mask_size": 1},
+        {"frame": 3, "hop": 1, "bidirectional": True},
+        {"scaling": "series", "mask_size": 2},
+    ],
+    ids=lambda settings: "-".join(map(str, settings.values())),
+)
+def test_what_stands_before_the_layers_is_watched_in_single_steps(script: Script, settings: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    model = unroll.SequenceClassifier(3, 2, cell="gru", hidden_size=5, num_layers=2, readout="max", **settings).eval()
+    series = SequenceData(torch.randn(1, 23, 3), torch.tensor([0]), Preparation(("a", "b"), Scaling(0.0, 1.0)))
+    run = Run(Path("made"), model, RunConfig.of(model, series.preparation, ""), None)
+    expected, x = watch(model, series, 0), series.x
+    found = script(
+        f"""(() => {{
+          const model = new Model({json.dumps(describe(run, series, "made")["model"])}, null);
+          const x = {json.dumps(x[0].tolist())};
+          const reading = model.read(x);
+          const hidden = reading.states.at(-1).map((direction) => Array.from(direction.hidden));
+          const swapped = [...model.occlude(x, [{{step: 12, value: [0.5, 0.5, 0.5]}}, {{step: 12, value: null}}], 1)];
+          const blank = [...model.blank(x, [[0, 23], [10, 14]], 1)];
+          return {{probabilities: reading.probabilities.map((p) => Array.from(p)), hidden, swapped, blank}};
+        }})()"""
+    )
+    assert torch.tensor(found["probabilities"]).sub(expected.probabilities).abs().max() < 1e-5
+    hidden = torch.cat([torch.tensor(one).view(23, 5) for one in found["hidden"]], dim=1)
+    assert hidden.sub(expected.hidden).abs().max() < 1e-5
+    changed, shorter = x.clone(), torch.cat([x[:, :12], x[:, 13:]], dim=1)
+    changed[0, 12] = 0.5
+    vectors = model.vectors(x)
+    blank = vectors.clone()
+    blank[:, 10:14] = 0
+    with torch.inference_mode():
+        losses = [model(x) - model(other) for other in (changed, shorter)]
+        losses += [model(x) - model.of_vectors(other) for other in (torch.zeros_like(vectors), blank)]
+    assert np.allclose(found["swapped"] + found["blank"], [float(loss[0, 1]) for loss in losses], atol=1e-5)
 
 
 def test_gates_are_those_of_the_equations(script: Script) -> None:
@@ -174,12 +228,12 @@ def test_who_reads_a_long_sequence_both_ways_is_asked_at_some_steps(script: Scri
     assert exact[-1]
 
 
-def _prepared(script: Script, picture: Image.Image, form: ImageFormat) -> Any:
+def _prepared(script: Script, picture: Image.Image, *forms: ImageFormat) -> Any:
     rgba = base64.b64encode(picture.convert("RGBA").tobytes()).decode()
     image = f"{{width: {picture.width}, height: {picture.height}, data: decode.bytes({json.dumps(rgba)})}}"
     return script(
-        f"(({{pixels, steps}}) => ({{pixels: Array.from(pixels), steps}}))"
-        f"(Images.prepare({image}, {json.dumps(asdict(form))}))"
+        f"((image) => {json.dumps([asdict(form) for form in forms])}.map((form) => Images.prepare(image, form))"
+        f".map(({{pixels, steps}}) => ({{pixels: Array.from(pixels), steps}})))({image})"
     )
 
 
@@ -220,9 +274,9 @@ def test_pictures_are_framed_as_predict_does(script: Script, tmp_path: Path, nam
     picture.save(tmp_path / "picture.png")
     inverse = replace(DIGITS, framing=Framing(255.0, 22, "box"))
     whole = replace(DIGITS, framing=None, width=32)
-    for form in (DIGITS, inverse, whole):
+    forms = (DIGITS, inverse, whole, replace(whole, channels=3))
+    for form, found in zip(forms, _prepared(script, picture, *forms), strict=True):
         expected = prepare_image(tmp_path / "picture.png", form)
-        found = _prepared(script, picture, form)
         off = np.abs(np.array(found["pixels"]) - expected.pixels.numpy().flatten().astype(int))
         assert off.max() <= 1, form  # a number half way between two may be rounded either way
         assert (off > 0).mean() < 0.01
@@ -253,6 +307,32 @@ def test_pixels_become_steps_in_every_order(small: unroll.Splits, script: Script
     assert np.allclose(found, expected, atol=1e-6)
     place = script(f"Images.stepOf(9, 14, {json.dumps(described['image'])})")
     assert form.sequences(torch.arange(784).view(1, 28, 28))[0, place["step"], place["feature"]] == 9 * 28 + 14
+
+
+@pytest.mark.parametrize("read", ["rows", "columns", "pixels", "permuted"])
+def test_a_page_reads_colours_as_pytorch_does(script: Script, read: str) -> None:
+    form = ImageFormat(4, 5, read, channels=3)  # type: ignore[arg-type]
+    images = torch.randint(0, 256, (3, 4, 5, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    preparation = Preparation(("a", "b"), Scaling(100.0, 60.0), form)
+    data = SequenceData(form.sequences(images), torch.tensor([0, 1, 0]), preparation)
+    model = unroll.SequenceClassifier(data.input_size, 2, hidden_size=4)
+    run = Run(Path("made"), model, RunConfig.of(model, preparation, ""), None)
+    described = describe(run, data, "made")
+    asked = [base64.b64encode(image.numpy().tobytes()).decode() for image in images]
+    found = script(
+        f"""(() => {{
+          const {{model, preparation}} = {json.dumps(described)};
+          const page = new Model(model, null);
+          const read = (x) => page.probabilities(Images.sequence(decode.bytes(x), preparation));
+          return {json.dumps(asked)}.map((x) => Array.from(read(x)));
+        }})()"""
+    )
+    with torch.inference_mode():
+        expected = model(preparation.scaling.apply(data.x)).softmax(dim=1)
+    assert np.allclose(found, expected, atol=1e-5)
+    place = script(f"Images.stepOf(2, 3, {json.dumps(described['preparation']['image'])})")
+    step, feature = place["step"], place["feature"]
+    assert torch.equal(data.x[0, step, feature : feature + 3], images[0, 2, 3])
 
 
 @pytest.mark.parametrize("mask", [False, True])

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_page import drop, first, go, position, until_read
 
 import unroll
+from unroll.evaluation.predict_files import predict_files
 from unroll.export import export_html
 from unroll.runs.data import load_test
 
@@ -70,6 +72,19 @@ def bytewise(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(folder / "waves.npz", x=x.astype(np.uint8), y=y)
     run = unroll.train_run(str(folder / "waves.npz"), out=folder / "run", **SMALL)
     return export_html(run, load_test(run)).path
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> unroll.Run:
+    """A run on images that are red or green, of one brightness, and its page."""
+    folder = tmp_path_factory.mktemp("colours")
+    y = np.arange(40) % 2
+    noise = np.random.default_rng(0).integers(-30, 30, (40, 10, 12, 1))
+    x = np.array([(200, 40, 40), (40, 121, 40)])[y][:, None, None] + noise
+    np.savez(folder / "colours.npz", x=x.astype(np.uint8), y=y, classes=["red", "green"])
+    run = unroll.train_run(str(folder / "colours.npz"), out=folder / "run", val_fraction=0, **SMALL)
+    assert export_html(run, load_test(run)).difference < 1e-5
+    return run
 
 
 @pytest.fixture
@@ -403,6 +418,53 @@ def test_a_series_may_be_longer_or_shorter(curve: Any) -> None:
         assert length.input_value() == str(got)
 
 
+def test_a_picture_in_colour_is_read_as_predict_reads_it(visit: Visit, colours: unroll.Run, tmp_path: Path) -> None:
+    page = visit(colours.path / "page.html")
+    photo = tmp_path / "photo.png"
+    pixels = np.random.default_rng(1).integers(0, 256, (10, 12, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(photo)
+    (expected,) = predict_files(colours.model, colours.preparation, [photo])
+    drop(page, "photo.png", "image/png", photo.read_bytes())
+    page.locator(".made", has_text="taken as it is").wait_for()
+    go(page, 10)
+    assert first(page) == expected.label
+    fills = page.locator("#bars .fill").evaluate_all("(fills) => fills.map((fill) => fill.style.transform)")
+    shown = sorted(float(re.sub(r"[^\d.e-]", "", fill.removeprefix("scaleX"))) for fill in fills)
+    assert shown == pytest.approx(sorted(p for _, p in expected.top), abs=1e-5)
+    page.get_by_role("button", name="What mattered?").click()
+    page.locator(".made", has_text="Each pixel erased in turn").wait_for()
+
+
+def test_a_pen_of_a_colour_draws_what_the_model_sees(visit: Visit, colours: unroll.Run) -> None:
+    page = visit(colours.path / "page.html")
+    pen = page.get_by_label("Colour of the pen")
+    seen = """(canvas) => {
+        const copy = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+        copy.drawImage(canvas, -canvas.width / 2, -canvas.height / 2);
+        return Array.from(copy.getImageData(0, 0, 1, 1).data);
+    }"""
+    for colour, numbers in (("#00a000", [0, 160, 0, 255]), ("#d00010", [208, 0, 16, 255])):
+        page.get_by_role("button", name="Clear").click()
+        pen.fill(colour)
+        sheet = page.locator("canvas.pad")
+        box = sheet.bounding_box()
+        for row in range(1, 20):  # strokes that cover the sheet
+            page.mouse.move(box["x"], box["y"] + box["height"] * row / 20)
+            page.mouse.down()
+            page.mouse.move(box["x"] + box["width"], box["y"] + box["height"] * row / 20, steps=4)
+            page.mouse.up()
+        assert sheet.evaluate(seen) == pytest.approx(numbers, abs=1)
+        page.locator(".made", has_text="resized to 12×10").wait_for()
+        go(page, 10)
+        assert page.locator(".pixels").evaluate(seen) == pytest.approx(numbers, abs=1)
+        assert first(page) == ("green" if colour == "#00a000" else "red")
+    pen.fill("#123456")
+    page.locator(".pixels").focus()
+    for key in ("ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    assert page.locator(".grid .unseen").text_content() == "row 6, column 7: red 18, green 52, blue 86"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_narrow_screen_needs_no_scrolling_sideways(visit: Visit, texts: Path, series: Path, scheme: str) -> None:
     for path in (texts, series):
@@ -436,8 +498,8 @@ def test_each_of_few_classes_keeps_its_colour(curve: Any) -> None:
         assert colours() == ["class-0", "class-1"]
 
 
-def test_everything_has_a_name(visit: Visit, texts: Path, series: Path) -> None:
-    for path in (texts, series):
+def test_everything_has_a_name(visit: Visit, texts: Path, series: Path, colours: unroll.Run) -> None:
+    for path in (texts, series, colours.path / "page.html"):
         page = visit(path)
         names = page.evaluate(
             """() => [...document.querySelectorAll("#input :is(button, input, textarea, select, [role])")].map((part) =>

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -65,6 +66,33 @@ def test_pixels_get_their_own_values(small: unroll.Splits, read: Any) -> None:
     assert len(png(figure)) > 1000
 
 
+def test_images_in_colour_stand_beside_the_sums_of_their_values() -> None:
+    form = ImageFormat(4, 5, "columns", channels=3)
+    images = torch.randint(0, 256, (3, 4, 5, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    data = SequenceData(form.sequences(images), torch.tensor([0, 1, 0]), Preparation(("a", "b"), Scaling(0, 255), form))
+    values = torch.randn(3, 4, 5, 3, generator=torch.Generator().manual_seed(1))
+    figure = plots.saliency_map(data, form.sequences(values))
+    drawn = [ax for ax in figure.axes if len(ax.images) == 3]
+    assert len(drawn) == 3
+    for ax, image, own in zip(drawn, images, values, strict=True):
+        colours, grey, found = ax.images
+        assert np.array_equal(colours.get_array(), image.numpy())
+        assert grey.get_array().shape == (4, 5)
+        assert np.allclose(found.get_array(), own.sum(dim=2))
+        assert colours.get_extent()[1] == found.get_extent()[0] == 4.5
+
+
+@pytest.mark.parametrize("side", [4, 200])
+def test_samples_and_means_are_drawn_in_colour(side: int) -> None:
+    form = ImageFormat(side, side, "rows", channels=3)
+    images = torch.tensor([(200, 40, 40), (40, 121, 40)], dtype=torch.uint8).view(2, 1, 1, 3).expand(2, side, side, 3)
+    data = SequenceData(form.sequences(images), torch.tensor([0, 1]), Preparation(("a", "b"), Scaling(0, 255), form))
+    for figure in (plots.samples(data), plots.class_means(data)):
+        (sheet,) = (image.get_array() for image in figure.axes[0].images)
+        seen = {tuple((255 * pixel).round().astype(int)) for pixel in sheet.reshape(-1, 4)}
+        assert seen == {(200, 40, 40, 255), (40, 121, 40, 255), (0, 0, 0, 0)}
+
+
 @pytest.mark.slow
 def test_at_most_twenty_images_are_drawn_each_with_its_class(small: unroll.Splits) -> None:
     figure = plots.saliency_map(small.test, torch.randn(100, 28, 28))
@@ -108,7 +136,7 @@ def test_a_feature_that_tells_what_is_missing_is_called_so() -> None:
 
 def test_texts_come_back_whole_and_escaped_with_the_value_of_each_token() -> None:
     data = texts()
-    values = torch.arange(1.0, data.x.numel() + 1).view(data.x.shape)
+    values = torch.arange(1.0, math.prod(data.shape) + 1).view(data.shape)
     assert data.texts is not None
     for number, text in enumerate(data.texts):
         spans = plots.saliency_spans(data, values, number)

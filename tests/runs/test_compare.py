@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -53,7 +54,7 @@ def here(runs: Path) -> Path:
 
 
 def pair(verdicts: tuple[Verdict, ...], other: str) -> Verdict:
-    return next(verdict for verdict in verdicts if verdict.other == other)
+    return next(verdict for verdict in verdicts if verdict.rival == other)
 
 
 @pytest.mark.slow
@@ -65,13 +66,13 @@ def test_a_record_is_what_the_run_is(runs: Path) -> None:
     assert record.settings["hidden_size"] == 8
     assert (record.accuracy, record.loss, record.n) == tuple(run.evaluation[key] for key in ("accuracy", "loss", "n"))
     assert [epoch.epoch for epoch in record.history] == [1, 2]
-    assert record.kept == record.history[-1]
+    assert record.chosen_epoch == record.history[-1]
 
 
 def test_the_epoch_whose_weights_are_kept(runs: Path) -> None:
     record = read_record(runs / "a")
-    assert (record.kept_epoch, record.epochs, record.kept) == (2, 2, record.history[1])
-    assert replace(record, kept_epoch=1).kept == record.history[0]
+    assert (record.kept_epoch, record.epochs, record.chosen_epoch) == (2, 2, record.history[1])
+    assert replace(record, kept_epoch=1).chosen_epoch == record.history[0]
 
 
 def test_two_runs_are_compared_sequence_by_sequence(here: Path) -> None:
@@ -89,7 +90,7 @@ def test_two_runs_are_compared_sequence_by_sequence(here: Path) -> None:
     assert verdict.significant
     accuracies = [100 * float(part.double().mean()) for part in right]
     assert str(verdict).startswith(f"runs/b and runs/a: {accuracies[0]:.2f} and {accuracies[1]:.2f} %, more than noise")
-    assert str(verdict).endswith(f": {counts[0]} sequences only runs/b has right, {counts[1]} only the other)")
+    assert str(verdict).endswith(f": {counts[0]} sequences correct only in runs/b, {counts[1]} only in the other)")
 
 
 def copied(here: Path, name: str, copy: str, **settings: Any) -> Path:
@@ -108,7 +109,7 @@ def changed(run: Path, **settings: Any) -> None:
 def test_the_same_answers_of_other_settings_are_within_noise(here: Path) -> None:
     (verdict,) = compare_runs([here / "a", copied(here, "a", "z", lr=0.003)]).verdicts
     assert (verdict.counts, verdict.p, verdict.significant) == ((0, 0), 1.0, False)
-    assert "within noise (McNemar p = 1: 0 sequences only runs/a has right, 0 only the other)" in str(verdict)
+    assert "within noise (McNemar p = 1: 0 sequences correct only in runs/a, 0 only in the other)" in str(verdict)
 
 
 def test_a_copy_is_no_further_seed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,7 +190,7 @@ def test_without_predictions_it_is_told_by_the_intervals(here: Path) -> None:
     assert verdict.test == "intervals"
     assert verdict.difference is not None
     assert verdict.difference[0] < verdict.accuracies[0] - verdict.accuracies[1] < verdict.difference[1]
-    assert "(the predictions of runs/a are not kept: by their intervals the difference is +" in str(verdict)
+    assert "(no stored predictions in runs/a: 95 % interval of the difference +" in str(verdict)
 
 
 def test_several_tests_are_corrected_and_seeds_are_grouped(here: Path) -> None:
@@ -228,14 +229,34 @@ def test_runs_that_differ_in_the_seed_alone_are_not_tested(here: Path) -> None:
     assert len(found.groups) == 1
 
 
-def test_of_other_data_no_test_is_made(here: Path, idx_folder: Callable[..., Path]) -> None:
+def test_runs_on_other_data_are_not_ranked(
+    here: Path, idx_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     data = idx_folder()
     unroll.train_run("mnist", data_dir=data, out=here / "other", val_fraction=0.2, **QUICK)
-    found = compare_runs([here / "a", here / "other"])
-    (verdict,) = found.verdicts
+    found = compare_runs([here / "a", here / "other", here / "b"])
     assert not found.same_data
-    assert (verdict.test, verdict.p, verdict.significant) == (None, None, False)
-    assert str(verdict).endswith("%, no test: their data differ")
+    assert [[group.name for group in groups] for groups in found.by_data] == [["runs/b", "runs/a"], ["runs/other"]]
+    (verdict,) = found.verdicts
+    assert (verdict.best, verdict.rival, found.pairs) == ("runs/b", "runs/a", 1)
+    assert verdict.p == compare_runs([here / "a", here / "b"]).verdicts[0].p
+    assert [group["data"] for group in found.to_dict()["groups"]] == [0, 0, 1]
+    assert main(["compare", "runs/a", "runs/other"]) == 0
+    out = capsys.readouterr().out
+    mnist = read_record(here / "other").fingerprint
+    assert f"runs tested on mnist {mnist}, best settings first" in out
+    assert "the runs were tested on 2 different sets of data: accuracies of different tables cannot be ranked" in out
+    assert "more than noise" not in out
+    assert compare_runs([here / "a", here / "other"]).verdicts == ()
+
+
+def test_another_draw_of_the_test_part_is_other_data(here: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(60, 5, 1))
+    np.savez("d.npz", x=x, y=np.arange(60) % 2)
+    for seed in (0, 1):
+        unroll.train_run("d.npz", out=f"drawn{seed}", split_seed=seed, **QUICK)
+    found = compare_runs(["drawn0", "drawn1"])
+    assert (len(found.by_data), found.verdicts, found.differing) == (2, (), ("split_seed",))
 
 
 def test_the_same_digits_read_otherwise_are_told_by_the_intervals(here: Path) -> None:
@@ -245,6 +266,7 @@ def test_the_same_digits_read_otherwise_are_told_by_the_intervals(here: Path) ->
     assert found.verdicts[0].reason == "they read the data differently"
 
 
+@pytest.mark.slow
 def test_names_are_no_formulas(here: Path) -> None:
     names = [copied(here, "a", "$\\frac$"), copied(here, "b", "_$x")]
     compare_runs(names).write("out")
@@ -273,7 +295,7 @@ def test_what_cannot_be_compared_is_one_line_each(
     broken(here, "evaluation", EVALUATION, "{}")
     broken(here, "metrics", METRICS, "")
     broken(here, "epochs", METRICS, "{\n")
-    broken(here, "config", "config.json", '{"format": 2, "train": {}}')
+    broken(here, "config", "config.json", '{"format": 3, "train": {}}')
     broken(here, "said", PREDICTIONS, "nothing")
     shutil.copytree(here / "a", here / "failed")
     (here / "failed" / "model.safetensors").unlink()
@@ -286,7 +308,7 @@ def test_what_cannot_be_compared_is_one_line_each(
     for line, words in zip(
         err.splitlines(),
         (
-            "hand was saved by hand: it does not say how it was trained, or how it does on a test part",
+            "hand was saved by hand: it records neither its training nor an accuracy on a test set",
             "evaluation/evaluation.json is broken ('n' is missing); copy it again, or train again",
             "metrics/metrics.jsonl is broken (it holds no epoch); train again",
             "epochs/metrics.jsonl is broken (Expecting property name",
@@ -294,7 +316,7 @@ def test_what_cannot_be_compared_is_one_line_each(
             "said/predictions.safetensors is broken (",
             "failed has no model.safetensors and cannot be resumed: its training failed",
             "unfinished is not finished: run 'unroll train --resume runs/unfinished' first",
-            "nowhere is no run folder: it has no config.json",
+            "nowhere is not a run folder: it has no config.json",
         ),
         strict=True,
     ):
@@ -306,12 +328,13 @@ def test_too_few_or_twice(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["compare", "runs/a", "runs/no"]) == 2
     err = capsys.readouterr().err
     assert err == (
-        "unroll: compare needs at least 2 finished runs, got 1; runs/no is no run folder: it has no config.json\n"
+        "unroll: compare needs at least 2 finished runs, got 1; runs/no is not a run folder: it has no config.json\n"
     )
     assert main(["compare", "runs/a", "runs/../runs/a"]) == 2
-    assert capsys.readouterr().err == "unroll: runs/../runs/a is given twice: a run is compared with others\n"
+    assert capsys.readouterr().err == "unroll: runs/../runs/a is given twice: leave one out\n"
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_writes_only_where_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(Path().rglob("*"))
     assert main(["compare", "runs/a", "runs/b", "runs/c"]) == 0
@@ -336,4 +359,4 @@ def test_the_command_prints_and_writes_only_where_told(here: Path, capsys: pytes
         assert picture.size[0] > 1000
 
     assert main(["compare", "runs/a", "runs/b", "--out", "out"]) == 2
-    assert "out is not empty: it is left alone; choose another --out" in capsys.readouterr().err
+    assert "out is not empty; choose another --out" in capsys.readouterr().err

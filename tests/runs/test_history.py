@@ -109,6 +109,7 @@ def test_a_resumed_run_goes_on_in_the_same_curves() -> None:
     check_recorded(Path("here"))
 
 
+@pytest.mark.slow
 def test_what_was_recorded_after_the_checkpoint_is_cut_off_and_drawn_once() -> None:
     whole = train_run(out="whole", **QUICK).path
     with pytest.raises(RuntimeError, match="stop here"):
@@ -179,7 +180,7 @@ def test_the_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert "unroll: --resume takes all settings from my run" in capsys.readouterr().err
 
 
-MISSING = "curves for TensorBoard need the package tensorboard: pip install 'unroll-rnn[tensorboard]'"
+MISSING = "curves for TensorBoard need the package tensorboard: pip install '.[tensorboard]' in the folder of unroll"
 
 
 def test_without_the_package_nothing_is_begun(

@@ -134,6 +134,14 @@ CONFIGS = {
     "more digits than a size has": ({"model": {"hidden_size": 10**30}}, "head.weight must have shape"),
     "a billion layers": ({"model": {"num_layers": 10**9}}, "num_layers is 1,000,000,000, but there are only 6"),
     "a wide input": ({"input_size": 10**9}, "scaling is for 2 features, the model for 1000000000"),
+    "what is usual of other features": (
+        {"preparation": {"usual": {"lengths": [1, 2], "length": 1, "levels": [[0, 1]], "spreads": [[0, 1]]}}},
+        "usual is for 1 features, the data has 2",
+    ),
+    "what is usual the wrong way round": (
+        {"preparation": {"usual": {"lengths": [2, 1], "length": 1}}},
+        "usual: lengths needs numbers, got (2, 1)",
+    ),
     "training that cannot be": ({"train": {"lr": "x"}}, "lr must be of type float, got 'x'"),
     "data without a fingerprint": ({"data": {"name": "d.csv", "fingerprint": 7}}, "fingerprint of the data must be"),
 }  # fmt: skip
@@ -157,13 +165,13 @@ def test_settings_that_cannot_be_are_refused_before_a_model_is_built(what: str, 
 
 
 @pytest.mark.parametrize(
-    "content", ["[" * 3_000 + "]" * 3_000, '{"format": 2, "x": ' + "[" * 3_000 + "]" * 3_000 + "}"]
+    "content", ["[" * 3_000 + "]" * 3_000, '{"format": 3, "x": ' + "[" * 3_000 + "]" * 3_000 + "}"]
 )
 def test_json_that_is_nested_deep_is_refused(content: str, hand: Path, call: Call) -> None:
     (hand / "config.json").write_text(content)
     status, _, err = call("info", hand)
     assert (status, err.count("\n")) == (2, 1)
-    assert "its brackets are nested too deep" in err
+    assert "its brackets are nested too deeply" in err
 
 
 WEIGHTS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], str]] = {
@@ -294,6 +302,7 @@ def sent(pipe: Path, content: bytes) -> threading.Thread:
     return thread
 
 
+@pytest.mark.slow
 def test_a_prediction_reads_from_a_pipe(hand: Path, run: unroll.Run, call: Call) -> None:
     image = io.BytesIO()
     Image.new("L", (28, 28), 3).save(image, "png")
@@ -312,7 +321,9 @@ def test_a_prediction_reads_from_a_pipe(hand: Path, run: unroll.Run, call: Call)
         thread = sent(Path(name), content)
         status, out, err = call("predict", at, name, "--json")
         thread.join(timeout=10)
-        assert (status, err) == (0, "")
+        assert status == 0
+        assert err == "".join(f"unroll: {line}\n" for line in json.loads(out)["warnings"])  # of invented numbers
+        assert all(line.startswith(f"{name}: unlike the training data") for line in json.loads(out)["warnings"])
         assert [prediction["file"] for prediction in json.loads(out)["predictions"]] == [name] * count
 
 

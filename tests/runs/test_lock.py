@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import unroll
@@ -98,7 +99,6 @@ def test_a_lock_that_cannot_be_opened_is_named() -> None:
         train_run(out="here", **QUICK)
 
 
-@pytest.mark.slow
 def test_a_sweep_has_a_lock_too() -> None:
     refused = 0
 
@@ -109,7 +109,8 @@ def test_a_sweep_has_a_lock_too() -> None:
                 unroll.resume_sweep("sweep")
             refused += 1
 
-    run_sweep(search={"hidden_size": [2, 3]}, out="sweep", epochs=1, watch=watch)
+    np.savez("tiny.npz", x=np.zeros((40, 3, 2), np.float32), y=np.arange(40) % 2)
+    run_sweep("tiny.npz", search={"hidden_size": [2, 3]}, out="sweep", epochs=1, watch=watch)
     assert refused == 1
 
 
@@ -119,7 +120,7 @@ def test_a_run_inside_its_data_is_refused(out: str | None, tmp_path: Path, monke
     (photos / "cat").mkdir(parents=True)
     if out is None:
         monkeypatch.chdir(photos)
-    words = rf"lies inside the data folder {photos}; choose another place, such as --out {photos}-run$"
+    words = rf"lies inside the data folder {photos}; choose another folder, such as --out {photos}-run$"
     with pytest.raises(RunError, match=words):
         train_run(str(photos), out=out)
     with pytest.raises(RunError, match=words):

@@ -18,6 +18,7 @@ def softmax(logits: torch.Tensor, temperature: float) -> torch.Tensor:
     return (logits.detach() / temperature).softmax(dim=1)
 
 
+@pytest.mark.slow
 def test_images_are_taken_as_a_user_has_them(run: unroll.Run, sample: unroll.Splits) -> None:
     assert run.calibration is not None
     images = sample.test.x[:6]
@@ -99,6 +100,7 @@ def test_series_of_any_length_are_scaled_and_filled(series: unroll.Run) -> None:
             series.predict(raw, lengths)
 
 
+@pytest.mark.slow
 def test_texts_are_cut_into_tokens(tmp_path: Path) -> None:
     lines = [f"{'a fine film' if n % 2 else 'a dull play'} {n}\t{'good' if n % 2 else 'bad'}" for n in range(80)]
     (tmp_path / "films.tsv").write_text("\n".join(["text\tlabel", *lines]))

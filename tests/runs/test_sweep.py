@@ -21,10 +21,10 @@ from PIL import Image
 import unroll
 from unroll import ConfigError, Range, plots, resume_sweep, run_sweep
 from unroll.cli import main
+from unroll.config.axes import check_axes, read_values
 from unroll.runs.execute import resume_run, train_run
-from unroll.runs.sweep import Sweep, Trial, read_sweep, read_values
+from unroll.runs.sweep import Sweep, Trial, read_sweep
 from unroll.runs.sweep import search as search_module
-from unroll.runs.sweep.axes import check_axes
 from unroll.runs.sweep.search import plan, propose
 from unroll.training.results import EpochResult
 
@@ -197,6 +197,7 @@ def test_a_run_killed_before_its_first_state_is_begun_anew(tiny: str, whole: Swe
     assert weights(path) == weights(whole.path)
 
 
+@pytest.mark.slow
 def test_tpe_goes_on_as_if_it_had_not_been_interrupted(tiny: str) -> None:
     search = {"lr": Range(1e-4, 1e-2), "readout": ["last", "mean"]}
     settings: dict[str, Any] = {"search": search, "method": "tpe", "trials": 4, **QUICK}
@@ -231,6 +232,7 @@ def test_tpe_leaves_no_setting_out_where_there_are_few() -> None:
     assert len({json.dumps(setting) for setting, _ in seen}) == 6
 
 
+@pytest.mark.slow
 def test_tpe_tries_each_number_of_a_small_range_once() -> None:
     axes = {"hidden_size": Range(8, 12), "cell": ("rnn", "gru")}
     assert plan("tpe", axes, None, 0) == ([], 10)
@@ -293,6 +295,7 @@ class Own(unroll.RNN):
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_a_cell_of_one_s_own(tiny: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """What is on the command line is imported, what stands in a folder is not."""
     Path("own_cells.py").write_text(OWN)
@@ -313,6 +316,7 @@ def test_a_cell_of_one_s_own(tiny: str, capsys: pytest.CaptureFixture[str], monk
     assert runs(Path("here")) == ["1-rnn-seed0", "2-own-seed0"]
 
 
+@pytest.mark.slow
 def test_settings_that_go_together_only_with_what_is_chosen(tiny: str) -> None:
     """Dropout needs two layers, which the recipe alone has not; and a value may be none at all."""
     search = {"num_layers": [2, 3], "forget_bias": [None, 1.0]}
@@ -355,6 +359,7 @@ def test_json_is_one_object_and_one_seed_has_no_deviation(capsys: pytest.Capture
         ("bidirectional", "true,false", (True, False)),
         ("epochs", "3,5", (3, 5)),
         ("forget_bias", "-1.5,1", (-1.5, 1.0)),
+        ("frame", "auto,4", ("auto", 4)),
     ],
 )
 def test_values_of_flags(name: str, text: str, values: object) -> None:
@@ -373,15 +378,18 @@ def test_values_of_flags(name: str, text: str, values: object) -> None:
         ("--num-layers 1,2 --dropout 0,0.2", "dropout acts between layers and needs num_layers of at least 2, got 1"),
         ("--cell rnn,gur", "cell must be one of rnn, gru, lstm"),
         ("--readout mean,foo", "readout must be one of last, mean, max, attention, got 'foo'"),
-        ("--bidirectional yes", "bidirectional must be true or false, or both with a comma between, got 'yes'"),
+        ("--bidirectional yes", "bidirectional must be true, false, or both separated by a comma, got 'yes'"),
         ("--bidirectional true,false --tbptt 5", "tbptt must be 0 for a bidirectional model"),
-        ("--embedding-size 3,4", "embedding_size is for texts, got 3 for data of numbers: leave it out"),
+        ("--embedding-size 3,4", "embedding_size applies to texts, got 3 for numeric data: leave it out"),
         ("--lr 1e-3,1e-3", "lr has 0.001 twice"),
         ("--lr 1e-2..1e-3", "the range of lr must go from a lower to a higher number, got 0.01..0.001"),
-        ("--lr 0..1", "the range of lr is searched by factors: it must begin above 0, got 0..1"),
+        ("--lr 0..1", "the range of lr is searched by factors: it must start above 0, got 0..1"),
         ("--dropout 0.1..1 --num-layers 2", "dropout must be at least 0 and below 1, got 1.0"),
-        ("--lr 1e-4..1e-2 --method grid", "a grid needs values, not a range, got lr 0.0001..0.01: list some"),
-        ("--lr 1e-3,1e-2 --trials 5", "trials is for the methods random and tpe, got 5: a grid tries all its settings"),
+        ("--lr 1e-4..1e-2 --method grid", "a grid needs values, not a range, got lr 0.0001..0.01: list values"),
+        (
+            "--lr 1e-3,1e-2 --trials 5",
+            "trials applies to the methods random and tpe, got 5: a grid tries all its settings",
+        ),
         ("--lr 1e-3,1e-2 --trials 5 --method random", "there are only 2 settings to try, got trials 5"),
         (
             "--hidden-size 4..5 --trials 7",
@@ -392,11 +400,11 @@ def test_values_of_flags(name: str, text: str, values: object) -> None:
         ("--lr 1e-3,1e-2 --trials 0 --method random", "trials must be at least 1, got 0"),
         ("--lr 1e-3,1e-2 --seeds 0", "seeds must be at least 1, got 0"),
         ("--lr 1e-3,1e-2 --seed -1", "seed must be from 0 to 4294967295, got -1"),
-        ("--seed 1,2", "a seed is nothing to choose by: say with seeds how many to train each setting with"),
+        ("--seed 1,2", "a sweep cannot choose a seed: set the number of seeds for each setting with seeds"),
         ("--val-fraction 0.1,0.2", "val_fraction must be the same for all"),
         ("--lr 1e-3,1e-2 --recipe best", "a sweep chooses by validation accuracy: val_fraction must be above 0, got 0"),
         ("--lr 1e-3,1e-2 --data mnits", "data must be one of mnist-sample, mnist"),
-        ("--resume no", "no is no sweep: it has no sweep.json"),
+        ("--resume no", "no is not a sweep folder: it has no sweep.json"),
         ("--resume no --lr 1,2", "--resume takes everything from no; give at most --data-dir with it"),
         ("--resume no --seeds 2", "--resume takes everything from no; give at most --data-dir with it"),
     ],
@@ -414,24 +422,24 @@ def test_bad_input_is_one_plain_line_and_nothing_is_made(
 
 def test_bad_searches_from_python() -> None:
     for search, message in (
-        ({"hidden": [1, 2]}, "'hidden' is no setting of model or training that could be chosen"),
-        ({"read": ["rows", "columns"]}, "'read' is no setting of model or training"),
+        ({"hidden": [1, 2]}, "'hidden' is not a setting of model or training that a sweep can choose"),
+        ({"read": ["rows", "columns"]}, "'read' is not a setting of model or training"),
         ({"lr": 0.1}, "lr must have a list of values or a Range to choose from, got 0.1"),
         ({"cell": "rnn"}, "cell must have a list of values or a Range to choose from, got 'rnn'"),
         ({"lr": []}, r"lr must have a list of values or a Range to choose from, got \[\]"),
-        ({"cell": Range(1, 2)}, "cell has no range: list its values"),
-        ({"hidden_size": Range(1.5, 2)}, "the range of hidden_size must have whole numbers for ends, got 1.5..2"),
+        ({"cell": Range(1, 2)}, "cell cannot have a range: list its values"),
+        ({"hidden_size": Range(1.5, 2)}, "the range of hidden_size must have whole numbers as ends, got 1.5..2"),
         ({"hidden_size": [8, "16"]}, "hidden_size must be of type int, got '16'"),
     ):
         with pytest.raises(ConfigError, match=message):
             check_axes("fast", {}, search)
-    with pytest.raises(ConfigError, match="lr is given twice: as one value for all and as values to choose between"):
+    with pytest.raises(ConfigError, match="lr is given twice: as a fixed value and as values to choose between"):
         run_sweep(search={"lr": [0.1, 0.2]}, lr=0.1)
 
 
 def test_a_folder_with_a_sweep_or_a_broken_one(grid: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sweep", "--lr", "0.1,0.2", "--out", str(grid.path)]) == 2
-    assert f"{grid.path} holds a sweep; go on with --resume {grid.path}, or choose" in capsys.readouterr().err
+    assert f"{grid.path} holds a sweep; continue it with --resume {grid.path}, or choose" in capsys.readouterr().err
     for content, message in (
         ("", "Expecting value"),
         ("[]", "expected an object, got []"),

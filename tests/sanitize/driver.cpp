@@ -331,10 +331,11 @@ static std::vector<Floats> trained(const Kernels& kernels, Recurrence recurrence
   random_bits.seed(7);
   const Layout layout{&kernels, 1, recurrence, false, 1, time, inputs, hidden, nullptr};
   const Floats x = some(all * time * inputs);
-  const std::vector<std::int64_t> y{0, 1, 2, 3, 0, 1, 2}, lengths{5, 0, 3, 5, 1, 2, 4}, order{6, 2, 5, 0, 1, 3, 4};
+  const std::vector<std::int64_t> y{0, 1, 2, 3, 0, 1, 2}, lengths{5, 0, 3, 5, 1, 2, 4}, order{6, 2, 5, 0, 1, 3, 4},
+      starts{0, 5, 10, 15, 20, 25, 30};
   TrainingStep step(layout, classes,
-                    {nullptr, x.data(), y.data(), with_lengths ? lengths.data() : nullptr, Floats(inputs, 0.5f),
-                     Floats(inputs, 2.0f), Floats{1.0f, 3.0f, 0.5f, 2.0f}});
+                    {nullptr, x.data(), y.data(), starts.data(), with_lengths ? lengths.data() : nullptr,
+                     Floats(inputs, 0.5f), Floats(inputs, 2.0f), Floats{1.0f, 3.0f, 0.5f, 2.0f}});
   std::vector<Floats> values, average, square, count;
   std::vector<Parameter> parameters;
   for (long n :

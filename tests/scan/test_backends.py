@@ -15,6 +15,7 @@ from recurrences import (
     CASES,
     EVERY,
     GATES,
+    LARGE_IS_SLOW,
     RECURRENCES,
     assert_close,
     assert_same_bits,
@@ -34,7 +35,14 @@ from unroll.scan.choice import KNOWN
 F32, F64 = torch.float32, torch.float64
 TOLERANCE = {F32: 1e-5, F64: 1e-12}
 OF_CASES = [
-    pytest.param(name, number, backend, dtype, id=f"{name}-{CASE_IDS[number]}-{backend}-{str(dtype)[6:]}")
+    pytest.param(
+        name,
+        number,
+        backend,
+        dtype,
+        id=f"{name}-{CASE_IDS[number]}-{backend}-{str(dtype)[6:]}",
+        marks=LARGE_IS_SLOW[number],
+    )
     for name in RECURRENCES
     for number in range(len(CASES))
     for backend, known in KNOWN.items()

@@ -15,6 +15,7 @@ from recurrences import (
     CASE_IDS,
     CASES,
     GATES,
+    LARGE_IS_SLOW,
     RECURRENCES,
     Tensors,
     assert_close,
@@ -43,7 +44,7 @@ def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 OF_CASES = [
-    pytest.param(name, number, isa, id=f"{name}-{CASE_IDS[number]}-{isa}")
+    pytest.param(name, number, isa, id=f"{name}-{CASE_IDS[number]}-{isa}", marks=LARGE_IS_SLOW[number])
     for name in RECURRENCES
     for number in range(len(CASES))
     for isa in INSTRUCTION_SETS

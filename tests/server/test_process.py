@@ -211,7 +211,7 @@ def test_what_cannot_be_served_is_one_line(call: Call, run: unroll.Run, monkeypa
             ((run.path, "--port", 70_000), "port must be from 0 to 65535, got 70000"),
             ((run.path, "--port", "x"), "Invalid value for --port: expected a whole number, got 'x'"),
             ((run.path, "--host", "no such host"), "cannot listen on no such host, port 8000"),
-            (("nothing", "--port", 0), "nothing is no run folder: it has no config.json"),
+            (("nothing", "--port", 0), "nothing is not a run folder: it has no config.json"),
             ((run.path, "--port", 0, "--token", " "), "token must have a character at least"),
         ):  # fmt: skip
             status, out, err = call("serve", *words)
@@ -222,7 +222,11 @@ def test_what_cannot_be_served_is_one_line(call: Call, run: unroll.Run, monkeypa
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr(sys.modules["unroll"], "serve", raising=False)
     monkeypatch.setitem(sys.modules, "fastapi", None)
-    assert call("serve", run.path) == (2, "", "unroll: serving needs fastapi: pip install 'unroll-rnn[serve]'\n")
+    assert call("serve", run.path) == (
+        2,
+        "",
+        "unroll: serving needs fastapi: pip install '.[serve]' in the folder of unroll\n",
+    )
 
 
 def started(*words: object, shell: str = "") -> subprocess.Popen[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import unroll
 from served import client, error_of, made, plain, running, same
-from unroll.data.preparation import Missing, Scaling
+from unroll.data.preparation import ImageFormat, Missing, Preparation, Scaling
 from unroll.evaluation.predict_files import Sure, predict_files, predict_texts
 from unroll.runs.storage import load_run
 from unroll.server import Served, load_served
@@ -53,6 +54,32 @@ def test_images_are_answered_as_predict_answers(digits: Served, sample: unroll.S
         temperature = digits.run.calibration.temperature
         for found, row in zip(numbers, (logits / temperature).softmax(dim=1), strict=True):
             assert same(found, digits.preparation.classes[int(row.argmax())], float(row.max()))
+
+
+def test_colours_are_answered_as_predict_answers(tmp_path: Path) -> None:
+    form = ImageFormat(4, 5, "rows", channels=3)
+    images = torch.randint(0, 256, (6, 4, 5, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    model = unroll.SequenceClassifier(form.features, 2, hidden_size=4)
+    served = made(model, Preparation(("a", "b"), Scaling(120.0, 70.0), form))
+    for number, image in enumerate(images):
+        Image.fromarray(image.numpy()).save(tmp_path / f"{number}.png")
+    files = [tmp_path / f"{number}.png" for number in range(6)]
+    expected = predict_files(model, served.preparation, files)
+    with client(served) as asked:
+        sent = asked.post("/predict", files=[("file", (file.name, file.read_bytes())) for file in files]).json()
+        numbers = asked.post("/predict", json={"images": images.tolist()}).json()
+        for answers in (sent["predictions"], numbers["predictions"]):
+            assert all(same(found, one.label, one.probability) for found, one in zip(answers, expected, strict=True))
+        grey = asked.post("/predict", json={"images": images[:1, :, :, 0].tolist()}).json()["predictions"][0]
+        repeated = images[:1, :, :, :1].expand(1, 4, 5, 3)
+        assert grey == asked.post("/predict", json={"images": repeated.tolist()}).json()["predictions"][0]
+        for image, message in (
+            ([[[1, 2]]], "images.0.0.0: List should have at least 3 items"),
+            ([[[1, 2, 256]]], "images.0.0.0.2: Input should be less than or equal to 255"),
+            ([[[1, 2, 3]]], "expected 4 rows of 5 pixels, each 3 numbers from 0 to 255, got 1 rows of 1 numbers"),
+        ):
+            assert message in error_of(asked.post("/predict", json={"images": [image]}))
 
 
 def test_of_several_files_each_has_its_answer_or_its_error(digits: Served, sample: unroll.Splits) -> None:
@@ -96,6 +123,7 @@ def test_series_with_gaps_and_of_different_lengths(tmp_path: Path) -> None:
         assert "expected 2 numbers, got 1" in error_of(asked.post("/predict", json={"sequences": [[[1.0]]]}))
 
 
+@pytest.mark.slow
 def test_texts_as_a_whole_and_word_by_word(tmp_path: Path) -> None:
     lines = [f"{'a fine film' if n % 2 else 'a dull play'} {n}\t{'good' if n % 2 else 'bad'}" for n in range(80)]
     (tmp_path / "films.tsv").write_text("\n".join(["text\tlabel", *lines]))
@@ -115,6 +143,7 @@ def test_texts_as_a_whole_and_word_by_word(tmp_path: Path) -> None:
         assert "reads texts" in error_of(asked.post("/predict", json={"images": [[[0]]]}))
 
 
+@pytest.mark.slow
 def test_requests_read_together_get_what_each_gets_alone(digits: Served, sample: unroll.Splits) -> None:
     images = sample.test.x[::20].tolist()
     with running(digits) as (host, port), ThreadPoolExecutor(16) as pool, httpx.Client() as asked:
@@ -178,11 +207,11 @@ def test_a_state_of_another_run_or_a_broken_one_is_refused() -> None:
         for broken in bad:
             found = asked.post("/stream", json={"state": broken, "steps": steps})
             assert found.status_code == 422
-            assert error_of(found) == "state is not one that the run one gave: send null to begin, then what came"
+            assert error_of(found) == "the run one did not return this state: send null first, then each answer's state"
         assert asked.post("/stream?run=other", json={"state": state, "steps": steps}).status_code == 422
         assert asked.post("/stream", json={"state": state, "steps": steps}).json()["read"] == 2
         found = asked.post("/stream?run=both", json={"steps": steps})
-        assert "it cannot stream" in error_of(found)
+        assert "cannot stream" in error_of(found)
 
 
 def test_a_gap_that_nobody_learned_to_fill_is_refused() -> None:
@@ -190,7 +219,7 @@ def test_a_gap_that_nobody_learned_to_fill_is_refused() -> None:
         for path, body in (("/stream", {"steps": [[None]]}), ("/predict", {"sequences": [[[None]]]})):
             found = asked.post(path, json=body)
             assert found.status_code == 422
-            assert "has not learned what to put there" in error_of(found)
+            assert "the training data had no missing values" in error_of(found)
     learned = replace(plain(), missing=Missing((0.5,), False))
     with client(made(unroll.SequenceClassifier(1, 2, hidden_size=3), learned)) as asked:
         gap = asked.post("/stream", json={"steps": [[None]]}).json()
@@ -207,7 +236,7 @@ def test_runs_are_asked_by_name(digits: Served, run: unroll.Run, tmp_path: Path)
         assert asked.post("/predict?run=%3Ci%3Eseries%3C/i%3E", json={"sequences": [[[0, 1]]]}).status_code == 200
         found = asked.post("/predict?run=no", json={"sequences": [[[0, 1]]]})
         assert found.status_code == 404
-        assert error_of(found) == "no run 'no' is served here, but digits, <i>series</i>"
+        assert error_of(found) == "unknown run 'no': expected one of digits, <i>series</i>"
         listed = asked.get("/").text
         assert "&lt;i&gt;series" in listed
         assert "<i>series" not in listed
@@ -232,6 +261,38 @@ def test_a_run_without_a_page_is_served_all_the_same(
 
     monkeypatch.setitem(sys.modules, "py_mini_racer", None)
     with client(*load_served([run.path])) as asked:
-        assert f"{run.path.name} has no page to watch it read: checking a page needs a JavaScript engine" in caplog.text
-        assert "has no page to watch it read; the server said why when it started" in asked.get("/").text
+        assert f"{run.path.name} is served without a page: checking a page needs a JavaScript engine" in caplog.text
+        assert "accepts requests but has no page; see the server&#39;s log for the reason" in asked.get("/").text
         assert asked.post("/predict", json={"images": [[[0] * 28] * 28]}).status_code == 200
+
+
+def test_what_is_unlike_the_training_data_is_answered_with_a_warning(
+    digits: Served, sample: unroll.Splits, tmp_path: Path
+) -> None:
+    images = sample.test.x[:3]
+    with client(digits) as asked:
+        assert asked.post("/predict", json={"images": images.tolist()}).json()["warnings"] == []
+        (line,) = asked.post("/predict", json={"images": (255 - images).tolist()}).json()["warnings"]
+        assert line.startswith("unlike the training data: pixels have a mean of 2")
+        blank = np.zeros((28, 28), np.uint8)
+        form = asked.post("/predict", json={"images": [blank.tolist()]}).json()
+        assert form["warnings"] == ["unlike the training data: the image is blank: check the file"]
+        assert "class" in form["predictions"][0]
+        families = {family.name: family for family in text_string_to_metric_families(asked.get("/metrics").text)}
+        counts = {tuple(each.labels.values()): each.value for each in families["unroll_warnings"].samples}
+        assert counts[("digits",)] == 2
+
+
+def test_series_in_other_units_are_answered_with_a_warning(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(1700, 80, (60, 12, 1))
+    np.savez(tmp_path / "d.npz", x=x, y=np.arange(60) % 2)
+    unroll.save(
+        unroll.SequenceClassifier(1, 2, hidden_size=4), tmp_path / "run", data=unroll.load(tmp_path / "d.npz").train
+    )
+    with client(*load_served([tmp_path / "run"])) as asked:
+        assert asked.post("/predict", json={"sequences": x[:2].tolist()}).json()["warnings"] == []
+        (line,) = asked.post("/predict", json={"sequences": (x[:2] / 1000).tolist()}).json()["warnings"]
+        assert re.fullmatch(
+            r"unlike the training data: feature 0 has a mean of 1\.[67]\d*, in training 1[67].*: expected the units.*",
+            line,
+        )

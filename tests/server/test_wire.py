@@ -136,7 +136,7 @@ def test_bodies_of_all_requests_together_are_bounded(series: Served, monkeypatch
         assert b" 503 " in found.splitlines()[0]
         assert b"retry-after: 1" in found
         first.sendall(b" ")
-        assert b" 400 " in first.recv(1000)  # blanks are no JSON
+        assert b" 400 " in first.recv(1000)  # blanks are not JSON
         assert post(f"http://localhost:{address[1]}/predict", content=b" " * 60_000).status_code == 400
 
 
@@ -261,10 +261,10 @@ def test_who_offers_another_protocol_is_answered_in_this_one(series: Served, pau
         (b"POST / HTTP/1.1\r\ncontent-length: -1", None),
         (b"POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2", None),
         (b"POST / HTTP/1.1\r\ncontent-length: 99999999999999999999999", None),
-        (b"GET health HTTP/1.1", "there is nothing at health"),
-        (b"CONNECT localhost:80 HTTP/1.1", "there is nothing at localhost:80"),
-        (b"PRI * HTTP/2.0", "there is nothing at *"),
-        (b"get / HTTP/1.1", "get is not for this address"),
+        (b"GET health HTTP/1.1", "no such path: health"),
+        (b"CONNECT localhost:80 HTTP/1.1", "no such path: localhost:80"),
+        (b"PRI * HTTP/2.0", "no such path: *"),
+        (b"get / HTTP/1.1", "method get is not allowed for this path"),
     ],
 )  # fmt: skip
 def test_what_is_not_http_or_leads_nowhere_is_refused(series: Served, line: bytes, error: str | None) -> None:
@@ -280,7 +280,7 @@ def test_what_is_not_http_or_leads_nowhere_is_refused(series: Served, line: byte
 
 
 def test_too_long_a_body_is_refused_whether_it_is_sent_or_only_announced(series: Served) -> None:
-    words = "the body is over 8,388,608 bytes, the most that is read: send less"
+    words = "the body exceeds the limit of 8,388,608 bytes: send a smaller request"
     body = b" " * (2 * limits.BODY_BYTES)
     with running(series) as (host, port), httpx.Client(base_url=f"http://{host}:{port}", timeout=PATIENCE) as asked:
         for content in (body, iter([body[: limits.BODY_BYTES]] * 3)):

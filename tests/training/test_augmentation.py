@@ -154,7 +154,7 @@ def test_a_training_is_taken_up_within_an_epoch_of_changed_images(small: Splits)
 
 def test_only_images_can_be_moved(small: Splits) -> None:
     x = torch.randn(30, 5, 2)
-    data = SequenceData(x, torch.arange(30) % 2, Preparation(("a", "b"), Scaling.of("standard", x)))
+    data = SequenceData(x, torch.arange(30) % 2, Preparation(("a", "b"), Scaling.of("training", x)))
     with pytest.raises(unroll.DataError, match="shift and rotation need images, but the data has none; set them to 0"):
         Training(SequenceClassifier(2, 2), Splits(data, data, "x", "x"), CONFIG)
     with pytest.raises(unroll.ConfigError, match="rotation must be from 0 to 180 degrees, got 200"):

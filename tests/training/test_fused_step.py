@@ -83,6 +83,26 @@ def test_the_fused_step_is_the_plain_one(
             torch.testing.assert_close(own[number][name], state[name], rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["bytes", "floats"])
+@pytest.mark.parametrize("with_lengths", [False, True], ids=["full", "lengths"])
+@pytest.mark.parametrize(
+    "front",
+    [{"frame": 4}, {"frame": 3, "hop": 3}, {"frame": 2, "hop": 1, "scaling": "both"}, {"scaling": "series"}],
+    ids=lambda front: "-".join(map(str, front.values())),
+)
+def test_a_front_is_applied_before_the_fused_step(
+    monkeypatch: pytest.MonkeyPatch, kind: str, with_lengths: bool, front: dict[str, Any]
+) -> None:
+    data, taken = splits(kind, with_lengths), []
+    plain, _ = trained(data, CONFIG, monkeypatch, False, cell="gru", **front)
+    original = fused_module.FusedStep.__call__
+    monkeypatch.setattr(fused_module.FusedStep, "__call__", lambda *args: (taken.append(1), original(*args))[1])
+    fused, _ = trained(data, CONFIG, monkeypatch, True, cell="gru", **front)
+    assert taken
+    for one, other in zip(plain.model.parameters(), fused.model.parameters(), strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=2e-6)
+
+
 def test_it_is_taken_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[int, int]] = []
     original = fused_module.FusedStep.__call__
@@ -110,7 +130,7 @@ def test_several_threads_train_to_the_same_bits(monkeypatch: pytest.MonkeyPatch)
     assert all(torch.equal(one, other) for one, other in zip(alone, shared, strict=True))
 
 
-def test_it_says_why_not() -> None:
+def test_it_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
     data, model = splits("bytes", False).train, SequenceClassifier(5, 4)
     assert why_not_fused(model, data, CONFIG) == ""
     assert why_not_fused(nn.Linear(5, 4), data, CONFIG) == "Linear is not a SequenceClassifier"
@@ -126,6 +146,9 @@ def test_it_says_why_not() -> None:
     assert "computed by torch: asked for" in why_not_fused(SequenceClassifier(5, 4, backend="torch"), data, CONFIG)
     turned = data.x.transpose(0, 1).contiguous().transpose(0, 1)
     assert "not contiguous" in why_not_fused(model, replace(data, x=turned), CONFIG)
+    monkeypatch.setattr(fused_module, "MOST_BYTES", 40 * 4 * 20 * 4 - 1)  # 40 sequences of 4 frames of 20 values
+    framed = SequenceClassifier(5, 4, frame=4)
+    assert "the frames of the training data would take more than 12,799 bytes" in why_not_fused(framed, data, CONFIG)
     assert "not float32" in why_not_fused(SequenceClassifier(5, 4).double(), data, CONFIG)
     other = SequenceClassifier(5, 4)
     other.head = nn.Linear(150, 4, bias=False)

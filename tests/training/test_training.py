@@ -33,6 +33,7 @@ from unroll.data.preparation import Preparation, Scaling
 from unroll.data.sequences import SequenceData
 from unroll.training.device import choose_device
 from unroll.training.fitting import fit
+from unroll.training.loop import few_deciding
 from unroll.training.results import Progress
 
 CONSTANT = TrainConfig(epochs=2, schedule="constant", val_fraction=0.0)
@@ -156,22 +157,31 @@ def test_another_seed_shuffles_differently(small: Splits) -> None:
     assert not same(*map(weights, models))
 
 
-@pytest.mark.parametrize("events", [0, 1, 2, 3, 5, 6, 7, 8])
-@pytest.mark.parametrize("schedule", ["constant", "one-cycle"])
-@pytest.mark.slow
-def test_a_training_is_taken_up_to_the_bit_at_any_event(small: Splits, events: int, schedule: Any) -> None:
-    """With dropout, in the middle of epochs and between them, through the file format of a checkpoint."""
-    config = TrainConfig(epochs=3, batch_size=8, schedule=schedule, keep="best", tbptt=20)
-    settings: dict[str, Any] = {"num_layers": 2, "dropout": 0.3, "recurrent_dropout": 0.2}
-    whole = Training(small_model(**settings), small, config)
-    list(whole.events())
+DROPPING: dict[str, Any] = {"num_layers": 2, "dropout": 0.3, "recurrent_dropout": 0.2}
 
-    first = Training(small_model(**settings), small, config)
+
+@pytest.fixture(scope="module", params=["constant", "one-cycle"])
+def whole(request: pytest.FixtureRequest, small: Splits) -> Training:
+    """A training that nobody broke off, of nine events: in each epoch step 20, the last, and the epoch's end."""
+    few = replace(small, train=small.train.subset(torch.arange(0, 200)))
+    config = TrainConfig(epochs=3, batch_size=8, schedule=request.param, keep="best", tbptt=20)
+    training = Training(small_model(**DROPPING), few, config)
+    events = list(training.events())
+    assert [isinstance(event, EpochResult) for event in events] == [False, False, True] * 3
+    return training
+
+
+@pytest.mark.parametrize("events", range(9))
+@pytest.mark.slow
+def test_a_training_is_taken_up_to_the_bit_at_any_event(small: Splits, whole: Training, events: int) -> None:
+    """With dropout, in the middle of epochs and between them, through the file format of a checkpoint."""
+    few, config = replace(small, train=small.train.subset(torch.arange(0, 200))), whole.config
+    first = Training(small_model(**DROPPING), few, config)
     list(islice(first.events(), events))
     file = io.BytesIO()
     torch.save(first.state_dict(), file)
     torch.randn(100)  # the global generator moves on
-    second = Training(SequenceClassifier(28, 10, hidden_size=20, **settings), small, config)
+    second = Training(SequenceClassifier(28, 10, hidden_size=20, **DROPPING), few, config)
     file.seek(0)
     second.load_state_dict(torch.load(file, weights_only=True))
     list(second.events())
@@ -381,3 +391,23 @@ def test_a_training_is_taken_up_on_a_gpu(small: Splits) -> None:
     second = Training(small_model(num_layers=2, dropout=0.2), small, config)
     second.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     assert len(list(second.events())) >= 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, None),
+        ({"keep": "best"}, None),
+        ({"patience": 2, "schedule": "constant"}, 10),
+        ({"val_fraction": 0.0}, None),
+    ],
+)
+def test_sequences_that_decide_are_counted(small: Splits, settings: Any, expected: int | None) -> None:
+    few = replace(small, train=small.train.subset(torch.arange(100)))
+    training = Training(small_model(), few, TrainConfig(epochs=1, **settings))
+    assert training.deciding == expected
+    lines = few_deciding(training.deciding, "which weights are kept")
+    assert bool(lines) == (expected is not None)
+    assert not few_deciding(20, "all")
+    if lines:
+        assert lines[0].startswith("only 10 validation sequences decide which weights are kept, each worth 10% of")

@@ -6,8 +6,9 @@ import importlib
 import sys
 from inspect import isabstract
 
-from ..errors import ConfigError, did_you_mean
-from ..formatting import quoted, shown
+from ..config.model import check_cell
+from ..errors import ConfigError
+from ..formatting import shown
 from .base import Cell, State, has_recurrent_matrix
 from .elman import RNN, IndRNN
 from .gated import GRU, LSTM
@@ -69,13 +70,9 @@ def find_cell(cell: str | type[Cell]) -> type[Cell]:
                 f"--cell {shown(cell)}"
             )
         return _named(module, name)
-    if str(cell).lower() not in CELLS:
-        hint = did_you_mean(str(cell), CELLS)
-        raise ConfigError(
-            f"cell must be one of {', '.join(CELLS)}, a subclass of Cell, or its name as module:Class, got "
-            f"{quoted(cell)}{hint}"
-        )
-    return CELLS[str(cell).lower()]
+    own = str(cell).lower()
+    check_cell(own)
+    return CELLS[own]
 
 
 def import_cell(cell: str) -> None:

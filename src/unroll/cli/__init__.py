@@ -15,6 +15,7 @@ from cyclopts import CycloptsError, UnusedCliTokensError
 from ..errors import InputError, UnrollError
 from .app import app
 from .commands import (
+    baseline,
     bench,
     check,
     compare,
@@ -33,7 +34,10 @@ from .outcome import in_words, is_expected, say, warnings_as_lines
 
 __all__ = ["app", "main"]
 # Importing them registers them.
-COMMANDS = (bench, check, compare, doctor, evaluate, explore, export, info, predict, report, serve, sweep, train)
+COMMANDS = (
+    *(baseline, bench, check, compare, doctor, evaluate, explore),
+    *(export, info, predict, report, serve, sweep, train),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

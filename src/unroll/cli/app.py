@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args, get_type_hints
 
 from cyclopts import App, Parameter
 
@@ -22,6 +22,12 @@ def whole_number(_: Any, tokens: Sequence[Any]) -> int:
         raise ValueError(f"expected a whole number, got {tokens[0].value!r}") from None
 
 
+def number_or_word(_: Any, tokens: Sequence[Any]) -> int | str:
+    """Convert a whole number; the settings' class knows the words."""
+    text = str(tokens[0].value)
+    return int(text) if text.isdecimal() else text
+
+
 def _flags(config: type, only: Sequence[str] = ()) -> Any:
     """Return a dataclass with the fields of ``config``, all None until given: the recipe says what is not given.
 
@@ -35,8 +41,9 @@ def _flags(config: type, only: Sequence[str] = ()) -> Any:
         if only and field.name not in only:
             continue
         kind = hints[field.name] | None
-        whole = kind == int | None
-        wanted.append((field.name, Annotated[kind, Parameter(converter=whole_number)] if whole else kind, None))
+        if int in get_args(kind):
+            kind = Annotated[kind, Parameter(converter=whole_number if kind == int | None else number_or_word)]
+        wanted.append((field.name, kind, None))
     # cyclopts looks into a class's fields only if the class is of no standard module, as "types" would be.
     made = make_dataclass(f"{config.__name__}Flags", wanted, namespace={"__module__": __name__})
     made.__doc__ = config.__doc__

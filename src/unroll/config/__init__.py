@@ -3,20 +3,23 @@
 The command line's flags are the fields of `DataConfig`, `ModelConfig` and `TrainConfig`; their help is the text there.
 """
 
-from .data import DataConfig, LinesName, MissingName, Read, TokenizerName
-from .model import Backend, Init, ModelConfig
-from .recipes import RECIPES, Recipe, RecipeName, ScalingName, choose_settings
+from .axes import Range, read_values
+from .data import ColourName, DataConfig, LinesName, MissingName, Read, TokenizerName
+from .model import Backend, Init, ModelConfig, ScalingName
+from .recipes import RECIPES, Recipe, RecipeName, choose_settings
 from .training import Metric, TrainConfig
 
 __all__ = [
     "RECIPES",
     "Backend",
+    "ColourName",
     "DataConfig",
     "Init",
     "LinesName",
     "Metric",
     "MissingName",
     "ModelConfig",
+    "Range",
     "Read",
     "Recipe",
     "RecipeName",
@@ -24,4 +27,5 @@ __all__ = [
     "TokenizerName",
     "TrainConfig",
     "choose_settings",
+    "read_values",
 ]

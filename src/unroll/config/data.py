@@ -17,8 +17,11 @@ TokenizerName = Literal["word", "bpe"]
 MissingName = Literal["impute", "mask"]
 LinesName = Literal["label-first", "label-last", "tab"]
 Decimal = Literal[".", ","]
+ColourName = Literal["keep", "grey"]
 LISTS = ("feature_columns", "drop_columns", "missing_values")
-TABLE = ("id_column", "time_column", "label_column", *LISTS, "decimal")  # settings of tables of series alone
+OF_IMAGES = ("read", "resize", "colour")
+COLUMNS = ("id_column", "time_column", "label_column", "feature_columns", "drop_columns", "decimal")  # of tables alone
+TABLE = (*COLUMNS, "missing_values")  # settings of tables, of which the last is one of all series
 
 
 @with_defaults
@@ -30,6 +33,8 @@ class DataConfig:
         read: how the pixels of an image become time steps
         resize: resize every image of a folder to this size in pixels; 28 (square) or 40x28 (width x height) (default:
             keep the size)
+        colour: read the colours of images, three features a pixel, or only their brightness; keep or grey (default:
+            keep if any two channels of any image differ by more than 8 of 255)
         test_fraction: fraction of each class held out as the test split, if the data has none of its own, at least one
             sequence of two or more; 0 trains on all of them (default 0.2)
         split_seed: seed of that split (default 0)
@@ -44,8 +49,8 @@ class DataConfig:
         feature_columns: columns that are features, or time steps if each row is a series, such as x,y,z (default: all
             others, except those that only name or count rows)
         drop_columns: columns to leave out, such as x,y,z (default: none)
-        missing_values: marks of a missing value beside an empty cell, NaN, NA, null and ?, such as -999,none (default:
-            no others)
+        missing_values: marks of a missing value of a series beside an empty cell, NaN, NA, null and ?, such as
+            -999,none; only tables have marks that are not numbers (default: no others)
         decimal: decimal separator of the numbers in a table
         text_column: column of the texts (default: the one called text, sentence, headline, review, title, message,
             comment, tweet or content)
@@ -55,6 +60,7 @@ class DataConfig:
 
     read: Read = "rows"
     resize: str | None = None
+    colour: ColourName | None = None
     test_fraction: float | None = None
     split_seed: int | None = None
     missing: MissingName = "impute"
@@ -105,6 +111,11 @@ class DataConfig:
             return None
         width, _, height = self.resize.partition("x")
         return int(width), int(height or width)
+
+    @property
+    def channels(self) -> int | None:
+        """Numbers of each pixel that ``colour`` asks for, 3 or 1; None leaves it to the images."""
+        return None if self.colour is None else 3 if self.colour == "keep" else 1
 
     def check_unused(self, name: str, reason: str, *settings: str) -> None:
         """Raise `ConfigError` if one of ``settings`` is not its default: the data ``name`` does not use it."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean
+from ..formatting import quoted
 from ..validation import check_at_least, check_types
 from .signature import with_defaults
 
 Init = Literal["orthogonal", "torch", "identity"]
 Backend = Literal["auto", "reference", "torch", "gemm", "cpu"]
+CELLS = ("rnn", "gru", "lstm", "indrnn", "mingru", "minlstm", "lru")  # names of those in `unroll.cells.CELLS`
+ScalingName = Literal["unit", "training", "series", "both"]
+Auto = Literal["auto"]
 
 
 @with_defaults
@@ -19,6 +23,10 @@ class ModelConfig:
     """What the classifier is made of.
 
     Attributes:
+        scaling: how values are scaled; unit maps bytes to [0, 1], training gives mean 0 and deviation 1 over the
+            training data, series does so within each series, and both puts the last two side by side as features
+        frame: time steps that the layers read at once, as one; auto follows from the length of the training data
+        hop: time steps from the beginning of a frame to that of the next; auto is half a frame
         cell: rnn, gru, lstm, indrnn, mingru, minlstm, lru; or module:Class of your own, imported
         nonlinearity: activation of the rnn and indrnn cells
         hidden_size: units per layer and direction
@@ -36,6 +44,9 @@ class ModelConfig:
         backend: what computes the scan; unroll info shows what auto chooses, and why
     """
 
+    scaling: ScalingName = "training"
+    frame: int | Auto = 1
+    hop: int | Auto = "auto"
     cell: str = "rnn"
     nonlinearity: Literal["tanh", "relu"] = "tanh"
     hidden_size: int = 150
@@ -56,9 +67,18 @@ class ModelConfig:
         check_types(self)
         if ":" not in self.cell:  # unroll's own, in whatever case
             object.__setattr__(self, "cell", self.cell.lower())
+            check_cell(self.cell)
         check_at_least("hidden_size", self.hidden_size, 1)
         check_at_least("num_layers", self.num_layers, 1)
         check_at_least("embedding_size", self.embedding_size, 1)
+        for name in ("frame", "hop"):
+            if (steps := getattr(self, name)) != "auto":
+                check_at_least(name, steps, 1)
+        if isinstance(self.frame, int) and isinstance(self.hop, int) and self.hop > self.frame:
+            raise ConfigError(
+                f"hop must be at most frame, {self.frame}, got {self.hop}: time steps between two frames would be "
+                "skipped"
+            )
         for name in ("dropout", "recurrent_dropout", "embedding_dropout"):
             if not 0 <= (share := getattr(self, name)) < 1:
                 raise ConfigError(f"{name} must be at least 0 and below 1, got {share}")
@@ -78,8 +98,21 @@ class ModelConfig:
     @property
     def additions(self) -> str:
         """The optional parts that are switched on, in words, each after a comma."""
+        scaled = {"series": "each series scaled by itself", "both": "also scaled by itself"}.get(self.scaling)
         parts = {"both directions": self.bidirectional, "residual": self.residual, "layer norm": self.layer_norm}
         shares = {"dropout": self.dropout, "recurrent dropout": self.recurrent_dropout}
         words = [name for name, enabled in parts.items() if enabled]
+        words = ([scaled] if scaled else []) + words
+        if self.frame != 1:
+            words.insert(0, f"frames of {self.frame} steps, hop {self.hop}")
         words += [f"{name} {share:g}" for name, share in shares.items() if share]
         return "".join(f", {word}" for word in words)
+
+
+def check_cell(name: str) -> None:
+    """Raise `ConfigError` unless ``name`` is that of one of unroll's own cells."""
+    if name not in CELLS:
+        raise ConfigError(
+            f"cell must be one of {', '.join(CELLS)}, a subclass of Cell, or its name as module:Class, got "
+            f"{quoted(name)}{did_you_mean(name, CELLS)}"
+        )

@@ -13,25 +13,22 @@ from .data import DataConfig
 from .model import ModelConfig
 from .training import TrainConfig
 
-ScalingName = Literal["unit", "standard"]
 RecipeName = Literal["fast", "best", "text", "tutorial"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named set of settings: the model, its training, and the scaling of its inputs.
+    """A named set of settings: the model and its training.
 
     Attributes:
         name: the key in `RECIPES`
         model: settings of the classifier
         train: settings of its training
-        scaling: inputs scaled to [0, 1] ("unit") or to mean 0 and deviation 1 over the training data ("standard")
     """
 
     name: RecipeName = "fast"
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    scaling: ScalingName = "standard"
 
     def changed(self, **settings: Any) -> Recipe:
         """Return this recipe with fields of its `ModelConfig` and `TrainConfig` replaced.
@@ -84,7 +81,7 @@ RECIPES: dict[RecipeName, Recipe] = {
     # As in the tutorial: torch's initial weights, plain Adam on inputs in [0, 1], no validation split, no clipping.
     "tutorial": Recipe(
         name="tutorial",
-        model=ModelConfig(init="torch"),
+        model=ModelConfig(init="torch", scaling="unit"),
         train=TrainConfig(
             epochs=10,
             lr=1e-3,
@@ -94,6 +91,5 @@ RECIPES: dict[RecipeName, Recipe] = {
             clip_norm=0.0,
             val_fraction=0.0,
         ),
-        scaling="unit",
     ),
 }

@@ -6,6 +6,7 @@ from .preparation import ImageFormat, Missing, Preparation, Scaling
 from .sequences import Batch, SequenceData
 from .splits import Splits
 from .tokenizer import Tokenizer
+from .usual import Usual
 from .vocabulary import WordDescription
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "SequenceData",
     "Splits",
     "Tokenizer",
+    "Usual",
     "WordDescription",
     "describe_data",
     "load",

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+MOST_STEPS = 250_000  # time steps, padding included, of one batch: bounds its memory where one sequence is very long
 STRETCH = 16  # batches that are sorted together: with more, those of an epoch would become more alike
 
 
@@ -65,6 +66,28 @@ def longest_of_each(lengths: np.ndarray, batch_size: int) -> list[int]:
         return []
     longest = np.maximum.reduceat(lengths, np.arange(0, len(lengths), batch_size))
     return [max(1, int(steps)) for steps in longest]
+
+
+def bounded(lengths: Tensor, batch_size: int) -> list[Tensor]:
+    """Return batches of sequences of like length, of at most `MOST_STEPS` unless one alone has more.
+
+    Args:
+        lengths: (N,) int64 time steps, on the CPU.
+        batch_size: sequences per batch, at most.
+
+    Returns:
+        (batch,) int64 indices for each batch; together each sequence once.
+    """
+    order = lengths.argsort(stable=True)
+    ascending = lengths[order].clamp(min=1)
+    batches = []
+    at = 0
+    while at < len(order):
+        steps = ascending[at : at + batch_size] * torch.arange(1, min(batch_size, len(order) - at) + 1)
+        count = max(1, int((steps <= MOST_STEPS).sum()))
+        batches.append(order[at : at + count])
+        at += count
+    return batches
 
 
 def padded_share(lengths: np.ndarray, batch_size: int) -> float:

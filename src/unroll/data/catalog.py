@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..config import DataConfig, ScalingName
+from ..config import DataConfig
 from ..config.data import TABLE
 from ..config.signature import takes, with_defaults
 from ..errors import DataError, did_you_mean
 from .files import check_regular
 from .formats import image_folder, mnist, npz, recordings, series, texts, ucr_archive
-from .preparation import Preparation
+from .formats.series import marked_as_before
+from .preparation import DataScaling, Preparation
 from .sequences import Parts
 from .splits import Splits
 
@@ -51,12 +52,12 @@ class Arguments(DataConfig):
             .tsv or .npz file, or a folder with such files for training and test; or texts. `unroll.data.formats` has a
             file for each
         data_dir: folder to look in first (default: ``$UNROLL_DATA/<name>``, the cache folder, a download)
-        scaling: what `SequenceData.batches` applies on the fly, "standard" or "unit"
+        scaling: what `SequenceData.batches` applies on the fly, "training" or "unit"
     """
 
     name: str | Path = field(default="mnist-sample", kw_only=False)
     data_dir: str | Path | None = None
-    scaling: ScalingName = "standard"
+    scaling: DataScaling = "training"
     resize: int | str | None = None  # type: ignore[assignment]  # wider, as all below: the settings have a text
     feature_columns: Sequence[str] | str | None = None  # type: ignore[assignment]
     drop_columns: Sequence[str] | str | None = None  # type: ignore[assignment]
@@ -94,7 +95,7 @@ def load(arguments: Arguments) -> Splits:
     else:
         path = _find(name, folder)
         splits = Splits.of(_format(path, config)(path, config, None), _name(path), str(path), config)
-    return splits if arguments.scaling == "standard" else splits.scaled(arguments.scaling)
+    return splits if arguments.scaling == "training" else splits.scaled(arguments.scaling)
 
 
 def load_as(
@@ -118,15 +119,18 @@ def load_as(
     """
     image = preparation.image
     config, folder = DataConfig(read=image.read if image else "rows"), _folder(data_dir)
+    reading = reading or DataConfig()
     if name in READERS:
+        reading.check_unused(name, NO_TABLE, *TABLE)
         splits = READERS[name](name, folder, config)
         parts = Parts(splits.train, splits.test)
     else:
         path = _find(name, folder)
-        reading = reading or DataConfig()
         if preparation.kind == "texts":
             reading = texts.as_before(path, own or DataConfig(), reading)
         read = _format(path, reading)
+        if preparation.kind == "series" and own is not None:
+            reading = marked_as_before(own, reading, preparation)
         is_image = read is image_folder.read
         parts = read(path, config if is_image else reading, image if is_image else preparation)
     test = None if parts.test is None else parts.test.prepared_as(preparation)
@@ -196,10 +200,12 @@ def _format(path: Path, config: DataConfig) -> Format:
         ConfigError: ``config`` says what columns are that the data does not have.
     """
     read = _format_of(path, config)
-    if read in (image_folder.read, recordings.read, texts.read):
-        config.check_unused(
-            str(path), NO_TABLE, *(name for name in TABLE if name != "label_column" or read is not texts.read)
-        )
+    used: dict[Format, tuple[str, ...]] = {
+        texts.read: ("label_column",),
+        recordings.read: ("missing_values", "decimal"),
+    }
+    if read is image_folder.read or read in used:
+        config.check_unused(str(path), NO_TABLE, *(name for name in TABLE if name not in used.get(read, ())))
     return read
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import DataError
 from ..formatting import is_printable, listed, quoted
+from ..validation import is_range
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Columns:
         left_out: what is read for nothing
         missing_values: marks of a missing value, beside an empty cell and its like
         decimal: what stands before the decimals of a number
+        time_step: from the shortest to the longest that a series has on average, in units of ``time``, of dates in
+            seconds; None where there is no such column
     """
 
     features: tuple[str, ...]
@@ -30,6 +33,7 @@ class Columns:
     left_out: tuple[str, ...] = ()
     missing_values: tuple[str, ...] = ()
     decimal: str = "."
+    time_step: tuple[float, float] | None = None
 
     def __str__(self) -> str:
         """Say in words what was taken for what."""
@@ -64,6 +68,8 @@ class Columns:
             raise DataError(f"a column needs a printable name, got {quoted(bad[0])}")
         if not made.features or made.decimal not in (".", ","):
             raise DataError(f"columns need features and a decimal '.' or ',', got {quoted(made.decimal)}")
+        if made.time_step is not None and not is_range(made.time_step):
+            raise DataError(f"time_step needs two numbers, got {quoted(made.time_step)}")
         return made
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from ..formatting import listed, quoted, shown
-from .preparation import moments, valid_steps
+from .preparation import moments
+from .separation import separating
 from .sequences import SequenceData
 from .splits import Splits
 from .vocabulary import WordDescription, describe_words
@@ -115,6 +116,7 @@ def describe_data(splits: Splits) -> Description:
         labels.setdefault(key, set()).add(y)
     known = {key for key, _ in train_keys}
     shared = sum(key in known for key, _ in test_keys)
+    copied = 0 if splits.val is None else sum(key in known for key, _ in _keys_of_content(splits.val))
     conflicts = sum(len(classes) > 1 for classes in labels.values())
     train = _part(splits.train, len(train_keys) - len(known))
     test = _part(splits.test, len(test_keys) - len({key for key, _ in test_keys}))
@@ -122,8 +124,10 @@ def describe_data(splits: Splits) -> Description:
     findings = (
         *missing_classes(splits),
         *constant(splits),
-        *_findings(train, test, features, shared, conflicts),
+        *_copied(shared, copied),
+        *_findings(train, test, features, conflicts),
         *_of_words(words),
+        *separating(splits.train),
         *notes_of(splits),
     )
     return Description(
@@ -162,6 +166,23 @@ def copies(splits: Splits) -> list[str]:
     ]
 
 
+def copies_across(splits: Splits) -> list[str]:
+    """Say how many sequences of the test or the validation part are in the training part too; empty if none."""
+    known = {key for key, _ in _keys_of_content(splits.train)}
+    parts = (splits.test, splits.val)
+    return _copied(*(0 if part is None else sum(key in known for key, _ in _keys_of_content(part)) for part in parts))
+
+
+def _copied(test: int, val: int) -> list[str]:
+    """Say how many sequences of the test and the validation part are copies of training sequences."""
+    return [
+        f"{_counted(count, f'{name} sequence')} also in the training part: the {name} accuracy will be too high; "
+        "remove the copies"
+        for name, count in (("test", test), ("validation", val))
+        if count
+    ]
+
+
 def missing_classes(splits: Splits) -> list[str]:
     """Say which classes the training or the test part lacks, or that there is no test part; an empty list if none."""
     findings = []
@@ -193,7 +214,7 @@ def _part(data: SequenceData, repeated: int) -> PartDescription:
     lengths, texts = data.steps_of_each.tolist(), data.kind == "texts"
     return PartDescription(
         n=len(data),
-        shape=(data.x.shape[1], 1 if texts else data.values.shape[2]),
+        shape=(data.time, 1 if texts else data.values.shape[-1]),
         dtype="tokens" if texts else str(data.x.dtype).removeprefix("torch."),
         counts=data.counts,
         minimum=low,
@@ -209,9 +230,9 @@ def _part(data: SequenceData, repeated: int) -> PartDescription:
 def _features(data: SequenceData) -> tuple[FeatureDescription, ...]:
     if data.kind != "series":
         return ()
-    features = range(data.values.shape[2])
+    features = range(data.values.shape[-1])
     names = data.preparation.features or [str(feature) for feature in features]
-    lacking = [0 if data.missing is None else int(data.missing[:, :, feature].sum()) for feature in features]
+    lacking = [0 if data.missing is None else int(data.missing[..., feature].sum()) for feature in features]
     return tuple(
         FeatureDescription(names[feature], *_figures(_present(data, slice(feature, feature + 1))), lacking[feature])
         for feature in features
@@ -220,10 +241,10 @@ def _features(data: SequenceData) -> tuple[FeatureDescription, ...]:
 
 def _present(data: SequenceData, features: slice = slice(None)) -> Tensor:
     """Return the values that are neither padding nor missing, in one or two dimensions; of texts the tokens."""
-    values = valid_steps(data.raw[..., features], data.lengths)
+    values = data.flat(data.raw[..., features])
     if data.missing is None:
         return values
-    return values[~valid_steps(data.missing[:, :, features], data.lengths)]
+    return values[~data.flat(data.missing[..., features])]
 
 
 def _figures(values: Tensor) -> tuple[float, float, float, float]:
@@ -243,7 +264,8 @@ def _keys_of_content(data: SequenceData) -> list[tuple[bytes, int]]:
 def _kind(data: SequenceData) -> str:
     image = data.preparation.image
     if image is not None:
-        return f"images of {image.width}×{image.height} pixels, read by {image.read}"
+        colour = " in colour" if image.channels == 3 else ""
+        return f"images{colour} of {image.width}×{image.height} pixels, read by {image.read}"
     if data.kind == "texts":
         return f"texts, of {data.vocabulary_size:,} different tokens"
     return "sequences" if data.lengths is None else "sequences of different lengths"
@@ -253,7 +275,6 @@ def _findings(
     train: PartDescription,
     test: PartDescription,
     features: tuple[FeatureDescription, ...],
-    shared: int,
     conflicts: int,
 ) -> Iterator[str]:
     for part, name in ((train, "training"), (test, "test")):
@@ -261,8 +282,6 @@ def _findings(
             yield f"{_counted(part.lengths[0], 'empty sequence')} (length 0) in the {name} part"
         if part.repeated:
             yield f"{_counted(part.repeated, 'repeated sequence')} in the {name} part"
-    if shared:
-        yield f"{_counted(shared, 'test sequence')} also in the training part: the test accuracy will flatter"
     if conflicts:
         yield f"{_counted(conflicts, 'sequence')} labelled with more than one class: look at their labels"
     still = [feature.name for feature in features if feature.std == 0]

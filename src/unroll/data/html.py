@@ -34,7 +34,7 @@ class Firsts(NamedTuple):
     """The first image of each of some classes.
 
     Attributes:
-        images: (N, height, width) uint8
+        images: (N, height, width) or (N, height, width, 3) uint8
         names: of their classes
     """
 

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import MissingName, Read, ScalingName
+from ..config import MissingName, Read
 from ..errors import ConfigError, DataError
 from ..formatting import is_printable, listed, quoted, shown
 from ..validation import check_choice, check_types, check_whole, is_number
 from .columns import Columns
 from .tokenizer import Tokenizer
+from .usual import Usual
 
 # Seed of the permutation behind read="permuted": the one of the uRNN papers' permuted MNIST (full-capacity uRNN,
 # Wisdom et al. 2016, and its successors). RandomState's stream is frozen (NumPy's NEP 19), so it never changes.
@@ -22,6 +23,7 @@ PERMUTATION_SEED = 92916
 Kind = Literal["images", "series", "texts"]
 SINGLE = 3.5e38  # what values of float32, and so their means and deviations, are at most
 LEAST = 5e-324  # number above 0
+DataScaling = Literal["unit", "training"]
 MOST_PIXELS = 100_000_000  # of an image; Pillow reads no larger ones
 
 
@@ -72,29 +74,28 @@ class Scaling:
     std: float | tuple[float, ...]
 
     @classmethod
-    def of(cls, name: ScalingName, x: Tensor, lengths: Tensor | None = None) -> Scaling:
+    def of(cls, name: DataScaling, x: Tensor) -> Scaling:
         """Choose a scaling by name for raw training data.
 
         Args:
-            name: "unit" maps uint8 to [0, 1]. "standard" gives mean 0 and deviation 1: over all values of uint8 ``x``,
+            name: "unit" maps uint8 to [0, 1]. "training" gives mean 0 and deviation 1: over all values of uint8 ``x``,
                 which are of one kind, as pixels are; for each feature of float32 ``x``, which may have different units.
-            x: (N, time, features) uint8 or float32.
-            lengths: (N,) int64; what stands past them is not counted (default None: all are full).
+            x: (N, time, features) or (steps, features) uint8 or float32, without padding.
 
         Raises:
             ConfigError: ``name`` is neither.
             DataError: "unit" is asked for data that is not uint8.
         """
-        check_choice("scaling", name, ("unit", "standard"))
+        check_choice("scaling", name, get_args(DataScaling))
         if name == "unit":
             if x.dtype != torch.uint8:
                 raise DataError(
                     f"scaling 'unit', as in recipe 'tutorial', expects uint8 values, got {x.dtype}; "
-                    "use 'standard', as in recipe 'fast'"
+                    "use 'training', as in recipe 'fast'"
                 )
             return cls(0.0, 255.0)
         per_feature = x.dtype != torch.uint8
-        mean, std = moments(valid_steps(x, lengths), per_feature)
+        mean, std = moments(x.flatten(0, -2), per_feature)
         std = torch.where(std > CONSTANT * mean.abs(), std, 1.0)
         if per_feature:
             return cls(tuple(mean.tolist()), tuple(std.tolist()))
@@ -145,41 +146,47 @@ class Missing:
     mask: bool
 
     @classmethod
-    def of(cls, name: MissingName, x: Tensor, lengths: Tensor | None, missing: Tensor | None) -> Missing:
+    def of(cls, name: MissingName, x: Tensor, missing: Tensor | None) -> Missing:
         """Learn from raw training data.
 
         Args:
             name: "impute" or "mask".
-            x: (N, time, features) float32.
-            lengths: (N,) int64, or None where all are full.
-            missing: (N, time, features) bool, or None where nothing is missing.
+            x: (steps, features) float32, without padding.
+            missing: (steps, features) bool, or None where nothing is missing.
         """
-        values = valid_steps(x, lengths).double()
+        values = x.double()
         if missing is None:
             return cls(tuple(values.mean(dim=0).tolist()), name == "mask")
-        gone = valid_steps(missing, lengths)
-        counts = (~gone).sum(dim=0).clamp(min=1)  # a feature without any value gets 0
-        return cls(tuple((values.masked_fill(gone, 0).sum(dim=0) / counts).tolist()), name == "mask")
+        counts = (~missing).sum(dim=0).clamp(min=1)  # a feature without any value gets 0
+        return cls(tuple((values.masked_fill(missing, 0).sum(dim=0) / counts).tolist()), name == "mask")
 
-    def fill(self, x: Tensor, missing: Tensor | None) -> Tensor:
+    def fill(self, x: Tensor, missing: Tensor | None, starts: Tensor | None = None) -> Tensor:
         """Return ``x`` complete, (N, time, features) or with ``mask`` (N, time, 2 × features) float32.
 
         Args:
-            x: (N, time, features) float32; what stands where a value is missing does not matter.
-            missing: (N, time, features) bool, or None where nothing is missing.
+            x: (N, time, features) float32, or with ``starts`` (steps, features); what stands where a value is missing
+                does not matter.
+            missing: of that shape, bool, or None where nothing is missing.
+            starts: (N,) int64, which step each sequence begins with; ascending (default None: all are side by side).
         """
         if missing is not None:
-            x = x.clone()
-            rows = missing.any(dim=2).any(dim=1).nonzero()[:, 0]
-            x[rows] = self._carried(x[rows], missing[rows])
+            x = self._carried(x, missing, starts)
         if not self.mask:
             return x
-        return torch.cat([x, torch.zeros_like(x) if missing is None else missing.to(x.dtype)], dim=2)
+        return torch.cat([x, torch.zeros_like(x) if missing is None else missing.to(x.dtype)], dim=-1)
 
-    def _carried(self, x: Tensor, missing: Tensor) -> Tensor:
-        steps = torch.arange(x.shape[1], device=x.device).view(1, -1, 1)
-        last = torch.where(missing, -1, steps).cummax(dim=1).values
-        return torch.where(last < 0, x.new_tensor(self.means), x.gather(1, last.clamp(min=0)))
+    def _carried(self, x: Tensor, missing: Tensor, starts: Tensor | None) -> Tensor:
+        """Return ``x`` with the last value before in place of each that is missing, feature by feature."""
+        if starts is None:
+            starts = torch.arange(len(x), device=x.device) * x.shape[1]
+        steps, gone = x.flatten(0, -2).clone(), missing.flatten(0, -2)
+        numbers = torch.arange(len(steps), device=x.device)
+        first = starts[torch.searchsorted(starts, numbers, right=True) - 1]
+        for feature in gone.any(dim=0).nonzero()[:, 0].tolist():
+            column = steps[:, feature]
+            last = torch.where(gone[:, feature], -1, numbers).cummax(dim=0).values
+            steps[:, feature] = torch.where(last < first, self.means[feature], column[last.clamp(min=0)])
+        return steps.view_as(x)
 
 
 @dataclass(frozen=True)
@@ -206,35 +213,49 @@ class ImageFormat:
         width: pixels
         read: order in which the pixels become time steps
         framing: how a foreign image is brought into this form; None resizes it as a whole
+        channels: numbers of each pixel: 1, its brightness, or 3, red, green and blue, which are neighbouring features
     """
 
     height: int
     width: int
     read: Read
     framing: Framing | None = None
+    channels: int = 1
+
+    @property
+    def features(self) -> int:
+        """Numbers in a time step."""
+        return self.channels * {"rows": self.width, "columns": self.height}.get(self.read, 1)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image: (height, width), or in colour (height, width, 3)."""
+        return (self.height, self.width) if self.channels == 1 else (self.height, self.width, self.channels)
 
     def sequences(self, images: Tensor) -> Tensor:
-        """Arrange ``images`` (N, height, width) as sequences (N, time, features) of the same dtype.
+        """Arrange ``images`` (N, height, width), or (N, height, width, 3), as sequences (N, time, features).
 
         rows: time steps are rows from top to bottom; columns: columns from left to right; pixels: single pixels, row by
-        row; permuted: single pixels in one fixed random order, ``numpy.random.RandomState(92916).permutation``.
+        row; permuted: single pixels in one fixed random order, ``numpy.random.RandomState(92916).permutation``. In
+        colour each pixel is red, green, blue: a row of 28 pixels is 84 features, the first three of its first pixel.
         """
         if self.read == "rows":
-            return images
+            return images.flatten(2)
         if self.read == "columns":
-            return images.transpose(1, 2).contiguous()
-        pixels = images.reshape(len(images), -1, 1)
+            return images.transpose(1, 2).flatten(2).contiguous()
+        pixels = images.reshape(len(images), -1, self.channels)
         if self.read == "pixels":
             return pixels
         return pixels[:, self._order()].contiguous()
 
     def images(self, sequences: Tensor) -> Tensor:
-        """Undo `sequences`: return (N, height, width) from (N, time, features)."""
+        """Undo `sequences`: return (N, height, width), or (N, height, width, 3), from (N, time, features)."""
         if self.read == "columns":
-            return sequences.transpose(1, 2).contiguous()
+            columns = sequences.reshape(len(sequences), self.width, self.height, *self.shape[2:])
+            return columns.transpose(1, 2).contiguous()
         if self.read == "permuted":
             sequences = sequences[:, self._order().argsort()]
-        return sequences.reshape(len(sequences), self.height, self.width)
+        return sequences.reshape(len(sequences), *self.shape)
 
     def check(self) -> None:
         """Raise a `ConfigError` unless sizes, order and framing are possible."""
@@ -244,6 +265,9 @@ class ImageFormat:
             sides = f"{shown(f'{self.width:,}')}×{shown(f'{self.height:,}')}"
             raise ConfigError(f"images have at most {MOST_PIXELS:,} pixels, got {sides}")
         check_choice("read", self.read, get_args(Read))
+        if self.channels not in (1, 3) or (self.channels == 3 and self.framing is not None):
+            only = "" if self.framing is None else ", only the first with a framing"
+            raise ConfigError(f"channels must be 1 or 3{only}, got {shown(self.channels)}")
         if self.framing is not None:
             check_types(self.framing)
             if not 1 <= self.framing.box <= min(self.height, self.width):
@@ -251,6 +275,23 @@ class ImageFormat:
 
     def _order(self) -> Tensor:
         return torch.from_numpy(np.random.RandomState(PERMUTATION_SEED).permutation(self.height * self.width))
+
+
+def in_channels(images: Tensor, channels: int) -> Tensor:
+    """Return images of grey or colour in colour or grey: brightness as Pillow weighs colours, or repeated three times.
+
+    Args:
+        images: (N, height, width) or (N, height, width, 3) uint8.
+        channels: 1 or 3.
+
+    Source: ITU-R Recommendation BT.601-2, in whole numbers.
+    """
+    if images.dim() == 3:
+        return images if channels == 1 else images.unsqueeze(3).repeat(1, 1, 1, 3)
+    if channels == 3:
+        return images
+    weights = torch.tensor([19595, 38470, 7471], dtype=torch.int32, device=images.device)
+    return torch.stack([((image.int() * weights).sum(dim=2) + 32768 >> 16).to(torch.uint8) for image in images])
 
 
 @dataclass(frozen=True)
@@ -267,6 +308,7 @@ class Preparation:
         columns: what the columns of the table were taken for that the training data is from; None where it is no table
         offset: of each feature, taken away from the raw values in float64 before they become float32, which could not
             tell them apart; all else is in units of what is left. Empty where nothing has to be
+        usual: what the training data is like; None until a run is made of it
     """
 
     classes: tuple[str, ...]
@@ -277,6 +319,7 @@ class Preparation:
     tokenizer: Tokenizer | None = None
     columns: Columns | None = None
     offset: tuple[float, ...] = ()
+    usual: Usual | None = None
 
     @property
     def kind(self) -> Kind:
@@ -284,6 +327,11 @@ class Preparation:
         if self.image is not None:
             return "images"
         return "series" if self.tokenizer is None else "texts"
+
+    @property
+    def mask_size(self) -> int:
+        """How many features, the last ones, say what is missing."""
+        return len(self.missing.means) if self.missing is not None and self.missing.mask else 0
 
     @property
     def unit(self) -> str:
@@ -312,7 +360,10 @@ class Preparation:
         features = tuple(saved.get("features", ()))
         columns, offset = saved.get("columns"), tuple(saved.get("offset", ()))
         columns = columns and Columns.from_dict(columns)
-        made = cls(tuple(saved["classes"]), Scaling(**scaling), image, missing, features, tokenizer, columns, offset)
+        usual = saved.get("usual") and Usual.from_dict(saved["usual"])
+        made = cls(
+            tuple(saved["classes"]), Scaling(**scaling), image, missing, features, tokenizer, columns, offset, usual
+        )
         made.check()
         # Whole numbers, as JSON may have them, can be too large for torch's own.
         exact = Scaling(_floats(made.scaling.mean), _floats(made.scaling.std))

@@ -14,7 +14,7 @@ from ..formatting import shown
 from .formats.stored import to_data
 from .formats.text_file import check_text
 from .formats.texts import unread
-from .preparation import ImageFormat, Preparation, Scaling
+from .preparation import ImageFormat, Preparation, Scaling, in_channels
 from .sequences import SequenceData
 
 
@@ -22,9 +22,10 @@ def prepare_raw(raw: Any, preparation: Preparation, features: int, lengths: Any 
     """Return raw examples as a model reads them; until it answers, each counts as one of the first class.
 
     Args:
-        raw: of images (N, height, width) whole numbers from 0 to 255; of series (N, time, features) in the units of the
-            training data, NaN or None where a value is missing, or a list of (time, features) of any lengths, and where
-            there is one feature also without that axis; of texts a list of them. Arrays, tensors or nested lists.
+        raw: of images (N, height, width), or in colour (N, height, width, 3), whole numbers from 0 to 255; of series
+            (N, time, features) in the units of the training data, NaN or None where a value is missing, or a list of
+            (time, features) of any lengths, and where there is one feature also without that axis; of texts a list of
+            them. Arrays, tensors or nested lists.
         preparation: of the training data.
         features: numbers in a time step of raw series.
         lengths: (N,) time steps of each series that is padded in ``raw`` (default None: all are full).
@@ -42,12 +43,16 @@ def prepare_raw(raw: Any, preparation: Preparation, features: int, lengths: Any 
         return _texts(raw, preparation)
     if preparation.image is not None:
         return unlabelled(_images(raw, preparation.image), preparation)
-    x, own_lengths = _series(raw, features)
+    each = _series(raw, features)
     if lengths is not None:
         own_lengths = _numbers("lengths", lengths, np.int64)
-        if own_lengths.shape != (len(x),):
-            raise DataError(f"lengths must have shape ({len(x)},), one of each series, got {own_lengths.shape}")
-    return prepare_series("raw", x, own_lengths, preparation)
+        if own_lengths.shape != (len(each),):
+            raise DataError(f"lengths must have shape ({len(each)},), one of each series, got {own_lengths.shape}")
+        time = max(map(len, each), default=0)
+        if len(each) and not 0 <= own_lengths.min() <= own_lengths.max() <= time:
+            raise DataError(f"lengths must be from 0 to {time}, got {own_lengths.min()} to {own_lengths.max()}")
+        each = [series[:length] for series, length in zip(each, own_lengths.tolist(), strict=True)]
+    return prepare_series("raw", each, features, preparation)
 
 
 def _no_labels(raw: Sized) -> Tensor:
@@ -73,30 +78,27 @@ def _texts(raw: Sequence[Any], preparation: Preparation) -> SequenceData:
 def _images(raw: Sequence[Any], form: ImageFormat) -> Tensor:
     pixels = _numbers("images", raw, None)
     if not len(pixels):
-        pixels = np.zeros((0, form.height, form.width), np.uint8)
-    expected = f"images (N, {form.height}, {form.width}) of whole numbers from 0 to 255"
-    if pixels.shape[1:] != (form.height, form.width) or pixels.dtype.kind not in "uif":
+        pixels = np.zeros((0, *form.shape), np.uint8)
+    expected = f"images (N, {', '.join(map(str, form.shape))}) of whole numbers from 0 to 255"
+    size = (form.height, form.width)
+    if pixels.shape[1:] not in (size, (*size, 3)) or pixels.dtype.kind not in "uif":
         raise DataError(f"the run reads {expected}, got {pixels.dtype} of shape {pixels.shape}")
     low, high = pixels.min(initial=0), pixels.max(initial=0)
     scaled = pixels.dtype.kind == "f" and 0 < high <= 1  # black and white too, as whole numbers they would be black
     if not (0 <= low <= high <= 255) or scaled or bool((pixels % 1).any()):
         raise DataError(f"the run reads {expected}, got {pixels.dtype} from {low:g} to {high:g}")
-    return form.sequences(torch.from_numpy(np.ascontiguousarray(pixels, np.uint8)))
+    return form.sequences(in_channels(torch.from_numpy(np.ascontiguousarray(pixels, np.uint8)), form.channels))
 
 
-def _series(raw: Sequence[Any], features: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return (N, time, features) float64, padded with zeros, and the time steps of each where they differ."""
+def _series(raw: Sequence[Any], features: int) -> Sequence[np.ndarray]:
+    """Return each series, (time, features) float64."""
     if isinstance(raw, np.ndarray | Tensor):
-        return _with_features("raw", _numbers("raw", raw, np.float64), ("N", "time"), features), None
+        return list(_with_features("raw", _numbers("raw", raw, np.float64), ("N", "time"), features))
     each = list[np.ndarray]()
     for number, series in enumerate(raw):
         name = f"series {number}"
         each.append(_with_features(name, _numbers(name, series, np.float64), ("time",), features))
-    lengths = np.array([len(series) for series in each], np.int64)
-    x = np.zeros((len(each), lengths.max(initial=0), features))
-    for row, series in zip(x, each, strict=True):
-        row[: len(series)] = series
-    return x, None if bool((lengths == x.shape[1]).all()) and x.shape[1] else lengths
+    return each
 
 
 def _with_features(name: str, x: np.ndarray, axes: tuple[str, ...], features: int) -> np.ndarray:
@@ -107,20 +109,22 @@ def _with_features(name: str, x: np.ndarray, axes: tuple[str, ...], features: in
     return x
 
 
-def prepare_series(name: str, x: np.ndarray, lengths: np.ndarray | None, preparation: Preparation) -> SequenceData:
+def prepare_series(name: str, each: Sequence[np.ndarray], features: int, preparation: Preparation) -> SequenceData:
     """Return series to classify, in the units of the training data.
 
     Args:
         name: of the array, for messages.
-        x: (N, time, features) float64, NaN where a value is missing.
-        lengths: (N,) int64, or None where all are full.
+        each: (time, features) float64, NaN where a value is missing.
+        features: numbers in a time step.
         preparation: of the training data.
 
     Raises:
-        DataError: an infinite value, lengths beyond ``x``, or what does not fit the preparation.
+        DataError: an infinite value, or what does not fit the preparation.
     """
     plain = Preparation(preparation.classes, Scaling(0.0, 1.0))
-    data = to_data(name, x, np.zeros(len(x), np.int64), plain, lengths, preparation.offset)
+    lengths = np.array([len(series) for series in each], np.int64)
+    x = np.concatenate([np.empty((0, features)), *each])
+    data = to_data(name, x, lengths, np.zeros(len(each), np.int64), plain, preparation.offset)
     return data.prepared_as(preparation)
 
 

@@ -9,7 +9,6 @@ import torch
 
 from ..errors import DataError
 from ..formatting import listed, quoted, shown
-from .preparation import valid_steps
 from .sequences import SequenceData
 
 FREQUENT = 0.002  # share of a feature's values, and
@@ -55,9 +54,23 @@ def _odd_classes(data: SequenceData) -> Iterator[str]:
             f"the {len(numbers)} classes are {_range(numbers)}: each is learned as a name, without order; "
             "unroll does not predict numbers"
         )
+    yield from _alike(classes)
     lacking = [name for name in classes if name.lower() in LACKING]
     if lacking:
         yield f"there is a class called {listed(lacking)}: if that marks a missing class, remove these series"
+
+
+def _alike(classes: tuple[str, ...]) -> Iterator[str]:
+    """Name classes that differ in capitals alone, or are the same number."""
+    seen: dict[str | float, str] = {}
+    pairs = list[str]()
+    for name in classes:
+        number = _numbers((name,))
+        before = seen.setdefault(name.casefold() if number is None else number[0], name)
+        if before != name:
+            pairs.append(f"{before} and {name}")
+    if pairs:
+        yield f"classes that differ only in how they are written, {listed(pairs)}: write them alike if they are one"
 
 
 def _numbers(classes: tuple[str, ...]) -> list[float] | None:
@@ -76,8 +89,8 @@ def _marks(data: SequenceData) -> Iterator[str]:
     """Name a value far from all others that occurs so often that it may mark what is missing."""
     if data.x.dtype == torch.uint8 or not len(data):
         return
-    steps = valid_steps(data.values, data.lengths)
-    missing = None if data.missing is None else valid_steps(data.missing, data.lengths)
+    steps = data.flat(data.values)
+    missing = None if data.missing is None else data.flat(data.missing)
     names = data.preparation.features
     for feature in range(steps.shape[1]):
         values = steps[:, feature] if missing is None else steps[:, feature][~missing[:, feature]]

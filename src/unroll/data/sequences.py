@@ -6,6 +6,8 @@ import hashlib
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -15,9 +17,10 @@ from torch import Tensor
 from ..config import DataConfig
 from ..errors import DataError
 from ..formatting import listed
-from .batching import longest_of_each
+from .batching import bounded, longest_of_each
 from .html import PICTURES, Firsts, Part, data_html
-from .preparation import Kind, Missing, Preparation
+from .preparation import Kind, Missing, Preparation, in_channels, valid_steps
+from .ragged import padded, places
 from .tokenizer import Tokenizer
 
 
@@ -39,16 +42,21 @@ class Batch(NamedTuple):
 class SequenceData:
     """Labelled sequences, as raw and as compact as their file holds them.
 
+    Those of one length stand side by side in ``x``. Those of different lengths stand one behind the other, as files are
+    read; they may also be given side by side, padded, with their ``lengths``. `padded` and `sequence` hide which.
+
     Attributes:
-        x: (N, time, features) uint8 or float32, unscaled; of texts (N, time) int32, tokens
+        x: (N, time, features) uint8 or float32, unscaled; of texts (N, time) int32, tokens. With ``starts`` (steps of
+            all, features), of texts (steps of all,)
         y: (N,) int64 class indices
         preparation: what turns ``x`` into model input
         lengths: (N,) int64 time steps of each sequence, or None where all are full
         notes: what one should know of how it was read, in words
-        missing: (N, time, features) bool, which values the source lacks; None where it has all. Once ``preparation``
+        missing: of the shape of ``x``, bool, which values the source lacks; None where it has all. Once ``preparation``
             says how, they are filled in in ``x``; until then there is 0 in their place
         texts: what ``x`` was made of, as it stands in the file; None where sequences are no texts. ``x`` has no time
             step until ``preparation`` knows a vocabulary
+        starts: (N,) int64, which step of ``x`` each sequence begins with; None where they stand side by side
 
     Raises:
         DataError: the tensors do not fit each other or the classes.
@@ -61,6 +69,7 @@ class SequenceData:
     notes: tuple[str, ...] = ()
     missing: Tensor | None = None
     texts: tuple[str, ...] | None = None
+    starts: Tensor | None = None
 
     def __post_init__(self) -> None:
         axes, dtypes = "(N, time, features)", [torch.uint8, torch.float32]
@@ -70,30 +79,41 @@ class SequenceData:
                 raise DataError(
                     f"texts must be as many as there are classes in y, {len(self.y)}, got {len(self.texts)}"
                 )
-        if self.x.dim() != axes.count(",") + 1:
+        if self.starts is not None:
+            axes = axes.replace("N, time", "steps")
+        if self.x.dim() != 1 + axes.count(", "):
             raise DataError(f"x must have shape {axes}, got {tuple(self.x.shape)}")
         if self.x.dtype not in dtypes:
             expected = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
             raise DataError(f"x must be {expected}, got {self.x.dtype}")
-        if self.y.shape != self.x.shape[:1] or self.y.dtype != torch.int64:
-            raise DataError(f"y must be int64 of shape ({len(self.x)},), got {self.y.dtype} of {tuple(self.y.shape)}")
+        n = len(self.x) if self.starts is None else len(self.starts)
+        if self.y.shape != (n,) or self.y.dtype != torch.int64:
+            raise DataError(f"y must be int64 of shape ({n},), got {self.y.dtype} of {tuple(self.y.shape)}")
         classes = len(self.preparation.classes)
         if len(self.y) and not 0 <= int(self.y.min()) <= int(self.y.max()) < classes:
             raise DataError(f"y must be from 0 to {classes - 1}, got {int(self.y.min())} to {int(self.y.max())}")
         if self.lengths is not None:
             self._check_lengths(self.lengths)
+        elif self.starts is not None:
+            raise DataError("sequences one behind the other need their lengths")
 
     def _check_lengths(self, lengths: Tensor) -> None:
         if lengths.shape != self.y.shape or lengths.dtype != torch.int64:
             raise DataError(
                 f"lengths must be int64 of shape ({len(self.y)},), got {lengths.dtype} of {tuple(lengths.shape)}"
             )
+        if self.starts is not None:
+            if len(lengths) and int(torch.minimum(self.starts, lengths).min()) < 0:
+                raise DataError("starts and lengths must be from 0 on")
+            if len(lengths) and int((self.starts + lengths).max()) > len(self.x):
+                raise DataError(f"starts + lengths must be at most {len(self.x)}, the steps in x")
+            return
         time = self.x.shape[1]
         if len(lengths) and not 0 <= int(lengths.min()) <= int(lengths.max()) <= time:
             raise DataError(f"lengths must be from 0 to {time}, got {int(lengths.min())} to {int(lengths.max())}")
 
     def __repr__(self) -> str:
-        size = "×".join(map(str, self.x.shape))
+        size = "×".join(map(str, self.shape))
         kind = str(self.x.dtype).removeprefix("torch.")
         return f"SequenceData({size} {kind}, {len(self.preparation.classes)} classes)"
 
@@ -104,7 +124,7 @@ class SequenceData:
         """Return what a notebook shows of it."""
         lengths = self.lengths if len(self) else None
         return Part(
-            tuple(self.x.shape),
+            self.shape,
             str(self.x.dtype).removeprefix("torch."),
             None if lengths is None else (int(lengths.min()), int(lengths.max())),
             None if self.missing is None else int(self.missing.sum()),
@@ -129,22 +149,34 @@ class SequenceData:
         return self.preparation.kind if self.texts is None else "texts"
 
     def images(self) -> Tensor:
-        """Return the images that the sequences are, (N, height, width) uint8; of nothing else."""
+        """Return the images that the sequences are, (N, height, width) or (N, height, width, 3) uint8."""
         assert self.preparation.image is not None, f"{self.kind} are no images"
         return self.preparation.image.images(self.x)
+
+    @cached_property
+    def time(self) -> int:
+        """Time steps of the longest sequence; of padded ones, of all."""
+        if self.starts is None:
+            return self.x.shape[1]
+        assert self.lengths is not None
+        return int(self.lengths.max()) if len(self) else 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, time, features), of texts (N, time), of all sequences side by side."""
+        return (len(self), self.time, *self.x.shape[2 if self.starts is None else 1 :])
 
     @property
     def input_size(self) -> int:
         """Features per time step, as the model reads them; of texts 1, a token."""
-        return self.x.shape[2] if self.x.dim() == 3 else 1
+        return self.x.shape[-1] if self.texts is None else 1
 
     @property
     def steps(self) -> str:
         """What a sequence is made of, in words."""
-        time = self.x.shape[1]
         if self.kind == "texts":
-            return f"up to {time:,} tokens out of {self.vocabulary_size:,}"
-        return f"{time} steps × {self.input_size} features"
+            return f"up to {self.time:,} tokens out of {self.vocabulary_size:,}"
+        return f"{self.time} steps × {self.input_size} features"
 
     @property
     def vocabulary_size(self) -> int:
@@ -155,13 +187,20 @@ class SequenceData:
     @property
     def steps_of_each(self) -> Tensor:
         """(N,) int64 time steps of each sequence, on the data's device."""
-        return torch.full_like(self.y, self.x.shape[1]) if self.lengths is None else self.lengths
+        return torch.full_like(self.y, self.time) if self.lengths is None else self.lengths
+
+    @property
+    def starts_of_each(self) -> Tensor:
+        """(N,) int64, which of all steps in ``x``, side by side or not, each sequence begins with."""
+        if self.starts is not None:
+            return self.starts
+        return torch.arange(len(self), device=self.y.device) * self.x.shape[1]
 
     @property
     def values(self) -> Tensor:
         """The features that the source has, without those that tell what is missing: a view of ``x``."""
         rule = self.preparation.missing
-        return self.x if rule is None or not rule.mask else self.x[:, :, : len(rule.means)]
+        return self.x if rule is None or not rule.mask else self.x[..., : len(rule.means)]
 
     @property
     def raw(self) -> Tensor:
@@ -178,14 +217,27 @@ class SequenceData:
     def subset(self, index: Tensor) -> SequenceData:
         """Return the sequences at ``index`` (M,) int64, in that order."""
         lengths = None if self.lengths is None else self.lengths[index]
-        missing = None if self.missing is None else self.missing[index]
+        starts, at = None, index
+        if self.starts is not None and lengths is not None:
+            starts, at = lengths.cumsum(0) - lengths, places(self.starts[index], lengths)
+        missing = None if self.missing is None else self.missing[at]
         texts = None if self.texts is None else tuple(self.texts[i] for i in index.tolist())
-        return replace(self, x=self.x[index], y=self.y[index], lengths=lengths, missing=missing, texts=texts)
+        return replace(
+            self, x=self.x[at], y=self.y[index], lengths=lengths, starts=starts, missing=missing, texts=texts
+        )
 
     def unpadded(self) -> SequenceData:
         """Return the same data no longer than its longest sequence; without lengths where all are as long."""
         if self.lengths is None or not len(self):
             return self
+        if self.starts is not None:
+            if not self.time or not bool((self.lengths == self.time).all()):
+                return self
+            x, missing = (
+                None if t is None else self.flat(t).unflatten(0, (len(self), self.time)) for t in (self.x, self.missing)
+            )
+            assert x is not None
+            return replace(self, x=x, lengths=None, starts=None, missing=missing)
         longest, full = int(self.lengths.max()), bool((self.lengths == self.lengths[0]).all()) and bool(self.lengths[0])
         missing = None if self.missing is None else self.missing[:, :longest]
         return replace(self, x=self.x[:, :longest], lengths=None if full else self.lengths, missing=missing)
@@ -203,9 +255,64 @@ class SequenceData:
 
     def to(self, device: torch.device | str) -> SequenceData:
         """Return the same data with its tensors on ``device``."""
-        lengths = None if self.lengths is None else self.lengths.to(device)
-        missing = None if self.missing is None else self.missing.to(device)
-        return replace(self, x=self.x.to(device), y=self.y.to(device), lengths=lengths, missing=missing)
+        lengths, starts, missing = (
+            None if tensor is None else tensor.to(device) for tensor in (self.lengths, self.starts, self.missing)
+        )
+        return replace(self, x=self.x.to(device), y=self.y.to(device), lengths=lengths, starts=starts, missing=missing)
+
+    def flat(self, values: Tensor) -> Tensor:
+        """Return the time steps of all sequences, one behind the other, without padding: (steps, …).
+
+        Args:
+            values: laid out as ``x``: that itself, `raw`, ``missing``.
+        """
+        if self.starts is None:
+            return valid_steps(values, self.lengths)
+        assert self.lengths is not None
+        is_whole = int(self.lengths.sum()) == len(values)
+        return values if is_whole else values[places(self.starts, self.lengths)]
+
+    def sequence(self, number: int, values: Tensor | None = None) -> Tensor:
+        """Return one sequence without its padding, (time, features), of texts (time,).
+
+        Args:
+            number: which.
+            values: laid out as ``x`` (default None: ``x`` itself).
+        """
+        values = self.x if values is None else values
+        start, length = int(self.starts_of_each[number]), int(self.steps_of_each[number])
+        return (values.flatten(0, 1) if self.starts is None else values)[start : start + length]
+
+    def padded(self, index: Tensor | slice = slice(None), longest: int | None = None) -> Tensor:
+        """Return sequences as they are in ``x``, side by side: (batch, time, features), of texts (batch, time).
+
+        Of all at once it may need far more memory than ``x``: each is as long as the longest.
+
+        Args:
+            index: (batch,) int64 on the data's device, or a slice (default: all).
+            longest: time steps to keep, at least as many as the longest of them has (default None: so many, at least 1;
+                of those that stand side by side all).
+        """
+        if self.starts is None:
+            return (self.x[index] if isinstance(index, slice) else self.x.index_select(0, index))[:, :longest]
+        assert self.lengths is not None
+        lengths = self.lengths[index]
+        time = max(1, int(lengths.max()) if len(lengths) else 1) if longest is None else longest
+        return padded(self.x, self.starts[index], lengths, time)
+
+    def model_input(self, x: Tensor) -> Tensor:
+        """Return what a model reads, of some sequences as `padded` returns them."""
+        return x.long() if self.kind == "texts" else self.preparation.scaling.apply(x)
+
+    def parts(self, batch_size: int) -> list[slice | Tensor]:
+        """Return which sequences to look at together: all, each once, those of like length together, few of long ones.
+
+        Args:
+            batch_size: sequences at a time, at most.
+        """
+        if self.lengths is None:
+            return [slice(at, at + batch_size) for at in range(0, len(self), batch_size)]
+        return [part.to(self.y.device) for part in bounded(self.lengths.cpu(), batch_size)]
 
     def batches(self, batch_size: int, order: Tensor | None = None, start: int = 0) -> Iterator[Batch]:
         """Yield scaled batches, each as long as its longest sequence; the last one may be smaller.
@@ -228,15 +335,10 @@ class SequenceData:
 
         Args:
             index: (batch,) int64 on the data's device, or a slice.
-            longest: time steps to keep, at least as many as the longest of them has (default None: all).
+            longest: as for `padded`.
         """
-        if isinstance(index, slice):
-            x, y, lengths = self.x[index], self.y[index], None if self.lengths is None else self.lengths[index]
-        else:
-            x, y = self.x.index_select(0, index), self.y.index_select(0, index)
-            lengths = None if self.lengths is None else self.lengths.index_select(0, index)
-        x = x[:, :longest]
-        return Batch(x.long() if self.kind == "texts" else self.preparation.scaling.apply(x), y, lengths)
+        lengths = None if self.lengths is None else self.lengths[index]
+        return Batch(self.model_input(self.padded(index, longest)), self.y[index], lengths)
 
     def prepared_as(self, preparation: Preparation) -> SequenceData:
         """Return this data put through another set's preparation: a run's scaling, features and order of classes.
@@ -249,6 +351,10 @@ class SequenceData:
             if (self.kind == kind) != (preparation.kind == kind):
                 raise DataError(f"the run and the data must both hold {kind}, or neither")
         if own.image and preparation.image:
+            if own.image.channels != preparation.image.channels:
+                image = replace(own.image, channels=preparation.image.channels)
+                x = image.sequences(in_channels(self.images(), image.channels))
+                return replace(self, x=x, preparation=replace(own, image=image)).prepared_as(preparation)
             expected, got = _shape(preparation), _shape(own)
             if expected != got:
                 raise DataError(f"the run expects images of {expected}, got {got}")
@@ -263,24 +369,18 @@ class SequenceData:
         data = self._with_features(preparation.features)._less(preparation.offset).filled(preparation.missing)
         if preparation.tokenizer is not None:
             data = data.tokenized(preparation.tokenizer)
-        return replace(data, y=index[self.y], preparation=preparation)
+        prepared = replace(preparation, columns=own.columns or preparation.columns)
+        return replace(data, y=index[self.y], preparation=prepared)
 
     def tokenized(self, tokenizer: Tokenizer) -> SequenceData:
         """Return these texts with the ids of their tokens in ``x``, 0 behind the last."""
         assert self.texts is not None
         ids_of_each = tokenizer.ids(self.texts)
-        lengths = np.array([len(ids) for ids in ids_of_each], np.int64)
-        x = np.zeros((len(ids_of_each), max(1, lengths.max(initial=1))), np.int32)
-        for row, ids in zip(x, ids_of_each, strict=True):
-            row[: len(ids)] = ids
-        full = bool((lengths == x.shape[1]).all())
-        device = self.y.device
-        return replace(
-            self,
-            x=torch.from_numpy(x).to(device),
-            lengths=None if full else torch.from_numpy(lengths).to(device),
-            preparation=replace(self.preparation, tokenizer=tokenizer),
-        )
+        lengths = torch.tensor([len(ids) for ids in ids_of_each], dtype=torch.int64)
+        x = torch.from_numpy(np.fromiter(chain.from_iterable(ids_of_each), np.int32, int(lengths.sum())))
+        preparation = replace(self.preparation, tokenizer=tokenizer)
+        starts = lengths.cumsum(0) - lengths
+        return replace(self, x=x, lengths=lengths, starts=starts, preparation=preparation).to(self.y.device).unpadded()
 
     def _with_features(self, names: tuple[str, ...]) -> SequenceData:
         """Return this data with its features in the order of ``names``, where it has names too."""
@@ -291,10 +391,10 @@ class SequenceData:
             raise DataError(f"the run reads the features {listed(names)}; the data has {listed(own)}")
         numbers = {name: number for number, name in enumerate(own)}
         index = torch.tensor([numbers[name] for name in names], device=self.x.device)
-        missing = None if self.missing is None else self.missing[:, :, index]
+        missing = None if self.missing is None else self.missing[..., index]
         offset = tuple(self.preparation.offset[numbers[name]] for name in names) if self.preparation.offset else ()
         preparation = replace(self.preparation, missing=None, features=names, offset=offset)
-        return replace(self, x=self.values[:, :, index], preparation=preparation, missing=missing)
+        return replace(self, x=self.values[..., index], preparation=preparation, missing=missing)
 
     def _less(self, offset: tuple[float, ...]) -> SequenceData:
         """Return this data with ``offset`` taken away in place of its own."""
@@ -311,14 +411,17 @@ class SequenceData:
         if rule is None:
             if self.missing is not None:
                 gaps = int(self.missing.sum())
-                raise DataError(f"the data lacks {gaps:,} values, and the run has not learned what to put there")
+                raise DataError(
+                    f"{gaps:,} values are missing, but the training data had no missing values: fill them first"
+                )
             return self
         self._check_features(len(rule.means))
         preparation = replace(self.preparation, missing=rule)
-        return replace(self, x=rule.fill(self.values.float(), self.missing), preparation=preparation)
+        x = rule.fill(self.values.float(), self.missing, self.starts)
+        return replace(self, x=x, preparation=preparation)
 
     def _check_features(self, expected: int) -> None:
-        features = self.values.shape[2]
+        features = self.values.shape[-1]
         if features != expected:
             raise DataError(f"the run reads {expected} features per time step, the data has {features}")
 
@@ -326,9 +429,9 @@ class SequenceData:
         """Return a checksum of each sequence, without its padding, to tell which are the same."""
         if self.texts is not None:
             return [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in self.texts]
-        x = self.x.cpu().numpy()
-        lengths = self.steps_of_each.tolist()
-        return [hashlib.blake2b(x[n, :length].tobytes(), digest_size=16).digest() for n, length in enumerate(lengths)]
+        x = (self.x.flatten(0, 1) if self.starts is None else self.x).cpu().numpy()
+        ends = zip(self.starts_of_each.tolist(), (self.starts_of_each + self.steps_of_each).tolist(), strict=True)
+        return [hashlib.blake2b(x[start:end].tobytes(), digest_size=16).digest() for start, end in ends]
 
     def fingerprint(self) -> str:
         """Return a checksum of the raw content, to notice that a data set changed (CRC-32, eight hex digits)."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..config import DataConfig, ScalingName
+from ..config import DataConfig
 from ..errors import DataError
 from ..formatting import shown
 from .html import data_html
-from .preparation import Missing, Scaling
+from .preparation import DataScaling, Missing, Scaling
 from .remarks import check_classes, remarks
 from .sequences import Parts, SequenceData
 from .tokenizer import Tokenizer
@@ -74,7 +74,7 @@ class Splits:
         if len(classes) < 2:
             raise DataError(f"{source} holds one class only to train on, {shown(classes[0])}: expected 2 or more")
         splits = cls(train, test, name, source, drawn, parts.val, parts.reading, parts.understood)
-        return splits._learned(config).scaled("standard")
+        return splits._learned(config).scaled("training")
 
     def _learned(self, config: DataConfig) -> Splits:
         """Return the same data, brought into the form that is learned on the training part alone.
@@ -91,7 +91,8 @@ class Splits:
             return self
         if train.missing is None:
             config.check_unused(self.source, "no value is missing in its training part", "missing")
-        rule = Missing.of(config.missing, train.x, train.lengths, train.missing)
+        gone = None if train.missing is None else train.flat(train.missing)
+        rule = Missing.of(config.missing, train.flat(train.x), gone)
         return self._with_each(lambda part: part.filled(rule))
 
     def _with_each(self, change: Callable[[SequenceData], SequenceData]) -> Splits:
@@ -109,11 +110,11 @@ class Splits:
         """Names of the classes, in the order of the logits."""
         return self.train.preparation.classes
 
-    def scaled(self, name: ScalingName) -> Splits:
+    def scaled(self, name: DataScaling) -> Splits:
         """Return the same data with a scaling learned on its training part alone; texts have none."""
         if self.train.kind == "texts":
             return self
-        scaling = Scaling.of(name, self.train.values, self.train.lengths)
+        scaling = Scaling.of(name, self.train.flat(self.train.values))
         rule = self.train.preparation.missing
         if rule is not None and rule.mask:
             scaling = scaling.with_unscaled(len(rule.means))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-from ..errors import DataError
+from ..errors import DataError, how_to_install
 from ..formatting import shown
 
 UNKNOWN = "[UNK]"  # id 0: what the vocabulary lacks
@@ -111,7 +111,7 @@ def library() -> Any:
     try:
         return importlib.import_module("tokenizers")
     except ImportError as error:
-        raise DataError("texts need the library tokenizers: pip install 'unroll-rnn[text]'") from error
+        raise DataError(f"texts need the library tokenizers: {how_to_install('text')}") from error
 
 
 @lru_cache(maxsize=8)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .preparation import valid_steps
 from .sequences import SequenceData
 from .splits import Splits
 
@@ -69,7 +68,7 @@ def describe_words(splits: Splits) -> WordDescription | None:
 
 
 def _counts(data: SequenceData, size: int) -> np.ndarray:
-    return np.bincount(valid_steps(data.x, data.lengths).numpy().reshape(-1), minlength=size)
+    return np.bincount(data.flat(data.x).numpy(), minlength=size)
 
 
 def _z_scores(own: np.ndarray, others: np.ndarray) -> np.ndarray:

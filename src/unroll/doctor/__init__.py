@@ -20,17 +20,19 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from ..data.describe import UNEVEN
-from ..data.preparation import valid_steps
 from ..data.sequences import SequenceData
 from ..errors import InputError
 from ..evaluation.metrics import logits_of
+from ..formatting import shown
 from ..models.classifier import SequenceClassifier
 from ..models.modes import inference
 from ..runs.history import read_history
+from ..training.loop import few_deciding
 from ..training.results import EpochResult
 from ..validation import check_whole
+from .evidence import MOST_READ, early_accuracy
 from .examination import Examination, Finding, LayerHealth, Memory
-from .findings import GOOD_LIFT, Patient, judge_layers, judge_memory, judge_numbers
+from .findings import GOOD_LIFT, Patient, judge_layers, judge_memory, judge_numbers, judge_readout
 from .layer_health import examine_layers
 from .learning_curves import judge_history, lift
 from .memory import affordable, measure_memory
@@ -49,16 +51,22 @@ NAMES = (
     "exploding gradient",
     "vanishing gradient",
     "short memory",
+    "early evidence lost",
     "input ignored",
     "learning rate too high",
     "nothing learned",
     "shuffled labels",
     "overfitting",
     "uneven classes",
+    "majority answers",
+    "few validation sequences",
 )
 FEWEST_SAMPLED, MOST_SAMPLED = 32, 256  # sequences on which loss and accuracy are measured
 WORK = 2e10  # multiplications allowed: a few seconds for large models and long sequences
 FEWEST_RARE = 5  # sequences of rarer classes; an accuracy on fewer says nothing
+LARGE = 1.5  # times the share of equal classes, from which a class can draw the answers to it
+# Fraction of the other classes' sequences that get the same answer, of a trained model; healthy: below 0.1.
+MAJORITY_ANSWERS = 0.9
 
 
 class _Sample(NamedTuple):
@@ -69,12 +77,16 @@ class _Sample(NamedTuple):
         accuracy: fraction right
         scale: root mean square of the inputs after scaling; 1 of texts
         rare: number of sequences outside the most frequent class, and how many of them are right
+        answer: number of the class that is answered most often
+        answered: number of sequences of other classes than that, and how many of them get this answer
     """
 
     loss: float
     accuracy: float
     scale: float
     rare: tuple[int, int]
+    answer: int
+    answered: tuple[int, int]
 
 
 class _Measured(NamedTuple):
@@ -85,6 +97,7 @@ class _Measured(NamedTuple):
         some: a sample of it
         sample: the model's results on the sample
         memory: how far back inputs affect the logits
+        early: accuracy of a linear classifier on the first half of each sequence
         layers: gradients, units and weights
     """
 
@@ -92,6 +105,7 @@ class _Measured(NamedTuple):
     some: SequenceData | None
     sample: _Sample | None
     memory: Memory | None
+    early: float | None
     layers: tuple[LayerHealth, ...]
 
 
@@ -101,6 +115,7 @@ def examine(
     *,
     history: Sequence[EpochResult] = (),
     test_accuracy: float | None = None,
+    deciding: int | None = None,
     seed: int = 0,
 ) -> Examination:
     """Measure gradients, activations and memory of ``model``, and report what looks wrong.
@@ -114,6 +129,8 @@ def examine(
         history: the epochs of its training, as `fit` yields them or `read_history` reads them (default: none).
         test_accuracy: accuracy on sequences that it was not trained on; used to judge a history without validation
             (default None).
+        deciding: validation sequences that decided which weights were kept, or when training stopped (default None:
+            none did).
         seed: seed of the sample (default 0).
 
     Raises:
@@ -131,7 +148,7 @@ def examine(
     if data is not None and not isinstance(data, SequenceData):
         raise InputError(f"examine expects SequenceData, such as splits.train, got {type(data).__name__}")
     measured = _measure(model, data if data is not None and len(data) else None, seed)
-    data, some, sample, memory, layers = measured
+    data, some, sample, memory, _, layers = measured
     chance = 1 / model.num_classes if data is None else max(data.counts.values()) / len(data)
     return Examination(
         sequences=0 if some is None else len(some),
@@ -142,7 +159,7 @@ def examine(
         layers=layers,
         memory=memory,
         epochs=history[-1].epoch if history else 0,
-        findings=_judge(model, measured, chance, history, test_accuracy),
+        findings=_judge(model, measured, chance, history, test_accuracy, deciding),
         skipped=_skipped(data, history),
     )
 
@@ -150,14 +167,16 @@ def examine(
 def _measure(model: SequenceClassifier, data: SequenceData | None, seed: int) -> _Measured:
     with inference(model, gradients=True):
         if data is None:
-            return _Measured(None, None, None, None, examine_layers(model, None))
+            return _Measured(None, None, None, None, None, examine_layers(model, None))
         order = torch.from_numpy(np.random.default_rng(seed).permutation(len(data)))
-        n = affordable(model, data.x.shape[1], WORK, FEWEST_SAMPLED, MOST_SAMPLED)
-        some = data.to("cpu").subset(order[:n]).to(model.head.weight.device)
+        n = affordable(model, data.time, WORK, FEWEST_SAMPLED, MOST_SAMPLED)
+        device = model.head.weight.device
+        some = data.to("cpu").subset(order[:n]).to(device)
         sample = _look(model, data, some)
         sound = _is_finite(model) and math.isfinite(sample.scale)
         memory = measure_memory(model, some) if sound else None
-        return _Measured(data, some, sample, memory, examine_layers(model, some))
+        early = early_accuracy(model, data.to("cpu").subset(order[:MOST_READ]).to(device)) if sound else None
+        return _Measured(data, some, sample, memory, early, examine_layers(model, some))
 
 
 def _judge(
@@ -166,9 +185,10 @@ def _judge(
     chance: float,
     history: Sequence[EpochResult],
     test_accuracy: float | None,
+    deciding: int | None,
 ) -> tuple[Finding, ...]:
     """Return the findings, errors first."""
-    data, _, sample, memory, layers = measured
+    data, _, sample, memory, early, layers = measured
     does_well = sample is not None and _does_well(sample.accuracy, chance, history, test_accuracy)
     patient = Patient(model.config, does_well, max((epoch.lr for epoch in history), default=None))
     image = data is not None and data.kind == "images"
@@ -177,10 +197,12 @@ def _judge(
         *judge_numbers(scale, finite),
         *(judge_layers(layers, patient) if finite and math.isfinite(scale) else ()),
         *judge_memory(memory, layers, patient),
+        *(judge_readout(memory, early, chance, patient) if history else ()),
         *judge_history(history, chance, model.num_classes, test_accuracy, model.config, image),
+        *_few(deciding),
     ]
     if data is not None and sample is not None:
-        findings += _uneven(data, sample)
+        findings += [*_uneven(data, sample)] or [*(_majority(data, sample) if history else ())]
     return tuple(sorted(findings, key=lambda finding: finding.severity != "error"))
 
 
@@ -194,11 +216,20 @@ def _look(model: SequenceClassifier, data: SequenceData, some: SequenceData) -> 
     rare = y != int(torch.tensor(list(data.counts.values())).argmax())
     scale = 1.0
     if data.kind != "texts":
-        batch = some.batch(slice(None))
-        values = valid_steps(batch.x, batch.lengths).double()
+        values = some.model_input(some.flat(some.x)).double()
         scale = float(values.square().mean().sqrt()) if values.numel() else 1.0
     loss = float(cross_entropy(logits.double(), y))
-    return _Sample(loss, float(right.float().mean()), scale, (int(rare.sum()), int((rare & right).sum())))
+    answers = logits.argmax(dim=1)
+    answer = int(answers.bincount().argmax())
+    rest = y != answer
+    return _Sample(
+        loss,
+        float(right.float().mean()),
+        scale,
+        (int(rare.sum()), int((rare & right).sum())),
+        answer,
+        (int(rest.sum()), int((rest & (answers == answer)).sum())),
+    )
 
 
 def _does_well(accuracy: float, chance: float, history: Sequence[EpochResult], test: float | None) -> bool:
@@ -223,8 +254,32 @@ def _uneven(data: SequenceData, sample: _Sample) -> Iterator[Finding]:
         )
 
 
+def _majority(data: SequenceData, sample: _Sample) -> Iterator[Finding]:
+    """Yield a finding if sequences of all classes get the same answer."""
+    n, same = sample.answered
+    if n < FEWEST_RARE or same < MAJORITY_ANSWERS * n:
+        return
+    name = shown(data.preparation.classes[sample.answer])
+    share = data.counts[data.preparation.classes[sample.answer]] / len(data)
+    yield Finding(
+        "majority answers",
+        "warning",
+        f"the model answers {name} for {same} of {n} sampled sequences of other classes; {share:.1%} of all sequences "
+        f"are {name}",
+        "--class-weight balanced, and judge by the balanced accuracy (unroll evaluate)"
+        if share * len(data.counts) > LARGE
+        else "more --epochs or another --lr, as for a model that has learned nothing",
+    )
+
+
+def _few(deciding: int | None) -> Iterator[Finding]:
+    for line in few_deciding(deciding, "which weights were kept or when training stopped"):
+        evidence, _, remedy = line.rpartition("; ")
+        yield Finding("few validation sequences", "warning", evidence, remedy)
+
+
 def _longest(data: SequenceData) -> int:
-    return data.x.shape[1] if data.lengths is None else int(data.lengths.max())
+    return data.time if data.lengths is None else int(data.lengths.max())
 
 
 def _skipped(data: SequenceData | None, history: Sequence[EpochResult]) -> tuple[str, ...]:

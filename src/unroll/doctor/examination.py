@@ -33,7 +33,7 @@ class LayerHealth:
 
     Values over time are indexed by steps before the end of reading: 0 is the last step that the direction reads, 9 the
     tenth to last of a sequence of at least ten steps. So sequences of different lengths are aligned at their end; the
-    backward direction reads a sequence's first step last.
+    backward direction reads a sequence's first step last. Of a model that reads frames, a step here is a frame.
 
     Attributes:
         layer: from 1

@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ..config import ModelConfig
+from ..config import ModelConfig, TrainConfig
+from ..models.front import Front
 from .examination import Finding, LayerHealth, Memory
-from .memory import HEARD
+from .learning_curves import lift
+from .memory import HEARD, used_share
 from .preflight import MANY_STUCK_UNITS
-from .remedies import against_explosion, longer_memory, milder
+from .remedies import against_explosion, longer_memory, milder, wider_readout
 
 # A step's share of a weight's gradient is rounded away in float32 if another step's share is this much larger. On the
 # 28 rows of digits, trained models of all cells have at least 0.005, and fresh orthogonal ones 3e-7; fresh plain ones
@@ -32,6 +34,10 @@ LARGE_ACTIVATION = 100.0
 SMALL_RADIUS, LARGE_RADIUS = 0.5, 1.5
 SHORT_MEMORY = 0.25  # fraction of the time steps that affect the logits
 FEWEST_STEPS = 12  # shorter sequences cannot have a short memory
+# Fraction of all effects on the logits that the first half of the steps has: models that use all steps have about 0.5.
+LITTLE_USED = 0.1
+# Lift over chance of a linear classifier that reads the first half alone, from which evidence is lost with that half.
+EARLY_LIFT = 0.3
 # Root mean square of the inputs: 1 for standardised ones, 0.3 for drawings scaled to [0, 1], 85 for raw bytes.
 SMALLEST_SCALE, LARGEST_SCALE = 0.04, 5.0
 # Lift over chance. A model that reaches it has learned what it needs: inputs that it ignores do not matter.
@@ -98,7 +104,7 @@ def judge_memory(memory: Memory | None, layers: Sequence[LayerHealth], patient: 
             "input ignored",
             "error",
             "replacing the input at any single time step leaves the logits unchanged: the model ignores its input",
-            longer_memory(patient.config, memory.time)
+            longer_memory(patient.config, _read(patient.config, memory.time))
             if forgets
             else f"{milder(patient.config, patient.lr)}, or data whose sequences differ ('unroll explore')",
         )
@@ -108,7 +114,29 @@ def judge_memory(memory: Memory | None, layers: Sequence[LayerHealth], patient: 
             "warning",
             f"only {memory.heard:.0%} of {memory.time:,} time steps affect the logits, all within the last "
             f"{memory.steps:,}; replacing any other changes them by less than {HEARD:.0%} of the largest change",
-            longer_memory(patient.config, memory.time),
+            longer_memory(patient.config, _read(patient.config, memory.time)),
+        )
+
+
+def judge_readout(memory: Memory | None, early: float | None, chance: float, patient: Patient) -> Iterator[Finding]:
+    """Yield a finding if the model answers from its last state, and that lacks what the first half says of the class.
+
+    Args:
+        memory: what the model uses.
+        early: accuracy of a linear classifier that reads the first half alone; None if unknown.
+        chance: accuracy of always predicting the most frequent class.
+        patient: the model.
+    """
+    if memory is None or early is None or patient.config.readout != "last" or patient.does_well:
+        return
+    used = used_share(memory)
+    if memory.time >= FEWEST_STEPS and used < LITTLE_USED and lift(early, chance) >= EARLY_LIFT:
+        yield Finding(
+            "early evidence lost",
+            "warning",
+            f"a linear classifier that reads only the first half of each sequence gets {early:.1%} (always predicting "
+            f"the most frequent class: {chance:.1%}), but {used:.1%} of what moves the logits is in that half",
+            wider_readout(),
         )
 
 
@@ -186,7 +214,9 @@ def _weights(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
             "warning",
             f"{layer.title}: weight_hh has a spectral radius of {radius:.3g}: after 10 steps at most {radius**10:.1g} "
             "of a state is left",
-            "--init orthogonal, which starts at 1, or a lower --weight-decay",
+            "--init orthogonal, which starts at 1, or a lower --weight-decay"
+            if patient.config.init == "torch"
+            else f"a lower --weight-decay, {TrainConfig.weight_decay:g} by default",
         )
 
 
@@ -197,19 +227,19 @@ def _ratio(layer: LayerHealth) -> float:
 
 
 def _exploding(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
-    gradient = layer.gradient
+    gradient, unit = layer.gradient, _unit(patient.config)
     if not all(map(math.isfinite, gradient)) or _ratio(layer) > EXPLODED:
         yield Finding(
             "exploding gradient",
             "warning",
-            f"{layer.title}: the gradient at the first of {len(gradient):,} steps is {gradient[-1]:.1e}, "
+            f"{layer.title}: the gradient at the first of {_counted(len(gradient), unit)} is {gradient[-1]:.1e}, "
             f"{_ratio(layer):.1e} times that at the last, {gradient[0]:.1e}",
             against_explosion(patient.config, patient.lr, len(gradient)),
         )
 
 
 def _vanishing(layer: LayerHealth, config: ModelConfig) -> Finding | None:
-    gradient = layer.gradient
+    gradient, unit = layer.gradient, _unit(config)
     strongest = max(gradient, default=0.0)
     if len(gradient) < 2 or layer.dead == 1 or not 0 < strongest < math.inf:
         return None
@@ -221,11 +251,23 @@ def _vanishing(layer: LayerHealth, config: ModelConfig) -> Finding | None:
     return Finding(
         "vanishing gradient",
         "warning",
-        f"{layer.title}: {_counted(farthest, 'step')} before the last one the gradient is "
+        f"{layer.title}: {_counted(farthest, unit)} before the last one the gradient is "
         f"{_small(gradient[farthest])}, and at its strongest {strongest:.1e}; {reached:,} of "
-        f"{_counted(len(gradient), 'step')} have more than {VANISHED:g} of that",
+        f"{_counted(len(gradient), unit)} have more than {VANISHED:g} of that",
         longer_memory(config, len(gradient)),
     )
+
+
+def _unit(config: ModelConfig) -> str:
+    """Return what the layers read at once."""
+    return "step" if config.frame == 1 else "frame"
+
+
+def _read(config: ModelConfig, time: int) -> int:
+    """Return how many of these the layers read of so many time steps."""
+    if isinstance(config.frame, int) and isinstance(config.hop, int):
+        return Front(1, frame=config.frame, hop=config.hop).count(time)
+    return time
 
 
 def _small(value: float) -> str:

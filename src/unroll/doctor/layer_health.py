@@ -10,7 +10,7 @@ from torch.nn.functional import linear
 
 from ..cells import GRU, LRU, LSTM, Cell, IndRNN, has_recurrent_matrix
 from ..data.preparation import valid_steps
-from ..data.sequences import Batch, SequenceData
+from ..data.sequences import SequenceData
 from ..models.classifier import SequenceClassifier
 from ..models.trace import Traced, trace_states
 from .examination import LayerHealth
@@ -62,7 +62,7 @@ def examine_layers(model: SequenceClassifier, data: SequenceData | None) -> tupl
 
 
 def _traced(model: SequenceClassifier, data: SequenceData) -> list[Vitals]:
-    steps = max(1, data.x.shape[1]) * sum(isinstance(module, Cell) for module in model.modules())
+    steps = max(1, data.time) * sum(isinstance(module, Cell) for module in model.modules())
     batch = next(data.batches(min(MOST_TRACED, max(FEWEST_TRACED, TRACED_STEPS // steps))))
     if not batch.x.shape[1]:
         return []
@@ -70,23 +70,23 @@ def _traced(model: SequenceClassifier, data: SequenceData) -> list[Vitals]:
     norms = trace.gradient_norms(batch.y)
     with torch.no_grad():
         return [
-            _vitals(model, cell, norm, hidden, batch)
+            _vitals(model, cell, norm, hidden, trace.lengths)
             for cells, *values in zip(trace.cells, norms, trace.hidden(), strict=True)
             for cell, norm, hidden in zip(cells, *values, strict=True)
         ]
 
 
-def _vitals(model: SequenceClassifier, cell: Traced, norm: Tensor, hidden: Tensor, batch: Batch) -> Vitals:
+def _vitals(model: SequenceClassifier, cell: Traced, norm: Tensor, hidden: Tensor, lengths: Tensor | None) -> Vitals:
     relu = model.config.nonlinearity == "relu"
     squares = hidden.double().square().mean(dim=2)
-    valid = valid_steps(hidden, batch.lengths)
+    valid = valid_steps(hidden, lengths)
     bounded = model.config.cell in BOUNDED and not relu
     return Vitals(
-        gradient=before_the_end(norm.double(), batch.lengths, cell.backwards),
-        activation=before_the_end(squares, batch.lengths, cell.backwards).sqrt(),
+        gradient=before_the_end(norm.double(), lengths, cell.backwards),
+        activation=before_the_end(squares, lengths, cell.backwards).sqrt(),
         saturated=saturated_share(valid) if bounded and valid.numel() else None,
         dead=dead_share(valid, relu) if len(valid) else 0.0,
-        gates=_gates(cell, batch.lengths),
+        gates=_gates(cell, lengths),
     )
 
 

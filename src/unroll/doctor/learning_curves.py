@@ -108,7 +108,7 @@ def _rate(history: Sequence[EpochResult], classes: int) -> Iterator[Finding]:
         "learning rate too high",
         "warning",
         f"{what}; the highest learning rate was {rate:.2g}",
-        f"--lr {lower_rate(rate):.1g}, and --clip-norm {TrainConfig.clip_norm:g} if it was switched off",
+        f"--lr {lower_rate(rate):.1g} --clip-norm {TrainConfig.clip_norm:g}",
     )
 
 

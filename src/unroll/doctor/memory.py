@@ -30,7 +30,7 @@ def measure_memory(model: SequenceClassifier, data: SequenceData) -> Memory | No
         model: its own fused scans compute the logits.
         data: sequences in random order, on the model's device; if fewer than two have a step, the result is None.
     """
-    time = data.x.shape[1]
+    time = data.time
     if data.lengths is not None:
         data = data.subset((data.lengths > 0).nonzero()[:, 0])
     if len(data) < 2 or not time:
@@ -76,6 +76,17 @@ def _exchanged(x: Tensor, count: Tensor, offset: int) -> Tensor:
     changed = x.clone()
     changed[rows, own] = x.roll(-1, dims=0)[rows, following]
     return changed
+
+
+def used_share(memory: Memory) -> float:
+    """Return which fraction of all effects on the logits comes from the first half of the time steps."""
+    ends = [*memory.offsets[1:], memory.time]
+    # Each tried step represents the steps up to the next tried one.
+    whole = early = 0.0
+    for offset, end, effect in zip(memory.offsets, ends, memory.effects, strict=True):
+        whole += effect * (end - offset)
+        early += effect * max(0, end - max(offset, memory.time // 2))
+    return early / whole if whole > 0 else 0.0
 
 
 def _heard(offsets: list[int], effects: list[float], time: int, noise: float) -> tuple[int, float]:

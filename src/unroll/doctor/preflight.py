@@ -12,8 +12,9 @@ from torch.nn.functional import cross_entropy
 
 from ..config import TrainConfig
 from ..data.batching import padded_share, training_order
-from ..data.describe import constant, missing_classes, notes_of
+from ..data.describe import constant, copies_across, missing_classes, notes_of
 from ..data.preparation import valid_steps
+from ..data.separation import separating
 from ..data.sequences import Batch
 from ..data.splits import Splits
 from ..models.classifier import SequenceClassifier
@@ -90,7 +91,8 @@ def inspect_model(model: SequenceClassifier, splits: Splits, config: TrainConfig
     """
     config = config or TrainConfig()
     order = torch.from_numpy(np.random.default_rng(config.seed).permutation(len(splits.train)))
-    batch = next(splits.train.batches(config.batch_size, order))
+    some = splits.train.subset(order[: config.batch_size])
+    batch = some.batch(some.parts(config.batch_size)[0])
     device = next(model.parameters()).device
     batch = Batch(*(None if tensor is None else tensor.to(device) for tensor in batch))  # type: ignore[arg-type]
     with inference(model):
@@ -100,7 +102,8 @@ def inspect_model(model: SequenceClassifier, splits: Splits, config: TrainConfig
     layers = [stage for stage in stages if stage.name.startswith("layer")]
     relu = model.config.nonlinearity == "relu"
     bounded = model.config.cell in BOUNDED
-    saturated = tuple(_saturated(stage, batch.lengths, relu) for stage in layers if bounded)
+    steps = batch.lengths if batch.lengths is None else model.front.count(batch.lengths)
+    saturated = tuple(_saturated(stage, steps, relu) for stage in layers if bounded)
     shapes = tuple(StageShape(stage.name, stage.axes, tuple(stage.values.shape)) for stage in stages)
     findings = [
         *missing_classes(splits),
@@ -108,6 +111,8 @@ def inspect_model(model: SequenceClassifier, splits: Splits, config: TrainConfig
         *_inputs(next(stage for stage in stages if "features" in stage.axes).values, batch.lengths),
         *_layers(saturated, relu),
         *_loss(loss, chance),
+        *copies_across(splits),
+        *separating(splits.train),
         *notes_of(splits),
     ]
     parameters = sum(parameter.numel() for parameter in model.parameters())

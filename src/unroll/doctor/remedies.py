@@ -20,47 +20,58 @@ def lower_rate(rate: float) -> float:
 def milder(config: ModelConfig, rate: float | None) -> str:
     """Return what keeps states within the range in which gradients pass, unless the settings have it already.
 
+    Not clipping: Adam divides gradients by their size in any case, and states saturate as before.
+
     Args:
         config: the model's settings.
         rate: the highest learning rate of its training; None if unknown.
     """
-    ways = ["a lower --lr" if rate is None else f"--lr {lower_rate(rate):.1g}", "--clip-norm 1"]
-    if config.init == "torch":
-        ways.append("--init orthogonal")
+    ways = ["a lower --lr" if rate is None else f"--lr {lower_rate(rate):.1g}"]
     if config.nonlinearity == "relu":
         ways.append("--nonlinearity tanh")
     if config.cell in ("rnn", "indrnn"):
         ways.append(f"a gated cell ({_other_cell(config, 'gru')})")
-    return ", ".join([*ways, "--weight-decay 0.1", "scaled inputs (--recipe fast)"])
+    return _joined([*ways, "--weight-decay 0.1"])
 
 
 def against_explosion(config: ModelConfig, rate: float | None, steps: int) -> str:
-    """Return what helps against gradients that explode over ``steps`` time steps; see `milder`."""
+    """Return what helps against gradients that explode over ``steps`` steps, or frames; see `milder`."""
     ways = milder(config, rate)
+    hop = config.hop if isinstance(config.hop, int) else 1
     # A bidirectional model reads each sequence from its end too, so its gradients cannot be truncated.
-    return ways if config.bidirectional else f"{ways}, or --tbptt {max(1, steps // 4)}, which truncates gradients"
+    return ways if config.bidirectional else f"{ways}; or --tbptt {max(1, steps // 4) * hop}, which truncates gradients"
 
 
 def longer_memory(config: ModelConfig, time: int) -> str:
-    """Return what helps a model to remember over ``time`` steps, unless the settings have it already.
+    """Return what helps a model to remember over ``time`` steps, or frames, unless the settings have it already.
 
     Source: for the bias ln(time), C. Tallec and Y. Ollivier, arXiv:1804.11188, section 3.
     """
-    ways = ["--init orthogonal"] if config.init == "torch" else []
+    unit = "step" if config.frame == 1 else "frame"
+    bias = f"--forget-bias {max(1, round(math.log(time)))}"
+    ways = list[str]()
     if config.cell in ("rnn", "indrnn"):
+        if config.init == "torch":
+            ways += ["--init orthogonal"]
         if config.cell == "rnn" and config.nonlinearity == "tanh":
             ways += ["--init identity --nonlinearity relu"]
         elif config.init != "identity":
             ways += ["--init identity"]
-        ways += [f"a gated cell ({_other_cell(config, 'gru')})"]
+        gated = _other_cell(config, "gru")  # which forgets within some steps without the bias
+        ways += [f"a gated cell ({gated})" if config.forget_bias is not None else f"a gated cell ({gated} {bias})"]
     elif config.cell in ("gru", "lstm", "mingru", "minlstm"):
-        ways += [f"--forget-bias {max(1, round(math.log(time)))}, which starts with a memory of about {time} steps"]
+        ways += [f"{bias}, which starts with a memory of about {time} {unit}s"]
     # No flag unsets a forget bias, and lru has no gate for it.
     if config.cell != "lru" and config.forget_bias is None:
         ways += [_other_cell(config, "lru")]
     if config.readout == "last":
         ways += ["--readout mean or attention, which connect each step to the loss directly"]
     return _joined(ways) or "fewer time steps"
+
+
+def wider_readout() -> str:
+    """Return what lets each time step reach the answer directly."""
+    return "--readout mean or --readout max, which read the states of all steps"
 
 
 def against_overfitting(history: Sequence[EpochResult], config: ModelConfig, image: bool) -> str:

@@ -1,4 +1,4 @@
-"""What a model says: how often it is right, how sure it is, when it knows, and what speaks for its answer."""
+"""Evaluate a model: accuracy, calibration, accuracy over time, attribution and tests of significance."""
 
 from .anytime import Anytime, PartialAnswers, Stop, calibrate, evaluate_anytime, read_along
 from .calibration import Calibration, Reliability, fit_temperatures, reliability

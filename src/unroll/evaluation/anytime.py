@@ -1,4 +1,4 @@
-"""What a model knows before a sequence is over: accuracy against what was read, and stopping once it is sure."""
+"""Accuracy after parts of a sequence, and early stopping by confidence."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ..data.sequences import SequenceData
 from ..errors import ConfigError, DataError
 from ..models.modes import inference
 from .calibration import Calibration, fit_temperatures
-from .metrics import EVALUATION_BATCH, is_as_made, logits_of
+from .metrics import EVALUATION_BATCH, in_order, is_as_made, logits_of
 
-MARKS = 28  # where a sequence is looked at; of an image read row by row after each of its 28 rows
-SURE = (0.8, 0.9, 0.95, 0.99)  # confidences at which stopping is tried
+MARKS = 28  # parts of a sequence to predict after; for an image read row by row, each of its 28 rows
+SURE = (0.8, 0.9, 0.95, 0.99)  # thresholds of confidence to stop at
 
 
 class Stop(NamedTuple):
-    """What comes of reading each sequence only until the model is sure.
+    """The result of reading each sequence only until the confidence reaches a threshold.
 
     Attributes:
-        confidence: at which reading stops, a fraction
-        accuracy: of what is said then, a fraction
+        confidence: the threshold, a fraction
+        accuracy: of the predictions made then, a fraction
         steps: mean time steps read
-        share: of the sequences that reached that confidence; the others were read to the end
+        share: fraction of the sequences that reached the threshold; the others were read to the end
     """
 
     confidence: float
@@ -38,14 +38,14 @@ class Stop(NamedTuple):
 
 @dataclass(frozen=True)
 class Anytime:
-    """How well a model does when it has read a part of each sequence.
+    """Accuracy and confidence of a model after parts of each sequence.
 
     Attributes:
-        fractions: of each sequence that was read, rounded up to whole time steps; ascending to 1
-        steps: mean time steps that are
-        accuracy: after each, a fraction
-        confidence: mean calibrated probability of the predicted class after each
-        stops: what comes of stopping early
+        fractions: the parts of each sequence that were read, rounded up to whole time steps; ascending to 1
+        steps: mean number of time steps in each part
+        accuracy: after each part, a fraction
+        confidence: mean calibrated probability of the predicted class after each part
+        stops: results of stopping early
         calibrated: whether the confidences were calibrated
     """
 
@@ -79,50 +79,50 @@ class Anytime:
 
 
 def marks(data: SequenceData) -> tuple[float, ...]:
-    """Return after which fractions of a sequence it is looked at: after each step, or 28 times if there are more."""
-    number = min(MARKS, max(1, data.x.shape[1]))
+    """Return the fractions of a sequence to predict after: each step, or 28 equal parts if there are more steps."""
+    number = min(MARKS, max(1, data.time))
     return tuple(mark / number for mark in range(1, number + 1))
 
 
 def steps_read(data: SequenceData, fractions: Sequence[float]) -> Tensor:
-    """Return (marks, N) int64: the time steps of each sequence that its fractions are, rounded up."""
+    """Return (marks, N) int64: the number of time steps in each fraction of each sequence, rounded up."""
     exact = torch.tensor(fractions, dtype=torch.float64).unsqueeze(1) * data.steps_of_each.cpu()
     return (exact - 1e-9).ceil().long().clamp(min=0)  # 3/28 of 28 is 3, not 4, though floats make it 3.0000000000000004
 
 
 def logits_after(model: nn.Module, data: SequenceData, fractions: Sequence[float]) -> Tensor:
-    """Return (marks, N, classes) float32 on the CPU: the logits after so much of each sequence.
+    """Return (marks, N, classes) float32 on the CPU: the logits after each fraction of each sequence.
 
-    What comes later is not read; only how long each sequence is must be known. A model that reads forwards goes on from
-    mark to mark as a stream does; any other, such as one that reads both ways, reads each part anew.
+    Later steps are not read; only the length of each sequence must be known. A unidirectional model continues from mark
+    to mark, as a stream does; any other model, or one that scales each series by itself, reads each part from its
+    beginning.
 
     Args:
-        model: a `SequenceClassifier`, or maps x and lengths to logits.
+        model: a `SequenceClassifier`, or any model of x and lengths that returns logits.
         data: N sequences.
-        fractions: of each sequence, ascending, above 0.
+        fractions: parts of each sequence, ascending, above 0.
 
     Raises:
         DataError: ``data`` is empty.
     """
     if not len(data):
-        raise DataError("looking at parts of sequences needs at least 1, got 0")
+        raise DataError("predicting after parts of sequences needs at least 1 sequence, got 0")
     steps = steps_read(data, fractions)
-    if not is_as_made(model) or model.config.bidirectional:
+    if not is_as_made(model) or not model.is_causal:
         return torch.stack([logits_of(model, replace(data, lengths=row.to(data.y.device))) for row in steps])
     device = next(model.parameters()).device
-    parts = []
+    parts, read = data.parts(EVALUATION_BATCH), []
     with inference(model):
-        for at in range(0, len(data), EVALUATION_BATCH):
-            index = slice(at, at + EVALUATION_BATCH)
-            x = data.batch(index).x.to(device)
+        for part in parts:
+            x = data.batch(part).x.to(device)
             stream = model.stream(len(x))
-            read = [stream.feed(*chunk).float().cpu() for chunk in _chunks(x, steps[:, index].to(device))]
-            parts.append(torch.stack(read))
-    return torch.cat(parts, dim=1)
+            chunks = _chunks(x, steps.to(data.y.device)[:, part].to(device))
+            read.append(torch.stack([stream.feed(*chunk).float().cpu() for chunk in chunks]))
+    return in_order(parts, read, dim=1)
 
 
 def _chunks(x: Tensor, steps: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Yield what each of the sequences ``x`` has from one mark to the next, and how many steps that is.
+    """Yield the steps of the sequences ``x`` from each mark to the next, and their number in each sequence.
 
     Args:
         x: (batch, time, …).
@@ -140,11 +140,11 @@ def _chunks(x: Tensor, steps: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
 
 
 def calibrate(model: nn.Module, data: SequenceData) -> Calibration:
-    """Fit temperatures, for the end of sequences and for parts of them.
+    """Fit temperatures for predictions at the end of sequences and after parts of them.
 
     Args:
         model: trained.
-        data: labelled sequences that it was **not** trained on, nor is to be judged by: a validation part.
+        data: labelled sequences used neither for training nor for testing: a validation split.
 
     Raises:
         DataError: ``data`` is empty.
@@ -155,11 +155,11 @@ def calibrate(model: nn.Module, data: SequenceData) -> Calibration:
 
 
 class PartialAnswers(NamedTuple):
-    """What a model says of sequences at each mark, calibrated.
+    """A model's predictions after each part of some sequences, calibrated.
 
     Attributes:
-        fractions: of each sequence that was read
-        steps: (marks, N) int64 time steps that are
+        fractions: the parts of each sequence that were read
+        steps: (marks, N) int64 number of time steps in each part
         probabilities: (marks, N, classes) float32
     """
 
@@ -168,9 +168,9 @@ class PartialAnswers(NamedTuple):
     probabilities: Tensor
 
     def stopped(self, confidence: float) -> tuple[Tensor, Tensor]:
-        """Return where each sequence's reading stops, (N,) int64 numbers of marks, and whether it was sure, (N,) bool.
+        """Return the mark at which each sequence stops, (N,) int64, and whether it reached the threshold, (N,) bool.
 
-        Marks are shares of a sequence's own length, which so must be known before its end; its steps need not be.
+        Marks are fractions of a sequence's own length, so the length must be known in advance, but not the later steps.
 
         Raises:
             ConfigError: ``confidence`` is not above 0 and at most 1.
@@ -182,18 +182,18 @@ class PartialAnswers(NamedTuple):
 
 
 def check_confidence(confidence: float) -> None:
-    """Raise `ConfigError` unless one can wait for ``confidence``."""
+    """Raise `ConfigError` unless ``confidence`` is above 0 and at most 1."""
     if not 0 < confidence <= 1:
         raise ConfigError(f"the confidence to stop at must be above 0 and at most 1, got {confidence}")
 
 
 def read_along(model: nn.Module, data: SequenceData, calibration: Calibration | None = None) -> PartialAnswers:
-    """Let ``model`` read ``data`` and say at each mark what it would answer.
+    """Return the predictions of ``model`` after each part of ``data``.
 
     Args:
         model: as for `logits_after`.
         data: N sequences.
-        calibration: what `calibrate` found (default None: confidences are taken as they come).
+        calibration: from `calibrate` (default None: uncalibrated).
 
     Raises:
         DataError: ``data`` is empty.
@@ -208,13 +208,13 @@ def read_along(model: nn.Module, data: SequenceData, calibration: Calibration | 
 def evaluate_anytime(
     model: nn.Module, data: SequenceData, calibration: Calibration | None = None, sure: Sequence[float] = SURE
 ) -> Anytime:
-    """Count what ``model`` gets right after parts of each sequence, and when it stops once it is sure.
+    """Evaluate ``model`` after parts of each sequence, and with early stopping by confidence.
 
     Args:
         model: as for `unroll.evaluate`.
         data: labelled sequences.
-        calibration: of its confidence, see `calibrate` (default None: as it comes).
-        sure: confidences to stop at (default 0.8, 0.9, 0.95 and 0.99).
+        calibration: from `calibrate` (default None: uncalibrated).
+        sure: thresholds of confidence to stop at (default 0.8, 0.9, 0.95 and 0.99).
 
     Raises:
         DataError: ``data`` is empty.

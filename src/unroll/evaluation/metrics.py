@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -23,7 +22,7 @@ from .ranking import log_odds, precision_recall, roc_area
 from .significance import wilson
 
 EVALUATION_BATCH = 1_000  # sequences; does not change any result
-FORWARD = SequenceClassifier.forward  # before anybody puts something in its place, which then is to be called
+FORWARD = SequenceClassifier.forward  # kept to detect monkey-patching
 
 
 class Interval(NamedTuple):
@@ -39,14 +38,14 @@ class Interval(NamedTuple):
 
 
 class ClassScore(NamedTuple):
-    """How well one class is recognised.
+    """The scores of one class.
 
     Attributes:
         name: of the class
-        precision: share of what was called so that is so; 0 if nothing was called so
-        recall: share of what is so that was called so
+        precision: fraction of its predictions that are correct; 0 if it was never predicted
+        recall: fraction of its sequences that were predicted as it
         f1: harmonic mean of the two
-        support: sequences of the class; without any, None stands for each score
+        support: number of sequences of the class; if it is 0, each score is None
     """
 
     name: str
@@ -57,11 +56,11 @@ class ClassScore(NamedTuple):
 
 
 class PrecisionRecall(NamedTuple):
-    """Precision and recall of one of two classes, by how probable it must be to be predicted.
+    """Precision and recall of one of two classes, at each threshold of its probability.
 
     Attributes:
         name: of the class, the rarer of the two
-        share: of the sequences that are of it, which is the precision of a model that knows nothing
+        share: fraction of the sequences that belong to it, which is the precision by chance
         precision: at each recall
         recall: from 1 down to 0
         average: mean precision, weighted by the recall gained
@@ -76,14 +75,14 @@ class PrecisionRecall(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model got right and wrong, counted exactly.
+    """Exact counts of a model's predictions by true class, and the metrics from them.
 
     Attributes:
         confusion: (classes, classes) int64 counts; rows are the true classes, columns the predicted ones
         loss: mean cross entropy, in nats
         classes: names
-        logits: (N, classes) what was counted, for scores that need more than counts; None where only these are known
-        y: (N,) int64 true classes, likewise
+        logits: (N, classes) for metrics that need more than counts; None if only the counts are known
+        y: (N,) int64 true classes; None if only the counts are known
     """
 
     confusion: Tensor
@@ -94,7 +93,7 @@ class Evaluation:
 
     @classmethod
     def of(cls, logits: Tensor, y: Tensor, classes: tuple[str, ...]) -> Evaluation:
-        """Count.
+        """Count predictions by true class.
 
         Args:
             logits: (N, classes) of any floating dtype.
@@ -113,12 +112,12 @@ class Evaluation:
 
     @property
     def correct(self) -> int:
-        """Number of sequences whose class was predicted right."""
+        """Number of correct predictions."""
         return int(self.confusion.diagonal().sum())
 
     @property
     def accuracy(self) -> float:
-        """Right over seen, as a fraction."""
+        """Fraction of correct predictions."""
         return self.correct / self.n
 
     @property
@@ -141,13 +140,13 @@ class Evaluation:
 
     @property
     def majority(self) -> tuple[str, float]:
-        """The largest class, and its share: the accuracy of always answering it."""
+        """The largest class, and its share: the accuracy of always predicting it."""
         counts = self.confusion.sum(dim=1)
         return self.classes[int(counts.argmax())], float(counts.max()) / self.n
 
     @property
     def balanced_accuracy(self) -> float:
-        """Mean recall over the classes that have a sequence, as a fraction: each counts alike, however rare."""
+        """Mean recall over the classes that have a sequence, as a fraction: every class counts equally."""
         return fmean(score.recall for score in self.per_class if score.recall is not None)
 
     @property
@@ -157,9 +156,10 @@ class Evaluation:
 
     @cached_property
     def roc_auc_per_class(self) -> tuple[float | None, ...]:
-        """Of each class the area under its ROC curve, one against rest; None where there is nothing to tell apart.
+        """The area under each class's ROC curve, one against rest; None if the class has no sequences or all of them.
 
-        It is how often a sequence of the class has a higher probability of it than one of the rest: 0.5 by chance.
+        It is the probability that a sequence of the class gets a higher probability of it than one of the rest: 0.5 by
+        chance.
         """
         if self.logits is None or self.y is None or not self.logits.isfinite().all():
             return (None,) * len(self.classes)
@@ -171,13 +171,13 @@ class Evaluation:
 
     @property
     def roc_auc(self) -> float | None:
-        """Mean of `roc_auc_per_class` over the classes that have one; None where none has."""
+        """Mean of `roc_auc_per_class` over the classes that have an area; None if no class has."""
         areas = [area for area in self.roc_auc_per_class if area is not None]
         return fmean(areas) if areas else None
 
     @cached_property
     def precision_recall(self) -> PrecisionRecall | None:
-        """The curve of the rarer of two classes; None of more classes, or where one of the two has no sequence."""
+        """The curve of the rarer of two classes; None with more classes, or if one of the two has no sequence."""
         counts = self.confusion.sum(dim=1)
         if self.logits is None or self.y is None or len(counts) != 2 or not counts.all():
             return None
@@ -218,65 +218,73 @@ class Evaluation:
 
 
 def evaluate(model: nn.Module, data: SequenceData, batch_size: int = EVALUATION_BATCH) -> Evaluation:
-    """Count what ``model`` gets right on ``data``, in eval mode and without gradients.
+    """Evaluate ``model`` on ``data``, in eval mode and without gradients.
 
     Args:
         model: maps x (batch, time, features) float32 and lengths to logits (batch, classes).
-        data: labelled sequences; they are brought to the model's device.
-        batch_size: sequences at a time (default 1,000); has no influence on the counts.
+        data: labelled sequences; they are moved to the model's device.
+        batch_size: sequences at a time (default 1,000); it does not affect the result.
 
     Raises:
         DataError: ``data`` is empty.
-        InputError: the model's classes are not as many as the data's.
+        InputError: the model and the data have different numbers of classes.
     """
     return Evaluation.of(logits_of(model, data, batch_size), data.y.cpu(), data.preparation.classes)
 
 
 def logits_of(model: nn.Module, data: SequenceData, batch_size: int = EVALUATION_BATCH) -> Tensor:
-    """Return what ``model`` says of ``data``, (N, classes) float32 logits on the CPU; see `evaluate`."""
+    """Return the logits of ``model`` on ``data``, (N, classes) float32 on the CPU; see `evaluate`."""
     if not isinstance(data, SequenceData):
         raise InputError(f"evaluate expects SequenceData, such as splits.test, got {type(data).__name__}")
     if len(data) == 0:
         raise DataError("evaluation needs at least 1 sequence, got 0")
-    device = _parameter(model).device
-    classes = len(data.preparation.classes)
-    parts = []
     with inference(model):
-        data = data.to(device)
-        for logits, y in zip(logits_by_batch(model, data, batch_size), data.y.split(batch_size), strict=True):
-            if logits.shape != (len(y), classes):
-                raise InputError(f"the model must give logits ({len(y)}, {classes}), got {tuple(logits.shape)}")
-            parts.append(logits)
-    return torch.cat(parts).cpu()
+        return logits_in_order(model, data.to(_parameter(model).device), batch_size).cpu()
 
 
-def logits_by_batch(model: nn.Module, data: SequenceData, batch_size: int) -> Iterator[Tensor]:
-    """Yield what ``model`` says of one batch after the other, float32; none is made where the kernels take raw data.
+def logits_in_order(model: nn.Module, data: SequenceData, batch_size: int) -> Tensor:
+    """Return the logits of ``model``, (N, classes) float32; where the kernels can, they read ``data`` directly.
 
-    Mode and gradients are as the caller has set them; ``data`` is on the model's device.
+    The caller sets mode and gradients, and puts ``data`` on the model's device.
     """
-    for number in range(math.ceil(len(data) / batch_size)):
-        logits = _at_once(model, data, slice(number * batch_size, (number + 1) * batch_size))
+    classes, read = len(data.preparation.classes), []
+    parts = data.parts(batch_size)
+    for part in parts:
+        x, lengths = data.padded(part), None if data.lengths is None else data.lengths[part]
+        logits = _at_once(model, data, x, lengths)
         if logits is None:
-            yield from (model(x, lengths).float() for x, _, lengths in data.batches(batch_size, start=number))
-            return
-        yield logits
+            logits = model(data.model_input(x), lengths).float()
+        if logits.shape != (len(x), classes):
+            raise InputError(f"the model must give logits ({len(x)}, {classes}), got {tuple(logits.shape)}")
+        read.append(logits)
+    return in_order(parts, read)
+
+
+def in_order(parts: Sequence[slice | Tensor], read: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Return what was read of each of a set's parts as one tensor, in the order of the set.
+
+    Args:
+        parts: as from `SequenceData.parts`.
+        read: of each part.
+        dim: along which the sequences of a part stand (default 0).
+    """
+    joined = torch.cat(list(read), dim)
+    if isinstance(parts[0], slice):
+        return joined
+    order = torch.cat([part for part in parts if isinstance(part, Tensor)]).to(joined.device)
+    return joined.index_select(dim, order.argsort())
 
 
 def is_as_made(model: nn.Module) -> TypeGuard[SequenceClassifier]:
-    """Tell whether ``model`` is a `SequenceClassifier` whose answers are those of its own parts and nobody else's.
+    """Return whether ``model`` is a `SequenceClassifier` without changes to its forward pass.
 
-    A subclass with another forward, a hook, or what stands in forward's place must be called to know what they say.
+    If a subclass, a hook or a patch changes the forward pass, only calling the model gives its output.
     """
     return isinstance(model, SequenceClassifier) and type(model).forward is FORWARD and not is_watched(model)
 
 
-def _at_once(model: nn.Module, data: SequenceData, part: slice) -> Tensor | None:
-    if not is_as_made(model):
-        return None
-    return model.answer_at_once(
-        data.x[part], None if data.lengths is None else data.lengths[part], data.preparation.scaling.factors
-    )
+def _at_once(model: nn.Module, data: SequenceData, x: Tensor, lengths: Tensor | None) -> Tensor | None:
+    return model.answer_at_once(x, lengths, data.preparation.scaling.factors) if is_as_made(model) else None
 
 
 def predict(model: nn.Module, x: Tensor, lengths: Tensor | None = None, batch_size: int = EVALUATION_BATCH) -> Tensor:
@@ -284,13 +292,13 @@ def predict(model: nn.Module, x: Tensor, lengths: Tensor | None = None, batch_si
 
     Args:
         model: maps x and lengths to logits (batch, classes).
-        x: what the model reads: (N, time, features) of the parameters' dtype, scaled as in training; or the ids of
+        x: model input: (N, time, features) of the parameters' dtype, scaled as in training; or the ids of
             tokens, (N, time) int32 or int64. `Run.predict` takes raw data.
-        lengths: (N,) int64, or None where all are full (default None).
+        lengths: (N,) int64, or None if no sequence is padded (default None).
         batch_size: sequences at a time (default 1,000).
 
     Raises:
-        InputError: ``x`` is something else; the message says what was expected.
+        InputError: ``x`` has another type, dtype or shape.
     """
     _check_read(model, x)
     device = _parameter(model).device
@@ -304,7 +312,7 @@ def predict(model: nn.Module, x: Tensor, lengths: Tensor | None = None, batch_si
 
 
 def _check_read(model: nn.Module, x: Tensor) -> None:
-    """Raise `InputError` unless ``x`` is what ``model`` reads: anything raw would be answered too, and wrongly."""
+    """Raise `InputError` unless ``x`` fits ``model``: for raw data the predictions would silently be wrong."""
     dtype, ids_dtypes = _parameter(model).dtype, (torch.int32, torch.int64)
     values = f"a {_name(dtype)} tensor (N, time, features), scaled as in training"
     ids = "token ids, an int32 or int64 tensor (N, time)"
@@ -327,5 +335,5 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def _parameter(module: nn.Module) -> Tensor:
-    """Return one that shows where, and in what dtype, ``module`` computes; without any it is the CPU in float32."""
+    """Return a parameter, for the device and dtype of ``module``; without parameters, float32 on the CPU."""
     return next(module.parameters(), torch.empty(0, dtype=torch.float32, device="cpu"))

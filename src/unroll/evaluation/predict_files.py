@@ -13,15 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from ..config import DataConfig
+from ..config.data import TABLE
 from ..data.formats.image_file import PreparedImage, prepare_image
-from ..data.formats.series import read_unlabelled
+from ..data.formats.npz import read_images
+from ..data.formats.series import marked_as_before, read_unlabelled
 from ..data.formats.text_file import check_text
 from ..data.formats.texts import read_texts
 from ..data.preparation import ImageFormat, Preparation
 from ..data.raw import prepare_texts, unlabelled
 from ..data.sequences import SequenceData
 from ..data.streams import is_stream, receive
-from ..errors import DataError
+from ..data.unusual import unusual
+from ..errors import DataError, InputError
 from .anytime import check_confidence, read_along
 from .calibration import Calibration, probabilities
 from .metrics import logits_of
@@ -31,19 +34,20 @@ TOP = 3
 
 @dataclass(frozen=True)
 class FilePrediction:
-    """What a model says of one image file, or of one series in a file.
+    """The prediction for an image file, or for a series or text in a file.
 
     Attributes:
         file: path as given
         label: most probable class; None if the file could not be read
         probability: of that class
         top: the most probable classes, each with its probability, best first
-        steps: how it was made into model input, in words
+        steps: the preparation of the input, in words
         error: why the file could not be read; None if it could
-        series: which one of the file: its id, line or number; None for an image
-        named_by: which of these, "id", "line" or "series"; None for an image
-        text: what was read; None where it was no text
-        read: time steps that were read until the model was sure; None where all were
+        series: the id, line or number of the series in its file; None for an image file
+        named_by: which of these it is, "id", "line", "series" or "image"; None for an image file
+        text: the text; None if it is not a text
+        read: time steps read until the threshold was reached; None without early stopping
+        unusual: how the file differs from the training data; empty if it does not
     """
 
     file: str
@@ -56,6 +60,7 @@ class FilePrediction:
     named_by: str | None = None
     text: str | None = None
     read: int | None = None
+    unusual: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -63,7 +68,7 @@ class FilePrediction:
             return {"file": self.file, "error": self.error}
         return {
             "file": self.file,
-            **({} if self.series is None or self.text is not None else {"series": self.series}),
+            **({} if self.series is None or self.text is not None else {self._place: self.series}),
             **({} if self.text is None else {"line": self.series, "text": self.text}),
             "class": self.label,
             "probability": self.probability,
@@ -72,13 +77,17 @@ class FilePrediction:
             "preparation": list(self.steps),
         }
 
+    @property
+    def _place(self) -> str:
+        return "image" if self.named_by == "image" else "series"
+
 
 @dataclass(frozen=True)
 class Sure:
-    """How sure a model is of its answers, and when that is enough to stop reading.
+    """The calibration of a model's confidence, and the confidence at which to stop reading.
 
     Attributes:
-        calibration: of the model's confidence, see `unroll.calibrate`; None takes it as it comes
+        calibration: from `unroll.calibrate`; None leaves the confidence uncalibrated
         stop_at: the confidence at which to stop, above 0 and at most 1; None reads each sequence to its end
 
     Raises:
@@ -104,20 +113,26 @@ def predict_files(
     config: DataConfig | None = None,
     own: DataConfig | None = None,
 ) -> list[FilePrediction]:
-    """Classify image files, or each series or text in files of such; a file that cannot be read gets an `error`.
+    """Classify image files, or each series or text in a file; a file that cannot be read gets an `error`.
 
     Args:
         model: trained on data with ``preparation``.
         preparation: as saved in the run.
-        files: of a run on images, image files of any size, colour and polarity; of any other run .ts, .csv, .tsv or
-            .npz files, with or without classes, which are left alone; of a run on texts what
+        files: for a run on images, image files of any size, colour and polarity, or .npz files of such; for a run on
+            series, .ts, .csv, .tsv or .npz files, whose classes, if any, are ignored; for a run on texts, anything that
             `unroll.data.formats.texts.read_texts` reads. A pipe is read up to 1 GB.
-        sure: the run's calibration, and when to stop reading (default: confidence as it comes, read to the end).
-        config: says what the columns of tables are, where they are not called as in the training data; and where the
-            classes of lines are, which by default have none.
-        own: how the training data was read: its column of texts is taken from files that have it (default None).
+        sure: the run's calibration, and when to stop reading (default: uncalibrated, read to the end).
+        config: names the columns of tables if their names differ from the training data's, and where the classes of
+            lines are (default: lines have no classes).
+        own: how the training data was read: files that have its column of texts are read from it (default None).
     """
     config = config or DataConfig()
+    if preparation.kind != "series":
+        config.check_unused("the run's files", f"it reads {preparation.kind}", *TABLE)
+    elif own is not None:
+        config = marked_as_before(own, config, preparation)
+    if preparation.kind == "images":
+        config.check_unused("the run's files", "it reads images", "text_column", "lines")
     with (
         tempfile.TemporaryDirectory(prefix="unroll-") if any(map(is_stream, map(Path, files))) else nullcontext() as at
     ):
@@ -129,7 +144,14 @@ def predict_files(
             except DataError as error:
                 failed.append(FilePrediction(str(file), error=str(error)))
         if preparation.image is not None:
-            predictions = _of_images(model, preparation, preparation.image, places, sure)
+            arrays = [place for place in places if place.suffix.lower() == ".npz"]
+            images = [place for place in places if place not in arrays]
+            predictions = _of_images(model, preparation, preparation.image, images, sure)
+            predictions += [
+                prediction
+                for array in arrays
+                for prediction in _of_array(model, preparation, preparation.image, array, sure)
+            ]
         else:
             predictions = [
                 prediction
@@ -144,7 +166,7 @@ def predict_files(
 
 
 def _named(prediction: FilePrediction, name: str) -> FilePrediction:
-    """Return a prediction by the name of the file that was given: what came through a pipe was copied elsewhere."""
+    """Return a prediction under the file name that was given: data from a pipe was copied to another file."""
     error = prediction.error and prediction.error.replace(prediction.file, name)
     return replace(prediction, file=name, error=error)
 
@@ -162,27 +184,27 @@ def predict_texts(
     Args:
         model: trained on texts with ``preparation``.
         preparation: as saved in the run.
-        texts: one without a word that counts is answered too, as an empty sequence.
-        places: where each stands (default: counted from 1).
-        file: what they stand in, in words (default "text").
-        sure: the run's calibration, and when to stop reading (default: confidence as it comes, read to the end).
+        texts: the texts; one without any token is classified as an empty sequence.
+        places: the line of each (default: counted from 1).
+        file: the name of their source (default "text").
+        sure: the run's calibration, and when to stop reading (default: uncalibrated, read to the end).
 
     Raises:
-        DataError: the model does not read texts, or one is no Unicode.
+        DataError: the model does not read texts, or a text is not valid Unicode.
     """
     if preparation.kind != "texts":
-        raise DataError("this run was not trained on texts: it cannot predict from them")
+        raise DataError("this run was not trained on texts and cannot predict from them")
     if not texts:
         return []
     places = places or [str(number) for number in range(1, len(texts) + 1)]
     texts = [check_text(f"{file}, line {place}", text) for text, place in zip(texts, places, strict=True)]
     data = prepare_texts(texts, preparation)
     lengths = data.steps_of_each.tolist()
-    results = []
+    results, line = [], unusual(data)
     for number, answer in enumerate(_answers(model, data, sure)):
-        unknown = int((data.x[number, : lengths[number]] == 0).sum())
+        unknown = int((data.sequence(number) == 0).sum())
         steps = (_counted(lengths[number], "token"), *([f"{unknown:,} unknown"] if unknown else []))
-        results.append(answer.of(file, steps, series=places[number], named_by="line", text=texts[number]))
+        results.append(answer.of(file, steps, series=places[number], named_by="line", text=texts[number], unusual=line))
     return results
 
 
@@ -191,23 +213,23 @@ def _of_texts(
 ) -> list[FilePrediction]:
     try:
         texts, places = read_texts(file, config.lines, config.text_column, own.text_column)
-    except DataError as error:
+    except InputError as error:
         return [FilePrediction(str(file), error=str(error))]
     return predict_texts(model, preparation, texts, [place.split()[-1] for place in places], str(file), sure)
 
 
 class _Answer(NamedTuple):
-    """The most probable classes, and where reading stopped: a time step, and whether the model was sure."""
+    """The most probable classes, the time step at which reading stopped, and whether the threshold was reached."""
 
     top: tuple[tuple[str, float], ...]
     read: int | None = None
     sure: bool = False
 
-    def of(self, file: str, steps: tuple[str, ...], **place: Any) -> FilePrediction:
+    def of(self, file: str, steps: tuple[str, ...], **more: Any) -> FilePrediction:
         if self.read is not None:
             unit = _counted(self.read, "step")
             steps = (*steps, f"sure after {unit}" if self.sure else f"not sure after {unit}, the last")
-        return FilePrediction(file, *self.top[0], self.top, steps, read=self.read, **place)
+        return FilePrediction(file, *self.top[0], self.top, steps, read=self.read, **more)
 
 
 def _answers(model: nn.Module, data: SequenceData, sure: Sure) -> list[_Answer]:
@@ -237,14 +259,29 @@ def _of_images(
         except DataError as error:
             prepared.append(error)
     images = [image.pixels for image in prepared if isinstance(image, PreparedImage)]
-    answers = iter(
-        _answers(model, unlabelled(form.sequences(torch.stack(images)), preparation), sure) if images else []
-    )
+    if not images:
+        return [FilePrediction(str(file), error=str(error)) for file, error in zip(files, prepared, strict=True)]
+    data = unlabelled(form.sequences(torch.stack(images)), preparation)
+    lines = (unusual(data.subset(number)) for number in torch.arange(len(data)).split(1))
+    answers = iter(_answers(model, data, sure))
     return [
         FilePrediction(str(file), error=str(image))
         if isinstance(image, DataError)
-        else next(answers).of(str(file), image.steps)
+        else next(answers).of(str(file), image.steps, unusual=next(lines))
         for file, image in zip(files, prepared, strict=True)
+    ]
+
+
+def _of_array(
+    model: nn.Module, preparation: Preparation, form: ImageFormat, file: Path, sure: Sure
+) -> list[FilePrediction]:
+    try:
+        x = read_images(file, form)
+    except DataError as error:
+        return [FilePrediction(str(file), error=str(error))]
+    return [
+        answer.of(str(file), (), series=str(number), named_by="image")
+        for number, answer in enumerate(_answers(model, unlabelled(x, preparation), sure))
     ]
 
 
@@ -253,21 +290,22 @@ def _of_series(
 ) -> list[FilePrediction]:
     try:
         data, names, named_by = read_unlabelled(file, preparation.classes, preparation, config)
-    except DataError as error:
+    except InputError as error:
         return [FilePrediction(str(file), error=str(error))]
     try:
         data = data.prepared_as(preparation)
-    except DataError as error:
+    except InputError as error:
         return [FilePrediction(str(file), error=f"{file}: {error}")]
+    line = unusual(data)
     return [
-        answer.of(str(file), _steps(data, number), series=names[number], named_by=named_by)
+        answer.of(str(file), _steps(data, number), series=names[number], named_by=named_by, unusual=line)
         for number, answer in enumerate(_answers(model, data, sure))
     ]
 
 
 def _steps(data: SequenceData, number: int) -> tuple[str, ...]:
     length = int(data.steps_of_each[number])
-    gaps = 0 if data.missing is None else int(data.missing[number].sum())
+    gaps = 0 if data.missing is None else int(data.sequence(number, data.missing).sum())
     steps = _counted(length, "time step")
     notes = (note.partition(": ")[2] or note for note in data.notes)
     return (steps, *([f"{_counted(gaps, 'missing value')} filled in"] if gaps else []), *notes)

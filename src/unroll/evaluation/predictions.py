@@ -1,4 +1,4 @@
-"""What a model said of labelled sequences, kept: for comparing models, and for looking at them without their data."""
+"""Stored predictions on labelled sequences, for comparisons and reports without the data."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .metrics import Evaluation, logits_of
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model said of labelled sequences.
+    """A model's predictions on labelled sequences.
 
     Attributes:
         logits: (N, classes) float32
         y: (N,) int64 true classes
         classes: names
-        fingerprint: of the sequences, so that two models are compared only where both saw the same
+        fingerprint: of the sequences, so that models are compared only on the same ones
     """
 
     logits: Tensor
@@ -29,7 +29,7 @@ class Predictions:
 
     @classmethod
     def of(cls, model: nn.Module, data: SequenceData) -> Predictions:
-        """Let ``model`` read ``data``; raises what `unroll.evaluate` does."""
+        """Return the predictions of ``model`` on ``data``; raises what `unroll.evaluate` does."""
         return cls(logits_of(model, data), data.y.cpu(), data.preparation.classes, data.fingerprint())
 
     @property
@@ -38,15 +38,15 @@ class Predictions:
         return self.logits.argmax(dim=1)
 
     def probabilities(self, calibration: Calibration | None = None) -> Tensor:
-        """Return (N, classes) float32, calibrated where there is a calibration."""
+        """Return (N, classes) float32, calibrated if a calibration is given."""
         return probabilities(self.logits, calibration)
 
     @property
     def right(self) -> Tensor:
-        """(N,) bool, where that is the true class."""
+        """(N,) bool, whether the prediction is correct."""
         return self.labels == self.y
 
     @property
     def evaluation(self) -> Evaluation:
-        """The counts."""
+        """The metrics of these predictions."""
         return Evaluation.of(self.logits, self.y, self.classes)

@@ -1,4 +1,4 @@
-"""Which numbers, or words, of a sequence speak for a class, and which against it: saliency by gradients."""
+"""Attribution by gradients: which values or tokens of a sequence speak for a class, and which against it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .metrics import is_as_made
 Method = Literal["integrated-gradients", "gradient-times-input"]
 Read = Callable[[Tensor, Tensor | None], Tensor]  # x (batch, time, features) and lengths to logits (batch, classes)
 
-AT_ONCE = 65_536  # time steps of all sequences and steps that are read together: memory is that of so many, not of all
+AT_ONCE = 65_536  # time steps per batch, over sequences and points, which bounds the memory
 
 
 def attribute(
@@ -30,31 +30,32 @@ def attribute(
     method: Method = "integrated-gradients",
     steps: int = 64,
 ) -> Tensor:
-    """Say what each element of the input adds to the logit of a class: above 0 it speaks for it, below 0 against it.
+    """Return what each element of the input adds to the logit of a class; negative values speak against the class.
 
-    Integrated gradients share out, element by element, what the logit is more at ``x`` than at a baseline: their sum
-    is that difference, but for the error of the quadrature. They are the mean of the gradients on the straight way
-    from the baseline to ``x``, times that way. Gradient times input takes the gradient at ``x`` alone: a fraction of
-    the work, and the sum says nothing any more.
+    Integrated gradients attribute the difference of the logit between ``x`` and a baseline to the elements of ``x``:
+    their sum is that difference, up to the error of the quadrature. They are the mean gradient on the straight line
+    from the baseline to ``x``, times ``x`` minus the baseline. Gradient times input takes the gradient only at ``x``:
+    it is much faster, but its sum has no meaning.
 
-    The baseline is zero: of standardised data the mean of the training part, with scaling "unit" the value 0, and of
-    features that tell what is missing "nothing is". Of texts it is the zero vector in place of each token's; what the
-    numbers of a vector add is summed up to one value per token. Lengths stay what they are.
+    The baseline is zero: the mean of the training data if it was standardised, the value 0 with scaling "unit", and
+    "not missing" for the features that mark missing values. For texts it is a zero vector in place of each token's
+    embedding; the values of an embedding are summed to one value per token. If the model scales each series by itself,
+    its mean and deviation are treated as constants, and the baseline is that mean. Lengths do not change.
 
-    Such a map says what this model looks at, which need not be what makes the class. Other weights must give another
-    map: the tests see to that, for all weights and for those of the head alone.
+    The map shows what this model uses, which may differ from what defines the class. Other weights must give another
+    map; the tests check that, for all weights and for those of the head only.
 
-    The model is read in eval mode; it, its gradients and torch's generators stay as they were.
+    The model is called in eval mode; the model, its gradients and torch's generators do not change.
 
     Args:
-        model: a `SequenceClassifier`, or maps x (batch, time, features) and lengths to logits (batch, classes).
+        model: a `SequenceClassifier`, or any model of x (batch, time, features) and lengths that returns logits.
         x: (batch, time, features) of the parameters' dtype, scaled as in training; or (batch, time) tokens.
-        lengths: (batch,) int64 time steps, or None where all are full (default None).
-        target: class whose logit is explained, one for all or (batch,) int64 (default: the one predicted for each).
+        lengths: (batch,) int64 time steps, or None if no sequence is padded (default None).
+        target: class whose logit is explained, one for all or (batch,) int64 (default: the predicted classes).
         method: "integrated-gradients" or "gradient-times-input" (default "integrated-gradients").
-        steps: points on the way from the baseline, by the rule of Gauss and Legendre, which for smooth functions needs
-            far fewer than equal distances do (default 64); gradient times input has no use for it. Take more where the
-            sum is off: close to a baseline that leaves all units at 0, say, layer norm is all but a jump.
+        steps: points on the line from the baseline, by Gauss-Legendre quadrature, which for smooth functions needs far
+            fewer than equal distances (default 64); gradient times input ignores it. Take more if the sum is off, as
+            with layer norm, which is almost discontinuous near a baseline where all units are 0.
 
     Returns:
         float32 of the shape and on the device of ``x``: a value for each number or token, in units of the logit; 0 past
@@ -65,7 +66,7 @@ def attribute(
         ConfigError: ``method`` or ``steps`` is out of range.
 
     Source: integrated gradients M. Sundararajan, A. Taly and Q. Yan, arXiv:1703.01365, section 3; the gradient of a
-    class's score K. Simonyan, A. Vedaldi and A. Zisserman, arXiv:1312.6034, section 3; what to check of any such map
+    class's score K. Simonyan, A. Vedaldi and A. Zisserman, arXiv:1312.6034, section 3; checks of such maps
     J. Adebayo et al., arXiv:1810.03292.
 
     Example:
@@ -86,19 +87,21 @@ def attribute(
         raise InputError(f"lengths must be an int64 tensor (batch,), got {type(lengths).__name__}")
     if not x.shape[1]:
         return torch.zeros_like(x, dtype=torch.float32)
-    points, weights = _way(method, steps)
+    points, weights = _path(method, steps)
     with inference(model, gradients=True):
         device = next(model.parameters(), x).device
         given, lengths = x.detach().to(device), None if lengths is None else lengths.to(device)
         labels = _labels(model, given, lengths, target)
-        read, vectors = _vectors(model, given)
+        read, vectors = _vectors(model, given, lengths)
         vectors = vectors if lengths is None else clear_padding(vectors, lengths)
         means = _mean_gradients(read, vectors, lengths, labels, points.to(vectors), weights.to(vectors))
         values = vectors * means
+        if isinstance(model, SequenceClassifier) and x.dim() == 3:
+            values = model.front.summed(values)
     return (values.sum(dim=2) if x.dim() == 2 else values).float().to(x.device)
 
 
-def _way(method: Method, steps: int) -> tuple[Tensor, Tensor]:
+def _path(method: Method, steps: int) -> tuple[Tensor, Tensor]:
     """Return the points between 0, the baseline, and 1, the input, and the weights of the gradients there."""
     if method == "gradient-times-input":
         return torch.ones(1), torch.ones(1)
@@ -107,7 +110,7 @@ def _way(method: Method, steps: int) -> tuple[Tensor, Tensor]:
 
 
 def _labels(model: nn.Module, x: Tensor, lengths: Tensor | None, target: int | Tensor | None) -> Tensor:
-    """Return (batch,) int64: for each sequence the class to explain."""
+    """Return (batch,) int64: the class to explain for each sequence."""
     size = _at_once(x)
     parts = [slice(at, at + size) for at in range(0, max(1, len(x)), size)]
     with torch.no_grad():
@@ -125,17 +128,18 @@ def _labels(model: nn.Module, x: Tensor, lengths: Tensor | None, target: int | T
     return labels.to(x.device)
 
 
-def _vectors(model: nn.Module, x: Tensor) -> tuple[Read, Tensor]:
-    """Return what reads vectors (batch, time, features), and those that stand for ``x``."""
-    if x.dim() == 3:
+def _vectors(model: nn.Module, x: Tensor, lengths: Tensor | None) -> tuple[Read, Tensor]:
+    """Return a function of vectors (batch, time, features), and the vectors of ``x``."""
+    if x.dim() == 3 and not (isinstance(model, SequenceClassifier) and model.front.scales):
         return model, x.clone()
-    if not isinstance(model, SequenceClassifier) or model.embedding is None:
+    if not isinstance(model, SequenceClassifier) or (model.embedding is None and x.dim() == 2):
         raise InputError(f"x must be (batch, time, features) for {type(model).__name__}, got {tuple(x.shape)}")
     if not is_as_made(model):
         raise InputError(
-            "tokens are explained through their vectors, which a model with another forward, or with hooks, hides"
+            f"{'tokens' if x.dim() == 2 else 'series scaled by themselves'} cannot be explained for a model with hooks "
+            "or a changed forward: remove them, or pass vectors"
         )
-    return model.of_vectors, model.embedding(x).detach()
+    return model.of_vectors, model.vectors(x, lengths).detach()
 
 
 def _mean_gradients(
@@ -159,11 +163,11 @@ def _mean_gradients(
 def _gradient(read: Read, x: Tensor, lengths: Tensor | None, labels: Tensor) -> Tensor:
     """Return the gradient of each sequence's logit of its label, in the shape of ``x``."""
     logits = read(x.requires_grad_(), lengths)
-    # Sequences do not depend on each other, so that one sum has the gradients of all.
+    # Sequences are independent, so the gradient of the sum holds the gradient of each.
     (gradient,) = torch.autograd.grad(logits.gather(1, labels.unsqueeze(1)).sum(), x, materialize_grads=True)
     return gradient
 
 
 def _at_once(x: Tensor) -> int:
-    """Return how many sequences as long as those of ``x`` are read together."""
+    """Return how many sequences of the length of ``x`` fit in one batch."""
     return max(1, AT_ONCE // max(1, x.shape[1]))

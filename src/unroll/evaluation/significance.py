@@ -1,4 +1,4 @@
-"""Whether a difference is more than noise: three tests of two classifiers, and the correction for several of them."""
+"""Significance: three tests of two classifiers, confidence intervals, and the correction for several tests."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Z = 1.959963984540054  # deviations of the normal distribution between which 95 
 def mcnemar(only_first: int, only_second: int) -> float:
     """Return the two-sided p-value of the exact McNemar test: both classifiers read the same test set.
 
-    Where both are right or both are wrong nothing is learned of which is better. Of the rest each would have half if
-    they were alike, so that the share of one is binomial.
+    Sequences that both classify correctly, or both wrongly, say nothing about which is better. If the classifiers are
+    equally good, each is right in half of the rest, so the count of one is binomial.
 
     Args:
-        only_first: how many sequences the first alone has right.
-        only_second: how many the second alone has right.
+        only_first: number of sequences that only the first classifies correctly.
+        only_second: number of sequences that only the second classifies correctly.
 
     Source: Q. McNemar, Psychometrika 12 (1947), p. 153; as a test of classifiers T. G. Dietterich, Neural Computation
-    10 (1998), p. 1895, who finds it the one to take where a training can be run but once.
+    10 (1998), p. 1895, who recommends it where a training can be run only once.
 
     Example:
         >>> round(mcnemar(1, 9), 9)
@@ -34,14 +34,14 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def difference(first: tuple[int, int], second: tuple[int, int], z: float = Z) -> tuple[float, float]:
-    """Return the confidence interval of the difference of two accuracies, each on sequences of its own.
+    """Return the confidence interval of the difference of two accuracies on independent test sets.
 
     Args:
-        first: how many are right, of how many.
+        first: number of correct predictions, and number of sequences.
         second: the same.
         z: deviations of the normal distribution (default: for 95 %).
 
-    Source: R. G. Newcombe, Statistics in Medicine 17 (1998), p. 873, method 10: made of the two Wilson intervals.
+    Source: R. G. Newcombe, Statistics in Medicine 17 (1998), p. 873, method 10, from two Wilson intervals.
 
     Example:
         >>> [round(end, 4) for end in difference((56, 70), (48, 80))]
@@ -56,8 +56,8 @@ def wilson(correct: int, n: int, z: float = Z) -> tuple[float, float]:
     """Return the confidence interval of an accuracy.
 
     Args:
-        correct: how many are right.
-        n: of how many, at least 1.
+        correct: number of correct predictions.
+        n: number of sequences, at least 1.
         z: deviations of the normal distribution (default: for 95 %).
 
     Source: E. B. Wilson, Journal of the American Statistical Association 22 (1927), p. 209.
@@ -76,10 +76,10 @@ def two_proportions(first: tuple[int, int], second: tuple[int, int]) -> float:
     """Return the p-value at which the interval of `difference` just reaches 0.
 
     Args:
-        first: how many are right, of how many.
+        first: number of correct predictions, and number of sequences.
         second: the same.
     """
-    narrow, wide = 0.0, 40.0  # beyond, a double knows no smaller p-value
+    narrow, wide = 0.0, 40.0  # beyond, the p-value is below the smallest double
     for _ in range(60):
         z = (narrow + wide) / 2
         low, high = difference(first, second, z)
@@ -92,7 +92,7 @@ def welch(first: Sequence[float], second: Sequence[float]) -> float | None:
 
     Args:
         first: at least 2 values, such as accuracies over seeds.
-        second: the same; its variance may be another.
+        second: the same; its variance may differ.
 
     Source: B. L. Welch, Biometrika 34 (1947), p. 28.
 
@@ -109,12 +109,12 @@ def welch(first: Sequence[float], second: Sequence[float]) -> float | None:
 
 
 def holm(values: Sequence[float], tests: int | None = None) -> list[float]:
-    """Return p-values corrected for how many tests were made, in the order given.
+    """Return p-values corrected for multiple tests, in the order given.
 
     Args:
-        values: p-values of all tests, or of those that are told.
-        tests: how many could have been told (default: as many as there are values). Whoever tells only of the best of k
-            beside each of the others has picked among all k (k - 1) / 2 pairs.
+        values: p-values of all tests, or of those that are reported.
+        tests: how many could have been reported (default: the number of values). Whoever compares only the best of k
+            with each of the others has chosen among all k (k - 1) / 2 pairs.
 
     Source: S. Holm, Scandinavian Journal of Statistics 6 (1979), p. 65.
 

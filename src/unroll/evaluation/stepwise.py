@@ -1,4 +1,4 @@
-"""One sequence read step by step: what the hidden state is after each, and what the model would answer."""
+"""Read one sequence step by step: the hidden state and the prediction after each step."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .calibration import Calibration
 
 @dataclass(frozen=True)
 class Watched:
-    """A sequence on its way through a model.
+    """A sequence, with a model's states and predictions after each step.
 
     Attributes:
-        data: it alone, without padding
-        hidden: (time, units) float32, outputs of the last layer; of both directions, those that read forwards come
-            first
-        probabilities: (time, classes) float32, what the model would answer after each step if no other followed
+        data: the sequence, without padding
+        hidden: (time, units) float32, outputs of the last layer, in a bidirectional model the forward units first; with
+            frames, after the first frame that a step is in
+        probabilities: (time, classes) float32, the prediction after each step, as if the sequence ended there
     """
 
     data: SequenceData
@@ -37,30 +37,30 @@ class Watched:
 
     @property
     def true(self) -> int:
-        """The class that it is."""
+        """The true class."""
         return int(self.data.y[0])
 
     @property
     def decided(self) -> int:
-        """The time step, from 1, since which the most probable class has been the one it ends with."""
+        """The time step, from 1, since which the predicted class has been the final one."""
         undecided = (self.probabilities.argmax(dim=1) != self.predicted).nonzero()
         return int(undecided.max()) + 2 if len(undecided) else 1
 
     def name(self, label: int) -> str:
-        """Return what a class is called."""
+        """Return the name of a class."""
         return self.data.preparation.classes[label]
 
 
 def watch(
     model: SequenceClassifier, data: SequenceData, number: int = 0, calibration: Calibration | None = None
 ) -> Watched:
-    """Let ``model`` read one sequence and look at it after each step.
+    """Return the states and predictions of ``model`` after each step of one sequence.
 
     Args:
-        model: trained; left as it is.
+        model: trained; it does not change.
         data: prepared as its training data was.
-        number: which sequence (default 0).
-        calibration: of the probabilities, see `unroll.calibrate` (default None: as they come).
+        number: index of the sequence (default 0).
+        calibration: from `unroll.calibrate` (default None: uncalibrated).
 
     Raises:
         InputError: there is no such sequence, or it is empty.
@@ -68,9 +68,9 @@ def watch(
     if not 0 <= number < len(data):
         raise InputError(f"number must be from 0 to {len(data) - 1}, got {number}")
     item = data.subset(torch.tensor([number], device=data.y.device)).unpadded()
-    time = item.x.shape[1]
+    time = item.time
     if item.lengths is not None or not time:
-        raise InputError(f"sequence {number} is empty: there is nothing to watch")
+        raise InputError(f"sequence {number} is empty: choose one with at least 1 time step")
     fractions = [step / time for step in range(1, time + 1)]
     logits = logits_after(model, item, fractions)[:, 0]
     if calibration is not None:
@@ -79,4 +79,5 @@ def watch(
         device = next(model.parameters()).device
         stages = model.stages(item.batch(slice(None)).x.to(device))
     (*_, hidden) = [stage.values for stage in stages if stage.name.startswith("layer")]
-    return Watched(item, hidden[0].float().cpu(), logits.softmax(dim=1))
+    after = model.front.count(torch.arange(1, time + 1)) - 1
+    return Watched(item, hidden[0].float().cpu()[after], logits.softmax(dim=1))

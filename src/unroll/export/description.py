@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import importlib.metadata
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ import torch
 
 from ..cells import CELLS
 from ..data.formats.mnist import credit_of
-from ..data.preparation import Preparation, valid_steps
+from ..data.preparation import Preparation
 from ..data.sequences import SequenceData
 from ..errors import RunError
 from ..models.classifier import SequenceClassifier
+from ..models.front import EPSILON
 from ..runs.storage import Run
 
 FORMAT = 1  # version of the description
@@ -85,7 +86,8 @@ def _model(model: SequenceClassifier) -> dict[str, Any]:
         name: {"shape": list(value.shape), "data": _base64(value.detach().cpu().float().numpy().astype("<f4"))}
         for name, value in model.state_dict().items()
     }
-    return {**settings, **sizes, "weights": weights}
+    front = asdict(model.front) | {"epsilon": EPSILON}
+    return {**settings, **sizes, "front": front, "weights": weights}
 
 
 def _base64(array: np.ndarray) -> str:
@@ -96,9 +98,9 @@ def _preparation(preparation: Preparation) -> dict[str, Any]:
     image = preparation.image and asdict(preparation.image)
     if image and image["read"] == "permuted":
         assert preparation.image is not None
-        count = torch.arange(image["height"] * image["width"])
-        pixels = count.view(1, image["height"], image["width"])
-        image["order"] = preparation.image.sequences(pixels).flatten().tolist()
+        one_channel = replace(preparation.image, channels=1)
+        pixels = torch.arange(image["height"] * image["width"]).view(1, *one_channel.shape)
+        image["order"] = one_channel.sequences(pixels).flatten().tolist()
     return {
         "scaling": asdict(preparation.scaling),
         "offset": list(preparation.offset),
@@ -111,18 +113,18 @@ def _preparation(preparation: Preparation) -> dict[str, Any]:
 
 def raw(data: SequenceData, number: int) -> dict[str, Any]:
     """Return a sequence before its preparation, for JSON, and its class."""
-    item = data.subset(torch.tensor([number])).unpadded()
+    item = data.subset(torch.tensor([number]))
     x: Any
     if item.texts is not None:
         x = item.texts[0]
     elif item.kind == "images":
         x = _base64(item.images()[0].numpy())
     else:
-        steps = int(item.steps_of_each[0])
-        gaps = torch.zeros_like(item.values, dtype=torch.bool) if item.missing is None else item.missing
+        values = item.flat(item.raw)
+        gaps = torch.zeros_like(values, dtype=torch.bool) if item.missing is None else item.flat(item.missing)
         x = [
             [None if gap else value for value, gap in zip(*step, strict=True)]
-            for step in zip(item.raw[0, :steps].tolist(), gaps[0, :steps].tolist(), strict=True)
+            for step in zip(values.tolist(), gaps.tolist(), strict=True)
         ]
     return {"label": int(item.y[0]), "x": x}
 
@@ -148,9 +150,9 @@ def spread(numbers: list[int], count: int) -> list[int]:
 
 def _typical(data: SequenceData) -> dict[str, Any]:
     """Return the usual range of values and length of the series."""
-    values = valid_steps(data.raw, data.lengths).double()
+    values = data.flat(data.raw).double()
     if data.missing is not None:
-        values = values.masked_fill(valid_steps(data.missing, data.lengths), torch.nan)
+        values = values.masked_fill(data.flat(data.missing), torch.nan)
     # At most a million steps, as torch computes quantiles of at most 16 million numbers.
     low, high = values[:: max(1, len(values) // 1_000_000)].nanquantile(torch.tensor([0.01, 0.99]).double(), dim=0)
     return {

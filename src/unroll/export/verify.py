@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..data.formats.image_file import FAINT, prepare_image
 from ..data.sequences import SequenceData
-from ..errors import ConfigError, RunError
+from ..errors import ConfigError, RunError, how_to_install
 from ..evaluation.predictions import Predictions
 from ..evaluation.stepwise import watch
 from ..page import engine
@@ -137,7 +137,7 @@ def _javascript(script: str) -> Iterator[Any]:
         library = importlib.import_module("py_mini_racer")
     except ImportError as error:
         raise ConfigError(
-            "checking a page needs a JavaScript engine; install it with pip install 'unroll-rnn[html]'"
+            f"checking a page needs a JavaScript engine; install it with {how_to_install('html')}"
         ) from error
     with library.mini_racer() as context:
         context.eval(script)

@@ -1,12 +1,14 @@
 """The classifier, its layers and readout, and the ways to run it."""
 
 from .classifier import SequenceClassifier
+from .front import Front, choose_frame
 from .readout import Attention, Last, Max, Mean
 from .stream import Stream
 from .trace import Trace, Traced, trace_states
 
 __all__ = [
     "Attention",
+    "Front",
     "Last",
     "Max",
     "Mean",
@@ -14,5 +16,6 @@ __all__ = [
     "Stream",
     "Trace",
     "Traced",
+    "choose_frame",
     "trace_states",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..scan import check_lengths
 from ..scan.padding import clear_padding
 from ..validation import check_whole
 from .arguments import Arguments
+from .front import Front, Kept
 from .fused_forward import Factors, answer_at_once
 from .html import model_html
 from .layers import Cells, Stage, States, check_features, detached, initial_states, scan_layer
@@ -28,6 +30,7 @@ from .truncation import chunks
 EMBEDDING_STD = 0.1
 
 ModelState = tuple[States, Held | None]  # the final states of the layers; the readout's accumulated values
+StreamState = tuple[States, Held | None, Kept]  # and the time steps that are still needed
 
 
 @documented(Arguments)
@@ -40,6 +43,9 @@ class SequenceClassifier(nn.Module):
     readout, over all units at each time step, with learned scale and offset (J. L. Ba, J. R. Kiros and G. Hinton,
     arXiv:1607.06450). The residual path itself is never normalised, which keeps deep stacks trainable without a warm-up
     (R. Xiong et al., arXiv:2002.04745); nor is the input, which the data's own scaling handles.
+
+    ``scaling`` "series" and "both", and ``frame``, change what the layers read of the time steps: see
+    `unroll.models.front`. Whoever calls the model still gives it single time steps, scaled as in training.
 
     ``readout`` takes the last hidden state of each direction, or the mean, the maximum or a learned weighted mean over
     each sequence's steps; see `unroll.models.readout`. For an empty sequence it gives the initial state (last) or
@@ -71,7 +77,8 @@ class SequenceClassifier(nn.Module):
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
         directions = 2 if config.bidirectional else 1
         width = config.hidden_size * directions
-        sizes = [self.input_size] + [width] * (config.num_layers - 1)
+        self.front: Front = arguments.front(config)
+        sizes = [self.front.output_size] + [width] * (config.num_layers - 1)
         self.layers = nn.ModuleList(
             nn.ModuleList(self._make_cell(cell_class, size) for _ in range(directions)) for size in sizes
         )
@@ -127,19 +134,36 @@ class SequenceClassifier(nn.Module):
         """
         if not tbptt and not torch.is_grad_enabled() and (logits := self.answer_at_once(x, lengths)) is not None:
             return logits
-        x = self._embedded(x)
-        if tbptt:
-            check_whole("tbptt", tbptt, 0)
-            check_truncation(self)
-            return self._logits(self._read_truncated(x, lengths, tbptt))
-        return self.of_vectors(x, lengths)
+        x = self.vectors(x, lengths)
+        if not tbptt:
+            return self.of_vectors(x, lengths)
+        check_whole("tbptt", tbptt, 0)
+        check_truncation(self)
+        frames, counts = self.front.framed(x, lengths)
+        return self._logits(self._read_truncated(frames, counts, math.ceil(tbptt / self.front.hop)))
+
+    def vectors(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return what a time step becomes before frames are made of it: a token's vector, or features scaled."""
+        return self.front.scaled(self._embedded(x), lengths)
 
     def of_vectors(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return the logits of the layers' input (batch, time, input_size); for texts, of the token vectors."""
-        return self._logits(self._read_whole(x, lengths))
+        """Return the logits of what `vectors` returned, (batch, time, features)."""
+        frames, counts = self.front.framed(x, lengths)
+        if not (self.front.is_identity or torch.is_grad_enabled()):
+            logits = self._at_once(frames.contiguous(), counts)
+            if logits is not None:
+                return logits
+        return self._logits(self._read_whole(frames, counts))
 
     def answer_at_once(self, x: Tensor, lengths: Tensor | None = None, factors: Factors | None = None) -> Tensor | None:
-        """Return the logits by one call of the kernels, or None if they cannot; see `unroll.models.fused_forward`."""
+        """Return the logits by one call of the kernels, or None if they cannot; see `unroll.models.fused_forward`.
+
+        Arguments as in `forward`, ``x`` also raw: then ``factors`` scale it. A model with a front calls the kernels
+        itself, with what that makes of the time steps.
+        """
+        return self._at_once(x, lengths, factors) if self.front.is_identity else None
+
+    def _at_once(self, x: Tensor, lengths: Tensor | None, factors: Factors | None = None) -> Tensor | None:
         modules: dict[str, Any] = self._modules  # attribute access of a submodule takes a microsecond
         layers = [[*layer._modules.values()] for layer in modules["layers"]._modules.values()]
         if type(self) is not SequenceClassifier or len(layers) != 1 or len(layers[0]) != 1:
@@ -150,7 +174,7 @@ class SequenceClassifier(nn.Module):
 
     def read_by(self, cells: Cells, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return logits with ``cells``, one per layer and direction, in place of its own; see `unroll.models.trace`."""
-        x = self._embedded(x)
+        x, lengths = self.front.framed(self.vectors(x, lengths), lengths)
         return self._logits(self._read(x, (initial_states(cells, x), None), lengths, cells))
 
     def stages(self, x: Tensor, lengths: Tensor | None = None) -> list[Stage]:
@@ -158,6 +182,12 @@ class SequenceClassifier(nn.Module):
         stages = [Stage("input", ("batch", "time"), x)] if self.embedding is not None else []
         x = self._embedded(x)
         stages.append(Stage("embedding" if stages else "input", ("batch", "time", "features"), x))
+        if self.front.scales:
+            x = self.front.scaled(x, lengths)
+            stages.append(Stage("scaled", ("batch", "time", "features"), x))
+        x, lengths = self.front.framed(x, lengths)
+        if self.front.frame > 1:
+            stages.append(Stage("frames", ("batch", "frames", "features"), x))
         _, held = state = self._read_whole(x, lengths, stages)
         assert held is not None
         vector = self.readout.result(held)
@@ -179,16 +209,38 @@ class SequenceClassifier(nn.Module):
                 "a bidirectional model cannot stream, as it also reads each sequence from its end; use forward()"
             )
 
-        def read(x: Tensor, state: ModelState, lengths: Tensor | None) -> tuple[Tensor, ModelState]:
+        def read(x: Tensor, state: StreamState, lengths: Tensor | None) -> tuple[Tensor, StreamState]:
             x = self._embedded(x, dropout=False)
             if len(x) != batch_size:
                 raise InputError(f"x must be of the stream's {batch_size} sequences, got {len(x)}")
-            state = self._read(x, state, lengths, self._cells(), dropout=False)
-            return self._logits(state), state
+            return self._read_on(x, state, lengths)
 
         with torch.inference_mode():
-            state = initial_states(self._cells(), self.head.weight.new_empty(batch_size, 0)), None
-        return Stream(read, state, features=self.embedding is None)
+            empty = self.head.weight.new_empty(batch_size, 0)
+            state: StreamState = initial_states(self._cells(), empty), None, self.front.start(empty)
+        return Stream(read, state, features=self.embedding is None, grows=self.front.scales)
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether a later time step leaves what was made of the earlier ones as it is."""
+        return not self.config.bidirectional and not self.front.scales
+
+    def _read_on(self, x: Tensor, state: StreamState, lengths: Tensor | None) -> tuple[Tensor, StreamState]:
+        """Return the logits after a chunk of a stream, as if its sequences ended there, and its state."""
+        layers, held, kept = state
+        front, cells = self.front, self._cells()
+        if front.is_identity:
+            read = self._read(x, (layers, held), lengths, cells, dropout=False)
+            return self._logits(read), (*read, kept)
+        check_lengths(lengths, *x.shape[:2])
+        if front.scales:
+            kept = steps, count = front.remember(kept, x, lengths)
+            frames, counts = front(steps, count)
+            return self._logits(self._read(frames, (layers, None), counts, cells, dropout=False)), (layers, None, kept)
+        frames, complete, kept = front.resume(kept, x, lengths)
+        read = self._read(frames, (layers, held), complete, cells, dropout=False)
+        rest, has_one = front.rest(kept)
+        return self._logits(self._read(rest, read, has_one, cells, dropout=False)), (*read, kept)
 
     def _repr_html_(self) -> str:
         return model_html(self, self.config)
@@ -280,7 +332,9 @@ class SequenceClassifier(nn.Module):
         return self.embedding_dropout(vectors) if dropout else vectors
 
 
-def build(config: ModelConfig, input_size: int, num_classes: int, vocabulary_size: int = 0) -> SequenceClassifier:
+def build(
+    config: ModelConfig, input_size: int, num_classes: int, vocabulary_size: int = 0, mask_size: int = 0
+) -> SequenceClassifier:
     """Return a new model, with weights from torch's global generator.
 
     Args:
@@ -288,11 +342,12 @@ def build(config: ModelConfig, input_size: int, num_classes: int, vocabulary_siz
         input_size: features per time step of the data; unused for texts.
         num_classes: of the data.
         vocabulary_size: number of tokens; 0 if time steps are features (default 0).
+        mask_size: how many features, the last ones, say what is missing (default 0).
     """
     settings = asdict(config)
     embedding_size = settings.pop("embedding_size")
     size = embedding_size if vocabulary_size else input_size
-    return SequenceClassifier(size, num_classes, vocabulary_size=vocabulary_size, **settings)
+    return SequenceClassifier(size, num_classes, vocabulary_size=vocabulary_size, mask_size=mask_size, **settings)
 
 
 def check_truncation(model: nn.Module) -> None:

@@ -18,8 +18,10 @@ class Stream:
     """Read sequences as they arrive, step by step or in chunks; made by `SequenceClassifier.stream`.
 
     After each step, the logits equal those of the model in eval mode for all steps so far, but only a state of fixed
-    size is kept: as large after a million steps as after one. There are no gradients, and nothing is stored on the
-    model, so any number of streams may share it.
+    size is kept: as large after a million steps as after one. With frames, the steps that have not filled one are kept
+    too, and read for the answer as the last frame of a sequence is. Only a model that scales each series by itself
+    keeps all steps and reads them again, as each changes the scale of those before. There are no gradients, and nothing
+    is stored on the model, so any number of streams may share it.
 
     Example:
         >>> import unroll
@@ -42,9 +44,11 @@ class Stream:
         read: Callable[[Tensor, StreamState, Tensor | None], tuple[Tensor, StreamState]],
         state: StreamState,
         features: bool = True,
+        grows: bool = False,
     ) -> None:
         self._read = read
         self._state = state
+        self._grows = grows
         self._axes = ("batch", "features") if features else ("batch",)
 
     @property
@@ -61,15 +65,21 @@ class Stream:
 
     @state.setter
     def state(self, state: StreamState) -> None:
-        layers, held = self._state
-        if not isinstance(state, tuple) or len(state) != 2 or _form(state[0]) != _form(layers):
+        layers, held, kept = self._state
+        if not isinstance(state, tuple) or len(state) != 3 or _form(state[0]) != _form(layers):
             raise InputError(
                 f"state must be from a stream of the same model and batch size, {_form(layers)}, "
                 f"got {_form(state[0]) if isinstance(state, tuple) and state else type(state).__name__}"
             )
         if None not in (held, state[1]) and _form(state[1]) != _form(held):
             raise InputError(f"state must be from a stream with the same readout, {_form(held)}, got {_form(state[1])}")
+        if _form(self._fixed(state[2])) != _form(self._fixed(kept)):
+            raise InputError(f"state must be from a stream with the same frames and scaling, got {_form(state[2])}")
         self._state = state
+
+    def _fixed(self, kept: Any) -> Any:
+        """Return kept time steps without their number, if that grows."""
+        return tuple(part[:, :0] if self._grows and part.dim() == 3 else part for part in kept)
 
     def step(self, x_t: Tensor) -> Tensor:
         """Read one step; return logits (batch, classes).

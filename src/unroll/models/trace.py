@@ -68,10 +68,13 @@ class Trace:
     Attributes:
         logits: (batch, classes), with gradients unless they are switched off
         cells: for each layer, one per direction; the second reads backwards
+        lengths: (batch,) int64 steps that they read of each sequence, or None where all are full; with frames, a step
+            is a frame here
     """
 
     logits: Tensor
     cells: tuple[tuple[Traced, ...], ...]
+    lengths: Tensor | None = None
 
     def hidden(self) -> list[list[Tensor]]:
         """Return each layer's and direction's hidden states without gradients.
@@ -144,4 +147,5 @@ def trace_states(model: SequenceClassifier, x: Tensor, lengths: Tensor | None = 
     layers: list[list[Cell]] = [list(layer) for layer in model.layers]  # type: ignore[call-overload]
     cells = [[Traced(cell.dropped(), number == 1) for number, cell in enumerate(layer)] for layer in layers]
     logits = model.read_by([[*layer] for layer in cells], x, lengths)
-    return Trace(logits, tuple(map(tuple, cells)))
+    steps = lengths if lengths is None else model.front.count(lengths)
+    return Trace(logits, tuple(map(tuple, cells)), steps)

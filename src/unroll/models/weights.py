@@ -24,6 +24,7 @@ def load_weights(
     num_classes: int,
     vocabulary_size: int,
     tensors: Mapping[str, Tensor],
+    mask_size: int = 0,
 ) -> SequenceClassifier:
     """Return a model with the weights ``tensors``, on the CPU, without initialising it first.
 
@@ -35,6 +36,7 @@ def load_weights(
         num_classes: of the data.
         vocabulary_size: number of tokens; 0 if time steps are features.
         tensors: by name, as in `torch.nn.Module.state_dict`.
+        mask_size: how many features, the last ones, say what is missing (default 0).
 
     Raises:
         ValueError: the tensors do not fit such a model, or contain NaN or infinite weights; the message says which.
@@ -42,7 +44,7 @@ def load_weights(
     """
     _check_sizes(config, input_size, num_classes, vocabulary_size, tensors)
     known = ":" not in config.cell  # a user's own cell may do anything in its constructor, so it is built normally
-    sizes = input_size, num_classes, vocabulary_size
+    sizes = input_size, num_classes, vocabulary_size, mask_size
     model = _hollow(config, *sizes) if known else build(config, *sizes)
     _compare(model, tensors)
     own = (

@@ -24,7 +24,18 @@ export interface ModelDescription {
   input_size: number;
   num_classes: number;
   vocabulary_size: number | null;
+  front: FrontDescription;
   weights: Record<string, { shape: number[]; data: string }>;
+}
+
+/** How time steps become what the layers read; `mask_size` features, the last ones, say what is missing. */
+export interface FrontDescription {
+  features: number;
+  scaling: "unit" | "training" | "series" | "both";
+  mask_size: number;
+  frame: number;
+  hop: number;
+  epsilon: number;
 }
 
 /** What logits are divided by after parts of a sequence: `fractions` of it, ascending to 1; fitted on `n` sequences. */
@@ -55,6 +66,8 @@ export interface ImageFormat {
   read: "rows" | "columns" | "pixels" | "permuted";
   order?: number[];
   framing: { border: number; box: number; centre: "mass" | "box" } | null;
+  /** Numbers of each pixel: 1, its brightness, or 3, red, green and blue; then there is no framing. */
+  channels: 1 | 3;
 }
 
 /** The JSON that the library tokenizers saves. */

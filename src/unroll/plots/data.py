@@ -157,12 +157,18 @@ def _left_out(drawn: int, classes: int) -> str:
 
 
 def tiles(images: np.ndarray) -> np.ndarray:
-    """Return (n, height, width) as float32, the longer side at most `TILE` pixels: a sheet of photographs is huge."""
-    height, width = images.shape[1:]
+    """Return images as float32, the longer side at most `TILE` pixels: a sheet of photographs is huge.
+
+    Args:
+        images: (n, height, width) or (n, height, width, 3), 0 to 255.
+    """
+    height, width = images.shape[1:3]
     scale = TILE / max(height, width)
     if scale >= 1:
         return images.astype(np.float32)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    if images.ndim == 4:
+        return np.stack([tiles(channel) for channel in np.moveaxis(images, 3, 0)], axis=3)
     return np.stack(
         [np.asarray(Image.fromarray(image.astype(np.float32)).resize(size, Image.Resampling.BOX)) for image in images]
     )
@@ -177,10 +183,10 @@ def mosaic(
     inches: float | None = None,
     letters: float = 9,
 ) -> Figure:
-    """Draw images (n, height, width) row by row into one axis, which is a hundred times as fast as a hundred axes.
+    """Draw images row by row into one axis, which is a hundred times as fast as a hundred axes.
 
     Args:
-        rows: images of one size.
+        rows: images of one size, (n, height, width) or (n, height, width, 3), 0 to 255.
         columns: most images in a row.
         title: of the figure.
         row_names: of each row, at its left.
@@ -188,25 +194,26 @@ def mosaic(
         inches: width of the figure (default: chosen by the longer side).
         letters: font size of ``titles``, in points (default 9).
     """
-    height, width = rows[0].shape[1:]
+    height, width, *channels = rows[0].shape[1:]
     gap = max(1, height // 14)
     head = gap + (height // 3 if titles else 0)  # space for a name above each
     if inches is not None:
         scale = inches / (columns * (width + gap) + gap)  # inches a pixel
         lines = max((name.count("\n") + 1 for name in titles or []), default=0)
         head = gap + math.ceil(1.4 * letters * lines / 72 / scale)
-    sheet = np.full((len(rows) * (height + head) + gap, columns * (width + gap) + gap), np.nan, np.float32)
+    size = (len(rows) * (height + head) + gap, columns * (width + gap) + gap)
+    sheet = np.full((*size, *channels), np.nan, np.float32)
     for r, images in enumerate(rows):
         for c, image in enumerate(images):
             top, left = r * (height + head) + head, c * (width + gap) + gap
             sheet[top : top + height, left : left + width] = image
     if inches is None:
-        scale = 7.0 / max(sheet.shape)
+        scale = 7.0 / max(sheet.shape[:2])
     margins = (1.2, 0.5) if inches is None else (0, 0.1)
-    size = (sheet.shape[1] * scale + margins[0], sheet.shape[0] * scale + margins[1])
-    figure = Figure(figsize=size, layout="constrained")
+    figsize = (sheet.shape[1] * scale + margins[0], sheet.shape[0] * scale + margins[1])
+    figure = Figure(figsize=figsize, layout="constrained")
     ax = figure.add_subplot()
-    ax.imshow(sheet, vmin=0, vmax=255)
+    ax.imshow(_with_opacity(sheet) if channels else sheet, vmin=0, vmax=255)
     ax.spines[:].set_visible(False)
     ax.set_xticks([])
     ax.set_yticks([])
@@ -222,14 +229,20 @@ def mosaic(
     return figure
 
 
+def _with_opacity(colours: np.ndarray) -> np.ndarray:
+    """Return (height, width, 3) from 0 to 255, NaN where nothing is drawn, as RGBA from 0 to 1."""
+    drawn = ~np.isnan(colours[..., :1])
+    rgba: np.ndarray = np.concatenate([np.nan_to_num(colours) / 255, drawn], axis=2).clip(0, 1)
+    return rgba
+
+
 def _sample_curves(data: SequenceData, chosen: list[np.ndarray], names: list[str], title: str) -> Figure:
     columns = max(len(row) for row in chosen)
     figure, axes = _grid(len(chosen), columns, 2.2, 1.3, title)
     for row, members in enumerate(chosen):
         axes[row, 0].set_ylabel(names[row])
         for ax, index in zip(axes[row], members, strict=False):
-            length = int(data.steps_of_each[index])
-            sequence(ax, _with_gaps(data.subset(torch.tensor([index])))[0, :length], data)
+            sequence(ax, _with_gaps(data.subset(torch.tensor([index]))), data)
         for ax in axes[row, len(members) :]:
             ax.set_axis_off()
     _explain_features(figure, data)
@@ -273,7 +286,7 @@ def _colours(features: int) -> list[Any]:
 
 
 def _explain_features(figure: Figure, data: SequenceData) -> None:
-    features = data.values.shape[2]
+    features = data.values.shape[-1]
     if features > CURVES:
         figure.supylabel("feature")
         figure.colorbar(figure.axes[0].images[0], ax=figure.axes, label="standardised value", shrink=0.6)
@@ -287,15 +300,21 @@ def _explain_features(figure: Figure, data: SequenceData) -> None:
 
 
 def _with_gaps(data: SequenceData) -> Tensor:
-    """Return (N, time, features) float32, with NaN for missing values."""
-    values = data.raw if data.preparation.offset else data.values.float()
-    return values if data.missing is None else values.masked_fill(data.missing, torch.nan)
+    """Return (steps of all, features) float32 or float64, with NaN for missing values."""
+    values = data.flat(data.raw if data.preparation.offset else data.values.float())
+    return values if data.missing is None else values.masked_fill(data.flat(data.missing), torch.nan)
 
 
 def _mean(data: SequenceData) -> Tensor:
     """Return (time, features) float32: at each time step the mean over the values that are not missing."""
-    values = _with_gaps(data)
-    if data.lengths is not None:
-        valid_mask = (torch.arange(data.x.shape[1]) < data.lengths.unsqueeze(1)).unsqueeze(2)
-        values = torch.where(valid_mask, values, torch.nan)
-    return values.nanmean(dim=0)
+    values, lengths = _with_gaps(data), data.steps_of_each
+    if data.lengths is None:
+        each: Tensor = values.unflatten(0, (len(data), data.time))
+        return each.nanmean(dim=0)
+    step = torch.arange(len(values)) - (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
+    sums, counts = (
+        torch.zeros(data.time, values.shape[1], dtype=torch.float64).index_add_(0, step, some.double())
+        for some in (values.nan_to_num(), ~values.isnan())
+    )
+    mean: Tensor = sums / counts
+    return mean

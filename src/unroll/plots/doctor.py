@@ -37,7 +37,7 @@ def gradient_flow(examination: Examination) -> Figure:
             marker = "." if len(points) <= MARKED else ""
             ax.plot([n for n, _ in points], [value for _, value in points], style, marker=marker, label=layer.title)
         ax.set_yscale("log")
-        ax.set_xlabel("time steps before the end")
+        ax.set_xlabel("steps before the end")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_ylabel("‖∂loss/∂state‖ (nats per unit)")
         ax.set_title("gradient through time")
@@ -68,7 +68,7 @@ def memory(examination: Examination) -> Figure:
             level = HEARD * max(effect for _, effect in points)
             ax.axhline(level, color="C5", linestyle=":", label=f"{HEARD:.0%} of the largest")
         ax.set_yscale("log")
-        ax.set_xlabel("time steps before the end")
+        ax.set_xlabel("steps before the end")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_ylabel("mean change of the logits")
         ax.set_title(f"memory: {measured.heard:.0%} of {measured.time:,} steps affect the logits")

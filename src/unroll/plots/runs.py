@@ -14,10 +14,10 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from ..config.axes import Range, is_number
+from ..formatting import in_words
 from ..runs.compare import Comparison
-from ..runs.record import in_words
-from ..runs.sweep import Range, Sweep
-from ..runs.sweep.axes import is_number
+from ..runs.sweep import Sweep
 from ..training.results import EpochResult
 from .style import COLOURS, STYLE, label
 

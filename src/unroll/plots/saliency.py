@@ -16,7 +16,7 @@ from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from ..data.preparation import ImageFormat
+from ..data.preparation import ImageFormat, in_channels
 from ..data.sequences import SequenceData
 from ..errors import DataError
 from ..formatting import printable_lines
@@ -47,9 +47,11 @@ SCALE = _diverging()
 def saliency_map(data: SequenceData, values: Tensor, titles: Sequence[str] | None = None) -> Figure:
     """Draw images with their attributions from `unroll.attribute`, all on one scale.
 
+    An image in colour is drawn twice, as it is and under its values in grey, as their colours would mix with its own.
+
     Args:
         data: images; the first 20 are drawn.
-        values: (N, time, features) float32, what each pixel adds to the logit.
+        values: (N, time, features) float32, what each pixel adds to the logit; of a pixel in colour the sum is drawn.
         titles: a line or two above each image (default: the name of its class).
 
     Raises:
@@ -63,21 +65,30 @@ def saliency_map(data: SequenceData, values: Tensor, titles: Sequence[str] | Non
     _check(data, values)
     data, values = data.subset(_first(data)), values[:MOST_IMAGES].cpu()
     titles = [data.preparation.classes[number] for number in data.y.tolist()] if titles is None else titles
-    columns = min(COLUMNS, len(data))
+    across = form.width if form.channels == 3 else 0  # pixels to the left of the values
+    columns = min(COLUMNS if not across else COLUMNS // 2, len(data))
     rows = math.ceil(len(data) / columns)
     side = 1.5 if max(form.height, form.width) < 100 else 2.2
     with mpl.rc_context(STYLE):
         figure = Figure(
-            figsize=(side * columns + 1.1, (side * form.height / form.width + 0.3) * rows), layout="constrained"
+            figsize=(side * columns * (2 if across else 1) + 1.1, (side * form.height / form.width + 0.3) * rows),
+            layout="constrained",
         )
         axes = figure.subplots(rows, columns, squeeze=False)
-        norm = _norm(values.numpy())
         maps = form.images(values).numpy()
+        maps = maps.sum(axis=3) if across else maps
+        norm = _norm(maps)
         for ax in axes.flat:
             ax.set_axis_off()
-        for ax, image, overlay, title in zip(axes.flat, _pale(form, data.x.cpu()), maps, titles, strict=False):
-            ax.imshow(image, cmap="gray", vmin=0, vmax=1)
-            ax.imshow(overlay, cmap=SCALE, norm=norm, interpolation="nearest")
+        sides = (across - 0.5, across + form.width - 0.5, form.height - 0.5, -0.5)
+        images = form.images(data.x.cpu())
+        drawn = zip(axes.flat, images.numpy(), _pale(form, in_channels(images, 1)), maps, titles, strict=False)
+        for ax, image, pale, overlay, title in drawn:
+            if across:
+                ax.imshow(image, interpolation="nearest")
+            ax.imshow(pale, cmap="gray", vmin=0, vmax=1, extent=sides)
+            ax.imshow(overlay, cmap=SCALE, norm=norm, interpolation="nearest", extent=sides)
+            ax.set_xlim(-0.5, sides[1])
             ax.set_title("\n".join(map(label, title.split("\n"))), fontsize=9)
         _explain(figure, axes, norm)
         return figure
@@ -98,7 +109,7 @@ def saliency_curve(data: SequenceData, values: Tensor, index: int = 0) -> Figure
         raise DataError("saliency_curve expects series, got texts: use saliency_spans")
     _check(data, values)
     length = int(data.steps_of_each[index])
-    series = data.preparation.scaling.apply(data.x[index : index + 1].cpu())[0, :length].numpy()
+    series = data.preparation.scaling.apply(data.sequence(index).cpu()).numpy()
     own = values[index, :length].cpu().numpy()
     shown = np.sort(np.argsort(-np.abs(own).sum(axis=0), kind="stable")[:MOST_CURVES])
     with mpl.rc_context(STYLE):
@@ -148,8 +159,8 @@ def saliency_spans(data: SequenceData, values: Tensor, index: int = 0) -> list[t
 
 
 def _check(data: SequenceData, values: Tensor) -> None:
-    if values.shape != data.x.shape:
-        raise DataError(f"values must be of the data's shape {tuple(data.x.shape)}, got {tuple(values.shape)}")
+    if values.shape != data.shape:
+        raise DataError(f"values must be of the data's shape {data.shape}, got {tuple(values.shape)}")
     if not len(data):
         raise DataError("there must be at least 1 sequence to draw, got 0")
 
@@ -158,9 +169,9 @@ def _first(data: SequenceData) -> Tensor:
     return data.y.new_tensor(range(min(MOST_IMAGES, len(data))))
 
 
-def _pale(form: ImageFormat, x: Tensor) -> np.ndarray:
+def _pale(form: ImageFormat, images: Tensor) -> np.ndarray:
     """Return images (N, height, width) from `DARK` to `LIGHT`; white drawings on black are inverted to ink on paper."""
-    brightness = form.images(x).numpy() / 255
+    brightness = images.numpy() / 255
     if form.framing is not None and form.framing.border < 128:
         brightness = 1 - brightness
     pale: np.ndarray = DARK + (LIGHT - DARK) * brightness

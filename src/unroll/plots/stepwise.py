@@ -59,7 +59,7 @@ def mistakes(data: SequenceData, numbers: Sequence[int], labels: Tensor, confide
         for ax in axes.flat[len(numbers) :]:
             ax.set_axis_off()
         for ax, number, name in zip(axes.flat, range(len(numbers)), names, strict=False):
-            sequence(ax, some.subset(torch.tensor([number])).unpadded().values[0].float(), some, first=1)
+            sequence(ax, some.sequence(number, some.values).float(), some, first=1)
             ax.set_title(name, fontsize=7)
             ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         figure.supxlabel("time step")
@@ -74,7 +74,7 @@ def _downwards(watched: Watched) -> Figure:
     bottom, time = watched.data.x.shape[1] + 0.5, watched.data.x.shape[1]
     height = {"aspect": "auto", "interpolation": "nearest"}
     sides = (0.5, watched.data.x.shape[2] + 0.5, bottom, 0.5)
-    picture.imshow(watched.data.x[0].numpy(), extent=sides, vmin=0, vmax=255, **height)
+    picture.imshow(watched.data.images()[0].numpy(), extent=sides, vmin=0, vmax=255, **height)
     picture.set_title("the image", fontsize=8)
     picture.set_ylabel("row")
     picture.set_xticks([])
@@ -141,7 +141,7 @@ def _rightwards(watched: Watched) -> Figure:
 def _input(ax: Axes, data: SequenceData) -> None:
     if data.preparation.unit == "column":
         sides = (0.5, data.x.shape[1] + 0.5, data.x.shape[2], 0)
-        ax.imshow(data.x[0].numpy().T, extent=sides, aspect="auto", interpolation="nearest", vmin=0, vmax=255)
+        ax.imshow(data.images()[0].numpy(), extent=sides, aspect="auto", interpolation="nearest", vmin=0, vmax=255)
         ax.set_yticks([])
         ax.set_ylabel("image")
         return

@@ -120,7 +120,7 @@ def _missing(material: Material) -> list[str]:
 
 
 def _page(material: Material, sections: list[Section]) -> str:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_kept_together)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_unbroken_percent)
     template = environment.from_string(
         importlib.resources.files(__package__).joinpath("template.html").read_text("utf-8")
     )
@@ -136,7 +136,7 @@ def _page(material: Material, sections: list[Section]) -> str:
     )
 
 
-def _kept_together(value: Any) -> Any:
+def _unbroken_percent(value: Any) -> Any:
     """Keep a number and its percent sign on one line, and escape hidden characters."""
     return printable_lines(value).replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
 

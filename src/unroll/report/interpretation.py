@@ -1,4 +1,4 @@
-"""The sections about how the model reads: when it knows, how its state and its answer change."""
+"""The sections about how the model reads: accuracy over time, states step by step, and attribution."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def knowing(material: Material) -> Iterator[Section]:
     )
     yield Section(
         "When does it know?",
-        "The model's answer after each part of a sequence, as if it ended there. Diamonds show the result of stopping "
-        f"as soon as the confidence reaches a threshold.{sample}",
+        "The model's prediction after each part of a sequence, as if it ended there. Diamonds show the result of "
+        f"stopping as soon as the confidence reaches a threshold.{sample}",
         [
             Picture(
                 "anytime",
@@ -114,7 +114,7 @@ def _both(material: Material) -> str:
 
 
 def telling(material: Material) -> Iterator[Section]:
-    """Show which parts of the input speak for the answer."""
+    """Show which parts of the input speak for the predicted class."""
     if material.attributions is None:
         return
     yield Section(
@@ -137,7 +137,8 @@ def _attributed(attributions: Attributions) -> Iterator[Picture | ColouredText]:
     if data.kind == "images":
         figure = saliency_map(data, values, [title.replace(", ", ",\n") for title in titles])
         alt = f"{len(data)} images, their pixels coloured by what they add to the logit of the predicted class."
-        yield Picture("saliency", figure, f"Above each image: the predicted class. {COLOURED}", alt)
+        side = "" if data.images().dim() == 3 else "On the left the image as it was read, on the right its values. "
+        yield Picture("saliency", figure, f"Above each image: the predicted class. {side}{COLOURED}", alt)
         return
     for number, title in enumerate(titles):
         if data.kind == "texts":

@@ -18,7 +18,7 @@ from ..evaluation.predictions import Predictions
 from ..evaluation.saliency import attribute
 from ..evaluation.stepwise import Watched, watch
 from ..models.modes import inference
-from ..runs.artifacts import read_predictions
+from ..runs.artifacts import BestBaseline, read_baselines, read_predictions
 from ..runs.data import TestData
 from ..runs.history import read_history
 from ..runs.storage import Run
@@ -52,7 +52,7 @@ class Attributions:
     Attributes:
         data: these sequences
         labels: (N,) int64 predicted classes
-        values: of the shape of ``data.x``, float32, what each element adds to the logit of that class
+        values: (N, time, features) float32, what each element adds to the logit of that class
     """
 
     data: SequenceData
@@ -76,8 +76,9 @@ class Material:
         anytime: accuracy after parts of the sequences
         asked: number of sequences that ``anytime`` was measured on
         watched: some sequences read step by step
-        attributions: which parts of the input speak for the answer, in these sequences and more
+        attributions: which parts of the input speak for the predicted class, in these sequences and more
         speed: of predictions
+        baseline: the best that ``unroll baseline`` has kept of the run
     """
 
     run: Run
@@ -93,6 +94,7 @@ class Material:
     watched: Sequence[Watched] = ()
     attributions: Attributions | None = None
     speed: Speed | None = None
+    baseline: BestBaseline | None = None
 
     @property
     def unit(self) -> str:
@@ -121,12 +123,19 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
     history = read_history(run.path)
     predictions = read_predictions(run.path, run.preparation.classes)
     examined = train if train is not None or test is None else test.sequences
-    accuracy = (run.evaluation or {}).get("accuracy")
-    examination = examine(run.model, examined, history=history, test_accuracy=accuracy)
+    accuracy, deciding = ((run.evaluation or {}).get(name) for name in ("accuracy", "deciding"))
+    examination = examine(run.model, examined, history=history, test_accuracy=accuracy, deciding=deciding)
     if test is None:
         known = run.config.plan.data if run.config.plan else "its data"
-        judged = "no test split" if run.config.plan and not run.evaluation else f"the test split of {known}"
-        return Material(run, history, examination, judged=judged, predictions=predictions, lacking=lacking)
+        return Material(
+            run,
+            history,
+            examination,
+            judged="no test split" if run.config.plan and not run.evaluation else f"the test split of {known}",
+            predictions=predictions,
+            lacking=lacking,
+            baseline=read_baselines(run.path),
+        )
     data = test.sequences
     if predictions is None or predictions.fingerprint != data.fingerprint():
         predictions = Predictions.of(run.model, data)
@@ -140,18 +149,19 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
         trained_on=test.trained_on,
         predictions=predictions,
         data=data,
-        anytime=evaluate_anytime(run.model, some, run.calibration) if data.x.shape[1] else None,
+        anytime=evaluate_anytime(run.model, some, run.calibration) if data.time else None,
         asked=len(some),
         watched=tuple(watch(run.model, data, number, run.calibration) for number in numbers[:MOST_WATCHED]),
         attributions=_attributions(run, data, predictions, numbers) if numbers else None,
         speed=_speed(run, data),
+        baseline=read_baselines(run.path) if test.part == "test" else None,
     )
 
 
 def _affordable(run: Run, data: SequenceData) -> int:
     """Return how many sequences to read part by part; a bidirectional model reads each part from its beginning."""
     steps = MOST_STEPS // (8 if run.model.config.bidirectional else 1)
-    return max(1, min(len(data), steps // max(1, data.x.shape[1])))
+    return max(1, min(len(data), steps // max(1, data.time)))
 
 
 def _telling(run: Run, predictions: Predictions, data: SequenceData) -> list[int]:
@@ -173,7 +183,7 @@ def _attributions(run: Run, data: SequenceData, predictions: Predictions, number
 
 
 def _speed(run: Run, data: SequenceData) -> Speed:
-    many = data.subset(torch.arange(min(len(data), max(1, 2_000_000 // max(1, data.x.shape[1] * 28)))))
+    many = data.subset(torch.arange(min(len(data), max(1, 2_000_000 // max(1, data.time * 28)))))
     evaluate(run.model, many)  # once without timing, to warm up
     clock = time.perf_counter()
     evaluate(run.model, many)

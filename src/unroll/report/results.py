@@ -98,15 +98,15 @@ def classes(evaluation: Evaluation) -> Iterator[Section]:
 
 
 def _precision_recall(evaluation: Evaluation) -> Iterator[Picture]:
-    """Show what precision there is at each recall of the rarer of two classes."""
+    """Show the precision at each recall of the rarer of two classes."""
     curve = evaluation.precision_recall
     if curve is not None:
         name = brief(curve.name, NAME)
         caption = (
-            f"Average precision of {name}: {percent(curve.average)}; by chance it would be its share, "
+            f"Average precision of {name}: {percent(curve.average)}; by chance it would equal its share, "
             f"{percent(curve.share)}."
         )
-        words = f"Precision against recall of {name}, whichever probability is enough to predict it. {caption}"
+        words = f"Precision against recall of {name}, over all thresholds of its probability. {caption}"
         yield Picture("precision-recall", precision_recall(curve), caption, words)
 
 

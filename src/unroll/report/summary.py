@@ -41,7 +41,9 @@ def summary(material: Material, findings: int | None = None) -> list[str]:
             f"Result: accuracy {percent(evaluation.accuracy)} on {evaluation.n:,} sequences ({material.judged}), 95 % "
             f"interval {percent(low)} to {percent(high)}; cross entropy {evaluation.loss:.4f}."
         )
-        lines.append(f"Beside it: {beside_accuracy(evaluation.to_dict())}.")
+        lines.append(f"For comparison: {beside_accuracy(evaluation.to_dict())}.")
+        if base := material.baseline:
+            lines.append(f"Best baseline: {base.name}, accuracy {percent(base.accuracy)}; {base.comparison}.")
         if seen := material.trained_on:
             n = evaluation.n
             lines.append(f"The run was trained on {seen:,} of these {n:,} sequences, so this accuracy is optimistic.")

@@ -1,4 +1,4 @@
-"""A run as a folder: trained, kept, read again, compared, and many of them."""
+"""Runs as folders: train, resume, save, load, compare and sweep."""
 
 from .compare import Comparison, Group, Verdict, compare_runs
 from .data import TestData, load_test, load_train

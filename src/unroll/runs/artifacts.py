@@ -1,10 +1,10 @@
-"""What a run's folder keeps of its evaluation: the counts, what the model said, and its calibration."""
+"""The files of a run's evaluation: metrics, predictions and calibration."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -12,22 +12,40 @@ import torch
 from torch import Tensor
 
 from ..errors import RunError
+from ..evaluation.baseline import Baseline
 from ..evaluation.calibration import Calibration
+from ..evaluation.metrics import Interval
 from ..evaluation.predictions import Predictions
 from ..formatting import quoted, shown
 from ..validation import LARGEST, check_whole, is_number
-from .folder import CALIBRATION, EVALUATION, PREDICTIONS, first_line, read_json, write, write_json
+from .folder import BASELINES, CALIBRATION, EVALUATION, PREDICTIONS, first_line, read_json, write, write_json
 
 T = TypeVar("T")
 
 
+class BestBaseline(NamedTuple):
+    """The best of the baselines in a run's folder.
+
+    Attributes:
+        name: of the classifier
+        accuracy: on the run's test set, a fraction
+        interval: the accuracy's 95 % confidence interval
+        comparison: whether the run is better, in words
+    """
+
+    name: str
+    accuracy: float
+    interval: Interval
+    comparison: str
+
+
 def write_calibration(path: Path, calibration: Calibration) -> None:
-    """Keep a calibration in a run's folder."""
+    """Write a calibration into a run's folder."""
     write_json(path / CALIBRATION, calibration.to_dict())
 
 
 def read_calibration(path: Path) -> Calibration | None:
-    """Return the calibration that a run's folder keeps; None where it keeps none.
+    """Return the calibration in a run's folder; None if there is none.
 
     Raises:
         RunError: the file is broken.
@@ -52,17 +70,17 @@ def _numbers(key: str, values: object) -> tuple[float, ...]:
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Keep in a run's folder what its model said."""
+    """Write predictions into a run's folder."""
     tensors = {"logits": predictions.logits.contiguous(), "y": predictions.y.contiguous()}
     write(path / PREDICTIONS, safetensors.torch.save(tensors, {"fingerprint": predictions.fingerprint}))
 
 
 def read_predictions(path: Path, classes: tuple[str, ...]) -> Predictions | None:
-    """Return what a run's folder keeps; None where it keeps nothing, as runs saved by hand and older ones.
+    """Return the predictions in a run's folder; None if there are none, as for models saved by hand.
 
     Args:
         path: the folder.
-        classes: names of the run's.
+        classes: names of the run's classes.
 
     Raises:
         RunError: the file is broken.
@@ -91,9 +109,9 @@ def _check(logits: Tensor, y: Tensor, classes: int) -> None:
 
 
 def read_evaluation(path: Path) -> dict[str, Any] | None:
-    """Return what `Evaluation.to_dict` said of the test part; None where a run's folder keeps nothing.
+    """Return the `Evaluation.to_dict` of the test set from a run's folder; None if there is none.
 
-    Without a test part ``n`` is 0, and accuracy, interval and loss are None.
+    Without a test set ``n`` is 0, and accuracy, interval and loss are None.
 
     Args:
         path: the folder.
@@ -116,10 +134,38 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
             _check_number(name, value, 1)
         _check_number("loss", content["loss"], LARGEST)
         if not isinstance(content.get("weights", ""), str):
-            raise ValueError(f"weights must be a text, got {quoted(content['weights'])}")
+            raise ValueError(f"weights must be a string, got {quoted(content['weights'])}")
+        if (deciding := content.get("deciding")) is not None:
+            check_whole("deciding", deciding, 1)
         return content
 
     return _read(path / EVALUATION, parse, "copy it again")
+
+
+def write_baselines(path: Path, tried: Sequence[Baseline], comparison: str) -> None:
+    """Write the accuracies of simpler classifiers, and how the run compares with the best, into a run's folder."""
+    write_json(path / BASELINES, {"baselines": [base.to_dict() for base in tried], "comparison": comparison})
+
+
+def read_baselines(path: Path) -> BestBaseline | None:
+    """Return the best baseline in a run's folder; None if there is none.
+
+    Raises:
+        RunError: the file is broken.
+    """
+
+    def parse(file: Path) -> BestBaseline:
+        content = read_json(file)
+        best = max(content["baselines"], key=lambda base: base["accuracy"] or 0.0)
+        for name, value in (("accuracy", best["accuracy"]), *(("interval", end) for end in best["interval"])):
+            _check_number(name, value, 1)
+        low, high = best["interval"]
+        name, comparison = best["name"], content["comparison"]
+        if not isinstance(name, str) or not isinstance(comparison, str):
+            raise ValueError(f"name and comparison must be strings, got {quoted(name)} and {quoted(comparison)}")
+        return BestBaseline(name, best["accuracy"], Interval(low, high), comparison)
+
+    return _read(path / BASELINES, parse, "run unroll baseline again")
 
 
 def _check_number(name: str, value: object, most: float) -> None:
@@ -128,7 +174,7 @@ def _check_number(name: str, value: object, most: float) -> None:
 
 
 def _read(file: Path, parse: Callable[[Path], T], remedy: str) -> T | None:
-    """Return what ``parse`` makes of a file; None where there is none. Of a broken one say so, and what to do."""
+    """Return the result of ``parse`` for a file; None if it does not exist. If it is broken, raise with ``remedy``."""
     if not file.exists():
         return None
     try:

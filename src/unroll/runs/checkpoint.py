@@ -1,4 +1,4 @@
-"""What an unfinished training is resumed from: written by time, checked when it is read, the last good one kept."""
+"""Checkpoints of an unfinished training: written periodically, verified when read, the previous one kept."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from .folder import CONFIG, PREVIOUS, RESUME, checkpoints, first_line, write
 
 SECONDS = 10.0  # of training between two checkpoints
 DIGEST = hashlib.sha256().digest_size  # bytes, at the end of the file
-FREE = ("format", "unroll", "torch", "python", "tensorboard")  # of config.json, what may differ on resuming
-MOVABLE = ("name", "dir")  # likewise of what it says about the data, whose content has a fingerprint
+FREE = ("format", "unroll", "torch", "python", "tensorboard")  # keys of config.json that may differ on resuming
+MOVABLE = ("name", "dir")  # likewise of its data, whose content has a fingerprint
 
 
 def check_seconds(seconds: float) -> None:
-    """Raise `ConfigError` unless ``seconds`` can stand between two checkpoints."""
+    """Raise `ConfigError` unless ``seconds`` is a valid interval between checkpoints."""
     check_at_least("checkpoint_seconds", seconds, 0)
     if seconds == float("inf"):
-        raise ConfigError("checkpoint_seconds must be a finite number, got inf; set epochs to a checkpoint with 0")
+        raise ConfigError("checkpoint_seconds must be a finite number, got inf; 0 writes a checkpoint after each epoch")
 
 
 class Checkpoints:
@@ -38,9 +38,9 @@ class Checkpoints:
 
     Args:
         path: the folder.
-        config: what its config.json says, whose settings each checkpoint repeats.
-        seconds: of training between two checkpoints; 0 writes one after each epoch, and only then.
-        keep: whether the newest checkpoint in the folder is good, so that it is kept beside the next one.
+        config: the run's config.json; each checkpoint repeats its settings.
+        seconds: of training between two checkpoints; 0 writes one after each epoch only.
+        keep: whether the newest checkpoint in the folder is good, so that it stays as the previous one.
         clock: returns seconds.
     """
 
@@ -57,37 +57,37 @@ class Checkpoints:
         self._written = clock()
 
     def is_due(self, epoch_ended: bool = False) -> bool:
-        """Tell whether it is time for the next one."""
+        """Return whether the next checkpoint is due."""
         return self._clock() - self._written > self._seconds if self._seconds else epoch_ended
 
     def write(self, training: Training) -> None:
-        """Write where the training stands."""
+        """Write a checkpoint of the training."""
         buffer = io.BytesIO()
         torch.save({"settings": self._settings, "training": training.state_dict()}, buffer)
         content = buffer.getvalue()
-        kept = self._path / PREVIOUS if self._keep else None
-        write(self._path / RESUME, content + hashlib.sha256(content).digest(), kept)
+        previous = self._path / PREVIOUS if self._keep else None
+        write(self._path / RESUME, content + hashlib.sha256(content).digest(), previous)
         self._keep = True
         self._written = self._clock()
 
     def remove(self) -> None:
-        """Remove them: the training has ended."""
-        for file in (PREVIOUS, RESUME):  # never the older one alone
+        """Remove the checkpoints: the training has ended."""
+        for file in (PREVIOUS, RESUME):  # in this order: the older one must not remain alone
             (self._path / file).unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path, config: RunConfig) -> tuple[dict[str, Any], bool]:
-    """Return for `Training.load_state_dict` where a training stood; and whether the newest checkpoint says so.
+    """Return the state for `Training.load_state_dict`, and whether it is from the newest checkpoint.
 
     Args:
         path: the run's folder.
-        config: what its config.json says.
+        config: the run's config.json.
 
     Raises:
-        RunError: there is none, none is whole, or config.json has other settings than the training was begun with.
+        RunError: there is no intact checkpoint, or the settings in config.json were changed after the training began.
 
     Warns:
-        UnrollWarning: the newest one is damaged; the one before it is used.
+        UnrollWarning: the newest checkpoint is damaged; the previous one is used.
     """
     files = checkpoints(path)
     if not files:
@@ -96,7 +96,7 @@ def read_checkpoint(path: Path, config: RunConfig) -> tuple[dict[str, Any], bool
     for file in files:
         try:
             content = _read(file)
-        except Exception as error:  # torch raises about anything on a damaged file
+        except Exception as error:  # torch raises many kinds of errors for a damaged file
             faults.append(f"{file} is broken ({first_line(error)})")
             continue
         _check_settings(path, config, json.loads(content["settings"]))
@@ -118,7 +118,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:
-    """Return what must not change between the beginning and the end of a training, by dotted names."""
+    """Return the settings that must not change during a training, by dotted names."""
     flat: dict[str, Any] = {}
     for name, value in json.loads(json.dumps(config.to_dict())).items():  # tuples as lists
         if name not in FREE:

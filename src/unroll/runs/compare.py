@@ -1,15 +1,16 @@
-"""Several finished runs side by side: what differs in their settings, how they do, and whether that is more than noise.
+"""Compare finished runs: differences in their settings, accuracies, and tests of significance.
 
-The best is held against each of the others. Runs that read the same test part are compared sequence by sequence, those
-of which the predictions are not kept by their intervals, and settings that were all trained with several seeds by what
-the seeds do. The best was picked by the same accuracies, so all p-values are corrected for as many tests as there are
-pairs. Of copies of one training one is taken.
+The best run is compared with each of the others: sequence by sequence if both have predictions for the same test set,
+by the intervals of their accuracies if predictions are missing, and over seeds if every setting has several seeds. As
+the best was chosen by the same accuracies, all p-values are corrected for the number of pairs. Copies of a run are
+skipped. Runs tested on different data are not ranked: each data set has its own best.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
@@ -18,61 +19,64 @@ import torch
 
 from ..errors import InputError, RunError
 from ..evaluation.significance import LEVEL, difference, holm, mcnemar, two_proportions, welch
+from ..formatting import in_words
 from .folder import fresh, write_json
-from .record import Record, in_words, read_record
+from .record import Record, read_record
 
 Test = Literal["mcnemar", "intervals", "welch"]
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs with the same settings on the same data, of different seeds.
+    """Runs with the same settings on the same data, with different seeds.
 
     Attributes:
-        name: the run's folder if it is one alone, else what its settings are
-        settings: those in which the runs that are compared differ
-        runs: in the order of their seeds
+        name: the run's folder if there is only one, else the settings in words
+        settings: those in which the compared runs differ
+        runs: ordered by seed
+        data: number of the data set that they were tested on, from 0
     """
 
     name: str
     settings: dict[str, Any]
     runs: tuple[Record, ...]
+    data: int = 0
 
     @property
     def accuracies(self) -> list[float]:
-        """Test accuracies, fractions, of the runs that have a test part."""
+        """Test accuracies of the runs that have a test set, fractions."""
         return [run.accuracy for run in self.runs if run.accuracy is not None]
 
     @property
     def accuracy(self) -> float | None:
-        """Mean over the runs, a fraction; None where none has a test part."""
+        """Mean over the runs, a fraction; None if no run has a test set."""
         return fmean(self.accuracies) if self.accuracies else None
 
     @property
     def deviation(self) -> float | None:
-        """Standard deviation of the accuracy over the runs (n - 1 in its denominator); None of one alone."""
+        """Standard deviation of the accuracy over the runs (n - 1 in its denominator); None for a single run."""
         return stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the best is better than another.
+    """A test of whether the best is better than a rival.
 
     Attributes:
-        best: its name
-        other: the other's name
-        accuracies: of both, fractions; None without a test part
-        test: "mcnemar" of two runs on the same sequences, "intervals" of two runs of which that is not known,
-            "welch" of settings with several seeds each; None if no test was made
-        reason: why it is that test, or none
-        counts: sequences that the best alone has right, and those that the other alone has; None but for "mcnemar"
-        difference: 95 % interval of the difference of the accuracies; None but for "intervals"
+        best: name of the best
+        rival: name of the rival
+        accuracies: of both, fractions; None without a test set
+        test: "mcnemar" for two runs on the same sequences, "intervals" for two runs without predictions to compare,
+            "welch" for settings with several seeds each; None if no test was made
+        reason: why this test was chosen, or why there is none
+        counts: sequences that only the best classifies correctly, and that only the rival does; only for "mcnemar"
+        difference: 95 % interval of the difference of the accuracies; only for "intervals"
         p: p-value; None without a test
-        corrected: the same, corrected by Holm's method for all pairs among which the best was picked
+        corrected: the p-value corrected by Holm's method for all pairs among which the best was chosen
     """
 
     best: str
-    other: str
+    rival: str
     accuracies: tuple[float | None, float | None]
     test: Test | None
     reason: str
@@ -83,13 +87,13 @@ class Verdict:
 
     @property
     def significant(self) -> bool:
-        """Whether it is more than noise: the corrected p-value is below 0.05."""
+        """Whether the difference is significant: the corrected p-value is below 0.05."""
         return self.corrected is not None and self.corrected < LEVEL
 
     def __str__(self) -> str:
-        """In words, on one line."""
+        """Return the verdict in words, on one line."""
         first, second = ("–" if accuracy is None else f"{100 * accuracy:.2f}" for accuracy in self.accuracies)
-        head = f"{self.best} and {self.other}: {first} and {second} %"
+        head = f"{self.best} and {self.rival}: {first} and {second} %"
         if self.p is None:
             return f"{head}, no test: {self.reason}"
         verdict = "more than noise" if self.significant else "within noise"
@@ -97,11 +101,12 @@ class Verdict:
         if self.corrected is not None and _p(self.corrected) != _p(self.p):
             p += f", {_p(self.corrected).removeprefix('= ')} corrected by Holm's method"
         if self.counts:
-            one, two = (f"{count:,}" for count in self.counts)
-            return f"{head}, {verdict} (McNemar {p}: {one} sequences only {self.best} has right, {two} only the other)"
+            won, lost = (f"{count:,}" for count in self.counts)
+            counts = f"{won} sequences correct only in {self.best}, {lost} only in the other"
+            return f"{head}, {verdict} (McNemar {p}: {counts})"
         if self.difference:
             low, high = (f"{100 * end:+.2f}" for end in self.difference)
-            return f"{head}, {verdict} ({self.reason}: by their intervals the difference is {low} to {high} %, {p})"
+            return f"{head}, {verdict} ({self.reason}: 95 % interval of the difference {low} to {high} %, {p})"
         return f"{head} on average, {verdict} ({self.reason}: Welch {p})"
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,15 +120,15 @@ def _p(value: float) -> str:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare_runs` found.
+    """The result of `compare_runs`.
 
     Attributes:
-        groups: runs with the same settings together; best mean accuracy first
+        groups: runs with the same settings together; of each set of data the best mean accuracy first
         differing: names of the settings in which the runs differ
         same_data: whether all were trained on the same data
-        verdicts: the best beside each of the others
-        pairs: of the runs, or settings, that the best was picked among; for so many p-values are corrected
-        left_out: runs that cannot be compared, and why
+        verdicts: for each data set, the best against each of the others
+        pairs: number of pairs of the runs, or settings, among which the best was chosen; p-values are corrected for it
+        left_out: runs that were skipped, and why
     """
 
     groups: tuple[Group, ...]
@@ -134,8 +139,13 @@ class Comparison:
     left_out: dict[str, str]
 
     @property
+    def by_data(self) -> tuple[tuple[Group, ...], ...]:
+        """The groups that can be ranked, as they were tested on the same data."""
+        return tuple(tuple(groups) for _, groups in groupby(self.groups, key=lambda group: group.data))
+
+    @property
     def tests(self) -> int:
-        """How many tests were made."""
+        """Number of tests made."""
         return sum(verdict.p is not None for verdict in self.verdicts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -146,6 +156,7 @@ class Comparison:
                 {
                     "name": group.name,
                     "settings": group.settings,
+                    "data": group.data,
                     "runs": [str(run.path) for run in group.runs],
                     "accuracy": group.accuracy,
                     "deviation": group.deviation,
@@ -166,7 +177,7 @@ class Comparison:
             out: the folder.
 
         Raises:
-            RunError: something stands there.
+            RunError: the folder is not empty, or cannot be made.
         """
         path = fresh(out, "compared", "runs")
         write_json(path / "compare.json", self.to_dict())
@@ -188,18 +199,19 @@ def _facts(run: Record, group: Group) -> dict[str, Any]:
         "n": run.n,
         "correct": run.correct,
         "seconds": run.seconds,
+        "baseline": run.baseline and run.baseline._asdict(),
     }
 
 
 def compare_runs(paths: Iterable[str | Path]) -> Comparison:
-    """Set finished runs side by side.
+    """Compare finished runs.
 
     Args:
-        paths: their folders, at least 2; one that cannot be compared is left out, and said so, and so is one that is
-            the same training as one before it, a copy say.
+        paths: their folders, at least 2. Runs that cannot be compared, and copies of an earlier one, are skipped; see
+            ``left_out``.
 
     Raises:
-        InputError: a run is given twice.
+        InputError: a path is given twice.
         RunError: fewer than 2 of them can be compared.
 
     Example:
@@ -214,14 +226,14 @@ def compare_runs(paths: Iterable[str | Path]) -> Comparison:
     records, left_out, seen = list[Record](), dict[str, str](), set[Path]()
     for path in map(Path, paths):
         if path.resolve() in seen:
-            raise InputError(f"{path} is given twice: a run is compared with others")
+            raise InputError(f"{path} is given twice: leave one out")
         seen.add(path.resolve())
         try:
             record = read_record(path)
         except RunError as error:
             left_out[str(path)] = str(error)
             continue
-        if (same := next((one for one in records if _is_same(one, record)), None)) is None:
+        if (same := next((earlier for earlier in records if _is_same(earlier, record)), None)) is None:
             records.append(record)
         else:
             left_out[str(path)] = f"{path} is the same training as {same.path}"
@@ -234,19 +246,19 @@ def compare_runs(paths: Iterable[str | Path]) -> Comparison:
     return Comparison(groups, differing, same_data, tuple(verdicts), pairs, left_out)
 
 
-def _is_same(one: Record, other: Record) -> bool:
-    """Tell whether two runs are one training, copied or done again: it says nothing more of what seeds do."""
-    if (one.seed, one.fingerprint, one.loss, one.n) != (other.seed, other.fingerprint, other.loss, other.n):
+def _is_same(a: Record, b: Record) -> bool:
+    """Return whether two runs are the same training, copied or repeated: it adds no information about seeds."""
+    if (a.seed, a.fingerprint, a.loss, a.n) != (b.seed, b.fingerprint, b.loss, b.n):
         return False
-    if _settings(one) != _settings(other):
+    if _settings(a) != _settings(b):
         return False
-    first, second = one.predictions, other.predictions  # without them the loss has told it, to its last digit
+    first, second = a.predictions, b.predictions  # without predictions, the equal loss has to do
     return not (first and second) or torch.equal(first.logits, second.logits)
 
 
 def _settings(record: Record) -> dict[str, Any]:
-    """Return what a run was trained with, its seed apart."""
-    # Where patience ended it, each seed took its own number of epochs; elsewhere None and what it means are the same.
+    """Return the settings of a run, without its seed."""
+    # With patience, the number of epochs depends on the seed; otherwise None and the default it stands for are equal.
     epochs = record.settings["epochs"] if record.settings["patience"] else record.epochs
     return {**record.reading, **record.settings, "epochs": epochs}
 
@@ -255,16 +267,20 @@ def _group(records: Sequence[Record]) -> tuple[tuple[Group, ...], tuple[str, ...
     """Return the runs by their settings, best mean first, and the names of the settings that differ."""
     every = [_settings(record) for record in records]
     differing = tuple(name for name in every[0] if len({str(settings[name]) for settings in every}) > 1)
-    found = dict[str, list[int]]()
+    by_setting = dict[str, list[int]]()
     for index, (record, settings) in enumerate(zip(records, every, strict=True)):
-        found.setdefault(f"{record.fingerprint} {[settings[name] for name in differing]}", []).append(index)
-    groups = []
-    for members in found.values():
+        by_setting.setdefault(f"{record.fingerprint} {[settings[name] for name in differing]}", []).append(index)
+    groups, sets = list[Group](), list[Record]()
+    for members in by_setting.values():
         settings = {name: every[members[0]][name] for name in differing}
         runs = tuple(sorted((records[index] for index in members), key=lambda run: run.seed))
         name = str(runs[0].path) if len(runs) == 1 else in_words(settings)
-        groups.append(Group(name or "these settings", settings, runs))
-    return tuple(sorted(groups, key=lambda group: -_or_worst(group.accuracy))), differing
+        number = next((n for n, first in enumerate(sets) if _pairing(first, runs[0])[0] is not None), len(sets))
+        sets += runs[:1] if number == len(sets) else ()
+        groups.append(Group(name or "these settings", settings, runs, number))
+    return tuple(
+        sorted(groups, key=lambda group: (not group.accuracies, group.data, -_or_worst(group.accuracy)))
+    ), differing
 
 
 def _or_worst(accuracy: float | None) -> float:
@@ -272,20 +288,11 @@ def _or_worst(accuracy: float | None) -> float:
 
 
 def _judge(groups: Sequence[Group]) -> tuple[list[Verdict], int]:
-    """Hold the best against the others, settings where all have several seeds, else run against run; count the pairs.
-
-    The best is the best of all: of equal ones some pair differs by chance the more surely, the more pairs there are.
-    """
-    if len(groups) == 1:
-        return [], 0  # what they differ by is what seeds do, and the deviation says how much that is
-    if all(len(group.runs) > 1 for group in groups):
-        verdicts = [_over_seeds(groups[0], group) for group in groups[1:]]
-        picked = [group.runs[0] for group in groups]
-    else:
-        picked = sorted((run for group in groups for run in group.runs), key=lambda run: -_or_worst(run.accuracy))
-        verdicts = [_run_by_run(picked[0], run) for run in picked[1:]]
-    among = 1 + sum(_pairing(picked[0], run)[0] is not None for run in picked[1:])
-    pairs = among * (among - 1) // 2
+    """Test the best on each data set against the others; count the pairs."""
+    verdicts, pairs = list[Verdict](), 0
+    for _, same in groupby(groups, key=lambda group: group.data):
+        some, count = _judge_comparable(list(same))
+        verdicts, pairs = [*verdicts, *some], pairs + count
     corrected = iter(holm([verdict.p for verdict in verdicts if verdict.p is not None], pairs))
     return [
         verdict if verdict.p is None else Verdict(**{**vars(verdict), "corrected": next(corrected)})
@@ -293,44 +300,70 @@ def _judge(groups: Sequence[Group]) -> tuple[list[Verdict], int]:
     ], pairs
 
 
-def _over_seeds(best: Group, other: Group) -> Verdict:
-    accuracies = (best.accuracy, other.accuracy)
-    paired, reason = _pairing(best.runs[0], other.runs[0])
+def _judge_comparable(groups: Sequence[Group]) -> tuple[list[Verdict], int]:
+    """Test the best against the others: settings if all have several seeds, else single runs. Count the pairs.
+
+    The best is the best of all: even among equal models, the more pairs there are, the likelier one differs by chance.
+    """
+    if len(groups) == 1:
+        return [], 0  # they differ only in their seeds, whose spread the deviation gives
+    if all(len(group.runs) > 1 for group in groups):
+        verdicts = [_over_seeds(groups[0], group) for group in groups[1:]]
+        picked = [group.runs[0] for group in groups]
+    else:
+        picked = sorted((run for group in groups for run in group.runs), key=lambda run: -_or_worst(run.accuracy))
+        verdicts = [_run_by_run(picked[0], run) for run in picked[1:]]
+    among = 1 + sum(_pairing(picked[0], run)[0] is not None for run in picked[1:])
+    return verdicts, among * (among - 1) // 2
+
+
+def _over_seeds(best: Group, rival: Group) -> Verdict:
+    accuracies = (best.accuracy, rival.accuracy)
+    paired, reason = _pairing(best.runs[0], rival.runs[0])
     if paired is None:
-        return Verdict(best.name, other.name, accuracies, None, reason)
-    p = welch(best.accuracies, other.accuracies)
+        return Verdict(best.name, rival.name, accuracies, None, reason)
+    p = welch(best.accuracies, rival.accuracies)
     if p is None:
-        return Verdict(best.name, other.name, accuracies, None, "the accuracy is the same with every seed")
-    seeds = f"over {len(best.runs)} and {len(other.runs)} seeds"
-    return Verdict(best.name, other.name, accuracies, "welch", seeds, p=p)
+        return Verdict(best.name, rival.name, accuracies, None, "the accuracy is the same with every seed")
+    seeds = f"over {len(best.runs)} and {len(rival.runs)} seeds"
+    return Verdict(best.name, rival.name, accuracies, "welch", seeds, p=p)
 
 
-def _run_by_run(best: Record, other: Record) -> Verdict:
-    names, accuracies = (str(best.path), str(other.path)), (best.accuracy, other.accuracy)
-    paired, reason = _pairing(best, other)
+def _run_by_run(best: Record, rival: Record) -> Verdict:
+    names, accuracies = (str(best.path), str(rival.path)), (best.accuracy, rival.accuracy)
+    paired, reason = _pairing(best, rival)
     if paired is None:
         return Verdict(*names, accuracies, None, reason)
     if not paired:
-        first, second = (best.correct, best.n), (other.correct, other.n)
+        first, second = (best.correct, best.n), (rival.correct, rival.n)
         p, interval = two_proportions(first, second), difference(first, second)
         return Verdict(*names, accuracies, "intervals", reason, difference=interval, p=p)
     assert best.predictions is not None
-    assert other.predictions is not None
-    mine, theirs = best.predictions.right, other.predictions.right
-    counts = (int((mine & ~theirs).sum()), int((theirs & ~mine).sum()))
+    assert rival.predictions is not None
+    right, rival_right = best.predictions.right, rival.predictions.right
+    counts = (int((right & ~rival_right).sum()), int((rival_right & ~right).sum()))
     return Verdict(*names, accuracies, "mcnemar", reason, counts=counts, p=mcnemar(*counts))
 
 
-def _pairing(one: Record, other: Record) -> tuple[bool | None, str]:
-    """Tell whether two runs read the same test part, and how that is known; None where they cannot be compared."""
-    first, second = one.predictions, other.predictions
-    if untested := [str(run.path) for run in (one, other) if not run.n]:
-        return None, f"{' and '.join(untested)} {'has' if len(untested) == 1 else 'have'} no test part"
+def _pairing(a: Record, b: Record) -> tuple[bool | None, str]:
+    """Return whether two runs have predictions for the same test set, and why; None if they cannot be compared.
+
+    The same sequences, read in another way, count as data that is read differently: False.
+    """
+    first, second = a.predictions, b.predictions
+    if untested := [str(run.path) for run in (a, b) if not run.n]:
+        return None, f"{' and '.join(untested)} {'has' if len(untested) == 1 else 'have'} no test set"
     if first and second and first.fingerprint == second.fingerprint and torch.equal(first.y, second.y):
-        return True, "they read the same test part"
-    if one.data == other.data and one.reading != other.reading:
+        return True, "they have the same test set"
+    if a.data == b.data and a.reading != b.reading and _drawn_alike(a, b):
         return False, "they read the data differently"
-    if one.fingerprint != other.fingerprint or (first and second):
+    if a.fingerprint != b.fingerprint or (first and second):
         return None, "their data differ"
-    without = " and ".join(str(run.path) for run in (one, other) if run.predictions is None)
-    return False, f"the predictions of {without} are not kept"
+    missing = " and ".join(str(run.path) for run in (a, b) if run.predictions is None)
+    return False, f"no stored predictions in {missing}"
+
+
+def _drawn_alike(a: Record, b: Record) -> bool:
+    """Return whether the test sets of two readings of the same data hold the same sequences."""
+    names = ("test_fraction", "split_seed")
+    return a.n == b.n and all(a.reading[name] == b.reading[name] for name in names)

@@ -1,4 +1,4 @@
-"""config.json of a run's folder: read, checked and written in one place."""
+"""Read, check and write the config.json of a run's folder."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import importlib.metadata
 import platform
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
-from ..config import RECIPES, DataConfig, ModelConfig, Recipe, ScalingName, TrainConfig
+from ..config import RECIPES, DataConfig, ModelConfig, Recipe, TrainConfig
 from ..data.preparation import Preparation
 from ..errors import RunError
 from ..formatting import shown
@@ -22,20 +22,20 @@ from .plan import Plan
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What a run's config.json says: all that prediction needs, and what was trained on what.
+    """The content of a run's config.json: all that prediction needs, and the settings of the training.
 
     Attributes:
-        unroll: version that made the run
-        torch: version of torch that it was made with
-        python: version of Python that it was made with
-        input_size: features per time step that the model's layers read
-        num_classes: of the model
-        model: its settings; which backend computed it is no property of the weights, so that is "auto"
-        preparation: what turns raw examples into model input; read from the file it has no tokenizer, which has its own
-        vocabulary_size: how many tokens there are; 0 where examples are no texts
-        fingerprint: of the data that the model was trained on
-        plan: what was trained on what, its paths absolute; None if the model was saved by hand
-        tensorboard: whether the curves are written for TensorBoard too
+        unroll: version of unroll that made the run
+        torch: version of torch
+        python: version of Python
+        input_size: features per time step of the data
+        num_classes: number of classes
+        model: settings of the model; the backend is "auto", as the weights do not depend on it
+        preparation: turns raw examples into model input; the tokenizer is in a file of its own
+        vocabulary_size: number of tokens; 0 if the examples are not texts
+        fingerprint: of the training data
+        plan: data and settings of the training, with absolute paths; None if the model was saved by hand
+        tensorboard: whether the curves are also written for TensorBoard
     """
 
     unroll: str
@@ -59,7 +59,7 @@ class RunConfig:
         plan: Plan | None = None,
         tensorboard: bool = False,
     ) -> RunConfig:
-        """Return what is to be written about a model, made with what is installed here."""
+        """Return the config of a model, with the versions installed here."""
         return cls(
             unroll=importlib.metadata.version("unroll-rnn"),
             torch=torch.__version__,
@@ -97,7 +97,6 @@ class RunConfig:
         place = {"dir": None if folder is None else str(folder), "fingerprint": self.fingerprint}
         return content | {
             "recipe": recipe.name,
-            "scaling": recipe.scaling,
             "train": asdict(recipe.train),
             "backend": recipe.model.backend,
             "tensorboard": self.tensorboard,
@@ -106,11 +105,11 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> RunConfig:
-        """Return what `to_dict` made a dict of; settings that are not in it have their defaults.
+        """Return the config from the content of config.json; missing settings get their defaults.
 
         Raises:
-            ValueError: a value cannot be, or contradicts another; says which.
-            KeyError, TypeError, AttributeError: something is missing, or of another type.
+            ValueError: a value is invalid or contradicts another; the message names it.
+            KeyError, TypeError, AttributeError: a value is missing or has the wrong type.
         """
         for part in ("model", "preparation", "data", "train"):
             if not isinstance(content[part] if part != "train" else content.get(part, {}), dict):
@@ -133,19 +132,24 @@ class RunConfig:
         return config
 
     def _check_sizes(self) -> None:
-        """Raise `ValueError` unless what goes into the model, and what comes out, has its sizes."""
+        """Raise `ValueError` unless the sizes of preparation and model agree."""
         check_whole("tokens", self.vocabulary_size, 0)
         if len(self.preparation.classes) != self.num_classes:
             raise ValueError(f"{len(self.preparation.classes)} names for {shown(self.num_classes)} classes")
         image, scaling, missing = self.preparation.image, self.preparation.scaling, self.preparation.missing
         counts = {"scaling": len(scaling.mean)} if isinstance(scaling.mean, tuple) else {}
         if image is not None:
-            counts["image"] = {"rows": image.width, "columns": image.height}.get(image.read, 1)
+            counts["image"] = image.features
         if missing is not None:
             counts["missing"] = len(missing.means) * (2 if missing.mask else 1)
         for what, count in counts.items():
             if count != self.input_size and not self.vocabulary_size:
                 raise ValueError(f"{what} is for {count} features, the model for {shown(self.input_size)}")
+        usual = self.preparation.usual
+        if usual is not None and not self.vocabulary_size:
+            raw = 1 if image is not None else len(missing.means) if missing is not None else self.input_size
+            if len(usual.levels) != raw:
+                raise ValueError(f"usual is for {len(usual.levels)} features, the data has {raw}")
         if self.preparation.features and missing is not None and len(self.preparation.features) != len(missing.means):
             raise ValueError(f"{len(self.preparation.features)} names for {len(missing.means)} features")
 
@@ -153,8 +157,7 @@ class RunConfig:
 def _plan(content: dict[str, Any], model: ModelConfig) -> Plan:
     train, data = TrainConfig(**content["train"]), content["data"]
     check_choice("recipe", content["recipe"], tuple(RECIPES))
-    check_choice("scaling", content["scaling"], get_args(ScalingName))
-    recipe = Recipe(content["recipe"], replace(model, backend=content["backend"]), train, content["scaling"])
+    recipe = Recipe(content["recipe"], replace(model, backend=content["backend"]), train)
     reading = DataConfig(**{field.name: data[field.name] for field in fields(DataConfig) if field.name in data})
     folder = None if data["dir"] is None else _text("dir of the data", data["dir"])
     return Plan(_text("name of the data", data["name"]), folder, reading, recipe, data["fingerprint"])
@@ -162,19 +165,19 @@ def _plan(content: dict[str, Any], model: ModelConfig) -> Plan:
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{name} must be a text, got {shown(value)}")
+        raise ValueError(f"{name} must be a string, got {shown(value)}")
     return value
 
 
 def read_config(path: Path) -> RunConfig:
-    """Return what the config.json of a run's folder says.
+    """Return the config.json of a run's folder.
 
     Raises:
-        RunError: no run, or one of another format; or the file is broken.
+        RunError: the folder is not a run, has another format, or the file is broken.
     """
     file = path / CONFIG
     if not file.is_file():
-        raise RunError(f"{path} is no run folder: it has no {CONFIG}")
+        raise RunError(f"{path} is not a run folder: it has no {CONFIG}")
     try:
         content = read_json(file)
         version = content["format"]
@@ -184,28 +187,28 @@ def read_config(path: Path) -> RunConfig:
         raise RunError(f"{file} is broken ({first_line(error)}); copy it again, or train again") from error
     made_by = f"unroll {shown(content.get('unroll'))}"
     raise RunError(
-        f"{file} has format {shown(version)}, expected {FORMAT}; train anew, or use {made_by}, which made it"
+        f"{file} has format {shown(version)}, expected {FORMAT}; train again, or use {made_by}, which made it"
     )
 
 
 def read_plan(path: str | Path, data_dir: str | Path | None = None) -> Plan:
-    """Return what a run, finished or not, was to train on what.
+    """Return the data and settings of a run's training, finished or not.
 
     Args:
         path: the run's folder.
-        data_dir: where the data is now, if it has moved (default: where it was).
+        data_dir: the data's folder now, if it has moved (default: where it was).
 
     Raises:
-        RunError: no such run, or it does not say.
+        RunError: the run does not exist, or was saved by hand.
     """
     plan = read_config(Path(path)).plan
     if plan is None:
-        raise RunError(f"{path} was saved by hand and does not say how it was trained, or on what: give flags instead")
+        raise RunError(f"{path} was saved by hand, without the settings and data of its training: give flags instead")
     return plan.moved(data_dir)
 
 
 def write_config(path: Path, config: RunConfig) -> None:
-    """Write config.json into a run's folder, which makes it one, and then the tokenizer of texts."""
+    """Write config.json into a folder, which makes it a run folder, and then the tokenizer of texts."""
     write_json(path / CONFIG, config.to_dict())
     if config.preparation.tokenizer is not None:
         write(path / TOKENIZER, config.preparation.tokenizer.json.encode())

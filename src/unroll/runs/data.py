@@ -1,4 +1,4 @@
-"""The data that a run can be judged by, and what it was trained on: put through the run's own preparation."""
+"""Load data to evaluate a run on, and its training data, with the run's own preparation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ..config import DataConfig
 from ..data.catalog import load, load_as, resolve
 from ..data.sequences import SequenceData
 from ..data.splits import TEST_FRACTION, Splits
+from ..data.unusual import unusual
 from ..errors import DataError, InputError, RunError
 from .config_file import read_plan
 from .plan import Plan
@@ -17,13 +18,13 @@ from .storage import Run, check_fit
 
 
 class TestData(NamedTuple):
-    """What a run can be judged by.
+    """Data to evaluate a run on.
 
     Attributes:
         name: of the data
-        part: "test" for its test part; "all" for other data, which has none
+        part: "test" for a test set; "all" for data without one
         sequences: prepared as the run's training data was
-        trained_on: how many of them the run was trained on; None where that cannot be told
+        trained_on: how many of them the run was trained on; None if unknown
     """
 
     name: str
@@ -31,33 +32,38 @@ class TestData(NamedTuple):
     sequences: SequenceData
     trained_on: int | None
 
+    @property
+    def unusual(self) -> str:
+        """In which ways the sequences are unlike the training data, on one line; empty where they are like it."""
+        return unusual(self.sequences)
+
 
 def load_test(run: Run, data: str | None = None, data_dir: str | Path | None = None, **reading: Any) -> TestData:
-    """Return what a run can be judged by: the test part of its own data, or other data.
+    """Return data to evaluate a run on: the test set of its own data, or other data.
 
     Args:
         run: a finished run.
-        data: name or path for `unroll.load` (default: the set that the run was trained on).
-        data_dir: where to look for it first (default: where the run found it).
-        **reading: fields of `DataConfig` that say what the columns of a table are, where ``data`` calls them otherwise.
+        data: name or path for `unroll.load` (default: the data set that the run was trained on).
+        data_dir: the folder to search first (default: the run's).
+        **reading: fields of `DataConfig` that name the columns of a table, if ``data`` names them differently.
 
     Raises:
-        RunError: no data is given, and the run knows of none.
-        DataError: the data cannot be loaded, does not fit the run, or is the run's own and has changed since.
+        RunError: no data is given, and the run does not name its own.
+        DataError: the data cannot be loaded, does not fit the run, or is the run's own and changed after training.
     """
     plan = run.config.plan
     if plan is not None and not reading and (data is None or resolve(data, data_dir) == plan.data):
         splits = _own_data(plan, data_dir)
         if splits.train.fingerprint() != run.config.fingerprint:
             raise DataError(
-                f"{plan.data if data is None else data} has changed since {run.path} was trained: what to test on can "
-                "no longer be told from what was trained on; train anew, or give other data with --data"
+                f"{plan.data if data is None else data} changed after {run.path} was trained, so its test set is "
+                "unknown; train again, or pass other data with --data"
             )
         test = _own_test(run, splits, data or plan.data, asked=data is not None)
     elif data is not None:
         test = _other_data(run, data, data_dir, DataConfig(**reading))
     else:
-        raise RunError(f"{run.path} was saved without the name of its data; give one with --data")
+        raise RunError(f"{run.path} was saved without the name of its data; name one with --data")
     check_fit(run.model, test.sequences)
     return test
 
@@ -66,12 +72,12 @@ def _own_test(run: Run, splits: Splits, name: str, asked: bool) -> TestData:
     if len(splits.test):
         return TestData(name, "test", splits.test.prepared_as(run.preparation), 0)
     if not asked:
-        raise RunError(f"{run.path} was trained on all of its data, which leaves no test part; give other with --data")
+        raise RunError(f"{run.path} was trained on all of its data and has no test set; pass other data with --data")
     return TestData(name, "all", splits.train.prepared_as(run.preparation), len(splits.train))
 
 
 def load_samples(run: Run, data: str | None = None, data_dir: str | Path | None = None) -> TestData:
-    """Return real sequences to show a run with: those of `load_test`, or where all was trained on the training part.
+    """Return sequences to show a run with: those of `load_test`, or the training data if there is no test set.
 
     Args:
         run: a finished run.
@@ -87,17 +93,22 @@ def load_samples(run: Run, data: str | None = None, data_dir: str | Path | None 
 
 
 def load_train(run: Run, data_dir: str | Path | None = None) -> SequenceData:
-    """Return what a run was trained on, validation part included, prepared as it was then.
+    """Return a run's training data, including its validation split, prepared as for the training.
 
     Args:
         run: finished.
-        data_dir: where the data is now, if it has moved (default: where it was).
+        data_dir: the data's folder now, if it has moved (default: where it was).
 
     Raises:
-        RunError: the run does not say what that was.
-        DataError: it is not there, is broken, or has changed since.
+        RunError: the run does not name its data.
+        DataError: the data is missing, broken, or changed after training.
     """
-    return read_plan(run.path, data_dir).load().train.prepared_as(run.preparation)
+    return load_splits(run, data_dir).train.prepared_as(run.preparation)
+
+
+def load_splits(run: Run, data_dir: str | Path | None = None) -> Splits:
+    """Return the data that a run was trained and tested on; arguments and errors as for `load_train`."""
+    return read_plan(run.path, data_dir).load()
 
 
 def _own_data(plan: Plan, data_dir: str | Path | None) -> Splits:
@@ -107,7 +118,7 @@ def _own_data(plan: Plan, data_dir: str | Path | None) -> Splits:
 def _other_data(run: Run, name: str, data_dir: str | Path | None, reading: DataConfig) -> TestData:
     own = run.config.plan.reading if run.config.plan else reading
     parts = load_as(name, run.preparation, data_dir, reading, own)
-    if parts.test is None:  # a copy of the run's own data: it is drawn from as it was for the training
+    if parts.test is None:  # may be a copy of the run's own data: split it as for the training
         fraction = TEST_FRACTION if own.test_fraction is None else own.test_fraction
         rest, test = parts.train.cut(fraction, own.split_seed or 0)
         if len(test) and rest.fingerprint() == run.config.fingerprint:
@@ -117,10 +128,10 @@ def _other_data(run: Run, name: str, data_dir: str | Path | None, reading: DataC
 
 
 def _trained_on(run: Run, sequences: SequenceData) -> int | None:
-    """Return how many of ``sequences`` the run was trained on; None where its own data is not at hand."""
+    """Return how many of ``sequences`` the run was trained on; None if its own data is not available."""
     plan = run.config.plan
     if plan is None or not Path(plan.data).is_absolute():
-        return None  # a set of a name is not fetched for this
+        return None  # a data set given by name is not downloaded for this
     try:
         train = _own_data(plan, None).train
     except InputError:

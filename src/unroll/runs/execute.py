@@ -1,4 +1,4 @@
-"""The one road from settings to a finished run."""
+"""Train a run from its settings, or resume one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from ..config import Recipe, RecipeName, choose_settings
 from ..data.catalog import resolve
 from ..data.splits import Splits
+from ..data.unusual import measure
 from ..errors import RunError, TrainingError
 from ..evaluation.anytime import calibrate
 from ..evaluation.metrics import Evaluation
@@ -42,14 +43,14 @@ from .storage import Run, check_loadable, load_run, write_weights
 
 @dataclass(frozen=True)
 class Started:
-    """Told once, before the first step.
+    """The event before the first training step.
 
     Attributes:
         path: the run's folder
         splits: the data
-        training: about to run; ``training.history`` holds what was done before a resume
+        training: about to run; ``training.history`` holds the epochs before a resume
         recipe: the settings
-        tensorboard: whether the curves are written for TensorBoard too
+        tensorboard: whether the curves are also written for TensorBoard
     """
 
     path: Path
@@ -87,32 +88,32 @@ def train_run(
     watch: Callable[[Event], object] | None = None,
     **settings: Any,
 ) -> Run:
-    """Load data, build a model, train it, evaluate it on the test part, and keep all of it in a folder.
+    """Load data, build a model, train it, evaluate it on the test set, and save everything in a folder.
 
     Args:
         data: name for `unroll.load` (default "mnist-sample").
         recipe: settings to start from, a key of `RECIPES` (default "fast").
-        data_dir: where to look for the data first (default None).
+        data_dir: the folder to search first for the data (default None).
         out: the run's folder (default ``runs/<data>-<cell>-<n>`` with the first free n).
-        overwrite: replace a run that stands there (default False).
-        tensorboard: write the curves for TensorBoard too, into a folder of that name in the run's (default False); has
-            no influence on the training.
-        checkpoint_seconds: of training between two checkpoints, which is what ``kill -9`` or a power cut can cost; 0
-            writes one after each epoch, and only then (default 10.0).
-        watch: is called with each `Started`, `Progress`, `EpochResult` and `Restarted` (default None).
-        **settings: fields of `DataConfig`; and of `ModelConfig` and `TrainConfig` that differ from the recipe.
+        overwrite: replace an existing run (default False).
+        tensorboard: also write the curves for TensorBoard, into RUN/tensorboard (default False); the training does not
+            change.
+        checkpoint_seconds: seconds of training between two checkpoints: what ``kill -9`` or a power cut can lose; 0
+            writes one after each epoch only (default 10.0).
+        watch: called with each `Started`, `Progress`, `EpochResult` and `Restarted` (default None).
+        **settings: fields of `DataConfig`, and fields of `ModelConfig` and `TrainConfig` that differ from the recipe.
 
     Raises:
-        InputError: a setting, the data or the folder will not do; nothing has been changed then.
-        TrainingError: the loss is no longer finite; the folder keeps the metrics of the epochs before.
-        KeyboardInterrupt: Ctrl-C; the folder keeps the state, for `resume_run`. SIGTERM and SIGHUP keep it too; then a
-            line on stderr says how to resume, and the signal is raised again.
+        InputError: a setting, the data or the folder is invalid; nothing has been changed.
+        TrainingError: the loss is no longer finite; the folder keeps the metrics of the earlier epochs.
+        KeyboardInterrupt: Ctrl-C; the folder keeps the state, for `resume_run`. SIGTERM and SIGHUP keep it too: a line
+            on stderr says how to resume, and the signal is raised again.
     """
     check_tensorboard(tensorboard)
     check_seconds(checkpoint_seconds)
     reading, chosen = choose_settings(recipe, settings)
     refuse_inside(out or "runs", resolve(data, data_dir))
-    refuse_taken(out, overwrite)  # before the data is loaded, which may take a while
+    refuse_taken(out, overwrite)  # before loading the data, which may take a while
     plan = Plan(data, data_dir, reading, chosen)
     splits = plan.load()
     if splits.val is not None and "val_fraction" in settings:
@@ -124,9 +125,9 @@ def train_run(
     place = None if data_dir is None else str(Path(data_dir).expanduser().resolve())
     fingerprint = splits.train.fingerprint()
     read = splits.reading or reading
-    source = resolve(data, data_dir)
-    kept = Plan(source, place, read, chosen, fingerprint)
-    config = RunConfig.of(model, splits.train.preparation, fingerprint, kept, tensorboard)
+    stored = Plan(resolve(data, data_dir), place, read, chosen, fingerprint)
+    preparation = replace(splits.train.preparation, usual=measure(splits.train))
+    config = RunConfig.of(model, preparation, fingerprint, stored, tensorboard)
     with claim(out, overwrite, f"{splits.name}-{_short(chosen.model.cell)}") as path:
         write_config(path, config)
         started = Started(path, splits, training, chosen, tensorboard)
@@ -144,20 +145,20 @@ def resume_run(
     checkpoint_seconds: float = SECONDS,
     watch: Callable[[Event], object] | None = None,
 ) -> Run:
-    """Finish an interrupted `train_run`; on the same CPU the weights come out the same to the bit.
+    """Finish an interrupted `train_run`; on the same CPU the weights are bit-identical.
 
     Args:
         path: the run's folder.
-        data_dir: where the data is now, if it has moved (default: where it was).
+        data_dir: the data's folder now, if it has moved (default: where it was).
         checkpoint_seconds: as in `train_run`.
         watch: as in `train_run`.
 
     Raises:
-        RunError: no such run, nothing to resume, another process trains it, or the data or config.json has changed.
-        ConfigError: the run was begun with curves for TensorBoard, which is not installed here.
+        RunError: the run does not exist, is finished, is in use, or its data or config.json has changed.
+        ConfigError: the run writes curves for TensorBoard, which is not installed here.
 
     Warns:
-        UnrollWarning: the newest checkpoint is damaged; the one before it is used.
+        UnrollWarning: the newest checkpoint is damaged; the previous one is used.
     """
     path = Path(path)
     check_seconds(checkpoint_seconds)
@@ -171,7 +172,7 @@ def resume_run(
         training = Training(plan.build(splits), splits, plan.recipe.train)
         try:
             training.load_state_dict(state)
-        except Exception as error:  # torch raises about anything here
+        except Exception as error:  # torch raises many kinds of errors here
             raise RunError(
                 f"{path} cannot be resumed ({first_line(error)}); start it again with --overwrite"
             ) from error
@@ -181,7 +182,7 @@ def resume_run(
 
 
 def _check_resumable(path: Path) -> tuple[RunConfig, Plan]:
-    """Return what config.json says of a run that is not finished, and what was to be trained on what."""
+    """Return the config and the plan of an unfinished run."""
     config = read_config(path)
     if (path / WEIGHTS).exists():
         raise RunError(f"{path} is finished: there is nothing to resume; start a new run to train longer")
@@ -194,15 +195,15 @@ def _train(started: Started, checkpoints: Checkpoints, watch: Callable[[Event], 
     path, training = started.path, started.training
     with resignalled(lambda: f"unroll train --resume {shlex.quote(str(path))}"):
         checkpoints.write(training)
-        write_metrics(path, training.history)  # what was recorded after the checkpoint is cut off
+        write_metrics(path, training.history)  # drops epochs recorded after the checkpoint
         try:
             _take_steps(started, checkpoints, watch or (lambda event: None))
             checkpoints.write(training)
             evaluation = _test(started)
         except TrainingError as error:
             checkpoints.remove()  # it would only diverge again
-            kept = f"; the metrics of {training.epochs_done} epochs are in {path}" if training.history else ""
-            raise TrainingError(f"{error}{kept}") from error
+            metrics = f"; the metrics of {training.epochs_done} epochs are in {path}" if training.history else ""
+            raise TrainingError(f"{error}{metrics}") from error
         if training.val:
             write_calibration(path, calibrate(training.model, training.val))
         _finish(path, training, evaluation)
@@ -210,19 +211,19 @@ def _train(started: Started, checkpoints: Checkpoints, watch: Callable[[Event], 
     return load_run(path, device=training.device.type)
 
 
-def _take_steps(started: Started, checkpoints: Checkpoints, tell: Callable[[Event], object]) -> None:
+def _take_steps(started: Started, checkpoints: Checkpoints, notify: Callable[[Event], object]) -> None:
     training = started.training
-    tell(started)
+    notify(started)
     with deferred_signals() as deferred:
-        while _attempt(started, checkpoints, tell, lambda: deferred.signum is not None):
+        while _attempt(started, checkpoints, notify, lambda: deferred.signum is not None):
             training.restart()
             write_metrics(started.path, [])
             checkpoints.write(training)
-            tell(Restarted(training.restarted_after, training.peak))
+            notify(Restarted(training.restarted_after, training.peak))
 
 
 def _attempt(
-    started: Started, checkpoints: Checkpoints, tell: Callable[[Event], object], interrupted: Callable[[], bool]
+    started: Started, checkpoints: Checkpoints, notify: Callable[[Event], object], interrupted: Callable[[], bool]
 ) -> bool:
     """Train to the end, or until interrupted; return whether it had to be broken off and is to begin again."""
     training = started.training
@@ -234,7 +235,7 @@ def _attempt(
                 record(event)
             if checkpoints.is_due(epoch_ended=isinstance(event, EpochResult)):
                 checkpoints.write(training)
-            tell(event)
+            notify(event)
             if interrupted():
                 checkpoints.write(training)
                 return False
@@ -244,7 +245,7 @@ def _attempt(
 
 
 def _test(started: Started) -> Evaluation | None:
-    """Return how the trained model does on the test part, and keep what it said; None where there is no such part."""
+    """Evaluate the trained model on the test set and save its predictions; None if there is no test set."""
     if not len(started.splits.test):
         return None
     predictions = Predictions.of(started.training.model, started.splits.test)
@@ -257,9 +258,7 @@ def _test(started: Started) -> Evaluation | None:
 
 def _finish(path: Path, training: Training, test: Evaluation | None) -> None:
     write_metrics(path, training.history)  # once more: lines that were appended may not be on the disk yet
-    write_json(
-        path / EVALUATION,
-        {"weights": training.kept, "epoch": training.kept_epoch, **(test.to_dict() if test else {"n": 0})},
-    )
+    about = {"weights": training.kept, "epoch": training.kept_epoch, "deciding": training.deciding}
+    write_json(path / EVALUATION, about | (test.to_dict() if test else {"n": 0}))
     assert isinstance(training.model, SequenceClassifier)
     write_weights(path, training.model)

@@ -1,4 +1,4 @@
-"""What each epoch came to, kept in a run's folder: as lines of JSON, as a table, and for TensorBoard if asked for."""
+"""The metrics of each epoch in a run's folder: JSON lines, a table, and TensorBoard if asked for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, RunError
+from ..errors import ConfigError, RunError, how_to_install
 from ..formatting import shown
 from ..training.results import EpochResult
 from ..validation import check_types
@@ -21,7 +21,7 @@ from .folder import EVENTS, METRICS, METRICS_TABLE, append, event_files, first_l
 
 
 def write_metrics(path: Path, history: Sequence[EpochResult]) -> None:
-    """Write metrics.jsonl and metrics.csv into a run's folder: a result a line, accuracies as fractions."""
+    """Write metrics.jsonl and metrics.csv into a run's folder: one result per line, accuracies as fractions."""
     lines, table = _lines(history)
     names = ",".join(field.name for field in fields(EpochResult))
     write(path / METRICS, lines.encode())
@@ -35,11 +35,11 @@ def append_metrics(path: Path, result: EpochResult) -> None:
 
 
 def _lines(history: Sequence[EpochResult]) -> tuple[str, str]:
-    """Return epochs as lines of JSON, and as rows of a table."""
+    """Return epochs as JSON lines and as rows of a table."""
     rows = [asdict(result) for result in history]
     table = io.StringIO()
     writer = csv.DictWriter(table, [field.name for field in fields(EpochResult)], lineterminator="\n")
-    writer.writerows(rows)  # without a validation part its cells are empty
+    writer.writerows(rows)  # without a validation split its cells are empty
     return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows), table.getvalue()
 
 
@@ -56,7 +56,7 @@ def read_history(run: str | Path) -> list[EpochResult]:
     if not path.exists():
         return []
     try:
-        lines = path.read_text("utf-8").split("\n")[:-1]  # a last line without an end was cut off by a power cut
+        lines = path.read_text("utf-8").split("\n")[:-1]  # a power cut leaves the last line incomplete
         history = [_epoch(number, line) for number, line in enumerate(lines, start=1)]
         for number, (before, after) in enumerate(itertools.pairwise([0, *(result.epoch for result in history)]), 1):
             if after <= before:
@@ -76,7 +76,7 @@ def _epoch(number: int, line: str) -> EpochResult:
 
 
 def check_tensorboard(wanted: bool) -> None:
-    """Raise `ConfigError` if files for TensorBoard are wanted and cannot be written here."""
+    """Raise `ConfigError` if TensorBoard files are wanted but cannot be written here."""
     if wanted:
         _summary_writer()
 
@@ -86,21 +86,21 @@ def _summary_writer() -> Any:
         return importlib.import_module("torch.utils.tensorboard").SummaryWriter
     except ImportError as error:
         raise ConfigError(
-            "curves for TensorBoard need the package tensorboard: pip install 'unroll-rnn[tensorboard]'"
+            f"curves for TensorBoard need the package tensorboard: {how_to_install('tensorboard')}"
         ) from error
 
 
 @contextmanager
 def recorder(path: Path, done: int, wanted: bool) -> Iterator[Callable[[EpochResult], None]]:
-    """Yield what adds an epoch to a run's metrics and, if wanted, to its files for TensorBoard, at once and for good.
+    """Yield a function that appends an epoch to a run's metrics and, if wanted, to its TensorBoard files.
 
-    Record an epoch before the state is saved that training would go on from: then a training that is killed in between
-    has recorded it, and records it again when it is resumed, instead of never.
+    Record an epoch before saving the checkpoint after it: a training that is killed in between then records the epoch
+    again when it is resumed, instead of never.
 
     Args:
         path: the run's folder.
-        done: epochs that training goes on from; what was recorded of later ones is declared void.
-        wanted: whether TensorBoard is to have it.
+        done: number of epochs before this training starts; records of later ones are dropped.
+        wanted: whether to write TensorBoard files.
     """
     if not wanted:
         yield lambda result: append_metrics(path, result)
@@ -118,7 +118,7 @@ def recorder(path: Path, done: int, wanted: bool) -> Iterator[Callable[[EpochRes
 
 
 def scalars(result: EpochResult) -> dict[str, float]:
-    """Return what TensorBoard draws of an epoch, by names that group its charts; accuracies are fractions."""
+    """Return an epoch's scalars for TensorBoard, by names that group its charts; accuracies are fractions."""
     values = {
         "loss/train": result.train_loss,
         "loss/val": result.val_loss,

@@ -1,4 +1,4 @@
-"""One lock for each run folder: of two processes that want to write into it, one does."""
+"""A lock for each run folder, so that only one process writes into it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from filelock import FileLock, Timeout
 
 from ..errors import RunError, UnrollWarning
 
-LOCK = ".lock"  # stays for good: a lock on a file that is replaced would protect nothing
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # what a file system without locks answers
+LOCK = ".lock"  # never removed: a lock on a replaced file would protect nothing
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # errors of file systems without locks
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder within the block; if the process dies, the kernel frees it.
+    """Hold the lock of a folder within the block; if the process dies, the kernel releases it.
 
     Args:
-        folder: exists.
+        folder: an existing folder.
 
     Raises:
         RunError: another process holds the lock, or the lock file cannot be opened.
 
     Warns:
-        UnrollWarning: the file system has no locks; nothing is held then.
+        UnrollWarning: the file system has no locks, so no lock is held.
     """
     file = folder / LOCK
     lock = FileLock(file, blocking=False, preserve_lock_file=True, on_acquired=_write_holder)
@@ -55,13 +55,13 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _write_holder(descriptor: int) -> None:
-    """Write down who holds the lock, for the message alone."""
+    """Record who holds the lock, for the error message."""
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode())
 
 
 def _holder(file: Path) -> str:
-    """Return " (process 1 on host)" if the file says so; Windows lets nobody else read it."""
+    """Return " (process 1 on host)" if the file can be read; on Windows it cannot while locked."""
     try:
         content = file.read_text("utf-8", errors="replace")[:300]
     except OSError:

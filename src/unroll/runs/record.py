@@ -1,10 +1,9 @@
-"""What a run's folder says of a training: settings, epochs, counts. The model itself is not built for it."""
+"""The record of a run: settings, epochs and metrics, read without building the model."""
 
 from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,8 @@ import safetensors
 from ..errors import RunError
 from ..evaluation.metrics import Interval
 from ..evaluation.predictions import Predictions
-from ..formatting import shown
 from ..training.results import EpochResult
-from .artifacts import read_evaluation, read_predictions
+from .artifacts import BestBaseline, read_baselines, read_evaluation, read_predictions
 from .config_file import read_config
 from .folder import EVALUATION, METRICS, WEIGHTS, checkpoints, first_line
 from .history import read_history
@@ -24,24 +22,25 @@ from .history import read_history
 
 @dataclass(frozen=True)
 class Record:
-    """What is written of a finished run.
+    """The record of a finished run.
 
     Attributes:
         path: its folder
-        settings: fields of `ModelConfig` and `TrainConfig`, and the scaling; but for the seed
+        settings: fields of `ModelConfig` and `TrainConfig` except the seed
         seed: of the training
-        data: name or path of what it was trained on
+        data: name or path of the training data
         reading: fields of `DataConfig`
         fingerprint: of the training data
         history: its epochs
-        kept_epoch: after which of them the model had its weights
-        parameters: numbers in the model's weights
-        predictions: what it said of each sequence of the test part; None if they are not kept, or there is no such part
-        accuracy: on the test part, a fraction; None without one
-        interval: the accuracy's 95 % confidence interval (Wilson); None without a test part
-        loss: mean cross entropy on the test part, in nats; None without one
-        n: sequences of the test part
-        correct: how many of them it has right
+        kept_epoch: the epoch whose weights were saved
+        parameters: number of the model's parameters
+        predictions: on the test set; None if they were not stored, or there is no test set
+        accuracy: on the test set, a fraction; None without one
+        interval: the accuracy's 95 % confidence interval (Wilson); None without a test set
+        loss: mean cross entropy on the test set, in nats; None without one
+        n: number of sequences in the test set
+        correct: number of correct predictions
+        baseline: the best result of ``unroll baseline``; None if that was not run
     """
 
     path: Path
@@ -59,6 +58,7 @@ class Record:
     loss: float | None
     n: int
     correct: int
+    baseline: BestBaseline | None = None
 
     @property
     def seconds(self) -> float:
@@ -66,8 +66,8 @@ class Record:
         return sum(epoch.seconds for epoch in self.history)
 
     @property
-    def kept(self) -> EpochResult:
-        """The epoch whose weights were kept."""
+    def chosen_epoch(self) -> EpochResult:
+        """The epoch whose weights were saved."""
         return next((result for result in self.history if result.epoch == self.kept_epoch), self.history[-1])
 
     @property
@@ -77,13 +77,13 @@ class Record:
 
 
 def read_record(path: str | Path) -> Record:
-    """Return what is written of a finished run.
+    """Return the record of a finished run.
 
     Args:
         path: its folder.
 
     Raises:
-        RunError: no such run, unfinished, saved by hand, or broken; the message says which file.
+        RunError: the run does not exist, is unfinished, was saved by hand, or is broken; the message names the file.
     """
     path = Path(path)
     config = read_config(path)
@@ -92,53 +92,45 @@ def read_record(path: str | Path) -> Record:
             raise RunError(f"{path} is not finished: run 'unroll train --resume {shlex.quote(str(path))}' first")
         raise RunError(f"{path} has no {WEIGHTS} and cannot be resumed: its training failed")
     if (plan := config.plan) is None:
-        raise RunError(f"{path} was saved by hand: it does not say how it was trained, or how it does on a test part")
+        raise RunError(f"{path} was saved by hand: it records neither its training nor an accuracy on a test set")
     history = tuple(read_history(path))
     if not history:
         raise RunError(f"{path / METRICS} is broken (it holds no epoch); train again")
     recipe = plan.recipe
-    settings = {**asdict(recipe.model), **asdict(recipe.train), "scaling": recipe.scaling}
+    settings = {**asdict(recipe.model), **asdict(recipe.train)}
     file = path / EVALUATION
     try:
         test = read_evaluation(path)
         if test is None:
             raise FileNotFoundError("it is missing")
-        found = {key: test[key] for key in ("accuracy", "loss", "n", "correct")}
-        found["interval"] = Interval(*test["interval"]) if test["n"] else None
+        metrics = {key: test[key] for key in ("accuracy", "loss", "n", "correct")}
+        metrics["interval"] = Interval(*test["interval"]) if test["n"] else None
         file = path / WEIGHTS
         parameters = _count(file)
     except RunError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
         raise RunError(f"{file} is broken ({first_line(error)}); train again") from error
-    seed, said = settings.pop("seed"), read_predictions(path, config.preparation.classes)
+    seed, predictions = settings.pop("seed"), read_predictions(path, config.preparation.classes)
     reading = asdict(plan.reading)
     return Record(
-        path, settings, seed, plan.data, reading, config.fingerprint, history, test["epoch"], parameters, said, **found
+        path,
+        settings,
+        seed,
+        plan.data,
+        reading,
+        config.fingerprint,
+        history,
+        test["epoch"],
+        parameters,
+        predictions,
+        **metrics,
+        baseline=read_baselines(path),
     )
 
 
 def _count(file: Path) -> int:
-    """Return how many numbers stand in a file of weights; its header is enough for that."""
+    """Return the number of values in a file of weights, from its header."""
     with safetensors.safe_open(file, "pt") as content:
         names = content.keys()
         return sum(math.prod(content.get_slice(name).get_shape()) for name in names)
-
-
-def in_words(setting: Mapping[str, Any]) -> str:
-    """Return a setting as "cell gru, lr 0.003".
-
-    Example:
-        >>> in_words({"cell": "gru", "bidirectional": False, "lr": 3e-3})
-        'cell gru, bidirectional no, lr 0.003'
-    """
-    return ", ".join(f"{name} {value_in_words(value)}" for name, value in setting.items())
-
-
-def value_in_words(value: object) -> str:
-    """Return one value of a setting, as tables show it."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if value is None:
-        return "–"
-    return f"{value:g}" if isinstance(value, float) else shown(str(value))

@@ -1,8 +1,9 @@
-"""A model in a run's folder: saved and loaded."""
+"""Save and load the model of a run."""
 
 from __future__ import annotations
 
 import shlex
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from ..data.preparation import Preparation
 from ..data.raw import prepare_raw
 from ..data.sequences import SequenceData
 from ..data.tokenizer import Tokenizer, library
-from ..errors import ConfigError, DataError, RunError
+from ..data.unusual import measure, unusual
+from ..errors import ConfigError, DataError, RunError, UnrollWarning
 from ..evaluation.calibration import Calibration, probabilities
 from ..evaluation.metrics import logits_of
 from ..models.classifier import SequenceClassifier
@@ -35,9 +37,9 @@ class Run:
     Attributes:
         path: its folder
         model: trained, in eval mode
-        config: what config.json says of it, and of its training
-        evaluation: content of evaluation.json, or None if there was no test part, or the model was saved by hand
-        calibration: of its confidence, or None where nothing was held out to calibrate on
+        config: content of config.json
+        evaluation: content of evaluation.json, or None without a test set, or if the model was saved by hand
+        calibration: of its confidence, or None if no validation split was held out
     """
 
     path: Path
@@ -48,32 +50,37 @@ class Run:
 
     @property
     def preparation(self) -> Preparation:
-        """What turns raw examples into model input."""
+        """The preparation that turns raw examples into model input."""
         return self.config.preparation
 
     @property
     def raw_features(self) -> int:
-        """Numbers in a time step of raw data; the model may read more, that say what is missing."""
+        """Number of values in a time step of raw data; the model's input may add masks of missing values."""
         rule = self.preparation.missing
         return self.model.input_size if rule is None else len(rule.means)
 
     def predict(self, raw: Any, lengths: Any = None) -> Tensor:
-        """Return class probabilities (N, classes) float32 of raw examples, calibrated where the run has a calibration.
+        """Return class probabilities (N, classes) float32 of raw examples, calibrated if the run has a calibration.
 
         They are prepared as the training data was; their columns are ``preparation.classes``.
 
         Args:
-            raw: arrays, tensors, lists or `SequenceData`, not scaled: of images (N, height, width) whole numbers from 0
-                to 255; of series (N, time, features), or a list of (time, features) of any lengths, with NaN or None
-                where a value is missing, without the last axis too if there is one feature; of texts a list of them.
-            lengths: (N,) time steps of series that are padded in ``raw`` (default None: all are full).
+            raw: arrays, tensors, lists or `SequenceData`, not scaled. Images: (N, height, width) integers from 0 to
+                255. Series: (N, time, features), or a list of (time, features) of any lengths; NaN or None marks a
+                missing value, and the last axis may be omitted if there is one feature. Texts: a list of strings.
+            lengths: (N,) time steps of series that are padded in ``raw`` (default None: no series is padded).
 
         Raises:
-            DataError: they are something else than the run reads.
+            DataError: the examples do not fit the run.
+
+        Warns:
+            UnrollWarning: they differ from the training data: in their units, lengths or language, or are constant.
         """
         data = prepare_raw(raw, self.preparation, self.raw_features, lengths)
         if not len(data):
             return torch.empty(0, self.model.num_classes)
+        if line := unusual(data):
+            warnings.warn(line, UnrollWarning, stacklevel=2)
         return probabilities(logits_of(self.model, data), self.calibration)
 
 
@@ -81,14 +88,14 @@ def save(model: SequenceClassifier, path: str | Path, *, data: SequenceData, ove
     """Save a model trained by hand as a run folder, for `load_run` and the command line.
 
     Args:
-        model: any `SequenceClassifier` whose cell is one of unroll's, or stands in a module by its name.
+        model: any `SequenceClassifier` whose cell is one of unroll's, or can be imported by name.
         path: folder to make.
         data: what the model was trained on; its preparation is saved too.
-        overwrite: replace a run that stands there (default False).
+        overwrite: replace an existing run (default False).
 
     Raises:
-        RunError: something else stands there, the cell cannot be loaded again, or weights are NaN or infinite.
-        DataError: the model's features or classes are not those of ``data``.
+        RunError: the folder is taken, the cell cannot be imported, or weights are NaN or infinite.
+        DataError: the model and ``data`` have different features or classes.
     """
     check_loadable(model)
     check_fit(model, data)
@@ -96,16 +103,16 @@ def save(model: SequenceClassifier, path: str | Path, *, data: SequenceData, ove
     try:
         check_finite(model)
     except ValueError as error:
-        raise RunError(f"a run needs a model of numbers: {error}; train it again with a lower lr") from error
-    # The fingerprint of what it was trained on, so that it is not judged by that.
-    config = RunConfig.of(model, data.preparation, data.fingerprint())
+        raise RunError(f"a run needs finite weights: {error}; train it again with a lower lr") from error
+    # The fingerprint of the training data, so that the model is not evaluated on it.
+    config = RunConfig.of(model, replace(data.preparation, usual=measure(data)), data.fingerprint())
     with claim(path, overwrite, "") as path:
         write_config(path, config)
         write_weights(path, model)
 
 
 def check_loadable(model: SequenceClassifier) -> None:
-    """Raise `RunError` unless the cell can be found again by its name."""
+    """Raise `RunError` unless the cell can be imported by its name."""
     name, own = model.config.cell, type(next(module for module in model.modules() if isinstance(module, Cell)))
     try:
         again = find_cell(name) is own and not name.startswith("__main__:")
@@ -117,8 +124,10 @@ def check_loadable(model: SequenceClassifier) -> None:
 
 def check_fit(model: SequenceClassifier, data: SequenceData) -> None:
     """Raise `DataError` unless a model and data have the same sizes."""
+    masks = data.preparation.mask_size if model.front.scales else model.front.mask_size
     for what, of_model, of_data in (
         ("tokens", model.vocabulary_size, data.vocabulary_size),
+        ("features that mark missing values", model.front.mask_size, masks),
         ("features", 1 if model.vocabulary_size else model.input_size, data.input_size),
         ("classes", model.num_classes, len(data.preparation.classes)),
     ):
@@ -131,10 +140,10 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
 
     Args:
         path: its folder.
-        device: where to put the model: "auto", "cpu", "cuda" or "mps" (default "cpu").
+        device: for the model: "auto", "cpu", "cuda" or "mps" (default "cpu").
 
     Raises:
-        RunError: no such run, unfinished, or broken; the message says which file.
+        RunError: the run does not exist, is unfinished, or is broken; the message names the file.
         ConfigError: its cell is not one of unroll's, and its module has not been imported.
         DataError: it reads texts, and the library tokenizers is not installed.
     """
@@ -142,26 +151,27 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
     config = read_config(path)
     weights, tokenizer = path / WEIGHTS, path / TOKENIZER
     if not weights.is_file() and not checkpoints(path):
-        raise RunError(f"{path} has no {WEIGHTS} and cannot be resumed: its training failed; train anew")
+        raise RunError(f"{path} has no {WEIGHTS} and cannot be resumed: its training failed; train again")
     if not weights.is_file():
         raise RunError(f"{path} is not finished: run 'unroll train --resume {shlex.quote(str(path))}' first")
     if ":" in config.model.cell:
-        find_cell(config.model.cell)  # says what to do where that is not here
+        find_cell(config.model.cell)  # its error says what to do
     if tokenizer.exists():
-        library()  # says what to install where it is missing
+        library()  # its error says what to install
     try:
         tokens = Tokenizer(tokenizer.read_text("utf-8")) if config.vocabulary_size else None
         config = replace(config, preparation=replace(config.preparation, tokenizer=tokens))
         sizes = config.input_size, config.num_classes, 0 if tokens is None else tokens.checked().size
-        model = load_weights(config.model, *sizes, safetensors.torch.load(weights.read_bytes()))
+        tensors = safetensors.torch.load(weights.read_bytes())
+        model = load_weights(config.model, *sizes, tensors, config.preparation.mask_size)
     except (TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
-        raise RunError(f"{path} is broken ({first_line(error)}); copy it anew or train again") from error
+        raise RunError(f"{path} is broken ({first_line(error)}); copy it again, or train again") from error
     evaluation, calibration = read_evaluation(path), read_calibration(path)
     model = model.to(choose_device(device)[0]).eval()
     return Run(path, model, config, evaluation if evaluation and evaluation["n"] else None, calibration)
 
 
 def write_weights(path: Path, model: SequenceClassifier) -> None:
-    """Write the weights into a run's folder: from then on it is finished."""
+    """Write the weights into a run's folder, which marks it as finished."""
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     write(path / WEIGHTS, safetensors.torch.save(weights))

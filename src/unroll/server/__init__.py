@@ -1,8 +1,8 @@
-"""Runs behind HTTP: the page to watch them, answers, streams; bounded, and stopped once what was taken is answered."""
+"""Serve runs over HTTP: pages, predictions and streams. Requests are bounded; stopping finishes open ones."""
 
 from __future__ import annotations
 
-from ..errors import ConfigError
+from ..errors import ConfigError, how_to_install
 
 try:
     from .app import create_app, guarded
@@ -11,7 +11,7 @@ try:
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] not in ("fastapi", "starlette", "uvicorn", "prometheus_client"):
         raise
-    raise ConfigError(f"serving needs {error.name}: pip install 'unroll-rnn[serve]'") from error
+    raise ConfigError(f"serving needs {error.name}: {how_to_install('serve')}") from error
 
 __all__ = [
     "HOST",

@@ -1,4 +1,4 @@
-"""The application: which address answers what."""
+"""The FastAPI application: its routes and what they share."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ T = TypeVar("T")
 
 
 class Service:
-    """What the endpoints share: the runs, the threads, the counts.
+    """What the endpoints share: the runs, the threads, the metrics.
 
     Args:
-        runs: that are served, by name; the first is meant where a request names none.
-        batching: whether requests that wait are read together.
+        runs: the runs to serve; a request that names none gets the first.
+        batching: whether waiting requests are classified in one batch.
     """
 
     def __init__(self, runs: Sequence[Served], batching: bool) -> None:
@@ -42,7 +42,7 @@ class Service:
         self.metrics = Metrics()
         self.batcher = Batcher(batching, self.metrics.batch)
         self.started = time.monotonic()
-        # One thread alone opens images: Pillow's warnings are turned to errors there, which holds for all threads.
+        # A single thread opens images: it turns Pillow's warnings into errors, a setting that all threads share.
         self._reading = ThreadPoolExecutor(1, "reading")
 
     def close(self) -> None:
@@ -54,26 +54,26 @@ class Service:
         """Return the run that a request names.
 
         Raises:
-            RefusedError: there is none of that name.
+            RefusedError: no run has that name.
         """
         name = request.query_params.get("run")
         if name is None:
             return next(iter(self.runs.values()))
         if name not in self.runs:
-            raise RefusedError(404, f"no run {name[:100]!r} is served here, but {', '.join(self.runs)}")
+            raise RefusedError(404, f"unknown run {name[:100]!r}: expected one of {', '.join(self.runs)}")
         return self.runs[name]
 
     async def aside(self, work: Callable[[], T], size: int) -> T:
-        """Return what ``work`` does with ``size`` bytes, in a thread of its own if that may take long."""
+        """Return the result of ``work`` on ``size`` bytes; large bodies are read in another thread."""
         if size <= limits.SMALL_BODY:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._reading, work)
 
     async def items(self, request: Request, served: Served) -> Items:
-        """Return what a request to classify holds.
+        """Return the items that a request asks to classify.
 
         Raises:
-            RefusedError: it is of another kind, or broken.
+            RefusedError: the content type is not supported, or the body is broken.
             DataError: it does not fit the run.
         """
         content = await request.body()
@@ -92,7 +92,7 @@ class Service:
             return await self.aside(read, len(content))
         if media.startswith("image/") or media == "multipart/form-data":
             files = await uploads(request, content)
-            # One by one: others' come in between, and the rest is left when the request's time is over.
+            # One by one, so that other requests get their turn and the rest is dropped once this request times out.
             prepared = [await self.aside(partial(served.prepared, file), limits.SMALL_BODY + 1) for file in files]
             return served.of_files(files, prepared)
         raise RefusedError(
@@ -101,11 +101,11 @@ class Service:
 
 
 def create_app(runs: Sequence[Served], batching: bool = True) -> tuple[FastAPI, Service]:
-    """Return the application, which checks neither size, time nor who asks, and what it works with; see `guarded`.
+    """Return the application, without limits or access control, and its service; `guarded` adds those.
 
     Args:
         runs: at least one.
-        batching: whether requests that wait are read together (default True).
+        batching: whether waiting requests are classified in one batch (default True).
     """
     service = Service(runs, batching)
 
@@ -120,42 +120,42 @@ def create_app(runs: Sequence[Served], batching: bool = True) -> tuple[FastAPI, 
         description=schema.ABOUT,
         docs_url=None,
         redoc_url=None,
-        redirect_slashes=False,  # to an address that the client itself names
+        redirect_slashes=False,  # a redirect would go to the host that the client names
         lifespan=lifespan,
     )
     for kind in (RefusedError, DataError, InputError, HTTPException, Exception):
-        app.add_exception_handler(kind, _told)
+        app.add_exception_handler(kind, _error_response)
     _add_pages(app, service)
     _add_answers(app, service)
     return app, service
 
 
 def _add_pages(app: FastAPI, service: Service) -> None:
-    # Made once, as bytes: all that read a page slowly share them.
+    # Encoded once: slow readers of a page share the bytes.
     pages = {served.name: served.page.encode() for served in service.runs.values()}
     facts = [served.facts() for served in service.runs.values()]
     index = index_page(facts).encode()
 
     @app.get("/", response_class=HTMLResponse, responses=schema.NO_RUN, openapi_extra=schema.of_run())
     async def page(request: Request) -> HTMLResponse:
-        """The page on which one watches a run read; of several runs a list, unless one is named."""
+        """A run's page; with several runs and none named, the list of runs."""
         if len(service.runs) > 1 and "run" not in request.query_params:
             return HTMLResponse(index)
         return HTMLResponse(pages[service.of(request).name])
 
     @app.get("/runs", response_model=schema.Runs, responses=schema.GUARDED)
     async def runs() -> dict[str, Any]:
-        """What is served: names, what each run reads, its classes."""
+        """The runs: their names, inputs and classes."""
         return {"runs": facts}
 
     @app.get("/health", response_model=schema.Health, responses=schema.GUARDED)
     async def health() -> dict[str, Any]:
-        """Whether the server is up; needs no token."""
+        """Whether the server is up; no token is needed."""
         return {"status": "ok", "seconds": round(time.monotonic() - service.started, 3)}
 
     @app.get("/metrics", response_class=PlainTextResponse, responses=schema.GUARDED)
     async def metrics() -> Response:
-        """Counts for Prometheus."""
+        """Metrics for Prometheus."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -166,27 +166,28 @@ def _add_answers(app: FastAPI, service: Service) -> None:
     async def predict(request: Request) -> JSONResponse:
         """Classify images, series or texts, prepared as the run's training data was.
 
-        ?run=NAME says by which run. Of several image files each has its own answer, or says why it cannot be read; so
-        has an item of other kinds for which the model has no answer. If none has one, the status is 422.
+        ?run=NAME chooses the run. Each item gets its own answer, or an error that says why it cannot be classified; if
+        all items fail, the status is 422. If the items differ from the training data, warnings says how.
         """
         served = service.of(request)
         items = await service.items(request, served)
         probabilities = None if items.data is None else await service.batcher.ask(served, items.data)
         predictions = served.predictions(items, probabilities)
-        if all("error" in one for one in predictions):
-            raise RefusedError(422, "; ".join(dict.fromkeys(one["error"] for one in predictions))[:1_000])
-        return JSONResponse({"run": served.name, "calibrated": served.calibrated, "predictions": predictions})
+        if all("error" in prediction for prediction in predictions):
+            errors = dict.fromkeys(prediction["error"] for prediction in predictions)
+            raise RefusedError(422, "; ".join(errors)[:1_000])
+        if items.unusual:
+            service.metrics.warning(served.name)
+        about = {"run": served.name, "calibrated": served.calibrated}
+        return JSONResponse({**about, "warnings": [items.unusual] if items.unusual else [], "predictions": predictions})
 
     @app.post("/stream", response_model=schema.Streamed, responses=schema.REFUSED, openapi_extra=schema.of_stream())
     async def stream(request: Request) -> JSONResponse:
-        """Read the next piece of a sequence that comes bit by bit; send the state that the last answer brought.
-
-        The server keeps nothing between two requests.
-        """
+        """Read the next piece of a stream. Send the state of the previous answer with it; the server keeps none."""
         served = service.of(request)
         streams = service.streams.get(served.name)
         if streams is None:
-            raise RefusedError(422, f"the run {served.name} reads each sequence from its end too: it cannot stream")
+            raise RefusedError(422, f"the run {served.name} is bidirectional and cannot stream: use /predict")
         content = await request.body()
 
         def read() -> tuple[Any, Any]:
@@ -205,27 +206,27 @@ def _add_answers(app: FastAPI, service: Service) -> None:
 
 
 def guarded(app: FastAPI, service: Service, token: str | None = None, hosts: Iterable[str] | None = LOOPBACK) -> Guard:
-    """Return the application behind its guard: what is run.
+    """Return the application behind its guard, ready to run.
 
     Args:
         app: from `create_app`.
-        service: likewise.
-        token: that requests must show; None asks none (default None).
-        hosts: names that requests may call the server by; None allows any (default: those of this machine).
+        service: from `create_app`.
+        token: required of each request; None requires none (default None).
+        hosts: host names that requests may use; None allows any (default: those of this machine).
     """
     return Guard(app, service.metrics, token, hosts)
 
 
-async def _told(request: Request, error: Exception) -> JSONResponse:
-    """Say what is wrong in one line."""
-    status, why = 500, "the server failed to answer; its log says more"
+async def _error_response(request: Request, error: Exception) -> JSONResponse:
+    """Return an error as one line of JSON."""
+    status, why = 500, "internal error: see the server's log"
     if isinstance(error, RefusedError):
         return JSONResponse({"error": error.why}, error.status, error.headers)
     if isinstance(error, HTTPException):
         status = error.status_code
         why = {
-            404: f"there is nothing at {request.scope['path'][:100]}",
-            405: f"{request.method[:20]} is not for this address",
+            404: f"no such path: {request.scope['path'][:100]}",
+            405: f"method {request.method[:20]} is not allowed for this path",
         }.get(status, error.detail)
         return JSONResponse({"error": one_line(why)}, status, error.headers)
     if isinstance(error, InputError):

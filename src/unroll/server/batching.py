@@ -1,4 +1,4 @@
-"""Requests that wait are read by the model together."""
+"""Batch waiting requests: the model reads them in one call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Waiting(NamedTuple):
-    """Sequences of a request, and where its answer goes."""
+    """A request's sequences, and the future of its answer."""
 
     served: Served
     data: SequenceData
@@ -27,10 +27,10 @@ class Waiting(NamedTuple):
 
 
 class Batcher:
-    """One thread reads; what comes meanwhile waits, and then is read at once. Nobody waits for others to come.
+    """Runs the model in one thread. Requests that arrive meanwhile form the next batch; a batch never waits to fill.
 
     Args:
-        together: False reads each request by itself.
+        together: False gives each request a batch of its own.
         seen: called with the number of sequences of each batch.
     """
 
@@ -50,7 +50,7 @@ class Batcher:
         return await answer
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Return what ``work`` does in the thread of the model."""
+        """Return the result of ``work``, run in the model's thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def close(self) -> None:
@@ -60,49 +60,49 @@ class Batcher:
     async def _work(self) -> None:
         while self.waiting:
             batch = self._next()
-            if not batch:  # all of them have given up
+            if not batch:  # all clients have gone
                 continue
-            self._seen(sum(len(one.data) for one in batch))
+            self._seen(sum(len(waiting.data) for waiting in batch))
             try:
                 _settle(batch, await self._read(batch))
-            except Exception:  # of one of them, who shall be the only one to hear of it
-                for one in batch:
+            except Exception:  # retry one by one: only the request at fault gets the error
+                for waiting in batch:
                     try:
-                        _settle([one], await self._read([one]))
+                        _settle([waiting], await self._read([waiting]))
                     except Exception as error:
-                        _settle([one], error)
+                        _settle([waiting], error)
 
     async def _read(self, batch: Sequence[Waiting]) -> list[Tensor]:
-        return await self.run(partial(batch[0].served.answer, [one.data for one in batch]))
+        return await self.run(partial(batch[0].served.answer, [waiting.data for waiting in batch]))
 
     def _next(self) -> list[Waiting]:
-        """Take the request that has waited longest, and those of the same run that fit into one batch with it."""
+        """Take the oldest request, and all others of its run that fit into the batch."""
         batch: list[Waiting] = []
-        left: deque[Waiting] = deque()
+        later: deque[Waiting] = deque()
         count = longest = 0
         while self.waiting:
-            one = self.waiting.popleft()
-            if one.answer.done():
+            waiting = self.waiting.popleft()
+            if waiting.answer.done():
                 continue
-            n, time = count + len(one.data), max(longest, one.data.x.shape[1])
+            n, time = count + len(waiting.data), max(longest, waiting.data.time)
             fits = self.together and n <= limits.BATCH and n * time <= limits.BATCH_STEPS
-            if not batch or (fits and one.served is batch[0].served):
-                batch.append(one)
+            if not batch or (fits and waiting.served is batch[0].served):
+                batch.append(waiting)
                 count, longest = n, time
                 if not self.together:
                     break
             else:
-                left.append(one)
-        left.extend(self.waiting)
-        self.waiting = left
+                later.append(waiting)
+        later.extend(self.waiting)
+        self.waiting = later
         return batch
 
 
 def _settle(batch: Sequence[Waiting], outcome: Sequence[Tensor] | Exception) -> None:
-    for number, one in enumerate(batch):
-        if one.answer.done():  # its asker has gone
+    for number, waiting in enumerate(batch):
+        if waiting.answer.done():  # the client has gone
             continue
         if isinstance(outcome, Exception):
-            one.answer.set_exception(outcome)
+            waiting.answer.set_exception(outcome)
         else:
-            one.answer.set_result(outcome[number])
+            waiting.answer.set_result(outcome[number])

@@ -1,11 +1,11 @@
-"""What requests hold: JSON, read strictly, or image files."""
+"""Request bodies: JSON, parsed strictly, or image files."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -15,29 +15,50 @@ from ..formatting import shown
 from . import limits
 from .guard import RefusedError
 
-# Every list ends at its first error: a body has room for millions, and each would be kept.
+
+class _FailFast(FailFast):
+    __hash__ = object.__hash__  # as the members of a union need one
+
+
+# Each list fails at its first error: a body can hold millions, and pydantic would collect them all.
 Pixel = Annotated[float, Field(ge=0, le=255)]
-Row = Annotated[list[Pixel], FailFast()]
-Image = Annotated[list[Row], FailFast()]
+Row = Annotated[list[Pixel], _FailFast()]
+Colour = Annotated[list[Pixel], _FailFast(), Field(min_length=3, max_length=3)]
+ColourRow = Annotated[list[Colour], _FailFast()]
+
+GREY, COLOUR = "in grey", "in colour"  # the tags of the union, which the places of errors name too
+
+
+def _channels(image: Any) -> str:
+    at = image
+    for _ in range(2):
+        at = at[0] if isinstance(at, list) and at else None
+    return COLOUR if isinstance(at, list) and at else GREY
+
+
+Image = Annotated[
+    Annotated[list[Row], _FailFast(), Tag(GREY)] | Annotated[list[ColourRow], _FailFast(), Tag(COLOUR)],
+    Discriminator(_channels),
+]
 Text = Annotated[str, Field(max_length=limits.CHARACTERS)]
 Step = Annotated[list[float | None], FailFast()]
 Series = Annotated[list[Step], FailFast(), Field(min_length=1, max_length=limits.STEPS)]
 
 
 class Body(BaseModel):
-    """Abstract: what is read is exactly what stands there; no number becomes another kind."""
+    """Abstract. Values are read as they are written: no type is coerced."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Images(Body):
-    """Images by their numbers, as those of the training set."""
+    """Images as pixel values, like those of the training set: rows of grey pixels, or of red, green and blue ones."""
 
     images: Annotated[list[Image], FailFast(), Field(min_length=1, max_length=limits.ITEMS)]
 
 
 class Sequences(Body):
-    """Series in the units of the raw data; null where a value is missing."""
+    """Series in the units of the raw data; null marks a missing value."""
 
     sequences: Annotated[list[Series], FailFast(), Field(min_length=1, max_length=limits.ITEMS)]
 
@@ -63,26 +84,26 @@ class Piece(Body):
 
 
 def parse(content: bytes, *kinds: type[Body]) -> Body:
-    """Return JSON as that of ``kinds`` whose key it has.
+    """Return the JSON body as the one of ``kinds`` whose required key it holds.
 
     Raises:
-        RefusedError: it is none of them; says where and why.
+        RefusedError: it is none of them; names the place and the reason.
     """
     try:
-        found = pydantic_core.from_json(content, allow_inf_nan=False)
+        value = pydantic_core.from_json(content, allow_inf_nan=False)
     except ValueError as error:
-        raise RefusedError(400, f"the body is no JSON: {error}") from None
+        raise RefusedError(400, f"the body is not JSON: {error}") from None
     of_key = {_key(kind): kind for kind in kinds}
-    keys = [key for key in of_key if isinstance(found, dict) and key in found]
+    keys = [key for key in of_key if isinstance(value, dict) and key in value]
     if len(keys) != 1:
         expected = " or ".join(f"{{{key!r}: …}}" for key in of_key)
-        got = f"the keys {', '.join(map(str, found))[:100] or '(none)'}" if isinstance(found, dict) else _kind(found)
+        got = f"the keys {', '.join(map(str, value))[:100] or '(none)'}" if isinstance(value, dict) else _kind(value)
         raise RefusedError(422, f"expected one of {expected}, got {got}")
     try:
-        return of_key[keys[0]].model_validate(found)
+        return of_key[keys[0]].model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
+        where = ".".join(str(part) for part in first["loc"] if part not in (GREY, COLOUR))
         raise RefusedError(422, f"{where[:200]}: {first['msg']}") from None
 
 
@@ -90,20 +111,20 @@ def _key(kind: type[Body]) -> str:
     return next(name for name, field in kind.model_fields.items() if field.is_required())
 
 
-def _kind(found: Any) -> str:
-    return {list: "an array", str: "a string", type(None): "null"}.get(type(found), type(found).__name__)
+def _kind(value: Any) -> str:
+    return {list: "an array", str: "a string", type(None): "null"}.get(type(value), type(value).__name__)
 
 
 async def uploads(request: Request, content: bytes) -> list[Upload]:
-    """Return the image files that a request holds: one as its whole body, or any number as a form.
+    """Return the image files of a request: one as its whole body, or any number as a form.
 
     Raises:
-        RefusedError: there is none, or the form is broken.
+        RefusedError: there are no files, or the form is broken.
     """
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media.startswith("image/"):
         if not content:
-            raise RefusedError(422, "expected an image file as the body, got an empty one")
+            raise RefusedError(422, "expected an image file as the body, got an empty body")
         return [_upload("image", content)]
     form = await _form(request)
     try:
@@ -117,12 +138,12 @@ async def uploads(request: Request, content: bytes) -> list[Upload]:
 
 async def _form(request: Request) -> FormData:
     parser = MultiPartParser(request.headers, request.stream(), max_files=limits.ITEMS, max_fields=limits.ITEMS)
-    parser.spool_max_size = limits.BODY_BYTES + 1  # nothing goes to the disk
+    parser.spool_max_size = limits.BODY_BYTES + 1  # never spool to disk
     try:
         return await parser.parse()
     except MultiPartException as error:
         raise RefusedError(400, f"the form is broken: {error.message}") from None
-    except ValueError as error:  # of Python's codecs, whose name the client chose
+    except ValueError as error:  # from Python's codecs, by the charset that the client named
         raise RefusedError(400, f"the form is broken: {error}") from None
 
 

@@ -1,4 +1,4 @@
-"""What stands between the network and the application: who may ask, how much, and for how long."""
+"""Access control and limits: who may send requests, how large they may be, and how long they may take."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .metrics import Metrics
 
 LOG = logging.getLogger("unroll.server")
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
-OPEN = frozenset(("/health",))  # answered without the token
+OPEN = frozenset(("/health",))  # need no token
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -29,18 +29,18 @@ HEADERS = (
 
 
 def one_line(text: str) -> str:
-    """Return ``text``, which may hold what a client sent, on one line and with what a terminal obeys escaped."""
+    """Return ``text``, which may quote a client, on one line and with control characters escaped."""
     return printable(text.replace("\n", " "))
 
 
 class RefusedError(Exception):
-    """A request that is not worked on.
+    """A refused request.
 
     Args:
-        status: of HTTP.
-        why: one line.
-        headers: of the answer.
-        close: whether the connection ends with it, as when the rest of a body will not be read.
+        status: the HTTP status.
+        why: the reason, one line.
+        headers: of the response.
+        close: whether to close the connection, for example because the rest of a body will not be read.
     """
 
     def __init__(self, status: int, why: str, headers: dict[str, str] | None = None, close: bool = False) -> None:
@@ -50,33 +50,33 @@ class RefusedError(Exception):
 
 
 class Guard:
-    """ASGI middleware around the whole application: every request gets one answer, whatever happens.
+    """ASGI middleware around the whole application: every request gets exactly one response, whatever happens.
 
-    The body is read before the application is called: who sends slowly holds no place among those worked on.
+    The body is read before the application is called, so a slow sender does not take up a worker's place.
 
     Args:
         app: the application.
         metrics: where requests are counted.
-        token: that requests must show, as ``Authorization: Bearer …`` or, from a browser, as password; None asks none.
-        hosts: names that the ``Host`` header may have, without port; None allows any. On a loopback address it keeps
-            pages of others, whose name was made to lead here, from asking.
+        token: required as ``Authorization: Bearer …`` or, from a browser, as the password; None requires none.
+        hosts: names allowed in the ``Host`` header, without port; None allows any. On a loopback address this stops
+            DNS rebinding: web pages whose host name resolves to this machine.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, token: str | None, hosts: Iterable[str] | None) -> None:
         self.app = app
         self.metrics = metrics
-        # Blanks around it would not survive in a header; it may be no UTF-8 where it comes from the environment.
+        # A header loses surrounding blanks; a token from the environment need not be UTF-8.
         self.token = None if token is None else token.strip().encode("utf-8", "surrogateescape")
         self.hosts = None if hosts is None else frozenset(hosts)
         self.working = 0
-        self.held = 0  # bytes of bodies
+        self.held = 0  # bytes of all bodies in memory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; see `starlette`'s ASGI types."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        if scope["type"] != "http":  # a WebSocket: there is none
+        if scope["type"] != "http":  # WebSockets are not supported
             await send({"type": "websocket.close", "code": 1008})
             return
         start = time.perf_counter()
@@ -95,9 +95,9 @@ class Guard:
             if not status:
                 await _refuse(answer, refused)
         except Exception:
-            LOG.exception("a request failed that should not have")
+            LOG.exception("a request failed: internal error")
             if not status:
-                await _refuse(answer, RefusedError(500, "the server failed to answer; its log says more", close=True))
+                await _refuse(answer, RefusedError(500, "internal error: see the server's log", close=True))
         finally:
             self.metrics.request(scope["path"], status, time.perf_counter() - start)
 
@@ -118,7 +118,7 @@ class Guard:
             await send(message)
 
     async def _ask(self, scope: Scope, receive: Receive, body: bytes) -> list[Message]:
-        """Return the application's answer: who reads it slowly holds no place among those worked on either."""
+        """Return the application's whole response, so that a slow reader does not take up a worker's place either."""
         if self.working >= limits.REQUESTS:
             why = f"the server is working on {limits.REQUESTS} requests already: try again in a second"
             raise RefusedError(503, why, {"retry-after": "1"})
@@ -145,9 +145,11 @@ class Guard:
         except asyncio.CancelledError:
             if disconnect.seen:
                 return []
-            raise RefusedError(503, "the server stops", close=True) from None
+            raise RefusedError(503, "the server is stopping", close=True) from None
         except TimeoutError:
-            raise RefusedError(504, f"not done after {limits.REQUEST_SECONDS:g} seconds: send less at once") from None
+            raise RefusedError(
+                504, f"not finished after {limits.REQUEST_SECONDS:g} seconds: send a smaller request"
+            ) from None
         finally:
             disconnect.watch.cancel()
             self.working -= 1
@@ -158,12 +160,12 @@ class Guard:
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() and ":" in host else host
         if self.hosts is not None and name.lower() not in self.hosts:
             allowed = ", ".join(sorted(self.hosts))
-            raise RefusedError(421, f"the server answers to {allowed} alone, got the host {name[:100]!r}", close=True)
+            raise RefusedError(421, f"expected one of the hosts {allowed}, got {name[:100]!r}", close=True)
 
     def _check_origin(self, origin: str, host: str) -> None:
-        """A page of others cannot read an answer, but a browser would send its form, and the model would work."""
+        """Refuse other sites' forms: they could not read the response, but the model would have to work."""
         if self.hosts is not None and origin and origin.lower().partition("://")[2] != host.lower():
-            raise RefusedError(403, f"pages of {origin[:100]} may not ask this server", close=True)
+            raise RefusedError(403, f"requests from pages of {origin[:100]} are not allowed", close=True)
 
     def _check_token(self, given: str) -> None:
         if self.token is None:
@@ -176,15 +178,17 @@ class Guard:
                 value = ""
         elif kind.lower() != "bearer":
             value = ""
-        # A header's bytes were read as Latin-1; of Basic they stand for UTF-8, which is decoded by now.
+        # Header bytes were decoded as Latin-1; a Basic password is UTF-8 and has been decoded already.
         encoded = value.strip().encode("utf-8" if kind.lower() == "basic" else "latin-1", "replace")
         if not hmac.compare_digest(encoded, self.token):
             ways = 'Bearer, Basic realm="unroll: any name, the token as password"'
-            raise RefusedError(401, "this server asks for a token: Authorization: Bearer …", {"www-authenticate": ways})
+            raise RefusedError(
+                401, "this server requires a token: send Authorization: Bearer …", {"www-authenticate": ways}
+            )
 
 
 class _Disconnect:
-    """Cancels the task that makes it once the client has gone. The request's body has been read by then."""
+    """Cancels the task that created it once the client disconnects; made after the request's body was read."""
 
     def __init__(self, receive: Receive) -> None:
         self.seen = False
@@ -198,16 +202,16 @@ class _Disconnect:
 
 
 class _Held:
-    """What a request's body takes of the memory that is for all."""
+    """A request body's share of the memory for all bodies."""
 
     def __init__(self, guard: Guard) -> None:
         self.guard, self.size = guard, 0
 
     def add(self, size: int) -> None:
-        """Take so many bytes more.
+        """Reserve ``size`` more bytes.
 
         Raises:
-            RefusedError: there are none left.
+            RefusedError: the memory for bodies is used up.
         """
         self.size += size
         self.guard.held += size
@@ -216,7 +220,7 @@ class _Held:
             raise RefusedError(503, why, {"retry-after": "1"})
 
     def release(self) -> None:
-        """Give them back."""
+        """Free the bytes."""
         self.guard.held -= self.size
 
 
@@ -224,10 +228,10 @@ async def _read(receive: Receive, length: str, bodies: _Held) -> bytes:
     """Return a request's whole body.
 
     Raises:
-        RefusedError: it is too long, or does not come.
+        RefusedError: it is too large, or does not arrive in time.
     """
-    # The connection is left open for what the client still sends: closed, it would lose the answer.
-    large = RefusedError(413, f"the body is over {limits.BODY_BYTES:,} bytes, the most that is read: send less")
+    # The connection stays open while the client still sends: if it were closed, the client would lose the response.
+    large = RefusedError(413, f"the body exceeds the limit of {limits.BODY_BYTES:,} bytes: send a smaller request")
     if length.isdecimal() and int(length) > limits.BODY_BYTES:
         raise large
     chunks, size = [], 0
@@ -236,7 +240,7 @@ async def _read(receive: Receive, length: str, bodies: _Held) -> bytes:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise RefusedError(400, "the connection ended before the body did", close=True)
+                    raise RefusedError(400, "the connection closed before the body was complete", close=True)
                 chunks.append(message.get("body", b""))
                 size += len(chunks[-1])
                 if size > limits.BODY_BYTES:
@@ -245,7 +249,7 @@ async def _read(receive: Receive, length: str, bodies: _Held) -> bytes:
                 if not message.get("more_body", False):
                     return b"".join(chunks)
     except TimeoutError:
-        raise RefusedError(408, f"the body did not come within {limits.BODY_SECONDS:g} seconds", close=True) from None
+        raise RefusedError(408, f"the body did not arrive within {limits.BODY_SECONDS:g} seconds", close=True) from None
 
 
 async def _refuse(send: Send, refused: RefusedError) -> None:

@@ -1,4 +1,4 @@
-"""The pages that are not the run's own: a list, and what stands where a run has no page."""
+"""Plain pages: the list of runs, and the page of a run that has none of its own."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def index_page(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def no_page(name: str) -> str:
-    """Return what is shown where a run has no page of its own. Why may be a matter of the server's files alone."""
-    return _rendered(title=name, why="the server said why when it started.")
+    """Return the page of a run that has none of its own. Only the log says why: the reason may name files."""
+    return _rendered(title=name, why="see the server's log for the reason.")
 
 
 def _rendered(**values: Any) -> str:

@@ -1,4 +1,4 @@
-"""The server as a process: where it listens, how it starts, how it stops."""
+"""Run the server: load runs, listen, start and stop."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ PORT = 8000
 
 
 def load_served(paths: Sequence[Path], data_dir: Path | None = None) -> list[Served]:
-    """Load runs and make their pages; one whose page cannot be made is served all the same.
+    """Load runs and make their pages; a run whose page cannot be made is still served.
 
     Args:
         paths: of finished runs.
-        data_dir: where to look for their data first.
+        data_dir: the folder to search first for their data.
 
     Raises:
-        RunError: there is no such run, or it is broken.
+        RunError: a run does not exist or is broken.
     """
     return [
         Served(name, run, page_of(run, name, data_dir))
@@ -47,17 +47,17 @@ def load_served(paths: Sequence[Path], data_dir: Path | None = None) -> list[Ser
 
 
 def page_of(run: Run, name: str, data_dir: Path | None = None) -> str:
-    """Return the page on which one watches a run, or one that says that there is none; why is logged."""
+    """Return a run's page, or a plain page if it cannot be made; the reason is logged."""
     try:
         return make_page(run, load_samples(run, None, data_dir))[0]
     except InputError as error:
-        hint = "; --data-dir says where data is" if isinstance(error, DataError) else ""
-        LOG.warning("%s has no page to watch it read: %s%s", name, error, hint)
+        hint = "; name the data's folder with --data-dir" if isinstance(error, DataError) else ""
+        LOG.warning("%s is served without a page: %s%s", name, error, hint)
         return no_page(name)
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether an address can be reached from this machine alone."""
+    """Return whether only this machine can reach an address."""
     if host == "localhost":
         return True
     try:
@@ -67,14 +67,14 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens.
+    """Return a listening socket.
 
     Args:
-        host: an address, or a name of one.
-        port: 0 takes any that is free.
+        host: an address or a host name.
+        port: 0 takes any free port.
 
     Raises:
-        ConfigError: it cannot, as where another program has the port.
+        ConfigError: the address cannot be bound, for example because another program uses the port.
     """
     if not 0 <= port <= 65_535:
         raise ConfigError(f"port must be from 0 to 65535, got {port}")
@@ -82,7 +82,7 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=limits.CONNECTIONS)
     except OSError as error:
-        why = str(error.strerror).partition(" (")[0]  # Python adds the address once more
+        why = str(error.strerror).partition(" (")[0]  # Python repeats the address
         raise ConfigError(f"cannot listen on {host}, port {port}: {why}; choose another --port or --host") from error
 
 
@@ -94,18 +94,18 @@ def serve(
     log: bool = False,
     ready: Callable[[], Any] = lambda: None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM; then finish what was begun. A second signal ends it at once.
+    """Serve until SIGINT or SIGTERM, then finish open requests. A second signal ends the process at once.
 
     Args:
         runs: at least one.
         sock: from `listen`.
-        token: that requests must show; None asks none (default None).
-        batching: whether requests that wait are read together (default True).
-        log: a line on stderr for each request (default False).
-        ready: called once requests are answered.
+        token: required of each request; None requires none (default None).
+        batching: whether waiting requests are classified in one batch (default True).
+        log: whether to log each request on stderr (default False).
+        ready: called once the server accepts requests.
 
     Raises:
-        OSError: ``ready`` did; the server has ended.
+        OSError: raised by ``ready``, after the server has stopped.
     """
     app, service = create_app(runs, batching)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it writes a line for each broken form
@@ -113,7 +113,7 @@ def serve(
     hosts = LOOPBACK | {address} if is_loopback(address) else None
     server = _Server(configured(guarded(app, service, token, hosts), log), ready)
     gc.collect()
-    gc.freeze()  # PyTorch's objects, which are here to stay: to look through all of them again stalls everybody
+    gc.freeze()  # PyTorch's objects live as long as the process: collecting over them would stall all requests
     try:
         server.run(sockets=[sock])
     finally:
@@ -127,7 +127,7 @@ def configured(app: Guard, log: bool = False) -> uvicorn.Config:
 
     Args:
         app: from `guarded`.
-        log: a line on stderr for each request (default False).
+        log: whether to log each request on stderr (default False).
     """
     return uvicorn.Config(
         app,
@@ -135,19 +135,19 @@ def configured(app: Guard, log: bool = False) -> uvicorn.Config:
         h11_max_incomplete_event_size=limits.HEAD_BYTES,
         ws="none",
         lifespan="on",
-        log_level="info" if log else "error",  # else a line for each request that is not HTTP
+        log_level="info" if log else "error",  # "warning" would log each request that is not HTTP
         log_config=_logging(),
-        use_colors=False,  # to know of colours it asks sys.stdout, which may be closed
+        use_colors=False,  # uvicorn would ask sys.stdout, which may be closed
         access_log=log,
         server_header=False,
-        limit_concurrency=limits.CONNECTIONS + 1,  # from which number on uvicorn refuses
+        limit_concurrency=limits.CONNECTIONS + 1,  # uvicorn refuses from this number on
         timeout_keep_alive=limits.IDLE_SECONDS,
         timeout_graceful_shutdown=limits.STOP_SECONDS,
     )
 
 
 def _logging() -> dict[str, Any]:
-    """Return uvicorn's own way of logging, but all of it on stderr."""
+    """Return uvicorn's logging configuration with everything on stderr."""
     config = deepcopy(LOGGING_CONFIG)
     config["handlers"]["access"]["stream"] = "ext://sys.stderr"
     return config
@@ -161,15 +161,15 @@ class _Server(uvicorn.Server):
         self._ready = ready
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop when told to; told so again, at once, with status 1. No signal is raised anew: it was obeyed."""
+        """Stop gracefully at the first signal; exit at once with status 1 at the second. No signal is raised again."""
         if self.should_exit:
-            os._exit(1)  # an orderly end would wait for the model's thread
+            os._exit(1)  # a graceful exit would wait for the model's thread
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         try:
             self._ready()
-        except OSError as error:  # nowhere to say it; raised from here it would be lost among others
+        except OSError as error:  # stdout is closed; raised here it would be lost among other errors
             self.failed = error
             self.should_exit = True

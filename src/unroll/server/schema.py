@@ -1,4 +1,4 @@
-"""What OpenAPI says of requests and answers."""
+"""The OpenAPI schema of requests and responses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from .bodies import Body, Images, Piece, Sequences, Steps, Texts
 
 ABOUT = (
-    'Recurrent sequence classifiers, served by unroll. Errors are one line: {"error": what was expected, got, to do}.'
+    'Recurrent sequence classifiers, served by unroll. Errors are one line: {"error": "expected …, got …: what to do"}.'
 )
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 IMAGES = ("image/png", "image/jpeg", "image/gif", "image/bmp", "image/webp", "image/tiff")
@@ -22,61 +22,62 @@ class Error(BaseModel):
 
 
 class Facts(BaseModel):
-    """A run that is served."""
+    """A served run."""
 
     name: str
     kind: str = Field(description="images, texts or series")
-    item: str = Field(description="what one item is, in words")
+    item: str = Field(description="an item, in words")
     classes: list[str]
-    features: list[str] = Field(description="their names, where the data has such")
+    features: list[str] = Field(description="their names, if the data names them")
     cell: str
-    streams: bool = Field(description="whether /stream can read for it")
-    accuracy: float | None = Field(description="on its test part, a fraction")
-    calibrated: bool = Field(description="whether its probabilities are, on sequences held out of its training")
+    streams: bool = Field(description="whether it accepts /stream")
+    accuracy: float | None = Field(description="on the test set, a fraction")
+    calibrated: bool = Field(description="whether its probabilities are calibrated, on sequences held out of training")
 
 
 class Runs(BaseModel):
-    """What is served."""
+    """The served runs."""
 
     runs: list[Facts]
 
 
 class Health(BaseModel):
-    """That the server is up."""
+    """The server is up."""
 
     status: str
-    seconds: float = Field(description="since it started")
+    seconds: float = Field(description="since the server started")
 
 
 class Prediction(BaseModel):
-    """Of one item: its class, or why its file could not be read."""
+    """An item's class, or why it could not be classified."""
 
     file: str | None = None
-    label: str | None = Field(default=None, alias="class", description="the most probable one")
+    label: str | None = Field(default=None, alias="class", description="the most probable class")
     probability: float | None = Field(default=None, description="of that class")
     probabilities: dict[str, float] | None = Field(default=None, description="of every class")
-    preparation: list[str] | None = Field(default=None, description="what was done to an image")
+    preparation: list[str] | None = Field(default=None, description="the steps that prepared an image")
     error: str | None = None
 
 
 class Predictions(BaseModel):
-    """Of each item, in their order."""
+    """A prediction for each item, in order."""
 
     run: str
-    calibrated: bool = Field(description="whether the probabilities are")
+    calibrated: bool = Field(description="whether the probabilities are calibrated")
+    warnings: list[str] = Field(description="how the items differ from the training data; empty if they do not")
     predictions: list[Prediction]
 
 
 class Streamed(BaseModel):
-    """What the model says of all steps so far."""
+    """The prediction after all steps so far."""
 
     run: str
-    read: int = Field(description="steps so far")
-    label: str = Field(alias="class", description="the most probable one")
+    read: int = Field(description="number of steps so far")
+    label: str = Field(alias="class", description="the most probable class")
     probability: float
     probabilities: dict[str, float] = Field(description="of every class, as if the sequence ended here")
-    calibrated: bool = Field(description="whether the probabilities are")
-    state: str = Field(description="to send with the next piece")
+    calibrated: bool = Field(description="whether the probabilities are calibrated")
+    state: str = Field(description="send it with the next piece")
 
 
 def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -86,17 +87,17 @@ def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 MEANING = {
     400: "The body is broken",
-    401: "A token is missing",
-    403: "A page from elsewhere asks",
-    404: "No such run",
-    408: "The body did not come in time",
+    401: "The token is missing or wrong",
+    403: "The request comes from another site's page",
+    404: "No run has this name",
+    408: "The body did not arrive in time",
     413: "The body is too large",
-    415: "A content type that is not read",
-    421: "The server is not called by that name",
-    422: "It does not fit the run",
-    500: "The server failed; its log says more",
-    503: "Too much is being worked on",
-    504: "It took too long",
+    415: "The content type is not supported",
+    421: "The host name is not allowed",
+    422: "The input does not fit the run",
+    500: "Internal error; see the server's log",
+    503: "The server is busy",
+    504: "The request took too long",
 }
 REFUSED = _refusals(*MEANING)
 GUARDED = _refusals(*(set(MEANING) - {403, 404, 415, 422}))  # of any request
@@ -104,8 +105,8 @@ NO_RUN = GUARDED | _refusals(404)
 
 
 def of_run() -> dict[str, Any]:
-    """Return the parameter by which a request names a run."""
-    about = "which of the runs; the first that is served if left out"
+    """Return the query parameter that names a run."""
+    about = "the run's name (default: the first run)"
     return {
         "parameters": [
             {"name": "run", "in": "query", "required": False, "description": about, "schema": {"type": "string"}}
@@ -114,7 +115,7 @@ def of_run() -> dict[str, Any]:
 
 
 def of_predict() -> dict[str, Any]:
-    """Return what /predict reads."""
+    """Return the parameters and body of /predict."""
     form = {
         "type": "object",
         "properties": {"file": {"type": "array", "items": BINARY["schema"]}},
@@ -125,7 +126,7 @@ def of_predict() -> dict[str, Any]:
 
 
 def of_stream() -> dict[str, Any]:
-    """Return what /stream reads."""
+    """Return the parameters and body of /stream."""
     return of_run() | {"requestBody": {"required": True, "content": {"application/json": _one_of(Steps, Piece)}}}
 
 

@@ -1,4 +1,4 @@
-"""A stream over HTTP: the server keeps nothing, the state travels with each request and its answer."""
+"""Streams over HTTP. The server keeps no state: it travels with each request and its response."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from ..models.modes import inference
 from . import limits
 from .served import OVERFLOW, Served
 
-MOST_READ = 2**53  # steps: whole numbers in JSON are sure up to here
-HEAD = struct.Struct("<8sQ")  # of which run, and how many steps have been read
+MOST_READ = 2**53  # steps: JSON holds integers exactly up to here
+HEAD = struct.Struct("<8sQ")  # the run's digest, and the number of steps read
 
 
 class State(NamedTuple):
-    """Where a stream stands.
+    """The state of a stream.
 
     Attributes:
-        read: steps so far
-        last: (features,) the last values that were there, for those that are missing; empty without a rule for them
-        inner: of `unroll.models.stream.Stream`; None before the first step
+        read: number of steps so far
+        last: (features,) the last value of each feature, to fill missing ones; empty if the run fills none
+        inner: the state of `unroll.models.stream.Stream`; None before the first step
     """
 
     read: int
@@ -37,7 +37,7 @@ class State(NamedTuple):
 
 
 class Streams:
-    """Reads pieces of sequences for a run that reads forwards."""
+    """Reads sequences piece by piece, for a unidirectional run."""
 
     def __init__(self, served: Served) -> None:
         self.served = served
@@ -49,33 +49,37 @@ class Streams:
         self.mark = digest.digest()
         rule = served.preparation.missing
         self.start = State(0, torch.tensor(rule.means if rule else (), dtype=torch.float32), None)
-        # What a state is made of: known from one that has read a step.
+        # A state's tensors are known from a stream that has read one step.
         with inference(self.model):
             stream = self.model.stream()
             size = () if self.model.embedding is not None else (self.model.input_size,)
             stream.step(torch.zeros(1, *size, dtype=torch.int64 if self.model.embedding is not None else torch.float32))
         self.form = stream.state
-        self.size = HEAD.size + sum(t.numel() * t.element_size() for t in (self.start.last, *_tensors(self.form)))
+        self.keeps_all = self.model.front.scales  # so the state grows with what has been read
 
     def unpack(self, text: str | None) -> State:
-        """Return the state that was sent; None begins anew.
+        """Return the state that was sent; None starts a stream.
 
         Raises:
-            DataError: it is not one that this run gave.
+            DataError: this run did not return that state.
         """
         if text is None:
             return self.start
-        wrong = DataError(f"state is not one that the run {self.served.name} gave: send null to begin, then what came")
+        wrong = DataError(
+            f"the run {self.served.name} did not return this state: send null first, then each answer's state"
+        )
         try:
             content = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
             raise wrong from None
-        if len(content) != self.size or content[:8] != self.mark:
+        if len(content) < HEAD.size or content[:8] != self.mark:
             raise wrong
         _, read = HEAD.unpack_from(content)
-        if read > MOST_READ:
+        if read > (limits.STEPS if self.keeps_all else MOST_READ):
             raise wrong
-        at = HEAD.size
+        form, at = self._form(read), HEAD.size
+        if len(content) != at + sum(t.numel() * t.element_size() for t in (self.start.last, *_tensors(form))):
+            raise wrong
 
         def taken(like: Tensor) -> Tensor:
             nonlocal at
@@ -86,23 +90,32 @@ class Streams:
                 raise wrong
             return torch.from_numpy(array)
 
-        last = taken(self.start.last)
-        return State(read, last, _mapped(taken, self.form))
+        last, inner = taken(self.start.last), _mapped(taken, form)
+        if inner[2] and int(inner[2][1]) != read:
+            raise wrong
+        return State(read, last, inner)
+
+    def _form(self, read: int) -> Any:
+        """Return a state of the shape after ``read`` steps."""
+        if not self.keeps_all:
+            return self.form
+        layers, held, (steps, count) = self.form
+        return layers, held, (steps.new_empty(1, read, steps.shape[2]), count)
 
     def pack(self, state: State) -> str:
-        """Return a state as text, always of the same length."""
+        """Return a state as text; its length is constant unless the model keeps all steps."""
         parts = [state.last, *_tensors(state.inner)]
         content = HEAD.pack(self.mark, state.read) + b"".join(t.contiguous().numpy().tobytes() for t in parts)
         return base64.b64encode(content).decode()
 
     def of_steps(self, steps: list[list[float | None]], state: State) -> tuple[Tensor, State]:
-        """Return what the model reads of raw time steps, (1, time, input_size), and the state with their last values.
+        """Return raw time steps as model input, (1, time, input_size), and the state with their last values.
 
         Raises:
             DataError: they do not fit the run.
         """
         if self.served.kind == "texts":
-            raise DataError(f"the run {self.served.name} reads texts: send {{'text': …}}, a piece of it")
+            raise DataError(f"the run {self.served.name} reads texts: send {{'text': …}}")
         features, rule = self.served.features, self.served.preparation.missing
         for number, step in enumerate(steps):
             if len(step) != features:
@@ -114,9 +127,9 @@ class Streams:
         if x.isinf().any():
             raise DataError("a number is too large for float32")
         if gaps.any() and rule is None:
-            raise DataError("a value is missing, and the run has not learned what to put there")
+            raise DataError("a value is missing, but the training data had no missing values: send every value")
         if rule is not None:
-            # The last values go before the first step, so that gaps at its beginning are filled from there.
+            # The last values go before the first step, so that gaps at the start of this piece are filled from them.
             x = torch.cat([state.last.view(1, 1, -1), x], dim=1)
             gaps = torch.cat([torch.zeros_like(gaps[:, :1]), gaps], dim=1)
             x = rule.fill(x, gaps)[:, 1:]
@@ -124,27 +137,32 @@ class Streams:
         return self.served.preparation.scaling.apply(x), state
 
     def of_text(self, text: str) -> Tensor:
-        """Return the numbers of a text's tokens, (1, time) int64.
+        """Return the ids of a text's tokens, (1, time) int64.
 
         Raises:
-            DataError: the run reads no texts, or there is no token.
+            DataError: the run does not read texts, or the text has no token.
         """
         items = self.served.of_texts([text])
         assert items.data is not None
         if not int(items.data.steps_of_each[0]):
-            raise DataError("text has no token to read: send a piece with a word")
-        return items.data.x[:, : int(items.data.steps_of_each[0])].long()
+            raise DataError("the text has no token: send a piece with a word")
+        return items.data.batch(slice(None)).x
 
     def feed(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Read a piece; return the probabilities (classes,) after it, as if the sequence ended there, and the state.
 
         Args:
             x: (1, time, input_size) scaled, or (1, time) tokens; at least one step.
-            state: before it.
+            state: the state before the piece.
 
         Raises:
-            DataError: what comes of it is no number.
+            DataError: the model's output is not finite, or the stream is too long.
         """
+        if self.keeps_all and state.read + x.shape[1] > limits.STEPS:
+            raise DataError(
+                f"the run {self.served.name} scales each series by itself, so a stream of it keeps all time steps: "
+                f"expected at most {limits.STEPS:,}, got {state.read + x.shape[1]:,}"
+            )
         with inference(self.model):
             stream = self.model.stream()
             if state.inner is not None:
@@ -158,8 +176,12 @@ class Streams:
 
 
 def _tensors(tree: Any) -> list[Tensor]:
+    if tree is None:  # nothing has been read out
+        return []
     return [tree] if isinstance(tree, Tensor) else [tensor for part in tree for tensor in _tensors(part)]
 
 
 def _mapped(function: Any, tree: Any) -> Any:
+    if tree is None:
+        return None
     return function(tree) if isinstance(tree, Tensor) else tuple(_mapped(function, part) for part in tree)

@@ -62,16 +62,17 @@ def moved_and_turned(images: Tensor, right: Tensor, down: Tensor, turn: Tensor) 
     """Shift images, then rotate them about their centre, with linear interpolation.
 
     Args:
-        images: (N, height, width) uint8.
+        images: (N, height, width) or (N, height, width, 3) uint8.
         right: (N,) float32, in pixels.
         down: (N,) float32, in pixels.
         turn: (N,) float32, in radians, clockwise.
     """
-    n, height, width = images.shape
+    n, height, width = images.shape[:3]
     cos, sin = turn.cos(), turn.sin()
     # Where each pixel comes from, in grid_sample's coordinates: -1 to 1 over the width, and over the height.
     across = torch.stack([cos, sin * (height / width), -2 / width * right], dim=1)
     along = torch.stack([-sin * (width / height), cos, -2 / height * down], dim=1)
     grid = affine_grid(torch.stack([across, along], dim=1), [n, 1, height, width], align_corners=False)
-    values = grid_sample(images[:, None].float(), grid, padding_mode="border", align_corners=False)
-    return values[:, 0].round_().to(torch.uint8)
+    channels = images[:, None] if images.dim() == 3 else images.movedim(3, 1)
+    values = grid_sample(channels.float(), grid, padding_mode="border", align_corners=False).round_().to(torch.uint8)
+    return values[:, 0] if images.dim() == 3 else values.movedim(1, 3)

@@ -54,7 +54,7 @@ def describe_model(model: SequenceClassifier, config: TrainConfig | None = None)
     """Return what computes a model on its device, and why, for `unroll info RUN`; ``config`` is of its training."""
     settings = config or TrainConfig()
     cell = next(module for module in model.modules() if isinstance(module, Cell))
-    batch = next(model.parameters()).new_empty(64, 28, model.input_size)
+    batch = next(model.parameters()).new_empty(64, 28, model.front.output_size)
 
     def described(find: Callable[[], str]) -> str:
         try:

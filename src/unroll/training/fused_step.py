@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from ..cells import Cell
 from ..config import TrainConfig
+from ..data.preparation import valid_steps
+from ..data.ragged import places
 from ..data.sequences import SequenceData
 from ..models.classifier import SequenceClassifier
 from ..models.fused_forward import PARAMETERS, is_watched
@@ -22,6 +24,8 @@ from ..scan import cpu
 from .device import autocast
 from .optimizer import OPTIMIZERS
 
+MOST_BYTES = 2**30  # of a copy of the training data as the layers read it, which a model with a front needs
+CHUNK = 1_000  # sequences that are copied at once
 PATIENCE = 0.2  # longest a call should take, in seconds: Ctrl-C waits meanwhile
 
 
@@ -68,9 +72,14 @@ def _why_not_parameters(model: SequenceClassifier) -> str:
 
 
 def _why_not_data(model: SequenceClassifier, data: SequenceData | None, config: TrainConfig) -> str:
-    if config.tbptt and (data is None or config.tbptt < data.x.shape[1]):
+    if config.tbptt and (data is None or config.tbptt < data.time):
         return f"tbptt truncates gradients to {config.tbptt} time steps"
-    x = model.head.weight.new_empty(64, data.x.shape[1] if data else 28, model.input_size)
+        return f"tbptt truncates gradients to {config.tbptt} time steps"
+    front = model.front
+    frames = int(front.count(data.steps_of_each).sum()) if data else 0
+    if not front.is_identity and frames * front.output_size * 4 > MOST_BYTES:
+        return f"the frames of the training data would take more than {MOST_BYTES:,} bytes"
+    x = model.head.weight.new_empty(64, front.count(data.time if data else 28), front.output_size)
     with autocast(x.device, config.precision):
         backend, reason = _cell(model).choose_backend(x, training=True)
     if backend != "cpu":
@@ -105,6 +114,28 @@ def fused_step(
         return FusedStep(model, data, optimizer, config, class_weights)
     former.refresh()
     return former
+
+
+def _as_read(
+    model: SequenceClassifier, data: SequenceData
+) -> tuple[Tensor, Tensor, Tensor | None, tuple[Tensor, Tensor]]:
+    """Return what the layers read, where each sequence starts in it, the steps of each, and the factors that scale it.
+
+    The steps of all sequences stand one behind the other, or side by side, as in the data.
+    """
+    front = model.front
+    if front.is_identity:
+        factors = data.preparation.scaling.factors(data.input_size)
+        return data.x, data.starts_of_each.contiguous(), data.lengths, factors
+    frames = front.count(data.steps_of_each)
+    starts = frames.cumsum(0) - frames
+    x = torch.zeros(int(frames.sum()), front.output_size, device=data.x.device)
+    for part in data.parts(CHUNK):
+        batch = data.batch(part)
+        read, _ = front(batch.x, batch.lengths)
+        x[places(starts[part], frames[part])] = valid_steps(read, frames[part])
+    lengths = None if data.lengths is None else frames
+    return x, starts, lengths, (torch.zeros(front.output_size), torch.ones(front.output_size))
 
 
 def _cell(model: SequenceClassifier) -> Cell:
@@ -161,23 +192,29 @@ class FusedStep:
     ) -> None:
         self.model, self.data, self.optimizer, self.config = model, data, optimizer, config
         self.steps_at_once = 1
-        cell, (_, time, features) = _cell(model), data.x.shape
-        mean, scale = data.preparation.scaling.factors(features)
-        is_bytes = data.x.dtype == torch.uint8
+        x, self._starts, self._lengths, (mean, scale) = _as_read(model, data)
+        self._x = x  # the kernel reads its memory, and that of starts and lengths
+        cell, is_bytes = _cell(model), x.dtype == torch.uint8
         with autocast(data.x.device, config.precision):
             isa = cpu.isa()
         self._step: Any = cpu.kernels.TrainingStep(
-            cpu.layout(cell.recurrence, batch=1, time=time, inputs=features, hidden=cell.hidden_size, isa=isa),
+            cpu.layout(
+                cell.recurrence, batch=1, time=self._whole(), inputs=x.shape[-1], hidden=cell.hidden_size, isa=isa
+            ),
             model.head.out_features,
-            data.x.data_ptr() if is_bytes else 0,
-            0 if is_bytes else data.x.data_ptr(),
+            x.data_ptr() if is_bytes else 0,
+            0 if is_bytes else x.data_ptr(),
             data.y.data_ptr(),
-            0 if data.lengths is None else data.lengths.data_ptr(),
+            self._starts.data_ptr(),
+            0 if self._lengths is None else self._lengths.data_ptr(),
             mean.tolist(),
             scale.tolist(),
             [] if class_weights is None else class_weights.tolist(),
         )
         self.refresh()
+
+    def _whole(self) -> int:
+        return max(1, self.model.front.count(self.data.time))
 
     def refresh(self) -> None:
         """Use the current memory of parameters and optimiser state, and the optimiser's current settings."""
@@ -211,8 +248,8 @@ class FusedStep:
             the summed loss of each step's sequences, (steps,) float32, and how many of all sequences were classified
             correctly before their step.
         """
-        whole = self.data.x.shape[1]
-        times = [whole if steps is None else steps for steps in longest]
+        front, whole = self.model.front, self._whole()
+        times = [whole if steps is None else front.count(steps) for steps in longest]
         threads, clock = torch.get_num_threads(), time.perf_counter()
         losses, correct = self._step.run(index.data_ptr(), len(index), batch_size, times, threads, list(rates))
         self.steps_at_once = max(1, int(PATIENCE * len(losses) / (time.perf_counter() - clock)))

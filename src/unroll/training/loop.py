@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel
 
 from ..config import TrainConfig
-from ..data.batching import training_order
+from ..data.batching import MOST_STEPS, bounded, training_order
 from ..data.sequences import SequenceData
 from ..data.splits import Splits
 from ..errors import ConfigError, DataError, InputError, TrainingError
@@ -32,10 +32,10 @@ from .results import EpochResult, Progress
 LOWER = 4  # divides the learning rate of a training that is restarted
 TICK = 20  # training steps between two reports: reading the loss more often would stall a GPU
 LONG = 50  # results that a long training has at least: fewer epochs are never put together
-FEWEST_JUDGED = 20  # validation sequences below which one alone moves the accuracy by more than 5 points
 TAIL = 0.25  # fraction of the training steps, the last ones, over which weights are averaged
 AVERAGED_STEPS = 10  # training steps between two weights that are averaged
 STATE_FORMAT = 1
+FEW = 20  # validation sequences below which chance decides: one more or less is 5 points of accuracy
 
 
 class Training:
@@ -145,7 +145,7 @@ class Training:
     @property
     def judges(self) -> bool:
         """Whether the best weights by validation are kept: where it is large enough to tell epochs apart."""
-        return self.config.keep == "best" and self.val is not None and len(self.val) >= FEWEST_JUDGED
+        return self.config.keep == "best" and self.val is not None and len(self.val) >= FEW
 
     @property
     def kept_epoch(self) -> int:
@@ -163,6 +163,11 @@ class Training:
         if self.restarted_after:
             words += f", restarted after {self.restarted_after} steps with lr {self.peak:g}"
         return words
+
+    @property
+    def deciding(self) -> int | None:
+        """Validation sequences that decide which weights are kept or when training stops; None if none do."""
+        return len(self.val) if self.val and (self.judges or self.config.patience) else None
 
     def events(self, pause: Callable[[], bool] = lambda: False) -> Iterator[Progress | EpochResult]:
         """Train to the end, yielding `Progress` every few steps and `EpochResult` after each epoch.
@@ -225,14 +230,16 @@ class Training:
             # The caller may change anything between events; the first step creates Adam's state.
             if taken <= self.step + 1:
                 self._fused = fused_step(self._fused, self.model, data, self.config, self.optimizer, self.class_weights)
-            stop = min(end, taken + (self._fused.steps_at_once if self._fused else 1), self._next_average(taken))
+            fused = self._fused if self._fits(longest[taken]) else None
+            stop = min(end, taken + (fused.steps_at_once if fused else 1), self._next_average(taken))
+            stop = next((step for step in range(taken + 1, stop) if not self._fits(longest[step])), stop)
             index = order[taken * size : stop * size]
-            if self._fused:
+            if fused:
                 rates = [self._next_rate() for _ in range(taken, stop)]
-                more, correct = self._fused(index, size, rates, longest[taken:stop])
+                more, correct = fused(index, size, rates, longest[taken:stop])
                 self.correct += correct
             else:
-                more = self._train_step(*data.batch(index, longest[taken])).reshape(1)
+                more = self._train_step(data, index, longest[taken]).reshape(1)
                 self._next_rate()
             losses.append(more)
             taken = stop
@@ -251,6 +258,10 @@ class Training:
         first = max(before + step + 1, math.ceil((1 - TAIL) * self.total))
         return min(math.ceil(first / AVERAGED_STEPS) * AVERAGED_STEPS, self.total) - before
 
+    def _fits(self, longest: int | None) -> bool:
+        """Tell whether a batch as long as ``longest`` is read at once; None stands for sequences of one length."""
+        return longest is None or longest * self.config.batch_size <= MOST_STEPS
+
     def _next_rate(self) -> float:
         """Return the learning rate of the current step, and set that of the next one."""
         self.lr = self.optimizer.param_groups[0]["lr"]
@@ -258,18 +269,29 @@ class Training:
             self.schedule.step()
         return self.lr
 
-    def _train_step(self, x: Tensor, y: Tensor, lengths: Tensor | None) -> Tensor:
-        """Take one step operation by operation; `FusedStep` does the same in one call."""
+    def _train_step(self, data: SequenceData, index: Tensor, longest: int | None) -> Tensor:
+        """Take one step operation by operation; `FusedStep` does the same in one call.
+
+        A batch in which one sequence is so long that all, padded to its length, would fill the memory is read in parts,
+        whose gradients add up to the same.
+        """
         self.optimizer.zero_grad()
-        with autocast(self.device, self.config.precision):
-            logits = self.model(x, lengths, **({"tbptt": self.config.tbptt} if self.config.tbptt else {}))
-        loss = self._loss(logits.float(), y)
-        torch.autograd.backward(loss)
+        parts, total = [index], torch.zeros((), device=self.device)
+        if not self._fits(longest):
+            parts = [index[part.to(self.device)] for part in bounded(data.steps_of_each[index].cpu(), len(index))]
+            longest = None
+        for part in parts:
+            x, y, lengths = data.batch(part, longest)
+            with autocast(self.device, self.config.precision):
+                logits = self.model(x, lengths, **({"tbptt": self.config.tbptt} if self.config.tbptt else {}))
+            loss = self._loss(logits.float(), y) * (len(part) / len(index))
+            torch.autograd.backward(loss)
+            self.correct += (logits.argmax(dim=1) == y).sum()
+            total += loss.detach() * len(index)
         if self.config.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
-        self.correct += (logits.argmax(dim=1) == y).sum()
-        return loss.detach() * len(y)
+        return total
 
     def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """Return the mean cross entropy, that of each sequence by the weight of its class.
@@ -297,7 +319,7 @@ class Training:
         what = f"the {what} in epoch {self.epoch} at step {step} of {self.steps}"
         x = self.train.x
         if x.is_floating_point() and not bool(x.isfinite().all()):
-            bad = int((~x.isfinite()).any(dim=2).any(dim=1).sum())
+            bad = sum(not bool(self.train.sequence(n).isfinite().all()) for n in range(len(self.train)))
             return f"{what}: {bad} training sequences contain values that are not finite; fix or remove them"
         clip = "" if self.config.clip_norm else ", or clip gradients (clip_norm 1)"
         lower = min(self.peak / 10, TrainConfig().lr)
@@ -382,6 +404,22 @@ class Training:
         self.correct += state["correct"]
         torch.set_rng_state(state["rng"].cpu())
         set_rng_state(self.device, state["device_rng"])
+
+
+def few_deciding(sequences: int | None, what: str) -> list[str]:
+    """Say so where few validation sequences decide something; an empty list if not.
+
+    Args:
+        sequences: that decide it; None if none do.
+        what: they decide, in words.
+    """
+    if sequences is None or sequences >= FEW:
+        return []
+    counted = "1 validation sequence decides" if sequences == 1 else f"{sequences} validation sequences decide"
+    return [
+        f"only {counted} {what}, each worth {1 / max(1, sequences):.0%} of the accuracy: chance may decide; "
+        "raise --val-fraction, or add data"
+    ]
 
 
 def refuse_val_fraction(splits: Splits, fraction: float) -> None:

@@ -33,7 +33,9 @@ class EpochResult:
     Attributes:
         epoch: the last one it covers, from 1
         train_loss: mean cross entropy over these epochs, in nats, while the weights changed
-        train_accuracy: training accuracy over these epochs, while the weights changed; the final weights do better
+        train_accuracy: training accuracy over these epochs, while the weights changed; the final weights do better.
+            With dropout, ``shift``, ``rotation`` or ``early`` of sequences so changed: of ``early`` of those cut off
+            too
         val_loss: mean cross entropy on the validation split after the epoch; None without one
         val_accuracy: accuracy on the validation split after the epoch; None without one
         lr: learning rate of the last step

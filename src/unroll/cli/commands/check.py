@@ -43,6 +43,8 @@ def check(
     json
         Print one JSON object.
     """
+    settings = {**given(reading), **given(model), **given(training)}
+    chosen = choose_settings(recipe or RECIPE, settings)
     with immediate_interrupt():
         from ...doctor.preflight import inspect_model
         from ...runs.config_file import read_plan
@@ -52,10 +54,9 @@ def check(
         from ..views.doctor import print_inspection
         from ..views.terminal import Screen
 
-    settings = {**given(reading), **given(model), **given(training)}
     import_user_cell(settings.get("cell"))
     if run is None:
-        plan = Plan(data or DATA, data_dir, *choose_settings(recipe or RECIPE, settings))
+        plan = Plan(data or DATA, data_dir, *chosen)
     elif has_settings(settings) or data or recipe:
         raise ConfigError(f"give {run} or the flags of a new run, not both")
     elif run.exists() and not (run / CONFIG).exists():

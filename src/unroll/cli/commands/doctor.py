@@ -54,8 +54,14 @@ def doctor(
     import_user_cell(cell)
     loaded = load_run(run)
     sequences, reason = _sequences(loaded, data, data_dir)
-    accuracy = None if loaded.evaluation is None else loaded.evaluation.get("accuracy")
-    found = examine(loaded.model, sequences, history=read_history(run), test_accuracy=accuracy)
+    kept = loaded.evaluation or {}
+    found = examine(
+        loaded.model,
+        sequences,
+        history=read_history(run),
+        test_accuracy=kept.get("accuracy"),
+        deciding=kept.get("deciding"),
+    )
     if json:
         print_json({"run": str(run), "data": data, "no_data": reason or None, **found.to_dict()})
     else:

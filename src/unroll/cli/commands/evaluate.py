@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from ...config import DataConfig, LinesName
+from ...errors import ConfigError
 from ...interrupt import immediate_interrupt
 from ..app import Json, TableFlags, app, given, import_user_cell
 from ..outcome import print_json, say
@@ -20,6 +22,8 @@ def evaluate(
     data: str | None = None,
     data_dir: Path | None = None,
     reading: TableFlags = None,
+    lines: LinesName | None = None,
+    text_column: str | None = None,
     cell: str | None = None,
     anytime: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
@@ -37,6 +41,10 @@ def evaluate(
         training data was.
     data_dir
         Folder to look for the data in first.
+    lines
+        Where the class of a line of text is: label-first, label-last, or tab; default as in the run's own data.
+    text_column
+        Column of a table, or field of JSON, that holds the texts; default the one that the run was trained on.
     cell
         module:Class of a cell of your own that the run was trained with; it is imported.
     anytime
@@ -45,6 +53,11 @@ def evaluate(
     json
         Print one JSON object with accuracy (a fraction), loss, n and more.
     """
+    columns = {"lines": lines, "text_column": text_column}
+    settings = given(reading) | {name: value for name, value in columns.items() if value is not None}
+    DataConfig(**settings)
+    if settings and data is None:
+        raise ConfigError(f"{' and '.join(settings)} must come with --data: the run's own data is read as it was")
     with immediate_interrupt():
         from ...evaluation.anytime import evaluate_anytime
         from ...evaluation.metrics import evaluate as count
@@ -55,11 +68,13 @@ def evaluate(
 
     import_user_cell(cell)
     loaded = load_run(run)
-    name, part, sequences, trained_on = load_test(loaded, data, data_dir, **given(reading))
+    test = load_test(loaded, data, data_dir, **settings)
+    name, part, sequences, trained_on = test
     evaluation = count(loaded.model, sequences)
     early = evaluate_anytime(loaded.model, sequences, loaded.calibration) if anytime else None
     if json:
-        found = {"run": str(run), "data": name, "part": part, "trained_on": trained_on, **evaluation.to_dict()}
+        about = {"run": str(run), "data": name, "part": part, "trained_on": trained_on}
+        found = about | {"warnings": [test.unusual] if test.unusual else [], **evaluation.to_dict()}
         print_json(found | ({"anytime": early.to_dict()} if early else {}))
     else:
         console = Screen()
@@ -71,6 +86,8 @@ def evaluate(
         say("the run was trained in bf16; it is evaluated in float32")
     for note in sequences.notes if data is not None else ():
         say(note)
+    if test.unusual:
+        say(f"{name}: {test.unusual}")
     if trained_on:
         say(f"the run was trained on {trained_on:,} of these {len(sequences):,} sequences: the accuracy flatters")
     return 0

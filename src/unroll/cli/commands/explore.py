@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...config import DataConfig
 from ...interrupt import immediate_interrupt
 from ..app import DataFlags, Json, app, given
 from ..outcome import print_json
@@ -36,6 +37,8 @@ def explore(
     json
         Print one JSON object.
     """
+    settings = given(reading)
+    DataConfig(**settings)  # complains before torch is loaded, which takes seconds
     with immediate_interrupt():
         from ...data.catalog import load, resolve
         from ...data.describe import describe_data
@@ -46,7 +49,7 @@ def explore(
 
     refuse_used(out)
     refuse_inside(out or "explored", resolve(data, data_dir))
-    splits = load(data, data_dir=data_dir, **given(reading))
+    splits = load(data, data_dir=data_dir, **settings)
     description = describe_data(splits)
     drawn = {name: png(figure) for name, figure in figures(splits).items()}
     folder = fresh(out, "explored", splits.name)

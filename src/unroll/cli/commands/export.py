@@ -27,7 +27,7 @@ def export(
 
     The page holds the weights and computes in the browser: no server, no network, so it can be mailed, or opened from a
     memory stick. Before it is kept, its JavaScript is run on real sequences and compared with PyTorch; if any
-    probability differs by more than 0.0001, nothing is written. It needs pip install 'unroll-rnn[html]'.
+    probability differs by more than 0.0001, nothing is written. It needs the extra html.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ...config import LinesName
+from ...config import DataConfig, LinesName
 from ...interrupt import immediate_interrupt
 from ..app import Json, TableFlags, app, given, import_user_cell
 from ..outcome import print_json, say
@@ -42,6 +42,9 @@ def predict(
     Probabilities are calibrated on what the run held out of its training data, for the share of a sequence that was
     read; without such a part they are the model's own, which are often too high.
 
+    A file that is unlike the training data gets a line on stderr: other units, another length or time step, mostly
+    unknown tokens, constant input.
+
     Parameters
     ----------
     run
@@ -60,11 +63,11 @@ def predict(
     cell
         module:Class of a cell of your own that the run was trained with; it is imported.
     json
-        Print one JSON object with whether probabilities are calibrated, and of each image, series or text class,
-        probability, top 3 and preparation, or the file's error.
+        Print one JSON object with whether probabilities are calibrated, warnings of files unlike the training data, and
+        of each image, series or text class, probability, top 3 and preparation, or the file's error.
     """
+    config = DataConfig(**given(reading), lines=lines, text_column=text_column)
     with immediate_interrupt():
-        from ...config import DataConfig
         from ...data.formats.text_file import text_lines
         from ...data.streams import read_stream
         from ...errors import InputError
@@ -84,18 +87,20 @@ def predict(
                 f"{run} has nothing to classify: name files, give --text, or send texts to standard input, one a line"
             )
     sure = Sure(loaded.calibration, stop_at)
-    config = DataConfig(**given(reading), lines=lines, text_column=text_column)
     own = loaded.config.plan.reading if loaded.config.plan else None
     predictions = predict_files(loaded.model, loaded.preparation, files or [], sure, config, own)
     if texts:
         predictions += predict_texts(loaded.model, loaded.preparation, texts, places, sure=sure)
     if stop_at is not None and loaded.calibration is None:
         say(f"{run} keeps no calibration of its confidence: it is taken as it comes, and may be too high")
+    warnings = list(dict.fromkeys(f"{each.file}: {each.unusual}" for each in predictions if each.unusual))
     if json:
-        about = {"run": str(run), "calibrated": loaded.calibration is not None}
+        about = {"run": str(run), "calibrated": loaded.calibration is not None, "warnings": warnings}
         print_json(about | {"predictions": [prediction.to_dict() for prediction in predictions]})
     else:
         print_predictions(Screen(), predictions, calibrated=loaded.calibration is not None)
+    for line in warnings:
+        say(line)
     failed = [prediction.error for prediction in predictions if prediction.error is not None]
     for error in failed:
         say(error)

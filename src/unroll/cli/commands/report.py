@@ -58,7 +58,7 @@ def report(
     if data is not None and out is None and own not in (None, resolve(data, data_dir)):
         raise ConfigError(f"{run} keeps the report on its own data, {own}: say with --out where that on {data} goes")
     try:
-        train = load_train(loaded, data_dir) if data is None else None
+        train = load_train(loaded, data_dir) if data is None and loaded.config.plan else None
         test = load_test(loaded, data, data_dir)
     except InputError as error:
         if data is not None:

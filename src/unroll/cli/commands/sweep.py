@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...config import RecipeName
+from ...config.axes import Range, Values, check_axes, read_values
 from ...errors import ConfigError
 from ...interrupt import immediate_interrupt, resignalled
-from ..app import DataFlags, Json, ModelLists, TrainLists, app, given, import_user_cell
+from ..app import RECIPE, DataFlags, Json, ModelLists, TrainLists, app, given, import_user_cell
 from ..outcome import in_words, is_expected, print_json, say
 
 
@@ -55,7 +56,7 @@ def sweep(
         Trainings of each setting, with the seeds 0, 1, 2 … or from --seed on; default 1.
     method
         grid tries all settings, random some of them, tpe those that look best after the ones before, which needs
-        pip install 'unroll-rnn[sweep]'; default grid, with a range random.
+        the extra sweep; default grid, with a range random.
     trials
         Settings that random and tpe try; default 10.
     out
@@ -65,6 +66,11 @@ def sweep(
     json
         Print one JSON object on stdout; progress goes to stderr.
     """
+    flags = {**given(model), **given(training)}
+    if resume is None:
+        search, same = _chosen_and_same(flags)
+        same |= given(reading)
+        check_axes(recipe or RECIPE, {name: value for name, value in same.items() if name != "seed"}, search)
     with immediate_interrupt():
         from ...plots import png, sweep_figure
         from ...runs.folder import write
@@ -72,7 +78,6 @@ def sweep(
         from ..views.sweep import SweepScreen, print_sweep
         from ..views.terminal import Screen, command_line
 
-    flags = {**given(model), **given(training)}
     for cell in flags.get("cell", "").split(","):
         import_user_cell(cell)
     console = Screen(stderr=json)
@@ -83,8 +88,7 @@ def sweep(
             if resume is None:
                 asked = {"data": data, "recipe": recipe, "seeds": seeds, "method": method, "trials": trials}
                 wanted: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-                wanted.update(_chosen_and_same(flags), **given(reading))
-                found = run_sweep(**wanted, data_dir=data_dir, out=out, watch=screen)
+                found = run_sweep(search=search, **same, **wanted, data_dir=data_dir, out=out, watch=screen)
             elif any(others) or set(flags) - {"cell"} or ":" not in flags.get("cell", ":"):
                 raise ConfigError(
                     f"--resume takes everything from {resume}; give at most --data-dir with it, "
@@ -109,11 +113,9 @@ def sweep(
     return 0 if found.best else 1
 
 
-def _chosen_and_same(flags: dict[str, str]) -> dict[str, Any]:
-    """Return as ``search`` what is to be chosen, with its values or range; and by name what has one value."""
-    from ...runs.sweep import Range, read_values
-
+def _chosen_and_same(flags: dict[str, str]) -> tuple[dict[str, Values], dict[str, Any]]:
+    """Return what is to be chosen, with its values or range; and what has one value."""
     values = {name: read_values(name, text) for name, text in flags.items()}
     search = {name: found for name, found in values.items() if isinstance(found, Range) or len(found) > 1}
     same = {name: found[0] for name, found in values.items() if not isinstance(found, Range) and len(found) == 1}
-    return {"search": search, **same}
+    return search, same

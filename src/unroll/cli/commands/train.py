@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from ...config import RecipeName
+from ...config import RecipeName, choose_settings
 from ...errors import ConfigError
 from ...interrupt import immediate_interrupt, resignalled
 from ..app import DATA, RECIPE, DataFlags, Json, ModelFlags, TrainFlags, app, given, has_settings, import_user_cell
@@ -77,12 +77,13 @@ def train(
     json
         Print one JSON object on stdout; progress goes to stderr.
     """
+    settings = {**given(reading), **given(model), **given(training)}
+    choose_settings(recipe or RECIPE, settings)  # complains before torch is loaded, which takes seconds
     with immediate_interrupt():
         from ...runs.execute import resume_run, train_run
         from ..views.terminal import Screen, command_line
         from ..views.training import TrainingScreen, print_run
 
-    settings = {**given(reading), **given(model), **given(training)}
     import_user_cell(settings.get("cell"))
     console = Screen(stderr=json)
     screen = TrainingScreen(console)

@@ -2,41 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...formatting import percent
-from ...runs.compare import Comparison
-from ...runs.record import value_in_words
+from ...formatting import percent, value_in_words
+from ...runs.artifacts import BestBaseline
+from ...runs.compare import Comparison, Group
+from ...runs.record import Record
 from .terminal import print_table
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
     """Show the runs with what differs in them, the means over seeds, and what is more than noise."""
-    print_table(console, _table(comparison))
+    for groups in comparison.by_data:
+        print_table(console, _table(comparison, groups))
     for remark in _remarks(comparison):
         console.print(remark, soft_wrap=True)
 
 
-def _table(comparison: Comparison) -> Table:
-    """Return a row for each run; data and seed have columns where they differ."""
-    runs = [(run, group.settings) for group in comparison.groups for run in group.runs]
+def _table(comparison: Comparison, groups: Sequence[Group]) -> Table:
+    """Return a row for each run that was tested on the same data; data and seed have columns where they differ."""
+    runs = [(run, group.settings) for group in groups for run in group.runs]
     several_data = len({(run.data, run.fingerprint) for run, _ in runs}) > 1
+    title = "runs, best settings first"
+    if len(comparison.by_data) > 1:
+        title = f"runs tested on {Path(runs[0][0].data).name} {runs[0][0].fingerprint}, best settings first"
+        title = title if runs[0][0].n else "runs without a test set"
     several_seeds = len({run.seed for run, _ in runs}) > 1
     words = ["run", *(["data"] if several_data else []), *comparison.differing]
     numbers = [*(["seed"] if several_seeds else []), "parameters", "epochs", "test acc", "95 % interval", "loss", "s"]
-    table = Table(*words, title="runs, best settings first", title_justify="left")
+    table = Table(*words, title=title, title_justify="left")
     for heading in numbers:
         table.add_column(heading, justify="right", no_wrap=True)
     for run, settings in runs:
         low, high = run.interval or (None, None)
         cells = [
             str(run.path),
-            *([f"{Path(run.data).name} {run.fingerprint}"] if several_data else []),
+            *([_data(run)] if several_data else []),
             *map(value_in_words, settings.values()),
             *([str(run.seed)] if several_seeds else []),
             f"{run.parameters:,}",
@@ -47,13 +53,39 @@ def _table(comparison: Comparison) -> Table:
             f"{run.seconds:.1f}",
         ]
         table.add_row(*map(Text, cells))
+    for data, base in _baselines([run for run, _ in runs]).items():
+        before = [f"baseline: {base.name}", *([data] if several_data else [])]
+        low, high = base.interval
+        figures = [percent(base.accuracy), f"{100 * low:.2f} … {100 * high:.2f}", "–", "–"]
+        gaps = ["–"] * (len(table.columns) - len(before) - len(figures))
+        table.add_row(*(Text(cell, style="dim") for cell in (*before, *gaps, *figures)))
     return table
+
+
+def _baselines(runs: Sequence[Record]) -> dict[str, BestBaseline]:
+    """Return the best baseline of each data set of which a run keeps some."""
+    best = dict[str, BestBaseline]()
+    for run in runs:
+        data = _data(run)
+        if run.baseline and (data not in best or run.baseline.accuracy > best[data].accuracy):
+            best[data] = run.baseline
+    return best
+
+
+def _data(run: Record) -> str:
+    return f"{Path(run.data).name} {run.fingerprint}"
 
 
 def _remarks(comparison: Comparison) -> Iterator[Text]:
     if not comparison.differing:
         yield Text("the settings are the same: what the runs differ by is what seeds do")
-    if not comparison.same_data:
+    if len(comparison.by_data) > 1:
+        yield Text(
+            f"the runs were tested on {len(comparison.by_data)} different sets of data: accuracies of different tables "
+            "cannot be ranked",
+            style="bold yellow",
+        )
+    elif not comparison.same_data:
         yield Text("the data differ, or how they are read: see the table", style="bold yellow")
     for group in comparison.groups:
         if group.deviation is not None:

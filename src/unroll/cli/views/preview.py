@@ -24,7 +24,7 @@ def preview(data: SequenceData, width: int, colours: bool = False) -> list[Text]
     Args:
         data: images become pictures, texts a line each, other sequences a small curve per feature, at most four.
         width: characters of a line; says how many classes there is room for.
-        colours: whether greys may be shown; otherwise pixels are black or white.
+        colours: whether greys and colours may be shown; otherwise pixels are black or white.
     """
     if data.texts is not None:
         return _texts(data, data.texts, width)
@@ -60,17 +60,18 @@ def _first(data: SequenceData, label: int) -> int:
 
 
 def _image(data: SequenceData, index: int, colours: bool, widest: int) -> list[Text]:
-    """Draw in greys, two pixels with each character; without colours 2×4 dots of braille, black or white."""
+    """Draw in greys or colours, two pixels with each character; without colours 2×4 dots of braille, black or white."""
     image = Image.fromarray(data.subset(torch.tensor([index])).images()[0].numpy())
     dots = (widest, 2 * TALLEST) if colours else (2 * widest, 4 * TALLEST)
     if image.width > dots[0] or image.height > dots[1]:
         image.thumbnail(dots, Image.Resampling.BOX)
-    pixels = np.asarray(image)
+    pixels = np.asarray(image if colours else image.convert("L"))
     if not colours:
         return _braille(pixels > (float(pixels.min()) + float(pixels.max())) / 2)
-    pixels = np.pad(pixels, ((0, len(pixels) % 2), (0, 0)), mode="edge")
+    pixels = np.broadcast_to(pixels.reshape(*pixels.shape[:2], -1), (*pixels.shape[:2], 3))
+    pixels = np.pad(pixels, ((0, len(pixels) % 2), (0, 0), (0, 0)), mode="edge")
     return [
-        Text.assemble(*(("▀", _greys(*pair)) for pair in zip(upper, lower, strict=True)))
+        Text.assemble(*(("▀", _colours(*pair)) for pair in zip(upper, lower, strict=True)))
         for upper, lower in zip(pixels[::2], pixels[1::2], strict=True)
     ]
 
@@ -83,15 +84,13 @@ def _braille(dots: np.ndarray) -> list[Text]:
     return [Text("".join(chr(0x2800 + code) for code in row)) for row in codes]
 
 
-def _greys(upper: int, lower: int) -> str:
-    return f"rgb({upper},{upper},{upper}) on rgb({lower},{lower},{lower})"
+def _colours(upper: np.ndarray, lower: np.ndarray) -> str:
+    return " on ".join(f"rgb({red},{green},{blue})" for red, green, blue in (upper, lower))
 
 
 def _curves(data: SequenceData, index: int) -> list[Text]:
     """Draw the first features over time, each between its own extremes, resampled to the width."""
-    series: Tensor = data.values[index].double()
-    if data.lengths is not None:
-        series = series[: int(data.lengths[index])]
+    series: Tensor = data.sequence(index, data.values).double()
     curves = []
     for feature in series.T[:CURVES].numpy():
         line = ""

@@ -11,13 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ...config import Metric
-from ...formatting import percent
-from ...runs.execute import Event
-from ...runs.record import in_words, value_in_words
+from ...config.axes import Range
+from ...formatting import in_words, percent, value_in_words
+from ...runs.execute import Event, Started
 from ...runs.sweep import Sweep, Trial, Tried
-from ...runs.sweep.axes import Range
+from ...training.loop import few_deciding
 from ...training.results import Progress as Step
-from .terminal import command_line, print_facts, print_table
+from .terminal import command_line, print_facts, print_findings, print_table
 
 HEADINGS = ("trial", "val acc", "val loss", "seconds")
 WIDTHS = (9, 10, 10, 9)
@@ -45,6 +45,7 @@ class SweepScreen:
         self._bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden)
         self._task = self._bar.add_task("", total=None)
         self._done = 0
+        self._looked = False
 
     def __enter__(self) -> SweepScreen:
         """Start drawing."""
@@ -58,6 +59,8 @@ class SweepScreen:
         """Show one event."""
         if isinstance(event, Sweep):
             self._start(event)
+        elif isinstance(event, Started):
+            self._look(event)
         elif isinstance(event, Trial):
             if event.status == "running":
                 self._bar.update(self._task, description=f"trial {self._done + 1} of {self._total}")
@@ -89,6 +92,13 @@ class SweepScreen:
             if trial.status in ("finished", "failed"):
                 self._row(trial)
         self._bar.start()
+
+    def _look(self, started: Started) -> None:
+        """Say once so where few sequences are to choose between the settings."""
+        few = few_deciding(len(started.training.val or ()), "which setting is best")
+        if few and not self._looked:
+            print_findings(self.console, few)
+        self._looked = True
 
     def _row(self, trial: Trial) -> None:
         self._done += 1

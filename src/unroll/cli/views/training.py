@@ -16,10 +16,12 @@ from ...cells import find_cell
 from ...data.describe import copies, majority, missing_classes, notes_of
 from ...data.splits import Splits
 from ...formatting import beside_accuracy, percent
+from ...models.classifier import SequenceClassifier
 from ...runs.execute import Event, Restarted, Started
 from ...runs.folder import EVENTS, METRICS
+from ...runs.plan import Plan
 from ...runs.storage import Run
-from ...training.loop import Training
+from ...training.loop import Training, few_deciding
 from ...training.results import EpochResult
 from ...training.results import Progress as Step
 from .terminal import command_line, print_facts, print_findings
@@ -83,13 +85,20 @@ class TrainingScreen:
         facts = _facts(started)
         if (found := majority(started.splits.train.counts)) and not started.recipe.train.class_weight:
             facts["note"] = found[0]
+        if started.recipe.train.early:
+            facts["train acc"] = (
+                f"{started.recipe.train.early:.0%} of the sequences are cut off at a random step (--early), so it is "
+                "lower than val acc and test accuracy, for which all are read to the end"
+            )
         if started.tensorboard:
             facts["curves"] = f"tensorboard --logdir {shlex.quote(str(started.path / EVENTS))}"
         if self._every > 1:
             each = f"has every {training.every}" if training.every > 1 else "has them all"
             facts["table"] = f"every {self._every} epochs; {started.path / METRICS} {each}"
         print_facts(self.console, facts)
-        notes = [*missing_classes(started.splits), *copies(started.splits), *notes_of(started.splits)]
+        few = few_deciding(started.training.deciding, "which weights are kept or when training stops")
+        splits = started.splits
+        notes = [*missing_classes(splits), *copies(splits), *notes_of(splits), *few]
         if notes:
             print_findings(self.console, notes)
         headings = "".join(f"{h:>{w}}" for h, w in zip(HEADINGS, WIDTHS, strict=True))
@@ -123,8 +132,9 @@ class TrainingScreen:
 def _facts(started: Started) -> dict[str, str]:
     """Say in a few lines what is about to happen."""
     splits, training, recipe = started.splits, started.training, started.recipe
+    assert isinstance(training.model, SequenceClassifier)
     parameters = sum(p.numel() for p in training.model.parameters())
-    model, train = recipe.model, recipe.train
+    model, train = training.model.config, recipe.train
     held_out = f" ({len(training.val):,} held out for validation)" if training.val else ""
     if train.val_fraction and not training.val:
         held_out = " (none held out for validation: no class has two)"
@@ -141,6 +151,7 @@ def _facts(started: Started) -> dict[str, str]:
         f"{splits.train.steps}, {len(splits.classes)} classes",
         **({"read as": splits.understood} if splits.understood else {}),
         "model": f"{shape}{model.additions}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
+        **({"frame": f"{model.frame}, as {Plan.frame(splits)[1]}"} if recipe.model.frame == "auto" else {}),
         "train": f"recipe {recipe.name}: {_length(training)}, batch {train.batch_size}, "
         f"{train.optimizer}, lr {train.lr:g} {train.schedule}{truncated}, seed {train.seed}",
         "on": f"{device}, {train.precision}",

@@ -15,6 +15,7 @@ divided by commas, semicolons or tabs, whichever the first line has most of. The
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from ...formatting import is_printable, listed, quoted, shown
 from ..columns import Columns
 from .dates import date_ns
 from .parsing import check_name
-from .roles import LABELS, Places, by_name, by_value, flag, in_series
+from .roles import LABELS, NUMBERED, Places, by_name, by_value, flag, in_series
 from .series_file import Series
 from .table import Marks, Table, Texts, read_table
 
@@ -92,12 +93,13 @@ def _long(table: Table, places: Places, config: DataConfig, known: Columns | Non
     x = np.stack([_values(table, place)[order] for place in places.features], axis=1)
     names = [ids.values[code] for code in series.tolist()]
     columns = places.named(table.header, config) if known is None else known
+    bounds = np.array([0, *starts.tolist(), len(x)])
+    columns = replace(columns, time_step=_time_step(table, places.time, times[order], bounds))
     features = tuple(table.header[place] for place in places.features)
     if known is not None and config.names("feature_columns") and len(features) == len(known.features):
         features = known.features  # which they are called otherwise here
     notes = _notes(table, places, known)
-    bounds = [0, *starts.tolist(), len(x)]
-    values = [x[start:end] for start, end in pairwise(bounds)]
+    values = [x[start:end] for start, end in pairwise(bounds.tolist())]
     return Series(table.path, values, names, "id", labels, (), features, columns, notes)
 
 
@@ -206,6 +208,24 @@ def _times(table: Table, place: int) -> np.ndarray:
     return result
 
 
+def _time_step(table: Table, place: int, times: np.ndarray, bounds: np.ndarray) -> tuple[float, float] | None:
+    """Return the shortest and the longest mean time step of a series; None where each has one step.
+
+    Args:
+        table: the file.
+        place: of the column of times.
+        times: of each row, series by series.
+        bounds: where the series begin, and the last one ends.
+    """
+    steps = np.diff(bounds) - 1
+    each = (times[bounds[1:] - 1] - times[bounds[:-1]])[steps > 0] / steps[steps > 0]
+    if not len(each):
+        return None
+    column = table.columns[place]
+    is_date = isinstance(column, Texts) and _time(column.values[0])[1]
+    return float(each.min()) / (1e9 if is_date else 1), float(each.max()) / (1e9 if is_date else 1)
+
+
 def _no_time(table: Table, place: int, row: int, expected: str) -> DataError:
     where = f"{table.path}, line {table.line(row)}, column {shown(table.header[place])}"
     return DataError(f"{where}: expected {expected}, got {quoted(table.cell(row, place))}")
@@ -223,15 +243,31 @@ def _time(cell: str) -> tuple[float | int | None, bool]:
     return date, date is not None
 
 
+def _order(table: Table, places: Places) -> tuple[str, ...]:
+    """Say so where time steps are not in the order of their numbers, as names sorted like words are: t1, t10, t2."""
+    names = [table.header[place] for place in places.features]
+    matches = [NUMBERED.fullmatch(name) for name in names]
+    numbers = [int(match[2]) for match in matches if match]
+    if places.time is not None or places.chosen or len(numbers) < len(names) or numbers == sorted(numbers):
+        return ()
+    if len({(match[1], match[3]) for match in matches if match}) > 1:
+        return ()
+    return (
+        f"the time steps {listed(names[:4])}, … are read from left to right, not in the order of their numbers: sort "
+        "the columns, or name them in order with --feature-columns",
+    )
+
+
 def _notes(table: Table, places: Places, known: Columns | None) -> tuple[str, ...]:
     """Say what was left out without being asked for, and what a run's table lacks or has beside."""
     header = table.header
     if known is None:
         reasons = [(place, reason) for place, reason in places.left_out if reason not in ("as asked", "not asked for")]
+        order = _order(table, places)
         if not reasons:
-            return ()
+            return order
         what = listed((f"{header[place] or 'a column'} ({reason})" for place, reason in reasons), 400)
-        return (f"left out: {what}; --feature-columns takes columns in",)
+        return (f"left out: {what}; --feature-columns takes columns in", *order)
     spare = [header[place] for place, reason in places.left_out if reason != "as asked"]
     extra = [name for name in spare if name not in known.left_out]
     missing = [step for step in known.features if step not in header]

@@ -16,9 +16,11 @@ from ...errors import DataError
 from ...formatting import shown
 from ..files import check_regular
 from ..preparation import Framing, ImageFormat
+from .colour import difference_in
 
 LARGE = 1_000  # pixels; longer images are first reduced to 1 to 2 times as much: the model sees a few dozen anyway
 FAINT = 16  # of 255: less contrast than this is no drawing
+GREY = "grey, repeated in three channels"
 BLANK = "shows nothing: all its pixels have about the same colour"
 ENLARGED = 0.05  # of the mean contrast: so well must an image be the enlargement of a small one to count as one
 NEAREST = Image.Resampling.NEAREST
@@ -48,7 +50,7 @@ class PreparedImage(NamedTuple):
     """An image that a model can read.
 
     Attributes:
-        pixels: (height, width) uint8, as in the training images
+        pixels: (height, width) or in colour (height, width, 3) uint8, as in the training images
         steps: what was done to the file, in words
     """
 
@@ -59,7 +61,7 @@ class PreparedImage(NamedTuple):
 def prepare_image(path: Path | Upload, form: ImageFormat) -> PreparedImage:
     """Read an image file of any size and colour.
 
-    Without ``form.framing`` it is resized as a whole, by `read_grey`. With it, any polarity will do too: an image of
+    Without ``form.framing`` it is resized as a whole, by `read_image`. With it, any polarity will do too: an image of
     the model's own size is taken as it is, also if somebody enlarged it bicubically; any other is cropped to its ink,
     area-averaged into a square of ``box`` pixels and centred, as MNIST was made; either is turned into its negative if
     its border is closer to the opposite of the training images' border.
@@ -72,9 +74,10 @@ def prepare_image(path: Path | Upload, form: ImageFormat) -> PreparedImage:
         DataError: no such file, no image, too large, or blank; the message names the file.
     """
     if form.framing is None:
-        grey, resized = read_grey(path, (form.width, form.height))
-        step = f"resized to {form.width}×{form.height}" if resized else "taken as it is"
-        return PreparedImage(torch.from_numpy(grey.copy()), (step,))
+        read = read_image(path, form.channels, (form.width, form.height))
+        size = f"resized to {form.width}×{form.height}" if read.resized else "taken as it is"
+        colour = [GREY] if form.channels == 3 and not read.difference else []
+        return PreparedImage(torch.from_numpy(read.pixels.copy()), (size, *colour))
     framing = form.framing
     image = _open(path)
     steps: list[str] = []
@@ -97,19 +100,36 @@ def prepare_image(path: Path | Upload, form: ImageFormat) -> PreparedImage:
     return PreparedImage(_pixels(grey if framing.border < 127.5 else 255 - grey), tuple(steps))
 
 
-def read_grey(path: Path | Upload, size: tuple[int, int] | None = None) -> tuple[np.ndarray, bool]:
-    """Return an image file as (height, width) uint8 brightness, as folders are read, and whether it was resized.
+class ReadImage(NamedTuple):
+    """An image file as folders are read.
+
+    Attributes:
+        pixels: (height, width) uint8 brightness, or (height, width, 3) uint8 red, green and blue
+        resized: whether it had another size
+        difference: the largest between two channels of one pixel of the file, of 255
+    """
+
+    pixels: np.ndarray
+    resized: bool
+    difference: int
+
+
+def read_image(path: Path | Upload, channels: int, size: tuple[int, int] | None = None) -> ReadImage:
+    """Return an image file as folders are read.
 
     Args:
         path: a file that Pillow reads.
+        channels: 1 for its brightness, 3 for its colours.
         size: (width, height) in pixels to resize the whole image to, bicubically (default None: as it is).
 
     Raises:
         DataError: no such file, no image, or too large; the message names the file.
     """
-    grey = _open(path, size, alone=False).convert("L")
-    resized = size is not None and grey.size != size
-    return np.asarray(grey.resize(size, Image.Resampling.BICUBIC) if size and resized else grey), resized
+    colour = _open(path, size, alone=False)
+    image = colour if channels == 3 else colour.convert("L")
+    resized = size is not None and image.size != size
+    pixels = np.asarray(image.resize(size, Image.Resampling.BICUBIC) if size and resized else image)
+    return ReadImage(pixels, resized, difference_in(colour))
 
 
 def _open(path: Path | Upload, size: tuple[int, int] | None = None, alone: bool = True) -> Image.Image:

@@ -1,11 +1,12 @@
 """A folder of images, one sub-folder per class: ``cat/1.png``, ``dog/2.jpg``; or such folders in train/ and test/.
 
-Colours become brightness. What was read is kept in the cache folder, and read anew when a file has changed.
+Colours are kept where there are any. What was read is kept in the cache folder, and read again when a file changed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -14,6 +15,7 @@ import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from stat import S_ISREG
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,12 +28,13 @@ from ...errors import DataError
 from ...formatting import is_printable, listed, printable, shown
 from ..preparation import ImageFormat, Preparation, Scaling
 from ..sequences import Parts, SequenceData
+from .colour import COLOURFUL, Colours
 from .download import cache_folder
-from .image_file import prepare_image, read_grey
+from .image_file import prepare_image, read_image
 from .parts import VALIDATION, Files, single
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm")
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
 EXAMPLES = 3  # of what was left out, in a note
 
 
@@ -56,13 +59,29 @@ class Listing:
     left_out: tuple[str, ...]
 
 
+class _Images(NamedTuple):
+    """What the image files of a listing hold.
+
+    Attributes:
+        pixels: (N, height, width) or in colour (N, height, width, 3) uint8
+        colours: of the files
+    """
+
+    pixels: np.ndarray
+    colours: Colours
+
+    @property
+    def channels(self) -> int:
+        return 3 if self.pixels.ndim == 4 else 1
+
+
 def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> Parts:
     """Read a folder of images of one size, or make them so.
 
     Args:
         path: the folder. If ``train/`` and ``test/`` in it hold class folders, these are its parts; ``val/`` too. A
             test part without class folders is not used, and said so.
-        config: order of the pixels, and size.
+        config: order of the pixels, size, and whether colours are kept.
         form: of a run whose data this is to become: then each file is prepared as for its predictions, and of
             ``config`` nothing is used (default None).
 
@@ -72,19 +91,27 @@ def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> Par
     parts = _parts(path)
     folders = [part for part in parts if part is not None]
     listings = [_list(folder) for folder in folders]
-    pixels = [_pixels(listing, config.size, form) for listing in listings]
-    height, width = pixels[0].shape[1:]
-    form = form or ImageFormat(height, width, config.read)
-    notes = _notes(path, folders, listings)
+    wanted = form.channels if form else config.channels
+    files = [_read(listing, config.size, form, wanted) for listing in listings]
+    colours = functools.reduce(Colours.joined, (part.colours for part in files))
+    channels = wanted or colours.channels
+    pixels = [
+        part.pixels if part.channels == channels else _read(listing, config.size, form, channels).pixels
+        for listing, part in zip(listings, files, strict=True)
+    ]
+    height, width = pixels[0].shape[1:3]
+    form = form or ImageFormat(height, width, config.read, channels=channels)
+    notes = (*_notes(path, folders, listings), *colours.notes(sum(map(len, pixels)), channels))
     data = []
     for listing, images in zip(listings, pixels, strict=True):
-        if images.shape[1:] != (height, width):
+        if images.shape[1:3] != (height, width):
             _complain_of_sizes({(width, height): listings[0].root, (images.shape[2], images.shape[1]): listing.root})
         preparation = Preparation(listings[0].classes, Scaling(0.0, 1.0), form)
         y = torch.from_numpy(_index(preparation.classes, listing)[listing.y])
         data.append(SequenceData(form.sequences(torch.from_numpy(images)), y, preparation, notes=notes))
     names = [name for name, part in zip(Parts._fields, parts, strict=False) if part is not None]
-    return Parts.of(dict(zip(names, data, strict=True)))
+    kept = replace(config, colour="keep" if channels == 3 else "grey")
+    return Parts.of(dict(zip(names, data, strict=True)), kept, colours.understood(config.colour))
 
 
 def _parts(root: Path) -> Files:
@@ -193,8 +220,11 @@ def _index(classes: tuple[str, ...], listing: Listing) -> np.ndarray:
     return np.array([index[label] for label in listing.classes])
 
 
-def _pixels(listing: Listing, size: tuple[int, int] | None, form: ImageFormat | None) -> np.ndarray:
-    """Return all images as (N, height, width) uint8, from the cache if nothing has changed since."""
+def _read(listing: Listing, size: tuple[int, int] | None, form: ImageFormat | None, channels: int | None) -> _Images:
+    """Return all images, from the cache if nothing has changed since; without ``channels`` they are in colour or grey.
+
+    Grey is enough until the first image with a colour; then all are read in colour.
+    """
     if form is not None and form.framing is None:
         size, form = (form.width, form.height), None
     # One file per folder and size, so that a folder that changes often does not fill the disk.
@@ -204,38 +234,52 @@ def _pixels(listing: Listing, size: tuple[int, int] | None, form: ImageFormat | 
     try:
         with cache.open("rb") as file, np.load(file) as content:
             if str(content["version"]) == version:
-                pixels = np.asarray(content["pixels"])
-                if pixels.dtype == np.uint8 and pixels.ndim == 3 and len(pixels) == len(listing.files):
-                    return pixels
+                difference, example, grey = (content[name].item() for name in Colours._fields)
+                images = _Images(np.asarray(content["pixels"]), Colours(int(difference), str(example), int(grey)))
+                sound = images.pixels.dtype == np.uint8 and images.pixels.ndim in (3, 4)
+                wanted = channels or images.colours.channels
+                if sound and len(images.pixels) == len(listing.files) and images.channels == wanted:
+                    return images
     except Exception:  # none there, or a damaged one, of which NumPy and zipfile raise about anything: the images are
         pass
-    pixels = _read_files(listing, size, form)
+    images = _read_files(listing, size, form, channels)
     with contextlib.suppress(OSError):  # a full disk costs time, not the work
         cache.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache.parent, prefix=".partial-") as partial:
-            np.savez(Path(partial) / cache.name, version=version, pixels=pixels)
+            np.savez(Path(partial) / cache.name, version=version, pixels=images.pixels, **images.colours._asdict())
             (Path(partial) / cache.name).replace(cache)
-    return pixels
+    return images
 
 
-def _read_files(listing: Listing, size: tuple[int, int] | None, form: ImageFormat | None) -> np.ndarray:
-    images, errors = [], []
+def _read_files(
+    listing: Listing, size: tuple[int, int] | None, form: ImageFormat | None, channels: int | None
+) -> _Images:
+    images, errors, colours = [], [], Colours()
     console = Console(stderr=True)
     label = f"reading {escape(printable(str(listing.root)))}"
     for file in track(listing.files, label, console=console, disable=not console.is_terminal, transient=True):
         try:
-            images.append(read_grey(file, size)[0] if form is None else prepare_image(file, form).pixels.numpy())
+            if form is not None:
+                images.append(prepare_image(file, form).pixels.numpy())
+                continue
+            image = read_image(file, channels or 1, size)
         except DataError as error:
             errors.append(str(error))
+            continue
+        example = shown(f"{file.parent.name}/{file.name}") if image.difference > COLOURFUL else ""
+        if example and channels is None:
+            return _read_files(listing, size, form, 3)
+        images.append(image.pixels)
+        colours = colours.joined(Colours(image.difference, example, int(image.difference == 0)))
     if errors:
         more = f" (and {len(errors) - 1:,} more in {listing.root} cannot be read)" if len(errors) > 1 else ""
         raise DataError(f"{errors[0]}{more}; mend or remove what is broken")
     sizes: dict[tuple[int, int], Path] = {}
-    for image, file in zip(images, listing.files, strict=True):
-        sizes.setdefault((image.shape[1], image.shape[0]), file)
+    for pixels, file in zip(images, listing.files, strict=True):
+        sizes.setdefault((pixels.shape[1], pixels.shape[0]), file)
     if len(sizes) > 1:
         _complain_of_sizes(sizes)
-    return np.stack(images)
+    return _Images(np.stack(images), colours)
 
 
 def _complain_of_sizes(examples: dict[tuple[int, int], Path]) -> None:

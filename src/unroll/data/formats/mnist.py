@@ -152,6 +152,7 @@ def credit_of(name: str) -> str:
 
 def _check_fixed(name: str, config: DataConfig) -> None:
     config.check_unused(name, f"its images are {SIZE}×{SIZE}", "resize")
+    config.check_unused(name, "its images are grey", "colour")
     config.check_unused(name, "it has its own test part", "test_fraction", "split_seed")
     config.check_unused(name, "it lacks no values", "missing")
     config.check_unused(name, "it holds no texts", *OF_TEXTS)
@@ -162,7 +163,7 @@ def _preparation(source: Source, train_x: np.ndarray, read: Read) -> Preparation
     edge[1:-1, 1:-1] = False
     framing = Framing(float(train_x[:, edge].mean()), source.box, source.centre)
     image = ImageFormat(SIZE, SIZE, read, framing)
-    return Preparation(source.classes, Scaling.of("standard", torch.tensor(train_x)), image)
+    return Preparation(source.classes, Scaling.of("training", torch.tensor(train_x)), image)
 
 
 def _splits(

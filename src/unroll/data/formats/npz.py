@@ -1,4 +1,7 @@
-"""Sequences in a NumPy file: ``numpy.savez("gestures.npz", x=x, y=y)``, padded, with ``lengths`` where they differ."""
+"""Sequences in a NumPy file: ``numpy.savez("gestures.npz", x=x, y=y)``, padded, with ``lengths`` where they differ.
+
+Or images, where ``x`` is (N, height, width, 3) uint8.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,29 @@ import math
 import sys
 import warnings
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.lib.format as npy
+import torch
+from torch import Tensor
 
 from ...config import DataConfig
-from ...config.data import TABLE
+from ...config.data import COLUMNS, OF_IMAGES
 from ...errors import DataError
 from ...formatting import is_printable, listed, quoted, shown
 from ..files import opened
-from ..preparation import Preparation, Scaling
+from ..preparation import ImageFormat, Preparation, Scaling
 from ..sequences import Parts, SequenceData
+from .image_array import read_arrays
 from .stored import to_data
+from .table import marks_of_numbers
 
 KEYS = ("x", "y", "lengths")
 MAGIC = b"\x93NUMPY"
+MANY_FEATURES = 5  # times as many features as time steps, from which the axes may be another way round
 CHUNK = 1 << 20  # bytes that are unpacked at once
 MOST_PACKED = 1_100  # times as large as packed can a member of a zip file be: deflate reaches 1,032
 
@@ -30,13 +39,15 @@ MOST_PACKED = 1_100  # times as large as packed can a member of a zip file be: d
 def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Parts:
     """Read an .npz file with ``x`` (N, time, features) and ``y`` (N,), and ``lengths`` (N,) if sequences differ.
 
+    ``x`` (N, height, width, 3) uint8 is read as images, see `image_array.read_arrays`.
+
     ``x`` is kept as uint8, or becomes float32, where NaN is a missing value; ``y`` holds whole numbers or names;
     optional ``classes`` names the numbers 0, 1, 2, …. A file that says ``x_train``, ``y_train``, ``x_test``, ``y_test``
     (and ``lengths_train``, ``lengths_test``) brings its own test part. Other arrays are left alone.
 
     Args:
         path: the file.
-        config: must not ask for what is only for images.
+        config: of series must not ask for what is only for images.
         model: the preparation of a trained model that is to read them (default None: nothing is known yet).
 
     Returns:
@@ -46,8 +57,8 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         DataError: the file or an array in it will not do; says which.
         ConfigError: ``config`` asks for what is only for images.
     """
-    config.check_unused(str(path), "it holds no images", "read", "resize")
-    config.check_unused(str(path), "it is no table", *TABLE)
+    config.check_unused(str(path), "it is no table", *COLUMNS)
+    marks = marks_of_numbers(path, config)
     arrays = _arrays(path)
     suffixes = ("_train", "_test") if "x_train" in arrays or "x_test" in arrays else ("",)
     wanted = [f"{key}{suffix}" for suffix in suffixes for key in ("x", "y")]
@@ -56,11 +67,19 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         names = listed(sorted(arrays)) or "none of them"
         raise DataError(f"{path} has no {', '.join(missing)}: expected the arrays x and y, got {names}")
     classes, labels = _labels(path, arrays, [f"y{suffix}" for suffix in suffixes])
+    if any(arrays[f"x{suffix}"].ndim == 4 for suffix in suffixes):
+        config.check_unused(str(path), "it holds images", "missing_values")
+        if any(key.startswith("lengths") for key in arrays):
+            raise DataError(f"{path} holds images, which have no lengths: leave that array out")
+        images = {f"{path}: x{suffix}": arrays[f"x{suffix}"] for suffix in suffixes}
+        return _images(images, labels, Preparation(classes, Scaling(0.0, 1.0)), config, model.image if model else None)
+    config.check_unused(str(path), "it holds no images", *OF_IMAGES)
     preparation = Preparation(classes, Scaling(0.0, 1.0))
     data: list[SequenceData] = []
     for suffix, y in zip(suffixes, labels, strict=True):
         like = data[0].preparation if data else model
         offset = None if like is None else like.offset
+        arrays[f"x{suffix}"] = marks.masked(arrays[f"x{suffix}"])
         data.append(_part(path, arrays, suffix, y, preparation, offset))
     if len(data) == 2 and (data[0].input_size != data[1].input_size or data[0].x.dtype != data[1].x.dtype):
         raise DataError(
@@ -69,20 +88,65 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
     return Parts(data[0], data[1] if len(data) == 2 else None)
 
 
-def read_unlabelled(path: Path, classes: tuple[str, ...], offset: tuple[float, ...] | None = None) -> SequenceData:
+def _images(
+    arrays: dict[str, np.ndarray],
+    labels: list[np.ndarray],
+    preparation: Preparation,
+    config: DataConfig,
+    form: ImageFormat | None,
+) -> Parts:
+    """Return arrays of images, by name, as data."""
+    for (name, x), y in zip(arrays.items(), labels, strict=True):
+        if len(x) != len(y):
+            raise DataError(f"{name} holds {len(x)} images for {len(y)} labels: expected one of each")
+    sequences, form, colours = read_arrays(arrays, config, form)
+    preparation = replace(preparation, image=form)
+    notes = colours.notes(sum(map(len, sequences)), form.channels)
+    data = [
+        SequenceData(x, torch.from_numpy(y), preparation, notes=notes) for x, y in zip(sequences, labels, strict=True)
+    ]
+    kept = replace(config, colour="keep" if form.channels == 3 else "grey")
+    return Parts(data[0], data[1] if len(data) == 2 else None, None, kept, colours.understood(config.colour))
+
+
+def read_images(path: Path, form: ImageFormat) -> Tensor:
+    """Return the images ``x`` of an .npz file as sequences (N, time, features) uint8, as a model reads them.
+
+    Args:
+        path: the file; whatever ``y`` says is left alone.
+        form: of the model.
+
+    Raises:
+        DataError: the file or ``x`` will not do.
+    """
+    sequences, own, _ = read_arrays({f"{path}: x": _x_of(path, _arrays(path))}, DataConfig(), form)
+    if own.shape != form.shape:
+        raise DataError(f"{path}: x must hold images of {form.width}×{form.height}, got {own.width}×{own.height}")
+    return sequences[0]
+
+
+def _x_of(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    if "x" not in arrays:
+        raise DataError(f"{path} has no x: expected the sequences to classify in an array x")
+    return arrays["x"]
+
+
+def read_unlabelled(
+    path: Path, classes: tuple[str, ...], config: DataConfig, offset: tuple[float, ...] | None = None
+) -> SequenceData:
     """Read ``x`` of an .npz file, and ``lengths`` where there are some; whatever ``y`` says is left alone.
 
     Args:
         path: the file.
         classes: of the model that is to classify it; until then each sequence is said to be of the first.
+        config: may say what marks a missing value.
         offset: of each feature, of that model (default: what the values need).
 
     Raises:
         DataError: the file, ``x`` or ``lengths`` will not do.
     """
     arrays = _arrays(path)
-    if "x" not in arrays:
-        raise DataError(f"{path} has no x: expected the sequences to classify in an array x")
+    arrays["x"] = marks_of_numbers(path, config).masked(_x_of(path, arrays))
     y = np.zeros(len(arrays["x"]) if arrays["x"].ndim else 0, np.int64)
     return _part(path, arrays, "", y, Preparation(classes, Scaling(0.0, 1.0)), offset)
 
@@ -226,13 +290,21 @@ def _part(
     if 0 in x.shape:
         raise DataError(f"{name} must hold at least 1 sequence of 1 time step of 1 feature, got {x.shape}")
     notes: tuple[str, ...] = ()
+    if x.shape[2] >= MANY_FEATURES * x.shape[1]:
+        steps, features = x.shape[1:]
+        turned = f"if these are {steps} features of {features} time steps, save x.transpose(0, 2, 1)"
+        notes = (f"{name} holds {steps} time steps of {features} features: {turned}",)
     if lengths is not None:
         _check_lengths(f"{path}: lengths{suffix}", lengths, x)
     elif (ends := _ends(x)) is not None:
         x, lengths = x[:, : max(1, ends.max())], ends
         shorter = int((ends < x.shape[1]).sum())
-        notes = (f"{name}: {shorter:,} of {len(x):,} sequences end in NaN, which is read as padding: they are shorter",)
-    return to_data(name, x, y, preparation, lengths, offset, notes)
+        notes += (
+            f"{name}: {shorter:,} of {len(x):,} sequences end in NaN, which is read as padding: they are shorter",
+        )
+    lengths = np.full(len(x), x.shape[1]) if lengths is None else lengths
+    steps = x[np.arange(x.shape[1]) < lengths[:, None]]
+    return to_data(name, steps, lengths, y, preparation, offset, notes)
 
 
 def _ends(x: np.ndarray) -> np.ndarray | None:

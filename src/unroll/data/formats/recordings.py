@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ...config import DataConfig
+from ...config.data import OF_IMAGES
 from ...errors import DataError
 from ...formatting import listed, shown
 from ..preparation import Preparation
@@ -35,6 +36,7 @@ SUFFIXES = (".csv", ".tsv", ".txt")
 CLOCKS = ("", "time", "timestamp", "date", "datetime", "index", "unnamed: 0", "id")
 NUMBERED = re.compile(r"(?P<label>.*[^\W\d_].*?)[_\-. ]*\d+")
 NO_MARKS = Marks()
+SAME_RATE = 1.05  # times as long as the shortest may the longest time between two steps be
 NO_CLASSES = ("train", "test", *VALIDATION)
 
 
@@ -61,10 +63,11 @@ def is_of_recordings(folder: Path) -> bool:
 
 def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Parts:
     """Read a folder of recordings; for arguments and errors see `unroll.data.formats.series.read`."""
-    config.check_unused(str(path), "it holds no images", "read", "resize")
+    config.check_unused(str(path), "it holds no images", *OF_IMAGES)
     folders = inside(path) or Files(path)
     files = [[] if folder is None else _labelled_files(folder) for folder in folders]
-    recordings = [[_recording(file) for file, _ in part] for part in files]
+    marks = marks_of(config, None)
+    recordings = [[_recording(file, marks) for file, _ in part] for part in files]
     features, unused = _features(recordings[0])
     by = "name" if files[0][0][0].parent in folders else "folder"
     names = f"features {listed(features)}" if recordings[0][0].named else f"{len(features)} features"
@@ -77,6 +80,7 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         if folder is not None and part
     ]
     present = [name for name, part in zip(Parts._fields, recordings, strict=False) if part]
+    parts[0] = replace(parts[0], notes=(*parts[0].notes, *_rates(recordings[0])))
     data = to_sequences(parts, None if model is None else model.offset)
     return Parts.of(dict(zip(present, data, strict=True)), understood="; ".join(facts))
 
@@ -150,9 +154,10 @@ def _labelled_files(folder: Path) -> list[tuple[Path, str]]:
     return [] if {"id", *LABELS} & set(header) else labelled
 
 
-def _recording(path: Path, marks: Marks = NO_MARKS) -> Recording:
+def _recording(path: Path, marks: Marks) -> Recording:
     if holds_numbers(path):
-        return Recording(path, {str(place): column for place, column in enumerate(number_rows(path).T)}, named=False)
+        columns_ = enumerate(marks.masked(number_rows(path)).T)
+        return Recording(path, {str(place): column for place, column in columns_}, named=False)
     header, rows = read_rows(path)
     if not rows:
         raise DataError(f"{path} holds no rows: expected one for each time step")
@@ -160,7 +165,7 @@ def _recording(path: Path, marks: Marks = NO_MARKS) -> Recording:
     for place, name in enumerate(header):
         cells = [row[place] for _, row in rows]
         try:
-            columns[name] = np.array([marks.value(cell) for cell in cells])
+            columns[name] = marks.masked(np.array([marks.value(cell) for cell in cells]))
         except ValueError:
             columns[name] = cells
     for name in columns:
@@ -170,6 +175,21 @@ def _recording(path: Path, marks: Marks = NO_MARKS) -> Recording:
             if len(back):
                 raise DataError(f"{path}, line {rows[back[0] + 1][0]}, column {name}: the time goes back")
     return Recording(path, columns, named=True)
+
+
+def _rates(recordings: Sequence[Recording]) -> tuple[str, ...]:
+    """Say so where the time between two steps differs between recordings: only the steps are read."""
+    steps = list[float]()
+    for recording in recordings:
+        for name, times in recording.columns.items():
+            if name.lower() in ("time", "timestamp") and not isinstance(times, list) and len(times) > 1:
+                steps.append(float(np.median(np.diff(times))))
+    if not steps or not 0 < min(steps) * SAME_RATE < max(steps):
+        return ()
+    return (
+        f"the time between two steps is {min(steps):.4g} in some recordings and {max(steps):.4g} in others, and is not "
+        "read: resample them all to one rate",
+    )
 
 
 def _features(recordings: Sequence[Recording]) -> tuple[tuple[str, ...], list[str]]:
@@ -208,9 +228,10 @@ def _series(path: Path, recordings: Sequence[Recording], labels: list[str] | Non
 
 def _text_in(recording: Recording, name: str) -> str:
     """Return the first cell of a column that is no number, as a message shows it."""
-    for cell in recording.columns[name]:
+    cells = [str(cell) for cell in recording.columns[name]]
+    for cell in cells:
         try:
             number(cell)
         except ValueError:
             return shown(cell)
-    raise AssertionError
+    return shown(cells[0])  # numbers, but not with the decimal separator that was asked for

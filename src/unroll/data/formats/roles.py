@@ -140,11 +140,13 @@ def by_value(table: Table, places: Places, config: DataConfig) -> Places:
         DataError: the table looks like one of another form: says how to read it.
     """
     if places.chosen:
+        _check_id(table, places)
         return places
     unnamed = [(place, "no name") for place in places.features if NO_NAME.fullmatch(table.header[place])]
     places = _without(table, places, unnamed)
     if (places.id is None or places.time is None) and not config.names("drop_columns"):
         _propose(table, places)
+    _check_id(table, places)
     return _without(table, places, list(_counting(table, places)))
 
 
@@ -281,7 +283,10 @@ def _propose(table: Table, places: Places) -> None:
             f"{shown(names[1])} counts. If it is, say --id-column {flag(names[:1])} --time-column "
             f"{flag(names[1:])}; if each row is a series, --drop-columns {flag(names)}"
         )
-    if places.time is not None:
+
+
+def _check_id(table: Table, places: Places) -> None:
+    if places.time is not None and places.id is None:
         raise DataError(
             f"{table.path} has a column {shown(table.header[places.time])} but no column id: expected both, or neither "
             "and a row for each series; --id-column names it"

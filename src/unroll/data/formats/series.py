@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...config import DataConfig
-from ...config.data import TABLE
+from ...config.data import COLUMNS, OF_IMAGES
 from ...errors import DataError
 from ...formatting import listed
 from ..columns import Columns
@@ -23,6 +23,7 @@ from ..sequences import Parts, SequenceData
 from . import arff_series, csv_series, npz, plain_series, recordings, ts_series
 from .parts import TRAIN, beside, entries_of, unpacked
 from .series_file import Series, to_sequences, unlabelled
+from .table import Marks, marks_of_numbers
 
 
 def _parse_tsv(path: Path, labelled: bool, config: DataConfig, known: Columns | None) -> Series:
@@ -54,20 +55,18 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         DataError: something in a file will not do; says in which line.
         ConfigError: ``config`` asks for what is only for images.
     """
-    config.check_unused(str(path), "it holds no images", "read", "resize")
+    config.check_unused(str(path), "it holds no images", *OF_IMAGES)
     notes: tuple[str, ...] = ()
     if path.is_dir():
         path, notes = _pair_in(path)
     train, *others = beside(path)
     known, offset = (None, None) if model is None else (model.columns, model.offset)
-    if not _is_table(path):
-        config.check_unused(str(path), "it is no table", *TABLE)
-    first = PARSERS[suffix(train)](train, True, config, known)
+    first = _parsed(train, True, config, known)
     series = {"train": first}
     for name, file in zip(("test", "val"), others, strict=True):
         if file is None:
             continue
-        part = PARSERS[suffix(file)](file, False, config, known or first.columns)
+        part = _parsed(file, False, config, known or first.columns)
         if part.labels is None:
             notes += (f"{file.name} has no classes: it is not used",)
         else:
@@ -75,6 +74,25 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
     data = [replace(part, notes=part.notes + notes) for part in to_sequences(list(series.values()), offset)]
     understood = str(first.columns) if first.columns else first.understood
     return Parts.of(dict(zip(series, data, strict=True)), understood=understood)
+
+
+def _parsed(path: Path, labelled: bool, config: DataConfig, known: Columns | None) -> Series:
+    """Return what stands in a file of series.
+
+    Raises:
+        DataError: something in it will not do; says in which line.
+        ConfigError: ``config`` says what its columns are, and it is no table.
+    """
+    if _is_table(path):
+        return PARSERS[suffix(path)](path, labelled, config, known)
+    marks = _marks_of_no_table(path, config)
+    series = PARSERS[suffix(path)](path, labelled, config, known)
+    return replace(series, values=list(map(marks.masked, series.values)))
+
+
+def _marks_of_no_table(path: Path, config: DataConfig) -> Marks:
+    config.check_unused(str(path), "it is no table", *COLUMNS)
+    return marks_of_numbers(path, config)
 
 
 def read_unlabelled(
@@ -96,15 +114,18 @@ def read_unlabelled(
 
     Raises:
         DataError: the file is of no known format, or something in it will not do.
+        ConfigError: ``config`` says of columns, texts or lines what the file has no use for.
     """
-    kind = suffix(path)
+    kind, config = suffix(path), config or DataConfig()
+    config.check_unused(str(path), "it holds no texts", "text_column", "lines")
     offset = None if model is None else model.offset
     if kind == ".npz" and not path.is_dir():
-        data = npz.read_unlabelled(path, classes, offset)
+        config.check_unused(str(path), "it is no table", *COLUMNS)
+        data = npz.read_unlabelled(path, classes, config, offset)
         return data, [str(number) for number in range(len(data))], "series"
     if kind not in PARSERS or path.is_dir():
         raise DataError(f"{path} is no file of series: expected {', '.join(PARSERS)} or .npz")
-    series = _parsed_alone(path, classes, model, config or DataConfig())
+    series = _parsed_alone(path, classes, model, config)
     return unlabelled(series, classes, offset), series.names, series.named_by
 
 
@@ -116,8 +137,22 @@ def _parsed_alone(path: Path, classes: tuple[str, ...], model: Preparation | Non
         if series is not None:
             return series
     if kind in (".tsv", ".txt") and not _is_table(path):
-        return plain_series.parse_unlabelled(path, classes)
-    return PARSERS[kind](path, False, config, known)
+        marks, series = _marks_of_no_table(path, config), plain_series.parse_unlabelled(path, classes)
+        return replace(series, values=list(map(marks.masked, series.values)))
+    return _parsed(path, False, config, known)
+
+
+def marked_as_before(own: DataConfig, reading: DataConfig, model: Preparation) -> DataConfig:
+    """Return how to read other series for a model: what marks a missing value as ``reading`` says, else as before.
+
+    Args:
+        own: how the model's own data was read.
+        reading: how the other data is read.
+        model: its preparation, which keeps the marks of a table.
+    """
+    if model.columns is not None or reading.missing_values is not None:
+        return reading
+    return replace(reading, missing_values=own.missing_values)
 
 
 def _is_table(path: Path) -> bool:

@@ -75,7 +75,7 @@ def to_sequences(parts: Sequence[Series], offset: tuple[float, ...] | None = Non
                     f"training part{hint}"
                 )
         y = np.array([index[label] for label in part.labels], np.int64)
-        data.append(_padded(part, y, classes, data[0].preparation.offset if data else offset))
+        data.append(_to_data(part, y, classes, data[0].preparation.offset if data else offset))
     for part, own in zip(parts[1:], data[1:], strict=True):
         if part.features != first.features:
             expected, got = (listed(names) or "features without names" for names in (first.features, part.features))
@@ -94,14 +94,10 @@ def unlabelled(series: Series, classes: tuple[str, ...], offset: tuple[float, ..
     """
     if not series.values:
         raise DataError(f"{series.path} holds no series")
-    return _padded(series, np.zeros(len(series.values), np.int64), classes, offset)
+    return _to_data(series, np.zeros(len(series.values), np.int64), classes, offset)
 
 
-def _padded(series: Series, y: np.ndarray, classes: tuple[str, ...], offset: tuple[float, ...] | None) -> SequenceData:
+def _to_data(series: Series, y: np.ndarray, classes: tuple[str, ...], offset: tuple[float, ...] | None) -> SequenceData:
     lengths = np.array([len(values) for values in series.values], np.int64)
-    time, features = int(lengths.max()), series.values[0].shape[1]
-    x = np.zeros((len(lengths), time, features))
-    for row, values in zip(x, series.values, strict=True):
-        row[: len(values)] = values
     preparation = Preparation(classes, Scaling(0.0, 1.0), features=series.features, columns=series.columns)
-    return to_data(str(series.path), x, y, preparation, lengths, offset, series.notes)
+    return to_data(str(series.path), np.concatenate(series.values), lengths, y, preparation, offset, series.notes)

@@ -19,55 +19,54 @@ ROUNDING = 2.0**-24  # of a value: so much does rounding to float32 change it at
 def to_data(
     name: str,
     x: np.ndarray,
+    lengths: np.ndarray,
     y: np.ndarray,
     preparation: Preparation,
-    lengths: np.ndarray | None = None,
     offset: tuple[float, ...] | None = None,
     notes: tuple[str, ...] = (),
 ) -> SequenceData:
-    """Return padded values as data: without lengths if all are full, with the offset that `as_stored` took away.
+    """Return sequences as data: side by side if all are of one length, with the offset that `as_stored` took away.
 
     Args:
         name: of the array, for messages.
-        x: (N, time, features) of any dtype, NaN where a value is missing.
+        x: (steps, features) of any dtype, one sequence behind the other, NaN where a value is missing.
+        lengths: (N,) whole numbers, as many steps in all.
         y: (N,) int64.
         preparation: of the data, without an offset.
-        lengths: (N,) whole numbers (default None: all are full).
         offset: as for `as_stored`.
         notes: what one should know of how it was read.
 
     Raises:
-        DataError: an infinite value, or lengths beyond ``x``.
+        DataError: an infinite value.
     """
-    time = x.shape[1]
-    if lengths is not None and time and (lengths == time).all():
-        lengths = None
-    valid_mask = None if lengths is None else (np.arange(time) < lengths[:, None])[:, :, None]
-    stored, missing, offset = as_stored(name, x, valid_mask, offset)
-    return SequenceData(
+    stored, missing, offset = as_stored(name, x, lengths, offset)
+    steps = torch.from_numpy(lengths.astype(np.int64))
+    data = SequenceData(
         torch.from_numpy(stored),
         torch.from_numpy(y),
         replace(preparation, offset=offset),
-        None if lengths is None else torch.from_numpy(lengths.astype(np.int64)),
+        steps,
         notes,
         missing=None if missing is None else torch.from_numpy(missing),
+        starts=steps.cumsum(0) - steps,
     )
+    return data.unpadded()
 
 
 def as_stored(
-    name: str, x: np.ndarray, valid_mask: np.ndarray | None, offset: tuple[float, ...] | None = None
+    name: str, x: np.ndarray, lengths: np.ndarray, offset: tuple[float, ...] | None = None
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[float, ...]]:
     """Return ``x`` as uint8 or float32, in one piece, which of its values are missing, that is NaN, and its offset.
 
     Args:
         name: of the array, for messages.
-        x: (N, time, features) of any dtype.
-        valid_mask: (N, time, 1) bool, False in the padding; None where there is none.
+        x: (steps, features) of any dtype, one sequence behind the other.
+        lengths: (N,) whole numbers, for messages.
         offset: of each feature, taken away before the conversion; empty for nothing (default: the mean of each feature
             that float32 would lose too much of).
 
     Returns:
-        ``x`` with 0 in place of what is missing; (N, time, features) bool, or None if nothing is; and the offset.
+        ``x`` with 0 in place of what is missing; (steps, features) bool, or None if nothing is; and the offset.
 
     Raises:
         DataError: an infinite value.
@@ -78,38 +77,42 @@ def as_stored(
         raise DataError(f"{name} must hold real numbers, got {x.dtype}; convert it to uint8 or float32")
     if offset is None:
         is_exact = x.dtype.itemsize <= 2 or x.dtype == np.float32
-        offset = () if is_exact else _needed_offset(name, x, valid_mask)
+        offset = () if is_exact else _needed_offset(name, x)
     with np.errstate(over="ignore", invalid="ignore"):  # becomes infinite, and is then reported as such
-        moved = x - np.array(offset) if len(offset) == x.shape[2] else x  # other features are refused later
+        moved = x - np.array(offset) if len(offset) == x.shape[1] else x  # other features are refused later
         stored = np.ascontiguousarray(moved, np.float32)
-    missing = np.isnan(stored) if valid_mask is None else np.isnan(stored) & valid_mask
-    bad = np.isinf(stored) if valid_mask is None else np.isinf(stored) & valid_mask
+    with np.errstate(over="ignore", invalid="ignore"):
+        is_finite = bool(np.isfinite(stored.sum(dtype=np.float64)))  # far cheaper than to ask each
+    if is_finite:
+        return stored, None, offset
+    bad = np.isinf(stored)
     if bad.any():
-        sequence, step, feature = np.argwhere(bad)[0]
+        at, feature = np.argwhere(bad)[0]
+        ends = lengths.cumsum()
+        sequence = int(np.searchsorted(ends, at, "right"))
+        step = at - (ends - lengths)[sequence]
         raise DataError(
             f"{name} holds {_counted(int(bad.sum()))} too large for float32, the first in sequence {sequence} at step "
             f"{step}, feature {feature}; scale it, or write NaN where a value is missing"
         )
-    if not missing.any():
-        return stored, None, offset
-    return np.where(missing, np.float32(0), stored), missing, offset
+    missing = np.isnan(stored)
+    stored[missing] = 0
+    return stored, missing, offset
 
 
 def _counted(values: int) -> str:
     return "1 value" if values == 1 else f"{values:,} values"
 
 
-def _needed_offset(name: str, x: np.ndarray, valid_mask: np.ndarray | None) -> tuple[float, ...]:
+def _needed_offset(name: str, x: np.ndarray) -> tuple[float, ...]:
     """Return the mean of each feature that float32 would lose too much of, 0 for the others; nothing if for all.
 
     Raises:
         DataError: values of a feature are too small for float32.
     """
-    offset = [0.0] * x.shape[2]
-    for feature in range(x.shape[2]):
-        column = x[:, :, feature]
-        seen = column.ravel() if valid_mask is None else column[valid_mask[:, :, 0]]
-        seen = seen.astype(np.float64, copy=False)
+    offset = [0.0] * x.shape[1]
+    for feature in range(x.shape[1]):
+        seen = x[:, feature].astype(np.float64, copy=False)
         with np.errstate(over="ignore", invalid="ignore"):
             is_finite = bool(np.isfinite(seen.sum()))  # far cheaper than to ask each
         if not is_finite:

@@ -17,7 +17,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ...errors import DataError
+from ...config import DataConfig
+from ...errors import ConfigError, DataError
 from ...formatting import shown
 from .parsing import checked_header, decoded, divider_of, number, read_rows, unpacked_content
 
@@ -56,6 +57,11 @@ class Marks:
                 continue
         return [value for value in values if not math.isnan(value)]
 
+    def masked(self, values: np.ndarray) -> np.ndarray:
+        """Return ``values`` with NaN in place of those that mark what is missing."""
+        marks = self.numbers
+        return np.where(np.isin(values, marks), math.nan, values) if marks else values
+
     def value(self, cell: str) -> float:
         """Return the number in a cell, NaN where it is missing.
 
@@ -63,6 +69,23 @@ class Marks:
             ValueError: it is no finite number.
         """
         return math.nan if cell.strip() in self.missing else number(cell, self.decimal)
+
+
+def marks_of_numbers(path: Path, config: DataConfig) -> Marks:
+    """Return what marks a missing value in a file that is no table, and so holds numbers alone.
+
+    Raises:
+        ConfigError: a mark is not a number.
+    """
+    marks = Marks(missing=config.names("missing_values"))
+    for mark in marks.missing:
+        try:
+            number(mark)
+        except ValueError as error:
+            raise ConfigError(
+                f"missing_values {mark} cannot be used with {path}: its values are numbers, and so must be the marks"
+            ) from error
+    return marks
 
 
 @dataclass(frozen=True)
@@ -118,8 +141,7 @@ class Table:
         if infinite.any():
             row = int(infinite.argmax())
             raise self._error(row, place, self._reason(self.cell(row, place)))
-        marks = self.marks.numbers
-        return np.where(np.isin(values, marks), math.nan, values) if marks else values
+        return self.marks.masked(values)
 
     def _parsed(self, column: Texts, place: int) -> np.ndarray:
         values, wrong = np.empty(len(column.values)), np.zeros(len(column.values), bool)
@@ -266,7 +288,7 @@ def _columns(
         frame = pd.read_csv(
             io.BytesIO(content),
             names=list(range(count)),
-            dtype=dict.fromkeys(texts, "category"),
+            dtype=dict.fromkeys(texts, object),  # "category" would take 007 and 7 for one number
             na_values=dict.fromkeys(plain, missing),
             **options,
         )
@@ -278,13 +300,13 @@ def _columns(
                 io.BytesIO(content),
                 names=list(range(count)),
                 usecols=again,
-                dtype="category",
+                dtype=object,
                 na_filter=False,
                 **options,
             )
         for place in (*texts, *again):
-            column = (exact if place in again else frame)[place].cat
-            found[place] = _stripped(column.codes.to_numpy(np.int64), list(map(str, column.categories)))
+            codes, values = pd.factorize((exact if place in again else frame)[place])
+            found[place] = _stripped(codes.astype(np.int64), list(map(str, values)))
     except (ValueError, OverflowError):
         return None
     return [found[place] for place in range(count)]

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from ...config import DataConfig, LinesName
+from ...config.data import OF_IMAGES
 from ...errors import DataError
 from ...formatting import is_printable, listed, shown
 from ..preparation import Preparation, Scaling
@@ -44,7 +45,7 @@ PARSERS: dict[str, Callable[[Path, DataConfig, Labels], ParsedTexts]] = {
     **text_file.PARSERS,
     **dict.fromkeys(LINES, labelled_lines.parse),
 }
-UNUSED = ("read", "resize", "missing")
+UNUSED = (*OF_IMAGES, "missing")
 ROWS = 100  # of a table, to tell whether a column holds texts
 
 
@@ -126,8 +127,11 @@ def read_texts(
     Raises:
         DataError: it cannot be read, holds no text, or something in it will not do.
     """
-    suffix = _suffix(path)
-    if suffix in (*TABLES, *JSON):
+    suffix, given = _suffix(path), DataConfig(lines=lines, text_column=text_column)
+    is_lines = suffix not in (*TABLES, *JSON)
+    name, reason = ("text_column", "it has no columns") if is_lines else ("lines", "it does not hold texts in lines")
+    given.check_unused(str(path), reason, name)
+    if not is_lines:
         if text_column is None and usual_column is not None and usual_column in names_in(path):
             text_column = usual_column
         parsed = PARSERS[suffix](path, DataConfig(text_column=text_column), "unwanted")
@@ -246,5 +250,5 @@ def unread(
     """
     empty = np.zeros((len(texts), 0), np.int32)
     return SequenceData(
-        torch.from_numpy(empty), y, Preparation(classes, Scaling(0.0, 1.0)), None, notes, texts=tuple(texts)
+        torch.from_numpy(empty), y, Preparation(classes, Scaling(0.0, 1.0)), notes=notes, texts=tuple(texts)
     )

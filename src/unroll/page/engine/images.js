@@ -5,7 +5,8 @@ import { resize } from "./resize.js";
 
 /*
  * Prepare a picture like the training images: the same steps, with the same numbers, as unroll's
- * data/formats/image_file.py. The input is a canvas's RGBA pixels; the result height × width numbers from 0 to 255.
+ * data/formats/image_file.py. The input is a canvas's RGBA pixels; the result height × width × channels numbers from 0
+ * to 255.
  */
 export const Images = {
   LARGE: 1000, // pixels; longer pictures are first reduced to 1 to 2 times as much
@@ -27,11 +28,15 @@ export const Images = {
   prepare(picture, form) {
     const steps = [];
     if (!form.framing) {
-      const grey = Images.grey(Images.onPaper(picture, false));
-      const fits = grey.width === form.width && grey.height === form.height;
-      const sized = fits ? grey : resize.to(grey, form.width, form.height, "bicubic", true);
+      const colours = Images.onPaper(picture, false);
+      const fits = picture.width === form.width && picture.height === form.height;
+      const sized = (form.channels === 3 ? colours : [Images.grey(colours)]).map((channel) =>
+        fits ? channel : resize.to(channel, form.width, form.height, "bicubic", true),
+      );
       steps.push(fits ? "taken as it is" : `resized to ${form.width}×${form.height}`);
-      return { pixels: Uint8Array.from(sized.data), steps };
+      if (form.channels === 3 && isGrey(colours)) steps.push("grey, repeated in three channels");
+      const at = (_, n) => sized[n % form.channels].data[Math.floor(n / form.channels)];
+      return { pixels: Uint8Array.from({ length: form.width * form.height * form.channels }, at), steps };
     }
     const { framing } = form;
     let channels = Images.onPaper(picture, true);
@@ -164,37 +169,49 @@ export const Images = {
   },
 
   /**
-   * Return where a pixel is read: the time step, from 0, and the feature in it.
+   * Return the numbers of a pixel, one for each channel.
+   *
+   * @param {Uint8Array} pixels
+   * @param {number} pixel
+   * @param {ImageFormat} form
+   */
+  numbersOf(pixels, pixel, { channels }) {
+    return Array.from(pixels.subarray(pixel * channels, (pixel + 1) * channels));
+  },
+
+  /**
+   * Return where a pixel is read: the time step, from 0, and the feature in it, of a colour the first.
    *
    * @param {number} row
    * @param {number} column
    * @param {ImageFormat} form
    */
-  stepOf(row, column, { width, read, order }) {
-    if (read === "rows") return { step: row, feature: column };
-    if (read === "columns") return { step: column, feature: row };
+  stepOf(row, column, { width, read, order, channels }) {
+    if (read === "rows") return { step: row, feature: column * channels };
+    if (read === "columns") return { step: column, feature: row * channels };
     const pixel = row * width + column;
     return { step: read === "permuted" ? inverse(order)[pixel] : pixel, feature: 0 };
   },
 
   /**
-   * Return the time steps, arrays of scaled features, that the model reads of height × width numbers from 0 to 255.
+   * Return the time steps, arrays of scaled features, that the model reads of height × width × channels numbers.
    *
    * @param {ArrayLike<number>} pixels
    * @param {Preparation} preparation
    */
   sequence(pixels, { image, scaling }) {
-    const { width, height, read, order } = image;
-    const at = {
-      rows: (step, feature) => step * width + feature,
-      columns: (step, feature) => feature * width + step,
+    const { width, height, read, order, channels } = image;
+    const pixelAt = {
+      rows: (step, place) => step * width + place,
+      columns: (step, place) => place * width + step,
       pixels: (step) => step,
       permuted: (step) => order[step],
     }[read];
-    const [time, features] = { rows: [height, width], columns: [width, height] }[read] ?? [width * height, 1];
+    const [time, places] = { rows: [height, width], columns: [width, height] }[read] ?? [width * height, 1];
+    const at = (step, feature) => pixelAt(step, Math.floor(feature / channels)) * channels + (feature % channels);
     return Array.from({ length: time }, (_, step) =>
       scaled(
-        Float32Array.from({ length: features }, (_, feature) => pixels[at(step, feature)]),
+        Float32Array.from({ length: places * channels }, (_, feature) => pixels[at(step, feature)]),
         scaling,
       ),
     );
@@ -224,6 +241,12 @@ export function scaled(features, { mean, std }) {
   return features.map((v, feature) => (v - of(mean, feature)) / of(std, feature));
 }
 
+/**
+ * Tell whether all channels are the same.
+ *
+ * @param {Picture[]} channels
+ */
+const isGrey = ([red, green, blue]) => red.data.every((v, n) => v === green.data[n] && v === blue.data[n]);
 const mean = (numbers) => numbers.reduce((a, b) => a + b, 0) / numbers.length;
 const toBytes = (numbers) => Uint8Array.from(numbers, (v) => Math.min(255, Math.max(0, evenRound(v))));
 

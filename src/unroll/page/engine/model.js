@@ -1,11 +1,12 @@
 import { CELLS, linear } from "./cells.js";
+import { Front } from "./front.js";
 
 /** @import { Calibration, ModelDescription } from "../description.js" */
 /** @import { State, Weight } from "./cells.js" */
 
 /*
- * A sequence classifier: layers of cells, a readout that reduces their outputs to one vector, and a head that computes
- * one number for each class. See cells.js for a single time step.
+ * A sequence classifier: a front that makes frames of time steps, layers of cells, a readout that reduces their outputs
+ * to one vector, and a head that computes one number for each class. See cells.js for a single step of a cell.
  */
 
 /** Decoders of the description's base64 parts. */
@@ -68,7 +69,8 @@ const READOUTS = {
 /** A trained model, made from the part "model" of a page's description. */
 export class Model {
   /**
-   * How many times a bidirectional model is asked within a long sequence, as it reads everything again each time.
+   * How many times a model is asked within a long sequence that reads everything again each time, as it is
+   * bidirectional or scales each series by itself.
    */
   static MARKS = 28;
 
@@ -93,6 +95,7 @@ export class Model {
       Array.from({ length: this.directions }, (_, direction) => this.#cell(`layers.${layer}.${direction}.`)),
     );
     this.readout = READOUTS[description.readout];
+    this.front = new Front(description.front);
   }
 
   #cell(prefix) {
@@ -106,8 +109,18 @@ export class Model {
    * its tokens.
    */
   logits(x) {
-    if (this.directions === 2) return this.#readBothWays(this.#vectors(x)).logits;
-    return this.#answer(x.reduce((state, step) => this.#advance(state, this.#vector(step)), this.#start()));
+    return this.#logitsOf(this.#vectors(x));
+  }
+
+  #logitsOf(vectors) {
+    const frames = this.front.frames(vectors);
+    if (this.directions === 2) return this.#readBothWays(frames).logits;
+    return this.#answer(frames.reduce((state, frame) => this.#advance(state, frame), this.#start()));
+  }
+
+  /** Whether a later step leaves what was made of the earlier ones as it is. */
+  get #causal() {
+    return this.directions === 1 && !this.front.scales;
   }
 
   /** Return the probability of each class after the last step of `x`, which is so much of the whole sequence. */
@@ -124,8 +137,7 @@ export class Model {
 
   /** Read `x` and record each step; see `Reading`. */
   read(x) {
-    const vectors = this.#vectors(x);
-    return this.directions === 2 ? this.#watchBothWays(vectors) : this.#watch(vectors);
+    return this.#causal ? this.#watch(this.#vectors(x)) : this.#watchAgain(x);
   }
 
   /**
@@ -135,47 +147,92 @@ export class Model {
    */
   *occlude(x, replacements, label) {
     const before = this.logits(x)[label];
+    const stepwise = this.#causal && this.front.size === 1;
     const states = [];
-    if (this.directions === 1) {
+    if (stepwise) {
       states.push(this.#start()); // so that earlier steps are not read again
       for (const step of x) states.push(this.#advance(states.at(-1), this.#vector(step)));
     }
     for (const { step, value } of replacements) {
       const rest = [...(value === null ? [] : [value]), ...Array.prototype.slice.call(x, step + 1)];
       const logits =
-        this.directions === 1
+        stepwise
           ? this.#answer(rest.reduce((state, v) => this.#advance(state, this.#vector(v)), states[step]))
           : this.logits([...Array.prototype.slice.call(x, 0, step), ...rest]);
       yield before - logits[label];
     }
   }
 
+  /**
+   * Yield, for each of `windows` of `x`, how much the logit of the class `label` falls if what the model reads there is
+   * 0: the mean in training and, where a series is scaled by itself, its own. Its scale stays what it is.
+   */
+  *blank(x, windows, label) {
+    const vectors = this.#vectors(x);
+    const before = this.#logitsOf(vectors)[label];
+    const nothing = new Float64Array(vectors[0]?.length ?? 0);
+    for (const [from, to] of windows) {
+      yield before - this.#logitsOf(vectors.map((vector, t) => (t >= from && t < to ? nothing : vector)))[label];
+    }
+  }
+
+  /** Read step by step. Before a frame is full, the answer is that of a sequence that ends there. */
   #watch(vectors) {
+    const { front } = this;
     const reading = new Reading(this, vectors.length);
+    const frames = front.frames(vectors);
     let state = this.#start();
-    vectors.forEach((vector, step) => {
-      state = this.#advance(state, vector);
-      state.cells.forEach((cell, layer) => reading.note(layer, 0, step, cell));
-      reading.answer(step, this.#answer(state));
-    });
+    let coming = null; // the state after the frame that is not full yet
+    let full = 0;
+    for (let step = 0; step < vectors.length; step++) {
+      for (; full < front.full(step + 1); full++) {
+        state = coming ?? this.#advance(state, frames[full]);
+        coming = null;
+      }
+      const ended = front.count(step + 1) === full;
+      if (!ended) coming ??= this.#advance(state, frames[full]);
+      (coming ?? state).cells.forEach((cell, layer) => reading.note(layer, 0, step, cell));
+      reading.answer(
+        step,
+        this.#answer(ended ? state : this.#advance(state, front.frame(vectors, full, step + 1))),
+      );
+    }
     return reading;
   }
 
-  #watchBothWays(vectors) {
-    const time = vectors.length;
+  /** Read everything again for each answer. */
+  #watchAgain(x) {
+    const steps = Array.from(x);
+    const time = steps.length;
     const reading = new Reading(this, time);
     reading.coarse = time > 2 * Model.MARKS;
     const asked = new Set([0, time - 1]);
     for (let mark = 1; mark <= Model.MARKS; mark++) asked.add(Math.ceil((time * mark) / Model.MARKS) - 1);
     for (let step = 0; step < time; step++) {
       const ask = !reading.coarse || asked.has(step);
-      reading.answer(step, ask ? this.#readBothWays(vectors.slice(0, step + 1)).logits : reading.logits[step - 1]);
+      reading.answer(step, ask ? this.logits(steps.slice(0, step + 1)) : reading.logits[step - 1]);
     }
-    const { states } = this.#readBothWays(vectors);
+    const states = this.#states(this.front.frames(this.#vectors(steps)));
     states.forEach((layer, number) =>
-      layer.forEach((steps, direction) => steps.forEach((cell, step) => reading.note(number, direction, step, cell))),
+      layer.forEach((cells, direction) => {
+        for (let step = 0; step < time; step++) {
+          reading.note(number, direction, step, cells[this.front.count(step + 1) - 1]);
+        }
+      }),
     );
     return reading;
+  }
+
+  /** Return each cell's states after reading frames, [layer][direction][frame]. */
+  #states(frames) {
+    if (this.directions === 2) return this.#readBothWays(frames).states;
+    const states = this.cells.map(() => [[]]);
+    let state = this.#start();
+    for (const frame of frames) {
+      state = this.#advance(state, frame);
+      state.cells.forEach((cell, layer) => states[layer][0].push(cell));
+    }
+    return states;
   }
 
   /** The state before the first step of a model that reads forwards. */
@@ -254,10 +311,10 @@ export class Model {
   }
 
   #vectors(x) {
-    return Array.from(x, (step) => this.#vector(step));
+    return this.front.scaled(Array.from(x, (step) => this.#vector(step)));
   }
 
-  /** Return the layers' input at a step: the learned vector of a token, or the features. */
+  /** Return the learned vector of a token, or the features of a step. */
   #vector(step) {
     if (!this.description.vocabulary_size) return step;
     const { shape, data } = this.weights["embedding.weight"];

@@ -1,19 +1,24 @@
 import { element } from "../dom.js";
 
-/** A sheet to draw on, black on white; in the dark scheme the style sheet inverts it. */
+/** A sheet to draw on, black on white, which the style sheet inverts in the dark scheme; or with a pen of a colour. */
 export class Pad {
   static WIDTH = 280; // pixels
   static HEIGHT = 281; // not square, which skips the check for enlarged small pictures
   static PEN = 20; // pixels wide, like MNIST's strokes if a digit fills most of the sheet
 
-  /** `drawing()` is called while the pen moves, at most once a frame; `lifted()` when it leaves the sheet. */
-  constructor({ hint, drawing, lifted }) {
+  #ink;
+
+  /**
+   * `ink` is the colour of the pen (default: black). `drawing()` is called while the pen moves, at most once a frame;
+   * `lifted()` when it leaves the sheet.
+   */
+  constructor({ hint, drawing, lifted, ink = null }) {
     this.drawing = drawing;
     this.lifted = lifted;
     this.drawn = false;
     this.pen = null;
     this.canvas = element("canvas", {
-      class: "pad",
+      class: ink ? "pad colour" : "pad",
       width: Pad.WIDTH,
       height: Pad.HEIGHT,
       role: "img",
@@ -25,7 +30,14 @@ export class Pad {
     this.canvas.addEventListener("pointerdown", (event) => this.#down(event));
     this.canvas.addEventListener("pointermove", (event) => this.#move(event));
     for (const end of ["pointerup", "pointercancel"]) this.canvas.addEventListener(end, () => this.#up());
+    this.#ink = ink ?? "#000000";
     this.clear();
+  }
+
+  /** Change the colour of the pen. */
+  set ink(colour) {
+    this.#ink = colour;
+    this.#dip();
   }
 
   /** The contents of the sheet: {width, height, data}, RGBA. */
@@ -50,11 +62,16 @@ export class Pad {
     this.drawn = false;
     this.element.classList.remove("full");
     this.canvas.classList.toggle("photo", photo);
-    Object.assign(this.context, { fillStyle: photo ? "#808080" : "#ffffff", strokeStyle: "#000000" });
-    Object.assign(this.context, { lineWidth: Pad.PEN, lineCap: "round", lineJoin: "round", shadowBlur: 0 });
+    Object.assign(this.context, { fillStyle: photo ? "#808080" : "#ffffff", shadowBlur: 0 });
+    Object.assign(this.context, { lineWidth: Pad.PEN, lineCap: "round", lineJoin: "round" });
     this.context.fillRect(0, 0, Pad.WIDTH, Pad.HEIGHT);
-    // Ink with soft edges, as in scans.
-    Object.assign(this.context, { fillStyle: "#000000", shadowColor: "#000000", shadowBlur: 3 });
+    this.#dip();
+  }
+
+  /** Take ink with soft edges, as in scans. */
+  #dip() {
+    const ink = this.#ink;
+    Object.assign(this.context, { fillStyle: ink, strokeStyle: ink, shadowColor: ink, shadowBlur: 3 });
   }
 
   /** @returns {[number, number]} */

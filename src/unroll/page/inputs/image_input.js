@@ -31,7 +31,9 @@ export class DigitInput {
     this.chosen = null;
     this.steps = DigitInput.#steps(this.form);
     const digits = classes.every((name) => /^\d$/.test(name));
+    this.pen = this.form.channels === 3 ? this.#makePen() : null;
     this.pad = new Pad({
+      ink: this.pen?.value,
       hint: digits ? "Draw a digit here" : "Draw here",
       drawing: () => this.#draw(true),
       lifted: () => this.#draw(false),
@@ -39,6 +41,7 @@ export class DigitInput {
     this.grid = new PixelGrid({
       form: this.form,
       steps: this.steps,
+      ink: () => this.#ink(),
       painted: (pixel, ink) => this.#paint(pixel, ink),
     });
     this.made = element("p", { class: "made" });
@@ -48,7 +51,7 @@ export class DigitInput {
       element(
         "section",
         { class: "card", "aria-label": "Draw" },
-        element("div", { class: "heading" }, element("h2", {}, "Draw"), clear),
+        element("div", { class: "heading" }, element("h2", {}, "Draw"), ...(this.pen ? [this.pen] : []), clear),
         element("p", { class: "hint" }, DigitInput.explanation),
         this.pad.element,
       ),
@@ -66,14 +69,16 @@ export class DigitInput {
   /** Return a small picture of a sample. */
   static thumbnail(sample, { preparation: { image } }) {
     const pixels = decode.bytes(sample.x);
-    const { width, height } = image;
+    const { width, height, channels } = image;
     const canvas = element("canvas", { width, height, class: image.framing ? "thumbnail ink" : "thumbnail" });
     const context = canvas.getContext("2d");
     const picture = context.createImageData(width, height);
-    pixels.forEach((v, at) => {
-      if (image.framing) picture.data[4 * at + 3] = Math.abs(v - image.framing.border);
-      else picture.data.set([v, v, v, 255], 4 * at);
-    });
+    for (let at = 0; at < width * height; at++) {
+      const numbers = Images.numbersOf(pixels, at, image);
+      const colour = channels === 3 ? numbers : [0, 1, 2].map(() => numbers[0]);
+      if (image.framing) picture.data[4 * at + 3] = Math.abs(numbers[0] - image.framing.border);
+      else picture.data.set([...colour, 255], 4 * at);
+    }
     context.putImageData(picture, 0, 0);
     return canvas;
   }
@@ -83,6 +88,18 @@ export class DigitInput {
     const { width, height } = form;
     const step = (_, pixel) => Images.stepOf(Math.floor(pixel / width), pixel % width, form).step;
     return Array.from({ length: width * height }, step);
+  }
+
+  /** Return the control that chooses the colour of the pen. */
+  #makePen() {
+    const chosen = () => (this.pad.ink = this.pen.value);
+    return element("input", { type: "color", value: "#d32f2f", "aria-label": "Colour of the pen", input: chosen });
+  }
+
+  /** Return the numbers of a pixel that is painted. */
+  #ink() {
+    if (this.pen) return [1, 3, 5].map((at) => parseInt(this.pen.value.slice(at, at + 2), 16));
+    return [this.grid.paper < 127.5 ? 255 : 0];
   }
 
   get sequence() {
@@ -162,9 +179,10 @@ export class DigitInput {
 
   #paint(pixel, ink) {
     const { paper } = this.grid;
+    const { channels } = this.form;
     const edited = this.pixels !== null;
-    const pixels = this.pixels?.slice() ?? new Uint8Array(this.steps.length).fill(paper);
-    pixels[pixel] = ink ? (paper < 127.5 ? 255 : 0) : paper;
+    const pixels = this.pixels?.slice() ?? new Uint8Array(this.steps.length * channels).fill(paper);
+    pixels.set(ink ? this.#ink() : Array.from({ length: channels }, () => paper), pixel * channels);
     if (!edited) this.pad.clear();
     this.#take(pixels, "changed by hand", null);
     this.changed({ edited: true });
@@ -177,20 +195,21 @@ export class DigitInput {
    */
   async mattered(model, signal, target) {
     const { pixels } = this;
-    const { width } = this.form;
+    const { width, channels } = this.form;
     const { textContent: made } = this.made;
     signal.addEventListener("abort", () => {
       this.grid.load(this.pixels);
       if (this.pixels === pixels) this.made.textContent = made;
     });
     const groups = this.#groups(pixels);
-    const paper = Images.sequence(new Uint8Array(pixels.length).fill(this.#background(pixels)), this.preparation);
+    const background = this.#background(pixels);
+    const paper = Images.sequence(pixels.map((_, n) => background[n % channels]), this.preparation);
     const x = Images.sequence(pixels, this.preparation);
     const replacements = groups.map((group) => {
       const value = x[this.steps[group[0]]].slice();
       for (const pixel of group) {
         const { step, feature } = Images.stepOf(Math.floor(pixel / width), pixel % width, this.form);
-        value[feature] = paper[step][feature];
+        for (let at = feature; at < feature + channels; at++) value[at] = paper[step][at];
       }
       return { step: this.steps[group[0]], value };
     });
@@ -216,14 +235,20 @@ export class DigitInput {
     return `${each} erased in turn. Without ${place} row ${row}, column ${column}, ${name} would have ${change} (logit).`;
   }
 
+  /** Return the numbers of a pixel that shows nothing. */
   #background(pixels) {
-    return this.form.framing ? this.grid.paper : median(border({ ...this.form, data: pixels }));
+    const { framing, channels } = this.form;
+    if (framing) return [this.grid.paper];
+    const plane = (_, channel) => pixels.filter((_, n) => n % channels === channel);
+    return Array.from({ length: channels }, plane).map((data) => median(border({ ...this.form, data })));
   }
 
   /** Return groups of ink pixels: single ones, or neighbours within a step if there are too many. */
   #groups(pixels) {
-    const paper = this.#background(pixels);
-    const ink = Array.from(pixels.keys()).filter((pixel) => Math.abs(pixels[pixel] - paper) > 25);
+    const background = this.#background(pixels);
+    const isInk = (pixel) =>
+      Images.numbersOf(pixels, pixel, this.form).some((v, channel) => Math.abs(v - background[channel]) > 25);
+    const ink = Array.from(this.steps.keys()).filter(isInk);
     ink.sort((a, b) => this.steps[a] - this.steps[b] || a - b);
     const size = Math.ceil(ink.length / DigitInput.MOST_GROUPS);
     const groups = [];

@@ -1,4 +1,5 @@
 import { element, sharp } from "../dom.js";
+import { Images } from "../engine/images.js";
 import { blend, Palette } from "../views/palette.js";
 
 /** The pixels that the model sees, unread ones dimmed; they can be painted with pointer and keys. */
@@ -6,12 +7,13 @@ export class PixelGrid {
   static DIM = 0.78; // how far unread pixels fade into the paper
 
   /**
-   * `form` is the description's "image"; `steps` is the step at which each pixel is read. `painted(pixel, ink)` is called
-   * for each changed pixel.
+   * `form` is the description's "image"; `steps` is the step at which each pixel is read; `ink()` is the numbers of a
+   * painted pixel. `painted(pixel, ink)` is called for each changed pixel.
    */
-  constructor({ form, steps, painted }) {
+  constructor({ form, steps, ink, painted }) {
     this.form = form;
     this.steps = steps;
+    this.ink = ink;
     this.painted = painted;
     this.pixels = null;
     this.read = 0;
@@ -39,9 +41,13 @@ export class PixelGrid {
     new ResizeObserver(() => this.draw()).observe(this.canvas);
   }
 
-  /** Whether a pixel is more ink than paper. */
+  /** Whether a pixel is more ink than paper; in colour, whether it has the pen's. */
   inked(pixel) {
-    return this.pixels !== null && Math.abs(this.pixels[pixel] - this.paper) > 127;
+    if (this.pixels === null) return false;
+    const numbers = Images.numbersOf(this.pixels, pixel, this.form);
+    if (numbers.length === 1) return Math.abs(numbers[0] - this.paper) > 127;
+    const ink = this.ink();
+    return numbers.every((v, channel) => v === ink[channel]);
   }
 
   /** Show pixels, 0 to 255, or null; `overlay` is how much each mattered, or null: a Map from pixel to -1…1. */
@@ -95,17 +101,20 @@ export class PixelGrid {
   }
 
   #picture() {
-    const { width, height, framing } = this.form;
+    const { width, height, framing, channels } = this.form;
     const [sheet, ink] = ["sheet", "ink"].map(Palette.colour);
     const tone = (v) => Math.sign(v) * Math.sqrt(Math.abs(v)); // so that small shares can be seen too
     const signed = Palette.diverging();
     const picture = element("canvas", { width, height });
     const context = picture.getContext("2d");
     const image = context.createImageData(width, height);
-    this.pixels.forEach((v, pixel) => {
+    this.steps.forEach((step, pixel) => {
+      const numbers = Images.numbersOf(this.pixels, pixel, this.form);
+      const [v] = numbers;
       const grey = framing ? blend(sheet, ink, Math.abs(v - this.paper) / 255) : [v, v, v];
-      const colour = this.overlay ? (this.overlay.has(pixel) ? signed(tone(this.overlay.get(pixel))) : sheet) : grey;
-      const dimmed = this.steps[pixel] < this.read ? colour : blend(colour, sheet, PixelGrid.DIM);
+      const own = channels === 3 ? numbers : grey;
+      const colour = this.overlay ? (this.overlay.has(pixel) ? signed(tone(this.overlay.get(pixel))) : sheet) : own;
+      const dimmed = step < this.read ? colour : blend(colour, sheet, PixelGrid.DIM);
       image.data.set([...dimmed, 255], 4 * pixel);
     });
     context.putImageData(image, 0, 0);
@@ -150,6 +159,12 @@ export class PixelGrid {
     if (this.inked(pixel) !== this.brush.ink || this.pixels === null) this.painted(pixel, this.brush.ink);
   }
 
+  #inWords(pixel) {
+    if (this.form.channels === 1 || this.pixels === null) return this.inked(pixel) ? "ink" : "paper";
+    const [red, green, blue] = Images.numbersOf(this.pixels, pixel, this.form);
+    return `red ${red}, green ${green}, blue ${blue}`;
+  }
+
   #key(event) {
     const { width, height } = this.form;
     const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
@@ -168,6 +183,6 @@ export class PixelGrid {
     }
     event.preventDefault();
     const place = `row ${Math.floor(this.cursor / width) + 1}, column ${(this.cursor % width) + 1}`;
-    this.words.textContent = `${place}: ${this.inked(this.cursor) ? "ink" : "paper"}`;
+    this.words.textContent = `${place}: ${this.#inWords(this.cursor)}`;
   }
 }

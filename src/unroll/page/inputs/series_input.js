@@ -22,7 +22,7 @@ export class CurveInput {
    * @param {(change: { edited: boolean, drawing?: boolean }) => void} changed
    */
   constructor(root, description, changed) {
-    const { preparation, samples, classes, typical, model } = description;
+    const { preparation, samples, classes, typical } = description;
     this.preparation = preparation;
     this.samples = samples;
     this.classes = classes;
@@ -30,7 +30,6 @@ export class CurveInput {
     this.changed = changed;
     this.values = null;
     this.chosen = null;
-    this.inputSize = model.input_size;
     const { features } = preparation;
     const many = typical.low.length;
     this.names = typical.low.map((_, n) => features[n] ?? (many > 1 ? `feature ${n + 1}` : "the values"));
@@ -224,7 +223,7 @@ export class CurveInput {
     const size = Math.ceil(x.length / CurveInput.MOST_WINDOWS);
     const windows = Array.from({ length: Math.ceil(x.length / size) }, (_, n) => [n * size, Math.min(x.length, (n + 1) * size)]);
     const losses = [];
-    if (!(await inSlices(this.#losses(model, x, windows, target), signal, (loss) => losses.push(loss)))) return;
+    if (!(await inSlices(model.blank(x, windows, target), signal, (loss) => losses.push(loss)))) return;
     const most = losses.reduce((peak, v) => Math.max(peak, Math.abs(v)), 1e-9);
     const name = this.classes[target];
     this.chart.weigh(
@@ -239,14 +238,5 @@ export class CurveInput {
       key("", `with ${this.#unmoved} in its place, less sure of ${name}`),
       key("opposed", `more sure of ${name}`),
     );
-  }
-
-  /** Yield the loss of the class's logit with each window set to 0 after scaling, which is the mean in training, or 0. */
-  *#losses(model, x, windows, target) {
-    const whole = model.logits(x)[target];
-    const mean = new Float32Array(this.inputSize);
-    for (const [from, to] of windows) {
-      yield whole - model.logits(x.map((step, t) => (t >= from && t < to ? mean : step)))[target];
-    }
   }
 }

@@ -1,7 +1,6 @@
-"""Many trainings that differ in a few settings, and the choice between them by validation accuracy."""
+"""Hyper-parameter sweeps: train with several settings and choose by validation accuracy."""
 
-from .axes import Range, read_values
 from .running import resume_sweep, run_sweep
 from .state import Sweep, Trial, Tried, read_sweep
 
-__all__ = ["Range", "Sweep", "Trial", "Tried", "read_sweep", "read_values", "resume_sweep", "run_sweep"]
+__all__ = ["Sweep", "Trial", "Tried", "read_sweep", "resume_sweep", "run_sweep"]

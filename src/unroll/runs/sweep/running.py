@@ -1,4 +1,4 @@
-"""The road from what is to be tried to what is chosen."""
+"""Run or resume a sweep."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ...config import RecipeName, TrainConfig, choose_settings
+from ...config.axes import Range, Setting, Values, check_axes, combinations
 from ...data.catalog import resolve
 from ...data.splits import Splits
 from ...errors import ConfigError, DataError, RunError, TrainingError, is_out_of_memory
+from ...formatting import in_words
 from ...interrupt import resignalled
 from ...training.loop import Training
 from ...validation import check_choice, check_whole
@@ -19,15 +21,14 @@ from ..execute import Event, resume_run, train_run
 from ..folder import WEIGHTS, checkpoints, fresh, refuse_inside, refuse_used
 from ..lock import locked
 from ..plan import Plan
-from ..record import in_words, read_record
-from .axes import Range, Setting, Values, check_axes, combinations
+from ..record import read_record
 from .search import Method, plan, propose
 from .state import STATE, Sweep, Trial, read_sweep
 
-OPEN = ("waiting", "running")  # of a trial that is still to be trained, or to the end
-TRIED_OUT = 100  # combinations of the ends of ranges that are tried out on the data before anything is trained
+OPEN = ("waiting", "running")  # of a trial that is not finished
+TRIED_OUT = 100  # most combinations of the ends of ranges that are checked on the data before training
 
-Told = Sweep | Trial | Event
+SweepEvent = Sweep | Trial | Event
 
 
 def run_sweep(
@@ -40,30 +41,30 @@ def run_sweep(
     recipe: RecipeName = "fast",
     data_dir: str | Path | None = None,
     out: str | Path | None = None,
-    watch: Callable[[Told], object] | None = None,
+    watch: Callable[[SweepEvent], object] | None = None,
     **settings: Any,
 ) -> Sweep:
-    """Train with many settings, each an ordinary run, and choose the best by validation accuracy, or by ``metric``.
+    """Train with several settings, each as an ordinary run, and choose the best by validation accuracy or ``metric``.
 
-    The test part has no say in the choice: it would be no test any more. At the end it judges the chosen setting alone.
+    The test set is not used for the choice. At the end, only the chosen setting is evaluated on it.
 
     Args:
         data: name for `unroll.load` (default "mnist-sample").
-        search: for each setting that is chosen its values, or a `Range` of numbers; fields of `ModelConfig` and
-            `TrainConfig`. Of lr and weight_decay a range is searched by factors, of the others evenly.
-        seeds: trainings of each setting (default 1); they have the seeds ``seed``, ``seed + 1`` and so on.
-        method: "grid" tries all settings, "random" some, "tpe" those that look best after the ones before (optuna);
-            default "grid", or "random" where there is a range.
-        trials: settings that random and tpe try (default 10).
+        search: values, or a `Range` of numbers, for each setting to choose: fields of `ModelConfig` and `TrainConfig`.
+            Ranges of lr and weight_decay are searched by factors, others evenly.
+        seeds: trainings of each setting (default 1), with the seeds ``seed``, ``seed + 1`` and so on.
+        method: "grid" tries all settings, "random" some, "tpe" those that look best after the previous ones (optuna);
+            default "grid", or "random" if there is a range.
+        trials: number of settings that random and tpe try (default 10).
         recipe: settings to start from (default "fast").
-        data_dir: where to look for the data first (default None).
+        data_dir: the folder to search first for the data (default None).
         out: the sweep's folder, new or empty (default ``sweeps/<data>-<n>`` with the first free n).
-        watch: is called with the `Sweep` at the start, each `Trial` when it begins and ends, and between them what
-            `train_run` tells (default None).
+        watch: called with the `Sweep` at the start, each `Trial` when it begins and ends, and the events of
+            `train_run` (default None).
         **settings: the same for all: fields of `DataConfig`, `ModelConfig` and `TrainConfig`.
 
     Raises:
-        InputError: a setting, the data or the folder will not do; nothing has been changed then.
+        InputError: a setting, the data or the folder is invalid; nothing has been changed.
         KeyboardInterrupt: Ctrl-C; the folder keeps the state, for `resume_sweep`.
     """
     check_whole("seeds", seeds, 1)
@@ -71,7 +72,7 @@ def run_sweep(
         check_whole("trials", trials, 1)
     first = settings.pop("seed", 0)
     for seed in (first, first + seeds - 1):
-        TrainConfig(seed=seed)  # complains of one that is none
+        TrainConfig(seed=seed)  # raises if it is invalid
     axes = check_axes(recipe, settings, search)
     chosen = method or ("random" if any(isinstance(values, Range) for values in axes.values()) else "grid")
     check_choice("method", chosen, ("grid", "random", "tpe"))
@@ -92,49 +93,49 @@ def run_sweep(
         seeds=tuple(range(first, first + seeds)),
     )
     with locked(sweep.path):
-        _refuse_used(sweep.path)  # again: another process may have come first
+        _refuse_used(sweep.path)  # again: another process may have been faster
         for setting in planned:
             sweep.add(setting)
         sweep.save()
-        return _go(sweep, sweep.data_dir, watch)
+        return _run(sweep, sweep.data_dir, watch)
 
 
 def resume_sweep(
-    path: str | Path, *, data_dir: str | Path | None = None, watch: Callable[[Told], object] | None = None
+    path: str | Path, *, data_dir: str | Path | None = None, watch: Callable[[SweepEvent], object] | None = None
 ) -> Sweep:
-    """Go on with an interrupted `run_sweep`: what is finished stays, the run that was interrupted is resumed.
+    """Continue an interrupted `run_sweep`: finished runs stay, the interrupted run is resumed.
 
     Args:
-        path: the sweep's folder; of a finished one nothing is trained, but the result is returned and drawn anew.
-        data_dir: where the data is now, if it has moved (default: where it was).
+        path: the sweep's folder; if the sweep is finished, its result is returned without training.
+        data_dir: the data's folder now, if it has moved (default: where it was).
         watch: as in `run_sweep`.
 
     Raises:
-        RunError: no sweep, or a broken one.
-        DataError: the data is not there, or has changed.
+        RunError: the folder is not a sweep, or is broken.
+        DataError: the data is missing or has changed.
     """
-    read_sweep(path)  # complains of a folder that is none before a lock is put there
+    read_sweep(path)  # raises before a lock file is written into a folder that is not a sweep
     with locked(Path(path)):
         return _resume(read_sweep(path), data_dir, watch)
 
 
-def _resume(sweep: Sweep, data_dir: str | Path | None, watch: Callable[[Told], object] | None) -> Sweep:
-    there = str(data_dir) if data_dir else sweep.data_dir
+def _resume(sweep: Sweep, data_dir: str | Path | None, watch: Callable[[SweepEvent], object] | None) -> Sweep:
+    folder = str(data_dir) if data_dir else sweep.data_dir
     left = [trial.setting for trial in sweep.trials if trial.status in OPEN]
     if left or len(sweep.trials) < sweep.total:
         tried = left if len(sweep.trials) == sweep.total else [*left, *_corners(sweep.axes)]
-        _try_out(sweep.data, there, sweep.recipe, sweep.settings, tried, sweep.fingerprint)
-    return _go(sweep, there, watch)
+        _try_out(sweep.data, folder, sweep.recipe, sweep.settings, tried, sweep.fingerprint)
+    return _run(sweep, folder, watch)
 
 
 def _refuse_used(out: str | Path | None) -> None:
     if out is not None and (Path(out).expanduser() / STATE).exists():
-        raise RunError(f"{out} holds a sweep; go on with --resume {out}, or choose another --out")
+        raise RunError(f"{out} holds a sweep; continue it with --resume {out}, or choose another --out")
     refuse_used(out)
 
 
 def _corners(axes: Mapping[str, Values]) -> list[Setting]:
-    """Return combinations of the values and of the ends of ranges, where it is not known yet what will be tried."""
+    """Return combinations of the values and of the ends of ranges, for settings that are not drawn yet."""
     return list(itertools.islice(combinations(axes), TRIED_OUT))
 
 
@@ -146,8 +147,8 @@ def _try_out(
     tried: Sequence[Setting],
     fingerprint: str | None = None,
 ) -> Splits:
-    """Load the data and make a model of each setting, so that what cannot be trained is known before anything is."""
-    plans = [Plan(data, data_dir, *choose_settings(recipe, {**settings, **one}), fingerprint) for one in tried]
+    """Load the data and build a model for each setting, so that errors show before any training."""
+    plans = [Plan(data, data_dir, *choose_settings(recipe, {**settings, **setting}), fingerprint) for setting in tried]
     splits = plans[0].load()
     for setting, own in zip(tried, plans, strict=True):
         try:
@@ -161,40 +162,40 @@ def _try_out(
     return splits
 
 
-def _go(sweep: Sweep, data_dir: str | None, watch: Callable[[Told], object] | None) -> Sweep:
+def _run(sweep: Sweep, data_dir: str | None, watch: Callable[[SweepEvent], object] | None) -> Sweep:
     with resignalled(lambda: f"unroll sweep --resume {shlex.quote(str(sweep.path))}"):
         _train_all(sweep, data_dir, watch)
     return sweep
 
 
-def _train_all(sweep: Sweep, data_dir: str | None, watch: Callable[[Told], object] | None) -> None:
-    tell = watch or (lambda _: None)
-    tell(sweep)
+def _train_all(sweep: Sweep, data_dir: str | None, watch: Callable[[SweepEvent], object] | None) -> None:
+    notify = watch or (lambda _: None)
+    notify(sweep)
     for place in range(sweep.total):
         if place == len(sweep.trials):
-            worst = min([0.0, *(one.score or 0.0 for one in sweep.ranked)])  # of those that failed
-            by_number = sorted(sweep.ranked, key=lambda one: one.number)
-            seen = [(one.setting, worst if one.score is None else one.score) for one in by_number]
+            worst = min([0.0, *(tried.score or 0.0 for tried in sweep.ranked)])  # for settings that failed
+            by_number = sorted(sweep.ranked, key=lambda tried: tried.number)
+            seen = [(tried.setting, worst if tried.score is None else tried.score) for tried in by_number]
             sweep.add(propose(sweep.axes, seen, sweep.count, sweep.seeds[0]))
         if sweep.trials[place].status in OPEN:
             trial = sweep.change(sweep.trials[place], status="running")
-            tell(trial)
-            tell(sweep.change(trial, **_outcome(sweep, trial, data_dir, watch)))
+            notify(trial)
+            notify(sweep.change(trial, **_outcome(sweep, trial, data_dir, watch)))
 
 
 def _outcome(
     sweep: Sweep, trial: Trial, data_dir: str | None, watch: Callable[[Event], object] | None
 ) -> dict[str, Any]:
-    """Train, or go on with it, or find it finished; return what is to be noted of it."""
+    """Train a trial, resume it, or read it if it is finished; return its results."""
     path = sweep.path / trial.run
     settings = {**sweep.settings, **trial.setting, "seed": trial.seed}
     try:
         if checkpoints(path) and not (path / WEIGHTS).exists():
             resume_run(path, data_dir=data_dir, watch=watch)
-        elif not (path / WEIGHTS).exists():  # killed before its first state was written, or not begun at all
+        elif not (path / WEIGHTS).exists():  # not started, or killed before its first checkpoint
             recipe: Any = sweep.recipe
             train_run(sweep.data, recipe=recipe, data_dir=data_dir, out=path, overwrite=True, watch=watch, **settings)
-    except (TrainingError, ConfigError) as error:  # the others may do
+    except (TrainingError, ConfigError) as error:  # other settings may still succeed
         return {"status": "failed", "reason": str(error).partition("; the metrics of")[0]}
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
@@ -203,9 +204,9 @@ def _outcome(
     record = read_record(path)
     return {
         "status": "finished",
-        "val_accuracy": record.kept.val_accuracy,
-        "val_loss": record.kept.val_loss,
-        "score": record.kept.score(sweep.metric),
+        "val_accuracy": record.chosen_epoch.val_accuracy,
+        "val_loss": record.chosen_epoch.val_loss,
+        "score": record.chosen_epoch.score(sweep.metric),
         "parameters": record.parameters,
         "seconds": record.seconds,
     }

@@ -1,4 +1,4 @@
-"""Which settings a sweep tries: all of a grid, some at random, or those that look best after what was seen (TPE)."""
+"""Choose the settings that a sweep tries: a full grid, random ones, or by the Parzen estimator (TPE)."""
 
 from __future__ import annotations
 
@@ -9,41 +9,43 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from ...errors import ConfigError
-from .axes import LOGARITHMIC, Range, Setting, Values, combinations, is_whole
+from ...config.axes import LOGARITHMIC, Range, Setting, Values, combinations, is_whole
+from ...errors import ConfigError, how_to_install
 
 Method = Literal["grid", "random", "tpe"]
-TRIALS = 10  # settings that random and tpe try unless told otherwise
-STARTING = 10  # of tpe's settings so many at most are drawn at random, and at most a third
-ATTEMPTS = 20  # of tpe to find a setting that was not tried yet
-DIGITS = 3  # of a drawn number: more make names and tables long, and no difference
+TRIALS = 10  # default number of settings for random and tpe
+STARTING = 10  # most settings that tpe draws at random first, and at most a third
+ATTEMPTS = 20  # of tpe to propose a new setting
+DIGITS = 3  # of a drawn number: more would only make names and tables longer
 
 
 def plan(method: Method, axes: Mapping[str, Values], trials: int | None, seed: int) -> tuple[list[Setting], int]:
-    """Return the settings that are known beforehand, none for tpe; and how many there will be.
+    """Return the settings known in advance, none for tpe, and the number of settings.
 
     Args:
         method: "grid", "random" or "tpe".
         axes: values or ranges of the settings.
-        trials: how many settings; None for a grid, which has its number, and for `TRIALS`.
+        trials: number of settings; None for all of a grid, or for `TRIALS`.
         seed: of the drawing.
 
     Raises:
-        ConfigError: a grid of ranges, more settings than there are, or optuna is not installed.
+        ConfigError: a grid has a range, there are fewer settings than trials, or optuna is not installed.
     """
     endless = [f"{name} {values}" for name, values in axes.items() if isinstance(values, Range)]
     if method == "grid":
         if endless:
-            raise ConfigError(f"a grid needs values, not a range, got {endless[0]}: list some, or take method random")
+            raise ConfigError(f"a grid needs values, not a range, got {endless[0]}: list values, or use method random")
         if trials is not None:
-            raise ConfigError(f"trials is for the methods random and tpe, got {trials}: a grid tries all its settings")
+            raise ConfigError(
+                f"trials applies to the methods random and tpe, got {trials}: a grid tries all its settings"
+            )
         settings = list(combinations(axes))
         return settings, len(settings)
     known = math.prod(_count(name, values) for name, values in axes.items())
     count = int(min(TRIALS, known)) if trials is None else trials
     if count > known:
-        way = "give fewer, or leave it out" if endless else "leave it out, or take the grid"
-        raise ConfigError(f"there are only {known} settings to try, got trials {trials}: {way}")
+        remedy = "give fewer, or leave it out" if endless else "leave it out, or use the grid"
+        raise ConfigError(f"there are only {known} settings to try, got trials {trials}: {remedy}")
     if method == "tpe":
         optuna()
         return [], count
@@ -51,19 +53,19 @@ def plan(method: Method, axes: Mapping[str, Values], trials: int | None, seed: i
 
 
 def _count(name: str, values: Values) -> float:
-    """Return how many values a setting may have."""
+    """Return the number of possible values of a setting."""
     if not isinstance(values, Range):
         return len(values)
     return int(values.high) - int(values.low) + 1 if is_whole(name) else math.inf
 
 
 def _draw(axes: Mapping[str, Values], count: int, endless: bool, seed: int) -> list[Setting]:
-    """Return ``count`` settings at random, no two alike."""
+    """Return ``count`` different random settings."""
     generator = random.Random(seed)
     if not endless:
         return generator.sample(list(combinations(axes)), count)
     settings = list[Setting]()
-    for _ in range(1_000 * count):  # a narrow range may run out of numbers of so many digits
+    for _ in range(1_000 * count):  # a narrow range may run out of numbers with that many digits
         setting = {name: _pick(name, values, generator) for name, values in axes.items()}
         if setting not in settings:
             settings.append(setting)
@@ -95,18 +97,18 @@ def optuna() -> Any:
     try:
         return importlib.import_module("optuna")
     except ImportError as error:
-        raise ConfigError("method tpe needs the library optuna: pip install 'unroll-rnn[sweep]'") from error
+        raise ConfigError(f"method tpe needs the library optuna: {how_to_install('sweep')}") from error
 
 
 def propose(axes: Mapping[str, Values], seen: Sequence[tuple[Setting, float]], trials: int, seed: int) -> Setting:
-    """Return the setting that the tree-structured Parzen estimator would try next.
+    """Return the setting that the tree-structured Parzen estimator proposes next.
 
-    It depends on the arguments alone, so that an interrupted sweep goes on as if it had not been.
+    It depends only on the arguments, so a resumed sweep continues as if it had not been interrupted.
 
     Args:
         axes: values or ranges of the settings.
-        seen: settings that were tried, with their accuracies; 0 for one that failed.
-        trials: how many there will be in all.
+        seen: settings that were tried, with their scores; failed ones have the worst.
+        trials: number of settings in all.
         seed: of the drawing.
 
     Source: J. Bergstra, R. Bardenet, Y. Bengio, B. Kégl, Algorithms for hyper-parameter optimization, NeurIPS 2011; as
@@ -122,19 +124,19 @@ def propose(axes: Mapping[str, Values], seen: Sequence[tuple[Setting, float]], t
         sampler = library.samplers.TPESampler(seed=seed + len(seen) + 10_000 * attempt, n_startup_trials=starting)
         study = library.create_study(direction="maximize", sampler=sampler)
         study.add_trials(past)
-        found = study.ask(space).params
-        setting = {name: _as_drawn(name, found[name], values) for name, values in axes.items()}
+        proposed = study.ask(space).params
+        setting = {name: _as_drawn(name, proposed[name], values) for name, values in axes.items()}
         if setting not in tried:
             return setting
-    # Of a few settings it may like the same one for ever.
+    # With few settings left, TPE can propose the same one repeatedly.
     generator = random.Random(seed + len(seen))
     drawn = ({name: _pick(name, values, generator) for name, values in axes.items()} for _ in range(ATTEMPTS))
-    others = itertools.chain(drawn, combinations({name: _every(name, values) for name, values in axes.items()}))
-    return next((other for other in others if other not in tried), setting)
+    candidates = itertools.chain(drawn, combinations({name: _every(name, values) for name, values in axes.items()}))
+    return next((candidate for candidate in candidates if candidate not in tried), setting)
 
 
 def _every(name: str, values: Values) -> Sequence[Any] | Range:
-    """Return all values that a setting may have; of a range that is not of whole numbers itself."""
+    """Return all possible values of a setting; a range of real numbers is returned as it is."""
     return range(int(values.low), int(values.high) + 1) if isinstance(values, Range) and is_whole(name) else values
 
 

@@ -1,4 +1,4 @@
-"""A sweep's folder: what is tried, how far it has come, and what came out; all in one file, whole at any moment."""
+"""The state of a sweep: settings, progress and results, in one file that is written atomically."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from ...config import Metric
+from ...config.axes import Range, Setting, Values
 from ...errors import RunError
 from ..folder import first_line, read_json, write_json
 from ..record import read_record
-from .axes import Range, Setting, Values
 from .search import Method
 
 STATE = "sweep.json"
 FORMAT = 1
-NAME = 60  # characters at most of a run's folder, but for its numbers
+NAME = 60  # most characters of a setting in a run's folder name
 
 Status = Literal["waiting", "running", "finished", "failed"]
 
@@ -29,15 +29,15 @@ class Trial:
 
     Attributes:
         number: of the setting, from 1
-        setting: values of what is chosen
+        setting: values of the settings to choose
         seed: of the training
-        run: name of its run's folder, inside the sweep's
-        status: waiting, running (or interrupted), finished, or failed: its training diverged, say
+        run: name of the run's folder, inside the sweep's
+        status: waiting, running (or interrupted), finished, or failed, for example because it diverged
         reason: why it failed
-        val_accuracy: of the weights that were kept, on the validation part, a fraction; None unless finished
-        val_loss: the same, in nats
-        score: by which it is chosen, the higher the better: the accuracy, or what ``metric`` says; a loss is negative
-        parameters: numbers in the model's weights
+        val_accuracy: validation accuracy of the saved weights, a fraction; None unless finished
+        val_loss: their validation loss, in nats
+        score: settings are ranked by it, higher is better: the accuracy, or ``metric``; a loss is negated
+        parameters: number of the model's parameters
         seconds: of training
     """
 
@@ -60,7 +60,7 @@ class Tried:
 
     Attributes:
         number: of the setting, from 1
-        setting: values of what is chosen
+        setting: values of the settings to choose
         trials: one for each seed
     """
 
@@ -75,7 +75,7 @@ class Tried:
 
     @property
     def finished(self) -> bool:
-        """Whether it came to its end with every seed."""
+        """Whether all its trainings are finished."""
         return all(trial.status == "finished" for trial in self.trials)
 
     @property
@@ -85,12 +85,12 @@ class Tried:
 
     @property
     def score(self) -> float | None:
-        """Mean over the seeds of that by which it is chosen; None unless all are finished."""
+        """Mean score over the seeds; None unless all are finished."""
         return fmean(trial.score for trial in self.trials if trial.score is not None) if self.finished else None
 
     @property
     def deviation(self) -> float | None:
-        """Its standard deviation over the seeds (n - 1 in its denominator); None of one seed alone."""
+        """Its standard deviation over the seeds (n - 1 in its denominator); None for a single seed."""
         return stdev(self.val_accuracies) if self.finished and len(self.trials) > 1 else None
 
     @property
@@ -106,15 +106,15 @@ class Sweep:
     Attributes:
         path: its folder
         data: name or absolute path for `unroll.load`
-        data_dir: where to look for it first
+        data_dir: the folder to search first for it
         fingerprint: of the training data
-        recipe: what the settings start from
-        settings: those that are the same for all
-        axes: values or ranges of those that are chosen
+        recipe: the base of the settings
+        settings: the same for all
+        axes: values or ranges of the settings to choose
         method: "grid", "random" or "tpe"
-        count: settings to try
+        count: number of settings to try
         seeds: each setting is trained with all of them
-        trials: setting by setting; those of tpe come one after the other
+        trials: setting by setting; tpe adds them one by one
     """
 
     path: Path
@@ -131,54 +131,54 @@ class Sweep:
 
     @property
     def total(self) -> int:
-        """Trainings in all."""
+        """Number of trainings."""
         return self.count * len(self.seeds)
 
     @property
     def metric(self) -> Metric:
-        """By what the settings are compared, on the validation part."""
+        """The metric by which settings are ranked, on the validation set."""
         metric: Metric | None = self.settings.get("metric")
         return metric or "accuracy"
 
     @property
     def ranked(self) -> list[Tried]:
-        """The settings, best first by the metric's mean over the seeds; then those that failed or are not finished."""
+        """The settings, best mean score over the seeds first; then those that failed or are not finished."""
         numbers = dict.fromkeys(trial.number for trial in self.trials)
-        tried = [
+        settings = [
             Tried(own[0].number, own[0].setting, tuple(own))
             for own in ([trial for trial in self.trials if trial.number == number] for number in numbers)
         ]
-        done = [one for one in tried if one.finished]
-        done.sort(key=lambda one: (-(one.score or 0.0), one.val_loss))
-        return done + [one for one in tried if not one.finished]
+        finished = [tried for tried in settings if tried.finished]
+        finished.sort(key=lambda tried: (-(tried.score or 0.0), tried.val_loss))
+        return finished + [tried for tried in settings if not tried.finished]
 
     @property
     def best(self) -> Tried | None:
-        """The setting that is chosen; None where none was finished."""
+        """The chosen setting; None if none is finished."""
         ranked = self.ranked
         return ranked[0] if ranked and ranked[0].finished else None
 
     def test_accuracies(self, tried: Tried) -> list[float]:
-        """Return the test accuracies of the runs of a finished setting; none where the data has no test part."""
+        """Return the test accuracies of a finished setting's runs; empty if the data has no test set."""
         accuracies = (read_record(self.path / trial.run).accuracy for trial in tried.trials)
         return [accuracy for accuracy in accuracies if accuracy is not None]
 
     def add(self, setting: Setting) -> None:
-        """Add the trainings of one more setting."""
+        """Add the trainings of another setting."""
         number = len({trial.number for trial in self.trials}) + 1
         for seed in self.seeds:
             name = f"{number:0{len(str(self.count))}d}-{_slug(setting)}-seed{seed}"
             self.trials.append(Trial(number, setting, seed, name))
 
     def change(self, trial: Trial, **changes: Any) -> Trial:
-        """Replace a training by one that has come further, write that down, and return it."""
+        """Update a training, save the sweep, and return the new training."""
         changed = replace(trial, **changes)
         self.trials[self.trials.index(trial)] = changed
         self.save()
         return changed
 
     def save(self) -> None:
-        """Write the file that `read_sweep` reads."""
+        """Write the sweep's file."""
         write_json(self.path / STATE, self._state())
 
     def _state(self) -> dict[str, Any]:
@@ -193,17 +193,17 @@ class Sweep:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types: all of the above, the settings in their order, and how the chosen one tests."""
+        """Return plain JSON types: the state, the ranking, and the test accuracy of the chosen setting."""
         best = self.best
         ranked = [
             {
-                "number": one.number,
-                "setting": one.setting,
-                "score": one.score,
-                "val_accuracy": one.mean,
-                "deviation": one.deviation,
+                "number": tried.number,
+                "setting": tried.setting,
+                "score": tried.score,
+                "val_accuracy": tried.mean,
+                "deviation": tried.deviation,
             }
-            for one in self.ranked
+            for tried in self.ranked
         ]
         return {
             "sweep": str(self.path),
@@ -242,12 +242,12 @@ def read_sweep(path: str | Path) -> Sweep:
         path: its folder.
 
     Raises:
-        RunError: no sweep, or a broken one.
+        RunError: the folder is not a sweep, or is broken.
     """
     path = Path(path)
     file = path / STATE
     if not file.is_file():
-        raise RunError(f"{path} is no sweep: it has no {STATE}")
+        raise RunError(f"{path} is not a sweep folder: it has no {STATE}")
     try:
         state = read_json(file)
         if (version := state.pop("format")) != FORMAT:

@@ -1,7 +1,6 @@
 #include "answer.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "pack.h"
 #include "threads.h"
@@ -21,17 +20,16 @@ void take(Forward& f, const Kernels& kernels, const Source& from, long first) {
   f.x = from.floats ? from.floats + at : nullptr, f.x_batch = f.time * f.inputs, f.x_time = f.inputs;
   if (!from.mean) return;
   static thread_local Numbers steps;
-  static thread_local std::vector<std::int64_t> order, full;
-  order.resize(f.batch), full.assign(f.batch, f.time);
-  std::iota(order.begin(), order.end(), 0);
+  static thread_local std::vector<std::int64_t> starts, full;
+  starts.resize(f.batch), full.assign(f.batch, f.time);
+  for (long b = 0; b < f.batch; ++b) starts[b] = b * f.time;
   const Gather g{from.bytes ? from.bytes + at : nullptr,
                  f.x,
-                 order.data(),
+                 starts.data(),
                  f.lengths ? f.lengths : full.data(),
                  from.mean,
                  from.scale,
                  f.batch,
-                 f.time,
                  f.time,
                  f.inputs,
                  room(steps, f.batch * f.time * f.inputs)};

@@ -274,13 +274,13 @@ static inline Vec numbers(const std::uint8_t* from) {
 
 template <class Value>
 static void gather_from(const Gather& a, const Value* x, long begin, long end) {
-  const long size = a.whole * a.inputs, line = 64 / sizeof(Value), most = 4096 / sizeof(Value);
+  const long line = 64 / sizeof(Value), most = 4096 / sizeof(Value);
   const long ahead = a.time * a.inputs < most ? a.time * a.inputs : most;
   for (long b = begin; b < end; ++b) {
     // Sequences are scattered in memory: the start of the one after the next is prefetched, and the rest follows.
-    for (long i = 0; b + 2 < end && i < ahead; i += line) __builtin_prefetch(x + a.order[b + 2] * size + i);
+    for (long i = 0; b + 2 < end && i < ahead; i += line) __builtin_prefetch(x + a.starts[b + 2] * a.inputs + i);
     for (long t = 0; t < a.time; ++t) {
-      const Value* from = x + (a.order[b] * a.whole + t) * a.inputs;
+      const Value* from = x + (a.starts[b] + t) * a.inputs;
       float* to = a.steps + (t * a.batch + b) * a.inputs;
       if (t >= a.lengths[b]) {
         std::memset(to, 0, a.inputs * sizeof(float));

@@ -98,14 +98,14 @@ struct LinearBackward {
   float *da, *db, *dh0;
 };
 
-// steps[t, b] = (x[order[b], t] - mean) * scale, feature by feature; 0 past the sequence's length.
+// steps[t, b] = (x[starts[b] + t] - mean) * scale, feature by feature; 0 past the sequence's length.
 struct Gather {
-  const std::uint8_t* bytes;  // (all, whole, inputs); or null, and floats
+  const std::uint8_t* bytes;  // x: (steps of all, inputs); or null, and floats
   const float* floats;
-  const std::int64_t *order, *lengths;  // (batch), the lengths of those sequences
-  const float *mean, *scale;            // (inputs)
-  long batch, whole, time, inputs;      // only the first `time` steps are taken
-  float* steps;                         // (time, batch, inputs)
+  const std::int64_t *starts, *lengths;  // (batch), where in x each sequence begins, and its length
+  const float *mean, *scale;             // (inputs)
+  long batch, time, inputs;              // only the first `time` steps are taken
+  float* steps;                          // (time, batch, inputs)
 };
 
 // A step of Adam on one parameter: its values, their gradient, and the running averages.

@@ -82,14 +82,16 @@ void TrainingStep::gather(const std::int64_t* order) {
   const Layout& a = layout_;
   float* steps = room(steps_, a.time * a.batch * a.inputs);
   y_.resize(a.batch);
+  starts_.resize(a.batch);
   lengths_.resize(a.batch);
   layout_.lengths = data_.lengths ? lengths_.data() : nullptr;
   for (long b = 0; b < a.batch; ++b) {
     y_[b] = data_.y[order[b]];
+    starts_[b] = data_.starts[order[b]];
     lengths_[b] = std::min<long>(data_.lengths ? data_.lengths[order[b]] : a.time, a.time);
   }
   const Gather g{
-      data_.bytes, data_.floats, order, lengths_.data(), data_.mean.data(), data_.scale.data(), a.batch, whole_,
+      data_.bytes, data_.floats, starts_.data(), lengths_.data(), data_.mean.data(), data_.scale.data(), a.batch,
       a.time,      a.inputs,     steps};
   // Sequences in random order are read with cache misses, each as slow as many products.
   split(a.batch, threads_for(32 * a.time * a.batch * a.inputs),

@@ -12,9 +12,10 @@ namespace unroll {
 
 // The unscaled data set; a batch has some of its sequences, scaled: (x - mean) * scale, feature by feature.
 struct Data {
-  const std::uint8_t* bytes;  // (all, time, inputs); or null, and floats
+  const std::uint8_t* bytes;  // (steps of all, inputs); or null, and floats
   const float* floats;
   const std::int64_t* y;           // (all)
+  const std::int64_t* starts;      // (all), the first step of each
   const std::int64_t* lengths;     // (all); null: all full
   std::vector<float> mean, scale;  // (inputs)
   std::vector<float> weights;      // (classes), by which a sequence's loss is multiplied; none: 1
@@ -34,7 +35,7 @@ struct Adam {
 
 class TrainingStep {
  public:
-  // layout: of the whole data set, except for the batch. Throws std::invalid_argument if sizes do not fit, as does use().
+  // layout: of the longest sequence, except for the batch. Throws std::invalid_argument if sizes do not fit, as does use().
   TrainingStep(const Layout& layout, long classes, const Data& data);
 
   // parameters: w_ih, w_hh, b_ih, b_hh, the head's weight (classes, hidden) and bias (classes).
@@ -56,12 +57,12 @@ class TrainingStep {
   int threads_for(long products) const { return products > 1 << 20 ? layout_.threads : 1; }
 
   Layout layout_;
-  long classes_, whole_;  // time steps in the data
+  long classes_, whole_;  // time steps of the longest sequence
   Data data_;
   std::vector<Parameter> parameters_;
   Adam adam_;
   std::vector<Numbers> gradients_;
-  std::vector<std::int64_t> lengths_, y_;
+  std::vector<std::int64_t> starts_, lengths_, y_;
   Numbers steps_, h_, c_, gates_, h_n_, c_n_, dh_, dc_, logits_, packed_;
 };
 

@@ -1,4 +1,4 @@
-"""What a sweep tries: for some settings several values, or a range of numbers."""
+"""The search space of a sweep: several values, or a range of numbers, for some settings."""
 
 from __future__ import annotations
 
@@ -7,34 +7,37 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, get_args, get_type_hints
 
-from ...config import DataConfig, ModelConfig, TrainConfig, choose_settings
-from ...errors import ConfigError, did_you_mean
-from ..record import in_words
+from ..errors import ConfigError, did_you_mean
+from ..formatting import in_words
+from .data import DataConfig
+from .model import ModelConfig
+from .recipes import choose_settings
+from .training import TrainConfig
 
-LOGARITHMIC = ("lr", "weight_decay")  # of which the factor matters: as much is tried from 1 to 2 as from 2 to 4
+LOGARITHMIC = ("lr", "weight_decay")  # sampled by factors: 1 to 2 is as likely as 2 to 4
 TYPES: dict[str, Any] = {**get_type_hints(ModelConfig), **get_type_hints(TrainConfig)}
 SWITCH = {"true": True, "false": False}
 NOT_CHOSEN = {
-    "seed": "a seed is nothing to choose by: say with seeds how many to train each setting with",
+    "seed": "a sweep cannot choose a seed: set the number of seeds for each setting with seeds",
     "metric": "metric must be the same for all: settings are compared by it",
-    "val_fraction": "val_fraction must be the same for all: accuracies on other validation parts cannot be compared",
+    "val_fraction": "val_fraction must be the same for all: accuracies on different validation sets cannot be compared",
 }
 
 
 @dataclass(frozen=True)
 class Range:
-    """All numbers between two.
+    """A range of numbers.
 
     Attributes:
-        low: the least
-        high: the greatest
+        low: the lowest number
+        high: the highest number
     """
 
     low: float
     high: float
 
     def __str__(self) -> str:
-        """As the command line takes it."""
+        """Return the range as the command line writes it."""
         return f"{self.low:g}..{self.high:g}"
 
 
@@ -43,11 +46,11 @@ Setting = dict[str, Any]
 
 
 def read_values(name: str, text: str) -> Values:
-    """Return what a flag's text means: one value, several with commas between, or a range ``low..high``.
+    """Return the values of a flag: one value, several separated by commas, or a range ``low..high``.
 
     Args:
         name: field of `ModelConfig` or `TrainConfig`.
-        text: as it was given.
+        text: the flag's text.
 
     Raises:
         ConfigError: it is not of the field's type.
@@ -59,7 +62,7 @@ def read_values(name: str, text: str) -> Values:
     low, dots, high = text.partition("..")
     if dots and _kind(name) in (int, float):
         return Range(_read(name, low), _read(name, high))
-    if name == "class_weight":  # whose commas are its own
+    if name == "class_weight":  # its value contains commas
         return (text,)
     return tuple(_read(name, part.strip()) for part in text.split(","))
 
@@ -74,10 +77,12 @@ def _read(name: str, text: str) -> Any:
     kind = _kind(name)
     if kind is bool:
         if text not in SWITCH:
-            raise ConfigError(f"{name} must be true or false, or both with a comma between, got {text!r}")
+            raise ConfigError(f"{name} must be true, false, or both separated by a comma, got {text!r}")
         return SWITCH[text]
     if kind not in (int, float):
-        return text  # one of the names that the settings' class knows
+        if int in get_args(kind) and text.isdecimal():  # or a word
+            return int(text)
+        return text  # the settings' class checks the name
     try:
         return kind(text)
     except ValueError:
@@ -86,21 +91,21 @@ def _read(name: str, text: str) -> Any:
 
 
 def check_axes(recipe: str, settings: Mapping[str, Any], search: Mapping[str, Sequence[Any] | Range]) -> dict[str, Any]:
-    """Return what to search, checked: each combination of the values, and of the ends of ranges, is a valid setting.
+    """Return the search space, checked: each combination of the values, and of the ends of ranges, is valid.
 
     Args:
-        recipe: what the settings start from.
-        settings: those that are the same for all.
-        search: values, or a range, of those that are chosen.
+        recipe: the base of the settings.
+        settings: the same for all.
+        search: values, or a range, for each setting to choose.
 
     Raises:
-        ConfigError: a value is wrong, is there twice, or cannot be chosen; or nothing is left to choose.
+        ConfigError: a value is invalid, occurs twice, or cannot be chosen; or there is nothing to choose.
     """
     if not search:
         raise ConfigError("nothing to choose between: give a setting several values, as in --lr 1e-3,3e-3")
     axes = {name: _checked(name, values) for name, values in search.items()}
     for name in sorted(set(axes) & set(settings)):
-        raise ConfigError(f"{name} is given twice: as one value for all and as values to choose between")
+        raise ConfigError(f"{name} is given twice: as a fixed value and as values to choose between")
     for corner in combinations(axes):
         try:
             _, chosen = choose_settings(recipe, {**settings, **corner})
@@ -120,7 +125,7 @@ def _checked(name: str, values: Sequence[Any] | Range) -> Values:
         raise ConfigError(NOT_CHOSEN[name])
     if name not in TYPES:
         hint = did_you_mean(name, {**TYPES, **asdict(DataConfig())})
-        raise ConfigError(f"{name!r} is no setting of model or training that could be chosen{hint}")
+        raise ConfigError(f"{name!r} is not a setting of model or training that a sweep can choose{hint}")
     if not isinstance(values, Range):
         if not isinstance(values, Sequence) or isinstance(values, str) or not values:
             raise ConfigError(f"{name} must have a list of values or a Range to choose from, got {values!r}")
@@ -129,27 +134,27 @@ def _checked(name: str, values: Sequence[Any] | Range) -> Values:
                 raise ConfigError(f"{name} has {value} twice")
         return tuple(values)
     if _kind(name) not in (int, float):
-        raise ConfigError(f"{name} has no range: list its values")
+        raise ConfigError(f"{name} cannot have a range: list its values")
     if not values.low < values.high:
         raise ConfigError(f"the range of {name} must go from a lower to a higher number, got {values}")
     if name in LOGARITHMIC and values.low <= 0:
-        raise ConfigError(f"the range of {name} is searched by factors: it must begin above 0, got {values}")
+        raise ConfigError(f"the range of {name} is searched by factors: it must start above 0, got {values}")
     if _kind(name) is int and not all(isinstance(end, int) for end in (values.low, values.high)):
-        raise ConfigError(f"the range of {name} must have whole numbers for ends, got {values}")
+        raise ConfigError(f"the range of {name} must have whole numbers as ends, got {values}")
     return values
 
 
 def combinations(axes: Mapping[str, Sequence[Any] | Range]) -> Iterator[Setting]:
-    """Return every combination of the values, a range giving its two ends."""
+    """Return every combination of the values; a range contributes its two ends."""
     lists = [(values.low, values.high) if isinstance(values, Range) else values for values in axes.values()]
     return (dict(zip(axes, picked, strict=True)) for picked in itertools.product(*lists))
 
 
 def is_whole(name: str) -> bool:
-    """Tell whether the values of a setting are whole numbers."""
+    """Return whether the values of a setting are integers."""
     return _kind(name) is int
 
 
 def is_number(name: str) -> bool:
-    """Tell whether the values of a setting are numbers, so that there is an axis for them."""
+    """Return whether the values of a setting are numbers, so that they can be an axis."""
     return _kind(name) in (int, float)

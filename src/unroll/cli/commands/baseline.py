@@ -1,0 +1,73 @@
+"""Whether something simpler would do: baseline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...config import choose_settings
+from ...errors import ConfigError
+from ...interrupt import immediate_interrupt
+from ..app import DATA, RECIPE, DataFlags, Json, app, given
+from ..outcome import print_json
+
+
+@app.command
+def baseline(
+    run: Path | None = None,
+    /,
+    *,
+    data: str | None = None,
+    data_dir: Path | None = None,
+    reading: DataFlags = None,
+    json: Json = False,
+) -> int:
+    """Train simple classifiers on the same data: is a recurrent net worth it?
+
+    Example: unroll baseline runs/first
+
+    The majority class; logistic regression (of series on each feature's mean, deviation and last value, of images on
+    all pixels, of texts on a bag of words); of series 1-nearest neighbour under dynamic time warping, which needs the
+    extra baseline. All learn from the training part and are judged on the test part.
+
+    Parameters
+    ----------
+    run
+        Folder of a finished run: its training and test parts are used, its accuracy is compared with the best of them,
+        and what they reach is kept in the folder, for unroll report and unroll compare.
+    data
+        Data set, where no run is given; as in unroll train.
+    data_dir
+        Folder to look for the data in first.
+    json
+        Print one JSON object.
+    """
+    with immediate_interrupt():
+        from ...evaluation.baseline import baselines, best_of, verdict
+        from ...evaluation.predictions import Predictions
+        from ...runs.artifacts import write_baselines
+        from ...runs.data import load_splits
+        from ...runs.plan import Plan
+        from ...runs.storage import load_run
+        from ..views.baseline import print_baselines
+        from ..views.terminal import Screen
+
+    settings = given(reading)
+    if run is not None and (settings or data):
+        raise ConfigError(f"give {run} or the flags of data, not both")
+    loaded = None if run is None else load_run(run)
+    if loaded is None:
+        splits = Plan(data or DATA, data_dir, *choose_settings(RECIPE, settings)).load()
+    else:
+        splits = load_splits(loaded, data_dir)
+    with Screen(stderr=True).status("training baselines"):
+        tried = list(baselines(splits))
+    best, comparison = best_of(tried), ""
+    if loaded is not None and best is not None:
+        comparison = verdict(Predictions.of(loaded.model, splits.test.prepared_as(loaded.preparation)), best)
+        write_baselines(loaded.path, tried, comparison)
+    if json:
+        content = {"data": splits.name, "baselines": [base.to_dict() for base in tried]}
+        print_json(content | ({"run": str(run), "comparison": comparison} if comparison else {}))
+    else:
+        print_baselines(Screen(), tried, splits, comparison)
+    return 0

@@ -1,0 +1,230 @@
+"""Tell data that a model was not trained for: other units, another rate, another language, nothing at all."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..formatting import quoted
+from .preparation import CONSTANT
+from .sequences import SequenceData
+from .usual import Range, Usual
+
+SAMPLE = 10_000  # training sequences that are measured
+CHUNK = 1_000  # sequences that are measured at once
+EDGE = 0.01  # fraction of the training sequences left out at either end of a range
+# A file is unlike the training data if more than half of its sequences are: of single ones a hundredth is outside.
+SLACK = 0.5  # a mean is unlike this far outside of the range of training, in widths of it, deviation included
+TIMES = 4.0  # this much more, or less, than in training: deviations; more: tokens of a text
+STILL = 1e-6  # of the smallest deviation in training: a feature that does not change
+LONGER = 1.5  # this much more, or less, than in training: time steps of a series, and the time between two
+FEW = 10  # sequences from which on their median length is compared too,
+MEDIANS = 1.6  # and is unlike at this ratio
+CONSTANT_TIMES = 10  # as large a fraction of constant sequences as in training
+UNKNOWN, FEWEST_UNKNOWN = 0.4, 4  # fraction of a text's tokens that are unknown, and their number
+SHORTER, FEWEST_TOKENS = 0.6, 20  # characters of a token, as a fraction of those in training; number of tokens
+
+
+class _Measured(NamedTuple):
+    """Of each sequence and feature the mean and the deviation, (N, features) float64, NaN where there are no values."""
+
+    levels: np.ndarray
+    spreads: np.ndarray
+
+    @property
+    def constant(self) -> np.ndarray:
+        """(N,) bool: no feature changes."""
+        is_still = ~(self.spreads > CONSTANT * np.abs(self.levels))
+        return np.asarray(is_still.all(axis=1))
+
+
+def measure(data: SequenceData) -> Usual | None:
+    """Return what the sequences of a training part are like; None where there is none.
+
+    Args:
+        data: prepared.
+    """
+    if not len(data):
+        return None
+    if len(data) > SAMPLE:
+        data = data.subset(torch.arange(0, len(data), -(-len(data) // SAMPLE), device=data.y.device))
+    steps = data.steps_of_each.cpu().numpy()
+    lengths, median = _range(steps), float(np.median(steps))
+    if data.kind == "texts":
+        tokens, unknown, characters = max(1, int(steps.sum())), int(_unknown(data).sum()), _characters(data)
+        return Usual(lengths, median, unknown=unknown / tokens, characters=characters / tokens)
+    measured = _measured(data)
+    levels, spreads = (tuple(_range(each[~np.isnan(each)]) for each in values.T) for values in measured)
+    step = None if data.preparation.columns is None else data.preparation.columns.time_step
+    constant = float((measured.constant & (steps > 1)).mean())
+    return Usual(lengths, median, levels, spreads, constant, step)
+
+
+def _range(values: np.ndarray) -> Range:
+    if not len(values):
+        return 0.0, 0.0
+    low, high = np.quantile(values, (EDGE, 1 - EDGE), method="nearest").tolist()
+    return float(low), float(high)
+
+
+def _measured(data: SequenceData) -> _Measured:
+    parts = [data]
+    if len(data) > CHUNK:
+        parts = [data.subset(index) for index in torch.arange(len(data)).split(CHUNK)]
+    levels, spreads = (np.concatenate(each) for each in zip(*map(_of_chunk, parts), strict=True))
+    spreads[data.steps_of_each.cpu().numpy() < 2] = np.nan  # one step says nothing of how much a feature changes
+    return _Measured(levels, spreads)
+
+
+def _of_chunk(data: SequenceData) -> _Measured:
+    """Return means and deviations; of images of all their pixels, as of one feature."""
+    if data.lengths is None and data.missing is None and data.time:
+        values = data.values.cpu().numpy()
+        values = values.reshape(len(values), -1, 1) if data.kind == "images" else values
+        return _Measured(values.mean(axis=1, dtype=np.float64), values.std(axis=1, dtype=np.float64))
+    steps = data.flat(data.values).double()
+    valid = torch.ones_like(steps) if data.missing is None else (~data.flat(data.missing)).double()
+    owner = _owner(data)
+
+    def summed(numbers: Tensor) -> Tensor:
+        return numbers.new_zeros(len(data), numbers.shape[1]).index_add_(0, owner, numbers)
+
+    counts = summed(valid)  # where it is 0, the quotients are NaN
+    means = summed(steps * valid) / counts
+    squares = (steps - means[owner]).square().nan_to_num() * valid
+    return _Measured(means.cpu().numpy(), (summed(squares) / counts).sqrt().cpu().numpy())
+
+
+def _owner(data: SequenceData) -> Tensor:
+    """Return the number of the sequence that each time step of `SequenceData.flat` belongs to."""
+    return torch.arange(len(data), device=data.y.device).repeat_interleave(data.steps_of_each)
+
+
+def _unknown(data: SequenceData) -> np.ndarray:
+    """Return (N,) how many tokens of each text the vocabulary lacks."""
+    is_unknown = (data.flat(data.x) == 0).long()
+    return torch.zeros_like(data.y).index_add_(0, _owner(data), is_unknown).cpu().numpy()
+
+
+def _characters(data: SequenceData) -> int:
+    return sum(map(len, data.texts or ()))
+
+
+def unusual(data: SequenceData) -> str:
+    """Say on one line in which ways data is unlike what its model was trained on; nothing where it is like that.
+
+    Args:
+        data: prepared for the model; what belongs together, such as the series of one file.
+    """
+    usual = data.preparation.usual
+    if usual is None or not len(data):
+        return ""
+    steps = data.steps_of_each.cpu().numpy()
+    ways = [*_of_texts(data, steps, usual)] if data.kind == "texts" else [*_of_numbers(data, steps, usual)]
+    return f"unlike the training data: {'; '.join(ways)}" if ways else ""
+
+
+def _of_texts(data: SequenceData, steps: np.ndarray, usual: Usual) -> Iterator[str]:
+    tokens, unknown, expected = int(steps.sum()), _unknown(data), "expected the language and spelling of these"
+    usually, characters = usual.unknown or 0.0, usual.characters or 0.0
+    if _most(steps == 0):
+        yield f"{_counted(steps == 0, 'text')} without a word: there is nothing to read"
+    is_strange = (unknown > max(UNKNOWN, 2 * usually) * steps) & ((unknown >= FEWEST_UNKNOWN) | (unknown == steps))
+    if _most(is_strange):
+        yield f"{unknown.sum() / tokens:.0%} of the tokens are unknown, in training {usually:.0%}: {expected}"
+    elif tokens >= FEWEST_TOKENS and _characters(data) < SHORTER * characters * tokens:
+        yield f"{_characters(data) / tokens:.1f} characters a token, in training {characters:.1f}: {expected}"
+    if _most(steps > TIMES * usual.lengths[1]):
+        longest = f"in training up to {usual.lengths[1]:,.0f}"
+        yield f"{np.median(steps):,.0f} tokens a text, {longest}: classify shorter pieces of these texts"
+
+
+def _of_numbers(data: SequenceData, steps: np.ndarray, usual: Usual) -> Iterator[str]:
+    measured = _measured(data)
+    if data.kind == "series":
+        yield from _of_time(data, steps, usual)
+    constant = measured.constant & (steps > 1)
+    if constant.sum() > CONSTANT_TIMES * usual.constant * len(data):
+        is_image = data.kind == "images"
+        remedy = "blank: check the file" if is_image else "constant: check the sensor or the file"
+        yield f"{_counted(constant, 'image' if is_image else 'series')} {remedy}"
+    yield from _of_features(data, _Measured(*(values[~constant] for values in measured)), usual)
+
+
+def _of_time(data: SequenceData, steps: np.ndarray, usual: Usual) -> Iterator[str]:
+    (low, high), median = usual.lengths, float(np.median(steps))
+    expected = "expected the rate and duration of the training data"
+    if _most((steps < low / LONGER) | (steps > high * LONGER)):
+        yield f"{median:,.0f} time steps a series, in training {_words(usual.lengths)}: {expected}"
+    elif len(steps) >= FEW and not 1 / MEDIANS < (median + 1) / (usual.length + 1) < MEDIANS:
+        yield f"half of the series have up to {median:,.0f} time steps, in training {usual.length:,.0f}: {expected}"
+    own = None if data.preparation.columns is None else data.preparation.columns.time_step
+    if own and usual.time_step and (own[0] > LONGER * usual.time_step[1] or LONGER * own[1] < usual.time_step[0]):
+        yield f"a time step of {_words(own)}, in training {_words(usual.time_step)}: resample the series to that"
+
+
+def _of_features(data: SequenceData, measured: _Measured, usual: Usual) -> Iterator[str]:
+    levels, spreads = measured
+    (low, high), (least, most) = np.array(usual.levels).T, np.array(usual.spreads).T
+    slack = SLACK * (high - low + most)
+    moved = _features((levels < low - slack) | (levels > high + slack), levels)
+    still = _features(spreads < STILL * least, spreads)
+    scaled = _features((spreads < least / TIMES) | (spreads > most * TIMES), spreads)
+    offset, names, ways = data.preparation.offset or (0.0,) * len(low), data.preparation.features, list[str]()
+    for feature, value, more in _first(moved, ()):
+        mean, ends = (_words(what, offset[feature]) for what in ((value, value), usual.levels[feature]))
+        ways.append(f"{_name(feature, names)} has a mean of {mean}, in training {ends}{more}")
+    for feature, value, more in _first(scaled, (*moved, *still)):
+        ends = _words(usual.spreads[feature])
+        ways.append(f"{_name(feature, names)} has a deviation of {value:.4g}, in training {ends}{more}")
+    if ways and data.kind == "images":
+        facts = ", ".join(way.partition(" has ")[2] for way in ways)
+        yield f"pixels have {facts}: expected the brightness, ink and paper of the training images"
+    elif ways:
+        yield f"{', '.join(ways)}: expected the units of the training data"
+    for feature, _, more in _first(still, moved):
+        yield f"{_name(feature, names)} is constant{more}: check the sensor or the file"
+
+
+def _features(unlike: np.ndarray, values: np.ndarray) -> dict[int, float]:
+    """Return the features in which most sequences are unlike the training data, each with the median of its values.
+
+    Args:
+        unlike: (N, features) bool; False where a sequence has no values.
+        values: (N, features).
+    """
+    which = np.flatnonzero(2 * unlike.sum(axis=0) > (~np.isnan(values)).sum(axis=0)).tolist()
+    return {feature: float(np.nanmedian(values[:, feature])) for feature in which}
+
+
+def _first(features: Mapping[int, float], known: Container[int]) -> Iterator[tuple[int, float, str]]:
+    """Yield the first of some features that is not known yet, its value, and how many more there are, in words."""
+    new = [feature for feature in features if feature not in known]
+    if new:
+        yield new[0], features[new[0]], f", and {len(new) - 1} more likewise" if len(new) > 1 else ""
+
+
+def _name(feature: int, names: Sequence[str]) -> str:
+    return f"feature {quoted(names[feature]) if names else feature}"
+
+
+def _most(unlike: np.ndarray) -> bool:
+    """Tell whether more than half of the sequences are unlike the training data."""
+    return 2 * int(unlike.sum()) > len(unlike)
+
+
+def _counted(which: np.ndarray, what: str) -> str:
+    """Return how many sequences something holds for: "the series is", "all 3 texts are", "2 of 7 images are"."""
+    count, total, several = int(which.sum()), len(which), what if what == "series" else f"{what}s"
+    if total == 1:
+        return f"the {what} is"
+    return f"all {total:,} {several} are" if count == total else f"{count:,} of {total:,} {several} are"
+
+
+def _words(ends: Range, offset: float = 0.0) -> str:
+    low, high = (f"{end + offset:.10g}" if offset else f"{end:.4g}" for end in ends)
+    return low if low == high else f"{low} to {high}"
