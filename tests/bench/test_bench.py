@@ -310,7 +310,7 @@ def test_json_is_one_object_and_full_has_growth(call: Call, tiny: None, monkeypa
     assert report["growth"][0]["peak_bytes"] == {"auto": 2**21, "torch": 2**21}
     assert report["growth"][0]["shape"] == {"cell": "rnn", "time": 2, "inputs": 28, "hidden": 150, "batch": 64}
     assert "rnn, 2 steps, 150 hidden, batch 64, torch: wrong results, not timed: " in err
-    assert "growth: backend auto beside torch" in err
+    assert "growth: backends auto and torch" in err
     assert list(Path().iterdir()) == []
 
 
@@ -358,7 +358,7 @@ def test_ctrl_c_keeps_what_was_shown_and_writes_nothing(
     status, out, err = call("--out", "here")
     assert status == 130
     assert "evaluation of 50 images" in out
-    assert err == "unroll: interrupted; what was done is above, nothing is written\n"
+    assert err == "unroll: interrupted; results so far are above, nothing was written\n"
     assert not Path("here").exists()
     status, out, _ = call("--json")
     report = json.loads(out)
@@ -379,7 +379,7 @@ def test_a_real_ctrl_c_ends_it_in_one_line() -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert process.returncode == 130
-    assert err == "unroll: interrupted; what was done is above, nothing is written\n"
+    assert err == "unroll: interrupted; results so far are above, nothing was written\n"
     assert not Path("here").exists()
 
 

@@ -45,7 +45,7 @@ def test_train_evaluate_predict(call: Call, sample: unroll.Splits) -> None:
 
     status, out, err = call("evaluate", "runs/one")
     assert (status, err) == (0, "")
-    assert out.startswith("runs/one on the test part of mnist-sample: accuracy ")
+    assert out.startswith("runs/one on the test split of mnist-sample: accuracy ")
     assert "precision" in out
     assert "confusion (rows: true, columns: predicted)" in out
 
@@ -161,7 +161,7 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
         ("train --data mnits", "data must be one of mnist-sample, mnist, fashion-mnist, kmnist, ucr:NAME, or the path"),
         ("train --data mnist --data-dir no", "data_dir must be a folder, got no"),
         ("train --data mnist-sample more", "unexpected argument: more; data is given with --data"),
-        ("check .", ". is no run; for data, say --data ."),
+        ("check .", ". is not a run; to check data, use --data ."),
         ("explore --data-dir .", "mnist-sample is part of unroll: data_dir . cannot be used with it"),
         ("train --epochs 1.5", "Invalid value for --epochs: expected a whole number, got '1.5'"),
         pytest.param(
@@ -252,7 +252,7 @@ def test_a_disk_that_fills_up_later_says_how_to_go_on(call: Call, monkeypatch: p
         patch.setattr(os, "fsync", full)
         status, _, err = call("train", "--no-report", *QUICK, "--out", "here")
     assert status == 1
-    assert err.startswith("unroll: cannot go on: here/")
+    assert err.startswith("unroll: cannot continue: here/")
     assert err.endswith(" train --resume here\n")
     assert ": No space left on device; continue with: " in err
     assert call("train", "--no-report", "--resume", "here")[0] == 0
@@ -275,7 +275,7 @@ def test_paths_with_spaces_brackets_and_umlauts(call: Call) -> None:
     assert (status, err) == (0, "")
     assert f" evaluate '{name}'" in out
     status, out, err = call("evaluate", name)
-    assert out.startswith(f"{name} on the test part of mnist-sample: accuracy")
+    assert out.startswith(f"{name} on the test split of mnist-sample: accuracy")
     command = [sys.executable, "-m", "unroll", "evaluate", name, "--json"]
     plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=plain)
@@ -295,7 +295,7 @@ def test_output_that_nobody_reads_any_more_says_how_to_go_on() -> None:
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert re.fullmatch(
-        r"unroll: cannot go on: nobody reads .*; continue with: \S* train --resume runs/mnist-sample-rnn-1\n",
+        r"unroll: cannot continue: the reader .*; continue with: \S* train --resume runs/mnist-sample-rnn-1\n",
         done.stderr,
     )
 
@@ -446,7 +446,7 @@ def test_check(call: Call, run: unroll.Run, tmp_path: Path) -> None:
     ]
     facts = dict(re.findall(r"^(\w[\w ]*?)  +(.+)$", out, re.MULTILINE))
     assert facts["parameters"] == "119,110"
-    assert facts["initial loss"].endswith("; ln(classes), a model without preference: 2.3026")
+    assert facts["initial loss"].endswith("; a uniform guess, ln(classes): 2.3026")
     assert abs(float(facts["initial loss"].split(";")[0]) - 2.3026) < 0.5
     assert out.endswith("nothing looks wrong\n")
     assert list(Path().iterdir()) == []
@@ -505,7 +505,7 @@ def test_other_data_that_does_not_fit(call: Call) -> None:
     assert 20 <= trained_on < 30
     assert (status, err) == (
         0,
-        f"unroll: the run was trained on {trained_on} of these 30 sequences: the accuracy flatters\n",
+        f"unroll: the run was trained on {trained_on} of these 30 sequences, so this accuracy is optimistic\n",
     )
     np.savez("f2.npz", x=random.normal(size=(40, 5, 3)), y=np.arange(40) % 2)
     assert call("check", "run")[2].startswith("unroll: the run was trained on other data than ")

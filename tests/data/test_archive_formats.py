@@ -113,7 +113,11 @@ BROKEN = {
     "a word": (".tsv", "1\t2\n" * 20 + "1\tx\n", "line 21: expected a number, got 'x'"),
     "nothing but a class": (".txt", "1 NaN\n1 2\n2 3\n2 4\n", "line 1: the series is empty; remove the line"),
     "no data": (".arff", "@relation x\n", "has no line @data"),
-    "a date": (".arff", "@attribute a date\n@attribute b {x,y}\n@data\n", "no .arff file of series: .*got date, {x,y}"),
+    "a date": (
+        ".arff",
+        "@attribute a date\n@attribute b {x,y}\n@data\n",
+        "not an .arff file of series: .*got date, {x,y}",
+    ),
     "no classes": (".arff", "@attribute a real\n@data\n1\n", "has no classes: expected an attribute with their names"),
     "another class": (".arff", "@attribute a real\n@attribute c {x,y}\n@data\n1,z\n", "line 4: the class z is not in"),
     "a cell less": (".arff", "@attribute a real\n@attribute c {x,y}\n@data\nx\n", "line 4: expected 2 cells, .* got 1"),
@@ -160,6 +164,6 @@ def test_a_long_line_of_numbers_is_one_of_series(tmp_path: Path) -> None:
 def test_packed_lines_of_text_that_are_no_gzip_say_so(tmp_path: Path) -> None:
     (tmp_path / "a.txt.gz").write_bytes(b"good a\n")
     (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"good a\nbad b\ngood c\nbad d\n"))
-    with pytest.raises(DataError, match="is no whole gzip file"):
+    with pytest.raises(DataError, match="is not a complete gzip file"):
         unroll.load(tmp_path / "a.txt.gz")
     assert unroll.load(tmp_path / "b.txt.gz", test_fraction=0.5, min_count=1).train.texts

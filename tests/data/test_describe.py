@@ -294,7 +294,7 @@ def test_healthy_models_have_no_findings(sample: Splits, recipe: str, settings: 
     for seed in range(3):
         torch.manual_seed(seed)
         model = unroll.SequenceClassifier(28, 10, init=chosen.model.init, **settings)  # type: ignore[arg-type]
-        assert inspect_model(model, sample.scaled(chosen.scaling)).findings == ()
+        assert inspect_model(model, sample.scaled(chosen.model.scaling)).findings == ()
 
 
 def test_sick_models_are_found(sample: Splits) -> None:

@@ -321,7 +321,7 @@ LINE = "id,time,x,label\n"
         ("x,y,label\n,,a\n", "{}, line 2: the series is empty; remove the row"),
         ('id,x,label\n"1\n2",0,a\n', "{}, line 3: expected an id in plain letters, got '1\\n2'"),
         ("id,x\x1b[31m,label\n1,0,a\n", "{}, line 1: expected the name of a column, got 'x\\x1b[31m'"),
-        ('x,"y,label\n1,2,a\n', "{}, line 2: unexpected end of data; write it anew as CSV"),
+        ('x,"y,label\n1,2,a\n', "{}, line 2: unexpected end of data; write it again as CSV"),
         (LINE.encode() + b"1,0,5,\xe9t\xe9\n", "{} is not UTF-8: byte 0xe9 at position 22; save it as UTF-8"),
     ],
 )

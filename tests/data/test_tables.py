@@ -191,9 +191,9 @@ def test_a_column_of_texts_says_how_to_leave_it_out(write: Write) -> None:
 
 def test_settings_of_tables_are_for_tables(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.zeros((4, 2, 1)), y=[0, 1, 0, 1])
-    with pytest.raises(ConfigError, match="id_column n cannot be used with .*: it is no table"):
+    with pytest.raises(ConfigError, match="id_column n cannot be used with .*: it is not a table"):
         load(tmp_path / "a.npz", id_column="n")
-    with pytest.raises(ConfigError, match="decimal , cannot be used with mnist-sample: it is no table of series"):
+    with pytest.raises(ConfigError, match="decimal , cannot be used with mnist-sample: it is not a table of series"):
         load("mnist-sample", decimal=",")
 
 
@@ -207,7 +207,7 @@ def test_steps_are_read_by_name(write: Write) -> None:
     expected, _, _ = read_unlabelled(Path(write("e.csv", STEPS, [row[:6] for row in rows])), model.classes, model)
     data, _, _ = read_unlabelled(Path(new), model.classes, model)
     assert torch.equal(data.x, expected.x)
-    assert data.notes == ("n.csv: its time steps stand in another order; they are read by their names",)
+    assert data.notes == ("n.csv: its time steps are in another order; they are read by their names",)
     data, _, _ = read_unlabelled(
         Path(write("m.csv", ["u", *STEPS], [[9, *row[:6]] for row in rows])), model.classes, model
     )
@@ -478,7 +478,7 @@ def test_the_fast_parser_reads_what_the_strict_one_reads(tmp_path: Path, quoted:
         ("id,x,y,label\na,1,2,p\nb,1,q\nc,1,2,3,p\n", "line 3: expected 4 cells as in the first line, got 3"),
         ("id,x,y,label\na,1,2,3,p\nb,1,2\n", "line 2: expected 4 cells as in the first line, got 5"),
         ("id,x,y,label\na,1,2,p,\nb,1,2,p,\n", "line 2: expected 4 cells as in the first line, got 5"),
-        ('id,x,y,label\na,"1"2,2,p\n', "line 2: ',' expected after '\"'; write it anew as CSV"),
+        ('id,x,y,label\na,"1"2,2,p\n', "line 2: ',' expected after '\"'; write it again as CSV"),
         ("id,x,y,label\na,True,2,p\nb,False,1,q\n", "line 2, column x: expected a number, got 'True'"),
         ("id,x,y,label\na,1,2,p\nb,1,Infinity,q\n", "line 3, column y: expected a finite number, got 'Infinity'"),
         ("id,x,y,label\na,1,2,p\n\nb,1e999,2,q\n", "line 4, column x: expected a finite number, got '1e999'"),

@@ -186,7 +186,7 @@ BROKEN = {
     "half a character": (
         "a.jsonl",
         b'{"text": "\\ud83d\\ude00", "label": 1}\n{"text": "so\\ud83d", "label": 1}',
-        r"a.jsonl, line 2: expected a text in Unicode, got '\\ud83d', which is no whole character",
+        r"a.jsonl, line 2: expected a text in Unicode, got '\\ud83d', which is half a character",
     ),
     "a list for a label": (
         "a.json",
@@ -210,7 +210,7 @@ BROKEN = {
         b"label,text\ngood,a\ngood,b\n",
         r"holds one class only to train on, good: expected 2 or more",
     ),
-    "not gzip": ("a.txt.gz", b"good a", r"a.txt.gz is no whole gzip file"),
+    "not gzip": ("a.txt.gz", b"good a", r"a.txt.gz is not a complete gzip file"),
 }
 
 
@@ -412,7 +412,7 @@ def test_the_command_line_looks_at_texts_and_answers_them(
     assert main(["explore", path, "--out", str(tmp_path / "seen")]) == 0
     out = capsys.readouterr().out
     assert "texts, of " in out
-    assert "tokens that tell a class from the others" in out
+    assert "most characteristic tokens of each class" in out
     assert "good  a fine film" in out
     assert {file.name for file in (tmp_path / "seen").iterdir()} == {"words.png", "classes.png", "lengths.png"}
     assert main(["check", "--data", path, "--recipe", "text"]) == 0

@@ -53,7 +53,7 @@ def table(name: str, x: np.ndarray, every: float = 0.02) -> str:
 
 
 def said(x: np.ndarray, preparation: Preparation) -> str:
-    return unusual(prepare_series("x", x, None, preparation))
+    return unusual(prepare_series("x", list(x), 2, preparation))
 
 
 def test_ordinary_series_are_not_remarked_upon(walks: unroll.Splits) -> None:
@@ -120,9 +120,10 @@ def test_values_that_are_missing_or_padding_are_not_measured(tmp_path: Path) -> 
     assert preparation.usual.levels[0][1] < 2000
     assert preparation.usual.spreads[1][1] < 1000
     assert unusual(test) == ""
-    half = prepare_series("x", steps(40, 20)[:, ::2], 5 + np.arange(40) % 6, preparation)
+    half = [x[: 5 + number % 6] for number, x in enumerate(steps(40, 20)[:, ::2])]
+    half = prepare_series("x", half, 2, preparation)
     assert "7 time steps a series, in training 20 to 39" in unusual(half)
-    fewer = prepare_series("x", steps(40, 20), 14 + np.arange(40) % 5, preparation)
+    fewer = prepare_series("x", [x[: 14 + number % 5] for number, x in enumerate(steps(40, 20))], 2, preparation)
     expected = f"half of the series have up to 16 time steps, in training {preparation.usual.length:.0f}"
     assert expected in unusual(fewer)
 

@@ -142,7 +142,7 @@ def test_the_commands(run: unroll.Run, sample: unroll.Splits, capsys: pytest.Cap
     assert main(["evaluate", str(run.path), "--anytime"]) == 0
     shown = capsys.readouterr().out
     assert "after a part of each sequence (calibrated" in shown
-    assert "reading stopped once it was sure" in shown
+    assert "early stopping by confidence" in shown
     assert main(["evaluate", str(run.path), "--anytime", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["anytime"]
     assert found["fractions"][-1] == 1
@@ -163,7 +163,7 @@ def test_without_anything_held_out_it_is_said(sample: unroll.Splits, capsys: pyt
     shown = capsys.readouterr()
     assert "not sure after 28 steps, the last" in shown.out
     assert "; not calibrated) · taken as it is, not sure after 28 steps, the last" in shown.out
-    assert "by-hand keeps no calibration of its confidence: it is taken as it comes" in shown.err
+    assert "by-hand has no calibration, so the confidence may be too high" in shown.err
     assert main(["predict", "by-hand", "0.png", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["calibrated"] is False
     assert not Path("by-hand/calibration.json").exists()

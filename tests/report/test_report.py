@@ -166,7 +166,8 @@ def test_other_data_s_report_goes_elsewhere(call: Call, idx_folder: Callable[...
     status, _, err = call("report", "run", "--data", "mnist", "--data-dir", folder)
     assert status == 2
     assert (
-        err == "unroll: run keeps the report on its own data, mnist-sample: say with --out where that on mnist goes\n"
+        err
+        == "unroll: run is for the report on its own data, mnist-sample: choose another folder with --out for mnist\n"
     )
     assert call("report", "run", "--data", "mnist", "--data-dir", folder, "--out", "other")[0] == 0
     assert Path("other/report.html").exists()
@@ -200,7 +201,7 @@ def test_it_says_when_it_was_trained_on_what_it_is_judged_by(call: Call, sample:
     assert call("train", "--data", "whole.npz", "--epochs", 1, "--hidden-size", 4, "--out", "run")[0] == 0
     status, _, err = call("report", "run", "--data", "part.npz", "--out", "other")
     assert status == 0
-    assert re.search(r"the run was trained on 1\d\d of these 200 sequences: the accuracy flatters", err)
+    assert re.search(r"the run was trained on 1\d\d of these 200 sequences, so this accuracy is optimistic", err)
     words = Page(Path("other/report.html").read_text("utf-8")).words
     assert re.search(r"The run was trained on 1\d\d of these 200 sequences, so this accuracy is optimistic\.", words)
 
@@ -219,7 +220,7 @@ def test_a_report_that_fails_takes_nothing_from_the_run(call: Call, monkeypatch:
     status, out, err = call("train", "--epochs", 1, "--hidden-size", 8, "--out", "run", "--json", "--report")
     assert status == 1
     assert json.loads(out)["run"] == "run"
-    assert "unroll: the run is finished, its report is not: run/figures/" in err
+    assert "unroll: the run is finished, but not its report: run/figures/" in err
     assert err.strip().endswith("report run")
     assert call("evaluate", "run", "--json")[0] == 0
 

@@ -245,7 +245,7 @@ def test_runs_on_other_data_are_not_ranked(
     out = capsys.readouterr().out
     mnist = read_record(here / "other").fingerprint
     assert f"runs tested on mnist {mnist}, best settings first" in out
-    assert "the runs were tested on 2 different sets of data: accuracies of different tables cannot be ranked" in out
+    assert "the runs were tested on 2 different data sets: accuracies in different tables cannot be compared" in out
     assert "more than noise" not in out
     assert compare_runs([here / "a", here / "other"]).verdicts == ()
 
@@ -321,7 +321,7 @@ def test_what_cannot_be_compared_is_one_line_each(
         strict=True,
     ):
         assert line.startswith(f"unroll: runs/{words}")
-        assert line.endswith("; left out")
+        assert line.endswith("; skipped")
 
 
 def test_too_few_or_twice(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -344,7 +344,7 @@ def test_the_command_prints_and_writes_only_where_told(here: Path, capsys: pytes
     assert [row[1].strip() for row in rows] in (["runs/b", "runs/c", "runs/a"], ["runs/c", "runs/b", "runs/a"])
     assert " ± " in out
     assert "(standard deviation over seeds)" in out
-    assert "(the best was picked among all, so p is corrected for 3 pairs by Holm's method; " in out
+    assert "(the best was chosen among all, so p is corrected for 3 pairs by Holm's method; " in out
     assert sorted(Path().rglob("*")) == before
 
     assert main(["compare", "runs/a", "runs/b", "--out", "out", "--json"]) == 0

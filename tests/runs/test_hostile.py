@@ -76,7 +76,7 @@ def test_names_that_are_no_characters_are_refused() -> None:
     with zipfile.ZipFile("d.npz", "w") as file:
         for name, member in members.items():
             file.writestr(name, bytes(member))
-    with pytest.raises(DataError, match=r"d\.npz: y holds what is no character of Unicode"):
+    with pytest.raises(DataError, match=r"d\.npz: y holds an invalid Unicode character"):
         unroll.load("d.npz")
 
 
@@ -292,7 +292,7 @@ def test_what_has_no_end_is_no_data(call: Call, run: unroll.Run) -> None:
     folder = Path("images") / "cat"
     folder.mkdir(parents=True)
     os.mkfifo(folder / "1.png")
-    assert "1.png is no file: expected images only" in call("explore", "--data", "images")[2]
+    assert "1.png is not a file: expected images only" in call("explore", "--data", "images")[2]
 
 
 def sent(pipe: Path, content: bytes) -> threading.Thread:

@@ -108,7 +108,7 @@ def test_the_commands_say_the_same_words_as_for_images(call: Call, stays: str) -
     status, out, err = call("train", "--no-report", "--data", stays, *FLAGS, "--out", "run")
     assert (status, err) == (0, "")
     assert "predict run FILE…\n" in out
-    assert call("evaluate", "run")[1].startswith("run on the test part of ")
+    assert call("evaluate", "run")[1].startswith("run on the test split of ")
     assert call("evaluate", "run", "--data", "stays_test.csv")[1].startswith("run on all of stays_test.csv: accuracy ")
 
     status, out, err = call("predict", "run", "stays_test.csv")
@@ -186,7 +186,7 @@ def test_commands_say_what_columns_were_taken_for_and_may_be_told(call: Call) ->
     assert (status, out.startswith("run on all of turned.csv: accuracy ")) == (0, True)
     assert err.splitlines() == [
         "unroll: turned.csv: left out extra, which the run does not read",
-        "unroll: turned.csv: its time steps stand in another order; they are read by their names",
+        "unroll: turned.csv: its time steps are in another order; they are read by their names",
     ]
     status, out, _ = call("predict", "run", "turned.csv", "--drop-columns", "type")
     assert status == 0

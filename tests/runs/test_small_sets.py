@@ -56,9 +56,9 @@ def test_where_no_class_has_two_all_is_trained_on(call: Call) -> None:
     path = series(Path("each.csv"), {"a": 1, "b": 1})
     status, out, err = call("train", "--data", path, "--epochs", 2, "--hidden-size", 8, "--out", "run", "--no-report")
     assert (status, err) == (0, "")
-    assert ": 2 train (none held out for validation: no class has two), no test part; 6 steps" in out
+    assert ": 2 train (none held out for validation: no class has two), no test set; 6 steps" in out
     assert "there is no test part: how well a model does on new sequences stays unknown" in out
-    assert "\nno test accuracy: all sequences were trained on\n" in out
+    assert "\nno test accuracy: all sequences were used for training\n" in out
     assert "evaluate run --data OTHER\n" in out
     with pytest.raises(DataError, match="a sweep chooses by validation accuracy: no class of .* has two sequences"):
         run_sweep(path, search={"lr": [0.1, 0.01]}, out="sweep", **QUICK)
@@ -140,7 +140,7 @@ def test_a_sweep_without_a_test_part_chooses_by_validation(tmp_path: Path, call:
     flags = ("--test-fraction", 0, "--epochs", 1, "--hidden-size", 8, "--lr", "0.1,0.01", "--out", "sweep")
     status, out, err = call("sweep", "--data", path, *flags)
     assert (status, err) == (0, "")
-    assert "test accuracy –: the data has no test part" in out
+    assert "test accuracy –: the data has no test set" in out
 
 
 def test_a_broken_evaluation_is_not_taken_for_one_without_a_test_part(whole: unroll.Run) -> None:

@@ -132,7 +132,7 @@ def test_a_finished_sweep_is_shown_again_and_nothing_is_trained(
     assert grid.best is not None
     assert f"chosen by validation accuracy: cell {grid.best.setting['cell']}, lr " in out
     assert "over 2 seeds (" in out
-    assert "the test part had no say in the choice" in out
+    assert "the test set was not used for the choice" in out
     assert " compare " in out
     with Image.open(grid.path / "sweep.png") as picture:
         assert picture.size[0] > 1000
@@ -330,7 +330,7 @@ def test_if_all_diverge_nothing_is_chosen(tiny: str, capsys: pytest.CaptureFixtu
     assert main([*words.split(), "--data", tiny, "--out", "here", "--json"]) == 1
     out, err = capsys.readouterr()
     assert json.loads(out)["best"] is None
-    assert err.endswith("unroll: no setting came to its end with every seed; see here/sweep.json\n")
+    assert err.endswith("unroll: no setting finished with every seed; see here/sweep.json\n")
 
 
 @pytest.mark.slow
@@ -405,8 +405,8 @@ def test_values_of_flags(name: str, text: str, values: object) -> None:
         ("--lr 1e-3,1e-2 --recipe best", "a sweep chooses by validation accuracy: val_fraction must be above 0, got 0"),
         ("--lr 1e-3,1e-2 --data mnits", "data must be one of mnist-sample, mnist"),
         ("--resume no", "no is not a sweep folder: it has no sweep.json"),
-        ("--resume no --lr 1,2", "--resume takes everything from no; give at most --data-dir with it"),
-        ("--resume no --seeds 2", "--resume takes everything from no; give at most --data-dir with it"),
+        ("--resume no --lr 1,2", "--resume takes all settings from no; give at most --data-dir with it"),
+        ("--resume no --seeds 2", "--resume takes all settings from no; give at most --data-dir with it"),
     ],
 )
 def test_bad_input_is_one_plain_line_and_nothing_is_made(

@@ -212,7 +212,7 @@ def test_what_cannot_be_served_is_one_line(call: Call, run: unroll.Run, monkeypa
             ((run.path, "--port", "x"), "Invalid value for --port: expected a whole number, got 'x'"),
             ((run.path, "--host", "no such host"), "cannot listen on no such host, port 8000"),
             (("nothing", "--port", 0), "nothing is not a run folder: it has no config.json"),
-            ((run.path, "--port", 0, "--token", " "), "token must have a character at least"),
+            ((run.path, "--port", 0, "--token", " "), "token must not be empty"),
         ):  # fmt: skip
             status, out, err = call("serve", *words)
             assert (status, out) == (2, "")

@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints. Nothing here imports torch before a command runs.
+"""The command line. Nothing here imports torch before a command runs.
 
 Exit status: 0 done, 1 the work failed, 2 bad input or usage, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 """
@@ -33,7 +33,7 @@ from .commands import (
 from .outcome import in_words, is_expected, say, warnings_as_lines
 
 __all__ = ["app", "main"]
-# Importing them registers them.
+# Importing a command registers it.
 COMMANDS = (
     *(baseline, bench, check, compare, doctor, evaluate, explore),
     *(export, info, predict, report, serve, sweep, train),
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         say(str(error))
         return 2
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has stopped
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (UnrollError, OSError, MemoryError, RuntimeError) as error:
@@ -78,9 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _with_device(message: str) -> str:
-    """Return what is wrong with a flag; who asks for a "gpu" is pointed to CUDA, not to what is spelt alike."""
-    said, _, _ = message.partition(" Did you mean")
+    """Return the message about a flag; for "gpu", suggest CUDA instead of a similar spelling."""
+    problem, _, _ = message.partition(" Did you mean")
     for word, meant in (("--gpu", "--device cuda"), ('"gpu"', '"cuda"')):
-        if word in said.replace(".", " ").split():
-            return f"{said} Did you mean {meant}?"
+        if word in problem.replace(".", " ").split():
+            return f"{problem} Did you mean {meant}?"
     return message

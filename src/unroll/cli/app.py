@@ -1,4 +1,4 @@
-"""The program and the flags that its commands share. They are the fields of the settings' dataclasses."""
+"""The program, and the flags that commands share: the fields of the settings' dataclasses."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def whole_number(_: Any, tokens: Sequence[Any]) -> int:
 
 
 def number_or_word(_: Any, tokens: Sequence[Any]) -> int | str:
-    """Convert a whole number; the settings' class knows the words."""
+    """Convert a whole number; the settings' class checks words."""
     text = str(tokens[0].value)
     return int(text) if text.isdecimal() else text
 
 
 def _flags(config: type, only: Sequence[str] = ()) -> Any:
-    """Return a dataclass with the fields of ``config``, all None until given: the recipe says what is not given.
+    """Return a dataclass with the fields of ``config``, None by default: the recipe sets what is not given.
 
     Args:
         config: the settings.
-        only: names of those that are wanted (default: all).
+        only: names of the fields to include (default: all).
     """
     hints = get_type_hints(config)
     wanted: list[tuple[str, Any, Any]] = []
@@ -44,19 +44,19 @@ def _flags(config: type, only: Sequence[str] = ()) -> Any:
         if int in get_args(kind):
             kind = Annotated[kind, Parameter(converter=whole_number if kind == int | None else number_or_word)]
         wanted.append((field.name, kind, None))
-    # cyclopts looks into a class's fields only if the class is of no standard module, as "types" would be.
+    # cyclopts ignores the fields of classes of standard modules, and make_dataclass would use "types".
     made = make_dataclass(f"{config.__name__}Flags", wanted, namespace={"__module__": __name__})
     made.__doc__ = config.__doc__
     return Annotated[made | None, Parameter(name="*", group=config.__name__.removesuffix("Config"))]
 
 
 def _lists(config: type) -> Any:
-    """Return a dataclass as `_flags` does, but with texts for values: several of them, or a range, in one."""
+    """Return a dataclass as `_flags` does, but with strings as values: each may hold several values or a range."""
     hints = get_type_hints(config)
     wanted: list[tuple[str, Any, Any]] = []
     for field in fields(config):
         kind = Literal["true", "false"] if hints[field.name] is bool else hints[field.name]
-        # The kind is for the help alone. It is a str; pydantic, where somebody has imported it, checks that.
+        # The type is only for the help: the value is a str, and pydantic checks that if it is imported.
         wanted.append((field.name, Annotated[kind | str | None, Parameter(converter=_text, n_tokens=1)], None))
     made = make_dataclass(f"{config.__name__}Lists", wanted, namespace={"__module__": __name__})
     made.__doc__ = config.__doc__
@@ -81,21 +81,21 @@ else:
 
 app = App(
     name="unroll",
-    help="Train recurrent sequence classifiers, see how they do, and use them.",
+    help="Train, evaluate and use recurrent sequence classifiers.",
     version=lambda: __import__("unroll").__version__,
     suppress_keyboard_interrupt=False,
 )
 Json = Annotated[bool, Parameter(negative="")]
-DATA = "mnist-sample"  # what is trained on where nothing is said
+DATA = "mnist-sample"  # the default data set
 RECIPE: RecipeName = "fast"
 
 
 def import_user_cell(cell: str | None) -> None:
-    """Import the module of a cell of the user's own, named module:Class, from the current folder if it is there."""
+    """Import the module of a user's cell, module:Class; the current folder is searched too."""
     if cell and ":" in cell:
         from ..cells import import_cell
 
-        # At the end: nothing that happens to lie in the folder is to stand in for what is installed.
+        # Last, so that no file in the folder shadows an installed module.
         sys.path.append(str(Path.cwd()))
         import_cell(cell)
 
@@ -106,5 +106,5 @@ def given(flags: Any) -> dict[str, Any]:
 
 
 def has_settings(settings: dict[str, Any]) -> bool:
-    """Tell whether there are any beyond where a cell of one's own stands, which an existing run needs too."""
+    """Return whether there are settings besides a user's cell, which an existing run needs too."""
     return bool(set(settings) - {"cell"}) or ":" not in settings.get("cell", ":")

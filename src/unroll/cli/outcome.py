@@ -1,4 +1,4 @@
-"""How a command ends: one line of words, or one JSON object."""
+"""The outcome of a command: one line of text, or one JSON object."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..formatting import printable
 
 
 def is_expected(error: BaseException) -> bool:
-    """Tell what can happen to anybody from what is a bug and deserves its traceback."""
+    """Return whether an error is to be reported in one line; others are bugs and keep their traceback."""
     return not isinstance(error, RuntimeError) or is_out_of_memory(error)
 
 
 def in_words(error: BaseException) -> str:
-    """Return what happened, and what helps."""
+    """Return the error and its remedy."""
     if is_out_of_memory(error):
         return "out of memory; try smaller images (--resize), a smaller --batch-size or --hidden-size"
     if isinstance(error, OSError) and error.strerror:
@@ -28,13 +28,13 @@ def in_words(error: BaseException) -> str:
 
 
 def say(line: str) -> None:
-    """Print a line on stderr, one that no terminal obeys."""
+    """Print a line on stderr, with control characters escaped."""
     print(f"unroll: {printable(line)}", file=sys.stderr)
 
 
 @contextmanager
 def warnings_as_lines() -> Iterator[None]:
-    """Within the block a warning of unroll's is a line on stderr, without the place in the code that it comes from."""
+    """Within the block, print unroll's warnings as one line on stderr, without their place in the code."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", UnrollWarning)
         show = warnings.showwarning

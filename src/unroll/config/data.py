@@ -19,8 +19,8 @@ LinesName = Literal["label-first", "label-last", "tab"]
 Decimal = Literal[".", ","]
 ColourName = Literal["keep", "grey"]
 LISTS = ("feature_columns", "drop_columns", "missing_values")
-OF_IMAGES = ("read", "resize", "colour")
 COLUMNS = ("id_column", "time_column", "label_column", "feature_columns", "drop_columns", "decimal")  # of tables alone
+OF_IMAGES = ("read", "resize", "colour")
 TABLE = (*COLUMNS, "missing_values")  # settings of tables, of which the last is one of all series
 
 

@@ -1,7 +1,7 @@
 """The order in which a training reads its sequences: shuffled, and those of like length in one batch.
 
 A batch is as long as its longest sequence; the rest is padding, which costs time and teaches nothing. So each stretch
-of some shuffled batches is sorted by length, cut into batches anew, and the batches are shuffled. Which sequences meet
+of some shuffled batches is sorted by length, cut into batches again, and the batches are shuffled. Which sequences meet
 in a batch still changes from epoch to epoch.
 """
 

@@ -30,7 +30,7 @@ READERS: dict[str, Reader] = {
     "kmnist": mnist.read,
 }
 
-NO_TABLE = "it is no table of series"
+NO_TABLE = "it is not a table of series"
 # What a path can be: a folder, or a file by its suffix.
 FOLDER = "FOLDER/"
 FORMATS: dict[str, Format] = {

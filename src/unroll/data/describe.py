@@ -54,7 +54,7 @@ class PartDescription:
 
 @dataclass(frozen=True)
 class FeatureDescription:
-    """One feature of sequences that are no images, over the training part.
+    """A feature of sequences that are not images, over the training split.
 
     Attributes:
         name: of the feature; its number where the data has no names

@@ -44,7 +44,7 @@ def content_of(path: Path) -> bytes:
     """Return a file's bytes.
 
     Raises:
-        DataError: it cannot be read, or is no file.
+        DataError: it cannot be read, or is not a file.
     """
     try:
         with opened(path) as file:

@@ -31,7 +31,7 @@ CONSTANT = 1e-7  # of its mean: a feature that deviates by less does so by round
 
 
 def valid_steps(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Return the time steps of ``x`` (N, time, features) that are no padding, as (steps, features).
+    """Return the time steps of ``x`` (N, time, features) that are not padding, as (steps, features).
 
     Args:
         x: of any dtype.
@@ -102,13 +102,13 @@ class Scaling:
         return cls(mean.item(), std.item())
 
     def with_unscaled(self, features: int) -> Scaling:
-        """Return this scaling of each feature, followed by so many that stay as they are."""
+        """Return this scaling of each feature, followed by features that are not scaled."""
         assert isinstance(self.mean, tuple)
         assert isinstance(self.std, tuple)
         return Scaling(self.mean + (0.0,) * features, self.std + (1.0,) * features)
 
     def of_first(self, features: int) -> Scaling:
-        """Return the scaling of so many features, the first ones."""
+        """Return the scaling of the first features."""
         mean, std = (value[:features] if isinstance(value, tuple) else value for value in (self.mean, self.std))
         return Scaling(mean, std)
 
@@ -301,11 +301,11 @@ class Preparation:
     Attributes:
         classes: names, in the order of the logits
         scaling: of the values
-        image: how images are read; None where examples are no images
+        image: how images are read; None if the examples are not images
         missing: how missing values are filled in; None where none can be missing, as in bytes
         features: their names, where the data has such; those that ``missing`` adds are not among them
-        tokenizer: how texts become numbers; None where examples are no texts, or no vocabulary has been learned yet
-        columns: what the columns of the table were taken for that the training data is from; None where it is no table
+        tokenizer: how texts become token ids; None if the examples are not texts, or before a vocabulary is learned
+        columns: the roles of the columns of the training data's table; None if it is not a table
         offset: of each feature, taken away from the raw values in float64 before they become float32, which could not
             tell them apart; all else is in units of what is left. Empty where nothing has to be
         usual: what the training data is like; None until a run is made of it

@@ -29,9 +29,9 @@ def check_classes(source: str, data: SequenceData) -> None:
     """Raise `DataError` where classes cannot be meant as such: names that look the same, or numbers to predict."""
     alike: dict[str, str] = {}
     for name in data.preparation.classes:
-        other = alike.setdefault(plain(name), name)
-        if other != name:
-            codes = " and ".join(name.encode("unicode_escape").decode() for name in (other, name))
+        first = alike.setdefault(plain(name), name)
+        if first != name:
+            codes = " and ".join(name.encode("unicode_escape").decode() for name in (first, name))
             raise DataError(f"{source}: two classes look the same, {quoted(name)}, written {codes}: write both alike")
     numbers = _numbers(data.preparation.classes)
     if numbers is not None and len(numbers) >= MANY_NUMBERS and 2 * len(numbers) > len(data):

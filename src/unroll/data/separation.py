@@ -34,7 +34,7 @@ class Number(NamedTuple):
     Attributes:
         name: in words
         column: what may be left out of a table, or be removed, for the number to be gone; None where nothing may
-        feature: that it is of; None where that is no single one
+        feature: its name; None if it is not of a single one
         is_step: whether it is the value of one time step
     """
 

@@ -54,7 +54,7 @@ class SequenceData:
         notes: what one should know of how it was read, in words
         missing: of the shape of ``x``, bool, which values the source lacks; None where it has all. Once ``preparation``
             says how, they are filled in in ``x``; until then there is 0 in their place
-        texts: what ``x`` was made of, as it stands in the file; None where sequences are no texts. ``x`` has no time
+        texts: the texts of ``x``, as written in the file; None if sequences are not texts. ``x`` has no time
             step until ``preparation`` knows a vocabulary
         starts: (N,) int64, which step of ``x`` each sequence begins with; None where they stand side by side
 
@@ -150,7 +150,7 @@ class SequenceData:
 
     def images(self) -> Tensor:
         """Return the images that the sequences are, (N, height, width) or (N, height, width, 3) uint8."""
-        assert self.preparation.image is not None, f"{self.kind} are no images"
+        assert self.preparation.image is not None, f"{self.kind} are not images"
         return self.preparation.image.images(self.x)
 
     @cached_property
@@ -290,8 +290,8 @@ class SequenceData:
 
         Args:
             index: (batch,) int64 on the data's device, or a slice (default: all).
-            longest: time steps to keep, at least as many as the longest of them has (default None: so many, at least 1;
-                of those that stand side by side all).
+            longest: time steps to keep, at least as many as the longest of them has (default None: that number, at
+                least 1; all steps if the data is stored side by side).
         """
         if self.starts is None:
             return (self.x[index] if isinstance(index, slice) else self.x.index_select(0, index))[:, :longest]

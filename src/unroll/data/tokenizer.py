@@ -127,7 +127,7 @@ def _errors_of_the_library() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        # A panic of its Rust code is no Exception, and its class can be told by its name alone.
+        # A panic of its Rust code is not an Exception, and its class is known only by name.
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
             raise DataError(f"the tokenizer is broken ({shown(error)})") from error
         raise

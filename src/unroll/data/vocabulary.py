@@ -71,10 +71,10 @@ def _counts(data: SequenceData, size: int) -> np.ndarray:
     return np.bincount(data.flat(data.x).numpy(), minlength=size)
 
 
-def _z_scores(own: np.ndarray, others: np.ndarray) -> np.ndarray:
+def _z_scores(own: np.ndarray, rest: np.ndarray) -> np.ndarray:
     if len(own) < 2:  # the unknown one alone has no odds
         return np.zeros(len(own))
-    a, b = own + PRIOR, others + PRIOR
+    a, b = own + PRIOR, rest + PRIOR
     ratio = np.log(a / (a.sum() - a)) - np.log(b / (b.sum() - b))
     score: np.ndarray = ratio / np.sqrt(1 / a + 1 / b)
     return score

@@ -9,7 +9,7 @@ from ..data.sequences import SequenceData
 from ..models.classifier import SequenceClassifier
 
 MOST_READ = 2_000  # sequences that the linear classifier learns from and is tested on
-NUMBERS = 10_000_000  # in all of them at most, which bounds the memory
+NUMBERS = 4_000_000  # in all of them at most, which bounds the memory
 RIDGE = 1e-2  # of the number of sequences: keeps weights of features that hardly vary small
 FOLDS = 2
 

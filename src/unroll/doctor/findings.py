@@ -264,7 +264,7 @@ def _unit(config: ModelConfig) -> str:
 
 
 def _read(config: ModelConfig, time: int) -> int:
-    """Return how many of these the layers read of so many time steps."""
+    """Return how many of these steps the layers read, for a number of time steps."""
     if isinstance(config.frame, int) and isinstance(config.hop, int):
         return Front(1, frame=config.frame, hop=config.hop).count(time)
     return time

@@ -1,4 +1,4 @@
-"""What simpler classifiers reach on the same data: is a recurrent net worth it?"""
+"""Baselines: the accuracy of simpler classifiers on the same data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BATCH = 1_000  # sequences; does not change any result
 
 @dataclass(frozen=True)
 class Baseline:
-    """What one simple classifier reaches on the test part.
+    """The result of a simple classifier on the test set.
 
     Attributes:
         name: of the classifier
@@ -49,7 +49,7 @@ class Baseline:
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types; accuracies are fractions, None where it was not tried."""
+        """Return plain JSON types; accuracies are fractions, None if the classifier was skipped."""
         counts = self.evaluation
         return {
             "name": self.name,
@@ -66,7 +66,7 @@ class Baseline:
 
 
 def baselines(splits: Splits) -> Iterator[Baseline]:
-    """Learn simple classifiers from the training part, one after the other, and yield what each says of the test part.
+    """Fit simple classifiers on the training split, one after the other, and yield the result of each on the test set.
 
     The majority class; logistic regression, of texts on TF-IDF of words and characters, of images on their pixels, of
     series on each feature's mean, deviation and last value; of series 1-nearest neighbour under dynamic time warping.
@@ -97,7 +97,7 @@ def baselines(splits: Splits) -> Iterator[Baseline]:
 
 
 def best_of(tried: Iterable[Baseline]) -> Baseline | None:
-    """Return the one with the highest accuracy, the first of equal ones; None where none was tried."""
+    """Return the baseline with the highest accuracy, the first of equal ones; None if all were skipped."""
     return max((base for base in tried if base.evaluation), key=_accuracy, default=None)
 
 
@@ -107,7 +107,7 @@ def _accuracy(base: Baseline) -> float:
 
 
 def verdict(predictions: Predictions, best: Baseline) -> str:
-    """Return in words whether a run does better than a baseline on the same test part (McNemar's exact test).
+    """Return in words whether a run is better than a baseline on the same test set (McNemar's exact test).
 
     Args:
         predictions: the run's.
@@ -181,7 +181,7 @@ def _regression(learned: Any, y: Labels, asked: Any) -> Labels:
 
 
 def _part(data: SequenceData) -> SequenceData:
-    """Return the data, or a stratified random part of it where it is large."""
+    """Return the data, or a stratified random part of it if it is large."""
     if len(data) <= MOST_TRAINING:
         return data
     order = np.random.default_rng(0).permutation(len(data))[:MOST_TRAINING]

@@ -7,6 +7,7 @@ steps: training, prediction, streams, saliency, the page.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar, final
 
 import torch
@@ -68,7 +69,7 @@ class Front:
         """Whether each series is scaled by itself, so that a later step changes what earlier ones are."""
         return self.scaling in ("series", "both")
 
-    @property
+    @cached_property  # asked with every answer, of which a small model gives one in some microseconds
     def is_identity(self) -> bool:
         """Whether the layers read the time steps as they are."""
         return self.frame == 1 and not self.scales
@@ -168,7 +169,7 @@ class Front:
         return self._windows(steps, 1), self.count(read) - self._full(read)
 
     def _full(self, steps: Tensor) -> Tensor:
-        """Return how many frames lie within so many steps, (batch,)."""
+        """Return the number of frames within ``steps`` time steps, (batch,)."""
         return torch.where(steps < self.frame, 0, (steps - self.frame) // self.hop + 1)
 
     def _windows(self, x: Tensor, count: int) -> Tensor:

@@ -105,8 +105,13 @@ def watching(material: Material) -> Iterator[Section]:
 
 
 def _both(material: Material) -> str:
-    if not material.run.model.config.bidirectional:
+    if material.run.model.is_causal:
         return ""
+    if not material.run.model.config.bidirectional:
+        return (
+            " This model scales each series by its own mean and deviation: the states shown are those of the whole "
+            "series; the probabilities are those of the steps read."
+        )
     return (
         " This model is bidirectional: the states shown are those of the whole sequence, so the backward units have "
         "seen later steps; the probabilities have not."

@@ -159,8 +159,8 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
 
 
 def _affordable(run: Run, data: SequenceData) -> int:
-    """Return how many sequences to read part by part; a bidirectional model reads each part from its beginning."""
-    steps = MOST_STEPS // (8 if run.model.config.bidirectional else 1)
+    """Return how many sequences to read part by part; a model that is not causal reads each from its beginning."""
+    steps = MOST_STEPS // (1 if run.model.is_causal else 8)
     return max(1, min(len(data), steps // max(1, data.time)))
 
 

@@ -1,1 +1,1 @@
-"""The commands, a file each; importing one registers it."""
+"""The commands, one file each; importing a command registers it."""

@@ -1,4 +1,4 @@
-"""Whether something simpler would do: baseline."""
+"""The command baseline."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def baseline(
 
     Example: unroll baseline runs/first
 
-    The majority class; logistic regression (of series on each feature's mean, deviation and last value, of images on
-    all pixels, of texts on a bag of words); of series 1-nearest neighbour under dynamic time warping, which needs the
-    extra baseline. All learn from the training part and are judged on the test part.
+    The baselines are the majority class; logistic regression (on each feature's mean, deviation and last value for
+    series, on all pixels for images, on a bag of words for texts); and, for series, the nearest neighbour under dynamic
+    time warping, which needs the extra baseline. They are fitted on the training split and evaluated on the test set.
 
     Parameters
     ----------
     run
-        Folder of a finished run: its training and test parts are used, its accuracy is compared with the best of them,
-        and what they reach is kept in the folder, for unroll report and unroll compare.
+        Folder of a finished run: its data is used, its accuracy is compared with the best baseline, and the results are
+        saved in the folder for unroll report and unroll compare.
     data
-        Data set, where no run is given; as in unroll train.
+        Data set, if no run is given; as in unroll train.
     data_dir
-        Folder to look for the data in first.
+        Folder to search first for the data.
     json
         Print one JSON object.
     """

@@ -1,4 +1,4 @@
-"""How fast this machine is: bench."""
+"""The command bench."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ..outcome import print_json, say
 
 @app.command
 def bench(*, full: Annotated[bool, Parameter(negative="")] = False, out: Path | None = None, json: Json = False) -> int:
-    """Time training steps and answers on this machine: torch.nn, unroll and the limit, in turn, on random data.
+    """Time training steps and predictions on this machine: torch.nn, unroll and the limit, in turn, on random data.
 
     Example: unroll bench --out bench
 
-    A contender whose results or gradients are not those of the reference is named and not timed. Figures are medians
-    over rounds, with the least and the greatest; "of limit" is the share of the rate of torch's own matrix product.
+    An implementation whose results or gradients differ from the reference is named and not timed. Figures are medians
+    over rounds, with minimum and maximum; "of limit" is the fraction of the rate of torch's own matrix product.
 
     Parameters
     ----------
     full
-        784 time steps too, and how seconds and memory grow with time steps, units and batch; takes minutes.
+        Also measure 784 time steps, and the growth of time and memory with time steps, units and batch; takes minutes.
     out
-        Folder for bench.json and bench.png, new or empty; not given, nothing is written.
+        Folder for bench.json and bench.png, new or empty; by default nothing is written.
     json
         Print one JSON object on stdout; tables go to stderr.
     """
@@ -37,7 +37,7 @@ def bench(*, full: Annotated[bool, Parameter(negative="")] = False, out: Path | 
         from ..views.bench import Bar, comparison_table, growth_table, write_report
         from ..views.terminal import Screen, print_facts, print_table
 
-        import_module("torch._dynamo")  # hundreds of modules, which torch's optimisers import in their first step
+        import_module("torch._dynamo")  # torch's optimisers import hundreds of modules in their first step
 
     refuse_used(out)
     report, console = Report(full), Screen(stderr=json)
@@ -53,7 +53,7 @@ def bench(*, full: Annotated[bool, Parameter(negative="")] = False, out: Path | 
                     print_table(console, comparison_table(event))
         report.finished = True
     except KeyboardInterrupt:
-        say(f"interrupted; what was done is {'in the object' if json else 'above'}, nothing is written")
+        say(f"interrupted; results so far are {'in the JSON object' if json else 'above'}, nothing was written")
     if report.growth:
         print_table(console, growth_table(report.growth))
     if out is not None and report.finished:

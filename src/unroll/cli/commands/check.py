@@ -1,4 +1,4 @@
-"""Before a training: check."""
+"""The command check."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def check(
     training: TrainFlags = None,
     json: Json = False,
 ) -> int:
-    """Pass one batch through a fresh model before training it: shapes, parameters, initial loss.
+    """Pass one batch through a new model before training it: shapes, parameters, initial loss.
 
     Example: unroll check --data mnist --cell rnn --num-layers 3
 
-    Give the flags that unroll train is to get; or a run, to look at its architecture with fresh weights.
+    Give the flags of unroll train, or a run, to check its architecture with new weights.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def check(
     data
         As in unroll train.
     data_dir
-        Folder to look for the data in first.
+        Folder to search first for the data.
     recipe
         Settings to start from; default fast.
     json
@@ -60,14 +60,14 @@ def check(
     elif has_settings(settings) or data or recipe:
         raise ConfigError(f"give {run} or the flags of a new run, not both")
     elif run.exists() and not (run / CONFIG).exists():
-        raise ConfigError(f"{run} is no run; for data, say --data {run}")
+        raise ConfigError(f"{run} is not a run; to check data, use --data {run}")
     else:
         plan = read_plan(run, data_dir)
     splits = plan.load()
     if splits.val is not None and "val_fraction" in settings:
         refuse_val_fraction(splits, settings["val_fraction"])
     fresh = plan.build(splits)
-    Training(fresh, splits, plan.recipe.train)  # complains of what unroll train would complain of
+    Training(fresh, splits, plan.recipe.train)  # raises what unroll train would raise
     inspection = inspect_model(fresh, splits, plan.recipe.train)
     if json:
         print_json(inspection.to_dict())

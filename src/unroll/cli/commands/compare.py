@@ -1,4 +1,4 @@
-"""Finished runs side by side: compare."""
+"""The command compare."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from ..outcome import print_json, say
 
 @app.command
 def compare(runs: list[Path], /, *, out: Path | None = None, json: Json = False) -> int:
-    """Set finished runs side by side: what differs in their settings, how they do, what is more than noise.
+    """Compare finished runs: settings that differ, accuracies, and whether differences are more than noise.
 
     Example: unroll compare runs/first runs/second --out compared
 
-    The best run is held against each of the others. Runs that read the same test part are compared sequence by sequence
-    (McNemar's exact test); where that cannot be told, by the intervals of their accuracies. Runs that differ in nothing
-    but the seed are one setting: mean ± standard deviation; where every setting has several seeds, the settings are
-    held against each other over their seeds (Welch's t-test). The best was picked by the same accuracies, so p is
-    corrected for all pairs by Holm's method. The same training twice, a copy say, is left out.
+    The best run is compared with each of the others: sequence by sequence if both have predictions for the same test
+    set (McNemar's exact test), otherwise by the intervals of their accuracies. Runs that differ only in their seed are
+    one setting, shown as mean ± standard deviation; if every setting has several seeds, settings are compared over
+    their seeds (Welch's t-test). As the best was chosen by the same accuracies, p is corrected for all pairs by Holm's
+    method. Copies of a run are skipped.
 
     Parameters
     ----------
     runs
-        Folders of finished runs, at least two; one that cannot be compared is named and left out.
+        Folders of finished runs, at least two; runs that cannot be compared are named and skipped.
     out
-        Folder for compare.json and compare.png, the learning curves, new or empty; not given, nothing is written.
+        Folder for compare.json and compare.png, the learning curves, new or empty; by default nothing is written.
     json
         Print one JSON object.
     """
@@ -40,7 +40,7 @@ def compare(runs: list[Path], /, *, out: Path | None = None, json: Json = False)
     comparison = compare_runs(runs)
     written = []
     if out is not None:
-        from ...plots import comparison_figure, png  # here, for matplotlib costs a second
+        from ...plots import comparison_figure, png  # imported here because matplotlib takes a second to load
 
         picture = png(comparison_figure(comparison))
         folder = comparison.write(out)
@@ -54,5 +54,5 @@ def compare(runs: list[Path], /, *, out: Path | None = None, json: Json = False)
         if written:
             print_facts(console, {"written": ", ".join(map(str, written))})
     for reason in comparison.left_out.values():
-        say(f"{reason}; left out")
+        say(f"{reason}; skipped")
     return 2 if comparison.left_out else 0

@@ -1,4 +1,4 @@
-"""Why a run does as it does: doctor."""
+"""The command doctor."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ def doctor(
     cell: str | None = None,
     json: Json = False,
 ) -> int:
-    """Examine a run: gradients over time, memory, saturated and dead units, its training; and say what helps.
+    """Examine a run for problems: gradients over time, memory, saturated and dead units, training curves.
 
     Example: unroll doctor runs/first
 
-    Findings come with what was measured and with the flags of unroll train that mend them; a healthy run has none. If
-    the run's data is gone, its weights and its training are examined alone.
+    Each finding is shown with its measurements and the flags of unroll train that may help; a healthy run has none. If
+    the run's data is not available, only its weights and training curves are examined.
 
     Parameters
     ----------
     run
         Folder of a finished run.
     data
-        Data set whose test part to examine it on, all of it if it has none; default the run's own training part.
+        Data set to examine the run on: its test split, or all of it if it has none; default the run's training data.
     data_dir
-        Folder to look for the data in first.
+        Folder to search first for the data.
     cell
-        module:Class of a cell of your own that the run was trained with; it is imported.
+        module:Class of your own cell, if the run was trained with one; it is imported.
     json
         Print one JSON object.
     """
@@ -54,30 +54,30 @@ def doctor(
     import_user_cell(cell)
     loaded = load_run(run)
     sequences, reason = _sequences(loaded, data, data_dir)
-    kept = loaded.evaluation or {}
-    found = examine(
+    stored = loaded.evaluation or {}
+    examination = examine(
         loaded.model,
         sequences,
         history=read_history(run),
-        test_accuracy=kept.get("accuracy"),
-        deciding=kept.get("deciding"),
+        test_accuracy=stored.get("accuracy"),
+        deciding=stored.get("deciding"),
     )
     if json:
-        print_json({"run": str(run), "data": data, "no_data": reason or None, **found.to_dict()})
+        print_json({"run": str(run), "data": data, "no_data": reason or None, **examination.to_dict()})
     else:
-        print_examination(Screen(), found, str(run), reason)
+        print_examination(Screen(), examination, str(run), reason)
     return 0
 
 
 def _sequences(run: Run, data: str | None, data_dir: Path | None) -> tuple[SequenceData | None, str]:
-    """Return what to examine a run on; or None and why there is nothing, if no data was asked for."""
+    """Return the sequences to examine a run on; or None and the reason, if no data was asked for."""
     from ...errors import InputError
     from ...runs.data import load_test, load_train
 
     if data is not None:
         return load_test(run, data, data_dir).sequences, ""
     try:
-        # Its training part: what is found there is what the training met with.
+        # The training data: problems there are those that the training had.
         return load_train(run, data_dir), ""
     except InputError as error:
         if data_dir is not None:

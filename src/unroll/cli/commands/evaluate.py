@@ -1,4 +1,4 @@
-"""What a run gets right: evaluate."""
+"""The command evaluate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def evaluate(
     anytime: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> int:
-    """Count what a run gets right: accuracy, balanced accuracy, F1, ROC-AUC, confusion matrix.
+    """Evaluate a run: accuracy, balanced accuracy, F1, ROC-AUC, confusion matrix.
 
     Example: unroll evaluate runs/first
 
@@ -37,19 +37,18 @@ def evaluate(
     run
         Folder of a finished run.
     data
-        Data set whose test part to use, all of it if it has none; default the run's own. It is prepared as the run's
-        training data was.
+        Data set to evaluate on: its test split, or all of it if it has none; default the run's own. It is prepared as
+        the run's training data was.
     data_dir
-        Folder to look for the data in first.
+        Folder to search first for the data.
     lines
-        Where the class of a line of text is: label-first, label-last, or tab; default as in the run's own data.
+        Position of the class in a line of text: label-first, label-last, or tab; default as in the run's own data.
     text_column
-        Column of a table, or field of JSON, that holds the texts; default the one that the run was trained on.
+        Column of a table, or field of JSON, with the texts; default the one that the run was trained on.
     cell
-        module:Class of a cell of your own that the run was trained with; it is imported.
+        module:Class of your own cell, if the run was trained with one; it is imported.
     anytime
-        Show too what the run knows when it has read a part of each sequence, and what comes of stopping once it is
-        sure.
+        Also show the accuracy after parts of each sequence, and with early stopping by confidence.
     json
         Print one JSON object with accuracy (a fraction), loss, n and more.
     """
@@ -74,11 +73,11 @@ def evaluate(
     early = evaluate_anytime(loaded.model, sequences, loaded.calibration) if anytime else None
     if json:
         about = {"run": str(run), "data": name, "part": part, "trained_on": trained_on}
-        found = about | {"warnings": [test.unusual] if test.unusual else [], **evaluation.to_dict()}
-        print_json(found | ({"anytime": early.to_dict()} if early else {}))
+        results = about | {"warnings": [test.unusual] if test.unusual else [], **evaluation.to_dict()}
+        print_json(results | ({"anytime": early.to_dict()} if early else {}))
     else:
         console = Screen()
-        where = f"all of {name}" if part == "all" else f"the test part of {name}"
+        where = f"all of {name}" if part == "all" else f"the test split of {name}"
         print_evaluation(console, evaluation, f"{run} on {where}")
         if early:
             print_anytime(console, early)
@@ -89,5 +88,6 @@ def evaluate(
     if test.unusual:
         say(f"{name}: {test.unusual}")
     if trained_on:
-        say(f"the run was trained on {trained_on:,} of these {len(sequences):,} sequences: the accuracy flatters")
+        n = len(sequences)
+        say(f"the run was trained on {trained_on:,} of these {n:,} sequences, so this accuracy is optimistic")
     return 0

@@ -1,4 +1,4 @@
-"""A look at data: explore."""
+"""The command explore."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def explore(
     out: Path | None = None,
     json: Json = False,
 ) -> int:
-    """Look at a data set: counts, shapes, values, duplicates; a preview; pictures in a folder.
+    """Describe a data set: counts, shapes, values, duplicates, a preview, and pictures in a folder.
 
     Example: unroll explore mnist
 
@@ -31,14 +31,14 @@ def explore(
         features) and y, or in a folder of CSV files with one recording each; texts in a table or JSON with a column for
         them, in lines with their class, or in a folder with a sub-folder for each class.
     data_dir
-        Folder to look for the data in first.
+        Folder to search first for the data.
     out
         Folder for the pictures, new or empty; default explored/DATA-N.
     json
         Print one JSON object.
     """
     settings = given(reading)
-    DataConfig(**settings)  # complains before torch is loaded, which takes seconds
+    DataConfig(**settings)  # raises before torch is loaded, which takes seconds
     with immediate_interrupt():
         from ...data.catalog import load, resolve
         from ...data.describe import describe_data

@@ -1,4 +1,4 @@
-"""Where all this runs: info."""
+"""The command info."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def info(run: Path | None = None, /, *, cell: str | None = None, json: Json = Fa
     Parameters
     ----------
     run
-        Folder of a finished run: show too what computes its model here, and why.
+        Folder of a finished run: also show which backend computes its model here, and why.
     cell
-        module:Class of a cell of your own that the run was trained with; it is imported.
+        module:Class of your own cell, if the run was trained with one; it is imported.
     json
         Print one JSON object.
     """

@@ -1,4 +1,4 @@
-"""What a run says of files and texts: predict."""
+"""The command predict."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def predict(
 
     Example: unroll predict runs/films --text "a fine film"
 
-    Trained on MNIST or its kin: an image of the model's own size, or a bicubic enlargement of one, is taken as it is;
-    any other is cropped to its ink, scaled and centred as the training images were, in either polarity. Trained on a
-    folder of images: it is resized as a whole. Trained on series: a .ts, .arff, .csv, .tsv, .txt or .npz file holds
-    any number of them, and a table with a column for each of the run's features, but without an id, is a single one;
-    they are scaled and filled in as the training data was, and classes that stand there are ignored. Trained on texts:
-    give them with --text, or one a line from standard input; or a file, a table or JSON with a column for them, else a
-    text in each line.
+    For a run trained on MNIST or a similar set, an image of the model's own size, or a bicubic enlargement of one, is
+    taken as it is; any other is cropped to its ink, scaled and centred as the training images were, in either polarity.
+    For a run trained on a folder of images, images are resized as a whole. For a run trained on series, a .ts, .arff,
+    .csv, .tsv, .txt or .npz file holds any number of them, and a table with a column for each of the run's features,
+    but without an id, is a single series; they are scaled and filled in as the training data was, and classes in the
+    file are ignored. For a run trained on texts, give texts with --text, one per line on standard input, or in a file:
+    a table or JSON with a column for them, else one text per line.
 
-    Probabilities are calibrated on what the run held out of its training data, for the share of a sequence that was
-    read; without such a part they are the model's own, which are often too high.
+    Probabilities are calibrated on the run's validation split, for the fraction of the sequence that was read; without
+    a validation split they are the model's own, which are often too high.
 
     A file that is unlike the training data gets a line on stderr: other units, another length or time step, mostly
     unknown tokens, constant input.
@@ -50,21 +50,21 @@ def predict(
     run
         Folder of a finished run.
     files
-        Image files, files of series or texts, or pipes of such, up to 1 GB: what the run was trained on.
+        Files or pipes of the kind that the run was trained on: images, series or texts. A pipe may bring up to 1 GB.
     text
-        A text to classify; may be given several times.
+        A text to classify; may be repeated.
     stop_at
-        Read each only until the run's confidence passes this, 0.95 for instance, and say how many steps that took.
+        Stop reading once the confidence reaches this threshold, for example 0.95, and show the number of steps read.
     lines
-        Where the class of a line of text is, which is not part of the text: label-first, label-last, or tab. Default: a
-        line is all text.
+        Position of the class in a line of text, to be ignored: label-first, label-last, or tab. Default: a line is all
+        text.
     text_column
-        Column of a table, or field of JSON, that holds the texts; default the one that the run was trained on.
+        Column of a table, or field of JSON, with the texts; default the one that the run was trained on.
     cell
-        module:Class of a cell of your own that the run was trained with; it is imported.
+        module:Class of your own cell, if the run was trained with one; it is imported.
     json
-        Print one JSON object with whether probabilities are calibrated, warnings of files unlike the training data, and
-        of each image, series or text class, probability, top 3 and preparation, or the file's error.
+        Print one JSON object: whether probabilities are calibrated, warnings of files unlike the training data, and for
+        each image, series or text its class, probability, top 3 classes and preparation, or the error.
     """
     config = DataConfig(**given(reading), lines=lines, text_column=text_column)
     with immediate_interrupt():
@@ -84,7 +84,7 @@ def predict(
         texts, places = text_lines(content, "standard input")
         if not texts:
             raise InputError(
-                f"{run} has nothing to classify: name files, give --text, or send texts to standard input, one a line"
+                f"{run} has nothing to classify: name files, give --text, or send texts to standard input, one per line"
             )
     sure = Sure(loaded.calibration, stop_at)
     own = loaded.config.plan.reading if loaded.config.plan else None
@@ -92,7 +92,7 @@ def predict(
     if texts:
         predictions += predict_texts(loaded.model, loaded.preparation, texts, places, sure=sure)
     if stop_at is not None and loaded.calibration is None:
-        say(f"{run} keeps no calibration of its confidence: it is taken as it comes, and may be too high")
+        say(f"{run} has no calibration, so the confidence may be too high; train with a validation split to get one")
     warnings = list(dict.fromkeys(f"{each.file}: {each.unusual}" for each in predictions if each.unusual))
     if json:
         about = {"run": str(run), "calibrated": loaded.calibration is not None, "warnings": warnings}

@@ -1,4 +1,4 @@
-"""What a run is like: report."""
+"""The command report."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ def report(
     cell: str | None = None,
     json: Json = False,
 ) -> int:
-    """Write one page about a run: what was learned, where it fails, when in a sequence it decides, what to change.
+    """Write a report of a run: accuracy, mistakes, when in a sequence the model decides, and what to change.
 
     Example: unroll report runs/first
 
-    The page is report.html in the run's folder, a single file that needs no network; its figures stand in figures/
-    beside it, as PNG files. unroll train writes it by itself. Where the run's data is gone, the page shows what the run
-    keeps and says what is missing.
+    The report is report.html in the run's folder, a single file that needs no network; its figures are also saved in
+    figures/ as PNG files. On a terminal, unroll train writes a report automatically. If the run's data is not
+    available, the report shows what the run has stored and lists what is missing.
 
     Parameters
     ----------
     run
         Folder of a finished run.
     data
-        Data set to judge the run by; other than the run's own, give --out too. Default the run's own.
+        Data set to evaluate the run on; for another than the run's own, also give --out. Default the run's own.
     data_dir
-        Folder to look for the data in first.
+        Folder to search first for the data.
     out
         Folder to write to; default the run's.
     cell
-        module:Class of a cell of your own that the run was trained with; it is imported.
+        module:Class of your own cell, if the run was trained with one; it is imported.
     json
-        Print one JSON object: where the page and the figures are, and what is missing.
+        Print one JSON object: the paths of the report and the figures, and what is missing.
     """
     with immediate_interrupt():
         from ...data.catalog import resolve
@@ -56,7 +56,9 @@ def report(
     loaded, test, train, lacking = load_run(run), None, None, ""
     own = loaded.config.plan and loaded.config.plan.data
     if data is not None and out is None and own not in (None, resolve(data, data_dir)):
-        raise ConfigError(f"{run} keeps the report on its own data, {own}: say with --out where that on {data} goes")
+        raise ConfigError(
+            f"{run} is for the report on its own data, {own}: choose another folder with --out for {data}"
+        )
     try:
         train = load_train(loaded, data_dir) if data is None and loaded.config.plan else None
         test = load_test(loaded, data, data_dir)
@@ -66,7 +68,7 @@ def report(
         lacking = str(error)
     if test is not None and test.trained_on:
         seen, n = test.trained_on, len(test.sequences)
-        say(f"the run was trained on {seen:,} of these {n:,} sequences: the accuracy flatters")
+        say(f"the run was trained on {seen:,} of these {n:,} sequences, so this accuracy is optimistic")
     page = write_report(loaded, test, lacking, train, out)
     if json:
         print_json({"run": str(run), "report": str(page), "figures": str(page.parent / FIGURES), "missing": lacking})

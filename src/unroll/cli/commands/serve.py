@@ -1,4 +1,4 @@
-"""Runs behind HTTP: serve."""
+"""The command serve."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ def serve(
     data_dir: Path | None = None,
     cell: str | None = None,
 ) -> int:
-    """Serve runs over HTTP: the page on which one watches a model read, answers, streams.
+    """Serve runs over HTTP: their pages, predictions and streams.
 
     Example: unroll serve runs/first
 
     Example: unroll serve runs/first runs/second --port 8080
 
-    It listens on this machine alone. / is the page, POST /predict classifies images, series or texts, POST /stream
-    reads a sequence bit by bit, /runs says what is served, /openapi.json how to ask, /health and /metrics are for who
-    watches over it. Ctrl-C, or SIGTERM, stops it once everything that was begun is answered; a second one at once.
+    By default only this machine can reach the server. / is the page; POST /predict classifies images, series or texts;
+    POST /stream reads a sequence piece by piece; /runs lists the runs; /openapi.json describes the requests; /health
+    and /metrics are for monitoring. Ctrl-C or SIGTERM stops the server after open requests; a second one at once.
 
     Parameters
     ----------
     runs
-        Folders of finished runs. Requests name one with ?run=NAME, its folder's name; else the first is meant.
+        Folders of finished runs. Requests choose one with ?run=NAME, its folder's name; default the first.
     port
-        To listen on; 0 takes any that is free.
+        Port to listen on; 0 takes any free port.
     host
-        Address to listen on, if others than this machine are to ask; 0.0.0.0 is all of this machine's. Default
-        127.0.0.1.
+        Address to listen on, so that other machines can reach the server; 0.0.0.0 is all addresses of this machine.
+        Default 127.0.0.1.
     token
-        What requests must show, as Authorization: Bearer TOKEN, or in a browser as the password. Best set as
-        UNROLL_TOKEN: others on this machine can read a command line.
+        Token that requests must send as Authorization: Bearer TOKEN, or in a browser as the password. Prefer to set
+        UNROLL_TOKEN: others on this machine can read command lines.
     batching
-        Let the model read all requests that wait at once.
+        Classify waiting requests in one batch.
     log
-        A line on stderr for each request.
+        Log each request on stderr.
     data_dir
-        Folder to look for the runs' data in first: the pages bring samples from it.
+        Folder to search first for the runs' data: the pages show samples from it.
     cell
-        module:Class of a cell of your own that a run was trained with; it is imported.
+        module:Class of your own cell, if a run was trained with one; it is imported.
     """
     with immediate_interrupt():
         from ... import server as serving
@@ -64,7 +64,7 @@ def serve(
     if not runs:
         raise ConfigError("serve needs a run: unroll serve runs/first")
     if token is not None and not token.strip():
-        raise ConfigError("token must have a character at least, got none: leave it out to ask for none")
+        raise ConfigError("token must not be empty: leave it out to require none")
     import_user_cell(cell)
     address = serving.HOST if host is None else host
     sock = serving.listen(address, port)
@@ -75,7 +75,7 @@ def serve(
         if not serving.is_loopback(shown):
             who = "whoever knows the token" if token else "anybody, as there is no token (set UNROLL_TOKEN),"
             say(f"{who} on the networks of {shown} can use the model and take its weights and samples, unencrypted")
-        names = ", ".join(f"{one.name} ({one.kind})" for one in served)
+        names = ", ".join(f"{run.name} ({run.kind})" for run in served)
         facts = {"serving": names, "at": url, "schema": f"{url}/openapi.json", "stop": "Ctrl-C"}
         serving.serve(served, sock, token, batching, log, ready=lambda: print_facts(Screen(), facts))
     return 0

@@ -1,4 +1,4 @@
-"""From settings to a run: train."""
+"""The command train."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..views.terminal import Screen
     from ..views.training import TrainingScreen
 
-# Of evaluation.json, in the one object of --json.
+# Keys of evaluation.json that --json prints.
 SCORES = ("accuracy", "loss", "n", "interval", "majority", "balanced_accuracy", "macro_f1", "roc_auc", "weights")
 
 
@@ -40,45 +40,45 @@ def train(
     checkpoint_seconds: float = 10.0,
     json: Json = False,
 ) -> int:
-    """Train a classifier and keep it in a run folder.
+    """Train a classifier and save it in a run folder.
 
     Example: unroll train --data mnist --epochs 2 --out runs/first
 
-    Settings that are not given come from the recipe. "fast" is made of the defaults shown. "best" trains for 80 epochs
-    on all of the training data, with weight decay 0.1. "text" is a GRU of 128 units that reads both ways, with readout
-    max, embedding dropout 0.5 and 6 epochs. "tutorial" has torch's own initial weights, 10 epochs of plain
-    Adam at a constant 0.001, no clipping, no validation part, inputs from 0 to 1.
+    Settings that are not given come from the recipe. "fast" has the defaults shown. "best" trains for 80 epochs on all
+    of the training data, with weight decay 0.1. "text" is a bidirectional GRU of 128 units, with readout max, embedding
+    dropout 0.5 and 6 epochs. "tutorial" uses torch's initial weights, 10 epochs of plain Adam at a constant 0.001, no
+    clipping, no validation split, and inputs from 0 to 1.
 
     Parameters
     ----------
     data
-        mnist-sample (always there), mnist, fashion-mnist, kmnist; ucr:NAME, a set of the UCR and UEA archive; a folder
+        mnist-sample (included), mnist, fashion-mnist, kmnist; ucr:NAME, a set of the UCR and UEA archive; a folder
         of images with a sub-folder for each class; series in a .ts, .arff, .csv, .tsv or .txt file, in an .npz file
         with x (N, time, features) and y, or in a folder of CSV files with one recording each; texts in a table or JSON
         with a column for them, in lines with their class, or in a folder with a sub-folder for each class. Default
         mnist-sample.
     data_dir
-        Folder to look for the data in first.
+        Folder to search first for the data.
     recipe
         Settings to start from; default fast.
     out
         Run folder; default runs/DATA-CELL-N.
     overwrite
-        Replace the run that stands in --out.
+        Replace an existing run in --out.
     resume
-        Finish this interrupted run; takes its settings from there.
+        Finish this interrupted run, with its settings.
     report
         Write a report of the finished run, RUN/report.html; see unroll report. Default: if stderr is a terminal.
     tensorboard
-        Write the curves for TensorBoard too, into RUN/tensorboard.
+        Also write the curves for TensorBoard, into RUN/tensorboard.
     checkpoint_seconds
-        Seconds of training between two checkpoints, which is what kill -9 or a power cut can cost; 0 writes one after
-        each epoch, and only then.
+        Seconds of training between two checkpoints: what kill -9 or a power cut can lose; 0 writes one after each epoch
+        only.
     json
         Print one JSON object on stdout; progress goes to stderr.
     """
     settings = {**given(reading), **given(model), **given(training)}
-    choose_settings(recipe or RECIPE, settings)  # complains before torch is loaded, which takes seconds
+    choose_settings(recipe or RECIPE, settings)  # raises before torch is loaded, which takes seconds
     with immediate_interrupt():
         from ...runs.execute import resume_run, train_run
         from ..views.terminal import Screen, command_line
@@ -93,7 +93,7 @@ def train(
                 if has_settings(settings) or out or overwrite or tensorboard or data or recipe:
                     raise ConfigError(
                         f"--resume takes all settings from {resume}; give at most --data-dir and --checkpoint-seconds "
-                        "with it, and --cell module:Class of a cell of your own"
+                        "with it, and --cell module:Class of your own cell"
                     )
                 run = resume_run(resume, data_dir=data_dir, checkpoint_seconds=checkpoint_seconds, watch=screen)
             else:
@@ -111,7 +111,7 @@ def train(
     except (KeyboardInterrupt, OSError, MemoryError, RuntimeError) as error:
         if screen.path is None or not is_expected(error):
             raise
-        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"cannot go on: {in_words(error)}"
+        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"cannot continue: {in_words(error)}"
         say(f"{reason}; continue with: {command_line('train', '--resume', screen.path)}")
         return 130 if isinstance(error, KeyboardInterrupt) else 1
     reported = sys.stderr.isatty() if report is None else report
@@ -123,7 +123,7 @@ def train(
 
 
 def _report(run: Run, screen: TrainingScreen, console: Screen) -> int:
-    """Write the report of a run that has just been trained; what goes wrong with it takes nothing from the run."""
+    """Write the report of a run that has just been trained; if that fails, the run is still complete."""
     from ...errors import InputError
     from ...report import write_report
     from ...runs.data import TestData
@@ -141,5 +141,5 @@ def _report(run: Run, screen: TrainingScreen, console: Screen) -> int:
         if not is_expected(error):
             raise
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else in_words(error)
-        say(f"the run is finished, its report is not: {reason}; write it with: {command_line('report', run.path)}")
+        say(f"the run is finished, but not its report: {reason}; write it with: {command_line('report', run.path)}")
         return 130 if isinstance(error, KeyboardInterrupt) else 1

@@ -15,7 +15,7 @@ from .terminal import print_table
 
 
 def print_baselines(console: Console, tried: Sequence[Baseline], splits: Splits, comparison: str) -> None:
-    """Show what each baseline reaches, and whether the run is better; an empty ``comparison`` is left out."""
+    """Show the metrics of each baseline, and the run's ``comparison`` if it is not empty."""
     sizes = f"{len(splits.train):,} training and {len(splits.test):,} test sequences"
     table = Table(title=f"baselines on {splits.name}, {sizes}", title_justify="left")
     table.add_column("classifier")

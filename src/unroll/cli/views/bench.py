@@ -1,4 +1,4 @@
-"""What was measured, as tables of rich; also for the repository's benchmarks/."""
+"""Measurements as rich tables; the repository's benchmarks/ use them too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOTHING = "–"
 
 
 class Bar:
-    """Shows on a terminal what is measured now; elsewhere nothing, the tables come one by one."""
+    """A progress bar for measurements; it is drawn only on a terminal."""
 
     def __init__(self, console: Console) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed} of {task.total}"))
@@ -34,16 +34,16 @@ class Bar:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._bar.stop()
 
     def show(self, title: str, number: int, parts: int) -> None:
-        """Tell that ``number`` of ``parts`` are done and that the one called ``title`` is begun."""
+        """Show that ``number`` of ``parts`` are done and that ``title`` has begun."""
         self._bar.update(self._task, description=title, completed=number, total=parts)
 
 
 def comparison_table(comparison: TimedComparison) -> Table:
-    """Return a row for each contender: seconds, ratio to the base's, rate and share of the limit, threads."""
+    """Return a row for each implementation: seconds, ratio to the base, rate, fraction of the limit, threads."""
     table = Table(title=comparison.title, title_justify="left", caption=_refusals(comparison), caption_justify="left")
     table.add_column("")
     for heading in (f"per {comparison.unit}", "from … to", f"× {comparison.base}", "from … to", "GFLOP/s"):
@@ -78,8 +78,8 @@ def _refusals(comparison: TimedComparison) -> Text | None:
 
 
 def growth_table(points: Sequence[Point]) -> Table:
-    """Return a row for each size: seconds and peak memory by both backends; sizes where "auto" loses are marked."""
-    title = "growth: backend auto beside torch, training step, denormals flushed for both"
+    """Return a row for each size: seconds and peak memory of both backends; sizes where "auto" is slower are red."""
+    title = "growth: backends auto and torch, training step, denormals flushed for both"
     table = Table(title=title, title_justify="left", caption=_findings(points), caption_justify="left")
     for heading in (
         "",
@@ -96,9 +96,9 @@ def growth_table(points: Sequence[Point]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for point in points:
         shape, ratio = point.shape, point.comparison.ratio("torch")
-        own, other = (point.comparison.timing(name) for name in ("auto", "torch"))
+        timings = [point.comparison.timing(name) for name in ("auto", "torch")]
         cells = [shape.cell, *(f"{size:,}" for size in (shape.time, shape.hidden, shape.batch))]
-        cells += [duration(spread(one.seconds).median) if one.seconds else "not timed" for one in (own, other)]
+        cells += [duration(spread(timing.seconds).median) if timing.seconds else "not timed" for timing in timings]
         cells += [f"{ratio.median:.2f}", times(ratio)] if ratio else [NOTHING, NOTHING]
         cells += [_mebibytes(point.peak[name]) for name in ("auto", "torch")]
         table.add_row(*cells, style="bold red" if point.is_slower else "")
@@ -139,9 +139,9 @@ def write_report(report: Report, out: Path) -> list[Path]:
     """Write bench.json and bench.png into a folder that is new or empty, and return their paths.
 
     Raises:
-        RunError: something stands in it, or it cannot be made.
+        RunError: the folder is not empty, or cannot be made.
     """
-    from ...plots import png  # here, for matplotlib costs a second, and most that measure draw nothing
+    from ...plots import png  # imported here because matplotlib takes a second to load
     from ...plots.bench import figure
 
     picture = png(figure(report.comparisons, report.growth, report.on))

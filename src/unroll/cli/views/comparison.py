@@ -1,4 +1,4 @@
-"""Finished runs side by side on the screen."""
+"""Show comparisons of runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .terminal import print_table
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
-    """Show the runs with what differs in them, the means over seeds, and what is more than noise."""
+    """Show the runs with the settings that differ, the means over seeds, and the verdicts."""
     for groups in comparison.by_data:
         print_table(console, _table(comparison, groups))
     for remark in _remarks(comparison):
@@ -25,7 +25,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
 
 
 def _table(comparison: Comparison, groups: Sequence[Group]) -> Table:
-    """Return a row for each run that was tested on the same data; data and seed have columns where they differ."""
+    """Return a row for each run that was tested on the same data; data and seed have columns if they differ."""
     runs = [(run, group.settings) for group in groups for run in group.runs]
     several_data = len({(run.data, run.fingerprint) for run, _ in runs}) > 1
     title = "runs, best settings first"
@@ -63,7 +63,7 @@ def _table(comparison: Comparison, groups: Sequence[Group]) -> Table:
 
 
 def _baselines(runs: Sequence[Record]) -> dict[str, BestBaseline]:
-    """Return the best baseline of each data set of which a run keeps some."""
+    """Return the best baseline of each data set, from the runs that have baselines."""
     best = dict[str, BestBaseline]()
     for run in runs:
         data = _data(run)
@@ -78,15 +78,17 @@ def _data(run: Record) -> str:
 
 def _remarks(comparison: Comparison) -> Iterator[Text]:
     if not comparison.differing:
-        yield Text("the settings are the same: what the runs differ by is what seeds do")
+        yield Text("the runs differ only in their seed")
     if len(comparison.by_data) > 1:
         yield Text(
-            f"the runs were tested on {len(comparison.by_data)} different sets of data: accuracies of different tables "
-            "cannot be ranked",
+            f"the runs were tested on {len(comparison.by_data)} different data sets: accuracies in different tables "
+            "cannot be compared",
             style="bold yellow",
         )
     elif not comparison.same_data:
-        yield Text("the data differ, or how they are read: see the table", style="bold yellow")
+        yield Text(
+            "the runs were trained on different data, or read it differently: see the table", style="bold yellow"
+        )
     for group in comparison.groups:
         if group.deviation is not None:
             names = ", ".join(str(run.path) for run in group.runs)
@@ -95,5 +97,5 @@ def _remarks(comparison: Comparison) -> Iterator[Text]:
     for verdict in comparison.verdicts:
         yield Text(str(verdict), style="green" if verdict.significant else "")
     if comparison.tests and comparison.pairs > 1:
-        pairs = f"the best was picked among all, so p is corrected for {comparison.pairs} pairs by Holm's method"
-        yield Text(f"({pairs}; beyond noise is corrected p < 0.05)", style="dim")
+        pairs = f"the best was chosen among all, so p is corrected for {comparison.pairs} pairs by Holm's method"
+        yield Text(f"({pairs}; more than noise means corrected p < 0.05)", style="dim")

@@ -1,4 +1,4 @@
-"""Data on the screen: counts, values, a first look."""
+"""Show data: counts, values, a preview."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROWS = 30  # of a table of features
 
 
 def print_description(console: Console, description: Description, data: SequenceData, pictures: list[Path]) -> None:
-    """Show what a data set holds, a first look at it, and where the pictures are."""
+    """Show a data set's description, a preview, and the paths of the pictures."""
     facts: dict[str, Any] = {"data": f"{description.name} from {description.source}", "kind": description.kind}
     if description.understood:
         facts["read as"] = description.understood
@@ -62,7 +62,7 @@ def print_description(console: Console, description: Description, data: Sequence
 
 
 def _print_features(console: Console, features: Sequence[FeatureDescription]) -> None:
-    table = Table(title="features, training part", title_justify="left")
+    table = Table(title="features, training split", title_justify="left")
     lacking = any(feature.missing for feature in features)
     for heading in ("feature", "least", "most", "mean", "deviation", *(["missing"] if lacking else [])):
         table.add_column(heading, justify="right")
@@ -75,9 +75,9 @@ def _print_features(console: Console, features: Sequence[FeatureDescription]) ->
 
 
 def _print_words(console: Console, words: WordDescription) -> None:
-    table = Table(title="tokens that tell a class from the others", title_justify="left")
+    table = Table(title="most characteristic tokens of each class", title_justify="left")
     table.add_column("class")
-    table.add_column("tokens, the most telling first")
+    table.add_column("tokens, most characteristic first")
     for label, typical in words.typical.items():
         table.add_row(Text(shown(label)), Text(", ".join(shown(word) for word, _ in typical)))
     console.print(table)
@@ -95,8 +95,8 @@ def _missing(description: Description, data: SequenceData) -> str:
         if (values := part.shape[1] * sum(length * count for length, count in part.lengths.items()))
     ]
     rule = data.preparation.missing
-    told = ", and told to the model (--missing mask)" if rule and rule.mask else " (--missing impute)"
-    return f"{', '.join(counts)}; filled in{told}"
+    way = ", with masks as features (--missing mask)" if rule and rule.mask else " (--missing impute)"
+    return f"{', '.join(counts)}; filled in{way}"
 
 
 def _part_facts(part: PartDescription) -> str:

@@ -1,4 +1,4 @@
-"""On the screen: an examination, its gradient over time a line of bars; and a batch's way through a fresh model."""
+"""Show examinations, with gradients over time as bars, and inspections of new models."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from .preview import BLOCKS
 from .terminal import print_facts, print_findings
 
 WIDTH = 40  # bars of a line, at most
-DECADES = 8  # from the lowest bar to the highest; what is smaller still is a blank
+DECADES = 8  # from the lowest bar to the highest; smaller values are blank
 
 
 def print_examination(console: Console, examination: Examination, run: str, no_data: str = "") -> None:
-    """Show what was measured of a run, what could not be, what looks wrong and what helps.
+    """Show the measurements of a run, what was skipped, and the findings with their remedies.
 
     Args:
-        console: where to.
+        console: where to write.
         examination: of the run.
         run: its name.
-        no_data: why its data could not be looked at (default: it could).
+        no_data: why its data is not available; empty if it is.
     """
     facts: dict[str, Any] = {"run": run}
     if examination.accuracy is not None and examination.loss is not None:
-        facts["looked at"] = (
+        facts["examined on"] = (
             f"{examination.sequences:,} sequences of up to {examination.time:,} steps: accuracy "
             f"{percent(examination.accuracy)} (always the most frequent class: {percent(examination.chance)}), "
             f"loss {examination.loss:.4f}"
@@ -88,7 +88,7 @@ def bars(gradient: Sequence[float], width: int = WIDTH) -> str:
 
     Args:
         gradient: by steps before the end, at least one.
-        width: of the line, in characters at most; of more steps each bar is the mean of some (default 40).
+        width: most characters of the line; with more steps, each bar is a mean (default 40).
     """
     parts = np.array_split(np.asarray(gradient[::-1], dtype=np.float64), min(width, len(gradient)))
     means = [float(part.mean()) for part in parts]
@@ -106,10 +106,10 @@ def _bar(value: float, largest: float) -> str:
 
 
 def print_inspection(console: Console, inspection: Inspection, splits: Splits) -> None:
-    """Show a batch's way through a fresh model, and what looks wrong."""
+    """Show the shapes of a batch in a new model, and the findings."""
     read_as = {"read as": splits.understood} if splits.understood else {}
-    print_facts(console, {"data": f"{splits.name} from {splits.source}", **read_as, "weights": "fresh"})
-    shapes = Table(title="one batch on its way", title_justify="left")
+    print_facts(console, {"data": f"{splits.name} from {splits.source}", **read_as, "weights": "new"})
+    shapes = Table(title="shapes of one batch", title_justify="left")
     shapes.add_column("")
     shapes.add_column("shape", justify="right")
     shapes.add_column("axes")
@@ -125,11 +125,11 @@ def print_inspection(console: Console, inspection: Inspection, splits: Splits) -
                 if inspection.padding is None
                 else {"padding": f"{percent(inspection.padding)} of the time steps in the batches of an epoch"}
             ),
-            "initial loss": f"{inspection.loss:.4f}; ln(classes), a model without preference: {inspection.chance:.4f}",
+            "initial loss": f"{inspection.loss:.4f}; a uniform guess, ln(classes): {inspection.chance:.4f}",
             "saturated": ", ".join(
                 f"layer {n}: {percent(share)}" for n, share in enumerate(inspection.saturated, start=1)
             )
-            or "nothing can be: outputs without limits",
+            or "not applicable: the outputs are unbounded",
         },
     )
     print_findings(console, inspection.findings)

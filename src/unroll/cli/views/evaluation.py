@@ -1,4 +1,4 @@
-"""Evaluations and predictions on the screen."""
+"""Show evaluations and predictions."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ...evaluation.predict_files import FilePrediction
 from ...formatting import beside_accuracy, brief, percent, shown
 from .terminal import print_table
 
-MARKS = 14  # of the curve over what was read
-SHORT = 60  # characters of a text that are shown with its class
+MARKS = 14  # rows of the table of accuracy after parts of a sequence
+SHORT = 60  # most characters of a text shown with its class
 
 
 def print_evaluation(console: Console, evaluation: Evaluation, title: str) -> None:
@@ -26,7 +26,7 @@ def print_evaluation(console: Console, evaluation: Evaluation, title: str) -> No
         Text.assemble(
             f"{title}: accuracy ",
             (percent(evaluation.accuracy), "bold green"),
-            f" (95 % interval {100 * low:.2f} to {percent(high)}; {evaluation.correct:,} of {evaluation.n:,} right), "
+            f" (95 % interval {100 * low:.2f} to {percent(high)}; {evaluation.correct:,} of {evaluation.n:,} correct), "
             f"loss {evaluation.loss:.4f}",
         ),
         soft_wrap=True,
@@ -61,17 +61,17 @@ def _style(count: int, right: bool) -> str:
 
 
 def print_anytime(console: Console, anytime: Anytime) -> None:
-    """Show accuracy against what was read, and what comes of stopping early."""
-    calibrated = "calibrated confidence" if anytime.calibrated else "confidence as it comes, not calibrated"
+    """Show the accuracy after parts of sequences, and with early stopping."""
+    calibrated = "calibrated confidence" if anytime.calibrated else "uncalibrated confidence"
     curve = Table(title=f"after a part of each sequence ({calibrated})", title_justify="left")
-    for heading in ("read", "steps, mean", "accuracy", "confidence, mean"):
+    for heading in ("read", "mean steps", "accuracy", "mean confidence"):
         curve.add_column(heading, justify="right")
     every = math.ceil(len(anytime.fractions) / MARKS)
     for at in range(len(anytime.fractions) - 1, -1, -every)[::-1]:
         steps, accuracy, confidence = anytime.steps[at], anytime.accuracy[at], anytime.confidence[at]
         curve.add_row(f"{anytime.fractions[at]:.0%}", f"{steps:.1f}", percent(accuracy), percent(confidence))
-    stops = Table(title="reading stopped once it was sure", title_justify="left")
-    for heading in ("confidence", "accuracy", "steps, mean", "were sure"):
+    stops = Table(title="early stopping by confidence", title_justify="left")
+    for heading in ("confidence", "accuracy", "mean steps", "reached it"):
         stops.add_column(heading, justify="right")
     for stop in anytime.stops:
         stops.add_row(f"{stop.confidence:.0%}", percent(stop.accuracy), f"{stop.steps:.1f}", percent(stop.share))
@@ -81,14 +81,14 @@ def print_anytime(console: Console, anytime: Anytime) -> None:
 
 
 def print_predictions(console: Console, predictions: Iterable[FilePrediction], calibrated: bool) -> None:
-    """Show the class of each image or series, the runners-up, and how it was made into model input."""
+    """Show the class of each image, series or text, the runners-up, and the preparation of the input."""
     confidence = "calibrated" if calibrated else "not calibrated"
     for prediction in predictions:
         if prediction.error is not None:
             continue
         series = prediction.series
-        (label, probability), *others = prediction.top
-        runners_up = ", ".join(f"{shown(name)} {percent(p)}" for name, p in others)
+        (label, probability), *rest = prediction.top
+        runners_up = ", ".join(f"{shown(name)} {percent(p)}" for name, p in rest)
         console.print(
             Text.assemble(
                 f"{prediction.file}: "

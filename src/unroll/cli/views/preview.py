@@ -1,4 +1,4 @@
-"""Sequences drawn with characters, for a look at the data without leaving the terminal."""
+"""Draw sequences with characters, as a preview in the terminal."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ GAP = "  "
 
 
 def preview(data: SequenceData, width: int, colours: bool = False) -> list[Text]:
-    """Draw the first sequence of some classes beside each other, each over the name of its class.
+    """Draw the first sequence of some classes next to each other, each above the name of its class.
 
     Args:
-        data: images become pictures, texts a line each, other sequences a small curve per feature, at most four.
-        width: characters of a line; says how many classes there is room for.
-        colours: whether greys and colours may be shown; otherwise pixels are black or white.
+        data: images become pictures, texts one line each, series a small curve per feature, at most four.
+        width: characters of a line, which limits the number of classes.
+        colours: whether to show greys and colours; otherwise pixels are black or white.
     """
     if data.texts is not None:
         return _texts(data, data.texts, width)
@@ -44,7 +44,7 @@ def preview(data: SequenceData, width: int, colours: bool = False) -> list[Text]
 
 
 def _texts(data: SequenceData, texts: tuple[str, ...], width: int) -> list[Text]:
-    """Show two texts of each class, as much of each as fits into a line."""
+    """Show two texts of each class, each cut to one line."""
     lines = []
     for label, name in enumerate(data.preparation.classes):
         for index in (data.y == label).nonzero()[:2, 0].tolist():
@@ -55,12 +55,12 @@ def _texts(data: SequenceData, texts: tuple[str, ...], width: int) -> list[Text]
 
 
 def _first(data: SequenceData, label: int) -> int:
-    found = (data.y == label).nonzero()
-    return int(found[0, 0]) if len(found) else -1
+    indices = (data.y == label).nonzero()
+    return int(indices[0, 0]) if len(indices) else -1
 
 
 def _image(data: SequenceData, index: int, colours: bool, widest: int) -> list[Text]:
-    """Draw in greys or colours, two pixels with each character; without colours 2×4 dots of braille, black or white."""
+    """Draw in greys or colours, two pixels per character; else in black and white, as braille of 2×4 dots."""
     image = Image.fromarray(data.subset(torch.tensor([index])).images()[0].numpy())
     dots = (widest, 2 * TALLEST) if colours else (2 * widest, 4 * TALLEST)
     if image.width > dots[0] or image.height > dots[1]:
@@ -89,7 +89,7 @@ def _colours(upper: np.ndarray, lower: np.ndarray) -> str:
 
 
 def _curves(data: SequenceData, index: int) -> list[Text]:
-    """Draw the first features over time, each between its own extremes, resampled to the width."""
+    """Draw the first features over time, each scaled to its own range and resampled to the width."""
     series: Tensor = data.sequence(index, data.values).double()
     curves = []
     for feature in series.T[:CURVES].numpy():

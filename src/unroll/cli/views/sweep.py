@@ -1,4 +1,4 @@
-"""A sweep on the screen: its trials as they end, and the settings, best first."""
+"""Show sweeps: trials as they end, and the settings, best first."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ METRICS: dict[Metric, str] = {
 
 
 class SweepScreen:
-    """Shows a sweep while it runs, a line for each trial: call it with each event.
+    """Shows a sweep while it runs, one line per trial: call it with each event.
 
     Args:
         console: where to write; the bar is drawn only if it is a terminal.
@@ -52,7 +52,7 @@ class SweepScreen:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._bar.stop()
 
     def __call__(self, event: Sweep | Trial | Event) -> None:
@@ -112,7 +112,7 @@ class SweepScreen:
 
 
 def print_sweep(console: Console, sweep: Sweep) -> None:
-    """Show the settings, best first, which one is chosen, and how that one does on the test part."""
+    """Show the settings, best first, the chosen one, and its accuracy on the test set."""
     ranked, several = sweep.ranked, len(sweep.seeds) > 1
     console.print()
     print_table(console, _settings_table(sweep, ranked[:ROWS], several))
@@ -123,18 +123,18 @@ def print_sweep(console: Console, sweep: Sweep) -> None:
         return
     accuracies = sweep.test_accuracies(best)
     tested = len(accuracies) > 1
-    told = percent(fmean(accuracies) if accuracies else None) + (f" ± {100 * stdev(accuracies):.2f}" if tested else "")
+    mean = percent(fmean(accuracies) if accuracies else None) + (f" ± {100 * stdev(accuracies):.2f}" if tested else "")
     each = f" over {len(accuracies)} seeds ({', '.join(f'{100 * a:.2f}' for a in accuracies)})" if tested else ""
-    each += "; the test part had no say in the choice" if accuracies else ": the data has no test part"
+    each += "; the test set was not used for the choice" if accuracies else ": the data has no test set"
     console.print(
         Text.assemble(
             f"\nchosen by validation {METRICS[sweep.metric]}: {in_words(best.setting)}\ntest accuracy ",
-            (told, "bold green"),
+            (mean, "bold green"),
             each,
         ),
         soft_wrap=True,
     )
-    runs = [sweep.path / trial.run for one in ranked[:2] if one.finished for trial in one.trials]
+    runs = [sweep.path / trial.run for tried in ranked[:2] if tried.finished for trial in tried.trials]
     facts = {"sweep": str(sweep.path), "picture": str(sweep.path / "sweep.png")}
     if len(runs) > 1:
         facts["next"] = command_line("compare", *runs)
@@ -146,9 +146,9 @@ def _settings_table(sweep: Sweep, ranked: list[Tried], several: bool) -> Table:
     table = Table(title=title, title_justify="left")
     for name in sweep.axes:
         table.add_column(name)
-    others = sweep.metric in ("balanced-accuracy", "macro-f1")
+    has_score = sweep.metric in ("balanced-accuracy", "macro-f1")
     for heading in (
-        *([METRICS[sweep.metric]] if others else []),
+        *([METRICS[sweep.metric]] if has_score else []),
         "val acc",
         *(["±"] if several else []),
         "val loss",
@@ -156,15 +156,15 @@ def _settings_table(sweep: Sweep, ranked: list[Tried], several: bool) -> Table:
         "seconds",
     ):
         table.add_column(heading, justify="right", no_wrap=True)
-    for one in ranked:
-        cells = [value_in_words(value) for value in one.setting.values()]
-        if one.mean is None:
-            failed = sum(trial.status == "failed" for trial in one.trials)
-            cells += [f"{failed} of {len(one.trials)} failed" if several else "failed"]
+    for tried in ranked:
+        cells = [value_in_words(value) for value in tried.setting.values()]
+        if tried.mean is None:
+            failed = sum(trial.status == "failed" for trial in tried.trials)
+            cells += [f"{failed} of {len(tried.trials)} failed" if several else "failed"]
         else:
-            cells += [percent(one.score)] if others else []
-            cells += [percent(one.mean), *([f"{100 * (one.deviation or 0):.2f}"] if several else [])]
-            seconds = fmean(trial.seconds or 0.0 for trial in one.trials)
-            cells += [f"{one.val_loss:.4f}", f"{one.trials[0].parameters:,}", f"{seconds:.1f}"]
-        table.add_row(*map(Text, cells), style="bold" if one is ranked[0] and one.finished else "")
+            cells += [percent(tried.score)] if has_score else []
+            cells += [percent(tried.mean), *([f"{100 * (tried.deviation or 0):.2f}"] if several else [])]
+            seconds = fmean(trial.seconds or 0.0 for trial in tried.trials)
+            cells += [f"{tried.val_loss:.4f}", f"{tried.trials[0].parameters:,}", f"{seconds:.1f}"]
+        table.add_row(*map(Text, cells), style="bold" if tried is ranked[0] and tried.finished else "")
     return table

@@ -1,4 +1,4 @@
-"""How the command line shows tables and facts: with colours on a terminal, elsewhere as plain lines."""
+"""Show tables and facts: with colours on a terminal, as plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from ...formatting import printable_lines
 
 
 class Screen(Console):
-    """A rich console that shows what is foreign as `printable` does, and lets a closed pipe (`| head`) be seen."""
+    """A rich console that escapes control characters, and raises an error if a pipe closes (`| head`)."""
 
     def __init__(self, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, highlight=False)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Escape what a terminal would obey in any text, so that a place which forgot it is safe too."""
+        """Escape control characters in any text, in case a caller did not."""
         for segment in super().render(renderable, options):
             text, style, control = segment
             yield segment if control is not None else Segment(printable_lines(text), style)
 
     def on_broken_pipe(self) -> None:
-        """Stop writing, also at exit, and tell the caller."""
+        """Stop writing, also at exit, and raise `BrokenPipeError`."""
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
-        raise BrokenPipeError(errno.EPIPE, "nobody reads the output any more")
+        raise BrokenPipeError(errno.EPIPE, "the reader of the output has stopped")
 
 
 def command_line(*words: object) -> str:
-    """Return what to type for ``unroll WORDS``, with the program as it was called if it is not on the path."""
+    """Return the command line of ``unroll WORDS``; if unroll is not on the path, with the program as it was called."""
     program = "unroll" if shutil.which("unroll") else sys.argv[0]
     return " ".join(shlex.quote(str(word)) for word in (program, *words))
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table as wide as it needs to be: a terminal that is too narrow wraps lines, but loses no figure."""
+    """Print a table at its full width: a narrow terminal wraps the lines, but no value is cut."""
     width = console.width
     console.width = max(width, Measurement.get(console, console.options.update(max_width=10_000), table).maximum)
     console.print(table, crop=False)
@@ -64,7 +64,7 @@ def print_facts(console: Console, facts: dict[str, Any], indent: int = 0) -> Non
 
 
 def print_findings(console: Console, findings: Iterable[str]) -> None:
-    """Show what looks wrong, a line each, or that nothing does."""
+    """Show the findings, one line each, or that nothing looks wrong."""
     lines = list(findings)
     for finding in lines:
         console.print(Text.assemble(("look at  ", "bold yellow"), finding), soft_wrap=True)

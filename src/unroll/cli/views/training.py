@@ -1,4 +1,4 @@
-"""A training on the screen: a live table of epochs, and what came out."""
+"""Show trainings: a live table of epochs, and the result."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .terminal import command_line, print_facts, print_findings
 
 HEADINGS = ("epoch", "train loss", "train acc", "val loss", "val acc", "lr", "seconds", "samples/s")
 WIDTHS = (7, 12, 11, 10, 9, 10, 9, 11)
-ROWS = 30  # of a table of epochs, about; of a longer training every so many epochs are shown
+ROWS = 30  # about, in a table of epochs; longer trainings show only every nth epoch
 
 
 class TrainingScreen:
@@ -41,7 +41,7 @@ class TrainingScreen:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.path: Path | None = None  # of the run, once it has one
-        self.splits: Splits | None = None  # that it is trained on
+        self.splits: Splits | None = None  # of the run
         self._skipped: EpochResult | None = None
         self._training: Training | None = None
         columns = (
@@ -58,7 +58,7 @@ class TrainingScreen:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Take the bar away; the last epoch is shown in any case."""
+        """Remove the bar; the last epoch is always shown."""
         self._bar.stop()
         if self._skipped is not None:
             self._row(self._skipped)
@@ -76,15 +76,15 @@ class TrainingScreen:
             words = f"after {event.steps} steps the training loss is back at that of guessing: again from the beginning"
             self.console.print(Text(f"{words}, with lr {event.lr:g}", style="yellow"), soft_wrap=True)
         else:
-            self._tell(event)
+            self._show(event)
 
     def _start(self, started: Started) -> None:
         self.path, self.splits = started.path, started.splits
         training = self._training = started.training
         self._every = training.every * math.ceil(training.epochs / training.every / ROWS)
         facts = _facts(started)
-        if (found := majority(started.splits.train.counts)) and not started.recipe.train.class_weight:
-            facts["note"] = found[0]
+        if (notes := majority(started.splits.train.counts)) and not started.recipe.train.class_weight:
+            facts["note"] = notes[0]
         if started.recipe.train.early:
             facts["train acc"] = (
                 f"{started.recipe.train.early:.0%} of the sequences are cut off at a random step (--early), so it is "
@@ -104,10 +104,10 @@ class TrainingScreen:
         headings = "".join(f"{h:>{w}}" for h, w in zip(HEADINGS, WIDTHS, strict=True))
         self.console.print(Text(f"\n{headings}", style="bold"), no_wrap=True, overflow="ignore", crop=False)
         for result in started.training.history:
-            self._tell(result)
+            self._show(result)
         self._bar.start()
 
-    def _tell(self, result: EpochResult) -> None:
+    def _show(self, result: EpochResult) -> None:
         assert self._training is not None
         wanted = result.epoch % self._every == 0 or result.epoch in (self._training.every, self._training.epochs)
         self._skipped = None if wanted else result
@@ -130,7 +130,7 @@ class TrainingScreen:
 
 
 def _facts(started: Started) -> dict[str, str]:
-    """Say in a few lines what is about to happen."""
+    """Return the data, model and settings in a few lines."""
     splits, training, recipe = started.splits, started.training, started.recipe
     assert isinstance(training.model, SequenceClassifier)
     parameters = sum(p.numel() for p in training.model.parameters())
@@ -140,13 +140,13 @@ def _facts(started: Started) -> dict[str, str]:
         held_out = " (none held out for validation: no class has two)"
     if splits.val is not None:
         held_out = f", {len(splits.val):,} for validation"
-    tested = f"{len(splits.test):,} test" if len(splits.test) else "no test part"
+    tested = f"{len(splits.test):,} test" if len(splits.test) else "no test set"
     activation = f" {model.nonlinearity}" if "nonlinearity" in find_cell(model.cell).options else ""
     shape = f"{model.cell}{activation}, {model.num_layers} × {model.hidden_size} hidden"
     truncated = f", gradients through {train.tbptt} steps" if train.tbptt else ""
     device = f"{training.device} ({training.device_reason})"
     return {
-        "data": f"{splits.name} from {splits.source}{', test part drawn' if splits.drawn else ''}: "
+        "data": f"{splits.name} from {splits.source}{', test split drawn' if splits.drawn else ''}: "
         f"{len(splits.train):,} train{held_out}, {tested}; "
         f"{splits.train.steps}, {len(splits.classes)} classes",
         **({"read as": splits.understood} if splits.understood else {}),
@@ -168,13 +168,13 @@ def _length(training: Training) -> str:
 
 
 def print_run(console: Console, run: Run, reported: bool) -> None:
-    """Say what came out of a finished run, and what can be done with it; ``reported``: its report comes by itself."""
-    if (found := run.evaluation) is None:
-        console.print("\nno test accuracy: all sequences were trained on", soft_wrap=True)
+    """Show the result of a finished run and the next commands; ``reported``: a report is written automatically."""
+    if (evaluation := run.evaluation) is None:
+        console.print("\nno test accuracy: all sequences were used for training", soft_wrap=True)
     else:
-        _print_accuracy(console, found, run.path, run.config.train.class_weight if run.config.train else None)
+        _print_accuracy(console, evaluation, run.path, run.config.train.class_weight if run.config.train else None)
     file = "IMAGE" if run.preparation.kind == "images" else "FILE"
-    commands = [command_line("evaluate", run.path, *([] if found else ["--data", "OTHER"]))]
+    commands = [command_line("evaluate", run.path, *([] if evaluation else ["--data", "OTHER"]))]
     commands.append(f"{command_line('predict', run.path)} {file}…")
     if not reported:
         commands.append(command_line("report", run.path))
@@ -183,19 +183,19 @@ def print_run(console: Console, run: Run, reported: bool) -> None:
         print_facts(console, {"    ": command})
 
 
-def _print_accuracy(console: Console, found: Mapping[str, Any], path: Path, weighted: str | None) -> None:
-    low, high = found["interval"]
+def _print_accuracy(console: Console, evaluation: Mapping[str, Any], path: Path, weighted: str | None) -> None:
+    low, high = evaluation["interval"]
     console.print(
         Text.assemble(
             "\ntest accuracy ",
-            (percent(found["accuracy"]), "bold green"),
-            f" (95 % interval {100 * low:.2f} to {percent(high)}; {found['correct']:,} of {found['n']:,} right), "
-            f"loss {found['loss']:.4f}; {found['weights']}",
+            (percent(evaluation["accuracy"]), "bold green"),
+            f" (95 % interval {100 * low:.2f} to {percent(high)}; {evaluation['correct']:,} of {evaluation['n']:,} "
+            f"correct), loss {evaluation['loss']:.4f}; {evaluation['weights']}",
         ),
         soft_wrap=True,
     )
-    console.print(Text(beside_accuracy(found)), soft_wrap=True)
-    if low <= found["majority"]["share"] and weighted is None:
+    console.print(Text(beside_accuracy(evaluation)), soft_wrap=True)
+    if low <= evaluation["majority"]["share"] and weighted is None:
         words = f"no better than the majority class: the interval begins at {percent(low)}; try"
         console.print(
             Text(f"{words} {command_line('doctor', path)}, which looks for the reason", "yellow"), soft_wrap=True

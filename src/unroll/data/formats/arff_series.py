@@ -50,10 +50,10 @@ def parse(path: Path, labelled: bool) -> Series:
 
     Args:
         path: the file.
-        labelled: whether classes are needed; if not, those that are there are left alone.
+        labelled: whether classes are needed; if not, classes in the file are ignored.
 
     Raises:
-        DataError: it cannot be read, or something in it will not do; says in which line.
+        DataError: the file cannot be read or is invalid; the message names the line.
     """
     lines = lines_of(path)
     header = _header(path, lines)
@@ -121,11 +121,11 @@ def _header(path: Path, lines: list[str]) -> Header:
 def _checked(path: Path, kinds: list[str], lines: int) -> Header:
     named = [number for number, kind in enumerate(kinds) if kind.startswith("{") and kind.endswith("}")]
     relational = [number for number, kind in enumerate(kinds) if kind.lower() == "relational"]
-    others = [kind for kind in kinds if kind.lower() not in NUMBERS and kind.lower() != "relational"]
-    if len(named) > 1 or len(others) > len(named) or len(relational) > 1 or (relational and len(kinds) > 2):
+    nominal = [kind for kind in kinds if kind.lower() not in NUMBERS and kind.lower() != "relational"]
+    if len(named) > 1 or len(nominal) > len(named) or len(relational) > 1 or (relational and len(kinds) > 2):
         raise DataError(
-            f"{path} is no .arff file of series: expected numbers, or one relational attribute, and one attribute with "
-            f"the classes in braces; got {listed(kinds)}"
+            f"{path} is not an .arff file of series: expected numbers, or one relational attribute, and one attribute "
+            f"with the classes in braces; got {listed(kinds)}"
         )
     label = named[0] if named else None
     names = kinds[label].strip("{}").split(",") if label is not None else []

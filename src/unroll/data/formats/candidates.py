@@ -22,7 +22,7 @@ def look_like_classes(values: Iterable[object]) -> bool:
 
 
 def length_of_prose(values: Sequence[object]) -> float:
-    """Return the mean number of characters of texts of several words; 0 where most values are no such texts."""
+    """Return the mean number of characters of texts of several words; 0 if most values are not such texts."""
     texts = [value for value in values[:LOOKED_AT] if isinstance(value, str) and value.strip()]
     several = sum(len(text.split(maxsplit=1)) > 1 for text in texts)
     if 2 * several <= len(texts) or look_like_classes(texts):

@@ -25,10 +25,10 @@ class Colours(NamedTuple):
     example: str = ""
     grey: int = 0
 
-    def joined(self, other: Colours) -> Colours:
+    def joined(self, more: Colours) -> Colours:
         """Return what colour two parts of a set have."""
-        first = self if self.example else other
-        return Colours(first.difference, first.example, self.grey + other.grey)
+        first = self if self.example else more
+        return Colours(first.difference, first.example, self.grey + more.grey)
 
     @property
     def channels(self) -> int:

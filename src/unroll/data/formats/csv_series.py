@@ -37,12 +37,12 @@ def parse(path: Path, labelled: bool, config: DataConfig, known: Columns | None 
 
     Args:
         path: the file.
-        labelled: whether labels are needed; if not, those that are there are left alone.
+        labelled: whether labels are needed; if not, labels in the file are ignored.
         config: may say what the columns are.
         known: what the columns are in the training part, or in what a model was trained on (default None: unknown).
 
     Raises:
-        DataError: it cannot be read, or something in it will not do; says in which line.
+        DataError: the file cannot be read or is invalid; the message names the line.
     """
     marks = marks_of(config, known)
     table = read_table(path, lambda header: by_name(str(path), header, config, known).texts, marks)
@@ -172,9 +172,9 @@ def _label_of_each(table: Table, places: Places, series: np.ndarray) -> list[str
     ids, labels, names = table.texts(places.id), table.texts(places.label), _labels(table, places.label)
     first = np.full(len(ids.values), -1)
     first[ids.codes[::-1]] = np.arange(len(table))[::-1]  # the last to be written counts: the first row
-    other = labels.codes != labels.codes[first][ids.codes]
-    if other.any():
-        row = int(other.argmax())
+    differs = labels.codes != labels.codes[first][ids.codes]
+    if differs.any():
+        row = int(differs.argmax())
         before = int(first[ids.codes[row]])
         own, earlier = (shown(names[labels.codes[at]]) for at in (row, before))
         raise DataError(
@@ -276,9 +276,5 @@ def _notes(table: Table, places: Places, known: Columns | None) -> tuple[str, ..
     return (
         *([f"{table.path.name}: left out {listed(extra)}, which the run does not read"] if extra else []),
         *([f"{table.path.name}: the time steps {listed(missing)} are not there"] if missing else []),
-        *(
-            [f"{table.path.name}: its time steps stand in another order; they are read by their names"]
-            if turned
-            else []
-        ),
+        *([f"{table.path.name}: its time steps are in another order; they are read by their names"] if turned else []),
     )

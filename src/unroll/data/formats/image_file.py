@@ -19,7 +19,7 @@ from ..preparation import Framing, ImageFormat
 from .colour import difference_in
 
 LARGE = 1_000  # pixels; longer images are first reduced to 1 to 2 times as much: the model sees a few dozen anyway
-FAINT = 16  # of 255: less contrast than this is no drawing
+FAINT = 16  # of 255: with less contrast than this, an image is not a drawing
 GREY = "grey, repeated in three channels"
 BLANK = "shows nothing: all its pixels have about the same colour"
 ENLARGED = 0.05  # of the mean contrast: so well must an image be the enlargement of a small one to count as one
@@ -61,7 +61,7 @@ class PreparedImage(NamedTuple):
 def prepare_image(path: Path | Upload, form: ImageFormat) -> PreparedImage:
     """Read an image file of any size and colour.
 
-    Without ``form.framing`` it is resized as a whole, by `read_image`. With it, any polarity will do too: an image of
+    Without ``form.framing`` it is resized as a whole, by `read_image`. With it, any polarity is accepted: an image of
     the model's own size is taken as it is, also if somebody enlarged it bicubically; any other is cropped to its ink,
     area-averaged into a square of ``box`` pixels and centred, as MNIST was made; either is turned into its negative if
     its border is closer to the opposite of the training images' border.
@@ -198,8 +198,8 @@ def _file(path: Path | Upload) -> Image.Image:
 def _own_size(image: Image.Image, form: ImageFormat, steps: list[str]) -> np.ndarray | None:
     """Return ``image`` in grey if it has the model's own size, or is a bicubic enlargement of such an image.
 
-    To frame an enlarged training image anew blurs it and moves it by half a pixel. Of 1,000 digits enlarged ten times
-    the default run has 94.6 % right so; framed anew 93.9 %. Other filters are near enough to bicubic or cost less.
+    To frame an enlarged training image again blurs it and moves it by half a pixel. Of 1,000 digits enlarged ten times
+    the default run has 94.6 % right so; framed again 93.9 %. Other filters are near enough to bicubic or cost less.
     """
     grey, size = image.convert("L"), (form.width, form.height)
     if image.size == size:

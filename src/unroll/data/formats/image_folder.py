@@ -110,8 +110,8 @@ def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> Par
         y = torch.from_numpy(_index(preparation.classes, listing)[listing.y])
         data.append(SequenceData(form.sequences(torch.from_numpy(images)), y, preparation, notes=notes))
     names = [name for name, part in zip(Parts._fields, parts, strict=False) if part is not None]
-    kept = replace(config, colour="keep" if channels == 3 else "grey")
-    return Parts.of(dict(zip(names, data, strict=True)), kept, colours.understood(config.colour))
+    chosen = replace(config, colour="keep" if channels == 3 else "grey")
+    return Parts.of(dict(zip(names, data, strict=True)), chosen, colours.understood(config.colour))
 
 
 def _parts(root: Path) -> Files:
@@ -137,7 +137,7 @@ def _has_folders(folder: Path) -> bool:
 
 
 def _visible(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what is in a folder, but for what systems leave behind, numbers in names ordered as numbers."""
+    """Return the entries of a folder without system files, with numbers in names ordered as numbers."""
     try:
         with os.scandir(folder) as entries:
             visible = [entry for entry in entries if not entry.name.startswith((".", "__"))]
@@ -194,7 +194,7 @@ def _stamp(entry: os.DirEntry[str]) -> str:
     except OSError as error:  # a link to nowhere
         raise DataError(f"cannot read {entry.path}: {error.strerror}; mend or remove it") from error
     if not S_ISREG(stat.st_mode):
-        raise DataError(f"{entry.path} is no file: expected images only; move or remove it")
+        raise DataError(f"{entry.path} is not a file: expected images only; move or remove it")
     return f"{stat.st_size}/{stat.st_mtime_ns}/{stat.st_ctime_ns}"
 
 
@@ -203,8 +203,8 @@ def _notes(root: Path, folders: list[Path], listings: list[Listing]) -> tuple[st
     beside = [entry for entry in _visible(root) if folders != [root] and Path(entry.path) not in folders]
     unlabelled = [entry.name for entry in beside if entry.is_dir() and entry.name.lower() == "test"]
     notes = tuple(f"{name}/ has no class folders: it is not used" for name in unlabelled)
-    others = [entry.name for entry in beside if entry.name not in unlabelled]
-    left_out = [name for listing in listings for name in listing.left_out] + others
+    ignored = [entry.name for entry in beside if entry.name not in unlabelled]
+    left_out = [name for listing in listings for name in listing.left_out] + ignored
     if not left_out:
         return notes
     some = ", ".join(map(shown, left_out[:EXAMPLES])) + (", …" if len(left_out) > EXAMPLES else "")

@@ -43,7 +43,7 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
 
     ``x`` is kept as uint8, or becomes float32, where NaN is a missing value; ``y`` holds whole numbers or names;
     optional ``classes`` names the numbers 0, 1, 2, …. A file that says ``x_train``, ``y_train``, ``x_test``, ``y_test``
-    (and ``lengths_train``, ``lengths_test``) brings its own test part. Other arrays are left alone.
+    (and ``lengths_train``, ``lengths_test``) brings its own test part. Other arrays are ignored.
 
     Args:
         path: the file.
@@ -54,11 +54,10 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         the whole, or training and test part; the scaling is not learned yet.
 
     Raises:
-        DataError: the file or an array in it will not do; says which.
+        DataError: the file or an array is invalid; the message names it.
         ConfigError: ``config`` asks for what is only for images.
     """
-    config.check_unused(str(path), "it is no table", *COLUMNS)
-    marks = marks_of_numbers(path, config)
+    config.check_unused(str(path), "it is not a table", *COLUMNS)
     arrays = _arrays(path)
     suffixes = ("_train", "_test") if "x_train" in arrays or "x_test" in arrays else ("",)
     wanted = [f"{key}{suffix}" for suffix in suffixes for key in ("x", "y")]
@@ -68,12 +67,13 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         raise DataError(f"{path} has no {', '.join(missing)}: expected the arrays x and y, got {names}")
     classes, labels = _labels(path, arrays, [f"y{suffix}" for suffix in suffixes])
     if any(arrays[f"x{suffix}"].ndim == 4 for suffix in suffixes):
-        config.check_unused(str(path), "it holds images", "missing_values")
         if any(key.startswith("lengths") for key in arrays):
             raise DataError(f"{path} holds images, which have no lengths: leave that array out")
+        config.check_unused(str(path), "it holds images", "missing_values")
         images = {f"{path}: x{suffix}": arrays[f"x{suffix}"] for suffix in suffixes}
         return _images(images, labels, Preparation(classes, Scaling(0.0, 1.0)), config, model.image if model else None)
     config.check_unused(str(path), "it holds no images", *OF_IMAGES)
+    marks = marks_of_numbers(path, config)
     preparation = Preparation(classes, Scaling(0.0, 1.0))
     data: list[SequenceData] = []
     for suffix, y in zip(suffixes, labels, strict=True):
@@ -105,19 +105,19 @@ def _images(
     data = [
         SequenceData(x, torch.from_numpy(y), preparation, notes=notes) for x, y in zip(sequences, labels, strict=True)
     ]
-    kept = replace(config, colour="keep" if form.channels == 3 else "grey")
-    return Parts(data[0], data[1] if len(data) == 2 else None, None, kept, colours.understood(config.colour))
+    chosen = replace(config, colour="keep" if form.channels == 3 else "grey")
+    return Parts(data[0], data[1] if len(data) == 2 else None, None, chosen, colours.understood(config.colour))
 
 
 def read_images(path: Path, form: ImageFormat) -> Tensor:
     """Return the images ``x`` of an .npz file as sequences (N, time, features) uint8, as a model reads them.
 
     Args:
-        path: the file; whatever ``y`` says is left alone.
+        path: the file; ``y`` is ignored.
         form: of the model.
 
     Raises:
-        DataError: the file or ``x`` will not do.
+        DataError: the file or ``x`` is invalid.
     """
     sequences, own, _ = read_arrays({f"{path}: x": _x_of(path, _arrays(path))}, DataConfig(), form)
     if own.shape != form.shape:
@@ -134,7 +134,7 @@ def _x_of(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
 def read_unlabelled(
     path: Path, classes: tuple[str, ...], config: DataConfig, offset: tuple[float, ...] | None = None
 ) -> SequenceData:
-    """Read ``x`` of an .npz file, and ``lengths`` where there are some; whatever ``y`` says is left alone.
+    """Read ``x`` of an .npz file, and ``lengths`` if there are any; ``y`` is ignored.
 
     Args:
         path: the file.
@@ -143,11 +143,11 @@ def read_unlabelled(
         offset: of each feature, of that model (default: what the values need).
 
     Raises:
-        DataError: the file, ``x`` or ``lengths`` will not do.
+        DataError: the file, ``x`` or ``lengths`` is invalid.
     """
     arrays = _arrays(path)
-    arrays["x"] = marks_of_numbers(path, config).masked(_x_of(path, arrays))
-    y = np.zeros(len(arrays["x"]) if arrays["x"].ndim else 0, np.int64)
+    x = arrays["x"] = marks_of_numbers(path, config).masked(_x_of(path, arrays))
+    y = np.zeros(len(x) if x.ndim else 0, np.int64)
     return _part(path, arrays, "", y, Preparation(classes, Scaling(0.0, 1.0)), offset)
 
 
@@ -157,7 +157,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with opened(path) as file:
             if file.read(2) != b"PK":  # every zip file's first bytes
-                raise DataError(f"{path} is no .npz file: save one with numpy.savez(…, x=x, y=y)")
+                raise DataError(f"{path} is not an .npz file: save one with numpy.savez(…, x=x, y=y)")
             with zipfile.ZipFile(file) as zipped:
                 members = {member.filename.removesuffix(".npy"): member for member in zipped.infolist()}
                 return {key: _array(path, key, zipped, members[key]) for key in sorted(known & set(members))}
@@ -165,7 +165,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # zipfile and its codecs raise about anything of a damaged file
         raise DataError(
-            f"{path} is not a readable .npz file ({shown(error)}); write it anew with numpy.savez"
+            f"{path} is not a readable .npz file ({shown(error)}); write it again with numpy.savez"
         ) from error
 
 
@@ -174,11 +174,11 @@ def _array(path: Path, key: str, zipped: zipfile.ZipFile, member: zipfile.ZipInf
     if member.file_size > MOST_PACKED * member.compress_size:
         raise DataError(
             f"{path}: {key} says that its {member.compress_size:,} bytes unpack to {member.file_size:,}, which they "
-            "cannot; write the file anew with numpy.savez"
+            "cannot; write the file again with numpy.savez"
         )
     with zipped.open(member) as file:
         if file.read(len(MAGIC)) != MAGIC:
-            raise DataError(f"{path}: {key} is no NumPy array; write the file anew with numpy.savez")
+            raise DataError(f"{path}: {key} is not a NumPy array; write the file again with numpy.savez")
         shape, by_column, dtype = _header(path, key, file)
         if dtype.hasobject:
             raise DataError(f"{path}: {key} is an array of Python objects; {_of_objects(key)}")
@@ -186,7 +186,7 @@ def _array(path: Path, key: str, zipped: zipfile.ZipFile, member: zipfile.ZipInf
         if not dtype.itemsize or dtype.subdtype or min(shape, default=1) < 0 or values * dtype.itemsize != size:
             raise DataError(
                 f"{path}: {key} says it has shape {shown(shape)} and dtype {shown(str(dtype))}, but holds "
-                f"{size:,} bytes; write the file anew with numpy.savez"
+                f"{size:,} bytes; write the file again with numpy.savez"
             )
         array = np.empty(values, dtype)
         into, at = array.view(np.uint8), 0
@@ -200,7 +200,7 @@ def _array(path: Path, key: str, zipped: zipfile.ZipFile, member: zipfile.ZipInf
         and size
         and array.view(np.dtype(np.uint32).newbyteorder(dtype.byteorder)).max() > sys.maxunicode
     ):
-        raise DataError(f"{path}: {key} holds what is no character of Unicode; write the file anew with numpy.savez")
+        raise DataError(f"{path}: {key} holds an invalid Unicode character; write the file again with numpy.savez")
     return array.reshape(shape, order="F" if by_column else "C")
 
 
@@ -217,7 +217,7 @@ def _header(path: Path, key: str, file: IO[bytes]) -> tuple[tuple[int, ...], boo
             return tuple(map(int, shape)), by_column, dtype
     except Exception as error:  # it evaluates the header as Python, which may raise anything
         raise DataError(
-            f"{path}: {key} has a damaged NumPy header ({shown(error)}); write the file anew with numpy.savez"
+            f"{path}: {key} has a damaged NumPy header ({shown(error)}); write the file again with numpy.savez"
         ) from error
 
 

@@ -39,7 +39,7 @@ def unpacked_content(path: Path) -> bytes:
         content = content_of(path)
         return gzip.decompress(content) if path.suffix.lower() == ".gz" else content
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is no whole gzip file ({shown(error)}); copy it anew") from error
+        raise DataError(f"{path} is not a complete gzip file ({shown(error)}); copy it again") from error
 
 
 def decoded(content: bytes, name: str) -> str:
@@ -47,7 +47,7 @@ def decoded(content: bytes, name: str) -> str:
 
     Args:
         content: the bytes.
-        name: what they stand in, for messages.
+        name: of their source, for messages.
 
     Raises:
         DataError: they are not UTF-8; says at which byte.
@@ -68,7 +68,7 @@ def number(cell: str, decimal: str = ".") -> float:
         decimal: what stands before the decimals; where that is a comma, a point may be in no number.
 
     Raises:
-        ValueError: it is no finite number.
+        ValueError: it is not a finite number.
     """
     try:
         if decimal == "," and "." in cell:
@@ -94,7 +94,7 @@ def check_name(where: str, label: str) -> str:
     """Return the name of a class without the blanks around it.
 
     Args:
-        where: file and line that it stands in, for messages.
+        where: its file and line, for messages.
         label: the name.
 
     Raises:
@@ -143,7 +143,7 @@ def read_rows(path: Path, most: int | None = None) -> tuple[list[str], list[tupl
             if len(rows) == most:
                 break
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {shown(error)}; write it anew as CSV") from error
+        raise DataError(f"{path}, line {reader.line_num}: {shown(error)}; write it again as CSV") from error
     if not rows:
         raise DataError(f"{path} is empty: expected names of columns in its first line")
     header = checked_header(path, rows.pop(0)[1])

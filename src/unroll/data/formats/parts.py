@@ -28,7 +28,7 @@ class Files(NamedTuple):
 
 
 def entries_of(folder: Path) -> list[Path]:
-    """Return what is in a folder, but for hidden files, ordered by name.
+    """Return the entries of a folder except hidden files, ordered by name.
 
     Raises:
         DataError: the folder cannot be read.
@@ -66,8 +66,8 @@ def beside(path: Path) -> Files:
         return path.with_name(f"{before}{_in_letters_of(part, name)}{behind}")
 
     test = named("test")
-    others = [named(name) for name in VALIDATION if named(name).is_file()]
-    return Files(path, test if test.is_file() else None, single(path, others))
+    validation = [named(name) for name in VALIDATION if named(name).is_file()]
+    return Files(path, test if test.is_file() else None, single(path, validation))
 
 
 def inside(folder: Path) -> Files | None:
@@ -79,20 +79,20 @@ def inside(folder: Path) -> Files | None:
     folders = {entry.name.lower(): entry for entry in entries_of(folder) if entry.is_dir()}
     if "train" not in folders:
         return None
-    others = [folders[name] for name in VALIDATION if name in folders]
-    return Files(folders["train"], folders.get("test"), single(folder, others))
+    validation = [folders[name] for name in VALIDATION if name in folders]
+    return Files(folders["train"], folders.get("test"), single(folder, validation))
 
 
-def single(path: Path, others: list[Path]) -> Path | None:
+def single(path: Path, validation: list[Path]) -> Path | None:
     """Return the one of ``others`` that is the validation part of ``path``, None if there is none.
 
     Raises:
         DataError: there are several.
     """
-    if len(others) > 1:
-        names = listed(other.name for other in others)
-        raise DataError(f"{path} has {len(others)} validation parts ({names}): rename all but one")
-    return others[0] if others else None
+    if len(validation) > 1:
+        names = listed(entry.name for entry in validation)
+        raise DataError(f"{path} has {len(validation)} validation parts ({names}): rename all but one")
+    return validation[0] if validation else None
 
 
 def _in_letters_of(example: str, name: str) -> str:

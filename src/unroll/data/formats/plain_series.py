@@ -25,7 +25,7 @@ def holds_numbers(path: Path) -> bool:
     """Tell whether the first lines of a file are numbers alone, two or more in each.
 
     Raises:
-        DataError: it is no file, or cannot be read.
+        DataError: it is not a file, or cannot be read.
     """
     try:
         with opened(path) as file:
@@ -51,7 +51,7 @@ def parse(path: Path, labelled: bool) -> Series:
         labelled: makes no difference: the class is there in any case.
 
     Raises:
-        DataError: it cannot be read, or something in it will not do; says in which line.
+        DataError: the file cannot be read or is invalid; the message names the line.
     """
     names, values, labels = [], [], []
     for place, cells in _rows(path):

@@ -94,7 +94,7 @@ def read_alone(path: Path, model: Preparation, config: DataConfig) -> Series | N
         config: may say how a table writes its numbers; one whose id or features it names is not a recording.
 
     Raises:
-        DataError: the file cannot be read, or a row will not do.
+        DataError: the file cannot be read, or a row is invalid.
     """
     features, count = model.features, _count(model)
     if holds_numbers(path):
@@ -227,7 +227,7 @@ def _series(path: Path, recordings: Sequence[Recording], labels: list[str] | Non
 
 
 def _text_in(recording: Recording, name: str) -> str:
-    """Return the first cell of a column that is no number, as a message shows it."""
+    """Return the first cell of a column that is not a number, as a message shows it."""
     cells = [str(cell) for cell in recording.columns[name]]
     for cell in cells:
         try:

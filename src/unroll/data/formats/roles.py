@@ -2,7 +2,7 @@
 
 Named columns come first: those that flags name, then ``id``, ``time``, ``label`` and ``class``. All others are
 features, or time steps, except those that only name or count rows: they say nothing about a series, and a model learns
-them all too well where rows stand in the order of their classes.
+them all too well where rows are ordered by class.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Places:
 
     @property
     def texts(self) -> list[int]:
-        """Places of the columns that are texts, whatever stands in them."""
+        """Places of the columns that are texts, whatever their content."""
         return [place for place in (self.id, self.label) if place is not None]
 
     def named(self, header: Sequence[str], config: DataConfig) -> Columns:
@@ -128,8 +128,8 @@ def _known_features(name: str, header: Sequence[str], known: Columns, time: int 
     if known.time is not None:
         return [header.index(feature) for feature in present] if len(present) == len(known.features) else []
     if not present or tuple(present) != known.features[: len(present)]:
-        others = [column for column in header if column not in (known.id, known.label, *known.left_out)]
-        raise DataError(f"{name}: expected the time steps {listed(known.features)}; got {listed(others)}")
+        steps = [column for column in header if column not in (known.id, known.label, *known.left_out)]
+        raise DataError(f"{name}: expected the time steps {listed(known.features)}; got {listed(steps)}")
     return [header.index(step) for step in present]
 
 
@@ -193,7 +193,7 @@ def in_series(codes: np.ndarray, times: np.ndarray) -> tuple[np.ndarray | slice,
 
 
 def _reason(column: np.ndarray | Texts, name: str, order: np.ndarray | slice, inner: np.ndarray) -> str | None:
-    """Say why a column of the long form is no feature; None if it may be one."""
+    """Return why a column of the long form cannot be a feature; None if it may be one."""
     if _is_row_number(column):
         return "counts the rows"
     values = as_numbers(column)

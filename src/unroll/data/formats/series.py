@@ -4,7 +4,7 @@ Also a folder that holds such a pair, as ``GunPoint/`` of the archive does; of t
 formats the first of .ts, .arff, .tsv and .txt is read. ``X_VAL.ts`` beside them is the validation part. A part without
 classes is not used, and said so. Features are what others call channels or dimensions. See
 `unroll.data.formats.ts_series`, `unroll.data.formats.arff_series`, `unroll.data.formats.plain_series` and
-`unroll.data.formats.csv_series` for what stands in a file.
+`unroll.data.formats.csv_series` for the content of a file.
 """
 
 from __future__ import annotations
@@ -52,18 +52,18 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         model: the preparation of a trained model that is to read them (default None: nothing is known yet).
 
     Raises:
-        DataError: something in a file will not do; says in which line.
+        DataError: a file is invalid; the message names the line.
         ConfigError: ``config`` asks for what is only for images.
     """
     config.check_unused(str(path), "it holds no images", *OF_IMAGES)
     notes: tuple[str, ...] = ()
     if path.is_dir():
         path, notes = _pair_in(path)
-    train, *others = beside(path)
+    train, *rest = beside(path)
     known, offset = (None, None) if model is None else (model.columns, model.offset)
     first = _parsed(train, True, config, known)
     series = {"train": first}
-    for name, file in zip(("test", "val"), others, strict=True):
+    for name, file in zip(("test", "val"), rest, strict=True):
         if file is None:
             continue
         part = _parsed(file, False, config, known or first.columns)
@@ -77,11 +77,11 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
 
 
 def _parsed(path: Path, labelled: bool, config: DataConfig, known: Columns | None) -> Series:
-    """Return what stands in a file of series.
+    """Return the content of a file of series.
 
     Raises:
-        DataError: something in it will not do; says in which line.
-        ConfigError: ``config`` says what its columns are, and it is no table.
+        DataError: the file is invalid; the message names the line.
+        ConfigError: ``config`` says what its columns are, and it is not a table.
     """
     if _is_table(path):
         return PARSERS[suffix(path)](path, labelled, config, known)
@@ -91,14 +91,14 @@ def _parsed(path: Path, labelled: bool, config: DataConfig, known: Columns | Non
 
 
 def _marks_of_no_table(path: Path, config: DataConfig) -> Marks:
-    config.check_unused(str(path), "it is no table", *COLUMNS)
+    config.check_unused(str(path), "it is not a table", *COLUMNS)
     return marks_of_numbers(path, config)
 
 
 def read_unlabelled(
     path: Path, classes: tuple[str, ...], model: Preparation | None = None, config: DataConfig | None = None
 ) -> tuple[SequenceData, list[str], str]:
-    """Read series to classify from a file of series or an .npz file; classes that it has are left alone.
+    """Read series to classify from a file of series or an .npz file; its classes are ignored.
 
     A table with a column for each feature that the model reads, and without an id, is one series.
 
@@ -113,18 +113,18 @@ def read_unlabelled(
         "series".
 
     Raises:
-        DataError: the file is of no known format, or something in it will not do.
+        DataError: the file has no known format, or is invalid.
         ConfigError: ``config`` says of columns, texts or lines what the file has no use for.
     """
     kind, config = suffix(path), config or DataConfig()
     config.check_unused(str(path), "it holds no texts", "text_column", "lines")
     offset = None if model is None else model.offset
     if kind == ".npz" and not path.is_dir():
-        config.check_unused(str(path), "it is no table", *COLUMNS)
+        config.check_unused(str(path), "it is not a table", *COLUMNS)
         data = npz.read_unlabelled(path, classes, config, offset)
         return data, [str(number) for number in range(len(data))], "series"
     if kind not in PARSERS or path.is_dir():
-        raise DataError(f"{path} is no file of series: expected {', '.join(PARSERS)} or .npz")
+        raise DataError(f"{path} is not a file of series: expected {', '.join(PARSERS)} or .npz")
     series = _parsed_alone(path, classes, model, config)
     return unlabelled(series, classes, offset), series.names, series.named_by
 
@@ -200,9 +200,9 @@ def _pair_in(folder: Path) -> tuple[Path, tuple[str, ...]]:
     """Return the training part of the one set in a folder, and what is to be said of its other formats."""
     pairs = pairs_in(folder)
     if len({file.stem for file in pairs}) == 1 and all(file.suffix.lower() in ARCHIVE for file in pairs):
-        best, *others = sorted(pairs, key=lambda file: ARCHIVE.index(file.suffix.lower()))
-        unused = listed(file.name for file in others)
-        return best, (f"{best.name} is read; not used, the same set in other formats: {unused}",) if others else ()
+        best, *rest = sorted(pairs, key=lambda file: ARCHIVE.index(file.suffix.lower()))
+        unused = listed(file.name for file in rest)
+        return best, (f"{best.name} is read; not used, the same set in other formats: {unused}",) if rest else ()
     if len(pairs) != 1:
         names = listed(file.name for file in (pairs or _files_in(folder))[:3])
         raise DataError(

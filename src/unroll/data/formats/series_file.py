@@ -20,7 +20,7 @@ from .stored import to_data
 
 @dataclass(frozen=True)
 class Series:
-    """What stands in one file.
+    """The content of a file.
 
     Attributes:
         path: of the file

@@ -66,13 +66,13 @@ class Marks:
         """Return the number in a cell, NaN where it is missing.
 
         Raises:
-            ValueError: it is no finite number.
+            ValueError: it is not a finite number.
         """
         return math.nan if cell.strip() in self.missing else number(cell, self.decimal)
 
 
 def marks_of_numbers(path: Path, config: DataConfig) -> Marks:
-    """Return what marks a missing value in a file that is no table, and so holds numbers alone.
+    """Return the marks of missing values for a file that is not a table and holds only numbers.
 
     Raises:
         ConfigError: a mark is not a number.
@@ -90,7 +90,7 @@ def marks_of_numbers(path: Path, config: DataConfig) -> Marks:
 
 @dataclass(frozen=True)
 class Table:
-    """What stands in a CSV file.
+    """The content of a CSV file.
 
     Attributes:
         path: of the file
@@ -110,11 +110,11 @@ class Table:
         return len(self.lines)
 
     def line(self, row: int) -> int:
-        """Return the line that a row stands in."""
+        """Return the line of a row."""
         return int(self.lines[row])
 
     def cell(self, row: int, place: int) -> str:
-        """Return what stands in a cell, to the letter: for messages, as the file is read once more."""
+        """Return the exact text of a cell, for messages; the file is read again."""
         column = self.columns[place]
         if isinstance(column, Texts):
             return str(column.values[column.codes[row]])
@@ -259,7 +259,7 @@ def _lines(content: bytes, divider: bytes, columns: int, has_quotes: bool) -> np
 
 
 def _inside_quotes(part: np.ndarray, divider: int) -> np.ndarray | None:
-    """Return which bytes stand between quotes; None where a quote stands at no end of a cell."""
+    """Return which bytes are between quotes; None if a quote is not at the end of a cell."""
     is_quote = part == ord('"')
     places = np.flatnonzero(is_quote)
     if len(places) % 2:
@@ -283,7 +283,7 @@ def _columns(
     }  # fmt: skip
     missing = [*MISSING, *marks.missing]
     plain = [place for place in range(count) if place not in texts]
-    found: dict[int, np.ndarray | Texts] = {}
+    columns: dict[int, np.ndarray | Texts] = {}
     try:
         frame = pd.read_csv(
             io.BytesIO(content),
@@ -293,9 +293,9 @@ def _columns(
             **options,
         )
         kinds = [dtype.kind for dtype in frame.dtypes]
-        found.update((place, frame[place].to_numpy()) for place in plain if kinds[place] in "iuf")
-        again = [place for place in plain if place not in found]
-        if again:  # what is no number is read once more, to the letter
+        columns.update((place, frame[place].to_numpy()) for place in plain if kinds[place] in "iuf")
+        again = [place for place in plain if place not in columns]
+        if again:  # columns that are not numbers are read again, as exact text
             exact = pd.read_csv(
                 io.BytesIO(content),
                 names=list(range(count)),
@@ -306,10 +306,10 @@ def _columns(
             )
         for place in (*texts, *again):
             codes, values = pd.factorize((exact if place in again else frame)[place])
-            found[place] = _stripped(codes.astype(np.int64), list(map(str, values)))
+            columns[place] = _stripped(codes.astype(np.int64), list(map(str, values)))
     except (ValueError, OverflowError):
         return None
-    return [found[place] for place in range(count)]
+    return [columns[place] for place in range(count)]
 
 
 def _stripped(codes: np.ndarray, values: list[str]) -> Texts:
@@ -318,7 +318,7 @@ def _stripped(codes: np.ndarray, values: list[str]) -> Texts:
 
 
 def _has_empty_row(columns: list[np.ndarray | Texts]) -> bool:
-    """Tell whether nothing stands in a whole row: such rows are left out, which `read_rows` does."""
+    """Return whether a whole row is empty: `read_rows` skips such rows."""
     rows = np.arange(len(_codes(columns[0])))
     for column in sorted(columns, key=lambda column: isinstance(column, np.ndarray)):
         if isinstance(column, Texts):

@@ -26,11 +26,11 @@ Labels = Literal["needed", "optional", "unwanted"]
 
 @dataclass(frozen=True)
 class ParsedTexts:
-    """What stands in one file or folder.
+    """The content of a file or folder.
 
     Attributes:
         path: of it
-        texts: as they stand there
+        texts: as written in the file
         labels: class of each text; None where the file has no classes
         places: where each stands, in words
         understood: what was taken for what, in words
@@ -50,7 +50,7 @@ def text_lines(content: str | bytes, name: str = "") -> tuple[list[str], list[st
 
     Args:
         content: the lines; bytes are UTF-8.
-        name: what bytes stand in, for messages.
+        name: of their source, for messages.
 
     Raises:
         DataError: bytes are not UTF-8; says at which one.
@@ -70,7 +70,7 @@ def check_text(where: str, text: str) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         raise DataError(
-            f"{where}: expected a text in Unicode, got {quoted(text[error.start])}, which is no whole character"
+            f"{where}: expected a text in Unicode, got {quoted(text[error.start])}, which is half a character"
         ) from error
     return text.strip()
 
@@ -109,7 +109,7 @@ def parse_table(path: Path, config: DataConfig, labels: Labels) -> ParsedTexts:
         labels: whether classes are needed, taken where there are some, or not looked for.
 
     Raises:
-        DataError: it cannot be read, a column is missing or not plain, or something in a row will not do; says which.
+        DataError: the file cannot be read, a column is missing or ambiguous, or a row is invalid; it names the place.
     """
     header, rows = read_rows(path)
     cells = [dict(zip(header, cells, strict=True)) for _, cells in rows]
@@ -194,8 +194,8 @@ def _text_column(table: _Table, config: DataConfig) -> str:
         known = plain
     else:
         shortest = min((length_of_prose(table.values(name)) for name in known), default=0)
-        others = [name for name in table.names if name not in known and name != config.label_column]
-        longer = [name for name in others if length_of_prose(table.values(name)) > shortest] if known else []
+        rest = [name for name in table.names if name not in known and name != config.label_column]
+        longer = [name for name in rest if length_of_prose(table.values(name)) > shortest] if known else []
         known += longer
     called = _called(table.names, TEXTS)
     if not known and called:
@@ -221,12 +221,12 @@ def _label_column(table: _Table, config: DataConfig, text: str, needed: bool) ->
     """Return the column of the classes; None where there is none, unless it is ``needed``."""
     if config.label_column is not None:
         return _chosen(table, config.label_column) if needed or config.label_column in table.names else None
-    others = [name for name in table.names if name != text]
-    candidates = _called(others, LABELS)
+    rest = [name for name in table.names if name != text]
+    candidates = _called(rest, LABELS)
     if not candidates:
-        candidates = [name for name in others if name.lower().startswith("is_")]
+        candidates = [name for name in rest if name.lower().startswith("is_")]
         if candidates:  # so called may be much: what else looks like classes is as likely
-            likely = [name for name in others if look_like_classes(table.values(name))]
+            likely = [name for name in rest if look_like_classes(table.values(name))]
             candidates += [name for name in likely if name not in candidates]
     if len(candidates) > 1:
         raise DataError(

@@ -58,7 +58,7 @@ def read(path: Path, config: DataConfig, form: object = None) -> Parts:
         form: not used.
 
     Raises:
-        DataError: something in a file will not do; says in which line, or at which byte.
+        DataError: a file is invalid; the message names the line or byte.
         ConfigError: ``config`` asks for what is only for other data.
     """
     config.check_unused(str(path), "it holds texts", *UNUSED)
@@ -83,7 +83,7 @@ def _others(files: Files) -> list[tuple[str, Path]]:
 
 
 def is_text(path: Path, config: DataConfig) -> bool:
-    """Tell whether a file or a folder holds texts, by names alone; of tables and lines by what stands in them."""
+    """Return whether a file or a folder holds texts, by its name; tables and lines are judged by their content."""
     if path.is_dir():  # a table may well lie beside folders of images or recordings, and a note among them
         if has_images(path):
             return False
@@ -116,16 +116,16 @@ def as_before(path: Path, own: DataConfig, reading: DataConfig) -> DataConfig:
 def read_texts(
     path: Path, lines: LinesName | None = None, text_column: str | None = None, usual_column: str | None = None
 ) -> tuple[list[str], list[str]]:
-    """Return the texts of a file to classify, and where each stands; classes are left alone.
+    """Return the texts of a file to classify, and the place of each; classes are ignored.
 
     Args:
         path: a table or JSON with a column for texts; any other file has a text in each line, blank ones left out.
-        lines: where the class of a line is, which is no part of its text (default None: lines have none).
+        lines: where the class of a line is, to be ignored (default None: lines have none).
         text_column: which column holds the texts (default None: it is called as `read` expects).
         usual_column: which one does where ``text_column`` is not given, if the file has it (default None).
 
     Raises:
-        DataError: it cannot be read, holds no text, or something in it will not do.
+        DataError: the file cannot be read, holds no text, or is invalid.
     """
     suffix, given = _suffix(path), DataConfig(lines=lines, text_column=text_column)
     is_lines = suffix not in (*TABLES, *JSON)

@@ -25,7 +25,7 @@ class Header:
     Attributes:
         labelled: whether a class ends each line
         classes: their names
-        lines: of the header, so many
+        lines: number of lines of the header
     """
 
     labelled: bool
@@ -38,10 +38,10 @@ def parse(path: Path, labelled: bool) -> Series:
 
     Args:
         path: the file.
-        labelled: whether classes are needed; if not, those that are there are left alone.
+        labelled: whether classes are needed; if not, classes in the file are ignored.
 
     Raises:
-        DataError: it cannot be read, or something in it will not do; says in which line.
+        DataError: the file cannot be read or is invalid; the message names the line.
     """
     lines = lines_of(path)
     header = _header(path, lines, labelled)
@@ -114,7 +114,7 @@ def values_of(path: Path, place: int, features: list[str]) -> np.ndarray:
     """Return a series (time, features) from the values of each feature, divided by commas.
 
     Raises:
-        DataError: there is none, one is no number, or features have different lengths; names file, line and feature.
+        DataError: there are no values, a value is not a number, or features have different lengths; names the place.
     """
     columns = []
     for index, feature in enumerate(features):

@@ -28,7 +28,7 @@ def find(name: str, data_dir: Path | None) -> Path:
     Args:
         name: "ucr:" and the archive's own name, in its spelling.
         data_dir: folder to look in first; then ``$UNROLL_DATA``, then the cache folder, then the archive. In each, the
-            files may stand in a folder of any name.
+            files may be in a folder of any name.
 
     Raises:
         DataError: ``name`` cannot be one, or a part of the set is missing where the other is.

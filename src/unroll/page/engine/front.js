@@ -39,12 +39,12 @@ export class Front {
     });
   }
 
-  /** Return how many frames so many time steps make. */
+  /** Return the number of frames for a number of time steps. */
   count(steps) {
     return steps && 1 + Math.ceil(Math.max(0, steps - this.size) / this.hop);
   }
 
-  /** Return how many frames lie within so many time steps. */
+  /** Return the number of whole frames within a number of time steps. */
   full(steps) {
     return steps < this.size ? 0 : 1 + Math.floor((steps - this.size) / this.hop);
   }

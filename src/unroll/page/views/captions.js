@@ -43,10 +43,17 @@ export class Words {
     const order = this.preparation.image?.read === "permuted" ? ", in an order that was shuffled once" : way;
     const both = bidirectional ? " A second reader does the same from the other end." : "";
     return (
-      `This recurrent neural network never sees the ${this.whole} as a whole: it reads one ${unit} at a time` +
+      `This recurrent neural network never sees the ${this.whole} as a whole: it reads ${this.#once(unit)}` +
       `${order}, and all that it remembers is ${grouped(numbers)} numbers, its hidden state.${both} ` +
       "Watch it make up its mind."
     );
+  }
+
+  /** How much of the input is read at once: one step, or a frame of several. */
+  #once(unit) {
+    const { frame, hop } = this.model.front;
+    if (frame === 1) return `one ${unit} at a time`;
+    return `${frame} ${unit}s at a time, each time ${hop} further on`;
   }
 
   /** The model, its accuracy, and the check of the page: a list of sentences. */
@@ -119,19 +126,29 @@ export class Words {
     const [, , more] = HeatMap.PARTS[part] ?? [];
     if (more) return `${more}${ways}`;
     return (
-      `Each row is one of the ${units} numbers${which}; each ${this.step} changes them all. ` +
+      `Each row is one of the ${units} numbers${which}; ${this.#changes} changes them all. ` +
       `Similar rows are next to each other. Point at a place to see its number.${ways}`
     );
+  }
+
+  get #changes() {
+    const { frame } = this.model.front;
+    return frame === 1 ? `each ${this.step}` : `each frame of ${frame} ${this.step}s, shown from its first new one on,`;
   }
 
   /** Explain the comparison with the input before an edit; only inputs of the `same` length have steps to compare. */
   comparisonHint(same) {
     const what = { images: "pixel", texts: this.step, series: "point" }[this.kind];
-    const forwards = `If you change a ${what}, only later states can change.`;
+    const { frame, scaling } = this.model.front;
+    const scaled = scaling === "series" || scaling === "both";
+    const first = frame === 1 ? "later states" : "the states of its frames and later ones";
+    const forwards = scaled
+      ? `If you change a ${what}, the series is scaled differently, so all states can change.`
+      : `If you change a ${what}, only ${first} can change.`;
     const both = " The second reader comes from the other end, so for it only earlier states can change.";
     const lines = "The dashed lines above show the state before your change.";
     if (!same) return `${lines} The length has changed, so the states cannot be compared step by step.`;
-    return `${forwards}${this.model.bidirectional ? both : ""} ${lines}`;
+    return `${forwards}${this.model.bidirectional && !scaled ? both : ""} ${lines}`;
   }
 
   /** The position in words. */
