@@ -64,7 +64,7 @@ class Losses:
     def have_risen(self, guessing: Guessing, batch_size: int) -> bool:
         """Tell whether the loss had fallen and is back at guessing for long, or rose well above it at once.
 
-        A loss that stays there without ever falling is no reason to begin again: labels may be noise, or the training
+        A loss that stays there without ever falling does not restart a training: labels may be noise, or the training
         slow to start.
 
         Args:
