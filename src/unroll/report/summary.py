@@ -47,6 +47,7 @@ def summary(material: Material, findings: int | None = None) -> list[str]:
         if seen := material.trained_on:
             n = evaluation.n
             lines.append(f"The run was trained on {seen:,} of these {n:,} sequences, so this accuracy is optimistic.")
+        lines += [f"These sequences are {line}." for line in material.warnings]
         lines.append(_hardest(material))
     elif plan and not run.evaluation:
         lines.append("Result: accuracy –; the run was trained on all of its data, which leaves no test split.")
