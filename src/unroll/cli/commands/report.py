@@ -41,7 +41,8 @@ def report(
     cell
         module:Class of your own cell, if the run was trained with one; it is imported.
     json
-        Print one JSON object: the paths of the report and the figures, and what is missing.
+        Print one JSON object: the paths of the report and the figures, what is missing, and in which way the data is
+        unlike the training data.
     """
     with immediate_interrupt():
         from ...data.catalog import resolve
@@ -66,12 +67,18 @@ def report(
         if data is not None:
             raise
         lacking = str(error)
-    if test is not None and test.trained_on:
-        seen, n = test.trained_on, len(test.sequences)
-        say(f"the run was trained on {seen:,} of these {n:,} sequences, so this accuracy is optimistic")
+    warnings = list[str]()
+    if test is not None:
+        warnings = test.warnings()
+        for line in warnings:
+            say(f"{test.name}: {line}")
+        if test.trained_on:
+            seen, n = test.trained_on, len(test.sequences)
+            say(f"the run was trained on {seen:,} of these {n:,} sequences, so this accuracy is optimistic")
     page = write_report(loaded, test, lacking, train, out)
     if json:
-        print_json({"run": str(run), "report": str(page), "figures": str(page.parent / FIGURES), "missing": lacking})
+        paths = {"report": str(page), "figures": str(page.parent / FIGURES)}
+        print_json({"run": str(run), **paths, "missing": lacking, "warnings": warnings})
     else:
         facts = {"report": str(page), "figures": str(page.parent / FIGURES)}
         print_facts(Screen(), facts | ({"missing": lacking} if lacking else {}))
