@@ -188,11 +188,12 @@ def test_inputs_out_of_scale_are_brought_into_it() -> None:
 
 def test_a_larger_validation_part_leaves_less_to_chance() -> None:
     splits = drawn(np.random.default_rng(0).normal(size=(100, 5, 1)), np.arange(100) % 2)
-    few = unroll.Training(unroll.SequenceClassifier(1, 2), splits, unroll.TrainConfig(keep="best"))
+    few = unroll.Training(unroll.SequenceClassifier(1, 2), splits, unroll.TrainConfig(patience=2, schedule="constant"))
     found = examine(unroll.SequenceClassifier(1, 2), splits.train, deciding=few.deciding)
     (remedy,) = (f.remedy for f in found.findings if f.name == "few validation sequences")
     assert remedy == "raise --val-fraction, or add data"
-    more = unroll.Training(unroll.SequenceClassifier(1, 2), splits, unroll.TrainConfig(keep="best", val_fraction=0.4))
+    config = unroll.TrainConfig(patience=2, schedule="constant", val_fraction=0.4)
+    more = unroll.Training(unroll.SequenceClassifier(1, 2), splits, config)
     assert (few.deciding or 0) < FEW <= (more.deciding or 0)
 
 

@@ -23,6 +23,8 @@ from .preparation import Kind, Missing, Preparation, in_channels, valid_steps
 from .ragged import padded, places
 from .tokenizer import Tokenizer
 
+TEXTS = 10_000  # that are made tokens at once: what the library says of each takes far more memory than their numbers
+
 
 class Batch(NamedTuple):
     """Model input and targets.
@@ -375,9 +377,12 @@ class SequenceData:
     def tokenized(self, tokenizer: Tokenizer) -> SequenceData:
         """Return these texts with the ids of their tokens in ``x``, 0 behind the last."""
         assert self.texts is not None
-        ids_of_each = tokenizer.ids(self.texts)
-        lengths = torch.tensor([len(ids) for ids in ids_of_each], dtype=torch.int64)
-        x = torch.from_numpy(np.fromiter(chain.from_iterable(ids_of_each), np.int32, int(lengths.sum())))
+        ids, sizes = [np.empty(0, np.int32)], list[int]()
+        for at in range(0, len(self), TEXTS):
+            of_each = tokenizer.ids(self.texts[at : at + TEXTS])
+            sizes += map(len, of_each)
+            ids.append(np.fromiter(chain.from_iterable(of_each), np.int32))
+        x, lengths = torch.from_numpy(np.concatenate(ids)), torch.tensor(sizes, dtype=torch.int64)
         preparation = replace(self.preparation, tokenizer=tokenizer)
         starts = lengths.cumsum(0) - lengths
         return replace(self, x=x, lengths=lengths, starts=starts, preparation=preparation).to(self.y.device).unpadded()

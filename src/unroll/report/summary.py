@@ -29,7 +29,7 @@ def summary(material: Material, findings: int | None = None) -> list[str]:
     if plan and (history := material.history):
         seconds, train = sum(row.seconds for row in history), plan.recipe.train
         lines.append(
-            f"Training: {len(history)} epochs on {plan.data}, batches of {train.batch_size}, seed {train.seed}, "
+            f"Training: {history[-1].epoch} epochs on {plan.data}, batches of {train.batch_size}, seed {train.seed}, "
             f"{seconds:,.1f} seconds."
         )
     else:
