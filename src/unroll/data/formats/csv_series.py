@@ -27,6 +27,7 @@ from ...errors import DataError
 from ...formatting import is_printable, listed, quoted, shown
 from ..columns import Columns
 from .dates import date_ns
+from .hints import explained, of_time
 from .parsing import check_name
 from .roles import LABELS, NUMBERED, Places, by_name, by_value, flag, in_series
 from .series_file import Series
@@ -37,13 +38,19 @@ SERIES = 1_000  # whose time between two steps is looked at
 
 
 def parse(path: Path, labelled: bool, config: DataConfig, known: Columns | None = None) -> Series:
+    """Read a CSV file of either form; for arguments and errors see `_parsed`."""
+    with explained(path):
+        return _parsed(path, labelled, config, known)
+
+
+def _parsed(path: Path, labelled: bool, config: DataConfig, known: Columns | None) -> Series:
     """Read a CSV file of either form.
 
     Args:
         path: the file.
         labelled: whether labels are needed; if not, labels in the file are ignored.
         config: may say what the columns are.
-        known: what the columns are in the training part, or in what a model was trained on (default None: unknown).
+        known: what the columns are in the training part, or in what a model was trained on; None if unknown.
 
     Raises:
         DataError: the file cannot be read or is invalid; the message names the line.
@@ -250,8 +257,9 @@ def uneven(steps: Sequence[float] | np.ndarray, what: str) -> tuple[str, ...]:
 
 
 def _no_time(table: Table, place: int, row: int, expected: str) -> DataError:
-    where = f"{table.path}, line {table.line(row)}, column {shown(table.header[place])}"
-    return DataError(f"{where}: expected {expected}, got {quoted(table.cell(row, place))}")
+    where, cell = f"{table.path}, line {table.line(row)}, column {shown(table.header[place])}", table.cell(row, place)
+    example = expected.replace("date", "date such as 2026-03-14 10:00:00")
+    return DataError(f"{where}: expected {example}, got {quoted(cell)}{of_time(cell, table.header[place])}")
 
 
 def _time(cell: str) -> tuple[float | int | None, bool]:

@@ -26,6 +26,7 @@ from ..preparation import Preparation
 from ..sequences import Parts
 from .csv_series import marks_of, uneven
 from .dates import date_ns
+from .hints import explained
 from .image_folder import SUFFIXES as IMAGES
 from .parsing import check_name, number, read_rows
 from .parts import VALIDATION, Files, entries_of, inside, unpacked
@@ -162,6 +163,11 @@ def _recording(path: Path, marks: Marks) -> Recording:
     if holds_numbers(path):
         columns_ = enumerate(marks.masked(number_rows(path)).T)
         return Recording(path, {str(place): column for place, column in columns_}, named=False)
+    with explained(path):
+        return _named(path, marks)
+
+
+def _named(path: Path, marks: Marks) -> Recording:
     header, rows = read_rows(path)
     if not rows:
         raise DataError(f"{path} holds no rows: expected one for each time step")
@@ -224,7 +230,8 @@ def _series(
                 raise DataError(f"{recording.path} has no column {shown(name)}: it has {listed(recording.columns)}")
             if isinstance(recording.columns[name], list):
                 cell = _text_in(recording, name)
-                raise DataError(f"{recording.path}, column {shown(name)}: expected numbers, got {cell}")
+                with explained(recording.path):
+                    raise DataError(f"{recording.path}, column {shown(name)}: expected numbers, got {cell}")
         values.append(np.stack([np.asarray(recording.columns[name]) for name in features], axis=1))
     names = [unpacked(recording.path).stem for recording in recordings]
     if not recordings[0].named:
