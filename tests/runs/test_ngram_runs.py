@@ -11,7 +11,9 @@ import torch
 
 import unroll
 from served import client
+from unroll.data.describe import describe_data
 from unroll.data.tokenizer import Tokenizer
+from unroll.evaluation.predict_files import predict_texts
 from unroll.export import export_html
 from unroll.runs.data import load_test
 from unroll.server import Served
@@ -51,6 +53,17 @@ def test_a_loaded_run_answers_alike_and_reads_words_that_it_never_saw(run: unrol
     fine, finest, dullest = run.model(_input(run, "fine", "finest", "dullest"))
     assert not torch.equal(finest, dullest)
     assert (finest - fine).norm() < (dullest - fine).norm()
+
+
+def test_unknown_words_are_counted(run: unroll.Run, data: Path) -> None:
+    answers = predict_texts(run.model, run.preparation, ["a fine film", "a finest film", ""])
+    assert [answer.steps for answer in answers] == [("3 tokens",), ("3 tokens", "1 unknown"), ("0 tokens",)]
+    for kind, is_advised in (("word", True), ("word+ngrams", False)):
+        findings = describe_data(unroll.load(str(data), tokenizer=kind)).findings
+        assert (
+            any("tokens are unknown: try a lower min_count, or tokenizer word+ngrams" in f for f in findings)
+            is is_advised
+        )
 
 
 def _predicted(run: unroll.Run) -> torch.Tensor:

@@ -52,10 +52,8 @@ class Streams:
         # A state's tensors are known from a stream that has read one step.
         with inference(self.model):
             stream = self.model.stream()
-            size = {
-                "features": self.model.input_size,
-                "n-grams": 2,
-            }  # of a step, of which any number of n-grams will do
+            # Of one step; any number of n-grams shows the form.
+            size = {"features": self.model.input_size, "n-grams": 2}
             axes = [size.get(axis, 1) for axis in self.model.step_axes]
             stream.step(torch.zeros(axes, dtype=torch.int64 if self.model.embedding is not None else torch.float32))
         self.form = stream.state
