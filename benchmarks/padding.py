@@ -16,7 +16,7 @@ def shares(train: unroll.SequenceData, config: unroll.TrainConfig) -> tuple[list
     part, _ = train.cut(config.val_fraction, config.seed)
     assert part.lengths is not None
     own, shuffled = [], []
-    for epoch in range(1, config.epochs_for(-(-len(part) // config.batch_size)) + 1):
+    for epoch in range(1, config.steps_for(steps := -(-len(part) // config.batch_size)) // steps + 1):
         random = np.random.default_rng((config.seed, epoch))
         order, _ = training_order(part.lengths, len(part), config.batch_size, random)
         own.append(padded_share(part.lengths[order].numpy(), config.batch_size))

@@ -1,9 +1,10 @@
 """How long files take to read, and how much memory: beside what the library below needs for the same file alone.
 
-A long CSV file of 800,000 rows and 6 features and a wide one of 30 MB beside `pandas.read_csv`; PNG files beside
-Pillow. Both sides are timed in turn, in one process, in seconds of the CPU, which other programs disturb least; the
-ratio is the median of those of all rounds. Memory is the peak of a process that reads the file once, less what it held
-before; it is read from /proc, so there is none but on Linux.
+A long CSV file of 800,000 rows and 6 features and a wide one of 30 MB beside `pandas.read_csv`; sentences beside the
+library tokenizers, which learns the same vocabulary and encodes them; PNG files beside Pillow; and a `.ts` file. Both
+sides are timed in turn, in one process, in seconds of the CPU, which other programs disturb least; the ratio is the
+median of those of all rounds. Memory is the peak of a process that reads the file once, less what it held before; it is
+read from /proc, so there is none but on Linux.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 import cyclopts
 import numpy as np
 import pandas as pd
+import tokenizers as hf
 from PIL import Image
 
 import unroll
@@ -56,6 +58,39 @@ def write_wide(path: Path, series: int) -> None:
         file.write(",".join(f"t{t}" for t in range(400)) + ",label\n")
         for number in range(series):
             file.write(",".join(f"{v:.5f}" for v in random.normal(size=400)) + f",{'AB'[number % 2]}\n")
+
+
+def write_ts(path: Path, series: int) -> None:
+    """Write series of 200 time steps and 3 features."""
+    random = np.random.default_rng(0)
+    with path.open("w") as file:
+        file.write("@classLabel true a b\n@data\n")
+        for number in range(series):
+            features = (",".join(f"{v:.5f}" for v in random.normal(size=200)) for _ in range(3))
+            file.write(f"{':'.join(features)}:{'ab'[number % 2]}\n")
+
+
+def write_texts(path: Path, count: int) -> None:
+    """Write a class and a sentence of 5 to 24 of 30,000 words in each line, frequent ones more often."""
+    random = np.random.default_rng(0)
+    words = [
+        "".join(random.choice(list("abcdefghijklmnopqrstuvwxyz"), size)) for size in random.integers(2, 10, 30_000)
+    ]
+    with path.open("w") as file:
+        for number in range(count):
+            chosen = (30_000 * random.random(random.integers(5, 25)) ** 3).astype(int)
+            file.write(f"{('good', 'bad')[number % 2]} {' '.join(words[word] for word in chosen)}\n")
+
+
+def read_texts(path: Path) -> None:
+    """Read sentences by the library tokenizers alone: learn the words, and encode all."""
+    texts = [line.split(" ", 1)[1] for line in path.read_text().splitlines()]
+    tokenizer = hf.Tokenizer(hf.models.WordLevel(unk_token="[UNK]"))
+    tokenizer.normalizer = hf.normalizers.Sequence([hf.normalizers.NFKC(), hf.normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = hf.pre_tokenizers.Whitespace()
+    trainer = hf.trainers.WordLevelTrainer(vocab_size=20_000, special_tokens=["[UNK]"], show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.encode_batch(texts)
 
 
 def write_images(root: Path, count: int) -> None:
@@ -96,13 +131,14 @@ def peak(path: Path) -> float:
     return int(done.stdout) * 1024 / path.stat().st_size
 
 
-def main(rounds: int = 7, series: int = 4000, images: int = 3000) -> None:
+def main(rounds: int = 7, series: int = 4000, images: int = 3000, sentences: int = 200_000) -> None:
     """Write files into a temporary folder, read each by unroll and by the library alone, and print seconds and ratios.
 
     Args:
         rounds: times that each is read.
         series: in the long file, of 200 rows each.
         images: PNG files.
+        sentences: lines of text.
     """
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -120,6 +156,17 @@ def main(rounds: int = 7, series: int = 4000, images: int = 3000) -> None:
                 rounds,
             )
             print(f"{line}   {peak(path):.1f} × the file")
+        path = root / "one.ts"
+        write_ts(path, series)
+        size = path.stat().st_size / 2**20
+        unroll.load(path)
+        own = statistics.median(seconds(lambda: unroll.load(path)) for _ in range(rounds))
+        print(f"  {f'.ts, {size:.0f} MB':34} {own:6.2f} s, {size / own:.0f} MB/s   {peak(path):.1f} × the file")
+        path = root / "sentences.txt"
+        write_texts(path, sentences)
+        own_and_library = (lambda p=path: unroll.load(p), lambda p=path: read_texts(p))
+        line = compare(f"{sentences:,} sentences, tokenizers", *own_and_library, max(1, rounds // 2))
+        print(f"{line}   {peak(path):.1f} × the file")
         write_images(root / "images", images)
 
         def uncached() -> None:

@@ -33,8 +33,8 @@ import unroll
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "tutorial.md"
-# Those that are no notebook.
-NAMES = ("data", "series", "text", "cells", "models", "report", "looking", "doctor", "several", "sharing")
+# Pages that are not notebooks.
+NAMES = ("data", "series", "text", "cells", "models", "training", "report", "looking", "doctor", "several", "sharing")
 OTHERS = [DOCS / f"{name}.md" for name in NAMES]
 # Those whose commands run too, in one folder with their blocks of Python.
 STARTS = [DOCS / f"start-{name}.md" for name in ("digits", "images", "series", "texts")]
@@ -124,14 +124,14 @@ def execute(path: Path) -> list[str]:
     return [printed for cell, printed in zip(cells, run(cells), strict=True) if not cell.source.startswith(COMMAND)]
 
 
-def differs(said: str, found: str, about: bool) -> str | None:
+def differs(expected: str, printed: str, about: bool) -> str | None:
     """Return in what two outputs differ, in words; None if in nothing that matters."""
-    if _words(said) != _words(found):
-        return f"the page says\n{said}\nbut the code prints\n{found}"
+    if _words(expected) != _words(printed):
+        return f"the page says\n{expected}\nbut the code prints\n{printed}"
     limit = ABOUT if about else EXACT
-    for one, other in zip(NUMBER.findall(said), NUMBER.findall(found), strict=True):
-        if not math.isclose(float(one), float(other), rel_tol=limit, abs_tol=limit):
-            return f"the page says {one}, the code prints {other}, in\n{found}"
+    for stated, actual in zip(NUMBER.findall(expected), NUMBER.findall(printed), strict=True):
+        if not math.isclose(float(stated), float(actual), rel_tol=limit, abs_tol=limit):
+            return f"the page says {stated}, the code prints {actual}, in\n{printed}"
     return None
 
 
@@ -141,12 +141,12 @@ def _words(output: str) -> list[str]:
 
 
 def renew(page: str, outputs: list[str]) -> str:
-    """Return the page with new outputs; those that are still right, but for nearby numbers, stay as they are."""
-    found = iter(outputs)
+    """Return the page with new outputs; outputs that differ only in nearby numbers stay as they are."""
+    remaining = iter(outputs)
 
     def block(match: re.Match[str]) -> str:
-        output, said, about = next(found), match["output"], bool(match["about"])
-        if said is not None and differs(said, output, about) is None:
+        output, expected, about = next(remaining), match["output"], bool(match["about"])
+        if expected is not None and differs(expected, output, about) is None:
             return match[0]
         text = f"\n```text{' about' if about else ''}\n{output}```\n" if output else ""
         return f"```python\n{match['code']}```\n{text}"

@@ -1,4 +1,4 @@
-"""Sentences are plain English: patterns that made unroll hard to read stay out of the rooms that are rid of them."""
+"""Sentences are plain English: patterns that made unroll hard to read stay out of src and docs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def files(suffixes: set[str]) -> Iterator[Path]:
     for room in ROOMS:
         path = ROOT / room
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file() and file.suffix in suffixes:
+            if file.is_file() and file.suffix in suffixes and "_build" not in file.parts:
                 yield file
 
 
@@ -58,7 +58,7 @@ def test_names_say_what_a_value_is() -> None:
 
 
 def test_the_rooms_exist_and_patterns_match() -> None:
-    assert len({file.relative_to(ROOT).parts[2] for file in files(TEXT)}) > 15
+    assert len({file.relative_to(ROOT).parts[:3] for file in files(TEXT)}) > 15
     assert re.search(PATTERNS["is no"], "x is no run")
     assert not re.search(PATTERNS["is no"], "there is no run")
     assert re.search(PATTERNS["left alone"], "it leaves them alone")

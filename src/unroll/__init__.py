@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from .runs.execute import resume_run, train_run
     from .runs.storage import Run, load_run, save
     from .runs.sweep import Sweep, resume_sweep, run_sweep
-    from .training.loop import Training, fit
+    from .training.fitting import fit
+    from .training.loop import Training
     from .training.results import EpochResult
 
     __version__: str
@@ -52,7 +53,8 @@ _HOME = {
     "evaluation.anytime": ("calibrate", "evaluate_anytime", "read_along"),
     "evaluation.metrics": ("Evaluation", "evaluate", "predict"),
     "export": ("export_html",),
-    "training.loop": ("Training", "fit"),
+    "training.fitting": ("fit",),
+    "training.loop": ("Training",),
     "training.results": ("EpochResult",),
     "evaluation.saliency": ("attribute",),
     "runs.storage": ("Run", "load_run", "save"),

@@ -521,8 +521,11 @@ def few() -> str:
 
 def test_few_validation_sequences_that_decide_are_remarked_upon(call: Call, few: str) -> None:
     quick = ("--data", few, "--hidden-size", 4, "--epochs", 2)
+    stopping = ("--patience", 2, "--schedule", "constant")
     remark = "only 4 validation sequences decide which weights are kept or when training stops, each worth 25% of the"
-    assert remark in call("train", "--no-report", *quick, "--keep", "best", "--out", "best")[1]
+    assert remark in call("train", "--no-report", *quick, *stopping, "--out", "best")[1]
+    chosen = call("train", "--no-report", *quick, "--keep", "best", "--out", "few")[1]
+    assert "; last weights (epoch 2): 4 validation sequences are too few to choose by\n" in chosen
     assert "validation sequences decide" not in call("train", "--no-report", *quick, "--out", "last")[1]
     kept = json.loads(Path("best/evaluation.json").read_text())
     assert kept["deciding"] == 4

@@ -98,8 +98,9 @@ def test_a_wrong_keyword_names_what_was_called() -> None:
 
 @pytest.mark.parametrize(("steps", "epochs"), [(1, 1250), (57, 22), (125, 10), (844, 10)])
 def test_the_step_budget_behind_epochs(steps: int, epochs: int) -> None:
-    assert TrainConfig().epochs_for(steps) == epochs
-    assert TrainConfig(epochs=3).epochs_for(steps) == 3
+    assert TrainConfig().steps_for(steps) == epochs * steps
+    assert TrainConfig(epochs=3).steps_for(steps) == 3 * steps
+    assert TrainConfig(training_steps=7).steps_for(steps) == 7
 
 
 def test_a_recipe_is_changed_by_name() -> None:

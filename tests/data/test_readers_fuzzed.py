@@ -156,7 +156,9 @@ def run_of(folder: Path, preparation: Preparation, data: SequenceData, vocabular
     said = Predictions.of(model, data)
     write_predictions(folder, said)
     write_calibration(folder, Calibration((0.5, 1.0), (1.5, 0.75), 20))
-    (folder / "evaluation.json").write_text(json.dumps({"weights": "of the last epoch", **said.evaluation.to_dict()}))
+    (folder / "evaluation.json").write_text(
+        json.dumps({"weights": "of the last epoch", "epoch": 1, **said.evaluation.to_dict()})
+    )
     config = json.loads((folder / "config.json").read_text())
     recipe = unroll.RECIPES["fast"]
     train = {name: getattr(recipe.train, name) for name in recipe.train.__dataclass_fields__}

@@ -14,6 +14,7 @@ from unroll import DataError
 from unroll.cli import main
 from unroll.config import DataConfig
 from unroll.data.formats.series import read_unlabelled
+from unroll.runs.data import load_test
 
 
 def recording(path: Path, seed: int, columns: str = "timestamp,ax,ay", rows: int | None = None) -> np.ndarray:
@@ -198,3 +199,48 @@ def test_a_recording_is_classified_as_one_series(
         assert answer["preparation"] == ["6 time steps", *unused]
         assert answer["series"] == name.removesuffix(".csv")
     assert answers[0] == answers[1] == answers[2]
+
+
+def test_another_time_step_of_a_recording_is_remarked_upon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for label in ("walk", "run"):
+        for n in range(6):
+            recording(by_folder(tmp_path / "moves", label, n), n, rows=6)
+    unroll.train_run(str(tmp_path / "moves"), out=tmp_path / "run", epochs=1, hidden_size=4, val_fraction=0.2)
+    usual = unroll.load_run(tmp_path / "run").preparation.usual
+    assert usual is not None
+    assert usual.time_step == pytest.approx((0.02, 0.02))
+    for every, words in ((50, ""), (10, "a time step of 0.1, in training 0.02: resample the series to that")):
+        rows = [f"{t / every},{x},{-x}" for t, x in enumerate((0.5, -1, 1, 0.2, -0.7, 0))]
+        (tmp_path / "new.csv").write_text("\n".join(["timestamp,ax,ay", *rows]))
+        capsys.readouterr()
+        assert main(["predict", str(tmp_path / "run"), str(tmp_path / "new.csv")]) == 0
+        err = capsys.readouterr().err
+        assert ("time step" in err, words in err) == (bool(words), True)
+
+
+def test_times_of_recordings_may_be_dates_with_gaps(tmp_path: Path) -> None:
+    for n in range(6):
+        path = by_folder(tmp_path / "data", "ab"[n % 2], n)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = [f"2026-01-01T00:00:{3 * t:02},{t * n}" for t in range(5)]
+        path.write_text("\n".join(["timestamp,x", *rows]))
+    columns = unroll.load(tmp_path / "data").train.preparation.columns
+    assert columns is not None
+    assert (columns.time, columns.time_step) == ("timestamp", (3.0, 3.0))
+    (tmp_path / "data" / "a" / "0.csv").write_text("timestamp,x\nthen,1\nnow,2\n")
+    columns = unroll.load(tmp_path / "data").train.preparation.columns
+    assert columns is not None
+    assert columns.time_step == (3.0, 3.0)
+
+
+def test_marks_of_a_missing_value_are_those_of_the_training_data(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        for n in range(6):
+            recording(by_folder(tmp_path / "data", label, n), n, rows=6)
+    unroll.train_run(str(tmp_path / "data"), out=tmp_path / "run", epochs=1, hidden_size=4, missing_values="none")
+    for label in ("a", "b"):
+        path = by_folder(tmp_path / "more", label, 1)
+        path.parent.mkdir(parents=True)
+        path.write_text("timestamp,ax,ay\n0,1,2\n0.02,none,1\n0.04,1,1\n")
+    test = load_test(unroll.load_run(tmp_path / "run"), str(tmp_path / "more")).sequences
+    assert len(test) == 2

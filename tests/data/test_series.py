@@ -304,7 +304,10 @@ LINE = "id,time,x,label\n"
         (LINE + "1,0,5,a\n1,1,oops,a\n", "{}, line 3, column x: expected a number, got 'oops'"),
         (LINE.replace(",", ";") + "1;0;1,5;a\n", "{}, line 2, column x: expected a number, got '1,5' (write 1.5, with"),
         (LINE + "1,0,inf,a\n", "{}, line 2, column x: expected a finite number, got 'inf'; leave the cell empty"),
-        (LINE + "1,zero,5,a\n", "{}, line 2, column time: expected a number or a date, got 'zero'"),
+        (
+            LINE + "1,zero,5,a\n",
+            "{}, line 2, column time: expected a number or a date such as 2026-03-14 10:00:00, got 'zero'",
+        ),
         (LINE + "1,0,5,a\n1,2024-01-01,5,a\n", "{}, line 3, column time: expected a number, got '2024-01-01'"),
         (LINE + "1,0,5,a\n1,0,6,a\n", "{}, line 3: id 1 and time 0 are in line 2 already"),
         (LINE + "1,0,5,a\n,1,6,a\n", "{}, line 3: the id is empty: expected which series the row belongs to"),

@@ -497,3 +497,24 @@ def test_quotes_and_dividers_within_cells(tmp_path: Path) -> None:
     assert [table.cell(row, 0) for row in (0, 1)] == ["a, b", "c"]
     assert table.cell(0, 2) == 'p "q"'
     assert set(MISSING) >= {"", "?", "NaN"}
+
+
+@pytest.mark.parametrize(
+    ("unit", "words"),
+    [("{:g}", "0.01 in some series and 0.02 in others"), ("2026-01-01T00:00:{:09.6f}", "0.01 in some series and 0.02")],
+)
+def test_another_rate_in_some_series_of_a_long_table_is_said(unit: str, words: str, tmp_path: Path) -> None:
+    def table(name: str, rate: Callable[[int], float], gap: float = 0.0) -> Path:
+        rows = [
+            f"s{n},{unit.format(t * rate(n) + (gap if n > 5 and t > 3 else 0))},{(t * t + n) % 5},{'ab'[n % 2]}"
+            for n in range(8)
+            for t in range(9)
+        ]
+        (tmp_path / name).write_text("\n".join(["id,time,x,label", *rows]))
+        return tmp_path / name
+
+    assert load(table("even.csv", lambda _: 0.01)).train.notes == ()
+    assert load(table("gaps.csv", lambda _: 0.01, 0.5)).train.notes == ()
+    (note,) = load(table("two.csv", lambda n: 0.02 if n > 5 else 0.01)).train.notes
+    assert note.startswith(f"the time between two steps is {words}")
+    assert note.endswith("and is not read: resample them all to one rate")

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import unroll
 from unroll.data.preparation import Preparation
 from unroll.data.raw import prepare_series, prepare_texts
 from unroll.data.sequences import SequenceData
-from unroll.data.unusual import measure, unusual
+from unroll.data.unusual import measure, nothing_seen, seen_with, unusual, unusual_stream
 from unroll.data.usual import Usual
 from unroll.errors import DataError, UnrollWarning
 
@@ -53,7 +54,7 @@ def table(name: str, x: np.ndarray, every: float = 0.02) -> str:
 
 
 def said(x: np.ndarray, preparation: Preparation) -> str:
-    return unusual(prepare_series("x", list(x), 2, preparation))
+    return unusual(prepare_series("x", list(x), x.shape[2], preparation))
 
 
 def test_ordinary_series_are_not_remarked_upon(walks: unroll.Splits) -> None:
@@ -221,6 +222,52 @@ def test_predict_and_evaluate_say_it_once_a_file(walks: unroll.Splits, call: Cal
     (line,) = json.loads(out)["warnings"]
     assert f"unroll: metres.npz: {line}\n" in err
     assert json.loads(call("evaluate", "run", "--data", "same.npz", "--json")[1])["warnings"] == []
+
+
+def test_report_doctor_and_export_say_it(walks: unroll.Splits, call: Call) -> None:
+    unroll.save(unroll.SequenceClassifier(2, 2, hidden_size=4), "run", data=walks.train)
+    for name, x in (("metres", steps(9) / 1000), ("same", steps(9))):
+        np.savez(f"{name}.npz", x=x, y=np.arange(9) % 2)
+    for command in (("report", "--out", "page"), ("doctor",), ("export", "--to", "html", "--out", "page.html")):
+        if command[0] == "export":
+            pytest.importorskip("py_mini_racer")
+        status, out, err = call(command[0], "run", *command[1:], "--data", "same.npz", "--json")
+        assert (status, json.loads(out)["warnings"]) == (0, [])
+        status, out, err = call(command[0], "run", *command[1:], "--data", "metres.npz", "--json")
+        (line,) = json.loads(out)["warnings"]
+        assert line.startswith("unlike the training data: feature 0 has a mean of 1.")
+        assert f"unroll: metres.npz: {line}\n" in err
+    page = unescape(Path("page/report.html").read_text())
+    assert "These sequences are unlike the training data: feature 0 has a mean of 1." in page
+
+
+def stream(x: np.ndarray, preparation: Preparation, piece: int) -> list[str]:
+    """Return what is said of a stream after each piece, (time, features) in units of the source."""
+    seen, lines = nothing_seen(preparation), []
+    for start in range(0, len(x), piece):
+        seen = seen_with(seen, torch.tensor(x[start : start + piece]))
+        lines.append(unusual_stream(seen, min(start + piece, len(x)), preparation))
+    return lines
+
+
+@pytest.mark.parametrize("piece", [1, 7, 40])
+def test_a_stream_is_judged_by_all_of_its_steps(walks: unroll.Splits, piece: int) -> None:
+    _, preparation = prepared(walks)
+    (x,) = steps(1, seed=2)
+    assert set(stream(x, preparation, piece)) == {""}
+    for change in ([0.001, 1], [1, 0.001], [1, 0], [0, 0]):
+        *before, last = stream(x * change, preparation, piece)
+        assert last == said((x * change)[None], preparation) != ""
+        assert set(before) <= {""}  # too few steps to tell
+    longer = np.concatenate([x, x])
+    assert "80 time steps a series, in training 40" in stream(longer, preparation, piece)[-1]
+    gaps = np.where(np.arange(40)[:, None] % 3 == [0, 1], np.nan, x)
+    assert stream(gaps, preparation, piece)[-1] == ""
+    assert stream(gaps / 1000, preparation, piece)[-1] != ""
+
+
+def test_a_stream_of_a_run_that_knows_nothing_is_not_judged(walks: unroll.Splits) -> None:
+    assert set(stream(steps(1)[0] / 1000, walks.train.preparation, 5)) == {""}
 
 
 def test_run_predict_warns(walks: unroll.Splits) -> None:

@@ -104,7 +104,7 @@ def test_a_state_that_keeps_all_steps_is_checked_and_bounded(run_of: Callable[..
         refused = asked.post("/stream", json={"state": long, "steps": [[0.5, 1.0]] * 2})
         assert "keeps all time steps: expected at most 10,000, got 10,001" in refused.json()["error"]
         cut = asked.post("/stream", json={"state": short[:-8], "steps": [[0.5, 1.0]]})
-        assert "state is not one that the run" in cut.json()["error"]
+        assert "the run waves did not return this state" in cut.json()["error"]
 
 
 def test_a_resumed_training_takes_the_frame_that_it_began_with(
@@ -134,13 +134,13 @@ def test_a_resumed_training_takes_the_frame_that_it_began_with(
 
 
 def test_what_the_data_has_no_use_for_is_refused(waves: tuple[Path, Series], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="scaling both is for series, got images: use training"):
+    with pytest.raises(ConfigError, match="scaling both applies to series, got images: use training"):
         unroll.train_run("mnist-sample", scaling="both", out=tmp_path / "a")
     with pytest.raises(DataError, match="scaling 'unit', as in recipe 'tutorial', expects uint8 values"):
         unroll.train_run(str(waves[0]), scaling="unit", out=tmp_path / "b")
     texts = tmp_path / "films.tsv"
     texts.write_text("text\tlabel\n" + "".join(f"word {n}\t{'ab'[n % 2]}\n" for n in range(40)))
-    with pytest.raises(ConfigError, match="frame is for numbers, got auto for texts: leave it out"):
+    with pytest.raises(ConfigError, match="frame applies to numeric data, got auto for texts: leave it out"):
         unroll.train_run(str(texts), frame="auto", out=tmp_path / "c")
     assert not list(tmp_path.glob("?/config.json"))
 

@@ -109,7 +109,7 @@ def test_a_sweep_has_a_lock_too() -> None:
                 unroll.resume_sweep("sweep")
             refused += 1
 
-    np.savez("tiny.npz", x=np.zeros((40, 3, 2), np.float32), y=np.arange(40) % 2)
+    np.savez("tiny.npz", x=np.random.default_rng(0).normal(size=(40, 3, 2)), y=np.arange(40) % 2)
     run_sweep("tiny.npz", search={"hidden_size": [2, 3]}, out="sweep", epochs=1, watch=watch)
     assert refused == 1
 

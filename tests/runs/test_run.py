@@ -324,7 +324,7 @@ def test_resume_notices_other_data(monkeypatch: pytest.MonkeyPatch, small: Split
         (
             "config.json",
             b'{"format": 99, "unroll": "9.0"}',
-            "has format 99, expected 2; train again, or use unroll 9.0, which made it",
+            "has format 99, expected 3; train again, or use unroll 9.0, which made it",
         ),
         ("config.json", b'{"format": 3}', "is broken ('model' is missing)"),
         ("model.safetensors", b"", "is broken ("),

@@ -270,7 +270,7 @@ def test_other_data_is_filled_in_as_the_run_learned_it(stays: str) -> None:
     Path("other.csv").write_text("id,time,pulse,pressure,label\nx,0,,100,B\nx,1,70,101,B\ny,0,65,99,A\n")
     sequences = load_test(run, "other.csv").sequences
     assert run.preparation.missing is not None
-    assert sequences.x[0, 0, 0] == np.float32(run.preparation.missing.means[0])
+    assert sequences.sequence(0)[0, 0] == np.float32(run.preparation.missing.means[0])
     Path("unknown.csv").write_text("id,time,pulse,pressure,label\nx,0,1,100,C\ny,0,65,99,A\n")
     with pytest.raises(DataError, match="the run knows the classes A, B; the data has A, C"):
         load_test(run, "unknown.csv")

@@ -296,3 +296,53 @@ def test_series_in_other_units_are_answered_with_a_warning(tmp_path: Path) -> No
             r"unlike the training data: feature 0 has a mean of 1\.[67]\d*, in training 1[67].*: expected the units.*",
             line,
         )
+
+
+@pytest.fixture
+def heights(tmp_path: Path) -> Path:
+    """A run on series of heights in mm, of which some are missing."""
+    x = np.random.default_rng(0).normal(1700, 80, (60, 12, 1))
+    x[::5, 3] = np.nan
+    np.savez(tmp_path / "d.npz", x=x, y=np.arange(60) % 2)
+    data = unroll.load(tmp_path / "d.npz").train
+    unroll.save(unroll.SequenceClassifier(data.input_size, 2, hidden_size=4), tmp_path / "run", data=data)
+    return tmp_path / "run"
+
+
+def test_a_stream_in_other_units_is_answered_with_a_warning(heights: Path) -> None:
+    values = np.random.default_rng(1).normal(1700, 80, 12).tolist()
+    with client(*load_served([heights])) as asked:
+
+        def warnings(values: list[float]) -> list[list[str]]:
+            state, lines = None, []
+            for value in values:
+                answer = asked.post("/stream", json={"state": state, "steps": [[value]]}).json()
+                state = answer["state"]
+                lines.append(answer["warnings"])
+            return lines
+
+        assert warnings([*values[:5], None, *values[6:]]) == [[]] * 12
+        *before, (line,) = warnings([value / 1000 for value in values])
+        assert before == [[]] * 11
+        assert line == asked.post("/predict", json={"sequences": [[[v / 1000] for v in values]]}).json()["warnings"][0]
+        families = {family.name: family for family in text_string_to_metric_families(asked.get("/metrics").text)}
+        assert [each.value for each in families["unroll_warnings"].samples if each.name.endswith("total")] == [2]
+
+
+def test_a_text_that_is_streamed_in_another_language_is_answered_with_a_warning(tmp_path: Path) -> None:
+    lines = [f"a fine film number {n} is long and dull\t{'ab'[n % 2]}" for n in range(40)]
+    (tmp_path / "films.tsv").write_text("\n".join(["text\tlabel", *lines]))
+    data = unroll.load(tmp_path / "films.tsv").train
+    model = unroll.SequenceClassifier(4, 2, hidden_size=4, vocabulary_size=data.vocabulary_size)
+    unroll.save(model, tmp_path / "run", data=data)
+    known, foreign = (
+        ("a fine film is", "long and dull and fine and long"),
+        ("Ein guter Film", "über das Leben und die Liebe"),
+    )
+    with client(*load_served([tmp_path / "run"])) as asked:
+        for pieces, words in ((known, []), (foreign, ["unlike the training data: 89% of the tokens are unknown"])):
+            state = None
+            for piece in pieces:
+                answer = asked.post("/stream", json={"state": state, "text": piece}).json()
+                state = answer["state"]
+            assert [line.partition(",")[0] for line in answer["warnings"]] == words

@@ -32,7 +32,8 @@ from unroll.config import Metric
 from unroll.data.preparation import Preparation, Scaling
 from unroll.data.sequences import SequenceData
 from unroll.training.device import choose_device
-from unroll.training.loop import few_deciding, fit
+from unroll.training.fitting import fit
+from unroll.training.loop import few_deciding
 from unroll.training.results import Progress
 
 CONSTANT = TrainConfig(epochs=2, schedule="constant", val_fraction=0.0)
@@ -394,7 +395,12 @@ def test_a_training_is_taken_up_on_a_gpu(small: Splits) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
-    [({}, None), ({"keep": "best"}, 10), ({"patience": 2, "schedule": "constant"}, 10), ({"val_fraction": 0.0}, None)],
+    [
+        ({}, None),
+        ({"keep": "best"}, None),
+        ({"patience": 2, "schedule": "constant"}, 10),
+        ({"val_fraction": 0.0}, None),
+    ],
 )
 def test_sequences_that_decide_are_counted(small: Splits, settings: Any, expected: int | None) -> None:
     few = replace(small, train=small.train.subset(torch.arange(100)))

@@ -21,7 +21,7 @@ from ..models.classifier import SequenceClassifier
 from ..models.modes import inference
 from ..scan import cpu
 from ..training.device import autocast
-from ..training.loop import fit
+from ..training.fitting import fit
 from ..training.results import EpochResult
 from .clock import BFLOAT16, Contender, Results, Runs, in_process, with_threads, within
 from .steps import Shape

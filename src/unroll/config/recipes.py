@@ -36,6 +36,8 @@ class Recipe:
         Raises:
             ConfigError: a name is not a setting, or a value is out of range.
         """
+        if settings.get("training_steps") or settings.get("budget"):  # in place of the recipe's epochs
+            settings = {"epochs": None, **settings}
         model = {f.name for f in fields(ModelConfig)}
         train = {f.name for f in fields(TrainConfig)}
         known = model | train | {f.name for f in fields(DataConfig)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -27,6 +28,11 @@ class TrainConfig:
 
     Attributes:
         epochs: passes over the training data (default: 10, or more if needed for 1,250 training steps)
+        training_steps: training steps in all, in place of epochs; the last epoch may end early (default: those of the
+            epochs)
+        budget: time to train in, in place of epochs, such as 90s, 5m or 1h; as many training steps as fit by the speed
+            of some on a copy, and their number is kept as
+            training_steps, by which it is repeated (default: no limit)
         batch_size: sequences per training step
         lr: learning rate (with one-cycle: its peak)
         optimizer: adam, or adamw with decoupled weight decay
@@ -40,7 +46,9 @@ class TrainConfig:
         val_fraction: fraction of the training data held out for validation, of each class at least one sequence of two
             or more; 0 holds out none
         patience: stop after this many epochs without a better validation result (0: never); needs schedule constant
-        keep: which weights to keep; those of the last epoch, or those with the best validation result (best)
+        keep: which weights to keep; those of the last epoch, or those with the best validation result (best; of fewer
+            than 20 validation sequences the last, as they are too few to choose by)
+        average_weights: end with the mean of the weights over the last quarter of the training steps
         class_weight: weights of the classes in the training loss; balanced, so that each class counts alike however
             rare it is, or CLASS=WEIGHT,…, the others 1 (default: 1 for all)
         metric: which validation result counts, for keep, patience and sweeps (default: loss for keep and patience,
@@ -51,6 +59,8 @@ class TrainConfig:
     """
 
     epochs: int | None = None
+    training_steps: int | None = None
+    budget: str | None = None
     batch_size: int = 64
     lr: float = 2e-3
     optimizer: Literal["adam", "adamw"] = "adamw"
@@ -64,6 +74,7 @@ class TrainConfig:
     val_fraction: float = 0.1
     patience: int = 0
     keep: Literal["last", "best"] = "last"
+    average_weights: bool = False
     class_weight: str | None = None
     metric: Metric | None = None
     seed: int = 0
@@ -72,8 +83,15 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        if self.epochs is not None:
-            check_at_least("epochs", self.epochs, 1)
+        for name in ("epochs", "training_steps"):
+            if (number := getattr(self, name)) is not None:
+                check_at_least(name, number, 1)
+        if self.budget is not None and not re.fullmatch(r"\d+(\.\d+)?[smh]", self.budget):
+            raise ConfigError(f"budget must be a time such as 90s, 5m or 1h, got {quoted(self.budget)}")
+        if self.epochs is not None and (self.training_steps or self.budget):
+            raise ConfigError(
+                f"{'training_steps' if self.training_steps else 'budget'} is in place of epochs: give one of them"
+            )
         check_at_least("batch_size", self.batch_size, 1)
         if not self.lr > 0:
             raise ConfigError(f"lr must be above 0, got {self.lr}")
@@ -100,6 +118,10 @@ class TrainConfig:
             if not self.patience and self.keep == "last":
                 wish = f"metric {quoted(self.metric)}"
             raise ConfigError(f"{wish} needs a validation split: val_fraction must be above 0, got 0")
+
+        if self.average_weights and (self.patience or self.keep == "best"):
+            wish = "patience ends a training early" if self.patience else "keep 'best' takes the weights of one epoch"
+            raise ConfigError(f"average_weights needs all of the last steps, but {wish}: give one of them")
 
     def own_weights(self) -> dict[str, float]:
         """Return the weights that ``class_weight`` gives classes by name; empty if it gives none, or is "balanced".
@@ -142,8 +164,15 @@ class TrainConfig:
                 raise ConfigError(f"class_weight names {quoted(name)}, the data has the classes {listed(counts)}")
         return [weights.get(name, 1.0) for name in counts]
 
-    def epochs_for(self, steps_per_epoch: int) -> int:
-        """Return ``epochs``; if it is None, the number that the step budget gives for this many steps per epoch."""
-        if self.epochs is not None:
-            return self.epochs
-        return max(MIN_EPOCHS, math.ceil(MIN_STEPS / steps_per_epoch))
+    def steps_for(self, steps_per_epoch: int) -> int:
+        """Return ``training_steps``; if it is None, those of the epochs, or as many as follow from an epoch's."""
+        if self.training_steps is not None:
+            return self.training_steps
+        return steps_per_epoch * (self.epochs or max(MIN_EPOCHS, math.ceil(MIN_STEPS / steps_per_epoch)))
+
+    @property
+    def budget_seconds(self) -> float:
+        """The budget in seconds; without one infinity."""
+        if self.budget is None:
+            return math.inf
+        return float(self.budget[:-1]) * {"s": 1, "m": 60, "h": 3600}[self.budget[-1]]

@@ -14,6 +14,7 @@ from ..config.signature import takes, with_defaults
 from ..errors import DataError, did_you_mean
 from .files import check_regular
 from .formats import image_folder, mnist, npz, recordings, series, texts, ucr_archive
+from .formats.hints import conversion
 from .formats.series import marked_as_before
 from .preparation import DataScaling, Preparation
 from .sequences import Parts
@@ -222,7 +223,8 @@ def _format_of(path: Path, config: DataConfig) -> Format:
         return series.read if series.is_of_series(path) else FORMATS[FOLDER]
     kind = f"FILE{series.suffix(path)}"
     if kind not in FORMATS:
-        raise DataError(f"{path} is of no known format; data must be one of {_known()}")
+        how = conversion(path)
+        raise DataError(f"{path} is of no known format{how or f'; data must be one of {_known()}'}")
     return FORMATS[kind]
 
 

@@ -14,6 +14,7 @@ from .sequences import SequenceData
 FREQUENT = 0.002  # share of a feature's values, and
 OFTEN = 5  # how often at least one far value occurs that may mark what is missing
 FAR = 4  # deviations between such a value and the nearest other
+MINUS_ONES = 0.01  # share of a feature's values that are -1, if all others are 0 or more
 SAMPLE = 20_000  # values that are looked at first
 VARIED = 10  # different values that the rest must have: what has fewer may be a switch
 MANY_NUMBERS = 10  # classes that are numbers, from which it is said that they are not read as such
@@ -95,6 +96,13 @@ def _marks(data: SequenceData) -> Iterator[str]:
     for feature in range(steps.shape[1]):
         values = steps[:, feature] if missing is None else steps[:, feature][~missing[:, feature]]
         some = values[:: max(1, len(values) // SAMPLE)]  # in which what is frequent occurs too
+        where = f" in feature {shown(names[feature])}" if names else ""
+        if not data.preparation.offset and _has_minus_ones(values, some):
+            yield (
+                f"-1 occurs {int((values == -1).sum()):,} times{where}, more often than any value above 0, and none is "
+                "below it: if it marks a missing value, say --missing-values -1"
+            )
+            continue
         if not len(some) or max(int((some == end).sum()) for end in (some.min(), some.max())) < 2:
             continue
         for extreme in (values.min(), values.max()):
@@ -102,11 +110,26 @@ def _marks(data: SequenceData) -> Iterator[str]:
             if count >= max(OFTEN, FREQUENT * len(values)) and _is_far(values, extreme):
                 offset = data.preparation.offset[feature] if data.preparation.offset else 0.0
                 mark = f"{float(extreme) + offset:.10g}"
-                where = f" in feature {shown(names[feature])}" if names else ""
                 yield (
                     f"{mark} occurs {count:,} times{where}, far from all other values: if it marks a missing value, "
                     f"say --missing-values {mark}"
                 )
+
+
+def _has_minus_ones(values: torch.Tensor, some: torch.Tensor) -> bool:
+    """Tell whether -1 is frequent among values that are otherwise 0 or more.
+
+    Args:
+        values: of a feature.
+        some: of them, which are looked at first.
+    """
+    if not len(some) or some.min() != -1 or int((some == -1).sum()) < MINUS_ONES * len(some):
+        return False
+    rest = values[values != -1]
+    kinds, counts = some[some > 0].unique(return_counts=True)
+    if not len(rest) or rest.min() < 0 or len(kinds) < VARIED:
+        return False
+    return int((some == -1).sum()) > int(counts.max())
 
 
 def _is_far(values: torch.Tensor, extreme: torch.Tensor) -> bool:

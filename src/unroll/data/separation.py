@@ -113,7 +113,8 @@ def _finding(number: Number, accuracy: float, data: SequenceData) -> str:
     fact = f"{number.name} alone tells the classes apart, {percent(accuracy)} of held-out training sequences"
     if number.column is None:
         return f"{fact}: worth a look, it may give the class away"
-    is_table = data.preparation.columns is not None
+    columns = data.preparation.columns
+    is_table = columns is not None and (columns.time is None or columns.id is not None)  # not files of one series each
     how = f"leave it out with --drop-columns {flag([number.column])}" if is_table else "remove it from the data"
     return f"{fact}: worth a look; if it gives the class away, {how}"
 

@@ -23,6 +23,8 @@ from .preparation import Kind, Missing, Preparation, in_channels, valid_steps
 from .ragged import padded, places
 from .tokenizer import Tokenizer
 
+TEXTS = 10_000  # that are made tokens at once: what the library says of each takes far more memory than their numbers
+
 
 class Batch(NamedTuple):
     """Model input and targets.
@@ -394,14 +396,15 @@ class SequenceData:
     def tokenized(self, tokenizer: Tokenizer) -> SequenceData:
         """Return these texts with the ids of their tokens in ``x``, or the rows of ``words``; 0 behind the last."""
         assert self.texts is not None
-        words = None
-        if tokenizer.ngram_buckets:
-            ids_of_each, table = tokenizer.words(self.texts)
-            words = torch.from_numpy(table)
-        else:
-            ids_of_each = tokenizer.ids(self.texts)
-        lengths = torch.tensor([len(ids) for ids in ids_of_each], dtype=torch.int64)
-        x = torch.from_numpy(np.fromiter(chain.from_iterable(ids_of_each), np.int32, int(lengths.sum())))
+        ids, sizes, rows = [np.empty(0, np.int32)], list[int](), {"": 0}
+        has_ngrams = tokenizer.ngram_buckets > 0
+        for at in range(0, len(self), TEXTS):
+            some = self.texts[at : at + TEXTS]
+            of_each = tokenizer.rows(some, rows) if has_ngrams else tokenizer.ids(some)
+            sizes += map(len, of_each)
+            ids.append(np.fromiter(chain.from_iterable(of_each), np.int32))
+        x, lengths = torch.from_numpy(np.concatenate(ids)), torch.tensor(sizes, dtype=torch.int64)
+        words = torch.from_numpy(tokenizer.table(rows)) if has_ngrams else None
         preparation = replace(self.preparation, tokenizer=tokenizer)
         starts = lengths.cumsum(0) - lengths
         data = replace(self, x=x, lengths=lengths, starts=starts, words=words, preparation=preparation)

@@ -112,19 +112,27 @@ class Tokenizer:
             return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
 
     def words(self, texts: Sequence[str]) -> tuple[list[list[int]], np.ndarray]:
-        """Return the words of each text, as rows of a table of all distinct ones, and that table.
+        """Return the words of each text, as rows of a table of all distinct ones, and that table; see `table`."""
+        rows = {"": 0}
+        return self.rows(texts, rows), self.table(rows)
 
-        It is (words, 1 + n-grams) int32: the id, 0 of an unknown word, and its `hashed_ngrams`. Row 0 is all 0, which
-        stands for no word.
-        """
-        tokenizer, rows = _tokenizer(self.json), {"": 0}
+    def rows(self, texts: Sequence[str], rows: dict[str, int]) -> list[list[int]]:
+        """Return the words of each text, as numbers from ``rows``, to which new words are added."""
+        tokenizer = _tokenizer(self.json)
         with _errors_of_the_library():
             normalise, split = tokenizer.normalizer.normalize_str, tokenizer.pre_tokenizer.pre_tokenize_str
-            rows_of_each = [[rows.setdefault(word, len(rows)) for word, _ in split(normalise(text))] for text in texts]
-            ids = [tokenizer.token_to_id(word) or 0 for word in rows]
+            return [[rows.setdefault(word, len(rows)) for word, _ in split(normalise(text))] for text in texts]
+
+    def table(self, rows: dict[str, int]) -> np.ndarray:
+        """Return words as a model reads them, (words, 1 + n-grams) int32, in the order of ``rows``.
+
+        That is the id, 0 of an unknown word, and its `hashed_ngrams`. Row 0 is all 0, which stands for no word.
+        """
+        tokenizer = _tokenizer(self.json)
+        ids = [tokenizer.token_to_id(word) or 0 for word in rows]
         table = np.column_stack([np.array(ids, np.int32), hashed_ngrams(list(rows), self.ngram_buckets)])
         table[0] = 0
-        return rows_of_each, table
+        return table
 
     def tokens(self, text: str) -> list[str]:
         """Return a text's tokens as they are read, ``[UNK]`` where one is unknown."""

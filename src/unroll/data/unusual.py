@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..formatting import quoted
-from .preparation import CONSTANT
+from .preparation import CONSTANT, Preparation
 from .sequences import SequenceData
 from .usual import Range, Usual
 
@@ -120,68 +120,128 @@ def unusual(data: SequenceData) -> str:
     Args:
         data: prepared for the model; what belongs together, such as the series of one file.
     """
-    usual = data.preparation.usual
-    if usual is None or not len(data):
+    if data.preparation.usual is None or not len(data):
         return ""
     steps = data.steps_of_each.cpu().numpy()
-    ways = [*_of_texts(data, steps, usual)] if data.kind == "texts" else [*_of_numbers(data, steps, usual)]
-    return f"unlike the training data: {'; '.join(ways)}" if ways else ""
+    if data.kind == "texts":
+        return _line(_of_texts(steps, _unknown(data), _characters(data), data.preparation.usual))
+    return _line(_of_numbers(_measured(data), steps, data.preparation, data.preparation.usual))
 
 
-def _of_texts(data: SequenceData, steps: np.ndarray, usual: Usual) -> Iterator[str]:
-    tokens, unknown, expected = int(steps.sum()), _unknown(data), "expected the language and spelling of these"
+def _line(ways: Iterator[str]) -> str:
+    line = "; ".join(ways)
+    return line and f"unlike the training data: {line}"
+
+
+def nothing_seen(preparation: Preparation) -> Tensor:
+    """Return what is known of a stream before its first step, for `seen_with`.
+
+    Returns:
+        float64: (3, features) number, mean and summed squared deviation of the values of each feature, of images of all
+        pixels as of one; of texts (2,) numbers of unknown tokens and of characters; (0,) where nothing is usual.
+    """
+    usual = preparation.usual
+    if usual is None:
+        return torch.zeros(0, dtype=torch.float64)
+    return torch.zeros(2 if preparation.kind == "texts" else (3, len(usual.levels)), dtype=torch.float64)
+
+
+def seen_with(seen: Tensor, x: Tensor, characters: int = 0) -> Tensor:
+    """Return what is known of a stream after its next steps.
+
+    Args:
+        seen: before them, from `nothing_seen` or this function.
+        x: (steps, features) float, as the data stores them, NaN where a value is missing; or (steps,) tokens.
+        characters: of the text of these tokens (default 0: no texts).
+    """
+    if not seen.numel():
+        return seen
+    if seen.dim() == 1:
+        return seen + seen.new_tensor([int((x == 0).sum()), characters])
+    count, mean, squares = seen
+    x = x.double().reshape(-1, len(count))
+    own = (~x.isnan()).sum(dim=0)
+    shift = x.nanmean(dim=0).nan_to_num() - mean
+    total = (count + own).clamp(min=1)
+    own_squares = (x - x.nanmean(dim=0)).square().nansum(dim=0)
+    return torch.stack(
+        [count + own, mean + shift * own / total, squares + own_squares + shift**2 * count * own / total]
+    )
+
+
+def unusual_stream(seen: Tensor, read: int, preparation: Preparation) -> str:
+    """Say in which ways a stream is unlike the training data; nothing before it is as long as the shortest of these.
+
+    Args:
+        seen: of all its steps, from `seen_with`.
+        read: their number.
+        preparation: of the training data.
+    """
+    usual, steps = preparation.usual, np.array([read])
+    if usual is None or read < usual.lengths[0]:
+        return ""
+    if preparation.kind == "texts":
+        unknown, characters = seen.long().tolist()
+        return _line(_of_texts(steps, np.array([unknown]), characters, usual))
+    count, mean, squares = (part[None].numpy() for part in seen)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spreads = np.where(count > 1, np.sqrt(squares / count), np.nan)
+    return _line(_of_numbers(_Measured(np.where(count > 0, mean, np.nan), spreads), steps, preparation, usual))
+
+
+def _of_texts(steps: np.ndarray, unknown: np.ndarray, own_characters: int, usual: Usual) -> Iterator[str]:
+    tokens, expected = int(steps.sum()), "expected the language and spelling of these"
     usually, characters = usual.unknown or 0.0, usual.characters or 0.0
     if _most(steps == 0):
         yield f"{_counted(steps == 0, 'text')} without a word: there is nothing to read"
     is_strange = (unknown > max(UNKNOWN, 2 * usually) * steps) & ((unknown >= FEWEST_UNKNOWN) | (unknown == steps))
     if _most(is_strange):
         yield f"{unknown.sum() / tokens:.0%} of the tokens are unknown, in training {usually:.0%}: {expected}"
-    elif tokens >= FEWEST_TOKENS and _characters(data) < SHORTER * characters * tokens:
-        yield f"{_characters(data) / tokens:.1f} characters a token, in training {characters:.1f}: {expected}"
+    elif tokens >= FEWEST_TOKENS and own_characters < SHORTER * characters * tokens:
+        yield f"{own_characters / tokens:.1f} characters a token, in training {characters:.1f}: {expected}"
     if _most(steps > TIMES * usual.lengths[1]):
         longest = f"in training up to {usual.lengths[1]:,.0f}"
         yield f"{np.median(steps):,.0f} tokens a text, {longest}: classify shorter pieces of these texts"
 
 
-def _of_numbers(data: SequenceData, steps: np.ndarray, usual: Usual) -> Iterator[str]:
-    measured = _measured(data)
-    if data.kind == "series":
-        yield from _of_time(data, steps, usual)
+def _of_numbers(measured: _Measured, steps: np.ndarray, preparation: Preparation, usual: Usual) -> Iterator[str]:
+    is_image = preparation.kind == "images"
+    if not is_image:
+        yield from _of_time(steps, preparation, usual)
     constant = measured.constant & (steps > 1)
-    if constant.sum() > CONSTANT_TIMES * usual.constant * len(data):
-        is_image = data.kind == "images"
+    if constant.sum() > CONSTANT_TIMES * usual.constant * len(steps):
         remedy = "blank: check the file" if is_image else "constant: check the sensor or the file"
         yield f"{_counted(constant, 'image' if is_image else 'series')} {remedy}"
-    yield from _of_features(data, _Measured(*(values[~constant] for values in measured)), usual)
+    yield from _of_features(_Measured(*(values[~constant] for values in measured)), preparation, usual)
 
 
-def _of_time(data: SequenceData, steps: np.ndarray, usual: Usual) -> Iterator[str]:
+def _of_time(steps: np.ndarray, preparation: Preparation, usual: Usual) -> Iterator[str]:
     (low, high), median = usual.lengths, float(np.median(steps))
     expected = "expected the rate and duration of the training data"
     if _most((steps < low / LONGER) | (steps > high * LONGER)):
         yield f"{median:,.0f} time steps a series, in training {_words(usual.lengths)}: {expected}"
     elif len(steps) >= FEW and not 1 / MEDIANS < (median + 1) / (usual.length + 1) < MEDIANS:
         yield f"half of the series have up to {median:,.0f} time steps, in training {usual.length:,.0f}: {expected}"
-    own = None if data.preparation.columns is None else data.preparation.columns.time_step
+    own = None if preparation.columns is None else preparation.columns.time_step
     if own and usual.time_step and (own[0] > LONGER * usual.time_step[1] or LONGER * own[1] < usual.time_step[0]):
         yield f"a time step of {_words(own)}, in training {_words(usual.time_step)}: resample the series to that"
 
 
-def _of_features(data: SequenceData, measured: _Measured, usual: Usual) -> Iterator[str]:
+def _of_features(measured: _Measured, preparation: Preparation, usual: Usual) -> Iterator[str]:
     levels, spreads = measured
     (low, high), (least, most) = np.array(usual.levels).T, np.array(usual.spreads).T
     slack = SLACK * (high - low + most)
     moved = _features((levels < low - slack) | (levels > high + slack), levels)
     still = _features(spreads < STILL * least, spreads)
     scaled = _features((spreads < least / TIMES) | (spreads > most * TIMES), spreads)
-    offset, names, ways = data.preparation.offset or (0.0,) * len(low), data.preparation.features, list[str]()
+    offset, names, ways = preparation.offset or (0.0,) * len(low), preparation.features, list[str]()
     for feature, value, more in _first(moved, ()):
         mean, ends = (_words(what, offset[feature]) for what in ((value, value), usual.levels[feature]))
         ways.append(f"{_name(feature, names)} has a mean of {mean}, in training {ends}{more}")
     for feature, value, more in _first(scaled, (*moved, *still)):
         ends = _words(usual.spreads[feature])
         ways.append(f"{_name(feature, names)} has a deviation of {value:.4g}, in training {ends}{more}")
-    if ways and data.kind == "images":
+    if ways and preparation.kind == "images":
         facts = ", ".join(way.partition(" has ")[2] for way in ways)
         yield f"pixels have {facts}: expected the brightness, ink and paper of the training images"
     elif ways:

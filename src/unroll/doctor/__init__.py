@@ -158,7 +158,7 @@ def examine(
         chance=chance,
         layers=layers,
         memory=memory,
-        epochs=len(history),
+        epochs=history[-1].epoch if history else 0,
         findings=_judge(model, measured, chance, history, test_accuracy, deciding),
         skipped=_skipped(data, history),
     )

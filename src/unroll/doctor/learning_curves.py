@@ -65,7 +65,7 @@ def judge_history(
         yield Finding(
             "shuffled labels",
             "error",
-            f"after {len(history)} epochs the training accuracy is {last.train_accuracy:.1%}, but the {part} accuracy "
+            f"after {last.epoch} epochs the training accuracy is {last.train_accuracy:.1%}, but the {part} accuracy "
             f"is {held_out:.1%}, where always predicting the most frequent class gets {chance:.1%}: the model has only "
             "memorised the training data",
             "look for labels that were shuffled, or shifted by a row against the sequences ('unroll explore' shows "
@@ -75,7 +75,7 @@ def judge_history(
         yield Finding(
             "overfitting",
             "warning",
-            f"after {len(history)} epochs the training accuracy is {last.train_accuracy:.1%}, and the {part} accuracy "
+            f"after {last.epoch} epochs the training accuracy is {last.train_accuracy:.1%}, and the {part} accuracy "
             f"{held_out:.1%}",
             against_overfitting(history, model or ModelConfig(), image),
         )
@@ -96,9 +96,9 @@ def _rate(history: Sequence[EpochResult], classes: int) -> Iterator[Finding]:
             f"the training loss jumps up in {jumps} of {len(history)} epochs, in epoch {number} to {loss:.3g}, "
             f"after {before:.3g} at its lowest before"
         )
-    elif history[-1].train_loss > HIGH_LOSS * chance:
+    elif (last := history[-1]).train_loss > HIGH_LOSS * chance:
         what = (
-            f"after {len(history)} epochs the training loss is {history[-1].train_loss:.3g}; equal probabilities would "
+            f"after {last.epoch} epochs the training loss is {last.train_loss:.3g}; equal probabilities would "
             f"give ln({classes}) = {chance:.3g}"
         )
     else:
@@ -113,14 +113,14 @@ def _rate(history: Sequence[EpochResult], classes: int) -> Iterator[Finding]:
 
 
 def _nothing(history: Sequence[EpochResult], chance: float, classes: int) -> Finding:
-    losses, rate = [epoch.train_loss for epoch in history], max(epoch.lr for epoch in history)
+    losses, rate, last = [epoch.train_loss for epoch in history], max(epoch.lr for epoch in history), history[-1]
     ways = [f"--lr {lower_rate(rate):.1g}" if rate > 5 * TrainConfig.lr else f"--lr {10 * rate:.1g}"]
     if losses[-1] == min(losses):
-        ways.insert(0, f"--epochs {4 * len(history)}, as the loss still falls")
+        ways.insert(0, f"--epochs {4 * last.epoch}, as the loss still falls")
     return Finding(
         "nothing learned",
         "error",
-        f"after {len(history)} epochs the training accuracy is {history[-1].train_accuracy:.1%}, where always "
+        f"after {last.epoch} epochs the training accuracy is {last.train_accuracy:.1%}, where always "
         f"predicting the most frequent class gets {chance:.1%}; the lowest training loss was {min(losses):.3f}, where "
         f"equal probabilities give ln({classes}) = {math.log(classes):.3f}",
         f"{' or '.join(ways)}; if that does not help, look for labels that were shuffled ('unroll explore')",

@@ -94,7 +94,7 @@ def against_overfitting(history: Sequence[EpochResult], config: ModelConfig, ima
         ways.append("--recurrent-dropout 0.2")
     if config.num_layers > 1:
         ways.append("--dropout 0.2")
-    if losses and min(losses)[1] < len(history):
+    if losses and min(losses)[1] < history[-1].epoch:
         ways.append(f"--keep best, as the validation loss was lowest in epoch {min(losses)[1]}")
     return _joined(ways)
 

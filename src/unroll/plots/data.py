@@ -309,8 +309,7 @@ def _mean(data: SequenceData) -> Tensor:
     """Return (time, features) float32: at each time step the mean over the values that are not missing."""
     values, lengths = _with_gaps(data), data.steps_of_each
     if data.lengths is None:
-        each: Tensor = values.unflatten(0, (len(data), data.time))
-        return each.nanmean(dim=0)
+        return values.view(len(data), data.time, -1).nanmean(dim=0)
     step = torch.arange(len(values)) - (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
     sums, counts = (
         torch.zeros(data.time, values.shape[1], dtype=torch.float64).index_add_(0, step, some.double())

@@ -73,6 +73,7 @@ class Material:
         data: the test split; None if it is not available
         lacking: why it is not available; empty if it is
         trained_on: how many of these sequences it was trained on; None if unknown
+        warnings: how they differ from the training data, in words; empty if they do not
         anytime: accuracy after parts of the sequences
         asked: number of sequences that ``anytime`` was measured on
         watched: some sequences read step by step
@@ -89,6 +90,7 @@ class Material:
     data: SequenceData | None = None
     lacking: str = ""
     trained_on: int | None = None
+    warnings: Sequence[str] = ()
     anytime: Anytime | None = None
     asked: int = 0
     watched: Sequence[Watched] = ()
@@ -147,6 +149,7 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
         examination,
         judged=f"{'all' if test.part == 'all' else 'the test split'} of {test.name}",
         trained_on=test.trained_on,
+        warnings=test.warnings(),
         predictions=predictions,
         data=data,
         anytime=evaluate_anytime(run.model, some, run.calibration) if data.time else None,

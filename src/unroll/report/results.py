@@ -28,7 +28,7 @@ def learning(history: Sequence[EpochResult]) -> Iterator[Section]:
     caption = f"After epoch {last.epoch} the training loss is {last.train_loss:.4f}"
     if last.val_loss is not None and last.val_accuracy is not None:
         losses = [row.val_loss for row in history if row.val_loss is not None]
-        best = losses.index(min(losses)) + 1
+        best = next(row.epoch for row in history if row.val_loss == min(losses))
         caption += f", the validation loss {last.val_loss:.4f} at {percent(last.val_accuracy)} accuracy"
         caption += f"; it was lowest after epoch {best}."
     else:
@@ -42,7 +42,7 @@ def learning(history: Sequence[EpochResult]) -> Iterator[Section]:
                 "learning-curves",
                 learning_curves([asdict(row) for row in history]),
                 caption,
-                f"Curves of loss and accuracy over {len(history)} epochs. {caption}",
+                f"Curves of loss and accuracy over {last.epoch} epochs. {caption}",
             )
         ],
     )

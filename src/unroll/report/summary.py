@@ -29,7 +29,7 @@ def summary(material: Material, findings: int | None = None) -> list[str]:
     if plan and (history := material.history):
         seconds, train = sum(row.seconds for row in history), plan.recipe.train
         lines.append(
-            f"Training: {len(history)} epochs on {plan.data}, batches of {train.batch_size}, seed {train.seed}, "
+            f"Training: {history[-1].epoch} epochs on {plan.data}, batches of {train.batch_size}, seed {train.seed}, "
             f"{seconds:,.1f} seconds."
         )
     else:
@@ -47,6 +47,7 @@ def summary(material: Material, findings: int | None = None) -> list[str]:
         if seen := material.trained_on:
             n = evaluation.n
             lines.append(f"The run was trained on {seen:,} of these {n:,} sequences, so this accuracy is optimistic.")
+        lines += [f"These sequences are {line}." for line in material.warnings]
         lines.append(_hardest(material))
     elif plan and not run.evaluation:
         lines.append("Result: accuracy –; the run was trained on all of its data, which leaves no test split.")

@@ -122,7 +122,9 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
 
     def parse(file: Path) -> dict[str, Any]:
         content = read_json(file)
-        if content["n"] == 0:
+        no_test = content["n"] == 0
+        check_whole("epoch", content["epoch"], 1)
+        if no_test:
             return {**content, "correct": 0, "accuracy": None, "interval": None, "loss": None}
         accuracy, n, (low, high) = content["accuracy"], content["n"], content["interval"]
         check_whole("n", n, 1)

@@ -103,7 +103,8 @@ def read_checkpoint(path: Path, config: RunConfig) -> tuple[dict[str, Any], bool
         newest = file.name == RESUME
         if not newest:
             fault = faults[0] if faults else f"{path / RESUME} is missing"
-            epochs = len(content["training"]["history"])
+            history = content["training"]["history"]
+            epochs = history[-1]["epoch"] if history else 0
             warnings.warn(f"{fault}; using the checkpoint before it ({epochs} epochs)", UnrollWarning, stacklevel=3)
         return content["training"], newest
     raise RunError(f"{'; '.join(faults)}; start the run again with --overwrite")

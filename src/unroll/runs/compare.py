@@ -192,7 +192,7 @@ def _facts(run: Record, group: Group) -> dict[str, Any]:
         "data": run.data,
         "fingerprint": run.fingerprint,
         "parameters": run.parameters,
-        "epochs": len(run.history),
+        "epochs": run.epochs,
         "accuracy": run.accuracy,
         "interval": run.interval and list(run.interval),
         "loss": run.loss,
@@ -259,7 +259,7 @@ def _is_same(a: Record, b: Record) -> bool:
 def _settings(record: Record) -> dict[str, Any]:
     """Return the settings of a run, without its seed."""
     # With patience, the number of epochs depends on the seed; otherwise None and the default it stands for are equal.
-    epochs = record.settings["epochs"] if record.settings["patience"] else len(record.history)
+    epochs = record.settings["epochs"] if record.settings["patience"] else record.epochs
     return {**record.reading, **record.settings, "epochs": epochs}
 
 
@@ -278,7 +278,9 @@ def _group(records: Sequence[Record]) -> tuple[tuple[Group, ...], tuple[str, ...
         number = next((n for n, first in enumerate(sets) if _pairing(first, runs[0])[0] is not None), len(sets))
         sets += runs[:1] if number == len(sets) else ()
         groups.append(Group(name or "these settings", settings, runs, number))
-    return tuple(sorted(groups, key=lambda group: (group.data, -_or_worst(group.accuracy)))), differing
+    return tuple(
+        sorted(groups, key=lambda group: (not group.accuracies, group.data, -_or_worst(group.accuracy)))
+    ), differing
 
 
 def _or_worst(accuracy: float | None) -> float:

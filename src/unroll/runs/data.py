@@ -32,10 +32,10 @@ class TestData(NamedTuple):
     sequences: SequenceData
     trained_on: int | None
 
-    @property
-    def unusual(self) -> str:
-        """In which ways the sequences are unlike the training data, on one line; empty where they are like it."""
-        return unusual(self.sequences)
+    def warnings(self) -> list[str]:
+        """Return how the sequences differ from the training data, on one line; nothing if they do not."""
+        line = unusual(self.sequences)
+        return [line] if line else []
 
 
 def load_test(run: Run, data: str | None = None, data_dir: str | Path | None = None, **reading: Any) -> TestData:

@@ -19,6 +19,7 @@ from ..evaluation.metrics import Evaluation
 from ..evaluation.predictions import Predictions
 from ..interrupt import deferred_signals, resignalled
 from ..models.classifier import SequenceClassifier
+from ..training.budget import within_budget
 from ..training.loop import Training, refuse_val_fraction
 from ..training.results import EpochResult, Progress
 from .artifacts import write_calibration, write_predictions
@@ -59,7 +60,20 @@ class Started:
     tensorboard: bool = False
 
 
-Event = Started | Progress | EpochResult
+@dataclass(frozen=True)
+class Restarted:
+    """The training loss was back at that of guessing, so the training begins again.
+
+    Attributes:
+        steps: training steps of the first attempt, of which nothing is kept
+        lr: learning rate of the second
+    """
+
+    steps: int
+    lr: float
+
+
+Event = Started | Progress | EpochResult | Restarted
 
 
 def train_run(
@@ -86,7 +100,7 @@ def train_run(
             change.
         checkpoint_seconds: seconds of training between two checkpoints: what ``kill -9`` or a power cut can lose; 0
             writes one after each epoch only (default 10.0).
-        watch: called with each `Started`, `Progress` and `EpochResult` (default None).
+        watch: called with each `Started`, `Progress`, `EpochResult` and `Restarted` (default None).
         **settings: fields of `DataConfig`, and fields of `ModelConfig` and `TrainConfig` that differ from the recipe.
 
     Raises:
@@ -106,11 +120,12 @@ def train_run(
         refuse_val_fraction(splits, settings["val_fraction"])
     model = plan.build(splits)
     check_loadable(model)
+    chosen = replace(chosen, train=within_budget(model, splits, chosen.train))
     training = Training(model, splits, chosen.train)
     place = None if data_dir is None else str(Path(data_dir).expanduser().resolve())
     fingerprint = splits.train.fingerprint()
     read = splits.reading or reading
-    stored = replace(plan, data=resolve(data, data_dir), data_dir=place, reading=read, fingerprint=fingerprint)
+    stored = Plan(resolve(data, data_dir), place, read, chosen, fingerprint)
     preparation = replace(splits.train.preparation, usual=measure(splits.train))
     config = RunConfig.of(model, preparation, fingerprint, stored, tensorboard)
     with claim(out, overwrite, f"{splits.name}-{_short(chosen.model.cell)}") as path:
@@ -187,7 +202,7 @@ def _train(started: Started, checkpoints: Checkpoints, watch: Callable[[Event], 
             evaluation = _test(started)
         except TrainingError as error:
             checkpoints.remove()  # it would only diverge again
-            metrics = f"; the metrics of {len(training.history)} epochs are in {path}" if training.history else ""
+            metrics = f"; the metrics of {training.epochs_done} epochs are in {path}" if training.history else ""
             raise TrainingError(f"{error}{metrics}") from error
         if training.val:
             write_calibration(path, calibrate(training.model, training.val))
@@ -199,17 +214,34 @@ def _train(started: Started, checkpoints: Checkpoints, watch: Callable[[Event], 
 def _take_steps(started: Started, checkpoints: Checkpoints, notify: Callable[[Event], object]) -> None:
     training = started.training
     notify(started)
-    recording = recorder(started.path, len(training.history), started.tensorboard)
-    with deferred_signals() as deferred, recording as record:
-        for event in training.events(pause=lambda: deferred.signum is not None or checkpoints.is_due()):
+    with deferred_signals() as deferred:
+        while _attempt(started, checkpoints, notify, lambda: deferred.signum is not None):
+            training.restart()
+            write_metrics(started.path, [])
+            checkpoints.write(training)
+            notify(Restarted(training.restarted_after, training.peak))
+
+
+def _attempt(
+    started: Started, checkpoints: Checkpoints, notify: Callable[[Event], object], interrupted: Callable[[], bool]
+) -> bool:
+    """Train to the end, or until interrupted; return whether it had to be broken off and is to begin again."""
+    training = started.training
+    if training.has_diverged:  # interrupted just then
+        return True
+    with recorder(started.path, training.epochs_done, started.tensorboard) as record:
+        for event in training.events(pause=lambda: interrupted() or checkpoints.is_due()):
             if isinstance(event, EpochResult):
                 record(event)
             if checkpoints.is_due(epoch_ended=isinstance(event, EpochResult)):
                 checkpoints.write(training)
             notify(event)
-            if deferred.signum:
+            if interrupted():
                 checkpoints.write(training)
-                break
+                return False
+            if training.has_diverged:
+                return True
+    return False
 
 
 def _test(started: Started) -> Evaluation | None:
@@ -226,7 +258,7 @@ def _test(started: Started) -> Evaluation | None:
 
 def _finish(path: Path, training: Training, test: Evaluation | None) -> None:
     write_metrics(path, training.history)  # once more: lines that were appended may not be on the disk yet
-    about = {"weights": training.kept, "deciding": training.deciding}
+    about = {"weights": training.kept, "epoch": training.kept_epoch, "deciding": training.deciding}
     write_json(path / EVALUATION, about | (test.to_dict() if test else {"n": 0}))
     assert isinstance(training.model, SequenceClassifier)
     write_weights(path, training.model)

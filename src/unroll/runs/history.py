@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from .folder import EVENTS, METRICS, METRICS_TABLE, append, event_files, first_l
 
 
 def write_metrics(path: Path, history: Sequence[EpochResult]) -> None:
-    """Write metrics.jsonl and metrics.csv into a run's folder: one epoch per line, accuracies as fractions."""
+    """Write metrics.jsonl and metrics.csv into a run's folder: one result per line, accuracies as fractions."""
     lines, table = _lines(history)
     names = ",".join(field.name for field in fields(EpochResult))
     write(path / METRICS, lines.encode())
@@ -56,7 +57,11 @@ def read_history(run: str | Path) -> list[EpochResult]:
         return []
     try:
         lines = path.read_text("utf-8").split("\n")[:-1]  # a power cut leaves the last line incomplete
-        return [_epoch(number, line) for number, line in enumerate(lines, start=1)]
+        history = [_epoch(number, line) for number, line in enumerate(lines, start=1)]
+        for number, (before, after) in enumerate(itertools.pairwise([0, *(result.epoch for result in history)]), 1):
+            if after <= before:
+                raise ValueError(f"line {number}: expected an epoch after {before}, got {shown(after)}")
+        return history
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is broken ({first_line(error)}); train again") from error
 
@@ -67,8 +72,6 @@ def _epoch(number: int, line: str) -> EpochResult:
         raise ValueError(f"line {number}: expected an object, got {shown(content)}")
     result = EpochResult(**content)
     check_types(result)
-    if result.epoch != number:
-        raise ValueError(f"line {number}: expected epoch {number}, got {shown(result.epoch)}")
     return result
 
 

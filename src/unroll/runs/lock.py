@@ -8,7 +8,7 @@ import re
 import socket
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -55,9 +55,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _write_holder(descriptor: int) -> None:
-    """Record who holds the lock, for the error message."""
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode())
+    """Record who holds the lock, for the error message; a full disk is for what is written later to report."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode())
 
 
 def _holder(file: Path) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 
 import safetensors
 
-from ..config import Metric
 from ..errors import RunError
 from ..evaluation.metrics import Interval
 from ..evaluation.predictions import Predictions
@@ -33,6 +32,7 @@ class Record:
         reading: fields of `DataConfig`
         fingerprint: of the training data
         history: its epochs
+        kept_epoch: the epoch whose weights were saved
         parameters: number of the model's parameters
         predictions: on the test set; None if they were not stored, or there is no test set
         accuracy: on the test set, a fraction; None without one
@@ -50,6 +50,7 @@ class Record:
     reading: dict[str, Any]
     fingerprint: str
     history: tuple[EpochResult, ...]
+    kept_epoch: int
     parameters: int
     predictions: Predictions | None
     accuracy: float | None
@@ -67,10 +68,12 @@ class Record:
     @property
     def chosen_epoch(self) -> EpochResult:
         """The epoch whose weights were saved."""
-        if self.settings["keep"] == "best":
-            metric: Metric = self.settings["metric"] or "loss"
-            return max(self.history, key=lambda epoch: epoch.score(metric) or 0.0)
-        return self.history[-1]
+        return next((result for result in self.history if result.epoch == self.kept_epoch), self.history[-1])
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs trained."""
+        return self.history[-1].epoch
 
 
 def read_record(path: str | Path) -> Record:
@@ -118,6 +121,7 @@ def read_record(path: str | Path) -> Record:
         reading,
         config.fingerprint,
         history,
+        test["epoch"],
         parameters,
         predictions,
         **metrics,

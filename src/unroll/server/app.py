@@ -167,7 +167,8 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         """Classify images, series or texts, prepared as the run's training data was.
 
         ?run=NAME chooses the run. Each item gets its own answer, or an error that says why it cannot be classified; if
-        all items fail, the status is 422. If the items differ from the training data, warnings says how.
+        all items fail, the status is 422. If most items differ from the training data, warnings says how, on one line
+        for all of them.
         """
         served = service.of(request)
         items = await service.items(request, served)
@@ -183,7 +184,11 @@ def _add_answers(app: FastAPI, service: Service) -> None:
 
     @app.post("/stream", response_model=schema.Streamed, responses=schema.REFUSED, openapi_extra=schema.of_stream())
     async def stream(request: Request) -> JSONResponse:
-        """Read the next piece of a stream. Send the state of the previous answer with it; the server keeps none."""
+        """Read the next piece of a stream. Send the state of the previous answer with it; the server keeps none.
+
+        If all steps so far differ from the training data, warnings says how, once they are as many as its shortest
+        sequences have.
+        """
         served = service.of(request)
         streams = service.streams.get(served.name)
         if streams is None:
@@ -194,14 +199,14 @@ def _add_answers(app: FastAPI, service: Service) -> None:
             body = parse(content, Steps, Piece)
             assert isinstance(body, Steps | Piece)
             state = streams.unpack(body.state)
-            return (
-                (streams.of_text(body.text), state) if isinstance(body, Piece) else streams.of_steps(body.steps, state)
-            )
+            return streams.of_text(body.text, state) if isinstance(body, Piece) else streams.of_steps(body.steps, state)
 
         x, state = await service.aside(read, len(content))
         probabilities, state = await service.batcher.run(lambda: streams.feed(x, state))
-        answer = served.answer_of(probabilities.tolist())
-        about = {"run": served.name, "read": state.read, "calibrated": served.calibrated}
+        answer, warnings = served.answer_of(probabilities.tolist()), streams.warnings(state)
+        if warnings:
+            service.metrics.warning(served.name)
+        about = {"run": served.name, "read": state.read, "calibrated": served.calibrated, "warnings": warnings}
         return JSONResponse({**about, **answer, "state": streams.pack(state)})
 
 

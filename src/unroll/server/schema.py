@@ -64,7 +64,9 @@ class Predictions(BaseModel):
 
     run: str
     calibrated: bool = Field(description="whether the probabilities are calibrated")
-    warnings: list[str] = Field(description="how the items differ from the training data; empty if they do not")
+    warnings: list[str] = Field(
+        description="how most of the items, judged together, differ from the training data; empty if they do not"
+    )
     predictions: list[Prediction]
 
 
@@ -77,6 +79,9 @@ class Streamed(BaseModel):
     probability: float
     probabilities: dict[str, float] = Field(description="of every class, as if the sequence ended here")
     calibrated: bool = Field(description="whether the probabilities are calibrated")
+    warnings: list[str] = Field(
+        description="how all steps so far differ from the training data; empty if they do not, or are too few to tell"
+    )
     state: str = Field(description="send it with the next piece")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.unusual import nothing_seen, seen_with, unusual_stream
 from ..errors import DataError
 from ..evaluation.calibration import probabilities as calibrated
 from ..models.modes import inference
@@ -28,11 +29,13 @@ class State(NamedTuple):
     Attributes:
         read: number of steps so far
         last: (features,) the last value of each feature, to fill missing ones; empty if the run fills none
+        seen: what the steps are like, from `unroll.data.unusual.seen_with`
         inner: the state of `unroll.models.stream.Stream`; None before the first step
     """
 
     read: int
     last: Tensor
+    seen: Tensor
     inner: Any
 
 
@@ -48,7 +51,8 @@ class Streams:
             digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         self.mark = digest.digest()
         rule = served.preparation.missing
-        self.start = State(0, torch.tensor(rule.means if rule else (), dtype=torch.float32), None)
+        last = torch.tensor(rule.means if rule else (), dtype=torch.float32)
+        self.start = State(0, last, nothing_seen(served.preparation), None)
         # A state's tensors are known from a stream that has read one step.
         with inference(self.model):
             stream = self.model.stream()
@@ -80,7 +84,7 @@ class Streams:
         if read > (limits.STEPS if self.keeps_all else MOST_READ):
             raise wrong
         form, at = self._form(read), HEAD.size
-        if len(content) != at + sum(t.numel() * t.element_size() for t in (self.start.last, *_tensors(form))):
+        if len(content) != at + sum(t.numel() * t.element_size() for t in (*self.start[1:3], *_tensors(form))):
             raise wrong
 
         def taken(like: Tensor) -> Tensor:
@@ -92,10 +96,10 @@ class Streams:
                 raise wrong
             return torch.from_numpy(array)
 
-        last, inner = taken(self.start.last), _mapped(taken, form)
+        last, seen, inner = taken(self.start.last), taken(self.start.seen), _mapped(taken, form)
         if inner[2] and int(inner[2][1]) != read:
             raise wrong
-        return State(read, last, inner)
+        return State(read, last, seen, inner)
 
     def _form(self, read: int) -> Any:
         """Return a state of the shape after ``read`` steps."""
@@ -106,12 +110,12 @@ class Streams:
 
     def pack(self, state: State) -> str:
         """Return a state as text; its length is constant unless the model keeps all steps."""
-        parts = [state.last, *_tensors(state.inner)]
+        parts = [state.last, state.seen, *_tensors(state.inner)]
         content = HEAD.pack(self.mark, state.read) + b"".join(t.contiguous().numpy().tobytes() for t in parts)
         return base64.b64encode(content).decode()
 
     def of_steps(self, steps: list[list[float | None]], state: State) -> tuple[Tensor, State]:
-        """Return raw time steps as model input, (1, time, input_size), and the state with their last values.
+        """Return raw time steps as model input, (1, time, input_size), and the state with what their values are like.
 
         Raises:
             DataError: they do not fit the run.
@@ -130,6 +134,7 @@ class Streams:
             raise DataError("a number is too large for float32")
         if gaps.any() and rule is None:
             raise DataError("a value is missing, but the training data had no missing values: send every value")
+        state = state._replace(seen=seen_with(state.seen, x[0]))
         if rule is not None:
             # The last values go before the first step, so that gaps at the start of this piece are filled from them.
             x = torch.cat([state.last.view(1, 1, -1), x], dim=1)
@@ -138,8 +143,8 @@ class Streams:
             state = state._replace(last=x[0, -1, :features].clone())
         return self.served.preparation.scaling.apply(x), state
 
-    def of_text(self, text: str) -> Tensor:
-        """Return the ids of a text's tokens, (1, time) int64.
+    def of_text(self, text: str, state: State) -> tuple[Tensor, State]:
+        """Return the ids of a text's tokens, (1, time) int64, and the state with what they are like.
 
         Raises:
             DataError: the run does not read texts, or the text has no token.
@@ -148,7 +153,8 @@ class Streams:
         assert items.data is not None
         if not int(items.data.steps_of_each[0]):
             raise DataError("the text has no token: send a piece with a word")
-        return items.data.batch(slice(None)).x
+        x = items.data.batch(slice(None)).x
+        return x, state._replace(seen=seen_with(state.seen, x[0], len(text)))
 
     def feed(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Read a piece; return the probabilities (classes,) after it, as if the sequence ended there, and the state.
@@ -174,7 +180,12 @@ class Streams:
             probabilities = calibrated(logits[0], self.served.run.calibration)
         if not all(bool(t.isfinite().all()) for t in (probabilities, *_tensors(stream.state))):
             raise DataError(OVERFLOW)
-        return probabilities, State(state.read + x.shape[1], state.last, stream.state)
+        return probabilities, state._replace(read=state.read + x.shape[1], inner=stream.state)
+
+    def warnings(self, state: State) -> list[str]:
+        """Return how a stream differs from the training data, on one line; nothing if it does not."""
+        line = unusual_stream(state.seen, state.read, self.served.preparation)
+        return [line] if line else []
 
 
 def _tensors(tree: Any) -> list[Tensor]:

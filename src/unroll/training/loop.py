@@ -1,17 +1,18 @@
-"""The training loop, driven by the caller: `fit` yields a result per epoch, `Training` also every few steps."""
+"""The training loop, driven by the caller: `Training` yields its progress every few steps, and results."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import AveragedModel
 
 from ..config import TrainConfig
 from ..data.batching import MOST_STEPS, bounded, training_order
@@ -22,30 +23,19 @@ from ..evaluation.metrics import evaluate
 from ..models.classifier import check_truncation
 from ..scan.cpu import check_precision
 from .augmentation import augmented, cut_off
+from .chance import Guessing, Losses
 from .device import autocast, choose_device, rng_state, set_rng_state
 from .fused_step import FusedStep, fused_step
 from .optimizer import make_optimizer
 from .results import EpochResult, Progress
 
+LOWER = 4  # divides the learning rate of a training that is restarted
 TICK = 20  # training steps between two reports: reading the loss more often would stall a GPU
+LONG = 50  # results that a long training has at least: fewer epochs are never put together
+TAIL = 0.25  # fraction of the training steps, the last ones, over which weights are averaged
+AVERAGED_STEPS = 10  # training steps between two weights that are averaged
 STATE_FORMAT = 1
 FEW = 20  # validation sequences below which chance decides: one more or less is 5 points of accuracy
-
-
-def fit(model: nn.Module, splits: Splits, config: TrainConfig | None = None) -> Iterator[EpochResult]:
-    """Train ``model`` in place, yielding after each epoch; see `Training` for arguments and errors.
-
-    Example:
-        >>> import unroll
-        >>> splits = unroll.load("mnist-sample")
-        >>> model = unroll.SequenceClassifier(28, 10, hidden_size=32)
-        >>> for epoch in unroll.fit(model, splits, unroll.TrainConfig(epochs=2)):
-        ...     print(epoch.epoch, epoch.val_accuracy > 0.1)
-        1 True
-        2 True
-    """
-    training = Training(model, splits, config)  # here, so that wrong settings raise at the call, not at the first epoch
-    return (event for event in training.events() if isinstance(event, EpochResult))
 
 
 class Training:
@@ -79,56 +69,125 @@ class Training:
         weights = config.weights_of(self.train.counts)
         self.class_weights = None if weights is None else torch.tensor(weights, device=self.device)
         self.steps = math.ceil(len(self.train) / config.batch_size)
-        self.epochs = config.epochs_for(self.steps)
-        torch.manual_seed(config.seed)
-        self.optimizer, self.schedule = make_optimizer(model, config, self.steps * self.epochs)
+        self.guessing = Guessing.of(list(self.train.counts.values()), weights)
+        self.restarted_after = 0
+        self._initial = {name: value.clone() for name, value in model.state_dict().items()}
+        self._fused: FusedStep | None = None  # kept from epoch to epoch, as allocating its memory is slow
+        self._begin(config.steps_for(self.steps))
+
+    def _begin(self, total: int) -> None:
+        """Be before the first of ``total`` training steps."""
+        self.total, self.lr, self.epoch = total, self.peak, 1
+        torch.manual_seed(self.config.seed)
+        self.optimizer, self.schedule = make_optimizer(self.model, replace(self.config, lr=self.peak), total)
         self.history: list[EpochResult] = []
         self.best: dict[str, Tensor] | None = None
         self.best_epoch = 0
-        self.lr = config.lr
-        self._fused: FusedStep | None = None  # kept from epoch to epoch, as allocating its memory is slow
-        self._start_epoch()
+        self.losses = Losses()
+        self.averaged = AveragedModel(self.model) if self.config.average_weights else None
+        self._start_result()
+        self.step = 0
+
+    def restart(self) -> None:
+        """Begin again with the initial weights and a lower learning rate; within a budget, for the steps that are left.
+
+        Without it a training goes on whatever its loss does: whether to restart is the caller's choice, as `train_run`
+        makes it by `has_diverged`.
+        """
+        self.restarted_after = self.losses.steps
+        self.model.load_state_dict(self._initial)
+        self._begin(max(1, self.total - self.restarted_after) if self.config.budget else self.total)
 
     def _try_out(self) -> None:
         """Pass one sequence through the model, so that a mismatch is reported before training starts."""
         with autocast(self.device, self.config.precision):
             evaluate(self.model, self.train.subset(torch.zeros(1, dtype=torch.int64, device=self.device)))
 
-    def _start_epoch(self) -> None:
-        self.step = 0
+    def _start_result(self) -> None:
         self.loss_sum = 0.0
         self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
         self.seconds = 0.0
 
     @property
-    def epoch(self) -> int:
-        """The number of the current epoch, from 1."""
-        return len(self.history) + 1
+    def epochs(self) -> int:
+        """The number of epochs in all, of which the last may end early."""
+        return math.ceil(self.total / self.steps)
+
+    @property
+    def every(self) -> int:
+        """How many epochs each result covers: several of a long training whose epochs are a handful of steps."""
+        return max(1, min(self.epochs // LONG, TICK // self.steps))
+
+    @property
+    def taken(self) -> int:
+        """The number of training steps so far."""
+        return (self.epoch - 1) * self.steps + self.step
+
+    @property
+    def peak(self) -> float:
+        """The learning rate, before it is annealed: of a training that was restarted a lower one than was set."""
+        return self.config.lr / LOWER if self.restarted_after else self.config.lr
+
+    @property
+    def epochs_done(self) -> int:
+        """The number of epochs that have a result."""
+        return self.history[-1].epoch if self.history else 0
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether the training loss has risen to that of guessing and stays there; False after a restart.
+
+        Within a budget it is False too where more than half of the steps are over.
+        """
+        over = self.config.budget and self.losses.steps > self.total / 2
+        return not self.restarted_after and not over and self.losses.have_risen(self.guessing, self.config.batch_size)
+
+    @property
+    def judges(self) -> bool:
+        """Whether the best weights by validation are kept: where it is large enough to tell epochs apart."""
+        return self.config.keep == "best" and self.val is not None and len(self.val) >= FEW
+
+    @property
+    def kept_epoch(self) -> int:
+        """After which epoch the model had its weights."""
+        return self.best_epoch if self.best else self.epochs_done
 
     @property
     def kept(self) -> str:
         """Which weights the model holds after the last epoch, in words."""
-        return f"best weights (epoch {self.best_epoch})" if self.best else f"last weights (epoch {len(self.history)})"
+        words = f"{'best' if self.best else 'last'} weights (epoch {self.kept_epoch})"
+        if self.averaged and self.averaged.n_averaged:
+            words = f"mean of {int(self.averaged.n_averaged)} weights from the last quarter of the steps"
+        if self.config.keep == "best" and not self.judges:
+            words += f": {len(self.val) if self.val else 'no'} validation sequences are too few to choose by"
+        if self.restarted_after:
+            words += f", restarted after {self.restarted_after} steps with lr {self.peak:g}"
+        return words
 
     @property
     def deciding(self) -> int | None:
         """Validation sequences that decide which weights are kept or when training stops; None if none do."""
-        return len(self.val) if self.val and (self.config.keep == "best" or self.config.patience) else None
+        return len(self.val) if self.val and (self.judges or self.config.patience) else None
 
     def events(self, pause: Callable[[], bool] = lambda: False) -> Iterator[Progress | EpochResult]:
         """Train to the end, yielding `Progress` every few steps and `EpochResult` after each epoch.
+
+        Of a long training whose epochs are a handful of steps, a result covers ``every`` of them.
 
         Args:
             pause: called after each step; if it returns True, `Progress` is yielded at once.
         """
         while not self._is_finished():
             yield from self._train_epoch(pause)
-            yield self._end_epoch()
+            if self.epoch % self.every == 0 or self.epoch == self.epochs:
+                yield self._end_epoch()
+            else:
+                self.epoch, self.step = self.epoch + 1, 0
 
     def _is_finished(self) -> bool:
-        if len(self.history) >= self.epochs:
+        if self.epoch > self.epochs:
             return True
-        return bool(self.config.patience) and len(self.history) - self.best_epoch >= self.config.patience
+        return bool(self.config.patience) and self.epochs_done - self.best_epoch >= self.config.patience
 
     def _train_epoch(self, pause: Callable[[], bool]) -> Iterator[Progress]:
         clock = time.perf_counter()
@@ -137,14 +196,20 @@ class Training:
         data, order = self._epoch_data(), order.to(self.device)
         self.seconds += time.perf_counter() - clock
         self.model.train()
-        while self.step < self.steps:
+        steps = min(self.steps, self.total - (self.epoch - 1) * self.steps)
+        while self.step < steps:
             clock = time.perf_counter()
-            losses = self._take_steps(data, order, longest, pause)
+            losses = self._take_steps(data, order[: steps * self.config.batch_size], longest, pause)
             self.step += len(losses)
             self._account(losses.tolist())
             self.seconds += time.perf_counter() - clock
-            seen = min(self.step * self.config.batch_size, len(self.train))
-            yield Progress(self.epoch, self.epochs, self.step, self.steps, self.loss_sum / seen)
+            yield Progress(self.epoch, self.epochs, self.step, steps, self.loss_sum / self._seen)
+
+    @property
+    def _seen(self) -> int:
+        """Training sequences since the last result."""
+        whole = (self.epoch - 1 - self.epochs_done) * len(self.train)
+        return whole + min(self.step * self.config.batch_size, len(self.train))
 
     def _epoch_data(self) -> SequenceData:
         """Return this epoch's training data, augmented by this epoch's own random numbers."""
@@ -160,13 +225,13 @@ class Training:
     ) -> Tensor:
         """Take the epoch's next steps, at most `TICK`; return the sums of their batches' losses, (steps,)."""
         size, taken, losses = self.config.batch_size, self.step, list[Tensor]()
-        end = min(self.step + TICK, self.steps)
+        end = min(self.step + TICK, math.ceil(len(order) / size))
         while taken < end and not (taken > self.step and pause()):
             # The caller may change anything between events; the first step creates Adam's state.
             if taken <= self.step + 1:
                 self._fused = fused_step(self._fused, self.model, data, self.config, self.optimizer, self.class_weights)
             fused = self._fused if self._fits(longest[taken]) else None
-            stop = min(end, taken + (fused.steps_at_once if fused else 1))
+            stop = min(end, taken + (fused.steps_at_once if fused else 1), self._next_average(taken))
             stop = next((step for step in range(taken + 1, stop) if not self._fits(longest[step])), stop)
             index = order[taken * size : stop * size]
             if fused:
@@ -178,7 +243,20 @@ class Training:
                 self._next_rate()
             losses.append(more)
             taken = stop
+            if self.averaged and taken == self._next_average(taken - 1):
+                self.averaged.update_parameters(self.model)
         return torch.cat(losses)
+
+    def _next_average(self, step: int) -> int:
+        """Return after which step of this epoch, later than ``step``, weights are averaged next: a step of the whole.
+
+        It depends on nothing that differs between two trainings, as pauses and the steps of a call do.
+        """
+        if not self.averaged:
+            return self.steps
+        before = (self.epoch - 1) * self.steps
+        first = max(before + step + 1, math.ceil((1 - TAIL) * self.total))
+        return min(math.ceil(first / AVERAGED_STEPS) * AVERAGED_STEPS, self.total) - before
 
     def _fits(self, longest: int | None) -> bool:
         """Tell whether a batch as long as ``longest`` is read at once; None stands for sequences of one length."""
@@ -225,10 +303,12 @@ class Training:
         return (cross_entropy(logits, y, reduction="none") * self.class_weights[y]).mean()
 
     def _account(self, losses: Sequence[float]) -> None:
-        for back, loss in enumerate(losses):
+        for step, loss in enumerate(losses, self.step - len(losses) + 1):
             if not math.isfinite(loss):
-                raise TrainingError(self._diagnosis(f"loss became {loss}", self.step - len(losses) + back + 1))
+                raise TrainingError(self._diagnosis(f"loss became {loss}", step))
             self.loss_sum += loss
+            size = self.config.batch_size
+            self.losses.add(loss / min(size, len(self.train) - (step - 1) * size))
 
     def _check_weights(self) -> None:
         """Check the weights after the last step of an epoch, which no later loss would reveal."""
@@ -242,34 +322,36 @@ class Training:
             bad = sum(not bool(self.train.sequence(n).isfinite().all()) for n in range(len(self.train)))
             return f"{what}: {bad} training sequences contain values that are not finite; fix or remove them"
         clip = "" if self.config.clip_norm else ", or clip gradients (clip_norm 1)"
-        lower = min(self.config.lr / 10, TrainConfig().lr)
-        return f"{what}: training diverged at lr {self.config.lr:g}; try lr {lower:g}{clip}"
+        lower = min(self.peak / 10, TrainConfig().lr)
+        return f"{what}: training diverged at lr {self.peak:g}; try lr {lower:g}{clip}"
 
     def _end_epoch(self) -> EpochResult:
         self._check_weights()
-        val = evaluate(self.model, self.val) if self.val else None
+        judged = self.averaged.module if self.averaged and self.averaged.n_averaged else self.model
+        val = evaluate(judged, self.val) if self.val else None
         if val and not math.isfinite(val.loss):
             raise TrainingError(self._diagnosis(f"validation loss became {val.loss}", self.steps))
         result = EpochResult(
             epoch=self.epoch,
-            train_loss=self.loss_sum / len(self.train),
-            train_accuracy=int(self.correct) / len(self.train),
+            train_loss=self.loss_sum / self._seen,
+            train_accuracy=int(self.correct) / self._seen,
             val_loss=val.loss if val else None,
             val_accuracy=val.accuracy if val else None,
             lr=self.lr,
             seconds=self.seconds,
-            samples_per_second=len(self.train) / self.seconds,
+            samples_per_second=self._seen / self.seconds,
             val_balanced_accuracy=val.balanced_accuracy if val else None,
             val_macro_f1=val.macro_f1 if val else None,
         )
         if self._is_best(result):
             self.best_epoch = result.epoch
-            if self.config.keep == "best":
+            if self.judges:
                 self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.history.append(result)
-        self._start_epoch()
-        if self._is_finished() and self.best:
-            self.model.load_state_dict(self.best)
+        self.epoch, self.step = self.epoch + 1, 0
+        self._start_result()
+        if self._is_finished() and (chosen := self.best or (self.averaged and self.averaged.module.state_dict())):
+            self.model.load_state_dict(chosen)
         return result
 
     def _is_best(self, result: EpochResult) -> bool:
@@ -289,6 +371,11 @@ class Training:
             "history": [asdict(result) for result in self.history],
             "best": self.best,
             "best_epoch": self.best_epoch,
+            "averaged": self.averaged and self.averaged.state_dict(),
+            "total": self.total,
+            "restarted_after": self.restarted_after,
+            "losses": asdict(self.losses),
+            "epoch": self.epoch,
             "step": self.step,
             "loss_sum": self.loss_sum,
             "correct": int(self.correct),
@@ -308,8 +395,12 @@ class Training:
             self.schedule.load_state_dict(state["schedule"])
         self.history = [EpochResult(**result) for result in state["history"]]
         self.best, self.best_epoch = state["best"], state["best_epoch"]
-        self._start_epoch()
-        self.step, self.lr, self.loss_sum, self.seconds = (state[key] for key in ("step", "lr", "loss_sum", "seconds"))
+        if self.averaged:
+            self.averaged.load_state_dict(state["averaged"])
+        self.losses = Losses(**state["losses"])
+        self._start_result()
+        for name in ("total", "restarted_after", "epoch", "step", "lr", "loss_sum", "seconds"):
+            setattr(self, name, state[name])
         self.correct += state["correct"]
         torch.set_rng_state(state["rng"].cpu())
         set_rng_state(self.device, state["device_rng"])

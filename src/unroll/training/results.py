@@ -15,8 +15,8 @@ class Progress(NamedTuple):
         epoch: from 1
         epochs: of the whole training
         step: training steps done in this epoch
-        steps: training steps in an epoch
-        loss: mean cross entropy of this epoch so far, in nats
+        steps: training steps in this epoch
+        loss: mean cross entropy since the last result, in nats
     """
 
     epoch: int
@@ -28,13 +28,14 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One pass over the training data.
+    """One pass over the training data, or several of a long training whose passes are a handful of steps.
 
     Attributes:
-        epoch: from 1
-        train_loss: mean cross entropy over the epoch, in nats, while the weights changed
-        train_accuracy: training accuracy over the epoch, while the weights changed; the final weights do better. With
-            dropout, ``shift``, ``rotation`` or ``early`` of sequences so changed: of ``early`` of those cut off too
+        epoch: the last one it covers, from 1
+        train_loss: mean cross entropy over these epochs, in nats, while the weights changed
+        train_accuracy: training accuracy over these epochs, while the weights changed; the final weights do better.
+            With dropout, ``shift``, ``rotation`` or ``early`` of sequences so changed: of ``early`` of those cut off
+            too
         val_loss: mean cross entropy on the validation split after the epoch; None without one
         val_accuracy: accuracy on the validation split after the epoch; None without one
         lr: learning rate of the last step

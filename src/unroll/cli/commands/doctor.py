@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...interrupt import immediate_interrupt
 from ..app import Json, app, import_user_cell
-from ..outcome import print_json
+from ..outcome import print_json, say
 
 if TYPE_CHECKING:
     from ...data.sequences import SequenceData
@@ -49,11 +49,14 @@ def doctor(
         from ...runs.history import read_history
         from ...runs.storage import load_run
         from ..views.doctor import print_examination
-        from ..views.terminal import Screen
+        from ..views.terminal import Screen, show_reading
 
     import_user_cell(cell)
     loaded = load_run(run)
-    sequences, reason = _sequences(loaded, data, data_dir)
+    with show_reading(data or f"the data of {run}"):
+        sequences, warnings, reason = _sequences(loaded, data, data_dir)
+    for line in warnings:
+        say(f"{data}: {line}")
     stored = loaded.evaluation or {}
     examination = examine(
         loaded.model,
@@ -63,23 +66,25 @@ def doctor(
         deciding=stored.get("deciding"),
     )
     if json:
-        print_json({"run": str(run), "data": data, "no_data": reason or None, **examination.to_dict()})
+        about = {"run": str(run), "data": data, "no_data": reason or None, "warnings": warnings}
+        print_json(about | examination.to_dict())
     else:
         print_examination(Screen(), examination, str(run), reason)
     return 0
 
 
-def _sequences(run: Run, data: str | None, data_dir: Path | None) -> tuple[SequenceData | None, str]:
-    """Return the sequences to examine a run on; or None and the reason, if no data was asked for."""
+def _sequences(run: Run, data: str | None, data_dir: Path | None) -> tuple[SequenceData | None, list[str], str]:
+    """Return the sequences to examine a run on, with their warnings; or None and the reason, if none were asked for."""
     from ...errors import InputError
     from ...runs.data import load_test, load_train
 
     if data is not None:
-        return load_test(run, data, data_dir).sequences, ""
+        test = load_test(run, data, data_dir)
+        return test.sequences, test.warnings(), ""
     try:
         # The training data: problems there are those that the training had.
-        return load_train(run, data_dir), ""
+        return load_train(run, data_dir), [], ""
     except InputError as error:
         if data_dir is not None:
             raise
-        return None, str(error)
+        return None, [], str(error)

@@ -63,17 +63,19 @@ def evaluate(
         from ...runs.data import load_test
         from ...runs.storage import load_run
         from ..views.evaluation import print_anytime, print_evaluation
-        from ..views.terminal import Screen
+        from ..views.terminal import Screen, show_reading
 
     import_user_cell(cell)
     loaded = load_run(run)
-    test = load_test(loaded, data, data_dir, **settings)
+    with show_reading(data or f"the data of {run}"):
+        test = load_test(loaded, data, data_dir, **settings)
     name, part, sequences, trained_on = test
     evaluation = count(loaded.model, sequences)
+    warnings = test.warnings()
     early = evaluate_anytime(loaded.model, sequences, loaded.calibration) if anytime else None
     if json:
         about = {"run": str(run), "data": name, "part": part, "trained_on": trained_on}
-        results = about | {"warnings": [test.unusual] if test.unusual else [], **evaluation.to_dict()}
+        results = about | {"warnings": warnings, **evaluation.to_dict()}
         print_json(results | ({"anytime": early.to_dict()} if early else {}))
     else:
         console = Screen()
@@ -85,8 +87,8 @@ def evaluate(
         say("the run was trained in bf16; it is evaluated in float32")
     for note in sequences.notes if data is not None else ():
         say(note)
-    if test.unusual:
-        say(f"{name}: {test.unusual}")
+    for line in warnings:
+        say(f"{name}: {line}")
     if trained_on:
         n = len(sequences)
         say(f"the run was trained on {trained_on:,} of these {n:,} sequences, so this accuracy is optimistic")

@@ -7,7 +7,7 @@ from typing import Literal
 
 from ...interrupt import immediate_interrupt
 from ..app import Json, app
-from ..outcome import print_json
+from ..outcome import print_json, say
 
 
 @app.command
@@ -42,8 +42,8 @@ def export(
     data_dir
         Folder to search first for the data.
     json
-        Print one JSON object: the page's path, its size in bytes, the number of sequences compared, and the largest
-        difference of a probability.
+        Print one JSON object: the page's path, its size in bytes, the number of sequences compared, the largest
+        difference of a probability, and in which way the data is unlike the training data.
     """
     with immediate_interrupt():
         from ...export import check_cell, export_html
@@ -55,9 +55,13 @@ def export(
     assert to == "html"
     check_cell(run, read_config(run).model.cell)  # before loading asks for the cell's module
     loaded = load_run(run)
-    page = export_html(loaded, load_samples(loaded, data, data_dir), out)
+    samples = load_samples(loaded, data, data_dir)
+    warnings = samples.warnings()
+    for line in warnings:
+        say(f"{samples.name}: {line}")
+    page = export_html(loaded, samples, out)
     if json:
-        size = {"bytes": page.size, "checked": page.checked, "difference": page.difference}
+        size = {"bytes": page.size, "checked": page.checked, "difference": page.difference, "warnings": warnings}
         print_json({"run": str(run), "to": to, "file": str(page.path), **size})
     else:
         facts = {

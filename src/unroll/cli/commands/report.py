@@ -41,7 +41,8 @@ def report(
     cell
         module:Class of your own cell, if the run was trained with one; it is imported.
     json
-        Print one JSON object: the paths of the report and the figures, and what is missing.
+        Print one JSON object: the paths of the report and the figures, what is missing, and in which way the data is
+        unlike the training data.
     """
     with immediate_interrupt():
         from ...data.catalog import resolve
@@ -50,7 +51,7 @@ def report(
         from ...runs.data import load_test, load_train
         from ...runs.folder import FIGURES
         from ...runs.storage import load_run
-        from ..views.terminal import Screen, print_facts
+        from ..views.terminal import Screen, print_facts, show_reading
 
     import_user_cell(cell)
     loaded, test, train, lacking = load_run(run), None, None, ""
@@ -60,18 +61,25 @@ def report(
             f"{run} is for the report on its own data, {own}: choose another folder with --out for {data}"
         )
     try:
-        train = load_train(loaded, data_dir) if data is None and loaded.config.plan else None
-        test = load_test(loaded, data, data_dir)
+        with show_reading(data or f"the data of {run}"):
+            train = load_train(loaded, data_dir) if data is None and loaded.config.plan else None
+            test = load_test(loaded, data, data_dir)
     except InputError as error:
         if data is not None:
             raise
         lacking = str(error)
-    if test is not None and test.trained_on:
-        seen, n = test.trained_on, len(test.sequences)
-        say(f"the run was trained on {seen:,} of these {n:,} sequences, so this accuracy is optimistic")
+    warnings = list[str]()
+    if test is not None:
+        warnings = test.warnings()
+        for line in warnings:
+            say(f"{test.name}: {line}")
+        if test.trained_on:
+            seen, n = test.trained_on, len(test.sequences)
+            say(f"the run was trained on {seen:,} of these {n:,} sequences, so this accuracy is optimistic")
     page = write_report(loaded, test, lacking, train, out)
     if json:
-        print_json({"run": str(run), "report": str(page), "figures": str(page.parent / FIGURES), "missing": lacking})
+        paths = {"report": str(page), "figures": str(page.parent / FIGURES)}
+        print_json({"run": str(run), **paths, "missing": lacking, "warnings": warnings})
     else:
         facts = {"report": str(page), "figures": str(page.parent / FIGURES)}
         print_facts(Screen(), facts | ({"missing": lacking} if lacking else {}))

@@ -31,6 +31,7 @@ def _table(comparison: Comparison, groups: Sequence[Group]) -> Table:
     title = "runs, best settings first"
     if len(comparison.by_data) > 1:
         title = f"runs tested on {Path(runs[0][0].data).name} {runs[0][0].fingerprint}, best settings first"
+        title = title if runs[0][0].n else "runs without a test set"
     several_seeds = len({run.seed for run, _ in runs}) > 1
     words = ["run", *(["data"] if several_data else []), *comparison.differing]
     numbers = [*(["seed"] if several_seeds else []), "parameters", "epochs", "test acc", "95 % interval", "loss", "s"]
@@ -45,7 +46,7 @@ def _table(comparison: Comparison, groups: Sequence[Group]) -> Table:
             *map(value_in_words, settings.values()),
             *([str(run.seed)] if several_seeds else []),
             f"{run.parameters:,}",
-            str(len(run.history)),
+            str(run.epochs),
             percent(run.accuracy),
             "–" if low is None or high is None else f"{100 * low:.2f} … {100 * high:.2f}",
             "–" if run.loss is None else f"{run.loss:.4f}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ from ...data.describe import copies, majority, missing_classes, notes_of
 from ...data.splits import Splits
 from ...formatting import beside_accuracy, percent
 from ...models.classifier import SequenceClassifier
-from ...runs.execute import Event, Started
+from ...runs.execute import Event, Restarted, Started
 from ...runs.folder import EVENTS, METRICS
 from ...runs.plan import Plan
 from ...runs.storage import Run
-from ...training.loop import few_deciding
+from ...training.loop import Training, few_deciding
 from ...training.results import EpochResult
 from ...training.results import Progress as Step
-from .terminal import command_line, print_facts, print_findings
+from .terminal import command_line, print_facts, print_findings, show_reading
 
 HEADINGS = ("epoch", "train loss", "train acc", "val loss", "val acc", "lr", "seconds", "samples/s")
 WIDTHS = (7, 12, 11, 10, 9, 10, 9, 11)
@@ -43,6 +44,7 @@ class TrainingScreen:
         self.path: Path | None = None  # of the run, once it has one
         self.splits: Splits | None = None  # of the run
         self._skipped: EpochResult | None = None
+        self._training: Training | None = None
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -51,13 +53,16 @@ class TrainingScreen:
         )
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("", total=None, loss=0.0)
+        self._reading = ExitStack()
 
     def __enter__(self) -> TrainingScreen:
         """Start drawing."""
+        self._reading.enter_context(show_reading("the data", self.console))
         return self
 
     def __exit__(self, *exc: object) -> None:
         """Remove the bar; the last epoch is always shown."""
+        self._reading.close()
         self._bar.stop()
         if self._skipped is not None:
             self._row(self._skipped)
@@ -67,17 +72,21 @@ class TrainingScreen:
         if isinstance(event, Started):
             self._start(event)
         elif isinstance(event, Step):
-            done = (event.epoch - 1) * event.steps + event.step
+            assert self._training is not None
+            done, total = self._training.taken, self._training.total
             label = f"epoch {event.epoch} of {event.epochs}"
-            total = event.epochs * event.steps
             self._bar.update(self._task, description=label, completed=done, total=total, loss=event.loss)
+        elif isinstance(event, Restarted):
+            words = f"after {event.steps} steps the training loss is back at that of guessing: again from the beginning"
+            self.console.print(Text(f"{words}, with lr {event.lr:g}", style="yellow"), soft_wrap=True)
         else:
             self._show(event)
 
     def _start(self, started: Started) -> None:
+        self._reading.close()
         self.path, self.splits = started.path, started.splits
-        self._epochs = started.training.epochs
-        self._every = math.ceil(self._epochs / ROWS)
+        training = self._training = started.training
+        self._every = training.every * math.ceil(training.epochs / training.every / ROWS)
         facts = _facts(started)
         if (notes := majority(started.splits.train.counts)) and not started.recipe.train.class_weight:
             facts["note"] = notes[0]
@@ -89,7 +98,8 @@ class TrainingScreen:
         if started.tensorboard:
             facts["curves"] = f"tensorboard --logdir {shlex.quote(str(started.path / EVENTS))}"
         if self._every > 1:
-            facts["table"] = f"every {self._every} epochs; {started.path / METRICS} has them all"
+            each = f"has every {training.every}" if training.every > 1 else "has them all"
+            facts["table"] = f"every {self._every} epochs; {started.path / METRICS} {each}"
         print_facts(self.console, facts)
         few = few_deciding(started.training.deciding, "which weights are kept or when training stops")
         splits = started.splits
@@ -103,7 +113,8 @@ class TrainingScreen:
         self._bar.start()
 
     def _show(self, result: EpochResult) -> None:
-        wanted = result.epoch % self._every == 0 or result.epoch in (1, self._epochs)
+        assert self._training is not None
+        wanted = result.epoch % self._every == 0 or result.epoch in (self._training.every, self._training.epochs)
         self._skipped = None if wanted else result
         if wanted:
             self._row(result)
@@ -146,11 +157,19 @@ def _facts(started: Started) -> dict[str, str]:
         **({"read as": splits.understood} if splits.understood else {}),
         "model": f"{shape}{model.additions}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
         **({"frame": f"{model.frame}, as {Plan.frame(splits)[1]}"} if recipe.model.frame == "auto" else {}),
-        "train": f"recipe {recipe.name}: {training.epochs} × {training.steps} steps, batch {train.batch_size}, "
+        "train": f"recipe {recipe.name}: {_length(training)}, batch {train.batch_size}, "
         f"{train.optimizer}, lr {train.lr:g} {train.schedule}{truncated}, seed {train.seed}",
         "on": f"{device}, {train.precision}",
         "run": str(started.path),
     }
+
+
+def _length(training: Training) -> str:
+    """Return how many training steps there are, and why as many."""
+    within = f" within {training.config.budget}" if training.config.budget else ""
+    if training.config.training_steps is None:
+        return f"{training.epochs} × {training.steps} steps"
+    return f"{training.total:,} steps, {training.steps} an epoch{within}"
 
 
 def print_run(console: Console, run: Run, reported: bool) -> None:
@@ -158,7 +177,7 @@ def print_run(console: Console, run: Run, reported: bool) -> None:
     if (evaluation := run.evaluation) is None:
         console.print("\nno test accuracy: all sequences were used for training", soft_wrap=True)
     else:
-        _print_accuracy(console, evaluation)
+        _print_accuracy(console, evaluation, run.path, run.config.train.class_weight if run.config.train else None)
     file = "IMAGE" if run.preparation.kind == "images" else "FILE"
     commands = [command_line("evaluate", run.path, *([] if evaluation else ["--data", "OTHER"]))]
     commands.append(f"{command_line('predict', run.path)} {file}…")
@@ -169,7 +188,7 @@ def print_run(console: Console, run: Run, reported: bool) -> None:
         print_facts(console, {"    ": command})
 
 
-def _print_accuracy(console: Console, evaluation: Mapping[str, Any]) -> None:
+def _print_accuracy(console: Console, evaluation: Mapping[str, Any], path: Path, weighted: str | None) -> None:
     low, high = evaluation["interval"]
     console.print(
         Text.assemble(
@@ -181,3 +200,8 @@ def _print_accuracy(console: Console, evaluation: Mapping[str, Any]) -> None:
         soft_wrap=True,
     )
     console.print(Text(beside_accuracy(evaluation)), soft_wrap=True)
+    if low <= evaluation["majority"]["share"] and weighted is None:
+        words = f"no better than the majority class: the interval begins at {percent(low)}; try"
+        console.print(
+            Text(f"{words} {command_line('doctor', path)}, which looks for the reason", "yellow"), soft_wrap=True
+        )

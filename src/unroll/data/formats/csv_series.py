@@ -15,6 +15,7 @@ divided by commas, semicolons or tabs, whichever the first line has most of. The
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -26,20 +27,30 @@ from ...errors import DataError
 from ...formatting import is_printable, listed, quoted, shown
 from ..columns import Columns
 from .dates import date_ns
+from .hints import explained, of_time
 from .parsing import check_name
 from .roles import LABELS, NUMBERED, Places, by_name, by_value, flag, in_series
 from .series_file import Series
 from .table import Marks, Table, Texts, read_table
 
+SAME_RATE = 1.05  # times as long as the shortest may the longest time between two steps be
+SERIES = 1_000  # whose time between two steps is looked at
+
 
 def parse(path: Path, labelled: bool, config: DataConfig, known: Columns | None = None) -> Series:
+    """Read a CSV file of either form; for arguments and errors see `_parsed`."""
+    with explained(path):
+        return _parsed(path, labelled, config, known)
+
+
+def _parsed(path: Path, labelled: bool, config: DataConfig, known: Columns | None) -> Series:
     """Read a CSV file of either form.
 
     Args:
         path: the file.
         labelled: whether labels are needed; if not, labels in the file are ignored.
         config: may say what the columns are.
-        known: what the columns are in the training part, or in what a model was trained on (default None: unknown).
+        known: what the columns are in the training part, or in what a model was trained on; None if unknown.
 
     Raises:
         DataError: the file cannot be read or is invalid; the message names the line.
@@ -94,11 +105,17 @@ def _long(table: Table, places: Places, config: DataConfig, known: Columns | Non
     names = [ids.values[code] for code in series.tolist()]
     columns = places.named(table.header, config) if known is None else known
     bounds = np.array([0, *starts.tolist(), len(x)])
-    columns = replace(columns, time_step=_time_step(table, places.time, times[order], bounds))
+    ticks = 1e9 if _is_dates(table.columns[places.time]) else 1  # a second, of dates
+    steps = _mean_steps(times[order], bounds) / ticks
+    columns = replace(columns, time_step=(float(steps.min()), float(steps.max())) if len(steps) else None)
     features = tuple(table.header[place] for place in places.features)
     if known is not None and config.names("feature_columns") and len(features) == len(known.features):
         features = known.features  # which they are called otherwise here
     notes = _notes(table, places, known)
+    if known is None and len(uneven(steps, "series")):  # a gap moves a mean, not a median
+        ends = [*pairwise(bounds.tolist())][:: max(1, len(bounds) // SERIES)]
+        medians = [float(np.median(np.diff(times[order][start:end]))) / ticks for start, end in ends if end - start > 1]
+        notes += uneven(medians, "series")
     values = [x[start:end] for start, end in pairwise(bounds.tolist())]
     return Series(table.path, values, names, "id", labels, (), features, columns, notes)
 
@@ -208,27 +225,41 @@ def _times(table: Table, place: int) -> np.ndarray:
     return result
 
 
-def _time_step(table: Table, place: int, times: np.ndarray, bounds: np.ndarray) -> tuple[float, float] | None:
-    """Return the shortest and the longest mean time step of a series; None where each has one step.
+def _mean_steps(times: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Return the mean time step of each series that has two or more.
 
     Args:
-        table: the file.
-        place: of the column of times.
         times: of each row, series by series.
         bounds: where the series begin, and the last one ends.
     """
     steps = np.diff(bounds) - 1
-    each = (times[bounds[1:] - 1] - times[bounds[:-1]])[steps > 0] / steps[steps > 0]
-    if not len(each):
-        return None
-    column = table.columns[place]
-    is_date = isinstance(column, Texts) and _time(column.values[0])[1]
-    return float(each.min()) / (1e9 if is_date else 1), float(each.max()) / (1e9 if is_date else 1)
+    means: np.ndarray = (times[bounds[1:] - 1] - times[bounds[:-1]])[steps > 0] / steps[steps > 0]
+    return means
+
+
+def _is_dates(column: np.ndarray | Texts) -> bool:
+    return isinstance(column, Texts) and _time(column.values[0])[1]
+
+
+def uneven(steps: Sequence[float] | np.ndarray, what: str) -> tuple[str, ...]:
+    """Say so where the time between two steps differs between series: only the steps are read.
+
+    Args:
+        steps: of each series.
+        what: they are called.
+    """
+    if not len(steps) or not 0 < min(steps) * SAME_RATE < max(steps):
+        return ()
+    return (
+        f"the time between two steps is {min(steps):.4g} in some {what} and {max(steps):.4g} in others, and is not "
+        "read: resample them all to one rate",
+    )
 
 
 def _no_time(table: Table, place: int, row: int, expected: str) -> DataError:
-    where = f"{table.path}, line {table.line(row)}, column {shown(table.header[place])}"
-    return DataError(f"{where}: expected {expected}, got {quoted(table.cell(row, place))}")
+    where, cell = f"{table.path}, line {table.line(row)}, column {shown(table.header[place])}", table.cell(row, place)
+    example = expected.replace("date", "date such as 2026-03-14 10:00:00")
+    return DataError(f"{where}: expected {example}, got {quoted(cell)}{of_time(cell, table.header[place])}")
 
 
 def _time(cell: str) -> tuple[float | int | None, bool]:

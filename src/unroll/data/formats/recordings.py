@@ -21,9 +21,12 @@ from ...config import DataConfig
 from ...config.data import OF_IMAGES
 from ...errors import DataError
 from ...formatting import listed, shown
+from ..columns import Columns
 from ..preparation import Preparation
 from ..sequences import Parts
-from .csv_series import marks_of
+from .csv_series import marks_of, uneven
+from .dates import date_ns
+from .hints import explained
 from .image_folder import SUFFIXES as IMAGES
 from .parsing import check_name, number, read_rows
 from .parts import VALIDATION, Files, entries_of, inside, unpacked
@@ -34,9 +37,9 @@ from .table import Marks, read_table
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 CLOCKS = ("", "time", "timestamp", "date", "datetime", "index", "unnamed: 0", "id")
+TIMES = ("time", "timestamp")
 NUMBERED = re.compile(r"(?P<label>.*[^\W\d_].*?)[_\-. ]*\d+")
 NO_MARKS = Marks()
-SAME_RATE = 1.05  # times as long as the shortest may the longest time between two steps be
 NO_CLASSES = ("train", "test", *VALIDATION)
 
 
@@ -66,7 +69,7 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
     config.check_unused(str(path), "it holds no images", *OF_IMAGES)
     folders = inside(path) or Files(path)
     files = [[] if folder is None else _labelled_files(folder) for folder in folders]
-    marks = marks_of(config, None)
+    marks = marks_of(config, None if model is None else model.columns)
     recordings = [[_recording(file, marks) for file, _ in part] for part in files]
     features, unused = _features(recordings[0])
     by = "name" if files[0][0][0].parent in folders else "folder"
@@ -75,12 +78,13 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
     facts += [f"class: the {by} of each"]
     facts += [f"left out: {listed(name or 'the column without a name' for name in unused)}"] if unused else []
     parts = [
-        _series(folder, part, [check_name(str(file), label) for file, label in labelled], features)
+        _series(folder, part, [check_name(str(file), label) for file, label in labelled], features, marks)
         for folder, part, labelled in zip(folders, recordings, files, strict=True)
         if folder is not None and part
     ]
     present = [name for name, part in zip(Parts._fields, recordings, strict=False) if part]
-    parts[0] = replace(parts[0], notes=(*parts[0].notes, *_rates(recordings[0])))
+    steps = [float(np.median(np.diff(times))) for times in map(_times, recordings[0]) if len(times) > 1]
+    parts[0] = replace(parts[0], notes=(*parts[0].notes, *uneven(steps, "recordings")))
     data = to_sequences(parts, None if model is None else model.offset)
     return Parts.of(dict(zip(present, data, strict=True)), understood="; ".join(facts))
 
@@ -109,13 +113,14 @@ def read_alone(path: Path, model: Preparation, config: DataConfig) -> Series | N
             return None
         if _looks_long(path, [*features, *config.names("drop_columns")]):
             return None
-    recording = _recording(path, marks_of(config, model.columns))
+    marks = marks_of(config, model.columns)
+    recording = _recording(path, marks)
     names = list(recording.columns)
     if not features and len(names) != count:
         return None
     unused = [name for name in names if features and name not in features]
     notes = (f"left out {listed(unused)}",) if unused else ()
-    return replace(_series(path, [recording], None, tuple(features) or tuple(names)), notes=notes)
+    return replace(_series(path, [recording], None, tuple(features) or tuple(names), marks), notes=notes)
 
 
 def _looks_long(path: Path, used: Sequence[str]) -> bool:
@@ -158,6 +163,11 @@ def _recording(path: Path, marks: Marks) -> Recording:
     if holds_numbers(path):
         columns_ = enumerate(marks.masked(number_rows(path)).T)
         return Recording(path, {str(place): column for place, column in columns_}, named=False)
+    with explained(path):
+        return _named(path, marks)
+
+
+def _named(path: Path, marks: Marks) -> Recording:
     header, rows = read_rows(path)
     if not rows:
         raise DataError(f"{path} holds no rows: expected one for each time step")
@@ -170,26 +180,24 @@ def _recording(path: Path, marks: Marks) -> Recording:
             columns[name] = cells
     for name in columns:
         times = columns[name]
-        if name.lower() in ("time", "timestamp") and not isinstance(times, list):
+        if name.lower() in TIMES and not isinstance(times, list):
             back = np.flatnonzero(np.diff(times) < 0)
             if len(back):
                 raise DataError(f"{path}, line {rows[back[0] + 1][0]}, column {name}: the time goes back")
     return Recording(path, columns, named=True)
 
 
-def _rates(recordings: Sequence[Recording]) -> tuple[str, ...]:
-    """Say so where the time between two steps differs between recordings: only the steps are read."""
-    steps = list[float]()
-    for recording in recordings:
-        for name, times in recording.columns.items():
-            if name.lower() in ("time", "timestamp") and not isinstance(times, list) and len(times) > 1:
-                steps.append(float(np.median(np.diff(times))))
-    if not steps or not 0 < min(steps) * SAME_RATE < max(steps):
-        return ()
-    return (
-        f"the time between two steps is {min(steps):.4g} in some recordings and {max(steps):.4g} in others, and is not "
-        "read: resample them all to one rate",
-    )
+def _clock(recording: Recording) -> str | None:
+    return next((name for name in recording.columns if name.lower() in TIMES), None)
+
+
+def _times(recording: Recording) -> np.ndarray:
+    """Return the times of a recording, of dates in seconds; none where it has none, or not in each row."""
+    times = recording.columns.get(_clock(recording) or "", [])
+    if isinstance(times, list):
+        dates = [date_ns(cell) for cell in times]
+        times = np.array([np.nan if date is None else date / 1e9 for date in dates])
+    return times if np.isfinite(times).all() else times[:0]
 
 
 def _features(recordings: Sequence[Recording]) -> tuple[tuple[str, ...], list[str]]:
@@ -212,7 +220,9 @@ def _is_no_feature(name: str, each: Sequence[np.ndarray | list[str]]) -> bool:
     return grows or still
 
 
-def _series(path: Path, recordings: Sequence[Recording], labels: list[str] | None, features: tuple[str, ...]) -> Series:
+def _series(
+    path: Path, recordings: Sequence[Recording], labels: list[str] | None, features: tuple[str, ...], marks: Marks
+) -> Series:
     values = []
     for recording in recordings:
         for name in features:
@@ -220,10 +230,25 @@ def _series(path: Path, recordings: Sequence[Recording], labels: list[str] | Non
                 raise DataError(f"{recording.path} has no column {shown(name)}: it has {listed(recording.columns)}")
             if isinstance(recording.columns[name], list):
                 cell = _text_in(recording, name)
-                raise DataError(f"{recording.path}, column {shown(name)}: expected numbers, got {cell}")
+                with explained(recording.path):
+                    raise DataError(f"{recording.path}, column {shown(name)}: expected numbers, got {cell}")
         values.append(np.stack([np.asarray(recording.columns[name]) for name in features], axis=1))
     names = [unpacked(recording.path).stem for recording in recordings]
-    return Series(path, values, names, "id", labels, features=features if recordings[0].named else ())
+    if not recordings[0].named:
+        return Series(path, values, names, "id", labels)
+    columns = _columns(recordings, features, marks)
+    return Series(path, values, names, "id", labels, features=features, columns=columns)
+
+
+def _columns(recordings: Sequence[Recording], features: tuple[str, ...], marks: Marks) -> Columns | None:
+    """Return what the columns are; None where none of them holds times."""
+    clock = _clock(recordings[0])
+    if clock is None:
+        return None
+    each = [(times[-1] - times[0]) / (len(times) - 1) for times in map(_times, recordings) if len(times) > 1]
+    time_step = (float(min(each)), float(max(each))) if each else None
+    left_out = tuple(name for name in recordings[0].columns if name not in (clock, *features))
+    return Columns(features, None, clock, None, left_out, marks.missing, marks.decimal, time_step)
 
 
 def _text_in(recording: Recording, name: str) -> str:

@@ -21,6 +21,7 @@ from ..columns import Columns
 from ..preparation import Preparation
 from ..sequences import Parts, SequenceData
 from . import arff_series, csv_series, npz, plain_series, recordings, ts_series
+from .hints import conversion
 from .parts import TRAIN, beside, entries_of, unpacked
 from .series_file import Series, to_sequences, unlabelled
 from .table import Marks, marks_of_numbers
@@ -124,7 +125,7 @@ def read_unlabelled(
         data = npz.read_unlabelled(path, classes, config, offset)
         return data, [str(number) for number in range(len(data))], "series"
     if kind not in PARSERS or path.is_dir():
-        raise DataError(f"{path} is not a file of series: expected {', '.join(PARSERS)} or .npz")
+        raise DataError(f"{path} is not a file of series: expected {', '.join(PARSERS)} or .npz{conversion(path)}")
     series = _parsed_alone(path, classes, model, config)
     return unlabelled(series, classes, offset), series.names, series.named_by
 

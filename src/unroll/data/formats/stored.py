@@ -112,7 +112,7 @@ def _needed_offset(name: str, x: np.ndarray) -> tuple[float, ...]:
     """
     offset = [0.0] * x.shape[1]
     for feature in range(x.shape[1]):
-        seen = x[:, feature].astype(np.float64, copy=False)
+        seen = np.ascontiguousarray(x[:, feature], np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             is_finite = bool(np.isfinite(seen.sum()))  # far cheaper than to ask each
         if not is_finite:

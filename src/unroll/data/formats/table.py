@@ -247,11 +247,11 @@ def _lines(content: bytes, divider: bytes, columns: int, has_quotes: bool) -> np
             if inside is None or inside[ends[ends < len(part)]].any():
                 return None
             is_divider &= ~inside
-        cells = np.diff(np.searchsorted(np.flatnonzero(is_divider), ends), prepend=0) + 1
         starts = np.concatenate([[0], ends[:-1] + 1])
+        cells = np.add.reduceat(is_divider, starts, dtype=np.int32) + 1
         odd = np.flatnonzero((cells != columns) | (ends - starts <= 1))
         blank = np.array([not content[at + starts[row] : at + ends[row]].strip(b" \t\r") for row in odd.tolist()], bool)
-        if not blank.all() if columns > 1 else blank.any():
+        if (~blank & (cells[odd] != columns)).any() or (columns == 1 and blank.any()):
             return None
         parts.append(np.delete(np.arange(line, line + len(ends)), odd[blank] if len(odd) else odd))
         at, line = end, line + len(ends)

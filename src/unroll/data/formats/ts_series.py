@@ -118,9 +118,8 @@ def values_of(path: Path, place: int, features: list[str]) -> np.ndarray:
     """
     columns = []
     for index, feature in enumerate(features):
-        cells = feature.split(",")
         try:
-            columns.append([number(cell) for cell in cells])
+            columns.append(_numbers(feature.split(",")))
         except ValueError as error:
             raise DataError(f"{path}, line {place}, feature {index}: {error}") from error
         if not feature.strip():
@@ -133,3 +132,14 @@ def values_of(path: Path, place: int, features: list[str]) -> np.ndarray:
     if not columns:
         raise DataError(f"{path}, line {place}: expected a series and its class, divided by a colon")
     return np.array(columns).T
+
+
+def _numbers(cells: list[str]) -> np.ndarray:
+    """Return the numbers in cells; what is none is looked at cell by cell."""
+    try:
+        numbers = np.fromiter(map(float, cells), np.float64, len(cells))
+        if not np.isinf(numbers).any():
+            return numbers
+    except ValueError:
+        pass
+    return np.array([number(cell) for cell in cells])
