@@ -43,22 +43,24 @@ LETTERS = st.one_of(
     st.characters(codec="utf-8", max_codepoint=0x2FFF),
     st.characters(codec="utf-8"),
 )
-Tokenize = Callable[[str, Sequence[str]], list[dict[str, list]]]
+Tokenize = Callable[[Tokenizer, Sequence[str]], list[dict[str, list]]]
 
 
 @pytest.fixture(scope="module")
 def tokenize() -> Iterator[Tokenize]:
-    """Tokenize texts in JavaScript: ``tokenize(tokenizer's JSON, texts)``."""
+    """Tokenize texts in JavaScript: ``tokenize(tokenizer, texts)``."""
     with py_mini_racer.mini_racer() as context:
         context.eval(f"{script('engine/tokenizer.js')}\nlet tokenizer, learned;")
 
-        def run(learned: str, texts: Sequence[str]) -> list[dict[str, list]]:
+        def run(own: Tokenizer, texts: Sequence[str]) -> list[dict[str, list]]:
+            learned, buckets = own.json, own.ngram_buckets
             context.eval(
                 f"if (learned !== {json.dumps(learned)})"
                 f" [learned, tokenizer] = [{json.dumps(learned)}, JSON.parse({json.dumps(learned)})]; 0"
             )
             found = context.eval(
-                f"JSON.stringify({json.dumps(list(texts))}.map((text) => Texts.tokens(text, tokenizer)))"
+                f"JSON.stringify({json.dumps(list(texts))}.map((text) =>"
+                f" Texts.tokens(text, {{tokenizer, ngram_buckets: {buckets}}})))"
             )
             return list(json.loads(found))
 
@@ -74,13 +76,22 @@ def _units(text: str) -> list[int]:
 
 
 def _compare(tokenize: Tokenize, learned: Tokenizer, texts: Sequence[str]) -> None:
-    for text, ids, found in zip(texts, learned.ids(texts), tokenize(learned.json, texts), strict=True):
+    rows_of_each, table = learned.words(texts) if learned.ngram_buckets else (learned.ids(texts), None)
+    for text, ids, rows, found in zip(texts, learned.ids(texts), rows_of_each, tokenize(learned, texts), strict=True):
         units = _units(text)
         assert found["numbers"] == ids, text
+        if table is None:
+            assert found["steps"] == ids, text
+        else:
+            expected = [
+                [int(token), *ngrams[ngrams > 0].tolist()]
+                for token, ngrams in zip(table[rows, 0], table[rows, 1:], strict=True)
+            ]
+            assert found["steps"] == expected, text
         assert found["places"] == [[units[first], units[behind]] for first, behind in learned.offsets(text)], text
 
 
-@pytest.fixture(scope="module", params=["word", "bpe"])
+@pytest.fixture(scope="module", params=["word", "word+ngrams", "bpe"])
 def learned(request: pytest.FixtureRequest) -> Tokenizer:
     return Tokenizer.learn(request.param, [*HARD, "the cat sat on the mat", "then that other theme"] * 2, 150, 1)
 
@@ -103,7 +114,7 @@ def test_a_text_as_long_as_a_book_page(tokenize: Tokenize, learned: Tokenizer) -
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("kind", ["word", "bpe"])
+@pytest.mark.parametrize("kind", ["word", "word+ngrams", "bpe"])
 @pytest.mark.slow
 def test_real_texts(tokenize: Tokenize, kind: str) -> None:
     if not UNROLL_DATA or not all((Path(UNROLL_DATA) / name).is_dir() for name in ("sst2", "sarcasm")):

@@ -13,7 +13,7 @@ from ..validation import check_at_least, check_types
 from .signature import with_defaults
 
 Read = Literal["rows", "columns", "pixels", "permuted"]
-TokenizerName = Literal["word", "bpe"]
+TokenizerName = Literal["word", "word+ngrams", "bpe"]
 MissingName = Literal["impute", "mask"]
 LinesName = Literal["label-first", "label-last", "tab"]
 Decimal = Literal[".", ","]
@@ -40,8 +40,10 @@ class DataConfig:
         split_seed: seed of that split (default 0)
         missing: how to fill in missing values of a series; impute repeats the last value (at the start: the mean); mask
             does the same and adds, for each feature, a second one that is 1 where the value was missing
-        tokenizer: how to split a text into tokens; words, or subwords by byte pair encoding
+        tokenizer: how to split a text into tokens; words, words that are also read by their character n-grams, so that
+            unknown words count too, or subwords by byte pair encoding
         vocabulary_size: maximum number of tokens in the vocabulary; the most frequent ones are kept
+        ngram_buckets: number of vectors that the character n-grams of tokenizer word+ngrams share, by their hash
         min_count: minimum number of times a token must occur in the training texts to enter the vocabulary
         id_column: column of a table that names the series of each row (default: id)
         time_column: column that orders the rows of a series, each of which is then a time step (default: time)
@@ -66,6 +68,7 @@ class DataConfig:
     missing: MissingName = "impute"
     tokenizer: TokenizerName = "word"
     vocabulary_size: int = 20_000
+    ngram_buckets: int = 32_768
     min_count: int = 2
     id_column: str | None = None
     time_column: str | None = None
@@ -97,6 +100,11 @@ class DataConfig:
         if self.split_seed is not None and not 0 <= self.split_seed < 2**32:
             raise ConfigError(f"split_seed must be from 0 to 4294967295, got {quoted(self.split_seed)}")
         check_at_least("vocabulary_size", self.vocabulary_size, 2)
+        check_at_least("ngram_buckets", self.ngram_buckets, 1)
+        if self.ngram_buckets >= 2**31:
+            raise ConfigError(f"ngram_buckets must be below {2**31}, got {self.ngram_buckets}")
+        if self.tokenizer != "word+ngrams" and self.ngram_buckets != DataConfig.ngram_buckets:
+            raise ConfigError(f"ngram_buckets needs tokenizer word+ngrams, got {self.tokenizer}")
         check_at_least("min_count", self.min_count, 1)
 
     def names(self, setting: str) -> tuple[str, ...]:

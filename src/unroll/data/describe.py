@@ -126,7 +126,7 @@ def describe_data(splits: Splits) -> Description:
         *constant(splits),
         *_copied(shared, copied),
         *_findings(train, test, features, conflicts),
-        *_of_words(words),
+        *_of_words(words, splits.train.ngram_buckets > 0),
         *separating(splits.train),
         *notes_of(splits),
     )
@@ -311,9 +311,10 @@ def majority(counts: Mapping[str, int]) -> list[str]:
     ]
 
 
-def _of_words(words: WordDescription | None) -> Iterator[str]:
-    if words is not None and words.unknown_test > STRANGE:
-        yield f"{words.unknown_test:.0%} of the test part's tokens are unknown: try a lower min_count, or tokenizer bpe"
+def _of_words(words: WordDescription | None, has_ngrams: bool) -> Iterator[str]:
+    if words is not None and words.unknown_test > STRANGE and not has_ngrams:
+        unknown = f"{words.unknown_test:.0%} of the test part's tokens are unknown"
+        yield f"{unknown}: try a lower min_count, or tokenizer word+ngrams or bpe"
 
 
 def _counted(n: int, what: str) -> str:

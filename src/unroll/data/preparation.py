@@ -341,10 +341,11 @@ class Preparation:
         return "token" if self.kind == "texts" else "time step"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types; of the tokenizer only how many tokens it knows, it has a file of its own."""
+        """Return plain JSON types; of the tokenizer only the sizes, it has a file of its own."""
         plain = asdict(replace(self, tokenizer=None)) | {"classes": list(self.classes), "features": list(self.features)}
         del plain["tokenizer"]
-        return plain | {"tokens": None if self.tokenizer is None else self.tokenizer.size}
+        tokens, buckets = (None, 0) if self.tokenizer is None else (self.tokenizer.size, self.tokenizer.ngram_buckets)
+        return plain | {"tokens": tokens, "ngram_buckets": buckets}
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any], tokenizer: Tokenizer | None = None) -> Preparation:

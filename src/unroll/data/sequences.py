@@ -30,7 +30,8 @@ class Batch(NamedTuple):
     """Model input and targets.
 
     Attributes:
-        x: (batch, time, features) float32, scaled; of texts (batch, time) int64, tokens
+        x: (batch, time, features) float32, scaled; of texts (batch, time) int64, tokens; of words read by their n-grams
+            (batch, time, 1 + n-grams) int32, a token and its n-grams, see `unroll.data.ngrams`
         y: (batch,) int64 class indices
         lengths: (batch,) int64 time steps, or None where every sequence fills ``x``
     """
@@ -59,6 +60,8 @@ class SequenceData:
         texts: the texts of ``x``, as written in the file; None if sequences are not texts. ``x`` has no time
             step until ``preparation`` knows a vocabulary
         starts: (N,) int64, which step of ``x`` each sequence begins with; None where they stand side by side
+        words: (words, 1 + n-grams) int32, of texts that are read by n-grams: the distinct words, of which ``x`` then
+            holds rows instead of tokens: of each its token and its n-grams. Row 0 is all 0
 
     Raises:
         DataError: the tensors do not fit each other or the classes.
@@ -72,6 +75,7 @@ class SequenceData:
     missing: Tensor | None = None
     texts: tuple[str, ...] | None = None
     starts: Tensor | None = None
+    words: Tensor | None = None
 
     def __post_init__(self) -> None:
         axes, dtypes = "(N, time, features)", [torch.uint8, torch.float32]
@@ -187,6 +191,17 @@ class SequenceData:
         return 0 if tokenizer is None else tokenizer.size
 
     @property
+    def ngram_buckets(self) -> int:
+        """Vectors that the n-grams of words share; 0 where there are none."""
+        tokenizer = self.preparation.tokenizer
+        return 0 if tokenizer is None else tokenizer.ngram_buckets
+
+    @property
+    def tokens(self) -> Tensor:
+        """The tokens of texts, laid out as ``x``; 0 is an unknown one."""
+        return self.x if self.words is None else self.words[:, 0][self.x]
+
+    @property
     def steps_of_each(self) -> Tensor:
         """(N,) int64 time steps of each sequence, on the data's device."""
         return torch.full_like(self.y, self.time) if self.lengths is None else self.lengths
@@ -257,10 +272,12 @@ class SequenceData:
 
     def to(self, device: torch.device | str) -> SequenceData:
         """Return the same data with its tensors on ``device``."""
-        lengths, starts, missing = (
-            None if tensor is None else tensor.to(device) for tensor in (self.lengths, self.starts, self.missing)
+        lengths, starts, missing, words = (
+            None if tensor is None else tensor.to(device)
+            for tensor in (self.lengths, self.starts, self.missing, self.words)
         )
-        return replace(self, x=self.x.to(device), y=self.y.to(device), lengths=lengths, starts=starts, missing=missing)
+        x, y = self.x.to(device), self.y.to(device)
+        return replace(self, x=x, y=y, lengths=lengths, starts=starts, missing=missing, words=words)
 
     def flat(self, values: Tensor) -> Tensor:
         """Return the time steps of all sequences, one behind the other, without padding: (steps, …).
@@ -304,6 +321,8 @@ class SequenceData:
 
     def model_input(self, x: Tensor) -> Tensor:
         """Return what a model reads, of some sequences as `padded` returns them."""
+        if self.words is not None:
+            return self.words[x]
         return x.long() if self.kind == "texts" else self.preparation.scaling.apply(x)
 
     def parts(self, batch_size: int) -> list[slice | Tensor]:
@@ -375,17 +394,21 @@ class SequenceData:
         return replace(data, y=index[self.y], preparation=prepared)
 
     def tokenized(self, tokenizer: Tokenizer) -> SequenceData:
-        """Return these texts with the ids of their tokens in ``x``, 0 behind the last."""
+        """Return these texts with the ids of their tokens in ``x``, or the rows of ``words``; 0 behind the last."""
         assert self.texts is not None
-        ids, sizes = [np.empty(0, np.int32)], list[int]()
+        ids, sizes, rows = [np.empty(0, np.int32)], list[int](), {"": 0}
+        has_ngrams = tokenizer.ngram_buckets > 0
         for at in range(0, len(self), TEXTS):
-            of_each = tokenizer.ids(self.texts[at : at + TEXTS])
+            some = self.texts[at : at + TEXTS]
+            of_each = tokenizer.rows(some, rows) if has_ngrams else tokenizer.ids(some)
             sizes += map(len, of_each)
             ids.append(np.fromiter(chain.from_iterable(of_each), np.int32))
         x, lengths = torch.from_numpy(np.concatenate(ids)), torch.tensor(sizes, dtype=torch.int64)
+        words = torch.from_numpy(tokenizer.table(rows)) if has_ngrams else None
         preparation = replace(self.preparation, tokenizer=tokenizer)
         starts = lengths.cumsum(0) - lengths
-        return replace(self, x=x, lengths=lengths, starts=starts, preparation=preparation).to(self.y.device).unpadded()
+        data = replace(self, x=x, lengths=lengths, starts=starts, words=words, preparation=preparation)
+        return data.to(self.y.device).unpadded()
 
     def _with_features(self, names: tuple[str, ...]) -> SequenceData:
         """Return this data with its features in the order of ``names``, where it has names too."""

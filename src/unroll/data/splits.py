@@ -17,7 +17,7 @@ from .sequences import Parts, SequenceData
 from .tokenizer import Tokenizer
 
 TEST_FRACTION = 0.2
-OF_TEXTS = ("tokenizer", "vocabulary_size", "min_count", "text_column", "lines")
+OF_TEXTS = ("tokenizer", "vocabulary_size", "ngram_buckets", "min_count", "text_column", "lines")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ class Splits:
         """
         train = self.train
         if train.texts is not None:
-            tokenizer = Tokenizer.learn(config.tokenizer, train.texts, config.vocabulary_size, config.min_count)
+            sizes = config.vocabulary_size, config.min_count, config.ngram_buckets
+            tokenizer = Tokenizer.learn(config.tokenizer, train.texts, *sizes)
             return self._with_each(lambda part: part.tokenized(tokenizer))
         config.check_unused(self.source, "it holds no texts", *OF_TEXTS)
         if train.x.dtype == torch.uint8:

@@ -7,10 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
+
+from ..config import DataConfig, TokenizerName
 from ..errors import DataError, how_to_install
 from ..formatting import shown
+from .ngrams import hashed_ngrams
 
 UNKNOWN = "[UNK]"  # id 0: what the vocabulary lacks
 
@@ -21,23 +25,34 @@ class Tokenizer:
 
     Texts are brought into Unicode's form NFKC and into lower case, then cut into words, and into runs of what is
     neither letter nor digit. Of kind "word" a token is such a word; one that the vocabulary lacks is ``[UNK]``. Of kind
-    "bpe" it is one of the pieces that byte pair encoding makes of words; a word never seen is pieces too.
+    "bpe" it is one of the pieces that byte pair encoding makes of words; a word never seen is pieces too. Of kind
+    "word+ngrams" a token is a word that is also read by its character n-grams: see `unroll.data.ngrams`.
 
     Attributes:
         json: the tokenizer, as the library saves it
+        ngram_buckets: number of vectors that n-grams share; 0 if words are not read by them
     """
 
     json: str
+    ngram_buckets: int = 0
 
     @classmethod
-    def learn(cls, kind: Literal["word", "bpe"], texts: Sequence[str], size: int, min_count: int) -> Tokenizer:
+    def learn(
+        cls,
+        kind: TokenizerName,
+        texts: Sequence[str],
+        size: int,
+        min_count: int,
+        ngram_buckets: int = DataConfig.ngram_buckets,
+    ) -> Tokenizer:
         """Learn a vocabulary.
 
         Args:
-            kind: "word" or "bpe".
+            kind: "word", "word+ngrams" or "bpe".
             texts: of the training part.
             size: entries at most, ``[UNK]`` among them; the most frequent ones are kept.
             min_count: words ("bpe": pairs of pieces) that occur less often are left out.
+            ngram_buckets: of "word+ngrams" (default 32768).
 
         Source: R. Sennrich, B. Haddow, A. Birch, arXiv:1508.07909 (byte pair encoding of words).
         """
@@ -60,7 +75,7 @@ class Tokenizer:
         numbers = tokenizer.get_vocab()
         vocabulary = {word: number for number, word in enumerate([UNKNOWN, *sorted(numbers, key=numbers.__getitem__)])}
         tokenizer.model = hf.models.WordLevel(vocabulary, UNKNOWN)
-        return cls(tokenizer.to_str())
+        return cls(tokenizer.to_str(), ngram_buckets if kind == "word+ngrams" else 0)
 
     def checked(self) -> Tokenizer:
         """Return this, after a look at what a file may have got wrong.
@@ -73,7 +88,10 @@ class Tokenizer:
             raise DataError(f"the tokenizer is broken (it lacks the token {UNKNOWN}, number 0)")
         if sorted(vocabulary.values()) != list(range(len(vocabulary))):
             raise DataError(f"the tokenizer is broken (its {len(vocabulary):,} tokens are not numbered from 0 on)")
-        self.ids(["a", "\u0f3c"])  # one that is known to few
+        probes = ["a", "\u0f3c"]  # one that is known to few
+        if self.ngram_buckets and len(self.words(probes)[0]) != len(self.ids(probes)):
+            raise DataError("the tokenizer is broken (it has no words to make n-grams of)")
+        self.ids(probes)
         return self
 
     @property
@@ -92,6 +110,29 @@ class Tokenizer:
         tokenizer = _tokenizer(self.json)
         with _errors_of_the_library():
             return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+
+    def words(self, texts: Sequence[str]) -> tuple[list[list[int]], np.ndarray]:
+        """Return the words of each text, as rows of a table of all distinct ones, and that table; see `table`."""
+        rows = {"": 0}
+        return self.rows(texts, rows), self.table(rows)
+
+    def rows(self, texts: Sequence[str], rows: dict[str, int]) -> list[list[int]]:
+        """Return the words of each text, as numbers from ``rows``, to which new words are added."""
+        tokenizer = _tokenizer(self.json)
+        with _errors_of_the_library():
+            normalise, split = tokenizer.normalizer.normalize_str, tokenizer.pre_tokenizer.pre_tokenize_str
+            return [[rows.setdefault(word, len(rows)) for word, _ in split(normalise(text))] for text in texts]
+
+    def table(self, rows: dict[str, int]) -> np.ndarray:
+        """Return words as a model reads them, (words, 1 + n-grams) int32, in the order of ``rows``.
+
+        That is the id, 0 of an unknown word, and its `hashed_ngrams`. Row 0 is all 0, which stands for no word.
+        """
+        tokenizer = _tokenizer(self.json)
+        ids = [tokenizer.token_to_id(word) or 0 for word in rows]
+        table = np.column_stack([np.array(ids, np.int32), hashed_ngrams(list(rows), self.ngram_buckets)])
+        table[0] = 0
+        return table
 
     def tokens(self, text: str) -> list[str]:
         """Return a text's tokens as they are read, ``[UNK]`` where one is unknown."""

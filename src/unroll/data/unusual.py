@@ -106,7 +106,7 @@ def _owner(data: SequenceData) -> Tensor:
 
 def _unknown(data: SequenceData) -> np.ndarray:
     """Return (N,) how many tokens of each text the vocabulary lacks."""
-    is_unknown = (data.flat(data.x) == 0).long()
+    is_unknown = (data.flat(data.tokens) == 0).long()
     return torch.zeros_like(data.y).index_add_(0, _owner(data), is_unknown).cpu().numpy()
 
 

@@ -68,7 +68,7 @@ def describe_words(splits: Splits) -> WordDescription | None:
 
 
 def _counts(data: SequenceData, size: int) -> np.ndarray:
-    return np.bincount(data.flat(data.x).numpy(), minlength=size)
+    return np.bincount(data.flat(data.tokens).numpy(), minlength=size)
 
 
 def _z_scores(own: np.ndarray, rest: np.ndarray) -> np.ndarray:

@@ -32,7 +32,7 @@ def early_accuracy(model: SequenceClassifier, data: SequenceData) -> float | Non
         return None
     x, y, lengths = data.batch(slice(None))
     if model.embedding is not None:
-        x = model.embedding(x).detach()
+        x = model.token_vectors(x).detach()
     features = _summary(x, (data.steps_of_each if lengths is None else lengths) // 2)
     targets = torch.nn.functional.one_hot(y, model.num_classes).double()
     fold = torch.arange(len(y), device=y.device) % FOLDS

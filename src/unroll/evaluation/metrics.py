@@ -321,6 +321,13 @@ def _check_read(model: nn.Module, x: Tensor) -> None:
         expected, fits = f"{values}, or {ids}", is_tensor and x.dtype in (dtype, *ids_dtypes)
     elif size := model.vocabulary_size:
         expected, fits = f"{ids} from 0 to {size - 1}", is_tensor and x.dtype in ids_dtypes and x.dim() == 2
+        if buckets := model.ngram_buckets:
+            expected = (
+                f"token ids from 0 to {size - 1}, each with its n-grams from 0 to {buckets}, (N, time, 1 + n-grams)"
+            )
+            fits = is_tensor and x.dtype in ids_dtypes and x.dim() == 3 and x.shape[2] > 0
+            fits = fits and bool(((x[..., 1:] >= 0) & (x[..., 1:] <= buckets)).all())
+            x = x[..., 0] if fits else x
         fits = fits and bool(((x >= 0) & (x < size)).all())
     else:
         expected = values.replace("features", str(model.input_size))

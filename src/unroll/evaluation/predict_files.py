@@ -200,9 +200,9 @@ def predict_texts(
     texts = [check_text(f"{file}, line {place}", text) for text, place in zip(texts, places, strict=True)]
     data = prepare_texts(texts, preparation)
     lengths = data.steps_of_each.tolist()
-    results, line = [], unusual(data)
+    results, line, tokens = [], unusual(data), data.tokens
     for number, answer in enumerate(_answers(model, data, sure)):
-        unknown = int((data.sequence(number) == 0).sum())
+        unknown = int((data.sequence(number, tokens) == 0).sum())
         steps = (_counted(lengths[number], "token"), *([f"{unknown:,} unknown"] if unknown else []))
         results.append(answer.of(file, steps, series=places[number], named_by="line", text=texts[number], unusual=line))
     return results

@@ -85,8 +85,9 @@ def attribute(
         raise InputError(f"x must be a tensor (batch, time, features), or (batch, time) of tokens, got {got}")
     if lengths is not None and not isinstance(lengths, Tensor):
         raise InputError(f"lengths must be an int64 tensor (batch,), got {type(lengths).__name__}")
+    of_tokens = x.dim() == 2 or not x.is_floating_point()  # which may have n-grams
     if not x.shape[1]:
-        return torch.zeros_like(x, dtype=torch.float32)
+        return torch.zeros_like(x.flatten(1) if of_tokens else x, dtype=torch.float32)
     points, weights = _path(method, steps)
     with inference(model, gradients=True):
         device = next(model.parameters(), x).device
@@ -96,9 +97,9 @@ def attribute(
         vectors = vectors if lengths is None else clear_padding(vectors, lengths)
         means = _mean_gradients(read, vectors, lengths, labels, points.to(vectors), weights.to(vectors))
         values = vectors * means
-        if isinstance(model, SequenceClassifier) and x.dim() == 3:
+        if isinstance(model, SequenceClassifier) and not of_tokens:
             values = model.front.summed(values)
-    return (values.sum(dim=2) if x.dim() == 2 else values).float().to(x.device)
+    return (values.sum(dim=2) if of_tokens else values).float().to(x.device)
 
 
 def _path(method: Method, steps: int) -> tuple[Tensor, Tensor]:
@@ -130,14 +131,14 @@ def _labels(model: nn.Module, x: Tensor, lengths: Tensor | None, target: int | T
 
 def _vectors(model: nn.Module, x: Tensor, lengths: Tensor | None) -> tuple[Read, Tensor]:
     """Return a function of vectors (batch, time, features), and the vectors of ``x``."""
-    if x.dim() == 3 and not (isinstance(model, SequenceClassifier) and model.front.scales):
+    if x.is_floating_point() and x.dim() == 3 and not (isinstance(model, SequenceClassifier) and model.front.scales):
         return model, x.clone()
     if not isinstance(model, SequenceClassifier) or (model.embedding is None and x.dim() == 2):
         raise InputError(f"x must be (batch, time, features) for {type(model).__name__}, got {tuple(x.shape)}")
     if not is_as_made(model):
+        what = "series scaled by themselves" if x.is_floating_point() else "tokens"
         raise InputError(
-            f"{'tokens' if x.dim() == 2 else 'series scaled by themselves'} cannot be explained for a model with hooks "
-            "or a changed forward: remove them, or pass vectors"
+            f"{what} cannot be explained for a model with hooks or a changed forward: remove them, or pass vectors"
         )
     return model.of_vectors, model.vectors(x, lengths).detach()
 

@@ -81,7 +81,7 @@ def check_cell(path: Path, cell: str) -> None:
 
 def _model(model: SequenceClassifier) -> dict[str, Any]:
     settings = {name: getattr(model.config, name) for name in SETTINGS}
-    sizes = {name: getattr(model, name) for name in ("input_size", "num_classes", "vocabulary_size")}
+    sizes = {name: getattr(model, name) for name in ("input_size", "num_classes", "vocabulary_size", "ngram_buckets")}
     weights = {
         name: {"shape": list(value.shape), "data": _base64(value.detach().cpu().float().numpy().astype("<f4"))}
         for name, value in model.state_dict().items()
@@ -108,6 +108,7 @@ def _preparation(preparation: Preparation) -> dict[str, Any]:
         "missing": preparation.missing and asdict(preparation.missing),
         "features": list(preparation.features),
         "tokenizer": preparation.tokenizer and json.loads(preparation.tokenizer.json),
+        "ngram_buckets": 0 if preparation.tokenizer is None else preparation.tokenizer.ngram_buckets,
     }
 
 

@@ -32,7 +32,7 @@ LEVELS = 1  # of 255: largest difference of a pixel, as rounding may go either w
 # Prepares the samples of a description and computes their probabilities.
 ASK = """
 const sequenceOf = ({preparation, kind}, x) => {
-  if (kind === "texts") return Texts.tokens(x, preparation.tokenizer).numbers;
+  if (kind === "texts") return Texts.tokens(x, preparation).steps;
   if (kind === "images") return Images.sequence(decode.bytes(x), preparation);
   return Series.sequence(x.map((step) => step.map((v) => v ?? NaN)), preparation);
 };

@@ -24,6 +24,8 @@ class Arguments(ModelConfig):
         mask_size: how many features, the last ones, say what is missing: a series is not scaled by itself there
         frame: time steps that the layers read at once, as one
         vocabulary_size: number of tokens, if time steps are tokens with learned vectors; 0 if they are features
+        ngram_buckets: number of vectors that the n-grams of a token share: its own vector, which unknown tokens lack,
+            is added to the mean of theirs; 0 if tokens have none
     """
 
     input_size: int = field(kw_only=False)
@@ -31,6 +33,7 @@ class Arguments(ModelConfig):
     cell: str | type[Cell] = "rnn"  # type: ignore[assignment]  # wider: the settings only take its name
     vocabulary_size: int = 0
     mask_size: int = 0
+    ngram_buckets: int = 0
     embedding_size: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -48,6 +51,9 @@ class Arguments(ModelConfig):
         check_whole("input_size", self.input_size, 1)
         check_whole("num_classes", self.num_classes, 2)
         check_whole("vocabulary_size", self.vocabulary_size, 0)
+        check_whole("ngram_buckets", self.ngram_buckets, 0)
+        if self.ngram_buckets and not self.vocabulary_size:
+            raise ConfigError(f"ngram_buckets needs a vocabulary, got {self.ngram_buckets} with vocabulary_size 0")
         if config.embedding_dropout and not self.vocabulary_size:
             raise ConfigError(
                 f"embedding_dropout needs texts, got {config.embedding_dropout} for a model without a vocabulary; "

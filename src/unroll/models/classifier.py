@@ -17,6 +17,7 @@ from ..scan import check_lengths
 from ..scan.padding import clear_padding
 from ..validation import check_whole
 from .arguments import Arguments
+from .embedding import word_vectors
 from .front import Front, Kept
 from .fused_forward import Factors, answer_at_once
 from .html import model_html
@@ -73,7 +74,11 @@ class SequenceClassifier(nn.Module):
         self.config = config = arguments.config()
         self.input_size, self.num_classes = arguments.input_size, arguments.num_classes
         self.vocabulary_size = arguments.vocabulary_size
-        self.embedding = nn.Embedding(self.vocabulary_size, self.input_size) if self.vocabulary_size else None
+        self.ngram_buckets = arguments.ngram_buckets
+        has_ngrams = self.ngram_buckets > 0
+        # With n-grams rows 0 stay 0: unknown tokens have n-grams alone, and there is no n-gram 0.
+        self.embedding = _vectors(self.vocabulary_size, self.input_size, 0 if has_ngrams else None)
+        self.ngrams = _vectors(1 + self.ngram_buckets if has_ngrams else 0, self.input_size, 0)
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
         directions = 2 if config.bidirectional else 1
         width = config.hidden_size * directions
@@ -99,8 +104,12 @@ class SequenceClassifier(nn.Module):
                 if forget_bias is not None:
                     cell.set_forget_bias(forget_bias)
         if init != "torch":
-            if self.embedding is not None:
-                nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
+            for table in (self.embedding, self.ngrams):
+                if table is not None:
+                    nn.init.normal_(table.weight, std=EMBEDDING_STD)
+            if self.embedding is not None and self.ngrams is not None:
+                nn.init.zeros_(self.embedding.weight[0])
+                nn.init.zeros_(self.ngrams.weight[0])
             nn.init.xavier_uniform_(self.head.weight)
             nn.init.zeros_(self.head.bias)
 
@@ -121,7 +130,9 @@ class SequenceClassifier(nn.Module):
         """Return logits (batch, num_classes).
 
         Args:
-            x: (batch, time, input_size) of the parameters' dtype, scaled as in training; or (batch, time) tokens.
+            x: (batch, time, input_size) of the parameters' dtype, scaled as in training; or (batch, time) tokens; with
+                ``ngram_buckets`` (batch, time, 1 + n-grams), tokens, each with its n-grams, from 1 on, 0 behind the
+                last.
             lengths: (batch,) int64 time steps, each from 0 to time; later steps have no effect (default None).
             tbptt: truncate backpropagation through time to this many steps; 0: no truncation (default 0). The sequences
                 are read in chunks of this size (the first may be shorter), and no gradient passes between chunks. With
@@ -179,7 +190,7 @@ class SequenceClassifier(nn.Module):
 
     def stages(self, x: Tensor, lengths: Tensor | None = None) -> list[Stage]:
         """Return every tensor between the input and the logits, both included; arguments as in `forward`."""
-        stages = [Stage("input", ("batch", "time"), x)] if self.embedding is not None else []
+        stages = [Stage("input", ("batch", "time", "n-grams")[: x.dim()], x)] if self.embedding is not None else []
         x = self._embedded(x)
         stages.append(Stage("embedding" if stages else "input", ("batch", "time", "features"), x))
         if self.front.scales:
@@ -218,7 +229,14 @@ class SequenceClassifier(nn.Module):
         with torch.inference_mode():
             empty = self.head.weight.new_empty(batch_size, 0)
             state: StreamState = initial_states(self._cells(), empty), None, self.front.start(empty)
-        return Stream(read, state, features=self.embedding is None, grows=self.front.scales)
+        return Stream(read, state, axes=self.step_axes, grows=self.front.scales)
+
+    @property
+    def step_axes(self) -> tuple[str, ...]:
+        """The axes of one time step of a batch."""
+        if self.embedding is None:
+            return ("batch", "features")
+        return ("batch",) if self.ngrams is None else ("batch", "n-grams")
 
     @property
     def is_causal(self) -> bool:
@@ -320,20 +338,37 @@ class SequenceClassifier(nn.Module):
         if self.embedding is None:
             check_features(x, self.input_size, self.head.weight.dtype)
             return x
-        if not isinstance(x, Tensor) or x.dim() != 2 or x.dtype not in (torch.int32, torch.int64):
-            got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-            raise InputError(f"x must be tokens (batch, time), int64 or int32, got {got}")
-        can_be_seen = x.numel() and not torch.compiler.is_compiling()
-        if can_be_seen and not 0 <= int(x.min()) <= int(x.max()) < self.vocabulary_size:
-            raise InputError(
-                f"tokens must be from 0 to {self.vocabulary_size - 1}, got {int(x.min())} to {int(x.max())}"
-            )
-        vectors: Tensor = self.embedding(x)
+        vectors = self.token_vectors(x)
         return self.embedding_dropout(vectors) if dropout else vectors
+
+    def token_vectors(self, x: Tensor) -> Tensor:
+        """Return the vectors of tokens, (batch, time, input_size), without dropout.
+
+        Raises:
+            InputError: ``x`` does not fit.
+        """
+        assert self.embedding is not None
+        axes = 2 if self.ngrams is None else 3
+        if not isinstance(x, Tensor) or x.dim() != axes or x.dtype not in (torch.int32, torch.int64):
+            got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+            expected = "(batch, time)" if axes == 2 else "with their n-grams (batch, time, 1 + n-grams)"
+            raise InputError(f"x must be tokens {expected}, int64 or int32, got {got}")
+        if self.ngrams is None:
+            _check_numbers("tokens", x, self.vocabulary_size)
+            vectors: Tensor = self.embedding(x)
+            return vectors
+        _check_numbers("tokens", x[..., :1], self.vocabulary_size)
+        _check_numbers("n-grams", x[..., 1:], 1 + self.ngram_buckets)
+        return word_vectors(x, self.embedding.weight, self.ngrams.weight)
 
 
 def build(
-    config: ModelConfig, input_size: int, num_classes: int, vocabulary_size: int = 0, mask_size: int = 0
+    config: ModelConfig,
+    input_size: int,
+    num_classes: int,
+    vocabulary_size: int = 0,
+    mask_size: int = 0,
+    ngram_buckets: int = 0,
 ) -> SequenceClassifier:
     """Return a new model, with weights from torch's global generator.
 
@@ -343,11 +378,17 @@ def build(
         num_classes: of the data.
         vocabulary_size: number of tokens; 0 if time steps are features (default 0).
         mask_size: how many features, the last ones, say what is missing (default 0).
+        ngram_buckets: number of vectors that n-grams of tokens share (default 0).
     """
     settings = asdict(config)
     embedding_size = settings.pop("embedding_size")
     size = embedding_size if vocabulary_size else input_size
-    return SequenceClassifier(size, num_classes, vocabulary_size=vocabulary_size, mask_size=mask_size, **settings)
+    settings |= {"vocabulary_size": vocabulary_size, "mask_size": mask_size, "ngram_buckets": ngram_buckets}
+    return SequenceClassifier(size, num_classes, **settings)
+
+
+def _vectors(number: int, size: int, padding: int | None) -> nn.Embedding | None:
+    return nn.Embedding(number, size, padding_idx=padding) if number else None
 
 
 def check_truncation(model: nn.Module) -> None:
@@ -356,6 +397,12 @@ def check_truncation(model: nn.Module) -> None:
         raise ConfigError(f"tbptt must be 0 for {type(model).__name__}, as only a SequenceClassifier reads in chunks")
     if model.config.bidirectional:
         raise ConfigError("tbptt must be 0 for a bidirectional model, as it also reads each sequence from its end")
+
+
+def _check_numbers(what: str, x: Tensor, size: int) -> None:
+    """Raise `InputError` unless all of ``x``, where they can be seen, are from 0 to ``size`` - 1."""
+    if x.numel() and not torch.compiler.is_compiling() and not 0 <= int(x.min()) <= int(x.max()) < size:
+        raise InputError(f"{what} must be from 0 to {size - 1}, got {int(x.min())} to {int(x.max())}")
 
 
 def _note(keep: list[Stage] | None, name: str, values: Tensor) -> None:

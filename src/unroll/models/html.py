@@ -18,7 +18,8 @@ def model_html(model: nn.Module, config: ModelConfig) -> str:
         config: its settings.
     """
     cell = next(module for module in model.modules() if isinstance(module, Cell))
-    vocabulary = "" if model.embedding is None else f"{model.vocabulary_size:,} tokens as "
+    parts = "" if model.ngrams is None else " and their n-grams"
+    vocabulary = "" if model.embedding is None else f"{model.vocabulary_size:,} tokens{parts} as "
     sizes = f"{vocabulary}{model.input_size} features → {model.num_classes} classes"
     parameters = [(name, tuple(parameter.shape), parameter.numel()) for name, parameter in model.named_parameters()]
     equation = (type(cell).__doc__ or type(cell).__name__).strip().split("\n")[0]

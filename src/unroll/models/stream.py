@@ -43,13 +43,13 @@ class Stream:
         self,
         read: Callable[[Tensor, StreamState, Tensor | None], tuple[Tensor, StreamState]],
         state: StreamState,
-        features: bool = True,
+        axes: tuple[str, ...] = ("batch", "features"),
         grows: bool = False,
     ) -> None:
         self._read = read
         self._state = state
         self._grows = grows
-        self._axes = ("batch", "features") if features else ("batch",)
+        self._axes = axes
 
     @property
     def state(self) -> StreamState:
@@ -85,7 +85,8 @@ class Stream:
         """Read one step; return logits (batch, classes).
 
         Args:
-            x_t: (batch, features) of the parameters' dtype, scaled as in training; or (batch,) tokens.
+            x_t: (batch, features) of the parameters' dtype, scaled as in training; or (batch,) tokens, or
+                (batch, 1 + n-grams), as for the model.
 
         Raises:
             InputError: ``x_t`` does not fit.
@@ -100,8 +101,8 @@ class Stream:
         """Read a chunk; return the logits (batch, classes) after its last step.
 
         Args:
-            x: (batch, time, features) of the parameters' dtype, scaled as in training; or (batch, time) tokens; any
-                number of steps.
+            x: (batch, time, features) of the parameters' dtype, scaled as in training; or tokens, as for the
+                model; any number of steps.
             lengths: (batch,) int64 steps of the chunk that belong to each sequence; the rest is ignored; None takes all
                 (default None).
 

@@ -25,6 +25,7 @@ def load_weights(
     vocabulary_size: int,
     tensors: Mapping[str, Tensor],
     mask_size: int = 0,
+    ngram_buckets: int = 0,
 ) -> SequenceClassifier:
     """Return a model with the weights ``tensors``, on the CPU, without initialising it first.
 
@@ -37,14 +38,15 @@ def load_weights(
         vocabulary_size: number of tokens; 0 if time steps are features.
         tensors: by name, as in `torch.nn.Module.state_dict`.
         mask_size: how many features, the last ones, say what is missing (default 0).
+        ngram_buckets: number of vectors that n-grams of tokens share (default 0).
 
     Raises:
         ValueError: the tensors do not fit such a model, or contain NaN or infinite weights; the message says which.
         ConfigError: a setting is out of range.
     """
-    _check_sizes(config, input_size, num_classes, vocabulary_size, tensors)
+    _check_sizes(config, input_size, num_classes, vocabulary_size, ngram_buckets, tensors)
     known = ":" not in config.cell  # a user's own cell may do anything in its constructor, so it is built normally
-    sizes = input_size, num_classes, vocabulary_size, mask_size
+    sizes = input_size, num_classes, vocabulary_size, mask_size, ngram_buckets
     model = _hollow(config, *sizes) if known else build(config, *sizes)
     _compare(model, tensors)
     own = (
@@ -63,7 +65,12 @@ def check_finite(model: SequenceClassifier) -> None:
 
 
 def _check_sizes(
-    config: ModelConfig, input_size: int, num_classes: int, vocabulary_size: int, tensors: Mapping[str, Tensor]
+    config: ModelConfig,
+    input_size: int,
+    num_classes: int,
+    vocabulary_size: int,
+    ngram_buckets: int,
+    tensors: Mapping[str, Tensor],
 ) -> None:
     """Compare the tensors whose shapes follow from the settings; they bound the size of the model."""
     for what, size, least in (("input_size", input_size, 1), ("num_classes", num_classes, 2)):
@@ -74,6 +81,8 @@ def _check_sizes(
     expected = {"head.weight": (num_classes, directions * config.hidden_size)}
     if vocabulary_size:
         expected["embedding.weight"] = vocabulary_size, config.embedding_size
+    if ngram_buckets:
+        expected["ngrams.weight"] = 1 + ngram_buckets, config.embedding_size
     for name, shape in expected.items():
         if name not in tensors or tensors[name].shape != shape:
             _complain(name, shape, tensors)

@@ -24,6 +24,7 @@ export interface ModelDescription {
   input_size: number;
   num_classes: number;
   vocabulary_size: number | null;
+  ngram_buckets: number;
   front: FrontDescription;
   weights: Record<string, { shape: number[]; data: string }>;
 }
@@ -53,6 +54,8 @@ export interface Preparation {
   missing: { means: number[]; mask: boolean } | null;
   features: string[];
   tokenizer: Tokenizer | null;
+  /** How many n-grams of words are told apart; 0 where they are not read. */
+  ngram_buckets: number;
 }
 
 export interface Scaling {

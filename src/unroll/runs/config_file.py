@@ -33,6 +33,7 @@ class RunConfig:
         model: settings of the model; the backend is "auto", as the weights do not depend on it
         preparation: turns raw examples into model input; the tokenizer is in a file of its own
         vocabulary_size: number of tokens; 0 if the examples are not texts
+        ngram_buckets: number of vectors that n-grams of words share; 0 if there are none
         fingerprint: of the training data
         plan: data and settings of the training, with absolute paths; None if the model was saved by hand
         tensorboard: whether the curves are also written for TensorBoard
@@ -46,6 +47,7 @@ class RunConfig:
     model: ModelConfig
     preparation: Preparation
     vocabulary_size: int
+    ngram_buckets: int
     fingerprint: str
     plan: Plan | None = None
     tensorboard: bool = False
@@ -69,6 +71,7 @@ class RunConfig:
             model=replace(model.config, backend="auto"),
             preparation=preparation,
             vocabulary_size=model.vocabulary_size,
+            ngram_buckets=model.ngram_buckets,
             fingerprint=fingerprint,
             plan=plan,
             tensorboard=tensorboard,
@@ -89,7 +92,8 @@ class RunConfig:
             "input_size": self.input_size,
             "num_classes": self.num_classes,
             "model": asdict(self.model),
-            "preparation": self.preparation.to_dict() | {"tokens": self.vocabulary_size or None},
+            "preparation": self.preparation.to_dict()
+            | {"tokens": self.vocabulary_size or None, "ngram_buckets": self.ngram_buckets},
         }
         if self.plan is None:
             return content | {"data": {"fingerprint": self.fingerprint}}
@@ -124,6 +128,7 @@ class RunConfig:
             model=model,
             preparation=Preparation.from_dict(content["preparation"]),
             vocabulary_size=content["preparation"].get("tokens") or 0,
+            ngram_buckets=content["preparation"].get("ngram_buckets", 0),
             fingerprint=_text("fingerprint of the data", fingerprint),
             plan=_plan(content, model) if "train" in content else None,
             tensorboard=content.get("tensorboard") is True,
@@ -134,6 +139,11 @@ class RunConfig:
     def _check_sizes(self) -> None:
         """Raise `ValueError` unless the sizes of preparation and model agree."""
         check_whole("tokens", self.vocabulary_size, 0)
+        check_whole("ngram_buckets", self.ngram_buckets, 0)
+        if self.ngram_buckets >= 2**31 or (self.ngram_buckets and not self.vocabulary_size):
+            raise ValueError(
+                f"ngram_buckets must be below {2**31}, and 0 without tokens, got {shown(self.ngram_buckets)}"
+            )
         if len(self.preparation.classes) != self.num_classes:
             raise ValueError(f"{len(self.preparation.classes)} names for {shown(self.num_classes)} classes")
         image, scaling, missing = self.preparation.image, self.preparation.scaling, self.preparation.missing

@@ -73,7 +73,7 @@ class Plan:
         if config.frame == "auto":
             config = replace(config, frame=self.frame(splits)[0])
         torch.manual_seed(self.recipe.train.seed)
-        sizes = len(splits.classes), train.vocabulary_size, train.preparation.mask_size
+        sizes = len(splits.classes), train.vocabulary_size, train.preparation.mask_size, train.ngram_buckets
         return build(config, train.input_size, *sizes)
 
     @staticmethod

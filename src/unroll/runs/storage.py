@@ -127,6 +127,7 @@ def check_fit(model: SequenceClassifier, data: SequenceData) -> None:
     masks = data.preparation.mask_size if model.front.scales else model.front.mask_size
     for what, of_model, of_data in (
         ("tokens", model.vocabulary_size, data.vocabulary_size),
+        ("n-grams of words", model.ngram_buckets, data.ngram_buckets),
         ("features that mark missing values", model.front.mask_size, masks),
         ("features", 1 if model.vocabulary_size else model.input_size, data.input_size),
         ("classes", model.num_classes, len(data.preparation.classes)),
@@ -159,11 +160,12 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
     if tokenizer.exists():
         library()  # its error says what to install
     try:
-        tokens = Tokenizer(tokenizer.read_text("utf-8")) if config.vocabulary_size else None
+        buckets = config.ngram_buckets
+        tokens = Tokenizer(tokenizer.read_text("utf-8"), buckets) if config.vocabulary_size else None
         config = replace(config, preparation=replace(config.preparation, tokenizer=tokens))
         sizes = config.input_size, config.num_classes, 0 if tokens is None else tokens.checked().size
         tensors = safetensors.torch.load(weights.read_bytes())
-        model = load_weights(config.model, *sizes, tensors, config.preparation.mask_size)
+        model = load_weights(config.model, *sizes, tensors, config.preparation.mask_size, buckets)
     except (TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
         raise RunError(f"{path} is broken ({first_line(error)}); copy it again, or train again") from error
     evaluation, calibration = read_evaluation(path), read_calibration(path)

@@ -240,5 +240,10 @@ def _joined(parts: Sequence[SequenceData]) -> SequenceData:
     first = parts[0]
     texts = None if first.texts is None else tuple(text for part in parts for text in part.texts or ())
     lengths = torch.cat([part.steps_of_each for part in parts])
-    x, y = torch.cat([part.flat(part.x) for part in parts]), torch.zeros_like(lengths)
-    return SequenceData(x, y, first.preparation, lengths, texts=texts, starts=lengths.cumsum(0) - lengths).unpadded()
+    tables = [part.words for part in parts if part.words is not None]
+    rows, shifts = [len(table) for table in tables] or [0] * len(parts), [0]
+    for number in rows[:-1]:
+        shifts.append(shifts[-1] + number)
+    x = torch.cat([part.flat(part.x) + shift for part, shift in zip(parts, shifts, strict=True)])
+    y, starts, words = torch.zeros_like(lengths), lengths.cumsum(0) - lengths, torch.cat(tables) if tables else None
+    return SequenceData(x, y, first.preparation, lengths, texts=texts, starts=starts, words=words).unpadded()

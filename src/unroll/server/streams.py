@@ -56,8 +56,10 @@ class Streams:
         # A state's tensors are known from a stream that has read one step.
         with inference(self.model):
             stream = self.model.stream()
-            size = () if self.model.embedding is not None else (self.model.input_size,)
-            stream.step(torch.zeros(1, *size, dtype=torch.int64 if self.model.embedding is not None else torch.float32))
+            # Of one step; any number of n-grams shows the form.
+            size = {"features": self.model.input_size, "n-grams": 2}
+            axes = [size.get(axis, 1) for axis in self.model.step_axes]
+            stream.step(torch.zeros(axes, dtype=torch.int64 if self.model.embedding is not None else torch.float32))
         self.form = stream.state
         self.keeps_all = self.model.front.scales  # so the state grows with what has been read
 

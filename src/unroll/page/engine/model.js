@@ -105,8 +105,8 @@ export class Model {
   }
 
   /**
-   * Return logits after the last step of `x`: time steps, each an array of scaled features; of a text the ids of
-   * its tokens.
+   * Return logits after the last step of `x`: time steps, each an array of scaled features; of a text its
+   * tokens, see `Texts.tokens`.
    */
   logits(x) {
     return this.#logitsOf(this.#vectors(x));
@@ -317,8 +317,19 @@ export class Model {
   /** Return the learned vector of a token, or the features of a step. */
   #vector(step) {
     if (!this.description.vocabulary_size) return step;
-    const { shape, data } = this.weights["embedding.weight"];
-    return data.subarray(step * shape[1], (step + 1) * shape[1]);
+    if (!this.description.ngram_buckets) return this.#row("embedding.weight", step);
+    const [token, ...ngrams] = step;
+    const vector = Float64Array.from(this.#row("embedding.weight", token));
+    for (const number of ngrams) {
+      this.#row("ngrams.weight", number).forEach((v, feature) => (vector[feature] += v / ngrams.length));
+    }
+    return vector;
+  }
+
+  /** Return a row of a matrix of weights. */
+  #row(name, number) {
+    const { shape, data } = this.weights[name];
+    return data.subarray(number * shape[1], (number + 1) * shape[1]);
   }
 }
 

@@ -11,15 +11,17 @@ export const Texts = {
     /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}\p{White_Space}]+/gu,
 
   /**
-   * Return the ids of a text's tokens (`numbers`) and their offsets in it (`places`), [start, end) as JavaScript counts
-   * characters. `tokenizer` is the JSON that the library saves.
+   * Return the ids of a text's tokens (`numbers`), what a model reads of them (`steps`: the ids, or with n-grams of each
+   * an array of it and its n-grams) and their offsets in it (`places`), [start, end) as JavaScript counts characters.
+   * `tokenizer` is the JSON that the library saves, `ngram_buckets` the number of n-grams that are told apart, 0 for none.
    */
-  tokens(text, tokenizer) {
+  tokens(text, { tokenizer, ngram_buckets: buckets }) {
     const model = Texts.model(tokenizer);
-    const tokens = { numbers: [], places: [] };
+    const tokens = { numbers: [], steps: [], places: [] };
     for (const { from, to, number } of Texts.parts(text, tokenizer.added_tokens)) {
       if (number !== null) {
         tokens.numbers.push(number);
+        tokens.steps.push(number);
         tokens.places.push([from, to]);
         continue;
       }
@@ -27,6 +29,7 @@ export const Texts = {
       for (const word of Texts.words(characters)) {
         for (const [piece, first, behind] of model.pieces(word.map(({ character }) => character))) {
           tokens.numbers.push(piece);
+          tokens.steps.push(buckets ? [piece, ...Ngrams.hashed(word, buckets)] : piece);
           tokens.places.push([word[first].from, word[behind - 1].to]);
         }
       }
@@ -76,6 +79,37 @@ export const Texts = {
       while (unit < index + word.length) unit += characters[number++].character.length;
       yield characters.slice(first, number);
     }
+  },
+};
+
+/** Hashed character n-grams of words, as in unroll's data/ngrams.py. */
+export const Ngrams = {
+  SIZES: [3, 4, 5],
+  CHARACTERS: 22, // of a word that are read
+
+  /** Return the numbers of the n-grams of a word, given as its characters: 1 + the hash modulo `buckets`. */
+  hashed(word, buckets) {
+    const characters = word.slice(0, Ngrams.CHARACTERS).map(({ character }) => character);
+    const bytes = ["<", ...characters, ">"].map(Ngrams.utf8);
+    return Ngrams.SIZES.flatMap((size) =>
+      Array.from({ length: Math.max(0, bytes.length - size + 1) }, (_, at) => {
+        return 1 + (Ngrams.fnv1a(bytes.slice(at, at + size).flat()) % buckets);
+      }),
+    );
+  },
+
+  /** Return the 32-bit hash FNV-1a of bytes. */
+  fnv1a(bytes) {
+    return bytes.reduce((hash, byte) => Math.imul(hash ^ byte, 0x01000193), 0x811c9dc5) >>> 0;
+  },
+
+  /** Return the bytes of a character in UTF-8. */
+  utf8(character) {
+    const point = character.codePointAt(0);
+    if (point < 0x80) return [point];
+    const count = point < 0x800 ? 1 : point < 0x10000 ? 2 : 3; // bytes that follow, of six bits each
+    const rest = Array.from({ length: count }, (_, n) => 0x80 | ((point >> (6 * (count - 1 - n))) & 0x3f));
+    return [[0xc0, 0xe0, 0xf0][count - 1] | (point >> (6 * count)), ...rest];
   },
 };
 

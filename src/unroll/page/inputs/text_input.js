@@ -24,7 +24,7 @@ export class SentenceInput {
    */
   constructor(root, description, changed) {
     const { preparation, samples, classes } = description;
-    this.tokenizer = preparation.tokenizer;
+    this.preparation = preparation;
     this.samples = samples;
     this.classes = classes;
     this.changed = changed;
@@ -34,9 +34,9 @@ export class SentenceInput {
     this.left = new Set();
     this.chosen = null;
     this.cost = 0;
-    const { vocab, unk_token: unknown } = this.tokenizer.model;
+    const { vocab, unk_token: unknown } = preparation.tokenizer.model;
     this.unknown = vocab[unknown];
-    this.unit = Texts.unit(this.tokenizer);
+    this.unit = Texts.unit(preparation.tokenizer);
     this.field = element("textarea", {
       class: "field",
       rows: 2,
@@ -52,7 +52,8 @@ export class SentenceInput {
     this.legend = element("p", { class: "made legend" });
     const clear = element("button", { type: "button", class: "slight", click: () => this.#clear() }, "Clear");
     this.back = element("button", { type: "button", class: "slight", click: () => this.#putBack() }, "Put all back");
-    const what = this.unit === "piece" ? " It reads pieces of words, so it can also use words that it has never seen." : "";
+    const parts = this.unit === "piece" ? "pieces of words" : preparation.ngram_buckets ? "parts of words too" : "";
+    const what = parts && ` It reads ${parts}, so it can also use words that it has never seen.`;
     root.append(
       element(
         "section",
@@ -80,7 +81,7 @@ export class SentenceInput {
   }
 
   get sequence() {
-    return this.steps.length ? this.steps.map(({ number }) => number) : null;
+    return this.steps.length ? this.steps.map(({ value }) => value) : null;
   }
 
   get sample() {
@@ -115,7 +116,7 @@ export class SentenceInput {
 
   async take(file) {
     const text = (await textOf(file, SentenceInput.MOST_CHARACTERS, "a text")).trim();
-    const tokens = Texts.tokens(text, this.tokenizer);
+    const tokens = Texts.tokens(text, this.preparation);
     if (!tokens.numbers.length) throw new Error(`${file.name} must contain at least one word, got none`);
     this.field.value = text;
     this.#take(text, null, tokens);
@@ -135,7 +136,7 @@ export class SentenceInput {
     this.waiting = setTimeout(() => read(false), SentenceInput.PAUSE);
   }
 
-  #take(text, chosen, { numbers, places } = Texts.tokens(text, this.tokenizer)) {
+  #take(text, chosen, { numbers, steps, places } = Texts.tokens(text, this.preparation)) {
     clearTimeout(this.waiting);
     const words = [];
     numbers.forEach((number, at) => {
@@ -143,8 +144,9 @@ export class SentenceInput {
       const unknown = number === this.unknown;
       const last = words.at(-1);
       // One character may become several tokens, such as ½.
-      if (last && from < last.to) Object.assign(last, { numbers: [...last.numbers, number], to: Math.max(to, last.to) });
-      else words.push({ from, to, numbers: [number], unknown });
+      const values = [steps[at]];
+      if (last && from < last.to) Object.assign(last, { values: [...last.values, ...values], to: Math.max(to, last.to) });
+      else words.push({ from, to, values, unknown });
     });
     this.text = text;
     this.words = words;
@@ -176,7 +178,7 @@ export class SentenceInput {
   /** Update the steps, the heading and the legend after a change. */
   #count() {
     const kept = this.words.map((word, number) => ({ ...word, number })).filter(({ number }) => !this.left.has(number));
-    this.steps = kept.flatMap(({ numbers, number: word }) => numbers.map((number) => ({ number, word })));
+    this.steps = kept.flatMap(({ values, number: word }) => values.map((value) => ({ value, word })));
     const many = this.steps.length === 1 ? `one ${this.unit}` : `${grouped(this.steps.length)} ${this.unit}s`;
     this.heading.textContent = this.steps.length ? `What it reads: ${many}` : "What it reads";
     this.back.hidden = !this.left.size;
@@ -186,7 +188,8 @@ export class SentenceInput {
   /** Explain the visible marks; `weighed`: also those of what mattered. */
   #explain(...weighed) {
     const lines = [];
-    const alike = `not in the vocabulary: all such ${this.unit}s look the same to the model`;
+    const how = this.preparation.ngram_buckets ? "the model reads its parts" : `all such ${this.unit}s look the same to the model`;
+    const alike = `not in the vocabulary: ${how}`;
     if (this.words.some(({ unknown }) => unknown)) lines.push(SentenceInput.#sample("unknown read", alike));
     if (this.left.size) lines.push(SentenceInput.#sample("left", "left out"));
     this.legend.replaceChildren(...lines, ...weighed);
