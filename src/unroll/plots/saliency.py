@@ -207,7 +207,7 @@ def _curve(ax: Axes, series: np.ndarray, values: np.ndarray, norm: Normalize) ->
 
 
 def _feature(data: SequenceData, number: int) -> str:
-    names, plain = data.preparation.features, data.values.shape[2]
+    names, plain = data.preparation.features, data.values.shape[-1]
     name = names[number % plain] if names else f"feature {number % plain}"
     return f"{name} is missing" if number >= plain else name
 
