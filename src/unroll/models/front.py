@@ -7,7 +7,6 @@ steps: training, prediction, streams, saliency, the page.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TypeVar, final
 
 import torch
@@ -69,7 +68,7 @@ class Front:
         """Whether each series is scaled by itself, so that a later step changes what earlier ones are."""
         return self.scaling in ("series", "both")
 
-    @cached_property  # asked with every answer, of which a small model gives one in some microseconds
+    @property
     def is_identity(self) -> bool:
         """Whether the layers read the time steps as they are."""
         return self.frame == 1 and not self.scales

@@ -49,16 +49,18 @@ def baseline(
         from ...runs.plan import Plan
         from ...runs.storage import load_run
         from ..views.baseline import print_baselines
-        from ..views.terminal import Screen
+        from ..views.terminal import Screen, show_reading
 
     settings = given(reading)
     if run is not None and (settings or data):
         raise ConfigError(f"give {run} or the flags of data, not both")
     loaded = None if run is None else load_run(run)
     if loaded is None:
-        splits = Plan(data or DATA, data_dir, *choose_settings(RECIPE, settings)).load()
+        with show_reading(data or DATA):
+            splits = Plan(data or DATA, data_dir, *choose_settings(RECIPE, settings)).load()
     else:
-        splits = load_splits(loaded, data_dir)
+        with show_reading(f"the data of {run}"):
+            splits = load_splits(loaded, data_dir)
     with Screen(stderr=True).status("training baselines"):
         tried = list(baselines(splits))
     best, comparison = best_of(tried), ""

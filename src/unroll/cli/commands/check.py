@@ -52,7 +52,7 @@ def check(
         from ...runs.plan import Plan
         from ...training.loop import Training, refuse_val_fraction
         from ..views.doctor import print_inspection
-        from ..views.terminal import Screen
+        from ..views.terminal import Screen, show_reading
 
     import_user_cell(settings.get("cell"))
     if run is None:
@@ -63,7 +63,8 @@ def check(
         raise ConfigError(f"{run} is not a run; to check data, use --data {run}")
     else:
         plan = read_plan(run, data_dir)
-    splits = plan.load()
+    with show_reading(plan.data):
+        splits = plan.load()
     if splits.val is not None and "val_fraction" in settings:
         refuse_val_fraction(splits, settings["val_fraction"])
     fresh = plan.build(splits)

@@ -49,11 +49,12 @@ def doctor(
         from ...runs.history import read_history
         from ...runs.storage import load_run
         from ..views.doctor import print_examination
-        from ..views.terminal import Screen
+        from ..views.terminal import Screen, show_reading
 
     import_user_cell(cell)
     loaded = load_run(run)
-    sequences, warnings, reason = _sequences(loaded, data, data_dir)
+    with show_reading(data or f"the data of {run}"):
+        sequences, warnings, reason = _sequences(loaded, data, data_dir)
     for line in warnings:
         say(f"{data}: {line}")
     stored = loaded.evaluation or {}

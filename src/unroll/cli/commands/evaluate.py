@@ -63,11 +63,12 @@ def evaluate(
         from ...runs.data import load_test
         from ...runs.storage import load_run
         from ..views.evaluation import print_anytime, print_evaluation
-        from ..views.terminal import Screen
+        from ..views.terminal import Screen, show_reading
 
     import_user_cell(cell)
     loaded = load_run(run)
-    test = load_test(loaded, data, data_dir, **settings)
+    with show_reading(data or f"the data of {run}"):
+        test = load_test(loaded, data, data_dir, **settings)
     name, part, sequences, trained_on = test
     evaluation = count(loaded.model, sequences)
     warnings = test.warnings()

@@ -45,11 +45,12 @@ def explore(
         from ...plots import figures, png
         from ...runs.folder import fresh, refuse_inside, refuse_used, write
         from ..views.data import print_description
-        from ..views.terminal import Screen
+        from ..views.terminal import Screen, show_reading
 
     refuse_used(out)
     refuse_inside(out or "explored", resolve(data, data_dir))
-    splits = load(data, data_dir=data_dir, **settings)
+    with show_reading(data):
+        splits = load(data, data_dir=data_dir, **settings)
     description = describe_data(splits)
     drawn = {name: png(figure) for name, figure in figures(splits).items()}
     folder = fresh(out, "explored", splits.name)

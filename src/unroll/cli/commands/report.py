@@ -51,7 +51,7 @@ def report(
         from ...runs.data import load_test, load_train
         from ...runs.folder import FIGURES
         from ...runs.storage import load_run
-        from ..views.terminal import Screen, print_facts
+        from ..views.terminal import Screen, print_facts, show_reading
 
     import_user_cell(cell)
     loaded, test, train, lacking = load_run(run), None, None, ""
@@ -61,8 +61,9 @@ def report(
             f"{run} is for the report on its own data, {own}: choose another folder with --out for {data}"
         )
     try:
-        train = load_train(loaded, data_dir) if data is None and loaded.config.plan else None
-        test = load_test(loaded, data, data_dir)
+        with show_reading(data or f"the data of {run}"):
+            train = load_train(loaded, data_dir) if data is None and loaded.config.plan else None
+            test = load_test(loaded, data, data_dir)
     except InputError as error:
         if data is not None:
             raise

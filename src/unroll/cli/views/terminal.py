@@ -7,16 +7,22 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from threading import Timer
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.markup import escape
 from rich.measure import Measurement
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from ...formatting import printable_lines
+from ...formatting import printable_lines, shown
+
+PATIENCE = 2.0  # seconds of reading before a line says so
 
 
 class Screen(Console):
@@ -35,6 +41,29 @@ class Screen(Console):
         """Stop writing, also at exit, and raise `BrokenPipeError`."""
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
         raise BrokenPipeError(errno.EPIPE, "the reader of the output has stopped")
+
+
+@contextmanager
+def show_reading(data: object, console: Console | None = None, patience: float = PATIENCE) -> Iterator[None]:
+    """Show on a terminal, if the block takes longer than ``patience`` seconds, that ``data`` is being read.
+
+    Args:
+        data: what is read, as the line calls it.
+        console: where (default: stderr).
+        patience: seconds.
+    """
+    console = console or Screen(stderr=True)
+    columns = (TextColumn("reading {task.description}"), TimeElapsedColumn())
+    line = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    line.add_task(escape(shown(data)), total=None)
+    timer = Timer(patience, line.start)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()  # it may be starting the line at this moment
+        line.stop()
 
 
 def command_line(*words: object) -> str:

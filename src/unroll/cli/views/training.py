@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from ...runs.storage import Run
 from ...training.loop import Training, few_deciding
 from ...training.results import EpochResult
 from ...training.results import Progress as Step
-from .terminal import command_line, print_facts, print_findings
+from .terminal import command_line, print_facts, print_findings, show_reading
 
 HEADINGS = ("epoch", "train loss", "train acc", "val loss", "val acc", "lr", "seconds", "samples/s")
 WIDTHS = (7, 12, 11, 10, 9, 10, 9, 11)
@@ -52,13 +53,16 @@ class TrainingScreen:
         )
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("", total=None, loss=0.0)
+        self._reading = ExitStack()
 
     def __enter__(self) -> TrainingScreen:
         """Start drawing."""
+        self._reading.enter_context(show_reading("the data", self.console))
         return self
 
     def __exit__(self, *exc: object) -> None:
         """Remove the bar; the last epoch is always shown."""
+        self._reading.close()
         self._bar.stop()
         if self._skipped is not None:
             self._row(self._skipped)
@@ -79,6 +83,7 @@ class TrainingScreen:
             self._show(event)
 
     def _start(self, started: Started) -> None:
+        self._reading.close()
         self.path, self.splits = started.path, started.splits
         training = self._training = started.training
         self._every = training.every * math.ceil(training.epochs / training.every / ROWS)
