@@ -528,4 +528,4 @@ def test_dates_far_from_now_and_names_far_too_long_are_no_accident(tmp_path: Pat
         (tmp_path / "d.csv").write_text("\n".join([header, *(row.replace(",1,", ",word,") for row in rows)]))
         with pytest.raises(DataError) as refused:
             load(tmp_path / "d.csv")
-        assert len(str(refused.value)) < 1000
+        assert len(str(refused.value).replace(str(tmp_path), "")) < 400

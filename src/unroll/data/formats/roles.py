@@ -26,7 +26,7 @@ CLOCK = re.compile(r"time|date|clock|epoch", re.IGNORECASE)
 NUMBERED = re.compile(r"(.*?)(\d+)(\D*)")
 EVIDENCE = 8  # rows that must agree before anything is concluded from values
 SHUFFLED = 20  # rows whose distinct whole numbers of a narrow range number them in any order
-LONGEST_FLAG = 200  # characters of a flag that a message shows: longer names are not copied from there
+LONGEST_NAME = 60  # characters of a column's name in a flag that a message shows: longer ones are cut
 CANDIDATES = 10  # columns that are looked at as ids of a long form
 
 
@@ -313,8 +313,8 @@ def long_form(table: Table, ids: Iterable[int], times: Sequence[int]) -> tuple[i
 
 def flag(names: Sequence[str]) -> str:
     """Return names of columns as a flag takes them, for a shell."""
-    text = ",".join(f'"{name}"' if "," in name else name for name in names)
-    text = text if len(text) <= LONGEST_FLAG else f"{text[:LONGEST_FLAG]}…"
+    short = [name if len(name) <= LONGEST_NAME else f"{name[:20]}…" for name in names]
+    text = ",".join(f'"{name}"' if "," in name else name for name in short)
     return text if re.fullmatch(r"[\w.,:+-]+", text) else f"'{text}'"
 
 
