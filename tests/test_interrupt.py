@@ -15,6 +15,7 @@ import pytest
 
 import unroll
 from unroll import EpochResult, RunError, load_run, resume_run, run_sweep, train_run
+from unroll.cli import main
 from unroll.interrupt import deferred_signals, resignalled
 from unroll.runs.checkpoint import read_checkpoint
 from unroll.runs.config_file import read_config
@@ -190,3 +191,24 @@ def test_an_epoch_result_comes_before_the_end() -> None:
     with pytest.raises(KeyboardInterrupt):
         train_run(out="here", watch=watch, **SETTINGS)
     assert resume_run("here").evaluation is not None
+
+
+def test_ctrl_c_while_pandas_parses_a_table_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import pandas
+
+    parse, rows = pandas.read_csv, [f"{n},{t},{t * n % 5},{'ab'[n % 2]}" for n in range(12) for t in range(6)]
+    Path("d.csv").write_text("\n".join(["id,time,x,label", *rows]))
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # as the parser, in C, hears of it when it is done
+        os.kill(os.getpid(), signal.SIGINT)
+        table = parse(*arguments, **options)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        return table
+
+    monkeypatch.setattr(pandas, "read_csv", interrupted)
+    assert main(["train", "--data", "d.csv", "--out", "run"]) == 130
+    assert capsys.readouterr().err == "unroll: interrupted\n"
+    assert [path.name for path in Path().iterdir()] == ["d.csv"]

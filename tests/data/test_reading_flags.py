@@ -24,6 +24,7 @@ IMAGES = ("mnist-sample", "images")
 FLAGS: dict[str, tuple[object, tuple[str, ...]]] = {
     "read": ("columns", IMAGES),
     "resize": ("4", ("images",)),
+    "colour": ("keep", ("images",)),  # which are grey
     "missing": ("mask", ("gaps.csv",)),
     "tokenizer": ("bpe", TEXTS),
     "vocabulary_size": (3, TEXTS),

@@ -518,3 +518,14 @@ def test_another_rate_in_some_series_of_a_long_table_is_said(unit: str, words: s
     (note,) = load(table("two.csv", lambda n: 0.02 if n > 5 else 0.01)).train.notes
     assert note.startswith(f"the time between two steps is {words}")
     assert note.endswith("and is not read: resample them all to one rate")
+
+
+def test_dates_far_from_now_and_names_far_too_long_are_no_accident(tmp_path: Path) -> None:
+    rows = [f"s{n},{9000 + t}-01-01,{(t * t + n) % 5},{'ab'[n % 2]}" for n in range(8) for t in range(9)]
+    (tmp_path / "d.csv").write_text("\n".join(["id,time,x,label", *rows]))
+    assert load(tmp_path / "d.csv").train.steps_of_each.unique().tolist() == [9]
+    for header in (f"id,{'t' * 5000},x,label", f"id,time,{'t' * 5000},label"):
+        (tmp_path / "d.csv").write_text("\n".join([header, *(row.replace(",1,", ",word,") for row in rows)]))
+        with pytest.raises(DataError) as refused:
+            load(tmp_path / "d.csv")
+        assert len(str(refused.value).replace(str(tmp_path), "")) < 400

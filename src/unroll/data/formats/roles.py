@@ -26,6 +26,7 @@ CLOCK = re.compile(r"time|date|clock|epoch", re.IGNORECASE)
 NUMBERED = re.compile(r"(.*?)(\d+)(\D*)")
 EVIDENCE = 8  # rows that must agree before anything is concluded from values
 SHUFFLED = 20  # rows whose distinct whole numbers of a narrow range number them in any order
+LONGEST_NAME = 60  # characters of a column's name in a flag that a message shows: longer ones are cut
 CANDIDATES = 10  # columns that are looked at as ids of a long form
 
 
@@ -224,7 +225,8 @@ def as_numbers(column: np.ndarray | Texts) -> np.ndarray:
     if not isinstance(column, Texts):
         return column
     dates = [date_ns(value) for value in column.values] if _is_dates(column) else list(range(len(column.values)))
-    values: np.ndarray = np.array(dates, np.int64)[column.codes]
+    is_exact = all(abs(date) < 2**63 for date in dates if date is not None)  # from 1677 to 2262
+    values: np.ndarray = np.array(dates, np.int64 if is_exact else np.float64)[column.codes]
     return values
 
 
@@ -311,7 +313,8 @@ def long_form(table: Table, ids: Iterable[int], times: Sequence[int]) -> tuple[i
 
 def flag(names: Sequence[str]) -> str:
     """Return names of columns as a flag takes them, for a shell."""
-    text = ",".join(f'"{name}"' if "," in name else name for name in names)
+    short = [name if len(name) <= LONGEST_NAME else f"{name[:20]}…" for name in names]
+    text = ",".join(f'"{name}"' if "," in name else name for name in short)
     return text if re.fullmatch(r"[\w.,:+-]+", text) else f"'{text}'"
 
 
