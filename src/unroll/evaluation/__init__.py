@@ -1,6 +1,7 @@
 """Evaluate a model: accuracy, calibration, accuracy over time, attribution and tests of significance."""
 
 from .anytime import Anytime, PartialAnswers, Stop, calibrate, evaluate_anytime, read_along
+from .baseline import Baseline, baselines
 from .calibration import Calibration, Reliability, fit_temperatures, reliability
 from .metrics import ClassScore, Evaluation, Interval, evaluate, logits_of, predict
 from .predictions import Predictions
@@ -10,6 +11,7 @@ from .stepwise import Watched, watch
 
 __all__ = [
     "Anytime",
+    "Baseline",
     "Calibration",
     "ClassScore",
     "Evaluation",
@@ -20,6 +22,7 @@ __all__ = [
     "Stop",
     "Watched",
     "attribute",
+    "baselines",
     "calibrate",
     "difference",
     "evaluate",
