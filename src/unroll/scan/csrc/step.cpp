@@ -90,9 +90,8 @@ void TrainingStep::gather(const std::int64_t* order) {
     starts_[b] = data_.starts[order[b]];
     lengths_[b] = std::min<long>(data_.lengths ? data_.lengths[order[b]] : a.time, a.time);
   }
-  const Gather g{
-      data_.bytes, data_.floats, starts_.data(), lengths_.data(), data_.mean.data(), data_.scale.data(), a.batch,
-      a.time,      a.inputs,     steps};
+  const Gather g{data_.bytes,        data_.floats, starts_.data(), lengths_.data(), data_.mean.data(),
+                 data_.scale.data(), a.batch,      a.time,         a.inputs,        steps};
   // Sequences in random order are read with cache misses, each as slow as many products.
   split(a.batch, threads_for(32 * a.time * a.batch * a.inputs),
         [&](long begin, long end) { a.kernels->gather(g, begin, end); });
