@@ -18,7 +18,7 @@ from unroll.formatting import is_printable, listed, printable, quoted, shown
 from unroll.notebook import facts
 from unroll.page import html_page
 from unroll.plots.style import label
-from unroll.report import _kept_together
+from unroll.report import _unbroken_percent
 
 ESCAPED = {
     "an escape": ("a\x1b[31mb", r"a\x1b[31mb"),
@@ -98,6 +98,6 @@ def test_no_page_holds_what_nobody_sees() -> None:
     embedded = re.search(r'<script[^>]*type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
     assert embedded is not None
     assert json.loads(embedded[1])["classes"] == [hidden]
-    assert is_printable(_kept_together(hidden))
+    assert is_printable(_unbroken_percent(hidden))
     assert is_printable(facts({hidden: hidden}))
     assert label(hidden) == printable(hidden)

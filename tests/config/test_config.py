@@ -75,7 +75,11 @@ def test_every_setting_is_documented_with_its_default(config: type) -> None:
     ("function", "config", "own"),
     [
         (unroll.load, DataConfig, {"name", "data_dir", "scaling"}),
-        (unroll.SequenceClassifier, ModelConfig, {"input_size", "num_classes", "vocabulary_size", "mask_size"}),
+        (
+            unroll.SequenceClassifier,
+            ModelConfig,
+            {"input_size", "num_classes", "vocabulary_size", "mask_size", "ngram_buckets"},
+        ),
     ],
 )
 def test_a_function_of_settings_takes_each_by_name(function: Any, config: type, own: set[str]) -> None:

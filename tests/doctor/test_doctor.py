@@ -633,7 +633,7 @@ def test_flags_are_read_from_a_remedy() -> None:
 def test_pictures(small: Digits) -> None:
     found = examine(fresh(num_layers=2, bidirectional=True), small.train)
     (ax,) = plots.gradient_flow(found).axes
-    assert (ax.get_yscale(), ax.get_xlabel()) == ("log", "time steps before the end")
+    assert (ax.get_yscale(), ax.get_xlabel()) == ("log", "steps before the end")
     assert ax.get_ylabel() == "‖∂loss/∂state‖ (nats per unit)"
     assert [str(line.get_label()) for line in ax.lines] == [layer.title for layer in found.layers]
     for line, layer in zip(ax.lines, found.layers, strict=True):
@@ -644,7 +644,7 @@ def test_pictures(small: Digits) -> None:
     offsets = np.asarray(ax.lines[0].get_xdata())
     assert set(offsets) <= set(found.memory.offsets)
     assert np.asarray(ax.lines[1].get_ydata())[0] == pytest.approx(max(found.memory.effects) / 100)
-    assert (ax.get_yscale(), ax.get_xlabel()) == ("log", "time steps before the end")
+    assert (ax.get_yscale(), ax.get_xlabel()) == ("log", "steps before the end")
     assert plots.png(plots.memory(found)).startswith(b"\x89PNG")
     for draw in (plots.gradient_flow, plots.memory):
         with pytest.raises(unroll.InputError, match="it had no data; pass data to examine"):
