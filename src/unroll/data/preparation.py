@@ -61,6 +61,20 @@ def moments(values: Tensor, per_feature: bool) -> tuple[Tensor, Tensor]:
     return mean, std
 
 
+def moments_of_each(x: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of each sequence over its first time steps, (N, features) float64; of no step 0.
+
+    Args:
+        x: (N, time, features) of any dtype.
+        steps: (N,) int64, how many of them count.
+    """
+    valid = (torch.arange(x.shape[1], device=x.device) < steps.unsqueeze(1)).unsqueeze(2)
+    counts = steps.clamp(min=1).unsqueeze(1)
+    means = torch.where(valid, x.double(), 0.0).sum(dim=1) / counts
+    squares = torch.where(valid, x.double() - means.unsqueeze(1), 0.0).square().sum(dim=1) / counts
+    return means, squares.sqrt()
+
+
 @dataclass(frozen=True)
 class Scaling:
     """Model input is ``(x - mean) / std``, in the units of the raw data.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..data.preparation import moments_of_each
 from ..data.sequences import SequenceData
 from ..models.classifier import SequenceClassifier
 
@@ -42,11 +43,7 @@ def early_accuracy(model: SequenceClassifier, data: SequenceData) -> float | Non
 
 def _summary(x: Tensor, steps: Tensor) -> Tensor:
     """Return means and deviations over the first steps, standardised, and a 1: (N, 2 × features + 1) float64."""
-    valid = (torch.arange(x.shape[1], device=x.device) < steps.unsqueeze(1)).unsqueeze(2)
-    counts = steps.clamp(min=1).unsqueeze(1)
-    means = torch.where(valid, x.double(), 0.0).sum(dim=1) / counts
-    squares = torch.where(valid, x.double() - means.unsqueeze(1), 0.0).square().sum(dim=1) / counts
-    features = torch.cat([means, squares.sqrt()], dim=1)
+    features = torch.cat(moments_of_each(x, steps), dim=1)
     features = (features - features.mean(dim=0)) / features.std(dim=0, correction=0).clamp(min=1e-12)
     return torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
 

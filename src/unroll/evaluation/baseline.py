@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..data.preparation import moments_of_each
 from ..data.sequences import SequenceData
 from ..data.splits import Splits
 from ..errors import DataError, how_to_install
@@ -196,12 +197,8 @@ def _summaries(data: SequenceData) -> NDArray[np.float64]:
             parts.append(x.flatten(1).double())
             continue
         steps = torch.full((len(x),), x.shape[1]) if lengths is None else lengths
-        valid = (torch.arange(x.shape[1]) < steps[:, None])[:, :, None]
-        values, count = x.double() * valid, steps.clamp(min=1)[:, None]
-        mean = values.sum(dim=1) / count
-        deviation = (((values - mean[:, None]) * valid).square().sum(dim=1) / count).sqrt()
-        last = values.gather(1, (steps - 1).clamp(min=0)[:, None, None].expand(-1, 1, x.shape[2]))[:, 0]
-        parts.append(torch.cat([mean, deviation, last], dim=1))
+        last = x.double().gather(1, (steps - 1).clamp(min=0)[:, None, None].expand(-1, 1, x.shape[2]))[:, 0]
+        parts.append(torch.cat([*moments_of_each(x, steps), last], dim=1))
     return torch.cat(parts).numpy()
 
 
