@@ -16,7 +16,7 @@ from unroll import ConfigError, DataError, SequenceData, Splits, load
 from unroll.data.formats import mnist
 from unroll.data.formats.texts import unread
 from unroll.data.preparation import Framing, ImageFormat, Preparation, Scaling
-from unroll.data.sequences import stratified_cut
+from unroll.data.stratified import stratified_cut
 from unroll.data.tokenizer import Tokenizer
 
 
