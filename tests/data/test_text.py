@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import unroll
+from resuming import interrupt_after
 from unroll import DataError, InputError, SequenceClassifier, Training
 from unroll.cli import main
 from unroll.config import DataConfig
@@ -368,12 +369,8 @@ def test_a_run_of_texts_is_saved_judged_and_taken_up(tsv: Callable[..., Path], t
     with pytest.raises(DataError, match="the run and the data must both hold images, or neither"):
         load_test(run, "mnist-sample")
 
-    def stop(event: object) -> None:
-        if isinstance(event, unroll.EpochResult) and event.epoch == 3:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        unroll.train_run(str(path), out=tmp_path / "half", watch=stop, **settings)
+        unroll.train_run(str(path), out=tmp_path / "half", watch=interrupt_after(3), **settings)
     again = unroll.resume_run(tmp_path / "half")
     for one, same in zip(run.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(one, same)

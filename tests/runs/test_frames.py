@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import unroll
+from resuming import interrupt_after
 from served import client
 from unroll.errors import ConfigError, DataError
 from unroll.evaluation.anytime import read_along
@@ -112,16 +113,12 @@ def test_a_resumed_training_takes_the_frame_that_it_began_with(
 ) -> None:
     whole = run_of("both", epochs=3)
 
-    def stop(event: object) -> None:
-        if isinstance(event, unroll.EpochResult):
-            raise KeyboardInterrupt
-
     folder = whole.path.parent / "resumed"
     with pytest.raises(KeyboardInterrupt):
         unroll.train_run(
             str(waves[0]),
             out=folder,
-            watch=stop,
+            watch=interrupt_after(1),
             frame="auto",
             scaling="both",
             checkpoint_seconds=0,

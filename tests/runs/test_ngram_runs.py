@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import unroll
+from resuming import interrupt_after
 from served import client
 from unroll.data.describe import describe_data
 from unroll.data.tokenizer import Tokenizer
@@ -108,12 +109,8 @@ def test_the_page_agrees(run: unroll.Run, data: Path) -> None:
 
 
 def test_a_resumed_run_ends_with_the_same_weights(run: unroll.Run, data: Path, tmp_path: Path) -> None:
-    def stop(event: object) -> None:
-        if isinstance(event, unroll.EpochResult) and event.epoch == 2:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        unroll.train_run(str(data), out=tmp_path / "half", watch=stop, **SETTINGS)
+        unroll.train_run(str(data), out=tmp_path / "half", watch=interrupt_after(2), **SETTINGS)
     again = unroll.resume_run(tmp_path / "half")
     for name, value in run.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[name]), name

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
+from resuming import same, weights
 from unroll import ConfigError, EpochResult, SequenceClassifier, Splits, TrainConfig, Training, fit
 from unroll.config import RECIPES
 from unroll.data.preparation import Preparation, Scaling
@@ -31,14 +31,6 @@ def tiny(n: int = 12) -> Splits:
 def model(**settings: Any) -> SequenceClassifier:
     torch.manual_seed(3)
     return SequenceClassifier(2, 2, **{"hidden_size": 8, **settings})
-
-
-def state(model: nn.Module) -> list[Tensor]:
-    return [value.clone() for value in model.state_dict().values()]
-
-
-def same(one: list[Tensor], other: list[Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def resumed(training: Training, config: TrainConfig, data: Splits) -> Training:
@@ -101,7 +93,7 @@ def test_whole_epochs_in_steps_are_the_same_training() -> None:
     by_epochs, by_steps = model(), model()
     list(fit(by_epochs, tiny(), TrainConfig(epochs=4, batch_size=5)))
     list(fit(by_steps, tiny(), TrainConfig(training_steps=4 * math.ceil(10 / 5), batch_size=5)))
-    assert same(state(by_epochs), state(by_steps))
+    assert same(weights(by_epochs), weights(by_steps))
 
 
 def test_steps_and_a_budget_are_in_place_of_epochs() -> None:
@@ -131,16 +123,16 @@ class Clock:
 
 def test_a_budget_is_turned_into_steps_once() -> None:
     fresh = model()
-    before = state(fresh)
+    before = weights(fresh)
     config = within_budget(fresh, tiny(), TrainConfig(budget="60s", val_fraction=0), Clock())
-    assert same(state(fresh), before)
+    assert same(weights(fresh), before)
     assert config.budget == "60s"
     assert config.training_steps == 60 - 3 - 6  # at a second a step; 3 are in reserve, and measuring took 6
     assert within_budget(fresh, tiny(), config, Clock()) is config
     measured, given = model(), model()
     list(fit(measured, tiny(), config))
     list(fit(given, tiny(), TrainConfig(training_steps=51, val_fraction=0)))
-    assert same(state(measured), state(given))
+    assert same(weights(measured), weights(given))
 
 
 def test_a_budget_that_is_too_small_gives_one_step() -> None:
@@ -157,9 +149,9 @@ def test_weights_are_averaged_over_the_last_quarter(backend: str) -> None:
     training = Training(subject, tiny(), config)
     for event in training.events():
         if isinstance(event, Progress) and training.taken in (60, 70, 80):
-            kept.append(state(subject))
+            kept.append(weights(subject))
     assert len(kept) == 3
-    for mean, *values in zip(state(subject), *kept, strict=True):
+    for mean, *values in zip(weights(subject), *kept, strict=True):
         torch.testing.assert_close(mean, torch.stack(values).mean(dim=0))
     assert training.kept == "mean of 3 weights from the last quarter of the steps"
 
@@ -176,7 +168,7 @@ def test_a_resumed_training_averages_to_the_same_bits(batch_size: int) -> None:
                 break
         training = resumed(training, config, tiny())
     list(training.events())
-    assert same(state(training.model), state(whole.model))
+    assert same(weights(training.model), weights(whole.model))
 
 
 def test_an_average_of_the_last_steps_needs_them_all() -> None:
@@ -267,7 +259,7 @@ def test_a_restart_is_a_training_with_a_quarter_of_the_rate(monkeypatch: pytest.
     list(training.events())
     lower = Training(model(recurrent_dropout=0.2), tiny(), TrainConfig(epochs=30, lr=0.005, val_fraction=0))
     list(lower.events())
-    assert same(state(training.model), state(lower.model))
+    assert same(weights(training.model), weights(lower.model))
     assert training.kept == "last weights (epoch 30), restarted after 400 steps with lr 0.005"
 
 
@@ -281,7 +273,7 @@ def test_a_restart_survives_a_checkpoint() -> None:
     assert (again.peak, again.restarted_after, again.has_diverged) == (0.005, 400, False)
     list(training.events())
     list(again.events())
-    assert same(state(training.model), state(again.model))
+    assert same(weights(training.model), weights(again.model))
 
 
 def test_a_restart_within_a_budget_has_the_steps_that_are_left() -> None:

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 
 import unroll
 from recurrences import NEEDS_BF16
+from resuming import same, weights
 from unroll import (
     ConfigError,
     DataError,
@@ -42,14 +43,6 @@ CONSTANT = TrainConfig(epochs=2, schedule="constant", val_fraction=0.0)
 def small_model(**settings: Any) -> SequenceClassifier:
     torch.manual_seed(1)
     return SequenceClassifier(28, 10, **{"hidden_size": 20, **settings})
-
-
-def weights(model: nn.Module) -> list[Tensor]:
-    return [value.clone() for value in model.state_dict().values()]
-
-
-def same(one: list[Tensor], other: list[Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def test_it_learns_and_reports(small: Splits) -> None:
