@@ -34,7 +34,7 @@ def main(*data: str, seeds: int = 10) -> None:
     for name in data or SETS:
         train = unroll.load(name).train
         assert train.lengths is not None
-        recipe = unroll.RECIPES["text" if train.texts is not None else "fast"]
+        recipe = unroll.RECIPES["text" if train.texts is not None else "images"]
         by_seed = [shares(train, recipe.changed(seed=seed).train) for seed in range(seeds)]
         own, shuffled = (np.concatenate([pair[way] for pair in by_seed]) for way in (0, 1))
         print(

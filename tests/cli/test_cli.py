@@ -194,7 +194,7 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
         ("check no --hidden-size 3", "give no or the flags of a new run, not both"),
         ("check no --data mnist-sample", "give no or the flags of a new run, not both"),
         ("check --device mps", "device 'mps' is not available"),
-        ("train --resume no --recipe fast", "--resume takes all settings from no; give at most --data-dir"),
+        ("train --resume no --recipe images", "--resume takes all settings from no; give at most --data-dir"),
         ("trian", 'Unknown command "trian". Did you mean "train"?'),
     ],
 )

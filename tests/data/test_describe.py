@@ -276,7 +276,7 @@ def test_shapes_loss_and_parameters() -> None:
     assert not model.dropout.training
 
 
-@pytest.mark.parametrize("recipe", ["fast", "tutorial"])
+@pytest.mark.parametrize("recipe", ["images", "tutorial"])
 @pytest.mark.parametrize(
     "settings",
     [

@@ -64,7 +64,7 @@ def test_features_of_different_units_are_all_seen(save: Save) -> None:
     random = np.random.default_rng(0)
     y = np.arange(200) % 2
     x = np.stack([random.normal(1000, 100, (200, 20)), random.normal(0, 0.1, (200, 20)) + 0.1 * y[:, None]], axis=2)
-    run = unroll.train_run(save(x=x, y=y), hidden_size=16, epochs=40, readout="mean", out="units")
+    run = unroll.train_run(save(x=x, y=y), recipe="images", hidden_size=16, epochs=40, readout="mean", out="units")
     assert run.evaluation is not None
     assert run.evaluation["accuracy"] > 0.9
     assert unroll.load_run("units").preparation == run.preparation
@@ -237,7 +237,7 @@ def test_settings_for_images(save: Save) -> None:
 def test_a_run_on_arrays(save: Save) -> None:
     path = save(x=X, y=Y)
     run = unroll.train_run(path, hidden_size=4, epochs=2, val_fraction=0.2)
-    assert run.path == Path("runs/gestures-rnn-1")
+    assert run.path == Path("runs/gestures-gru-1")
     assert unroll.evaluate(run.model, load(path).test.prepared_as(run.preparation)).to_dict() == {
         key: value for key, value in (run.evaluation or {}).items() if key not in ("weights", "epoch", "deciding")
     }

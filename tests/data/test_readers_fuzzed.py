@@ -160,10 +160,10 @@ def run_of(folder: Path, preparation: Preparation, data: SequenceData, vocabular
         json.dumps({"weights": "of the last epoch", "epoch": 1, **said.evaluation.to_dict()})
     )
     config = json.loads((folder / "config.json").read_text())
-    recipe = unroll.RECIPES["fast"]
+    recipe = unroll.RECIPES["images"]
     train = {name: getattr(recipe.train, name) for name in recipe.train.__dataclass_fields__}
     more = {"name": "d.csv", "dir": None}
-    config |= {"recipe": "fast", "train": train, "backend": "auto", "tensorboard": False}
+    config |= {"recipe": "images", "train": train, "backend": "auto", "tensorboard": False}
     (folder / "config.json").write_text(json.dumps(config | {"data": config["data"] | more}, indent=2))
     return folder
 

@@ -181,7 +181,7 @@ def test_inputs_out_of_scale_are_brought_into_it() -> None:
     parts = {name: replace(getattr(splits, name), preparation=raw) for name in ("train", "test")}
     sick, better = (trained(data, 8, lr=0.005, **QUICK) for data in (replace(splits, **parts), splits))
     (remedy,) = (f.remedy for f in sick.examination.findings if f.name == "inputs out of scale")
-    assert "--recipe fast" in remedy  # whose scaling is that of ``splits``
+    assert "--scaling training" in remedy  # whose scaling is that of ``splits``
     assert "inputs out of scale" not in names(better.examination)
     assert better.accuracy > sick.accuracy + 0.1
 

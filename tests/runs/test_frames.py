@@ -57,7 +57,7 @@ def run_of(waves: tuple[Path, Series], tmp_path_factory: pytest.TempPathFactory)
 
     def train(scaling: str, **settings: Any) -> unroll.Run:
         out = tmp_path_factory.mktemp("runs") / "run"
-        return unroll.train_run(str(waves[0]), out=out, frame="auto", scaling=scaling, **QUICK | settings)
+        return unroll.train_run(str(waves[0]), out=out, frame="auto", scaling=scaling, recipe="images", **QUICK | settings)
 
     return train
 
@@ -119,6 +119,7 @@ def test_a_resumed_training_takes_the_frame_that_it_began_with(
             str(waves[0]),
             out=folder,
             watch=interrupt_after(1),
+            recipe="images",
             frame="auto",
             scaling="both",
             checkpoint_seconds=0,

@@ -20,6 +20,7 @@ from unroll.runs.data import load_test
 from unroll.server import Served
 
 SETTINGS: dict[str, Any] = {
+    "recipe": "images",
     "tokenizer": "word+ngrams",
     "ngram_buckets": 300,
     "cell": "gru",

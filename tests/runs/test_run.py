@@ -378,8 +378,8 @@ def test_the_config_read_is_the_config_written(run: unroll.Run, small: Splits) -
     ("change", "message"),
     [
         (
-            {"recipe": "fastest"},
-            "recipe must be one of fast, best, text, tutorial, got 'fastest'; did you mean 'fast'?",
+            {"recipe": "serie"},
+            "recipe must be one of images, series, best, text, tutorial, got 'serie'; did you mean 'series'?",
         ),
         (
             {"backend": "gpu"},

@@ -45,7 +45,7 @@ def five_of_ten(tmp_path: Path) -> str:
 
 
 def test_a_set_with_five_of_each_of_ten_classes_is_trained_on(five_of_ten: str) -> None:
-    run = train_run(five_of_ten, out="run", **QUICK)
+    run = train_run(five_of_ten, out="run", val_fraction=0.1, **QUICK)
     assert run.calibration is not None
     assert run.calibration.n == 10  # one of each class, where a tenth of five would be none
     assert run.evaluation is not None
@@ -54,7 +54,8 @@ def test_a_set_with_five_of_each_of_ten_classes_is_trained_on(five_of_ten: str) 
 
 def test_where_no_class_has_two_all_is_trained_on(call: Call) -> None:
     path = series(Path("each.csv"), {"a": 1, "b": 1})
-    status, out, err = call("train", "--data", path, "--epochs", 2, "--hidden-size", 8, "--out", "run", "--no-report")
+    flags = ("--epochs", 2, "--hidden-size", 8, "--val-fraction", 0.1, "--out", "run", "--no-report")
+    status, out, err = call("train", "--data", path, *flags)
     assert (status, err) == (0, "")
     assert ": 2 train (none held out for validation: no class has two), no test set; 6 steps" in out
     assert "there is no test part: how well a model does on new sequences stays unknown" in out
@@ -171,6 +172,7 @@ def arms(path: Path, count: int = 20) -> str:
 
 
 DIVERGES: dict[str, Any] = {
+    "recipe": "images",
     "training_steps": 400,
     "lr": 0.03,
     "hidden_size": 64,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args, 
 
 from cyclopts import App, Parameter
 
-from ..config import DataConfig, ModelConfig, RecipeName, TrainConfig
+from ..config import DataConfig, ModelConfig, TrainConfig
 from ..config.data import TABLE
 
 
@@ -87,7 +87,6 @@ app = App(
 )
 Json = Annotated[bool, Parameter(negative="")]
 DATA = "mnist-sample"  # the default data set
-RECIPE: RecipeName = "fast"
 
 
 def import_user_cell(cell: str | None) -> None:

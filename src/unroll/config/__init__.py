@@ -6,10 +6,11 @@ The command line's flags are the fields of `DataConfig`, `ModelConfig` and `Trai
 from .axes import Range, read_values
 from .data import ColourName, DataConfig, LinesName, MissingName, Read, TokenizerName
 from .model import Backend, Init, ModelConfig, ScalingName
-from .recipes import RECIPES, Recipe, RecipeName, choose_settings
+from .recipes import OF_KIND, RECIPES, Recipe, RecipeName, choose_settings
 from .training import Metric, TrainConfig
 
 __all__ = [
+    "OF_KIND",
     "RECIPES",
     "Backend",
     "ColourName",

@@ -90,11 +90,13 @@ def _read(name: str, text: str) -> Any:
         raise ConfigError(f"{name} must be {number}, several with commas, or a range low..high, got {text!r}") from None
 
 
-def check_axes(recipe: str, settings: Mapping[str, Any], search: Mapping[str, Sequence[Any] | Range]) -> dict[str, Any]:
+def check_axes(
+    recipe: str | None, settings: Mapping[str, Any], search: Mapping[str, Sequence[Any] | Range]
+) -> dict[str, Any]:
     """Return the search space, checked: each combination of the values, and of the ends of ranges, is valid.
 
     Args:
-        recipe: the base of the settings.
+        recipe: the base of the settings; None for the one of the kind of data.
         settings: the same for all.
         search: values, or a range, for each setting to choose.
 

@@ -32,12 +32,14 @@ class ModelConfig:
         hidden_size: units per layer and direction
         num_layers: number of stacked recurrent layers
         bidirectional: read each sequence forwards and backwards
+        causal: keep to what can be read as it comes; one direction, and no scaling that needs the whole series
         residual: residual connections; add the outputs of the layer below to each layer's, from the second layer on
         layer_norm: normalise each layer's outputs over its units before the next layer or the readout
         dropout: dropout between layers while training (fraction of activations)
         recurrent_dropout: dropout of the recurrent state while training (fraction of units; one mask per batch)
         embedding_size: size of the learned vector of each token of a text
         embedding_dropout: dropout of the token vectors while training (fraction of their elements)
+        token_dropout: dropout of whole token vectors while training (fraction of the tokens)
         readout: how to turn the sequence of hidden states into one vector; attention is learned
         init: initial weights; orthogonal, torch (the defaults of torch.nn), or identity (with relu: an IRNN)
         forget_bias: initial bias of the forget gate (default: set by init; 1 for an lstm with orthogonal)
@@ -52,12 +54,14 @@ class ModelConfig:
     hidden_size: int = 150
     num_layers: int = 1
     bidirectional: bool = False
+    causal: bool = False
     residual: bool = False
     layer_norm: bool = False
     dropout: float = 0.0
     recurrent_dropout: float = 0.0
     embedding_size: int = 100
     embedding_dropout: float = 0.0
+    token_dropout: float = 0.0
     readout: Literal["last", "mean", "max", "attention"] = "last"
     init: Init = "orthogonal"
     forget_bias: float | None = None
@@ -71,6 +75,9 @@ class ModelConfig:
         check_at_least("hidden_size", self.hidden_size, 1)
         check_at_least("num_layers", self.num_layers, 1)
         check_at_least("embedding_size", self.embedding_size, 1)
+        if self.causal and (self.bidirectional or self.scaling in ("series", "both")):
+            what = "bidirectional" if self.bidirectional else f"scaling {self.scaling}"
+            raise ConfigError(f"causal reads a sequence as it comes, but {what} needs all of it: give one of them")
         for name in ("frame", "hop"):
             if (steps := getattr(self, name)) != "auto":
                 check_at_least(name, steps, 1)
@@ -79,7 +86,7 @@ class ModelConfig:
                 f"hop must be at most frame, {self.frame}, got {self.hop}: time steps between two frames would be "
                 "skipped"
             )
-        for name in ("dropout", "recurrent_dropout", "embedding_dropout"):
+        for name in ("dropout", "recurrent_dropout", "embedding_dropout", "token_dropout"):
             if not 0 <= (share := getattr(self, name)) < 1:
                 raise ConfigError(f"{name} must be at least 0 and below 1, got {share}")
         if self.dropout > 0 and self.num_layers == 1:

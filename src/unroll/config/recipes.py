@@ -13,7 +13,8 @@ from .data import DataConfig
 from .model import ModelConfig
 from .training import TrainConfig
 
-RecipeName = Literal["fast", "best", "text", "tutorial"]
+RecipeName = Literal["images", "series", "text", "best", "tutorial"]
+OF_KIND: dict[str, RecipeName] = {"images": "images", "series": "series", "texts": "text"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Recipe:
         train: settings of its training
     """
 
-    name: RecipeName = "fast"
+    name: RecipeName = "images"
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
@@ -38,6 +39,9 @@ class Recipe:
         """
         if settings.get("training_steps") or settings.get("budget"):  # in place of the recipe's epochs
             settings = {"epochs": None, **settings}
+        if settings.get("causal"):
+            scaling = "unit" if self.model.scaling == "unit" else "training"
+            settings = {"bidirectional": False, "scaling": scaling, **settings}
         model = {f.name for f in fields(ModelConfig)}
         train = {f.name for f in fields(TrainConfig)}
         known = model | train | {f.name for f in fields(DataConfig)}
@@ -51,25 +55,41 @@ class Recipe:
         )
 
 
-def choose_settings(recipe: str, settings: Mapping[str, Any]) -> tuple[DataConfig, Recipe]:
+def choose_settings(
+    recipe: str | None, settings: Mapping[str, Any], kind: str | None = None
+) -> tuple[DataConfig, Recipe]:
     """Return how to read the data, and the recipe with its settings replaced.
 
     Args:
-        recipe: a key of `RECIPES`.
+        recipe: a key of `RECIPES`; None for the one of the kind of data, a key of `OF_KIND`.
         settings: fields of `DataConfig`, `ModelConfig` and `TrainConfig`.
+        kind: of the data; None as long as it is unknown: then ``settings`` must be right for one of the kinds at least.
 
     Raises:
         ConfigError: a name is not a setting, or a value is out of range.
     """
-    check_choice("recipe", recipe, tuple(RECIPES))
+    names = (recipe,) if recipe else (OF_KIND[kind],) if kind else tuple(OF_KIND.values())
     reading = {f.name for f in fields(DataConfig)}
     data = DataConfig(**{name: value for name, value in settings.items() if name in reading})
-    chosen = RECIPES[cast(RecipeName, recipe)]
-    return data, chosen.changed(**{name: value for name, value in settings.items() if name not in reading})
+    others = {name: value for name, value in settings.items() if name not in reading}
+    errors = list[ConfigError]()
+    for name in names:
+        check_choice("recipe", name, tuple(RECIPES))
+        try:
+            return data, RECIPES[cast(RecipeName, name)].changed(**others)
+        except ConfigError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 RECIPES: dict[RecipeName, Recipe] = {
-    "fast": Recipe(),
+    "images": Recipe(),
+    # For series: chosen by cross-validation on training parts, see docs/series.md.
+    "series": Recipe(
+        name="series",
+        model=ModelConfig(cell="gru", hidden_size=64, bidirectional=True, readout="max", frame="auto", scaling="both"),
+        train=TrainConfig(min_steps=600, lr=5e-3, weight_decay=0.05, label_smoothing=0.05, noise=0.1, gain=0.1),
+    ),
     # For accuracy: eight times as many epochs, no validation split, and more weight decay against overfitting.
     "best": Recipe(name="best", train=TrainConfig(epochs=80, weight_decay=0.1, val_fraction=0.0)),
     # For texts: bidirectional, the maximum over time for each unit, and dropout of half of each token vector.

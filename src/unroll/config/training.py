@@ -13,9 +13,7 @@ from ..formatting import listed, quoted
 from ..validation import check_at_least, check_types
 from .signature import with_defaults
 
-# The step budget behind TrainConfig.epochs = None: small data sets get more epochs.
-MIN_EPOCHS = 10
-MIN_STEPS = 1_250
+MIN_EPOCHS = 10  # where TrainConfig leaves them out
 
 
 Metric = Literal["loss", "accuracy", "balanced-accuracy", "macro-f1"]
@@ -27,7 +25,8 @@ class TrainConfig:
     """How a classifier is trained.
 
     Attributes:
-        epochs: passes over the training data (default: 10, or more if needed for 1,250 training steps)
+        epochs: passes over the training data (default: 10, or more if needed for min_steps)
+        min_steps: training steps that a training has at least if epochs, training_steps and budget are left out
         training_steps: training steps in all, in place of epochs; the last epoch may end early (default: those of the
             epochs)
         budget: time to train in, in place of epochs, such as 90s, 5m or 1h; as many training steps as fit by the speed
@@ -42,7 +41,14 @@ class TrainConfig:
         tbptt: truncate backpropagation through time to this many steps (0: no truncation)
         shift: shift each training image at random by up to this many pixels, differently in each epoch
         rotation: rotate each training image at random by up to this many degrees, differently in each epoch
+        noise: add to each value of a training series a random number of this deviation, relative to that of its feature
+            in the series, differently in each epoch
+        gain: stretch each training series about its mean by a random factor of 1 plus or minus up to this, differently
+            in each epoch
+        crop: leave out up to this fraction of each training series, at random from its beginning and its end,
+            differently in each epoch
         early: fraction of the training sequences cut off at a random step, so that the model learns to answer early
+        label_smoothing: fraction of each training target that is spread evenly over all classes
         val_fraction: fraction of the training data held out for validation, of each class at least one sequence of two
             or more; 0 holds out none
         patience: stop after this many epochs without a better validation result (0: never); needs schedule constant
@@ -59,6 +65,7 @@ class TrainConfig:
     """
 
     epochs: int | None = None
+    min_steps: int = 1_250
     training_steps: int | None = None
     budget: str | None = None
     batch_size: int = 64
@@ -70,7 +77,11 @@ class TrainConfig:
     tbptt: int = 0
     shift: float = 0.0
     rotation: float = 0.0
+    noise: float = 0.0
+    gain: float = 0.0
+    crop: float = 0.0
     early: float = 0.0
+    label_smoothing: float = 0.0
     val_fraction: float = 0.1
     patience: int = 0
     keep: Literal["last", "best"] = "last"
@@ -93,10 +104,14 @@ class TrainConfig:
                 f"{'training_steps' if self.training_steps else 'budget'} is in place of epochs: give one of them"
             )
         check_at_least("batch_size", self.batch_size, 1)
+        check_at_least("min_steps", self.min_steps, 1)
         if not self.lr > 0:
             raise ConfigError(f"lr must be above 0, got {self.lr}")
-        for name in ("weight_decay", "clip_norm", "tbptt", "shift", "patience"):
+        for name in ("weight_decay", "clip_norm", "tbptt", "shift", "noise", "patience"):
             check_at_least(name, getattr(self, name), 0)
+        for name in ("gain", "crop", "label_smoothing"):
+            if not 0 <= (share := getattr(self, name)) < 1:
+                raise ConfigError(f"{name} must be at least 0 and below 1, got {share}")
         for name, most, unit in (("early", 1, ""), ("rotation", 180, " degrees")):
             if not 0 <= (amount := getattr(self, name)) <= most:
                 raise ConfigError(f"{name} must be from 0 to {most}{unit}, got {amount}")
@@ -168,7 +183,14 @@ class TrainConfig:
         """Return ``training_steps``; if it is None, those of the epochs, or as many as follow from an epoch's."""
         if self.training_steps is not None:
             return self.training_steps
-        return steps_per_epoch * (self.epochs or max(MIN_EPOCHS, math.ceil(MIN_STEPS / steps_per_epoch)))
+        return steps_per_epoch * (self.epochs or max(MIN_EPOCHS, math.ceil(self.min_steps / steps_per_epoch)))
+
+    @property
+    def additions(self) -> str:
+        """What is done to training sequences and targets, in words, each after a comma."""
+        names = ("shift", "rotation", "noise", "gain", "crop", "early", "label_smoothing")
+        shares = {name.replace("_", " "): getattr(self, name) for name in names}
+        return "".join(f", {name} {share:g}" for name, share in shares.items() if share)
 
     @property
     def budget_seconds(self) -> float:

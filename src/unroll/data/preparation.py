@@ -104,8 +104,7 @@ class Scaling:
         if name == "unit":
             if x.dtype != torch.uint8:
                 raise DataError(
-                    f"scaling 'unit', as in recipe 'tutorial', expects uint8 values, got {x.dtype}; "
-                    "use 'training', as in recipe 'fast'"
+                    f"scaling 'unit', as in recipe 'tutorial', expects uint8 values, got {x.dtype}; use 'training'"
                 )
             return cls(0.0, 255.0)
         per_feature = x.dtype != torch.uint8

@@ -63,7 +63,7 @@ def judge_numbers(scale: float, finite: bool) -> Iterator[Finding]:
             "warning",
             f"after scaling, the inputs have a root mean square of {scale:.3g}; standardised inputs have 1",
             "look for outliers, and for units that differ from the training data ('unroll explore'); or standardise "
-            "with --recipe fast",
+            "with --scaling training",
         )
 
 

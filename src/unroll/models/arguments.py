@@ -54,11 +54,9 @@ class Arguments(ModelConfig):
         check_whole("ngram_buckets", self.ngram_buckets, 0)
         if self.ngram_buckets and not self.vocabulary_size:
             raise ConfigError(f"ngram_buckets needs a vocabulary, got {self.ngram_buckets} with vocabulary_size 0")
-        if config.embedding_dropout and not self.vocabulary_size:
-            raise ConfigError(
-                f"embedding_dropout needs texts, got {config.embedding_dropout} for a model without a vocabulary; "
-                "set it to 0"
-            )
+        for name in ("embedding_dropout", "token_dropout"):
+            if (share := getattr(config, name)) and not self.vocabulary_size:
+                raise ConfigError(f"{name} needs texts, got {share} for a model without a vocabulary; set it to 0")
         check_whole("mask_size", self.mask_size, 0)
         if self.mask_size >= max(1, self.input_size):
             raise ConfigError(f"mask_size must be below input_size, {self.input_size}, got {self.mask_size}")

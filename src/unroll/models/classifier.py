@@ -79,7 +79,6 @@ class SequenceClassifier(nn.Module):
         # With n-grams rows 0 stay 0: unknown tokens have n-grams alone, and there is no n-gram 0.
         self.embedding = _vectors(self.vocabulary_size, self.input_size, 0 if has_ngrams else None)
         self.ngrams = _vectors(1 + self.ngram_buckets if has_ngrams else 0, self.input_size, 0)
-        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
         directions = 2 if config.bidirectional else 1
         width = config.hidden_size * directions
         self.front: Front = arguments.front(config)
@@ -339,7 +338,14 @@ class SequenceClassifier(nn.Module):
             check_features(x, self.input_size, self.head.weight.dtype)
             return x
         vectors = self.token_vectors(x)
-        return self.embedding_dropout(vectors) if dropout else vectors
+        return self._dropped_vectors(vectors) if dropout and self.training else vectors
+
+    def _dropped_vectors(self, vectors: Tensor) -> Tensor:
+        """Return token vectors (batch, time, size), some whole ones and some elements of the others 0."""
+        if share := self.config.token_dropout:
+            kept = nn.functional.dropout(vectors.new_ones(*vectors.shape[:2], 1), share)
+            vectors = vectors * kept
+        return nn.functional.dropout(vectors, self.config.embedding_dropout)
 
     def token_vectors(self, x: Tensor) -> Tensor:
         """Return the vectors of tokens, (batch, time, input_size), without dropout.

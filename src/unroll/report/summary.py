@@ -120,11 +120,9 @@ def settings(run: Run) -> Iterator[Section]:
 def reproduce(plan: Plan) -> str:
     """Return the command line that trains a run again."""
     recipe, usual = plan.recipe, RECIPES[plan.recipe.name]
-    flags: list[object] = ["unroll", "train", "--data", plan.data]
+    flags: list[object] = ["unroll", "train", "--data", plan.data, "--recipe", plan.recipe.name]
     if plan.data_dir:
         flags += ["--data-dir", plan.data_dir]
-    if recipe.name != "fast":
-        flags += ["--recipe", recipe.name]
     pairs = ((plan.reading, DataConfig()), (recipe.model, usual.model), (recipe.train, usual.train))
     for config, start in pairs:
         for name, value in asdict(config).items():

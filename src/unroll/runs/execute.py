@@ -79,7 +79,7 @@ Event = Started | Progress | EpochResult | Restarted
 def train_run(
     data: str = "mnist-sample",
     *,
-    recipe: RecipeName = "fast",
+    recipe: RecipeName | None = None,
     data_dir: str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
@@ -92,7 +92,7 @@ def train_run(
 
     Args:
         data: name for `unroll.load` (default "mnist-sample").
-        recipe: settings to start from, a key of `RECIPES` (default "fast").
+        recipe: settings to start from, a key of `RECIPES` (default "images", "series" or "text", as the data is).
         data_dir: the folder to search first for the data (default None).
         out: the run's folder (default ``runs/<data>-<cell>-<n>`` with the first free n).
         overwrite: replace an existing run (default False).
@@ -111,14 +111,15 @@ def train_run(
     """
     check_tensorboard(tensorboard)
     check_seconds(checkpoint_seconds)
-    reading, chosen = choose_settings(recipe, settings)
+    reading, first = choose_settings(recipe, settings)
     refuse_inside(out or "runs", resolve(data, data_dir))
     refuse_taken(out, overwrite)  # before loading the data, which may take a while
-    plan = Plan(data, data_dir, reading, chosen)
+    plan = Plan(data, data_dir, reading, first)
     splits = plan.load()
     if splits.val is not None and "val_fraction" in settings:
         refuse_val_fraction(splits, settings["val_fraction"])
-    model = plan.build(splits)
+    plan = plan.chosen(splits, recipe, settings)
+    model, chosen = plan.build(splits), plan.recipe
     check_loadable(model)
     chosen = replace(chosen, train=within_budget(model, splits, chosen.train))
     training = Training(model, splits, chosen.train)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from ..config import DataConfig, ModelConfig, Recipe
+from ..config import DataConfig, ModelConfig, Recipe, choose_settings
 from ..data.catalog import load
 from ..data.splits import Splits
 from ..errors import ConfigError, DataError
 from ..models.classifier import SequenceClassifier, build
 from ..models.front import choose_frame
+
+FEW = 200  # training series up to which the recipe for series holds none out: a tenth of them could judge nothing
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,17 @@ class Plan:
             raise DataError(f"the run was trained on other data than {splits.source} holds now; start a new run")
         return splits
 
+    def chosen(self, splits: Splits, recipe: str | None, settings: Mapping[str, Any]) -> Plan:
+        """Return the plan with the recipe of the kind of its data, unless ``recipe`` names one, and ``settings``.
+
+        Of few series the recipe for them holds none out: too few would be left to judge by, and they are needed.
+        """
+        _, chosen = choose_settings(recipe, settings, splits.train.kind)
+        needs_some = chosen.train.patience or chosen.train.metric or chosen.train.keep == "best"
+        if chosen.name == "series" and "val_fraction" not in settings and not needs_some and holds_none_out(splits):
+            chosen = chosen.changed(val_fraction=0.0)
+        return replace(self, recipe=chosen)
+
     def build(self, splits: Splits) -> SequenceClassifier:
         """Return a new model for the data; its weights are initialised with the recipe's seed.
 
@@ -80,3 +95,8 @@ class Plan:
     def frame(splits: Splits) -> tuple[int, str]:
         """Return the frame that "auto" chooses for the training data, and the reason."""
         return choose_frame(float(splits.train.steps_of_each.median()))
+
+
+def holds_none_out(splits: Splits) -> bool:
+    """Return whether series are too few to hold some of them out for validation."""
+    return splits.val is None and splits.train.kind == "series" and len(splits.train) <= FEW

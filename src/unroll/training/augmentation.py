@@ -1,7 +1,7 @@
 """Augment training data, differently in each epoch.
 
-Images are shifted and rotated, as neither changes what a drawing shows. Sequences are cut off, so that a model learns
-to answer early.
+Images are shifted and rotated, as neither changes what a drawing shows; series get noise, another size, other ends.
+Sequences are cut off, so that a model learns to answer early.
 """
 
 from __future__ import annotations
@@ -39,6 +39,65 @@ def augmented(data: SequenceData, shift: float, rotation: float, generator: torc
         changed = moved_and_turned(images, shift * amounts[0], shift * amounts[1], math.radians(rotation) * amounts[2])
         x[at : at + CHUNK] = form.sequences(changed)
     return replace(data, x=x)
+
+
+def varied(data: SequenceData, noise: float, gain: float, generator: torch.Generator) -> SequenceData:
+    """Stretch each series about its mean by a random factor, and add noise to its values.
+
+    A feature that is constant in a series stays so.
+
+    Args:
+        data: series.
+        noise: deviation of the noise, relative to that of the feature in its series.
+        gain: largest change of the factor, which is the same for all features of a series, from 1.
+        generator: draws the random amounts, on the CPU.
+
+    Returns:
+        the same number of sequences, as long as before; what tells of missing values stays as it is.
+    """
+    lengths, steps = data.steps_of_each, data.flat(data.x)
+    features = data.values.shape[-1]
+    values, number = steps[:, :features], torch.arange(len(data), device=steps.device).repeat_interleave(lengths)
+    mean, deviation = _moments(values, number, lengths)
+    factor = 1 + gain * (2 * torch.rand(len(data), 1, generator=generator) - 1).to(steps.device)
+    random = torch.randn(values.shape, generator=generator).to(steps.device)
+    changed = values + (factor - 1)[number] * (values - mean[number]) + noise * deviation[number] * random
+    x = torch.cat([changed, steps[:, features:]], dim=1)
+    return replace(data, x=x, starts=lengths.cumsum(0) - lengths, lengths=lengths, missing=None)
+
+
+def _moments(values: Tensor, number: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of the features in each series, (N, features) float32.
+
+    Args:
+        values: (steps of all, features).
+        number: (steps of all,) int64, to which series each step belongs.
+        lengths: (N,) int64.
+    """
+    counts = lengths.clamp(min=1).unsqueeze(1)
+    zeros = values.new_zeros(len(lengths), values.shape[1], dtype=torch.float64)
+    mean = zeros.index_add(0, number, values.double()) / counts
+    variance = zeros.index_add(0, number, (values - mean[number]).square()) / counts
+    return mean.float(), variance.sqrt().float()
+
+
+def cropped(data: SequenceData, share: float, generator: torch.Generator) -> SequenceData:
+    """Leave out a random part of each sequence at its beginning, and another at its end.
+
+    Args:
+        data: empty sequences stay empty.
+        share: of its time steps that a sequence loses at most.
+        generator: draws the random amounts, on the CPU.
+
+    Returns:
+        the same steps, with new starts and lengths.
+    """
+    lengths = data.steps_of_each
+    lost, before = torch.rand(2, len(data), generator=generator).to(lengths.device)
+    lost = (lost * share * lengths).long()
+    starts = data.starts_of_each + (before * (lost + 1)).long()
+    x = data.x if data.starts is not None else data.x.flatten(0, 1)
+    return replace(data, x=x, starts=starts, lengths=lengths - lost, missing=None)
 
 
 def cut_off(data: SequenceData, share: float, generator: torch.Generator) -> SequenceData:

@@ -27,13 +27,24 @@ class Guessing(NamedTuple):
     deviation: float
 
     @classmethod
-    def of(cls, counts: Sequence[int], weights: Sequence[float] | None = None) -> Guessing:
-        """Return it for training sequences of each class, and their weights in the loss (default None: all 1)."""
-        pairs = [(count, weight) for count, weight in zip(counts, weights or [1.0] * len(counts), strict=True) if count]
-        total, n = sum(count * weight for count, weight in pairs), sum(counts)
-        losses = [-weight * math.log(count * weight / total) for count, weight in pairs]
-        mean = sum(count * loss for (count, _), loss in zip(pairs, losses, strict=True)) / n
-        square = sum(count * (loss - mean) ** 2 for (count, _), loss in zip(pairs, losses, strict=True)) / n
+    def of(cls, counts: Sequence[int], weights: Sequence[float] | None = None, smoothing: float = 0.0) -> Guessing:
+        """Return it for training sequences of each class.
+
+        Args:
+            counts: of each class.
+            weights: of each class in the loss (default None: all 1).
+            smoothing: fraction of each target that is spread over all classes (default 0).
+        """
+        weighted = [count * weight for count, weight in zip(counts, weights or [1.0] * len(counts), strict=True)]
+        spread, n = smoothing / len(counts), sum(counts)
+        logs = [math.log(p) if (p := (1 - smoothing) * w / sum(weighted) + spread) else 0.0 for w in weighted]
+        rest = spread * sum(logs)
+        losses = [
+            -(weighted[k] / counts[k]) * ((1 - smoothing) * logs[k] + rest) for k in range(len(counts)) if counts[k]
+        ]
+        shares = [count / n for count in counts if count]
+        mean = sum(share * loss for share, loss in zip(shares, losses, strict=True))
+        square = sum(share * (loss - mean) ** 2 for share, loss in zip(shares, losses, strict=True))
         return cls(mean, math.sqrt(square))
 
 

@@ -74,7 +74,6 @@ def _why_not_parameters(model: SequenceClassifier) -> str:
 def _why_not_data(model: SequenceClassifier, data: SequenceData | None, config: TrainConfig) -> str:
     if config.tbptt and (data is None or config.tbptt < data.time):
         return f"tbptt truncates gradients to {config.tbptt} time steps"
-        return f"tbptt truncates gradients to {config.tbptt} time steps"
     front = model.front
     frames = int(front.count(data.steps_of_each).sum()) if data else 0
     if not front.is_identity and frames * front.output_size * 4 > MOST_BYTES:

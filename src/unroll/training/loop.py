@@ -22,7 +22,7 @@ from ..errors import ConfigError, DataError, InputError, TrainingError
 from ..evaluation.metrics import evaluate
 from ..models.classifier import check_truncation
 from ..scan.cpu import check_precision
-from .augmentation import augmented, cut_off
+from .augmentation import augmented, cropped, cut_off, varied
 from .chance import Guessing, Losses
 from .device import autocast, choose_device, rng_state, set_rng_state
 from .fused_step import FusedStep, fused_step
@@ -69,7 +69,7 @@ class Training:
         weights = config.weights_of(self.train.counts)
         self.class_weights = None if weights is None else torch.tensor(weights, device=self.device)
         self.steps = math.ceil(len(self.train) / config.batch_size)
-        self.guessing = Guessing.of(list(self.train.counts.values()), weights)
+        self.guessing = Guessing.of(list(self.train.counts.values()), weights, config.label_smoothing)
         self.restarted_after = 0
         self._initial = {name: value.clone() for name, value in model.state_dict().items()}
         self._fused: FusedStep | None = None  # kept from epoch to epoch, as allocating its memory is slow
@@ -213,12 +213,16 @@ class Training:
 
     def _epoch_data(self) -> SequenceData:
         """Return this epoch's training data, augmented by this epoch's own random numbers."""
-        data, shift, rotation = self.train, self.config.shift, self.config.rotation
+        data, config = self.train, self.config
         seed = int(np.random.SeedSequence((self.config.seed, self.epoch)).generate_state(1, np.uint64)[0])
         generator = torch.Generator("cpu").manual_seed(seed)
-        if shift or rotation:
-            data = augmented(data, shift, rotation, generator)
-        return cut_off(data, self.config.early, generator) if self.config.early else data
+        if config.shift or config.rotation:
+            data = augmented(data, config.shift, config.rotation, generator)
+        if config.noise or config.gain:
+            data = varied(data, config.noise, config.gain, generator)
+        if config.crop:
+            data = cropped(data, config.crop, generator)
+        return cut_off(data, config.early, generator) if config.early else data
 
     def _take_steps(
         self, data: SequenceData, order: Tensor, longest: Sequence[int | None], pause: Callable[[], bool]
@@ -298,9 +302,10 @@ class Training:
 
         By the number of sequences, not the sum of their weights: else a batch without a rare class would count as one.
         """
+        smoothing = self.config.label_smoothing
         if self.class_weights is None:
-            return cross_entropy(logits, y)
-        return (cross_entropy(logits, y, reduction="none") * self.class_weights[y]).mean()
+            return cross_entropy(logits, y, label_smoothing=smoothing)
+        return (cross_entropy(logits, y, reduction="none", label_smoothing=smoothing) * self.class_weights[y]).mean()
 
     def _account(self, losses: Sequence[float]) -> None:
         for step, loss in enumerate(losses, self.step - len(losses) + 1):
@@ -443,6 +448,8 @@ def _parts(splits: Splits, config: TrainConfig, device: torch.device) -> tuple[S
         val = held_out.to(device) if len(held_out) else None
     if (config.shift or config.rotation) and train.kind != "images":
         raise DataError("shift and rotation need images, but the data has none; set them to 0")
+    if (config.noise or config.gain or config.crop) and train.kind != "series":
+        raise DataError(f"noise, gain and crop need series, got {train.kind}; set them to 0")
     if not len(train):
         raise DataError("training needs at least 1 sequence, got 0: add some")
     return train.to(device), val

@@ -7,7 +7,7 @@ from pathlib import Path
 from ...config import choose_settings
 from ...errors import ConfigError
 from ...interrupt import immediate_interrupt
-from ..app import DATA, RECIPE, DataFlags, Json, app, given
+from ..app import DATA, DataFlags, Json, app, given
 from ..outcome import print_json
 
 
@@ -57,7 +57,7 @@ def baseline(
     loaded = None if run is None else load_run(run)
     if loaded is None:
         with show_reading(data or DATA):
-            splits = Plan(data or DATA, data_dir, *choose_settings(RECIPE, settings)).load()
+            splits = Plan(data or DATA, data_dir, *choose_settings(None, settings)).load()
     else:
         with show_reading(f"the data of {run}"):
             splits = load_splits(loaded, data_dir)

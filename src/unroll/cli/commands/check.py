@@ -7,7 +7,7 @@ from pathlib import Path
 from ...config import RecipeName, choose_settings
 from ...errors import ConfigError
 from ...interrupt import immediate_interrupt
-from ..app import DATA, RECIPE, DataFlags, Json, ModelFlags, TrainFlags, app, given, has_settings, import_user_cell
+from ..app import DATA, DataFlags, Json, ModelFlags, TrainFlags, app, given, has_settings, import_user_cell
 from ..outcome import print_json
 
 
@@ -39,12 +39,12 @@ def check(
     data_dir
         Folder to search first for the data.
     recipe
-        Settings to start from; default fast.
+        Settings to start from; default images, series or text, as the data is.
     json
         Print one JSON object.
     """
     settings = {**given(reading), **given(model), **given(training)}
-    chosen = choose_settings(recipe or RECIPE, settings)
+    chosen = choose_settings(recipe, settings)
     with immediate_interrupt():
         from ...doctor.preflight import inspect_model
         from ...runs.config_file import read_plan
@@ -67,6 +67,8 @@ def check(
         splits = plan.load()
     if splits.val is not None and "val_fraction" in settings:
         refuse_val_fraction(splits, settings["val_fraction"])
+    if run is None:
+        plan = plan.chosen(splits, recipe, settings)
     fresh = plan.build(splits)
     Training(fresh, splits, plan.recipe.train)  # raises what unroll train would raise
     inspection = inspect_model(fresh, splits, plan.recipe.train)

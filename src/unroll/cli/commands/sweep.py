@@ -9,7 +9,7 @@ from ...config import RecipeName
 from ...config.axes import Range, Values, check_axes, read_values
 from ...errors import ConfigError
 from ...interrupt import immediate_interrupt, resignalled
-from ..app import RECIPE, DataFlags, Json, ModelLists, TrainLists, app, given, import_user_cell
+from ..app import DataFlags, Json, ModelLists, TrainLists, app, given, import_user_cell
 from ..outcome import in_words, is_expected, print_json, say
 
 
@@ -52,7 +52,7 @@ def sweep(
     data_dir
         Folder to search first for the data.
     recipe
-        Settings to start from; default fast.
+        Settings to start from; default images, series or text, as the data is.
     seeds
         Number of trainings of each setting, with the seeds 0, 1, 2 … or from --seed on; default 1.
     method
@@ -71,7 +71,7 @@ def sweep(
     if resume is None:
         search, same = _chosen_and_same(flags)
         same |= given(reading)
-        check_axes(recipe or RECIPE, {name: value for name, value in same.items() if name != "seed"}, search)
+        check_axes(recipe, {name: value for name, value in same.items() if name != "seed"}, search)
     with immediate_interrupt():
         from ...plots import png, sweep_figure
         from ...runs.folder import write

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from ...config import RecipeName, choose_settings
 from ...errors import ConfigError
 from ...interrupt import immediate_interrupt, resignalled
-from ..app import DATA, RECIPE, DataFlags, Json, ModelFlags, TrainFlags, app, given, has_settings, import_user_cell
+from ..app import DATA, DataFlags, Json, ModelFlags, TrainFlags, app, given, has_settings, import_user_cell
 from ..outcome import in_words, is_expected, print_json, say
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def train(
     data_dir
         Folder to search first for the data.
     recipe
-        Settings to start from; default fast.
+        Settings to start from; default images, series or text, as the data is.
     out
         Run folder; default runs/DATA-CELL-N.
     overwrite
@@ -78,7 +78,7 @@ def train(
         Print one JSON object on stdout; progress goes to stderr.
     """
     settings = {**given(reading), **given(model), **given(training)}
-    choose_settings(recipe or RECIPE, settings)  # raises before torch is loaded, which takes seconds
+    choose_settings(recipe, settings)  # raises before torch is loaded, which takes seconds
     with immediate_interrupt():
         from ...runs.execute import resume_run, train_run
         from ..views.terminal import Screen, command_line
@@ -99,7 +99,7 @@ def train(
             else:
                 run = train_run(
                     data or DATA,
-                    recipe=recipe or RECIPE,
+                    recipe=recipe,
                     data_dir=data_dir,
                     out=out,
                     overwrite=overwrite,

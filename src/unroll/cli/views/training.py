@@ -20,7 +20,7 @@ from ...formatting import beside_accuracy, percent
 from ...models.classifier import SequenceClassifier
 from ...runs.execute import Event, Restarted, Started
 from ...runs.folder import EVENTS, METRICS
-from ...runs.plan import Plan
+from ...runs.plan import Plan, holds_none_out
 from ...runs.storage import Run
 from ...training.loop import Training, few_deciding
 from ...training.results import EpochResult
@@ -143,6 +143,8 @@ def _facts(started: Started) -> dict[str, str]:
     held_out = f" ({len(training.val):,} held out for validation)" if training.val else ""
     if train.val_fraction and not training.val:
         held_out = " (none held out for validation: no class has two)"
+    if recipe.name == "series" and not train.val_fraction and holds_none_out(splits):
+        held_out = " (none held out for validation: too few could be, see --val-fraction)"
     if splits.val is not None:
         held_out = f", {len(splits.val):,} for validation"
     tested = f"{len(splits.test):,} test" if len(splits.test) else "no test set"
@@ -158,7 +160,7 @@ def _facts(started: Started) -> dict[str, str]:
         "model": f"{shape}{model.additions}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
         **({"frame": f"{model.frame}, as {Plan.frame(splits)[1]}"} if recipe.model.frame == "auto" else {}),
         "train": f"recipe {recipe.name}: {_length(training)}, batch {train.batch_size}, "
-        f"{train.optimizer}, lr {train.lr:g} {train.schedule}{truncated}, seed {train.seed}",
+        f"{train.optimizer}, lr {train.lr:g} {train.schedule}{truncated}{train.additions}, seed {train.seed}",
         "on": f"{device}, {train.precision}",
         "run": str(started.path),
     }

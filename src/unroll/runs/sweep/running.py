@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...config import RecipeName, TrainConfig, choose_settings
+from ...config import OF_KIND, RecipeName, TrainConfig, choose_settings
 from ...config.axes import Range, Setting, Values, check_axes, combinations
 from ...data.catalog import resolve
 from ...data.splits import Splits
@@ -20,7 +20,7 @@ from ...validation import check_choice, check_whole
 from ..execute import Event, resume_run, train_run
 from ..folder import WEIGHTS, checkpoints, fresh, refuse_inside, refuse_used
 from ..lock import locked
-from ..plan import Plan
+from ..plan import Plan, holds_none_out
 from ..record import read_record
 from .search import Method, plan, propose
 from .state import STATE, Sweep, Trial, read_sweep
@@ -38,7 +38,7 @@ def run_sweep(
     seeds: int = 1,
     method: Method | None = None,
     trials: int | None = None,
-    recipe: RecipeName = "fast",
+    recipe: RecipeName | None = None,
     data_dir: str | Path | None = None,
     out: str | Path | None = None,
     watch: Callable[[SweepEvent], object] | None = None,
@@ -56,7 +56,7 @@ def run_sweep(
         method: "grid" tries all settings, "random" some, "tpe" those that look best after the previous ones (optuna);
             default "grid", or "random" if there is a range.
         trials: number of settings that random and tpe try (default 10).
-        recipe: settings to start from (default "fast").
+        recipe: settings to start from (default "images", "series" or "text", as the data is).
         data_dir: the folder to search first for the data (default None).
         out: the sweep's folder, new or empty (default ``sweeps/<data>-<n>`` with the first free n).
         watch: called with the `Sweep` at the start, each `Trial` when it begins and ends, and the events of
@@ -80,12 +80,13 @@ def run_sweep(
     refuse_inside(out or "sweeps", resolve(data, data_dir))
     _refuse_used(out)
     splits = _try_out(data, data_dir, recipe, settings, planned or _corners(axes))
+    settings = _with_validation(splits, settings)
     sweep = Sweep(
         path=fresh(out, "sweeps", splits.name),
         data=resolve(data, data_dir),
         data_dir=None if data_dir is None else str(Path(data_dir).expanduser().resolve()),
         fingerprint=splits.train.fingerprint(),
-        recipe=recipe,
+        recipe=recipe or OF_KIND[splits.train.kind],
         settings=settings,
         axes=axes,
         method=chosen,
@@ -142,16 +143,18 @@ def _corners(axes: Mapping[str, Values]) -> list[Setting]:
 def _try_out(
     data: str,
     data_dir: str | Path | None,
-    recipe: str,
+    recipe: str | None,
     settings: Mapping[str, Any],
     tried: Sequence[Setting],
     fingerprint: str | None = None,
 ) -> Splits:
     """Load the data and build a model for each setting, so that errors show before any training."""
-    plans = [Plan(data, data_dir, *choose_settings(recipe, {**settings, **setting}), fingerprint) for setting in tried]
-    splits = plans[0].load()
-    for setting, own in zip(tried, plans, strict=True):
+    first = Plan(data, data_dir, *choose_settings(recipe, {**settings, **tried[0]}), fingerprint)
+    splits = first.load()
+    settings = _with_validation(splits, settings)
+    for setting in tried:
         try:
+            own = first.chosen(splits, recipe, {**settings, **setting})
             training = Training(own.build(splits), splits, own.recipe.train)
         except ConfigError as error:
             raise ConfigError(
@@ -160,6 +163,11 @@ def _try_out(
         if training.val is None:
             raise DataError(f"a sweep chooses by validation accuracy: no class of {splits.source} has two sequences")
     return splits
+
+
+def _with_validation(splits: Splits, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings; of data of which a recipe would hold none out with the fraction by which a sweep chooses."""
+    return {"val_fraction": TrainConfig.val_fraction, **settings} if holds_none_out(splits) else dict(settings)
 
 
 def _run(sweep: Sweep, data_dir: str | None, watch: Callable[[SweepEvent], object] | None) -> Sweep:
