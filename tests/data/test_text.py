@@ -335,6 +335,19 @@ def test_embedding_dropout_hides_its_share_in_training_alone() -> None:
         SequenceClassifier(3, 2, embedding_dropout=0.5)
 
 
+def test_token_dropout_hides_whole_vectors_in_training_alone_and_keeps_their_mean() -> None:
+    own = model(token_dropout=0.3)
+    x = torch.ones(100, 50, dtype=torch.int64)
+    seen = own.stages(x)[1].values
+    hidden = (seen == 0).all(dim=2)
+    assert hidden.double().mean().item() == pytest.approx(0.3, abs=0.02)
+    assert own.embedding is not None
+    assert torch.allclose(seen[~hidden], own.embedding.weight[1] / 0.7)
+    assert not (own.eval().stages(x)[1].values == 0).any()
+    with pytest.raises(unroll.ConfigError, match="token_dropout needs texts, got 0.5"):
+        SequenceClassifier(3, 2, token_dropout=0.5)
+
+
 def test_tokens_that_will_not_do_are_named() -> None:
     with pytest.raises(
         InputError, match=r"x must be tokens \(batch, time\), int64 or int32, got torch.float32 of shape"

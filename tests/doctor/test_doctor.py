@@ -462,7 +462,20 @@ def test_doctor_of_a_sick_run_and_of_one_whose_data_is_gone(call: Call, tmp_path
     random = np.random.default_rng(0)
     np.savez("noise.npz", x=random.normal(size=(80, 15, 2)), y=np.arange(80) % 2)
     # Weights are pulled to nothing, so nothing is remembered.
-    settings = ("--recipe", "images", "--hidden-size", 8, "--weight-decay", 50, "--lr", 0.01, "--epochs", 60, "--out", "sick")
+    settings = (
+        "--recipe",
+        "images",
+        "--hidden-size",
+        8,
+        "--weight-decay",
+        50,
+        "--lr",
+        0.01,
+        "--epochs",
+        60,
+        "--out",
+        "sick",
+    )
     assert call("train", "--no-report", "--data", "noise.npz", *settings)[0] == 0
     status, out, err = call("doctor", "sick")
     assert (status, err) == (0, "")

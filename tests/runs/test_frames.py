@@ -57,7 +57,9 @@ def run_of(waves: tuple[Path, Series], tmp_path_factory: pytest.TempPathFactory)
 
     def train(scaling: str, **settings: Any) -> unroll.Run:
         out = tmp_path_factory.mktemp("runs") / "run"
-        return unroll.train_run(str(waves[0]), out=out, frame="auto", scaling=scaling, recipe="images", **QUICK | settings)
+        return unroll.train_run(
+            str(waves[0]), out=out, frame="auto", scaling=scaling, recipe="images", **QUICK | settings
+        )
 
     return train
 

@@ -64,7 +64,9 @@ def series(tmp_path: Path) -> unroll.Run:
             gap = "" if (number + step) % 5 == 0 else str(step * (1 if number % 2 else -1))
             lines.append(f"{number},{step},{gap},{1000 + number + step % 2},{'up' if number % 2 else 'down'}")
     (tmp_path / "series.csv").write_text("\n".join(lines))
-    return unroll.train_run(str(tmp_path / "series.csv"), out=tmp_path / "run", epochs=2, hidden_size=6, val_fraction=0.1)
+    return unroll.train_run(
+        str(tmp_path / "series.csv"), out=tmp_path / "run", epochs=2, hidden_size=6, val_fraction=0.1
+    )
 
 
 def test_series_of_any_length_are_scaled_and_filled(series: unroll.Run) -> None:

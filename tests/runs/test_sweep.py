@@ -262,7 +262,7 @@ def test_random_draws_within_the_ranges_by_factors_and_no_setting_twice() -> Non
 
 
 def test_a_diverged_trial_is_noted_and_the_sweep_goes_on(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
-    words = "sweep --recipe images --lr 1e30,0.01 --clip-norm 0 --nonlinearity relu --schedule constant --epochs 1 --hidden-size 8"
+    words = "sweep --recipe images --lr 1e30,0.01 --clip-norm 0 --nonlinearity relu --schedule constant --epochs 1"
     assert main([*words.split(), "--data", tiny, "--out", "here"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -327,7 +327,7 @@ def test_settings_that_go_together_only_with_what_is_chosen(tiny: str) -> None:
 
 
 def test_if_all_diverge_nothing_is_chosen(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
-    words = "sweep --recipe images --lr 1e30,1e31 --clip-norm 0 --nonlinearity relu --schedule constant --epochs 1 --hidden-size 8"
+    words = "sweep --recipe images --lr 1e30,1e31 --clip-norm 0 --nonlinearity relu --schedule constant --epochs 1"
     assert main([*words.split(), "--data", tiny, "--out", "here", "--json"]) == 1
     out, err = capsys.readouterr()
     assert json.loads(out)["best"] is None

@@ -15,9 +15,9 @@ from torch import Tensor
 import unroll
 from unroll import SequenceClassifier, SequenceData, Splits, TrainConfig, Training
 from unroll.config import Read
-from unroll.data.preparation import ImageFormat, Preparation, Scaling
+from unroll.data.preparation import ImageFormat, Missing, Preparation, Scaling
 from unroll.training import fused_step as fused_module
-from unroll.training.augmentation import augmented, cut_off, moved_and_turned
+from unroll.training.augmentation import augmented, cut_off, moved_and_turned, varied
 
 
 def drawings(height: int, width: int) -> Tensor:
@@ -188,3 +188,69 @@ def test_a_model_that_saw_sequences_cut_off_knows_early(sample: Splits) -> None:
     assert after_half[0.0] < 0.35
     assert after_half[0.7] > 0.5
     assert found[0.7].area > found[0.0].area + 0.2
+
+
+# Series
+
+
+def ragged(features: int = 2, mask: bool = False) -> SequenceData:
+    """Return series of 0 to 400 steps, one behind the other; feature 0 is constant in each series."""
+    lengths = torch.tensor([400, 0, 1, 300, 400])
+    x = torch.randn(int(lengths.sum()), features, generator=torch.Generator().manual_seed(3)) * 5 + 1e3
+    x[:, 0] = torch.arange(5.0).repeat_interleave(lengths)
+    means = tuple(x.double().mean(dim=0).tolist())
+    preparation = Preparation(("a", "b"), Scaling.of("training", x), missing=Missing(means, mask))
+    if mask:
+        x = torch.cat([x, (torch.arange(len(x)) % 3 == 0).float().unsqueeze(1).expand(-1, features)], dim=1)
+        preparation = replace(preparation, scaling=preparation.scaling.with_unscaled(features))
+    return SequenceData(x, torch.tensor([0, 1, 0, 1, 0]), preparation, lengths, starts=lengths.cumsum(0) - lengths)
+
+
+@pytest.mark.parametrize("mask", [False, True])
+def test_noise_is_relative_to_each_series_and_leaves_constants_and_masks(mask: bool) -> None:
+    data = ragged(mask=mask)
+    noisy = varied(data, 0.2, 0.0, torch.Generator().manual_seed(4))
+    assert torch.equal(noisy.steps_of_each, data.steps_of_each)
+    for number in (0, 3, 4):
+        before, after = data.sequence(number), noisy.sequence(number)
+        assert torch.equal(after[:, 0], before[:, 0])
+        assert torch.equal(after[:, 2:], before[:, 2:])
+        added = (after - before)[:, 1]
+        assert float(added.std()) == pytest.approx(0.2 * float(before[:, 1].std()), rel=0.1)
+        assert abs(float(added.mean())) < 0.2
+    assert torch.equal(noisy.sequence(2), data.sequence(2))  # one step deviates from nothing
+
+
+def test_gain_stretches_each_series_about_its_own_mean_by_one_factor() -> None:
+    x = torch.randn(60, 30, 3, generator=torch.Generator().manual_seed(3)) * torch.tensor([1.0, 10.0, 0.1]) - 5
+    data = SequenceData(x, torch.arange(60) % 2, Preparation(("a", "b"), Scaling.of("training", x)))
+    stretched = varied(data, 0.0, 0.3, torch.Generator().manual_seed(4)).padded()
+    mean = x.double().mean(dim=1, keepdim=True)
+    factors = (stretched - mean).square().sum(dim=1).sqrt() / (x - mean).square().sum(dim=1).sqrt()
+    assert torch.allclose(factors, factors[:, :1].expand(-1, 3), atol=1e-4)
+    assert torch.allclose(stretched.double().mean(dim=1), mean[:, 0], atol=1e-4)
+    assert 0.7 <= float(factors.min()) < 0.75
+    assert 1.25 < float(factors.max()) <= 1.3001
+
+
+def test_each_epoch_sees_other_series_the_same_ones_with_the_same_seed() -> None:
+    data = ragged()
+    splits = Splits(data, data, "x", "x")
+
+    def epochs(seed: int) -> list[Tensor]:
+        config = TrainConfig(epochs=2, noise=0.1, gain=0.1, seed=seed, val_fraction=0.0)
+        training, seen = Training(SequenceClassifier(2, 2, hidden_size=4), splits, config), list[Tensor]()
+        for _ in range(2):
+            seen.append(training._epoch_data().x)
+            training.epoch += 1
+        return seen
+
+    first, again, other = epochs(0), epochs(0), epochs(1)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(first[0], other[0])
+
+
+def test_only_series_get_noise(small: Splits) -> None:
+    with pytest.raises(unroll.DataError, match="noise and gain need series, got images; set them to 0"):
+        Training(SequenceClassifier(28, 10), small, TrainConfig(noise=0.1))

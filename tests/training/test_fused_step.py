@@ -59,6 +59,8 @@ def trained(
         {"optimizer": "adam", "schedule": "constant", "weight_decay": 0.1, "clip_norm": 0.0},
         {"clip_norm": 0.01},
         {"class_weight": "balanced"},
+        {"label_smoothing": 0.1},
+        {"label_smoothing": 0.3, "class_weight": "a=0.25,c=7"},
         {"class_weight": "a=0.25,c=7", "clip_norm": 0.0},
     ],
     ids=["adamw", "adam", "clipped", "balanced", "weighted"],

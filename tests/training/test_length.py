@@ -199,6 +199,32 @@ def test_the_loss_of_guessing_is_the_entropy_of_the_classes() -> None:
     assert Guessing.of([9, 1], [10 / 18, 5.0]).loss == pytest.approx(math.log(2))
 
 
+@pytest.mark.parametrize(("counts", "weights"), [([5, 5], None), ([9, 1, 0], None), ([9, 1, 2], [0.5, 3.0, 1.0])])
+def test_the_loss_of_guessing_with_smoothed_targets_is_that_of_the_best_constant(
+    counts: list[int], weights: list[float] | None
+) -> None:
+    """The oracle is a search: the logits that are best whatever the sequence."""
+    y = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    own = torch.ones(len(counts)) if weights is None else torch.tensor(weights)
+    logits = torch.zeros(1, len(counts), requires_grad=True)
+    optimizer = torch.optim.LBFGS([logits], max_iter=200, line_search_fn="strong_wolfe")
+
+    def losses() -> torch.Tensor:
+        each = torch.nn.functional.cross_entropy(logits.expand(len(y), -1), y, reduction="none", label_smoothing=0.2)
+        return each * own[y]
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        mean = losses().mean()
+        torch.autograd.backward(mean)
+        return mean
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    guessing = Guessing.of(counts, weights, smoothing=0.2)
+    assert guessing.loss == pytest.approx(float(losses().mean().detach()), abs=1e-4)
+    assert guessing.deviation == pytest.approx(float(losses().std(correction=0).detach()), abs=2e-3)
+
+
 @pytest.mark.parametrize(
     ("curve", "risen"),
     [

@@ -45,8 +45,6 @@ class TrainConfig:
             in the series, differently in each epoch
         gain: stretch each training series about its mean by a random factor of 1 plus or minus up to this, differently
             in each epoch
-        crop: leave out up to this fraction of each training series, at random from its beginning and its end,
-            differently in each epoch
         early: fraction of the training sequences cut off at a random step, so that the model learns to answer early
         label_smoothing: fraction of each training target that is spread evenly over all classes
         val_fraction: fraction of the training data held out for validation, of each class at least one sequence of two
@@ -79,7 +77,6 @@ class TrainConfig:
     rotation: float = 0.0
     noise: float = 0.0
     gain: float = 0.0
-    crop: float = 0.0
     early: float = 0.0
     label_smoothing: float = 0.0
     val_fraction: float = 0.1
@@ -109,7 +106,7 @@ class TrainConfig:
             raise ConfigError(f"lr must be above 0, got {self.lr}")
         for name in ("weight_decay", "clip_norm", "tbptt", "shift", "noise", "patience"):
             check_at_least(name, getattr(self, name), 0)
-        for name in ("gain", "crop", "label_smoothing"):
+        for name in ("gain", "label_smoothing"):
             if not 0 <= (share := getattr(self, name)) < 1:
                 raise ConfigError(f"{name} must be at least 0 and below 1, got {share}")
         for name, most, unit in (("early", 1, ""), ("rotation", 180, " degrees")):
@@ -188,7 +185,7 @@ class TrainConfig:
     @property
     def additions(self) -> str:
         """What is done to training sequences and targets, in words, each after a comma."""
-        names = ("shift", "rotation", "noise", "gain", "crop", "early", "label_smoothing")
+        names = ("shift", "rotation", "noise", "gain", "early", "label_smoothing")
         shares = {name.replace("_", " "): getattr(self, name) for name in names}
         return "".join(f", {name} {share:g}" for name, share in shares.items() if share)
 

@@ -1,6 +1,6 @@
 """Augment training data, differently in each epoch.
 
-Images are shifted and rotated, as neither changes what a drawing shows; series get noise, another size, other ends.
+Images are shifted and rotated, as neither changes what a drawing shows; series are stretched and get noise.
 Sequences are cut off, so that a model learns to answer early.
 """
 
@@ -79,25 +79,6 @@ def _moments(values: Tensor, number: Tensor, lengths: Tensor) -> tuple[Tensor, T
     mean = zeros.index_add(0, number, values.double()) / counts
     variance = zeros.index_add(0, number, (values - mean[number]).square()) / counts
     return mean.float(), variance.sqrt().float()
-
-
-def cropped(data: SequenceData, share: float, generator: torch.Generator) -> SequenceData:
-    """Leave out a random part of each sequence at its beginning, and another at its end.
-
-    Args:
-        data: empty sequences stay empty.
-        share: of its time steps that a sequence loses at most.
-        generator: draws the random amounts, on the CPU.
-
-    Returns:
-        the same steps, with new starts and lengths.
-    """
-    lengths = data.steps_of_each
-    lost, before = torch.rand(2, len(data), generator=generator).to(lengths.device)
-    lost = (lost * share * lengths).long()
-    starts = data.starts_of_each + (before * (lost + 1)).long()
-    x = data.x if data.starts is not None else data.x.flatten(0, 1)
-    return replace(data, x=x, starts=starts, lengths=lengths - lost, missing=None)
 
 
 def cut_off(data: SequenceData, share: float, generator: torch.Generator) -> SequenceData:

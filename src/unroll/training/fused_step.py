@@ -177,7 +177,7 @@ class FusedStep:
         model: one for which `why_not_fused` returns an empty string.
         data: training sequences, on the CPU.
         optimizer: Adam or AdamW over the model's parameters, after its first step, so that its state exists.
-        config: gives the clipping of gradients and the precision of products.
+        config: gives the clipping of gradients, the smoothing of targets and the precision of products.
         class_weights: (classes,) float32, by which the loss of each sequence is multiplied (default None: all 1).
     """
 
@@ -209,6 +209,7 @@ class FusedStep:
             mean.tolist(),
             scale.tolist(),
             [] if class_weights is None else class_weights.tolist(),
+            config.label_smoothing,
         )
         self.refresh()
 

@@ -22,7 +22,7 @@ from ..errors import ConfigError, DataError, InputError, TrainingError
 from ..evaluation.metrics import evaluate
 from ..models.classifier import check_truncation
 from ..scan.cpu import check_precision
-from .augmentation import augmented, cropped, cut_off, varied
+from .augmentation import augmented, cut_off, varied
 from .chance import Guessing, Losses
 from .device import autocast, choose_device, rng_state, set_rng_state
 from .fused_step import FusedStep, fused_step
@@ -220,8 +220,6 @@ class Training:
             data = augmented(data, config.shift, config.rotation, generator)
         if config.noise or config.gain:
             data = varied(data, config.noise, config.gain, generator)
-        if config.crop:
-            data = cropped(data, config.crop, generator)
         return cut_off(data, config.early, generator) if config.early else data
 
     def _take_steps(
@@ -448,8 +446,8 @@ def _parts(splits: Splits, config: TrainConfig, device: torch.device) -> tuple[S
         val = held_out.to(device) if len(held_out) else None
     if (config.shift or config.rotation) and train.kind != "images":
         raise DataError("shift and rotation need images, but the data has none; set them to 0")
-    if (config.noise or config.gain or config.crop) and train.kind != "series":
-        raise DataError(f"noise, gain and crop need series, got {train.kind}; set them to 0")
+    if (config.noise or config.gain) and train.kind != "series":
+        raise DataError(f"noise and gain need series, got {train.kind}; set them to 0")
     if not len(train):
         raise DataError("training needs at least 1 sequence, got 0: add some")
     return train.to(device), val

@@ -88,11 +88,11 @@ NB_MODULE(_kernels, m) {
       .def("__init__",
            [](TrainingStep* self, const Layout& layout, long classes, std::uintptr_t bytes, std::uintptr_t floats,
               std::uintptr_t y, std::uintptr_t starts, std::uintptr_t lengths, const std::vector<float>& mean,
-              const std::vector<float>& scale, const std::vector<float>& weights) {
-             new (self)
-                 TrainingStep(layout, classes,
-                              {at<const std::uint8_t>(bytes), at<const float>(floats), at<const std::int64_t>(y),
-                               at<const std::int64_t>(starts), at<const std::int64_t>(lengths), mean, scale, weights});
+              const std::vector<float>& scale, const std::vector<float>& weights, float smoothing) {
+             new (self) TrainingStep(
+                 layout, classes,
+                 {at<const std::uint8_t>(bytes), at<const float>(floats), at<const std::int64_t>(y),
+                  at<const std::int64_t>(starts), at<const std::int64_t>(lengths), mean, scale, weights, smoothing});
            })
       .def("use",
            [](TrainingStep& self, const Addresses& parameters, bool decoupled, double beta1, double beta2, double eps,

@@ -107,6 +107,7 @@ std::pair<double, long> TrainingStep::loss() {
   const int threads = threads_for(a.batch * a.hidden * classes_);
   split(a.batch, threads,
         [&](long begin, long end) { a.kernels->inputs(head, begin, end, scratch(a.kernels->inputs_scratch(head))); });
+  const float own = 1 - data_.smoothing, even = data_.smoothing / classes_;  // shares of the target
   double sum = 0;
   long right = 0;
   for (long b = 0; b < a.batch; ++b) {
@@ -114,14 +115,14 @@ std::pair<double, long> TrainingStep::loss() {
     for (long k = 0; k < classes_; ++k) z[k] += bias[k];
     const long top = std::max_element(z, z + classes_) - z;
     const float most = z[top];
-    float total = 0;
-    for (long k = 0; k < classes_; ++k) total += std::exp(z[k] - most);
+    float total = 0, spread = 0;
+    for (long k = 0; k < classes_; ++k) total += std::exp(z[k] - most), spread += even * z[k];
     const float log_total = std::log(total) + most;
     const float weight = data_.weights.empty() ? 1.0f : data_.weights[y_[b]];
-    sum += weight * (log_total - z[y_[b]]);
+    sum += weight * (log_total - own * z[y_[b]] - spread);
     right += top == y_[b];
     for (long k = 0; k < classes_; ++k)
-      z[k] = weight * (std::exp(z[k] - log_total) - (k == y_[b] ? 1.0f : 0.0f)) / a.batch;
+      z[k] = weight * (std::exp(z[k] - log_total) - (k == y_[b] ? own : 0.0f) - even) / a.batch;
   }
   return {sum, right};
 }

@@ -19,6 +19,7 @@ struct Data {
   const std::int64_t* lengths;     // (all); null: all full
   std::vector<float> mean, scale;  // (inputs)
   std::vector<float> weights;      // (classes), by which a sequence's loss is multiplied; none: 1
+  float smoothing;                 // fraction of each target that is spread over all classes
 };
 
 // A parameter and its state in Adam. `count`: steps taken so far.
