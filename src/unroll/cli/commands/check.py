@@ -68,7 +68,7 @@ def check(
     if splits.val is not None and "val_fraction" in settings:
         refuse_val_fraction(splits, settings["val_fraction"])
     fresh = plan.build(splits)
-    Training(fresh, splits, plan.recipe.train)  # raises what unroll train would raise
+    Training(fresh, splits, plan.recipe.train.member(1))  # raises what unroll train would raise
     inspection = inspect_model(fresh, splits, plan.recipe.train)
     if json:
         print_json(inspection.to_dict())

@@ -116,7 +116,8 @@ def train(
         return 130 if isinstance(error, KeyboardInterrupt) else 1
     reported = sys.stderr.isatty() if report is None else report
     if json:
-        print_json({"run": str(run.path), **{key: (run.evaluation or {}).get(key) for key in SCORES}})
+        keys = (*SCORES, "members") if run.config.ensemble > 1 else SCORES
+        print_json({"run": str(run.path), **{key: (run.evaluation or {}).get(key) for key in keys}})
     else:
         print_run(console, run, reported)
     return _report(run, screen, console) if reported else 0
