@@ -17,6 +17,8 @@ from .signature import with_defaults
 MIN_EPOCHS = 10
 MIN_STEPS = 1_250
 
+MOST_MEMBERS = 1_000  # of an ensemble
+
 
 Metric = Literal["loss", "accuracy", "balanced-accuracy", "macro-f1"]
 
@@ -107,7 +109,8 @@ class TrainConfig:
                 raise ConfigError(f"{name} must be from 0 to {most}{unit}, got {amount}")
         if not 0 <= self.val_fraction < 1:
             raise ConfigError(f"val_fraction must be at least 0 and below 1, got {self.val_fraction}")
-        check_at_least("ensemble", self.ensemble, 1)
+        if not 1 <= self.ensemble <= MOST_MEMBERS:
+            raise ConfigError(f"ensemble must be from 1 to {MOST_MEMBERS}, got {quoted(self.ensemble)}")
         for name, seed in (("seed", self.seed), ("val_seed", self.val_seed or 0)):
             if not 0 <= seed < 2**32:
                 raise ConfigError(f"{name} must be from 0 to 4294967295, got {quoted(seed)}")

@@ -101,6 +101,8 @@ def train_run(
 ) -> Run:
     """Load data, build a model, train it, evaluate it on the test set, and save everything in a folder.
 
+    With ``ensemble`` above 1 the folder holds as many runs, members/1, members/2 and so on, and their mean.
+
     Args:
         data: name for `unroll.load` (default "mnist-sample").
         recipe: settings to start from, a key of `RECIPES` (default "fast").
@@ -111,7 +113,8 @@ def train_run(
             change.
         checkpoint_seconds: seconds of training between two checkpoints: what ``kill -9`` or a power cut can lose; 0
             writes one after each epoch only (default 10.0).
-        watch: called with each `Started`, `Progress`, `EpochResult` and `Restarted` (default None).
+        watch: called with each `Started`, one for each member of an ensemble, `Progress`, `EpochResult` and `Restarted`
+            (default None).
         **settings: fields of `DataConfig`, and fields of `ModelConfig` and `TrainConfig` that differ from the recipe.
 
     Raises:
@@ -236,6 +239,8 @@ def _train_ensemble(
     first = config.member(1).plan
     assert first is not None
     training = Training(first.build(splits), splits, first.recipe.train)
+    val, device = training.val, training.device.type
+    del training  # its data
     paths = dict(enumerate(members(whole, config), start=1))
     for number, path in paths.items():
         if (path / WEIGHTS).exists() or checkpoints(path):
@@ -248,8 +253,7 @@ def _train_ensemble(
                     _resume(path, lambda: splits, checkpoint_seconds, watch, place)
             elif not (path / WEIGHTS).exists():  # not started, or killed before its first checkpoint
                 _train_member(path, config.member(number), splits, checkpoint_seconds, watch, place)
-        device = training.device.type
-        judge(whole, config, load_members(whole, config, device)[0], splits.test, training.val)
+        judge(whole, config, load_members(whole, config, device)[0], splits.test, val)
     return load_run(whole, device=device)
 
 

@@ -71,7 +71,7 @@ def claim(out: str | Path | None, overwrite: bool, name: str) -> Iterator[Path]:
     with locked(path):
         refuse_taken(path, overwrite)  # again: another process may have written to it since
         with ExitStack() as locks:
-            members = [entry for entry in _entries(path / MEMBERS) if _is_run(entry)]
+            members = [entry for entry in _entries(path / MEMBERS) if _is_run(entry) and not entry.is_symlink()]
             for member in members:
                 locks.enter_context(locked(member))
             _empty(path)

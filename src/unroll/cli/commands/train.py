@@ -127,15 +127,15 @@ def _report(run: Run, screen: TrainingScreen, console: Screen) -> int:
     """Write the report of a run that has just been trained; if that fails, the run is still complete."""
     from ...errors import InputError
     from ...report import write_report
-    from ...runs.data import TestData
+    from ...runs.data import TestData, load_splits
     from ..views.terminal import command_line, print_facts
 
-    assert screen.splits is not None
     assert run.config.plan is not None
-    test = TestData(run.config.plan.data, "test", screen.splits.test, 0) if run.evaluation else None
     try:
         with console.status("writing the report"):
-            page = write_report(run, test, "no test split", screen.splits.train)
+            splits = screen.splits or load_splits(run)  # an ensemble may have lacked nothing but its evaluation
+            test = TestData(run.config.plan.data, "test", splits.test, 0) if run.evaluation else None
+            page = write_report(run, test, "no test split", splits.train)
         print_facts(console, {"report": page})
         return 0
     except (KeyboardInterrupt, InputError, OSError, MemoryError, RuntimeError) as error:
