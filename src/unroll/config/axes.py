@@ -21,6 +21,7 @@ NOT_CHOSEN = {
     "seed": "a sweep cannot choose a seed: set the number of seeds for each setting with seeds",
     "metric": "metric must be the same for all: settings are compared by it",
     "val_fraction": "val_fraction must be the same for all: accuracies on different validation sets cannot be compared",
+    "val_seed": "val_seed must be the same for all: accuracies on different validation sets cannot be compared",
 }
 
 
@@ -115,6 +116,11 @@ def check_axes(
             raise ConfigError(
                 f"{error} (in the setting {in_words(corner)})" if len(axes) > 1 else f"{error}"
             ) from error
+        if chosen.train.ensemble > 1:
+            raise ConfigError(
+                f"a sweep trains single models: ensemble must be 1, got {chosen.train.ensemble}; choose the other "
+                "settings, and train an ensemble with them"
+            )
         if not chosen.train.val_fraction:
             raise ConfigError(
                 "a sweep chooses by validation accuracy: val_fraction must be above 0, got 0; give --val-fraction 0.1"

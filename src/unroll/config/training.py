@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..errors import ConfigError
@@ -14,6 +14,8 @@ from ..validation import check_at_least, check_types
 from .signature import with_defaults
 
 MIN_EPOCHS = 10  # where TrainConfig leaves them out
+
+MOST_MEMBERS = 1_000  # of an ensemble
 
 
 Metric = Literal["loss", "accuracy", "balanced-accuracy", "macro-f1"]
@@ -58,6 +60,9 @@ class TrainConfig:
         metric: which validation result counts, for keep, patience and sweeps (default: loss for keep and patience,
             accuracy for sweeps)
         seed: seed of the initial weights, shuffling, validation split, dropout, shift and rotation
+        val_seed: seed of the validation split (default: seed)
+        ensemble: number of models to train, with the seeds seed, seed + 1 and so on and one validation split; the run
+            answers with the mean of their calibrated probabilities, and a budget is shared out among them
         device: where to compute; auto uses CUDA if it is available, else the CPU
         precision: bf16 multiplies in bfloat16 while training; on a CPU only if unroll info lists it
     """
@@ -86,6 +91,8 @@ class TrainConfig:
     class_weight: str | None = None
     metric: Metric | None = None
     seed: int = 0
+    val_seed: int | None = None
+    ensemble: int = 1
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
 
@@ -114,8 +121,15 @@ class TrainConfig:
                 raise ConfigError(f"{name} must be from 0 to {most}{unit}, got {amount}")
         if not 0 <= self.val_fraction < 1:
             raise ConfigError(f"val_fraction must be at least 0 and below 1, got {self.val_fraction}")
-        if not 0 <= self.seed < 2**32:
-            raise ConfigError(f"seed must be from 0 to 4294967295, got {quoted(self.seed)}")
+        if not 1 <= self.ensemble <= MOST_MEMBERS:
+            raise ConfigError(f"ensemble must be from 1 to {MOST_MEMBERS}, got {quoted(self.ensemble)}")
+        for name, seed in (("seed", self.seed), ("val_seed", self.val_seed or 0)):
+            if not 0 <= seed < 2**32:
+                raise ConfigError(f"{name} must be from 0 to 4294967295, got {quoted(seed)}")
+        if self.seed + self.ensemble > 2**32:
+            raise ConfigError(
+                f"the seeds of an ensemble must be at most 4294967295, got {self.ensemble} from {self.seed} on"
+            )
         self._check_early_stopping()
         self.own_weights()  # complains of what is none
 
@@ -188,6 +202,21 @@ class TrainConfig:
         names = ("shift", "rotation", "noise", "gain", "early", "label_smoothing")
         shares = {name.replace("_", " "): getattr(self, name) for name in names}
         return "".join(f", {name} {share:g}" for name, share in shares.items() if share)
+
+    def member(self, number: int) -> TrainConfig:
+        """Return the settings by which a member of the ensemble is trained, as a run of its own.
+
+        All members hold out the same sequences, so that their mean can be calibrated on them.
+
+        Args:
+            number: of the member, from 1; a single model is its own first member.
+        """
+        if self.ensemble == 1:
+            return self
+        val_seed = self.seed if self.val_seed is None else self.val_seed
+        share = f"{self.budget_seconds / self.ensemble:.3f}".rstrip("0").rstrip(".")
+        budget = self.budget and f"{share}s"
+        return replace(self, ensemble=1, seed=self.seed + number - 1, val_seed=val_seed, budget=budget)
 
     @property
     def budget_seconds(self) -> float:

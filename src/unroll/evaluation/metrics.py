@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from ..data.sequences import SequenceData
 from ..errors import DataError, InputError
 from ..models.classifier import SequenceClassifier
+from ..models.ensemble import Ensemble
 from ..models.fused_forward import is_watched
 from ..models.modes import inference
 from ..notebook import evaluation_html
@@ -317,7 +318,7 @@ def _check_read(model: nn.Module, x: Tensor) -> None:
     values = f"a {_name(dtype)} tensor (N, time, features), scaled as in training"
     ids = "token ids, an int32 or int64 tensor (N, time)"
     is_tensor = isinstance(x, Tensor)
-    if not isinstance(model, SequenceClassifier):
+    if not isinstance(model, SequenceClassifier | Ensemble):
         expected, fits = f"{values}, or {ids}", is_tensor and x.dtype in (dtype, *ids_dtypes)
     elif size := model.vocabulary_size:
         expected, fits = f"{ids} from 0 to {size - 1}", is_tensor and x.dtype in ids_dtypes and x.dim() == 2

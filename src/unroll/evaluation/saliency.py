@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..models.classifier import SequenceClassifier
+from ..models.ensemble import Ensemble
 from ..models.modes import inference
 from ..scan.padding import clear_padding
 from ..validation import check_choice, check_whole
@@ -78,6 +79,8 @@ def attribute(
         >>> torch.allclose(values.sum(dim=(1, 2)), gain, atol=1e-4)
         True
     """
+    if isinstance(model, Ensemble):
+        raise InputError("attribute explains a single model, got an ensemble: use one of its model.members")
     check_choice("method", method, get_args(Method))
     check_whole("steps", steps, 1)
     if not isinstance(x, Tensor) or x.dim() not in (2, 3):

@@ -46,9 +46,10 @@ def describe(run: Run, data: SequenceData, name: str) -> dict[str, Any]:
         name: of the data.
 
     Raises:
-        RunError: its cell is not built in, so it has no JavaScript.
+        RunError: its cell is not built in, so it has no JavaScript; or it is an ensemble.
     """
-    check_cell(run.path, run.model.config.cell)
+    model = run.single("a page")
+    check_cell(run.path, model.config.cell)
     samples = _samples(data)
     judged = Path(run.config.plan.data if run.config.plan else name).name  # the data set of the accuracy
     return {
@@ -57,7 +58,7 @@ def describe(run: Run, data: SequenceData, name: str) -> dict[str, Any]:
         "title": run.path.resolve().name,
         "kind": run.preparation.kind,
         "classes": list(run.preparation.classes),
-        "model": _model(run.model),
+        "model": _model(model),
         "calibration": run.calibration and run.calibration.to_dict(),
         "preparation": _preparation(run.preparation),
         "samples": [raw(data, number) for number in samples],
@@ -67,7 +68,7 @@ def describe(run: Run, data: SequenceData, name: str) -> dict[str, Any]:
             "n": run.evaluation and run.evaluation["n"],
             "data": judged,
             "credit": credit_of(judged),
-            "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "early": run.config.train and run.config.train.early,
         },
     }

@@ -83,7 +83,7 @@ def check(run: Run, data: SequenceData, description: dict[str, Any]) -> Check:
         steps = some.steps_of_each
         for number in ((steps > 0) & (steps <= READ_STEPS)).nonzero()[:READ, 0].tolist():
             if (read := run_script(f"reading({json.dumps(samples[number])})")) is not None:
-                expected = watch(run.model, some, number, run.calibration).probabilities
+                expected = watch(run.single("a page"), some, number, run.calibration).probabilities
                 differences.append(_difference(read, expected))
         difference = max(differences)
         if not difference <= TOLERANCE:

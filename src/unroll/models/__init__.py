@@ -1,6 +1,7 @@
 """The classifier, its layers and readout, and the ways to run it."""
 
 from .classifier import SequenceClassifier
+from .ensemble import Ensemble
 from .front import Front, choose_frame
 from .readout import Attention, Last, Max, Mean
 from .stream import Stream
@@ -8,6 +9,7 @@ from .trace import Trace, Traced, trace_states
 
 __all__ = [
     "Attention",
+    "Ensemble",
     "Front",
     "Last",
     "Max",

@@ -90,6 +90,7 @@ def _make(folder: Path) -> None:
 def _sections(material: Material) -> Iterator[Section]:
     predictions = material.predictions
     yield from results.learning(material.history)
+    yield from results.members(material.run)
     if predictions is not None:
         yield from results.classes(predictions.evaluation)
         yield from results.worst(material)
@@ -97,8 +98,9 @@ def _sections(material: Material) -> Iterator[Section]:
     yield from interpretation.knowing(material)
     yield from interpretation.watching(material)
     yield from interpretation.telling(material)
-    yield from doctor.flow(material.examination)
-    yield from doctor.findings(material)
+    if material.examination is not None:
+        yield from doctor.flow(material.examination)
+        yield from doctor.findings(material.examination)
     if material.lacking:
         yield Section(
             "What is missing",
@@ -127,7 +129,7 @@ def _page(material: Material, sections: list[Section]) -> str:
     return template.render(
         title=material.run.path.name,
         subtitle=f"A recurrent classifier, evaluated on {material.judged}.",
-        summary=summary.summary(material, len(material.examination.findings)),
+        summary=summary.summary(material),
         sections=sections,
         kind=_kind,
         svg=_svg,

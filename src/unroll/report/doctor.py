@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from ..doctor import Examination
 from ..formatting import percent
 from ..plots import gradient_flow, memory
-from .measurements import Material
 from .section import Lines, Picture, Section
 
 
@@ -64,9 +63,8 @@ def _faded(examination: Examination) -> str:
     )
 
 
-def findings(material: Material) -> Iterator[Section]:
+def findings(examination: Examination) -> Iterator[Section]:
     """List what looks wrong, and what helps."""
-    examination = material.examination
     parts = [Lines(examination.lines, marked=True)] if examination.findings else [Lines(["Nothing looks wrong."])]
     lead = (
         f"The doctor examined gradients, units, memory, inputs and the learning curves on {examination.sequences:,} "

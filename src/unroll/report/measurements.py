@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,10 +17,12 @@ from ..evaluation.metrics import evaluate
 from ..evaluation.predictions import Predictions
 from ..evaluation.saliency import attribute
 from ..evaluation.stepwise import Watched, watch
+from ..models.classifier import SequenceClassifier
+from ..models.ensemble import Ensemble
 from ..models.modes import inference
 from ..runs.artifacts import BestBaseline, read_baselines, read_predictions
 from ..runs.data import TestData
-from ..runs.history import read_history
+from ..runs.ensemble import history_of
 from ..runs.storage import Run
 from ..training.results import EpochResult
 
@@ -67,7 +69,8 @@ class Material:
     Attributes:
         run: the run
         history: the epochs of its training; empty if it was saved by hand
-        examination: the doctor's results on the training split, or if that is not available on the test split
+        examination: the doctor's results on the training split, or if that is not available on the test split; None of
+            an ensemble
         judged: what it was evaluated on, in words
         predictions: for the test split; None if neither they nor the data are available
         data: the test split; None if it is not available
@@ -84,7 +87,7 @@ class Material:
 
     run: Run
     history: Sequence[EpochResult]
-    examination: Examination
+    examination: Examination | None
     judged: str
     predictions: Predictions | None
     data: SequenceData | None = None
@@ -122,11 +125,16 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
         lacking: why it is not available.
         train: the training data, for the doctor; None uses the test data.
     """
-    history = read_history(run.path)
+    history = history_of(run.path, run.config)
     predictions = read_predictions(run.path, run.preparation.classes)
     examined = train if train is not None or test is None else test.sequences
     accuracy, deciding = ((run.evaluation or {}).get(name) for name in ("accuracy", "deciding"))
-    examination = examine(run.model, examined, history=history, test_accuracy=accuracy, deciding=deciding)
+    single = None if isinstance(run.model, Ensemble) else run.model
+    examination = (
+        None
+        if single is None
+        else examine(single, examined, history=history, test_accuracy=accuracy, deciding=deciding)
+    )
     if test is None:
         known = run.config.plan.data if run.config.plan else "its data"
         return Material(
@@ -141,9 +149,7 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
     data = test.sequences
     if predictions is None or predictions.fingerprint != data.fingerprint():
         predictions = Predictions.of(run.model, data)
-    some = data.subset(torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[: _affordable(run, data)])
-    numbers = _telling(run, predictions, data)
-    return Material(
+    material = Material(
         run,
         history,
         examination,
@@ -152,18 +158,32 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
         warnings=test.warnings(),
         predictions=predictions,
         data=data,
-        anytime=evaluate_anytime(run.model, some, run.calibration) if data.time else None,
-        asked=len(some),
-        watched=tuple(watch(run.model, data, number, run.calibration) for number in numbers[:MOST_WATCHED]),
-        attributions=_attributions(run, data, predictions, numbers) if numbers else None,
         speed=_speed(run, data),
         baseline=read_baselines(run.path) if test.part == "test" else None,
     )
+    return material if single is None else _with_reading(material, single, data, predictions)
 
 
-def _affordable(run: Run, data: SequenceData) -> int:
+def _with_reading(
+    material: Material, model: SequenceClassifier, data: SequenceData, predictions: Predictions
+) -> Material:
+    """Return the contents with what shows how a single model reads."""
+    run = material.run
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
+    some = data.subset(order[: _affordable(model, data)])
+    numbers = _telling(run, predictions, data)
+    return replace(
+        material,
+        anytime=evaluate_anytime(model, some, run.calibration) if data.time else None,
+        asked=len(some),
+        watched=tuple(watch(model, data, number, run.calibration) for number in numbers[:MOST_WATCHED]),
+        attributions=_attributions(run, data, predictions, numbers) if numbers else None,
+    )
+
+
+def _affordable(model: SequenceClassifier, data: SequenceData) -> int:
     """Return how many sequences to read part by part; a model that is not causal reads each from its beginning."""
-    steps = MOST_STEPS // (1 if run.model.is_causal else 8)
+    steps = MOST_STEPS // (1 if model.is_causal else 8)
     return max(1, min(len(data), steps // max(1, data.time)))
 
 

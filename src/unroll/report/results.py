@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from statistics import fmean
 
 from ..evaluation.calibration import COLDEST, HOTTEST, Reliability, reliability
 from ..evaluation.metrics import Evaluation
 from ..evaluation.predictions import Predictions
 from ..formatting import brief, percent
 from ..plots import confusion, learning_curves, mistakes, precision_recall, reliability_diagram
+from ..runs.storage import Run
 from ..training.results import EpochResult
 from .measurements import Material
 from .section import NAME, Lines, Picture, Section, Table
@@ -43,6 +46,30 @@ def learning(history: Sequence[EpochResult]) -> Iterator[Section]:
                 learning_curves([asdict(row) for row in history]),
                 caption,
                 f"Curves of loss and accuracy over {last.epoch} epochs. {caption}",
+            )
+        ],
+    )
+
+
+def members(run: Run) -> Iterator[Section]:
+    """Show the members of an ensemble, each with its accuracy."""
+    if run.config.train is None or run.config.ensemble == 1 or run.evaluation is None:
+        return
+    alone, together = [member["accuracy"] for member in run.evaluation["members"]], run.evaluation["accuracy"]
+    rows = [
+        (f"members/{number}", f"{run.config.train.member(number).seed}", percent(accuracy))
+        for number, accuracy in enumerate(alone, start=1)
+    ]
+    yield Section(
+        "Members",
+        "The run answers with the mean of its members' calibrated probabilities. Each member is a run of its own: what "
+        "it makes of a sequence step by step, which parts of the input speak for its answer and what the doctor says "
+        f"of it is in its report: unroll report {shlex.quote(f'{run.path}/members/1')}",
+        [
+            Table(
+                ("member", "seed", "accuracy"),
+                rows,
+                f"The members reach {percent(fmean(alone))} on average, the ensemble {percent(together)}.",
             )
         ],
     )

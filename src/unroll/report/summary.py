@@ -16,20 +16,23 @@ from .measurements import Material
 from .section import NAME, Code, Lines, Section, Table
 
 
-def summary(material: Material, findings: int | None = None) -> list[str]:
+def summary(material: Material) -> list[str]:
     """Summarise the run in five lines."""
     run, predictions = material.run, material.predictions
     model, plan = run.model.config, run.config.plan
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     layers = f"{model.num_layers} layer{'s' if model.num_layers > 1 else ''} of {model.hidden_size} units"
+    members = run.config.ensemble
+    of_many = f"the mean of {members} models, each " if members > 1 else ""
+    cell = model.cell if ":" in model.cell else model.cell.upper()
     lines = [
-        f"Model: {model.cell.upper() if ':' not in model.cell else model.cell}, {layers}{model.additions}, read out by "
-        f"{model.readout}; {parameters:,} parameters."
+        f"Model: {of_many}{cell}, {layers}{model.additions}, read out by {model.readout}; {parameters:,} parameters."
     ]
     if plan and (history := material.history):
         seconds, train = sum(row.seconds for row in history), plan.recipe.train
+        seeds = f"seeds {train.seed} to {train.seed + members - 1}" if members > 1 else f"seed {train.seed}"
         lines.append(
-            f"Training: {history[-1].epoch} epochs on {plan.data}, batches of {train.batch_size}, seed {train.seed}, "
+            f"Training: {history[-1].epoch} epochs on {plan.data}, batches of {train.batch_size}, {seeds}, "
             f"{seconds:,.1f} seconds."
         )
     else:
@@ -51,9 +54,10 @@ def summary(material: Material, findings: int | None = None) -> list[str]:
         lines.append(_hardest(material))
     elif plan and not run.evaluation:
         lines.append("Result: accuracy –; the run was trained on all of its data, which leaves no test split.")
-    if findings is not None:
+    if (examination := material.examination) is not None:
+        findings = len(examination.findings)
         lines.append(
-            ("The doctor found no problem." if material.examination.sequences else "The doctor had no data to examine.")
+            ("The doctor found no problem." if examination.sequences else "The doctor had no data to examine.")
             if not findings
             else f"The doctor found {findings} problem{'s' if findings > 1 else ''}; see below."
         )

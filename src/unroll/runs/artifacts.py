@@ -137,6 +137,8 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
             raise ValueError(f"weights must be a string, got {quoted(content['weights'])}")
         if (deciding := content.get("deciding")) is not None:
             check_whole("deciding", deciding, 1)
+        for member in content.get("members", []):
+            _check_number("accuracy of a member", member["accuracy"], 1)
         return content
 
     return _read(path / EVALUATION, parse, "copy it again")

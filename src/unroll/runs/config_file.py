@@ -82,6 +82,17 @@ class RunConfig:
         """Settings of the training; None if the model was saved by hand."""
         return self.plan.recipe.train if self.plan else None
 
+    @property
+    def ensemble(self) -> int:
+        """The number of models that the run consists of."""
+        return self.train.ensemble if self.train else 1
+
+    def member(self, number: int) -> RunConfig:
+        """Return the config of a member of the ensemble, a run of its own; ``number`` counts from 1."""
+        assert self.plan is not None
+        recipe = replace(self.plan.recipe, train=self.plan.recipe.train.member(number))
+        return replace(self, plan=replace(self.plan, recipe=recipe))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the content of config.json."""
         content = {

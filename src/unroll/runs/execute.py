@@ -25,9 +25,11 @@ from ..training.results import EpochResult, Progress
 from .artifacts import write_calibration, write_predictions
 from .checkpoint import SECONDS, Checkpoints, check_seconds, read_checkpoint
 from .config_file import RunConfig, read_config, write_config
+from .ensemble import check_member, is_finished, judge, members
 from .folder import (
     EVALUATION,
     WEIGHTS,
+    checkpoints,
     claim,
     first_line,
     refuse_inside,
@@ -38,7 +40,7 @@ from .folder import (
 from .history import check_tensorboard, recorder, write_metrics
 from .lock import locked
 from .plan import Plan
-from .storage import Run, check_loadable, load_run, write_weights
+from .storage import Run, check_loadable, load_members, load_run, write_weights
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Started:
         training: about to run; ``training.history`` holds the epochs before a resume
         recipe: the settings
         tensorboard: whether the curves are also written for TensorBoard
+        member: number of the model within an ensemble, from 1
+        members: of the ensemble; 1 of a single model
     """
 
     path: Path
@@ -58,6 +62,13 @@ class Started:
     training: Training
     recipe: Recipe
     tensorboard: bool = False
+    member: int = 1
+    members: int = 1
+
+    @property
+    def whole(self) -> Path:
+        """The folder to resume: that of the ensemble, if it is a member of one."""
+        return self.path.parent.parent if self.members > 1 else self.path
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,8 @@ def train_run(
 ) -> Run:
     """Load data, build a model, train it, evaluate it on the test set, and save everything in a folder.
 
+    With ``ensemble`` above 1 the folder holds as many runs, members/1, members/2 and so on, and their mean.
+
     Args:
         data: name for `unroll.load` (default "mnist-sample").
         recipe: settings to start from, a key of `RECIPES` (default "images", "series" or "text", as the data is).
@@ -100,7 +113,8 @@ def train_run(
             change.
         checkpoint_seconds: seconds of training between two checkpoints: what ``kill -9`` or a power cut can lose; 0
             writes one after each epoch only (default 10.0).
-        watch: called with each `Started`, `Progress`, `EpochResult` and `Restarted` (default None).
+        watch: called with each `Started`, one for each member of an ensemble, `Progress`, `EpochResult` and `Restarted`
+            (default None).
         **settings: fields of `DataConfig`, and fields of `ModelConfig` and `TrainConfig` that differ from the recipe.
 
     Raises:
@@ -122,7 +136,7 @@ def train_run(
     model, chosen = plan.build(splits), plan.recipe
     check_loadable(model)
     chosen = replace(chosen, train=within_budget(model, splits, chosen.train))
-    training = Training(model, splits, chosen.train)
+    training = Training(model, splits, chosen.train.member(1))
     place = None if data_dir is None else str(Path(data_dir).expanduser().resolve())
     fingerprint = splits.train.fingerprint()
     read = splits.reading or reading
@@ -131,6 +145,8 @@ def train_run(
     config = RunConfig.of(model, preparation, fingerprint, stored, tensorboard)
     with claim(out, overwrite, f"{splits.name}-{_short(chosen.model.cell)}") as path:
         write_config(path, config)
+        if config.ensemble > 1:
+            return _train_ensemble(path, splits, checkpoint_seconds, watch)
         started = Started(path, splits, training, chosen, tensorboard)
         return _train(started, Checkpoints(path, config, checkpoint_seconds), watch)
 
@@ -166,30 +182,97 @@ def resume_run(
     _check_resumable(path)
     with locked(path):
         config, plan = _check_resumable(path)  # another process may have finished it since
-        state, newest = read_checkpoint(path, config)
-        check_tensorboard(config.tensorboard)
-        plan = plan.moved(data_dir)
-        splits = plan.load()
-        training = Training(plan.build(splits), splits, plan.recipe.train)
-        try:
-            training.load_state_dict(state)
-        except Exception as error:  # torch raises many kinds of errors here
-            raise RunError(
-                f"{path} cannot be resumed ({first_line(error)}); start it again with --overwrite"
-            ) from error
-        remove_partials(path)
-        started = Started(path, splits, training, plan.recipe, config.tensorboard)
-        return _train(started, Checkpoints(path, config, checkpoint_seconds, keep=newest), watch)
+        if config.ensemble > 1:
+            check_tensorboard(config.tensorboard)
+            splits = plan.moved(data_dir).load()
+            remove_partials(path)
+            return _train_ensemble(path, splits, checkpoint_seconds, watch)
+        return _resume(path, lambda: plan.moved(data_dir).load(), checkpoint_seconds, watch)
+
+
+def _resume(
+    path: Path,
+    load: Callable[[], Splits],
+    checkpoint_seconds: float,
+    watch: Callable[[Event], object] | None,
+    place: tuple[int, int] = (1, 1),
+) -> Run:
+    """Finish an interrupted training of one model; the caller holds the lock of its folder.
+
+    Args:
+        path: the folder.
+        load: returns the data.
+        checkpoint_seconds: as in `train_run`.
+        watch: as in `train_run`.
+        place: its number in an ensemble, and how many there are.
+    """
+    config, plan = _check_resumable(path)
+    state, newest = read_checkpoint(path, config)
+    check_tensorboard(config.tensorboard)
+    splits = load()
+    training = Training(plan.build(splits), splits, plan.recipe.train)
+    try:
+        training.load_state_dict(state)
+    except Exception as error:  # torch raises many kinds of errors here
+        raise RunError(f"{path} cannot be resumed ({first_line(error)}); start it again with --overwrite") from error
+    remove_partials(path)
+    started = Started(path, splits, training, plan.recipe, config.tensorboard, *place)
+    return _train(started, Checkpoints(path, config, checkpoint_seconds, keep=newest), watch)
 
 
 def _check_resumable(path: Path) -> tuple[RunConfig, Plan]:
     """Return the config and the plan of an unfinished run."""
     config = read_config(path)
-    if (path / WEIGHTS).exists():
+    if is_finished(path, config):
         raise RunError(f"{path} is finished: there is nothing to resume; start a new run to train longer")
     if config.plan is None:
         raise RunError(f"{path} was saved by hand: there is nothing to resume")
     return config, config.plan
+
+
+def _train_ensemble(
+    whole: Path, splits: Splits, checkpoint_seconds: float, watch: Callable[[Event], object] | None
+) -> Run:
+    """Train the members that an ensemble lacks, finish an interrupted one, and evaluate all together."""
+    config = read_config(whole)  # as at any later time, when it is resumed or loaded
+    tokenizer = splits.train.preparation.tokenizer
+    config = replace(config, preparation=replace(config.preparation, tokenizer=tokenizer))
+    first = config.member(1).plan
+    assert first is not None
+    training = Training(first.build(splits), splits, first.recipe.train)
+    val, device = training.val, training.device.type
+    del training  # its data
+    paths = dict(enumerate(members(whole, config), start=1))
+    for number, path in paths.items():
+        if (path / WEIGHTS).exists() or checkpoints(path):
+            check_member(path, read_config(path), config.member(number))
+    with resignalled(lambda: f"unroll train --resume {shlex.quote(str(whole))}"):
+        for number, path in paths.items():
+            place = number, config.ensemble
+            if checkpoints(path) and not (path / WEIGHTS).exists():
+                with locked(path):
+                    _resume(path, lambda: splits, checkpoint_seconds, watch, place)
+            elif not (path / WEIGHTS).exists():  # not started, or killed before its first checkpoint
+                _train_member(path, config.member(number), splits, checkpoint_seconds, watch, place)
+        judge(whole, config, load_members(whole, config, device)[0], splits.test, val)
+    return load_run(whole, device=device)
+
+
+def _train_member(
+    path: Path,
+    config: RunConfig,
+    splits: Splits,
+    checkpoint_seconds: float,
+    watch: Callable[[Event], object] | None,
+    place: tuple[int, int],
+) -> Run:
+    plan = config.plan
+    assert plan is not None
+    with claim(path, True, "") as path:
+        write_config(path, config)
+        training = Training(plan.build(splits), splits, plan.recipe.train)
+        started = Started(path, splits, training, plan.recipe, config.tensorboard, *place)
+        return _train(started, Checkpoints(path, config, checkpoint_seconds), watch)
 
 
 def _train(started: Started, checkpoints: Checkpoints, watch: Callable[[Event], object] | None) -> Run:

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ REPORT = "report.html"
 PAGE = "page.html"  # the interactive page
 FIGURES = "figures"  # a folder: the report's figures
 EVENTS = "tensorboard"  # a folder: the epochs for TensorBoard, if asked for
+MEMBERS = "members"  # a folder: the runs 1, 2, … whose mean an ensemble is
 EVENT_FILES = "events.out.tfevents.*"  # TensorBoard's names for its files
 # In order of removal: after an interruption, the rest cannot be mistaken for a complete run.
 FILES = (
@@ -69,13 +70,29 @@ def claim(out: str | Path | None, overwrite: bool, name: str) -> Iterator[Path]:
         raise RunError(f"cannot make the run folder {error.filename}: {error.strerror}") from error
     with locked(path):
         refuse_taken(path, overwrite)  # again: another process may have written to it since
-        remove_partials(path)
-        for file in FILES:
-            if file != CONFIG:  # replaced later, so that the folder stays a run
-                (path / file).unlink(missing_ok=True)
-        _clear(path / FIGURES, "*.png", ".*.png.*.partial")
-        _clear(path / EVENTS, EVENT_FILES)
+        with ExitStack() as locks:
+            members = [entry for entry in _entries(path / MEMBERS) if _is_run(entry) and not entry.is_symlink()]
+            for member in members:
+                locks.enter_context(locked(member))
+            _empty(path)
+            for member in members:
+                _empty(member)
+                (member / CONFIG).unlink()
         yield path
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
+
+
+def _empty(path: Path) -> None:
+    """Remove a run's files from its folder, except config.json, with which it stays a run."""
+    remove_partials(path)
+    for file in FILES:
+        if file != CONFIG:
+            (path / file).unlink(missing_ok=True)
+    _clear(path / FIGURES, "*.png", ".*.png.*.partial")
+    _clear(path / EVENTS, EVENT_FILES)
 
 
 def refuse_taken(out: str | Path | None, overwrite: bool) -> None:

@@ -16,8 +16,8 @@ from ..evaluation.predictions import Predictions
 from ..training.results import EpochResult
 from .artifacts import BestBaseline, read_baselines, read_evaluation, read_predictions
 from .config_file import read_config
+from .ensemble import history_of, is_finished, members
 from .folder import EVALUATION, METRICS, WEIGHTS, checkpoints, first_line
-from .history import read_history
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Record:
         data: name or path of the training data
         reading: fields of `DataConfig`
         fingerprint: of the training data
-        history: its epochs
+        history: its epochs; of an ensemble means over its members, but the seconds of all
         kept_epoch: the epoch whose weights were saved
-        parameters: number of the model's parameters
+        parameters: number of the model's parameters; of an ensemble of all its members
         predictions: on the test set; None if they were not stored, or there is no test set
         accuracy: on the test set, a fraction; None without one
         interval: the accuracy's 95 % confidence interval (Wilson); None without a test set
@@ -87,26 +87,26 @@ def read_record(path: str | Path) -> Record:
     """
     path = Path(path)
     config = read_config(path)
-    if not (path / WEIGHTS).exists():
-        if checkpoints(path):
+    if not is_finished(path, config):
+        if config.ensemble > 1 or checkpoints(path):
             raise RunError(f"{path} is not finished: run 'unroll train --resume {shlex.quote(str(path))}' first")
         raise RunError(f"{path} has no {WEIGHTS} and cannot be resumed: its training failed")
     if (plan := config.plan) is None:
         raise RunError(f"{path} was saved by hand: it records neither its training nor an accuracy on a test set")
-    history = tuple(read_history(path))
+    history = tuple(history_of(path, config))
     if not history:
         raise RunError(f"{path / METRICS} is broken (it holds no epoch); train again")
     recipe = plan.recipe
     settings = {**asdict(recipe.model), **asdict(recipe.train)}
-    file = path / EVALUATION
+    file, parameters = path / EVALUATION, 0
     try:
         test = read_evaluation(path)
         if test is None:
             raise FileNotFoundError("it is missing")
         metrics = {key: test[key] for key in ("accuracy", "loss", "n", "correct")}
         metrics["interval"] = Interval(*test["interval"]) if test["n"] else None
-        file = path / WEIGHTS
-        parameters = _count(file)
+        for file in (member / WEIGHTS for member in members(path, config)):
+            parameters += _count(file)
     except RunError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:

@@ -23,10 +23,12 @@ from ..errors import ConfigError, DataError, RunError, UnrollWarning
 from ..evaluation.calibration import Calibration, probabilities
 from ..evaluation.metrics import logits_of
 from ..models.classifier import SequenceClassifier
+from ..models.ensemble import Ensemble
 from ..models.weights import check_finite, load_weights
 from ..training.device import choose_device
 from .artifacts import read_calibration, read_evaluation
 from .config_file import RunConfig, read_config, write_config
+from .ensemble import check_member, is_finished, members
 from .folder import TOKENIZER, WEIGHTS, checkpoints, claim, first_line, write
 
 
@@ -36,14 +38,14 @@ class Run:
 
     Attributes:
         path: its folder
-        model: trained, in eval mode
+        model: trained, in eval mode; of an ensemble one module that averages the probabilities of its members
         config: content of config.json
         evaluation: content of evaluation.json, or None without a test set, or if the model was saved by hand
         calibration: of its confidence, or None if no validation split was held out
     """
 
     path: Path
-    model: SequenceClassifier
+    model: SequenceClassifier | Ensemble
     config: RunConfig
     evaluation: dict[str, Any] | None
     calibration: Calibration | None = None
@@ -58,6 +60,22 @@ class Run:
         """Number of values in a time step of raw data; the model's input may add masks of missing values."""
         rule = self.preparation.missing
         return self.model.input_size if rule is None else len(rule.means)
+
+    def single(self, what: str) -> SequenceClassifier:
+        """Return the model, for what a mean of several cannot do.
+
+        Args:
+            what: needs it, in words.
+
+        Raises:
+            RunError: the run is an ensemble.
+        """
+        if isinstance(self.model, Ensemble):
+            raise RunError(
+                f"{what} needs a single model, and {self.path} is an ensemble of {self.config.ensemble}: "
+                f"use one of its members, such as {members(self.path, self.config)[0]}"
+            )
+        return self.model
 
     def predict(self, raw: Any, lengths: Any = None) -> Tensor:
         """Return class probabilities (N, classes) float32 of raw examples, calibrated if the run has a calibration.
@@ -97,6 +115,8 @@ def save(model: SequenceClassifier, path: str | Path, *, data: SequenceData, ove
         RunError: the folder is taken, the cell cannot be imported, or weights are NaN or infinite.
         DataError: the model and ``data`` have different features or classes.
     """
+    if isinstance(model, Ensemble):
+        raise RunError("an ensemble is saved as it is trained, by train_run: save its members one by one")
     check_loadable(model)
     check_fit(model, data)
     data.preparation.check()
@@ -122,7 +142,7 @@ def check_loadable(model: SequenceClassifier) -> None:
         raise RunError(f"a run needs a cell that can be imported again: put {name} at the top of a module of its own")
 
 
-def check_fit(model: SequenceClassifier, data: SequenceData) -> None:
+def check_fit(model: SequenceClassifier | Ensemble, data: SequenceData) -> None:
     """Raise `DataError` unless a model and data have the same sizes."""
     masks = data.preparation.mask_size if model.front.scales else model.front.mask_size
     for what, of_model, of_data in (
@@ -150,6 +170,8 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
     """
     path = Path(path)
     config = read_config(path)
+    if config.ensemble > 1:
+        return _load_ensemble(path, config, device)
     weights, tokenizer = path / WEIGHTS, path / TOKENIZER
     if not weights.is_file() and not checkpoints(path):
         raise RunError(f"{path} has no {WEIGHTS} and cannot be resumed: its training failed; train again")
@@ -171,6 +193,34 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
     evaluation, calibration = read_evaluation(path), read_calibration(path)
     model = model.to(choose_device(device)[0]).eval()
     return Run(path, model, config, evaluation if evaluation and evaluation["n"] else None, calibration)
+
+
+def _load_ensemble(path: Path, config: RunConfig, device: str) -> Run:
+    if not is_finished(path, config):
+        raise RunError(f"{path} is not finished: run 'unroll train --resume {shlex.quote(str(path))}' first")
+    model, preparation = load_members(path, config, device)
+    evaluation, calibration = read_evaluation(path), read_calibration(path)
+    config = replace(config, preparation=preparation)
+    return Run(path, model, config, evaluation if evaluation and evaluation["n"] else None, calibration)
+
+
+def load_members(path: Path, config: RunConfig, device: str) -> tuple[Ensemble, Preparation]:
+    """Return the finished members of an ensemble as one model, in eval mode, and what prepares their input.
+
+    Args:
+        path: the ensemble's folder.
+        config: its config.json.
+        device: for the model, as for `load_run`.
+
+    Raises:
+        RunError: a member is unfinished or broken, or is a run with other settings.
+    """
+    runs = [load_run(member, device) for member in members(path, config)]
+    for number, run in enumerate(runs, start=1):
+        check_member(run.path, run.config, config.member(number))
+    temperatures = [run.calibration.temperature if run.calibration else 1.0 for run in runs]
+    model = Ensemble([run.single("an ensemble") for run in runs], temperatures)
+    return model.eval(), runs[0].preparation
 
 
 def write_weights(path: Path, model: SequenceClassifier) -> None:

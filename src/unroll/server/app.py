@@ -38,7 +38,7 @@ class Service:
 
     def __init__(self, runs: Sequence[Served], batching: bool) -> None:
         self.runs = {served.name: served for served in runs}
-        self.streams = {served.name: Streams(served) for served in runs if not served.run.model.config.bidirectional}
+        self.streams = {served.name: Streams(served) for served in runs if not served.why_no_stream}
         self.metrics = Metrics()
         self.batcher = Batcher(batching, self.metrics.batch)
         self.started = time.monotonic()
@@ -192,7 +192,8 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         served = service.of(request)
         streams = service.streams.get(served.name)
         if streams is None:
-            raise RefusedError(422, f"the run {served.name} is bidirectional and cannot stream: use /predict")
+            why = served.why_no_stream
+            raise RefusedError(422, f"the run {served.name} is {why} and cannot stream: use /predict")
         content = await request.body()
 
         def read() -> tuple[Any, Any]:

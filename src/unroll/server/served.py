@@ -20,6 +20,7 @@ from ..data.unusual import unusual
 from ..errors import DataError
 from ..evaluation.calibration import probabilities
 from ..evaluation.metrics import logits_in_order
+from ..models.ensemble import Ensemble
 from ..runs.storage import Run
 from . import limits
 from .guard import one_line
@@ -95,18 +96,25 @@ class Served:
 
     def facts(self) -> dict[str, Any]:
         """Return the run's description for clients, as plain JSON types."""
-        model, evaluation = self.run.model, self.run.evaluation
+        evaluation = self.run.evaluation
         return {
             "name": self.name,
             "kind": self.kind,
             "item": self.shape,
             "classes": list(self.preparation.classes),
             "features": list(self.preparation.features),
-            "cell": model.config.cell,
-            "streams": not model.config.bidirectional,
+            "cell": self.run.model.config.cell,
+            "streams": not self.why_no_stream,
             "accuracy": evaluation and evaluation["accuracy"],
             "calibrated": self.calibrated,
         }
+
+    @property
+    def why_no_stream(self) -> str:
+        """Why the run cannot read sequences piece by piece; empty if it can."""
+        if isinstance(self.run.model, Ensemble):
+            return "an ensemble"
+        return "bidirectional" if self.run.model.config.bidirectional else ""
 
     @property
     def form(self) -> ImageFormat:

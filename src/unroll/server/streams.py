@@ -44,7 +44,7 @@ class Streams:
 
     def __init__(self, served: Served) -> None:
         self.served = served
-        self.model = served.run.model
+        self.model = served.run.single("a stream")
         digest = hashlib.blake2b(digest_size=8)
         for name, value in self.model.state_dict().items():
             digest.update(name.encode())

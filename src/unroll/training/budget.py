@@ -31,14 +31,14 @@ def within_budget(
     Args:
         model: as for `Training`; it is not changed.
         splits: as for `Training`.
-        config: settings.
+        config: settings; the members of an ensemble take equally many steps, so that all fit.
         clock: returns seconds.
     """
     if config.budget is None or config.training_steps is not None:
         return config
-    began = clock()
-    seconds = seconds_per_step(copy.deepcopy(model), splits, replace(config, training_steps=MANY), clock)
-    left = (1 - RESERVE) * config.budget_seconds - (clock() - began)
+    began, member = clock(), config.member(1)
+    seconds = seconds_per_step(copy.deepcopy(model), splits, replace(member, training_steps=MANY), clock)
+    left = (1 - RESERVE) * member.budget_seconds - (clock() - began) / config.ensemble
     return replace(config, training_steps=max(1, int(left / seconds)))
 
 

@@ -17,6 +17,7 @@ from ..config import TrainConfig
 from ..data.formats.download import cache_folder
 from ..errors import ConfigError, InputError
 from ..models.classifier import SequenceClassifier
+from ..models.ensemble import Ensemble
 from ..scan import cpu, sets
 from .device import autocast, choose_device
 from .fused_step import why_not_fused
@@ -50,9 +51,10 @@ def describe() -> dict[str, Any]:
     }
 
 
-def describe_model(model: SequenceClassifier, config: TrainConfig | None = None) -> dict[str, str]:
+def describe_model(model: SequenceClassifier | Ensemble, config: TrainConfig | None = None) -> dict[str, str]:
     """Return what computes a model on its device, and why, for `unroll info RUN`; ``config`` is of its training."""
-    settings = config or TrainConfig()
+    settings, single = config or TrainConfig(), model.members[0] if isinstance(model, Ensemble) else model
+    assert isinstance(single, SequenceClassifier)
     cell = next(module for module in model.modules() if isinstance(module, Cell))
     batch = next(model.parameters()).new_empty(64, 28, model.front.output_size)
 
@@ -71,12 +73,13 @@ def describe_model(model: SequenceClassifier, config: TrainConfig | None = None)
             return ": ".join(cell.choose_backend(batch, training=True))
 
     def step() -> str:
-        reason = described(lambda: why_not_fused(model, None, settings))
+        reason = described(lambda: why_not_fused(single, None, settings))
         return f"operation by operation: {reason}" if reason else "one call of the fused kernels"
 
     refused, options = described(refusal), model.config
+    each = f"{len(model.members)} members, each " if isinstance(model, Ensemble) else ""
     facts = {
-        "model": f"{options.cell}, {options.hidden_size} units, layers: {options.num_layers}{options.additions}, "
+        "model": f"{each}{options.cell}, {options.hidden_size} units, layers: {options.num_layers}{options.additions}, "
         f"readout {options.readout}",
         "device": str(batch.device),
         "training": refused or described(training),

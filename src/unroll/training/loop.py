@@ -51,7 +51,8 @@ class Training:
         config: settings (default ``TrainConfig()``).
 
     Raises:
-        ConfigError: the device is missing or lacks ``precision``, or the model does not support ``tbptt``.
+        ConfigError: the device is missing or lacks ``precision``, the model does not support ``tbptt``, or ``config``
+            is of an ensemble.
         DataError: no sequence to train on, or ``shift`` or ``rotation`` without images.
         InputError: the model does not accept the data, or its logits do not match the classes.
         TrainingError: while running, if the loss is no longer finite.
@@ -59,6 +60,8 @@ class Training:
 
     def __init__(self, model: nn.Module, splits: Splits, config: TrainConfig | None = None) -> None:
         self.config = config = config or TrainConfig()
+        if config.ensemble > 1:
+            raise ConfigError(f"a training is of one model: ensemble must be 1, got {config.ensemble}; use train_run")
         self.device, self.device_reason = choose_device(config.device)
         check_precision(config.precision, self.device)
         self.train, self.val = _parts(splits, config, self.device)
@@ -442,7 +445,8 @@ def _parts(splits: Splits, config: TrainConfig, device: torch.device) -> tuple[S
             refuse_val_fraction(splits, config.val_fraction)
         val = val.to(device)
     elif config.val_fraction:
-        train, held_out = splits.train.cut(config.val_fraction, config.seed)
+        seed = config.seed if config.val_seed is None else config.val_seed
+        train, held_out = splits.train.cut(config.val_fraction, seed)
         val = held_out.to(device) if len(held_out) else None
     if (config.shift or config.rotation) and train.kind != "images":
         raise DataError("shift and rotation need images, but the data has none; set them to 0")

@@ -70,7 +70,7 @@ def check(
     if run is None:
         plan = plan.chosen(splits, recipe, settings)
     fresh = plan.build(splits)
-    Training(fresh, splits, plan.recipe.train)  # raises what unroll train would raise
+    Training(fresh, splits, plan.recipe.train.member(1))  # raises what unroll train would raise
     inspection = inspect_model(fresh, splits, plan.recipe.train)
     if json:
         print_json(inspection.to_dict())

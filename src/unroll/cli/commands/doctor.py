@@ -53,13 +53,14 @@ def doctor(
 
     import_user_cell(cell)
     loaded = load_run(run)
+    model = loaded.single("unroll doctor")
     with show_reading(data or f"the data of {run}"):
         sequences, warnings, reason = _sequences(loaded, data, data_dir)
     for line in warnings:
         say(f"{data}: {line}")
     stored = loaded.evaluation or {}
     examination = examine(
-        loaded.model,
+        model,
         sequences,
         history=read_history(run),
         test_accuracy=stored.get("accuracy"),

@@ -67,6 +67,8 @@ def evaluate(
 
     import_user_cell(cell)
     loaded = load_run(run)
+    if anytime:
+        loaded.single("--anytime")
     with show_reading(data or f"the data of {run}"):
         test = load_test(loaded, data, data_dir, **settings)
     name, part, sequences, trained_on = test

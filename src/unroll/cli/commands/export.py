@@ -55,6 +55,7 @@ def export(
     assert to == "html"
     check_cell(run, read_config(run).model.cell)  # before loading asks for the cell's module
     loaded = load_run(run)
+    loaded.single("a page")  # before the data is loaded
     samples = load_samples(loaded, data, data_dir)
     warnings = samples.warnings()
     for line in warnings:

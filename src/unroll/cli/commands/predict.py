@@ -78,6 +78,8 @@ def predict(
 
     import_user_cell(cell)
     loaded = load_run(run)
+    if stop_at is not None:
+        loaded.single("--stop-at")
     texts, places = text or [], list[str]()
     if not files and not text:
         content = b"" if sys.stdin.isatty() else read_stream(sys.stdin.buffer, "standard input")

@@ -116,7 +116,8 @@ def train(
         return 130 if isinstance(error, KeyboardInterrupt) else 1
     reported = sys.stderr.isatty() if report is None else report
     if json:
-        print_json({"run": str(run.path), **{key: (run.evaluation or {}).get(key) for key in SCORES}})
+        keys = (*SCORES, "members") if run.config.ensemble > 1 else SCORES
+        print_json({"run": str(run.path), **{key: (run.evaluation or {}).get(key) for key in keys}})
     else:
         print_run(console, run, reported)
     return _report(run, screen, console) if reported else 0
@@ -126,15 +127,15 @@ def _report(run: Run, screen: TrainingScreen, console: Screen) -> int:
     """Write the report of a run that has just been trained; if that fails, the run is still complete."""
     from ...errors import InputError
     from ...report import write_report
-    from ...runs.data import TestData
+    from ...runs.data import TestData, load_splits
     from ..views.terminal import command_line, print_facts
 
-    assert screen.splits is not None
     assert run.config.plan is not None
-    test = TestData(run.config.plan.data, "test", screen.splits.test, 0) if run.evaluation else None
     try:
         with console.status("writing the report"):
-            page = write_report(run, test, "no test split", screen.splits.train)
+            splits = screen.splits or load_splits(run)  # an ensemble may have lacked nothing but its evaluation
+            test = TestData(run.config.plan.data, "test", splits.test, 0) if run.evaluation else None
+            page = write_report(run, test, "no test split", splits.train)
         print_facts(console, {"report": page})
         return 0
     except (KeyboardInterrupt, InputError, OSError, MemoryError, RuntimeError) as error:

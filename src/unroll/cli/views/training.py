@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -18,8 +19,9 @@ from ...data.describe import copies, majority, missing_classes, notes_of
 from ...data.splits import Splits
 from ...formatting import beside_accuracy, percent
 from ...models.classifier import SequenceClassifier
+from ...runs.ensemble import members
 from ...runs.execute import Event, Restarted, Started
-from ...runs.folder import EVENTS, METRICS
+from ...runs.folder import EVENTS, MEMBERS, METRICS
 from ...runs.plan import Plan, holds_none_out
 from ...runs.storage import Run
 from ...training.loop import Training, few_deciding
@@ -45,6 +47,7 @@ class TrainingScreen:
         self.splits: Splits | None = None  # of the run
         self._skipped: EpochResult | None = None
         self._training: Training | None = None
+        self._member = ""  # which of an ensemble is trained, in words
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -64,8 +67,7 @@ class TrainingScreen:
         """Remove the bar; the last epoch is always shown."""
         self._reading.close()
         self._bar.stop()
-        if self._skipped is not None:
-            self._row(self._skipped)
+        self._end_table()
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
@@ -74,7 +76,7 @@ class TrainingScreen:
         elif isinstance(event, Step):
             assert self._training is not None
             done, total = self._training.taken, self._training.total
-            label = f"epoch {event.epoch} of {event.epochs}"
+            label = f"{self._member}{self._member and ', '}epoch {event.epoch} of {event.epochs}"
             self._bar.update(self._task, description=label, completed=done, total=total, loss=event.loss)
         elif isinstance(event, Restarted):
             words = f"after {event.steps} steps the training loss is back at that of guessing: again from the beginning"
@@ -84,10 +86,25 @@ class TrainingScreen:
 
     def _start(self, started: Started) -> None:
         self._reading.close()
-        self.path, self.splits = started.path, started.splits
+        self._end_table()
+        is_first = self._training is None
+        self.path, self.splits = started.whole, started.splits
         training = self._training = started.training
         self._every = training.every * math.ceil(training.epochs / training.every / ROWS)
-        facts = _facts(started)
+        self._member = f"member {started.member} of {started.members}" if started.members > 1 else ""
+        if is_first:
+            self._introduce(started)
+        if self._member:
+            self.console.print(f"\n{self._member}, seed {training.config.seed}", style="bold")
+        headings = "".join(f"{h:>{w}}" for h, w in zip(HEADINGS, WIDTHS, strict=True))
+        start = "" if self._member else "\n"
+        self.console.print(Text(f"{start}{headings}", style="bold"), no_wrap=True, overflow="ignore", crop=False)
+        for result in training.history:
+            self._show(result)
+        self._bar.start()
+
+    def _introduce(self, started: Started) -> None:
+        facts, training = _facts(started), started.training
         if (notes := majority(started.splits.train.counts)) and not started.recipe.train.class_weight:
             facts["note"] = notes[0]
         if started.recipe.train.early:
@@ -96,7 +113,8 @@ class TrainingScreen:
                 "lower than val acc and test accuracy, for which all are read to the end"
             )
         if started.tensorboard:
-            facts["curves"] = f"tensorboard --logdir {shlex.quote(str(started.path / EVENTS))}"
+            folder = started.whole / MEMBERS if self._member else started.path / EVENTS
+            facts["curves"] = f"tensorboard --logdir {shlex.quote(str(folder))}"
         if self._every > 1:
             each = f"has every {training.every}" if training.every > 1 else "has them all"
             facts["table"] = f"every {self._every} epochs; {started.path / METRICS} {each}"
@@ -106,11 +124,6 @@ class TrainingScreen:
         notes = [*missing_classes(splits), *copies(splits), *notes_of(splits), *few]
         if notes:
             print_findings(self.console, notes)
-        headings = "".join(f"{h:>{w}}" for h, w in zip(HEADINGS, WIDTHS, strict=True))
-        self.console.print(Text(f"\n{headings}", style="bold"), no_wrap=True, overflow="ignore", crop=False)
-        for result in started.training.history:
-            self._show(result)
-        self._bar.start()
 
     def _show(self, result: EpochResult) -> None:
         assert self._training is not None
@@ -118,6 +131,11 @@ class TrainingScreen:
         self._skipped = None if wanted else result
         if wanted:
             self._row(result)
+
+    def _end_table(self) -> None:
+        if self._skipped is not None:
+            self._row(self._skipped)
+        self._skipped = None
 
     def _row(self, result: EpochResult) -> None:
         cells = (
@@ -162,7 +180,8 @@ def _facts(started: Started) -> dict[str, str]:
         "train": f"recipe {recipe.name}: {_length(training)}, batch {train.batch_size}, "
         f"{train.optimizer}, lr {train.lr:g} {train.schedule}{truncated}{train.additions}, seed {train.seed}",
         "on": f"{device}, {train.precision}",
-        "run": str(started.path),
+        **({"ensemble": f"the mean of {started.members} members"} if started.members > 1 else {}),
+        "run": str(started.whole),
     }
 
 
@@ -179,7 +198,8 @@ def print_run(console: Console, run: Run, reported: bool) -> None:
     if (evaluation := run.evaluation) is None:
         console.print("\nno test accuracy: all sequences were used for training", soft_wrap=True)
     else:
-        _print_accuracy(console, evaluation, run.path, run.config.train.class_weight if run.config.train else None)
+        examined = members(run.path, run.config)[0]
+        _print_accuracy(console, evaluation, examined, run.config.train.class_weight if run.config.train else None)
     file = "IMAGE" if run.preparation.kind == "images" else "FILE"
     commands = [command_line("evaluate", run.path, *([] if evaluation else ["--data", "OTHER"]))]
     commands.append(f"{command_line('predict', run.path)} {file}…")
@@ -202,6 +222,10 @@ def _print_accuracy(console: Console, evaluation: Mapping[str, Any], path: Path,
         soft_wrap=True,
     )
     console.print(Text(beside_accuracy(evaluation)), soft_wrap=True)
+    if alone := [member["accuracy"] for member in evaluation.get("members", [])]:
+        span = f"{100 * min(alone):.2f} to {percent(max(alone))}"
+        words = f"its {len(alone)} members reach {percent(fmean(alone))} on average, {span}"
+        console.print(Text(words), soft_wrap=True)
     if low <= evaluation["majority"]["share"] and weighted is None:
         words = f"no better than the majority class: the interval begins at {percent(low)}; try"
         console.print(
