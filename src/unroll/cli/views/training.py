@@ -162,7 +162,7 @@ def _facts(started: Started) -> dict[str, str]:
     if train.val_fraction and not training.val:
         held_out = " (none held out for validation: no class has two)"
     if recipe.name == "series" and not train.val_fraction and holds_none_out(splits):
-        held_out = " (none held out for validation: too few could be, see --val-fraction)"
+        held_out = " (none held out for validation: a tenth would be too few, see --val-fraction)"
     if splits.val is not None:
         held_out = f", {len(splits.val):,} for validation"
     tested = f"{len(splits.test):,} test" if len(splits.test) else "no test set"
