@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import gc
 import gzip
+import io
+import logging
 import os
 import shutil
 import signal
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,19 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 
+for _name, _source in mnist.SOURCES.items():  # nothing listens on port 9
+    mnist.SOURCES[_name] = replace(_source, mirrors=("http://127.0.0.1:9/",))
+archive.ADDRESS = "http://127.0.0.1:9/{}.zip"
+
+# A third of the time that it takes to import everything; what is there then stays, and need not be looked through.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage again, but none of what was imported."""
+    gc.freeze()
+    gc.enable()
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what drives a browser."""
@@ -41,19 +57,54 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("browser")
 
 
+class Rooms:
+    """Folders to work in, one after the other: a test that has written nothing leaves its own to the next.
+
+    To make and remove one takes longer than most tests.
+    """
+
+    def __init__(self, parent: Path) -> None:
+        self.parent, self.number = parent, 0
+        self.enter()
+
+    def enter(self) -> None:
+        """Make a new room and go there."""
+        self.room = self.parent / str(self.number)
+        self.work = self.room / "work"
+        self.work.mkdir(parents=True)
+        os.chdir(self.work)
+
+    def leave(self, keep: bool) -> None:
+        """Leave what a test has written, and remove it unless it is to be kept."""
+        if os.listdir(self.room) == ["work"] and not os.listdir(self.work):
+            os.chdir(self.work)
+            return
+        used = self.room
+        self.number += 1
+        self.enter()
+        if not keep:
+            shutil.rmtree(used, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def _rooms(tmp_path_factory: pytest.TempPathFactory) -> Rooms:
+    return Rooms(tmp_path_factory.mktemp("rooms"))
+
+
+@pytest.fixture
+def _room(_rooms: Rooms, request: pytest.FixtureRequest) -> Iterator[Path]:
+    failed = request.session.testsfailed
+    yield _rooms.room
+    _rooms.leave(keep=request.session.testsfailed > failed)
+
+
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _alone(_room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test has its own cache and working folder, and a seed."""
     monkeypatch.delenv("UNROLL_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(_room / "cache"))
     monkeypatch.setenv("COLUMNS", "120")
-    for name, source in list(mnist.SOURCES.items()):  # nothing listens on port 9
-        monkeypatch.setitem(mnist.SOURCES, name, replace(source, mirrors=("http://127.0.0.1:9/",)))
-    monkeypatch.setattr(archive, "ADDRESS", "http://127.0.0.1:9/{}.zip")
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)  # torch.manual_seed notes for each kind of GPU from where it is called
 
 
 @pytest.fixture(scope="session")
@@ -102,6 +153,15 @@ def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
         return status, *capsys.readouterr()
 
     return run_command
+
+
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    """What is logged. The plugin of pytest that has a fixture for it takes time for every test."""
+    handler = logging.StreamHandler(io.StringIO())
+    logging.getLogger().addHandler(handler)
+    yield handler.stream
+    logging.getLogger().removeHandler(handler)
 
 
 # A picture of one pixel.

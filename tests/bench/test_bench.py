@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from unroll import bench, scan
-from unroll.bench import clock, growth, memory, models
+from unroll.bench import clock, growth, limit, memory, models
 from unroll.bench.clock import Contender, compare, difference
 from unroll.bench.limit import LIMIT, SIZE, product
 from unroll.bench.steps import CellName, Shape, Step, checked, right_results
@@ -244,10 +244,13 @@ def test_a_process_that_fails_gives_no_figure(monkeypatch: pytest.MonkeyPatch) -
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """All parts of the suite, at sizes that take no time."""
     monkeypatch.setattr(clock, "SHORTEST", 0.0)
+    monkeypatch.setattr(clock, "REST", 0.0)
+    monkeypatch.setattr(limit, "SIZE", 64)
     monkeypatch.setattr(compare, "__kwdefaults__", {**(compare.__kwdefaults__ or {}), "shortest": 0.0, "rounds": 2})
     monkeypatch.setattr(growth, "ROUNDS", 2)
     monkeypatch.setattr(growth, "peak_memory", lambda shape, backend, threads: 2**20 * shape.time)
     monkeypatch.setattr(models, "TRAINED", 1)
+    monkeypatch.setattr(models, "SHAPE", Shape("rnn", 28, 28, 20, 8))
     monkeypatch.setattr(bench, "IMAGES", 50)
     monkeypatch.setattr(bench, "evaluation_contenders", lambda: models.evaluation_contenders(50))
     small = [Shape("rnn", *sizes) for sizes in ((2, 28, 150, 64), (3, 28, 150, 64), (2, 28, 8, 64), (2, 28, 150, 3))]

@@ -19,6 +19,7 @@ import unroll
 from unroll import ConfigError, DataError, load
 from unroll.data.describe import describe_data
 from unroll.data.formats import image_folder
+from unroll.data.formats.download import cache_folder
 from unroll.data.formats.image_file import ReadImage, prepare_image
 from unroll.evaluation.predict_files import predict_files
 from unroll.runs.data import load_test
@@ -209,10 +210,10 @@ def test_a_change_is_noticed(folder: Folder, monkeypatch: pytest.MonkeyPatch, ch
     assert len(read) == len(everything(splits)) == {"new": 11, "gone": 9}.get(change, 10)
 
 
-def test_a_broken_or_forbidden_cache_costs_time_only(folder: Folder, tmp_path: Path) -> None:
+def test_a_broken_or_forbidden_cache_costs_time_only(folder: Folder) -> None:
     root = folder({"a": 5, "b": 5})
     first = load(str(root))
-    (cached,) = (tmp_path / "cache" / "unroll" / "folders").iterdir()
+    (cached,) = (cache_folder() / "folders").iterdir()
     sound, random = cached.read_bytes(), np.random.default_rng(0)
     broken = [b"", b"PK\x03\x04", sound[:300]]
     for _ in range(100):
@@ -426,11 +427,12 @@ def learnable(folder: Folder) -> Path:
 QUICK = {"hidden_size": 4, "epochs": 2}
 
 
-def test_a_run_on_a_folder(learnable: Path, tmp_path: Path) -> None:
+def test_a_run_on_a_folder(learnable: Path) -> None:
     os.chdir(learnable.parent)
+    Path("elsewhere").mkdir()
     run = unroll.train_run("pets", test_fraction=0.25, split_seed=5, out="run", hidden_size=8, epochs=30)
     assert run.evaluation is not None
-    os.chdir(tmp_path / "work")  # the path of the data is not lost
+    os.chdir("elsewhere")  # the path of the data is not lost
     loaded = load_run(learnable.parent / "run")
     found = load_test(loaded)
     assert (found.name, found.part, len(found.sequences), found.trained_on) == (str(learnable), "test", 10, 0)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -34,9 +37,26 @@ def test_the_tutorial_prints_what_it_says() -> None:
     assert all((DOCS / picture).exists() for picture in shown)
 
 
+@pytest.fixture
+def _taught_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a page trains with the same settings twice, by a command and in Python, is trained once."""
+    events, ends = unroll.Training.events, dict[str, Any]()
+
+    def of(training: unroll.Training, *arguments: Any, **options: Any) -> Iterator[Any]:
+        begin = {name: value.tolist() for name, value in training.model.state_dict().items()}
+        key = repr((training.model.config, training.config, training.train.fingerprint(), begin))
+        if key in ends:
+            training.load_state_dict(copy.deepcopy(ends[key]))
+            return
+        yield from events(training, *arguments, **options)
+        ends[key] = copy.deepcopy(training.state_dict())
+
+    monkeypatch.setattr(unroll.Training, "events", of)
+
+
 @pytest.mark.parametrize("path", [*page.OTHERS, *page.STARTS], ids=lambda path: path.stem)
 @pytest.mark.slow
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "_taught_once")
 def test_the_other_pages_run_from_an_empty_folder_and_print_what_they_say(path: Path) -> None:
     """And draw the pictures that they show; of the starts the commands run too."""
     text = path.read_text("utf-8")

@@ -559,7 +559,7 @@ GRID: dict[str, tuple[Any, ...]] = {
     "init": ("orthogonal", "torch", "identity"),
     "forget_bias": (None, 2.0),
 }
-SHAPES: tuple[dict[str, Any], ...] = (  # as many as share no factor with the grid: each meets all of it
+SHAPES: tuple[dict[str, Any], ...] = (  # as many as share no factor with half of the grid: each meets all of it
     {"num_layers": 2, "hidden_size": 2, "backend": "torch"},
     {"hidden_size": 3, "readout": "mean", "layer_norm": True},
     {"hidden_size": 1, "backend": "reference"},
@@ -569,9 +569,11 @@ SHAPES: tuple[dict[str, Any], ...] = (  # as many as share no factor with the gr
 
 
 def models(cell: str) -> Iterator[ModelConfig]:
-    """Yield those of the grid that there are, in shapes that take turns."""
-    for values, shape in zip(itertools.product(*GRID.values()), itertools.cycle(SHAPES), strict=False):
-        config = ModelConfig(cell=cell, **dict(zip(GRID, values, strict=True)), **shape)
+    """Yield half of the grid, where all values of any four settings meet, in shapes that take turns."""
+    places = itertools.product(*(range(len(values)) for values in GRID.values()))
+    for chosen, shape in zip((place for place in places if sum(place) % 2 == 0), itertools.cycle(SHAPES), strict=False):
+        values = {name: GRID[name][at] for name, at in zip(GRID, chosen, strict=True)}
+        config = ModelConfig(cell=cell, **values, **shape)
         with contextlib.suppress(unroll.InputError):
             build(config, 28, 10)(torch.zeros(1, 2, 28))
             yield config
@@ -615,7 +617,7 @@ def test_no_remedy_is_refused(cell: str, small: Digits) -> None:
     without_flags = {"uneven classes", "majority answers", "few validation sequences"}
     of_rnn = {"large recurrent weights", "small recurrent weights"}
     assert named == set(NAMES) - without_flags - (set() if cell == "rnn" else of_rnn)
-    assert len(tried) > 20
+    assert len(tried) > 10
 
 
 def test_flags_are_read_from_a_remedy() -> None:

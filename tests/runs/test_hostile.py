@@ -19,6 +19,7 @@ from PIL import Image
 
 import unroll
 from unroll.cells import Cell
+from unroll.data.formats.download import cache_folder
 from unroll.data.preparation import Preparation, Scaling
 from unroll.data.sequences import SequenceData
 from unroll.data.stratified import stratified_cut
@@ -343,7 +344,7 @@ def test_a_damaged_cache_of_images_is_read_anew(tmp_path: Path) -> None:
         for n in range(4):
             Image.fromarray(np.full((4, 4), value + n, np.uint8)).save(tmp_path / "set" / name / f"{n}.png")
     first = unroll.load(tmp_path / "set")
-    (cache,) = (tmp_path / "cache").rglob("*.npz")
+    (cache,) = cache_folder().rglob("*.npz")
     with np.load(cache) as content:
         version = content["version"]
     good = npz(b"{'descr': ('<f4'").replace(b"x.npy", b"v.npy")

@@ -295,11 +295,12 @@ def test_a_full_disk_breaks_nothing_that_was_saved(monkeypatch: pytest.MonkeyPat
 
 def test_data_that_moved_is_found_again(idx_folder: Callable[..., Path], tmp_path: Path) -> None:
     settings: dict[str, Any] = {"epochs": 2, "hidden_size": 8, "val_fraction": 0.2}
-    data = idx_folder(folder=tmp_path / "work" / "digits")
+    work = Path.cwd()
+    data = idx_folder(folder=work / "digits")
     path = interrupted("run", EpochResult, 1, data="mnist", data_dir="digits", **settings)
     os.chdir(tmp_path)
     data.rename(tmp_path / "moved")
-    path = tmp_path / "work" / path
+    path = work / path
     with pytest.raises(DataError, match="mnist is not on this machine"):
         resume_run(path)
     finished = resume_run(path, data_dir="moved")

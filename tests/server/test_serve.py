@@ -255,13 +255,15 @@ def test_pages_need_nothing_from_elsewhere(digits: Served) -> None:
 
 
 def test_a_run_without_a_page_is_served_all_the_same(
-    run: unroll.Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    run: unroll.Run, monkeypatch: pytest.MonkeyPatch, logged: io.StringIO
 ) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "py_mini_racer", None)
     with client(*load_served([run.path])) as asked:
-        assert f"{run.path.name} is served without a page: checking a page needs a JavaScript engine" in caplog.text
+        assert (
+            f"{run.path.name} is served without a page: checking a page needs a JavaScript engine" in logged.getvalue()
+        )
         assert "accepts requests but has no page; see the server&#39;s log for the reason" in asked.get("/").text
         assert asked.post("/predict", json={"images": [[[0] * 28] * 28]}).status_code == 200
 

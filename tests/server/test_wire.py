@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -219,7 +220,7 @@ def test_nobody_works_for_a_client_that_has_gone(series: Served, monkeypatch: py
 def test_who_asks_several_times_at_once_and_goes_fills_no_log(
     series: Served,
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    logged: io.StringIO,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     slow = Slow(monkeypatch)
@@ -232,7 +233,7 @@ def test_who_asks_several_times_at_once_and_goes_fills_no_log(
         settle(address)
         slow.go_on.set()
         assert b" 200 " in raw(address, POST + b"connection: close\r\n\r\n" + ASKED)
-    assert caplog.text == ""
+    assert logged.getvalue() == ""
     assert capfd.readouterr().err == ""
 
 
