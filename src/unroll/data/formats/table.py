@@ -20,11 +20,10 @@ import numpy as np
 from ...config import DataConfig
 from ...errors import ConfigError, DataError
 from ...formatting import shown
-from .parsing import checked_header, decoded, divider_of, number, read_rows, unpacked_content
+from .parsing import PANDAS_MISSING, checked_header, decoded, divider_of, number, read_rows, unpacked_content
 
 CHUNK = 1 << 21  # bytes whose lines are counted at once
 MARK = b"\xef\xbb\xbf"  # with which some editors begin a file
-MISSING = ("", "?", "na", "NA", "nan", "NaN", "NAN", "null", "NULL", "Null")  # any other is found by `number`
 
 
 class Texts(NamedTuple):
@@ -281,7 +280,7 @@ def _columns(
         **form, "header": None, "skiprows": 1, "index_col": False, "keep_default_na": False, "decimal": marks.decimal,
         "low_memory": False,
     }  # fmt: skip
-    missing = [*MISSING, *marks.missing]
+    missing = [*PANDAS_MISSING, *marks.missing]
     plain = [place for place in range(count) if place not in texts]
     columns: dict[int, np.ndarray | Texts] = {}
     try:
