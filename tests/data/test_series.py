@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import fuzz
 from unroll import ConfigError, DataError, SequenceData, load
+from unroll.data.formats import ts_series
 from unroll.data.formats.series import read_unlabelled
 from unroll.data.preparation import Missing, Preparation
 
@@ -86,6 +87,41 @@ def test_ts(write: Write) -> None:
             [[4, 40], [NAN, 50], [6, NAN], [7, 70]],
             [[-1, 0.5], [2.5, 0.25]],
         ]
+
+
+LARGE = [
+    *["1,2,3:a", " 4 , 5e-3,-6.:b", ".5,?,NaN:a", "NULL,7,+8:b", "1,2:b", "9:a", "0.1,12345678901234567890:a"],
+    *["1_000,2,3:a", "1,nA,1:b"],  # of which pandas knows nothing
+    *["1,,2:a", ",1,:b", "1.7976931348623157e308,1e-5,1e-400:a"],
+]
+
+
+def test_a_large_ts_file_is_read_as_a_small_one(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        lines = random.choice(LARGE, 12)
+        path = Path(write("One.ts", "@classLabel true a b\n@data\n" + "\n".join(lines)))
+        small = ts_series.parse(path, True)
+        with monkeypatch.context() as patch:
+            patch.setattr(ts_series, "FEW", 0)
+            patch.setattr(ts_series, "BLOCK", int(random.choice([1, 20, 1_000])))
+            large = ts_series.parse(path, True)
+        assert (small.labels, small.names) == (large.labels, large.names)
+        for own, expected in zip(large.values, small.values, strict=True):
+            np.testing.assert_array_equal(own, expected)
+
+
+@pytest.mark.parametrize("bad", ["1,x,3:a", "1,2:3:a", "1,inf,2:a", " :a", "1,2,3"])
+def test_a_large_ts_file_is_refused_as_a_small_one(write: Write, bad: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(write("One.ts", f"@classLabel true a b\n@data\n1,2:a\n3,4:b\n{bad}\n5,6:a\n"))
+    messages = []
+    for few in (ts_series.FEW, 0):
+        monkeypatch.setattr(ts_series, "FEW", few)
+        with pytest.raises(DataError) as error:
+            ts_series.parse(path, True)
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
+    assert ", line 5" in messages[0]
 
 
 def test_long_csv(write: Write) -> None:

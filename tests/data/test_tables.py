@@ -17,7 +17,8 @@ from unroll.data.columns import Columns
 from unroll.data.formats.dates import date_ns
 from unroll.data.formats.parsing import read_rows
 from unroll.data.formats.series import read_unlabelled
-from unroll.data.formats.table import MISSING, Marks, read_table
+from unroll.data.formats.parsing import PANDAS_MISSING
+from unroll.data.formats.table import Marks, read_table
 from unroll.data.preparation import Preparation
 
 Write = Callable[..., str]
@@ -477,6 +478,9 @@ def test_the_fast_parser_reads_what_the_strict_one_reads(tmp_path: Path, quoted:
     [
         ("id,x,y,label\na,1,2,p\nb,1,q\nc,1,2,3,p\n", "line 3: expected 4 cells as in the first line, got 3"),
         ("id,x,y,label\na,1,2,3,p\nb,1,2\n", "line 2: expected 4 cells as in the first line, got 5"),
+        ("id,x,y,label\na,1,2\nb,1,2,3,p\n", "line 2: expected 4 cells as in the first line, got 3"),
+        ("id,label,x,y\na,p,1\nb,q,1,2,3\n", "line 2: expected 4 cells as in the first line, got 3"),
+        ("x,label\n\n1,p,\n2,q\n", "line 3: expected 2 cells as in the first line, got 3"),
         ("id,x,y,label\na,1,2,p,\nb,1,2,p,\n", "line 2: expected 4 cells as in the first line, got 5"),
         ('id,x,y,label\na,"1"2,2,p\n', "line 2: ',' expected after '\"'; write it again as CSV"),
         ("id,x,y,label\na,True,2,p\nb,False,1,q\n", "line 2, column x: expected a number, got 'True'"),
@@ -496,7 +500,7 @@ def test_quotes_and_dividers_within_cells(tmp_path: Path) -> None:
     table = read_table(tmp_path / "q.csv", lambda header: [0, 2], Marks())
     assert [table.cell(row, 0) for row in (0, 1)] == ["a, b", "c"]
     assert table.cell(0, 2) == 'p "q"'
-    assert set(MISSING) >= {"", "?", "NaN"}
+    assert set(PANDAS_MISSING) >= {"", "?", "NaN"}
 
 
 @pytest.mark.parametrize(

@@ -238,10 +238,11 @@ class SequenceData:
         starts, at = None, index
         if self.starts is not None and lengths is not None:
             starts, at = lengths.cumsum(0) - lengths, places(self.starts[index], lengths)
-        missing = None if self.missing is None else self.missing[at]
+        missing = None if self.missing is None else self.missing.index_select(0, at)
         texts = None if self.texts is None else tuple(self.texts[i] for i in index.tolist())
+        x = self.x.index_select(0, at)  # in less than half the time of self.x[at]
         return replace(
-            self, x=self.x[at], y=self.y[index], lengths=lengths, starts=starts, missing=missing, texts=texts
+            self, x=x, y=self.y[index], lengths=lengths, starts=starts, missing=missing, texts=texts
         )
 
     def unpadded(self) -> SequenceData:

@@ -79,7 +79,7 @@ def prepare_image(path: Path | Upload, form: ImageFormat) -> PreparedImage:
         colour = [GREY] if form.channels == 3 and not read.difference else []
         return PreparedImage(torch.from_numpy(read.pixels.copy()), (size, *colour))
     framing = form.framing
-    image = _open(path)
+    image = _open(path).convert("RGB")
     steps: list[str] = []
     factor = max(image.size) // LARGE
     if factor > 1:
@@ -125,15 +125,16 @@ def read_image(path: Path | Upload, channels: int, size: tuple[int, int] | None 
     Raises:
         DataError: no such file, no image, or too large; the message names the file.
     """
-    colour = _open(path, size, alone=False)
-    image = colour if channels == 3 else colour.convert("L")
+    source = _open(path, size, alone=False)
+    mode = "RGB" if channels == 3 else "L"
+    image = source if source.mode == mode else source.convert(mode)
     resized = size is not None and image.size != size
     pixels = np.asarray(image.resize(size, Image.Resampling.BICUBIC) if size and resized else image)
-    return ReadImage(pixels, resized, difference_in(colour))
+    return ReadImage(pixels, resized, 0 if source.mode == "L" else difference_in(source))
 
 
 def _open(path: Path | Upload, size: tuple[int, int] | None = None, alone: bool = True) -> Image.Image:
-    """Return the file as RGB, upright, without transparency, 8 bits a channel.
+    """Return the file as RGB, or as L if it has no other mode, upright, without transparency, 8 bits a channel.
 
     A JPEG is decoded no larger than needed for ``size`` (width, height), which is several times as fast. ``alone``
     takes range and background from the image itself; in a folder, where images are compared, all have the same: white
@@ -145,11 +146,10 @@ def _open(path: Path | Upload, size: tuple[int, int] | None = None, alone: bool 
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             if isinstance(path, Path):
                 check_regular(path)
-            with _file(path) as file:
+            with _file(path) as image:
                 if size is not None:
-                    file.draft(None, (4 * size[0], 4 * size[1]))
-                file.load()
-                image = ImageOps.exif_transpose(file)
+                    image.draft(None, (4 * size[0], 4 * size[1]))
+                ImageOps.exif_transpose(image, in_place=True)  # which reads the pixels
     except DataError:
         raise
     except FileNotFoundError as error:
@@ -172,7 +172,7 @@ def _open(path: Path | Upload, size: tuple[int, int] | None = None, alone: bool 
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, "black" if alone and _is_bright(image) else "white")
         image = Image.alpha_composite(paper, image)
-    return image.convert("RGB")
+    return image if image.mode == "L" else image.convert("RGB")
 
 
 def _is_bright(image: Image.Image) -> bool:

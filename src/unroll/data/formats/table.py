@@ -10,7 +10,9 @@ from __future__ import annotations
 import csv
 import io
 import math
+import warnings
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,11 +22,10 @@ import numpy as np
 from ...config import DataConfig
 from ...errors import ConfigError, DataError
 from ...formatting import shown
-from .parsing import checked_header, decoded, divider_of, number, read_rows, unpacked_content
+from .parsing import PANDAS_MISSING, checked_header, decoded, divider_of, number, read_rows, unpacked_content
 
 CHUNK = 1 << 21  # bytes whose lines are counted at once
 MARK = b"\xef\xbb\xbf"  # with which some editors begin a file
-MISSING = ("", "?", "na", "NA", "nan", "NaN", "NAN", "null", "NULL", "Null")  # any other is found by `number`
 
 
 class Texts(NamedTuple):
@@ -216,18 +217,47 @@ def _parsed_table(
         (cells,) = csv.reader([text], delimiter=divider, strict=True, quoting=quoting)
     except csv.Error:
         return None
-    lines = _lines(content, divider.encode(), len(cells), quoting != csv.QUOTE_NONE)
+    form = divider.encode(), len(cells), quoting != csv.QUOTE_NONE
+    rows = _even_rows(content, *form)
+    lines = _lines(content, *form) if rows is None else np.arange(2, rows + 2)
     if lines is None or not len(lines):
         return None
     header = checked_header(path, cells)
     columns = _columns(content, len(header), {"sep": divider, "quoting": quoting}, texts(header), marks)
-    if columns is None or len(_codes(columns[0])) != len(lines) or _has_empty_row(columns):
+    if columns is None:
+        return None
+    if rows is not None and not (rows == len(_codes(columns[0])) and _is_full(columns[-1])):
+        lines = _lines(content, *form)
+    if lines is None or len(_codes(columns[0])) != len(lines) or _has_empty_row(columns):
         return None
     return Table(path, header, lines, columns, marks)
 
 
 def _codes(column: np.ndarray | Texts) -> np.ndarray:
     return column.codes if isinstance(column, Texts) else column
+
+
+def _even_rows(content: bytes, divider: bytes, columns: int, has_quotes: bool) -> int | None:
+    """Return the number of lines behind the first if all lines together have as many cells as they should have.
+
+    Each of them has, too, if pandas reads as many rows, none of which lacks its last cell. None where the lines must be
+    looked at one by one.
+    """
+    if columns == 1 or (has_quotes and b'"' in content):
+        return None
+    lines, dividers = int(not content.endswith(b"\n")), 0
+    for at in range(0, len(content), CHUNK):
+        part = np.frombuffer(content, np.uint8, min(CHUNK, len(content) - at), at)
+        lines += np.count_nonzero(part == ord("\n"))
+        dividers += np.count_nonzero(part == divider[0])
+    return lines - 1 if dividers == lines * (columns - 1) else None
+
+
+def _is_full(column: np.ndarray | Texts) -> bool:
+    """Tell whether no cell of a column is empty, or lacking."""
+    if isinstance(column, Texts):
+        return "" not in column.values
+    return column.dtype.kind != "f" or not np.isnan(column).any()
 
 
 def _lines(content: bytes, divider: bytes, columns: int, has_quotes: bool) -> np.ndarray | None:
@@ -281,10 +311,11 @@ def _columns(
         **form, "header": None, "skiprows": 1, "index_col": False, "keep_default_na": False, "decimal": marks.decimal,
         "low_memory": False,
     }  # fmt: skip
-    missing = [*MISSING, *marks.missing]
+    missing = [*PANDAS_MISSING, *marks.missing]
     plain = [place for place in range(count) if place not in texts]
     columns: dict[int, np.ndarray | Texts] = {}
-    try:
+    with suppress(ValueError, OverflowError, pd.errors.ParserWarning), warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # of a line with too many cells
         frame = pd.read_csv(
             io.BytesIO(content),
             names=list(range(count)),
@@ -306,10 +337,11 @@ def _columns(
             )
         for place in (*texts, *again):
             codes, values = pd.factorize((exact if place in again else frame)[place])
+            if (codes < 0).any():  # a cell that is lacking at the end of a line
+                return None
             columns[place] = _stripped(codes.astype(np.int64), list(map(str, values)))
-    except (ValueError, OverflowError):
-        return None
-    return [columns[place] for place in range(count)]
+        return [columns[place] for place in range(count)]
+    return None
 
 
 def _stripped(codes: np.ndarray, values: list[str]) -> Texts:

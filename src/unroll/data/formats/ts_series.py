@@ -6,16 +6,36 @@ after the other, divided by colons, the values of each divided by commas, and th
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ...errors import DataError
 from ...formatting import listed, shown
 from ..files import content_of
-from .parsing import check_name, number
+from .parsing import check_name, number, numbers_in
 from .series_file import Series
+
+
+FEW = 1 << 23  # characters of a file that is parsed in less time than it takes to load pandas
+BLOCK = 1 << 20  # characters that pandas parses at once
+
+
+class Row(NamedTuple):
+    """A line of the data.
+
+    Attributes:
+        place: number of the line
+        features: the values of each, divided by commas
+        label: its class; empty where the file has none
+    """
+
+    place: int
+    features: list[str]
+    label: str
 
 
 @dataclass(frozen=True)
@@ -45,25 +65,59 @@ def parse(path: Path, labelled: bool) -> Series:
     """
     lines = lines_of(path)
     header = _header(path, lines, labelled)
-    values, labels, names, known_classes = [], [], [], frozenset(header.classes)
+    values, labels, names = [], [], []
+    for block in _blocks(_rows(path, lines, header), sum(map(len, lines)) < FEW):
+        for row, series in zip(block, _values(path, block), strict=True):
+            labels.append(row.label)
+            values.append(series)
+            names.append(str(row.place))
+            if series.shape[1] != values[0].shape[1]:
+                raise DataError(
+                    f"{path}, line {row.place}: expected {values[0].shape[1]} features as in line {names[0]}, divided "
+                    f"by colons{' and followed by the class' if header.labelled else ''}, got {series.shape[1]}"
+                )
+    return Series(path, values, names, "line", labels if header.labelled else None, header.classes)
+
+
+def _rows(path: Path, lines: list[str], header: Header) -> Iterator[Row]:
+    classes = frozenset(header.classes)
     for place, line in enumerate(lines[header.lines :], start=header.lines + 1):
         if not line:
             continue
-        features = line.split(":")
+        features, label = line.split(":"), ""
         if header.labelled:
             label = check_name(f"{path}, line {place}", features.pop())
-            if label not in known_classes:
+            if label not in classes:
                 known = listed(header.classes)
                 raise DataError(f"{path}, line {place}: the class {shown(label)} is not in @classLabel ({known})")
-            labels.append(label)
-        values.append(values_of(path, place, features))
-        names.append(str(place))
-        if values[-1].shape[1] != values[0].shape[1]:
-            raise DataError(
-                f"{path}, line {place}: expected {values[0].shape[1]} features as in line {names[0]}, divided by colons"
-                f"{' and followed by the class' if header.labelled else ''}, got {values[-1].shape[1]}"
-            )
-    return Series(path, values, names, "line", labels if header.labelled else None, header.classes)
+        yield Row(place, features, label)
+
+
+def _blocks(rows: Iterable[Row], alone: bool) -> Iterator[list[Row]]:
+    """Yield rows together whose numbers are parsed at once, or each ``alone``."""
+    block, size = list[Row](), 0
+    for row in rows:
+        block.append(row)
+        size += sum(map(len, row.features))
+        if alone or size > BLOCK:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
+
+
+def _values(path: Path, block: list[Row]) -> list[np.ndarray]:
+    """Return the series (time, features) of a block; one by one where there is one, or something is wrong."""
+    steps = [{feature.count(",") + 1 for feature in row.features} for row in block]
+    cells = ",".join(feature for row in block for feature in row.features)
+    is_even = len(block) > 1 and all(len(counts) == 1 for counts in steps)
+    if is_even and all(feature.strip() for row in block for feature in row.features):
+        numbers = numbers_in(cells.replace(",", "\n"))
+        if numbers is not None and len(numbers) == cells.count(",") + 1:
+            shapes = [(len(row.features), *counts) for row, counts in zip(block, steps, strict=True)]
+            parts = np.split(numbers, np.cumsum([features * time for features, time in shapes])[:-1])
+            return [part.reshape(shape).T for part, shape in zip(parts, shapes, strict=True)]
+    return [values_of(path, row.place, row.features) for row in block]
 
 
 def lines_of(path: Path) -> list[str]:
