@@ -39,8 +39,8 @@ ROWS = {
         "MNIST row by row, GRU of 256 units",
         "--data mnist --recipe best --cell gru --hidden-size 256 --epochs 20 --shift 2 --rotation 10",
     ),
-    "sst2": Row("SST-2, whole sentences", "--data sst2 --recipe text"),
-    "sarcasm": Row("sarcasm in headlines", "--data sarcasm --recipe text"),
+    "sst2": Row("SST-2, whole sentences", "--data sst2"),
+    "sarcasm": Row("sarcasm in headlines", "--data sarcasm"),
     "vowels-plain": Row("JapaneseVowels, GRU", "--data ucr:JapaneseVowels --cell gru", tuple(range(10))),
     "vowels": Row(
         "JapaneseVowels, GRU in both directions",

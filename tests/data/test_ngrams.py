@@ -80,7 +80,7 @@ def test_the_table_of_words_holds_tokens_and_n_grams() -> None:
 
 def test_the_number_of_buckets_is_checked() -> None:
     with pytest.raises(ConfigError, match=r"ngram_buckets needs tokenizer word\+ngrams, got word"):
-        DataConfig(ngram_buckets=10)
+        DataConfig(tokenizer="word", ngram_buckets=10)
     for wrong in (0, 2**31):
         with pytest.raises(ConfigError, match="ngram_buckets must be"):
             DataConfig(tokenizer="word+ngrams", ngram_buckets=wrong)

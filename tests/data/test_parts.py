@@ -66,7 +66,12 @@ def test_a_set_of_three_parts_is_read_as_such(write: Written, tmp_path: Path) ->
 
 def model(splits: unroll.Splits) -> SequenceClassifier:
     return SequenceClassifier(
-        splits.train.input_size, 2, hidden_size=4, vocabulary_size=splits.train.vocabulary_size, cell="gru"
+        splits.train.input_size,
+        2,
+        hidden_size=4,
+        vocabulary_size=splits.train.vocabulary_size,
+        ngram_buckets=splits.train.ngram_buckets,
+        cell="gru",
     )
 
 

@@ -266,7 +266,7 @@ def test_equal_texts_come_into_one_part_and_the_vocabulary_is_that_of_the_traini
     tsv: Callable[..., Path],
 ) -> None:
     path = tsv([(f"w{n // 3} same", "good" if n % 2 else "bad") for n in range(300)])
-    splits = unroll.load(str(path), min_count=1)
+    splits = unroll.load(str(path), min_count=1, tokenizer="word")
     train, test = set(splits.train.texts or ()), set(splits.test.texts or ())
     assert not train & test
     assert 45 <= len(splits.test) <= 75  # of a fifth of 300, groups of three
@@ -360,6 +360,7 @@ def test_tokens_that_will_not_do_are_named() -> None:
 def test_a_run_of_texts_is_saved_judged_and_taken_up(tsv: Callable[..., Path], tmp_path: Path) -> None:
     path = tsv(rows(8))
     settings: dict[str, Any] = {
+        "tokenizer": "word",
         "cell": "gru",
         "hidden_size": 8,
         "embedding_size": 7,

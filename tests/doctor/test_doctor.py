@@ -99,7 +99,7 @@ def test_a_model_of_texts_is_healthy() -> None:
     words = [f"word{n}" for n in range(30)]
     rows = [f"{' '.join(random.choice(words[n % 2 * 8 : n % 2 * 8 + 22], 9))}\t{'ab'[n % 2]}" for n in range(300)]
     Path("texts.tsv").write_text("\n".join(["text\tlabel", *rows]))
-    splits = unroll.load("texts.tsv")
+    splits = unroll.load("texts.tsv", tokenizer="word")
     model = unroll.SequenceClassifier(
         20,
         2,

@@ -106,7 +106,7 @@ def test_series_of_any_length_are_scaled_and_filled(series: unroll.Run) -> None:
 def test_texts_are_cut_into_tokens(tmp_path: Path) -> None:
     lines = [f"{'a fine film' if n % 2 else 'a dull play'} {n}\t{'good' if n % 2 else 'bad'}" for n in range(80)]
     (tmp_path / "films.tsv").write_text("\n".join(["text\tlabel", *lines]))
-    run = unroll.train_run(str(tmp_path / "films.tsv"), out=tmp_path / "run", epochs=2, hidden_size=6)
+    run = unroll.train_run(str(tmp_path / "films.tsv"), out=tmp_path / "run", tokenizer="word", epochs=2, hidden_size=6)
     assert run.calibration is not None
     assert run.preparation.tokenizer is not None
     ids = torch.tensor(run.preparation.tokenizer.ids(["a dull film"])[0])[None]

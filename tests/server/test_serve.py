@@ -108,7 +108,7 @@ def test_series_with_gaps_and_of_different_lengths(tmp_path: Path) -> None:
             lines.append(f"{number},{step},{cells},{'up' if number % 2 else 'down'}")
     file = tmp_path / "series.csv"
     file.write_text("\n".join(lines))
-    run = unroll.train_run(str(file), out=tmp_path / "run", epochs=2, hidden_size=6, missing="mask")
+    run = unroll.train_run(str(file), out=tmp_path / "run", causal=True, epochs=2, hidden_size=6, missing="mask")
     expected = predict_files(run.model, run.preparation, [file], Sure(run.calibration))
     sequences = [[[None if np.isnan(v) else v for v in row] for row in values] for values in series]
     with client(Served("series", run, "")) as asked:
@@ -127,7 +127,7 @@ def test_series_with_gaps_and_of_different_lengths(tmp_path: Path) -> None:
 def test_texts_as_a_whole_and_word_by_word(tmp_path: Path) -> None:
     lines = [f"{'a fine film' if n % 2 else 'a dull play'} {n}\t{'good' if n % 2 else 'bad'}" for n in range(80)]
     (tmp_path / "films.tsv").write_text("\n".join(["text\tlabel", *lines]))
-    run = unroll.train_run(str(tmp_path / "films.tsv"), out=tmp_path / "run", epochs=2, hidden_size=6)
+    run = unroll.train_run(str(tmp_path / "films.tsv"), out=tmp_path / "run", causal=True, epochs=2, hidden_size=6)
     texts = ["a fine film", "dull", "", "unheard of"]
     expected = predict_texts(run.model, run.preparation, texts, sure=Sure(run.calibration))
     with client(Served("films", run, "")) as asked:
@@ -334,7 +334,7 @@ def test_a_stream_in_other_units_is_answered_with_a_warning(heights: Path) -> No
 def test_a_text_that_is_streamed_in_another_language_is_answered_with_a_warning(tmp_path: Path) -> None:
     lines = [f"a fine film number {n} is long and dull\t{'ab'[n % 2]}" for n in range(40)]
     (tmp_path / "films.tsv").write_text("\n".join(["text\tlabel", *lines]))
-    data = unroll.load(tmp_path / "films.tsv").train
+    data = unroll.load(tmp_path / "films.tsv", tokenizer="word").train
     model = unroll.SequenceClassifier(4, 2, hidden_size=4, vocabulary_size=data.vocabulary_size)
     unroll.save(model, tmp_path / "run", data=data)
     known, foreign = (

@@ -40,8 +40,8 @@ class DataConfig:
         split_seed: seed of that split (default 0)
         missing: how to fill in missing values of a series; impute repeats the last value (at the start: the mean); mask
             does the same and adds, for each feature, a second one that is 1 where the value was missing
-        tokenizer: how to split a text into tokens; words, words that are also read by their character n-grams, so that
-            unknown words count too, or subwords by byte pair encoding
+        tokenizer: how to split a text into tokens; word+ngrams, words that are also read by their character n-grams, so
+            that unknown words count too; word; or bpe, subwords by byte pair encoding
         vocabulary_size: maximum number of tokens in the vocabulary; the most frequent ones are kept
         ngram_buckets: number of vectors that the character n-grams of tokenizer word+ngrams share, by their hash
         min_count: minimum number of times a token must occur in the training texts to enter the vocabulary
@@ -66,7 +66,7 @@ class DataConfig:
     test_fraction: float | None = None
     split_seed: int | None = None
     missing: MissingName = "impute"
-    tokenizer: TokenizerName = "word"
+    tokenizer: TokenizerName = "word+ngrams"
     vocabulary_size: int = 20_000
     ngram_buckets: int = 32_768
     min_count: int = 2

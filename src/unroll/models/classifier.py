@@ -358,7 +358,9 @@ class SequenceClassifier(nn.Module):
         if not isinstance(x, Tensor) or x.dim() != axes or x.dtype not in (torch.int32, torch.int64):
             got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
             expected = "(batch, time)" if axes == 2 else "with their n-grams (batch, time, 1 + n-grams)"
-            raise InputError(f"x must be tokens {expected}, int64 or int32, got {got}")
+            has_ngrams = axes == 2 and isinstance(x, Tensor) and x.dim() == 3
+            hint = "; for words with n-grams give the model the data's ngram_buckets" if has_ngrams else ""
+            raise InputError(f"x must be tokens {expected}, int64 or int32, got {got}{hint}")
         if self.ngrams is None:
             _check_numbers("tokens", x, self.vocabulary_size)
             vectors: Tensor = self.embedding(x)
