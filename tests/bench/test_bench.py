@@ -177,6 +177,7 @@ def wrong_scan(*arguments: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
 
 
 @pytest.mark.skipif(not cpu.INSTRUCTION_SETS, reason=f'"auto" may be "torch" itself: backend cpu is {cpu.MISSING}')
+@pytest.mark.slow
 def test_a_wrong_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(scan.SCANS, "torch", wrong_scan)
     monkeypatch.setattr(growth, "peak_memory", lambda *_: None)
@@ -189,6 +190,7 @@ def test_a_wrong_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(not cpu.INSTRUCTION_SETS, reason=f"backend cpu is {cpu.MISSING}")
+@pytest.mark.slow
 def test_a_training_step_that_does_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FusedStep, "__call__", lambda *args: (torch.full((len(args[3]),), 64 * 2.3), 0))
     contenders, right = models.training_contenders()
