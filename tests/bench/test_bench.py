@@ -30,6 +30,13 @@ from unroll.plots.bench import figure
 from unroll.scan import cpu
 from unroll.training.fused_step import FusedStep
 
+
+@pytest.fixture(autouse=True)
+def _restless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pause between rounds, in which a real measurement lets the processor cool."""
+    monkeypatch.setattr(clock, "REST", 0.0)
+
+
 SMALL = Shape("rnn", time=3, inputs=2, hidden=5, batch=2)
 
 
@@ -246,7 +253,6 @@ def test_a_process_that_fails_gives_no_figure(monkeypatch: pytest.MonkeyPatch) -
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """All parts of the suite, at sizes that take no time."""
     monkeypatch.setattr(clock, "SHORTEST", 0.0)
-    monkeypatch.setattr(clock, "REST", 0.0)
     monkeypatch.setattr(limit, "SIZE", 64)
     monkeypatch.setattr(compare, "__kwdefaults__", {**(compare.__kwdefaults__ or {}), "shortest": 0.0, "rounds": 2})
     monkeypatch.setattr(growth, "ROUNDS", 2)
