@@ -46,6 +46,7 @@ ALLOWED = {"scan/__init__.py": {"cells.functional"}}
 RECURRENCES, DATA = {"scan", "cells", "models"}, {"data"}  # two wings, which know nothing of each other
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Return the files by the names of their modules, below the package: "scan", "scan.cpu"."""
     names = {path: path.relative_to(SOURCE).with_suffix("").parts for path in SOURCE.rglob("*.py")}

@@ -30,6 +30,13 @@ from unroll.plots.bench import figure
 from unroll.scan import cpu
 from unroll.training.fused_step import FusedStep
 
+
+@pytest.fixture(autouse=True)
+def _restless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pause between rounds, in which a real measurement lets the processor cool."""
+    monkeypatch.setattr(clock, "REST", 0.0)
+
+
 SMALL = Shape("rnn", time=3, inputs=2, hidden=5, batch=2)
 
 
@@ -177,6 +184,7 @@ def wrong_scan(*arguments: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
 
 
 @pytest.mark.skipif(not cpu.INSTRUCTION_SETS, reason=f'"auto" may be "torch" itself: backend cpu is {cpu.MISSING}')
+@pytest.mark.slow
 def test_a_wrong_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(scan.SCANS, "torch", wrong_scan)
     monkeypatch.setattr(growth, "peak_memory", lambda *_: None)
@@ -189,6 +197,7 @@ def test_a_wrong_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(not cpu.INSTRUCTION_SETS, reason=f"backend cpu is {cpu.MISSING}")
+@pytest.mark.slow
 def test_a_training_step_that_does_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FusedStep, "__call__", lambda *args: (torch.full((len(args[3]),), 64 * 2.3), 0))
     contenders, right = models.training_contenders()
@@ -244,7 +253,6 @@ def test_a_process_that_fails_gives_no_figure(monkeypatch: pytest.MonkeyPatch) -
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """All parts of the suite, at sizes that take no time."""
     monkeypatch.setattr(clock, "SHORTEST", 0.0)
-    monkeypatch.setattr(clock, "REST", 0.0)
     monkeypatch.setattr(limit, "SIZE", 64)
     monkeypatch.setattr(compare, "__kwdefaults__", {**(compare.__kwdefaults__ or {}), "shortest": 0.0, "rounds": 2})
     monkeypatch.setattr(growth, "ROUNDS", 2)

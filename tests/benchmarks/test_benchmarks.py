@@ -93,6 +93,7 @@ def test_the_folder_holds_the_set(small: unroll.Splits, tmp_path: Path) -> None:
     assert torch.equal(again.train.x.sum(dim=(1, 2)).sort().values, few.train.x.sum(dim=(1, 2)).sort().values)
 
 
+@pytest.mark.slow
 def test_a_busy_process_is_there_while_epochs_are_timed(capsys: pytest.CaptureFixture[str]) -> None:
     with busy.busy_cores(2) as processes:
         assert [process.poll() for process in processes] == [None, None]

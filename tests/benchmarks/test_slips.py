@@ -98,6 +98,7 @@ def test_a_graph_is_memory() -> None:
     assert slips.graph_bytes(model, images, record=False) == 0
 
 
+@pytest.mark.slow
 def test_the_table(small: unroll.Splits, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     tiny = replace(small, train=small.train.subset(torch.arange(0, 400, 4)))
     monkeypatch.setattr(unroll, "load", {"mnist-sample": tiny}.__getitem__)

@@ -300,6 +300,7 @@ def test_output_that_nobody_reads_any_more_says_how_to_go_on() -> None:
     )
 
 
+@pytest.mark.slow
 def test_wrong_settings_are_refused_before_torch_is_loaded() -> None:
     """Torch takes seconds to load, the command line a third of one."""
     lines = [
@@ -519,6 +520,7 @@ def few() -> str:
     return "few.npz"
 
 
+@pytest.mark.slow
 def test_few_validation_sequences_that_decide_are_remarked_upon(call: Call, few: str) -> None:
     quick = ("--data", few, "--hidden-size", 4, "--epochs", 2)
     stopping = ("--patience", 2, "--schedule", "constant")

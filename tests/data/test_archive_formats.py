@@ -155,6 +155,7 @@ def test_lines_of_numbers_are_classified_with_classes_and_without(
     assert "begins its lines with whole numbers of which only some are classes" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_long_line_of_numbers_is_one_of_series(tmp_path: Path) -> None:
     values = " ".join(f"{math.sin(n):.7e}" for n in range(89_999))  # more than is looked at
     (tmp_path / "a.txt").write_text("".join(f"{1 + n % 2} {n} {values}\n" for n in range(4)))

@@ -289,12 +289,12 @@ def test_shapes_loss_and_parameters() -> None:
     ],
     ids=str,
 )
-def test_healthy_models_have_no_findings(sample: Splits, recipe: str, settings: dict[str, object]) -> None:
+def test_healthy_models_have_no_findings(small: Splits, recipe: str, settings: dict[str, object]) -> None:
     chosen = unroll.RECIPES[recipe].changed(**settings)  # type: ignore[index]
     for seed in range(3):
         torch.manual_seed(seed)
         model = unroll.SequenceClassifier(28, 10, init=chosen.model.init, **settings)  # type: ignore[arg-type]
-        assert inspect_model(model, sample.scaled(chosen.model.scaling)).findings == ()
+        assert inspect_model(model, small.scaled(chosen.model.scaling)).findings == ()
 
 
 def test_sick_models_are_found(sample: Splits) -> None:

@@ -62,7 +62,7 @@ def server(idx_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> 
     Server.asked = []
     httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
     httpd.daemon_threads = True
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setattr(download, "TIMEOUT", 0.4)
     yield f"http://127.0.0.1:{httpd.server_port}"
     httpd.shutdown()

@@ -93,6 +93,7 @@ def test_a_validation_part_without_a_test_part_leaves_that_to_be_drawn(tmp_path:
     assert (len(splits.train), len(splits.test), len(splits.val)) == (16, 4, 4)
 
 
+@pytest.mark.slow
 def test_the_flag_is_refused_and_a_run_is_calibrated_on_the_part(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,7 +61,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Server]]:
     Server.content.clear()
     Server.asked.clear()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as listening:
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
         monkeypatch.setattr(archive, "ADDRESS", f"http://127.0.0.1:{listening.server_port}/{{}}.zip")
         yield Server
         listening.shutdown()

@@ -161,6 +161,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("what", CASES)
+@pytest.mark.slow
 def test_what_is_advised_improves_what_was_measured(what: str) -> None:
     case = CASES[what]
     splits = case.data()

@@ -131,6 +131,7 @@ def test_the_verdict(right: int, words: str) -> None:
     assert verdict(predictions, simple).startswith(words)
 
 
+@pytest.mark.slow
 def test_the_command_keeps_its_result_in_the_run(call: Call, run: unroll.Run, undrawn: None, tmp_path: Path) -> None:
     for name in ("a", "b"):
         words = ("--epochs", 1, "--hidden-size", 8, "--no-report", "--seed", ord(name), "--out", tmp_path / name)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import combinations, product
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from pairs import covering
 from unroll.scan import choice, cpu, gru_scan, linear_scan, lstm_scan, rnn_scan
 
 Tensors = dict[str, Tensor]
@@ -113,18 +113,6 @@ def assert_same_bits(found: Tensors, expected: Tensors) -> None:
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
         assert torch.equal(found[name], tensor), name
-
-
-def covering(factors: dict[str, tuple[Any, ...]]) -> list[dict[str, Any]]:
-    """Return few cases in which every pair of values of two factors occurs: each next case has the most new pairs."""
-    every = [tuple(zip(factors, values, strict=True)) for values in product(*factors.values())]
-    pairs = {case: set(combinations(case, 2)) for case in every}
-    missing, chosen = set().union(*pairs.values()), []
-    while missing:
-        best = max(every, key=lambda case: len(pairs[case] & missing))
-        missing -= pairs[best]
-        chosen.append(dict(best))
-    return chosen
 
 
 # All sizes and options with each other would be 1,536 cases; in these 16 every two values of different factors meet.

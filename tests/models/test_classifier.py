@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pairs import every_pair
 from unroll import Cell, ConfigError, InputError, SequenceClassifier
 from unroll.cells import CELLS
 from unroll.scan.padding import reverse_within_lengths
@@ -46,11 +47,11 @@ def test_logits_and_gradients_equal_torch_nn(
     if backend == "gemm" and cell != "rnn":
         pytest.skip("backend gemm knows the rnn alone")
     model = SequenceClassifier(
-        28, 10, cell=cell, hidden_size=50, num_layers=num_layers, bidirectional=bidirectional,
+        12, 10, cell=cell, hidden_size=20, num_layers=num_layers, bidirectional=bidirectional,
         nonlinearity=nonlinearity, backend=backend,
     )  # fmt: skip
     expected_model = torch_twin(model)
-    x, y = torch.randn(16, 28, 28), torch.arange(16) % 10
+    x, y = torch.randn(6, 14, 12), torch.arange(6) % 10
     _, h_n = expected_model(x)
     h_n = h_n[0] if cell == "lstm" else h_n
     expected = model.head(torch.cat([h_n[-2], h_n[-1]], dim=1) if bidirectional else h_n[-1])
@@ -68,10 +69,12 @@ def test_logits_and_gradients_equal_torch_nn(
                 torch.testing.assert_close(parameter.grad, grad, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("readout", ["last", "mean", "max"])
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["f32", "f64"])
+@every_pair(
+    readout=("last", "mean", "max"),
+    bidirectional=(False, True),
+    cell=tuple(CELLS),
+    dtype=(torch.float32, torch.float64),
+)
 def test_a_padded_sequence_reads_like_the_sequence_alone(
     readout: Any, bidirectional: bool, cell: str, dtype: torch.dtype
 ) -> None:

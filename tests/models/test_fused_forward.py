@@ -16,6 +16,7 @@ from torch.nn.utils import prune
 from torch.overrides import TorchFunctionMode
 
 import unroll
+from pairs import every_pair
 from unroll import InputError, SequenceClassifier, SequenceData, evaluate, predict
 from unroll.data.preparation import Preparation, Scaling
 from unroll.models import classifier as model_module
@@ -60,20 +61,16 @@ def lengths_of(batch: int, time: int) -> Tensor:
 KINDS = [("rnn", "tanh"), ("rnn", "relu"), ("gru", "tanh"), ("lstm", "tanh")]
 
 
-@pytest.mark.parametrize(("cell", "nonlinearity"), KINDS)
-@pytest.mark.parametrize("batch", [1, 3, 64, 131])
-@pytest.mark.parametrize(("time", "features", "hidden"), [(1, 1, 1), (7, 28, 17), (28, 28, 150), (63, 3, 33)])
-@pytest.mark.parametrize("with_lengths", [False, True], ids=["full", "lengths"])
+@every_pair(
+    kind=tuple(KINDS),
+    batch=(1, 3, 64, 131),
+    sizes=((1, 1, 1), (7, 28, 17), (28, 28, 150), (63, 3, 33)),
+    with_lengths=(False, True),
+)
 def test_an_answer_is_that_of_the_modules(
-    at_once: list[bool],
-    cell: str,
-    nonlinearity: Any,
-    batch: int,
-    time: int,
-    features: int,
-    hidden: int,
-    with_lengths: bool,
+    at_once: list[bool], kind: tuple[str, Any], batch: int, sizes: tuple[int, int, int], with_lengths: bool
 ) -> None:
+    (cell, nonlinearity), (time, features, hidden) = kind, sizes
     model = SequenceClassifier(
         features, 3, cell=cell, hidden_size=hidden, nonlinearity=nonlinearity, init="torch"
     ).eval()

@@ -13,10 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from pairs import every_pair
 from unroll import ConfigError, InputError, SequenceClassifier
 from unroll.cells import CELLS
 
-READOUTS = ["last", "mean", "max", "attention"]
+READOUTS = ("last", "mean", "max", "attention")
 OPTIONS: dict[str, dict[str, Any]] = {
     "one layer": {},
     "deep": {"num_layers": 3, "residual": True, "layer_norm": True, "dropout": 0.5},
@@ -31,11 +32,9 @@ def close(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-@pytest.mark.parametrize("readout", READOUTS)
-@pytest.mark.parametrize("cell", CELLS)
-def test_after_each_step_the_logits_are_the_model_s(cell: str, readout: str, options: dict[str, Any]) -> None:
-    model = make(cell=cell, readout=readout, **options)  # in training mode: a stream drops nothing
+@every_pair(cell=tuple(CELLS), readout=READOUTS, depth=tuple(OPTIONS))
+def test_after_each_step_the_logits_are_the_model_s(cell: str, readout: str, depth: str) -> None:
+    model = make(cell=cell, readout=readout, **OPTIONS[depth])  # in training mode: a stream drops nothing
     x = torch.randn(2, 12, 4)
     stream = model.stream(batch_size=2)
     steps = [stream.step(x[:, t]) for t in range(12)]

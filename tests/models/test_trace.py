@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 import unroll
+from pairs import every_pair
 from unroll.models.trace import trace_states
 
 LENGTHS = torch.tensor([7, 0, 3, 1, 7])
@@ -86,9 +87,7 @@ def test_an_lstm_s_gradients_against_a_hand_loop() -> None:
     torch.testing.assert_close(norms, gradients.square().sum(dim=(1, 3)).sqrt().T)
 
 
-@pytest.mark.parametrize("cell", [*unroll.cells.CELLS, Leaky])
-@pytest.mark.parametrize("readout", ["last", "attention"])
-@pytest.mark.parametrize("both", [False, True], ids=["one-way", "both-ways"])
+@every_pair(cell=(*unroll.cells.CELLS, Leaky), readout=("last", "attention"), both=(False, True))
 def test_logits_are_the_model_s(cell: Any, readout: Any, both: bool) -> None:
     model = unroll.SequenceClassifier(
         3,

@@ -13,12 +13,13 @@ from test_readout import formula
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from pairs import every_pair
 from unroll import Cell, ConfigError, InputError, SequenceClassifier, Splits, TrainConfig, Training
 from unroll.doctor.preflight import inspect_model
 from unroll.training.environment import describe_model
 from unroll.training.fused_step import why_not_fused
 
-READOUTS = ["last", "mean", "max", "attention"]
+READOUTS = ("last", "mean", "max", "attention")
 LENGTHS = torch.tensor([10, 2, 1, 6, 5])
 
 
@@ -35,11 +36,7 @@ def by_hand(model: SequenceClassifier, reference: nn.RNNBase, x: Tensor, length:
     return logits
 
 
-@pytest.mark.parametrize("steps", [1, 3, 5, 10, 99])
-@pytest.mark.parametrize("with_lengths", [False, True], ids=["full", "lengths"])
-@pytest.mark.parametrize("readout", READOUTS)
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-@pytest.mark.slow
+@every_pair(steps=(1, 3, 5, 10, 99), with_lengths=(False, True), readout=READOUTS, cell=("rnn", "gru", "lstm"))
 def test_gradients_are_those_of_chunks_detached_by_hand(
     cell: str, readout: Any, with_lengths: bool, steps: int
 ) -> None:

@@ -67,6 +67,7 @@ def run_of(waves: tuple[Path, Series], tmp_path_factory: pytest.TempPathFactory)
 @pytest.mark.parametrize(
     ("scaling", "missing", "both"), [("both", "mask", False), ("training", "impute", False), ("series", "mask", True)]
 )
+@pytest.mark.slow
 def test_predictions_stream_server_and_page_agree(
     waves: tuple[Path, Series], run_of: Callable[..., unroll.Run], scaling: str, missing: str, both: bool
 ) -> None:

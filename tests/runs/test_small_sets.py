@@ -108,6 +108,7 @@ def test_other_data_is_not_taken_for_the_test_part_that_there_is_none_of(whole: 
     assert (test.part, test.trained_on) == ("all", 16)
 
 
+@pytest.mark.slow
 def test_what_is_said_of_a_run_without_a_test_part(whole: unroll.Run, call: Call) -> None:
     status, _, err = call("evaluate", whole.path)
     assert (status, err.count("\n")) == (2, 1)
@@ -189,6 +190,7 @@ def _diverging(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_diverging")
+@pytest.mark.slow
 def test_a_training_that_diverges_is_restarted_once_and_resumes_to_the_bit(tmp_path: Path) -> None:
     data, events = arms(tmp_path / "arms.npz"), list[Event]()
     whole = train_run(data, out=tmp_path / "whole", watch=events.append, **DIVERGES)

@@ -14,6 +14,7 @@ from recurrences import (
     CASE_IDS,
     CASES,
     GATES,
+    LARGE_IS_SLOW,
     NEEDS_BF16,
     Tensors,
     assert_same_bits,
@@ -69,7 +70,10 @@ def by_hand(monkeypatch: pytest.MonkeyPatch, recurrence: str, *arguments: Any, *
         return everything(recurrence, *arguments, backend="reference", **options)
 
 
-@pytest.mark.parametrize("number", range(len(CASES)), ids=CASE_IDS)
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(number, id=CASE_IDS[number], marks=LARGE_IS_SLOW[number]) for number in range(len(CASES))],
+)
 @pytest.mark.parametrize("recurrence", GATES)
 def test_kernels_round_the_factors_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch, recurrence: str, number: int

@@ -189,6 +189,7 @@ def test_a_run_that_was_interrupted_elsewhere_is_not_resumed(
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_a_run_trained_in_bf16_elsewhere_is_used_in_float32(call: Call, elsewhere: Path, without_bf16: None) -> None:
     status, out, err = call("evaluate", elsewhere, "--json")
     assert (status, err) == (0, "unroll: the run was trained in bf16; it is evaluated in float32\n")

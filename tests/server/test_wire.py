@@ -15,6 +15,7 @@ import struct
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ import pytest
 import torch
 
 import unroll
-from served import connect, error_of, get, made, plain, post, raw, refused, running, settle
+from served import Address, connect, error_of, get, made, plain, post, raw, refused, running, settle
 from unroll.data.sequences import SequenceData
 from unroll.server import Served, limits
 from waiting import PATIENCE, eventually
@@ -40,6 +41,14 @@ POST = b"POST /predict HTTP/1.1\r\n" + HOST + b"content-type: application/json\r
 @pytest.fixture
 def series() -> Served:
     return made(unroll.SequenceClassifier(2, 2, hidden_size=3), plain())
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[Address]:
+    """One server for requests that leave no trace."""
+    served = made(unroll.SequenceClassifier(2, 2, hidden_size=3), plain())
+    with running(served) as address:
+        yield address
 
 
 def held() -> int:
@@ -268,16 +277,15 @@ def test_who_offers_another_protocol_is_answered_in_this_one(series: Served, pau
         (b"get / HTTP/1.1", "method get is not allowed for this path"),
     ],
 )  # fmt: skip
-def test_what_is_not_http_or_leads_nowhere_is_refused(series: Served, line: bytes, error: str | None) -> None:
-    with running(series) as address:
-        answer = raw(address, line + b"\r\n" + HOST + b"connection: close\r\n\r\n")
-        head, _, body = answer.partition(b"\r\n\r\n")
-        assert re.match(rb"HTTP/1.1 40[045] ", head)
-        if error is None:
-            assert body == b"Invalid HTTP request received."
-        else:
-            assert json.loads(body) == {"error": error}
-        assert b" 200 " in raw(address, GET + b"connection: close\r\n\r\n")
+def test_what_is_not_http_or_leads_nowhere_is_refused(address: Address, line: bytes, error: str | None) -> None:
+    answer = raw(address, line + b"\r\n" + HOST + b"connection: close\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert re.match(rb"HTTP/1.1 40[045] ", head)
+    if error is None:
+        assert body == b"Invalid HTTP request received."
+    else:
+        assert json.loads(body) == {"error": error}
+    assert b" 200 " in raw(address, GET + b"connection: close\r\n\r\n")
 
 
 def test_too_long_a_body_is_refused_whether_it_is_sent_or_only_announced(series: Served) -> None:

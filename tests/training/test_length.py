@@ -45,6 +45,7 @@ def resumed(training: Training, config: TrainConfig, data: Splits) -> Training:
 # Results
 
 
+@pytest.mark.slow
 def test_results_of_a_long_training_of_short_epochs_cover_several() -> None:
     config = TrainConfig(epochs=1_250, val_fraction=0.25)
     training = Training(model(), tiny(), config)
