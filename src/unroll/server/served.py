@@ -115,7 +115,7 @@ class Served:
         if isinstance(self.run.model, Ensemble):
             return "an ensemble"
         if self.run.model.config.stem != "none":
-            return "a model with a stem that looks ahead"
+            return "a model whose stem looks ahead"
         return "bidirectional" if self.run.model.config.bidirectional else ""
 
     @property
