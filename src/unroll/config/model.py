@@ -9,6 +9,7 @@ from ..errors import ConfigError, did_you_mean
 from ..formatting import quoted
 from ..validation import check_at_least, check_types
 from .signature import with_defaults
+from .strides import split
 
 Init = Literal["orthogonal", "torch", "identity"]
 Backend = Literal["auto", "reference", "torch", "gemm", "cpu"]
@@ -27,6 +28,8 @@ class ModelConfig:
             training data, series does so within each series, and both puts the last two side by side as features
         frame: time steps that the layers read at once, as one; auto follows from the length of the training data
         hop: time steps from the beginning of a frame to that of the next; auto is half a frame
+        stem: what stands before the recurrent layers; conv is two strided convolutions over time, in place of frames
+        stride: time steps from one output of the stem to the next; auto follows from the length of the training data
         cell: rnn, gru, lstm, indrnn, mingru, minlstm, lru; or module:Class of your own, imported
         nonlinearity: activation of the rnn and indrnn cells
         hidden_size: units per layer and direction
@@ -49,6 +52,8 @@ class ModelConfig:
     scaling: ScalingName = "training"
     frame: int | Auto = 1
     hop: int | Auto = "auto"
+    stem: Literal["none", "conv"] = "none"
+    stride: int | Auto = "auto"
     cell: str = "rnn"
     nonlinearity: Literal["tanh", "relu"] = "tanh"
     hidden_size: int = 150
@@ -78,7 +83,7 @@ class ModelConfig:
         if self.causal and (self.bidirectional or self.scaling in ("series", "both")):
             what = "bidirectional" if self.bidirectional else f"scaling {self.scaling}"
             raise ConfigError(f"causal reads a sequence as it comes, but {what} needs all of it: give one of them")
-        for name in ("frame", "hop"):
+        for name in ("frame", "hop", "stride"):
             if (steps := getattr(self, name)) != "auto":
                 check_at_least(name, steps, 1)
         if isinstance(self.frame, int) and isinstance(self.hop, int) and self.hop > self.frame:
@@ -86,6 +91,7 @@ class ModelConfig:
                 f"hop must be at most frame, {self.frame}, got {self.hop}: time steps between two frames would be "
                 "skipped"
             )
+        self._check_stem()
         for name in ("dropout", "recurrent_dropout", "embedding_dropout", "token_dropout"):
             if not 0 <= (share := getattr(self, name)) < 1:
                 raise ConfigError(f"{name} must be at least 0 and below 1, got {share}")
@@ -102,6 +108,18 @@ class ModelConfig:
         if self.layer_norm and self.hidden_size * (2 if self.bidirectional else 1) < 2:
             raise ConfigError("layer_norm needs hidden_size of at least 2, got 1: a single unit always normalises to 0")
 
+    def _check_stem(self) -> None:
+        if self.causal and self.stem != "none":
+            raise ConfigError(
+                f"causal reads a sequence as it comes, but stem {self.stem} looks ahead: give one of them"
+            )
+        if self.stem == "none" and self.stride != "auto":
+            raise ConfigError(f"stride applies to stem conv, got {self.stride} with stem none: leave it out")
+        if self.stem != "none" and self.frame != 1:
+            raise ConfigError(f"stem {self.stem} reads single time steps, got frame {self.frame}: give one of them")
+        if self.stride != "auto":
+            split(self.stride)
+
     @property
     def additions(self) -> str:
         """The optional parts that are switched on, in words, each after a comma."""
@@ -112,6 +130,8 @@ class ModelConfig:
         words = ([scaled] if scaled else []) + words
         if self.frame != 1:
             words.insert(0, f"frames of {self.frame} steps, hop {self.hop}")
+        if self.stem != "none":
+            words.insert(0, f"stem {self.stem}, stride {self.stride}")
         words += [f"{name} {share:g}" for name, share in shares.items() if share]
         return "".join(f", {word}" for word in words)
 

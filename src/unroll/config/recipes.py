@@ -41,7 +41,8 @@ class Recipe:
             settings = {"epochs": None, **settings}
         if settings.get("causal"):
             scaling = "unit" if self.model.scaling == "unit" else "training"
-            settings = {"bidirectional": False, "scaling": scaling, **settings}
+            settings = {"bidirectional": False, "scaling": scaling, "stem": "none", **settings}
+        settings = _frames_or_stem(self.model, settings)
         model = {f.name for f in fields(ModelConfig)}
         train = {f.name for f in fields(TrainConfig)}
         known = model | train | {f.name for f in fields(DataConfig)}
@@ -53,6 +54,16 @@ class Recipe:
             model=replace(self.model, **{k: v for k, v in settings.items() if k in model}),
             train=replace(self.train, **{k: v for k, v in settings.items() if k in train}),
         )
+
+
+def _frames_or_stem(model: ModelConfig, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with what gives way to those given: a stem replaces a recipe's frames, and frames its stem."""
+    has_frames = settings.get("frame", 1) != 1 or settings.get("hop", "auto") != "auto"
+    if settings.get("stem", "none") != "none":
+        return {"frame": 1, "hop": "auto", **settings}
+    if model.stem != "none" and (has_frames or settings.get("stem") == "none"):
+        return {"stem": "none", "stride": "auto", "frame": "auto", **settings}
+    return settings
 
 
 def choose_settings(

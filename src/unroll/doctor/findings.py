@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from ..config import ModelConfig, TrainConfig
 from ..models.front import Front
+from ..models.stem import strided
 from .examination import Finding, LayerHealth, Memory
 from .learning_curves import lift
 from .memory import HEARD, used_share
 from .preflight import MANY_STUCK_UNITS
-from .remedies import against_explosion, longer_memory, milder, wider_readout
+from .remedies import against_explosion, longer_memory, milder, unit_of, wider_readout
 
 # A step's share of a weight's gradient is rounded away in float32 if another step's share is this much larger. On the
 # 28 rows of digits, trained models of all cells have at least 0.005, and fresh orthogonal ones 3e-7; fresh plain ones
@@ -227,7 +228,7 @@ def _ratio(layer: LayerHealth) -> float:
 
 
 def _exploding(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
-    gradient, unit = layer.gradient, _unit(patient.config)
+    gradient, unit = layer.gradient, unit_of(patient.config)
     if not all(map(math.isfinite, gradient)) or _ratio(layer) > EXPLODED:
         yield Finding(
             "exploding gradient",
@@ -239,7 +240,7 @@ def _exploding(layer: LayerHealth, patient: Patient) -> Iterator[Finding]:
 
 
 def _vanishing(layer: LayerHealth, config: ModelConfig) -> Finding | None:
-    gradient, unit = layer.gradient, _unit(config)
+    gradient, unit = layer.gradient, unit_of(config)
     strongest = max(gradient, default=0.0)
     if len(gradient) < 2 or layer.dead == 1 or not 0 < strongest < math.inf:
         return None
@@ -258,13 +259,10 @@ def _vanishing(layer: LayerHealth, config: ModelConfig) -> Finding | None:
     )
 
 
-def _unit(config: ModelConfig) -> str:
-    """Return what the layers read at once."""
-    return "step" if config.frame == 1 else "frame"
-
-
 def _read(config: ModelConfig, time: int) -> int:
     """Return how many of these steps the layers read, for a number of time steps."""
+    if config.stem != "none" and isinstance(config.stride, int):
+        return strided(time, config.stride)
     if isinstance(config.frame, int) and isinstance(config.hop, int):
         return Front(1, frame=config.frame, hop=config.hop).count(time)
     return time

@@ -102,7 +102,7 @@ def inspect_model(model: SequenceClassifier, splits: Splits, config: TrainConfig
     layers = [stage for stage in stages if stage.name.startswith("layer")]
     relu = model.config.nonlinearity == "relu"
     bounded = model.config.cell in BOUNDED
-    steps = batch.lengths if batch.lengths is None else model.front.count(batch.lengths)
+    steps = batch.lengths if batch.lengths is None else model.layer_steps(batch.lengths)
     saturated = tuple(_saturated(stage, steps, relu) for stage in layers if bounded)
     shapes = tuple(StageShape(stage.name, stage.axes, tuple(stage.values.shape)) for stage in stages)
     findings = [

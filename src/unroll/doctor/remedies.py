@@ -35,19 +35,27 @@ def milder(config: ModelConfig, rate: float | None) -> str:
 
 
 def against_explosion(config: ModelConfig, rate: float | None, steps: int) -> str:
-    """Return what helps against gradients that explode over ``steps`` steps, or frames; see `milder`."""
+    """Return what helps against gradients that explode over ``steps`` steps of the layers; see `milder`."""
     ways = milder(config, rate)
-    hop = config.hop if isinstance(config.hop, int) else 1
+    hop = config.hop if config.stem == "none" else config.stride
+    hop = hop if isinstance(hop, int) else 1
     # A bidirectional model reads each sequence from its end too, so its gradients cannot be truncated.
     return ways if config.bidirectional else f"{ways}; or --tbptt {max(1, steps // 4) * hop}, which truncates gradients"
 
 
+def unit_of(config: ModelConfig) -> str:
+    """Return the name of what the layers read at once."""
+    if config.stem != "none":
+        return "stem step"
+    return "step" if config.frame == 1 else "frame"
+
+
 def longer_memory(config: ModelConfig, time: int) -> str:
-    """Return what helps a model to remember over ``time`` steps, or frames, unless the settings have it already.
+    """Return what helps a model to remember over ``time`` steps of the layers, unless the settings have it already.
 
     Source: for the bias ln(time), C. Tallec and Y. Ollivier, arXiv:1804.11188, section 3.
     """
-    unit = "step" if config.frame == 1 else "frame"
+    unit = unit_of(config)
     bias = f"--forget-bias {max(1, round(math.log(time)))}"
     ways = list[str]()
     if config.cell in ("rnn", "indrnn"):

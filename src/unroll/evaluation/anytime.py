@@ -94,8 +94,8 @@ def logits_after(model: nn.Module, data: SequenceData, fractions: Sequence[float
     """Return (marks, N, classes) float32 on the CPU: the logits after each fraction of each sequence.
 
     Later steps are not read; only the length of each sequence must be known. A unidirectional model continues from mark
-    to mark, as a stream does; any other model, or one that scales each series by itself, reads each part from its
-    beginning.
+    to mark, as a stream does; any other model, or one with a stem or that scales each series by itself, reads each part
+    from its beginning.
 
     Args:
         model: a `SequenceClassifier`, or any model of x and lengths that returns logits.

@@ -22,7 +22,7 @@ class Watched:
     Attributes:
         data: the sequence, without padding
         hidden: (time, units) float32, outputs of the last layer, in a bidirectional model the forward units first; with
-            frames, after the first frame that a step is in
+            frames, after the first frame that a step is in; with a stem, after its last step so far
         probabilities: (time, classes) float32, the prediction after each step, as if the sequence ended there
     """
 
@@ -79,5 +79,5 @@ def watch(
         device = next(model.parameters()).device
         stages = model.stages(item.batch(slice(None)).x.to(device))
     (*_, hidden) = [stage.values for stage in stages if stage.name.startswith("layer")]
-    after = model.front.count(torch.arange(1, time + 1)) - 1
+    after = model.layer_steps(torch.arange(1, time + 1)) - 1
     return Watched(item, hidden[0].float().cpu()[after], logits.softmax(dim=1))

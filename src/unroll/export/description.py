@@ -19,6 +19,7 @@ from ..data.sequences import SequenceData
 from ..errors import RunError
 from ..models.classifier import SequenceClassifier
 from ..models.front import EPSILON
+from ..models.stem import KERNELS
 from ..runs.storage import Run
 
 FORMAT = 1  # version of the description
@@ -88,7 +89,8 @@ def _model(model: SequenceClassifier) -> dict[str, Any]:
         for name, value in model.state_dict().items()
     }
     front = asdict(model.front) | {"epsilon": EPSILON}
-    return {**settings, **sizes, "front": front, "weights": weights}
+    stem = model.stem and {"kernels": KERNELS, "strides": model.stem.strides}
+    return {**settings, **sizes, "front": front, "stem": stem, "weights": weights}
 
 
 def _base64(array: np.ndarray) -> str:

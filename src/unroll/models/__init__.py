@@ -4,6 +4,7 @@ from .classifier import SequenceClassifier
 from .ensemble import Ensemble
 from .front import Front, choose_frame
 from .readout import Attention, Last, Max, Mean
+from .stem import Stem, choose_stride
 from .stream import Stream
 from .trace import Trace, Traced, trace_states
 
@@ -15,9 +16,11 @@ __all__ = [
     "Max",
     "Mean",
     "SequenceClassifier",
+    "Stem",
     "Stream",
     "Trace",
     "Traced",
     "choose_frame",
+    "choose_stride",
     "trace_states",
 ]

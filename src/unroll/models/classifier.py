@@ -18,11 +18,12 @@ from ..scan.padding import clear_padding
 from ..validation import check_whole
 from .arguments import Arguments
 from .embedding import word_vectors
-from .front import Front, Kept
+from .front import Count, Front, Kept
 from .fused_forward import Factors, answer_at_once
 from .html import model_html
 from .layers import Cells, Stage, States, check_features, detached, initial_states, scan_layer
 from .readout import Held, Last, make_readout
+from .stem import CHANNELS, Stem
 from .stream import Stream
 from .truncation import chunks
 
@@ -46,7 +47,8 @@ class SequenceClassifier(nn.Module):
     (R. Xiong et al., arXiv:2002.04745); nor is the input, which the data's own scaling handles.
 
     ``scaling`` "series" and "both", and ``frame``, change what the layers read of the time steps: see
-    `unroll.models.front`. Whoever calls the model still gives it single time steps, scaled as in training.
+    `unroll.models.front`; so does ``stem`` "conv", two convolutions, see `unroll.models.stem`. Whoever calls the model
+    still gives it single time steps, scaled as in training.
 
     ``readout`` takes the last hidden state of each direction, or the mean, the maximum or a learned weighted mean over
     each sequence's steps; see `unroll.models.readout`. For an empty sequence it gives the initial state (last) or
@@ -82,7 +84,8 @@ class SequenceClassifier(nn.Module):
         directions = 2 if config.bidirectional else 1
         width = config.hidden_size * directions
         self.front: Front = arguments.front(config)
-        sizes = [self.front.output_size] + [width] * (config.num_layers - 1)
+        self.stem = _stem(config, self.front.output_size)
+        sizes = [self.front.output_size if self.stem is None else CHANNELS] + [width] * (config.num_layers - 1)
         self.layers = nn.ModuleList(
             nn.ModuleList(self._make_cell(cell_class, size) for _ in range(directions)) for size in sizes
         )
@@ -149,8 +152,9 @@ class SequenceClassifier(nn.Module):
             return self.of_vectors(x, lengths)
         check_whole("tbptt", tbptt, 0)
         check_truncation(self)
-        frames, counts = self.front.framed(x, lengths)
-        return self._logits(self._read_truncated(frames, counts, math.ceil(tbptt / self.front.hop)))
+        read, counts = self._framed(x, lengths)
+        hop = self.front.hop if self.stem is None else self.stem.stride
+        return self._logits(self._read_truncated(read, counts, math.ceil(tbptt / hop)))
 
     def vectors(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return what a time step becomes before frames are made of it: a token's vector, or features scaled."""
@@ -158,20 +162,38 @@ class SequenceClassifier(nn.Module):
 
     def of_vectors(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the logits of what `vectors` returned, (batch, time, features)."""
-        frames, counts = self.front.framed(x, lengths)
-        if not (self.front.is_identity or torch.is_grad_enabled()):
-            logits = self._at_once(frames.contiguous(), counts)
+        read, counts = self._framed(x, lengths)
+        if not (self._reads_as_given or torch.is_grad_enabled()):
+            logits = self._at_once(read.contiguous(), counts)
             if logits is not None:
                 return logits
-        return self._logits(self._read_whole(frames, counts))
+        return self._logits(self._read_whole(read, counts))
+
+    def _framed(
+        self, x: Tensor, lengths: Tensor | None, keep: list[Stage] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return what the layers read of the results of `vectors`, (batch, steps, features), and the steps of each."""
+        x, lengths = self.front.framed(x, lengths)
+        if self.front.frame > 1:
+            _note(keep, "frames", x, ("batch", "frames", "features"))
+        return (x, lengths) if self.stem is None else self.stem(x, lengths, keep)
+
+    def layer_steps(self, steps: Count) -> Count:
+        """Return how many steps the layers read for a number of time steps, an int or (batch,) int64."""
+        return self.front.count(steps) if self.stem is None else self.stem.count(steps)
+
+    @property
+    def _reads_as_given(self) -> bool:
+        """Whether the layers read the time steps as they are."""
+        return self.front.is_identity and self.stem is None
 
     def answer_at_once(self, x: Tensor, lengths: Tensor | None = None, factors: Factors | None = None) -> Tensor | None:
         """Return the logits by one call of the kernels, or None if they cannot; see `unroll.models.fused_forward`.
 
-        Arguments as in `forward`, ``x`` also raw: then ``factors`` scale it. A model with a front calls the kernels
-        itself, with what that makes of the time steps.
+        Arguments as in `forward`, ``x`` also raw: then ``factors`` scale it. A model with a front or a stem calls the
+        kernels itself, with what these make of the time steps.
         """
-        return self._at_once(x, lengths, factors) if self.front.is_identity else None
+        return self._at_once(x, lengths, factors) if self._reads_as_given else None
 
     def _at_once(self, x: Tensor, lengths: Tensor | None, factors: Factors | None = None) -> Tensor | None:
         modules: dict[str, Any] = self._modules  # attribute access of a submodule takes a microsecond
@@ -184,7 +206,7 @@ class SequenceClassifier(nn.Module):
 
     def read_by(self, cells: Cells, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return logits with ``cells``, one per layer and direction, in place of its own; see `unroll.models.trace`."""
-        x, lengths = self.front.framed(self.vectors(x, lengths), lengths)
+        x, lengths = self._framed(self.vectors(x, lengths), lengths)
         return self._logits(self._read(x, (initial_states(cells, x), None), lengths, cells))
 
     def stages(self, x: Tensor, lengths: Tensor | None = None) -> list[Stage]:
@@ -195,9 +217,7 @@ class SequenceClassifier(nn.Module):
         if self.front.scales:
             x = self.front.scaled(x, lengths)
             stages.append(Stage("scaled", ("batch", "time", "features"), x))
-        x, lengths = self.front.framed(x, lengths)
-        if self.front.frame > 1:
-            stages.append(Stage("frames", ("batch", "frames", "features"), x))
+        x, lengths = self._framed(x, lengths, stages)
         _, held = state = self._read_whole(x, lengths, stages)
         assert held is not None
         vector = self.readout.result(held)
@@ -211,9 +231,11 @@ class SequenceClassifier(nn.Module):
             batch_size: number of sequences to read in parallel (default 1).
 
         Raises:
-            ConfigError: the model is bidirectional, so it would need each sequence's end first.
+            ConfigError: the model is bidirectional, so it would need each sequence's end first; or it has a stem.
         """
         check_whole("batch_size", batch_size, 1)
+        if self.stem is not None:
+            raise ConfigError("a model with stem conv cannot stream, as its convolutions look ahead; use forward()")
         if self.config.bidirectional:
             raise ConfigError(
                 "a bidirectional model cannot stream, as it also reads each sequence from its end; use forward()"
@@ -240,7 +262,7 @@ class SequenceClassifier(nn.Module):
     @property
     def is_causal(self) -> bool:
         """Whether a later time step leaves what was made of the earlier ones as it is."""
-        return not self.config.bidirectional and not self.front.scales
+        return not self.config.bidirectional and not self.front.scales and self.stem is None
 
     def _read_on(self, x: Tensor, state: StreamState, lengths: Tensor | None) -> tuple[Tensor, StreamState]:
         """Return the logits after a chunk of a stream, as if its sequences ended there, and its state."""
@@ -395,6 +417,13 @@ def build(
     return SequenceClassifier(size, num_classes, **settings)
 
 
+def _stem(config: ModelConfig, features: int) -> Stem | None:
+    if config.stem == "none":
+        return None
+    assert isinstance(config.stride, int)
+    return Stem(features, config.stride)
+
+
 def _vectors(number: int, size: int, padding: int | None) -> nn.Embedding | None:
     return nn.Embedding(number, size, padding_idx=padding) if number else None
 
@@ -413,6 +442,8 @@ def _check_numbers(what: str, x: Tensor, size: int) -> None:
         raise InputError(f"{what} must be from 0 to {size - 1}, got {int(x.min())} to {int(x.max())}")
 
 
-def _note(keep: list[Stage] | None, name: str, values: Tensor) -> None:
+def _note(
+    keep: list[Stage] | None, name: str, values: Tensor, axes: tuple[str, ...] = ("batch", "time", "hidden")
+) -> None:
     if keep is not None:
-        keep.append(Stage(name, ("batch", "time", "hidden"), values))
+        keep.append(Stage(name, axes, values))

@@ -68,8 +68,8 @@ class Trace:
     Attributes:
         logits: (batch, classes), with gradients unless they are switched off
         cells: for each layer, one per direction; the second reads backwards
-        lengths: (batch,) int64 steps that they read of each sequence, or None where all are full; with frames, a step
-            is a frame here
+        lengths: (batch,) int64 steps that they read of each sequence, or None where all are full; with frames
+            or a stem, a step is one of theirs here
     """
 
     logits: Tensor
@@ -147,5 +147,5 @@ def trace_states(model: SequenceClassifier, x: Tensor, lengths: Tensor | None = 
     layers: list[list[Cell]] = [list(layer) for layer in model.layers]  # type: ignore[call-overload]
     cells = [[Traced(cell.dropped(), number == 1) for number, cell in enumerate(layer)] for layer in layers]
     logits = model.read_by([[*layer] for layer in cells], x, lengths)
-    steps = lengths if lengths is None else model.front.count(lengths)
+    steps = lengths if lengths is None else model.layer_steps(lengths)
     return Trace(logits, tuple(map(tuple, cells)), steps)

@@ -26,6 +26,7 @@ export interface ModelDescription {
   vocabulary_size: number | null;
   ngram_buckets: number;
   front: FrontDescription;
+  stem: StemDescription | null;
   weights: Record<string, { shape: number[]; data: string }>;
 }
 
@@ -37,6 +38,12 @@ export interface FrontDescription {
   frame: number;
   hop: number;
   epsilon: number;
+}
+
+/** Two convolutions after the front, each with the steps that its window has, and from one to the next. */
+export interface StemDescription {
+  kernels: number[];
+  strides: number[];
 }
 
 /** What logits are divided by after parts of a sequence: `fractions` of it, ascending to 1; fitted on `n` sequences. */

@@ -107,7 +107,13 @@ def watching(material: Material) -> Iterator[Section]:
 def _both(material: Material) -> str:
     if material.run.model.is_causal:
         return ""
-    if not material.run.model.config.bidirectional:
+    config = material.run.model.config
+    if config.stem != "none" and not config.bidirectional:
+        return (
+            " The convolutions in front of this model look a few steps ahead: the states shown are those of the whole "
+            "sequence; the probabilities are those of the steps read."
+        )
+    if not config.bidirectional:
         return (
             " This model scales each series by its own mean and deviation: the states shown are those of the whole "
             "series; the probabilities are those of the steps read."

@@ -15,6 +15,7 @@ from ..data.splits import Splits
 from ..errors import ConfigError, DataError
 from ..models.classifier import SequenceClassifier, build
 from ..models.front import choose_frame
+from ..models.stem import choose_stride
 
 FEW = 200  # training series up to which the recipe for series holds none out: a tenth of them could judge nothing
 
@@ -85,8 +86,12 @@ class Plan:
             raise ConfigError(f"scaling {config.scaling} applies to series, got {train.kind}: use training")
         if config.frame != 1 and train.kind == "texts":
             raise ConfigError(f"frame applies to numeric data, got {config.frame} for texts: leave it out")
+        if config.stem != "none" and train.kind == "texts":
+            raise ConfigError(f"stem applies to numeric data, got {config.stem} for texts: leave it out")
         if config.frame == "auto":
             config = replace(config, frame=self.frame(splits)[0])
+        if config.stem != "none" and config.stride == "auto":
+            config = replace(config, stride=self.stride(splits)[0])
         torch.manual_seed(self.recipe.train.seed)
         sizes = len(splits.classes), train.vocabulary_size, train.preparation.mask_size, train.ngram_buckets
         return build(config, train.input_size, *sizes)
@@ -95,6 +100,11 @@ class Plan:
     def frame(splits: Splits) -> tuple[int, str]:
         """Return the frame that "auto" chooses for the training data, and the reason."""
         return choose_frame(float(splits.train.steps_of_each.median()))
+
+    @staticmethod
+    def stride(splits: Splits) -> tuple[int, str]:
+        """Return the stride of a stem that "auto" chooses for the training data, and the reason."""
+        return choose_stride(float(splits.train.steps_of_each.median()))
 
 
 def holds_none_out(splits: Splits) -> bool:

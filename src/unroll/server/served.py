@@ -114,6 +114,8 @@ class Served:
         """Why the run cannot read sequences piece by piece; empty if it can."""
         if isinstance(self.run.model, Ensemble):
             return "an ensemble"
+        if self.run.model.config.stem != "none":
+            return "a model whose stem looks ahead"
         return "bidirectional" if self.run.model.config.bidirectional else ""
 
     @property

@@ -56,7 +56,7 @@ def describe_model(model: SequenceClassifier | Ensemble, config: TrainConfig | N
     settings, single = config or TrainConfig(), model.members[0] if isinstance(model, Ensemble) else model
     assert isinstance(single, SequenceClassifier)
     cell = next(module for module in model.modules() if isinstance(module, Cell))
-    batch = next(model.parameters()).new_empty(64, 28, model.front.output_size)
+    batch = next(model.parameters()).new_empty(64, 28, cell.input_size)
 
     def described(find: Callable[[], str]) -> str:
         try:

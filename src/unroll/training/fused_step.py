@@ -55,6 +55,8 @@ def _why_not_model(model: SequenceClassifier) -> str:
         return "the model has several layers or directions, or a readout other than 'last'"
     if model.embedding is not None:
         return "the model reads tokens"
+    if model.stem is not None:
+        return "the model has a stem of convolutions"
     if model.config.layer_norm or model.config.recurrent_dropout:
         return "the model has layer norm or recurrent dropout"
     if torch.is_anomaly_enabled() or any(_is_watched(module) for module in model.modules()):

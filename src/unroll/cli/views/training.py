@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from ...cells import find_cell
+from ...config import ModelConfig
 from ...data.describe import copies, majority, missing_classes, notes_of
 from ...data.splits import Splits
 from ...formatting import beside_accuracy, percent
@@ -177,12 +178,17 @@ def _facts(started: Started) -> dict[str, str]:
         **({"read as": splits.understood} if splits.understood else {}),
         "model": f"{shape}{model.additions}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
         **({"frame": f"{model.frame}, as {Plan.frame(splits)[1]}"} if recipe.model.frame == "auto" else {}),
+        **({"stride": f"{model.stride}, as {Plan.stride(splits)[1]}"} if _has_chosen_stride(recipe.model) else {}),
         "train": f"recipe {recipe.name}: {_length(training)}, batch {train.batch_size}, "
         f"{train.optimizer}, lr {train.lr:g} {train.schedule}{truncated}{train.additions}, seed {train.seed}",
         "on": f"{device}, {train.precision}",
         **({"ensemble": f"the mean of {started.members} members"} if started.members > 1 else {}),
         "run": str(started.whole),
     }
+
+
+def _has_chosen_stride(config: ModelConfig) -> bool:
+    return config.stem != "none" and config.stride == "auto"
 
 
 def _length(training: Training) -> str:

@@ -39,6 +39,19 @@ export function linear(weight, bias, x) {
 }
 
 /**
+ * Return x with mean 0 and deviation 1, times a scale, plus an offset.
+ *
+ * @param {Weight} scale
+ * @param {Weight} offset
+ * @param {Float64Array} x
+ */
+export function normalised(scale, offset, x) {
+  const mean = x.reduce((a, b) => a + b, 0) / x.length;
+  const variance = x.reduce((sum, v) => sum + (v - mean) ** 2, 0) / x.length;
+  return x.map((v, unit) => ((v - mean) / Math.sqrt(variance + 1e-5)) * scale.data[unit] + offset.data[unit]);
+}
+
+/**
  * Return an array of as many numbers as `size`, each made by `number(index)`.
  *
  * @type {(size: number, number: (index: number) => number) => Float64Array}

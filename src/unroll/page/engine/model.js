@@ -1,12 +1,14 @@
-import { CELLS, linear } from "./cells.js";
+import { CELLS, linear, normalised } from "./cells.js";
 import { Front } from "./front.js";
+import { Stem } from "./stem.js";
 
 /** @import { Calibration, ModelDescription } from "../description.js" */
 /** @import { State, Weight } from "./cells.js" */
 
 /*
- * A sequence classifier: a front that makes frames of time steps, layers of cells, a readout that reduces their outputs
- * to one vector, and a head that computes one number for each class. See cells.js for a single step of a cell.
+ * A sequence classifier: a front that makes frames of time steps, or a stem of convolutions, layers of cells, a readout
+ * that reduces their outputs to one vector, and a head that computes one number for each class. See cells.js for a
+ * single step of a cell.
  */
 
 /** Decoders of the description's base64 parts. */
@@ -70,7 +72,7 @@ const READOUTS = {
 export class Model {
   /**
    * How many times a model is asked within a long sequence that reads everything again each time, as it is
-   * bidirectional or scales each series by itself.
+   * bidirectional, scales each series by itself or has a stem that looks ahead.
    */
   static MARKS = 28;
 
@@ -96,6 +98,7 @@ export class Model {
     );
     this.readout = READOUTS[description.readout];
     this.front = new Front(description.front);
+    this.stem = description.stem && new Stem(description.stem, this.weights);
   }
 
   #cell(prefix) {
@@ -113,14 +116,20 @@ export class Model {
   }
 
   #logitsOf(vectors) {
+    const read = this.#read(vectors);
+    if (this.directions === 2) return this.#readBothWays(read).logits;
+    return this.#answer(read.reduce((state, vector) => this.#advance(state, vector), this.#start()));
+  }
+
+  /** Return what the layers read of vectors: frames, or the outputs of the stem. */
+  #read(vectors) {
     const frames = this.front.frames(vectors);
-    if (this.directions === 2) return this.#readBothWays(frames).logits;
-    return this.#answer(frames.reduce((state, frame) => this.#advance(state, frame), this.#start()));
+    return this.stem ? this.stem.read(frames) : frames;
   }
 
   /** Whether a later step leaves what was made of the earlier ones as it is. */
   get #causal() {
-    return this.directions === 1 && !this.front.scales;
+    return this.directions === 1 && !this.front.scales && !this.stem;
   }
 
   /** Return the probability of each class after the last step of `x`, which is so much of the whole sequence. */
@@ -212,24 +221,24 @@ export class Model {
       const ask = !reading.coarse || asked.has(step);
       reading.answer(step, ask ? this.logits(steps.slice(0, step + 1)) : reading.logits[step - 1]);
     }
-    const states = this.#states(this.front.frames(this.#vectors(steps)));
+    const states = this.#states(this.#read(this.#vectors(steps)));
     states.forEach((layer, number) =>
       layer.forEach((cells, direction) => {
         for (let step = 0; step < time; step++) {
-          reading.note(number, direction, step, cells[this.front.count(step + 1) - 1]);
+          reading.note(number, direction, step, cells[(this.stem ?? this.front).count(step + 1) - 1]);
         }
       }),
     );
     return reading;
   }
 
-  /** Return each cell's states after reading frames, [layer][direction][frame]. */
-  #states(frames) {
-    if (this.directions === 2) return this.#readBothWays(frames).states;
+  /** Return each cell's states after each vector, [layer][direction][step]. */
+  #states(vectors) {
+    if (this.directions === 2) return this.#readBothWays(vectors).states;
     const states = this.cells.map(() => [[]]);
     let state = this.#start();
-    for (const frame of frames) {
-      state = this.#advance(state, frame);
+    for (const vector of vectors) {
+      state = this.#advance(state, vector);
       state.cells.forEach((cell, layer) => states[layer][0].push(cell));
     }
     return states;
@@ -297,10 +306,7 @@ export class Model {
   /** Normalise a layer's outputs, in models with layer norm. */
   #normalised(layer, vector) {
     if (!this.description.layer_norm) return vector;
-    const [weight, bias] = ["weight", "bias"].map((name) => this.weights[`norms.${layer}.${name}`].data);
-    const mean = vector.reduce((a, b) => a + b, 0) / vector.length;
-    const variance = vector.reduce((sum, v) => sum + (v - mean) ** 2, 0) / vector.length;
-    return vector.map((v, unit) => ((v - mean) / Math.sqrt(variance + 1e-5)) * weight[unit] + bias[unit]);
+    return normalised(this.weights[`norms.${layer}.weight`], this.weights[`norms.${layer}.bias`], vector);
   }
 
   /** Return the logits after reading. An empty sequence reads out as the initial state, or as zeros. */

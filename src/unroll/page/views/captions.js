@@ -49,11 +49,11 @@ export class Words {
     );
   }
 
-  /** How much of the input is read at once: one step, or a frame of several. */
+  /** How much of the input is read at once: one step, or several. */
   #once(unit) {
     const { frame, hop } = this.model.front;
-    if (frame === 1) return `one ${unit} at a time`;
-    return `${frame} ${unit}s at a time, each time ${hop} further on`;
+    const [width, stride] = this.model.stem ? this.#window : [frame, hop];
+    return width === 1 ? `one ${unit} at a time` : `${width} ${unit}s at a time, each time ${stride} further on`;
   }
 
   /** The model, its accuracy, and the check of the page: a list of sentences. */
@@ -131,8 +131,15 @@ export class Words {
     );
   }
 
+  /** How many time steps an output of the stem is made of, and from one output to the next. */
+  get #window() {
+    const { kernels, strides } = this.model.stem;
+    return [kernels[0] + (kernels[1] - 1) * strides[0], strides[0] * strides[1]];
+  }
+
   get #changes() {
     const { frame } = this.model.front;
+    if (this.model.stem) return `each window of ${this.#window[0]} ${this.step}s, shown from its middle one on,`;
     return frame === 1 ? `each ${this.step}` : `each frame of ${frame} ${this.step}s, shown from its first new one on,`;
   }
 
@@ -141,7 +148,8 @@ export class Words {
     const what = { images: "pixel", texts: this.step, series: "point" }[this.kind];
     const { frame, scaling } = this.model.front;
     const scaled = scaling === "series" || scaling === "both";
-    const first = frame === 1 ? "later states" : "the states of its frames and later ones";
+    const parts = this.model.stem ? "windows" : "frames";
+    const first = frame === 1 && !this.model.stem ? "later states" : `the states of its ${parts} and later ones`;
     const forwards = scaled
       ? `If you change a ${what}, the series is scaled differently, so all states can change.`
       : `If you change a ${what}, only ${first} can change.`;
