@@ -56,8 +56,7 @@ def measure_memory(model: SequenceClassifier, data: SequenceData) -> Memory | No
 
 def affordable(model: SequenceClassifier, time: int, work: float, fewest: int, most: int) -> int:
     """Return how many sequences of ``time`` steps ``model`` reads with about ``work`` multiplications."""
-    weights = sum(parameter.numel() for parameter in model.layers.parameters())
-    return min(most, max(fewest, int(work / (1 + weights * time))))
+    return min(most, max(fewest, int(work / (1 + model.products(time)))))
 
 
 def positions(time: int) -> list[int]:

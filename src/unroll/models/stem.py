@@ -81,6 +81,11 @@ class Stem(nn.Module):
                 keep.append(Stage(f"stem {number}", ("batch", "stem steps", "channels"), x))
         return x, lengths
 
+    def products(self, time: int) -> int:
+        """Return about how many multiplications a sequence of ``time`` steps takes."""
+        first, second = (sum(parameter.numel() for parameter in part.parameters()) for part in self.convolutions)
+        return strided(time, self.strides[0]) * first + self.count(time) * second
+
     def count(self, steps: Count) -> Count:
         """Return the number of outputs for a number of time steps, an int or (batch,) int64."""
         return strided(steps, self.stride)  # rounded up twice is rounded up once

@@ -17,6 +17,8 @@ from ..models.classifier import SequenceClassifier, build
 from ..models.front import choose_frame
 from ..models.stem import choose_stride
 
+WORK = 2e11  # multiplications of a training, forwards: half a minute on two cores
+FEWEST_STEPS = 100
 FEW = 200  # training series up to which the recipe for series holds none out: a tenth of them could judge nothing
 
 
@@ -69,7 +71,17 @@ class Plan:
         needs_some = chosen.train.patience or chosen.train.metric or chosen.train.keep == "best"
         if chosen.name == "series" and "val_fraction" not in settings and not needs_some and holds_none_out(splits):
             chosen = chosen.changed(val_fraction=0.0)
-        return replace(self, recipe=chosen)
+        plan = replace(self, recipe=chosen)
+        if chosen.name == "series" and "min_steps" not in settings:
+            plan = replace(plan, recipe=chosen.changed(min_steps=plan.affordable_steps(splits)))
+        return plan
+
+    def affordable_steps(self, splits: Splits) -> int:
+        """Return how many training steps the recipe for series takes at least: fewer of what is slow to read."""
+        train = self.recipe.train
+        length = int(splits.train.steps_of_each.median())
+        products = min(train.batch_size, len(splits.train)) * self.build(splits).products(length)
+        return max(FEWEST_STEPS, min(train.min_steps, int(WORK / max(1, products))))
 
     def build(self, splits: Splits) -> SequenceClassifier:
         """Return a new model for the data; its weights are initialised with the recipe's seed.
