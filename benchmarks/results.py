@@ -41,12 +41,16 @@ ROWS = {
     ),
     "sst2": Row("SST-2, whole sentences", "--data sst2"),
     "sarcasm": Row("sarcasm in headlines", "--data sarcasm"),
-    "vowels-plain": Row("JapaneseVowels, GRU", "--data ucr:JapaneseVowels --cell gru", tuple(range(10))),
+    "vowels-plain": Row(
+        "JapaneseVowels, GRU", "--data ucr:JapaneseVowels --recipe images --cell gru", tuple(range(10))
+    ),
     "vowels": Row(
         "JapaneseVowels, GRU in both directions",
-        "--data ucr:JapaneseVowels --cell gru --bidirectional --recurrent-dropout 0.3",
+        "--data ucr:JapaneseVowels --recipe images --cell gru --bidirectional --recurrent-dropout 0.3",
     ),
-    "motions": Row("BasicMotions, GRU", "--data ucr:BasicMotions --cell gru --readout max --epochs 200"),
+    "motions": Row(
+        "BasicMotions, GRU", "--data ucr:BasicMotions --recipe images --cell gru --readout max --epochs 200"
+    ),
     "pixels": Row(
         "MNIST pixel by pixel, GRU of 150 units",
         "--data mnist --read pixels --recipe best --cell gru --epochs 20 --precision bf16",
