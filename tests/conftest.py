@@ -1,4 +1,7 @@
-"""Fixtures. Tests are offline, see an empty cache folder, and find only the embedded sample by themselves."""
+"""Fixtures. Tests are offline, see an empty cache folder, and find only the embedded sample by themselves.
+
+What takes long to import is imported where it is used: the process that hands out the tests to others needs none of it.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,15 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
-import torch
 
 import unroll
 from unroll.cli import main
-from unroll.data.formats import mnist
-from unroll.data.formats import ucr_archive as archive
-from unroll.plots import style
+
+if TYPE_CHECKING:
+    import numpy as np
 
 UNROLL_DATA = os.environ.get("UNROLL_DATA")
 
@@ -33,12 +34,7 @@ UNROLL_DATA = os.environ.get("UNROLL_DATA")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests are tiny; threads that wait for each other would make them slow wherever another program runs.
-torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
-
-for _name, _source in mnist.SOURCES.items():  # nothing listens on port 9
-    mnist.SOURCES[_name] = replace(_source, mirrors=("http://127.0.0.1:9/",))
-archive.ADDRESS = "http://127.0.0.1:9/{}.zip"
 
 # A third of the time that it takes to import everything; what is there then stays, and need not be looked through.
 gc.disable()
@@ -55,6 +51,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "chromium" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _offline() -> None:
+    """Nothing listens on port 9."""
+    import torch
+
+    from unroll.data.formats import mnist, ucr_archive
+
+    torch.set_num_threads(1)
+    for name, source in mnist.SOURCES.items():
+        mnist.SOURCES[name] = replace(source, mirrors=("http://127.0.0.1:9/",))
+    ucr_archive.ADDRESS = "http://127.0.0.1:9/{}.zip"
 
 
 class Rooms:
@@ -101,6 +110,8 @@ def _room(_rooms: Rooms, request: pytest.FixtureRequest) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def _alone(_room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test has its own cache and working folder, and a seed."""
+    import torch
+
     monkeypatch.delenv("UNROLL_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(_room / "cache"))
     monkeypatch.setenv("COLUMNS", "120")
@@ -115,6 +126,8 @@ def sample() -> unroll.Splits:
 @pytest.fixture(scope="session")
 def small(sample: unroll.Splits) -> unroll.Splits:
     """400 digits to train on and 100 to test, all classes alike."""
+    import torch
+
     train = sample.train.subset(torch.arange(0, 4000, 10))
     return replace(sample, train=train, test=sample.test.subset(torch.arange(0, 1000, 10)))
 
@@ -171,6 +184,7 @@ PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made but not drawn, which takes seconds for a report: for tests of what else is in it."""
+    from unroll.plots import style
 
     def saved(figure: Any, **options: Any) -> bytes:
         return b'<svg width="1" height="1"></svg>' if options["format"] == "svg" else PNG
@@ -194,6 +208,7 @@ def idx_bytes(array: np.ndarray) -> bytes:
 @pytest.fixture
 def idx_folder(tmp_path: Path) -> Callable[..., Path]:
     """Write the four files of a small set in MNIST's format: ``idx_folder(train=50, test=20, zipped=True)``."""
+    import numpy as np
 
     def write(train: int = 50, test: int = 20, zipped: bool = False, folder: Path | None = None) -> Path:
         folder = folder or tmp_path / "idx"

@@ -28,6 +28,7 @@ def test_totensor_written_out_is_unit_scaling(small: unroll.Splits) -> None:
     assert label == int(small.train.y[3])
 
 
+@pytest.mark.slow
 def test_all_models_are_one() -> None:
     model = unroll.SequenceClassifier(28, 10, init="torch")
     x = torch.rand(5, 28, 28)

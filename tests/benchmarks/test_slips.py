@@ -41,6 +41,7 @@ def test_the_tutorial_s_printed_accuracy_is_9568_right() -> None:
     assert slips.by_examples(answers) == 95.68
 
 
+@pytest.mark.slow
 def test_training_is_the_lessons_loop(small: unroll.Splits) -> None:
     """Moving and final accuracies are those of `lessons`, on the same weights and order."""
     splits = small.scaled("unit")

@@ -215,6 +215,7 @@ def test_a_change_is_noticed(folder: Folder, monkeypatch: pytest.MonkeyPatch, ch
     assert len(read) == len(everything(splits)) == {"new": 11, "gone": 9}.get(change, 10)
 
 
+@pytest.mark.slow
 def test_a_broken_or_forbidden_cache_costs_time_only(folder: Folder) -> None:
     root = folder({"a": 5, "b": 5})
     first = load(str(root))

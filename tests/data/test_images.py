@@ -57,6 +57,7 @@ def test_enlarged_digits_come_back_nearly_as_they_were(sample: unroll.Splits, tm
         assert (prepared.pixels.float() - pixels.float()).abs().mean() < 2
 
 
+@pytest.mark.slow
 def test_the_framing_is_mnist_s_own(sample: unroll.Splits, tmp_path: Path) -> None:
     """Enlarged on paper of another shape a digit is framed anew: no pixel moves, only faint greys are lost."""
     same = 0

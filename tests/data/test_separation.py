@@ -89,7 +89,7 @@ def test_a_pixel_that_marks_the_class_is_named(small: unroll.Splits) -> None:
 @pytest.mark.parametrize("rare", [2, 5])
 def test_noise_of_many_numbers_tells_nothing(n: int, rare: int, tmp_path: Path) -> None:
     """Of ten thousand numbers many tell half of twenty sequences apart by chance."""
-    for seed in range(3):
+    for seed in range(2):
         x = np.random.default_rng(seed).normal(size=(n, 500, 20)).astype(np.float32)
         np.savez(tmp_path / "d.npz", x=x, y=(np.arange(n) % rare == 0).astype(int))
         assert separating(unroll.load(tmp_path / "d.npz").train) == []

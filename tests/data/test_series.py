@@ -208,6 +208,7 @@ def filled(x: list[list[float]], means: list[float], mask: bool) -> list[list[fl
 
 @fuzz.settings(100)
 @given(st.data(), st.booleans())
+@pytest.mark.slow
 def test_gaps_are_filled_as_a_plain_loop_fills_them(data: st.DataObject, mask: bool) -> None:
     n, time, features = (data.draw(st.integers(1, most)) for most in (4, 6, 3))
     values = st.one_of(st.just(math.nan), st.integers(-8, 8).map(float))

@@ -501,6 +501,7 @@ def test_telling_words_have_the_scores_of_the_formula(tsv: Callable[..., Path]) 
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_sst2_is_read_whole() -> None:
     from conftest import UNROLL_DATA
 

@@ -225,6 +225,7 @@ def test_predict_and_evaluate_say_it_once_a_file(walks: unroll.Splits, call: Cal
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_report_doctor_and_export_say_it(walks: unroll.Splits, call: Call) -> None:
     unroll.save(unroll.SequenceClassifier(2, 2, hidden_size=4), "run", data=walks.train)
     for name, x in (("metres", steps(9) / 1000), ("same", steps(9))):

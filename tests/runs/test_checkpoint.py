@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,18 @@ def stop_after(epoch: int) -> Callable[[Event], None]:
     return watch
 
 
-@pytest.fixture
-def stopped() -> Path:
-    """A run that was broken off after three of its four epochs; its checkpoint before the newest is of two."""
+@pytest.fixture(scope="module")
+def broken_off(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.raises(RuntimeError, match="stop here"):
-        train_run(out="here", watch=stop_after(3), **SETTINGS)
-    return Path("here")
+        train_run(out=path, watch=stop_after(3), **SETTINGS)
+    return path
+
+
+@pytest.fixture
+def stopped(broken_off: Path) -> Path:
+    """A run that was broken off after three of its four epochs; its checkpoint before the newest is of two."""
+    return Path(shutil.copytree(broken_off, "here"))
 
 
 def epochs_in(path: Path) -> int:

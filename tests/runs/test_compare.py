@@ -69,6 +69,7 @@ def test_a_record_is_what_the_run_is(runs: Path) -> None:
     assert record.chosen_epoch == record.history[-1]
 
 
+@pytest.mark.slow
 def test_the_epoch_whose_weights_are_kept(runs: Path) -> None:
     record = read_record(runs / "a")
     assert (record.kept_epoch, record.epochs, record.chosen_epoch) == (2, 2, record.history[1])

@@ -216,6 +216,7 @@ def test_a_training_that_diverges_is_restarted_once_and_resumes_to_the_bit(tmp_p
 
 
 @pytest.mark.usefixtures("_diverging")
+@pytest.mark.slow
 def test_a_restart_is_said_in_one_line(tmp_path: Path, call: Call) -> None:
     flags = [part for name, value in DIVERGES.items() for part in (f"--{name.replace('_', '-')}", value)]
     status, out, err = call("train", "--data", arms(tmp_path / "arms.npz"), *flags, "--out", "run", "--no-report")
@@ -224,6 +225,7 @@ def test_a_restart_is_said_in_one_line(tmp_path: Path, call: Call) -> None:
     assert " with lr 0.0075\n" in out[out.index("again from ") :]
 
 
+@pytest.mark.slow
 def test_noise_for_labels_is_named_and_not_restarted(tmp_path: Path, call: Call) -> None:
     random = np.random.default_rng(0)
     np.savez("noise.npz", x=random.normal(size=(60, 5, 1)).astype("f4"), y=random.integers(0, 2, 60))

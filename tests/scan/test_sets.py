@@ -209,6 +209,7 @@ def test_a_model_in_float32_says_nothing_of_bf16() -> None:
     assert "precision" not in describe_model(SequenceClassifier(3, 2), TrainConfig())
 
 
+@pytest.mark.slow
 def test_bench_does_not_time_bf16_and_says_why(without_bf16: None) -> None:
     refused = models.refused_bf16()
     assert refused is not None
