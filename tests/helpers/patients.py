@@ -17,7 +17,7 @@ Fit = tuple[unroll.SequenceClassifier, list[unroll.EpochResult]]
 
 def train(splits: unroll.Splits, epochs: int, model: unroll.SequenceClassifier | None = None, **settings: Any) -> Fit:
     """Return a model trained with some settings, and its history."""
-    torch.manual_seed(0)
+    torch.manual_seed(settings.get("seed", 0))
     config = {name: settings.pop(name) for name in list(settings) if name in unroll.TrainConfig.__dataclass_fields__}
     model = model or unroll.SequenceClassifier(splits.train.input_size, len(splits.classes), **settings)
     return model, list(unroll.fit(model, splits, unroll.TrainConfig(epochs=epochs, **config)))

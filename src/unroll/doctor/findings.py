@@ -100,7 +100,8 @@ def judge_memory(memory: Memory | None, layers: Sequence[LayerHealth], patient: 
     if memory is None:
         return
     if not memory.steps:
-        forgets = any(_vanishing(layer, patient.config) for layer in layers)
+        is_fast = patient.lr is not None and patient.lr > TrainConfig.lr  # which stops units, and gradients with them
+        forgets = not is_fast and any(_vanishing(layer, patient.config) for layer in layers)
         yield Finding(
             "input ignored",
             "error",

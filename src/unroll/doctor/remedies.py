@@ -73,7 +73,7 @@ def longer_memory(config: ModelConfig, time: int) -> str:
     if config.cell != "lru" and config.forget_bias is None:
         ways += [_other_cell(config, "lru")]
     if config.readout == "last":
-        ways += ["--readout mean or attention, which connect each step to the loss directly"]
+        ways += ["--readout mean or --readout attention, which connect each step to the loss directly"]
     return _joined(ways) or "fewer time steps"
 
 
