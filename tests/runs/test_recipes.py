@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-import unroll
 from unroll import RECIPES, ConfigError, train_run
 from unroll.config import choose_settings
+from unroll.report.summary import reproduce
 from unroll.runs.plan import Plan
 from unroll.runs.sweep import run_sweep
 
@@ -60,7 +61,7 @@ def test_of_few_series_none_is_held_out_unless_something_needs_it(
     quick = ("--hidden-size", 4, "--training-steps", 2, "--no-report")
     out = call("train", "--data", few, *quick, "--out", "none")[1]
     assert "30 train (none held out for validation: a tenth would be too few, see --val-fraction), 4 test;" in out
-    assert re.search(r"\nframe +4, as series of about 130 time steps become about 64 frames\n", out)
+    assert re.search(r"\nstride +2, as series of about 130 time steps become about 65 stem steps\n", out)
     assert "recipe series: 2 steps, 1 an epoch, batch 64, adamw, lr 0.005 one-cycle, noise 0.1, gain 0.1," in out
     for flags in (("--val-fraction", 0.2), ("--keep", "best"), ("--metric", "macro-f1")):
         out = call("train", "--data", few, *quick, *flags, "--out", f"some{flags[0]}")[1]
@@ -101,20 +102,22 @@ def test_settings_that_suit_one_kind_are_checked_again_with_the_data(
         choose_settings(None, {"lr": -1.0})
 
 
-def test_the_command_in_the_report_names_the_recipe(series: Callable[[int], str], tmp_path: Path) -> None:
-    from unroll.report.summary import reproduce
-
-    run = train_run(series(30), out=tmp_path / "run", **QUICK)
+@pytest.mark.parametrize("more", [{}, {"frame": "auto"}, {"causal": True}, {"recipe": "images"}], ids=str)
+def test_the_command_in_the_report_trains_the_same_weights(
+    series: Callable[[int], str], tmp_path: Path, call: Call, more: dict[str, Any]
+) -> None:
+    run = train_run(series(30), out=tmp_path / "run", **QUICK | more)
     assert run.config.plan is not None
-    words = reproduce(run.config.plan)
-    assert " --recipe series --frame 4 --hop 2 --hidden-size 4 --training-steps 2 --val-fraction 0" in words
-    assert unroll.load_run(run.path).model.front.frame == 4
+    words = shlex.split(reproduce(run.config.plan))
+    assert call(*words[1:], "--no-report", "--out", tmp_path / "again")[0] == 0
+    weights = (run.path / "model.safetensors").read_bytes()
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == weights
 
 
 def test_series_that_are_slow_to_read_take_fewer_steps(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
-    for name, features, steps in (("narrow", 1, 600), ("wide", 900, 100)):
-        x = random.normal(size=(40, 150, features)).astype(np.float32)
+    for name, features, steps in (("narrow", 1, 600), ("wide", 2_000, 100)):
+        x = random.normal(size=(40, 101, features)).astype(np.float32)
         np.savez(tmp_path / f"{name}.npz", x=x, y=np.arange(40) % 2)
         plan = Plan(str(tmp_path / f"{name}.npz"), None, *choose_settings(None, {}))
         splits = plan.load()

@@ -58,7 +58,7 @@ class Recipe:
 
 def _frames_or_stem(model: ModelConfig, settings: dict[str, Any]) -> dict[str, Any]:
     """Return settings with what gives way to those given: a stem replaces a recipe's frames, and frames its stem."""
-    has_frames = settings.get("frame", 1) != 1 or settings.get("hop", "auto") != "auto"
+    has_frames = settings.get("frame", 1) != 1 or settings.get("hop", "auto") not in ("auto", 1)
     if settings.get("stem", "none") != "none":
         return {"frame": 1, "hop": "auto", **settings}
     if model.stem != "none" and (has_frames or settings.get("stem") == "none"):
@@ -98,7 +98,7 @@ RECIPES: dict[RecipeName, Recipe] = {
     # For series: chosen by cross-validation on training parts, see docs/series.md.
     "series": Recipe(
         name="series",
-        model=ModelConfig(cell="gru", hidden_size=64, bidirectional=True, readout="max", frame="auto", scaling="both"),
+        model=ModelConfig(cell="gru", hidden_size=64, bidirectional=True, readout="max", stem="conv", scaling="both"),
         train=TrainConfig(min_steps=600, lr=5e-3, weight_decay=0.05, label_smoothing=0.05, noise=0.1, gain=0.1),
     ),
     # For accuracy: eight times as many epochs, no validation split, and more weight decay against overfitting.

@@ -130,6 +130,8 @@ def reproduce(plan: Plan) -> str:
     pairs = ((plan.reading, DataConfig()), (recipe.model, usual.model), (recipe.train, usual.train))
     for config, start in pairs:
         for name, value in asdict(config).items():
+            if name == "hop" and recipe.model.frame == 1:
+                continue
             if value != getattr(start, name) and value is not None:
                 flags += _flag(name, value)
     return shlex.join(map(str, flags))

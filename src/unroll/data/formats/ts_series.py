@@ -19,7 +19,6 @@ from ..files import content_of
 from .parsing import check_name, number, numbers_in
 from .series_file import Series
 
-
 FEW = 1 << 23  # characters of a file that is parsed in less time than it takes to load pandas
 BLOCK = 1 << 20  # characters that pandas parses at once
 
