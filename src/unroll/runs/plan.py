@@ -17,7 +17,7 @@ from ..models.classifier import SequenceClassifier, build
 from ..models.front import choose_frame
 from ..models.stem import choose_stride
 
-WORK = 2e11  # multiplications of a training, forwards: half a minute on two cores
+WORK = 2.5e11  # multiplications of a training, forwards: half a minute on two cores
 FEWEST_STEPS = 100
 FEW = 200  # training series up to which the recipe for series holds none out: a tenth of them could judge nothing
 
@@ -78,9 +78,10 @@ class Plan:
 
     def affordable_steps(self, splits: Splits) -> int:
         """Return how many training steps the recipe for series takes at least: fewer of what is slow to read."""
-        train = self.recipe.train
-        length = int(splits.train.steps_of_each.median())
-        products = min(train.batch_size, len(splits.train)) * self.build(splits).products(length)
+        train, data = self.recipe.train, splits.train
+        batch = min(train.batch_size, len(data))
+        length = data.time if batch == len(data) else int(data.steps_of_each.median())  # batches are of like length
+        products = batch * self.build(splits).products(length)
         return max(FEWEST_STEPS, min(train.min_steps, int(WORK / max(1, products))))
 
     def build(self, splits: Splits) -> SequenceClassifier:
