@@ -6,6 +6,7 @@ What takes long to import is imported where it is used: the process that hands o
 from __future__ import annotations
 
 import base64
+import copy
 import fcntl
 import gc
 import gzip
@@ -64,6 +65,27 @@ def _offline() -> None:
     for name, source in mnist.SOURCES.items():
         mnist.SOURCES[name] = replace(source, mirrors=("http://127.0.0.1:9/",))
     ucr_archive.ADDRESS = "http://127.0.0.1:9/{}.zip"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signatures_read_once() -> None:
+    """The flags of a command are made out once, which takes longer than most of what a command does here."""
+    from cyclopts import App
+
+    assemble, known = App.assemble_argument_collection, dict[Any, Any]()
+
+    def remembered(app: App, **options: Any) -> Any:
+        key = id(app), repr(options)
+        if key not in known:
+            known[key] = app, assemble(app, **options)  # the app is kept, so that no other has its id
+        flags = known[key][1]
+        copies = {id(flag): copy.copy(flag) for flag in flags}
+        for flag in copies.values():
+            flag.tokens = []
+            flag.children = type(flags)(copies[id(child)] for child in flag.children)
+        return type(flags)(copies.values())
+
+    App.assemble_argument_collection = remembered  # type: ignore[method-assign]
 
 
 class Rooms:

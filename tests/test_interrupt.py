@@ -169,7 +169,7 @@ def test_what_a_shell_sees(signum: signal.Signals) -> None:
 @pytest.mark.slow
 def test_survival() -> None:
     """Kills, flipped bits, refused trainings, two at once: a few of what the benchmark tries."""
-    words = ["--kills", "2", "--every", "20", "--flips", "2", "--refused", "2", "--pairs", "1"]
+    words = ["--kills", "1", "--every", "40", "--flips", "1", "--refused", "1", "--pairs", "1"]
     process = subprocess.run(
         [sys.executable, "-m", "benchmarks.survival", *words],
         cwd=Path(__file__).parent.parent,

@@ -25,7 +25,7 @@ def ordered(lengths: list[int], batch_size: int, seed: int) -> tuple[list[int], 
     return order.tolist(), list(longest)
 
 
-@fuzz.settings(100)
+@fuzz.settings(40)
 @given(LENGTHS, st.integers(1, 20), st.integers(0, 3))
 @pytest.mark.slow
 def test_each_sequence_once_in_batches_as_long_as_said(lengths: list[int], batch_size: int, seed: int) -> None:
@@ -36,7 +36,7 @@ def test_each_sequence_once_in_batches_as_long_as_said(lengths: list[int], batch
     assert ordered(lengths, batch_size, seed) == (order, longest)
 
 
-@fuzz.settings(100)
+@fuzz.settings(40)
 @given(LENGTHS, st.integers(1, 20))
 def test_padding_is_counted_as_a_plain_loop_counts_it(lengths: list[int], batch_size: int) -> None:
     computed = 0
@@ -46,7 +46,7 @@ def test_padding_is_counted_as_a_plain_loop_counts_it(lengths: list[int], batch_
     assert padded_share(np.array(lengths), batch_size) == pytest.approx(1 - sum(lengths) / computed)
 
 
-@fuzz.settings(100)
+@fuzz.settings(40)
 @given(st.integers(1, 10), st.integers(1, 16), st.integers(0, 9))
 def test_no_other_order_has_less_padding(batch_size: int, batches: int, seed: int) -> None:
     lengths = np.random.default_rng(seed).integers(1, 40, batch_size * batches)

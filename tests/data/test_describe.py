@@ -291,7 +291,7 @@ def test_shapes_loss_and_parameters() -> None:
 )
 def test_healthy_models_have_no_findings(small: Splits, recipe: str, settings: dict[str, object]) -> None:
     chosen = unroll.RECIPES[recipe].changed(**settings)  # type: ignore[index]
-    for seed in range(3):
+    for seed in range(2):
         torch.manual_seed(seed)
         model = unroll.SequenceClassifier(28, 10, init=chosen.model.init, **settings)  # type: ignore[arg-type]
         assert inspect_model(model, small.scaled(chosen.model.scaling)).findings == ()

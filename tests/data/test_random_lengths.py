@@ -34,7 +34,7 @@ def make(settings: dict[str, Any], dtype: torch.dtype, **more: Any) -> SequenceC
     return SequenceClassifier(3, 4, **settings, **more).to(dtype).eval()
 
 
-@fuzz.settings(60)
+@fuzz.settings(30)
 @given(MODELS, LENGTHS, st.booleans(), st.integers(1, 3), DTYPES)
 @pytest.mark.slow
 def test_each_sequence_reads_as_it_does_alone(
@@ -60,7 +60,7 @@ def test_each_sequence_reads_as_it_does_alone(
         assert not x.grad[row, length:].any()
 
 
-@fuzz.settings(60)
+@fuzz.settings(30)
 @given(MODELS, st.lists(LENGTHS, min_size=1, max_size=4), st.integers(1, 3), DTYPES)
 @pytest.mark.slow
 def test_a_stream_in_chunks_of_any_length_reads_as_the_whole(

@@ -206,7 +206,7 @@ def filled(x: list[list[float]], means: list[float], mask: bool) -> list[list[fl
     return result
 
 
-@fuzz.settings(100)
+@fuzz.settings(40)
 @given(st.data(), st.booleans())
 @pytest.mark.slow
 def test_gaps_are_filled_as_a_plain_loop_fills_them(data: st.DataObject, mask: bool) -> None:

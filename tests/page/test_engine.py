@@ -255,7 +255,7 @@ def _pictures() -> dict[str, Image.Image]:
         "off the middle, not square": _strokes(301, 117, "black", "white", 3),
         "in colours": _strokes(200, 260, (250, 240, 200), (20, 40, 160), 4),
         "small": _strokes(17, 12, "white", "black", 5),
-        "huge": _strokes(2300, 2100, "white", "black", 6),
+        "huge": _strokes(2300, 700, "white", "black", 6),
         "own size": grey,
         "own size, a negative": Image.fromarray(255 - np.asarray(grey)),
         "enlarged by whole pixels": grey.resize((280, 280), Image.Resampling.NEAREST),

@@ -101,7 +101,7 @@ def test_hard_texts(tokenize: Tokenize, learned: Tokenizer) -> None:
     _compare(tokenize, learned, ["".join(reversed(text)) for text in HARD])
 
 
-@fuzz.settings(150)
+@fuzz.settings(60)
 @example(["\U0001ccd6", "0\U0001ccd6"])  # of Unicode 16: V8 knew it, the library did not
 @given(texts=st.lists(st.text(LETTERS, max_size=24), min_size=1, max_size=20))
 @pytest.mark.slow
@@ -124,7 +124,7 @@ def test_real_texts(tokenize: Tokenize, kind: str) -> None:
     sentences = [line.partition(" ")[2] for lines in sst2 for line in lines]
     lines = gzip.decompress(next((folder / "sarcasm").iterdir()).read_bytes()).splitlines()
     headlines = [json.loads(line)["headline"] for line in lines]
-    every = 1 if fuzz.EXAMPLES else 8
+    every = 1 if fuzz.EXAMPLES else 24
     for texts in (sentences[::every], headlines[::every]):
         learned = Tokenizer.learn(kind, texts[::2], 5_000, 2)  # type: ignore[arg-type]
         _compare(tokenize, learned, texts)

@@ -30,7 +30,7 @@ def scans(draw: st.DrawFn) -> tuple[str, Tensors, torch.Tensor | None, dict[str,
     return recurrence, inputs, None if lengths is None else torch.tensor(lengths), options
 
 
-@fuzz.settings(60)
+@fuzz.settings(30)
 @given(scans(), st.integers(1, 3))
 @pytest.mark.slow
 def test_any_scan(drawn: tuple[str, Tensors, torch.Tensor | None, dict[str, bool]], count: int) -> None:
