@@ -618,7 +618,7 @@ def test_flags_are_read_from_a_remedy() -> None:
         {"cell": "gru", "nonlinearity": "tanh", "init": "orthogonal", "backend": "auto", "forget_bias": 3},
         {"cell": "lru", "nonlinearity": "tanh", "init": "orthogonal", "recurrent_dropout": 0, "backend": "auto"},
         {"readout": "mean"},
-            {"readout": "attention"},
+        {"readout": "attention"},
     ]
     assert "--tbptt 5" in remedies.against_explosion(ModelConfig(), None, 20)
     assert "--tbptt" not in remedies.against_explosion(ModelConfig(bidirectional=True), None, 20)
