@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import cast, get_args, get_type_hints
 
-from .errors import ConfigError, did_you_mean
+from .errors import ConfigError, RunError, did_you_mean
 from .formatting import quoted
 
 LARGEST = sys.float_info.max
+CONFIG = "config.json"  # all that prediction needs, and the settings of the training; marks a folder as a run
+SWEEP = "sweep.json"  # settings and trials; marks a folder as a sweep
 
 
 def is_number(value: object, least: float = -LARGEST, most: float = LARGEST) -> bool:
@@ -19,6 +22,19 @@ def is_number(value: object, least: float = -LARGEST, most: float = LARGEST) -> 
 def is_range(value: object) -> bool:
     """Tell whether a value is two numbers, the second at least as large as the first."""
     return isinstance(value, tuple) and len(value) == 2 and all(map(is_number, value)) and value[0] <= value[1]
+
+
+def check_run(*paths: Path | None, kind: str = "run", file: str = CONFIG) -> None:
+    """Raise `RunError` unless each path is the folder of a run, or of another ``kind`` with its ``file``.
+
+    Args:
+        paths: folders; None is passed over.
+        kind: what they are called.
+        file: which marks a folder as one.
+    """
+    for path in paths:
+        if path is not None and not (path / file).is_file():
+            raise RunError(f"{path} is not a {kind} folder: it has no {file}")
 
 
 def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:

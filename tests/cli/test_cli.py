@@ -313,6 +313,9 @@ def test_wrong_settings_are_refused_before_torch_is_loaded() -> None:
         ),
         *("train --resume runs/a --test-fraction 2", "evaluate runs/a --missing-values"),
         "predict runs/a --lines x",
+        *("sweep --lr 1,2 --seeds 0", "sweep --lr 1,2 --method random --trials 0", "sweep --resume a", "compare a b"),
+        *("train --resume a", "evaluate a", "predict a", "report a", "doctor a", "serve a", "info a", "baseline a"),
+        "export a --to html",
     ]
     script = (
         "import sys; from unroll.cli import main\n"

@@ -250,6 +250,14 @@ def test_empty_folders(folder: Folder, tmp_path: Path) -> None:
     assert complaint(empty).startswith(f"{empty} is empty: expected a folder per class with its images, like ")
     Image.new("L", (4, 4)).save(empty / "1.png")
     assert complaint(empty).startswith(f"{empty} holds images, but no class folders: expected a folder per class")
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    for name in ("a.xlsx", "b.xlsx"):
+        (tables / name).touch()
+    assert complaint(tables).startswith(
+        f"{tables} holds neither class folders nor files that are read, but a.xlsx, b.x"
+    )
+    assert f"pandas.read_excel({str(tables / 'a.xlsx')!r}).to_csv(" in complaint(tables)
     root = folder({"a": 5, "b": 5, "c": 0})
     assert complaint(root) == (
         f"{root / 'c'} holds no image (.png, .jpg, .jpeg, .bmp, .gif, .tif, .tiff, .webp, .pgm): "

@@ -126,7 +126,7 @@ def with_value(value: float, at: tuple[int, int, int] = (3, 2, 1)) -> np.ndarray
     ("arrays", "message"),
     [
         ({"x": X}, "gestures.npz has no y: expected the arrays x and y, got x"),
-        ({"X": X, "labels": Y}, "has no x, y: expected the arrays x and y, got none of them"),
+        ({"data": X, "labels": Y}, "has no x, y: expected the arrays x and y, got none of them"),
         ({"x_train": X, "y_train": Y}, "has no x_test, y_test: expected"),
         ({"x": X[:, :, 0], "y": Y}, "x must have shape (N, time, features), got (20, 7); give it a last axis: x[:, :,"),
         ({"x": X[0, 0], "y": Y}, "x must have shape (N, time, features), got (3,)"),

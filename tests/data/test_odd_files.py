@@ -89,3 +89,80 @@ def test_recordings_of_different_rates_are_pointed_out(rates: tuple[float, float
         "to one rate"
     )
     assert notes_of(unroll.load(tmp_path)) == [expected] * notes
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_steps_named_as_those_of_several_features_are_pointed_out(interleaved: bool, tmp_path: Path) -> None:
+    names = [f"{feature}{step}" for step in range(6) for feature in "xy"]
+    names = names if interleaved else sorted(names)
+    lines = [",".join([*map(str, row), "ab"[number % 2]]) for number, row in enumerate(VALUES)]
+    (tmp_path / "d.csv").write_text("\n".join([",".join([*names, "label"]), *lines]))
+    (note,) = notes_of(unroll.load(tmp_path / "d.csv"))
+    assert note == (
+        "x0 to x5, y0 to y5 are read as 12 time steps of one feature: if they are 2 features, save a row for each time "
+        "step, with columns id, time and one for each feature"
+    )
+    assert notes_of(unroll.load(tmp_path / "d.csv", feature_columns=names)) == []
+
+
+@pytest.mark.parametrize("in_front", [False, True])
+def test_zeros_that_may_be_padding_are_pointed_out(in_front: bool, tmp_path: Path) -> None:
+    x, y = np.random.default_rng(0).normal(size=(20, STEPS, 2)), np.arange(20) % 2
+    for number, series in enumerate(x[:10]):
+        series[STEPS - 2 - number % 3 :] = 0
+    x = x[:, ::-1] if in_front else x
+    np.savez(tmp_path / "d.npz", x=x, y=y)
+    splits = unroll.load(tmp_path / "d.npz", test_fraction=0)
+    (note,) = notes_of(splits)
+    what = "begin" if in_front else "end"
+    assert note.startswith(f"10 of 20 series {what} in zeros, in up to 4 steps: if these are padding, ")
+
+
+@pytest.mark.parametrize("kind", ["sparse", "same", "none"])
+def test_zeros_that_are_values_are_not(kind: str, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(20, STEPS, 1))
+    if kind == "sparse":
+        x *= random.random(x.shape) < 0.3
+    elif kind == "same":
+        x[:, 8:] = 0
+    np.savez(tmp_path / "d.npz", x=x, y=np.arange(20) % 2)
+    assert notes_of(unroll.load(tmp_path / "d.npz")) == []
+
+
+def test_a_header_that_contradicts_its_series_is_pointed_out(tmp_path: Path) -> None:
+    for header, notes in (("true", 1), ("false", 0)):
+        lines = ["1,2,3:a", "1,2:b"] * 5
+        content = "\n".join([f"@equalLength {header}", "@classLabel true a b", "@data", *lines])
+        (tmp_path / "d.ts").write_text(content)
+        note = "the header says @equalLength true, but the series have 2 to 3 steps"
+        assert notes_of(unroll.load(tmp_path / "d.ts")).count(note) == notes
+
+
+def test_arrays_are_read_in_capitals_too(tmp_path: Path) -> None:
+    x, y = VALUES[:, :, None], np.arange(20) % 2
+    np.savez(tmp_path / "d.npz", X_train=x, y_train=y, X_test=x[:6], y_test=y[:6])
+    splits = unroll.load(tmp_path / "d.npz")
+    assert (len(splits.train), len(splits.test)) == (20, 6)
+
+
+@pytest.mark.parametrize(
+    ("cell", "hint"),
+    [
+        ("12:00", "write times as numbers, such as seconds"),
+        ("1:02:03.5", "write times as numbers, such as seconds"),
+        ("True", "write 1 for true and 0 for false"),
+        ("5 %", "write numbers without %"),
+        ("\u22121.5", "write - for \u2212"),
+        ("1.234.567", ""),
+        (
+            '"1,257"',
+            "write 1000 without , if that divides thousands; for decimals 1.5, with a point",
+        ),
+    ],
+)
+def test_cells_that_look_like_numbers_say_what_to_write(cell: str, hint: str, tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text(f"id,time,x,label\na,0,{cell},p\na,1,2,p\nb,0,1,q\n", "utf-8")
+    with pytest.raises(unroll.DataError) as error:
+        unroll.load(tmp_path / "d.csv")
+    assert (hint in str(error.value)) if hint else "(write" not in str(error.value)

@@ -15,9 +15,8 @@ import torch
 from unroll import ConfigError, DataError, SequenceData, load
 from unroll.data.columns import Columns
 from unroll.data.formats.dates import date_ns
-from unroll.data.formats.parsing import read_rows
+from unroll.data.formats.parsing import PANDAS_MISSING, read_rows
 from unroll.data.formats.series import read_unlabelled
-from unroll.data.formats.parsing import PANDAS_MISSING
 from unroll.data.formats.table import Marks, read_table
 from unroll.data.preparation import Preparation
 
@@ -366,7 +365,7 @@ def test_a_decimal_comma(write: Write, tmp_path: Path) -> None:
     ):
         load(path)
     path.write_text("t0;t1;label\n1.500;2;a\n1;3;b\n")
-    with pytest.raises(DataError, match=r"line 2, column t0: expected a number, got '1.500' \(write 1,5, with a comma"):
+    with pytest.raises(DataError, match=r"line 2, column t0: expected a number, got '1.500' \(write 1000 without \."):
         load(path, decimal=",")
 
 

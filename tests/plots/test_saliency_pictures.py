@@ -62,7 +62,7 @@ def test_pixels_get_their_own_values(small: unroll.Splits, read: Any) -> None:
         assert np.array_equal(found.get_array(), expected.numpy())
         assert image.get_array().shape == (28, 28)
         assert (found.norm.vmin, found.norm.vmax) == (-2.0, 2.0)
-    assert figure.axes[-1].get_ylabel() == "added to the logit"
+    assert figure.axes[-1].get_ylabel() == "added to the logit, over the image in grey"
     assert len(png(figure)) > 1000
 
 

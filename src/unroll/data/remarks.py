@@ -18,12 +18,15 @@ MINUS_ONES = 0.01  # share of a feature's values that are -1, if all others are 
 SAMPLE = 20_000  # values that are looked at first
 VARIED = 10  # different values that the rest must have: what has fewer may be a switch
 MANY_NUMBERS = 10  # classes that are numbers, from which it is said that they are not read as such
+SHORTEST_PADDED = 4  # time steps of series that are looked at for padding
+PADDED = 0.1  # share of the series that must begin, or end, in zeros
+SPARSE = 0.02  # share of all steps that may be zeros elsewhere
 LACKING = ("nan", "na", "null", "none", "?")  # names that a class may have for want of one
 
 
 def remarks(data: SequenceData) -> tuple[str, ...]:
     """Return what one should know of series, in words."""
-    return (*_marks(data), *_odd_classes(data))
+    return (*_marks(data), *_padding(data), *_odd_classes(data))
 
 
 def check_classes(source: str, data: SequenceData) -> None:
@@ -84,6 +87,27 @@ def _numbers(classes: tuple[str, ...]) -> list[float] | None:
 
 def _range(numbers: list[float]) -> str:
     return f"numbers from {min(numbers):g} to {max(numbers):g}"
+
+
+def _padding(data: SequenceData) -> Iterator[str]:
+    """Say so where series of one length begin or end in zeros, some in more of them than others."""
+    if data.lengths is not None or data.preparation.offset or not len(data) or data.time < SHORTEST_PADDED:
+        return
+    is_zero = (data.values == 0).all(dim=2)
+    if data.missing is not None:
+        is_zero &= ~data.missing.any(dim=2)
+    for where, zeros in (("end", is_zero.flip(1)), ("begin", is_zero)):
+        runs = zeros.long().cumprod(dim=1).sum(dim=1)  # zeros until the first step that is not
+        runs = torch.where(runs == data.time, 0, runs)
+        padded = runs >= 2
+        elsewhere = int(is_zero.sum() - runs.sum())  # within series: of sparse ones 0 is a value as any other
+        if padded.sum() < PADDED * len(data) or len(runs[padded].unique()) < 2 or elsewhere > SPARSE * is_zero.numel():
+            continue
+        what = "leave these cells empty, or in an .npz file say lengths" if where == "end" else "remove these steps"
+        yield (
+            f"{int(padded.sum()):,} of {len(data):,} series {where} in zeros, in up to {int(runs.max()):,} steps: if "
+            f"these are padding, {what}"
+        )
 
 
 def _marks(data: SequenceData) -> Iterator[str]:

@@ -90,7 +90,7 @@ def saliency_map(data: SequenceData, values: Tensor, titles: Sequence[str] | Non
             ax.imshow(overlay, cmap=SCALE, norm=norm, interpolation="nearest", extent=sides)
             ax.set_xlim(-0.5, sides[1])
             ax.set_title("\n".join(map(label, title.split("\n"))), fontsize=9)
-        _explain(figure, axes, norm)
+        _explain(figure, axes, norm, f"{LABEL}, over the image in grey")
         return figure
 
 
@@ -212,8 +212,8 @@ def _feature(data: SequenceData, number: int) -> str:
     return f"{name} is missing" if number >= plain else name
 
 
-def _explain(figure: Figure, axes: np.ndarray, norm: Normalize) -> None:
-    bar = figure.colorbar(ScalarMappable(norm, SCALE), ax=axes, label=LABEL, shrink=0.8, aspect=25, extend="both")
+def _explain(figure: Figure, axes: np.ndarray, norm: Normalize, text: str = LABEL) -> None:
+    bar = figure.colorbar(ScalarMappable(norm, SCALE), ax=axes, label=text, shrink=0.8, aspect=25, extend="both")
     bar.outline.set_linewidth(0.5)
     bar.ax.set_title("for", color=FOR, fontsize=8)
     bar.ax.set_xlabel("against", color=AGAINST, fontsize=8, labelpad=16)

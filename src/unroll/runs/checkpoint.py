@@ -16,9 +16,9 @@ import torch
 from ..errors import ConfigError, RunError, UnrollWarning
 from ..formatting import shown
 from ..training.loop import Training
-from ..validation import check_at_least
+from ..validation import CONFIG, check_at_least
 from .config_file import RunConfig
-from .folder import CONFIG, PREVIOUS, RESUME, checkpoints, first_line, write
+from .folder import PREVIOUS, RESUME, checkpoints, first_line, write
 
 SECONDS = 10.0  # of training between two checkpoints
 DIGEST = hashlib.sha256().digest_size  # bytes, at the end of the file

@@ -15,8 +15,8 @@ from ..data.preparation import Preparation
 from ..errors import RunError
 from ..formatting import shown
 from ..models.classifier import SequenceClassifier
-from ..validation import check_choice, check_whole
-from .folder import CONFIG, FORMAT, TOKENIZER, first_line, read_json, write, write_json
+from ..validation import CONFIG, check_choice, check_run, check_whole
+from .folder import FORMAT, TOKENIZER, first_line, read_json, write, write_json
 from .plan import Plan
 
 
@@ -196,9 +196,8 @@ def read_config(path: Path) -> RunConfig:
     Raises:
         RunError: the folder is not a run, has another format, or the file is broken.
     """
+    check_run(path)
     file = path / CONFIG
-    if not file.is_file():
-        raise RunError(f"{path} is not a run folder: it has no {CONFIG}")
     try:
         content = read_json(file)
         version = content["format"]
@@ -206,10 +205,9 @@ def read_config(path: Path) -> RunConfig:
             return RunConfig.from_dict(content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{file} is broken ({first_line(error)}); copy it again, or train again") from error
-    made_by = f"unroll {shown(content.get('unroll'))}"
-    raise RunError(
-        f"{file} has format {shown(version)}, expected {FORMAT}; train again, or use {made_by}, which made it"
-    )
+    made_by, ours = content.get("unroll"), importlib.metadata.version("unroll-rnn")
+    older = "" if made_by == ours else f", or use unroll {shown(made_by)}, which made it"
+    raise RunError(f"{file} has format {shown(version)}, expected {FORMAT}; train again{older}")
 
 
 def read_plan(path: str | Path, data_dir: str | Path | None = None) -> Plan:

@@ -16,10 +16,10 @@ from typing import Any
 
 from ..errors import InputError, RunError
 from ..formatting import shown
+from ..validation import CONFIG
 from .lock import LOCK, locked
 
 FORMAT = 3
-CONFIG = "config.json"  # all that prediction needs, and the settings of the training; marks a folder as a run
 METRICS = "metrics.jsonl"  # one epoch per line
 METRICS_TABLE = "metrics.csv"  # the same as a table
 WEIGHTS = "model.safetensors"  # a run without it is unfinished

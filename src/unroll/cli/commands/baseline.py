@@ -7,6 +7,7 @@ from pathlib import Path
 from ...config import choose_settings
 from ...errors import ConfigError
 from ...interrupt import immediate_interrupt
+from ...validation import check_run
 from ..app import DATA, DataFlags, Json, app, given
 from ..outcome import print_json
 
@@ -41,6 +42,7 @@ def baseline(
     json
         Print one JSON object.
     """
+    check_run(run)
     with immediate_interrupt():
         from ...evaluation.baseline import baselines, best_of, verdict
         from ...evaluation.predictions import Predictions

@@ -48,9 +48,9 @@ def check(
     with immediate_interrupt():
         from ...doctor.preflight import inspect_model
         from ...runs.config_file import read_plan
-        from ...runs.folder import CONFIG
         from ...runs.plan import Plan
         from ...training.loop import Training, refuse_val_fraction
+        from ...validation import CONFIG
         from ..views.doctor import print_inspection
         from ..views.terminal import Screen, show_reading
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...interrupt import immediate_interrupt
+from ...validation import CONFIG, check_run
 from ..app import Json, app
 from ..outcome import print_json, say
 
@@ -30,6 +31,8 @@ def compare(runs: list[Path], /, *, out: Path | None = None, json: Json = False)
     json
         Print one JSON object.
     """
+    if not any((run / CONFIG).is_file() for run in runs):
+        check_run(*runs)
     with immediate_interrupt():
         from ...runs.compare import compare_runs
         from ...runs.folder import refuse_used, write
@@ -44,7 +47,11 @@ def compare(runs: list[Path], /, *, out: Path | None = None, json: Json = False)
 
         picture = png(comparison_figure(comparison))
         folder = comparison.write(out)
-        write(folder / "compare.png", picture)
+        try:
+            write(folder / "compare.png", picture)
+        except OSError:  # both or neither
+            (folder / "compare.json").unlink(missing_ok=True)
+            raise
         written = [folder / "compare.json", folder / "compare.png"]
     if json:
         print_json(comparison.to_dict())

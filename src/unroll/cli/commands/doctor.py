@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...interrupt import immediate_interrupt
+from ...validation import check_run
 from ..app import Json, app, import_user_cell
 from ..outcome import print_json, say
 
@@ -44,6 +45,7 @@ def doctor(
     json
         Print one JSON object.
     """
+    check_run(run)
     with immediate_interrupt():
         from ...doctor import examine
         from ...runs.history import read_history

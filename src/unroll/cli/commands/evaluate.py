@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from ...config import DataConfig, LinesName
 from ...errors import ConfigError
 from ...interrupt import immediate_interrupt
+from ...validation import check_run
 from ..app import Json, TableFlags, app, given, import_user_cell
 from ..outcome import print_json, say
 
@@ -57,6 +58,7 @@ def evaluate(
     DataConfig(**settings)
     if settings and data is None:
         raise ConfigError(f"{' and '.join(settings)} must come with --data: the run's own data is read as it was")
+    check_run(run)
     with immediate_interrupt():
         from ...evaluation.anytime import evaluate_anytime
         from ...evaluation.metrics import evaluate as count

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...interrupt import immediate_interrupt
+from ...validation import check_run
 from ..app import Json, app
 from ..outcome import print_json, say
 
@@ -45,6 +46,7 @@ def export(
         Print one JSON object: the page's path, its size in bytes, the number of sequences compared, the largest
         difference of a probability, and in which way the data is unlike the training data.
     """
+    check_run(run)
     with immediate_interrupt():
         from ...export import check_cell, export_html
         from ...runs.config_file import read_config

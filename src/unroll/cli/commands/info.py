@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...interrupt import immediate_interrupt
+from ...validation import check_run
 from ..app import Json, app, import_user_cell
 from ..outcome import print_json
 
@@ -24,6 +25,7 @@ def info(run: Path | None = None, /, *, cell: str | None = None, json: Json = Fa
     json
         Print one JSON object.
     """
+    check_run(run)
     with immediate_interrupt():
         from ...runs.storage import load_run
         from ...training.environment import describe, describe_model

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...config import DataConfig, LinesName
 from ...interrupt import immediate_interrupt
+from ...validation import check_run
 from ..app import Json, TableFlags, app, given, import_user_cell
 from ..outcome import print_json, say
 
@@ -67,6 +68,7 @@ def predict(
         each image, series or text its class, probability, top 3 classes and preparation, or the error.
     """
     config = DataConfig(**given(reading), lines=lines, text_column=text_column)
+    check_run(run)
     with immediate_interrupt():
         from ...data.formats.text_file import text_lines
         from ...data.streams import read_stream

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...interrupt import immediate_interrupt
+from ...validation import check_run
 from ..app import Json, app, import_user_cell
 from ..outcome import print_json, say
 
@@ -44,6 +45,7 @@ def report(
         Print one JSON object: the paths of the report and the figures, what is missing, and in which way the data is
         unlike the training data.
     """
+    check_run(run)
     with immediate_interrupt():
         from ...data.catalog import resolve
         from ...errors import ConfigError, InputError

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ...interrupt import immediate_interrupt
+from ...validation import check_run
 from ..app import app, import_user_cell, whole_number
 from ..outcome import say
 
@@ -56,6 +57,7 @@ def serve(
     cell
         module:Class of your own cell, if a run was trained with one; it is imported.
     """
+    check_run(*runs)
     with immediate_interrupt():
         from ... import server as serving
         from ...errors import ConfigError

@@ -9,6 +9,7 @@ from ...config import RecipeName
 from ...config.axes import Range, Values, check_axes, read_values
 from ...errors import ConfigError
 from ...interrupt import immediate_interrupt, resignalled
+from ...validation import SWEEP, check_run, check_whole
 from ..app import DataFlags, Json, ModelLists, TrainLists, app, given, import_user_cell
 from ..outcome import in_words, is_expected, print_json, say
 
@@ -67,11 +68,15 @@ def sweep(
     json
         Print one JSON object on stdout; progress goes to stderr.
     """
+    for name, count in (("seeds", seeds), ("trials", trials)):
+        if count is not None:
+            check_whole(name, count, 1)
     flags = {**given(model), **given(training)}
     if resume is None:
         search, same = _chosen_and_same(flags)
         same |= given(reading)
-        check_axes(recipe, {name: value for name, value in same.items() if name != "seed"}, search)
+        check_axes(recipe or {name: value for name, value in same.items() if name != "seed"}, search)
+    check_run(resume, kind="sweep", file=SWEEP)
     with immediate_interrupt():
         from ...plots import png, sweep_figure
         from ...runs.folder import write

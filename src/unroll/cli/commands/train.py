@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from ...config import RecipeName, choose_settings
 from ...errors import ConfigError
 from ...interrupt import immediate_interrupt, resignalled
+from ...validation import check_run
 from ..app import DATA, DataFlags, Json, ModelFlags, TrainFlags, app, given, has_settings, import_user_cell
 from ..outcome import in_words, is_expected, print_json, say
 
@@ -82,7 +83,14 @@ def train(
         Print one JSON object on stdout; progress goes to stderr.
     """
     settings = {**given(reading), **given(model), **given(training)}
-    choose_settings(recipe, settings)  # raises before torch is loaded, which takes seconds
+    choose_settings(recipe or settings)  # raises before torch is loaded, which takes seconds
+    if resume is not None:
+        if has_settings(settings) or out or overwrite or tensorboard or data or recipe:
+            raise ConfigError(
+                f"--resume takes all settings from {resume}; give at most --data-dir and --checkpoint-seconds with it, "
+                "and --cell module:Class of your own cell"
+            )
+        check_run(resume)
     with immediate_interrupt():
         from ...runs.execute import resume_run, train_run
         from ..views.terminal import Screen, command_line
@@ -94,11 +102,6 @@ def train(
     try:
         with resignalled(lambda: command_line("train", "--resume", screen.path) if screen.path else None), screen:
             if resume is not None:
-                if has_settings(settings) or out or overwrite or tensorboard or data or recipe:
-                    raise ConfigError(
-                        f"--resume takes all settings from {resume}; give at most --data-dir and --checkpoint-seconds "
-                        "with it, and --cell module:Class of your own cell"
-                    )
                 run = resume_run(resume, data_dir=data_dir, checkpoint_seconds=checkpoint_seconds, watch=screen)
             else:
                 run = train_run(

@@ -29,7 +29,7 @@ from ..columns import Columns
 from .dates import date_ns
 from .hints import explained, of_time
 from .parsing import check_name
-from .roles import LABELS, NUMBERED, Places, by_name, by_value, flag, in_series
+from .roles import LABELS, NUMBERED, Places, by_name, by_value, flag, in_series, numbered
 from .series_file import Series
 from .table import Marks, Table, Texts, read_table
 
@@ -289,12 +289,28 @@ def _order(table: Table, places: Places) -> tuple[str, ...]:
     )
 
 
+def _kinds(table: Table, places: Places) -> tuple[str, ...]:
+    """Say so where time steps are named as those of several features are: x0, x1, y0, y1."""
+    steps = [[table.header[place] for place in places_] for places_ in numbered(table, places.features)]
+    numbers = {tuple(sorted(int(match[2]) for match in map(NUMBERED.fullmatch, names) if match)) for names in steps}
+    is_whole = sum(map(len, steps)) == len(places.features)
+    if places.time is not None or places.chosen or not is_whole or len(steps) < 2 or len(numbers) > 1:
+        return ()
+    if len(steps[0]) < 2:
+        return ()
+    what = listed(f"{names[0]} to {names[-1]}" for names in steps)
+    return (
+        f"{what} are read as {len(places.features)} time steps of one feature: if they are {len(steps)} features, save "
+        "a row for each time step, with columns id, time and one for each feature",
+    )
+
+
 def _notes(table: Table, places: Places, known: Columns | None) -> tuple[str, ...]:
     """Say what was left out without being asked for, and what a run's table lacks or has beside."""
     header = table.header
     if known is None:
         reasons = [(place, reason) for place, reason in places.left_out if reason not in ("as asked", "not asked for")]
-        order = _order(table, places)
+        order = (*_order(table, places), *_kinds(table, places))
         if not reasons:
             return order
         what = listed((f"{header[place] or 'a column'} ({reason})" for place, reason in reasons), 400)

@@ -53,6 +53,9 @@ def of_time(cell: str, column: str) -> str:
     times = f"table[{column!r}]"
     if re.fullmatch(r"\d+:\d+:\d+([.,]\d+)?", cell):
         return f"; convert them to seconds, in pandas: {times} = pandas.to_timedelta({times}).dt.total_seconds()"
+    if re.fullmatch(r"\d+:\d+", cell):
+        how = f"{times} = pandas.to_timedelta({times} + ':00').dt.total_seconds()"
+        return f"; if they are hours and minutes, convert them to seconds, in pandas: {how}"
     if re.match(r"\d+[/.-]\d+[/.-]\d+|[A-Za-z]+ \d+", cell):
         how = "with dayfirst=True where the day comes before the month"
         return f"; convert them, in pandas: {times} = pandas.to_datetime({times}), {how}"

@@ -30,6 +30,7 @@ from ..preparation import ImageFormat, Preparation, Scaling
 from ..sequences import Parts, SequenceData
 from .colour import COLOURFUL, Colours
 from .download import cache_folder
+from .hints import conversion
 from .image_file import prepare_image, read_image
 from .parts import VALIDATION, Files, single
 
@@ -156,11 +157,7 @@ def _list(root: Path) -> Listing:
     entries = _visible(root)
     folders = [Path(entry.path) for entry in entries if entry.is_dir()]
     if not folders:
-        loose = any(_is_image(entry) for entry in entries)
-        what = (
-            "is empty" if not entries else "holds images, but no class folders" if loose else "holds no class folders"
-        )
-        raise DataError(f"{root} {what}: expected a folder per class with its images, like {root / 'cat' / '1.png'}")
+        raise _no_folders(root, entries)
     files: list[Path] = []
     y: list[int] = []
     left_out = [entry.name for entry in entries if not entry.is_dir()]
@@ -182,6 +179,20 @@ def _list(root: Path) -> Listing:
             raise DataError(f"{folder} holds no image ({', '.join(SUFFIXES)}): add some, or remove the folder")
     classes = tuple(folder.name for folder in folders)
     return Listing(root, classes, tuple(files), np.array(y, np.int64), digest.hexdigest(), tuple(left_out))
+
+
+def _no_folders(root: Path, entries: list[os.DirEntry[str]]) -> DataError:
+    """Return what to say of a folder without class folders: of what it holds, and how that is converted."""
+    what, expected = "is empty", f"expected a folder per class with its images, like {root / 'cat' / '1.png'}"
+    if any(map(_is_image, entries)):
+        what = "holds images, but no class folders"
+    elif entries:
+        names = [shown(entry.name) for entry in entries]
+        some = ", ".join(names[:EXAMPLES]) + (", …" if len(names) > EXAMPLES else "")
+        what = f"holds neither class folders nor files that are read, but {some}"
+        ways = map(conversion, (Path(entry.path) for entry in entries))
+        expected += next(filter(None, ways), "; save tables as CSV")
+    return DataError(f"{root} {what}: {expected}")
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:

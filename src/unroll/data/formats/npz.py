@@ -160,6 +160,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
                 raise DataError(f"{path} is not an .npz file: save one with numpy.savez(…, x=x, y=y)")
             with zipfile.ZipFile(file) as zipped:
                 members = {member.filename.removesuffix(".npy"): member for member in zipped.infolist()}
+                members = {name.lower(): member for name, member in members.items()} | members  # X_train, as many write
                 return {key: _array(path, key, zipped, members[key]) for key in sorted(known & set(members))}
     except (DataError, MemoryError):
         raise

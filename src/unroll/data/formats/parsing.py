@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import math
+import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,10 +115,25 @@ def numbers_in(lines: str) -> np.ndarray | None:
 
 
 def _number_shown(cell: str, decimal: str) -> str:
+    hint = _hint(cell.strip(), decimal)
+    return quoted(cell, 30) + (f" ({hint})" if hint else "")
+
+
+def _hint(cell: str, decimal: str) -> str:
+    """Return what to write in place of a cell that is not a number; empty if that is unknown."""
     wrong = "," if decimal == "." else "."
-    is_hinted = cell.count(wrong) == 1 and cell.replace(wrong, "").strip("+- ").isdigit()
-    hint = "1.5, with a point, or say --decimal ," if decimal == "." else "1,5, with a comma, or leave out --decimal"
-    return quoted(cell, 30) + (f" (write {hint})" if is_hinted else "")
+    write = "1.5, with a point, or say --decimal ," if decimal == "." else "1,5, with a comma, or leave out --decimal"
+    if re.fullmatch(rf"[+-]?\d{{1,3}}(\{wrong}\d{{3}})+", cell):
+        write = f"1000 without {wrong} if that divides thousands; for decimals {write}"
+    elif cell.count(wrong) != 1 or not cell.replace(wrong, "").strip("+- ").isdigit():
+        hints = {
+            r"\d+:\d+(:\d+)?([.,]\d+)?": "times as numbers, such as seconds",
+            r"(?i)true|false": "1 for true and 0 for false",
+            r"[^%]*\d\s*%": "numbers without %",
+            r"\u2212.*\d": "- for \u2212",
+        }
+        write = next((hint for pattern, hint in hints.items() if re.fullmatch(pattern, cell)), "")
+    return write and f"write {write}"
 
 
 def check_name(where: str, label: str) -> str:

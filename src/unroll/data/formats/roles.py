@@ -255,13 +255,13 @@ def _numbers_rows(column: np.ndarray | Texts) -> bool:
 
 def _odd_names(table: Table, features: Sequence[int]) -> Iterator[tuple[int, str]]:
     """Yield the few columns that are not named as all others are, t0, t1, t2 and so on."""
-    steps = max(_numbered(table, features), key=len, default=[])
+    steps = max(numbered(table, features), key=len, default=[])
     if len(steps) >= 4 and len(steps) >= 0.7 * len(features):
         example = f"{table.header[steps[0]]} to {table.header[steps[-1]]}"
         yield from ((place, f"not named as {example} are") for place in features if place not in set(steps))
 
 
-def _numbered(table: Table, features: Sequence[int]) -> list[list[int]]:
+def numbered(table: Table, features: Sequence[int]) -> list[list[int]]:
     """Return the columns whose names differ by a number alone, together."""
     stems: dict[tuple[str, str], list[int]] = {}
     for place in features:
@@ -273,7 +273,7 @@ def _numbered(table: Table, features: Sequence[int]) -> list[list[int]]:
 
 def _propose(table: Table, places: Places) -> None:
     """Raise `DataError` if the rows look like time steps of a series, and say how they are read as such, or not."""
-    steps = {place for places_ in _numbered(table, places.features) if len(places_) > 1 for place in places_}
+    steps = {place for places_ in numbered(table, places.features) if len(places_) > 1 for place in places_}
     named = [place for place in places.features if place not in steps]  # t0, t1 are steps or features of one kind
     counters = named if places.time is None else [places.time]
     ids = id_candidates(table, named, places.label) if places.id is None else [places.id]

@@ -13,7 +13,7 @@ from ..sequences import SequenceData
 
 LOSS = 1e-3  # of a feature's deviation: so much may rounding to float32 change a value
 SMALLEST = 1e-35  # deviation that float32 can tell from none
-SPARSE = 64  # of so many steps one is looked at first
+SPARSE = 64  # one step in this many is looked at first
 ROUNDING = 2.0**-24  # of a value: so much does rounding to float32 change it at most
 
 

@@ -248,8 +248,8 @@ def _even_rows(content: bytes, divider: bytes, columns: int, has_quotes: bool) -
     lines, dividers = int(not content.endswith(b"\n")), 0
     for at in range(0, len(content), CHUNK):
         part = np.frombuffer(content, np.uint8, min(CHUNK, len(content) - at), at)
-        lines += np.count_nonzero(part == ord("\n"))
-        dividers += np.count_nonzero(part == divider[0])
+        lines += int(np.count_nonzero(part == ord("\n")))
+        dividers += int(np.count_nonzero(part == divider[0]))
     return lines - 1 if dividers == lines * (columns - 1) else None
 
 

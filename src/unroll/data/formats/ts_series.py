@@ -45,11 +45,13 @@ class Header:
         labelled: whether a class ends each line
         classes: their names
         lines: number of lines of the header
+        equal: whether it says that all series have one length
     """
 
     labelled: bool
     classes: tuple[str, ...]
     lines: int
+    equal: bool = False
 
 
 def parse(path: Path, labelled: bool) -> Series:
@@ -75,7 +77,10 @@ def parse(path: Path, labelled: bool) -> Series:
                     f"{path}, line {row.place}: expected {values[0].shape[1]} features as in line {names[0]}, divided "
                     f"by colons{' and followed by the class' if header.labelled else ''}, got {series.shape[1]}"
                 )
-    return Series(path, values, names, "line", labels if header.labelled else None, header.classes)
+    least, most = (bound(map(len, values), default=0) for bound in (min, max))
+    odd = [f"the header says @equalLength true, but the series have {least} to {most} steps"]
+    notes = tuple(odd if header.equal and least < most else [])
+    return Series(path, values, names, "line", labels if header.labelled else None, header.classes, notes=notes)
 
 
 def _rows(path: Path, lines: list[str], header: Header) -> Iterator[Row]:
@@ -137,7 +142,7 @@ def lines_of(path: Path) -> list[str]:
 
 
 def _header(path: Path, lines: list[str], labelled: bool) -> Header:
-    has_classes = False
+    has_classes = is_equal = False
     classes: tuple[str, ...] = ()
     for place, line in enumerate(lines, start=1):
         key, *words = line.split() or [""]
@@ -147,10 +152,11 @@ def _header(path: Path, lines: list[str], labelled: bool) -> Header:
         if key == "@data":
             if labelled and not has_classes:
                 raise DataError(f"{path} has no classes: expected '@classLabel true' and their names in its header")
-            return Header(has_classes, classes, place)
+            return Header(has_classes, classes, place, is_equal)
         if not key.startswith("@"):
             raise DataError(f"{path}, line {place}: expected a header of lines that begin with @, the last one @data")
         true = bool(words) and words[0].lower() == "true"
+        is_equal |= key == "@equallength" and true
         if key == "@timestamps" and true:
             raise DataError(f"{path} has time stamps, which are not read from .ts files: save it as CSV (id, time, …)")
         if key == "@targetlabel" and true:

@@ -16,14 +16,14 @@ from ...errors import ConfigError, DataError, RunError, TrainingError, is_out_of
 from ...formatting import in_words
 from ...interrupt import resignalled
 from ...training.loop import Training
-from ...validation import check_choice, check_whole
+from ...validation import SWEEP, check_choice, check_whole
 from ..execute import Event, resume_run, train_run
 from ..folder import WEIGHTS, checkpoints, fresh, refuse_inside, refuse_used
 from ..lock import locked
 from ..plan import Plan, holds_none_out
 from ..record import read_record
 from .search import Method, plan, propose
-from .state import STATE, Sweep, Trial, read_sweep
+from .state import Sweep, Trial, read_sweep
 
 OPEN = ("waiting", "running")  # of a trial that is not finished
 TRIED_OUT = 100  # most combinations of the ends of ranges that are checked on the data before training
@@ -130,7 +130,7 @@ def _resume(sweep: Sweep, data_dir: str | Path | None, watch: Callable[[SweepEve
 
 
 def _refuse_used(out: str | Path | None) -> None:
-    if out is not None and (Path(out).expanduser() / STATE).exists():
+    if out is not None and (Path(out).expanduser() / SWEEP).exists():
         raise RunError(f"{out} holds a sweep; continue it with --resume {out}, or choose another --out")
     refuse_used(out)
 

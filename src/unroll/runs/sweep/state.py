@@ -12,11 +12,11 @@ from typing import Any, Literal
 from ...config import Metric
 from ...config.axes import Range, Setting, Values
 from ...errors import RunError
+from ...validation import SWEEP, check_run
 from ..folder import first_line, read_json, write_json
 from ..record import read_record
 from .search import Method
 
-STATE = "sweep.json"
 FORMAT = 1
 NAME = 60  # most characters of a setting in a run's folder name
 
@@ -179,7 +179,7 @@ class Sweep:
 
     def save(self) -> None:
         """Write the sweep's file."""
-        write_json(self.path / STATE, self._state())
+        write_json(self.path / SWEEP, self._state())
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -245,9 +245,8 @@ def read_sweep(path: str | Path) -> Sweep:
         RunError: the folder is not a sweep, or is broken.
     """
     path = Path(path)
-    file = path / STATE
-    if not file.is_file():
-        raise RunError(f"{path} is not a sweep folder: it has no {STATE}")
+    check_run(path, kind="sweep", file=SWEEP)
+    file = path / SWEEP
     try:
         state = read_json(file)
         if (version := state.pop("format")) != FORMAT:
