@@ -6,15 +6,13 @@ import { scaled } from "./images.js";
 export const Series = {
   /**
    * Return the time steps that the model reads of raw ones, [time][features] with NaN where a value is missing: means of
-   * `every` neighbours over the values that are there, at most `max_length` of them.
+   * `every` neighbours over the values that are there, at most `max_length` of them. Nothing is resampled.
    *
    * @param {number[][]} values
    * @param {Preparation} preparation
    */
   steps(values, { time_steps }) {
-    const { time_step, every, max_length } = time_steps ?? { time_step: null, every: 1, max_length: null };
-    if (time_step !== null)
-      throw new Error(`the model was trained on values at a time step of ${time_step}, and this page does not resample; unroll predict does`);
+    const { every, max_length } = time_steps ?? { every: 1, max_length: null };
     const count = Math.min(Math.ceil(values.length / every), max_length ?? Infinity);
     if (every === 1) return values.slice(0, count);
     return Array.from({ length: count }, (_, n) => {

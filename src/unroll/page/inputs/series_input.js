@@ -134,8 +134,12 @@ export class CurveInput {
   }
 
   async take(file) {
+    const { time_step: grid = null, every = 1 } = this.preparation.time_steps ?? {};
+    if (grid !== null) {
+      throw new Error(`${file.name}: the model reads values at a time step of ${grid}, and this page does not resample; unroll predict does`);
+    }
     const text = await textOf(file, CurveInput.MOST_CHARACTERS, "a table of numbers, a line for each time step,");
-    const rows = Table.read(text, this.names, { file: file.name, most: CurveInput.MOST_STEPS });
+    const rows = Table.read(text, this.names, { file: file.name, most: CurveInput.MOST_STEPS * every });
     const values = Series.steps(rows, this.preparation);
     const gap = values.findIndex((step) => step.some(Number.isNaN));
     if (gap >= 0 && !this.gaps) {
