@@ -195,12 +195,14 @@ def test_times_in_another_unit_are_refused(tmp_path: Path) -> None:
         unroll.load(path, resample="50Hz")
     assert "\n" not in str(refused.value)
     assert unroll.load(path, resample=20, test_fraction=0).train.time < 90
+    with pytest.raises(ConfigError, match="resample 50s leaves one time step of each series: a rate is written 50Hz"):
+        unroll.load(write(tmp_path / "w.csv", walks(LENGTHS)), resample="50s")
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"resample": "50"}, "its series have no times; every 4 reads the mean of each 4 time steps"),
+        ({"resample": "50"}, "its series have no times; --every 4 reads the mean of each 4 time steps"),
         ({"resample": "fast"}, "resample must be a rate such as 50Hz, or a time above 0"),
         ({"resample": "0Hz"}, "resample must be a rate such as 50Hz, or a time above 0"),
         ({"resample": "5m"}, "resample must be a rate such as 50Hz, or a time above 0"),

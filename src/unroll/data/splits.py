@@ -131,7 +131,7 @@ def _with_time_steps(parts: Parts, source: str, config: DataConfig) -> Parts:
     """Return the parts with the time steps that are to be read, before any is drawn or learned from.
 
     Raises:
-        ConfigError: the data has no such time steps, or no times.
+        ConfigError: the data has no such time steps, or no times, or a grid would leave one step of each series.
     """
     kind, rule = parts.train.kind, TimeSteps.of(config)
     if kind != "series":
@@ -139,19 +139,25 @@ def _with_time_steps(parts: Parts, source: str, config: DataConfig) -> Parts:
     if kind == "images":
         config.check_unused(source, "it holds images", "max_length")
     if parts.train.times is None:
-        reason = "its series have no times; every 4 reads the mean of each 4 time steps"
+        reason = "its series have no times; --every 4 reads the mean of each 4 time steps"
         config.check_unused(source, reason, "resample")
-    notes, columns = parts.train.notes, parts.train.preparation.columns
-    usual = None if columns is None or columns.time_step is None else columns.time_step[1]
-    if rule is not None and rule.time_step is not None and usual and rule.time_step > SKIPS * usual:
-        finer = f"--resample {usual:.4g} --every {round(rule.time_step / usual) * rule.every}"
-        notes += (
-            f"resample {config.resample} skips what lies between, as the time step is {usual:.4g}: {finer} averages it",
-        )
-    train, test, val = (
-        None if part is None else part.with_time_steps(rule)
-        for part in (replace(parts.train, notes=notes), *parts[1:3])
-    )
+    noted = replace(parts.train, notes=(*parts.train.notes, *_skipped(parts.train, config)))
+    train, test, val = (None if part is None else part.with_time_steps(rule) for part in (noted, *parts[1:3]))
     assert train is not None
+    if config.time_step is not None and train.time < 2 <= parts.train.time:
+        raise ConfigError(
+            f"resample {config.resample} leaves one time step of each series: a rate is written 50Hz, a time between two "
+            "steps 20ms or 0.02"
+        )
     understood = "; ".join(filter(None, (parts.understood, str(rule or ""))))
     return parts._replace(train=train, test=test, val=val, understood=understood)
+
+
+def _skipped(data: SequenceData, config: DataConfig) -> tuple[str, ...]:
+    """Say so where a grid leaves values out, and what averages them instead."""
+    columns, step = data.preparation.columns, config.time_step
+    if step is None or columns is None or columns.time_step is None or step <= SKIPS * columns.time_step[0]:
+        return ()
+    own = columns.time_step[0]
+    finer = f"--resample {own:.4g} --every {round(step / own) * config.every}"
+    return (f"resample {config.resample} skips what lies between, as the time step is {own:.4g}: {finer} averages it",)
