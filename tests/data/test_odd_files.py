@@ -85,8 +85,8 @@ def test_recordings_of_different_rates_are_pointed_out(rates: tuple[float, float
             lines = [f"{step * rate:.4f},{value}" for step, value in enumerate(VALUES[row])]
             (tmp_path / name / f"{row}.csv").write_text("\n".join(["time,x", *lines]))
     expected = (
-        "the time between two steps is 0.01 in some recordings and 0.02 in others, and is not read: resample them all "
-        "to one rate"
+        "the time between two steps is 0.01 in some recordings and 0.02 in others, and is not read: --resample puts "
+        "them on one grid"
     )
     assert notes_of(unroll.load(tmp_path)) == [expected] * notes
 

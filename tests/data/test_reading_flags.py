@@ -38,6 +38,9 @@ FLAGS: dict[str, tuple[object, tuple[str, ...]]] = {
     "decimal": (",", ()),  # all are written with a point
     "text_column": ("more", ("t.csv", "t.jsonl")),
     "lines": ("label-last", ("lines.txt",)),
+    "resample": ("50Hz", ()),  # none of them has times
+    "every": (2, ("gaps.csv", *SERIES)),
+    "max_length": (3, ("gaps.csv", *SERIES, *TEXTS)),
 }
 
 

@@ -520,7 +520,7 @@ def test_another_rate_in_some_series_of_a_long_table_is_said(unit: str, words: s
     assert load(table("gaps.csv", lambda _: 0.01, 0.5)).train.notes == ()
     (note,) = load(table("two.csv", lambda n: 0.02 if n > 5 else 0.01)).train.notes
     assert note.startswith(f"the time between two steps is {words}")
-    assert note.endswith("and is not read: resample them all to one rate")
+    assert note.endswith("and is not read: --resample puts them on one grid")
 
 
 def test_dates_far_from_now_and_names_far_too_long_are_no_accident(tmp_path: Path) -> None:

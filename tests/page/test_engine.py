@@ -359,3 +359,20 @@ def test_gaps_are_filled_as_in_training(script: Script, mask: bool) -> None:
 def test_gaps_that_nobody_learned_to_fill_are_refused(script: Script) -> None:
     with pytest.raises(py_mini_racer.JSEvalException, match="a value is missing"):
         script('Series.sequence([[NaN]], {"missing": null, "offset": [], "scaling": {"mean": 0, "std": 1}})')
+
+
+def test_raw_steps_are_averaged_and_cut_as_the_training_data_was(script: Script) -> None:
+    x = torch.randn(11, 2, dtype=torch.float64)
+    gaps = torch.rand(11, 2) < 0.4
+    gaps[3:6, 1] = True
+    values = [
+        [None if g else v for v, g in zip(*row, strict=True)] for row in zip(x.tolist(), gaps.tolist(), strict=True)
+    ]
+    for every, most in ((3, None), (3, 2), (1, 5), (20, None)):
+        whole = x.masked_fill(gaps, torch.nan)
+        expected = [group.nanmean(dim=0) for group in whole.split(every)][:most]
+        preparation = json.dumps({"time_steps": {"time_step": None, "every": every, "max_length": most}})
+        found = script(f"Series.steps({json.dumps(values)}.map((s) => s.map((v) => v ?? NaN)), {preparation})")
+        made = np.array([[np.nan if v is None else v for v in step] for step in found])
+        np.testing.assert_allclose(made, torch.stack(expected), atol=1e-12)
+    assert script('Series.steps([[1], [2]], {"time_steps": null})') == [[1], [2]]

@@ -418,6 +418,30 @@ def test_a_series_may_be_longer_or_shorter(curve: Any) -> None:
         assert length.input_value() == str(got)
 
 
+@pytest.mark.parametrize("resample", [None, "5Hz"])
+def test_a_table_that_is_too_fine_is_read_as_in_training(visit: Visit, tmp_path: Path, resample: str | None) -> None:
+    rows = [
+        "id,time,x,label",
+        *(f"{n},{t / 10},{(t * (1 + n % 2)) % 7},{'ab'[n % 2]}" for n in range(24) for t in range(40)),
+    ]
+    (tmp_path / "d.csv").write_text("\n".join(rows))
+    run = unroll.train_run(
+        str(tmp_path / "d.csv"), resample=resample, every=2, max_length=15, out=tmp_path / "run", **SMALL
+    )
+    page = visit(export_html(run, load_test(run)).path)
+    table = b"\n".join(b"%d" % ((t * 2) % 7) for t in range(40))
+    if resample is not None:
+        refused(page, "a.csv", table, "a.csv: the model reads values at a time step of 0.2, and this page does not .*")
+        return
+    drop(page, "a.csv", "", table)
+    page.wait_for_function("() => document.getElementById('scrub').max === '15'")
+    expected = run.predict([[[(t * 2) % 7] for t in range(40)]])[0]
+    assert first(page) == "ab"[int(expected.argmax())]
+    page.get_by_label("Time steps").fill("99")
+    page.get_by_label("Time steps").press("Enter")
+    assert steps(page) == 15
+
+
 def test_a_picture_in_colour_is_read_as_predict_reads_it(visit: Visit, colours: unroll.Run, tmp_path: Path) -> None:
     page = visit(colours.path / "page.html")
     photo = tmp_path / "photo.png"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -21,7 +22,10 @@ ColourName = Literal["keep", "grey"]
 LISTS = ("feature_columns", "drop_columns", "missing_values")
 COLUMNS = ("id_column", "time_column", "label_column", "feature_columns", "drop_columns", "decimal")  # of tables alone
 OF_IMAGES = ("read", "resize", "colour")
+OF_SERIES = ("resample", "every")  # which time steps are read; max_length also says which tokens
 TABLE = (*COLUMNS, "missing_values")  # settings of tables, of which the last is one of all series
+SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
+HERTZ = {"hz": 1.0, "khz": 1e3}
 
 
 @with_defaults
@@ -54,6 +58,11 @@ class DataConfig:
         missing_values: marks of a missing value of a series beside an empty cell, NaN, NA, null and ?, such as
             -999,none; only tables have marks that are not numbers (default: no others)
         decimal: decimal separator of the numbers in a table
+        resample: put each series on a grid of regular times by linear interpolation; 50Hz, 20ms or 0.02 in the units of
+            the data's times, of dates in seconds (default: time steps are read as they stand)
+        every: number of time steps of a series whose mean is read as one
+        max_length: maximum number of time steps, or tokens, to read of each sequence; the rest is cut off (default: no
+            maximum)
         text_column: column of the texts (default: the one called text, sentence, headline, review, title, message,
             comment, tweet or content)
         lines: where the class is in a line of text; before the text, after it, or on the side of a tab that has few
@@ -77,6 +86,9 @@ class DataConfig:
     drop_columns: str | None = None
     missing_values: str | None = None
     decimal: Decimal = "."
+    resample: str | None = None
+    every: int = 1
+    max_length: int | None = None
     text_column: str | None = None
     lines: LinesName | None = None
 
@@ -84,6 +96,9 @@ class DataConfig:
         given: object = self.resize
         if type(given) is int:  # as Python callers write it
             object.__setattr__(self, "resize", str(given))
+        step: object = self.resample
+        if type(step) in (int, float):
+            object.__setattr__(self, "resample", f"{step!r}")
         for name in LISTS:
             listed: object = getattr(self, name)  # as Python callers write it: a list, or a number
             if type(listed) in (int, float):
@@ -106,6 +121,14 @@ class DataConfig:
         if self.tokenizer != "word+ngrams" and self.ngram_buckets != DataConfig.ngram_buckets:
             raise ConfigError(f"ngram_buckets needs tokenizer word+ngrams, got {self.tokenizer}")
         check_at_least("min_count", self.min_count, 1)
+        check_at_least("every", self.every, 1)
+        if self.max_length is not None:
+            check_at_least("max_length", self.max_length, 1)
+        if self.resample is not None and self.time_step is None:
+            raise ConfigError(
+                f"resample must be a rate such as 50Hz, or a time above 0 between two steps such as 20ms or 0.02, got "
+                f"{quoted(self.resample)}"
+            )
 
     def names(self, setting: str) -> tuple[str, ...]:
         """Return the names, or marks, that one of the settings lists: those with a comma in quotes."""
@@ -119,6 +142,19 @@ class DataConfig:
             return None
         width, _, height = self.resize.partition("x")
         return int(width), int(height or width)
+
+    @property
+    def time_step(self) -> float | None:
+        """Time between two steps that ``resample`` asks for, in seconds or in units of the data's times."""
+        parts = re.fullmatch(r"([\d.]+(?:e[+-]?\d+)?) *([a-z]*)", (self.resample or "").lower())
+        try:
+            number, unit = (float(parts[1]), parts[2]) if parts else (0.0, "")
+        except ValueError:
+            return None
+        if not 0 < number < math.inf or unit not in {**SECONDS, **HERTZ}:
+            return None
+        step = 1 / (number * HERTZ[unit]) if unit in HERTZ else number * SECONDS[unit]
+        return step if 0 < step < math.inf else None
 
     @property
     def channels(self) -> int | None:

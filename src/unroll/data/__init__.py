@@ -5,6 +5,7 @@ from .describe import Description, FeatureDescription, PartDescription, describe
 from .preparation import ImageFormat, Missing, Preparation, Scaling
 from .sequences import Batch, SequenceData
 from .splits import Splits
+from .time_steps import TimeSteps
 from .tokenizer import Tokenizer
 from .usual import Usual
 from .vocabulary import WordDescription
@@ -20,6 +21,7 @@ __all__ = [
     "Scaling",
     "SequenceData",
     "Splits",
+    "TimeSteps",
     "Tokenizer",
     "Usual",
     "WordDescription",

@@ -63,6 +63,7 @@ class Arguments(DataConfig):
     feature_columns: Sequence[str] | str | None = None  # type: ignore[assignment]
     drop_columns: Sequence[str] | str | None = None  # type: ignore[assignment]
     missing_values: Sequence[str | float] | str | float | None = None  # type: ignore[assignment]
+    resample: str | float | None = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         """Check nothing yet: `config` does."""

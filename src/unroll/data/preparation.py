@@ -15,6 +15,7 @@ from ..errors import ConfigError, DataError
 from ..formatting import is_printable, listed, quoted, shown
 from ..validation import check_choice, check_types, check_whole, is_number
 from .columns import Columns
+from .time_steps import TimeSteps
 from .tokenizer import Tokenizer
 from .usual import Usual
 
@@ -328,6 +329,7 @@ class Preparation:
         offset: of each feature, taken away from the raw values in float64 before they become float32, which could not
             tell them apart; all else is in units of what is left. Empty where nothing has to be
         usual: what the training data is like; None until a run is made of it
+        time_steps: which of them are read, where the raw data has others; None for all as they stand
     """
 
     classes: tuple[str, ...]
@@ -339,6 +341,7 @@ class Preparation:
     columns: Columns | None = None
     offset: tuple[float, ...] = ()
     usual: Usual | None = None
+    time_steps: TimeSteps | None = None
 
     @property
     def kind(self) -> Kind:
@@ -381,9 +384,9 @@ class Preparation:
         columns, offset = saved.get("columns"), tuple(saved.get("offset", ()))
         columns = columns and Columns.from_dict(columns)
         usual = saved.get("usual") and Usual.from_dict(saved["usual"])
-        made = cls(
-            tuple(saved["classes"]), Scaling(**scaling), image, missing, features, tokenizer, columns, offset, usual
-        )
+        steps = saved.get("time_steps") and TimeSteps.from_dict(saved["time_steps"])
+        classes, scales = tuple(saved["classes"]), Scaling(**scaling)
+        made = cls(classes, scales, image, missing, features, tokenizer, columns, offset, usual, steps)
         made.check()
         # Whole numbers, as JSON may have them, can be too large for torch's own.
         exact = Scaling(_floats(made.scaling.mean), _floats(made.scaling.std))

@@ -18,7 +18,9 @@ from .preparation import ImageFormat, Preparation, Scaling, in_channels
 from .sequences import SequenceData
 
 
-def prepare_raw(raw: Any, preparation: Preparation, features: int, lengths: Any = None) -> SequenceData:
+def prepare_raw(
+    raw: Any, preparation: Preparation, features: int, lengths: Any = None, times: Any = None
+) -> SequenceData:
     """Return raw examples as a model reads them; until it answers, each counts as one of the first class.
 
     Args:
@@ -29,6 +31,8 @@ def prepare_raw(raw: Any, preparation: Preparation, features: int, lengths: Any 
         preparation: of the training data.
         features: numbers in a time step of raw series.
         lengths: (N,) time steps of each series that is padded in ``raw`` (default None: all are full).
+        times: (N, time), or a list with (time,) of each series, in the units of the training data's times, of dates in
+            seconds; where that was resampled (default None).
 
     Raises:
         DataError: ``raw`` does not fit the preparation.
@@ -39,6 +43,8 @@ def prepare_raw(raw: Any, preparation: Preparation, features: int, lengths: Any 
         raise DataError(f"expected an array or a list of {preparation.kind}, got {type(raw).__name__}")
     if lengths is not None and preparation.kind != "series":
         raise DataError(f"lengths are for padded series, the run reads {preparation.kind}: leave them out")
+    if times is not None and (preparation.kind != "series" or not resamples(preparation)):
+        raise DataError("times are for a run that resamples series, this one does not: leave them out")
     if preparation.kind == "texts":
         return _texts(raw, preparation)
     if preparation.image is not None:
@@ -52,7 +58,10 @@ def prepare_raw(raw: Any, preparation: Preparation, features: int, lengths: Any 
         if len(each) and not 0 <= own_lengths.min() <= own_lengths.max() <= time:
             raise DataError(f"lengths must be from 0 to {time}, got {own_lengths.min()} to {own_lengths.max()}")
         each = [series[:length] for series, length in zip(each, own_lengths.tolist(), strict=True)]
-    return prepare_series("raw", each, features, preparation)
+        if times is not None and len(times) == len(each):
+            times = [own[:length] for own, length in zip(times, own_lengths.tolist(), strict=True)]
+    of_each = None if times is None else [_numbers("times", own, np.float64) for own in times]
+    return prepare_series("raw", each, features, preparation, of_each)
 
 
 def _no_labels(raw: Sized) -> Tensor:
@@ -109,7 +118,18 @@ def _with_features(name: str, x: np.ndarray, axes: tuple[str, ...], features: in
     return x
 
 
-def prepare_series(name: str, each: Sequence[np.ndarray], features: int, preparation: Preparation) -> SequenceData:
+def resamples(preparation: Preparation) -> bool:
+    """Tell whether series need times to be read."""
+    return preparation.time_steps is not None and preparation.time_steps.time_step is not None
+
+
+def prepare_series(
+    name: str,
+    each: Sequence[np.ndarray],
+    features: int,
+    preparation: Preparation,
+    times: Sequence[np.ndarray] | None = None,
+) -> SequenceData:
     """Return series to classify, in the units of the training data.
 
     Args:
@@ -117,15 +137,39 @@ def prepare_series(name: str, each: Sequence[np.ndarray], features: int, prepara
         each: (time, features) float64, NaN where a value is missing.
         features: numbers in a time step.
         preparation: of the training data.
+        times: of each (time,) float64 (default: they have none).
 
     Raises:
         DataError: an infinite value, or what does not fit the preparation.
     """
+    since = None if times is None else checked_times(each, times)
     plain = Preparation(preparation.classes, Scaling(0.0, 1.0))
     lengths = np.array([len(series) for series in each], np.int64)
     x = np.concatenate([np.empty((0, features)), *each])
-    data = to_data(name, x, lengths, np.zeros(len(each), np.int64), plain, preparation.offset)
+    data = to_data(name, x, lengths, np.zeros(len(each), np.int64), plain, preparation.offset, times=since)
     return data.prepared_as(preparation)
+
+
+def checked_times(each: Sequence[np.ndarray], times: Sequence[np.ndarray]) -> np.ndarray:
+    """Return how long after its series' beginning each time step is, (steps of all,) float64.
+
+    Args:
+        each: (time, features), of each series.
+        times: (time,), of each.
+
+    Raises:
+        DataError: their number differs from that of the steps, or they are not ascending numbers.
+    """
+    if len(times) != len(each):
+        raise DataError(f"times must be those of {len(each)} series, got {len(times)}")
+    since = [np.empty(0)]
+    for number, (series, own) in enumerate(zip(each, times, strict=True)):
+        if own.shape != (len(series),):
+            raise DataError(f"times of series {number} must have shape ({len(series)},), got {own.shape}")
+        if not np.isfinite(own).all() or (np.diff(own) < 0).any():
+            raise DataError(f"times of series {number} must be ascending numbers")
+        since.append(own - own[:1])
+    return np.concatenate(since)
 
 
 def prepare_texts(texts: Sequence[str], preparation: Preparation) -> SequenceData:

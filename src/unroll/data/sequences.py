@@ -22,6 +22,7 @@ from .html import PICTURES, Firsts, Part, data_html
 from .preparation import Kind, Missing, Preparation, in_channels, valid_steps
 from .ragged import padded, places
 from .stratified import stratified_cut
+from .time_steps import Steps, TimeSteps
 from .tokenizer import Tokenizer
 
 TEXTS = 10_000  # that are made tokens at once: what the library says of each takes far more memory than their numbers
@@ -63,6 +64,8 @@ class SequenceData:
         starts: (N,) int64, which step of ``x`` each sequence begins with; None where they stand side by side
         words: (words, 1 + n-grams) int32, of texts that are read by n-grams: the distinct words, of which ``x`` then
             holds rows instead of tokens: of each its token and its n-grams. Row 0 is all 0
+        times: laid out as ``x`` without features, float64, ascending from 0 in each sequence, where the source has
+            them; `with_time_steps` may need them
 
     Raises:
         DataError: the tensors do not fit each other or the classes.
@@ -77,6 +80,7 @@ class SequenceData:
     texts: tuple[str, ...] | None = None
     starts: Tensor | None = None
     words: Tensor | None = None
+    times: Tensor | None = None
 
     def __post_init__(self) -> None:
         axes, dtypes = "(N, time, features)", [torch.uint8, torch.float32]
@@ -238,10 +242,10 @@ class SequenceData:
         starts, at = None, index
         if self.starts is not None and lengths is not None:
             starts, at = lengths.cumsum(0) - lengths, places(self.starts[index], lengths)
-        missing = None if self.missing is None else self.missing.index_select(0, at)
+        missing, times = (None if each is None else each.index_select(0, at) for each in (self.missing, self.times))
         texts = None if self.texts is None else tuple(self.texts[i] for i in index.tolist())
-        x = self.x.index_select(0, at)  # in less than half the time of self.x[at]
-        return replace(self, x=x, y=self.y[index], lengths=lengths, starts=starts, missing=missing, texts=texts)
+        x, y = self.x.index_select(0, at), self.y[index]  # in less than half the time of self.x[at]
+        return replace(self, x=x, y=y, lengths=lengths, starts=starts, missing=missing, texts=texts, times=times)
 
     def unpadded(self) -> SequenceData:
         """Return the same data no longer than its longest sequence; without lengths where all are as long."""
@@ -250,14 +254,16 @@ class SequenceData:
         if self.starts is not None:
             if not self.time or not bool((self.lengths == self.time).all()):
                 return self
-            x, missing = (
-                None if t is None else self.flat(t).unflatten(0, (len(self), self.time)) for t in (self.x, self.missing)
+            x, missing, times = (
+                None if each is None else self.flat(each).unflatten(0, (len(self), self.time))
+                for each in (self.x, self.missing, self.times)
             )
             assert x is not None
-            return replace(self, x=x, lengths=None, starts=None, missing=missing)
+            return replace(self, x=x, lengths=None, starts=None, missing=missing, times=times)
         longest, full = int(self.lengths.max()), bool((self.lengths == self.lengths[0]).all()) and bool(self.lengths[0])
-        missing = None if self.missing is None else self.missing[:, :longest]
-        return replace(self, x=self.x[:, :longest], lengths=None if full else self.lengths, missing=missing)
+        missing, times = (None if each is None else each[:, :longest] for each in (self.missing, self.times))
+        lengths = None if full else self.lengths
+        return replace(self, x=self.x[:, :longest], lengths=lengths, missing=missing, times=times)
 
     def cut(self, fraction: float, seed: int) -> tuple[SequenceData, SequenceData]:
         """Return ``(rest, part)``: a stratified random part of about ``fraction`` of each class, and the rest.
@@ -272,12 +278,12 @@ class SequenceData:
 
     def to(self, device: torch.device | str) -> SequenceData:
         """Return the same data with its tensors on ``device``."""
-        lengths, starts, missing, words = (
+        lengths, starts, missing, words, times = (
             None if tensor is None else tensor.to(device)
-            for tensor in (self.lengths, self.starts, self.missing, self.words)
+            for tensor in (self.lengths, self.starts, self.missing, self.words, self.times)
         )
         x, y = self.x.to(device), self.y.to(device)
-        return replace(self, x=x, y=y, lengths=lengths, starts=starts, missing=missing, words=words)
+        return replace(self, x=x, y=y, lengths=lengths, starts=starts, missing=missing, words=words, times=times)
 
     def flat(self, values: Tensor) -> Tensor:
         """Return the time steps of all sequences, one behind the other, without padding: (steps, …).
@@ -365,9 +371,12 @@ class SequenceData:
         """Return this data put through another set's preparation: a run's scaling, features and order of classes.
 
         Raises:
-            DataError: the images are read differently, the features are others, or the classes have other names.
+            DataError: the images are read differently, the features are others, the classes have other names, or the
+                time steps cannot be read as the run reads them.
         """
         own = self.preparation
+        if own.time_steps != preparation.time_steps:
+            return self.with_time_steps(preparation.time_steps).prepared_as(preparation)
         for kind in ("images", "texts"):
             if (self.kind == kind) != (preparation.kind == kind):
                 raise DataError(f"the run and the data must both hold {kind}, or neither")
@@ -391,23 +400,74 @@ class SequenceData:
         if preparation.tokenizer is not None:
             data = data.tokenized(preparation.tokenizer)
         prepared = replace(preparation, columns=own.columns or preparation.columns)
-        return replace(data, y=index[self.y], preparation=prepared)
+        return replace(data, y=index[self.y], preparation=prepared, times=None)
+
+    def with_time_steps(self, rule: TimeSteps | None) -> SequenceData:
+        """Return this raw data with the time steps that ``rule`` says; texts are cut when they become tokens.
+
+        Raises:
+            DataError: the time steps were chosen by another rule before, or the series have no times and need them.
+        """
+        own = self.preparation
+        if rule == own.time_steps or self.texts is not None:
+            return replace(self, preparation=replace(own, time_steps=rule), times=None)
+        if rule is None or own.time_steps is not None:
+            raise DataError(
+                f"the run reads {rule or 'all time steps'}; the data was loaded with {own.time_steps}: load it without "
+                "resample, every and max_length"
+            )
+        if rule.time_step is not None and self.times is None:
+            raise DataError(
+                f"the series have no times, by which the run resamples to a time step of {rule.time_step:g}: expected "
+                "the time of each step"
+            )
+        lengths = self.steps_of_each.cpu().numpy()
+        x, missing, times = (
+            None if each is None else self.flat(each).cpu().numpy() for each in (self.values, self.missing, self.times)
+        )
+        assert x is not None
+        made, cut = rule.apply(Steps(x, missing, lengths), times)
+        columns = own.columns
+        if columns is not None and columns.time_step is not None:
+            low, high = columns.time_step if rule.time_step is None else (rule.time_step, rule.time_step)
+            columns = replace(columns, time_step=(low * rule.every, high * rule.every))
+        gaps = None if made.missing is None or not made.missing.any() else torch.from_numpy(made.missing)
+        data = replace(
+            self,
+            x=torch.from_numpy(np.ascontiguousarray(made.x)),
+            lengths=torch.from_numpy(made.lengths),
+            starts=torch.from_numpy(made.starts),
+            missing=gaps,
+            preparation=replace(own, missing=None, columns=columns, time_steps=rule),
+            notes=_noted(self.notes, cut, len(self), "series", rule.max_length, "time steps"),
+            times=None,
+        )
+        return data.to(self.y.device).unpadded()
 
     def tokenized(self, tokenizer: Tokenizer) -> SequenceData:
-        """Return these texts with the ids of their tokens in ``x``, or the rows of ``words``; 0 behind the last."""
+        """Return these texts with the ids of their tokens in ``x``, or the rows of ``words``; 0 behind the last.
+
+        Of each text as many are read as the preparation's ``max_length`` says.
+        """
         assert self.texts is not None
+        rule, cut = self.preparation.time_steps, 0
         ids, sizes, rows = [np.empty(0, np.int32)], list[int](), {"": 0}
         has_ngrams = tokenizer.ngram_buckets > 0
         for at in range(0, len(self), TEXTS):
             some = self.texts[at : at + TEXTS]
             of_each = tokenizer.rows(some, rows) if has_ngrams else tokenizer.ids(some)
+            if rule is not None and rule.max_length is not None:
+                cut += sum(len(tokens) > rule.max_length for tokens in of_each)
+                of_each = [tokens[: rule.max_length] for tokens in of_each]
             sizes += map(len, of_each)
             ids.append(np.fromiter(chain.from_iterable(of_each), np.int32))
         x, lengths = torch.from_numpy(np.concatenate(ids)), torch.tensor(sizes, dtype=torch.int64)
         words = torch.from_numpy(tokenizer.table(rows)) if has_ngrams else None
         preparation = replace(self.preparation, tokenizer=tokenizer)
-        starts = lengths.cumsum(0) - lengths
-        data = replace(self, x=x, lengths=lengths, starts=starts, words=words, preparation=preparation)
+        starts, notes = lengths.cumsum(0) - lengths, self.notes
+        if rule is not None:
+            notes = _noted(notes, cut, len(self), "texts", rule.max_length, "tokens")
+        data = replace(self, x=x, lengths=lengths, starts=starts, words=words, preparation=preparation, notes=notes)
         return data.to(self.y.device).unpadded()
 
     def _with_features(self, names: tuple[str, ...]) -> SequenceData:
@@ -493,6 +553,14 @@ class Parts(NamedTuple):
     def of(cls, parts: Mapping[str, SequenceData], reading: DataConfig | None = None, understood: str = "") -> Parts:
         """Return the parts "train", "test" and "val", of which the first must be there."""
         return cls(parts["train"], parts.get("test"), parts.get("val"), reading, understood)
+
+
+def _noted(notes: tuple[str, ...], cut: int, of: int, what: str, most: int | None, unit: str) -> tuple[str, ...]:
+    """Return notes with how many sequences were cut, if any."""
+    if not cut:
+        return notes
+    line = f"{cut:,} of {of:,} {what} {'is' if cut == 1 else 'are'} cut to the first {most:,} {unit}"
+    return tuple(dict.fromkeys((*notes, line)))
 
 
 def _shape(preparation: Preparation) -> str:

@@ -8,15 +8,18 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..config import DataConfig
+from ..config.data import OF_SERIES
 from ..errors import DataError
 from ..formatting import shown
 from .html import data_html
 from .preparation import DataScaling, Missing, Scaling
 from .remarks import check_classes, remarks
 from .sequences import Parts, SequenceData
+from .time_steps import TimeSteps
 from .tokenizer import Tokenizer
 
 TEST_FRACTION = 0.2
+SKIPS = 1.5  # times as long as between two steps of the data is a time step that leaves some of them out
 OF_TEXTS = ("tokenizer", "vocabulary_size", "ngram_buckets", "min_count", "text_column", "lines")
 
 
@@ -63,6 +66,7 @@ class Splits:
         if parts.train.kind == "series":
             noted = replace(parts.train, notes=(*parts.train.notes, *remarks(parts.train)))
             parts = parts._replace(train=noted)
+        parts = _with_time_steps(parts, source, config)
         if parts.test is None:
             fraction = TEST_FRACTION if config.test_fraction is None else config.test_fraction
             train, test = parts.train.cut(fraction, config.split_seed or 0)
@@ -121,3 +125,39 @@ class Splits:
             scaling = scaling.with_unscaled(len(rule.means))
         preparation = replace(self.train.preparation, scaling=scaling)
         return self._with_each(lambda part: replace(part, preparation=preparation))
+
+
+def _with_time_steps(parts: Parts, source: str, config: DataConfig) -> Parts:
+    """Return the parts with the time steps that are to be read, before any is drawn or learned from.
+
+    Raises:
+        ConfigError: the data has no such time steps, or no times, or a grid would leave one step of each series.
+    """
+    kind, rule = parts.train.kind, TimeSteps.of(config)
+    if kind != "series":
+        config.check_unused(source, f"it holds {kind}", *OF_SERIES)
+    if kind == "images":
+        config.check_unused(source, "it holds images", "max_length")
+    if parts.train.times is None:
+        reason = "its series have no times; --every 4 reads the mean of each 4 time steps"
+        config.check_unused(source, reason, "resample")
+    noted = replace(parts.train, notes=(*parts.train.notes, *_skipped(parts.train, config)))
+    train, test, val = (None if part is None else part.with_time_steps(rule) for part in (noted, *parts[1:3]))
+    assert train is not None
+    if config.time_step is not None and train.time < 2 <= parts.train.time:
+        raise ConfigError(
+            f"resample {config.resample} leaves one time step of each series: a rate is written 50Hz, a time between two "
+            "steps 20ms or 0.02"
+        )
+    understood = "; ".join(filter(None, (parts.understood, str(rule or ""))))
+    return parts._replace(train=train, test=test, val=val, understood=understood)
+
+
+def _skipped(data: SequenceData, config: DataConfig) -> tuple[str, ...]:
+    """Say so where a grid leaves values out, and what averages them instead."""
+    columns, step = data.preparation.columns, config.time_step
+    if step is None or columns is None or columns.time_step is None or step <= SKIPS * columns.time_step[0]:
+        return ()
+    own = columns.time_step[0]
+    finer = f"--resample {own:.4g} --every {round(step / own) * config.every}"
+    return (f"resample {config.resample} skips what lies between, as the time step is {own:.4g}: {finer} averages it",)

@@ -55,8 +55,9 @@ def measure(data: SequenceData) -> Usual | None:
     steps = data.steps_of_each.cpu().numpy()
     lengths, median = _range(steps), float(np.median(steps))
     if data.kind == "texts":
-        tokens, unknown, characters = max(1, int(steps.sum())), int(_unknown(data).sum()), _characters(data)
-        return Usual(lengths, median, unknown=unknown / tokens, characters=characters / tokens)
+        unknown, spelled = int(_unknown(data).sum()), _spelled(data)
+        characters = spelled.characters / max(1, spelled.tokens)
+        return Usual(lengths, median, unknown=unknown / max(1, int(steps.sum())), characters=characters)
     measured = _measured(data)
     levels, spreads = (tuple(_range(each[~np.isnan(each)]) for each in values.T) for values in measured)
     step = None if data.preparation.columns is None else data.preparation.columns.time_step
@@ -110,8 +111,19 @@ def _unknown(data: SequenceData) -> np.ndarray:
     return torch.zeros_like(data.y).index_add_(0, _owner(data), is_unknown).cpu().numpy()
 
 
-def _characters(data: SequenceData) -> int:
-    return sum(map(len, data.texts or ()))
+class _Spelled(NamedTuple):
+    """How many characters some texts have, and how many tokens."""
+
+    characters: int
+    tokens: int
+
+
+def _spelled(data: SequenceData) -> _Spelled:
+    """Return the size of the texts of which all tokens are read."""
+    rule, counts = data.preparation.time_steps, data.steps_of_each.tolist()
+    most = None if rule is None else rule.max_length
+    whole = [(len(text), n) for text, n in zip(data.texts or (), counts, strict=True) if most is None or n < most]
+    return _Spelled(sum(characters for characters, _ in whole), sum(tokens for _, tokens in whole))
 
 
 def unusual(data: SequenceData) -> str:
@@ -124,7 +136,7 @@ def unusual(data: SequenceData) -> str:
         return ""
     steps = data.steps_of_each.cpu().numpy()
     if data.kind == "texts":
-        return _line(_of_texts(steps, _unknown(data), _characters(data), data.preparation.usual))
+        return _line(_of_texts(steps, _unknown(data), _spelled(data), data.preparation.usual))
     return _line(_of_numbers(_measured(data), steps, data.preparation, data.preparation.usual))
 
 
@@ -182,14 +194,14 @@ def unusual_stream(seen: Tensor, read: int, preparation: Preparation) -> str:
         return ""
     if preparation.kind == "texts":
         unknown, characters = seen.long().tolist()
-        return _line(_of_texts(steps, np.array([unknown]), characters, usual))
+        return _line(_of_texts(steps, np.array([unknown]), _Spelled(characters, read), usual))
     count, mean, squares = (part[None].numpy() for part in seen)
     with np.errstate(invalid="ignore", divide="ignore"):
         spreads = np.where(count > 1, np.sqrt(squares / count), np.nan)
     return _line(_of_numbers(_Measured(np.where(count > 0, mean, np.nan), spreads), steps, preparation, usual))
 
 
-def _of_texts(steps: np.ndarray, unknown: np.ndarray, own_characters: int, usual: Usual) -> Iterator[str]:
+def _of_texts(steps: np.ndarray, unknown: np.ndarray, spelled: _Spelled, usual: Usual) -> Iterator[str]:
     tokens, expected = int(steps.sum()), "expected the language and spelling of these"
     usually, characters = usual.unknown or 0.0, usual.characters or 0.0
     if _most(steps == 0):
@@ -197,8 +209,8 @@ def _of_texts(steps: np.ndarray, unknown: np.ndarray, own_characters: int, usual
     is_strange = (unknown > max(UNKNOWN, 2 * usually) * steps) & ((unknown >= FEWEST_UNKNOWN) | (unknown == steps))
     if _most(is_strange):
         yield f"{unknown.sum() / tokens:.0%} of the tokens are unknown, in training {usually:.0%}: {expected}"
-    elif tokens >= FEWEST_TOKENS and own_characters < SHORTER * characters * tokens:
-        yield f"{own_characters / tokens:.1f} characters a token, in training {characters:.1f}: {expected}"
+    elif spelled.tokens >= FEWEST_TOKENS and spelled.characters < SHORTER * characters * spelled.tokens:
+        yield f"{spelled.characters / spelled.tokens:.1f} characters a token, in training {characters:.1f}: {expected}"
     if _most(steps > TIMES * usual.lengths[1]):
         longest = f"in training up to {usual.lengths[1]:,.0f}"
         yield f"{np.median(steps):,.0f} tokens a text, {longest}: classify shorter pieces of these texts"

@@ -203,7 +203,7 @@ def predict_texts(
     results, line, tokens = [], unusual(data), data.tokens
     for number, answer in enumerate(_answers(model, data, sure)):
         unknown = int((data.sequence(number, tokens) == 0).sum())
-        steps = (_counted(lengths[number], "token"), *([f"{unknown:,} unknown"] if unknown else []))
+        steps = (_counted(lengths[number], "token"), *([f"{unknown:,} unknown"] if unknown else []), *data.notes)
         results.append(answer.of(file, steps, series=places[number], named_by="line", text=texts[number], unusual=line))
     return results
 

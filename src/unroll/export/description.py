@@ -109,6 +109,7 @@ def _preparation(preparation: Preparation) -> dict[str, Any]:
         "offset": list(preparation.offset),
         "image": image,
         "missing": preparation.missing and asdict(preparation.missing),
+        "time_steps": preparation.time_steps and asdict(preparation.time_steps),
         "features": list(preparation.features),
         "tokenizer": preparation.tokenizer and json.loads(preparation.tokenizer.json),
         "ngram_buckets": 0 if preparation.tokenizer is None else preparation.tokenizer.ngram_buckets,

@@ -59,6 +59,8 @@ export interface Preparation {
   offset: number[];
   image: ImageFormat | null;
   missing: { means: number[]; mask: boolean } | null;
+  /** Which time steps, or tokens, are read of what is given; samples are such already. */
+  time_steps: { time_step: number | null; every: number; max_length: number | null } | null;
   features: string[];
   tokenizer: Tokenizer | null;
   /** How many n-grams of words are told apart; 0 where they are not read. */

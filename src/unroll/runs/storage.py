@@ -77,7 +77,7 @@ class Run:
             )
         return self.model
 
-    def predict(self, raw: Any, lengths: Any = None) -> Tensor:
+    def predict(self, raw: Any, lengths: Any = None, times: Any = None) -> Tensor:
         """Return class probabilities (N, classes) float32 of raw examples, calibrated if the run has a calibration.
 
         They are prepared as the training data was; their columns are ``preparation.classes``.
@@ -87,6 +87,8 @@ class Run:
                 255. Series: (N, time, features), or a list of (time, features) of any lengths; NaN or None marks a
                 missing value, and the last axis may be omitted if there is one feature. Texts: a list of strings.
             lengths: (N,) time steps of series that are padded in ``raw`` (default None: no series is padded).
+            times: (N, time), or a list with (time,) of each series, for a run that resamples: in the units of the
+                training data's times, of dates in seconds (default None).
 
         Raises:
             DataError: the examples do not fit the run.
@@ -94,7 +96,7 @@ class Run:
         Warns:
             UnrollWarning: they differ from the training data: in their units, lengths or language, or are constant.
         """
-        data = prepare_raw(raw, self.preparation, self.raw_features, lengths)
+        data = prepare_raw(raw, self.preparation, self.raw_features, lengths, times)
         if not len(data):
             return torch.empty(0, self.model.num_classes)
         if line := unusual(data):

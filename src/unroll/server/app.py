@@ -85,7 +85,7 @@ class Service:
                 if isinstance(body, Images):
                     return served.of_images(body.images)
                 if isinstance(body, Sequences):
-                    return served.of_series(body.sequences)
+                    return served.of_series(body.sequences, body.times)
                 assert isinstance(body, Texts)
                 return served.of_texts(body.texts)
 

@@ -42,6 +42,7 @@ Image = Annotated[
 ]
 Text = Annotated[str, Field(max_length=limits.CHARACTERS)]
 Step = Annotated[list[float | None], FailFast()]
+Times = Annotated[list[float], _FailFast(), Field(max_length=limits.STEPS)]
 Series = Annotated[list[Step], FailFast(), Field(min_length=1, max_length=limits.STEPS)]
 
 
@@ -58,9 +59,10 @@ class Images(Body):
 
 
 class Sequences(Body):
-    """Series in the units of the raw data; null marks a missing value."""
+    """Series in the units of the raw data; null marks a missing value. Of a run that resamples, also their times."""
 
     sequences: Annotated[list[Series], FailFast(), Field(min_length=1, max_length=limits.ITEMS)]
+    times: Annotated[list[Times], _FailFast(), Field(max_length=limits.ITEMS)] | None = None
 
 
 class Texts(Body):

@@ -14,8 +14,9 @@ from torch import Tensor
 from ..data.formats.image_file import PreparedImage, Upload, prepare_image
 from ..data.formats.text_file import check_text
 from ..data.preparation import ImageFormat, Kind, Preparation, in_channels
-from ..data.raw import prepare_series, prepare_texts, unlabelled
+from ..data.raw import checked_times, prepare_series, prepare_texts, unlabelled
 from ..data.sequences import SequenceData
+from ..data.time_steps import grid_sizes
 from ..data.unusual import unusual
 from ..errors import DataError
 from ..evaluation.calibration import probabilities
@@ -116,6 +117,9 @@ class Served:
             return "an ensemble"
         if self.run.model.config.stem != "none":
             return "a model whose stem looks ahead"
+        rule = self.preparation.time_steps
+        if rule is not None and (rule.time_step is not None or rule.every > 1):
+            return f"trained on {rule}"
         return "bidirectional" if self.run.model.config.bidirectional else ""
 
     @property
@@ -174,8 +178,13 @@ class Served:
         texts = [check_text(f"text {number + 1}", text) for number, text in enumerate(texts)]
         return self._all(prepare_texts(texts, self.preparation))
 
-    def of_series(self, series: Values) -> Items:
-        """Return series in the units of the raw data; None marks a missing value."""
+    def of_series(self, series: Values, times: Sequence[Sequence[float]] | None = None) -> Items:
+        """Return series in the units of the raw data; None marks a missing value.
+
+        Args:
+            series: (time, features) each.
+            times: of each time step, if the run resamples.
+        """
         self.expect("series")
         lengths = [len(values) for values in series]
         longest = max(lengths)
@@ -191,7 +200,23 @@ class Served:
                     where = f"sequence {number + 1}, step {step + 1}"
                     raise DataError(f"{where}: expected {self.features} numbers, got {len(features)}")
             each.append(np.array(values, np.float64).reshape(-1, self.features))
-        return self._all(prepare_series("sequences", each, self.features, self.preparation))
+        of_each = None if times is None else self._times(each, times)
+        return self._all(prepare_series("sequences", each, self.features, self.preparation, of_each))
+
+    def _times(self, each: Sequence[np.ndarray], times: Sequence[Sequence[float]]) -> list[np.ndarray]:
+        """Return the times of series, unless they ask for too many time steps."""
+        rule = self.preparation.time_steps
+        if rule is None or rule.time_step is None:
+            raise DataError(f"the run {self.name} does not resample series: leave times out")
+        of_each = [np.array(own, np.float64) for own in times]
+        since, lengths = checked_times(each, of_each), np.array(list(map(len, each)))
+        steps = grid_sizes(since, lengths, rule.time_step).max()
+        if steps > limits.STEPS or steps * len(each) * self.features > limits.NUMBERS:
+            raise DataError(
+                f"at a time step of {rule.time_step:g}, {len(each)} sequences have up to {steps:,.0f} time steps: "
+                f"expected at most {limits.STEPS:,}, and {limits.NUMBERS:,} numbers in all; are times in other units?"
+            )
+        return of_each
 
     def _all(self, data: SequenceData, steps: tuple[str, ...] = ()) -> Items:
         return Items(data, tuple(range(len(data))), steps=(steps,) * len(data), unusual=unusual(data))

@@ -62,6 +62,8 @@ class Streams:
             stream.step(torch.zeros(axes, dtype=torch.int64 if self.model.embedding is not None else torch.float32))
         self.form = stream.state
         self.keeps_all = self.model.front.scales  # so the state grows with what has been read
+        limit = served.preparation.time_steps
+        self.most = None if limit is None else limit.max_length
 
     def unpack(self, text: str | None) -> State:
         """Return the state that was sent; None starts a stream.
@@ -153,6 +155,8 @@ class Streams:
         assert items.data is not None
         if not int(items.data.steps_of_each[0]):
             raise DataError("the text has no token: send a piece with a word")
+        if items.data.notes:  # cut
+            raise self._too_long("more in this piece")
         x = items.data.batch(slice(None)).x
         return x, state._replace(seen=seen_with(state.seen, x[0], len(text)))
 
@@ -166,6 +170,8 @@ class Streams:
         Raises:
             DataError: the model's output is not finite, or the stream is too long.
         """
+        if self.most is not None and state.read + x.shape[1] > self.most:
+            raise self._too_long(f"{state.read + x.shape[1]:,}")
         if self.keeps_all and state.read + x.shape[1] > limits.STEPS:
             raise DataError(
                 f"the run {self.served.name} scales each series by itself, so a stream of it keeps all time steps: "
@@ -181,6 +187,13 @@ class Streams:
         if not all(bool(t.isfinite().all()) for t in (probabilities, *_tensors(stream.state))):
             raise DataError(OVERFLOW)
         return probabilities, state._replace(read=state.read + x.shape[1], inner=stream.state)
+
+    def _too_long(self, got: str) -> DataError:
+        unit = self.served.preparation.unit
+        return DataError(
+            f"the run {self.served.name} reads the first {self.most:,} {unit}s of each sequence: expected at most as "
+            f"many in a stream, got {got}"
+        )
 
     def warnings(self, state: State) -> list[str]:
         """Return how a stream differs from the training data, on one line; nothing if it does not."""

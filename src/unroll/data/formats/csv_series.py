@@ -112,12 +112,14 @@ def _long(table: Table, places: Places, config: DataConfig, known: Columns | Non
     if known is not None and config.names("feature_columns") and len(features) == len(known.features):
         features = known.features  # which they are called otherwise here
     notes = _notes(table, places, known)
-    if known is None and len(uneven(steps, "series")):  # a gap moves a mean, not a median
+    if known is None and config.resample is None and len(uneven(steps, "series")):  # a gap moves a mean, not a median
         ends = [*pairwise(bounds.tolist())][:: max(1, len(bounds) // SERIES)]
         medians = [float(np.median(np.diff(times[order][start:end]))) / ticks for start, end in ends if end - start > 1]
         notes += uneven(medians, "series")
     values = [x[start:end] for start, end in pairwise(bounds.tolist())]
-    return Series(table.path, values, names, "id", labels, (), features, columns, notes)
+    firsts = np.repeat(times[order][bounds[:-1]], np.diff(bounds))
+    since = (times[order] - firsts) / ticks
+    return Series(table.path, values, names, "id", labels, (), features, columns, notes, times=since)
 
 
 def _values(table: Table, place: int) -> np.ndarray:
@@ -252,7 +254,7 @@ def uneven(steps: Sequence[float] | np.ndarray, what: str) -> tuple[str, ...]:
         return ()
     return (
         f"the time between two steps is {min(steps):.4g} in some {what} and {max(steps):.4g} in others, and is not "
-        "read: resample them all to one rate",
+        "read: --resample puts them on one grid",
     )
 
 

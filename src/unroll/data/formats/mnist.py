@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ...config import DataConfig, Read
+from ...config.data import OF_SERIES
 from ...errors import ConfigError, DataError, DownloadError
 from ...formatting import shown
 from ..preparation import Framing, ImageFormat, Preparation, Scaling
@@ -156,6 +157,7 @@ def _check_fixed(name: str, config: DataConfig) -> None:
     config.check_unused(name, "its images are grey", "colour")
     config.check_unused(name, "it has its own test part", "test_fraction", "split_seed")
     config.check_unused(name, "it lacks no values", "missing")
+    config.check_unused(name, "it holds images", *OF_SERIES, "max_length")
     config.check_unused(name, "it holds no texts", *OF_TEXTS)
 
 

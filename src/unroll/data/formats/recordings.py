@@ -83,8 +83,9 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         if folder is not None and part
     ]
     present = [name for name, part in zip(Parts._fields, recordings, strict=False) if part]
-    steps = [float(np.median(np.diff(times))) for times in map(_times, recordings[0]) if len(times) > 1]
-    parts[0] = replace(parts[0], notes=(*parts[0].notes, *uneven(steps, "recordings")))
+    if config.resample is None:
+        steps = [float(np.median(np.diff(times))) for times in map(_times, recordings[0]) if len(times) > 1]
+        parts[0] = replace(parts[0], notes=(*parts[0].notes, *uneven(steps, "recordings")))
     data = to_sequences(parts, None if model is None else model.offset)
     return Parts.of(dict(zip(present, data, strict=True)), understood="; ".join(facts))
 
@@ -192,11 +193,21 @@ def _clock(recording: Recording) -> str | None:
 
 
 def _times(recording: Recording) -> np.ndarray:
-    """Return the times of a recording, of dates in seconds; none where it has none, or not in each row."""
+    """Return the times of a recording, of dates in seconds from the first on; none where not every row has one.
+
+    Raises:
+        DataError: they go back.
+    """
     times = recording.columns.get(_clock(recording) or "", [])
     if isinstance(times, list):
         dates = [date_ns(cell) for cell in times]
-        times = np.array([np.nan if date is None else date / 1e9 for date in dates])
+        first = next((date for date in dates if date is not None), 0)
+        times = np.array([np.nan if date is None else (date - first) / 1e9 for date in dates])
+    back = np.flatnonzero(np.diff(times) < 0)
+    if len(back):
+        name = _clock(recording) or ""
+        cell = shown(recording.columns[name][back[0] + 1])
+        raise DataError(f"{recording.path}, column {name}: the time goes back, to {cell}")
     return times if np.isfinite(times).all() else times[:0]
 
 
@@ -236,16 +247,27 @@ def _series(
     names = [unpacked(recording.path).stem for recording in recordings]
     if not recordings[0].named:
         return Series(path, values, names, "id", labels)
-    columns = _columns(recordings, features, marks)
-    return Series(path, values, names, "id", labels, features=features, columns=columns)
+    times = [_times(recording) for recording in recordings]
+    columns = _columns(recordings, features, marks, times)
+    since = np.concatenate([own - own[0] for own in times]) if all(map(len, times)) else None
+    return Series(path, values, names, "id", labels, features=features, columns=columns, times=since)
 
 
-def _columns(recordings: Sequence[Recording], features: tuple[str, ...], marks: Marks) -> Columns | None:
-    """Return what the columns are; None where none of them holds times."""
+def _columns(
+    recordings: Sequence[Recording], features: tuple[str, ...], marks: Marks, times: Sequence[np.ndarray]
+) -> Columns | None:
+    """Return what the columns are; None where none of them holds times.
+
+    Args:
+        recordings: of which.
+        features: which columns are features.
+        marks: how numbers are written.
+        times: of each recording, as `_times` returns them.
+    """
     clock = _clock(recordings[0])
     if clock is None:
         return None
-    each = [(times[-1] - times[0]) / (len(times) - 1) for times in map(_times, recordings) if len(times) > 1]
+    each = [(own[-1] - own[0]) / (len(own) - 1) for own in times if len(own) > 1]
     time_step = (float(min(each)), float(max(each))) if each else None
     left_out = tuple(name for name in recordings[0].columns if name not in (clock, *features))
     return Columns(features, None, clock, None, left_out, marks.missing, marks.decimal, time_step)

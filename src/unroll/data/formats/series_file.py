@@ -33,6 +33,7 @@ class Series:
         columns: what the columns of a table were taken for; None where the file is none
         notes: what one should know of how it was read, in words
         understood: what was taken for what, in words; empty where there was no choice, or ``columns`` say it
+        times: (steps of all series,) float64, ascending from 0 in each; of dates in seconds; None where it has none
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Series:
     columns: Columns | None = None
     notes: tuple[str, ...] = ()
     understood: str = ""
+    times: np.ndarray | None = None
 
 
 def to_sequences(parts: Sequence[Series], offset: tuple[float, ...] | None = None) -> list[SequenceData]:
@@ -100,4 +102,5 @@ def unlabelled(series: Series, classes: tuple[str, ...], offset: tuple[float, ..
 def _to_data(series: Series, y: np.ndarray, classes: tuple[str, ...], offset: tuple[float, ...] | None) -> SequenceData:
     lengths = np.array([len(values) for values in series.values], np.int64)
     preparation = Preparation(classes, Scaling(0.0, 1.0), features=series.features, columns=series.columns)
-    return to_data(str(series.path), np.concatenate(series.values), lengths, y, preparation, offset, series.notes)
+    name, x = str(series.path), np.concatenate(series.values)
+    return to_data(name, x, lengths, y, preparation, offset, series.notes, series.times)

@@ -25,6 +25,7 @@ def to_data(
     preparation: Preparation,
     offset: tuple[float, ...] | None = None,
     notes: tuple[str, ...] = (),
+    times: np.ndarray | None = None,
 ) -> SequenceData:
     """Return sequences as data: side by side if all are of one length, with the offset that `as_stored` took away.
 
@@ -36,6 +37,7 @@ def to_data(
         preparation: of the data, without an offset.
         offset: as for `as_stored`.
         notes: what one should know of how it was read.
+        times: (steps,) float64, ascending from 0 in each sequence (default: it has none).
 
     Raises:
         DataError: an infinite value.
@@ -50,6 +52,7 @@ def to_data(
         notes,
         missing=None if missing is None else torch.from_numpy(missing),
         starts=steps.cumsum(0) - steps,
+        times=None if times is None else torch.from_numpy(times),
     )
     return data.unpadded()
 

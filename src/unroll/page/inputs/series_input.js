@@ -34,6 +34,7 @@ export class CurveInput {
     const many = typical.low.length;
     this.names = typical.low.map((_, n) => features[n] ?? (many > 1 ? `feature ${n + 1}` : "the values"));
     this.gaps = preparation.missing !== null;
+    this.most = Math.min(CurveInput.MOST_STEPS, preparation.time_steps?.max_length ?? Infinity);
     this.chart = new Chart({
       names: this.names,
       typical,
@@ -41,7 +42,7 @@ export class CurveInput {
       painted: (points, done) => this.#paint(points, done),
     });
     this.length = element("input", {
-      type: "number", class: "length", min: 1, max: CurveInput.MOST_STEPS, step: 1, change: () => this.#resize(),
+      type: "number", class: "length", min: 1, max: this.most, step: 1, change: () => this.#resize(),
     });
     this.made = element("p", { class: "made legend" });
     const clear = element("button", { type: "button", class: "slight", click: () => this.#clear() }, "Clear");
@@ -133,8 +134,13 @@ export class CurveInput {
   }
 
   async take(file) {
+    const { time_step: grid = null, every = 1 } = this.preparation.time_steps ?? {};
+    if (grid !== null) {
+      throw new Error(`${file.name}: the model reads values at a time step of ${grid}, and this page does not resample; unroll predict does`);
+    }
     const text = await textOf(file, CurveInput.MOST_CHARACTERS, "a table of numbers, a line for each time step,");
-    const values = Table.read(text, this.names, { file: file.name, most: CurveInput.MOST_STEPS });
+    const rows = Table.read(text, this.names, { file: file.name, most: CurveInput.MOST_STEPS * every });
+    const values = Series.steps(rows, this.preparation);
     const gap = values.findIndex((step) => step.some(Number.isNaN));
     if (gap >= 0 && !this.gaps) {
       throw new Error(`${file.name}: the value at time step ${gap + 1} is missing, and the model was trained without missing values`);
@@ -192,7 +198,7 @@ export class CurveInput {
   /** Cut the series off, or extend it with its last value. */
   #resize() {
     const asked = this.length.value ? Math.round(Number(this.length.value)) : this.typical.time;
-    const time = Math.min(CurveInput.MOST_STEPS, Math.max(1, asked));
+    const time = Math.min(this.most, Math.max(1, asked));
     if (!this.values) return this.#take(null, null, time);
     if (time === this.values.length) return this.#take(this.values, this.chosen, time);
     this.#new(Array.from({ length: time }, (_, t) => this.values[Math.min(t, this.values.length - 1)]), null);
