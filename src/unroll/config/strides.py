@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import ConfigError
 
-BOTH_STRIDES = (9, 5)  # at most, so that the windows of each, of 9 and of 5 steps, leave no step out
+BOTH_STRIDES = (9, 5)  # at most, as long as the windows of each, so that these leave no step out
 
 
 def split(stride: int) -> tuple[int, int]:

@@ -22,7 +22,7 @@ class Watched:
     Attributes:
         data: the sequence, without padding
         hidden: (time, units) float32, outputs of the last layer, in a bidirectional model the forward units first; with
-            frames, after the first frame that a step is in; with a stem, after its last step so far
+            frames, after the first frame that a step is in; with a stem, those that belong to its block
         probabilities: (time, classes) float32, the prediction after each step, as if the sequence ended there
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import final
 
+import torch
 from torch import Tensor, nn
 
 from ..config.strides import BOTH_STRIDES, split
@@ -37,13 +38,13 @@ def choose_stride(length: float) -> tuple[int, str]:
 class Stem(nn.Module):
     """Two convolutions over time, each normalised and cut off below 0.
 
-    With the values ``x`` around time step ``t·s``, kernel k and stride s, the outputs of step t are
-    ``relu(norm(W [x_(t·s - k//2), …, x_(t·s + k//2)] + b))``. ``norm`` is over the channels of a single step, so that
-    neither the other sequences of a batch nor other steps count. What lies before the first step and after the last is
-    0, so a sequence of L steps becomes 1 + ⌊(L - 1) / s⌋, and an empty one stays empty.
+    A convolution of kernel k and stride s cuts a sequence into blocks of s time steps. Its outputs for a block are
+    ``relu(norm(W x + b))``, where x are the values of the k steps around it, one step after the other. ``norm`` is over
+    the channels of a single step, so that neither the other sequences of a batch nor other steps count. What lies
+    before the first step and after the last is 0. So L steps become ⌈L / s⌉, none stay none, and each step is read.
 
-    A matrix product of windows with a linear layer is faster than `torch.nn.functional.conv1d`: forward and backward in
-    31 against 82 ms for 64 series of 1,460 steps and two features (strides 5 and 5, one thread of an AMD EPYC).
+    A matrix product of windows with a linear layer takes less time than `torch.nn.functional.conv1d`: 16 against 34 ms
+    forward and backward for 64 series of 1,460 steps and two features (strides 5 and 5, one thread of an AMD EPYC).
 
     Args:
         features: of a time step.
@@ -97,8 +98,12 @@ def strided(steps: Count, stride: int) -> Count:
 
 
 def _windows(x: Tensor, kernel: int, stride: int) -> Tensor:
-    """Return the values around each step that is a multiple of ``stride``, (batch, steps, kernel·features)."""
+    """Return the values around each block of ``stride`` steps, (batch, blocks, kernel·features)."""
     batch, time, features = x.shape
-    count = strided(time, stride)
-    x = nn.functional.pad(x, (0, 0, kernel // 2, kernel // 2 + (not time)))  # at least one window
-    return x.unfold(1, kernel, stride)[:, :count].transpose(2, 3).reshape(batch, count, kernel * features)
+    count, parts = strided(time, stride), strided(kernel, stride)
+    before = (kernel - stride) // 2
+    after = (count + parts - 1) * stride - before - time
+    # A window is some blocks, one after the other: copies of whole blocks are faster than those of Tensor.unfold.
+    padded = nn.functional.pad(x, (0, 0, before, after)).reshape(batch, count + parts - 1, stride * features)
+    blocks = [padded[:, i : i + count, : (kernel - i * stride) * features] for i in range(parts)]
+    return torch.cat(blocks, dim=2)

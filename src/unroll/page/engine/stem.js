@@ -36,7 +36,7 @@ export class Stem {
     return this.parts.reduce(
       (seen, { kernel, stride, weight, bias, scale, offset }) =>
         Array.from({ length: Math.ceil(seen.length / stride) }, (_, number) => {
-          const around = windowAround(seen, number * stride, kernel);
+          const around = valuesFrom(seen, number * stride - Math.floor((kernel - stride) / 2), kernel);
           return normalised(scale, offset, linear(weight, bias, around)).map((v) => Math.max(0, v));
         }),
       steps,
@@ -44,11 +44,10 @@ export class Stem {
   }
 }
 
-/** Return the values of the `size` steps around one, one after the other; before the first and after the last 0. */
-function windowAround(steps, centre, size) {
+/** Return the values of `size` steps, one after the other; before the first and after the last step they are 0. */
+function valuesFrom(steps, from, size) {
   const width = steps[0].length;
   const values = new Float64Array(size * width);
-  const from = centre - Math.floor(size / 2);
   for (let at = Math.max(0, -from); at < size && from + at < steps.length; at++) values.set(steps[from + at], at * width);
   return values;
 }

@@ -139,7 +139,7 @@ export class Words {
 
   get #changes() {
     const { frame } = this.model.front;
-    if (this.model.stem) return `each window of ${this.#window[0]} ${this.step}s, shown from its middle one on,`;
+    if (this.model.stem) return `each window of ${this.#window[0]} ${this.step}s, shown at those in its middle,`;
     return frame === 1 ? `each ${this.step}` : `each frame of ${frame} ${this.step}s, shown from its first new one on,`;
   }
 
