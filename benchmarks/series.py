@@ -1,4 +1,4 @@
-"""Measure what `unroll train` without flags reaches on sets of series, beside `unroll baseline`: the table of docs/series.md.
+"""Measure what `unroll train` without flags reaches on sets of series, beside `unroll baseline`, for docs/series.md.
 
 The sets are folders of one parent, each with NAME_TRAIN.ts and NAME_TEST.ts, as the package aeon carries some.
 """
@@ -39,8 +39,8 @@ def main(
     folder
         Holds a folder for each set.
     names
-        Of the sets; default GunPoint, ItalyPowerDemand, ArrowHead, OSULeaf, ACSF1, PickupGestureWiimoteZ, JapaneseVowels
-        and BasicMotions.
+        Of the sets; default GunPoint, ItalyPowerDemand, ArrowHead, OSULeaf, ACSF1, PickupGestureWiimoteZ,
+        JapaneseVowels and BasicMotions.
     seeds
         Trainings of each set.
     budget

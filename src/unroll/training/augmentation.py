@@ -63,7 +63,7 @@ def varied(data: SequenceData, noise: float, gain: float, generator: torch.Gener
     random = torch.randn(values.shape, generator=generator).to(steps.device)
     changed = values + (factor - 1)[number] * (values - mean[number]) + noise * deviation[number] * random
     x = torch.cat([changed, steps[:, features:]], dim=1)
-    return replace(data, x=x, starts=lengths.cumsum(0) - lengths, lengths=lengths, missing=None)
+    return replace(data, x=x, starts=lengths.cumsum(0) - lengths, lengths=lengths, missing=None, times=None)
 
 
 def _moments(values: Tensor, number: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

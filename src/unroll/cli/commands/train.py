@@ -83,7 +83,7 @@ def train(
         Print one JSON object on stdout; progress goes to stderr.
     """
     settings = {**given(reading), **given(model), **given(training)}
-    choose_settings(recipe or settings)  # raises before torch is loaded, which takes seconds
+    choose_settings(recipe, settings)  # raises before torch is loaded, which takes seconds
     if resume is not None:
         if has_settings(settings) or out or overwrite or tensorboard or data or recipe:
             raise ConfigError(
