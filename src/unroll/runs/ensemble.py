@@ -19,9 +19,10 @@ from ..evaluation.metrics import logits_of
 from ..evaluation.predictions import Predictions
 from ..models.ensemble import Ensemble
 from ..training.results import EpochResult
+from ..validation import CONFIG
 from .artifacts import read_evaluation, write_calibration, write_predictions
 from .config_file import RunConfig
-from .folder import CONFIG, EVALUATION, MEMBERS, WEIGHTS, write_json
+from .folder import EVALUATION, MEMBERS, WEIGHTS, write_json
 from .history import read_history
 
 
