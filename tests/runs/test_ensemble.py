@@ -456,4 +456,4 @@ def test_settings_of_ensembles_are_checked(data: str, call: Call) -> None:
         assert (status, err.count("\n")) == (2, 1)
         assert words in err
     assert call("check", "--data", data, "--ensemble", 3)[0] == 0
-    assert choose_settings("fast", {})[1].train.ensemble == 1
+    assert choose_settings("images", {})[1].train.ensemble == 1

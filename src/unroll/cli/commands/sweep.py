@@ -10,7 +10,7 @@ from ...config.axes import Range, Values, check_axes, read_values
 from ...errors import ConfigError
 from ...interrupt import immediate_interrupt, resignalled
 from ...validation import SWEEP, check_run, check_whole
-from ..app import DataFlags, Json, ModelLists, TrainLists, app, given, import_user_cell
+from ..app import DataFlags, Json, ModelLists, TrainLists, app, given, has_settings, import_user_cell
 from ..outcome import in_words, is_expected, print_json, say
 
 
@@ -75,8 +75,15 @@ def sweep(
     if resume is None:
         search, same = _chosen_and_same(flags)
         same |= given(reading)
-        check_axes(recipe, {name: value for name, value in same.items() if name != "seed"}, search)
-    check_run(resume, kind="sweep", file=SWEEP)
+        check_axes(recipe or {name: value for name, value in same.items() if name != "seed"}, search)
+    new_sweep = (data, recipe, seeds, method, trials, out, given(reading))
+    if resume is not None:
+        if any(new_sweep) or has_settings(flags):
+            raise ConfigError(
+                f"--resume takes all settings from {resume}; give at most --data-dir with it, and --cell module:Class "
+                "of your own cells"
+            )
+        check_run(resume, kind="sweep", file=SWEEP)
     with immediate_interrupt():
         from ...plots import png, sweep_figure
         from ...runs.folder import write
@@ -88,18 +95,12 @@ def sweep(
         import_user_cell(cell)
     console = Screen(stderr=json)
     screen = SweepScreen(console)
-    new_sweep = (data, recipe, seeds, method, trials, out, given(reading))
     try:
         with resignalled(lambda: command_line("sweep", "--resume", screen.path) if screen.path else None), screen:
             if resume is None:
                 asked = {"data": data, "recipe": recipe, "seeds": seeds, "method": method, "trials": trials}
                 wanted: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
                 done = run_sweep(search=search, **same, **wanted, data_dir=data_dir, out=out, watch=screen)
-            elif any(new_sweep) or set(flags) - {"cell"} or ":" not in flags.get("cell", ":"):
-                raise ConfigError(
-                    f"--resume takes all settings from {resume}; give at most --data-dir with it, "
-                    "and --cell module:Class of your own cells"
-                )
             else:
                 done = resume_sweep(resume, data_dir=data_dir, watch=screen)
             if done.best is not None:
