@@ -33,7 +33,7 @@ from unroll.runs.sweep import run_sweep
 from unroll.training.loop import Training
 
 Call = Callable[..., tuple[int, str, str]]
-QUICK: dict[str, Any] = {"epochs": 3, "hidden_size": 6, "batch_size": 16, "val_fraction": 0.25}
+QUICK: dict[str, Any] = {"recipe": "images", "epochs": 3, "hidden_size": 6, "batch_size": 16, "val_fraction": 0.25}
 
 
 def waves(path: Path, count: int = 80) -> str:

@@ -175,7 +175,7 @@ def arms(path: Path, count: int = 20) -> str:
 
 DIVERGES: dict[str, Any] = {
     "recipe": "images",
-    "training_steps": 400,
+    "training_steps": 200,
     "lr": 0.03,
     "hidden_size": 8,
     "test_fraction": 0,
@@ -185,8 +185,8 @@ DIVERGES: dict[str, Any] = {
 
 @pytest.fixture
 def _diverging(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After 200 steps a loss has risen; when a real one does, a processor's rounding decides."""
-    monkeypatch.setattr(Losses, "have_risen", lambda losses, *_: losses.steps >= 200)
+    """After 100 steps a loss has risen; when a real one does, a processor's rounding decides."""
+    monkeypatch.setattr(Losses, "have_risen", lambda losses, *_: losses.steps >= 100)
 
 
 @pytest.mark.usefixtures("_diverging")
@@ -195,13 +195,13 @@ def test_a_training_that_diverges_is_restarted_once_and_resumes_to_the_bit(tmp_p
     data, events = arms(tmp_path / "arms.npz"), list[Event]()
     whole = train_run(data, out=tmp_path / "whole", watch=events.append, **DIVERGES)
     (restarted,) = [event for event in events if isinstance(event, Restarted)]
-    assert (restarted.steps, restarted.lr) == (200, 0.0075)
+    assert (restarted.steps, restarted.lr) == (100, 0.0075)
     history = read_history(whole.path)
-    assert [result.epoch for result in history] == list(range(8, 401, 8))  # those of the first attempt are gone
+    assert [result.epoch for result in history] == list(range(4, 201, 4))  # those of the first attempt are gone
     assert max(result.lr for result in history) <= 0.0075
     weights = json.loads((whole.path / "evaluation.json").read_text())["weights"]
-    assert weights == "last weights (epoch 400), restarted after 200 steps with lr 0.0075"
-    for place in (100, 300):  # before and after the restart
+    assert weights == "last weights (epoch 200), restarted after 100 steps with lr 0.0075"
+    for place in (50, 150):  # before and after the restart
         left = iter([False] * place + [True])
 
         def watch(event: Event, left: Iterator[bool] = left) -> None:
@@ -221,7 +221,7 @@ def test_a_restart_is_said_in_one_line(tmp_path: Path, call: Call) -> None:
     flags = [part for name, value in DIVERGES.items() for part in (f"--{name.replace('_', '-')}", value)]
     status, out, err = call("train", "--data", arms(tmp_path / "arms.npz"), *flags, "--out", "run", "--no-report")
     assert (status, err) == (0, "")
-    assert "after 200 steps the training loss is back at that of guessing: again from " in out
+    assert "after 100 steps the training loss is back at that of guessing: again from " in out
     assert " with lr 0.0075\n" in out[out.index("again from ") :]
 
 
