@@ -469,7 +469,8 @@ def test_check(call: Call, run: unroll.Run, tmp_path: Path) -> None:
 def test_a_long_training_shows_some_epochs_and_the_last(call: Call, tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(20, 5, 2)).astype(np.float32)
     np.savez("few.npz", x=x, y=np.arange(20) % 2)
-    quick = ("train", "--no-report", "--data", "few.npz", "--recipe", "images", "--hidden-size", 2, "--val-fraction", 0.2)
+    quick = ("train", "--no-report", "--data", "few.npz", "--recipe", "images", "--hidden-size", 2)
+    quick += ("--val-fraction", 0.2)
 
     def rows(out: str) -> list[int]:
         table = out[out.index("  epoch") : out.index("\ntest accuracy")].splitlines()[1:]

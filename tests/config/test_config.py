@@ -9,7 +9,7 @@ import pytest
 
 import unroll
 from unroll import RECIPES, ConfigError, ModelConfig, TrainConfig
-from unroll.config import DataConfig
+from unroll.config import DataConfig, Recipe
 from unroll.config.signature import help_of
 
 WEIGHTS = "class_weight must be balanced, or CLASS=WEIGHT,… with weights above 0"
@@ -121,6 +121,30 @@ def test_a_recipe_is_changed_by_name() -> None:
     assert (recipe.model.hidden_size, recipe.model.init, recipe.train.epochs, recipe.train.lr) == (64, "torch", 2, 1e-3)
     with pytest.raises(ConfigError, match="'hiden_size' is not a setting; did you mean 'hidden_size'"):
         recipe.changed(hiden_size=64)
+
+
+def test_frames_and_a_stem_replace_those_of_a_recipe() -> None:
+    with_frames = Recipe(model=ModelConfig(frame="auto"))
+    with_stem = Recipe(model=ModelConfig(stem="conv"))
+    for recipe, settings, expected in (
+        (with_frames, {"stem": "conv"}, ("conv", "auto", 1)),
+        (with_frames, {"stem": "conv", "stride": 4}, ("conv", 4, 1)),
+        (with_frames, {"stem": "none"}, ("none", "auto", "auto")),
+        (with_frames, {"causal": True}, ("none", "auto", "auto")),
+        (with_stem, {"hidden_size": 3}, ("conv", "auto", 1)),
+        (with_stem, {"stride": 4}, ("conv", 4, 1)),
+        (with_stem, {"stem": "none"}, ("none", "auto", "auto")),
+        (with_stem, {"stem": "none", "frame": 1}, ("none", "auto", 1)),
+        (with_stem, {"frame": 8}, ("none", "auto", 8)),
+        (with_stem, {"hop": 4}, ("none", "auto", "auto")),
+        (with_stem, {"causal": True}, ("none", "auto", "auto")),
+    ):
+        model = recipe.changed(**settings).model
+        assert (model.stem, model.stride, model.frame) == expected, settings
+    with pytest.raises(ConfigError, match="stem conv reads single time steps, got frame 8: give one of them"):
+        with_stem.changed(stem="conv", frame=8)
+    with pytest.raises(ConfigError, match="causal reads a sequence as it comes, but stem conv looks ahead"):
+        with_stem.changed(stem="conv", causal=True)
 
 
 def test_recipe_tutorial_is_the_tutorial_s() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -371,11 +372,11 @@ def test_histories_of_different_lengths_have_a_mean(run: unroll.Run, tmp_path: P
 
 
 @pytest.mark.server
-def test_a_server_answers_by_it_and_refuses_streams(run: unroll.Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_answers_by_it_and_refuses_streams(run: unroll.Run, logged: io.StringIO) -> None:
     from unroll.server import load_served
 
     (served,) = load_served([run.path])
-    assert "three is served without a page: a page needs a single model" in caplog.text
+    assert "three is served without a page: a page needs a single model" in logged.getvalue()
     series = load_test(run).sequences.x[:3]
     with client(served) as asked:
         answers = asked.post("/predict", json={"sequences": series.tolist()}).json()["predictions"]

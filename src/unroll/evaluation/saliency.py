@@ -56,7 +56,7 @@ def attribute(
         method: "integrated-gradients" or "gradient-times-input" (default "integrated-gradients").
         steps: points on the line from the baseline, by Gauss-Legendre quadrature, which for smooth functions needs far
             fewer than equal distances (default 64); gradient times input ignores it. Take more if the sum is off, as
-            with layer norm, which is almost discontinuous near a baseline where all units are 0.
+            with layer norm or a stem, which are almost discontinuous near a baseline where all units are 0.
 
     Returns:
         float32 of the shape and on the device of ``x``: a value for each number or token, in units of the logit; 0 past
