@@ -75,7 +75,7 @@ def sweep(
     if resume is None:
         search, same = _chosen_and_same(flags)
         same |= given(reading)
-        check_axes(recipe or {name: value for name, value in same.items() if name != "seed"}, search)
+        check_axes(recipe, {name: value for name, value in same.items() if name != "seed"}, search)
     new_sweep = (data, recipe, seeds, method, trials, out, given(reading))
     if resume is not None:
         if any(new_sweep) or has_settings(flags):
