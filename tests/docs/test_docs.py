@@ -84,7 +84,8 @@ def test_the_readme_s_first_commands_run(small: unroll.Splits, monkeypatch: pyte
     """All but those on the full MNIST and those that take long or never end, in their order; on few digits."""
     from PIL import Image
 
-    monkeypatch.setattr("unroll.config.training.MIN_STEPS", 100)  # of which so few digits have not many an epoch
+    quick = unroll.RECIPES["images"].changed(min_steps=100)  # of which so few digits have not many an epoch
+    monkeypatch.setitem(unroll.RECIPES, "images", quick)
     sample = replace(small, name="mnist-sample")
     monkeypatch.setitem(catalog.READERS, "mnist-sample", lambda name, folder, config: sample)
     Image.fromarray(255 - sample.test.x[0].numpy()).resize((280, 280)).save("digit.png")

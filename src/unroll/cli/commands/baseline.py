@@ -42,6 +42,9 @@ def baseline(
     json
         Print one JSON object.
     """
+    settings = given(reading)
+    if run is not None and (settings or data):
+        raise ConfigError(f"give {run} or the flags of data, not both")
     check_run(run)
     with immediate_interrupt():
         from ...evaluation.baseline import baselines, best_of, verdict
@@ -53,9 +56,6 @@ def baseline(
         from ..views.baseline import print_baselines
         from ..views.terminal import Screen, show_reading
 
-    settings = given(reading)
-    if run is not None and (settings or data):
-        raise ConfigError(f"give {run} or the flags of data, not both")
     loaded = None if run is None else load_run(run)
     if loaded is None:
         with show_reading(data or DATA):
