@@ -9,7 +9,7 @@ import torch
 
 from ..config import DataConfig
 from ..config.data import OF_SERIES
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..formatting import shown
 from .html import data_html
 from .preparation import DataScaling, Missing, Scaling
@@ -146,8 +146,8 @@ def _with_time_steps(parts: Parts, source: str, config: DataConfig) -> Parts:
     assert train is not None
     if config.time_step is not None and train.time < 2 <= parts.train.time:
         raise ConfigError(
-            f"resample {config.resample} leaves one time step of each series: a rate is written 50Hz, a time between two "
-            "steps 20ms or 0.02"
+            f"resample {config.resample} leaves one time step of each series: a rate is written 50Hz, a time between "
+            "two steps 20ms or 0.02"
         )
     understood = "; ".join(filter(None, (parts.understood, str(rule or ""))))
     return parts._replace(train=train, test=test, val=val, understood=understood)
