@@ -1,21 +1,27 @@
 """Files of the UCR and UEA archive of time series, ``X_TRAIN.ts``: a header, then one series a line.
 
 The format is described with the archive, https://www.timeseriesclassification.com. Each line holds the features one
-after the other, divided by colons, the values of each divided by commas, and the class at the end.
+after the other, divided by colons, the values of each divided by commas, and the class at the end. With time stamps a
+value is ``(time,value)``; all features of a series have the same times, numbers or dates.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import DataError
-from ...formatting import listed, shown
+from ...formatting import listed, quoted, shown
 from ..files import content_of
+from .dates import date_ns
 from .parsing import check_name, number
 from .series_file import Series
+
+STAMPED = re.compile(r"\(([^()]*),([^(),]*)\)")  # a value with its time
+BEHIND = re.compile(r"(?<=\))\s*:")  # the colon behind a feature of such values, whose dates have colons too
 
 
 @dataclass(frozen=True)
@@ -26,11 +32,13 @@ class Header:
         labelled: whether a class ends each line
         classes: their names
         lines: number of lines of the header
+        stamped: whether each value has its time
     """
 
     labelled: bool
     classes: tuple[str, ...]
     lines: int
+    stamped: bool
 
 
 def parse(path: Path, labelled: bool) -> Series:
@@ -46,16 +54,20 @@ def parse(path: Path, labelled: bool) -> Series:
     lines = lines_of(path)
     header = _header(path, lines, labelled)
     values, labels, names, known_classes = [], [], [], frozenset(header.classes)
+    times = list[np.ndarray]()
     for place, line in enumerate(lines[header.lines :], start=header.lines + 1):
         if not line:
             continue
-        features = line.split(":")
+        features = _features(line, header)
         if header.labelled:
             label = check_name(f"{path}, line {place}", features.pop())
             if label not in known_classes:
                 known = listed(header.classes)
                 raise DataError(f"{path}, line {place}: the class {shown(label)} is not in @classLabel ({known})")
             labels.append(label)
+        if header.stamped:
+            features, own = _without_times(path, place, features)
+            times.append(own)
         values.append(values_of(path, place, features))
         names.append(str(place))
         if values[-1].shape[1] != values[0].shape[1]:
@@ -63,7 +75,8 @@ def parse(path: Path, labelled: bool) -> Series:
                 f"{path}, line {place}: expected {values[0].shape[1]} features as in line {names[0]}, divided by colons"
                 f"{' and followed by the class' if header.labelled else ''}, got {values[-1].shape[1]}"
             )
-    return Series(path, values, names, "line", labels if header.labelled else None, header.classes)
+    since = np.concatenate(times) if times else None
+    return Series(path, values, names, "line", labels if header.labelled else None, header.classes, times=since)
 
 
 def lines_of(path: Path) -> list[str]:
@@ -84,7 +97,7 @@ def lines_of(path: Path) -> list[str]:
 
 
 def _header(path: Path, lines: list[str], labelled: bool) -> Header:
-    has_classes = False
+    has_classes = is_stamped = False
     classes: tuple[str, ...] = ()
     for place, line in enumerate(lines, start=1):
         key, *words = line.split() or [""]
@@ -94,12 +107,12 @@ def _header(path: Path, lines: list[str], labelled: bool) -> Header:
         if key == "@data":
             if labelled and not has_classes:
                 raise DataError(f"{path} has no classes: expected '@classLabel true' and their names in its header")
-            return Header(has_classes, classes, place)
+            return Header(has_classes, classes, place, is_stamped)
         if not key.startswith("@"):
             raise DataError(f"{path}, line {place}: expected a header of lines that begin with @, the last one @data")
         true = bool(words) and words[0].lower() == "true"
-        if key == "@timestamps" and true:
-            raise DataError(f"{path} has time stamps, which are not read from .ts files: save it as CSV (id, time, …)")
+        if key == "@timestamps":
+            is_stamped = true
         if key == "@targetlabel" and true:
             raise DataError(f"{path} gives numbers to predict (@targetLabel), not classes")
         if key == "@classlabel":
@@ -108,6 +121,54 @@ def _header(path: Path, lines: list[str], labelled: bool) -> Header:
             if true and not classes:
                 raise DataError(f"{path}, line {place}: expected the names of the classes after '@classLabel true'")
     raise DataError(f"{path} has no line @data: it is empty, cut off, or no .ts file of the UCR and UEA archive")
+
+
+def _features(line: str, header: Header) -> list[str]:
+    """Return the features of a line, and behind them its class, if it has one."""
+    if not header.stamped:
+        return line.split(":")
+    before, _, label = line.rpartition(":")
+    return [*BEHIND.split(before), label] if header.labelled else BEHIND.split(line)
+
+
+def _without_times(path: Path, place: int, features: list[str]) -> tuple[list[str], np.ndarray]:
+    """Return the features of a line without the times of their values, and these, from 0 on, of dates in seconds.
+
+    Raises:
+        DataError: a value has no time, the times go back, or those of two features differ; names the line.
+    """
+    values, cells = list[str](), list[str]()
+    for index, feature in enumerate(features):
+        pairs = STAMPED.findall(feature)
+        rest = STAMPED.sub("", feature).replace(",", "").strip()
+        if not pairs or rest:
+            raise DataError(
+                f"{path}, line {place}, feature {index}: expected (time,value),(time,value), got {shown(feature)}"
+            )
+        own = [time.strip() for time, _ in pairs]
+        if values and own != cells:
+            raise DataError(f"{path}, line {place}: feature {index} has other times than feature 0: save it as CSV")
+        cells = own
+        values.append(",".join(value for _, value in pairs))
+    read = [_time(path, place, cell) for cell in cells]
+    if len(set(map(type, read))) > 1:
+        raise DataError(f"{path}, line {place}: expected times that are all numbers, or all dates")
+    times = np.array(read)
+    since = (times - times[:1]) / (1 if times.dtype == np.float64 else 1e9)
+    if (np.diff(since) < 0).any():
+        raise DataError(f"{path}, line {place}: the time goes back")
+    return values, since
+
+
+def _time(path: Path, place: int, cell: str) -> float | int:
+    """Return a number, or the nanoseconds of a date."""
+    try:
+        time: float | int | None = number(cell)
+    except ValueError:
+        time = date_ns(cell)
+    if time is None or time != time:
+        raise DataError(f"{path}, line {place}: expected a time, a number or a date, got {quoted(cell)}")
+    return time
 
 
 def values_of(path: Path, place: int, features: list[str]) -> np.ndarray:
