@@ -295,6 +295,7 @@ def test_features_are_read_by_name(write: Write) -> None:
 # What is wrong with a file
 
 HEAD = "@classLabel true a b\n@data\n"
+STAMPED = f"@timeStamps true\n{HEAD}"
 
 
 @pytest.mark.parametrize(
@@ -315,7 +316,12 @@ HEAD = "@classLabel true a b\n@data\n"
         ("@classLabel true\n@data\n", "{}, line 1: expected the names of the classes after '@classLabel true'"),
         ("@classLabel false\n@data\n1\n", "{} has no classes: expected '@classLabel true' and their names"),
         ("@targetLabel true\n@data\n", "{} gives numbers to predict (@targetLabel), not classes"),
-        ("@timeStamps true\n@data\n", "{} has time stamps, which are not read from .ts files: save it as CSV"),
+        (STAMPED + "1,2:a\n", "{}, line 4, feature 0: expected (time,value),(time,value), got 1,2"),
+        (STAMPED + "(0,1),2:a\n", "{}, line 4, feature 0: expected (time,value),(time,value), got (0,1),2"),
+        (STAMPED + "(0,1),(1,2):(0,1),(2,2):a\n", "{}, line 4: feature 1 has other times than feature 0: save it as"),
+        (STAMPED + "(1,1),(0,2):a\n", "{}, line 4: the time goes back"),
+        (STAMPED + "(x,1),(0,2):a\n", "{}, line 4: expected a time, a number or a date, got 'x'"),
+        (STAMPED + "(1,1),(2026-01-01,2):a\n", "{}, line 4: expected times that are all numbers, or all dates"),
         (
             HEAD.encode() + b"1,2:a\n1,\xff:b\n",
             "{} is not UTF-8: byte 0xff at position 35, in line 4; save it as UTF-8",

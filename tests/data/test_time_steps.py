@@ -259,3 +259,20 @@ def test_data_that_was_read_so_before_is_not_read_so_again(tmp_path: Path) -> No
         DataError, match="the run reads all time steps; the data was loaded with the mean of each 2 time"
     ):
         splits.train.prepared_as(plain.train.preparation)
+
+
+@pytest.mark.parametrize("kind", ["numbers", "dates"])
+def test_time_stamps_of_the_archive_are_a_grid_s_times(kind: str, tmp_path: Path) -> None:
+    series, lines = walks([30, 21, 1, 44]), ["@timeStamps true", "@classLabel true x y", "@data"]
+    for number, (times, values) in enumerate(series):
+        stamps = [f"{time:.6f}" if kind == "numbers" else f"2026-03-14 10:00:{time:09.6f}" for time in times]
+        features = [",".join(f"({t},{v})" for t, v in zip(stamps, column, strict=True)) for column in values.T.tolist()]
+        lines.append(":".join([*features, "xy"[number % 2]]))
+    (tmp_path / "w.ts").write_text("\n".join(lines))
+    data = unroll.load(tmp_path / "w.ts", test_fraction=0).train
+    for x, (_, values) in zip(each_of(data), series, strict=True):
+        np.testing.assert_allclose(x, values, atol=1e-6)
+    splits = unroll.load(tmp_path / "w.ts", resample="40Hz", test_fraction=0)
+    for x, walk in zip(each_of(splits.train), series, strict=True):
+        np.testing.assert_allclose(x, on_grid(walk, 0.025), atol=1e-5)
+    assert "resample 40Hz skips what lies between" in splits.train.notes[0]

@@ -155,9 +155,12 @@ def _with_time_steps(parts: Parts, source: str, config: DataConfig) -> Parts:
 
 def _skipped(data: SequenceData, config: DataConfig) -> tuple[str, ...]:
     """Say so where a grid leaves values out, and what averages them instead."""
-    columns, step = data.preparation.columns, config.time_step
-    if step is None or columns is None or columns.time_step is None or step <= SKIPS * columns.time_step[0]:
+    step, lengths = config.time_step, data.steps_of_each
+    if step is None or data.times is None or not bool((lengths > 1).any()):
         return ()
-    own = columns.time_step[0]
+    lasting = data.flat(data.times)[lengths.cumsum(0) - 1][lengths > 1]
+    own = float((lasting / (lengths[lengths > 1] - 1)).min())
+    if not 0 < own * SKIPS < step:
+        return ()
     finer = f"--resample {own:.4g} --every {round(step / own) * config.every}"
     return (f"resample {config.resample} skips what lies between, as the time step is {own:.4g}: {finer} averages it",)
