@@ -92,7 +92,7 @@ class App {
     this.#mark();
     this.player.load(0, () => "");
     this.#empty();
-    this.#say("where", "As you draw");
+    this.#say("where", this.description.kind === "texts" ? "As you type" : "As you draw");
     const probabilities = this.model.probabilities(x);
     this.bars.load(Bars.chosen([probabilities], this.leaders), this.leaders);
     this.bars.show(probabilities);
