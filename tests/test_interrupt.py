@@ -209,6 +209,9 @@ def test_ctrl_c_while_pandas_parses_a_table_is_one_line(
         return table
 
     monkeypatch.setattr(pandas, "read_csv", interrupted)
-    assert main(["train", "--data", "d.csv", "--out", "run"]) == 130
+    try:
+        assert main(["train", "--data", "d.csv", "--out", "run"]) == 130
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # else what later tests start would inherit it
     assert capsys.readouterr().err == "unroll: interrupted\n"
     assert [path.name for path in Path().iterdir()] == ["d.csv"]

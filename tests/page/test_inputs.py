@@ -422,7 +422,7 @@ def test_a_series_may_be_longer_or_shorter(curve: Any) -> None:
 def test_a_table_that_is_too_fine_is_read_as_in_training(visit: Visit, tmp_path: Path, resample: str | None) -> None:
     rows = [
         "id,time,x,label",
-        *(f"{n},{t / 10},{(t * (1 + n % 2)) % 7},{'ab'[n % 2]}" for n in range(24) for t in range(40)),
+        *(f"{n},{t / 10},{(t * (1 + n % 2)) % 7 + n / 100},{'ab'[n % 2]}" for n in range(24) for t in range(40)),
     ]
     (tmp_path / "d.csv").write_text("\n".join(rows))
     run = unroll.train_run(

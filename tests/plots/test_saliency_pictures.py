@@ -34,7 +34,7 @@ def texts() -> SequenceData:
         torch.zeros(4, 1, dtype=torch.int32), torch.tensor([0, 1, 0, 1]), Preparation(("+", "-"), Scaling(0.0, 1.0)),
         torch.zeros(4, dtype=torch.int64), texts=tuple(rows),
     )  # fmt: skip
-    return Splits.of(Parts(whole, whole), "made", "made", DataConfig()).train
+    return Splits.of(Parts(whole, whole), "made", "made", DataConfig(tokenizer="word")).train
 
 
 def test_colours_tell_for_from_against_and_strength() -> None:

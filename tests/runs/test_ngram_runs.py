@@ -31,7 +31,15 @@ SETTINGS: dict[str, Any] = {
     "batch_size": 16,
     "lr": 0.02,
 }
-ODD = ["a fine film", "unheard-of 👍🏽 cafe\u0301 ½", "x" * 400, "finer finest", "", "\U0001ccd6 ᲊ 日本語"]
+ODD = [
+    "a fine film",
+    "unheard-of 👍🏽 cafe\u0301 ½",
+    "x" * 400,
+    "finer finest",
+    "",
+    "a [UNK] film",
+    "\U0001ccd6 ᲊ 日本語",
+]
 
 
 @pytest.fixture(scope="module")

@@ -244,7 +244,8 @@ class App {
 
   /** An empty step, to find out which gates the model has. */
   #silence() {
-    return this.description.model.vocabulary_size ? 0 : new Float32Array(this.description.model.input_size);
+    const { vocabulary_size: isText, ngram_buckets: hasParts, input_size: features } = this.description.model;
+    return isText ? (hasParts ? [0] : 0) : new Float32Array(features);
   }
 
   #mattering() {

@@ -22,7 +22,7 @@ export const Texts = {
     for (const { from, to, number } of Texts.parts(text, tokenizer.added_tokens)) {
       if (number !== null) {
         tokens.numbers.push(number);
-        tokens.steps.push(number);
+        tokens.steps.push(buckets ? [number] : number);
         tokens.places.push([from, to]);
         continue;
       }
