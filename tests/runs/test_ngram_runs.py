@@ -77,7 +77,7 @@ def test_unknown_words_are_counted(run: unroll.Run, data: Path) -> None:
 
 
 def _predicted(run: unroll.Run) -> torch.Tensor:
-    with pytest.warns(unroll.UnrollWarning, match="82% of the tokens are unknown"):
+    with pytest.warns(unroll.UnrollWarning, match=r"\d+% of the tokens are unknown"):
         return run.predict(ODD)
 
 
