@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from unroll import RECIPES, ConfigError, train_run
+from unroll.cli.views.training import _fewer
 from unroll.config import choose_settings
 from unroll.report.summary import reproduce
 from unroll.runs.plan import Plan
@@ -123,3 +124,9 @@ def test_series_that_are_slow_to_read_take_fewer_steps(tmp_path: Path) -> None:
         splits = plan.load()
         assert plan.chosen(splits, None, {}).recipe.train.min_steps == steps
         assert plan.chosen(splits, None, {"min_steps": 700}).recipe.train.min_steps == 700
+
+
+def test_why_there_are_fewer_steps_is_said() -> None:
+    slow = RECIPES["series"].changed(min_steps=120)
+    assert _fewer(slow) == " (fewer than 600, as these series are slow to read)"
+    assert [_fewer(recipe) for recipe in (RECIPES["series"], slow.changed(training_steps=50))] == ["", ""]

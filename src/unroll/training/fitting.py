@@ -9,7 +9,7 @@ from torch import nn
 from ..config import TrainConfig
 from ..data.splits import Splits
 from .budget import within_budget
-from .loop import Training
+from .loop import Training, check_single
 from .results import EpochResult
 
 
@@ -28,5 +28,7 @@ def fit(model: nn.Module, splits: Splits, config: TrainConfig | None = None) -> 
         2 True
     """
     # Here, so that wrong settings raise at the call, not at the first epoch.
-    training = Training(model, splits, within_budget(model, splits, config or TrainConfig()))
+    config = config or TrainConfig()
+    check_single(config)  # before a budget is measured
+    training = Training(model, splits, within_budget(model, splits, config))
     return (event for event in training.events() if isinstance(event, EpochResult))

@@ -60,8 +60,7 @@ class Training:
 
     def __init__(self, model: nn.Module, splits: Splits, config: TrainConfig | None = None) -> None:
         self.config = config = config or TrainConfig()
-        if config.ensemble > 1:
-            raise ConfigError(f"a training is of one model: ensemble must be 1, got {config.ensemble}; use train_run")
+        check_single(config)
         self.device, self.device_reason = choose_device(config.device)
         check_precision(config.precision, self.device)
         self.train, self.val = _parts(splits, config, self.device)
@@ -426,6 +425,12 @@ def few_deciding(sequences: int | None, what: str) -> list[str]:
         f"only {counted} {what}, each worth {1 / max(1, sequences):.0%} of the accuracy: chance may decide; "
         "raise --val-fraction, or add data"
     ]
+
+
+def check_single(config: TrainConfig) -> None:
+    """Raise `ConfigError` if the settings are of an ensemble."""
+    if config.ensemble > 1:
+        raise ConfigError(f"a training is of one model: ensemble must be 1, got {config.ensemble}; use train_run")
 
 
 def refuse_val_fraction(splits: Splits, fraction: float) -> None:

@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Timer
 from typing import Any
 
@@ -68,8 +69,9 @@ def show_reading(data: object, console: Console | None = None, patience: float =
 
 def command_line(*words: object) -> str:
     """Return the command line of ``unroll WORDS``; if unroll is not on the path, with the program as it was called."""
-    program = "unroll" if shutil.which("unroll") else sys.argv[0]
-    return " ".join(shlex.quote(str(word)) for word in (program, *words))
+    called = ["python", "-m", "unroll"] if Path(sys.argv[0]).name == "__main__.py" else [sys.argv[0]]
+    program = ["unroll"] if shutil.which("unroll") else called
+    return " ".join(shlex.quote(str(word)) for word in (*program, *words))
 
 
 def print_table(console: Console, table: Table) -> None:

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from ...cells import find_cell
-from ...config import ModelConfig
+from ...config import RECIPES, ModelConfig, Recipe
 from ...data.describe import copies, majority, missing_classes, notes_of
 from ...data.splits import Splits
 from ...formatting import beside_accuracy, percent
@@ -179,7 +179,7 @@ def _facts(started: Started) -> dict[str, str]:
         "model": f"{shape}{model.additions}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
         **({"frame": f"{model.frame}, as {Plan.frame(splits)[1]}"} if recipe.model.frame == "auto" else {}),
         **({"stride": f"{model.stride}, as {Plan.stride(splits)[1]}"} if _has_chosen_stride(recipe.model) else {}),
-        "train": f"recipe {recipe.name}: {_length(training)}, batch {train.batch_size}, "
+        "train": f"recipe {recipe.name}: {_length(training)}{_fewer(recipe)}, batch {train.batch_size}, "
         f"{train.optimizer}, lr {train.lr:g} {train.schedule}{truncated}{train.additions}, seed {train.seed}",
         "on": f"{device}, {train.precision}",
         **({"ensemble": f"the mean of {started.members} members"} if started.members > 1 else {}),
@@ -197,6 +197,14 @@ def _length(training: Training) -> str:
     if training.config.training_steps is None:
         return f"{training.epochs} × {training.steps} steps"
     return f"{training.total:,} steps, {training.steps} an epoch{within}"
+
+
+def _fewer(recipe: Recipe) -> str:
+    """Say why there are fewer steps than the recipe has; empty where there are not."""
+    train, usual = recipe.train, RECIPES[recipe.name].train.min_steps
+    if train.min_steps >= usual or train.epochs or train.training_steps:
+        return ""
+    return f" (fewer than {usual}, as these series are slow to read)"
 
 
 def print_run(console: Console, run: Run, reported: bool) -> None:
