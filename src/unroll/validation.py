@@ -50,6 +50,12 @@ def check_at_least(name: str, value: float, least: float) -> None:
         raise ConfigError(f"{name} must be at least {least}, got {quoted(value)}")
 
 
+def check_fraction(name: str, value: float) -> None:
+    """Raise `ConfigError` unless ``value`` is a fraction of a whole that leaves some of it."""
+    if not 0 <= value < 1:
+        raise ConfigError(f"{name} must be at least 0 and below 1, got {value}")
+
+
 def check_whole(name: str, value: object, least: int) -> None:
     """Raise `ConfigError` unless ``value`` is a whole number of at least ``least``."""
     _check_plain(name, value, int)

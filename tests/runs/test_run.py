@@ -29,7 +29,7 @@ from unroll import (
     save,
     train_run,
 )
-from unroll.runs import execute as run_module
+from unroll.evaluation.predictions import Predictions
 from unroll.runs.config_file import RunConfig, read_config, read_plan
 from unroll.runs.data import load_test
 from unroll.runs.execute import Event, Started
@@ -265,13 +265,13 @@ def test_a_diverged_run_keeps_its_metrics() -> None:
 
 
 def test_a_test_loss_that_is_not_finite_ends_like_any_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = run_module.Predictions.of
+    real = Predictions.of
 
     def overflown(*args: Any) -> Any:
         found = real(*args)
         return replace(found, logits=found.logits * torch.nan)
 
-    monkeypatch.setattr(run_module.Predictions, "of", overflown)
+    monkeypatch.setattr(Predictions, "of", overflown)
     with pytest.raises(
         TrainingError, match="the test loss is nan: training diverged; the metrics of 1 epochs are in g"
     ):

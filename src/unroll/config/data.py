@@ -10,7 +10,7 @@ from typing import Literal
 
 from ..errors import ConfigError
 from ..formatting import quoted
-from ..validation import check_at_least, check_types
+from ..validation import check_at_least, check_fraction, check_types
 from .signature import with_defaults
 
 Read = Literal["rows", "columns", "pixels", "permuted"]
@@ -110,8 +110,8 @@ class DataConfig:
             raise ConfigError(
                 f"resize must be a size in pixels, 28 or 40x28 (width x height), got {quoted(self.resize)}"
             )
-        if self.test_fraction is not None and not 0 <= self.test_fraction < 1:
-            raise ConfigError(f"test_fraction must be at least 0 and below 1, got {self.test_fraction}")
+        if self.test_fraction is not None:
+            check_fraction("test_fraction", self.test_fraction)
         if self.split_seed is not None and not 0 <= self.split_seed < 2**32:
             raise ConfigError(f"split_seed must be from 0 to 4294967295, got {quoted(self.split_seed)}")
         check_at_least("vocabulary_size", self.vocabulary_size, 2)

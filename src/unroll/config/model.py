@@ -7,7 +7,7 @@ from typing import Literal
 
 from ..errors import ConfigError, did_you_mean
 from ..formatting import quoted
-from ..validation import check_at_least, check_types
+from ..validation import check_at_least, check_fraction, check_types
 from .signature import with_defaults
 from .strides import split
 
@@ -93,8 +93,7 @@ class ModelConfig:
             )
         self._check_stem()
         for name in ("dropout", "recurrent_dropout", "embedding_dropout", "token_dropout"):
-            if not 0 <= (share := getattr(self, name)) < 1:
-                raise ConfigError(f"{name} must be at least 0 and below 1, got {share}")
+            check_fraction(name, getattr(self, name))
         if self.dropout > 0 and self.num_layers == 1:
             raise ConfigError(
                 f"dropout acts between layers and needs num_layers of at least 2, got {self.num_layers}; "

@@ -79,13 +79,14 @@ def choose_settings(
     Raises:
         ConfigError: a name is not a setting, or a value is out of range.
     """
+    if recipe is not None:
+        check_choice("recipe", recipe, tuple(RECIPES))
     names = (recipe,) if recipe else (OF_KIND[kind],) if kind else tuple(OF_KIND.values())
     reading = {f.name for f in fields(DataConfig)}
     data = DataConfig(**{name: value for name, value in settings.items() if name in reading})
     own = {name: value for name, value in settings.items() if name not in reading}
     errors = list[ConfigError]()
     for name in names:
-        check_choice("recipe", name, tuple(RECIPES))
         try:
             return data, RECIPES[cast(RecipeName, name)].changed(**own)
         except ConfigError as error:

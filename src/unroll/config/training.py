@@ -10,7 +10,7 @@ from typing import Literal
 
 from ..errors import ConfigError
 from ..formatting import listed, quoted
-from ..validation import check_at_least, check_types
+from ..validation import check_at_least, check_fraction, check_types
 from .signature import with_defaults
 
 MIN_EPOCHS = 10  # where TrainConfig leaves them out
@@ -113,14 +113,11 @@ class TrainConfig:
             raise ConfigError(f"lr must be above 0, got {self.lr}")
         for name in ("weight_decay", "clip_norm", "tbptt", "shift", "noise", "patience"):
             check_at_least(name, getattr(self, name), 0)
-        for name in ("gain", "label_smoothing"):
-            if not 0 <= (share := getattr(self, name)) < 1:
-                raise ConfigError(f"{name} must be at least 0 and below 1, got {share}")
+        for name in ("gain", "label_smoothing", "val_fraction"):
+            check_fraction(name, getattr(self, name))
         for name, most, unit in (("early", 1, ""), ("rotation", 180, " degrees")):
             if not 0 <= (amount := getattr(self, name)) <= most:
                 raise ConfigError(f"{name} must be from 0 to {most}{unit}, got {amount}")
-        if not 0 <= self.val_fraction < 1:
-            raise ConfigError(f"val_fraction must be at least 0 and below 1, got {self.val_fraction}")
         if not 1 <= self.ensemble <= MOST_MEMBERS:
             raise ConfigError(f"ensemble must be from 1 to {MOST_MEMBERS}, got {quoted(self.ensemble)}")
         for name, seed in (("seed", self.seed), ("val_seed", self.val_seed or 0)):

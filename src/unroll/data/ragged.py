@@ -17,6 +17,11 @@ def places(starts: Tensor, lengths: Tensor) -> Tensor:
     return (starts - before).repeat_interleave(lengths) + torch.arange(int(lengths.sum()), device=lengths.device)
 
 
+def owners(lengths: Tensor) -> Tensor:
+    """Return the number of the sequence that each time step belongs to, (steps of all,) int64, for (N,) lengths."""
+    return torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)
+
+
 def padded(x: Tensor, starts: Tensor, lengths: Tensor, time: int) -> Tensor:
     """Return some sequences side by side, (N, time, …), with zeros behind the last step of each.
 

@@ -20,7 +20,7 @@ from ..formatting import listed
 from .batching import bounded, longest_of_each
 from .html import PICTURES, Firsts, Part, data_html
 from .preparation import Kind, Missing, Preparation, in_channels, valid_steps
-from .ragged import padded, places
+from .ragged import owners, padded, places
 from .stratified import stratified_cut
 from .time_steps import Steps, TimeSteps
 from .tokenizer import Tokenizer
@@ -223,6 +223,17 @@ class SequenceData:
         """The features that the source has, without those that tell what is missing: a view of ``x``."""
         rule = self.preparation.missing
         return self.x if rule is None or not rule.mask else self.x[..., : len(rule.means)]
+
+    @cached_property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of each feature in each sequence, of what ``values`` hold, (N, features) float32."""
+        lengths = self.steps_of_each
+        values, number = self.flat(self.values), owners(lengths)
+        counts = lengths.clamp(min=1).unsqueeze(1)
+        zeros = values.new_zeros(len(self), values.shape[1], dtype=torch.float64)
+        mean = zeros.index_add(0, number, values.double()) / counts
+        variance = zeros.index_add(0, number, (values - mean[number]).square()) / counts
+        return mean.float(), variance.sqrt().float()
 
     @property
     def raw(self) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..formatting import quoted
 from .preparation import CONSTANT, Preparation
+from .ragged import owners
 from .sequences import SequenceData
 from .usual import Range, Usual
 
@@ -89,7 +90,7 @@ def _of_chunk(data: SequenceData) -> _Measured:
         return _Measured(values.mean(axis=1, dtype=np.float64), values.std(axis=1, dtype=np.float64))
     steps = data.flat(data.values).double()
     valid = torch.ones_like(steps) if data.missing is None else (~data.flat(data.missing)).double()
-    owner = _owner(data)
+    owner = owners(data.steps_of_each)
 
     def summed(numbers: Tensor) -> Tensor:
         return numbers.new_zeros(len(data), numbers.shape[1]).index_add_(0, owner, numbers)
@@ -100,15 +101,10 @@ def _of_chunk(data: SequenceData) -> _Measured:
     return _Measured(means.cpu().numpy(), (summed(squares) / counts).sqrt().cpu().numpy())
 
 
-def _owner(data: SequenceData) -> Tensor:
-    """Return the number of the sequence that each time step of `SequenceData.flat` belongs to."""
-    return torch.arange(len(data), device=data.y.device).repeat_interleave(data.steps_of_each)
-
-
 def _unknown(data: SequenceData) -> np.ndarray:
     """Return (N,) how many tokens of each text the vocabulary lacks."""
     is_unknown = (data.flat(data.tokens) == 0).long()
-    return torch.zeros_like(data.y).index_add_(0, _owner(data), is_unknown).cpu().numpy()
+    return torch.zeros_like(data.y).index_add_(0, owners(data.steps_of_each), is_unknown).cpu().numpy()
 
 
 class _Spelled(NamedTuple):

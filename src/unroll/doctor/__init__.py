@@ -35,7 +35,7 @@ from .examination import Examination, Finding, LayerHealth, Memory
 from .findings import GOOD_LIFT, Patient, judge_layers, judge_memory, judge_numbers, judge_readout
 from .layer_health import examine_layers
 from .learning_curves import judge_history, lift
-from .memory import affordable, measure_memory
+from .memory import measure_memory
 
 __all__ = ["NAMES", "Examination", "Finding", "LayerHealth", "Memory", "examine", "read_history"]
 
@@ -169,7 +169,7 @@ def _measure(model: SequenceClassifier, data: SequenceData | None, seed: int) ->
         if data is None:
             return _Measured(None, None, None, None, None, examine_layers(model, None))
         order = torch.from_numpy(np.random.default_rng(seed).permutation(len(data)))
-        n = affordable(model, data.time, WORK, FEWEST_SAMPLED, MOST_SAMPLED)
+        n = model.affordable(data.time, WORK, FEWEST_SAMPLED, MOST_SAMPLED)
         device = model.head.weight.device
         some = data.to("cpu").subset(order[:n]).to(device)
         sample = _look(model, data, some)

@@ -35,7 +35,7 @@ def measure_memory(model: SequenceClassifier, data: SequenceData) -> Memory | No
         data = data.subset((data.lengths > 0).nonzero()[:, 0])
     if len(data) < 2 or not time:
         return None
-    x, _, lengths = data.batch(slice(affordable(model, time, WORK, FEWEST_TRIED, MOST_TRIED)))
+    x, _, lengths = data.batch(slice(model.affordable(time, WORK, FEWEST_TRIED, MOST_TRIED)))
     count = torch.full((len(x),), time, device=x.device) if lengths is None else lengths
     time = int(count.max())
     offsets = positions(time)
@@ -52,11 +52,6 @@ def measure_memory(model: SequenceClassifier, data: SequenceData) -> Memory | No
                 effects.append(float(moved[count > offset].mean()))
     steps, heard = _heard(offsets, effects, time, NOISE * float(plain.abs().max()))
     return Memory(tuple(offsets), tuple(effects), steps, heard, time)
-
-
-def affordable(model: SequenceClassifier, time: int, work: float, fewest: int, most: int) -> int:
-    """Return how many sequences of ``time`` steps ``model`` reads with about ``work`` multiplications."""
-    return min(most, max(fewest, int(work / (1 + model.products(time)))))
 
 
 def positions(time: int) -> list[int]:

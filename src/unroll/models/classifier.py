@@ -182,10 +182,11 @@ class SequenceClassifier(nn.Module):
         """Return how many steps the layers read for a number of time steps, an int or (batch,) int64."""
         return self.front.count(steps) if self.stem is None else self.stem.count(steps)
 
-    def products(self, time: int) -> int:
-        """Return about how many multiplications a sequence of ``time`` steps takes."""
-        layers = sum(parameter.numel() for parameter in self.layers.parameters())
-        return self.layer_steps(time) * layers + (0 if self.stem is None else self.stem.products(time))
+    def affordable(self, time: int, work: float, fewest: int, most: int) -> int:
+        """Return how many sequences of ``time`` steps are read with about ``work`` multiplications."""
+        layers = self.layer_steps(time) * sum(parameter.numel() for parameter in self.layers.parameters())
+        products = layers + (0 if self.stem is None else self.stem.products(time))
+        return min(most, max(fewest, int(work / (1 + products))))
 
     @property
     def _reads_as_given(self) -> bool:

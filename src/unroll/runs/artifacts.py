@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -9,12 +10,13 @@ from typing import Any, NamedTuple, TypeVar
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..errors import RunError
+from ..data.sequences import SequenceData
+from ..errors import RunError, TrainingError
 from ..evaluation.baseline import Baseline
 from ..evaluation.calibration import Calibration
-from ..evaluation.metrics import Interval
+from ..evaluation.metrics import Evaluation, Interval
 from ..evaluation.predictions import Predictions
 from ..formatting import quoted, shown
 from ..validation import LARGEST, check_whole, is_number
@@ -37,6 +39,27 @@ class BestBaseline(NamedTuple):
     accuracy: float
     interval: Interval
     comparison: str
+
+
+def tested(path: Path, model: nn.Module, test: SequenceData) -> Evaluation | None:
+    """Evaluate a trained model on the test set and save its predictions; None if there is no test set.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
+    if not len(test):
+        return None
+    predictions = Predictions.of(model, test)
+    evaluation = predictions.evaluation
+    if not math.isfinite(evaluation.loss):
+        raise TrainingError(f"the test loss is {evaluation.loss}: training diverged")
+    write_predictions(path, predictions)
+    return evaluation
+
+
+def write_evaluation(path: Path, about: dict[str, Any], test: Evaluation | None) -> None:
+    """Write what a training has kept, and how good that is on the test set, if there is one."""
+    write_json(path / EVALUATION, about | (test.to_dict() if test else {"n": 0}))
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:

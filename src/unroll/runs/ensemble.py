@@ -6,23 +6,21 @@ member is, and ``evaluation.json`` is written.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from ..data.sequences import SequenceData
-from ..errors import RunError, TrainingError
+from ..errors import RunError
 from ..evaluation.calibration import Calibration, fit_temperatures
 from ..evaluation.metrics import logits_of
-from ..evaluation.predictions import Predictions
 from ..models.ensemble import Ensemble
 from ..training.results import EpochResult
 from ..validation import CONFIG
-from .artifacts import read_evaluation, write_calibration, write_predictions
+from .artifacts import read_evaluation, tested, write_calibration, write_evaluation
 from .config_file import RunConfig
-from .folder import EVALUATION, MEMBERS, WEIGHTS, write_json
+from .folder import EVALUATION, MEMBERS, WEIGHTS
 from .history import read_history
 
 
@@ -81,20 +79,13 @@ def judge(path: Path, config: RunConfig, model: Ensemble, test: SequenceData, va
         write_calibration(path, Calibration((1.0,), tuple(temperatures.tolist()), len(val)))
     evaluations = [read_evaluation(member) for member in members(path, config)]
     each = [evaluation for evaluation in evaluations if evaluation is not None]
-    content: dict[str, Any] = {
+    about = {
         "weights": f"mean of {config.ensemble} members",
         "epoch": max(evaluation["epoch"] for evaluation in each),
         "deciding": each[0]["deciding"],
         "members": [{key: evaluation[key] for key in ("accuracy", "loss")} for evaluation in each],
-        "n": 0,
     }
-    if len(test):
-        predictions = Predictions.of(model, test)
-        if not math.isfinite(predictions.evaluation.loss):
-            raise TrainingError(f"the test loss is {predictions.evaluation.loss}: training diverged")
-        write_predictions(path, predictions)
-        content |= predictions.evaluation.to_dict()
-    write_json(path / EVALUATION, content)
+    write_evaluation(path, about, tested(path, model, test))
 
 
 def history_of(path: Path, config: RunConfig) -> list[EpochResult]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,18 +15,16 @@ from ..data.unusual import measure
 from ..errors import RunError, TrainingError
 from ..evaluation.anytime import calibrate
 from ..evaluation.metrics import Evaluation
-from ..evaluation.predictions import Predictions
 from ..interrupt import deferred_signals, resignalled
 from ..models.classifier import SequenceClassifier
 from ..training.budget import within_budget
 from ..training.loop import Training, refuse_val_fraction
 from ..training.results import EpochResult, Progress
-from .artifacts import write_calibration, write_predictions
+from .artifacts import tested, write_calibration, write_evaluation
 from .checkpoint import SECONDS, Checkpoints, check_seconds, read_checkpoint
 from .config_file import RunConfig, read_config, write_config
 from .ensemble import check_member, is_finished, judge, members
 from .folder import (
-    EVALUATION,
     WEIGHTS,
     checkpoints,
     claim,
@@ -35,7 +32,6 @@ from .folder import (
     refuse_inside,
     refuse_taken,
     remove_partials,
-    write_json,
 )
 from .history import check_tensorboard, recorder, write_metrics
 from .lock import locked
@@ -283,7 +279,7 @@ def _train(started: Started, checkpoints: Checkpoints, watch: Callable[[Event], 
         try:
             _take_steps(started, checkpoints, watch or (lambda event: None))
             checkpoints.write(training)
-            evaluation = _test(started)
+            evaluation = tested(path, training.model, started.splits.test)
         except TrainingError as error:
             checkpoints.remove()  # it would only diverge again
             metrics = f"; the metrics of {training.epochs_done} epochs are in {path}" if training.history else ""
@@ -328,21 +324,9 @@ def _attempt(
     return False
 
 
-def _test(started: Started) -> Evaluation | None:
-    """Evaluate the trained model on the test set and save its predictions; None if there is no test set."""
-    if not len(started.splits.test):
-        return None
-    predictions = Predictions.of(started.training.model, started.splits.test)
-    evaluation = predictions.evaluation
-    if not math.isfinite(evaluation.loss):
-        raise TrainingError(f"the test loss is {evaluation.loss}: training diverged")
-    write_predictions(started.path, predictions)
-    return evaluation
-
-
 def _finish(path: Path, training: Training, test: Evaluation | None) -> None:
     write_metrics(path, training.history)  # once more: lines that were appended may not be on the disk yet
     about = {"weights": training.kept, "epoch": training.kept_epoch, "deciding": training.deciding}
-    write_json(path / EVALUATION, about | (test.to_dict() if test else {"n": 0}))
+    write_evaluation(path, about, test)
     assert isinstance(training.model, SequenceClassifier)
     write_weights(path, training.model)

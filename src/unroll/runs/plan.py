@@ -81,8 +81,7 @@ class Plan:
         train, data = self.recipe.train, splits.train
         batch = min(train.batch_size, len(data))
         length = data.time if batch == len(data) else int(data.steps_of_each.median())  # batches are of like length
-        products = batch * self.build(splits).products(length)
-        return max(FEWEST_STEPS, min(train.min_steps, int(WORK / max(1, products))))
+        return self.build(splits).affordable(length, WORK / batch, FEWEST_STEPS, train.min_steps)
 
     def build(self, splits: Splits) -> SequenceClassifier:
         """Return a new model for the data; its weights are initialised with the recipe's seed.

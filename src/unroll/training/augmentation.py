@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from ..data.ragged import owners
 from ..data.sequences import SequenceData
 
 CHUNK = 1_000  # images at once, so that as float32 with their grid they stay in the processor's cache
@@ -57,28 +58,13 @@ def varied(data: SequenceData, noise: float, gain: float, generator: torch.Gener
     """
     lengths, steps = data.steps_of_each, data.flat(data.x)
     features = data.values.shape[-1]
-    values, number = steps[:, :features], torch.arange(len(data), device=steps.device).repeat_interleave(lengths)
-    mean, deviation = _moments(values, number, lengths)
+    values, number = steps[:, :features], owners(lengths)
+    mean, deviation = data.moments
     factor = 1 + gain * (2 * torch.rand(len(data), 1, generator=generator) - 1).to(steps.device)
     random = torch.randn(values.shape, generator=generator).to(steps.device)
     changed = values + (factor - 1)[number] * (values - mean[number]) + noise * deviation[number] * random
     x = torch.cat([changed, steps[:, features:]], dim=1)
     return replace(data, x=x, starts=lengths.cumsum(0) - lengths, lengths=lengths, missing=None, times=None)
-
-
-def _moments(values: Tensor, number: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and deviation of the features in each series, (N, features) float32.
-
-    Args:
-        values: (steps of all, features).
-        number: (steps of all,) int64, to which series each step belongs.
-        lengths: (N,) int64.
-    """
-    counts = lengths.clamp(min=1).unsqueeze(1)
-    zeros = values.new_zeros(len(lengths), values.shape[1], dtype=torch.float64)
-    mean = zeros.index_add(0, number, values.double()) / counts
-    variance = zeros.index_add(0, number, (values - mean[number]).square()) / counts
-    return mean.float(), variance.sqrt().float()
 
 
 def cut_off(data: SequenceData, share: float, generator: torch.Generator) -> SequenceData:

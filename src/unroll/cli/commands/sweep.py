@@ -76,9 +76,8 @@ def sweep(
         search, same = _chosen_and_same(flags)
         same |= given(reading)
         check_axes(recipe, {name: value for name, value in same.items() if name != "seed"}, search)
-    new_sweep = (data, recipe, seeds, method, trials, out, given(reading))
-    if resume is not None:
-        if any(new_sweep) or has_settings(flags):
+    else:
+        if any((data, recipe, seeds, method, trials, out, given(reading))) or has_settings(flags):
             raise ConfigError(
                 f"--resume takes all settings from {resume}; give at most --data-dir with it, and --cell module:Class "
                 "of your own cells"
