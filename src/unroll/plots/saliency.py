@@ -214,6 +214,7 @@ def _feature(data: SequenceData, number: int) -> str:
 
 def _explain(figure: Figure, axes: np.ndarray, norm: Normalize, text: str = LABEL) -> None:
     bar = figure.colorbar(ScalarMappable(norm, SCALE), ax=axes, label=text, shrink=0.8, aspect=25, extend="both")
+    bar.ax.yaxis.label.set_wrap(True)  # beside a single row of images
     bar.outline.set_linewidth(0.5)
     bar.ax.set_title("for", color=FOR, fontsize=8)
     bar.ax.set_xlabel("against", color=AGAINST, fontsize=8, labelpad=16)
