@@ -31,6 +31,7 @@ FLOORS = {
     "data": 4,
     "scan": 4,
     "config": 3,
+    "compiler": 3,
     "validation": 2,
     "errors": 1,
     "formatting": 0,
