@@ -1,1 +1,47 @@
 """From a cell's `step` to a program for the kernels: trace, graph, gradients, plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .kind import copied, has_hooks, kind_of
+from .plan import Plan, plan
+from .program import Place, Stage
+from .trace import BATCH, NotCompiledError, trace
+
+__all__ = ["NotCompiledError", "Place", "Plan", "Stage", "compile_step", "kind_of"]
+
+
+def compile_step(cell: nn.Module) -> Plan:
+    """Make the program of a cell's step.
+
+    Args:
+        cell: has ``initial_state``, ``step`` and ``input_size``, as `unroll.cells.Cell`; its parameters are float32 on
+            the CPU. It is not changed: the step is run on a copy.
+
+    Raises:
+        NotCompiledError: its step does something that a program cannot; the message says what, and where.
+    """
+    if has_hooks(cell):
+        raise NotCompiledError("one of its modules calls a hook, which a program would leave out")
+    shadow: Any = copied(cell)
+    options = {"dtype": torch.float32, "device": torch.device("cpu")}
+    try:
+        state = shadow.initial_state(BATCH, **options)
+        generator = torch.Generator().manual_seed(0)
+        x = torch.rand(BATCH, shadow.input_size, generator=generator)
+        return plan(trace(shadow, shadow.step, x, _filled(state, generator), isinstance(state, Tensor)))
+    except NotCompiledError:
+        raise
+    except Exception as error:
+        raise NotCompiledError(f"it cannot be traced: {type(error).__name__}: {error}") from error
+
+
+def _filled(state: Any, generator: torch.Generator) -> Any:
+    """Return a state of the same shapes with numbers in storage of its own."""
+    if isinstance(state, Tensor):
+        return torch.rand(state.shape, generator=generator)
+    return type(state)(_filled(part, generator) for part in state) if type(state) in (list, tuple) else state

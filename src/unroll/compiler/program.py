@@ -18,20 +18,23 @@ class Place(IntEnum):
     """Where an operand lies. Places are per row (sequence) and time step, but for UNIT and TOTAL."""
 
     X = 0  # the input
-    BEFORE = 1  # state part `index` before the step
+    BEFORE = 1  # state part `part` before the step
     AFTER = 2  # and after it
     KEPT = 3  # (time, batch, kept): what the forward pass keeps for the backward pass, left sides among it
     RAW = 4  # scratch: results of products and sums, and what later phases of the step read
     UNIT = 5  # parameters and constants, the same for all rows
-    LOCAL = 6  # scratch of a stage, `index` is the register
-    GRADIENT = 7  # of the loss by state part `index` after the step
-    CARRY = 8  # the part of the gradient by state part `index` before the step that bypasses the products
+    LOCAL = 6  # scratch of a stage, `part` is the register
+    GRADIENT = 7  # of the loss by state part `part` after the step
+    CARRY = 8  # the part of the gradient by state part `part` before the step that bypasses the products
     D = 9  # (time, rows, d): gradients by the results of products, then by x where it is used without a product
     TOTAL = 10  # sums over rows and time steps of gradients by UNIT
 
 
 class Op(IntEnum):
-    """An instruction's operation, unit by unit; the result is `to`. Comparisons give 1 or 0."""
+    """An instruction's operation, unit by unit; the result is `to`. Comparisons give 1 or 0.
+
+    Those below 20 take one input, those below 40 two, the others but the last three.
+    """
 
     COPY = 0
     EXPAND = 1  # the single number of `a`, for all units
@@ -70,10 +73,10 @@ class Op(IntEnum):
 
 
 class Operand(NamedTuple):
-    """Where a vector begins. `index`: the state part, or the register; otherwise 0. `column`: 0 for registers."""
+    """Where a vector begins. `part`: that of the state, or the register; otherwise 0. `column`: 0 for registers."""
 
     place: Place
-    index: int
+    part: int
     column: int
 
 
@@ -125,12 +128,12 @@ class Product(NamedTuple):
 
 
 class Reduction(NamedTuple):
-    """to = the sum, or the maximum (NaN if one is), of `count` numbers from `at` on."""
+    """to = the sum, or the maximum (NaN if one is), of `n` numbers from `at` on."""
 
     to: Operand  # in RAW
     maximum: bool
     at: Operand
-    count: int
+    n: int
 
 
 Phase = Stage | Product | Reduction
@@ -147,10 +150,10 @@ class Gradient(NamedTuple):
 
 
 class Term(NamedTuple):
-    """Numbers added to the biases, or to UNIT, from column `to` on: `count` of a tensor, `stride` apart (0: the same)."""
+    """Numbers added to the biases, or to UNIT, from column `to` on: `n` of a tensor, `stride` apart (0: the same)."""
 
     to: int
-    count: int
+    n: int
     tensor: int
     offset: int
     stride: int
@@ -160,7 +163,7 @@ class Fill(NamedTuple):
     """A constant in UNIT."""
 
     to: int
-    count: int
+    n: int
     value: float
 
 

@@ -100,7 +100,7 @@ class _Run:
         self.batch, self.time, self.inputs = x.shape
         self.hidden = hidden
         self.columns = GATES[recurrence] * hidden
-        self.lengths = _own(lengths)
+        self.lengths = own(lengths)
         self.sizes = {"batch": self.batch, "time": self.time, "inputs": self.inputs, "hidden": hidden}
 
     def padded(self, time: int, columns: int) -> Tensor:
@@ -142,13 +142,13 @@ class _Run:
     ) -> None:
         """Fill the output tensors, with ``slots`` states in ``held``."""
         # Kept in a variable, so that they live until the call is over.
-        x = x if x.stride(2) == 1 and not x.is_neg() else _plain(x)
-        given = [None if tensor is None else _plain(tensor) for tensor in (*weights, *_pair(state))]
+        x = x if x.stride(2) == 1 and not x.is_neg() else plain(x)
+        given = [None if tensor is None else plain(tensor) for tensor in (*weights, *_pair(state))]
         x_batch, x_time, _ = x.stride()
         filled = (*_pair(ends), steps, gates)
         kernels.forward(
-            self.layout(), _address(x), x_batch, x_time, *map(_address, (*given, *_pair(held))), slots,
-            *map(_address, filled),
+            self.layout(), address(x), x_batch, x_time, *map(address, (*given, *_pair(held))), slots,
+            *map(address, filled),
         )  # fmt: skip
 
     def backward(
@@ -160,20 +160,20 @@ class _Run:
     ) -> tuple[Tensor | None, ...]:
         """Return the gradients of x, the weights and the initial state."""
         (_, w_ih, w_hh, b_ih, *_), (steps, gates, *held), (dy, *ends) = inputs, saved, grads
-        dy = dy if dy is None or (dy.stride(2) == 1 and not dy.is_neg()) else _plain(dy)
+        dy = dy if dy is None or (dy.stride(2) == 1 and not dy.is_neg()) else plain(dy)
         dy_batch, dy_time = (0, 0) if dy is None else dy.stride()[:2]
         # Gradients of the final state before the call, of the initial state after it.
         starts = tuple(
             w_hh.new_zeros(self.batch, self.hidden) if end is None else end.clone(memory_format=torch.contiguous_format)
             for end in ends
         )
-        weights = w_ih, w_hh = _plain(w_ih), _plain(w_hh)
+        weights = w_ih, w_hh = plain(w_ih), plain(w_hh)
         dw = [torch.empty_like(weight) for weight in weights]
         db = [None if b_ih is None else w_hh.new_empty(len(w_hh)) for _ in range(2)]
         dx = w_hh.new_empty(self.time, self.batch, self.inputs) if needed[0] else None
         kernels.backward(
-            self.layout(), *map(_address, (*weights, *_pair(held), gates, steps, dy)), dy_batch, dy_time, 0,
-            *map(_address, _pair(starts)), any(needed[5:]), *map(_address, (*dw, *db, dx)),
+            self.layout(), *map(address, (*weights, *_pair(held), gates, steps, dy)), dy_batch, dy_time, 0,
+            *map(address, _pair(starts)), any(needed[5:]), *map(address, (*dw, *db, dx)),
         )  # fmt: skip
         return None if dx is None else dx.transpose(0, 1), *dw, *db, *starts
 
@@ -199,12 +199,12 @@ class _Scan(torch.autograd.Function):
         parts = 5 + len(grads) - 1
         if torch.is_grad_enabled():  # create_graph=True: the kernels cannot be differentiated twice
             return None, None, *differentiable(run.reference, saved[:parts], needed, grads)
-        return None, None, *run.backward(saved[:parts], [*map(_as_saved, saved[parts:])], grads, needed)
+        return None, None, *run.backward(saved[:parts], [*map(as_saved, saved[parts:])], grads, needed)
 
 
 def linear_scan(a: Tensor, b: Tensor, h0: Tensor, lengths: Tensor | None, reverse: bool) -> tuple[Tensor, Tensor]:
     """Same as `unroll.scan.reference.linear_scan`, for float32 on the CPU."""
-    y, h_n = _LinearScan.apply(a, b, h0, _own(lengths), reverse)  # type: ignore[no-untyped-call]
+    y, h_n = _LinearScan.apply(a, b, h0, own(lengths), reverse)  # type: ignore[no-untyped-call]
     return y, h_n
 
 
@@ -213,9 +213,9 @@ class _LinearScan(torch.autograd.Function):
     def forward(
         ctx: Any, a: Tensor, b: Tensor, h0: Tensor, lengths: Tensor | None, reverse: bool
     ) -> tuple[Tensor, Tensor]:
-        given = _plain(a), _plain(b), _plain(h0)
+        given = plain(a), plain(b), plain(h0)
         y, h_n = torch.empty_like(given[1]), torch.empty_like(given[2])
-        kernels.linear(_linear_layout(a, lengths, reverse), *map(_address, (*given, y, h_n)))
+        kernels.linear(_linear_layout(a, lengths, reverse), *map(address, (*given, y, h_n)))
         ctx.save_for_backward(a, b, h0, y)
         ctx.lengths, ctx.reverse = lengths, reverse
         ctx.set_materialize_grads(False)
@@ -232,11 +232,11 @@ class _LinearScan(torch.autograd.Function):
                 grads,
             )
             return *again, None, None
-        given = _plain(a), _plain(h0), _plain(y)
+        given = plain(a), plain(h0), plain(y)
         dy, dh = (None if grad is None else grad.contiguous() for grad in grads)
         da, db, dh0 = torch.empty_like(given[0]), torch.empty_like(given[0]), torch.empty_like(given[1])
         layout = _linear_layout(a, ctx.lengths, ctx.reverse)
-        kernels.linear_backward(layout, *map(_address, (*given, dy, dh, da, db, dh0)))
+        kernels.linear_backward(layout, *map(address, (*given, dy, dh, da, db, dh0)))
         return da, db, dh0, None, None
 
 
@@ -253,7 +253,7 @@ def layout(
 ) -> Any:
     """Return a scan's layout for the kernels; ``lengths`` must outlive it. Without ``isa`` it is that of float32."""
     sizes = batch, time, inputs, hidden
-    return kernels.Layout(isa or ISA, torch.get_num_threads(), recurrence, bool(reverse), *sizes, _address(lengths))
+    return kernels.Layout(isa or ISA, torch.get_num_threads(), recurrence, bool(reverse), *sizes, address(lengths))
 
 
 def computes_bf16() -> bool:
@@ -292,22 +292,22 @@ def _linear_layout(a: Tensor, lengths: Tensor | None, reverse: bool) -> Any:
     return layout("linear", batch=batch, time=time, inputs=hidden, hidden=hidden, lengths=lengths, reverse=reverse)
 
 
-def _plain(tensor: Tensor) -> Tensor:
+def plain(tensor: Tensor) -> Tensor:
     """Return a contiguous tensor; the memory of a conjugate's imaginary part would hold the negative."""
     return tensor if tensor.is_contiguous() and not tensor.is_neg() else tensor.resolve_neg().contiguous()
 
 
-def _as_saved(tensor: Tensor | None) -> Tensor | None:
+def as_saved(tensor: Tensor | None) -> Tensor | None:
     """Return a saved tensor with its old strides, which hooks (torch.autograd.graph.saved_tensors_hooks) may change."""
     return None if tensor is None else tensor.contiguous()
 
 
-def _own(lengths: Tensor | None) -> Tensor | None:
+def own(lengths: Tensor | None) -> Tensor | None:
     """Return copies, as the backward pass reads them after the caller may have changed the originals."""
     return None if lengths is None else lengths.clone(memory_format=torch.contiguous_format)
 
 
-def _address(tensor: Tensor | None) -> int:
+def address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 

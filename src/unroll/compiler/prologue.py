@@ -1,0 +1,213 @@
+"""What a step computes from parameters alone: once for each scan, by torch, with torch's gradients.
+
+The tensors that a program reads are its results. Most are the parameters themselves, of which the program reads rows,
+columns or slices in place; only operations that make new numbers (a weight norm, a sigmoid of a rate) are run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Call(NamedTuple):
+    """A call of one of torch's operations."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class _Made(NamedTuple):
+    """Stands for a tensor in a recorded call: result `item` of call `call`; or, with call -1, parameter number `item`."""
+
+    call: int
+    item: int
+
+
+class Prologue:
+    """Records calls while a step is traced, then runs them again on the parameters of any cell of the same kind.
+
+    Attributes:
+        results: the tensors that a program reads, in the order of their numbers there.
+    """
+
+    def __init__(self, cell: nn.Module) -> None:
+        self.paths: list[tuple[str, str, str]] = []  # of the parameters: module, dictionary, name
+        self.results: list[_Made] = []
+        self.shapes: list[torch.Size] = []  # of the results
+        self._calls: list[Call] = []
+        self._alive: list[Any] = []
+        self._known: dict[int, _Made] = {}  # by the address of a tensor object
+        self._roots: dict[int, tuple[_Made, Tensor]] = {}  # by storage: what it was made as
+        self._constants: set[int] = set()  # storages that depend on no parameter
+        self._numbers: dict[_Made, int] = {}
+        for path, tensor in leaves(cell):
+            made = _Made(-1, len(self.paths))
+            self.paths.append(path)
+            self._enter(tensor, made)
+
+    def _enter(self, tensor: Tensor, made: _Made) -> None:
+        self._alive.append(tensor)
+        self._known.setdefault(id(tensor), made)
+        storage = tensor.untyped_storage().data_ptr()
+        before = self._roots.get(storage)
+        if before is None or before[1].numel() < tensor.numel():
+            self._roots[storage] = made, tensor
+
+    def record(self, call: Call, given: Sequence[Tensor], result: Any) -> None:
+        """Note a call on parameters alone, or on nothing."""
+        from .trace import NotCompiledError
+
+        for tensor in given:
+            if id(tensor) not in self._known:
+                storage = tensor.untyped_storage().data_ptr()
+                if tensor.dim() == 0 and not tensor.requires_grad and storage not in self._roots:
+                    self._enter(tensor, _Made(-2, len(self._alive)))  # a number
+                    self._constants.add(storage)
+                elif storage not in self._roots:
+                    raise NotCompiledError(
+                        "it reads a tensor that is not the cell's: make it an attribute or a buffer of the cell"
+                    )
+        number = len(self._calls)
+        frozen = Call(call.function, self._frozen(call.args), self._frozen(call.kwargs))
+        self._calls.append(frozen)
+        constant = all(tensor.untyped_storage().data_ptr() in self._constants for tensor in given)
+        for item, tensor in enumerate(result if isinstance(result, (tuple, list)) else (result,)):
+            if isinstance(tensor, Tensor):
+                if constant:
+                    self._constants.add(tensor.untyped_storage().data_ptr())
+                self._enter(tensor, _Made(number, item))
+
+    def _frozen(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            made = self._known.get(id(value))
+            return value.item() if made is not None and made.call == -2 else made
+        if isinstance(value, (list, tuple)):
+            return type(value)(self._frozen(item) for item in value)
+        if isinstance(value, dict):
+            return {key: self._frozen(item) for key, item in value.items()}
+        return value
+
+    def check_written(self, tensor: Tensor) -> None:
+        """Raise `NotCompiledError` if a step writes into what belongs to the cell."""
+        from .trace import NotCompiledError
+
+        root = self._roots.get(tensor.untyped_storage().data_ptr())
+        if root is not None and root[0].call == -1:
+            name = ".".join(filter(None, (self.paths[root[0].item][0], self.paths[root[0].item][2])))
+            raise NotCompiledError(f"it changes {name}, which belongs to the cell")
+
+    def constant(self, tensor: Tensor) -> float | None:
+        """Return the number that all of a tensor's are, if no parameter has made them; otherwise None."""
+        storage = tensor.untyped_storage().data_ptr()
+        if storage not in self._constants and not (storage not in self._roots and tensor.dim() == 0):
+            return None
+        values = tensor.reshape(-1).to(torch.float64)
+        return float(values[0]) if bool((values == values[0]).all()) else None
+
+    def root(self, tensor: Tensor) -> Tensor | None:
+        """Return the tensor of which this one is a view; itself, if it is none; None if the prologue does not know it."""
+        found = self._roots.get(tensor.untyped_storage().data_ptr())
+        return None if found is None else found[1]
+
+    def tensor(self, tensor: Tensor) -> tuple[int, Tensor]:
+        """Return the number of the result that has a tensor's numbers, and the place there of each of them."""
+        from .trace import NotCompiledError
+
+        found = self._roots.get(tensor.untyped_storage().data_ptr())
+        if found is None:
+            raise NotCompiledError(
+                "it reads a tensor that is not the cell's: make it an attribute or a buffer of the cell"
+            )
+        made, root = found
+        if tensor.dtype != torch.float32:
+            raise NotCompiledError(f"it reads a parameter in {str(tensor.dtype).removeprefix('torch.')}")
+        if made not in self._numbers:
+            self._numbers[made] = len(self.results)
+            self.results.append(made)
+            self.shapes.append(root.shape)
+        places = torch.empty(root.untyped_storage().nbytes() // root.element_size(), dtype=torch.int64).fill_(-1)
+        _view(places, root).copy_(torch.arange(root.numel()).view(root.shape))
+        return self._numbers[made], _view(places, tensor)
+
+    @property
+    def is_trivial(self) -> bool:
+        """Whether all results are parameters as they are."""
+        return all(made.call == -1 for made in self.results)
+
+    def parameters(self, cell: nn.Module) -> list[Tensor]:
+        """Return the tensors of a cell that the recorded calls begin with."""
+        modules = dict(cell.named_modules())
+        return [_get(modules[module], where, name) for module, where, name in self.paths]
+
+    def run(self, cell: nn.Module) -> list[Tensor]:
+        """Return the tensors that the program reads, contiguous, with gradients to the cell's parameters."""
+        parameters = self.parameters(cell)
+        if self.is_trivial:
+            return [parameters[made.item].contiguous() for made in self.results]
+        made: dict[_Made, Any] = {_Made(-1, i): tensor for i, tensor in enumerate(parameters)}
+        for number in self._needed():
+            function, args, kwargs = self._calls[number]
+            result = function(*_thawed(args, made), **_thawed(kwargs, made))
+            for item, tensor in enumerate(result if isinstance(result, (tuple, list)) else (result,)):
+                made[_Made(number, item)] = tensor
+        return [made[result].contiguous() for result in self.results]
+
+    def _needed(self) -> list[int]:
+        """Return the numbers of the calls that the results need, in order; what writes in place counts as a result."""
+        if not hasattr(self, "_order"):
+            needed = {made.call for made in self.results if made.call >= 0}
+            writes = [
+                (number, call)
+                for number, call in enumerate(self._calls)
+                if getattr(call.function, "_schema", None) is not None and call.function._schema.is_mutable  # type: ignore[attr-defined]
+            ]
+            needed |= {number for number, _ in writes}
+            for number in range(len(self._calls) - 1, -1, -1):
+                if number in needed:
+                    needed |= {made.call for made in _inside(self._calls[number]) if made.call >= 0}
+            self._order = sorted(needed)
+            self._alive.clear()
+        return self._order
+
+
+def leaves(cell: nn.Module) -> Iterator[tuple[tuple[str, str, str], Tensor]]:
+    """Yield the tensors that a module and its submodules hold: parameters, buffers and plain attributes."""
+    for prefix, module in cell.named_modules():
+        for where in ("_parameters", "_buffers", "__dict__"):
+            for name, value in getattr(module, where).items():
+                if isinstance(value, Tensor):
+                    yield (prefix, where, name), value
+
+
+def _get(module: nn.Module, where: str, name: str) -> Tensor:
+    found: Tensor = getattr(module, where)[name]
+    return found
+
+
+def _inside(value: Any) -> Iterator[_Made]:
+    if isinstance(value, _Made):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _inside(item)
+    elif isinstance(value, dict):
+        yield from _inside(list(value.values()))
+
+
+def _thawed(value: Any, made: dict[_Made, Any]) -> Any:
+    if isinstance(value, _Made):
+        return made[value]
+    if isinstance(value, (list, tuple)):
+        return type(value)(_thawed(item, made) for item in value)
+    if isinstance(value, dict):
+        return {key: _thawed(item, made) for key, item in value.items()}
+    return value
+
+
+def _view(table: Tensor, tensor: Tensor) -> Tensor:
+    return table.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())

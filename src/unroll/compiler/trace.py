@@ -1,0 +1,706 @@
+"""Record a cell's `step` as a graph, by running it once on a small batch while a dispatch mode watches torch's operations.
+
+What torch computes and what the graph says are kept side by side: for each storage that depends on the input or the state,
+a table says which unit of which node each of its numbers is. Views need no handling then, as they are views of the same
+storage, and what is written in place is written into the table. What depends on parameters alone is not part of the graph;
+see `unroll.compiler.prologue`.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from .graph import Graph, Matrix, Node, Vector
+from .operations import POINTWISE
+from .prologue import Call, Prologue
+from .rewriting import REWRITTEN
+
+BATCH = 5  # sequences of the batch on which a step is traced
+MOST_PIECES = 64  # runs of units that an operation may pick out of a vector
+
+aten = torch.ops.aten
+
+
+class NotCompiledError(Exception):
+    """A step cannot become a program; the message says why, and where."""
+
+
+class Traced(NamedTuple):
+    """A time step as a graph.
+
+    Attributes:
+        graph: makes further nodes.
+        outputs: for each part of the new state, the nodes whose units side by side it is.
+        prologue: how the tensors that the graph reads are computed.
+        names: local names in `step`, of nodes.
+        widths: units of each part of the state.
+        inputs: features of x.
+    """
+
+    graph: Graph
+    outputs: tuple[tuple[Node, ...], ...]
+    prologue: Prologue
+    names: dict[Node, str]
+    widths: tuple[int, ...]
+    inputs: int
+
+
+class _Rows:
+    """What a storage holds that depends on the input or the state: nodes side by side, and for each of its numbers
+    which sequence's and which unit's it is, as sequence * units + unit.
+    """
+
+    def __init__(self, nodes: tuple[Node, ...], table: Tensor) -> None:
+        self.nodes, self.table = nodes, table
+
+    @property
+    def units(self) -> int:
+        return sum(node.width for node in self.nodes)
+
+
+def trace(cell: nn.Module, step: Callable[[Tensor, Any], Any], x: Tensor, state: Any, single: bool) -> Traced:
+    """Record a step.
+
+    Args:
+        cell: owns the parameters; it is run, and must be a copy of which nothing else sees the state.
+        step: its step.
+        x: (BATCH, features) float32.
+        state: (BATCH, units) float32, a tuple of such unless ``single``.
+        single: whether the state is one tensor.
+
+    Raises:
+        NotCompiledError: it does something that the compiler does not understand.
+    """
+    parts = (state,) if single else tuple(state)
+    recorder = _Recorder(cell)
+    recorder.enter(x, [recorder.graph.x(0, x[0].numel())])
+    for index, part in enumerate(parts):
+        recorder.enter(part, [recorder.graph.state(index, 0, part[0].numel())])
+    names = _Names(step)
+    with torch.no_grad(), names, recorder:
+        results = step(x, state)
+    new = (results,) if single else tuple(results) if isinstance(results, (tuple, list)) else (results,)
+    if len(new) != len(parts) or not all(isinstance(part, Tensor) for part in new):
+        raise NotCompiledError(f"step returns another state than it is given: {len(parts)} parts, then {len(new)}")
+    outputs = []
+    for before, after in zip(parts, new, strict=True):
+        if before.shape != after.shape:
+            raise NotCompiledError(
+                f"step returns a state of shape {tuple(after.shape)[1:]}, given {tuple(before.shape)[1:]} (per sequence)"
+            )
+        outputs.append(recorder.pieces(after, recorder.order(after.shape)))
+    return Traced(
+        recorder.graph,
+        tuple(outputs),
+        recorder.prologue,
+        names.of_nodes(recorder),
+        tuple(part[0].numel() for part in parts),
+        x[0].numel(),
+    )
+
+
+class _Recorder(TorchDispatchMode):
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Leave out torch's wrapper, which would load its compiler: two seconds."""
+        return False
+
+    def __init__(self, cell: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.graph = Graph()
+        self.prologue = Prologue(cell)
+        self.rows: dict[int, _Rows] = {}
+        self.unknown: dict[int, str] = {}  # what storages hold that the graph does not know
+        self.alive: list[Tensor] = []  # so that no storage is freed and another one takes its address
+        self.reason = ""
+
+    # What tensors hold
+
+    def enter(self, tensor: Tensor, nodes: Sequence[Node]) -> None:
+        """Take a tensor (BATCH, …) for nodes side by side."""
+        units = sum(node.width for node in nodes)
+        self.write(tensor, tuple(nodes), torch.arange(BATCH * units).view(tensor.shape))
+
+    def write(self, tensor: Tensor, nodes: tuple[Node, ...], table: Tensor) -> None:
+        """Say what a tensor holds from now on; `table`, of its shape, as in `_Rows`."""
+        self.alive.append(tensor)
+        storage = _storage(tensor)
+        rows = self.rows.get(storage)
+        if rows is None:
+            rows = self.rows[storage] = _Rows(nodes, torch.empty(_room(tensor), dtype=torch.int64))
+            _view(rows.table, tensor).copy_(table)
+            return
+        before, more = rows.units, sum(node.width for node in nodes)
+        units = before + more  # the new nodes stand behind the old ones
+        rows.table = rows.table // before * units + rows.table % before
+        _view(rows.table, tensor).copy_(table // more * units + table % more + before)
+        rows.nodes += nodes
+
+    def depends(self, value: object) -> bool:
+        return isinstance(value, Tensor) and _storage(value) in self.rows
+
+    def table(self, tensor: Tensor) -> Tensor:
+        return _view(self.rows[_storage(tensor)].table, tensor)
+
+    def order(self, shape: Sequence[int], like: Tensor | None = None) -> Tensor:
+        """Return the places (BATCH, units) of a tensor's numbers, sequence by sequence; ``like``: of which sequence each
+        of them is, by default of the first axis.
+        """
+        count = torch.Size(shape).numel()
+        if like is None or count % BATCH:
+            return torch.arange(count).view(BATCH, -1)
+        return torch.argsort(like.reshape(-1), stable=True).view(BATCH, -1)
+
+    def pieces(self, tensor: Tensor, order: Tensor) -> tuple[Node, ...]:
+        """Return the nodes whose units side by side are a tensor's numbers at places (BATCH, units)."""
+        if not self.depends(tensor):
+            return self._of_parameters(tensor, order)
+        rows = self.rows[_storage(tensor)]
+        flat = self.table(tensor).reshape(-1)[order]
+        sequences, units = flat // rows.units, flat % rows.units
+        if not torch.equal(units, units[:1].expand_as(units)) or not torch.equal(
+            sequences, torch.arange(BATCH)[:, None].expand_as(sequences)
+        ):
+            raise NotCompiledError("it mixes the sequences of the batch, which a step must treat one by one")
+        return self._picked(rows.nodes, units[0])
+
+    def _picked(self, nodes: tuple[Node, ...], units: Tensor) -> tuple[Node, ...]:
+        found: list[Node] = []
+        ends = [0]
+        for node in nodes:
+            ends.append(ends[-1] + node.width)
+        for first, count, stride in _runs(units):
+            at = next(i for i, end in enumerate(ends[1:]) if first < end)
+            if stride == 0:
+                found.append(self.graph.expand(self.graph.slice(nodes[at], first - ends[at], 1), count))
+                continue
+            while count:
+                width = min(count, ends[at + 1] - first)
+                found.append(self.graph.slice(nodes[at], first - ends[at], width))
+                first, count, at = first + width, count - width, at + 1
+        return tuple(found)
+
+    def _of_parameters(self, tensor: Tensor, order: Tensor) -> tuple[Node, ...]:
+        number = self.prologue.constant(tensor)
+        if number is not None:
+            return (self.graph.constant(number, order.shape[1]),)
+        values = tensor.reshape(-1)[order]
+        if not torch.equal(values, values[:1].expand_as(values)) and not bool(values.isnan().any()):
+            raise NotCompiledError("it treats each sequence of the batch differently, by parameters of its own")
+        root, places = self.prologue.tensor(tensor)
+        at = places.reshape(-1)[order[0]]
+        return tuple(
+            self.graph.unit(Vector(root, first, stride), count) for first, count, stride in _runs(at, any_stride=True)
+        )
+
+    # What torch does
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        try:
+            return self._record(func, args, kwargs)
+        except NotCompiledError as error:
+            if not self.reason:
+                self.reason = f"{error}{_place()}"
+            raise NotCompiledError(self.reason) from None
+
+    def _record(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        name = func.overloadpacket.__name__
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            raise NotCompiledError(f"{name} draws random numbers, which a program cannot")
+        tensors = _tensors(args, kwargs)
+        for tensor in tensors:
+            if what := self.unknown.get(_storage(tensor)):
+                raise NotCompiledError(f"{name} uses {what}, which the compiler does not know")
+        if not any(map(self.depends, tensors)):
+            return self._prepare(func, name, args, kwargs, tensors)
+        if rewritten := REWRITTEN.get(name):
+            with self:
+                return rewritten(*args, **kwargs)
+        if any(tensor.dtype in _FOREIGN for tensor in tensors):
+            dtype = next(tensor.dtype for tensor in tensors if tensor.dtype in _FOREIGN)
+            raise NotCompiledError(f"{name} computes in {str(dtype).removeprefix('torch.')}, not in float32")
+        in_place = func._schema.is_mutable
+        if in_place and (rewritten := REWRITTEN.get(name.removesuffix("_"))):
+            with self:
+                return args[0].copy_(rewritten(*args, **kwargs))
+        if in_place and not (name.endswith("_") and len(args) and isinstance(args[0], Tensor)):
+            raise NotCompiledError(f"{name} writes into a tensor that it is given")
+        handler = HANDLERS.get(name.removesuffix("_") if in_place else name)
+        if handler is None:
+            if func.is_view and name != "detach":
+                result = func(*args, **kwargs)
+                self.alive.extend(_tensors((result,), {}))
+                return result
+            raise NotCompiledError(f"the compiler does not know {name}")
+        if not in_place:
+            result = func(*args, **kwargs)
+            if name in ("detach", "lift_fresh") or (
+                isinstance(result, Tensor) and any(result.untyped_storage() is t.untyped_storage() for t in tensors)
+            ):
+                result = result.clone()
+            handler(self, result, *args, **kwargs)
+            return result
+        handler(self, self._writable(args[0]), *args, **kwargs)
+        return func(*args, **kwargs)
+
+    def _writable(self, target: Tensor) -> Tensor:
+        """Return a tensor that step writes into, with its whole storage in the graph."""
+        if not self.depends(target):
+            self.prologue.check_written(target)
+            root = self.prologue.root(target)
+            assert root is not None
+            if BATCH not in root.shape:
+                raise NotCompiledError("it writes what depends on x or the state into a tensor of another batch size")
+            like = torch.arange(BATCH).view(-1, *[1] * (root.dim() - 1 - root.shape.index(BATCH))).expand(root.shape)
+            order = self.order(root.shape, like)
+            self.place(root, self.pieces(root, order), order)
+        return target
+
+    def _prepare(
+        self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Tensor]
+    ) -> Any:
+        """Compute what depends on parameters alone."""
+        if name in ("_local_scalar_dense", "is_nonzero", "equal", "item"):
+            raise NotCompiledError("a parameter's value decides what step does; a program always does the same")
+        if func._schema.is_mutable:
+            self.prologue.check_written(args[0])
+        result = func(*args, **kwargs)
+        if name == "detach":  # in storage of its own, as views are known by their storage
+            result = result.clone()
+        self.prologue.record(Call(func, args, kwargs), tensors, result)
+        return result
+
+    def compute(self, operation: str, result: Tensor, *inputs: Any) -> None:
+        """Take `result` for a pointwise operation of tensors and numbers, broadcast to its shape."""
+        shape = result.shape
+        like = None
+        for value in inputs:
+            if self.depends(value):
+                rows = self.rows[_storage(value)]
+                like = (self.table(value) // rows.units).expand(shape)
+                break
+        assert like is not None
+        order = self.order(shape, like)
+        columns = [
+            self.pieces(value.expand(shape), order)
+            if isinstance(value, Tensor)
+            else (self.graph.constant(float(value), order.shape[1]),)
+            for value in inputs
+        ]
+        nodes = tuple(self.graph.apply(operation, *pieces) for pieces in self._aligned(columns))
+        self.place(result, nodes, order)
+
+    def place(self, result: Tensor, nodes: tuple[Node, ...], order: Tensor) -> None:
+        """Take the numbers of `result` at places (BATCH, units) for nodes side by side."""
+        table = torch.empty(result.numel(), dtype=torch.int64)
+        table[order.reshape(-1)] = torch.arange(order.numel())
+        self.write(result, nodes, table.view(result.shape))
+
+    def _aligned(self, columns: Sequence[tuple[Node, ...]]) -> list[tuple[Node, ...]]:
+        """Cut vectors into pieces whose ends agree."""
+        if all(len(pieces) == 1 for pieces in columns):
+            return [tuple(pieces[0] for pieces in columns)]
+        ends = sorted({end for pieces in columns for end in _ends(pieces)})
+        cut = [self.cut(pieces, ends) for pieces in columns]
+        if len(ends) > MOST_PIECES:
+            raise NotCompiledError(f"it picks units in {len(ends)} pieces, at most {MOST_PIECES} can be handled")
+        return list(zip(*cut, strict=True))
+
+    def cut(self, pieces: tuple[Node, ...], ends: Sequence[int]) -> list[Node]:
+        found = []
+        at, start, first = 0, 0, 0
+        for end in ends:
+            while start + pieces[at].width <= first:
+                start += pieces[at].width
+                at += 1
+            found.append(self.graph.slice(pieces[at], first - start, end - first))
+            first = end
+        return found
+
+    def product(self, lefts: tuple[Node, ...], weight: Tensor) -> tuple[Node, ...]:
+        """Return pieces side by side (k) times a matrix (k, columns) of parameters."""
+        root, places = self.prologue.tensor(weight)
+        k, columns = weight.shape
+        first = int(places[0, 0])
+        matrix = Matrix(
+            root,
+            first,
+            int(places[0, 1]) - first if columns > 1 else 0,
+            int(places[1, 0]) - first if k > 1 else 0,
+        )
+        sums: list[Node] = []
+        row = 0
+        for left in lefts:
+            part = matrix.factors_from(row)
+            if left.operation in ("constant", "unit"):
+                raise NotCompiledError("it multiplies parameters alone by a matrix, once for each sequence")
+            sums.append(self.graph.product(left, part, columns))
+            row += left.width
+        total = self.graph.total(sums)
+        assert total is not None
+        return (total,)
+
+
+def _multiply(recorder: _Recorder, result: Tensor, left: Tensor, right: Tensor) -> None:
+    """mm: (rows, k) times (k, columns); of one side the rows belong to sequences, the other one is parameters'."""
+    if recorder.depends(left) and recorder.depends(right):
+        raise NotCompiledError("it multiplies two matrices that both depend on x or the state")
+    if recorder.depends(right):
+        return _multiply(recorder, result.t(), right.t(), left.t())
+    rows = recorder.rows[_storage(left)]
+    sequence = recorder.table(left) // rows.units
+    if not torch.equal(sequence, sequence[:, :1].expand_as(sequence)):
+        raise NotCompiledError("it mixes the sequences of the batch, which a step must treat one by one")
+    order = recorder.order(left.shape[:1], sequence[:, 0])  # (BATCH, rows of each sequence)
+    k, columns = right.shape
+    nodes: tuple[Node, ...] = ()
+    for j in range(order.shape[1]):
+        places = order[:, j, None] * k + torch.arange(k)
+        nodes += recorder.product(recorder.pieces(left, places), right)
+    recorder.place(result, nodes, (order[:, :, None] * columns + torch.arange(columns)).view(BATCH, -1))
+    return None
+
+
+def _multiply_each(recorder: _Recorder, result: Tensor, left: Tensor, right: Tensor) -> None:
+    """bmm: each of n matrices with its own."""
+    for one, a, b in zip(result, left, right, strict=True):
+        _multiply(recorder, one, a, b)
+
+
+def _mover(function: Callable[..., Tensor]) -> Callable[..., None]:
+    def handler(recorder: _Recorder, result: Tensor, source: Any, *args: Any, **kwargs: Any) -> None:
+        if not recorder.depends(source):
+            raise NotCompiledError("it picks parameters by a value that depends on x or the state")
+        if any(map(recorder.depends, _tensors(args, kwargs))):
+            raise NotCompiledError("it picks units by a value that depends on x or the state")
+        recorder.write(
+            result,
+            recorder.rows[_storage(source)].nodes,
+            function(recorder.table(source), *args, **kwargs).expand(result.shape),
+        )
+
+    return handler
+
+
+def _join(recorder: _Recorder, result: Tensor, tensors: Sequence[Tensor], dim: int = 0) -> None:
+    """cat: numbers of several tensors side by side, of which some may be parameters' alone."""
+    first = next(tensor for tensor in tensors if recorder.depends(tensor))
+    dim %= result.dim()
+    kept = [tensor for tensor in tensors if tensor.numel()]
+    sequence = recorder.table(first) // recorder.rows[_storage(first)].units
+    nodes: tuple[Node, ...] = ()
+    tables = []
+    for tensor in kept:
+        if recorder.depends(tensor):
+            like = recorder.table(tensor) // recorder.rows[_storage(tensor)].units
+        else:
+            like = sequence.narrow(dim, 0, 1).expand(tensor.shape)
+        order = recorder.order(tensor.shape, like)
+        before, pieces = sum(node.width for node in nodes), recorder.pieces(tensor, order)
+        table = torch.empty(tensor.numel(), dtype=torch.int64)
+        table[order.reshape(-1)] = (
+            torch.arange(BATCH)[:, None] * (1 << 32) + before + torch.arange(order.shape[1])
+        ).reshape(-1)
+        tables.append(table.view(tensor.shape))
+        nodes += pieces
+    units = sum(node.width for node in nodes)
+    joined = torch.cat(tables, dim)
+    recorder.write(result, nodes, (joined >> 32) * units + (joined & 0xFFFFFFFF))
+
+
+def _reducer(operation: str) -> Callable[..., None]:
+    """Sum and amax over some axes of each sequence's numbers."""
+
+    def handler(
+        recorder: _Recorder, result: Tensor, tensor: Tensor, dim: Any = None, keepdim: bool = False, **_: Any
+    ) -> None:
+        dims = [dim] if isinstance(dim, int) else list(dim or range(tensor.dim()))
+        dims = sorted(d % tensor.dim() for d in dims)
+        rest = [d for d in range(tensor.dim()) if d not in dims]
+        moved = tensor.permute(*rest, *dims).flatten(len(rest)) if rest else tensor.reshape(1, -1)
+        moved = moved.reshape(-1, moved.shape[-1])  # a copy where it must be: the table below is what counts
+        rows = recorder.rows[_storage(tensor)]
+        table = recorder.table(tensor).permute(*rest, *dims).reshape(moved.shape)
+        sequence = table // rows.units
+        if not torch.equal(sequence, sequence[:, :1].expand_as(sequence)):
+            raise NotCompiledError("it sums over the sequences of the batch, which a step must treat one by one")
+        order = recorder.order(table.shape[:1], sequence[:, 0])  # (BATCH, results)
+        units = (table % rows.units)[order[0]]  # (results, numbers of each)
+        graph = recorder.graph
+        runs = [_runs(row) for row in units]
+        nodes: tuple[Node, ...]
+        if sum(map(len, runs)) <= MOST_PIECES:
+            singles = []
+            for row in units:
+                parts = [graph.reduce(operation, piece) for piece in recorder._picked(rows.nodes, row)]
+                total = parts[0]
+                for part in parts[1:]:
+                    total = graph.apply("add" if operation == "sum" else "max", total, part)
+                singles.append(total)
+            nodes = tuple(singles)
+        elif units.shape[1] <= MOST_PIECES:
+            columns = [recorder._picked(rows.nodes, column) for column in units.t()]
+            pieces = columns[0]
+            for column in columns[1:]:
+                pieces = tuple(
+                    graph.apply("add" if operation == "sum" else "max", *both)
+                    for both in recorder._aligned([pieces, column])
+                )
+            nodes = pieces
+        else:
+            raise NotCompiledError(f"it sums units in more than {MOST_PIECES} pieces")
+        recorder.place(result, nodes, order)
+
+    return handler
+
+
+def _greatest(recorder: _Recorder, result: Any, x: Tensor, other: Any = None, keepdim: bool = False) -> None:
+    """max: of two tensors, or over an axis, whose indices stay unknown."""
+    if isinstance(other, Tensor):
+        return recorder.compute("max", result, x, other)
+    if other is None:
+        return _reducer("maximum")(recorder, result, x)
+    recorder.alive.append(result[1])
+    recorder.unknown[_storage(result[1])] = "the place of a maximum"
+    return _reducer("maximum")(recorder, result[0], x, other, keepdim)
+
+
+def _pointwise(operation: str) -> Callable[..., None]:
+    arity = POINTWISE[operation].arity
+    return lambda recorder, result, *args, **_: recorder.compute(operation, result, *args[:arity])
+
+
+def _scaled(operation: str, first: bool = False) -> Callable[..., None]:
+    """Add or subtract an operand that may have a factor; rsub has the two the other way round."""
+
+    def handler(recorder: _Recorder, result: Tensor, a: Any, b: Any, alpha: float = 1) -> None:
+        if alpha != 1:
+            if isinstance(b, Tensor):
+                scaled = b * alpha
+                if recorder.depends(b):
+                    recorder.compute("mul", scaled, b, alpha)
+                else:
+                    recorder.prologue.record(Call(aten.mul.Tensor, (b, alpha), {}), [b], scaled)
+                b = scaled
+            else:
+                b = b * alpha
+        recorder.compute(operation, result, *((b, a) if first else (a, b)))
+
+    return handler
+
+
+def _swapped(operation: str) -> Callable[..., None]:
+    return lambda recorder, result, a, b: recorder.compute(operation, result, b, a)
+
+
+def _copy(recorder: _Recorder, result: Tensor, target: Any, source: Any, *_: Any, **__: Any) -> None:
+    """copy_ and fill_: a tensor's numbers become those of another one."""
+    like = result if recorder.depends(result) else source
+    rows = recorder.rows[_storage(like)]
+    order = recorder.order(result.shape, (recorder.table(like) // rows.units).expand(result.shape))
+    if isinstance(source, Tensor):
+        nodes = recorder.pieces(source.expand(result.shape), order)
+    else:
+        nodes = (recorder.graph.constant(float(source), order.shape[1]),)
+    recorder.place(result, nodes, order)
+
+
+def _fill(value: float | None) -> Callable[..., None]:
+    """zeros_like and the like: they need a tensor for its shape alone."""
+    call = (aten.empty.memory_format, ()) if value is None else (aten.full.default, (value,))
+    return lambda recorder, result, *_, **__: recorder.prologue.record(
+        Call(call[0], (list(result.shape), *call[1]), {}), [], result
+    )
+
+
+def _decides(recorder: _Recorder, result: Any, *_: Any, **__: Any) -> None:
+    raise NotCompiledError("a value decides what step does; a program does the same for all: use torch.where")
+
+
+def _same(recorder: _Recorder, result: Tensor, source: Tensor, *_: Any, **__: Any) -> None:
+    recorder.write(result, recorder.rows[_storage(source)].nodes, recorder.table(source))
+
+
+def _stopped(recorder: _Recorder, result: Tensor, source: Tensor) -> None:
+    recorder.compute("stop", result, source)
+
+
+def _as_number(recorder: _Recorder, result: Tensor, source: Tensor, *_: Any, **options: Any) -> None:
+    dtype = options.get("dtype")
+    if dtype not in (None, torch.float32, torch.bool):
+        raise NotCompiledError(f"it computes in {str(dtype).removeprefix('torch.')}, not in float32")
+    if dtype is torch.bool and source.dtype is not torch.bool:
+        recorder.compute("ne", result, source, 0)
+    else:
+        _same(recorder, result, source)
+
+
+HANDLERS: dict[str, Callable[..., None]] = {
+    **{
+        name: _pointwise(name)
+        for name in (
+            "neg", "reciprocal", "sqrt", "abs", "exp", "log", "log1p", "expm1", "tanh", "sigmoid", "sin", "cos", "erf",
+            "relu", "mul", "div", "gt", "ge", "eq", "ne",
+        )
+    },
+    "sign": _pointwise("sign"),
+    "sgn": _pointwise("sign"),
+    "maximum": _pointwise("max"),
+    "minimum": _pointwise("min"),
+    "lerp": lambda recorder, result, a, b, weight: recorder.compute("lerp", result, a, b, weight),
+    "add": _scaled("add"),
+    "sub": _scaled("sub"),
+    "rsub": _scaled("sub", first=True),
+    "lt": _swapped("gt"),
+    "le": _swapped("ge"),
+    "logical_and": _pointwise("mul"),
+    "bitwise_and": _pointwise("mul"),
+    "logical_or": _pointwise("max"),
+    "bitwise_or": _pointwise("max"),
+    "logical_not": lambda recorder, result, a: recorder.compute("eq", result, a, 0),
+    "bitwise_not": lambda recorder, result, a: recorder.compute("eq", result, a, 0),
+    "where": _pointwise("select"),
+    "masked_fill": lambda recorder, result, a, mask, value: recorder.compute("select", result, mask, value, a),
+    "mm": _multiply,
+    "bmm": _multiply_each,
+    "sum": _reducer("sum"),
+    "amax": _reducer("maximum"),
+    "max": _greatest,
+    "cat": _join,
+    "copy": _copy,
+    "fill": _copy,
+    "zero": lambda recorder, result, target: _copy(recorder, result, target, 0),
+    "clone": _same,
+    "contiguous": _same,
+    "lift_fresh": _same,
+    "detach": _stopped,
+    "_to_copy": _as_number,
+    "empty_like": _fill(None),
+    "new_empty": _fill(None),
+    "zeros_like": _fill(0),
+    "ones_like": _fill(1),
+    "new_zeros": _fill(0),
+    "new_ones": _fill(1),
+    "full_like": lambda recorder, result, source, value, **_: _fill(value)(recorder, result),
+    "new_full": lambda recorder, result, source, size, value, **_: _fill(value)(recorder, result),
+    "_local_scalar_dense": _decides,
+    "is_nonzero": _decides,
+    "equal": _decides,
+    **{
+        name: _mover(getattr(aten, name))
+        for name in (
+            "index_select", "roll", "flip", "gather", "index", "take", "repeat", "_unsafe_view", "_reshape_copy",
+        )
+    },
+}  # fmt: skip
+
+_FOREIGN = (torch.float64, torch.float16, torch.bfloat16, torch.complex64, torch.complex128)
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _room(tensor: Tensor) -> int:
+    return tensor.untyped_storage().nbytes() // tensor.element_size()
+
+
+def _view(table: Tensor, tensor: Tensor) -> Tensor:
+    return table.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+
+
+def _tensors(args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
+    found: list[Tensor] = []
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            found.extend(item for item in value if isinstance(item, Tensor))
+    return found
+
+
+def _runs(units: Tensor, any_stride: bool = False) -> list[tuple[int, int, int]]:
+    """Return numbers as runs (first, count, stride), of stride 1 or 0 unless any is allowed."""
+    count = len(units)
+    if count == 1:
+        return [(int(units[0]), 1, 1)]
+    first, last = int(units[0]), int(units[-1])
+    steps = units[1:] - units[:-1]
+    stride = int(steps[0])
+    if last - first == stride * (count - 1) and (any_stride or stride in (0, 1)) and bool((steps == stride).all()):
+        return [(first, count, stride)]
+    values = units.tolist()
+    runs, start = [], 0
+    while start < count:
+        end, step = start + 1, 1
+        if end < count and (values[end] - values[start] in (0, 1) or any_stride):
+            step = values[end] - values[start]
+            while end < count and values[end] - values[end - 1] == step:
+                end += 1
+        runs.append((values[start], end - start, step))
+        start = end
+        if len(runs) > MOST_PIECES:
+            raise NotCompiledError(f"it picks units in more than {MOST_PIECES} pieces")
+    return runs
+
+
+def _ends(pieces: tuple[Node, ...]) -> list[int]:
+    ends, end = [], 0
+    for node in pieces:
+        end += node.width
+        ends.append(end)
+    return ends
+
+
+_OURS, _TORCH = str(Path(__file__).parent), str(Path(torch.__file__).parent)
+
+
+def _place() -> str:
+    """Return the line of the user's source that is being run, as words."""
+    for frame in reversed(traceback.extract_stack()):
+        if not frame.filename.startswith((_OURS, _TORCH)):
+            line = (frame.line or linecache.getline(frame.filename, frame.lineno or 0)).strip()
+            return f" ({Path(frame.filename).name}:{frame.lineno}: {line})"
+    return ""
+
+
+class _Names:
+    """Notes the local names in a function when it returns."""
+
+    def __init__(self, step: Callable[..., Any]) -> None:
+        self.code = getattr(getattr(step, "__func__", step), "__code__", None)
+        self.found: dict[str, Any] = {}
+
+    def __enter__(self) -> None:
+        self.watching = sys.getprofile() is None  # a profiler goes on undisturbed, and the names stay unknown
+        if self.watching:
+            sys.setprofile(self._watch)
+
+    def __exit__(self, *_: object) -> None:
+        if self.watching:
+            sys.setprofile(None)
+
+    def _watch(self, frame: FrameType, event: str, _: Any) -> None:
+        if event == "return" and frame.f_code is self.code:
+            self.found = dict(frame.f_locals)
+
+    def of_nodes(self, recorder: _Recorder) -> dict[Node, str]:
+        """Return the names of nodes; where one has several, the first."""
+        names: dict[Node, str] = {}
+        for name, value in self.found.items():
+            if recorder.depends(value) and value.dim() > 1 and value.shape[0] == BATCH:
+                pieces = recorder.pieces(value, recorder.order(value.shape))
+                if len(pieces) == 1 and pieces[0].operation not in ("x", "state", "constant"):
+                    names.setdefault(pieces[0], name)
+        return names
