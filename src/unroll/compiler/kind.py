@@ -66,8 +66,9 @@ def has_hooks(cell: nn.Module) -> bool:
 
 
 def copied(cell: nn.Module) -> nn.Module:
-    """Return a cell of the same kind with copies of all tensors, which need no gradient; what it does to itself does
-    not reach the original. Other attributes are shared.
+    """Return a cell of the same kind with copies of all tensors, which need no gradient.
+
+    What it does to itself does not reach the original. Other attributes are shared.
     """
     return _copied(cell, {})
 

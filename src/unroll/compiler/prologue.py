@@ -22,7 +22,7 @@ class Call(NamedTuple):
 
 
 class _Made(NamedTuple):
-    """Stands for a tensor in a recorded call: result `item` of call `call`; or, with call -1, parameter number `item`."""
+    """Stands for a tensor in a recorded call: result `item` of call `call`; with call -1, parameter number `item`."""
 
     call: int
     item: int
@@ -110,7 +110,7 @@ class Prologue:
         return float(values[0]) if bool((values == values[0]).all()) else None
 
     def root(self, tensor: Tensor) -> Tensor | None:
-        """Return the tensor of which this one is a view; itself, if it is none; None if the prologue does not know it."""
+        """Return the tensor of which this one is a view, itself if it is none; None if the prologue lacks it."""
         found = self._roots.get(tensor.untyped_storage().data_ptr())
         return None if found is None else found[1]
 

@@ -50,6 +50,7 @@ class Columns:
         self.used, self._aligned = 0, aligned
 
     def take(self, width: int) -> int:
+        """Return the first of `width` new columns."""
         first = self.used
         self.used += -(-width // self._aligned) * self._aligned
         return first
@@ -71,14 +72,17 @@ class Units:
 
     @property
     def used(self) -> int:
+        """All columns so far."""
         return self._columns.used
 
     @property
     def terms(self) -> tuple[Term, ...]:
+        """What the vectors are read from."""
         return tuple(Term(at, n, *vector) for (vector, n), at in self._at.items() if isinstance(vector, Vector))
 
     @property
     def fills(self) -> tuple[Fill, ...]:
+        """The constants."""
         return tuple(Fill(at, n, number) for (number, n), at in self._at.items() if isinstance(number, float))
 
 

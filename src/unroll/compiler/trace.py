@@ -95,9 +95,8 @@ def trace(cell: nn.Module, step: Callable[[Tensor, Any], Any], x: Tensor, state:
     outputs = []
     for before, after in zip(parts, new, strict=True):
         if before.shape != after.shape:
-            raise NotCompiledError(
-                f"step returns a state of shape {tuple(after.shape)[1:]}, given {tuple(before.shape)[1:]} (per sequence)"
-            )
+            given, returned = tuple(before.shape)[1:], tuple(after.shape)[1:]
+            raise NotCompiledError(f"step returns a state of shape {returned} per sequence, given one of {given}")
         outputs.append(recorder.pieces(after, recorder.order(after.shape)))
     return Traced(
         recorder.graph,
@@ -147,14 +146,17 @@ class _Recorder(TorchDispatchMode):
         rows.nodes += nodes
 
     def depends(self, value: object) -> bool:
+        """Tell whether a value is a tensor that depends on x or the state."""
         return isinstance(value, Tensor) and _storage(value) in self.rows
 
     def table(self, tensor: Tensor) -> Tensor:
+        """Return the table of a tensor's numbers, of its shape; see `_Rows`."""
         return _view(self.rows[_storage(tensor)].table, tensor)
 
     def order(self, shape: Sequence[int], like: Tensor | None = None) -> Tensor:
-        """Return the places (BATCH, units) of a tensor's numbers, sequence by sequence; ``like``: of which sequence each
-        of them is, by default of the first axis.
+        """Return the places (BATCH, units) of a tensor's numbers, sequence by sequence.
+
+        ``like`` says of which sequence each number is; by default the first axis does.
         """
         count = torch.Size(shape).numel()
         if like is None or count % BATCH:
@@ -318,6 +320,7 @@ class _Recorder(TorchDispatchMode):
         return list(zip(*cut, strict=True))
 
     def cut(self, pieces: tuple[Node, ...], ends: Sequence[int]) -> list[Node]:
+        """Cut a vector into pieces with given ends."""
         found = []
         at, start, first = 0, 0, 0
         for end in ends:

@@ -308,6 +308,7 @@ def own(lengths: Tensor | None) -> Tensor | None:
 
 
 def address(tensor: Tensor | None) -> int:
+    """Return where a tensor's numbers begin, 0 for None."""
     return 0 if tensor is None else tensor.data_ptr()
 
 
