@@ -71,7 +71,8 @@ void answer(const Layout& a, const std::uint8_t* bytes, const float* floats, con
     f.lengths = a.lengths ? a.lengths + first : nullptr;
     take(f, *a.kernels, {bytes, floats, mean, scale}, first);
     float* const z = logits + first * classes;
-    const Inputs head{last(f, *a.kernels), f.batch, a.hidden, a.hidden, 0, of_head, z, classes};
+    const Columns all_units{0, a.hidden};
+    const Inputs head{last(f, *a.kernels), f.batch, a.hidden, &all_units, 1, nullptr, of_head, z, classes, classes};
     a.kernels->inputs(head, 0, f.batch, scratch(a.kernels->inputs_scratch(head)));
     for (long n = 0; n < f.batch * classes; ++n) z[n] += b_out[n % classes];
   });

@@ -6,48 +6,6 @@
 namespace unroll {
 namespace CONCAT(in_, ISA) {
 
-// p / q for a q that is neither zero nor infinite: by an estimate of 14 bits and a Newton step, as dividing 512 bits takes 16
-// cycles.
-static inline Vec quotient(Vec p, Vec q) {
-#ifdef __AVX512F__
-  const Vec r = (Vec)_mm512_maskz_rcp14_ps(-1, (__m512)q);
-  return p * (r + r * (1 - q * r));
-#else
-  return p / q;
-#endif
-}
-
-// From -most to most; a NaN passes.
-static inline Vec bounded(Vec x, Vec most) {
-#ifdef __AVX512F__
-  return (Vec)_mm512_max_ps((__m512)-most, _mm512_min_ps((__m512)most, (__m512)x));
-#else
-  x = x > most ? most : x;
-  return x < -most ? -most : x;
-#endif
-}
-
-// The rational approximation of Eigen (Eigen/src/Core/MathFunctionsImpl.h, generic_fast_tanh_float): an odd polynomial of
-// degree 13 over an even one of degree 6, largest error 3.3e-7.
-static inline Vec tanh(Vec x) {
-  x = bounded(x, Vec{} + 7.90531110763549805f);
-  const Vec s = x * x;
-  Vec p = Vec{} + -2.76076847742355e-16f;
-  p = p * s + 2.00018790482477e-13f;
-  p = p * s + -8.60467152213735e-11f;
-  p = p * s + 5.12229709037114e-08f;
-  p = p * s + 1.48572235717979e-05f;
-  p = p * s + 6.37261928875436e-04f;
-  p = p * s + 4.89352455891786e-03f;
-  Vec q = Vec{} + 1.19825839466702e-06f;
-  q = q * s + 1.18534705686654e-04f;
-  q = q * s + 2.26843463243900e-03f;
-  q = q * s + 4.89352518554385e-03f;
-  return quotient(x * p, q);
-}
-
-static inline Vec sigmoid(Vec x) { return 0.5f + 0.5f * tanh(0.5f * x); }
-
 // Another thread may be writing after the last unit of h_before and c_before, so nothing past the units is read.
 struct Step {
   const float *h_before, *c_before, *raw;

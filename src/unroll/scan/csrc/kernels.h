@@ -4,7 +4,7 @@
 // A group of the batch goes through all time steps before the next group, so threads synchronise once per call. No templates
 // of the standard library are used, as the linker might pick this instruction set's version of them for all.
 
-#ifdef __AVX512F__
+#ifdef __AVX2__
 #include <immintrin.h>
 #elif defined(UNROLL_X86)
 #include <xmmintrin.h>
@@ -29,6 +29,8 @@
 #else
 #include "products.h"
 #endif
+
+#include "functions.h"
 
 #include "cells.h"
 
@@ -232,7 +234,11 @@ static long gradients_scratch(const Gradients& a) {
   return (whole_rows(columns) + rounded(k) + (1 + VECS) * WIDTH) * places(BLOCK);
 }
 
-static long inputs_scratch(const Inputs& a) { return MOST_ROWS * (left_room(a.before) + left_room(a.width)); }
+static long inputs_scratch(const Inputs& a) {
+  long room = 0;
+  for (int i = 0; i < a.count; ++i) room += left_room(a.lefts[i].count);
+  return MOST_ROWS * room;
+}
 
 static void gradients(const Gradients& a, long begin, long end, float* scratch) {
   const Tiles tiles;
@@ -255,11 +261,15 @@ static void gradients(const Gradients& a, long begin, long end, float* scratch) 
 static void inputs(const Inputs& a, long begin, long end, float* scratch) {
   const Tiles tiles;
   each_tile(begin, end, [&](long row, long rows) {
-    const float* d = a.d + row * a.width;
-    const long after = a.before + a.gap;
-    const Left lefts[2] = {as_left(d, a.width, a.before, rows, scratch),
-                           as_left(d + after, a.width, a.width - after, rows, scratch + rows * left_room(a.before))};
-    product(a.out + row * a.k, a.k, false, nullptr, 0, rows, a.k, a.packed, VECS, lefts, 2);
+    Left lefts[program::MOST_LEFTS];
+    float* room = scratch;
+    for (int i = 0; i < a.count; ++i) {
+      const Columns& columns = a.lefts[i];
+      lefts[i] = as_left(a.d + row * a.width + columns.first, a.width, columns.count, rows, room);
+      room += rows * left_room(columns.count);
+    }
+    product(a.out + row * a.row, a.row, false, a.start ? a.start + row * a.width : nullptr, a.width, rows, a.k,
+            a.packed, VECS, lefts, a.count);
   });
 }
 
@@ -356,12 +366,18 @@ static void linear_backward(const LinearBackward& a, long begin, long end) {
 }
 
 }  // namespace of the instruction set
+}  // namespace unroll
+
+#include "machine.h"
+
+namespace unroll {
 
 extern const Kernels ISA;
 const Kernels ISA{NAME(ISA),
                   WIDTH,
                   VECS,
                   CONCAT(in_, ISA)::WIDE,
+                  CONCAT(in_, ISA)::HEIGHT,
                   CONCAT(in_, ISA)::GROUP,
                   CONCAT(in_, ISA)::SHARE,
                   CONCAT(in_, ISA)::PAIR,
@@ -374,6 +390,10 @@ const Kernels ISA{NAME(ISA),
                   CONCAT(in_, ISA)::gradients,
                   CONCAT(in_, ISA)::inputs_scratch,
                   CONCAT(in_, ISA)::inputs,
+                  CONCAT(in_, ISA)::forward_scratch,
+                  CONCAT(in_, ISA)::program_forward,
+                  CONCAT(in_, ISA)::backward_scratch,
+                  CONCAT(in_, ISA)::program_backward,
                   CONCAT(in_, ISA)::gather,
                   CONCAT(in_, ISA)::update,
                   CONCAT(in_, ISA)::linear,

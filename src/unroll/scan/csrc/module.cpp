@@ -13,6 +13,8 @@
 #include "answer.h"
 #include "passes.h"
 #include "processor.h"
+#include "programs.h"
+#include "reading.h"
 #include "step.h"
 #include "threads.h"
 
@@ -52,6 +54,44 @@ static T* at(std::uintptr_t address) {
   return to_cpp<T*>(address);
 }
 
+static void check_counts(const ProgramLayout& a, std::size_t tensors, const std::vector<std::size_t>& parts) {
+  if (tensors != static_cast<std::size_t>(a.program->sizes.count))
+    throw nb::value_error("the program has another number of tensors");
+  for (const std::size_t count : parts)
+    if (count != static_cast<std::size_t>(a.program->widths.count))
+      throw nb::value_error("the program has another number of parts of the state");
+}
+
+template <class T>
+static std::vector<T*> all_at(const std::vector<std::uintptr_t>& addresses) {
+  std::vector<T*> all;
+  for (const std::uintptr_t address : addresses) all.push_back(at<T>(address));
+  return all;
+}
+
+using Addresses = std::vector<std::uintptr_t>;
+
+static void forward_by_address(const ProgramLayout& a, const Addresses& tensors, std::uintptr_t x, long x_batch,
+                               long x_time, const Addresses& initial, const Addresses& states, long slots,
+                               const Addresses& ends, std::uintptr_t steps, std::uintptr_t kept) {
+  check_counts(a, tensors.size(), {initial.size(), states.size(), ends.size()});
+  nb::gil_scoped_release unlocked;
+  program_forward(a, all_at<const float>(tensors), at<const float>(x), x_batch, x_time, all_at<const float>(initial),
+                  all_at<float>(states), slots, all_at<float>(ends), at<float>(steps), at<float>(kept));
+}
+
+static void backward_by_address(const ProgramLayout& a, const Addresses& tensors, const Addresses& states,
+                                std::uintptr_t kept, std::uintptr_t steps, std::uintptr_t dy, long dy_batch,
+                                long dy_time, long stretch, const Addresses& ends, bool wants_initial,
+                                const Addresses& grads, std::uintptr_t dx) {
+  check_counts(a, tensors.size(), {states.size(), ends.size()});
+  check_counts(a, grads.size(), {});
+  nb::gil_scoped_release unlocked;
+  program_backward(a, all_at<const float>(tensors), all_at<float>(states), at<float>(kept), at<const float>(steps),
+                   at<const float>(dy), dy_batch, dy_time, stretch, all_at<float>(ends), wants_initial,
+                   all_at<float>(grads), at<float>(dx));
+}
+
 template <class... Args>
 static auto by_address(void (*pass)(const Layout&, Args...)) {
   return [pass](const Layout& layout, FromPython<Args>... args) {
@@ -80,10 +120,22 @@ NB_MODULE(_kernels, m) {
                           reverse,     batch,   time,
                           inputs,      hidden,  at<const std::int64_t>(lengths)};
       });
+  nb::class_<ReadProgram>(m, "Program", "A recurrence that the machine can carry out (unroll/compiler/program.py).")
+      .def(nb::init<const nb::tuple&>());
+  nb::class_<ProgramLayout>(m, "ProgramLayout", "A program, direction and sizes of a scan.")
+      .def(
+          "__init__",
+          [](ProgramLayout* self, const std::string& isa, int threads, const ReadProgram& program, bool reverse,
+             long batch, long time, std::uintptr_t lengths) {
+            new (self)
+                ProgramLayout{&named(isa), threads, &program, reverse, batch, time, at<const std::int64_t>(lengths)};
+          },
+          nb::keep_alive<1, 4>());
+  m.def("program_forward", &forward_by_address);
+  m.def("program_backward", &backward_by_address);
   m.def(
       "use_team", [](std::uintptr_t gomp_parallel) { use_team(reinterpret_cast<Team>(gomp_parallel)); },
       "Share work with the OpenMP runtime whose GOMP_parallel is at this address.");
-  using Addresses = std::vector<std::vector<std::uintptr_t>>;
   nb::class_<TrainingStep>(m, "TrainingStep", "A training step of a classifier of one layer (csrc/step.h).")
       .def("__init__",
            [](TrainingStep* self, const Layout& layout, long classes, std::uintptr_t bytes, std::uintptr_t floats,
@@ -95,8 +147,8 @@ NB_MODULE(_kernels, m) {
                   at<const std::int64_t>(starts), at<const std::int64_t>(lengths), mean, scale, weights, smoothing});
            })
       .def("use",
-           [](TrainingStep& self, const Addresses& parameters, bool decoupled, double beta1, double beta2, double eps,
-              double weight_decay, double clip) {
+           [](TrainingStep& self, const std::vector<Addresses>& parameters, bool decoupled, double beta1, double beta2,
+              double eps, double weight_decay, double clip) {
              std::vector<Parameter> all;
              for (const auto& p : parameters)
                all.push_back({at<float>(p.at(0)), at<float>(p.at(1)), at<float>(p.at(2)), at<float>(p.at(3)),

@@ -1,36 +1,12 @@
 #include "passes.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "pack.h"
 #include "threads.h"
 
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
-
 namespace unroll {
 namespace {
-
-// Ask for huge pages for large tensors, as the first touch of a page costs as much as the arithmetic on it.
-void expect_large(void* from, long floats) {
-#ifdef __linux__
-  constexpr std::uintptr_t page = 1 << 21;
-  const std::uintptr_t begin = (reinterpret_cast<std::uintptr_t>(from) + page - 1) / page * page;
-  const std::uintptr_t end = (reinterpret_cast<std::uintptr_t>(from) + floats * sizeof(float)) / page * page;
-  if (from && begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#else
-  (void)from, (void)floats;
-#endif
-}
-
-void copy(float* to, const float* from, long n) {
-  if (from)
-    std::memcpy(to, from, n * sizeof(float));
-  else
-    std::fill_n(to, n, 0.0f);
-}
 
 bool is_gru(const Layout& a) { return a.recurrence == Recurrence::gru; }
 
@@ -89,11 +65,12 @@ struct Sums {
 void add_gradients(const Layout& a, const Backward& b, const float* steps, int threads, const Sums& to, bool add) {
   const long both = added(a), columns = a.columns(), row = b.first_row;
   const float *x = steps + row * a.inputs, *h = b.h + ((a.reverse ? a.batch : 0) + row) * a.hidden;
-  Gradients g{b.d, b.time * b.rows, columns, b.rows, a.batch, {}, 0, add};
-  g.parts[g.count++] = {0, both, x, a.inputs, a.inputs, to.dw_ih};
-  if (is_gru(a)) g.parts[g.count++] = {both + a.hidden, a.hidden, x, a.inputs, a.inputs, to.dw_ih + both * a.inputs};
-  g.parts[g.count++] = {0, a.rows(), h, a.hidden, a.hidden, to.dw_hh};
-  if (to.db) g.parts[g.count++] = {0, columns, nullptr, 0, 1, to.db};
+  Gradient parts[4];
+  Gradients g{b.d, b.time * b.rows, columns, b.rows, a.batch, parts, 0, add};
+  parts[g.count++] = {0, both, x, a.inputs, a.inputs, to.dw_ih};
+  if (is_gru(a)) parts[g.count++] = {both + a.hidden, a.hidden, x, a.inputs, a.inputs, to.dw_ih + both * a.inputs};
+  parts[g.count++] = {0, a.rows(), h, a.hidden, a.hidden, to.dw_hh};
+  if (to.db) parts[g.count++] = {0, columns, nullptr, 0, 1, to.db};
   split(columns, threads,
         [&](long begin, long end) { a.kernels->gradients(g, begin, end, scratch(a.kernels->gradients_scratch(g))); });
 }
@@ -103,14 +80,18 @@ void add_inputs(const Back& w, const Backward& b, long first, int threads) {
   const Layout& a = w.a;
   const bool whole = b.rows == a.batch;  // then the time steps are contiguous
   const long columns = a.columns(), both = added(a), n = whole ? b.time * b.rows : b.rows;
+  const long after = columns - a.rows() + both;
+  const Columns lefts[] = {{0, both}, {after, columns - after}};
   for (long t = 0; t < (whole ? 1 : b.time); ++t) {
     const Inputs to_x{b.d + t * b.rows * columns,
                       n,
                       columns,
-                      both,
-                      columns - a.rows(),
+                      lefts,
+                      2,
+                      nullptr,
                       w.of_x,
                       w.dx + ((first + t) * a.batch + b.first_row) * a.inputs,
+                      a.inputs,
                       a.inputs};
     split(n, threads,
           [&](long begin, long end) { a.kernels->inputs(to_x, begin, end, scratch(a.kernels->inputs_scratch(to_x))); });
@@ -156,12 +137,6 @@ void add_to(const Layout& a, float* sum, const float* more, long n) {
 }
 
 }  // namespace
-
-float* scratch(long floats) {
-  static thread_local Numbers kept;
-  if (static_cast<long>(kept.size()) < floats) kept.resize(floats);
-  return kept.data();
-}
 
 Forward arranged(const Layout& a, const float* w_ih, const float* w_hh, const float* b_ih, const float* b_hh) {
   const long inputs = a.inputs, hidden = a.hidden, both = added(a);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "memory.h"
 #include "scan.h"
 
 namespace unroll {
@@ -19,9 +20,6 @@ struct Layout {
   long columns() const { return gates_of(recurrence) * hidden; }  // of gates and of d
   long rows() const { return (recurrence == Recurrence::gru ? 3 : gates_of(recurrence)) * hidden; }  // of the weights
 };
-
-// A thread's scratch memory for a kernel, kept between calls, as allocating it would cost as much as a short scan.
-float* scratch(long floats);
 
 // A scan with arranged weights and biases, in memory that the calling thread keeps until its next scan; the caller sets its
 // inputs and outputs. Biases may be null.

@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "program.h"
+
 namespace unroll {
 
 enum class Recurrence { tanh, relu, gru, lstm, linear };
@@ -67,18 +69,59 @@ struct Gradients {
   const float* d;  // (n, width), padded
   long n, width;
   long run, apart;  // consecutive rows in `from`; distance to the next run in rows
-  Gradient parts[4];
+  const Gradient* parts;
   int count;
   bool add;  // to the previous values
 };
 
-// out[n, k] = sum over u of d[n, u] * w[u, k]; `gap` columns of d after the first `before` are left out.
+// Some columns of d that are a left side.
+struct Columns {
+  long first, count;
+};
+
+// out[n, k] = start[n, k] + the sum over u of d[n, u] * w[u, k], for the columns u in `lefts`, one after the other.
 struct Inputs {
   const float* d;  // (n, width)
-  long n, width, before, gap;
+  long n, width;
+  const Columns* lefts;
+  int count;
+  const float* start;   // rows `width` apart, padded by a tile's rows; null: zero
   const float* packed;  // w, as pack() arranges it
-  float* out;           // (n, k)
-  long k;
+  float* out;           // rows `row` apart
+  long row, k;
+};
+
+// A stretch of time steps of a program; see Scan.
+struct ProgramScan {
+  const program::Program* program;
+  const program::Steps* steps;
+  bool reverse;
+  long batch, time;
+  const std::int64_t* lengths;
+  long first;            // how many time steps precede the first ones of x, states, kept and dy
+  float* const* states;  // for each part (slots, batch, width), padded
+  long slots;
+  float* kept;  // (time, batch, kept), padded; null: not kept
+  const float *x, *unit, *biases;
+  long x_batch, x_time;
+  const float* const* packed;  // the weights of each product of the steps
+  long panel;
+};
+
+struct ProgramForward : ProgramScan {
+  float* copies;  // (time, batch, inputs), x as the gradients read it, 0 past each length; null: not saved
+};
+
+struct ProgramBackward : ProgramScan {
+  const float* dy;
+  long dy_batch, dy_time;
+  const float* const* packed_past;  // the weights of the products in `past`, part by part
+  float* d;                         // (time, rows, d), padded: of `rows` sequences from first_row on
+  long first_row, rows;
+  float* total;
+  float* const*
+      ends;           // for each part (batch, width): gradients by the state after the stretch, then by that before it;
+  bool wants_before;  // if requested
 };
 
 // h[t] = a[t] * h[t - 1] + b[t], element by element; everything (batch, time, hidden), states (batch, hidden).
@@ -129,6 +172,7 @@ struct Matrix {
 struct Kernels {
   const char* name;
   long width, panel, wide;       // floats in a register; registers in a panel, and in one for a single row
+  long height;                   // rows that a product may read and write at once, past the last one, too
   long group;                    // sequences that take each step together, at most
   long share;                    // fewest sequences per thread
   long pair;                     // factors in a place of the packed weights: 1 in float32, 2 in bf16
@@ -141,6 +185,10 @@ struct Kernels {
   void (*gradients)(const Gradients&, long begin, long end, float* scratch);
   long (*inputs_scratch)(const Inputs&);
   void (*inputs)(const Inputs&, long begin, long end, float* scratch);
+  long (*forward_scratch)(const ProgramForward&);
+  void (*program_forward)(const ProgramForward&, long begin, long end, float* scratch);
+  long (*backward_scratch)(const ProgramBackward&);
+  void (*program_backward)(const ProgramBackward&, long begin, long end, float* scratch);
   void (*gather)(const Gather&, long begin, long end);
   void (*update)(const Update&, long begin, long end);
   void (*linear)(const Linear&, long begin, long end);

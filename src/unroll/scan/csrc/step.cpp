@@ -103,7 +103,8 @@ std::pair<double, long> TrainingStep::loss() {
   float* logits = room(logits_, a.batch * classes_);
   const float *head_weight = parameters_[4].values, *bias = parameters_[5].values;
   pack(packed_, *a.kernels, a.kernels->panel, classes_, {{head_weight, a.hidden, 1, a.hidden}});
-  const Inputs head{h_n_.data(), a.batch, a.hidden, a.hidden, 0, packed_.data(), logits, classes_};
+  const Columns all_units{0, a.hidden};
+  const Inputs head{h_n_.data(), a.batch, a.hidden, &all_units, 1, nullptr, packed_.data(), logits, classes_, classes_};
   const int threads = threads_for(a.batch * a.hidden * classes_);
   split(a.batch, threads,
         [&](long begin, long end) { a.kernels->inputs(head, begin, end, scratch(a.kernels->inputs_scratch(head))); });
@@ -129,17 +130,13 @@ std::pair<double, long> TrainingStep::loss() {
 
 void TrainingStep::head_back() {
   const Layout& a = layout_;
-  const Gradients g{logits_.data(),
-                    a.batch,
-                    classes_,
-                    a.batch,
-                    a.batch,
-                    {{0, classes_, h_n_.data(), a.hidden, a.hidden, gradients_[4].data()},
-                     {0, classes_, nullptr, 0, 1, gradients_[5].data()}},
-                    2,
-                    false};
+  const Gradient parts[] = {{0, classes_, h_n_.data(), a.hidden, a.hidden, gradients_[4].data()},
+                            {0, classes_, nullptr, 0, 1, gradients_[5].data()}};
+  const Gradients g{logits_.data(), a.batch, classes_, a.batch, a.batch, parts, 2, false};
   pack(packed_, *a.kernels, a.kernels->panel, a.hidden, {{parameters_[4].values, 1, a.hidden, classes_}});
-  const Inputs back{logits_.data(), a.batch, classes_, classes_, 0, packed_.data(), dh_.data(), a.hidden};
+  const Columns all_classes{0, classes_};
+  const Inputs back{logits_.data(), a.batch,        classes_,   &all_classes, 1,
+                    nullptr,        packed_.data(), dh_.data(), a.hidden,     a.hidden};
   const int threads = threads_for(a.batch * a.hidden * classes_);
   split(classes_, threads,
         [&](long begin, long end) { a.kernels->gradients(g, begin, end, scratch(a.kernels->gradients_scratch(g))); });
