@@ -208,11 +208,7 @@ def gru(inputs: int, hidden: int) -> Case:
         forward=Steps(of_x + H, (*products, forward)),
         backward=Steps(0, (backward,)),
         past=((Product(gradient(), H, -1, (Left(d(0), 3 * H, transposed(1, H)),)),),),
-        dx=(
-            Product(
-                x(), I, -1, (Left(d(0), 2 * H, transposed(0, I)), Left(d(3 * H), H, transposed(0, I, 2 * H)))
-            ),
-        ),
+        dx=(Product(x(), I, -1, (Left(d(0), 2 * H, transposed(0, I)), Left(d(3 * H), H, transposed(0, I, 2 * H)))),),
         gradients=(
             Gradient(0, 2 * H, x(), I, rows(0, 2 * H, I)),
             Gradient(3 * H, H, x(), I, rows(0, H, I, 2 * H)),
@@ -522,7 +518,8 @@ def slices(inputs: int, hidden: int) -> Case:
     shapes = ((H, I), (H, H), (upper, some), (lower, some), (G, H))
     of_slice = (Block(upper, 2, 0, some, 1), Block(lower, 3, 0, some, 1))
     to_slice = tuple(
-        Left(d(at), count, (Block(some, tensor, 0, 1, some),)) for at, count, tensor in ((0, upper, 2), (upper, lower, 3))
+        Left(d(at), count, (Block(some, tensor, 0, 1, some),))
+        for at, count, tensor in ((0, upper, 2), (upper, lower, 3))
     )
     of_c = aligned(H)
     phases: tuple[Phase, ...] = (

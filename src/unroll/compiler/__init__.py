@@ -33,7 +33,11 @@ def compile_step(cell: nn.Module) -> Plan:
         state = shadow.initial_state(BATCH, **options)
         generator = torch.Generator().manual_seed(0)
         x = torch.rand(BATCH, shadow.input_size, generator=generator)
-        return plan(trace(shadow, shadow.step, x, _filled(state, generator), isinstance(state, Tensor)))
+        before = kind_of(shadow)
+        traced = trace(shadow, shadow.step, x, _filled(state, generator), isinstance(state, Tensor))
+        if kind_of(shadow) != before:
+            raise NotCompiledError("it changes an attribute of the cell, which a program cannot: make it a state")
+        return plan(traced)
     except NotCompiledError:
         raise
     except Exception as error:

@@ -119,6 +119,7 @@ class _Recorder(TorchDispatchMode):
         self.graph = Graph()
         self.prologue = Prologue(cell)
         self.rows: dict[int, _Rows] = {}
+        self.given: set[int] = set()  # storages of x and of the state
         self.unknown: dict[int, str] = {}  # what storages hold that the graph does not know
         self.alive: list[Tensor] = []  # so that no storage is freed and another one takes its address
         self.reason = ""
@@ -127,6 +128,7 @@ class _Recorder(TorchDispatchMode):
 
     def enter(self, tensor: Tensor, nodes: Sequence[Node]) -> None:
         """Take a tensor (BATCH, …) for nodes side by side."""
+        self.given.add(_storage(tensor))
         units = sum(node.width for node in nodes)
         self.write(tensor, tuple(nodes), torch.arange(BATCH * units).view(tensor.shape))
 
@@ -258,6 +260,8 @@ class _Recorder(TorchDispatchMode):
 
     def _writable(self, target: Tensor) -> Tensor:
         """Return a tensor that step writes into, with its whole storage in the graph."""
+        if _storage(target) in self.given:
+            raise NotCompiledError("it writes into the x or the state that it is given")
         if not self.depends(target):
             self.prologue.check_written(target)
             root = self.prologue.root(target)

@@ -14,6 +14,7 @@ from .. import compiler
 from ..compiler import NotCompiledError, Plan
 from ..compiler.evaluate import evaluate
 from ..compiler.kind import copied
+from ..errors import InputError
 from . import cpu, reference
 from .gemm import differentiable
 from .padding import valid_mask
@@ -54,6 +55,12 @@ def program_of(cell: nn.Module) -> Compiled | str:
     return found
 
 
+def obstacle(cell: nn.Module) -> str:
+    """Return why a cell's step has no program, or an empty string if it has one."""
+    found = program_of(cell)
+    return found if isinstance(found, str) else ""
+
+
 def _compile(cell: nn.Module) -> Compiled | str:
     try:
         plan = compiler.compile_step(cell)
@@ -68,17 +75,34 @@ def _compile(cell: nn.Module) -> Compiled | str:
 
 
 def scan(
-    compiled: Compiled, cell: nn.Module, x: Tensor, state: Any, lengths: Tensor | None, reverse: bool, last_only: bool
+    cell: Any, x: Tensor, state: Any, lengths: Tensor | None, reverse: bool, last_only: bool
 ) -> tuple[Tensor, Any]:
-    """Apply a cell over time; see `unroll.cells.Cell.scan`. At least one sequence and one time step.
+    """Apply a cell that has a program over time; see `unroll.cells.Cell.scan`. At least one sequence and one time step.
 
     With ``last_only`` the outputs have 0 time steps; without gradients, memory then does not grow with time. Under
     autocast to bfloat16 products are computed in it.
+
+    Raises:
+        InputError: x or the state has another shape than the cell's.
     """
+    found = program_of(cell)
+    assert isinstance(found, Compiled), found
+    return _apply(found, cell, x, state, lengths, reverse, last_only)
+
+
+def _apply(
+    compiled: Compiled, cell: Any, x: Tensor, state: Any, lengths: Tensor | None, reverse: bool, last_only: bool
+) -> tuple[Tensor, Any]:
+    program = compiled.plan.program
     single = isinstance(state, Tensor)
-    parts = [
-        part.float().flatten(1) if part.dim() > 1 else part.float()[:, None] for part in ([state] if single else state)
-    ]
+    shapes = [part.shape for part in ([state] if single else state)]
+    units = [shape[1:].numel() for shape in shapes]
+    if x.dim() != 3 or x.shape[2] != program.inputs:
+        raise InputError(f"x must have shape (batch, time, {program.inputs}), got {tuple(x.shape)}")
+    if units != [*program.widths] or any(shape[0] != len(x) for shape in shapes):
+        expected = ", ".join(f"({len(x)}, {width})" for width in program.widths)
+        raise InputError(f"the state must have the shapes {expected}, got {', '.join(str(tuple(s)) for s in shapes)}")
+    parts = [part.float().reshape(len(x), -1) for part in ([state] if single else state)]
     with torch.autocast("cpu", enabled=False):
         tensors = compiled.plan.traced.prologue.run(cell)
     run = _Run(compiled, x, lengths, reverse)
@@ -88,7 +112,6 @@ def scan(
         held, ends = run.states(2 if last_only else run.time + 1), run.ends()
         run.forward(x, tensors, parts, held, 2 if last_only else run.time + 1, ends)
         y = run.outputs(held[0], last_only)
-    shapes = [part.shape for part in ([state] if single else state)]
     final = [end.view(shape) for end, shape in zip(ends, shapes, strict=True)]
     return y, final[0] if single else type(state)(final) if type(state) in (list, tuple) else tuple(final)
 
@@ -256,11 +279,13 @@ def _difference(compiled: Compiled, cell: nn.Module) -> str:
             exact = results(*reference.loop(shadow.step, x, state, lengths))  # type: ignore[type-var]
         except Exception:
             return "the loop over its step fails"  # where the user sees the whole of it
-        ours = results(*scan(compiled, shadow, x, state, lengths, False, False))
+        ours = results(*_apply(compiled, shadow, x, state, lengths, False, False))
     for (name, right), (_, found) in zip(exact, ours, strict=True):
         most = TOLERANCE * (1 + right.abs().max().nan_to_num(0, 0).item()) if right.numel() else 0.0
         if not torch.allclose(right, found, rtol=0, atol=most, equal_nan=True):
-            return f"its program and its loop differ in {name}"
+            if "gradient" in name:
+                return f"its program and its loop differ in {name}, as if step stopped or replaced gradients"
+            return f"its program and its loop differ in {name}: step must depend on x, state and parameters alone"
     return ""
 
 
