@@ -22,7 +22,8 @@ class Cell(nn.Module, ABC):
     """Abstract: one step of a recurrence. Cells store no state: `step` takes it and returns the new one.
 
     Subclasses define `initial_state` and `step`; they inherit `scan`, which runs in the kernels where the compiler
-    understands `step` (`unroll.compiler`), and otherwise loops over it. Recurrent dropout needs the recurrent matrix to be called ``weight_hh`` (…, hidden).
+    understands `step` (see `unroll.compiler`), and otherwise loops over it. Recurrent dropout needs the recurrent
+    matrix to be called ``weight_hh`` (…, hidden).
 
     Args:
         input_size: features per time step, at least 1.

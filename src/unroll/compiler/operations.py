@@ -1,4 +1,4 @@
-"""The pointwise operations: each is declared once, with its derivative, for the kernels, for JavaScript, for readers."""
+"""The pointwise operations: each is declared once, with its derivative, for the kernels, JavaScript and formulas."""
 
 from __future__ import annotations
 

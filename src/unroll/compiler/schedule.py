@@ -160,7 +160,7 @@ class _Schedule:
         groups: dict[tuple[Node, ...], list[Node]] = {}
         for node in affines:
             groups.setdefault(node.inputs, []).append(node)
-        # Products with a state first: their columns of D, which each step of the backward pass reads, are neighbours then.
+        # Those with a state first, so that their columns of D, which each backward step reads, are neighbours.
         inputs_last = sorted(groups, key=lambda lefts: all(left.operation == "x" for left in lefts))
         phases: list[Phase] = []
         for lefts in inputs_last:

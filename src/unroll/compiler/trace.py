@@ -1,9 +1,9 @@
-"""Record a cell's `step` as a graph, by running it once on a small batch while a dispatch mode watches torch's operations.
+"""Record a cell's `step` as a graph: it is run once on a small batch, while a dispatch mode watches torch's operations.
 
-What torch computes and what the graph says are kept side by side: for each storage that depends on the input or the state,
-a table says which unit of which node each of its numbers is. Views need no handling then, as they are views of the same
-storage, and what is written in place is written into the table. What depends on parameters alone is not part of the graph;
-see `unroll.compiler.prologue`.
+What torch computes and what the graph says are kept side by side: for each storage that depends on the input or the
+state, a table says which unit of which node each of its numbers is. Views need no handling then, as they are views of
+the same storage, and what is written in place is written into the table. What depends on parameters alone is not part
+of the graph; see `unroll.compiler.prologue`.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ class Traced(NamedTuple):
 
 
 class _Rows:
-    """What a storage holds that depends on the input or the state: nodes side by side, and for each of its numbers
-    which sequence's and which unit's it is, as sequence * units + unit.
+    """What a storage holds that depends on the input or the state.
+
+    Nodes side by side; and for each of its numbers which sequence's and which unit's it is: sequence * units + unit.
     """
 
     def __init__(self, nodes: tuple[Node, ...], table: Tensor) -> None:
