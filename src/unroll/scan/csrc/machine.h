@@ -6,7 +6,9 @@
 namespace unroll {
 namespace CONCAT(in_, ISA) {
 
-constexpr long REGISTERS = 6144;  // floats of a stage's registers
+#ifndef NEAREST
+#define NEAREST 8192
+#endif
 
 // The rows of an operand.
 struct Vectors {
@@ -88,6 +90,10 @@ static void carry_out(program::Op op, const Work& work) {
     case Op::lerp: return each_unit(work, [](Vec a, Vec b, Vec c) { return a + c * (b - a); });
     case Op::tanh_back: return each_unit(work, [](Vec a, Vec b, Vec) { return b * (1 - a * a); });
     case Op::sigmoid_back: return each_unit(work, [](Vec a, Vec b, Vec) { return b * a * (1 - a); });
+    case Op::tanh_back_mul: return each_unit(work, [](Vec a, Vec b, Vec c) { return b * c * (1 - a * a); });
+    case Op::sigmoid_back_mul: return each_unit(work, [](Vec a, Vec b, Vec c) { return b * c * a * (1 - a); });
+    case Op::tanh_mul: return each_unit(work, [](Vec a, Vec b, Vec) { return tanh(a) * b; });
+    case Op::tanh_fma: return each_unit(work, [](Vec a, Vec b, Vec c) { return tanh(a * b + c); });
     case Op::accumulate: return accumulate(work);
   }
 }
@@ -135,7 +141,7 @@ static inline void each_run(const Group& g, long t, const Each& each) {
 }
 
 static inline long rows_at_once(const program::Stage& s) {
-  const long row = s.registers * rounded(s.width), most = row ? REGISTERS / row : GROUP;
+  const long most = NEAREST / (s.vectors * rounded(s.width));
   return most < 1 ? 1 : (most > GROUP ? GROUP : most);
 }
 
@@ -219,6 +225,10 @@ static void copy_row(const Vectors& to, const Vectors& from, long r, long n) {
 
 static void clear_row(const Vectors& to, long r, long n) { std::memset(to.at + r * to.row, 0, n * sizeof(float)); }
 
+static void prefetch(const Vectors& rows, long count, long width) {
+  for (long i = 0; rows.at && i < count * width; i += 64 / sizeof(float)) __builtin_prefetch(rows.at + i);
+}
+
 // Place what a step reads and, in the forward pass, writes.
 static void take_step(Group& g, long t) {
   const ProgramScan& a = g.scan;
@@ -260,6 +270,8 @@ static void forward_group(const ProgramForward& a, long row, long rows, float* s
   for (long s = 0; s < a.time; ++s) {
     const long t = a.reverse ? a.time - 1 - s : s;
     take_step(g, t);
+    prefetch(place(g, program::Place::kept), rows, p.kept);
+    for (long i = 0; i < p.widths.count; ++i) prefetch(place(g, program::Place::after, i), rows, p.widths.items[i]);
     if (!are_over(g, t)) carry_out(g, t);
     const Vectors x = place(g, program::Place::x);
     const Vectors copies{a.copies ? a.copies + (t * a.batch + row) * p.inputs : nullptr, p.inputs};
@@ -307,6 +319,9 @@ static void backward_step(Group& g, const ProgramBackward& a, long t, bool has_s
   using program::Place;
   const program::Program& p = *a.program;
   const long parts = p.widths.count;
+  take_step(g, t);
+  prefetch(place(g, Place::kept), g.rows, p.kept);
+  for (long i = 0; i < parts; ++i) prefetch(place(g, Place::before, i), g.rows, p.widths.items[i]);
   for (long i = 0; i < parts; ++i) {
     Vectors &gradient = place(g, Place::gradient, i), &carry = place(g, Place::carry, i);
     if (p.past.items[i].count) {
@@ -316,7 +331,6 @@ static void backward_step(Group& g, const ProgramBackward& a, long t, bool has_s
       gradient = carry, carry = free;
     }
   }
-  take_step(g, t);
   const Vectors d{a.d + (t * a.rows + g.row - a.first_row) * p.d, p.d};
   place(g, Place::d) = d;
   if (!are_over(g, t)) {
