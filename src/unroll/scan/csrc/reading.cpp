@@ -302,7 +302,7 @@ class Reader {
     for (const Instruction& i : s.instructions)
       for (const Operand& o : {i.to, i.a, i.b, i.c})
         if (o.place != Place::unit && o.place != Place::total) all.insert({o.place, o.index, o.column});
-    return static_cast<long>(all.size());
+    return std::max(1L, static_cast<long>(all.size()));
   }
 
   List<Left> lefts(nb::handle from, long columns, long raw, Rounded& rounded) {
