@@ -161,8 +161,7 @@ def gru(inputs: int, hidden: int) -> Case:
     infer = stage(
         H,
         (Op.SIGMOID, local(0), raw(0)),
-        (Op.FMA, local(0), local(0), raw(of_h), raw(of_x)),
-        (Op.TANH, local(0), local(0)),
+        (Op.TANH_FMA, local(0), local(0), raw(of_h), raw(of_x)),
         (Op.SIGMOID, local(1), raw(H)),
         (Op.LERP, after(), local(0), before(), local(1)),
     )
@@ -171,21 +170,17 @@ def gru(inputs: int, hidden: int) -> Case:
         (Op.SIGMOID, kept(0), raw(0)),
         (Op.SIGMOID, kept(H), raw(H)),
         (Op.COPY, kept(2 * H), raw(of_h)),
-        (Op.FMA, local(0), kept(0), raw(of_h), raw(of_x)),
-        (Op.TANH, kept(3 * H), local(0)),
+        (Op.TANH_FMA, kept(3 * H), kept(0), raw(of_h), raw(of_x)),
         (Op.LERP, after(), kept(3 * H), before(), kept(H)),
     )
     backward = stage(
         H,
         (Op.FNMA, local(0), gradient(), kept(H), gradient()),
-        (Op.TANH_BACK, local(0), kept(3 * H), local(0)),
-        (Op.COPY, d(3 * H), local(0)),
-        (Op.MUL, d(2 * H), local(0), kept(0)),
-        (Op.MUL, local(0), local(0), kept(2 * H)),
-        (Op.SIGMOID_BACK, d(0), kept(0), local(0)),
+        (Op.TANH_BACK, d(3 * H), kept(3 * H), local(0)),
+        (Op.MUL, d(2 * H), d(3 * H), kept(0)),
+        (Op.SIGMOID_BACK_MUL, d(0), kept(0), d(3 * H), kept(2 * H)),
         (Op.SUB, local(0), before(), kept(3 * H)),
-        (Op.MUL, local(0), local(0), gradient()),
-        (Op.SIGMOID_BACK, d(H), kept(H), local(0)),
+        (Op.SIGMOID_BACK_MUL, d(H), kept(H), local(0), gradient()),
         (Op.MUL, carry(), gradient(), kept(H)),
     )
     program = Program(
@@ -253,23 +248,17 @@ def lstm(inputs: int, hidden: int) -> Case:
         (Op.SIGMOID, kept(3 * H), raw(3 * H)),
         (Op.MUL, local(0), kept(0), kept(2 * H)),
         (Op.FMA, after(1), kept(H), before(1), local(0)),
-        (Op.TANH, local(0), after(1)),
-        (Op.MUL, after(0), kept(3 * H), local(0)),
+        (Op.TANH_MUL, after(0), after(1), kept(3 * H)),
     )
     backward = stage(
         H,
         (Op.TANH, local(0), after(1)),
-        (Op.MUL, local(1), gradient(), local(0)),
-        (Op.SIGMOID_BACK, d(3 * H), kept(3 * H), local(1)),
-        (Op.MUL, local(1), gradient(), kept(3 * H)),
-        (Op.TANH_BACK, local(0), local(0), local(1)),
+        (Op.SIGMOID_BACK_MUL, d(3 * H), kept(3 * H), gradient(), local(0)),
+        (Op.TANH_BACK_MUL, local(0), local(0), gradient(), kept(3 * H)),
         (Op.ADD, local(0), local(0), gradient(1)),
-        (Op.MUL, local(1), local(0), kept(2 * H)),
-        (Op.SIGMOID_BACK, d(0), kept(0), local(1)),
-        (Op.MUL, local(1), local(0), before(1)),
-        (Op.SIGMOID_BACK, d(H), kept(H), local(1)),
-        (Op.MUL, local(1), local(0), kept(0)),
-        (Op.TANH_BACK, d(2 * H), kept(2 * H), local(1)),
+        (Op.SIGMOID_BACK_MUL, d(0), kept(0), local(0), kept(2 * H)),
+        (Op.SIGMOID_BACK_MUL, d(H), kept(H), local(0), before(1)),
+        (Op.TANH_BACK_MUL, d(2 * H), kept(2 * H), local(0), kept(0)),
         (Op.MUL, carry(1), local(0), kept(H)),
     )
     program = Program(

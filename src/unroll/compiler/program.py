@@ -69,6 +69,10 @@ class Op(IntEnum):
     LERP = 43  # a + c * (b - a)
     TANH_BACK = 44  # b * (1 - a * a): a the value of tanh, b the gradient by it
     SIGMOID_BACK = 45  # b * a * (1 - a)
+    TANH_BACK_MUL = 46  # b * c * (1 - a * a): the gradient is b * c
+    SIGMOID_BACK_MUL = 47  # b * c * a * (1 - a)
+    TANH_MUL = 48  # tanh(a) * b
+    TANH_FMA = 49  # tanh(a * b + c)
     ACCUMULATE = 60  # to (TOTAL) += the sum of `a` over the rows
 
 

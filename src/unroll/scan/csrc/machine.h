@@ -6,7 +6,7 @@
 namespace unroll {
 namespace CONCAT(in_, ISA) {
 
-constexpr long REGISTERS = 6144;  // floats of a stage's registers
+constexpr long NEAREST = 8192;  // floats
 
 // The rows of an operand.
 struct Vectors {
@@ -88,6 +88,10 @@ static void carry_out(program::Op op, const Work& work) {
     case Op::lerp: return each_unit(work, [](Vec a, Vec b, Vec c) { return a + c * (b - a); });
     case Op::tanh_back: return each_unit(work, [](Vec a, Vec b, Vec) { return b * (1 - a * a); });
     case Op::sigmoid_back: return each_unit(work, [](Vec a, Vec b, Vec) { return b * a * (1 - a); });
+    case Op::tanh_back_mul: return each_unit(work, [](Vec a, Vec b, Vec c) { return b * c * (1 - a * a); });
+    case Op::sigmoid_back_mul: return each_unit(work, [](Vec a, Vec b, Vec c) { return b * c * a * (1 - a); });
+    case Op::tanh_mul: return each_unit(work, [](Vec a, Vec b, Vec) { return tanh(a) * b; });
+    case Op::tanh_fma: return each_unit(work, [](Vec a, Vec b, Vec c) { return tanh(a * b + c); });
     case Op::accumulate: return accumulate(work);
   }
 }
@@ -99,6 +103,7 @@ struct Group {
   long row, rows;
   Vectors places[program::SLOTS];
   float *rounded, *registers;
+  Vectors ahead;  // KEPT of the next step, until it has been fetched from memory; null: there is none
 };
 
 static inline long row_of(long columns) {
@@ -135,7 +140,7 @@ static inline void each_run(const Group& g, long t, const Each& each) {
 }
 
 static inline long rows_at_once(const program::Stage& s) {
-  const long row = s.registers * rounded(s.width), most = row ? REGISTERS / row : GROUP;
+  const long most = NEAREST / (s.vectors * rounded(s.width));
   return most < 1 ? 1 : (most > GROUP ? GROUP : most);
 }
 
@@ -149,6 +154,12 @@ static long registers(const program::Steps& steps) {
   return most;
 }
 
+// Fetched while the stages of a step compute, as an instruction reads too few numbers at once to hide that they are not there.
+static void fetch(const float* from, long floats) {
+  constexpr long LINE = 64 / sizeof(float), TO_SECOND_CACHE = 2;
+  for (long i = 0; i < floats; i += LINE) __builtin_prefetch(from + i, 0, TO_SECOND_CACHE);
+}
+
 static void stage(const Group& g, const program::Stage& s, long first, long end) {
   const long most = rows_at_once(s), row = rounded(s.width);
   each_part(first, end, most, [&](long from, long rows) {
@@ -157,6 +168,7 @@ static void stage(const Group& g, const program::Stage& s, long first, long end)
       const Vectors& place = g.places[o.slot];
       return Vectors{place.at + from * place.row + o.column, place.row};
     };
+    if (g.ahead.at) fetch(g.ahead.at + from * g.ahead.row, rows * g.ahead.row);
     for (const program::Instruction& i : s.instructions)
       carry_out(i.op, {operand(i.to), operand(i.a), operand(i.b), operand(i.c), rows, s.width, i.whole});
   });
@@ -201,11 +213,12 @@ static void reduce(const Group& g, const program::Reduction& reduction) {
   }
 }
 
-static void carry_out(const Group& g, long t) {
+static void carry_out(Group& g, long t) {
   for (const program::Phase& phase : g.scan.steps->phases) {
     switch (phase.kind) {
       case program::Phase::Kind::stage:
         each_run(g, t, [&](long first, long rows) { stage(g, phase.stage, first, first + rows); });
+        g.ahead.at = nullptr;
         break;
       case program::Phase::Kind::product: multiply_out(g, phase.product); break;
       case program::Phase::Kind::reduction: reduce(g, phase.reduction); break;
@@ -219,13 +232,17 @@ static void copy_row(const Vectors& to, const Vectors& from, long r, long n) {
 
 static void clear_row(const Vectors& to, long r, long n) { std::memset(to.at + r * to.row, 0, n * sizeof(float)); }
 
-// Place what a step reads and, in the forward pass, writes.
-static void take_step(Group& g, long t) {
+// Place what step t reads and, in the forward pass, writes; step `next` comes after it, if it is one.
+static void take_step(Group& g, long t, long next) {
   const ProgramScan& a = g.scan;
   const program::Program& p = *a.program;
   const long before = a.reverse ? t + 1 : t, after = a.reverse ? t : t + 1;
   place(g, program::Place::x) = {const_cast<float*>(a.x) + t * a.x_time + g.row * a.x_batch, a.x_batch};
-  place(g, program::Place::kept) = {a.kept ? a.kept + (t * a.batch + g.row) * p.kept : nullptr, p.kept};
+  const auto kept = [&](long t) {
+    return Vectors{a.kept && t >= 0 && t < a.time ? a.kept + (t * a.batch + g.row) * p.kept : nullptr, p.kept};
+  };
+  place(g, program::Place::kept) = kept(t);
+  g.ahead = kept(next);
   for (long i = 0; i < p.widths.count; ++i) {
     const long width = p.widths.items[i];
     const auto state = [&](long index) {
@@ -238,7 +255,7 @@ static void take_step(Group& g, long t) {
 
 // A group with its scratch memory, behind which `scratch` then points.
 static Group group_of(const ProgramScan& a, long row, long rows, long room, float*& scratch) {
-  Group g{a, row, rows, {}, nullptr, nullptr};
+  Group g{a, row, rows, {}, nullptr, nullptr, {}};
   const long whole = whole_rows(rows), raw = row_of(a.steps->raw);
   place(g, program::Place::raw) = {scratch, raw};
   place(g, program::Place::unit) = {const_cast<float*>(a.unit), 0};
@@ -259,7 +276,7 @@ static void forward_group(const ProgramForward& a, long row, long rows, float* s
   Group g = group_of(a, row, rows, a.steps->room, scratch);
   for (long s = 0; s < a.time; ++s) {
     const long t = a.reverse ? a.time - 1 - s : s;
-    take_step(g, t);
+    take_step(g, t, a.reverse ? t - 1 : t + 1);
     if (!are_over(g, t)) carry_out(g, t);
     const Vectors x = place(g, program::Place::x);
     const Vectors copies{a.copies ? a.copies + (t * a.batch + row) * p.inputs : nullptr, p.inputs};
@@ -307,6 +324,7 @@ static void backward_step(Group& g, const ProgramBackward& a, long t, bool has_s
   using program::Place;
   const program::Program& p = *a.program;
   const long parts = p.widths.count;
+  take_step(g, t, a.reverse ? t + 1 : t - 1);
   for (long i = 0; i < parts; ++i) {
     Vectors &gradient = place(g, Place::gradient, i), &carry = place(g, Place::carry, i);
     if (p.past.items[i].count) {
@@ -316,7 +334,6 @@ static void backward_step(Group& g, const ProgramBackward& a, long t, bool has_s
       gradient = carry, carry = free;
     }
   }
-  take_step(g, t);
   const Vectors d{a.d + (t * a.rows + g.row - a.first_row) * p.d, p.d};
   place(g, Place::d) = d;
   if (!are_over(g, t)) {

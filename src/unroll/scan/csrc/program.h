@@ -63,6 +63,10 @@ enum class Op {
   lerp,
   tanh_back,
   sigmoid_back,
+  tanh_back_mul,
+  sigmoid_back_mul,
+  tanh_mul,
+  tanh_fma,
   accumulate = 60
 };
 
@@ -101,6 +105,7 @@ struct Instruction {
 struct Stage {
   long width, registers;
   List<Instruction> instructions;
+  long vectors;  // of a row, that the instructions read or write
 };
 
 struct Block {

@@ -1,7 +1,9 @@
 #include "reading.h"
 
 #include <algorithm>
+#include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 
 namespace nb = nanobind;
@@ -247,13 +249,13 @@ class Reader {
     const auto within = [op](Op first, Op last) {
       return op >= static_cast<long>(first) && op <= static_cast<long>(last);
     };
-    return within(Op::copy, Op::relu) || within(Op::add, Op::ne) || within(Op::fma, Op::sigmoid_back) ||
+    return within(Op::copy, Op::relu) || within(Op::add, Op::ne) || within(Op::fma, Op::tanh_fma) ||
            within(Op::accumulate, Op::accumulate);
   }
 
   static int arguments(Op op) {
     if (op < Op::add || op == Op::accumulate) return 1;
-    return op < Op::fma || op == Op::tanh_back || op == Op::sigmoid_back ? 2 : 3;
+    return op < Op::fma || op == Op::tanh_back || op == Op::sigmoid_back || op == Op::tanh_mul ? 2 : 3;
   }
 
   Instruction instruction(nb::handle from, long width, long registers, long raw, Pass pass, Rounded& rounded) {
@@ -287,11 +289,20 @@ class Reader {
   }
 
   Stage stage(const nb::tuple& f, long raw, Pass pass, Rounded& rounded) {
-    Stage s{size(f[0]), size(f[1]), {}};
+    Stage s{size(f[0]), size(f[1]), {}, 0};
     check(s.width > 0, "a stage has no units");
     s.instructions = list<Instruction>(
         f[2], [&](nb::handle from) { return instruction(from, s.width, s.registers, raw, pass, rounded); });
+    s.vectors = vectors(s);
     return s;
+  }
+
+  static long vectors(const Stage& s) {
+    std::set<std::tuple<Place, long, long>> all;
+    for (const Instruction& i : s.instructions)
+      for (const Operand& o : {i.to, i.a, i.b, i.c})
+        if (o.place != Place::unit && o.place != Place::total) all.insert({o.place, o.index, o.column});
+    return std::max(1L, static_cast<long>(all.size()));
   }
 
   List<Left> lefts(nb::handle from, long columns, long raw, Rounded& rounded) {
