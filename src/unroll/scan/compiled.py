@@ -47,7 +47,9 @@ def program_of(cell: nn.Module) -> Compiled | str:
         if found is not None:
             _known.move_to_end(kind)
             return found
-    found = _compile(cell)
+    # Whatever the caller does with gradients and precision is not part of the program.
+    with torch.inference_mode(False), torch.autocast("cpu", enabled=False):
+        found = _compile(cell)
     with _lock:
         _known[kind] = found
         while len(_known) > MOST_PROGRAMS:
@@ -250,7 +252,8 @@ def _difference(compiled: Compiled, cell: nn.Module) -> str:
     def some(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator)
 
-    with torch.random.fork_rng(devices=[]), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+    hooks = torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)  # not the caller's
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), hooks:
         for _, parameter in wanted:
             parameter.requires_grad_()
         state = shadow.initial_state(3, dtype=torch.float32, device=torch.device("cpu"))

@@ -111,6 +111,7 @@ static std::vector<std::string> names(bool bf16) {
 
 NB_MODULE(_kernels, m) {
   using namespace unroll;
+  nb::set_leak_warnings(false);  // programs live as long as Python does
   m.doc() = "Fused scans in C++ (csrc/passes.h); called by unroll.scan.cpu, which checks what goes in.";
   m.def("instruction_sets", &names, "Those that this processor has, best first: for products in float32, or in bf16.");
   nb::class_<Layout>(m, "Layout", "Kind, direction and sizes of a scan.")
