@@ -456,10 +456,10 @@ def skip(inputs: int, hidden: int, has_products: bool = True) -> Case:
     shapes = ((H, H), (H, H), (H,))
     of_x = (Left(x(), H, rows(0, H, H)),) if has_products else ()
 
-    def phases(value: Operand) -> tuple[Phase, ...]:
+    def phases(product: Operand, value: Operand) -> tuple[Phase, ...]:
         return (
-            Product(raw(0), H, -1, (*of_x, Left(before(), H, rows(1, H, H)))),
-            stage(H, (Op.TANH, value, raw(0)), (Op.FMA, after(), x(), unit(0), value)),
+            Product(product, H, -1, (*of_x, Left(before(), H, rows(1, H, H)))),
+            stage(H, (Op.TANH, value, product), (Op.FMA, after(), x(), unit(0), value)),
         )
 
     backward = stage(
@@ -480,8 +480,8 @@ def skip(inputs: int, hidden: int, has_products: bool = True) -> Case:
         biases=(),
         unit_terms=(Term(0, H, 2, 0, 1),),
         fills=(),
-        infer=Steps(H, phases(local(0))),
-        forward=Steps(H, phases(kept(0))),
+        infer=Steps(H, phases(raw(0), local(0))),
+        forward=Steps(H, phases(kept(0), kept(0))),
         backward=Steps(0, (backward,)),
         past=((Product(gradient(), H, -1, (Left(d(0), H, transposed(1, H)),)),),),
         dx=(Product(x(), H, -1, (Left(d(0), H, transposed(0, H)),)),) if has_products else (),

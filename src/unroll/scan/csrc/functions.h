@@ -7,6 +7,7 @@ namespace unroll {
 namespace CONCAT(in_, ISA) {
 
 typedef std::int32_t Ints __attribute__((vector_size(WIDTH * 4)));
+typedef std::uint32_t Bits __attribute__((vector_size(WIDTH * 4)));  // which may overflow
 
 // p / q for a q that is neither zero nor infinite: by an estimate of 14 bits and a Newton step, as dividing 512 bits takes 16
 // cycles.
@@ -71,14 +72,14 @@ INLINE Vec exp(Vec x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1;
-  const Ints whole = (Ints)shifted - (Ints)shift, half = whole >> 1;
+  const Bits whole = (Bits)shifted - (Bits)shift, half = (Bits)((Ints)whole >> 1);
   return p * (Vec)((half + 127) << 23) * (Vec)((whole - half + 127) << 23);
 }
 
 // e ln 2 + log m for a power of two, 2^e, and m from sqrt(1/2) to sqrt(2). The polynomial is that of Cephes (logf.c).
 INLINE Vec log(Vec x) {
-  const Ints root = Ints{} + 0x3f3504f3, bits = (Ints)x - root;
-  const Vec e = __builtin_convertvector(bits >> 23, Vec), f = (Vec)((bits & 0x7fffff) + root) - 1;
+  const Bits root = Bits{} + 0x3f3504f3, bits = (Bits)x - root;
+  const Vec e = __builtin_convertvector((Ints)bits >> 23, Vec), f = (Vec)((bits & 0x7fffff) + root) - 1;
   Vec p = Vec{} + 7.0376836292e-2f;
   p = p * f + -1.1514610310e-1f;
   p = p * f + 1.1676998740e-1f;
