@@ -281,7 +281,7 @@ class _StageWriter:
 def _together(
     node: Node, is_alone: Callable[[Node, str], bool]
 ) -> tuple[Op, tuple[Node, ...], tuple[Node, ...]] | None:
-    """Return an instruction for a node and some of what it is made of, its inputs, and those nodes; None if there is none.
+    """Return an instruction for a node and some of what it is made of, its inputs, and those nodes; or None.
 
     Args:
         node: of any operation.

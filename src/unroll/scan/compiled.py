@@ -30,6 +30,25 @@ class Compiled(NamedTuple):
     program: Any
     reads_x: bool  # whether the backward pass needs the input
 
+    def layout(self, batch: int, time: int, lengths: Tensor | None = None, reverse: bool = False, isa: str = "") -> Any:
+        """Return a scan's layout for the kernels, by default of float32; ``lengths`` must outlive it."""
+        threads = torch.get_num_threads()
+        return cpu.kernels.ProgramLayout(
+            isa or cpu.ISA, threads, self.program, reverse, batch, time, cpu.address(lengths)
+        )
+
+    def reads_parameters(self, cell: nn.Module) -> bool:
+        """Tell whether the program reads all of a cell's parameters, and nothing else, as they are."""
+        prologue = self.plan.traced.prologue
+        if not prologue.is_trivial:
+            return False
+        read = [id(tensor) for tensor in self.tensors(cell)]
+        return len(set(read)) == len(read) and set(read) == {id(parameter) for parameter in cell.parameters()}
+
+    def tensors(self, cell: nn.Module) -> list[Tensor]:
+        """Return what the program reads of a cell's parameters, contiguous."""
+        return self.plan.traced.prologue.run(cell)
+
 
 _known: OrderedDict[Hashable, Compiled | str] = OrderedDict()
 _lock = Lock()
@@ -106,7 +125,7 @@ def _apply(
         raise InputError(f"the state must have the shapes {expected}, got {', '.join(str(tuple(s)) for s in shapes)}")
     parts = [part.float().reshape(len(x), -1) for part in ([state] if single else state)]
     with torch.autocast("cpu", enabled=False):
-        tensors = compiled.plan.traced.prologue.run(cell)
+        tensors = compiled.tensors(cell)
     run = _Run(compiled, x, lengths, reverse)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *tensors, *parts)):
         y, *ends = _Scan.apply(run, last_only, x, *tensors, *parts)  # type: ignore[no-untyped-call]
@@ -160,10 +179,7 @@ class _Run:
         return y, *final
 
     def layout(self) -> Any:
-        return cpu.kernels.ProgramLayout(
-            self.isa, torch.get_num_threads(), self.compiled.program, self.reverse, self.batch, self.time,
-            cpu.address(self.lengths),
-        )  # fmt: skip
+        return self.compiled.layout(self.batch, self.time, self.lengths, self.reverse, self.isa)
 
     def forward(
         self,

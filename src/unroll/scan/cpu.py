@@ -12,7 +12,6 @@ import ctypes
 import importlib
 import os
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -70,7 +69,7 @@ class _LinearScan(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         given = plain(a), plain(b), plain(h0)
         y, h_n = torch.empty_like(given[1]), torch.empty_like(given[2])
-        kernels.linear(_linear_layout(a, lengths, reverse), *map(address, (*given, y, h_n)))
+        kernels.linear(*_sizes(a, lengths, reverse), [*map(address, (*given, y, h_n))])
         ctx.save_for_backward(a, b, h0, y)
         ctx.lengths, ctx.reverse = lengths, reverse
         ctx.set_materialize_grads(False)
@@ -90,25 +89,8 @@ class _LinearScan(torch.autograd.Function):
         given = plain(a), plain(h0), plain(y)
         dy, dh = (None if grad is None else grad.contiguous() for grad in grads)
         da, db, dh0 = torch.empty_like(given[0]), torch.empty_like(given[0]), torch.empty_like(given[1])
-        layout = _linear_layout(a, ctx.lengths, ctx.reverse)
-        kernels.linear_backward(layout, *map(address, (*given, dy, dh, da, db, dh0)))
+        kernels.linear_backward(*_sizes(a, ctx.lengths, ctx.reverse), [*map(address, (*given, dy, dh, da, db, dh0))])
         return da, db, dh0, None, None
-
-
-def layout(
-    recurrence: str,
-    *,
-    batch: int,
-    time: int,
-    inputs: int,
-    hidden: int,
-    lengths: Tensor | None = None,
-    reverse: bool = False,
-    isa: str = "",
-) -> Any:
-    """Return a scan's layout for the kernels; ``lengths`` must outlive it. Without ``isa`` it is that of float32."""
-    sizes = batch, time, inputs, hidden
-    return kernels.Layout(isa or ISA, torch.get_num_threads(), recurrence, bool(reverse), *sizes, address(lengths))
 
 
 def computes_bf16() -> bool:
@@ -142,9 +124,8 @@ def isa(batch: int = 0) -> str:
     return BF16_ISA_OF_ONE if batch == 1 else BF16_ISA
 
 
-def _linear_layout(a: Tensor, lengths: Tensor | None, reverse: bool) -> Any:
-    batch, time, hidden = a.shape
-    return layout("linear", batch=batch, time=time, inputs=hidden, hidden=hidden, lengths=lengths, reverse=reverse)
+def _sizes(a: Tensor, lengths: Tensor | None, reverse: bool) -> tuple[Any, ...]:
+    return ISA, torch.get_num_threads(), bool(reverse), *a.shape, address(lengths)
 
 
 def plain(tensor: Tensor) -> Tensor:
@@ -165,8 +146,3 @@ def own(lengths: Tensor | None) -> Tensor | None:
 def address(tensor: Tensor | None) -> int:
     """Return where a tensor's numbers begin, 0 for None."""
     return 0 if tensor is None else tensor.data_ptr()
-
-
-def _pair(parts: Sequence[Tensor | None]) -> tuple[Tensor | None, Tensor | None]:
-    """Return the parts for h and c; only lstm has c."""
-    return parts[0], parts[1] if len(parts) == 2 else None

@@ -293,7 +293,19 @@ void add_vector(const List<program::Term>& terms, const std::vector<float*>& sum
       }
 }
 
+ProgramForward arranged(const ProgramLayout& a, const program::Steps& steps, const Tensors& tensors) {
+  static thread_local Shared shared;
+  shared.take(a, steps, tensors);
+  ProgramForward f{};
+  static_cast<ProgramScan&>(f) = scan(a, steps, shared);
+  return f;
+}
+
 }  // namespace
+
+ProgramForward arranged(const ProgramLayout& a, const Tensors& tensors) {
+  return arranged(a, a.program->infer, tensors);
+}
 
 void program_forward(const ProgramLayout& a, const Tensors& tensors, const float* x, long x_batch, long x_time,
                      const Tensors& initial, const Parts& states, long slots, const Parts& ends, float* steps,
@@ -306,11 +318,7 @@ void program_forward(const ProgramLayout& a, const Tensors& tensors, const float
     copy(states[i] + first * numbers, initial[i], numbers);
   }
   expect_large(kept, a.time * a.batch * p.kept);
-  static thread_local Shared shared;
-  const program::Steps& phases = kept ? p.forward : p.infer;
-  shared.take(a, phases, tensors);
-  ProgramForward f{};
-  static_cast<ProgramScan&>(f) = scan(a, phases, shared);
+  ProgramForward f = arranged(a, kept ? p.forward : p.infer, tensors);
   f.states = states.data(), f.slots = slots, f.kept = kept;
   f.x = x, f.x_batch = x_batch, f.x_time = x_time, f.copies = steps;
   split(a.batch, a.threads, [&](long begin, long end) {
@@ -363,6 +371,14 @@ void program_backward(const ProgramLayout& a, const Tensors& tensors, const Part
   for (float* part : sums)
     for (long i = 0; i < pieces; ++i) totals.push_back(part + own.totals + i * own.total);
   if (p.accumulates) add_vector(p.unit_terms, totals, grads);
+}
+
+void linear(const Kernels& kernels, int threads, const Linear& scan) {
+  split(scan.batch, threads, [&](long begin, long end) { kernels.linear(scan, begin, end); });
+}
+
+void linear_backward(const Kernels& kernels, int threads, const LinearBackward& scan) {
+  split(scan.batch, threads, [&](long begin, long end) { kernels.linear_backward(scan, begin, end); });
 }
 
 }  // namespace unroll

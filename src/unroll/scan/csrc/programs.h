@@ -1,4 +1,4 @@
-// Whole scans of programs: arrange the weights, and split the work of the kernels over threads. No Python.
+// Whole scans: arrange the weights, and split the work of the kernels over threads. No Python.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +21,10 @@ struct ProgramLayout {
 using Tensors = std::vector<const float*>;  // those that the program reads its weights from, contiguous
 using Parts = std::vector<float*>;          // one tensor for each part of the state
 
+// A scan without gradients, with arranged weights, in memory that the calling thread keeps until its next scan; the caller sets
+// its inputs and outputs.
+ProgramForward arranged(const ProgramLayout& a, const Tensors& tensors);
+
 // initial, states, ends: for each part the initial state (contiguous; null: zero), all states of which `slots` are kept (see
 // ProgramScan), the final one. steps (time, batch, inputs), padded, and kept are for the backward pass, and may be null.
 void program_forward(const ProgramLayout& a, const Tensors& tensors, const float* x, long x_batch, long x_time,
@@ -33,5 +37,10 @@ void program_forward(const ProgramLayout& a, const Tensors& tensors, const float
 void program_backward(const ProgramLayout& a, const Tensors& tensors, const Parts& states, float* kept,
                       const float* steps, const float* dy, long dy_batch, long dy_time, long stretch, const Parts& ends,
                       bool wants_initial, const Parts& grads, float* dx);
+
+// As Linear and LinearBackward.
+void linear(const Kernels& kernels, int threads, const Linear& scan);
+
+void linear_backward(const Kernels& kernels, int threads, const LinearBackward& scan);
 
 }  // namespace unroll

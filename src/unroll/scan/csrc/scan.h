@@ -10,53 +10,6 @@
 
 namespace unroll {
 
-enum class Recurrence { tanh, relu, gru, lstm, linear };
-
-// Columns of `gates` and of `d` per unit: what a step saves for the backward pass, and the gradients of its products.
-//   gru: r, z, W_hn h + b_hn, n      lstm: i, f, g, o      otherwise h suffices, and d has one
-static inline long gates_of(Recurrence r) { return r == Recurrence::gru || r == Recurrence::lstm ? 4 : 1; }
-
-struct Scan {
-  Recurrence recurrence;
-  bool reverse;  // from the last time step to the first
-  long batch, time, inputs, hidden;
-  const std::int64_t*
-      lengths;   // (batch), each from 0 to time; null: all full. Past its length a state does not change.
-  float* h;      // (slots, batch, hidden), padded. Scanning forwards, h[t] is read and h[t + 1] written;
-  float* c;      // backwards, h[t + 1] is read and h[t] written. The same for c of lstm.
-  long slots;    // time + 1; or 2, which alternate
-  float* gates;  // (time, batch, gates, hidden), padded; null: not saved
-  long panel;    // registers in a panel of the packed weights: Kernels' panel, or wide for one sequence
-};
-
-// Some columns of a step's products: out = bias + W_ih x + W_hh h, or only one of the two.
-struct Product {
-  long columns;
-  const float* packed;  // the weights, as pack() arranges them; padded
-  const float* bias;    // (columns), padded
-  bool takes_x, takes_h;
-};
-
-struct Forward : Scan {
-  const float* x;  // (batch, time, inputs), strides in floats
-  long x_batch, x_time;
-  Product products[3];  // one for tanh, relu, lstm; for gru r and z, W_hn h, W_in x
-  int count;
-  float* steps;  // (time, batch, inputs), x as the gradients read it, 0 past each length; null: not saved
-};
-
-// A stretch of time steps, in backward order.
-struct Backward : Scan {
-  long first;       // how many time steps precede the first ones of h, c, gates and dy
-  const float* dy;  // (batch, time, hidden), strides in floats; null: zero
-  long dy_batch, dy_time;
-  const float* packed;  // W_hh, as pack() arranges it
-  float* d;             // (time, rows, gates, hidden), padded: of `rows` sequences from first_row on
-  long first_row, rows;
-  float *dh, *dc;     // (batch, hidden) gradients by the state after the stretch, then by that before it;
-  bool wants_before;  // if requested. dc: null except for lstm
-};
-
 // dw[u, k] = sum over n of d[n, first + u] * from[n, k].
 struct Gradient {
   long first, columns;
@@ -91,21 +44,21 @@ struct Inputs {
   long row, k;
 };
 
-// A stretch of time steps of a program; see Scan.
+// A stretch of time steps. Scanning forwards, state t is read and state t + 1 written; backwards, the other way round.
 struct ProgramScan {
   const program::Program* program;
   const program::Steps* steps;
-  bool reverse;
+  bool reverse;  // from the last time step to the first
   long batch, time;
-  const std::int64_t* lengths;
-  long first;            // how many time steps precede the first ones of x, states, kept and dy
-  float* const* states;  // for each part (slots, batch, width), padded
-  long slots;
+  const std::int64_t* lengths;  // (batch), each from 0 to time; null: all full. Past it a state does not change.
+  long first;                   // how many time steps precede the first ones of x, states, kept and dy
+  float* const* states;         // for each part (slots, batch, width), padded
+  long slots;                   // time + 1; or 2, which alternate
   float* kept;  // (time, batch, kept), padded; null: not kept
   const float *x, *unit, *biases;
   long x_batch, x_time;
-  const float* const* packed;  // the weights of each product of the steps
-  long panel;
+  const float* const* packed;  // the weights of each product of the steps, as pack() arranges them
+  long panel;                  // registers in a panel of them: Kernels' panel, or wide for one sequence
 };
 
 struct ProgramForward : ProgramScan {
@@ -178,14 +131,11 @@ struct Kernels {
   long pair;                     // factors in a place of the packed weights: 1 in float32, 2 in bf16
   long (*places)(long factors);  // for a number of factors in a column of the packed weights
   void (*arrange)(float* to, long width, const Matrix&, long first, long columns);  // pack a panel of them; see pack.h
-  long (*scratch)(const Scan&);  // scratch floats for forward and backward, per thread
-  void (*forward)(const Forward&, long begin, long end, float* scratch);
-  void (*backward)(const Backward&, long begin, long end, float* scratch);
   long (*gradients_scratch)(const Gradients&);
   void (*gradients)(const Gradients&, long begin, long end, float* scratch);
   long (*inputs_scratch)(const Inputs&);
   void (*inputs)(const Inputs&, long begin, long end, float* scratch);
-  long (*forward_scratch)(const ProgramForward&);
+  long (*forward_scratch)(const ProgramForward&);  // scratch floats per thread
   void (*program_forward)(const ProgramForward&, long begin, long end, float* scratch);
   long (*backward_scratch)(const ProgramBackward&);
   void (*program_backward)(const ProgramBackward&, long begin, long end, float* scratch);
