@@ -150,64 +150,71 @@ def tanh_rnn(inputs: int, hidden: int) -> Case:
 
 def gru(inputs: int, hidden: int) -> Case:
     """That of torch: r, z, q = W_hn h + b_hn and n."""
-    H, I = hidden, inputs
-    shapes = ((3 * H, I), (3 * H, H), (3 * H,), (3 * H,))
-    of_h, of_x = aligned(2 * H), aligned(2 * H) + aligned(H)
+    k = hidden
+    shapes = ((3 * k, inputs), (3 * k, k), (3 * k,), (3 * k,))
+    of_h, of_x = aligned(2 * k), aligned(2 * k) + aligned(k)
     products: tuple[Phase, ...] = (
-        Product(raw(0), 2 * H, 0, (Left(x(), I, rows(0, 2 * H, I)), Left(before(), H, rows(1, 2 * H, H)))),
-        Product(raw(of_h), H, 2 * H, (Left(before(), H, rows(1, H, H, 2 * H)),)),
-        Product(raw(of_x), H, 3 * H, (Left(x(), I, rows(0, H, I, 2 * H)),)),
+        Product(raw(0), 2 * k, 0, (Left(x(), inputs, rows(0, 2 * k, inputs)), Left(before(), k, rows(1, 2 * k, k)))),
+        Product(raw(of_h), k, 2 * k, (Left(before(), k, rows(1, k, k, 2 * k)),)),
+        Product(raw(of_x), k, 3 * k, (Left(x(), inputs, rows(0, k, inputs, 2 * k)),)),
     )
     infer = stage(
-        H,
+        k,
         (Op.SIGMOID, local(0), raw(0)),
         (Op.TANH_FMA, local(0), local(0), raw(of_h), raw(of_x)),
-        (Op.SIGMOID, local(1), raw(H)),
+        (Op.SIGMOID, local(1), raw(k)),
         (Op.LERP, after(), local(0), before(), local(1)),
     )
     forward = stage(
-        H,
+        k,
         (Op.SIGMOID, kept(0), raw(0)),
-        (Op.SIGMOID, kept(H), raw(H)),
-        (Op.COPY, kept(2 * H), raw(of_h)),
-        (Op.TANH_FMA, kept(3 * H), kept(0), raw(of_h), raw(of_x)),
-        (Op.LERP, after(), kept(3 * H), before(), kept(H)),
+        (Op.SIGMOID, kept(k), raw(k)),
+        (Op.COPY, kept(2 * k), raw(of_h)),
+        (Op.TANH_FMA, kept(3 * k), kept(0), raw(of_h), raw(of_x)),
+        (Op.LERP, after(), kept(3 * k), before(), kept(k)),
     )
     backward = stage(
-        H,
-        (Op.FNMA, local(0), gradient(), kept(H), gradient()),
-        (Op.TANH_BACK, d(3 * H), kept(3 * H), local(0)),
-        (Op.MUL, d(2 * H), d(3 * H), kept(0)),
-        (Op.SIGMOID_BACK_MUL, d(0), kept(0), d(3 * H), kept(2 * H)),
-        (Op.SUB, local(0), before(), kept(3 * H)),
-        (Op.SIGMOID_BACK_MUL, d(H), kept(H), local(0), gradient()),
-        (Op.MUL, carry(), gradient(), kept(H)),
+        k,
+        (Op.FNMA, local(0), gradient(), kept(k), gradient()),
+        (Op.TANH_BACK, d(3 * k), kept(3 * k), local(0)),
+        (Op.MUL, d(2 * k), d(3 * k), kept(0)),
+        (Op.SIGMOID_BACK_MUL, d(0), kept(0), d(3 * k), kept(2 * k)),
+        (Op.SUB, local(0), before(), kept(3 * k)),
+        (Op.SIGMOID_BACK_MUL, d(k), kept(k), local(0), gradient()),
+        (Op.MUL, carry(), gradient(), kept(k)),
     )
     program = Program(
-        inputs=I,
-        widths=(H,),
-        kept=4 * H,
-        products=4 * H,
-        d=4 * H,
+        inputs=inputs,
+        widths=(k,),
+        kept=4 * k,
+        products=4 * k,
+        d=4 * k,
         units=0,
         sizes=sizes(shapes),
         biases=(
-            Term(0, 2 * H, 2, 0, 1),
-            Term(0, 2 * H, 3, 0, 1),
-            Term(2 * H, H, 3, 2 * H, 1),
-            Term(3 * H, H, 2, 2 * H, 1),
+            Term(0, 2 * k, 2, 0, 1),
+            Term(0, 2 * k, 3, 0, 1),
+            Term(2 * k, k, 3, 2 * k, 1),
+            Term(3 * k, k, 2, 2 * k, 1),
         ),
         unit_terms=(),
         fills=(),
-        infer=Steps(of_x + H, (*products, infer)),
-        forward=Steps(of_x + H, (*products, forward)),
+        infer=Steps(of_x + k, (*products, infer)),
+        forward=Steps(of_x + k, (*products, forward)),
         backward=Steps(0, (backward,)),
-        past=((Product(gradient(), H, -1, (Left(d(0), 3 * H, transposed(1, H)),)),),),
-        dx=(Product(x(), I, -1, (Left(d(0), 2 * H, transposed(0, I)), Left(d(3 * H), H, transposed(0, I, 2 * H)))),),
+        past=((Product(gradient(), k, -1, (Left(d(0), 3 * k, transposed(1, k)),)),),),
+        dx=(
+            Product(
+                x(),
+                inputs,
+                -1,
+                (Left(d(0), 2 * k, transposed(0, inputs)), Left(d(3 * k), k, transposed(0, inputs, 2 * k))),
+            ),
+        ),
         gradients=(
-            Gradient(0, 2 * H, x(), I, rows(0, 2 * H, I)),
-            Gradient(3 * H, H, x(), I, rows(0, H, I, 2 * H)),
-            Gradient(0, 3 * H, before(), H, rows(1, 3 * H, H)),
+            Gradient(0, 2 * k, x(), inputs, rows(0, 2 * k, inputs)),
+            Gradient(3 * k, k, x(), inputs, rows(0, k, inputs, 2 * k)),
+            Gradient(0, 3 * k, before(), k, rows(1, 3 * k, k)),
         ),
     )
 
@@ -215,71 +222,71 @@ def gru(inputs: int, hidden: int) -> Case:
         w, u, b, c = weights
         (h,) = state
         of_x, of_h = x @ w.T + b, h @ u.T + c
-        r, z = torch.sigmoid(of_x + of_h)[:, : 2 * H].chunk(2, 1)
-        n = torch.tanh(of_x[:, 2 * H :] + r * of_h[:, 2 * H :])
+        r, z = torch.sigmoid(of_x + of_h)[:, : 2 * k].chunk(2, 1)
+        n = torch.tanh(of_x[:, 2 * k :] + r * of_h[:, 2 * k :])
         return ((1 - z) * n + z * h,)
 
     return Case(program, shapes, step)
 
 
 def lstm(inputs: int, hidden: int) -> Case:
-    H, I = hidden, inputs
-    shapes = ((4 * H, I), (4 * H, H), (4 * H,), (4 * H,))
+    k = hidden
+    shapes = ((4 * k, inputs), (4 * k, k), (4 * k,), (4 * k,))
     products: tuple[Phase, ...] = (
-        Product(raw(0), 4 * H, 0, (Left(x(), I, rows(0, 4 * H, I)), Left(before(), H, rows(1, 4 * H, H)))),
+        Product(raw(0), 4 * k, 0, (Left(x(), inputs, rows(0, 4 * k, inputs)), Left(before(), k, rows(1, 4 * k, k)))),
     )
     infer = stage(
-        H,
+        k,
         (Op.SIGMOID, local(0), raw(0)),
-        (Op.TANH, local(1), raw(2 * H)),
+        (Op.TANH, local(1), raw(2 * k)),
         (Op.MUL, local(0), local(0), local(1)),
-        (Op.SIGMOID, local(1), raw(H)),
+        (Op.SIGMOID, local(1), raw(k)),
         (Op.FMA, local(0), local(1), before(1), local(0)),
         (Op.COPY, after(1), local(0)),
         (Op.TANH, local(0), local(0)),
-        (Op.SIGMOID, local(1), raw(3 * H)),
+        (Op.SIGMOID, local(1), raw(3 * k)),
         (Op.MUL, after(0), local(0), local(1)),
     )
     forward = stage(
-        H,
+        k,
         (Op.SIGMOID, kept(0), raw(0)),
-        (Op.SIGMOID, kept(H), raw(H)),
-        (Op.TANH, kept(2 * H), raw(2 * H)),
-        (Op.SIGMOID, kept(3 * H), raw(3 * H)),
-        (Op.MUL, local(0), kept(0), kept(2 * H)),
-        (Op.FMA, after(1), kept(H), before(1), local(0)),
-        (Op.TANH_MUL, after(0), after(1), kept(3 * H)),
+        (Op.SIGMOID, kept(k), raw(k)),
+        (Op.TANH, kept(2 * k), raw(2 * k)),
+        (Op.SIGMOID, kept(3 * k), raw(3 * k)),
+        (Op.MUL, local(0), kept(0), kept(2 * k)),
+        (Op.FMA, after(1), kept(k), before(1), local(0)),
+        (Op.TANH_MUL, after(0), after(1), kept(3 * k)),
     )
     backward = stage(
-        H,
+        k,
         (Op.TANH, local(0), after(1)),
-        (Op.SIGMOID_BACK_MUL, d(3 * H), kept(3 * H), gradient(), local(0)),
-        (Op.TANH_BACK_MUL, local(0), local(0), gradient(), kept(3 * H)),
+        (Op.SIGMOID_BACK_MUL, d(3 * k), kept(3 * k), gradient(), local(0)),
+        (Op.TANH_BACK_MUL, local(0), local(0), gradient(), kept(3 * k)),
         (Op.ADD, local(0), local(0), gradient(1)),
-        (Op.SIGMOID_BACK_MUL, d(0), kept(0), local(0), kept(2 * H)),
-        (Op.SIGMOID_BACK_MUL, d(H), kept(H), local(0), before(1)),
-        (Op.TANH_BACK_MUL, d(2 * H), kept(2 * H), local(0), kept(0)),
-        (Op.MUL, carry(1), local(0), kept(H)),
+        (Op.SIGMOID_BACK_MUL, d(0), kept(0), local(0), kept(2 * k)),
+        (Op.SIGMOID_BACK_MUL, d(k), kept(k), local(0), before(1)),
+        (Op.TANH_BACK_MUL, d(2 * k), kept(2 * k), local(0), kept(0)),
+        (Op.MUL, carry(1), local(0), kept(k)),
     )
     program = Program(
-        inputs=I,
-        widths=(H, H),
-        kept=4 * H,
-        products=4 * H,
-        d=4 * H,
+        inputs=inputs,
+        widths=(k, k),
+        kept=4 * k,
+        products=4 * k,
+        d=4 * k,
         units=0,
         sizes=sizes(shapes),
-        biases=(Term(0, 4 * H, 2, 0, 1), Term(0, 4 * H, 3, 0, 1)),
+        biases=(Term(0, 4 * k, 2, 0, 1), Term(0, 4 * k, 3, 0, 1)),
         unit_terms=(),
         fills=(),
-        infer=Steps(4 * H, (*products, infer)),
-        forward=Steps(4 * H, (*products, forward)),
+        infer=Steps(4 * k, (*products, infer)),
+        forward=Steps(4 * k, (*products, forward)),
         backward=Steps(0, (backward,)),
-        past=((Product(gradient(), H, -1, (Left(d(0), 4 * H, transposed(1, H)),)),), ()),
-        dx=(Product(x(), I, -1, (Left(d(0), 4 * H, transposed(0, I)),)),),
+        past=((Product(gradient(), k, -1, (Left(d(0), 4 * k, transposed(1, k)),)),), ()),
+        dx=(Product(x(), inputs, -1, (Left(d(0), 4 * k, transposed(0, inputs)),)),),
         gradients=(
-            Gradient(0, 4 * H, x(), I, rows(0, 4 * H, I)),
-            Gradient(0, 4 * H, before(), H, rows(1, 4 * H, H)),
+            Gradient(0, 4 * k, x(), inputs, rows(0, 4 * k, inputs)),
+            Gradient(0, 4 * k, before(), k, rows(1, 4 * k, k)),
         ),
     )
 
@@ -295,75 +302,75 @@ def lstm(inputs: int, hidden: int) -> Case:
 
 def cho_gru(inputs: int, hidden: int) -> Case:
     """With r * h before the product, so that a step has products at two levels."""
-    H, I = hidden, inputs
-    shapes = ((3 * H, I), (3 * H, H), (3 * H,))
-    candidate, reset, update = aligned(2 * H), aligned(2 * H) + aligned(H), aligned(2 * H) + 2 * aligned(H)
-    gates = Product(raw(0), 2 * H, 0, (Left(x(), I, rows(0, 2 * H, I)), Left(before(), H, rows(1, 2 * H, H))))
+    k = hidden
+    shapes = ((3 * k, inputs), (3 * k, k), (3 * k,))
+    candidate, reset, update = aligned(2 * k), aligned(2 * k) + aligned(k), aligned(2 * k) + 2 * aligned(k)
+    gates = Product(raw(0), 2 * k, 0, (Left(x(), inputs, rows(0, 2 * k, inputs)), Left(before(), k, rows(1, 2 * k, k))))
 
     def second(reset_h: Operand) -> Product:
-        lefts = Left(x(), I, rows(0, H, I, 2 * H)), Left(reset_h, H, rows(1, H, H, 2 * H))
-        return Product(raw(candidate), H, 2 * H, lefts)
+        lefts = Left(x(), inputs, rows(0, k, inputs, 2 * k)), Left(reset_h, k, rows(1, k, k, 2 * k))
+        return Product(raw(candidate), k, 2 * k, lefts)
 
     infer: tuple[Phase, ...] = (
         gates,
         stage(
-            H,
+            k,
             (Op.SIGMOID, local(0), raw(0)),
             (Op.MUL, raw(reset), local(0), before()),
-            (Op.SIGMOID, raw(update), raw(H)),
+            (Op.SIGMOID, raw(update), raw(k)),
         ),
         second(raw(reset)),
-        stage(H, (Op.TANH, local(0), raw(candidate)), (Op.LERP, after(), local(0), before(), raw(update))),
+        stage(k, (Op.TANH, local(0), raw(candidate)), (Op.LERP, after(), local(0), before(), raw(update))),
     )
     forward: tuple[Phase, ...] = (
         gates,
         stage(
-            H,
+            k,
             (Op.SIGMOID, kept(0), raw(0)),
-            (Op.MUL, kept(2 * H), kept(0), before()),
-            (Op.SIGMOID, kept(H), raw(H)),
+            (Op.MUL, kept(2 * k), kept(0), before()),
+            (Op.SIGMOID, kept(k), raw(k)),
         ),
-        second(kept(2 * H)),
-        stage(H, (Op.TANH, kept(3 * H), raw(candidate)), (Op.LERP, after(), kept(3 * H), before(), kept(H))),
+        second(kept(2 * k)),
+        stage(k, (Op.TANH, kept(3 * k), raw(candidate)), (Op.LERP, after(), kept(3 * k), before(), kept(k))),
     )
     backward: tuple[Phase, ...] = (
         stage(
-            H,
-            (Op.FNMA, local(0), gradient(), kept(H), gradient()),
-            (Op.TANH_BACK, d(2 * H), kept(3 * H), local(0)),
-            (Op.SUB, local(0), before(), kept(3 * H)),
+            k,
+            (Op.FNMA, local(0), gradient(), kept(k), gradient()),
+            (Op.TANH_BACK, d(2 * k), kept(3 * k), local(0)),
+            (Op.SUB, local(0), before(), kept(3 * k)),
             (Op.MUL, local(0), local(0), gradient()),
-            (Op.SIGMOID_BACK, d(H), kept(H), local(0)),
+            (Op.SIGMOID_BACK, d(k), kept(k), local(0)),
         ),
-        Product(raw(0), H, -1, (Left(d(2 * H), H, transposed(1, H, 2 * H)),)),
+        Product(raw(0), k, -1, (Left(d(2 * k), k, transposed(1, k, 2 * k)),)),
         stage(
-            H,
+            k,
             (Op.MUL, local(0), raw(0), before()),
             (Op.SIGMOID_BACK, d(0), kept(0), local(0)),
             (Op.MUL, carry(), raw(0), kept(0)),
-            (Op.FMA, carry(), gradient(), kept(H), carry()),
+            (Op.FMA, carry(), gradient(), kept(k), carry()),
         ),
     )
     program = Program(
-        inputs=I,
-        widths=(H,),
-        kept=4 * H,
-        products=3 * H,
-        d=3 * H,
+        inputs=inputs,
+        widths=(k,),
+        kept=4 * k,
+        products=3 * k,
+        d=3 * k,
         units=0,
         sizes=sizes(shapes),
-        biases=(Term(0, 3 * H, 2, 0, 1),),
+        biases=(Term(0, 3 * k, 2, 0, 1),),
         unit_terms=(),
         fills=(),
-        infer=Steps(update + H, infer),
-        forward=Steps(update + H, forward),
-        backward=Steps(H, backward),
-        past=((Product(gradient(), H, -1, (Left(d(0), 2 * H, transposed(1, H)),)),),),
-        dx=(Product(x(), I, -1, (Left(d(0), 3 * H, transposed(0, I)),)),),
+        infer=Steps(update + k, infer),
+        forward=Steps(update + k, forward),
+        backward=Steps(k, backward),
+        past=((Product(gradient(), k, -1, (Left(d(0), 2 * k, transposed(1, k)),)),),),
+        dx=(Product(x(), inputs, -1, (Left(d(0), 3 * k, transposed(0, inputs)),)),),
         gradients=(
-            Gradient(0, 3 * H, x(), I, rows(0, 3 * H, I)),
-            Gradient(0, 2 * H, before(), H, rows(1, 2 * H, H)),
-            Gradient(2 * H, H, kept(2 * H), H, rows(1, H, H, 2 * H)),
+            Gradient(0, 3 * k, x(), inputs, rows(0, 3 * k, inputs)),
+            Gradient(0, 2 * k, before(), k, rows(1, 2 * k, k)),
+            Gradient(2 * k, k, kept(2 * k), k, rows(1, k, k, 2 * k)),
         ),
     )
 
@@ -371,8 +378,8 @@ def cho_gru(inputs: int, hidden: int) -> Case:
         w, u, b = weights
         (h,) = state
         of_x = x @ w.T + b
-        r, z = torch.sigmoid(of_x[:, : 2 * H] + h @ u[: 2 * H].T).chunk(2, 1)
-        n = torch.tanh(of_x[:, 2 * H :] + (r * h) @ u[2 * H :].T)
+        r, z = torch.sigmoid(of_x[:, : 2 * k] + h @ u[: 2 * k].T).chunk(2, 1)
+        n = torch.tanh(of_x[:, 2 * k :] + (r * h) @ u[2 * k :].T)
         return ((1 - z) * n + z * h,)
 
     return Case(program, shapes, step)
@@ -380,23 +387,23 @@ def cho_gru(inputs: int, hidden: int) -> Case:
 
 def softmax(inputs: int, hidden: int) -> Case:
     """h' = scale * softmax(W x + U h) + shift: a scale for each unit, a single shift."""
-    H, I = hidden, inputs
-    shapes = ((H, I), (H, H), (H,), (1,))
-    powers, most, norm, shift = aligned(H), 2 * aligned(H), 2 * aligned(H) + ALIGNED, aligned(H)
+    k = hidden
+    shapes = ((k, inputs), (k, k), (k,), (1,))
+    powers, most, norm, shift = aligned(k), 2 * aligned(k), 2 * aligned(k) + ALIGNED, aligned(k)
 
     def phases(value: Operand) -> tuple[Phase, ...]:
         return (
-            Product(raw(0), H, -1, (Left(x(), I, rows(0, H, I)), Left(before(), H, rows(1, H, H)))),
-            Reduction(raw(most), True, raw(0), H),
+            Product(raw(0), k, -1, (Left(x(), inputs, rows(0, k, inputs)), Left(before(), k, rows(1, k, k)))),
+            Reduction(raw(most), True, raw(0), k),
             stage(
-                H,
+                k,
                 (Op.EXPAND, local(0), raw(most)),
                 (Op.SUB, local(0), raw(0), local(0)),
                 (Op.EXP, raw(powers), local(0)),
             ),
-            Reduction(raw(norm), False, raw(powers), H),
+            Reduction(raw(norm), False, raw(powers), k),
             stage(
-                H,
+                k,
                 (Op.EXPAND, local(0), raw(norm)),
                 (Op.RECIPROCAL, local(0), local(0)),
                 (Op.MUL, value, raw(powers), local(0)),
@@ -406,40 +413,40 @@ def softmax(inputs: int, hidden: int) -> Case:
 
     backward: tuple[Phase, ...] = (
         stage(
-            H,
+            k,
             (Op.ACCUMULATE, total(shift), gradient()),
             (Op.MUL, local(0), gradient(), kept(0)),
             (Op.ACCUMULATE, total(0), local(0)),
             (Op.MUL, raw(0), gradient(), unit(0)),
             (Op.MUL, raw(powers), raw(0), kept(0)),
         ),
-        Reduction(raw(most), False, raw(powers), H),
+        Reduction(raw(most), False, raw(powers), k),
         stage(
-            H,
+            k,
             (Op.EXPAND, local(0), raw(most)),
             (Op.SUB, local(0), raw(0), local(0)),
             (Op.MUL, d(0), local(0), kept(0)),
         ),
     )
     program = Program(
-        inputs=I,
-        widths=(H,),
-        kept=H,
-        products=H,
-        d=H,
-        units=2 * aligned(H),
+        inputs=inputs,
+        widths=(k,),
+        kept=k,
+        products=k,
+        d=k,
+        units=2 * aligned(k),
         sizes=sizes(shapes),
         biases=(),
-        unit_terms=(Term(0, H, 2, 0, 1), Term(shift, H, 3, 0, 0)),
+        unit_terms=(Term(0, k, 2, 0, 1), Term(shift, k, 3, 0, 0)),
         fills=(),
         infer=Steps(norm + 1, phases(local(1))),
         forward=Steps(norm + 1, phases(kept(0))),
         backward=Steps(most + 1, backward),
-        past=((Product(gradient(), H, -1, (Left(d(0), H, transposed(1, H)),)),),),
-        dx=(Product(x(), I, -1, (Left(d(0), H, transposed(0, I)),)),),
+        past=((Product(gradient(), k, -1, (Left(d(0), k, transposed(1, k)),)),),),
+        dx=(Product(x(), inputs, -1, (Left(d(0), k, transposed(0, inputs)),)),),
         gradients=(
-            Gradient(0, H, x(), I, rows(0, H, I)),
-            Gradient(0, H, before(), H, rows(1, H, H)),
+            Gradient(0, k, x(), inputs, rows(0, k, inputs)),
+            Gradient(0, k, before(), k, rows(1, k, k)),
         ),
     )
 
@@ -452,42 +459,42 @@ def softmax(inputs: int, hidden: int) -> Case:
 
 def skip(inputs: int, hidden: int, has_products: bool = True) -> Case:
     """h' = tanh(U h + W x) + scale * x, with as many features as units; or without W x, so that dx has no product."""
-    H = hidden
-    shapes = ((H, H), (H, H), (H,))
-    of_x = (Left(x(), H, rows(0, H, H)),) if has_products else ()
+    k = hidden
+    shapes = ((k, k), (k, k), (k,))
+    of_x = (Left(x(), k, rows(0, k, k)),) if has_products else ()
 
     def phases(product: Operand, value: Operand) -> tuple[Phase, ...]:
         return (
-            Product(product, H, -1, (*of_x, Left(before(), H, rows(1, H, H)))),
-            stage(H, (Op.TANH, value, product), (Op.FMA, after(), x(), unit(0), value)),
+            Product(product, k, -1, (*of_x, Left(before(), k, rows(1, k, k)))),
+            stage(k, (Op.TANH, value, product), (Op.FMA, after(), x(), unit(0), value)),
         )
 
     backward = stage(
-        H,
+        k,
         (Op.TANH_BACK, d(0), kept(0), gradient()),
-        (Op.MUL, d(H), gradient(), unit(0)),
+        (Op.MUL, d(k), gradient(), unit(0)),
         (Op.MUL, local(0), gradient(), x()),
         (Op.ACCUMULATE, total(0), local(0)),
     )
     program = Program(
-        inputs=H,
-        widths=(H,),
-        kept=H,
-        products=H,
-        d=2 * H,
-        units=H,
+        inputs=k,
+        widths=(k,),
+        kept=k,
+        products=k,
+        d=2 * k,
+        units=k,
         sizes=sizes(shapes),
         biases=(),
-        unit_terms=(Term(0, H, 2, 0, 1),),
+        unit_terms=(Term(0, k, 2, 0, 1),),
         fills=(),
-        infer=Steps(H, phases(raw(0), local(0))),
-        forward=Steps(H, phases(kept(0), kept(0))),
+        infer=Steps(k, phases(raw(0), local(0))),
+        forward=Steps(k, phases(kept(0), kept(0))),
         backward=Steps(0, (backward,)),
-        past=((Product(gradient(), H, -1, (Left(d(0), H, transposed(1, H)),)),),),
-        dx=(Product(x(), H, -1, (Left(d(0), H, transposed(0, H)),)),) if has_products else (),
+        past=((Product(gradient(), k, -1, (Left(d(0), k, transposed(1, k)),)),),),
+        dx=(Product(x(), k, -1, (Left(d(0), k, transposed(0, k)),)),) if has_products else (),
         gradients=(
-            *((Gradient(0, H, x(), H, rows(0, H, H)),) if has_products else ()),
-            Gradient(0, H, before(), H, rows(1, H, H)),
+            *((Gradient(0, k, x(), k, rows(0, k, k)),) if has_products else ()),
+            Gradient(0, k, before(), k, rows(1, k, k)),
         ),
     )
 
@@ -500,65 +507,65 @@ def skip(inputs: int, hidden: int, has_products: bool = True) -> Case:
 
 
 def slices(inputs: int, hidden: int) -> Case:
-    """h' = tanh(W x + U h + V c[some columns]), c' = c / 2 + P h' with c of another width; V's rows are in two tensors."""
-    H, I = hidden, inputs
-    G, first, some, upper = H // 2 + 5, 2, H // 2 + 1, (H + 1) // 2
-    lower = H - upper
-    shapes = ((H, I), (H, H), (upper, some), (lower, some), (G, H))
+    """h' = tanh(W x + U h + V c[some columns]), c' = c / 2 + P h' with a wider or narrower c; V is in two tensors."""
+    k = hidden
+    j, first, some, upper = k // 2 + 5, 2, k // 2 + 1, (k + 1) // 2
+    lower = k - upper
+    shapes = ((k, inputs), (k, k), (upper, some), (lower, some), (j, k))
     of_slice = (Block(upper, 2, 0, some, 1), Block(lower, 3, 0, some, 1))
     to_slice = tuple(
         Left(d(at), count, (Block(some, tensor, 0, 1, some),))
         for at, count, tensor in ((0, upper, 2), (upper, lower, 3))
     )
-    of_c = aligned(H)
+    of_c = aligned(k)
     phases: tuple[Phase, ...] = (
         Product(
             raw(0),
-            H,
+            k,
             -1,
             (
-                Left(x(), I, rows(0, H, I)),
-                Left(before(), H, rows(1, H, H)),
+                Left(x(), inputs, rows(0, k, inputs)),
+                Left(before(), k, rows(1, k, k)),
                 Left(before(1, first), some, of_slice),
             ),
         ),
-        stage(H, (Op.TANH, after(), raw(0))),
-        Product(raw(of_c), G, -1, (Left(after(), H, rows(4, G, H)),)),
-        stage(G, (Op.FMA, after(1), before(1), unit(0), raw(of_c))),
+        stage(k, (Op.TANH, after(), raw(0))),
+        Product(raw(of_c), j, -1, (Left(after(), k, rows(4, j, k)),)),
+        stage(j, (Op.FMA, after(1), before(1), unit(0), raw(of_c))),
     )
     backward: tuple[Phase, ...] = (
-        stage(G, (Op.COPY, d(H), gradient(1)), (Op.MUL, carry(1), gradient(1), unit(0))),
-        Product(raw(0), H, -1, (Left(d(H), G, transposed(4, H)),)),
-        stage(H, (Op.ADD, local(0), gradient(), raw(0)), (Op.TANH_BACK, d(0), after(), local(0))),
+        stage(j, (Op.COPY, d(k), gradient(1)), (Op.MUL, carry(1), gradient(1), unit(0))),
+        Product(raw(0), k, -1, (Left(d(k), j, transposed(4, k)),)),
+        stage(k, (Op.ADD, local(0), gradient(), raw(0)), (Op.TANH_BACK, d(0), after(), local(0))),
     )
     program = Program(
-        inputs=I,
-        widths=(H, G),
+        inputs=inputs,
+        widths=(k, j),
         kept=0,
-        products=H + G,
-        d=H + G,
-        units=G,
+        products=k + j,
+        d=k + j,
+        units=j,
         sizes=sizes(shapes),
         biases=(),
         unit_terms=(),
-        fills=(Fill(0, G, 0.5),),
-        infer=Steps(of_c + G, phases),
-        forward=Steps(of_c + G, phases),
-        backward=Steps(H, backward),
+        fills=(Fill(0, j, 0.5),),
+        infer=Steps(of_c + j, phases),
+        forward=Steps(of_c + j, phases),
+        backward=Steps(k, backward),
         past=(
-            (Product(gradient(), H, -1, (Left(d(0), H, transposed(1, H)),)),),
+            (Product(gradient(), k, -1, (Left(d(0), k, transposed(1, k)),)),),
             (
                 Product(gradient(1), first, -1, ()),
                 Product(gradient(1, first), some, -1, to_slice),
-                Product(gradient(1, first + some), G - first - some, -1, ()),
+                Product(gradient(1, first + some), j - first - some, -1, ()),
             ),
         ),
-        dx=(Product(x(), I, -1, (Left(d(0), H, transposed(0, I)),)),),
+        dx=(Product(x(), inputs, -1, (Left(d(0), k, transposed(0, inputs)),)),),
         gradients=(
-            Gradient(0, H, x(), I, rows(0, H, I)),
-            Gradient(0, H, before(), H, rows(1, H, H)),
-            Gradient(0, H, before(1, first), some, of_slice),
-            Gradient(H, G, after(), H, rows(4, G, H)),
+            Gradient(0, k, x(), inputs, rows(0, k, inputs)),
+            Gradient(0, k, before(), k, rows(1, k, k)),
+            Gradient(0, k, before(1, first), some, of_slice),
+            Gradient(k, j, after(), k, rows(4, j, k)),
         ),
     )
 

@@ -1,12 +1,12 @@
 // The machine that carries out a program (program.h): a group of the batch goes through all time steps, phase by phase.
 //
-// Stages are interpreted: an instruction works on some rows at once, so few that the stage's registers stay in the nearest cache,
-// and so many that it costs little to find out what to do.
+// Stages are interpreted: an instruction works on some rows at once, so few that what a stage reads and writes of them stays
+// in the nearest cache, and so many that it costs little to find out what to do.
 
 namespace unroll {
 namespace CONCAT(in_, ISA) {
 
-constexpr long NEAREST = 8192;  // floats
+constexpr long NEAREST = 8192;  // floats of those rows; measured with Zen 4, whose nearest cache has as many
 
 // The rows of an operand.
 struct Vectors {
@@ -154,7 +154,7 @@ static long registers(const program::Steps& steps) {
   return most;
 }
 
-// Fetched while the stages of a step compute, as an instruction reads too few numbers at once to hide that they are not there.
+// While a stage computes, as the next one reads each of its operands alone, with nothing to do until the numbers come.
 static void fetch(const float* from, long floats) {
   constexpr long LINE = 64 / sizeof(float), TO_SECOND_CACHE = 2;
   for (long i = 0; i < floats; i += LINE) __builtin_prefetch(from + i, 0, TO_SECOND_CACHE);

@@ -76,6 +76,7 @@ static void backward_by_address(const ProgramLayout& a, const Addresses& tensors
                                 const Addresses& grads, std::uintptr_t dx) {
   check_counts(a, tensors.size(), {states.size(), ends.size()});
   check_counts(a, grads.size(), {});
+  if (a.program->kept && !kept) throw nb::value_error("the backward pass needs what the forward pass kept");
   nb::gil_scoped_release unlocked;
   program_backward(a, all_at<const float>(tensors), all_at<float>(states), at<float>(kept), at<const float>(steps),
                    at<const float>(dy), dy_batch, dy_time, stretch, all_at<float>(ends), wants_initial,

@@ -28,7 +28,7 @@ nb::tuple fields(nb::handle from, std::size_t count, const char* what) {
 long number(nb::handle from) {
   long value = 0;
   check(nb::try_cast<long>(from, value), "a number is not a whole one");
-  check(-(1L << 40) < value && value < 1L << 40, "a number is too large");
+  check(-(1L << 30) < value && value < 1L << 30, "a number is too large");
   return value;
 }
 
