@@ -34,8 +34,9 @@ _OF_TORCH = {"rsub": "sub", "maximum": "max", "minimum": "min"}  # torch's names
 LONGEST = 40  # characters of what is computed from parameters; beyond, only what comes last is named
 # Operations that give the same numbers in another shape.
 _VIEWS = frozenset({
-    "view", "t", "transpose", "permute", "unbind", "select", "slice", "split", "chunk", "unsqueeze", "squeeze", "expand",
-    "detach", "clone", "contiguous", "_unsafe_view", "_to_copy", "alias", "split_with_sizes", "as_strided", "reshape",
+    "view", "t", "transpose", "permute", "unbind", "select", "slice", "split", "chunk", "unsqueeze", "squeeze",
+    "expand", "detach", "clone", "contiguous", "_unsafe_view", "_to_copy", "alias", "split_with_sizes", "as_strided",
+    "reshape",
 })  # fmt: skip
 
 
@@ -65,15 +66,15 @@ class Formulas:
     """Writes formulas of a plan's graph.
 
     Attributes:
-        names: of nodes: the local names in `step`; h' for the new value of a part h of the state; v1, v2 and so on for what
-            has no name and is used more than once, or is kept for the backward pass and would be long.
+        names: of nodes, unless others are given: the local names in `step`; h' for the new value of a part h of the
+            state; v1, v2 and so on for what has no name and is used more than once, or would be long and is kept.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, names: dict[Node, str] | None = None) -> None:
         self.plan = plan
         self.parts = plan.traced.parts
         self.order = ordered(node for pieces in plan.outputs for node in pieces)
-        self.names = self._named()
+        self.names = self._named() if names is None else names
         self._written: dict[Node, Text] = {}
 
     def _named(self) -> dict[Node, str]:
@@ -163,7 +164,7 @@ class Formulas:
         return self._place(matrix.tensor, matrix.offset, [(columns, matrix.column), (factors, matrix.factor)])
 
     def _place(self, tensor: int, offset: int, runs: Sequence[tuple[int, int]]) -> Text:
-        """Return the name of numbers in a tensor, with the indices of `runs` (count, stride) in it, rows before columns."""
+        """Return the name of numbers in a tensor, with the indices there of `runs` (count, stride), rows first."""
         prologue = self.plan.traced.prologue
         name = prologue.fold(tensor, Text, _called)
         shape = prologue.shapes[tensor]
