@@ -8,12 +8,24 @@ import torch
 from torch import Tensor, nn
 
 from .explanation import Explanation, explain_plan, explain_refused
+from .instead import advice, known_operations
 from .kind import copied, has_hooks, kind_of
 from .plan import Plan, plan
 from .program import Place, Stage
 from .trace import BATCH, NotCompiledError, trace
 
-__all__ = ["Explanation", "NotCompiledError", "Place", "Plan", "Stage", "compile_step", "explain", "kind_of"]
+__all__ = [
+    "Explanation",
+    "NotCompiledError",
+    "Place",
+    "Plan",
+    "Stage",
+    "advice",
+    "compile_step",
+    "explain",
+    "kind_of",
+    "known_operations",
+]
 
 
 def compile_step(cell: nn.Module) -> Plan:

@@ -12,6 +12,7 @@ from torch import nn
 from .formulas import Formulas
 from .gates import gates
 from .graph import BARRIERS, Node
+from .instead import advice
 from .plan import Plan
 from .program import Op, Place, Product, Stage, Steps
 
@@ -96,7 +97,8 @@ class Explanation:
     def __str__(self) -> str:
         if self.reason:
             path = f"\npath: {self.path}" if self.path else ""
-            return f"{self.cell} is not compiled, so a loop over its step() computes it: {self.reason}{path}"
+            instead = f"\ninstead: {advice(self.reason)}" if advice(self.reason) else ""
+            return f"{self.cell} is not compiled, so a loop over its step() computes it: {self.reason}{instead}{path}"
         lines = [f"{self.cell}: x ({self.inputs}) and the state {sizes(self.state)} give {self._new()}", ""]
         width = max(len(line.partition(" = ")[0]) for line in self.formulas)
         for line in self.formulas:

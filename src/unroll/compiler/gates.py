@@ -15,9 +15,9 @@ from .plan import Plan
 def gates(plan: Plan) -> dict[str, Node]:
     """Return the sigmoids of a step by name, in the order of their products.
 
-    A gate has the local name that it has in `step`; else that of what the sigmoid is taken of; else that of its multiple by
-    a constant; else it is called sigmoid. Not gates: the sigmoid inside of silu, σ(-a) beside σ(a), which is 1 - σ(a), and
-    comparisons, which are always 0 or 1.
+    A gate has the local name that it has in `step`; else that of what the sigmoid is taken of; else that of its
+    multiple by a constant; else it is called sigmoid. Not gates: the sigmoid inside of silu, σ(-a) beside σ(a), which
+    is 1 - σ(a), and comparisons, which are always 0 or 1.
     """
     order = ordered(node for pieces in plan.outputs for node in pieces)
     users: dict[Node, list[Node]] = {}

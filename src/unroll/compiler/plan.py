@@ -125,7 +125,7 @@ def plan(traced: Traced) -> Plan:
 
 
 def _names(traced: Traced, new: dict[Node, Node], forward: Sequence[Node]) -> dict[Node, str]:
-    """Return the local names of nodes, now that sums are affine nodes: of a sum within a sum too, if it is all of one."""
+    """Return the local names of nodes, now that sums are affine nodes; also of a sum in a sum, if it is all of one."""
     there: set[Node | None] = {*forward}
     names: dict[Node, str] = {}
     for node, name in traced.names.items():

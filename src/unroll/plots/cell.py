@@ -49,12 +49,14 @@ class Box:
 
     @property
     def width(self) -> float:
+        """Return its width in inches."""
         if self.kind == "circle":
             return 2 * RADIUS
         return max(LETTER * len(line) for line in (*self.lines, self.name)) + 2 * MARGIN
 
     @property
     def height(self) -> float:
+        """Return its height in inches."""
         if self.kind == "circle":
             return 2 * RADIUS + (LINE_HEIGHT if self.name else 0)
         return LINE_HEIGHT * (len(self.lines) + bool(self.name)) + 2 * MARGIN * 0.7
@@ -63,8 +65,8 @@ class Box:
 def plot_cell(cell: nn.Module) -> Figure:
     """Draw a cell's step as a graph: x and the old state on the left, the new state on the right.
 
-    Boxes are products with matrices, gates, other functions and arithmetic on units; circles are sums and products unit by
-    unit. Names are those of local variables in the source of `step`.
+    Boxes are products with matrices, gates, other functions and arithmetic on units; circles are sums and products unit
+    by unit. Names are those of local variables in the source of `step`.
 
     Args:
         cell: as for `unroll.compiler.explain`.
@@ -104,7 +106,7 @@ class _Drawing:
                 name = self.names.get(below, "") if self.uses[below] == 1 and below.operation == "affine" else ""
                 name = name or self.gates.get(node, "")
                 if name and (
-                    name not in self.names.values() or self.names.get(below) == name and self.uses[below] == 1
+                    name not in self.names.values() or (self.names.get(below) == name and self.uses[below] == 1)
                 ):
                     self.names.pop(below, None)
                     self.names[node] = name
@@ -207,8 +209,8 @@ def _draw(title: str, boxes: dict[Hashable, Box], layout: Layout) -> Figure:
     right -= BETWEEN
     highs = [layout.y[key, layout.layer[key]] + box.height / 2 for key, box in boxes.items()]
     lows = [layout.y[key, layout.layer[key]] - box.height / 2 for key, box in boxes.items()]
-    highs += [y for y in layout.y.values()]
-    lows += [y for y in layout.y.values()]
+    highs += list(layout.y.values())
+    lows += list(layout.y.values())
     top, bottom = max(highs) + 0.35, min(lows) - 0.4
     figure = Figure(figsize=(right + 0.3, top - bottom))
     ax = figure.add_axes((0, 0, 1, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 SWEEPS = 24
@@ -119,7 +120,7 @@ def _exchanged(rows: list[list[Place]], before: Mapping[Place, Sequence[Place]])
 
 def _crossings(rows: Sequence[Sequence[Place]], before: Mapping[Place, Sequence[Place]]) -> int:
     count = 0
-    for left, right in zip(rows, rows[1:], strict=False):
+    for left, right in pairwise(rows):
         at = {place: i for i, place in enumerate(left)}
         ends = [(at[below], i) for i, place in enumerate(right) for below in before.get(place, ())]
         count += sum((a - c) * (b - d) < 0 for i, (a, b) in enumerate(ends) for c, d in ends[:i])
@@ -156,7 +157,7 @@ def _heights(
 def _apart(wanted: Sequence[float], heights: Sequence[float], gap: float) -> list[float]:
     """Return places from the top down, as near to the wanted ones as distances allow (pool adjacent violators)."""
     offsets = [0.0]
-    for above, below in zip(heights, heights[1:], strict=False):
+    for above, below in pairwise(heights):
         offsets.append(offsets[-1] + (above + below) / 2 + gap)
     blocks: list[tuple[float, int]] = []
     for value, offset in zip(wanted, offsets, strict=True):
