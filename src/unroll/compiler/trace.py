@@ -164,7 +164,9 @@ class _Recorder(TorchDispatchMode):
         of them is, by default of the first axis.
         """
         count = torch.Size(shape).numel()
-        if like is None or count % BATCH:
+        if count % BATCH:
+            raise NotCompiledError("it picks out single sequences of the batch, which a step must treat one by one")
+        if like is None:
             return torch.arange(count).view(BATCH, -1)
         return torch.argsort(like.reshape(-1), stable=True).view(BATCH, -1)
 
