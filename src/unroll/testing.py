@@ -42,7 +42,7 @@ class Checked(NamedTuple):
 
     def __str__(self) -> str:
         if self.compiles:
-            return f"{self.cell} follows the rules, and its step is compiled"
+            return f"{self.cell} follows the rules, and its step can be compiled"
         instead = f"; {self.instead}" if self.instead else ""
         return f"{self.cell} follows the rules; its step is not compiled, so a loop computes it: {self.reason}{instead}"
 
@@ -68,7 +68,7 @@ def check_cell(cell: type[Cell]) -> Checked:
     Example:
         >>> import unroll
         >>> print(unroll.testing.check_cell(unroll.GRU))
-        GRU follows the rules, and its step is compiled
+        GRU follows the rules, and its step can be compiled
     """
     made = _make(cell)
     x = torch.randn(BATCH, TIME, INPUTS, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

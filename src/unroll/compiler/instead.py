@@ -13,7 +13,7 @@ _REFUSED = frozenset({"_local_scalar_dense", "is_nonzero", "equal"})  # their ha
 _ADVICE: tuple[tuple[str, str], ...] = (
     (
         r"draws random numbers",
-        "draw nothing in step: the model's recurrent_dropout drops units of the state, its dropout those of the outputs",
+        "draw nothing in step: the model's recurrent_dropout drops units of the state, dropout those of the outputs",
     ),
     (
         r"a value decides what step does",
@@ -24,10 +24,14 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         "decide by a plain attribute that is set in __init__, not by a tensor, and do not use .item() on parameters",
     ),
     (r"which belongs to the cell", "make it a part of the state: return it from initial_state, and anew from step"),
-    (r"not the cell's", "make the tensor an attribute in __init__: an nn.Parameter, or a buffer by register_buffer"),
     (
-        r"mixes the sequences|over the sequences|each sequence of the batch|once for each sequence|another batch size",
-        "treat each sequence by itself: reduce over units (dim=1), not over the batch (dim=0); layer norm, not batch norm",
+        r"not the cell's",
+        "make it an attribute in __init__, a parameter or a buffer (register_buffer); no NumPy on the state",
+    ),
+    (
+        r"mixes the sequences|over the sequences|single sequences|each sequence of the batch|for each sequence"
+        r"|another batch size",
+        "treat each sequence by itself: reduce over units (dim=1), not the batch; no batch norm, and no if on values",
     ),
     (
         r"not in float32|reads a parameter in",
@@ -65,9 +69,9 @@ def advice(reason: str) -> str:
 
 
 def known_operations() -> tuple[str, ...]:
-    """Return the names of torch's operations that a compiled step may use on x and the state, in alphabetical order.
+    """Return the names, by alphabet, of torch's operations that a compiled step may use on x and the state.
 
-    Views (slices, chunk, split, reshape, transpose, unsqueeze, expand) can be used too. What depends on parameters alone
-    may use any operation that draws no random numbers.
+    Views (slices, chunk, split, reshape, transpose, unsqueeze, expand) can be used too. What depends on parameters
+    alone may use any operation that draws no random numbers.
     """
     return tuple(sorted(name for name in (HANDLERS.keys() | REWRITTEN.keys()) - _REFUSED if not name.startswith("_")))
