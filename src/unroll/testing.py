@@ -59,7 +59,7 @@ def check_cell(cell: type[Cell]) -> Checked:
         cell: a subclass of `unroll.Cell`; the class itself.
 
     Returns:
-        whether its step can be compiled, in training mode; if not, why, and what to write instead. That is no failure:
+        whether its step can be compiled, in training mode; if not, why, and what to write instead. This does not fail:
         a loop over step computes the cell then.
 
     Raises:

@@ -30,11 +30,11 @@ def gates(plan: Plan) -> dict[str, Node]:
             user.operation == "mul" and node.inputs[0] in user.inputs for user in users[node]
         )
 
-    found = [node for node in order if node.operation == "sigmoid" and not is_silu(node)]
-    found.sort(key=lambda node: (node not in plan.names, _product(node, plan)))
+    sigmoids = [node for node in order if node.operation == "sigmoid" and not is_silu(node)]
+    sigmoids.sort(key=lambda node: (node not in plan.names, _product(node, plan)))
     kept: list[Node] = []
-    for node in found:
-        if not any(_opposite(node.inputs[0], other.inputs[0]) for other in kept):
+    for node in sigmoids:
+        if not any(_opposite(node.inputs[0], gate.inputs[0]) for gate in kept):
             kept.append(node)
     named: dict[str, Node] = {}
     for node in sorted(kept, key=lambda node: _product(node, plan)):
@@ -55,12 +55,12 @@ def gate_values(plan: Plan, cell: nn.Module, x: Tensor, state: Sequence[Tensor])
     Returns:
         (rows, units) for each gate, by name.
     """
-    found = gates(plan)
-    if not found:
+    named = gates(plan)
+    if not named:
         return {}
     flat = [part.flatten(1) if part.dim() > 1 else part[:, None] for part in state]
-    values = evaluate([[node] for node in found.values()], x, flat, plan.traced.prologue.run(cell))
-    return dict(zip(found, values, strict=True))
+    values = evaluate([[node] for node in named.values()], x, flat, plan.traced.prologue.run(cell))
+    return dict(zip(named, values, strict=True))
 
 
 def _product(node: Node, plan: Plan) -> int:

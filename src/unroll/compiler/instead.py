@@ -23,7 +23,7 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         r"a parameter's value decides",
         "decide by a plain attribute that is set in __init__, not by a tensor, and do not use .item() on parameters",
     ),
-    (r"which belongs to the cell", "make it a part of the state: return it from initial_state, and anew from step"),
+    (r"which belongs to the cell", "make it a part of the state: return it from initial_state and from step"),
     (
         r"not the cell's",
         "make it an attribute in __init__, a parameter or a buffer (register_buffer); no NumPy on the state",

@@ -166,7 +166,7 @@ class _Drawing:
         inside = self._folded(node)
         if all(below.operation in SIGNS and self._variables(below) == 2 for below in inside):
             return Box("circle", (SIGNS[node.operation],), self._of(node.inputs), name)
-        lefts = [below for one in inside for below in one.inputs if below not in inside]
+        lefts = [below for inner in inside for below in inner.inputs if below not in inside]
         nameless = {
             below: "·"
             for below in lefts
@@ -271,19 +271,19 @@ def _draw_lines(
             begin = centres[number] + box.width / 2 if number == own else left
             far = right + widths[number + 1]
             ax.add_patch(PathPatch(_bend(begin, left, start, right, end, far), **style))
-        for target, other in boxes.items():
-            if key not in other.inputs:
+        for target, to in boxes.items():
+            if key not in to.inputs:
                 continue
             number = layout.layer[target] - 1
-            sources = sorted(other.inputs, key=lambda source: layout.y[source, number], reverse=True)
-            spread = other.height * 0.5 if other.kind != "circle" else RADIUS * 0.9
+            sources = sorted(to.inputs, key=lambda source: layout.y[source, number], reverse=True)
+            spread = to.height * 0.5 if to.kind != "circle" else RADIUS * 0.9
             place = (len(sources) - 1) / 2 - sources.index(key)
-            middle = layout.y[target, number + 1] - (LINE_HEIGHT / 2 if other.kind == "circle" and other.name else 0)
+            middle = layout.y[target, number + 1] - (LINE_HEIGHT / 2 if to.kind == "circle" and to.name else 0)
             end = middle + place * min(0.12, spread / max(1, len(sources) - 1))
             left, right = centres[number] + widths[number] / 2, centres[number + 1] - widths[number + 1] / 2
             begin = centres[number] + box.width / 2 if number == own else left
-            tip = centres[number + 1] - other.width / 2
-            if other.kind == "circle":
+            tip = centres[number + 1] - to.width / 2
+            if to.kind == "circle":
                 tip = centres[number + 1] - (RADIUS**2 - min(abs(end - middle), RADIUS) ** 2) ** 0.5
             start = layout.y[key, number]
             ax.add_patch(PathPatch(_bend(begin, left, start, right, end, tip - 0.03), **style))

@@ -92,7 +92,7 @@ def _ordered(rows: list[list[Place]], before: Mapping[Place, Sequence[Place]]) -
                 own: dict[Place, int] = own,
                 linked: Mapping[Place, Sequence[Place]] = linked,
             ) -> float:
-                places = [at[other] for other in linked.get(place, ())]
+                places = [at[neighbour] for neighbour in linked.get(place, ())]
                 return sum(places) / len(places) if places else float(own[place])
 
             rows[number].sort(key=centre)
@@ -145,9 +145,13 @@ def _heights(
             for place in row:
                 near = [*before.get(place, ()), *after.get(place, ())]
                 # A line that passes is to be straight before a box is to be in the middle.
-                weights = [6.0 if other[0] == place[0] else 1.0 for other in near]
+                weights = [6.0 if neighbour[0] == place[0] else 1.0 for neighbour in near]
                 total = sum(weights)
-                mean = sum(w * y[other] for w, other in zip(weights, near, strict=True)) / total if near else y[place]
+                mean = (
+                    sum(w * y[neighbour] for w, neighbour in zip(weights, near, strict=True)) / total
+                    if near
+                    else y[place]
+                )
                 wanted.append(mean)
             for place, value in zip(row, _apart(wanted, [height[place] for place in row], gap), strict=True):
                 y[place] = value
@@ -163,8 +167,8 @@ def _apart(wanted: Sequence[float], heights: Sequence[float], gap: float) -> lis
     for value, offset in zip(wanted, offsets, strict=True):
         mean, count = value + offset, 1
         while blocks and blocks[-1][0] < mean:
-            other, more = blocks.pop()
-            mean, count = (mean * count + other * more) / (count + more), count + more
+            level, more = blocks.pop()
+            mean, count = (mean * count + level * more) / (count + more), count + more
         blocks.append((mean, count))
     levels = [mean for mean, count in blocks for _ in range(count)]
     return [level - offset for level, offset in zip(levels, offsets, strict=True)]

@@ -96,17 +96,17 @@ def describe_model(model: SequenceClassifier | Ensemble, config: TrainConfig | N
 def describe_step(model: SequenceClassifier | Ensemble, config: TrainConfig | None = None) -> dict[str, str]:
     """Return what the compiler makes of a model's cells, in short: see `unroll.compiler.explain`."""
     settings, single = config or TrainConfig(), model.members[0] if isinstance(model, Ensemble) else model
-    found = [
+    explanations = [
         explain(copy.deepcopy(module).to("cpu", torch.float32))
         for module in single.modules()
         if isinstance(module, Cell)
     ]
-    first = found[0]
+    first = explanations[0]
     if first.reason:
         return {"step": f"not compiled: {first.reason}"}
     steps = settings.batch_size * NOMINAL_STEPS
     facts = first.facts()
-    held = sum(each.held_bytes for each in found) * steps / 1e6
+    held = sum(each.held_bytes for each in explanations) * steps / 1e6
     products = (
         f"{sizes(product.lefts)} to {product.columns:,} columns ({', '.join(product.results)})"
         for product in first.products
