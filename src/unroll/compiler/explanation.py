@@ -14,9 +14,14 @@ from .gates import gates
 from .graph import BARRIERS, Node
 from .instead import advice
 from .plan import Plan
-from .program import Op, Place, Product, Stage, Steps
+from .program import Place, Product, Stage, Steps
 
 BYTES = 4  # of a float32
+# Operations of an instruction, where it is not one.
+TOGETHER = {
+    **{"COPY": 0, "EXPAND": 0, "FMA": 2, "FNMA": 2},
+    **{"TANH_MUL": 2, "TANH_FMA": 3, "TANH_BACK_MUL": 2, "SIGMOID_BACK_MUL": 2},
+}
 BATCH, TIME = 64, 28  # of the batch for which `path` is asked
 
 
@@ -204,14 +209,12 @@ def _columns(products: Iterable[Product]) -> int:
 
 
 def _pointwise(steps: Steps) -> int:
-    """Return the operations of a step's stages; a multiplication with an addition counts as two."""
-    both = (Op.FMA, Op.FNMA)
+    """Return the operations of a step's stages, those that one instruction does together one by one."""
     return sum(
-        stage.width * (1 + (instruction.op in both))
+        stage.width * TOGETHER.get(instruction.op.name, 1)
         for stage in steps.phases
         if isinstance(stage, Stage)
         for instruction in stage.instructions
-        if instruction.op not in (Op.COPY, Op.EXPAND)
     )
 
 
