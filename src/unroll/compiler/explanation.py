@@ -19,8 +19,14 @@ from .program import Place, Product, Stage, Steps
 BYTES = 4  # of a float32
 # Operations of an instruction, where it is not one.
 TOGETHER = {
-    **{"COPY": 0, "EXPAND": 0, "FMA": 2, "FNMA": 2},
-    **{"TANH_MUL": 2, "TANH_FMA": 3, "TANH_BACK_MUL": 2, "SIGMOID_BACK_MUL": 2},
+    "COPY": 0,
+    "EXPAND": 0,
+    "FMA": 2,
+    "FNMA": 2,
+    "TANH_MUL": 2,
+    "TANH_FMA": 3,
+    "TANH_BACK_MUL": 2,
+    "SIGMOID_BACK_MUL": 2,
 }
 BATCH, TIME = 64, 28  # of the batch for which `path` is asked
 
