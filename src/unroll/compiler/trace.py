@@ -11,7 +11,7 @@ from __future__ import annotations
 import linecache
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -43,6 +43,7 @@ class Traced(NamedTuple):
         outputs: for each part of the new state, the nodes whose units side by side it is.
         prologue: how the tensors that the graph reads are computed.
         names: local names in `step`, of nodes.
+        parts: names of the parts of the state: the local ones, else h, or h0, h1 and so on.
         widths: units of each part of the state.
         inputs: features of x.
     """
@@ -51,6 +52,7 @@ class Traced(NamedTuple):
     outputs: tuple[tuple[Node, ...], ...]
     prologue: Prologue
     names: dict[Node, str]
+    parts: tuple[str, ...]
     widths: tuple[int, ...]
     inputs: int
 
@@ -99,12 +101,17 @@ def trace(cell: nn.Module, step: Callable[[Tensor, Any], Any], x: Tensor, state:
             given, returned = tuple(before.shape)[1:], tuple(after.shape)[1:]
             raise NotCompiledError(f"step returns a state of shape {returned} per sequence, given one of {given}")
         outputs.append(recorder.pieces(after, recorder.order(after.shape)))
+    widths = tuple(part[0].numel() for part in parts)
+    of_nodes = names.of_nodes(recorder)
+    before = [recorder.graph.state(part, 0, width) for part, width in enumerate(widths)]
+    after = [of_nodes.get(pieces[0], "") if len(pieces) == 1 else "" for pieces in outputs]
     return Traced(
         recorder.graph,
         tuple(outputs),
         recorder.prologue,
-        names.of_nodes(recorder),
-        tuple(part[0].numel() for part in parts),
+        of_nodes,
+        names.of_parts(recorder, before, after),
+        widths,
         x[0].numel(),
     )
 
@@ -162,7 +169,9 @@ class _Recorder(TorchDispatchMode):
         ``like`` says of which sequence each number is; by default the first axis does.
         """
         count = torch.Size(shape).numel()
-        if like is None or count % BATCH:
+        if count % BATCH:
+            raise NotCompiledError("it picks out single sequences of the batch, which a step must treat one by one")
+        if like is None:
             return torch.arange(count).view(BATCH, -1)
         return torch.argsort(like.reshape(-1), stable=True).view(BATCH, -1)
 
@@ -706,9 +715,39 @@ class _Names:
     def of_nodes(self, recorder: _Recorder) -> dict[Node, str]:
         """Return the names of nodes; where one has several, the first."""
         names: dict[Node, str] = {}
-        for name, value in self.found.items():
-            if recorder.depends(value) and value.dim() > 1 and value.shape[0] == BATCH:
-                pieces = recorder.pieces(value, recorder.order(value.shape))
-                if len(pieces) == 1 and pieces[0].operation not in ("x", "state", "constant"):
-                    names.setdefault(pieces[0], name)
+        for name, node in self._nodes(recorder):
+            if node.operation not in ("x", "state", "constant"):
+                names.setdefault(node, name)
         return names
+
+    def of_parts(self, recorder: _Recorder, before: Sequence[Node], after: Sequence[str]) -> tuple[str, ...]:
+        """Return names of the parts of the state.
+
+        Args:
+            recorder: of the step.
+            before: the parts before the step.
+            after: the names of the parts after it, or empty; there, the local name may have moved from old to new.
+        """
+        arguments = self.code.co_varnames[: self.code.co_argcount] if self.code else ()
+        local: dict[Node, str] = {}
+        for name, node in self._nodes(recorder):
+            if name not in arguments:
+                local.setdefault(node, name)
+        parts: list[str] = []
+        for number, (node, new) in enumerate(zip(before, after, strict=True)):
+            plain = "h" if len(before) == 1 else f"h{number}"
+            name = local.get(node) or new or plain
+            parts.append(plain if name in parts else name)
+        return tuple(parts)
+
+    def _nodes(self, recorder: _Recorder) -> Iterator[tuple[str, Node]]:
+        """Yield the local variables that are a single node each."""
+        for name, value in self.found.items():
+            if not (recorder.depends(value) and value.dim() > 1 and value.shape[0] == BATCH):
+                continue
+            try:
+                pieces = recorder.pieces(value, recorder.order(value.shape))
+            except NotCompiledError:  # only a name is missing then
+                continue
+            if len(pieces) == 1:
+                yield name, pieces[0]
