@@ -338,6 +338,33 @@ def _frames() -> Picture:
     return picture
 
 
+def _compiler() -> Picture:
+    picture = Picture(
+        "How a step becomes a program",
+        "step is recorded once as a graph. From the graph come the gradients, and with them the program that the "
+        "kernels carry out for all time steps; the JavaScript of the page; the picture of the cell and its gates. What "
+        "no program can do goes through PyTorch, step by step.",
+        350,
+    )
+    picture.box(95, 110, 150, 70, "step(x, state)", "your equation", colour=STATE)
+    picture.arrow((170, 110), (262, 110))
+    picture.text(216, 92, "recorded", size=13)
+    picture.box(335, 110, 146, 70, "graph", "products, gates")
+    picture.box(555, 50, 146, 56, "gradients")
+    picture.box(555, 140, 146, 56, "program", "plain data")
+    picture.box(725, 140, 130, 84, "kernels", "AVX2, AVX-512", "float32, bf16", colour=OUTPUT)
+    picture.box(642, 240, 296, 66, "JavaScript of the page,", "picture, gates for the doctor", colour=OUTPUT)
+    picture.box(642, 315, 296, 40, "PyTorch, step by step")
+    picture.arrow((408, 98), (445, 98), (445, 50), (482, 50))
+    picture.arrow((408, 122), (445, 122), (445, 140), (482, 140))
+    picture.arrow((555, 78), (555, 112))
+    picture.arrow((628, 140), (660, 140))
+    picture.arrow((335, 145), (335, 240), (494, 240))
+    picture.arrow((95, 145), (95, 315), (494, 315), dashed=True)
+    picture.text(280, 297, "what no program can do", size=13)
+    return picture
+
+
 def _digit() -> str:
     """Return the shades of the pixels of a 7, its stroke soft at the sides as a pen's."""
     legs = pairwise(STROKE)
@@ -350,7 +377,7 @@ def _digit() -> str:
 def diagrams() -> dict[str, str]:
     """Return the text of each SVG by the name of its file."""
     pictures = {"neuron": _neuron(), "layer": _layer(), "unrolled": _unrolled(), "rows": _rows(), "layers": _layers()}
-    pictures["frames"] = _frames()
+    pictures |= {"frames": _frames(), "compiler": _compiler()}
     return {f"{name}.svg": picture.svg() for name, picture in pictures.items()}
 
 

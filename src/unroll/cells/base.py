@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from typing import Any, ClassVar, Self
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from .. import scan
+from ..compiler import kind_of
 from ..config import Backend
 from ..errors import ConfigError, InputError
 from ..scan import compiled, reference
@@ -57,6 +59,10 @@ class Cell(nn.Module, ABC):
         if self.recurrence:
             return scan.choose_backend(self.backend, x, training, self.recurrence)
         return scan.choose_backend(self.backend, x, training, "own", self)
+
+    def program_kind(self) -> Hashable:
+        """Return what this cell has in common with all cells whose step is the same program."""
+        return kind_of(self)
 
     def init_orthogonal(self) -> None:
         """Set the weights for init="orthogonal"; a cell that does not override this keeps its weights."""

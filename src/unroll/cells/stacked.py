@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, ClassVar, Self
 
 import torch
@@ -13,6 +14,8 @@ from ..errors import InputError
 from ..scan import check_device, check_lengths, check_shape, compiled, reference
 from ..scan.torch_backend import Weights
 from .base import Cell
+
+NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class Stacked(Cell):
@@ -37,9 +40,8 @@ class Stacked(Cell):
         """Return a cell that has given tensors for weights, of any dtype; biases may be None."""
         cell = cls.__new__(cls)
         nn.Module.__init__(cell)
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         sizes = {"input_size": weights[0].shape[-1], "hidden_size": weights[1].shape[0] // cls.gates}
-        cell.__dict__ |= {**dict(zip(names, weights, strict=True)), **sizes, **attributes}
+        cell.__dict__ |= {**dict(zip(NAMES, weights, strict=True)), **sizes, **attributes}
         cell.backend, cell.recurrent_dropout = backend, 0.0
         return cell
 
@@ -59,6 +61,15 @@ class Stacked(Cell):
         rows = slice(gate * self.hidden_size, (gate + 1) * self.hidden_size)
         self.bias_ih[rows] = value
         self.bias_hh[rows] = 0
+
+    def program_kind(self) -> Hashable:
+        """Return what this cell has in common with all cells whose step is the same program, quickly."""
+        weights = [self._parameters.get(name) for name in NAMES]
+        plain = "step" not in self.__dict__ and not self._modules and not self._buffers and len(self._parameters) == 4
+        if not plain or not all(type(weight) is nn.Parameter for weight in weights):
+            return super().program_kind()
+        kinds = [(weight.shape, weight.dtype, weight.device) for weight in weights]  # type: ignore[union-attr]
+        return type(self), self.recurrence, self.__dict__.get("nonlinearity"), *kinds
 
     def choose_backend(self, x: Tensor, training: bool) -> scan.Choice:
         """Return the backend that computes `scan` for ``x`` (batch, time, input), and the reason."""

@@ -51,7 +51,7 @@ class Node:
 
     Operations: "x", "state" and "gradient" (data: part and first unit; of x the part is 0); "unit" (data: a `Vector`);
     "constant" (data: the number); "product" (data: a `Matrix`); "affine" (data: a `Matrix` for each input, and a tuple
-    of `Vector` biases); "sum" and "maximum" over all units; "part" (data: the first unit), a slice of what stands in
+    of `Vector` biases); "sum" and "maximum" over all units; "part" (data: the first unit), a slice of what is in
     memory; "expand", the same number for all units; and the pointwise ones.
     """
 
@@ -84,10 +84,10 @@ class Graph:
 
     def _make(self, operation: str, inputs: tuple[Node, ...], width: int, data: Any = None) -> Node:
         key = (operation, tuple(node.number for node in inputs), width, data, type(data))
-        found = self._nodes.get(key)
-        if found is None:
-            found = self._nodes[key] = Node(len(self._nodes), operation, inputs, width, data)
-        return found
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._nodes[key] = Node(len(self._nodes), operation, inputs, width, data)
+        return node
 
     def x(self, first: int, width: int) -> Node:
         """Return features of the input."""

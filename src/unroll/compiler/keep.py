@@ -20,7 +20,7 @@ def choose_kept(needed: AbstractSet[Node], free: AbstractSet[Node]) -> set[Node]
 
     Args:
         needed: nodes of the forward pass.
-        free: nodes that are there anyway, as states and left sides are.
+        free: nodes that are in memory anyway, as states and left sides are.
     """
     room: dict[_Place, dict[_Place, int]] = {}
 
@@ -28,11 +28,11 @@ def choose_kept(needed: AbstractSet[Node], free: AbstractSet[Node]) -> set[Node]
         room.setdefault(a, {})[b] = most
         room.setdefault(b, {}).setdefault(a, 0)
 
-    there = {node for node in needed if node not in free and node.operation not in LEAVES}
+    reached = {node for node in needed if node not in free and node.operation not in LEAVES}
     endless = 1 << 40
-    for node in there:
+    for node in reached:
         join((node, True), _SINK, endless)
-    stack = list(there)
+    stack = list(reached)
     while stack:
         node = stack.pop()
         join((node, False), (node, True), node.width)
@@ -43,8 +43,8 @@ def choose_kept(needed: AbstractSet[Node], free: AbstractSet[Node]) -> set[Node]
             continue
         for input_ in below:
             join((input_, True), (node, False), endless)
-            if input_ not in there:
-                there.add(input_)
+            if input_ not in reached:
+                reached.add(input_)
                 stack.append(input_)
     while path := _path(room):
         most = min(room[a][b] for a, b in path)
@@ -59,7 +59,7 @@ def choose_kept(needed: AbstractSet[Node], free: AbstractSet[Node]) -> set[Node]
             if before not in behind and room[before][place] > 0:
                 behind.add(before)
                 queue.append(before)
-    return {node for node in there if (node, False) not in behind and (node, True) in behind}
+    return {node for node in reached if (node, False) not in behind and (node, True) in behind}
 
 
 def _path(room: dict[_Place, dict[_Place, int]]) -> list[tuple[_Place, _Place]]:

@@ -23,8 +23,8 @@ class _Itself:
     def __hash__(self) -> int:
         return id(self.value)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Itself) and other.value is self.value
+    def __eq__(self, value: object) -> bool:
+        return isinstance(value, _Itself) and value.value is self.value
 
 
 def kind_of(cell: nn.Module) -> Hashable:
@@ -77,8 +77,8 @@ def copied(cell: nn.Module) -> nn.Module:
 
 def _copied(module: nn.Module, known: dict[int, Any]) -> nn.Module:
     if id(module) in known:
-        found: nn.Module = known[id(module)]
-        return found
+        copy: nn.Module = known[id(module)]
+        return copy
     new = known[id(module)] = type(module).__new__(type(module))
     new.__dict__ = dict(module.__dict__)
     for name, value in module.__dict__.items():

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from .program import Op
 
-if TYPE_CHECKING:
-    from .graph import Graph, Node
+
+class Node(Protocol):
+    """What a derivative reads of a node (`unroll.compiler.graph.Node`)."""
+
+    inputs: tuple[Any, ...]
+    width: int
+
+
+class Graph(Protocol):
+    """What a derivative makes nodes with (`unroll.compiler.graph.Graph`)."""
+
+    def apply(self, operation: str, *inputs: Any) -> Any:
+        """Return a pointwise operation of nodes."""
+
+    def constant(self, value: float, width: int) -> Any:
+        """Return a number for all units."""
+
 
 # The gradients by the inputs, in order, None where there is none: f(graph, node, the gradient by the node).
-Derivative = Callable[["Graph", "Node", "Node"], tuple["Node | None", ...]]
+Derivative = Callable[[Any, Any, Any], tuple[Any, ...]]
 
 
 class Pointwise(NamedTuple):
@@ -45,7 +60,7 @@ def _times(make: Callable[[Graph, Node], Node]) -> Derivative:
     return lambda graph, node, gradient: (graph.apply("mul", gradient, make(graph, node)),)
 
 
-def _constant(graph: Graph, node: Node, value: float) -> Node:
+def _constant(graph: Graph, node: Node, value: float) -> Any:
     return graph.constant(value, node.width)
 
 
@@ -59,7 +74,7 @@ def _of_div(graph: Graph, node: Node, gradient: Node) -> tuple[Node, ...]:
     return by_a, graph.apply("neg", graph.apply("mul", by_a, node))
 
 
-def _where_larger(graph: Graph, a: Node, b: Node, gradient: Node) -> Node:
+def _where_larger(graph: Graph, a: Node, b: Node, gradient: Node) -> Any:
     """Return the gradient where a > b and half of it where both are equal, as torch has it."""
     zero, half = _constant(graph, a, 0), graph.apply("mul", gradient, _constant(graph, a, 0.5))
     shared = graph.apply("select", graph.apply("eq", a, b), half, zero)

@@ -126,13 +126,13 @@ def plan(traced: Traced) -> Plan:
 
 def _names(traced: Traced, new: dict[Node, Node], forward: Sequence[Node]) -> dict[Node, str]:
     """Return the local names of nodes, now that sums are affine nodes; also of a sum in a sum, if it is all of one."""
-    there: set[Node | None] = {*forward}
+    remaining: set[Node | None] = {*forward}
     names: dict[Node, str] = {}
     for node, name in traced.names.items():
         now = new.get(node)
-        if now not in there:
+        if now not in remaining:
             now = fuse(traced.graph, [node])[node]
-        if now is not None and now in there:
+        if now is not None and now in remaining:
             names.setdefault(now, name)
     return names
 
@@ -186,20 +186,20 @@ def _covering(graph: Graph, parts: Sequence[Part], width: int) -> list[Part]:
 
 
 def _of_matrices(affines: Sequence[Node], at: dict[Node, int], homes: dict[Node, Operand]) -> tuple[Gradient, ...]:
-    found: list[Gradient] = []
+    gradients: list[Gradient] = []
     for node in affines:
         for left, matrix in zip(node.inputs, node.data[0], strict=True):
             block = Block(node.width, *matrix)
             operand = operand_of(left) if left.operation in LEAVES else homes[left]
             new = Gradient(at[node], node.width, operand, left.width, (block,))
-            for i, before in enumerate(found):
+            for i, before in enumerate(gradients):
                 follows = before.d + before.columns == new.d and before.at == operand and before.factors == left.width
                 if follows and (blocks := joined_blocks(*before.blocks, block)):
-                    found[i] = before._replace(columns=before.columns + node.width, blocks=blocks)
+                    gradients[i] = before._replace(columns=before.columns + node.width, blocks=blocks)
                     break
             else:
-                found.append(new)
-    return tuple(found)
+                gradients.append(new)
+    return tuple(gradients)
 
 
 def _past(

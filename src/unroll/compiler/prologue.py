@@ -87,12 +87,21 @@ class Prologue:
     def _frozen(self, value: Any) -> Any:
         if isinstance(value, Tensor):
             made = self._known.get(id(value))
-            return value.item() if made is not None and made.call == -2 else made
+            if made is None:
+                raise NotCompiledError(
+                    "it reads a tensor that is not the cell's: make it an attribute or a buffer of the cell"
+                )
+            return value.item() if made.call == -2 else made
         if isinstance(value, (list, tuple)):
             return type(value)(self._frozen(item) for item in value)
         if isinstance(value, dict):
             return {key: self._frozen(item) for key, item in value.items()}
         return value
+
+    def close(self) -> None:
+        """Let go of the tensors of the trace."""
+        for memory in (self._alive, self._known, self._roots, self._constants):
+            memory.clear()
 
     def check_written(self, tensor: Tensor) -> None:
         """Raise `NotCompiledError` if a step writes into what belongs to the cell."""
@@ -111,17 +120,17 @@ class Prologue:
 
     def root(self, tensor: Tensor) -> Tensor | None:
         """Return the tensor of which this one is a view, itself if it is none; None if the prologue lacks it."""
-        found = self._roots.get(tensor.untyped_storage().data_ptr())
-        return None if found is None else found[1]
+        known = self._roots.get(tensor.untyped_storage().data_ptr())
+        return None if known is None else known[1]
 
     def tensor(self, tensor: Tensor) -> tuple[int, Tensor]:
         """Return the number of the result that has a tensor's numbers, and the place there of each of them."""
-        found = self._roots.get(tensor.untyped_storage().data_ptr())
-        if found is None:
+        known = self._roots.get(tensor.untyped_storage().data_ptr())
+        if known is None:
             raise NotCompiledError(
                 "it reads a tensor that is not the cell's: make it an attribute or a buffer of the cell"
             )
-        made, root = found
+        made, root = known
         if tensor.dtype != torch.float32:
             raise NotCompiledError(f"it reads a parameter in {str(tensor.dtype).removeprefix('torch.')}")
         if made not in self._numbers:
@@ -197,7 +206,6 @@ class Prologue:
                 if number in needed:
                     needed |= {made.call for made in _inside(self._calls[number]) if made.call >= 0}
             self._order = sorted(needed)
-            self._alive.clear()
         return self._order
 
 
@@ -211,8 +219,8 @@ def leaves(cell: nn.Module) -> Iterator[tuple[tuple[str, str, str], Tensor]]:
 
 
 def _get(module: nn.Module, where: str, name: str) -> Tensor:
-    found: Tensor = getattr(module, where)[name]
-    return found
+    tensor: Tensor = getattr(module, where)[name]
+    return tensor
 
 
 def _inside(value: Any) -> Iterator[_Made]:

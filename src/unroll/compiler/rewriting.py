@@ -50,7 +50,7 @@ def _mean(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
     return total * (total.numel() / x.numel())
 
 
-def _var(x: Tensor, dim: Any = None, correction: Any = None, keepdim: bool = False, *, unbiased: bool = True) -> Tensor:
+def _var(x: Tensor, dim: Any = None, correction: Any = None, keepdim: bool = False, *, unbiased: bool = True) -> Any:
     if isinstance(correction, bool):
         correction = 1.0 if correction else 0.0
     correction = 1.0 if correction is None else float(correction)

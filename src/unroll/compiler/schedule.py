@@ -252,8 +252,8 @@ class _StageWriter:
             return node.operation == operation and node in here and self.uses[node] == 1 and not at_home
 
         for node in reversed(self.nodes):
-            if node not in self.inlined and (found := _together(node, is_alone)):
-                op, inputs, inside = found
+            if node not in self.inlined and (together := _together(node, is_alone)):
+                op, inputs, inside = together
                 self.fused[node] = op, inputs
                 self.inlined.update(inside)
 
@@ -293,17 +293,17 @@ def _together(
             op = Op.TANH_BACK_MUL if node.operation == "tanh_back" else Op.SIGMOID_BACK_MUL
             return op, (value, *gradient.inputs), (gradient,)
     elif node.operation == "tanh" and is_alone(node.inputs[0], "add"):
-        for product, other in _both_ways(node.inputs[0]):
+        for product, rest in _both_ways(node.inputs[0]):
             if is_alone(product, "mul"):
-                return Op.TANH_FMA, (*product.inputs, other), (node.inputs[0], product)
+                return Op.TANH_FMA, (*product.inputs, rest), (node.inputs[0], product)
     elif node.operation == "mul":
-        for tanh, other in _both_ways(node):
+        for tanh, rest in _both_ways(node):
             if is_alone(tanh, "tanh"):
-                return Op.TANH_MUL, (tanh.inputs[0], other), (tanh,)
+                return Op.TANH_MUL, (tanh.inputs[0], rest), (tanh,)
     elif node.operation == "add":
-        for product, other in _both_ways(node):
+        for product, rest in _both_ways(node):
             if is_alone(product, "mul"):
-                return Op.FMA, (*product.inputs, other), (product,)
+                return Op.FMA, (*product.inputs, rest), (product,)
     elif node.operation == "sub" and is_alone(node.inputs[1], "mul"):
         return Op.FNMA, (*node.inputs[1].inputs, node.inputs[0]), (node.inputs[1],)
     return None

@@ -102,12 +102,14 @@ def trace(cell: nn.Module, step: Callable[[Tensor, Any], Any], x: Tensor, state:
     of_nodes = names.of_nodes(recorder)
     before = [recorder.graph.state(part, 0, width) for part, width in enumerate(widths)]
     after = [of_nodes.get(pieces[0], "") if len(pieces) == 1 else "" for pieces in outputs]
+    of_parts = names.of_parts(recorder, before, after)
+    recorder.prologue.close()
     return Traced(
         recorder.graph,
         tuple(outputs),
         recorder.prologue,
         of_nodes,
-        names.of_parts(recorder, before, after),
+        of_parts,
         widths,
         x[0].numel(),
     )
@@ -186,20 +188,20 @@ class _Recorder(TorchDispatchMode):
         return self._picked(rows.nodes, units[0])
 
     def _picked(self, nodes: tuple[Node, ...], units: Tensor) -> tuple[Node, ...]:
-        found: list[Node] = []
+        picked: list[Node] = []
         ends = [0]
         for node in nodes:
             ends.append(ends[-1] + node.width)
         for first, count, stride in _runs(units):
             at = next(i for i, end in enumerate(ends[1:]) if first < end)
             if stride == 0:
-                found.append(self.graph.expand(self.graph.slice(nodes[at], first - ends[at], 1), count))
+                picked.append(self.graph.expand(self.graph.slice(nodes[at], first - ends[at], 1), count))
                 continue
             while count:
                 width = min(count, ends[at + 1] - first)
-                found.append(self.graph.slice(nodes[at], first - ends[at], width))
+                picked.append(self.graph.slice(nodes[at], first - ends[at], width))
                 first, count, at = first + width, count - width, at + 1
-        return tuple(found)
+        return tuple(picked)
 
     def _of_parameters(self, tensor: Tensor, order: Tensor) -> tuple[Node, ...]:
         number = self.prologue.constant(tensor)
@@ -332,15 +334,15 @@ class _Recorder(TorchDispatchMode):
 
     def cut(self, pieces: tuple[Node, ...], ends: Sequence[int]) -> list[Node]:
         """Cut a vector into pieces with given ends."""
-        found = []
+        cut = []
         at, start, first = 0, 0, 0
         for end in ends:
             while start + pieces[at].width <= first:
                 start += pieces[at].width
                 at += 1
-            found.append(self.graph.slice(pieces[at], first - start, end - first))
+            cut.append(self.graph.slice(pieces[at], first - start, end - first))
             first = end
-        return found
+        return cut
 
     def product(self, lefts: tuple[Node, ...], weight: Tensor) -> tuple[Node, ...]:
         """Return pieces side by side (k) times a matrix (k, columns) of parameters."""
@@ -388,8 +390,8 @@ def _multiply(recorder: _Recorder, result: Tensor, left: Tensor, right: Tensor) 
 
 def _multiply_each(recorder: _Recorder, result: Tensor, left: Tensor, right: Tensor) -> None:
     """bmm: each of n matrices with its own."""
-    for one, a, b in zip(result, left, right, strict=True):
-        _multiply(recorder, one, a, b)
+    for part, a, b in zip(result, left, right, strict=True):
+        _multiply(recorder, part, a, b)
 
 
 def _mover(function: Callable[..., Tensor]) -> Callable[..., None]:
@@ -479,15 +481,15 @@ def _reducer(operation: str) -> Callable[..., None]:
     return handler
 
 
-def _greatest(recorder: _Recorder, result: Any, x: Tensor, other: Any = None, keepdim: bool = False) -> None:
+def _greatest(recorder: _Recorder, result: Any, x: Tensor, by: Any = None, keepdim: bool = False) -> None:
     """max: of two tensors, or over an axis, whose indices stay unknown."""
-    if isinstance(other, Tensor):
-        return recorder.compute("max", result, x, other)
-    if other is None:
+    if isinstance(by, Tensor):
+        return recorder.compute("max", result, x, by)
+    if by is None:
         return _reducer("maximum")(recorder, result, x)
     recorder.alive.append(result[1])
     recorder.unknown[_storage(result[1])] = "the place of a maximum"
-    return _reducer("maximum")(recorder, result[0], x, other, keepdim)
+    return _reducer("maximum")(recorder, result[0], x, by, keepdim)
 
 
 def _pointwise(operation: str) -> Callable[..., None]:
@@ -635,13 +637,13 @@ def _view(table: Tensor, tensor: Tensor) -> Tensor:
 
 
 def _tensors(args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
-    found: list[Tensor] = []
+    tensors: list[Tensor] = []
     for value in (*args, *kwargs.values()):
         if isinstance(value, Tensor):
-            found.append(value)
+            tensors.append(value)
         elif isinstance(value, (list, tuple)):
-            found.extend(item for item in value if isinstance(item, Tensor))
-    return found
+            tensors.extend(item for item in value if isinstance(item, Tensor))
+    return tensors
 
 
 def _runs(units: Tensor, any_stride: bool = False) -> list[tuple[int, int, int]]:

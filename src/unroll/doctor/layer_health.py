@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -23,7 +24,7 @@ TRACED_STEPS = 32_768  # of all sequences and cells together, so that autograd's
 FEWEST_TRACED, MOST_TRACED = 4, 128  # sequences that are traced
 SHUT = 0.01  # this close to 0 or 1, a sigmoid has a slope of at most 4 % of its steepest
 
-GATE_LETTERS = {GRU: "rzn", LSTM: "ifgo"}  # the letters of the rows of weight_hh
+GATE_LETTERS: dict[type[Cell], Sequence[str]] = {GRU: "rzn", LSTM: "ifgo"}  # the letters of the rows of weight_hh
 
 
 class Vitals(NamedTuple):

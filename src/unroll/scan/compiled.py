@@ -54,32 +54,32 @@ _known: OrderedDict[Hashable, Compiled | str] = OrderedDict()
 _lock = Lock()
 
 
-def program_of(cell: nn.Module) -> Compiled | str:
+def program_of(cell: Any) -> Compiled | str:
     """Return the program of a cell's step; or why there is none, as words that follow "step() is not compiled: ".
 
     On first use the program is compared with the loop over `step` on a small batch, with all gradients. Nothing of the
     cell is changed, nor any random state.
     """
-    kind = compiler.kind_of(cell)
+    kind = cell.program_kind()
     with _lock:
-        found = _known.get(kind)
-        if found is not None:
+        program = _known.get(kind)
+        if program is not None:
             _known.move_to_end(kind)
-            return found
+            return program
     # Whatever the caller does with gradients and precision is not part of the program.
     with torch.inference_mode(False), torch.autocast("cpu", enabled=False):
-        found = _compile(cell)
+        program = _compile(cell)
     with _lock:
-        _known[kind] = found
+        _known[kind] = program
         while len(_known) > MOST_PROGRAMS:
             _known.popitem(last=False)
-    return found
+    return program
 
 
-def obstacle(cell: nn.Module) -> str:
+def obstacle(cell: Any) -> str:
     """Return why a cell's step has no program, or an empty string if it has one."""
-    found = program_of(cell)
-    return found if isinstance(found, str) else ""
+    program = program_of(cell)
+    return program if isinstance(program, str) else ""
 
 
 def _compile(cell: nn.Module) -> Compiled | str:
@@ -106,9 +106,9 @@ def scan(
     Raises:
         InputError: x or the state has another shape than the cell's.
     """
-    found = program_of(cell)
-    assert isinstance(found, Compiled), found
-    return _apply(found, cell, x, state, lengths, reverse, last_only)
+    program = program_of(cell)
+    assert isinstance(program, Compiled), program
+    return _apply(program, cell, x, state, lengths, reverse, last_only)
 
 
 def _apply(
@@ -285,23 +285,26 @@ def _difference(compiled: Compiled, cell: nn.Module) -> str:
             if not weights:
                 weights.extend(some(*end.shape) for end in (y, *ends))
             total = sum((end * weight).sum() for end, weight in zip((y, *ends), weights, strict=True))
-            found: list[tuple[str, Tensor]] = [("the output", y), *((f"state {i}", end) for i, end in enumerate(ends))]
+            actual: list[tuple[str, Tensor]] = [("the output", y), *((f"state {i}", end) for i, end in enumerate(ends))]
             if isinstance(total, Tensor) and total.requires_grad:
                 gradients = torch.autograd.grad(total, [tensor for _, tensor in inputs], allow_unused=True)
                 for (name, tensor), gradient in zip(inputs, gradients, strict=True):
-                    found.append(
+                    actual.append(
                         (f"the gradient by {name}", torch.zeros_like(tensor) if gradient is None else gradient)
                     )
-            return found
+            return actual
 
         try:
             exact = results(*reference.loop(shadow.step, x, state, lengths))  # type: ignore[type-var]
         except Exception:
             return "the loop over its step fails"  # where the user sees the whole of it
-        ours = results(*_apply(compiled, shadow, x, state, lengths, False, False))
-    for (name, right), (_, found) in zip(exact, ours, strict=True):
+        try:
+            ours = results(*_apply(compiled, shadow, x, state, lengths, False, False))
+        except Exception as error:
+            return f"its program cannot be run: {type(error).__name__}: {error}"
+    for (name, right), (_, actual) in zip(exact, ours, strict=True):
         most = TOLERANCE * (1 + right.abs().max().nan_to_num(0, 0).item()) if right.numel() else 0.0
-        if not torch.allclose(right, found, rtol=0, atol=most, equal_nan=True):
+        if not torch.allclose(right, actual, rtol=0, atol=most, equal_nan=True):
             if "gradient" in name:
                 return f"its program and its loop differ in {name}, as if step stopped or replaced gradients"
             return f"its program and its loop differ in {name}: step must depend on x, state and parameters alone"
