@@ -1,4 +1,4 @@
-"""Which vectors of a step people look at: gates, candidates and further parts of the state, each with a name."""
+"""The vectors of a step that people look at: gates, candidates and further parts of the state, each with a name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ACTIVATIONS = frozenset({"tanh", "sigmoid", "relu"})
 # Between these and the state, a vector is still a share of the state; behind others, it only decides about one.
 _ARITHMETIC = frozenset({"add", "sub", "mul", "div", "neg", "lerp", "stop", "expand"})
 _SUMS = frozenset({"add", "sub", "neg"})
-_MOST_PIECES = 4  # of a part of the state, to be shown one by one
+_MOST_PIECES = 4  # of a part of the state, each as wide as the hidden state, that are shown one by one
 
 
 class Gate(NamedTuple):
@@ -31,9 +31,7 @@ class Gate(NamedTuple):
 
 
 def gates_of(plan: Plan) -> tuple[Gate, ...]:
-    """Return the gates of a step, without the hidden state: in the order of their lines in `step`, then the parts of
-    the state behind the first.
-    """
+    """Return the gates of a step in the order of their lines in `step`, then the parts of the state after the first."""
     traced = plan.traced
     roots = [node for pieces in traced.outputs for node in pieces]
     fused = fuse(traced.graph, roots)
@@ -49,7 +47,7 @@ def gates_of(plan: Plan) -> tuple[Gate, ...]:
     written = sorted(found, key=lambda node: node.number)
     gates = [Gate(found[node], (fused[node],), node.operation == "sigmoid") for node in written]
     for part, pieces in enumerate(traced.outputs[1:], 1):
-        apart = len({node.width for node in pieces}) == 1 and len(pieces) <= _MOST_PIECES
+        apart = len(pieces) <= _MOST_PIECES and all(node.width == plan.traced.widths[0] for node in pieces)
         for number, nodes in enumerate([(node,) for node in pieces] if apart else [pieces], 1):
             default = f"state {part + 1}" if len(pieces) == 1 or not apart else f"state {part + 1}.{number}"
             name = traced.names.get(nodes[0], default) if len(nodes) == 1 else default

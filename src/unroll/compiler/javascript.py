@@ -19,10 +19,10 @@ from .plan import Plan
 
 MOST_INLINE = 60  # characters of an expression inside another one
 _WORDS = (  # reserved, or called by the function
-    "addProduct addVector erf greatest joined sigmoid total unit Float64Array Infinity Math NaN undefined arguments await "
-    "break case catch class const continue debugger default delete do else enum eval export extends false finally for "
-    "function if implements import in instanceof interface let new null package private protected public return static "
-    "super switch this throw true try typeof var void while with yield x"
+    "addProduct addVector erf greatest joined sigmoid total unit Float64Array Infinity Math NaN undefined arguments "
+    "await break case catch class const continue debugger default delete do else enum eval export extends false "
+    "finally for function if implements import in instanceof interface let new null package private protected public "
+    "return static super switch this throw true try typeof var void while with yield x"
 )
 # How tightly an expression holds together, from a choice to a call or a name.
 _CHOICE, _COMPARISON, _SUM, _PRODUCT, _SIGN, _NAME = range(6)

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..cells import Cell
 from ..compiler import NotCompiledError, compile_step
 from ..compiler.javascript import javascript
 from ..compiler.kind import copied
@@ -38,7 +37,7 @@ def steps_of(model: SequenceClassifier) -> Steps:
         RunError: a cell does not compile.
     """
     names: dict[tuple[str, str, str], str] = {}  # layers and directions of the same sizes share a function
-    layers = [[_described(cell, names) for cell in layer] for layer in model.layers]
+    layers = [[_described(cell, names) for cell in layer.children()] for layer in model.layers]
     lines = [
         "/* One time step of each kind of cell in this model, written by unroll from the cell's step() in Python. */"
     ]
@@ -48,7 +47,7 @@ def steps_of(model: SequenceClassifier) -> Steps:
     return Steps("\n".join([*lines, "};", ""]), layers)
 
 
-def _described(cell: Cell, names: dict[tuple[str, str, str], str]) -> dict[str, Any]:
+def _described(cell: nn.Module, names: dict[tuple[str, str, str], str]) -> dict[str, Any]:
     """Return a cell for the description; its step is entered in ``names``."""
     plain: Any = copied(cell).to("cpu", torch.float32).eval()
     try:

@@ -62,9 +62,26 @@ export class Cell {
  * @param {Float64Array} v
  */
 export function addProduct(sums, weights, offset, v, across = v.length, along = 1) {
-  for (let row = 0; row < sums.length; row++) {
+  const [rows, columns] = [sums.length, v.length];
+  let row = 0;
+  for (; row + 4 <= rows; row += 4) {
+    let [a, b, c, d] = [0, 0, 0, 0]; // four rows at once, as each addition waits for the one before
+    let at = offset + across * row;
+    for (let column = 0; column < columns; column++, at += along) {
+      const number = v[column];
+      a += weights[at] * number;
+      b += weights[at + across] * number;
+      c += weights[at + 2 * across] * number;
+      d += weights[at + 3 * across] * number;
+    }
+    sums[row] += a;
+    sums[row + 1] += b;
+    sums[row + 2] += c;
+    sums[row + 3] += d;
+  }
+  for (; row < rows; row++) {
     let sum = 0;
-    for (let column = 0, at = offset + across * row; column < v.length; column++, at += along) {
+    for (let column = 0, at = offset + across * row; column < columns; column++, at += along) {
       sum += weights[at] * v[column];
     }
     sums[row] += sum;
