@@ -272,6 +272,8 @@ class _Writer:
         """Tell whether a node is written where it is used."""
         if node.operation in LEAVES or node.operation == "expand":
             return True
+        if node.operation == "stop" and node.width == 1 and node.inputs[0] in self.names:
+            return True
         if node in self.wanted or self.uses[node] > 1:
             return False
         (user,) = self.users[node]
