@@ -177,6 +177,9 @@ def test_the_error_function_is_exact(run: Run) -> None:
         (EIGHT["MGU"](2, 3), "f n"),
         (EIGHT["Leaky"](2, 3), "tanh"),
         (unroll.RNN(2, 3), ""),
+        (unroll.MinGRU(2, 3), "a z candidate b"),  # coefficients() has the names
+        (unroll.MinLSTM(2, 3), "a ratio candidate b"),
+        (unroll.LRU(2, 3), "state 2.1 state 2.2"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Cell) else "",
 )

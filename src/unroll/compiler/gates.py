@@ -37,15 +37,15 @@ def gates_of(plan: Plan) -> tuple[Gate, ...]:
     fused = fuse(traced.graph, roots)
     alive = set(ordered(node for pieces in plan.outputs for node in pieces))
     near = _near(roots)
-    found: dict[Node, str] = {}
+    names: dict[Node, str] = {}
     for node in ordered(roots):
         if node.operation not in LEAVES and node not in roots and fused.get(node) in alive:
             if node.operation in ACTIVATIONS:
-                found[node] = traced.names.get(node) or _from_argument(node, traced.names, roots)
+                names[node] = traced.names.get(node) or _from_argument(node, traced.names, roots)
             elif node in traced.names and node in near:
-                found[node] = traced.names[node]
-    written = sorted(found, key=lambda node: node.number)
-    gates = [Gate(found[node], (fused[node],), node.operation == "sigmoid") for node in written]
+                names[node] = traced.names[node]
+    written = sorted(names, key=lambda node: node.number)
+    gates = [Gate(names[node], (fused[node],), node.operation == "sigmoid") for node in written]
     for part, pieces in enumerate(traced.outputs[1:], 1):
         apart = len(pieces) <= _MOST_PIECES and all(node.width == plan.traced.widths[0] for node in pieces)
         for number, nodes in enumerate([(node,) for node in pieces] if apart else [pieces], 1):

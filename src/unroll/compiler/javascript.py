@@ -26,7 +26,7 @@ _WORDS = (  # reserved, or called by the function
 )
 # How tightly an expression holds together, from a choice to a call or a name.
 _CHOICE, _COMPARISON, _SUM, _PRODUCT, _SIGN, _NAME = range(6)
-# Of the templates that are no calls: the expression itself, and what its inputs must be at least.
+# How tightly the templates that are not calls hold together, and how tightly their inputs must at least.
 _TIGHTNESS: dict[str, tuple[int, tuple[int, ...]]] = {
     "stop": (_NAME, (_NAME,)),
     "neg": (_SIGN, (_NAME,)),
@@ -102,11 +102,11 @@ class _Writer:
         """Return a name like this one that nothing else has."""
         name = re.sub(r"\W", "_", name).rstrip("_") or "_"
         name = name if name.isidentifier() else f"_{name}"
-        found, number = name, 2
-        while found in self.taken:
-            found, number = f"{name}{number}", number + 1
-        self.taken.add(found)
-        return found
+        free, number = name, 2
+        while free in self.taken:
+            free, number = f"{name}{number}", number + 1
+        self.taken.add(free)
+        return free
 
     def _names_of_parts(self) -> list[str]:
         """Return names of the state before the step: those of what becomes of it."""
@@ -225,7 +225,7 @@ class _Writer:
             stride = [] if bias.stride == 1 else [bias.stride]
             self.call("addVector", name, self.weights[bias.tensor], bias.offset, *stride)
         for left, matrix in zip(node.inputs, matrices, strict=True):
-            across = matrix.column if node.width > 1 else left.width  # of a single row, any number will do
+            across = matrix.column if node.width > 1 else left.width  # which does not matter for a single row
             along = matrix.factor if left.width > 1 else 1
             usual = (across, along) == (left.width, 1)
             strides = [] if usual else [across] if along == 1 else [across, along]
