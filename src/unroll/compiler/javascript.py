@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from .gates import gates_of
 from .graph import BARRIERS, LEAVES, Node, ordered
 from .operations import POINTWISE
 from .plan import Plan
+from .shown import shown_of
 
 MOST_INLINE = 60  # characters of an expression inside another one
 _WORDS = (  # reserved, or called by the function
@@ -44,7 +44,7 @@ _TIGHTNESS: dict[str, tuple[int, tuple[int, ...]]] = {
 }
 
 
-class Shown(NamedTuple):
+class Gate(NamedTuple):
     """A vector that a step returns beside the new state.
 
     Attributes:
@@ -64,12 +64,12 @@ class Script(NamedTuple):
     Attributes:
         parameters: of the function: x, an array of state parts, an array of weights.
         body: its statements; it returns ``{state, gates}``, the new parts and the vectors that are `shown`, by name.
-        shown: see `unroll.compiler.gates.gates_of`.
+        shown: see `unroll.compiler.shown.shown_of`.
     """
 
     parameters: str
     body: str
-    shown: tuple[Shown, ...]
+    shown: tuple[Gate, ...]
 
 
 def javascript(plan: Plan) -> Script:
@@ -80,7 +80,7 @@ def javascript(plan: Plan) -> Script:
 class _Writer:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.gates = gates_of(plan)
+        self.gates = shown_of(plan)
         roots = [node for pieces in plan.outputs for node in pieces]
         self.order = ordered(roots)
         self.uses = Counter(below for node in self.order for below in node.inputs)
@@ -207,7 +207,7 @@ class _Writer:
         state = ", ".join(self.joined(pieces) for pieces in self.plan.outputs)
         gates = ", ".join(_entry(gate.name, self.joined(gate.nodes)) for gate in self.gates)
         self.lines.append(f"return {{ state: [{state}], gates: {f'{{ {gates} }}' if gates else '{}'} }};")
-        shown = tuple(Shown(gate.name, sum(node.width for node in gate.nodes), gate.share) for gate in self.gates)
+        shown = tuple(Gate(gate.name, sum(node.width for node in gate.nodes), gate.share) for gate in self.gates)
         body = "\n".join(self.lines)
         parts = _pattern(self.parts, body)
         return Script(f"x, {parts}, {_pattern(self.weights, body)}", body, shown)

@@ -1,4 +1,4 @@
-"""The vectors of a step that people look at: gates, candidates and further parts of the state, each with a name."""
+"""The vectors of a step that a page shows: gates, candidates and further parts of the state, each with a name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SUMS = frozenset({"add", "sub", "neg"})
 _MOST_PIECES = 4  # of a part of the state, each as wide as the hidden state, that are shown one by one
 
 
-class Gate(NamedTuple):
+class Shown(NamedTuple):
     """A vector of a step.
 
     Attributes:
@@ -30,8 +30,8 @@ class Gate(NamedTuple):
     share: bool
 
 
-def gates_of(plan: Plan) -> tuple[Gate, ...]:
-    """Return the gates of a step in the order of their lines in `step`, then the parts of the state after the first."""
+def shown_of(plan: Plan) -> tuple[Shown, ...]:
+    """Return gates and candidates in the order of their lines in `step`, then the parts of the state after the first."""
     traced = plan.traced
     roots = [node for pieces in traced.outputs for node in pieces]
     fused = fuse(traced.graph, roots)
@@ -45,13 +45,13 @@ def gates_of(plan: Plan) -> tuple[Gate, ...]:
             elif node in traced.names and node in near:
                 names[node] = traced.names[node]
     written = sorted(names, key=lambda node: node.number)
-    gates = [Gate(names[node], (fused[node],), node.operation == "sigmoid") for node in written]
+    gates = [Shown(names[node], (fused[node],), node.operation == "sigmoid") for node in written]
     for part, pieces in enumerate(traced.outputs[1:], 1):
         apart = len(pieces) <= _MOST_PIECES and all(node.width == plan.traced.widths[0] for node in pieces)
         for number, nodes in enumerate([(node,) for node in pieces] if apart else [pieces], 1):
             default = f"state {part + 1}" if len(pieces) == 1 or not apart else f"state {part + 1}.{number}"
             name = traced.names.get(nodes[0], default) if len(nodes) == 1 else default
-            gates.append(Gate(name, tuple(fused[node] for node in nodes), False))
+            gates.append(Shown(name, tuple(fused[node] for node in nodes), False))
     return _distinct(gates)
 
 
@@ -83,7 +83,7 @@ def _from_argument(node: Node, names: dict[Node, str], roots: list[Node]) -> str
     return named.pop() if len(named) == 1 else node.operation
 
 
-def _distinct(gates: list[Gate]) -> tuple[Gate, ...]:
+def _distinct(gates: list[Shown]) -> tuple[Shown, ...]:
     """Return gates no two of which have the same name."""
     seen: set[str] = {"hidden"}
     distinct = []
