@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -28,6 +28,7 @@ import numpy as np
 BATCH, RATE, BETAS, EPSILON = 64, 1e-3, (0.9, 0.999), 1e-8
 Arrays = dict[str, np.ndarray]
 Work = dict[str, Callable[[], Any]]
+Loader = Callable[[Arrays], tuple[Work, Arrays, list[str]]]  # tasks by name, results, packages
 
 
 class MissingError(Exception):
@@ -38,22 +39,25 @@ class Peer:
     """A peer's process.
 
     Args:
-        name: a key of `PEERS`.
+        name: a key of the module's peers.
         arrays: what it reads: x (N, 28, 28) uint8, y (N,), test_x, and w_ih, w_hh, b_ih, b_hh, w_out, b_out.
         python: the Python that has the peer (default: this one).
+        module: whose main calls `serve` with the peers (default: this one).
 
     Raises:
         MissingError: it is not installed there.
     """
 
-    def __init__(self, name: str, arrays: Arrays, python: str = sys.executable) -> None:
+    def __init__(
+        self, name: str, arrays: Arrays, python: str = sys.executable, module: str = "benchmarks.peers"
+    ) -> None:
         self.name = name
         self._folder = tempfile.TemporaryDirectory()
         np.savez(f"{self._folder.name}/data.npz", **arrays)
         self._log = Path(self._folder.name, "log")
         root = Path(__file__).parent.parent
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
-        command = [python, "-m", "benchmarks.peers", name, self._folder.name]
+        command = [python, "-m", module, name, self._folder.name]
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
                 command,
@@ -81,7 +85,7 @@ class Peer:
         return json.loads(line)
 
     def run(self, what: str, count: int = 1) -> float:
-        """Do ``what``, one of "epoch", "many" and "one", ``count`` times and return the seconds it took."""
+        """Do ``what``, such as "epoch", ``count`` times and return the seconds it took."""
         assert self._process.stdin is not None
         print(json.dumps([what, count]), file=self._process.stdin, flush=True)
         return float(self._hear()["seconds"])
@@ -207,7 +211,7 @@ def onnxruntime(arrays: Arrays) -> tuple[Work, Arrays, list[str]]:
     return work, {"logits": logits}, ["onnxruntime", "onnx", "onnxscript", "torch"]
 
 
-PEERS: dict[str, Callable[[Arrays], tuple[Work, Arrays, list[str]]]] = {
+PEERS: dict[str, Loader] = {
     "Keras, JAX": lambda arrays: keras(arrays, "jax"),
     "Keras, TensorFlow": lambda arrays: keras(arrays, "tensorflow"),
     "JAX, scan and jit": jax,
@@ -215,15 +219,15 @@ PEERS: dict[str, Callable[[Arrays], tuple[Work, Arrays, list[str]]]] = {
 }
 
 
-def serve(name: str, folder: str) -> None:
+def serve(name: str, folder: str, peers: Mapping[str, Loader] = PEERS) -> None:
     """Be the process of a peer, as the module says."""
     answers = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):  # output of libraries must not mix with the answers
-        _answer(name, folder, answers)
+        _answer(peers[name], folder, answers)
 
 
-def _answer(name: str, folder: str, answers: TextIO) -> None:
-    work, results, packages = PEERS[name](dict(np.load(f"{folder}/data.npz")))
+def _answer(load: Loader, folder: str, answers: TextIO) -> None:
+    work, results, packages = load(dict(np.load(f"{folder}/data.npz")))
     np.savez(f"{folder}/results.npz", **results)
     versions = {package: _version(package) for package in packages}
     print(json.dumps(versions), file=answers, flush=True)

@@ -31,7 +31,11 @@ def arrays(model: nn.Module, splits: unroll.Splits) -> dict[str, np.ndarray]:
 
 @contextmanager
 def open_peers(
-    names: Sequence[str], given: dict[str, np.ndarray], python: Path | None, report: Report
+    names: Sequence[str],
+    given: dict[str, np.ndarray],
+    python: Path | None,
+    report: Report,
+    module: str = "benchmarks.peers",
 ) -> Iterator[list[Peer]]:
     """Start the peers; note the versions of those that start, and why the others do not."""
     options = {} if python is None else {"python": str(python.absolute())}
@@ -39,7 +43,7 @@ def open_peers(
         running = []
         for name in names:
             try:
-                peer = Peer(name, given, **options)
+                peer = Peer(name, given, module=module, **options)
             except MissingError as error:
                 report.notes[name] = f"left out: {error}"
                 continue

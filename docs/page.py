@@ -49,7 +49,7 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?")
 # first that has a name describes it.
 SECTIONS = (
     ("Data", ("data",)),
-    ("Models and cells", ("models", "cells", "testing", "scan")),
+    ("Models and cells", ("models", "cells", "testing", "scan", "compiler")),
     ("Training and evaluation", ("training", "evaluation", "doctor", "plots")),
     ("Settings", ("config",)),
     ("Runs", ("runs", "runs.sweep", "report", "export", "server")),

@@ -15,7 +15,7 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import cells, data, doctor, errors, lessons, plots, scan, testing
+    from . import cells, compiler, data, doctor, errors, lessons, plots, scan, testing
     from .cells import GRU, LRU, LSTM, RNN, Cell, IndRNN, MinGRU, MinLSTM
     from .config import RECIPES, ModelConfig, Range, Recipe, TrainConfig
     from .data.catalog import load
@@ -63,7 +63,7 @@ _HOME = {
     "runs.sweep": ("Sweep", "resume_sweep", "run_sweep"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-_SUBMODULES = ("cells", "data", "doctor", "errors", "lessons", "plots", "scan", "testing")
+_SUBMODULES = ("cells", "compiler", "data", "doctor", "errors", "lessons", "plots", "scan", "testing")
 
 __all__ = [
     "GRU",
@@ -101,6 +101,7 @@ __all__ = [
     "calibrate",
     "cells",
     "compare_runs",
+    "compiler",
     "data",
     "doctor",
     "errors",

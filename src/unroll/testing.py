@@ -6,14 +6,15 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from inspect import isabstract
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .cells import Cell, State
+from .compiler import NotCompiledError, advice, compile_step
 
-__all__ = ["check_cell"]
+__all__ = ["Checked", "check_cell"]
 
 BATCH, TIME, INPUTS, HIDDEN = 3, 5, 2, 4
 CLOSE = 1e-9  # in float64
@@ -21,7 +22,32 @@ CLOSE_SINGLE = 1e-4
 CPU = torch.device("cpu")
 
 
-def check_cell(cell: type[Cell]) -> None:
+class Checked(NamedTuple):
+    """What `check_cell` found out about a cell that does everything right; ``str()`` gives it in words.
+
+    Attributes:
+        cell: name of the class.
+        reason: why its step is not compiled to a program for the kernels, so that a loop computes it; empty if it is.
+        instead: what to write instead, if there is a rule.
+    """
+
+    cell: str
+    reason: str
+    instead: str
+
+    @property
+    def compiles(self) -> bool:
+        """Return whether its step is compiled."""
+        return not self.reason
+
+    def __str__(self) -> str:
+        if self.compiles:
+            return f"{self.cell} follows the rules, and its step can be compiled"
+        instead = f"; {self.instead}" if self.instead else ""
+        return f"{self.cell} follows the rules; its step is not compiled, so a loop computes it: {self.reason}{instead}"
+
+
+def check_cell(cell: type[Cell]) -> Checked:
     """Check that a cell does everything that scans, masks, streams and training rely on.
 
     It makes cells with 2 inputs and 4 units and tests them on random numbers, in eval mode and on the CPU: the form of
@@ -32,12 +58,17 @@ def check_cell(cell: type[Cell]) -> None:
     Args:
         cell: a subclass of `unroll.Cell`; the class itself.
 
+    Returns:
+        whether its step can be compiled, in training mode; if not, why, and what to write instead. This does not fail:
+        a loop over step computes the cell then.
+
     Raises:
         AssertionError: the cell fails a check; the message says what was expected, what was given, and what to do.
 
     Example:
         >>> import unroll
-        >>> unroll.testing.check_cell(unroll.GRU)
+        >>> print(unroll.testing.check_cell(unroll.GRU))
+        GRU follows the rules, and its step can be compiled
     """
     made = _make(cell)
     x = torch.randn(BATCH, TIME, INPUTS, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -54,6 +85,11 @@ def check_cell(cell: type[Cell]) -> None:
         _check_precision(made, x)
         _check_saving(cell, made, x)
     _check_device(made)
+    try:
+        compile_step(copy.deepcopy(made).float().train())
+    except NotCompiledError as error:
+        return Checked(cell.__name__, str(error), advice(str(error)))
+    return Checked(cell.__name__, "", "")
 
 
 def _fail(what: str) -> None:

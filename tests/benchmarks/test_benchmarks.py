@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import unroll
-from benchmarks import answers, busy, padding, peers, results, tutorial
+from benchmarks import answers, busy, cells, padding, peers, results, tutorial
 from benchmarks.folder import write_folder
 from benchmarks.tutorial import TutorialImages, TutorialModel
 from unroll.bench.models import TorchClassifier
@@ -85,6 +85,25 @@ def test_a_peer_does_as_it_is_told(
     assert len(calls) == 3
     assert np.load(tmp_path / "results.npz")["logits"].sum() == 2
     assert capsys.readouterr().err == "a library talks\n"
+
+
+@pytest.mark.slow
+def test_cells_of_ones_own_are_timed_beside_the_loop_and_the_built_in_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = Path(shutil.which("false") or "false")
+    cells.main(
+        cells=("Leaky", "OwnRNN"), sizes=("28x28",), threads=(1,), rounds=1, first_use=False, peers=nothing,
+        out=Path("cells"),
+    )  # fmt: skip
+    out = capsys.readouterr().out
+    assert "Leaky, 28x28, threads: 1: unroll " in out
+    assert "not in torchrecurrent  Leaky" in out
+    assert "not timed" not in out
+    written = json.loads(Path("cells/bench.json").read_text())
+    assert written["notes"]["JAX, scan and jit"].startswith("left out: ")
+    leaky, twin = written["comparisons"]
+    assert list(leaky["contenders"]) == ["unroll", "loop", "torch.mm"]
+    assert list(twin["contenders"]) == ["own", "built-in", "torch.mm"]
+    assert leaky["contenders"]["loop"]["ratio"]["median"] > 0
 
 
 def test_the_folder_holds_the_set(small: unroll.Splits, tmp_path: Path) -> None:

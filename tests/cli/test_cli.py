@@ -135,6 +135,12 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
     assert facts["path"] == str(run.path)
     assert facts["model"] == "rnn, 150 units, layers: 1, readout last"
     assert ("one call" in facts["training_step"]) == bool(cpu.INSTRUCTION_SETS)
+    assert facts["step"] == "compiled"
+    assert facts["products"] == "x (28), h (150) to 150 columns (h')"
+    assert facts["kept"] == "nothing besides x and the states"
+    assert facts["memory"].startswith(
+        f"{64 * 100 * 4 * (28 + 150) / 1e6:.1f} MB until the backward pass, for a batch of 64"
+    )
     status, _, err = call("info", "nothing-there")
     assert status == 2
     assert "nothing-there" in err
@@ -450,6 +456,7 @@ def test_check(call: Call, run: unroll.Run, tmp_path: Path) -> None:
     ]
     facts = dict(re.findall(r"^(\w[\w ]*?)  +(.+)$", out, re.MULTILINE))
     assert facts["parameters"] == "119,110"
+    assert facts["computed by"] == unroll.compiler.explain(unroll.RNN(28, 150)).path
     assert facts["initial loss"].endswith("; a uniform guess, ln(classes): 2.3026")
     assert abs(float(facts["initial loss"].split(";")[0]) - 2.3026) < 0.5
     assert out.endswith("nothing looks wrong\n")

@@ -179,7 +179,7 @@ def test_the_error_function_is_exact(run: Run) -> None:
         (unroll.RNN(2, 3), ""),
         (unroll.MinGRU(2, 3), "a z candidate b"),  # coefficients() has the names
         (unroll.MinLSTM(2, 3), "a ratio candidate b"),
-        (unroll.LRU(2, 3), "state 2.1 state 2.2"),
+        (unroll.LRU(2, 3), "h1.1 h1.2"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Cell) else "",
 )
@@ -207,7 +207,7 @@ def test_every_gate_has_its_width(run: Run) -> None:
     step, found = states_after(Uneven(2, 6), torch.randn(1, 2), run)
     widths = {gate.name: gate.width for gate in step.shown}
     assert {name: len(values) for name, values in found[0]["gates"].items()} == widths
-    assert (widths["state 2"], widths["state 3"]) == (6, 1)
+    assert (widths["h1"], widths["count"]) == (6, 1)
 
 
 class Reserved(OneState):
@@ -235,6 +235,6 @@ def test_the_equation_can_be_read_in_it() -> None:
     assert dict(lines) == {
         "r": "sigmoid(r_sum[unit])",
         "z": "sigmoid(z_sum[unit])",
-        "n": "Math.tanh(n_sum[unit] + r[unit] * h_n[unit])",
+        "n": "Math.tanh(x_n[unit] + r[unit] * h_n[unit])",
         "h_next": "n[unit] + z[unit] * (h[unit] - n[unit])",
     }

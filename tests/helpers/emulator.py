@@ -42,6 +42,10 @@ OPERATIONS = {
     Op.LERP: lambda a, b, c: a + c * (b - a),
     Op.TANH_BACK: lambda a, b: b * (1 - a * a),
     Op.SIGMOID_BACK: lambda a, b: b * a * (1 - a),
+    Op.TANH_BACK_MUL: lambda a, b, c: b * c * (1 - a * a),
+    Op.SIGMOID_BACK_MUL: lambda a, b, c: b * c * a * (1 - a),
+    Op.TANH_MUL: lambda a, b: torch.tanh(a) * b,
+    Op.TANH_FMA: lambda a, b, c: torch.tanh(a * b + c),
 }
 
 

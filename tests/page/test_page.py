@@ -530,10 +530,10 @@ def test_other_models_are_read_too(name: str, others: Callable[[str], Path], vis
 def test_a_cell_of_ones_own_shows_the_names_in_its_step(others: Callable[[str], Path], visit: Visit) -> None:
     page = visit(others("two layers of one's own"))
     assert "Two layers of 10 FourParts units" in page.locator("#facts").text_content()
-    options = ["hidden state", "h", "sigmoid", "tanh", "slow", "mean", "state 4"]
+    options = ["hidden state", "h", "sigmoid", "tanh", "slow", "mean", "traces"]
     assert page.locator("#part option").all_text_contents() == options
     canvas = page.locator("#heat canvas")
-    for part, rows in (("slow", 6), ("mean", 1), ("state 4", 20)):
+    for part, rows in (("slow", 6), ("mean", 1), ("traces", 20)):
         page.locator("#part").select_option(label=part)
         assert canvas.get_attribute("aria-valuemax") == str(rows)
         assert page.locator("#heat-hint").text_content().startswith(f"Each row is one of the {rows} numbers of layer 1")

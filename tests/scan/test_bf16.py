@@ -26,7 +26,8 @@ from recurrences import (
 )
 from unroll import SequenceClassifier, TrainConfig
 from unroll.bench.clock import torch_threads
-from unroll.scan import choose_backend, cpu, gru_scan, linear_scan, reference, rnn_scan
+from unroll.cells import elman, gated
+from unroll.scan import choose_backend, cpu, gru_scan, linear_scan, rnn_scan
 from unroll.training.fused_step import why_not_fused
 
 pytestmark = NEEDS_BF16
@@ -66,7 +67,8 @@ def by_hand(monkeypatch: pytest.MonkeyPatch, recurrence: str, *arguments: Any, *
         return product if b is None else product + b
 
     with monkeypatch.context() as patch:
-        patch.setattr(reference, "linear", linear)
+        for module in (elman, gated):
+            patch.setattr(module, "linear", linear)
         return everything(recurrence, *arguments, backend="reference", **options)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -35,7 +36,11 @@ def peak_memory(shape: Shape, backend: Backend, threads: int) -> int | None:
 def measure(shape: Shape, backend: Backend) -> int | None:
     """Take the steps in this process, and return by how many bytes resident memory rose."""
     Step(Shape(shape.cell, 2, 2, 8, 2), backend)()  # allocates everything that is allocated only once
-    step = Step(shape, backend)
+    return rise(Step(shape, backend))
+
+
+def rise(step: Callable[[], object]) -> int | None:
+    """Call ``step`` `STEPS` times and return by how many bytes resident memory rose; None if that is not reported."""
     before = _reset_mark()
     for _ in range(STEPS):
         step()

@@ -14,6 +14,7 @@ from .elman import RNN, IndRNN
 from .gated import GRU, LSTM
 from .lru import LRU
 from .minimal import MinGRU, MinLSTM
+from .module import from_module
 
 __all__ = [
     "CELLS",
@@ -27,6 +28,7 @@ __all__ = [
     "MinLSTM",
     "State",
     "find_cell",
+    "from_module",
     "has_recurrent_matrix",
     "import_cell",
     "name_of",

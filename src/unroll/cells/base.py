@@ -12,7 +12,7 @@ from torch.nn.functional import dropout
 from .. import scan
 from ..config import Backend
 from ..errors import ConfigError, InputError
-from ..scan import reference
+from ..scan import compiled, reference
 from ..validation import check_whole
 
 State = Any  # a tensor (batch, …), or a tuple of such with the hidden state first
@@ -21,8 +21,9 @@ State = Any  # a tensor (batch, …), or a tuple of such with the hidden state f
 class Cell(nn.Module, ABC):
     """Abstract: one step of a recurrence. Cells store no state: `step` takes it and returns the new one.
 
-    Subclasses define `initial_state` and `step`; they inherit `scan`, or override it with a fused scan. Recurrent
-    dropout needs the recurrent matrix to be called ``weight_hh`` (…, hidden).
+    Subclasses define `initial_state` and `step`; they inherit `scan`, which runs in the kernels where the compiler
+    understands `step` (see `unroll.compiler`), and otherwise loops over it. Recurrent dropout needs the recurrent
+    matrix to be called ``weight_hh`` (…, hidden).
 
     Args:
         input_size: features per time step, at least 1.
@@ -55,7 +56,7 @@ class Cell(nn.Module, ABC):
         """Return the backend that computes `scan` for ``x`` (batch, time, input), and the reason."""
         if self.recurrence:
             return scan.choose_backend(self.backend, x, training, self.recurrence)
-        return scan.Choice("reference", f"{type(self).__name__} is a loop over its step()")
+        return scan.choose_backend(self.backend, x, training, "own", self)
 
     def init_orthogonal(self) -> None:
         """Set the weights for init="orthogonal"; a cell that does not override this keeps its weights."""
@@ -129,6 +130,8 @@ class Cell(nn.Module, ABC):
             outputs (batch, time, hidden), each at the step it was made from, zero past each length; the final state.
         """
         scan.check_lengths(lengths, x.shape[0], x.shape[1])
+        if self.choose_backend(x, torch.is_grad_enabled()).backend == "cpu":
+            return compiled.scan(self, x, state, lengths, reverse, last_only)
         return reference.loop(self.step, x, state, lengths, reverse)
 
     def extra_repr(self) -> str:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from ..scan import check_lengths, reference
-from ..scan.padding import clear_padding
 from ..validation import check_choice
 from .base import Cell, zeros
-from .functional import rnn_scan
-from .weights import orthogonal, uniform_weights
+from .stacked import Stacked
 
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
 IRNN_STD = 0.001
 
 
 @final
-class RNN(Cell):
+class RNN(Stacked):
     """Elman's cell: h' = tanh(W_ih x + b_ih + W_hh h + b_hh).
 
     Parameters and layout are those of `torch.nn.RNNCell`, so weights move to and from torch.nn unchanged: weight_ih
@@ -36,13 +35,13 @@ class RNN(Cell):
     Source: J. L. Elman, Finding structure in time, Cognitive Science 14 (1990), p. 179.
     """
 
+    gates = 1
     options = frozenset({"nonlinearity"})
 
     def __init__(self, input_size: int, hidden_size: int, nonlinearity: Literal["tanh", "relu"] = "tanh") -> None:
         super().__init__(input_size, hidden_size)
-        check_choice("nonlinearity", nonlinearity, tuple(reference.ACTIVATIONS))
+        check_choice("nonlinearity", nonlinearity, tuple(ACTIVATIONS))
         self.nonlinearity = self.recurrence = nonlinearity
-        self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = uniform_weights(1, input_size, hidden_size)
 
     def init_orthogonal(self) -> None:
         """Make weight_hh orthogonal, weight_ih Xavier uniform and the biases zero.
@@ -50,7 +49,7 @@ class RNN(Cell):
         Orthogonal recurrent weights keep the norm of what they carry, so gradients neither fade nor explode at the
         start (Saxe, McClelland and Ganguli, arXiv:1312.6120; for RNNs Henaff, Szlam and LeCun, arXiv:1602.06662).
         """
-        orthogonal(self)
+        super().init_orthogonal()
 
     @torch.no_grad()
     def init_identity(self) -> None:
@@ -69,17 +68,8 @@ class RNN(Cell):
 
     def step(self, x: Tensor, state: Tensor) -> Tensor:
         """Return h' (batch, hidden) from x (batch, input) and h (batch, hidden)."""
-        h, activation = state, reference.ACTIVATIONS[self.nonlinearity]
+        h, activation = state, ACTIVATIONS[self.nonlinearity]
         return activation(linear(x, self.weight_ih, self.bias_ih) + linear(h, self.weight_hh, self.bias_hh))
-
-    def scan(
-        self, x: Tensor, state: Tensor, lengths: Tensor | None = None, *, reverse: bool = False, last_only: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """Apply the cell over time by `unroll.scan.rnn_scan`; see `Cell.scan`."""
-        weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        return rnn_scan(
-            x, state, *weights, lengths, self.nonlinearity, self.backend, reverse=reverse, last_only=last_only
-        )
 
     def extra_repr(self) -> str:
         """Show the sizes in ``print(model)``."""
@@ -108,7 +98,7 @@ class IndRNN(Cell):
 
     def __init__(self, input_size: int, hidden_size: int, nonlinearity: Literal["tanh", "relu"] = "tanh") -> None:
         super().__init__(input_size, hidden_size)
-        check_choice("nonlinearity", nonlinearity, tuple(reference.ACTIVATIONS))
+        check_choice("nonlinearity", nonlinearity, tuple(ACTIVATIONS))
         self.nonlinearity = nonlinearity
         bound = input_size**-0.5
         self.weight_ih = nn.Parameter(torch.empty(hidden_size, input_size).uniform_(-bound, bound))
@@ -131,18 +121,8 @@ class IndRNN(Cell):
 
     def step(self, x: Tensor, state: Tensor) -> Tensor:
         """Return h' (batch, hidden) from x (batch, input) and h (batch, hidden)."""
-        return self._advance(linear(x, self.weight_ih, self.bias), state)
-
-    def _advance(self, z: Tensor, h: Tensor) -> Tensor:
-        return reference.ACTIVATIONS[self.nonlinearity](z + self.weight_hh * h)
-
-    def scan(
-        self, x: Tensor, state: Tensor, lengths: Tensor | None = None, *, reverse: bool = False, last_only: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """Apply the cell over time, with a single product with x for all steps. See `Cell.scan`."""
-        check_lengths(lengths, x.shape[0], x.shape[1])
-        z = linear(x if lengths is None else clear_padding(x, lengths), self.weight_ih, self.bias)
-        return reference.loop(self._advance, z, state, lengths, reverse)
+        h, activation = state, ACTIVATIONS[self.nonlinearity]
+        return activation(linear(x, self.weight_ih, self.bias) + self.weight_hh * h)
 
     def extra_repr(self) -> str:
         """Show the sizes in ``print(model)``."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from ..config import Backend
-from ..scan import recurrent_scan
+from ..scan.torch_backend import Weights
 from ..validation import check_choice
+from .elman import RNN
+from .gated import GRU, LSTM
 
 
 def rnn_scan(
@@ -51,9 +54,9 @@ def rnn_scan(
     Source: J. L. Elman, Finding structure in time, Cognitive Science 14 (1990), p. 179; parameters as in torch.nn.RNN.
     """
     check_choice("nonlinearity", nonlinearity, ("tanh", "relu"))
-    weights = (w_ih, w_hh, b_ih, b_hh)
-    y, (h_n,) = recurrent_scan(nonlinearity, 1, x, (h0,), weights, lengths, backend, reverse, last_only)
-    return y, h_n
+    options = {"nonlinearity": nonlinearity, "recurrence": nonlinearity}
+    cell = RNN.of_weights(_single(w_ih, w_hh, b_ih, b_hh), backend, **options)
+    return cell.scan(x, h0, lengths, reverse=reverse, last_only=last_only)
 
 
 def gru_scan(
@@ -96,9 +99,8 @@ def gru_scan(
     Source: K. Cho et al., arXiv:1406.1078, section 2.3; the form with r_t outside the product, and the parameters, as
     in torch.nn.GRU.
     """
-    weights = (w_ih, w_hh, b_ih, b_hh)
-    y, (h_n,) = recurrent_scan("gru", 3, x, (h0,), weights, lengths, backend, reverse, last_only)
-    return y, h_n
+    cell = GRU.of_weights(_single(w_ih, w_hh, b_ih, b_hh), backend)
+    return cell.scan(x, h0, lengths, reverse=reverse, last_only=last_only)
 
 
 def lstm_scan(
@@ -141,7 +143,12 @@ def lstm_scan(
     Source: S. Hochreiter and J. Schmidhuber, Long short-term memory, Neural Computation 9 (1997), with the forget gate
     of F. Gers et al. (2000); parameters as in torch.nn.LSTM.
     """
-    h0, c0 = state
-    weights = (w_ih, w_hh, b_ih, b_hh)
-    y, (h_n, c_n) = recurrent_scan("lstm", 4, x, (h0, c0), weights, lengths, backend, reverse, last_only)
-    return y, (h_n, c_n)
+    cell = LSTM.of_weights(_single(w_ih, w_hh, b_ih, b_hh), backend)
+    return cell.scan(x, state, lengths, reverse=reverse, last_only=last_only)
+
+
+def _single(*weights: Tensor | None) -> Weights:
+    """Return weights as the kernels read them: under autocast they may have another dtype."""
+    if torch.is_autocast_enabled("cpu"):
+        return tuple(None if w is None or w.device.type != "cpu" else w.float() for w in weights)  # type: ignore[return-value]
+    return weights  # type: ignore[return-value]

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from .base import Cell, zeros
-from .functional import gru_scan, lstm_scan
-from .weights import orthogonal, set_gate_bias, uniform_weights
+from .base import zeros
+from .stacked import Stacked
 
 
 @final
-class GRU(Cell):
+class GRU(Stacked):
     """Gated recurrent unit: h' = (1 - z) n + z h, with gates r and z.
 
     r = σ(W_ir x + b_ir + W_hr h + b_hr), z = σ(W_iz x + b_iz + W_hz h + b_hz),
@@ -34,19 +33,11 @@ class GRU(Cell):
     Source: K. Cho et al., arXiv:1406.1078, section 2.3; with r outside of W_hn's product, as in torch.nn.
     """
 
-    recurrence = "gru"
-
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__(input_size, hidden_size)
-        self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = uniform_weights(3, input_size, hidden_size)
-
-    def init_orthogonal(self) -> None:
-        """Make each gate's weight_hh orthogonal and weight_ih Xavier uniform, and the biases zero."""
-        orthogonal(self)
+    recurrence, gates = "gru", 3
 
     def set_forget_bias(self, value: float) -> None:
         """Set the bias of the update gate z, which keeps the state where it is open."""
-        set_gate_bias(self, 1, value)
+        self._set_bias(1, value)
 
     def initial_state(self, batch_size: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
         """Return zeros (batch, hidden)."""
@@ -61,16 +52,9 @@ class GRU(Cell):
         n = torch.tanh(x_n + r * h_n)
         return (1 - z) * n + z * h
 
-    def scan(
-        self, x: Tensor, state: Tensor, lengths: Tensor | None = None, *, reverse: bool = False, last_only: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """Apply the cell over time by `unroll.scan.gru_scan`; see `Cell.scan`."""
-        weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        return gru_scan(x, state, *weights, lengths, self.backend, reverse=reverse, last_only=last_only)
-
 
 @final
-class LSTM(Cell):
+class LSTM(Stacked):
     """Long short-term memory: c' = f c + i g, h' = o tanh(c'), with gates i, f, o; its state is (h, c).
 
     i, f, o = σ(W_i· x + b_i· + W_h· h + b_h·), g = tanh(W_ig x + b_ig + W_hg h + b_hg).
@@ -90,11 +74,7 @@ class LSTM(Cell):
     F. Cummins, Neural Computation 12 (2000).
     """
 
-    recurrence = "lstm"
-
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__(input_size, hidden_size)
-        self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = uniform_weights(4, input_size, hidden_size)
+    recurrence, gates = "lstm", 4
 
     def init_orthogonal(self) -> None:
         """Make each gate's weight_hh orthogonal and weight_ih Xavier uniform; biases zero, but 1 for the forget gate.
@@ -102,12 +82,12 @@ class LSTM(Cell):
         An open forget gate carries c, and gradients, over many steps from the start (R. Jozefowicz, W. Zaremba and
         I. Sutskever, An empirical exploration of recurrent network architectures, ICML 2015, section 2.2).
         """
-        orthogonal(self)
+        super().init_orthogonal()
         self.set_forget_bias(1.0)
 
     def set_forget_bias(self, value: float) -> None:
         """Set the bias of the forget gate f."""
-        set_gate_bias(self, 1, value)
+        self._set_bias(1, value)
 
     def initial_state(self, batch_size: int, *, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return zeros (batch, hidden) for h and for c."""
@@ -120,16 +100,3 @@ class LSTM(Cell):
         i, f, g, o = (linear(x, self.weight_ih, self.bias_ih) + linear(h, self.weight_hh, self.bias_hh)).chunk(4, dim=1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         return torch.sigmoid(o) * torch.tanh(c), c
-
-    def scan(
-        self,
-        x: Tensor,
-        state: tuple[Tensor, Tensor],
-        lengths: Tensor | None = None,
-        *,
-        reverse: bool = False,
-        last_only: bool = False,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Apply the cell over time by `unroll.scan.lstm_scan`; see `Cell.scan`."""
-        weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        return lstm_scan(x, state, *weights, lengths, self.backend, reverse=reverse, last_only=last_only)

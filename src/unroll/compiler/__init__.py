@@ -7,12 +7,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .explanation import Explanation, explain_plan, explain_refused
+from .instead import advice, known_operations
 from .kind import copied, has_hooks, kind_of
 from .plan import Plan, plan
 from .program import Place, Stage
 from .trace import BATCH, NotCompiledError, trace
 
-__all__ = ["NotCompiledError", "Place", "Plan", "Stage", "compile_step", "kind_of"]
+__all__ = [
+    "Explanation",
+    "NotCompiledError",
+    "Place",
+    "Plan",
+    "Stage",
+    "advice",
+    "compile_step",
+    "explain",
+    "kind_of",
+    "known_operations",
+]
 
 
 def compile_step(cell: nn.Module) -> Plan:
@@ -33,11 +46,33 @@ def compile_step(cell: nn.Module) -> Plan:
         state = shadow.initial_state(BATCH, **options)
         generator = torch.Generator().manual_seed(0)
         x = torch.rand(BATCH, shadow.input_size, generator=generator)
-        return plan(trace(shadow, shadow.step, x, _filled(state, generator), isinstance(state, Tensor)))
+        before = kind_of(shadow)
+        traced = trace(shadow, shadow.step, x, _filled(state, generator), isinstance(state, Tensor))
+        if kind_of(shadow) != before:
+            raise NotCompiledError("it changes an attribute of the cell, which a program cannot: make it a state")
+        return plan(traced)
     except NotCompiledError:
         raise
     except Exception as error:
         raise NotCompiledError(f"it cannot be traced: {type(error).__name__}: {error}") from error
+
+
+def explain(cell: nn.Module) -> Explanation:
+    """Explain what the compiler makes of a cell: formulas, products, work, memory, and what computes it.
+
+    Args:
+        cell: as for `compile_step`; if it is not compiled, the explanation says why.
+
+    Example:
+        >>> import unroll
+        >>> print(unroll.compiler.explain(unroll.RNN(28, 150)).formulas[0])
+        h' = tanh(weight_ih x + weight_hh h + bias_ih + bias_hh)
+    """
+    try:
+        plan = compile_step(cell)
+    except NotCompiledError as error:
+        return explain_refused(cell, str(error))
+    return explain_plan(cell, plan)
 
 
 def _filled(state: Any, generator: torch.Generator) -> Any:

@@ -1,7 +1,7 @@
 """A time step as a graph of vectors: each node is a vector of `width` units for every sequence of the batch.
 
 Nodes are made by `Graph`, which gives the same node for the same vector, so a graph never computes anything twice.
-Slices go through to the leaves: a slice of a product has fewer columns of its matrix, a slice of a sum is a sum of slices.
+Slices go through to the leaves: a slice of a product has fewer columns of its matrix, that of a sum is a sum of slices.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ class Vector(NamedTuple):
     stride: int
 
     def shifted(self, by: int) -> Vector:
+        """Return the part that begins `by` elements later."""
         return self._replace(offset=self.offset + by * self.stride)
 
 
@@ -32,13 +33,16 @@ class Matrix(NamedTuple):
     factor: int
 
     def columns_from(self, first: int) -> Matrix:
+        """Return the matrix without its first columns."""
         return self._replace(offset=self.offset + first * self.column)
 
     def factors_from(self, first: int) -> Matrix:
+        """Return the matrix without its first factors."""
         return self._replace(offset=self.offset + first * self.factor)
 
     @property
     def transposed(self) -> Matrix:
+        """The matrix with factors for columns."""
         return self._replace(column=self.factor, factor=self.column)
 
 
@@ -46,9 +50,9 @@ class Node:
     """A vector of `width` units; `operation` says how it is made from the `inputs`.
 
     Operations: "x", "state" and "gradient" (data: part and first unit; of x the part is 0); "unit" (data: a `Vector`);
-    "constant" (data: the number); "product" (data: a `Matrix`); "affine" (data: a `Matrix` for each input, and a tuple of
-    `Vector` biases); "sum" and "maximum" over all units; "part" (data: the first unit), a slice of what stands in memory;
-    "expand", the same number for all units; and the pointwise ones.
+    "constant" (data: the number); "product" (data: a `Matrix`); "affine" (data: a `Matrix` for each input, and a tuple
+    of `Vector` biases); "sum" and "maximum" over all units; "part" (data: the first unit), a slice of what stands in
+    memory; "expand", the same number for all units; and the pointwise ones.
     """
 
     __slots__ = ("data", "inputs", "number", "operation", "width")
@@ -86,9 +90,11 @@ class Graph:
         return found
 
     def x(self, first: int, width: int) -> Node:
+        """Return features of the input."""
         return self._make("x", (), width, (0, first))
 
     def state(self, part: int, first: int, width: int) -> Node:
+        """Return units of a part of the state before the step."""
         return self._make("state", (), width, (part, first))
 
     def gradient(self, part: int, first: int, width: int) -> Node:
@@ -96,9 +102,11 @@ class Graph:
         return self._make("gradient", (), width, (part, first))
 
     def unit(self, vector: Vector, width: int) -> Node:
+        """Return a vector of parameters, the same for all sequences."""
         return self._make("unit", (), width, vector if width > 1 else vector._replace(stride=0))
 
     def constant(self, value: float, width: int) -> Node:
+        """Return a number for all units."""
         return self._make("constant", (), width, float(value))
 
     def product(self, left: Node, matrix: Matrix, width: int) -> Node:
@@ -106,6 +114,7 @@ class Graph:
         return self._make("product", (left,), width, matrix)
 
     def affine(self, lefts: Sequence[Node], matrices: Sequence[Matrix], biases: Sequence[Vector], width: int) -> Node:
+        """Return the sum of biases and of left sides times their matrices."""
         return self._make("affine", tuple(lefts), width, (tuple(matrices), tuple(biases)))
 
     def reduce(self, operation: str, node: Node) -> Node:
@@ -117,6 +126,7 @@ class Graph:
         return self._make(operation, (node,), 1)
 
     def expand(self, node: Node, width: int) -> Node:
+        """Return a single number for `width` units."""
         if width == node.width:
             return node
         if node.operation == "constant":
@@ -183,7 +193,7 @@ class Graph:
         return sum_
 
     def slice(self, node: Node, first: int, width: int) -> Node:
-        """Return `width` units of a node from `first` on."""
+        """Return `width` units of a node from `first` on, made from slices of its inputs."""
         if width == node.width:
             return node
         if node.operation in ("x", "state", "gradient"):

@@ -90,7 +90,7 @@ class _Writer:
                 self.users[below].append(node)
         self.taken = set(_WORDS.split())
         self.weights = [self.fresh(name) for name in _names_of_weights(plan)]
-        self.parts = self._names_of_parts()
+        self.parts = [self.fresh(name) for name in plan.traced.parts]
         self.wanted = self._wanted_names()
         self.levels = _levels(self.order, self.users)
         shown = {node for gate in self.gates for node in gate.nodes}
@@ -107,14 +107,6 @@ class _Writer:
             free, number = f"{name}{number}", number + 1
         self.taken.add(free)
         return free
-
-    def _names_of_parts(self) -> list[str]:
-        """Return names of the state before the step: those of what becomes of it."""
-        names = []
-        for index, pieces in enumerate(self.plan.outputs):
-            known = self.plan.names.get(pieces[0]) if len(pieces) == 1 and index else None
-            names.append(self.fresh(known or ("h" if not index else f"s{index + 1}")))
-        return names
 
     def _wanted_names(self) -> dict[Node, str]:
         """Return names that say what nodes are, where something does."""

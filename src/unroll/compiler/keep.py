@@ -1,4 +1,4 @@
-"""What the forward pass keeps for the backward pass: as few numbers as possible, without a second product or sigmoid."""
+"""What the forward pass keeps for the backward pass: as few numbers as possible, and no second product or sigmoid."""
 
 from __future__ import annotations
 

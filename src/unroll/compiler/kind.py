@@ -55,6 +55,8 @@ def _frozen(value: Any, seen: dict[int, int]) -> Hashable:
         return type(value), value
     if isinstance(value, (tuple, list)):
         return type(value), tuple(_frozen(item, seen) for item in value)
+    if isinstance(value, (set, frozenset)):
+        return type(value), len(value)
     if isinstance(value, dict):
         return tuple((key, _frozen(item, seen)) for key, item in value.items())
     return _Itself(value)
@@ -66,8 +68,9 @@ def has_hooks(cell: nn.Module) -> bool:
 
 
 def copied(cell: nn.Module) -> nn.Module:
-    """Return a cell of the same kind with copies of all tensors, which need no gradient; what it does to itself does
-    not reach the original. Other attributes are shared.
+    """Return a cell of the same kind with copies of all tensors, which need no gradient.
+
+    What it does to itself does not reach the original. Attributes other than tensors and containers are shared.
     """
     return _copied(cell, {})
 
@@ -79,8 +82,8 @@ def _copied(module: nn.Module, known: dict[int, Any]) -> nn.Module:
     new = known[id(module)] = type(module).__new__(type(module))
     new.__dict__ = dict(module.__dict__)
     for name, value in module.__dict__.items():
-        if isinstance(value, Tensor):
-            new.__dict__[name] = _copy(value, known)
+        if name not in _OF_EVERY_MODULE:
+            new.__dict__[name] = _copied_value(value, known)
     for where in ("_parameters", "_buffers"):
         new.__dict__[where] = {
             name: None if tensor is None else _copy(tensor, known) for name, tensor in getattr(module, where).items()
@@ -89,6 +92,17 @@ def _copied(module: nn.Module, known: dict[int, Any]) -> nn.Module:
         name: None if child is None else _copied(child, known) for name, child in module._modules.items()
     }
     return new
+
+
+def _copied_value(value: Any, known: dict[int, Any]) -> Any:
+    """Copy tensors, and the containers that a step could fill."""
+    if isinstance(value, Tensor):
+        return _copy(value, known)
+    if type(value) in (list, tuple, set):
+        return type(value)(_copied_value(item, known) for item in value)
+    if type(value) is dict:
+        return {key: _copied_value(item, known) for key, item in value.items()}
+    return value
 
 
 def _copy(tensor: Tensor, known: dict[int, Any]) -> Tensor:

@@ -1,4 +1,4 @@
-"""The pointwise operations: each is declared once, for numbers, for the kernels, in its derivatives and in JavaScript."""
+"""The pointwise operations: each is declared once, with its derivative, for the kernels, JavaScript and formulas."""
 
 from __future__ import annotations
 

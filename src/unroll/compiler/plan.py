@@ -43,7 +43,7 @@ def plan(traced: Traced) -> Plan:
     outputs = tuple(tuple(new[node] for node in pieces) for pieces in traced.outputs)
     roots = [node for pieces in outputs for node in pieces]
     forward = ordered(roots)
-    names = {new[node]: name for node, name in traced.names.items() if node in new}
+    names = _names(traced, new, forward)
 
     gradients = derive(graph, outputs)
     carries = tuple(_joined(graph, parts) for parts in gradients.state)
@@ -122,6 +122,19 @@ def plan(traced: Traced) -> Plan:
         gradients=_of_matrices(affines, at, homes),
     )
     return Plan(program, traced, outputs, affines, tuple(kept), names)
+
+
+def _names(traced: Traced, new: dict[Node, Node], forward: Sequence[Node]) -> dict[Node, str]:
+    """Return the local names of nodes, now that sums are affine nodes; also of a sum in a sum, if it is all of one."""
+    there: set[Node | None] = {*forward}
+    names: dict[Node, str] = {}
+    for node, name in traced.names.items():
+        now = new.get(node)
+        if now not in there:
+            now = fuse(traced.graph, [node])[node]
+        if now is not None and now in there:
+            names.setdefault(now, name)
+    return names
 
 
 def _after(outputs: Sequence[Sequence[Node]]) -> dict[Node, Operand]:

@@ -1,9 +1,9 @@
 """A recurrence as plain data, which one machine in the kernels carries out (`unroll/scan/csrc/program.h`).
 
-A time step runs through phases: products with matrices, sums over units, and stages, which are instructions on vectors of
-one width. There are three lists of phases: `infer`, `forward`, which also keeps what the gradients need, and `backward`.
+A time step runs through phases: products with matrices, sums over units, and stages, which are instructions on vectors
+of one width. There are three lists of phases: `infer`; `forward`, which also keeps what the gradients need; `backward`.
 
-Weights, biases and vectors are read from *tensors*, the contiguous results of the prologue (`unroll.compiler.prologue`).
+Weights, biases and vectors are read from *tensors*, contiguous results of the prologue (`unroll.compiler.prologue`).
 """
 
 from __future__ import annotations
@@ -69,6 +69,10 @@ class Op(IntEnum):
     LERP = 43  # a + c * (b - a)
     TANH_BACK = 44  # b * (1 - a * a): a the value of tanh, b the gradient by it
     SIGMOID_BACK = 45  # b * a * (1 - a)
+    TANH_BACK_MUL = 46  # b * c * (1 - a * a): the gradient is b * c
+    SIGMOID_BACK_MUL = 47  # b * c * a * (1 - a)
+    TANH_MUL = 48  # tanh(a) * b
+    TANH_FMA = 49  # tanh(a * b + c)
     ACCUMULATE = 60  # to (TOTAL) += the sum of `a` over the rows
 
 
@@ -81,6 +85,8 @@ class Operand(NamedTuple):
 
 
 class Instruction(NamedTuple):
+    """An operation on up to three operands of the stage's width."""
+
     op: Op
     to: Operand
     a: Operand
@@ -97,7 +103,7 @@ class Stage(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Some columns of a matrix, out of a tensor: the weight of column c and factor i is at offset + c column + i factor."""
+    """Columns of a matrix, out of a tensor: the weight of column c and factor i is at offset + c column + i factor."""
 
     columns: int
     tensor: int
@@ -193,7 +199,8 @@ class Program(NamedTuple):
         backward: the phases of the backward pass, from GRADIENT to D, CARRY and TOTAL.
         past: for each part of the state, what is added to CARRY to give GRADIENT before the step: products of D (of the
             step after) to GRADIENT, which cover all its columns in order; or none at all.
-        dx: the gradient by x likewise, products of D to X; they start from D's columns behind `products`, if there are any.
+        dx: the gradient by x likewise, products of D to X; they start from D's columns behind `products`, if there are
+            any.
         gradients: of all matrices.
     """
 

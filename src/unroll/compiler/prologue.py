@@ -7,10 +7,12 @@ columns or slices in place; only operations that make new numbers (a weight norm
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+Read = TypeVar("Read")
 
 
 class Call(NamedTuple):
@@ -22,7 +24,7 @@ class Call(NamedTuple):
 
 
 class _Made(NamedTuple):
-    """Stands for a tensor in a recorded call: result `item` of call `call`; or, with call -1, parameter number `item`."""
+    """Stands for a tensor in a recorded call: result `item` of call `call`; with call -1, parameter number `item`."""
 
     call: int
     item: int
@@ -110,7 +112,7 @@ class Prologue:
         return float(values[0]) if bool((values == values[0]).all()) else None
 
     def root(self, tensor: Tensor) -> Tensor | None:
-        """Return the tensor of which this one is a view; itself, if it is none; None if the prologue does not know it."""
+        """Return the tensor of which this one is a view, itself if it is none; None if the prologue lacks it."""
         found = self._roots.get(tensor.untyped_storage().data_ptr())
         return None if found is None else found[1]
 
@@ -133,6 +135,34 @@ class Prologue:
         places = torch.empty(root.untyped_storage().nbytes() // root.element_size(), dtype=torch.int64).fill_(-1)
         _view(places, root).copy_(torch.arange(root.numel()).view(root.shape))
         return self._numbers[made], _view(places, tensor)
+
+    def fold(self, number: int, of_parameter: Callable[[str], Read], of_call: Callable[[str, list[Any]], Read]) -> Read:
+        """Describe how result `number` is made, from the parameters up.
+
+        Args:
+            number: of a result.
+            of_parameter: describes a parameter by its path in the cell.
+            of_call: describes a call by the operation's name and its arguments, in which tensors are described already.
+        """
+        known: dict[_Made, Read] = {}
+
+        def of(made: _Made) -> Read:
+            if made not in known:
+                if made.call == -1:
+                    module, _, name = self.paths[made.item]
+                    known[made] = of_parameter(".".join(filter(None, (module, name))))
+                else:
+                    call = self._calls[made.call]
+                    packet = getattr(call.function, "overloadpacket", call.function)
+                    known[made] = of_call(packet.__name__, [argument(value) for value in call.args])
+            return known[made]
+
+        def argument(value: Any) -> Any:
+            if isinstance(value, _Made):
+                return of(value)
+            return [argument(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+        return of(self.results[number])
 
     @property
     def is_trivial(self) -> bool:

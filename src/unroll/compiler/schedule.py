@@ -6,7 +6,7 @@ place in memory; all others live in registers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from .graph import BARRIERS, LEAVES, Node, Vector, ordered
@@ -50,6 +50,7 @@ class Columns:
         self.used, self._aligned = 0, aligned
 
     def take(self, width: int) -> int:
+        """Return the first of `width` new columns."""
         first = self.used
         self.used += -(-width // self._aligned) * self._aligned
         return first
@@ -71,14 +72,17 @@ class Units:
 
     @property
     def used(self) -> int:
+        """All columns so far."""
         return self._columns.used
 
     @property
     def terms(self) -> tuple[Term, ...]:
+        """What the vectors are read from."""
         return tuple(Term(at, n, *vector) for (vector, n), at in self._at.items() if isinstance(vector, Vector))
 
     @property
     def fills(self) -> tuple[Fill, ...]:
+        """The constants."""
         return tuple(Fill(at, n, number) for (number, n), at in self._at.items() if isinstance(number, float))
 
 
@@ -156,7 +160,7 @@ class _Schedule:
         groups: dict[tuple[Node, ...], list[Node]] = {}
         for node in affines:
             groups.setdefault(node.inputs, []).append(node)
-        # Products with a state first: their columns of D, which each step of the backward pass reads, are neighbours then.
+        # Those with a state first, so that their columns of D, which each backward step reads, are neighbours.
         inputs_last = sorted(groups, key=lambda lefts: all(left.operation == "x" for left in lefts))
         phases: list[Phase] = []
         for lefts in inputs_last:
@@ -238,21 +242,20 @@ class _StageWriter:
             self.uses[node] = self.uses.get(node, 0) + 1
 
     def _find_fused(self) -> None:
-        """Find sums and differences with a product that nothing else needs: one instruction for both."""
+        """Find operations that one instruction does together with those of its inputs which nothing else needs."""
         here = set(self.nodes)
         self.fused: dict[Node, tuple[Op, tuple[Node, ...]]] = {}
         self.inlined: set[Node] = set()
-        for node in self.nodes:
-            if node.operation not in ("add", "sub"):
-                continue
-            for i, product in enumerate(node.inputs):
-                other = node.inputs[1 - i]
-                alone = product.operation == "mul" and product in here and self.uses[product] == 1
-                if not alone or product in self.schedule.at or (node.operation == "sub" and i == 0):
-                    continue
-                self.fused[node] = (Op.FMA if node.operation == "add" else Op.FNMA), (*product.inputs, other)
-                self.inlined.add(product)
-                break
+
+        def is_alone(node: Node, operation: str) -> bool:
+            at_home = node in self.schedule.at or node in self.inlined or node in self.fused
+            return node.operation == operation and node in here and self.uses[node] == 1 and not at_home
+
+        for node in reversed(self.nodes):
+            if node not in self.inlined and (found := _together(node, is_alone)):
+                op, inputs, inside = found
+                self.fused[node] = op, inputs
+                self.inlined.update(inside)
 
     def _operand(self, node: Node) -> Operand:
         if node in self.registers:
@@ -273,6 +276,42 @@ class _StageWriter:
         else:
             self.registers[node], self.count = self.count, self.count + 1
         return Operand(Place.LOCAL, self.registers[node], 0)
+
+
+def _together(
+    node: Node, is_alone: Callable[[Node, str], bool]
+) -> tuple[Op, tuple[Node, ...], tuple[Node, ...]] | None:
+    """Return an instruction for a node and some of what it is made of, its inputs, and those nodes; or None.
+
+    Args:
+        node: of any operation.
+        is_alone: whether a node has an operation, and nothing else needs it.
+    """
+    if node.operation in ("tanh_back", "sigmoid_back"):
+        value, gradient = node.inputs
+        if is_alone(gradient, "mul"):
+            op = Op.TANH_BACK_MUL if node.operation == "tanh_back" else Op.SIGMOID_BACK_MUL
+            return op, (value, *gradient.inputs), (gradient,)
+    elif node.operation == "tanh" and is_alone(node.inputs[0], "add"):
+        for product, other in _both_ways(node.inputs[0]):
+            if is_alone(product, "mul"):
+                return Op.TANH_FMA, (*product.inputs, other), (node.inputs[0], product)
+    elif node.operation == "mul":
+        for tanh, other in _both_ways(node):
+            if is_alone(tanh, "tanh"):
+                return Op.TANH_MUL, (tanh.inputs[0], other), (tanh,)
+    elif node.operation == "add":
+        for product, other in _both_ways(node):
+            if is_alone(product, "mul"):
+                return Op.FMA, (*product.inputs, other), (product,)
+    elif node.operation == "sub" and is_alone(node.inputs[1], "mul"):
+        return Op.FNMA, (*node.inputs[1].inputs, node.inputs[0]), (node.inputs[1],)
+    return None
+
+
+def _both_ways(node: Node) -> tuple[tuple[Node, Node], tuple[Node, Node]]:
+    a, b = node.inputs
+    return (a, b), (b, a)
 
 
 def _op(node: Node) -> Op:

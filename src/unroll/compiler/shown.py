@@ -31,7 +31,7 @@ class Shown(NamedTuple):
 
 
 def shown_of(plan: Plan) -> tuple[Shown, ...]:
-    """Return gates and candidates in the order of their lines in `step`, then the parts of the state after the first."""
+    """Return gates and candidates in the order of their lines in `step`, then the parts of the state but the first."""
     traced = plan.traced
     roots = [node for pieces in traced.outputs for node in pieces]
     fused = fuse(traced.graph, roots)
@@ -49,8 +49,9 @@ def shown_of(plan: Plan) -> tuple[Shown, ...]:
     for part, pieces in enumerate(traced.outputs[1:], 1):
         apart = len(pieces) <= _MOST_PIECES and all(node.width == plan.traced.widths[0] for node in pieces)
         for number, nodes in enumerate([(node,) for node in pieces] if apart else [pieces], 1):
-            default = f"state {part + 1}" if len(pieces) == 1 or not apart else f"state {part + 1}.{number}"
-            name = traced.names.get(nodes[0], default) if len(nodes) == 1 else default
+            name = f"{traced.parts[part]}.{number}" if apart and len(pieces) > 1 else traced.parts[part]
+            if len(nodes) == 1:
+                name = traced.names.get(nodes[0], name)
             gates.append(Shown(name, tuple(fused[node] for node in nodes), False))
     return _distinct(gates)
 

@@ -1,9 +1,9 @@
-"""Record a cell's `step` as a graph, by running it once on a small batch while a dispatch mode watches torch's operations.
+"""Record a cell's `step` as a graph: it is run once on a small batch, while a dispatch mode watches torch's operations.
 
-What torch computes and what the graph says are kept side by side: for each storage that depends on the input or the state,
-a table says which unit of which node each of its numbers is. Views need no handling then, as they are views of the same
-storage, and what is written in place is written into the table. What depends on parameters alone is not part of the graph;
-see `unroll.compiler.prologue`.
+What torch computes and what the graph says are kept side by side: for each storage that depends on the input or the
+state, a table says which unit of which node each of its numbers is. Views need no handling then, as they are views of
+the same storage, and what is written in place is written into the table. What depends on parameters alone is not part
+of the graph; see `unroll.compiler.prologue`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import linecache
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -43,6 +43,7 @@ class Traced(NamedTuple):
         outputs: for each part of the new state, the nodes whose units side by side it is.
         prologue: how the tensors that the graph reads are computed.
         names: local names in `step`, of nodes.
+        parts: names of the parts of the state: the local ones, else h, or h0, h1 and so on.
         widths: units of each part of the state.
         inputs: features of x.
     """
@@ -51,13 +52,15 @@ class Traced(NamedTuple):
     outputs: tuple[tuple[Node, ...], ...]
     prologue: Prologue
     names: dict[Node, str]
+    parts: tuple[str, ...]
     widths: tuple[int, ...]
     inputs: int
 
 
 class _Rows:
-    """What a storage holds that depends on the input or the state: nodes side by side, and for each of its numbers
-    which sequence's and which unit's it is, as sequence * units + unit.
+    """What a storage holds that depends on the input or the state.
+
+    Nodes side by side; and for each of its numbers which sequence's and which unit's it is: sequence * units + unit.
     """
 
     def __init__(self, nodes: tuple[Node, ...], table: Tensor) -> None:
@@ -95,16 +98,20 @@ def trace(cell: nn.Module, step: Callable[[Tensor, Any], Any], x: Tensor, state:
     outputs = []
     for before, after in zip(parts, new, strict=True):
         if before.shape != after.shape:
-            raise NotCompiledError(
-                f"step returns a state of shape {tuple(after.shape)[1:]}, given {tuple(before.shape)[1:]} (per sequence)"
-            )
+            given, returned = tuple(before.shape)[1:], tuple(after.shape)[1:]
+            raise NotCompiledError(f"step returns a state of shape {returned} per sequence, given one of {given}")
         outputs.append(recorder.pieces(after, recorder.order(after.shape)))
+    widths = tuple(part[0].numel() for part in parts)
+    of_nodes = names.of_nodes(recorder)
+    before = [recorder.graph.state(part, 0, width) for part, width in enumerate(widths)]
+    after = [of_nodes.get(pieces[0], "") if len(pieces) == 1 else "" for pieces in outputs]
     return Traced(
         recorder.graph,
         tuple(outputs),
         recorder.prologue,
-        names.of_nodes(recorder),
-        tuple(part[0].numel() for part in parts),
+        of_nodes,
+        names.of_parts(recorder, before, after),
+        widths,
         x[0].numel(),
     )
 
@@ -120,6 +127,7 @@ class _Recorder(TorchDispatchMode):
         self.graph = Graph()
         self.prologue = Prologue(cell)
         self.rows: dict[int, _Rows] = {}
+        self.given: set[int] = set()  # storages of x and of the state
         self.unknown: dict[int, str] = {}  # what storages hold that the graph does not know
         self.alive: list[Tensor] = []  # so that no storage is freed and another one takes its address
         self.reason = ""
@@ -128,6 +136,7 @@ class _Recorder(TorchDispatchMode):
 
     def enter(self, tensor: Tensor, nodes: Sequence[Node]) -> None:
         """Take a tensor (BATCH, …) for nodes side by side."""
+        self.given.add(_storage(tensor))
         units = sum(node.width for node in nodes)
         self.write(tensor, tuple(nodes), torch.arange(BATCH * units).view(tensor.shape))
 
@@ -147,17 +156,22 @@ class _Recorder(TorchDispatchMode):
         rows.nodes += nodes
 
     def depends(self, value: object) -> bool:
+        """Tell whether a value is a tensor that depends on x or the state."""
         return isinstance(value, Tensor) and _storage(value) in self.rows
 
     def table(self, tensor: Tensor) -> Tensor:
+        """Return the table of a tensor's numbers, of its shape; see `_Rows`."""
         return _view(self.rows[_storage(tensor)].table, tensor)
 
     def order(self, shape: Sequence[int], like: Tensor | None = None) -> Tensor:
-        """Return the places (BATCH, units) of a tensor's numbers, sequence by sequence; ``like``: of which sequence each
-        of them is, by default of the first axis.
+        """Return the places (BATCH, units) of a tensor's numbers, sequence by sequence.
+
+        ``like`` says of which sequence each number is; by default the first axis does.
         """
         count = torch.Size(shape).numel()
-        if like is None or count % BATCH:
+        if count % BATCH:
+            raise NotCompiledError("it picks out single sequences of the batch, which a step must treat one by one")
+        if like is None:
             return torch.arange(count).view(BATCH, -1)
         return torch.argsort(like.reshape(-1), stable=True).view(BATCH, -1)
 
@@ -256,6 +270,8 @@ class _Recorder(TorchDispatchMode):
 
     def _writable(self, target: Tensor) -> Tensor:
         """Return a tensor that step writes into, with its whole storage in the graph."""
+        if _storage(target) in self.given:
+            raise NotCompiledError("it writes into the x or the state that it is given")
         if not self.depends(target):
             self.prologue.check_written(target)
             root = self.prologue.root(target)
@@ -318,6 +334,7 @@ class _Recorder(TorchDispatchMode):
         return list(zip(*cut, strict=True))
 
     def cut(self, pieces: tuple[Node, ...], ends: Sequence[int]) -> list[Node]:
+        """Cut a vector into pieces with given ends."""
         found = []
         at, start, first = 0, 0, 0
         for end in ends:
@@ -706,9 +723,39 @@ class _Names:
     def of_nodes(self, recorder: _Recorder) -> dict[Node, str]:
         """Return the names of nodes; where one has several, the first, and those in `step` before others."""
         names: dict[Node, str] = {}
-        for name, value in (item for values in self.found for item in values.items()):
-            if recorder.depends(value) and value.dim() > 1 and value.shape[0] == BATCH:
-                pieces = recorder.pieces(value, recorder.order(value.shape))
-                if len(pieces) == 1 and pieces[0].operation not in ("x", "state", "constant"):
-                    names.setdefault(pieces[0], name)
+        for name, node in self._nodes(recorder):
+            if node.operation not in ("x", "state", "constant"):
+                names.setdefault(node, name)
         return names
+
+    def of_parts(self, recorder: _Recorder, before: Sequence[Node], after: Sequence[str]) -> tuple[str, ...]:
+        """Return names of the parts of the state.
+
+        Args:
+            recorder: of the step.
+            before: the parts before the step.
+            after: the names of the parts after it, or empty; there, the local name may have moved from old to new.
+        """
+        arguments = self.code.co_varnames[: self.code.co_argcount] if self.code else ()
+        local: dict[Node, str] = {}
+        for name, node in self._nodes(recorder):
+            if name not in arguments:
+                local.setdefault(node, name)
+        parts: list[str] = []
+        for number, (node, new) in enumerate(zip(before, after, strict=True)):
+            plain = "h" if len(before) == 1 else f"h{number}"
+            name = local.get(node) or new or plain
+            parts.append(plain if name in parts else name)
+        return tuple(parts)
+
+    def _nodes(self, recorder: _Recorder) -> Iterator[tuple[str, Node]]:
+        """Yield the local variables that are a single node each."""
+        for name, value in (item for values in self.found for item in values.items()):
+            if not (recorder.depends(value) and value.dim() > 1 and value.shape[0] == BATCH):
+                continue
+            try:
+                pieces = recorder.pieces(value, recorder.order(value.shape))
+            except NotCompiledError:  # only a name is missing then
+                continue
+            if len(pieces) == 1:
+                yield name, pieces[0]

@@ -42,7 +42,8 @@ class LayerHealth:
         activation: root mean square of the hidden state's units, by steps before the end
         saturated: share of the outputs within 1 % of the limits of tanh; None for cells without such limits
         dead: share of the units that are the same at all steps of all sequences (of relu: always 0)
-        gates: share of each gate's values within 0.01 of open or shut, by the gate's letter; for gru and lstm
+        gates: share of each gate's values within 0.01 of open or shut, by the gate's name; None without gates, or if
+            the cell's step is not compiled
         radius: spectral radius of each square block of ``weight_hh`` by the letter of its gate ("h" where there is one
             alone); of indrnn and lru the largest factor by which a unit keeps itself
     """

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from ..cells import GRU, LRU, LSTM, Cell, IndRNN, has_recurrent_matrix
+from ..compiler import NotCompiledError, compile_step
+from ..compiler.gates import gate_values
 from ..data.preparation import valid_steps
 from ..data.sequences import SequenceData
 from ..models.classifier import SequenceClassifier
@@ -110,19 +112,21 @@ def before_the_end(values: Tensor, lengths: Tensor | None, backwards: bool) -> T
 def _gates(traced: Traced, lengths: Tensor | None) -> dict[str, float] | None:
     """Return the fraction of each gate's values that are open or shut, recomputed from the states."""
     cell = traced.cell
-    if not isinstance(cell, GRU | LSTM):
+    try:
+        plan = compile_step(copy.deepcopy(cell).to("cpu", torch.float32))
+    except NotCompiledError:
         return None
-    first = torch.zeros_like(traced.states[0][0])
-    x = traced.over_time(traced.inputs)
-    h = traced.over_time([first, *(state[0] for state in traced.states[:-1])])
-    sums = linear(x, cell.weight_ih, cell.bias_ih) + linear(h, cell.weight_hh, cell.bias_hh)
-    letters = GATE_LETTERS[type(cell)]
-    gates = valid_steps(sums, lengths).sigmoid().chunk(len(letters), 1)
-    return {
-        letter: float(((value < SHUT) | (value > 1 - SHUT)).float().mean())
-        for letter, value in zip(letters, gates, strict=True)
-        if letter not in "ng" and value.numel()
+    first = cell.initial_state(len(traced.inputs[0]), dtype=traced.inputs[0].dtype, device=traced.inputs[0].device)
+    before = [(first,) if isinstance(first, Tensor) else tuple(first), *traced.states[:-1]]
+    x = valid_steps(traced.over_time(traced.inputs), lengths)
+    state = [valid_steps(traced.over_time(list(part)), lengths) for part in zip(*before, strict=True)]
+    values = gate_values(plan, cell, x, state)
+    shares = {
+        name: float(((value < SHUT) | (value > 1 - SHUT)).float().mean())
+        for name, value in values.items()
+        if len(value)
     }
+    return shares or None
 
 
 def radii(cell: Cell) -> dict[str, float] | None:

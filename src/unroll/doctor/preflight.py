@@ -20,6 +20,7 @@ from ..data.splits import Splits
 from ..models.classifier import SequenceClassifier
 from ..models.layers import Stage
 from ..models.modes import inference
+from ..training.environment import describe_model
 
 SATURATED = 0.99  # fraction of tanh's largest output
 BOUNDED = ("rnn", "gru", "lstm", "indrnn")  # cells whose outputs stay within ±1, except with relu
@@ -54,6 +55,7 @@ class Inspection:
         saturated: per layer, fraction of outputs within 1 % of the limits of tanh (relu: of units that are always 0);
             empty for cells with unbounded outputs
         padding: fraction of the time steps in the first epoch's batches that is padding; None if all are full
+        computed: what computes the layers in training, and why
         findings: what looks wrong and what to do, in words; empty if nothing does
     """
 
@@ -63,6 +65,7 @@ class Inspection:
     chance: float
     saturated: tuple[float, ...]
     padding: float | None
+    computed: str
     findings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -74,6 +77,7 @@ class Inspection:
             "chance": self.chance,
             "saturated": [share if math.isfinite(share) else None for share in self.saturated],
             "padding": self.padding,
+            "computed": self.computed,
             "findings": list(self.findings),
         }
 
@@ -116,7 +120,16 @@ def inspect_model(model: SequenceClassifier, splits: Splits, config: TrainConfig
         *notes_of(splits),
     ]
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Inspection(shapes, parameters, loss, chance, saturated, _padding(splits, config), tuple(findings))
+    return Inspection(
+        shapes,
+        parameters,
+        loss,
+        chance,
+        saturated,
+        _padding(splits, config),
+        describe_model(model, config)["training"],
+        tuple(findings),
+    )
 
 
 def _padding(splits: Splits, config: TrainConfig) -> float | None:

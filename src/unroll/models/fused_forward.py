@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as every
 
-from ..cells import GRU, LSTM, RNN, Cell
-from ..scan import check_lengths, cpu
+from ..cells import Cell
+from ..cells.stacked import Stacked
+from ..scan import check_lengths, compiled, cpu
 
-WEIGHT_ROWS = {RNN: 1, GRU: 3, LSTM: 4}  # per unit, of the cells that have kernels
-PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # of these cells, in the kernels' order
-METHODS = ("initial_state", "scan", "dropped")  # the methods that a model calls
+METHODS = ("initial_state", "scan", "dropped", "step")  # the methods that a model calls
 KINDS = frozenset((Tensor, nn.Parameter))  # subclasses may be anything: fake, quantised, distributed
 
 Factors = Callable[[int], tuple[Tensor, Tensor]]  # two of (features,) float32 on the CPU
@@ -34,7 +33,7 @@ def answer_at_once(
     module, and reports any error.
 
     Args:
-        cell: of any kind; the kernels support RNN, GRU and LSTM.
+        cell: of any kind; the kernels support those whose step can be compiled.
         head: of any kind; the kernels support a linear layer.
         x: (batch, time, input) float32; with ``factors`` float32 or uint8, unscaled.
         lengths: (batch,) int64; None takes all as full (default None).
@@ -46,27 +45,30 @@ def answer_at_once(
     """
     if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or _is_onlooked():
         return None
-    weights = _weights(cell, head)
-    if weights is None or not _is_input(x, cell, raw=factors is not None):
+    if not _is_linear(head) or not is_scanned(cell) or not _is_input(x, cell, raw=factors is not None):
         return None
     batch, time, inputs = x.shape
     if lengths is not None:
         check_lengths(lengths, batch, time)
         if not _is_plain(lengths, torch.int64):
             return None
-    seen = x if factors is None else weights[0].new_empty(batch, time, 0)
+    seen = x if factors is None else torch.empty(batch, time, 0)
     if cell.choose_backend(seen, training=False).backend != "cpu":
         return None
-    layout = cpu.layout(
-        cell.recurrence, batch=batch, time=time, inputs=inputs, hidden=cell.hidden_size, lengths=lengths
-    )
+    program = compiled.program_of(cell)
+    assert isinstance(program, compiled.Compiled)
+    tensors = program.tensors(cell)
+    if not all(_is_plain(tensor, torch.float32) for tensor in tensors):
+        return None
     scales = () if factors is None else factors(inputs)  # kept in a variable, so that they live until the call is over
     source = (x.data_ptr(), 0) if x.dtype is torch.uint8 else (0, x.data_ptr())
     scale = [factor.data_ptr() for factor in scales] or (0, 0)
-    classes = weights[4].shape[0]
-    logits = weights[4].new_empty(batch, classes)
-    addresses = [weight.data_ptr() for weight in weights]
-    cpu.kernels.answer(layout, *source, *scale, *addresses, classes, logits.data_ptr())
+    classes = head.out_features
+    logits = head.weight.new_empty(batch, classes)
+    cpu.kernels.answer(
+        program.layout(batch, time, lengths), [*source, *scale], [tensor.data_ptr() for tensor in tensors],
+        head.weight.data_ptr(), head.bias.data_ptr(), classes, logits.data_ptr(),
+    )  # fmt: skip
     return logits
 
 
@@ -90,23 +92,27 @@ def _is_onlooked() -> bool:
     return torch.compiler.is_compiling() or torch._C._len_torch_function_stack() > 0
 
 
-def _weights(cell: Cell, head: nn.Module) -> list[Tensor] | None:
-    """Return the parameters, if the kernels can compute this cell and head, else None."""
-    if type(cell) not in WEIGHT_ROWS or type(head) is not nn.Linear or is_watched(head):
-        return None
-    if (cell.training and cell.recurrent_dropout) or not cell.__dict__.keys().isdisjoint(METHODS):
-        return None
-    if getattr(cell, "nonlinearity", cell.recurrence) != cell.recurrence:
-        return None
-    own, last = cell._parameters, head._parameters
-    weights = [own.get(name) for name in PARAMETERS] + [last.get("weight"), last.get("bias")]
-    hidden, classes = cell.hidden_size, head.out_features
-    rows = WEIGHT_ROWS[type(cell)] * hidden
-    shapes = ((rows, cell.input_size), (rows, hidden), (rows,), (rows,), (classes, hidden), (classes,))
-    for weight, shape in zip(weights, shapes, strict=True):
-        if not _is_plain(weight, torch.float32) or weight.shape != shape:
-            return None
-    return weights  # type: ignore[return-value]
+def is_scanned(cell: Cell) -> bool:
+    """Tell whether a model scans a cell by its program from a zero state, if it has one."""
+    if type(cell).scan not in (Cell.scan, Stacked.scan) or not cell.__dict__.keys().isdisjoint(METHODS):
+        return False
+    if cell.training and cell.recurrent_dropout:
+        return False
+    if isinstance(cell, Stacked):
+        return True
+    state = cell.initial_state(1, dtype=torch.float32, device=torch.device("cpu"))
+    return not any(bool(part.any()) for part in ((state,) if isinstance(state, Tensor) else state))
+
+
+def _is_linear(head: nn.Module) -> TypeGuard[nn.Linear]:
+    """Tell whether the kernels can compute a head."""
+    if type(head) is not nn.Linear or is_watched(head) or head.bias is None:
+        return False
+    sizes = (head.out_features, head.in_features), (head.out_features,)
+    return all(
+        _is_plain(tensor, torch.float32) and tensor.shape == size
+        for tensor, size in zip((head._parameters["weight"], head._parameters["bias"]), sizes, strict=True)
+    )
 
 
 def _is_input(x: Tensor, cell: Cell, raw: bool) -> bool:

@@ -1,5 +1,6 @@
 """Draw matplotlib figures: save them with ``figure.savefig``, or show them in a notebook."""
 
+from .cell import plot_cell
 from .data import class_balance, class_means, figures, lengths, samples, typical
 from .doctor import gradient_flow, memory
 from .evaluation import anytime_curve, confusion, learning_curves, precision_recall, reliability_diagram
@@ -24,6 +25,7 @@ __all__ = [
     "lengths",
     "memory",
     "mistakes",
+    "plot_cell",
     "png",
     "precision_recall",
     "reading",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Choice", "backends", "choose_backend", "gru_scan", "linear_scan", "lstm_scan", "rnn_scan"]
 
-SCANS = {"reference": reference.scan, "torch": torch_backend.scan, "gemm": gemm.scan, "cpu": cpu.scan}
+SCANS = {"torch": torch_backend.scan, "gemm": gemm.scan}  # of the cells that torch.nn has
 LINEAR_SCANS = {"reference": reference.linear_scan, "cpu": cpu.linear_scan}
 
 
@@ -30,53 +30,6 @@ def __getattr__(name: str) -> Any:
 
         return getattr(functional, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def recurrent_scan(
-    recurrence: str,
-    gates: int,
-    x: Tensor,
-    state: tuple[Tensor, ...],
-    weights: reference.Weights,
-    lengths: Tensor | None,
-    backend: Backend,
-    reverse: bool,
-    last_only: bool,
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Check the arguments of a scan, choose a backend and compute it; see `rnn_scan`.
-
-    Args:
-        recurrence: "tanh", "relu", "gru" or "lstm".
-        gates: rows of the weights per unit.
-        x: (batch, time, input).
-        state: (h0,) or (h0, c0), each (batch, hidden).
-        weights: w_ih, w_hh, b_ih and b_hh.
-        lengths: as in `rnn_scan`, as are ``backend``, ``reverse`` and ``last_only``.
-        backend: the requested name.
-        reverse: from the last step to the first.
-        last_only: return no outputs.
-    """
-    if x.dim() != 3:
-        raise InputError(f"x must have shape (batch, time, input), got {tuple(x.shape)}")
-    batch, time, features = x.shape
-    w_ih, w_hh, b_ih, b_hh = weights
-    hidden = w_hh.shape[0] // gates
-    for name, part in zip(("h0", "c0"), state, strict=False):
-        check_shape(name, part, (batch, hidden))
-    check_shape("w_ih", w_ih, (gates * hidden, features))
-    check_shape("w_hh", w_hh, (gates * hidden, hidden))
-    if (b_ih is None) != (b_hh is None):
-        raise InputError("b_ih and b_hh must both be given, or neither")
-    if b_ih is not None and b_hh is not None:
-        check_shape("b_ih", b_ih, (gates * hidden,))
-        check_shape("b_hh", b_hh, (gates * hidden,))
-    check_lengths(lengths, batch, time)
-    check_device("lengths", lengths, x.device)
-    tensors = (x, *state, *weights)
-    _check_alike("x, h0, weights and biases" if len(state) == 1 else "x, h0, c0, weights and biases", tensors)
-    scan = SCANS[choose_backend(backend, x, _wants_gradients(tensors), recurrence).backend]
-    y, final = scan(recurrence, x, state, weights, lengths, reverse, last_only)
-    return y[:, :0] if last_only and y.shape[1] else y, final
 
 
 def linear_scan(
@@ -112,7 +65,7 @@ def linear_scan(
     check_shape("h0", h0, (batch, hidden))
     check_lengths(lengths, batch, time)
     check_device("lengths", lengths, a.device)
-    _check_alike("a, b and h0", (a, b, h0))
+    check_alike("a, b and h0", (a, b, h0))
     if _is_autocast((a, b, h0)):  # bf16 would round the sum at each step
         a, b, h0 = a.float(), b.float(), h0.float()
     scan = LINEAR_SCANS[choose_backend(backend, a, _wants_gradients((a, b, h0)), "linear").backend]
@@ -123,7 +76,7 @@ def _wants_gradients(tensors: tuple[Tensor | None, ...]) -> bool:
     return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
-def _check_alike(names: str, tensors: tuple[Tensor | None, ...]) -> None:
+def check_alike(names: str, tensors: tuple[Tensor | None, ...]) -> None:
     """Raise `InputError` unless all tensors share a device and, except under autocast, a dtype."""
     first = tensors[0]
     if first is not None and all(t is None or (t.dtype == first.dtype and t.device == first.device) for t in tensors):

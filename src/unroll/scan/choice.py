@@ -6,22 +6,22 @@ from collections.abc import Callable
 from typing import NamedTuple, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from ..config import Backend
 from ..errors import InputError
 from ..validation import check_choice
-from . import cpu, torch_backend
+from . import compiled, cpu, torch_backend
 
 BACKENDS = get_args(Backend)
 
-# The recurrences that each backend supports.
+# The recurrences that each backend supports; "own": any other step, which the kernels know if it can be compiled.
 KNOWN = {
-    "reference": ("tanh", "relu", "gru", "lstm", "linear"),
+    "reference": ("tanh", "relu", "gru", "lstm", "linear", "own"),
     "torch": ("tanh", "relu", "gru", "lstm"),
     "gemm": ("tanh", "relu"),
-    "cpu": ("tanh", "relu", "gru", "lstm", "linear"),
+    "cpu": ("tanh", "relu", "gru", "lstm", "linear", "own"),
 }
 
 # From this many time steps, gemm trains faster than torch on a CPU, at every measured size but one (batch 1 to 512,
@@ -60,14 +60,17 @@ def _cpu_kernels() -> str:
     return f"fused C++ for {cpu.INSTRUCTION_SETS[0]}; float32; {bf16}{alone}"
 
 
-def choose_backend(backend: Backend, x: Tensor, training: bool, recurrence: str = "tanh") -> Choice:
+def choose_backend(
+    backend: Backend, x: Tensor, training: bool, recurrence: str = "tanh", cell: nn.Module | None = None
+) -> Choice:
     """Choose the backend for a scan.
 
     Args:
         backend: the requested name.
         x: (batch, time, input), the scan's input; its values do not matter.
         training: whether gradients will be needed.
-        recurrence: "tanh", "relu", "gru", "lstm" or "linear" (default "tanh").
+        recurrence: "tanh", "relu", "gru", "lstm", "linear" or "own" (default "tanh").
+        cell: whose step it is, for "own" (default None).
 
     Raises:
         ConfigError: ``backend`` is unknown.
@@ -75,9 +78,9 @@ def choose_backend(backend: Backend, x: Tensor, training: bool, recurrence: str 
     """
     check_choice("backend", backend, BACKENDS)
     if backend != "auto":
-        _check_possible(backend, x, recurrence)
+        _check_possible(backend, x, recurrence, cell)
         return Choice(backend, "asked for")
-    case = _Case(x, training, recurrence)
+    case = _Case(x, training, recurrence, cell)
     for holds, name, reason in RULES:
         if holds(case):
             return Choice(name, reason.format(case))
@@ -87,20 +90,35 @@ def choose_backend(backend: Backend, x: Tensor, training: bool, recurrence: str 
 class _Case:
     """The properties of a scan that `RULES` use."""
 
-    def __init__(self, x: Tensor, training: bool, recurrence: str) -> None:
-        self.x, self.training, self.recurrence = x, training, recurrence
+    def __init__(self, x: Tensor, training: bool, recurrence: str, cell: nn.Module | None) -> None:
+        self.x, self.training, self.recurrence, self.cell = x, training, recurrence, cell
         self.time, self.device = x.shape[1], x.device.type
         self.low_precision = recurrence != "linear" and torch.is_autocast_enabled(self.device)
         self.compiled = torch.compiler.is_compiling()
         self.onlooker = None if self.compiled else _onlooker()
 
     @property
-    def is_fused(self) -> bool:
-        """Whether the kernels support it."""
+    def is_plain(self) -> bool:
+        """Whether the kernels support its dtype, device and sizes."""
         x = self.x
         if self.device != "cpu" or x.dtype is not torch.float32 or not x.shape[0] or self.compiled:
             return False
         return cpu.computes_bf16() if self.low_precision else bool(cpu.INSTRUCTION_SETS)
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether the kernels support it."""
+        return self.is_plain and not self.obstacle
+
+    @property
+    def obstacle(self) -> str:
+        """Why a step cannot be compiled; empty if it can."""
+        return "" if self.cell is None else compiled.obstacle(self.cell)
+
+    @property
+    def name(self) -> str:
+        """The name of the cell's class."""
+        return type(self.cell).__name__
 
     @property
     def kernels(self) -> str:
@@ -120,6 +138,12 @@ RULES: tuple[tuple[Callable[[_Case], object], str, str], ...] = (
     (lambda case: case.time == 0, "reference", "it takes 0 time steps"),
     (lambda case: case.onlooker, "reference", "{0.onlooker} must see each operation"),
     (lambda case: case.is_fused, "cpu", "fused for {0.kernels}"),
+    (
+        lambda case: case.recurrence == "own" and case.is_plain and case.obstacle,
+        "reference",
+        "a loop over {0.name}.step(), which is not compiled: {0.obstacle}",
+    ),
+    (lambda case: case.recurrence == "own", "reference", "a loop over {0.name}.step()"),
     (
         lambda case: case.recurrence not in KNOWN["torch"],
         "reference",
@@ -169,8 +193,10 @@ def _onlooker() -> str | None:
     return None
 
 
-def _check_possible(backend: str, x: Tensor, recurrence: str) -> None:
+def _check_possible(backend: str, x: Tensor, recurrence: str, cell: nn.Module | None) -> None:
     if recurrence not in KNOWN[backend]:
+        if cell is not None:
+            raise InputError(f"backend {backend!r} has no kernel for {type(cell).__name__}; use 'auto'")
         supporting = ", ".join(name for name, known in KNOWN.items() if recurrence in known)
         raise InputError(f"backend {backend!r} has no {recurrence} recurrence; use one of {supporting}, or 'auto'")
     if backend == "torch" and x.shape[1] == 0:
@@ -181,6 +207,8 @@ def _check_possible(backend: str, x: Tensor, recurrence: str) -> None:
         _check_torch_lstm(x)
     if backend == "cpu":
         _check_cpu(x, recurrence)
+        if cell is not None and (obstacle := compiled.obstacle(cell)):
+            raise InputError(f"backend 'cpu' cannot compile {type(cell).__name__}.step(): {obstacle}; use 'auto'")
 
 
 def _check_torch_lstm(x: Tensor) -> None:

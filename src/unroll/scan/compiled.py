@@ -14,6 +14,7 @@ from .. import compiler
 from ..compiler import NotCompiledError, Plan
 from ..compiler.evaluate import evaluate
 from ..compiler.kind import copied
+from ..errors import InputError
 from . import cpu, reference
 from .gemm import differentiable
 from .padding import valid_mask
@@ -28,6 +29,25 @@ class Compiled(NamedTuple):
     plan: Plan
     program: Any
     reads_x: bool  # whether the backward pass needs the input
+
+    def layout(self, batch: int, time: int, lengths: Tensor | None = None, reverse: bool = False, isa: str = "") -> Any:
+        """Return a scan's layout for the kernels, by default of float32; ``lengths`` must outlive it."""
+        threads = torch.get_num_threads()
+        return cpu.kernels.ProgramLayout(
+            isa or cpu.ISA, threads, self.program, reverse, batch, time, cpu.address(lengths)
+        )
+
+    def reads_parameters(self, cell: nn.Module) -> bool:
+        """Tell whether the program reads all of a cell's parameters, and nothing else, as they are."""
+        prologue = self.plan.traced.prologue
+        if not prologue.is_trivial:
+            return False
+        read = [id(tensor) for tensor in self.tensors(cell)]
+        return len(set(read)) == len(read) and set(read) == {id(parameter) for parameter in cell.parameters()}
+
+    def tensors(self, cell: nn.Module) -> list[Tensor]:
+        """Return what the program reads of a cell's parameters, contiguous."""
+        return self.plan.traced.prologue.run(cell)
 
 
 _known: OrderedDict[Hashable, Compiled | str] = OrderedDict()
@@ -46,12 +66,20 @@ def program_of(cell: nn.Module) -> Compiled | str:
         if found is not None:
             _known.move_to_end(kind)
             return found
-    found = _compile(cell)
+    # Whatever the caller does with gradients and precision is not part of the program.
+    with torch.inference_mode(False), torch.autocast("cpu", enabled=False):
+        found = _compile(cell)
     with _lock:
         _known[kind] = found
         while len(_known) > MOST_PROGRAMS:
             _known.popitem(last=False)
     return found
+
+
+def obstacle(cell: nn.Module) -> str:
+    """Return why a cell's step has no program, or an empty string if it has one."""
+    found = program_of(cell)
+    return found if isinstance(found, str) else ""
 
 
 def _compile(cell: nn.Module) -> Compiled | str:
@@ -68,19 +96,36 @@ def _compile(cell: nn.Module) -> Compiled | str:
 
 
 def scan(
-    compiled: Compiled, cell: nn.Module, x: Tensor, state: Any, lengths: Tensor | None, reverse: bool, last_only: bool
+    cell: Any, x: Tensor, state: Any, lengths: Tensor | None, reverse: bool, last_only: bool
 ) -> tuple[Tensor, Any]:
-    """Apply a cell over time; see `unroll.cells.Cell.scan`. At least one sequence and one time step.
+    """Apply a cell that has a program over time; see `unroll.cells.Cell.scan`. At least one sequence and one time step.
 
     With ``last_only`` the outputs have 0 time steps; without gradients, memory then does not grow with time. Under
     autocast to bfloat16 products are computed in it.
+
+    Raises:
+        InputError: x or the state has another shape than the cell's.
     """
+    found = program_of(cell)
+    assert isinstance(found, Compiled), found
+    return _apply(found, cell, x, state, lengths, reverse, last_only)
+
+
+def _apply(
+    compiled: Compiled, cell: Any, x: Tensor, state: Any, lengths: Tensor | None, reverse: bool, last_only: bool
+) -> tuple[Tensor, Any]:
+    program = compiled.plan.program
     single = isinstance(state, Tensor)
-    parts = [
-        part.float().flatten(1) if part.dim() > 1 else part.float()[:, None] for part in ([state] if single else state)
-    ]
+    shapes = [part.shape for part in ([state] if single else state)]
+    units = [shape[1:].numel() for shape in shapes]
+    if x.dim() != 3 or x.shape[2] != program.inputs:
+        raise InputError(f"x must have shape (batch, time, {program.inputs}), got {tuple(x.shape)}")
+    if units != [*program.widths] or any(shape[0] != len(x) for shape in shapes):
+        expected = ", ".join(f"({len(x)}, {width})" for width in program.widths)
+        raise InputError(f"the state must have the shapes {expected}, got {', '.join(str(tuple(s)) for s in shapes)}")
+    parts = [part.float().reshape(len(x), -1) for part in ([state] if single else state)]
     with torch.autocast("cpu", enabled=False):
-        tensors = compiled.plan.traced.prologue.run(cell)
+        tensors = compiled.tensors(cell)
     run = _Run(compiled, x, lengths, reverse)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *tensors, *parts)):
         y, *ends = _Scan.apply(run, last_only, x, *tensors, *parts)  # type: ignore[no-untyped-call]
@@ -88,7 +133,6 @@ def scan(
         held, ends = run.states(2 if last_only else run.time + 1), run.ends()
         run.forward(x, tensors, parts, held, 2 if last_only else run.time + 1, ends)
         y = run.outputs(held[0], last_only)
-    shapes = [part.shape for part in ([state] if single else state)]
     final = [end.view(shape) for end, shape in zip(ends, shapes, strict=True)]
     return y, final[0] if single else type(state)(final) if type(state) in (list, tuple) else tuple(final)
 
@@ -135,10 +179,7 @@ class _Run:
         return y, *final
 
     def layout(self) -> Any:
-        return cpu.kernels.ProgramLayout(
-            self.isa, torch.get_num_threads(), self.compiled.program, self.reverse, self.batch, self.time,
-            cpu.address(self.lengths),
-        )  # fmt: skip
+        return self.compiled.layout(self.batch, self.time, self.lengths, self.reverse, self.isa)
 
     def forward(
         self,
@@ -227,7 +268,8 @@ def _difference(compiled: Compiled, cell: nn.Module) -> str:
     def some(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator)
 
-    with torch.random.fork_rng(devices=[]), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+    hooks = torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)  # not the caller's
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), hooks:
         for _, parameter in wanted:
             parameter.requires_grad_()
         state = shadow.initial_state(3, dtype=torch.float32, device=torch.device("cpu"))
@@ -256,11 +298,13 @@ def _difference(compiled: Compiled, cell: nn.Module) -> str:
             exact = results(*reference.loop(shadow.step, x, state, lengths))  # type: ignore[type-var]
         except Exception:
             return "the loop over its step fails"  # where the user sees the whole of it
-        ours = results(*scan(compiled, shadow, x, state, lengths, False, False))
+        ours = results(*_apply(compiled, shadow, x, state, lengths, False, False))
     for (name, right), (_, found) in zip(exact, ours, strict=True):
         most = TOLERANCE * (1 + right.abs().max().nan_to_num(0, 0).item()) if right.numel() else 0.0
         if not torch.allclose(right, found, rtol=0, atol=most, equal_nan=True):
-            return f"its program and its loop differ in {name}"
+            if "gradient" in name:
+                return f"its program and its loop differ in {name}, as if step stopped or replaced gradients"
+            return f"its program and its loop differ in {name}: step must depend on x, state and parameters alone"
     return ""
 
 

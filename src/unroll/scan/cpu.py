@@ -12,7 +12,6 @@ import ctypes
 import importlib
 import os
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,6 @@ from torch import Tensor
 from ..errors import ConfigError
 from . import reference
 from .gemm import differentiable
-from .padding import valid_mask
-from .reference import Weights
 from .sets import VARIABLE, usable_sets
 
 kernels: Any = None
@@ -57,149 +54,6 @@ BF16_ISA_OF_ONE = BF16_INSTRUCTION_SETS[-1] if BF16_INSTRUCTION_SETS else ""
 NOT_BUILT = "not built, as there was no C++ compiler when unroll was installed; training takes several times as long"
 MISSING = f"switched off by {VARIABLE}={LIMIT}; training takes several times as long" if kernels else NOT_BUILT
 OVERREAD = 128  # floats past the end of a tensor that a kernel may read but does not use
-GATES = {"tanh": 1, "relu": 1, "gru": 4, "lstm": 4}  # columns per unit that a step saves for the backward pass
-
-
-def scan(
-    recurrence: str,
-    x: Tensor,
-    state: tuple[Tensor, ...],
-    weights: Weights,
-    lengths: Tensor | None,
-    reverse: bool,
-    last_only: bool,
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Same as `unroll.scan.reference.scan`, for float32 on the CPU and at least one sequence and one time step.
-
-    With ``last_only`` the outputs have 0 time steps; without gradients, memory then does not grow with time. Under
-    autocast, state and weights may have a dtype other than float32; the results are always float32.
-    """
-    if any(tensor is not None and tensor.dtype != torch.float32 for tensor in (*state, *weights)):
-        state = tuple(part.float() for part in state)
-        weights = tuple(None if weight is None else weight.float() for weight in weights)  # type: ignore[assignment]
-    run = _Run(recurrence, x, weights[1].shape[1], lengths, reverse)
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *weights, *state)):
-        y, *final = _Scan.apply(run, last_only, x, *weights, *state)  # type: ignore[no-untyped-call]
-        return y, tuple(final)
-    slots = 2 if last_only else run.time + 1
-    held, ends = run.states(slots, len(state)), run.ends(len(state))
-    run.forward(x, weights, state, held, slots, ends)
-    return run.outputs(held[0], last_only), ends
-
-
-class _Run:
-    """A scan's sizes, and its calls of the kernels. Tensors inside are time-first, with padding behind for the kernels.
-
-    held: h (and c), each (time + 1, batch, hidden) with the initial state where the scan begins, or only 2 alternating
-    states; steps: x (time, batch, input), zero past each length; gates: (time, batch, gates and units), what a step
-    saves for the backward pass.
-    """
-
-    def __init__(self, recurrence: str, x: Tensor, hidden: int, lengths: Tensor | None, reverse: bool) -> None:
-        self.recurrence, self.reverse, self.isa = recurrence, bool(reverse), isa(len(x))
-        self.batch, self.time, self.inputs = x.shape
-        self.hidden = hidden
-        self.columns = GATES[recurrence] * hidden
-        self.lengths = own(lengths)
-        self.sizes = {"batch": self.batch, "time": self.time, "inputs": self.inputs, "hidden": hidden}
-
-    def padded(self, time: int, columns: int) -> Tensor:
-        """Return an empty tensor (time and more, batch, columns) that a kernel may read past its ``time`` steps."""
-        more = OVERREAD // max(1, self.batch * columns) + 1
-        return torch.empty(time + more, self.batch, columns, dtype=torch.float32, device="cpu")
-
-    def states(self, slots: int, parts: int) -> tuple[Tensor, ...]:
-        return tuple(self.padded(slots, self.hidden) for _ in range(parts))
-
-    def ends(self, parts: int) -> tuple[Tensor, ...]:
-        """Return empty tensors for the final state, or for gradients to a state."""
-        return tuple(torch.empty(self.batch, self.hidden, dtype=torch.float32, device="cpu") for _ in range(parts))
-
-    def outputs(self, h: Tensor, last_only: bool) -> Tensor:
-        if last_only:
-            return h.new_empty(self.batch, 0, self.hidden)
-        y = h.narrow(0, 0 if self.reverse else 1, self.time).transpose(0, 1)
-        return y if self.lengths is None else torch.where(valid_mask(self.time, self.lengths).unsqueeze(2), y, 0)
-
-    def reference(self, x: Tensor, *parameters: Any) -> tuple[Tensor, ...]:
-        """Return outputs and final state as functions of x, the weights and the initial state."""
-        y, final = reference.scan(self.recurrence, x, parameters[4:], parameters[:4], self.lengths, self.reverse, False)
-        return y, *final
-
-    def layout(self) -> Any:
-        return layout(self.recurrence, **self.sizes, lengths=self.lengths, reverse=self.reverse, isa=self.isa)
-
-    def forward(
-        self,
-        x: Tensor,
-        weights: Sequence[Tensor | None],
-        state: Sequence[Tensor],
-        held: tuple[Tensor, ...],
-        slots: int,
-        ends: tuple[Tensor, ...],
-        steps: Tensor | None = None,
-        gates: Tensor | None = None,
-    ) -> None:
-        """Fill the output tensors, with ``slots`` states in ``held``."""
-        # Kept in a variable, so that they live until the call is over.
-        x = x if x.stride(2) == 1 and not x.is_neg() else plain(x)
-        given = [None if tensor is None else plain(tensor) for tensor in (*weights, *_pair(state))]
-        x_batch, x_time, _ = x.stride()
-        filled = (*_pair(ends), steps, gates)
-        kernels.forward(
-            self.layout(), address(x), x_batch, x_time, *map(address, (*given, *_pair(held))), slots,
-            *map(address, filled),
-        )  # fmt: skip
-
-    def backward(
-        self,
-        inputs: Sequence[Any],
-        saved: Sequence[Tensor | None],
-        grads: Sequence[Tensor | None],
-        needed: Sequence[bool],
-    ) -> tuple[Tensor | None, ...]:
-        """Return the gradients of x, the weights and the initial state."""
-        (_, w_ih, w_hh, b_ih, *_), (steps, gates, *held), (dy, *ends) = inputs, saved, grads
-        dy = dy if dy is None or (dy.stride(2) == 1 and not dy.is_neg()) else plain(dy)
-        dy_batch, dy_time = (0, 0) if dy is None else dy.stride()[:2]
-        # Gradients of the final state before the call, of the initial state after it.
-        starts = tuple(
-            w_hh.new_zeros(self.batch, self.hidden) if end is None else end.clone(memory_format=torch.contiguous_format)
-            for end in ends
-        )
-        weights = w_ih, w_hh = plain(w_ih), plain(w_hh)
-        dw = [torch.empty_like(weight) for weight in weights]
-        db = [None if b_ih is None else w_hh.new_empty(len(w_hh)) for _ in range(2)]
-        dx = w_hh.new_empty(self.time, self.batch, self.inputs) if needed[0] else None
-        kernels.backward(
-            self.layout(), *map(address, (*weights, *_pair(held), gates, steps, dy)), dy_batch, dy_time, 0,
-            *map(address, _pair(starts)), any(needed[5:]), *map(address, (*dw, *db, dx)),
-        )  # fmt: skip
-        return None if dx is None else dx.transpose(0, 1), *dw, *db, *starts
-
-
-class _Scan(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, run: _Run, last_only: bool, x: Tensor, *parameters: Any) -> tuple[Tensor, ...]:
-        weights, state = parameters[:4], parameters[4:]
-        held, ends = run.states(run.time + 1, len(state)), run.ends(len(state))
-        steps = run.padded(run.time, run.inputs)
-        gates = run.padded(run.time, run.columns) if run.columns > run.hidden else None
-        run.forward(x, weights, state, held, run.time + 1, ends, steps, gates)
-        ctx.save_for_backward(x, *parameters, steps, gates, *held)
-        ctx.run, ctx.last_only = run, last_only
-        ctx.set_materialize_grads(False)
-        return run.outputs(held[0], last_only), *ends
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        run, needed = ctx.run, ctx.needs_input_grad[2:]
-        grads = (None, *grads[1:]) if ctx.last_only else grads
-        saved = ctx.saved_tensors  # torch.utils.checkpoint allows access only once
-        parts = 5 + len(grads) - 1
-        if torch.is_grad_enabled():  # create_graph=True: the kernels cannot be differentiated twice
-            return None, None, *differentiable(run.reference, saved[:parts], needed, grads)
-        return None, None, *run.backward(saved[:parts], [*map(as_saved, saved[parts:])], grads, needed)
 
 
 def linear_scan(a: Tensor, b: Tensor, h0: Tensor, lengths: Tensor | None, reverse: bool) -> tuple[Tensor, Tensor]:
@@ -215,7 +69,7 @@ class _LinearScan(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         given = plain(a), plain(b), plain(h0)
         y, h_n = torch.empty_like(given[1]), torch.empty_like(given[2])
-        kernels.linear(_linear_layout(a, lengths, reverse), *map(address, (*given, y, h_n)))
+        kernels.linear(*_sizes(a, lengths, reverse), [*map(address, (*given, y, h_n))])
         ctx.save_for_backward(a, b, h0, y)
         ctx.lengths, ctx.reverse = lengths, reverse
         ctx.set_materialize_grads(False)
@@ -235,25 +89,8 @@ class _LinearScan(torch.autograd.Function):
         given = plain(a), plain(h0), plain(y)
         dy, dh = (None if grad is None else grad.contiguous() for grad in grads)
         da, db, dh0 = torch.empty_like(given[0]), torch.empty_like(given[0]), torch.empty_like(given[1])
-        layout = _linear_layout(a, ctx.lengths, ctx.reverse)
-        kernels.linear_backward(layout, *map(address, (*given, dy, dh, da, db, dh0)))
+        kernels.linear_backward(*_sizes(a, ctx.lengths, ctx.reverse), [*map(address, (*given, dy, dh, da, db, dh0))])
         return da, db, dh0, None, None
-
-
-def layout(
-    recurrence: str,
-    *,
-    batch: int,
-    time: int,
-    inputs: int,
-    hidden: int,
-    lengths: Tensor | None = None,
-    reverse: bool = False,
-    isa: str = "",
-) -> Any:
-    """Return a scan's layout for the kernels; ``lengths`` must outlive it. Without ``isa`` it is that of float32."""
-    sizes = batch, time, inputs, hidden
-    return kernels.Layout(isa or ISA, torch.get_num_threads(), recurrence, bool(reverse), *sizes, address(lengths))
 
 
 def computes_bf16() -> bool:
@@ -287,9 +124,8 @@ def isa(batch: int = 0) -> str:
     return BF16_ISA_OF_ONE if batch == 1 else BF16_ISA
 
 
-def _linear_layout(a: Tensor, lengths: Tensor | None, reverse: bool) -> Any:
-    batch, time, hidden = a.shape
-    return layout("linear", batch=batch, time=time, inputs=hidden, hidden=hidden, lengths=lengths, reverse=reverse)
+def _sizes(a: Tensor, lengths: Tensor | None, reverse: bool) -> tuple[Any, ...]:
+    return ISA, torch.get_num_threads(), bool(reverse), *a.shape, address(lengths)
 
 
 def plain(tensor: Tensor) -> Tensor:
@@ -308,9 +144,5 @@ def own(lengths: Tensor | None) -> Tensor | None:
 
 
 def address(tensor: Tensor | None) -> int:
+    """Return where a tensor's numbers begin, 0 for None."""
     return 0 if tensor is None else tensor.data_ptr()
-
-
-def _pair(parts: Sequence[Tensor | None]) -> tuple[Tensor | None, Tensor | None]:
-    """Return the parts for h and c; only lstm has c."""
-    return parts[0], parts[1] if len(parts) == 2 else None

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import reference
+from . import torch_backend
 from .padding import scan_padded
-from .reference import Weights
+from .torch_backend import Weights
 
 
 def scan(
@@ -28,7 +28,7 @@ def scan(
     reverse: bool,
     last_only: bool,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Same as `unroll.scan.reference.scan`, for "tanh" and "relu"."""
+    """Same as `unroll.scan.torch_backend.scan`, for "tanh" and "relu"."""
 
     def full(x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         y, h_n = _RNNScan.apply(recurrence, x, *weights, *state)  # type: ignore[no-untyped-call]
@@ -103,7 +103,7 @@ class _RNNScan(torch.autograd.Function):
 
 
 def _reference(recurrence: str, x: Tensor, *parameters: Any) -> tuple[Tensor, ...]:
-    y, final = reference.scan(recurrence, x, parameters[4:], parameters[:4], None, False, False)
+    y, final = torch_backend.scan(recurrence, x, parameters[4:], parameters[:4], None, False, False)
     return y, *final
 
 

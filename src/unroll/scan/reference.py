@@ -7,14 +7,10 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from .padding import clear_padding
 
 State = TypeVar("State", Tensor, tuple[Tensor, ...])
-Weights = tuple[Tensor, Tensor, Tensor | None, Tensor | None]  # w_ih, w_hh, b_ih, b_hh
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
 
 
 def loop(
@@ -59,66 +55,6 @@ def loop(
 def _where(valid_mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
     """Take ``new`` (batch, …) where ``valid_mask`` (batch,), else ``old``."""
     return torch.where(valid_mask.view(-1, *[1] * (new.dim() - 1)), new, old)
-
-
-def _rnn(
-    activation: Callable[[Tensor], Tensor],
-) -> Callable[[Tensor, tuple[Tensor, ...], Weights], tuple[Tensor, ...]]:
-    def step(x: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, ...]:
-        (h,), (w_ih, w_hh, b_ih, b_hh) = state, weights
-        return (activation(linear(x, w_ih, b_ih) + linear(h, w_hh, b_hh)),)
-
-    return step
-
-
-def _gru(x: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, ...]:
-    (h,), (w_ih, w_hh, b_ih, b_hh) = state, weights
-    r_x, z_x, n_x = linear(x, w_ih, b_ih).chunk(3, dim=1)
-    r_h, z_h, n_h = linear(h, w_hh, b_hh).chunk(3, dim=1)
-    r, z = torch.sigmoid(r_x + r_h), torch.sigmoid(z_x + z_h)
-    n = torch.tanh(n_x + r * n_h)
-    return ((1 - z) * n + z * h,)
-
-
-def _lstm(x: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, ...]:
-    (h, c), (w_ih, w_hh, b_ih, b_hh) = state, weights
-    i, f, g, o = (linear(x, w_ih, b_ih) + linear(h, w_hh, b_hh)).chunk(4, dim=1)
-    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-    return torch.sigmoid(o) * torch.tanh(c), c
-
-
-STEPS: dict[str, Callable[[Tensor, tuple[Tensor, ...], Weights], tuple[Tensor, ...]]] = {
-    **{name: _rnn(activation) for name, activation in ACTIVATIONS.items()},
-    "gru": _gru,
-    "lstm": _lstm,
-}
-
-
-def scan(
-    recurrence: str,
-    x: Tensor,
-    state: tuple[Tensor, ...],
-    weights: Weights,
-    lengths: Tensor | None,
-    reverse: bool,
-    last_only: bool,
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Apply a recurrence of `STEPS` over time; see `unroll.scan.rnn_scan`.
-
-    Args:
-        recurrence: "tanh", "relu", "gru" or "lstm".
-        x: (batch, time, input).
-        state: (h0,), for lstm (h0, c0), each (batch, hidden).
-        weights: w_ih, w_hh, b_ih, b_hh, stacked by gates as in torch.nn.
-        lengths: (batch,) int64, or None where all are full.
-        reverse: from the last step to the first.
-        last_only: the outputs are not needed.
-
-    Returns:
-        outputs (batch, time, hidden) and the final state.
-    """
-    step = STEPS[recurrence]
-    return loop(lambda x_t, h: step(x_t, h, weights), x, state, lengths, reverse)
 
 
 def linear_scan(a: Tensor, b: Tensor, h0: Tensor, lengths: Tensor | None, reverse: bool) -> tuple[Tensor, Tensor]:

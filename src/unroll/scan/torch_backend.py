@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from . import reference
 from .padding import clear_padding, reverse_within_lengths, scan_padded
-from .reference import Weights
 
+Weights = tuple[Tensor, Tensor, Tensor | None, Tensor | None]  # w_ih, w_hh, b_ih, b_hh, stacked by gates
 KERNELS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     "tanh": torch.rnn_tanh,
     "relu": torch.rnn_relu,
@@ -31,10 +30,20 @@ def scan(
     reverse: bool,
     last_only: bool,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Same as `unroll.scan.reference.scan`, by the kernels of `torch.nn.RNN`, `torch.nn.GRU` and `torch.nn.LSTM`."""
-    # oneDNN does not accept 0 units, and torch does not pack 0 sequences.
-    if recurrence == "lstm" and 0 in (len(x), weights[1].shape[1]):
-        return reference.scan(recurrence, x, state, weights, lengths, reverse, last_only)
+    """Compute a scan by the kernels of `torch.nn.RNN`, `torch.nn.GRU` and `torch.nn.LSTM`; see `unroll.scan.rnn_scan`.
+
+    Args:
+        recurrence: "tanh", "relu", "gru" or "lstm".
+        x: (batch, time, input), with at least one sequence and one time step.
+        state: (h0,), for lstm (h0, c0), each (batch, hidden).
+        weights: w_ih, w_hh, b_ih, b_hh, stacked by gates as in torch.nn.
+        lengths: (batch,) int64, or None where all are full.
+        reverse: from the last step to the first.
+        last_only: the outputs are not needed.
+
+    Returns:
+        outputs (batch, time, hidden) and the final state.
+    """
     if recurrence == "lstm" and lengths is not None:
         return _packed_lstm(x, state, weights, lengths, reverse)
 

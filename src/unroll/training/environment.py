@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
 import os
 import platform
@@ -13,6 +14,8 @@ import torch
 
 from .. import scan
 from ..cells import CELLS, Cell
+from ..compiler import explain
+from ..compiler.explanation import sizes
 from ..config import TrainConfig
 from ..data.formats.download import cache_folder
 from ..errors import ConfigError, InputError
@@ -23,6 +26,7 @@ from .device import autocast, choose_device
 from .fused_step import why_not_fused
 
 TRAINED_IN_BF16 = "trained in bf16; the weights, and everything except training, are float32"
+NOMINAL_STEPS = 100  # time steps for which memory is told
 PACKAGES = ("torch", "numpy", "safetensors", "pillow", "matplotlib", "scipy")
 
 
@@ -87,6 +91,33 @@ def describe_model(model: SequenceClassifier | Ensemble, config: TrainConfig | N
         "training_step": "none" if refused else step(),
     }
     return facts | ({"precision": TRAINED_IN_BF16} if settings.precision == "bf16" else {})
+
+
+def describe_step(model: SequenceClassifier | Ensemble, config: TrainConfig | None = None) -> dict[str, str]:
+    """Return what the compiler makes of a model's cells, in short: see `unroll.compiler.explain`."""
+    settings, single = config or TrainConfig(), model.members[0] if isinstance(model, Ensemble) else model
+    explanations = [
+        explain(copy.deepcopy(module).to("cpu", torch.float32))
+        for module in single.modules()
+        if isinstance(module, Cell)
+    ]
+    first = explanations[0]
+    if first.reason:
+        return {"step": f"not compiled: {first.reason}"}
+    steps = settings.batch_size * NOMINAL_STEPS
+    facts = first.facts()
+    held = sum(each.held_bytes for each in explanations) * steps / 1e6
+    products = (
+        f"{sizes(product.lefts)} to {product.columns:,} columns ({', '.join(product.results)})"
+        for product in first.products
+    )
+    return {
+        "step": "compiled" + (f"; gates {', '.join(first.gates)}" if first.gates else ""),
+        "products": "; ".join(products),
+        "kept": facts["kept"],
+        "memory": f"{held:,.1f} MB until the backward pass, for a batch of {settings.batch_size:,} and {NOMINAL_STEPS} "
+        "time steps",
+    }
 
 
 def _instruction_sets() -> dict[str, str]:

@@ -19,8 +19,8 @@ from ..data.preparation import valid_steps
 from ..data.ragged import places
 from ..data.sequences import SequenceData
 from ..models.classifier import SequenceClassifier
-from ..models.fused_forward import PARAMETERS, is_watched
-from ..scan import cpu
+from ..models.fused_forward import is_scanned, is_watched
+from ..scan import compiled, cpu
 from .device import autocast
 from .optimizer import OPTIMIZERS
 
@@ -65,9 +65,13 @@ def _why_not_model(model: SequenceClassifier) -> str:
 
 
 def _why_not_parameters(model: SequenceClassifier) -> str:
-    parameters, names = list(model.parameters()), tuple(name for name, _ in _cell(model).named_parameters())
-    if type(model.head) is not nn.Linear or model.head.bias is None or names != PARAMETERS or len(parameters) != 6:
-        return "the model is not a cell that has kernels and a linear head, each with its original parameters"
+    parameters, cell = list(model.parameters()), _cell(model)
+    if type(model.head) is not nn.Linear or model.head.bias is None:
+        return "the model's head is not linear"
+    if len(parameters) != 2 + len(list(cell.parameters())):
+        return "the model has parameters outside of its cell and its head"
+    if not is_scanned(cell):
+        return "the cell is not scanned by its step from a zero state"
     if any(not p.requires_grad or p.dtype != torch.float32 or not p.is_contiguous() for p in parameters):
         return "some parameters are frozen, not float32 or not contiguous in memory"
     return ""
@@ -85,6 +89,9 @@ def _why_not_data(model: SequenceClassifier, data: SequenceData | None, config: 
         backend, reason = _cell(model).choose_backend(x, training=True)
     if backend != "cpu":
         return f"the scan is computed by {backend}: {reason}"
+    program = compiled.program_of(_cell(model))
+    if isinstance(program, str) or not program.reads_parameters(_cell(model)):
+        return "the cell computes something from its parameters alone, which torch does before each scan"
     if data and not all(tensor is None or tensor.is_contiguous() for tensor in (data.x, data.y, data.lengths)):
         return "the data is not contiguous in memory"
     return ""
@@ -110,8 +117,8 @@ def fused_step(
     """
     if why_not_fused(model, data, config, optimizer):
         return None
-    if former is None or former.data is not data:
-        assert isinstance(model, SequenceClassifier)
+    assert isinstance(model, SequenceClassifier)
+    if former is None or former.data is not data or former.program is not _program(model):
         return FusedStep(model, data, optimizer, config, class_weights)
     former.refresh()
     return former
@@ -145,6 +152,12 @@ def _cell(model: SequenceClassifier) -> Cell:
     return cell
 
 
+def _program(model: SequenceClassifier) -> compiled.Compiled:
+    program = compiled.program_of(_cell(model))
+    assert isinstance(program, compiled.Compiled)
+    return program
+
+
 def _is_watched(module: nn.Module) -> bool:
     hooks: list[object] = []
     for parameter in module.parameters(recurse=False):
@@ -173,6 +186,7 @@ class FusedStep:
     No gradients are left on the parameters. After a change of the model or of the optimiser call `refresh`.
 
     Attributes:
+        program: of the model's cell
         steps_at_once: how many steps to ask for in one call, by the time of the last call
 
     Args:
@@ -195,13 +209,11 @@ class FusedStep:
         self.steps_at_once = 1
         x, self._starts, self._lengths, (mean, scale) = _as_read(model, data)
         self._x = x  # the kernel reads its memory, and that of starts and lengths
-        cell, is_bytes = _cell(model), x.dtype == torch.uint8
+        is_bytes, self.program = x.dtype == torch.uint8, _program(model)
         with autocast(data.x.device, config.precision):
             isa = cpu.isa()
         self._step: Any = cpu.kernels.TrainingStep(
-            cpu.layout(
-                cell.recurrence, batch=1, time=self._whole(), inputs=x.shape[-1], hidden=cell.hidden_size, isa=isa
-            ),
+            self.program.layout(1, self._whole(), isa=isa),
             model.head.out_features,
             x.data_ptr() if is_bytes else 0,
             0 if is_bytes else x.data_ptr(),
@@ -223,7 +235,7 @@ class FusedStep:
         self.optimizer.zero_grad()
         (group,) = self.optimizer.param_groups
         self._held = []  # the kernel reads and writes their memory
-        for parameter in (*_cell(self.model).parameters(), *self.model.head.parameters()):
+        for parameter in (*self.program.tensors(_cell(self.model)), *self.model.head.parameters()):
             state = self.optimizer.state[parameter]
             self._held.append((parameter.detach(), state["exp_avg"], state["exp_avg_sq"], state["step"]))
         self._step.use(

@@ -19,7 +19,7 @@ def info(run: Path | None = None, /, *, cell: str | None = None, json: Json = Fa
     Parameters
     ----------
     run
-        Folder of a finished run: also show which backend computes its model here, and why.
+        Folder of a finished run: also show which backend computes its model here, and why, and what its cell computes.
     cell
         module:Class of your own cell, if the run was trained with one; it is imported.
     json
@@ -28,14 +28,15 @@ def info(run: Path | None = None, /, *, cell: str | None = None, json: Json = Fa
     check_run(run)
     with immediate_interrupt():
         from ...runs.storage import load_run
-        from ...training.environment import describe, describe_model
+        from ...training.environment import describe, describe_model, describe_step
         from ..views.terminal import Screen, print_facts
 
     facts = describe()
     if run:
         import_user_cell(cell)
         loaded = load_run(run)
-        facts["run"] = {"path": str(run), **describe_model(loaded.model, loaded.config.train)}
+        described = describe_model(loaded.model, loaded.config.train), describe_step(loaded.model, loaded.config.train)
+        facts["run"] = {"path": str(run), **described[0], **described[1]}
     if json:
         print_json(facts)
     else:

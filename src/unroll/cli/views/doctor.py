@@ -125,6 +125,7 @@ def print_inspection(console: Console, inspection: Inspection, splits: Splits) -
                 if inspection.padding is None
                 else {"padding": f"{percent(inspection.padding)} of the time steps in the batches of an epoch"}
             ),
+            "computed by": inspection.computed,
             "initial loss": f"{inspection.loss:.4f}; a uniform guess, ln(classes): {inspection.chance:.4f}",
             "saturated": ", ".join(
                 f"layer {n}: {percent(share)}" for n, share in enumerate(inspection.saturated, start=1)

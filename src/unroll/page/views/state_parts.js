@@ -33,8 +33,8 @@ export class Parts {
       candidate: ["candidate", "The proposed new value."],
     },
     lru: {
-      "state 2.1": ["real part", "A unit's memory is a rotating complex number: its real part."],
-      "state 2.2": ["imaginary part", "A unit's memory is a rotating complex number: its imaginary part."],
+      "h1.1": ["real part", "A unit's memory is a rotating complex number: its real part."],
+      "h1.2": ["imaginary part", "A unit's memory is a rotating complex number: its imaginary part."],
     },
   };
 

@@ -4,14 +4,19 @@
 
 #include <cstdint>
 
-#include "passes.h"
+#include "programs.h"
 
 namespace unroll {
 
-// bytes: (batch, time, inputs); or null, and floats. mean, scale: (inputs), x = (values - mean) * scale, feature by feature;
-// or null if the floats are scaled already. w_out: (classes, hidden); logits: (batch, classes). Biases of the scan may be null.
-void answer(const Layout& a, const std::uint8_t* bytes, const float* floats, const float* mean, const float* scale,
-            const float* w_ih, const float* w_hh, const float* b_ih, const float* b_hh, const float* w_out,
-            const float* b_out, long classes, float* logits);
+// Sequences: bytes (batch, time, inputs), or null, and floats; and their scaling, x = (values - mean) * scale, feature by
+// feature; mean is null if the floats are scaled already.
+struct Source {
+  const std::uint8_t* bytes;
+  const float *floats, *mean, *scale;
+};
+
+// weight: (classes, hidden); logits: (batch, classes).
+void answer(const ProgramLayout& a, const Source& from, const Tensors& tensors, const float* weight, const float* bias,
+            long classes, float* logits);
 
 }  // namespace unroll

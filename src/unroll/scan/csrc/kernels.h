@@ -4,7 +4,7 @@
 // A group of the batch goes through all time steps before the next group, so threads synchronise once per call. No templates
 // of the standard library are used, as the linker might pick this instruction set's version of them for all.
 
-#ifdef __AVX512F__
+#ifdef __AVX2__
 #include <immintrin.h>
 #elif defined(UNROLL_X86)
 #include <xmmintrin.h>
@@ -30,7 +30,7 @@
 #include "products.h"
 #endif
 
-#include "cells.h"
+#include "functions.h"
 
 namespace unroll {
 namespace CONCAT(in_, ISA) {
@@ -47,138 +47,10 @@ constexpr long CHUNK = 320;
 
 static inline long rounded(long n) { return (n + WIDTH - 1) / WIDTH * WIDTH; }
 
-// A row of a step's products, with padding for the last register of each.
-static inline long raw_row(const Scan& a) { return rounded(gates_of(a.recurrence) * a.hidden) + WIDTH; }
-
 // Floats for a row of a left side; see as_left.
 static inline long left_room(long k) { return PAIR > 1 ? places(k) + WIDTH : 0; }
 
 static inline long group(long batch) { return batch < GROUP ? batch : GROUP; }
-
-static long scratch(const Scan& a) {
-  const long forward = raw_row(a) + left_room(a.inputs) + left_room(a.hidden);
-  const long backward = 3 * rounded(a.hidden) + left_room(gates_of(a.recurrence) * a.hidden);
-  return whole_rows(group(a.batch)) * (forward > backward ? forward : backward) + WIDTH;
-}
-
-static inline float* state(const Scan& a, float* states, long index, long row) {
-  return states ? states + (index % a.slots * a.batch + row) * a.hidden : nullptr;
-}
-
-static inline bool is_over(const Scan& a, long t, long row) { return a.lengths && t >= a.lengths[row]; }
-
-static inline bool are_over(const Scan& a, long t, long row, long rows) {
-  if (!a.lengths) return false;
-  for (long r = row; r < row + rows; ++r)
-    if (t < a.lengths[r]) return false;
-  return true;
-}
-
-static inline void keep_x(const Forward& a, long t, long row, long rows) {
-  for (long b = row; b < row + rows; ++b) {
-    float* to = a.steps + (t * a.batch + b) * a.inputs;
-    if (is_over(a, t, b))
-      std::memset(to, 0, a.inputs * sizeof(float));
-    else
-      std::memcpy(to, a.x + b * a.x_batch + t * a.x_time, a.inputs * sizeof(float));
-  }
-}
-
-static void forward_group(const Forward& a, long row, long rows, float* raw) {
-  const long width = raw_row(a), columns = gates_of(a.recurrence) * a.hidden, room = whole_rows(rows);
-  float *x_room = raw + room * width, *h_room = x_room + room * left_room(a.inputs);
-  for (long s = 0; s < a.time; ++s) {
-    const long t = a.reverse ? a.time - 1 - s : s, before = a.reverse ? t + 1 : t, after = a.reverse ? t : t + 1;
-    const float* h = state(a, a.h, before, row);
-    float* out = raw;
-    if (a.steps) keep_x(a, t, row, rows);
-    const Left from_x = as_left(a.x + row * a.x_batch + t * a.x_time, a.x_batch, a.inputs, rows, x_room);
-    const Left from_h = as_left(h, a.hidden, a.hidden, rows, h_room);
-    for (int i = 0; i < a.count && !are_over(a, t, row, rows); ++i) {
-      const Product& p = a.products[i];
-      Left lefts[2];
-      int count = 0;
-      if (p.takes_x) lefts[count++] = from_x;
-      if (p.takes_h) lefts[count++] = from_h;
-      product(out, width, true, p.bias, 0, rows, p.columns, p.packed, a.panel, lefts, count);
-      out += p.columns;
-    }
-    for (long r = 0; r < rows; ++r) {
-      const long b = row + r;
-      const Step step{h + r * a.hidden,        state(a, a.c, before, b),
-                      raw + r * width,         state(a, a.h, after, b),
-                      state(a, a.c, after, b), a.gates ? a.gates + (t * a.batch + b) * columns : nullptr};
-      if (is_over(a, t, b)) {
-        std::memcpy(step.h_after, step.h_before, a.hidden * sizeof(float));
-        if (a.c) std::memcpy(step.c_after, step.c_before, a.hidden * sizeof(float));
-        continue;
-      }
-      with_cell(a.recurrence, [&](auto cell) {
-        for (long u = 0; u < a.hidden; u += WIDTH) cell.forward(step, a.hidden, u, a.hidden - u);
-      });
-    }
-  }
-}
-
-// d[t] = the gradient of the loss by the products of step t, from that by the state after it; then the gradient by the state
-// before it.
-static void backward_group(const Backward& a, long row, long rows, float* scratch) {
-  const long width = rounded(a.hidden), columns = gates_of(a.recurrence) * a.hidden;
-  const long back = a.recurrence == Recurrence::gru ? 3 * a.hidden : columns;  // columns of d that come from W_hh
-  const long room = whole_rows(rows) * width;
-  float *g = scratch, *carry = g + room, *dc = carry + room, *d_room = dc + room;
-  std::memset(carry, 0, 2 * room * sizeof(float));
-  for (long r = 0; r < rows; ++r) {
-    std::memcpy(carry + r * width, a.dh + (row + r) * a.hidden, a.hidden * sizeof(float));
-    if (a.dc) std::memcpy(dc + r * width, a.dc + (row + r) * a.hidden, a.hidden * sizeof(float));
-  }
-  const auto d = [&](long t, long b) { return a.d + (t * a.rows + b - a.first_row) * columns; };
-  const float* later = nullptr;  // d of the step after this one
-  const auto past = [&](float* out, long out_row, bool has_room) {
-    const Left left = later ? as_left(later, columns, back, rows, d_room) : Left{};
-    product(out, out_row, has_room, carry, width, rows, a.hidden, a.packed, a.panel, &left, later ? 1 : 0);
-  };
-  for (long s = a.time - 1; s >= 0; --s) {
-    const long t = a.reverse ? a.time - 1 - s : s, before = a.reverse ? t + 1 : t, after = a.reverse ? t : t + 1;
-    past(g, width, true);
-    for (long r = 0; r < rows; ++r) {
-      const long b = row + r;
-      if (is_over(a, a.first + t, b)) {
-        std::memcpy(carry + r * width, g + r * width, width * sizeof(float));
-        std::memset(d(t, b), 0, columns * sizeof(float));
-        continue;
-      }
-      const StepBack step{state(a, a.h, before, b),
-                          state(a, a.h, after, b),
-                          state(a, a.c, before, b),
-                          state(a, a.c, after, b),
-                          a.gates ? a.gates + (t * a.batch + b) * columns : nullptr,
-                          a.dy ? a.dy + b * a.dy_batch + t * a.dy_time : nullptr,
-                          g + r * width,
-                          carry + r * width,
-                          dc + r * width,
-                          d(t, b)};
-      with_cell(a.recurrence, [&](auto cell) {
-        for (long u = 0; u < a.hidden; u += WIDTH) cell.backward(step, a.hidden, u, a.hidden - u);
-      });
-    }
-    later = d(t, row);
-  }
-  if (!a.wants_before) return;
-  past(a.dh + row * a.hidden, a.hidden, false);
-  for (long r = 0; a.dc && r < rows; ++r)
-    std::memcpy(a.dc + (row + r) * a.hidden, dc + r * width, a.hidden * sizeof(float));
-}
-
-static void forward(const Forward& a, long begin, long end, float* scratch) {
-  const Tiles tiles;
-  each_part(begin, end, GROUP, [&](long row, long rows) { forward_group(a, row, rows, scratch); });
-}
-
-static void backward(const Backward& a, long begin, long end, float* scratch) {
-  const Tiles tiles;
-  each_part(begin, end, GROUP, [&](long row, long rows) { backward_group(a, row, rows, scratch); });
-}
 
 // sum[u] += the sum of d[.., u] over the rows, for a number of columns; no factor is rounded.
 static void add_rows(float* sum, const float* d, long row, long rows, long columns) {
@@ -232,7 +104,11 @@ static long gradients_scratch(const Gradients& a) {
   return (whole_rows(columns) + rounded(k) + (1 + VECS) * WIDTH) * places(BLOCK);
 }
 
-static long inputs_scratch(const Inputs& a) { return MOST_ROWS * (left_room(a.before) + left_room(a.width)); }
+static long inputs_scratch(const Inputs& a) {
+  long room = 0;
+  for (int i = 0; i < a.count; ++i) room += left_room(a.lefts[i].count);
+  return MOST_ROWS * room;
+}
 
 static void gradients(const Gradients& a, long begin, long end, float* scratch) {
   const Tiles tiles;
@@ -255,11 +131,15 @@ static void gradients(const Gradients& a, long begin, long end, float* scratch) 
 static void inputs(const Inputs& a, long begin, long end, float* scratch) {
   const Tiles tiles;
   each_tile(begin, end, [&](long row, long rows) {
-    const float* d = a.d + row * a.width;
-    const long after = a.before + a.gap;
-    const Left lefts[2] = {as_left(d, a.width, a.before, rows, scratch),
-                           as_left(d + after, a.width, a.width - after, rows, scratch + rows * left_room(a.before))};
-    product(a.out + row * a.k, a.k, false, nullptr, 0, rows, a.k, a.packed, VECS, lefts, 2);
+    Left lefts[program::MOST_LEFTS];
+    float* room = scratch;
+    for (int i = 0; i < a.count; ++i) {
+      const Columns& columns = a.lefts[i];
+      lefts[i] = as_left(a.d + row * a.width + columns.first, a.width, columns.count, rows, room);
+      room += rows * left_room(columns.count);
+    }
+    product(a.out + row * a.row, a.row, false, a.start ? a.start + row * a.width : nullptr, a.width, rows, a.k,
+            a.packed, VECS, lefts, a.count);
   });
 }
 
@@ -356,24 +236,31 @@ static void linear_backward(const LinearBackward& a, long begin, long end) {
 }
 
 }  // namespace of the instruction set
+}  // namespace unroll
+
+#include "machine.h"
+
+namespace unroll {
 
 extern const Kernels ISA;
 const Kernels ISA{NAME(ISA),
                   WIDTH,
                   VECS,
                   CONCAT(in_, ISA)::WIDE,
+                  CONCAT(in_, ISA)::HEIGHT,
                   CONCAT(in_, ISA)::GROUP,
                   CONCAT(in_, ISA)::SHARE,
                   CONCAT(in_, ISA)::PAIR,
                   CONCAT(in_, ISA)::places,
                   CONCAT(in_, ISA)::arrange,
-                  CONCAT(in_, ISA)::scratch,
-                  CONCAT(in_, ISA)::forward,
-                  CONCAT(in_, ISA)::backward,
                   CONCAT(in_, ISA)::gradients_scratch,
                   CONCAT(in_, ISA)::gradients,
                   CONCAT(in_, ISA)::inputs_scratch,
                   CONCAT(in_, ISA)::inputs,
+                  CONCAT(in_, ISA)::forward_scratch,
+                  CONCAT(in_, ISA)::program_forward,
+                  CONCAT(in_, ISA)::backward_scratch,
+                  CONCAT(in_, ISA)::program_backward,
                   CONCAT(in_, ISA)::gather,
                   CONCAT(in_, ISA)::update,
                   CONCAT(in_, ISA)::linear,

@@ -11,8 +11,9 @@
 #include <vector>
 
 #include "answer.h"
-#include "passes.h"
 #include "processor.h"
+#include "programs.h"
+#include "reading.h"
 #include "step.h"
 #include "threads.h"
 
@@ -24,15 +25,6 @@ static const Kernels& named(const std::string& isa) {
   for (const Kernels* kernels : available())
     if (isa == kernels->name) return *kernels;
   throw nb::value_error(("this processor has no " + isa).c_str());
-}
-
-static Recurrence recurrence(const std::string& name) {
-  if (name == "tanh") return Recurrence::tanh;
-  if (name == "relu") return Recurrence::relu;
-  if (name == "gru") return Recurrence::gru;
-  if (name == "lstm") return Recurrence::lstm;
-  if (name == "linear") return Recurrence::linear;
-  throw nb::value_error(("no kernel knows the recurrence " + name).c_str());
 }
 
 // Python passes pointers as integers; the GIL is released during the call.
@@ -52,12 +44,62 @@ static T* at(std::uintptr_t address) {
   return to_cpp<T*>(address);
 }
 
-template <class... Args>
-static auto by_address(void (*pass)(const Layout&, Args...)) {
-  return [pass](const Layout& layout, FromPython<Args>... args) {
-    nb::gil_scoped_release unlocked;
-    pass(layout, to_cpp<Args>(args)...);
-  };
+static void check_counts(const ProgramLayout& a, std::size_t tensors, const std::vector<std::size_t>& parts) {
+  if (tensors != static_cast<std::size_t>(a.program->sizes.count))
+    throw nb::value_error("the program has another number of tensors");
+  for (const std::size_t count : parts)
+    if (count != static_cast<std::size_t>(a.program->widths.count))
+      throw nb::value_error("the program has another number of parts of the state");
+}
+
+template <class T>
+static std::vector<T*> all_at(const std::vector<std::uintptr_t>& addresses) {
+  std::vector<T*> all;
+  for (const std::uintptr_t address : addresses) all.push_back(at<T>(address));
+  return all;
+}
+
+using Addresses = std::vector<std::uintptr_t>;
+
+static void forward_by_address(const ProgramLayout& a, const Addresses& tensors, std::uintptr_t x, long x_batch,
+                               long x_time, const Addresses& initial, const Addresses& states, long slots,
+                               const Addresses& ends, std::uintptr_t steps, std::uintptr_t kept) {
+  check_counts(a, tensors.size(), {initial.size(), states.size(), ends.size()});
+  nb::gil_scoped_release unlocked;
+  program_forward(a, all_at<const float>(tensors), at<const float>(x), x_batch, x_time, all_at<const float>(initial),
+                  all_at<float>(states), slots, all_at<float>(ends), at<float>(steps), at<float>(kept));
+}
+
+static void backward_by_address(const ProgramLayout& a, const Addresses& tensors, const Addresses& states,
+                                std::uintptr_t kept, std::uintptr_t steps, std::uintptr_t dy, long dy_batch,
+                                long dy_time, long stretch, const Addresses& ends, bool wants_initial,
+                                const Addresses& grads, std::uintptr_t dx) {
+  check_counts(a, tensors.size(), {states.size(), ends.size()});
+  check_counts(a, grads.size(), {});
+  if (a.program->kept && !kept) throw nb::value_error("the backward pass needs what the forward pass kept");
+  nb::gil_scoped_release unlocked;
+  program_backward(a, all_at<const float>(tensors), all_at<float>(states), at<float>(kept), at<const float>(steps),
+                   at<const float>(dy), dy_batch, dy_time, stretch, all_at<float>(ends), wants_initial,
+                   all_at<float>(grads), at<float>(dx));
+}
+
+static void answer_by_address(const ProgramLayout& a, const Addresses& source, const Addresses& tensors,
+                              std::uintptr_t weight, std::uintptr_t bias, long classes, std::uintptr_t logits) {
+  check_counts(a, tensors.size(), {});
+  nb::gil_scoped_release unlocked;
+  answer(a,
+         {at<const std::uint8_t>(source.at(0)), at<const float>(source.at(1)), at<const float>(source.at(2)),
+          at<const float>(source.at(3))},
+         all_at<const float>(tensors), at<const float>(weight), at<const float>(bias), classes, at<float>(logits));
+}
+
+// The sizes and lengths of a linear scan, for both directions.
+template <class Scan>
+static Scan linear_scan(bool reverse, long batch, long time, long hidden, std::uintptr_t lengths) {
+  Scan scan{};
+  scan.reverse = reverse, scan.batch = batch, scan.time = time, scan.hidden = hidden;
+  scan.lengths = at<const std::int64_t>(lengths);
+  return scan;
 }
 
 static std::vector<std::string> names(bool bf16) {
@@ -71,32 +113,39 @@ static std::vector<std::string> names(bool bf16) {
 
 NB_MODULE(_kernels, m) {
   using namespace unroll;
-  m.doc() = "Fused scans in C++ (csrc/passes.h); called by unroll.scan.cpu, which checks what goes in.";
+  nb::set_leak_warnings(false);  // programs live as long as Python does
+  m.doc() = "Fused scans in C++ (csrc/programs.h); called by unroll.scan.cpu, which checks what goes in.";
   m.def("instruction_sets", &names, "Those that this processor has, best first: for products in float32, or in bf16.");
-  nb::class_<Layout>(m, "Layout", "Kind, direction and sizes of a scan.")
-      .def("__init__", [](Layout* self, const std::string& isa, int threads, const std::string& name, bool reverse,
-                          long batch, long time, long inputs, long hidden, std::uintptr_t lengths) {
-        new (self) Layout{&named(isa), threads, recurrence(name),
-                          reverse,     batch,   time,
-                          inputs,      hidden,  at<const std::int64_t>(lengths)};
-      });
+  nb::class_<ReadProgram>(m, "Program", "A recurrence that the machine can carry out (unroll/compiler/program.py).")
+      .def(nb::init<const nb::tuple&>());
+  nb::class_<ProgramLayout>(m, "ProgramLayout", "A program, direction and sizes of a scan.")
+      .def(
+          "__init__",
+          [](ProgramLayout* self, const std::string& isa, int threads, const ReadProgram& program, bool reverse,
+             long batch, long time, std::uintptr_t lengths) {
+            new (self)
+                ProgramLayout{&named(isa), threads, &program, reverse, batch, time, at<const std::int64_t>(lengths)};
+          },
+          nb::keep_alive<1, 4>());
+  m.def("program_forward", &forward_by_address);
+  m.def("program_backward", &backward_by_address);
   m.def(
       "use_team", [](std::uintptr_t gomp_parallel) { use_team(reinterpret_cast<Team>(gomp_parallel)); },
       "Share work with the OpenMP runtime whose GOMP_parallel is at this address.");
-  using Addresses = std::vector<std::vector<std::uintptr_t>>;
   nb::class_<TrainingStep>(m, "TrainingStep", "A training step of a classifier of one layer (csrc/step.h).")
       .def("__init__",
-           [](TrainingStep* self, const Layout& layout, long classes, std::uintptr_t bytes, std::uintptr_t floats,
+           [](TrainingStep* self, const ProgramLayout& layout, long classes, std::uintptr_t bytes, std::uintptr_t floats,
               std::uintptr_t y, std::uintptr_t starts, std::uintptr_t lengths, const std::vector<float>& mean,
               const std::vector<float>& scale, const std::vector<float>& weights, float smoothing) {
              new (self) TrainingStep(
                  layout, classes,
                  {at<const std::uint8_t>(bytes), at<const float>(floats), at<const std::int64_t>(y),
                   at<const std::int64_t>(starts), at<const std::int64_t>(lengths), mean, scale, weights, smoothing});
-           })
+           },
+           nb::keep_alive<1, 2>())
       .def("use",
-           [](TrainingStep& self, const Addresses& parameters, bool decoupled, double beta1, double beta2, double eps,
-              double weight_decay, double clip) {
+           [](TrainingStep& self, const std::vector<Addresses>& parameters, bool decoupled, double beta1, double beta2,
+              double eps, double weight_decay, double clip) {
              std::vector<Parameter> all;
              for (const auto& p : parameters)
                all.push_back({at<float>(p.at(0)), at<float>(p.at(1)), at<float>(p.at(2)), at<float>(p.at(3)),
@@ -108,9 +157,23 @@ NB_MODULE(_kernels, m) {
         nb::gil_scoped_release unlocked;
         return self.run(at<const std::int64_t>(order), n, batch, times, threads, rates);
       });
-  m.def("forward", by_address(&forward));
-  m.def("backward", by_address(&backward));
-  m.def("answer", by_address(&answer));
-  m.def("linear", by_address(&linear));
-  m.def("linear_backward", by_address(&linear_backward));
+  m.def("answer", &answer_by_address);
+  m.def("linear", [](const std::string& isa, int threads, bool reverse, long batch, long time, long hidden,
+                     std::uintptr_t lengths, const Addresses& tensors) {
+    Linear scan = linear_scan<Linear>(reverse, batch, time, hidden, lengths);
+    scan.a = at<const float>(tensors.at(0)), scan.b = at<const float>(tensors.at(1));
+    scan.h0 = at<const float>(tensors.at(2)), scan.y = at<float>(tensors.at(3)), scan.h_n = at<float>(tensors.at(4));
+    nb::gil_scoped_release unlocked;
+    linear(named(isa), threads, scan);
+  });
+  m.def("linear_backward", [](const std::string& isa, int threads, bool reverse, long batch, long time, long hidden,
+                              std::uintptr_t lengths, const Addresses& tensors) {
+    LinearBackward scan = linear_scan<LinearBackward>(reverse, batch, time, hidden, lengths);
+    scan.a = at<const float>(tensors.at(0)), scan.h0 = at<const float>(tensors.at(1));
+    scan.y = at<const float>(tensors.at(2)), scan.dy = at<const float>(tensors.at(3));
+    scan.dh = at<const float>(tensors.at(4)), scan.da = at<float>(tensors.at(5));
+    scan.db = at<float>(tensors.at(6)), scan.dh0 = at<float>(tensors.at(7));
+    nb::gil_scoped_release unlocked;
+    linear_backward(named(isa), threads, scan);
+  });
 }

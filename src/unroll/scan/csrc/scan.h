@@ -6,54 +6,9 @@
 
 #include <cstdint>
 
+#include "program.h"
+
 namespace unroll {
-
-enum class Recurrence { tanh, relu, gru, lstm, linear };
-
-// Columns of `gates` and of `d` per unit: what a step saves for the backward pass, and the gradients of its products.
-//   gru: r, z, W_hn h + b_hn, n      lstm: i, f, g, o      otherwise h suffices, and d has one
-static inline long gates_of(Recurrence r) { return r == Recurrence::gru || r == Recurrence::lstm ? 4 : 1; }
-
-struct Scan {
-  Recurrence recurrence;
-  bool reverse;  // from the last time step to the first
-  long batch, time, inputs, hidden;
-  const std::int64_t*
-      lengths;   // (batch), each from 0 to time; null: all full. Past its length a state does not change.
-  float* h;      // (slots, batch, hidden), padded. Scanning forwards, h[t] is read and h[t + 1] written;
-  float* c;      // backwards, h[t + 1] is read and h[t] written. The same for c of lstm.
-  long slots;    // time + 1; or 2, which alternate
-  float* gates;  // (time, batch, gates, hidden), padded; null: not saved
-  long panel;    // registers in a panel of the packed weights: Kernels' panel, or wide for one sequence
-};
-
-// Some columns of a step's products: out = bias + W_ih x + W_hh h, or only one of the two.
-struct Product {
-  long columns;
-  const float* packed;  // the weights, as pack() arranges them; padded
-  const float* bias;    // (columns), padded
-  bool takes_x, takes_h;
-};
-
-struct Forward : Scan {
-  const float* x;  // (batch, time, inputs), strides in floats
-  long x_batch, x_time;
-  Product products[3];  // one for tanh, relu, lstm; for gru r and z, W_hn h, W_in x
-  int count;
-  float* steps;  // (time, batch, inputs), x as the gradients read it, 0 past each length; null: not saved
-};
-
-// A stretch of time steps, in backward order.
-struct Backward : Scan {
-  long first;       // how many time steps precede the first ones of h, c, gates and dy
-  const float* dy;  // (batch, time, hidden), strides in floats; null: zero
-  long dy_batch, dy_time;
-  const float* packed;  // W_hh, as pack() arranges it
-  float* d;             // (time, rows, gates, hidden), padded: of `rows` sequences from first_row on
-  long first_row, rows;
-  float *dh, *dc;     // (batch, hidden) gradients by the state after the stretch, then by that before it;
-  bool wants_before;  // if requested. dc: null except for lstm
-};
 
 // dw[u, k] = sum over n of d[n, first + u] * from[n, k].
 struct Gradient {
@@ -67,18 +22,59 @@ struct Gradients {
   const float* d;  // (n, width), padded
   long n, width;
   long run, apart;  // consecutive rows in `from`; distance to the next run in rows
-  Gradient parts[4];
+  const Gradient* parts;
   int count;
   bool add;  // to the previous values
 };
 
-// out[n, k] = sum over u of d[n, u] * w[u, k]; `gap` columns of d after the first `before` are left out.
+// Some columns of d that are a left side.
+struct Columns {
+  long first, count;
+};
+
+// out[n, k] = start[n, k] + the sum over u of d[n, u] * w[u, k], for the columns u in `lefts`, one after the other.
 struct Inputs {
   const float* d;  // (n, width)
-  long n, width, before, gap;
+  long n, width;
+  const Columns* lefts;
+  int count;
+  const float* start;   // rows `width` apart, padded by a tile's rows; null: zero
   const float* packed;  // w, as pack() arranges it
-  float* out;           // (n, k)
-  long k;
+  float* out;           // rows `row` apart
+  long row, k;
+};
+
+// A stretch of time steps. Scanning forwards, state t is read and state t + 1 written; backwards, the other way round.
+struct ProgramScan {
+  const program::Program* program;
+  const program::Steps* steps;
+  bool reverse;  // from the last time step to the first
+  long batch, time;
+  const std::int64_t* lengths;  // (batch), each from 0 to time; null: all full. Past it a state does not change.
+  long first;                   // how many time steps precede the first ones of x, states, kept and dy
+  float* const* states;         // for each part (slots, batch, width), padded
+  long slots;                   // time + 1; or 2, which alternate
+  float* kept;  // (time, batch, kept), padded; null: not kept
+  const float *x, *unit, *biases;
+  long x_batch, x_time;
+  const float* const* packed;  // the weights of each product of the steps, as pack() arranges them
+  long panel;                  // registers in a panel of them: Kernels' panel, or wide for one sequence
+};
+
+struct ProgramForward : ProgramScan {
+  float* copies;  // (time, batch, inputs), x as the gradients read it, 0 past each length; null: not saved
+};
+
+struct ProgramBackward : ProgramScan {
+  const float* dy;
+  long dy_batch, dy_time;
+  const float* const* packed_past;  // the weights of the products in `past`, part by part
+  float* d;                         // (time, rows, d), padded: of `rows` sequences from first_row on
+  long first_row, rows;
+  float* total;
+  float* const*
+      ends;           // for each part (batch, width): gradients by the state after the stretch, then by that before it;
+  bool wants_before;  // if requested
 };
 
 // h[t] = a[t] * h[t - 1] + b[t], element by element; everything (batch, time, hidden), states (batch, hidden).
@@ -129,18 +125,20 @@ struct Matrix {
 struct Kernels {
   const char* name;
   long width, panel, wide;       // floats in a register; registers in a panel, and in one for a single row
+  long height;                   // rows that a product may read and write at once, past the last one, too
   long group;                    // sequences that take each step together, at most
   long share;                    // fewest sequences per thread
   long pair;                     // factors in a place of the packed weights: 1 in float32, 2 in bf16
   long (*places)(long factors);  // for a number of factors in a column of the packed weights
   void (*arrange)(float* to, long width, const Matrix&, long first, long columns);  // pack a panel of them; see pack.h
-  long (*scratch)(const Scan&);  // scratch floats for forward and backward, per thread
-  void (*forward)(const Forward&, long begin, long end, float* scratch);
-  void (*backward)(const Backward&, long begin, long end, float* scratch);
   long (*gradients_scratch)(const Gradients&);
   void (*gradients)(const Gradients&, long begin, long end, float* scratch);
   long (*inputs_scratch)(const Inputs&);
   void (*inputs)(const Inputs&, long begin, long end, float* scratch);
+  long (*forward_scratch)(const ProgramForward&);  // scratch floats per thread
+  void (*program_forward)(const ProgramForward&, long begin, long end, float* scratch);
+  long (*backward_scratch)(const ProgramBackward&);
+  void (*program_backward)(const ProgramBackward&, long begin, long end, float* scratch);
   void (*gather)(const Gather&, long begin, long end);
   void (*update)(const Update&, long begin, long end);
   void (*linear)(const Linear&, long begin, long end);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "memory.h"
 #include "threads.h"
 
 namespace unroll {
@@ -13,26 +14,34 @@ constexpr long CHUNK = 4096;  // gradients whose squares are summed in float32
 
 }  // namespace
 
-TrainingStep::TrainingStep(const Layout& layout, long classes, const Data& data)
+TrainingStep::TrainingStep(const ProgramLayout& layout, long classes, const Data& data)
     : layout_(layout), classes_(classes), whole_(layout.time), data_(data) {
-  const auto features = static_cast<std::size_t>(layout.inputs);
+  const auto features = static_cast<std::size_t>(layout.program->inputs);
   if (data.mean.size() != features || data.scale.size() != features)
     throw std::invalid_argument("mean and scale must have one number for each feature");
   if (!data.weights.empty() && data.weights.size() != static_cast<std::size_t>(classes))
     throw std::invalid_argument("weights must have one number for each class");
+  const auto parts = static_cast<std::size_t>(layout.program->widths.count);
+  states_.resize(parts), ends_.resize(parts), d_ends_.resize(parts);
 }
 
 void TrainingStep::use(const std::vector<Parameter>& parameters, const Adam& adam) {
-  const long rows = layout_.rows(),
-             sizes[] = {rows * layout_.inputs, rows * layout_.hidden, rows, rows, classes_ * layout_.hidden, classes_};
-  if (parameters.size() != 6) throw std::invalid_argument("a training step takes 6 parameters");
-  for (int i = 0; i < 6; ++i)
+  std::vector<long> sizes(begin(layout_.program->sizes), end(layout_.program->sizes));
+  sizes.push_back(classes_ * hidden());
+  sizes.push_back(classes_);
+  if (parameters.size() != sizes.size())
+    throw std::invalid_argument("a training step takes the program's tensors and those of the head");
+  for (std::size_t i = 0; i < sizes.size(); ++i)
     if (parameters[i].n != sizes[i])
       throw std::invalid_argument("a parameter has another size than its place asks for");
   parameters_ = parameters;
   adam_ = adam;
-  gradients_.resize(6);
-  for (int i = 0; i < 6; ++i) room(gradients_[i], sizes[i]);
+  gradients_.resize(sizes.size());
+  tensors_.clear(), tensor_gradients_.clear();
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    float* const gradient = room(gradients_[i], sizes[i]);
+    if (i + 2 < sizes.size()) tensors_.push_back(parameters[i].values), tensor_gradients_.push_back(gradient);
+  }
 }
 
 std::pair<std::vector<double>, long> TrainingStep::run(const std::int64_t* order, long n, long batch,
@@ -55,32 +64,35 @@ std::pair<std::vector<double>, long> TrainingStep::run(const std::int64_t* order
 }
 
 std::pair<double, long> TrainingStep::step(const std::int64_t* order, long n, long time, double lr) {
-  Layout& a = layout_;
+  ProgramLayout& a = layout_;
   a.batch = n;
   a.time = time;
-  const long states = n * a.hidden, columns = a.columns();
-  const bool lstm = a.recurrence == Recurrence::lstm;
-  float* h = room(h_, (a.time + 1) * states);
-  float* c = lstm ? room(c_, (a.time + 1) * states) : nullptr;
-  float* gates = columns > a.hidden ? room(gates_, a.time * n * columns) : nullptr;
-  for (Numbers* numbers : {&h_n_, &c_n_, &dh_, &dc_}) room(*numbers, states);
+  const program::Program& p = *a.program;
   gather(order);
-  const auto value = [&](int i) { return parameters_[i].values; };
-  const auto gradient = [&](int i) { return gradients_[i].data(); };
-  forward(a, steps_.data(), a.inputs, n * a.inputs, value(0), value(1), value(2), value(3), nullptr, nullptr, h, c,
-          a.time + 1, h_n_.data(), c_n_.data(), nullptr, gates);
+  Parts states, ends, d_ends;
+  for (long i = 0; i < p.widths.count; ++i) {
+    const long numbers = n * p.widths.items[i];
+    states.push_back(room(states_[i], (time + 1) * numbers));
+    ends.push_back(room(ends_[i], numbers));
+    d_ends.push_back(room(d_ends_[i], numbers));
+  }
+  float* const kept = room(kept_, time * n * p.kept);
+  program_forward(a, tensors_, steps_.data(), p.inputs, n * p.inputs, Tensors(p.widths.count), states, time + 1, ends,
+                  nullptr, kept);
   const auto result = loss();
   head_back();
-  std::fill_n(dc_.data(), states, 0.0f);
-  backward(a, value(0), value(1), h, c, gates, steps_.data(), nullptr, 0, 0, 0, dh_.data(), lstm ? dc_.data() : nullptr,
-           false, gradient(0), gradient(1), gradient(2), gradient(3), nullptr);
+  for (long i = 1; i < p.widths.count; ++i) std::fill_n(d_ends[i], n * p.widths.items[i], 0.0f);
+  for (std::size_t i = 0; i < tensors_.size(); ++i) std::fill_n(tensor_gradients_[i], parameters_[i].n, 0.0f);
+  program_backward(a, tensors_, states, kept, steps_.data(), nullptr, 0, 0, 0, d_ends, false, tensor_gradients_,
+                   nullptr);
   update(lr);
   return result;
 }
 
 void TrainingStep::gather(const std::int64_t* order) {
-  const Layout& a = layout_;
-  float* steps = room(steps_, a.time * a.batch * a.inputs);
+  const ProgramLayout& a = layout_;
+  const long inputs = a.program->inputs;
+  float* steps = room(steps_, a.time * a.batch * inputs);
   y_.resize(a.batch);
   starts_.resize(a.batch);
   lengths_.resize(a.batch);
@@ -91,20 +103,21 @@ void TrainingStep::gather(const std::int64_t* order) {
     lengths_[b] = std::min<long>(data_.lengths ? data_.lengths[order[b]] : a.time, a.time);
   }
   const Gather g{data_.bytes,        data_.floats, starts_.data(), lengths_.data(), data_.mean.data(),
-                 data_.scale.data(), a.batch,      a.time,         a.inputs,        steps};
+                 data_.scale.data(), a.batch,      a.time,         inputs,          steps};
   // Sequences in random order are read with cache misses, each as slow as many products.
-  split(a.batch, threads_for(32 * a.time * a.batch * a.inputs),
+  split(a.batch, threads_for(32 * a.time * a.batch * inputs),
         [&](long begin, long end) { a.kernels->gather(g, begin, end); });
 }
 
 // Cross entropy; the logits become its gradient.
 std::pair<double, long> TrainingStep::loss() {
-  const Layout& a = layout_;
+  const ProgramLayout& a = layout_;
   float* logits = room(logits_, a.batch * classes_);
-  const float *head_weight = parameters_[4].values, *bias = parameters_[5].values;
-  pack(packed_, *a.kernels, a.kernels->panel, classes_, {{head_weight, a.hidden, 1, a.hidden}});
-  const Inputs head{h_n_.data(), a.batch, a.hidden, a.hidden, 0, packed_.data(), logits, classes_};
-  const int threads = threads_for(a.batch * a.hidden * classes_);
+  const float *head_weight = head()[0].values, *bias = head()[1].values;
+  pack(packed_, *a.kernels, a.kernels->panel, classes_, {{head_weight, hidden(), 1, hidden()}});
+  const Columns all_units{0, hidden()};
+  const Inputs head{ends_[0].data(), a.batch, hidden(), &all_units, 1, nullptr, packed_.data(), logits, classes_, classes_};
+  const int threads = threads_for(a.batch * hidden() * classes_);
   split(a.batch, threads,
         [&](long begin, long end) { a.kernels->inputs(head, begin, end, scratch(a.kernels->inputs_scratch(head))); });
   const float own = 1 - data_.smoothing, even = data_.smoothing / classes_;  // shares of the target
@@ -128,19 +141,15 @@ std::pair<double, long> TrainingStep::loss() {
 }
 
 void TrainingStep::head_back() {
-  const Layout& a = layout_;
-  const Gradients g{logits_.data(),
-                    a.batch,
-                    classes_,
-                    a.batch,
-                    a.batch,
-                    {{0, classes_, h_n_.data(), a.hidden, a.hidden, gradients_[4].data()},
-                     {0, classes_, nullptr, 0, 1, gradients_[5].data()}},
-                    2,
-                    false};
-  pack(packed_, *a.kernels, a.kernels->panel, a.hidden, {{parameters_[4].values, 1, a.hidden, classes_}});
-  const Inputs back{logits_.data(), a.batch, classes_, classes_, 0, packed_.data(), dh_.data(), a.hidden};
-  const int threads = threads_for(a.batch * a.hidden * classes_);
+  const ProgramLayout& a = layout_;
+  const Gradient parts[] = {{0, classes_, ends_[0].data(), hidden(), hidden(), gradients_[tensors_.size()].data()},
+                            {0, classes_, nullptr, 0, 1, gradients_[tensors_.size() + 1].data()}};
+  const Gradients g{logits_.data(), a.batch, classes_, a.batch, a.batch, parts, 2, false};
+  pack(packed_, *a.kernels, a.kernels->panel, hidden(), {{head()[0].values, 1, hidden(), classes_}});
+  const Columns all_classes{0, classes_};
+  const Inputs back{logits_.data(), a.batch,        classes_,   &all_classes, 1,
+                    nullptr,        packed_.data(), d_ends_[0].data(), hidden(),     hidden()};
+  const int threads = threads_for(a.batch * hidden() * classes_);
   split(classes_, threads,
         [&](long begin, long end) { a.kernels->gradients(g, begin, end, scratch(a.kernels->gradients_scratch(g))); });
   split(a.batch, threads,

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "pack.h"
-#include "passes.h"
+#include "programs.h"
 
 namespace unroll {
 
@@ -37,9 +37,9 @@ struct Adam {
 class TrainingStep {
  public:
   // layout: of the longest sequence, except for the batch. Throws std::invalid_argument if sizes do not fit, as does use().
-  TrainingStep(const Layout& layout, long classes, const Data& data);
+  TrainingStep(const ProgramLayout& layout, long classes, const Data& data);
 
-  // parameters: w_ih, w_hh, b_ih, b_hh, the head's weight (classes, hidden) and bias (classes).
+  // parameters: the program's tensors, the head's weight (classes, hidden) and bias (classes).
   void use(const std::vector<Parameter>& parameters, const Adam& adam);
 
   // Take steps on the n sequences in `order`, `batch` of them per step, each step with its own rate; no sequence is longer than
@@ -57,14 +57,20 @@ class TrainingStep {
   void update(double lr);
   int threads_for(long products) const { return products > 1 << 20 ? layout_.threads : 1; }
 
-  Layout layout_;
+  const Parameter* head() const { return &parameters_[tensors_.size()]; }  // its weight and bias
+  long hidden() const { return layout_.program->widths.items[0]; }
+
+  ProgramLayout layout_;
   long classes_, whole_;  // time steps of the longest sequence
   Data data_;
   std::vector<Parameter> parameters_;
   Adam adam_;
   std::vector<Numbers> gradients_;
   std::vector<std::int64_t> starts_, lengths_, y_;
-  Numbers steps_, h_, c_, gates_, h_n_, c_n_, dh_, dc_, logits_, packed_;
+  std::vector<Numbers> states_, ends_, d_ends_;  // for each part of the state
+  Tensors tensors_;
+  Parts tensor_gradients_;
+  Numbers steps_, kept_, logits_, packed_;
 };
 
 }  // namespace unroll

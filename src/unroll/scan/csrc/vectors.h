@@ -14,11 +14,21 @@ static inline Vec load(const float* from) {
   return v;
 }
 
+#if defined(__AVX2__) && WIDTH == 8
+// For the first n of eight places.
+static inline __m256i first_places(long n) {
+  const __m256i places = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), places);
+}
+#endif
+
 // Reads only n values.
 static inline Vec load(const float* from, long n) {
   if (n >= WIDTH) return load(from);
 #ifdef __AVX512F__
   return (Vec)_mm512_maskz_loadu_ps((1 << n) - 1, from);
+#elif defined(__AVX2__) && WIDTH == 8
+  return (Vec)_mm256_maskload_ps(from, first_places(n));
 #else
   Vec v{};
   std::memcpy(&v, from, n * sizeof(float));
@@ -32,6 +42,8 @@ static inline void store(float* to, Vec v, long n) {
   else
 #ifdef __AVX512F__
     _mm512_mask_storeu_ps(to, (1 << n) - 1, (__m512)v);
+#elif defined(__AVX2__) && WIDTH == 8
+    _mm256_maskstore_ps(to, first_places(n), (__m256)v);
 #else
     std::memcpy(to, &v, n * sizeof(float));
 #endif
