@@ -5,7 +5,8 @@ UnrollError
 │   ├── ConfigError                  a setting is out of range
 │   ├── DataError                    a data set or file is missing, broken or does not fit
 │   │   └── DownloadError            no mirror delivered a data set
-│   └── RunError                     a run folder is missing, taken, unfinished or broken
+│   ├── RunError                     a run folder is missing, taken, unfinished or broken
+│   └── NotCompiledError             a cell's step cannot become a program for the kernels
 └── TrainingError                    the work itself failed        exit status 1
 
 UnrollWarning (a UserWarning)        the work continues, but not quite as asked
@@ -25,6 +26,7 @@ __all__ = [
     "DataError",
     "DownloadError",
     "InputError",
+    "NotCompiledError",
     "RunError",
     "TrainingError",
     "UnrollError",
@@ -60,6 +62,10 @@ class DownloadError(DataError):
 
 class RunError(InputError):
     """A run folder is missing, taken, unfinished or broken."""
+
+
+class NotCompiledError(InputError):
+    """A cell's step cannot become a program for the kernels; the message says what it does, and where."""
 
 
 class TrainingError(UnrollError):

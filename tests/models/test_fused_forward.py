@@ -225,9 +225,9 @@ def another_layer(model: SequenceClassifier) -> None:
 
 
 CHANGES = [(swap_memory, True), (load, True), (new_parameter, True), (new_head, True), (swap_dtype, False),
-           (transpose, False), (negate, False), (head_without_bias, False), (another_kind, False), (hook, False),
-           (hook_before, False), (another_forward, False), (another_scan, False), (another_nonlinearity, False),
-           (parametrize, False), (pruned, False), (another_readout, False), (another_layer, False)]  # fmt: skip
+           (transpose, True), (negate, False), (head_without_bias, False), (another_kind, False), (hook, False),
+           (hook_before, False), (another_forward, False), (another_scan, False), (another_nonlinearity, True),
+           (parametrize, True), (pruned, False), (another_readout, False), (another_layer, False)]  # fmt: skip
 
 
 @pytest.mark.parametrize(("change", "fits"), CHANGES, ids=[change.__name__ for change, _ in CHANGES])

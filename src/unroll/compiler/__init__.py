@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import NotCompiledError
 from .explanation import Explanation, explain_plan, explain_refused
 from .instead import advice, known_operations
 from .kind import copied, has_hooks, kind_of
 from .plan import Plan, plan
 from .program import Place, Stage
-from .trace import BATCH, NotCompiledError, trace
+from .trace import BATCH, trace
 
 __all__ = [
     "Explanation",
-    "NotCompiledError",
     "Place",
     "Plan",
     "Stage",

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..errors import NotCompiledError
+
 Read = TypeVar("Read")
 
 
@@ -62,8 +64,6 @@ class Prologue:
 
     def record(self, call: Call, given: Sequence[Tensor], result: Any) -> None:
         """Note a call on parameters alone, or on nothing."""
-        from .trace import NotCompiledError
-
         for tensor in given:
             if id(tensor) not in self._known:
                 storage = tensor.untyped_storage().data_ptr()
@@ -96,8 +96,6 @@ class Prologue:
 
     def check_written(self, tensor: Tensor) -> None:
         """Raise `NotCompiledError` if a step writes into what belongs to the cell."""
-        from .trace import NotCompiledError
-
         root = self._roots.get(tensor.untyped_storage().data_ptr())
         if root is not None and root[0].call == -1:
             name = ".".join(filter(None, (self.paths[root[0].item][0], self.paths[root[0].item][2])))
@@ -118,8 +116,6 @@ class Prologue:
 
     def tensor(self, tensor: Tensor) -> tuple[int, Tensor]:
         """Return the number of the result that has a tensor's numbers, and the place there of each of them."""
-        from .trace import NotCompiledError
-
         found = self._roots.get(tensor.untyped_storage().data_ptr())
         if found is None:
             raise NotCompiledError(

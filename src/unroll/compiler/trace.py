@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..errors import NotCompiledError
 from .graph import Graph, Matrix, Node, Vector
 from .operations import POINTWISE
 from .prologue import Call, Prologue
@@ -29,10 +30,6 @@ BATCH = 5  # sequences of the batch on which a step is traced
 MOST_PIECES = 64  # runs of units that an operation may pick out of a vector
 
 aten = torch.ops.aten
-
-
-class NotCompiledError(Exception):
-    """A step cannot become a program; the message says why, and where."""
 
 
 class Traced(NamedTuple):

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from ..cells import GRU, LRU, LSTM, Cell, IndRNN, has_recurrent_matrix
-from ..compiler import NotCompiledError, compile_step
+from ..compiler import compile_step
 from ..compiler.gates import gate_values
 from ..data.preparation import valid_steps
 from ..data.sequences import SequenceData
+from ..errors import NotCompiledError
 from ..models.classifier import SequenceClassifier
 from ..models.trace import Traced, trace_states
 from .examination import LayerHealth

@@ -14,12 +14,12 @@ from matplotlib.patches import Circle, FancyBboxPatch, PathPatch
 from matplotlib.path import Path
 from torch import nn
 
-from ..compiler import NotCompiledError, Plan, compile_step
+from ..compiler import Plan, compile_step
 from ..compiler.formulas import Formulas
 from ..compiler.gates import gates
 from ..compiler.graph import LEAVES, Node
 from ..compiler.operations import POINTWISE
-from ..errors import InputError
+from ..errors import InputError, NotCompiledError
 from .layers import Layout, lay_out
 from .style import COLOURS, INK, STYLE, label
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from .. import compiler
-from ..compiler import NotCompiledError, Plan
+from ..compiler import Plan
 from ..compiler.evaluate import evaluate
 from ..compiler.kind import copied
-from ..errors import InputError
+from ..errors import InputError, NotCompiledError
 from . import cpu, reference
 from .gemm import differentiable
 from .padding import valid_mask
