@@ -17,8 +17,9 @@ import unroll
 from own_cells import EIGHT, OneState, TwoStates, uniform
 from unroll import Cell
 from unroll.cells import CELLS
-from unroll.compiler import NotCompiledError, compile_step
+from unroll.compiler import compile_step
 from unroll.compiler.javascript import Script, javascript
+from unroll.errors import NotCompiledError
 from unroll.page import engine
 from unusual_cells import SQUARE, UNDERSTOOD
 

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..compiler import NotCompiledError, compile_step
+from ..compiler import compile_step
 from ..compiler.javascript import javascript
 from ..compiler.kind import copied
-from ..errors import RunError
+from ..errors import NotCompiledError, RunError
 from ..models.classifier import SequenceClassifier
 
 
