@@ -93,7 +93,7 @@ def test_a_class_may_have_a_name_of_any_language(tmp_path: object) -> None:
 
 def test_no_page_holds_what_nobody_sees() -> None:
     hidden = "a\x1b\x7f\x9b\u202eb می\u200cخواهم <b>"
-    page = html_page({"title": hidden, "classes": [hidden]})
+    page = html_page({"title": hidden, "classes": [hidden]}, "")
     assert all(is_printable(line) for line in page.split("\n") if "\t" not in line)
     embedded = re.search(r'<script[^>]*type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
     assert embedded is not None

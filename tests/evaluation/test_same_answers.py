@@ -26,7 +26,7 @@ DIGITS = 200
 ASK = """async (files) => {
     const description = JSON.parse(document.querySelector("#description").textContent);
     const input = new DigitInput(document.createElement("div"), description, () => {});
-    const model = new Model(description.model, description.calibration);
+    const model = new Model(description.model, description.calibration, STEPS);
     const answers = [];
     for (const content of files) {
         await input.take(new File([decode.bytes(content)], "digit.png", { type: "image/png" }));

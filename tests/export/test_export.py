@@ -14,13 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 import unroll
+from own_cells import OneState, PeepholeLSTM
+from unroll.cells import name_of
 from unroll.data.preparation import Preparation, Scaling
 from unroll.errors import ConfigError, RunError
 from unroll.export import export_html
 from unroll.export import verify as comparison
 from unroll.export.description import describe
+from unroll.export.steps import steps_of
 from unroll.page import engine, html_page, is_page
 from unroll.runs.config_file import RunConfig
 from unroll.runs.data import load_test
@@ -126,8 +130,8 @@ def test_what_stands_there_is_left_alone(call: Call, run: unroll.Run, tmp_path: 
     ("ours", "wrong", "message"),
     [
         (
-            ": Math.tanh;",
-            ": Math.atan;",
+            "sums[unit] += weights[",
+            "sums[unit] -= weights[",
             "page and PyTorch must agree within 0.0001 in each probability, got a difference of {}; nothing",
         ),
         (
@@ -143,7 +147,7 @@ def test_no_page_is_written_whose_javascript_differs(
     run: unroll.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: str, wrong: str, message: str
 ) -> None:
     assert ours in engine()
-    monkeypatch.setattr(comparison, "engine", lambda: engine().replace(ours, wrong))
+    monkeypatch.setattr(comparison, "engine", lambda steps: engine(steps).replace(ours, wrong))
     number = r"[0-9.e-]+"  # how much depends on the weights, which no two processors train alike
     with pytest.raises(RunError, match=re.escape(message).replace(r"\{\}", number)):
         export_html(run, load_test(run), tmp_path / "page.html")
@@ -156,15 +160,59 @@ def test_what_is_missing_is_named(run: unroll.Run, monkeypatch: pytest.MonkeyPat
         export_html(run, load_test(run))
 
 
-def test_a_cell_of_ones_own_has_no_page(call: Call, run: unroll.Run, tmp_path: Path) -> None:
-    copy = tmp_path / "own"
-    copy.mkdir()
-    config = json.loads((run.path / "config.json").read_text())
-    config["model"]["cell"] = "mine:Cell"
-    (copy / "config.json").write_text(json.dumps(config))
-    status, _, err = call("export", copy, "--to", "html")
-    assert status == 2
-    assert err.startswith(f"unroll: {copy}: a page needs one of the cells rnn, gru, lstm")
+@pytest.fixture(scope="module")
+def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of 60 short series of two classes."""
+    lines = ["id,time,a,class"]
+    for number in range(60):
+        label = "up" if number % 2 else "down"
+        lines += [f"{number},{step},{step if number % 2 else -step},{label}" for step in range(4 + number % 3)]
+    path = tmp_path_factory.mktemp("series") / "series.csv"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_a_run_of_ones_own_cell_has_a_page(call: Call, series: Path, tmp_path: Path) -> None:
+    name = name_of(PeepholeLSTM)
+    run = unroll.train_run(str(series), out=tmp_path / "run", epochs=1, hidden_size=4, num_layers=2, cell=name)
+    status, out, err = call("export", run.path, "--to", "html", "--cell", name)
+    assert (status, err) == (0, "")
+    assert "of PyTorch" in out
+    content = (run.path / "page.html").read_text("utf-8")
+    model = description_of(content)["model"]
+    assert model["cell"] == name
+    assert [gate["name"] for gate in model["cells"][0][0]["gates"]] == ["i", "f", "g", "o", "tanh(c)", "c"]
+    assert [layer[0]["step"] for layer in model["cells"]] == ["PeepholeLSTM_1", "PeepholeLSTM_2"]
+    assert not [name for name in model["weights"] if name.startswith("layers.")]
+    assert "c_next[unit] = f[unit] * c[unit] + i[unit] * g[unit];" in content
+
+
+def test_layers_of_the_same_sizes_share_a_step() -> None:
+    model = unroll.SequenceClassifier(3, 2, cell="gru", hidden_size=4, num_layers=3, bidirectional=True)
+    script, cells = steps_of(model)
+    names = [cell["step"] for layer in cells for cell in layer]
+    assert names == ["GRU_1"] * 2 + ["GRU_2"] * 4
+    assert re.findall(r"^  (\w+)\(", script, re.MULTILINE) == ["GRU_1", "GRU_2"]
+
+
+class Noisy(OneState):
+    """Draws numbers in its step."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.w = torch.nn.Linear(input_size, hidden_size)
+
+    def step(self, x: Tensor, state: Tensor) -> Tensor:
+        return torch.tanh(self.w(x) + 0.1 * torch.randn_like(state))
+
+
+def test_a_cell_that_does_not_compile_has_no_page(series: Path, tmp_path: Path) -> None:
+    run = unroll.train_run(str(series), out=tmp_path / "run", epochs=1, hidden_size=4, cell=name_of(Noisy))
+    reason = "Noisy does not: randn_like draws random numbers, which a program cannot (test_export.py:"
+    with pytest.raises(RunError, match=re.escape(f"{run.path}: a page needs a cell that compiles; {reason}")) as caught:
+        export_html(run, load_test(run))
+    assert "\n" not in str(caught.value)
+    assert not (run.path / "page.html").exists()
 
 
 def test_hostile_names_stay_names(tmp_path: Path) -> None:
@@ -174,10 +222,10 @@ def test_hostile_names_stay_names(tmp_path: Path) -> None:
     model = unroll.SequenceClassifier(2, 4, hidden_size=3).eval()
     made = Run(tmp_path / "<b>run", model, RunConfig.of(model, preparation, ""), None)
     description = describe(made, data, "data")
-    found = html_page(description)
+    found = html_page(*description)
     tags = [(tag, attributes.get("type")) for tag, attributes in Elements(found).found if tag == "script"]
     assert tags == [("script", "application/json"), ("script", None)]
-    assert description_of(found) == json.loads(json.dumps(description))
+    assert description_of(found) == json.loads(json.dumps(description.content))
 
 
 def test_samples_are_as_they_were_before_their_preparation(tmp_path: Path) -> None:

@@ -16,14 +16,14 @@ import torch
 from PIL import Image, ImageDraw
 
 import unroll
-from unroll.cells import CELLS, LSTM
+from unroll.cells import CELLS
 from unroll.data.formats.image_file import prepare_image
 from unroll.data.preparation import Framing, ImageFormat, Missing, Preparation, Scaling
 from unroll.data.sequences import SequenceData
 from unroll.errors import DataError
 from unroll.evaluation.predictions import Predictions
 from unroll.evaluation.stepwise import watch
-from unroll.export.description import describe, raw
+from unroll.export.description import Description, describe, raw
 from unroll.export.verify import ASK
 from unroll.page import engine
 from unroll.runs.config_file import RunConfig
@@ -31,6 +31,11 @@ from unroll.runs.storage import Run
 
 DIGITS = ImageFormat(28, 28, "rows", Framing(0.0, 20, "mass"))
 Script = Callable[[str], Any]
+
+
+def declared(description: Description) -> str:
+    """JavaScript that declares STEPS and description, within a function."""
+    return f"{description.steps}\nconst description = {json.dumps(description.content)};"
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +53,9 @@ def test_each_step_is_calibrated_as_a_share_of_the_whole(small: unroll.Splits, s
     described = describe(run, small.test, "sample")
     found = script(
         f"""(() => {{
-          const description = {json.dumps(described)};
+          {declared(described)}
           const x = Images.sequence({small.test.x[3].flatten().tolist()}, description.preparation);
-          const model = new Model(description.model, description.calibration);
+          const model = new Model(description.model, description.calibration, STEPS);
           const probabilities = model.read(x).probabilities.map((p) => Array.from(p));
           return [Array.from(model.probabilities([], 0)), ...probabilities, Array.from(model.probabilities(x))];
         }})()"""
@@ -80,7 +85,7 @@ def test_every_cell_and_readout_says_what_pytorch_says(
     samples = json.dumps([raw(small.test, digit) for digit in digits])
     found = script(
         f"""(() => {{
-          const description = {json.dumps(describe(run, small.test, "sample"))};
+          {declared(describe(run, small.test, "sample"))}
           {ASK}
           return {{answers: answers({samples}), reading: reading({samples}[0])}};
         }})()"""
@@ -100,9 +105,9 @@ def test_each_step_is_what_watching_sees(small: unroll.Splits, script: Script, c
     pixels = small.test.x[3].flatten().tolist()
     found = script(
         f"""(() => {{
-          const description = {json.dumps(described)};
+          {declared(described)}
           const x = Images.sequence({pixels}, description.preparation);
-          const reading = new Model(description.model).read(x);
+          const reading = new Model(description.model, null, STEPS).read(x);
           const hidden = reading.states.at(-1).map((direction) => Array.from(direction.hidden));
           const {{predicted, decided, units}} = reading;
           return {{probabilities: reading.probabilities.map((p) => Array.from(p)), hidden, predicted, decided, units}};
@@ -134,7 +139,8 @@ def test_what_stands_before_the_layers_is_watched_in_single_steps(script: Script
     expected, x = watch(model, series, 0), series.x
     found = script(
         f"""(() => {{
-          const model = new Model({json.dumps(describe(run, series, "made")["model"])}, null);
+          {declared(describe(run, series, "made"))}
+          const model = new Model(description.model, null, STEPS);
           const x = {json.dumps(x[0].tolist())};
           const reading = model.read(x);
           const hidden = reading.states.at(-1).map((direction) => Array.from(direction.hidden));
@@ -157,20 +163,6 @@ def test_what_stands_before_the_layers_is_watched_in_single_steps(script: Script
     assert np.allclose(found["swapped"] + found["blank"], [float(loss[0, 1]) for loss in losses], atol=1e-5)
 
 
-def test_gates_are_those_of_the_equations(script: Script) -> None:
-    cell = LSTM(2, 3)
-    x, state = torch.rand(1, 2), (torch.rand(1, 3), torch.rand(1, 3))
-    with torch.no_grad():
-        hidden, memory = cell.step(x, state)
-    weights = {name: {"shape": list(p.shape), "data": p.flatten().tolist()} for name, p in cell.named_parameters()}
-    h, c = (part[0].tolist() for part in state)
-    step = f"new LSTMCell({json.dumps(weights)}, 3).step({x[0].tolist()}, {{hidden: {h}, memory: {c}}})"
-    found = script(f"(({{hidden, gates}}) => [hidden, gates.memory, gates.output].map((v) => Array.from(v)))({step})")
-    assert np.allclose(found[0], hidden[0], atol=1e-6)
-    assert np.allclose(found[1], memory[0], atol=1e-6)
-    assert np.allclose(found[2], hidden[0] / memory[0].tanh(), atol=1e-5)
-
-
 @pytest.mark.parametrize("both", [False, True])
 def test_occlusion_is_the_difference_of_two_readings(small: unroll.Splits, script: Script, both: bool) -> None:
     model = unroll.SequenceClassifier(28, 10, hidden_size=8, bidirectional=both, readout="mean").eval()
@@ -184,11 +176,11 @@ def test_occlusion_is_the_difference_of_two_readings(small: unroll.Splits, scrip
     pixels = small.test.x[0].flatten().tolist()
     found = script(
         f"""(() => {{
-          const description = {json.dumps(described)};
+          {declared(described)}
           const x = Images.sequence({pixels}, description.preparation);
           const halves = new Float32Array(28).fill(0.5);
           const replacements = [{{step: 12, value: halves}}, {{step: 12, value: null}}];
-          return [...new Model(description.model).occlude(x, replacements, 4)];
+          return [...new Model(description.model, null, STEPS).occlude(x, replacements, 4)];
         }})()"""
     )
     assert np.allclose(found, expected, atol=1e-5)
@@ -205,7 +197,8 @@ def test_no_step_at_all_reads_as_in_pytorch(script: Script) -> None:
             expected = model(torch.zeros(1, 0, 3))[0]
         data = unroll.SequenceData(torch.zeros(2, 5, 3), torch.tensor([0, 1]), Preparation(("a", "b"), Scaling(0, 1)))
         described = describe(Run(Path("made"), model, RunConfig.of(model, data.preparation, ""), None), data, "made")
-        found = script(f"Array.from(new Model({json.dumps(described['model'])}).logits([]))")
+        answer = "Array.from(new Model(description.model, null, STEPS).logits([]))"
+        found = script(f"(() => {{ {declared(described)} return {answer}; }})()")
         assert np.allclose(found, expected, atol=1e-6), (both, norm, readout)
 
 
@@ -217,7 +210,8 @@ def test_who_reads_a_long_sequence_both_ways_is_asked_at_some_steps(script: Scri
     described = describe(Run(Path("made"), model, RunConfig.of(model, data.preparation, ""), None), data, "made")
     found = script(
         f"""(() => {{
-          const {{coarse, logits}} = new Model({json.dumps(described["model"])}).read({x.tolist()});
+          {declared(described)}
+          const {{coarse, logits}} = new Model(description.model, null, STEPS).read({x.tolist()});
           return {{coarse, logits: logits.map((one) => Array.from(one))}};
         }})()"""
     )
@@ -303,7 +297,7 @@ def test_pixels_become_steps_in_every_order(small: unroll.Splits, script: Script
     data = replace(small.test, x=form.sequences(small.test.x), preparation=preparation)
     model = unroll.SequenceClassifier(data.input_size, 10, hidden_size=2)
     run = Run(Path("made"), model, RunConfig.of(model, preparation, ""), None)
-    described = describe(run, data, "made")["preparation"]
+    described = describe(run, data, "made").content["preparation"]
     pixels = images.flatten().tolist()
     found = script(f"Images.sequence({pixels}, {json.dumps(described)}).map((step) => Array.from(step))")
     assert np.allclose(found, expected, atol=1e-6)
@@ -323,8 +317,9 @@ def test_a_page_reads_colours_as_pytorch_does(script: Script, read: str) -> None
     asked = [base64.b64encode(image.numpy().tobytes()).decode() for image in images]
     found = script(
         f"""(() => {{
-          const {{model, preparation}} = {json.dumps(described)};
-          const page = new Model(model, null);
+          {declared(described)}
+          const {{model, preparation}} = description;
+          const page = new Model(model, null, STEPS);
           const read = (x) => page.probabilities(Images.sequence(decode.bytes(x), preparation));
           return {json.dumps(asked)}.map((x) => Array.from(read(x)));
         }})()"""
@@ -332,7 +327,7 @@ def test_a_page_reads_colours_as_pytorch_does(script: Script, read: str) -> None
     with torch.inference_mode():
         expected = model(preparation.scaling.apply(data.x)).softmax(dim=1)
     assert np.allclose(found, expected, atol=1e-5)
-    place = script(f"Images.stepOf(2, 3, {json.dumps(described['preparation']['image'])})")
+    place = script(f"Images.stepOf(2, 3, {json.dumps(described.content['preparation']['image'])})")
     step, feature = place["step"], place["feature"]
     assert torch.equal(data.x[0, step, feature : feature + 3], images[0, 2, 3])
 

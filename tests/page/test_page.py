@@ -17,6 +17,7 @@ import unroll
 from unroll.evaluation.predict_files import Sure, predict_files
 from unroll.export import export_html
 from unroll.runs.data import load_test
+from unusual_cells import FourParts
 
 pytest_plugins = ["browser"]
 
@@ -30,6 +31,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "two LSTMs both ways": {"cell": "lstm", "num_layers": 2, "bidirectional": True},
     "mingru by shuffled pixels": {"cell": "mingru", "read": "permuted"},
     "lru by pixels": {"cell": "lru", "read": "pixels"},
+    "two layers of one's own": {"cell": FourParts, "num_layers": 2},
 }
 
 
@@ -523,3 +525,22 @@ def test_other_models_are_read_too(name: str, others: Callable[[str], Path], vis
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.7)
     assert page.locator("#comparison").is_visible()
     assert position(page) == time // 2
+
+
+def test_a_cell_of_ones_own_shows_the_names_in_its_step(others: Callable[[str], Path], visit: Visit) -> None:
+    page = visit(others("two layers of one's own"))
+    assert "Two layers of 10 FourParts units" in page.locator("#facts").text_content()
+    options = ["hidden state", "h", "sigmoid", "tanh", "slow", "mean", "traces"]
+    assert page.locator("#part option").all_text_contents() == options
+    canvas = page.locator("#heat canvas")
+    for part, rows in (("slow", 6), ("mean", 1), ("traces", 20)):
+        page.locator("#part").select_option(label=part)
+        assert canvas.get_attribute("aria-valuemax") == str(rows)
+        assert page.locator("#heat-hint").text_content().startswith(f"Each row is one of the {rows} numbers of layer 1")
+        canvas.focus()
+        for _ in range(8):
+            page.keyboard.press("ArrowDown")
+        assert canvas.get_attribute("aria-valuenow") == str(min(9, rows))
+        assert re.fullmatch(r"unit \d+, row 28: .*", canvas.get_attribute("aria-valuetext"))
+    page.locator("#part").select_option(label="sigmoid")
+    assert page.locator("#heat-key").text_content() == "01"

@@ -150,7 +150,7 @@ POINTWISE: dict[str, Pointwise] = {
         "√({0})",
     ),
     "abs": Pointwise(Op.ABS, abs, _times(lambda g, n: g.apply("sign", n.inputs[0])), "Math.abs({0})", "|{0}|"),
-    "sign": Pointwise(Op.SIGN, lambda a: (a > 0) - (a < 0), None, "Math.sign({0})", "sign({0})"),
+    "sign": Pointwise(Op.SIGN, lambda a: (a > 0) - (a < 0), None, "(Math.sign({0}) || 0)", "sign({0})"),
     "exp": Pointwise(Op.EXP, _lenient(math.exp), _times(lambda g, n: n), "Math.exp({0})", "exp({0})", True),
     "log": Pointwise(
         Op.LOG,
@@ -183,7 +183,7 @@ POINTWISE: dict[str, Pointwise] = {
         Op.SIGMOID,
         _sigmoid,
         lambda g, n, d: (g.apply("sigmoid_back", n, d),),
-        "1 / (1 + Math.exp(-({0})))",
+        "sigmoid({0})",
         "σ({0})",
         True,
     ),

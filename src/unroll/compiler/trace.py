@@ -86,7 +86,7 @@ def trace(cell: nn.Module, step: Callable[[Tensor, Any], Any], x: Tensor, state:
     recorder.enter(x, [recorder.graph.x(0, x[0].numel())])
     for index, part in enumerate(parts):
         recorder.enter(part, [recorder.graph.state(index, 0, part[0].numel())])
-    names = _Names(step)
+    names = _Names(step, cell)
     with torch.no_grad(), names, recorder:
         results = step(x, state)
     new = (results,) if single else tuple(results) if isinstance(results, (tuple, list)) else (results,)
@@ -692,11 +692,12 @@ def _place() -> str:
 
 
 class _Names:
-    """Notes the local names in a function when it returns."""
+    """Notes the local names in a function, and in the methods of a cell that it calls, when they return."""
 
-    def __init__(self, step: Callable[..., Any]) -> None:
+    def __init__(self, step: Callable[..., Any], cell: nn.Module) -> None:
         self.code = getattr(getattr(step, "__func__", step), "__code__", None)
-        self.found: dict[str, Any] = {}
+        self.cell = cell
+        self.found: list[dict[str, Any]] = []
 
     def __enter__(self) -> None:
         self.watching = sys.getprofile() is None  # a profiler goes on undisturbed, and the names stay unknown
@@ -708,11 +709,18 @@ class _Names:
             sys.setprofile(None)
 
     def _watch(self, frame: FrameType, event: str, _: Any) -> None:
-        if event == "return" and frame.f_code is self.code:
-            self.found = dict(frame.f_locals)
+        if event != "return":
+            return
+        code = frame.f_code
+        if code is self.code:
+            self.found.insert(0, dict(frame.f_locals))
+        elif code.co_argcount and not code.co_filename.startswith(_TORCH):
+            values = frame.f_locals
+            if values.get(code.co_varnames[0]) is self.cell:
+                self.found.append(dict(values))
 
     def of_nodes(self, recorder: _Recorder) -> dict[Node, str]:
-        """Return the names of nodes; where one has several, the first."""
+        """Return the names of nodes; where one has several, the first, and those in `step` before others."""
         names: dict[Node, str] = {}
         for name, node in self._nodes(recorder):
             if node.operation not in ("x", "state", "constant"):
@@ -741,7 +749,7 @@ class _Names:
 
     def _nodes(self, recorder: _Recorder) -> Iterator[tuple[str, Node]]:
         """Yield the local variables that are a single node each."""
-        for name, value in self.found.items():
+        for name, value in (item for values in self.found for item in values.items()):
             if not (recorder.depends(value) and value.dim() > 1 and value.shape[0] == BATCH):
                 continue
             try:

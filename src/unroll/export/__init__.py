@@ -10,10 +10,10 @@ from ..page import html_page, is_page
 from ..runs.data import TestData
 from ..runs.folder import PAGE, write
 from ..runs.storage import Run
-from .description import check_cell, describe
+from .description import describe
 from .verify import check
 
-__all__ = ["Exported", "check_cell", "export_html", "make_page"]
+__all__ = ["Exported", "export_html", "make_page"]
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ def make_page(run: Run, test: TestData) -> tuple[str, int, float]:
     data = test.sequences.to("cpu")
     description = describe(run, data, Path(test.name).name)
     checked, difference = check(run, data, description)
-    description["facts"] |= {"checked": checked, "difference": difference}
-    return html_page(description), checked, difference
+    description.content["facts"] |= {"checked": checked, "difference": difference}
+    return html_page(*description), checked, difference
 
 
 def export_html(run: Run, test: TestData, out: str | Path | None = None) -> Exported:

@@ -7,12 +7,11 @@ import importlib.metadata
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from ..cells import CELLS
 from ..data.formats.mnist import credit_of
 from ..data.preparation import Preparation
 from ..data.sequences import SequenceData
@@ -21,6 +20,7 @@ from ..models.classifier import SequenceClassifier
 from ..models.front import EPSILON
 from ..models.stem import KERNELS
 from ..runs.storage import Run
+from .steps import packed, steps_of
 
 FORMAT = 1  # version of the description
 SAMPLES = 20  # real sequences on the page; at least one of each class
@@ -38,8 +38,20 @@ SETTINGS = (
 )
 
 
-def describe(run: Run, data: SequenceData, name: str) -> dict[str, Any]:
-    """Return all that the page needs, as plain JSON types.
+class Description(NamedTuple):
+    """All that a page needs.
+
+    Attributes:
+        content: the model and its facts, as plain JSON types.
+        steps: JavaScript that declares STEPS, the steps of its cells.
+    """
+
+    content: dict[str, Any]
+    steps: str
+
+
+def describe(run: Run, data: SequenceData, name: str) -> Description:
+    """Return all that the page needs.
 
     Args:
         run: finished.
@@ -47,19 +59,22 @@ def describe(run: Run, data: SequenceData, name: str) -> dict[str, Any]:
         name: of the data.
 
     Raises:
-        RunError: its cell is not built in, so it has no JavaScript; or it is an ensemble.
+        RunError: its cell does not compile, so it has no JavaScript; or it is an ensemble.
     """
     model = run.single("a page")
-    check_cell(run.path, model.config.cell)
+    try:
+        steps, cells = steps_of(model)
+    except RunError as error:
+        raise RunError(f"{run.path}: {error}") from None
     samples = _samples(data)
     judged = Path(run.config.plan.data if run.config.plan else name).name  # the data set of the accuracy
-    return {
+    content = {
         "format": FORMAT,
         "unroll": importlib.metadata.version("unroll-rnn"),
         "title": run.path.resolve().name,
         "kind": run.preparation.kind,
         "classes": list(run.preparation.classes),
-        "model": _model(model),
+        "model": _model(model) | {"cells": cells},
         "calibration": run.calibration and run.calibration.to_dict(),
         "preparation": _preparation(run.preparation),
         "samples": [raw(data, number) for number in samples],
@@ -73,20 +88,16 @@ def describe(run: Run, data: SequenceData, name: str) -> dict[str, Any]:
             "early": run.config.train and run.config.train.early,
         },
     }
-
-
-def check_cell(path: Path, cell: str) -> None:
-    """Raise `RunError` unless the page supports the cell, named as in config.json."""
-    if cell not in CELLS:
-        raise RunError(f"{path}: a page needs one of the cells {', '.join(CELLS)}, got {cell}")
+    return Description(content, steps)
 
 
 def _model(model: SequenceClassifier) -> dict[str, Any]:
     settings = {name: getattr(model.config, name) for name in SETTINGS}
     sizes = {name: getattr(model, name) for name in ("input_size", "num_classes", "vocabulary_size", "ngram_buckets")}
     weights = {
-        name: {"shape": list(value.shape), "data": _base64(value.detach().cpu().float().numpy().astype("<f4"))}
+        name: {"shape": list(value.shape), "data": packed(value)}
         for name, value in model.state_dict().items()
+        if not name.startswith("layers.")
     }
     front = asdict(model.front) | {"epsilon": EPSILON}
     stem = model.stem and {"kernels": KERNELS, "strides": model.stem.strides}

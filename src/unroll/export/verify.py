@@ -21,7 +21,7 @@ from ..evaluation.predictions import Predictions
 from ..evaluation.stepwise import watch
 from ..page import engine
 from ..runs.storage import Run
-from .description import raw, spread
+from .description import Description, raw, spread
 
 CHECKED = 100  # real sequences to compare
 READ, READ_STEPS = 5, 1_000  # sequences among them to compare after each time step, and their greatest length
@@ -36,7 +36,7 @@ const sequenceOf = ({preparation, kind}, x) => {
   if (kind === "images") return Images.sequence(decode.bytes(x), preparation);
   return Series.sequence(x.map((step) => step.map((v) => v ?? NaN)), preparation);
 };
-const model = new Model(description.model, description.calibration);
+const model = new Model(description.model, description.calibration, STEPS);
 const answers = (samples) => samples.map(({x}) => Array.from(model.probabilities(sequenceOf(description, x))));
 const reading = ({x}) => {
   const {coarse, probabilities} = model.read(sequenceOf(description, x));
@@ -61,7 +61,7 @@ class Check(NamedTuple):
     difference: float
 
 
-def check(run: Run, data: SequenceData, description: dict[str, Any]) -> Check:
+def check(run: Run, data: SequenceData, description: Description) -> Check:
     """Compare the results of the page with those of PyTorch.
 
     Args:
@@ -76,8 +76,10 @@ def check(run: Run, data: SequenceData, description: dict[str, Any]) -> Check:
     numbers = spread(list(range(len(data))), CHECKED)
     some = data.subset(torch.tensor(numbers)).unpadded()
     expected = Predictions.of(run.model, some).probabilities(run.calibration)
-    given = json.dumps(json.dumps(description))  # JSON.parse, as on the page, keeps a key "__proto__", unlike a literal
-    with _javascript(f"const description = JSON.parse({given});\n{engine()}\n{ASK}") as run_script:
+    given = json.dumps(
+        json.dumps(description.content)
+    )  # JSON.parse, as on the page, keeps a key "__proto__", unlike a literal
+    with _javascript(f"const description = JSON.parse({given});\n{engine(description.steps)}\n{ASK}") as run_script:
         samples = [raw(data, number) for number in numbers]
         differences = [_difference(run_script(f"answers({json.dumps(samples)})"), expected)]
         steps = some.steps_of_each

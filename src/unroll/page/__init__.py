@@ -51,24 +51,30 @@ def modules(*entries: str) -> dict[str, str]:
     return ordered
 
 
-def script(*entries: str) -> str:
-    """Join modules and their imports into one classic script."""
+def script(*entries: str, steps: str = "") -> str:
+    """Join modules and their imports into one classic script.
+
+    Args:
+        entries: names of the modules.
+        steps: code that declares STEPS, the steps of a model's cells (default none).
+    """
     sources = (EXPORT.sub("", IMPORT.sub("", source)) for source in modules(*entries).values())
-    return "\n".join(['"use strict";', *sources])
+    return "\n".join(['"use strict";', *filter(None, [steps]), *sources])
 
 
-def engine() -> str:
-    """Return the JavaScript that computes a model's predictions, which also runs without a browser."""
-    return script(*ENGINE)
+def engine(steps: str = "") -> str:
+    """Return the JavaScript that computes a model's predictions, which also runs without a browser; see `script`."""
+    return script(*ENGINE, steps=steps)
 
 
-def html_page(description: dict[str, Any]) -> str:
+def html_page(description: dict[str, Any], steps: str) -> str:
     """Return the page as one HTML file.
 
     Args:
         description: the model and its facts as plain JSON types; see `unroll.export`.
+        steps: code that declares STEPS, the steps of its cells; it must not end a script element.
     """
-    code = script("app.js")
+    code = script("app.js", steps=steps)
     style = "\n".join(map(read, STYLES))
     policy = "; ".join(
         (

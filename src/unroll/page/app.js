@@ -10,6 +10,7 @@ import { Player } from "./views/player.js";
 import { Curves } from "./views/probability_curves.js";
 import { Moved } from "./views/state_change.js";
 import { HeatMap } from "./views/state_heatmap.js";
+import { Parts } from "./views/state_parts.js";
 
 /** @import { Description } from "./description.js" */
 /** @import { Reading } from "./engine/model.js" */
@@ -25,7 +26,7 @@ class App {
   constructor(description) {
     this.description = description;
     this.words = new Words(description);
-    this.model = new Model(description.model, description.calibration);
+    this.model = new Model(description.model, description.calibration, STEPS);
     this.leaders = new Leaders(description.classes.length);
     /** @type {{ reading: Reading, points: Float64Array[] } | null} */
     this.now = null;
@@ -33,7 +34,8 @@ class App {
     this.before = null;
     this.cost = Infinity;
     this.layer = 0;
-    this.part = "hidden";
+    this.parts = Parts.of(description.model);
+    this.part = this.parts[0];
     const Input = App.INPUTS[description.kind]();
     this.#sayWhatItIs();
     this.input = new Input(byId("input"), description, (change) => this.#changed(change));
@@ -169,10 +171,10 @@ class App {
   #heat() {
     this.heat.load(this.now.reading, this.layer, this.part, this.before !== null);
     byId("heat-hint").textContent = this.words.heatHint(this.part, this.layer);
-    const { kind, most } = this.heat;
-    const ramp = element("span", { class: `ramp ${kind}` });
+    const { share, most } = this.heat;
+    const ramp = element("span", { class: `ramp ${share ? "share" : "sign"}` });
     const digits = most === 1 ? 0 : 1;
-    byId("heat-key").replaceChildren(kind === "share" ? "0" : signed(-most, digits), ramp, signed(most, digits));
+    byId("heat-key").replaceChildren(share ? "0" : signed(-most, digits), ramp, signed(most, digits));
     const same = this.before?.reading.time === this.now.reading.time;
     byId("comparison").hidden = !this.before;
     byId("comparison-hint").textContent = this.words.comparisonHint(same);
@@ -230,22 +232,14 @@ class App {
     const count = this.model.layers;
     layer.append(...Array.from({ length: count }, (_, n) => element("option", { value: n }, `${n + 1} of ${count}`)));
     byId("layer-label").hidden = count < 2;
-    const gates = Object.keys(this.model.read([this.#silence()]).states[0][0].gates);
-    const options = ["hidden", ...gates];
-    part.append(...options.map((name) => element("option", { value: name }, HeatMap.PARTS[name]?.[1] ?? name)));
-    byId("part-label").hidden = options.length < 2;
+    part.append(...this.parts.map(({ key, name }) => element("option", { value: key }, name)));
+    byId("part-label").hidden = this.parts.length < 2;
     for (const select of [layer, part]) {
       select.addEventListener("change", () => {
-        [this.layer, this.part] = [Number(layer.value), part.value];
+        [this.layer, this.part] = [Number(layer.value), this.parts[part.selectedIndex]];
         if (this.now) this.#heat();
       });
     }
-  }
-
-  /** An empty step, to find out which gates the model has. */
-  #silence() {
-    const { vocabulary_size: isText, ngram_buckets: hasParts, input_size: features } = this.description.model;
-    return isText ? (hasParts ? [0] : 0) : new Float32Array(features);
   }
 
   #mattering() {

@@ -27,7 +27,38 @@ export interface ModelDescription {
   ngram_buckets: number;
   front: FrontDescription;
   stem: StemDescription | null;
+  /** [layer][direction] */
+  cells: CellDescription[][];
   weights: Record<string, { shape: number[]; data: string }>;
+}
+
+/** A cell; its numbers are 32-bit floats, in base64. */
+export interface CellDescription {
+  /** The name of its step in STEPS. */
+  step: string;
+  weights: string[];
+  /** The parts of the state before the first step. */
+  start: string[];
+  gates: GateDescription[];
+}
+
+/** What its step makes beside the hidden state; `share`: numbers from 0 to 1. */
+export interface GateDescription {
+  name: string;
+  width: number;
+  share: boolean;
+}
+
+/** A time step: from x and the parts of the state to the new parts, and the gates by name. */
+export type Step = (
+  x: Float64Array,
+  state: Float64Array[],
+  weights: Float32Array[],
+) => { state: Float64Array[]; gates: Record<string, Float64Array> };
+
+declare global {
+  /** The steps of the page's cells, which unroll.compiler.javascript writes into its script. */
+  const STEPS: Record<string, Step>;
 }
 
 /** How time steps become what the layers read; `mask_size` features, the last ones, say what is missing. */

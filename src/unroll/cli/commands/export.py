@@ -7,7 +7,7 @@ from typing import Literal
 
 from ...interrupt import immediate_interrupt
 from ...validation import check_run
-from ..app import Json, app
+from ..app import Json, app, import_user_cell
 from ..outcome import print_json, say
 
 
@@ -20,6 +20,7 @@ def export(
     out: Path | None = None,
     data: str | None = None,
     data_dir: Path | None = None,
+    cell: str | None = None,
     json: Json = False,
 ) -> int:
     """Export a run as a single web page that runs the model in the browser: draw an input and watch it read.
@@ -42,20 +43,21 @@ def export(
         Data set to check the page on and to take samples from; default the run's own.
     data_dir
         Folder to search first for the data.
+    cell
+        module:Class of your own cell, if the run was trained with one; it is imported.
     json
         Print one JSON object: the page's path, its size in bytes, the number of sequences compared, the largest
         difference of a probability, and in which way the data is unlike the training data.
     """
     check_run(run)
     with immediate_interrupt():
-        from ...export import check_cell, export_html
-        from ...runs.config_file import read_config
+        from ...export import export_html
         from ...runs.data import load_samples
         from ...runs.storage import load_run
         from ..views.terminal import Screen, print_facts
 
     assert to == "html"
-    check_cell(run, read_config(run).model.cell)  # before loading asks for the cell's module
+    import_user_cell(cell)
     loaded = load_run(run)
     loaded.single("a page")  # before the data is loaded
     samples = load_samples(loaded, data, data_dir)

@@ -1,26 +1,18 @@
-import { CELLS, linear, normalised } from "./cells.js";
+import { decode } from "./decode.js";
 import { Front } from "./front.js";
 import { Stem } from "./stem.js";
+import { Cell } from "./step.js";
+import { joined, linear, normalised } from "./vectors.js";
 
-/** @import { Calibration, ModelDescription } from "../description.js" */
-/** @import { State, Weight } from "./cells.js" */
+/** @import { Calibration, ModelDescription, Step } from "../description.js" */
+/** @import { State } from "./step.js" */
+/** @import { Weight } from "./vectors.js" */
 
 /*
  * A sequence classifier: a front that makes frames of time steps, or a stem of convolutions, layers of cells, a readout
- * that reduces their outputs to one vector, and a head that computes one number for each class. See cells.js for a
+ * that reduces their outputs to one vector, and a head that computes one number for each class. See step.js for a
  * single step of a cell.
  */
-
-/** Decoders of the description's base64 parts. */
-export const decode = {
-  bytes(text) {
-    if (typeof atob === "undefined") return Uint8Array.fromBase64(text); // a JavaScript engine outside a browser
-    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-  },
-  floats(text) {
-    return new Float32Array(decode.bytes(text).buffer);
-  },
-};
 
 /** Return probabilities from logits, divided by a temperature. */
 function softmax(logits, temperature) {
@@ -32,14 +24,6 @@ function softmax(logits, temperature) {
 
 /** Return the index of the greatest of some numbers. */
 export const largest = (numbers) => numbers.reduce((best, v, index) => (v > numbers[best] ? index : best), 0);
-
-/** Concatenate two arrays of numbers. */
-function joined(first, second) {
-  const both = new Float64Array(first.length + second.length);
-  both.set(first);
-  both.set(second, first.length);
-  return both;
-}
 
 /** The readouts: each adds one vector to an accumulator, which is never changed in place. */
 const READOUTS = {
@@ -79,8 +63,9 @@ export class Model {
   /**
    * @param {ModelDescription} description
    * @param {Calibration | null} calibration
+   * @param {Record<string, Step>} steps of its cells, by the names in the description
    */
-  constructor(description, calibration) {
+  constructor(description, calibration, steps) {
     this.description = description;
     this.calibration = calibration;
     this.layers = description.num_layers;
@@ -93,18 +78,10 @@ export class Model {
     for (const [name, { shape, data }] of Object.entries(description.weights)) {
       this.weights[name] = { shape, data: decode.floats(data) };
     }
-    this.cells = Array.from({ length: this.layers }, (_, layer) =>
-      Array.from({ length: this.directions }, (_, direction) => this.#cell(`layers.${layer}.${direction}.`)),
-    );
+    this.cells = description.cells.map((layer) => layer.map((cell) => new Cell(cell, steps)));
     this.readout = READOUTS[description.readout];
     this.front = new Front(description.front);
     this.stem = description.stem && new Stem(description.stem, this.weights);
-  }
-
-  #cell(prefix) {
-    const own = Object.entries(this.weights).filter(([name]) => name.startsWith(prefix));
-    const weights = Object.fromEntries(own.map(([name, weight]) => [name.slice(prefix.length), weight]));
-    return new CELLS[this.description.cell](weights, this.hiddenSize, this.description.nonlinearity);
   }
 
   /**
@@ -359,12 +336,13 @@ export class Reading {
     this.logits = new Array(time);
     /** @type {Float64Array[]} */
     this.probabilities = new Array(time);
-    /** [layer][direction]: {hidden, gates: {name: …}}, each a Float32Array of time × units. */
-    this.states = model.cells.map((layer) => layer.map(() => ({ hidden: this.#blank(), gates: {} })));
-  }
-
-  #blank() {
-    return new Float32Array(this.time * this.units);
+    /** [layer][direction]: {hidden, gates: {name: …}}, each a Float32Array of time × width. */
+    this.states = model.cells.map((layer) =>
+      layer.map((cell) => ({
+        hidden: new Float32Array(time * this.units),
+        gates: Object.fromEntries(cell.gates.map(({ name, width }) => [name, new Float32Array(time * width)])),
+      })),
+    );
   }
 
   /**
@@ -378,9 +356,7 @@ export class Reading {
   note(layer, direction, step, { hidden, gates }) {
     const kept = this.states[layer][direction];
     kept.hidden.set(hidden, step * this.units);
-    for (const [name, values] of Object.entries(gates)) {
-      (kept.gates[name] ??= this.#blank()).set(values, step * this.units);
-    }
+    for (const [name, values] of Object.entries(gates)) kept.gates[name].set(values, step * values.length);
   }
 
   /** Keep the answer after a step. */

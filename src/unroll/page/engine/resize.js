@@ -1,4 +1,4 @@
-import { filled } from "./cells.js";
+import { filled } from "./vectors.js";
 
 /*
  * Resize pictures of one channel exactly as the library Pillow does, so that this page and `unroll predict` see the

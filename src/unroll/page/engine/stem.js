@@ -1,7 +1,7 @@
-import { linear, normalised } from "./cells.js";
+import { linear, normalised } from "./vectors.js";
 
 /** @import { StemDescription } from "../description.js" */
-/** @import { Weight } from "./cells.js" */
+/** @import { Weight } from "./vectors.js" */
 
 /** Two convolutions before the layers, as in unroll's models/stem.py. */
 export class Stem {

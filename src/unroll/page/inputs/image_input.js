@@ -1,6 +1,6 @@
 import { element } from "../dom.js";
 import { border, Images, median } from "../engine/images.js";
-import { decode } from "../engine/model.js";
+import { decode } from "../engine/decode.js";
 import { inSlices } from "../work_slices.js";
 import { Pad } from "./drawing_pad.js";
 import { PixelGrid } from "./pixel_grid.js";

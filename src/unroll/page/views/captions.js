@@ -1,10 +1,10 @@
 import { grouped, percent } from "../dom.js";
 import { Model } from "../engine/model.js";
 import { Texts } from "../engine/tokenizer.js";
-import { HeatMap } from "./state_heatmap.js";
 
 /** @import { Description } from "../description.js" */
 /** @import { Reading } from "../engine/model.js" */
+/** @import { Part } from "./state_parts.js" */
 
 /** The texts of the page about its model. */
 export class Words {
@@ -61,7 +61,7 @@ export class Words {
     const { cell, nonlinearity, hidden_size: units, num_layers: layers, bidirectional } = this.model;
     const { accuracy, n, data, credit, parameters, checked, difference } = this.known;
     const kind = { rnn: nonlinearity, lstm: "LSTM", gru: "GRU", lru: "LRU", indrnn: `IndRNN (${nonlinearity})` }[cell];
-    const name = kind ?? { mingru: "minGRU", minlstm: "minLSTM" }[cell] ?? cell;
+    const name = kind ?? { mingru: "minGRU", minlstm: "minLSTM" }[cell] ?? cell.split(":").at(-1);
     const many = ["no layer", "one layer", "two layers", "three layers", "four layers"][layers] ?? `${layers} layers`;
     const sentences = [
       `${capital(many)} of ${units} ${name} units${bidirectional ? ", bidirectional" : ""}: ` +
@@ -116,17 +116,22 @@ export class Words {
     return `It has answered ${name} since ${since}, the dotted line${asked}; at the end it is ${sure} sure.`;
   }
 
-  heatHint(part, layer) {
-    const { hidden_size: units, num_layers: layers, bidirectional } = this.model;
+  /**
+   * Explain the heat map of a part.
+   *
+   * @param {Part} part
+   * @param {number} layer
+   */
+  heatHint({ meaning, width }, layer) {
+    const { num_layers: layers, bidirectional } = this.model;
     const which = layers > 1 ? ` of layer ${layer + 1} of ${layers}` : "";
     const both =
       ` The second reader's map fills from the other end. Both maps show the whole ${this.whole}; ` +
       "the curves show the answer if it ended at the line.";
     const ways = bidirectional ? both : "";
-    const [, , more] = HeatMap.PARTS[part] ?? [];
-    if (more) return `${more}${ways}`;
+    if (meaning) return `${meaning}${ways}`;
     return (
-      `Each row is one of the ${units} numbers${which}; ${this.#changes} changes them all. ` +
+      `Each row is one of the ${width} numbers${which}; ${this.#changes} changes them all. ` +
       `Similar rows are next to each other. Point at a place to see its number.${ways}`
     );
   }

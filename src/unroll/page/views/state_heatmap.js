@@ -3,25 +3,10 @@ import { Palette } from "./palette.js";
 import { seekable } from "./probability_curves.js";
 
 /** @import { Reading } from "../engine/model.js" */
+/** @import { Part } from "./state_parts.js" */
 
 /** The hidden state, or a gate, as a heat map for each reader: a row for each unit, a column for each step. */
 export class HeatMap {
-  /** The parts to show: "sign" (around 0) or "share" (0 to 1), name, explanation. */
-  static PARTS = {
-    hidden: ["sign", "hidden state"],
-    memory: ["sign", "memory c", "The LSTM's memory; the hidden state is its output."],
-    reset: ["share", "reset gate", "0: the candidate ignores the old values."],
-    update: ["share", "update gate", "1: the unit keeps its old value, 0: it takes the candidate."],
-    candidate: ["sign", "candidate", "The proposed new value."],
-    input: ["share", "input gate", "1: lets the candidate into the memory."],
-    forget: ["share", "forget gate", "1: keeps the memory, 0: forgets it."],
-    cell: ["sign", "candidate g", "The proposed new value."],
-    output: ["share", "output gate", "1: outputs the memory."],
-    keep: ["share", "keep gate", "1: the unit keeps its old value, 0: it takes the candidate."],
-    real: ["sign", "real part", "A unit's memory is a rotating complex number: its real part."],
-    imaginary: ["sign", "imaginary part", "A unit's memory is a rotating complex number: its imaginary part."],
-  };
-
   static READERS = ["Reader 1: from the first to the last →", "Reader 2: from the last to the first ←"];
 
   /**
@@ -66,26 +51,39 @@ export class HeatMap {
   }
 
   /**
-   * Show one layer's states; `part` is "hidden" or a gate. With `keep`, the units keep their order.
+   * Show a part of one layer's states. With `keep`, the units keep their order.
    *
    * @param {Reading} reading
    * @param {number} layer
-   * @param {string} part
+   * @param {Part} part
    */
-  load(reading, layer, part, keep = false) {
-    const [kind] = HeatMap.PARTS[part] ?? ["sign"];
+  load(reading, layer, { key, width, share }, keep = false) {
     this.time = reading.time;
-    this.kind = kind;
+    this.share = share;
+    this.#resize(width);
     const states = reading.states[layer];
-    this.values = states.map(({ hidden, gates }) => (part === "hidden" ? hidden : gates[part]));
+    this.values = states.map(({ hidden, gates }) => (key === "hidden" ? hidden : gates[key]));
     this.most = 1;
-    if (kind === "sign") {
+    if (!share) {
       const larger = (most, v) => Math.max(most, Math.abs(v));
       const peak = this.values.reduce((most, values) => values.reduce(larger, most), 0);
       this.most = peak <= 1 && peak > 0.5 ? 1 : peak || 1;
     }
-    if (!keep || !this.orders) this.orders = states.map(({ hidden }) => alike(hidden, reading.time, this.units));
+    if (!keep || this.orders?.[0].length !== width) {
+      const ordering = width === reading.units ? states.map(({ hidden }) => hidden) : this.values;
+      this.orders = ordering.map((values) => alike(values, reading.time, width));
+    }
     this.draw();
+  }
+
+  /** Have a row for each of `units` numbers. */
+  #resize(units) {
+    this.units = units;
+    for (const map of this.maps) {
+      map.unit = Math.min(map.unit, units - 1);
+      map.canvas.setAttribute("aria-valuemax", String(units));
+      map.canvas.setAttribute("aria-valuenow", String(map.unit + 1));
+    }
   }
 
   clear() {
@@ -98,7 +96,7 @@ export class HeatMap {
   draw() {
     this.pictures = [];
     if (this.values) {
-      const colour = this.kind === "share" ? Palette.sequential() : Palette.diverging();
+      const colour = this.share ? Palette.sequential() : Palette.diverging();
       const table = Array.from({ length: 511 }, (_, n) => colour(n / 255 - 1));
       this.pictures = this.values.map((values, direction) => this.#picture(values, this.orders[direction], table));
     }
