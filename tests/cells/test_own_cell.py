@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -65,6 +66,8 @@ def test_from_training_to_prediction(call: Call) -> None:
     assert "fused for float32" in call("info", run, "--cell", "my_cells:Own")[1]
     assert call("check", run, "--cell", "my_cells:Own")[0] == 0
     assert unroll.load_run(run).model.config.cell == "my_cells:Own"  # the module has been imported
+    own = importlib.import_module("my_cells").Own
+    assert unroll.train_run(cell=own, epochs=1, hidden_size=8, out="by-class").model.config.cell == "my_cells:Own"
 
 
 @pytest.mark.slow

@@ -34,8 +34,8 @@ class Cell(nn.Module, ABC):
 
     # Constructor arguments besides the two sizes, by their names in ModelConfig.
     options: ClassVar[frozenset[str]] = frozenset()
-    # The name of its recurrence in `unroll.scan`, if there is a fused scan.
-    recurrence: str = ""
+    # What `unroll.scan` knows it by: a recurrence of torch.nn, "linear", or its own step.
+    recurrence: str = "own"
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -56,9 +56,8 @@ class Cell(nn.Module, ABC):
 
     def choose_backend(self, x: Tensor, training: bool) -> scan.Choice:
         """Return the backend that computes `scan` for ``x`` (batch, time, input), and the reason."""
-        if self.recurrence:
-            return scan.choose_backend(self.backend, x, training, self.recurrence)
-        return scan.choose_backend(self.backend, x, training, "own", self)
+        cell = None if self.recurrence == "linear" else self
+        return scan.choose_backend(self.backend, x, training, self.recurrence, cell)
 
     def program_kind(self) -> Hashable:
         """Return what this cell has in common with all cells whose step is the same program."""

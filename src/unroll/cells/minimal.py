@@ -14,10 +14,9 @@ from ..scan.padding import clear_padding
 from .base import Cell, zeros
 
 
-class _Minimal(Cell):
+class Minimal(Cell):
     """Abstract: rows of weight_ih (rows·hidden, input) and bias (rows·hidden,), uniform within ±1/√input."""
 
-    recurrence = "linear"
     rows: int
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -48,14 +47,16 @@ class _Minimal(Cell):
     def scan(
         self, x: Tensor, state: Tensor, lengths: Tensor | None = None, *, reverse: bool = False, last_only: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Apply the cell over time by `unroll.scan.linear_scan`; see `Cell.scan`."""
+        """Apply the cell over time; see `Cell.scan`. Without the kernels, a and b are computed for all steps at once."""
+        if self.choose_backend(x, torch.is_grad_enabled()).backend == "cpu":
+            return super().scan(x, state, lengths, reverse=reverse, last_only=last_only)
         scan.check_lengths(lengths, x.shape[0], x.shape[1])
         a, b = self.coefficients(x if lengths is None else clear_padding(x, lengths))
-        return scan.linear_scan(a, b, state, lengths, self.backend, reverse=reverse)
+        return scan.linear_scan(a, b, state, lengths, "reference", reverse=reverse)
 
 
 @final
-class MinGRU(_Minimal):
+class MinGRU(Minimal):
     """Minimal GRU: h' = (1 - z) h + z h̃ with z = σ(W_z x + b_z) and h̃ = W_h x + b_h.
 
     This is the paper's plain form. Its log-space form keeps a parallel scan stable; `unroll.scan.linear_scan` goes step
@@ -88,7 +89,7 @@ class MinGRU(_Minimal):
 
 
 @final
-class MinLSTM(_Minimal):
+class MinLSTM(Minimal):
     """Minimal LSTM: h' = f' h + i' h̃ with f' = f / (f + i) and i' = i / (f + i).
 
     f = σ(W_f x + b_f), i = σ(W_i x + b_i), h̃ = W_h x + b_h. The paper's plain form, see `MinGRU`.

@@ -71,10 +71,6 @@ class Stacked(Cell):
         kinds = [(weight.shape, weight.dtype, weight.device) for weight in weights]  # type: ignore[union-attr]
         return type(self), self.recurrence, self.__dict__.get("nonlinearity"), *kinds
 
-    def choose_backend(self, x: Tensor, training: bool) -> scan.Choice:
-        """Return the backend that computes `scan` for ``x`` (batch, time, input), and the reason."""
-        return scan.choose_backend(self.backend, x, training, self.recurrence, self)
-
     def scan(
         self,
         x: Tensor,

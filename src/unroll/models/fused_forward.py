@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from torch.nn.modules import module as every
 
 from ..cells import Cell
+from ..cells.minimal import Minimal
 from ..cells.stacked import Stacked
 from ..scan import check_lengths, compiled, cpu
 
+SCANS = (Cell.scan, Stacked.scan, Minimal.scan)  # which are the program's, where there is one
 METHODS = ("initial_state", "scan", "dropped", "step")  # the methods that a model calls
 KINDS = frozenset((Tensor, nn.Parameter))  # subclasses may be anything: fake, quantised, distributed
 
@@ -94,7 +96,7 @@ def _is_onlooked() -> bool:
 
 def is_scanned(cell: Cell) -> bool:
     """Tell whether a model scans a cell by its program from a zero state, if it has one."""
-    if type(cell).scan not in (Cell.scan, Stacked.scan) or not cell.__dict__.keys().isdisjoint(METHODS):
+    if type(cell).scan not in SCANS or not cell.__dict__.keys().isdisjoint(METHODS):
         return False
     if cell.training and cell.recurrent_dropout:
         return False

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..cells import name_of
 from ..config import Recipe, RecipeName, choose_settings
 from ..data.catalog import resolve
 from ..data.splits import Splits
@@ -111,7 +112,8 @@ def train_run(
             writes one after each epoch only (default 10.0).
         watch: called with each `Started`, one for each member of an ensemble, `Progress`, `EpochResult` and `Restarted`
             (default None).
-        **settings: fields of `DataConfig`, and fields of `ModelConfig` and `TrainConfig` that differ from the recipe.
+        **settings: fields of `DataConfig`, and fields of `ModelConfig` and `TrainConfig` that differ from the recipe;
+            ``cell`` may be a class.
 
     Raises:
         InputError: a setting, the data or the folder is invalid; nothing has been changed.
@@ -121,6 +123,8 @@ def train_run(
     """
     check_tensorboard(tensorboard)
     check_seconds(checkpoint_seconds)
+    if isinstance(settings.get("cell"), type):
+        settings["cell"] = name_of(settings["cell"])
     reading, first = choose_settings(recipe, settings)
     refuse_inside(out or "runs", resolve(data, data_dir))
     refuse_taken(out, overwrite)  # before loading the data, which may take a while
