@@ -47,7 +47,7 @@ class Minimal(Cell):
     def scan(
         self, x: Tensor, state: Tensor, lengths: Tensor | None = None, *, reverse: bool = False, last_only: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Apply the cell over time; see `Cell.scan`. Without the kernels, a and b are computed for all steps at once."""
+        """Apply the cell over time; see `Cell.scan`. Without the kernels, a and b are computed for all steps first."""
         if self.choose_backend(x, torch.is_grad_enabled()).backend == "cpu":
             return super().scan(x, state, lengths, reverse=reverse, last_only=last_only)
         scan.check_lengths(lengths, x.shape[0], x.shape[1])
