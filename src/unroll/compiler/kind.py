@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
+from functools import lru_cache
+from types import CodeType, FunctionType
 from typing import Any
 
 import torch
@@ -27,14 +29,27 @@ class _Itself:
         return isinstance(other, _Itself) and other.value is self.value
 
 
-def kind_of(cell: nn.Module) -> Hashable:
-    """Return what two cells share if their steps are the same program: classes, sizes, ties, plain attributes."""
+def kind_of(cell: nn.Module) -> tuple[Hashable, ...]:
+    """Return what two cells share if their steps are the same program.
+
+    That is classes, sizes, ties, plain attributes, also of classes, and the plain global variables that methods read.
+    """
     seen: dict[int, int] = {}  # tensors by the order in which they are met, so that ties show
     return tuple(_parts(cell, seen))
 
 
+def changed(before: tuple[Hashable, ...], after: tuple[Hashable, ...]) -> str:
+    """Return the name of an attribute or a variable that differs between two kinds of one cell; empty if none does."""
+    for old, new in zip(before, after, strict=False):
+        if old != new:
+            return str(old[0]) if isinstance(old, tuple) and isinstance(old[0], str) else "an attribute"
+    return "" if len(before) == len(after) else "an attribute"
+
+
 def _parts(module: nn.Module, seen: dict[int, int]) -> Iterator[Hashable]:
     yield type(module), module.training
+    for holder, name in _around(type(module)):  # type: ignore[arg-type]
+        yield name, _frozen(holder.get(name), seen)
     for name, value in module.__dict__.items():
         if name not in _OF_EVERY_MODULE and name not in _ELSEWHERE:
             yield name, _frozen(value, seen)
@@ -46,6 +61,43 @@ def _parts(module: nn.Module, seen: dict[int, int]) -> Iterator[Hashable]:
         if child is not None:
             yield bool(child._forward_hooks or child._forward_pre_hooks)
             yield from _parts(child, seen)
+
+
+@lru_cache(maxsize=256)
+def _around(kind: type) -> tuple[tuple[Any, str], ...]:
+    """Return where the plain attributes of a class are, and the plain global variables that its methods read."""
+    watched: dict[tuple[int, str], tuple[Any, str]] = {}
+    met: set[CodeType] = set()
+
+    def note(holder: Any, name: str) -> None:
+        value = holder.get(name)
+        if value is not None and isinstance(value, (*_PLAIN, tuple, list)):
+            watched.setdefault((id(holder), name), (holder, name))
+        elif isinstance(value, FunctionType):
+            read(value)
+
+    def read(function: FunctionType) -> None:
+        codes = [function.__code__]
+        if codes[0] in met or _is_library(function.__module__):
+            return
+        met.add(codes[0])
+        for code in codes:
+            codes += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+            for name in code.co_names:
+                note(function.__globals__, name)
+
+    for base in kind.__mro__:
+        if not _is_library(base.__module__):
+            for name, value in vars(base).items():
+                if isinstance(value, FunctionType):
+                    read(value)
+                elif not name.startswith("__"):
+                    note(vars(base), name)
+    return tuple(watched.values())
+
+
+def _is_library(module: str | None) -> bool:
+    return module is None or module.split(".")[0] in ("torch", "unroll", "abc", "builtins", "typing")
 
 
 def _frozen(value: Any, seen: dict[int, int]) -> Hashable:

@@ -1,9 +1,9 @@
-"""Record a cell's `step` as a graph, by running it once on a small batch while a dispatch mode watches torch's operations.
+"""Record a cell's `step` as a graph: it is run once on a small batch while a dispatch mode watches torch's operations.
 
-What torch computes and what the graph says are kept side by side: for each storage that depends on the input or the state,
-a table says which unit of which node each of its numbers is. Views need no handling then, as they are views of the same
-storage, and what is written in place is written into the table. What depends on parameters alone is not part of the graph;
-see `unroll.compiler.prologue`.
+What torch computes and what the graph says are kept side by side: for each storage that depends on the input or the
+state, a table says which unit of which node each of its numbers is. Views need no handling then, as they are views of
+the same storage, and what is written in place is written into the table. What depends on parameters alone is not part
+of the graph; see `unroll.compiler.prologue`.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ class Traced(NamedTuple):
 
 
 class _Rows:
-    """What a storage holds that depends on the input or the state: nodes side by side, and for each of its numbers
-    which sequence's and which unit's it is, as sequence * units + unit.
+    """What a storage holds that depends on the input or the state: nodes side by side.
+
+    The table says of each of its numbers which sequence's and which unit's it is, as sequence * units + unit.
     """
 
     def __init__(self, nodes: tuple[Node, ...], table: Tensor) -> None:
@@ -89,9 +90,9 @@ def trace(cell: nn.Module, step: Callable[[Tensor, Any], Any], x: Tensor, state:
     names = _Names(step)
     with torch.no_grad(), names, recorder:
         results = step(x, state)
-    new = (results,) if single else tuple(results) if isinstance(results, (tuple, list)) else (results,)
-    if len(new) != len(parts) or not all(isinstance(part, Tensor) for part in new):
-        raise NotCompiledError(f"step returns another state than it is given: {len(parts)} parts, then {len(new)}")
+    new = (results,) if isinstance(results, Tensor) else tuple(results) if isinstance(results, (tuple, list)) else ()
+    if isinstance(results, Tensor) != single or len(new) != len(parts) or not all(isinstance(p, Tensor) for p in new):
+        raise NotCompiledError(f"step returns {_kind(results)} as the new state, given {_kind(state)}")
     outputs = []
     for before, after in zip(parts, new, strict=True):
         if before.shape != after.shape:
@@ -106,6 +107,13 @@ def trace(cell: nn.Module, step: Callable[[Tensor, Any], Any], x: Tensor, state:
         tuple(part[0].numel() for part in parts),
         x[0].numel(),
     )
+
+
+def _kind(state: Any) -> str:
+    """Return what a state consists of, in words."""
+    if isinstance(state, (tuple, list)):
+        return f"a {type(state).__name__} of {len(state)}"
+    return "a tensor" if isinstance(state, Tensor) else type(state).__name__
 
 
 class _Recorder(TorchDispatchMode):
@@ -161,7 +169,9 @@ class _Recorder(TorchDispatchMode):
         ``like`` says of which sequence each number is; by default the first axis does.
         """
         count = torch.Size(shape).numel()
-        if like is None or count % BATCH:
+        if count % BATCH:
+            raise NotCompiledError("it picks some sequences of the batch, which a step must treat one by one")
+        if like is None:
             return torch.arange(count).view(BATCH, -1)
         return torch.argsort(like.reshape(-1), stable=True).view(BATCH, -1)
 
@@ -200,7 +210,9 @@ class _Recorder(TorchDispatchMode):
             return (self.graph.constant(number, order.shape[1]),)
         values = tensor.reshape(-1)[order]
         if not torch.equal(values, values[:1].expand_as(values)) and not bool(values.isnan().any()):
-            raise NotCompiledError("it treats each sequence of the batch differently, by parameters of its own")
+            raise NotCompiledError(
+                "it has numbers for each sequence that torch has not computed from x or the state, such as NumPy's"
+            )
         root, places = self.prologue.tensor(tensor)
         at = places.reshape(-1)[order[0]]
         return tuple(
@@ -282,9 +294,12 @@ class _Recorder(TorchDispatchMode):
         if func._schema.is_mutable:
             self.prologue.check_written(args[0])
         result = func(*args, **kwargs)
-        if name == "detach":  # in storage of its own, as views are known by their storage
+        if name in ("detach", "lift_fresh"):  # in storage of its own, as views are known by their storage
             result = result.clone()
-        self.prologue.record(Call(func, args, kwargs), tensors, result)
+        if name == "lift_fresh" and not self.prologue.knows(args[0]):  # made of Python's numbers
+            self.prologue.record(Call(torch.tensor, (args[0].tolist(),), {"dtype": args[0].dtype}), [], result)
+        else:
+            self.prologue.record(Call(func, args, kwargs), tensors, result)
         return result
 
     def compute(self, operation: str, result: Tensor, *inputs: Any) -> None:

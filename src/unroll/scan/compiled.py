@@ -239,8 +239,12 @@ class _Scan(torch.autograd.Function):
 
 def _difference(compiled: Compiled, cell: nn.Module) -> str:
     """Compare a program with the loop on a small batch; return in words where they differ, or an empty string."""
+    with compiler.neutral(), torch.enable_grad():
+        return _differing(compiled, copied(cell))
+
+
+def _differing(compiled: Compiled, shadow: Any) -> str:
     generator = torch.Generator().manual_seed(0)
-    shadow: Any = copied(cell)
     paths = compiled.plan.traced.prologue.paths
     parameters = compiled.plan.traced.prologue.parameters(shadow)
     names = [".".join(filter(None, (module, name))) for module, _, name in paths]
@@ -248,44 +252,44 @@ def _difference(compiled: Compiled, cell: nn.Module) -> str:
     lengths = torch.tensor([2, 1, 2])
 
     def some(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator)
+        return torch.randn(shape, generator=generator, dtype=torch.float32)
 
-    with torch.random.fork_rng(devices=[]), torch.enable_grad(), torch.autocast("cpu", enabled=False):
-        for _, parameter in wanted:
-            parameter.requires_grad_()
-        state = shadow.initial_state(3, dtype=torch.float32, device=torch.device("cpu"))
-        single = isinstance(state, Tensor)
-        parts = [some(*part.shape).mul_(0.5).requires_grad_() for part in ((state,) if single else state)]
-        x = some(3, 2, shadow.input_size).requires_grad_()
-        state = parts[0] if single else tuple(parts)
-        inputs = [("x", x), *((f"state {i}", part) for i, part in enumerate(parts)), *wanted]
-        weights: list[Tensor] = []
+    for _, parameter in wanted:
+        parameter.requires_grad_()
+    state = shadow.initial_state(3, dtype=torch.float32, device=torch.device("cpu"))
+    single = isinstance(state, Tensor)
+    parts = [some(*part.shape).mul_(0.5).requires_grad_() for part in ((state,) if single else state)]
+    x = some(3, 2, shadow.input_size).requires_grad_()
+    state = parts[0] if single else tuple(parts)
+    inputs = [("x", x), *((f"state {i}", part) for i, part in enumerate(parts)), *wanted]
+    weights: list[Tensor] = []
 
-        def results(y: Tensor, final: Any) -> list[tuple[str, Tensor]]:
-            ends = [final] if single else [*final]
-            if not weights:
-                weights.extend(some(*end.shape) for end in (y, *ends))
-            total = sum((end * weight).sum() for end, weight in zip((y, *ends), weights, strict=True))
-            found: list[tuple[str, Tensor]] = [("the output", y), *((f"state {i}", end) for i, end in enumerate(ends))]
-            if isinstance(total, Tensor) and total.requires_grad:
-                gradients = torch.autograd.grad(total, [tensor for _, tensor in inputs], allow_unused=True)
-                for (name, tensor), gradient in zip(inputs, gradients, strict=True):
-                    found.append(
-                        (f"the gradient by {name}", torch.zeros_like(tensor) if gradient is None else gradient)
-                    )
-            return found
+    def results(y: Tensor, final: Any) -> list[tuple[str, Tensor]]:
+        ends = [final] if single else [*final]
+        if not weights:
+            weights.extend(some(*end.shape) for end in (y, *ends))
+        total = sum((end * weight).sum() for end, weight in zip((y, *ends), weights, strict=True))
+        found: list[tuple[str, Tensor]] = [("the output", y), *((f"state {i}", end) for i, end in enumerate(ends))]
+        if isinstance(total, Tensor) and total.requires_grad:
+            gradients = torch.autograd.grad(total, [tensor for _, tensor in inputs], allow_unused=True)
+            for (name, tensor), gradient in zip(inputs, gradients, strict=True):
+                found.append((f"the gradient by {name}", torch.zeros_like(tensor) if gradient is None else gradient))
+        return found
 
-        try:
-            exact = results(*reference.loop(shadow.step, x, state, lengths))  # type: ignore[type-var]
-        except Exception:
-            return "the loop over its step fails"  # where the user sees the whole of it
-        ours = results(*_apply(compiled, shadow, x, state, lengths, False, False))
+    try:
+        exact = results(*reference.loop(shadow.step, x, state, lengths))  # type: ignore[type-var]
+    except Exception:
+        return "the loop over its step fails"  # where the user sees the whole of it
+    ours = results(*_apply(compiled, shadow, x, state, lengths, False, False))
     for (name, right), (_, found) in zip(exact, ours, strict=True):
         most = TOLERANCE * (1 + right.abs().max().nan_to_num(0, 0).item()) if right.numel() else 0.0
         if not torch.allclose(right, found, rtol=0, atol=most, equal_nan=True):
             if "gradient" in name:
                 return f"its program and its loop differ in {name}, as if step stopped or replaced gradients"
-            return f"its program and its loop differ in {name}: step must depend on x, state and parameters alone"
+            return (
+                f"its program and its loop differ in {name}: step must depend on x, the state and parameters alone, "
+                "not on the size of the batch or on what changes elsewhere"
+            )
     return ""
 
 
