@@ -87,7 +87,7 @@ def stage(width: int, *instructions: tuple[Op | Operand, ...]) -> Stage:
     """Instructions as op, to, a and further arguments."""
     padded = tuple(Instruction(*i, *[None] * (5 - len(i))) for i in instructions)  # type: ignore[arg-type]
     operands = [o for i in padded for o in i[1:] if o is not None and o.place == Place.LOCAL]
-    return Stage(width, 1 + max((o.index for o in operands), default=-1), padded)
+    return Stage(width, 1 + max((o.part for o in operands), default=-1), padded)
 
 
 def rows(tensor: int, count: int, factors: int, first: int = 0) -> tuple[Block, ...]:
