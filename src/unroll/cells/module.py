@@ -55,7 +55,7 @@ class ModuleCell(Cell):
     def _takes(self, x: Tensor, state: Any, new: Any) -> bool:
         """Tell whether the module takes a state, and returns the same kind of result as without."""
         try:
-            return _shapes(self.module(x, state)) == _shapes(new)
+            return bool(_shapes(self.module(x, state)) == _shapes(new))
         except Exception:
             return False
 

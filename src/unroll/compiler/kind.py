@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator
 from functools import lru_cache
 from types import CodeType, FunctionType
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 # A cell's settings that do not change its step.
 _ELSEWHERE = {"backend", "recurrent_dropout"}
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+MOST_ITEMS = 1000  # of a container that are looked at, at each scan
 _PLAIN = (int, float, complex, str, bytes, bool, type(None), torch.dtype, torch.device, type)
 
 
@@ -105,8 +107,12 @@ def _frozen(value: Any, seen: dict[int, int]) -> Hashable:
         return tuple(value.shape), value.stride(), value.dtype, value.device, seen.setdefault(id(value), len(seen))
     if isinstance(value, _PLAIN):
         return type(value), value
-    if isinstance(value, (tuple, list)):
+    if isinstance(value, (tuple, list, deque, set, frozenset, dict)) and len(value) > MOST_ITEMS:
+        return type(value), len(value), _Itself(value)
+    if isinstance(value, (tuple, list, deque)):
         return type(value), tuple(_frozen(item, seen) for item in value)
+    if isinstance(value, (set, frozenset)):
+        return type(value), frozenset(_frozen(item, seen) for item in value)
     if isinstance(value, dict):
         return tuple((key, _frozen(item, seen)) for key, item in value.items())
     return _Itself(value)
@@ -120,7 +126,8 @@ def has_hooks(cell: nn.Module) -> bool:
 def copied(cell: nn.Module) -> nn.Module:
     """Return a cell of the same kind with copies of all tensors, which need no gradient.
 
-    What it does to itself does not reach the original. Other attributes are shared.
+    What it does to itself does not reach the original: lists, dictionaries and sets are copies too. Attributes of other
+    classes are shared.
     """
     return _copied(cell, {})
 
@@ -132,7 +139,7 @@ def _copied(module: nn.Module, known: dict[int, Any]) -> nn.Module:
     new = known[id(module)] = type(module).__new__(type(module))
     new.__dict__ = dict(module.__dict__)
     for name, value in module.__dict__.items():
-        if isinstance(value, Tensor):
+        if name not in _OF_EVERY_MODULE:
             new.__dict__[name] = _copy(value, known)
     for where in ("_parameters", "_buffers"):
         new.__dict__[where] = {
@@ -144,8 +151,14 @@ def _copied(module: nn.Module, known: dict[int, Any]) -> nn.Module:
     return new
 
 
-def _copy(tensor: Tensor, known: dict[int, Any]) -> Tensor:
-    if id(tensor) not in known:
-        known[id(tensor)] = tensor.detach().clone()
-    copy: Tensor = known[id(tensor)]
-    return copy
+def _copy(value: Any, known: dict[int, Any]) -> Any:
+    if id(value) in known:
+        return known[id(value)]
+    if isinstance(value, Tensor):
+        known[id(value)] = value.detach().clone()
+        return known[id(value)]
+    if type(value) in (list, tuple, set, deque):
+        return type(value)(_copy(item, known) for item in value)
+    if type(value) in (dict, OrderedDict):
+        return type(value)((key, _copy(item, known)) for key, item in value.items())
+    return value
