@@ -56,9 +56,9 @@ def test_everything_agrees_with_the_loop(name: str, hidden: int) -> None:
     assert_close(everything(cell, given), exact(cell, given), TOLERANCE)
 
 
-@pytest.mark.parametrize("isa", cpu.INSTRUCTION_SETS)
+@pytest.mark.parametrize("isa", cpu.INSTRUCTION_SETS[1:])
 @pytest.mark.parametrize("name", COMPILED)
-def test_every_instruction_set(name: str, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_other_instruction_sets(name: str, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "ISA", isa)
     cell = make(COMPILED[name], 4, 18)
     given = task(cell, 19, 3, ragged=True)

@@ -47,7 +47,7 @@ def is_large(reason: str) -> bool:
     return bool(re.search(r"in more than \d+ pieces|at most \d+ can be handled", reason))
 
 
-@fuzz.settings(100)
+@fuzz.settings(60)
 @given(tasks())
 @pytest.mark.slow
 def test_any_step_in_float64(drawn: tuple[Drawn, Task]) -> None:
@@ -71,7 +71,7 @@ def close(found: Tensors, expected: Tensors, tolerance: float) -> bool:
 
 
 @pytest.mark.skipif(not cpu.INSTRUCTION_SETS, reason=f"backend cpu is {cpu.MISSING}")
-@fuzz.settings(100)
+@fuzz.settings(60)
 @given(tasks())
 @pytest.mark.slow
 def test_any_step_in_the_kernels(drawn: tuple[Drawn, Task]) -> None:

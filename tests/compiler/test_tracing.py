@@ -272,7 +272,7 @@ MESSAGES: dict[str, tuple[Step, str]] = {
 @pytest.mark.parametrize("name", MESSAGES)
 def test_messages(name: str) -> None:
     step, message = MESSAGES[name]
-    found, _, place = refusal(Small(step)).partition(" (test_trace.py:")
+    found, _, place = refusal(Small(step)).partition(" (test_tracing.py:")
     assert found == message
     assert place
 
@@ -319,7 +319,9 @@ def traces(cell: Cell) -> dict[str, Any]:
         "gradients": {name: None if p.grad is None else p.grad.clone() for name, p in cell.named_parameters()},
         "needed": {name: p.requires_grad for name, p in cell.named_parameters()},
         "attributes": {
-            name: {k: v for k, v in vars(module).items() if not isinstance(v, (dict, Tensor))}
+            name: {
+                k: repr(v) for k, v in vars(module).items() if k not in vars(nn.Module()) and not isinstance(v, Tensor)
+            }
             for name, module in cell.named_modules()
         },
         "members": {name: [*vars(module)] for name, module in cell.named_modules()},
@@ -354,6 +356,36 @@ def test_compiling_changes_nothing(kind: type[Cell]) -> None:
     after = traces(cell)
     for name, expected in before.items():
         assert same(expected, after[name]), name
+
+
+class Recording(Leaky):
+    """It notes what it has seen."""
+
+    def __init__(self, input_size: int, hidden_size: int, where: str) -> None:
+        super().__init__(input_size, hidden_size)
+        self.where = where
+        self.list: list[Tensor] = []
+        self.dict: dict[str, list[Tensor]] = {"x": []}
+        self.set: set[int] = set()
+
+    def step(self, x: Tensor, state: Tensor) -> Tensor:
+        if self.where == "list":
+            self.list.append(x)
+        elif self.where == "dict":
+            self.dict["x"].append(x)
+        else:
+            self.set.add(len(x))
+        return super().step(x, state)
+
+
+@MISSING
+@pytest.mark.parametrize("where", ["list", "dict", "set"])
+def test_what_a_step_notes_is_its_own_matter(where: str) -> None:
+    cell = Recording(INPUTS, HIDDEN, where)
+    assert refusal(cell) == f"it changes {where}, which a program cannot: make it a part of the state"
+    assert (cell.list, cell.dict, cell.set) == ([], {"x": []}, set())
+    cell.scan(torch.zeros(2, 3, INPUTS), torch.zeros(2, HIDDEN))
+    assert (len(cell.list), len(cell.dict["x"]), cell.set) in ((3, 0, set()), (0, 3, set()), (0, 0, {2}))
 
 
 @MISSING
