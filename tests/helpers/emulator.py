@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from cell_scans import Task
+from recurrences import Tensors
+from unroll.compiler import Plan
 from unroll.compiler.program import Block, Op, Operand, Place, Product, Program, Reduction, Stage, Steps
 
 OPERATIONS = {
@@ -169,3 +173,30 @@ class Emulator:
                 at = term.offset + term.stride * torch.arange(term.n)
                 grads[term.tensor].index_add_(0, at, sums[term.to : term.to + term.n])
         return dx, grads, before
+
+
+def emulated(plan: Plan, cell: Any, given: Task) -> Tensors:
+    """Return what a plan's program gives in float64, as `cell_scans.everything` does, for sequences of full length."""
+    trained = {name: parameter for name, parameter in cell.named_parameters() if parameter.requires_grad}
+    tensors = plan.traced.prologue.run(cell)
+    emulator = Emulator(plan.program, tensors)
+    y, ends = emulator.forward(given.x, given.state)
+    without, _ = Emulator(plan.program, tensors).forward(given.x, given.state, keep=False)
+    torch.testing.assert_close(without, y, rtol=1e-10, atol=1e-10)
+
+    def weights(part: Tensor, counts: bool) -> Tensor:
+        return torch.linspace(-1, 1, part.numel(), dtype=torch.float64).view_as(part) * counts
+
+    dx, dw, starts = emulator.backward(weights(y, given.outputs), [weights(end, given.ends) for end in ends])
+    reached = [(t, d.view_as(t)) for t, d in zip(tensors, dw, strict=True) if t.requires_grad]
+    gradients = torch.autograd.grad(
+        [t for t, _ in reached], [*trained.values()], [d.to(t.dtype) for t, d in reached], allow_unused=True,
+        materialize_grads=True,
+    ) if reached and trained else [torch.zeros_like(p) for p in trained.values()]  # fmt: skip
+    return {
+        "y": y,
+        **{f"end {i}": end for i, end in enumerate(ends)},
+        "d x": dx,
+        **{f"d state {i}": start for i, start in enumerate(starts)},
+        **{f"d {name}": gradient for name, gradient in zip(trained, gradients, strict=True)},
+    }

@@ -376,7 +376,18 @@ class Functions(OneState):
         v = v + positive.reciprocal() + positive**3 + positive.pow(0.3) + torch.sin(v) + torch.cos(v) + torch.erf(v)
         v = torch.addcmul(v, state, positive, value=0.5) + torch.addcdiv(state, v, positive) - 2 / positive
         v = 0.05 * v
-        return torch.tanh(v + 0.1 * v.square() + 0.1 * torch.log(positive) + torch.atan(state) + 2.0**v / 100)
+        return torch.tanh(v + 0.1 * v.square() + 0.1 * torch.log(positive) + 2.0**v / 100)
+
+
+class Arctangent(OneState):
+    """An inverse trigonometric function."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.w, self.u = nn.Linear(input_size, hidden_size), nn.Linear(hidden_size, hidden_size)
+
+    def step(self, x: Tensor, state: Tensor) -> Tensor:
+        return torch.atan(self.w(x) + self.u(state))
 
 
 class InnerGRU(OneState):
@@ -790,26 +801,29 @@ UNDERSTOOD: dict[str, type[Cell]] = {
 }  # fmt: skip
 
 REFUSED: dict[type[Cell], str] = {
-    Noisy: "dropout",
-    Jittered: "randn_like",
-    Branching: "if",
-    Pondering: "item",
+    Noisy: "draws random numbers",
+    Jittered: "randn_like draws random numbers",
+    Branching: "batch",
+    Pondering: "batch",
     Cumulative: "cumsum",
     Spectral: "fft",
     Sorted: "sort",
-    AcrossBatch: "batch",
-    RunningMean: "mean",
-    Counting: "steps",
-    WritesState: "state",
-    MatrixMemory: "(batch, units)",
+    AcrossBatch: "sums over the sequences of the batch",
+    RunningMean: "changes mean",
+    Counting: "changes steps",
+    WritesState: "writes into the x or the state",
+    MatrixMemory: "two matrices",
     CountedSteps: "int64",
     Doubled: "float64",
-    ThroughNumPy: "numpy",
-    Averaged: "batch",
+    ThroughNumPy: "NumPy",
+    Averaged: "size of the batch",
 }
 
 EITHER: dict[str, type[Cell]] = {
-    cell.__name__: cell for cell in (Detached, GradientFree, Spiking, Clipped, Checkpointed, Expanded)
+    cell.__name__: cell for cell in (Arctangent, Detached, GradientFree, Spiking, Clipped, Checkpointed, Expanded)
 }
-# Cells whose input must be as wide as the state.
+# Cells whose input must be as wide as the state, whose units must be even in number, and how many units others need:
+# the standard deviation of a single one has no gradient.
 SQUARE = frozenset({PointwiseInput})
+EVEN = frozenset({Heads})
+LEAST = {Normalised: 2}

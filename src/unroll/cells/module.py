@@ -43,7 +43,8 @@ class ModuleCell(Cell):
             for apart in (False, True) if self.output_apart is None else (self.output_apart,):
                 state = new[1] if apart and isinstance(new, (tuple, list)) and len(new) == 2 else new
                 parts = (state,) if isinstance(state, Tensor) else tuple(state)
-                if all(isinstance(part, Tensor) and part.dim() == 2 for part in parts) and self._takes(x, state, new):
+                rows = all(isinstance(part, Tensor) and part.dim() == 2 and len(part) == len(x) for part in parts)
+                if rows and self._takes(x, state, new):
                     return tuple(part.shape[1] for part in parts), apart
         except Exception as error:
             raise ConfigError(

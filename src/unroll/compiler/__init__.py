@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,22 +12,29 @@ from torch import Tensor, nn
 from ..errors import NotCompiledError
 from .explanation import Explanation, explain_plan, explain_refused
 from .instead import advice, known_operations
-from .kind import copied, has_hooks, kind_of
+from .kind import changed, copied, has_hooks, kind_of
 from .plan import Plan, plan
-from .program import Place, Stage
+from .program import MOST_PARTS
 from .trace import BATCH, trace
 
 __all__ = [
     "Explanation",
-    "Place",
     "Plan",
-    "Stage",
     "advice",
     "compile_step",
     "explain",
     "kind_of",
     "known_operations",
+    "neutral",
 ]
+
+
+@contextmanager
+def neutral() -> Iterator[None]:
+    """Run a cell as if the caller had set nothing: no autocast, inference mode or hooks; random state is restored."""
+    hooks = torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
+    with torch.inference_mode(False), torch.autocast("cpu", enabled=False), torch.random.fork_rng(devices=[]), hooks:
+        yield
 
 
 def compile_step(cell: nn.Module) -> Plan:
@@ -40,16 +49,26 @@ def compile_step(cell: nn.Module) -> Plan:
     """
     if has_hooks(cell):
         raise NotCompiledError("one of its modules calls a hook, which a program would leave out")
-    shadow: Any = copied(cell)
-    options = {"dtype": torch.float32, "device": torch.device("cpu")}
+    with neutral():
+        return _compiled(copied(cell))
+
+
+def _compiled(shadow: Any) -> Plan:
+    options: dict[str, Any] = {"dtype": torch.float32, "device": torch.device("cpu")}
     try:
         state = shadow.initial_state(BATCH, **options)
+        parts = (state,) if isinstance(state, Tensor) else tuple(state)
+        if len(parts) > MOST_PARTS:
+            raise NotCompiledError(f"its state has {len(parts)} parts, at most {MOST_PARTS} can be handled")
+        for part in parts:
+            if part.dtype != torch.float32:
+                raise NotCompiledError(f"a part of its state is in {str(part.dtype).removeprefix('torch.')}")
         generator = torch.Generator().manual_seed(0)
-        x = torch.rand(BATCH, shadow.input_size, generator=generator)
+        x = torch.rand(BATCH, shadow.input_size, generator=generator, **options)
         before = kind_of(shadow)
         traced = trace(shadow, shadow.step, x, _filled(state, generator), isinstance(state, Tensor))
-        if kind_of(shadow) != before:
-            raise NotCompiledError("it changes an attribute of the cell, which a program cannot: make it a state")
+        if name := changed(before, kind_of(shadow)):
+            raise NotCompiledError(f"it changes {name}, which a program cannot: make it a part of the state")
         return plan(traced)
     except NotCompiledError:
         raise
@@ -78,5 +97,5 @@ def explain(cell: nn.Module) -> Explanation:
 def _filled(state: Any, generator: torch.Generator) -> Any:
     """Return a state of the same shapes with numbers in storage of its own."""
     if isinstance(state, Tensor):
-        return torch.rand(state.shape, generator=generator)
+        return torch.rand(state.shape, generator=generator, dtype=torch.float32)
     return type(state)(_filled(part, generator) for part in state) if type(state) in (list, tuple) else state

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from .graph import Graph, Node, ordered
+from .program import MOST_LEFTS
 
 
 def fuse(graph: Graph, roots: Sequence[Node], leaves: Sequence[Node] = (), biases: bool = True) -> dict[Node, Node]:
@@ -33,10 +34,12 @@ def fuse(graph: Graph, roots: Sequence[Node], leaves: Sequence[Node] = (), biase
             products = [term for term in terms if term.operation == "product" and term in inside]
             vectors = [term for term in terms if biases and products and term.operation == "unit"]
             parts = [new.get(term, term) for term in terms if term not in products and term not in vectors]
-            if products:
-                lefts = [new.get(term.inputs[0], term.inputs[0]) for term in products]
-                matrices = [term.data for term in products]
-                parts.insert(0, graph.affine(lefts, matrices, [term.data for term in vectors], node.width))
+            for first in range(0, len(products), MOST_LEFTS):
+                some = products[first : first + MOST_LEFTS]
+                lefts = [new.get(term.inputs[0], term.inputs[0]) for term in some]
+                added = [term.data for term in vectors] if first == 0 else []
+                affine = graph.affine(lefts, [term.data for term in some], added, node.width)
+                parts.insert(first // MOST_LEFTS, affine)
             total = graph.total(parts)
             assert total is not None
             new[node] = total

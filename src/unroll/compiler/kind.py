@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator
+from functools import lru_cache
+from types import CodeType, FunctionType
 from typing import Any
 
 import torch
@@ -11,6 +14,7 @@ from torch import Tensor, nn
 # A cell's settings that do not change its step.
 _ELSEWHERE = {"backend", "recurrent_dropout"}
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+MOST_ITEMS = 1000  # of a container that are looked at, at each scan
 _PLAIN = (int, float, complex, str, bytes, bool, type(None), torch.dtype, torch.device, type)
 
 
@@ -27,14 +31,27 @@ class _Itself:
         return isinstance(value, _Itself) and value.value is self.value
 
 
-def kind_of(cell: nn.Module) -> Hashable:
-    """Return what two cells share if their steps are the same program: classes, sizes, ties, plain attributes."""
+def kind_of(cell: nn.Module) -> tuple[Hashable, ...]:
+    """Return what two cells share if their steps are the same program.
+
+    That is classes, sizes, ties, plain attributes, also of classes, and the plain global variables that methods read.
+    """
     seen: dict[int, int] = {}  # tensors by the order in which they are met, so that ties show
     return tuple(_parts(cell, seen))
 
 
+def changed(before: tuple[Hashable, ...], after: tuple[Hashable, ...]) -> str:
+    """Return the name of an attribute or a variable that differs between two kinds of one cell; empty if none does."""
+    for old, new in zip(before, after, strict=False):
+        if old != new:
+            return str(old[0]) if isinstance(old, tuple) and isinstance(old[0], str) else "an attribute"
+    return "" if len(before) == len(after) else "an attribute"
+
+
 def _parts(module: nn.Module, seen: dict[int, int]) -> Iterator[Hashable]:
     yield type(module), module.training
+    for holder, name in _around(type(module)):  # type: ignore[arg-type]
+        yield name, _frozen(holder.get(name), seen)
     for name, value in module.__dict__.items():
         if name not in _OF_EVERY_MODULE and name not in _ELSEWHERE:
             yield name, _frozen(value, seen)
@@ -48,15 +65,54 @@ def _parts(module: nn.Module, seen: dict[int, int]) -> Iterator[Hashable]:
             yield from _parts(child, seen)
 
 
+@lru_cache(maxsize=256)
+def _around(kind: type) -> tuple[tuple[Any, str], ...]:
+    """Return where the plain attributes of a class are, and the plain global variables that its methods read."""
+    watched: dict[tuple[int, str], tuple[Any, str]] = {}
+    met: set[CodeType] = set()
+
+    def note(holder: Any, name: str) -> None:
+        value = holder.get(name)
+        if value is not None and isinstance(value, (*_PLAIN, tuple, list)):
+            watched.setdefault((id(holder), name), (holder, name))
+        elif isinstance(value, FunctionType):
+            read(value)
+
+    def read(function: FunctionType) -> None:
+        codes = [function.__code__]
+        if codes[0] in met or _is_library(function.__module__):
+            return
+        met.add(codes[0])
+        for code in codes:
+            codes += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+            for name in code.co_names:
+                note(function.__globals__, name)
+
+    for base in kind.__mro__:
+        if not _is_library(base.__module__):
+            for name, value in vars(base).items():
+                if isinstance(value, FunctionType):
+                    read(value)
+                elif not name.startswith("__"):
+                    note(vars(base), name)
+    return tuple(watched.values())
+
+
+def _is_library(module: str | None) -> bool:
+    return module is None or module.split(".")[0] in ("torch", "unroll", "abc", "builtins", "typing")
+
+
 def _frozen(value: Any, seen: dict[int, int]) -> Hashable:
     if isinstance(value, Tensor):
         return tuple(value.shape), value.stride(), value.dtype, value.device, seen.setdefault(id(value), len(seen))
     if isinstance(value, _PLAIN):
         return type(value), value
-    if isinstance(value, (tuple, list)):
+    if isinstance(value, (tuple, list, deque, set, frozenset, dict)) and len(value) > MOST_ITEMS:
+        return type(value), len(value), _Itself(value)
+    if isinstance(value, (tuple, list, deque)):
         return type(value), tuple(_frozen(item, seen) for item in value)
     if isinstance(value, (set, frozenset)):
-        return type(value), len(value)
+        return type(value), frozenset(_frozen(item, seen) for item in value)
     if isinstance(value, dict):
         return tuple((key, _frozen(item, seen)) for key, item in value.items())
     return _Itself(value)
@@ -70,7 +126,8 @@ def has_hooks(cell: nn.Module) -> bool:
 def copied(cell: nn.Module) -> nn.Module:
     """Return a cell of the same kind with copies of all tensors, which need no gradient.
 
-    What it does to itself does not reach the original. Attributes other than tensors and containers are shared.
+    What it does to itself does not reach the original: lists, dictionaries and sets are copies too. Attributes of other
+    classes are shared.
     """
     return _copied(cell, {})
 
@@ -83,7 +140,7 @@ def _copied(module: nn.Module, known: dict[int, Any]) -> nn.Module:
     new.__dict__ = dict(module.__dict__)
     for name, value in module.__dict__.items():
         if name not in _OF_EVERY_MODULE:
-            new.__dict__[name] = _copied_value(value, known)
+            new.__dict__[name] = _copy(value, known)
     for where in ("_parameters", "_buffers"):
         new.__dict__[where] = {
             name: None if tensor is None else _copy(tensor, known) for name, tensor in getattr(module, where).items()
@@ -94,19 +151,14 @@ def _copied(module: nn.Module, known: dict[int, Any]) -> nn.Module:
     return new
 
 
-def _copied_value(value: Any, known: dict[int, Any]) -> Any:
-    """Copy tensors, and the containers that a step could fill."""
+def _copy(value: Any, known: dict[int, Any]) -> Any:
+    if id(value) in known:
+        return known[id(value)]
     if isinstance(value, Tensor):
-        return _copy(value, known)
-    if type(value) in (list, tuple, set):
-        return type(value)(_copied_value(item, known) for item in value)
-    if type(value) is dict:
-        return {key: _copied_value(item, known) for key, item in value.items()}
+        known[id(value)] = value.detach().clone()
+        return known[id(value)]
+    if type(value) in (list, tuple, set, deque):
+        return type(value)(_copy(item, known) for item in value)
+    if type(value) in (dict, OrderedDict):
+        return type(value)((key, _copy(item, known)) for key, item in value.items())
     return value
-
-
-def _copy(tensor: Tensor, known: dict[int, Any]) -> Tensor:
-    if id(tensor) not in known:
-        known[id(tensor)] = tensor.detach().clone()
-    copy: Tensor = known[id(tensor)]
-    return copy

@@ -10,9 +10,9 @@ from .derive import Part, derive
 from .fuse import fuse
 from .graph import LEAVES, Graph, Node, ordered
 from .keep import choose_kept
-from .program import Block, Gradient, Left, Operand, Place, Product, Program, Term
+from .program import MOST_LEFTS, Block, Gradient, Left, Operand, Place, Product, Program, Term
 from .schedule import Columns, Sink, Units, joined_blocks, operand_of, schedule
-from .trace import Traced
+from .trace import NotCompiledError, Traced
 
 
 class Plan(NamedTuple):
@@ -228,6 +228,11 @@ def _past(
                 lefts[-1] = lefts[-1]._replace(factors=lefts[-1].factors + node.width)
             else:
                 lefts.append(new)
+        if len(lefts) > MOST_LEFTS:
+            raise NotCompiledError(
+                f"the gradient by {'x' if kind == 'x' else 'its state'} is the sum of {len(lefts)} products of parts "
+                f"of its vectors, at most {MOST_LEFTS} can be handled"
+            )
         products.append(Product(Operand(place, part, first), end - first, -1, tuple(lefts)))
     return tuple(products)
 

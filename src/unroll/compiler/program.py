@@ -11,6 +11,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
+MOST_PARTS, MOST_LEFTS = 16, 16  # parts of a state; left sides of a product
 ALIGNED = 16  # floats; columns of RAW and of UNIT begin at multiples of it, and as much room follows the last ones
 
 

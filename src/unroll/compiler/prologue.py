@@ -84,6 +84,10 @@ class Prologue:
                     self._constants.add(tensor.untyped_storage().data_ptr())
                 self._enter(tensor, _Made(number, item))
 
+    def knows(self, tensor: Tensor) -> bool:
+        """Tell whether a tensor is a parameter, or a result or a view of what was recorded."""
+        return tensor.untyped_storage().data_ptr() in self._roots
+
     def _frozen(self, value: Any) -> Any:
         if isinstance(value, Tensor):
             made = self._known.get(id(value))

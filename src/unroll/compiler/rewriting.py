@@ -53,10 +53,10 @@ def _mean(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
 def _var(x: Tensor, dim: Any = None, correction: Any = None, keepdim: bool = False, *, unbiased: bool = True) -> Any:
     if isinstance(correction, bool):
         correction = 1.0 if correction else 0.0
-    correction = 1.0 if correction is None else float(correction)
+    less = 1.0 if correction is None else float(correction)
     apart = x - x.mean(dim, keepdim=True)
     total = (apart * apart).sum(dim, keepdim=keepdim)
-    return total / (x.numel() / total.numel() - correction)
+    return total / (x.numel() / total.numel() - less)
 
 
 def _var_mean(x: Tensor, dim: Any = None, **options: Any) -> tuple[Tensor, Tensor]:

@@ -89,9 +89,9 @@ def trace(cell: nn.Module, step: Callable[[Tensor, Any], Any], x: Tensor, state:
     names = _Names(step, cell)
     with torch.no_grad(), names, recorder:
         results = step(x, state)
-    new = (results,) if single else tuple(results) if isinstance(results, (tuple, list)) else (results,)
-    if len(new) != len(parts) or not all(isinstance(part, Tensor) for part in new):
-        raise NotCompiledError(f"step returns another state than it is given: {len(parts)} parts, then {len(new)}")
+    new = (results,) if isinstance(results, Tensor) else tuple(results) if isinstance(results, (tuple, list)) else ()
+    if isinstance(results, Tensor) != single or len(new) != len(parts) or not all(isinstance(p, Tensor) for p in new):
+        raise NotCompiledError(f"step returns {_kind(results)} as the new state, given {_kind(state)}")
     outputs = []
     for before, after in zip(parts, new, strict=True):
         if before.shape != after.shape:
@@ -113,6 +113,13 @@ def trace(cell: nn.Module, step: Callable[[Tensor, Any], Any], x: Tensor, state:
         widths,
         x[0].numel(),
     )
+
+
+def _kind(state: Any) -> str:
+    """Return what a state consists of, in words."""
+    if isinstance(state, (tuple, list)):
+        return f"a {type(state).__name__} of {len(state)}"
+    return "a tensor" if isinstance(state, Tensor) else type(state).__name__
 
 
 class _Recorder(TorchDispatchMode):
@@ -169,7 +176,7 @@ class _Recorder(TorchDispatchMode):
         """
         count = torch.Size(shape).numel()
         if count % BATCH:
-            raise NotCompiledError("it picks out single sequences of the batch, which a step must treat one by one")
+            raise NotCompiledError("it picks some sequences of the batch, which a step must treat one by one")
         if like is None:
             return torch.arange(count).view(BATCH, -1)
         return torch.argsort(like.reshape(-1), stable=True).view(BATCH, -1)
@@ -209,7 +216,9 @@ class _Recorder(TorchDispatchMode):
             return (self.graph.constant(number, order.shape[1]),)
         values = tensor.reshape(-1)[order]
         if not torch.equal(values, values[:1].expand_as(values)) and not bool(values.isnan().any()):
-            raise NotCompiledError("it treats each sequence of the batch differently, by parameters of its own")
+            raise NotCompiledError(
+                "it has numbers for each sequence that torch has not computed from x or the state, such as NumPy's"
+            )
         root, places = self.prologue.tensor(tensor)
         at = places.reshape(-1)[order[0]]
         return tuple(
@@ -291,9 +300,12 @@ class _Recorder(TorchDispatchMode):
         if func._schema.is_mutable:
             self.prologue.check_written(args[0])
         result = func(*args, **kwargs)
-        if name == "detach":  # in storage of its own, as views are known by their storage
+        if name in ("detach", "lift_fresh"):  # in storage of its own, as views are known by their storage
             result = result.clone()
-        self.prologue.record(Call(func, args, kwargs), tensors, result)
+        if name == "lift_fresh" and not self.prologue.knows(args[0]):  # made of Python's numbers
+            self.prologue.record(Call(torch.tensor, (args[0].tolist(),), {"dtype": args[0].dtype}), [], result)
+        else:
+            self.prologue.record(Call(func, args, kwargs), tensors, result)
         return result
 
     def compute(self, operation: str, result: Tensor, *inputs: Any) -> None:

@@ -34,6 +34,7 @@ class Traced(Cell):
 
     def __init__(self, cell: Cell, backwards: bool) -> None:
         super().__init__(cell.input_size, cell.hidden_size)
+        self.backend = "reference"  # each step must be run
         self.cell = cell
         self.backend = "reference"  # the loop over step
         self.backwards = backwards

@@ -14,6 +14,7 @@ from .. import compiler
 from ..compiler import Plan
 from ..compiler.evaluate import evaluate
 from ..compiler.kind import copied
+from ..compiler.program import Place, Stage
 from ..errors import InputError, NotCompiledError
 from . import cpu, reference
 from .gemm import differentiable
@@ -66,9 +67,7 @@ def program_of(cell: Any) -> Compiled | str:
         if program is not None:
             _known.move_to_end(kind)
             return program
-    # Whatever the caller does with gradients and precision is not part of the program.
-    with torch.inference_mode(False), torch.autocast("cpu", enabled=False):
-        program = _compile(cell)
+    program = _compile(cell)
     with _lock:
         _known[kind] = program
         while len(_known) > MOST_PROGRAMS:
@@ -88,10 +87,10 @@ def _compile(cell: nn.Module) -> Compiled | str:
     except NotCompiledError as error:
         return str(error)
     program = plan.program
-    stages = [phase for phase in program.backward.phases if isinstance(phase, compiler.Stage)]
+    stages = [phase for phase in program.backward.phases if isinstance(phase, Stage)]
     operands = [operand for stage in stages for i in stage.instructions for operand in i[1:] if operand is not None]
     places = [gradient.at.place for gradient in program.gradients] + [operand.place for operand in operands]
-    compiled = Compiled(plan, cpu.kernels.Program(program), compiler.Place.X in places)
+    compiled = Compiled(plan, cpu.kernels.Program(program), Place.X in places)
     return _difference(compiled, cell) or compiled
 
 
@@ -257,8 +256,12 @@ class _Scan(torch.autograd.Function):
 
 def _difference(compiled: Compiled, cell: nn.Module) -> str:
     """Compare a program with the loop on a small batch; return in words where they differ, or an empty string."""
+    with compiler.neutral(), torch.enable_grad():
+        return _differing(compiled, copied(cell))
+
+
+def _differing(compiled: Compiled, shadow: Any) -> str:
     generator = torch.Generator().manual_seed(0)
-    shadow: Any = copied(cell)
     paths = compiled.plan.traced.prologue.paths
     parameters = compiled.plan.traced.prologue.parameters(shadow)
     names = [".".join(filter(None, (module, name))) for module, _, name in paths]
@@ -266,48 +269,47 @@ def _difference(compiled: Compiled, cell: nn.Module) -> str:
     lengths = torch.tensor([2, 1, 2])
 
     def some(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator)
+        return torch.randn(shape, generator=generator, dtype=torch.float32)
 
-    hooks = torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)  # not the caller's
-    with torch.random.fork_rng(devices=[]), torch.enable_grad(), hooks:
-        for _, parameter in wanted:
-            parameter.requires_grad_()
-        state = shadow.initial_state(3, dtype=torch.float32, device=torch.device("cpu"))
-        single = isinstance(state, Tensor)
-        parts = [some(*part.shape).mul_(0.5).requires_grad_() for part in ((state,) if single else state)]
-        x = some(3, 2, shadow.input_size).requires_grad_()
-        state = parts[0] if single else tuple(parts)
-        inputs = [("x", x), *((f"state {i}", part) for i, part in enumerate(parts)), *wanted]
-        weights: list[Tensor] = []
+    for _, parameter in wanted:
+        parameter.requires_grad_()
+    state = shadow.initial_state(3, dtype=torch.float32, device=torch.device("cpu"))
+    single = isinstance(state, Tensor)
+    parts = [some(*part.shape).mul_(0.5).requires_grad_() for part in ((state,) if single else state)]
+    x = some(3, 2, shadow.input_size).requires_grad_()
+    state = parts[0] if single else tuple(parts)
+    inputs = [("x", x), *((f"state {i}", part) for i, part in enumerate(parts)), *wanted]
+    weights: list[Tensor] = []
 
-        def results(y: Tensor, final: Any) -> list[tuple[str, Tensor]]:
-            ends = [final] if single else [*final]
-            if not weights:
-                weights.extend(some(*end.shape) for end in (y, *ends))
-            total = sum((end * weight).sum() for end, weight in zip((y, *ends), weights, strict=True))
-            actual: list[tuple[str, Tensor]] = [("the output", y), *((f"state {i}", end) for i, end in enumerate(ends))]
-            if isinstance(total, Tensor) and total.requires_grad:
-                gradients = torch.autograd.grad(total, [tensor for _, tensor in inputs], allow_unused=True)
-                for (name, tensor), gradient in zip(inputs, gradients, strict=True):
-                    actual.append(
-                        (f"the gradient by {name}", torch.zeros_like(tensor) if gradient is None else gradient)
-                    )
-            return actual
+    def results(y: Tensor, final: Any) -> list[tuple[str, Tensor]]:
+        ends = [final] if single else [*final]
+        if not weights:
+            weights.extend(some(*end.shape) for end in (y, *ends))
+        total = sum((end * weight).sum() for end, weight in zip((y, *ends), weights, strict=True))
+        actual: list[tuple[str, Tensor]] = [("the output", y), *((f"state {i}", end) for i, end in enumerate(ends))]
+        if isinstance(total, Tensor) and total.requires_grad:
+            gradients = torch.autograd.grad(total, [tensor for _, tensor in inputs], allow_unused=True)
+            for (name, tensor), gradient in zip(inputs, gradients, strict=True):
+                actual.append((f"the gradient by {name}", torch.zeros_like(tensor) if gradient is None else gradient))
+        return actual
 
-        try:
-            exact = results(*reference.loop(shadow.step, x, state, lengths))  # type: ignore[type-var]
-        except Exception:
-            return "the loop over its step fails"  # where the user sees the whole of it
-        try:
-            ours = results(*_apply(compiled, shadow, x, state, lengths, False, False))
-        except Exception as error:
-            return f"its program cannot be run: {type(error).__name__}: {error}"
+    try:
+        exact = results(*reference.loop(shadow.step, x, state, lengths))  # type: ignore[type-var]
+    except Exception:
+        return "the loop over its step fails"  # where the user sees the whole of it
+    try:
+        ours = results(*_apply(compiled, shadow, x, state, lengths, False, False))
+    except Exception as error:
+        return f"its program cannot be run: {type(error).__name__}: {error}"
     for (name, right), (_, actual) in zip(exact, ours, strict=True):
         most = TOLERANCE * (1 + right.abs().max().nan_to_num(0, 0).item()) if right.numel() else 0.0
         if not torch.allclose(right, actual, rtol=0, atol=most, equal_nan=True):
             if "gradient" in name:
                 return f"its program and its loop differ in {name}, as if step stopped or replaced gradients"
-            return f"its program and its loop differ in {name}: step must depend on x, state and parameters alone"
+            return (
+                f"its program and its loop differ in {name}: step must depend on x, the state and parameters alone, "
+                "not on the size of the batch or on what changes elsewhere"
+            )
     return ""
 
 
