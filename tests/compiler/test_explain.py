@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, linear
 
 import unroll
-from unroll.compiler import Stage, advice, compile_step, explain, known_operations
+from unroll.compiler import advice, compile_step, explain, known_operations
+from unroll.compiler.program import Stage
 from unroll.compiler.program import Product
 
 X, H = 28, 150

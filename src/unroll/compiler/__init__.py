@@ -31,10 +31,23 @@ __all__ = [
 
 @contextmanager
 def neutral() -> Iterator[None]:
-    """Run a cell as if the caller had set nothing: no autocast, inference mode or hooks; random state is restored."""
+    """Run a cell as if the caller had set nothing: no autocast, inference mode or hooks; random state is restored.
+
+    It runs in one thread, as so little work would wait for a second one more than it gains.
+    """
+    threads = torch.get_num_threads()
     hooks = torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
-    with torch.inference_mode(False), torch.autocast("cpu", enabled=False), torch.random.fork_rng(devices=[]), hooks:
-        yield
+    torch.set_num_threads(1)
+    try:
+        with (
+            torch.inference_mode(False),
+            torch.autocast("cpu", enabled=False),
+            torch.random.fork_rng(devices=[]),
+            hooks,
+        ):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def compile_step(cell: nn.Module) -> Plan:

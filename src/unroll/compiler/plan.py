@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from ..errors import NotCompiledError
 from .derive import Part, derive
 from .fuse import fuse
 from .graph import LEAVES, Graph, Node, ordered
 from .keep import choose_kept
 from .program import MOST_LEFTS, Block, Gradient, Left, Operand, Place, Product, Program, Term
 from .schedule import Columns, Sink, Units, joined_blocks, operand_of, schedule
-from .trace import NotCompiledError, Traced
+from .trace import Traced
 
 
 class Plan(NamedTuple):

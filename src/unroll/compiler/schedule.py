@@ -30,7 +30,7 @@ from .program import (
 
 
 class Sink(NamedTuple):
-    """A node, and a place where it must stand at the end."""
+    """A node, and a place in memory that must hold it at the end."""
 
     node: Node
     at: Operand
@@ -92,8 +92,8 @@ def schedule(
     """Put the work that gives the sinks into order.
 
     Args:
-        sinks: what must stand where at the end.
-        homes: where nodes stand already.
+        sinks: what memory must hold at the end.
+        homes: where nodes are already.
         units: the columns of UNIT, to which constants and vectors are added.
         totals: columns of TOTAL, and what is added to them (default none).
     """
@@ -198,7 +198,7 @@ class _Schedule:
         return stages
 
     def _operand(self, node: Node) -> Operand:
-        """Return where a node stands in memory."""
+        """Return where a node is in memory."""
         if node in self.at:
             return self.at[node]
         if node.operation in ("unit", "constant"):

@@ -156,7 +156,7 @@ class _Recorder(TorchDispatchMode):
             _view(rows.table, tensor).copy_(table)
             return
         before, more = rows.units, sum(node.width for node in nodes)
-        units = before + more  # the new nodes stand behind the old ones
+        units = before + more  # the new nodes follow the old ones
         rows.table = rows.table // before * units + rows.table % before
         _view(rows.table, tensor).copy_(table // more * units + table % more + before)
         rows.nodes += nodes

@@ -37,7 +37,7 @@ def lay_out(
     Args:
         inputs: of each node; the keys in an order in which inputs come first.
         heights: of the nodes.
-        last: nodes that stand in the last layer.
+        last: nodes of the last layer.
         gap: least distance between boxes of a layer.
         line: height that a passing line takes.
     """
