@@ -191,7 +191,7 @@ def test_a_cell_of_one_s_own_and_a_deep_stack() -> None:
     found = page(SequenceClassifier(3, 2, cell=Own, hidden_size=4))
     assert EVIL in found.text
     assert "script" not in found.tags
-    assert ["training", "scan by reference: Own is a loop over its step()"] in found.rows
+    assert any(row[0] == "training" and row[1].startswith("scan by ") for row in found.rows)
     deep = page(SequenceClassifier(3, 2, cell="lstm", hidden_size=4, num_layers=40, bidirectional=True))
     assert ["and 272 more", "", ""] in deep.rows
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import unroll
 from unroll import Cell, ConfigError, InputError, SequenceClassifier, attribute
 from unroll.evaluation import saliency
-from unroll.scan import cpu
+from unroll.scan import compiled, cpu
 
 METHODS = ("integrated-gradients", "gradient-times-input")
 LENGTHS = torch.tensor([9, 4, 0, 1])
@@ -186,8 +186,8 @@ def test_only_so_much_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(not cpu.INSTRUCTION_SETS, reason="the fused kernels are not built here")
 def test_the_fused_kernels_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    real = cpu._Run.backward
-    monkeypatch.setattr(cpu._Run, "backward", lambda self, *args: (calls.append(1), real(self, *args))[1])
+    real = compiled._Run.backward
+    monkeypatch.setattr(compiled._Run, "backward", lambda self, *args: (calls.append(1), real(self, *args))[1])
     attribute(SequenceClassifier(3, 4, cell="gru", hidden_size=8), torch.randn(2, 9, 3))
     assert calls
 

@@ -299,21 +299,21 @@ class Own(unroll.RNN):
 @pytest.mark.slow
 def test_a_cell_of_one_s_own(tiny: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """What is on the command line is imported, what stands in a folder is not."""
-    Path("own_cells.py").write_text(OWN)
+    Path("sweep_cells.py").write_text(OWN)
     monkeypatch.setattr(sys, "path", [*sys.path])
     flags = ["--data", tiny, "--epochs", "1", "--hidden-size", "8"]
-    assert main(["sweep", "--cell", "rnn,own_cells:Own", *flags, "--out", "here"]) == 0
+    assert main(["sweep", "--cell", "rnn,sweep_cells:Own", *flags, "--out", "here"]) == 0
     assert runs(Path("here")) == ["1-rnn-seed0", "2-own-seed0"]
     state = json.loads(Path("here/sweep.json").read_text())
     state["trials"][1] |= {"status": "waiting", "val_accuracy": None}
     Path("here/sweep.json").write_text(json.dumps(state))
     shutil.rmtree("here/2-own-seed0")
-    monkeypatch.delitem(sys.modules, "own_cells")
+    monkeypatch.delitem(sys.modules, "sweep_cells")
     capsys.readouterr()
     assert main(["sweep", "--resume", "here"]) == 2
-    assert "own_cells:Own" in capsys.readouterr().err
+    assert "sweep_cells:Own" in capsys.readouterr().err
     assert json.loads(Path("here/sweep.json").read_text()) == state
-    assert main(["sweep", "--resume", "here", "--cell", "own_cells:Own"]) == 0
+    assert main(["sweep", "--resume", "here", "--cell", "sweep_cells:Own"]) == 0
     assert runs(Path("here")) == ["1-rnn-seed0", "2-own-seed0"]
 
 
