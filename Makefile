@@ -111,10 +111,10 @@ sanitize:
 $(SANITIZED)/%/driver: Makefile $(wildcard $(CSRC)/*) $(wildcard tests/sanitize/*)
 	@echo "sanitize: compiling for $*"
 	@mkdir -p $(@D)
-	@$(foreach name,$(SETS) threads memory passes programs answer step driver,$(CXX) -std=c++17 $(SANITIZE) -fno-math-errno -Wno-psabi $(DEFINES) $(FLAGS_$(name)) -I$(CSRC) \
+	@$(foreach name,$(SETS) threads memory passes reading answer step driver,$(CXX) -std=c++17 $(SANITIZE) -fno-math-errno -Wno-psabi $(DEFINES) $(FLAGS_$(name)) -I$(CSRC) \
 	  -fsanitize=$* -fno-sanitize-recover=all -pthread -c $(wildcard $(CSRC)/$(name).cpp tests/sanitize/$(name).cpp) \
 	  -o $(@D)/$(name).o &&) \
-	$(CXX) -fsanitize=$* -pthread $(patsubst %,$(@D)/%.o,$(SETS) threads memory passes programs answer step driver) -o $@
+	$(CXX) -fsanitize=$* -pthread $(patsubst %,$(@D)/%.o,$(SETS) threads memory passes reading answer step driver) -o $@
 
 constraints:
 	@echo "constraints: resolving all extras in a fresh environment"
