@@ -105,8 +105,8 @@ FLAGS_amx := $(FLAGS_avx512_bf16) -mamx-tile -mamx-bf16
 
 sanitize:
 	@$(MAKE) --silent --jobs 2 $(SANITIZED)/address,undefined/driver $(SANITIZED)/thread/driver
-	@$(SANITIZED)/address,undefined/driver $(MOST_PRODUCTS)
-	@$(SANITIZED)/thread/driver 1e5
+	@$(SANITIZED)/address,undefined/driver tests/sanitize/programs.txt $(MOST_PRODUCTS)
+	@$(SANITIZED)/thread/driver tests/sanitize/programs.txt 1e5
 
 $(SANITIZED)/%/driver: Makefile $(wildcard $(CSRC)/*) $(wildcard tests/sanitize/*)
 	@echo "sanitize: compiling for $*"

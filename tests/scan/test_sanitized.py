@@ -29,6 +29,6 @@ def test_small_scans_stay_within_their_memory(tmp_path: Path) -> None:
     options = [f"CXX={COMPILER}", f"SANITIZED={folder}", f"SETS={sets}", "DEFINES=", "SANITIZE=-O0"]
     with FileLock(folder / ".lock"):
         subprocess.run(["make", "--silent", str(driver), *options], cwd=ROOT, check=True)
-    done = subprocess.run([driver, "3e4"], capture_output=True, text=True, check=False)
+    done = subprocess.run([driver, ROOT / "tests/sanitize/programs.txt", "3e4"], capture_output=True, text=True, check=False)
     summary = f"sanitize: 169 scans right by {sets}, nothing found\n"
     assert done.stdout == summary, done.stdout + done.stderr
