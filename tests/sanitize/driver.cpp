@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "answer.h"
+#include "memory.h"
 #include "passes.h"
 #include "processor.h"
 #include "reading.h"
@@ -26,6 +27,13 @@
 namespace unroll {
 extern const Kernels wide, wide_bf16, wide_amx;
 }  // namespace unroll
+
+// A thread's scratch memory, new for each call: as large as asked for, and of numbers that nobody may use.
+float* unroll::scratch(long floats) {
+  static thread_local std::vector<float> numbers;
+  std::vector<float>(floats, NAN).swap(numbers);
+  return numbers.data();
+}
 
 using namespace unroll;
 using Floats = std::vector<float>;
@@ -220,8 +228,7 @@ struct Run {
     forward(layout, read(given.tensors), given.x.data(), to_next * p.inputs, to_later * p.inputs, read(given.initial),
             written(states), slots, written(ends), keeps ? steps.data() : nullptr, keeps ? kept.data() : nullptr);
     if (!keeps) return;
-    for (long i = 0; i < a.parts(); ++i)
-      starts.push_back(a.ends ? given.d_ends[i] : Floats(a.batch * a.width(i)));
+    for (long i = 0; i < a.parts(); ++i) starts.push_back(a.ends ? given.d_ends[i] : Floats(a.batch * a.width(i)));
     for (long i = 0; i < p.sizes.count; ++i) grads.emplace_back(i == wanted.without ? 0 : p.sizes.items[i]);
     dx = unset(wanted.others ? count * p.inputs : 0);
     backward(layout, read(given.tensors), written(states), kept.data(), steps.data(), given.dy.data(),

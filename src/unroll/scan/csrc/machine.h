@@ -121,9 +121,7 @@ static inline Vectors vectors(const Group& g, const program::Operand& o) {
   return {all.at + o.column, all.row};
 }
 
-static inline bool is_over(const Scan& a, long t, long row) {
-  return a.lengths && a.first + t >= a.lengths[row];
-}
+static inline bool is_over(const Scan& a, long t, long row) { return a.lengths && a.first + t >= a.lengths[row]; }
 
 static inline bool are_over(const Group& g, long t) {
   for (long r = 0; r < g.rows; ++r)
@@ -305,8 +303,7 @@ static long backward_scratch(const Backward& a) {
 }
 
 // GRADIENT of part i before the step that D is of, or after the stretch, without one; to `out`, or over its columns.
-static void go_past(const Group& g, const Backward& a, bool has_step, long i, const Vectors& out,
-                    bool has_room) {
+static void go_past(const Group& g, const Backward& a, bool has_step, long i, const Vectors& out, bool has_room) {
   const Vectors& carry = g.places[program::slot_of(program::Place::carry, i)];
   const program::List<program::Product>& products = a.program->past.items[i];
   for (const program::Product& p : products) {

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "answer.h"
-#include "processor.h"
 #include "passes.h"
+#include "processor.h"
 #include "reading.h"
 #include "step.h"
 #include "threads.h"
@@ -61,30 +61,29 @@ static std::vector<T*> all_at(const std::vector<std::uintptr_t>& addresses) {
 
 using Addresses = std::vector<std::uintptr_t>;
 
-static void forward_by_address(const Layout& a, const Addresses& tensors, std::uintptr_t x, long x_batch,
-                               long x_time, const Addresses& initial, const Addresses& states, long slots,
-                               const Addresses& ends, std::uintptr_t steps, std::uintptr_t kept) {
+static void forward_by_address(const Layout& a, const Addresses& tensors, std::uintptr_t x, long x_batch, long x_time,
+                               const Addresses& initial, const Addresses& states, long slots, const Addresses& ends,
+                               std::uintptr_t steps, std::uintptr_t kept) {
   check_counts(a, tensors.size(), {initial.size(), states.size(), ends.size()});
   nb::gil_scoped_release unlocked;
   forward(a, all_at<const float>(tensors), at<const float>(x), x_batch, x_time, all_at<const float>(initial),
-                  all_at<float>(states), slots, all_at<float>(ends), at<float>(steps), at<float>(kept));
+          all_at<float>(states), slots, all_at<float>(ends), at<float>(steps), at<float>(kept));
 }
 
-static void backward_by_address(const Layout& a, const Addresses& tensors, const Addresses& states,
-                                std::uintptr_t kept, std::uintptr_t steps, std::uintptr_t dy, long dy_batch,
-                                long dy_time, long stretch, const Addresses& ends, bool wants_initial,
-                                const Addresses& grads, std::uintptr_t dx) {
+static void backward_by_address(const Layout& a, const Addresses& tensors, const Addresses& states, std::uintptr_t kept,
+                                std::uintptr_t steps, std::uintptr_t dy, long dy_batch, long dy_time, long stretch,
+                                const Addresses& ends, bool wants_initial, const Addresses& grads, std::uintptr_t dx) {
   check_counts(a, tensors.size(), {states.size(), ends.size()});
   check_counts(a, grads.size(), {});
   if (a.program->kept && !kept) throw nb::value_error("the backward pass needs what the forward pass kept");
   nb::gil_scoped_release unlocked;
   backward(a, all_at<const float>(tensors), all_at<float>(states), at<float>(kept), at<const float>(steps),
-                   at<const float>(dy), dy_batch, dy_time, stretch, all_at<float>(ends), wants_initial,
-                   all_at<float>(grads), at<float>(dx));
+           at<const float>(dy), dy_batch, dy_time, stretch, all_at<float>(ends), wants_initial, all_at<float>(grads),
+           at<float>(dx));
 }
 
-static void answer_by_address(const Layout& a, const Addresses& source, const Addresses& tensors,
-                              std::uintptr_t weight, std::uintptr_t bias, long classes, std::uintptr_t logits) {
+static void answer_by_address(const Layout& a, const Addresses& source, const Addresses& tensors, std::uintptr_t weight,
+                              std::uintptr_t bias, long classes, std::uintptr_t logits) {
   check_counts(a, tensors.size(), {});
   nb::gil_scoped_release unlocked;
   answer(a,
@@ -121,10 +120,9 @@ NB_MODULE(_kernels, m) {
   nb::class_<Layout>(m, "Layout", "A program, direction and sizes of a scan.")
       .def(
           "__init__",
-          [](Layout* self, const std::string& isa, int threads, const ReadProgram& program, bool reverse,
-             long batch, long time, std::uintptr_t lengths) {
-            new (self)
-                Layout{&named(isa), threads, &program, reverse, batch, time, at<const std::int64_t>(lengths)};
+          [](Layout* self, const std::string& isa, int threads, const ReadProgram& program, bool reverse, long batch,
+             long time, std::uintptr_t lengths) {
+            new (self) Layout{&named(isa), threads, &program, reverse, batch, time, at<const std::int64_t>(lengths)};
           },
           nb::keep_alive<1, 4>());
   m.def("forward", &forward_by_address);
@@ -133,16 +131,17 @@ NB_MODULE(_kernels, m) {
       "use_team", [](std::uintptr_t gomp_parallel) { use_team(reinterpret_cast<Team>(gomp_parallel)); },
       "Share work with the OpenMP runtime whose GOMP_parallel is at this address.");
   nb::class_<TrainingStep>(m, "TrainingStep", "A training step of a classifier of one layer (csrc/step.h).")
-      .def("__init__",
-           [](TrainingStep* self, const Layout& layout, long classes, std::uintptr_t bytes, std::uintptr_t floats,
-              std::uintptr_t y, std::uintptr_t starts, std::uintptr_t lengths, const std::vector<float>& mean,
-              const std::vector<float>& scale, const std::vector<float>& weights, float smoothing) {
-             new (self) TrainingStep(
-                 layout, classes,
-                 {at<const std::uint8_t>(bytes), at<const float>(floats), at<const std::int64_t>(y),
-                  at<const std::int64_t>(starts), at<const std::int64_t>(lengths), mean, scale, weights, smoothing});
-           },
-           nb::keep_alive<1, 2>())
+      .def(
+          "__init__",
+          [](TrainingStep* self, const Layout& layout, long classes, std::uintptr_t bytes, std::uintptr_t floats,
+             std::uintptr_t y, std::uintptr_t starts, std::uintptr_t lengths, const std::vector<float>& mean,
+             const std::vector<float>& scale, const std::vector<float>& weights, float smoothing) {
+            new (self) TrainingStep(
+                layout, classes,
+                {at<const std::uint8_t>(bytes), at<const float>(floats), at<const std::int64_t>(y),
+                 at<const std::int64_t>(starts), at<const std::int64_t>(lengths), mean, scale, weights, smoothing});
+          },
+          nb::keep_alive<1, 2>())
       .def("use",
            [](TrainingStep& self, const std::vector<Addresses>& parameters, bool decoupled, double beta1, double beta2,
               double eps, double weight_decay, double clip) {

@@ -214,8 +214,7 @@ void go_through(const Back& w, const Backward& b, int threads, long pieces, floa
   const auto part = [&](long begin, long end, float* total) {
     Backward own = b;
     own.total = total;
-    w.a.kernels->backward(own, b.first_row + begin, b.first_row + end,
-                                  scratch(w.a.kernels->backward_scratch(own)));
+    w.a.kernels->backward(own, b.first_row + begin, b.first_row + end, scratch(w.a.kernels->backward_scratch(own)));
   };
   if (pieces == 1) return split(b.rows, threads, [&](long begin, long end) { part(begin, end, totals); });
   each(pieces, threads,
@@ -303,13 +302,10 @@ Forward arranged(const Layout& a, const program::Steps& steps, const Tensors& te
 
 }  // namespace
 
-Forward arranged(const Layout& a, const Tensors& tensors) {
-  return arranged(a, a.program->infer, tensors);
-}
+Forward arranged(const Layout& a, const Tensors& tensors) { return arranged(a, a.program->infer, tensors); }
 
-void forward(const Layout& a, const Tensors& tensors, const float* x, long x_batch, long x_time,
-                     const Tensors& initial, const Parts& states, long slots, const Parts& ends, float* steps,
-                     float* kept) {
+void forward(const Layout& a, const Tensors& tensors, const float* x, long x_batch, long x_time, const Tensors& initial,
+             const Parts& states, long slots, const Parts& ends, float* steps, float* kept) {
   const Program& p = *a.program;
   const long first = a.reverse ? a.time % slots : 0, last = a.reverse ? 0 : a.time % slots;
   for (long i = 0; i < p.widths.count; ++i) {
@@ -321,18 +317,17 @@ void forward(const Layout& a, const Tensors& tensors, const float* x, long x_bat
   Forward f = arranged(a, kept ? p.forward : p.infer, tensors);
   f.states = states.data(), f.slots = slots, f.kept = kept;
   f.x = x, f.x_batch = x_batch, f.x_time = x_time, f.copies = steps;
-  split(a.batch, a.threads, [&](long begin, long end) {
-    a.kernels->forward(f, begin, end, scratch(a.kernels->forward_scratch(f)));
-  });
+  split(a.batch, a.threads,
+        [&](long begin, long end) { a.kernels->forward(f, begin, end, scratch(a.kernels->forward_scratch(f))); });
   for (long i = 0; i < p.widths.count; ++i) {
     const long numbers = a.batch * p.widths.items[i];
     copy(ends[i], states[i] + last * numbers, numbers);
   }
 }
 
-void backward(const Layout& a, const Tensors& tensors, const Parts& states, float* kept,
-                      const float* steps, const float* dy, long dy_batch, long dy_time, long stretch, const Parts& ends,
-                      bool wants_initial, const Parts& grads, float* dx) {
+void backward(const Layout& a, const Tensors& tensors, const Parts& states, float* kept, const float* steps,
+              const float* dy, long dy_batch, long dy_time, long stretch, const Parts& ends, bool wants_initial,
+              const Parts& grads, float* dx) {
   const Program& p = *a.program;
   static thread_local Shared shared;
   static thread_local Packed past, of_x;

@@ -54,7 +54,7 @@ struct Scan {
   long first;                   // how many time steps precede the first ones of x, states, kept and dy
   float* const* states;         // for each part (slots, batch, width), padded
   long slots;                   // time + 1; or 2, which alternate
-  float* kept;  // (time, batch, kept), padded; null: not kept
+  float* kept;                  // (time, batch, kept), padded; null: not kept
   const float *x, *unit, *biases;
   long x_batch, x_time;
   const float* const* packed;  // the weights of each product of the steps, as pack() arranges them

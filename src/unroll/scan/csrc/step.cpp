@@ -77,14 +77,13 @@ std::pair<double, long> TrainingStep::step(const std::int64_t* order, long n, lo
     d_ends.push_back(room(d_ends_[i], numbers));
   }
   float* const kept = room(kept_, time * n * p.kept);
-  forward(a, tensors_, steps_.data(), p.inputs, n * p.inputs, Tensors(p.widths.count), states, time + 1, ends,
-                  nullptr, kept);
+  forward(a, tensors_, steps_.data(), p.inputs, n * p.inputs, Tensors(p.widths.count), states, time + 1, ends, nullptr,
+          kept);
   const auto result = loss();
   head_back();
   for (long i = 1; i < p.widths.count; ++i) std::fill_n(d_ends[i], n * p.widths.items[i], 0.0f);
   for (std::size_t i = 0; i < tensors_.size(); ++i) std::fill_n(tensor_gradients_[i], parameters_[i].n, 0.0f);
-  backward(a, tensors_, states, kept, steps_.data(), nullptr, 0, 0, 0, d_ends, false, tensor_gradients_,
-                   nullptr);
+  backward(a, tensors_, states, kept, steps_.data(), nullptr, 0, 0, 0, d_ends, false, tensor_gradients_, nullptr);
   update(lr);
   return result;
 }
@@ -116,7 +115,8 @@ std::pair<double, long> TrainingStep::loss() {
   const float *head_weight = head()[0].values, *bias = head()[1].values;
   pack(packed_, *a.kernels, a.kernels->panel, classes_, {{head_weight, hidden(), 1, hidden()}});
   const Columns all_units{0, hidden()};
-  const Inputs head{ends_[0].data(), a.batch, hidden(), &all_units, 1, nullptr, packed_.data(), logits, classes_, classes_};
+  const Inputs head{ends_[0].data(), a.batch,        hidden(), &all_units, 1,
+                    nullptr,         packed_.data(), logits,   classes_,   classes_};
   const int threads = threads_for(a.batch * hidden() * classes_);
   split(a.batch, threads,
         [&](long begin, long end) { a.kernels->inputs(head, begin, end, scratch(a.kernels->inputs_scratch(head))); });
@@ -147,7 +147,7 @@ void TrainingStep::head_back() {
   const Gradients g{logits_.data(), a.batch, classes_, a.batch, a.batch, parts, 2, false};
   pack(packed_, *a.kernels, a.kernels->panel, hidden(), {{head()[0].values, 1, hidden(), classes_}});
   const Columns all_classes{0, classes_};
-  const Inputs back{logits_.data(), a.batch,        classes_,   &all_classes, 1,
+  const Inputs back{logits_.data(), a.batch,        classes_,          &all_classes, 1,
                     nullptr,        packed_.data(), d_ends_[0].data(), hidden(),     hidden()};
   const int threads = threads_for(a.batch * hidden() * classes_);
   split(classes_, threads,
