@@ -105,16 +105,21 @@ FLAGS_amx := $(FLAGS_avx512_bf16) -mamx-tile -mamx-bf16
 
 sanitize:
 	@$(MAKE) --silent --jobs 2 $(SANITIZED)/address,undefined/driver $(SANITIZED)/thread/driver
-	@$(SANITIZED)/address,undefined/driver $(MOST_PRODUCTS)
-	@$(SANITIZED)/thread/driver 1e5
+	@$(SANITIZED)/address,undefined/driver tests/sanitize/programs.txt $(MOST_PRODUCTS)
+	@$(SANITIZED)/thread/driver tests/sanitize/programs.txt 1e5
 
-$(SANITIZED)/%/driver: Makefile $(wildcard $(CSRC)/*) $(wildcard tests/sanitize/*)
+OBJECTS := $(SETS) threads memory passes reading answer step driver
+define COMPILE
+@$(CXX) -std=c++17 $(SANITIZE) -fno-math-errno -Wno-psabi $(DEFINES) $(FLAGS_$(1)) -I$(CSRC) -fsanitize=$* \
+  -fno-sanitize-recover=all -pthread -c $(wildcard $(CSRC)/$(1).cpp tests/sanitize/$(1).cpp) -o $(@D)/$(1).o
+
+endef
+
+$(SANITIZED)/%/driver: Makefile $(wildcard $(CSRC)/*) $(wildcard tests/sanitize/*.cpp)
 	@echo "sanitize: compiling for $*"
 	@mkdir -p $(@D)
-	@$(foreach name,$(SETS) threads memory passes programs answer step driver,$(CXX) -std=c++17 $(SANITIZE) -fno-math-errno -Wno-psabi $(DEFINES) $(FLAGS_$(name)) -I$(CSRC) \
-	  -fsanitize=$* -fno-sanitize-recover=all -pthread -c $(wildcard $(CSRC)/$(name).cpp tests/sanitize/$(name).cpp) \
-	  -o $(@D)/$(name).o &&) \
-	$(CXX) -fsanitize=$* -pthread $(patsubst %,$(@D)/%.o,$(SETS) threads memory passes programs answer step driver) -o $@
+	$(foreach name,$(OBJECTS),$(call COMPILE,$(name)))
+	@$(CXX) -fsanitize=$* -pthread $(OBJECTS:%=$(@D)/%.o) -o $@
 
 constraints:
 	@echo "constraints: resolving all extras in a fresh environment"

@@ -30,6 +30,8 @@ OPERATIONS = {
     Op.COS: torch.cos,
     Op.ERF: torch.erf,
     Op.RELU: torch.relu,
+    Op.ATAN: torch.atan,
+    Op.FLOOR: torch.floor,
     Op.ADD: torch.add,
     Op.SUB: torch.sub,
     Op.MUL: torch.mul,

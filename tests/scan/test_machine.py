@@ -95,11 +95,11 @@ def carried_out(case: Case, t: Task, isa: str, threads: int = 1, stretch: int = 
     program, weights = case.program, t.weights
     batch, time, inputs = t.x.shape
     lengths = 0 if t.lengths is None else t.lengths.data_ptr()
-    layout = kernels.ProgramLayout(isa, threads, kernels.Program(program), t.reverse, batch, time, lengths)
+    layout = kernels.Layout(isa, threads, kernels.Program(program), t.reverse, batch, time, lengths)
     states, ends = [padded(time + 1, batch, n) for n in program.widths], [padded(batch, n) for n in program.widths]
     steps, saved = padded(time, batch, inputs), padded(time, batch, program.kept)
     of_weights, of_initial = addresses(weights), addresses(t.initial)
-    kernels.program_forward(
+    kernels.forward(
         layout, of_weights, t.x.data_ptr(), *t.x.stride()[:2], of_initial, addresses(states), time + 1,
         addresses(ends), steps.data_ptr(), saved.data_ptr(),
     )  # fmt: skip
@@ -108,7 +108,7 @@ def carried_out(case: Case, t: Task, isa: str, threads: int = 1, stretch: int = 
         y = torch.where((torch.arange(time)[:, None] < t.lengths).unsqueeze(2), y, 0)
     starts = [dend.clone() for dend in t.dends]
     grads, dx = [torch.zeros_like(weight) for weight in weights], padded(time, batch, inputs)
-    kernels.program_backward(
+    kernels.backward(
         layout, of_weights, addresses(states), saved.data_ptr(), steps.data_ptr(), t.dy.data_ptr(),
         *t.dy.stride()[:2], stretch, addresses(starts), True, addresses(grads), dx.data_ptr(),
     )  # fmt: skip
@@ -119,9 +119,9 @@ def inferred(case: Case, t: Task, isa: str, threads: int = 1) -> list[Tensor]:
     """The final state, without anything for a backward pass."""
     batch, time, _ = t.x.shape
     lengths = 0 if t.lengths is None else t.lengths.data_ptr()
-    layout = kernels.ProgramLayout(isa, threads, kernels.Program(case.program), t.reverse, batch, time, lengths)
+    layout = kernels.Layout(isa, threads, kernels.Program(case.program), t.reverse, batch, time, lengths)
     states, ends = [padded(2, batch, n) for n in case.program.widths], [padded(batch, n) for n in case.program.widths]
-    kernels.program_forward(
+    kernels.forward(
         layout, addresses(t.weights), t.x.data_ptr(), *t.x.stride()[:2], addresses(t.initial), addresses(states), 2,
         addresses(ends), 0, 0,
     )  # fmt: skip
@@ -229,10 +229,10 @@ def elementwise(op: Op, arguments: int, width: int) -> Program:
 
 def result(program: Program, x: Tensor, isa: str) -> Tensor:
     weights = [torch.zeros(size) for size in program.sizes]
-    layout = kernels.ProgramLayout(isa, 1, kernels.Program(program), False, len(x), 1, 0)
+    layout = kernels.Layout(isa, 1, kernels.Program(program), False, len(x), 1, 0)
     states, end = padded(2, len(x), program.widths[0]), padded(len(x), program.widths[0])
     args = [0], [states.data_ptr()], 2, [end.data_ptr()], 0, 0
-    kernels.program_forward(layout, addresses(weights), x.data_ptr(), x.stride(0), 0, *args)
+    kernels.forward(layout, addresses(weights), x.data_ptr(), x.stride(0), 0, *args)
     return end
 
 
@@ -253,6 +253,8 @@ ONE: dict[Op, Callable[[Tensor], Tensor]] = {
     Op.COS: torch.cos,
     Op.ERF: torch.erf,
     Op.RELU: torch.relu,
+    Op.ATAN: torch.atan,
+    Op.FLOOR: torch.floor,
 }
 TWO: dict[Op, Callable[..., Tensor]] = {
     Op.ADD: torch.add,
@@ -341,17 +343,17 @@ def test_only_wanted_gradients_are_added() -> None:
     t = task(case, 4, 6)
     wanted = expected(case, t)
     program, (batch, time, inputs) = case.program, t.x.shape
-    layout = kernels.ProgramLayout(SETS[0], 1, kernels.Program(program), False, batch, time, 0)
+    layout = kernels.Layout(SETS[0], 1, kernels.Program(program), False, batch, time, 0)
     states, ends = [padded(time + 1, batch, 5) for _ in range(2)], [padded(batch, 5) for _ in range(2)]
     steps, saved = padded(time, batch, inputs), padded(time, batch, program.kept)
     of_weights = addresses(t.weights)
-    kernels.program_forward(
+    kernels.forward(
         layout, of_weights, t.x.data_ptr(), *t.x.stride()[:2], addresses(t.initial), addresses(states), time + 1,
         addresses(ends), steps.data_ptr(), saved.data_ptr(),
     )  # fmt: skip
     grad = torch.ones_like(t.weights[1])
     starts = [dend.clone() for dend in t.dends]
-    kernels.program_backward(
+    kernels.backward(
         layout, of_weights, addresses(states), saved.data_ptr(), steps.data_ptr(), t.dy.data_ptr(),
         *t.dy.stride()[:2], 0, addresses(starts), False, [0, grad.data_ptr(), 0, 0], 0,
     )  # fmt: skip
@@ -377,9 +379,9 @@ def broken() -> dict[str, tuple[Program, str]]:
         "written x": (stages((Op.COPY, x()._replace(column=-2), after())), "a size is negative"),
         "bias": (program._replace(infer=Steps(64, (product._replace(bias=19),))), "a bias is beyond the end"),
         "past": (program._replace(past=((), ())), "more lists of past products"),
-        "operation": (stages((17, after(), after())), "no such operation"),
+        "operation": (stages((19, after(), after())), "no such operation"),
         "no argument": (stages((Op.ADD, after(), raw(0))), "operand has 3 fields"),
-        "no tuple": (program._replace(widths=[5]), "not a tuple"),  # type: ignore[arg-type]
+        "no tuple": (program._replace(widths=[5]), "neither a tuple"),  # type: ignore[arg-type]
     }
 
 

@@ -10,8 +10,15 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+import plain_programs
+
 ROOT = Path(__file__).parents[2]
 COMPILER = os.environ.get("CXX", "g++")
+
+
+def test_the_programs_are_those_of_the_compiler() -> None:
+    current = plain_programs.FILE.read_text() == plain_programs.programs()
+    assert current, f"the compiler makes other programs than {plain_programs.FILE.name} has: {plain_programs.COMMAND}"
 
 
 @pytest.mark.skipif(not shutil.which("make") or not shutil.which(COMPILER), reason=f"needs make and {COMPILER}")
@@ -29,6 +36,6 @@ def test_small_scans_stay_within_their_memory(tmp_path: Path) -> None:
     options = [f"CXX={COMPILER}", f"SANITIZED={folder}", f"SETS={sets}", "DEFINES=", "SANITIZE=-O0"]
     with FileLock(folder / ".lock"):
         subprocess.run(["make", "--silent", str(driver), *options], cwd=ROOT, check=True)
-    done = subprocess.run([driver, "3e4"], capture_output=True, text=True, check=False)
-    summary = f"sanitize: 169 scans right by {sets}, nothing found\n"
+    done = subprocess.run([driver, plain_programs.FILE, "3e4"], capture_output=True, text=True, check=False)
+    summary = f"sanitize: 224 scans right by {sets}, nothing found\n"
     assert done.stdout == summary, done.stdout + done.stderr

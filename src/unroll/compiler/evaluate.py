@@ -26,6 +26,8 @@ POINTWISE: dict[str, Callable[..., Tensor]] = {
     "cos": torch.cos,
     "erf": torch.erf,
     "relu": torch.relu,
+    "atan": torch.atan,
+    "floor": torch.floor,
     "add": torch.add,
     "sub": torch.sub,
     "mul": torch.mul,

@@ -213,6 +213,17 @@ POINTWISE: dict[str, Pointwise] = {
         True,
     ),
     "relu": Pointwise(Op.RELU, lambda a: max(a, 0.0), _of_relu, "Math.max({0}, 0)", "relu({0})"),
+    "atan": Pointwise(
+        Op.ATAN,
+        math.atan,
+        lambda g, n, d: (
+            g.apply("div", d, g.apply("add", g.apply("mul", n.inputs[0], n.inputs[0]), _constant(g, n, 1))),
+        ),
+        "Math.atan({0})",
+        "arctan({0})",
+        True,
+    ),
+    "floor": Pointwise(Op.FLOOR, _lenient(math.floor), None, "Math.floor({0})", "⌊{0}⌋"),
     "add": Pointwise(Op.ADD, lambda a, b: a + b, lambda g, n, d: (d, d), "{0} + {1}", "{0} + {1}"),
     "sub": Pointwise(Op.SUB, lambda a, b: a - b, lambda g, n, d: (d, g.apply("neg", d)), "{0} - {1}", "{0} - {1}"),
     "mul": Pointwise(Op.MUL, lambda a, b: a * b, _of_mul, "{0} * {1}", "{0} {1}"),

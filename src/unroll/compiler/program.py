@@ -54,6 +54,8 @@ class Op(IntEnum):
     COS = 14
     ERF = 15
     RELU = 16  # NaN stays NaN
+    ATAN = 17
+    FLOOR = 18  # the largest whole number that is not larger
     ADD = 20
     SUB = 21
     MUL = 22

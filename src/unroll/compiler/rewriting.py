@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import NotCompiledError
+
 
 def _addmm(bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Any:
     product = a.mm(b)
@@ -179,6 +181,29 @@ def _norm(x: Tensor, order: float = 2, dim: Any = None, keepdim: bool = False, *
     return _power(_power(x.abs(), order).sum(dim, keepdim=keepdim), 1 / order)
 
 
+def _truncated(x: Tensor) -> Tensor:
+    return torch.where(x < 0, -(-x).floor(), x.floor())
+
+
+def _rounded(x: Tensor, *, decimals: int = 0) -> Tensor:
+    """Ties go to the even number. |x| - ⌊|x|⌋ is exact, which x - ⌊x⌋ is not."""
+    if decimals:
+        scale = 10.0 ** abs(decimals)
+        return _rounded(x * scale) / scale if decimals > 0 else _rounded(x / scale) * scale
+    size = x.abs()
+    whole = size.floor()
+    rest, half = size - whole, whole * 0.5
+    odd = 2 * (half - half.floor())
+    nearest = whole + torch.where(rest > 0.5, 1.0, torch.where(rest == 0.5, odd, 0.0))
+    return torch.where(x < 0, -nearest, nearest)
+
+
+def _remainder(a: Any, b: Any) -> Any:
+    if not isinstance(b, (int, float)) or abs(math.frexp(b)[0]) != 0.5:
+        raise NotCompiledError("the remainder is exact for divisors that are powers of two alone, as 0.5, 1 and 2")
+    return a - b * (a / b).floor()
+
+
 def _addcmul(x: Tensor, a: Tensor, b: Tensor, *, value: float = 1) -> Tensor:
     return x + a * b * value if value != 1 else x + a * b
 
@@ -234,6 +259,12 @@ REWRITTEN: dict[str, Callable[..., Any]] = {
     "exp2": lambda x: (x * math.log(2)).exp(),
     "log2": lambda x: x.log() * (1 / math.log(2)),
     "log10": lambda x: x.log() * (1 / math.log(10)),
+    "ceil": lambda x: -(-x).floor(),
+    "trunc": _truncated,
+    "fix": _truncated,
+    "frac": lambda x: x - _truncated(x),
+    "round": _rounded,
+    "remainder": _remainder,
     "tan": lambda x: x.sin() / x.cos(),
     "sinh": lambda x: (x.exp() - (-x).exp()) * 0.5,
     "cosh": lambda x: (x.exp() + (-x).exp()) * 0.5,

@@ -509,6 +509,14 @@ def _pointwise(operation: str) -> Callable[..., None]:
     return lambda recorder, result, *args, **_: recorder.compute(operation, result, *args[:arity])
 
 
+def _divide(recorder: _Recorder, result: Tensor, a: Any, b: Any, rounding_mode: str | None = None) -> None:
+    if rounding_mode is not None:
+        raise NotCompiledError(
+            f"the compiler does not know div with rounding_mode={rounding_mode!r}: use floor or trunc"
+        )
+    recorder.compute("div", result, a, b)
+
+
 def _scaled(operation: str, first: bool = False) -> Callable[..., None]:
     """Add or subtract an operand that may have a factor; rsub has the two the other way round."""
 
@@ -579,9 +587,10 @@ HANDLERS: dict[str, Callable[..., None]] = {
         name: _pointwise(name)
         for name in (
             "neg", "reciprocal", "sqrt", "abs", "exp", "log", "log1p", "expm1", "tanh", "sigmoid", "sin", "cos", "erf",
-            "relu", "mul", "div", "gt", "ge", "eq", "ne",
+            "relu", "atan", "floor", "mul", "gt", "ge", "eq", "ne",
         )
     },
+    "div": _divide,
     "sign": _pointwise("sign"),
     "sgn": _pointwise("sign"),
     "maximum": _pointwise("max"),

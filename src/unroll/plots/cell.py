@@ -26,7 +26,9 @@ from .style import COLOURS, INK, STYLE, label
 Kind = Literal["input", "state", "product", "gate", "function", "formula", "circle"]
 FILLS = {"product": "#d7e8f5", "gate": "#fbe7c0", "function": "#d3efe4", "formula": "#f1f1f1"}
 WORDS = {"product": "product", "gate": "gate, 0 to 1", "function": "function", "formula": "arithmetic"}
-FUNCTIONS = frozenset({"tanh", "sigmoid", "relu", "sin", "cos", "exp", "log", "log1p", "expm1", "erf", "sqrt", "abs"})
+FUNCTIONS = frozenset(
+    {"tanh", "sigmoid", "relu", "sin", "cos", "atan", "exp", "log", "log1p", "expm1", "erf", "sqrt", "abs", "floor"}
+)
 SIGNS = {"add": "+", "mul": "×"}
 LETTER, LINE_HEIGHT, MARGIN = 0.073, 0.17, 0.09  # inches, for 8 points
 RADIUS, GAP, BETWEEN = 0.11, 0.13, 0.42

@@ -34,9 +34,7 @@ class Compiled(NamedTuple):
     def layout(self, batch: int, time: int, lengths: Tensor | None = None, reverse: bool = False, isa: str = "") -> Any:
         """Return a scan's layout for the kernels, by default of float32; ``lengths`` must outlive it."""
         threads = torch.get_num_threads()
-        return cpu.kernels.ProgramLayout(
-            isa or cpu.ISA, threads, self.program, reverse, batch, time, cpu.address(lengths)
-        )
+        return cpu.kernels.Layout(isa or cpu.ISA, threads, self.program, reverse, batch, time, cpu.address(lengths))
 
     def reads_parameters(self, cell: nn.Module) -> bool:
         """Tell whether the program reads all of a cell's parameters, and nothing else, as they are."""
@@ -196,7 +194,7 @@ class _Run:
         x = x if x.stride(2) == 1 and not x.is_neg() else cpu.plain(x)
         tensors, state = [*map(cpu.plain, tensors)], [*map(cpu.plain, state)]
         x_batch, x_time, _ = x.stride()
-        cpu.kernels.program_forward(
+        cpu.kernels.forward(
             self.layout(), _addresses(tensors), cpu.address(x), x_batch, x_time, _addresses(state), _addresses(held),
             slots, _addresses(ends), cpu.address(steps), cpu.address(kept),
         )  # fmt: skip
@@ -221,7 +219,7 @@ class _Run:
         count = 1 + len(tensors)
         dw = [torch.zeros_like(w) if need else None for w, need in zip(tensors, needed[1:count], strict=True)]
         dx = torch.empty(self.time, self.batch, self.inputs) if needed[0] else None
-        cpu.kernels.program_backward(
+        cpu.kernels.backward(
             self.layout(), _addresses(tensors), _addresses(held), cpu.address(kept), cpu.address(steps),
             cpu.address(dy), dy_batch, dy_time, 0, _addresses(starts), any(needed[count:]), _addresses(dw),
             cpu.address(dx),

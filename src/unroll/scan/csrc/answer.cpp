@@ -10,7 +10,7 @@ namespace unroll {
 namespace {
 
 // Point the scan to the sequences from `first` on.
-void take(ProgramForward& f, const Kernels& kernels, const Source& from, long first) {
+void take(Forward& f, const Kernels& kernels, const Source& from, long first) {
   const long inputs = f.program->inputs, at = first * f.time * inputs;
   f.x = from.floats ? from.floats + at : nullptr, f.x_batch = f.time * inputs, f.x_time = inputs;
   if (!from.mean) return;
@@ -33,7 +33,7 @@ void take(ProgramForward& f, const Kernels& kernels, const Source& from, long fi
 }
 
 // Scan from zero states to the final one, (batch, hidden).
-const float* last(ProgramForward& f, const Kernels& kernels) {
+const float* last(Forward& f, const Kernels& kernels) {
   static thread_local std::vector<Numbers> memory;
   const program::List<long>& widths = f.program->widths;
   if (static_cast<long>(memory.size()) < widths.count) memory.resize(widths.count);
@@ -44,28 +44,28 @@ const float* last(ProgramForward& f, const Kernels& kernels) {
     std::fill_n(states[i] + (f.reverse ? f.time % 2 * numbers : 0), numbers, 0.0f);
   }
   f.slots = 2, f.states = states.data();
-  kernels.program_forward(f, 0, f.batch, scratch(kernels.forward_scratch(f)));
+  kernels.forward(f, 0, f.batch, scratch(kernels.forward_scratch(f)));
   return states[0] + (f.reverse ? 0 : f.time % 2 * f.batch * widths.items[0]);
 }
 
 // Equal numbers for each thread, at most as many as take each step together.
-long groups(const ProgramLayout& a) {
+long groups(const Layout& a) {
   const long fewest = (a.batch + a.kernels->group - 1) / a.kernels->group, threads = a.threads;
   return std::min(a.batch, (fewest + threads - 1) / threads * threads);
 }
 
 }  // namespace
 
-void answer(const ProgramLayout& a, const Source& from, const Tensors& tensors, const float* weight, const float* bias,
+void answer(const Layout& a, const Source& from, const Tensors& tensors, const float* weight, const float* bias,
             long classes, float* logits) {
   static thread_local Numbers packed;
   const long hidden = a.program->widths.items[0], count = groups(a);
-  const ProgramForward all = arranged(a, tensors);
+  const Forward all = arranged(a, tensors);
   pack(packed, *a.kernels, a.kernels->panel, classes, {{weight, hidden, 1, hidden}});
   const float* const of_head = packed.data();  // of this thread, for all of them
   each(count, a.threads, [&](long i) {
     const long first = a.batch * i / count;
-    ProgramForward f = all;
+    Forward f = all;
     f.batch = a.batch * (i + 1) / count - first;
     f.lengths = a.lengths ? a.lengths + first : nullptr;
     take(f, *a.kernels, from, first);

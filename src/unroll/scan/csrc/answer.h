@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "programs.h"
+#include "passes.h"
 
 namespace unroll {
 
@@ -16,7 +16,7 @@ struct Source {
 };
 
 // weight: (classes, hidden); logits: (batch, classes).
-void answer(const ProgramLayout& a, const Source& from, const Tensors& tensors, const float* weight, const float* bias,
+void answer(const Layout& a, const Source& from, const Tensors& tensors, const float* weight, const float* bias,
             long classes, float* logits);
 
 }  // namespace unroll

@@ -121,6 +121,10 @@ static inline float cosine(float x) { return __builtin_cosf(x); }
 
 static inline float error_function(float x) { return __builtin_erff(x); }
 
+static inline float arc_tangent(float x) { return __builtin_atanf(x); }
+
+static inline float whole_below(float x) { return __builtin_floorf(x); }
+
 static inline float square_root(float x) { return __builtin_sqrtf(x); }
 
 }  // namespace of the instruction set

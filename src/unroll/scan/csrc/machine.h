@@ -72,6 +72,8 @@ static void carry_out(program::Op op, const Work& work) {
     case Op::cos: return each_unit(work, [](Vec a, Vec, Vec) { return each_of<cosine>(a); });
     case Op::erf: return each_unit(work, [](Vec a, Vec, Vec) { return each_of<error_function>(a); });
     case Op::relu: return each_unit(work, [=](Vec a, Vec, Vec) { return a < 0 ? zero : a; });
+    case Op::atan: return each_unit(work, [](Vec a, Vec, Vec) { return each_of<arc_tangent>(a); });
+    case Op::floor: return each_unit(work, [](Vec a, Vec, Vec) { return each_of<whole_below>(a); });
     case Op::add: return each_unit(work, [](Vec a, Vec b, Vec) { return a + b; });
     case Op::sub: return each_unit(work, [](Vec a, Vec b, Vec) { return a - b; });
     case Op::mul: return each_unit(work, [](Vec a, Vec b, Vec) { return a * b; });
@@ -99,7 +101,7 @@ static void carry_out(program::Op op, const Work& work) {
 // Some sequences, from `row` on, that take each step together, and where their operands lie at the current one. With rows of
 // RAW, GRADIENT and CARRY is room for what products overwrite.
 struct Group {
-  const ProgramScan& scan;
+  const Scan& scan;
   long row, rows;
   Vectors places[program::SLOTS];
   float *rounded, *registers;
@@ -119,9 +121,7 @@ static inline Vectors vectors(const Group& g, const program::Operand& o) {
   return {all.at + o.column, all.row};
 }
 
-static inline bool is_over(const ProgramScan& a, long t, long row) {
-  return a.lengths && a.first + t >= a.lengths[row];
-}
+static inline bool is_over(const Scan& a, long t, long row) { return a.lengths && a.first + t >= a.lengths[row]; }
 
 static inline bool are_over(const Group& g, long t) {
   for (long r = 0; r < g.rows; ++r)
@@ -186,7 +186,7 @@ static inline void take_lefts(const Group& g, const program::Product& p, Left* l
 }
 
 static void multiply_out(const Group& g, const program::Product& p) {
-  const ProgramScan& a = g.scan;
+  const Scan& a = g.scan;
   Left lefts[program::MOST_LEFTS];
   take_lefts(g, p, lefts);
   const Vectors to = vectors(g, p.to);
@@ -234,7 +234,7 @@ static void clear_row(const Vectors& to, long r, long n) { std::memset(to.at + r
 
 // Place what step t reads and, in the forward pass, writes; step `next` comes after it, if it is one.
 static void take_step(Group& g, long t, long next) {
-  const ProgramScan& a = g.scan;
+  const Scan& a = g.scan;
   const program::Program& p = *a.program;
   const long before = a.reverse ? t + 1 : t, after = a.reverse ? t : t + 1;
   place(g, program::Place::x) = {const_cast<float*>(a.x) + t * a.x_time + g.row * a.x_batch, a.x_batch};
@@ -254,7 +254,7 @@ static void take_step(Group& g, long t, long next) {
 }
 
 // A group with its scratch memory, behind which `scratch` then points.
-static Group group_of(const ProgramScan& a, long row, long rows, long room, float*& scratch) {
+static Group group_of(const Scan& a, long row, long rows, long room, float*& scratch) {
   Group g{a, row, rows, {}, nullptr, nullptr, {}};
   const long whole = whole_rows(rows), raw = row_of(a.steps->raw);
   place(g, program::Place::raw) = {scratch, raw};
@@ -265,13 +265,13 @@ static Group group_of(const ProgramScan& a, long row, long rows, long room, floa
   return g;
 }
 
-static long group_scratch(const ProgramScan& a, long room) {
+static long group_scratch(const Scan& a, long room) {
   return whole_rows(group(a.batch)) * (row_of(a.steps->raw) + (PAIR > 1 ? room : 0)) + registers(*a.steps) + WIDTH;
 }
 
-static long forward_scratch(const ProgramForward& a) { return group_scratch(a, a.steps->room); }
+static long forward_scratch(const Forward& a) { return group_scratch(a, a.steps->room); }
 
-static void forward_group(const ProgramForward& a, long row, long rows, float* scratch) {
+static void forward_group(const Forward& a, long row, long rows, float* scratch) {
   const program::Program& p = *a.program;
   Group g = group_of(a, row, rows, a.steps->room, scratch);
   for (long s = 0; s < a.time; ++s) {
@@ -292,19 +292,18 @@ static void forward_group(const ProgramForward& a, long row, long rows, float* s
   }
 }
 
-static long backward_room(const ProgramBackward& a) {
+static long backward_room(const Backward& a) {
   return a.steps->room > a.program->past_room ? a.steps->room : a.program->past_room;
 }
 
-static long backward_scratch(const ProgramBackward& a) {
+static long backward_scratch(const Backward& a) {
   long gradients = 0;
   for (const long width : a.program->widths) gradients += 2 * row_of(width);
   return group_scratch(a, backward_room(a)) + whole_rows(group(a.batch)) * gradients;
 }
 
 // GRADIENT of part i before the step that D is of, or after the stretch, without one; to `out`, or over its columns.
-static void go_past(const Group& g, const ProgramBackward& a, bool has_step, long i, const Vectors& out,
-                    bool has_room) {
+static void go_past(const Group& g, const Backward& a, bool has_step, long i, const Vectors& out, bool has_room) {
   const Vectors& carry = g.places[program::slot_of(program::Place::carry, i)];
   const program::List<program::Product>& products = a.program->past.items[i];
   for (const program::Product& p : products) {
@@ -320,7 +319,7 @@ static void add_outputs(const Vectors& gradient, const float* dy, long n) {
 }
 
 // From the gradients by the state after a step in CARRY, or by what follows from D of the step after it, to D of the step.
-static void backward_step(Group& g, const ProgramBackward& a, long t, bool has_step) {
+static void backward_step(Group& g, const Backward& a, long t, bool has_step) {
   using program::Place;
   const program::Program& p = *a.program;
   const long parts = p.widths.count;
@@ -359,7 +358,7 @@ static void backward_step(Group& g, const ProgramBackward& a, long t, bool has_s
   }
 }
 
-static void backward_group(const ProgramBackward& a, long row, long rows, float* scratch) {
+static void backward_group(const Backward& a, long row, long rows, float* scratch) {
   using program::Place;
   const program::Program& p = *a.program;
   const long parts = p.widths.count;
@@ -384,12 +383,12 @@ static void backward_group(const ProgramBackward& a, long row, long rows, float*
   }
 }
 
-static void program_forward(const ProgramForward& a, long begin, long end, float* scratch) {
+static void forward(const Forward& a, long begin, long end, float* scratch) {
   const Tiles tiles;
   each_part(begin, end, GROUP, [&](long row, long rows) { forward_group(a, row, rows, scratch); });
 }
 
-static void program_backward(const ProgramBackward& a, long begin, long end, float* scratch) {
+static void backward(const Backward& a, long begin, long end, float* scratch) {
   const Tiles tiles;
   each_part(begin, end, GROUP, [&](long row, long rows) { backward_group(a, row, rows, scratch); });
 }

@@ -4,19 +4,11 @@
 #include <cstdint>
 #include <cstring>
 
-#include "pack.h"
-
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
 
 namespace unroll {
-
-float* scratch(long floats) {
-  static thread_local Numbers kept;
-  if (static_cast<long>(kept.size()) < floats) kept.resize(floats);
-  return kept.data();
-}
 
 void expect_large(void* from, long floats) {
 #ifdef __linux__

@@ -3,7 +3,8 @@
 
 namespace unroll {
 
-// A thread's scratch memory for a kernel, kept between calls, as allocating it would cost as much as a short scan.
+// A thread's scratch memory for a kernel, kept between calls, as allocating it would cost as much as a short scan
+// (scratch.cpp; the sanitised kernels get memory of exactly this size).
 float* scratch(long floats);
 
 // Ask for huge pages for large tensors, as the first touch of a page costs as much as the arithmetic on it.

@@ -7,12 +7,11 @@
 
 #include <cstdint>
 #include <string>
-#include <type_traits>
 #include <vector>
 
 #include "answer.h"
+#include "passes.h"
 #include "processor.h"
-#include "programs.h"
 #include "reading.h"
 #include "step.h"
 #include "threads.h"
@@ -27,24 +26,25 @@ static const Kernels& named(const std::string& isa) {
   throw nb::value_error(("this processor has no " + isa).c_str());
 }
 
-// Python passes pointers as integers; the GIL is released during the call.
-template <class T>
-using FromPython = std::conditional_t<std::is_pointer_v<T>, std::uintptr_t, T>;
-
-template <class T>
-static T to_cpp(FromPython<T> value) {
-  if constexpr (std::is_pointer_v<T>)
-    return reinterpret_cast<T>(value);
-  else
-    return value;
-}
-
+// Python passes pointers as integers; the GIL is released during a call.
 template <class T>
 static T* at(std::uintptr_t address) {
-  return to_cpp<T*>(address);
+  return reinterpret_cast<T*>(address);
 }
 
-static void check_counts(const ProgramLayout& a, std::size_t tensors, const std::vector<std::size_t>& parts) {
+static Nested nested(nb::handle from) {
+  Nested all{};
+  if (from.is_none() || nb::isinstance<nb::tuple>(from)) {
+    all.is_list = true;
+    if (!from.is_none())
+      for (nb::handle item : nb::cast<nb::tuple>(from)) all.items.push_back(nested(item));
+  } else if (!nb::try_cast<double>(from, all.number)) {
+    throw nb::value_error("no program for the kernels: an item is neither a tuple nor a number");
+  }
+  return all;
+}
+
+static void check_counts(const Layout& a, std::size_t tensors, const std::vector<std::size_t>& parts) {
   if (tensors != static_cast<std::size_t>(a.program->sizes.count))
     throw nb::value_error("the program has another number of tensors");
   for (const std::size_t count : parts)
@@ -61,30 +61,29 @@ static std::vector<T*> all_at(const std::vector<std::uintptr_t>& addresses) {
 
 using Addresses = std::vector<std::uintptr_t>;
 
-static void forward_by_address(const ProgramLayout& a, const Addresses& tensors, std::uintptr_t x, long x_batch,
-                               long x_time, const Addresses& initial, const Addresses& states, long slots,
-                               const Addresses& ends, std::uintptr_t steps, std::uintptr_t kept) {
+static void forward_by_address(const Layout& a, const Addresses& tensors, std::uintptr_t x, long x_batch, long x_time,
+                               const Addresses& initial, const Addresses& states, long slots, const Addresses& ends,
+                               std::uintptr_t steps, std::uintptr_t kept) {
   check_counts(a, tensors.size(), {initial.size(), states.size(), ends.size()});
   nb::gil_scoped_release unlocked;
-  program_forward(a, all_at<const float>(tensors), at<const float>(x), x_batch, x_time, all_at<const float>(initial),
-                  all_at<float>(states), slots, all_at<float>(ends), at<float>(steps), at<float>(kept));
+  forward(a, all_at<const float>(tensors), at<const float>(x), x_batch, x_time, all_at<const float>(initial),
+          all_at<float>(states), slots, all_at<float>(ends), at<float>(steps), at<float>(kept));
 }
 
-static void backward_by_address(const ProgramLayout& a, const Addresses& tensors, const Addresses& states,
-                                std::uintptr_t kept, std::uintptr_t steps, std::uintptr_t dy, long dy_batch,
-                                long dy_time, long stretch, const Addresses& ends, bool wants_initial,
-                                const Addresses& grads, std::uintptr_t dx) {
+static void backward_by_address(const Layout& a, const Addresses& tensors, const Addresses& states, std::uintptr_t kept,
+                                std::uintptr_t steps, std::uintptr_t dy, long dy_batch, long dy_time, long stretch,
+                                const Addresses& ends, bool wants_initial, const Addresses& grads, std::uintptr_t dx) {
   check_counts(a, tensors.size(), {states.size(), ends.size()});
   check_counts(a, grads.size(), {});
   if (a.program->kept && !kept) throw nb::value_error("the backward pass needs what the forward pass kept");
   nb::gil_scoped_release unlocked;
-  program_backward(a, all_at<const float>(tensors), all_at<float>(states), at<float>(kept), at<const float>(steps),
-                   at<const float>(dy), dy_batch, dy_time, stretch, all_at<float>(ends), wants_initial,
-                   all_at<float>(grads), at<float>(dx));
+  backward(a, all_at<const float>(tensors), all_at<float>(states), at<float>(kept), at<const float>(steps),
+           at<const float>(dy), dy_batch, dy_time, stretch, all_at<float>(ends), wants_initial, all_at<float>(grads),
+           at<float>(dx));
 }
 
-static void answer_by_address(const ProgramLayout& a, const Addresses& source, const Addresses& tensors,
-                              std::uintptr_t weight, std::uintptr_t bias, long classes, std::uintptr_t logits) {
+static void answer_by_address(const Layout& a, const Addresses& source, const Addresses& tensors, std::uintptr_t weight,
+                              std::uintptr_t bias, long classes, std::uintptr_t logits) {
   check_counts(a, tensors.size(), {});
   nb::gil_scoped_release unlocked;
   answer(a,
@@ -94,9 +93,9 @@ static void answer_by_address(const ProgramLayout& a, const Addresses& source, c
 }
 
 // The sizes and lengths of a linear scan, for both directions.
-template <class Scan>
-static Scan linear_scan(bool reverse, long batch, long time, long hidden, std::uintptr_t lengths) {
-  Scan scan{};
+template <class Direction>
+static Direction linear_scan(bool reverse, long batch, long time, long hidden, std::uintptr_t lengths) {
+  Direction scan{};
   scan.reverse = reverse, scan.batch = batch, scan.time = time, scan.hidden = hidden;
   scan.lengths = at<const std::int64_t>(lengths);
   return scan;
@@ -114,35 +113,35 @@ static std::vector<std::string> names(bool bf16) {
 NB_MODULE(_kernels, m) {
   using namespace unroll;
   nb::set_leak_warnings(false);  // programs live as long as Python does
-  m.doc() = "Fused scans in C++ (csrc/programs.h); called by unroll.scan.cpu, which checks what goes in.";
+  m.doc() = "Fused scans in C++ (csrc/passes.h); called by unroll.scan.cpu, which checks what goes in.";
   m.def("instruction_sets", &names, "Those that this processor has, best first: for products in float32, or in bf16.");
   nb::class_<ReadProgram>(m, "Program", "A recurrence that the machine can carry out (unroll/compiler/program.py).")
-      .def(nb::init<const nb::tuple&>());
-  nb::class_<ProgramLayout>(m, "ProgramLayout", "A program, direction and sizes of a scan.")
+      .def("__init__", [](ReadProgram* self, const nb::tuple& fields) { new (self) ReadProgram(nested(fields)); });
+  nb::class_<Layout>(m, "Layout", "A program, direction and sizes of a scan.")
       .def(
           "__init__",
-          [](ProgramLayout* self, const std::string& isa, int threads, const ReadProgram& program, bool reverse,
-             long batch, long time, std::uintptr_t lengths) {
-            new (self)
-                ProgramLayout{&named(isa), threads, &program, reverse, batch, time, at<const std::int64_t>(lengths)};
+          [](Layout* self, const std::string& isa, int threads, const ReadProgram& program, bool reverse, long batch,
+             long time, std::uintptr_t lengths) {
+            new (self) Layout{&named(isa), threads, &program, reverse, batch, time, at<const std::int64_t>(lengths)};
           },
           nb::keep_alive<1, 4>());
-  m.def("program_forward", &forward_by_address);
-  m.def("program_backward", &backward_by_address);
+  m.def("forward", &forward_by_address);
+  m.def("backward", &backward_by_address);
   m.def(
       "use_team", [](std::uintptr_t gomp_parallel) { use_team(reinterpret_cast<Team>(gomp_parallel)); },
       "Share work with the OpenMP runtime whose GOMP_parallel is at this address.");
   nb::class_<TrainingStep>(m, "TrainingStep", "A training step of a classifier of one layer (csrc/step.h).")
-      .def("__init__",
-           [](TrainingStep* self, const ProgramLayout& layout, long classes, std::uintptr_t bytes, std::uintptr_t floats,
-              std::uintptr_t y, std::uintptr_t starts, std::uintptr_t lengths, const std::vector<float>& mean,
-              const std::vector<float>& scale, const std::vector<float>& weights, float smoothing) {
-             new (self) TrainingStep(
-                 layout, classes,
-                 {at<const std::uint8_t>(bytes), at<const float>(floats), at<const std::int64_t>(y),
-                  at<const std::int64_t>(starts), at<const std::int64_t>(lengths), mean, scale, weights, smoothing});
-           },
-           nb::keep_alive<1, 2>())
+      .def(
+          "__init__",
+          [](TrainingStep* self, const Layout& layout, long classes, std::uintptr_t bytes, std::uintptr_t floats,
+             std::uintptr_t y, std::uintptr_t starts, std::uintptr_t lengths, const std::vector<float>& mean,
+             const std::vector<float>& scale, const std::vector<float>& weights, float smoothing) {
+            new (self) TrainingStep(
+                layout, classes,
+                {at<const std::uint8_t>(bytes), at<const float>(floats), at<const std::int64_t>(y),
+                 at<const std::int64_t>(starts), at<const std::int64_t>(lengths), mean, scale, weights, smoothing});
+          },
+          nb::keep_alive<1, 2>())
       .def("use",
            [](TrainingStep& self, const std::vector<Addresses>& parameters, bool decoupled, double beta1, double beta2,
               double eps, double weight_decay, double clip) {

@@ -47,6 +47,8 @@ enum class Op {
   cos,
   erf,
   relu,
+  atan,
+  floor,
   add = 20,
   sub,
   mul,

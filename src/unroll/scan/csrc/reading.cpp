@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <tuple>
 #include <utility>
-
-namespace nb = nanobind;
 
 namespace unroll {
 
@@ -14,25 +13,27 @@ using namespace program;
 
 namespace {
 
+using Fields = std::vector<Nested>;
+
 void check(bool holds, const char* what) {
-  if (!holds) throw nb::value_error((std::string("no program for the kernels: ") + what).c_str());
+  if (!holds) throw std::invalid_argument(std::string("no program for the kernels: ") + what);
 }
 
-nb::tuple fields(nb::handle from, std::size_t count, const char* what) {
-  check(nb::isinstance<nb::tuple>(from), what);
-  nb::tuple all = nb::cast<nb::tuple>(from);
-  check(all.size() == count, what);
-  return all;
+const Fields& fields(const Nested& from, std::size_t count, const char* what) {
+  check(from.is_list && from.items.size() == count, what);
+  return from.items;
 }
 
-long number(nb::handle from) {
-  long value = 0;
-  check(nb::try_cast<long>(from, value), "a number is not a whole one");
-  check(-(1L << 30) < value && value < 1L << 30, "a number is too large");
+long number(const Nested& from) {
+  constexpr double MOST = 1L << 30;
+  check(!from.is_list, "a list stands where a number belongs");
+  check(-MOST < from.number && from.number < MOST, "a number is too large");
+  const long value = static_cast<long>(from.number);
+  check(value == from.number, "a number is not a whole one");
   return value;
 }
 
-long size(nb::handle from) {
+long size(const Nested& from) {
   const long value = number(from);
   check(value >= 0, "a size is negative");
   return value;
@@ -94,20 +95,21 @@ class Reader {
  public:
   explicit Reader(ReadProgram& to) : p_(to) {}
 
-  void read(const nb::tuple& all) {
-    fields(all, 16, "a program has 16 fields");
+  void read(const Nested& from) {
+    const Fields& all = fields(from, 16, "a program has 16 fields");
     p_.inputs = size(all[0]);
-    p_.widths = list<long>(all[1], [](nb::handle from) { return size(from); });
+    p_.widths = list<long>(all[1], size);
     check(p_.widths.count >= 1 && p_.widths.count <= MOST_PARTS, "the number of parts of the state");
     for (const long width : p_.widths) check(width > 0, "a part of the state has no units");
     p_.kept = size(all[2]), p_.products = size(all[3]), p_.d = size(all[4]), p_.units = size(all[5]);
     check(p_.d == p_.products || p_.d == p_.products + p_.inputs, "the columns of D");
-    p_.sizes = list<long>(all[6], [](nb::handle from) { return size(from); });
+    p_.sizes = list<long>(all[6], size);
     p_.biases = terms(all[7], p_.products);
     p_.unit_terms = terms(all[8], p_.units);
-    p_.fills = list<Fill>(all[9], [&](nb::handle from) {
-      const nb::tuple f = fields(from, 3, "a fill has 3 fields");
-      const Fill fill{size(f[0]), size(f[1]), nb::cast<float>(f[2])};
+    p_.fills = list<Fill>(all[9], [&](const Nested& from) {
+      const Fields& f = fields(from, 3, "a fill has 3 fields");
+      const Fill fill{size(f[0]), size(f[1]), static_cast<float>(f[2].number)};
+      check(!f[2].is_list, "a list stands where a number belongs");
       check(fill.to + fill.count <= p_.units, "a fill is beyond the end");
       return fill;
     });
@@ -118,7 +120,7 @@ class Reader {
     p_.cleared = clears();
     long products = 0, part = 0;
     Rounded rounded;
-    p_.past = list<List<Product>>(all[13], [&](nb::handle from) {
+    p_.past = list<List<Product>>(all[13], [&](const Nested& from) {
       check(part < p_.widths.count, "there are more lists of past products than parts of the state");
       const List<Product> all_of_part = of_d(from, Place::gradient, part, p_.widths.items[part], products, rounded);
       ++part;
@@ -128,7 +130,7 @@ class Reader {
     p_.past_room = rounded.room();
     products = 0;
     p_.dx = of_d(all[14], Place::x, 0, p_.inputs, products, rounded);
-    p_.gradients = list<Gradient>(all[15], [&](nb::handle from) { return gradient(from); });
+    p_.gradients = list<Gradient>(all[15], [&](const Nested& from) { return gradient(from); });
   }
 
  private:
@@ -140,10 +142,10 @@ class Reader {
   }
 
   template <class T, class Read>
-  List<T> list(nb::handle from, const Read& read) {
-    check(nb::isinstance<nb::tuple>(from), "a list is not a tuple");
+  List<T> list(const Nested& from, const Read& read) {
+    check(from.is_list, "a number stands where a list belongs");
     std::vector<T> items;
-    for (nb::handle item : nb::cast<nb::tuple>(from)) items.push_back(read(item));
+    for (const Nested& item : from.items) items.push_back(read(item));
     return keep(std::move(items));
   }
 
@@ -157,9 +159,9 @@ class Reader {
           "weights are beyond the end of their tensor");
   }
 
-  List<Term> terms(nb::handle from, long columns) {
-    return list<Term>(from, [&](nb::handle item) {
-      const nb::tuple f = fields(item, 5, "a term has 5 fields");
+  List<Term> terms(const Nested& from, long columns) {
+    return list<Term>(from, [&](const Nested& item) {
+      const Fields& f = fields(item, 5, "a term has 5 fields");
       const Term term{size(f[0]), size(f[1]), number(f[2]), number(f[3]), number(f[4])};
       check(term.to + term.count <= columns, "a term is beyond the end");
       check_tensor(term.tensor, term.offset, term.count, term.stride, 1, 0);
@@ -167,10 +169,10 @@ class Reader {
     });
   }
 
-  List<Block> blocks(nb::handle from, long columns, long factors) {
+  List<Block> blocks(const Nested& from, long columns, long factors) {
     long there = 0;
-    const List<Block> all = list<Block>(from, [&](nb::handle item) {
-      const nb::tuple f = fields(item, 5, "a block has 5 fields");
+    const List<Block> all = list<Block>(from, [&](const Nested& item) {
+      const Fields& f = fields(item, 5, "a block has 5 fields");
       const Block block{size(f[0]), number(f[1]), number(f[2]), number(f[3]), number(f[4])};
       check_tensor(block.tensor, block.offset, block.columns, block.column, factors, block.factor);
       there += block.columns;
@@ -194,8 +196,8 @@ class Reader {
   }
 
   // An operand of `columns` numbers; registers: of its stage, or 0 outside of one.
-  Operand operand(nb::handle from, long columns, long raw, long registers) const {
-    const nb::tuple f = fields(from, 3, "an operand has 3 fields");
+  Operand operand(const Nested& from, long columns, long raw, long registers) const {
+    const Fields& f = fields(from, 3, "an operand has 3 fields");
     const long place = number(f[0]);
     check(place >= 0 && place <= static_cast<long>(Place::total), "there is no such place");
     Operand o{static_cast<Place>(place), size(f[1]), size(f[2]), 0};
@@ -249,7 +251,7 @@ class Reader {
     const auto within = [op](Op first, Op last) {
       return op >= static_cast<long>(first) && op <= static_cast<long>(last);
     };
-    return within(Op::copy, Op::relu) || within(Op::add, Op::ne) || within(Op::fma, Op::tanh_fma) ||
+    return within(Op::copy, Op::floor) || within(Op::add, Op::ne) || within(Op::fma, Op::tanh_fma) ||
            within(Op::accumulate, Op::accumulate);
   }
 
@@ -258,12 +260,12 @@ class Reader {
     return op < Op::fma || op == Op::tanh_back || op == Op::sigmoid_back || op == Op::tanh_mul ? 2 : 3;
   }
 
-  Instruction instruction(nb::handle from, long width, long registers, long raw, Pass pass, Rounded& rounded) {
-    const nb::tuple f = fields(from, 5, "an instruction has 5 fields");
+  Instruction instruction(const Nested& from, long width, long registers, long raw, Pass pass, Rounded& rounded) {
+    const Fields& f = fields(from, 5, "an instruction has 5 fields");
     check(is_known(number(f[0])), "there is no such operation");
     Instruction i{};
     i.op = static_cast<Op>(number(f[0]));
-    const auto argument = [&](nb::handle item) {
+    const auto argument = [&](const Nested& item) {
       const long columns = i.op == Op::expand ? 1 : width;
       const Operand o = operand(item, columns, raw, registers);
       check(may_read(pass, o.place), "an instruction reads what is not there");
@@ -288,11 +290,11 @@ class Reader {
     return i;
   }
 
-  Stage stage(const nb::tuple& f, long raw, Pass pass, Rounded& rounded) {
+  Stage stage(const Fields& f, long raw, Pass pass, Rounded& rounded) {
     Stage s{size(f[0]), size(f[1]), {}, 0};
     check(s.width > 0, "a stage has no units");
     s.instructions = list<Instruction>(
-        f[2], [&](nb::handle from) { return instruction(from, s.width, s.registers, raw, pass, rounded); });
+        f[2], [&](const Nested& from) { return instruction(from, s.width, s.registers, raw, pass, rounded); });
     s.vectors = vectors(s);
     return s;
   }
@@ -305,9 +307,9 @@ class Reader {
     return std::max(1L, static_cast<long>(all.size()));
   }
 
-  List<Left> lefts(nb::handle from, long columns, long raw, Rounded& rounded) {
-    const List<Left> all = list<Left>(from, [&](nb::handle item) {
-      const nb::tuple f = fields(item, 3, "a left side has 3 fields");
+  List<Left> lefts(const Nested& from, long columns, long raw, Rounded& rounded) {
+    const List<Left> all = list<Left>(from, [&](const Nested& item) {
+      const Fields& f = fields(item, 3, "a left side has 3 fields");
       Left left{};
       left.factors = size(f[1]);
       left.at = operand(f[0], left.factors, raw, 0);
@@ -319,8 +321,8 @@ class Reader {
     return all;
   }
 
-  Product product(nb::handle from, long raw, long number_of, Rounded& rounded) {
-    const nb::tuple f = fields(from, 4, "a product has 4 fields");
+  Product product(const Nested& from, long raw, long number_of, Rounded& rounded) {
+    const Fields& f = fields(from, 4, "a product has 4 fields");
     Product p{};
     p.columns = size(f[1]);
     check(p.columns > 0, "a product has no columns");
@@ -333,9 +335,8 @@ class Reader {
     return p;
   }
 
-  Phase phase(nb::handle from, long raw, Pass pass, long& products, Rounded& rounded) {
-    check(nb::isinstance<nb::tuple>(from), "a phase is not a tuple");
-    const nb::tuple f = nb::cast<nb::tuple>(from);
+  Phase phase(const Nested& from, long raw, Pass pass, long& products, Rounded& rounded) {
+    const Fields& f = from.items;
     Phase phase{};
     if (f.size() == 3) {
       phase.kind = Phase::Kind::stage;
@@ -343,7 +344,7 @@ class Reader {
       return phase;
     }
     check(f.size() == 4, "a phase is neither a stage nor a product nor a reduction");
-    if (nb::isinstance<nb::tuple>(f[3])) {
+    if (f[3].is_list) {
       phase.kind = Phase::Kind::product;
       Product& p = phase.product = product(from, raw, products++, rounded);
       for (const Left& left : p.lefts) {
@@ -369,8 +370,8 @@ class Reader {
     return phase;
   }
 
-  Steps steps(nb::handle from, Pass pass) {
-    const nb::tuple f = fields(from, 2, "the steps of a pass have 2 fields");
+  Steps steps(const Nested& from, Pass pass) {
+    const Fields& f = fields(from, 2, "the steps of a pass have 2 fields");
     carries_.clear();
     for (const long width : p_.widths) carries_.emplace_back(width);
     reads_zeros_.assign(p_.widths.count, false);
@@ -378,15 +379,15 @@ class Reader {
     s.raw = size(f[0]);
     Rounded rounded;
     long products = 0;
-    s.phases = list<Phase>(f[1], [&](nb::handle item) { return phase(item, s.raw, pass, products, rounded); });
+    s.phases = list<Phase>(f[1], [&](const Nested& item) { return phase(item, s.raw, pass, products, rounded); });
     s.room = rounded.room();
     return s;
   }
 
   // Products of D that give all `columns` of a place, in order; or none.
-  List<Product> of_d(nb::handle from, Place place, long index, long columns, long& number_of, Rounded& rounded) {
+  List<Product> of_d(const Nested& from, Place place, long index, long columns, long& number_of, Rounded& rounded) {
     long there = 0;
-    const List<Product> all = list<Product>(from, [&](nb::handle item) {
+    const List<Product> all = list<Product>(from, [&](const Nested& item) {
       const Product p = product(item, 0, number_of++, rounded);
       check(p.to.place == place && p.to.index == index && p.to.column == there,
             "products of D to another place, or not in order");
@@ -399,8 +400,8 @@ class Reader {
     return all;
   }
 
-  Gradient gradient(nb::handle from) {
-    const nb::tuple f = fields(from, 5, "a gradient has 5 fields");
+  Gradient gradient(const Nested& from) {
+    const Fields& f = fields(from, 5, "a gradient has 5 fields");
     Gradient g{size(f[0]), size(f[1]), {}, size(f[3]), {}};
     check(g.d + g.columns <= p_.products, "a gradient is beyond the end of D");
     g.at = operand(f[2], g.factors, 0, 0);
@@ -416,6 +417,6 @@ class Reader {
   std::vector<bool> reads_zeros_;
 };
 
-ReadProgram::ReadProgram(const nb::tuple& fields) : program::Program{} { Reader(*this).read(fields); }
+ReadProgram::ReadProgram(const Nested& fields) : program::Program{} { Reader(*this).read(fields); }
 
 }  // namespace unroll

@@ -45,7 +45,7 @@ struct Inputs {
 };
 
 // A stretch of time steps. Scanning forwards, state t is read and state t + 1 written; backwards, the other way round.
-struct ProgramScan {
+struct Scan {
   const program::Program* program;
   const program::Steps* steps;
   bool reverse;  // from the last time step to the first
@@ -54,18 +54,18 @@ struct ProgramScan {
   long first;                   // how many time steps precede the first ones of x, states, kept and dy
   float* const* states;         // for each part (slots, batch, width), padded
   long slots;                   // time + 1; or 2, which alternate
-  float* kept;  // (time, batch, kept), padded; null: not kept
+  float* kept;                  // (time, batch, kept), padded; null: not kept
   const float *x, *unit, *biases;
   long x_batch, x_time;
   const float* const* packed;  // the weights of each product of the steps, as pack() arranges them
   long panel;                  // registers in a panel of them: Kernels' panel, or wide for one sequence
 };
 
-struct ProgramForward : ProgramScan {
+struct Forward : Scan {
   float* copies;  // (time, batch, inputs), x as the gradients read it, 0 past each length; null: not saved
 };
 
-struct ProgramBackward : ProgramScan {
+struct Backward : Scan {
   const float* dy;
   long dy_batch, dy_time;
   const float* const* packed_past;  // the weights of the products in `past`, part by part
@@ -135,10 +135,10 @@ struct Kernels {
   void (*gradients)(const Gradients&, long begin, long end, float* scratch);
   long (*inputs_scratch)(const Inputs&);
   void (*inputs)(const Inputs&, long begin, long end, float* scratch);
-  long (*forward_scratch)(const ProgramForward&);  // scratch floats per thread
-  void (*program_forward)(const ProgramForward&, long begin, long end, float* scratch);
-  long (*backward_scratch)(const ProgramBackward&);
-  void (*program_backward)(const ProgramBackward&, long begin, long end, float* scratch);
+  long (*forward_scratch)(const Forward&);  // scratch floats per thread
+  void (*forward)(const Forward&, long begin, long end, float* scratch);
+  long (*backward_scratch)(const Backward&);
+  void (*backward)(const Backward&, long begin, long end, float* scratch);
   void (*gather)(const Gather&, long begin, long end);
   void (*update)(const Update&, long begin, long end);
   void (*linear)(const Linear&, long begin, long end);

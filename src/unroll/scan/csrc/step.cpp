@@ -14,7 +14,7 @@ constexpr long CHUNK = 4096;  // gradients whose squares are summed in float32
 
 }  // namespace
 
-TrainingStep::TrainingStep(const ProgramLayout& layout, long classes, const Data& data)
+TrainingStep::TrainingStep(const Layout& layout, long classes, const Data& data)
     : layout_(layout), classes_(classes), whole_(layout.time), data_(data) {
   const auto features = static_cast<std::size_t>(layout.program->inputs);
   if (data.mean.size() != features || data.scale.size() != features)
@@ -64,7 +64,7 @@ std::pair<std::vector<double>, long> TrainingStep::run(const std::int64_t* order
 }
 
 std::pair<double, long> TrainingStep::step(const std::int64_t* order, long n, long time, double lr) {
-  ProgramLayout& a = layout_;
+  Layout& a = layout_;
   a.batch = n;
   a.time = time;
   const program::Program& p = *a.program;
@@ -77,20 +77,19 @@ std::pair<double, long> TrainingStep::step(const std::int64_t* order, long n, lo
     d_ends.push_back(room(d_ends_[i], numbers));
   }
   float* const kept = room(kept_, time * n * p.kept);
-  program_forward(a, tensors_, steps_.data(), p.inputs, n * p.inputs, Tensors(p.widths.count), states, time + 1, ends,
-                  nullptr, kept);
+  forward(a, tensors_, steps_.data(), p.inputs, n * p.inputs, Tensors(p.widths.count), states, time + 1, ends, nullptr,
+          kept);
   const auto result = loss();
   head_back();
   for (long i = 1; i < p.widths.count; ++i) std::fill_n(d_ends[i], n * p.widths.items[i], 0.0f);
   for (std::size_t i = 0; i < tensors_.size(); ++i) std::fill_n(tensor_gradients_[i], parameters_[i].n, 0.0f);
-  program_backward(a, tensors_, states, kept, steps_.data(), nullptr, 0, 0, 0, d_ends, false, tensor_gradients_,
-                   nullptr);
+  backward(a, tensors_, states, kept, steps_.data(), nullptr, 0, 0, 0, d_ends, false, tensor_gradients_, nullptr);
   update(lr);
   return result;
 }
 
 void TrainingStep::gather(const std::int64_t* order) {
-  const ProgramLayout& a = layout_;
+  const Layout& a = layout_;
   const long inputs = a.program->inputs;
   float* steps = room(steps_, a.time * a.batch * inputs);
   y_.resize(a.batch);
@@ -111,12 +110,13 @@ void TrainingStep::gather(const std::int64_t* order) {
 
 // Cross entropy; the logits become its gradient.
 std::pair<double, long> TrainingStep::loss() {
-  const ProgramLayout& a = layout_;
+  const Layout& a = layout_;
   float* logits = room(logits_, a.batch * classes_);
   const float *head_weight = head()[0].values, *bias = head()[1].values;
   pack(packed_, *a.kernels, a.kernels->panel, classes_, {{head_weight, hidden(), 1, hidden()}});
   const Columns all_units{0, hidden()};
-  const Inputs head{ends_[0].data(), a.batch, hidden(), &all_units, 1, nullptr, packed_.data(), logits, classes_, classes_};
+  const Inputs head{ends_[0].data(), a.batch,        hidden(), &all_units, 1,
+                    nullptr,         packed_.data(), logits,   classes_,   classes_};
   const int threads = threads_for(a.batch * hidden() * classes_);
   split(a.batch, threads,
         [&](long begin, long end) { a.kernels->inputs(head, begin, end, scratch(a.kernels->inputs_scratch(head))); });
@@ -141,13 +141,13 @@ std::pair<double, long> TrainingStep::loss() {
 }
 
 void TrainingStep::head_back() {
-  const ProgramLayout& a = layout_;
+  const Layout& a = layout_;
   const Gradient parts[] = {{0, classes_, ends_[0].data(), hidden(), hidden(), gradients_[tensors_.size()].data()},
                             {0, classes_, nullptr, 0, 1, gradients_[tensors_.size() + 1].data()}};
   const Gradients g{logits_.data(), a.batch, classes_, a.batch, a.batch, parts, 2, false};
   pack(packed_, *a.kernels, a.kernels->panel, hidden(), {{head()[0].values, 1, hidden(), classes_}});
   const Columns all_classes{0, classes_};
-  const Inputs back{logits_.data(), a.batch,        classes_,   &all_classes, 1,
+  const Inputs back{logits_.data(), a.batch,        classes_,          &all_classes, 1,
                     nullptr,        packed_.data(), d_ends_[0].data(), hidden(),     hidden()};
   const int threads = threads_for(a.batch * hidden() * classes_);
   split(classes_, threads,

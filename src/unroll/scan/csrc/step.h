@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "pack.h"
-#include "programs.h"
+#include "passes.h"
 
 namespace unroll {
 
@@ -37,7 +37,7 @@ struct Adam {
 class TrainingStep {
  public:
   // layout: of the longest sequence, except for the batch. Throws std::invalid_argument if sizes do not fit, as does use().
-  TrainingStep(const ProgramLayout& layout, long classes, const Data& data);
+  TrainingStep(const Layout& layout, long classes, const Data& data);
 
   // parameters: the program's tensors, the head's weight (classes, hidden) and bias (classes).
   void use(const std::vector<Parameter>& parameters, const Adam& adam);
@@ -60,7 +60,7 @@ class TrainingStep {
   const Parameter* head() const { return &parameters_[tensors_.size()]; }  // its weight and bias
   long hidden() const { return layout_.program->widths.items[0]; }
 
-  ProgramLayout layout_;
+  Layout layout_;
   long classes_, whole_;  // time steps of the longest sequence
   Data data_;
   std::vector<Parameter> parameters_;

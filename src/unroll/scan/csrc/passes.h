@@ -9,7 +9,7 @@
 namespace unroll {
 
 // What the passes of a scan share.
-struct ProgramLayout {
+struct Layout {
   const Kernels* kernels;
   int threads;
   const program::Program* program;
@@ -23,20 +23,19 @@ using Parts = std::vector<float*>;          // one tensor for each part of the s
 
 // A scan without gradients, with arranged weights, in memory that the calling thread keeps until its next scan; the caller sets
 // its inputs and outputs.
-ProgramForward arranged(const ProgramLayout& a, const Tensors& tensors);
+Forward arranged(const Layout& a, const Tensors& tensors);
 
 // initial, states, ends: for each part the initial state (contiguous; null: zero), all states of which `slots` are kept (see
-// ProgramScan), the final one. steps (time, batch, inputs), padded, and kept are for the backward pass, and may be null.
-void program_forward(const ProgramLayout& a, const Tensors& tensors, const float* x, long x_batch, long x_time,
-                     const Tensors& initial, const Parts& states, long slots, const Parts& ends, float* steps,
-                     float* kept);
+// Scan), the final one. steps (time, batch, inputs), padded, and kept are for the backward pass, and may be null.
+void forward(const Layout& a, const Tensors& tensors, const float* x, long x_batch, long x_time, const Tensors& initial,
+             const Parts& states, long slots, const Parts& ends, float* steps, float* kept);
 
-// Compute all gradients from what program_forward() saved, at most `stretch` time steps at once; 0: as many as suit the caches.
+// Compute all gradients from what forward() saved, at most `stretch` time steps at once; 0: as many as suit the caches.
 // ends: for each part the gradient by the final state before the call, by the initial one, if requested, after it. grads: for
 // each tensor what its gradient is added to; null: not wanted. dy and dx (time, batch, inputs) may be null.
-void program_backward(const ProgramLayout& a, const Tensors& tensors, const Parts& states, float* kept,
-                      const float* steps, const float* dy, long dy_batch, long dy_time, long stretch, const Parts& ends,
-                      bool wants_initial, const Parts& grads, float* dx);
+void backward(const Layout& a, const Tensors& tensors, const Parts& states, float* kept, const float* steps,
+              const float* dy, long dy_batch, long dy_time, long stretch, const Parts& ends, bool wants_initial,
+              const Parts& grads, float* dx);
 
 // As Linear and LinearBackward.
 void linear(const Kernels& kernels, int threads, const Linear& scan);

@@ -1,4 +1,4 @@
-#include "programs.h"
+#include "passes.h"
 
 #include <algorithm>
 #include <deque>
@@ -15,7 +15,7 @@ using program::Block;
 using program::List;
 using program::Program;
 
-long panel(const ProgramLayout& a) { return a.batch == 1 ? a.kernels->wide : a.kernels->panel; }
+long panel(const Layout& a) { return a.batch == 1 ? a.kernels->wide : a.kernels->panel; }
 
 // The packed weights of some products, by their numbers.
 class Packed {
@@ -55,7 +55,7 @@ class Packed {
   std::deque<Numbers> gathered_;
 };
 
-void pack_steps(Packed& packed, const ProgramLayout& a, const program::Steps& steps, const Tensors& tensors) {
+void pack_steps(Packed& packed, const Layout& a, const program::Steps& steps, const Tensors& tensors) {
   for (const program::Phase& phase : steps.phases)
     if (phase.kind == program::Phase::Kind::product) packed.pack(*a.kernels, panel(a), phase.product, tensors);
 }
@@ -70,7 +70,7 @@ struct Shared {
   Numbers unit, biases;
   Packed packed;
 
-  void take(const ProgramLayout& a, const program::Steps& steps, const Tensors& tensors) {
+  void take(const Layout& a, const program::Steps& steps, const Tensors& tensors) {
     const Program& p = *a.program;
     unit.assign(p.units + program::ALIGNED, 0.0f);
     for (const program::Fill& fill : p.fills) std::fill_n(unit.begin() + fill.to, fill.count, fill.value);
@@ -81,8 +81,8 @@ struct Shared {
   }
 };
 
-ProgramScan scan(const ProgramLayout& a, const program::Steps& steps, const Shared& shared) {
-  ProgramScan s{};
+Scan scan(const Layout& a, const program::Steps& steps, const Shared& shared) {
+  Scan s{};
   s.program = a.program, s.steps = &steps;
   s.reverse = a.reverse, s.batch = a.batch, s.time = a.time, s.lengths = a.lengths;
   s.unit = shared.unit.data(), s.biases = shared.biases.data();
@@ -97,7 +97,7 @@ constexpr long MOST_SHARES = 8, MOST_WEIGHTS = 1L << 19;
 constexpr long OWN = 1L << 16, SHARED = 1L << 21;  // floats of D at once, for a part and for the whole batch;
 constexpr long FEWEST = 128;                       // fewest rows, as all sums are read and written each time
 
-long shares(const ProgramLayout& a) {
+long shares(const Layout& a) {
   const long count = (a.batch + a.kernels->share - 1) / a.kernels->share;
   return std::min(std::max(count, std::min(a.batch, 2L)), MOST_SHARES);
 }
@@ -133,10 +133,10 @@ struct Sums {
   }
 };
 
-// The arguments of program_backward(), and what is made of them.
+// The arguments of backward(), and what is made of them.
 struct Back {
-  const ProgramLayout& a;
-  const ProgramScan& scan;
+  const Layout& a;
+  const Scan& scan;
   const Parts& states;
   float* kept;
   const float *steps, *dy;
@@ -148,8 +148,8 @@ struct Back {
   const Sums& sums;
 };
 
-void add_gradients(const Back& w, const ProgramBackward& b, int threads, float* to, bool add) {
-  const ProgramLayout& a = w.a;
+void add_gradients(const Back& w, const Backward& b, int threads, float* to, bool add) {
+  const Layout& a = w.a;
   const Program& p = *a.program;
   const auto rows = [&](const program::Operand& o) {
     const long row = b.first_row, before = (a.reverse ? a.batch : 0) + row, after = (a.reverse ? 0 : a.batch) + row;
@@ -176,8 +176,8 @@ void add_gradients(const Back& w, const ProgramBackward& b, int threads, float* 
 }
 
 // dx of a stretch of time steps; without products it is what D has of it.
-void add_inputs(const Back& w, const ProgramBackward& b, int threads) {
-  const ProgramLayout& a = w.a;
+void add_inputs(const Back& w, const Backward& b, int threads) {
+  const Layout& a = w.a;
   const Program& p = *a.program;
   const bool whole = b.rows == a.batch;  // then the time steps are contiguous
   const long n = whole ? b.time * b.rows : b.rows;
@@ -210,12 +210,11 @@ void add_inputs(const Back& w, const ProgramBackward& b, int threads) {
 
 // From the last time step of a stretch to its first. Where TOTAL is summed, the threads share the rows in pieces that do not
 // depend on their number.
-void go_through(const Back& w, const ProgramBackward& b, int threads, long pieces, float* totals) {
+void go_through(const Back& w, const Backward& b, int threads, long pieces, float* totals) {
   const auto part = [&](long begin, long end, float* total) {
-    ProgramBackward own = b;
+    Backward own = b;
     own.total = total;
-    w.a.kernels->program_backward(own, b.first_row + begin, b.first_row + end,
-                                  scratch(w.a.kernels->backward_scratch(own)));
+    w.a.kernels->backward(own, b.first_row + begin, b.first_row + end, scratch(w.a.kernels->backward_scratch(own)));
   };
   if (pieces == 1) return split(b.rows, threads, [&](long begin, long end) { part(begin, end, totals); });
   each(pieces, threads,
@@ -225,7 +224,7 @@ void go_through(const Back& w, const ProgramBackward& b, int threads, long piece
 // Go from the last time step to the first with the sequences from `row` on; the threads share each stretch of about the
 // requested number of steps.
 void go_back(const Back& w, long row, long rows, int threads, long pieces, long stretch, float* sums) {
-  const ProgramLayout& a = w.a;
+  const Layout& a = w.a;
   const Program& p = *a.program;
   const long own = (rows < a.batch ? OWN : SHARED) / std::max(1L, rows * p.d), parts = p.widths.count;
   const long asked = std::max(1L, std::min(a.time, stretch ? stretch : std::max(own, FEWEST / rows)));
@@ -236,8 +235,8 @@ void go_back(const Back& w, long row, long rows, int threads, long pieces, long 
   std::fill_n(sums + w.sums.totals, w.sums.total * pieces, 0.0f);
   for (long i = 0; i < stretches; ++i) {
     const long first = (a.reverse ? i : stretches - 1 - i) * most, n = first * a.batch;
-    ProgramBackward b{};
-    static_cast<ProgramScan&>(b) = w.scan;
+    Backward b{};
+    static_cast<Scan&>(b) = w.scan;
     b.first = first, b.time = std::min(most, a.time - first), b.slots = b.time + 1;
     Parts states(parts);
     for (long part = 0; part < parts; ++part) states[part] = w.states[part] + n * p.widths.items[part];
@@ -293,23 +292,20 @@ void add_vector(const List<program::Term>& terms, const std::vector<float*>& sum
       }
 }
 
-ProgramForward arranged(const ProgramLayout& a, const program::Steps& steps, const Tensors& tensors) {
+Forward arranged(const Layout& a, const program::Steps& steps, const Tensors& tensors) {
   static thread_local Shared shared;
   shared.take(a, steps, tensors);
-  ProgramForward f{};
-  static_cast<ProgramScan&>(f) = scan(a, steps, shared);
+  Forward f{};
+  static_cast<Scan&>(f) = scan(a, steps, shared);
   return f;
 }
 
 }  // namespace
 
-ProgramForward arranged(const ProgramLayout& a, const Tensors& tensors) {
-  return arranged(a, a.program->infer, tensors);
-}
+Forward arranged(const Layout& a, const Tensors& tensors) { return arranged(a, a.program->infer, tensors); }
 
-void program_forward(const ProgramLayout& a, const Tensors& tensors, const float* x, long x_batch, long x_time,
-                     const Tensors& initial, const Parts& states, long slots, const Parts& ends, float* steps,
-                     float* kept) {
+void forward(const Layout& a, const Tensors& tensors, const float* x, long x_batch, long x_time, const Tensors& initial,
+             const Parts& states, long slots, const Parts& ends, float* steps, float* kept) {
   const Program& p = *a.program;
   const long first = a.reverse ? a.time % slots : 0, last = a.reverse ? 0 : a.time % slots;
   for (long i = 0; i < p.widths.count; ++i) {
@@ -318,21 +314,20 @@ void program_forward(const ProgramLayout& a, const Tensors& tensors, const float
     copy(states[i] + first * numbers, initial[i], numbers);
   }
   expect_large(kept, a.time * a.batch * p.kept);
-  ProgramForward f = arranged(a, kept ? p.forward : p.infer, tensors);
+  Forward f = arranged(a, kept ? p.forward : p.infer, tensors);
   f.states = states.data(), f.slots = slots, f.kept = kept;
   f.x = x, f.x_batch = x_batch, f.x_time = x_time, f.copies = steps;
-  split(a.batch, a.threads, [&](long begin, long end) {
-    a.kernels->program_forward(f, begin, end, scratch(a.kernels->forward_scratch(f)));
-  });
+  split(a.batch, a.threads,
+        [&](long begin, long end) { a.kernels->forward(f, begin, end, scratch(a.kernels->forward_scratch(f))); });
   for (long i = 0; i < p.widths.count; ++i) {
     const long numbers = a.batch * p.widths.items[i];
     copy(ends[i], states[i] + last * numbers, numbers);
   }
 }
 
-void program_backward(const ProgramLayout& a, const Tensors& tensors, const Parts& states, float* kept,
-                      const float* steps, const float* dy, long dy_batch, long dy_time, long stretch, const Parts& ends,
-                      bool wants_initial, const Parts& grads, float* dx) {
+void backward(const Layout& a, const Tensors& tensors, const Parts& states, float* kept, const float* steps,
+              const float* dy, long dy_batch, long dy_time, long stretch, const Parts& ends, bool wants_initial,
+              const Parts& grads, float* dx) {
   const Program& p = *a.program;
   static thread_local Shared shared;
   static thread_local Packed past, of_x;
@@ -351,7 +346,7 @@ void program_backward(const ProgramLayout& a, const Tensors& tensors, const Part
   if (static_cast<long>(memory.size()) < count * own.all) memory.resize(count * own.all);
   std::vector<float*> sums(count);
   for (long i = 0; i < count; ++i) sums[i] = memory.data() + i * own.all;
-  const ProgramScan whole = scan(a, p.backward, shared);
+  const Scan whole = scan(a, p.backward, shared);
   const Back w{a, whole, states, kept, steps, dy, dy_batch, dy_time, ends, wants_initial, dx, past, of_x, own};
   if (count == 1)
     go_back(w, 0, a.batch, a.threads, pieces, stretch, sums[0]);
