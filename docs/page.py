@@ -34,7 +34,10 @@ import unroll
 DOCS = Path(__file__).parent
 PAGE = DOCS / "tutorial.md"
 # Pages that are not notebooks.
-NAMES = ("data", "series", "text", "cells", "models", "training", "report", "looking", "doctor", "several", "sharing")
+NAMES = (
+    "data", "series", "text", "cells", "compiler", "models", "training", "report", "looking", "doctor", "several",
+    "sharing",
+)  # fmt: skip
 OTHERS = [DOCS / f"{name}.md" for name in NAMES]
 # Those whose commands run too, in one folder with their blocks of Python.
 STARTS = [DOCS / f"start-{name}.md" for name in ("digits", "images", "series", "texts")]

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from .cells import Cell, State
-from .compiler import advice, compile_step
+from .compiler import compile_step
+from .compiler.instead import advice
 from .errors import NotCompiledError
 
 __all__ = ["Checked", "check_cell"]

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, linear
 
 import unroll
-from unroll.compiler import advice, compile_step, explain, known_operations
-from unroll.compiler.program import Stage
-from unroll.compiler.program import Product
+from unroll.compiler import compile_step, explain, known_operations
+from unroll.compiler.instead import advice
+from unroll.compiler.program import Product, Stage
 
 X, H = 28, 150
 

@@ -19,8 +19,9 @@ from cell_scans import COMPILED, everything, exact, make, task
 from own_cells import Leaky, OneState, OwnGRU, OwnLSTM
 from recurrences import MISSING, assert_close
 from unroll import Cell
-from unroll.compiler import Plan, compile_step, kind_of
+from unroll.compiler import Plan, compile_step
 from unroll.compiler.graph import Node, ordered
+from unroll.compiler.kind import kind_of
 from unroll.scan import compiled
 from unusual_cells import (
     EITHER,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from .. import scan
-from ..compiler import kind_of
+from ..compiler.kind import kind_of
 from ..config import Backend
 from ..errors import ConfigError, InputError
 from ..scan import compiled, reference

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,8 +9,8 @@ from torch import Tensor, nn
 
 from ..errors import NotCompiledError
 from .explanation import Explanation, explain_plan, explain_refused
-from .instead import advice, known_operations
-from .kind import changed, copied, has_hooks, kind_of
+from .instead import known_operations
+from .kind import changed, copied, has_hooks, kind_of, neutral
 from .plan import Plan, plan
 from .program import MOST_PARTS
 from .trace import BATCH, trace
@@ -20,34 +18,10 @@ from .trace import BATCH, trace
 __all__ = [
     "Explanation",
     "Plan",
-    "advice",
     "compile_step",
     "explain",
-    "kind_of",
     "known_operations",
-    "neutral",
 ]
-
-
-@contextmanager
-def neutral() -> Iterator[None]:
-    """Run a cell as if the caller had set nothing: no autocast, inference mode or hooks; random state is restored.
-
-    It runs in one thread, as so little work would wait for a second one more than it gains.
-    """
-    threads = torch.get_num_threads()
-    hooks = torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
-    torch.set_num_threads(1)
-    try:
-        with (
-            torch.inference_mode(False),
-            torch.autocast("cpu", enabled=False),
-            torch.random.fork_rng(devices=[]),
-            hooks,
-        ):
-            yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def compile_step(cell: nn.Module) -> Plan:

@@ -231,6 +231,7 @@ def _path(cell: nn.Module) -> str:
     inputs: Any = cell.input_size
     like = next(cell.parameters(), torch.empty(0))
     try:
-        return ": ".join(choose(like.new_empty(BATCH, TIME, inputs), training=True))
+        backend, reason = choose(like.new_empty(BATCH, TIME, inputs), training=True)
+        return f"{backend}: {reason.partition(' (')[0]}"  # without the instruction set
     except Exception as error:  # a backend that was asked for and is missing here
         return str(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any
@@ -116,6 +117,27 @@ def _frozen(value: Any, seen: dict[int, int]) -> Hashable:
     if isinstance(value, dict):
         return tuple((key, _frozen(item, seen)) for key, item in value.items())
     return _Itself(value)
+
+
+@contextmanager
+def neutral() -> Iterator[None]:
+    """Run a cell as if the caller had set nothing: no autocast, inference mode or hooks; random state is restored.
+
+    It runs in one thread, as so little work would wait for a second one more than it gains.
+    """
+    threads = torch.get_num_threads()
+    hooks = torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
+    torch.set_num_threads(1)
+    try:
+        with (
+            torch.inference_mode(False),
+            torch.autocast("cpu", enabled=False),
+            torch.random.fork_rng(devices=[]),
+            hooks,
+        ):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def has_hooks(cell: nn.Module) -> bool:

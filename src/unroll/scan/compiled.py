@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .. import compiler
 from ..compiler import Plan
 from ..compiler.evaluate import evaluate
-from ..compiler.kind import copied
+from ..compiler.kind import copied, neutral
 from ..compiler.program import Place, Stage
 from ..errors import InputError, NotCompiledError
 from . import cpu, reference
@@ -254,7 +254,7 @@ class _Scan(torch.autograd.Function):
 
 def _difference(compiled: Compiled, cell: nn.Module) -> str:
     """Compare a program with the loop on a small batch; return in words where they differ, or an empty string."""
-    with compiler.neutral(), torch.enable_grad():
+    with neutral(), torch.enable_grad():
         return _differing(compiled, copied(cell))
 
 
