@@ -1,4 +1,4 @@
-"""Programs of some cells as plain numbers, for tests/sanitize/driver.cpp: python tests/helpers/plain_programs.py"""
+"""Programs of some cells as plain numbers for tests/sanitize/driver.cpp: python tests/helpers/plain_programs.py"""
 
 from __future__ import annotations
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -390,3 +393,37 @@ def test_wrong_programs_are_refused(name: str) -> None:
     program, reason = broken()[name]
     with pytest.raises(ValueError, match=reason):
         kernels.Program(tuple(program))
+
+
+TOO_LARGE = """
+import resource
+import sys
+
+import torch
+
+from programs import gru
+from unroll.scan.cpu import OVERREAD, kernels
+
+case = gru(3, 5)
+program = kernels.Program(case.program._replace(infer=case.program.infer._replace(raw=1 << 27)))
+weights, x = [torch.randn(shape) for shape in case.shapes], torch.randn(64, 2, 3)
+states, end = torch.empty(2 * 64 * 5 + OVERREAD), torch.empty(64 * 5)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30),) * 2)
+for threads in (1, 2):
+    layout = kernels.Layout("generic", threads, program, False, 64, 2, 0)
+    at = x.data_ptr(), 6, 3, [0], [states.data_ptr()], 2, [end.data_ptr()], 0, 0
+    try:
+        kernels.forward(layout, [weight.data_ptr() for weight in weights], *at)
+    except MemoryError:
+        print("MemoryError")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of the memory")
+def test_a_lack_of_memory_is_an_exception_in_python() -> None:
+    places = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run(
+        [sys.executable, "-c", TOO_LARGE], env={**os.environ, "PYTHONPATH": places}, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["MemoryError"] * 2, done.stdout + done.stderr
