@@ -58,11 +58,7 @@ def _var(x: Tensor, dim: Any = None, correction: Any = None, keepdim: bool = Fal
     less = 1.0 if correction is None else float(correction)
     apart = x - x.mean(dim, keepdim=True)
     total = (apart * apart).sum(dim, keepdim=keepdim)
-<<<<<<< HEAD
     return total / (x.numel() / total.numel() - less)
-=======
-    return torch.div(total, x.numel() / total.numel() - correction)
->>>>>>> w-cpp
 
 
 def _var_mean(x: Tensor, dim: Any = None, **options: Any) -> tuple[Tensor, Tensor]:
