@@ -15,7 +15,7 @@ ALIGNED = 16  # floats; columns of RAW and of UNIT begin at multiples of it, and
 
 
 class Place(IntEnum):
-    """Where an operand lies. Places are per row (sequence) and time step, but for UNIT and TOTAL."""
+    """Where an operand lies. Places are per row (sequence) and time step, except UNIT and TOTAL."""
 
     X = 0  # the input
     BEFORE = 1  # state part `part` before the step
