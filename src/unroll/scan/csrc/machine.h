@@ -1,7 +1,7 @@
 // The machine that carries out a program (program.h): a group of the batch goes through all time steps, phase by phase.
 //
-// Stages are interpreted: an instruction works on some rows at once, so few that what a stage reads and writes of them stays
-// in the nearest cache, and so many that it costs little to find out what to do.
+// Stages are interpreted: an instruction works on several rows at once: few enough that what a stage reads and writes of
+// them stays in the nearest cache, and enough that decoding the instruction costs little.
 
 namespace unroll {
 namespace CONCAT(in_, ISA) {

@@ -26,7 +26,7 @@ const Fields& fields(const Nested& from, std::size_t count, const char* what) {
 
 long number(const Nested& from) {
   constexpr double MOST = 1L << 30;
-  check(!from.is_list, "a list stands where a number belongs");
+  check(!from.is_list, "a list instead of a number");
   check(-MOST < from.number && from.number < MOST, "a number is too large");
   const long value = static_cast<long>(from.number);
   check(value == from.number, "a number is not a whole one");
@@ -109,7 +109,7 @@ class Reader {
     p_.fills = list<Fill>(all[9], [&](const Nested& from) {
       const Fields& f = fields(from, 3, "a fill has 3 fields");
       const Fill fill{size(f[0]), size(f[1]), static_cast<float>(f[2].number)};
-      check(!f[2].is_list, "a list stands where a number belongs");
+      check(!f[2].is_list, "a list instead of a number");
       check(fill.to + fill.count <= p_.units, "a fill is beyond the end");
       return fill;
     });
@@ -143,7 +143,7 @@ class Reader {
 
   template <class T, class Read>
   List<T> list(const Nested& from, const Read& read) {
-    check(from.is_list, "a number stands where a list belongs");
+    check(from.is_list, "a number instead of a list");
     std::vector<T> items;
     for (const Nested& item : from.items) items.push_back(read(item));
     return keep(std::move(items));
@@ -392,7 +392,7 @@ class Reader {
       check(p.to.place == place && p.to.index == index && p.to.column == there,
             "products of D to another place, or not in order");
       check(p.bias < 0, "products of D have no bias");
-      for (const Left& left : p.lefts) check(left.at.place == Place::d, "a left side of what is no product of D");
+      for (const Left& left : p.lefts) check(left.at.place == Place::d, "a product of another place than D");
       there += p.columns;
       return p;
     });
