@@ -249,6 +249,10 @@ MESSAGES: dict[str, tuple[Step, str]] = {
         lambda m, x, h: h * elsewhere,
         "it reads a tensor that is not the cell's: make it an attribute or a buffer of the cell",
     ),
+    "a global number": (
+        lambda m, x, h: h * (m.b * elsewhere.sum()),
+        "it reads a tensor that is not the cell's: make it an attribute or a buffer of the cell",
+    ),
     "a buffer": (lambda m, x, h: h + m.mean.add_(1), "it changes mean, which belongs to the cell"),
     "a parameter": (lambda m, x, h: h + m.b.mul_(2), "it changes b, which belongs to the cell"),
     "the state": (lambda m, x, h: h.add_(1), "it writes into the x or the state that it is given"),

@@ -65,15 +65,10 @@ class Prologue:
     def record(self, call: Call, given: Sequence[Tensor], result: Any) -> None:
         """Note a call on parameters alone, or on nothing."""
         for tensor in given:
-            if id(tensor) not in self._known:
-                storage = tensor.untyped_storage().data_ptr()
-                if tensor.dim() == 0 and not tensor.requires_grad and storage not in self._roots:
-                    self._enter(tensor, _Made(-2, len(self._alive)))  # a number
-                    self._constants.add(storage)
-                elif storage not in self._roots:
-                    raise NotCompiledError(
-                        "it reads a tensor that is not the cell's: make it an attribute or a buffer of the cell"
-                    )
+            if id(tensor) not in self._known and tensor.untyped_storage().data_ptr() not in self._roots:
+                raise NotCompiledError(
+                    "it reads a tensor that is not the cell's: make it an attribute or a buffer of the cell"
+                )
         number = len(self._calls)
         frozen = Call(call.function, self._frozen(call.args), self._frozen(call.kwargs))
         self._calls.append(frozen)
@@ -95,7 +90,7 @@ class Prologue:
                 raise NotCompiledError(
                     "it reads a tensor that is not the cell's: make it an attribute or a buffer of the cell"
                 )
-            return value.item() if made.call == -2 else made
+            return made
         if isinstance(value, (list, tuple)):
             return type(value)(self._frozen(item) for item in value)
         if isinstance(value, dict):
@@ -117,7 +112,7 @@ class Prologue:
     def constant(self, tensor: Tensor) -> float | None:
         """Return the number that all of a tensor's are, if no parameter has made them; otherwise None."""
         storage = tensor.untyped_storage().data_ptr()
-        if storage not in self._constants and not (storage not in self._roots and tensor.dim() == 0):
+        if storage not in self._constants:
             return None
         values = tensor.reshape(-1).to(torch.float64)
         return float(values[0]) if bool((values == values[0]).all()) else None
