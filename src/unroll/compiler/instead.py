@@ -28,8 +28,9 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         r"not the cell's",
         "make it an attribute in __init__, a parameter or a buffer (register_buffer); no NumPy on the state",
     ),
+    (r"such as NumPy's", "use torch's operations on x and the state, not NumPy's"),
     (
-        r"mixes the sequences|over the sequences|single sequences|each sequence of the batch|for each sequence"
+        r"mixes the sequences|over the sequences|some sequences|each sequence of the batch|for each sequence"
         r"|another batch size",
         "treat each sequence by itself: reduce over units (dim=1), not the batch; no batch norm, and no if on values",
     ),
