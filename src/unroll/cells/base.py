@@ -34,7 +34,7 @@ class Cell(nn.Module, ABC):
 
     # Constructor arguments besides the two sizes, by their names in ModelConfig.
     options: ClassVar[frozenset[str]] = frozenset()
-    # What `unroll.scan` knows it by: a recurrence of torch.nn, "linear", or its own step.
+    # What `unroll.scan` knows it by: a recurrence of torch.nn, or its own step.
     recurrence: str = "own"
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -56,8 +56,7 @@ class Cell(nn.Module, ABC):
 
     def choose_backend(self, x: Tensor, training: bool) -> scan.Choice:
         """Return the backend that computes `scan` for ``x`` (batch, time, input), and the reason."""
-        cell = None if self.recurrence == "linear" else self
-        return scan.choose_backend(self.backend, x, training, self.recurrence, cell)
+        return scan.choose_backend(self.backend, x, training, self.recurrence, self)
 
     def program_kind(self) -> Hashable:
         """Return what this cell has in common with all cells whose step is the same program."""

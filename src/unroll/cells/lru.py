@@ -24,9 +24,9 @@ class LRU(Cell):
     The paper puts the nonlinearity into a block around the layer; here it is the cell's own, as a stack of linear
     layers would be linear. The state is (h, s), s (batch, 2·hidden) with its real parts first.
 
-    Only real arithmetic is used: in axes that rotate with λ's angle, each part of s follows
-    ``h_t = |λ| h_{t-1} + b_t``, which `unroll.scan.linear_scan` computes in one fused call, and the rotation is exact
-    at any length. Complex tensors would have no fused scan, no bf16 and no ONNX.
+    Only real arithmetic is used: complex tensors would have no kernels, no bf16 and no ONNX. Without kernels, the scan
+    is computed in axes that rotate with λ's angle: each part of s follows ``h_t = |λ| h_{t-1} + b_t`` there,
+    and all products are those of all time steps at once.
 
     Parameters: nu_log, theta_log, gamma_log (hidden,); weight_ih (2·hidden, input), B's real and imaginary rows;
     weight_ho (hidden, 2·hidden), C's real and negative imaginary columns; weight_io (hidden, input), D.
@@ -41,8 +41,6 @@ class LRU(Cell):
     Source: A. Orvieto et al., Resurrecting Recurrent Neural Networks for Long Sequences, arXiv:2303.06349, section 3
     and appendix A; ``|λ|`` between 0.9 and 0.999 at the start, any angle.
     """
-
-    recurrence = "linear"
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
@@ -87,7 +85,9 @@ class LRU(Cell):
         reverse: bool = False,
         last_only: bool = False,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Apply the cell over time by `unroll.scan.linear_scan`; see `Cell.scan`."""
+        """Apply the cell over time; see `Cell.scan`. Without the kernels, it is a linear scan in rotating axes."""
+        if self.choose_backend(x, torch.is_grad_enabled()).backend == "cpu":
+            return super().scan(x, state, lengths, reverse=reverse, last_only=last_only)
         batch, time, _ = x.shape
         scan.check_lengths(lengths, batch, time)
         if time == 0:
@@ -100,7 +100,7 @@ class LRU(Cell):
         taken = ((count if lengths is not None else count[:1]).unsqueeze(1) - index) if reverse else (index + 1)[None]
         cos, sin = self._axes(taken.unsqueeze(2))
         b = _turned(self._drive(x), cos, -sin)
-        s, end = scan.linear_scan(self._radius().expand_as(b), b, state[1], lengths, self.backend, reverse=reverse)
+        s, end = scan.linear_scan(self._radius().expand_as(b), b, state[1], lengths, "reference", reverse=reverse)
         final = self._final(x, _turned(end, *self._axes(count.unsqueeze(1))), state[0], count, reverse)
         if last_only:
             return x.new_empty(batch, 0, self.hidden_size), final

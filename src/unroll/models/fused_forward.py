@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as every
 
-from ..cells import Cell
+from ..cells import LRU, Cell
 from ..cells.minimal import Minimal
 from ..cells.stacked import Stacked
 from ..scan import check_lengths, compiled, cpu
 
-SCANS = (Cell.scan, Stacked.scan, Minimal.scan)  # which are the program's, where there is one
+SCANS = (Cell.scan, Stacked.scan, Minimal.scan, LRU.scan)  # which are the program's, where there is one
 METHODS = ("initial_state", "scan", "dropped", "step")  # the methods that a model calls
 KINDS = frozenset((Tensor, nn.Parameter))  # subclasses may be anything: fake, quantised, distributed
 

@@ -70,7 +70,7 @@ static void carry_out(program::Op op, const Work& work) {
     case Op::sigmoid: return each_unit(work, [](Vec a, Vec, Vec) { return sigmoid(a); });
     case Op::sin: return each_unit(work, [](Vec a, Vec, Vec) { return each_of<sine>(a); });
     case Op::cos: return each_unit(work, [](Vec a, Vec, Vec) { return each_of<cosine>(a); });
-    case Op::erf: return each_unit(work, [](Vec a, Vec, Vec) { return each_of<error_function>(a); });
+    case Op::erf: return each_unit(work, [](Vec a, Vec, Vec) { return erf(a); });
     case Op::relu: return each_unit(work, [=](Vec a, Vec, Vec) { return a < 0 ? zero : a; });
     case Op::atan: return each_unit(work, [](Vec a, Vec, Vec) { return each_of<arc_tangent>(a); });
     case Op::floor: return each_unit(work, [](Vec a, Vec, Vec) { return each_of<whole_below>(a); });
