@@ -254,6 +254,10 @@ MESSAGES: dict[str, tuple[Step, str]] = {
         "it reads a tensor that is not the cell's: make it an attribute or a buffer of the cell",
     ),
     "a buffer": (lambda m, x, h: h + m.mean.add_(1), "it changes mean, which belongs to the cell"),
+    "a buffer as out": (
+        lambda m, x, h: h + torch.mul(m.b, 2, out=m.mean),
+        "it changes mean, which belongs to the cell",
+    ),
     "a parameter": (lambda m, x, h: h + m.b.mul_(2), "it changes b, which belongs to the cell"),
     "the state": (lambda m, x, h: h.add_(1), "it writes into the x or the state that it is given"),
     "float64": (lambda m, x, h: h.double(), "it computes in float64, not in float32"),
@@ -288,6 +292,8 @@ def test_messages(name: str) -> None:
     [
         (lambda m, x, h: (h, h), "step returns a tuple of 2 as the new state, given a tensor"),
         (lambda m, x, h: h[:, :2], "step returns a state of shape (2,) per sequence, given one of (4,)"),
+        (lambda m, x, h: h + x.sum(1, keepdim=True) > 0, "step returns a state in bool"),
+        (lambda m, x, h: (h > 0) * 2, "step returns a state in int64"),
         (lambda m, x, h: None, "step returns NoneType as the new state, given a tensor"),
         (raising, "it cannot be traced: KeyError: 'nothing there'"),
     ],
@@ -486,6 +492,17 @@ def test_ties_change_a_program() -> None:
     untied.again.weight = nn.Parameter(untied.u.weight.detach().clone())
     assert not is_shared(tied, untied)
     assert is_shared(tied, copy.deepcopy(tied))
+
+
+@MISSING
+def test_a_shared_module_and_tied_parameters_are_one_program() -> None:
+    tied, shared = Tied(INPUTS, HIDDEN), Tied(INPUTS, HIDDEN)
+    tied.again.bias, shared.again = tied.u.bias, shared.u
+    x, state = torch.randn(2, 3, INPUTS), torch.randn(2, HIDDEN)
+    assert is_shared(tied, shared)
+    for cell in (tied, shared):
+        compiled.program_of(cell)
+        cell.scan(x, state)
 
 
 @MISSING
