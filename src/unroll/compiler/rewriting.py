@@ -174,7 +174,7 @@ def _glu(x: Tensor, dim: int = -1) -> Tensor:
 
 
 def _at_zero(x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return a function of x that is 0 at 0, with gradient 0 there, as torch has it for norms, deviations and powers."""
+    """Return f(x) where x is not 0, else 0 with gradient 0, as torch has it for norms, deviations and powers."""
     zero = x == 0
     return torch.where(zero, 0.0, function(torch.where(zero, 1.0, x)))
 
