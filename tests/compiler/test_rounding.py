@@ -24,6 +24,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "remainder": lambda v: v % 0.5,
     "negative remainder": lambda v: torch.remainder(v, -2.0),
     "atan": torch.atan,
+    "floor of a quotient": lambda v: torch.floor(v.round() * 41 / 41),
 }
 VALUES = [-1e9, -7.75, -2.5, -1.5, -1.0, -0.51, -0.5, -0.49999997, -0.3, -1e-10]
 
@@ -51,6 +52,30 @@ def test_the_program_gives_what_torch_gives(name: str) -> None:
         found += [y.detach(), *torch.autograd.grad(y.sum(), state, allow_unused=True, materialize_grads=True)]
     torch.testing.assert_close(found[0], found[2], rtol=2e-6, atol=1e-6)
     torch.testing.assert_close(found[1], found[3], rtol=2e-6, atol=1e-6)
+
+
+AT_ZERO: dict[str, Callable[[Tensor], Tensor]] = {
+    "norm": lambda v: v.norm(dim=1, keepdim=True),
+    "norm of order 3": lambda v: v.norm(3, dim=1, keepdim=True),
+    "normalised": lambda v: nn.functional.normalize(v, dim=1),
+    "cosine": lambda v: nn.functional.cosine_similarity(v, v + 1, dim=1)[:, None],
+    "deviation": lambda v: v.std(1, keepdim=True),
+    "standardised": lambda v: (v - v.mean(1, keepdim=True)) / (v.std(1, keepdim=True) + 1e-5),
+    "power": lambda v: v.abs() ** 1.5,
+}
+
+
+@pytest.mark.parametrize("name", AT_ZERO)
+def test_gradients_at_zero_are_those_of_torch(name: str) -> None:
+    cell = Applied(lambda v: v + AT_ZERO[name](v), 4)
+    assert compiled.obstacle(cell) == ""
+    x, found = torch.zeros(2, 3, 1), []
+    for scan in (compiled.scan, lambda cell, *args: reference.loop(cell.step, *args[:4])):
+        state = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.0, 0.5, -0.5, 0.0]], requires_grad=True)
+        y, _ = scan(cell, x, state, None, False, False)
+        found += [y.detach(), *torch.autograd.grad(y[..., 0].sum(), state)]
+    torch.testing.assert_close(found[0], found[2])
+    torch.testing.assert_close(found[1], found[3])
 
 
 REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 import random
 import re
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+from torch.nn.modules.module import register_module_forward_hook
 
 from cell_scans import COMPILED, everything, exact, make, task
 from own_cells import Leaky, OneState, OwnGRU, OwnLSTM
@@ -254,6 +258,10 @@ MESSAGES: dict[str, tuple[Step, str]] = {
         "it reads a tensor that is not the cell's: make it an attribute or a buffer of the cell",
     ),
     "a buffer": (lambda m, x, h: h + m.mean.add_(1), "it changes mean, which belongs to the cell"),
+    "a buffer as out": (
+        lambda m, x, h: h + torch.mul(m.b, 2, out=m.mean),
+        "it changes mean, which belongs to the cell",
+    ),
     "a parameter": (lambda m, x, h: h + m.b.mul_(2), "it changes b, which belongs to the cell"),
     "the state": (lambda m, x, h: h.add_(1), "it writes into the x or the state that it is given"),
     "float64": (lambda m, x, h: h.double(), "it computes in float64, not in float32"),
@@ -288,6 +296,8 @@ def test_messages(name: str) -> None:
     [
         (lambda m, x, h: (h, h), "step returns a tuple of 2 as the new state, given a tensor"),
         (lambda m, x, h: h[:, :2], "step returns a state of shape (2,) per sequence, given one of (4,)"),
+        (lambda m, x, h: h + x.sum(1, keepdim=True) > 0, "step returns a state in bool"),
+        (lambda m, x, h: (h > 0) * 2, "step returns a state in int64"),
         (lambda m, x, h: None, "step returns NoneType as the new state, given a tensor"),
         (raising, "it cannot be traced: KeyError: 'nothing there'"),
     ],
@@ -489,6 +499,17 @@ def test_ties_change_a_program() -> None:
 
 
 @MISSING
+def test_a_shared_module_and_tied_parameters_are_one_program() -> None:
+    tied, shared = Tied(INPUTS, HIDDEN), Tied(INPUTS, HIDDEN)
+    tied.again.bias, shared.again = tied.u.bias, shared.u
+    x, state = torch.randn(2, 3, INPUTS), torch.randn(2, HIDDEN)
+    assert is_shared(tied, shared)
+    for cell in (tied, shared):
+        compiled.program_of(cell)
+        cell.scan(x, state)
+
+
+@MISSING
 def test_what_is_outside_of_a_cell_changes_its_program(monkeypatch: pytest.MonkeyPatch) -> None:
     cell = Outside(INPUTS, HIDDEN)
     x, state = torch.randn(2, 3, INPUTS), torch.randn(2, HIDDEN)
@@ -512,6 +533,144 @@ def test_what_is_outside_of_a_cell_changes_its_program(monkeypatch: pytest.Monke
     agrees()
     cell.settings["sizes"].append(3)  # type: ignore[attr-defined]
     agrees()
+
+
+ARGUMENTS = Namespace(leak=0.1)
+CHOICES = {"leak": 0.1}
+ACTIVATION = torch.tanh
+FACTOR: float | None = None
+
+
+@dataclasses.dataclass
+class Settings:
+    leak: float = 0.1
+
+    def leaked(self, v: Tensor) -> Tensor:
+        return v * self.leak
+
+
+def scaled(v: Tensor) -> Tensor:
+    return v * 0.5
+
+
+def halved(v: Tensor) -> Tensor:
+    return v * 0.25
+
+
+class Around(OneState):
+    """Its step depends on objects and functions, of its own and outside of it."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.w = nn.Linear(input_size, hidden_size)
+        self.settings, self.array = Settings(), np.array([0.1])
+        leak = 0.1
+
+        def closed(v: Tensor) -> Tensor:
+            return v * leak
+
+        def set_leak(value: float) -> None:
+            nonlocal leak
+            leak = value
+
+        self.closed, self.set_leak = closed, set_leak
+
+    @property
+    def factor(self) -> float:
+        return FACTOR or 1.0
+
+    @staticmethod
+    def scaled(v: Tensor) -> Tensor:
+        return scaled(v)
+
+    def step(self, x: Tensor, state: Tensor) -> Tensor:
+        leaks = ARGUMENTS.leak + CHOICES["leak"] + float(self.array[0])
+        parts = self.settings.leaked(state) + self.closed(state) + leaks * state
+        return self.scaled(ACTIVATION(self.w(x) + self.factor * parts)) + getattr(self, "more", 0.0)
+
+
+@MISSING
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda patch, cell: patch.setattr(ARGUMENTS, "leak", 0.9),
+        lambda patch, cell: patch.setitem(CHOICES, "leak", 0.9),
+        lambda patch, cell: patch.setitem(globals(), "ACTIVATION", torch.sin),
+        lambda patch, cell: patch.setitem(globals(), "FACTOR", 2.0),
+        lambda patch, cell: patch.setitem(globals(), "scaled", halved),
+        lambda patch, cell: patch.setattr(scaled, "__code__", halved.__code__),
+        lambda patch, cell: patch.setattr(Around, "step", lambda self, x, state: self.w(x)),
+        lambda patch, cell: patch.setattr(Around, "more", 0.5, raising=False),
+        lambda patch, cell: patch.setattr(Settings, "leaked", lambda self, v: -v),
+        lambda patch, cell: setattr(cell.settings, "leak", 0.9),
+        lambda patch, cell: cell.array.fill(0.9),
+        lambda patch, cell: cell.set_leak(0.9),
+    ],
+    ids=[
+        *("arguments", "dictionary", "activation", "None before", "function", "code", "step", "new attribute"),
+        *("method of an object", "object", "array", "closure"),
+    ],
+)
+def test_a_program_is_never_stale(monkeypatch: pytest.MonkeyPatch, change: Callable[..., object]) -> None:
+    cell = Around(INPUTS, HIDDEN)
+    x, state = torch.randn(2, 3, INPUTS), torch.randn(2, HIDDEN)
+    with torch.no_grad():
+        before = cell.scan(x, state)[0]
+        change(monkeypatch, cell)
+        actual = cell.scan(x, state)[0]
+        cell.backend = "reference"
+        expected = cell.scan(x, state)[0]
+    assert compiled.obstacle(cell) == ""
+    torch.testing.assert_close(actual, expected)
+    assert not torch.allclose(actual, before)
+
+
+class Clipped(torch.autograd.Function):
+    """The identity, with large gradients clipped."""
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor) -> Tensor:
+        return v.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad.clamp(-100, 100)
+
+
+def hooked(v: Tensor) -> Tensor:
+    if v.requires_grad:
+        v.register_hook(lambda grad: grad.clamp(-100, 100))
+    return v
+
+
+@MISSING
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (lambda m, x, h: Clipped.apply(h + m.b), "Clipped has gradients of its own, which a program would leave out"),
+        (lambda m, x, h: hooked(h + m.b), "it registers a hook on a tensor, which a program would leave out"),
+        (lambda m, x, h: h + m.b if random.random() < 2 else h, "it draws random numbers of Python or NumPy, which"),
+        (lambda m, x, h: h + m.b if np.random.rand() < 2 else h, "it draws random numbers of Python or NumPy, which"),
+    ],
+    ids=["function", "hook", "random", "numpy"],
+)
+def test_what_the_comparison_may_not_show_is_refused(step: Step, message: str) -> None:
+    before = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index]
+    assert refusal(Small(step)).startswith(message)
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # type: ignore[index]
+
+
+@MISSING
+def test_hooks_on_gradients_are_seen_to() -> None:
+    cell = Leaky(INPUTS, HIDDEN)
+    assert compiled.obstacle(cell) == ""
+    handle = cell.w.register_full_backward_hook(lambda *_: None)
+    assert refusal(cell) == "one of its modules calls a hook, which a program would leave out"
+    handle.remove()
+    handle = register_module_forward_hook(lambda *_: None)
+    assert refusal(cell) == "one of its modules calls a hook, which a program would leave out"
+    handle.remove()
+    assert compiled.obstacle(cell) == ""
 
 
 @MISSING

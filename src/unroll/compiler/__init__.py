@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..errors import NotCompiledError
 from .explanation import Explanation, explain_plan, explain_refused
 from .instead import known_operations
-from .kind import changed, copied, has_hooks, kind_of, neutral
+from .kind import changed, copied, drawn, has_hooks, kind_of, neutral
 from .plan import Plan, plan
 from .program import MOST_PARTS
 from .trace import BATCH, trace
@@ -44,18 +44,24 @@ def _compiled(shadow: Any) -> Plan:
     options: dict[str, Any] = {"dtype": torch.float32, "device": torch.device("cpu")}
     try:
         state = shadow.initial_state(BATCH, **options)
+        if not isinstance(state, Tensor) and type(state) not in (tuple, list):
+            raise NotCompiledError(f"its state is a {type(state).__name__}, not a tensor or a plain tuple of tensors")
         parts = (state,) if isinstance(state, Tensor) else tuple(state)
         if len(parts) > MOST_PARTS:
             raise NotCompiledError(f"its state has {len(parts)} parts, at most {MOST_PARTS} can be handled")
+        if parts[0].dim() != 2:
+            raise NotCompiledError(f"its output has shape {tuple(parts[0].shape)[1:]} per sequence, not (units,)")
         for part in parts:
             if part.dtype != torch.float32:
                 raise NotCompiledError(f"a part of its state is in {str(part.dtype).removeprefix('torch.')}")
         generator = torch.Generator().manual_seed(0)
         x = torch.rand(BATCH, shadow.input_size, generator=generator, **options)
-        before = kind_of(shadow)
+        before, numbers = kind_of(shadow), drawn()
         traced = trace(shadow, shadow.step, x, _filled(state, generator), isinstance(state, Tensor))
         if name := changed(before, kind_of(shadow)):
             raise NotCompiledError(f"it changes {name}, which a program cannot: make it a part of the state")
+        if drawn() != numbers:
+            raise NotCompiledError("it draws random numbers of Python or NumPy, which a program cannot")
         return plan(traced)
     except NotCompiledError:
         raise

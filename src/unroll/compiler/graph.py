@@ -6,6 +6,7 @@ Slices go through to the leaves: a slice of a product has fewer columns of its m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -170,7 +171,7 @@ class Graph:
                 return self.apply("neg", b)
         elif operation == "neg" and a.operation == "neg":
             return a.inputs[0]
-        elif operation == "div" and b.operation == "constant" and b.data:
+        elif operation == "div" and b.operation == "constant" and abs(math.frexp(b.data)[0]) == 0.5:  # 2^n: it is exact
             return self.apply("mul", a, self.constant(1 / b.data, a.width))
         return None
 

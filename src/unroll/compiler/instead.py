@@ -51,6 +51,10 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         "choose with torch.where or multiply with a mask; indices must be the same in every step",
     ),
     (r"in (more than )?\d+ pieces", "pick units by slices, chunk or split rather than by a list of scattered indices"),
+    (
+        r"gradients of its own|hook on a tensor",
+        "write the gradient with detach(): a + (b - a).detach() has the value of b and the gradient of a",
+    ),
     (r"calls a hook", "call what the hook does in step itself, or remove the hook"),
     (
         r"does not know",

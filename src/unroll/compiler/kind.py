@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import random
+import sys
+from argparse import Namespace
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from functools import lru_cache
-from types import CodeType, FunctionType
-from typing import Any
+from functools import cached_property, partial
+from types import CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as every
 
 # A cell's settings that do not change its step.
 _ELSEWHERE = {"backend", "recurrent_dropout"}
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 MOST_ITEMS = 1000  # of a container that are looked at, at each scan
+MOST_DEPTH = 3  # of objects in objects, likewise
+MOST_AROUNDS = 256  # classes and functions of which it is kept what they read
 _PLAIN = (int, float, complex, str, bytes, bool, type(None), torch.dtype, torch.device, type)
 
 
@@ -35,10 +42,11 @@ class _Itself:
 def kind_of(cell: nn.Module) -> tuple[Hashable, ...]:
     """Return what two cells share if their steps are the same program.
 
-    That is classes, sizes, ties, plain attributes, also of classes, and the plain global variables that methods read.
+    That is classes with the code of their methods, sizes, ties, attributes, also of classes and of objects, and the
+    variables and functions outside of them that methods read.
     """
     seen: dict[int, int] = {}  # tensors by the order in which they are met, so that ties show
-    return tuple(_parts(cell, seen))
+    return has_global_hooks(), *_parts(cell, seen)
 
 
 def changed(before: tuple[Hashable, ...], after: tuple[Hashable, ...]) -> str:
@@ -50,60 +58,174 @@ def changed(before: tuple[Hashable, ...], after: tuple[Hashable, ...]) -> str:
 
 
 def _parts(module: nn.Module, seen: dict[int, int]) -> Iterator[Hashable]:
+    around = _around(type(module))
     yield type(module), module.training
-    for holder, name in _around(type(module)):  # type: ignore[arg-type]
-        yield name, _frozen(holder.get(name), seen)
+    yield from around.kind(seen)
     for name, value in module.__dict__.items():
         if name not in _OF_EVERY_MODULE and name not in _ELSEWHERE:
-            yield name, _frozen(value, seen)
+            yield name, _frozen(value, seen, around.names)
     for tensors in (module._parameters, module._buffers):
         for name, tensor in tensors.items():
             yield name, _frozen(tensor, seen)
     for name, child in module._modules.items():
         yield name
         if child is not None:
-            yield bool(child._forward_hooks or child._forward_pre_hooks)
+            yield _is_hooked(child)
             yield from _parts(child, seen)
 
 
-@lru_cache(maxsize=256)
-def _around(kind: type) -> tuple[tuple[Any, str], ...]:
-    """Return where the plain attributes of a class are, and the plain global variables that its methods read."""
-    watched: dict[tuple[int, str], tuple[Any, str]] = {}
-    met: set[CodeType] = set()
+class _Around(NamedTuple):
+    """What code reads outside of a cell.
 
-    def note(holder: Any, name: str) -> None:
-        value = holder.get(name)
-        if value is not None and isinstance(value, (*_PLAIN, tuple, list)):
-            watched.setdefault((id(holder), name), (holder, name))
-        elif isinstance(value, FunctionType):
-            read(value)
+    Attributes:
+        values: mappings, and names in them.
+        codes: likewise of functions, with the code that was followed.
+        sizes: mappings of classes, and how many names they had.
+        names: all names that the code reads, those of attributes among them.
+    """
 
-    def read(function: FunctionType) -> None:
-        codes = [function.__code__]
-        if codes[0] in met or _is_library(function.__module__):
+    values: tuple[tuple[Any, str], ...]
+    codes: tuple[tuple[Any, str, CodeType], ...]
+    sizes: tuple[tuple[Any, int], ...]
+    names: frozenset[str]
+
+    def is_current(self) -> bool:
+        """Tell whether the same functions would be followed now."""
+        return all(len(holder) == size for holder, size in self.sizes) and all(
+            (function := _function(holder.get(name))) is not None and function.__code__ is code
+            for holder, name, code in self.codes
+        )
+
+    def kind(self, seen: dict[int, int], depth: int = 0) -> Iterator[Hashable]:
+        """Yield what the code depends on."""
+        for holder, name in self.values:
+            yield name, _frozen(holder.get(name), seen, self.names, depth)
+        for _, name, code in self.codes:
+            yield name, _Itself(code)
+
+
+_arounds: dict[type | FunctionType, _Around] = {}
+
+
+def _around(root: type | FunctionType) -> _Around:
+    """Return what a class's methods read, or a function."""
+    known = _arounds.get(root)
+    if known is None or not known.is_current():
+        if len(_arounds) >= MOST_AROUNDS:
+            _arounds.clear()
+        known = _arounds[root] = _Reader(root).around()
+    return known
+
+
+class _Closure:
+    """The variables of a function that belong to the functions around it, as a mapping."""
+
+    def __init__(self, function: FunctionType) -> None:
+        self.cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.cells
+
+    def get(self, name: str) -> Any:
+        try:
+            return self.cells[name].cell_contents
+        except ValueError:  # it has no value yet
+            return None
+
+
+class _Reader:
+    """Follows the functions that a class's methods call, or a function."""
+
+    def __init__(self, root: type | FunctionType) -> None:
+        self.values: list[tuple[Any, str]] = []
+        self.codes: list[tuple[Any, str, CodeType]] = []
+        self.sizes: list[tuple[Any, int]] = []
+        self.names: set[str] = set()
+        self.met: set[tuple[int, str]] = set()
+        self.followed: list[Any] = []  # kept, so that no other object takes their addresses
+        if isinstance(root, FunctionType):
+            self.read(root)
             return
-        met.add(codes[0])
+        for base in root.__mro__:
+            if not _is_library(base.__module__):
+                holder = vars(base)
+                self.followed.append(holder)
+                self.sizes.append((holder, len(holder)))
+                for name in holder:
+                    if name != "__init__" and not name.startswith("_abc_"):
+                        self.note(holder, name, ())
+
+    def around(self) -> _Around:
+        return _Around(tuple(self.values), tuple(self.codes), tuple(self.sizes), frozenset(self.names))
+
+    def note(self, holder: Any, name: str, names: Sequence[str]) -> None:
+        """Note a name that is read; ``names`` are all that the code reads, so perhaps attributes of its value."""
+        if name not in holder or (id(holder), name) in self.met:
+            return
+        self.met.add((id(holder), name))
+        value = holder.get(name)
+        if function := _function(value):
+            if not _is_library(function.__module__):
+                self.codes.append((holder, name, function.__code__))
+                self.read(function)
+        elif name.startswith("__"):
+            return
+        elif isinstance(value, ModuleType):
+            if not _is_library(value.__name__):
+                for attribute in names:
+                    self.note(vars(value), attribute, names)
+        else:
+            self.values.append((holder, name))
+            if isinstance(value, type) and not _is_library(value.__module__) and not issubclass(value, nn.Module):
+                holder = vars(value)
+                self.followed.append(holder)
+                for attribute in names:
+                    self.note(holder, attribute, names)
+
+    def read(self, function: FunctionType) -> None:
+        if function in self.followed or _is_library(function.__module__):
+            return
+        self.followed.append(function)
+        codes = [function.__code__]
         for code in codes:
             codes += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-            for name in code.co_names:
-                note(function.__globals__, name)
+        names = [name for code in codes for name in code.co_names]
+        self.names.update(names)
+        for name in names:
+            self.note(function.__globals__, name, names)
+        closure = _Closure(function)
+        self.followed.append(closure)
+        for name in closure.cells:
+            self.note(closure, name, names)
 
-    for base in kind.__mro__:
-        if not _is_library(base.__module__):
-            for name, value in vars(base).items():
-                if isinstance(value, FunctionType):
-                    read(value)
-                elif not name.startswith("__"):
-                    note(vars(base), name)
-    return tuple(watched.values())
+
+def _function(value: object) -> FunctionType | None:
+    """Return the function that a value in a class or a module is, if it is one."""
+    if isinstance(value, property):
+        value = value.fget
+    elif isinstance(value, (staticmethod, classmethod)):
+        value = value.__func__
+    elif isinstance(value, cached_property):
+        value = value.func
+    return value if isinstance(value, FunctionType) else None
 
 
 def _is_library(module: str | None) -> bool:
-    return module is None or module.split(".")[0] in ("torch", "unroll", "abc", "builtins", "typing")
+    if module is None:
+        return True
+    root = module.split(".")[0]
+    return root in ("torch", "unroll", "numpy") or (root in sys.stdlib_module_names and root != "__main__")
 
 
-def _frozen(value: Any, seen: dict[int, int]) -> Hashable:
+def _frozen(value: Any, seen: dict[int, int], names: AbstractSet[str] = frozenset(), depth: int = 0) -> Hashable:
+    """Return a value in a form that can be compared.
+
+    Args:
+        value: of any kind.
+        seen: see `kind_of`.
+        names: which attributes of objects count (default none).
+        depth: in how many objects it is.
+    """
     if isinstance(value, Tensor):
         return tuple(value.shape), value.stride(), value.dtype, value.device, seen.setdefault(id(value), len(seen))
     if isinstance(value, _PLAIN):
@@ -111,12 +233,34 @@ def _frozen(value: Any, seen: dict[int, int]) -> Hashable:
     if isinstance(value, (tuple, list, deque, set, frozenset, dict)) and len(value) > MOST_ITEMS:
         return type(value), len(value), _Itself(value)
     if isinstance(value, (tuple, list, deque)):
-        return type(value), tuple(_frozen(item, seen) for item in value)
+        return type(value), tuple(_frozen(item, seen, names, depth) for item in value)
     if isinstance(value, (set, frozenset)):
-        return type(value), frozenset(_frozen(item, seen) for item in value)
+        return type(value), frozenset(_frozen(item, seen, names, depth) for item in value)
     if isinstance(value, dict):
-        return tuple((key, _frozen(item, seen)) for key, item in value.items())
-    return _Itself(value)
+        return tuple((key, _frozen(item, seen, names, depth)) for key, item in value.items())
+    if type(value).__module__ == "numpy" and getattr(value, "size", MOST_ITEMS + 1) <= MOST_ITEMS:
+        return type(value), str(value.dtype), value.shape, value.tobytes()
+    return _Itself(value), *_inside(value, seen, names, depth)
+
+
+def _inside(value: Any, seen: dict[int, int], names: AbstractSet[str], depth: int) -> Iterator[Hashable]:
+    """Yield what a step may read of an object or of a function, to some depth."""
+    if depth >= MOST_DEPTH or isinstance(value, nn.Module):
+        return
+    if isinstance(value, FunctionType):
+        if not _is_library(value.__module__):
+            yield _Itself(value.__code__)
+            yield from _around(value).kind(seen, depth + 1)
+    elif isinstance(value, MethodType):
+        yield from (_frozen(part, seen, names, depth + 1) for part in (value.__func__, value.__self__))
+    elif isinstance(value, partial):
+        yield from (_frozen(part, seen, names, depth) for part in (value.func, value.args, value.keywords))
+    elif isinstance(value, (SimpleNamespace, Namespace)) or not _is_library(type(value).__module__):
+        around = _around(type(value))
+        yield from around.kind(seen, depth + 1)
+        for name, item in getattr(value, "__dict__", {}).items():
+            if name in names or name in around.names:
+                yield name, _frozen(item, seen, names | around.names, depth + 1)
 
 
 @contextmanager
@@ -125,7 +269,8 @@ def neutral() -> Iterator[None]:
 
     It runs in one thread, as so little work would wait for a second one more than it gains.
     """
-    threads = torch.get_num_threads()
+    threads, python, numpy = torch.get_num_threads(), random.getstate(), sys.modules.get("numpy.random")
+    state = None if numpy is None else numpy.get_state()
     hooks = torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
     torch.set_num_threads(1)
     try:
@@ -138,11 +283,39 @@ def neutral() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
+        random.setstate(python)
+        if numpy is not None:
+            numpy.set_state(state)
 
 
 def has_hooks(cell: nn.Module) -> bool:
     """Tell whether a submodule calls hooks that a program would leave out."""
-    return any(module._forward_hooks or module._forward_pre_hooks for module in cell.modules() if module is not cell)
+    return has_global_hooks() or any(_is_hooked(module) for module in cell.modules() if module is not cell)
+
+
+def has_global_hooks() -> bool:
+    """Tell whether all modules call hooks."""
+    return bool(
+        every._global_forward_hooks
+        or every._global_forward_pre_hooks
+        or every._global_backward_hooks
+        or every._global_backward_pre_hooks
+    )
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
+def drawn() -> Hashable:
+    """Return how far the global random number generators of Python and NumPy are."""
+    numpy = sys.modules.get("numpy.random")
+    if numpy is None:
+        return random.getstate()
+    state = numpy.get_state(legacy=False)["state"]
+    return random.getstate(), tuple((name, _frozen(value, {})) for name, value in state.items())
 
 
 def copied(cell: nn.Module) -> nn.Module:

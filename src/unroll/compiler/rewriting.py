@@ -111,6 +111,8 @@ def _power(x: Any, exponent: Any) -> Any:
         return power.reciprocal() if exponent < 0 else power
     if exponent in (0.5, -0.5):
         return x.sqrt() if exponent > 0 else x.sqrt().reciprocal()
+    if exponent > 1:
+        return _at_zero(x, lambda x: (x.log() * exponent).exp())
     return (x.log() * exponent).exp()  # NaN for negative numbers, as a power is
 
 
@@ -171,14 +173,25 @@ def _glu(x: Tensor, dim: int = -1) -> Tensor:
     return a * b.sigmoid()
 
 
+def _at_zero(x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return f(x) where x is not 0, else 0 with gradient 0, as torch has it for norms, deviations and powers."""
+    zero = x == 0
+    return torch.where(zero, 0.0, function(torch.where(zero, 1.0, x)))
+
+
+def _root(x: Tensor) -> Tensor:
+    return _at_zero(x, torch.sqrt)
+
+
 def _norm(x: Tensor, order: float = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     if order == 2:
-        return (x * x).sum(dim, keepdim=keepdim).sqrt()
+        return _root((x * x).sum(dim, keepdim=keepdim))
     if order == 1:
         return x.abs().sum(dim, keepdim=keepdim)
     if order == math.inf:
         return x.abs().amax(dim if dim is not None else list(range(x.dim())), keepdim=keepdim)
-    return _power(_power(x.abs(), order).sum(dim, keepdim=keepdim), 1 / order)
+    total = _power(x.abs(), order).sum(dim, keepdim=keepdim)
+    return _at_zero(total, lambda total: _power(total, 1 / order))
 
 
 def _truncated(x: Tensor) -> Tensor:
@@ -226,7 +239,7 @@ REWRITTEN: dict[str, Callable[..., Any]] = {
     "mean": _mean,
     "var": _var,
     "var_mean": _var_mean,
-    "std": lambda x, *args, **kwargs: _var(x, *args, **kwargs).sqrt(),
+    "std": lambda x, *args, **kwargs: _root(_var(x, *args, **kwargs)),
     "native_layer_norm": _layer_norm,
     "native_group_norm": _group_norm,
     "_fused_rms_norm": _rms_norm,

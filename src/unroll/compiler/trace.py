@@ -97,6 +97,8 @@ def trace(cell: nn.Module, step: Callable[[Tensor, Any], Any], x: Tensor, state:
         if before.shape != after.shape:
             given, returned = tuple(before.shape)[1:], tuple(after.shape)[1:]
             raise NotCompiledError(f"step returns a state of shape {returned} per sequence, given one of {given}")
+        if after.dtype != torch.float32:
+            raise NotCompiledError(f"step returns a state in {str(after.dtype).removeprefix('torch.')}")
         outputs.append(recorder.pieces(after, recorder.order(after.shape)))
     widths = tuple(part[0].numel() for part in parts)
     of_nodes = names.of_nodes(recorder)
@@ -297,8 +299,8 @@ class _Recorder(TorchDispatchMode):
         """Compute what depends on parameters alone."""
         if name in ("_local_scalar_dense", "is_nonzero", "equal", "item"):
             raise NotCompiledError("a parameter's value decides what step does; a program always does the same")
-        if func._schema.is_mutable:
-            self.prologue.check_written(args[0])
+        for tensor in _written(func, args, kwargs):
+            self.prologue.check_written(tensor)
         result = func(*args, **kwargs)
         if name in ("detach", "lift_fresh"):  # in storage of its own, as views are known by their storage
             result = result.clone()
@@ -665,6 +667,16 @@ def _tensors(args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
         elif isinstance(value, (list, tuple)):
             tensors.extend(item for item in value if isinstance(item, Tensor))
     return tensors
+
+
+def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """Return the tensors that an operation writes into."""
+    if not func._schema.is_mutable:
+        return []
+    given = {**dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)), **kwargs}
+    return _tensors(
+        [given.get(a.name) for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write], {}
+    )
 
 
 def _runs(units: Tensor, any_stride: bool = False) -> list[tuple[int, int, int]]:

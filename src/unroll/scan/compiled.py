@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .. import compiler
 from ..compiler import Plan
@@ -292,7 +293,13 @@ def _differing(compiled: Compiled, shadow: Any) -> str:
         return actual
 
     try:
-        exact = results(*reference.loop(shadow.step, x, state, lengths))  # type: ignore[type-var]
+        with _Hooks() as hooks:
+            looped = reference.loop(shadow.step, x, state, lengths)  # type: ignore[type-var]
+        if hooks.any_registered:
+            return "it registers a hook on a tensor, which a program would leave out"
+        if name := _own_gradient([looped[0], *([looped[1]] if single else looped[1])]):
+            return f"{name} has gradients of its own, which a program would leave out"
+        exact = results(*looped)
     except Exception:
         return "the loop over its step fails"  # where the user sees the whole of it
     try:
@@ -308,6 +315,33 @@ def _differing(compiled: Compiled, shadow: Any) -> str:
                 f"its program and its loop differ in {name}: step must depend on x, the state and parameters alone, "
                 "not on the size of the batch or on what changes elsewhere"
             )
+    return ""
+
+
+class _Hooks(TorchFunctionMode):
+    """Notes whether hooks are registered on tensors.
+
+    A hook, as a `torch.autograd.Function`, may act on large gradients alone, so that a comparison does not show it.
+    """
+
+    any_registered = False
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.any_registered |= getattr(function, "__name__", "") == "register_hook"
+        return function(*args, **(kwargs or {}))
+
+
+def _own_gradient(results: Sequence[Tensor]) -> str:
+    """Return the name of a `torch.autograd.Function` that results depend on; empty if there is none."""
+    waiting, seen = [result.grad_fn for result in results], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if isinstance(node, torch.autograd.function.BackwardCFunction):
+            return type(node).__name__.removesuffix("Backward")
+        waiting += [below for below, _ in node.next_functions]
     return ""
 
 
