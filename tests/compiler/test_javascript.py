@@ -237,5 +237,5 @@ def test_the_equation_can_be_read_in_it() -> None:
         "r": "sigmoid(r_sum[unit])",
         "z": "sigmoid(z_sum[unit])",
         "n": "Math.tanh(x_n[unit] + r[unit] * h_n[unit])",
-        "h_next": "n[unit] + z[unit] * (h[unit] - n[unit])",
+        "h_next": "(1 - z[unit]) * n[unit] + z[unit] * h[unit]",
     }

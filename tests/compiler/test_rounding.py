@@ -24,6 +24,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "remainder": lambda v: v % 0.5,
     "negative remainder": lambda v: torch.remainder(v, -2.0),
     "atan": torch.atan,
+    "blend": lambda v: (1 - v.gt(0).float()) * 1e8 + v.gt(0).float() * v,
     "floor of a quotient": lambda v: torch.floor(v.round() * 41 / 41),
 }
 VALUES = [-1e9, -7.75, -2.5, -1.5, -1.0, -0.51, -0.5, -0.49999997, -0.3, -1e-10]

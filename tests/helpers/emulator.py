@@ -45,7 +45,7 @@ OPERATIONS = {
     Op.FMA: lambda a, b, c: a * b + c,
     Op.FNMA: lambda a, b, c: c - a * b,
     Op.SELECT: lambda a, b, c: torch.where(a != 0, b, c),
-    Op.LERP: lambda a, b, c: a + c * (b - a),
+    Op.LERP: lambda a, b, c: a - c * a + c * b,
     Op.TANH_BACK: lambda a, b: b * (1 - a * a),
     Op.SIGMOID_BACK: lambda a, b: b * a * (1 - a),
     Op.TANH_BACK_MUL: lambda a, b, c: b * c * (1 - a * a),

@@ -278,7 +278,7 @@ THREE: dict[Op, Callable[..., Tensor]] = {
     Op.FMA: lambda a, b, c: a * b + c,
     Op.FNMA: lambda a, b, c: c - a * b,
     Op.SELECT: lambda a, b, c: torch.where(a != 0, b, c),
-    Op.LERP: lambda a, b, c: a + c * (b - a),
+    Op.LERP: lambda a, b, c: a - c * a + c * b,
     Op.TANH_BACK_MUL: lambda a, b, c: b * c * (1 - a * a),
     Op.SIGMOID_BACK_MUL: lambda a, b, c: b * c * a * (1 - a),
     Op.TANH_FMA: lambda a, b, c: torch.tanh(a * b + c),

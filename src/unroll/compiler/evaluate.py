@@ -39,7 +39,7 @@ POINTWISE: dict[str, Callable[..., Tensor]] = {
     "eq": lambda a, b: (a == b).to(a.dtype),
     "ne": lambda a, b: (a != b).to(a.dtype),
     "select": lambda a, b, c: torch.where(a != 0, b, c),
-    "lerp": lambda a, b, c: a + c * (b - a),
+    "lerp": lambda a, b, c: a - c * a + c * b,
 }
 
 

@@ -40,7 +40,7 @@ _TIGHTNESS: dict[str, tuple[int, tuple[int, ...]]] = {
     "eq": (_NAME, (_SUM, _SUM)),
     "ne": (_NAME, (_SUM, _SUM)),
     "select": (_NAME, (_COMPARISON, _SUM, _SUM)),
-    "lerp": (_SUM, (_SUM, _SUM, _SIGN)),
+    "lerp": (_SUM, (_SIGN, _SIGN, _SIGN)),
 }
 
 

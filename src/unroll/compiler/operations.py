@@ -238,7 +238,7 @@ POINTWISE: dict[str, Pointwise] = {
         Op.SELECT, lambda a, b, c: b if a else c, _of_select, "({0} ? {1} : {2})", "({1} if {0} else {2})"
     ),
     "lerp": Pointwise(
-        Op.LERP, lambda a, b, c: a + c * (b - a), _of_lerp, "{0} + {2} * ({1} - {0})", "(1 - {2}) {0} + {2} {1}"
+        Op.LERP, lambda a, b, c: a - c * a + c * b, _of_lerp, "(1 - {2}) * {0} + {2} * {1}", "(1 - {2}) {0} + {2} {1}"
     ),
     "tanh_back": Pointwise(Op.TANH_BACK, lambda a, b: b * (1 - a * a), None, "", "{1} (1 - {0}²)"),
     "sigmoid_back": Pointwise(Op.SIGMOID_BACK, lambda a, b: b * a * (1 - a), None, "", "{1} {0} (1 - {0})"),

@@ -69,7 +69,7 @@ class Op(IntEnum):
     FMA = 40  # a * b + c
     FNMA = 41  # c - a * b
     SELECT = 42  # b where a is not 0, else c
-    LERP = 43  # a + c * (b - a)
+    LERP = 43  # a - c * a + c * b, exact where c is 0 or 1
     TANH_BACK = 44  # b * (1 - a * a): a the value of tanh, b the gradient by it
     SIGMOID_BACK = 45  # b * a * (1 - a)
     TANH_BACK_MUL = 46  # b * c * (1 - a * a): the gradient is b * c

@@ -87,7 +87,7 @@ static void carry_out(program::Op op, const Work& work) {
     case Op::fma: return each_unit(work, [](Vec a, Vec b, Vec c) { return a * b + c; });
     case Op::fnma: return each_unit(work, [](Vec a, Vec b, Vec c) { return c - a * b; });
     case Op::select: return each_unit(work, [](Vec a, Vec b, Vec c) { return a != 0 ? b : c; });
-    case Op::lerp: return each_unit(work, [](Vec a, Vec b, Vec c) { return a + c * (b - a); });
+    case Op::lerp: return each_unit(work, [](Vec a, Vec b, Vec c) { return a - c * a + c * b; });
     case Op::tanh_back: return each_unit(work, [](Vec a, Vec b, Vec) { return b * (1 - a * a); });
     case Op::sigmoid_back: return each_unit(work, [](Vec a, Vec b, Vec) { return b * a * (1 - a); });
     case Op::tanh_back_mul: return each_unit(work, [](Vec a, Vec b, Vec c) { return b * c * (1 - a * a); });
