@@ -175,7 +175,9 @@ class Prologue:
 
     def parameters(self, cell: nn.Module) -> list[Tensor]:
         """Return the tensors of a cell that the recorded calls begin with."""
-        modules = dict(cell.named_modules(remove_duplicate=False))  # a shared module may be two with tied parameters
+        modules: dict[str, nn.Module] = {"": cell}
+        if any(module for module, _, _ in self.paths):
+            modules |= cell.named_modules(remove_duplicate=False)  # a shared module may be two with tied parameters
         return [_get(modules[module], where, name) for module, where, name in self.paths]
 
     def run(self, cell: nn.Module) -> list[Tensor]:

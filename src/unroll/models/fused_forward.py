@@ -17,7 +17,7 @@ from torch.nn.modules import module as every
 from ..cells import LRU, Cell
 from ..cells.minimal import Minimal
 from ..cells.stacked import Stacked
-from ..scan import check_lengths, compiled, cpu
+from ..scan import check_lengths, choose_backend, compiled, cpu
 
 SCANS = (Cell.scan, Stacked.scan, Minimal.scan, LRU.scan)  # which are the program's, where there is one
 METHODS = ("initial_state", "scan", "dropped", "step")  # the methods that a model calls
@@ -55,10 +55,11 @@ def answer_at_once(
         if not _is_plain(lengths, torch.int64):
             return None
     seen = x if factors is None else torch.empty(batch, time, 0)
-    if cell.choose_backend(seen, training=False).backend != "cpu":
+    if choose_backend(cell.backend, seen, False, cell.recurrence).backend != "cpu":
         return None
     program = compiled.program_of(cell)
-    assert isinstance(program, compiled.Compiled)
+    if isinstance(program, str):
+        return None
     tensors = program.tensors(cell)
     if not all(_is_plain(tensor, torch.float32) for tensor in tensors):
         return None
