@@ -59,8 +59,9 @@ QUICK = ("--epochs", 1, "--hidden-size", 8)
 @pytest.mark.slow
 def test_from_training_to_prediction(call: Call) -> None:
     Path("my_cells.py").write_text(MODULE)
-    status, _, err = call("train", "--no-report", *QUICK, "--cell", "my_cells:Own")
+    status, out, err = call("train", "--no-report", *QUICK, "--cell", "my_cells:Own")
     assert (status, err) == (0, "")
+    assert "evaluate runs/mnist-sample-own-1 --cell my_cells:Own" in out
     run = Path("runs/mnist-sample-own-1")
     assert json.loads((run / "config.json").read_text())["model"]["cell"] == "my_cells:Own"
     assert call("evaluate", run, "--cell", "my_cells:Own")[0] == 0

@@ -215,10 +215,12 @@ def print_run(console: Console, run: Run, reported: bool) -> None:
         examined = members(run.path, run.config)[0]
         _print_accuracy(console, evaluation, examined, run.config.train.class_weight if run.config.train else None)
     file = "IMAGE" if run.preparation.kind == "images" else "FILE"
-    commands = [command_line("evaluate", run.path, *([] if evaluation else ["--data", "OTHER"]))]
-    commands.append(f"{command_line('predict', run.path)} {file}…")
+    name = run.model.config.cell
+    own = ["--cell", name] if ":" in name else []  # which a run does not import by itself
+    commands = [command_line("evaluate", run.path, *([] if evaluation else ["--data", "OTHER"]), *own)]
+    commands.append(f"{command_line('predict', run.path, *own)} {file}…")
     if not reported:
-        commands.append(command_line("report", run.path))
+        commands.append(command_line("report", run.path, *own))
     print_facts(console, {"run": str(run.path), "next": commands[0]})
     for command in commands[1:]:
         print_facts(console, {"    ": command})
