@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from torch import Tensor
 
+from emulator import OPERATIONS
 from programs import CASES, Case, after, gru, kept, lstm, raw, skip, stage, tanh_rnn, x
 from unroll.bench.clock import torch_threads
 from unroll.compiler.program import Op, Product, Program, Reduction, Steps
@@ -241,48 +242,10 @@ def result(program: Program, x: Tensor, isa: str) -> Tensor:
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, torch.inf, -torch.inf, torch.nan]
 LARGE_AND_SMALL = [1e-30, -1e-30, 1e30, -1e30, 88.5, -87.0, 100.0, -110.0]
-ONE: dict[Op, Callable[[Tensor], Tensor]] = {
-    Op.COPY: lambda a: a,
-    Op.NEG: torch.neg,
-    Op.RECIPROCAL: torch.reciprocal,
-    Op.SQRT: torch.sqrt,
-    Op.ABS: torch.abs,
-    Op.SIGN: torch.sign,
-    Op.EXP: torch.exp,
-    Op.LOG: torch.log,
-    Op.LOG1P: torch.log1p,
-    Op.EXPM1: torch.expm1,
-    Op.SIN: torch.sin,
-    Op.COS: torch.cos,
-    Op.ERF: torch.erf,
-    Op.RELU: torch.relu,
-    Op.ATAN: torch.atan,
-    Op.FLOOR: torch.floor,
-}
-TWO: dict[Op, Callable[..., Tensor]] = {
-    Op.ADD: torch.add,
-    Op.SUB: torch.sub,
-    Op.MUL: torch.mul,
-    Op.DIV: torch.div,
-    Op.MAX: torch.maximum,
-    Op.MIN: torch.minimum,
-    Op.GT: torch.gt,
-    Op.GE: torch.ge,
-    Op.EQ: torch.eq,
-    Op.NE: torch.ne,
-    Op.TANH_BACK: lambda a, b: b * (1 - a * a),
-    Op.SIGMOID_BACK: lambda a, b: b * a * (1 - a),
-    Op.TANH_MUL: lambda a, b: torch.tanh(a) * b,
-}
-THREE: dict[Op, Callable[..., Tensor]] = {
-    Op.FMA: lambda a, b, c: a * b + c,
-    Op.FNMA: lambda a, b, c: c - a * b,
-    Op.SELECT: lambda a, b, c: torch.where(a != 0, b, c),
-    Op.LERP: lambda a, b, c: a - c * a + c * b,
-    Op.TANH_BACK_MUL: lambda a, b, c: b * c * (1 - a * a),
-    Op.SIGMOID_BACK_MUL: lambda a, b, c: b * c * a * (1 - a),
-    Op.TANH_FMA: lambda a, b, c: torch.tanh(a * b + c),
-}
+GATES = (Op.TANH, Op.SIGMOID)
+TWO = [op for op in OPERATIONS if Op.ADD <= op <= Op.NE or op in (Op.TANH_BACK, Op.SIGMOID_BACK, Op.TANH_MUL)]
+ONE = [op for op in OPERATIONS if op < Op.ADD and op not in GATES]
+THREE = [op for op in OPERATIONS if op >= Op.FMA and op not in TWO]
 
 
 @pytest.mark.parametrize("isa", SETS)
@@ -293,7 +256,7 @@ def test_functions_are_accurate(op: Op, isa: str) -> None:
     values = torch.cat(
         [torch.tensor([*SPECIAL, *LARGE_AND_SMALL]), spread, spread * 30, spread * 1e-4, torch.rand(500) * 1e6 - 1e5]
     )
-    wanted = ONE[op](values.double()).float()
+    wanted = OPERATIONS[op](values.double()).float()
     wanted[wanted.abs() < torch.finfo(torch.float32).tiny] = 0  # denormal numbers are flushed
     torch.testing.assert_close(
         result(elementwise(op, 1, 33), rows_of(values, 33), isa).flatten()[: len(values)],
@@ -302,10 +265,10 @@ def test_functions_are_accurate(op: Op, isa: str) -> None:
 
 
 @pytest.mark.parametrize("isa", SETS)
-@pytest.mark.parametrize("op", [Op.TANH, Op.SIGMOID], ids=lambda op: op.name)
+@pytest.mark.parametrize("op", GATES, ids=lambda op: op.name)
 def test_gates_are_accurate(op: Op, isa: str) -> None:
     values = torch.cat([torch.tensor([*SPECIAL, *LARGE_AND_SMALL]), torch.linspace(-20, 20, 999)])
-    wanted = (torch.tanh if op == Op.TANH else torch.sigmoid)(values.double()).float()
+    wanted = OPERATIONS[op](values.double()).float()
     actual = result(elementwise(op, 1, 33), rows_of(values, 33), isa).flatten()[: len(values)]
     torch.testing.assert_close(actual, wanted, rtol=0, atol=4e-7, equal_nan=True)
 
@@ -320,7 +283,7 @@ def test_operations_are_those_of_torch(op: Op, isa: str) -> None:
     special = torch.tensor([*SPECIAL, 2.5, -0.5, 0.3])
     count = 2 if op in TWO else 3
     arguments = torch.cartesian_prod(*[special] * count).unbind(1)
-    wanted = {**TWO, **THREE}[op](*(a.double() for a in arguments)).float()
+    wanted = OPERATIONS[op](*(a.double() for a in arguments)).float()
     x = torch.cat([rows_of(a, 5) for a in arguments], 1)
     actual = result(elementwise(op, count, 5), x, isa).flatten()
     torch.testing.assert_close(actual, wanted, rtol=1e-6, atol=1e-6, equal_nan=True)
