@@ -70,7 +70,7 @@ def _parts(module: nn.Module, seen: dict[int, int]) -> Iterator[Hashable]:
     for name, child in module._modules.items():
         yield name
         if child is not None:
-            yield _is_hooked(child)
+            yield is_hooked(child)
             yield from _parts(child, seen)
 
 
@@ -290,7 +290,7 @@ def neutral() -> Iterator[None]:
 
 def has_hooks(cell: nn.Module) -> bool:
     """Tell whether a submodule calls hooks that a program would leave out."""
-    return has_global_hooks() or any(_is_hooked(module) for module in cell.modules() if module is not cell)
+    return has_global_hooks() or any(is_hooked(module) for module in cell.modules() if module is not cell)
 
 
 def has_global_hooks() -> bool:
@@ -303,7 +303,8 @@ def has_global_hooks() -> bool:
     )
 
 
-def _is_hooked(module: nn.Module) -> bool:
+def is_hooked(module: nn.Module) -> bool:
+    """Tell whether a module calls hooks of its own."""
     return bool(
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     )

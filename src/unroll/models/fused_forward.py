@@ -12,11 +12,11 @@ from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as every
 
 from ..cells import LRU, Cell
 from ..cells.minimal import Minimal
 from ..cells.stacked import Stacked
+from ..compiler.kind import has_global_hooks, is_hooked
 from ..scan import check_lengths, choose_backend, compiled, cpu
 
 SCANS = (Cell.scan, Stacked.scan, Minimal.scan, LRU.scan)  # which are the program's, where there is one
@@ -77,17 +77,7 @@ def answer_at_once(
 
 def is_watched(module: nn.Module) -> bool:
     """Tell whether calling ``module`` would run other code: a hook, or a replaced forward."""
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-        or every._global_forward_hooks
-        or every._global_forward_pre_hooks
-        or every._global_backward_hooks
-        or every._global_backward_pre_hooks
-        or "forward" in module.__dict__
-    )
+    return is_hooked(module) or has_global_hooks() or "forward" in module.__dict__
 
 
 def _is_onlooked() -> bool:
