@@ -52,7 +52,7 @@ class Pointwise(NamedTuple):
     @property
     def arity(self) -> int:
         """How many inputs it takes."""
-        return self.op // 20 + 1
+        return sum(f"{{{i}}}" in self.symbol for i in range(3))
 
 
 def _times(make: Callable[[Graph, Node], Node]) -> Derivative:

@@ -34,7 +34,8 @@ class Place(IntEnum):
 class Op(IntEnum):
     """An instruction's operation, unit by unit; the result is `to`. Comparisons give 1 or 0.
 
-    Those below 20 take one input, those below 40 two, the others but the last three.
+    Those below 20 take one input, those below 40 two, the others three; but TANH_BACK, SIGMOID_BACK and TANH_MUL take
+    two, and ACCUMULATE one.
     """
 
     COPY = 0
