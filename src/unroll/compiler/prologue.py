@@ -16,6 +16,8 @@ from ..errors import NotCompiledError
 
 Read = TypeVar("Read")
 
+_FOREIGN = "it reads a tensor that is not the cell's: make it an attribute or a buffer of the cell"
+
 
 class Call(NamedTuple):
     """A call of one of torch's operations."""
@@ -44,6 +46,7 @@ class Prologue:
         self.results: list[_Made] = []
         self.shapes: list[torch.Size] = []  # of the results
         self._calls: list[Call] = []
+        self._order: list[int] = []  # numbers of the calls to run
         self._alive: list[Any] = []
         self._known: dict[int, _Made] = {}  # by the address of a tensor object
         self._roots: dict[int, tuple[_Made, Tensor]] = {}  # by storage: what it was made as
@@ -57,7 +60,7 @@ class Prologue:
     def _enter(self, tensor: Tensor, made: _Made) -> None:
         self._alive.append(tensor)
         self._known.setdefault(id(tensor), made)
-        storage = tensor.untyped_storage().data_ptr()
+        storage = storage_of(tensor)
         before = self._roots.get(storage)
         if before is None or before[1].numel() < tensor.numel():
             self._roots[storage] = made, tensor
@@ -65,31 +68,27 @@ class Prologue:
     def record(self, call: Call, given: Sequence[Tensor], result: Any) -> None:
         """Note a call on parameters alone, or on nothing."""
         for tensor in given:
-            if id(tensor) not in self._known and tensor.untyped_storage().data_ptr() not in self._roots:
-                raise NotCompiledError(
-                    "it reads a tensor that is not the cell's: make it an attribute or a buffer of the cell"
-                )
+            if id(tensor) not in self._known and storage_of(tensor) not in self._roots:
+                raise NotCompiledError(_FOREIGN)
         number = len(self._calls)
         frozen = Call(call.function, self._frozen(call.args), self._frozen(call.kwargs))
         self._calls.append(frozen)
-        constant = all(tensor.untyped_storage().data_ptr() in self._constants for tensor in given)
+        constant = all(storage_of(tensor) in self._constants for tensor in given)
         for item, tensor in enumerate(result if isinstance(result, (tuple, list)) else (result,)):
             if isinstance(tensor, Tensor):
                 if constant:
-                    self._constants.add(tensor.untyped_storage().data_ptr())
+                    self._constants.add(storage_of(tensor))
                 self._enter(tensor, _Made(number, item))
 
     def knows(self, tensor: Tensor) -> bool:
         """Tell whether a tensor is a parameter, or a result or a view of what was recorded."""
-        return tensor.untyped_storage().data_ptr() in self._roots
+        return storage_of(tensor) in self._roots
 
     def _frozen(self, value: Any) -> Any:
         if isinstance(value, Tensor):
             made = self._known.get(id(value))
             if made is None:
-                raise NotCompiledError(
-                    "it reads a tensor that is not the cell's: make it an attribute or a buffer of the cell"
-                )
+                raise NotCompiledError(_FOREIGN)
             return made
         if isinstance(value, (list, tuple)):
             return type(value)(self._frozen(item) for item in value)
@@ -98,20 +97,26 @@ class Prologue:
         return value
 
     def close(self) -> None:
-        """Let go of the tensors of the trace."""
+        """Settle which calls the results need, in order, and let go of the tensors of the trace."""
+        needed = {made.call for made in self.results if made.call >= 0}
+        needed |= {number for number, call in enumerate(self._calls) if _writes(call)}
+        for number in range(len(self._calls) - 1, -1, -1):
+            if number in needed:
+                needed |= {made.call for made in _inside(self._calls[number]) if made.call >= 0}
+        self._order = sorted(needed)
         for memory in (self._alive, self._known, self._roots, self._constants):
             memory.clear()
 
     def check_written(self, tensor: Tensor) -> None:
         """Raise `NotCompiledError` if a step writes into what belongs to the cell."""
-        root = self._roots.get(tensor.untyped_storage().data_ptr())
+        root = self._roots.get(storage_of(tensor))
         if root is not None and root[0].call == -1:
             name = ".".join(filter(None, (self.paths[root[0].item][0], self.paths[root[0].item][2])))
             raise NotCompiledError(f"it changes {name}, which belongs to the cell")
 
     def constant(self, tensor: Tensor) -> float | None:
         """Return the number that all of a tensor's are, if no parameter has made them; otherwise None."""
-        storage = tensor.untyped_storage().data_ptr()
+        storage = storage_of(tensor)
         if storage not in self._constants:
             return None
         values = tensor.reshape(-1).to(torch.float64)
@@ -119,16 +124,14 @@ class Prologue:
 
     def root(self, tensor: Tensor) -> Tensor | None:
         """Return the tensor of which this one is a view, itself if it is none; None if the prologue lacks it."""
-        known = self._roots.get(tensor.untyped_storage().data_ptr())
+        known = self._roots.get(storage_of(tensor))
         return None if known is None else known[1]
 
     def tensor(self, tensor: Tensor) -> tuple[int, Tensor]:
         """Return the number of the result that has a tensor's numbers, and the place there of each of them."""
-        known = self._roots.get(tensor.untyped_storage().data_ptr())
+        known = self._roots.get(storage_of(tensor))
         if known is None:
-            raise NotCompiledError(
-                "it reads a tensor that is not the cell's: make it an attribute or a buffer of the cell"
-            )
+            raise NotCompiledError(_FOREIGN)
         made, root = known
         if tensor.dtype != torch.float32:
             raise NotCompiledError(f"it reads a parameter in {str(tensor.dtype).removeprefix('torch.')}")
@@ -136,9 +139,9 @@ class Prologue:
             self._numbers[made] = len(self.results)
             self.results.append(made)
             self.shapes.append(root.shape)
-        places = torch.empty(root.untyped_storage().nbytes() // root.element_size(), dtype=torch.int64).fill_(-1)
-        _view(places, root).copy_(torch.arange(root.numel()).view(root.shape))
-        return self._numbers[made], _view(places, tensor)
+        places = table_for(root)
+        view_of(places, root).copy_(torch.arange(root.numel()).view(root.shape))
+        return self._numbers[made], view_of(places, tensor)
 
     def fold(self, number: int, of_parameter: Callable[[str], Read], of_call: Callable[[str, list[Any]], Read]) -> Read:
         """Describe how result `number` is made, from the parameters up.
@@ -186,28 +189,12 @@ class Prologue:
         if self.is_trivial:
             return [parameters[made.item].contiguous() for made in self.results]
         made: dict[_Made, Any] = {_Made(-1, i): tensor for i, tensor in enumerate(parameters)}
-        for number in self._needed():
+        for number in self._order:
             function, args, kwargs = self._calls[number]
             result = function(*_thawed(args, made), **_thawed(kwargs, made))
             for item, tensor in enumerate(result if isinstance(result, (tuple, list)) else (result,)):
                 made[_Made(number, item)] = tensor
         return [made[result].contiguous() for result in self.results]
-
-    def _needed(self) -> list[int]:
-        """Return the numbers of the calls that the results need, in order; what writes in place counts as a result."""
-        if not hasattr(self, "_order"):
-            needed = {made.call for made in self.results if made.call >= 0}
-            writes = [
-                (number, call)
-                for number, call in enumerate(self._calls)
-                if getattr(call.function, "_schema", None) is not None and call.function._schema.is_mutable  # type: ignore[attr-defined]
-            ]
-            needed |= {number for number, _ in writes}
-            for number in range(len(self._calls) - 1, -1, -1):
-                if number in needed:
-                    needed |= {made.call for made in _inside(self._calls[number]) if made.call >= 0}
-            self._order = sorted(needed)
-        return self._order
 
 
 def leaves(cell: nn.Module) -> Iterator[tuple[tuple[str, str, str], Tensor]]:
@@ -222,6 +209,12 @@ def leaves(cell: nn.Module) -> Iterator[tuple[tuple[str, str, str], Tensor]]:
 def _get(module: nn.Module, where: str, name: str) -> Tensor:
     tensor: Tensor = getattr(module, where)[name]
     return tensor
+
+
+def _writes(call: Call) -> bool:
+    """Tell whether an operation writes in place, which counts as a result."""
+    schema = getattr(call.function, "_schema", None)
+    return schema is not None and schema.is_mutable
 
 
 def _inside(value: Any) -> Iterator[_Made]:
@@ -244,5 +237,16 @@ def _thawed(value: Any, made: dict[_Made, Any]) -> Any:
     return value
 
 
-def _view(table: Tensor, tensor: Tensor) -> Tensor:
+def storage_of(tensor: Tensor) -> int:
+    """Return the address of a tensor's storage, which its views share."""
+    return tensor.untyped_storage().data_ptr()
+
+
+def table_for(tensor: Tensor) -> Tensor:
+    """Return room for an int64 for each number in a tensor's storage."""
+    return torch.empty(tensor.untyped_storage().nbytes() // tensor.element_size(), dtype=torch.int64)
+
+
+def view_of(table: Tensor, tensor: Tensor) -> Tensor:
+    """Return what a table of a storage has for a tensor's numbers, of its shape."""
     return table.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())

@@ -12,6 +12,7 @@ import linecache
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial, reduce
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..errors import NotCompiledError
 from .graph import Graph, Matrix, Node, Vector
 from .operations import POINTWISE
-from .prologue import Call, Prologue
+from .prologue import Call, Prologue, storage_of, table_for, view_of
 from .rewriting import REWRITTEN
 
 BATCH = 5  # sequences of the batch on which a step is traced
@@ -144,32 +145,43 @@ class _Recorder(TorchDispatchMode):
 
     def enter(self, tensor: Tensor, nodes: Sequence[Node]) -> None:
         """Take a tensor (BATCH, …) for nodes side by side."""
-        self.given.add(_storage(tensor))
+        self.given.add(storage_of(tensor))
         units = sum(node.width for node in nodes)
         self.write(tensor, tuple(nodes), torch.arange(BATCH * units).view(tensor.shape))
 
     def write(self, tensor: Tensor, nodes: tuple[Node, ...], table: Tensor) -> None:
         """Say what a tensor holds from now on; `table`, of its shape, as in `_Rows`."""
         self.alive.append(tensor)
-        storage = _storage(tensor)
+        storage = storage_of(tensor)
         rows = self.rows.get(storage)
         if rows is None:
-            rows = self.rows[storage] = _Rows(nodes, torch.empty(_room(tensor), dtype=torch.int64))
-            _view(rows.table, tensor).copy_(table)
+            rows = self.rows[storage] = _Rows(nodes, table_for(tensor))
+            view_of(rows.table, tensor).copy_(table)
             return
         before, more = rows.units, sum(node.width for node in nodes)
         units = before + more  # the new nodes follow the old ones
         rows.table = rows.table // before * units + rows.table % before
-        _view(rows.table, tensor).copy_(table // more * units + table % more + before)
+        view_of(rows.table, tensor).copy_(table // more * units + table % more + before)
         rows.nodes += nodes
 
     def depends(self, value: object) -> bool:
         """Tell whether a value is a tensor that depends on x or the state."""
-        return isinstance(value, Tensor) and _storage(value) in self.rows
+        return isinstance(value, Tensor) and storage_of(value) in self.rows
 
     def table(self, tensor: Tensor) -> Tensor:
         """Return the table of a tensor's numbers, of its shape; see `_Rows`."""
-        return _view(self.rows[_storage(tensor)].table, tensor)
+        return view_of(self.rows[storage_of(tensor)].table, tensor)
+
+    def sequences(self, tensor: Tensor) -> Tensor:
+        """Return of which sequence each of a tensor's numbers is, of its shape."""
+        rows = self.rows[storage_of(tensor)]
+        return view_of(rows.table, tensor) // rows.units
+
+    def numbers(self, value: Any, shape: Sequence[int], order: Tensor) -> tuple[Node, ...]:
+        """Return the nodes of a tensor or a number that is broadcast to a shape; places as in `pieces`."""
+        if isinstance(value, Tensor):
+            return self.pieces(value.expand(shape), order)
+        return (self.graph.constant(float(value), order.shape[1]),)
 
     def order(self, shape: Sequence[int], like: Tensor | None = None) -> Tensor:
         """Return the places (BATCH, units) of a tensor's numbers, sequence by sequence.
@@ -187,7 +199,7 @@ class _Recorder(TorchDispatchMode):
         """Return the nodes whose units side by side are a tensor's numbers at places (BATCH, units)."""
         if not self.depends(tensor):
             return self._of_parameters(tensor, order)
-        rows = self.rows[_storage(tensor)]
+        rows = self.rows[storage_of(tensor)]
         flat = self.table(tensor).reshape(-1)[order]
         sequences, units = flat // rows.units, flat % rows.units
         if not torch.equal(units, units[:1].expand_as(units)) or not torch.equal(
@@ -244,7 +256,7 @@ class _Recorder(TorchDispatchMode):
             raise NotCompiledError(f"{name} draws random numbers, which a program cannot")
         tensors = _tensors(args, kwargs)
         for tensor in tensors:
-            if what := self.unknown.get(_storage(tensor)):
+            if what := self.unknown.get(storage_of(tensor)):
                 raise NotCompiledError(f"{name} uses {what}, which the compiler does not know")
         if not any(map(self.depends, tensors)):
             return self._prepare(func, name, args, kwargs, tensors)
@@ -280,7 +292,7 @@ class _Recorder(TorchDispatchMode):
 
     def _writable(self, target: Tensor) -> Tensor:
         """Return a tensor that step writes into, with its whole storage in the graph."""
-        if _storage(target) in self.given:
+        if storage_of(target) in self.given:
             raise NotCompiledError("it writes into the x or the state that it is given")
         if not self.depends(target):
             self.prologue.check_written(target)
@@ -312,21 +324,9 @@ class _Recorder(TorchDispatchMode):
 
     def compute(self, operation: str, result: Tensor, *inputs: Any) -> None:
         """Take `result` for a pointwise operation of tensors and numbers, broadcast to its shape."""
-        shape = result.shape
-        like = None
-        for value in inputs:
-            if self.depends(value):
-                rows = self.rows[_storage(value)]
-                like = (self.table(value) // rows.units).expand(shape)
-                break
-        assert like is not None
-        order = self.order(shape, like)
-        columns = [
-            self.pieces(value.expand(shape), order)
-            if isinstance(value, Tensor)
-            else (self.graph.constant(float(value), order.shape[1]),)
-            for value in inputs
-        ]
+        shape, like = result.shape, next(value for value in inputs if self.depends(value))
+        order = self.order(shape, self.sequences(like).expand(shape))
+        columns = [self.numbers(value, shape, order) for value in inputs]
         nodes = tuple(self.graph.apply(operation, *pieces) for pieces in self._aligned(columns))
         self.place(result, nodes, order)
 
@@ -388,8 +388,7 @@ def _multiply(recorder: _Recorder, result: Tensor, left: Tensor, right: Tensor) 
         raise NotCompiledError("it multiplies two matrices that both depend on x or the state")
     if recorder.depends(right):
         return _multiply(recorder, result.t(), right.t(), left.t())
-    rows = recorder.rows[_storage(left)]
-    sequence = recorder.table(left) // rows.units
+    sequence = recorder.sequences(left)
     if not torch.equal(sequence, sequence[:, :1].expand_as(sequence)):
         raise NotCompiledError("it mixes the sequences of the batch, which a step must treat one by one")
     order = recorder.order(left.shape[:1], sequence[:, 0])  # (BATCH, rows of each sequence)
@@ -416,7 +415,7 @@ def _mover(function: Callable[..., Tensor]) -> Callable[..., None]:
             raise NotCompiledError("it picks units by a value that depends on x or the state")
         recorder.write(
             result,
-            recorder.rows[_storage(source)].nodes,
+            recorder.rows[storage_of(source)].nodes,
             function(recorder.table(source), *args, **kwargs).expand(result.shape),
         )
 
@@ -428,12 +427,12 @@ def _join(recorder: _Recorder, result: Tensor, tensors: Sequence[Tensor], dim: i
     first = next(tensor for tensor in tensors if recorder.depends(tensor))
     dim %= result.dim()
     kept = [tensor for tensor in tensors if tensor.numel()]
-    sequence = recorder.table(first) // recorder.rows[_storage(first)].units
+    sequence = recorder.sequences(first)
     nodes: tuple[Node, ...] = ()
     tables = []
     for tensor in kept:
         if recorder.depends(tensor):
-            like = recorder.table(tensor) // recorder.rows[_storage(tensor)].units
+            like = recorder.sequences(tensor)
         else:
             like = sequence.narrow(dim, 0, 1).expand(tensor.shape)
         order = recorder.order(tensor.shape, like)
@@ -451,6 +450,7 @@ def _join(recorder: _Recorder, result: Tensor, tensors: Sequence[Tensor], dim: i
 
 def _reducer(operation: str) -> Callable[..., None]:
     """Sum and amax over some axes of each sequence's numbers."""
+    join = "add" if operation == "sum" else "max"
 
     def handler(
         recorder: _Recorder, result: Tensor, tensor: Tensor, dim: Any = None, keepdim: bool = False, **_: Any
@@ -458,36 +458,26 @@ def _reducer(operation: str) -> Callable[..., None]:
         dims = [dim] if isinstance(dim, int) else list(dim or range(tensor.dim()))
         dims = sorted(d % tensor.dim() for d in dims)
         rest = [d for d in range(tensor.dim()) if d not in dims]
-        moved = tensor.permute(*rest, *dims).flatten(len(rest)) if rest else tensor.reshape(1, -1)
-        moved = moved.reshape(-1, moved.shape[-1])  # a copy where it must be: the table below is what counts
-        rows = recorder.rows[_storage(tensor)]
-        table = recorder.table(tensor).permute(*rest, *dims).reshape(moved.shape)
+        rows, graph = recorder.rows[storage_of(tensor)], recorder.graph
+        table = recorder.table(tensor).permute(*rest, *dims).reshape(result.numel(), -1)
         sequence = table // rows.units
         if not torch.equal(sequence, sequence[:, :1].expand_as(sequence)):
             raise NotCompiledError("it sums over the sequences of the batch, which a step must treat one by one")
         order = recorder.order(table.shape[:1], sequence[:, 0])  # (BATCH, results)
         units = (table % rows.units)[order[0]]  # (results, numbers of each)
-        graph = recorder.graph
-        runs = [_runs(row) for row in units]
         nodes: tuple[Node, ...]
-        if sum(map(len, runs)) <= MOST_PIECES:
-            singles = []
-            for row in units:
-                parts = [graph.reduce(operation, piece) for piece in recorder._picked(rows.nodes, row)]
-                total = parts[0]
-                for part in parts[1:]:
-                    total = graph.apply("add" if operation == "sum" else "max", total, part)
-                singles.append(total)
-            nodes = tuple(singles)
-        elif units.shape[1] <= MOST_PIECES:
-            columns = [recorder._picked(rows.nodes, column) for column in units.t()]
-            pieces = columns[0]
-            for column in columns[1:]:
-                pieces = tuple(
-                    graph.apply("add" if operation == "sum" else "max", *both)
-                    for both in recorder._aligned([pieces, column])
+        if sum(len(_runs(row)) for row in units) <= MOST_PIECES:
+            nodes = tuple(
+                reduce(
+                    partial(graph.apply, join),
+                    [graph.reduce(operation, piece) for piece in recorder._picked(rows.nodes, row)],
                 )
-            nodes = pieces
+                for row in units
+            )
+        elif units.shape[1] <= MOST_PIECES:
+            nodes, *columns = (recorder._picked(rows.nodes, column) for column in units.t())
+            for column in columns:
+                nodes = tuple(graph.apply(join, *both) for both in recorder._aligned([nodes, column]))
         else:
             raise NotCompiledError(f"it sums units in more than {MOST_PIECES} pieces")
         recorder.place(result, nodes, order)
@@ -502,7 +492,7 @@ def _greatest(recorder: _Recorder, result: Any, x: Tensor, by: Any = None, keepd
     if by is None:
         return _reducer("maximum")(recorder, result, x)
     recorder.alive.append(result[1])
-    recorder.unknown[_storage(result[1])] = "the place of a maximum"
+    recorder.unknown[storage_of(result[1])] = "the place of a maximum"
     return _reducer("maximum")(recorder, result[0], x, by, keepdim)
 
 
@@ -545,13 +535,8 @@ def _swapped(operation: str) -> Callable[..., None]:
 def _copy(recorder: _Recorder, result: Tensor, target: Any, source: Any, *_: Any, **__: Any) -> None:
     """copy_ and fill_: a tensor's numbers become those of another one."""
     like = result if recorder.depends(result) else source
-    rows = recorder.rows[_storage(like)]
-    order = recorder.order(result.shape, (recorder.table(like) // rows.units).expand(result.shape))
-    if isinstance(source, Tensor):
-        nodes = recorder.pieces(source.expand(result.shape), order)
-    else:
-        nodes = (recorder.graph.constant(float(source), order.shape[1]),)
-    recorder.place(result, nodes, order)
+    order = recorder.order(result.shape, recorder.sequences(like).expand(result.shape))
+    recorder.place(result, recorder.numbers(source, result.shape, order), order)
 
 
 def _fill(value: float | None) -> Callable[..., None]:
@@ -567,7 +552,7 @@ def _decides(recorder: _Recorder, result: Any, *_: Any, **__: Any) -> None:
 
 
 def _same(recorder: _Recorder, result: Tensor, source: Tensor, *_: Any, **__: Any) -> None:
-    recorder.write(result, recorder.rows[_storage(source)].nodes, recorder.table(source))
+    recorder.write(result, recorder.rows[storage_of(source)].nodes, recorder.table(source))
 
 
 def _stopped(recorder: _Recorder, result: Tensor, source: Tensor) -> None:
@@ -597,7 +582,7 @@ HANDLERS: dict[str, Callable[..., None]] = {
     "sgn": _pointwise("sign"),
     "maximum": _pointwise("max"),
     "minimum": _pointwise("min"),
-    "lerp": lambda recorder, result, a, b, weight: recorder.compute("lerp", result, a, b, weight),
+    "lerp": _pointwise("lerp"),
     "add": _scaled("add"),
     "sub": _scaled("sub"),
     "rsub": _scaled("sub", first=True),
@@ -645,18 +630,6 @@ HANDLERS: dict[str, Callable[..., None]] = {
 }  # fmt: skip
 
 _FOREIGN = (torch.float64, torch.float16, torch.bfloat16, torch.complex64, torch.complex128)
-
-
-def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
-
-
-def _room(tensor: Tensor) -> int:
-    return tensor.untyped_storage().nbytes() // tensor.element_size()
-
-
-def _view(table: Tensor, tensor: Tensor) -> Tensor:
-    return table.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
 
 
 def _tensors(args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
