@@ -136,6 +136,12 @@ class Cell(nn.Module, ABC):
         scan.check_lengths(lengths, x.shape[0], x.shape[1])
         if self.choose_backend(x, torch.is_grad_enabled()).backend == "cpu":
             return compiled.scan(self, x, state, lengths, reverse, last_only)
+        return self._scan_by_torch(x, state, lengths, reverse, last_only)
+
+    def _scan_by_torch(
+        self, x: Tensor, state: State, lengths: Tensor | None, reverse: bool, last_only: bool
+    ) -> tuple[Tensor, State]:
+        """Apply the cell over time without the kernels: a loop over `step`, unless a cell knows better."""
         return reference.loop(self.step, x, state, lengths, reverse)
 
     def extra_repr(self) -> str:

@@ -76,20 +76,11 @@ class LRU(Cell):
         s = self._radius() * _turned(state[1], turn.cos(), turn.sin()) + self._drive(x)
         return self._output(x, s), s
 
-    def scan(
-        self,
-        x: Tensor,
-        state: tuple[Tensor, Tensor],
-        lengths: Tensor | None = None,
-        *,
-        reverse: bool = False,
-        last_only: bool = False,
+    def _scan_by_torch(
+        self, x: Tensor, state: tuple[Tensor, Tensor], lengths: Tensor | None, reverse: bool, last_only: bool
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Apply the cell over time; see `Cell.scan`. Without the kernels, it is a linear scan in rotating axes."""
-        if self.choose_backend(x, torch.is_grad_enabled()).backend == "cpu":
-            return super().scan(x, state, lengths, reverse=reverse, last_only=last_only)
+        """Compute a linear scan in rotating axes."""
         batch, time, _ = x.shape
-        scan.check_lengths(lengths, batch, time)
         if time == 0:
             return x.new_zeros(batch, 0, self.hidden_size), state
         if lengths is not None:

@@ -44,13 +44,10 @@ class Minimal(Cell):
         a, b = self.coefficients(x)
         return a * state + b
 
-    def scan(
-        self, x: Tensor, state: Tensor, lengths: Tensor | None = None, *, reverse: bool = False, last_only: bool = False
+    def _scan_by_torch(
+        self, x: Tensor, state: Tensor, lengths: Tensor | None, reverse: bool, last_only: bool
     ) -> tuple[Tensor, Tensor]:
-        """Apply the cell over time; see `Cell.scan`. Without the kernels, a and b are computed for all steps first."""
-        if self.choose_backend(x, torch.is_grad_enabled()).backend == "cpu":
-            return super().scan(x, state, lengths, reverse=reverse, last_only=last_only)
-        scan.check_lengths(lengths, x.shape[0], x.shape[1])
+        """Compute a and b for all steps first."""
         a, b = self.coefficients(x if lengths is None else clear_padding(x, lengths))
         return scan.linear_scan(a, b, state, lengths, "reference", reverse=reverse)
 

@@ -13,13 +13,12 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
-from ..cells import LRU, Cell
-from ..cells.minimal import Minimal
+from ..cells import Cell
 from ..cells.stacked import Stacked
 from ..compiler.kind import has_global_hooks, is_hooked
 from ..scan import check_lengths, choose_backend, compiled, cpu
 
-SCANS = (Cell.scan, Stacked.scan, Minimal.scan, LRU.scan)  # which are the program's, where there is one
+SCANS = (Cell.scan, Stacked.scan)  # which are the program's, where there is one
 METHODS = ("initial_state", "scan", "dropped", "step")  # the methods that a model calls
 KINDS = frozenset((Tensor, nn.Parameter))  # subclasses may be anything: fake, quantised, distributed
 

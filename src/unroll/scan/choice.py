@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple, get_args
 
 import torch
@@ -110,7 +111,7 @@ class _Case:
         """Whether the kernels support it."""
         return self.is_plain and not self.obstacle
 
-    @property
+    @cached_property
     def obstacle(self) -> str:
         """Why a step cannot be compiled; empty if it can."""
         return "" if self.cell is None else compiled.obstacle(self.cell)
