@@ -81,7 +81,7 @@ class _Table:
 
     Attributes:
         path: of the file
-        row: what one is called, "line" or "object"
+        row: what one is called, "line", "object" or "row"
         names: of the columns; of objects the fields of the first
         numbers: of the rows
         rows: what each holds by the names of the columns, or fields
@@ -114,6 +114,29 @@ def parse_table(path: Path, config: DataConfig, labels: Labels) -> ParsedTexts:
     header, rows = read_rows(path)
     cells = [dict(zip(header, cells, strict=True)) for _, cells in rows]
     return _texts(_Table(path, "line", header, [at for at, _ in rows], cells), config, labels)
+
+
+def parse_rows(
+    path: Path,
+    unit: str,
+    names: list[str],
+    numbers: list[int],
+    rows: Sequence[Mapping[str, Any]],
+    config: DataConfig,
+    labels: Labels,
+) -> ParsedTexts:
+    """Return the texts of a table that has been read.
+
+    Args:
+        path: of it.
+        unit: what a row is called.
+        names: of the columns.
+        numbers: of the rows.
+        rows: what each holds by the names of the columns, None where it is missing.
+        config: as for `parse_table`, as are further arguments and errors.
+        labels: as for `parse_table`.
+    """
+    return _texts(_Table(path, unit, names, numbers, rows), config, labels)
 
 
 def parse_json(path: Path, config: DataConfig, labels: Labels) -> ParsedTexts:
