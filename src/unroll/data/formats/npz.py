@@ -57,9 +57,25 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         DataError: the file or an array is invalid; the message names it.
         ConfigError: ``config`` asks for what is only for images.
     """
+    return of_arrays(path, _arrays(path), config, model)
+
+
+def of_arrays(
+    path: Path, arrays: dict[str, np.ndarray], config: DataConfig, model: Preparation | None = None
+) -> Parts:
+    """Return arrays as those of an .npz file.
+
+    Args:
+        path: of the file, or what messages call the arrays.
+        arrays: by the names that `read` knows, and ``x_val``, ``y_val``.
+        config: as for `read`, as are further arguments and errors.
+        model: as for `read`.
+    """
     config.check_unused(str(path), "it is not a table", *COLUMNS)
-    arrays = _arrays(path)
     suffixes = ("_train", "_test") if "x_train" in arrays or "x_test" in arrays else ("",)
+    if "x_val" in arrays:
+        suffixes = ("_train", *(("_test",) if "x_test" in arrays else ()), "_val")
+    names = [suffix.removeprefix("_") or "train" for suffix in suffixes]
     wanted = [f"{key}{suffix}" for suffix in suffixes for key in ("x", "y")]
     missing = [key for key in wanted if key not in arrays]
     if missing:
@@ -71,7 +87,8 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
             raise DataError(f"{path} holds images, which have no lengths: leave that array out")
         config.check_unused(str(path), "it holds images", "missing_values")
         images = {f"{path}: x{suffix}": arrays[f"x{suffix}"] for suffix in suffixes}
-        return _images(images, labels, Preparation(classes, Scaling(0.0, 1.0)), config, model.image if model else None)
+        form = model.image if model else None
+        return _images(names, images, labels, Preparation(classes, Scaling(0.0, 1.0)), config, form)
     config.check_unused(str(path), "it holds no images", *OF_IMAGES)
     marks = marks_of_numbers(path, config)
     preparation = Preparation(classes, Scaling(0.0, 1.0))
@@ -81,21 +98,23 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         offset = None if like is None else like.offset
         arrays[f"x{suffix}"] = marks.masked(arrays[f"x{suffix}"])
         data.append(_part(path, arrays, suffix, y, preparation, offset))
-    if len(data) == 2 and (data[0].input_size != data[1].input_size or data[0].x.dtype != data[1].x.dtype):
-        raise DataError(
-            f"{path}: x_train and x_test must have the same features and dtype, got {data[0]} and {data[1]}"
-        )
-    return Parts(data[0], data[1] if len(data) == 2 else None)
+    for suffix, part in zip(suffixes, data, strict=True):
+        if part.input_size != data[0].input_size or part.x.dtype != data[0].x.dtype:
+            raise DataError(
+                f"{path}: x_train and x{suffix} must have the same features and dtype, got {data[0]} and {part}"
+            )
+    return Parts.of(dict(zip(names, data, strict=True)))
 
 
 def _images(
+    names: list[str],
     arrays: dict[str, np.ndarray],
     labels: list[np.ndarray],
     preparation: Preparation,
     config: DataConfig,
     form: ImageFormat | None,
 ) -> Parts:
-    """Return arrays of images, by name, as data."""
+    """Return the parts ``names``, each from its array of images, as data."""
     for (name, x), y in zip(arrays.items(), labels, strict=True):
         if len(x) != len(y):
             raise DataError(f"{name} holds {len(x)} images for {len(y)} labels: expected one of each")
@@ -106,7 +125,7 @@ def _images(
         SequenceData(x, torch.from_numpy(y), preparation, notes=notes) for x, y in zip(sequences, labels, strict=True)
     ]
     chosen = replace(config, colour="keep" if form.channels == 3 else "grey")
-    return Parts(data[0], data[1] if len(data) == 2 else None, None, chosen, colours.understood(config.colour))
+    return Parts.of(dict(zip(names, data, strict=True)), chosen, colours.understood(config.colour))
 
 
 def read_images(path: Path, form: ImageFormat) -> Tensor:

@@ -127,7 +127,11 @@ def as_before(path: Path, own: DataConfig, reading: DataConfig) -> DataConfig:
         return reading
     if _suffix(train) in LINES:
         return replace(reading, lines=reading.lines or own.lines)
-    names = _names_in(train)
+    return columns_as_before(_names_in(train), own, reading)
+
+
+def columns_as_before(names: Sequence[str], own: DataConfig, reading: DataConfig) -> DataConfig:
+    """Return how to read a table with columns of such ``names``, as `as_before` does."""
     text, label = (name if name in names else None for name in (own.text_column, own.label_column))
     return replace(reading, text_column=reading.text_column or text, label_column=reading.label_column or label)
 
