@@ -11,9 +11,9 @@ from typing import Any
 from ..config import DataConfig
 from ..config.data import TABLE
 from ..config.signature import takes, with_defaults
-from ..errors import DataError, did_you_mean
-from .files import check_regular
+from ..errors import ConfigError, DataError, did_you_mean
 from . import memory
+from .files import check_regular
 from .formats import hub, image_folder, mnist, npz, recordings, series, texts, ucr_archive
 from .formats.hints import conversion
 from .formats.series import marked_as_before
@@ -280,4 +280,5 @@ def _format_of(path: Path, config: DataConfig) -> Format:
 
 def _known() -> str:
     *files, last = FORMATS
-    return f"{', '.join(READERS)}, {ucr_archive.PREFIX}NAME, {hub.PREFIX}OWNER/NAME, or the path of a {', '.join(files)} or {last}"
+    sets = ", ".join((*READERS, f"{ucr_archive.PREFIX}NAME", f"{hub.PREFIX}OWNER/NAME"))
+    return f"{sets}, or the path of a {', '.join(files)} or {last}"

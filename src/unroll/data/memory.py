@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from ..config import DataConfig
-from ..config.data import OF_IMAGES, COLUMNS
+from ..config.data import COLUMNS, OF_IMAGES
 from ..errors import ConfigError, DataError
 from ..formatting import listed, shown
 from .containers import numbers, series_block
@@ -57,9 +57,13 @@ def read(data: Any, y: Any, test: Any, layout: Layout | None, config: DataConfig
     held, notes = _held(data, y, test)
     kinds = {name: _kind(part, layout) for name, part in held.items()}
     if len(set(kinds.values())) > 1:
-        raise DataError(f"the parts of a data set must be alike, got {listed(map(source_of, (p.x for p in held.values())))}")
+        raise DataError(
+            f"the parts of a data set must be alike, got {listed(map(source_of, (p.x for p in held.values())))}"
+        )
     kind = kinds["train"]
-    paths = {name: Path(name_of(part.x) if len(held) == 1 else f"{name} {name_of(part.x)}") for name, part in held.items()}
+    paths = {
+        name: Path(name_of(part.x) if len(held) == 1 else f"{name} {name_of(part.x)}") for name, part in held.items()
+    }
     if kind == "frame":
         _check_layout(layout, "a frame whose columns say what they are")
         frames = {name: _frame(part, paths[name], config) for name, part in held.items()}
@@ -161,7 +165,7 @@ def _frame(part: Held, path: Path, config: DataConfig) -> Frame:
     if config.label_column is not None:
         raise ConfigError(f"label_column {config.label_column} cannot be used with y: leave out one of them")
     index, own = (getattr(data, "index", None) for data in (part.x, part.y))
-    if index is not None and hasattr(own, "equals") and not own.equals(index):
+    if index is not None and own is not None and hasattr(own, "equals") and not own.equals(index):
         raise DataError(f"{path}: y must have the index of the frame: y.loc[frame.index] puts it in that order")
     labels = _labels(part.y, path)
     if len(labels) != frame.rows:
@@ -247,7 +251,7 @@ def _of_series(held: dict[str, Held], paths: dict[str, Path], config: DataConfig
 
 def _check_order(y: Any, names: tuple[Any, ...], path: Path) -> None:
     """Raise `DataError` if classes have keys, and not those of the series in their order."""
-    index = getattr(y, "index", None)
+    index: Any = getattr(y, "index", None)
     if names and hasattr(index, "tolist") and index.tolist() not in (list(names), list(range(len(names)))):
         raise DataError(f"{path}: y must have the keys of the series in their order: y.loc[[…]] puts it in order")
 
@@ -278,7 +282,9 @@ def _of_pairs(part: Held, path: Path) -> Held:
     if not hasattr(part.x, "__getitem__") or not hasattr(part.x, "__len__"):
         raise DataError(f"{path} must be a dataset with a length and pairs (x, y), got {source_of(part.x)}")
     pairs = [part.x[number] for number in range(len(part.x))]
-    wrong = next((number for number, pair in enumerate(pairs) if not isinstance(pair, tuple | list) or len(pair) != 2), None)
+    wrong = next(
+        (number for number, pair in enumerate(pairs) if not isinstance(pair, tuple | list) or len(pair) != 2), None
+    )
     if wrong is not None:
         raise DataError(f"{path}: expected pairs (x, y), got {shown(type(pairs[wrong]).__name__)} as its item {wrong}")
     x, y = [pair[0] for pair in pairs], [pair[1] for pair in pairs]

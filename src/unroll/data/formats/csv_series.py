@@ -181,8 +181,7 @@ def unique_ids(table: Table, place: int) -> list[str]:
 def _labels(table: Table, place: int) -> list[str]:
     column = table.texts(place)
     return [
-        check_name(table.where(int((column.codes == code).argmax())), label)
-        for code, label in enumerate(column.values)
+        check_name(table.where(int((column.codes == code).argmax())), label) for code, label in enumerate(column.values)
     ]
 
 

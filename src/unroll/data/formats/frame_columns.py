@@ -80,7 +80,7 @@ def dates(values: np.ndarray, unit: str) -> Texts:
     factor, is_missing = NS[unit], different == MISSING
     given = different[~is_missing]
     if len(given) and max(int(given.max()), -int(given.min())) > (2**63 - 1) // factor:
-        text = ["" if missing else str(date) for date, missing in zip(different.astype(f"M8[{unit}]"), is_missing)]
+        text = ["" if np.isnat(date) else str(date) for date in different.astype(f"M8[{unit}]")]
         return stripped(codes.astype(np.int64), text)
     return Texts(codes.astype(np.int64), Dates(np.where(is_missing, MISSING, different * factor)))
 
@@ -94,12 +94,14 @@ class PandasColumn:
 
     @property
     def is_list(self) -> bool:
+        """See `Column`."""
         if self.series.dtype != object:
             return False
         first = next((cell for cell in self.series if _is_given(cell)), None)
         return hasattr(first, "__len__") and not isinstance(first, str | bytes | dict)
 
     def texts(self) -> Texts:
+        """See `Column`."""
         import pandas as pd
 
         if self.is_list:
@@ -113,6 +115,7 @@ class PandasColumn:
         return stripped(codes.astype(np.int64), names)
 
     def values(self) -> np.ndarray | Texts:
+        """See `Column`."""
         import pandas as pd
 
         if isinstance(self.series.dtype, pd.SparseDtype):
@@ -143,6 +146,7 @@ class PandasColumn:
         return str(dtype.pyarrow_dtype.unit if isinstance(dtype, pd.ArrowDtype) else np.datetime_data(dtype)[0])
 
     def lists(self, name: str) -> Lists:
+        """See `Column`."""
         each = list[np.ndarray]()
         for row, cell in enumerate(self.series):
             each.append(_numbers(f"row {row}, column {name}", cell) if _is_given(cell) else np.empty((0, 1)))
@@ -161,6 +165,7 @@ class PandasColumn:
         return Lists(np.concatenate(filled), lengths)
 
     def cells(self, most: int | None = None) -> list[Any]:
+        """See `Column`."""
         head = self.series if most is None else self.series.iloc[:most]
         return [_plain(cell) if _is_given(cell) else None for cell in head]
 
@@ -184,13 +189,13 @@ class ArrowColumn:
 
     @property
     def is_list(self) -> bool:
+        """See `Column`."""
         import pyarrow.types as types
 
-        return bool(
-            types.is_list(self.type) or types.is_large_list(self.type) or types.is_fixed_size_list(self.type)
-        )
+        return bool(types.is_list(self.type) or types.is_large_list(self.type) or types.is_fixed_size_list(self.type))
 
     def texts(self) -> Texts:
+        """See `Column`."""
         import pandas as pd
         import pyarrow as pa
 
@@ -209,6 +214,7 @@ class ArrowColumn:
         return stripped(codes.astype(np.int64), [names[code] for code in used.tolist()])
 
     def values(self) -> np.ndarray | Texts:
+        """See `Column`."""
         import pyarrow as pa
         import pyarrow.types as types
 
@@ -230,6 +236,7 @@ class ArrowColumn:
         return self.texts()
 
     def lists(self, name: str) -> Lists:
+        """See `Column`."""
         import pyarrow.compute as pc
 
         lengths = pc.list_value_length(self.array).fill_null(0).to_numpy().astype(np.int64)
@@ -248,6 +255,7 @@ class ArrowColumn:
         return Lists(values[:, None], lengths)
 
     def cells(self, most: int | None = None) -> list[Any]:
+        """See `Column`."""
         cells: list[Any] = self.array.slice(0, most).to_pylist()
         return cells
 
@@ -270,7 +278,9 @@ def _numbers(where: str, cell: Sequence[Any]) -> np.ndarray:
         if array.dtype.kind not in "buifM" or array.ndim not in (1, 2):
             raise ValueError
     except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: expected a list of numbers, (time,) or (time, features), got {shown(cell)}") from error
+        raise DataError(
+            f"{where}: expected a list of numbers, (time,) or (time, features), got {shown(cell)}"
+        ) from error
     return array[:, None] if array.ndim == 1 else array
 
 

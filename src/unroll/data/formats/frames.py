@@ -18,7 +18,7 @@ import numpy as np
 
 from ...config import DataConfig
 from ...errors import DataError, how_to_install
-from ...formatting import listed, quoted, shown
+from ...formatting import quoted, shown
 from .frame_columns import ArrowColumn, Column, PandasColumn
 from .parsing import checked_header
 from .table import Marks, Table, Texts

@@ -150,7 +150,9 @@ def _images(dataset: Any, names: list[str], kinds: dict[str, str], path: Path, c
     sizes = {image.size for image in images}
     if len(sizes) > 1 and config.size is None:
         low, high = (f"{width}×{height}" for width, height in (min(sizes), max(sizes)))
-        raise DataError(f"{path} has images from {low} to {high}: make them one size with --resize (in Python resize=28)")
+        raise DataError(
+            f"{path} has images from {low} to {high}: make them one size with --resize (in Python resize=28)"
+        )
     if len(sizes) > 1:
         images = [image.resize(config.size, Image.Resampling.BICUBIC) for image in images]
     is_grey = all(image.mode == "L" for image in images)

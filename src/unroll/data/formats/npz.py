@@ -60,9 +60,7 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
     return of_arrays(path, _arrays(path), config, model)
 
 
-def of_arrays(
-    path: Path, arrays: dict[str, np.ndarray], config: DataConfig, model: Preparation | None = None
-) -> Parts:
+def of_arrays(path: Path, arrays: dict[str, np.ndarray], config: DataConfig, model: Preparation | None = None) -> Parts:
     """Return arrays as those of an .npz file.
 
     Args:
@@ -75,7 +73,7 @@ def of_arrays(
     suffixes = ("_train", "_test") if "x_train" in arrays or "x_test" in arrays else ("",)
     if "x_val" in arrays:
         suffixes = ("_train", *(("_test",) if "x_test" in arrays else ()), "_val")
-    names = [suffix.removeprefix("_") or "train" for suffix in suffixes]
+    parts = [suffix.removeprefix("_") or "train" for suffix in suffixes]
     wanted = [f"{key}{suffix}" for suffix in suffixes for key in ("x", "y")]
     missing = [key for key in wanted if key not in arrays]
     if missing:
@@ -88,7 +86,7 @@ def of_arrays(
         config.check_unused(str(path), "it holds images", "missing_values")
         images = {f"{path}: x{suffix}": arrays[f"x{suffix}"] for suffix in suffixes}
         form = model.image if model else None
-        return _images(names, images, labels, Preparation(classes, Scaling(0.0, 1.0)), config, form)
+        return _images(parts, images, labels, Preparation(classes, Scaling(0.0, 1.0)), config, form)
     config.check_unused(str(path), "it holds no images", *OF_IMAGES)
     marks = marks_of_numbers(path, config)
     preparation = Preparation(classes, Scaling(0.0, 1.0))
@@ -103,7 +101,7 @@ def of_arrays(
             raise DataError(
                 f"{path}: x_train and x{suffix} must have the same features and dtype, got {data[0]} and {part}"
             )
-    return Parts.of(dict(zip(names, data, strict=True)))
+    return Parts.of(dict(zip(parts, data, strict=True)))
 
 
 def _images(

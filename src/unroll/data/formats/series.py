@@ -27,7 +27,6 @@ from .parts import TRAIN, beside, entries_of, unpacked
 from .series_file import Series, to_sequences, unlabelled
 from .table import Marks, marks_of_numbers
 
-
 Source = TypeVar("Source")
 
 
@@ -181,7 +180,7 @@ def marked_as_before(own: DataConfig, reading: DataConfig, model: Preparation) -
 def _is_table(path: Path) -> bool:
     """Tell whether a file of series is a table, whose columns have names."""
     kind = suffix(path)
-    return kind in frames.SUFFIXES or kind in TABLES and (kind != ".tsv" or not plain_series.holds_numbers(path))
+    return kind in frames.SUFFIXES or (kind in TABLES and (kind != ".tsv" or not plain_series.holds_numbers(path)))
 
 
 def suffix(path: Path) -> str:
