@@ -48,7 +48,7 @@ def name_of(data: object) -> str:
 
 def source_of(data: object) -> str:
     """Return where such a set comes from: the library and the class."""
-    library, name = library_of(data), type(data).__name__
+    library, name = type(data).__module__.partition(".")[0], type(data).__name__
     return name if library in ("builtins", "__main__") else f"{library}.{name}"
 
 
@@ -62,7 +62,8 @@ def read(data: Any, y: Any, test: Any, layout: Layout | None, config: DataConfig
         )
     kind = kinds["train"]
     paths = {
-        name: Path(name_of(part.x) if len(held) == 1 else f"{name} {name_of(part.x)}") for name, part in held.items()
+        name: Path(name_of(part.x) if len(held) == 1 else f"the {name} {name_of(part.x)}")
+        for name, part in held.items()
     }
     if kind == "frame":
         _check_layout(layout, "a frame whose columns say what they are")
@@ -146,11 +147,20 @@ def _kind(part: Held, layout: Layout | None) -> Literal["frame", "datasets", "to
     if library == "datasets":
         return "datasets"
     if library in OF_FRAMES:
+        if hasattr(data, "collect"):  # which would warn of what the next line asks for
+            raise DataError(f"{source_of(data)} is not in memory: hand over what its method collect() returns")
         if not hasattr(data, "columns"):
             raise DataError(f"data must be a frame, got {source_of(data)}")
         has_keys = layout is not None or part.y is not None
         return "arrays" if has_keys and getattr(getattr(data, "index", None), "nlevels", 1) == 2 else "frame"
-    return "torch" if library == "torch" and not isinstance(data, Tensor) else "arrays"
+    if library == "torch" and not isinstance(data, Tensor):
+        return "torch"
+    if not hasattr(data, "__len__"):
+        raise DataError(
+            "data must be a name, a path, a frame, a dataset, an array or a list of arrays with their classes y, or a "
+            f"dict of parts, got {source_of(data)}"
+        )
+    return "arrays"
 
 
 def _check_layout(layout: Layout | None, what: str) -> None:

@@ -116,8 +116,6 @@ def of_frame(data: Any, path: Path) -> Frame:
     if library_of(data) == "pandas":
         return _of_pandas(data, path)
     if library_of(data) == "polars":
-        if not hasattr(data, "to_arrow"):
-            raise DataError(f"{path} is not in memory: hand over what its method collect() returns")
         _pyarrow(path)
         return _of_arrow(data.to_arrow(), path)
     return _of_arrow(data, path)
