@@ -24,6 +24,7 @@ from .parts import VALIDATION
 from .roles import LABELS
 
 PREFIX = "hf:"
+COPIES = ".huggingface"  # where copies are in a folder: hidden, as the folder itself may be what is read
 STATES = ("dataset_dict.json", "state.json")  # of what save_to_disk has written
 
 
@@ -56,7 +57,7 @@ def load(name: str, folder: Path | None = None) -> Mapping[str, Any]:
             data = datasets.load_from_disk(str(local))
         else:
             owner, *rest = [str(local)] if local is not None else where.rsplit("/", where.count("/") - 1)
-            data = datasets.load_dataset(owner, *rest, cache_dir=None if folder is None else str(folder))
+            data = datasets.load_dataset(owner, *rest, cache_dir=None if folder is None else str(folder / COPIES))
     except Exception as error:  # of the network, the hub, or any of the formats that it reads
         raise DataError(f"{name} cannot be loaded: {shown(error)}") from error
     return data if isinstance(data, dict) else {"train": data}
