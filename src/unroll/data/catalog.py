@@ -11,11 +11,13 @@ from typing import Any
 from ..config import DataConfig
 from ..config.data import CUTS, TABLE
 from ..config.signature import takes, with_defaults
-from ..errors import DataError, did_you_mean
+from ..errors import ConfigError, DataError, did_you_mean
+from . import memory
 from .files import check_regular
-from .formats import image_folder, mnist, npz, recordings, series, texts, ucr_archive
+from .formats import hub, image_folder, mnist, npz, recordings, series, texts, ucr_archive
 from .formats.hints import conversion
 from .formats.series import marked_as_before
+from .memory import Layout
 from .preparation import DataScaling, Preparation
 from .sequences import Parts
 from .splits import Splits
@@ -48,15 +50,31 @@ class Arguments(DataConfig):
     """What `load` loads: a data set, and how it is read.
 
     Attributes:
-        name: a set: "mnist-sample" (5,000 real digits, always there), "mnist", "fashion-mnist", "kmnist",
-            "ucr:GunPoint" or another of the UCR and UEA archive; or a folder of images; or time series in a .ts, .csv,
-            .tsv or .npz file, or a folder with such files for training and test; or texts. `unroll.data.formats` has a
-            file for each
-        data_dir: folder to look in first (default: ``$UNROLL_DATA/<name>``, the cache folder, a download)
+        data: a set: "mnist-sample" (5,000 real digits, always there), "mnist", "fashion-mnist", "kmnist",
+            "ucr:GunPoint" or another of the UCR and UEA archive, or "hf:owner/name" of the Hugging Face Hub; or a
+            folder of images; or time series in a .ts, .csv, .tsv, .npz, .parquet, .arrow or .feather file, or a folder
+            with such files for training and test; or texts. `unroll.data.formats` has a file for each. Or what Python
+            holds: a data frame of pandas or polars, a pyarrow table, a `datasets.Dataset`, a torch dataset of pairs; or
+            with ``y`` an array (N, time, features) or (N, time), or a list of arrays (time, features); or a dict of
+            any of these, with the parts "train", "test" and "validation", of arrays as pairs
+        y: (N,) names of classes, or whole numbers, of the arrays or the frame ``data``, where that does not hold them
+            (default None)
+        test: data to test on, as ``data``; where that has a ``y``, a pair (default: part of the training data, see
+            test_fraction)
+        groups: what each sequence of arrays belongs to, the person that it is of say, (N,) names or numbers: a cut
+            divides no group (default None; of a frame, ``group`` names the column)
+        layout: what aeon and sktime call a container of series, where its axes are not unroll's: numpy3D (N, channels,
+            time), np-list [(channels, time), …], or pd-multiindex (default: time comes before the features)
+        data_dir: folder to look in first (default: ``$UNROLL_DATA/<name>``, the cache folder, a download); of
+            "hf:owner/name" the folder of the copy
         scaling: what `SequenceData.batches` applies on the fly, "training" or "unit"
     """
 
-    name: str | Path = field(default="mnist-sample", kw_only=False)
+    data: Any = field(default="mnist-sample", kw_only=False)
+    y: Any = field(default=None, kw_only=False)
+    test: Any = None
+    groups: Any = None
+    layout: Layout | None = None
     data_dir: str | Path | None = None
     scaling: DataScaling = "training"
     resize: int | str | None = None  # type: ignore[assignment]  # wider, as all below: the settings have a text
@@ -75,7 +93,7 @@ class Arguments(DataConfig):
 
 @takes(Arguments)
 def load(arguments: Arguments) -> Splits:
-    """Load a data set by name or from a path.
+    """Load a data set by name or from a path, or make one of what Python holds.
 
     ``read`` makes of 28×28 pixels (time, features): "rows" and "columns" (28, 28), "pixels" (784, 1), "permuted"
     (784, 1) in one fixed random order.
@@ -90,16 +108,40 @@ def load(arguments: Arguments) -> Splits:
         ConfigError: a setting is out of range, or the data has no use for it.
     """
     config = arguments.config()
-    folder, name = _folder(arguments.data_dir), str(arguments.name)
+    folder = _folder(arguments.data_dir)
+    splits = _load(arguments, config, folder) if _is_name(arguments.data) else _of_memory(arguments, config)
+    return splits if arguments.scaling == "training" else splits.scaled(arguments.scaling)
+
+
+def _is_name(data: object) -> bool:
+    return isinstance(data, str | os.PathLike)
+
+
+def _of_memory(arguments: Arguments, config: DataConfig) -> Splits:
+    if arguments.data_dir is not None:
+        raise ConfigError("data_dir cannot be used with data that Python holds: leave it out")
+    data = arguments.data
+    reason = "data that Python holds brings its own, as {'train': …, 'validation': …}"
+    config.check_unused(memory.source_of(data), reason, "val_data")
+    parts = memory.read(data, arguments.y, arguments.test, arguments.groups, arguments.layout, config)
+    return Splits.of(parts, memory.name_of(data), memory.source_of(data), config)
+
+
+def _load(arguments: Arguments, config: DataConfig, folder: Path | None) -> Splits:
+    name = str(arguments.data)
+    for setting in ("y", "test", "groups", "layout"):
+        if getattr(arguments, setting) is not None:
+            raise ConfigError(f"{setting} cannot be used with {name}: it is for data that Python holds")
     if name in READERS:
         config.check_unused(name, NO_TABLE, *TABLE, *CUTS)
         config.check_unused(name, "it is read by name: name a path of its own instead", "val_data")
-        splits = READERS[name](name, folder, config)
-    else:
-        path = _find(name, folder)
-        parts = _with_validation(_format(path, config)(path, config, None), path, folder, config)
-        splits = Splits.of(parts, _name(path), str(path), config)
-    return splits if arguments.scaling == "training" else splits.scaled(arguments.scaling)
+        return READERS[name](name, folder, config)
+    if name.startswith(hub.PREFIX):
+        config.check_unused(name, "it has a validation part of its own, if any", "val_data")
+        return Splits.of(memory.read_hub(name, folder, config), hub.set_name(name), name, config)
+    path = _find(name, folder)
+    parts = _with_validation(_format(path, config)(path, config, None), path, folder, config)
+    return Splits.of(parts, _name(path), str(path), config)
 
 
 def _with_validation(parts: Parts, path: Path, folder: Path | None, config: DataConfig) -> Parts:
@@ -136,7 +178,7 @@ def load_as(
     """Load data for a trained model: put through its preparation, not through one of its own.
 
     Args:
-        name: as for `load`; images of a folder may have any size, as for a prediction.
+        name: of the data, as for `load`; images of a folder may have any size, as for a prediction.
         preparation: of the model.
         data_dir: folder to look in first.
         reading: says what the columns of a table are, where they are not called as in the training data.
@@ -152,6 +194,8 @@ def load_as(
         reading.check_unused(name, NO_TABLE, *TABLE)
         splits = READERS[name](name, folder, config)
         parts = Parts(splits.train, splits.test)
+    elif name.startswith(hub.PREFIX):
+        parts = memory.read_hub(name, folder, reading, preparation, own)
     else:
         path = _find(name, folder)
         if preparation.kind == "texts":
@@ -159,7 +203,7 @@ def load_as(
         read = _format(path, reading)
         if preparation.kind == "series" and own is not None:
             reading = marked_as_before(own, reading, preparation)
-        if preparation.kind != "images" and own is not None and path.suffix != ".npz":
+        if preparation.kind == "series" and own is not None and path.suffix != ".npz":
             reading = replace(reading, group=own.group, split_by_time=own.split_by_time)  # if the columns are there
         is_image = read is image_folder.read
         parts = read(path, config if is_image else reading, image if is_image else preparation)
@@ -177,7 +221,18 @@ def _folder(data_dir: str | Path | None) -> Path | None:
 
 
 def resolve(name: str, data_dir: str | Path | None = None) -> str:
-    """Return ``name`` as it can be loaded from any working folder: of a path the absolute one."""
+    """Return ``name`` as it can be loaded from any working folder: of a path the absolute one.
+
+    Raises:
+        DataError: there is no such data, or it has no name.
+    """
+    if not _is_name(name):
+        raise DataError(
+            f"data that is to be loaded again needs a name or a path, got {memory.source_of(name)}: train on it with "
+            "unroll.fit and keep the model with unroll.save, or write it to a Parquet or CSV file first"
+        )
+    if name.startswith(hub.PREFIX):
+        return hub.resolve(name)
     if name in READERS or name.startswith(ucr_archive.PREFIX):
         return name
     return str(_find(name, _folder(data_dir)).resolve())
@@ -259,4 +314,5 @@ def _format_of(path: Path, config: DataConfig) -> Format:
 
 def _known() -> str:
     *files, last = FORMATS
-    return f"{', '.join(READERS)}, {ucr_archive.PREFIX}NAME, or the path of a {', '.join(files)} or {last}"
+    sets = ", ".join((*READERS, f"{ucr_archive.PREFIX}NAME", f"{hub.PREFIX}OWNER/NAME"))
+    return f"{sets}, or the path of a {', '.join(files)} or {last}"

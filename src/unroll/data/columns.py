@@ -24,6 +24,7 @@ class Columns:
         decimal: what stands before the decimals of a number
         time_step: from the shortest to the longest that a series has on average, in units of ``time``, of dates in
             seconds; None where there is no such column
+        nested: whether each cell of the features, and of the time, holds a list: a row is a series
     """
 
     features: tuple[str, ...]
@@ -34,11 +35,18 @@ class Columns:
     missing_values: tuple[str, ...] = ()
     decimal: str = "."
     time_step: tuple[float, float] | None = None
+    nested: bool = False
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether each row is a series, and each of ``features`` a time step of it."""
+        return self.time is None and not self.nested
 
     def __str__(self) -> str:
         """Say in words what was taken for what."""
-        steps = f"{len(self.features)} steps, {_ends(self.features)}" if self.time is None else listed(self.features)
-        what = "series in rows of" if self.time is None else "series from columns"
+        steps = f"{len(self.features)} steps, {_ends(self.features)}" if self.is_wide else listed(self.features)
+        what = "series in rows of" if self.is_wide else "series from columns"
+        what = "series from the lists in columns" if self.nested else what
         roles = (("id", self.id), ("time", self.time), ("class", self.label))
         facts = [f"{what} {steps}", *(f"{role}: {name}" for role, name in roles if name is not None)]
         if self.left_out:

@@ -114,8 +114,8 @@ def _finding(number: Number, accuracy: float, data: SequenceData) -> str:
     if number.column is None:
         return f"{fact}: worth a look, it may give the class away"
     columns = data.preparation.columns
-    is_table = columns is not None and (columns.time is None or columns.id is not None)  # not files of one series each
-    how = f"leave it out with --drop-columns {flag([number.column])}" if is_table else "remove it from the data"
+    has_rows = columns is not None and (columns.time is None or columns.nested or columns.id is not None)
+    how = f"leave it out with --drop-columns {flag([number.column])}" if has_rows else "remove it from the data"
     return f"{fact}: worth a look; if it gives the class away, {how}"
 
 
@@ -172,7 +172,7 @@ def _of_series(data: SequenceData, lengths: np.ndarray) -> tuple[np.ndarray, lis
     ]
     for place in steps.tolist():
         step, feature = divmod(place, features)
-        if columns is not None and columns.time is None:
+        if columns is not None and columns.is_wide:
             numbers.append(Number(f"time step {shown(columns.features[step])}", columns.features[step], 0, True))
         else:
             where = f"the value{of[feature]} at time step {step}, counted from 0,"

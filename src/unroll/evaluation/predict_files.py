@@ -44,7 +44,7 @@ class FilePrediction:
         steps: the preparation of the input, in words
         error: why the file could not be read; None if it could
         series: the id, line or number of the series in its file; None for an image file
-        named_by: which of these it is, "id", "line", "series" or "image"; None for an image file
+        named_by: which of these it is, "id", "line", "row", "object", "series" or "image"; None for an image file
         text: the text; None if it is not a text
         read: time steps read until the threshold was reached; None without early stopping
         unusual: how the file differs from the training data; empty if it does not
@@ -69,7 +69,7 @@ class FilePrediction:
         return {
             "file": self.file,
             **({} if self.series is None or self.text is not None else {self._place: self.series}),
-            **({} if self.text is None else {"line": self.series, "text": self.text}),
+            **({} if self.text is None else {self.named_by or "line": self.series, "text": self.text}),
             "class": self.label,
             "probability": self.probability,
             "top": [{"class": label, "probability": p} for label, p in self.top],
@@ -119,8 +119,8 @@ def predict_files(
         model: trained on data with ``preparation``.
         preparation: as saved in the run.
         files: for a run on images, image files of any size, colour and polarity, or .npz files of such; for a run on
-            series, .ts, .csv, .tsv or .npz files, whose classes, if any, are ignored; for a run on texts, anything that
-            `unroll.data.formats.texts.read_texts` reads. A pipe is read up to 1 GB.
+            series, .ts, .csv, .tsv, .npz, .parquet, .arrow or .feather files, whose classes, if any, are ignored; for a
+            run on texts, anything that `unroll.data.formats.texts.read_texts` reads. A pipe is read up to 1 GB.
         sure: the run's calibration, and when to stop reading (default: uncalibrated, read to the end).
         config: names the columns of tables if their names differ from the training data's, and where the classes of
             lines are (default: lines have no classes).
@@ -178,6 +178,7 @@ def predict_texts(
     places: Sequence[str] = (),
     file: str = "text",
     sure: Sure = AS_IT_COMES,
+    unit: str = "line",
 ) -> list[FilePrediction]:
     """Classify texts.
 
@@ -188,6 +189,7 @@ def predict_texts(
         places: the line of each (default: counted from 1).
         file: the name of their source (default "text").
         sure: the run's calibration, and when to stop reading (default: uncalibrated, read to the end).
+        unit: what ``places`` count (default "line").
 
     Raises:
         DataError: the model does not read texts, or a text is not valid Unicode.
@@ -197,14 +199,14 @@ def predict_texts(
     if not texts:
         return []
     places = places or [str(number) for number in range(1, len(texts) + 1)]
-    texts = [check_text(f"{file}, line {place}", text) for text, place in zip(texts, places, strict=True)]
+    texts = [check_text(f"{file}, {unit} {place}", text) for text, place in zip(texts, places, strict=True)]
     data = prepare_texts(texts, preparation)
     lengths = data.steps_of_each.tolist()
     results, line, tokens = [], unusual(data), data.tokens
     for number, answer in enumerate(_answers(model, data, sure)):
         unknown = int((data.sequence(number, tokens) == 0).sum())
         steps = (_counted(lengths[number], "token"), *([f"{unknown:,} unknown"] if unknown else []), *data.notes)
-        results.append(answer.of(file, steps, series=places[number], named_by="line", text=texts[number], unusual=line))
+        results.append(answer.of(file, steps, series=places[number], named_by=unit, text=texts[number], unusual=line))
     return results
 
 
@@ -215,7 +217,8 @@ def _of_texts(
         texts, places = read_texts(file, config.lines, config.text_column, own.text_column)
     except InputError as error:
         return [FilePrediction(str(file), error=str(error))]
-    return predict_texts(model, preparation, texts, [place.split()[-1] for place in places], str(file), sure)
+    unit = places[0].split()[0]
+    return predict_texts(model, preparation, texts, [place.split()[-1] for place in places], str(file), sure, unit)
 
 
 class _Answer(NamedTuple):

@@ -35,10 +35,10 @@ def predict(
     For a run trained on MNIST or a similar set, an image of the model's own size, or a bicubic enlargement of one, is
     taken as it is; any other is cropped to its ink, scaled and centred as the training images were, in either polarity.
     For a run trained on a folder of images, images are resized as a whole. For a run trained on series, a .ts, .arff,
-    .csv, .tsv, .txt or .npz file holds any number of them, and a table with a column for each of the run's features,
-    but without an id, is a single series; they are scaled and filled in as the training data was, and classes in the
-    file are ignored. For a run trained on texts, give texts with --text, one per line on standard input, or in a file:
-    a table or JSON with a column for them, else one text per line.
+    .csv, .tsv, .txt, .npz, .parquet, .arrow or .feather file holds any number of them, and a CSV file with a column for
+    each of the run's features, but without an id, is a single series; they are scaled and filled in as the training
+    data was, and classes in the file are ignored. For a run trained on texts, give texts with --text, one per line on
+    standard input, or in a file: a table or JSON with a column for them, else one text per line.
 
     Probabilities are calibrated on the run's validation split, for the fraction of the sequence that was read; without
     a validation split they are the model's own, which are often too high.

@@ -57,9 +57,10 @@ def train(
     Parameters
     ----------
     data
-        mnist-sample (included), mnist, fashion-mnist, kmnist; ucr:NAME, a set of the UCR and UEA archive; a folder
-        of images with a sub-folder for each class; series in a .ts, .arff, .csv, .tsv or .txt file, in an .npz file
-        with x (N, time, features) and y, or in a folder of CSV files with one recording each; texts in a table or JSON
+        mnist-sample (included), mnist, fashion-mnist, kmnist; ucr:NAME, a set of the UCR and UEA archive;
+        hf:OWNER/NAME, a set of the Hugging Face Hub, or hf:FOLDER; a folder of images with a sub-folder for each class;
+        series in a .ts, .arff, .csv, .tsv, .txt, .parquet, .arrow or .feather file, in an .npz file with x (N, time,
+        features) and y, or in a folder of CSV files with one recording each; texts in a table or JSON
         with a column for them, in lines with their class, or in a folder with a sub-folder for each class. Default
         mnist-sample.
     data_dir

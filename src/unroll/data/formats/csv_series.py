@@ -26,7 +26,7 @@ from ...config import DataConfig
 from ...errors import DataError
 from ...formatting import is_printable, listed, quoted, shown
 from ..columns import Columns
-from .dates import moment
+from .dates import Dates, moment
 from .hints import explained, of_time
 from .parsing import check_name
 from .roles import LABELS, NUMBERED, Places, by_name, by_value, flag, in_series, numbered
@@ -39,12 +39,6 @@ SERIES = 1_000  # whose time between two steps is looked at
 
 
 def parse(path: Path, labelled: bool, config: DataConfig, known: Columns | None = None) -> Series:
-    """Read a CSV file of either form; for arguments and errors see `_parsed`."""
-    with explained(path):
-        return _parsed(path, labelled, config, known)
-
-
-def _parsed(path: Path, labelled: bool, config: DataConfig, known: Columns | None) -> Series:
     """Read a CSV file of either form.
 
     Args:
@@ -56,16 +50,28 @@ def _parsed(path: Path, labelled: bool, config: DataConfig, known: Columns | Non
     Raises:
         DataError: the file cannot be read or is invalid; the message names the line.
     """
-    marks = marks_of(config, known)
-    table = read_table(path, lambda header: by_name(str(path), header, config, known).texts, marks)
-    places = by_name(str(path), table.header, config, known)
-    if labelled and places.label is None:
-        raise DataError(
-            f"{path} has no column {' or '.join(LABELS)}: expected names of columns in its first line, got "
-            f"{listed(table.header)}; --label-column names another"
-        )
+    with explained(path):
+        marks = marks_of(config, known)
+        table = read_table(path, lambda header: by_name(str(path), header, config, known).texts, marks)
+        return of_table(table, labelled, config, known)
+
+
+def of_table(table: Table, labelled: bool, config: DataConfig, known: Columns | None = None) -> Series:
+    """Return the series of a table of either form, whose columns of ids and labels are texts; as `parse`."""
+    places = by_name(str(table.path), table.header, config, known)
+    if labelled:
+        check_label(table.path, places, table.header, " in its first line" if table.unit == "line" else "")
     places = by_value(table, places, config)
     return _wide(table, places, config, known) if places.time is None else _long(table, places, config, known)
+
+
+def check_label(path: Path, places: Places, header: Sequence[str], where: str = "") -> None:
+    """Raise `DataError` if no column holds the labels."""
+    if places.label is None:
+        raise DataError(
+            f"{path} has no column {' or '.join(LABELS)}: expected names of columns{where}, got {listed(header)}; "
+            "--label-column names another"
+        )
 
 
 def marks_of(config: DataConfig, known: Columns | None) -> Marks:
@@ -81,12 +87,11 @@ def _wide(table: Table, places: Places, config: DataConfig, known: Columns | Non
     lengths = x.shape[1] - is_given[:, ::-1].argmax(axis=1)
     empty = ~is_given.any(axis=1)
     if empty.any():
-        line = table.line(int(empty.argmax()))
-        raise DataError(f"{table.path}, line {line}: the series is empty; remove the row")
-    names = list(map(str, table.lines.tolist())) if places.id is None else _unique_ids(table, places.id)
+        raise DataError(f"{table.where(int(empty.argmax()))}: the series is empty; remove the row")
+    names = list(map(str, table.lines.tolist())) if places.id is None else unique_ids(table, places.id)
     values = [row[:length, None] for row, length in zip(x, lengths.tolist(), strict=True)]
-    by = "line" if places.id is None else "id"
-    labels = None if places.label is None else _each_row(table, places.label, _labels(table, places.label))
+    by = table.unit if places.id is None else "id"
+    labels = None if places.label is None else labels_of(table, places.label)
     columns = places.named(table.header, config) if known is None else known
     groups = None if places.group is None else _each_row(table, places.group, table.texts(places.group).values)
     when = None if places.when is None else np.repeat(_times(table, places.when)[:, None], 2, axis=1)
@@ -155,8 +160,8 @@ def _repeated(table: Table, places: Places, order: np.ndarray, same: np.ndarray)
     assert places.id is not None
     assert places.time is not None
     name, time = table.cell(row, places.id), table.cell(row, places.time)
-    where = f"{table.path}, line {table.line(row)}: id {shown(name)} and time {shown(time)}"
-    return DataError(f"{where} are in line {table.line(before)} already")
+    where = f"{table.where(row)}: id {shown(name)} and time {shown(time)}"
+    return DataError(f"{where} are in {table.at(before)} already")
 
 
 def _ids(table: Table, place: int) -> Texts:
@@ -164,33 +169,46 @@ def _ids(table: Table, place: int) -> Texts:
     for code, name in enumerate(ids.values):
         if name and is_printable(name):
             continue
-        line = table.line(int((ids.codes == code).argmax()))
+        where = table.where(int((ids.codes == code).argmax()))
         if not name:
-            raise DataError(f"{table.path}, line {line}: the id is empty: expected which series the row belongs to")
-        raise DataError(f"{table.path}, line {line}: expected an id in plain letters, got {quoted(name)}")
+            raise DataError(f"{where}: the id is empty: expected which series the row belongs to")
+        raise DataError(f"{where}: expected an id in plain letters, got {quoted(name)}")
     return ids
 
 
-def _unique_ids(table: Table, place: int) -> list[str]:
+def unique_ids(table: Table, place: int) -> list[str]:
+    """Return the ids of a table with a row for each series.
+
+    Raises:
+        DataError: an id is empty, or occurs twice.
+    """
     ids = _ids(table, place)
     if len(ids.values) < len(table):
         _, first = np.unique(ids.codes, return_index=True)
         row = int(np.setdiff1d(np.arange(len(table)), first)[0])
-        before = table.line(int((ids.codes == ids.codes[row]).argmax()))
+        before = table.at(int((ids.codes == ids.codes[row]).argmax()))
         name = shown(ids.values[ids.codes[row]])
-        raise DataError(f"{table.path}, line {table.line(row)}: the id {name} is in line {before} already")
+        raise DataError(f"{table.where(row)}: the id {name} is in {before} already")
     return _each_row(table, place, ids.values)
 
 
 def _labels(table: Table, place: int) -> list[str]:
     column = table.texts(place)
     return [
-        check_name(f"{table.path}, line {table.line(int((column.codes == code).argmax()))}", label)
-        for code, label in enumerate(column.values)
+        check_name(table.where(int((column.codes == code).argmax())), label) for code, label in enumerate(column.values)
     ]
 
 
-def _each_row(table: Table, place: int, values: list[str]) -> list[str]:
+def labels_of(table: Table, place: int) -> list[str]:
+    """Return the class of each row.
+
+    Raises:
+        DataError: a label is empty, or cannot be shown.
+    """
+    return _each_row(table, place, _labels(table, place))
+
+
+def _each_row(table: Table, place: int, values: Sequence[str]) -> list[str]:
     return [values[code] for code in table.texts(place).codes.tolist()]
 
 
@@ -216,8 +234,8 @@ def _of_each(table: Table, id_: int, column: Texts, what: str, series: np.ndarra
         before = int(first[ids.codes[row]])
         own, earlier = (shown(column.values[column.codes[at]]) for at in (row, before))
         raise DataError(
-            f"{table.path}, line {table.line(row)}: id {shown(ids.values[ids.codes[row]])} is {what} {own}, but "
-            f"{what.partition(' ')[0]} {earlier} in line {table.line(before)}"
+            f"{table.where(row)}: id {shown(ids.values[ids.codes[row]])} is {what} {own}, but {what.partition(' ')[0]} "
+            f"{earlier} in {table.at(before)}"
         )
     return [column.values[code] for code in column.codes[first[series]].tolist()]
 
@@ -230,6 +248,12 @@ def _times(table: Table, place: int) -> np.ndarray:
         if bad.any():
             raise _no_time(table, place, int(bad.argmax()), "a number or a date" if bad[0] else "a number")
         return column
+    if isinstance(column.values, Dates):
+        missing = column.values.is_missing[column.codes]
+        if missing.any():
+            raise _no_time(table, place, int(missing.argmax()), "a date")
+        dates: np.ndarray = column.values.ns[column.codes]
+        return dates
     times = [moment(value) for value in column.values]
     is_date = np.array([isinstance(value, str) is False and kind for value, kind in times], bool)
     is_bad = np.array([value is None for value, _ in times], bool)
@@ -278,7 +302,7 @@ def uneven(steps: Sequence[float] | np.ndarray, what: str) -> tuple[str, ...]:
 
 
 def _no_time(table: Table, place: int, row: int, expected: str) -> DataError:
-    where, cell = f"{table.path}, line {table.line(row)}, column {shown(table.header[place])}", table.cell(row, place)
+    where, cell = f"{table.where(row)}, column {shown(table.header[place])}", table.cell(row, place)
     example = expected.replace("date", "date such as 2026-03-14 10:00:00")
     return DataError(f"{where}: expected {example}, got {quoted(cell)}{of_time(cell, table.header[place])}")
 
@@ -331,7 +355,7 @@ def _notes(table: Table, places: Places, known: Columns | None) -> tuple[str, ..
     extra = [name for name in spare if name not in known.left_out]
     missing = [step for step in known.features if step not in header]
     steps = [header[place] for place in sorted(places.features)]
-    turned = [step for step in known.features if step in header] != steps and known.time is None
+    turned = [step for step in known.features if step in header] != steps and known.is_wide
     return (
         *([f"{table.path.name}: left out {listed(extra)}, which the run does not read"] if extra else []),
         *([f"{table.path.name}: the time steps {listed(missing)} are not there"] if missing else []),

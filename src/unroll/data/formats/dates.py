@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FRACTION = re.compile(r"(?<=:\d\d)[.,](\d{1,9})")  # of a second
@@ -34,3 +38,28 @@ def moment(cell: str) -> tuple[float | int | None, bool]:
             continue
     date = date_ns(cell)
     return date, date is not None
+
+
+class Dates(Sequence[str]):
+    """Dates that a frame holds as such, written as ISO 8601 where somebody looks; empty where one is missing.
+
+    Attributes:
+        ns: (dates,) int64 nanoseconds from 1970, the lowest number there is where a date is missing
+    """
+
+    def __init__(self, ns: np.ndarray) -> None:
+        self.ns = ns
+
+    def __len__(self) -> int:
+        return len(self.ns)
+
+    def __getitem__(self, index: Any) -> Any:
+        date = np.datetime64(int(self.ns[index]), "ns")
+        whole, _, fraction = str(date).replace("T", " ").partition(".")
+        return "" if np.isnat(date) else ".".join(filter(None, (whole, fraction.rstrip("0"))))
+
+    @property
+    def is_missing(self) -> np.ndarray:
+        """(dates,) bool, where one is missing."""
+        missing: np.ndarray = self.ns == np.iinfo(np.int64).min
+        return missing

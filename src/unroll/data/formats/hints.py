@@ -20,8 +20,6 @@ BY_PANDAS = {
     ".xlsx": "read_excel",
     ".xls": "read_excel",
     ".ods": "read_excel",
-    ".parquet": "read_parquet",
-    ".feather": "read_feather",
     ".pkl": "read_pickle",
     ".pickle": "read_pickle",
     ".h5": "read_hdf",

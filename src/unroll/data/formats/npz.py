@@ -9,6 +9,7 @@ import math
 import sys
 import warnings
 import zipfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -58,10 +59,24 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         DataError: the file or an array is invalid; the message names it.
         ConfigError: ``config`` asks for what is only for images.
     """
-    config.check_unused(str(path), "it is not a table", *COLUMNS)
     columns = tuple(name for name in (config.group, config.split_by_time) if name is not None)
-    arrays = _arrays(path, columns)
+    return of_arrays(path, _arrays(path, columns), config, model)
+
+
+def of_arrays(path: Path, arrays: dict[str, np.ndarray], config: DataConfig, model: Preparation | None = None) -> Parts:
+    """Return arrays as those of an .npz file.
+
+    Args:
+        path: of the file, or what messages call the arrays.
+        arrays: by the names that `read` knows, and ``x_val``, ``y_val``.
+        config: as for `read`, as are further arguments and errors.
+        model: as for `read`.
+    """
+    config.check_unused(str(path), "it is not a table", *COLUMNS)
     suffixes = ("_train", "_test") if "x_train" in arrays or "x_test" in arrays else ("",)
+    if "x_val" in arrays:
+        suffixes = ("_train", *(("_test",) if "x_test" in arrays else ()), "_val")
+    parts = [suffix.removeprefix("_") or "train" for suffix in suffixes]
     wanted = [f"{key}{suffix}" for suffix in suffixes for key in ("x", "y")]
     missing = [key for key in wanted if key not in arrays]
     if missing:
@@ -73,8 +88,9 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
             raise DataError(f"{path} holds images, which have no lengths: leave that array out")
         config.check_unused(str(path), "it holds images", "missing_values")
         images = {f"{path}: x{suffix}": arrays[f"x{suffix}"] for suffix in suffixes}
-        parts = _images(images, labels, Preparation(classes, Scaling(0.0, 1.0)), config, model.image if model else None)
-        return _with_origins(path, parts, arrays, suffixes, config)
+        form = model.image if model else None
+        made = _images(parts, images, labels, Preparation(classes, Scaling(0.0, 1.0)), config, form)
+        return _with_origins(path, made, arrays, dict(zip(parts, suffixes, strict=True)), config)
     config.check_unused(str(path), "it holds no images", *OF_IMAGES)
     marks = marks_of_numbers(path, config)
     preparation = Preparation(classes, Scaling(0.0, 1.0))
@@ -84,36 +100,37 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         offset = None if like is None else like.offset
         arrays[f"x{suffix}"] = marks.masked(arrays[f"x{suffix}"])
         data.append(_part(path, arrays, suffix, y, preparation, offset))
-    if len(data) == 2 and (data[0].input_size != data[1].input_size or data[0].x.dtype != data[1].x.dtype):
-        raise DataError(
-            f"{path}: x_train and x_test must have the same features and dtype, got {data[0]} and {data[1]}"
-        )
-    parts = Parts(data[0], data[1] if len(data) == 2 else None)
-    return _with_origins(path, parts, arrays, suffixes, config)
+    for suffix, part in zip(suffixes, data, strict=True):
+        if part.input_size != data[0].input_size or part.x.dtype != data[0].x.dtype:
+            raise DataError(
+                f"{path}: x_train and x{suffix} must have the same features and dtype, got {data[0]} and {part}"
+            )
+    made = Parts.of(dict(zip(parts, data, strict=True)))
+    return _with_origins(path, made, arrays, dict(zip(parts, suffixes, strict=True)), config)
 
 
 def _with_origins(
-    path: Path, parts: Parts, arrays: dict[str, np.ndarray], suffixes: tuple[str, ...], config: DataConfig
+    path: Path, parts: Parts, arrays: dict[str, np.ndarray], suffixes: Mapping[str, str], config: DataConfig
 ) -> Parts:
     """Return the parts with the number of each sequence, its group and its time, as the arrays that are asked for say.
 
     Raises:
         DataError: such an array is missing, or not (N,) of the right kind.
     """
-    made = list[SequenceData]()
-    for part, suffix in zip(parts, suffixes, strict=False):
-        assert isinstance(part, SequenceData)
+    made = dict[str, SequenceData]()
+    for name, suffix in suffixes.items():
+        part: SequenceData = getattr(parts, name)
         groups = when = None
-        if config.group is not None:
+        if config.group is not None and (name == "train" or f"{config.group}{suffix}" in arrays):
             values = _each(path, arrays, f"{config.group}{suffix}", len(part), "iuU", "whole numbers or names")
             groups = [str(value) for value in values.tolist()]
-        if config.split_by_time is not None:
+        if config.split_by_time is not None and (name == "train" or f"{config.split_by_time}{suffix}" in arrays):
             values = _each(path, arrays, f"{config.split_by_time}{suffix}", len(part), "iufM", "numbers or dates")
             values = values.astype("datetime64[ns]").astype(np.int64) if values.dtype.kind == "M" else values
             when = np.repeat(values[:, None], 2, axis=1)
         names = list(map(str, range(len(part))))
-        made.append(replace(part, origins=Origins.of(str(path), names, "sequence", groups, when)))
-    return parts._replace(train=made[0], test=made[1] if len(made) == 2 else None)
+        made[name] = replace(part, origins=Origins.of(str(path), names, "sequence", groups, when))
+    return Parts.of(made, parts.reading, parts.understood)
 
 
 def _each(path: Path, arrays: dict[str, np.ndarray], key: str, n: int, kinds: str, what: str) -> np.ndarray:
@@ -127,13 +144,14 @@ def _each(path: Path, arrays: dict[str, np.ndarray], key: str, n: int, kinds: st
 
 
 def _images(
+    names: list[str],
     arrays: dict[str, np.ndarray],
     labels: list[np.ndarray],
     preparation: Preparation,
     config: DataConfig,
     form: ImageFormat | None,
 ) -> Parts:
-    """Return arrays of images, by name, as data."""
+    """Return the parts ``names``, each from its array of images, as data."""
     for (name, x), y in zip(arrays.items(), labels, strict=True):
         if len(x) != len(y):
             raise DataError(f"{name} holds {len(x)} images for {len(y)} labels: expected one of each")
@@ -144,7 +162,7 @@ def _images(
         SequenceData(x, torch.from_numpy(y), preparation, notes=notes) for x, y in zip(sequences, labels, strict=True)
     ]
     chosen = replace(config, colour="keep" if form.channels == 3 else "grey")
-    return Parts(data[0], data[1] if len(data) == 2 else None, None, chosen, colours.understood(config.colour))
+    return Parts.of(dict(zip(names, data, strict=True)), chosen, colours.understood(config.colour))
 
 
 def read_images(path: Path, form: ImageFormat) -> Tensor:

@@ -217,8 +217,13 @@ def divider_of(first: str) -> str:
     return max(DIVIDERS, key=first.count)
 
 
-def checked_header(path: Path, cells: list[str]) -> list[str]:
+def checked_header(path: Path, cells: list[str], where: str = ", line 1") -> list[str]:
     """Return the names of a table's columns without the blanks around them.
+
+    Args:
+        path: of the table.
+        cells: the names.
+        where: they are, for messages.
 
     Raises:
         DataError: two are the same, or one cannot be shown.
@@ -227,7 +232,7 @@ def checked_header(path: Path, cells: list[str]) -> list[str]:
     seen: set[str] = set()
     for name in header:
         if not is_printable(name):
-            raise DataError(f"{path}, line 1: expected the name of a column, got {quoted(name)}")
+            raise DataError(f"{path}{where}: expected the name of a column, got {quoted(name)}")
         if name in seen:
             raise DataError(f"{path} has two columns {quoted(name)}: expected names that differ")
         seen.add(name)

@@ -17,7 +17,7 @@ from ...config import DataConfig
 from ...errors import DataError, did_you_mean
 from ...formatting import listed, quoted, shown
 from ..columns import Columns
-from .dates import date_ns
+from .dates import Dates, date_ns
 from .table import Table, Texts
 
 LABELS = ("label", "class")
@@ -138,10 +138,10 @@ def _place(name: str, header: Sequence[str], column: str) -> int:
 
 def _known_features(name: str, header: Sequence[str], known: Columns, time: int | None) -> list[int]:
     """Return the places of the features, or time steps, that a model reads; none where the table is another one."""
-    if (time is None) != (known.time is None):
+    if (time is None) != known.is_wide:
         return []
     present = [feature for feature in known.features if feature in header]
-    if known.time is not None:
+    if not known.is_wide:
         return [header.index(feature) for feature in present] if len(present) == len(known.features) else []
     if not present or tuple(present) != known.features[: len(present)]:
         steps = [column for column in header if column not in (known.id, known.label, *known.left_out)]
@@ -239,6 +239,9 @@ def as_numbers(column: np.ndarray | Texts) -> np.ndarray:
     """Return a column as numbers, exactly: of dates nanoseconds, of other texts one number for each that differs."""
     if not isinstance(column, Texts):
         return column
+    if isinstance(column.values, Dates) and not column.values.is_missing.any():
+        ns: np.ndarray = column.values.ns[column.codes]
+        return ns
     dates = [date_ns(value) for value in column.values] if _is_dates(column) else list(range(len(column.values)))
     is_exact = all(abs(date) < 2**63 for date in dates if date is not None)  # from 1677 to 2262
     values: np.ndarray = np.array(dates, np.int64 if is_exact else np.float64)[column.codes]
@@ -246,6 +249,8 @@ def as_numbers(column: np.ndarray | Texts) -> np.ndarray:
 
 
 def _is_dates(column: Texts) -> bool:
+    if isinstance(column.values, Dates):
+        return not column.values.is_missing.any()
     return bool(column.values) and all(date_ns(value) is not None for value in column.values)
 
 

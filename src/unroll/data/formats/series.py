@@ -4,14 +4,15 @@ Also a folder that holds such a pair, as ``GunPoint/`` of the archive does; of t
 formats the first of .ts, .arff, .tsv and .txt is read. ``X_VAL.ts`` beside them is the validation part. A part without
 classes is not used, and said so. Features are what others call channels or dimensions. See
 `unroll.data.formats.ts_series`, `unroll.data.formats.arff_series`, `unroll.data.formats.plain_series` and
-`unroll.data.formats.csv_series` for the content of a file.
+`unroll.data.formats.csv_series` for the content of a file; of Parquet and Arrow files `unroll.data.formats.frames`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from ...config import DataConfig
 from ...config.data import COLUMNS, OF_IMAGES
@@ -20,11 +21,13 @@ from ...formatting import listed
 from ..columns import Columns
 from ..preparation import Preparation
 from ..sequences import Parts, SequenceData
-from . import arff_series, csv_series, npz, plain_series, recordings, ts_series
+from . import arff_series, csv_series, frames, nested_series, npz, plain_series, recordings, ts_series
 from .hints import conversion
 from .parts import TRAIN, beside, entries_of, unpacked
 from .series_file import Series, to_sequences, unlabelled
 from .table import Marks, marks_of_numbers
+
+Source = TypeVar("Source")
 
 
 def _parse_tsv(path: Path, labelled: bool, config: DataConfig, known: Columns | None) -> Series:
@@ -39,6 +42,7 @@ PARSERS: dict[str, Callable[[Path, bool, DataConfig, Columns | None], Series]] =
     ".tsv": _parse_tsv,
     ".arff": lambda path, labelled, _config, _known: arff_series.parse(path, labelled),
     ".txt": lambda path, labelled, _config, _known: plain_series.parse(path, labelled),
+    **dict.fromkeys(frames.SUFFIXES, nested_series.parse),
 }
 TABLES = (".csv", ".tsv")  # may be packed with gzip
 ARCHIVE = (".ts", ".arff", ".tsv", ".txt")  # the archive's formats, the first of which says most
@@ -60,16 +64,33 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
     notes: tuple[str, ...] = ()
     if path.is_dir():
         path, notes = _pair_in(path)
-    train, *rest = beside(path)
+    files = {name: file for name, file in zip(Parts._fields, beside(path), strict=False) if file is not None}
+    return of_parts(files, lambda file, labelled, known: _parsed(file, labelled, config, known), model, notes)
+
+
+def of_parts(
+    sources: Mapping[str, Source],
+    parse: Callable[[Source, bool, Columns | None], Series],
+    model: Preparation | None = None,
+    notes: tuple[str, ...] = (),
+) -> Parts:
+    """Return the parts of a set of series.
+
+    Args:
+        sources: what to read as "train", and as "test" and "val" if there are any.
+        parse: reads one, given whether labels are needed, and what its columns are.
+        model: as for `read`.
+        notes: what one should know of all parts.
+    """
     known, offset = (None, None) if model is None else (model.columns, model.offset)
-    first = _parsed(train, True, config, known)
+    first = parse(sources["train"], True, known)
     series = {"train": first}
-    for name, file in zip(("test", "val"), rest, strict=True):
-        if file is None:
+    for name in ("test", "val"):
+        if name not in sources:
             continue
-        part = _parsed(file, False, config, known or first.columns)
+        part = parse(sources[name], False, known or first.columns)
         if part.labels is None:
-            notes += (f"{file.name} has no classes: it is not used",)
+            notes += (f"{part.path.name} has no classes: it is not used",)
         else:
             series[name] = part
     data = [replace(part, notes=part.notes + notes) for part in to_sequences(list(series.values()), offset)]
@@ -157,9 +178,9 @@ def marked_as_before(own: DataConfig, reading: DataConfig, model: Preparation) -
 
 
 def _is_table(path: Path) -> bool:
-    """Tell whether a file of series is a table: its first line names columns."""
+    """Tell whether a file of series is a table, whose columns have names."""
     kind = suffix(path)
-    return kind in TABLES and (kind != ".tsv" or not plain_series.holds_numbers(path))
+    return kind in frames.SUFFIXES or (kind in TABLES and (kind != ".tsv" or not plain_series.holds_numbers(path)))
 
 
 def suffix(path: Path) -> str:

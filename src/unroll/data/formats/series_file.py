@@ -1,4 +1,4 @@
-"""Series as a text file holds them, before they become tensors: what readers of .ts and CSV files have in common."""
+"""Series as a file or a frame holds them, before they become tensors: what their readers have in common."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Series:
     Attributes:
         path: of the file
         values: of each series (time, features) float64, NaN where a value is missing
-        names: of each series: its id, or its line
-        named_by: which of the two, "id" or "line"
+        names: of each series: its id, or its number
+        named_by: what these are, "id", "line", "row" or "series"
         labels: class of each series; None where the file has no classes
         classes: all that the file says there are, in its order; empty where that follows from the labels
         features: names of the features; empty where the file has none

@@ -32,7 +32,7 @@ class Texts(NamedTuple):
     """A column of texts: ``values`` that differ, without the blanks around them, and which of them each row has."""
 
     codes: np.ndarray
-    values: list[str]
+    values: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,15 @@ def marks_of_numbers(path: Path, config: DataConfig) -> Marks:
 
 @dataclass(frozen=True)
 class Table:
-    """The content of a CSV file.
+    """The content of a CSV file, or of a frame.
 
     Attributes:
-        path: of the file
+        path: of the file; of a frame what messages call it
         header: names of the columns
-        lines: (rows,) int64, the line that each row ends in
+        lines: (rows,) int64, the line that each row ends in; of a frame the number of the row, from 0
         columns: of each its numbers (rows,), NaN where one is missing, or its texts
         marks: how numbers are written
+        unit: what ``lines`` count
     """
 
     path: Path
@@ -106,6 +107,7 @@ class Table:
     lines: np.ndarray
     columns: list[np.ndarray | Texts]
     marks: Marks
+    unit: Literal["line", "row"] = "line"
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -114,11 +116,21 @@ class Table:
         """Return the line of a row."""
         return int(self.lines[row])
 
+    def at(self, row: int) -> str:
+        """Return where in the table a row is, for messages."""
+        return f"{self.unit} {self.line(row)}"
+
+    def where(self, row: int) -> str:
+        """Return where a row is, for the beginning of a message."""
+        return f"{self.path}, {self.at(row)}"
+
     def cell(self, row: int, place: int) -> str:
-        """Return the exact text of a cell, for messages; the file is read again."""
+        """Return the exact text of a cell, for messages; a file is read again."""
         column = self.columns[place]
         if isinstance(column, Texts):
             return str(column.values[column.codes[row]])
+        if self.unit == "row":
+            return str(column[row])
         rows = dict(read_rows(self.path)[1])
         return rows[self.line(row)][place].strip()
 
@@ -132,7 +144,7 @@ class Table:
         """Return a column (rows,) float64, NaN where a value is missing.
 
         Raises:
-            DataError: a cell holds no finite number; says in which line.
+            DataError: a cell holds no finite number; says in which line or row.
         """
         column = self.columns[place]
         if isinstance(column, Texts):
@@ -166,7 +178,7 @@ class Table:
         return "expected a finite number"
 
     def _error(self, row: int, place: int, reason: str) -> DataError:
-        return DataError(f"{self.path}, line {self.line(row)}, column {shown(self.header[place])}: {reason}")
+        return DataError(f"{self.where(row)}, column {shown(self.header[place])}: {reason}")
 
 
 def read_table(path: Path, texts: Callable[[list[str]], Collection[int]], marks: Marks) -> Table:
@@ -187,7 +199,7 @@ def read_table(path: Path, texts: Callable[[list[str]], Collection[int]], marks:
     if table is None:
         header, rows = read_rows(path)
         lines = np.array([line for line, _ in rows], np.int64)
-        columns = [_factorised([cells[place] for _, cells in rows]) for place in range(len(header))]
+        columns = [factorised([cells[place] for _, cells in rows]) for place in range(len(header))]
         table = Table(path, header, lines, list(columns), marks)
         texts(header)
     if not len(table):
@@ -195,7 +207,8 @@ def read_table(path: Path, texts: Callable[[list[str]], Collection[int]], marks:
     return table
 
 
-def _factorised(cells: Sequence[str]) -> Texts:
+def factorised(cells: Sequence[str]) -> Texts:
+    """Return cells as a column, without the blanks around them."""
     numbers: dict[str, int] = {}
     codes = [numbers.setdefault(cell.strip(), len(numbers)) for cell in cells]
     return Texts(np.array(codes, np.int64), list(numbers))
@@ -339,13 +352,14 @@ def _columns(
             codes, values = pd.factorize((exact if place in again else frame)[place])
             if (codes < 0).any():  # a cell that is lacking at the end of a line
                 return None
-            columns[place] = _stripped(codes.astype(np.int64), list(map(str, values)))
+            columns[place] = stripped(codes.astype(np.int64), list(map(str, values)))
         return [columns[place] for place in range(count)]
     return None
 
 
-def _stripped(codes: np.ndarray, values: list[str]) -> Texts:
-    plain = _factorised(values)
+def stripped(codes: np.ndarray, values: list[str]) -> Texts:
+    """Return a column whose ``values`` may have blanks around them."""
+    plain = factorised(values)
     return Texts(plain.codes[codes], plain.values) if len(plain.values) else Texts(codes, values)
 
 

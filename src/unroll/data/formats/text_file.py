@@ -88,7 +88,7 @@ class _Table:
 
     Attributes:
         path: of the file
-        row: what one is called, "line" or "object"
+        row: what one is called, "line", "object" or "row"
         names: of the columns; of objects the fields of the first
         numbers: of the rows
         rows: what each holds by the names of the columns, or fields
@@ -121,6 +121,29 @@ def parse_table(path: Path, config: DataConfig, labels: Labels) -> ParsedTexts:
     header, rows = read_rows(path)
     cells = [dict(zip(header, cells, strict=True)) for _, cells in rows]
     return _texts(_Table(path, "line", header, [at for at, _ in rows], cells), config, labels)
+
+
+def parse_rows(
+    path: Path,
+    unit: str,
+    names: list[str],
+    numbers: list[int],
+    rows: Sequence[Mapping[str, Any]],
+    config: DataConfig,
+    labels: Labels,
+) -> ParsedTexts:
+    """Return the texts of a table that has been read.
+
+    Args:
+        path: of it.
+        unit: what a row is called.
+        names: of the columns.
+        numbers: of the rows.
+        rows: what each holds by the names of the columns, None where it is missing.
+        config: as for `parse_table`, as are further arguments and errors.
+        labels: as for `parse_table`.
+    """
+    return _texts(_Table(path, unit, names, numbers, rows), config, labels)
 
 
 def parse_json(path: Path, config: DataConfig, labels: Labels) -> ParsedTexts:
@@ -175,7 +198,10 @@ def _texts(table: _Table, config: DataConfig, labels: Labels) -> ParsedTexts:
             raise DataError(f"{table.where(place)}: expected a text in {shown(text)}, got {shown(value)}")
         texts.append(check_text(table.where(place), value))
     classes = None if label is None else [_label(table, place, label) for place in range(len(table.rows))]
-    columns = [None if name is None else _chosen(table, name) for name in (config.group, config.split_by_time)]
+    columns = [
+        None if name is None or (labels != "needed" and name not in table.names) else _chosen(table, name)
+        for name in (config.group, config.split_by_time)
+    ]
     groups, when = (None if name is None else _values(table, name) for name in columns)
     left_out = [name for name in table.names if name not in (text, label, *columns)]
     facts = [f"texts from column {shown(text)}", *([] if label is None else [f"class: {shown(label)}"])]

@@ -4,6 +4,7 @@ What a file holds is told by its name, and of a table by the names of its column
 
 - ``X.csv``, ``X.tsv`` with a first line that names the columns; of a .tsv no cell is quoted.
 - ``X.json``, ``X.jsonl``, ``X.ndjson``: an object a line, or one array of objects.
+- ``X.parquet``, ``X.arrow``, ``X.feather``: a table, see `unroll.data.formats.frames`.
 - ``X.txt``, ``X.train``: lines with a class each, see `unroll.data.formats.labelled_lines`. Numbers alone are series.
 - a folder with a sub-folder for each class, ``pos/1.txt``; or with such folders in ``train/``, ``test/``, ``val/``.
 - a folder with one of the files above.
@@ -20,9 +21,10 @@ has a test or a validation part beside it (``X.train``, ``X.test``, ``X.dev``; `
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -34,7 +36,7 @@ from ...formatting import is_printable, listed, shown
 from ..origins import Origins
 from ..preparation import Preparation, Scaling
 from ..sequences import Parts, SequenceData
-from . import labelled_lines, text_file
+from . import frames, labelled_lines, text_file
 from .image_folder import SUFFIXES as IMAGES
 from .parsing import in_order, read_rows, read_text
 from .parts import Files, beside, entries_of, inside, unpacked
@@ -45,8 +47,10 @@ from .text_file import JSON, TABLES, Labels, ParsedTexts, column_of_texts, names
 LINES = (".txt", ".train")
 PARSERS: dict[str, Callable[[Path, DataConfig, Labels], ParsedTexts]] = {
     **text_file.PARSERS,
+    **dict.fromkeys(frames.SUFFIXES, frames.parse_texts),
     **dict.fromkeys(LINES, labelled_lines.parse),
 }
+Source = TypeVar("Source")
 UNUSED = (*OF_IMAGES, "missing")
 ROWS = 100  # of a table, to tell whether a column holds texts
 
@@ -57,7 +61,7 @@ def read(path: Path, config: DataConfig, form: object = None) -> Parts:
     Args:
         path: a file or a folder.
         config: must not ask for what is only for images, series or texts in files of another kind.
-        form: of a trained model, whose data may lack the columns by which its training data was cut (default None).
+        form: not used.
 
     Raises:
         DataError: a file is invalid; the message names the line or byte.
@@ -69,8 +73,21 @@ def read(path: Path, config: DataConfig, form: object = None) -> Parts:
         config.check_unused(str(path), "it does not hold texts in lines", "lines")
     if files.train.is_dir() or _suffix(files.train) in LINES:
         config.check_unused(str(path), "it has no columns", "text_column", "label_column", *CUTS)
-    train = _parse(files.train, _with_cuts(files.train, config) if form else config, "needed")
-    parsed = {name: _parse(file, _with_cuts(file, train.reading), "optional") for name, file in _others(files)}
+    return of_parts({"train": files.train, **dict(_others(files))}, _parse, config)
+
+
+def of_parts(
+    sources: Mapping[str, Source], parse: Callable[[Source, DataConfig, Labels], ParsedTexts], config: DataConfig
+) -> Parts:
+    """Return the parts of a set of texts.
+
+    Args:
+        sources: what to read as "train", and as "test" and "val" if there are any.
+        parse: reads one.
+        config: as for `read`.
+    """
+    train = parse(sources["train"], config, "needed")
+    parsed = {name: parse(source, train.reading, "optional") for name, source in sources.items() if name != "train"}
     notes: tuple[str, ...] = ()
     for name, part in list(parsed.items()):
         if part.labels is None:
@@ -78,15 +95,6 @@ def read(path: Path, config: DataConfig, form: object = None) -> Parts:
             del parsed[name]
     data = to_sequences([train, *parsed.values()], notes)
     return Parts.of(dict(zip(["train", *parsed], data, strict=True)), train.reading, train.understood)
-
-
-def _with_cuts(path: Path, config: DataConfig) -> DataConfig:
-    """Return ``config`` without the columns by which parts are cut, where a file lacks them."""
-    if path.is_dir() or _suffix(path) in LINES or not (config.group or config.split_by_time):
-        return config
-    names = names_in(path)
-    group, when = (name if name in names else None for name in (config.group, config.split_by_time))
-    return replace(config, group=group, split_by_time=when)
 
 
 def _others(files: Files) -> list[tuple[str, Path]]:
@@ -104,6 +112,8 @@ def is_text(path: Path, config: DataConfig) -> bool:
     suffix = _suffix(path)
     if suffix in (".txt", ".tsv") and holds_numbers(path):
         return False
+    if suffix in frames.SUFFIXES:
+        return frames.is_text(path, config)
     if suffix in TABLES:
         if config.text_column is not None or column_of_texts(read_rows(path, 1)[0], []) is None:
             return config.text_column is not None
@@ -119,9 +129,14 @@ def as_before(path: Path, own: DataConfig, reading: DataConfig) -> DataConfig:
         return reading
     if _suffix(train) in LINES:
         return replace(reading, lines=reading.lines or own.lines)
-    names = names_in(train)
-    text, label = (name if name in names else None for name in (own.text_column, own.label_column))
-    return replace(reading, text_column=reading.text_column or text, label_column=reading.label_column or label)
+    return columns_as_before(_names_in(train), own, reading)
+
+
+def columns_as_before(names: Sequence[str], own: DataConfig, reading: DataConfig) -> DataConfig:
+    """Return how to read a table with columns of such ``names``, as `as_before` does."""
+    before = {name: getattr(own, name) for name in ("text_column", "label_column", "group", "split_by_time")}
+    present = {name: column for name, column in before.items() if column in names}
+    return replace(reading, **{name: getattr(reading, name) or column for name, column in present.items()})
 
 
 def read_texts(
@@ -139,11 +154,11 @@ def read_texts(
         DataError: the file cannot be read, holds no text, or is invalid.
     """
     suffix, given = _suffix(path), DataConfig(lines=lines, text_column=text_column)
-    is_lines = suffix not in (*TABLES, *JSON)
+    is_lines = suffix not in (*TABLES, *JSON, *frames.SUFFIXES)
     name, reason = ("text_column", "it has no columns") if is_lines else ("lines", "it does not hold texts in lines")
     given.check_unused(str(path), reason, name)
     if not is_lines:
-        if text_column is None and usual_column is not None and usual_column in names_in(path):
+        if text_column is None and usual_column is not None and usual_column in _names_in(path):
             text_column = usual_column
         parsed = PARSERS[suffix](path, DataConfig(text_column=text_column), "unwanted")
         texts, places = parsed.texts, parsed.places
@@ -156,6 +171,10 @@ def read_texts(
     if not texts:
         raise DataError(f"{path} holds no texts")
     return texts, places
+
+
+def _names_in(path: Path) -> list[str]:
+    return frames.names_in(path) if _suffix(path) in frames.SUFFIXES else names_in(path)
 
 
 def _suffix(path: Path) -> str:
