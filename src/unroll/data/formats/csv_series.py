@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -82,12 +83,14 @@ def _wide(table: Table, places: Places, config: DataConfig, known: Columns | Non
     if empty.any():
         line = table.line(int(empty.argmax()))
         raise DataError(f"{table.path}, line {line}: the series is empty; remove the row")
-    names = list(map(str, table.lines.tolist())) if places.id is None else _unique_ids(table, places.id)
+    rows, lines = table.rows.tolist(), table.lines.tolist()
+    names = list(map(str, lines)) if places.id is None else _unique_ids(table, places.id)
     values = [row[:length, None] for row, length in zip(x, lengths.tolist(), strict=True)]
-    by = "line" if places.id is None else "id"
+    by: Literal["line", "id"] = "line" if places.id is None else "id"
     labels = None if places.label is None else _each_row(table, places.label, _labels(table, places.label))
     columns = places.named(table.header, config) if known is None else known
-    return Series(table.path, values, names, by, labels, (), (), columns, _notes(table, places, known))
+    notes = _notes(table, places, known)
+    return Series(table.path, values, names, by, labels, (), (), columns, notes, rows=rows, lines=lines)
 
 
 def _long(table: Table, places: Places, config: DataConfig, known: Columns | None) -> Series:
@@ -119,7 +122,11 @@ def _long(table: Table, places: Places, config: DataConfig, known: Columns | Non
     values = [x[start:end] for start, end in pairwise(bounds.tolist())]
     firsts = np.repeat(times[order][bounds[:-1]], np.diff(bounds))
     since = (times[order] - firsts) / ticks
-    return Series(table.path, values, names, "id", labels, (), features, columns, notes, times=since)
+    first = np.minimum.reduceat(np.arange(len(table))[order], bounds[:-1])
+    rows, lines = table.rows[first].tolist(), table.lines[first].tolist()
+    return Series(
+        table.path, values, names, "id", labels, (), features, columns, notes, times=since, rows=rows, lines=lines
+    )
 
 
 def _values(table: Table, place: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from ...errors import DataError
 from ...formatting import listed, shown
 from ..columns import Columns
 from ..preparation import Preparation, Scaling
+from ..records import Records
 from ..remarks import plain
 from ..sequences import SequenceData
 from .parsing import in_order
@@ -25,8 +27,8 @@ class Series:
     Attributes:
         path: of the file
         values: of each series (time, features) float64, NaN where a value is missing
-        names: of each series: its id, or its line
-        named_by: which of the two, "id" or "line"
+        names: of each series: its id, or its line, or the name of a file that is one series
+        named_by: which of these, "id", "line" or "file"
         labels: class of each series; None where the file has no classes
         classes: all that the file says there are, in its order; empty where that follows from the labels
         features: names of the features; empty where the file has none
@@ -34,12 +36,14 @@ class Series:
         notes: what one should know of how it was read, in words
         understood: what was taken for what, in words; empty where there was no choice, or ``columns`` say it
         times: (steps of all series,) float64, ascending from 0 in each; of dates in seconds; None where it has none
+        rows: number of each series' record, of its first one if it has several; empty where every record is a series
+        lines: the line of each of these records; empty where ``names`` says it, or the file has none
     """
 
     path: Path
     values: list[np.ndarray]
     names: list[str]
-    named_by: str
+    named_by: Literal["id", "line", "file"]
     labels: list[str] | None
     classes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
@@ -47,6 +51,18 @@ class Series:
     notes: tuple[str, ...] = ()
     understood: str = ""
     times: np.ndarray | None = None
+    rows: Sequence[int] = ()
+    lines: Sequence[int] = ()
+
+    @property
+    def records(self) -> Records:
+        """The places of the series in the file."""
+        if self.named_by == "file":
+            return Records(ids=self.names, named_by="file")
+        rows = self.rows or range(len(self.names))
+        if self.named_by == "line":
+            return Records(rows, [int(name) for name in self.names], named_by="line")
+        return Records(rows, self.lines, self.names, "id")
 
 
 def to_sequences(parts: Sequence[Series], offset: tuple[float, ...] | None = None) -> list[SequenceData]:

@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from ...config import DataConfig
 from ...errors import DataError, did_you_mean
-from ...formatting import listed, quoted, shown
+from ...formatting import is_printable, listed, quoted, shown
+from ..records import Records
 from .candidates import length_of_prose, look_like_classes
-from .parsing import check_name, decoded, number, read_rows, read_text
+from .parsing import check_name, decoded, number, read_records, read_rows, read_text
 from .parts import unpacked
 
 PLAIN = ("text", "sentence")  # names that leave no doubt
@@ -35,6 +36,7 @@ class ParsedTexts:
         places: where each stands, in words
         understood: what was taken for what, in words
         reading: how the file was read, with what was not said but found out: further parts are read so too
+        records: the same places, for answers to be joined with the file
     """
 
     path: Path
@@ -43,9 +45,10 @@ class ParsedTexts:
     places: list[str]
     understood: str = ""
     reading: DataConfig = field(default_factory=DataConfig)
+    records: Records = field(default_factory=Records)
 
 
-def text_lines(content: str | bytes, name: str = "") -> tuple[list[str], list[str]]:
+def text_lines(content: str | bytes, name: str = "") -> tuple[list[str], list[int]]:
     """Return each line as a text, blank ones left out, and its number.
 
     Args:
@@ -56,7 +59,7 @@ def text_lines(content: str | bytes, name: str = "") -> tuple[list[str], list[st
         DataError: bytes are not UTF-8; says at which one.
     """
     lines = (decoded(content, name) if isinstance(content, bytes) else content).split("\n")
-    filled = [(str(at), line.strip()) for at, line in enumerate(lines, start=1) if line.strip()]
+    filled = [(at, line.strip()) for at, line in enumerate(lines, start=1) if line.strip()]
     return [line for _, line in filled], [at for at, _ in filled]
 
 
@@ -83,7 +86,8 @@ class _Table:
         path: of the file
         row: what one is called, "line" or "object"
         names: of the columns; of objects the fields of the first
-        numbers: of the rows
+        numbers: of these
+        places: of the rows, from 0, as pandas counts them
         rows: what each holds by the names of the columns, or fields
     """
 
@@ -91,6 +95,7 @@ class _Table:
     row: str
     names: list[str]
     numbers: list[int]
+    places: Sequence[int]
     rows: Sequence[Mapping[str, Any]]
 
     def values(self, name: str) -> list[Any]:
@@ -111,9 +116,10 @@ def parse_table(path: Path, config: DataConfig, labels: Labels) -> ParsedTexts:
     Raises:
         DataError: the file cannot be read, a column is missing or ambiguous, or a row is invalid; it names the place.
     """
-    header, rows = read_rows(path)
-    cells = [dict(zip(header, cells, strict=True)) for _, cells in rows]
-    return _texts(_Table(path, "line", header, [at for at, _ in rows], cells), config, labels)
+    header, records = read_records(path)
+    cells = [dict(zip(header, cells, strict=True)) for *_, cells in records]
+    lines, rows = [record.line for record in records], [record.row for record in records]
+    return _texts(_Table(path, "line", header, lines, rows, cells), config, labels)
 
 
 def parse_json(path: Path, config: DataConfig, labels: Labels) -> ParsedTexts:
@@ -141,7 +147,7 @@ def _objects(path: Path) -> _Table:
     for at, value in zip(numbers, objects, strict=True):
         if not isinstance(value, dict):
             raise DataError(f"{path}, {row} {at}: expected an object with fields, got {shown(value)}")
-    return _Table(path, row, list(objects[0]) if objects else [], numbers, objects)
+    return _Table(path, row, list(objects[0]) if objects else [], numbers, range(len(objects)), objects)
 
 
 def _decoded(content: str, where: str) -> Any:
@@ -168,12 +174,30 @@ def _texts(table: _Table, config: DataConfig, labels: Labels) -> ParsedTexts:
             raise DataError(f"{table.where(place)}: expected a text in {shown(text)}, got {shown(value)}")
         texts.append(check_text(table.where(place), value))
     classes = None if label is None else [_label(table, place, label) for place in range(len(table.rows))]
+    id_ = _id_column(table, config, text) if labels == "unwanted" else None
+    ids = [] if id_ is None else [_id(table, place, id_) for place in range(len(table.rows))]
+    lines = table.numbers if table.row == "line" else ()
+    records = Records(table.places, lines, ids, "id" if ids else "line" if lines else "text")
     left_out = [name for name in table.names if name not in (text, label)]
     facts = [f"texts from column {shown(text)}", *([] if label is None else [f"class: {shown(label)}"])]
     facts += [f"left out: {listed(left_out)}"] if left_out else []
     reading = replace(config, text_column=text, label_column=label)
     places = [f"{table.row} {at}" for at in table.numbers]
-    return ParsedTexts(table.path, texts, classes, places, "; ".join(facts), reading)
+    return ParsedTexts(table.path, texts, classes, places, "; ".join(facts), reading, records)
+
+
+def _id_column(table: _Table, config: DataConfig, text: str) -> str | None:
+    """Return the column that says what each text is called; None where there is none."""
+    if config.id_column is not None:
+        return _chosen(table, config.id_column)
+    return next(iter(_called([name for name in table.names if name != text], ("id",))), None)
+
+
+def _id(table: _Table, place: int, name: str) -> str:
+    value, where = table.rows[place].get(name), table.where(place)
+    if not isinstance(value, str | int) or not is_printable(str(value)):
+        raise DataError(f"{where}: expected an id in {shown(name)}, a text or a whole number, got {shown(value)}")
+    return str(value).strip()
 
 
 def _label(table: _Table, place: int, name: str) -> str:
