@@ -193,6 +193,8 @@ def predict_sources(
 
 def _named(prediction: FilePrediction, file: Source) -> FilePrediction:
     """Return a prediction under the names that its file has for the user: data from a pipe is in another file."""
+    if prediction.named_by != "file" and file.name == str(file.path):
+        return prediction
     error = prediction.error and prediction.error.replace(str(file.path), file.name)
     fills = prediction.named_by == "file" and (error is None or prediction.id is not None)
     return replace(prediction, file=file.name, error=error, id=file.id if fills else prediction.id)
