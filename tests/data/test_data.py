@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import unroll
 from unroll import ConfigError, DataError, SequenceData, Splits, load
+from unroll.data.cuts import stratified_cut
 from unroll.data.formats import mnist
 from unroll.data.formats.texts import unread
 from unroll.data.preparation import Framing, ImageFormat, Preparation, Scaling
-from unroll.data.stratified import stratified_cut
 from unroll.data.tokenizer import Tokenizer
 
 

@@ -108,7 +108,8 @@ def test_what_says_nothing_of_a_series_is_no_feature(
     path = write("l.csv", header, long(more=lambda s, t: [value(s, t)]))
     splits = load(path)
     assert splits.train.preparation.features == ("x", "y")
-    assert splits.train.notes == (f"left out: {name} ({reason}); --feature-columns takes columns in",)
+    whose = "; --group subject keeps the series of each subject in one part" if name == "subject" else ""
+    assert splits.train.notes == (f"left out: {name} ({reason}); --feature-columns takes columns in{whose}",)
     assert str(columns(splits.train)) == f"series from columns x, y; id: id; time: time; class: label; left out: {name}"
     if name not in ("who", "when"):
         assert load(path, feature_columns=["x", name]).train.preparation.features == ("x", name)

@@ -19,10 +19,10 @@ from PIL import Image
 
 import unroll
 from unroll.cells import Cell
+from unroll.data.cuts import stratified_cut
 from unroll.data.formats.download import cache_folder
 from unroll.data.preparation import Preparation, Scaling
 from unroll.data.sequences import SequenceData
-from unroll.data.stratified import stratified_cut
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import DataError, RunError
 

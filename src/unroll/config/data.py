@@ -21,6 +21,7 @@ Decimal = Literal[".", ","]
 ColourName = Literal["keep", "grey"]
 LISTS = ("feature_columns", "drop_columns", "missing_values")
 COLUMNS = ("id_column", "time_column", "label_column", "feature_columns", "drop_columns", "decimal")  # of tables alone
+CUTS = ("group", "group_pattern", "split_by_time")  # columns that say how parts are cut
 OF_IMAGES = ("read", "resize", "colour")
 OF_SERIES = ("resample", "every")  # which time steps are read; max_length also says which tokens
 TABLE = (*COLUMNS, "missing_values")  # settings of tables, of which the last is one of all series
@@ -42,6 +43,14 @@ class DataConfig:
         test_fraction: fraction of each class held out as the test split, if the data has none of its own, at least one
             sequence of two or more; 0 trains on all of them (default 0.2)
         split_seed: seed of that split (default 0)
+        group: column of what must not be divided, such as the person that sequences are of; whole groups are held out
+            for test and validation (default: every sequence may be held out)
+        group_pattern: regular expression that finds the name of the group in that column, or without group in the id
+            or the file name of each sequence, such as "s[0-9]+" (default: the whole column is the name)
+        split_by_time: column with the time of each sequence, or of each row; the latest sequences are held out for test
+            and validation (default: those held out are drawn at random)
+        val_data: data to validate on, read as the training data is (default: part of the training data, see
+            val_fraction)
         missing: how to fill in missing values of a series; impute repeats the last value (at the start: the mean); mask
             does the same and adds, for each feature, a second one that is 1 where the value was missing
         tokenizer: how to split a text into tokens; word+ngrams, words that are also read by their character n-grams, so
@@ -74,6 +83,10 @@ class DataConfig:
     colour: ColourName | None = None
     test_fraction: float | None = None
     split_seed: int | None = None
+    group: str | None = None
+    group_pattern: str | None = None
+    split_by_time: str | None = None
+    val_data: str | None = None
     missing: MissingName = "impute"
     tokenizer: TokenizerName = "word+ngrams"
     vocabulary_size: int = 20_000
@@ -114,6 +127,14 @@ class DataConfig:
             check_fraction("test_fraction", self.test_fraction)
         if self.split_seed is not None and not 0 <= self.split_seed < 2**32:
             raise ConfigError(f"split_seed must be from 0 to 4294967295, got {quoted(self.split_seed)}")
+        if self.is_grouped and self.split_by_time is not None:
+            raise ConfigError("group and split_by_time are two ways to cut the data: choose one")
+        try:
+            re.compile(self.group_pattern or "")
+        except re.error as error:
+            raise ConfigError(
+                f"group_pattern must be a regular expression, got {quoted(self.group_pattern)}: {error}"
+            ) from error
         check_at_least("vocabulary_size", self.vocabulary_size, 2)
         check_at_least("ngram_buckets", self.ngram_buckets, 1)
         if self.ngram_buckets >= 2**31:
@@ -134,6 +155,11 @@ class DataConfig:
         """Return the names, or marks, that one of the settings lists: those with a comma in quotes."""
         value = getattr(self, setting)
         return () if not value else tuple(name.strip() for name in next(csv.reader([value], skipinitialspace=True)))
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether groups must not be divided."""
+        return self.group is not None or self.group_pattern is not None
 
     @property
     def size(self) -> tuple[int, int] | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ..config import DataConfig
-from ..config.data import TABLE
+from ..config.data import CUTS, TABLE
 from ..config.signature import takes, with_defaults
 from ..errors import DataError, did_you_mean
 from .files import check_regular
@@ -92,12 +92,38 @@ def load(arguments: Arguments) -> Splits:
     config = arguments.config()
     folder, name = _folder(arguments.data_dir), str(arguments.name)
     if name in READERS:
-        config.check_unused(name, NO_TABLE, *TABLE)
+        config.check_unused(name, NO_TABLE, *TABLE, *CUTS)
+        config.check_unused(name, "it is read by name: name a path of its own instead", "val_data")
         splits = READERS[name](name, folder, config)
     else:
         path = _find(name, folder)
-        splits = Splits.of(_format(path, config)(path, config, None), _name(path), str(path), config)
+        parts = _with_validation(_format(path, config)(path, config, None), path, folder, config)
+        splits = Splits.of(parts, _name(path), str(path), config)
     return splits if arguments.scaling == "training" else splits.scaled(arguments.scaling)
+
+
+def _with_validation(parts: Parts, path: Path, folder: Path | None, config: DataConfig) -> Parts:
+    """Return the parts with the validation part that ``config`` names, if it does.
+
+    Raises:
+        ConfigError: the set has a validation part of its own.
+        DataError: the other data is missing, broken, or is not of the same kind, features and classes.
+    """
+    if config.val_data is None:
+        return parts
+    if parts.val is not None:
+        config.check_unused(str(path), "it has a validation part of its own", "val_data")
+    place = _find(config.val_data, folder)
+    if place.resolve() == path.resolve():
+        raise DataError(f"val_data {place} is what is trained on: name other data")
+    reading = replace(parts.reading or config, val_data=None)
+    read = _format(place, reading)
+    preparation = parts.train.preparation
+    val = read(place, reading, None if read is image_folder.read else preparation).train
+    try:
+        return parts._replace(val=val.beside(parts.train))
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from error
 
 
 def load_as(
@@ -133,6 +159,8 @@ def load_as(
         read = _format(path, reading)
         if preparation.kind == "series" and own is not None:
             reading = marked_as_before(own, reading, preparation)
+        if preparation.kind != "images" and own is not None and path.suffix != ".npz":
+            reading = replace(reading, group=own.group, split_by_time=own.split_by_time)  # if the columns are there
         is_image = read is image_folder.read
         parts = read(path, config if is_image else reading, image if is_image else preparation)
     test = None if parts.test is None else parts.test.prepared_as(preparation)

@@ -18,10 +18,11 @@ from ..config import DataConfig
 from ..errors import DataError
 from ..formatting import listed
 from .batching import bounded, longest_of_each
+from .cuts import grouped_cut, latest_cut, stratified_cut
 from .html import PICTURES, Firsts, Part, data_html
+from .origins import Origins
 from .preparation import Kind, Missing, Preparation, in_channels, valid_steps
 from .ragged import owners, padded, places
-from .stratified import stratified_cut
 from .time_steps import Steps, TimeSteps
 from .tokenizer import Tokenizer
 
@@ -66,6 +67,7 @@ class SequenceData:
             holds rows instead of tokens: of each its token and its n-grams. Row 0 is all 0
         times: laid out as ``x`` without features, float64, ascending from 0 in each sequence, where the source has
             them; `with_time_steps` may need them
+        origins: of each sequence, what its source calls it, and what belongs together; None where that is not known
 
     Raises:
         DataError: the tensors do not fit each other or the classes.
@@ -81,6 +83,7 @@ class SequenceData:
     starts: Tensor | None = None
     words: Tensor | None = None
     times: Tensor | None = None
+    origins: Origins | None = None
 
     def __post_init__(self) -> None:
         axes, dtypes = "(N, time, features)", [torch.uint8, torch.float32]
@@ -100,6 +103,8 @@ class SequenceData:
         n = len(self.x) if self.starts is None else len(self.starts)
         if self.y.shape != (n,) or self.y.dtype != torch.int64:
             raise DataError(f"y must be int64 of shape ({n},), got {self.y.dtype} of {tuple(self.y.shape)}")
+        if self.origins is not None and len(self.origins) != n:
+            raise DataError(f"origins must be those of {n} sequences, got {len(self.origins)}")
         classes = len(self.preparation.classes)
         if len(self.y) and not 0 <= int(self.y.min()) <= int(self.y.max()) < classes:
             raise DataError(f"y must be from 0 to {classes - 1}, got {int(self.y.min())} to {int(self.y.max())}")
@@ -247,6 +252,18 @@ class SequenceData:
         classes = self.preparation.classes
         return dict(zip(classes, torch.bincount(self.y, minlength=len(classes)).tolist(), strict=True))
 
+    def grouped_by(self, pattern: str | None) -> SequenceData:
+        """Return this data grouped by what ``pattern``, a regular expression, finds in names of groups or sequences.
+
+        Raises:
+            DataError: there are no names, or the pattern does not occur in one.
+        """
+        if pattern is None:
+            return self
+        if self.origins is None:
+            raise DataError(f"group_pattern {pattern} needs names of sequences, ids or files: this data has none")
+        return replace(self, origins=self.origins.grouped_by(pattern))
+
     def subset(self, index: Tensor) -> SequenceData:
         """Return the sequences at ``index`` (M,) int64, in that order."""
         lengths = None if self.lengths is None else self.lengths[index]
@@ -255,8 +272,19 @@ class SequenceData:
             starts, at = lengths.cumsum(0) - lengths, places(self.starts[index], lengths)
         missing, times = (None if each is None else each.index_select(0, at) for each in (self.missing, self.times))
         texts = None if self.texts is None else tuple(self.texts[i] for i in index.tolist())
+        origins = None if self.origins is None else self.origins.subset(index.cpu().numpy())
         x, y = self.x.index_select(0, at), self.y[index]  # in less than half the time of self.x[at]
-        return replace(self, x=x, y=y, lengths=lengths, starts=starts, missing=missing, texts=texts, times=times)
+        return replace(
+            self,
+            x=x,
+            y=y,
+            lengths=lengths,
+            starts=starts,
+            missing=missing,
+            texts=texts,
+            times=times,
+            origins=origins,
+        )
 
     def unpadded(self) -> SequenceData:
         """Return the same data no longer than its longest sequence; without lengths where all are as long."""
@@ -280,10 +308,17 @@ class SequenceData:
         """Return ``(rest, part)``: a stratified random part of about ``fraction`` of each class, and the rest.
 
         A class of two or more has at least one sequence in each, a class of one has it in the rest; ``fraction`` 0
-        leaves all there. Equal texts, or series, come into the same of both, and count as one.
+        leaves all there. Equal texts, or series, come into the same of both, and count as one. Where ``origins`` has
+        groups, these are not divided; where it says when each sequence was, the part is the latest.
         """
-        contents: Sequence[str | bytes] | None = self.checksums() if self.kind == "series" else self.texts
-        rest, part = stratified_cut(self.y.cpu().numpy(), fraction, seed, contents)
+        y, origins = self.y.cpu().numpy(), self.origins
+        if origins is not None and origins.when is not None:
+            rest, part = latest_cut(origins.when, fraction)
+        elif origins is not None and origins.groups is not None:
+            rest, part = grouped_cut(y, origins.groups, fraction, seed)
+        else:
+            contents: Sequence[str | bytes] | None = self.checksums() if self.kind == "series" else self.texts
+            rest, part = stratified_cut(y, fraction, seed, contents)
         device = self.y.device
         return self.subset(torch.from_numpy(rest).to(device)), self.subset(torch.from_numpy(part).to(device))
 
@@ -399,19 +434,39 @@ class SequenceData:
             expected, got = _shape(preparation), _shape(own)
             if expected != got:
                 raise DataError(f"the run expects images of {expected}, got {got}")
-        if not set(own.classes) <= set(preparation.classes):
-            raise DataError(
-                f"the run knows the classes {listed(preparation.classes)}; the data has {listed(own.classes)}"
-            )
-        numbers = {name: number for number, name in enumerate(preparation.classes)}
-        index = torch.tensor([numbers[name] for name in own.classes], device=self.y.device)
+        y = self._numbered(preparation.classes)
         if isinstance(preparation.scaling.mean, tuple) and preparation.missing is None:
             self._check_features(len(preparation.scaling.mean))
         data = self._with_features(preparation.features)._less(preparation.offset).filled(preparation.missing)
         if preparation.tokenizer is not None:
             data = data.tokenized(preparation.tokenizer)
         prepared = replace(preparation, columns=own.columns or preparation.columns)
-        return replace(data, y=index[self.y], preparation=prepared, times=None)
+        return replace(data, y=y, preparation=prepared, times=None)
+
+    def beside(self, train: SequenceData) -> SequenceData:
+        """Return this raw data as another part of the set whose training part is ``train``: its classes, its offset.
+
+        Raises:
+            DataError: it has other features, or a class that ``train`` lacks.
+        """
+        if self.kind != train.kind:
+            raise DataError(f"the parts of a set must be of one kind, got {train.kind} and {self.kind}")
+        y, own = self._numbered(train.preparation.classes), train.preparation
+        if self.texts is None and own.image is None:
+            self._check_features(train.values.shape[-1])
+        if own.image and self.preparation.image and _shape(own) != _shape(self.preparation):
+            expected, got = _shape(own), _shape(self.preparation)
+            raise DataError(f"expected images of {expected}, as in the training part, got {got}")
+        data = self if self.texts is not None or own.image else self._with_features(own.features)._less(own.offset)
+        return replace(data, y=y, preparation=own)
+
+    def _numbered(self, classes: tuple[str, ...]) -> Tensor:
+        """Return ``y`` as numbers of other ``classes``, by their names."""
+        own = self.preparation.classes
+        if not set(own) <= set(classes):
+            raise DataError(f"the run knows the classes {listed(classes)}; the data has {listed(own)}")
+        numbers = {name: number for number, name in enumerate(classes)}
+        return torch.tensor([numbers[name] for name in own], device=self.y.device)[self.y]
 
     def with_time_steps(self, rule: TimeSteps | None) -> SequenceData:
         """Return this raw data with the time steps that ``rule`` says; texts are cut when they become tokens.

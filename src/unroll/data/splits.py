@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from ..config import DataConfig
 from ..config.data import OF_SERIES
 from ..errors import ConfigError, DataError
-from ..formatting import shown
+from ..formatting import listed, shown
 from .html import data_html
 from .preparation import DataScaling, Missing, Scaling
 from .remarks import check_classes, remarks
@@ -67,16 +67,23 @@ class Splits:
             noted = replace(parts.train, notes=(*parts.train.notes, *remarks(parts.train)))
             parts = parts._replace(train=noted)
         parts = _with_time_steps(parts, source, config)
+        train, test, val = (None if part is None else part.grouped_by(config.group_pattern) for part in parts[:3])
+        assert train is not None
+        parts = parts._replace(train=train, test=test, val=val)
+        _check_cuts(parts.train, source, config)
         if parts.test is None:
             fraction = TEST_FRACTION if config.test_fraction is None else config.test_fraction
             train, test = parts.train.cut(fraction, config.split_seed or 0)
             drawn = len(test) > 0
+            if fraction and not drawn:
+                _explain_no_test(source, config)
         else:
             config.check_unused(source, "it has a test part of its own", "test_fraction", "split_seed")
             train, test, drawn = parts.train, parts.test, False
-        classes = [label for label, count in parts.train.counts.items() if count]
+        classes = [label for label, count in train.counts.items() if count]
         if len(classes) < 2:
             raise DataError(f"{source} holds one class only to train on, {shown(classes[0])}: expected 2 or more")
+        train = replace(train, notes=(*train.notes, *_of_cut(train, {"test": test, "validation": parts.val})))
         splits = cls(train, test, name, source, drawn, parts.val, parts.reading, parts.understood)
         return splits._learned(config).scaled("training")
 
@@ -125,6 +132,51 @@ class Splits:
             scaling = scaling.with_unscaled(len(rule.means))
         preparation = replace(self.train.preparation, scaling=scaling)
         return self._with_each(lambda part: replace(part, preparation=preparation))
+
+
+def _check_cuts(train: SequenceData, source: str, config: DataConfig) -> None:
+    """Raise `ConfigError` if ``config`` asks for a cut by what the data does not say."""
+    origins = train.origins
+    if origins is None or origins.groups is None:
+        config.check_unused(source, "it has no columns", "group", "group_pattern")
+    if origins is None or origins.when is None:
+        config.check_unused(source, "it has no columns", "split_by_time")
+
+
+def _explain_no_test(source: str, config: DataConfig) -> None:
+    """Raise `DataError` where a cut that was asked for holds nothing out."""
+    if config.is_grouped:
+        raise DataError(
+            f"{source}: no whole group can be held out, as each has a class that no other has: --test-fraction 0 "
+            "trains on all"
+        )
+    if config.split_by_time is not None:
+        raise DataError(f"{source}: all sequences begin at one time, {shown(config.split_by_time)}: none is the latest")
+
+
+def _of_cut(train: SequenceData, held_out: Mapping[str, SequenceData | None]) -> tuple[str, ...]:
+    """Say what a cut by groups or by time did, of the training part and the others by name."""
+    notes, own = list[str](), train.origins
+    for name, part in held_out.items():
+        origins = None if part is None else part.origins
+        if own is None or origins is None or not len(origins):
+            continue
+        if own.groups is not None and origins.groups is not None:
+            mine, its = set(own.groups), set(origins.groups)
+            if mine & its:
+                shared = f"{len(mine & its)} of the {len(its)} groups in the {name} part are in the training part too"
+                notes.append(f"{shared}: that part does not tell how new ones are classified")
+            elif name == "test":
+                notes.append(f"{len(mine)} groups to train on, {len(its)} others to test on")
+        if own.when is not None and origins.when is not None:
+            late = int((own.when[:, 1] >= origins.when[:, 0].min()).sum())
+            if late:
+                which = f"{late:,} of {len(own):,} training sequences"
+                notes.append(f"{which} end after the first of the {name} part begins")
+    if own is not None and own.when is not None:
+        absent = [label for label, count in train.counts.items() if not count]
+        notes += [f"in the past, which is trained on, the classes {listed(absent)} do not occur"] if absent else []
+    return tuple(notes)
 
 
 def _with_time_steps(parts: Parts, source: str, config: DataConfig) -> Parts:

@@ -146,9 +146,10 @@ class Mean:
     def __str__(self) -> str:
         """Return the gain in words, on one line."""
         verdict = "more than noise" if self.p < LEVEL else "within noise"
+        figures = f"{100 * self.evaluation.accuracy:.2f} %, {100 * self.gain:+.2f} points over the best, {self.runs[0]}"
         return (
-            f"mean of {len(self.runs)} runs: {100 * self.evaluation.accuracy:.2f} %, {100 * self.gain:+.2f} points over "
-            f"the best, {self.runs[0]}, {verdict} (McNemar p {_p(self.p)}); unroll predict --with averages runs"
+            f"mean of {len(self.runs)} runs: {figures}, {verdict} (McNemar p {_p(self.p)}); unroll predict --with "
+            "averages runs"
         )
 
     def to_dict(self) -> dict[str, Any]:

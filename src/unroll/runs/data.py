@@ -120,7 +120,7 @@ def _other_data(run: Run, name: str, data_dir: str | Path | None, reading: DataC
     parts = load_as(name, run.preparation, data_dir, reading, own)
     if parts.test is None:  # may be a copy of the run's own data: split it as for the training
         fraction = TEST_FRACTION if own.test_fraction is None else own.test_fraction
-        rest, test = parts.train.cut(fraction, own.split_seed or 0)
+        rest, test = parts.train.grouped_by(own.group_pattern).cut(fraction, own.split_seed or 0)
         if len(test) and rest.fingerprint() == run.config.fingerprint:
             return TestData(name, "test", test, 0)
     sequences = parts.train if parts.test is None else parts.test

@@ -140,6 +140,8 @@ def train_run(
     place = None if data_dir is None else str(Path(data_dir).expanduser().resolve())
     fingerprint = splits.train.fingerprint()
     read = splits.reading or reading
+    if read.val_data is not None:
+        read = replace(read, val_data=resolve(read.val_data, data_dir))
     stored = Plan(resolve(data, data_dir), place, read, chosen, fingerprint)
     preparation = replace(splits.train.preparation, usual=measure(splits.train))
     config = RunConfig.of(model, preparation, fingerprint, stored, tensorboard)

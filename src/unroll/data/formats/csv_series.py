@@ -27,7 +27,7 @@ from ...config import DataConfig
 from ...errors import DataError
 from ...formatting import is_printable, listed, quoted, shown
 from ..columns import Columns
-from .dates import date_ns
+from .dates import moment
 from .hints import explained, of_time
 from .parsing import check_name
 from .roles import LABELS, NUMBERED, Places, by_name, by_value, flag, in_series, numbered
@@ -35,6 +35,7 @@ from .series_file import Series
 from .table import Marks, Table, Texts, read_table
 
 SAME_RATE = 1.05  # times as long as the shortest may the longest time between two steps be
+WHOSE = ("subject", "person", "patient", "participant", "user", "speaker", "group", "session")  # columns' usual names
 SERIES = 1_000  # whose time between two steps is looked at
 
 
@@ -89,8 +90,12 @@ def _wide(table: Table, places: Places, config: DataConfig, known: Columns | Non
     by: Literal["line", "id"] = "line" if places.id is None else "id"
     labels = None if places.label is None else _each_row(table, places.label, _labels(table, places.label))
     columns = places.named(table.header, config) if known is None else known
+    groups = None if places.group is None else _each_row(table, places.group, table.texts(places.group).values)
+    when = None if places.when is None else np.repeat(_times(table, places.when)[:, None], 2, axis=1)
     notes = _notes(table, places, known)
-    return Series(table.path, values, names, by, labels, (), (), columns, notes, rows=rows, lines=lines)
+    return Series(
+        table.path, values, names, by, labels, (), (), columns, notes, groups=groups, when=when, rows=rows, lines=lines
+    )
 
 
 def _long(table: Table, places: Places, config: DataConfig, known: Columns | None) -> Series:
@@ -103,7 +108,13 @@ def _long(table: Table, places: Places, config: DataConfig, known: Columns | Non
         raise _repeated(table, places, np.arange(len(table))[order], same)
     starts = np.flatnonzero(~inner) + 1
     series = ids.codes[order][np.concatenate([[0], starts])]
-    labels = None if places.label is None else _label_of_each(table, places, series)
+    labels = None
+    if places.label is not None:
+        classes = _labels(table, places.label)
+        labels = _of_each(table, places.id, Texts(table.texts(places.label).codes, classes), "of class", series)
+    groups = None
+    if places.group is not None:
+        groups = _of_each(table, places.id, table.texts(places.group), "in group", series)
     x = np.stack([_values(table, place)[order] for place in places.features], axis=1)
     names = [ids.values[code] for code in series.tolist()]
     columns = places.named(table.header, config) if known is None else known
@@ -122,10 +133,14 @@ def _long(table: Table, places: Places, config: DataConfig, known: Columns | Non
     values = [x[start:end] for start, end in pairwise(bounds.tolist())]
     firsts = np.repeat(times[order][bounds[:-1]], np.diff(bounds))
     since = (times[order] - firsts) / ticks
+    when = None
+    if places.when is not None:
+        moments = _times(table, places.when)[order]
+        when = np.stack([reduce.reduceat(moments, bounds[:-1]) for reduce in (np.minimum, np.maximum)], axis=1)
     first = np.minimum.reduceat(np.arange(len(table))[order], bounds[:-1])
     rows, lines = table.rows[first].tolist(), table.lines[first].tolist()
     return Series(
-        table.path, values, names, "id", labels, (), features, columns, notes, times=since, rows=rows, lines=lines
+        table.path, values, names, "id", labels, (), features, columns, notes, "", since, groups, when, rows, lines
     )
 
 
@@ -187,27 +202,32 @@ def _each_row(table: Table, place: int, values: list[str]) -> list[str]:
     return [values[code] for code in table.texts(place).codes.tolist()]
 
 
-def _label_of_each(table: Table, places: Places, series: np.ndarray) -> list[str]:
-    """Return the class of each of the ``series``, which are codes of their ids.
+def _of_each(table: Table, id_: int, column: Texts, what: str, series: np.ndarray) -> list[str]:
+    """Return the value that a column has in each of the ``series``, which are codes of their ids.
+
+    Args:
+        table: of the rows.
+        id_: place of the ids.
+        column: the same in all rows of a series.
+        what: a series is, of such a value, for messages.
+        series: codes of ids.
 
     Raises:
         DataError: a series has two.
     """
-    assert places.id is not None
-    assert places.label is not None
-    ids, labels, names = table.texts(places.id), table.texts(places.label), _labels(table, places.label)
+    ids = table.texts(id_)
     first = np.full(len(ids.values), -1)
     first[ids.codes[::-1]] = np.arange(len(table))[::-1]  # the last to be written counts: the first row
-    differs = labels.codes != labels.codes[first][ids.codes]
+    differs = column.codes != column.codes[first][ids.codes]
     if differs.any():
         row = int(differs.argmax())
         before = int(first[ids.codes[row]])
-        own, earlier = (shown(names[labels.codes[at]]) for at in (row, before))
+        own, earlier = (shown(column.values[column.codes[at]]) for at in (row, before))
         raise DataError(
-            f"{table.path}, line {table.line(row)}: id {shown(ids.values[ids.codes[row]])} is of class {own}, but of "
-            f"{earlier} in line {table.line(before)}"
+            f"{table.path}, line {table.line(row)}: id {shown(ids.values[ids.codes[row]])} is {what} {own}, but "
+            f"{what.partition(' ')[0]} {earlier} in line {table.line(before)}"
         )
-    return [names[code] for code in labels.codes[first[series]].tolist()]
+    return [column.values[code] for code in column.codes[first[series]].tolist()]
 
 
 def _times(table: Table, place: int) -> np.ndarray:
@@ -218,7 +238,7 @@ def _times(table: Table, place: int) -> np.ndarray:
         if bad.any():
             raise _no_time(table, place, int(bad.argmax()), "a number or a date" if bad[0] else "a number")
         return column
-    times = [_time(value) for value in column.values]
+    times = [moment(value) for value in column.values]
     is_date = np.array([isinstance(value, str) is False and kind for value, kind in times], bool)
     is_bad = np.array([value is None for value, _ in times], bool)
     expects_date = bool(is_date[column.codes[0]])
@@ -247,7 +267,7 @@ def _mean_steps(times: np.ndarray, bounds: np.ndarray) -> np.ndarray:
 
 
 def _is_dates(column: np.ndarray | Texts) -> bool:
-    return isinstance(column, Texts) and _time(column.values[0])[1]
+    return isinstance(column, Texts) and moment(column.values[0])[1]
 
 
 def uneven(steps: Sequence[float] | np.ndarray, what: str) -> tuple[str, ...]:
@@ -269,18 +289,6 @@ def _no_time(table: Table, place: int, row: int, expected: str) -> DataError:
     where, cell = f"{table.path}, line {table.line(row)}, column {shown(table.header[place])}", table.cell(row, place)
     example = expected.replace("date", "date such as 2026-03-14 10:00:00")
     return DataError(f"{where}: expected {example}, got {quoted(cell)}{of_time(cell, table.header[place])}")
-
-
-def _time(cell: str) -> tuple[float | int | None, bool]:
-    """Return a number, or the nanoseconds of a date and True; None for what is neither."""
-    for kind in (int, float):
-        try:
-            value = kind(cell)
-            return (value if np.isfinite(float(value)) else None), False
-        except (ValueError, OverflowError):
-            continue
-    date = date_ns(cell)
-    return date, date is not None
 
 
 def _order(table: Table, places: Places) -> tuple[str, ...]:
@@ -323,7 +331,10 @@ def _notes(table: Table, places: Places, known: Columns | None) -> tuple[str, ..
         if not reasons:
             return order
         what = listed((f"{header[place] or 'a column'} ({reason})" for place, reason in reasons), 400)
-        return (f"left out: {what}; --feature-columns takes columns in", *order)
+        takes_in = f"left out: {what}; --feature-columns takes columns in"
+        whose = [header[place] for place, _ in reasons if header[place].lower() in WHOSE]
+        keeps = f"; --group {flag(whose[:1])} keeps the series of each {shown(whose[0])} in one part" if whose else ""
+        return (takes_in + (keeps if places.group is None else ""), *order)
     spare = [header[place] for place, reason in places.left_out if reason != "as asked"]
     extra = [name for name in spare if name not in known.left_out]
     missing = [step for step in known.features if step not in header]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -21,3 +22,15 @@ def date_ns(cell: str) -> int | None:
         return None
     whole = (date if date.tzinfo else date.replace(tzinfo=UTC)) - EPOCH
     return whole // timedelta(microseconds=1) * 1000 + (int(fraction[1].ljust(9, "0")) if fraction else 0)
+
+
+def moment(cell: str) -> tuple[float | int | None, bool]:
+    """Return a number, or the nanoseconds of a date and True; None for what is neither."""
+    for kind in (int, float):
+        try:
+            value = kind(cell)
+            return (value if math.isfinite(float(value)) else None), False
+        except (ValueError, OverflowError):
+            continue
+    date = date_ns(cell)
+    return date, date is not None

@@ -26,6 +26,7 @@ from rich.progress import track
 from ...config import DataConfig
 from ...errors import DataError
 from ...formatting import is_printable, listed, printable, shown
+from ..origins import Origins
 from ..preparation import ImageFormat, Preparation, Scaling
 from ..sequences import Parts, SequenceData
 from .colour import COLOURFUL, Colours
@@ -109,7 +110,9 @@ def read(path: Path, config: DataConfig, form: ImageFormat | None = None) -> Par
             _complain_of_sizes({(width, height): listings[0].root, (images.shape[2], images.shape[1]): listing.root})
         preparation = Preparation(listings[0].classes, Scaling(0.0, 1.0), form)
         y = torch.from_numpy(_index(preparation.classes, listing)[listing.y])
-        data.append(SequenceData(form.sequences(torch.from_numpy(images)), y, preparation, notes=notes))
+        x, files_ = form.sequences(torch.from_numpy(images)), listing.files
+        origins = Origins(tuple(f"{file.parent.name}/{file.name}" for file in files_), "file")
+        data.append(SequenceData(x, y, preparation, notes=notes, origins=origins))
     names = [name for name, part in zip(Parts._fields, parts, strict=False) if part is not None]
     chosen = replace(config, colour="keep" if channels == 3 else "grey")
     return Parts.of(dict(zip(names, data, strict=True)), chosen, colours.understood(config.colour))

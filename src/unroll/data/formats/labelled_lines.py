@@ -52,7 +52,7 @@ def parse(path: Path, config: DataConfig, labels: Labels = "needed") -> ParsedTe
     at = [number for number, _ in numbered]
     records = Records(range(len(at)), at, named_by="line")
     places = [f"line {number}" for number in at]
-    return ParsedTexts(path, texts, classes, places, understood, replace(config, lines=form), records)
+    return ParsedTexts(path, texts, classes, places, understood, replace(config, lines=form), records=records)
 
 
 def _divided(line: str, last: bool, by_tab: bool) -> tuple[str, str]:

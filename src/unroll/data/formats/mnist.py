@@ -16,10 +16,10 @@ from ...config import DataConfig, Read
 from ...config.data import OF_SERIES
 from ...errors import ConfigError, DataError, DownloadError
 from ...formatting import shown
+from ..cuts import stratified_cut
 from ..preparation import Framing, ImageFormat, Preparation, Scaling
 from ..sequences import SequenceData
 from ..splits import OF_TEXTS, Splits
-from ..stratified import stratified_cut
 from .download import cache_folder, fetch
 from .idx import read_bytes, read_idx
 

@@ -23,6 +23,7 @@ from ...config.data import COLUMNS, OF_IMAGES
 from ...errors import DataError
 from ...formatting import is_printable, listed, quoted, shown
 from ..files import opened
+from ..origins import Origins
 from ..preparation import ImageFormat, Preparation, Scaling
 from ..sequences import Parts, SequenceData
 from .image_array import read_arrays
@@ -58,7 +59,8 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         ConfigError: ``config`` asks for what is only for images.
     """
     config.check_unused(str(path), "it is not a table", *COLUMNS)
-    arrays = _arrays(path)
+    columns = tuple(name for name in (config.group, config.split_by_time) if name is not None)
+    arrays = _arrays(path, columns)
     suffixes = ("_train", "_test") if "x_train" in arrays or "x_test" in arrays else ("",)
     wanted = [f"{key}{suffix}" for suffix in suffixes for key in ("x", "y")]
     missing = [key for key in wanted if key not in arrays]
@@ -71,7 +73,8 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
             raise DataError(f"{path} holds images, which have no lengths: leave that array out")
         config.check_unused(str(path), "it holds images", "missing_values")
         images = {f"{path}: x{suffix}": arrays[f"x{suffix}"] for suffix in suffixes}
-        return _images(images, labels, Preparation(classes, Scaling(0.0, 1.0)), config, model.image if model else None)
+        parts = _images(images, labels, Preparation(classes, Scaling(0.0, 1.0)), config, model.image if model else None)
+        return _with_origins(path, parts, arrays, suffixes, config)
     config.check_unused(str(path), "it holds no images", *OF_IMAGES)
     marks = marks_of_numbers(path, config)
     preparation = Preparation(classes, Scaling(0.0, 1.0))
@@ -85,7 +88,42 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         raise DataError(
             f"{path}: x_train and x_test must have the same features and dtype, got {data[0]} and {data[1]}"
         )
-    return Parts(data[0], data[1] if len(data) == 2 else None)
+    parts = Parts(data[0], data[1] if len(data) == 2 else None)
+    return _with_origins(path, parts, arrays, suffixes, config)
+
+
+def _with_origins(
+    path: Path, parts: Parts, arrays: dict[str, np.ndarray], suffixes: tuple[str, ...], config: DataConfig
+) -> Parts:
+    """Return the parts with the number of each sequence, its group and its time, as the arrays that are asked for say.
+
+    Raises:
+        DataError: such an array is missing, or not (N,) of the right kind.
+    """
+    made = list[SequenceData]()
+    for part, suffix in zip(parts, suffixes, strict=False):
+        assert isinstance(part, SequenceData)
+        groups = when = None
+        if config.group is not None:
+            values = _each(path, arrays, f"{config.group}{suffix}", len(part), "iuU", "whole numbers or names")
+            groups = [str(value) for value in values.tolist()]
+        if config.split_by_time is not None:
+            values = _each(path, arrays, f"{config.split_by_time}{suffix}", len(part), "iufM", "numbers or dates")
+            values = values.astype("datetime64[ns]").astype(np.int64) if values.dtype.kind == "M" else values
+            when = np.repeat(values[:, None], 2, axis=1)
+        names = list(map(str, range(len(part))))
+        made.append(replace(part, origins=Origins.of(str(path), names, "sequence", groups, when)))
+    return parts._replace(train=made[0], test=made[1] if len(made) == 2 else None)
+
+
+def _each(path: Path, arrays: dict[str, np.ndarray], key: str, n: int, kinds: str, what: str) -> np.ndarray:
+    if key not in arrays:
+        raise DataError(f"{path} has no array {quoted(key)}: expected one of {what}, one of each sequence")
+    values = arrays[key]
+    is_finite = values.dtype.kind != "f" or bool(np.isfinite(values).all())
+    if values.shape != (n,) or values.dtype.kind not in kinds or not is_finite:
+        raise DataError(f"{path}: {key} must hold {n} {what}, got {values.dtype} of shape {values.shape}")
+    return values
 
 
 def _images(
@@ -151,9 +189,9 @@ def read_unlabelled(
     return _part(path, arrays, "", y, Preparation(classes, Scaling(0.0, 1.0)), offset)
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays that have a meaning."""
-    known = {"classes", *(f"{key}{suffix}" for key in KEYS for suffix in ("", "_train", "_test"))}
+def _arrays(path: Path, more: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """Return the arrays that have a meaning, and ``more``."""
+    known = {"classes", *(f"{key}{suffix}" for key in (*KEYS, *more) for suffix in ("", "_train", "_test"))}
     try:
         with opened(path) as file:
             if file.read(2) != b"PK":  # every zip file's first bytes

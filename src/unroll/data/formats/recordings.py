@@ -25,7 +25,7 @@ from ..columns import Columns
 from ..preparation import Preparation
 from ..sequences import Parts
 from .csv_series import marks_of, uneven
-from .dates import date_ns
+from .dates import date_ns, moment
 from .hints import explained
 from .image_folder import SUFFIXES as IMAGES
 from .parsing import check_name, number, read_rows
@@ -71,14 +71,18 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
     files = [[] if folder is None else _labelled_files(folder) for folder in folders]
     marks = marks_of(config, None if model is None else model.columns)
     recordings = [[_recording(file, marks) for file, _ in part] for part in files]
-    features, unused = _features(recordings[0])
+    features, unused = _features(recordings[0], [config.group, config.split_by_time])
     by = "name" if files[0][0][0].parent in folders else "folder"
     names = f"features {listed(features)}" if recordings[0][0].named else f"{len(features)} features"
     facts = [f"series from files, of {names}"]
     facts += [f"class: the {by} of each"]
     facts += [f"left out: {listed(name or 'the column without a name' for name in unused)}"] if unused else []
     parts = [
-        _series(folder, part, [check_name(str(file), label) for file, label in labelled], features, marks)
+        _with_origins(
+            _series(folder, part, [check_name(str(file), label) for file, label in labelled], features, marks),
+            part,
+            config,
+        )
         for folder, part, labelled in zip(folders, recordings, files, strict=True)
         if folder is not None and part
     ]
@@ -88,6 +92,39 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         parts[0] = replace(parts[0], notes=(*parts[0].notes, *uneven(steps, "recordings")))
     data = to_sequences(parts, None if model is None else model.offset)
     return Parts.of(dict(zip(present, data, strict=True)), understood="; ".join(facts))
+
+
+def _with_origins(series: Series, recordings: Sequence[Recording], config: DataConfig) -> Series:
+    """Return recordings with the group of each, and when it was, as the columns that are asked for say.
+
+    Raises:
+        DataError: a recording lacks such a column, or belongs to two groups.
+    """
+    names = [f"{recording.path.parent.name}/{recording.path.name}" for recording in recordings]
+    groups = when = None
+    if config.group is not None:
+        each = [_column(recording, config.group) for recording in recordings]
+        for recording, column in zip(recordings, each, strict=True):
+            if len(set(map(str, column))) > 1:
+                first, second = listed(dict.fromkeys(map(str, column))), recording.path
+                raise DataError(f"{second}, column {shown(config.group)}: a recording is of one group, got {first}")
+        groups = [str(column[0]) for column in each]
+    if config.split_by_time is not None:
+        columns = [[moment(str(cell)) for cell in _column(recording, config.split_by_time)] for recording in recordings]
+        for recording, cells in zip(recordings, columns, strict=True):
+            if any(value is None or is_date != columns[0][0][1] for value, is_date in cells):
+                where = f"{recording.path}, column {shown(config.split_by_time)}"
+                raise DataError(f"{where}: expected {'dates' if columns[0][0][1] else 'numbers'} in each row")
+        ends = [[value for value, _ in cells if value is not None] for cells in columns]
+        when = np.array([(min(own), max(own)) for own in ends])
+    return replace(series, names=names, named_by="file", groups=groups, when=when)
+
+
+def _column(recording: Recording, name: str) -> np.ndarray | list[str]:
+    if name not in recording.columns:
+        known = listed(recording.columns) if recording.named else "columns without names"
+        raise DataError(f"{recording.path} has no column {shown(name)}: it has {known}")
+    return recording.columns[name]
 
 
 def read_alone(path: Path, model: Preparation, config: DataConfig) -> Series | None:
@@ -211,12 +248,13 @@ def _times(recording: Recording) -> np.ndarray:
     return times if np.isfinite(times).all() else times[:0]
 
 
-def _features(recordings: Sequence[Recording]) -> tuple[tuple[str, ...], list[str]]:
-    """Return the columns that are features, and those that are not."""
+def _features(recordings: Sequence[Recording], unread: Sequence[str | None]) -> tuple[tuple[str, ...], list[str]]:
+    """Return the columns that are features, and those that are not, to which ``unread`` belong."""
     features, unused = list[str](), list[str]()
     for name in recordings[0].columns:
         each = [recording.columns[name] for recording in recordings if name in recording.columns]
-        (unused if recordings[0].named and _is_no_feature(name, each) else features).append(name)
+        is_unread = name in unread or _is_no_feature(name, each)
+        (unused if recordings[0].named and is_unread else features).append(name)
     if not features:
         raise DataError(f"{recordings[0].path} has no column of values: expected more than {listed(unused)}")
     return tuple(features), unused

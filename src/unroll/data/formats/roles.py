@@ -36,6 +36,7 @@ class Places:
 
     Attributes:
         id, time, label: their places
+        group, when: of the columns by which parts are cut
         features: places of features, or of time steps
         left_out: places of all others, each with the reason
         chosen: whether somebody said which are the features
@@ -47,11 +48,13 @@ class Places:
     features: tuple[int, ...]
     left_out: tuple[tuple[int, str], ...] = ()
     chosen: bool = False
+    group: int | None = None
+    when: int | None = None
 
     @property
     def texts(self) -> list[int]:
         """Places of the columns that are texts, whatever their content."""
-        return [place for place in (self.id, self.label) if place is not None]
+        return [place for place in (self.id, self.label, self.group) if place is not None]
 
     def named(self, header: Sequence[str], config: DataConfig) -> Columns:
         """Return the names of all that."""
@@ -93,6 +96,12 @@ def by_name(name: str, header: Sequence[str], config: DataConfig, known: Columns
         raise DataError(
             f"{name}: id, time and label must be different columns, got {listed(header[p] for p in special)}"
         )
+    group, when = (_cutting(name, header, column, known) for column in (config.group, config.split_by_time))
+    if group is not None and group in (time, label):
+        raise DataError(f"{name}: group must be another column than time and label, got {quoted(header[group])}")
+    if when is not None and when in (id_, label):
+        raise DataError(f"{name}: split_by_time must be another column than id and label, got {quoted(header[when])}")
+    special += [where for where in (group, when) if where is not None]
     dropped = [
         _place(name, header, column) for column in config.names("drop_columns") if known is None or column in header
     ]
@@ -103,12 +112,18 @@ def by_name(name: str, header: Sequence[str], config: DataConfig, known: Columns
     if known is not None and not chosen:
         chosen = _known_features(name, header, known, time)
     rest = [where for where in range(len(header)) if where not in (*special, *dropped)]
-    left_out = [(where, "as asked") for where in dropped]
+    cutting = [where for where in (group, when) if where not in (None, id_, time)]
+    left_out = [(where, "as asked") for where in (*dropped, *cutting)]
     if chosen:
         left_out += [(where, "not asked for") for where in rest if where not in chosen]
     if not (chosen or rest):
         raise DataError(f"{name} has no column of values: expected more than {listed(header)}")
-    return Places(id_, time, label, tuple(chosen or rest), tuple(left_out), bool(chosen))
+    return Places(id_, time, label, tuple(chosen or rest), tuple(left_out), bool(chosen), group, when)
+
+
+def _cutting(name: str, header: Sequence[str], column: str | None, known: Columns | None) -> int | None:
+    """Return the place of a column by which parts are cut; another part, or a model's data, may lack it."""
+    return None if column is None or (known is not None and column not in header) else _place(name, header, column)
 
 
 def _place(name: str, header: Sequence[str], column: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,7 @@ import numpy as np
 from ...errors import DataError
 from ...formatting import listed, shown
 from ..columns import Columns
+from ..origins import Origins
 from ..preparation import Preparation, Scaling
 from ..records import Records
 from ..remarks import plain
@@ -36,6 +37,8 @@ class Series:
         notes: what one should know of how it was read, in words
         understood: what was taken for what, in words; empty where there was no choice, or ``columns`` say it
         times: (steps of all series,) float64, ascending from 0 in each; of dates in seconds; None where it has none
+        groups: of each series what it belongs to; None where no column says so
+        when: (N, 2) int64 or float64, the first and the last moment of each series; None where no column says so
         rows: number of each series' record, of its first one if it has several; empty where every record is a series
         lines: the line of each of these records; empty where ``names`` says it, or the file has none
     """
@@ -51,6 +54,8 @@ class Series:
     notes: tuple[str, ...] = ()
     understood: str = ""
     times: np.ndarray | None = None
+    groups: list[str] | None = None
+    when: np.ndarray | None = None
     rows: Sequence[int] = ()
     lines: Sequence[int] = ()
 
@@ -119,4 +124,6 @@ def _to_data(series: Series, y: np.ndarray, classes: tuple[str, ...], offset: tu
     lengths = np.array([len(values) for values in series.values], np.int64)
     preparation = Preparation(classes, Scaling(0.0, 1.0), features=series.features, columns=series.columns)
     name, x = str(series.path), np.concatenate(series.values)
-    return to_data(name, x, lengths, y, preparation, offset, series.notes, series.times)
+    origins = Origins.of(str(series.path), series.names, series.named_by, series.groups, series.when)
+    data = to_data(name, x, lengths, y, preparation, offset, series.notes, series.times)
+    return replace(data, origins=origins)

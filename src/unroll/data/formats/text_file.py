@@ -9,11 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from ...config import DataConfig
 from ...errors import DataError, did_you_mean
 from ...formatting import is_printable, listed, quoted, shown
 from ..records import Records
 from .candidates import length_of_prose, look_like_classes
+from .dates import moment
 from .parsing import check_name, decoded, number, read_records, read_rows, read_text
 from .parts import unpacked
 
@@ -36,6 +39,8 @@ class ParsedTexts:
         places: where each stands, in words
         understood: what was taken for what, in words
         reading: how the file was read, with what was not said but found out: further parts are read so too
+        groups: what each text belongs to; None where no column says so
+        when: (N, 2) int64 or float64, the moment of each text, twice; None where no column says so
         records: the same places, for answers to be joined with the file
     """
 
@@ -45,6 +50,8 @@ class ParsedTexts:
     places: list[str]
     understood: str = ""
     reading: DataConfig = field(default_factory=DataConfig)
+    groups: list[str] | None = None
+    when: np.ndarray | None = None
     records: Records = field(default_factory=Records)
 
 
@@ -174,30 +181,58 @@ def _texts(table: _Table, config: DataConfig, labels: Labels) -> ParsedTexts:
             raise DataError(f"{table.where(place)}: expected a text in {shown(text)}, got {shown(value)}")
         texts.append(check_text(table.where(place), value))
     classes = None if label is None else [_label(table, place, label) for place in range(len(table.rows))]
-    id_ = _id_column(table, config, text) if labels == "unwanted" else None
-    ids = [] if id_ is None else [_id(table, place, id_) for place in range(len(table.rows))]
+    ids = _ids(table, config, text)
     lines = table.numbers if table.row == "line" else ()
     records = Records(table.places, lines, ids, "id" if ids else "line" if lines else "text")
-    left_out = [name for name in table.names if name not in (text, label)]
+    columns = [None if name is None else _chosen(table, name) for name in (config.group, config.split_by_time)]
+    groups, when = (None if name is None else _values(table, name) for name in columns)
+    left_out = [name for name in table.names if name not in (text, label, *columns)]
     facts = [f"texts from column {shown(text)}", *([] if label is None else [f"class: {shown(label)}"])]
     facts += [f"left out: {listed(left_out)}"] if left_out else []
     reading = replace(config, text_column=text, label_column=label)
     places = [f"{table.row} {at}" for at in table.numbers]
-    return ParsedTexts(table.path, texts, classes, places, "; ".join(facts), reading, records)
+    moments = None if when is None else _moments(table, config.split_by_time or "", when)
+    return ParsedTexts(table.path, texts, classes, places, "; ".join(facts), reading, groups, moments, records)
 
 
-def _id_column(table: _Table, config: DataConfig, text: str) -> str | None:
-    """Return the column that says what each text is called; None where there is none."""
-    if config.id_column is not None:
-        return _chosen(table, config.id_column)
-    return next(iter(_called([name for name in table.names if name != text], ("id",))), None)
+def _values(table: _Table, name: str) -> list[str]:
+    return ["" if value is None else str(value).strip() for value in table.values(name)]
 
 
-def _id(table: _Table, place: int, name: str) -> str:
-    value, where = table.rows[place].get(name), table.where(place)
-    if not isinstance(value, str | int) or not is_printable(str(value)):
-        raise DataError(f"{where}: expected an id in {shown(name)}, a text or a whole number, got {shown(value)}")
-    return str(value).strip()
+def _moments(table: _Table, name: str, cells: list[str]) -> np.ndarray:
+    """Return the moment of each row, twice: its first and its last.
+
+    Raises:
+        DataError: a cell is neither a number nor a date, or only one of both is.
+    """
+    moments = [moment(cell) for cell in cells]
+    for place, (value, is_date) in enumerate(moments):
+        if value is None or is_date != moments[0][1]:
+            expected = "a number or a date" if not place else "a date" if moments[0][1] else "a number"
+            raise DataError(f"{table.where(place)}: expected {expected} in {shown(name)}, got {quoted(cells[place])}")
+    return np.repeat(np.array([value for value, _ in moments])[:, None], 2, axis=1)
+
+
+def _ids(table: _Table, config: DataConfig, text: str) -> list[str]:
+    """Return what each text is called: by the column for that, or by ``id`` if every row has one; else nothing.
+
+    Raises:
+        DataError: the column that ``config`` names is missing, or a row has nothing there that is an id.
+    """
+    name = config.id_column and _chosen(table, config.id_column)
+    if name is None:
+        name = next(iter(_called([column for column in table.names if column != text], ("id",))), None)
+    if name is None:
+        return []
+    ids = list[str]()
+    for place, value in enumerate(table.values(name)):
+        if not isinstance(value, str | int) or not is_printable(str(value)) or not str(value).strip():
+            if config.id_column is None:
+                return []
+            where = table.where(place)
+            raise DataError(f"{where}: expected an id in {shown(name)}, a text or a whole number, got {shown(value)}")
+        ids.append(str(value).strip())
+    return ids
 
 
 def _label(table: _Table, place: int, name: str) -> str:

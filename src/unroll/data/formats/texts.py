@@ -19,6 +19,7 @@ has a test or a validation part beside it (``X.train``, ``X.test``, ``X.dev``; `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,9 +28,10 @@ import numpy as np
 import torch
 
 from ...config import DataConfig, LinesName
-from ...config.data import OF_IMAGES
+from ...config.data import CUTS, OF_IMAGES
 from ...errors import DataError
 from ...formatting import is_printable, listed, shown
+from ..origins import Origins
 from ..preparation import Preparation, Scaling
 from ..records import Records
 from ..sequences import Parts, SequenceData
@@ -56,7 +58,7 @@ def read(path: Path, config: DataConfig, form: object = None) -> Parts:
     Args:
         path: a file or a folder.
         config: must not ask for what is only for images, series or texts in files of another kind.
-        form: not used.
+        form: of a trained model, whose data may lack the columns by which its training data was cut (default None).
 
     Raises:
         DataError: a file is invalid; the message names the line or byte.
@@ -67,9 +69,9 @@ def read(path: Path, config: DataConfig, form: object = None) -> Parts:
     if files.train.is_dir() or _suffix(files.train) not in LINES:
         config.check_unused(str(path), "it does not hold texts in lines", "lines")
     if files.train.is_dir() or _suffix(files.train) in LINES:
-        config.check_unused(str(path), "it has no columns", "text_column", "label_column")
-    train = _parse(files.train, config, "needed")
-    parsed = {name: _parse(file, train.reading, "optional") for name, file in _others(files)}
+        config.check_unused(str(path), "it has no columns", "text_column", "label_column", *CUTS)
+    train = _parse(files.train, _with_cuts(files.train, config) if form else config, "needed")
+    parsed = {name: _parse(file, _with_cuts(file, train.reading), "optional") for name, file in _others(files)}
     notes: tuple[str, ...] = ()
     for name, part in list(parsed.items()):
         if part.labels is None:
@@ -77,6 +79,15 @@ def read(path: Path, config: DataConfig, form: object = None) -> Parts:
             del parsed[name]
     data = to_sequences([train, *parsed.values()], notes)
     return Parts.of(dict(zip(["train", *parsed], data, strict=True)), train.reading, train.understood)
+
+
+def _with_cuts(path: Path, config: DataConfig) -> DataConfig:
+    """Return ``config`` without the columns by which parts are cut, where a file lacks them."""
+    if path.is_dir() or _suffix(path) in LINES or not (config.group or config.split_by_time):
+        return config
+    names = names_in(path)
+    group, when = (name if name in names else None for name in (config.group, config.split_by_time))
+    return replace(config, group=group, split_by_time=when)
 
 
 def _others(files: Files) -> list[tuple[str, Path]]:
@@ -241,8 +252,18 @@ def to_sequences(parts: Sequence[ParsedTexts], notes: tuple[str, ...] = ()) -> l
                     f"{part.path}, {place}: the class {shown(label)} is not in {first.path}, the training part"
                 )
         y = torch.tensor([index[label] for label in labels])
-        data.append(unread(part.texts, y, classes, notes))
+        names, named_by = (list(part.records.ids), "id") if part.records.ids else _named(part.places)
+        origins = Origins.of(str(part.path), names, named_by, part.groups, part.when)
+        data.append(replace(unread(part.texts, y, classes, notes), origins=origins))
     return data
+
+
+def _named(places: Sequence[str]) -> tuple[list[str], str]:
+    """Return the names of texts by where they stand, and what names them."""
+    kinds = {place.partition(" ")[0] for place in places if re.fullmatch(r"(line|object) \d+", place)}
+    if len(kinds) != 1:
+        return list(places), "file"
+    return [place.partition(" ")[2] for place in places], kinds.pop()
 
 
 def unread(
