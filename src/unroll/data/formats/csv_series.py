@@ -26,6 +26,7 @@ from ...config import DataConfig
 from ...errors import DataError
 from ...formatting import is_printable, listed, quoted, shown
 from ..columns import Columns
+from ..records import NamedBy
 from .dates import Dates, moment
 from .hints import explained, of_time
 from .parsing import check_name
@@ -88,21 +89,25 @@ def _wide(table: Table, places: Places, config: DataConfig, known: Columns | Non
     empty = ~is_given.any(axis=1)
     if empty.any():
         raise DataError(f"{table.where(int(empty.argmax()))}: the series is empty; remove the row")
-    names = list(map(str, table.lines.tolist())) if places.id is None else unique_ids(table, places.id)
+    rows, lines = table.rows.tolist(), table.lines.tolist()
+    names = list(map(str, lines)) if places.id is None else unique_ids(table, places.id)
     values = [row[:length, None] for row, length in zip(x, lengths.tolist(), strict=True)]
-    by = table.unit if places.id is None else "id"
+    by: NamedBy = table.unit if places.id is None else "id"
     labels = None if places.label is None else labels_of(table, places.label)
+    lines = lines if table.unit == "line" else []
     columns = places.named(table.header, config) if known is None else known
-    groups = None if places.group is None else _each_row(table, places.group, table.texts(places.group).values)
-    when = None if places.when is None else np.repeat(_times(table, places.when)[:, None], 2, axis=1)
+    groups = None if places.group is None else each_row(table, places.group, table.texts(places.group).values)
+    when = None if places.when is None else np.repeat(times_of(table, places.when)[:, None], 2, axis=1)
     notes = _notes(table, places, known)
-    return Series(table.path, values, names, by, labels, (), (), columns, notes, groups=groups, when=when)
+    return Series(
+        table.path, values, names, by, labels, (), (), columns, notes, groups=groups, when=when, rows=rows, lines=lines
+    )
 
 
 def _long(table: Table, places: Places, config: DataConfig, known: Columns | None) -> Series:
     assert places.id is not None
     assert places.time is not None
-    ids, times = _ids(table, places.id), _times(table, places.time)
+    ids, times = _ids(table, places.id), times_of(table, places.time)
     order, inner = in_series(ids.codes, times)
     same = inner & (times[order][1:] == times[order][:-1])
     if same.any():
@@ -136,9 +141,13 @@ def _long(table: Table, places: Places, config: DataConfig, known: Columns | Non
     since = (times[order] - firsts) / ticks
     when = None
     if places.when is not None:
-        moments = _times(table, places.when)[order]
+        moments = times_of(table, places.when)[order]
         when = np.stack([reduce.reduceat(moments, bounds[:-1]) for reduce in (np.minimum, np.maximum)], axis=1)
-    return Series(table.path, values, names, "id", labels, (), features, columns, notes, "", since, groups, when)
+    first = np.minimum.reduceat(np.arange(len(table))[order], bounds[:-1])
+    rows, lines = table.rows[first].tolist(), table.lines[first].tolist()
+    return Series(
+        table.path, values, names, "id", labels, (), features, columns, notes, "", since, groups, when, rows, lines
+    )
 
 
 def _values(table: Table, place: int) -> np.ndarray:
@@ -189,7 +198,7 @@ def unique_ids(table: Table, place: int) -> list[str]:
         before = table.at(int((ids.codes == ids.codes[row]).argmax()))
         name = shown(ids.values[ids.codes[row]])
         raise DataError(f"{table.where(row)}: the id {name} is in {before} already")
-    return _each_row(table, place, ids.values)
+    return each_row(table, place, ids.values)
 
 
 def _labels(table: Table, place: int) -> list[str]:
@@ -205,10 +214,11 @@ def labels_of(table: Table, place: int) -> list[str]:
     Raises:
         DataError: a label is empty, or cannot be shown.
     """
-    return _each_row(table, place, _labels(table, place))
+    return each_row(table, place, _labels(table, place))
 
 
-def _each_row(table: Table, place: int, values: Sequence[str]) -> list[str]:
+def each_row(table: Table, place: int, values: Sequence[str]) -> list[str]:
+    """Return which of ``values``, those of a column of texts, each row has."""
     return [values[code] for code in table.texts(place).codes.tolist()]
 
 
@@ -240,7 +250,7 @@ def _of_each(table: Table, id_: int, column: Texts, what: str, series: np.ndarra
     return [column.values[code] for code in column.codes[first[series]].tolist()]
 
 
-def _times(table: Table, place: int) -> np.ndarray:
+def times_of(table: Table, place: int) -> np.ndarray:
     """Return the time of each row, a number or the nanoseconds of a date; whole numbers as such, however large."""
     column = table.columns[place]
     if not isinstance(column, Texts):

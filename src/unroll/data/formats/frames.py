@@ -70,7 +70,7 @@ class Frame:
         places = range(len(self.header)) if places is None else places
         columns = [self.columns[place].texts() if place in texts else self._values(place, marks) for place in places]
         header = [self.header[place] for place in places]
-        return Table(self.path, header, np.arange(self.rows), columns, marks, "row")
+        return Table(self.path, header, np.arange(self.rows), columns, marks, np.arange(self.rows), "row")
 
     def _values(self, place: int, marks: Marks) -> np.ndarray | Texts:
         column = self.columns[place].values()

@@ -16,6 +16,7 @@ from ...config import DataConfig
 from ...errors import DataError
 from ...formatting import listed, shown
 from ..columns import Columns
+from ..records import NamedBy
 from . import csv_series
 from .frame_columns import Lists
 from .frames import Frame, read_frame
@@ -84,9 +85,18 @@ def _nested(
         if scalar:
             what = listed(f"{frame.header[place]} (no list)" for place in scalar)
             notes = (f"left out: {what}; only columns of lists are features here", *notes)
-    by = "row" if places.id is None else "id"
+    by: NamedBy = "row" if places.id is None else "id"
+    groups = when = None
+    if places.group is not None:
+        column = texts[places.group]
+        groups = csv_series.each_row(table, column, table.texts(column).values)
+    if places.when is not None:
+        moments = csv_series.times_of(frame.table([], marks, [places.when]), 0)
+        when = np.repeat(moments[:, None], 2, axis=1)
     values = np.split(x, lengths.cumsum()[:-1])
-    return Series(frame.path, values, ids, by, labels, (), chosen, columns, notes, times=since)
+    return Series(
+        frame.path, values, ids, by, labels, (), chosen, columns, notes, times=since, groups=groups, when=when
+    )
 
 
 def _check_form(frame: Frame, places: Places, features: list[int], scalar: list[int]) -> None:

@@ -13,6 +13,7 @@ from ...formatting import listed, shown
 from ..columns import Columns
 from ..origins import Origins
 from ..preparation import Preparation, Scaling
+from ..records import NamedBy, Records
 from ..remarks import plain
 from ..sequences import SequenceData
 from .parsing import in_order
@@ -26,8 +27,8 @@ class Series:
     Attributes:
         path: of the file
         values: of each series (time, features) float64, NaN where a value is missing
-        names: of each series: its id, or its number
-        named_by: what these are, "id", "line", "row" or "series"
+        names: of each series: its id, or its number, or the name of a file that is one series
+        named_by: which of these, "id", "line", "row", "series" or "file"
         labels: class of each series; None where the file has no classes
         classes: all that the file says there are, in its order; empty where that follows from the labels
         features: names of the features; empty where the file has none
@@ -37,12 +38,14 @@ class Series:
         times: (steps of all series,) float64, ascending from 0 in each; of dates in seconds; None where it has none
         groups: of each series what it belongs to; None where no column says so
         when: (N, 2) int64 or float64, the first and the last moment of each series; None where no column says so
+        rows: number of each series' record, of its first one if it has several; empty where every record is a series
+        lines: the line of each of these records; empty where ``names`` says it, or the file has none
     """
 
     path: Path
     values: list[np.ndarray]
     names: list[str]
-    named_by: str
+    named_by: NamedBy
     labels: list[str] | None
     classes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
@@ -52,6 +55,20 @@ class Series:
     times: np.ndarray | None = None
     groups: list[str] | None = None
     when: np.ndarray | None = None
+    rows: Sequence[int] = ()
+    lines: Sequence[int] = ()
+
+    @property
+    def records(self) -> Records:
+        """The places of the series in the file."""
+        if self.named_by == "file":
+            return Records(ids=self.names, named_by="file")
+        rows = self.rows or range(len(self.names))
+        if self.named_by == "line":
+            return Records(rows, [int(name) for name in self.names], named_by="line")
+        if self.named_by != "id":
+            return Records(rows, named_by=self.named_by)
+        return Records(rows, self.lines, self.names, "id")
 
 
 def to_sequences(parts: Sequence[Series], offset: tuple[float, ...] | None = None) -> list[SequenceData]:

@@ -20,7 +20,6 @@ has a test or a validation part beside it (``X.train``, ``X.test``, ``X.dev``; `
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +34,7 @@ from ...errors import DataError
 from ...formatting import is_printable, listed, shown
 from ..origins import Origins
 from ..preparation import Preparation, Scaling
+from ..records import Records
 from ..sequences import Parts, SequenceData
 from . import frames, labelled_lines, text_file
 from .image_folder import SUFFIXES as IMAGES
@@ -140,37 +140,44 @@ def columns_as_before(names: Sequence[str], own: DataConfig, reading: DataConfig
 
 
 def read_texts(
-    path: Path, lines: LinesName | None = None, text_column: str | None = None, usual_column: str | None = None
-) -> tuple[list[str], list[str]]:
-    """Return the texts of a file to classify, and the place of each; classes are ignored.
+    path: Path,
+    lines: LinesName | None = None,
+    text_column: str | None = None,
+    usual_column: str | None = None,
+    id_column: str | None = None,
+) -> tuple[list[str], Records]:
+    """Return the texts of a file to classify, and their places in it; classes are ignored.
 
     Args:
         path: a table or JSON with a column for texts; any other file has a text in each line, blank ones left out.
         lines: where the class of a line is, to be ignored (default None: lines have none).
         text_column: which column holds the texts (default None: it is called as `read` expects).
         usual_column: which one does where ``text_column`` is not given, if the file has it (default None).
+        id_column: which column says what a text is called (default None: ``id``, if there is one).
 
     Raises:
         DataError: the file cannot be read, holds no text, or is invalid.
     """
-    suffix, given = _suffix(path), DataConfig(lines=lines, text_column=text_column)
+    suffix, given = _suffix(path), DataConfig(lines=lines, text_column=text_column, id_column=id_column)
     is_lines = suffix not in (*TABLES, *JSON, *frames.SUFFIXES)
-    name, reason = ("text_column", "it has no columns") if is_lines else ("lines", "it does not hold texts in lines")
-    given.check_unused(str(path), reason, name)
+    if is_lines:
+        given.check_unused(str(path), "it has no columns", "text_column", "id_column")
+    else:
+        given.check_unused(str(path), "it does not hold texts in lines", "lines")
     if not is_lines:
         if text_column is None and usual_column is not None and usual_column in _names_in(path):
             text_column = usual_column
-        parsed = PARSERS[suffix](path, DataConfig(text_column=text_column), "unwanted")
-        texts, places = parsed.texts, parsed.places
+        parsed = PARSERS[suffix](path, DataConfig(text_column=text_column, id_column=id_column), "unwanted")
+        texts, records = parsed.texts, parsed.records
     elif lines is not None:
         parsed = labelled_lines.parse(path, DataConfig(lines=lines))
-        texts, places = parsed.texts, parsed.places
+        texts, records = parsed.texts, parsed.records
     else:
         texts, numbers = text_lines(read_text(path))
-        places = [f"line {number}" for number in numbers]
+        records = Records(range(len(texts)), numbers, named_by="line")
     if not texts:
         raise DataError(f"{path} holds no texts")
-    return texts, places
+    return texts, records
 
 
 def _names_in(path: Path) -> list[str]:
@@ -240,7 +247,8 @@ def _folder(path: Path) -> ParsedTexts:
             texts.append(read_text(file).strip())
             labels.append(folder.name)
             places.append(f"{folder.name}/{file.name}")
-    return ParsedTexts(path, texts, labels, places, "texts from files; class: the folder of each")
+    records = Records(ids=places, named_by="file")
+    return ParsedTexts(path, texts, labels, places, "texts from files; class: the folder of each", records=records)
 
 
 def to_sequences(parts: Sequence[ParsedTexts], notes: tuple[str, ...] = ()) -> list[SequenceData]:
@@ -263,17 +271,9 @@ def to_sequences(parts: Sequence[ParsedTexts], notes: tuple[str, ...] = ()) -> l
                     f"{part.path}, {place}: the class {shown(label)} is not in {first.path}, the training part"
                 )
         y = torch.tensor([index[label] for label in labels])
-        origins = Origins.of(str(part.path), *_named(part.places), part.groups, part.when)
+        origins = Origins.of(str(part.path), part.records.names, part.records.named_by, part.groups, part.when)
         data.append(replace(unread(part.texts, y, classes, notes), origins=origins))
     return data
-
-
-def _named(places: Sequence[str]) -> tuple[list[str], str]:
-    """Return the names of texts by where they stand, and what names them."""
-    kinds = {place.partition(" ")[0] for place in places if re.fullmatch(r"(line|object) \d+", place)}
-    if len(kinds) != 1:
-        return list(places), "file"
-    return [place.partition(" ")[2] for place in places], kinds.pop()
 
 
 def unread(
