@@ -164,7 +164,10 @@ def test_info_of_a_run_says_what_computes_it(call: Call, run: unroll.Run) -> Non
             "cell must be one of rnn, gru, lstm, indrnn, mingru, minlstm, lru, a subclass of Cell, or its name as "
             "module:Class, got 'lstn'; did you mean 'lstm'?",
         ),
-        ("train --data mnits", "data must be one of mnist-sample, mnist, fashion-mnist, kmnist, ucr:NAME, or the path"),
+        (
+            "train --data mnits",
+            "data must be one of mnist-sample, mnist, fashion-mnist, kmnist, ucr:NAME, hf:OWNER/NAME, or",
+        ),
         ("train --data mnist --data-dir no", "data_dir must be a folder, got no"),
         ("train --data mnist-sample more", "unexpected argument: more; data is given with --data"),
         ("check .", ". is not a run; to check data, use --data ."),

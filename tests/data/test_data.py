@@ -227,8 +227,9 @@ def test_unknown_names() -> None:
         load("mnits")
     with pytest.raises(
         DataError,
-        match="mnist-sample, mnist, fashion-mnist, kmnist, ucr:NAME, or the path of a FOLDER/, FILE.npz, FILE.ts, "
-        "FILE.csv, FILE.tsv, FILE.arff, FILE.txt, FILE.json, FILE.jsonl, FILE.ndjson or FILE.train; got 'x'$",
+        match="mnist-sample, mnist, fashion-mnist, kmnist, ucr:NAME, hf:OWNER/NAME, or the path of a FOLDER/, "
+        "FILE.npz, FILE.ts, FILE.csv, FILE.tsv, FILE.arff, FILE.txt, FILE.parquet, FILE.arrow, FILE.feather, "
+        "FILE.json, FILE.jsonl, FILE.ndjson or FILE.train; got 'x'$",
     ):
         load("x")
     with pytest.raises(ConfigError, match=r"read must be one of rows, columns, pixels, permuted, got 'row'; did you"):

@@ -131,7 +131,7 @@ def test_a_table_of_another_format_is_refused_with_its_conversion(
     exec(line.removeprefix(start), {"pandas": pandas})
     assert len(unroll.load("stored.csv").train)
     model = unroll.load("stored.csv").train.preparation
-    for name in ("d.xlsx", "d.xls", "d.parquet", "d.feather", "d.h5"):
+    for name in ("d.xlsx", "d.xls", "d.h5"):
         (tmp_path / name).write_bytes(b"PK")
         reader = re.search(r"convert it in Python: pandas\.(\w+)\('", refusal(tmp_path / name))
         assert reader is not None

@@ -408,8 +408,9 @@ def test_missing_folder(folder: Folder) -> None:
     assert complaint("").endswith("got an empty name")
     assert complaint("x" * 300).endswith("cannot be read: File name too long")
     assert complaint("pests").endswith(
-        "or the path of a FOLDER/, FILE.npz, FILE.ts, FILE.csv, FILE.tsv, "
-        "FILE.arff, FILE.txt, FILE.json, FILE.jsonl, FILE.ndjson or FILE.train; got 'pests'"
+        "or the path of a FOLDER/, FILE.npz, FILE.ts, FILE.csv, FILE.tsv, FILE.arff, FILE.txt, FILE.parquet, "
+        "FILE.arrow, FILE.feather, FILE.json, FILE.jsonl, FILE.ndjson or FILE.train; "
+        "got 'pests'"
     )
     assert "is of no known format" in complaint(root / "a" / "image0.png")
 

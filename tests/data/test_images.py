@@ -260,6 +260,7 @@ def test_one_bad_file_does_not_hold_up_the_others(run: unroll.Run, sample: unrol
     assert good.label is not None
     of_series = replace(run.preparation, image=None)
     (bad,) = predict_files(run.model, of_series, [tmp_path / "good.png"])
-    assert (
-        bad.error == f"{tmp_path / 'good.png'} is not a file of series: expected .ts, .csv, .tsv, .arff, .txt or .npz"
+    assert bad.error == (
+        f"{tmp_path / 'good.png'} is not a file of series: expected .ts, .csv, .tsv, .arff, .txt, .parquet, .arrow, "
+        ".feather or .npz"
     )

@@ -231,6 +231,7 @@ def resolve(name: str, data_dir: str | Path | None = None) -> str:
             f"data that is to be loaded again needs a name or a path, got {memory.source_of(name)}: train on it with "
             "unroll.fit and keep the model with unroll.save, or write it to a Parquet or CSV file first"
         )
+    name = str(name)
     if name.startswith(hub.PREFIX):
         return hub.resolve(name)
     if name in READERS or name.startswith(ucr_archive.PREFIX):

@@ -141,10 +141,6 @@ def read_frame(path: Path) -> Frame:
             return _of_arrow(pyarrow.parquet.ParquetFile(path).read(), path)
         with path.open("rb") as file:
             start = file.read(4)
-        if start == b"FEA1":
-            import pyarrow.feather
-
-            return _of_arrow(pyarrow.feather.read_table(path), path)
         with pa.memory_map(str(path)) as mapped:
             opened = pa.ipc.open_file if start == b"ARRO" else pa.ipc.open_stream
             return _of_arrow(opened(mapped).read_all(), path)

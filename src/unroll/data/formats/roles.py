@@ -232,7 +232,7 @@ def _is_still_or_steady(steps: np.ndarray, is_clock: bool) -> bool:
 
 
 def _is_even(steps: np.ndarray) -> bool:
-    return bool(len(steps) and steps[0] > 0 and np.ptp(steps) <= 1e-6 * steps[0])
+    return bool(len(steps) and 0 < steps[0] < np.inf and np.ptp(steps) <= 1e-6 * steps[0])
 
 
 def as_numbers(column: np.ndarray | Texts) -> np.ndarray:

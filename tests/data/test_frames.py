@@ -1,0 +1,387 @@
+"""The same data as a CSV file, frames of several libraries, Parquet, Arrow, arrays and datasets: the same tensors."""
+
+from __future__ import annotations
+
+import decimal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import unroll
+from unroll import ConfigError, DataError, Splits
+from unroll.evaluation.predict_files import predict_files
+
+polars, pyarrow, datasets = map(pytest.importorskip, ("polars", "pyarrow", "datasets"))
+
+IDS = [f"{number:03d}" for number in range(12)]
+LABELS = ["up", "down"] * 6
+RANDOM = np.random.default_rng(0)
+EACH = [RANDOM.normal(size=(3 + number % 3, 2)).round(3) for number in range(12)]
+LENGTH = max(map(len, EACH))
+
+
+def long() -> pd.DataFrame:
+    parts = [
+        pd.DataFrame({"id": id_, "time": range(len(x)), "x": x[:, 0], "y": x[:, 1], "label": label})
+        for id_, x, label in zip(IDS, EACH, LABELS, strict=True)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def nested() -> pd.DataFrame:
+    x, y = ([list(series[:, feature]) for series in EACH] for feature in (0, 1))
+    return pd.DataFrame({"id": IDS, "x": x, "y": y, "label": LABELS})
+
+
+def padded() -> np.ndarray:
+    x = np.full((12, LENGTH, 2), np.nan)
+    for row, series in zip(x, EACH, strict=True):
+        row[: len(series)] = series
+    return x
+
+
+class Pairs(torch.utils.data.Dataset[tuple[torch.Tensor, str]]):
+    def __len__(self) -> int:
+        return len(EACH)
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, str]:
+        return torch.from_numpy(EACH[number]), LABELS[number]
+
+
+def multi() -> pd.DataFrame:
+    return long().set_index(["id", "time"])
+
+
+HELD: dict[str, Callable[[], tuple[Any, ...]]] = {
+    "pandas": lambda: (long(),),
+    "pandas, rows in any index": lambda: (long().set_index(np.arange(len(long()))[::-1]),),
+    "pandas, id in the index": lambda: (long().set_index("id"),),
+    "pandas, id and time in the index": lambda: (multi(),),
+    "pandas, types of Arrow": lambda: (long().astype({"x": "double[pyarrow]", "label": "string[pyarrow]"}),),
+    "pandas, nullable numbers": lambda: (long().astype({"time": "Int64", "x": "Float64"}),),
+    "pandas, categories": lambda: (long().astype({"id": "category", "label": "category"}),),
+    "pandas, decimals": lambda: (long().assign(x=[decimal.Decimal(str(value)) for value in long().x]),),
+    "pandas, numbers as texts": lambda: (long().assign(x=long().x.astype(str)),),
+    "pandas, lists": lambda: (nested(),),
+    "pandas, series in cells and y": lambda: (nested()[["x", "y"]].map(pd.Series), nested().label),
+    "polars": lambda: (polars.from_pandas(long()),),
+    "polars, categories": lambda: (
+        polars.from_pandas(long()).with_columns(polars.col("label").cast(polars.Categorical)),
+    ),
+    "polars, lists": lambda: (polars.from_pandas(nested()),),
+    "pyarrow": lambda: (pyarrow.Table.from_pandas(long()),),
+    "datasets": lambda: (datasets.Dataset.from_pandas(long()),),
+    "datasets, lists": lambda: (datasets.Dataset.from_pandas(nested()),),
+    "array": lambda: (padded(), LABELS),
+    "tensor": lambda: (torch.from_numpy(padded()), LABELS),
+    "list of arrays": lambda: (EACH, LABELS),
+    "lists": lambda: ([series.tolist() for series in EACH], np.array(LABELS)),
+    "torch dataset": lambda: (Pairs(),),
+    "key of series and time": lambda: (multi()[["x", "y"]], LABELS),
+}
+LAYOUTS: dict[str, Callable[[], Any]] = {
+    "numpy3D": lambda: padded().transpose(0, 2, 1),
+    "np-list": lambda: [series.T for series in EACH],
+    "pd-multiindex": lambda: multi()[["x", "y"]],
+}
+FILES: dict[str, Callable[[Path], object]] = {
+    "long.parquet": lambda path: long().to_parquet(path),
+    "shuffled.parquet": lambda path: long().sample(frac=1, random_state=0).sort_values("id").to_parquet(path),
+    "nested.parquet": lambda path: nested().to_parquet(path),
+    "polars.parquet": lambda path: polars.from_pandas(long()).write_parquet(path),
+    "long.feather": lambda path: long().to_feather(path),
+    "stream.arrow": lambda path: _stream(path),
+}
+
+
+def _stream(path: Path) -> None:
+    table = pyarrow.Table.from_pandas(long())
+    with pyarrow.ipc.new_stream(str(path), table.schema) as writer:
+        writer.write_table(table)
+
+
+@pytest.fixture(scope="module")
+def csv(tmp_path_factory: pytest.TempPathFactory) -> Splits:
+    path = tmp_path_factory.mktemp("csv") / "long.csv"
+    long().to_csv(path, index=False)
+    return unroll.load(path)
+
+
+def assert_same(splits: Splits, expected: Splits) -> None:
+    for part, other in ((splits.train, expected.train), (splits.test, expected.test)):
+        assert part.kind == "series"
+        assert torch.equal(part.x, other.x)
+        assert torch.equal(part.y, other.y)
+        assert torch.equal(part.steps_of_each, other.steps_of_each)
+        assert part.preparation.scaling == other.preparation.scaling
+    assert splits.classes == expected.classes == ("down", "up")
+    assert splits.drawn
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_what_python_holds_gives_the_tensors_of_the_csv_file(name: str, csv: Splits) -> None:
+    assert_same(unroll.load(*HELD[name]()), csv)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_containers_of_aeon_and_sktime_are_read_by_their_names(layout: Any, csv: Splits) -> None:
+    assert_same(unroll.load(LAYOUTS[layout](), LABELS, layout=layout), csv)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_of_a_frame_gives_the_tensors_of_the_csv_file(name: str, tmp_path: Path, csv: Splits) -> None:
+    FILES[name](tmp_path / name)
+    splits = unroll.load(tmp_path / name)
+    assert_same(splits, csv)
+    assert splits.name == Path(name).stem
+
+
+def test_the_csv_file_gives_the_values_that_were_written(csv: Splits) -> None:
+    together = sorted(csv.train.sequence(n, csv.train.x).tolist() for n in range(len(csv.train)))
+    together += [csv.test.sequence(n, csv.test.x).tolist() for n in range(len(csv.test))]
+    assert sorted(together) == sorted(x.astype(np.float32).tolist() for x in EACH)
+
+
+def test_a_wide_frame_is_read_as_the_wide_csv_file(tmp_path: Path) -> None:
+    wide = pd.DataFrame(padded()[:, :, 0]).assign(label=LABELS)
+    wide.to_csv(tmp_path / "wide.csv", index=False)
+    expected = unroll.load(tmp_path / "wide.csv")
+    assert_same(unroll.load(wide), expected)
+    assert_same(unroll.load(polars.from_pandas(wide.rename(columns=str))), expected)
+    assert_same(unroll.load(wide.drop(columns="label"), wide.label), expected)
+    assert_same(unroll.load(padded()[:, :, 0], LABELS), expected)
+
+
+DATES = pd.Timestamp("2026-03-14 10:00") + pd.to_timedelta(long().time * 20, unit="ms")
+CLOCKS = {
+    "dates": DATES,
+    "microseconds": DATES.astype("datetime64[us]"),
+    "a zone": DATES.dt.tz_localize("Europe/Berlin"),
+    "texts": DATES.astype(str),
+    "Python's dates": pd.Series(list(DATES.dt.to_pydatetime()), dtype=object),
+    "durations": DATES - DATES[0],
+    "after 2262": DATES.astype("datetime64[ms]") + np.timedelta64(110_000, "D"),
+}
+
+
+@pytest.mark.parametrize("name", CLOCKS)
+def test_dates_of_frames_are_times_in_seconds(name: str) -> None:
+    frame = long().assign(time=CLOCKS[name])
+    for data in (frame, pyarrow.Table.from_pandas(frame)):
+        columns = unroll.load(data, resample="50Hz").train.preparation.columns
+        assert columns is not None
+        assert columns.time_step == pytest.approx((0.02, 0.02), rel=1e-5)
+
+
+def test_lists_of_times_and_of_vectors_are_read() -> None:
+    frame = pd.DataFrame({"v": [x.tolist() for x in EACH], "label": LABELS})
+    frame["time"] = [list(np.arange(len(x)) * 0.5) for x in EACH]
+    for data in (frame, polars.from_pandas(frame)):
+        train = unroll.load(data, test_fraction=0).train
+        assert train.preparation.features == ("v_0", "v_1")
+        assert np.array_equal(train.sequence(1, train.x).numpy(), EACH[1].astype(np.float32))
+        assert unroll.load(data, resample="0.5").train.preparation.columns.time_step == (0.5, 0.5)
+
+
+def test_exact_ids_booleans_and_missing_values_are_kept() -> None:
+    frame = long().assign(on=long().x > 0)
+    frame.loc[3, "y"] = np.nan
+    for data in (frame, polars.from_pandas(frame)):
+        train = unroll.load(data, test_fraction=0).train
+        assert train.preparation.features == ("x", "y", "on")
+        assert train.sequence(0, train.x)[:, 2].tolist() == (EACH[0][:, 0] > 0).tolist()
+        assert train.sequence(1, train.missing)[:, 1].tolist() == [True, False, False, False]
+    twice = long().assign(id=long().id.replace("000", "001"))
+    with pytest.raises(DataError, match="row 3: id 001 and time 0 are in row 0 already"):
+        unroll.load(twice)
+    huge = long().assign(id=2**60 + long().id.astype(int))  # which float64 could not tell apart
+    assert len(unroll.load(huge.astype({"id": "Int64"}), test_fraction=0).train) == 12
+
+
+TEXTS = pd.DataFrame({"text": ["a fine day", "a bad day"] * 6, "label": ["pos", "neg"] * 6})
+
+
+def test_frames_and_datasets_of_texts_are_read_as_the_csv_file(tmp_path: Path) -> None:
+    TEXTS.to_csv(tmp_path / "texts.csv", index=False)
+    TEXTS.to_parquet(tmp_path / "texts.parquet")
+    expected = unroll.load(tmp_path / "texts.csv", min_count=1)
+    numbered = TEXTS.assign(label=TEXTS.label.map({"neg": 0, "pos": 1}))
+    kinds = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"])})
+    named = datasets.Dataset.from_pandas(numbered, features=kinds)
+    for data in (TEXTS, polars.from_pandas(TEXTS), named, tmp_path / "texts.parquet"):
+        splits = unroll.load(data, min_count=1)
+        assert torch.equal(splits.train.x, expected.train.x)
+        assert torch.equal(splits.test.y, expected.test.y)
+        assert splits.classes == ("neg", "pos")
+        assert splits.train.preparation == expected.train.preparation
+
+
+def test_images_of_datasets_are_images() -> None:
+    from PIL import Image
+
+    pixels = RANDOM.integers(0, 256, (8, 6, 5)).astype(np.uint8)
+    kinds = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["no", "yes"])})
+    rows = {"image": list(map(Image.fromarray, pixels)), "label": [0, 1] * 4}
+    data = datasets.Dataset.from_dict(rows, features=kinds)
+    splits = unroll.load({"train": data, "test": data})
+    assert splits.classes == ("no", "yes")
+    assert np.array_equal(splits.test.x.numpy(), pixels)
+    rows["image"][0] = Image.new("L", (9, 9))
+    with pytest.raises(DataError, match="images from 5×6 to 9×9: make them one size with --resize"):
+        unroll.load(datasets.Dataset.from_dict(rows, features=kinds))
+
+
+def test_parts_are_given_as_a_dict_or_beside() -> None:
+    frame, held = long(), long()[long().id > "005"]
+    for splits in (
+        unroll.load({"train": frame, "test": held}),
+        unroll.load(frame, test=held),
+        unroll.load(
+            datasets.DatasetDict(train=datasets.Dataset.from_pandas(frame), test=datasets.Dataset.from_pandas(held))
+        ),
+        unroll.load(EACH, LABELS, test=(EACH[6:], LABELS[6:])),
+        unroll.load({"train": (padded(), LABELS), "test": (padded()[6:], LABELS[6:])}),
+    ):
+        assert not splits.drawn
+        assert (len(splits.train), len(splits.test)) == (12, 6)
+    splits = unroll.load({"train": frame, "validation": polars.from_pandas(held), "extra": frame})
+    assert splits.val is not None
+    assert len(splits.val) == 6
+    assert "dict: the parts extra are not used" in splits.train.notes
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "set").mkdir()
+    long().to_parquet(tmp_path / "set" / "train.parquet", index=False)
+    long()[long().id > "005"].to_parquet(tmp_path / "set" / "test.parquet", index=False)
+    return tmp_path / "set"
+
+
+def test_a_folder_is_read_as_a_data_set_of_the_hub(folder: Path, csv: Splits) -> None:
+    name = f"hf:{folder}"
+    splits = unroll.load(name, data_dir=folder.parent)
+    assert (splits.name, splits.source, len(splits.test)) == ("set", name, 6)
+    assert torch.equal(unroll.load(name, data_dir=folder.parent).train.x, splits.train.x)  # from the copy
+    datasets.load_dataset(str(folder), cache_dir=str(folder.parent / "cache")).save_to_disk(folder.parent / "saved")
+    assert unroll.load(f"hf:{folder.parent / 'saved'}").train.fingerprint() == splits.train.fingerprint()
+
+
+def test_names_of_the_hub_are_checked_without_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent.parent)
+    for name, line in {
+        "hf:nowhere": "hf:nowhere is not the name of a data set: expected hf:owner/name",
+        "hf:/nowhere": "hf:/nowhere does not exist: expected a folder, or hf:owner/name",
+        f"hf:{folder.parent.name}/set": "is a folder here, too: say hf:./",
+    }.items():
+        with pytest.raises(DataError, match=line):
+            unroll.load(name)
+
+
+def test_a_run_on_parquet_reads_every_form(tmp_path: Path) -> None:
+    long().to_parquet(tmp_path / "X_train.parquet")
+    long().to_csv(tmp_path / "X_test.csv", index=False)  # of another format: not its test part
+    nested().drop(columns="label").to_feather(tmp_path / "new.feather")
+    long().to_csv(tmp_path / "new.csv", index=False)
+    run = unroll.train_run(tmp_path / "X_train.parquet", training_steps=2, out=tmp_path / "run")
+    files = predict_files(run.model, run.preparation, [tmp_path / "new.feather", tmp_path / "new.csv"])
+    answers = [(answer.series, answer.label, answer.probability) for answer in files]
+    assert [series for series, *_ in answers] == IDS * 2
+    assert answers[:12] == answers[12:]
+
+
+ODD = long().assign(k=1)
+ODD.loc[1, "x"], ODD.loc[2, "label"], ODD.loc[2, "k"] = np.inf, None, 9
+WRONG: dict[str, tuple[Callable[[], tuple[Any, ...]], str]] = {
+    "no label": (lambda: (long().drop(columns="label"),), "^DataFrame has no column label or class: expected names of"),
+    "no column id": (lambda: (long().drop(columns="id"),), "DataFrame has a column time but no column id"),
+    "no rows": (lambda: (long()[:0],), "^DataFrame holds no rows"),
+    "no number": (lambda: (long().assign(y="z"),), "^DataFrame, row 0, column y: expected a number, got 'z'; --drop"),
+    "infinite": (lambda: (long().assign(x=ODD.x),), "row 1, column x: expected a finite number, got 'inf'"),
+    "no date": (lambda: (long().assign(time=DATES.where(DATES.index != 7)),), "row 7, column time: expected a date"),
+    "no class": (lambda: (long().assign(label=ODD.label),), "row 2: expected the name of a class, got ''"),
+    "no id": (lambda: (polars.from_pandas(long().assign(id=ODD.label)),), "row 2: the id is empty"),
+    "two classes": (lambda: (pyarrow.table(long().assign(label=ODD.k)),), "^Table, row 2: id 000 is of class 9, but"),
+    "one name": (lambda: (pd.concat([long(), long()[["x"]]], axis=1),), "DataFrame has two columns 'x'"),
+    "keys without names": (lambda: (multi().rename_axis([None, None]),), "rename_axis"),
+    "a key and a column": (lambda: (long().set_index(long().id),), "DataFrame has an index and a column 'id'"),
+    "lists of texts": (lambda: (nested().assign(z=[["a"]] * 12),), "row 0, column z: expected a list of numbers"),
+    "lists of texts in Arrow": (lambda: (polars.from_pandas(nested().assign(z=[["a"]] * 12)),), "got lists of"),
+    "empty list": (lambda: (nested().assign(x=[[]] * 12, y=[[]] * 12),), "row 0: the series is empty"),
+    "lengths": (lambda: (nested().assign(z=[[1.0]] * 12),), "row 0: expected lists of one length, got 3 values in x"),
+    "time": (lambda: (nested().assign(time=1),), "but one number in each cell of the column time"),
+    "falling": (lambda: (nested().assign(time=nested().x),), "row 0, column time: expected ascending times"),
+    "lazy": (lambda: (polars.from_pandas(long()).lazy(),), "polars.LazyFrame is not in memory: .* collect()"),
+    "stream": (lambda: (datasets.Dataset.from_pandas(long()).to_iterable_dataset(),), "IterableDataset is a stream"),
+    "one column": (lambda: (long().x,), "data must be a frame, got pandas.Series"),
+    "no data": (lambda: (None,), "data must be a name, a path, a frame, .* got NoneType"),
+    "pair": (lambda: ((EACH, LABELS),), r"hand over series and classes as unroll.load\(X, y\)"),
+    "no y": (lambda: (padded(),), "needs the class of each series"),
+    "numbers as y": (lambda: (padded(), np.zeros(12)), "got float64 of shape .12,.; y.astype.int. makes them so"),
+    "fewer labels": (lambda: (padded(), LABELS[1:]), "arrays: x holds 12 sequences, but y 11 labels"),
+    "fewer labels of a list": (lambda: (EACH, LABELS[1:]), "list holds 12 series, but y 11 labels"),
+    "another index": (lambda: (nested()[["x"]], nested().label[::-1]), "y must have the index of the frame"),
+    "another order": (
+        lambda: (multi()[["x"]], pd.Series(LABELS, IDS[::-1])),
+        "y must have the keys of the series in their order",
+    ),
+    "label twice": (lambda: (nested(), LABELS), "DataFrame has a column label already"),
+    "columns": (lambda: ({"x": [1], "y": [2]},), "dict must have a part 'train'"),
+    "two kinds": (lambda: ({"train": long(), "test": (EACH, LABELS)},), "parts of a data set must be alike"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_data_is_refused_in_one_line(name: str) -> None:
+    make, line = WRONG[name]
+    with pytest.raises(DataError, match=line) as error:
+        unroll.load(*make())
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "line"),
+    [
+        (lambda: ("mnist-sample", LABELS), {}, "y cannot be used with mnist-sample: it is for data that Python holds"),
+        (lambda: (long(),), {"layout": "numpy3D"}, "layout numpy3D cannot be used with a frame"),
+        (lambda: (EACH, LABELS), {"layout": "aeon"}, "layout must be one of numpy3D, np-list, pd-multiindex"),
+        (lambda: (long(),), {"resize": 28}, "resize 28 cannot be used with DataFrame: it holds no images"),
+        (lambda: (EACH, LABELS), {"id_column": "id"}, "id_column id cannot be used with list: it is not a table"),
+        (lambda: (nested()[["x"]], LABELS), {"label_column": "z"}, "label_column z cannot be used with y"),
+        (lambda: (long(),), {"data_dir": "."}, "data_dir cannot be used with data that Python holds"),
+        (lambda: ({"train": long()},), {"test": long()}, "test cannot be used with a dict of parts"),
+    ],
+)  # fmt: skip
+def test_settings_that_do_not_apply_are_refused(arguments: Any, settings: dict[str, Any], line: str) -> None:
+    with pytest.raises(ConfigError, match=line):
+        unroll.load(*arguments(), **settings)
+
+
+def test_a_run_needs_data_with_a_name() -> None:
+    with pytest.raises(
+        DataError, match="needs a name or a path, got pandas.DataFrame: train on it with unroll.fit and"
+    ):
+        unroll.train_run(long())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "feather"])
+def test_a_broken_file_is_refused_with_its_name(suffix: str, tmp_path: Path) -> None:
+    (tmp_path / f"broken.{suffix}").write_bytes(b"PAR1 and no more")
+    with pytest.raises(DataError, match=rf"broken\.{suffix} is not a readable (Parquet|Arrow) file .*; write it again"):
+        unroll.load(tmp_path / f"broken.{suffix}")
+
+
+def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(DataError, match=r"train.parquet needs the library pyarrow: pip install .*\[tables\]"):
+        unroll.load(folder / "train.parquet")
+    with pytest.raises(DataError, match=r"needs the library datasets: pip install .*\[hub\]"):
+        unroll.load(f"hf:{folder}")
+    assert len(unroll.load(long()).train)  # pandas needs neither
