@@ -143,3 +143,38 @@ def value_in_words(value: object) -> str:
     if value is None:
         return "–"
     return f"{value:g}" if isinstance(value, float) else shown(str(value))
+
+
+def duration(seconds: float) -> str:
+    """Return a time to wait for, to two digits or so: "0.4 s", "45 s", "12 min", "3 h 20 min".
+
+    Example:
+        >>> [duration(seconds) for seconds in (0.42, 45.3, 134, 12_000, 200_000)]
+        ['0.4 s', '45 s', '2 min 10 s', '3 h 20 min', '2 d 8 h']
+    """
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    for large, small, units in ((60, 10, "min s"), (3_600, 600, "h min"), (86_400, 3_600, "d h")):
+        whole, rest = divmod(round(seconds / small) * small, large)
+        if whole < {60: 60, 3_600: 24}.get(large, whole + 1):
+            unit, lower = units.split()
+            part = rest // {"s": 1, "min": 60, "h": 3_600}[lower]
+            return f"{whole:.0f} {unit} {part} {lower}" if part and whole < 10 else f"{whole:.0f} {unit}"
+    raise AssertionError("unreachable")
+
+
+def size(count: int) -> str:
+    """Return a number of bytes, to three digits: "812 kB", "1.25 GB".
+
+    Example:
+        >>> [size(count) for count in (90, 812_345, 1_254_000_000)]
+        ['90 B', '812 kB', '1.25 GB']
+    """
+    value, units = float(count), iter(("B", "kB", "MB", "GB"))
+    unit = next(units)
+    for larger in units:
+        if value < 999.5:
+            break
+        value, unit = value / 1_000, larger
+    digits = 0 if unit == "B" or value >= 99.95 else 1 if value >= 9.995 else 2
+    return f"{value:.{digits}f} {unit}"

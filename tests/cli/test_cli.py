@@ -448,7 +448,7 @@ def test_explore(call: Call) -> None:
 
 
 def test_check(call: Call, run: unroll.Run, tmp_path: Path) -> None:
-    status, out, err = call("check", "--num-layers", 3, "--batch-size", 32)
+    status, out, err = call("check", "--num-layers", 3, "--batch-size", 32, "--training-steps", 3)
     assert (status, err) == (0, "")
     rows = [" ".join(re.split(r"[│\s]+", line)).strip() for line in out.splitlines() if line.startswith("│")]
     assert rows == [
@@ -462,6 +462,10 @@ def test_check(call: Call, run: unroll.Run, tmp_path: Path) -> None:
     assert facts["computed by"].startswith(unroll.compiler.explain(unroll.RNN(28, 150)).path)
     assert facts["initial loss"].endswith("; a uniform guess, ln(classes): 2.3026")
     assert abs(float(facts["initial loss"].split(";")[0]) - 2.3026) < 0.5
+    assert re.fullmatch(
+        r"about \d.*: 3 steps of \d.*s, validation .*s, before and after them .*s", facts["training time"]
+    )
+    assert re.fullmatch(r"about \d.* [MG]B at its peak", facts["memory"])
     assert out.endswith("nothing looks wrong\n")
     assert list(Path().iterdir()) == []
 
@@ -472,7 +476,19 @@ def test_check(call: Call, run: unroll.Run, tmp_path: Path) -> None:
     assert found["shapes"][-1] == {"name": "logits", "axes": ["batch", "classes"], "sizes": [64, 10]}
     assert found["parameters"] == sum(p.numel() for p in run.model.parameters())
     assert found["loss"] > 2  # fresh weights, not the run's
+    assert run.config.train is not None
+    assert found["training_steps"] == run.config.train.steps_for(57)
+    assert found["memory_bytes"] > 10**8  # Python and torch alone need more
+    assert found["seconds"] > 0
     assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
+
+    wild = ("--lr", "1e30", "--clip-norm", 0, "--training-steps", 30, "--hidden-size", 8)
+    found = json.loads(call("check", *wild, "--json")[1])
+    assert re.match(
+        r"the (loss became|weights are no longer|validation loss) .*training diverged at lr 1e\+30",
+        found["findings"][0],
+    )
+    assert found["seconds"] is found["memory_bytes"] is None
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from unroll import ConfigError, EpochResult, SequenceClassifier, Splits, TrainCo
 from unroll.config import RECIPES
 from unroll.data.preparation import Preparation, Scaling
 from unroll.data.sequences import SequenceData
-from unroll.training.budget import within_budget
+from unroll.training.budget import measure_pace, within_budget
 from unroll.training.chance import STAYS, WINDOW, Guessing, Losses
 from unroll.training.results import Progress
 
@@ -128,12 +128,35 @@ def test_a_budget_is_turned_into_steps_once() -> None:
     config = within_budget(fresh, tiny(), TrainConfig(budget="60s", val_fraction=0), Clock())
     assert same(weights(fresh), before)
     assert config.budget == "60s"
-    assert config.training_steps == 60 - 3 - 6  # at a second a step; 3 are in reserve, and measuring took 6
+    assert config.training_steps == 60 - 3 - 7  # at a second a step; 3 are in reserve, and measuring took 7
     assert within_budget(fresh, tiny(), config, Clock()) is config
     measured, given = model(), model()
     list(fit(measured, tiny(), config))
-    list(fit(given, tiny(), TrainConfig(training_steps=51, val_fraction=0)))
+    list(fit(given, tiny(), TrainConfig(training_steps=50, val_fraction=0)))
     assert same(weights(measured), weights(given))
+
+
+class Ragged(torch.nn.Module):
+    """A model that takes a second on the clock for each time step that it learns from, padding included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.now = torch.nn.Linear(2, 2), 0.0
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+        self.now += x.shape[0] * x.shape[1] if self.training else 0
+        return self.head(x.sum(dim=1))
+
+
+def test_the_pace_is_that_of_all_batches_though_few_were_measured() -> None:
+    lengths = torch.arange(1, 201)
+    data = SequenceData(torch.rand(200, 200, 2), lengths % 2, Preparation(("a", "b"), Scaling(0.0, 1.0)), lengths)
+    slow = Ragged()
+    training = Training(slow, Splits(data, data, "ragged", "here"), TrainConfig(batch_size=4, epochs=3, val_fraction=0))
+    pace = measure_pace(training, 1.0, lambda: slow.now)
+    assert training.taken == 2  # the first allocates memory
+    list(training.events())
+    assert pace.step == pytest.approx(slow.now / training.total, rel=0.1)
 
 
 def test_a_budget_that_is_too_small_gives_one_step() -> None:

@@ -17,9 +17,10 @@ from pathlib import Path
 import torch
 
 from ..config import Backend
+from ..training.resident import peak_resident
 from .steps import Shape, Step
 
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+CLEAR = Path("/proc/self/clear_refs")
 STEPS = 2  # the second step reuses the memory that the first one freed
 
 
@@ -44,7 +45,7 @@ def rise(step: Callable[[], object]) -> int | None:
     before = _reset_mark()
     for _ in range(STEPS):
         step()
-    after = _mark()
+    after = peak_resident()
     return None if before is None or after is None else after - before
 
 
@@ -54,21 +55,8 @@ def _reset_mark() -> int | None:
         try:
             CLEAR.write_text("5")
         except OSError:
-            return _mark()  # without a reset, a higher peak at start-up hides part of the need
-    return _mark()
-
-
-def _mark() -> int | None:
-    if STATUS.exists():
-        for line in STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+            return peak_resident()  # without a reset, a higher peak at start-up hides part of the need
+    return peak_resident()
 
 
 def _main(shape: str, backend: Backend, threads: str) -> None:

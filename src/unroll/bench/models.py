@@ -43,8 +43,8 @@ class TorchClassifier(nn.Module):
 
     def __init__(self, source: SequenceClassifier) -> None:
         super().__init__()
-        self.rnn = nn.RNN(source.input_size, source.config.hidden_size, batch_first=True)
-        self.head = nn.Linear(source.config.hidden_size, source.num_classes)
+        self.rnn: nn.RNN = nn.RNN(source.input_size, source.config.hidden_size, batch_first=True)
+        self.head: nn.Linear = nn.Linear(source.config.hidden_size, source.num_classes)
         with torch.no_grad():
             for own, value in zip(self.parameters(), source.parameters(), strict=True):
                 own.copy_(value)

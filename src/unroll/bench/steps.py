@@ -57,15 +57,16 @@ class Step:
         self, shape: Shape, backend: Backend | None, dtype: torch.dtype = torch.float32, seed: int = 0
     ) -> None:
         random = torch.Generator().manual_seed(seed)
-        self.shape, self.backend = shape, backend
-        self.module = MODULES[shape.cell](shape.inputs, shape.hidden, batch_first=True)
+        self.shape: Shape = shape
+        self.backend: Backend | None = backend
+        self.module: Any = MODULES[shape.cell](shape.inputs, shape.hidden, batch_first=True)
         self.weights: list[Tensor] = list(self.module.parameters())
         with torch.no_grad():
             for weight in self.weights:  # torch.nn's own initial weights, but seeded
                 weight.uniform_(-(shape.hidden**-0.5), shape.hidden**-0.5, generator=random)
-        self.x = torch.rand(shape.batch, shape.time, shape.inputs, generator=random).to(dtype)
-        self.h0 = torch.zeros(shape.batch, shape.hidden, dtype=dtype)
-        self.dh = (torch.randn(shape.batch, shape.hidden, generator=random) / shape.batch).to(dtype)
+        self.x: Tensor = torch.rand(shape.batch, shape.time, shape.inputs, generator=random).to(dtype)
+        self.h0: Tensor = torch.zeros(shape.batch, shape.hidden, dtype=dtype)
+        self.dh: Tensor = (torch.randn(shape.batch, shape.hidden, generator=random) / shape.batch).to(dtype)
         self.module.to(dtype)
 
     def __call__(self) -> None:

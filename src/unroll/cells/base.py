@@ -44,7 +44,7 @@ class Cell(nn.Module, ABC):
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.backend: Backend = "auto"
-        self.recurrent_dropout = 0.0
+        self.recurrent_dropout: float = 0.0
 
     @abstractmethod
     def initial_state(self, batch_size: int, *, dtype: torch.dtype, device: torch.device) -> State:

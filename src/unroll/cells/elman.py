@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ class RNN(Stacked):
     """
 
     gates = 1
-    options = frozenset({"nonlinearity"})
+    options: ClassVar[frozenset[str]] = frozenset({"nonlinearity"})
 
     def __init__(self, input_size: int, hidden_size: int, nonlinearity: Literal["tanh", "relu"] = "tanh") -> None:
         super().__init__(input_size, hidden_size)
@@ -94,16 +94,16 @@ class IndRNN(Cell):
     Source: S. Li et al., arXiv:1803.04831, equation 2.
     """
 
-    options = frozenset({"nonlinearity"})
+    options: ClassVar[frozenset[str]] = frozenset({"nonlinearity"})
 
     def __init__(self, input_size: int, hidden_size: int, nonlinearity: Literal["tanh", "relu"] = "tanh") -> None:
         super().__init__(input_size, hidden_size)
         check_choice("nonlinearity", nonlinearity, tuple(ACTIVATIONS))
         self.nonlinearity = nonlinearity
         bound = input_size**-0.5
-        self.weight_ih = nn.Parameter(torch.empty(hidden_size, input_size).uniform_(-bound, bound))
-        self.weight_hh = nn.Parameter(torch.rand(hidden_size))
-        self.bias = nn.Parameter(torch.empty(hidden_size).uniform_(-bound, bound))
+        self.weight_ih: nn.Parameter = nn.Parameter(torch.empty(hidden_size, input_size).uniform_(-bound, bound))
+        self.weight_hh: nn.Parameter = nn.Parameter(torch.rand(hidden_size))
+        self.bias: nn.Parameter = nn.Parameter(torch.empty(hidden_size).uniform_(-bound, bound))
 
     def init_orthogonal(self) -> None:
         """Make weight_ih Xavier uniform and the bias zero; u keeps its uniform values, as it is not a matrix."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -33,7 +33,8 @@ class GRU(Stacked):
     Source: K. Cho et al., arXiv:1406.1078, section 2.3; with r outside of W_hn's product, as in torch.nn.
     """
 
-    recurrence, gates = "gru", 3
+    recurrence: str = "gru"
+    gates: ClassVar[int] = 3
 
     def set_forget_bias(self, value: float) -> None:
         """Set the bias of the update gate z, which keeps the state where it is open."""
@@ -74,7 +75,8 @@ class LSTM(Stacked):
     F. Cummins, Neural Computation 12 (2000).
     """
 
-    recurrence, gates = "lstm", 4
+    recurrence: str = "lstm"
+    gates: ClassVar[int] = 4
 
     def init_orthogonal(self) -> None:
         """Make each gate's weight_hh orthogonal and weight_ih Xavier uniform; biases zero, but 1 for the forget gate.

@@ -44,12 +44,12 @@ class LRU(Cell):
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
-        self.nu_log = nn.Parameter(torch.empty(hidden_size))
-        self.theta_log = nn.Parameter(torch.empty(hidden_size))
-        self.gamma_log = nn.Parameter(torch.empty(hidden_size))
-        self.weight_ih = nn.Parameter(torch.empty(2 * hidden_size, input_size))
-        self.weight_ho = nn.Parameter(torch.empty(hidden_size, 2 * hidden_size))
-        self.weight_io = nn.Parameter(torch.empty(hidden_size, input_size))
+        self.nu_log: nn.Parameter = nn.Parameter(torch.empty(hidden_size))
+        self.theta_log: nn.Parameter = nn.Parameter(torch.empty(hidden_size))
+        self.gamma_log: nn.Parameter = nn.Parameter(torch.empty(hidden_size))
+        self.weight_ih: nn.Parameter = nn.Parameter(torch.empty(2 * hidden_size, input_size))
+        self.weight_ho: nn.Parameter = nn.Parameter(torch.empty(hidden_size, 2 * hidden_size))
+        self.weight_io: nn.Parameter = nn.Parameter(torch.empty(hidden_size, input_size))
         if not self.nu_log.is_meta:  # on the meta device, torch would load its compiler for these operations
             self._fill()
 

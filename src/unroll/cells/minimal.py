@@ -22,8 +22,8 @@ class Minimal(Cell):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
         bound, rows = input_size**-0.5, self.rows * hidden_size
-        self.weight_ih = nn.Parameter(torch.empty(rows, input_size).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(rows).uniform_(-bound, bound))
+        self.weight_ih: nn.Parameter = nn.Parameter(torch.empty(rows, input_size).uniform_(-bound, bound))
+        self.bias: nn.Parameter = nn.Parameter(torch.empty(rows).uniform_(-bound, bound))
 
     @abstractmethod
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,17 +22,19 @@ class ModuleCell(Cell):
     module_options: dict[str, Any]
     widths: tuple[Width, ...] | None
     output_apart: bool | None
+    apart: bool
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
-        self.module = self.module_class(input_size, hidden_size, **self.module_options)
+        self.module: nn.Module = self.module_class(input_size, hidden_size, **self.module_options)
         if self.widths is None:
             units, self.apart = self._probe()
         else:
             sizes = {"hidden": hidden_size, "input": input_size}
             units = tuple(width if isinstance(width, int) else sizes[width] for width in self.widths)
             self.apart = bool(self.output_apart)
-        self.units = (hidden_size, *units) if self.apart else units  # of each part of the state, the output first
+        # Of each part of the state, the output first.
+        self.units: tuple[int, ...] = (hidden_size, *units) if self.apart else units
 
     @torch.no_grad()
     def _probe(self) -> tuple[tuple[int, ...], bool]:

@@ -30,10 +30,10 @@ class Stacked(Cell):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
         rows, bound = self.gates * hidden_size, hidden_size**-0.5
-        self.weight_ih = nn.Parameter(torch.empty(rows, input_size).uniform_(-bound, bound))
-        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size).uniform_(-bound, bound))
-        self.bias_ih = nn.Parameter(torch.empty(rows).uniform_(-bound, bound))
-        self.bias_hh = nn.Parameter(torch.empty(rows).uniform_(-bound, bound))
+        self.weight_ih: nn.Parameter = nn.Parameter(torch.empty(rows, input_size).uniform_(-bound, bound))
+        self.weight_hh: nn.Parameter = nn.Parameter(torch.empty(rows, hidden_size).uniform_(-bound, bound))
+        self.bias_ih: nn.Parameter = nn.Parameter(torch.empty(rows).uniform_(-bound, bound))
+        self.bias_hh: nn.Parameter = nn.Parameter(torch.empty(rows).uniform_(-bound, bound))
 
     @classmethod
     def of_weights(cls, weights: Weights, backend: Backend, **attributes: Any) -> Self:

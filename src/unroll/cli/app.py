@@ -80,7 +80,7 @@ else:
     TableFlags = _flags(DataConfig, TABLE)
     ModelLists, TrainLists = _lists(ModelConfig), _lists(TrainConfig)
 
-app = App(
+app: App = App(
     name="unroll",
     help="Train, evaluate and use recurrent sequence classifiers.",
     version=lambda: __import__("unroll").__version__,

@@ -72,9 +72,9 @@ class Formulas:
 
     def __init__(self, plan: Plan, names: dict[Node, str] | None = None) -> None:
         self.plan = plan
-        self.parts = plan.traced.parts
-        self.order = ordered(node for pieces in plan.outputs for node in pieces)
-        self.names = self._named() if names is None else names
+        self.parts: tuple[str, ...] = plan.traced.parts
+        self.order: list[Node] = ordered(node for pieces in plan.outputs for node in pieces)
+        self.names: dict[Node, str] = self._named() if names is None else names
         self._written: dict[Node, Text] = {}
 
     def _named(self) -> dict[Node, str]:

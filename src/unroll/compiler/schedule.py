@@ -47,7 +47,8 @@ class Columns:
     """Hands out columns, from 0 on."""
 
     def __init__(self, aligned: int = 1) -> None:
-        self.used, self._aligned = 0, aligned
+        self.used: int = 0
+        self._aligned = aligned
 
     def take(self, width: int) -> int:
         """Return the first of `width` new columns."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -23,7 +23,7 @@ from .ranking import log_odds, precision_recall, roc_area
 from .significance import wilson
 
 EVALUATION_BATCH = 1_000  # sequences; does not change any result
-FORWARD = SequenceClassifier.forward  # kept to detect monkey-patching
+FORWARD: Callable[..., Tensor] = SequenceClassifier.forward  # kept to detect monkey-patching
 
 
 class Interval(NamedTuple):

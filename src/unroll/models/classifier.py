@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from .front import Count, Front, Kept
 from .fused_forward import Factors, answer_at_once
 from .html import model_html
 from .layers import Cells, Stage, States, check_features, detached, initial_states, scan_layer
-from .readout import Held, Last, make_readout
+from .readout import Held, Last, Readout, make_readout
 from .stem import CHANNELS, Stem
 from .stream import Stream
 from .truncation import chunks
@@ -69,30 +69,42 @@ class SequenceClassifier(nn.Module):
         torch.Size([64, 10])
     """
 
+    config: ModelConfig
+    input_size: int
+    num_classes: int
+
+    if TYPE_CHECKING:  # nn.Module's returns Any
+
+        def __call__(self, x: Tensor, lengths: Tensor | None = None, *, tbptt: int = 0) -> Tensor:
+            """Return logits (batch, num_classes): `forward`, and the hooks around it."""
+            ...
+
     @takes(Arguments)
     def __init__(self, arguments: Arguments) -> None:
         super().__init__()
         cell_class = find_cell(arguments.cell)
         self.config = config = arguments.config()
         self.input_size, self.num_classes = arguments.input_size, arguments.num_classes
-        self.vocabulary_size = arguments.vocabulary_size
-        self.ngram_buckets = arguments.ngram_buckets
+        self.vocabulary_size: int = arguments.vocabulary_size
+        self.ngram_buckets: int = arguments.ngram_buckets
         has_ngrams = self.ngram_buckets > 0
         # With n-grams rows 0 stay 0: unknown tokens have n-grams alone, and there is no n-gram 0.
-        self.embedding = _vectors(self.vocabulary_size, self.input_size, 0 if has_ngrams else None)
-        self.ngrams = _vectors(1 + self.ngram_buckets if has_ngrams else 0, self.input_size, 0)
+        self.embedding: nn.Embedding | None = _vectors(self.vocabulary_size, self.input_size, 0 if has_ngrams else None)
+        self.ngrams: nn.Embedding | None = _vectors(1 + self.ngram_buckets if has_ngrams else 0, self.input_size, 0)
         directions = 2 if config.bidirectional else 1
         width = config.hidden_size * directions
         self.front: Front = arguments.front(config)
-        self.stem = _stem(config, self.front.output_size)
+        self.stem: Stem | None = _stem(config, self.front.output_size)
         sizes = [self.front.output_size if self.stem is None else CHANNELS] + [width] * (config.num_layers - 1)
-        self.layers = nn.ModuleList(
+        self.layers: nn.ModuleList = nn.ModuleList(
             nn.ModuleList(self._make_cell(cell_class, size) for _ in range(directions)) for size in sizes
         )
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in sizes) if config.layer_norm else None
-        self.dropout = nn.Dropout(config.dropout)
-        self.readout = make_readout(config.readout, width)
-        self.head = nn.Linear(width, self.num_classes)
+        self.norms: nn.ModuleList | None = (
+            nn.ModuleList(nn.LayerNorm(width) for _ in sizes) if config.layer_norm else None
+        )
+        self.dropout: nn.Dropout = nn.Dropout(config.dropout)
+        self.readout: Readout = make_readout(config.readout, width)
+        self.head: nn.Linear = nn.Linear(width, self.num_classes)
         self._initialise()
 
     def _initialise(self) -> None:

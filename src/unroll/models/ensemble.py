@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 from torch import Tensor, nn
 
+from ..config import ModelConfig
 from ..errors import ConfigError
 from .classifier import SequenceClassifier
+from .front import Front
 
 
 def log_mean(logs: Sequence[Tensor]) -> Tensor:
@@ -41,11 +43,24 @@ class Ensemble(nn.Module):
         torch.Size([64, 10])
     """
 
+    config: ModelConfig
+    front: Front
+    input_size: int
+    num_classes: int
+    vocabulary_size: int
+    ngram_buckets: int
+
+    if TYPE_CHECKING:  # nn.Module's returns Any
+
+        def __call__(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+            """Return log-probabilities (batch, num_classes): `forward`, and the hooks around it."""
+            ...
+
     def __init__(self, members: Sequence[SequenceClassifier], temperatures: Sequence[float]) -> None:
         super().__init__()
         first = members[0]
-        self.members = nn.ModuleList(members)
-        self.temperatures = tuple(temperatures)
+        self.members: nn.ModuleList = nn.ModuleList(members)
+        self.temperatures: tuple[float, ...] = tuple(temperatures)
         self.config, self.front = first.config, first.front
         self.input_size, self.num_classes = first.input_size, first.num_classes
         self.vocabulary_size, self.ngram_buckets = first.vocabulary_size, first.ngram_buckets

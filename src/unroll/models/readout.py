@@ -104,8 +104,8 @@ class Attention(Readout):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.projection = nn.Linear(width, width)
-        self.query = nn.Parameter(torch.empty(width).uniform_(-(width**-0.5), width**-0.5))
+        self.projection: nn.Linear = nn.Linear(width, width)
+        self.query: nn.Parameter = nn.Parameter(torch.empty(width).uniform_(-(width**-0.5), width**-0.5))
 
     def add(self, held: Held | None, outputs: Tensor, ends: Tensor, lengths: Tensor | None) -> Held:
         """Hold the highest score, and the sums of weights and weighted states relative to it; see `Readout.add`."""

@@ -55,12 +55,13 @@ class Stem(nn.Module):
 
     def __init__(self, features: int, stride: int) -> None:
         super().__init__()
-        self.stride, self.strides = stride, split(stride)
+        self.stride: int = stride
+        self.strides: tuple[int, int] = split(stride)
         sizes = (features, CHANNELS)
-        self.convolutions = nn.ModuleList(
+        self.convolutions: nn.ModuleList = nn.ModuleList(
             nn.Linear(kernel * size, CHANNELS) for kernel, size in zip(KERNELS, sizes, strict=True)
         )
-        self.norms = nn.ModuleList(nn.LayerNorm(CHANNELS) for _ in KERNELS)
+        self.norms: nn.ModuleList = nn.ModuleList(nn.LayerNorm(CHANNELS) for _ in KERNELS)
 
     def forward(
         self, x: Tensor, lengths: Tensor | None = None, keep: list[Stage] | None = None

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ..cells import Cell, State
+from ..config import Backend
 from ..errors import InputError
 from .classifier import SequenceClassifier
 
@@ -34,9 +35,8 @@ class Traced(Cell):
 
     def __init__(self, cell: Cell, backwards: bool) -> None:
         super().__init__(cell.input_size, cell.hidden_size)
-        self.backend = "reference"  # each step must be run
         self.cell = cell
-        self.backend = "reference"  # the loop over step
+        self.backend: Backend = "reference"  # each step must be run
         self.backwards = backwards
         self.inputs: list[Tensor] = []
         self.states: list[tuple[Tensor, ...]] = []

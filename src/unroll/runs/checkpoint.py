@@ -62,11 +62,8 @@ class Checkpoints:
 
     def write(self, training: Training) -> None:
         """Write a checkpoint of the training."""
-        buffer = io.BytesIO()
-        torch.save({"settings": self._settings, "training": training.state_dict()}, buffer)
-        content = buffer.getvalue()
         previous = self._path / PREVIOUS if self._keep else None
-        write(self._path / RESUME, content + hashlib.sha256(content).digest(), previous)
+        write(self._path / RESUME, packed(training, self._settings), previous)
         self._keep = True
         self._written = self._clock()
 
@@ -74,6 +71,14 @@ class Checkpoints:
         """Remove the checkpoints: the training has ended."""
         for file in (PREVIOUS, RESUME):  # in this order: the older one must not remain alone
             (self._path / file).unlink(missing_ok=True)
+
+
+def packed(training: Training, settings: str) -> bytes:
+    """Return the content of a checkpoint of the training, which repeats the run's settings."""
+    buffer = io.BytesIO()
+    torch.save({"settings": settings, "training": training.state_dict()}, buffer)
+    content = buffer.getvalue()
+    return content + hashlib.sha256(content).digest()
 
 
 def read_checkpoint(path: Path, config: RunConfig) -> tuple[dict[str, Any], bool]:

@@ -18,7 +18,7 @@ from . import compiled, cpu, torch_backend
 BACKENDS = get_args(Backend)
 
 # The recurrences that each backend supports; "own": any other step, which the kernels know if it can be compiled.
-KNOWN = {
+KNOWN: dict[str, tuple[str, ...]] = {
     "reference": ("tanh", "relu", "gru", "lstm", "linear", "own"),
     "torch": ("tanh", "relu", "gru", "lstm"),
     "gemm": ("tanh", "relu"),

@@ -37,11 +37,11 @@ class Service:
     """
 
     def __init__(self, runs: Sequence[Served], batching: bool) -> None:
-        self.runs = {served.name: served for served in runs}
-        self.streams = {served.name: Streams(served) for served in runs if not served.why_no_stream}
-        self.metrics = Metrics()
-        self.batcher = Batcher(batching, self.metrics.batch)
-        self.started = time.monotonic()
+        self.runs: dict[str, Served] = {served.name: served for served in runs}
+        self.streams: dict[str, Streams] = {served.name: Streams(served) for served in runs if not served.why_no_stream}
+        self.metrics: Metrics = Metrics()
+        self.batcher: Batcher = Batcher(batching, self.metrics.batch)
+        self.started: float = time.monotonic()
         # A single thread opens images: it turns Pillow's warnings into errors, a setting that all threads share.
         self._reading = ThreadPoolExecutor(1, "reading")
 

@@ -45,8 +45,9 @@ class RefusedError(Exception):
 
     def __init__(self, status: int, why: str, headers: dict[str, str] | None = None, close: bool = False) -> None:
         super().__init__(why)
-        self.status, self.why = status, one_line(why)
-        self.headers = dict(headers or {}) | ({"connection": "close"} if close else {})
+        self.status: int = status
+        self.why: str = one_line(why)
+        self.headers: dict[str, str] = dict(headers or {}) | ({"connection": "close"} if close else {})
 
 
 class Guard:
@@ -66,9 +67,9 @@ class Guard:
         self.app = app
         self.metrics = metrics
         # A header loses surrounding blanks; a token from the environment need not be UTF-8.
-        self.token = None if token is None else token.strip().encode("utf-8", "surrogateescape")
-        self.hosts = None if hosts is None else frozenset(hosts)
-        self.working = 0
+        self.token: bytes | None = None if token is None else token.strip().encode("utf-8", "surrogateescape")
+        self.hosts: frozenset[str] | None = None if hosts is None else frozenset(hosts)
+        self.working: int = 0
         self.held = 0  # bytes of all bodies in memory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

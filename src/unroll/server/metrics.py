@@ -12,7 +12,7 @@ class Metrics:
     """Metrics of one server."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self.registry: CollectorRegistry = CollectorRegistry()
         self._requests = Counter(
             "unroll_requests", "Requests answered, by path and status", ["path", "status"], registry=self.registry
         )
@@ -20,7 +20,7 @@ class Metrics:
             "unroll_request_seconds", "Seconds from a request's headers to its response", ["path"], buckets=SECONDS,
             registry=self.registry,
         )  # fmt: skip
-        self.working = Gauge("unroll_working", "Requests being processed", registry=self.registry)
+        self.working: Gauge = Gauge("unroll_working", "Requests being processed", registry=self.registry)
         self._batches = Histogram(
             "unroll_batch_sequences", "Sequences per batch of the model",
             buckets=[2**n for n in range(9)], registry=self.registry,

@@ -15,7 +15,9 @@ from torch import Tensor
 from ..data.unusual import nothing_seen, seen_with, unusual_stream
 from ..errors import DataError
 from ..evaluation.calibration import probabilities as calibrated
+from ..models.classifier import SequenceClassifier
 from ..models.modes import inference
+from ..models.stream import StreamState
 from . import limits
 from .served import OVERFLOW, Served
 
@@ -44,15 +46,15 @@ class Streams:
 
     def __init__(self, served: Served) -> None:
         self.served = served
-        self.model = served.run.single("a stream")
+        self.model: SequenceClassifier = served.run.single("a stream")
         digest = hashlib.blake2b(digest_size=8)
         for name, value in self.model.state_dict().items():
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-        self.mark = digest.digest()
+        self.mark: bytes = digest.digest()
         rule = served.preparation.missing
         last = torch.tensor(rule.means if rule else (), dtype=torch.float32)
-        self.start = State(0, last, nothing_seen(served.preparation), None)
+        self.start: State = State(0, last, nothing_seen(served.preparation), None)
         # A state's tensors are known from a stream that has read one step.
         with inference(self.model):
             stream = self.model.stream()
@@ -60,10 +62,10 @@ class Streams:
             size = {"features": self.model.input_size, "n-grams": 2}
             axes = [size.get(axis, 1) for axis in self.model.step_axes]
             stream.step(torch.zeros(axes, dtype=torch.int64 if self.model.embedding is not None else torch.float32))
-        self.form = stream.state
-        self.keeps_all = self.model.front.scales  # so the state grows with what has been read
+        self.form: StreamState = stream.state
+        self.keeps_all: bool = self.model.front.scales  # so the state grows with what has been read
         limit = served.preparation.time_steps
-        self.most = None if limit is None else limit.max_length
+        self.most: int | None = None if limit is None else limit.max_length
 
     def unpack(self, text: str | None) -> State:
         """Return the state that was sent; None starts a stream.

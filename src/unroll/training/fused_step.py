@@ -205,11 +205,15 @@ class FusedStep:
         config: TrainConfig,
         class_weights: Tensor | None = None,
     ) -> None:
-        self.model, self.data, self.optimizer, self.config = model, data, optimizer, config
-        self.steps_at_once = 1
+        self.model: SequenceClassifier = model
+        self.data: SequenceData = data
+        self.optimizer: torch.optim.Optimizer = optimizer
+        self.config: TrainConfig = config
+        self.steps_at_once: int = 1
         x, self._starts, self._lengths, (mean, scale) = _as_read(model, data)
         self._x = x  # the kernel reads its memory, and that of starts and lengths
-        is_bytes, self.program = x.dtype == torch.uint8, _program(model)
+        is_bytes = x.dtype == torch.uint8
+        self.program: compiled.Compiled = _program(model)
         with autocast(data.x.device, config.precision):
             isa = cpu.isa()
         self._step: Any = cpu.kernels.TrainingStep(

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 
 from ..config import TrainConfig
@@ -58,20 +60,37 @@ class Training:
         TrainingError: while running, if the loss is no longer finite.
     """
 
+    config: TrainConfig
+    device: torch.device
+    device_reason: str
+    train: SequenceData
+    val: SequenceData | None
+    optimizer: Optimizer
+    schedule: OneCycleLR | None
+    total: int
+    lr: float
+    epoch: int
+    step: int
+    restarted_after: int
+    best_epoch: int
+    loss_sum: float
+    seconds: float
+    correct: Tensor
+
     def __init__(self, model: nn.Module, splits: Splits, config: TrainConfig | None = None) -> None:
         self.config = config = config or TrainConfig()
         check_single(config)
         self.device, self.device_reason = choose_device(config.device)
         check_precision(config.precision, self.device)
         self.train, self.val = _parts(splits, config, self.device)
-        self.model = model.to(self.device)
+        self.model: nn.Module = model.to(self.device)
         if config.tbptt:
             check_truncation(model)
         self._try_out()
         weights = config.weights_of(self.train.counts)
-        self.class_weights = None if weights is None else torch.tensor(weights, device=self.device)
-        self.steps = math.ceil(len(self.train) / config.batch_size)
-        self.guessing = Guessing.of(list(self.train.counts.values()), weights, config.label_smoothing)
+        self.class_weights: Tensor | None = None if weights is None else torch.tensor(weights, device=self.device)
+        self.steps: int = math.ceil(len(self.train) / config.batch_size)
+        self.guessing: Guessing = Guessing.of(list(self.train.counts.values()), weights, config.label_smoothing)
         self.restarted_after = 0
         self._initial = {name: value.clone() for name, value in model.state_dict().items()}
         self._fused: FusedStep | None = None  # kept from epoch to epoch, as allocating its memory is slow
@@ -85,8 +104,8 @@ class Training:
         self.history: list[EpochResult] = []
         self.best: dict[str, Tensor] | None = None
         self.best_epoch = 0
-        self.losses = Losses()
-        self.averaged = AveragedModel(self.model) if self.config.average_weights else None
+        self.losses: Losses = Losses()
+        self.averaged: AveragedModel | None = AveragedModel(self.model) if self.config.average_weights else None
         self._start_result()
         self.step = 0
 
@@ -193,8 +212,7 @@ class Training:
 
     def _train_epoch(self, pause: Callable[[], bool]) -> Iterator[Progress]:
         clock = time.perf_counter()
-        random = np.random.default_rng((self.config.seed, self.epoch))
-        order, longest = training_order(self.train.lengths, len(self.train), self.config.batch_size, random)
+        order, longest = self._order(self.epoch)
         data, order = self._epoch_data(), order.to(self.device)
         self.seconds += time.perf_counter() - clock
         self.model.train()
@@ -206,6 +224,32 @@ class Training:
             self._account(losses.tolist())
             self.seconds += time.perf_counter() - clock
             yield Progress(self.epoch, self.epochs, self.step, steps, self.loss_sum / self._seen)
+
+    def _order(self, epoch: int) -> tuple[Tensor, Sequence[int | None]]:
+        random = np.random.default_rng((self.config.seed, epoch))
+        return training_order(self.train.lengths, len(self.train), self.config.batch_size, random)
+
+    def batch_steps(self, epoch: int) -> np.ndarray:
+        """Return how many time steps each batch of an epoch has, padding included, (steps,) int64."""
+        size, (order, longest) = self.config.batch_size, self._order(epoch)
+        sizes = np.diff(np.r_[0 : len(order) : size, len(order)])
+        times = np.array([self.train.time if steps is None else steps for steps in longest])
+        return np.asarray(sizes * np.maximum(times, 1))
+
+    def take_longest(self) -> None:
+        """Take a step on a batch as long as any may be, which needs the most memory; at least one step is before it.
+
+        For a training that is thrown away: the step is none of its ``total``.
+        """
+        if self.train.lengths is None:  # all batches are alike
+            return
+        index = self.train.lengths.argsort(descending=True)[: self.config.batch_size]
+        longest = max(1, int(self.train.lengths.max()))
+        self.model.train()
+        if self._fused and self._fits(longest):
+            self._fused(index, self.config.batch_size, [self.lr], [longest])
+        else:
+            self._train_step(self.train, index, longest)
 
     @property
     def _seen(self) -> int:

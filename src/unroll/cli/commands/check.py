@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ...config import RecipeName, choose_settings
-from ...errors import ConfigError
+from ...errors import ConfigError, TrainingError
 from ...interrupt import immediate_interrupt
 from ..app import DATA, DataFlags, Json, ModelFlags, TrainFlags, app, given, has_settings, import_user_cell
 from ..outcome import print_json
@@ -24,11 +25,16 @@ def check(
     training: TrainFlags = None,
     json: Json = False,
 ) -> int:
-    """Pass one batch through a new model before training it: shapes, parameters, initial loss.
+    """Try a training before it begins: shapes, parameters and initial loss of a batch, and what the whole will take.
 
     Example: unroll check --data mnist --cell rnn --num-layers 3
 
     Give the flags of unroll train, or a run, to check its architecture with new weights.
+
+    Time and memory are those of unroll train on this machine as busy as it is now, estimated from about three seconds
+    of the training. The time is from the data in memory to the finished run, without the report, and with --patience
+    the most that it may take. The memory is the peak of the process, without that of a GPU. With --json they are
+    "seconds" and "memory_bytes": null if the first steps fail, and the memory also where the system does not report it.
 
     Parameters
     ----------
@@ -48,8 +54,9 @@ def check(
     with immediate_interrupt():
         from ...doctor.preflight import inspect_model
         from ...runs.config_file import read_plan
+        from ...runs.estimate import estimate
         from ...runs.plan import Plan
-        from ...training.loop import Training, refuse_val_fraction
+        from ...training.loop import refuse_val_fraction
         from ...validation import CONFIG
         from ..views.doctor import print_inspection
         from ..views.terminal import Screen, show_reading
@@ -69,11 +76,17 @@ def check(
         refuse_val_fraction(splits, settings["val_fraction"])
     if run is None:
         plan = plan.chosen(splits, recipe, settings)
-    fresh = plan.build(splits)
-    Training(fresh, splits, plan.recipe.train.member(1))  # raises what unroll train would raise
-    inspection = inspect_model(fresh, splits, plan.recipe.train)
+    needs, trial = None, ""
+    try:
+        needs = estimate(plan, splits)  # raises what unroll train would raise
+    except TrainingError as error:
+        trial = str(error)
+    inspection = inspect_model(plan.build(splits), splits, plan.recipe.train)
+    if trial:
+        inspection = replace(inspection, findings=(trial, *inspection.findings))
     if json:
-        print_json(inspection.to_dict())
+        unknown = {"seconds": None, "memory_bytes": None, "training_steps": None}
+        print_json(inspection.to_dict() | (needs.to_dict() if needs else unknown))
     else:
-        print_inspection(Screen(), inspection, splits)
+        print_inspection(Screen(), inspection, splits, needs)
     return 0

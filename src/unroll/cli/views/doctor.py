@@ -14,7 +14,9 @@ from rich.text import Text
 from ...data.splits import Splits
 from ...doctor import Examination, LayerHealth, Memory
 from ...doctor.preflight import Inspection
-from ...formatting import percent
+from ...formatting import duration, percent, size
+from ...runs.estimate import Estimate
+from .bench import duration as time
 from .preview import BLOCKS
 from .terminal import print_facts, print_findings
 
@@ -105,8 +107,10 @@ def _bar(value: float, largest: float) -> str:
     return BLOCKS[max(0, round(top + math.log10(value / largest) * (top - 1) / DECADES))]
 
 
-def print_inspection(console: Console, inspection: Inspection, splits: Splits) -> None:
-    """Show the shapes of a batch in a new model, and the findings."""
+def print_inspection(
+    console: Console, inspection: Inspection, splits: Splits, estimate: Estimate | None = None
+) -> None:
+    """Show the shapes of a batch in a new model, what the training will take if that is known, and the findings."""
     read_as = {"read as": splits.understood} if splits.understood else {}
     print_facts(console, {"data": f"{splits.name} from {splits.source}", **read_as, "weights": "new"})
     shapes = Table(title="shapes of one batch", title_justify="left")
@@ -131,6 +135,19 @@ def print_inspection(console: Console, inspection: Inspection, splits: Splits) -
                 f"layer {n}: {percent(share)}" for n, share in enumerate(inspection.saturated, start=1)
             )
             or "not applicable: the outputs are unbounded",
+            **({} if estimate is None else _needs(estimate)),
         },
     )
     print_findings(console, inspection.findings)
+
+
+def _needs(estimate: Estimate) -> dict[str, str]:
+    parts = [f"{estimate.steps:,} steps of {time(estimate.step)}"]
+    if estimate.validation:
+        parts.append(f"validation {duration(estimate.validation)}")
+    parts.append(f"before and after them {duration(estimate.after)}")
+    limit = "at most " if estimate.is_limit else ""
+    facts = {"training time": f"{limit}about {duration(estimate.seconds)}: {', '.join(parts)}"}
+    if estimate.memory is not None:
+        facts["memory"] = f"about {size(estimate.memory)} at its peak"
+    return facts
