@@ -28,6 +28,7 @@ from ..errors import DataError, InputError
 from .anytime import check_confidence, read_along
 from .calibration import Calibration, probabilities
 from .metrics import logits_of
+from .operating_point import OperatingPoint
 
 TOP = 3
 
@@ -38,7 +39,7 @@ class FilePrediction:
 
     Attributes:
         file: path as given
-        label: most probable class; None if the file could not be read
+        label: the class; None if the answer is "unsure", or the file could not be read
         probability: of that class
         top: the most probable classes, each with its probability, best first
         steps: the preparation of the input, in words
@@ -48,6 +49,7 @@ class FilePrediction:
         text: the text; None if it is not a text
         read: time steps read until the threshold was reached; None without early stopping
         unusual: how the file differs from the training data; empty if it does not
+        unsure: whether no class is probable enough for the run's operating point; None if that does not reject any
     """
 
     file: str
@@ -61,6 +63,7 @@ class FilePrediction:
     text: str | None = None
     read: int | None = None
     unusual: str = ""
+    unsure: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -72,6 +75,7 @@ class FilePrediction:
             **({} if self.text is None else {"line": self.series, "text": self.text}),
             "class": self.label,
             "probability": self.probability,
+            **({} if self.unsure is None else {"unsure": self.unsure}),
             "top": [{"class": label, "probability": p} for label, p in self.top],
             **({} if self.read is None else {"read": self.read}),
             "preparation": list(self.steps),
@@ -84,11 +88,12 @@ class FilePrediction:
 
 @dataclass(frozen=True)
 class Sure:
-    """The calibration of a model's confidence, and the confidence at which to stop reading.
+    """What decides the answers of a model: its calibration, when to stop reading, and its operating point.
 
     Attributes:
         calibration: from `unroll.calibrate`; None leaves the confidence uncalibrated
         stop_at: the confidence at which to stop, above 0 and at most 1; None reads each sequence to its end
+        point: the run's operating point; None answers the most probable class
 
     Raises:
         ConfigError: ``stop_at`` is out of range.
@@ -96,6 +101,7 @@ class Sure:
 
     calibration: Calibration | None = None
     stop_at: float | None = None
+    point: OperatingPoint | None = None
 
     def __post_init__(self) -> None:
         if self.stop_at is not None:
@@ -219,9 +225,12 @@ def _of_texts(
 
 
 class _Answer(NamedTuple):
-    """The most probable classes, the time step at which reading stopped, and whether the threshold was reached."""
+    """The class, its probability, the most probable classes, and how reading stopped."""
 
+    label: str | None
+    probability: float | None
     top: tuple[tuple[str, float], ...]
+    unsure: bool | None
     read: int | None = None
     sure: bool = False
 
@@ -229,7 +238,9 @@ class _Answer(NamedTuple):
         if self.read is not None:
             unit = _counted(self.read, "step")
             steps = (*steps, f"sure after {unit}" if self.sure else f"not sure after {unit}, the last")
-        return FilePrediction(file, *self.top[0], self.top, steps, read=self.read, **more)
+        return FilePrediction(
+            file, self.label, self.probability, self.top, steps, read=self.read, unsure=self.unsure, **more
+        )
 
 
 def _answers(model: nn.Module, data: SequenceData, sure: Sure) -> list[_Answer]:
@@ -237,12 +248,26 @@ def _answers(model: nn.Module, data: SequenceData, sure: Sure) -> list[_Answer]:
         return []
     if sure.stop_at is None:
         read = probabilities(logits_of(model, data), sure.calibration)
-        return [_Answer(_top(row, data.preparation.classes)) for row in read]
+        return [_decided(row, data.preparation.classes, sure.point) for row in read]
     partial = read_along(model, data, sure.calibration)
     at, reached = partial.stopped(sure.stop_at)
     each = torch.arange(len(data))
     stops = zip(partial.probabilities[at, each], partial.steps[at, each].tolist(), reached.tolist(), strict=True)
-    return [_Answer(_top(p, data.preparation.classes), steps, was_sure) for p, steps, was_sure in stops]
+    return [
+        _decided(p, data.preparation.classes, sure.point)._replace(read=steps, sure=was_sure)
+        for p, steps, was_sure in stops
+    ]
+
+
+def _decided(probabilities: Tensor, classes: tuple[str, ...], point: OperatingPoint | None) -> _Answer:
+    top = _top(probabilities, classes)
+    if point is None:
+        return _Answer(*top[0], top, None)
+    label = point.answer(probabilities.tolist())
+    unsure = None if point.reject is None else label is None
+    if label is None:
+        return _Answer(None, None, top, unsure)
+    return _Answer(classes[label], float(probabilities[label]), top, unsure)
 
 
 def _counted(n: int, what: str) -> str:

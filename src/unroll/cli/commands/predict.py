@@ -41,7 +41,8 @@ def predict(
     a table or JSON with a column for them, else one text per line.
 
     Probabilities are calibrated on the run's validation split, for the fraction of the sequence that was read; without
-    a validation split they are the model's own, which are often too high.
+    a validation split they are the model's own, which are often too high. If the run keeps an operating point (unroll
+    evaluate --keep), the class is the one that it decides on, or "unsure": in JSON class null and unsure true.
 
     A file that is unlike the training data gets a line on stderr: other units, another length or time step, mostly
     unknown tokens, constant input.
@@ -90,7 +91,8 @@ def predict(
             raise InputError(
                 f"{run} has nothing to classify: name files, give --text, or send texts to standard input, one per line"
             )
-    sure = Sure(loaded.calibration, stop_at)
+    point = loaded.operating_point
+    sure = Sure(loaded.calibration, stop_at, point)
     own = loaded.config.plan.reading if loaded.config.plan else None
     predictions = predict_files(loaded.model, loaded.preparation, files or [], sure, config, own)
     if texts:
@@ -100,9 +102,12 @@ def predict(
     warnings = list(dict.fromkeys(f"{each.file}: {each.unusual}" for each in predictions if each.unusual))
     if json:
         about = {"run": str(run), "calibrated": loaded.calibration is not None, "warnings": warnings}
+        about["operating_point"] = point and point.to_dict()
         print_json(about | {"predictions": [prediction.to_dict() for prediction in predictions]})
     else:
         print_predictions(Screen(), predictions, calibrated=loaded.calibration is not None)
+    if point is not None:
+        say(f"the answers follow the operating point of {run}: {point}")
     for line in warnings:
         say(line)
     failed = [prediction.error for prediction in predictions if prediction.error is not None]
