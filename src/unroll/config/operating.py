@@ -25,7 +25,8 @@ class OperatingConfig:
         cost_false_positive: cost of a negative sequence that is answered as positive (default: 1, if the other cost is
             given)
         positive: which of two classes is the positive one (default: the rarer one in the training data)
-        reject: answer "unsure" where no class has at least this probability, such as 0.6; of any number of classes
+        reject: answer "unsure" where the class that would be answered has a lower probability than this, such as 0.6;
+            for any number of classes
     """
 
     threshold: float | None = None

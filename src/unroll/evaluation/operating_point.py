@@ -44,9 +44,15 @@ def _share(part: int, whole: int) -> Share | None:
     return Share(part / whole, *wilson(part, whole)) if whole else None
 
 
+def _in_words(name: str, value: Share | float | None) -> str:
+    if isinstance(value, Share):
+        return str(value)
+    return f"{value:.4f}" if name == "cost" and value is not None else percent(value)
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What an operating point makes of labelled sequences; all but the coverage is of those that get a class.
+    """What an operating point makes of labelled sequences; all but coverage and missed is of those that get a class.
 
     Attributes:
         counts: for each true class, how often each class was answered, and last how often "unsure"
@@ -101,6 +107,17 @@ class Outcome:
         return cells and _share(cells[0], cells[0] + cells[2])
 
     @property
+    def positives(self) -> int:
+        """Number of positive sequences; 0 without a threshold."""
+        return 0 if self.positive is None else sum(self.counts[self.classes.index(self.positive)])
+
+    @property
+    def missed(self) -> Share | None:
+        """Fraction of the positive sequences that are answered as the other class; None if there are none."""
+        cells = self.cells
+        return cells and _share(cells[2], self.positives)
+
+    @property
     def f1(self) -> float | None:
         """Harmonic mean of precision and recall; None if there is no positive sequence and no positive answer."""
         if self.cells is None:
@@ -121,31 +138,28 @@ class Outcome:
         """Return what applies by name, in the order of a table."""
         measures: dict[str, Share | float | None] = {}
         if self.positive is not None:
-            measures |= {"precision": self.precision, "recall": self.recall, "F1": self.f1}
+            measures |= {"precision": self.precision, "recall": self.recall, "missed": self.missed, "f1": self.f1}
         measures |= {"accuracy": self.accuracy, "coverage": self.coverage}
         return measures | ({} if self.costs is None else {"cost": self.cost})
 
-    def in_words(self, coverage: bool) -> dict[str, str]:
+    def in_words(self, rejects: bool) -> dict[str, str]:
         """Return the measures as tables show them, fractions in percent with their 95 % intervals.
 
         Args:
-            coverage: whether to say it: it is 1 of an operating point that rejects nothing.
+            rejects: whether the answer may be "unsure"; if not, coverage is 1, and missed is what lacks of the recall.
         """
-        words = {}
-        for name, value in self.measures().items():
-            if name == "coverage" and not coverage:
-                continue
-            label = f"{name} of {quoted(self.positive)}" if name in ("precision", "recall") else name
-            if name == "cost":
-                words["mean cost"] = "–" if value is None else f"{value:.4f}"
-            else:
-                words[label] = str(value) if isinstance(value, Share) else percent(value)
-        return words
+        shown = {
+            name: value for name, value in self.measures().items() if rejects or name not in ("coverage", "missed")
+        }
+        labels = {name: f"{name} of {quoted(self.positive)}" for name in ("precision", "recall")}
+        labels |= {"missed": f"{quoted(self.positive)} missed", "f1": "F1", "cost": "mean cost"}
+        return {labels.get(name, name): _in_words(name, value) for name, value in shown.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; precision and the like as {"value", "low", "high"}, or null if undefined."""
-        named = {name.lower(): value for name, value in self.measures().items()}
-        plain = {name: value._asdict() if isinstance(value, Share) else value for name, value in named.items()}
+        plain = {
+            name: value._asdict() if isinstance(value, Share) else value for name, value in self.measures().items()
+        }
         return {"n": self.n, "answered": self.answered, **plain, "counts": [list(row) for row in self.counts]}
 
 
@@ -158,7 +172,8 @@ class OperatingPoint:
         positive: the one of two classes that is answered where its probability is at least ``threshold``, and the other
             one elsewhere; None answers the most probable class
         threshold: a probability; None without ``positive``
-        reject: where no class has at least this probability, the answer is "unsure"; None answers always
+        reject: where the class to be answered has a lower probability than this, the answer is "unsure"; None answers
+            always
         chosen: how the threshold was chosen: "given", "at recall 0.95", "costs: false negative 5, false positive 1"
         costs: of a false negative and of a false positive; None if none were given
         validation: what it makes of the validation split; None if the run has none, or its data is not available
@@ -194,7 +209,9 @@ class OperatingPoint:
         else:
             at = self.classes.index(self.positive)
             answers = torch.where(exact[:, at] >= self.threshold, at, 1 - at)
-        return answers if self.reject is None else answers.where(exact.amax(dim=1) >= self.reject, -1)
+        if self.reject is None:
+            return answers
+        return answers.where(exact.gather(1, answers.unsqueeze(1))[:, 0] >= self.reject, -1)
 
     def answer(self, probabilities: Sequence[float]) -> int | None:
         """Return the class of one sequence by its number, None for "unsure", from the probabilities of all classes."""
@@ -215,14 +232,16 @@ class OperatingPoint:
         return Outcome(tuple(map(tuple, counts.tolist())), self.classes, self.positive, self.costs)
 
     def __str__(self) -> str:
-        """Return it in words: "'b' where its probability is at least 0.3 (given), "unsure" where no class …"."""
+        """Return it in words: "'b' where its probability is at least 0.3 (given), unsure where …"."""
         words = []
         if self.positive is not None:
+            rest = next(name for name in self.classes if name != self.positive)
             words.append(
-                f"{quoted(self.positive)} where its probability is at least {self.threshold:.6g} ({self.chosen})"
+                f"{quoted(self.positive)} where its probability is at least {self.threshold:.6g} ({self.chosen}), "
+                f"{quoted(rest)} elsewhere"
             )
         if self.reject is not None:
-            words.append(f"{UNSURE} where no class has a probability of at least {self.reject:.6g}")
+            words.append(f"{UNSURE} where the answer has a probability below {self.reject:.6g}")
         return ", ".join(words)
 
     def to_dict(self) -> dict[str, Any]:
@@ -245,7 +264,8 @@ def choose(
 ) -> OperatingPoint:
     """Return the operating point that the settings ask for.
 
-    Where ``reject`` is set too, the threshold is chosen for the sequences that get a class.
+    The threshold is chosen as if every sequence got a class, whatever is rejected then: what costs or recall ask for
+    holds of the sequences that would be answered as the other class.
 
     Args:
         config: the settings.
@@ -263,38 +283,26 @@ def choose(
         threshold, chosen = config.threshold, "given"
         if threshold is None:
             assert validation is not None
-            odds, is_positive = _decided(*validation, classes.index(positive), config.reject)
-            _check_classes(is_positive, positive, config)
-            if config.at_recall is not None:
-                threshold, chosen = threshold_at_recall(odds, is_positive, config.at_recall), _at(config.at_recall)
-            else:
-                assert costs is not None
-                threshold = threshold_of_least_cost(odds, is_positive, *costs)
-                chosen = f"costs: false negative {costs[0]:g}, false positive {costs[1]:g}"
+            threshold, chosen = _threshold(*validation, classes.index(positive), config)
         point = replace(point, positive=positive, threshold=threshold, chosen=chosen)
     return point if validation is None else replace(point, validation=point.outcome(*validation))
 
 
-def _at(recall: float) -> str:
-    return f"at recall {recall:g}"
-
-
-def _decided(probabilities: Tensor, y: Tensor, label: int, reject: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probability of a class, and whether it is true, for the sequences that get an answer."""
-    exact = probabilities.double()
-    decided = exact.amax(dim=1) >= (reject or 0)
-    return exact[decided, label].cpu().numpy(), (y.cpu() == label)[decided.cpu()].numpy()
-
-
-def _check_classes(is_positive: np.ndarray, positive: str, config: OperatingConfig) -> None:
-    lacking = "" if is_positive.any() else quoted(positive)
-    if not lacking and config.at_recall is None and is_positive.all():
-        lacking = "the other class"
-    if lacking:
+def _threshold(probabilities: Tensor, y: Tensor, label: int, config: OperatingConfig) -> tuple[float, str]:
+    """Return the threshold for a class that the settings ask for, and how it was chosen."""
+    of_class, is_positive = probabilities[:, label].double().cpu().numpy(), (y == label).cpu().numpy()
+    recall, costs = config.at_recall, config.costs
+    if not is_positive.any() or (costs and is_positive.all()):
+        lacking = "the other class" if is_positive.any() else "the positive class"
         raise DataError(
-            f"the validation split has no sequence of {lacking}{' that gets an answer' if config.reject else ''}, so "
-            "no threshold can be chosen: give --threshold, or train with a larger --val-fraction"
+            f"the validation split has no sequence of {lacking}, so no threshold can be chosen: give threshold, or "
+            "train with a larger --val-fraction"
         )
+    if recall is not None:
+        return threshold_at_recall(of_class, is_positive, recall), f"at recall {recall:g}"
+    assert costs is not None
+    chosen = f"costs: false negative {costs[0]:g}, false positive {costs[1]:g}"
+    return threshold_of_least_cost(of_class, is_positive, *costs), chosen
 
 
 def threshold_at_recall(probabilities: np.ndarray, is_positive: np.ndarray, recall: float) -> float:

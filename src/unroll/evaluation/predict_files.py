@@ -49,7 +49,7 @@ class FilePrediction:
         text: the text; None if it is not a text
         read: time steps read until the threshold was reached; None without early stopping
         unusual: how the file differs from the training data; empty if it does not
-        unsure: whether no class is probable enough for the run's operating point; None if that does not reject any
+        unsure: whether the answer is not probable enough for the run's operating point; None if that rejects none
     """
 
     file: str

@@ -90,7 +90,7 @@ export interface OperatingPoint {
   /** The number of the one of two classes that is answered where its probability is at least `threshold`. */
   positive: number | null;
   threshold: number | null;
-  /** Where no class has at least this probability, the answer is "unsure". */
+  /** Where the class to be answered has a lower probability than this, the answer is "unsure". */
   reject: number | null;
   /** How the threshold was chosen, in words. */
   chosen: string;

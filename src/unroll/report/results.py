@@ -154,7 +154,11 @@ def operating_point(predictions: Predictions, run: Run) -> Iterator[Section]:
     rows = [(brief(name, NAME + len("precision of ''")), *(each[name] for each in words)) for name in words[0]]
     counts = ", ".join(f"{outcome.n:,} sequences of {name}" for name, outcome in parts.items())
     lead = f"The run answers {point}. unroll predict, its page and its server follow this."
-    unsure = " All but the coverage is of the sequences that get a class." if point.reject is not None else ""
+    unsure = (
+        " All but the coverage and what is missed is of the sequences that get a class."
+        if point.reject is not None
+        else ""
+    )
     chosen = (
         " The threshold was chosen on validation, where it looks better than it is."
         if point.costs or (point.chosen != "given")

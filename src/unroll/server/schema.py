@@ -35,7 +35,9 @@ class Point(BaseModel):
     threshold: float | None = Field(
         description="the positive class is answered where its probability is at least this, the other class elsewhere"
     )
-    reject: float | None = Field(description="the answer is unsure where no class has at least this probability")
+    reject: float | None = Field(
+        description="the answer is unsure where the class to be answered has a lower probability"
+    )
     chosen: str = Field(description="how the threshold was chosen")
     costs: Costs | None = Field(description="by which it was chosen")
 
@@ -79,7 +81,7 @@ class Prediction(BaseModel):
     )
     probability: float | None = Field(default=None, description="of that class")
     unsure: bool | None = Field(
-        default=None, description="whether no class is probable enough; of a run whose operating point rejects some"
+        default=None, description="whether the answer is not probable enough; of a run that rejects some"
     )
     probabilities: dict[str, float] | None = Field(default=None, description="of every class")
     preparation: list[str] | None = Field(default=None, description="the steps that prepared an image")
@@ -108,7 +110,7 @@ class Streamed(BaseModel):
     )
     probability: float | None = Field(description="of that class; null if unsure")
     unsure: bool | None = Field(
-        default=None, description="whether no class is probable enough; of a run whose operating point rejects some"
+        default=None, description="whether the answer is not probable enough; of a run that rejects some"
     )
     probabilities: dict[str, float] = Field(description="of every class, as if the sequence ended here")
     calibrated: bool = Field(description="whether the probabilities are calibrated")

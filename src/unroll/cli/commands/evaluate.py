@@ -171,8 +171,7 @@ def _remarks(run: Run, point: OperatingPoint, chosen: OperatingConfig, kept: boo
 
     if point.positive is not None and chosen.positive is None:
         yield f"{quoted(point.positive)}, the rarer class of the training data, is the positive one (--positive)"
-    cells = point.validation and point.validation.cells
-    if cells and chosen.needs_validation and (n := cells[0] + cells[2]) < FEW:
+    if point.validation and chosen.needs_validation and (n := point.validation.positives) < FEW:
         yield f"the threshold was chosen by {n} validation sequences of {quoted(point.positive)}, which are few"
     if run.calibration is None:
         yield f"{run.path} has no calibration, so its probabilities are often too high"

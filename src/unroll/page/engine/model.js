@@ -128,9 +128,8 @@ export class Model {
     const first = largest(probabilities);
     if (!this.point) return first;
     const { positive, threshold, reject } = this.point;
-    if (reject !== null && probabilities[first] < reject) return null;
-    if (positive === null) return first;
-    return probabilities[positive] >= threshold ? positive : 1 - positive;
+    const answer = positive === null ? first : probabilities[positive] >= threshold ? positive : 1 - positive;
+    return reject !== null && probabilities[answer] < reject ? null : answer;
   }
 
   /** Read `x` and record each step; see `Reading`. */

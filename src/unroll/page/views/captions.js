@@ -102,7 +102,7 @@ export class Words {
       );
     }
     if (reject !== null) {
-      sentences.push(`It answers “${Words.UNSURE}” where no class has a probability of at least ${exact(reject)}.`);
+      sentences.push(`It answers “${Words.UNSURE}” where the answer has a probability below ${exact(reject)}.`);
     }
     return sentences;
   }
@@ -131,15 +131,18 @@ export class Words {
     const { decided, final, time } = reading;
     if (final === null) {
       const when = decided === time ? "at the end" : decided === 1 ? `from the first ${this.step} on` : `since ${stepName(decided - 1)}`;
-      return `Its answer is “${Words.UNSURE}” ${when}: no class has a probability of at least ${exact(this.point.reject)}.`;
+      return `Its answer is “${Words.UNSURE}” ${when}: the probability is below ${exact(this.point.reject)}.`;
     }
     const name = this.classes[final];
-    const sure = percent(reading.probabilities[time - 1][final]);
-    if (decided === 1) return `It answers ${name} from the first ${this.step} on; at the end it is ${sure} sure.`;
+    const probability = percent(reading.probabilities[time - 1][final]);
+    const byThreshold = this.point !== null && this.point.positive !== null; // the answer may be improbable
+    const sure = byThreshold ? `with a probability of ${probability}` : `${probability} sure`;
+    const end = byThreshold ? `at the end its probability is ${probability}` : `at the end it is ${sure}`;
+    if (decided === 1) return `It answers ${name} from the first ${this.step} on; ${end}.`;
     const since = stepName(decided - 1);
     const asked = reading.coarse ? ` (checked at ${Model.MARKS} places)` : "";
-    if (decided === time && !asked) return `It only decides at the very end: ${since} makes it answer ${name}, ${sure} sure.`;
-    return `It has answered ${name} since ${since}, the dotted line${asked}; at the end it is ${sure} sure.`;
+    if (decided === time && !asked) return `It only decides at the very end: ${since} makes it answer ${name}, ${sure}.`;
+    return `It has answered ${name} since ${since}, the dotted line${asked}; ${end}.`;
   }
 
   /**
