@@ -79,10 +79,10 @@ def evaluate(
     if settings and data is None:
         raise ConfigError(f"{' and '.join(settings)} must come with --data: the run's own data is read as it was")
     chosen = OperatingConfig(**given(operating))
-    if keep and not chosen:
-        raise ConfigError("keep must come with an operating point: threshold, at_recall, a cost or reject")
     if drop and (keep or chosen or settings or data or data_dir or anytime):
         raise ConfigError("drop only removes the operating point: give no other flags with it")
+    if keep and not chosen:
+        raise ConfigError("keep must come with an operating point: threshold, at_recall, a cost or reject")
     check_run(run)
     if drop:
         return _drop(run, json)
