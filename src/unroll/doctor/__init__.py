@@ -275,7 +275,7 @@ def _majority(data: SequenceData, sample: _Sample) -> Iterator[Finding]:
 def _at_recall(data: SequenceData) -> str:
     """Return what helps without another training, where there are two classes."""
     two = len(data.preparation.classes) == 2
-    return "; or keep a threshold for the rarer class (unroll evaluate RUN --at-recall 0.95 --keep)" if two else ""
+    return "; or keep a threshold for the rarer class in the run (unroll evaluate, at a recall)" if two else ""
 
 
 def _few(deciding: int | None) -> Iterator[Finding]:
