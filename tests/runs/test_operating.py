@@ -57,6 +57,12 @@ def trained(folder: Path, data: str) -> Path:
     return train_run(data, out=folder / "run", **QUICK).path
 
 
+@pytest.fixture(scope="module")
+def unheld(folder: Path, data: str) -> Path:
+    """A run that held nothing out."""
+    return train_run(data, out=folder / "all", **QUICK | {"val_fraction": 0}).path
+
+
 @pytest.fixture
 def faults(trained: Path, tmp_path: Path) -> unroll.Run:
     """The run, in a folder of its own."""
@@ -156,6 +162,18 @@ def test_evaluate_shows_a_point_and_keeps_it_only_when_asked(faults: unroll.Run,
     assert json.loads(call("evaluate", faults.path, "--json")[1])["operating_point"] is None
 
 
+def test_it_is_said_where_the_most_probable_class_counts(faults: unroll.Run, unheld: Path, call: Call) -> None:
+    keep_operating_point(faults, choose_operating_point(faults, OperatingConfig(threshold=0.4)))
+    status, _, err = call("compare", faults.path, unheld, "--json")
+    assert (status, err) == (0, f"unroll: accuracies are of the most probable class, also of {faults.path} with an "
+                                "operating point\n")  # fmt: skip
+    status, _, err = call("predict", faults.path, "new.npz", "--stop-at", 0.9)
+    assert status == 2
+    assert "--stop-at reads until the most probable class is sure, but" in err
+    (faults.path / "report.html").write_text("old")
+    assert "report.html was made before" in call("evaluate", faults.path, "--drop")[2]
+
+
 def test_the_report_has_a_section_about_it(faults: unroll.Run) -> None:
     point = choose_operating_point(faults, OperatingConfig(at_recall=0.5, positive="fault"))
     kept = keep_operating_point(faults, point)
@@ -207,8 +225,8 @@ def test_of_more_than_two_classes_only_rejection_applies(digits: Served) -> None
     assert torch.equal(point.labels(p) == -1, p.max(dim=1).values < 0.99)
 
 
-def test_without_a_validation_split_only_a_given_threshold_is_taken(data: str, folder: Path) -> None:
-    run = train_run(data, out=folder / "all", **QUICK | {"val_fraction": 0})
+def test_without_a_validation_split_only_a_given_threshold_is_taken(unheld: Path) -> None:
+    run = load_run(unheld)
     with pytest.raises(RunError, match=r"no validation split, on which at_recall would be chosen: .* --val-fraction"):
         choose_operating_point(run, OperatingConfig(at_recall=0.9))
     point = choose_operating_point(run, OperatingConfig(threshold=0.2))

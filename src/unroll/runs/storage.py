@@ -84,7 +84,8 @@ class Run:
     def predict(self, raw: Any, lengths: Any = None, times: Any = None) -> Tensor:
         """Return class probabilities (N, classes) float32 of raw examples, calibrated if the run has a calibration.
 
-        They are prepared as the training data was; their columns are ``preparation.classes``.
+        They are prepared as the training data was; their columns are ``preparation.classes``. What a run answers that
+        keeps an operating point is ``operating_point.labels`` of them.
 
         Args:
             raw: arrays, tensors, lists or `SequenceData`, not scaled. Images: (N, height, width) integers from 0 to

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -148,7 +149,18 @@ def _drop(run: Path, json: bool) -> int:
         print_json({"run": str(run), "operating_point": None})
     else:
         say(f"{run} answers the most probable class again")
+    for line in _outdated(run):
+        say(line)
     return 0
+
+
+def _outdated(run: Path) -> Iterator[str]:
+    """Yield a line for each file in a run's folder that shows the answers of an earlier operating point."""
+    from ...runs.folder import PAGE, REPORT
+
+    for name, command in ((PAGE, "export --to html"), (REPORT, "report")):
+        if (run / name).exists():
+            yield f"{run / name} was made before: renew it with unroll {command} {shlex.quote(str(run))}"
 
 
 def _outcome(point: OperatingPoint, evaluation: Evaluation, run: Run) -> Outcome:
@@ -167,7 +179,6 @@ def _facts(point: OperatingPoint, outcome: Outcome, kept: bool) -> dict[str, Any
 def _remarks(run: Run, point: OperatingPoint, chosen: OperatingConfig, kept: bool) -> Iterator[str]:
     """Yield what a user should know about an operating point that was just chosen."""
     from ...evaluation.operating_point import FEW
-    from ...runs.folder import PAGE, REPORT
 
     if point.positive is not None and chosen.positive is None:
         yield f"{quoted(point.positive)}, the rarer class of the training data, is the positive one (--positive)"
@@ -179,6 +190,4 @@ def _remarks(run: Run, point: OperatingPoint, chosen: OperatingConfig, kept: boo
         yield f"this is not kept in {run.path}: add --keep, and predict, serve, export and report follow it"
         return
     yield f"kept in {run.path}: predict, serve, export and report follow it (--drop removes it)"
-    for name, command in ((PAGE, "export"), (REPORT, "report")):
-        if (run.path / name).exists():
-            yield f"{run.path / name} was made before: renew it with unroll {command} {run.path}"
+    yield from _outdated(run.path)

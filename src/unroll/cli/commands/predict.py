@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from ...config import DataConfig, LinesName
+from ...errors import ConfigError
 from ...interrupt import immediate_interrupt
 from ...validation import check_run
 from ..app import Json, TableFlags, app, given, import_user_cell
@@ -56,7 +57,8 @@ def predict(
     text
         A text to classify; may be repeated.
     stop_at
-        Stop reading once the confidence reaches this threshold, for example 0.95, and show the number of steps read.
+        Stop reading once the confidence reaches this threshold, for example 0.95, and show the number of steps read;
+        not for a run that keeps a threshold for one of two classes.
     lines
         Position of the class in a line of text, to be ignored: label-first, label-last, or tab. Default: a line is all
         text.
@@ -81,8 +83,14 @@ def predict(
 
     import_user_cell(cell)
     loaded = load_run(run)
+    point = loaded.operating_point
     if stop_at is not None:
         loaded.single("--stop-at")
+        if point is not None and point.positive is not None:
+            raise ConfigError(
+                f"--stop-at reads until the most probable class is sure, but {run} answers {point}: leave --stop-at "
+                "out, or drop that with unroll evaluate --drop"
+            )
     texts, places = text or [], list[str]()
     if not files and not text:
         content = b"" if sys.stdin.isatty() else read_stream(sys.stdin.buffer, "standard input")
@@ -91,7 +99,6 @@ def predict(
             raise InputError(
                 f"{run} has nothing to classify: name files, give --text, or send texts to standard input, one per line"
             )
-    point = loaded.operating_point
     sure = Sure(loaded.calibration, stop_at, point)
     own = loaded.config.plan.reading if loaded.config.plan else None
     predictions = predict_files(loaded.model, loaded.preparation, files or [], sure, config, own)
