@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args, 
 
 from cyclopts import App, Parameter
 
-from ..config import DataConfig, ModelConfig, TrainConfig
+from ..config import DataConfig, ModelConfig, OperatingConfig, TrainConfig
 from ..config.data import TABLE
 from ..errors import ConfigError, did_you_mean
 
@@ -75,9 +75,10 @@ if TYPE_CHECKING:
     TableFlags: TypeAlias = Any
     ModelFlags: TypeAlias = Any
     TrainFlags: TypeAlias = Any
+    OperatingFlags: TypeAlias = Any
 else:
     DataFlags, ModelFlags, TrainFlags = _flags(DataConfig), _flags(ModelConfig), _flags(TrainConfig)
-    TableFlags = _flags(DataConfig, TABLE)
+    TableFlags, OperatingFlags = _flags(DataConfig, TABLE), _flags(OperatingConfig)
     ModelLists, TrainLists = _lists(ModelConfig), _lists(TrainConfig)
 
 app: App = App(

@@ -250,7 +250,7 @@ def _uneven(data: SequenceData, sample: _Sample) -> Iterator[Finding]:
             f"{right} of {n} sampled sequences of the other classes than {most} right",
             "use --class-weight balanced, or add sequences of the rarer classes (no copies: they would get into the "
             "test split too); and judge by the balanced accuracy (unroll evaluate), as always predicting "
-            f"{most} gets {counts[most] / len(data):.1%}",
+            f"{most} gets {counts[most] / len(data):.1%}" + _at_recall(data),
         )
 
 
@@ -266,10 +266,16 @@ def _majority(data: SequenceData, sample: _Sample) -> Iterator[Finding]:
         "warning",
         f"the model answers {name} for {same} of {n} sampled sequences of other classes; {share:.1%} of all sequences "
         f"are {name}",
-        "--class-weight balanced, and judge by the balanced accuracy (unroll evaluate)"
+        "--class-weight balanced, and judge by the balanced accuracy (unroll evaluate)" + _at_recall(data)
         if share * len(data.counts) > LARGE
         else "more --epochs or another --lr, as for a model that has learned nothing",
     )
+
+
+def _at_recall(data: SequenceData) -> str:
+    """Return what helps without another training, where there are two classes."""
+    two = len(data.preparation.classes) == 2
+    return "; or keep a threshold for the rarer class in the run (unroll evaluate, at a recall)" if two else ""
 
 
 def _few(deciding: int | None) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from .anytime import Anytime, PartialAnswers, Stop, calibrate, evaluate_anytime,
 from .baseline import Baseline, baselines
 from .calibration import Calibration, Reliability, fit_temperatures, reliability
 from .metrics import ClassScore, Evaluation, Interval, evaluate, logits_of, predict
+from .operating_point import OperatingPoint, Outcome, Share
 from .predictions import Predictions
 from .saliency import attribute
 from .significance import difference, holm, mcnemar, two_proportions, welch, wilson
@@ -16,9 +17,12 @@ __all__ = [
     "ClassScore",
     "Evaluation",
     "Interval",
+    "OperatingPoint",
+    "Outcome",
     "PartialAnswers",
     "Predictions",
     "Reliability",
+    "Share",
     "Stop",
     "Watched",
     "attribute",

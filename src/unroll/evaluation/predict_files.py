@@ -31,6 +31,7 @@ from ..formatting import shown
 from .anytime import check_confidence, read_along
 from .calibration import Calibration, probabilities
 from .metrics import logits_of
+from .operating_point import OperatingPoint
 
 TOP = 3
 
@@ -41,7 +42,7 @@ class FilePrediction:
 
     Attributes:
         file: path as given; of a file in a folder that was given, with that folder
-        label: most probable class; None if the file could not be read
+        label: the class; None if the answer is "unsure", or the file could not be read
         probability: of that class
         probabilities: (classes,) float32, of each in the order of the model's classes; None if there is an error
         top: the most probable classes, each with its probability, best first
@@ -56,6 +57,7 @@ class FilePrediction:
         text: the text; None if it is not a text
         read: time steps read until the threshold was reached; None without early stopping
         unusual: how the file differs from the training data; empty if it does not
+        unsure: whether the answer is not probable enough for the run's operating point; None if that rejects none
     """
 
     file: str
@@ -72,6 +74,7 @@ class FilePrediction:
     text: str | None = None
     read: int | None = None
     unusual: str = ""
+    unsure: bool | None = None
 
     @property
     def place(self) -> str:
@@ -93,6 +96,7 @@ class FilePrediction:
             **given,
             "class": self.label,
             "probability": self.probability,
+            **({} if self.unsure is None else {"unsure": self.unsure}),
             "probabilities": dict(zip(classes, self.probabilities.tolist(), strict=True)),
             "top": [{"class": label, "probability": p} for label, p in self.top],
             **({} if self.read is None else {"read": self.read}),
@@ -102,11 +106,12 @@ class FilePrediction:
 
 @dataclass(frozen=True)
 class Sure:
-    """The calibration of a model's confidence, and the confidence at which to stop reading.
+    """What decides the answers of a model: its calibration, when to stop reading, and its operating point.
 
     Attributes:
         calibration: from `unroll.calibrate`; None leaves the confidence uncalibrated
         stop_at: the confidence at which to stop, above 0 and at most 1; None reads each sequence to its end
+        point: the run's operating point; None answers the most probable class
 
     Raises:
         ConfigError: ``stop_at`` is out of range.
@@ -114,6 +119,7 @@ class Sure:
 
     calibration: Calibration | None = None
     stop_at: float | None = None
+    point: OperatingPoint | None = None
 
     def __post_init__(self) -> None:
         if self.stop_at is not None:
@@ -278,17 +284,23 @@ def _of_texts(
 
 
 class _Answer(NamedTuple):
-    """The probabilities, the time step at which reading stopped, and whether the threshold was reached.
+    """The class, and how reading stopped.
 
     Attributes:
         probabilities: (classes,) float32
+        label: the class; None if the answer is "unsure"
+        probability: of that class
         top: the most probable classes
+        unsure: whether the answer is "unsure"; None if it cannot be
         read: time steps; None if to the end
         sure: whether the threshold was reached
     """
 
     probabilities: np.ndarray
+    label: str | None
+    probability: float | None
     top: tuple[tuple[str, float], ...]
+    unsure: bool | None
     read: int | None = None
     sure: bool = False
 
@@ -296,8 +308,17 @@ class _Answer(NamedTuple):
         if self.read is not None:
             unit = _counted(self.read, "step")
             steps = (*steps, f"sure after {unit}" if self.sure else f"not sure after {unit}, the last")
-        label, probability = self.top[0]
-        return FilePrediction(file, label, probability, self.probabilities, self.top, steps, read=self.read, **more)
+        return FilePrediction(
+            file,
+            self.label,
+            self.probability,
+            self.probabilities,
+            self.top,
+            steps,
+            read=self.read,
+            unsure=self.unsure,
+            **more,
+        )
 
 
 def _answers(model: nn.Module, data: SequenceData, sure: Sure) -> list[_Answer]:
@@ -306,13 +327,13 @@ def _answers(model: nn.Module, data: SequenceData, sure: Sure) -> list[_Answer]:
         return []
     if sure.stop_at is None:
         read = probabilities(logits_of(model, data), sure.calibration)
-        return [_Answer(*pair) for pair in zip(read.numpy(), best(read, classes), strict=True)]
+        return _decided(read, classes, sure.point)
     partial = read_along(model, data, sure.calibration)
     at, reached = partial.stopped(sure.stop_at)
     each = torch.arange(len(data))
-    read = partial.probabilities[at, each]
-    stops = zip(read.numpy(), best(read, classes), partial.steps[at, each].tolist(), reached.tolist(), strict=True)
-    return [_Answer(*stop) for stop in stops]
+    decided = _decided(partial.probabilities[at, each], classes, sure.point)
+    stops = zip(decided, partial.steps[at, each].tolist(), reached.tolist(), strict=True)
+    return [answer._replace(read=steps, sure=was_sure) for answer, steps, was_sure in stops]
 
 
 def best(probabilities: Tensor, classes: Sequence[str]) -> list[tuple[tuple[str, float], ...]]:
@@ -325,6 +346,20 @@ def best(probabilities: Tensor, classes: Sequence[str]) -> list[tuple[tuple[str,
     top = probabilities.topk(min(TOP, len(classes)), dim=1)
     rows = zip(top.indices.tolist(), top.values.tolist(), strict=True)
     return [tuple((classes[index], p) for index, p in zip(*row, strict=True)) for row in rows]
+
+
+def _decided(probabilities: Tensor, classes: tuple[str, ...], point: OperatingPoint | None) -> list[_Answer]:
+    """Return the answers by probabilities (N, classes), as an operating point decides, or the most probable classes."""
+    answers = list[_Answer]()
+    for row, top in zip(probabilities.numpy(), best(probabilities, classes), strict=True):
+        if point is None:
+            answers.append(_Answer(row, *top[0], top, None))
+            continue
+        label = point.answer(row.tolist())
+        unsure = None if point.reject is None else label is None
+        name, probability = (None, None) if label is None else (classes[label], float(row[label]))
+        answers.append(_Answer(row, name, probability, top, unsure))
+    return answers
 
 
 def _counted(n: int, what: str) -> str:

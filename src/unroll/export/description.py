@@ -77,6 +77,7 @@ def describe(run: Run, data: SequenceData, name: str, samples: bool = True) -> D
         "classes": list(run.preparation.classes),
         "model": _model(model) | {"cells": cells},
         "calibration": run.calibration and run.calibration.to_dict(),
+        "operating_point": _operating_point(run),
         "preparation": _preparation(run.preparation),
         "samples": [raw(data, number) for number in chosen],
         "typical": _typical(data) if run.preparation.kind == "series" else None,
@@ -90,6 +91,14 @@ def describe(run: Run, data: SequenceData, name: str, samples: bool = True) -> D
         },
     }
     return Description(content, steps)
+
+
+def _operating_point(run: Run) -> dict[str, Any] | None:
+    point = run.operating_point
+    if point is None:
+        return None
+    positive = None if point.positive is None else point.classes.index(point.positive)
+    return {"positive": positive, "threshold": point.threshold, "reject": point.reject, "chosen": point.chosen}
 
 
 def _model(model: SequenceClassifier) -> dict[str, Any]:

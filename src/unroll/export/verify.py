@@ -36,7 +36,7 @@ const sequenceOf = ({preparation, kind}, x) => {
   if (kind === "images") return Images.sequence(decode.bytes(x), preparation);
   return Series.sequence(x.map((step) => step.map((v) => v ?? NaN)), preparation);
 };
-const model = new Model(description.model, description.calibration, STEPS);
+const model = new Model(description.model, description.calibration, STEPS, description.operating_point);
 const answers = (samples) => samples.map(({x}) => Array.from(model.probabilities(sequenceOf(description, x))));
 const reading = ({x}) => {
   const {coarse, probabilities} = model.read(sequenceOf(description, x));

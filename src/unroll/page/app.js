@@ -1,5 +1,5 @@
 import { byId, DARK, element, percent, signed, STILL } from "./dom.js";
-import { largest, Model } from "./engine/model.js";
+import { Model } from "./engine/model.js";
 import { DigitInput } from "./inputs/image_input.js";
 import { CurveInput } from "./inputs/series_input.js";
 import { SentenceInput } from "./inputs/text_input.js";
@@ -26,7 +26,7 @@ class App {
   constructor(description) {
     this.description = description;
     this.words = new Words(description);
-    this.model = new Model(description.model, description.calibration, STEPS);
+    this.model = new Model(description.model, description.calibration, STEPS, description.operating_point);
     this.leaders = new Leaders(description.classes.length);
     /** @type {{ reading: Reading, points: Float64Array[] } | null} */
     this.now = null;
@@ -41,8 +41,8 @@ class App {
     this.input = new Input(byId("input"), description, (change) => this.#changed(change));
     this.player = new Player({ shown: (n) => this.#show(n), rested: (n) => this.#announce(n) });
     const seek = (share) => this.now && this.player.go(Math.round(share * this.now.reading.time));
-    this.bars = new Bars(byId("bars"), description.classes);
-    this.curves = new Curves(byId("curves"), description.classes, seek);
+    this.bars = new Bars(byId("bars"), description.classes, this.model);
+    this.curves = new Curves(byId("curves"), description.classes, seek, description.operating_point?.threshold);
     this.moved = new Moved(byId("moved"), seek);
     const { directions, hiddenSize: units } = this.model;
     this.heat = new HeatMap(byId("heat"), { directions, units, seek, stepName: (t) => this.input.stepName(t) });
@@ -141,7 +141,7 @@ class App {
       numbers: shown,
       leaders: this.leaders,
     });
-    if (!this.#asked) byId("target").value = String(reading.predicted);
+    if (!this.#asked) byId("target").value = String(reading.final ?? reading.predicted);
     this.#heat();
     this.cost = Math.min(this.cost, (performance.now() - began) / reading.time); // per step; the minimum, as the first readings are slow
   }
@@ -196,9 +196,9 @@ class App {
     this.input.show(position);
     const words = this.words.position(position, time, this.#stepName);
     this.#say("where", capital(words));
-    const first = largest(probabilities);
-    this.#say("now", !position ? "" : `${this.description.classes[first]}: ${percent(probabilities[first])}`);
-    byId("now").className = this.leaders.of(first);
+    const answer = this.model.decide(probabilities);
+    this.#say("now", !position ? "" : this.#named(probabilities, ": "));
+    byId("now").className = answer === null ? "class-other" : this.leaders.of(answer);
     this.#say("curves-hint", position === time ? this.words.decided(reading, this.#stepName) : App.CURVES);
   }
 
@@ -206,9 +206,15 @@ class App {
   #announce(position) {
     if (!this.now) return;
     const probabilities = this.now.points[position];
-    const first = largest(probabilities);
     const words = this.words.position(position, this.now.reading.time, this.#stepName);
-    this.#say("status", `${words}: ${this.description.classes[first]}, ${percent(probabilities[first])}`);
+    this.#say("status", `${words}: ${this.#named(probabilities, ", ")}`);
+  }
+
+  /** The answer and its probability in words. */
+  #named(probabilities, between) {
+    const answer = this.model.decide(probabilities);
+    if (answer === null) return Words.UNSURE;
+    return `${this.description.classes[answer]}${between}${percent(probabilities[answer])}`;
   }
 
   #say(id, words) {

@@ -6,6 +6,7 @@ export interface Description {
   classes: string[];
   model: ModelDescription;
   calibration: Calibration | null;
+  operating_point: OperatingPoint | null;
   preparation: Preparation;
   samples: Sample[];
   typical: Typical | null;
@@ -82,6 +83,17 @@ export interface Calibration {
   fractions: number[];
   temperatures: number[];
   n: number;
+}
+
+/** When the run answers which class; without one, the most probable. */
+export interface OperatingPoint {
+  /** The number of the one of two classes that is answered where its probability is at least `threshold`. */
+  positive: number | null;
+  threshold: number | null;
+  /** Where the class to be answered has a lower probability than this, the answer is "unsure". */
+  reject: number | null;
+  /** How the threshold was chosen, in words. */
+  chosen: string;
 }
 
 export interface Preparation {

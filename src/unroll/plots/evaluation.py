@@ -84,13 +84,20 @@ def confusion(evaluation: Evaluation) -> Figure:
         return figure
 
 
-def precision_recall(curve: PrecisionRecall) -> Figure:
-    """Draw precision against recall of one of two classes, beside the share of the class."""
+def precision_recall(curve: PrecisionRecall, at: tuple[float, float, str] | None = None) -> Figure:
+    """Draw precision against recall of one of two classes, beside the share of the class.
+
+    Args:
+        curve: to draw.
+        at: recall and precision of a point to mark, and its name (default None: no point).
+    """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
         ax = figure.add_subplot()
         ax.plot(curve.recall, curve.precision, drawstyle="steps-post", label=f"average precision {curve.average:.2%}")
         ax.axhline(curve.share, color="#888888", linewidth=1, linestyle="--", label="by chance")
+        if at is not None:
+            ax.scatter(*at[:2], marker="D", s=30, color=COLOURS[2], zorder=3, label=at[2])
         ax.set_xlabel(f"recall of {shortened(curve.name)}")
         ax.set_ylabel("precision")
         ax.set_xlim(0, 1)

@@ -108,7 +108,8 @@ def _sections(material: Material) -> Iterator[Section]:
     yield from results.learning(material.history)
     yield from results.members(material.run)
     if predictions is not None:
-        yield from results.classes(predictions.evaluation)
+        yield from results.classes(predictions, material.run)
+        yield from results.operating_point(predictions, material.run)
         yield from results.worst(material)
         yield from results.calibration(material, predictions)
     yield from interpretation.knowing(material)

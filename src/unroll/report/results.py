@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from statistics import fmean
 
 from ..evaluation.calibration import COLDEST, HOTTEST, Reliability, reliability
@@ -76,8 +76,9 @@ def members(run: Run) -> Iterator[Section]:
     )
 
 
-def classes(evaluation: Evaluation) -> Iterator[Section]:
+def classes(predictions: Predictions, run: Run) -> Iterator[Section]:
     """Show the confusion matrix and the scores of each class."""
+    evaluation = predictions.evaluation
     pairs = _confusions(evaluation)
     if pairs:
         worst = ", ".join(f"{true} → {predicted} ({_times(n)})" for n, true, predicted in pairs)
@@ -120,22 +121,55 @@ def classes(evaluation: Evaluation) -> Iterator[Section]:
                 f"Hardest is {brief(supported[0].name, NAME)} with F1 {percent(supported[0].f1)}, "
                 f"easiest {brief(supported[-1].name, NAME)} with {percent(supported[-1].f1)}{left_out}.",
             ),
-            *_precision_recall(evaluation),
+            *_precision_recall(evaluation, predictions, run),
         ],
     )
 
 
-def _precision_recall(evaluation: Evaluation) -> Iterator[Picture]:
-    """Show the precision at each recall of the rarer of two classes."""
-    curve = evaluation.precision_recall
+def _precision_recall(evaluation: Evaluation, predictions: Predictions, run: Run) -> Iterator[Picture]:
+    """Show the precision at each recall of the rarer of two classes, and where the run's threshold lies."""
+    curve, point = evaluation.precision_recall, run.operating_point
     if curve is not None:
+        at = None
+        if point is not None and point.positive == curve.name:
+            always = replace(point, reject=None).outcome(predictions.probabilities(run.calibration), predictions.y)
+            if always.recall is not None and always.precision is not None:
+                at = always.recall.value, always.precision.value, f"threshold {point.threshold:.6g}"
         name = brief(curve.name, NAME)
         caption = (
             f"Average precision of {name}: {percent(curve.average)}; by chance it would equal its share, "
             f"{percent(curve.share)}."
         )
         words = f"Precision against recall of {name}, over all thresholds of its probability. {caption}"
-        yield Picture("precision-recall", precision_recall(curve), caption, words)
+        yield Picture("precision-recall", precision_recall(curve, at), caption, words)
+
+
+def operating_point(predictions: Predictions, run: Run) -> Iterator[Section]:
+    """Show what the operating point that the run keeps makes of the validation and the test split."""
+    point = run.operating_point
+    if point is None:
+        return
+    test = point.outcome(predictions.probabilities(run.calibration), predictions.y)
+    parts = {"validation": point.validation, "test": test} if point.validation else {"test": test}
+    words = [outcome.in_words(point.reject is not None) for outcome in parts.values()]
+    rows = [(brief(name, NAME + len("precision of ''")), *(each[name] for each in words)) for name in words[0]]
+    counts = ", ".join(f"{outcome.n:,} sequences of {name}" for name, outcome in parts.items())
+    lead = f"The run answers {point}. unroll predict, its page and its server follow this."
+    unsure = (
+        " All but the coverage and what is missed is of the sequences that get a class."
+        if point.reject is not None
+        else ""
+    )
+    chosen = (
+        " The threshold was chosen on validation, where it looks better than it is."
+        if point.costs or (point.chosen != "given")
+        else ""
+    )
+    yield Section(
+        "Operating point",
+        f"{lead}{unsure}{chosen} The other sections are about the most probable class.",
+        [Table(("", *parts), rows, f"With 95 % intervals, on {counts}.")],
+    )
 
 
 def _times(n: int) -> str:

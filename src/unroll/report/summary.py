@@ -52,6 +52,8 @@ def summary(material: Material) -> list[str]:
             lines.append(f"The run was trained on {seen:,} of these {n:,} sequences, so this accuracy is optimistic.")
         lines += [f"These sequences are {line}." for line in material.warnings]
         lines.append(_hardest(material))
+        if point := run.operating_point:
+            lines.append(f"Operating point: it answers {point}; see below.")
     elif plan and not run.evaluation:
         lines.append("Result: accuracy –; the run was trained on all of its data, which leaves no test split.")
     if (examination := material.examination) is not None:

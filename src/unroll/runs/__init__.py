@@ -3,6 +3,7 @@
 from .compare import Comparison, Group, Verdict, compare_runs
 from .data import TestData, load_test, load_train
 from .execute import resume_run, train_run
+from .operating import choose_operating_point, drop_operating_point, keep_operating_point
 from .record import Record, read_record
 from .storage import Run, load_run, save
 
@@ -13,7 +14,10 @@ __all__ = [
     "Run",
     "TestData",
     "Verdict",
+    "choose_operating_point",
     "compare_runs",
+    "drop_operating_point",
+    "keep_operating_point",
     "load_run",
     "load_test",
     "load_train",

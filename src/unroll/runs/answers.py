@@ -1,8 +1,8 @@
 """Predictions as a table that can be joined with one's own: a row for each sequence, in the order of the input.
 
-Columns are ``file``, ``row``, ``line``, ``id``, ``class``, ``probability``, with early stopping ``read``, then
-``error``, and for each class ``p(NAME)``, the probability of the class NAME. No other column has a bracket in its name,
-so none has two meanings, whatever the classes are called.
+Columns are ``file``, ``row``, ``line``, ``id``, ``class``, ``probability``, with early stopping ``read``, where answers may
+be "unsure" ``unsure``, then ``error``, and for each class ``p(NAME)``, the probability of the class NAME. No other
+column has a bracket in its name, so none has two meanings, whatever the classes are called.
 """
 
 from __future__ import annotations
@@ -87,6 +87,8 @@ def columns_of(predictions: Sequence[FilePrediction], classes: Sequence[str]) ->
     }
     if any(each.read is not None for each in predictions):
         columns["read"] = [each.read for each in predictions]
+    if any(each.unsure is not None for each in predictions):
+        columns["unsure"] = [each.unsure for each in predictions]
     columns["error"] = [each.error and _text(each.error) for each in predictions]
     none = [None] * len(classes)
     rows = [none if each.probabilities is None else each.probabilities.tolist() for each in predictions]
@@ -115,13 +117,12 @@ def _json_lines(columns: Columns) -> bytes:
 
 def _parquet(columns: Columns) -> bytes:
     arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-    texts, whole = ("file", "id", "class", "error"), ("row", "line", "read")
-    arrays = {
-        name: arrow.array(
-            values, arrow.string() if name in texts else arrow.int64() if name in whole else arrow.float64()
-        )
-        for name, values in columns.items()
+    types = {
+        **dict.fromkeys(("file", "id", "class", "error"), arrow.string()),
+        **dict.fromkeys(("row", "line", "read"), arrow.int64()),
+        "unsure": arrow.bool_(),
     }
+    arrays = {name: arrow.array(values, types.get(name, arrow.float64())) for name, values in columns.items()}
     content = io.BytesIO()
     parquet.write_table(arrow.table(arrays), content)
     return content.getvalue()

@@ -1,4 +1,4 @@
-"""The files of a run's evaluation: metrics, predictions and calibration."""
+"""The files of a run's evaluation: metrics, predictions, calibration and operating point."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from ..errors import RunError, TrainingError
 from ..evaluation.baseline import Baseline
 from ..evaluation.calibration import Calibration
 from ..evaluation.metrics import Evaluation, Interval
+from ..evaluation.operating_point import OperatingPoint, Outcome
 from ..evaluation.predictions import Predictions
 from ..formatting import quoted, shown
 from ..validation import LARGEST, check_whole, is_number
-from .folder import BASELINES, CALIBRATION, EVALUATION, PREDICTIONS, first_line, read_json, write, write_json
+from .folder import BASELINES, CALIBRATION, EVALUATION, OPERATING, PREDICTIONS, first_line, read_json, write, write_json
 
 T = TypeVar("T")
 
@@ -90,6 +91,66 @@ def _numbers(key: str, values: object) -> tuple[float, ...]:
         if not is_number(value):
             raise ValueError(f"{key} must be finite numbers, got {quoted(value)}")
     return tuple(map(float, values))
+
+
+def write_operating_point(path: Path, point: OperatingPoint, calibration: Calibration | None) -> None:
+    """Write an operating point, and what it makes of the validation split, into a run's folder.
+
+    Args:
+        path: the folder.
+        point: to write.
+        calibration: of the probabilities that it applies to; None if they are not calibrated.
+    """
+    validation = point.validation and [list(row) for row in point.validation.counts]
+    about = {"temperature": calibration and calibration.temperature, "validation": validation}
+    write_json(path / OPERATING, point.to_dict() | about)
+
+
+def read_operating_point(
+    path: Path, classes: tuple[str, ...], calibration: Calibration | None
+) -> OperatingPoint | None:
+    """Return the operating point in a run's folder; None if there is none.
+
+    Args:
+        path: the folder.
+        classes: names of the run's classes.
+        calibration: of the run; None if there is none.
+
+    Raises:
+        RunError: the file is broken, or was chosen for probabilities of another calibration.
+    """
+
+    def parse(file: Path) -> OperatingPoint:
+        content = read_json(file)
+        if content["temperature"] != (calibration and calibration.temperature):
+            raise ValueError("it was chosen for probabilities of another calibration")
+        for name in ("threshold", "reject"):
+            if content[name] is not None:
+                _check_number(name, content[name], 1)
+        if content["threshold"] is None and content["reject"] is None:
+            raise ValueError("it has neither a threshold nor a level of rejection")
+        if not isinstance(content["chosen"], str):
+            raise ValueError(f"chosen must be a string, got {quoted(content['chosen'])}")
+        costs, counts = content["costs"], content["validation"]
+        if costs is not None:
+            costs = costs["false_negative"], costs["false_positive"]
+            for cost in costs:
+                _check_number("a cost", cost, LARGEST)
+        positive, threshold, reject = (content[name] for name in ("positive", "threshold", "reject"))
+        validation = None if counts is None else Outcome(_counts(counts, len(classes)), classes, positive, costs)
+        return OperatingPoint(classes, positive, threshold, reject, content["chosen"], costs, validation)
+
+    return _read(path / OPERATING, parse, f"remove it or choose it again: unroll evaluate {path} --drop")
+
+
+def _counts(rows: Any, classes: int) -> tuple[tuple[int, ...], ...]:
+    """Return how often each class, and last "unsure", was answered, for each true class."""
+    if not isinstance(rows, list) or [len(row) for row in rows] != [classes + 1] * classes:
+        raise ValueError(f"validation must be {classes} rows of {classes + 1} counts, got {quoted(rows)}")
+    for row in rows:
+        for count in row:
+            check_whole("a count", count, 0)
+    return tuple(map(tuple, rows))
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

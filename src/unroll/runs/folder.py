@@ -27,6 +27,7 @@ TOKENIZER = "tokenizer.json"  # maps texts to token ids, in the format of the li
 EVALUATION = "evaluation.json"  # metrics on the test set
 PREDICTIONS = "predictions.safetensors"  # logits on the test set
 CALIBRATION = "calibration.json"  # temperatures that calibrate its confidence
+OPERATING = "operating_point.json"  # from which probability on it answers a class
 BASELINES = "baseline.json"  # accuracies of simpler classifiers on the test set
 RESUME = "resume.pt"  # the newest checkpoint of an unfinished training
 PREVIOUS = "resume.previous.pt"  # the checkpoint before it
@@ -39,7 +40,7 @@ EVENT_FILES = "events.out.tfevents.*"  # TensorBoard's names for its files
 # In order of removal: after an interruption, the rest cannot be mistaken for a complete run.
 FILES = (
     *(WEIGHTS, PREVIOUS, RESUME, METRICS, METRICS_TABLE, EVALUATION),
-    *(PREDICTIONS, CALIBRATION, BASELINES, REPORT, PAGE, TOKENIZER, CONFIG),
+    *(PREDICTIONS, OPERATING, CALIBRATION, BASELINES, REPORT, PAGE, TOKENIZER, CONFIG),
 )
 PARTIAL = re.compile(rf"\.({'|'.join(map(re.escape, FILES))})\.\d+\.partial")  # as `write` names them
 

@@ -81,12 +81,16 @@ def predict(
         raise RunError("--stop-at needs a single run: leave out --with")
     of_runs = []
     for run in runs:
-        sure, own = Sure(run.calibration, stop_at), run.config.plan.reading if run.config.plan else None
+        point = run.operating_point if len(runs) == 1 else None
+        sure, own = Sure(run.calibration, stop_at, point), run.config.plan.reading if run.config.plan else None
         predictions = predict_sources(run.model, run.preparation, files, sure, config, own)
         if texts:
             predictions.append(predict_texts(run.model, run.preparation, texts, records, texts_from, sure))
         of_runs.append(predictions)
     warnings = list(dict.fromkeys(_warnings(runs, of_runs)))
+    kept = [str(run.path) for run in runs if run.operating_point is not None]
+    if len(runs) > 1 and kept:
+        warnings.append(f"the operating point of {listed(kept)} is not used: the mean of runs has none")
     classes = runs[0].preparation.classes
     if len(runs) == 1:
         return Predicted([each for file in of_runs[0] for each in file], classes, warnings)

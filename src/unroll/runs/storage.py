@@ -22,11 +22,12 @@ from ..data.unusual import measure, unusual
 from ..errors import ConfigError, DataError, RunError, UnrollWarning
 from ..evaluation.calibration import Calibration, probabilities
 from ..evaluation.metrics import logits_of
+from ..evaluation.operating_point import OperatingPoint
 from ..models.classifier import SequenceClassifier
 from ..models.ensemble import Ensemble
 from ..models.weights import check_finite, load_weights
 from ..training.device import choose_device
-from .artifacts import read_calibration, read_evaluation
+from .artifacts import read_calibration, read_evaluation, read_operating_point
 from .config_file import RunConfig, read_config, write_config
 from .ensemble import check_member, is_finished, members
 from .folder import TOKENIZER, WEIGHTS, checkpoints, claim, first_line, write
@@ -42,6 +43,8 @@ class Run:
         config: content of config.json
         evaluation: content of evaluation.json, or None without a test set, or if the model was saved by hand
         calibration: of its confidence, or None if no validation split was held out
+        operating_point: when it answers which class, if the run keeps one (`choose_operating_point`); None answers the
+            most probable class
     """
 
     path: Path
@@ -49,6 +52,7 @@ class Run:
     config: RunConfig
     evaluation: dict[str, Any] | None
     calibration: Calibration | None = None
+    operating_point: OperatingPoint | None = None
 
     @property
     def preparation(self) -> Preparation:
@@ -80,7 +84,8 @@ class Run:
     def predict(self, raw: Any, lengths: Any = None, times: Any = None) -> Tensor:
         """Return class probabilities (N, classes) float32 of raw examples, calibrated if the run has a calibration.
 
-        They are prepared as the training data was; their columns are ``preparation.classes``.
+        They are prepared as the training data was; their columns are ``preparation.classes``. What a run answers that
+        keeps an operating point is ``operating_point.labels`` of them.
 
         Args:
             raw: arrays, tensors, lists or `SequenceData`, not scaled. Images: (N, height, width) integers from 0 to
@@ -193,18 +198,21 @@ def load_run(path: str | Path, device: str = "cpu") -> Run:
         model = load_weights(config.model, *sizes, tensors, config.preparation.mask_size, buckets)
     except (TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
         raise RunError(f"{path} is broken ({first_line(error)}); copy it again, or train again") from error
-    evaluation, calibration = read_evaluation(path), read_calibration(path)
-    model = model.to(choose_device(device)[0]).eval()
-    return Run(path, model, config, evaluation if evaluation and evaluation["n"] else None, calibration)
+    return _judged(path, model.to(choose_device(device)[0]).eval(), config)
 
 
 def _load_ensemble(path: Path, config: RunConfig, device: str) -> Run:
     if not is_finished(path, config):
         raise RunError(f"{path} is not finished: run 'unroll train --resume {shlex.quote(str(path))}' first")
     model, preparation = load_members(path, config, device)
+    return _judged(path, model, replace(config, preparation=preparation))
+
+
+def _judged(path: Path, model: SequenceClassifier | Ensemble, config: RunConfig) -> Run:
+    """Return the run of a model with what its folder says about its answers."""
     evaluation, calibration = read_evaluation(path), read_calibration(path)
-    config = replace(config, preparation=preparation)
-    return Run(path, model, config, evaluation if evaluation and evaluation["n"] else None, calibration)
+    point = read_operating_point(path, config.preparation.classes, calibration)
+    return Run(path, model, config, evaluation if evaluation and evaluation["n"] else None, calibration, point)
 
 
 def load_members(path: Path, config: RunConfig, device: str) -> tuple[Ensemble, Preparation]:

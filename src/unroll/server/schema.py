@@ -21,6 +21,27 @@ class Error(BaseModel):
     error: str
 
 
+class Costs(BaseModel):
+    """What wrong answers cost."""
+
+    false_negative: float
+    false_positive: float
+
+
+class Point(BaseModel):
+    """When a run answers which class."""
+
+    positive: str | None = Field(description="of two classes, the one that the threshold is for")
+    threshold: float | None = Field(
+        description="the positive class is answered where its probability is at least this, the other class elsewhere"
+    )
+    reject: float | None = Field(
+        description="the answer is unsure where the class to be answered has a lower probability"
+    )
+    chosen: str = Field(description="how the threshold was chosen")
+    costs: Costs | None = Field(description="by which it was chosen")
+
+
 class Facts(BaseModel):
     """A served run."""
 
@@ -33,6 +54,7 @@ class Facts(BaseModel):
     streams: bool = Field(description="whether it accepts /stream")
     accuracy: float | None = Field(description="on the test set, a fraction")
     calibrated: bool = Field(description="whether its probabilities are calibrated, on sequences held out of training")
+    operating_point: Point | None = Field(description="what decides the class; null: it is the most probable one")
 
 
 class Runs(BaseModel):
@@ -52,8 +74,15 @@ class Prediction(BaseModel):
     """An item's class, or why it could not be classified."""
 
     file: str | None = None
-    label: str | None = Field(default=None, alias="class", description="the most probable class")
+    label: str | None = Field(
+        default=None,
+        alias="class",
+        description="the most probable class, or the one that the run's operating point decides on; null if unsure",
+    )
     probability: float | None = Field(default=None, description="of that class")
+    unsure: bool | None = Field(
+        default=None, description="whether the answer is not probable enough; of a run that rejects some"
+    )
     probabilities: dict[str, float] | None = Field(default=None, description="of every class")
     preparation: list[str] | None = Field(default=None, description="the steps that prepared an image")
     error: str | None = None
@@ -75,8 +104,14 @@ class Streamed(BaseModel):
 
     run: str
     read: int = Field(description="number of steps so far")
-    label: str = Field(alias="class", description="the most probable class")
-    probability: float
+    label: str | None = Field(
+        alias="class",
+        description="the most probable class, or the one that the run's operating point decides on; null if unsure",
+    )
+    probability: float | None = Field(description="of that class; null if unsure")
+    unsure: bool | None = Field(
+        default=None, description="whether the answer is not probable enough; of a run that rejects some"
+    )
     probabilities: dict[str, float] = Field(description="of every class, as if the sequence ended here")
     calibrated: bool = Field(description="whether the probabilities are calibrated")
     warnings: list[str] = Field(

@@ -108,6 +108,7 @@ class Served:
             "streams": not self.why_no_stream,
             "accuracy": evaluation and evaluation["accuracy"],
             "calibrated": self.calibrated,
+            "operating_point": self.run.operating_point and self.run.operating_point.to_dict(),
         }
 
     @property
@@ -232,9 +233,15 @@ class Served:
 
     def answer_of(self, row: Sequence[float]) -> dict[str, Any]:
         """Return a prediction from the probabilities of all classes, as plain JSON types."""
-        probabilities = dict(zip(self.preparation.classes, row, strict=True))
-        best = max(probabilities, key=probabilities.__getitem__)
-        return {"class": best, "probability": probabilities[best], "probabilities": probabilities}
+        probabilities, point = dict(zip(self.preparation.classes, row, strict=True)), self.run.operating_point
+        if point is None:
+            best = max(probabilities, key=probabilities.__getitem__)
+            return {"class": best, "probability": probabilities[best], "probabilities": probabilities}
+        label = point.answer(row)
+        named = None if label is None else self.preparation.classes[label]
+        unsure = {} if point.reject is None else {"unsure": label is None}
+        probability = None if named is None else probabilities[named]
+        return {"class": named, "probability": probability, **unsure, "probabilities": probabilities}
 
     def predictions(self, items: Items, probabilities: Tensor | None) -> list[dict[str, Any]]:
         """Return the response for each item, as plain JSON types."""

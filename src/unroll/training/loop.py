@@ -484,23 +484,31 @@ def refuse_val_fraction(splits: Splits, fraction: float) -> None:
     )
 
 
+def held_out(splits: Splits, config: TrainConfig) -> tuple[SequenceData, SequenceData | None]:
+    """Return what a training with these settings reads, and the validation split, None if there is none.
+
+    Raises:
+        ConfigError: ``val_fraction`` is given for data with a validation part of its own.
+    """
+    if splits.val is not None:
+        if config.val_fraction not in (0, TrainConfig.val_fraction):
+            refuse_val_fraction(splits, config.val_fraction)
+        return splits.train, splits.val
+    if not config.val_fraction:
+        return splits.train, None
+    train, val = splits.train.cut(config.val_fraction, config.seed if config.val_seed is None else config.val_seed)
+    return train, val if len(val) else None
+
+
 def _parts(splits: Splits, config: TrainConfig, device: torch.device) -> tuple[SequenceData, SequenceData | None]:
     """Return the training and the validation split on ``device``."""
     if not isinstance(splits, Splits):
         raise InputError(f"fit expects Splits, as from unroll.load, got {type(splits).__name__}")
-    train, val = splits.train, splits.val
-    if val is not None:
-        if config.val_fraction not in (0, TrainConfig.val_fraction):
-            refuse_val_fraction(splits, config.val_fraction)
-        val = val.to(device)
-    elif config.val_fraction:
-        seed = config.seed if config.val_seed is None else config.val_seed
-        train, held_out = splits.train.cut(config.val_fraction, seed)
-        val = held_out.to(device) if len(held_out) else None
+    train, val = held_out(splits, config)
     if (config.shift or config.rotation) and train.kind != "images":
         raise DataError("shift and rotation need images, but the data has none; set them to 0")
     if (config.noise or config.gain) and train.kind != "series":
         raise DataError(f"noise and gain need series, got {train.kind}; set them to 0")
     if not len(train):
         raise DataError("training needs at least 1 sequence, got 0: add some")
-    return train.to(device), val
+    return train.to(device), None if val is None else val.to(device)

@@ -35,7 +35,7 @@ def compare(runs: list[Path], /, *, out: Path | None = None, json: Json = False)
         check_run(*runs)
     with immediate_interrupt():
         from ...runs.compare import compare_runs
-        from ...runs.folder import refuse_used, write
+        from ...runs.folder import OPERATING, refuse_used, write
         from ..views.comparison import print_comparison
         from ..views.terminal import Screen, print_facts
 
@@ -60,6 +60,8 @@ def compare(runs: list[Path], /, *, out: Path | None = None, json: Json = False)
         print_comparison(console, comparison)
         if written:
             print_facts(console, {"written": ", ".join(map(str, written))})
+    if kept := [str(run) for run in runs if (run / OPERATING).exists()]:
+        say(f"accuracies are of the most probable class, also of {', '.join(kept)} with an operating point")
     for reason in comparison.left_out.values():
         say(f"{reason}; skipped")
     return 2 if comparison.left_out else 0

@@ -50,7 +50,8 @@ def predict(
     standard input, or in a file: a table or JSON with a column for them, else one text per line.
 
     Probabilities are calibrated on the run's validation split, for the fraction of the sequence that was read; without
-    a validation split they are the model's own, which are often too high.
+    a validation split they are the model's own, which are often too high. If the run keeps an operating point (unroll
+    evaluate --keep), the class is the one that it decides on, or "unsure": in JSON class null and unsure true.
 
     A file that is unlike the training data gets a line on stderr: other units, another length or time step, mostly
     unknown tokens, constant input.
@@ -73,7 +74,8 @@ def predict(
     overwrite
         Replace the file at --out.
     stop_at
-        Stop reading once the confidence reaches this threshold, for example 0.95, and show the number of steps read.
+        Stop reading once the confidence reaches this threshold, for example 0.95, and show the number of steps read;
+        not for a run that keeps a threshold for one of two classes.
     lines
         Position of the class in a line of text, to be ignored: label-first, label-last, or tab. Default: a line is all
         text.
@@ -111,8 +113,14 @@ def predict(
     runs = [load_run(path) for path in folders]
     loaded, kind = runs[0], runs[0].preparation.kind
     check_alike(runs)
+    point = loaded.operating_point if len(runs) == 1 else None
     if stop_at is not None:
         loaded.single("--stop-at")
+        if point is not None and point.positive is not None:
+            raise ConfigError(
+                f"--stop-at reads until the most probable class is sure, but {run} answers {point}: leave --stop-at "
+                "out, or drop that with unroll evaluate --drop"
+            )
     texts, records, texts_from = text or [], None, "--text"
     if not files and not text:
         content = b"" if sys.stdin.isatty() else read_stream(sys.stdin.buffer, "standard input")
@@ -132,6 +140,8 @@ def predict(
         write_answers(out, predictions, predicted.classes)
     if stop_at is not None and loaded.calibration is None:
         say(f"{run} has no calibration, so the confidence may be too high; train with a validation split to get one")
+    if point is not None:
+        say(f"the answers follow the operating point of {run}: {point}")
     calibrated = all(each.calibration is not None for each in runs)
     failed = [prediction.error for prediction in predictions if prediction.error is not None]
     if json:
@@ -139,6 +149,7 @@ def predict(
             "run": str(run),
             "with": list(map(str, folders[1:])),
             "calibrated": calibrated,
+            "operating_point": point and point.to_dict(),
             "out": out and str(out),
         }
         answers = [prediction.to_dict(predicted.classes) for prediction in predictions]

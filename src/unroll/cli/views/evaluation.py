@@ -11,6 +11,7 @@ from rich.text import Text
 
 from ...evaluation.anytime import Anytime
 from ...evaluation.metrics import Evaluation
+from ...evaluation.operating_point import UNSURE, OperatingPoint, Outcome
 from ...evaluation.predict_files import FilePrediction
 from ...formatting import beside_accuracy, brief, percent, shown
 from .terminal import print_table
@@ -60,6 +61,48 @@ def _style(count: int, right: bool) -> str:
     return "green" if right else "red"
 
 
+def print_operating_point(console: Console, point: OperatingPoint, test: Outcome, full: bool) -> None:
+    """Show an operating point, and what it makes of the validation split and of other sequences.
+
+    Args:
+        console: where.
+        point: to show.
+        test: what it makes of those sequences.
+        full: as tables; False says it in a line, as of a point that was chosen earlier.
+    """
+    if not full:
+        measures = ", ".join(f"{name} {value}" for name, value in test.in_words(point.reject is not None).items())
+        console.print(Text(f"at the operating point kept in the run, {point}: {measures}"), soft_wrap=True)
+        return
+    console.print(Text(f"operating point: {point}"), soft_wrap=True)
+    columns = {"validation": point.validation, "test": test} if point.validation else {"test": test}
+    table = Table(title="at the operating point, with 95 % intervals", title_justify="left")
+    table.add_column("")
+    for name, outcome in columns.items():
+        table.add_column(f"{name}, {outcome.n:,} sequences", justify="right")
+    words = [outcome.in_words(point.reject is not None) for outcome in columns.values()]
+    for name in words[0]:
+        table.add_row(Text(shown(name)), *(each[name] for each in words))
+    for each in (table, _answers(test)):
+        print_table(console, each)
+
+
+def _answers(outcome: Outcome) -> Table:
+    table = Table(title="test (rows: true, columns: answered)", title_justify="left")
+    table.add_column("")
+    unsure = any(row[-1] for row in outcome.counts)
+    for name in (*outcome.classes, *([UNSURE] if unsure else [])):
+        table.add_column(Text(shown(name)), justify="right")
+    for true, counts in enumerate(outcome.counts):
+        answered = counts if unsure else counts[:-1]
+        cells = [
+            Text(f"{n:,}" if n else "·", style="yellow" if at == len(outcome.classes) else _style(n, true == at))
+            for at, n in enumerate(answered)
+        ]
+        table.add_row(Text(shown(outcome.classes[true]), style="bold"), *cells)
+    return table
+
+
 def print_anytime(console: Console, anytime: Anytime) -> None:
     """Show the accuracy after parts of sequences, and with early stopping."""
     calibrated = "calibrated confidence" if anytime.calibrated else "uncalibrated confidence"
@@ -86,15 +129,23 @@ def print_predictions(console: Console, predictions: Iterable[FilePrediction], c
     for prediction in predictions:
         if prediction.error is not None:
             continue
-        (label, probability), *rest = prediction.top
+        rest = [(name, p) for name, p in prediction.top if name != prediction.label]
         runners_up = ", ".join(f"{shown(name)} {percent(p)}" for name, p in rest)
+        answer = (
+            [(UNSURE, "bold yellow"), (f" ({runners_up}; {confidence})", "dim")]
+            if prediction.label is None
+            else [
+                (shown(prediction.label), "bold green"),
+                f" {percent(prediction.probability)}",
+                (f" (then {runners_up}; {confidence})", "dim"),
+            ]
+        )
         console.print(
             Text.assemble(
                 f"{', '.join(filter(None, (prediction.file, prediction.place)))}: ",
                 *([] if prediction.text is None else [(f"{brief(prediction.text, SHORT)} → ", "")]),
-                (shown(label), "bold green"),
-                f" {percent(probability)}",
-                (f" (then {runners_up}; {confidence}) · {', '.join(prediction.steps)}", "dim"),
+                *answer,
+                (f" · {', '.join(prediction.steps)}", "dim"),
             ),
             soft_wrap=True,
         )

@@ -4,7 +4,7 @@ import { Stem } from "./stem.js";
 import { Cell } from "./step.js";
 import { joined, linear, normalised } from "./vectors.js";
 
-/** @import { Calibration, ModelDescription, Step } from "../description.js" */
+/** @import { Calibration, ModelDescription, OperatingPoint, Step } from "../description.js" */
 /** @import { State } from "./step.js" */
 /** @import { Weight } from "./vectors.js" */
 
@@ -64,10 +64,12 @@ export class Model {
    * @param {ModelDescription} description
    * @param {Calibration | null} calibration
    * @param {Record<string, Step>} steps of its cells, by the names in the description
+   * @param {OperatingPoint | null} point what decides the class; null: the most probable one
    */
-  constructor(description, calibration, steps) {
+  constructor(description, calibration, steps, point = null) {
     this.description = description;
     this.calibration = calibration;
+    this.point = point;
     this.layers = description.num_layers;
     this.directions = description.bidirectional ? 2 : 1;
     this.hiddenSize = description.hidden_size;
@@ -119,6 +121,15 @@ export class Model {
     if (!this.calibration) return softmax(logits, 1);
     const { fractions, temperatures } = this.calibration;
     return softmax(logits, temperatures[fractions.findIndex((mark) => mark >= fraction - 1e-9)]);
+  }
+
+  /** Return the number of the class that is answered; null: "unsure". */
+  decide(probabilities) {
+    const first = largest(probabilities);
+    if (!this.point) return first;
+    const { positive, threshold, reject } = this.point;
+    const answer = positive === null ? first : probabilities[positive] >= threshold ? positive : 1 - positive;
+    return reject !== null && probabilities[answer] < reject ? null : answer;
   }
 
   /** Read `x` and record each step; see `Reading`. */
@@ -370,10 +381,20 @@ export class Reading {
     return largest(this.logits[this.time - 1]);
   }
 
-  /** The step, from 1, since which the most probable class has been the final one. */
+  /** The class that is answered at the end; null: "unsure". */
+  get final() {
+    return this.#answered(this.time - 1);
+  }
+
+  /** Logits differ where probabilities may both be rounded to 1. */
+  #answered(step) {
+    return this.model.point ? this.model.decide(this.probabilities[step]) : largest(this.logits[step]);
+  }
+
+  /** The step, from 1, since which the answer has been the final one. */
   get decided() {
     let step = this.time;
-    while (step > 1 && largest(this.logits[step - 2]) === this.predicted) step--;
+    while (step > 1 && this.#answered(step - 2) === this.final) step--;
     return step;
   }
 }

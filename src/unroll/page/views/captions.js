@@ -8,13 +8,16 @@ import { Texts } from "../engine/tokenizer.js";
 
 /** The texts of the page about its model. */
 export class Words {
+  static UNSURE = "unsure";
+
   /** @param {Description} description */
   constructor(description) {
-    const { kind, classes, model, calibration, preparation, facts } = description;
+    const { kind, classes, model, calibration, operating_point: point, preparation, facts } = description;
     this.kind = kind;
     this.classes = classes;
     this.model = model;
     this.calibration = calibration;
+    this.point = point;
     this.preparation = preparation;
     this.known = facts;
   }
@@ -69,19 +72,38 @@ export class Words {
     ];
     if (typeof accuracy === "number") {
       const right = `${(100 * accuracy).toFixed(1)}\u202f%`;
-      sentences.push(`Its accuracy on ${grouped(n)} test ${this.plural} of ${data} is ${right}.`);
+      const most = this.point ? ", if the most probable class is answered" : "";
+      sentences.push(`Its accuracy on ${grouped(n)} test ${this.plural} of ${data} is ${right}${most}.`);
     }
     sentences.push(
       this.calibration
         ? `Its confidence was calibrated on ${grouped(this.calibration.n)} ${this.plural} held out from training.`
         : "Its confidence was not calibrated: it is often too high.",
     );
+    sentences.push(...this.#deciding);
     if (checked) {
       const real = `${checked} real ${checked === 1 ? this.whole : this.plural}`;
       sentences.push(`This page's probabilities were compared with PyTorch's on ${real}: they agree within ${small(difference)}.`);
     }
     sentences.push("Your input never leaves this page.");
     if (credit) sentences.push(credit);
+    return sentences;
+  }
+
+  /** What the operating point makes of the probabilities: sentences. */
+  get #deciding() {
+    if (!this.point) return [];
+    const { positive, threshold, reject, chosen } = this.point;
+    const sentences = [];
+    if (positive !== null) {
+      const [name, rest] = [this.classes[positive], this.classes[1 - positive]];
+      sentences.push(
+        `It answers ${name} where its probability is at least ${exact(threshold)} (${chosen}), and ${rest} elsewhere.`,
+      );
+    }
+    if (reject !== null) {
+      sentences.push(`It answers “${Words.UNSURE}” where the answer has a probability below ${exact(reject)}.`);
+    }
     return sentences;
   }
 
@@ -106,14 +128,21 @@ export class Words {
    * @param {(t: number) => string} stepName
    */
   decided(reading, stepName) {
-    const name = this.classes[reading.predicted];
-    const { decided, time } = reading;
-    const sure = percent(reading.probabilities[time - 1][reading.predicted]);
-    if (decided === 1) return `It answers ${name} from the first ${this.step} on; at the end it is ${sure} sure.`;
+    const { decided, final, time } = reading;
+    if (final === null) {
+      const when = decided === time ? "at the end" : decided === 1 ? `from the first ${this.step} on` : `since ${stepName(decided - 1)}`;
+      return `Its answer is “${Words.UNSURE}” ${when}: the probability is below ${exact(this.point.reject)}.`;
+    }
+    const name = this.classes[final];
+    const probability = percent(reading.probabilities[time - 1][final]);
+    const byThreshold = this.point !== null && this.point.positive !== null; // the answer may be improbable
+    const sure = byThreshold ? `with a probability of ${probability}` : `${probability} sure`;
+    const end = byThreshold ? `at the end its probability is ${probability}` : `at the end it is ${sure}`;
+    if (decided === 1) return `It answers ${name} from the first ${this.step} on; ${end}.`;
     const since = stepName(decided - 1);
     const asked = reading.coarse ? ` (checked at ${Model.MARKS} places)` : "";
-    if (decided === time && !asked) return `It only decides at the very end: ${since} makes it answer ${name}, ${sure} sure.`;
-    return `It has answered ${name} since ${since}, the dotted line${asked}; at the end it is ${sure} sure.`;
+    if (decided === time && !asked) return `It only decides at the very end: ${since} makes it answer ${name}, ${sure}.`;
+    return `It has answered ${name} since ${since}, the dotted line${asked}; ${end}.`;
   }
 
   /**
@@ -174,6 +203,9 @@ export class Words {
 }
 
 export const capital = (words) => words[0].toUpperCase() + words.slice(1);
+
+/** Return a probability as unroll writes it, in six digits at most. */
+const exact = (probability) => String(Number(probability.toPrecision(6)));
 
 /** Return a small number in full, rounded up to one digit: "0.000 000 3". */
 function small(number) {

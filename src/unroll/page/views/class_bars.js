@@ -1,6 +1,7 @@
 import { element, percent } from "../dom.js";
-import { largest } from "../engine/model.js";
 import { Leaders } from "./class_colours.js";
+
+/** @import { Model } from "../engine/model.js" */
 
 /** The probability of each class as a bar. */
 export class Bars {
@@ -10,9 +11,11 @@ export class Bars {
   /**
    * @param {HTMLElement} root
    * @param {string[]} classes
+   * @param {Model} model
    */
-  constructor(root, classes) {
+  constructor(root, classes, model) {
     this.root = root;
+    this.model = model;
     this.classes = classes;
     this.rows = [];
   }
@@ -27,6 +30,7 @@ export class Bars {
     this.rows = numbers.map((number) => {
       const [fill, before, value] = ["fill", "before", "value"].map((name) => element("span", { class: name }));
       const track = element("span", { class: "track", "aria-hidden": "true" }, fill, before);
+      if (number === this.model.point?.positive) track.append(this.#threshold());
       const name = element("span", { class: "name" }, this.classes[number]);
       name.title = this.classes[number];
       const row = element("li", { class: leaders.of(number) }, name, track, value);
@@ -37,14 +41,21 @@ export class Bars {
     this.root.replaceChildren(...this.rows.map(({ row }) => row));
   }
 
+  /** The mark of the probability from which on a class is answered. */
+  #threshold() {
+    const mark = element("span", { class: "threshold" });
+    mark.style.left = `${100 * this.model.point.threshold}%`;
+    return mark;
+  }
+
   /** Show probabilities, or nothing; in a comparison, also those `before` the edit, as marks. */
   show(probabilities, before = null) {
-    const first = probabilities && largest(probabilities);
+    const answer = probabilities && this.model.decide(probabilities);
     for (const { number, row, fill, before: mark, value } of this.rows) {
       const probability = probabilities ? probabilities[number] : 0;
       fill.style.transform = `scaleX(${probability})`;
       value.textContent = probabilities ? percent(probability) : "";
-      row.classList.toggle("first", number === first);
+      row.classList.toggle("first", number === answer);
       mark.hidden = !before || Math.abs(before[number] - probability) < 0.01;
       if (before) mark.style.left = `${100 * before[number]}%`;
     }

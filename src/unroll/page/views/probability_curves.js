@@ -33,8 +33,11 @@ export class Curves {
    *
    * @param {HTMLElement} root
    * @param {string[]} classes
+   * @param {(share: number) => void} seek
+   * @param {number} [threshold] the probability from which on one of two classes is answered, to be marked
    */
-  constructor(root, classes, seek) {
+  constructor(root, classes, seek, threshold) {
+    this.threshold = threshold ?? null;
     this.root = root;
     this.classes = classes;
     this.time = 0;
@@ -106,6 +109,10 @@ export class Curves {
       const y = this.#y(level);
       svg.append(drawn("line", { class: "grid", x1: 0, x2: this.width, y1: y, y2: y }));
       svg.append(drawn("text", { class: "tick", x: -8, y: y + 4, "text-anchor": "end" }, percent(level)));
+    }
+    if (this.threshold !== null) {
+      const y = this.#y(this.threshold);
+      svg.append(drawn("line", { class: "threshold", x1: 0, x2: this.width, y1: y, y2: y }));
     }
     this.cover = drawn("rect", { x: 0, y: 0, height: Curves.HEIGHT });
     svg.append(drawn("clipPath", { id: "read" }, this.cover));
