@@ -16,6 +16,7 @@ import torch
 import unroll
 from unroll import ConfigError, DataError, Splits
 from unroll.evaluation.predict_files import predict_files
+from unroll.runs import load_test
 
 polars, pyarrow, datasets = map(pytest.importorskip, ("polars", "pyarrow", "datasets"))
 
@@ -385,3 +386,16 @@ def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(DataError, match=r"needs the library datasets: pip install .*\[hub\]"):
         unroll.load(f"hf:{folder}")
     assert len(unroll.load(long()).train)  # pandas needs neither
+
+
+def test_a_run_is_tested_on_what_python_holds(tmp_path: Path) -> None:
+    long().to_csv(tmp_path / "own.csv", index=False)
+    long().assign(label=LABELS[0]).to_parquet(tmp_path / "other.parquet")
+    run = unroll.train_run(tmp_path / "own.csv", training_steps=2, out=tmp_path / "run")
+    expected = load_test(run, str(tmp_path / "other.parquet")).sequences
+    once = long().assign(label=LABELS[0])
+    for data in (once, polars.from_pandas(once), nested().assign(label=LABELS[0]), (EACH, LABELS[:1] * 12)):
+        test = load_test(run, data)
+        assert torch.equal(test.sequences.x, expected.x)
+        assert test.sequences.preparation.scaling == run.preparation.scaling
+        assert (test.part, test.trained_on) == ("all", 10)

@@ -106,11 +106,12 @@ def load(arguments: Arguments) -> Splits:
     """
     config = arguments.config()
     folder = _folder(arguments.data_dir)
-    splits = _load(arguments, config, folder) if _is_name(arguments.data) else _of_memory(arguments, config)
+    splits = _load(arguments, config, folder) if is_name(arguments.data) else _of_memory(arguments, config)
     return splits if arguments.scaling == "training" else splits.scaled(arguments.scaling)
 
 
-def _is_name(data: object) -> bool:
+def is_name(data: object) -> bool:
+    """Tell whether data is named, or held by Python."""
     return isinstance(data, str | os.PathLike)
 
 
@@ -137,7 +138,7 @@ def _load(arguments: Arguments, config: DataConfig, folder: Path | None) -> Spli
 
 
 def load_as(
-    name: str,
+    data: Any,
     preparation: Preparation,
     data_dir: str | Path | None = None,
     reading: DataConfig | None = None,
@@ -146,7 +147,7 @@ def load_as(
     """Load data for a trained model: put through its preparation, not through one of its own.
 
     Args:
-        name: of the data, as for `load`; images of a folder may have any size, as for a prediction.
+        data: as for `load`, of arrays the pair (X, y); images of a folder may have any size, as for a prediction.
         preparation: of the model.
         data_dir: folder to look in first.
         reading: says what the columns of a table are, where they are not called as in the training data.
@@ -157,8 +158,11 @@ def load_as(
     """
     image = preparation.image
     config, folder = DataConfig(read=image.read if image else "rows"), _folder(data_dir)
-    reading = reading or DataConfig()
-    if name in READERS:
+    reading, name = reading or DataConfig(), str(data)
+    if not is_name(data):
+        data, y = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
+        parts = memory.read(data, y, None, None, config if image else reading, preparation, own)
+    elif name in READERS:
         reading.check_unused(name, NO_TABLE, *TABLE)
         splits = READERS[name](name, folder, config)
         parts = Parts(splits.train, splits.test)
@@ -192,7 +196,7 @@ def resolve(name: str, data_dir: str | Path | None = None) -> str:
     Raises:
         DataError: there is no such data, or it has no name.
     """
-    if not _is_name(name):
+    if not is_name(name):
         raise DataError(
             f"data that is to be loaded again needs a name or a path, got {memory.source_of(name)}: train on it with "
             "unroll.fit and keep the model with unroll.save, or write it to a Parquet or CSV file first"

@@ -52,8 +52,26 @@ def source_of(data: object) -> str:
     return name if library in ("builtins", "__main__") else f"{library}.{name}"
 
 
-def read(data: Any, y: Any, test: Any, layout: Layout | None, config: DataConfig) -> Parts:
-    """Return the parts of a set that Python holds; for arguments and errors see `unroll.load`."""
+def read(
+    data: Any,
+    y: Any,
+    test: Any,
+    layout: Layout | None,
+    config: DataConfig,
+    model: Preparation | None = None,
+    own: DataConfig | None = None,
+) -> Parts:
+    """Return the parts of a set that Python holds.
+
+    Args:
+        data: as for `unroll.load`, as are further arguments and errors.
+        y: as for `unroll.load`.
+        test: as for `unroll.load`.
+        layout: as for `unroll.load`.
+        config: how it is read.
+        model: the preparation of a trained model that is to read it (default None: nothing is known yet).
+        own: how that model's own data was read (default None).
+    """
     held, notes = _held(data, y, test)
     kinds = {name: _kind(part, layout) for name, part in held.items()}
     if len(set(kinds.values())) > 1:
@@ -70,16 +88,16 @@ def read(data: Any, y: Any, test: Any, layout: Layout | None, config: DataConfig
         frames = {name: _frame(part, paths[name], config) for name, part in held.items()}
         if held["train"].y is not None:
             config = replace(config, label_column=frames["train"].header[-1])
-        return _noted(_of_frames(frames, config), notes)
+        return _noted(_of_frames(frames, config, model, own), notes)
     if kind == "datasets":
         _check_layout(layout, "a data set whose columns say what they are")
-        return _noted(_of_datasets({name: part.x for name, part in held.items()}, paths, config), notes)
+        return _noted(_of_datasets({name: part.x for name, part in held.items()}, paths, config, model, own), notes)
     if kind == "torch":
         held = {name: _of_pairs(part, paths[name]) for name, part in held.items()}
     held = {name: Held(_time_first(part.x, layout), part.y) for name, part in held.items()}
     if all(isinstance(part.x, np.ndarray | Tensor) for part in held.values()):
-        return _of_arrays(held, config)
-    return _of_series(held, paths, config)
+        return _of_arrays(held, config, model)
+    return _of_series(held, paths, config, model)
 
 
 def read_hub(
@@ -226,17 +244,17 @@ def _of_datasets(
     return npz.of_arrays(paths["train"], arrays, replace(config, label_column=None), model)
 
 
-def _of_arrays(held: dict[str, Held], config: DataConfig) -> Parts:
+def _of_arrays(held: dict[str, Held], config: DataConfig, model: Preparation | None) -> Parts:
     arrays = {}
     for name, part in held.items():
         suffix = "" if len(held) == 1 else f"_{name}"
         x = numbers(f"X{suffix}", part.x)
         arrays[f"x{suffix}"] = x[:, :, None] if x.ndim == 2 else x
         arrays[f"y{suffix}"] = _labels(part.y, Path(f"y{suffix}"))
-    return npz.of_arrays(Path("arrays"), arrays, config)
+    return npz.of_arrays(Path("arrays"), arrays, config, model)
 
 
-def _of_series(held: dict[str, Held], paths: dict[str, Path], config: DataConfig) -> Parts:
+def _of_series(held: dict[str, Held], paths: dict[str, Path], config: DataConfig, model: Preparation | None) -> Parts:
     source = str(paths["train"])
     config.check_unused(source, "it is not a table", *COLUMNS)
     config.check_unused(source, "it holds no images", *OF_IMAGES)
@@ -256,7 +274,7 @@ def _of_series(held: dict[str, Held], paths: dict[str, Path], config: DataConfig
             raise DataError(f"{path}, series {shown(empty[0])}: the series is empty; leave it out")
         return Series(path, values, names, "series", labels, (), block.features, times=block.times)
 
-    return series.of_parts({name: name for name in held}, parse)
+    return series.of_parts({name: name for name in held}, parse, model)
 
 
 def _check_order(y: Any, names: tuple[Any, ...], path: Path) -> None:
