@@ -215,8 +215,9 @@ def test_frames_and_datasets_of_texts_are_read_as_the_csv_file(tmp_path: Path) -
     numbered = TEXTS.assign(label=TEXTS.label.map({"neg": 0, "pos": 1}))
     kinds = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"])})
     named = datasets.Dataset.from_pandas(numbered, features=kinds)
-    for data in (TEXTS, polars.from_pandas(TEXTS), named, tmp_path / "texts.parquet"):
-        splits = unroll.load(data, min_count=1)
+    pair = (TEXTS.text.tolist(), TEXTS.label)
+    for data in ((TEXTS,), (polars.from_pandas(TEXTS),), (named,), (tmp_path / "texts.parquet",), pair):
+        splits = unroll.load(*data, min_count=1)
         assert torch.equal(splits.train.x, expected.train.x)
         assert torch.equal(splits.test.y, expected.test.y)
         assert splits.classes == ("neg", "pos")

@@ -55,8 +55,8 @@ class Arguments(DataConfig):
             folder of images; or time series in a .ts, .csv, .tsv, .npz, .parquet, .arrow or .feather file, or a folder
             with such files for training and test; or texts. `unroll.data.formats` has a file for each. Or what Python
             holds: a data frame of pandas or polars, a pyarrow table, a `datasets.Dataset`, a torch dataset of pairs; or
-            with ``y`` an array (N, time, features) or (N, time), or a list of arrays (time, features); or a dict of
-            any of these, with the parts "train", "test" and "validation", of arrays as pairs
+            with ``y`` an array (N, time, features) or (N, time), a list of arrays (time, features), or a list of texts;
+            or a dict of any of these, with the parts "train", "test" and "validation", of arrays as pairs
         y: (N,) names of classes, or whole numbers, of the arrays or the frame ``data``, where that does not hold them
             (default None)
         test: data to test on, as ``data``; where that has a ``y``, a pair (default: part of the training data, see

@@ -73,6 +73,7 @@ def read(
         own: how that model's own data was read (default None).
     """
     held, notes = _held(data, y, test)
+    held = {name: _texts_as_frame(part) for name, part in held.items()}
     kinds = {name: _kind(part, layout) for name, part in held.items()}
     if len(set(kinds.values())) > 1:
         raise DataError(
@@ -136,6 +137,17 @@ def _held(data: Any, y: Any, test: Any) -> tuple[dict[str, Held], tuple[str, ...
             raise ConfigError(f"{name} cannot be used with a dict of parts: put it there, as {{'train': …, 'test': …}}")
     parts, notes = _known_parts(data, name_of(data))
     return {name: _pair(part) for name, part in parts.items()}, notes
+
+
+def _texts_as_frame(part: Held) -> Held:
+    """Return a list or an array of texts with its classes as a frame; anything else as it is."""
+    texts = part.x
+    is_array = isinstance(texts, list) or (isinstance(texts, np.ndarray) and texts.dtype.kind in "UO")
+    if not is_array or not len(texts) or not all(isinstance(text, str) for text in texts):
+        return part
+    import pandas as pd  # takes a fifth of a second
+
+    return Held(pd.DataFrame({"text": texts}), _labels(part.y, Path("texts")))
 
 
 def _pair(part: Any) -> Held:
