@@ -1,10 +1,10 @@
 """How long files take to read, and how much memory: beside what the library below needs for the same file alone.
 
-A long CSV file of 800,000 rows and 6 features and a wide one of 30 MB beside `pandas.read_csv`; sentences beside the
-library tokenizers, which learns the same vocabulary and encodes them; PNG files beside Pillow; and a `.ts` file. Both
-sides are timed in turn, in one process, in seconds of the CPU, which other programs disturb least; the ratio is the
-median of those of all rounds. Memory is the peak of a process that reads the file once, less what it held before; it is
-read from /proc, so there is none but on Linux.
+A long CSV file of 800,000 rows and 6 features and a wide one of 30 MB beside `pandas.read_csv`, the long one as Parquet
+beside `pandas.read_parquet`; sentences beside the library tokenizers, which learns the same vocabulary and encodes
+them; PNG files beside Pillow; and a `.ts` file. Both sides are timed in turn, in one process, in seconds of the CPU,
+which other programs disturb least; the ratio is the median of those of all rounds. Memory is the peak of a process that
+reads the file once, less what it held before; it is read from /proc, so there is none but on Linux.
 """
 
 from __future__ import annotations
@@ -156,6 +156,11 @@ def main(rounds: int = 7, series: int = 4000, images: int = 3000, sentences: int
                 rounds,
             )
             print(f"{line}   {peak(path):.1f} × the file")
+        path = root / "long.parquet"
+        pd.read_csv(root / "long.csv").to_parquet(path, index=False)
+        name = f"long Parquet, {path.stat().st_size / 2**20:.0f} MB, pandas"
+        line = compare(name, lambda p=path: unroll.load(p), lambda p=path: pd.read_parquet(p), rounds)
+        print(f"{line}   {peak(path):.1f} × the file")
         path = root / "one.ts"
         write_ts(path, series)
         size = path.stat().st_size / 2**20

@@ -83,7 +83,7 @@ def test_every_setting_is_documented_with_its_default(config: type) -> None:
 @pytest.mark.parametrize(
     ("function", "config", "own"),
     [
-        (unroll.load, DataConfig, {"data", "y", "test", "layout", "data_dir", "scaling"}),
+        (unroll.load, DataConfig, {"data", "y", "test", "groups", "layout", "data_dir", "scaling"}),
         (
             unroll.SequenceClassifier,
             ModelConfig,

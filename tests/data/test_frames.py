@@ -16,6 +16,7 @@ import torch
 import unroll
 from unroll import ConfigError, DataError, Splits
 from unroll.evaluation.predict_files import predict_files
+from unroll.runs import load_test
 
 polars, pyarrow, datasets = map(pytest.importorskip, ("polars", "pyarrow", "datasets"))
 
@@ -214,8 +215,9 @@ def test_frames_and_datasets_of_texts_are_read_as_the_csv_file(tmp_path: Path) -
     numbered = TEXTS.assign(label=TEXTS.label.map({"neg": 0, "pos": 1}))
     kinds = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"])})
     named = datasets.Dataset.from_pandas(numbered, features=kinds)
-    for data in (TEXTS, polars.from_pandas(TEXTS), named, tmp_path / "texts.parquet"):
-        splits = unroll.load(data, min_count=1)
+    pair = (TEXTS.text.tolist(), TEXTS.label)
+    for data in ((TEXTS,), (polars.from_pandas(TEXTS),), (named,), (tmp_path / "texts.parquet",), pair):
+        splits = unroll.load(*data, min_count=1)
         assert torch.equal(splits.train.x, expected.train.x)
         assert torch.equal(splits.test.y, expected.test.y)
         assert splits.classes == ("neg", "pos")
@@ -385,3 +387,16 @@ def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(DataError, match=r"needs the library datasets: pip install .*\[hub\]"):
         unroll.load(f"hf:{folder}")
     assert len(unroll.load(long()).train)  # pandas needs neither
+
+
+def test_a_run_is_tested_on_what_python_holds(tmp_path: Path) -> None:
+    long().to_csv(tmp_path / "own.csv", index=False)
+    long().assign(label=LABELS[0]).to_parquet(tmp_path / "other.parquet")
+    run = unroll.train_run(tmp_path / "own.csv", training_steps=2, out=tmp_path / "run")
+    expected = load_test(run, str(tmp_path / "other.parquet")).sequences
+    once = long().assign(label=LABELS[0])
+    for data in (once, polars.from_pandas(once), nested().assign(label=LABELS[0]), (EACH, LABELS[:1] * 12)):
+        test = load_test(run, data)
+        assert torch.equal(test.sequences.x, expected.x)
+        assert test.sequences.preparation.scaling == run.preparation.scaling
+        assert (test.part, test.trained_on) == ("all", 10)

@@ -55,8 +55,8 @@ class Arguments(DataConfig):
             folder of images; or time series in a .ts, .csv, .tsv, .npz, .parquet, .arrow or .feather file, or a folder
             with such files for training and test; or texts. `unroll.data.formats` has a file for each. Or what Python
             holds: a data frame of pandas or polars, a pyarrow table, a `datasets.Dataset`, a torch dataset of pairs; or
-            with ``y`` an array (N, time, features) or (N, time), or a list of arrays (time, features); or a dict of
-            any of these, with the parts "train", "test" and "validation", of arrays as pairs
+            with ``y`` an array (N, time, features) or (N, time), a list of arrays (time, features), or a list of texts;
+            or a dict of any of these, with the parts "train", "test" and "validation", of arrays as pairs
         y: (N,) names of classes, or whole numbers, of the arrays or the frame ``data``, where that does not hold them
             (default None)
         test: data to test on, as ``data``; where that has a ``y``, a pair (default: part of the training data, see
@@ -109,11 +109,12 @@ def load(arguments: Arguments) -> Splits:
     """
     config = arguments.config()
     folder = _folder(arguments.data_dir)
-    splits = _load(arguments, config, folder) if _is_name(arguments.data) else _of_memory(arguments, config)
+    splits = _load(arguments, config, folder) if is_name(arguments.data) else _of_memory(arguments, config)
     return splits if arguments.scaling == "training" else splits.scaled(arguments.scaling)
 
 
-def _is_name(data: object) -> bool:
+def is_name(data: object) -> bool:
+    """Tell whether data is named, or held by Python."""
     return isinstance(data, str | os.PathLike)
 
 
@@ -169,7 +170,7 @@ def _with_validation(parts: Parts, path: Path, folder: Path | None, config: Data
 
 
 def load_as(
-    name: str,
+    data: Any,
     preparation: Preparation,
     data_dir: str | Path | None = None,
     reading: DataConfig | None = None,
@@ -178,7 +179,7 @@ def load_as(
     """Load data for a trained model: put through its preparation, not through one of its own.
 
     Args:
-        name: of the data, as for `load`; images of a folder may have any size, as for a prediction.
+        data: as for `load`, of arrays the pair (X, y); images of a folder may have any size, as for a prediction.
         preparation: of the model.
         data_dir: folder to look in first.
         reading: says what the columns of a table are, where they are not called as in the training data.
@@ -189,8 +190,11 @@ def load_as(
     """
     image = preparation.image
     config, folder = DataConfig(read=image.read if image else "rows"), _folder(data_dir)
-    reading = reading or DataConfig()
-    if name in READERS:
+    reading, name = reading or DataConfig(), str(data)
+    if not is_name(data):
+        data, y = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
+        parts = memory.read(data, y, None, None, None, config if image else reading, preparation, own)
+    elif name in READERS:
         reading.check_unused(name, NO_TABLE, *TABLE)
         splits = READERS[name](name, folder, config)
         parts = Parts(splits.train, splits.test)
@@ -226,7 +230,7 @@ def resolve(name: str, data_dir: str | Path | None = None) -> str:
     Raises:
         DataError: there is no such data, or it has no name.
     """
-    if not _is_name(name):
+    if not is_name(name):
         raise DataError(
             f"data that is to be loaded again needs a name or a path, got {memory.source_of(name)}: train on it with "
             "unroll.fit and keep the model with unroll.save, or write it to a Parquet or CSV file first"

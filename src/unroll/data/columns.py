@@ -76,6 +76,8 @@ class Columns:
             raise DataError(f"a column needs a printable name, got {quoted(bad[0])}")
         if not made.features or made.decimal not in (".", ","):
             raise DataError(f"columns need features and a decimal '.' or ',', got {quoted(made.decimal)}")
+        if not isinstance(made.nested, bool):
+            raise DataError(f"nested must be true or false, got {quoted(made.nested)}")
         if made.time_step is not None and not is_range(made.time_step):
             raise DataError(f"time_step needs two numbers, got {quoted(made.time_step)}")
         return made

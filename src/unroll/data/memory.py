@@ -52,9 +52,30 @@ def source_of(data: object) -> str:
     return name if library in ("builtins", "__main__") else f"{library}.{name}"
 
 
-def read(data: Any, y: Any, test: Any, groups: Any, layout: Layout | None, config: DataConfig) -> Parts:
-    """Return the parts of a set that Python holds; for arguments and errors see `unroll.load`."""
+def read(
+    data: Any,
+    y: Any,
+    test: Any,
+    groups: Any,
+    layout: Layout | None,
+    config: DataConfig,
+    model: Preparation | None = None,
+    own: DataConfig | None = None,
+) -> Parts:
+    """Return the parts of a set that Python holds.
+
+    Args:
+        data: as for `unroll.load`, as are further arguments and errors.
+        y: as for `unroll.load`.
+        test: as for `unroll.load`.
+        groups: as for `unroll.load`.
+        layout: as for `unroll.load`.
+        config: how it is read.
+        model: the preparation of a trained model that is to read it (default None: nothing is known yet).
+        own: how that model's own data was read (default None).
+    """
     held, notes = _held(data, y, test)
+    held = {name: _texts_as_frame(part) for name, part in held.items()}
     kinds = {name: _kind(part, layout) for name, part in held.items()}
     if len(set(kinds.values())) > 1:
         raise DataError(
@@ -74,16 +95,16 @@ def read(data: Any, y: Any, test: Any, groups: Any, layout: Layout | None, confi
         frames = {name: _frame(part, paths[name], config) for name, part in held.items()}
         if held["train"].y is not None:
             config = replace(config, label_column=frames["train"].header[-1])
-        return _noted(_of_frames(frames, config), notes)
+        return _noted(_of_frames(frames, config, model, own), notes)
     if kind == "datasets":
         _check_layout(layout, "a data set whose columns say what they are")
-        return _noted(_of_datasets({name: part.x for name, part in held.items()}, paths, config), notes)
+        return _noted(_of_datasets({name: part.x for name, part in held.items()}, paths, config, model, own), notes)
     if kind == "torch":
         held = {name: _of_pairs(part, paths[name]) for name, part in held.items()}
     held = {name: Held(_time_first(part.x, layout), part.y) for name, part in held.items()}
     if all(isinstance(part.x, np.ndarray | Tensor) for part in held.values()):
-        return _of_arrays(held, groups, config)
-    return _of_series(held, paths, groups, config)
+        return _of_arrays(held, groups, config, model)
+    return _of_series(held, paths, groups, config, model)
 
 
 def read_hub(
@@ -122,6 +143,17 @@ def _held(data: Any, y: Any, test: Any) -> tuple[dict[str, Held], tuple[str, ...
             raise ConfigError(f"{name} cannot be used with a dict of parts: put it there, as {{'train': …, 'test': …}}")
     parts, notes = _known_parts(data, name_of(data))
     return {name: _pair(part) for name, part in parts.items()}, notes
+
+
+def _texts_as_frame(part: Held) -> Held:
+    """Return a list or an array of texts with its classes as a frame; anything else as it is."""
+    texts = part.x
+    is_array = isinstance(texts, list) or (isinstance(texts, np.ndarray) and texts.dtype.kind in "UO")
+    if not is_array or not len(texts) or not all(isinstance(text, str) for text in texts):
+        return part
+    import pandas as pd  # takes a fifth of a second
+
+    return Held(pd.DataFrame({"text": texts}), _labels(part.y, Path("texts")))
 
 
 def _pair(part: Any) -> Held:
@@ -230,7 +262,7 @@ def _of_datasets(
     return npz.of_arrays(paths["train"], arrays, replace(config, label_column=None), model)
 
 
-def _of_arrays(held: dict[str, Held], groups: Any, config: DataConfig) -> Parts:
+def _of_arrays(held: dict[str, Held], groups: Any, config: DataConfig, model: Preparation | None) -> Parts:
     arrays = {}
     for name, part in held.items():
         suffix = "" if len(held) == 1 else f"_{name}"
@@ -240,7 +272,7 @@ def _of_arrays(held: dict[str, Held], groups: Any, config: DataConfig) -> Parts:
         if groups is not None and name == "train":
             arrays[f"groups{suffix}"] = np.array(_groups(groups, len(x)))
             config = replace(config, group="groups")
-    return npz.of_arrays(Path("arrays"), arrays, config)
+    return npz.of_arrays(Path("arrays"), arrays, config, model)
 
 
 def _groups(groups: Any, n: int) -> list[str]:
@@ -251,7 +283,9 @@ def _groups(groups: Any, n: int) -> list[str]:
     return names
 
 
-def _of_series(held: dict[str, Held], paths: dict[str, Path], groups: Any, config: DataConfig) -> Parts:
+def _of_series(
+    held: dict[str, Held], paths: dict[str, Path], groups: Any, config: DataConfig, model: Preparation | None
+) -> Parts:
     source = str(paths["train"])
     config.check_unused(source, "it is not a table", *COLUMNS)
     config.check_unused(source, "it holds no images", *OF_IMAGES)
@@ -272,7 +306,7 @@ def _of_series(held: dict[str, Held], paths: dict[str, Path], groups: Any, confi
         of_each = _groups(groups, len(block)) if groups is not None and name == "train" else None
         return Series(path, values, names, "series", labels, (), block.features, times=block.times, groups=of_each)
 
-    return series.of_parts({name: name for name in held}, parse)
+    return series.of_parts({name: name for name in held}, parse, model)
 
 
 def _check_order(y: Any, names: tuple[Any, ...], path: Path) -> None:

@@ -1,7 +1,7 @@
 """Predictions as a table that can be joined with one's own: a row for each sequence, in the order of the input.
 
-Columns are ``file``, ``row``, ``line``, ``id``, ``class``, ``probability``, with early stopping ``read``, where answers may
-be "unsure" ``unsure``, then ``error``, and for each class ``p(NAME)``, the probability of the class NAME. No other
+Columns are ``file``, ``row``, ``line``, ``id``, ``class``, ``probability``, with early stopping ``read``, where answers
+may be "unsure" ``unsure``, then ``error``, and for each class ``p(NAME)``, the probability of the class NAME. No other
 column has a bracket in its name, so none has two meanings, whatever the classes are called.
 """
 

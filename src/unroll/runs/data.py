@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ..config import DataConfig
-from ..data.catalog import load, load_as, resolve
+from ..data.catalog import is_name, load, load_as, resolve
+from ..data.memory import source_of
 from ..data.sequences import SequenceData
 from ..data.splits import TEST_FRACTION, Splits
 from ..data.unusual import unusual
@@ -38,12 +39,13 @@ class TestData(NamedTuple):
         return [line] if line else []
 
 
-def load_test(run: Run, data: str | None = None, data_dir: str | Path | None = None, **reading: Any) -> TestData:
+def load_test(run: Run, data: Any = None, data_dir: str | Path | None = None, **reading: Any) -> TestData:
     """Return data to evaluate a run on: the test set of its own data, or other data.
 
     Args:
         run: a finished run.
-        data: name or path for `unroll.load` (default: the data set that the run was trained on).
+        data: name or path for `unroll.load`, or what Python holds, as there, of arrays the pair (X, y) (default: the
+            data set that the run was trained on).
         data_dir: the folder to search first (default: the run's).
         **reading: fields of `DataConfig` that name the columns of a table, if ``data`` names them differently.
 
@@ -52,7 +54,8 @@ def load_test(run: Run, data: str | None = None, data_dir: str | Path | None = N
         DataError: the data cannot be loaded, does not fit the run, or is the run's own and changed after training.
     """
     plan = run.config.plan
-    if plan is not None and not reading and (data is None or resolve(data, data_dir) == plan.data):
+    is_own = data is None or (is_name(data) and plan is not None and resolve(data, data_dir) == plan.data)
+    if plan is not None and not reading and is_own:
         splits = _own_data(plan, data_dir)
         if splits.train.fingerprint() != run.config.fingerprint:
             raise DataError(
@@ -115,9 +118,10 @@ def _own_data(plan: Plan, data_dir: str | Path | None) -> Splits:
     return load(plan.data, data_dir=plan.moved(data_dir).data_dir, **asdict(plan.reading))
 
 
-def _other_data(run: Run, name: str, data_dir: str | Path | None, reading: DataConfig) -> TestData:
+def _other_data(run: Run, data: Any, data_dir: str | Path | None, reading: DataConfig) -> TestData:
     own = run.config.plan.reading if run.config.plan else reading
-    parts = load_as(name, run.preparation, data_dir, reading, own)
+    name = str(data) if is_name(data) else source_of(data)
+    parts = load_as(data, run.preparation, data_dir, reading, own)
     if parts.test is None:  # may be a copy of the run's own data: split it as for the training
         fraction = TEST_FRACTION if own.test_fraction is None else own.test_fraction
         rest, test = parts.train.grouped_by(own.group_pattern).cut(fraction, own.split_seed or 0)

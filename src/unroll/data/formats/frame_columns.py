@@ -6,7 +6,6 @@ names. What has a type needs no guess: booleans are 0 and 1, durations are secon
 
 from __future__ import annotations
 
-import datetime
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
@@ -66,10 +65,8 @@ def text_of(value: Any) -> str:
         return ""
     if isinstance(value, str):
         return value
-    if isinstance(value, datetime.datetime) and not any((value.hour, value.minute, value.second, value.microsecond)):
-        return str(value)
     text = str(value)
-    return "" if text in ("NaT", "<NA>") else text
+    return "" if text in ("NaT", "<NA>", "NaN") else text
 
 
 def dates(values: np.ndarray, unit: str) -> Texts:
@@ -109,7 +106,7 @@ class PandasColumn:
         if self.series.dtype == object and pd.api.types.infer_dtype(self.series, skipna=True) != "string":
             return factorised(list(map(text_of, self.series)))  # 1, True and 1.0 would be equal
         codes, values = pd.factorize(self.series)
-        names = list(map(text_of, values))
+        names = list(map(text_of, values.to_numpy() if self.kind == "f" else values))  # float32 has few digits
         if (codes < 0).any():
             codes, names = np.where(codes < 0, len(names), codes), [*names, ""]
         return stripped(codes.astype(np.int64), names)
@@ -136,6 +133,8 @@ class PandasColumn:
             else:
                 numbers = self.series.to_numpy(np.float64, na_value=math.nan)
             return _unsigned(numbers)
+        if self.series.dtype == object and pd.api.types.infer_dtype(self.series, skipna=True) == "boolean":
+            return PandasColumn(self.series.astype("boolean")).values()
         return self.texts()
 
     @property
@@ -199,9 +198,9 @@ class ArrowColumn:
         import pandas as pd
         import pyarrow as pa
 
-        if pa.types.is_nested(self.type) or pa.types.is_null(self.type):
+        if pa.types.is_nested(self.type) or pa.types.is_null(self.type) or pa.types.is_date(self.type):
             return factorised([text_of(cell) for cell in self.array.to_pylist()])
-        if pa.types.is_timestamp(self.type) or pa.types.is_date(self.type):
+        if pa.types.is_timestamp(self.type):
             column = self.values()
             assert isinstance(column, Texts)
             return stripped(column.codes, list(column.values))
