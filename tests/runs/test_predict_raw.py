@@ -43,7 +43,7 @@ def test_images_are_taken_as_a_user_has_them(run: unroll.Run, sample: unroll.Spl
         (np.full((2, 28, 28), np.nan), r"whole numbers from 0 to 255, got float64 from nan to nan"),
         (np.zeros((2, 784), np.uint8), r"images \(N, 28, 28\) .* got uint8 of shape \(2, 784\)"),
         ([[[0, 1], [1]]], r"images must hold numbers, each of the same shape"),
-        (["a fine film"], r"the run reads images \(N, 28, 28\)"),
+        (["a fine film"], r"images must hold numbers, each of the same shape \(got <U11\)"),
         ("digit.png", r"expected an array or a list of images, got str"),
         (Path("digit.png"), r"expected an array or a list of images, got PosixPath"),
     ],

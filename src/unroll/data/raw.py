@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
-from ..formatting import shown
+from .containers import is_frame, numbers, series_block
 from .formats.stored import to_data
 from .formats.text_file import check_text
 from .formats.texts import unread
@@ -27,7 +27,7 @@ def prepare_raw(
         raw: of images (N, height, width), or in colour (N, height, width, 3), whole numbers from 0 to 255; of series
             (N, time, features) in the units of the training data, NaN or None where a value is missing, or a list of
             (time, features) of any lengths, and where there is one feature also without that axis; of texts a list of
-            them. Arrays, tensors or nested lists.
+            them. Arrays, tensors or nested lists; series also as a pandas frame, see `series_block`.
         preparation: of the training data.
         features: numbers in a time step of raw series.
         lengths: (N,) time steps of each series that is padded in ``raw`` (default None: all are full).
@@ -39,7 +39,8 @@ def prepare_raw(
     """
     if isinstance(raw, SequenceData):
         return raw.prepared_as(preparation)
-    if isinstance(raw, str | bytes | dict) or hasattr(raw, "columns") or not hasattr(raw, "__len__"):
+    is_refused = is_frame(raw) and preparation.kind != "series"
+    if isinstance(raw, str | bytes | dict) or is_refused or not hasattr(raw, "__len__"):
         raise DataError(f"expected an array or a list of {preparation.kind}, got {type(raw).__name__}")
     if lengths is not None and preparation.kind != "series":
         raise DataError(f"lengths are for padded series, the run reads {preparation.kind}: leave them out")
@@ -49,9 +50,12 @@ def prepare_raw(
         return _texts(raw, preparation)
     if preparation.image is not None:
         return unlabelled(_images(raw, preparation.image), preparation)
-    each = _series(raw, features)
+    block = series_block(raw, "raw", features)
+    each = block.each
+    if times is None and block.times is not None and resamples(preparation):
+        times = np.split(block.times, block.lengths.cumsum()[:-1])
     if lengths is not None:
-        own_lengths = _numbers("lengths", lengths, np.int64)
+        own_lengths = numbers("lengths", lengths, np.int64)
         if own_lengths.shape != (len(each),):
             raise DataError(f"lengths must have shape ({len(each)},), one of each series, got {own_lengths.shape}")
         time = max(map(len, each), default=0)
@@ -60,20 +64,12 @@ def prepare_raw(
         each = [series[:length] for series, length in zip(each, own_lengths.tolist(), strict=True)]
         if times is not None and len(times) == len(each):
             times = [own[:length] for own, length in zip(times, own_lengths.tolist(), strict=True)]
-    of_each = None if times is None else [_numbers("times", own, np.float64) for own in times]
-    return prepare_series("raw", each, features, preparation, of_each)
+    of_each = None if times is None else [numbers("times", own, np.float64) for own in times]
+    return prepare_series("raw", each, features, preparation, of_each, block.features)
 
 
 def _no_labels(raw: Sized) -> Tensor:
     return torch.zeros(len(raw), dtype=torch.int64)
-
-
-def _numbers(name: str, values: Any, dtype: Any) -> np.ndarray:
-    try:
-        with np.errstate(over="ignore"):
-            return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, dtype)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{name} must hold numbers, each of the same shape ({shown(error)})") from error
 
 
 def _texts(raw: Sequence[Any], preparation: Preparation) -> SequenceData:
@@ -85,7 +81,7 @@ def _texts(raw: Sequence[Any], preparation: Preparation) -> SequenceData:
 
 
 def _images(raw: Sequence[Any], form: ImageFormat) -> Tensor:
-    pixels = _numbers("images", raw, None)
+    pixels = numbers("images", raw)
     if not len(pixels):
         pixels = np.zeros((0, *form.shape), np.uint8)
     expected = f"images (N, {', '.join(map(str, form.shape))}) of whole numbers from 0 to 255"
@@ -99,25 +95,6 @@ def _images(raw: Sequence[Any], form: ImageFormat) -> Tensor:
     return form.sequences(in_channels(torch.from_numpy(np.ascontiguousarray(pixels, np.uint8)), form.channels))
 
 
-def _series(raw: Sequence[Any], features: int) -> Sequence[np.ndarray]:
-    """Return each series, (time, features) float64."""
-    if isinstance(raw, np.ndarray | Tensor):
-        return list(_with_features("raw", _numbers("raw", raw, np.float64), ("N", "time"), features))
-    each = list[np.ndarray]()
-    for number, series in enumerate(raw):
-        name = f"series {number}"
-        each.append(_with_features(name, _numbers(name, series, np.float64), ("time",), features))
-    return each
-
-
-def _with_features(name: str, x: np.ndarray, axes: tuple[str, ...], features: int) -> np.ndarray:
-    if features == 1 and x.ndim == len(axes):
-        return x[..., None]
-    if x.ndim != len(axes) + 1 or x.shape[-1] != features:
-        raise DataError(f"{name} must have shape ({', '.join(axes)}, {features}), got {x.shape}")
-    return x
-
-
 def resamples(preparation: Preparation) -> bool:
     """Tell whether series need times to be read."""
     return preparation.time_steps is not None and preparation.time_steps.time_step is not None
@@ -129,21 +106,23 @@ def prepare_series(
     features: int,
     preparation: Preparation,
     times: Sequence[np.ndarray] | None = None,
+    names: tuple[str, ...] = (),
 ) -> SequenceData:
     """Return series to classify, in the units of the training data.
 
     Args:
         name: of the array, for messages.
-        each: (time, features) float64, NaN where a value is missing.
+        each: (time, features) of real numbers, NaN where a value is missing.
         features: numbers in a time step.
         preparation: of the training data.
         times: of each (time,) float64 (default: they have none).
+        names: of the features, which are put in the order of the training data (default: they have none).
 
     Raises:
         DataError: an infinite value, or what does not fit the preparation.
     """
     since = None if times is None else checked_times(each, times)
-    plain = Preparation(preparation.classes, Scaling(0.0, 1.0))
+    plain = Preparation(preparation.classes, Scaling(0.0, 1.0), features=names)
     lengths = np.array([len(series) for series in each], np.int64)
     x = np.concatenate([np.empty((0, features)), *each])
     data = to_data(name, x, lengths, np.zeros(len(each), np.int64), plain, preparation.offset, times=since)

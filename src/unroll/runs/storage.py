@@ -84,8 +84,9 @@ class Run:
 
         Args:
             raw: arrays, tensors, lists or `SequenceData`, not scaled. Images: (N, height, width) integers from 0 to
-                255. Series: (N, time, features), or a list of (time, features) of any lengths; NaN or None marks a
-                missing value, and the last axis may be omitted if there is one feature. Texts: a list of strings.
+                255. Series: (N, time, features), a list of (time, features) of any lengths, or a pandas frame with the
+                MultiIndex (series, time); NaN or None marks a missing value, and the last axis may be omitted if there
+                is one feature. Texts: a list of strings.
             lengths: (N,) time steps of series that are padded in ``raw`` (default None: no series is padded).
             times: (N, time), or a list with (time,) of each series, for a run that resamples: in the units of the
                 training data's times, of dates in seconds (default None).
