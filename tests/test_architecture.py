@@ -22,6 +22,7 @@ FLOORS = {
     "export": 10,
     "doctor": 10,
     "bench": 10,
+    "estimator": 10,
     "runs": 9,
     "training": 8,
     "evaluation": 7,
