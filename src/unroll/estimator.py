@@ -107,9 +107,9 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
     """Classify series with a recurrent network, as an estimator of scikit-learn.
 
     ``X`` is an array (N, time, features); a list of N arrays (time, features) or (time,) of any lengths; a pandas frame
-    with the MultiIndex (series, time), whose columns are the features; or a table (N, columns): N series of one feature
-    and as many time steps, or with ``fold`` of several; nested lists with rows of one length are a table too. Arrays may
-    be tensors. NaN marks a missing value.
+    with the MultiIndex (series, time), whose columns are the features; or a table (N, columns), an array, a frame or
+    nested lists with rows of one length: N series of one feature and as many time steps, or with ``fold`` of several
+    features. Arrays may be tensors. NaN marks a missing value.
 
     `fit` prints nothing, writes no file, and leaves torch's global random numbers as they were. A setting replaces the
     defaults that it contradicts: with ``causal`` the model reads in one direction, and ``frame`` replaces the stem.
@@ -176,6 +176,7 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
             TrainingError: the loss is no longer finite.
         """
         settings = self._settings(has_validation=X_val is not None)
+        vars(self).pop("model_", None)  # what fails from here on must not leave an old model with new classes
         block = self._block(X, reset=True)
         labels = self._labels(y, block)
         self.classes_, at = np.unique(labels, return_inverse=True)
@@ -183,18 +184,17 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         trained = self.classes_[np.unique(at[weights > 0])]
         if len(trained) < 2:
             raise DataError(f"RNNClassifier needs 2 or more classes to train on, got 1 class: {listed(trained)}")
-        splits = self._splits(block, at)
-        self.preparation_ = splits.train.preparation
         used = np.flatnonzero(weights > 0)
+        splits, weights = self._splits(block, at, used), weights[used]
+        self.preparation_ = splits.train.preparation
         if X_val is not None:
-            splits = replace(splits, val=self._sequences(X_val, y_val))
+            splits = replace(splits, val=self._labelled(X_val, y_val))
         elif self.val_fraction:
-            used, held_out = self._cut(splits.train, used, settings["seed"])
-            splits = replace(splits, val=held_out)
-        splits = replace(splits, train=splits.train.subset(torch.from_numpy(used)))
+            rest, splits = self._cut(splits, settings["seed"])
+            weights = weights[rest]
         devices = [*range(torch.cuda.device_count())] if torch.cuda.is_initialized() else []
         with torch.random.fork_rng(devices):
-            self._train(settings, splits, weights[used])
+            self._train(settings, splits, weights)
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:  # noqa: N803
@@ -227,19 +227,19 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
             DataError: they do not fit.
         """
         check_is_fitted(self, "model_")
-        return self._sequences(X, y)
+        return self._unlabelled(X) if y is None else self._labelled(X, y)
 
-    def _sequences(self, X: Any, y: Any) -> SequenceData:  # noqa: N803
+    def _unlabelled(self, X: Any) -> SequenceData:  # noqa: N803
         block = self._block(X, reset=False)
-        preparation = self.preparation_
-        data = prepare_series("X", block.each, block.values.shape[1], preparation, None, block.features)
-        if y is None:
-            return data
-        labels = self._labels(y, block)
-        known = np.isin(labels, self.classes_)
-        if not known.all():
-            raise DataError(f"y holds {shown(labels[~known][0])}, which is not in classes_, {listed(self.classes_)}")
-        return replace(data, y=torch.from_numpy(np.searchsorted(self.classes_, labels)))
+        features = block.values.shape[1]
+        return prepare_series("X", block.each, features, self.preparation_, None, block.features)
+
+    def _labelled(self, X: Any, y: Any) -> SequenceData:  # noqa: N803
+        labels = self._labels(y, self._block(X, reset=False))
+        unknown = labels[~np.isin(labels, self.classes_)]
+        if len(unknown):
+            raise DataError(f"y holds {shown(str(unknown[0]))}, which is not in classes_, {listed(self.classes_)}")
+        return replace(self._unlabelled(X), y=torch.from_numpy(np.searchsorted(self.classes_, labels)))
 
     def _settings(self, has_validation: bool) -> dict[str, Any]:
         """Return the settings that differ from the recipe, checked."""
@@ -277,7 +277,9 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
             table = validate_data(self, X, reset=reset, dtype=TYPES, ensure_all_finite="allow-nan")
             block = series_block(self._folded(table))
         elif self.fold is not None and reset:
-            raise DataError(f"fold {self.fold} folds the columns of a table (N, columns); X is not one: leave fold out")
+            raise DataError(
+                f"fold {self.fold} folds the columns of a table (N, columns); X is not a table: leave fold out"
+            )
         else:
             features = None if reset else self._features
             block = series_block(X, "X", features)
@@ -352,21 +354,29 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
             weights = weights * own[at]
         return weights
 
-    def _splits(self, block: SeriesBlock, at: np.ndarray) -> Splits:
-        """Return the series with what is learned of them: their scaling, and what stands for missing values."""
+    def _splits(self, block: SeriesBlock, at: np.ndarray, used: np.ndarray) -> Splits:
+        """Return training series with what is learned of them: their scaling, and what stands for missing values.
+
+        Args:
+            block: of all series.
+            at: (N,) index into ``classes_``.
+            used: which of them to train on.
+        """
         names = tuple(map(str, self.classes_.tolist()))
         plain = Preparation(names, Scaling(0.0, 1.0), features=block.features)
         data = to_data("X", block.values, block.lengths, at.astype(np.int64), plain)
+        data = data.subset(torch.from_numpy(used)).unpadded() if len(used) < len(at) else data
         splits = Splits(data, data.subset(torch.empty(0, dtype=torch.int64)), "X", "X")
         return splits.learned(DataConfig(missing=self.missing)).scaled("unit" if self.scaling == "unit" else "training")
 
-    def _cut(self, data: SequenceData, used: np.ndarray, seed: int) -> tuple[np.ndarray, SequenceData]:
-        """Return which series to train on, and those held out of them for validation."""
-        some = data.subset(torch.from_numpy(used))
-        rest, part = stratified_cut(some.y.numpy(), self.val_fraction, seed, some.checksums())
+    def _cut(self, splits: Splits, seed: int) -> tuple[np.ndarray, Splits]:
+        """Return which training series remain, and the splits with the others held out for validation."""
+        data = splits.train
+        rest, part = stratified_cut(data.y.numpy(), self.val_fraction, seed, data.checksums())
         if not len(part):
-            raise DataError(f"val_fraction {self.val_fraction:g} holds out none of {len(some)} series: set it to 0")
-        return used[rest], some.subset(torch.from_numpy(part))
+            raise DataError(f"val_fraction {self.val_fraction:g} holds out none of {len(data)} series: set it to 0")
+        train, val = data.subset(torch.from_numpy(rest)), data.subset(torch.from_numpy(part))
+        return rest, replace(splits, train=train, val=val)
 
     def _train(self, settings: dict[str, Any], splits: Splits, weights: np.ndarray) -> None:
         """Train a model, and keep it with all that belongs to it.
