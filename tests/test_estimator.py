@@ -274,17 +274,13 @@ def test_scikit_learn_searches_and_calibrates_it() -> None:
 
 
 @pytest.mark.slow
-def test_a_search_in_two_processes_gives_the_same_with_one_thread_each() -> None:
-    def threads(classifier: RNNClassifier, X: Any, y: Any) -> float:  # noqa: N803
-        return float(torch.get_num_threads())
-
-    one, two = (
+def test_a_search_in_two_processes_gives_the_same() -> None:
+    alone, together = (
         GridSearchCV(fast(), {"hidden_size": [4, 8]}, cv=2, n_jobs=jobs, error_score="raise").fit(X, Y)
         for jobs in (1, 2)
     )
-    np.testing.assert_array_equal(one.cv_results_["mean_test_score"], two.cv_results_["mean_test_score"])
-    with joblib.parallel_config("loky", n_jobs=2, inner_max_num_threads=1):
-        assert cross_val_score(fast(), X, Y, cv=2, scoring=threads).tolist() == [1, 1]
+    for score in ("mean_test_score", "split1_test_score"):
+        np.testing.assert_array_equal(alone.cv_results_[score], together.cv_results_[score])
 
 
 def test_a_classifier_becomes_a_run() -> None:
