@@ -53,8 +53,8 @@ class Arguments(TrainConfig, ModelConfig):
 
     Attributes:
         cell: name from `unroll.cells.CELLS`, or a subclass of `unroll.cells.Cell`
-        fold: time steps and features, such as (8, 8): each row of a table (N, columns) is a series of so many steps,
-            whose features stand side by side (default: a row is a series of one feature)
+        fold: time steps and features, such as (8, 8): a row of 64 columns of a table is read as 8 time steps of 8
+            features (default: a row is a series of one feature)
         missing: how to fill in missing values, NaN; impute repeats the last value (at the start: the mean); mask does
             the same and adds, for each feature, a second one that is 1 where the value was missing
         class_weight: weights of the classes in the training loss; "balanced", so that each class counts alike however
