@@ -36,7 +36,7 @@ PAGE = DOCS / "tutorial.md"
 # Pages that are not notebooks.
 NAMES = (
     "data", "series", "text", "cells", "compiler", "models", "training", "report", "looking", "doctor", "several",
-    "sharing",
+    "scikit-learn", "sharing",
 )  # fmt: skip
 OTHERS = [DOCS / f"{name}.md" for name in NAMES]
 # Those whose commands run too, in one folder with their blocks of Python.
@@ -53,7 +53,7 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?")
 SECTIONS = (
     ("Data", ("data",)),
     ("Models and cells", ("models", "cells", "testing", "scan", "compiler")),
-    ("Training and evaluation", ("training", "evaluation", "doctor", "plots")),
+    ("Training and evaluation", ("training", "estimator", "evaluation", "doctor", "plots")),
     ("Settings", ("config",)),
     ("Runs", ("runs", "runs.sweep", "report", "export", "server")),
     ("Errors", ("errors",)),

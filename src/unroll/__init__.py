@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .data.sequences import SequenceData
     from .data.splits import Splits
     from .errors import ConfigError, DataError, InputError, RunError, TrainingError, UnrollError, UnrollWarning
+    from .estimator import RNNClassifier
     from .evaluation.anytime import calibrate, evaluate_anytime, read_along
     from .evaluation.calibration import Calibration
     from .evaluation.metrics import Evaluation, evaluate, predict
@@ -49,6 +50,7 @@ _HOME = {
     "data.splits": ("Splits",),
     "cells": ("GRU", "LRU", "LSTM", "RNN", "Cell", "IndRNN", "MinGRU", "MinLSTM"),
     "models.classifier": ("SequenceClassifier",),
+    "estimator": ("RNNClassifier",),
     "evaluation.calibration": ("Calibration",),
     "evaluation.anytime": ("calibrate", "evaluate_anytime", "read_along"),
     "evaluation.metrics": ("Evaluation", "evaluate", "predict"),
@@ -83,6 +85,7 @@ __all__ = [
     "MinGRU",
     "MinLSTM",
     "ModelConfig",
+    "RNNClassifier",
     "Range",
     "Recipe",
     "Run",

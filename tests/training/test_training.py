@@ -284,6 +284,40 @@ def test_the_weights_of_classes_are_those_of_the_training_loss_alone(small: Spli
     assert unroll.evaluate(model, few.train).loss == pytest.approx(cross_entropy(model(batch.x), batch.y).item())
 
 
+def test_weights_of_sequences_are_those_of_the_training_loss(small: Splits) -> None:
+    model, twin = small_model(backend="torch"), small_model(backend="torch")
+    config = replace(CONSTANT, epochs=1, batch_size=400, class_weight="3=2", clip_norm=0.0)
+    weights = torch.rand(len(small.train.y), generator=torch.Generator().manual_seed(0)) + 0.1
+    training = Training(model, small, config, weights)
+    batch = small.train.batch(slice(None))
+    losses = cross_entropy(twin(batch.x), batch.y, reduction="none")
+    loss = (losses * weights * torch.where(batch.y == 3, 2, 1)).mean()
+    loss.backward()
+    (result,) = (event for event in training.events() if isinstance(event, EpochResult))
+    assert result.train_loss == pytest.approx(loss.item(), rel=1e-5)
+    for own, other in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, other.grad, rtol=1e-4, atol=1e-6)
+    for wrong in (weights[1:], weights - 0.2):
+        with pytest.raises(DataError, match="sequence_weights must be 400 numbers above 0, one of each training sequ"):
+            Training(model, small, config, wrong)
+
+
+def test_weights_of_sequences_do_in_many_steps_what_those_of_their_classes_do(small: Splits) -> None:
+    of_classes, of_sequences = small_model(), small_model()  # the first by the kernels
+    config = replace(CONSTANT, epochs=3)
+    weights = torch.where(small.train.y == 3, 4.0, 1.0)
+    results = [
+        list(training.events())
+        for training in (
+            Training(of_classes, small, replace(config, class_weight="3=4")),
+            Training(of_sequences, small, config, weights),
+        )
+    ]
+    assert results[0][-1].train_loss == pytest.approx(results[1][-1].train_loss, rel=1e-4)
+    for own, other in zip(of_classes.parameters(), of_sequences.parameters(), strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-3, atol=1e-4)
+
+
 def test_weights_of_classes_by_name(small: Splits) -> None:
     weights = TrainConfig(class_weight="a=b=2,c=0.5").weights_of({"c": 3, "d": 0, "a=b": 9})
     assert weights == [0.5, 1.0, 2.0]

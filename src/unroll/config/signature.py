@@ -82,9 +82,18 @@ def help_of(config: type) -> dict[str, str]:
 
 
 def with_defaults(config: type[T]) -> type[T]:
-    """Add to the help of each field of a dataclass its default; where that is None, the help says what it means."""
+    """Add to the help of each field of a dataclass its default; where that is None, the help says what it means.
+
+    A field of a base whose default is another here gets the help of the base, with the new default.
+    """
+    own, doc = vars(config).get("__annotations__", {}), config.__doc__ or ""
     for field in fields(cast(Any, config)):
-        if field.default not in (None, MISSING):
-            entry = re.compile(rf"^( *){field.name}: .+(?:\n\1 +.+)*", re.MULTILINE)
-            config.__doc__ = entry.sub(rf"\g<0> (default {field.default})", config.__doc__ or "", count=1)
+        if field.default in (None, MISSING):
+            continue
+        entry = re.compile(rf"^( *){field.name}: .+(?:\n\1 +.+)*", re.MULTILINE)
+        if field.init and field.name in own and not entry.search(doc):
+            text = re.sub(r" \(default [^()]*\)$", "", help_of(config)[field.name])
+            doc = f"{doc.rstrip()}\n        {field.name}: {text}\n    "
+        doc = entry.sub(rf"\g<0> (default {field.default})", doc, count=1)
+    config.__doc__ = doc
     return config

@@ -85,9 +85,9 @@ class Splits:
             raise DataError(f"{source} holds one class only to train on, {shown(classes[0])}: expected 2 or more")
         train = replace(train, notes=(*train.notes, *_of_cut(train, {"test": test, "validation": parts.val})))
         splits = cls(train, test, name, source, drawn, parts.val, parts.reading, parts.understood)
-        return splits._learned(config).scaled("training")
+        return splits.learned(config).scaled("training")
 
-    def _learned(self, config: DataConfig) -> Splits:
+    def learned(self, config: DataConfig) -> Splits:
         """Return the same data, brought into the form that is learned on the training part alone.
 
         Texts become tokens; and what is missing is filled in.

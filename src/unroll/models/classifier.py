@@ -417,6 +417,8 @@ def build(
     vocabulary_size: int = 0,
     mask_size: int = 0,
     ngram_buckets: int = 0,
+    *,
+    cell: type[Cell] | None = None,
 ) -> SequenceClassifier:
     """Return a new model, with weights from torch's global generator.
 
@@ -427,8 +429,9 @@ def build(
         vocabulary_size: number of tokens; 0 if time steps are features (default 0).
         mask_size: how many features, the last ones, say what is missing (default 0).
         ngram_buckets: number of vectors that n-grams of tokens share (default 0).
+        cell: the class itself (default None: the one that ``config`` names).
     """
-    settings = asdict(config)
+    settings = asdict(config) | ({} if cell is None else {"cell": cell})
     embedding_size = settings.pop("embedding_size")
     size = embedding_size if vocabulary_size else input_size
     settings |= {"vocabulary_size": vocabulary_size, "mask_size": mask_size, "ngram_buckets": ngram_buckets}

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..cells import Cell
 from ..config import DataConfig, ModelConfig, Recipe, choose_settings
 from ..data.catalog import load
 from ..data.splits import Splits
@@ -32,6 +33,7 @@ class Plan:
         reading: settings of how to read it
         recipe: the settings of model and training
         fingerprint: of the training data, if already known
+        cell: the class itself, where that is not looked up by its name
     """
 
     data: str
@@ -39,6 +41,7 @@ class Plan:
     reading: DataConfig
     recipe: Recipe
     fingerprint: str | None = None
+    cell: type[Cell] | None = None
 
     def moved(self, data_dir: str | Path | None) -> Plan:
         """Return the plan with its data in ``data_dir``; None keeps the old folder if it still exists."""
@@ -106,7 +109,7 @@ class Plan:
             config = replace(config, stride=self.stride(splits)[0])
         torch.manual_seed(self.recipe.train.seed)
         sizes = len(splits.classes), train.vocabulary_size, train.preparation.mask_size, train.ngram_buckets
-        return build(config, train.input_size, *sizes)
+        return build(config, train.input_size, *sizes, cell=self.cell)
 
     @staticmethod
     def frame(splits: Splits) -> tuple[int, str]:

@@ -51,11 +51,15 @@ class Training:
         splits: data; without a validation split of its own, one is taken from ``splits.train``, which itself is not
             changed; ``val`` is None where ``config`` wants none, or no class has two sequences.
         config: settings (default ``TrainConfig()``).
+        sequence_weights: (N,) float32, above 0, by which the loss of each training sequence is multiplied, in addition
+            to the weight of its class; not for data of which a validation part is still to be cut (default None: all
+            1).
 
     Raises:
         ConfigError: the device is missing or lacks ``precision``, the model does not support ``tbptt``, or ``config``
             is of an ensemble.
-        DataError: no sequence to train on, or ``shift`` or ``rotation`` without images.
+        DataError: no sequence to train on, ``shift`` or ``rotation`` without images, or ``sequence_weights`` that are
+            not those of the training sequences.
         InputError: the model does not accept the data, or its logits do not match the classes.
         TrainingError: while running, if the loss is no longer finite.
     """
@@ -77,7 +81,13 @@ class Training:
     seconds: float
     correct: Tensor
 
-    def __init__(self, model: nn.Module, splits: Splits, config: TrainConfig | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        splits: Splits,
+        config: TrainConfig | None = None,
+        sequence_weights: Tensor | None = None,
+    ) -> None:
         self.config = config = config or TrainConfig()
         check_single(config)
         self.device, self.device_reason = choose_device(config.device)
@@ -89,12 +99,31 @@ class Training:
         self._try_out()
         weights = config.weights_of(self.train.counts)
         self.class_weights: Tensor | None = None if weights is None else torch.tensor(weights, device=self.device)
+        self.sequence_weights: Tensor | None = None if sequence_weights is None else self._checked(sequence_weights)
         self.steps: int = math.ceil(len(self.train) / config.batch_size)
-        self.guessing: Guessing = Guessing.of(list(self.train.counts.values()), weights, config.label_smoothing)
+        self.guessing: Guessing = self._guessing()
         self.restarted_after = 0
         self._initial = {name: value.clone() for name, value in model.state_dict().items()}
         self._fused: FusedStep | None = None  # kept from epoch to epoch, as allocating its memory is slow
         self._begin(config.steps_for(self.steps))
+
+    def _checked(self, weights: Tensor) -> Tensor:
+        if weights.shape != self.train.y.shape or not bool((weights > 0).all()):
+            raise DataError(
+                f"sequence_weights must be {len(self.train)} numbers above 0, one of each training sequence, got shape "
+                f"{tuple(weights.shape)}"
+            )
+        return weights.to(self.device, torch.float32)
+
+    def _guessing(self) -> Guessing:
+        """Return what guessing costs; of sequences with weights of their own those of a class count by their mean."""
+        counts = list(self.train.counts.values())
+        weights = self.class_weights
+        if self.sequence_weights is not None:
+            sums = torch.bincount(self.train.y, self.sequence_weights, minlength=len(counts))
+            means = sums / torch.tensor(counts, device=self.device).clamp(min=1)
+            weights = means if weights is None else means * weights
+        return Guessing.of(counts, None if weights is None else weights.tolist(), self.config.label_smoothing)
 
     def _begin(self, total: int) -> None:
         """Be before the first of ``total`` training steps."""
@@ -277,7 +306,7 @@ class Training:
         while taken < end and not (taken > self.step and pause()):
             # The caller may change anything between events; the first step creates Adam's state.
             if taken <= self.step + 1:
-                self._fused = fused_step(self._fused, self.model, data, self.config, self.optimizer, self.class_weights)
+                self._fused = self._fused_step(data)
             fused = self._fused if self._fits(longest[taken]) else None
             stop = min(end, taken + (fused.steps_at_once if fused else 1), self._next_average(taken))
             stop = next((step for step in range(taken + 1, stop) if not self._fits(longest[step])), stop)
@@ -294,6 +323,11 @@ class Training:
             if self.averaged and taken == self._next_average(taken - 1):
                 self.averaged.update_parameters(self.model)
         return torch.cat(losses)
+
+    def _fused_step(self, data: SequenceData) -> FusedStep | None:
+        if self.sequence_weights is not None:  # which the kernel does not read
+            return None
+        return fused_step(self._fused, self.model, data, self.config, self.optimizer, self.class_weights)
 
     def _next_average(self, step: int) -> int:
         """Return after which step of this epoch, later than ``step``, weights are averaged next: a step of the whole.
@@ -332,7 +366,7 @@ class Training:
             x, y, lengths = data.batch(part, longest)
             with autocast(self.device, self.config.precision):
                 logits = self.model(x, lengths, **({"tbptt": self.config.tbptt} if self.config.tbptt else {}))
-            loss = self._loss(logits.float(), y) * (len(part) / len(index))
+            loss = self._loss(logits.float(), y, part) * (len(part) / len(index))
             torch.autograd.backward(loss)
             self.correct += (logits.argmax(dim=1) == y).sum()
             total += loss.detach() * len(index)
@@ -341,15 +375,20 @@ class Training:
         self.optimizer.step()
         return total
 
-    def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Return the mean cross entropy, that of each sequence by the weight of its class.
+    def _loss(self, logits: Tensor, y: Tensor, index: Tensor) -> Tensor:
+        """Return the mean cross entropy, that of each sequence by its weight and that of its class.
 
         By the number of sequences, not the sum of their weights: else a batch without a rare class would count as one.
         """
         smoothing = self.config.label_smoothing
-        if self.class_weights is None:
+        if self.class_weights is None and self.sequence_weights is None:
             return cross_entropy(logits, y, label_smoothing=smoothing)
-        return (cross_entropy(logits, y, reduction="none", label_smoothing=smoothing) * self.class_weights[y]).mean()
+        losses = cross_entropy(logits, y, reduction="none", label_smoothing=smoothing)
+        if self.class_weights is not None:
+            losses = losses * self.class_weights[y]
+        if self.sequence_weights is not None:
+            losses = losses * self.sequence_weights[index]
+        return losses.mean()
 
     def _account(self, losses: Sequence[float]) -> None:
         for step, loss in enumerate(losses, self.step - len(losses) + 1):
