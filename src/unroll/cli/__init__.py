@@ -26,6 +26,7 @@ from .commands import (
     info,
     predict,
     report,
+    runs,
     serve,
     sweep,
     train,
@@ -36,7 +37,7 @@ __all__ = ["app", "main"]
 # Importing a command registers it.
 COMMANDS = (
     *(baseline, bench, check, compare, doctor, evaluate, explore),
-    *(export, info, predict, report, serve, sweep, train),
+    *(export, info, predict, report, runs, serve, sweep, train),
 )
 
 

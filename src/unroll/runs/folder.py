@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import InputError, RunError
 from ..formatting import shown
-from ..validation import CONFIG
+from ..validation import CONFIG, SWEEP
 from .lock import LOCK, locked
 
 FORMAT = 3
@@ -36,6 +36,7 @@ PAGE = "page.html"  # the interactive page
 FIGURES = "figures"  # a folder: the report's figures
 EVENTS = "tensorboard"  # a folder: the epochs for TensorBoard, if asked for
 MEMBERS = "members"  # a folder: the runs 1, 2, … whose mean an ensemble is
+SWEEP_IMAGE = "sweep.png"  # the trainings of a sweep
 EVENT_FILES = "events.out.tfevents.*"  # TensorBoard's names for its files
 # In order of removal: after an interruption, the rest cannot be mistaken for a complete run.
 FILES = (
@@ -72,7 +73,7 @@ def claim(out: str | Path | None, overwrite: bool, name: str) -> Iterator[Path]:
     with locked(path):
         refuse_taken(path, overwrite)  # again: another process may have written to it since
         with ExitStack() as locks:
-            members = [entry for entry in _entries(path / MEMBERS) if _is_run(entry) and not entry.is_symlink()]
+            members = members_in(path)
             for member in members:
                 locks.enter_context(locked(member))
             _empty(path)
@@ -82,8 +83,45 @@ def claim(out: str | Path | None, overwrite: bool, name: str) -> Iterator[Path]:
         yield path
 
 
-def _entries(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
+def members_in(path: Path) -> list[Path]:
+    """Return the folders of the members in a run's folder; none of a single model."""
+    return runs_in(path / MEMBERS)
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """Return the runs that stand in a folder, which may be missing; links to others are none."""
+    entries = sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
+    return [entry for entry in entries if is_run(entry) and not entry.is_symlink()]
+
+
+def remove(path: Path) -> None:
+    """Remove a run's files, and its folder if it holds no others; the caller holds its and its members' locks."""
+    _empty(path)
+    for member in members_in(path):
+        remove(member)
+    with suppress(OSError):  # it is no ensemble, or other files are in the folder
+        (path / MEMBERS).rmdir()
+    (path / CONFIG).unlink()
+    _remove_folder(path)
+
+
+def remove_sweep(path: Path) -> None:
+    """Remove a sweep and its runs; the caller holds their locks."""
+    for run in runs_in(path):
+        remove(run)
+    for name in (SWEEP_IMAGE, SWEEP):  # in this order: what is left after an interruption is a sweep still
+        for partial in path.glob(f".{name}.*.partial"):
+            partial.unlink()
+        (path / name).unlink(missing_ok=True)
+    _remove_folder(path)
+
+
+def _remove_folder(path: Path) -> None:
+    """Remove a folder in which nothing is left but its lock, which is held: whoever waits for it is refused."""
+    if {entry.name for entry in path.iterdir()} <= {LOCK}:
+        with suppress(OSError):  # Windows lets no file go that is open: the empty folder stays
+            (path / LOCK).unlink(missing_ok=True)
+            path.rmdir()
 
 
 def _empty(path: Path) -> None:
@@ -101,7 +139,7 @@ def refuse_taken(out: str | Path | None, overwrite: bool) -> None:
     path = None if out is None else Path(out).expanduser()
     if path is None or not path.is_dir() or not any(True for entry in path.iterdir() if not _is_leftover(entry)):
         return
-    if not _is_run(path):
+    if not is_run(path):
         raise RunError(f"{path} exists but is not a run folder; nothing was changed. Choose another --out")
     if not overwrite:
         raise RunError(f"{path} holds a run; choose another --out, replace it with --overwrite, or --resume it")
@@ -153,7 +191,7 @@ def _clear(folder: Path, *patterns: str) -> None:
         folder.rmdir()
 
 
-def _is_run(path: Path) -> bool:
+def is_run(path: Path) -> bool:
     """Return whether a folder is a run; other folders may also hold a config.json and a model.safetensors."""
     try:
         return {"format", "unroll", "preparation"} <= set(json.loads((path / CONFIG).read_text("utf-8")))

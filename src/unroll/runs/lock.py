@@ -20,11 +20,12 @@ NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # errors of file syst
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, remedy: str = "wait until it ends, or choose another --out") -> Iterator[None]:
     """Hold the lock of a folder within the block; if the process dies, the kernel releases it.
 
     Args:
         folder: an existing folder.
+        remedy: what to do if another process holds it, in words.
 
     Raises:
         RunError: another process holds the lock, or the lock file cannot be opened.
@@ -37,9 +38,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise RunError(
-            f"{folder} is in use by another training{_holder(file)}; wait until it ends, or choose another --out"
-        ) from None
+        raise RunError(f"{folder} is in use by another training{_holder(file)}; {remedy}") from None
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise RunError(f"cannot lock {file}: {error.strerror}") from error
@@ -52,6 +51,20 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Return whether another process holds the lock of a folder; nothing is written."""
+    file = folder / LOCK
+    if not file.exists():
+        return False
+    try:
+        with FileLock(file, blocking=False, preserve_lock_file=True):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a file system without locks, or a folder that is not to be written to
+        return False
 
 
 def _write_holder(descriptor: int) -> None:

@@ -85,7 +85,7 @@ def sweep(
         check_run(resume, kind="sweep", file=SWEEP)
     with immediate_interrupt():
         from ...plots import png, sweep_figure
-        from ...runs.folder import write
+        from ...runs.folder import SWEEP_IMAGE, write
         from ...runs.sweep import resume_sweep, run_sweep
         from ..views.sweep import SweepScreen, print_sweep
         from ..views.terminal import Screen, command_line
@@ -103,7 +103,7 @@ def sweep(
             else:
                 done = resume_sweep(resume, data_dir=data_dir, watch=screen)
             if done.best is not None:
-                write(done.path / "sweep.png", png(sweep_figure(done)))
+                write(done.path / SWEEP_IMAGE, png(sweep_figure(done)))
     except (KeyboardInterrupt, OSError, MemoryError, RuntimeError) as error:
         if screen.path is None or not is_expected(error):
             raise

@@ -8,11 +8,16 @@ import os
 import sys
 import tempfile
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock
 
 from ...errors import DataError, DownloadError
 
+LOCKS = ".locks"  # a folder of the cache; nothing in it is removed: a lock on a replaced file would protect nothing
+PARTIAL = ".partial-"  # begins the names of folders whose content is not yet whole
 TIMEOUT = 20.0  # seconds without a byte after which a mirror counts as stalled
 
 
@@ -21,6 +26,32 @@ def cache_folder() -> Path:
     import pooch
 
     return Path(pooch.os_cache("unroll"))
+
+
+def lock_of(folder: Path) -> FileLock:
+    """Return the lock under which files are put into a folder of the cache."""
+    return FileLock(folder.parent / LOCKS / folder.name, preserve_lock_file=True)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder of the cache within the block, in which files are put there; another process waits.
+
+    Where the file system has no locks, nothing is held: what is put there is whole at any moment, lock or none.
+
+    Args:
+        folder: an existing folder.
+    """
+    lock = lock_of(folder)
+    try:
+        lock.acquire()
+    except (OSError, NotImplementedError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def fetch(mirrors: Sequence[str], name: str, target: Path, sha256: str, content: Callable[[Path], bytes]) -> None:
@@ -39,7 +70,7 @@ def fetch(mirrors: Sequence[str], name: str, target: Path, sha256: str, content:
     reasons = []
     for mirror in mirrors:
         # A folder beside the target, so that the last step is one rename on the same disk.
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=PARTIAL) as folder:
             try:
                 path = retrieve(mirror + name, Path(folder) / name)
                 digest = hashlib.sha256(content(path)).hexdigest()

@@ -30,7 +30,7 @@ from ..origins import Origins
 from ..preparation import ImageFormat, Preparation, Scaling
 from ..sequences import Parts, SequenceData
 from .colour import COLOURFUL, Colours
-from .download import cache_folder
+from .download import PARTIAL, cache_folder, writing
 from .hints import conversion
 from .image_file import prepare_image, read_image
 from .parts import VALIDATION, Files, single
@@ -259,8 +259,9 @@ def _read(listing: Listing, size: tuple[int, int] | None, form: ImageFormat | No
     images = _read_files(listing, size, form, channels)
     with contextlib.suppress(OSError):  # a full disk costs time, not the work
         cache.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache.parent, prefix=".partial-") as partial:
-            np.savez(Path(partial) / cache.name, version=version, pixels=images.pixels, **images.colours._asdict())
+        with writing(cache.parent), tempfile.TemporaryDirectory(dir=cache.parent, prefix=PARTIAL) as partial:
+            about = {"version": version, "root": str(listing.root.resolve()), **images.colours._asdict()}
+            np.savez(Path(partial) / cache.name, pixels=images.pixels, **about)
             (Path(partial) / cache.name).replace(cache)
     return images
 

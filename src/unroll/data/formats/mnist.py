@@ -20,7 +20,7 @@ from ..cuts import stratified_cut
 from ..preparation import Framing, ImageFormat, Preparation, Scaling
 from ..sequences import SequenceData
 from ..splits import OF_TEXTS, Splits
-from .download import cache_folder, fetch
+from .download import cache_folder, fetch, writing
 from .idx import read_bytes, read_idx
 
 DIGITS = tuple("0123456789")
@@ -226,9 +226,12 @@ def _cached(name: str, source: Source) -> Path:
     content = read_bytes if source.hashed == "unpacked" else Path.read_bytes
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for file in FILES:
-            if not _present(folder, file):
-                fetch(source.mirrors, f"{file}.gz", folder / f"{file}.gz", source.sha256[file], content)
+        if all(_present(folder, file) for file in FILES):  # of a cache that another user keeps nothing is written
+            return folder
+        with writing(folder):
+            for file in FILES:
+                if not _present(folder, file):  # nor has another process fetched it meanwhile
+                    fetch(source.mirrors, f"{file}.gz", folder / f"{file}.gz", source.sha256[file], content)
     except OSError as error:
         raise DataError(f"cannot write to the cache folder {folder}: {error.strerror or error}") from error
     except DownloadError as error:

@@ -15,7 +15,7 @@ import zipfile
 from pathlib import Path
 
 from ...errors import DataError, DownloadError
-from .download import cache_folder, reason_of, retrieve
+from .download import PARTIAL, cache_folder, reason_of, retrieve, writing
 
 PREFIX = "ucr:"
 ADDRESS = "https://timeseriesclassification.com/aeon-toolkit/{}.zip"
@@ -65,7 +65,9 @@ def _fetched(title: str, cache: Path) -> Path:
     folder, address = cache / title, ADDRESS.format(title)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".download-") as partial:
+        with writing(cache), tempfile.TemporaryDirectory(dir=cache, prefix=PARTIAL) as partial:
+            if (place := _folder_in(cache, title)) is not None:  # another process has fetched it meanwhile
+                return place / _files(title)[0]
             try:
                 whole = _unpacked(retrieve(address, Path(partial) / f"{title}.zip"), title)
             except (OSError, DataError) as error:

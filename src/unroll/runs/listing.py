@@ -1,0 +1,266 @@
+"""List the runs in a folder by what their small files say, and remove some. Nothing here loads torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import RunError, did_you_mean
+from ..formatting import shown
+from ..validation import CONFIG, SWEEP, is_number
+from .folder import (
+    EVALUATION,
+    FORMAT,
+    MEMBERS,
+    METRICS,
+    RESUME,
+    WEIGHTS,
+    checkpoints,
+    first_line,
+    is_run,
+    members_in,
+    read_json,
+    remove,
+    remove_sweep,
+    runs_in,
+)
+from .lock import LOCK, is_locked, locked
+
+Sorting = Literal["date", "name", "accuracy", "size"]
+State = Literal["finished", "running", "interrupted", "failed", "damaged"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A run, an ensemble or a sweep in a folder.
+
+    Attributes:
+        name: of its folder
+        path: its folder
+        kind: "run", "ensemble" or "sweep"
+        state: finished; running, its lock is held; interrupted, it can be resumed; failed, it has no weights and cannot
+            be resumed; damaged, or made in another format
+        reason: what is damaged; empty if nothing is
+        data: name or path of the training data; empty if the model was saved by hand
+        model: the cell and its size, "gru 64"
+        accuracy: on the test set, a fraction; None without one, and of sweeps
+        val_accuracy: validation accuracy of the saved weights, a fraction; of a sweep that of the best setting so far
+        epochs: trained so far; of a sweep the trainings that have ended
+        date: of the last change of the training's files
+        size: bytes of all files in the folder
+    """
+
+    name: str
+    path: Path
+    kind: Literal["run", "ensemble", "sweep"] = "run"
+    state: State = "finished"
+    reason: str = ""
+    data: str = ""
+    model: str = ""
+    accuracy: float | None = None
+    val_accuracy: float | None = None
+    epochs: int | None = None
+    date: datetime
+    size: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types; the date in UTC by ISO 8601."""
+        date = self.date.astimezone(UTC).isoformat(timespec="seconds")
+        return asdict(self) | {"path": str(self.path), "date": date}
+
+
+def list_runs(folder: str | Path = "runs", sort: Sorting = "date") -> list[Entry]:
+    """Return the runs, ensembles and sweeps that stand in a folder; of a sweep's folder its runs.
+
+    Args:
+        folder: its sub-folders are looked at, not theirs (default "runs").
+        sort: "date" and "name" ascending, "accuracy" and "size" descending; without an accuracy last (default "date").
+
+    Raises:
+        RunError: the folder does not exist, or is a run itself.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise RunError(f"{folder} is not a folder; give one that holds runs, such as that of the --out of unroll train")
+    if _marked(folder) == CONFIG:
+        raise RunError(f"{folder} is a run itself; give the folder that holds it: {folder.resolve().parent}")
+    with os.scandir(folder) as children:
+        entries = [entry for child in children if child.is_dir() and (entry := _entry(Path(child.path))) is not None]
+    return sorted(sorted(entries, key=lambda entry: entry.name), key=_KEYS[sort])
+
+
+_KEYS: dict[Sorting, Any] = {
+    "date": lambda entry: entry.date,
+    "name": lambda entry: entry.name,
+    "accuracy": lambda entry: (entry.accuracy is None, -(entry.accuracy or 0.0)),
+    "size": lambda entry: -entry.size,
+}
+
+
+def _marked(path: Path) -> str | None:
+    """Return the name of the file that marks a folder as a run or a sweep, even if it is broken; None if none does."""
+    if (path / SWEEP).is_file():
+        return SWEEP
+    try:
+        text = (path / CONFIG).read_text("utf-8", errors="replace")
+    except OSError:
+        return None
+    trained = any((path / name).is_file() for name in (METRICS, RESUME))
+    return CONFIG if trained or all(f'"{key}"' in text for key in ("format", "unroll", "preparation")) else None
+
+
+def _entry(path: Path) -> Entry | None:
+    marked = _marked(path)
+    if marked is None:
+        return None
+    size, changed = _size(path), _changed(path, marked)
+    place: dict[str, Any] = {"name": path.name, "path": path, "size": size, "date": changed}
+    try:
+        content = read_json(path / marked)
+        return Entry(**place, **(_sweep if marked == SWEEP else _run)(path, content))
+    except RunError as error:
+        return Entry(**place, state="damaged", reason=str(error))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return Entry(**place, state="damaged", reason=f"a file is broken ({first_line(error)})")
+
+
+def _run(path: Path, config: dict[str, Any]) -> dict[str, Any]:
+    if (version := config["format"]) != FORMAT:
+        raise RunError(f"format {shown(version)} of unroll {shown(config.get('unroll'))}, expected {FORMAT}")
+    train, model = config.get("train", {}), config["model"]
+    members = train.get("ensemble", 1)
+    facts: dict[str, Any] = {
+        "kind": "ensemble" if members > 1 else "run",
+        "data": str(config["data"].get("name", "")),
+        "model": f"{model['cell']} {model['hidden_size']}",
+    }
+    test = read_json(path / EVALUATION) if (path / EVALUATION).exists() else None
+    is_whole = all((member / WEIGHTS).exists() for member in _members(path, members)) and (members == 1 or test)
+    if not is_whole:
+        resumable = members > 1 or checkpoints(path)
+        facts["state"] = "running" if _in_use(path) else "interrupted" if resumable else "failed"
+    if test is not None and is_number(accuracy := test.get("accuracy"), 0, 1):
+        facts["accuracy"] = accuracy
+    epochs = _epochs(path)
+    if epochs:
+        kept = [epoch for epoch in epochs if test and epoch["epoch"] == test.get("epoch")] or epochs[-1:]
+        facts |= {"epochs": epochs[-1]["epoch"], "val_accuracy": kept[0].get("val_accuracy")}
+    elif members > 1 and test is not None:
+        facts["epochs"] = test.get("epoch")
+    return facts
+
+
+def _members(path: Path, members: int) -> list[Path]:
+    return [path] if members == 1 else [path / MEMBERS / str(number) for number in range(1, members + 1)]
+
+
+def _epochs(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of metrics.jsonl; a power cut leaves the last one incomplete."""
+    try:
+        return [json.loads(line) for line in (path / METRICS).read_text("utf-8").split("\n")[:-1]]
+    except FileNotFoundError:
+        return []
+
+
+def _sweep(path: Path, state: dict[str, Any]) -> dict[str, Any]:
+    trials = state["trials"]
+    ended = [trial for trial in trials if trial["status"] in ("finished", "failed")]
+    scores: dict[int, list[dict[str, Any]]] = {}
+    for trial in trials:
+        scores.setdefault(trial["number"], []).append(trial)
+    means = [
+        sum(trial["val_accuracy"] for trial in own) / len(own)
+        for own in scores.values()
+        if all(trial["val_accuracy"] is not None for trial in own)
+    ]
+    cell = state["settings"].get("cell") or state["axes"].get("cell") or ""
+    is_whole = len(ended) == len(trials) == state["count"] * len(state["seeds"])
+    return {
+        "kind": "sweep",
+        "state": "running" if _in_use(path) else "finished" if is_whole else "interrupted",
+        "data": str(state["data"]),
+        "model": " ".join(map(str, cell)) if isinstance(cell, list) else str(cell),
+        "val_accuracy": max(means, default=None),
+        "epochs": len(ended),
+    }
+
+
+def _in_use(path: Path) -> bool:
+    return any(map(is_locked, _folders(path)))
+
+
+def _changed(path: Path, marked: str) -> datetime:
+    """Return when the training last wrote something: not the date of the folder, which a report changes too."""
+    names = (marked, METRICS, EVALUATION, RESUME)
+    times = [(path / name).stat().st_mtime for name in names if (path / name).exists()]
+    return datetime.fromtimestamp(max(times, default=0.0)).astimezone()
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of all files below a folder; what links point to does not count."""
+    total, folders = 0, [str(path)]
+    while folders:
+        with os.scandir(folders.pop()) as children:
+            for child in children:
+                if child.is_dir(follow_symlinks=False):
+                    folders.append(child.path)
+                else:
+                    entry = child.stat(follow_symlinks=False)
+                    total += entry.st_size if stat.S_ISREG(entry.st_mode) else 0
+    return total
+
+
+def remove_runs(entries: Sequence[Entry]) -> dict[str, list[Path]]:
+    """Remove runs, ensembles and sweeps, all or none; files that no training wrote stay, and so does their folder.
+
+    Args:
+        entries: as from `list_runs`.
+
+    Returns:
+        what stays, by the name of its run; runs of which nothing stays are left out.
+
+    Raises:
+        RunError: one of them is in use, a link, or not a run; nothing has been removed.
+    """
+    with ExitStack() as locks:
+        for entry in entries:
+            if entry.path.is_symlink():
+                raise RunError(f"{entry.path} is a link to {entry.path.resolve()}: remove the run there")
+            for folder in _folders(entry.path):
+                locks.enter_context(locked(folder, "wait until it ends"))
+            if not (is_run(entry.path) or (entry.path / SWEEP).is_file()):
+                raise RunError(f"{entry.path} is too damaged to tell what in it is a run's: remove it by hand")
+        left = {}
+        for entry in entries:
+            (remove_sweep if (entry.path / SWEEP).is_file() else remove)(entry.path)
+            if entry.path.exists():
+                left[entry.name] = sorted(
+                    file for file in entry.path.rglob("*") if file.name != LOCK and not file.is_dir()
+                )
+    return {name: files for name, files in left.items() if files}
+
+
+def _folders(path: Path) -> list[Path]:
+    """Return the folders of a run or a sweep that have a lock: its own, those of its members, and those of its runs."""
+    return [path, *members_in(path), *(folder for run in runs_in(path) for folder in (run, *members_in(run)))]
+
+
+def pick(entries: Sequence[Entry], names: Sequence[str], folder: str | Path) -> list[Entry]:
+    """Return the entries of these names, each once.
+
+    Raises:
+        RunError: a name is none of theirs; the message says which is like it.
+    """
+    known = {entry.name: entry for entry in entries}
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise RunError(f"{folder} holds no run called {shown(name)}{hint}")
+    return [known[name] for name in dict.fromkeys(names)]

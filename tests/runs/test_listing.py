@@ -1,0 +1,161 @@
+"""The list of runs, and what may be removed: runs alone, whole, and none that anybody uses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import unroll
+from unroll.errors import RunError
+from unroll.runs.folder import write_json
+from unroll.runs.listing import Entry, list_runs, pick, remove_runs
+from unroll.runs.lock import locked
+
+TRIAL = {"number": 1, "setting": {"lr": 0.01}, "seed": 0, "run": "1-lr0.01-seed0"}
+SWEEP = {"format": 1, "data": "mnist-sample", "settings": {}, "axes": {"lr": [0.01, 0.1]}, "count": 2, "seeds": [0]}
+
+
+@pytest.fixture
+def runs(run: unroll.Run) -> Path:
+    """One that is finished, interrupted, failed, older, broken; an ensemble and a sweep; and other folders."""
+    folder = Path("runs")
+    for name in ("good", "halted", "failed", "members", "sweep/1-lr0.01-seed0"):
+        shutil.copytree(run.path, folder / name)
+    for name in ("halted", "failed"):
+        (folder / name / "model.safetensors").unlink()
+        (folder / name / "evaluation.json").unlink()
+    (folder / "halted" / "resume.pt").touch()
+    config = json.loads((folder / "good" / "config.json").read_text())
+    write_json(folder / "members" / "config.json", config | {"train": config["train"] | {"ensemble": 2}})
+    shutil.copytree(run.path, folder / "members" / "members" / "1")
+    ended, waiting = ({**TRIAL, "status": status} for status in ("finished", "waiting"))
+    trials = [ended | {"val_accuracy": 0.75}, waiting | {"number": 2, "val_accuracy": None}]
+    write_json(folder / "sweep" / "sweep.json", SWEEP | {"trials": trials})
+    (folder / "older").mkdir()
+    write_json(folder / "older" / "config.json", {"format": 2, "unroll": "0.0.9", "preparation": {}})
+    (folder / "broken").mkdir()
+    (folder / "broken" / "config.json").write_text("{")
+    (folder / "broken" / "metrics.jsonl").touch()
+    (folder / "photographs").mkdir()
+    (folder / "huggingface").mkdir()
+    write_json(folder / "huggingface" / "config.json", {"model_type": "bert"})
+    return folder
+
+
+def by_name(folder: Path) -> dict[str, Entry]:
+    return {entry.name: entry for entry in list_runs(folder)}
+
+
+def test_each_run_ensemble_and_sweep_is_a_row_with_its_state(runs: Path, run: unroll.Run) -> None:
+    entries = by_name(runs)
+    assert {name: (entry.kind, entry.state) for name, entry in entries.items()} == {
+        "good": ("run", "finished"),
+        "halted": ("run", "interrupted"),
+        "failed": ("run", "failed"),
+        "members": ("ensemble", "interrupted"),
+        "sweep": ("sweep", "interrupted"),
+        "older": ("run", "damaged"),
+        "broken": ("run", "damaged"),
+    }
+    good, sweep = entries["good"], entries["sweep"]
+    assert run.evaluation is not None
+    assert (good.data, good.model, good.accuracy) == ("mnist-sample", "rnn 150", run.evaluation["accuracy"])
+    metrics = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert good.epochs == metrics[-1]["epoch"]
+    assert good.val_accuracy in [line["val_accuracy"] for line in metrics]
+    assert good.size == sum(file.stat().st_size for file in (runs / "good").iterdir())
+    assert (sweep.epochs, sweep.val_accuracy, entries["halted"].accuracy) == (1, 0.75, None)
+    assert entries["older"].reason == "format 2 of unroll 0.0.9, expected 3"
+    assert entries["broken"].reason.startswith("a file is broken (")
+
+
+def test_the_list_is_sorted(runs: Path) -> None:
+    names = sorted(by_name(runs))
+    assert [entry.name for entry in list_runs(runs, "name")] == names
+    assert list_runs(runs, "accuracy")[0].accuracy is not None
+    assert list_runs(runs, "accuracy")[-1].accuracy is None
+    sizes = [entry.size for entry in list_runs(runs, "size")]
+    assert sizes == sorted(sizes, reverse=True)
+    dates = [entry.date for entry in list_runs(runs)]
+    assert dates == sorted(dates)
+
+
+def test_a_run_in_use_is_running_and_nothing_is_removed_with_it(runs: Path) -> None:
+    with locked(runs / "halted"):
+        before = sorted(runs.rglob("*"))
+        holder = (runs / "halted" / ".lock").read_text()
+        entries = by_name(runs)
+        assert entries["halted"].state == "running"
+        with pytest.raises(RunError, match=r"halted is in use by another training \(process .*\); wait until it ends$"):
+            remove_runs([entries["good"], entries["halted"]])
+        assert (runs / "halted" / ".lock").read_text() == holder
+        assert (
+            set(before) >= {path for path in runs.rglob("*") if path.name != ".lock"} >= {runs / "good" / "config.json"}
+        )
+    assert by_name(runs)["halted"].state == "interrupted"
+    with locked(runs / "sweep" / "1-lr0.01-seed0"), pytest.raises(RunError, match="1-lr0.01-seed0 is in use"):
+        remove_runs([by_name(runs)["sweep"]])
+    assert (runs / "sweep" / "sweep.json").exists()
+
+
+def test_what_is_removed_is_a_run_and_other_files_stay(runs: Path, tmp_path: Path) -> None:
+    (runs / "good" / "notes.txt").write_text("mine")
+    (runs / "halted" / "figures").mkdir()
+    (runs / "halted" / "figures" / "curves.png").touch()
+    (runs / "link").symlink_to(runs.resolve() / "failed")
+    entries = by_name(runs)
+    for name, reason in (
+        ("link", "link is a link to .*failed: remove the run there"),
+        ("broken", "too damaged to tell"),
+    ):
+        with pytest.raises(RunError, match=reason):
+            remove_runs([entries["good"], entries[name]])
+    left = remove_runs([entries[name] for name in ("good", "halted", "members", "sweep", "older")])
+    assert left == {"good": [runs / "good" / "notes.txt"]}
+    assert (runs / "good" / "notes.txt").read_text() == "mine"
+    assert set(by_name(runs)) == {"failed", "link", "broken"}
+    assert {path.name for path in runs.iterdir()} == {"good", "failed", "link", "broken", "photographs", "huggingface"}
+    with pytest.raises(RunError, match="runs holds no run called photographs"):
+        pick(list_runs(runs), ["photographs"], runs)
+
+
+def test_the_command_lists_and_removes(runs: Path, call: Callable[..., tuple[int, str, str]]) -> None:
+    status, out, err = call("runs")
+    assert (status, err) == (0, "")
+    assert "│ sweep (sweep)" in out
+    assert "\ndamaged  older: format 2 of unroll 0.0.9, expected 3\n" in out
+    assert "train --resume runs/halted\n" in out
+    assert "sweep --resume runs/sweep\n" in out
+    listed = json.loads(call("runs", runs, "--sort", "name", "--json")[1])["runs"]
+    assert [entry["name"] for entry in listed] == sorted(by_name(runs))
+    assert [entry["name"] for entry in json.loads(call("runs", "runs/sweep", "--json")[1])["runs"]] == [TRIAL["run"]]
+    for words, message in (
+        (("--remove", "god", "--yes"), "runs holds no run called god; did you mean 'good'?"),
+        (("--remove", "good"), "to remove good ("),
+        (("--remove", "good", "--json"), "to remove good ("),
+        (("--yes",), "--yes goes with --remove"),
+        (("--cache", "runs"), "--cache lists the cache folder"),
+        (("runs/good",), "runs/good is a run itself; give the folder that holds it"),
+        (("nowhere",), "nowhere is not a folder; give one that holds runs"),
+    ):
+        status, out, err = call("runs", *words)
+        assert (status, out) == (2, "")
+        assert err.startswith(f"unroll: {message}")
+        assert err.count("\n") == 1
+    status, out, err = call("runs", "--remove", "good", "failed", "--yes")
+    assert (status, err) == (0, "")
+    assert out.startswith("removed good, failed, ")
+    assert not (runs / "good").exists()
+    assert not (runs / "failed").exists()
+
+
+@pytest.mark.slow
+def test_listing_loads_no_torch() -> None:
+    code = "import sys, unroll.cli.views.runs, unroll.runs.listing; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
