@@ -94,7 +94,8 @@ def load(arguments: Arguments) -> Splits:
     if name in READERS:
         config.check_unused(name, NO_TABLE, *TABLE, *CUTS)
         config.check_unused(name, "it is read by name: name a path of its own instead", "val_data")
-        splits = READERS[name](name, folder, config)
+        splits = READERS[name](name, folder, replace(config, fold=None, split_seed=None) if config.fold else config)
+        splits = splits.with_fold(config) if config.fold else splits
     else:
         path = _find(name, folder)
         parts = _with_validation(_format(path, config)(path, config, None), path, folder, config)

@@ -71,7 +71,7 @@ def claim(out: str | Path | None, overwrite: bool, name: str) -> Iterator[Path]:
     with locked(path):
         refuse_taken(path, overwrite)  # again: another process may have written to it since
         with ExitStack() as locks:
-            members = [entry for entry in _entries(path / MEMBERS) if _is_run(entry) and not entry.is_symlink()]
+            members = [entry for entry in _entries(path / MEMBERS) if is_run(entry) and not entry.is_symlink()]
             for member in members:
                 locks.enter_context(locked(member))
             _empty(path)
@@ -79,6 +79,20 @@ def claim(out: str | Path | None, overwrite: bool, name: str) -> Iterator[Path]:
                 _empty(member)
                 (member / CONFIG).unlink()
         yield path
+
+
+def clear_runs(path: Path, folder: str) -> None:
+    """Remove the files of the runs in a folder of ``path``, as `claim` does, and of the report on them in ``path``.
+
+    Args:
+        path: the folder, whose lock the caller holds.
+        folder: name of a folder in it.
+    """
+    for run in _entries(path / folder):
+        if is_run(run) and not run.is_symlink():
+            with claim(run, True, ""):
+                (run / CONFIG).unlink()
+    _empty(path)
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -100,7 +114,7 @@ def refuse_taken(out: str | Path | None, overwrite: bool) -> None:
     path = None if out is None else Path(out).expanduser()
     if path is None or not path.is_dir() or not any(True for entry in path.iterdir() if not _is_leftover(entry)):
         return
-    if not _is_run(path):
+    if not is_run(path):
         raise RunError(f"{path} exists but is not a run folder; nothing was changed. Choose another --out")
     if not overwrite:
         raise RunError(f"{path} holds a run; choose another --out, replace it with --overwrite, or --resume it")
@@ -152,7 +166,7 @@ def _clear(folder: Path, *patterns: str) -> None:
         folder.rmdir()
 
 
-def _is_run(path: Path) -> bool:
+def is_run(path: Path) -> bool:
     """Return whether a folder is a run; other folders may also hold a config.json and a model.safetensors."""
     try:
         return {"format", "unroll", "preparation"} <= set(json.loads((path / CONFIG).read_text("utf-8")))
