@@ -60,7 +60,7 @@ class DataConfig:
         vocabulary_size: maximum number of tokens in the vocabulary; the most frequent ones are kept
         ngram_buckets: number of vectors that the character n-grams of tokenizer word+ngrams share, by their hash
         min_count: minimum number of times a token must occur in the training texts to enter the vocabulary
-        id_column: column of a table that names the series of each row (default: id)
+        id_column: column of a table that names the series of each row, or a text to classify (default: id)
         time_column: column that orders the rows of a series, each of which is then a time step (default: time)
         label_column: column of the class (default: label or class; of texts also category, sentiment or target)
         feature_columns: columns that are features, or time steps if each row is a series, such as x,y,z (default: all
