@@ -7,7 +7,6 @@ what was answered for each sequence by the run that was not trained on it.
 from __future__ import annotations
 
 import csv
-import io
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -30,6 +29,7 @@ from ..evaluation.significance import wilson
 from ..interrupt import resignalled
 from ..training.loop import Training
 from ..validation import CROSSVAL, FOLDS, REFIT, check_run, check_whole
+from .answers import FORMATS
 from .artifacts import read_calibration, read_evaluation, read_predictions
 from .config_file import read_config
 from .ensemble import is_complete
@@ -512,6 +512,10 @@ def _answers(path: Path) -> Predictions:
 def _table(validation: CrossValidation, of_repeats: list[Folds]) -> bytes:
     """Return the content of oof.csv: a row for each sequence in the order of the data, in each repeat.
 
+    Columns are called as in `unroll.runs.answers`: ``row``, the number in what was divided, from 0; ``id``, ``line`` or
+    ``file``, as the source calls it; ``group``; ``repeat`` if there are several; ``fold``; ``true``, the true class;
+    ``class``, the most probable one; its ``probability``, and that of each class, ``p(NAME)``.
+
     Raises:
         RunError: a run was tested on other sequences than those of its fold.
     """
@@ -528,7 +532,7 @@ def _table(validation: CrossValidation, of_repeats: list[Folds]) -> bytes:
             label = int(row.argmax())
             cells: list[Any] = [place]
             if origins is not None and named:
-                cells.append(origins.names[place])
+                cells.append(origins.names[place].encode("utf-8", "backslashreplace").decode())
             if origins is not None and origins.groups:
                 cells.append(origins.groups[place])
             cells += [result.repeat] if validation.repeats > 1 else []
@@ -537,8 +541,7 @@ def _table(validation: CrossValidation, of_repeats: list[Folds]) -> bytes:
     head = ["row", *([origins.named_by] if origins is not None and named else [])]
     head += ["group"] if origins is not None and origins.groups else []
     head += ["repeat"] if validation.repeats > 1 else []
-    content = io.StringIO()
-    writer = csv.writer(content, lineterminator="\n")
-    writer.writerow([*head, "fold", "true", "class", "probability", *(f"p({name})" for name in classes)])
-    writer.writerows(cells for _, _, cells in sorted(rows, key=lambda row: row[:2]))
-    return content.getvalue().encode("utf-8", "backslashreplace")
+    head += ["fold", "true", "class", "probability", *(f"p({name})" for name in classes)]
+    cells_of_each = [cells for _, _, cells in sorted(rows, key=lambda row: row[:2])]
+    columns = {name: [cells[at] for cells in cells_of_each] for at, name in enumerate(head)}
+    return FORMATS[".csv"](columns)
