@@ -70,7 +70,7 @@ def stratified_folds(y: np.ndarray, units: Sequence[Hashable], folds: int, seed:
     first: dict[Hashable, int] = {}
     numbers = np.array([first.setdefault(unit, len(first)) for unit in units], np.int64)
     if len(first) < folds:
-        raise DataError(f"{folds} folds need at least as many to divide, got {len(first)}: take fewer folds")
+        raise DataError(f"{folds} folds need at least {folds} different sequences, got {len(first)}: take fewer folds")
     counts = np.zeros((len(first), int(y.max(initial=-1)) + 1))
     np.add.at(counts, (numbers, y), 1)
     random = np.random.RandomState(seed)

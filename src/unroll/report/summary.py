@@ -145,4 +145,5 @@ def _flag(name: str, value: object) -> list[object]:
 
 
 def in_word(value: object) -> str:
+    """Return a value of a setting as a text."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
