@@ -165,8 +165,8 @@ def test_changed_data_is_not_continued(data: str, tmp_path: Path) -> None:
     shutil.copy(data, path)
     with pytest.raises(KeyboardInterrupt):
         cross_validate(str(path), out=out, watch=stop, drop_columns="day", folds=2, **QUICK)
-    path.write_text(path.read_text().replace(",9,", ",10,"))
-    with pytest.raises(DataError, match="was trained on other data"):
+    path.write_text(path.read_text().replace("p0_0,0,0.0,", "p0_0,0,0.5,"))
+    with pytest.raises(DataError, match="was begun with other data than"):
         resume_cross_validation(out)
 
 

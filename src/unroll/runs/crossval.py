@@ -22,7 +22,7 @@ from ..config import OF_KIND, RecipeName, TrainConfig, choose_settings
 from ..data.catalog import resolve
 from ..data.folds import Folds
 from ..data.splits import Splits
-from ..errors import ConfigError, RunError, TrainingError
+from ..errors import ConfigError, DataError, RunError, TrainingError
 from ..evaluation.metrics import Interval
 from ..evaluation.predictions import Predictions
 from ..evaluation.significance import wilson
@@ -117,7 +117,7 @@ class CrossValidation:
         path: its folder
         data: name or absolute path for `unroll.load`
         data_dir: the folder to search first for it
-        fingerprint: of what the first run is trained on
+        fingerprint: of what the first run is trained and tested on
         recipe: the base of the settings
         settings: of all runs
         folds: that the data is divided into
@@ -308,7 +308,7 @@ def cross_validate(
     validation = replace(
         first,
         path=path,
-        fingerprint=splits.train.fingerprint(),
+        fingerprint=_fingerprint(splits),
         recipe=recipe or OF_KIND[splits.train.kind],
         cut="time" if divided.by_time else "stratified" if divided.groups(1) is None else "group",
         apart=divided.apart,
@@ -423,8 +423,14 @@ def _settings(validation: CrossValidation, fold: int, repeat: int) -> dict[str, 
 def _load(validation: CrossValidation, data_dir: str | None, repeat: int = 1) -> Splits:
     """Load the data with the first fold of a repeat held out; for the first repeat, check that it has not changed."""
     reading, first = choose_settings(validation.recipe or None, _settings(validation, 1, repeat))
-    known = validation.fingerprint if validation.fingerprint and repeat == 1 else None
-    return Plan(validation.data, data_dir, reading, first, known).load()
+    splits = Plan(validation.data, data_dir, reading, first).load()
+    if repeat == 1 and validation.fingerprint not in ("", _fingerprint(splits)):
+        raise DataError(f"{validation.path} was begun with other data than {splits.source} holds now; start a new one")
+    return splits
+
+
+def _fingerprint(splits: Splits) -> str:
+    return f"{splits.train.fingerprint()}-{splits.test.fingerprint()}"
 
 
 def _folds(validation: CrossValidation, data_dir: str | None, repeat: int) -> Folds:

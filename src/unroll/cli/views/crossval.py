@@ -118,7 +118,7 @@ def in_words(validation: CrossValidation) -> str:
 
 def print_crossval(console: Console, validation: CrossValidation) -> None:
     """Show mean and deviation of the metrics, the out-of-fold accuracy, and the next commands."""
-    table = Table(title="mean ± deviation over the folds, and the folds", title_justify="left")
+    table = Table(title="over the folds", title_justify="left")
     table.add_column("")
     for heading in ("mean", "±", "lowest", "highest"):
         table.add_column(heading, justify="right", no_wrap=True)
