@@ -11,11 +11,12 @@ import pytest
 
 import unroll
 
-NAMES = """Calibration Cell Comparison ConfigError DataError EpochResult Evaluation GRU IndRNN InputError LRU LSTM
-MinGRU MinLSTM ModelConfig RECIPES RNN RNNClassifier Range Recipe Run RunError SequenceClassifier SequenceData Splits
-Sweep TrainConfig Training TrainingError UnrollError UnrollWarning __version__ attribute calibrate cells
-compare_runs compiler data doctor errors evaluate evaluate_anytime export_html fit lessons load load_run plots
-predict read_along resume_run resume_sweep run_sweep save scan testing train_run"""
+NAMES = """Calibration Cell Comparison ConfigError CrossValidation DataError EpochResult Evaluation GRU IndRNN
+InputError LRU LSTM MinGRU MinLSTM ModelConfig RECIPES RNN RNNClassifier Range Recipe Run RunError SequenceClassifier
+SequenceData Splits Sweep TrainConfig Training TrainingError UnrollError UnrollWarning __version__
+attribute calibrate cells compare_runs compiler cross_validate data doctor errors evaluate
+evaluate_anytime export_html fit lessons load load_run plots predict read_along resume_cross_validation
+resume_run resume_sweep run_sweep save scan testing train_run"""
 
 
 def test_public_names_are_pinned() -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .export import export_html
     from .models.classifier import SequenceClassifier
     from .runs.compare import Comparison, compare_runs
+    from .runs.crossval import CrossValidation, cross_validate, resume_cross_validation
     from .runs.execute import resume_run, train_run
     from .runs.storage import Run, load_run, save
     from .runs.sweep import Sweep, resume_sweep, run_sweep
@@ -62,6 +63,7 @@ _HOME = {
     "runs.storage": ("Run", "load_run", "save"),
     "runs.execute": ("resume_run", "train_run"),
     "runs.compare": ("Comparison", "compare_runs"),
+    "runs.crossval": ("CrossValidation", "cross_validate", "resume_cross_validation"),
     "runs.sweep": ("Sweep", "resume_sweep", "run_sweep"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -77,6 +79,7 @@ __all__ = [
     "Cell",
     "Comparison",
     "ConfigError",
+    "CrossValidation",
     "DataError",
     "EpochResult",
     "Evaluation",
@@ -105,6 +108,7 @@ __all__ = [
     "cells",
     "compare_runs",
     "compiler",
+    "cross_validate",
     "data",
     "doctor",
     "errors",
@@ -118,6 +122,7 @@ __all__ = [
     "plots",
     "predict",
     "read_along",
+    "resume_cross_validation",
     "resume_run",
     "resume_sweep",
     "run_sweep",

@@ -12,6 +12,9 @@ from .formatting import quoted
 LARGEST = sys.float_info.max
 CONFIG = "config.json"  # all that prediction needs, and the settings of the training; marks a folder as a run
 SWEEP = "sweep.json"  # settings and trials; marks a folder as a sweep
+CROSSVAL = "crossval.json"  # settings and results; marks a folder as a cross-validation
+FOLDS = "folds"  # a folder in it: the runs 1, 2, … of its folds
+REFIT = "refit"  # a folder of a sweep or a cross-validation: the run trained on all with the same settings
 
 
 def is_number(value: object, least: float = -LARGEST, most: float = LARGEST) -> bool:
@@ -34,7 +37,18 @@ def check_run(*paths: Path | None, kind: str = "run", file: str = CONFIG) -> Non
     """
     for path in paths:
         if path is not None and not (path / file).is_file():
-            raise RunError(f"{path} is not a {kind} folder: it has no {file}")
+            several = _of_many(path) if file == CONFIG else ""
+            raise RunError(several or f"{path} is not a {kind} folder: it has no {file}")
+
+
+def _of_many(path: Path) -> str:
+    """Say which runs a folder of several holds; empty of another folder."""
+    refit = f"its run trained on all, {path / REFIT}" if (path / REFIT / CONFIG).is_file() else ""
+    if (path / CROSSVAL).is_file():
+        return f"{path} is a cross-validation: name {refit or f'a run of it, such as {path / FOLDS}/1'}"
+    if (path / SWEEP).is_file():
+        return f"{path} is a sweep: name {refit or 'a run in it'}"
+    return ""
 
 
 def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:

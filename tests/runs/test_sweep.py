@@ -23,7 +23,7 @@ import unroll
 from unroll import ConfigError, Range, plots, resume_sweep, run_sweep
 from unroll.cli import main
 from unroll.config.axes import check_axes, read_values
-from unroll.runs.execute import resume_run, train_run
+from unroll.runs.execute import Started, resume_run, train_run
 from unroll.runs.sweep import Sweep, Trial, read_sweep
 from unroll.runs.sweep import search as search_module
 from unroll.runs.sweep.search import plan, propose
@@ -491,3 +491,52 @@ def test_ctrl_c_says_how_to_go_on(tiny: str) -> None:
     assert err.endswith(" sweep --resume here\n")
     assert [trial.status for trial in read_sweep("here").trials] == ["running", "waiting"]
     assert (metrics.parent / "resume.pt").exists()
+
+
+# Refit
+
+
+def test_the_chosen_setting_is_refitted_on_training_and_validation_data(tiny: str, tmp_path: Path) -> None:
+    trained_on = list[int]()
+
+    def note(event: object) -> None:
+        if isinstance(event, Started):
+            trained_on.append(len(event.training.train))
+
+    settings = {**QUICK, "epochs": 6, "patience": 1, "schedule": "constant", "val_fraction": 0.25}
+    done = run_sweep(tiny, search={"lr": [0.01, 0.05]}, seeds=2, out=tmp_path / "s", refit=True, watch=note, **settings)
+    best, run = done.best, done.refit
+    assert best is not None
+    assert run is not None
+    assert trained_on == [120] * 4 + [160]
+    train = run.config.train
+    assert train is not None
+    kept = [json.loads((done.path / trial.run / "evaluation.json").read_text())["epoch"] for trial in best.trials]
+    assert train.epochs == round(sum(kept) / 2)
+    assert (train.val_fraction, train.patience, train.lr, train.seed) == (0, 0, best.setting["lr"], 0)
+    assert run.evaluation is not None
+    refit = done.to_dict()["refit"]
+    assert refit == {
+        "run": str(done.path / "refit"),
+        "epochs": train.epochs,
+        "test_accuracy": run.evaluation["accuracy"],
+        "n": 40,
+    }
+
+
+def test_a_finished_sweep_is_refitted_too(whole: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert whole.refit is None
+    again = shutil.copytree(whole.path, tmp_path / "again")
+    before = weights(again)
+    assert main(["sweep", "--resume", str(again), "--refit"]) == 0
+    assert f"{again / 'refit'}: on all but the test part, 1 epoch, test accuracy" in capsys.readouterr().out
+    assert {name: content for name, content in weights(again).items() if name != "refit"} == before
+    assert main(["evaluate", str(again)]) == 2
+    assert f"is a sweep: name its run trained on all, {again / 'refit'}" in capsys.readouterr().err
+
+
+def test_data_with_a_validation_part_of_its_own_is_not_refitted(tiny: str, tmp_path: Path) -> None:
+    shutil.copy(tiny, tmp_path / "val.npz")
+    with pytest.raises(unroll.DataError, match="has a validation part of its own, which no training is on"):
+        run_sweep(tiny, out=tmp_path / "s", refit=True, val_data=str(tmp_path / "val.npz"), **TWO)
+    assert not (tmp_path / "s").exists()

@@ -19,6 +19,7 @@ from .commands import (
     bench,
     check,
     compare,
+    crossval,
     doctor,
     evaluate,
     explore,
@@ -36,7 +37,7 @@ from .outcome import in_words, is_expected, say, warnings_as_lines
 __all__ = ["app", "main"]
 # Importing a command registers it.
 COMMANDS = (
-    *(baseline, bench, check, compare, doctor, evaluate, explore),
+    *(baseline, bench, check, compare, crossval, doctor, evaluate, explore),
     *(export, info, predict, report, runs, serve, sweep, train),
 )
 

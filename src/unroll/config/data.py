@@ -49,6 +49,8 @@ class DataConfig:
             or the file name of each sequence, such as "s[0-9]+" (default: the whole column is the name)
         split_by_time: column with the time of each sequence, or of each row; the latest sequences are held out for test
             and validation (default: those held out are drawn at random)
+        fold: fold of a cross-validation to hold out as the test split, such as 2/5, the second of five; of data with a
+            test split of its own, a fold of its training part (default: none, see test_fraction)
         val_data: data to validate on, read as the training data is (default: part of the training data, see
             val_fraction)
         missing: how to fill in missing values of a series; impute repeats the last value (at the start: the mean); mask
@@ -86,6 +88,7 @@ class DataConfig:
     group: str | None = None
     group_pattern: str | None = None
     split_by_time: str | None = None
+    fold: str | None = None
     val_data: str | None = None
     missing: MissingName = "impute"
     tokenizer: TokenizerName = "word+ngrams"
@@ -129,6 +132,14 @@ class DataConfig:
             raise ConfigError(f"split_seed must be from 0 to 4294967295, got {quoted(self.split_seed)}")
         if self.is_grouped and self.split_by_time is not None:
             raise ConfigError("group and split_by_time are two ways to cut the data: choose one")
+        if self.fold is not None and self.held_out_fold is None:
+            raise ConfigError(
+                f"fold must be written NUMBER/FOLDS, such as 2/5, 2 folds at least, got {quoted(self.fold)}"
+            )
+        if self.fold is not None and self.test_fraction is not None:
+            raise ConfigError(
+                f"fold {self.fold} is what is held out to test on: leave out test_fraction {self.test_fraction:g}"
+            )
         try:
             re.compile(self.group_pattern or "")
         except re.error as error:
@@ -160,6 +171,14 @@ class DataConfig:
     def is_grouped(self) -> bool:
         """Whether groups must not be divided."""
         return self.group is not None or self.group_pattern is not None
+
+    @property
+    def held_out_fold(self) -> tuple[int, int] | None:
+        """The number of the fold that is held out, from 1, and how many there are; None if ``fold`` names none."""
+        parts = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", self.fold or "")
+        if parts is None or not int(parts[1]) <= int(parts[2]) or int(parts[2]) < 2:
+            return None
+        return int(parts[1]), int(parts[2])
 
     @property
     def size(self) -> tuple[int, int] | None:

@@ -136,7 +136,8 @@ def _load(arguments: Arguments, config: DataConfig, folder: Path | None) -> Spli
     if name in READERS:
         config.check_unused(name, NO_TABLE, *TABLE, *CUTS)
         config.check_unused(name, "it is read by name: name a path of its own instead", "val_data")
-        return READERS[name](name, folder, config)
+        splits = READERS[name](name, folder, replace(config, fold=None, split_seed=None) if config.fold else config)
+        return splits.with_fold(config) if config.fold else splits
     if name.startswith(hub.PREFIX):
         config.check_unused(name, "it has a validation part of its own, if any", "val_data")
         return Splits.of(memory.read_hub(name, folder, config), hub.set_name(name), name, config)

@@ -19,6 +19,7 @@ from ..errors import DataError
 from ..formatting import listed
 from .batching import bounded, longest_of_each
 from .cuts import grouped_cut, latest_cut, stratified_cut
+from .folds import Folds, group_folds, stratified_folds, time_folds
 from .html import PICTURES, Firsts, Part, data_html
 from .origins import Origins
 from .preparation import Kind, Missing, Preparation, in_channels, valid_steps
@@ -317,10 +318,41 @@ class SequenceData:
         elif origins is not None and origins.groups is not None:
             rest, part = grouped_cut(y, origins.groups, fraction, seed)
         else:
-            contents: Sequence[str | bytes] | None = self.checksums() if self.kind == "series" else self.texts
-            rest, part = stratified_cut(y, fraction, seed, contents)
-        device = self.y.device
-        return self.subset(torch.from_numpy(rest).to(device)), self.subset(torch.from_numpy(part).to(device))
+            rest, part = stratified_cut(y, fraction, seed, self._contents())
+        return self._at(rest), self._at(part)
+
+    def folds(self, number: int, total: int, seed: int, apart: int = 0) -> Folds:
+        """Return the folds of a cross-validation, of which ``number`` is held out; equal ones are together as by `cut`.
+
+        Args:
+            number: from 1.
+            total: how many folds.
+            seed: of the division; folds by time have none.
+            apart: sequences of the set's own test part.
+
+        Raises:
+            DataError: there is too little to divide.
+        """
+        y, origins = self.y.cpu().numpy(), self.origins
+        if origins is not None and origins.when is not None:
+            which = time_folds(origins.when, total)
+        elif origins is not None and origins.groups is not None:
+            which = group_folds(y, origins.groups, total, seed)
+        else:
+            which = stratified_folds(y, self._contents() or range(len(y)), total, seed)
+        return Folds(number, total, which, y, origins, apart)
+
+    def cut_by(self, folds: Folds) -> tuple[SequenceData, SequenceData]:
+        """Return what is trained on where a fold of this data is held out, and that fold."""
+        rest, part = folds.cut(folds.number)
+        return self._at(rest), self._at(part)
+
+    def _contents(self) -> Sequence[str | bytes] | None:
+        """Return what is equal of equal sequences; None of images, which need not be compared."""
+        return self.checksums() if self.kind == "series" else self.texts
+
+    def _at(self, index: np.ndarray) -> SequenceData:
+        return self.subset(torch.from_numpy(index).to(self.y.device))
 
     def to(self, device: torch.device | str) -> SequenceData:
         """Return the same data with its tensors on ``device``."""

@@ -11,6 +11,7 @@ from ..config import DataConfig
 from ..config.data import OF_SERIES
 from ..errors import ConfigError, DataError
 from ..formatting import listed, shown
+from .folds import Folds
 from .html import data_html
 from .preparation import DataScaling, Missing, Scaling
 from .remarks import check_classes, remarks
@@ -36,6 +37,7 @@ class Splits:
         val: the set's own validation part; None where it has none
         reading: how the set was read, with what followed from its files themselves; None where that is nothing
         understood: what was taken for what, in words; empty where there was no choice
+        folds: of which the test part is one; None if no fold was asked for
     """
 
     train: SequenceData
@@ -46,6 +48,7 @@ class Splits:
     val: SequenceData | None = None
     reading: DataConfig | None = None
     understood: str = ""
+    folds: Folds | None = None
 
     @classmethod
     def of(cls, parts: Parts, name: str, source: str, config: DataConfig) -> Splits:
@@ -71,7 +74,12 @@ class Splits:
         assert train is not None
         parts = parts._replace(train=train, test=test, val=val)
         _check_cuts(parts.train, source, config)
-        if parts.test is None:
+        folds = None
+        if config.held_out_fold is not None:
+            folds = _folds(parts.train, parts.test, source, config)
+            train, test = parts.train.cut_by(folds)
+            drawn = True
+        elif parts.test is None:
             fraction = TEST_FRACTION if config.test_fraction is None else config.test_fraction
             train, test = parts.train.cut(fraction, config.split_seed or 0)
             drawn = len(test) > 0
@@ -84,8 +92,18 @@ class Splits:
         if len(classes) < 2:
             raise DataError(f"{source} holds one class only to train on, {shown(classes[0])}: expected 2 or more")
         train = replace(train, notes=(*train.notes, *_of_cut(train, {"test": test, "validation": parts.val})))
-        splits = cls(train, test, name, source, drawn, parts.val, parts.reading, parts.understood)
+        splits = cls(train, test, name, source, drawn, parts.val, parts.reading, parts.understood, folds)
         return splits.learned(config).scaled("training")
+
+    def with_fold(self, config: DataConfig) -> Splits:
+        """Return a fold of the training part in place of the test part, of a set that is read by its name.
+
+        Raises:
+            DataError: there are fewer sequences than folds.
+        """
+        folds = _folds(self.train, self.test, self.source, config)
+        train, test = self.train.cut_by(folds)
+        return replace(self, train=train, test=test, drawn=True, folds=folds).scaled("training")
 
     def learned(self, config: DataConfig) -> Splits:
         """Return the same data, brought into the form that is learned on the training part alone.
@@ -132,6 +150,19 @@ class Splits:
             scaling = scaling.with_unscaled(len(rule.means))
         preparation = replace(self.train.preparation, scaling=scaling)
         return self._with_each(lambda part: replace(part, preparation=preparation))
+
+
+def _folds(train: SequenceData, test: SequenceData | None, source: str, config: DataConfig) -> Folds:
+    """Return the folds of ``train`` that ``config`` asks for.
+
+    Raises:
+        DataError: there is too little to divide.
+    """
+    assert config.held_out_fold is not None
+    try:
+        return train.folds(*config.held_out_fold, config.split_seed or 0, 0 if test is None else len(test))
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from error
 
 
 def _check_cuts(train: SequenceData, source: str, config: DataConfig) -> None:

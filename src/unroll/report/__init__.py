@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.resources
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,14 +16,15 @@ from ..data.sequences import SequenceData
 from ..errors import RunError
 from ..formatting import printable_lines
 from ..plots import png, svg
+from ..runs.crossval import CrossValidation
 from ..runs.data import TestData
 from ..runs.folder import FIGURES, REPORT, write
 from ..runs.storage import Run
-from . import doctor, interpretation, results, summary
+from . import crossval, doctor, interpretation, results, summary
 from .measurements import Material, gather
 from .section import Lines, Part, Picture, Section
 
-__all__ = ["Reported", "write_report"]
+__all__ = ["Reported", "write_crossval_report", "write_report"]
 
 # Names of all figures that a report may have; some are followed by a number.
 NAMES = frozenset(
@@ -83,7 +85,42 @@ def write_report(
     _make(folder / FIGURES)
     material = gather(run, test, lacking, train, samples)
     sections = list(_sections(material))
-    page = _page(material, sections)
+    version = material.run.config.unroll
+    footer = f"Made by unroll {version}. The figures are also in {FIGURES}/ as PNG files. {material.about_samples}"
+    subtitle = f"A recurrent classifier, evaluated on {material.judged}."
+    page = _page(run.path.name, subtitle, summary.summary(material), sections, footer)
+    _write(folder, page, sections)
+    return Reported(folder / REPORT, len(material.samples), material.about_samples)
+
+
+def write_crossval_report(validation: CrossValidation, out: str | Path | None = None, samples: bool = True) -> Path:
+    """Write the report of a finished cross-validation, as `write_report` does that of a run.
+
+    Args:
+        validation: as from `unroll.runs.read_cross_validation`.
+        out: folder for report.html and figures/, which are replaced if they exist (default: its own).
+        samples: whether to show what the source calls the sequences that were classified wrongly (default True).
+
+    Returns:
+        the path of report.html.
+
+    Raises:
+        RunError: it is not finished, or the folder cannot be made.
+    """
+    sections = list(crossval.sections(validation, samples))
+    folder = validation.path if out is None else Path(out).expanduser()
+    _make(folder / FIGURES)
+    footer = (
+        f"Made by unroll {importlib.metadata.version('unroll-rnn')}. The figures are also in {FIGURES}/ as PNG files."
+    )
+    subtitle = "A cross-validation: each sequence was classified by a run that was not trained on it."
+    page = _page(validation.path.resolve().name, subtitle, crossval.summary(validation), sections, footer)
+    _write(folder, page, sections)
+    return folder / REPORT
+
+
+def _write(folder: Path, page: str, sections: list[Section]) -> None:
+    """Write the page and its figures; remove those of an earlier report that it lacks."""
     pictures = {part.name: part for section in sections for part in section.parts if isinstance(part, Picture)}
     for name, picture in pictures.items():
         write(folder / FIGURES / f"{name}.png", png(picture.figure))
@@ -91,7 +128,6 @@ def write_report(
     for old in (folder / FIGURES).glob("*.png"):  # left over from an earlier report
         if old.stem not in pictures and old.stem.rstrip("-0123456789") in NAMES:
             old.unlink()
-    return Reported(folder / REPORT, len(material.samples), material.about_samples)
 
 
 def _make(folder: Path) -> None:
@@ -138,21 +174,20 @@ def _missing(material: Material) -> list[str]:
     return [*lines, f"To add them, {remedy}"]
 
 
-def _page(material: Material, sections: list[Section]) -> str:
+def _page(title: str, subtitle: str, lines: list[str], sections: list[Section], footer: str) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_unbroken_percent)
     template = environment.from_string(
         importlib.resources.files(__package__).joinpath("template.html").read_text("utf-8")
     )
     return template.render(
-        title=material.run.path.name,
-        subtitle=f"A recurrent classifier, evaluated on {material.judged}.",
-        summary=summary.summary(material),
+        title=title,
+        subtitle=subtitle,
+        summary=lines,
         sections=sections,
         kind=_kind,
         svg=_svg,
         markup=Markup,
-        footer=f"Made by unroll {material.run.config.unroll}. The figures are also in {FIGURES}/ as PNG files. "
-        + material.about_samples,
+        footer=footer,
     )
 
 

@@ -114,7 +114,7 @@ def settings(run: Run) -> Iterator[Section]:
         parts.append(Code(reproduce(plan)))
     content = run.config.to_dict()
     rows = [
-        (name, _word(value)) for part in ("model", "train", "data") for name, value in content.get(part, {}).items()
+        (name, in_word(value)) for part in ("model", "train", "data") for name, value in content.get(part, {}).items()
     ]
     versions = [("unroll", run.config.unroll), ("torch", run.config.torch), ("python", run.config.python)]
     parts.append(Table(("setting", "value"), rows, "As in config.json.", words=2))
@@ -146,5 +146,6 @@ def _flag(name: str, value: object) -> list[object]:
     return [f"--{flag}", value]
 
 
-def _word(value: object) -> str:
+def in_word(value: object) -> str:
+    """Return a value of a setting as a text."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -10,6 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .compare import Comparison, Group, Verdict, compare_runs
+    from .compare_folds import FoldComparison, compare_cross_validations
+    from .crossval import (
+        CrossValidation,
+        Fold,
+        OutOfFold,
+        cross_validate,
+        read_cross_validation,
+        resume_cross_validation,
+    )
     from .data import TestData, load_test, load_train
     from .execute import resume_run, train_run
     from .listing import Entry, list_runs, remove_runs
@@ -19,6 +28,11 @@ if TYPE_CHECKING:
 
 _HOME = {
     "compare": ("Comparison", "Group", "Verdict", "compare_runs"),
+    "compare_folds": ("FoldComparison", "compare_cross_validations"),
+    "crossval": (
+        *("CrossValidation", "Fold", "OutOfFold", "cross_validate", "read_cross_validation"),
+        "resume_cross_validation",
+    ),
     "data": ("TestData", "load_test", "load_train"),
     "execute": ("resume_run", "train_run"),
     "listing": ("Entry", "list_runs", "remove_runs"),
@@ -30,22 +44,30 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "Comparison",
+    "CrossValidation",
     "Entry",
+    "Fold",
+    "FoldComparison",
     "Group",
+    "OutOfFold",
     "Record",
     "Run",
     "TestData",
     "Verdict",
     "choose_operating_point",
+    "compare_cross_validations",
     "compare_runs",
+    "cross_validate",
     "drop_operating_point",
     "keep_operating_point",
     "list_runs",
     "load_run",
     "load_test",
     "load_train",
+    "read_cross_validation",
     "read_record",
     "remove_runs",
+    "resume_cross_validation",
     "resume_run",
     "save",
     "train_run",

@@ -29,7 +29,7 @@ from ..models.ensemble import log_mean
 from .folder import fresh, write_json
 from .record import Record, read_record
 
-Test = Literal["mcnemar", "intervals", "welch"]
+Test = Literal["mcnemar", "intervals", "welch", "resampled"]
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,11 @@ class Verdict:
         rival: name of the rival
         accuracies: of both, fractions; None without a test set
         test: "mcnemar" for two runs on the same sequences, "intervals" for two runs without predictions to compare,
-            "welch" for settings with several seeds each; None if no test was made
+            "welch" for settings with several seeds each, "resampled" for two cross-validations; None if no test was
+            made
         reason: why this test was chosen, or why there is none
         counts: sequences that only the best classifies correctly, and that only the rival does; only for "mcnemar"
-        difference: 95 % interval of the difference of the accuracies; only for "intervals"
+        difference: 95 % interval of the difference of the accuracies; only for "intervals" and "resampled"
         p: p-value; None without a test
         corrected: the p-value corrected by Holm's method for all pairs among which the best was chosen
     """

@@ -123,12 +123,27 @@ def _other_data(run: Run, data: Any, data_dir: str | Path | None, reading: DataC
     name = str(data) if is_name(data) else source_of(data)
     parts = load_as(data, run.preparation, data_dir, reading, own)
     if parts.test is None:  # may be a copy of the run's own data: split it as for the training
-        fraction = TEST_FRACTION if own.test_fraction is None else own.test_fraction
-        rest, test = parts.train.grouped_by(own.group_pattern).cut(fraction, own.split_seed or 0)
+        rest, test = _held_out(parts.train.grouped_by(own.group_pattern), own)
         if len(test) and rest.fingerprint() == run.config.fingerprint:
             return TestData(name, "test", test, 0)
     sequences = parts.train if parts.test is None else parts.test
     return TestData(name, "all" if parts.test is None else "test", sequences, _trained_on(run, sequences))
+
+
+def _held_out(whole: SequenceData, own: DataConfig) -> tuple[SequenceData, SequenceData]:
+    """Return the training and the test part of a run, if ``whole`` is a copy of its data.
+
+    Args:
+        whole: a set without a test part of its own.
+        own: how the run's data was read and cut.
+    """
+    seed = own.split_seed or 0
+    if own.held_out_fold is None:
+        return whole.cut(TEST_FRACTION if own.test_fraction is None else own.test_fraction, seed)
+    try:
+        return whole.cut_by(whole.folds(*own.held_out_fold, seed))
+    except DataError:  # too little to be divided into folds: no copy
+        return whole.cut(0.0, seed)
 
 
 def _trained_on(run: Run, sequences: SequenceData) -> int | None:

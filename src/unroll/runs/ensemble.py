@@ -19,7 +19,7 @@ from ..models.ensemble import Ensemble
 from ..training.results import EpochResult
 from ..validation import CONFIG
 from .artifacts import read_evaluation, tested, write_calibration, write_evaluation
-from .config_file import RunConfig
+from .config_file import RunConfig, read_config
 from .folder import EVALUATION, MEMBERS, WEIGHTS
 from .history import read_history
 
@@ -40,6 +40,11 @@ def is_finished(path: Path, config: RunConfig) -> bool:
     """Return whether a run has all its weights, and an ensemble what they were judged by together."""
     judged = config.ensemble == 1 or (path / EVALUATION).exists()
     return judged and all((member / WEIGHTS).exists() for member in members(path, config))
+
+
+def is_complete(path: Path) -> bool:
+    """Return whether a folder holds a finished run."""
+    return (path / CONFIG).exists() and is_finished(path, read_config(path))
 
 
 def check_member(path: Path, config: RunConfig, expected: RunConfig) -> None:

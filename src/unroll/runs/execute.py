@@ -21,10 +21,11 @@ from ..models.classifier import SequenceClassifier
 from ..training.budget import within_budget
 from ..training.loop import Training, refuse_val_fraction
 from ..training.results import EpochResult, Progress
+from ..validation import CONFIG
 from .artifacts import tested, write_calibration, write_evaluation
 from .checkpoint import SECONDS, Checkpoints, check_seconds, read_checkpoint
 from .config_file import RunConfig, read_config, write_config
-from .ensemble import check_member, is_finished, judge, members
+from .ensemble import check_member, is_complete, is_finished, judge, members
 from .folder import (
     WEIGHTS,
     checkpoints,
@@ -190,6 +191,35 @@ def resume_run(
             remove_partials(path)
             return _train_ensemble(path, splits, checkpoint_seconds, watch)
         return _resume(path, lambda: plan.moved(data_dir).load(), checkpoint_seconds, watch)
+
+
+def complete_run(
+    path: Path,
+    data: str,
+    *,
+    recipe: str,
+    data_dir: str | Path | None,
+    watch: Callable[[Event], object] | None,
+    **settings: Any,
+) -> None:
+    """Train a run of a sweep or a cross-validation, finish it if it was interrupted, or leave it if it is finished.
+
+    Args:
+        path: its folder.
+        data: as in `train_run`, like all others.
+        recipe: a key of `RECIPES`.
+        data_dir: the folder to search first for the data.
+        watch: called with the events.
+        **settings: fields of `DataConfig`, `ModelConfig` and `TrainConfig`.
+    """
+    if is_complete(path):
+        return
+    config = read_config(path) if (path / CONFIG).exists() else None
+    if config is not None and (config.ensemble > 1 or checkpoints(path)):
+        resume_run(path, data_dir=data_dir, watch=watch)
+    else:  # not started, or killed before its first checkpoint
+        name: Any = recipe
+        train_run(data, recipe=name, data_dir=data_dir, out=path, overwrite=True, watch=watch, **settings)
 
 
 def _resume(

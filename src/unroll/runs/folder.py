@@ -124,6 +124,19 @@ def _remove_folder(path: Path) -> None:
             path.rmdir()
 
 
+def clear_runs(path: Path, folder: str) -> None:
+    """Remove the files of the runs in a folder of ``path``, as `claim` does, and of the report on them in ``path``.
+
+    Args:
+        path: the folder, whose lock the caller holds.
+        folder: name of a folder in it.
+    """
+    for run in runs_in(path / folder):
+        with claim(run, True, ""):
+            (run / CONFIG).unlink()
+    _empty(path)
+
+
 def _empty(path: Path) -> None:
     """Remove a run's files from its folder, except config.json, with which it stays a run."""
     remove_partials(path)

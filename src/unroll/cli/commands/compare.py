@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...errors import ConfigError
 from ...interrupt import immediate_interrupt
-from ...validation import CONFIG, check_run
+from ...validation import CONFIG, CROSSVAL, check_run
 from ..app import Json, app
 from ..outcome import print_json, say
 
@@ -22,15 +23,20 @@ def compare(runs: list[Path], /, *, out: Path | None = None, json: Json = False)
     their seeds (Welch's t-test). As the best was chosen by the same accuracies, p is corrected for all pairs by Holm's
     method. Copies of a run are skipped.
 
+    Two cross-validations with the same folds are compared fold by fold (the corrected resampled t-test).
+
     Parameters
     ----------
     runs
-        Folders of finished runs, at least two; runs that cannot be compared are named and skipped.
+        Folders of finished runs, at least two; runs that cannot be compared are named and skipped. Or folders of two
+        cross-validations.
     out
         Folder for compare.json and compare.png, the learning curves, new or empty; by default nothing is written.
     json
         Print one JSON object.
     """
+    if any((run / CROSSVAL).is_file() for run in runs):
+        return _compare_folds(runs, out, json)
     if not any((run / CONFIG).is_file() for run in runs):
         check_run(*runs)
     with immediate_interrupt():
@@ -65,3 +71,21 @@ def compare(runs: list[Path], /, *, out: Path | None = None, json: Json = False)
     for reason in comparison.left_out.values():
         say(f"{reason}; skipped")
     return 2 if comparison.left_out else 0
+
+
+def _compare_folds(paths: list[Path], out: Path | None, json: bool) -> int:
+    """Compare cross-validations."""
+    check_run(*paths, kind="cross-validation", file=CROSSVAL)
+    if out is not None:
+        raise ConfigError(f"--out is for runs, got {out} with cross-validations: leave it out, --json prints all")
+    with immediate_interrupt():
+        from ...runs.compare_folds import compare_cross_validations
+        from ..views.crossval import print_fold_comparison
+        from ..views.terminal import Screen
+
+    comparison = compare_cross_validations(paths)
+    if json:
+        print_json(comparison.to_dict())
+    else:
+        print_fold_comparison(Screen(), comparison)
+    return 0

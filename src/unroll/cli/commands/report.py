@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...errors import ConfigError
 from ...interrupt import immediate_interrupt
-from ...validation import check_run
+from ...validation import CROSSVAL, check_run
 from ..app import Json, app, import_user_cell
 from ..outcome import print_json, say
 
@@ -30,10 +31,12 @@ def report(
     figures/ as PNG files. On a terminal, unroll train writes a report automatically. If the run's data is not
     available, the report shows what the run has stored and lists what is missing.
 
+    Of a cross-validation it shows the folds, the classes and the most confident mistakes.
+
     Parameters
     ----------
     run
-        Folder of a finished run.
+        Folder of a finished run, or of a finished cross-validation.
     data
         Data set to evaluate the run on; for another than the run's own, also give --out. Default the run's own.
     data_dir
@@ -49,10 +52,13 @@ def report(
         Print one JSON object: the paths of the report and the figures, the number of samples shown, what is missing,
         and in which way the data is unlike the training data.
     """
+    if (run / CROSSVAL).is_file():
+        _refuse_data(run, {"--data": data, "--data-dir": data_dir, "--cell": cell})
+        return _of_folds(run, out, samples, json)
     check_run(run)
     with immediate_interrupt():
         from ...data.catalog import resolve
-        from ...errors import ConfigError, InputError
+        from ...errors import InputError
         from ...report import write_report
         from ...runs.data import load_test, load_train
         from ...runs.folder import FIGURES
@@ -90,4 +96,29 @@ def report(
     else:
         facts = paths | {"samples": written.about_samples}
         print_facts(Screen(), facts | ({"missing": lacking} if lacking else {}))
+    return 0
+
+
+def _refuse_data(path: Path, given: dict[str, object]) -> None:
+    for flag, value in given.items():
+        if value is not None:
+            raise ConfigError(
+                f"{flag} {value} is for the report of a run, and {path} is a cross-validation: leave it out"
+            )
+
+
+def _of_folds(path: Path, out: Path | None, samples: bool, json: bool) -> int:
+    """Write the report of a cross-validation."""
+    with immediate_interrupt():
+        from ...report import write_crossval_report
+        from ...runs.crossval import read_cross_validation
+        from ...runs.folder import FIGURES
+        from ..views.terminal import Screen, print_facts
+
+    written = write_crossval_report(read_cross_validation(path), out, samples)
+    paths = {"report": str(written), "figures": str(written.parent / FIGURES)}
+    if json:
+        print_json({"crossval": str(path), **paths})
+    else:
+        print_facts(Screen(), paths)
     return 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from ...config import RecipeName
 from ...config.axes import Range, Values, check_axes, read_values
@@ -28,6 +30,7 @@ def sweep(
     training: TrainLists = None,
     out: Path | None = None,
     resume: Path | None = None,
+    refit: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> int:
     """Train with several settings and choose the best by validation accuracy or --metric; each trial is a run.
@@ -65,6 +68,9 @@ def sweep(
         Folder for the runs, sweep.json and sweep.png, new or empty; default sweeps/DATA-N.
     resume
         Continue the sweep in this folder with its settings. If it is finished, only its result is shown.
+    refit
+        Train the chosen setting once more, on the training and the validation data together, DIR/refit. With early
+        stopping it has as many epochs as were kept on average. Also with --resume of a finished sweep.
     json
         Print one JSON object on stdout; progress goes to stderr.
     """
@@ -79,8 +85,8 @@ def sweep(
     else:
         if any((data, recipe, seeds, method, trials, out, given(reading))) or has_settings(flags):
             raise ConfigError(
-                f"--resume takes all settings from {resume}; give at most --data-dir with it, and --cell module:Class "
-                "of your own cells"
+                f"--resume takes all settings from {resume}; give at most --data-dir and --refit with it, and --cell "
+                "module:Class of your own cells"
             )
         check_run(resume, kind="sweep", file=SWEEP)
     with immediate_interrupt():
@@ -99,9 +105,9 @@ def sweep(
             if resume is None:
                 asked = {"data": data, "recipe": recipe, "seeds": seeds, "method": method, "trials": trials}
                 wanted: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-                done = run_sweep(search=search, **same, **wanted, data_dir=data_dir, out=out, watch=screen)
+                done = run_sweep(search=search, **same, **wanted, data_dir=data_dir, out=out, refit=refit, watch=screen)
             else:
-                done = resume_sweep(resume, data_dir=data_dir, watch=screen)
+                done = resume_sweep(resume, data_dir=data_dir, refit=refit, watch=screen)
             if done.best is not None:
                 write(done.path / SWEEP_IMAGE, png(sweep_figure(done)))
     except (KeyboardInterrupt, OSError, MemoryError, RuntimeError) as error:

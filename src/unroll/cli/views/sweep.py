@@ -6,7 +6,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +17,7 @@ from ...runs.sweep import Sweep, Trial, Tried
 from ...training.loop import few_deciding
 from ...training.results import Progress as Step
 from .terminal import command_line, print_facts, print_findings, print_table
+from .trainings import TrainingsBar
 
 HEADINGS = ("trial", "val acc", "val loss", "seconds")
 WIDTHS = (9, 10, 10, 9)
@@ -40,11 +40,7 @@ class SweepScreen:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.path: Path | None = None  # of the sweep, once it has one
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-        hidden = not console.is_terminal
-        self._bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden)
-        self._task = self._bar.add_task("", total=None)
-        self._done = 0
+        self._bar = TrainingsBar(console, "trial")
         self._looked = False
 
     def __enter__(self) -> SweepScreen:
@@ -63,16 +59,15 @@ class SweepScreen:
             self._look(event)
         elif isinstance(event, Trial):
             if event.status == "running":
-                self._bar.update(self._task, description=f"trial {self._done + 1} of {self._total}")
+                self._bar.begin()
             else:
+                self._bar.end()
                 self._row(event)
         elif isinstance(event, Step):
-            share = (event.epoch - 1 + event.step / event.steps) / event.epochs
-            label = f"trial {self._done + 1} of {self._total}, epoch {event.epoch} of {event.epochs}"
-            self._bar.update(self._task, description=label, completed=self._done + share)
+            self._bar.step(event)
 
     def _start(self, sweep: Sweep) -> None:
-        self.path, self._total = sweep.path, sweep.total
+        self.path = sweep.path
         axes = [
             f"{name} {values if isinstance(values, Range) else ','.join(map(value_in_words, values))}"
             for name, values in sweep.axes.items()
@@ -87,11 +82,11 @@ class SweepScreen:
         print_facts(self.console, facts)
         headings = "".join(f"{heading:>{width}}" for heading, width in zip(HEADINGS, WIDTHS, strict=True))
         self.console.print(Text(f"\n{headings}  setting", style="bold"), soft_wrap=True)
-        self._bar.update(self._task, total=self._total)
+        self._bar.start(sweep.total)
         for trial in sweep.trials:
             if trial.status in ("finished", "failed"):
+                self._bar.end()
                 self._row(trial)
-        self._bar.start()
 
     def _look(self, started: Started) -> None:
         """Say once so where few sequences are to choose between the settings."""
@@ -101,14 +96,12 @@ class SweepScreen:
         self._looked = True
 
     def _row(self, trial: Trial) -> None:
-        self._done += 1
-        cells = [f"{self._done}/{self._total}", "failed", "", ""]
+        cells = [f"{self._bar.done}/{self._bar.total}", "failed", "", ""]
         if trial.val_accuracy is not None:
             cells[1:] = percent(trial.val_accuracy), f"{trial.val_loss:.4f}", f"{trial.seconds:.1f}"
         row = "".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True))
         reason = f": {trial.reason}" if trial.reason else ""
         self.console.print(Text(f"{row}  {in_words(trial.setting)}, seed {trial.seed}{reason}"), soft_wrap=True)
-        self._bar.update(self._task, completed=self._done)
 
 
 def print_sweep(console: Console, sweep: Sweep) -> None:
@@ -136,6 +129,10 @@ def print_sweep(console: Console, sweep: Sweep) -> None:
     )
     runs = [sweep.path / trial.run for tried in ranked[:2] if tried.finished for trial in tried.trials]
     facts = {"sweep": str(sweep.path), "picture": str(sweep.path / "sweep.png")}
+    if (refit := sweep.to_dict()["refit"]) is not None:
+        accuracy = f"test accuracy {percent(refit['test_accuracy'])}" if refit["n"] else "no test set"
+        epochs = "1 epoch" if refit["epochs"] == 1 else f"{refit['epochs']} epochs"
+        facts["refit"] = f"{refit['run']}: on all but the test part, {epochs}, {accuracy}"
     if len(runs) > 1:
         facts["next"] = command_line("compare", *runs)
     print_facts(console, facts)

@@ -105,7 +105,7 @@ class TrainingScreen:
         self._bar.start()
 
     def _introduce(self, started: Started) -> None:
-        facts, training = _facts(started), started.training
+        facts, training = facts_of(started), started.training
         if (notes := majority(started.splits.train.counts)) and not started.recipe.train.class_weight:
             facts["note"] = notes[0]
         if started.recipe.train.early:
@@ -120,10 +120,7 @@ class TrainingScreen:
             each = f"has every {training.every}" if training.every > 1 else "has them all"
             facts["table"] = f"every {self._every} epochs; {started.path / METRICS} {each}"
         print_facts(self.console, facts)
-        few = few_deciding(started.training.deciding, "which weights are kept or when training stops")
-        splits = started.splits
-        notes = [*missing_classes(splits), *copies(splits), *notes_of(splits), *few]
-        if notes:
+        if notes := notes_on(started):
             print_findings(self.console, notes)
 
     def _show(self, result: EpochResult) -> None:
@@ -153,7 +150,14 @@ class TrainingScreen:
         self.console.print(Text(row), no_wrap=True, overflow="ignore", crop=False)
 
 
-def _facts(started: Started) -> dict[str, str]:
+def notes_on(started: Started) -> list[str]:
+    """Return what one should know of the data of a training, in words."""
+    splits = started.splits
+    few = few_deciding(started.training.deciding, "which weights are kept or when training stops")
+    return [*missing_classes(splits), *copies(splits), *notes_of(splits), *few]
+
+
+def facts_of(started: Started) -> dict[str, str]:
     """Return the data, model and settings in a few lines."""
     splits, training, recipe = started.splits, started.training, started.recipe
     assert isinstance(training.model, SequenceClassifier)
@@ -171,8 +175,11 @@ def _facts(started: Started) -> dict[str, str]:
     shape = f"{model.cell}{activation}, {model.num_layers} × {model.hidden_size} hidden"
     truncated = f", gradients through {train.tbptt} steps" if train.tbptt else ""
     device = f"{training.device} ({training.device_reason})"
+    drawn = ", test split drawn" if splits.drawn else ""
+    if splits.folds is not None:
+        drawn = f", fold {splits.folds.number} of {splits.folds.total} held out as the test split"
     return {
-        "data": f"{splits.name} from {splits.source}{', test split drawn' if splits.drawn else ''}: "
+        "data": f"{splits.name} from {splits.source}{drawn}: "
         f"{len(splits.train):,} train{held_out}, {tested}; "
         f"{splits.train.steps}, {len(splits.classes)} classes",
         **({"read as": splits.understood} if splits.understood else {}),

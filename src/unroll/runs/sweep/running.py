@@ -16,12 +16,13 @@ from ...errors import ConfigError, DataError, RunError, TrainingError, is_out_of
 from ...formatting import in_words
 from ...interrupt import resignalled
 from ...training.loop import Training
-from ...validation import SWEEP, check_choice, check_whole
-from ..execute import Event, resume_run, train_run
-from ..folder import WEIGHTS, checkpoints, fresh, refuse_inside, refuse_used
+from ...validation import REFIT, SWEEP, check_choice, check_whole
+from ..execute import Event, complete_run
+from ..folder import fresh, refuse_inside, refuse_used
 from ..lock import locked
 from ..plan import Plan, holds_none_out
 from ..record import read_record
+from ..refit import refuse_refit, train_on_all
 from .search import Method, plan, propose
 from .state import Sweep, Trial, read_sweep
 
@@ -41,6 +42,7 @@ def run_sweep(
     recipe: RecipeName | None = None,
     data_dir: str | Path | None = None,
     out: str | Path | None = None,
+    refit: bool = False,
     watch: Callable[[SweepEvent], object] | None = None,
     **settings: Any,
 ) -> Sweep:
@@ -59,6 +61,8 @@ def run_sweep(
         recipe: settings to start from (default "images", "series" or "text", as the data is).
         data_dir: the folder to search first for the data (default None).
         out: the sweep's folder, new or empty (default ``sweeps/<data>-<n>`` with the first free n).
+        refit: train the chosen setting once more, on the training and the validation data, as `Sweep.refit`; with early
+            stopping for as many epochs as it kept on average (default False).
         watch: called with the `Sweep` at the start, each `Trial` when it begins and ends, and the events of
             `train_run` (default None).
         **settings: the same for all: fields of `DataConfig`, `ModelConfig` and `TrainConfig`.
@@ -80,6 +84,8 @@ def run_sweep(
     refuse_inside(out or "sweeps", resolve(data, data_dir))
     _refuse_used(out)
     splits = _try_out(data, data_dir, recipe, settings, planned or _corners(axes))
+    if refit:
+        refuse_refit(splits)
     settings = _with_validation(splits, settings)
     sweep = Sweep(
         path=fresh(out, "sweeps", splits.name),
@@ -92,6 +98,7 @@ def run_sweep(
         method=chosen,
         count=count,
         seeds=tuple(range(first, first + seeds)),
+        refits=refit,
     )
     with locked(sweep.path):
         _refuse_used(sweep.path)  # again: another process may have been faster
@@ -102,13 +109,18 @@ def run_sweep(
 
 
 def resume_sweep(
-    path: str | Path, *, data_dir: str | Path | None = None, watch: Callable[[SweepEvent], object] | None = None
+    path: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    refit: bool = False,
+    watch: Callable[[SweepEvent], object] | None = None,
 ) -> Sweep:
     """Continue an interrupted `run_sweep`: finished runs stay, the interrupted run is resumed.
 
     Args:
         path: the sweep's folder; if the sweep is finished, its result is returned without training.
         data_dir: the data's folder now, if it has moved (default: where it was).
+        refit: as in `run_sweep`; a finished sweep is refitted too (default: as it was begun).
         watch: as in `run_sweep`.
 
     Raises:
@@ -117,11 +129,18 @@ def resume_sweep(
     """
     read_sweep(path)  # raises before a lock file is written into a folder that is not a sweep
     with locked(Path(path)):
-        return _resume(read_sweep(path), data_dir, watch)
+        return _resume(read_sweep(path), data_dir, refit, watch)
 
 
-def _resume(sweep: Sweep, data_dir: str | Path | None, watch: Callable[[SweepEvent], object] | None) -> Sweep:
+def _resume(
+    sweep: Sweep, data_dir: str | Path | None, refit: bool, watch: Callable[[SweepEvent], object] | None
+) -> Sweep:
     folder = str(data_dir) if data_dir else sweep.data_dir
+    if refit and not sweep.refits:
+        some = sweep.trials[0].setting if sweep.trials else _corners(sweep.axes)[0]
+        refuse_refit(_try_out(sweep.data, folder, sweep.recipe, sweep.settings, [some], sweep.fingerprint))
+        sweep.refits = True
+        sweep.save()
     left = [trial.setting for trial in sweep.trials if trial.status in OPEN]
     if left or len(sweep.trials) < sweep.total:
         tried = left if len(sweep.trials) == sweep.total else [*left, *_corners(sweep.axes)]
@@ -173,6 +192,12 @@ def _with_validation(splits: Splits, settings: Mapping[str, Any]) -> dict[str, A
 def _run(sweep: Sweep, data_dir: str | None, watch: Callable[[SweepEvent], object] | None) -> Sweep:
     with resignalled(lambda: f"unroll sweep --resume {shlex.quote(str(sweep.path))}"):
         _train_all(sweep, data_dir, watch)
+        best = sweep.best
+        if sweep.refits and best is not None:
+            runs = [sweep.path / trial.run for trial in best.trials]
+            settings = {**sweep.settings, **best.setting, "seed": sweep.seeds[0]}
+            path = sweep.path / REFIT
+            train_on_all(path, sweep.data, runs, recipe=sweep.recipe, data_dir=data_dir, watch=watch, **settings)
     return sweep
 
 
@@ -198,11 +223,7 @@ def _outcome(
     path = sweep.path / trial.run
     settings = {**sweep.settings, **trial.setting, "seed": trial.seed}
     try:
-        if checkpoints(path) and not (path / WEIGHTS).exists():
-            resume_run(path, data_dir=data_dir, watch=watch)
-        elif not (path / WEIGHTS).exists():  # not started, or killed before its first checkpoint
-            recipe: Any = sweep.recipe
-            train_run(sweep.data, recipe=recipe, data_dir=data_dir, out=path, overwrite=True, watch=watch, **settings)
+        complete_run(path, sweep.data, recipe=sweep.recipe, data_dir=data_dir, watch=watch, **settings)
     except (TrainingError, ConfigError) as error:  # other settings may still succeed
         return {"status": "failed", "reason": str(error).partition("; the metrics of")[0]}
     except (MemoryError, RuntimeError) as error:

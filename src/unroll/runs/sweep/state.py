@@ -12,9 +12,11 @@ from typing import Any, Literal
 from ...config import Metric
 from ...config.axes import Range, Setting, Values
 from ...errors import RunError
-from ...validation import SWEEP, check_run
+from ...validation import REFIT, SWEEP, check_run
+from ..ensemble import is_complete
 from ..folder import first_line, read_json, write_json
 from ..record import read_record
+from ..storage import Run, load_run
 from .search import Method
 
 FORMAT = 1
@@ -114,6 +116,7 @@ class Sweep:
         method: "grid", "random" or "tpe"
         count: number of settings to try
         seeds: each setting is trained with all of them
+        refits: whether the chosen setting is trained once more on all, see ``refit``
         trials: setting by setting; tpe adds them one by one
     """
 
@@ -127,6 +130,7 @@ class Sweep:
     method: Method
     count: int
     seeds: tuple[int, ...]
+    refits: bool = False
     trials: list[Trial] = field(default_factory=list)
 
     @property
@@ -158,6 +162,12 @@ class Sweep:
         ranked = self.ranked
         return ranked[0] if ranked and ranked[0].finished else None
 
+    @property
+    def refit(self) -> Run | None:
+        """The run with the chosen setting on the training and the validation data, loaded; None if not asked for."""
+        path = self.path / REFIT
+        return load_run(path) if self.refits and is_complete(path) else None
+
     def test_accuracies(self, tried: Tried) -> list[float]:
         """Return the test accuracies of a finished setting's runs; empty if the data has no test set."""
         accuracies = (read_record(self.path / trial.run).accuracy for trial in tried.trials)
@@ -187,6 +197,7 @@ class Sweep:
             **{name: getattr(self, name) for name in ("data", "data_dir", "fingerprint", "recipe", "settings")},
             "axes": {name: asdict(v) if isinstance(v, Range) else list(v) for name, v in self.axes.items()},
             "method": self.method,
+            "refits": self.refits,
             "count": self.count,
             "seeds": list(self.seeds),
             "trials": [asdict(trial) for trial in self.trials],
@@ -211,7 +222,16 @@ class Sweep:
             "metric": self.metric,
             "ranked": ranked,
             "best": best and self._chosen(best),
+            "refit": self._refitted(),
         }
+
+    def _refitted(self) -> dict[str, Any] | None:
+        """Return the results of ``refit`` in plain JSON types; None without it."""
+        path = self.path / REFIT
+        if not self.refits or not is_complete(path):
+            return None
+        record = read_record(path)
+        return {"run": str(path), "epochs": record.epochs, "test_accuracy": record.accuracy, "n": record.n}
 
     def _chosen(self, best: Tried) -> dict[str, Any]:
         accuracies = self.test_accuracies(best)

@@ -1,0 +1,269 @@
+"""Cross-validation: each fold an ordinary run, nothing learned from it, and one result."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import unroll
+from unroll import ConfigError, CrossValidation, DataError, RunError, cross_validate, load_run, resume_cross_validation
+from unroll.evaluation.significance import resampled_t
+from unroll.runs.compare_folds import compare_cross_validations
+from unroll.runs.crossval import read_cross_validation
+from unroll.runs.data import load_test
+from unroll.runs.execute import Event, Started
+
+Call = Callable[..., tuple[int, str, str]]
+QUICK: dict[str, Any] = {"recipe": "images", "epochs": 1, "hidden_size": 4, "cell": "rnn"}
+PEOPLE, EACH = 8, 4
+
+
+def table(path: Path) -> str:
+    """Write short series of 8 people, 4 each, whose level tells the classes apart."""
+    lines = ["id,time,x,day,label"]
+    for n in range(PEOPLE * EACH):
+        lines += [f"p{n // EACH}_{n},{t},{(n * 7 + t * 3) % 11 + n % 2 + n / 100},{n},{'ab'[n % 2]}" for t in range(3)]
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return table(tmp_path_factory.mktemp("data") / "people.csv")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, data: str) -> CrossValidation:
+    """Four folds of whole people, and one run on all."""
+    out = tmp_path_factory.mktemp("cv") / "whole"
+    return cross_validate(data, folds=4, out=out, group_pattern="p[0-9]+", drop_columns="day", refit=True, **QUICK)
+
+
+def rows(validation: CrossValidation) -> list[dict[str, str]]:
+    with (validation.path / "oof.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_each_fold_is_a_run_that_was_trained_without_its_people(whole: CrossValidation) -> None:
+    assert (whole.cut, whole.n, whole.apart) == ("group", PEOPLE * EACH, 0)
+    held_out = list[str]()
+    for result in whole.results:
+        run = load_run(whole.path / result.run)
+        test = load_test(run).sequences
+        assert test.origins is not None
+        assert result.accuracy == run.evaluation["accuracy"]  # type: ignore[index]
+        assert result.groups == len(set(test.origins.groups or ()))
+        assert len(test) + result.trained_on == whole.n
+        held_out += test.origins.names
+    assert sorted(held_out) == sorted(f"p{n // EACH}_{n}" for n in range(PEOPLE * EACH))
+
+
+def test_scaling_is_that_of_the_training_part_of_each_fold(whole: CrossValidation) -> None:
+    everything = unroll.load(whole.data, drop_columns="day", test_fraction=0.0).train
+    assert everything.origins is not None
+    for result in whole.results:
+        held_out = {row["id"] for row in rows(whole) if row["fold"] == str(result.fold)}
+        kept = torch.tensor([name not in held_out for name in everything.origins.names])
+        mean = float(everything.x[kept].double().mean())
+        config = json.loads((whole.path / result.run / "config.json").read_text())
+        assert config["preparation"]["scaling"]["mean"] == pytest.approx([mean], abs=1e-5)
+        assert config["data"]["fold"] == f"{result.fold}/4"
+
+
+def test_words_of_the_fold_alone_are_unknown_to_its_run(tmp_path: Path) -> None:
+    path = tmp_path / "texts.csv"
+    lines = [f"common words own{n},{n % 2}" for n in range(8)]
+    path.write_text("\n".join(["text,label", *lines]) + "\n")
+    settings = {"min_count": 1, "tokenizer": "word", "embedding_size": 4, "epochs": 1, "hidden_size": 2}
+    done = cross_validate(str(path), folds=2, out=tmp_path / "cv", **settings)
+    for result in done.results:
+        vocabulary = (done.path / result.run / "tokenizer.json").read_text()
+        unknown = {f"own{row['row']}" for row in rows(done) if row["fold"] == str(result.fold)}
+        assert set(re.findall(r"own\d+", vocabulary)) == {f"own{n}" for n in range(8)} - unknown
+
+
+def test_the_result_is_the_mean_and_deviation_over_the_folds(whole: CrossValidation) -> None:
+    runs = [load_run(whole.path / f"folds/{number}").evaluation or {} for number in range(1, 5)]
+    content = json.loads((whole.path / "crossval.json").read_text())["summary"]
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "loss"):
+        values = [run[name] for run in runs]
+        assert content[name] == pytest.approx({"mean": fmean(values), "deviation": stdev(values)})
+    assert content["out_of_fold"]["accuracy"] == sum(run["correct"] for run in runs) / whole.n
+    low, high = content["out_of_fold"]["interval"]
+    assert low < content["out_of_fold"]["accuracy"] < high
+
+
+def test_out_of_fold_predictions_are_those_of_the_run_that_did_not_see_them(whole: CrossValidation) -> None:
+    table_ = rows(whole)
+    assert list(table_[0]) == ["row", "id", "group", "fold", "true", "class", "probability", "p(a)", "p(b)"]
+    assert [row["id"] for row in table_] == [f"p{n // EACH}_{n}" for n in range(PEOPLE * EACH)]
+    assert [row["true"] for row in table_] == ["ab"[n % 2] for n in range(PEOPLE * EACH)]
+    for result in whole.results:
+        run = load_run(whole.path / result.run)
+        probabilities = run.predict(load_test(run).sequences)
+        own = [row for row in table_ if row["fold"] == str(result.fold)]
+        given = torch.tensor([[float(row["p(a)"]), float(row["p(b)"])] for row in own])
+        assert torch.allclose(given, probabilities, atol=1e-6)
+        assert [row["class"] for row in own] == ["ab"[int(p.argmax())] for p in given]
+    right = sum(row["class"] == row["true"] for row in table_) / len(table_)
+    assert whole.accuracy == right
+    answers = whole.out_of_fold()
+    assert sorted(row["id"] for row in answers.rows) == sorted(row["id"] for row in table_)
+    assert ["ab"[y] for y in answers.y.tolist()] == [row["true"] for row in answers.rows]
+
+
+def test_refit_is_a_run_on_all(whole: CrossValidation) -> None:
+    run = whole.refit
+    assert run is not None
+    assert run.config.train is not None
+    assert run.config.train.val_fraction == 0
+    assert run.evaluation is None
+    everything = unroll.load(whole.data, drop_columns="day", test_fraction=0.0).train
+    assert run.config.fingerprint == everything.fingerprint()
+
+
+def test_an_interrupted_one_is_continued_and_gives_the_same(data: str, tmp_path: Path) -> None:
+    def stop(event: object) -> None:
+        if isinstance(event, Started) and event.path.name == "2":
+            raise KeyboardInterrupt
+
+    out, settings = tmp_path / "cv", {**QUICK, "folds": 3, "drop_columns": "day"}
+    straight = cross_validate(data, out=tmp_path / "straight", **settings)
+    with pytest.raises(KeyboardInterrupt):
+        cross_validate(data, out=out, watch=stop, **settings)
+    assert [result.finished for result in read_cross_validation(out).results] == [True, False, False]
+    with pytest.raises(RunError, match="is not finished: run 'unroll crossval --resume"):
+        read_cross_validation(out).out_of_fold()
+    started = list[str]()
+    note: Callable[[Event | Any], None] = lambda event: started.extend(  # noqa: E731
+        [event.path.name] if isinstance(event, Started) else []
+    )
+    done = resume_cross_validation(out, watch=note)
+    assert started == ["2", "3"]
+    assert (out / "oof.csv").read_bytes() == (straight.path / "oof.csv").read_bytes()
+    assert done.values("accuracy") == straight.values("accuracy")
+    started.clear()
+    assert resume_cross_validation(out, refit=True, watch=note).refit is not None
+    assert started == ["refit"]
+
+
+def test_changed_data_is_not_continued(data: str, tmp_path: Path) -> None:
+    def stop(event: object) -> None:
+        raise KeyboardInterrupt
+
+    path, out = tmp_path / "t.csv", tmp_path / "cv"
+    shutil.copy(data, path)
+    with pytest.raises(KeyboardInterrupt):
+        cross_validate(str(path), out=out, watch=stop, drop_columns="day", folds=2, **QUICK)
+    path.write_text(path.read_text().replace("p0_0,0,0.0,", "p0_0,0,0.5,"))
+    with pytest.raises(DataError, match="was begun with other data than"):
+        resume_cross_validation(out)
+
+
+def test_one_is_replaced_only_with_overwrite(data: str, tmp_path: Path) -> None:
+    out, settings = tmp_path / "cv", {**QUICK, "drop_columns": "day"}
+    cross_validate(data, out=out, folds=3, **settings)
+    with pytest.raises(RunError, match="holds a cross-validation; continue it with --resume"):
+        cross_validate(data, out=out, folds=2, **settings)
+    replaced = cross_validate(data, out=out, folds=2, overwrite=True, repeats=2, **settings)
+    assert [result.run for result in replaced.results] == [f"folds/{n}" for n in range(1, 5)]
+    assert [load_run(out / result.run).config.train.seed for result in replaced.results] == [0, 0, 1, 1]  # type: ignore[union-attr]
+    table_ = rows(replaced)
+    assert len(table_) == 2 * PEOPLE * EACH
+    assert len({(row["row"], row["repeat"]) for row in table_}) == len(table_)
+    cross_validate(data, out=out, folds=2, overwrite=True, **settings)
+    with pytest.raises(RunError, match="folds/3 is not a run folder"):
+        load_run(out / "folds/3")
+
+
+def test_the_test_part_of_a_set_is_not_used(tmp_path: Path, call: Call) -> None:
+    random = np.random.default_rng(0)
+    arrays = {f"x_{part}": random.random((n, 3, 1), np.float32) for part, n in (("train", 12), ("test", 5))}
+    np.savez(tmp_path / "d.npz", y_train=np.arange(12) % 2, y_test=np.arange(5) % 2, **arrays)
+    flags = ["--folds", 2, "--recipe", "images", "--epochs", 1, "--hidden-size", 2]
+    status, out, _ = call("crossval", "--data", tmp_path / "d.npz", "--out", tmp_path / "cv", *flags)
+    assert status == 0
+    assert "2 of the training part, 12 sequences held out in turn" in out
+    assert "the test part of 5 is not used" in out
+    assert "out-of-fold accuracy" in out
+
+
+def test_the_command_reports_and_compares(whole: CrossValidation, data: str, tmp_path: Path, call: Call) -> None:
+    flags = ["--folds", 4, "--group-pattern", "p[0-9]+", "--drop-columns", "day", "--recipe", "images"]
+    other = tmp_path / "other"
+    status, out, err = call(
+        *("crossval", "--data", data, *flags, "--epochs", 2, "--hidden-size", 4, "--cell", "gru", "--out", other),
+        "--json",
+    )
+    assert status == 0
+    found = json.loads(out)
+    assert found["crossval"] == str(other)
+    assert found["summary"]["accuracy"]["mean"] == read_cross_validation(other).mean()
+    assert "4 of the whole set, 32 sequences held out in turn, whole groups in each" in err
+    status, out, _ = call("report", whole.path, "--json")
+    page = Path(json.loads(out)["report"]).read_text()
+    assert status == 0
+    wrong = next(row["id"] for row in rows(whole) if row["class"] != row["true"])
+    assert ">Folds</h2>" in page
+    assert f">{wrong}</td>" in page
+    status, out, _ = call("compare", whole.path, other, "--json")
+    verdict = json.loads(out)["verdict"]
+    a, b = (read_cross_validation(path) for path in (verdict["best"], verdict["rival"]))
+    gains = [x - y for x, y in zip(a.values("accuracy"), b.values("accuracy"), strict=True)]
+    expected = resampled_t(gains, 8 / 24)
+    assert verdict["p"] == (None if expected is None else pytest.approx(expected[0]))
+
+
+def test_the_corrected_test_has_the_published_variance() -> None:
+    from scipy.stats import ttest_1samp
+
+    gains = [0.02, 0.05, 0.03, 0.04, 0.01]
+    plain = ttest_1samp(gains, 0)  # its variance is 1 / 5 of that of the gains, the corrected one 1 / 5 + 1 / 4
+    found = resampled_t(gains, 0.25)
+    assert found is not None
+    from scipy.stats import t
+
+    assert found[0] == pytest.approx(2 * t.sf(plain.statistic * (0.2 / 0.45) ** 0.5, 4))
+    assert resampled_t([0.1, 0.1], 0.25) is None
+
+
+def test_different_folds_are_not_compared(whole: CrossValidation, data: str, tmp_path: Path) -> None:
+    other = cross_validate(data, folds=4, out=tmp_path / "other", drop_columns="day", **QUICK)
+    with pytest.raises(RunError, match="have different folds"):
+        compare_cross_validations([whole.path, other.path])
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "doctor"])
+def test_a_command_for_a_run_names_one(whole: CrossValidation, call: Call, command: str) -> None:
+    status, _, err = call(command, whole.path)
+    assert status == 2
+    assert f"{whole.path} is a cross-validation: name its run trained on all, {whole.path / 'refit'}" in err
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"fold": "1/2"}, "fold 1/2 cannot be used in a cross-validation"),
+        ({"test_fraction": 0.1}, "test_fraction 0.1 cannot be used in a cross-validation"),
+        ({"folds": 1}, "folds must be at least 2, got 1"),
+        ({"repeats": 2, "split_by_time": "day"}, "folds by time are divided in one way only: repeats must be 1, got 2"),
+        ({"folds": 33, "drop_columns": "day"}, "33 folds need at least 33 different sequences, got 32"),
+        ({"tbptt": 2, "bidirectional": True, "drop_columns": "day"}, "tbptt"),
+    ],
+)
+def test_what_cannot_be_validated_is_refused_before_anything_is_written(
+    data: str, tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((ConfigError, DataError), match=message):
+        cross_validate(data, out=tmp_path / "cv", **{**QUICK, **settings})
+    assert not (tmp_path / "cv").exists()
