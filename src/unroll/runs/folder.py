@@ -89,7 +89,7 @@ def members_in(path: Path) -> list[Path]:
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """Return the runs that stand in a folder, which may be missing; links to others are none."""
+    """Return the runs in a folder, which may be missing; links to runs do not count."""
     entries = sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
     return [entry for entry in entries if is_run(entry) and not entry.is_symlink()]
 
@@ -99,7 +99,7 @@ def remove(path: Path) -> None:
     _empty(path)
     for member in members_in(path):
         remove(member)
-    with suppress(OSError):  # it is no ensemble, or other files are in the folder
+    with suppress(OSError):  # a single model has none; other files stay
         (path / MEMBERS).rmdir()
     (path / CONFIG).unlink()
     _remove_folder(path)

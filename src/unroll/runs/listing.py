@@ -77,7 +77,7 @@ class Entry:
 
 
 def list_runs(folder: str | Path = "runs", sort: Sorting = "date") -> list[Entry]:
-    """Return the runs, ensembles and sweeps that stand in a folder; of a sweep's folder its runs.
+    """Return the runs, ensembles and sweeps in a folder; of the folder of a sweep its runs.
 
     Args:
         folder: its sub-folders are looked at, not theirs (default "runs").
