@@ -176,7 +176,7 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
             TrainingError: the loss is no longer finite.
         """
         settings = self._settings(has_validation=X_val is not None)
-        vars(self).pop("model_", None)  # what fails from here on must not leave an old model with new classes
+        self.__dict__.pop("model_", None)  # what fails from here on must not leave an old model with new classes
         block = self._block(X, reset=True)
         labels = self._labels(y, block)
         self.classes_, at = np.unique(labels, return_inverse=True)

@@ -144,7 +144,7 @@ def _sections(material: Material) -> Iterator[Section]:
     yield from results.learning(material.history)
     yield from results.members(material.run)
     if predictions is not None:
-        yield from results.classes(predictions, material.run)
+        yield from results.classes(predictions.evaluation, (predictions, material.run))
         yield from results.operating_point(predictions, material.run)
         yield from results.worst(material)
         yield from results.calibration(material, predictions)

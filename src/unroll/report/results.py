@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from statistics import fmean
 
 from ..evaluation.calibration import COLDEST, HOTTEST, Reliability, reliability
-from ..evaluation.metrics import Evaluation
+from ..evaluation.metrics import Evaluation, PrecisionRecall
 from ..evaluation.predictions import Predictions
 from ..formatting import brief, percent
 from ..plots import confusion, learning_curves, mistakes, precision_recall, reliability_diagram
@@ -76,9 +76,13 @@ def members(run: Run) -> Iterator[Section]:
     )
 
 
-def classes(predictions: Predictions, run: Run) -> Iterator[Section]:
-    """Show the confusion matrix and the scores of each class."""
-    evaluation = predictions.evaluation
+def classes(evaluation: Evaluation, kept: tuple[Predictions, Run] | None = None) -> Iterator[Section]:
+    """Show the confusion matrix and the scores of each class.
+
+    Args:
+        evaluation: of all sequences.
+        kept: the predictions and the run that may keep an operating point (default None).
+    """
     pairs = _confusions(evaluation)
     if pairs:
         worst = ", ".join(f"{true} → {predicted} ({_times(n)})" for n, true, predicted in pairs)
@@ -121,20 +125,16 @@ def classes(predictions: Predictions, run: Run) -> Iterator[Section]:
                 f"Hardest is {brief(supported[0].name, NAME)} with F1 {percent(supported[0].f1)}, "
                 f"easiest {brief(supported[-1].name, NAME)} with {percent(supported[-1].f1)}{left_out}.",
             ),
-            *_precision_recall(evaluation, predictions, run),
+            *_precision_recall(evaluation, kept),
         ],
     )
 
 
-def _precision_recall(evaluation: Evaluation, predictions: Predictions, run: Run) -> Iterator[Picture]:
+def _precision_recall(evaluation: Evaluation, kept: tuple[Predictions, Run] | None) -> Iterator[Picture]:
     """Show the precision at each recall of the rarer of two classes, and where the run's threshold lies."""
-    curve, point = evaluation.precision_recall, run.operating_point
+    curve = evaluation.precision_recall
     if curve is not None:
-        at = None
-        if point is not None and point.positive == curve.name:
-            always = replace(point, reject=None).outcome(predictions.probabilities(run.calibration), predictions.y)
-            if always.recall is not None and always.precision is not None:
-                at = always.recall.value, always.precision.value, f"threshold {point.threshold:.6g}"
+        at = None if kept is None else _place_of_threshold(curve, *kept)
         name = brief(curve.name, NAME)
         caption = (
             f"Average precision of {name}: {percent(curve.average)}; by chance it would equal its share, "
@@ -142,6 +142,17 @@ def _precision_recall(evaluation: Evaluation, predictions: Predictions, run: Run
         )
         words = f"Precision against recall of {name}, over all thresholds of its probability. {caption}"
         yield Picture("precision-recall", precision_recall(curve, at), caption, words)
+
+
+def _place_of_threshold(curve: PrecisionRecall, predictions: Predictions, run: Run) -> tuple[float, float, str] | None:
+    """Return recall and precision at the run's threshold, and its name; None where the curve has no such place."""
+    point = run.operating_point
+    if point is None or point.positive != curve.name:
+        return None
+    always = replace(point, reject=None).outcome(predictions.probabilities(run.calibration), predictions.y)
+    if always.recall is None or always.precision is None:
+        return None
+    return always.recall.value, always.precision.value, f"threshold {point.threshold:.6g}"
 
 
 def operating_point(predictions: Predictions, run: Run) -> Iterator[Section]:
