@@ -178,7 +178,7 @@ def _facts(started: Started) -> dict[str, str]:
         **({"read as": splits.understood} if splits.understood else {}),
         "model": f"{shape}{model.additions}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
         **({"frame": f"{model.frame}, as {Plan.frame(splits)[1]}"} if recipe.model.frame == "auto" else {}),
-        **({"stride": f"{model.stride}, as {Plan.stride(splits)[1]}"} if _has_chosen_stride(recipe.model) else {}),
+        **_chosen_stem(recipe.model, model, splits),
         "train": f"recipe {recipe.name}: {_length(training)}{_fewer(recipe)}, batch {train.batch_size}, "
         f"{train.optimizer}, lr {train.lr:g} {train.schedule}{truncated}{train.additions}, seed {train.seed}",
         "on": f"{device}, {train.precision}",
@@ -187,8 +187,11 @@ def _facts(started: Started) -> dict[str, str]:
     }
 
 
-def _has_chosen_stride(config: ModelConfig) -> bool:
-    return config.stem != "none" and config.stride == "auto"
+def _chosen_stem(asked: ModelConfig, model: ModelConfig, splits: Splits) -> dict[str, str]:
+    """Return the stride of a stem that "auto" chose, and why."""
+    if asked.stem == "none" or asked.stem_stride != "auto":
+        return {}
+    return {"stem stride": f"{model.stem_stride}, as {Plan.stem_stride(splits)[1]}"}
 
 
 def _length(training: Training) -> str:
