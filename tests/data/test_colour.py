@@ -232,8 +232,8 @@ def test_a_run_tells_colours_of_one_brightness_apart(write: Callable[..., Path],
     np.savez(tmp_path / "others.npz", x=x)
     array = predict_files(loaded.model, loaded.preparation, [tmp_path / "others.npz"])
     assert [one.label for one in array] == [("red", "green")[label] for label in y]
-    assert (array[1].named_by, array[1].series) == ("image", "1")
-    assert array[1].to_dict()["image"] == "1"
+    assert (array[1].place, array[1].row) == ("image 1", 1)
+    assert array[1].to_dict(loaded.preparation.classes)["row"] == 1
     assert loaded.predict(x).argmax(dim=1).tolist() == [1 - label for label in y]
     Image.new("L", (5, 4), 88).save(tmp_path / "grey.png")
     (grey,) = predict_files(loaded.model, loaded.preparation, [tmp_path / "grey.png"])

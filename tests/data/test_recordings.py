@@ -160,7 +160,7 @@ def test_a_table_of_several_series_is_not_taken_for_one_recording(tmp_path: Path
     with pytest.raises(DataError, match="looks like the long form, .* say --id-column trial --time-column clock"):
         read_unlabelled(tmp_path / "new.csv", model.classes, model)
     named = DataConfig(id_column="trial", time_column="clock")
-    assert len(read_unlabelled(tmp_path / "new.csv", model.classes, model, named)[1]) == 6
+    assert len(read_unlabelled(tmp_path / "new.csv", model.classes, model, named)[0]) == 6
 
 
 def test_a_recording_to_classify_is_written_as_the_training_data(tmp_path: Path) -> None:
@@ -168,8 +168,8 @@ def test_a_recording_to_classify_is_written_as_the_training_data(tmp_path: Path)
     (tmp_path / "long.csv").write_text("\n".join(["id;time;x;label", *rows]))
     model = unroll.load(tmp_path / "long.csv", decimal=",", missing_values="none").train.preparation
     (tmp_path / "new.csv").write_text("clock;x\n0,5;1,25\n1,0;none\n")
-    data, names, _ = read_unlabelled(tmp_path / "new.csv", model.classes, model)
-    assert names == ["new"]
+    data, records = read_unlabelled(tmp_path / "new.csv", model.classes, model)
+    assert (records.ids, records.named_by) == (["new"], "file")
     assert data.raw[0, 0].tolist() == [1.25]
     assert data.missing is not None
     assert data.missing[0, :, 0].tolist() == [False, True]
@@ -197,7 +197,7 @@ def test_a_recording_is_classified_as_one_series(
         answers.append(answer["probability"])
         unused = {"walking_01.csv": ["left out timestamp"], "more.csv": ["left out az"]}.get(name, [])
         assert answer["preparation"] == ["6 time steps", *unused]
-        assert answer["series"] == name.removesuffix(".csv")
+        assert answer["id"] == answer["file"] == str(tmp_path / name)
     assert answers[0] == answers[1] == answers[2]
 
 

@@ -268,24 +268,24 @@ def test_a_run_that_learned_no_rule_says_so(write: Write) -> None:
 def test_unlabelled_files(write: Write, tmp_path: Path) -> None:
     classes = ("up", "down")
     bare = "@classLabel false\n@data\n1,2:3,4\n"
-    data, names, by = read_unlabelled(Path(write("new.ts", bare)), classes)
-    assert (rows(data), names, by) == ([[[1, 3], [2, 4]]], ["3"], "line")
+    data, records = read_unlabelled(Path(write("new.ts", bare)), classes)
+    assert (rows(data), records.names, records.named_by) == ([[[1, 3], [2, 4]]], ["3"], "line")
     long = "id,time,x\nq,0,1\nq,1,2\np,0,3\n"
-    data, names, by = read_unlabelled(Path(write("long.csv", long)), classes)
-    assert (rows(data), names, by) == ([[[1], [2]], [[3]]], ["q", "p"], "id")
-    data, names, by = read_unlabelled(Path(write("wide.csv", "a,b,label\n1,2,whatever\n3,,x\n")), classes)
-    assert (rows(data), names, by) == ([[[1], [2]], [[3]]], ["2", "3"], "line")
+    data, records = read_unlabelled(Path(write("long.csv", long)), classes)
+    assert (rows(data), records.names, records.named_by) == ([[[1], [2]], [[3]]], ["q", "p"], "id")
+    data, records = read_unlabelled(Path(write("wide.csv", "a,b,label\n1,2,whatever\n3,,x\n")), classes)
+    assert (rows(data), records.names, records.named_by) == ([[[1], [2]], [[3]]], ["2", "3"], "line")
     np.savez(tmp_path / "new.npz", x=np.zeros((2, 3, 1)), lengths=[3, 1])
-    data, names, by = read_unlabelled(tmp_path / "new.npz", classes)
-    assert (rows(data), names, by) == ([[[0], [0], [0]], [[0]]], ["0", "1"], "series")
+    data, records = read_unlabelled(tmp_path / "new.npz", classes)
+    assert (rows(data), records.names, records.named_by) == ([[[0], [0], [0]], [[0]]], ["0", "1"], "series")
 
 
 def test_features_are_read_by_name(write: Write) -> None:
     splits = load(write("stay_train.csv", LONG, test=LONG))
     turned = "id,time,pressure,heart rate\na,0,100,60\n"
-    data, _, _ = read_unlabelled(Path(write("turned.csv", turned)), splits.classes)
+    data, _ = read_unlabelled(Path(write("turned.csv", turned)), splits.classes)
     assert data.prepared_as(splits.train.preparation).x.tolist() == [[[60, 100]]]
-    data, _, _ = read_unlabelled(Path(write("other.csv", turned.replace("heart", "pulse"))), splits.classes)
+    data, _ = read_unlabelled(Path(write("other.csv", turned.replace("heart", "pulse"))), splits.classes)
     with pytest.raises(
         DataError, match="the run reads the features heart rate, pressure; the data has pressure, pulse"
     ):

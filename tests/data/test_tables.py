@@ -205,16 +205,16 @@ def test_steps_are_read_by_name(write: Write) -> None:
     model = load(write("w.csv", [*STEPS, "label"], wide())).train.preparation
     rows = wide(4, seed=3)
     new = write("n.csv", STEPS[::-1], [row[5::-1] for row in rows])
-    expected, _, _ = read_unlabelled(Path(write("e.csv", STEPS, [row[:6] for row in rows])), model.classes, model)
-    data, _, _ = read_unlabelled(Path(new), model.classes, model)
+    expected, _ = read_unlabelled(Path(write("e.csv", STEPS, [row[:6] for row in rows])), model.classes, model)
+    data, _ = read_unlabelled(Path(new), model.classes, model)
     assert torch.equal(data.x, expected.x)
     assert data.notes == ("n.csv: its time steps are in another order; they are read by their names",)
-    data, _, _ = read_unlabelled(
+    data, _ = read_unlabelled(
         Path(write("m.csv", ["u", *STEPS], [[9, *row[:6]] for row in rows])), model.classes, model
     )
     assert torch.equal(data.x, expected.x)
     assert data.notes == ("m.csv: left out u, which the run does not read",)
-    short, _, _ = read_unlabelled(Path(write("s.csv", STEPS[:4], [row[:4] for row in rows])), model.classes, model)
+    short, _ = read_unlabelled(Path(write("s.csv", STEPS[:4], [row[:4] for row in rows])), model.classes, model)
     assert torch.equal(short.x, expected.x[:, :4])
     assert short.notes == ("s.csv: the time steps t4, t5 are not there",)
     for header in (STEPS[1:], ["a", "b"]):
@@ -236,16 +236,16 @@ def test_flags_are_kept_and_may_be_overridden(write: Write) -> None:
     splits = load(path, id_column="who", time_column="when", missing_values=[-999, "none"])
     model = Preparation.from_dict(splits.train.preparation.to_dict())
     assert model == splits.train.preparation
-    data, names, by = read_unlabelled(Path(path), model.classes, model)
-    assert (len(names), by) == (12, "id")
+    data, records = read_unlabelled(Path(path), model.classes, model)
+    assert (len(records.ids), records.named_by) == (12, "id")
     assert data.missing is not None
     assert data.missing[:, 2, 0].all()
     other = write("q.csv", ["ident", "clock", "x", "y"], [row[:4] for row in long()])
     from unroll.config import DataConfig
 
     named = DataConfig(id_column="ident", time_column="clock")
-    data, names, _ = read_unlabelled(Path(other), model.classes, model, named)
-    assert names[:2] == ["s0", "s1"]
+    data, records = read_unlabelled(Path(other), model.classes, model, named)
+    assert records.ids[:2] == ["s0", "s1"]
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_each_feature_keeps_its_precision(write: Write) -> None:
     assert splits.train.preparation.offset[1] == 0
     assert splits.train.raw[0, 0, 0].item() == pytest.approx(5_400_000 + 0.1 * plain.train.x[0, 0, 0].item(), abs=1e-6)
     model = Preparation.from_dict(splits.train.preparation.to_dict())
-    new, _, _ = read_unlabelled(
+    new, _ = read_unlabelled(
         Path(write("new.csv", ["id", "time", "y", "north"], [[*r[:2], r[3], r[2]] for r in north])),
         model.classes,
         model,
@@ -313,7 +313,7 @@ def test_nan_behind_the_last_value_is_padding_in_npz(tmp_path: Path) -> None:
     gaps = [int(part.missing.sum()) for part in (splits.train, splits.test) if part.missing is not None]
     assert sum(gaps) == 1
     assert "2 of 20 sequences end in NaN, which is read as padding" in splits.train.notes[0]
-    data, _, _ = read_unlabelled(tmp_path / "n.npz", splits.classes, splits.train.preparation)
+    data, _ = read_unlabelled(tmp_path / "n.npz", splits.classes, splits.train.preparation)
     assert data.steps_of_each[3] == 4
 
 
@@ -433,9 +433,9 @@ def test_a_packed_table(write: Write, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(gzip.compress(path.read_bytes()))
     splits = load(tmp_path / "z_train.csv.gz")
     assert (splits.name, splits.drawn, len(splits.test)) == ("z", False, 12)
-    data, names, _ = read_unlabelled(tmp_path / "z_test.csv.gz", plain.classes, plain.train.preparation)
+    data, records = read_unlabelled(tmp_path / "z_test.csv.gz", plain.classes, plain.train.preparation)
     assert torch.equal(data.x, splits.train.x)
-    assert names == [f"s{s}" for s in range(12)]
+    assert records.ids == [f"s{s}" for s in range(12)]
 
 
 def test_a_long_cell(tmp_path: Path) -> None:
@@ -443,8 +443,8 @@ def test_a_long_cell(tmp_path: Path) -> None:
         first = "n" * 200_000 if quote != '""' else 'n""' * 70_000
         mark = quote[:1]
         (tmp_path / "l.csv").write_text(f"id,x,label\n{mark}{first}{mark},1,a\nm,2,b\n")
-        data, names, _ = read_unlabelled(tmp_path / "l.csv", ("a", "b"))
-        assert (len(names[0]), data.x.flatten().tolist()) == (200_000 if quote != '""' else 140_000, [1, 2])
+        data, records = read_unlabelled(tmp_path / "l.csv", ("a", "b"))
+        assert (len(records.ids[0]), data.x.flatten().tolist()) == (200_000 if quote != '""' else 140_000, [1, 2])
 
 
 CELLS = ["1", " 2 ", "-0.5e3", "1_000", "nA", "", "?", "NULL", '"3"', "+4", ".5", "6.", "12345678901234567890", "NaN "]

@@ -25,6 +25,7 @@ from unroll.cli import main
 from unroll.config import DataConfig
 from unroll.data.batching import padded_share, training_order
 from unroll.data.formats import texts as text_files
+from unroll.data.records import Records
 from unroll.data.tokenizer import Tokenizer
 from unroll.data.vocabulary import describe_words
 from unroll.runs.data import load_test
@@ -404,11 +405,12 @@ def test_batches_of_texts_hold_little_padding() -> None:
 
 def test_files_of_texts_are_read_with_classes_and_without(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("good fun\n\nbad\n")
-    assert text_files.read_texts(tmp_path / "a.txt") == (["good fun", "bad"], ["line 1", "line 3"])
-    assert text_files.read_texts(tmp_path / "a.txt", "label-first") == (["fun", ""], ["line 1", "line 3"])
-    assert text_files.read_texts(tmp_path / "a.txt", "label-last") == (["good", ""], ["line 1", "line 3"])
+    at = Records(range(2), [1, 3], named_by="line")
+    assert text_files.read_texts(tmp_path / "a.txt") == (["good fun", "bad"], at)
+    assert text_files.read_texts(tmp_path / "a.txt", "label-first") == (["fun", ""], at)
+    assert text_files.read_texts(tmp_path / "a.txt", "label-last") == (["good", ""], at)
     (tmp_path / "a.csv").write_text("n,review\n1,good fun\n")
-    assert text_files.read_texts(tmp_path / "a.csv") == (["good fun"], ["line 2"])
+    assert text_files.read_texts(tmp_path / "a.csv") == (["good fun"], Records([0], [2], [], "line"))
     for name, content in (("b.txt", "\n"), ("b.csv", "review\n"), ("b.json", "[]")):
         (tmp_path / name).write_text(content)
         with pytest.raises(DataError, match=f"{name} holds no texts"):
@@ -442,7 +444,7 @@ def test_the_command_line_looks_at_texts_and_answers_them(
     assert sum(one["probability"] for one in empty["top"]) == pytest.approx(1)
     assert unknown["preparation"] == ["1 token", "1 unknown"]
     assert main(["predict", run, "--text", "caf\udce9"]) == 2  # as a command line brings bytes that are not UTF-8
-    assert "text, line 1: expected a text in Unicode, got '\\udce9'" in capsys.readouterr().err
+    assert "--text, text 0: expected a text in Unicode, got '\\udce9'" in capsys.readouterr().err
 
     def stdin(content: bytes) -> None:
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
@@ -451,8 +453,8 @@ def test_the_command_line_looks_at_texts_and_answers_them(
     assert main(["predict", run]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert [line.split("%")[0].rsplit(" ", 2)[0] for line in shown] == [
-        "text, line 1: truly good → good",
-        "text, line 3: dull → bad",
+        "standard input, line 1: truly good → good",
+        "standard input, line 3: dull → bad",
     ]
     stdin(b"fun\ncaf\xe9\n")
     assert main(["predict", run]) == 2

@@ -79,7 +79,7 @@ def test_predictions_of_a_file_are_the_model_s(stays: str, missing: Any) -> None
     run = train_run(stays, missing=missing, **QUICK)
     found = predict_files(run.model, run.preparation, ["stays_test.csv"])
     series = prepared("stays_test.csv", stays, missing == "mask")
-    assert [prediction.series for prediction in found] == [f"p{number}" for number in range(10)]
+    assert [prediction.id for prediction in found] == [f"p{number}" for number in range(10)]
     for prediction, x in zip(found, series, strict=True):
         with torch.no_grad():
             expected = run.model(x[None]).softmax(dim=1)[0]
@@ -124,7 +124,7 @@ def test_one_object_for_programs(call: Call, stays: str) -> None:
     call("train", "--no-report", "--data", stays, *FLAGS, "--out", "run")
     found = json.loads(call("predict", "run", "stays_test.csv", "no.csv", "--json")[1])["predictions"]
     assert found[0]["file"] == "stays_test.csv"
-    assert found[0]["series"] == "p0"
+    assert (found[0]["id"], found[0]["row"], found[0]["line"]) == ("p0", 0, 2)
     assert found[0]["class"] in ("A", "B")
     assert sum(one["probability"] for one in found[0]["top"]) == pytest.approx(1, abs=1e-5)
     assert found[10] == {"file": "no.csv", "error": "cannot read no.csv: No such file or directory"}

@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 
 from ..config import DataConfig, ModelConfig, TrainConfig
 from ..config.data import TABLE
+from ..errors import ConfigError, did_you_mean
 
 
 def whole_number(_: Any, tokens: Sequence[Any]) -> int:
@@ -97,6 +98,19 @@ def import_user_cell(cell: str | None) -> None:
         # Last, so that no file in the folder shadows an installed module.
         sys.path.append(str(Path.cwd()))
         import_cell(cell)
+
+
+def refuse_options(words: Sequence[str | Path], command: str) -> None:
+    """Raise `ConfigError` if a word for which ``-`` may be given, standard input, looks like an unknown option.
+
+    Args:
+        words: as given.
+        command: its name.
+    """
+    for word in map(str, words):
+        if word.startswith("-") and word != "-":
+            known = [name for flag in app[command].assemble_argument_collection() for name in flag.names]
+            raise ConfigError(f"unknown option {word}; a file of that name is ./{word}{did_you_mean(word, known)}")
 
 
 def given(flags: Any) -> dict[str, Any]:

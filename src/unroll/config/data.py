@@ -58,7 +58,7 @@ class DataConfig:
         vocabulary_size: maximum number of tokens in the vocabulary; the most frequent ones are kept
         ngram_buckets: number of vectors that the character n-grams of tokenizer word+ngrams share, by their hash
         min_count: minimum number of times a token must occur in the training texts to enter the vocabulary
-        id_column: column of a table that names the series of each row (default: id)
+        id_column: column of a table that names the series of each row, or a text to classify (default: id)
         time_column: column that orders the rows of a series, each of which is then a time step (default: time)
         label_column: column of the class (default: label or class; of texts also category, sentiment or target)
         feature_columns: columns that are features, or time steps if each row is a series, such as x,y,z (default: all
@@ -72,8 +72,8 @@ class DataConfig:
         every: number of time steps of a series whose mean is read as one
         max_length: maximum number of time steps, or tokens, to read of each sequence; the rest is cut off (default: no
             maximum)
-        window: number of time steps of the windows that each recording is cut into, which are then the sequences; those of
-            one recording are held out together (default: recordings are not cut)
+        window: number of time steps of the windows that each recording is cut into, which are then the sequences; those
+            of a recording are held out together (default: recordings are not cut)
         stride: time steps from the beginning of a window to that of the next; the last window of a recording ends with
             it, and may begin earlier (default: half the window)
         text_column: column of the texts (default: the one called text, sentence, headline, review, title, message,

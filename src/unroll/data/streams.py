@@ -41,12 +41,25 @@ def receive(path: Path, kind: Kind, copy: Path) -> Path:
     """
     try:
         with path.open("rb") as file:
-            content = read_stream(file, str(path))
-        suffix = path.suffix if path.suffix in (*SERIES_PARSERS, *TEXTS_PARSERS, ".npz") else _suffix(content, kind)
-        received = copy.with_suffix(suffix)
-        received.write_bytes(content)
+            return receive_from(file, str(path), kind, copy)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
+
+
+def receive_from(stream: BinaryIO, name: str, kind: Kind, copy: Path) -> Path:
+    """Copy all that an open stream brings into a file and return that; else as `receive`.
+
+    Args:
+        stream: it.
+        name: of it; a known suffix says its format.
+        kind: as for `receive`.
+        copy: as for `receive`.
+    """
+    content, suffix = read_stream(stream, name), Path(name).suffix
+    received = copy.with_suffix(
+        suffix if suffix in (*SERIES_PARSERS, *TEXTS_PARSERS, ".npz") else _suffix(content, kind)
+    )
+    received.write_bytes(content)
     return received
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,15 +15,19 @@ from ..config import DataConfig
 from ..config.data import TABLE
 from ..data.formats.image_file import PreparedImage, prepare_image
 from ..data.formats.npz import read_images
+from ..data.formats.parsing import read_text
 from ..data.formats.series import marked_as_before, read_unlabelled
 from ..data.formats.text_file import check_text
 from ..data.formats.texts import read_texts
 from ..data.preparation import ImageFormat, Preparation
+from ..data.ragged import owners
 from ..data.raw import prepare_texts, unlabelled
+from ..data.records import NamedBy, Records
 from ..data.sequences import SequenceData
-from ..data.streams import is_stream, receive
+from ..data.sources import Source, sources
 from ..data.unusual import unusual
 from ..errors import DataError, InputError
+from ..formatting import shown
 from .anytime import check_confidence, read_along
 from .calibration import Calibration, probabilities
 from .metrics import logits_of
@@ -37,14 +40,19 @@ class FilePrediction:
     """The prediction for an image file, or for a series or text in a file.
 
     Attributes:
-        file: path as given
+        file: path as given; of a file in a folder that was given, with that folder
         label: most probable class; None if the file could not be read
         probability: of that class
+        probabilities: (classes,) float32, of each in the order of the model's classes; None if there is an error
         top: the most probable classes, each with its probability, best first
         steps: the preparation of the input, in words
         error: why the file could not be read; None if it could
-        series: the id, line or number of the series in its file; None for an image file
-        named_by: which of these it is, "id", "line", "series" or "image"; None for an image file
+        row: number of its record in the file, from 0, as `unroll.data.records.Records` counts; None of a file that is a
+            single sequence
+        line: the line that this record ends in, from 1; None if the file has no lines
+        id: of the series, or of the text, in its file; of a file that is a single sequence its path below the folder
+            that was given, else its name; None if the file has no ids
+        named_by: what a message calls it by: "id", "line", "series", "image", "text", or "file"
         text: the text; None if it is not a text
         read: time steps read until the threshold was reached; None without early stopping
         unusual: how the file differs from the training data; empty if it does not
@@ -53,33 +61,43 @@ class FilePrediction:
     file: str
     label: str | None = None
     probability: float | None = None
+    probabilities: np.ndarray | None = field(default=None, compare=False, repr=False)
     top: tuple[tuple[str, float], ...] = ()
     steps: tuple[str, ...] = ()
     error: str | None = None
-    series: str | None = None
-    named_by: str | None = None
+    row: int | None = None
+    line: int | None = None
+    id: str | None = None
+    named_by: NamedBy = "file"
     text: str | None = None
     read: int | None = None
     unusual: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types."""
-        if self.error is not None:
-            return {"file": self.file, "error": self.error}
+    @property
+    def place(self) -> str:
+        """Its place in the file, in words; empty if it fills the file."""
+        name = {"id": self.id, "line": self.line, "file": None}.get(self.named_by, self.row)
+        return "" if name is None else f"{self.named_by} {shown(name)}"
+
+    def to_dict(self, classes: Sequence[str]) -> dict[str, Any]:
+        """Return plain JSON types.
+
+        Args:
+            classes: names of the classes, in the order of ``probabilities``.
+        """
+        places = {"file": self.file, "row": self.row, "line": self.line, "id": self.id, "text": self.text}
+        given = {name: value for name, value in places.items() if value is not None}
+        if self.probabilities is None:
+            return {**given, "error": self.error}
         return {
-            "file": self.file,
-            **({} if self.series is None or self.text is not None else {self._place: self.series}),
-            **({} if self.text is None else {"line": self.series, "text": self.text}),
+            **given,
             "class": self.label,
             "probability": self.probability,
+            "probabilities": dict(zip(classes, self.probabilities.tolist(), strict=True)),
             "top": [{"class": label, "probability": p} for label, p in self.top],
             **({} if self.read is None else {"read": self.read}),
             "preparation": list(self.steps),
         }
-
-    @property
-    def _place(self) -> str:
-        return "image" if self.named_by == "image" else "series"
 
 
 @dataclass(frozen=True)
@@ -120,62 +138,73 @@ def predict_files(
         preparation: as saved in the run.
         files: for a run on images, image files of any size, colour and polarity, or .npz files of such; for a run on
             series, .ts, .csv, .tsv or .npz files, whose classes, if any, are ignored; for a run on texts, anything that
-            `unroll.data.formats.texts.read_texts` reads. A pipe is read up to 1 GB.
+            `unroll.data.formats.texts.read_texts` reads. A pipe is read up to 1 GB. Of a folder, its files.
         sure: the run's calibration, and when to stop reading (default: uncalibrated, read to the end).
         config: names the columns of tables if their names differ from the training data's, and where the classes of
             lines are (default: lines have no classes).
         own: how the training data was read: files that have its column of texts are read from it (default None).
+
+    Returns:
+        the predictions, in the order of the files and of what they hold.
     """
+    with sources(files, preparation.kind) as (each, _):
+        of_each = predict_sources(model, preparation, each, sure, config, own)
+    return [prediction for predictions in of_each for prediction in predictions]
+
+
+def predict_sources(
+    model: nn.Module,
+    preparation: Preparation,
+    files: Sequence[Source],
+    sure: Sure = AS_IT_COMES,
+    config: DataConfig | None = None,
+    own: DataConfig | None = None,
+) -> list[list[FilePrediction]]:
+    """Classify what each file holds; arguments as of `predict_files`, for files from `unroll.data.sources.sources`."""
     config = config or DataConfig()
     if preparation.kind != "series":
-        config.check_unused("the run's files", f"it reads {preparation.kind}", *TABLE)
+        unused = [name for name in TABLE if preparation.kind == "images" or name != "id_column"]
+        config.check_unused("the run's files", f"it reads {preparation.kind}", *unused)
     elif own is not None:
         config = marked_as_before(own, config, preparation)
     if preparation.kind == "images":
         config.check_unused("the run's files", "it reads images", "text_column", "lines")
-    with (
-        tempfile.TemporaryDirectory(prefix="unroll-") if any(map(is_stream, map(Path, files))) else nullcontext() as at
-    ):
-        places, names, failed = [], dict[str, str](), list[FilePrediction]()
-        for number, file in enumerate(map(Path, files)):
-            try:
-                places.append(receive(file, preparation.kind, Path(str(at), str(number))) if is_stream(file) else file)
-                names[str(places[-1])] = str(file)
-            except DataError as error:
-                failed.append(FilePrediction(str(file), error=str(error)))
-        if preparation.image is not None:
-            arrays = [place for place in places if place.suffix.lower() == ".npz"]
-            images = [place for place in places if place not in arrays]
-            predictions = _of_images(model, preparation, preparation.image, images, sure)
-            predictions += [
-                prediction
-                for array in arrays
-                for prediction in _of_array(model, preparation, preparation.image, array, sure)
-            ]
-        else:
-            predictions = [
-                prediction
-                for place in places
-                for prediction in (
-                    _of_texts(model, preparation, place, sure, config, own or DataConfig())
-                    if preparation.kind == "texts"
-                    else _of_series(model, preparation, place, sure, config)
-                )
-            ]
-    return [_named(prediction, names[prediction.file]) for prediction in predictions] + failed
+    readable = [file for file in files if not file.error]
+    answers: dict[Source, list[FilePrediction]] = {}
+    if preparation.image is not None:
+        images = [file for file in readable if file.path.suffix.lower() != ".npz"]
+        form = preparation.image
+        predictions = _of_images(model, preparation, form, [file.path for file in images], sure)
+        answers = {file: [prediction] for file, prediction in zip(images, predictions, strict=True)}
+        answers |= {
+            file: _of_array(model, preparation, form, file.path, sure) for file in readable if file not in answers
+        }
+    elif preparation.kind == "texts":
+        answers = {file: _of_texts(model, preparation, file, sure, config, own or DataConfig()) for file in readable}
+    else:
+        answers = {file: _of_series(model, preparation, file.path, sure, config) for file in readable}
+    return [
+        [FilePrediction(file.name, error=file.error)]
+        if file.error
+        else [_named(prediction, file) for prediction in answers[file]]
+        for file in files
+    ]
 
 
-def _named(prediction: FilePrediction, name: str) -> FilePrediction:
-    """Return a prediction under the file name that was given: data from a pipe was copied to another file."""
-    error = prediction.error and prediction.error.replace(prediction.file, name)
-    return replace(prediction, file=name, error=error)
+def _named(prediction: FilePrediction, file: Source) -> FilePrediction:
+    """Return a prediction under the names that its file has for the user: data from a pipe is in another file."""
+    if prediction.named_by != "file" and file.name == str(file.path):
+        return prediction
+    error = prediction.error and prediction.error.replace(str(file.path), file.name)
+    fills = prediction.named_by == "file" and (error is None or prediction.id is not None)
+    return replace(prediction, file=file.name, error=error, id=file.id if fills else prediction.id)
 
 
 def predict_texts(
     model: nn.Module,
     preparation: Preparation,
     texts: Sequence[str],
-    places: Sequence[str] = (),
+    records: Records | None = None,
     file: str = "text",
     sure: Sure = AS_IT_COMES,
 ) -> list[FilePrediction]:
@@ -185,7 +214,7 @@ def predict_texts(
         model: trained on texts with ``preparation``.
         preparation: as saved in the run.
         texts: the texts; one without any token is classified as an empty sequence.
-        places: the line of each (default: counted from 1).
+        records: their places in their source (default: one after the other).
         file: the name of their source (default "text").
         sure: the run's calibration, and when to stop reading (default: uncalibrated, read to the end).
 
@@ -196,31 +225,69 @@ def predict_texts(
         raise DataError("this run was not trained on texts and cannot predict from them")
     if not texts:
         return []
-    places = places or [str(number) for number in range(1, len(texts) + 1)]
-    texts = [check_text(f"{file}, line {place}", text) for text, place in zip(texts, places, strict=True)]
+    records = records or Records(range(len(texts)), named_by="text")
+    names = records.names
+    texts = [check_text(f"{file}, {records.named_by} {name}", text) for name, text in zip(names, texts, strict=True)]
     data = prepare_texts(texts, preparation)
-    lengths = data.steps_of_each.tolist()
-    results, line, tokens = [], unusual(data), data.tokens
-    for number, answer in enumerate(_answers(model, data, sure)):
-        unknown = int((data.sequence(number, tokens) == 0).sum())
-        steps = (_counted(lengths[number], "token"), *([f"{unknown:,} unknown"] if unknown else []), *data.notes)
-        results.append(answer.of(file, steps, series=places[number], named_by="line", text=texts[number], unusual=line))
-    return results
+    notes = [
+        (_counted(length, "token"), *([f"{unknown:,} unknown"] if unknown else []), *data.notes)
+        for length, unknown in zip(data.steps_of_each.tolist(), _sums(data, data.tokens == 0), strict=True)
+    ]
+    answers = _answers(model, data, sure)
+    return _placed(answers, records, file, notes, unusual(data), texts)
+
+
+def _placed(
+    answers: Sequence[_Answer],
+    records: Records,
+    file: str,
+    steps: Sequence[tuple[str, ...]],
+    line: str = "",
+    texts: Sequence[str] = (),
+) -> list[FilePrediction]:
+    """Return the answers for what one file holds, with the place of each in it, its preparation and its text."""
+    return [
+        answer.of(
+            file,
+            steps[number],
+            row=records.rows[number] if records.rows else None,
+            line=records.lines[number] if records.lines else None,
+            id=records.ids[number] if records.ids else None,
+            named_by=records.named_by,
+            unusual=line,
+            text=texts[number] if texts else None,
+        )
+        for number, answer in enumerate(answers)
+    ]
 
 
 def _of_texts(
-    model: nn.Module, preparation: Preparation, file: Path, sure: Sure, config: DataConfig, own: DataConfig
+    model: nn.Module, preparation: Preparation, file: Source, sure: Sure, config: DataConfig, own: DataConfig
 ) -> list[FilePrediction]:
+    name = str(file.path)
     try:
-        texts, places = read_texts(file, config.lines, config.text_column, own.text_column)
+        if file.is_one:
+            config.check_unused(name, "it is a text", "text_column", "lines", "id_column")
+            texts, records = [read_text(file.path)], Records(named_by="file", ids=[name])
+        else:
+            columns = config.text_column, own.text_column, config.id_column
+            texts, records = read_texts(file.path, config.lines, *columns)
+        return predict_texts(model, preparation, texts, records, name, sure)
     except InputError as error:
-        return [FilePrediction(str(file), error=str(error))]
-    return predict_texts(model, preparation, texts, [place.split()[-1] for place in places], str(file), sure)
+        return [FilePrediction(name, error=str(error))]
 
 
 class _Answer(NamedTuple):
-    """The most probable classes, the time step at which reading stopped, and whether the threshold was reached."""
+    """The probabilities, the time step at which reading stopped, and whether the threshold was reached.
 
+    Attributes:
+        probabilities: (classes,) float32
+        top: the most probable classes
+        read: time steps; None if to the end
+        sure: whether the threshold was reached
+    """
+
+    probabilities: np.ndarray
     top: tuple[tuple[str, float], ...]
     read: int | None = None
     sure: bool = False
@@ -229,43 +296,66 @@ class _Answer(NamedTuple):
         if self.read is not None:
             unit = _counted(self.read, "step")
             steps = (*steps, f"sure after {unit}" if self.sure else f"not sure after {unit}, the last")
-        return FilePrediction(file, *self.top[0], self.top, steps, read=self.read, **more)
+        label, probability = self.top[0]
+        return FilePrediction(file, label, probability, self.probabilities, self.top, steps, read=self.read, **more)
 
 
 def _answers(model: nn.Module, data: SequenceData, sure: Sure) -> list[_Answer]:
+    classes = data.preparation.classes
     if not len(data):
         return []
     if sure.stop_at is None:
         read = probabilities(logits_of(model, data), sure.calibration)
-        return [_Answer(_top(row, data.preparation.classes)) for row in read]
+        return [_Answer(*pair) for pair in zip(read.numpy(), best(read, classes), strict=True)]
     partial = read_along(model, data, sure.calibration)
     at, reached = partial.stopped(sure.stop_at)
     each = torch.arange(len(data))
-    stops = zip(partial.probabilities[at, each], partial.steps[at, each].tolist(), reached.tolist(), strict=True)
-    return [_Answer(_top(p, data.preparation.classes), steps, was_sure) for p, steps, was_sure in stops]
+    read = partial.probabilities[at, each]
+    stops = zip(read.numpy(), best(read, classes), partial.steps[at, each].tolist(), reached.tolist(), strict=True)
+    return [_Answer(*stop) for stop in stops]
+
+
+def best(probabilities: Tensor, classes: Sequence[str]) -> list[tuple[tuple[str, float], ...]]:
+    """Return the three most probable classes of each sequence, or all of fewer, each with its probability.
+
+    Args:
+        probabilities: (N, classes) of any floating dtype.
+        classes: their names.
+    """
+    top = probabilities.topk(min(TOP, len(classes)), dim=1)
+    rows = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+    return [tuple((classes[index], p) for index, p in zip(*row, strict=True)) for row in rows]
 
 
 def _counted(n: int, what: str) -> str:
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
+def _sums(data: SequenceData, values: Tensor) -> list[int]:
+    """Return the sum of bool ``values``, laid out as ``x``, in each sequence."""
+    steps = data.flat(values)
+    counts = steps.long() if steps.dim() == 1 else steps.sum(dim=1)
+    return counts.new_zeros(len(data)).index_add(0, owners(data.steps_of_each), counts).tolist()
+
+
 def _of_images(
-    model: nn.Module, preparation: Preparation, form: ImageFormat, files: Sequence[str | Path], sure: Sure
+    model: nn.Module, preparation: Preparation, form: ImageFormat, files: Sequence[Path], sure: Sure
 ) -> list[FilePrediction]:
     prepared: list[PreparedImage | DataError] = []
     for file in files:
         try:
-            prepared.append(prepare_image(Path(file), form))
+            prepared.append(prepare_image(file, form))
         except DataError as error:
             prepared.append(error)
     images = [image.pixels for image in prepared if isinstance(image, PreparedImage)]
     if not images:
-        return [FilePrediction(str(file), error=str(error)) for file, error in zip(files, prepared, strict=True)]
+        pairs = zip(files, prepared, strict=True)
+        return [FilePrediction(str(file), error=str(error), id=str(file)) for file, error in pairs]
     data = unlabelled(form.sequences(torch.stack(images)), preparation)
     lines = (unusual(data.subset(number)) for number in torch.arange(len(data)).split(1))
     answers = iter(_answers(model, data, sure))
     return [
-        FilePrediction(str(file), error=str(image))
+        FilePrediction(str(file), error=str(image), id=str(file))
         if isinstance(image, DataError)
         else next(answers).of(str(file), image.steps, unusual=next(lines))
         for file, image in zip(files, prepared, strict=True)
@@ -279,40 +369,29 @@ def _of_array(
         x = read_images(file, form)
     except DataError as error:
         return [FilePrediction(str(file), error=str(error))]
-    return [
-        answer.of(str(file), (), series=str(number), named_by="image")
-        for number, answer in enumerate(_answers(model, unlabelled(x, preparation), sure))
-    ]
+    answers = _answers(model, unlabelled(x, preparation), sure)
+    return _placed(answers, Records(range(len(x)), named_by="image"), str(file), [()] * len(x))
 
 
 def _of_series(
     model: nn.Module, preparation: Preparation, file: Path, sure: Sure, config: DataConfig
 ) -> list[FilePrediction]:
     try:
-        data, names, named_by = read_unlabelled(file, preparation.classes, preparation, config)
+        data, records = read_unlabelled(file, preparation.classes, preparation, config)
     except InputError as error:
         return [FilePrediction(str(file), error=str(error))]
     try:
         data = data.prepared_as(preparation)
     except InputError as error:
         return [FilePrediction(str(file), error=f"{file}: {error}")]
-    line = unusual(data)
+    return _placed(_answers(model, data, sure), records, str(file), _steps(data), unusual(data))
+
+
+def _steps(data: SequenceData) -> list[tuple[str, ...]]:
+    """Return what was done to each series, in words."""
+    gaps = [0] * len(data) if data.missing is None else _sums(data, data.missing)
+    notes = [note.partition(": ")[2] or note for note in data.notes]
     return [
-        answer.of(str(file), _steps(data, number), series=names[number], named_by=named_by, unusual=line)
-        for number, answer in enumerate(_answers(model, data, sure))
+        (_counted(length, "time step"), *([f"{_counted(gap, 'missing value')} filled in"] if gap else []), *notes)
+        for length, gap in zip(data.steps_of_each.tolist(), gaps, strict=True)
     ]
-
-
-def _steps(data: SequenceData, number: int) -> tuple[str, ...]:
-    length = int(data.steps_of_each[number])
-    gaps = 0 if data.missing is None else int(data.sequence(number, data.missing).sum())
-    steps = _counted(length, "time step")
-    notes = (note.partition(": ")[2] or note for note in data.notes)
-    return (steps, *([f"{_counted(gaps, 'missing value')} filled in"] if gaps else []), *notes)
-
-
-def _top(probabilities: Tensor, classes: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
-    best = probabilities.topk(min(TOP, len(classes)))
-    return tuple(
-        (classes[index], value) for index, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    )

@@ -13,6 +13,15 @@ from ..errors import ConfigError
 from .classifier import SequenceClassifier
 
 
+def log_mean(logs: Sequence[Tensor]) -> Tensor:
+    """Return the logarithms of mean probabilities, (..., classes), of the dtype of ``logs``.
+
+    Args:
+        logs: logarithms of the probabilities of each model, (..., classes).
+    """
+    return torch.stack(list(logs)).logsumexp(dim=0) - math.log(len(logs))
+
+
 class Ensemble(nn.Module):
     """Classify sequences by the mean of the calibrated probabilities of several models.
 
@@ -44,8 +53,7 @@ class Ensemble(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the logarithms of the mean probabilities, (batch, num_classes); arguments as of the members."""
         pairs = zip(self.members, self.temperatures, strict=True)
-        logs = [(member(x, lengths) / temperature).log_softmax(dim=1) for member, temperature in pairs]
-        return torch.stack(logs).logsumexp(dim=0) - math.log(len(logs))
+        return log_mean([(member(x, lengths) / temperature).log_softmax(dim=1) for member, temperature in pairs])
 
     def stream(self, batch_size: int = 1) -> NoReturn:
         """Raise `ConfigError`: streams are read by single models."""

@@ -3,23 +3,29 @@
 The best run is compared with each of the others: sequence by sequence if both have predictions for the same test set,
 by the intervals of their accuracies if predictions are missing, and over seeds if every setting has several seeds. As
 the best was chosen by the same accuracies, all p-values are corrected for the number of pairs. Copies of a run are
-skipped. Runs tested on different data are not ranked: each data set has its own best.
+skipped. Runs tested on different data are not ranked: each data set has its own best. Runs with predictions for the
+same test set are also averaged: what is the mean of their probabilities worth?
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from ..errors import InputError, RunError
+from ..evaluation.calibration import Calibration
+from ..evaluation.metrics import Evaluation
+from ..evaluation.predictions import Predictions
 from ..evaluation.significance import LEVEL, difference, holm, mcnemar, two_proportions, welch
 from ..formatting import in_words
+from ..models.ensemble import log_mean
 from .folder import fresh, write_json
 from .record import Record, read_record
 
@@ -114,6 +120,44 @@ class Verdict:
         return {**vars(self), "significant": self.significant, "words": str(self)}
 
 
+@dataclass(frozen=True)
+class Mean:
+    """Several runs as one, by the mean of their calibrated probabilities on the test set that they share.
+
+    Attributes:
+        data: number of the data set, as of the `Group`
+        runs: folders of those with stored predictions of it, the best first
+        evaluation: of the mean
+        best: accuracy of the best of them, a fraction
+        p: of McNemar's test between the mean and the best
+    """
+
+    data: int
+    runs: tuple[str, ...]
+    evaluation: Evaluation
+    best: float
+    p: float
+
+    @property
+    def gain(self) -> float:
+        """The accuracy of the mean less that of the best run, a fraction."""
+        return self.evaluation.accuracy - self.best
+
+    def __str__(self) -> str:
+        """Return the gain in words, on one line."""
+        verdict = "more than noise" if self.p < LEVEL else "within noise"
+        figures = f"{100 * self.evaluation.accuracy:.2f} %, {100 * self.gain:+.2f} points over the best, {self.runs[0]}"
+        return (
+            f"mean of {len(self.runs)} runs: {figures}, {verdict} (McNemar p {_p(self.p)}); unroll predict --with "
+            "averages runs"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        of_mean = {name: self.evaluation.to_dict()[name] for name in ("accuracy", "interval", "loss", "n", "correct")}
+        return {"data": self.data, "runs": list(self.runs), **of_mean, "gain": self.gain, "p": self.p}
+
+
 def _p(value: float) -> str:
     return f"= {value:.2g}" if value >= 1e-4 else "< 0.0001"
 
@@ -129,6 +173,7 @@ class Comparison:
         verdicts: for each data set, the best against each of the others
         pairs: number of pairs of the runs, or settings, among which the best was chosen; p-values are corrected for it
         left_out: runs that were skipped, and why
+        means: of each data set of which two runs or more have stored predictions, the mean of these
     """
 
     groups: tuple[Group, ...]
@@ -137,6 +182,7 @@ class Comparison:
     verdicts: tuple[Verdict, ...]
     pairs: int
     left_out: dict[str, str]
+    means: tuple[Mean, ...] = ()
 
     @property
     def by_data(self) -> tuple[tuple[Group, ...], ...]:
@@ -166,6 +212,7 @@ class Comparison:
             "differing": list(self.differing),
             "same_data": self.same_data,
             "verdicts": [verdict.to_dict() for verdict in self.verdicts],
+            "means": [mean.to_dict() for mean in self.means],
             "pairs": self.pairs,
             "left_out": self.left_out,
         }
@@ -243,7 +290,7 @@ def compare_runs(paths: Iterable[str | Path]) -> Comparison:
     groups, differing = _group(records)
     same_data = len({record.fingerprint for record in records}) == 1
     verdicts, pairs = _judge(groups)
-    return Comparison(groups, differing, same_data, tuple(verdicts), pairs, left_out)
+    return Comparison(groups, differing, same_data, tuple(verdicts), pairs, left_out, tuple(_means(groups)))
 
 
 def _is_same(a: Record, b: Record) -> bool:
@@ -315,6 +362,30 @@ def _judge_comparable(groups: Sequence[Group]) -> tuple[list[Verdict], int]:
         verdicts = [_run_by_run(picked[0], run) for run in picked[1:]]
     among = 1 + sum(_pairing(picked[0], run)[0] is not None for run in picked[1:])
     return verdicts, among * (among - 1) // 2
+
+
+def _means(groups: Sequence[Group]) -> Iterator[Mean]:
+    """Yield the mean of the runs on each data set."""
+    for number, same in groupby(groups, key=lambda group: group.data):
+        runs = sorted((run for group in same for run in group.runs if run.n), key=lambda run: -_or_worst(run.accuracy))
+        alike = [run for run in runs if _pairing(runs[0], run)[0] and _classes(run) == _classes(runs[0])]
+        each = [(run.predictions, run.calibration) for run in alike]
+        logs = [_logs(predictions, calibration) for predictions, calibration in each if predictions is not None]
+        (first, _), *_ = each or [(None, None)]
+        if len(logs) > 1 and first is not None:
+            mean = replace(first, logits=log_mean(logs).float())
+            counts = (int((mean.right & ~first.right).sum()), int((first.right & ~mean.right).sum()))
+            best = float(first.right.double().mean())
+            yield Mean(number, tuple(str(run.path) for run in alike), mean.evaluation, best, mcnemar(*counts))
+
+
+def _classes(run: Record) -> tuple[str, ...]:
+    return run.predictions.classes if run.predictions else ()
+
+
+def _logs(predictions: Predictions, calibration: Calibration | None) -> Tensor:
+    """Return the logarithms of calibrated probabilities, (N, classes) float64."""
+    return (predictions.logits.double() / (calibration.temperature if calibration else 1.0)).log_softmax(dim=1)
 
 
 def _over_seeds(best: Group, rival: Group) -> Verdict:

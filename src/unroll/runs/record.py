@@ -11,10 +11,11 @@ from typing import Any
 import safetensors
 
 from ..errors import RunError
+from ..evaluation.calibration import Calibration
 from ..evaluation.metrics import Interval
 from ..evaluation.predictions import Predictions
 from ..training.results import EpochResult
-from .artifacts import BestBaseline, read_baselines, read_evaluation, read_predictions
+from .artifacts import BestBaseline, read_baselines, read_calibration, read_evaluation, read_predictions
 from .config_file import read_config
 from .ensemble import history_of, is_finished, members
 from .folder import EVALUATION, METRICS, WEIGHTS, checkpoints, first_line
@@ -41,6 +42,7 @@ class Record:
         n: number of sequences in the test set
         correct: number of correct predictions
         baseline: the best result of ``unroll baseline``; None if that was not run
+        calibration: of its confidence; None if no validation split was held out
     """
 
     path: Path
@@ -59,6 +61,7 @@ class Record:
     n: int
     correct: int
     baseline: BestBaseline | None = None
+    calibration: Calibration | None = None
 
     @property
     def seconds(self) -> float:
@@ -126,6 +129,7 @@ def read_record(path: str | Path) -> Record:
         predictions,
         **metrics,
         baseline=read_baselines(path),
+        calibration=read_calibration(path),
     )
 
 

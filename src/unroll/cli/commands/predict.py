@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from ...config import DataConfig, LinesName
+from ...errors import ConfigError
 from ...interrupt import immediate_interrupt
 from ...validation import check_run
-from ..app import Json, TableFlags, app, given, import_user_cell
+from ..app import Json, TableFlags, app, given, import_user_cell, refuse_options
 from ..outcome import print_json, say
 
 
 @app.command
 def predict(
     run: Path,
-    files: list[Path] | None = None,
+    files: Annotated[list[Path] | None, Parameter(allow_leading_hyphen=True)] = None,
     /,
     *,
     text: list[str] | None = None,
+    with_: Annotated[list[Path] | None, Parameter(name="--with", negative="")] = None,
+    out: Path | None = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
     stop_at: float | None = None,
     reading: TableFlags = None,
     lines: LinesName | None = None,
@@ -31,6 +38,8 @@ def predict(
     Example: unroll predict runs/first digit.png photo.jpg
 
     Example: unroll predict runs/films --text "a fine film"
+
+    Example: unroll predict runs/stays new.csv --with runs/stays-2 --out answers.csv
 
     For a run trained on MNIST or a similar set, an image of the model's own size, or a bicubic enlargement of one, is
     taken as it is; any other is cropped to its ink, scaled and centred as the training images were, in either polarity.
@@ -51,9 +60,18 @@ def predict(
     run
         Folder of a finished run.
     files
-        Files or pipes of the kind that the run was trained on: images, series or texts. A pipe may bring up to 1 GB.
+        Files, folders or pipes of the kind that the run was trained on: images, series or texts. Of a folder all such
+        files are read, at any depth, in the order of their paths. A pipe may bring up to 1 GB; - is standard input.
     text
         A text to classify; may be repeated.
+    with_
+        Folder of another run with the same classes: the answer is the mean of the calibrated probabilities of all runs,
+        each of which prepares the data in its own way; may be repeated.
+    out
+        File for the answers, .csv, .jsonl or .parquet: a row for each sequence in the order of the input, with file,
+        row (from 0, as pandas counts), line, id, class, probability, error, and p(NAME) for each class.
+    overwrite
+        Replace the file at --out.
     stop_at
         Stop reading once the confidence reaches this threshold, for example 0.95, and show the number of steps read.
     lines
@@ -65,47 +83,71 @@ def predict(
         module:Class of your own cell, if the run was trained with one; it is imported.
     json
         Print one JSON object: whether probabilities are calibrated, warnings of files unlike the training data, and for
-        each image, series or text its class, probability, top 3 classes and preparation, or the error.
+        each image, series or text its file, row, line and id, its class, the probabilities of all classes, the top 3
+        and its preparation, or the error.
     """
+    refuse_options(files or [], "predict")
+    if overwrite and out is None:
+        raise ConfigError("--overwrite is for the file at --out: name one")
     config = DataConfig(**given(reading), lines=lines, text_column=text_column)
-    check_run(run)
+    folders = [run, *(with_ or [])]
+    check_run(*folders)
     with immediate_interrupt():
         from ...data.formats.text_file import text_lines
+        from ...data.records import Records
+        from ...data.sources import sources
         from ...data.streams import read_stream
         from ...errors import InputError
-        from ...evaluation.predict_files import Sure, predict_files, predict_texts
+        from ...runs.answers import check_answers, check_apart, write_answers
+        from ...runs.predicted import check_alike
+        from ...runs.predicted import predict as predict_by
         from ...runs.storage import load_run
         from ..views.evaluation import print_predictions
-        from ..views.terminal import Screen
+        from ..views.terminal import Screen, print_facts
 
+    if out is not None:
+        check_answers(out, overwrite)
     import_user_cell(cell)
-    loaded = load_run(run)
+    runs = [load_run(path) for path in folders]
+    loaded, kind = runs[0], runs[0].preparation.kind
+    check_alike(runs)
     if stop_at is not None:
         loaded.single("--stop-at")
-    texts, places = text or [], list[str]()
+    texts, records, texts_from = text or [], None, "--text"
     if not files and not text:
         content = b"" if sys.stdin.isatty() else read_stream(sys.stdin.buffer, "standard input")
-        texts, places = text_lines(content, "standard input")
+        texts_from = "standard input"
+        texts, numbers = text_lines(content, texts_from)
+        records = Records(range(len(texts)), numbers, named_by="line")
         if not texts:
             raise InputError(
                 f"{run} has nothing to classify: name files, give --text, or send texts to standard input, one per line"
             )
-    sure = Sure(loaded.calibration, stop_at)
-    own = loaded.config.plan.reading if loaded.config.plan else None
-    predictions = predict_files(loaded.model, loaded.preparation, files or [], sure, config, own)
-    if texts:
-        predictions += predict_texts(loaded.model, loaded.preparation, texts, places, sure=sure)
+    with sources(files or [], kind, getattr(sys.stdin, "buffer", None)) as (each, notes):
+        if out is not None:
+            check_apart(out, files or [], each, kind)
+        predicted = predict_by(runs, each, texts, records, texts_from, config, stop_at)
+    predictions = predicted.predictions
+    if out is not None:
+        write_answers(out, predictions, predicted.classes)
     if stop_at is not None and loaded.calibration is None:
         say(f"{run} has no calibration, so the confidence may be too high; train with a validation split to get one")
-    warnings = list(dict.fromkeys(f"{each.file}: {each.unusual}" for each in predictions if each.unusual))
-    if json:
-        about = {"run": str(run), "calibrated": loaded.calibration is not None, "warnings": warnings}
-        print_json(about | {"predictions": [prediction.to_dict() for prediction in predictions]})
-    else:
-        print_predictions(Screen(), predictions, calibrated=loaded.calibration is not None)
-    for line in warnings:
-        say(line)
+    calibrated = all(each.calibration is not None for each in runs)
     failed = [prediction.error for prediction in predictions if prediction.error is not None]
-    for error in failed:
-        say(error)
+    if json:
+        about = {
+            "run": str(run),
+            "with": list(map(str, folders[1:])),
+            "calibrated": calibrated,
+            "out": out and str(out),
+        }
+        answers = [prediction.to_dict(predicted.classes) for prediction in predictions]
+        print_json(about | {"warnings": predicted.warnings, "predictions": answers})
+    elif out is not None:
+        errors = f", {len(failed):,} of them errors" if failed else ""
+        print_facts(Screen(), {"answers": f"{out} ({len(predictions):,} rows{errors})"})
+    else:
+        print_predictions(Screen(), predictions, calibrated)
+    for line in (*notes, *predicted.warnings, *failed):
+        say(line)
     return 2 if failed else 0

@@ -53,6 +53,15 @@ def _table(comparison: Comparison, groups: Sequence[Group]) -> Table:
             f"{run.seconds:.1f}",
         ]
         table.add_row(*map(Text, cells))
+    for mean in comparison.means:
+        if mean.data == groups[0].data:
+            low, high = mean.evaluation.interval
+            of = "all" if len(mean.runs) == len(runs) else f"{len(mean.runs)} of {len(runs)}"
+            before = [f"mean of {of}", *([""] if several_data else []), *([""] * len(comparison.differing))]
+            gaps = ["–"] * (len(numbers) - 4)
+            figures = [percent(mean.evaluation.accuracy), f"{100 * low:.2f} … {100 * high:.2f}"]
+            loss = f"{mean.evaluation.loss:.4f}"
+            table.add_row(*(Text(cell, style="dim") for cell in (*before, *gaps, *figures, loss, "–")))
     for data, base in _baselines([run for run, _ in runs]).items():
         before = [f"baseline: {base.name}", *([data] if several_data else [])]
         low, high = base.interval
@@ -96,6 +105,8 @@ def _remarks(comparison: Comparison) -> Iterator[Text]:
             yield Text(f"{names}: mean {spread}")
     for verdict in comparison.verdicts:
         yield Text(str(verdict), style="green" if verdict.significant else "")
+    for mean in comparison.means:
+        yield Text(str(mean))
     if comparison.tests and comparison.pairs > 1:
         pairs = f"the best was chosen among all, so p is corrected for {comparison.pairs} pairs by Holm's method"
         yield Text(f"({pairs}; more than noise means corrected p < 0.05)", style="dim")

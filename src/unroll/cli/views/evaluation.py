@@ -86,14 +86,11 @@ def print_predictions(console: Console, predictions: Iterable[FilePrediction], c
     for prediction in predictions:
         if prediction.error is not None:
             continue
-        series = prediction.series
         (label, probability), *rest = prediction.top
         runners_up = ", ".join(f"{shown(name)} {percent(p)}" for name, p in rest)
         console.print(
             Text.assemble(
-                f"{prediction.file}: "
-                if series is None
-                else f"{prediction.file}, {prediction.named_by} {shown(series)}: ",
+                f"{', '.join(filter(None, (prediction.file, prediction.place)))}: ",
                 *([] if prediction.text is None else [(f"{brief(prediction.text, SHORT)} → ", "")]),
                 (shown(label), "bold green"),
                 f" {percent(probability)}",

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -84,15 +85,18 @@ def _wide(table: Table, places: Places, config: DataConfig, known: Columns | Non
     if empty.any():
         line = table.line(int(empty.argmax()))
         raise DataError(f"{table.path}, line {line}: the series is empty; remove the row")
-    names = list(map(str, table.lines.tolist())) if places.id is None else _unique_ids(table, places.id)
+    rows, lines = table.rows.tolist(), table.lines.tolist()
+    names = list(map(str, lines)) if places.id is None else _unique_ids(table, places.id)
     values = [row[:length, None] for row, length in zip(x, lengths.tolist(), strict=True)]
-    by = "line" if places.id is None else "id"
+    by: Literal["line", "id"] = "line" if places.id is None else "id"
     labels = None if places.label is None else _each_row(table, places.label, _labels(table, places.label))
     columns = places.named(table.header, config) if known is None else known
     groups = None if places.group is None else _each_row(table, places.group, table.texts(places.group).values)
     when = None if places.when is None else np.repeat(_times(table, places.when)[:, None], 2, axis=1)
     notes = _notes(table, places, known)
-    return Series(table.path, values, names, by, labels, (), (), columns, notes, groups=groups, when=when)
+    return Series(
+        table.path, values, names, by, labels, (), (), columns, notes, groups=groups, when=when, rows=rows, lines=lines
+    )
 
 
 def _long(table: Table, places: Places, config: DataConfig, known: Columns | None) -> Series:
@@ -138,7 +142,11 @@ def _long(table: Table, places: Places, config: DataConfig, known: Columns | Non
     if places.when is not None:
         moments = _times(table, places.when)[order]
         when = np.stack([reduce.reduceat(moments, bounds[:-1]) for reduce in (np.minimum, np.maximum)], axis=1)
-    made = Series(table.path, values, names, "id", labels, (), features, columns, notes, "", since, groups, when)
+    first = np.minimum.reduceat(np.arange(len(table))[order], bounds[:-1])
+    rows, lines = table.rows[first].tolist(), table.lines[first].tolist()
+    made = Series(
+        table.path, values, names, "id", labels, (), features, columns, notes, "", since, groups, when, rows, lines
+    )
     return replace(made, step_labels=step_labels)
 
 

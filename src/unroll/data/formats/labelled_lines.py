@@ -14,6 +14,7 @@ from pathlib import Path
 from ...config import DataConfig, LinesName
 from ...errors import DataError
 from ...formatting import brief, quoted
+from ..records import Records
 from .candidates import MOST_CLASSES, look_like_classes
 from .parsing import check_name, read_text
 from .text_file import LABELS, TEXTS, Labels, ParsedTexts
@@ -48,9 +49,10 @@ def parse(path: Path, config: DataConfig, labels: Labels = "needed") -> ParsedTe
     examples = "; ".join(f"{label} | {brief(text, SHORT)}" for label, text in pairs)
     where = "at the end" if form == "label-last" else "at the beginning"
     understood = f"texts from lines; class: {where} of each, as in {examples}"
-    return ParsedTexts(
-        path, texts, classes, [f"line {n}" for n, _ in numbered], understood, replace(config, lines=form)
-    )
+    at = [number for number, _ in numbered]
+    records = Records(range(len(at)), at, named_by="line")
+    places = [f"line {number}" for number in at]
+    return ParsedTexts(path, texts, classes, places, understood, replace(config, lines=form), records=records)
 
 
 def _divided(line: str, last: bool, by_tab: bool) -> tuple[str, str]:

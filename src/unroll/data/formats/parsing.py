@@ -10,6 +10,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -161,8 +162,28 @@ def in_order(labels: Sequence[str]) -> tuple[str, ...]:
         return tuple(sorted(classes))
 
 
+class Record(NamedTuple):
+    """A row of a table.
+
+    Attributes:
+        row: its number from 0, as ``pandas.read_csv`` counts: rows of empty cells count, blank lines do not
+        line: in which it ends, from 1
+        cells: their texts
+    """
+
+    row: int
+    line: int
+    cells: list[str]
+
+
 def read_rows(path: Path, most: int | None = None) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return the names of a table's columns, and line number and cells of each row; blank lines are left out.
+    """Return the names of a table's columns, and line number and cells of each row; else as `read_records`."""
+    header, records = read_records(path, most)
+    return header, [(line, cells) for _, line, cells in records]
+
+
+def read_records(path: Path, most: int | None = None) -> tuple[list[str], list[Record]]:
+    """Return the names of a table's columns, and its rows; blank lines and rows of empty cells are left out.
 
     Args:
         path: the file; cells of a .tsv file are not quoted.
@@ -181,19 +202,22 @@ def read_rows(path: Path, most: int | None = None) -> tuple[list[str], list[tupl
         reader = csv.reader(lines, delimiter=divider, strict=True, quoting=csv.QUOTE_NONE)
     else:
         reader = csv.reader(lines, delimiter=divider, strict=True)
-    rows = []
+    rows, row = list[Record](), -1
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
-                rows.append((reader.line_num, cells))
+                rows.append(Record(row, reader.line_num, cells))
+                row += 1
+            elif rows and len(cells) > 1:
+                row += 1
             if len(rows) == most:
                 break
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {shown(error)}; write it again as CSV") from error
     if not rows:
         raise DataError(f"{path} is empty: expected names of columns in its first line")
-    header = checked_header(path, rows.pop(0)[1])
-    for line, cells in rows:
+    header = checked_header(path, rows.pop(0).cells)
+    for _, line, cells in rows:
         if len(cells) != len(header):
             raise DataError(f"{path}, line {line}: expected {len(header)} cells as in the first line, got {len(cells)}")
     return header, rows

@@ -284,11 +284,11 @@ def _series(
         values.append(np.stack([np.asarray(recording.columns[name]) for name in features], axis=1))
     names = [unpacked(recording.path).stem for recording in recordings]
     if not recordings[0].named:
-        return Series(path, values, names, "id", labels)
+        return Series(path, values, names, "file", labels)
     times = [_times(recording) for recording in recordings]
     columns = _columns(recordings, features, marks, times)
     since = np.concatenate([own - own[0] for own in times]) if all(map(len, times)) else None
-    return Series(path, values, names, "id", labels, features=features, columns=columns, times=since)
+    return Series(path, values, names, "file", labels, features=features, columns=columns, times=since)
 
 
 def _columns(

@@ -19,6 +19,7 @@ from ...errors import DataError
 from ...formatting import listed
 from ..columns import Columns
 from ..preparation import Preparation
+from ..records import Records
 from ..sequences import Parts, SequenceData
 from . import arff_series, csv_series, npz, plain_series, recordings, ts_series
 from .hints import conversion
@@ -98,7 +99,7 @@ def _marks_of_no_table(path: Path, config: DataConfig) -> Marks:
 
 def read_unlabelled(
     path: Path, classes: tuple[str, ...], model: Preparation | None = None, config: DataConfig | None = None
-) -> tuple[SequenceData, list[str], str]:
+) -> tuple[SequenceData, Records]:
     """Read series to classify from a file of series or an .npz file; its classes are ignored.
 
     A table with a column for each feature that the model reads, and without an id, is one series.
@@ -110,8 +111,7 @@ def read_unlabelled(
         config: may say what the columns of a table are, if other than in the training data.
 
     Returns:
-        the series, not yet scaled or filled in; the name of each; and what that is: "id", "line" or, counted from 0,
-        "series".
+        the series, not yet scaled or filled in, and their places in the file.
 
     Raises:
         DataError: the file has no known format, or is invalid.
@@ -123,11 +123,11 @@ def read_unlabelled(
     if kind == ".npz" and not path.is_dir():
         config.check_unused(str(path), "it is not a table", *COLUMNS)
         data = npz.read_unlabelled(path, classes, config, offset)
-        return data, [str(number) for number in range(len(data))], "series"
+        return data, Records(range(len(data)))
     if kind not in PARSERS or path.is_dir():
         raise DataError(f"{path} is not a file of series: expected {', '.join(PARSERS)} or .npz{conversion(path)}")
     series = _parsed_alone(path, classes, model, config)
-    return unlabelled(series, classes, offset), series.names, series.named_by
+    return unlabelled(series, classes, offset), series.records
 
 
 def _parsed_alone(path: Path, classes: tuple[str, ...], model: Preparation | None, config: DataConfig) -> Series:

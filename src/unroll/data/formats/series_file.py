@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from ...formatting import listed, shown
 from ..columns import Columns
 from ..origins import Origins
 from ..preparation import Preparation, Scaling
+from ..records import Records
 from ..remarks import plain
 from ..sequences import SequenceData
 from .parsing import in_order
@@ -28,8 +30,8 @@ class Series:
     Attributes:
         path: of the file
         values: of each series (time, features) float64, NaN where a value is missing
-        names: of each series: its id, or its line
-        named_by: which of the two, "id" or "line"
+        names: of each series: its id, or its line, or the name of a file that is one series
+        named_by: which of these, "id", "line" or "file"
         labels: class of each series; None where the file has no classes
         classes: all that the file says there are, in its order; empty where that follows from the labels
         features: names of the features; empty where the file has none
@@ -39,6 +41,8 @@ class Series:
         times: (steps of all series,) float64, ascending from 0 in each; of dates in seconds; None where it has none
         groups: of each series what it belongs to; None where no column says so
         when: (N, 2) int64 or float64, the first and the last moment of each series; None where no column says so
+        rows: number of each series' record, of its first one if it has several; empty where every record is a series
+        lines: the line of each of these records; empty where ``names`` says it, or the file has none
         step_labels: (steps of all series,) the class of each, where it changes within series, of which ``labels`` then
             say the first; None where it does not
     """
@@ -46,7 +50,7 @@ class Series:
     path: Path
     values: list[np.ndarray]
     names: list[str]
-    named_by: str
+    named_by: Literal["id", "line", "file"]
     labels: list[str] | None
     classes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
@@ -56,12 +60,24 @@ class Series:
     times: np.ndarray | None = None
     groups: list[str] | None = None
     when: np.ndarray | None = None
+    rows: Sequence[int] = ()
+    lines: Sequence[int] = ()
     step_labels: Texts | None = None
 
     @property
     def all_labels(self) -> list[str]:
         """Each class that occurs, at least once."""
         return [*(self.labels or []), *(self.step_labels.values if self.step_labels else [])]
+
+    @property
+    def records(self) -> Records:
+        """The places of the series in the file."""
+        if self.named_by == "file":
+            return Records(ids=self.names, named_by="file")
+        rows = self.rows or range(len(self.names))
+        if self.named_by == "line":
+            return Records(rows, [int(name) for name in self.names], named_by="line")
+        return Records(rows, self.lines, self.names, "id")
 
 
 def to_sequences(parts: Sequence[Series], offset: tuple[float, ...] | None = None) -> list[SequenceData]:

@@ -22,7 +22,16 @@ import numpy as np
 from ...config import DataConfig
 from ...errors import ConfigError, DataError
 from ...formatting import shown
-from .parsing import PANDAS_MISSING, checked_header, decoded, divider_of, number, read_rows, unpacked_content
+from .parsing import (
+    PANDAS_MISSING,
+    checked_header,
+    decoded,
+    divider_of,
+    number,
+    read_records,
+    read_rows,
+    unpacked_content,
+)
 
 CHUNK = 1 << 21  # bytes whose lines are counted at once
 MARK = b"\xef\xbb\xbf"  # with which some editors begin a file
@@ -99,6 +108,7 @@ class Table:
         lines: (rows,) int64, the line that each row ends in
         columns: of each its numbers (rows,), NaN where one is missing, or its texts
         marks: how numbers are written
+        rows: (rows,) int64, their numbers from 0 as pandas counts them: rows of empty cells count, though not here
     """
 
     path: Path
@@ -106,6 +116,7 @@ class Table:
     lines: np.ndarray
     columns: list[np.ndarray | Texts]
     marks: Marks
+    rows: np.ndarray
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -185,10 +196,10 @@ def read_table(path: Path, texts: Callable[[list[str]], Collection[int]], marks:
         decoded(content, str(path))
     table = _parsed_table(path, content, texts, marks)
     if table is None:
-        header, rows = read_rows(path)
-        lines = np.array([line for line, _ in rows], np.int64)
-        columns = [_factorised([cells[place] for _, cells in rows]) for place in range(len(header))]
-        table = Table(path, header, lines, list(columns), marks)
+        header, records = read_records(path)
+        rows, lines = (np.array([record[at] for record in records], np.int64) for at in (0, 1))
+        columns = [_factorised([cells[place] for *_, cells in records]) for place in range(len(header))]
+        table = Table(path, header, lines, list(columns), marks, rows)
         texts(header)
     if not len(table):
         raise DataError(f"{path} holds no series but a first line: expected a row for each time step or each series")
@@ -230,7 +241,7 @@ def _parsed_table(
         lines = _lines(content, *form)
     if lines is None or len(_codes(columns[0])) != len(lines) or _has_empty_row(columns):
         return None
-    return Table(path, header, lines, columns, marks)
+    return Table(path, header, lines, columns, marks, np.arange(len(lines)))
 
 
 def _codes(column: np.ndarray | Texts) -> np.ndarray:

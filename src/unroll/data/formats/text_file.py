@@ -13,10 +13,11 @@ import numpy as np
 
 from ...config import DataConfig
 from ...errors import DataError, did_you_mean
-from ...formatting import listed, quoted, shown
+from ...formatting import is_printable, listed, quoted, shown
+from ..records import Records
 from .candidates import length_of_prose, look_like_classes
 from .dates import moment
-from .parsing import check_name, decoded, number, read_rows, read_text
+from .parsing import check_name, decoded, number, read_records, read_rows, read_text
 from .parts import unpacked
 
 PLAIN = ("text", "sentence")  # names that leave no doubt
@@ -40,6 +41,7 @@ class ParsedTexts:
         reading: how the file was read, with what was not said but found out: further parts are read so too
         groups: what each text belongs to; None where no column says so
         when: (N, 2) int64 or float64, the moment of each text, twice; None where no column says so
+        records: the same places, for answers to be joined with the file
     """
 
     path: Path
@@ -50,9 +52,10 @@ class ParsedTexts:
     reading: DataConfig = field(default_factory=DataConfig)
     groups: list[str] | None = None
     when: np.ndarray | None = None
+    records: Records = field(default_factory=Records)
 
 
-def text_lines(content: str | bytes, name: str = "") -> tuple[list[str], list[str]]:
+def text_lines(content: str | bytes, name: str = "") -> tuple[list[str], list[int]]:
     """Return each line as a text, blank ones left out, and its number.
 
     Args:
@@ -63,7 +66,7 @@ def text_lines(content: str | bytes, name: str = "") -> tuple[list[str], list[st
         DataError: bytes are not UTF-8; says at which one.
     """
     lines = (decoded(content, name) if isinstance(content, bytes) else content).split("\n")
-    filled = [(str(at), line.strip()) for at, line in enumerate(lines, start=1) if line.strip()]
+    filled = [(at, line.strip()) for at, line in enumerate(lines, start=1) if line.strip()]
     return [line for _, line in filled], [at for at, _ in filled]
 
 
@@ -90,7 +93,8 @@ class _Table:
         path: of the file
         row: what one is called, "line" or "object"
         names: of the columns; of objects the fields of the first
-        numbers: of the rows
+        numbers: of these
+        places: of the rows, from 0, as pandas counts them
         rows: what each holds by the names of the columns, or fields
     """
 
@@ -98,6 +102,7 @@ class _Table:
     row: str
     names: list[str]
     numbers: list[int]
+    places: Sequence[int]
     rows: Sequence[Mapping[str, Any]]
 
     def values(self, name: str) -> list[Any]:
@@ -118,9 +123,10 @@ def parse_table(path: Path, config: DataConfig, labels: Labels) -> ParsedTexts:
     Raises:
         DataError: the file cannot be read, a column is missing or ambiguous, or a row is invalid; it names the place.
     """
-    header, rows = read_rows(path)
-    cells = [dict(zip(header, cells, strict=True)) for _, cells in rows]
-    return _texts(_Table(path, "line", header, [at for at, _ in rows], cells), config, labels)
+    header, records = read_records(path)
+    cells = [dict(zip(header, cells, strict=True)) for *_, cells in records]
+    lines, rows = [record.line for record in records], [record.row for record in records]
+    return _texts(_Table(path, "line", header, lines, rows, cells), config, labels)
 
 
 def parse_json(path: Path, config: DataConfig, labels: Labels) -> ParsedTexts:
@@ -148,7 +154,7 @@ def _objects(path: Path) -> _Table:
     for at, value in zip(numbers, objects, strict=True):
         if not isinstance(value, dict):
             raise DataError(f"{path}, {row} {at}: expected an object with fields, got {shown(value)}")
-    return _Table(path, row, list(objects[0]) if objects else [], numbers, objects)
+    return _Table(path, row, list(objects[0]) if objects else [], numbers, range(len(objects)), objects)
 
 
 def _decoded(content: str, where: str) -> Any:
@@ -175,6 +181,9 @@ def _texts(table: _Table, config: DataConfig, labels: Labels) -> ParsedTexts:
             raise DataError(f"{table.where(place)}: expected a text in {shown(text)}, got {shown(value)}")
         texts.append(check_text(table.where(place), value))
     classes = None if label is None else [_label(table, place, label) for place in range(len(table.rows))]
+    ids = _ids(table, config, text)
+    lines = table.numbers if table.row == "line" else ()
+    records = Records(table.places, lines, ids, "id" if ids else "line" if lines else "text")
     columns = [None if name is None else _chosen(table, name) for name in (config.group, config.split_by_time)]
     groups, when = (None if name is None else _values(table, name) for name in columns)
     left_out = [name for name in table.names if name not in (text, label, *columns)]
@@ -183,7 +192,7 @@ def _texts(table: _Table, config: DataConfig, labels: Labels) -> ParsedTexts:
     reading = replace(config, text_column=text, label_column=label)
     places = [f"{table.row} {at}" for at in table.numbers]
     moments = None if when is None else _moments(table, config.split_by_time or "", when)
-    return ParsedTexts(table.path, texts, classes, places, "; ".join(facts), reading, groups, moments)
+    return ParsedTexts(table.path, texts, classes, places, "; ".join(facts), reading, groups, moments, records)
 
 
 def _values(table: _Table, name: str) -> list[str]:
@@ -202,6 +211,28 @@ def _moments(table: _Table, name: str, cells: list[str]) -> np.ndarray:
             expected = "a number or a date" if not place else "a date" if moments[0][1] else "a number"
             raise DataError(f"{table.where(place)}: expected {expected} in {shown(name)}, got {quoted(cells[place])}")
     return np.repeat(np.array([value for value, _ in moments])[:, None], 2, axis=1)
+
+
+def _ids(table: _Table, config: DataConfig, text: str) -> list[str]:
+    """Return what each text is called: by the column for that, or by ``id`` if every row has one; else nothing.
+
+    Raises:
+        DataError: the column that ``config`` names is missing, or a row has nothing there that is an id.
+    """
+    name = config.id_column and _chosen(table, config.id_column)
+    if name is None:
+        name = next(iter(_called([column for column in table.names if column != text], ("id",))), None)
+    if name is None:
+        return []
+    ids = list[str]()
+    for place, value in enumerate(table.values(name)):
+        if not isinstance(value, str | int) or not is_printable(str(value)) or not str(value).strip():
+            if config.id_column is None:
+                return []
+            where = table.where(place)
+            raise DataError(f"{where}: expected an id in {shown(name)}, a text or a whole number, got {shown(value)}")
+        ids.append(str(value).strip())
+    return ids
 
 
 def _label(table: _Table, place: int, name: str) -> str:

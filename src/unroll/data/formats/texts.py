@@ -33,6 +33,7 @@ from ...errors import DataError
 from ...formatting import is_printable, listed, shown
 from ..origins import Origins
 from ..preparation import Preparation, Scaling
+from ..records import Records
 from ..sequences import Parts, SequenceData
 from . import labelled_lines, text_file
 from .image_folder import SUFFIXES as IMAGES
@@ -125,37 +126,44 @@ def as_before(path: Path, own: DataConfig, reading: DataConfig) -> DataConfig:
 
 
 def read_texts(
-    path: Path, lines: LinesName | None = None, text_column: str | None = None, usual_column: str | None = None
-) -> tuple[list[str], list[str]]:
-    """Return the texts of a file to classify, and the place of each; classes are ignored.
+    path: Path,
+    lines: LinesName | None = None,
+    text_column: str | None = None,
+    usual_column: str | None = None,
+    id_column: str | None = None,
+) -> tuple[list[str], Records]:
+    """Return the texts of a file to classify, and their places in it; classes are ignored.
 
     Args:
         path: a table or JSON with a column for texts; any other file has a text in each line, blank ones left out.
         lines: where the class of a line is, to be ignored (default None: lines have none).
         text_column: which column holds the texts (default None: it is called as `read` expects).
         usual_column: which one does where ``text_column`` is not given, if the file has it (default None).
+        id_column: which column says what a text is called (default None: ``id``, if there is one).
 
     Raises:
         DataError: the file cannot be read, holds no text, or is invalid.
     """
-    suffix, given = _suffix(path), DataConfig(lines=lines, text_column=text_column)
+    suffix, given = _suffix(path), DataConfig(lines=lines, text_column=text_column, id_column=id_column)
     is_lines = suffix not in (*TABLES, *JSON)
-    name, reason = ("text_column", "it has no columns") if is_lines else ("lines", "it does not hold texts in lines")
-    given.check_unused(str(path), reason, name)
+    if is_lines:
+        given.check_unused(str(path), "it has no columns", "text_column", "id_column")
+    else:
+        given.check_unused(str(path), "it does not hold texts in lines", "lines")
     if not is_lines:
         if text_column is None and usual_column is not None and usual_column in names_in(path):
             text_column = usual_column
-        parsed = PARSERS[suffix](path, DataConfig(text_column=text_column), "unwanted")
-        texts, places = parsed.texts, parsed.places
+        parsed = PARSERS[suffix](path, DataConfig(text_column=text_column, id_column=id_column), "unwanted")
+        texts, records = parsed.texts, parsed.records
     elif lines is not None:
         parsed = labelled_lines.parse(path, DataConfig(lines=lines))
-        texts, places = parsed.texts, parsed.places
+        texts, records = parsed.texts, parsed.records
     else:
         texts, numbers = text_lines(read_text(path))
-        places = [f"line {number}" for number in numbers]
+        records = Records(range(len(texts)), numbers, named_by="line")
     if not texts:
         raise DataError(f"{path} holds no texts")
-    return texts, places
+    return texts, records
 
 
 def _suffix(path: Path) -> str:
@@ -244,7 +252,8 @@ def to_sequences(parts: Sequence[ParsedTexts], notes: tuple[str, ...] = ()) -> l
                     f"{part.path}, {place}: the class {shown(label)} is not in {first.path}, the training part"
                 )
         y = torch.tensor([index[label] for label in labels])
-        origins = Origins.of(str(part.path), *_named(part.places), part.groups, part.when)
+        names, named_by = (list(part.records.ids), "id") if part.records.ids else _named(part.places)
+        origins = Origins.of(str(part.path), names, named_by, part.groups, part.when)
         data.append(replace(unread(part.texts, y, classes, notes), origins=origins))
     return data
 
