@@ -229,6 +229,12 @@ class SequenceData:
         return torch.arange(len(self), device=self.y.device) * self.x.shape[1]
 
     @property
+    def recordings(self) -> Tensor | None:
+        """(N,) int64 on the CPU, number of the recording that each is a window of; None where they are not windows."""
+        windows = None if self.origins is None else self.origins.windows
+        return None if windows is None else torch.from_numpy(windows[:, 0])
+
+    @property
     def values(self) -> Tensor:
         """The features that the source has, without those that tell what is missing: a view of ``x``."""
         rule = self.preparation.missing

@@ -74,7 +74,7 @@ def evaluate(
     with show_reading(data or f"the data of {run}"):
         test = load_test(loaded, data, data_dir, **settings)
     name, part, sequences, trained_on = test
-    evaluation = count(loaded.model, sequences)
+    evaluation = count(loaded.model, sequences, calibration=loaded.calibration)
     warnings = test.warnings()
     early = evaluate_anytime(loaded.model, sequences, loaded.calibration) if anytime else None
     if json:
