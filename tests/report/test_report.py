@@ -67,7 +67,7 @@ class Page(html.parser.HTMLParser):
 
 @pytest.mark.slow
 def test_the_page_stands_alone_and_says_what_is_so(run: unroll.Run, tmp_path: Path) -> None:
-    page = write_report(run, load_test(run), out=tmp_path)
+    page = write_report(run, load_test(run), out=tmp_path).path
     text = page.read_text("utf-8")
     assert page == tmp_path / "report.html"
     assert len(text) < 5_000_000
@@ -230,7 +230,7 @@ def test_a_model_of_no_numbers_has_a_report(sample: unroll.Splits) -> None:
     unroll.save(unroll.SequenceClassifier(28, 10, hidden_size=4), "sick", data=sample.train)
     run = unroll.load_run("sick")
     run.model.layers[0][0].weight_hh.data[0, 0] = float("nan")  # type: ignore[index]
-    words = Page(write_report(run, load_test(run, "mnist-sample")).read_text("utf-8")).words
+    words = Page(write_report(run, load_test(run, "mnist-sample")).path.read_text("utf-8")).words
     assert "not finite" in words
 
 
@@ -357,3 +357,45 @@ def test_mistakes_are_drawn_with_what_they_are(sample: unroll.Splits) -> None:
     assert [text.get_text() for text in ax.texts] == [f"{names[0]}\n→ 3 98.7%", f"{names[1]}\n→ 4 50.0%"]
     series = replace(sample.test, preparation=replace(sample.test.preparation, image=None))
     assert len(plots.mistakes(series, [0, 500], labels, confidence).axes) == 2
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
+def test_real_samples_are_counted_or_left_out(tmp_path: Path, call: Call) -> None:
+    random = np.random.default_rng(0)
+    rows = [f"chart{n},patient{n} felt bad,{'ab'[random.integers(2)]}" for n in range(60)]
+    (tmp_path / "notes.csv").write_text("\n".join(["id,text,label", *rows]))
+    quick = ("--recipe", "text", "--epochs", 1, "--hidden-size", 4, "--ngram-buckets", 50)
+    status, out, _ = call("train", "--data", tmp_path / "notes.csv", *quick, "--out", "run", "--report")
+    assert (status, "real samples, of the test split of" in out) == (0, True)
+    with_samples = Path("run/report.html").read_text("utf-8")
+    shown = set(re.findall(r"patient\d+", with_samples))
+    assert f"It holds {len(shown)} real samples, of the test split" in with_samples
+    ids = set(re.findall(r">(chart\d+)<", with_samples))
+    assert ids
+    assert {name.replace("chart", "patient") for name in ids} <= shown
+    out = call("export", "run", "--to", "html", "--json")[1]
+    assert json.loads(out)["samples"] == len(set(re.findall(r"patient\d+", Path("run/page.html").read_text("utf-8"))))
+    for words, file in ((("report", "run"), "run/report.html"), (("export", "run", "--to", "html"), "run/page.html")):
+        status, out, _ = call(*words, "--no-samples")
+        assert (status, "It holds no samples of the data." in out) == (0, True)
+        assert not re.search(r"patient\d|chart\d", Path(file).read_text("utf-8"))
+    assert not {"reading-1", "saliency-1", "mistakes"} & {path.stem for path in Path("run/figures").iterdir()}
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
+def test_mistakes_are_called_as_their_source_does(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    lines = [f"walk{n},{t},{random.normal():.3f},{'ab'[n % 2]}" for n in range(40) for t in range(3)]
+    (tmp_path / "walks.csv").write_text("\n".join(["id,time,x,label", *lines]))
+    run = unroll.train_run(str(tmp_path / "walks.csv"), out=tmp_path / "run", epochs=1, hidden_size=4, val_fraction=0.2)
+    test = load_test(run)
+    assert test.sequences.origins is not None
+    written = write_report(run, test)
+    ids = re.findall(r">(walk\d+)<", written.path.read_text("utf-8"))
+    p = run.predict(test.sequences)
+    wrong = (p.argmax(dim=1) != test.sequences.y).nonzero()[:, 0]
+    order = wrong[p[wrong].max(dim=1).values.argsort(descending=True, stable=True)]
+    assert ids == [test.sequences.origins.names[number] for number in order.tolist()]
+    assert 3 <= written.samples <= len(test.sequences)

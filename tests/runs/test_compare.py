@@ -21,7 +21,7 @@ from unroll.cli import main
 from unroll.evaluation.predictions import Predictions
 from unroll.evaluation.significance import LEVEL, holm
 from unroll.plots import Curve, Score, png, side_by_side, swept
-from unroll.runs.artifacts import read_predictions, write_predictions
+from unroll.runs.artifacts import read_calibration, read_predictions, write_predictions
 from unroll.runs.compare import Verdict
 from unroll.runs.folder import EVALUATION, METRICS, PREDICTIONS
 from unroll.runs.record import Record, read_record
@@ -92,6 +92,21 @@ def test_two_runs_are_compared_sequence_by_sequence(here: Path) -> None:
     accuracies = [100 * float(part.double().mean()) for part in right]
     assert str(verdict).startswith(f"runs/b and runs/a: {accuracies[0]:.2f} and {accuracies[1]:.2f} %, more than noise")
     assert str(verdict).endswith(f": {counts[0]} sequences correct only in runs/b, {counts[1]} only in the other)")
+
+
+def test_the_mean_of_runs_is_that_of_their_calibrated_probabilities(here: Path) -> None:
+    (mean,) = compare_runs([here / "a", here / "b", here / "columns"]).means  # the last reads other sequences
+    p, y = np.zeros((1000, 10)), np.zeros(1000)
+    for name in "ab":
+        stored, temperature = read_predictions(here / name, CLASSES), read_calibration(here / name)
+        assert stored is not None
+        assert temperature is not None
+        z = stored.logits.double().numpy() / temperature.temperature
+        p, y = p + np.exp(z) / np.exp(z).sum(axis=1, keepdims=True) / 2, stored.y.numpy()
+    best = max(float((read_record(here / name).accuracy) or 0) for name in "ab")
+    assert mean.evaluation.accuracy == pytest.approx((p.argmax(axis=1) == y).mean())
+    assert mean.evaluation.loss == pytest.approx(-np.log(p[np.arange(1000), y]).mean(), rel=1e-4)
+    assert (mean.gain, sorted(mean.runs)) == (pytest.approx(mean.evaluation.accuracy - best), ["runs/a", "runs/b"])
 
 
 def copied(here: Path, name: str, copy: str, **settings: Any) -> Path:
@@ -342,7 +357,8 @@ def test_the_command_prints_and_writes_only_where_told(here: Path, capsys: pytes
     out, err = capsys.readouterr()
     assert err == ""
     rows = [line.split("│") for line in out.splitlines() if line.startswith("│")]
-    assert [row[1].strip() for row in rows] in (["runs/b", "runs/c", "runs/a"], ["runs/c", "runs/b", "runs/a"])
+    names = [row[1].strip() for row in rows]
+    assert (sorted(names[:2]), names[2:]) == (["runs/b", "runs/c"], ["runs/a", "mean of all"])
     assert " ± " in out
     assert "(standard deviation over seeds)" in out
     assert "(the best was chosen among all, so p is corrected for 3 pairs by Holm's method; " in out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import RunError
 from ..page import html_page, is_page
@@ -13,7 +14,7 @@ from ..runs.storage import Run
 from .description import describe
 from .verify import check
 
-__all__ = ["Exported", "export_html", "make_page"]
+__all__ = ["Exported", "Page", "export_html", "make_page"]
 
 
 @dataclass(frozen=True)
@@ -25,20 +26,48 @@ class Exported:
         size: in bytes
         checked: number of real sequences on which it was compared with PyTorch
         difference: largest difference of any class's probability from PyTorch's
+        samples: number of real sequences on the page
     """
 
     path: Path
     size: int
     checked: int
     difference: float
+    samples: int
+
+    @property
+    def about_samples(self) -> str:
+        """Whether real sequences are on the page, in a sentence."""
+        n = self.samples
+        if not n:
+            return "It holds no samples of the data."
+        samples = f"{n} real sample{'s' if n > 1 else ''}"
+        return f"It holds {samples} of the test data; unroll export --no-samples leaves them out."
 
 
-def make_page(run: Run, test: TestData) -> tuple[str, int, float]:
-    """Return the page of a run as one HTML file, and the results of `unroll.export.verify.check`.
+class Page(NamedTuple):
+    """The page of a run.
+
+    Attributes:
+        content: one HTML file
+        checked: number of real sequences on which it was compared with PyTorch
+        difference: largest difference of any class's probability from PyTorch's
+        samples: number of real sequences on the page
+    """
+
+    content: str
+    checked: int
+    difference: float
+    samples: int
+
+
+def make_page(run: Run, test: TestData, samples: bool = True) -> Page:
+    """Return the page of a run, checked by `unroll.export.verify.check`.
 
     Args:
         run: finished, as from `unroll.load_run`.
-        test: real sequences, as from `unroll.runs.data.load_test`; some become samples on the page.
+        test: real sequences, as from `unroll.runs.data.load_test`, for the check.
+        samples: whether some of them become samples on the page (default True).
 
     Raises:
         RunError: the page cannot run the model, or its JavaScript and PyTorch differ.
@@ -49,13 +78,13 @@ def make_page(run: Run, test: TestData) -> tuple[str, int, float]:
             f"{run.path}: checking the page needs at least 1 test sequence, got none; pass other data with --data"
         )
     data = test.sequences.to("cpu")
-    description = describe(run, data, Path(test.name).name)
+    description = describe(run, data, Path(test.name).name, samples)
     checked, difference = check(run, data, description)
     description.content["facts"] |= {"checked": checked, "difference": difference}
-    return html_page(*description), checked, difference
+    return Page(html_page(*description), checked, difference, len(description.content["samples"]))
 
 
-def export_html(run: Run, test: TestData, out: str | Path | None = None) -> Exported:
+def export_html(run: Run, test: TestData, out: str | Path | None = None, samples: bool = True) -> Exported:
     """Write a page that runs the model: one file, without server or network.
 
     Args:
@@ -63,6 +92,7 @@ def export_html(run: Run, test: TestData, out: str | Path | None = None) -> Expo
         test: as for `make_page`.
         out: the file to write (default: page.html in the run's folder); it may replace a page made by unroll, but no
             other file.
+        samples: as for `make_page`.
 
     Raises:
         RunError: as `make_page`, or ``out`` is some other file.
@@ -70,10 +100,10 @@ def export_html(run: Run, test: TestData, out: str | Path | None = None) -> Expo
     """
     path = run.path / PAGE if out is None else Path(out).expanduser()
     _refuse_other(path)
-    content, checked, difference = make_page(run, test)
-    data = content.encode()
+    page = make_page(run, test, samples)
+    data = page.content.encode()
     write(path, data)
-    return Exported(path, len(data), checked, difference)
+    return Exported(path, len(data), page.checked, page.difference, page.samples)
 
 
 def _refuse_other(path: Path) -> None:

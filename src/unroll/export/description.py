@@ -50,13 +50,14 @@ class Description(NamedTuple):
     steps: str
 
 
-def describe(run: Run, data: SequenceData, name: str) -> Description:
+def describe(run: Run, data: SequenceData, name: str, samples: bool = True) -> Description:
     """Return all that the page needs.
 
     Args:
         run: finished.
         data: the test data, prepared like the training data.
         name: of the data.
+        samples: whether some of the data is on the page (default True).
 
     Raises:
         RunError: its cell does not compile, so it has no JavaScript; or it is an ensemble.
@@ -66,7 +67,7 @@ def describe(run: Run, data: SequenceData, name: str) -> Description:
         steps, cells = steps_of(model)
     except RunError as error:
         raise RunError(f"{run.path}: {error}") from None
-    samples = _samples(data)
+    chosen = _samples(data) if samples else []
     judged = Path(run.config.plan.data if run.config.plan else name).name  # the data set of the accuracy
     content = {
         "format": FORMAT,
@@ -77,7 +78,7 @@ def describe(run: Run, data: SequenceData, name: str) -> Description:
         "model": _model(model) | {"cells": cells},
         "calibration": run.calibration and run.calibration.to_dict(),
         "preparation": _preparation(run.preparation),
-        "samples": [raw(data, number) for number in samples],
+        "samples": [raw(data, number) for number in chosen],
         "typical": _typical(data) if run.preparation.kind == "series" else None,
         "facts": {
             "accuracy": run.evaluation and run.evaluation["accuracy"],

@@ -61,8 +61,11 @@ class App {
     byId("lead").textContent = this.words.lead;
     byId("facts").textContent = this.words.facts.join(" ");
     byId("answer-hint").textContent = this.words.answerHint;
-    const { unroll, title } = this.description;
-    byId("made").textContent = `Made with unroll ${unroll} from the run “${title}”.`;
+    const { unroll, title, samples } = this.description;
+    const held = ["no samples of the data", "1 real sample of the test data"][samples.length];
+    byId("made").textContent =
+      `Made with unroll ${unroll} from the run “${title}”. ` +
+      `It holds ${held ?? `${samples.length} real samples of the test data`}.`;
     const longest = Math.max(...this.description.classes.map((name) => name.length));
     document.documentElement.style.setProperty("--names", `${0.62 * Math.min(14, Math.max(2, longest))}em`);
   }
@@ -295,6 +298,7 @@ class App {
       return button;
     });
     byId("samples").append(...this.buttons);
+    byId("samples-title").hidden = byId("samples").hidden = !samples.length;
   }
 
   /** Mark the chosen sample. */

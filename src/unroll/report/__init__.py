@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from . import doctor, interpretation, results, summary
 from .measurements import Material, gather
 from .section import Lines, Part, Picture, Section
 
-__all__ = ["write_report"]
+__all__ = ["Reported", "write_report"]
 
 # Names of all figures that a report may have; some are followed by a number.
 NAMES = frozenset(
@@ -40,13 +41,29 @@ NAMES = frozenset(
 )
 
 
+@dataclass(frozen=True)
+class Reported:
+    """A report that was written.
+
+    Attributes:
+        path: of report.html
+        samples: number of real sequences that it shows
+        about_samples: the same in a sentence
+    """
+
+    path: Path
+    samples: int
+    about_samples: str
+
+
 def write_report(
     run: Run,
     test: TestData | None,
     lacking: str = "",
     train: SequenceData | None = None,
     out: str | Path | None = None,
-) -> Path:
+    samples: bool = True,
+) -> Reported:
     """Write the report of a run as one self-contained HTML file, and its figures as PNG files.
 
     Args:
@@ -56,16 +73,15 @@ def write_report(
         lacking: why ``test`` is not available, in words.
         train: the training data, as from `unroll.runs.data.load_train`, for the doctor (default: ``test``).
         out: folder for report.html and figures/, which are replaced if they exist (default: the run's own).
-
-    Returns:
-        the path of report.html.
+        samples: whether to show real sequences of the test data, and what their source calls them: mistakes, sequences
+            read step by step, attributions (default True).
 
     Raises:
         RunError: the folder cannot be made.
     """
     folder = run.path if out is None else Path(out).expanduser()
     _make(folder / FIGURES)
-    material = gather(run, test, lacking, train)
+    material = gather(run, test, lacking, train, samples)
     sections = list(_sections(material))
     page = _page(material, sections)
     pictures = {part.name: part for section in sections for part in section.parts if isinstance(part, Picture)}
@@ -75,7 +91,7 @@ def write_report(
     for old in (folder / FIGURES).glob("*.png"):  # left over from an earlier report
         if old.stem not in pictures and old.stem.rstrip("-0123456789") in NAMES:
             old.unlink()
-    return folder / REPORT
+    return Reported(folder / REPORT, len(material.samples), material.about_samples)
 
 
 def _make(folder: Path) -> None:
@@ -134,7 +150,8 @@ def _page(material: Material, sections: list[Section]) -> str:
         kind=_kind,
         svg=_svg,
         markup=Markup,
-        footer=f"Made by unroll {material.run.config.unroll}. The figures are also in {FIGURES}/ as PNG files.",
+        footer=f"Made by unroll {material.run.config.unroll}. The figures are also in {FIGURES}/ as PNG files. "
+        + material.about_samples,
     )
 
 

@@ -29,6 +29,7 @@ from ..training.results import EpochResult
 MOST_STEPS = 1_500_000  # time steps to read for the anytime curve; of larger data sets, a sample is used
 LONGEST_WATCHED = 1_000  # time steps
 MOST_MISTAKES = 25
+MOST_SERIES = 9  # of them that are drawn, where they are series
 MOST_WATCHED = 3  # sequences that are read step by step
 MOST_ATTRIBUTED = 10  # images or texts
 TIMED_ANSWERS = 20
@@ -83,6 +84,8 @@ class Material:
         attributions: which parts of the input speak for the predicted class, in these sequences and more
         speed: of predictions
         baseline: the best that ``unroll baseline`` has kept of the run
+        telling: indices of the sequences that ``watched`` and ``attributions`` show
+        shows_samples: whether real sequences of the test data, and what their source calls them, may be shown
     """
 
     run: Run
@@ -100,6 +103,8 @@ class Material:
     attributions: Attributions | None = None
     speed: Speed | None = None
     baseline: BestBaseline | None = None
+    telling: Sequence[int] = ()
+    shows_samples: bool = True
 
     @property
     def unit(self) -> str:
@@ -115,8 +120,31 @@ class Material:
         wrong = (~self.predictions.right).nonzero()[:, 0]
         return wrong[confidence[wrong].argsort(descending=True, stable=True)][:MOST_MISTAKES].tolist()
 
+    @property
+    def drawn(self) -> list[int]:
+        """The indices of the most confident mistakes that are shown themselves: images, series or texts."""
+        if self.data is None or not self.shows_samples:
+            return []
+        return self.worst[:MOST_SERIES] if self.run.preparation.kind == "series" else self.worst
 
-def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceData | None = None) -> Material:
+    @property
+    def samples(self) -> set[int]:
+        """The indices of all sequences that are shown."""
+        return {*self.drawn, *self.telling}
+
+    @property
+    def about_samples(self) -> str:
+        """Whether sequences are shown, in a sentence."""
+        n = len(self.samples)
+        if not n:
+            return "It holds no samples of the data."
+        samples = f"{n:,} real sample{'s' if n > 1 else ''}"
+        return f"It holds {samples}, of {self.judged}; unroll report --no-samples leaves them out."
+
+
+def gather(
+    run: Run, test: TestData | None, lacking: str = "", train: SequenceData | None = None, samples: bool = True
+) -> Material:
     """Compute what the report of a run shows.
 
     Args:
@@ -124,6 +152,7 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
         test: the test data; None if it is not available.
         lacking: why it is not available.
         train: the training data, for the doctor; None uses the test data.
+        samples: whether to show real sequences of the test data.
     """
     history = history_of(run.path, run.config)
     predictions = read_predictions(run.path, run.preparation.classes)
@@ -145,6 +174,7 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
             predictions=predictions,
             lacking=lacking,
             baseline=read_baselines(run.path),
+            shows_samples=samples,
         )
     data = test.sequences
     if predictions is None or predictions.fingerprint != data.fingerprint():
@@ -160,6 +190,7 @@ def gather(run: Run, test: TestData | None, lacking: str = "", train: SequenceDa
         data=data,
         speed=_speed(run, data),
         baseline=read_baselines(run.path) if test.part == "test" else None,
+        shows_samples=samples,
     )
     return material if single is None else _with_reading(material, single, data, predictions)
 
@@ -171,13 +202,14 @@ def _with_reading(
     run = material.run
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
     some = data.subset(order[: _affordable(model, data)])
-    numbers = _telling(run, predictions, data)
+    numbers = _telling(run, predictions, data) if material.shows_samples else []
     return replace(
         material,
         anytime=evaluate_anytime(model, some, run.calibration) if data.time else None,
         asked=len(some),
         watched=tuple(watch(model, data, number, run.calibration) for number in numbers[:MOST_WATCHED]),
         attributions=_attributions(run, data, predictions, numbers) if numbers else None,
+        telling=numbers,
     )
 
 

@@ -21,6 +21,7 @@ MOST_CONFUSIONS = 5  # pairs of classes
 FEW_HELD_OUT = 50  # sequences; a temperature fitted on fewer is unreliable
 MOST_CLASSES = 60  # rows of the table of classes; the worst ones are shown
 TEXT_LENGTH = 120  # characters of a text in a table
+PLACE = 60  # characters of an id, or the name of a file, in a table
 
 
 def learning(history: Sequence[EpochResult]) -> Iterator[Section]:
@@ -161,35 +162,46 @@ def worst(material: Material) -> Iterator[Section]:
         f"A true {names[true[0]]}, predicted {names[int(labels[0])]} with {percent(float(confidence[0]))} confidence."
     )
     parts: list[Picture | Table] = []
-    data, kind = material.data, material.run.preparation.kind
-    if data is not None and kind != "texts":
-        drawn = numbers if kind == "images" else numbers[:9]
+    data, drawn = material.data, material.drawn
+    if data is not None and drawn and data.kind != "texts":
         parts.append(
             Picture(
                 "mistakes",
                 mistakes(data, drawn, labels[: len(drawn)], confidence[: len(drawn)]),
                 first,
-                f"{kind.capitalize()} of the {len(drawn)} most confident mistakes, each with its true and its "
+                f"{data.kind.capitalize()} of the {len(drawn)} most confident mistakes, each with its true and its "
                 "predicted class.",
             )
         )
-    if data is None or kind != "images":
-        texts = None if data is None else data.texts
+    places = _places(material, numbers)
+    if not parts or material.run.preparation.kind != "images" or "index" not in places:
         rows = [
-            (names[y], names[label], percent(p), f"{number:,}" if texts is None else brief(texts[number], TEXT_LENGTH))
-            for number, y, label, p in zip(numbers, true, labels.tolist(), confidence.tolist(), strict=True)
+            (names[y], names[label], percent(p), *place)
+            for y, label, p, place in zip(
+                true, labels.tolist(), confidence.tolist(), zip(*places.values(), strict=True), strict=True
+            )
         ]
-        place = "sequence" if texts is None else "text"
+        of_index = ", with the index of the sequence in the test split" if "index" in places else ""
         caption = (
-            first if not parts else "The same mistakes and more, with the index of the sequence in the test split."
+            first if not parts else f"The same mistakes{'' if len(drawn) == len(rows) else ' and more'}{of_index}."
         )
-        parts.append(Table(("true", "predicted", "confidence", place), rows, caption, words=2))
+        parts.append(Table(("true", "predicted", "confidence", *places), rows, caption, words=2))
     yield Section(
         "Most confident mistakes",
         f"The {len(numbers)} mistakes with the highest confidence. Some are ambiguous or wrongly labelled; the rest "
         "show what the model has not learned.",
         parts,
     )
+
+
+def _places(material: Material, numbers: Sequence[int]) -> dict[str, list[str]]:
+    """Return columns that say which sequences these are: what their source calls them, else their index; and texts."""
+    data, columns = material.data, dict[str, list[str]]()
+    if data is not None and data.origins is not None and material.shows_samples:
+        columns[data.origins.named_by] = [brief(data.origins.names[number], PLACE) for number in numbers]
+    if data is not None and data.texts is not None and material.shows_samples:
+        columns["text"] = [brief(data.texts[number], TEXT_LENGTH) for number in numbers]
+    return columns or {"index": [f"{number:,}" for number in numbers]}
 
 
 def _calibration_note(material: Material, uncalibrated: Reliability, calibrated: Reliability | None) -> str:

@@ -49,7 +49,7 @@ def load_served(paths: Sequence[Path], data_dir: Path | None = None) -> list[Ser
 def page_of(run: Run, name: str, data_dir: Path | None = None) -> str:
     """Return a run's page, or a plain page if it cannot be made; the reason is logged."""
     try:
-        return make_page(run, load_samples(run, None, data_dir))[0]
+        return make_page(run, load_samples(run, None, data_dir)).content
     except InputError as error:
         hint = "; name the data's folder with --data-dir" if isinstance(error, DataError) else ""
         LOG.warning("%s is served without a page: %s%s", name, error, hint)

@@ -20,6 +20,7 @@ def export(
     out: Path | None = None,
     data: str | None = None,
     data_dir: Path | None = None,
+    samples: bool = True,
     cell: str | None = None,
     json: Json = False,
 ) -> int:
@@ -43,11 +44,13 @@ def export(
         Data set to check the page on and to take samples from; default the run's own.
     data_dir
         Folder to search first for the data.
+    samples
+        Put real samples of the test data on the page, to choose from. --no-samples leaves all of them out.
     cell
         module:Class of your own cell, if the run was trained with one; it is imported.
     json
-        Print one JSON object: the page's path, its size in bytes, the number of sequences compared, the largest
-        difference of a probability, and in which way the data is unlike the training data.
+        Print one JSON object: the page's path, its size in bytes, the number of samples on it, the number of sequences
+        compared, the largest difference of a probability, and in which way the data is unlike the training data.
     """
     check_run(run)
     with immediate_interrupt():
@@ -60,17 +63,18 @@ def export(
     import_user_cell(cell)
     loaded = load_run(run)
     loaded.single("a page")  # before the data is loaded
-    samples = load_samples(loaded, data, data_dir)
-    warnings = samples.warnings()
+    test = load_samples(loaded, data, data_dir)
+    warnings = test.warnings()
     for line in warnings:
-        say(f"{samples.name}: {line}")
-    page = export_html(loaded, samples, out)
+        say(f"{test.name}: {line}")
+    page = export_html(loaded, test, out, samples)
     if json:
-        size = {"bytes": page.size, "checked": page.checked, "difference": page.difference, "warnings": warnings}
-        print_json({"run": str(run), "to": to, "file": str(page.path), **size})
+        size = {"bytes": page.size, "samples": page.samples, "checked": page.checked, "difference": page.difference}
+        print_json({"run": str(run), "to": to, "file": str(page.path), **size, "warnings": warnings})
     else:
         facts = {
             "page": f"{page.path} ({page.size / 1e6:.2f} MB)",
+            "samples": page.about_samples,
             "checked": f"on {page.checked} real sequences: all within {page.difference:.1g} of PyTorch",
             "next": "open it in a browser; it needs no network",
         }

@@ -18,6 +18,7 @@ def report(
     data: str | None = None,
     data_dir: Path | None = None,
     out: Path | None = None,
+    samples: bool = True,
     cell: str | None = None,
     json: Json = False,
 ) -> int:
@@ -39,11 +40,14 @@ def report(
         Folder to search first for the data.
     out
         Folder to write to; default the run's.
+    samples
+        Show real samples of the test data: mistakes with their ids or file names, sequences read step by step, what
+        speaks for the answers. --no-samples leaves all of them out.
     cell
         module:Class of your own cell, if the run was trained with one; it is imported.
     json
-        Print one JSON object: the paths of the report and the figures, what is missing, and in which way the data is
-        unlike the training data.
+        Print one JSON object: the paths of the report and the figures, the number of samples shown, what is missing,
+        and in which way the data is unlike the training data.
     """
     check_run(run)
     with immediate_interrupt():
@@ -78,11 +82,12 @@ def report(
         if test.trained_on:
             seen, n = test.trained_on, len(test.sequences)
             say(f"the run was trained on {seen:,} of these {n:,} sequences, so this accuracy is optimistic")
-    page = write_report(loaded, test, lacking, train, out)
+    written = write_report(loaded, test, lacking, train, out, samples)
+    paths = {"report": str(written.path), "figures": str(written.path.parent / FIGURES)}
     if json:
-        paths = {"report": str(page), "figures": str(page.parent / FIGURES)}
-        print_json({"run": str(run), **paths, "missing": lacking, "warnings": warnings})
+        about = {"samples": written.samples, "missing": lacking, "warnings": warnings}
+        print_json({"run": str(run), **paths, **about})
     else:
-        facts = {"report": str(page), "figures": str(page.parent / FIGURES)}
+        facts = paths | {"samples": written.about_samples}
         print_facts(Screen(), facts | ({"missing": lacking} if lacking else {}))
     return 0

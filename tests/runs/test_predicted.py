@@ -1,0 +1,156 @@
+"""Answers as a table beside one's own, and the mean of several runs."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import unroll
+from unroll.evaluation.calibration import Calibration
+from unroll.runs.artifacts import write_calibration
+
+Call = Callable[..., tuple[int, str, str]]
+SERIES = np.random.default_rng(0).normal(size=(5, 4))
+NAMES = ["e", "d", "007", "b,c", 'a"']
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two models that nobody has trained, of the same classes in another order, each with its own scaling."""
+    folder = tmp_path_factory.mktemp("predicted")
+    for seed, (name, classes) in enumerate({"first": ("up", "p(down)", "x"), "second": ("x", "up", "p(down)")}.items()):
+        x = np.random.default_rng(seed).normal(seed, 1 + seed, (30, 4, 1)).astype("f4")
+        np.savez(folder / "data.npz", x=x, y=np.arange(30) % 3, classes=np.array(classes))
+        torch.manual_seed(seed)
+        model = unroll.SequenceClassifier(1, 3, cell="gru", hidden_size=4)
+        unroll.save(model, folder / name, data=unroll.load(str(folder / "data.npz")).train)
+        write_calibration(folder / name, Calibration((1.0,), (0.5 + seed,), 9))
+    return folder / "first", folder / "second"
+
+
+@pytest.fixture
+def table() -> Path:
+    """Series with ids, and an empty row."""
+    frame = pd.DataFrame(SERIES, columns=list("abcd")).assign(id=NAMES)
+    text = frame.to_csv(index=False).splitlines(keepends=True)
+    Path("new.csv").write_text("".join([*text[:3], ",,,,\n", *text[3:]]))
+    return Path("new.csv")
+
+
+def expected(folder: Path, classes: list[str]) -> np.ndarray:
+    """The run's probabilities of the series, in the order of ``classes``."""
+    run = unroll.load_run(folder)
+    p = run.predict(SERIES.astype("f4")).double().numpy()
+    return p[:, [run.preparation.classes.index(name) for name in classes]]
+
+
+READERS: dict[str, Callable[[str], pd.DataFrame]] = {
+    ".csv": lambda name: pd.read_csv(name, dtype={"id": str}),
+    ".jsonl": lambda name: pd.read_json(name, lines=True, dtype={"id": str}),
+    ".parquet": pd.read_parquet,
+}
+
+
+@pytest.mark.filterwarnings("ignore::unroll.UnrollWarning")
+@pytest.mark.parametrize("suffix", READERS)
+def test_answers_join_with_the_frame_that_pandas_reads(
+    suffix: str, runs: tuple[Path, Path], table: Path, call: Call
+) -> None:
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    status, out, _ = call("predict", runs[0], table, "--out", f"answers{suffix}")
+    assert (status, out) == (0, f"answers  answers{suffix} (5 rows)\n")
+    answers, own = READERS[suffix](f"answers{suffix}"), pd.read_csv(table, dtype={"id": str})
+    joined = answers.merge(own, left_on="row", right_index=True)
+    assert joined["id_x"].tolist() == joined["id_y"].tolist() == NAMES
+    assert answers["row"].tolist() == [0, 1, 3, 4, 5]
+    assert answers["line"].tolist() == [2, 3, 5, 6, 7]
+    columns = ["p(up)", "p(p(down))", "p(x)"]
+    of_model = expected(runs[0], ["up", "p(down)", "x"])
+    np.testing.assert_allclose(answers[columns].to_numpy(), of_model, atol=1e-6)
+    assert answers["class"].tolist() == [["up", "p(down)", "x"][label] for label in of_model.argmax(axis=1)]
+    assert answers["probability"].tolist() == answers[columns].max(axis=1).tolist()
+    assert answers["error"].isna().all()
+
+
+@pytest.mark.filterwarnings("ignore::unroll.UnrollWarning")
+def test_the_mean_of_runs_is_that_of_what_each_answers(runs: tuple[Path, Path], table: Path, call: Call) -> None:
+    status, out, _ = call("predict", runs[0], table, "none.csv", "--with", runs[1], "--json")
+    *answers, missing = json.loads(out)["predictions"]
+    classes = ["p(down)", "up", "x"]
+    mean = (expected(runs[0], classes) + expected(runs[1], classes)) / 2
+    np.testing.assert_allclose([[each["probabilities"][name] for name in classes] for each in answers], mean, atol=1e-6)
+    assert [each["class"] for each in answers] == [classes[label] for label in mean.argmax(axis=1)]
+    assert [each["top"][0]["probability"] for each in answers] == [each["probability"] for each in answers]
+    assert status == 2
+    assert set(missing) == {"file", "error"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--out", "answers.xlsx"), "--out must end in .csv, .jsonl, .parquet, got answers.xlsx"),
+        (("--out", "none/answers.csv"), "cannot write none/answers.csv: the folder none does not exist"),
+        (("--out", "there.csv"), "there.csv exists; choose another --out, or replace it with --overwrite"),
+        (("--out", "new.csv", "--overwrite"), "new.csv is one of the files to classify: choose another --out"),
+        ((".", "--out", "more.csv"), "more.csv lies in ., where it would be classified the next time"),
+        (("--overwrite",), "--overwrite is for the file at --out: name one"),
+        (("--with", "images"), "must read the same kind of data to be averaged, got series and images"),
+        (("--with", "two"), "must have the same classes to be averaged: only {run} has p(down); only two has down"),
+        (("--with", "{run}", "--stop-at", 0.9), "--stop-at needs a single run: leave out --with"),
+        (("--ovrewrite",), "unknown option --ovrewrite; a file of that name is ./--ovrewrite; did you mean"),
+        (("-", "-"), "- is given twice: standard input can be read once"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_and_nothing_written(
+    words: tuple[Any, ...], message: str, runs: tuple[Path, Path], table: Path, call: Call, small: unroll.Splits
+) -> None:
+    Path("there.csv").write_text("mine")
+    if "images" in words:
+        unroll.save(unroll.SequenceClassifier(28, 10, hidden_size=4), "images", data=small.train)
+    if "two" in words:
+        np.savez("two.npz", x=SERIES[..., None], y=[0, 1, 2, 0, 1], classes=["up", "down", "x"])
+        data = unroll.load("two.npz", test_fraction=0).train
+        unroll.save(unroll.SequenceClassifier(1, 3, hidden_size=4), "two", data=data)
+    before = sorted(Path().rglob("*"))
+    words = tuple(str(word).replace("{run}", str(runs[0])) for word in words)
+    status, out, err = call("predict", runs[0], table, *words)
+    assert (status, out) == (2, "")
+    assert message.replace("{run}", str(runs[0])) in err
+    assert err.count("\n") == 1
+    assert (sorted(Path().rglob("*")), Path("there.csv").read_text()) == (before, "mine")
+
+
+def test_images_of_a_folder_are_called_by_their_paths(run: unroll.Run, call: Call, sample: unroll.Splits) -> None:
+    names = ["a/10.png", "a/9.png", "a/broken.png", "b/0.png"]
+    for name, image in zip(names, sample.test.images(), strict=False):
+        Path("digits", name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.numpy()).save(Path("digits", name))
+    Path("digits/a/broken.png").write_text("no image")
+    status, _, err = call("predict", run.path, "digits", "--out", "digits/answers.csv")
+    assert status == 2
+    assert err.startswith("unroll: digits/a/broken.png")
+    answers = pd.read_csv("digits/answers.csv")
+    assert answers["id"].tolist() == names
+    assert answers["file"].tolist() == [f"digits/{name}" for name in names]
+    assert answers["error"].notna().tolist() == answers["class"].isna().tolist() == [False, False, True, False]
+    assert answers["row"].isna().all()
+
+
+@pytest.mark.filterwarnings("ignore::unroll.UnrollWarning")
+def test_a_dash_is_standard_input(
+    runs: tuple[Path, Path], table: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(table.read_bytes())))
+    of_pipe = json.loads(call("predict", runs[0], "-", "--json")[1])["predictions"]
+    of_file = json.loads(call("predict", runs[0], table, "--json")[1])["predictions"]
+    assert of_pipe == [{**each, "file": "-"} for each in of_file]
