@@ -98,6 +98,11 @@ class TimeSteps:
         facts += [f"windows of {self.window:,} steps, one every {self.stride:,}"] if self.window is not None else []
         return ", ".join(facts)
 
+    @property
+    def longest(self) -> int | None:
+        """Time steps, or tokens, of the longest sequence that a model reads; None where there is no maximum."""
+        return min((most for most in (self.max_length, self.window) if most is not None), default=None)
+
     def apply(self, steps: Steps, times: np.ndarray | None) -> tuple[Steps, int]:
         """Return the time steps that are read, still of whole series, and how many of these were cut off.
 

@@ -82,6 +82,7 @@ class FilePrediction:
         text: the text; None if it is not a text
         read: time steps read until the threshold was reached; None without early stopping
         windows: the answers for the windows of a recording, of which this one is the mean; empty if it was not cut
+        start: of a window alone, the time step of its recording that it begins with; None of all else
         unusual: how the file differs from the training data; empty if it does not
     """
 
@@ -99,6 +100,7 @@ class FilePrediction:
     text: str | None = None
     read: int | None = None
     windows: tuple[WindowPrediction, ...] = ()
+    start: int | None = None
     unusual: str = ""
 
     @property
@@ -123,6 +125,7 @@ class FilePrediction:
             "probability": self.probability,
             "probabilities": dict(zip(classes, self.probabilities.tolist(), strict=True)),
             "top": [{"class": label, "probability": p} for label, p in self.top],
+            **({} if self.start is None else {"start": self.start}),
             **({} if self.read is None else {"read": self.read}),
             **({"windows": [window.to_dict(classes) for window in self.windows]} if self.windows else {}),
             "preparation": list(self.steps),
@@ -433,6 +436,15 @@ def _of_series(
     notes = [(_counted(len(own), "window"), *steps[0][1:]) for own in windows]
     predictions = _placed(answers, records, str(file), notes, unusual(data))
     return [replace(each, windows=tuple(own)) for each, own in zip(predictions, windows, strict=True)]
+
+
+def each_window(predictions: Sequence[FilePrediction]) -> list[FilePrediction]:
+    """Return the predictions for the windows of recordings in place of those for the recordings; others as they are."""
+    return [
+        replace(recording, windows=(), top=(), **answer)
+        for recording in predictions
+        for answer in ([window._asdict() for window in recording.windows] or [{}])
+    ]
 
 
 def _steps(data: SequenceData) -> list[tuple[str, ...]]:

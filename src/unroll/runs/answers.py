@@ -1,6 +1,7 @@
 """Predictions as a table that can be joined with one's own: a row for each sequence, in the order of the input.
 
-Columns are ``file``, ``row``, ``line``, ``id``, ``class``, ``probability``, with early stopping ``read``, then
+Columns are ``file``, ``row``, ``line``, ``id``, ``class``, ``probability``; of recordings that were cut into windows
+``windows``, their number; of windows ``start``, the time step that each begins with; with early stopping ``read``; then
 ``error``, and for each class ``p(NAME)``, the probability of the class NAME. No other column has a bracket in its name,
 so none has two meanings, whatever the classes are called.
 """
@@ -85,6 +86,10 @@ def columns_of(predictions: Sequence[FilePrediction], classes: Sequence[str]) ->
         "class": [each.label for each in predictions],
         "probability": [each.probability for each in predictions],
     }
+    if any(each.windows for each in predictions):
+        columns["windows"] = [len(each.windows) or None for each in predictions]
+    if any(each.start is not None for each in predictions):
+        columns["start"] = [each.start for each in predictions]
     if any(each.read is not None for each in predictions):
         columns["read"] = [each.read for each in predictions]
     columns["error"] = [each.error and _text(each.error) for each in predictions]
@@ -115,7 +120,7 @@ def _json_lines(columns: Columns) -> bytes:
 
 def _parquet(columns: Columns) -> bytes:
     arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-    texts, whole = ("file", "id", "class", "error"), ("row", "line", "read")
+    texts, whole = ("file", "id", "class", "error"), ("row", "line", "windows", "start", "read")
     arrays = {
         name: arrow.array(
             values, arrow.string() if name in texts else arrow.int64() if name in whole else arrow.float64()
