@@ -126,6 +126,16 @@ def beside_accuracy(evaluation: Mapping[str, Any]) -> str:
     return f"always answering {quoted(name)}: {percent(share)}; {words}"
 
 
+def per_recording(evaluation: Mapping[str, Any]) -> str:
+    """Return the accuracy per recording, of `Evaluation.to_dict` of windows, on one line."""
+    counts = evaluation["recordings"]
+    low, high = counts["interval"]
+    return (
+        f"accuracy {percent(counts['accuracy'])} (95 % interval {100 * low:.2f} to {percent(high)}; "
+        f"{counts['correct']:,} of {counts['n']:,} recordings correct, each by the mean probabilities of its windows)"
+    )
+
+
 def in_words(setting: Mapping[str, Any]) -> str:
     """Return a setting as "cell gru, lr 0.003".
 

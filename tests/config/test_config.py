@@ -128,11 +128,11 @@ def test_frames_and_a_stem_replace_those_of_a_recipe() -> None:
     with_stem = Recipe(model=ModelConfig(stem="conv"))
     for recipe, settings, expected in (
         (with_frames, {"stem": "conv"}, ("conv", "auto", 1)),
-        (with_frames, {"stem": "conv", "stride": 4}, ("conv", 4, 1)),
+        (with_frames, {"stem": "conv", "stem_stride": 4}, ("conv", 4, 1)),
         (with_frames, {"stem": "none"}, ("none", "auto", "auto")),
         (with_frames, {"causal": True}, ("none", "auto", "auto")),
         (with_stem, {"hidden_size": 3}, ("conv", "auto", 1)),
-        (with_stem, {"stride": 4}, ("conv", 4, 1)),
+        (with_stem, {"stem_stride": 4}, ("conv", 4, 1)),
         (with_stem, {"stem": "none"}, ("none", "auto", "auto")),
         (with_stem, {"stem": "none", "frame": 1}, ("none", "auto", 1)),
         (with_stem, {"frame": 8}, ("none", "auto", 8)),
@@ -140,7 +140,7 @@ def test_frames_and_a_stem_replace_those_of_a_recipe() -> None:
         (with_stem, {"causal": True}, ("none", "auto", "auto")),
     ):
         model = recipe.changed(**settings).model
-        assert (model.stem, model.stride, model.frame) == expected, settings
+        assert (model.stem, model.stem_stride, model.frame) == expected, settings
     with pytest.raises(ConfigError, match="stem conv reads single time steps, got frame 8: give one of them"):
         with_stem.changed(stem="conv", frame=8)
     with pytest.raises(ConfigError, match="causal reads a sequence as it comes, but stem conv looks ahead"):

@@ -17,7 +17,7 @@ from unroll.data.sequences import SequenceData
 from unroll.doctor import examine
 from unroll.errors import ConfigError
 from unroll.models.front import choose_frame
-from unroll.models.stem import CHANNELS, KERNELS, Stem, choose_stride
+from unroll.models.stem import CHANNELS, KERNELS, Stem, choose_stem_stride
 from unroll.models.trace import trace_states
 from unroll.training.fused_step import why_not_fused
 
@@ -39,7 +39,7 @@ def reference(stem: Stem, x: Tensor) -> Tensor:
 
 def made(features: int = 3, **settings: Any) -> unroll.SequenceClassifier:
     torch.manual_seed(1)
-    settings = {"cell": "gru", "hidden_size": 6, "stem": "conv", "stride": 6} | settings
+    settings = {"cell": "gru", "hidden_size": 6, "stem": "conv", "stem_stride": 6} | settings
     return unroll.SequenceClassifier(features, 2, **settings).eval()
 
 
@@ -85,8 +85,8 @@ def test_the_gradients_of_a_stem_are_the_differences_of_its_outputs() -> None:
     "settings",
     [
         {"bidirectional": True, "readout": "max"},
-        {"readout": "last", "stride": 1},
-        {"cell": "lstm", "num_layers": 2, "readout": "attention", "stride": 45},
+        {"readout": "last", "stem_stride": 1},
+        {"cell": "lstm", "num_layers": 2, "readout": "attention", "stem_stride": 45},
         {"readout": "mean", "scaling": "both", "mask_size": 1},
     ],
     ids=str,
@@ -116,11 +116,11 @@ def test_strides_are_as_equal_as_they_can_be_and_auto_takes_them() -> None:
     assert [split(stride) for stride in (1, 2, 6, 7, 12, 16, 20, 36, 45)] == [
         (1, 1), (2, 1), (3, 2), (7, 1), (4, 3), (4, 4), (5, 4), (9, 4), (9, 5),
     ]  # fmt: skip
-    assert [choose_stride(length)[0] for length in (1, 100, 101, 251, 427, 784, 1460, 18_000)] == [
+    assert [choose_stem_stride(length)[0] for length in (1, 100, 101, 251, 427, 784, 1460, 18_000)] == [
         1, 1, 2, 4, 6, 12, 25, 45,
     ]  # fmt: skip
     for length in range(1, 5000):
-        stride, reason = choose_stride(length)
+        stride, reason = choose_stem_stride(length)
         first, second = split(stride)
         assert first >= second
         assert first - second <= 1 or (first, second) in ((7, 5), (8, 5), (9, 5))
@@ -158,7 +158,7 @@ def test_saliency_speaks_of_single_time_steps(scaling: str) -> None:
 
 
 def test_truncation_goes_back_whole_stem_steps() -> None:
-    model, x = made(readout="last", stride=4), torch.randn(2, 80, 3)
+    model, x = made(readout="last", stem_stride=4), torch.randn(2, 80, 3)
     whole, cut = x.clone().requires_grad_(), x.clone().requires_grad_()
     (everywhere,) = torch.autograd.grad(model(whole, tbptt=80).sum(), whole)
     (gradient,) = torch.autograd.grad(model(cut, tbptt=9).sum(), cut)
@@ -207,11 +207,11 @@ def test_autocast_gives_the_layers_what_they_read_without_it() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"stride": "auto"}, "stride must be a number, got auto: that follows from the training data alone"),
-        ({"stride": 0}, "stride must be at least 1, got 0"),
-        ({"stride": 11}, "stride must be the product of a number up to 9 and one up to 5, got 11: try 10"),
-        ({"stride": 400}, "stride must be the product of a number up to 9 and one up to 5, got 400: try 45"),
-        ({"stem": "none"}, "stride applies to stem conv, got 6 with stem none: leave it out"),
+        ({"stem_stride": "auto"}, "stem_stride must be a number, got auto: that follows from the training data alone"),
+        ({"stem_stride": 0}, "stem_stride must be at least 1, got 0"),
+        ({"stem_stride": 11}, "stem_stride must be the product of a number up to 9 and one up to 5, got 11: try 10"),
+        ({"stem_stride": 400}, "stem_stride must be the product of a number up to 9 and one up to 5, got 400: try 45"),
+        ({"stem": "none"}, "stem_stride applies to stem conv, got 6 with stem none: leave it out"),
         ({"stem": "batch"}, "stem must be one of none, conv, got 'batch'"),
         ({"frame": 4}, "stem conv reads single time steps, got frame 4: give one of them"),
         ({"causal": True}, "causal reads a sequence as it comes, but stem conv looks ahead: give one of them"),

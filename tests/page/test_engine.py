@@ -126,8 +126,15 @@ def test_each_step_is_what_watching_sees(small: unroll.Splits, script: Script, c
         {"frame": 5, "hop": 3, "scaling": "both", "mask_size": 1},
         {"frame": 3, "hop": 1, "bidirectional": True},
         {"scaling": "series", "mask_size": 2},
-        {"stem": "conv", "stride": 6},
-        {"stem": "conv", "stride": 1, "scaling": "both", "mask_size": 1, "bidirectional": True, "layer_norm": True},
+        {"stem": "conv", "stem_stride": 6},
+        {
+            "stem": "conv",
+            "stem_stride": 1,
+            "scaling": "both",
+            "mask_size": 1,
+            "bidirectional": True,
+            "layer_norm": True,
+        },
     ],
     ids=lambda settings: "-".join(map(str, settings.values())),
 )

@@ -89,7 +89,7 @@ def test_predictions_stream_server_and_page_agree(
     run, series = unroll.load_run(run_of(scaling, missing=missing, bidirectional=both, **front).path), waves[1]
     saved = json.loads((run.path / "config.json").read_text())["model"]
     assert saved["scaling"] == scaling
-    assert [saved[name] for name in ("frame", "hop", "stem", "stride")] == (
+    assert [saved[name] for name in ("frame", "hop", "stem", "stem_stride")] == (
         [1, 1, "conv", 4] if front else [6, 3, "none", "auto"]
     )
     expected = run.predict([[[np.nan if v is None else v for v in step] for step in one] for one in series])
@@ -181,10 +181,10 @@ def test_the_reason_for_a_frame_is_said(waves: tuple[Path, Series]) -> None:
 def test_the_reason_for_a_stride_is_said(call: Call, waves: tuple[Path, Series]) -> None:
     status, out, err = call("train", "--data", waves[0], "--stem", "conv", *FLAGS, "--out", "run")
     assert (status, err) == (0, "")
-    stride, reason = Plan.stride(unroll.load(waves[0]))
+    stride, reason = Plan.stem_stride(unroll.load(waves[0]))
     assert stride == 4
     said = " ".join(out.split())
-    assert f"stride 4, as {reason} train" in said
+    assert f"stem stride 4, as {reason} train" in said
     assert ", stem conv, stride 4, also scaled by itself, both directions, readout max" in said
     assert re.fullmatch(r"series of about 1\d\d time steps become about [34]\d stem steps", reason)
 

@@ -62,7 +62,7 @@ def test_of_few_series_none_is_held_out_unless_something_needs_it(
     quick = ("--hidden-size", 4, "--training-steps", 2, "--no-report")
     out = call("train", "--data", few, *quick, "--out", "none")[1]
     assert "30 train (none held out for validation: a tenth would be too few, see --val-fraction), 4 test;" in out
-    assert re.search(r"\nstride +2, as series of about 130 time steps become about 65 stem steps\n", out)
+    assert re.search(r"\nstem stride +2, as series of about 130 time steps become about 65 stem steps\n", out)
     assert "recipe series: 2 steps, 1 an epoch, batch 64, adamw, lr 0.005 one-cycle, noise 0.1, gain 0.1," in out
     for flags in (("--val-fraction", 0.2), ("--keep", "best"), ("--metric", "macro-f1")):
         out = call("train", "--data", few, *quick, *flags, "--out", f"some{flags[0]}")[1]

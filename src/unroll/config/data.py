@@ -23,7 +23,7 @@ LISTS = ("feature_columns", "drop_columns", "missing_values")
 COLUMNS = ("id_column", "time_column", "label_column", "feature_columns", "drop_columns", "decimal")  # of tables alone
 CUTS = ("group", "group_pattern", "split_by_time")  # columns that say how parts are cut
 OF_IMAGES = ("read", "resize", "colour")
-OF_SERIES = ("resample", "every")  # which time steps are read; max_length also says which tokens
+OF_SERIES = ("resample", "every", "window", "stride")  # which time steps are read; max_length also says which tokens
 TABLE = (*COLUMNS, "missing_values")  # settings of tables, of which the last is one of all series
 SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 HERTZ = {"hz": 1.0, "khz": 1e3}
@@ -74,6 +74,10 @@ class DataConfig:
         every: number of time steps of a series whose mean is read as one
         max_length: maximum number of time steps, or tokens, to read of each sequence; the rest is cut off (default: no
             maximum)
+        window: number of time steps of the windows that each recording is cut into, which are then the sequences; those
+            of a recording are held out together (default: recordings are not cut)
+        stride: time steps from the beginning of a window to that of the next; the last window of a recording ends with
+            it, and may begin earlier (default: half the window)
         text_column: column of the texts (default: the one called text, sentence, headline, review, title, message,
             comment, tweet or content)
         lines: where the class is in a line of text; before the text, after it, or on the side of a tab that has few
@@ -105,6 +109,8 @@ class DataConfig:
     resample: str | None = None
     every: int = 1
     max_length: int | None = None
+    window: int | None = None
+    stride: int | None = None
     text_column: str | None = None
     lines: LinesName | None = None
 
@@ -156,10 +162,25 @@ class DataConfig:
         check_at_least("every", self.every, 1)
         if self.max_length is not None:
             check_at_least("max_length", self.max_length, 1)
+        self._check_window()
         if self.resample is not None and self.time_step is None:
             raise ConfigError(
                 f"resample must be a rate such as 50Hz, or a time above 0 between two steps such as 20ms or 0.02, got "
                 f"{quoted(self.resample)}"
+            )
+
+    def _check_window(self) -> None:
+        if self.window is not None:
+            check_at_least("window", self.window, 1)
+        if self.stride is None:
+            return
+        check_at_least("stride", self.stride, 1)
+        if self.window is None:
+            raise ConfigError(f"stride {self.stride} is that of windows: give their length too, such as --window 128")
+        if self.stride > self.window:
+            raise ConfigError(
+                f"stride must be at most window, {self.window}, got {self.stride}: time steps between windows would be "
+                "skipped"
             )
 
     def names(self, setting: str) -> tuple[str, ...]:

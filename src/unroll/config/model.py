@@ -29,7 +29,8 @@ class ModelConfig:
         frame: time steps that the layers read at once, as one; auto follows from the length of the training data
         hop: time steps from the beginning of a frame to that of the next; auto is half a frame
         stem: what stands before the recurrent layers; conv is two strided convolutions over time, in place of frames
-        stride: time steps from one output of the stem to the next; auto follows from the length of the training data
+        stem_stride: time steps from one output of the stem to the next; auto follows from the length of the training
+            data
         cell: rnn, gru, lstm, indrnn, mingru, minlstm, lru; or module:Class of your own, imported
         nonlinearity: activation of the rnn and indrnn cells
         hidden_size: units per layer and direction
@@ -53,7 +54,7 @@ class ModelConfig:
     frame: int | Auto = 1
     hop: int | Auto = "auto"
     stem: Literal["none", "conv"] = "none"
-    stride: int | Auto = "auto"
+    stem_stride: int | Auto = "auto"
     cell: str = "rnn"
     nonlinearity: Literal["tanh", "relu"] = "tanh"
     hidden_size: int = 150
@@ -83,7 +84,7 @@ class ModelConfig:
         if self.causal and (self.bidirectional or self.scaling in ("series", "both")):
             what = "bidirectional" if self.bidirectional else f"scaling {self.scaling}"
             raise ConfigError(f"causal reads a sequence as it comes, but {what} needs all of it: give one of them")
-        for name in ("frame", "hop", "stride"):
+        for name in ("frame", "hop", "stem_stride"):
             if (steps := getattr(self, name)) != "auto":
                 check_at_least(name, steps, 1)
         if isinstance(self.frame, int) and isinstance(self.hop, int) and self.hop > self.frame:
@@ -112,12 +113,12 @@ class ModelConfig:
             raise ConfigError(
                 f"causal reads a sequence as it comes, but stem {self.stem} looks ahead: give one of them"
             )
-        if self.stem == "none" and self.stride != "auto":
-            raise ConfigError(f"stride applies to stem conv, got {self.stride} with stem none: leave it out")
+        if self.stem == "none" and self.stem_stride != "auto":
+            raise ConfigError(f"stem_stride applies to stem conv, got {self.stem_stride} with stem none: leave it out")
         if self.stem != "none" and self.frame != 1:
             raise ConfigError(f"stem {self.stem} reads single time steps, got frame {self.frame}: give one of them")
-        if self.stride != "auto":
-            split(self.stride)
+        if self.stem_stride != "auto":
+            split(self.stem_stride)
 
     @property
     def additions(self) -> str:
@@ -130,7 +131,7 @@ class ModelConfig:
         if self.frame != 1:
             words.insert(0, f"frames of {self.frame} steps, hop {self.hop}")
         if self.stem != "none":
-            words.insert(0, f"stem {self.stem}, stride {self.stride}")
+            words.insert(0, f"stem {self.stem}, stride {self.stem_stride}")
         words += [f"{name} {share:g}" for name, share in shares.items() if share]
         return "".join(f", {word}" for word in words)
 

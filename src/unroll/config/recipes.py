@@ -62,7 +62,7 @@ def _frames_or_stem(model: ModelConfig, settings: dict[str, Any]) -> dict[str, A
     if settings.get("stem", "none") != "none":
         return {"frame": 1, "hop": "auto", **settings}
     if model.stem != "none" and (has_frames or settings.get("stem") == "none"):
-        return {"stem": "none", "stride": "auto", "frame": "auto", **settings}
+        return {"stem": "none", "stem_stride": "auto", "frame": "auto", **settings}
     return settings
 
 

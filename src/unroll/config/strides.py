@@ -21,7 +21,7 @@ def split(stride: int) -> tuple[int, int]:
     pairs = [(a, b) for b in range(1, second + 1) for a in range(1, first + 1) if a * b == stride]
     if not pairs:
         raise ConfigError(
-            f"stride must be the product of a number up to {first} and one up to {second}, got {stride}: "
+            f"stem_stride must be the product of a number up to {first} and one up to {second}, got {stride}: "
             f"try {_near(stride)}"
         )
     return min(pairs, key=lambda pair: (max(pair), -pair[0]))

@@ -210,6 +210,8 @@ def load_as(
             reading = marked_as_before(own, reading, preparation)
         if preparation.kind == "series" and own is not None and path.suffix != ".npz":
             reading = replace(reading, group=own.group, split_by_time=own.split_by_time)  # if the columns are there
+        if preparation.time_steps is not None and preparation.time_steps.window is not None:
+            reading = replace(reading, window=preparation.time_steps.window)  # so that classes may change
         is_image = read is image_folder.read
         parts = read(path, config if is_image else reading, image if is_image else preparation)
     test = None if parts.test is None else parts.test.prepared_as(preparation)

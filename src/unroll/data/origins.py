@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..formatting import shown
+from .windows import Windows
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,15 @@ class Origins:
         groups: what it belongs to, the person that it is of say: no cut divides a group; None where that is not asked
         when: (N, 2) int64 or float64, the first and the last moment of each: cuts put what is later into the part held
             out; None where cuts do not ask for it
+        windows: (N, 2) int64, of windows, which have the name of their recording, the number of that recording and the
+            time step of it that they begin with; None where sequences are not windows
     """
 
     names: tuple[str, ...]
     named_by: str
     groups: tuple[str, ...] | None = None
     when: np.ndarray | None = None
+    windows: np.ndarray | None = None
 
     @classmethod
     def of(
@@ -58,6 +62,19 @@ class Origins:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def undivided(self) -> tuple[str, ...] | None:
+        """The name of what no cut divides: of each sequence its group, else of a window its recording; None if nothing.
+
+        Recordings of one name go together.
+        """
+        return self.names if self.groups is None and self.windows is not None else self.groups
+
+    def cut_into(self, windows: Windows) -> Origins:
+        """Return the origins of windows of these recordings."""
+        made, places = self.subset(windows.recordings), (windows.recordings, windows.starts)
+        return replace(made, windows=np.stack(places, axis=1))
+
     def grouped_by(self, pattern: str) -> Origins:
         """Return origins grouped by what ``pattern`` finds in the names of groups, or without groups of sequences.
 
@@ -81,4 +98,5 @@ class Origins:
         places = index.tolist()
         names = tuple(self.names[place] for place in places)
         groups = None if self.groups is None else tuple(self.groups[place] for place in places)
-        return replace(self, names=names, groups=groups, when=None if self.when is None else self.when[index])
+        when, windows = (None if each is None else each[index] for each in (self.when, self.windows))
+        return replace(self, names=names, groups=groups, when=when, windows=windows)

@@ -38,7 +38,8 @@ def check_classes(source: str, data: SequenceData) -> None:
             codes = " and ".join(name.encode("unicode_escape").decode() for name in (first, name))
             raise DataError(f"{source}: two classes look the same, {quoted(name)}, written {codes}: write both alike")
     numbers = _numbers(data.preparation.classes)
-    if numbers is not None and len(numbers) >= MANY_NUMBERS and 2 * len(numbers) > len(data):
+    of_steps = data.step_classes is not None  # and so of windows, of which there will be more
+    if numbers is not None and len(numbers) >= MANY_NUMBERS and 2 * len(numbers) > len(data) and not of_steps:
         raise DataError(
             f"{source}: {len(numbers)} classes for {len(data)} series, {_range(numbers)}: are these numbers to "
             "predict? unroll predicts classes; put the numbers into a few ranges, and name these"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ from .preparation import Kind, Missing, Preparation, in_channels, valid_steps
 from .ragged import owners, padded, places
 from .time_steps import Steps, TimeSteps
 from .tokenizer import Tokenizer
+from .windows import Windows, classes_of
+from .windows import cut as cut_windows
 
 TEXTS = 10_000  # that are made tokens at once: what the library says of each takes far more memory than their numbers
 
@@ -68,6 +70,8 @@ class SequenceData:
             holds rows instead of tokens: of each its token and its n-grams. Row 0 is all 0
         times: laid out as ``x`` without features, float64, ascending from 0 in each sequence, where the source has
             them; `with_time_steps` may need them
+        step_classes: laid out as ``times``, int64, the class of each time step where that changes within sequences, -1
+            for none; `with_time_steps` cuts these into windows, which take theirs from it
         origins: of each sequence, what its source calls it, and what belongs together; None where that is not known
 
     Raises:
@@ -85,6 +89,7 @@ class SequenceData:
     words: Tensor | None = None
     times: Tensor | None = None
     origins: Origins | None = None
+    step_classes: Tensor | None = None
 
     def __post_init__(self) -> None:
         axes, dtypes = "(N, time, features)", [torch.uint8, torch.float32]
@@ -225,6 +230,12 @@ class SequenceData:
         return torch.arange(len(self), device=self.y.device) * self.x.shape[1]
 
     @property
+    def recordings(self) -> Tensor | None:
+        """(N,) int64 on the CPU, number of the recording that each is a window of; None where they are not windows."""
+        windows = None if self.origins is None else self.origins.windows
+        return None if windows is None else torch.from_numpy(windows[:, 0])
+
+    @property
     def values(self) -> Tensor:
         """The features that the source has, without those that tell what is missing: a view of ``x``."""
         rule = self.preparation.missing
@@ -271,7 +282,9 @@ class SequenceData:
         starts, at = None, index
         if self.starts is not None and lengths is not None:
             starts, at = lengths.cumsum(0) - lengths, places(self.starts[index], lengths)
-        missing, times = (None if each is None else each.index_select(0, at) for each in (self.missing, self.times))
+        missing, times, step_classes = (
+            None if each is None else each.index_select(0, at) for each in (self.missing, self.times, self.step_classes)
+        )
         texts = None if self.texts is None else tuple(self.texts[i] for i in index.tolist())
         origins = None if self.origins is None else self.origins.subset(index.cpu().numpy())
         x, y = self.x.index_select(0, at), self.y[index]  # in less than half the time of self.x[at]
@@ -285,6 +298,7 @@ class SequenceData:
             texts=texts,
             times=times,
             origins=origins,
+            step_classes=step_classes,
         )
 
     def unpadded(self) -> SequenceData:
@@ -294,29 +308,34 @@ class SequenceData:
         if self.starts is not None:
             if not self.time or not bool((self.lengths == self.time).all()):
                 return self
-            x, missing, times = (
+            x, missing, times, classes = (
                 None if each is None else self.flat(each).unflatten(0, (len(self), self.time))
-                for each in (self.x, self.missing, self.times)
+                for each in (self.x, self.missing, self.times, self.step_classes)
             )
             assert x is not None
-            return replace(self, x=x, lengths=None, starts=None, missing=missing, times=times)
+            even = replace(self, x=x, lengths=None, starts=None, missing=missing, times=times)
+            return replace(even, step_classes=classes)
         longest, full = int(self.lengths.max()), bool((self.lengths == self.lengths[0]).all()) and bool(self.lengths[0])
-        missing, times = (None if each is None else each[:, :longest] for each in (self.missing, self.times))
+        missing, times, classes = (
+            None if each is None else each[:, :longest] for each in (self.missing, self.times, self.step_classes)
+        )
         lengths = None if full else self.lengths
-        return replace(self, x=self.x[:, :longest], lengths=lengths, missing=missing, times=times)
+        cut = replace(self, x=self.x[:, :longest], lengths=lengths, missing=missing, times=times)
+        return replace(cut, step_classes=classes)
 
     def cut(self, fraction: float, seed: int) -> tuple[SequenceData, SequenceData]:
         """Return ``(rest, part)``: a stratified random part of about ``fraction`` of each class, and the rest.
 
         A class of two or more has at least one sequence in each, a class of one has it in the rest; ``fraction`` 0
         leaves all there. Equal texts, or series, come into the same of both, and count as one. Where ``origins`` has
-        groups, these are not divided; where it says when each sequence was, the part is the latest.
+        groups, or recordings of which sequences are windows, these are not divided; where it says when each sequence
+        was, the part is the latest.
         """
         y, origins = self.y.cpu().numpy(), self.origins
         if origins is not None and origins.when is not None:
             rest, part = latest_cut(origins.when, fraction)
-        elif origins is not None and origins.groups is not None:
-            rest, part = grouped_cut(y, origins.groups, fraction, seed)
+        elif origins is not None and origins.undivided is not None:
+            rest, part = grouped_cut(y, origins.undivided, fraction, seed)
         else:
             rest, part = stratified_cut(y, fraction, seed, self._contents())
         return self._at(rest), self._at(part)
@@ -356,12 +375,10 @@ class SequenceData:
 
     def to(self, device: torch.device | str) -> SequenceData:
         """Return the same data with its tensors on ``device``."""
-        lengths, starts, missing, words, times = (
-            None if tensor is None else tensor.to(device)
-            for tensor in (self.lengths, self.starts, self.missing, self.words, self.times)
-        )
-        x, y = self.x.to(device), self.y.to(device)
-        return replace(self, x=x, y=y, lengths=lengths, starts=starts, missing=missing, words=words, times=times)
+        names = ("lengths", "starts", "missing", "words", "times", "step_classes")
+        others = {name: getattr(self, name) for name in names}
+        moved: dict[str, Any] = {name: None if each is None else each.to(device) for name, each in others.items()}
+        return replace(self, x=self.x.to(device), y=self.y.to(device), **moved)
 
     def flat(self, values: Tensor) -> Tensor:
         """Return the time steps of all sequences, one behind the other, without padding: (steps, …).
@@ -466,7 +483,7 @@ class SequenceData:
             expected, got = _shape(preparation), _shape(own)
             if expected != got:
                 raise DataError(f"the run expects images of {expected}, got {got}")
-        y = self._numbered(preparation.classes)
+        y, _ = self._numbered(preparation.classes)
         if isinstance(preparation.scaling.mean, tuple) and preparation.missing is None:
             self._check_features(len(preparation.scaling.mean))
         data = self._with_features(preparation.features)._less(preparation.offset).filled(preparation.missing)
@@ -483,28 +500,33 @@ class SequenceData:
         """
         if self.kind != train.kind:
             raise DataError(f"the parts of a set must be of one kind, got {train.kind} and {self.kind}")
-        y, own = self._numbered(train.preparation.classes), train.preparation
+        own = train.preparation
+        y, step_classes = self._numbered(own.classes)
         if self.texts is None and own.image is None:
             self._check_features(train.values.shape[-1])
         if own.image and self.preparation.image and _shape(own) != _shape(self.preparation):
             expected, got = _shape(own), _shape(self.preparation)
             raise DataError(f"expected images of {expected}, as in the training part, got {got}")
         data = self if self.texts is not None or own.image else self._with_features(own.features)._less(own.offset)
-        return replace(data, y=y, preparation=own)
+        return replace(data, y=y, preparation=own, step_classes=step_classes)
 
-    def _numbered(self, classes: tuple[str, ...]) -> Tensor:
-        """Return ``y`` as numbers of other ``classes``, by their names."""
+    def _numbered(self, classes: tuple[str, ...]) -> tuple[Tensor, Tensor | None]:
+        """Return ``y`` and ``step_classes`` as numbers of other ``classes``, by their names."""
         own = self.preparation.classes
         if not set(own) <= set(classes):
             raise DataError(f"the run knows the classes {listed(classes)}; the data has {listed(own)}")
         numbers = {name: number for number, name in enumerate(classes)}
-        return torch.tensor([numbers[name] for name in own], device=self.y.device)[self.y]
+        table = torch.tensor([*(numbers[name] for name in own), -1], device=self.y.device)  # of -1 the last
+        return table[self.y], None if self.step_classes is None else table[self.step_classes]
 
     def with_time_steps(self, rule: TimeSteps | None) -> SequenceData:
         """Return this raw data with the time steps that ``rule`` says; texts are cut when they become tokens.
 
+        With windows the sequences are these, each a copy of its steps: ``x`` has window / stride times as many.
+
         Raises:
-            DataError: the time steps were chosen by another rule before, or the series have no times and need them.
+            DataError: the time steps were chosen by another rule before; or the series have no times and need them; or
+                each window has steps of several classes.
         """
         own = self.preparation
         if rule == own.time_steps or self.texts is not None:
@@ -520,11 +542,12 @@ class SequenceData:
                 "the time of each step"
             )
         lengths = self.steps_of_each.cpu().numpy()
-        x, missing, times = (
-            None if each is None else self.flat(each).cpu().numpy() for each in (self.values, self.missing, self.times)
+        x, missing, times, classes = (
+            None if each is None else self.flat(each).cpu().numpy()
+            for each in (self.values, self.missing, self.times, self.step_classes)
         )
         assert x is not None
-        made, cut = rule.apply(Steps(x, missing, lengths), times)
+        made, cut = rule.apply(Steps(x, missing, lengths, classes), times)
         columns = own.columns
         if columns is not None and columns.time_step is not None:
             low, high = columns.time_step if rule.time_step is None else (rule.time_step, rule.time_step)
@@ -539,8 +562,52 @@ class SequenceData:
             preparation=replace(own, missing=None, columns=columns, time_steps=rule),
             notes=_noted(self.notes, cut, len(self), "series", rule.max_length, "time steps"),
             times=None,
+            step_classes=None if made.classes is None else torch.from_numpy(made.classes),
         )
+        if rule.window is not None and rule.stride is not None:
+            data = data._cut_into(rule.window, rule.stride)
         return data.to(self.y.device).unpadded()
+
+    def _cut_into(self, window: int, stride: int) -> SequenceData:
+        """Return the windows of these recordings, which stand one behind the other, as sequences.
+
+        Raises:
+            DataError: each window has steps of several classes.
+        """
+        assert self.starts is not None
+        assert self.lengths is not None
+        windows, notes = cut_windows(self.lengths.numpy(), window, stride), list(self.notes)
+        short = int((self.lengths < window).sum())
+        if short:
+            which = f"{short:,} of {len(self):,} recordings {'is' if short == 1 else 'are'} shorter than a window"
+            notes.append(f"{which} of {window:,} time steps: each is one sequence, as long as it is")
+        y, at = self.y.cpu().numpy()[windows.recordings], self.starts.numpy()[windows.recordings] + windows.starts
+        if self.step_classes is not None and len(self.x):
+            y = classes_of(self.step_classes.numpy(), at, windows.lengths)
+            mixed = int((y < 0).sum())
+            if mixed == len(y):
+                raise DataError(
+                    f"each window of {window:,} time steps has some of several classes: expected windows within one "
+                    "class, try a shorter one"
+                )
+            if mixed:
+                which = f"{mixed:,} of {len(y):,} windows {'is' if mixed == 1 else 'are'} left out"
+                notes.append(f"{which}: their time steps are of more than one class")
+            windows, at, y = Windows(*(each[y >= 0] for each in windows)), at[y >= 0], y[y >= 0]
+        origins = self.origins or Origins(tuple(map(str, range(len(self)))), "series")
+        starts, lengths = torch.from_numpy(at), torch.from_numpy(windows.lengths)
+        of_each = places(starts, lengths)
+        return replace(
+            self,
+            x=self.x.index_select(0, of_each),
+            y=torch.from_numpy(y),
+            lengths=lengths,
+            starts=lengths.cumsum(0) - lengths,
+            missing=None if self.missing is None else self.missing.index_select(0, of_each),
+            notes=tuple(dict.fromkeys(notes)),
+            origins=origins.cut_into(windows),
+            step_classes=None,
+        )
 
     def tokenized(self, tokenizer: Tokenizer) -> SequenceData:
         """Return these texts with the ids of their tokens in ``x``, or the rows of ``words``; 0 behind the last.

@@ -84,7 +84,7 @@ class Splits:
             train, test = parts.train.cut(fraction, config.split_seed or 0)
             drawn = len(test) > 0
             if fraction and not drawn:
-                _explain_no_test(source, config)
+                _explain_no_test(source, parts.train, config)
         else:
             config.check_unused(source, "it has a test part of its own", "test_fraction", "split_seed")
             train, test, drawn = parts.train, parts.test, False
@@ -174,11 +174,12 @@ def _check_cuts(train: SequenceData, source: str, config: DataConfig) -> None:
         config.check_unused(source, "it has no columns", "split_by_time")
 
 
-def _explain_no_test(source: str, config: DataConfig) -> None:
+def _explain_no_test(source: str, data: SequenceData, config: DataConfig) -> None:
     """Raise `DataError` where a cut that was asked for holds nothing out."""
-    if config.is_grouped:
+    if data.origins is not None and data.origins.undivided is not None and data.origins.when is None:
+        what = "group" if config.is_grouped else "recording"
         raise DataError(
-            f"{source}: no whole group can be held out, as each has a class that no other has: --test-fraction 0 "
+            f"{source}: no whole {what} can be held out, as each has a class that no other has: --test-fraction 0 "
             "trains on all"
         )
     if config.split_by_time is not None:
@@ -192,13 +193,17 @@ def _of_cut(train: SequenceData, held_out: Mapping[str, SequenceData | None]) ->
         origins = None if part is None else part.origins
         if own is None or origins is None or not len(origins):
             continue
-        if own.groups is not None and origins.groups is not None:
-            mine, its = set(own.groups), set(origins.groups)
-            if mine & its:
-                shared = f"{len(mine & its)} of the {len(its)} groups in the {name} part are in the training part too"
-                notes.append(f"{shared}: that part does not tell how new ones are classified")
+        if own.undivided is not None and origins.undivided is not None:
+            what = "recordings" if own.groups is None else "groups"
+            mine, its = set(own.undivided), set(origins.undivided)
+            shared = f"{len(mine & its)} of the {len(its)} {what} in the {name} part"
+            if mine & its and own.groups is not None:
+                effect = "that part does not tell how new ones are classified"
+                notes.append(f"{shared} are in the training part too: {effect}")
+            elif mine & its and own.named_by == "id":
+                notes.append(f"{shared} have the id of one in the training part: are they pieces of the same?")
             elif name == "test":
-                notes.append(f"{len(mine)} groups to train on, {len(its)} others to test on")
+                notes.append(f"{len(mine)} {what} to train on, {len(its)} others to test on")
         if own.when is not None and origins.when is not None:
             late = int((own.when[:, 1] >= origins.when[:, 0].min()).sum())
             if late:

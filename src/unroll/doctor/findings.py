@@ -262,8 +262,8 @@ def _vanishing(layer: LayerHealth, config: ModelConfig) -> Finding | None:
 
 def _read(config: ModelConfig, time: int) -> int:
     """Return how many of these steps the layers read, for a number of time steps."""
-    if config.stem != "none" and isinstance(config.stride, int):
-        return strided(time, config.stride)
+    if config.stem != "none" and isinstance(config.stem_stride, int):
+        return strided(time, config.stem_stride)
     if isinstance(config.frame, int) and isinstance(config.hop, int):
         return Front(1, frame=config.frame, hop=config.hop).count(time)
     return time

@@ -37,7 +37,7 @@ def milder(config: ModelConfig, rate: float | None) -> str:
 def against_explosion(config: ModelConfig, rate: float | None, steps: int) -> str:
     """Return what helps against gradients that explode over ``steps`` steps of the layers; see `milder`."""
     ways = milder(config, rate)
-    hop = config.hop if config.stem == "none" else config.stride
+    hop = config.hop if config.stem == "none" else config.stem_stride
     hop = hop if isinstance(hop, int) else 1
     # A bidirectional model reads each sequence from its end too, so its gradients cannot be truncated.
     return ways if config.bidirectional else f"{ways}; or --tbptt {max(1, steps // 4) * hop}, which truncates gradients"

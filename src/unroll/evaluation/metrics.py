@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
 from typing import Any, NamedTuple, TypeGuard
@@ -19,7 +19,9 @@ from ..models.ensemble import Ensemble
 from ..models.fused_forward import is_watched
 from ..models.modes import inference
 from ..notebook import evaluation_html
+from .calibration import Calibration, probabilities
 from .ranking import log_odds, precision_recall, roc_area
+from .recordings import classes_of_recordings, pooled
 from .significance import wilson
 
 EVALUATION_BATCH = 1_000  # sequences; does not change any result
@@ -84,6 +86,8 @@ class Evaluation:
         classes: names
         logits: (N, classes) for metrics that need more than counts; None if only the counts are known
         y: (N,) int64 true classes; None if only the counts are known
+        recordings: the same of whole recordings, of which the sequences are windows: of each that has one class; None
+            if there is none
     """
 
     confusion: Tensor
@@ -91,6 +95,7 @@ class Evaluation:
     classes: tuple[str, ...]
     logits: Tensor | None = None
     y: Tensor | None = None
+    recordings: Evaluation | None = None
 
     @classmethod
     def of(cls, logits: Tensor, y: Tensor, classes: tuple[str, ...]) -> Evaluation:
@@ -105,6 +110,22 @@ class Evaluation:
         counts = torch.bincount(y * size + logits.argmax(dim=1), minlength=size * size)
         loss = float(cross_entropy(logits, y, reduction="none").double().mean())
         return cls(counts.view(size, size).cpu(), loss, classes, logits, y)
+
+    def with_recordings(self, recordings: Tensor | None, calibration: Calibration | None = None) -> Evaluation:
+        """Return this evaluation of windows with that of the recordings, by the mean probabilities of their windows.
+
+        Args:
+            recordings: (N,) int64 number of the recording of each; None if the sequences are not windows.
+            calibration: of the model (default None: uncalibrated).
+        """
+        if recordings is None or self.logits is None or self.y is None:
+            return self
+        y = classes_of_recordings(self.y, recordings)
+        of_each = pooled(probabilities(self.logits.double(), calibration), recordings)
+        has_class = y >= 0
+        if not has_class.any():
+            return self
+        return replace(self, recordings=Evaluation.of(of_each[has_class].log(), y[has_class], self.classes))
 
     @property
     def n(self) -> int:
@@ -212,25 +233,38 @@ class Evaluation:
             and {name: list(value) if isinstance(value, tuple) else value for name, value in curve._asdict().items()},
             "classes": list(self.classes),
             "confusion": self.confusion.tolist(),
+            **({} if self.recordings is None else {"recordings": self.recordings._counts()}),
         }
+
+    def _counts(self) -> dict[str, Any]:
+        counts = {"n": self.n, "correct": self.correct}
+        return counts | {"accuracy": self.accuracy, "interval": list(self.interval)}
 
     def _repr_html_(self) -> str:
         return evaluation_html(self.to_dict())
 
 
-def evaluate(model: nn.Module, data: SequenceData, batch_size: int = EVALUATION_BATCH) -> Evaluation:
+def evaluate(
+    model: nn.Module,
+    data: SequenceData,
+    batch_size: int = EVALUATION_BATCH,
+    calibration: Calibration | None = None,
+) -> Evaluation:
     """Evaluate ``model`` on ``data``, in eval mode and without gradients.
 
     Args:
         model: maps x (batch, time, features) float32 and lengths to logits (batch, classes).
         data: labelled sequences; they are moved to the model's device.
         batch_size: sequences at a time (default 1,000); it does not affect the result.
+        calibration: of the model, for the answers per recording where ``data`` holds windows of recordings; all else is
+            as without it (default None: uncalibrated).
 
     Raises:
         DataError: ``data`` is empty.
         InputError: the model and the data have different numbers of classes.
     """
-    return Evaluation.of(logits_of(model, data, batch_size), data.y.cpu(), data.preparation.classes)
+    evaluation = Evaluation.of(logits_of(model, data, batch_size), data.y.cpu(), data.preparation.classes)
+    return evaluation.with_recordings(data.recordings, calibration)
 
 
 def logits_of(model: nn.Module, data: SequenceData, batch_size: int = EVALUATION_BATCH) -> Tensor:

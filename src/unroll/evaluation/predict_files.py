@@ -26,14 +26,43 @@ from ..data.records import NamedBy, Records
 from ..data.sequences import SequenceData
 from ..data.sources import Source, sources
 from ..data.unusual import unusual
-from ..errors import DataError, InputError
+from ..errors import ConfigError, DataError, InputError
 from ..formatting import shown
 from .anytime import check_confidence, read_along
 from .calibration import Calibration, probabilities
 from .metrics import logits_of
 from .operating_point import OperatingPoint
+from .recordings import pooled
 
 TOP = 3
+
+
+class WindowPrediction(NamedTuple):
+    """The prediction for a window of a recording.
+
+    Attributes:
+        start: the time step of the recording that it begins with, from 0, as the run counts them
+        label: the class; None if the answer is "unsure"
+        probability: of that class
+        probabilities: (classes,) float32, of each in the order of the model's classes
+        unsure: as of `FilePrediction`
+    """
+
+    start: int
+    label: str | None
+    probability: float | None
+    probabilities: np.ndarray
+    unsure: bool | None = None
+
+    def to_dict(self, classes: Sequence[str]) -> dict[str, Any]:
+        """Return plain JSON types; arguments as for `FilePrediction.to_dict`."""
+        return {
+            "start": self.start,
+            "class": self.label,
+            "probability": self.probability,
+            **({} if self.unsure is None else {"unsure": self.unsure}),
+            "probabilities": dict(zip(classes, self.probabilities.tolist(), strict=True)),
+        }
 
 
 @dataclass(frozen=True)
@@ -56,6 +85,8 @@ class FilePrediction:
         named_by: what a message calls it by: "id", "line", "series", "image", "text", or "file"
         text: the text; None if it is not a text
         read: time steps read until the threshold was reached; None without early stopping
+        windows: the answers for the windows of a recording, of which this one is the mean; empty if it was not cut
+        start: of a window alone, the time step of its recording that it begins with; None of all else
         unusual: how the file differs from the training data; empty if it does not
         unsure: whether the answer is not probable enough for the run's operating point; None if that rejects none
     """
@@ -73,6 +104,8 @@ class FilePrediction:
     named_by: NamedBy = "file"
     text: str | None = None
     read: int | None = None
+    windows: tuple[WindowPrediction, ...] = ()
+    start: int | None = None
     unusual: str = ""
     unsure: bool | None = None
 
@@ -99,7 +132,9 @@ class FilePrediction:
             **({} if self.unsure is None else {"unsure": self.unsure}),
             "probabilities": dict(zip(classes, self.probabilities.tolist(), strict=True)),
             "top": [{"class": label, "probability": p} for label, p in self.top],
+            **({} if self.start is None else {"start": self.start}),
             **({} if self.read is None else {"read": self.read}),
+            **({"windows": [window.to_dict(classes) for window in self.windows]} if self.windows else {}),
             "preparation": list(self.steps),
         }
 
@@ -173,6 +208,11 @@ def predict_sources(
         config.check_unused("the run's files", f"it reads {preparation.kind}", *unused)
     elif own is not None:
         config = marked_as_before(own, config, preparation)
+    rule = preparation.time_steps
+    if rule is not None and rule.window is not None:
+        config = replace(config, window=rule.window)  # so that classes in the file may change
+        if sure.stop_at is not None:
+            raise ConfigError(f"stop_at {sure.stop_at:g} needs sequences that are read alone, the run reads {rule}")
     if preparation.kind == "images":
         config.check_unused("the run's files", "it reads images", "text_column", "lines")
     readable = [file for file in files if not file.error]
@@ -419,7 +459,30 @@ def _of_series(
         data = data.prepared_as(preparation)
     except InputError as error:
         return [FilePrediction(str(file), error=f"{file}: {error}")]
-    return _placed(_answers(model, data, sure), records, str(file), _steps(data), unusual(data))
+    answers, steps = _answers(model, data, sure), _steps(data)
+    if data.origins is None or data.origins.windows is None:
+        return _placed(answers, records, str(file), steps, unusual(data))
+    recordings, starts = data.origins.windows.T
+    of_each = torch.from_numpy(np.stack([answer.probabilities for answer in answers]))
+    classes, windows = data.preparation.classes, list[list[WindowPrediction]]()
+    for answer, start, is_first in zip(answers, starts.tolist(), starts == 0, strict=True):
+        windows += [[]] if is_first else []
+        label, probability = answer.label, answer.probability
+        windows[-1].append(WindowPrediction(start, label, probability, answer.probabilities, answer.unsure))
+    means = pooled(of_each, torch.from_numpy(recordings))
+    answers = _decided(means, classes, sure.point)
+    notes = [(_counted(len(own), "window"), *steps[0][1:]) for own in windows]
+    predictions = _placed(answers, records, str(file), notes, unusual(data))
+    return [replace(each, windows=tuple(own)) for each, own in zip(predictions, windows, strict=True)]
+
+
+def each_window(predictions: Sequence[FilePrediction]) -> list[FilePrediction]:
+    """Return the predictions for the windows of recordings in place of those for the recordings; others as they are."""
+    return [
+        replace(recording, windows=(), top=(), **answer)
+        for recording in predictions
+        for answer in ([window._asdict() for window in recording.windows] or [{}])
+    ]
 
 
 def _steps(data: SequenceData) -> list[tuple[str, ...]]:

@@ -20,17 +20,20 @@ class Predictions:
         y: (N,) int64 true classes
         classes: names
         fingerprint: of the sequences, so that models are compared only on the same ones
+        recordings: (N,) int64, number of the recording that each is a window of; None if they are not windows
     """
 
     logits: Tensor
     y: Tensor
     classes: tuple[str, ...]
     fingerprint: str
+    recordings: Tensor | None = None
 
     @classmethod
     def of(cls, model: nn.Module, data: SequenceData) -> Predictions:
         """Return the predictions of ``model`` on ``data``; raises what `unroll.evaluate` does."""
-        return cls(logits_of(model, data), data.y.cpu(), data.preparation.classes, data.fingerprint())
+        logits, y = logits_of(model, data), data.y.cpu()
+        return cls(logits, y, data.preparation.classes, data.fingerprint(), data.recordings)
 
     @property
     def labels(self) -> Tensor:
@@ -49,4 +52,8 @@ class Predictions:
     @property
     def evaluation(self) -> Evaluation:
         """The metrics of these predictions."""
-        return Evaluation.of(self.logits, self.y, self.classes)
+        return self.evaluated()
+
+    def evaluated(self, calibration: Calibration | None = None) -> Evaluation:
+        """Return the metrics of these predictions, for which recordings are classified as with ``calibration``."""
+        return Evaluation.of(self.logits, self.y, self.classes).with_recordings(self.recordings, calibration)

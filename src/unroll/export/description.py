@@ -15,6 +15,7 @@ import torch
 from ..data.formats.mnist import credit_of
 from ..data.preparation import Preparation
 from ..data.sequences import SequenceData
+from ..data.time_steps import TimeSteps
 from ..errors import RunError
 from ..models.classifier import SequenceClassifier
 from ..models.front import EPSILON
@@ -114,6 +115,11 @@ def _model(model: SequenceClassifier) -> dict[str, Any]:
     return {**settings, **sizes, "front": front, "stem": stem, "weights": weights}
 
 
+def _time_steps(rule: TimeSteps) -> dict[str, Any]:
+    """Return which time steps the page reads: of windows one, the first of what is given."""
+    return {"time_step": rule.time_step, "every": rule.every, "max_length": rule.longest}
+
+
 def _base64(array: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(array).data).decode()
 
@@ -130,7 +136,7 @@ def _preparation(preparation: Preparation) -> dict[str, Any]:
         "offset": list(preparation.offset),
         "image": image,
         "missing": preparation.missing and asdict(preparation.missing),
-        "time_steps": preparation.time_steps and asdict(preparation.time_steps),
+        "time_steps": preparation.time_steps and _time_steps(preparation.time_steps),
         "features": list(preparation.features),
         "tokenizer": preparation.tokenizer and json.loads(preparation.tokenizer.json),
         "ngram_buckets": 0 if preparation.tokenizer is None else preparation.tokenizer.ngram_buckets,

@@ -4,7 +4,7 @@ from .classifier import SequenceClassifier
 from .ensemble import Ensemble
 from .front import Front, choose_frame
 from .readout import Attention, Last, Max, Mean
-from .stem import Stem, choose_stride
+from .stem import Stem, choose_stem_stride
 from .stream import Stream
 from .trace import Trace, Traced, trace_states
 
@@ -21,6 +21,6 @@ __all__ = [
     "Trace",
     "Traced",
     "choose_frame",
-    "choose_stride",
+    "choose_stem_stride",
     "trace_states",
 ]

@@ -23,7 +23,7 @@ class Arguments(ModelConfig):
         cell: name from `unroll.cells.CELLS`, or a subclass of `unroll.cells.Cell`
         mask_size: how many features, the last ones, say what is missing: a series is not scaled by itself there
         frame: time steps that the layers read at once, as one
-        stride: time steps from one output of the stem to the next; a number where there is a stem
+        stem_stride: time steps from one output of the stem to the next; a number where there is a stem
         vocabulary_size: number of tokens, if time steps are tokens with learned vectors; 0 if they are features
         ngram_buckets: number of vectors that the n-grams of a token share: its own vector, which unknown tokens lack,
             is added to the mean of theirs; 0 if tokens have none
@@ -49,8 +49,8 @@ class Arguments(ModelConfig):
             raise ConfigError(f"frame must be a number, got {config.frame}: that follows from the training data alone")
         hop = config.hop if isinstance(config.hop, int) else max(1, config.frame // 2)
         config = replace(config, hop=hop)
-        if config.stem != "none" and config.stride == "auto":
-            raise ConfigError("stride must be a number, got auto: that follows from the training data alone")
+        if config.stem != "none" and config.stem_stride == "auto":
+            raise ConfigError("stem_stride must be a number, got auto: that follows from the training data alone")
         check_whole("input_size", self.input_size, 1)
         check_whole("num_classes", self.num_classes, 2)
         check_whole("vocabulary_size", self.vocabulary_size, 0)

@@ -441,8 +441,8 @@ def build(
 def _stem(config: ModelConfig, features: int) -> Stem | None:
     if config.stem == "none":
         return None
-    assert isinstance(config.stride, int)
-    return Stem(features, config.stride)
+    assert isinstance(config.stem_stride, int)
+    return Stem(features, config.stem_stride)
 
 
 def _vectors(number: int, size: int, padding: int | None) -> nn.Embedding | None:

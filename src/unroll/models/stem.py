@@ -18,7 +18,7 @@ KERNELS = (9, 5)  # time steps that an output of each convolution is made of
 CHANNELS = 64
 
 
-def choose_stride(length: float) -> tuple[int, str]:
+def choose_stem_stride(length: float) -> tuple[int, str]:
     """Return the stride that "auto" chooses, about that of frames, and the reason.
 
     Args:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from ..config import RECIPES, DataConfig
-from ..formatting import beside_accuracy, brief, percent
+from ..formatting import beside_accuracy, brief, per_recording, percent
 from ..runs.plan import Plan
 from ..runs.storage import Run
 from ..training.environment import describe, describe_model
@@ -38,12 +38,14 @@ def summary(material: Material) -> list[str]:
     else:
         lines.append("Training: by hand, so the run does not record how.")
     if predictions is not None:
-        evaluation = predictions.evaluation
+        evaluation = predictions.evaluated(run.calibration)
         low, high = evaluation.interval
         lines.append(
             f"Result: accuracy {percent(evaluation.accuracy)} on {evaluation.n:,} sequences ({material.judged}), 95 % "
             f"interval {percent(low)} to {percent(high)}; cross entropy {evaluation.loss:.4f}."
         )
+        if evaluation.recordings is not None:
+            lines.append(f"Per recording: {per_recording(evaluation.to_dict())}.")
         lines.append(f"For comparison: {beside_accuracy(evaluation.to_dict())}.")
         if base := material.baseline:
             lines.append(f"Best baseline: {base.name}, accuracy {percent(base.accuracy)}; {base.comparison}.")

@@ -1,8 +1,9 @@
 """Predictions as a table that can be joined with one's own: a row for each sequence, in the order of the input.
 
-Columns are ``file``, ``row``, ``line``, ``id``, ``class``, ``probability``, with early stopping ``read``, where answers
-may be "unsure" ``unsure``, then ``error``, and for each class ``p(NAME)``, the probability of the class NAME. No other
-column has a bracket in its name, so none has two meanings, whatever the classes are called.
+Columns are ``file``, ``row``, ``line``, ``id``, ``class``, ``probability``; of recordings that were cut into windows
+``windows``, their number; of windows ``start``, the time step that each begins with; with early stopping ``read``;
+where answers may be "unsure" ``unsure``; then ``error``, and for each class ``p(NAME)``, the probability of the class
+NAME. No other column has a bracket in its name, so none has two meanings, whatever the classes are called.
 """
 
 from __future__ import annotations
@@ -85,6 +86,10 @@ def columns_of(predictions: Sequence[FilePrediction], classes: Sequence[str]) ->
         "class": [each.label for each in predictions],
         "probability": [each.probability for each in predictions],
     }
+    if any(each.windows for each in predictions):
+        columns["windows"] = [len(each.windows) or None for each in predictions]
+    if any(each.start is not None for each in predictions):
+        columns["start"] = [each.start for each in predictions]
     if any(each.read is not None for each in predictions):
         columns["read"] = [each.read for each in predictions]
     if any(each.unsure is not None for each in predictions):
@@ -119,7 +124,7 @@ def _parquet(columns: Columns) -> bytes:
     arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     types = {
         **dict.fromkeys(("file", "id", "class", "error"), arrow.string()),
-        **dict.fromkeys(("row", "line", "read"), arrow.int64()),
+        **dict.fromkeys(("row", "line", "windows", "start", "read"), arrow.int64()),
         "unsure": arrow.bool_(),
     }
     arrays = {name: arrow.array(values, types.get(name, arrow.float64())) for name, values in columns.items()}

@@ -42,8 +42,8 @@ class BestBaseline(NamedTuple):
     comparison: str
 
 
-def tested(path: Path, model: nn.Module, test: SequenceData) -> Evaluation | None:
-    """Evaluate a trained model on the test set and save its predictions; None if there is no test set.
+def tested(path: Path, model: nn.Module, test: SequenceData) -> Predictions | None:
+    """Save and return the predictions of a trained model on the test set; None if there is no test set.
 
     Raises:
         TrainingError: the loss is not finite.
@@ -51,11 +51,11 @@ def tested(path: Path, model: nn.Module, test: SequenceData) -> Evaluation | Non
     if not len(test):
         return None
     predictions = Predictions.of(model, test)
-    evaluation = predictions.evaluation
-    if not math.isfinite(evaluation.loss):
-        raise TrainingError(f"the test loss is {evaluation.loss}: training diverged")
+    loss = predictions.evaluation.loss
+    if not math.isfinite(loss):
+        raise TrainingError(f"the test loss is {loss}: training diverged")
     write_predictions(path, predictions)
-    return evaluation
+    return predictions
 
 
 def write_evaluation(path: Path, about: dict[str, Any], test: Evaluation | None) -> None:
@@ -156,6 +156,8 @@ def _counts(rows: Any, classes: int) -> tuple[tuple[int, ...], ...]:
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write predictions into a run's folder."""
     tensors = {"logits": predictions.logits.contiguous(), "y": predictions.y.contiguous()}
+    if predictions.recordings is not None:
+        tensors["recordings"] = predictions.recordings.contiguous()
     write(path / PREDICTIONS, safetensors.torch.save(tensors, {"fingerprint": predictions.fingerprint}))
 
 
@@ -173,9 +175,13 @@ def read_predictions(path: Path, classes: tuple[str, ...]) -> Predictions | None
     def parse(file: Path) -> Predictions:
         with safetensors.safe_open(file, "pt") as content:
             logits, y = content.get_tensor("logits"), content.get_tensor("y")
+            has_recordings = "recordings" in set(content.keys())
+            recordings = content.get_tensor("recordings") if has_recordings else None
             fingerprint = content.metadata()["fingerprint"]
         _check(logits, y, len(classes))
-        return Predictions(logits, y, classes, fingerprint)
+        if recordings is not None and (recordings.dtype != torch.int64 or recordings.shape != y.shape):
+            raise ValueError(f"recordings must be int64 like y, got {recordings.dtype} of {tuple(recordings.shape)}")
+        return Predictions(logits, y, classes, fingerprint, recordings)
 
     return _read(path / PREDICTIONS, parse, "remove it")
 
@@ -210,12 +216,8 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
         check_whole("epoch", content["epoch"], 1)
         if no_test:
             return {**content, "correct": 0, "accuracy": None, "interval": None, "loss": None}
-        accuracy, n, (low, high) = content["accuracy"], content["n"], content["interval"]
-        check_whole("n", n, 1)
-        check_whole("correct", content["correct"], 0)
-        _check_number("correct", content["correct"], n)
-        for name, value in (("accuracy", accuracy), ("interval", low), ("interval", high)):
-            _check_number(name, value, 1)
+        for counts in (content, content["recordings"]) if "recordings" in content else (content,):
+            _check_counts(counts)
         _check_number("loss", content["loss"], LARGEST)
         if not isinstance(content.get("weights", ""), str):
             raise ValueError(f"weights must be a string, got {quoted(content['weights'])}")
@@ -226,6 +228,15 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
         return content
 
     return _read(path / EVALUATION, parse, "copy it again")
+
+
+def _check_counts(counts: dict[str, Any]) -> None:
+    accuracy, n, (low, high) = counts["accuracy"], counts["n"], counts["interval"]
+    check_whole("n", n, 1)
+    check_whole("correct", counts["correct"], 0)
+    _check_number("correct", counts["correct"], n)
+    for name, value in (("accuracy", accuracy), ("interval", low), ("interval", high)):
+        _check_number(name, value, 1)
 
 
 def write_baselines(path: Path, tried: Sequence[Baseline], comparison: str) -> None:

@@ -79,9 +79,11 @@ def judge(path: Path, config: RunConfig, model: Ensemble, test: SequenceData, va
     Raises:
         TrainingError: the loss on the test set is not finite.
     """
+    predictions, calibration = tested(path, model, test), None
     if val is not None:
         temperatures = fit_temperatures(logits_of(model, val).unsqueeze(0), val.y.cpu())
-        write_calibration(path, Calibration((1.0,), tuple(temperatures.tolist()), len(val)))
+        calibration = Calibration((1.0,), tuple(temperatures.tolist()), len(val))
+        write_calibration(path, calibration)
     evaluations = [read_evaluation(member) for member in members(path, config)]
     each = [evaluation for evaluation in evaluations if evaluation is not None]
     about = {
@@ -90,7 +92,7 @@ def judge(path: Path, config: RunConfig, model: Ensemble, test: SequenceData, va
         "deciding": each[0]["deciding"],
         "members": [{key: evaluation[key] for key in ("accuracy", "loss")} for evaluation in each],
     }
-    write_evaluation(path, about, tested(path, model, test))
+    write_evaluation(path, about, None if predictions is None else predictions.evaluated(calibration))
 
 
 def history_of(path: Path, config: RunConfig) -> list[EpochResult]:

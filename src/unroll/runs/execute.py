@@ -315,14 +315,15 @@ def _train(started: Started, checkpoints: Checkpoints, watch: Callable[[Event], 
         try:
             _take_steps(started, checkpoints, watch or (lambda event: None))
             checkpoints.write(training)
-            evaluation = tested(path, training.model, started.splits.test)
+            predictions = tested(path, training.model, started.splits.test)
         except TrainingError as error:
             checkpoints.remove()  # it would only diverge again
             metrics = f"; the metrics of {training.epochs_done} epochs are in {path}" if training.history else ""
             raise TrainingError(f"{error}{metrics}") from error
-        if training.val:
-            write_calibration(path, calibrate(training.model, training.val))
-        _finish(path, training, evaluation)
+        calibration = calibrate(training.model, training.val) if training.val else None
+        if calibration is not None:
+            write_calibration(path, calibration)
+        _finish(path, training, None if predictions is None else predictions.evaluated(calibration))
         checkpoints.remove()
     return load_run(path, device=training.device.type)
 

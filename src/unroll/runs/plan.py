@@ -16,7 +16,7 @@ from ..data.splits import Splits
 from ..errors import ConfigError, DataError
 from ..models.classifier import SequenceClassifier, build
 from ..models.front import choose_frame
-from ..models.stem import choose_stride
+from ..models.stem import choose_stem_stride
 
 WORK = 2.5e11  # multiplications of a training, forwards: half a minute on two cores
 FEWEST_STEPS = 100
@@ -105,8 +105,8 @@ class Plan:
             raise ConfigError(f"stem applies to numeric data, got {config.stem} for texts: leave it out")
         if config.frame == "auto":
             config = replace(config, frame=self.frame(splits)[0])
-        if config.stem != "none" and config.stride == "auto":
-            config = replace(config, stride=self.stride(splits)[0])
+        if config.stem != "none" and config.stem_stride == "auto":
+            config = replace(config, stem_stride=self.stem_stride(splits)[0])
         torch.manual_seed(self.recipe.train.seed)
         sizes = len(splits.classes), train.vocabulary_size, train.preparation.mask_size, train.ngram_buckets
         return build(config, train.input_size, *sizes, cell=self.cell)
@@ -117,9 +117,9 @@ class Plan:
         return choose_frame(float(splits.train.steps_of_each.median()))
 
     @staticmethod
-    def stride(splits: Splits) -> tuple[int, str]:
+    def stem_stride(splits: Splits) -> tuple[int, str]:
         """Return the stride of a stem that "auto" chooses for the training data, and the reason."""
-        return choose_stride(float(splits.train.steps_of_each.median()))
+        return choose_stem_stride(float(splits.train.steps_of_each.median()))
 
 
 def holds_none_out(splits: Splits) -> bool:

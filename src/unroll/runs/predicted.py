@@ -124,7 +124,13 @@ def _means(runs: Sequence[Run], of_runs: Sequence[Sequence[Sequence[FilePredicti
             label, probability = top[0]
             steps = (*first.steps, f"mean of {len(runs)} runs")
             first = replace(
-                first, label=label, probability=probability, probabilities=probabilities, top=top, steps=steps
+                first,
+                label=label,
+                probability=probability,
+                probabilities=probabilities,
+                top=top,
+                steps=steps,
+                windows=(),  # those of runs may differ
             )
         means.append(first)
     return means

@@ -23,6 +23,7 @@ from ..errors import ConfigError, DataError, RunError, UnrollWarning
 from ..evaluation.calibration import Calibration, probabilities
 from ..evaluation.metrics import logits_of
 from ..evaluation.operating_point import OperatingPoint
+from ..evaluation.recordings import pooled
 from ..models.classifier import SequenceClassifier
 from ..models.ensemble import Ensemble
 from ..models.weights import check_finite, load_weights
@@ -84,8 +85,10 @@ class Run:
     def predict(self, raw: Any, lengths: Any = None, times: Any = None) -> Tensor:
         """Return class probabilities (N, classes) float32 of raw examples, calibrated if the run has a calibration.
 
-        They are prepared as the training data was; their columns are ``preparation.classes``. What a run answers that
-        keeps an operating point is ``operating_point.labels`` of them.
+        They are prepared as the training data was; their columns are ``preparation.classes``. If that was cut into
+        windows, each series is too, and its probabilities are the means of those of its windows; of `SequenceData` of
+        windows, each window is an example. What a run answers that keeps an operating point is
+        ``operating_point.labels`` of them.
 
         Args:
             raw: arrays, tensors, lists or `SequenceData`, not scaled. Images: (N, height, width) integers from 0 to
@@ -107,7 +110,9 @@ class Run:
             return torch.empty(0, self.model.num_classes)
         if line := unusual(data):
             warnings.warn(line, UnrollWarning, stacklevel=2)
-        return probabilities(logits_of(self.model, data), self.calibration)
+        of_each = probabilities(logits_of(self.model, data), self.calibration)
+        is_cut_here = not isinstance(raw, SequenceData) or raw.recordings is None
+        return of_each if data.recordings is None or not is_cut_here else pooled(of_each, data.recordings)
 
 
 def save(model: SequenceClassifier, path: str | Path, *, data: SequenceData, overwrite: bool = False) -> None:

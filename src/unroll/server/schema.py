@@ -70,6 +70,15 @@ class Health(BaseModel):
     seconds: float = Field(description="since the server started")
 
 
+class Window(BaseModel):
+    """The answer for a window of a series."""
+
+    start: int = Field(description="the time step of the series that it begins with, from 0, as the run reads them")
+    label: str = Field(alias="class", description="the most probable class")
+    probability: float
+    probabilities: dict[str, float]
+
+
 class Prediction(BaseModel):
     """An item's class, or why it could not be classified."""
 
@@ -85,6 +94,9 @@ class Prediction(BaseModel):
     )
     probabilities: dict[str, float] | None = Field(default=None, description="of every class")
     preparation: list[str] | None = Field(default=None, description="the steps that prepared an image")
+    windows: list[Window] | None = Field(
+        default=None, description="of a run that reads windows: of each its answer, of which this one is the mean"
+    )
     error: str | None = None
 
 

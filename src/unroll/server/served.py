@@ -21,6 +21,7 @@ from ..data.unusual import unusual
 from ..errors import DataError
 from ..evaluation.calibration import probabilities
 from ..evaluation.metrics import logits_in_order
+from ..evaluation.recordings import pooled
 from ..models.ensemble import Ensemble
 from ..runs.storage import Run
 from . import limits
@@ -202,6 +203,14 @@ class Served:
                     raise DataError(f"{where}: expected {self.features} numbers, got {len(features)}")
             each.append(np.array(values, np.float64).reshape(-1, self.features))
         of_each = None if times is None else self._times(each, times)
+        rule = self.preparation.time_steps
+        if rule is not None and rule.window is not None and rule.stride is not None:
+            windows = sum(1 + -(-max(0, length - rule.window) // rule.stride) for length in lengths)
+            if windows * rule.window * self.features > limits.NUMBERS:
+                raise DataError(
+                    f"{len(series)} sequences are {windows:,} windows of {rule.window:,} steps, which exceed "
+                    f"{limits.NUMBERS:,} numbers: send fewer at once"
+                )
         return self._all(prepare_series("sequences", each, self.features, self.preparation, of_each))
 
     def _times(self, each: Sequence[np.ndarray], times: Sequence[Sequence[float]]) -> list[np.ndarray]:
@@ -220,7 +229,8 @@ class Served:
         return of_each
 
     def _all(self, data: SequenceData, steps: tuple[str, ...] = ()) -> Items:
-        return Items(data, tuple(range(len(data))), steps=(steps,) * len(data), unusual=unusual(data))
+        n = len(data) if data.recordings is None else int(data.recordings.max()) + 1
+        return Items(data, tuple(range(n)), steps=(steps,) * n, unusual=unusual(data))
 
     def answer(self, parts: Sequence[SequenceData]) -> list[Tensor]:
         """Return the probabilities (N, classes) for each part; the model reads all parts in one batch."""
@@ -245,7 +255,13 @@ class Served:
 
     def predictions(self, items: Items, probabilities: Tensor | None) -> list[dict[str, Any]]:
         """Return the response for each item, as plain JSON types."""
+        windows = None if items.data is None or items.data.origins is None else items.data.origins.windows
         rows = [] if probabilities is None else probabilities.tolist()
+        of_windows: dict[int, list[dict[str, Any]]] = {}
+        if windows is not None and probabilities is not None:
+            for (recording, start), row in zip(windows.tolist(), rows, strict=True):
+                of_windows.setdefault(recording, []).append({"start": start, **self.answer_of(row)})
+            rows = pooled(probabilities, torch.from_numpy(windows[:, 0])).tolist()
         answers: list[dict[str, Any]] = []
         for number, place in enumerate(items.places):
             named = {"file": items.names[number]} if items.names else {}
@@ -259,6 +275,8 @@ class Served:
             answer = named | self.answer_of(row)
             if items.steps and items.steps[place]:
                 answer["preparation"] = list(items.steps[place])
+            if place in of_windows:
+                answer["windows"] = of_windows[place]
             answers.append(answer)
         return answers
 

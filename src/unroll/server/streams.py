@@ -65,7 +65,7 @@ class Streams:
         self.form: StreamState = stream.state
         self.keeps_all: bool = self.model.front.scales  # so the state grows with what has been read
         limit = served.preparation.time_steps
-        self.most: int | None = None if limit is None else limit.max_length
+        self.most: int | None = None if limit is None else limit.longest
 
     def unpack(self, text: str | None) -> State:
         """Return the state that was sent; None starts a stream.
@@ -191,7 +191,12 @@ class Streams:
         return probabilities, state._replace(read=state.read + x.shape[1], inner=stream.state)
 
     def _too_long(self, got: str) -> DataError:
-        unit = self.served.preparation.unit
+        unit, rule = self.served.preparation.unit, self.served.preparation.time_steps
+        if rule is not None and rule.window is not None:
+            return DataError(
+                f"the run {self.served.name} reads windows of {self.most:,} {unit}s: expected at most one in a stream, "
+                f"got {got}; begin the next stream with state null"
+            )
         return DataError(
             f"the run {self.served.name} reads the first {self.most:,} {unit}s of each sequence: expected at most as "
             f"many in a stream, got {got}"

@@ -105,7 +105,7 @@ def evaluate(
         own_dir = data_dir if data is None else None
         point = choose_operating_point(loaded, chosen, own_dir) if chosen else loaded.operating_point
     name, part, sequences, trained_on = test
-    evaluation = count(loaded.model, sequences)
+    evaluation = count(loaded.model, sequences, calibration=loaded.calibration)
     warnings = test.warnings()
     early = evaluate_anytime(loaded.model, sequences, loaded.calibration) if anytime else None
     outcome = point and _outcome(point, evaluation, loaded)

@@ -25,6 +25,7 @@ def predict(
     text: list[str] | None = None,
     with_: Annotated[list[Path] | None, Parameter(name="--with", negative="")] = None,
     out: Path | None = None,
+    windows: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     stop_at: float | None = None,
     reading: TableFlags = None,
@@ -71,6 +72,9 @@ def predict(
     out
         File for the answers, .csv, .jsonl or .parquet: a row for each sequence in the order of the input, with file,
         row (from 0, as pandas counts), line, id, class, probability, error, and p(NAME) for each class.
+    windows
+        Write to --out a row for each window of a run that was trained with --window, with the time step at which it
+        starts, in place of a row for each recording, which is the mean of its windows.
     overwrite
         Replace the file at --out.
     stop_at
@@ -86,11 +90,13 @@ def predict(
     json
         Print one JSON object: whether probabilities are calibrated, warnings of files unlike the training data, and for
         each image, series or text its file, row, line and id, its class, the probabilities of all classes, the top 3
-        and its preparation, or the error.
+        and its preparation, the answers for its windows if the run cuts it into such, or the error.
     """
     refuse_options(files or [], "predict")
     if overwrite and out is None:
         raise ConfigError("--overwrite is for the file at --out: name one")
+    if windows and (out is None or with_):
+        raise ConfigError("--windows is for the file at --out, without --with; --json has the windows too")
     config = DataConfig(**given(reading), lines=lines, text_column=text_column)
     folders = [run, *(with_ or [])]
     check_run(*folders)
@@ -100,6 +106,7 @@ def predict(
         from ...data.sources import sources
         from ...data.streams import read_stream
         from ...errors import InputError
+        from ...evaluation.predict_files import each_window
         from ...runs.answers import check_answers, check_apart, write_answers
         from ...runs.predicted import check_alike
         from ...runs.predicted import predict as predict_by
@@ -114,6 +121,9 @@ def predict(
     loaded, kind = runs[0], runs[0].preparation.kind
     check_alike(runs)
     point = loaded.operating_point if len(runs) == 1 else None
+    rule = loaded.preparation.time_steps
+    if windows and (rule is None or rule.window is None):
+        raise ConfigError(f"--windows is for runs trained with --window: {run} reads whole sequences")
     if stop_at is not None:
         loaded.single("--stop-at")
         if point is not None and point.positive is not None:
@@ -135,7 +145,7 @@ def predict(
         if out is not None:
             check_apart(out, files or [], each, kind)
         predicted = predict_by(runs, each, texts, records, texts_from, config, stop_at)
-    predictions = predicted.predictions
+    predictions = each_window(predicted.predictions) if windows else predicted.predictions
     if out is not None:
         write_answers(out, predictions, predicted.classes)
     if stop_at is not None and loaded.calibration is None:

@@ -13,7 +13,7 @@ from ...evaluation.anytime import Anytime
 from ...evaluation.metrics import Evaluation
 from ...evaluation.operating_point import UNSURE, OperatingPoint, Outcome
 from ...evaluation.predict_files import FilePrediction
-from ...formatting import beside_accuracy, brief, percent, shown
+from ...formatting import beside_accuracy, brief, per_recording, percent, shown
 from .terminal import print_table
 
 MARKS = 14  # rows of the table of accuracy after parts of a sequence
@@ -32,6 +32,8 @@ def print_evaluation(console: Console, evaluation: Evaluation, title: str) -> No
         ),
         soft_wrap=True,
     )
+    if evaluation.recordings is not None:
+        console.print(Text(f"per recording: {per_recording(evaluation.to_dict())}"), soft_wrap=True)
     console.print(Text(beside_accuracy(evaluation.to_dict())), soft_wrap=True)
     scores = Table(title="per class", title_justify="left")
     scores.add_column("class")

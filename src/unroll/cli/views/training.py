@@ -18,7 +18,7 @@ from ...cells import find_cell
 from ...config import RECIPES, ModelConfig, Recipe
 from ...data.describe import copies, majority, missing_classes, notes_of
 from ...data.splits import Splits
-from ...formatting import beside_accuracy, percent
+from ...formatting import beside_accuracy, per_recording, percent
 from ...models.classifier import SequenceClassifier
 from ...runs.ensemble import members
 from ...runs.execute import Event, Restarted, Started
@@ -165,7 +165,9 @@ def facts_of(started: Started) -> dict[str, str]:
     model, train = training.model.config, recipe.train
     held_out = f" ({len(training.val):,} held out for validation)" if training.val else ""
     if train.val_fraction and not training.val:
-        held_out = " (none held out for validation: no class has two)"
+        has_groups = splits.train.origins is not None and splits.train.origins.undivided is not None
+        why = "no whole group or recording can be" if has_groups else "no class has two"
+        held_out = f" (none held out for validation: {why})"
     if recipe.name == "series" and not train.val_fraction and holds_none_out(splits):
         held_out = " (none held out for validation: a tenth would be too few, see --val-fraction)"
     if splits.val is not None:
@@ -185,7 +187,7 @@ def facts_of(started: Started) -> dict[str, str]:
         **({"read as": splits.understood} if splits.understood else {}),
         "model": f"{shape}{model.additions}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
         **({"frame": f"{model.frame}, as {Plan.frame(splits)[1]}"} if recipe.model.frame == "auto" else {}),
-        **({"stride": f"{model.stride}, as {Plan.stride(splits)[1]}"} if _has_chosen_stride(recipe.model) else {}),
+        **_chosen_stem(recipe.model, model, splits),
         "train": f"recipe {recipe.name}: {_length(training)}{_fewer(recipe)}, batch {train.batch_size}, "
         f"{train.optimizer}, lr {train.lr:g} {train.schedule}{truncated}{train.additions}, seed {train.seed}",
         "on": f"{device}, {train.precision}",
@@ -194,8 +196,11 @@ def facts_of(started: Started) -> dict[str, str]:
     }
 
 
-def _has_chosen_stride(config: ModelConfig) -> bool:
-    return config.stem != "none" and config.stride == "auto"
+def _chosen_stem(asked: ModelConfig, model: ModelConfig, splits: Splits) -> dict[str, str]:
+    """Return the stride of a stem that "auto" chose, and why."""
+    if asked.stem == "none" or asked.stem_stride != "auto":
+        return {}
+    return {"stem stride": f"{model.stem_stride}, as {Plan.stem_stride(splits)[1]}"}
 
 
 def _length(training: Training) -> str:
@@ -244,6 +249,8 @@ def _print_accuracy(console: Console, evaluation: Mapping[str, Any], path: Path,
         ),
         soft_wrap=True,
     )
+    if "recordings" in evaluation:
+        console.print(Text(f"per recording: {per_recording(evaluation)}"), soft_wrap=True)
     console.print(Text(beside_accuracy(evaluation)), soft_wrap=True)
     if alone := [member["accuracy"] for member in evaluation.get("members", [])]:
         span = f"{100 * min(alone):.2f} to {percent(max(alone))}"

@@ -36,6 +36,7 @@ from .table import Marks, Table, Texts, read_table
 
 SAME_RATE = 1.05  # times as long as the shortest may the longest time between two steps be
 WHOSE = ("subject", "person", "patient", "participant", "user", "speaker", "group", "session")  # columns' usual names
+WINDOWS = "; --window 128 cuts recordings whose class changes into windows of one class each"
 SERIES = 1_000  # whose time between two steps is looked at
 
 
@@ -114,10 +115,14 @@ def _long(table: Table, places: Places, config: DataConfig, known: Columns | Non
         raise _repeated(table, places, np.arange(len(table))[order], same)
     starts = np.flatnonzero(~inner) + 1
     series = ids.codes[order][np.concatenate([[0], starts])]
-    labels = None
+    labels = step_labels = None
     if places.label is not None:
-        classes = _labels(table, places.label)
-        labels = _of_each(table, places.id, Texts(table.texts(places.label).codes, classes), "of class", series)
+        classes = Texts(table.texts(places.label).codes, _labels(table, places.label))
+        if config.window is not None and _changes(classes.codes[order], inner):
+            step_labels = Texts(classes.codes[order], classes.values)
+            labels = [classes.values[code] for code in step_labels.codes[np.concatenate([[0], starts])].tolist()]
+        else:
+            labels = _of_each(table, places.id, classes, "of class", series, WINDOWS)
     groups = None
     if places.group is not None:
         groups = _of_each(table, places.id, table.texts(places.group), "in group", series)
@@ -145,9 +150,20 @@ def _long(table: Table, places: Places, config: DataConfig, known: Columns | Non
         when = np.stack([reduce.reduceat(moments, bounds[:-1]) for reduce in (np.minimum, np.maximum)], axis=1)
     first = np.minimum.reduceat(np.arange(len(table))[order], bounds[:-1])
     rows, lines = table.rows[first].tolist(), table.lines[first].tolist()
-    return Series(
+    made = Series(
         table.path, values, names, "id", labels, (), features, columns, notes, "", since, groups, when, rows, lines
     )
+    return replace(made, step_labels=step_labels)
+
+
+def _changes(codes: np.ndarray, inner: np.ndarray) -> bool:
+    """Tell whether a column changes within a series.
+
+    Args:
+        codes: (rows,) of its values, series by series.
+        inner: (rows - 1,) bool, which row follows another of its series.
+    """
+    return bool((inner & (codes[1:] != codes[:-1])).any())
 
 
 def _values(table: Table, place: int) -> np.ndarray:
@@ -222,7 +238,7 @@ def each_row(table: Table, place: int, values: Sequence[str]) -> list[str]:
     return [values[code] for code in table.texts(place).codes.tolist()]
 
 
-def _of_each(table: Table, id_: int, column: Texts, what: str, series: np.ndarray) -> list[str]:
+def _of_each(table: Table, id_: int, column: Texts, what: str, series: np.ndarray, remedy: str = "") -> list[str]:
     """Return the value that a column has in each of the ``series``, which are codes of their ids.
 
     Args:
@@ -231,6 +247,7 @@ def _of_each(table: Table, id_: int, column: Texts, what: str, series: np.ndarra
         column: the same in all rows of a series.
         what: a series is, of such a value, for messages.
         series: codes of ids.
+        remedy: of several values in a series, for the message (default: none).
 
     Raises:
         DataError: a series has two.
@@ -245,7 +262,7 @@ def _of_each(table: Table, id_: int, column: Texts, what: str, series: np.ndarra
         own, earlier = (shown(column.values[column.codes[at]]) for at in (row, before))
         raise DataError(
             f"{table.where(row)}: id {shown(ids.values[ids.codes[row]])} is {what} {own}, but {what.partition(' ')[0]} "
-            f"{earlier} in {table.at(before)}"
+            f"{earlier} in {table.at(before)}{remedy}"
         )
     return [column.values[code] for code in column.codes[first[series]].tolist()]
 

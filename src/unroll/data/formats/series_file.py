@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ...errors import DataError
 from ...formatting import listed, shown
@@ -18,6 +19,7 @@ from ..remarks import plain
 from ..sequences import SequenceData
 from .parsing import in_order
 from .stored import to_data
+from .table import Texts
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Series:
         when: (N, 2) int64 or float64, the first and the last moment of each series; None where no column says so
         rows: number of each series' record, of its first one if it has several; empty where every record is a series
         lines: the line of each of these records; empty where ``names`` says it, or the file has none
+        step_labels: (steps of all series,) the class of each, where it changes within series, of which ``labels`` then
+            say the first; None where it does not
     """
 
     path: Path
@@ -57,6 +61,12 @@ class Series:
     when: np.ndarray | None = None
     rows: Sequence[int] = ()
     lines: Sequence[int] = ()
+    step_labels: Texts | None = None
+
+    @property
+    def all_labels(self) -> list[str]:
+        """Each class that occurs, at least once."""
+        return [*(self.labels or []), *(self.step_labels.values if self.step_labels else [])]
 
     @property
     def records(self) -> Records:
@@ -85,7 +95,7 @@ def to_sequences(parts: Sequence[Series], offset: tuple[float, ...] | None = Non
     for part in parts:
         if not part.values:
             raise DataError(f"{part.path} holds no series")
-    classes = first.classes or in_order(first.labels or [])
+    classes = first.classes or in_order(first.all_labels)
     index = {label: number for number, label in enumerate(classes)}
     data: list[SequenceData] = []
     for part in parts:
@@ -99,7 +109,8 @@ def to_sequences(parts: Sequence[Series], offset: tuple[float, ...] | None = Non
                     f"training part{hint}"
                 )
         y = np.array([index[label] for label in part.labels], np.int64)
-        data.append(_to_data(part, y, classes, data[0].preparation.offset if data else offset))
+        made = _to_data(part, y, classes, data[0].preparation.offset if data else offset)
+        data.append(made if part.step_labels is None else _with_step_classes(made, part, index))
     for part, own in zip(parts[1:], data[1:], strict=True):
         if part.features != first.features:
             expected, got = (listed(names) or "features without names" for names in (first.features, part.features))
@@ -108,6 +119,22 @@ def to_sequences(parts: Sequence[Series], offset: tuple[float, ...] | None = Non
             expected, got = str(data[0].input_size), str(own.input_size)
             raise DataError(f"{part.path}: expected {expected} features per time step as in {first.path}, got {got}")
     return data
+
+
+def _with_step_classes(data: SequenceData, part: Series, index: dict[str, int]) -> SequenceData:
+    """Return series with the class of each time step.
+
+    Raises:
+        DataError: a class is not in ``index``.
+    """
+    assert part.step_labels is not None
+    codes, names = part.step_labels
+    unknown = [label for label in names if label not in index]
+    if unknown:
+        raise DataError(f"{part.path}: the class {shown(unknown[0])} is not in the training part")
+    classes = np.array([index[label] for label in names], np.int64)[codes]
+    steps = torch.from_numpy(classes)
+    return replace(data, step_classes=steps if data.starts is not None else steps.view(len(data), -1))
 
 
 def unlabelled(series: Series, classes: tuple[str, ...], offset: tuple[float, ...] | None = None) -> SequenceData:
