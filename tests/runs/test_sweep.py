@@ -23,7 +23,7 @@ import unroll
 from unroll import ConfigError, Range, plots, resume_sweep, run_sweep
 from unroll.cli import main
 from unroll.config.axes import check_axes, read_values
-from unroll.runs.execute import Started, resume_run, train_run
+from unroll.runs.execute import Started, complete_run, resume_run, train_run
 from unroll.runs.sweep import Sweep, Trial, read_sweep
 from unroll.runs.sweep import search as search_module
 from unroll.runs.sweep.search import plan, propose
@@ -279,9 +279,9 @@ def test_a_trial_that_takes_too_much_memory_is_noted(tiny: str, monkeypatch: pyt
     def train(*words: Any, **settings: Any) -> Any:
         if settings["lr"] == 0.001:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
-        return train_run(*words, **settings)
+        return complete_run(*words, **settings)
 
-    monkeypatch.setattr("unroll.runs.sweep.running.train_run", train)
+    monkeypatch.setattr("unroll.runs.sweep.running.complete_run", train)
     sweep = run_sweep(tiny, **TWO)
     assert [(trial.status, trial.reason) for trial in sweep.trials] == [("failed", "out of memory"), ("finished", "")]
 
@@ -406,8 +406,8 @@ def test_values_of_flags(name: str, text: str, values: object) -> None:
         ("--lr 1e-3,1e-2 --recipe best", "a sweep chooses by validation accuracy: val_fraction must be above 0, got 0"),
         ("--lr 1e-3,1e-2 --data mnits", "data must be one of mnist-sample, mnist"),
         ("--resume no", "no is not a sweep folder: it has no sweep.json"),
-        ("--resume no --lr 1,2", "--resume takes all settings from no; give at most --data-dir with it"),
-        ("--resume no --seeds 2", "--resume takes all settings from no; give at most --data-dir with it"),
+        ("--resume no --lr 1,2", "--resume takes all settings from no; give at most --data-dir and --refit with it"),
+        ("--resume no --seeds 2", "--resume takes all settings from no; give at most --data-dir and --refit with it"),
     ],
 )
 def test_bad_input_is_one_plain_line_and_nothing_is_made(

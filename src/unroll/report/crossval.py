@@ -32,6 +32,7 @@ def summary(validation: CrossValidation) -> list[str]:
         f"Result: accuracy {_spread(validation, 'accuracy')} over the folds.",
         f"Out-of-fold accuracy {percent(validation.accuracy)}, 95 % interval {percent(low)} to {percent(high)}.",
     ]
+    lines.append("Classes and mistakes below are those of all folds together.")
     if validation.cut == "group":
         lines.append("The interval takes the sequences as independent; those of a group are not, so it is too narrow.")
     if validation.apart:

@@ -152,7 +152,7 @@ def print_crossval(console: Console, validation: CrossValidation) -> None:
     facts["next"] = command_line("report", validation.path)
     print_facts(console, facts)
     if refitted is None:
-        print_facts(console, {"    ": command_line("crossval", "--resume", validation.path, "--refit")})
+        print_facts(console, {" " * 11: command_line("crossval", "--resume", validation.path, "--refit")})
 
 
 def _caution(validation: CrossValidation) -> str:
