@@ -293,7 +293,7 @@ def test_a_run_on_parquet_reads_every_form(tmp_path: Path) -> None:
     long().to_csv(tmp_path / "new.csv", index=False)
     run = unroll.train_run(tmp_path / "X_train.parquet", training_steps=2, out=tmp_path / "run")
     files = predict_files(run.model, run.preparation, [tmp_path / "new.feather", tmp_path / "new.csv"])
-    answers = [(answer.series, answer.label, answer.probability) for answer in files]
+    answers = [(answer.id, answer.label, answer.probability) for answer in files]
     assert [series for series, *_ in answers] == IDS * 2
     assert answers[:12] == answers[12:]
 
