@@ -76,7 +76,14 @@ def test_it_keeps_scikit_learn_s_conventions() -> None:
 def test_its_defaults_are_those_of_the_recipe_for_series() -> None:
     recipe, parameters = unroll.RECIPES["series"], RNNClassifier().get_params()
     settings = {**vars(recipe.model), **vars(recipe.train)}
-    own = {"fold": None, "missing": "impute", "random_state": None, "verbose": False, "val_fraction": 0.0}
+    own = {
+        "fold": None,
+        "missing": "impute",
+        "random_state": None,
+        "verbose": False,
+        "val_fraction": 0.0,
+        "frame": "auto",
+    }
     assert {name: value for name, value in parameters.items() if name in settings and name not in own} == {
         name: settings[name] for name in parameters if name not in own
     }
@@ -211,6 +218,24 @@ def test_a_seed_repeats_a_training_quietly(capfd: pytest.CaptureFixture[str]) ->
     assert not list(Path().iterdir())
     fast(verbose=True, epochs=1).fit(X, Y)
     assert capfd.readouterr().out.startswith("epoch 1: train loss ")
+
+
+@pytest.mark.parametrize(
+    ("settings", "stem", "frame", "bidirectional"),
+    [
+        ({}, "conv", 1, True),
+        ({"frame": 4}, "none", 4, True),
+        ({"stem": "none"}, "none", 10, True),
+        ({"stem": "none", "frame": 1}, "none", 1, True),
+        ({"causal": True}, "none", 10, False),
+    ],
+)
+def test_a_setting_replaces_the_defaults_that_it_contradicts(
+    settings: dict[str, Any], stem: str, frame: int, bidirectional: bool
+) -> None:
+    noise = np.random.default_rng(0).normal(size=(8, 300))
+    config = RNNClassifier(training_steps=1, hidden_size=2, **settings).fit(noise, Y[:8]).model_.config
+    assert (config.stem, config.frame, config.bidirectional) == (stem, frame, bidirectional)
 
 
 def test_what_failed_to_be_fitted_again_is_not_fitted() -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .cells import Cell, name_of
 from .config import RECIPES, DataConfig, MissingName, ModelConfig, RecipeName, TrainConfig
-from .config.model import ScalingName
+from .config.model import Auto, ScalingName
 from .config.signature import documented, takes, with_defaults
 from .data.containers import SeriesBlock, is_frame, numbers, series_block
 from .data.formats.stored import to_data
@@ -52,6 +52,8 @@ class Arguments(TrainConfig, ModelConfig):
     """The parameters of `RNNClassifier`: settings of model and training, by default those of the recipe "series".
 
     Attributes:
+        frame: time steps that the layers read at once, as one; auto is 1 with a stem, and otherwise follows from the
+            length of the training data
         cell: name from `unroll.cells.CELLS`, or a subclass of `unroll.cells.Cell`
         fold: time steps and features, such as (8, 8): a row of 64 columns of a table is read as 8 time steps of 8
             features (default: a row is a series of one feature)
@@ -67,6 +69,7 @@ class Arguments(TrainConfig, ModelConfig):
     """
 
     scaling: ScalingName = MODEL.scaling
+    frame: int | Auto = "auto"
     stem: Literal["none", "conv"] = MODEL.stem
     cell: str | type[Cell] = MODEL.cell  # type: ignore[assignment]  # wider: the settings only take its name
     hidden_size: int = MODEL.hidden_size
