@@ -256,7 +256,8 @@ def test_probabilities_of_a_file_are_the_model_s(run: unroll.Run, sample: unroll
 def test_one_bad_file_does_not_hold_up_the_others(run: unroll.Run, sample: unroll.Splits, tmp_path: Path) -> None:
     Image.fromarray(sample.test.x[0].numpy()).save(tmp_path / "good.png")
     bad, good = predict_files(run.model, run.preparation, [tmp_path / "no.png", tmp_path / "good.png"])
-    assert bad.to_dict(()) == {"file": str(tmp_path / "no.png"), "error": f"{tmp_path / 'no.png'} does not exist"}
+    missing = str(tmp_path / "no.png")
+    assert bad.to_dict(()) == {"file": missing, "id": missing, "error": f"{missing} does not exist"}
     assert good.label is not None
     of_series = replace(run.preparation, image=None)
     (bad,) = predict_files(run.model, of_series, [tmp_path / "good.png"])

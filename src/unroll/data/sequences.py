@@ -376,8 +376,8 @@ class SequenceData:
     def to(self, device: torch.device | str) -> SequenceData:
         """Return the same data with its tensors on ``device``."""
         names = ("lengths", "starts", "missing", "words", "times", "step_classes")
-        others = {name: getattr(self, name) for name in names}
-        moved: dict[str, Any] = {name: None if each is None else each.to(device) for name, each in others.items()}
+        optional = {name: getattr(self, name) for name in names}
+        moved: dict[str, Any] = {name: None if each is None else each.to(device) for name, each in optional.items()}
         return replace(self, x=self.x.to(device), y=self.y.to(device), **moved)
 
     def flat(self, values: Tensor) -> Tensor:
