@@ -21,12 +21,12 @@ from .config import RECIPES, DataConfig, MissingName, ModelConfig, RecipeName, T
 from .config.model import Auto, ScalingName
 from .config.signature import documented, takes, with_defaults
 from .data.containers import SeriesBlock, is_frame, numbers, series_block
+from .data.cuts import stratified_cut
 from .data.formats.stored import to_data
 from .data.preparation import Preparation, Scaling
 from .data.raw import prepare_series
 from .data.sequences import SequenceData
 from .data.splits import Splits
-from .data.stratified import stratified_cut
 from .errors import ConfigError, DataError
 from .evaluation.anytime import calibrate
 from .evaluation.calibration import Calibration, probabilities

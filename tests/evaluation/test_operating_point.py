@@ -11,7 +11,6 @@ from unroll import ConfigError, DataError, InputError
 from unroll.config import OperatingConfig
 from unroll.evaluation.operating_point import (
     OperatingPoint,
-    choose,
     threshold_at_recall,
     threshold_of_least_cost,
 )
@@ -110,7 +109,7 @@ def test_a_threshold_with_rejection_says_yes_no_or_unsure_as_the_probability_fal
 
 def test_the_chosen_point_reports_its_validation_split() -> None:
     values, y = torch.tensor([0.9, 0.6, 0.6, 0.3, 0.1]), torch.tensor([1, 1, 0, 1, 0])
-    chosen = choose(OperatingConfig(at_recall=0.6), CLASSES, "yes", (both(values.numpy()), y))
+    chosen = OperatingPoint.choose(OperatingConfig(at_recall=0.6), CLASSES, "yes", (both(values.numpy()), y))
     assert chosen.threshold == pytest.approx(0.6, abs=1e-5)
     assert (chosen.chosen, chosen.validation and chosen.validation.cells) == ("at recall 0.6", (2, 1, 1, 1))
     assert str(chosen).endswith("(at recall 0.6), 'no' elsewhere")
@@ -125,7 +124,9 @@ def test_the_chosen_point_reports_its_validation_split() -> None:
 )
 def test_nothing_is_chosen_by_a_class_that_is_not_there(settings: dict[str, float], y: list[int], match: str) -> None:
     with pytest.raises(DataError, match=match):
-        choose(OperatingConfig(**settings), CLASSES, "yes", (both(np.array([0.2, 0.8])), torch.tensor(y)))
+        OperatingPoint.choose(
+            OperatingConfig(**settings), CLASSES, "yes", (both(np.array([0.2, 0.8])), torch.tensor(y))
+        )
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..config import OperatingConfig
-from ..errors import DataError, InputError
-from ..formatting import percent, quoted
+from ..errors import ConfigError, DataError, InputError
+from ..formatting import listed, percent, quoted
 from .significance import wilson
 
 UNSURE = "unsure"  # on screen; in JSON the class is null
@@ -197,6 +197,44 @@ class OperatingPoint:
             if value is not None and not 0 <= value <= 1:
                 raise InputError(f"{name} must be a probability, got {quoted(value)}")
 
+    @classmethod
+    def choose(
+        cls,
+        config: OperatingConfig,
+        classes: Sequence[str],
+        positive: str | None = None,
+        validation: tuple[Tensor, Tensor] | None = None,
+    ) -> OperatingPoint:
+        """Return the operating point that the settings ask for.
+
+        The threshold is chosen as if every sequence got a class, whatever is rejected then: what costs or recall ask
+        for holds of the sequences that would be answered as the other class.
+
+        Args:
+            config: the settings.
+            classes: names; two of them if a threshold is asked for.
+            positive: the positive class (default: that of ``config``; None there too if no threshold is asked for).
+            validation: calibrated probabilities (N, classes) and the true classes (N,) int64 of sequences that were not
+                trained on (default None: there are none, so the threshold must be given).
+
+        Raises:
+            ConfigError: a threshold is asked for, but no class is named positive, or there is nothing to choose it by.
+            DataError: the validation split lacks a class to choose by.
+        """
+        costs, classes, positive = config.costs, tuple(classes), positive or config.positive
+        if config.rules and positive is None:
+            raise ConfigError(f"{config.rules[0]} needs the positive class: one of {listed(classes)}")
+        if config.needs_validation and validation is None:
+            raise ConfigError(f"{config.rules[0]} is chosen by probabilities and true classes: hand both over")
+        point = cls(classes, reject=config.reject, costs=costs)
+        if positive is not None:
+            threshold, chosen = config.threshold, "given"
+            if threshold is None:
+                assert validation is not None
+                threshold, chosen = _threshold(*validation, classes.index(positive), config)
+            point = replace(point, positive=positive, threshold=threshold, chosen=chosen)
+        return point if validation is None else replace(point, validation=point.outcome(*validation))
+
     def labels(self, probabilities: Tensor) -> Tensor:
         """Return the answers, (N,) int64: numbers of classes, and -1 for "unsure".
 
@@ -254,38 +292,6 @@ class OperatingPoint:
             "chosen": self.chosen,
             "costs": costs,
         }
-
-
-def choose(
-    config: OperatingConfig,
-    classes: Sequence[str],
-    positive: str | None = None,
-    validation: tuple[Tensor, Tensor] | None = None,
-) -> OperatingPoint:
-    """Return the operating point that the settings ask for.
-
-    The threshold is chosen as if every sequence got a class, whatever is rejected then: what costs or recall ask for
-    holds of the sequences that would be answered as the other class.
-
-    Args:
-        config: the settings.
-        classes: names; two of them if a threshold is asked for.
-        positive: the positive class (default None: no threshold is asked for).
-        validation: calibrated probabilities (N, classes) and the true classes (N,) int64 of the validation split
-            (default None: there is none, so the threshold must be given).
-
-    Raises:
-        DataError: the validation split lacks a class to choose by.
-    """
-    costs, classes = config.costs, tuple(classes)
-    point = OperatingPoint(classes, reject=config.reject, costs=costs)
-    if positive is not None:
-        threshold, chosen = config.threshold, "given"
-        if threshold is None:
-            assert validation is not None
-            threshold, chosen = _threshold(*validation, classes.index(positive), config)
-        point = replace(point, positive=positive, threshold=threshold, chosen=chosen)
-    return point if validation is None else replace(point, validation=point.outcome(*validation))
 
 
 def _threshold(probabilities: Tensor, y: Tensor, label: int, config: OperatingConfig) -> tuple[float, str]:

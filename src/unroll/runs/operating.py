@@ -11,7 +11,7 @@ from ..data.sequences import SequenceData
 from ..errors import ConfigError, DataError, InputError, RunError, UnrollWarning, did_you_mean
 from ..evaluation.calibration import probabilities
 from ..evaluation.metrics import logits_of
-from ..evaluation.operating_point import OperatingPoint, choose
+from ..evaluation.operating_point import OperatingPoint
 from ..formatting import listed, quoted
 from ..training.loop import held_out
 from .artifacts import read_calibration, write_operating_point
@@ -76,8 +76,9 @@ def choose_operating_point(run: Run, config: OperatingConfig, data_dir: str | Pa
         )
     positive = (config.positive or _rarer(counts)) if config.rules else None
     if val is None:
-        return choose(config, classes, positive)
-    return choose(config, classes, positive, (probabilities(logits_of(run.model, val), run.calibration), val.y.cpu()))
+        return OperatingPoint.choose(config, classes, positive)
+    judged = probabilities(logits_of(run.model, val), run.calibration), val.y.cpu()
+    return OperatingPoint.choose(config, classes, positive, judged)
 
 
 def _parts(run: Run, data_dir: str | Path | None) -> tuple[dict[str, int], SequenceData | None]:
