@@ -33,10 +33,10 @@ import unroll
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "tutorial.md"
-# Pages that are not notebooks.
+BOOKS = [PAGE, DOCS / "practice.md"]  # are notebooks too
 NAMES = (
-    "data", "series", "text", "cells", "compiler", "models", "training", "report", "looking", "doctor", "several",
-    "scikit-learn", "sharing",
+    "practice", "data", "series", "text", "cells", "compiler", "models", "training", "report", "looking", "doctor",
+    "several", "scikit-learn", "sharing",
 )  # fmt: skip
 OTHERS = [DOCS / f"{name}.md" for name in NAMES]
 # Those whose commands run too, in one folder with their blocks of Python.
@@ -238,11 +238,10 @@ def main() -> None:
     draw()
     (DOCS / "cli.md").write_text(command_reference(), "utf-8")
     (DOCS / "api.md").write_text(python_reference(), "utf-8")
-    page = renew(PAGE.read_text("utf-8"), _drawn(PAGE))
-    PAGE.write_text(page, "utf-8")
-    PAGE.with_suffix(".ipynb").write_text(notebook(parse(page)), "utf-8")
-    for path in (*OTHERS, *STARTS):
+    for path in (PAGE, *OTHERS, *STARTS):
         path.write_text(renew(path.read_text("utf-8"), _drawn(path)), "utf-8")
+    for path in BOOKS:
+        path.with_suffix(".ipynb").write_text(notebook(parse(path.read_text("utf-8"))), "utf-8")
 
 
 def _drawn(path: Path) -> list[str]:

@@ -85,9 +85,10 @@ def test_the_results_are_those_of_the_benchmark_s_commands() -> None:
             assert float(mean) == pytest.approx(sum(values) / len(values), abs=0.0101), name  # all are rounded
 
 
-def test_the_notebook_is_the_tutorial() -> None:
-    text = (DOCS / "tutorial.ipynb").read_text("utf-8")
-    assert text == page.notebook(page.parse(TUTORIAL)), "python docs/page.py makes it anew"
+@pytest.mark.parametrize("path", page.BOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_its_page(path: Path) -> None:
+    text = path.with_suffix(".ipynb").read_text("utf-8")
+    assert text == page.notebook(page.parse(path.read_text("utf-8"))), "python docs/page.py makes it anew"
     nbformat.validate(nbformat.reads(text, as_version=4))
 
 
