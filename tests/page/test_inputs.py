@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -531,3 +532,19 @@ def test_everything_has_a_name(visit: Visit, texts: Path, series: Path, colours:
         )
         assert names
         assert all(name.strip() for name in names)
+
+
+def test_a_page_says_how_many_samples_it_holds(series: Path, visit: Visit) -> None:
+    page = visit(series)
+    page.locator("#made", has_text=f"It holds {page.locator('#samples button').count()} real samples").wait_for()
+
+
+def test_a_page_without_samples_opens_and_says_so(series: Path, tmp_path: Path, visit: Visit) -> None:
+    before, mark, rest = series.read_text("utf-8").partition('id="description">')
+    description, end, behind = rest.partition("</script>")
+    bare = json.dumps(json.loads(description) | {"samples": []}).replace("<", "\\u003c")
+    (tmp_path / "bare.html").write_text("".join((before, mark, bare, end, behind)), "utf-8")
+    page = visit(tmp_path / "bare.html")
+    page.locator("#made", has_text="It holds no samples of the data.").wait_for()
+    assert not page.locator("#samples-title").is_visible()
+    assert page.locator("#bars").is_visible()

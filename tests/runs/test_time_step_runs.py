@@ -74,7 +74,7 @@ def test_files_arrays_server_and_page_agree(folder: Path) -> None:
     values, times = [x for _, x in series], [t for t, _ in series]
     expected = run.predict(values, times=times)
     answers = predict_files(run.model, run.preparation, [folder / "walks.csv"])
-    by_file = [answer.probability for answer in sorted(answers, key=lambda answer: int(answer.series or ""))]
+    by_file = [answer.probability for answer in sorted(answers, key=lambda answer: int(answer.id or ""))]
     longest = max(map(len, values))
     padded = np.zeros((len(values), longest, 2))
     clocks = np.zeros((len(values), longest))
@@ -92,7 +92,7 @@ def test_files_arrays_server_and_page_agree(folder: Path) -> None:
     assert by_server.sub(expected).abs().max() < 1e-5
     # Grouped as for training, files may be read in other batches.
     calibrated = predict_files(run.model, run.preparation, [folder / "walks.csv"], _sure(run))
-    by_file = [answer.probability for answer in sorted(calibrated, key=lambda answer: int(answer.series or ""))]
+    by_file = [answer.probability for answer in sorted(calibrated, key=lambda answer: int(answer.id or ""))]
     np.testing.assert_allclose(by_file, expected.max(dim=1).values.numpy(), atol=1e-5)
 
 
