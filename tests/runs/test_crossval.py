@@ -84,7 +84,7 @@ def test_words_of_the_fold_alone_are_unknown_to_its_run(tmp_path: Path) -> None:
     path = tmp_path / "texts.csv"
     lines = [f"common words own{n},{n % 2}" for n in range(8)]
     path.write_text("\n".join(["text,label", *lines]) + "\n")
-    settings = {"min_count": 1, "tokenizer": "word", "embedding_size": 4, "epochs": 1, "hidden_size": 2}
+    settings = {"min_count": 1, "tokenizer": "word", "embedding_size": 4, "epochs": 1, "hidden_size": 2, "cell": "rnn"}
     done = cross_validate(str(path), folds=2, out=tmp_path / "cv", **settings)
     for result in done.results:
         vocabulary = (done.path / result.run / "tokenizer.json").read_text()
@@ -258,12 +258,17 @@ def test_a_command_for_a_run_names_one(whole: CrossValidation, call: Call, comma
         ({"folds": 1}, "folds must be at least 2, got 1"),
         ({"repeats": 2, "split_by_time": "day"}, "folds by time are divided in one way only: repeats must be 1, got 2"),
         ({"folds": 33, "drop_columns": "day"}, "33 folds need at least 33 different sequences, got 32"),
+        ({"group": "who", "folds": 4}, "for fold [2-4] of 4 there is one class only to train on, first"),
         ({"tbptt": 2, "bidirectional": True, "drop_columns": "day"}, "tbptt"),
     ],
 )
 def test_what_cannot_be_validated_is_refused_before_anything_is_written(
     data: str, tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
+    if "group" in settings:
+        lines = [f"{n // 5},{n * n % 7},{n * n % 11},{'first' if n < 15 else 'last'}" for n in range(20)]
+        data = str(tmp_path / "four.csv")
+        Path(data).write_text("\n".join(["who,u,v,label", *lines]) + "\n")
     with pytest.raises((ConfigError, DataError), match=message):
         cross_validate(data, out=tmp_path / "cv", **{**QUICK, **settings})
     assert not (tmp_path / "cv").exists()

@@ -26,6 +26,7 @@ from ..errors import ConfigError, DataError, RunError, TrainingError
 from ..evaluation.metrics import Interval
 from ..evaluation.predictions import Predictions
 from ..evaluation.significance import wilson
+from ..formatting import listed
 from ..interrupt import resignalled
 from ..training.loop import Training
 from ..validation import CROSSVAL, FOLDS, REFIT, check_run, check_whole
@@ -303,6 +304,7 @@ def cross_validate(
     divided = splits.folds
     assert divided is not None
     of_repeats = [divided, *(_folds(first, place, repeat) for repeat in range(2, repeats + 1))]
+    _refuse_one_class(of_repeats, splits)
     path = Path(out).expanduser() if out is not None and overwrite else fresh(out, "runs", f"{splits.name}-cv")
     path.mkdir(parents=True, exist_ok=True)
     validation = replace(
@@ -449,6 +451,19 @@ def _try_out(validation: CrossValidation, splits: Splits, recipe: str | None) ->
     Training(model, splits, plan.recipe.train.member(1))
     if validation.refits:
         refuse_refit(splits)
+
+
+def _refuse_one_class(of_repeats: list[Folds], splits: Splits) -> None:
+    """Raise `DataError` if what is trained on for a fold is of one class only."""
+    for folds in of_repeats:
+        for number in range(1, folds.total + 1):
+            classes = set(folds.y[folds.cut(number)[0]].tolist())
+            if len(classes) < 2:
+                names = listed(splits.classes[label] for label in classes)
+                raise DataError(
+                    f"{splits.source}: for fold {number} of {folds.total} there is one class only to train on, "
+                    f"{names}: take another number of folds"
+                )
 
 
 def _planned(of_repeats: list[Folds]) -> Iterator[Fold]:

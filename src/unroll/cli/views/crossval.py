@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...formatting import percent
+from ...formatting import listed, percent
 from ...runs.compare_folds import FoldComparison
 from ...runs.crossval import OUT_OF_FOLD, CrossvalEvent, CrossValidation, Fold
 from ...runs.execute import Started
@@ -75,7 +75,11 @@ class CrossvalScreen:
         self._bar.start(len(validation.results), len(finished))
 
     def _introduce(self, started: Started) -> None:
-        """Show model and training of the first run, and what should be known of the data."""
+        """Show model and training of the first run, what should be known of the data, and classes that a fold lacks."""
+        lacking = [label for label, count in started.splits.train.counts.items() if not count]
+        if lacking and started.member == 1:
+            words = f"{started.whole}: none of what is trained on is of {listed(lacking)}, which cannot be learned"
+            print_findings(self.console, [words])
         if self._introduced:
             return
         facts = {name: value for name, value in facts_of(started).items() if name not in ("data", "run")}

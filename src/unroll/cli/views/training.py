@@ -120,7 +120,7 @@ class TrainingScreen:
             each = f"has every {training.every}" if training.every > 1 else "has them all"
             facts["table"] = f"every {self._every} epochs; {started.path / METRICS} {each}"
         print_facts(self.console, facts)
-        if notes := notes_on(started):
+        if notes := [*missing_classes(started.splits), *notes_on(started)]:
             print_findings(self.console, notes)
 
     def _show(self, result: EpochResult) -> None:
@@ -151,10 +151,10 @@ class TrainingScreen:
 
 
 def notes_on(started: Started) -> list[str]:
-    """Return what one should know of the data of a training, in words."""
+    """Return what one should know of the data of a training, in words, besides classes that a part lacks."""
     splits = started.splits
     few = few_deciding(started.training.deciding, "which weights are kept or when training stops")
-    return [*missing_classes(splits), *copies(splits), *notes_of(splits), *few]
+    return [*copies(splits), *notes_of(splits), *few]
 
 
 def facts_of(started: Started) -> dict[str, str]:

@@ -87,6 +87,8 @@ def run_sweep(
     if refit:
         refuse_refit(splits)
     settings = _with_validation(splits, settings)
+    if settings.get("val_data") is not None:
+        settings["val_data"] = resolve(settings["val_data"], data_dir)
     sweep = Sweep(
         path=fresh(out, "sweeps", splits.name),
         data=resolve(data, data_dir),
