@@ -372,7 +372,8 @@ def test_out_of_memory_is_one_line(call: Call) -> None:
     status, _, err = call("train", "--no-report", "--hidden-size", 1_000_000)
     assert (status, err) == (
         1,
-        "unroll: out of memory; try smaller images (--resize), a smaller --batch-size or --hidden-size\n",
+        "unroll: out of memory; try smaller images (--resize), a larger --stride, a smaller --batch-size or "
+        "--hidden-size\n",
     )
 
 

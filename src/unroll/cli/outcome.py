@@ -21,7 +21,9 @@ def is_expected(error: BaseException) -> bool:
 def in_words(error: BaseException) -> str:
     """Return the error and its remedy."""
     if is_out_of_memory(error):
-        return "out of memory; try smaller images (--resize), a smaller --batch-size or --hidden-size"
+        return (
+            "out of memory; try smaller images (--resize), a larger --stride, a smaller --batch-size or --hidden-size"
+        )
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
