@@ -63,9 +63,13 @@ def test_training_and_loading_leave_torch_s_compiler_alone() -> None:
     """Its import takes longer than to train a small model."""
     code = """
 import sys
+from pathlib import Path
 from unroll.cli import main
-for words in (["train", "--epochs", "1", "--hidden-size", "4", "--no-report", "--out", "run"], ["evaluate", "run"]):
-    assert main(words) == 0
+small = "train --epochs 1 --hidden-size 4 --no-report --out"
+rows = [f"{('good', 'bad')[n % 2]} film {n},{n % 2}" for n in range(20)]
+Path("a.csv").write_text("\\n".join(["text,label", *rows]))
+for words in (f"{small} run", "evaluate run", f"{small} texts --data a.csv", "evaluate texts"):
+    assert main(words.split()) == 0
 sys.exit(" ".join({"torch._dynamo", "sympy"} & set(sys.modules)) or 0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..config import ModelConfig
@@ -94,9 +94,12 @@ class _Hollow(TorchFunctionMode):
     """Skip random initialisation of meta tensors, for which torch would load its compiler."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        options = kwargs or {}
         if func in (Tensor.normal_, Tensor.uniform_):
             return args[0]
-        return func(*args, **(kwargs or {}))
+        if func in (nn.init.normal_, nn.init.uniform_):  # called so by torch's own modules; what they call is not seen
+            return options["tensor"]
+        return func(*args, **options)
 
 
 def _hollow(config: ModelConfig, *sizes: int) -> SequenceClassifier:
