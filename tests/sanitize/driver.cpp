@@ -394,7 +394,7 @@ int main(int count, char** arguments) {
         }
         ++scans;
       }
-    check_step(all, named);
+    if (35 * products(named.program) <= 30 * most) check_step(all, named);  // of 7 sequences of 5 time steps
   }
   for (const Kernels* kernels : all)
     for (long options = 0; options < 8; ++options)
