@@ -67,6 +67,7 @@ HELD: dict[str, Callable[[], tuple[Any, ...]]] = {
     "pandas, types of Arrow": lambda: (long().astype({"x": "double[pyarrow]", "label": "string[pyarrow]"}),),
     "pandas, nullable numbers": lambda: (long().astype({"time": "Int64", "x": "Float64"}),),
     "pandas, categories": lambda: (long().astype({"id": "category", "label": "category"}),),
+    "pandas, small whole numbers": lambda: (long().astype({"time": "int8"}),),
     "pandas, decimals": lambda: (long().assign(x=[decimal.Decimal(str(value)) for value in long().x]),),
     "pandas, numbers as texts": lambda: (long().assign(x=long().x.astype(str)),),
     "pandas, lists": lambda: (nested(),),
@@ -400,3 +401,41 @@ def test_a_run_is_tested_on_what_python_holds(tmp_path: Path) -> None:
         assert torch.equal(test.sequences.x, expected.x)
         assert test.sequences.preparation.scaling == run.preparation.scaling
         assert (test.part, test.trained_on) == ("all", 10)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_times_of_small_whole_numbers_do_not_wrap_round(library: str) -> None:
+    frame = long().assign(time=lambda rows: (rows.time * 50 - 100).astype("int8"))
+    splits = unroll.load(frame if library == "pandas" else polars.from_pandas(frame), resample=25)
+    assert splits.train.preparation.columns is not None
+    assert splits.train.preparation.columns.time_step == (25, 25)
+    assert splits.train.time == 2 * (LENGTH - 1) + 1
+
+
+@pytest.mark.parametrize(
+    "hand_over",
+    [
+        lambda x: unroll.load(pd.DataFrame(x[:, :, 0]).rename(columns=str).assign(label=LABELS), missing_values=-99.9),
+        lambda x: unroll.load(pd.DataFrame({"x": list(x[:, :, 0]), "label": LABELS}), missing_values=-99.9),
+        lambda x: unroll.load(x, LABELS, missing_values=-99.9),
+        lambda x: unroll.load(list(x), LABELS, missing_values=-99.9),
+    ],
+    ids=["wide", "lists", "array", "list"],
+)
+def test_a_mark_of_what_is_missing_is_known_in_single_precision(hand_over: Callable[[np.ndarray], Splits]) -> None:
+    x = RANDOM.normal(size=(12, 4, 1)).astype(np.float32)
+    x[:, 1] = -99.9
+    splits = hand_over(x)
+    assert splits.train.missing is not None
+    assert splits.train.missing.flatten(1).tolist() == [[False, True, False, False]] * len(splits.train)
+
+
+def test_groups_in_another_order_than_the_series_are_refused() -> None:
+    frame, groups = multi().drop(columns="label"), pd.Series(range(12), IDS)
+    kept = unroll.load(frame, pd.Series(LABELS, IDS), groups=groups)
+    assert kept.train.origins is not None
+    assert kept.train.origins.groups == tuple(str(int(name)) for name in kept.train.origins.names)
+    with pytest.raises(DataError, match="groups must have the keys of the series in their order"):
+        unroll.load(frame, LABELS, groups=groups[::-1])
+    with pytest.raises(DataError, match=r"the same index: groups.loc\[y.index\] puts them in the order of y"):
+        unroll.load(padded(), pd.Series(LABELS, IDS), groups=groups[::-1])

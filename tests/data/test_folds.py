@@ -33,7 +33,7 @@ def test_whole_groups_are_in_a_fold_and_classes_are_divided_evenly(seed: int) ->
     random = np.random.default_rng(seed)
     groups = np.sort(random.integers(0, 40, 400))
     y = (random.random(400) < 0.3 + 0.4 * (groups % 2)).astype(np.int64)
-    which = group_folds(y, list(map(str, groups)), 5, seed)
+    which = group_folds(y, list(map(str, groups)), 5, seed, "groups")
     for group in set(groups):
         assert len(set(which[groups == group])) == 1
     for label in (0, 1):

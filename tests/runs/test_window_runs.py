@@ -171,3 +171,15 @@ def test_a_recording_is_pooled_by_its_number_wherever_its_windows_stand() -> Non
     probabilities, numbers = torch.tensor([[1.0, 0], [0.5, 0.5], [0, 1], [0.2, 0.8]]), torch.tensor([7, 3, 7, 3])
     assert pooled(probabilities, numbers).sub(torch.tensor([[0.35, 0.65], [0.5, 0.5]])).abs().max() < 1e-6
     assert classes_of_recordings(torch.tensor([0, 1, 2, 1]), numbers).tolist() == [1, -1]
+
+
+def test_folds_divide_no_recording_and_out_of_fold_answers_say_which_window(folder: Path, tmp_path: Path) -> None:
+    settings = {"window": WINDOW, "stride": STRIDE, "recipe": "images", "cell": "rnn", "hidden_size": 2, "epochs": 1}
+    done = unroll.cross_validate(str(folder / "walks.csv"), folds=2, out=tmp_path / "cv", **settings)
+    assert (done.cut, [result.groups for result in done.results]) == ("recording", [10, 10])
+    with (tmp_path / "cv" / "oof.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    folds = {row["id"]: row["fold"] for row in rows}
+    assert all(folds[row["id"]] == row["fold"] for row in rows)
+    starts = [*range(0, 40 - WINDOW, STRIDE), 40 - WINDOW]
+    assert [(row["id"], int(row["start"])) for row in rows] == [(f"w{n}", start) for n in range(20) for start in starts]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from ..errors import DataError
 from .cuts import ORDERS
 from .origins import Origins
 
+Cut = Literal["stratified", "group", "recording", "time"]
+UNDIVIDED = ("group", "recording")  # cuts that are called as what they leave whole
 PRECISION = 9  # decimals of a cost, so that rounding on another machine decides nothing
 
 
@@ -36,18 +39,21 @@ class Folds:
     apart: int = 0
 
     @property
-    def by_time(self) -> bool:
-        """Whether each fold is later than all that is trained on for it."""
-        return self.origins is not None and self.origins.when is not None
+    def cut_by(self) -> Cut:
+        """How the set is divided."""
+        origins = self.origins
+        if origins is None or (origins.when is None and origins.undivided is None):
+            return "stratified"
+        return "time" if origins.when is not None else "recording" if origins.groups is None else "group"
 
     def cut(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the indices to train on and those of fold ``number``, (M,) int64 each, ascending."""
-        rest = self.which < number if self.by_time else self.which != number
+        rest = self.which < number if self.cut_by == "time" else self.which != number
         return np.flatnonzero(rest), np.flatnonzero(self.which == number)
 
     def groups(self, number: int) -> int | None:
-        """Return how many groups a fold holds; None if there are none."""
-        groups = self.origins and self.origins.groups
+        """Return how many groups, or of windows recordings, a fold holds; None if there are none."""
+        groups = self.origins.undivided if self.origins and self.cut_by in UNDIVIDED else None
         return len({groups[place] for place in self.cut(number)[1].tolist()}) if groups else None
 
 
@@ -100,14 +106,21 @@ def _dealt(counts: np.ndarray, folds: int, order: np.ndarray) -> tuple[float, np
     return round(float(uneven), PRECISION), which
 
 
-def group_folds(y: np.ndarray, groups: Sequence[str], folds: int, seed: int) -> np.ndarray:
-    """Return the fold of each sequence, (N,) int64 from 1, whole groups in each; arguments as `stratified_folds`.
+def group_folds(y: np.ndarray, groups: Sequence[str], folds: int, seed: int, what: str) -> np.ndarray:
+    """Return the fold of each sequence, (N,) int64 from 1, whole groups in each.
+
+    Args:
+        y: as for `stratified_folds`, as are ``folds`` and ``seed``.
+        groups: N names, equal within a group.
+        folds: how many.
+        seed: of the orders.
+        what: groups are called, for messages.
 
     Raises:
         DataError: there are fewer groups than folds.
     """
     if len(set(groups)) < folds:
-        raise DataError(f"{folds} folds need at least {folds} groups, got {len(set(groups))}: take fewer folds")
+        raise DataError(f"{folds} folds need at least {folds} {what}, got {len(set(groups))}: take fewer folds")
     return stratified_folds(y, groups, folds, seed, ORDERS)
 
 

@@ -88,6 +88,7 @@ def read(
     }
     if groups is not None and kind in ("frame", "datasets"):
         raise ConfigError("groups cannot be used with a frame or a data set of columns: name the column with group")
+    _check_keys(groups, held["train"].y)
     if groups is not None and config.group is not None:
         raise ConfigError(f"groups and group {config.group} say the same of the data: leave out one of them")
     if kind == "frame":
@@ -298,7 +299,9 @@ def _of_series(
         if len(labels) != len(block):
             raise DataError(f"{path} holds {len(block):,} series, but y {len(labels):,} labels: expected one of each")
         names = list(map(str, block.names or range(len(block))))
-        _check_order(part.y, block.names, path)
+        _check_order("y", part.y, block.names, path)
+        if name == "train":
+            _check_order("groups", groups, block.names, path)
         labels = [check_name(f"{path}, series {shown(name)}", label) for name, label in zip(names, labels, strict=True)]
         values = [marks.masked(values) for values in block.each]
         if empty := [name for name, values in zip(names, values, strict=True) if not len(values)]:
@@ -309,11 +312,20 @@ def _of_series(
     return series.of_parts({name: name for name in held}, parse, model)
 
 
-def _check_order(y: Any, names: tuple[Any, ...], path: Path) -> None:
-    """Raise `DataError` if classes have keys, and not those of the series in their order."""
-    index: Any = getattr(y, "index", None)
+def _check_order(what: str, values: Any, names: tuple[Any, ...], path: Path) -> None:
+    """Raise `DataError` if values of each series have keys, and not those of the series in their order."""
+    index: Any = getattr(values, "index", None)
     if names and hasattr(index, "tolist") and index.tolist() not in (list(names), list(range(len(names)))):
-        raise DataError(f"{path}: y must have the keys of the series in their order: y.loc[[…]] puts it in order")
+        raise DataError(
+            f"{path}: {what} must have the keys of the series in their order: {what}.loc[[…]] puts it in order"
+        )
+
+
+def _check_keys(groups: Any, y: Any) -> None:
+    """Raise `DataError` if groups and classes have keys of their own that differ: either order may be meant."""
+    keys, own = (getattr(values, "index", None) for values in (groups, y))
+    if hasattr(keys, "equals") and hasattr(own, "equals") and not keys.equals(own):
+        raise DataError("groups and y must have the same index: groups.loc[y.index] puts them in the order of y")
 
 
 def _labels(y: Any, path: Path) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from ..data.folds import UNDIVIDED
 from ..evaluation.metrics import Evaluation
 from ..formatting import brief, percent
 from ..runs.crossval import NAMED_BY, CrossValidation, OutOfFold
@@ -23,6 +24,7 @@ def summary(validation: CrossValidation) -> list[str]:
     kinds = {
         "stratified": "stratified",
         "group": "whole groups in each",
+        "recording": "all windows of a recording in one",
         "time": "each later than what was trained on for it",
     }
     times = f", {validation.repeats} times with other folds and seeds" if validation.repeats > 1 else ""
@@ -33,8 +35,11 @@ def summary(validation: CrossValidation) -> list[str]:
         f"Out-of-fold accuracy {percent(validation.accuracy)}, 95 % interval {percent(low)} to {percent(high)}.",
     ]
     lines.append("Classes and mistakes below are those of all folds together.")
-    if validation.cut == "group":
-        lines.append("The interval takes the sequences as independent; those of a group are not, so it is too narrow.")
+    if validation.cut in UNDIVIDED:
+        lines.append(
+            f"The interval takes the sequences as independent; those of a {validation.cut} are not, so it is too "
+            "narrow."
+        )
     if validation.apart:
         lines.append(f"The test part of the data, {validation.apart:,} sequences, was not used.")
     return lines
@@ -71,8 +76,15 @@ def _spread(validation: CrossValidation, metric: str) -> str:
 
 def _folds(validation: CrossValidation) -> Section:
     """Return the table of the folds."""
-    has_groups = validation.cut == "group"
-    head = ("fold", "trained on", "held out", *(["groups"] if has_groups else []), *METRICS.values(), *NUMBERS.values())
+    has_groups = validation.cut in UNDIVIDED
+    head = (
+        "fold",
+        "trained on",
+        "held out",
+        *([f"{validation.cut}s"] if has_groups else []),
+        *METRICS.values(),
+        *NUMBERS.values(),
+    )
     rows = []
     for result in validation.results:
         numbers = (getattr(result, name) for name in NUMBERS)

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import RunError
 from ..evaluation.significance import resampled_t
 from .compare import Verdict
-from .crossval import CrossValidation, read_cross_validation
+from .crossval import NAMED_BY, CrossValidation, read_cross_validation
 
 
 @dataclass(frozen=True)
@@ -77,5 +77,5 @@ def compare_cross_validations(paths: Sequence[str | Path]) -> FoldComparison:
 
 def _held_out(validation: CrossValidation) -> list[tuple[str | None, ...]]:
     """Return which sequence is held out in which fold."""
-    names = ("row", "id", "line", "file", "repeat", "fold", "true")
+    names = ("row", *NAMED_BY, "start", "repeat", "fold", "true")
     return [tuple(row.get(name) for name in names) for row in validation.out_of_fold().rows]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from torch import Tensor
 from ..cells import name_of
 from ..config import OF_KIND, RecipeName, TrainConfig, choose_settings
 from ..data.catalog import resolve
-from ..data.folds import Folds
+from ..data.folds import Cut, Folds
 from ..data.splits import Splits
 from ..errors import ConfigError, DataError, RunError, TrainingError
 from ..evaluation.metrics import Interval
@@ -46,7 +46,6 @@ FORMAT = 1
 OUT_OF_FOLD = "oof.csv"
 NAMED_BY = ("id", "line", "file")  # what a column of names can be called; others only count
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "loss")
-Cut = Literal["stratified", "group", "time"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Fold:
         repeat: of the whole, from 1
         trained_on: sequences that the run could train and validate on
         n: sequences held out
-        groups: whole groups held out; None where the data has none
+        groups: whole groups, or of windows recordings, held out; None where the data has none
         accuracy: on the fold, a fraction
         balanced_accuracy: mean recall of the classes in the fold
         macro_f1: their mean F1
@@ -123,7 +122,8 @@ class CrossValidation:
         settings: of all runs
         folds: that the data is divided into
         repeats: of the whole, each with another division and another seed
-        cut: how the data is divided: "stratified", "group" for whole groups, "time" where each fold is later than all
+        cut: how the data is divided: "stratified", "group" for whole groups, "recording" for all windows of
+            one, "time" where each fold is later than all
             that is trained on
         apart: sequences of the set's own test part, which is not used
         refits: whether a run is trained on all, see ``refit``
@@ -312,7 +312,7 @@ def cross_validate(
         path=path,
         fingerprint=_fingerprint(splits),
         recipe=recipe or OF_KIND[splits.train.kind],
-        cut="time" if divided.by_time else "stratified" if divided.groups(1) is None else "group",
+        cut=divided.cut_by,
         apart=divided.apart,
         results=list(_planned(of_repeats)),
     )
@@ -534,8 +534,9 @@ def _table(validation: CrossValidation, of_repeats: list[Folds]) -> bytes:
     """Return the content of oof.csv: a row for each sequence in the order of the data, in each repeat.
 
     Columns are called as in `unroll.runs.answers`: ``row``, the number in what was divided, from 0; ``id``, ``line`` or
-    ``file``, as the source calls it; ``group``; ``repeat`` if there are several; ``fold``; ``true``, the true class;
-    ``class``, the most probable one; its ``probability``, and that of each class, ``p(NAME)``.
+    ``file``, as the source calls it; ``group``; ``start`` of windows; ``repeat`` if there are several; ``fold``;
+    ``true``, the true class; ``class``, the most probable one; its ``probability``, and that of each class,
+    ``p(NAME)``.
 
     Raises:
         RunError: a run was tested on other sequences than those of its fold.
@@ -556,11 +557,13 @@ def _table(validation: CrossValidation, of_repeats: list[Folds]) -> bytes:
                 cells.append(origins.names[place].encode("utf-8", "backslashreplace").decode())
             if origins is not None and origins.groups:
                 cells.append(origins.groups[place])
+            cells += [int(origins.windows[place, 1])] if origins is not None and origins.windows is not None else []
             cells += [result.repeat] if validation.repeats > 1 else []
             cells += [result.fold, classes[y], classes[label], float(row[label]), *row.tolist()]
             rows.append((result.repeat, place, cells))
     head = ["row", *([origins.named_by] if origins is not None and named else [])]
     head += ["group"] if origins is not None and origins.groups else []
+    head += ["start"] if origins is not None and origins.windows is not None else []
     head += ["repeat"] if validation.repeats > 1 else []
     head += ["fold", "true", "class", "probability", *(f"p({name})" for name in classes)]
     cells_of_each = [cells for _, _, cells in sorted(rows, key=lambda row: row[:2])]

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ...data.folds import UNDIVIDED
 from ...formatting import listed, percent
 from ...runs.compare_folds import FoldComparison
 from ...runs.crossval import OUT_OF_FOLD, CrossvalEvent, CrossValidation, Fold
@@ -97,7 +98,7 @@ class CrossvalScreen:
     def _row(self, result: Fold) -> None:
         assert self._validation is not None
         place = f"{result.number}/{len(self._validation.results)}"
-        groups = "" if result.groups is None else f", {_counted(result.groups, 'group')}"
+        groups = "" if result.groups is None else f", {_counted(result.groups, self._validation.cut)}"
         seconds = f"{result.seconds:.1f} s"
         cells = f"{place:>8}{result.trained_on:>12,}{result.n:>10,}  {percent(result.accuracy):>8}"
         self.console.print(Text(f"{cells}, loss {result.loss:.4f}, {seconds}{groups}"), soft_wrap=True)
@@ -112,6 +113,7 @@ def in_words(validation: CrossValidation) -> str:
     how = {
         "stratified": "stratified, equal ones in one fold",
         "group": "whole groups in each, stratified",
+        "recording": "all windows of a recording in one, stratified",
         "time": "each later than what is trained on for it",
     }[validation.cut]
     repeats = f", {validation.repeats} times with other folds and seeds" if validation.repeats > 1 else ""
@@ -161,8 +163,8 @@ def print_crossval(console: Console, validation: CrossValidation) -> None:
 
 def _caution(validation: CrossValidation) -> str:
     """Say what the interval leaves out."""
-    if validation.cut == "group":
-        return "; as if those of a group were independent, so it is too narrow"
+    if validation.cut in UNDIVIDED:
+        return f"; as if those of a {validation.cut} were independent, so it is too narrow"
     return ""
 
 

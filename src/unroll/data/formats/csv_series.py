@@ -274,7 +274,7 @@ def times_of(table: Table, place: int) -> np.ndarray:
         bad = ~np.isfinite(column)
         if bad.any():
             raise _no_time(table, place, int(bad.argmax()), "a number or a date" if bad[0] else "a number")
-        return column
+        return column.astype(np.float64) if column.dtype.kind == "f" else column
     if isinstance(column.values, Dates):
         missing = column.values.is_missing[column.codes]
         if missing.any():

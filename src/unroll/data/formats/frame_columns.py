@@ -132,7 +132,7 @@ class PandasColumn:
                 numbers = numbers if numbers.dtype.kind in "buif" else numbers.astype(f"{self.kind}8")
             else:
                 numbers = self.series.to_numpy(np.float64, na_value=math.nan)
-            return _unsigned(numbers)
+            return _wide(numbers)
         if self.series.dtype == object and pd.api.types.infer_dtype(self.series, skipna=True) == "boolean":
             return PandasColumn(self.series.astype("boolean")).values()
         return self.texts()
@@ -161,7 +161,7 @@ class PandasColumn:
         if True in kinds:
             filled = [array.astype("M8[ns]").view(np.int64) if len(array) else array for array in filled]
             return Lists(np.concatenate([array for array in filled if len(array)]), lengths, NS["s"])
-        return Lists(np.concatenate(filled), lengths)
+        return Lists(_wide(np.concatenate(filled)), lengths)
 
     def cells(self, most: int | None = None) -> list[Any]:
         """See `Column`."""
@@ -225,7 +225,7 @@ class ArrowColumn:
         if types.is_decimal(kind):
             array = array.cast(pa.float64())
         if types.is_integer(array.type) or types.is_floating(array.type):
-            return _unsigned(array.to_numpy(zero_copy_only=False))
+            return _wide(array.to_numpy(zero_copy_only=False))
         if types.is_date(kind):
             array = array.cast(pa.timestamp("s"))
         if types.is_timestamp(array.type):
@@ -291,9 +291,10 @@ def _uneven(name: str, widths: set[int]) -> DataError:
     )
 
 
-def _unsigned(numbers: np.ndarray) -> np.ndarray:
-    """Return numbers, booleans as 0 and 1."""
-    return numbers.astype(np.uint8) if numbers.dtype.kind == "b" else numbers
+def _wide(numbers: np.ndarray) -> np.ndarray:
+    """Return whole numbers as int64, so that differences of small ones do not wrap round; booleans are 0 and 1."""
+    is_narrow = numbers.dtype.kind in "bui" and numbers.dtype != np.uint64
+    return numbers.astype(np.int64, copy=False) if is_narrow else numbers
 
 
 def _seconds(values: np.ndarray, unit: str) -> np.ndarray:

@@ -65,8 +65,8 @@ def _nested(
         chosen = known.features
     elif known is not None and len(known.features) == len(chosen):
         chosen, each = known.features, dict(zip(known.features, each.values(), strict=True))
-    x = np.stack([each[name] for name in chosen], axis=1)
-    x = marks.masked(x if x.dtype == np.float32 else x.astype(np.float64, copy=False))
+    x = np.stack([marks.masked(each[name]) for name in chosen], axis=1)
+    x = x if x.dtype == np.float32 else x.astype(np.float64, copy=False)
     lengths = lists[features[0]].lengths
     table = frame.table(places.texts, marks, places.texts)
     if not lengths.all():
@@ -146,6 +146,7 @@ def _since(frame: Frame, place: int, lengths: np.ndarray) -> tuple[np.ndarray, t
     """Return the times since the beginning of each series, and from where to where the mean time step reaches."""
     lists = _lists(frame, place)
     times = lists.values[:, 0]
+    times = times.astype(np.float64) if times.dtype.kind == "f" else times
     ends = lengths.cumsum()
     series = np.repeat(np.arange(len(lengths)), lengths)
     bad = times == np.iinfo(np.int64).min if lists.ticks != 1 else ~np.isfinite(times)  # a missing date, or number

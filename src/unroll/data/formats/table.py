@@ -68,9 +68,9 @@ class Marks:
         return [value for value in values if not math.isnan(value)]
 
     def masked(self, values: np.ndarray) -> np.ndarray:
-        """Return ``values`` with NaN in place of those that mark what is missing."""
-        marks = self.numbers
-        return np.where(np.isin(values, marks), math.nan, values) if marks else values
+        """Return ``values`` with NaN in place of those that mark what is missing, as near as their dtype comes."""
+        marks = np.array(self.numbers, values.dtype if values.dtype.kind == "f" else np.float64)
+        return np.where(np.isin(values, marks), math.nan, values) if len(marks) else values
 
     def value(self, cell: str) -> float:
         """Return the number in a cell, NaN where it is missing.
@@ -160,12 +160,11 @@ class Table:
         column = self.columns[place]
         if isinstance(column, Texts):
             return self._parsed(column, place)
-        values: np.ndarray = column.astype(np.float64, copy=False)
-        infinite = np.isinf(values)
+        infinite = np.isinf(column)
         if infinite.any():
             row = int(infinite.argmax())
             raise self._error(row, place, self._reason(self.cell(row, place)))
-        return self.marks.masked(values)
+        return self.marks.masked(column).astype(np.float64, copy=False)
 
     def _parsed(self, column: Texts, place: int) -> np.ndarray:
         values, wrong = np.empty(len(column.values)), np.zeros(len(column.values), bool)
