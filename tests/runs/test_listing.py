@@ -20,10 +20,20 @@ from unroll.runs.lock import locked
 TRIAL = {"number": 1, "setting": {"lr": 0.01}, "seed": 0, "run": "1-lr0.01-seed0"}
 SWEEP = {"format": 1, "data": "mnist-sample", "settings": {}, "axes": {"lr": [0.01, 0.1]}, "count": 2, "seeds": [0]}
 
+RESULTS = [{"number": 1, "accuracy": 0.5}, {"number": 2, "accuracy": 0.75}]
+CROSSVAL = {
+    "format": 1,
+    "data": "mnist-sample",
+    "settings": {},
+    "refits": True,
+    "results": RESULTS,
+    "summary": {"accuracy": {"mean": 0.625, "deviation": 0.1}},
+}
+
 
 @pytest.fixture
 def runs(run: unroll.Run) -> Path:
-    """One that is finished, interrupted, failed, older, broken; an ensemble and a sweep; and other folders."""
+    """Single runs in each state, an ensemble, a sweep, a cross-validation, and folders that are none."""
     folder = Path("runs")
     for name in ("good", "halted", "failed", "members", "sweep/1-lr0.01-seed0"):
         shutil.copytree(run.path, folder / name)
@@ -37,6 +47,12 @@ def runs(run: unroll.Run) -> Path:
     ended, waiting = ({**TRIAL, "status": status} for status in ("finished", "waiting"))
     trials = [ended | {"val_accuracy": 0.75}, waiting | {"number": 2, "val_accuracy": None}]
     write_json(folder / "sweep" / "sweep.json", SWEEP | {"trials": trials})
+    for name in ("folds/1", "folds/2", "refit"):
+        shutil.copytree(run.path, folder / "folded" / name)
+    write_json(folder / "folded" / "crossval.json", CROSSVAL)
+    for name in ("oof.csv", "report.html", "figures/classes.png"):
+        (folder / "folded" / name).parent.mkdir(exist_ok=True)
+        (folder / "folded" / name).touch()
     (folder / "older").mkdir()
     write_json(folder / "older" / "config.json", {"format": 2, "unroll": "0.0.9", "preparation": {}})
     (folder / "broken").mkdir()
@@ -60,6 +76,7 @@ def test_each_run_ensemble_and_sweep_is_a_row_with_its_state(runs: Path, run: un
         "failed": ("run", "failed"),
         "members": ("ensemble", "interrupted"),
         "sweep": ("sweep", "interrupted"),
+        "folded": ("crossval", "finished"),
         "older": ("run", "damaged"),
         "broken": ("run", "damaged"),
     }
@@ -73,6 +90,22 @@ def test_each_run_ensemble_and_sweep_is_a_row_with_its_state(runs: Path, run: un
     assert (sweep.epochs, sweep.val_accuracy, entries["halted"].accuracy) == (1, 0.75, None)
     assert entries["older"].reason == "format 2 of unroll 0.0.9, expected 3"
     assert entries["broken"].reason.startswith("a file is broken (")
+
+
+def test_a_cross_validation_is_a_row_with_its_mean_and_is_removed_whole(
+    runs: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    folded = by_name(runs)["folded"]
+    assert (folded.data, folded.model, folded.accuracy, folded.epochs) == ("mnist-sample", "rnn 150", 0.625, 2)
+    assert list(by_name(runs / "folded")) == ["folds/1", "folds/2", "refit"]
+    with locked(runs / "folded" / "folds" / "2"), pytest.raises(RunError, match="folds/2 is in use"):
+        remove_runs([folded])
+    write_json(runs / "folded" / "crossval.json", CROSSVAL | {"results": [*RESULTS, {"number": 3, "accuracy": None}]})
+    shutil.rmtree(runs / "halted")  # three are shown
+    assert "crossval --resume runs/folded\n" in call("runs")[1]
+    (runs / "folded" / "folds" / "notes.txt").write_text("mine")
+    assert remove_runs([folded]) == {"folded": [runs / "folded" / "folds" / "notes.txt"]}
+    assert [path.name for path in (runs / "folded").iterdir() if path.name != ".lock"] == ["folds"]
 
 
 def test_the_list_is_sorted(runs: Path) -> None:
@@ -116,7 +149,7 @@ def test_what_is_removed_is_a_run_and_other_files_stay(runs: Path, tmp_path: Pat
     ):
         with pytest.raises(RunError, match=reason):
             remove_runs([entries["good"], entries[name]])
-    left = remove_runs([entries[name] for name in ("good", "halted", "members", "sweep", "older")])
+    left = remove_runs([entries[name] for name in ("good", "halted", "members", "sweep", "folded", "older")])
     assert left == {"good": [runs / "good" / "notes.txt"]}
     assert (runs / "good" / "notes.txt").read_text() == "mine"
     assert set(by_name(runs)) == {"failed", "link", "broken"}

@@ -35,7 +35,7 @@ from .artifacts import read_calibration, read_evaluation, read_predictions
 from .config_file import read_config
 from .ensemble import is_complete
 from .execute import Event, complete_run
-from .folder import clear_runs, first_line, fresh, read_json, refuse_inside, refuse_used, write, write_json
+from .folder import OUT_OF_FOLD, clear_runs, first_line, fresh, read_json, refuse_inside, refuse_used, write, write_json
 from .lock import locked
 from .plan import Plan
 from .record import read_record
@@ -43,7 +43,6 @@ from .refit import refuse_refit, train_on_all
 from .storage import Run, check_loadable, load_run
 
 FORMAT = 1
-OUT_OF_FOLD = "oof.csv"
 NAMED_BY = ("id", "line", "file")  # what a column of names can be called; others only count
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "loss")
 

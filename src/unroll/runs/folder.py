@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import InputError, RunError
 from ..formatting import shown
-from ..validation import CONFIG, SWEEP
+from ..validation import CONFIG, CROSSVAL, FOLDS, SWEEP
 from .lock import LOCK, locked
 
 FORMAT = 3
@@ -37,6 +37,7 @@ FIGURES = "figures"  # a folder: the report's figures
 EVENTS = "tensorboard"  # a folder: the epochs for TensorBoard, if asked for
 MEMBERS = "members"  # a folder: the runs 1, 2, … whose mean an ensemble is
 SWEEP_IMAGE = "sweep.png"  # the trainings of a sweep
+OUT_OF_FOLD = "oof.csv"  # what the runs of a cross-validation answered for the sequences that each held out
 EVENT_FILES = "events.out.tfevents.*"  # TensorBoard's names for its files
 # In order of removal: after an interruption, the rest cannot be mistaken for a complete run.
 FILES = (
@@ -105,11 +106,24 @@ def remove(path: Path) -> None:
     _remove_folder(path)
 
 
-def remove_sweep(path: Path) -> None:
-    """Remove a sweep and its runs; the caller holds their locks."""
-    for run in runs_in(path):
+def runs_of_many(path: Path) -> list[Path]:
+    """Return the folders of the runs of a sweep or a cross-validation; none of another folder."""
+    if not any((path / name).is_file() for name in (SWEEP, CROSSVAL)):
+        return []
+    return [*runs_in(path / FOLDS), *runs_in(path)]
+
+
+def remove_many(path: Path) -> None:
+    """Remove a sweep or a cross-validation and its runs; the caller holds their locks."""
+    for run in runs_of_many(path):
         remove(run)
-    for name in (SWEEP_IMAGE, SWEEP):  # in this order: what is left after an interruption is a sweep still
+    names = [SWEEP_IMAGE, SWEEP]  # the last marks the folder: what is left after an interruption can be removed still
+    if (path / CROSSVAL).is_file():
+        names = [OUT_OF_FOLD, REPORT, CROSSVAL]
+        _clear(path / FIGURES, "*.png", ".*.png.*.partial")
+        with suppress(OSError):  # other files stay
+            (path / FOLDS).rmdir()
+    for name in names:
         for partial in path.glob(f".{name}.*.partial"):
             partial.unlink()
         (path / name).unlink(missing_ok=True)

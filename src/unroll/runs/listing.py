@@ -14,12 +14,13 @@ from typing import Any, Literal
 
 from ..errors import RunError, did_you_mean
 from ..formatting import shown
-from ..validation import CONFIG, SWEEP, is_number
+from ..validation import CONFIG, CROSSVAL, FOLDS, REFIT, SWEEP, is_number
 from .folder import (
     EVALUATION,
     FORMAT,
     MEMBERS,
     METRICS,
+    OUT_OF_FOLD,
     RESUME,
     WEIGHTS,
     checkpoints,
@@ -28,8 +29,8 @@ from .folder import (
     members_in,
     read_json,
     remove,
-    remove_sweep,
-    runs_in,
+    remove_many,
+    runs_of_many,
 )
 from .lock import LOCK, is_locked, locked
 
@@ -39,27 +40,28 @@ State = Literal["finished", "running", "interrupted", "failed", "damaged"]
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A run, an ensemble or a sweep in a folder.
+    """A run, an ensemble, a sweep or a cross-validation in a folder.
 
     Attributes:
-        name: of its folder
+        name: of its folder; of the run of a fold with that of the folder of all, "folds/1"
         path: its folder
-        kind: "run", "ensemble" or "sweep"
+        kind: "run", "ensemble", "sweep" or "crossval"
         state: finished; running, its lock is held; interrupted, it can be resumed; failed, it has no weights and cannot
             be resumed; damaged, or made in another format
         reason: what is damaged; empty if nothing is
         data: name or path of the training data; empty if the model was saved by hand
-        model: the cell and its size, "gru 64"
-        accuracy: on the test set, a fraction; None without one, and of sweeps
+        model: the cell and its size, "gru 64"; of a sweep its cells
+        accuracy: on the test set, a fraction; of a cross-validation the mean over its folds; None without one, and of
+            sweeps
         val_accuracy: validation accuracy of the saved weights, a fraction; of a sweep that of the best setting so far
-        epochs: trained so far; of a sweep the trainings that have ended
+        epochs: trained so far; of a sweep or a cross-validation the trainings that have ended
         date: of the last change of the training's files
         size: bytes of all files in the folder
     """
 
     name: str
     path: Path
-    kind: Literal["run", "ensemble", "sweep"] = "run"
+    kind: Literal["run", "ensemble", "sweep", "crossval"] = "run"
     state: State = "finished"
     reason: str = ""
     data: str = ""
@@ -77,7 +79,7 @@ class Entry:
 
 
 def list_runs(folder: str | Path = "runs", sort: Sorting = "date") -> list[Entry]:
-    """Return the runs, ensembles and sweeps in a folder; of the folder of a sweep its runs.
+    """Return the runs, ensembles, sweeps and cross-validations in a folder; of one of the last two its runs.
 
     Args:
         folder: its sub-folders are looked at, not theirs (default "runs").
@@ -91,8 +93,10 @@ def list_runs(folder: str | Path = "runs", sort: Sorting = "date") -> list[Entry
         raise RunError(f"{folder} is not a folder; give one that holds runs, such as that of the --out of unroll train")
     if _marked(folder) == CONFIG:
         raise RunError(f"{folder} is a run itself; give the folder that holds it: {folder.resolve().parent}")
-    with os.scandir(folder) as children:
-        entries = [entry for child in children if child.is_dir() and (entry := _entry(Path(child.path))) is not None]
+    paths = [path for path in folder.iterdir() if path.is_dir()]
+    if (folder / CROSSVAL).is_file() and (folder / FOLDS).is_dir():
+        paths += [path for path in (folder / FOLDS).iterdir() if path.is_dir()]
+    entries = [entry for path in paths if (entry := _entry(path, str(path.relative_to(folder)))) is not None]
     return sorted(sorted(entries, key=lambda entry: entry.name), key=_KEYS[sort])
 
 
@@ -105,9 +109,10 @@ _KEYS: dict[Sorting, Any] = {
 
 
 def _marked(path: Path) -> str | None:
-    """Return the name of the file that marks a folder as a run or a sweep, even if it is broken; None if none does."""
-    if (path / SWEEP).is_file():
-        return SWEEP
+    """Return the name of the file that marks a folder as runs or a run, even if it is broken; None if none does."""
+    for name in (SWEEP, CROSSVAL):
+        if (path / name).is_file():
+            return name
     try:
         text = (path / CONFIG).read_text("utf-8", errors="replace")
     except OSError:
@@ -116,15 +121,16 @@ def _marked(path: Path) -> str | None:
     return CONFIG if trained or all(f'"{key}"' in text for key in ("format", "unroll", "preparation")) else None
 
 
-def _entry(path: Path) -> Entry | None:
+def _entry(path: Path, name: str) -> Entry | None:
     marked = _marked(path)
     if marked is None:
         return None
     size, changed = _size(path), _changed(path, marked)
-    place: dict[str, Any] = {"name": path.name, "path": path, "size": size, "date": changed}
+    place: dict[str, Any] = {"name": name, "path": path, "size": size, "date": changed}
     try:
         content = read_json(path / marked)
-        return Entry(**place, **(_sweep if marked == SWEEP else _run)(path, content))
+        read = {SWEEP: _sweep, CROSSVAL: _crossval}.get(marked, _run)
+        return Entry(**place, **read(path, content))
     except RunError as error:
         return Entry(**place, state="damaged", reason=str(error))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -134,12 +140,11 @@ def _entry(path: Path) -> Entry | None:
 def _run(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     if (version := config["format"]) != FORMAT:
         raise RunError(f"format {shown(version)} of unroll {shown(config.get('unroll'))}, expected {FORMAT}")
-    train, model = config.get("train", {}), config["model"]
-    members = train.get("ensemble", 1)
+    members = config.get("train", {}).get("ensemble", 1)
     facts: dict[str, Any] = {
         "kind": "ensemble" if members > 1 else "run",
         "data": str(config["data"].get("name", "")),
-        "model": f"{model['cell']} {model['hidden_size']}",
+        "model": _model(config),
     }
     test = read_json(path / EVALUATION) if (path / EVALUATION).exists() else None
     is_whole = all((member / WEIGHTS).exists() for member in _members(path, members)) and (members == 1 or test)
@@ -155,6 +160,10 @@ def _run(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     elif members > 1 and test is not None:
         facts["epochs"] = test.get("epoch")
     return facts
+
+
+def _model(config: dict[str, Any]) -> str:
+    return f"{config['model']['cell']} {config['model']['hidden_size']}"
 
 
 def _members(path: Path, members: int) -> list[Path]:
@@ -192,6 +201,25 @@ def _sweep(path: Path, state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _crossval(path: Path, state: dict[str, Any]) -> dict[str, Any]:
+    ended = [result for result in state["results"] if result["accuracy"] is not None]
+    is_whole = len(ended) == len(state["results"]) and (path / OUT_OF_FOLD).exists()
+    if is_whole and state["refits"]:
+        is_whole = (path / REFIT / CONFIG).exists() and _run(path / REFIT, read_json(path / REFIT / CONFIG)).get(
+            "state"
+        ) is None
+    first = path / FOLDS / "1" / CONFIG
+    mean = None if state["summary"] is None else state["summary"]["accuracy"]["mean"]
+    return {
+        "kind": "crossval",
+        "state": "running" if _in_use(path) else "finished" if is_whole else "interrupted",
+        "data": str(state["data"]),
+        "model": _model(read_json(first)) if first.exists() else str(state["settings"].get("cell", "")),
+        "accuracy": mean if is_number(mean, 0, 1) else None,
+        "epochs": len(ended),
+    }
+
+
 def _in_use(path: Path) -> bool:
     return any(map(is_locked, _folders(path)))
 
@@ -218,7 +246,7 @@ def _size(path: Path) -> int:
 
 
 def remove_runs(entries: Sequence[Entry]) -> dict[str, list[Path]]:
-    """Remove runs, ensembles and sweeps, all or none; files that no training wrote stay, and so does their folder.
+    """Remove what is listed, all or none; files that no training wrote stay, and so does their folder.
 
     Args:
         entries: as from `list_runs`.
@@ -235,11 +263,11 @@ def remove_runs(entries: Sequence[Entry]) -> dict[str, list[Path]]:
                 raise RunError(f"{entry.path} is a link to {entry.path.resolve()}: remove the run there")
             for folder in _folders(entry.path):
                 locks.enter_context(locked(folder, "wait until it ends"))
-            if not (is_run(entry.path) or (entry.path / SWEEP).is_file()):
+            if not (is_run(entry.path) or _is_many(entry.path)):
                 raise RunError(f"{entry.path} is too damaged to tell what in it is a run's: remove it by hand")
         left = {}
         for entry in entries:
-            (remove_sweep if (entry.path / SWEEP).is_file() else remove)(entry.path)
+            (remove_many if _is_many(entry.path) else remove)(entry.path)
             if entry.path.exists():
                 left[entry.name] = sorted(
                     file for file in entry.path.rglob("*") if file.name != LOCK and not file.is_dir()
@@ -247,9 +275,13 @@ def remove_runs(entries: Sequence[Entry]) -> dict[str, list[Path]]:
     return {name: files for name, files in left.items() if files}
 
 
+def _is_many(path: Path) -> bool:
+    return _marked(path) in (SWEEP, CROSSVAL)
+
+
 def _folders(path: Path) -> list[Path]:
-    """Return the folders of a run or a sweep that have a lock: its own, those of its members, and those of its runs."""
-    return [path, *members_in(path), *(folder for run in runs_in(path) for folder in (run, *members_in(run)))]
+    """Return the folders that have a lock: a run's own, those of its members, and of a sweep those of its runs."""
+    return [path, *members_in(path), *(folder for run in runs_of_many(path) for folder in (run, *members_in(run)))]
 
 
 def pick(entries: Sequence[Entry], names: Sequence[str], folder: str | Path) -> list[Entry]:

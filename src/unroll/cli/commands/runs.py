@@ -37,9 +37,10 @@ def runs(
 
     Example: unroll runs --sort accuracy
 
-    An ensemble and a sweep are one row each; give the folder of a sweep to list its runs. A run is finished; running,
-    if a training holds its lock; interrupted, if unroll train --resume finishes it; failed, if it diverged or was
-    killed before its first checkpoint; or damaged, or made in another format.
+    An ensemble, a sweep and a cross-validation are one row each, the last with the mean accuracy of its folds; give the
+    folder of a sweep or a cross-validation to list its runs. A run is finished; running, if a training holds its lock;
+    interrupted, if --resume finishes it; failed, if it diverged or was killed before its first checkpoint; or damaged,
+    or made in another format.
 
     Nothing whose lock is held is removed, nothing that a link points to, and no file that unroll has not written: if
     others are in a run's folder, they stay and are named.

@@ -13,8 +13,9 @@ from rich.text import Text
 from ...data.folds import UNDIVIDED
 from ...formatting import listed, percent
 from ...runs.compare_folds import FoldComparison
-from ...runs.crossval import OUT_OF_FOLD, CrossvalEvent, CrossValidation, Fold
+from ...runs.crossval import CrossvalEvent, CrossValidation, Fold
 from ...runs.execute import Started
+from ...runs.folder import OUT_OF_FOLD
 from ...training.results import Progress as Step
 from .terminal import command_line, print_facts, print_findings, print_table
 from .training import facts_of, notes_on

@@ -24,7 +24,7 @@ STYLES = {"finished": "", "running": "green", "interrupted": "yellow", "failed":
 
 
 def print_runs(console: Console, folder: Path, entries: Sequence[Entry]) -> None:
-    """Show a row for each run, ensemble and sweep, and how to go on with those that are interrupted."""
+    """Show a row for each of what `list_runs` lists, and how to go on with those that are interrupted."""
     if not entries:
         console.print(Text(f"no runs in {shown(str(folder))}"), soft_wrap=True)
         return
@@ -42,7 +42,8 @@ def print_runs(console: Console, folder: Path, entries: Sequence[Entry]) -> None
                 Text.assemble(("damaged  ", "bold red"), f"{entry.name}: {shown(entry.reason)}"), soft_wrap=True
             )
     for entry in [entry for entry in entries if entry.state == "interrupted"][:FEW]:
-        line = command_line("sweep" if entry.kind == "sweep" else "train", "--resume", entry.path)
+        command = entry.kind if entry.kind in ("sweep", "crossval") else "train"
+        line = command_line(command, "--resume", entry.path)
         console.print(Text.assemble(("continue  ", "bold yellow"), line), soft_wrap=True)
 
 
