@@ -182,7 +182,9 @@ def test_one_is_replaced_only_with_overwrite(data: str, tmp_path: Path) -> None:
     table_ = rows(replaced)
     assert len(table_) == 2 * PEOPLE * EACH
     assert len({(row["row"], row["repeat"]) for row in table_}) == len(table_)
+    other = unroll.train_run(data, out=out / "of another user", **settings)
     cross_validate(data, out=out, folds=2, overwrite=True, **settings)
+    assert load_run(other.path).evaluation == other.evaluation
     with pytest.raises(RunError, match="folds/3 is not a run folder"):
         load_run(out / "folds/3")
 
