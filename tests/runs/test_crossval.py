@@ -12,6 +12,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -181,7 +182,9 @@ def test_one_is_replaced_only_with_overwrite(data: str, tmp_path: Path) -> None:
     table_ = rows(replaced)
     assert len(table_) == 2 * PEOPLE * EACH
     assert len({(row["row"], row["repeat"]) for row in table_}) == len(table_)
+    other = unroll.train_run(data, out=out / "of another user", **settings)
     cross_validate(data, out=out, folds=2, overwrite=True, **settings)
+    assert load_run(other.path).evaluation == other.evaluation
     with pytest.raises(RunError, match="folds/3 is not a run folder"):
         load_run(out / "folds/3")
 
@@ -272,3 +275,37 @@ def test_what_cannot_be_validated_is_refused_before_anything_is_written(
     with pytest.raises((ConfigError, DataError), match=message):
         cross_validate(data, out=tmp_path / "cv", **{**QUICK, **settings})
     assert not (tmp_path / "cv").exists()
+
+
+@pytest.mark.parametrize("form", ["csv", "npz", "folder", "frame", "arrays"])
+def test_data_without_the_group_is_evaluated_and_a_copy_with_it_is_cut_the_same(form: str, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    x, y, who = (
+        random.normal(size=(24, 3)).round(3),
+        ["ab"[n % 2] for n in range(24)],
+        [f"g{n // 4}" for n in range(24)],
+    )
+    kind = {"frame": "csv", "arrays": "npz"}.get(form, form)
+
+    def written(name: str, **columns: Any) -> str:
+        at = tmp_path / f"{name}.{kind}"
+        if kind == "csv":
+            pd.DataFrame(x, columns=["u", "v", "w"]).assign(label=y, **columns).to_csv(at, index=False)
+        elif kind == "npz":
+            np.savez(at, x=x[:, :, None], y=y, **columns)
+        else:
+            for n, (row, label) in enumerate(zip(x, y, strict=True)):
+                (at / label).mkdir(parents=True, exist_ok=True)
+                table = pd.DataFrame({"u": row, **{key: values[n] for key, values in columns.items()}})
+                table.to_csv(at / label / f"{n:02d}.csv", index=False)
+        return str(at)
+
+    own = written("own", who=who)
+    run = unroll.train_run(own, out=tmp_path / "run", group="who", group_pattern="g[0-9]", **QUICK)
+    copy: Any = written("copy", who=who)
+    test = load_test(run, pd.read_csv(copy) if form == "frame" else copy)
+    assert (test.part, test.sequences.fingerprint()) == ("test", load_test(run).sequences.fingerprint())
+    x = x + 1
+    other: Any = written("other")
+    other = {"frame": lambda: pd.read_csv(other), "arrays": lambda: (x[:, :, None], y)}.get(form, lambda: other)()
+    assert load_test(run, other).part == "all"

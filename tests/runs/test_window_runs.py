@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -183,3 +184,14 @@ def test_folds_divide_no_recording_and_out_of_fold_answers_say_which_window(fold
     assert all(folds[row["id"]] == row["fold"] for row in rows)
     starts = [*range(0, 40 - WINDOW, STRIDE), 40 - WINDOW]
     assert [(row["id"], int(row["start"])) for row in rows] == [(f"w{n}", start) for n in range(20) for start in starts]
+
+
+def test_a_frame_whose_class_changes_is_evaluated_as_its_file(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rows = [(f"r{n}", t, random.normal(), "ab"[t // 10 % 2]) for n in range(6) for t in range(30)]
+    frame = pd.DataFrame(rows, columns=["id", "time", "x", "label"])
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    settings = {"recipe": "images", "cell": "rnn", "hidden_size": 2, "epochs": 1}
+    run = unroll.train_run(str(tmp_path / "t.csv"), out=tmp_path / "run", window=5, stride=5, **settings)
+    whole = load_test(run, frame)
+    assert (whole.part, whole.sequences.fingerprint()) == ("test", load_test(run).sequences.fingerprint())

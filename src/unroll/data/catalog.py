@@ -192,6 +192,10 @@ def load_as(
     image = preparation.image
     config, folder = DataConfig(read=image.read if image else "rows"), _folder(data_dir)
     reading, name = reading or DataConfig(), str(data)
+    if preparation.kind == "series" and own is not None:
+        reading = replace(reading, group=own.group, split_by_time=own.split_by_time)  # if the columns are there
+    if preparation.time_steps is not None and preparation.time_steps.window is not None:
+        reading = replace(reading, window=preparation.time_steps.window)  # so that classes may change
     if not is_name(data):
         data, y = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
         parts = memory.read(data, y, None, None, None, config if image else reading, preparation, own)
@@ -208,10 +212,6 @@ def load_as(
         read = _format(path, reading)
         if preparation.kind == "series" and own is not None:
             reading = marked_as_before(own, reading, preparation)
-        if preparation.kind == "series" and own is not None and path.suffix != ".npz":
-            reading = replace(reading, group=own.group, split_by_time=own.split_by_time)  # if the columns are there
-        if preparation.time_steps is not None and preparation.time_steps.window is not None:
-            reading = replace(reading, window=preparation.time_steps.window)  # so that classes may change
         is_image = read is image_folder.read
         parts = read(path, config if is_image else reading, image if is_image else preparation)
     test = None if parts.test is None else parts.test.prepared_as(preparation)

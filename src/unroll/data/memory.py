@@ -323,7 +323,8 @@ def _check_order(what: str, values: Any, names: tuple[Any, ...], path: Path) -> 
 
 def _check_keys(groups: Any, y: Any) -> None:
     """Raise `DataError` if groups and classes have keys of their own that differ: either order may be meant."""
-    keys, own = (getattr(values, "index", None) for values in (groups, y))
+    keys: Any = getattr(groups, "index", None)
+    own: Any = getattr(y, "index", None)
     if hasattr(keys, "equals") and hasattr(own, "equals") and not keys.equals(own):
         raise DataError("groups and y must have the same index: groups.loc[y.index] puts them in the order of y")
 

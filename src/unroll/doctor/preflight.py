@@ -21,6 +21,7 @@ from ..models.classifier import SequenceClassifier
 from ..models.layers import Stage
 from ..models.modes import inference
 from ..training.environment import describe_model
+from ..training.loop import held_out
 
 SATURATED = 0.99  # fraction of tanh's largest output
 BOUNDED = ("rnn", "gru", "lstm", "indrnn")  # cells whose outputs stay within ±1, except with relu
@@ -134,8 +135,7 @@ def inspect_model(model: SequenceClassifier, splits: Splits, config: TrainConfig
 
 def _padding(splits: Splits, config: TrainConfig) -> float | None:
     """Return the fraction of padding among what `Training` computes in its first epoch."""
-    cut = config.val_fraction and splits.val is None
-    part = splits.train.cut(config.val_fraction, config.seed)[0] if cut else splits.train
+    part, _ = held_out(splits, config)
     if part.lengths is None:
         return None
     random = np.random.default_rng((config.seed, 1))

@@ -35,7 +35,19 @@ from .artifacts import read_calibration, read_evaluation, read_predictions
 from .config_file import read_config
 from .ensemble import is_complete
 from .execute import Event, complete_run
-from .folder import OUT_OF_FOLD, clear_runs, first_line, fresh, read_json, refuse_inside, refuse_used, write, write_json
+from .folder import (
+    OUT_OF_FOLD,
+    clear_runs,
+    first_line,
+    fresh,
+    is_run,
+    read_json,
+    refuse_inside,
+    refuse_used,
+    runs_in,
+    write,
+    write_json,
+)
 from .lock import locked
 from .plan import Plan
 from .record import read_record
@@ -318,8 +330,7 @@ def cross_validate(
     del splits  # each run reads the data by itself
     with locked(path):
         _refuse_taken(path, overwrite)  # again: another process may have been faster
-        for folder in (FOLDS, "."):
-            clear_runs(path, folder)
+        clear_runs(path, [*runs_in(path / FOLDS), *filter(is_run, [path / REFIT])])
         (path / OUT_OF_FOLD).unlink(missing_ok=True)
         validation.save()
         return _run(validation, of_repeats, place, watch)

@@ -123,7 +123,7 @@ def _other_data(run: Run, data: Any, data_dir: str | Path | None, reading: DataC
     name = str(data) if is_name(data) else source_of(data)
     parts = load_as(data, run.preparation, data_dir, reading, own)
     if parts.test is None:  # may be a copy of the run's own data: split it as for the training
-        rest, test = _held_out(parts.train.grouped_by(own.group_pattern), own)
+        rest, test = _held_out(parts.train, own)
         if len(test) and rest.fingerprint() == run.config.fingerprint:
             return TestData(name, "test", test, 0)
     sequences = parts.train if parts.test is None else parts.test
@@ -138,11 +138,12 @@ def _held_out(whole: SequenceData, own: DataConfig) -> tuple[SequenceData, Seque
         own: how the run's data was read and cut.
     """
     seed = own.split_seed or 0
-    if own.held_out_fold is None:
-        return whole.cut(TEST_FRACTION if own.test_fraction is None else own.test_fraction, seed)
     try:
-        return whole.cut_by(whole.folds(*own.held_out_fold, seed))
-    except DataError:  # too little to be divided into folds: no copy
+        grouped = whole.grouped_by(own.group_pattern)
+        if own.held_out_fold is not None:
+            return grouped.cut_by(grouped.folds(*own.held_out_fold, seed))
+        return grouped.cut(TEST_FRACTION if own.test_fraction is None else own.test_fraction, seed)
+    except DataError:  # no copy: there is too little to be divided into folds, or what has no groups
         return whole.cut(0.0, seed)
 
 

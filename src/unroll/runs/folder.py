@@ -9,7 +9,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -138,14 +138,14 @@ def _remove_folder(path: Path) -> None:
             path.rmdir()
 
 
-def clear_runs(path: Path, folder: str) -> None:
-    """Remove the files of the runs in a folder of ``path``, as `claim` does, and of the report on them in ``path``.
+def clear_runs(path: Path, runs: Sequence[Path]) -> None:
+    """Remove the files of runs, as `claim` does, and of the report on them in ``path``.
 
     Args:
         path: the folder, whose lock the caller holds.
-        folder: name of a folder in it.
+        runs: folders of runs in it; other runs that a user has put there stay.
     """
-    for run in runs_in(path / folder):
+    for run in runs:
         with claim(run, True, ""):
             (run / CONFIG).unlink()
     _empty(path)

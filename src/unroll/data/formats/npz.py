@@ -73,6 +73,9 @@ def of_arrays(path: Path, arrays: dict[str, np.ndarray], config: DataConfig, mod
         model: as for `read`.
     """
     config.check_unused(str(path), "it is not a table", *COLUMNS)
+    if model is not None:  # whose own data had these arrays
+        cuts = [column if column in arrays else None for column in (config.group, config.split_by_time)]
+        config = replace(config, group=cuts[0], split_by_time=cuts[1])
     suffixes = ("_train", "_test") if "x_train" in arrays or "x_test" in arrays else ("",)
     if "x_val" in arrays:
         suffixes = ("_train", *(("_test",) if "x_test" in arrays else ()), "_val")

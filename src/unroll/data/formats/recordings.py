@@ -71,6 +71,9 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
     files = [[] if folder is None else _labelled_files(folder) for folder in folders]
     marks = marks_of(config, None if model is None else model.columns)
     recordings = [[_recording(file, marks) for file, _ in part] for part in files]
+    if model is not None:  # whose own recordings had these columns
+        cuts = [_if_there(column, recordings[0]) for column in (config.group, config.split_by_time)]
+        config = replace(config, group=cuts[0], split_by_time=cuts[1])
     features, unused = _features(recordings[0], [config.group, config.split_by_time])
     by = "name" if files[0][0][0].parent in folders else "folder"
     names = f"features {listed(features)}" if recordings[0][0].named else f"{len(features)} features"
@@ -118,6 +121,10 @@ def _with_origins(series: Series, recordings: Sequence[Recording], config: DataC
         ends = [[value for value, _ in cells if value is not None] for cells in columns]
         when = np.array([(min(own), max(own)) for own in ends])
     return replace(series, names=names, named_by="file", groups=groups, when=when)
+
+
+def _if_there(column: str | None, recordings: Sequence[Recording]) -> str | None:
+    return column if all(column in recording.columns for recording in recordings) else None
 
 
 def _column(recording: Recording, name: str) -> np.ndarray | list[str]:
