@@ -160,6 +160,8 @@ def test_labels_come_back_as_they_were(names: tuple[Any, Any], classes: list[Any
 
 
 KEYS = pd.MultiIndex.from_product([["b", "a"], [0, 1]])
+FRAME = pd.DataFrame(X.reshape(-1, 2), pd.MultiIndex.from_product([range(len(X)), range(X.shape[1])]))
+WEIGHTS = pd.Series(Y + 1.0)[::-1]
 
 
 @pytest.mark.parametrize(
@@ -198,6 +200,12 @@ KEYS = pd.MultiIndex.from_product([["b", "a"], [0, 1]])
         (
             lambda: fast().fit(pd.DataFrame(X[:2, :2].reshape(4, 2), KEYS), pd.Series([0, 1], ["a", "b"])),
             "y is in another order than the series of X: use y.reindex(X.index.unique(0))",
+        ),
+        (lambda: fast().fit(FRAME, Y, WEIGHTS), "sample_weight is in another order than the series of X: use sample_"),
+        (lambda: fast().fit(FRAME, Y).score(FRAME, pd.Series(Y)[::-1]), "y is in another order than the series of X"),
+        *(
+            (lambda fold=fold: fast(fold=fold).fit(X[:, :, 0], Y), "fold must be two whole numbers above 0, time steps")
+            for fold in (6, (6,), (2.0, 3), (0, 6), "23")
         ),
     ],
 )

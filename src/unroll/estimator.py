@@ -182,6 +182,7 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         self.__dict__.pop("model_", None)  # what fails from here on must not leave an old model with new classes
         block = self._block(X, reset=True)
         labels = self._labels(y, block)
+        _check_order("sample_weight", sample_weight, block)
         self.classes_, at = np.unique(labels, return_inverse=True)
         weights = self._weights(sample_weight, at)
         trained = self.classes_[np.unique(at[weights > 0])]
@@ -217,6 +218,23 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         best = self.predict_proba(X).argmax(axis=1)
         return np.asarray(self.classes_[best])
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
+        """Return the accuracy on labelled series, a fraction.
+
+        Args:
+            X: series.
+            y: (N,) their labels.
+            sample_weight: (N,) numbers by which each series counts (default None: all alike).
+
+        Raises:
+            DataError: they do not fit, or a frame's series are in another order than its labels or weights.
+        """
+        check_is_fitted(self, "model_")
+        block = self._block(X, reset=False)
+        _check_order("y", y, block)
+        _check_order("sample_weight", sample_weight, block)
+        return float(super().score(X, y, sample_weight))
+
     def sequences(self, X: Any, y: Any = None) -> SequenceData:  # noqa: N803
         """Return series as the model reads them, for the rest of unroll.
 
@@ -251,6 +269,10 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
             raise ConfigError(f"val_fraction {self.val_fraction:g} cannot be used with X_val: give one of them")
         if isinstance(self.class_weight, str) and self.class_weight != "balanced":
             raise ConfigError(f"class_weight must be balanced or a mapping of classes, got {shown(self.class_weight)}")
+        if self.fold is not None and not _are_counts(self.fold):
+            raise ConfigError(
+                f"fold must be two whole numbers above 0, time steps and features, as (8, 8), got {shown(self.fold)}"
+            )
         changed = dict[str, Any]()
         for parameter in PARAMETERS:
             value = getattr(self, parameter.name)
@@ -313,7 +335,7 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         if self.fold is None:
             return table[..., None]
         steps, features = self.fold
-        if steps * features != table.shape[1] or min(self.fold) < 1:
+        if steps * features != table.shape[1]:
             raise DataError(
                 f"fold {self.fold} needs {steps * features} columns, {steps} time steps of {features} features; X has "
                 f"{table.shape[1]} columns"
@@ -324,11 +346,7 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         """Return the label of each series, (N,)."""
         if y is None:
             raise DataError("This RNNClassifier estimator requires y to be passed, but the target y is None")
-        index = getattr(y, "index", None)
-        if block.names and index is not None and not callable(index):
-            names = list(index)
-            if names != list(block.names) and set(names) == set(block.names):
-                raise DataError("y is in another order than the series of X: use y.reindex(X.index.unique(0))")
+        _check_order("y", y, block)
         y = numbers("y", y) if isinstance(y, Tensor) else y
         labels: np.ndarray = column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y"), warn=True)
         check_classification_targets(labels)
@@ -421,6 +439,22 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         tags.input_tags.allow_nan = True
         tags.input_tags.three_d_array = True
         return tags
+
+
+def _are_counts(fold: Any) -> bool:
+    whole = isinstance(fold, tuple | list) and all(
+        isinstance(each, int | np.integer) and not isinstance(each, bool) for each in fold
+    )
+    return whole and len(fold) == 2 and min(fold) > 0
+
+
+def _check_order(name: str, values: Any, block: SeriesBlock) -> None:
+    """Raise `DataError` if values with an index of their own name the series of a frame in another order."""
+    index = getattr(values, "index", None)
+    if block.names and index is not None and not callable(index):
+        names = list(index)
+        if names != list(block.names) and set(names) == set(block.names):
+            raise DataError(f"{name} is in another order than the series of X: use {name}.reindex(X.index.unique(0))")
 
 
 def _is_table(X: Any) -> bool:  # noqa: N803
