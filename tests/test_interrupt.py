@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 
 import unroll
+from forked import forked
 from unroll import EpochResult, RunError, load_run, resume_run, run_sweep, train_run
 from unroll.cli import main
 from unroll.interrupt import deferred_signals, resignalled
@@ -137,28 +136,19 @@ def test_a_sweep_is_stopped_once_and_says_how_it_goes_on(heard: list[int], capsy
     assert [trial.status for trial in unroll.resume_sweep("sweep").trials] == ["finished", "finished"]
 
 
-def start(*words: str) -> subprocess.Popen[str]:
-    """Start a training that does not end by itself, and wait for its first epoch."""
-    command = [sys.executable, "-m", "unroll", "train", "--epochs", "1000000", "--hidden-size", "4", *words]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.split()[:1] == ["1"]:  # the first row of the table
-            return process
-    raise AssertionError(process.communicate())
-
-
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.slow
 def test_what_a_shell_sees(signum: signal.Signals) -> None:
-    process = start("--out", "here", "--checkpoint-seconds", "1000000")
-    process.send_signal(signum)
-    _, err = process.communicate()
-    reason, status = {
+    words = ["train", "--epochs", 1_000_000, "--hidden-size", 4, "--out", "here", "--checkpoint-seconds", 1_000_000]
+    with forked(*words) as process:
+        assert any(line.split()[:1] == ["1"] for line in process.stdout)  # the first row of the table
+        process.send_signal(signum)
+        status, _, err = process.rest()
+    reason, expected = {
         signal.SIGTERM: ("stopped by SIGTERM", -signal.SIGTERM),
         signal.SIGINT: ("interrupted", 130),
     }[signum]
-    assert process.returncode == status
+    assert status == expected
     assert err.startswith(f"unroll: {reason}; continue with: ")
     assert err.endswith(" train --resume here\n")
     assert len(read_checkpoint(Path("here"), read_config(Path("here")))[0]["history"]) >= 1
@@ -169,16 +159,11 @@ def test_what_a_shell_sees(signum: signal.Signals) -> None:
 @pytest.mark.slow
 def test_survival() -> None:
     """Kills, flipped bits, refused trainings, two at once: a few of what the benchmark tries."""
-    words = ["--kills", "1", "--every", "40", "--flips", "1", "--refused", "1", "--pairs", "1"]
-    process = subprocess.run(
-        [sys.executable, "-m", "benchmarks.survival", *words],
-        cwd=Path(__file__).parent.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert process.returncode == 0, process.stdout + process.stderr
-    assert len(process.stdout.splitlines()) == 7
+    words = ["--kills", 1, "--every", 60, "--flips", 1, "--refused", 1, "--pairs", 1]
+    with forked(*words, code="import sys; from benchmarks.survival import main; sys.exit(main())") as process:
+        status, out, err = process.rest()
+    assert status == 0, out + err
+    assert len(out.splitlines()) == 7
 
 
 def test_an_epoch_result_comes_before_the_end() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import unroll
+from forked import forked
 
 NAMES = """Calibration Cell Comparison ConfigError CrossValidation DataError EpochResult Evaluation GRU IndRNN
 InputError LRU LSTM MinGRU MinLSTM ModelConfig RECIPES RNN RNNClassifier Range Recipe Run RunError SequenceClassifier
@@ -72,8 +73,9 @@ for words in (f"{small} run", "evaluate run", f"{small} texts --data a.csv", "ev
     assert main(words.split()) == 0
 sys.exit(" ".join({"torch._dynamo", "sympy"} & set(sys.modules)) or 0)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    with forked(code=code) as process:
+        status, out, err = process.rest()
+    assert (status, err) == (0, ""), out
 
 
 def test_version_is_the_distribution_s() -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
 import signal
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from forked import forked
 from unroll import bench, scan
 from unroll.bench import clock, growth, limit, memory, models
 from unroll.bench.clock import Contender, compare, difference
@@ -378,19 +377,11 @@ def test_ctrl_c_keeps_what_was_shown_and_writes_nothing(
 
 @pytest.mark.slow
 def test_a_real_ctrl_c_ends_it_in_one_line() -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "unroll", "bench", "--out", "here"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline().startswith("machine  ")
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate()
-    assert process.returncode == 130
-    assert err == "unroll: interrupted; results so far are above, nothing was written\n"
+    with forked("bench", "--out", "here") as process:
+        assert process.stdout.readline().startswith("machine  ")
+        process.send_signal(signal.SIGINT)
+        status, _, err = process.rest()
+    assert (status, err) == (130, "unroll: interrupted; results so far are above, nothing was written\n")
     assert not Path("here").exists()
 
 

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 import unroll
+from forked import forked
 from recurrences import NEEDS_BF16
 from unroll.cli import main
 from unroll.config.model import CELLS
@@ -300,12 +301,13 @@ def test_a_narrow_terminal_loses_no_figure(call: Call, run: unroll.Run, monkeypa
 
 @pytest.mark.slow
 def test_output_that_nobody_reads_any_more_says_how_to_go_on() -> None:
-    script = f"{sys.executable} -m unroll train --epochs 3 --hidden-size 8 | head -n 2; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    with forked("train", "--epochs", 3, "--hidden-size", 8) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        err = process.stderr.read()
+        assert process.wait() == 1
     assert re.fullmatch(
-        r"unroll: cannot continue: the reader .*; continue with: .* train --resume runs/mnist-sample-rnn-1\n",
-        done.stderr,
+        r"unroll: cannot continue: the reader .*; continue with: .* train --resume runs/mnist-sample-rnn-1\n", err
     )
 
 
@@ -393,21 +395,20 @@ def test_python_m_unroll_and_a_closed_pipe() -> None:
 def test_on_a_terminal_there_is_a_bar() -> None:
     pty = pytest.importorskip("pty", reason="needs a pseudo-terminal, which Windows has not")
     master, slave = pty.openpty()
-    command = [sys.executable, "-m", "unroll", "train", "--no-report", "--epochs", "6", "--hidden-size", "8"]
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "110"}
-    process = subprocess.Popen(command, stdout=slave, stderr=slave, env=environment)
-    os.close(slave)
-    shown = b""
-    while True:
-        try:
-            part = os.read(master, 65536)
-        except OSError:  # Linux: the other end is closed
-            break
-        if not part:
-            break
-        shown += part
-    os.close(master)
-    assert process.wait() == 0
+    words = ["train", "--no-report", "--epochs", 6, "--hidden-size", 8]
+    with forked(*words, stdout=slave, TERM="xterm-256color", COLUMNS="110") as process:
+        os.close(slave)
+        shown = b""
+        while True:
+            try:
+                part = os.read(master, 65536)
+            except OSError:  # Linux: the other end is closed
+                break
+            if not part:
+                break
+            shown += part
+        os.close(master)
+        assert process.rest() == (0, "", "")
     text = shown.decode()
     assert re.search("epoch [1-6] of 6", text)
     assert "━" in text

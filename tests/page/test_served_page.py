@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 from test_page import BARS, ONE, STEPS, draw, drop, first, go, png, position, until_read
 
 import unroll
+from forked import forked
 
 pytestmark = pytest.mark.server
 
@@ -23,17 +22,14 @@ pytest_plugins = ["browser"]
 @pytest.fixture(scope="module")
 def address(run: unroll.Run) -> Iterator[str]:
     """Where the default run is served."""
-    command = [sys.executable, "-m", "unroll", "serve", str(run.path), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stdout
+    with forked("serve", run.path, "--port", 0) as server:
         lines = [server.stdout.readline() for _ in range(2)]
         found = re.search(r"http://127\.0\.0\.1:\d+", lines[1])
         assert found, lines
         yield f"{found[0]}/"
         server.send_signal(signal.SIGTERM)
-        assert server.wait(20) == 0
-        assert server.stderr
-        assert server.stderr.read() == ""
+        status, _, err = server.rest()
+        assert (status, err) == (0, "")
 
 
 def test_it_draws_reads_goes_back_and_takes_a_picture(

@@ -8,9 +8,7 @@ import math
 import re
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import torch
 from PIL import Image
 
 import unroll
+from forked import forked
 from unroll import ConfigError, Range, plots, resume_sweep, run_sweep
 from unroll.cli import main
 from unroll.config.axes import check_axes, read_values
@@ -28,6 +27,7 @@ from unroll.runs.sweep import Sweep, Trial, read_sweep
 from unroll.runs.sweep import search as search_module
 from unroll.runs.sweep.search import plan, propose
 from unroll.training.results import EpochResult
+from waiting import eventually
 
 QUICK: dict[str, Any] = {"recipe": "images", "epochs": 1, "hidden_size": 8}
 TWO: dict[str, Any] = {"search": {"lr": [0.001, 0.01]}, **QUICK}
@@ -476,17 +476,12 @@ def test_resume_notices_other_data(tiny: str) -> None:
 @pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on(tiny: str) -> None:
     words = ["sweep", "--data", tiny, "--lr", "0.001,0.002", "--epochs", "9999", "--hidden-size", "8", "--out", "here"]
-    process = subprocess.Popen([sys.executable, "-m", "unroll", *words], stderr=subprocess.PIPE, text=True)
     metrics = Path("here/1-lr0.001-seed0/metrics.jsonl")
-    until = time.monotonic() + 60
-    while not (metrics.exists() and metrics.read_text()):
-        if process.poll() is not None or time.monotonic() > until:
-            process.kill()
-            pytest.fail(f"the sweep has not come to the end of its first epoch: {process.communicate()[1]}")
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate()
-    assert process.returncode == 130
+    with forked(*words) as process:
+        eventually(lambda: not process.running() or (metrics.exists() and metrics.read_text()))
+        process.send_signal(signal.SIGINT)
+        status, _, err = process.rest()
+    assert status == 130, err
     assert err.startswith("unroll: interrupted; continue with: ")
     assert err.endswith(" sweep --resume here\n")
     assert [trial.status for trial in read_sweep("here").trials] == ["running", "waiting"]

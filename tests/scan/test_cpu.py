@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 import torch
 
+from forked import forked
 from recurrences import (
     CASE_IDS,
     CASES,
@@ -138,9 +137,10 @@ for recurrence, last_only in [*((name, True) for name in GATES), ("tanh", False)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="tells no peak of a process's memory")
 @pytest.mark.slow
 def test_memory_does_not_grow_with_time_where_only_the_last_state_is_wanted() -> None:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", MEMORY], env=environment, capture_output=True, text=True, check=True)
-    grown = {tuple(line.split()[:2]): int(line.split()[2]) for line in done.stdout.splitlines()}
+    with forked(code=MEMORY) as process:
+        status, out, err = process.rest()
+    assert status == 0, err
+    grown = {tuple(line.split()[:2]): int(line.split()[2]) for line in out.splitlines()}
     assert grown.pop(("tanh", "False")) > 30e6  # it would be seen
     assert set(grown) == {(recurrence, "True") for recurrence in GATES}
     assert max(grown.values()) < 4e6
@@ -217,6 +217,6 @@ finally:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.slow
 def test_a_forked_child_computes_alone() -> None:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", FORKED], env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    with forked(code=FORKED) as process:
+        status, _, err = process.rest()
+    assert status == 0, err

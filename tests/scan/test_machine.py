@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +11,7 @@ import torch
 from torch import Tensor
 
 from emulator import OPERATIONS
+from forked import forked
 from programs import CASES, Case, after, gru, kept, lstm, raw, skip, stage, tanh_rnn, x
 from unroll.bench.clock import torch_threads
 from unroll.compiler.program import Op, Product, Program, Reduction, Steps
@@ -385,8 +384,6 @@ for threads in (1, 2):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of the memory")
 def test_a_lack_of_memory_is_an_exception_in_python() -> None:
-    places = os.pathsep.join(filter(None, sys.path))
-    done = subprocess.run(
-        [sys.executable, "-c", TOO_LARGE], env={**os.environ, "PYTHONPATH": places}, capture_output=True, text=True
-    )
-    assert done.stdout.split() == ["MemoryError"] * 2, done.stdout + done.stderr
+    with forked(code=TOO_LARGE) as process:
+        _, out, err = process.rest()
+    assert out.split() == ["MemoryError"] * 2, out + err

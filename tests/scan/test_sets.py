@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 import torch
 
 import unroll
+from forked import forked
 from unroll import ConfigError, SequenceClassifier, TrainConfig
 from unroll.bench import models
 from unroll.scan import cpu
@@ -71,9 +70,9 @@ def test_the_sets_in_use_are_known_and_no_others_are_named() -> None:
         assert highest <= ORDER.index(os.environ["UNROLL_ISA"])
 
 
-def under(word: str, script: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "UNROLL_ISA": word}
-    return subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+def under(word: str, script: str) -> tuple[int, str, str]:
+    with forked(code=script, UNROLL_ISA=word) as process:
+        return process.rest()
 
 
 @pytest.mark.slow
@@ -88,18 +87,18 @@ except unroll.ConfigError as error:
 assert main(["--version"]) == 0
 sys.exit(main(["info"]))
 """
-    done = under("avx3", script)
+    status, out, err = under("avx3", script)
     message = "UNROLL_ISA must be one of none, "
-    assert done.stdout.startswith(message)
-    assert done.stdout.endswith(f"\n{unroll.__version__}\n")
-    assert done.returncode == 2
-    assert done.stderr == f"unroll: {done.stdout.splitlines()[0]}\n"
+    assert out.startswith(message)
+    assert out.endswith(f"\n{unroll.__version__}\n")
+    assert status == 2
+    assert err == f"unroll: {out.splitlines()[0]}\n"
 
 
 @pytest.mark.slow
 def test_none_switches_the_kernels_off() -> None:
-    done = under("none", "from unroll.cli import main\nmain(['info', '--json'])")
-    info = json.loads(done.stdout)
+    _, out, _ = under("none", "from unroll.cli import main\nmain(['info', '--json'])")
+    info = json.loads(out)
     why = "switched off by UNROLL_ISA=none; " if cpu.kernels else "not built, as "
     assert info["backends"]["cpu"].startswith(why)
     assert info["instruction_sets"]["fp32"].startswith(f"none: {why}")

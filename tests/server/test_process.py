@@ -21,6 +21,7 @@ import pytest
 
 import unroll
 import unroll.server
+from forked import forked
 from served import connect, get, refused, settle
 from waiting import PATIENCE, eventually
 
@@ -163,21 +164,16 @@ def test_a_request_that_has_begun_is_finished(visited: Callable[..., Any], run: 
 
 
 def test_a_second_signal_does_not_wait(run: unroll.Run) -> None:
-    command = [sys.executable, "-m", "unroll", "serve", str(run.path), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            place = ("127.0.0.1", int([process.stdout.readline() for _ in range(4)][1].rpartition(":")[2]))
-            with connect(place) as connection:
-                connection.sendall(REQUEST[:-100])
-                settle(place)
-                process.send_signal(signal.SIGTERM)
-                eventually(lambda: refused(place))
-                assert process.poll() is None
-                process.send_signal(signal.SIGTERM)
-                assert process.wait(PATIENCE) == 1
-        finally:
-            process.kill()
+    with forked("serve", run.path, "--port", 0) as process:
+        place = ("127.0.0.1", int([process.stdout.readline() for _ in range(4)][1].rpartition(":")[2]))
+        with connect(place) as connection:
+            connection.sendall(REQUEST[:-100])
+            settle(place)
+            process.send_signal(signal.SIGTERM)
+            eventually(lambda: refused(place))
+            assert process.running()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait() == 1
 
 
 @pytest.mark.parametrize(
