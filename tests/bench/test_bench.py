@@ -27,6 +27,7 @@ from unroll.cli import main
 from unroll.plots import png
 from unroll.plots.bench import figure
 from unroll.scan import cpu, torch_backend
+from unroll.training import resident
 from unroll.training.fused_step import FusedStep
 
 
@@ -235,7 +236,7 @@ def test_the_loop_that_is_timed_is_checked(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.slow
 def test_peak_memory_sees_what_c_allocates() -> None:
     """Outputs of 4,000 steps of 32 × 64 numbers are 32 MiB, gradients as much."""
-    if not memory.STATUS.exists():
+    if not resident.STATUS.exists():
         pytest.skip("needs /proc")
     long = Shape("rnn", 4_000, 1, 64, 32)
     peak = memory.peak_memory(long, "auto", 1)

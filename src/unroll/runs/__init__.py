@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .execute import resume_run, train_run
     from .listing import Entry, list_runs, remove_runs
     from .operating import choose_operating_point, drop_operating_point, keep_operating_point
+    from .predicted import answer_files
     from .record import Record, read_record
     from .storage import Run, load_run, save
 
@@ -37,6 +38,7 @@ _HOME = {
     "execute": ("resume_run", "train_run"),
     "listing": ("Entry", "list_runs", "remove_runs"),
     "operating": ("choose_operating_point", "drop_operating_point", "keep_operating_point"),
+    "predicted": ("answer_files",),
     "record": ("Record", "read_record"),
     "storage": ("Run", "load_run", "save"),
 }
@@ -54,6 +56,7 @@ __all__ = [
     "Run",
     "TestData",
     "Verdict",
+    "answer_files",
     "choose_operating_point",
     "compare_cross_validations",
     "compare_runs",

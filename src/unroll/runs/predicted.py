@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from ..config import DataConfig
 from ..data.records import Records
-from ..data.sources import Source
+from ..data.sources import Source, sources
 from ..errors import RunError
 from ..evaluation.predict_files import FilePrediction, Sure, best, predict_sources, predict_texts
 from ..formatting import listed
 from ..models.ensemble import log_mean
+from .answers import columns_of
 from .storage import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,33 @@ def predict(
     if len(runs) == 1:
         return Predicted([each for file in of_runs[0] for each in file], classes, warnings)
     return Predicted(_means(runs, of_runs), classes, warnings)
+
+
+def answer_files(run: Run | Sequence[Run], files: str | Path | Sequence[str | Path]) -> pd.DataFrame:
+    """Return the answers for files as a frame: a row for each sequence, with the columns of ``unroll predict --out``.
+
+    Args:
+        run: finished; or several with the same classes, whose calibrated probabilities are averaged.
+        files: of the kind that the run was trained on, or folders of such; of a folder, all files at any depth, in the
+            order of their paths.
+
+    Returns:
+        a pandas frame in the order of the input: ``file``, ``row`` (from 0, as pandas counts), ``line``, ``id``,
+        ``class``, ``probability``, ``error`` of what cannot be read, and ``p(NAME)`` for each class; see
+        `unroll.runs.answers` for more.
+
+    Raises:
+        RunError: the runs do not read the same kind of data and classes.
+        DataError: a folder holds no such file.
+    """
+    import pandas as pd  # takes half a second
+
+    runs = [run] if isinstance(run, Run) else list(run)
+    check_alike(runs)
+    given = [files] if isinstance(files, str | Path) else list(files)
+    with sources(list(map(Path, given)), runs[0].preparation.kind, None) as (each, _):
+        predicted = predict(runs, each)
+    return pd.DataFrame(columns_of(predicted.predictions, predicted.classes))
 
 
 def _warnings(runs: Sequence[Run], of_runs: Sequence[Sequence[Sequence[FilePrediction]]]) -> Iterator[str]:
