@@ -70,11 +70,12 @@ class Trials:
         x = (numbers.normal(size=(80, 10, 3)) + y[:, None, None]).astype(np.float32)
         self.data, self.path = folder / "data.npz", folder / "run"
         np.savez(self.data, x=x, y=y)
-        self.whole = {seed: self._whole(folder / f"whole-{seed}", seed) for seed in (0, 1, OLD)}
-
-    def _whole(self, path: Path, seed: int) -> bytes:
-        self.train(path, seed=seed)  # not in a child, so that the children find all that is imported on the way
-        return (path / "model.safetensors").read_bytes()
+        self.runs = {seed: folder / f"whole-{seed}" for seed in (0, 1, OLD)}
+        for seed, path in self.runs.items():
+            clock = time.monotonic()
+            self.train(path, seed=seed)  # not in a child, so that the children find all that is imported on the way
+            self.duration = time.monotonic() - clock  # seconds, of the last, which imports nothing
+        self.whole = {seed: (path / "model.safetensors").read_bytes() for seed, path in self.runs.items()}
 
     def train(self, path: Path, **settings: Any) -> None:
         """Train into a folder."""
@@ -84,6 +85,10 @@ class Trials:
         """Return an empty folder for a run."""
         shutil.rmtree(self.path, ignore_errors=True)
         return self.path
+
+    def older(self, seed: int) -> Path:
+        """Return a folder with an undisturbed run."""
+        return Path(shutil.copytree(self.runs[seed], self.fresh()))
 
     def survives(self, path: Path, seed: int = 0) -> bool:
         """Finish a run that was killed as its owner would, and compare its weights.
@@ -106,14 +111,11 @@ class Trials:
 
 def kill_anywhere(trials: Trials, count: int) -> tuple[int, int]:
     """Kill trainings at random moments."""
-    clock = time.monotonic()
-    trials.fresh()
-    end_of(in_child(lambda: trials.train(trials.path)))
-    duration, dice, survived = time.monotonic() - clock, random.Random(0), 0
+    dice, survived = random.Random(0), 0
     for _ in range(count):
         path = trials.fresh()
         child = in_child(lambda path=path: trials.train(path))  # type: ignore[misc]
-        time.sleep(dice.uniform(0, duration))
+        time.sleep(dice.uniform(0, trials.duration))
         os.kill(child, signal.SIGKILL)
         end_of(child)
         survived += trials.survives(path)
@@ -125,9 +127,7 @@ def kill_before_each_operation(trials: Trials, overwrite: bool, every: int) -> t
     survived = 0
     for tried in range(10_000):
         number = 1 + tried * every
-        path = trials.fresh()
-        if overwrite:
-            end_of(in_child(lambda path=path: trials.train(path, seed=OLD)))  # type: ignore[misc]
+        path = trials.older(OLD) if overwrite else trials.fresh()
 
         def work(path: Path = path, number: int = number) -> None:
             left = number
@@ -195,8 +195,7 @@ def refuse_beside(trials: Trials, count: int) -> tuple[int, int]:
 
 def overwrite_in_pairs(trials: Trials, count: int) -> tuple[int, int]:
     """Start two trainings with --overwrite into one folder at once: settings and weights must be of one of them."""
-    path, survived = trials.fresh(), 0
-    end_of(in_child(lambda: trials.train(path)))
+    path, survived = trials.older(0), 0
     for _ in range(count):
         pair = [in_child(lambda seed=seed: trials.train(path, seed=seed, overwrite=True)) for seed in (0, 1)]  # type: ignore[misc]
         ends = sorted(end_of(child) for child in pair)
