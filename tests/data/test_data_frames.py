@@ -437,5 +437,8 @@ def test_groups_in_another_order_than_the_series_are_refused() -> None:
     assert kept.train.origins.groups == tuple(str(int(name)) for name in kept.train.origins.names)
     with pytest.raises(DataError, match="groups must have the keys of the series in their order"):
         unroll.load(frame, LABELS, groups=groups[::-1])
+    numbered = frame.set_index(frame.index.set_levels(range(12), level=0)).loc[list(range(12))[::-1]]
+    with pytest.raises(DataError, match="y must have the keys of the series in their order"):
+        unroll.load(numbered, pd.Series(LABELS))
     with pytest.raises(DataError, match=r"the same index: groups.loc\[y.index\] puts them in the order of y"):
         unroll.load(padded(), pd.Series(LABELS, IDS), groups=groups[::-1])

@@ -315,7 +315,10 @@ def _of_series(
 def _check_order(what: str, values: Any, names: tuple[Any, ...], path: Path) -> None:
     """Raise `DataError` if values of each series have keys, and not those of the series in their order."""
     index: Any = getattr(values, "index", None)
-    if names and hasattr(index, "tolist") and index.tolist() not in (list(names), list(range(len(names)))):
+    if not names or not hasattr(index, "tolist"):
+        return
+    keys, plain = index.tolist(), list(range(len(names)))  # by which pandas counts what has no keys
+    if keys != list(names) and (keys != plain or set(names) == set(plain)):
         raise DataError(
             f"{path}: {what} must have the keys of the series in their order: {what}.loc[[…]] puts it in order"
         )

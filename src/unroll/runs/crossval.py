@@ -264,9 +264,10 @@ def cross_validate(
     """Train as many runs as there are folds, each on all of them but one, and test each on that one.
 
     All that is learned from data, the scaling, the vocabulary, what replaces missing values, is learned by each run on
-    what it is trained on. Folds are stratified, and equal series or texts are in one fold; with ``group`` or
-    ``group_pattern`` whole groups are; with ``split_by_time`` the past is trained on and the next fold tested on. Of
-    data with a test part of its own only the training part is divided, and the test part is not used.
+    what it is trained on. Folds are stratified, and equal series or texts are in one fold, as are all windows of a
+    recording; with ``group`` or ``group_pattern`` whole groups are; with ``split_by_time`` the past is trained on and
+    the next fold tested on. Of data with a test part of its own only the training part is divided, and the test part
+    is not used.
 
     Args:
         data: name for `unroll.load` (default "mnist-sample").
