@@ -189,7 +189,7 @@ def test_the_report_has_a_section_about_it(faults: unroll.Run) -> None:
     assert cells["precision of 'fault'"] == f"{100 * precision:.2f}"
     assert cells["recall of 'fault'"] == f"{100 * recall:.2f}"
     assert table.headings == ("", "validation", "test")
-    (classes,) = results.classes(predictions, kept)
+    (classes,) = results.classes(predictions.evaluation, (predictions, kept))
     drawn = next(part for part in classes.parts if isinstance(part, Picture) and part.name == "precision-recall")
     (axes,) = drawn.figure.axes
     assert axes.collections[0].get_offsets().tolist() == [[recall, precision]]
