@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from unroll.evaluation.recordings import classes_of_recordings, pooled
 from unroll.evaluation.significance import wilson
 from unroll.export.description import describe
 from unroll.export.verify import check
+from unroll.report import write_report
 from unroll.runs.artifacts import read_predictions
 from unroll.runs.data import load_test
 from unroll.server import Served
@@ -134,6 +136,39 @@ def test_the_accuracy_is_given_per_window_and_per_recording(folder: Path, call: 
     assert predictions.evaluated(run.calibration).to_dict()["recordings"] == expected
     status, out, _ = call("evaluate", folder / "run")
     assert f"{correct} of 4 recordings correct, each by the mean probabilities of its windows" in out
+
+
+def test_an_operating_point_is_measured_per_window_and_per_recording(folder: Path, call: Call) -> None:
+    run = unroll.load_run(folder / "run")
+    test = load_test(run).sequences
+    words = ("evaluate", folder / "run", "--threshold", 0.45, "--positive", "y")
+    answered = json.loads(call(*words, "--json")[1])["operating_point"]
+    raw = {f"w{number}": walk for number, walk in enumerate(walks(20))}
+    names = sorted(set(test.origins.names if test.origins else ()))
+    positive = (run.predict([raw[name] for name in names])[:, 1] >= 0.45).tolist()
+    counts = [[0, 0, 0], [0, 0, 0]]
+    for name, label in zip(names, positive, strict=True):
+        counts[int(name[1:]) % 2][int(label)] += 1
+    assert (answered["test"]["n"], answered["recordings"]["counts"]) == (28, counts)
+    assert "│ 4 recordings │" in " ".join(call(*words)[1].replace("┃", "│").split())
+
+
+def test_the_report_names_windows_by_their_start_and_promises_no_early_stop(folder: Path, tmp_path: Path) -> None:
+    run = unroll.load_run(folder / "run")
+    test = load_test(run)
+    assert test.sequences.origins is not None
+    predictions = read_predictions(folder / "run", run.preparation.classes)
+    assert predictions is not None
+    page = write_report(run, test, out=tmp_path / "report").path.read_text()
+    assert "--stop-at 0.95" not in page
+    wrong = (~predictions.right).nonzero()[:, 0].tolist()
+    assert wrong
+    assert test.sequences.origins.windows is not None
+    row = re.search(r"<th[^>]*>start</th>.*?<tbody>?(.*?)</table>", page, re.DOTALL)
+    assert row is not None
+    listed = {tuple(re.findall(r"<td[^>]*>([^<]*)</td>", line)[-2:]) for line in row[1].split("</tr>")}
+    places = {(test.sequences.origins.names[n], str(test.sequences.origins.windows[n, 1])) for n in wrong}
+    assert places >= listed - {()} > set()
 
 
 def test_windows_may_change_class_and_recordings_that_do_are_not_counted(folder: Path, new: Path, call: Call) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..config import OperatingConfig
 from ..errors import ConfigError, DataError, InputError
 from ..formatting import listed, percent, quoted
+from .recordings import classes_of_recordings, pooled
 from .significance import wilson
 
 UNSURE = "unsure"  # on screen; in JSON the class is null
@@ -268,6 +269,25 @@ class OperatingPoint:
         labels = labels.where(labels >= 0, size)
         counts = torch.bincount(y.cpu() * (size + 1) + labels, minlength=size * (size + 1)).view(size, size + 1)
         return Outcome(tuple(map(tuple, counts.tolist())), self.classes, self.positive, self.costs)
+
+    def outcome_of_recordings(self, probabilities: Tensor, y: Tensor, recordings: Tensor | None) -> Outcome | None:
+        """Return what it makes of whole recordings, each answered by the mean probabilities of its windows.
+
+        Args:
+            probabilities: (N, classes) of any floating dtype, of each window.
+            y: (N,) int64 true classes of the windows.
+            recordings: (N,) int64 number of the recording of each; None if the sequences are not windows.
+
+        Returns:
+            None too if no recording is of one class.
+        """
+        if recordings is None:
+            return None
+        classes = classes_of_recordings(y.cpu(), recordings.cpu())
+        counted = classes >= 0
+        if not counted.any():
+            return None
+        return self.outcome(pooled(probabilities.cpu(), recordings.cpu())[counted], classes[counted])
 
     def __str__(self) -> str:
         """Return it in words: "'b' where its probability is at least 0.3 (given), unsure where …"."""

@@ -116,7 +116,7 @@ def _mistakes(answers: OutOfFold, samples: bool) -> Iterator[Section]:
     numbers = wrong[confidence[wrong].argsort(descending=True, stable=True)][:MOST_MISTAKES].tolist()
     if not numbers:
         return
-    columns = [name for name in (*NAMED_BY, "group") if samples and name in answers.rows[0]] or ["row"]
+    columns = [name for name in (*NAMED_BY, "start", "group") if samples and name in answers.rows[0]] or ["row"]
     names = [brief(name, NAME) for name in answers.classes]
     rows = [
         (

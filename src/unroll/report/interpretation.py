@@ -77,6 +77,13 @@ def _advice(material: Material, anytime: Anytime, known: int) -> str:
         return "The model decides late, although it was trained for early answers: the decisive part may come late."
     if not any(stop.share > FEWEST_STOPPED for stop in anytime.stops):
         return "It is rarely confident enough to stop before the end."
+    rule, point = material.run.preparation.time_steps, material.run.operating_point
+    if rule is not None and rule.window is not None:
+        return (
+            "unroll predict answers for whole recordings, so it has no --stop-at for this run; a stream may stop early."
+        )
+    if point is not None and point.positive is not None:
+        return f"unroll predict has no --stop-at for this run while it answers {point}."
     return f"To stop early: unroll predict {shlex.quote(str(material.run.path))} FILE --stop-at 0.95"
 
 

@@ -160,11 +160,14 @@ def operating_point(predictions: Predictions, run: Run) -> Iterator[Section]:
     point = run.operating_point
     if point is None:
         return
-    test = point.outcome(predictions.probabilities(run.calibration), predictions.y)
-    parts = {"validation": point.validation, "test": test} if point.validation else {"test": test}
+    judged = predictions.probabilities(run.calibration), predictions.y
+    of_recordings = point.outcome_of_recordings(*judged, predictions.recordings)
+    each = {"validation": point.validation, "test": point.outcome(*judged), "test, per recording": of_recordings}
+    parts = {name: outcome for name, outcome in each.items() if outcome is not None}
     words = [outcome.in_words(point.reject is not None) for outcome in parts.values()]
-    rows = [(brief(name, NAME + len("precision of ''")), *(each[name] for each in words)) for name in words[0]]
-    counts = ", ".join(f"{outcome.n:,} sequences of {name}" for name, outcome in parts.items())
+    rows = [(brief(name, NAME + len("precision of ''")), *(of_part[name] for of_part in words)) for name in words[0]]
+    counts = ", ".join(f"{outcome.n:,} sequences of {name}" for name, outcome in parts.items() if "," not in name)
+    counts += "" if of_recordings is None else f", {of_recordings.n:,} recordings, each by the mean of its windows"
     lead = f"The run answers {point}. unroll predict, its page and its server follow this."
     unsure = (
         " All but the coverage and what is missed is of the sequences that get a class."
@@ -244,6 +247,8 @@ def _places(material: Material, numbers: Sequence[int]) -> dict[str, list[str]]:
     data, columns = material.data, dict[str, list[str]]()
     if data is not None and data.origins is not None and material.shows_samples:
         columns[data.origins.named_by] = [brief(data.origins.names[number], PLACE) for number in numbers]
+        if data.origins.windows is not None:
+            columns["start"] = [f"{data.origins.windows[number, 1]:,}" for number in numbers]
     if data is not None and data.texts is not None and material.shows_samples:
         columns["text"] = [brief(data.texts[number], TEXT_LENGTH) for number in numbers]
     return columns or {"index": [f"{number:,}" for number in numbers]}

@@ -545,9 +545,9 @@ def _table(validation: CrossValidation, of_repeats: list[Folds]) -> bytes:
     """Return the content of oof.csv: a row for each sequence in the order of the data, in each repeat.
 
     Columns are called as in `unroll.runs.answers`: ``row``, the number in what was divided, from 0; ``id``, ``line`` or
-    ``file``, as the source calls it; ``group``; ``start`` of windows; ``repeat`` if there are several; ``fold``;
-    ``true``, the true class; ``class``, the most probable one; its ``probability``, and that of each class,
-    ``p(NAME)``.
+    ``file``, as the source calls it; ``start``, of windows, the time step of the recording that each begins with;
+    ``group``; ``repeat`` if there are several; ``fold``; ``true``, the true class; ``class``, the most probable one;
+    its ``probability``, and that of each class, ``p(NAME)``.
 
     Raises:
         RunError: a run was tested on other sequences than those of its fold.
@@ -566,15 +566,16 @@ def _table(validation: CrossValidation, of_repeats: list[Folds]) -> bytes:
             cells: list[Any] = [place]
             if origins is not None and named:
                 cells.append(origins.names[place].encode("utf-8", "backslashreplace").decode())
+            if origins is not None and origins.windows is not None:
+                cells.append(int(origins.windows[place, 1]))
             if origins is not None and origins.groups:
                 cells.append(origins.groups[place])
-            cells += [int(origins.windows[place, 1])] if origins is not None and origins.windows is not None else []
             cells += [result.repeat] if validation.repeats > 1 else []
             cells += [result.fold, classes[y], classes[label], float(row[label]), *row.tolist()]
             rows.append((result.repeat, place, cells))
     head = ["row", *([origins.named_by] if origins is not None and named else [])]
-    head += ["group"] if origins is not None and origins.groups else []
     head += ["start"] if origins is not None and origins.windows is not None else []
+    head += ["group"] if origins is not None and origins.groups else []
     head += ["repeat"] if validation.repeats > 1 else []
     head += ["fold", "true", "class", "probability", *(f"p({name})" for name in classes)]
     cells_of_each = [cells for _, _, cells in sorted(rows, key=lambda row: row[:2])]

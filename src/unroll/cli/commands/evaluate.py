@@ -18,6 +18,7 @@ from ..app import Json, OperatingFlags, TableFlags, app, given, import_user_cell
 from ..outcome import print_json, say
 
 if TYPE_CHECKING:
+    from ...data.sequences import SequenceData
     from ...evaluation.metrics import Evaluation
     from ...evaluation.operating_point import OperatingPoint, Outcome
     from ...runs.storage import Run
@@ -108,14 +109,14 @@ def evaluate(
     evaluation = count(loaded.model, sequences, calibration=loaded.calibration)
     warnings = test.warnings()
     early = evaluate_anytime(loaded.model, sequences, loaded.calibration) if anytime else None
-    outcome = point and _outcome(point, evaluation, loaded)
+    outcome, of_recordings = (None, None) if point is None else _outcomes(point, evaluation, loaded, sequences)
     if keep and point:
         loaded = keep_operating_point(loaded, point)
     kept = point is not None and loaded.operating_point == point
     if json:
         about = {"run": str(run), "data": name, "part": part, "trained_on": trained_on}
         results = about | {"warnings": warnings, **evaluation.to_dict()}
-        results["operating_point"] = point and outcome and _facts(point, outcome, kept)
+        results["operating_point"] = point and outcome and _facts(point, outcome, of_recordings, kept)
         print_json(results | ({"anytime": early.to_dict()} if early else {}))
     else:
         console = Screen()
@@ -124,7 +125,7 @@ def evaluate(
         if early:
             print_anytime(console, early)
         if point and outcome:
-            print_operating_point(console, point, outcome, full=bool(chosen))
+            print_operating_point(console, point, outcome, of_recordings, full=bool(chosen))
     if chosen and point:
         for line in _remarks(loaded, point, chosen, kept):
             say(line)
@@ -163,17 +164,22 @@ def _outdated(run: Path) -> Iterator[str]:
             yield f"{run / name} was made before: renew it with unroll {command} {shlex.quote(str(run))}"
 
 
-def _outcome(point: OperatingPoint, evaluation: Evaluation, run: Run) -> Outcome:
+def _outcomes(
+    point: OperatingPoint, evaluation: Evaluation, run: Run, sequences: SequenceData
+) -> tuple[Outcome, Outcome | None]:
+    """Return what an operating point makes of sequences, and of the recordings that they are windows of."""
     from ...evaluation.calibration import probabilities
 
     assert evaluation.logits is not None
     assert evaluation.y is not None
-    return point.outcome(probabilities(evaluation.logits, run.calibration), evaluation.y)
+    judged = probabilities(evaluation.logits, run.calibration), evaluation.y
+    return point.outcome(*judged), point.outcome_of_recordings(*judged, sequences.recordings)
 
 
-def _facts(point: OperatingPoint, outcome: Outcome, kept: bool) -> dict[str, Any]:
+def _facts(point: OperatingPoint, outcome: Outcome, of_recordings: Outcome | None, kept: bool) -> dict[str, Any]:
     validation = point.validation and point.validation.to_dict()
-    return {**point.to_dict(), "kept": kept, "validation": validation, "test": outcome.to_dict()}
+    facts = {**point.to_dict(), "kept": kept, "validation": validation, "test": outcome.to_dict()}
+    return facts | ({} if of_recordings is None else {"recordings": of_recordings.to_dict()})
 
 
 def _remarks(run: Run, point: OperatingPoint, chosen: OperatingConfig, kept: bool) -> Iterator[str]:

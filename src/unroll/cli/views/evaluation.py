@@ -63,30 +63,38 @@ def _style(count: int, right: bool) -> str:
     return "green" if right else "red"
 
 
-def print_operating_point(console: Console, point: OperatingPoint, test: Outcome, full: bool) -> None:
+def print_operating_point(
+    console: Console, point: OperatingPoint, test: Outcome, of_recordings: Outcome | None, full: bool
+) -> None:
     """Show an operating point, and what it makes of the validation split and of other sequences.
 
     Args:
         console: where.
         point: to show.
         test: what it makes of those sequences.
+        of_recordings: and of the recordings that they are windows of; None if they are not.
         full: as tables; False says it in a line, as of a point that was chosen earlier.
     """
     if not full:
-        measures = ", ".join(f"{name} {value}" for name, value in test.in_words(point.reject is not None).items())
-        console.print(Text(f"at the operating point kept in the run, {point}: {measures}"), soft_wrap=True)
+        lines = {f"at the operating point kept in the run, {point}": test, "per recording": of_recordings}
+        for about, outcome in lines.items():
+            if outcome is not None:
+                own = outcome.in_words(point.reject is not None)
+                measures = ", ".join(f"{name} {value}" for name, value in own.items())
+                console.print(Text(f"{about}: {measures}"), soft_wrap=True)
         return
     console.print(Text(f"operating point: {point}"), soft_wrap=True)
-    columns = {"validation": point.validation, "test": test} if point.validation else {"test": test}
+    each = {"validation, {} sequences": point.validation, "test, {} sequences": test, "{} recordings": of_recordings}
+    columns = {name: outcome for name, outcome in each.items() if outcome is not None}
     table = Table(title="at the operating point, with 95 % intervals", title_justify="left")
     table.add_column("")
     for name, outcome in columns.items():
-        table.add_column(f"{name}, {outcome.n:,} sequences", justify="right")
+        table.add_column(name.format(f"{outcome.n:,}"), justify="right")
     words = [outcome.in_words(point.reject is not None) for outcome in columns.values()]
     for name in words[0]:
         table.add_row(Text(shown(name)), *(each[name] for each in words))
-    for each in (table, _answers(test)):
-        print_table(console, each)
+    for shown_table in (table, _answers(test)):
+        print_table(console, shown_table)
 
 
 def _answers(outcome: Outcome) -> Table:
