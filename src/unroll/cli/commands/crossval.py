@@ -38,8 +38,8 @@ def crossval(
 
     The flags are those of unroll train. Folds are stratified and seeded (--split-seed), and equal series or texts are
     in one fold, as are all windows of a recording; with --group or --group-pattern whole groups are. With
-    --split-by-time, each fold is later than what is trained on for it. Scaling, vocabulary and all else that is learned from data is learned for each fold without it;
-    what --val-fraction holds out is a part of what is trained on.
+    --split-by-time, each fold is later than what is trained on for it. Scaling, vocabulary and all else that is learned
+    from data is learned for each fold without it; what --val-fraction holds out is a part of what is trained on.
 
     If the data has a test split of its own, only the training part is divided, and the test split is not used;
     otherwise all of it is.
