@@ -189,6 +189,7 @@ def test_the_reason_for_a_stride_is_said(call: Call, waves: tuple[Path, Series])
     assert re.fullmatch(r"series of about 1\d\d time steps become about [34]\d stem steps", reason)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_commands_read_a_run_with_a_stem(call: Call, waves: tuple[Path, Series]) -> None:
     assert call("train", "--data", waves[0], "--stem", "conv", *FLAGS, "--out", "run", "--val-fraction", 0.2)[0] == 0
     for command in (
