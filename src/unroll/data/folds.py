@@ -46,8 +46,8 @@ class Folds:
         return np.flatnonzero(rest), np.flatnonzero(self.which == number)
 
     def groups(self, number: int) -> int | None:
-        """Return how many groups a fold holds; None if there are none."""
-        groups = self.origins and self.origins.groups
+        """Return how many groups a fold holds, of windows without groups how many recordings; None if neither."""
+        groups = self.origins and self.origins.undivided
         return len({groups[place] for place in self.cut(number)[1].tolist()}) if groups else None
 
 

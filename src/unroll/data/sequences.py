@@ -355,8 +355,8 @@ class SequenceData:
         y, origins = self.y.cpu().numpy(), self.origins
         if origins is not None and origins.when is not None:
             which = time_folds(origins.when, total)
-        elif origins is not None and origins.groups is not None:
-            which = group_folds(y, origins.groups, total, seed)
+        elif origins is not None and origins.undivided is not None:
+            which = group_folds(y, origins.undivided, total, seed)
         else:
             which = stratified_folds(y, self._contents() or range(len(y)), total, seed)
         return Folds(number, total, which, y, origins, apart)

@@ -58,7 +58,7 @@ class Fold:
         repeat: of the whole, from 1
         trained_on: sequences that the run could train and validate on
         n: sequences held out
-        groups: whole groups held out; None where the data has none
+        groups: whole groups held out, of windows without groups whole recordings; None where the data has neither
         accuracy: on the fold, a fraction
         balanced_accuracy: mean recall of the classes in the fold
         macro_f1: their mean F1
@@ -253,8 +253,9 @@ def cross_validate(
 
     All that is learned from data, the scaling, the vocabulary, what replaces missing values, is learned by each run on
     what it is trained on. Folds are stratified, and equal series or texts are in one fold; with ``group`` or
-    ``group_pattern`` whole groups are; with ``split_by_time`` the past is trained on and the next fold tested on. Of
-    data with a test part of its own only the training part is divided, and the test part is not used.
+    ``group_pattern`` whole groups are, and with ``window`` whole recordings; with ``split_by_time`` the past is trained
+    on and the next fold tested on. Of data with a test part of its own only the training part is divided, and the test
+    part is not used.
 
     Args:
         data: name for `unroll.load` (default "mnist-sample").

@@ -37,9 +37,10 @@ def crossval(
     Example: unroll crossval --data gestures.csv --folds 5 --group-pattern "s[0-9]+" --out runs/gestures-cv
 
     The flags are those of unroll train. Folds are stratified and seeded (--split-seed), and equal series or texts are
-    in one fold; with --group or --group-pattern whole groups are. With --split-by-time, each fold is later than what is
-    trained on for it. Scaling, vocabulary and all else that is learned from data is learned for each fold without it;
-    what --val-fraction holds out is a part of what is trained on.
+    in one fold; with --group or --group-pattern whole groups are, with --window whole recordings.
+    With --split-by-time, each fold is later than what is trained on for it. Scaling, vocabulary and all else that is
+    learned from data is learned for each fold without it; what --val-fraction holds out is a part of what is trained
+    on.
 
     If the data has a test split of its own, only the training part is divided, and the test split is not used;
     otherwise all of it is.
