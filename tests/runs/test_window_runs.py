@@ -171,6 +171,15 @@ def test_the_report_names_windows_by_their_start_and_promises_no_early_stop(fold
     assert places >= listed - {()} > set()
 
 
+def test_all_windows_of_a_recording_are_in_one_fold(folder: Path) -> None:
+    folds = unroll.load(str(folder / "walks.csv"), window=WINDOW, stride=STRIDE, fold="1/4").folds
+    assert folds is not None
+    assert folds.origins is not None
+    held = [{folds.origins.names[place] for place in folds.cut(number)[1]} for number in range(1, 5)]
+    assert [len(names) for names in held] == [folds.groups(number) for number in range(1, 5)] == [5] * 4
+    assert len(set.union(*held)) == 20
+
+
 def test_windows_may_change_class_and_recordings_that_do_are_not_counted(folder: Path, new: Path, call: Call) -> None:
     lines = new.read_text().splitlines()
     new.write_text("\n".join([*lines[:16], *(line[:-1] + "y" for line in lines[16:32]), *lines[32:]]))

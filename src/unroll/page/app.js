@@ -67,7 +67,7 @@ class App {
       `Made with unroll ${unroll} from the run “${title}”. ` +
       `It holds ${held ?? `${samples.length} real samples of the test data`}.`;
     const longest = Math.max(...this.description.classes.map((name) => name.length));
-    document.documentElement.style.setProperty("--names", `${0.7 * Math.min(14, Math.max(2, longest))}em`);
+    document.documentElement.style.setProperty("--names", `${0.74 * Math.min(14, Math.max(2, longest))}em`);
   }
 
   /** React to a change of the input; `drawing`: the pen is still down, see image_input.js. */
