@@ -10,9 +10,9 @@ import torch
 from torch.nn.functional import kl_div
 
 from unroll import RECIPES, ConfigError, EpochResult, SequenceClassifier, Splits, TrainConfig, fit
+from unroll.data.batching import MOST_STEPS
 from unroll.data.preparation import Preparation, Scaling
 from unroll.data.sequences import SequenceData
-from unroll.training import loop
 from unroll.training.consistency import divergence
 
 
@@ -35,14 +35,14 @@ def test_the_divergence_is_the_mean_of_both_directions() -> None:
     logits = torch.from_numpy(np.random.default_rng(1).normal(size=(10, 3)))
     p, q = logits[:5].log_softmax(1), logits[5:].log_softmax(1)
     both = [kl_div(a, b, reduction="batchmean", log_target=True) for a, b in ((p, q), (q, p))]
-    assert divergence(logits).item() == pytest.approx(sum(both).item() / 2)
+    assert divergence(logits).item() == pytest.approx((both[0] + both[1]).item() / 2)
     assert divergence(logits[:5].repeat(2, 1)).item() == 0
 
 
 def test_without_dropout_a_second_reading_changes_nothing(series: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
     once, result = trained(series, 0.0, 4)
-    for most in (loop.MOST_STEPS, 16):  # batches at once, and in parts
-        monkeypatch.setattr(loop, "MOST_STEPS", most)
+    for most in (MOST_STEPS, 16):  # batches at once, and in parts
+        monkeypatch.setattr("unroll.training.loop.MOST_STEPS", most)
         twice, same = trained(series, 2.0, 4)
         for one, two in zip(once.parameters(), twice.parameters(), strict=True):
             torch.testing.assert_close(two, one, rtol=1e-3, atol=1e-5)
