@@ -7,13 +7,14 @@ import numpy as np
 
 import unroll
 from unroll.data.batching import padded_share, training_order
+from unroll.training.loop import held_out
 
 SETS = ("ucr:JapaneseVowels", "sst2", "sarcasm")
 
 
-def shares(train: unroll.SequenceData, config: unroll.TrainConfig) -> tuple[list[float], list[float]]:
+def shares(splits: unroll.Splits, config: unroll.TrainConfig) -> tuple[list[float], list[float]]:
     """Return the shares of each epoch of a training: in its own batches, and in batches in random order."""
-    part, _ = train.cut(config.val_fraction, config.seed)
+    part, _ = held_out(splits, config)
     assert part.lengths is not None
     own, shuffled = [], []
     for epoch in range(1, config.steps_for(steps := -(-len(part) // config.batch_size)) // steps + 1):
@@ -32,10 +33,11 @@ def main(*data: str, seeds: int = 10) -> None:
         seeds: number of seeds, from 0 on.
     """
     for name in data or SETS:
-        train = unroll.load(name).train
+        splits = unroll.load(name)
+        train = splits.train
         assert train.lengths is not None
         recipe = unroll.RECIPES["text" if train.texts is not None else "images"]
-        by_seed = [shares(train, recipe.changed(seed=seed).train) for seed in range(seeds)]
+        by_seed = [shares(splits, recipe.changed(seed=seed).train) for seed in range(seeds)]
         own, shuffled = (np.concatenate([pair[way] for pair in by_seed]) for way in (0, 1))
         print(
             f"{name}: {train.lengths.min()} to {train.lengths.max()} steps; {own.mean():.1%}, of an epoch "

@@ -161,7 +161,7 @@ def test_padding_is_that_of_the_batches_of_a_training(capsys: pytest.CaptureFixt
     lengths = random.integers(1, 30, 500)
     np.savez("uneven.npz", x=random.normal(size=(500, 29, 1)), y=np.arange(500) % 2, lengths=lengths)
     splits, config = unroll.load("uneven.npz"), unroll.TrainConfig(epochs=1, batch_size=16, val_fraction=0.2, seed=3)
-    own, shuffled = padding.shares(splits.train, config)
+    own, shuffled = padding.shares(splits, config)
     watcher = Watcher()
     list(unroll.fit(watcher, splits, config))
     assert own == [pytest.approx(watcher.padding / watcher.steps)]

@@ -139,6 +139,7 @@ def test_it_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
     for option in ({"layer_norm": True}, {"recurrent_dropout": 0.1}):
         other = SequenceClassifier(5, 4, **option)  # type: ignore[arg-type]
         assert why_not_fused(other, data, CONFIG) == "the model has layer norm or recurrent dropout"
+    assert why_not_fused(model, data, replace(CONFIG, consistency=1.0)) == "the training reads each batch twice"
     assert "truncates gradients to 3 time steps" in why_not_fused(model, data, replace(CONFIG, tbptt=3))
     assert "truncates gradients to 9 time steps" in why_not_fused(model, None, replace(CONFIG, tbptt=9))
     assert why_not_fused(model, data, replace(CONFIG, tbptt=9)) == ""

@@ -121,6 +121,11 @@ class ModelConfig:
             split(self.stem_stride)
 
     @property
+    def drops_of_each(self) -> bool:
+        """Whether training drops something of each sequence on its own; ``recurrent_dropout`` does not."""
+        return bool(self.dropout or self.embedding_dropout or self.token_dropout)
+
+    @property
     def additions(self) -> str:
         """The optional parts that are switched on, in words, each after a comma."""
         scaled = {"series": "each series scaled by itself", "both": "also scaled by itself"}.get(self.scaling)

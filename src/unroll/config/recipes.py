@@ -35,7 +35,7 @@ class Recipe:
         """Return this recipe with fields of its `ModelConfig` and `TrainConfig` replaced.
 
         Raises:
-            ConfigError: a name is not a setting, or a value is out of range.
+            ConfigError: a name is not a setting, a value is out of range, or two of them contradict each other.
         """
         if settings.get("training_steps") or settings.get("budget"):  # in place of the recipe's epochs
             settings = {"epochs": None, **settings}
@@ -49,11 +49,17 @@ class Recipe:
         for name in settings:
             if name not in model | train:
                 raise ConfigError(f"{quoted(name)} is not a setting{did_you_mean(name, known)}")
-        return replace(
+        changed = replace(
             self,
             model=replace(self.model, **{k: v for k, v in settings.items() if k in model}),
             train=replace(self.train, **{k: v for k, v in settings.items() if k in train}),
         )
+        if changed.train.consistency and not changed.model.drops_of_each:
+            raise ConfigError(
+                f"consistency {changed.train.consistency:g} compares two readings with different dropout, but dropout, "
+                "embedding_dropout and token_dropout are 0: set consistency to 0 too, or one of them above 0"
+            )
+        return changed
 
 
 def _frames_or_stem(model: ModelConfig, settings: dict[str, Any]) -> dict[str, Any]:
@@ -104,7 +110,8 @@ RECIPES: dict[RecipeName, Recipe] = {
     ),
     # For accuracy: eight times as many epochs, no validation split, and more weight decay against overfitting.
     "best": Recipe(name="best", train=TrainConfig(epochs=80, weight_decay=0.1, val_fraction=0.0)),
-    # For texts: bidirectional, the maximum over time for each unit, dropout of whole tokens and of half of each vector.
+    # For texts: bidirectional, the maximum over time for each unit, dropout of whole tokens and of half of each vector,
+    # and two readings of each batch, whose answers are to agree whatever is dropped.
     "text": Recipe(
         name="text",
         model=ModelConfig(
@@ -116,7 +123,7 @@ RECIPES: dict[RecipeName, Recipe] = {
             token_dropout=0.1,
             embedding_dropout=0.5,
         ),
-        train=TrainConfig(epochs=4, weight_decay=0.1, label_smoothing=0.1),
+        train=TrainConfig(epochs=4, batch_size=32, weight_decay=0.1, label_smoothing=0.1, consistency=1.0),
     ),
     # As in the tutorial: torch's initial weights, plain Adam on inputs in [0, 1], no validation split, no clipping.
     "tutorial": Recipe(

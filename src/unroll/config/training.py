@@ -49,6 +49,8 @@ class TrainConfig:
             in each epoch
         early: fraction of the training sequences cut off at a random step, so that the model learns to answer early
         label_smoothing: fraction of each training target that is spread evenly over all classes
+        consistency: read each training batch twice, with different dropout, and add this times the divergence of the
+            two answers to the loss; 0 reads it once
         val_fraction: fraction of the training data held out for validation, of each class at least one sequence of two
             or more; 0 holds out none
         patience: stop after this many epochs without a better validation result (0: never); needs schedule constant
@@ -84,6 +86,7 @@ class TrainConfig:
     gain: float = 0.0
     early: float = 0.0
     label_smoothing: float = 0.0
+    consistency: float = 0.0
     val_fraction: float = 0.1
     patience: int = 0
     keep: Literal["last", "best"] = "last"
@@ -111,7 +114,7 @@ class TrainConfig:
         check_at_least("min_steps", self.min_steps, 1)
         if not self.lr > 0:
             raise ConfigError(f"lr must be above 0, got {self.lr}")
-        for name in ("weight_decay", "clip_norm", "tbptt", "shift", "noise", "patience"):
+        for name in ("weight_decay", "clip_norm", "tbptt", "shift", "noise", "consistency", "patience"):
             check_at_least(name, getattr(self, name), 0)
         for name in ("gain", "label_smoothing", "val_fraction"):
             check_fraction(name, getattr(self, name))
@@ -195,8 +198,8 @@ class TrainConfig:
 
     @property
     def additions(self) -> str:
-        """What is done to training sequences and targets, in words, each after a comma."""
-        names = ("shift", "rotation", "noise", "gain", "early", "label_smoothing")
+        """What is done to training sequences, targets and loss, in words, each after a comma."""
+        names = ("shift", "rotation", "noise", "gain", "early", "label_smoothing", "consistency")
         shares = {name.replace("_", " "): getattr(self, name) for name in names}
         return "".join(f", {name} {share:g}" for name, share in shares.items() if share)
 

@@ -80,6 +80,8 @@ def _why_not_parameters(model: SequenceClassifier) -> str:
 def _why_not_data(model: SequenceClassifier, data: SequenceData | None, config: TrainConfig) -> str:
     if config.tbptt and (data is None or config.tbptt < data.time):
         return f"tbptt truncates gradients to {config.tbptt} time steps"
+    if config.consistency:
+        return "the training reads each batch twice"
     front = model.front
     frames = int(front.count(data.steps_of_each).sum()) if data else 0
     if not front.is_identity and frames * front.output_size * 4 > MOST_BYTES:

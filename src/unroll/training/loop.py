@@ -26,6 +26,7 @@ from ..models.classifier import check_truncation
 from ..scan.cpu import check_precision
 from .augmentation import augmented, cut_off, varied
 from .chance import Guessing, Losses
+from .consistency import divergence
 from .device import autocast, choose_device, rng_state, set_rng_state
 from .fused_step import FusedStep, fused_step
 from .optimizer import make_optimizer
@@ -342,7 +343,12 @@ class Training:
 
     def _fits(self, longest: int | None) -> bool:
         """Tell whether a batch as long as ``longest`` is read at once; None stands for sequences of one length."""
-        return longest is None or longest * self.config.batch_size <= MOST_STEPS
+        return longest is None or longest * self.config.batch_size * self._readings <= MOST_STEPS
+
+    @property
+    def _readings(self) -> int:
+        """How often a step reads each of its sequences."""
+        return 2 if self.config.consistency else 1
 
     def _next_rate(self) -> float:
         """Return the learning rate of the current step, and set that of the next one."""
@@ -355,20 +361,25 @@ class Training:
         """Take one step operation by operation; `FusedStep` does the same in one call.
 
         A batch in which one sequence is so long that all, padded to its length, would fill the memory is read in parts,
-        whose gradients add up to the same.
+        whose gradients add up to the same. The loss returned is that of the classes alone, without the divergence.
         """
         self.optimizer.zero_grad()
         parts, total = [index], torch.zeros((), device=self.device)
         if not self._fits(longest):
-            parts = [index[part.to(self.device)] for part in bounded(data.steps_of_each[index].cpu(), len(index))]
+            steps = data.steps_of_each[index].cpu() * self._readings
+            parts = [index[part.to(self.device)] for part in bounded(steps, len(index))]
             longest = None
         for part in parts:
-            x, y, lengths = data.batch(part, longest)
+            read = part.repeat(self._readings)
+            x, y, lengths = data.batch(read, longest)
             with autocast(self.device, self.config.precision):
-                logits = self.model(x, lengths, **({"tbptt": self.config.tbptt} if self.config.tbptt else {}))
-            loss = self._loss(logits.float(), y, part) * (len(part) / len(index))
-            torch.autograd.backward(loss)
-            self.correct += (logits.argmax(dim=1) == y).sum()
+                logits = self.model(x, lengths, **({"tbptt": self.config.tbptt} if self.config.tbptt else {})).float()
+            share = len(part) / len(index)
+            loss = objective = self._loss(logits, y, read) * share
+            if self.config.consistency:
+                objective = loss + self.config.consistency * share * divergence(logits)
+            torch.autograd.backward(objective)
+            self.correct += (logits.argmax(dim=1) == y)[: len(part)].sum()
             total += loss.detach() * len(index)
         if self.config.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
