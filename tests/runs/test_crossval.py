@@ -246,7 +246,7 @@ def test_different_folds_are_not_compared(whole: CrossValidation, data: str, tmp
         compare_cross_validations([whole.path, other.path])
 
 
-@pytest.mark.parametrize("command", ["evaluate", "predict", "doctor"])
+@pytest.mark.parametrize("command", ["check", "evaluate", "predict", "doctor"])
 def test_a_command_for_a_run_names_one(whole: CrossValidation, call: Call, command: str) -> None:
     status, _, err = call(command, whole.path)
     assert status == 2

@@ -138,6 +138,16 @@ def test_the_accuracy_is_given_per_window_and_per_recording(folder: Path, call: 
     assert f"{correct} of 4 recordings correct, each by the mean probabilities of its windows" in out
 
 
+def test_a_comparison_says_that_windows_are_no_independent_tests(folder: Path, call: Call, tmp_path: Path) -> None:
+    settings = unroll.load_run(folder / "run").config.plan
+    assert settings is not None
+    own = {"recipe": "images", "cell": "rnn", "hidden_size": 3, "epochs": 1}
+    second = unroll.train_run(settings.data, out=tmp_path / "second", window=WINDOW, stride=STRIDE, **own)
+    status, out, err = call("compare", folder / "run", second.path)
+    assert (status, err) == (0, "")
+    assert "windows of one recording are counted as independent, so p is too small" in out
+
+
 def test_an_operating_point_is_measured_per_window_and_per_recording(folder: Path, call: Call) -> None:
     run = unroll.load_run(folder / "run")
     test = load_test(run).sequences

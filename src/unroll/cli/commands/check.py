@@ -57,7 +57,7 @@ def check(
         from ...runs.estimate import estimate
         from ...runs.plan import Plan
         from ...training.loop import refuse_val_fraction
-        from ...validation import CONFIG
+        from ...validation import CONFIG, CROSSVAL, SWEEP
         from ..views.doctor import print_inspection
         from ..views.terminal import Screen, show_reading
 
@@ -66,7 +66,7 @@ def check(
         plan = Plan(data or DATA, data_dir, *chosen)
     elif has_settings(settings) or data or recipe:
         raise ConfigError(f"give {run} or the flags of a new run, not both")
-    elif run.exists() and not (run / CONFIG).exists():
+    elif run.exists() and not any((run / name).exists() for name in (CONFIG, CROSSVAL, SWEEP)):
         raise ConfigError(f"{run} is not a run; to check data, use --data {run}")
     else:
         plan = read_plan(run, data_dir)

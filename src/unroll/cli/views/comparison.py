@@ -110,3 +110,9 @@ def _remarks(comparison: Comparison) -> Iterator[Text]:
     if comparison.tests and comparison.pairs > 1:
         pairs = f"the best was chosen among all, so p is corrected for {comparison.pairs} pairs by Holm's method"
         yield Text(f"({pairs}; more than noise means corrected p < 0.05)", style="dim")
+    reading = [run.reading for group in comparison.groups for run in group.runs]
+    kinds = {"window": "windows of one recording", "group": "sequences of one group"}
+    kinds["group_pattern"] = kinds["group"]
+    undivided = dict.fromkeys(words for key, words in kinds.items() if any(own.get(key) for own in reading))
+    if comparison.tests and undivided:
+        yield Text(f"{' and '.join(undivided)} are counted as independent, so p is too small", style="bold yellow")
