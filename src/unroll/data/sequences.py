@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -719,6 +719,11 @@ class Parts(NamedTuple):
     def of(cls, parts: Mapping[str, SequenceData], reading: DataConfig | None = None, understood: str = "") -> Parts:
         """Return the parts "train", "test" and "val", of which the first must be there."""
         return cls(parts["train"], parts.get("test"), parts.get("val"), reading, understood)
+
+    def with_each(self, change: Callable[[SequenceData], SequenceData]) -> Parts:
+        """Return these parts with ``change`` made to each of them."""
+        test, val = (None if part is None else change(part) for part in (self.test, self.val))
+        return self._replace(train=change(self.train), test=test, val=val)
 
 
 def _noted(notes: tuple[str, ...], cut: int, of: int, what: str, most: int | None, unit: str) -> tuple[str, ...]:

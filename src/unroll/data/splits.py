@@ -70,9 +70,7 @@ class Splits:
             noted = replace(parts.train, notes=(*parts.train.notes, *remarks(parts.train)))
             parts = parts._replace(train=noted)
         parts = _with_time_steps(parts, source, config)
-        train, test, val = (None if part is None else part.grouped_by(config.group_pattern) for part in parts[:3])
-        assert train is not None
-        parts = parts._replace(train=train, test=test, val=val)
+        parts = parts.with_each(lambda part: part.grouped_by(config.group_pattern))
         _check_cuts(parts.train, source, config)
         folds = None
         if config.held_out_fold is not None:
@@ -230,15 +228,14 @@ def _with_time_steps(parts: Parts, source: str, config: DataConfig) -> Parts:
         reason = "its series have no times; --every 4 reads the mean of each 4 time steps"
         config.check_unused(source, reason, "resample")
     noted = replace(parts.train, notes=(*parts.train.notes, *_skipped(parts.train, config)))
-    train, test, val = (None if part is None else part.with_time_steps(rule) for part in (noted, *parts[1:3]))
-    assert train is not None
-    if config.time_step is not None and train.time < 2 <= parts.train.time:
+    made = parts._replace(train=noted).with_each(lambda part: part.with_time_steps(rule))
+    if config.time_step is not None and made.train.time < 2 <= parts.train.time:
         raise ConfigError(
             f"resample {config.resample} leaves one time step of each series: a rate is written 50Hz, a time between "
             "two steps 20ms or 0.02"
         )
     understood = "; ".join(filter(None, (parts.understood, str(rule or ""))))
-    return parts._replace(train=train, test=test, val=val, understood=understood)
+    return made._replace(understood=understood)
 
 
 def _skipped(data: SequenceData, config: DataConfig) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from ...errors import ConfigError
 from ...interrupt import immediate_interrupt, resignalled
 from ...validation import CROSSVAL, check_run, check_whole
 from ..app import DATA, DataFlags, Json, ModelFlags, TrainFlags, app, given, has_settings, import_user_cell
-from ..outcome import in_words, is_expected, print_json, say
+from ..outcome import print_json
 
 
 @app.command
@@ -87,7 +87,7 @@ def crossval(
     with immediate_interrupt():
         from ...runs.crossval import cross_validate, resume_cross_validation
         from ..views.crossval import CrossvalScreen, print_crossval
-        from ..views.terminal import Screen, command_line
+        from ..views.terminal import Screen, command_line, stopped
 
     import_user_cell(settings.get("cell"))
     console = Screen(stderr=json)
@@ -110,11 +110,7 @@ def crossval(
                     **settings,
                 )
     except (KeyboardInterrupt, OSError, MemoryError, RuntimeError) as error:
-        if screen.path is None or not is_expected(error):
-            raise
-        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"cannot continue: {in_words(error)}"
-        say(f"{reason}; continue with: {command_line('crossval', '--resume', screen.path)}")
-        return 130 if isinstance(error, KeyboardInterrupt) else 1
+        return stopped(error, "crossval", screen.path)
     if json:
         print_json(done.to_dict())
     else:

@@ -13,7 +13,7 @@ from ...errors import ConfigError
 from ...interrupt import immediate_interrupt, resignalled
 from ...validation import SWEEP, check_run, check_whole
 from ..app import DataFlags, Json, ModelLists, TrainLists, app, given, has_settings, import_user_cell
-from ..outcome import in_words, is_expected, print_json, say
+from ..outcome import print_json, say
 
 
 @app.command
@@ -94,7 +94,7 @@ def sweep(
         from ...runs.folder import SWEEP_IMAGE, write
         from ...runs.sweep import resume_sweep, run_sweep
         from ..views.sweep import SweepScreen, print_sweep
-        from ..views.terminal import Screen, command_line
+        from ..views.terminal import Screen, command_line, stopped
 
     for cell in flags.get("cell", "").split(","):
         import_user_cell(cell)
@@ -111,11 +111,7 @@ def sweep(
             if done.best is not None:
                 write(done.path / SWEEP_IMAGE, png(sweep_figure(done)))
     except (KeyboardInterrupt, OSError, MemoryError, RuntimeError) as error:
-        if screen.path is None or not is_expected(error):
-            raise
-        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"cannot continue: {in_words(error)}"
-        say(f"{reason}; continue with: {command_line('sweep', '--resume', screen.path)}")
-        return 130 if isinstance(error, KeyboardInterrupt) else 1
+        return stopped(error, "sweep", screen.path)
     if json:
         print_json(done.to_dict())
     else:

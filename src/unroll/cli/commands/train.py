@@ -94,7 +94,7 @@ def train(
         check_run(resume)
     with immediate_interrupt():
         from ...runs.execute import resume_run, train_run
-        from ..views.terminal import Screen, command_line
+        from ..views.terminal import Screen, command_line, stopped
         from ..views.training import TrainingScreen, print_run
 
     import_user_cell(settings.get("cell"))
@@ -117,11 +117,7 @@ def train(
                     **settings,
                 )
     except (KeyboardInterrupt, OSError, MemoryError, RuntimeError) as error:
-        if screen.path is None or not is_expected(error):
-            raise
-        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"cannot continue: {in_words(error)}"
-        say(f"{reason}; continue with: {command_line('train', '--resume', screen.path)}")
-        return 130 if isinstance(error, KeyboardInterrupt) else 1
+        return stopped(error, "train", screen.path)
     reported = sys.stderr.isatty() if report is None else report
     if json:
         keys = (*SCORES, "members") if run.config.ensemble > 1 else SCORES

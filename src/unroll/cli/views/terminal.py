@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...formatting import printable_lines, shown
+from ..outcome import in_words, is_expected, say
 
 PATIENCE = 2.0  # seconds of reading before a line says so
 
@@ -72,6 +73,23 @@ def command_line(*words: object) -> str:
     called = ["python", "-m", "unroll"] if Path(sys.argv[0]).name == "__main__.py" else [sys.argv[0]]
     program = ["unroll"] if shutil.which("unroll") else called
     return " ".join(shlex.quote(str(word)) for word in (*program, *words))
+
+
+def stopped(error: BaseException, command: str, path: Path | None) -> int:
+    """Say how to continue what an error has stopped, and return the exit status: 130 after Ctrl-C, else 1.
+
+    Args:
+        error: what stopped it.
+        command: of unroll, which has --resume.
+        path: the folder to resume; None where nothing was written yet: then the error is raised again, as is one that
+            is a bug.
+    """
+    if path is None or not is_expected(error):
+        raise error
+    is_interrupt = isinstance(error, KeyboardInterrupt)
+    reason = "interrupted" if is_interrupt else f"cannot continue: {in_words(error)}"
+    say(f"{reason}; continue with: {command_line(command, '--resume', path)}")
+    return 130 if is_interrupt else 1
 
 
 def print_table(console: Console, table: Table) -> None:

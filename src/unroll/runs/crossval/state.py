@@ -107,9 +107,8 @@ class CrossValidation:
         settings: of all runs
         folds: that the data is divided into
         repeats: of the whole, each with another division and another seed
-        cut: how the data is divided: "stratified", "group" for whole groups, "recording" for all windows of
-            one, "time" where each fold is later than all
-            that is trained on
+        cut: how the data is divided: "stratified", "group" for whole groups, "recording" for all windows of one, "time"
+            where each fold is later than all that is trained on
         apart: sequences of the set's own test part, which is not used
         refits: whether a run is trained on all, see ``refit``
         results: fold by fold
