@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -66,6 +68,22 @@ def test_the_weights_are_those_of_a_loop_with_dense_gradients(texts: Splits, cli
         schedule.step()
     for (name, one), other in zip(training.model.named_parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6, msg=name)
+        state, right = training.optimizer.state[one], optimizer.state[other]
+        assert state["step"] == right["step"] == STEPS
+        for average in ("exp_avg", "exp_avg_sq"):
+            torch.testing.assert_close(state[average], right[average], rtol=1e-4, atol=1e-9, msg=f"{name}: {average}")
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_steps_that_wait_are_the_same_steps(texts: Splits, averaged: bool) -> None:
+    """A pause after each step brings all rows up to date: they take one step at a time."""
+    config = replace(settings(), training_steps=15, average_weights=averaged)
+    results = []
+    for pause in (False, True):
+        training = Training(model_of(texts), texts, config)
+        list(training.events(lambda pause=pause: pause))  # type: ignore[misc]
+        results.append(nn.utils.parameters_to_vector(training.model.parameters()))
+    torch.testing.assert_close(*results, rtol=0, atol=0)
 
 
 def test_an_exception_in_the_step_leaves_no_gradient_for_the_next(texts: Splits) -> None:

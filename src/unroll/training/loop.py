@@ -251,7 +251,8 @@ class Training:
         steps = min(self.steps, self.total - (self.epoch - 1) * self.steps)
         while self.step < steps:
             clock = time.perf_counter()
-            losses = self._take_steps(data, order[: steps * self.config.batch_size], longest, pause)
+            with self._row_steps.waiting(self.model, self.optimizer):
+                losses = self._take_steps(data, order[: steps * self.config.batch_size], longest, pause)
             self.step += len(losses)
             self._account(losses.tolist())
             self.seconds += time.perf_counter() - clock
@@ -324,6 +325,7 @@ class Training:
             losses.append(more)
             taken = stop
             if self.averaged and taken == self._next_average(taken - 1):
+                self._row_steps.settle()
                 self.averaged.update_parameters(self.model)
         return torch.cat(losses)
 
@@ -374,6 +376,7 @@ class Training:
         for part in parts:
             read = part.repeat(self._readings)
             x, y, lengths = data.batch(read, longest)
+            self._row_steps.read(self.model, x)
             with autocast(self.device, self.config.precision), gradients_of_rows(self.model):
                 logits = self.model(x, lengths, **({"tbptt": self.config.tbptt} if self.config.tbptt else {})).float()
             share = len(part) / len(index)
