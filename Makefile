@@ -108,7 +108,7 @@ sanitize:
 	@$(SANITIZED)/address,undefined/driver tests/sanitize/programs.txt $(MOST_PRODUCTS)
 	@$(SANITIZED)/thread/driver tests/sanitize/programs.txt 1e5
 
-OBJECTS := $(SETS) threads memory passes reading answer step driver
+OBJECTS := $(SETS) threads memory passes reading answer step table driver
 # The driver's own code is the test, not what is tested; its memory is watched all the same.
 define COMPILE
 @$(CXX) -std=c++17 $(SANITIZE) -fno-math-errno -Wno-psabi $(DEFINES) $(FLAGS_$(1)) -I$(CSRC) \

@@ -22,6 +22,7 @@
 #include "processor.h"
 #include "reading.h"
 #include "step.h"
+#include "table.h"
 #include "threads.h"
 
 namespace unroll {
@@ -363,6 +364,37 @@ static void check_step(const std::vector<const Kernels*>& all, const Named& name
   }
 }
 
+// A table after some steps, whose rows take them late; or all at each step.
+static AllFloats stepped(const Kernels& kernels, bool late, int threads) {
+  const long rows = 9, width = 19, some_rows = 3;
+  random_bits.seed(11);
+  AllFloats table{some(rows * width), Floats(rows * width), Floats(rows * width)};
+  Table waiting(kernels, table[0].data(), table[1].data(), table[2].data(), rows, width);
+  for (long step = 0; step < 6; ++step) {
+    const Lengths read{step, (step + 4) % rows, 8};
+    const Floats gradients = some(some_rows * width);
+    waiting.take(read.data(), some_rows, nullptr, threads);
+    waiting.add({nullptr, nullptr, nullptr, nullptr, 1, 0, 0.99f, 0.1f, 0.001f, 0.1f / (step + 1), 0.1f});
+    waiting.take(read.data(), some_rows, gradients.data(), threads);
+    if (!late) waiting.take(nullptr, 0, nullptr, threads);
+  }
+  const Lengths none{-1, rows};
+  waiting.take(none.data(), 2, nullptr, threads);
+  waiting.take(nullptr, 0, nullptr, threads);
+  return table;
+}
+
+static void check_table(const std::vector<const Kernels*>& all) {
+  const AllFloats exact = stepped(generic, false, 1);
+  for (const Kernels* kernels : all) {
+    const std::string where = std::string(kernels->name) + ", steps of a table";
+    const AllFloats one = stepped(*kernels, true, 1);
+    compare(*kernels, where, "part", one, exact);
+    compare_bits(where, "part", one, stepped(*kernels, true, 3), exact);
+    compare_bits(where + " at once", "part", one, stepped(*kernels, false, 1), exact);
+  }
+}
+
 // Of a scan forwards, roughly.
 static double products(const program::Program& program) {
   double all = program.widths.items[0];
@@ -396,6 +428,7 @@ int main(int count, char** arguments) {
       }
     if (35 * products(named.program) <= 30 * most) check_step(all, named);  // of 7 sequences of 5 time steps
   }
+  check_table(all);
   for (const Kernels* kernels : all)
     for (long options = 0; options < 8; ++options)
       check_linear(*kernels, options & 1, options & 2, options & 4, 1 + options % 3, 1 + 3 * options, 17), ++scans;

@@ -407,7 +407,7 @@ class SequenceClassifier(nn.Module):
             return vectors
         _check_numbers("tokens", x[..., :1], self.vocabulary_size)
         _check_numbers("n-grams", x[..., 1:], 1 + self.ngram_buckets)
-        return word_vectors(x, self.embedding.weight, self.ngrams.weight)
+        return word_vectors(x, self.embedding.weight, self.ngrams.weight, self.embedding.sparse)
 
 
 def build(

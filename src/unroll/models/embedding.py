@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import embedding, embedding_bag
 
 
-def word_vectors(x: Tensor, tokens: Tensor, ngrams: Tensor) -> Tensor:
+def word_vectors(x: Tensor, tokens: Tensor, ngrams: Tensor, sparse: bool = False) -> Tensor:
     """Return the vectors of words, (batch, time, size): the token's own plus the mean of its n-grams'.
 
     A word that occurs several times is made once.
@@ -17,6 +17,7 @@ def word_vectors(x: Tensor, tokens: Tensor, ngrams: Tensor) -> Tensor:
             from 1 on, 0 behind the last. Equal tokens above 0 have equal n-grams.
         tokens: (vocabulary, size) the vectors; of tokens 0 the zero vector.
         ngrams: (1 + buckets, size).
+        sparse: whether the gradients of both are (default False).
 
     Source: P. Bojanowski, E. Grave, A. Joulin, T. Mikolov, TACL 5 (2017), section 3.2; the mean as in fastText.
     """
@@ -24,8 +25,9 @@ def word_vectors(x: Tensor, tokens: Tensor, ngrams: Tensor) -> Tensor:
     numbers = words[:, 1:]
     is_used = numbers > 0
     counts = is_used.sum(dim=1)
-    means = embedding_bag(numbers[is_used].long(), ngrams, counts.cumsum(0) - counts, mode="mean")
-    vectors: Tensor = embedding(words[:, 0].long(), tokens, padding_idx=0) + means
+    starts = counts.cumsum(0) - counts
+    means = embedding_bag(numbers[is_used].long(), ngrams, starts, mode="mean", sparse=sparse)
+    vectors: Tensor = embedding(words[:, 0].long(), tokens, padding_idx=0, sparse=sparse) + means
     return vectors.index_select(0, at).view(*x.shape[:2], vectors.shape[1])
 
 

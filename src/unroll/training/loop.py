@@ -31,6 +31,7 @@ from .device import autocast, choose_device, rng_state, set_rng_state
 from .fused_step import FusedStep, fused_step
 from .optimizer import make_optimizer
 from .results import EpochResult, Progress
+from .rows import RowSteps, gradients_of_rows
 
 LOWER = 4  # divides the learning rate of a training that is restarted
 TICK = 20  # training steps between two reports: reading the loss more often would stall a GPU
@@ -105,6 +106,7 @@ class Training:
         self.guessing: Guessing = self._guessing()
         self.restarted_after = 0
         self._initial = {name: value.clone() for name, value in model.state_dict().items()}
+        self._row_steps = RowSteps()
         self._fused: FusedStep | None = None  # kept from epoch to epoch, as allocating its memory is slow
         self._begin(config.steps_for(self.steps))
 
@@ -249,7 +251,8 @@ class Training:
         steps = min(self.steps, self.total - (self.epoch - 1) * self.steps)
         while self.step < steps:
             clock = time.perf_counter()
-            losses = self._take_steps(data, order[: steps * self.config.batch_size], longest, pause)
+            with self._row_steps.waiting(self.model, self.optimizer):
+                losses = self._take_steps(data, order[: steps * self.config.batch_size], longest, pause)
             self.step += len(losses)
             self._account(losses.tolist())
             self.seconds += time.perf_counter() - clock
@@ -322,6 +325,7 @@ class Training:
             losses.append(more)
             taken = stop
             if self.averaged and taken == self._next_average(taken - 1):
+                self._row_steps.settle()
                 self.averaged.update_parameters(self.model)
         return torch.cat(losses)
 
@@ -372,7 +376,8 @@ class Training:
         for part in parts:
             read = part.repeat(self._readings)
             x, y, lengths = data.batch(read, longest)
-            with autocast(self.device, self.config.precision):
+            self._row_steps.read(self.model, x)
+            with autocast(self.device, self.config.precision), gradients_of_rows(self.model):
                 logits = self.model(x, lengths, **({"tbptt": self.config.tbptt} if self.config.tbptt else {})).float()
             share = len(part) / len(index)
             loss = objective = self._loss(logits, y, read) * share
@@ -381,9 +386,7 @@ class Training:
             torch.autograd.backward(objective)
             self.correct += (logits.argmax(dim=1) == y)[: len(part)].sum()
             total += loss.detach() * len(index)
-        if self.config.clip_norm:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        self.optimizer.step()
+        self._row_steps(self.model, self.optimizer, self.config.clip_norm)
         return total
 
     def _loss(self, logits: Tensor, y: Tensor, index: Tensor) -> Tensor:

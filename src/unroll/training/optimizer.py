@@ -25,6 +25,15 @@ def _uncompiled(kind: type[Adam]) -> type[Adam]:
 OPTIMIZERS = {"adam": _uncompiled(Adam), "adamw": _uncompiled(AdamW)}
 
 
+def is_plain_adam(optimizer: torch.optim.Optimizer) -> bool:
+    """Tell whether an optimiser is Adam or AdamW, all of whose parameters have the same settings, and nothing more."""
+    if type(optimizer) not in (*OPTIMIZERS.values(), Adam, AdamW) or len(optimizer.param_groups) != 1:
+        return False
+    if optimizer.param_groups[0]["amsgrad"] or optimizer.param_groups[0]["maximize"]:
+        return False
+    return not (optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks)
+
+
 def make_optimizer(
     model: nn.Module, config: TrainConfig, steps: int
 ) -> tuple[torch.optim.Optimizer, OneCycleLR | None]:

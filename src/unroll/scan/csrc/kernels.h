@@ -196,6 +196,18 @@ static void update(const Update& a, long begin, long end) {
   }
 }
 
+static void table(const TableRows& a, long begin, long end) {
+  for (const Behind* one = a.behind + begin; one < a.behind + end; ++one) {
+    const long at = one->row * a.width;
+    for (long s = one->first; s < a.count; ++s) {
+      Update step = a.steps[s];
+      step.values = a.values + at, step.average = a.average + at, step.square = a.square + at;
+      step.gradient = s + 1 == a.count ? one->gradient : a.zeros;
+      update(step, 0, a.width);
+    }
+  }
+}
+
 // Only steps within a sequence's length count; the first one in scan order follows h0.
 static void linear(const Linear& a, long begin, long end) {
   for (long b = begin; b < end; ++b) {
@@ -263,6 +275,7 @@ const Kernels ISA{NAME(ISA),
                   CONCAT(in_, ISA)::backward,
                   CONCAT(in_, ISA)::gather,
                   CONCAT(in_, ISA)::update,
+                  CONCAT(in_, ISA)::table,
                   CONCAT(in_, ISA)::linear,
                   CONCAT(in_, ISA)::linear_backward};
 

@@ -14,6 +14,7 @@
 #include "processor.h"
 #include "reading.h"
 #include "step.h"
+#include "table.h"
 #include "threads.h"
 
 namespace nb = nanobind;
@@ -155,6 +156,20 @@ NB_MODULE(_kernels, m) {
                      int threads, const std::vector<double>& rates) {
         nb::gil_scoped_release unlocked;
         return self.run(at<const std::int64_t>(order), n, batch, times, threads, rates);
+      });
+  nb::class_<Table>(m, "Table", "A table whose rows take steps of Adam when they are needed (csrc/table.h).")
+      .def("__init__",
+           [](Table* self, const std::string& isa, std::uintptr_t values, std::uintptr_t average, std::uintptr_t square,
+              long rows, long width) {
+             new (self) Table(named(isa), at<float>(values), at<float>(average), at<float>(square), rows, width);
+           })
+      .def("add",
+           [](Table& self, float shrink, float beta1, float beta2, float rate, float eps) {
+             self.add({nullptr, nullptr, nullptr, nullptr, 1, 0, shrink, beta1, beta2, rate, eps});
+           })
+      .def("take", [](Table& self, std::uintptr_t rows, long n, std::uintptr_t gradients, int threads) {
+        nb::gil_scoped_release unlocked;
+        self.take(at<const std::int64_t>(rows), n, at<const float>(gradients), threads);
       });
   m.def("answer", &answer_by_address);
   m.def("linear", [](const std::string& isa, int threads, bool reverse, long batch, long time, long hidden,

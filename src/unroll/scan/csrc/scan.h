@@ -114,14 +114,30 @@ struct Update {
   float rate, eps;      // lr / (1 - beta1^count) and eps, both times sqrt(1 - beta2^count)
 };
 
+// A row of a table that has steps of Adam to take, and its gradient in the last one.
+struct Behind {
+  long row, first;  // the step that it takes first
+  const float* gradient;
+};
+
+// Consecutive steps of Adam on such rows; in all but the last one they have no gradient.
+struct TableRows {
+  float *values, *average, *square;  // (all, width)
+  long width;
+  const Behind* behind;
+  const Update* steps;  // their factors
+  long count;
+  const float* zeros;  // (width)
+};
+
 // Weights as they are, or their transpose: the one of column c and factor i is at from[c * column + i * factor].
 struct Matrix {
   const float* from;
   long column, factor, factors;
 };
 
-// One instruction set's version. Ranges are of the batch, of n (inputs), of values (update), and (gradients) of d's width, as
-// fractions of each part's columns, so that all ranges of a size are equal work.
+// One instruction set's version. Ranges are of the batch, of n (inputs), of values (update), of rows behind (table), and
+// (gradients) of d's width, as fractions of each part's columns, so that all ranges of a size are equal work.
 struct Kernels {
   const char* name;
   long width, panel, wide;       // floats in a register; registers in a panel, and in one for a single row
@@ -141,6 +157,7 @@ struct Kernels {
   void (*backward)(const Backward&, long begin, long end, float* scratch);
   void (*gather)(const Gather&, long begin, long end);
   void (*update)(const Update&, long begin, long end);
+  void (*table)(const TableRows&, long begin, long end);
   void (*linear)(const Linear&, long begin, long end);
   void (*linear_backward)(const LinearBackward&, long begin, long end);
 };
