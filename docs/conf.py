@@ -15,6 +15,7 @@ html_static_path = ["_static"]
 html_css_files = ["style.css"]
 html_theme_options = {"top_of_page_buttons": []}
 html_title = f"unroll {release}"
+html_show_copyright = False  # the licence is in the repository
 default_role = "code"  # single backquotes in docstrings
 myst_enable_extensions = ["colon_fence"]  # tabs and cards
 myst_heading_anchors = 3

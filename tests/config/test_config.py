@@ -41,6 +41,7 @@ WEIGHTS = "class_weight must be balanced, or CLASS=WEIGHT,… with weights above
         (TrainConfig, {"label_smoothing": 1.0}, "label_smoothing must be at least 0 and below 1, got 1.0"),
         (TrainConfig, {"consistency": -1.0}, "consistency must be at least 0, got -1.0"),
         (TrainConfig, {"noise": -1.0}, "noise must be at least 0, got -1.0"),
+        (TrainConfig, {"min_epochs": 0}, "min_epochs must be at least 1, got 0"),
         (TrainConfig, {"min_steps": 0}, "min_steps must be at least 1, got 0"),
         (
             ModelConfig,

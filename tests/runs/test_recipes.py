@@ -126,7 +126,19 @@ def test_series_that_are_slow_to_read_take_fewer_steps(tmp_path: Path) -> None:
         assert plan.chosen(splits, None, {"min_steps": 700}).recipe.train.min_steps == 700
 
 
+@pytest.mark.parametrize(("words", "steps"), [(4, 400), (60, 329), (2_000, 100)])
+def test_texts_take_fewer_steps_the_longer_they_are(tmp_path: Path, words: int, steps: int) -> None:
+    rows = [f"{label},{'word ' * words}{number}" for number in range(32) for label in ("yes", "no")]
+    (tmp_path / "texts.csv").write_text("\n".join(["label,text", *rows]))
+    plan = Plan(str(tmp_path / "texts.csv"), None, *choose_settings(None, {}))
+    splits = plan.load()
+    train = plan.chosen(splits, None, {}).recipe.train
+    assert train.min_steps == pytest.approx(steps, rel=0.05)
+    assert [train.steps_for(an_epoch) for an_epoch in (600, 1)] == [4 * 600, train.min_steps]
+
+
 def test_why_there_are_fewer_steps_is_said() -> None:
     slow = RECIPES["series"].changed(min_steps=120)
     assert _fewer(slow) == " (fewer than 600, as these series are slow to read)"
+    assert _fewer(RECIPES["text"].changed(min_steps=120)) == " (fewer than 400, as these texts are slow to read)"
     assert [_fewer(recipe) for recipe in (RECIPES["series"], slow.changed(training_steps=50))] == ["", ""]

@@ -123,7 +123,9 @@ RECIPES: dict[RecipeName, Recipe] = {
             token_dropout=0.1,
             embedding_dropout=0.5,
         ),
-        train=TrainConfig(epochs=4, batch_size=32, weight_decay=0.1, label_smoothing=0.1, consistency=1.0),
+        train=TrainConfig(
+            min_epochs=4, min_steps=400, batch_size=32, weight_decay=0.1, label_smoothing=0.1, consistency=1.0
+        ),
     ),
     # As in the tutorial: torch's initial weights, plain Adam on inputs in [0, 1], no validation split, no clipping.
     "tutorial": Recipe(

@@ -13,8 +13,6 @@ from ..formatting import listed, quoted
 from ..validation import check_at_least, check_fraction, check_types
 from .signature import with_defaults
 
-MIN_EPOCHS = 10  # where TrainConfig leaves them out
-
 MOST_MEMBERS = 1_000  # of an ensemble
 
 
@@ -27,8 +25,9 @@ class TrainConfig:
     """How a classifier is trained.
 
     Attributes:
-        epochs: passes over the training data (default: 10, or more if needed for min_steps)
-        min_steps: training steps that a training has at least if epochs, training_steps and budget are left out
+        epochs: passes over the training data (default: min_epochs, or more if needed for min_steps)
+        min_epochs: epochs that a training has at least if epochs, training_steps and budget are left out
+        min_steps: training steps that it then has at least
         training_steps: training steps in all, in place of epochs; the last epoch may end early (default: those of the
             epochs)
         budget: time to train in, in place of epochs, such as 90s, 5m or 1h; as many training steps as fit by the speed
@@ -70,6 +69,7 @@ class TrainConfig:
     """
 
     epochs: int | None = None
+    min_epochs: int = 10
     min_steps: int = 1_250
     training_steps: int | None = None
     budget: str | None = None
@@ -111,6 +111,7 @@ class TrainConfig:
                 f"{'training_steps' if self.training_steps else 'budget'} is in place of epochs: give one of them"
             )
         check_at_least("batch_size", self.batch_size, 1)
+        check_at_least("min_epochs", self.min_epochs, 1)
         check_at_least("min_steps", self.min_steps, 1)
         if not self.lr > 0:
             raise ConfigError(f"lr must be above 0, got {self.lr}")
@@ -194,7 +195,7 @@ class TrainConfig:
         """Return ``training_steps``; if it is None, those of the epochs, or as many as follow from an epoch's."""
         if self.training_steps is not None:
             return self.training_steps
-        return steps_per_epoch * (self.epochs or max(MIN_EPOCHS, math.ceil(self.min_steps / steps_per_epoch)))
+        return steps_per_epoch * (self.epochs or max(self.min_epochs, math.ceil(self.min_steps / steps_per_epoch)))
 
     @property
     def additions(self) -> str:

@@ -75,16 +75,17 @@ class Plan:
         if chosen.name == "series" and "val_fraction" not in settings and not needs_some and holds_none_out(splits):
             chosen = chosen.changed(val_fraction=0.0)
         plan = replace(self, recipe=chosen)
-        if chosen.name == "series" and "min_steps" not in settings:
+        if chosen.name in ("series", "text") and "min_steps" not in settings:
             plan = replace(plan, recipe=chosen.changed(min_steps=plan.affordable_steps(splits)))
         return plan
 
     def affordable_steps(self, splits: Splits) -> int:
-        """Return how many training steps the recipe for series takes at least: fewer of what is slow to read."""
+        """Return how many training steps the recipe takes at least: fewer of what is slow to read."""
         train, data = self.recipe.train, splits.train
         batch = min(train.batch_size, len(data))
         length = data.time if batch == len(data) else int(data.steps_of_each.median())  # batches are of like length
-        return self.build(splits).affordable(length, WORK / batch, FEWEST_STEPS, train.min_steps)
+        readings = batch * (2 if train.consistency else 1)
+        return self.build(splits).affordable(length, WORK / readings, FEWEST_STEPS, train.min_steps)
 
     def build(self, splits: Splits) -> SequenceClassifier:
         """Return a new model for the data; its weights are initialised with the recipe's seed.

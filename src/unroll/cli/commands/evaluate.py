@@ -159,7 +159,7 @@ def _outdated(run: Path) -> Iterator[str]:
     """Yield a line for each file in a run's folder that shows the answers of an earlier operating point."""
     from ...runs.folder import PAGE, REPORT
 
-    for name, command in ((PAGE, "export --to html"), (REPORT, "report")):
+    for name, command in ((PAGE, "export"), (REPORT, "report")):
         if (run / name).exists():
             yield f"{run / name} was made before: renew it with unroll {command} {shlex.quote(str(run))}"
 

@@ -16,7 +16,7 @@ def export(
     run: Path,
     /,
     *,
-    to: Literal["html"],
+    to: Literal["html"] = "html",
     out: Path | None = None,
     data: str | None = None,
     data_dir: Path | None = None,
@@ -26,7 +26,7 @@ def export(
 ) -> int:
     """Export a run as a single web page that runs the model in the browser: draw an input and watch it read.
 
-    Example: unroll export runs/first --to html
+    Example: unroll export runs/first
 
     The page contains the weights and needs neither a server nor a network, so it can be mailed or opened from a memory
     stick. Before it is written, its JavaScript is run on real sequences and compared with PyTorch; if any probability

@@ -216,7 +216,7 @@ def _fewer(recipe: Recipe) -> str:
     train, usual = recipe.train, RECIPES[recipe.name].train.min_steps
     if train.min_steps >= usual or train.epochs or train.training_steps:
         return ""
-    return f" (fewer than {usual}, as these series are slow to read)"
+    return f" (fewer than {usual}, as these {'texts' if recipe.name == 'text' else 'series'} are slow to read)"
 
 
 def print_run(console: Console, run: Run, reported: bool) -> None:
