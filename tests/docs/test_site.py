@@ -88,7 +88,7 @@ def test_a_broken_link_is_seen(tmp_path: Path) -> None:
     assert broken(tmp_path.resolve()) == ["a.html: #z", "a.html: b.html#y", "a.html: c.png"]
 
 
-# What depends on looks alone is asked of one of the texts that look alike: on all 58,000 elements it takes over a minute.
+# What depends on looks alone is asked of one of the texts that look alike: on all 58,000 elements it takes minutes.
 LOOKS = "['color-contrast', 'link-in-text-block']"
 # Of what passes only the first is named: to find a selector for each takes half of the time.
 AXE = f"""({{
