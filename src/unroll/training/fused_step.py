@@ -22,7 +22,7 @@ from ..models.classifier import SequenceClassifier
 from ..models.fused_forward import is_scanned, is_watched
 from ..scan import compiled, cpu
 from .device import autocast
-from .optimizer import OPTIMIZERS
+from .optimizer import why_not_adam
 
 MOST_BYTES = 2**30  # of a copy of the training data as the layers read it, which a model with a front needs
 CHUNK = 1_000  # sequences that are copied at once
@@ -46,7 +46,7 @@ def why_not_fused(
         _why_not_model(model)
         or _why_not_parameters(model)
         or _why_not_data(model, data, config)
-        or (_why_not_adam(optimizer, list(model.parameters())) if optimizer else "")
+        or (_why_not_taken(optimizer, model) if optimizer else "")
     )
 
 
@@ -167,19 +167,10 @@ def _is_watched(module: nn.Module) -> bool:
     return is_watched(module) or any(hooks) or nn.utils.parametrize.is_parametrized(module)
 
 
-def _why_not_adam(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> str:
-    if (
-        type(optimizer) not in (*OPTIMIZERS.values(), torch.optim.Adam, torch.optim.AdamW)
-        or len(optimizer.param_groups) != 1
-    ):
-        return "the optimiser is not Adam or AdamW with one group of parameters"
-    if optimizer.param_groups[0]["amsgrad"] or optimizer.param_groups[0]["maximize"]:
-        return "the optimiser has amsgrad or maximize"
-    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
-        return "the optimiser has hooks"
-    if not all("exp_avg" in optimizer.state.get(parameter, ()) for parameter in parameters):
-        return "the optimiser has not taken a step yet"
-    return ""
+def _why_not_taken(optimizer: torch.optim.Optimizer, model: nn.Module) -> str:
+    if all("exp_avg" in optimizer.state.get(parameter, ()) for parameter in model.parameters()):
+        return why_not_adam(optimizer)
+    return why_not_adam(optimizer) or "the optimiser has not taken a step yet"
 
 
 class FusedStep:

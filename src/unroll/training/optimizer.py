@@ -25,13 +25,15 @@ def _uncompiled(kind: type[Adam]) -> type[Adam]:
 OPTIMIZERS = {"adam": _uncompiled(Adam), "adamw": _uncompiled(AdamW)}
 
 
-def is_plain_adam(optimizer: torch.optim.Optimizer) -> bool:
-    """Tell whether an optimiser is Adam or AdamW, all of whose parameters have the same settings, and nothing more."""
+def why_not_adam(optimizer: torch.optim.Optimizer) -> str:
+    """Return why the kernels cannot take an optimiser's steps; empty where it is Adam or AdamW and nothing more."""
     if type(optimizer) not in (*OPTIMIZERS.values(), Adam, AdamW) or len(optimizer.param_groups) != 1:
-        return False
+        return "the optimiser is not Adam or AdamW with one group of parameters"
     if optimizer.param_groups[0]["amsgrad"] or optimizer.param_groups[0]["maximize"]:
-        return False
-    return not (optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks)
+        return "the optimiser has amsgrad or maximize"
+    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+        return "the optimiser has hooks"
+    return ""
 
 
 def make_optimizer(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..models.classifier import SequenceClassifier
 from ..models.fused_forward import is_watched
 from ..scan import cpu
-from .optimizer import is_plain_adam
+from .optimizer import why_not_adam
 
 
 @contextmanager
@@ -118,7 +118,7 @@ class RowSteps:
 
 def _can_wait(model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
     """Tell whether the kernels can take the steps of a model's tables, and nothing else looks at them meanwhile."""
-    if not cpu.ISA or not is_plain_adam(optimizer) or any(map(is_watched, model.modules())):
+    if not cpu.ISA or why_not_adam(optimizer) or any(map(is_watched, model.modules())):
         return False
     (group,) = optimizer.param_groups
     known, weights = set(group["params"]), [table.weight for table in _tables(model)]
