@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Hashable
 from functools import cache
 from pathlib import Path
 from typing import cast, get_args, get_type_hints
@@ -82,7 +83,7 @@ _hints = cache(get_type_hints)  # annotations are texts, and to compile them tak
 
 def check_types(config: object) -> None:
     """Raise `ConfigError` unless each field of ``config`` has a value of its annotated type; floats must be finite."""
-    for name, hint in _hints(type(config)).items():
+    for name, hint in _hints(cast(Hashable, type(config))).items():
         value = getattr(config, name)
         if type(None) in get_args(hint):
             if value is None:
