@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Hashable
+from functools import cache
 from pathlib import Path
 from typing import cast, get_args, get_type_hints
 
@@ -76,9 +78,12 @@ def check_whole(name: str, value: object, least: int) -> None:
     check_at_least(name, cast(int, value), least)
 
 
+_hints = cache(get_type_hints)  # annotations are texts, and to compile them takes longer than all else that is checked
+
+
 def check_types(config: object) -> None:
     """Raise `ConfigError` unless each field of ``config`` has a value of its annotated type; floats must be finite."""
-    for name, hint in get_type_hints(type(config)).items():
+    for name, hint in _hints(cast(Hashable, type(config))).items():
         value = getattr(config, name)
         if type(None) in get_args(hint):
             if value is None:

@@ -119,7 +119,7 @@ def assert_same_bits(found: Tensors, expected: Tensors) -> None:
 CASES = covering(
     {
         "batch": (1, 3, 64),
-        "time": (1, 2, 63),
+        "time": (1, 2, 21),
         "hidden": (1, 17, 150, 256),
         "size": (1, 28),
         "lengths": (False, True),

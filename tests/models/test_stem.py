@@ -148,7 +148,7 @@ def test_stages_and_traces_show_the_stem() -> None:
 @pytest.mark.parametrize("scaling", ["training", "both"])
 def test_saliency_speaks_of_single_time_steps(scaling: str) -> None:
     model, x, lengths = made(scaling=scaling), torch.randn(4, 20, 3), torch.tensor([20, 3, 0, 11])
-    values = unroll.attribute(model, x, lengths, target=1, steps=2000)
+    values = unroll.attribute(model, x, lengths, target=1, steps=1000)
     assert values.shape == x.shape
     nothing = torch.zeros_like(model.vectors(x, lengths))
     gain = model(x, lengths)[:, 1] - model.of_vectors(nothing, lengths)[:, 1]

@@ -201,6 +201,7 @@ def test_the_test_part_of_a_set_is_not_used(tmp_path: Path, call: Call) -> None:
     assert "out-of-fold accuracy" in out
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command_reports_and_compares(whole: CrossValidation, data: str, tmp_path: Path, call: Call) -> None:
     flags = ["--folds", 4, "--group-pattern", "p[0-9]+", "--drop-columns", "day", "--recipe", "images"]
     other = tmp_path / "other"

@@ -91,6 +91,7 @@ def test_predictions_of_a_file_are_the_model_s(stays: str, missing: Any) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_the_commands_say_the_same_words_as_for_images(call: Call, stays: str) -> None:
     status, out, err = call("explore", "--data", stays)
     assert (status, err) == (0, "")
@@ -120,6 +121,7 @@ def test_the_commands_say_the_same_words_as_for_images(call: Call, stays: str) -
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_one_object_for_programs(call: Call, stays: str) -> None:
     call("train", "--no-report", "--data", stays, *FLAGS, "--out", "run")
     found = json.loads(call("predict", "run", "stays_test.csv", "no.csv", "--json")[1])["predictions"]
@@ -152,6 +154,7 @@ def test_a_file_that_cannot_be_predicted(call: Call, stays: str, content: str, m
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_commands_say_what_columns_were_taken_for_and_may_be_told(call: Call) -> None:
     random = np.random.default_rng(0)
     steps = [f"t{t}" for t in range(5)]

@@ -109,6 +109,7 @@ def test_other_data_is_not_taken_for_the_test_part_that_there_is_none_of(whole: 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_said_of_a_run_without_a_test_part(whole: unroll.Run, call: Call) -> None:
     status, _, err = call("evaluate", whole.path)
     assert (status, err.count("\n")) == (2, 1)

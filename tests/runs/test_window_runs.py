@@ -163,6 +163,7 @@ def test_an_operating_point_is_measured_per_window_and_per_recording(folder: Pat
     assert "│ 4 recordings │" in " ".join(call(*words)[1].replace("┃", "│").split())
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_report_names_windows_by_their_start_and_promises_no_early_stop(folder: Path, tmp_path: Path) -> None:
     run = unroll.load_run(folder / "run")
     test = load_test(run)

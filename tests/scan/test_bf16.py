@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -33,7 +34,10 @@ from unroll.training.fused_step import why_not_fused
 pytestmark = NEEDS_BF16
 
 
-@pytest.fixture(params=cpu.BF16_INSTRUCTION_SETS or ("none",), autouse=True)
+INSTRUCTION_SETS = cpu.BF16_INSTRUCTION_SETS or ("none",)
+
+
+@pytest.fixture(params=INSTRUCTION_SETS, autouse=True)
 def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each instruction set that this processor has, where the best one would be taken."""
     monkeypatch.setattr(cpu, "BF16_ISA", request.param)
@@ -59,32 +63,40 @@ class Product(torch.autograd.Function):
         return rounded(grad) @ rounded(w), rounded(grad).t() @ rounded(x)
 
 
-def by_hand(monkeypatch: pytest.MonkeyPatch, recurrence: str, *arguments: Any, **options: Any) -> Tensors:
+def by_hand(recurrence: str, *arguments: Any, **options: Any) -> Tensors:
     """Return what the reference makes in float64 with such products."""
 
     def linear(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
         product: Tensor = Product.apply(x, w)  # type: ignore[no-untyped-call]
         return product if b is None else product + b
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         for module in (elman, gated):
             patch.setattr(module, "linear", linear)
         return everything(recurrence, *arguments, backend="reference", **options)
 
 
-@pytest.mark.parametrize(
-    "number",
-    [pytest.param(number, id=CASE_IDS[number], marks=LARGE_IS_SLOW[number]) for number in range(len(CASES))],
-)
-@pytest.mark.parametrize("recurrence", GATES)
-def test_kernels_round_the_factors_and_nothing_else(
-    monkeypatch: pytest.MonkeyPatch, recurrence: str, number: int
-) -> None:
+@lru_cache(maxsize=1)
+def exact(recurrence: str, number: int) -> Tensors:
+    """Return that of a case; the instruction sets come one after the other."""
     inputs, lengths, options = prepare(recurrence, CASES[number])
-    exact = by_hand(monkeypatch, recurrence, inputs, lengths, **options)
+    return by_hand(recurrence, inputs, lengths, **options)
+
+
+OF_CASES = [
+    pytest.param(name, number, isa, id=f"{name}-{CASE_IDS[number]}-{isa}", marks=LARGE_IS_SLOW[number])
+    for name in GATES
+    for number in range(len(CASES))
+    for isa in INSTRUCTION_SETS
+]
+
+
+@pytest.mark.parametrize(("recurrence", "number", "isa"), OF_CASES, indirect=["isa"])
+def test_kernels_round_the_factors_and_nothing_else(recurrence: str, number: int, isa: str) -> None:
+    inputs, lengths, options = prepare(recurrence, CASES[number])
     with torch.autocast("cpu", torch.bfloat16), torch_threads(2):
         actual = everything(recurrence, copied(inputs, torch.float32), lengths, backend="cpu", **options)
-    for name, expected in exact.items():
+    for name, expected in exact(recurrence, number).items():
         assert actual[name].dtype == torch.float32
         if expected.norm() > 1e-6:
             # A sum in float32 may be rounded to the other neighbour, and a unit of relu be off instead of on.
@@ -100,9 +112,9 @@ EDGES = [(15, 2, 31, 15), (17, 3, 33, 31), (33, 2, 64, 33), (32, 2, 65, 64), (2,
 
 @pytest.mark.parametrize("shape", EDGES, ids=["B{}-T{}-I{}-H{}".format(*shape) for shape in EDGES])
 @pytest.mark.parametrize("recurrence", ["tanh", "gru", "lstm"])
-def test_sizes_at_the_edges_of_tiles(monkeypatch: pytest.MonkeyPatch, recurrence: str, shape: tuple[int, ...]) -> None:
+def test_sizes_at_the_edges_of_tiles(recurrence: str, shape: tuple[int, ...]) -> None:
     inputs, lengths = make(recurrence, *shape), some_lengths(*shape[:2])
-    expected = by_hand(monkeypatch, recurrence, inputs, lengths)
+    expected = by_hand(recurrence, inputs, lengths)
     with torch.autocast("cpu", torch.bfloat16):
         actual = everything(recurrence, copied(inputs, torch.float32), lengths, backend="cpu")
     for name, exact in expected.items():
@@ -110,10 +122,10 @@ def test_sizes_at_the_edges_of_tiles(monkeypatch: pytest.MonkeyPatch, recurrence
         assert error < 0.01, f"{name} is off by {error:.2e}"
 
 
-def test_the_forward_pass_is_exact_but_for_ties(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_forward_pass_is_exact_but_for_ties() -> None:
     """Closer than float32's products would come: rounding takes place, and at the nearest."""
     inputs, lengths, _ = prepare("tanh", {**CASES[0], "batch": 64, "time": 2, "hidden": 150, "size": 28, "lengths": 0})
-    expected = by_hand(monkeypatch, "tanh", inputs, lengths)["y"]
+    expected = by_hand("tanh", inputs, lengths)["y"]
     single = copied(inputs, torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         actual = everything("tanh", single, lengths, backend="cpu")["y"]

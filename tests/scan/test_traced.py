@@ -27,7 +27,7 @@ pytestmark = [  # torch's own, where it loads its forward-mode rules and where i
 def model_and_inputs(cell: str = "rnn", **options: Any) -> tuple[unroll.SequenceClassifier, Tensor, Tensor]:
     """Return a small classifier, and two batches that it may not take for one another."""
     model = unroll.SequenceClassifier(3, 2, cell=cell, hidden_size=4, **options)
-    return model.eval(), torch.randn(2, 5, 3), torch.randn(2, 5, 3)
+    return model.eval(), torch.randn(2, 3, 3), torch.randn(2, 3, 3)
 
 
 CELLS = ["rnn", "gru", "lstm"]
@@ -63,7 +63,7 @@ def test_compile_in_one_graph(cell: str) -> None:
 @pytest.mark.filterwarnings(
     "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
 )  # dynamo looks at it
-@pytest.mark.parametrize("lengths", [None, torch.tensor([5, 2])], ids=["full", "lengths"])
+@pytest.mark.parametrize("lengths", [None, torch.tensor([3, 2])], ids=["full", "lengths"])
 @pytest.mark.slow
 def test_compiling_goes_around_kernels_that_were_asked_for(lengths: Tensor | None) -> None:
     model, x, _ = model_and_inputs(backend="cpu")
