@@ -65,6 +65,12 @@ class Page(html.parser.HTMLParser):
             self.words += " ".join(data.split()) + " "
 
 
+@pytest.fixture
+def undrawn_as_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn into the page alone, and not once more into files of their own."""
+    monkeypatch.setattr(report_module, "png", lambda _: b"")
+
+
 @pytest.mark.slow
 def test_the_page_stands_alone_and_says_what_is_so(run: unroll.Run, tmp_path: Path) -> None:
     page = write_report(run, load_test(run), out=tmp_path).path
@@ -225,6 +231,7 @@ def test_a_report_that_fails_takes_nothing_from_the_run(call: Call, monkeypatch:
     assert call("evaluate", "run", "--json")[0] == 0
 
 
+@pytest.mark.usefixtures("undrawn_as_files")
 @pytest.mark.slow
 def test_a_model_of_no_numbers_has_a_report(sample: unroll.Splits) -> None:
     unroll.save(unroll.SequenceClassifier(28, 10, hidden_size=4), "sick", data=sample.train)
@@ -234,6 +241,7 @@ def test_a_model_of_no_numbers_has_a_report(sample: unroll.Splits) -> None:
     assert "not finite" in words
 
 
+@pytest.mark.usefixtures("undrawn_as_files")
 @pytest.mark.slow
 def test_names_may_hold_what_matplotlib_and_html_take_for_something_else(call: Call) -> None:
     rows = ["label,id,time,$a_$"]

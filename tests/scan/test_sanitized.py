@@ -36,6 +36,7 @@ def test_small_scans_stay_within_their_memory(tmp_path: Path) -> None:
     options = [f"CXX={COMPILER}", f"SANITIZED={folder}", f"SETS={sets}", "DEFINES=", "SANITIZE=-O0"]
     with FileLock(folder / ".lock"):
         subprocess.run(["make", "--silent", str(driver), *options], cwd=ROOT, check=True)
-    done = subprocess.run([driver, plain_programs.FILE, "1e4"], capture_output=True, text=True, check=False)
-    summary = f"sanitize: 176 scans right by {sets}, nothing found\n"
+    # Larger scans reach no other line or branch of the kernels, as gcov counts them; make sanitize runs them.
+    done = subprocess.run([driver, plain_programs.FILE, "5e3"], capture_output=True, text=True, check=False)
+    summary = f"sanitize: 148 scans right by {sets}, nothing found\n"
     assert done.stdout == summary, done.stdout + done.stderr
