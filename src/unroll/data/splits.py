@@ -120,6 +120,10 @@ class Splits:
         if train.missing is None:
             config.check_unused(self.source, "no value is missing in its training part", "missing")
         gone = None if train.missing is None else train.flat(train.missing)
+        if gone is not None and bool(gone.all()):
+            raise DataError(
+                f"{self.source}: all values of the training part are missing: there is nothing to learn from"
+            )
         rule = Missing.of(config.missing, train.flat(train.x), gone)
         return self._with_each(lambda part: part.filled(rule))
 
