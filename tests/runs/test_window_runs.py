@@ -19,7 +19,7 @@ from served import client
 from unroll.config import OperatingConfig
 from unroll.evaluation.operating_point import OperatingPoint
 from unroll.evaluation.recordings import classes_of_recordings, pooled
-from unroll.evaluation.significance import wilson
+from unroll.evaluation.significance import dependence, wilson
 from unroll.export.description import describe
 from unroll.export.verify import check
 from unroll.report import results, write_report
@@ -142,6 +142,13 @@ def test_the_accuracy_is_given_per_window_and_per_recording(folder: Path, call: 
     assert f"{correct} of 4 recordings correct, each by the mean probabilities of its windows" in out
 
 
+def test_train_prints_the_accuracy_per_recording_as_evaluate_does(folder: Path, call: Call, tmp_path: Path) -> None:
+    words = ("--window", WINDOW, "--hidden-size", 3, "--training-steps", 2, "--out", tmp_path / "run", "--json")
+    status, out, _ = call("train", "--data", folder / "walks.csv", *words)
+    evaluated = json.loads(call("evaluate", tmp_path / "run", "--json")[1])
+    assert (status, json.loads(out)["recordings"]) == (0, evaluated["recordings"])
+
+
 def test_a_comparison_says_that_windows_are_no_independent_tests(folder: Path, call: Call, tmp_path: Path) -> None:
     settings = unroll.load_run(folder / "run").config.plan
     assert settings is not None
@@ -149,7 +156,13 @@ def test_a_comparison_says_that_windows_are_no_independent_tests(folder: Path, c
     second = unroll.train_run(settings.data, out=tmp_path / "second", window=WINDOW, stride=STRIDE, **own)
     status, out, err = call("compare", folder / "run", second.path)
     assert (status, err) == (0, "")
-    assert "windows of one recording are counted as independent, so p is too small" in out
+    words = "windows of one recording are counted as independent, so p is too small"
+    assert words in out
+    status, out, err = call("baseline", second.path, "--json")
+    assert (status, json.loads(out)["comparison"].endswith(f"; {words}")) == (0, True)
+    own = {"group": "a", "window": 128, "resample": None}
+    assert dependence([{"group_pattern": None}]) == ""
+    assert dependence([own]) == words.replace("recording are", "recording and sequences of one group are")
 
 
 def test_an_operating_point_is_measured_per_window_and_per_recording(folder: Path, call: Call) -> None:
