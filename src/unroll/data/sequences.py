@@ -359,8 +359,7 @@ class SequenceData:
         if origins is not None and origins.when is not None:
             which = time_folds(origins.when, total)
         elif origins is not None and origins.undivided is not None:
-            what = "recordings" if origins.groups is None else "groups"
-            which = group_folds(y, origins.undivided, total, seed, what)
+            which = group_folds(y, origins.undivided, total, seed, f"{origins.whole}s")
         else:
             which = stratified_folds(y, self._contents() or range(len(y)), total, seed)
         return Folds(number, total, which, y, origins, apart)
