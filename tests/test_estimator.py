@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
@@ -21,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 import unroll
-from unroll import ConfigError, DataError, RNNClassifier
+from unroll import ConfigError, DataError, RNNClassifier, estimator
 from unroll.config import ModelConfig, TrainConfig
 
 # By the kernels, in milliseconds.
@@ -267,6 +268,61 @@ def test_validation_data_stops_and_calibrates() -> None:
         logits = classifier.model_(classifier.sequences(X).batch(slice(None)).x)
         expected = (logits / classifier.calibration_.temperature).softmax(dim=1).detach()
         np.testing.assert_allclose(classifier.predict_proba(X), expected, atol=1e-6)
+
+
+def held_out(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[float], list[float]]]:
+    """Return, of each training to come, the first values of the series to train on, and of those held out."""
+    seen: list[tuple[list[float], list[float]]] = []
+    training = estimator.Training
+
+    def watched(model: Any, splits: unroll.Splits, *more: Any) -> Any:
+        assert splits.val is not None
+        seen.append((splits.train.x[:, 0, 0].tolist(), splits.val.x[:, 0, 0].tolist()))
+        return training(model, splits, *more)
+
+    monkeypatch.setattr(estimator, "Training", watched)
+    return seen
+
+
+def test_validation_holds_out_whole_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    person = np.arange(60) // 10
+    own = X.copy()
+    own[:, 0, 0] = person
+    seen = held_out(monkeypatch)
+    classifier = fast(val_fraction=0.3)
+    classifier.fit(own, Y, groups=person).fit(own, Y, np.arange(60) % 3, groups=list(map(str, person)))
+    classifier.fit(own, Y)
+    for train, val in seen[:2]:
+        assert not set(train) & set(val)
+    assert len(set(seen[0][1])) == 2  # of six, which is nearest to three tenths
+    assert set(seen[2][0]) & set(seen[2][1])
+
+
+def test_groups_are_routed_to_the_folds_and_to_the_validation_within_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    person = np.arange(60) // 10
+    own = X.copy()
+    own[:, 0, 0] = person
+    seen = held_out(monkeypatch)
+    with config_context(enable_metadata_routing=True):
+        asked = fast(val_fraction=0.3).set_fit_request(groups=True)
+        cross_val_score(asked, own, Y, params={"groups": person}, cv=GroupKFold(2))
+    assert len(seen) == 2
+    for train, val in seen:
+        assert not set(train) & set(val)
+        assert len(set(train) | set(val)) == 3
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (["a"] * 59, "groups must be those of 60 series, got 59"),
+        (["a"] * 60, "val_fraction 0.3 holds out no whole group of 60 series: set it to 0"),
+        ([*["a"] * 59, None], "X, series 59: the group is empty: expected a name"),
+    ],
+)
+def test_groups_that_do_not_fit_are_refused(groups: list[Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        fast(val_fraction=0.3).fit(X, Y, groups=groups)
 
 
 def test_a_copy_is_as_good_and_small(tmp_path: Path) -> None:

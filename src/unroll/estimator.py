@@ -21,8 +21,9 @@ from .config import RECIPES, DataConfig, MissingName, ModelConfig, RecipeName, T
 from .config.model import Auto, ScalingName
 from .config.signature import documented, takes, with_defaults
 from .data.containers import SeriesBlock, is_frame, numbers, series_block
-from .data.cuts import stratified_cut
 from .data.formats.stored import to_data
+from .data.memory import groups_of
+from .data.origins import Origins
 from .data.preparation import Preparation, Scaling
 from .data.raw import prepare_series
 from .data.sequences import SequenceData
@@ -62,7 +63,7 @@ class Arguments(TrainConfig, ModelConfig):
         class_weight: weights of the classes in the training loss; "balanced", so that each class counts alike however
             rare it is, or a mapping of classes to weights, the others 1 (default: 1 for all)
         val_fraction: fraction of the training data held out for validation, of each class at least one series of two or
-            more; 0 holds out none
+            more, or whole groups where `fit` is given some; 0 holds out none
         random_state: seed of the initial weights, shuffling, validation split and noise, a whole number or NumPy's
             RandomState (default: a new one from NumPy's global generator at each fit)
         verbose: print a line after each epoch
@@ -161,7 +162,16 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         for parameter in PARAMETERS:
             setattr(self, parameter.name, getattr(arguments, parameter.name))
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Self:  # noqa: N803
+    def fit(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        groups: Any = None,
+        X_val: Any = None,  # noqa: N803
+        y_val: Any = None,
+    ) -> Self:
         """Train a new model.
 
         Args:
@@ -169,6 +179,8 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
             y: (N,) labels: texts, whole numbers or bools, of at least two classes.
             sample_weight: (N,) numbers, 0 or more, by which the loss of each series is multiplied, after division by
                 their mean; series of weight 0 are left out (default None: all 1).
+            groups: (N,) names or numbers: what each series belongs to, the person that it is of say. ``val_fraction``
+                then holds out whole groups (default None: each series for itself).
             X_val: series for validation, in place of ``val_fraction`` (default None). Validation decides where
                 ``patience`` or ``keep`` say so, and calibrates the probabilities.
             y_val: their labels.
@@ -183,13 +195,14 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         block = self._block(X, reset=True)
         labels = self._labels(y, block)
         _check_order("sample_weight", sample_weight, block)
+        origins = self._origins(groups, block)
         self.classes_, at = np.unique(labels, return_inverse=True)
         weights = self._weights(sample_weight, at)
         trained = self.classes_[np.unique(at[weights > 0])]
         if len(trained) < 2:
             raise DataError(f"RNNClassifier needs 2 or more classes to train on, got 1 class: {listed(trained)}")
         used = np.flatnonzero(weights > 0)
-        splits, weights = self._splits(block, at, used), weights[used]
+        splits, weights = self._splits(block, at, used, origins), weights[used]
         self.preparation_ = splits.train.preparation
         if X_val is not None:
             splits = replace(splits, val=self._labelled(X_val, y_val))
@@ -375,17 +388,25 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
             weights = weights * own[at]
         return weights
 
-    def _splits(self, block: SeriesBlock, at: np.ndarray, used: np.ndarray) -> Splits:
+    def _origins(self, groups: Any, block: SeriesBlock) -> Origins | None:
+        if groups is None:
+            return None
+        _check_order("groups", groups, block)
+        names = [str(name) for name in block.names or range(len(block))]
+        return Origins.of("X", names, "series", groups_of(groups, len(block)))
+
+    def _splits(self, block: SeriesBlock, at: np.ndarray, used: np.ndarray, origins: Origins | None) -> Splits:
         """Return training series with what is learned of them: their scaling, and what stands for missing values.
 
         Args:
             block: of all series.
             at: (N,) index into ``classes_``.
             used: which of them to train on.
+            origins: of all series; None if they are in no groups.
         """
         names = tuple(map(str, self.classes_.tolist()))
         plain = Preparation(names, Scaling(0.0, 1.0), features=block.features)
-        data = to_data("X", block.values, block.lengths, at.astype(np.int64), plain)
+        data = replace(to_data("X", block.values, block.lengths, at.astype(np.int64), plain), origins=origins)
         data = data.subset(torch.from_numpy(used)).unpadded() if len(used) < len(at) else data
         splits = Splits(data, data.subset(torch.empty(0, dtype=torch.int64)), "X", "X")
         return splits.learned(DataConfig(missing=self.missing)).scaled("unit" if self.scaling == "unit" else "training")
@@ -393,9 +414,10 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
     def _cut(self, splits: Splits, seed: int) -> tuple[np.ndarray, Splits]:
         """Return which training series remain, and the splits with the others held out for validation."""
         data = splits.train
-        rest, part = stratified_cut(data.y.numpy(), self.val_fraction, seed, data.checksums())
+        rest, part = data.cut_indices(self.val_fraction, seed)
         if not len(part):
-            raise DataError(f"val_fraction {self.val_fraction:g} holds out none of {len(data)} series: set it to 0")
+            none = "none" if data.origins is None else "no whole group"
+            raise DataError(f"val_fraction {self.val_fraction:g} holds out {none} of {len(data)} series: set it to 0")
         train, val = data.subset(torch.from_numpy(rest)), data.subset(torch.from_numpy(part))
         return rest, replace(splits, train=train, val=val)
 

@@ -37,6 +37,19 @@ class Half(unroll.Cell):
     def step(self, x, state):
         return state
 """
+FAULTY = f"""{MODULE}
+class Wrong(Own):
+    def step(self, x, state):
+        return self.inner(state)
+
+class Narrow(Own):
+    def step(self, x, state):
+        return self.inner(x)[:, 1:]
+
+class Unborn(Own):
+    def initial_state(self, batch_size, *, dtype, device):
+        return self.start
+"""
 
 
 @pytest.fixture
@@ -126,6 +139,25 @@ def test_what_is_no_cell(call: Call, cell: str, message: str) -> None:
     Path("broken.py").write_text("1 / 0")
     Path("needy.py").write_text("import nothing_of_that_name")
     assert call("train", "--no-report", "--cell", cell) == (2, "", f"unroll: {message}\n")
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("command", ["check", "train"])
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("Wrong", "the cell Wrong: step raises RuntimeError: mat1 and mat2 shapes cannot be multiplied (2x5 and 28x5)"
+                  " (own.py:24: return self.inner(state))"),
+        ("Narrow", "the cell Narrow: step must return the output, (batch, 5), or a tuple that begins with it, got shape"
+                   " (2, 4) for 2 sequences"),
+        ("Unborn", "the cell Unborn: initial_state raises AttributeError: 'Unborn' object has no attribute 'start'"
+                   " (own.py:32: return self.start)"),
+    ],
+)  # fmt: skip
+def test_what_a_cell_raises_is_said_in_a_line(call: Call, command: str, cell: str, message: str) -> None:
+    Path("own.py").write_text(FAULTY)
+    status, out, err = call(command, "--cell", f"own:{cell}", "--hidden-size", 5)
+    assert (status, out, err) == (2, "", f"unroll: {message}\n")
     assert not Path("runs").exists()
 
 

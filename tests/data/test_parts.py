@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import unroll
-from unroll import ConfigError, SequenceClassifier, Training
+from unroll import ConfigError, DataError, SequenceClassifier, Training
 from unroll.cli import main
 
 Written = Callable[[Path, str, int], None]
@@ -137,3 +137,9 @@ def test_a_test_part_without_classes_is_not_used(kind: str, tmp_path: Path) -> N
         assert (len(splits.train), len(splits.test)) == (16, 4)
         assert splits.train.notes == (f"{test} has no classes: it is not used",)
     assert len(unroll.load(tmp_path, test_fraction=0.5).test) == 10
+
+
+def test_groups_of_arrays_are_called_groups_where_none_can_be_held_out() -> None:
+    x = torch.arange(48.0).view(12, 4, 1)
+    with pytest.raises(DataError, match="no whole group can be held out, as each has a class that no other has"):
+        unroll.load(x, list("ab" * 6), groups=list("ab" * 6))

@@ -317,6 +317,31 @@ def test_nan_behind_the_last_value_is_padding_in_npz(tmp_path: Path) -> None:
     assert data.steps_of_each[3] == 4
 
 
+@pytest.mark.parametrize("empty", [[3], [3, 7], range(20)])
+def test_arrays_with_a_sequence_of_nan_alone_are_refused(tmp_path: Path, empty: Sequence[int]) -> None:
+    x = np.random.default_rng(0).normal(size=(20, 6, 2))
+    x[list(empty)] = np.nan
+    y = np.arange(20) % 2
+    message = f"holds nothing but NaN in {len(empty)} of 20 sequences, the first is sequence {empty[0]}: leave such"
+    with pytest.raises(DataError, match=message):
+        load(x, y)
+    np.savez(tmp_path / "n.npz", x=x, y=y)
+    with pytest.raises(DataError, match=message):
+        load(tmp_path / "n.npz")
+
+
+def test_series_of_missing_values_alone_are_named(tmp_path: Path) -> None:
+    rows = [f"s{n},{t},{'' if n in (2, 5) else n + t},{'ab'[n % 2]}" for n in range(10) for t in range(3)]
+    (tmp_path / "long.csv").write_text("\n".join(["id,time,v,label", *rows]))
+    note = "all values are missing in 2 of 10 series, the first is id s2: leave them out"
+    assert note in load(tmp_path / "long.csv").train.notes
+    series = [np.full((4, 1), np.nan) if n == 3 else np.full((4, 1), n) for n in range(10)]
+    note = "all values are missing in 1 of 10 series, the first is series 3: leave them out"
+    assert note in load(series, list("ab" * 5)).train.notes
+    with pytest.raises(DataError, match="all values of the training part are missing: there is nothing to learn from"):
+        load([np.full((4, 1), np.nan)] * 10, list("ab" * 5))
+
+
 @pytest.mark.parametrize(("mark", "named"), [(-999, "-999"), (9999.5, "9999.5"), (-1e6, "-1000000")])
 def test_a_far_value_that_is_frequent_is_named(write: Write, mark: float, named: str) -> None:
     rows = [[*row[:2], mark if (row[1] == 2) else row[2], *row[3:]] for row in long()]

@@ -128,7 +128,7 @@ def test_the_verdict(right: int, words: str) -> None:
     logits = torch.nn.functional.one_hot(labels, 2).float()
     predictions = Predictions(logits, y, ("a", "b"), "0")
     simple = Baseline("simple", "", torch.zeros(20, dtype=torch.int64), None, 0.0)
-    assert verdict(predictions, simple).startswith(words)
+    assert verdict(predictions, simple, {}).startswith(words)
 
 
 @pytest.mark.slow

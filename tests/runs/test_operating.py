@@ -275,6 +275,7 @@ def test_a_new_training_loses_the_point_and_a_changed_run_refuses_it(faults: unr
         ({"validation": [[1, 2, -1], [3, 4, 0]]}, "a count must be at least 0"),
         ({"costs": {"false_negative": 1}}, "'false_positive'|false_positive is missing"),
         ({"chosen": 3}, "chosen must be a string"),
+        ({"counted": "rows"}, "counted must be one of sequences, windows, recordings"),
     ],
 )
 def test_a_broken_file_is_named_and_can_be_dropped(faults: unroll.Run, change: dict[str, Any], match: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,11 +16,14 @@ import torch
 
 import unroll
 from served import client
+from unroll.config import OperatingConfig
+from unroll.evaluation.operating_point import OperatingPoint
 from unroll.evaluation.recordings import classes_of_recordings, pooled
-from unroll.evaluation.significance import wilson
+from unroll.evaluation.significance import dependence, wilson
 from unroll.export.description import describe
 from unroll.export.verify import check
-from unroll.report import write_report
+from unroll.report import results, write_report
+from unroll.report.section import Table
 from unroll.runs.artifacts import read_predictions
 from unroll.runs.data import load_test
 from unroll.server import Served
@@ -138,6 +142,13 @@ def test_the_accuracy_is_given_per_window_and_per_recording(folder: Path, call: 
     assert f"{correct} of 4 recordings correct, each by the mean probabilities of its windows" in out
 
 
+def test_train_prints_the_accuracy_per_recording_as_evaluate_does(folder: Path, call: Call, tmp_path: Path) -> None:
+    words = ("--window", WINDOW, "--hidden-size", 3, "--training-steps", 2, "--out", tmp_path / "run", "--json")
+    status, out, _ = call("train", "--data", folder / "walks.csv", *words)
+    evaluated = json.loads(call("evaluate", tmp_path / "run", "--json")[1])
+    assert (status, json.loads(out)["recordings"]) == (0, evaluated["recordings"])
+
+
 def test_a_comparison_says_that_windows_are_no_independent_tests(folder: Path, call: Call, tmp_path: Path) -> None:
     settings = unroll.load_run(folder / "run").config.plan
     assert settings is not None
@@ -145,7 +156,13 @@ def test_a_comparison_says_that_windows_are_no_independent_tests(folder: Path, c
     second = unroll.train_run(settings.data, out=tmp_path / "second", window=WINDOW, stride=STRIDE, **own)
     status, out, err = call("compare", folder / "run", second.path)
     assert (status, err) == (0, "")
-    assert "windows of one recording are counted as independent, so p is too small" in out
+    words = "windows of one recording are counted as independent, so p is too small"
+    assert words in out
+    status, out, err = call("baseline", second.path, "--json")
+    assert (status, json.loads(out)["comparison"].endswith(f"; {words}")) == (0, True)
+    own = {"group": "a", "window": 128, "resample": None}
+    assert dependence([{"group_pattern": None}]) == ""
+    assert dependence([own]) == words.replace("recording are", "recording and sequences of one group are")
 
 
 def test_an_operating_point_is_measured_per_window_and_per_recording(folder: Path, call: Call) -> None:
@@ -160,7 +177,46 @@ def test_an_operating_point_is_measured_per_window_and_per_recording(folder: Pat
     for name, label in zip(names, positive, strict=True):
         counts[int(name[1:]) % 2][int(label)] += 1
     assert (answered["test"]["n"], answered["recordings"]["counts"]) == (28, counts)
-    assert "│ 4 recordings │" in " ".join(call(*words)[1].replace("┃", "│").split())
+    assert "│ test, 28 windows │ test, 4 recordings │" in " ".join(call(*words)[1].replace("┃", "│").split())
+
+
+def test_a_threshold_is_chosen_by_what_recordings_are_answered(folder: Path, call: Call, tmp_path: Path) -> None:
+    run = unroll.load_run(shutil.copytree(folder / "run", tmp_path / "run"))
+    assert run.config.train is not None
+    splits = unroll.load(folder / "walks.csv", window=WINDOW, stride=STRIDE)
+    _, val = splits.train.cut(0.2, run.config.train.seed)
+    assert val.origins is not None
+    names = sorted(set(val.origins.names))
+    p = run.predict([walks(20)[int(name[1:])] for name in names])[:, 1].double()
+    of_y = sorted((v for v, name in zip(p.tolist(), names, strict=True) if int(name[1:]) % 2), reverse=True)
+    words = ("evaluate", run.path, "--at-recall", 0.5, "--positive", "y")
+    status, out, err = call(*words, "--keep")
+    assert status == 0
+    assert f"the threshold was chosen by {len(of_y)} validation recordings of 'y', which are few" in err
+    assert "(at recall 0.5 of recordings)" in out
+    assert f"validation, {len(names)} recordings" in out
+    point = unroll.load_run(run.path).operating_point
+    assert point is not None
+    assert point.threshold == pytest.approx(of_y[(len(of_y) + 1) // 2 - 1], abs=2e-6)
+    assert point.validation is not None
+    assert (point.counted, point.validation.n, point.validation.positives) == ("recordings", len(names), len(of_y))
+    predictions = read_predictions(run.path, run.preparation.classes)
+    assert predictions is not None
+    (section,) = results.operating_point(predictions, unroll.load_run(run.path))
+    (table,) = section.parts
+    assert isinstance(table, Table)
+    assert table.headings == ("", "validation, per recording", "test", "test, per recording")
+    assert f"{len(names)} recordings of validation, 28 windows of test, 4 recordings of test" in table.caption
+
+
+def test_a_threshold_is_chosen_by_windows_where_a_recording_is_of_two_classes() -> None:
+    p = torch.tensor([0.9, 0.7, 0.2, 0.4])
+    judged = torch.stack([1 - p, p], dim=1), torch.tensor([1, 1, 0, 0])
+    config = OperatingConfig(at_recall=1, positive="b")
+    for recordings, counted, threshold in (([0, 0, 1, 1], "recordings", 0.8), ([0, 1, 1, 1], "windows", 0.7)):
+        point = OperatingPoint.choose(config, "ab", None, judged, torch.tensor(recordings))
+        assert point.counted == counted
+        assert point.threshold == pytest.approx(threshold, abs=2e-6)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -44,7 +44,7 @@ class Folds:
         origins = self.origins
         if origins is None or (origins.when is None and origins.undivided is None):
             return "stratified"
-        return "time" if origins.when is not None else "recording" if origins.groups is None else "group"
+        return "time" if origins.when is not None else origins.whole
 
     def cut(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the indices to train on and those of fold ``number``, (M,) int64 each, ascending."""

@@ -271,12 +271,12 @@ def _of_arrays(held: dict[str, Held], groups: Any, config: DataConfig, model: Pr
         arrays[f"x{suffix}"] = x[:, :, None] if x.ndim == 2 else x
         arrays[f"y{suffix}"] = _labels(part.y, Path(f"y{suffix}"))
         if groups is not None and name == "train":
-            arrays[f"groups{suffix}"] = np.array(_groups(groups, len(x)))
+            arrays[f"groups{suffix}"] = np.array(groups_of(groups, len(x)))
             config = replace(config, group="groups")
     return npz.of_arrays(Path("arrays"), arrays, config, model)
 
 
-def _groups(groups: Any, n: int) -> list[str]:
+def groups_of(groups: Any, n: int) -> list[str]:
     """Return the name of the group of each of ``n`` series."""
     names = list(map(text_of, groups.tolist() if hasattr(groups, "tolist") else groups))
     if len(names) != n:
@@ -306,7 +306,7 @@ def _of_series(
         values = [marks.masked(values) for values in block.each]
         if empty := [name for name, values in zip(names, values, strict=True) if not len(values)]:
             raise DataError(f"{path}, series {shown(empty[0])}: the series is empty; leave it out")
-        of_each = _groups(groups, len(block)) if groups is not None and name == "train" else None
+        of_each = groups_of(groups, len(block)) if groups is not None and name == "train" else None
         return Series(path, values, names, "series", labels, (), block.features, times=block.times, groups=of_each)
 
     return series.of_parts({name: name for name in held}, parse, model)

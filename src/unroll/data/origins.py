@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -69,6 +70,11 @@ class Origins:
         Recordings of one name go together.
         """
         return self.names if self.groups is None and self.windows is not None else self.groups
+
+    @property
+    def whole(self) -> Literal["group", "recording"]:
+        """What `undivided` names."""
+        return "recording" if self.groups is None else "group"
 
     def cut_into(self, windows: Windows) -> Origins:
         """Return the origins of windows of these recordings."""

@@ -9,17 +9,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..config import DataConfig
 from ..errors import DataError
 from .containers import is_frame, numbers, series_block
+from .formats.series import marked_as_before
 from .formats.stored import to_data
 from .formats.text_file import check_text
 from .formats.texts import unread
+from .frame_examples import is_table, series_in, texts_in
 from .preparation import ImageFormat, Preparation, Scaling, in_channels
 from .sequences import SequenceData
 
 
 def prepare_raw(
-    raw: Any, preparation: Preparation, features: int, lengths: Any = None, times: Any = None
+    raw: Any,
+    preparation: Preparation,
+    features: int,
+    lengths: Any = None,
+    times: Any = None,
+    own: DataConfig | None = None,
 ) -> SequenceData:
     """Return raw examples as a model reads them; until it answers, each counts as one of the first class.
 
@@ -27,25 +35,29 @@ def prepare_raw(
         raw: of images (N, height, width), or in colour (N, height, width, 3), whole numbers from 0 to 255; of series
             (N, time, features) in the units of the training data, NaN or None where a value is missing, or a list of
             (time, features) of any lengths, and where there is one feature also without that axis; of texts a list of
-            them. Arrays, tensors or nested lists; series also as a pandas frame, see `series_block`.
+            them. Arrays, tensors or nested lists; series also as a pandas frame with two keys, see `series_block`; both
+            as a frame whose columns say what they are, see `unroll.data.frame_examples`.
         preparation: of the training data.
         features: numbers in a time step of raw series.
         lengths: (N,) time steps of each series that is padded in ``raw`` (default None: all are full).
         times: (N, time), or a list with (time,) of each series, in the units of the training data's times, of dates in
             seconds; where that was resampled (default None).
+        own: how the training data was read (default None: as the defaults say).
 
     Raises:
         DataError: ``raw`` does not fit the preparation.
     """
     if isinstance(raw, SequenceData):
         return raw.prepared_as(preparation)
-    is_refused = is_frame(raw) and preparation.kind != "series"
+    is_refused = is_frame(raw) and (preparation.kind == "images" or not (is_table(raw) or preparation.kind == "series"))
     if isinstance(raw, str | bytes | dict) or is_refused or not hasattr(raw, "__len__"):
         raise DataError(f"expected an array or a list of {preparation.kind}, got {type(raw).__name__}")
     if lengths is not None and preparation.kind != "series":
         raise DataError(f"lengths are for padded series, the run reads {preparation.kind}: leave them out")
     if times is not None and (preparation.kind != "series" or not resamples(preparation)):
         raise DataError("times are for a run that resamples series, this one does not: leave them out")
+    if is_table(raw):
+        return _of_frame(raw, preparation, lengths, times, own or DataConfig())
     if preparation.kind == "texts":
         return _texts(raw, preparation)
     if preparation.image is not None:
@@ -66,6 +78,16 @@ def prepare_raw(
             times = [own[:length] for own, length in zip(times, own_lengths.tolist(), strict=True)]
     of_each = None if times is None else [numbers("times", own, np.float64) for own in times]
     return prepare_series("raw", each, features, preparation, of_each, block.features)
+
+
+def _of_frame(raw: Any, preparation: Preparation, lengths: Any, times: Any, own: DataConfig) -> SequenceData:
+    for name, value in (("lengths", lengths), ("times", times)):
+        if value is not None:
+            raise DataError(f"{name} cannot be used with a frame, whose columns say it: leave them out")
+    if preparation.kind == "texts":
+        return prepare_texts(texts_in(raw, own)[0], preparation)
+    data, _ = series_in(raw, preparation, marked_as_before(own, DataConfig(), preparation))
+    return data.prepared_as(preparation)
 
 
 def _no_labels(raw: Sized) -> Tensor:

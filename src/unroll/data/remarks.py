@@ -9,6 +9,7 @@ import torch
 
 from ..errors import DataError
 from ..formatting import listed, quoted, shown
+from .ragged import owners
 from .sequences import SequenceData
 
 FREQUENT = 0.002  # share of a feature's values, and
@@ -26,7 +27,7 @@ LACKING = ("nan", "na", "null", "none", "?")  # names that a class may have for 
 
 def remarks(data: SequenceData) -> tuple[str, ...]:
     """Return what one should know of series, in words."""
-    return (*_marks(data), *_padding(data), *_odd_classes(data))
+    return (*_marks(data), *_padding(data), *_without_values(data), *_odd_classes(data))
 
 
 def check_classes(source: str, data: SequenceData) -> None:
@@ -109,6 +110,19 @@ def _padding(data: SequenceData) -> Iterator[str]:
             f"{int(padded.sum()):,} of {len(data):,} series {where} in zeros, in up to {int(runs.max()):,} steps: if "
             f"these are padding, {what}"
         )
+
+
+def _without_values(data: SequenceData) -> Iterator[str]:
+    """Say so where all values of a series are missing."""
+    if data.missing is None:
+        return
+    given = torch.zeros(len(data), dtype=torch.int64)
+    given.index_add_(0, owners(data.steps_of_each), (~data.flat(data.missing)).sum(dim=1))
+    empty = (given == 0).nonzero().flatten().tolist()
+    if empty:
+        origins = data.origins
+        first = f"sequence {empty[0]}" if origins is None else f"{origins.named_by} {shown(origins.names[empty[0]])}"
+        yield f"all values are missing in {len(empty):,} of {len(data):,} series, the first is {first}: leave them out"
 
 
 def _marks(data: SequenceData) -> Iterator[str]:

@@ -331,14 +331,17 @@ class SequenceData:
         groups, or recordings of which sequences are windows, these are not divided; where it says when each sequence
         was, the part is the latest.
         """
+        rest, part = self.cut_indices(fraction, seed)
+        return self._at(rest), self._at(part)
+
+    def cut_indices(self, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the indices, ascending (M,) int64, of the two parts that `cut` makes."""
         y, origins = self.y.cpu().numpy(), self.origins
         if origins is not None and origins.when is not None:
-            rest, part = latest_cut(origins.when, fraction)
-        elif origins is not None and origins.undivided is not None:
-            rest, part = grouped_cut(y, origins.undivided, fraction, seed)
-        else:
-            rest, part = stratified_cut(y, fraction, seed, self._contents())
-        return self._at(rest), self._at(part)
+            return latest_cut(origins.when, fraction)
+        if origins is not None and origins.undivided is not None:
+            return grouped_cut(y, origins.undivided, fraction, seed)
+        return stratified_cut(y, fraction, seed, self._contents())
 
     def folds(self, number: int, total: int, seed: int, apart: int = 0) -> Folds:
         """Return the folds of a cross-validation, of which ``number`` is held out; equal ones are together as by `cut`.
@@ -356,8 +359,7 @@ class SequenceData:
         if origins is not None and origins.when is not None:
             which = time_folds(origins.when, total)
         elif origins is not None and origins.undivided is not None:
-            what = "recordings" if origins.groups is None else "groups"
-            which = group_folds(y, origins.undivided, total, seed, what)
+            which = group_folds(y, origins.undivided, total, seed, f"{origins.whole}s")
         else:
             which = stratified_folds(y, self._contents() or range(len(y)), total, seed)
         return Folds(number, total, which, y, origins, apart)

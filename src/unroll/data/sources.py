@@ -6,9 +6,9 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ..errors import DataError, InputError
 from ..formatting import listed
@@ -35,6 +35,7 @@ class Source:
         id: what a sequence that fills the file is called: its path below the folder that was given, else its name
         is_one: whether it is a single text, and not one in each line
         error: why it cannot be read; empty if it can
+        frame: what Python holds in place of the file's content; None if the file is to be read
     """
 
     name: str
@@ -42,6 +43,7 @@ class Source:
     id: str
     is_one: bool = False
     error: str = ""
+    frame: Any = field(default=None, compare=False)
 
 
 @contextmanager

@@ -120,6 +120,10 @@ class Splits:
         if train.missing is None:
             config.check_unused(self.source, "no value is missing in its training part", "missing")
         gone = None if train.missing is None else train.flat(train.missing)
+        if gone is not None and bool(gone.all()):
+            raise DataError(
+                f"{self.source}: all values of the training part are missing: there is nothing to learn from"
+            )
         rule = Missing.of(config.missing, train.flat(train.x), gone)
         return self._with_each(lambda part: part.filled(rule))
 
@@ -175,10 +179,9 @@ def _check_cuts(train: SequenceData, source: str, config: DataConfig) -> None:
 def _explain_no_test(source: str, data: SequenceData, config: DataConfig) -> None:
     """Raise `DataError` where a cut that was asked for holds nothing out."""
     if data.origins is not None and data.origins.undivided is not None and data.origins.when is None:
-        what = "group" if config.is_grouped else "recording"
         raise DataError(
-            f"{source}: no whole {what} can be held out, as each has a class that no other has: --test-fraction 0 "
-            "trains on all"
+            f"{source}: no whole {data.origins.whole} can be held out, as each has a class that no other has: "
+            "--test-fraction 0 trains on all"
         )
     if config.split_by_time is not None:
         raise DataError(f"{source}: all sequences begin at one time, {shown(config.split_by_time)}: none is the latest")
@@ -192,7 +195,7 @@ def _of_cut(train: SequenceData, held_out: Mapping[str, SequenceData | None]) ->
         if own is None or origins is None or not len(origins):
             continue
         if own.undivided is not None and origins.undivided is not None:
-            what = "recordings" if own.groups is None else "groups"
+            what = f"{own.whole}s"
             mine, its = set(own.undivided), set(origins.undivided)
             shared = f"{len(mine & its)} of the {len(its)} {what} in the {name} part"
             if mine & its and own.groups is not None:

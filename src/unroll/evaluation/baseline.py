@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from ..errors import DataError, how_to_install
 from ..formatting import percent
 from .metrics import Evaluation
 from .predictions import Predictions
-from .significance import LEVEL, mcnemar
+from .significance import LEVEL, dependence, mcnemar
 
 Labels = NDArray[np.int64]
 MOST_TRAINING = 10_000  # sequences that logistic regression on images or series learns from
@@ -107,21 +107,23 @@ def _accuracy(base: Baseline) -> float:
     return base.evaluation.accuracy
 
 
-def verdict(predictions: Predictions, best: Baseline) -> str:
+def verdict(predictions: Predictions, best: Baseline, reading: Mapping[str, Any]) -> str:
     """Return in words whether a run is better than a baseline on the same test set (McNemar's exact test).
 
     Args:
         predictions: the run's.
         best: the baseline, of the same sequences.
+        reading: how they were read, fields of `DataConfig`.
     """
     assert best.labels is not None
     mine, theirs = predictions.right, best.labels == predictions.y
     p = mcnemar(int((mine & ~theirs).sum()), int((theirs & ~mine).sum()))
+    but = f"; {dependent}" if (dependent := dependence([reading])) else ""
     own, simple = (percent(float(right.double().mean())) for right in (mine, theirs))
     if p >= LEVEL:
-        return f"the run ({own}) and {best.name} ({simple}) differ by no more than noise (McNemar p = {p:.2g})"
+        return f"the run ({own}) and {best.name} ({simple}) differ by no more than noise (McNemar p = {p:.2g}){but}"
     better = "better" if mine.sum() > theirs.sum() else "worse"
-    return f"the run ({own}) is {better} than {best.name} ({simple}), by more than noise (McNemar p = {p:.2g})"
+    return f"the run ({own}) is {better} than {best.name} ({simple}), by more than noise (McNemar p = {p:.2g}){but}"
 
 
 def _tried(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from ..formatting import listed, percent, quoted
 from .recordings import classes_of_recordings, pooled
 from .significance import wilson
 
+Counted = Literal["sequences", "windows", "recordings"]
 UNSURE = "unsure"  # on screen; in JSON the class is null
 # A chosen threshold lies this far below the probability that it is chosen for, or half way to the next lower one, so
 # that the rounding of another machine, or of the page, does not change the answer.
@@ -178,6 +179,8 @@ class OperatingPoint:
         chosen: how the threshold was chosen: "given", "at recall 0.95", "costs: false negative 5, false positive 1"
         costs: of a false negative and of a false positive; None if none were given
         validation: what it makes of the validation split; None if the run has none, or its data is not available
+        counted: what that is of, and what the threshold was chosen by: sequences, windows, or the recordings that they
+            are windows of
     """
 
     classes: tuple[str, ...]
@@ -187,11 +190,14 @@ class OperatingPoint:
     chosen: str = "given"
     costs: tuple[float, float] | None = None
     validation: Outcome | None = None
+    counted: Counted = "sequences"
 
     def __post_init__(self) -> None:
         by_threshold = self.threshold is not None
         if by_threshold != (self.positive is not None) or (by_threshold and len(self.classes) != 2):
             raise InputError("an operating point needs a threshold and a positive one of two classes, or neither")
+        if self.counted not in get_args(Counted):
+            raise InputError(f"counted must be one of {listed(get_args(Counted))}, got {quoted(self.counted)}")
         if by_threshold and self.positive not in self.classes:
             raise InputError(f"the positive class must be one of the classes, got {quoted(self.positive)}")
         for name, value in (("threshold", self.threshold), ("reject", self.reject)):
@@ -205,6 +211,7 @@ class OperatingPoint:
         classes: Sequence[str],
         positive: str | None = None,
         validation: tuple[Tensor, Tensor] | None = None,
+        recordings: Tensor | None = None,
     ) -> OperatingPoint:
         """Return the operating point that the settings ask for.
 
@@ -217,6 +224,9 @@ class OperatingPoint:
             positive: the positive class (default: that of ``config``; None there too if no threshold is asked for).
             validation: calibrated probabilities (N, classes) and the true classes (N,) int64 of sequences that were not
                 trained on (default None: there are none, so the threshold must be given).
+            recordings: (N,) int64 number of the recording that each of these is a window of. If each recording is of
+                one class, the point is chosen by recordings, as these are answered: by the mean probabilities of their
+                windows; else by windows (default None: they are not windows).
 
         Raises:
             ConfigError: a threshold is asked for, but no class is named positive, or there is nothing to choose it by.
@@ -227,7 +237,10 @@ class OperatingPoint:
             raise ConfigError(f"{config.rules[0]} needs the positive class: one of {listed(classes)}")
         if config.needs_validation and validation is None:
             raise ConfigError(f"{config.rules[0]} is chosen by probabilities and true classes: hand both over")
-        point = cls(classes, reject=config.reject, costs=costs)
+        counted: Counted = "sequences"
+        if validation is not None and recordings is not None:
+            validation, counted = _by_recording(*validation, recordings)
+        point = cls(classes, reject=config.reject, costs=costs, counted=counted)
         if positive is not None:
             threshold, chosen = config.threshold, "given"
             if threshold is None:
@@ -294,8 +307,9 @@ class OperatingPoint:
         words = []
         if self.positive is not None:
             rest = next(name for name in self.classes if name != self.positive)
+            by = "" if self.counted == "sequences" or self.chosen == "given" else f" of {self.counted}"
             words.append(
-                f"{quoted(self.positive)} where its probability is at least {self.threshold:.6g} ({self.chosen}), "
+                f"{quoted(self.positive)} where its probability is at least {self.threshold:.6g} ({self.chosen}{by}), "
                 f"{quoted(rest)} elsewhere"
             )
         if self.reject is not None:
@@ -310,8 +324,17 @@ class OperatingPoint:
             "threshold": self.threshold,
             "reject": self.reject,
             "chosen": self.chosen,
+            "counted": self.counted,
             "costs": costs,
         }
+
+
+def _by_recording(probabilities: Tensor, y: Tensor, recordings: Tensor) -> tuple[tuple[Tensor, Tensor], Counted]:
+    """Return mean probabilities and class of each recording; those of windows if a recording is of several classes."""
+    classes = classes_of_recordings(y.cpu(), recordings.cpu())
+    if (classes < 0).any():
+        return (probabilities, y), "windows"
+    return (pooled(probabilities.cpu(), recordings.cpu()), classes), "recordings"
 
 
 def _threshold(probabilities: Tensor, y: Tensor, label: int, config: OperatingConfig) -> tuple[float, str]:

@@ -19,6 +19,7 @@ from ..data.formats.parsing import read_text
 from ..data.formats.series import marked_as_before, read_unlabelled
 from ..data.formats.text_file import check_text
 from ..data.formats.texts import read_texts
+from ..data.frame_examples import series_in, texts_in
 from ..data.preparation import ImageFormat, Preparation
 from ..data.ragged import owners
 from ..data.raw import prepare_texts, unlabelled
@@ -228,7 +229,7 @@ def predict_sources(
     elif preparation.kind == "texts":
         answers = {file: _of_texts(model, preparation, file, sure, config, own or DataConfig()) for file in readable}
     else:
-        answers = {file: _of_series(model, preparation, file.path, sure, config) for file in readable}
+        answers = {file: _of_series(model, preparation, file, sure, config) for file in readable}
     return [
         [FilePrediction(file.name, error=file.error)]
         if file.error
@@ -315,6 +316,8 @@ def _of_texts(
         if file.is_one:
             config.check_unused(name, "it is a text", "text_column", "lines", "id_column")
             texts, records = [read_text(file.path)], Records(named_by="file", ids=[name])
+        elif file.frame is not None:
+            texts, records = texts_in(file.frame, own)
         else:
             columns = config.text_column, own.text_column, config.id_column
             texts, records = read_texts(file.path, config.lines, *columns)
@@ -449,19 +452,23 @@ def _of_array(
 
 
 def _of_series(
-    model: nn.Module, preparation: Preparation, file: Path, sure: Sure, config: DataConfig
+    model: nn.Module, preparation: Preparation, file: Source, sure: Sure, config: DataConfig
 ) -> list[FilePrediction]:
+    name = str(file.path)
     try:
-        data, records = read_unlabelled(file, preparation.classes, preparation, config)
+        if file.frame is None:
+            data, records = read_unlabelled(file.path, preparation.classes, preparation, config)
+        else:
+            data, records = series_in(file.frame, preparation, config)
     except InputError as error:
-        return [FilePrediction(str(file), error=str(error))]
+        return [FilePrediction(name, error=str(error))]
     try:
         data = data.prepared_as(preparation)
     except InputError as error:
-        return [FilePrediction(str(file), error=f"{file}: {error}")]
+        return [FilePrediction(name, error=f"{name}: {error}")]
     answers, steps = _answers(model, data, sure), _steps(data)
     if data.origins is None or data.origins.windows is None:
-        return _placed(answers, records, str(file), steps, unusual(data))
+        return _placed(answers, records, name, steps, unusual(data))
     recordings, starts = data.origins.windows.T
     of_each = torch.from_numpy(np.stack([answer.probabilities for answer in answers]))
     classes, windows = data.preparation.classes, list[list[WindowPrediction]]()
@@ -472,7 +479,7 @@ def _of_series(
     means = pooled(of_each, torch.from_numpy(recordings))
     answers = _decided(means, classes, sure.point)
     notes = [(_counted(len(own), "window"), *steps[0][1:]) for own in windows]
-    predictions = _placed(answers, records, str(file), notes, unusual(data))
+    predictions = _placed(answers, records, name, notes, unusual(data))
     return [replace(each, windows=tuple(own)) for each, own in zip(predictions, windows, strict=True)]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
+from typing import Any
 
 LEVEL = 0.05  # a p-value below it is called a difference
 Z = 1.959963984540054  # deviations of the normal distribution between which 95 % of it lie
@@ -155,3 +156,15 @@ def holm(values: Sequence[float], tests: int | None = None) -> list[float]:
         largest = max(largest, min(1.0, (count - place) * values[index]))
         corrected[index] = largest
     return corrected
+
+
+def dependence(readings: Iterable[Mapping[str, Any]]) -> str:
+    """Say which sequences a test takes for independent though they are not; empty if there are none.
+
+    Args:
+        readings: how the data of each run was read, fields of `DataConfig`.
+    """
+    kinds = {"window": "windows of one recording", "group": "sequences of one group"}
+    kinds["group_pattern"] = kinds["group"]
+    named = dict.fromkeys(words for reading in readings for key, words in kinds.items() if reading.get(key))
+    return f"{' and '.join(named)} are counted as independent, so p is too small" if named else ""

@@ -162,12 +162,16 @@ def operating_point(predictions: Predictions, run: Run) -> Iterator[Section]:
         return
     judged = predictions.probabilities(run.calibration), predictions.y
     of_recordings = point.outcome_of_recordings(*judged, predictions.recordings)
-    each = {"validation": point.validation, "test": point.outcome(*judged), "test, per recording": of_recordings}
+    validation = "validation, per recording" if point.counted == "recordings" else "validation"
+    each = {validation: point.validation, "test": point.outcome(*judged), "test, per recording": of_recordings}
     parts = {name: outcome for name, outcome in each.items() if outcome is not None}
     words = [outcome.in_words(point.reject is not None) for outcome in parts.values()]
     rows = [(brief(name, NAME + len("precision of ''")), *(of_part[name] for of_part in words)) for name in words[0]]
-    counts = ", ".join(f"{outcome.n:,} sequences of {name}" for name, outcome in parts.items() if "," not in name)
-    counts += "" if of_recordings is None else f", {of_recordings.n:,} recordings, each by the mean of its windows"
+    units = {validation: point.counted, "test": "sequences" if of_recordings is None else "windows"}
+    counts = ", ".join(
+        f"{outcome.n:,} {units.get(name, 'recordings')} of {name.partition(',')[0]}" for name, outcome in parts.items()
+    )
+    counts += "" if of_recordings is None else "; a recording is answered by the mean of its windows"
     lead = f"The run answers {point}. unroll predict, its page and its server follow this."
     unsure = (
         " All but the coverage and what is missed is of the sequences that get a class."

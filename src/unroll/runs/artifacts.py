@@ -138,7 +138,8 @@ def read_operating_point(
                 _check_number("a cost", cost, LARGEST)
         positive, threshold, reject = (content[name] for name in ("positive", "threshold", "reject"))
         validation = None if counts is None else Outcome(_counts(counts, len(classes)), classes, positive, costs)
-        return OperatingPoint(classes, positive, threshold, reject, content["chosen"], costs, validation)
+        chosen, counted = content["chosen"], content["counted"]
+        return OperatingPoint(classes, positive, threshold, reject, chosen, costs, validation, counted)
 
     return _read(path / OPERATING, parse, f"remove it or choose it again: unroll evaluate {path} --drop")
 

@@ -25,6 +25,8 @@ from .storage import Run
 def choose_operating_point(run: Run, config: OperatingConfig, data_dir: str | Path | None = None) -> OperatingPoint:
     """Choose when a run answers which class, on its own validation split; the run is not changed.
 
+    A run on windows is judged by what it answers for recordings, see `OperatingPoint.choose`.
+
     Args:
         run: finished.
         config: what to choose.
@@ -78,7 +80,7 @@ def choose_operating_point(run: Run, config: OperatingConfig, data_dir: str | Pa
     if val is None:
         return OperatingPoint.choose(config, classes, positive)
     judged = probabilities(logits_of(run.model, val), run.calibration), val.y.cpu()
-    return OperatingPoint.choose(config, classes, positive, judged)
+    return OperatingPoint.choose(config, classes, positive, judged, val.recordings)
 
 
 def _parts(run: Run, data_dir: str | Path | None) -> tuple[dict[str, int], SequenceData | None]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from ..cells import Cell
+from ..cells import CELLS, Cell
+from ..cells.trial import try_step
 from ..config import DataConfig, ModelConfig, Recipe, choose_settings
 from ..data.catalog import load
 from ..data.splits import Splits
@@ -91,7 +92,7 @@ class Plan:
         """Return a new model for the data; its weights are initialised with the recipe's seed.
 
         Raises:
-            ConfigError: a setting is out of range, or does not apply to the data.
+            ConfigError: a setting is out of range, or does not apply to the data, or the user's own cell fails.
         """
         config, train = self.recipe.model, splits.train
         if config.embedding_size != ModelConfig.embedding_size and train.kind != "texts":
@@ -110,7 +111,11 @@ class Plan:
             config = replace(config, stem_stride=self.stem_stride(splits)[0])
         torch.manual_seed(self.recipe.train.seed)
         sizes = len(splits.classes), train.vocabulary_size, train.preparation.mask_size, train.ngram_buckets
-        return build(config, train.input_size, *sizes, cell=self.cell)
+        model = build(config, train.input_size, *sizes, cell=self.cell)
+        for cell in model.modules():
+            if isinstance(cell, Cell) and type(cell) not in CELLS.values():
+                try_step(cell)
+        return model
 
     @staticmethod
     def frame(splits: Splits) -> tuple[int, str]:

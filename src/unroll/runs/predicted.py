@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from ..config import DataConfig
+from ..data.containers import is_frame
 from ..data.records import Records
 from ..data.sources import Source, sources
-from ..errors import RunError
+from ..errors import DataError, RunError
 from ..evaluation.predict_files import FilePrediction, Sure, best, predict_sources, predict_texts
 from ..formatting import listed
 from ..models.ensemble import log_mean
@@ -103,13 +104,14 @@ def predict(
     return Predicted(_means(runs, of_runs), classes, warnings)
 
 
-def answer_files(run: Run | Sequence[Run], files: str | Path | Sequence[str | Path]) -> pd.DataFrame:
+def answer_files(run: Run | Sequence[Run], files: Any) -> pd.DataFrame:
     """Return the answers for files as a frame: a row for each sequence, with the columns of ``unroll predict --out``.
 
     Args:
         run: finished; or several with the same classes, whose calibrated probabilities are averaged.
-        files: of the kind that the run was trained on, or folders of such; of a folder, all files at any depth, in the
-            order of their paths.
+        files: path, or a list of paths, of files of the kind that the run was trained on, or folders of such; of a
+            folder, all files at any depth, in the order of their paths. Or a frame of series or texts, as for
+            `unroll.load`, whose columns are what those of the training data were.
 
     Returns:
         a pandas frame in the order of the input: ``file``, ``row`` (from 0, as pandas counts), ``line``, ``id``,
@@ -118,15 +120,23 @@ def answer_files(run: Run | Sequence[Run], files: str | Path | Sequence[str | Pa
 
     Raises:
         RunError: the runs do not read the same kind of data and classes.
-        DataError: a folder holds no such file.
+        DataError: a folder holds no such file, or a frame does not fit the run.
     """
     import pandas as pd  # takes half a second
 
     runs = [run] if isinstance(run, Run) else list(run)
     check_alike(runs)
-    given = [files] if isinstance(files, str | Path) else list(files)
-    with sources(list(map(Path, given)), runs[0].preparation.kind, None) as (each, _):
-        predicted = predict(runs, each)
+    if is_frame(files):
+        name = type(files).__name__
+        if runs[0].preparation.kind == "images":
+            raise DataError(f"expected paths of images, got {name}")
+        predicted = predict(runs, [Source(name, Path(name), name, frame=files)])
+        if error := next((each.error for each in predicted.predictions if each.error), None):
+            raise DataError(error)
+    else:
+        given = [files] if isinstance(files, str | Path) else list(files)
+        with sources(list(map(Path, given)), runs[0].preparation.kind, None) as (each, _):
+            predicted = predict(runs, each)
     return pd.DataFrame(columns_of(predicted.predictions, predicted.classes))
 
 

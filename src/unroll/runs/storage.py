@@ -94,7 +94,9 @@ class Run:
             raw: arrays, tensors, lists or `SequenceData`, not scaled. Images: (N, height, width) integers from 0 to
                 255. Series: (N, time, features), a list of (time, features) of any lengths, or a pandas frame with the
                 MultiIndex (series, time); NaN or None marks a missing value, and the last axis may be omitted if there
-                is one feature. Texts: a list of strings.
+                is one feature. Texts: a list of strings. Series and texts also as any frame that `unroll.load` takes,
+                whose columns are what those of the training data were: a row of the result for each series, in the
+                order of their first rows; `unroll.runs.answer_files` returns the answers with their ids.
             lengths: (N,) time steps of series that are padded in ``raw`` (default None: no series is padded).
             times: (N, time), or a list with (time,) of each series, for a run that resamples: in the units of the
                 training data's times, of dates in seconds (default None).
@@ -105,7 +107,8 @@ class Run:
         Warns:
             UnrollWarning: they differ from the training data: in their units, lengths or language, or are constant.
         """
-        data = prepare_raw(raw, self.preparation, self.raw_features, lengths, times)
+        own = None if self.config.plan is None else self.config.plan.reading
+        data = prepare_raw(raw, self.preparation, self.raw_features, lengths, times, own)
         if not len(data):
             return torch.empty(0, self.model.num_classes)
         if line := unusual(data):

@@ -39,6 +39,7 @@ class Point(BaseModel):
         description="the answer is unsure where the class to be answered has a lower probability"
     )
     chosen: str = Field(description="how the threshold was chosen")
+    counted: str = Field(description="what it was chosen by: sequences, windows or recordings")
     costs: Costs | None = Field(description="by which it was chosen")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from ...config import choose_settings
@@ -67,7 +68,9 @@ def baseline(
         tried = list(baselines(splits))
     best, comparison = best_of(tried), ""
     if loaded is not None and best is not None:
-        comparison = verdict(Predictions.of(loaded.model, splits.test.prepared_as(loaded.preparation)), best)
+        plan, test = loaded.config.plan, splits.test.prepared_as(loaded.preparation)
+        assert plan is not None
+        comparison = verdict(Predictions.of(loaded.model, test), best, asdict(plan.reading))
         write_baselines(loaded.path, tried, comparison)
     if json:
         content = {"data": splits.name, "baselines": [base.to_dict() for base in tried]}

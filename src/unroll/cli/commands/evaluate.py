@@ -189,7 +189,9 @@ def _remarks(run: Run, point: OperatingPoint, chosen: OperatingConfig, kept: boo
     if point.positive is not None and chosen.positive is None:
         yield f"{quoted(point.positive)}, the rarer class of the training data, is the positive one (--positive)"
     if point.validation and chosen.needs_validation and (n := point.validation.positives) < FEW:
-        yield f"the threshold was chosen by {n} validation sequences of {quoted(point.positive)}, which are few"
+        yield f"the threshold was chosen by {n} validation {point.counted} of {quoted(point.positive)}, which are few"
+    if point.validation and chosen.needs_validation and point.counted == "windows":
+        yield "the threshold was chosen by windows, as recordings of the validation split are of several classes"
     if run.calibration is None:
         yield f"{run.path} has no calibration, so its probabilities are often too high"
     if not kept:

@@ -120,8 +120,9 @@ def train(
         return stopped(error, "train", screen.path)
     reported = sys.stderr.isatty() if report is None else report
     if json:
-        keys = (*SCORES, "members") if run.config.ensemble > 1 else SCORES
-        print_json({"run": str(run.path), **{key: (run.evaluation or {}).get(key) for key in keys}})
+        result, more = run.evaluation or {}, ("members",) if run.config.ensemble > 1 else ()
+        keys = (*SCORES, *more, *(("recordings",) if "recordings" in result else ()))
+        print_json({"run": str(run.path), **{key: result.get(key) for key in keys}})
     else:
         print_run(console, run, reported)
     return _report(run, screen, console) if reported else 0

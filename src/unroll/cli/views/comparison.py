@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ...evaluation.significance import dependence
 from ...formatting import percent, value_in_words
 from ...runs.artifacts import BestBaseline
 from ...runs.compare import Comparison, Group
@@ -110,9 +111,6 @@ def _remarks(comparison: Comparison) -> Iterator[Text]:
     if comparison.tests and comparison.pairs > 1:
         pairs = f"the best was chosen among all, so p is corrected for {comparison.pairs} pairs by Holm's method"
         yield Text(f"({pairs}; more than noise means corrected p < 0.05)", style="dim")
-    reading = [run.reading for group in comparison.groups for run in group.runs]
-    kinds = {"window": "windows of one recording", "group": "sequences of one group"}
-    kinds["group_pattern"] = kinds["group"]
-    undivided = dict.fromkeys(words for key, words in kinds.items() if any(own.get(key) for own in reading))
-    if comparison.tests and undivided:
-        yield Text(f"{' and '.join(undivided)} are counted as independent, so p is too small", style="bold yellow")
+    dependent = dependence(run.reading for group in comparison.groups for run in group.runs)
+    if comparison.tests and dependent:
+        yield Text(dependent, style="bold yellow")

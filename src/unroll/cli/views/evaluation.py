@@ -84,7 +84,12 @@ def print_operating_point(
                 console.print(Text(f"{about}: {measures}"), soft_wrap=True)
         return
     console.print(Text(f"operating point: {point}"), soft_wrap=True)
-    each = {"validation, {} sequences": point.validation, "test, {} sequences": test, "{} recordings": of_recordings}
+    unit = "sequences" if of_recordings is None else "windows"
+    each = {
+        f"validation, {{}} {point.counted}": point.validation,
+        f"test, {{}} {unit}": test,
+        "test, {} recordings": of_recordings,
+    }
     columns = {name: outcome for name, outcome in each.items() if outcome is not None}
     table = Table(title="at the operating point, with 95 % intervals", title_justify="left")
     table.add_column("")

@@ -357,7 +357,8 @@ def _part(
     if lengths is not None:
         _check_lengths(f"{path}: lengths{suffix}", lengths, x)
     elif (ends := _ends(x)) is not None:
-        x, lengths = x[:, : max(1, ends.max())], ends
+        _check_ends(name, ends)
+        x, lengths = x[:, : ends.max()], ends
         shorter = int((ends < x.shape[1]).sum())
         notes += (
             f"{name}: {shorter:,} of {len(x):,} sequences end in NaN, which is read as padding: they are shorter",
@@ -374,6 +375,13 @@ def _ends(x: np.ndarray) -> np.ndarray | None:
     is_given = ~np.isnan(x).all(axis=2)
     last = x.shape[1] - is_given[:, ::-1].argmax(axis=1)
     return np.where(is_given.any(axis=1), last, 0)
+
+
+def _check_ends(name: str, ends: np.ndarray) -> None:
+    empty = np.flatnonzero(ends == 0)
+    if len(empty):
+        which = f"{len(empty):,} of {len(ends):,} sequences, the first is sequence {empty[0]}"
+        raise DataError(f"{name} holds nothing but NaN in {which}: leave such sequences out")
 
 
 def _check_lengths(name: str, lengths: np.ndarray, x: np.ndarray) -> None:
