@@ -25,7 +25,8 @@ $(READY): pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/unroll/sc
 	@$(PYTHON) -c 'import sys; sys.exit("unroll needs Python 3.11 or newer, got " + sys.version.split()[0] + "; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@echo "setup: installing into .venv (once; PyTorch is the bulk of it)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
+	@$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true # pip would use one core; some files are of other Pythons
 	@touch $@
 
 train: $(READY)
