@@ -26,7 +26,14 @@ from unroll import ConfigError, DataError, RNNClassifier, estimator
 from unroll.config import ModelConfig, TrainConfig
 
 # By the kernels, in milliseconds.
-SETTINGS: dict[str, Any] = {"bidirectional": False, "readout": "last", "stem": "none", "noise": 0.0, "gain": 0.0}
+SETTINGS: dict[str, Any] = {
+    "bidirectional": False,
+    "readout": "last",
+    "stem": "none",
+    "noise": 0.0,
+    "gain": 0.0,
+    "drift": 0.0,
+}
 fast = partial(RNNClassifier, hidden_size=8, min_steps=40, random_state=0, **SETTINGS)
 EXCEPTIONS = {
     "check_sample_weight_equivalence_on_dense_data": "training takes random batches, so that a series of weight 2 is "

@@ -81,6 +81,7 @@ class Arguments(TrainConfig, ModelConfig):
     weight_decay: float = TRAIN.weight_decay
     noise: float = TRAIN.noise
     gain: float = TRAIN.gain
+    drift: float = TRAIN.drift
     label_smoothing: float = TRAIN.label_smoothing
     val_fraction: float = 0.0
     class_weight: Mapping[Any, float] | Literal["balanced"] | None = None  # type: ignore[assignment]

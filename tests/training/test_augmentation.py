@@ -209,7 +209,7 @@ def ragged(features: int = 2, mask: bool = False) -> SequenceData:
 @pytest.mark.parametrize("mask", [False, True])
 def test_noise_is_relative_to_each_series_and_leaves_constants_and_masks(mask: bool) -> None:
     data = ragged(mask=mask)
-    noisy = varied(data, 0.2, 0.0, torch.Generator().manual_seed(4))
+    noisy = varied(data, 0.2, 0.0, 0.0, torch.Generator().manual_seed(4))
     assert torch.equal(noisy.steps_of_each, data.steps_of_each)
     for number in (0, 3, 4):
         before, after = data.sequence(number), noisy.sequence(number)
@@ -224,7 +224,7 @@ def test_noise_is_relative_to_each_series_and_leaves_constants_and_masks(mask: b
 def test_gain_stretches_each_series_about_its_own_mean_by_one_factor() -> None:
     x = torch.randn(60, 30, 3, generator=torch.Generator().manual_seed(3)) * torch.tensor([1.0, 10.0, 0.1]) - 5
     data = SequenceData(x, torch.arange(60) % 2, Preparation(("a", "b"), Scaling.of("training", x)))
-    stretched = varied(data, 0.0, 0.3, torch.Generator().manual_seed(4)).padded()
+    stretched = varied(data, 0.0, 0.3, 0.0, torch.Generator().manual_seed(4)).padded()
     mean = x.double().mean(dim=1, keepdim=True)
     factors = (stretched - mean).square().sum(dim=1).sqrt() / (x - mean).square().sum(dim=1).sqrt()
     assert torch.allclose(factors, factors[:, :1].expand(-1, 3), atol=1e-4)
@@ -233,12 +233,45 @@ def test_gain_stretches_each_series_about_its_own_mean_by_one_factor() -> None:
     assert 1.25 < float(factors.max()) <= 1.3001
 
 
+@pytest.mark.parametrize("mask", [False, True])
+def test_drift_leaves_constants_masks_and_lengths(mask: bool) -> None:
+    data = ragged(mask=mask)
+    drifted = varied(data, 0.0, 0.0, 0.3, torch.Generator().manual_seed(4))
+    assert torch.equal(drifted.steps_of_each, data.steps_of_each)
+    kept = [0, *range(2, data.x.shape[1])]
+    assert torch.equal(drifted.x[:, kept], data.x[:, kept])
+    assert not torch.allclose(drifted.x[:, 1], data.x[:, 1], atol=1.0)
+    assert torch.equal(drifted.sequence(2), data.sequence(2))  # one step deviates from nothing
+
+
+def test_drift_is_straight_between_six_points() -> None:
+    x = torch.randn(3, 51, 2, generator=torch.Generator().manual_seed(3))
+    lengths = torch.tensor([26, 51, 6])
+    data = SequenceData(x, torch.tensor([0, 1, 0]), Preparation(("a", "b"), Scaling.of("training", x)), lengths)
+    drifted = varied(data, 0.0, 0.0, 0.3, torch.Generator().manual_seed(4))
+    for number, length in enumerate(lengths.tolist()):
+        added = (drifted.sequence(number) - data.sequence(number)).numpy()
+        points = np.arange(0, length, (length - 1) // 5)
+        for feature in added.T:
+            assert np.allclose(feature, np.interp(range(length), points, feature[points]), atol=1e-5)
+            assert np.abs(feature[points]).min() > 0
+
+
+def test_points_of_drift_have_its_deviation() -> None:
+    x = torch.randn(2_000, 6, 2, generator=torch.Generator().manual_seed(3)) * torch.tensor([1.0, 10.0])
+    data = SequenceData(x, torch.arange(2_000) % 2, Preparation(("a", "b"), Scaling.of("training", x)))
+    added = varied(data, 0.0, 0.0, 0.3, torch.Generator().manual_seed(4)).padded() - x  # each step is a point
+    relative = added / x.std(dim=1, correction=0, keepdim=True)
+    assert torch.allclose(relative.std(dim=0), torch.full((6, 2), 0.3), atol=0.02)
+    assert float(torch.corrcoef(relative.flatten(1).T).fill_diagonal_(0).abs().max()) < 0.1
+
+
 def test_each_epoch_sees_other_series_the_same_ones_with_the_same_seed() -> None:
     data = ragged()
     splits = Splits(data, data, "x", "x")
 
     def epochs(seed: int) -> list[Tensor]:
-        config = TrainConfig(epochs=2, noise=0.1, gain=0.1, seed=seed, val_fraction=0.0)
+        config = TrainConfig(epochs=2, noise=0.1, gain=0.1, drift=0.1, seed=seed, val_fraction=0.0)
         training, seen = Training(SequenceClassifier(2, 2, hidden_size=4), splits, config), list[Tensor]()
         for _ in range(2):
             seen.append(training._epoch_data().x)
@@ -252,5 +285,5 @@ def test_each_epoch_sees_other_series_the_same_ones_with_the_same_seed() -> None
 
 
 def test_only_series_get_noise(small: Splits) -> None:
-    with pytest.raises(unroll.DataError, match="noise and gain need series, got images; set them to 0"):
-        Training(SequenceClassifier(28, 10), small, TrainConfig(noise=0.1))
+    with pytest.raises(unroll.DataError, match="noise, gain and drift need series, got images; set them to 0"):
+        Training(SequenceClassifier(28, 10), small, TrainConfig(drift=0.1))

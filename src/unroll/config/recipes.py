@@ -106,7 +106,9 @@ RECIPES: dict[RecipeName, Recipe] = {
     "series": Recipe(
         name="series",
         model=ModelConfig(cell="gru", hidden_size=64, bidirectional=True, readout="max", stem="conv", scaling="both"),
-        train=TrainConfig(min_steps=600, lr=5e-3, weight_decay=0.05, label_smoothing=0.05, noise=0.1, gain=0.1),
+        train=TrainConfig(
+            min_steps=600, lr=5e-3, weight_decay=0.05, label_smoothing=0.05, noise=0.1, gain=0.1, drift=0.2
+        ),
     ),
     # For accuracy: eight times as many epochs, no validation split, and more weight decay against overfitting.
     "best": Recipe(name="best", train=TrainConfig(epochs=80, weight_decay=0.1, val_fraction=0.0)),

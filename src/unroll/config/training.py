@@ -46,6 +46,8 @@ class TrainConfig:
             in the series, differently in each epoch
         gain: stretch each training series about its mean by a random factor of 1 plus or minus up to this, differently
             in each epoch
+        drift: add to each feature of a training series a line through six random points of this deviation, relative to
+            that of the feature in the series, differently in each epoch
         early: fraction of the training sequences cut off at a random step, so that the model learns to answer early
         label_smoothing: fraction of each training target that is spread evenly over all classes
         consistency: read each training batch twice, with different dropout, and add this times the divergence of the
@@ -84,6 +86,7 @@ class TrainConfig:
     rotation: float = 0.0
     noise: float = 0.0
     gain: float = 0.0
+    drift: float = 0.0
     early: float = 0.0
     label_smoothing: float = 0.0
     consistency: float = 0.0
@@ -115,7 +118,7 @@ class TrainConfig:
         check_at_least("min_steps", self.min_steps, 1)
         if not self.lr > 0:
             raise ConfigError(f"lr must be above 0, got {self.lr}")
-        for name in ("weight_decay", "clip_norm", "tbptt", "shift", "noise", "consistency", "patience"):
+        for name in ("weight_decay", "clip_norm", "tbptt", "shift", "noise", "drift", "consistency", "patience"):
             check_at_least(name, getattr(self, name), 0)
         for name in ("gain", "label_smoothing", "val_fraction"):
             check_fraction(name, getattr(self, name))
@@ -200,7 +203,7 @@ class TrainConfig:
     @property
     def additions(self) -> str:
         """What is done to training sequences, targets and loss, in words, each after a comma."""
-        names = ("shift", "rotation", "noise", "gain", "early", "label_smoothing", "consistency")
+        names = ("shift", "rotation", "noise", "gain", "drift", "early", "label_smoothing", "consistency")
         shares = {name.replace("_", " "): getattr(self, name) for name in names}
         return "".join(f", {name} {share:g}" for name, share in shares.items() if share)
 

@@ -1,6 +1,6 @@
 """Augment training data, differently in each epoch.
 
-Images are shifted and rotated, as neither changes what a drawing shows; series are stretched and get noise.
+Images are shifted and rotated, as neither changes what a drawing shows; series are stretched, and get noise and drift.
 Sequences are cut off, so that a model learns to answer early.
 """
 
@@ -17,6 +17,7 @@ from ..data.ragged import owners
 from ..data.sequences import SequenceData
 
 CHUNK = 1_000  # images at once, so that as float32 with their grid they stay in the processor's cache
+POINTS = 6  # evenly spaced in a series, between which its drift is straight
 
 
 def augmented(data: SequenceData, shift: float, rotation: float, generator: torch.Generator) -> SequenceData:
@@ -42,8 +43,8 @@ def augmented(data: SequenceData, shift: float, rotation: float, generator: torc
     return replace(data, x=x)
 
 
-def varied(data: SequenceData, noise: float, gain: float, generator: torch.Generator) -> SequenceData:
-    """Stretch each series about its mean by a random factor, and add noise to its values.
+def varied(data: SequenceData, noise: float, gain: float, drift: float, generator: torch.Generator) -> SequenceData:
+    """Stretch each series about its mean by a random factor, and add noise and drift to its values.
 
     A feature that is constant in a series stays so.
 
@@ -51,6 +52,7 @@ def varied(data: SequenceData, noise: float, gain: float, generator: torch.Gener
         data: series.
         noise: deviation of the noise, relative to that of the feature in its series.
         gain: largest change of the factor, which is the same for all features of a series, from 1.
+        drift: deviation, relative to that of the feature in its series, of the points that drift goes through.
         generator: draws the random amounts, on the CPU.
 
     Returns:
@@ -62,9 +64,22 @@ def varied(data: SequenceData, noise: float, gain: float, generator: torch.Gener
     mean, deviation = data.moments
     factor = 1 + gain * (2 * torch.rand(len(data), 1, generator=generator) - 1).to(steps.device)
     random = torch.randn(values.shape, generator=generator).to(steps.device)
-    changed = values + (factor - 1)[number] * (values - mean[number]) + noise * deviation[number] * random
+    added = noise * random
+    if drift:
+        points = torch.randn(len(data), POINTS, features, generator=generator).to(steps.device)
+        added += drift * _between(points, lengths)
+    changed = values + (factor - 1)[number] * (values - mean[number]) + deviation[number] * added
     x = torch.cat([changed, steps[:, features:]], dim=1)
     return replace(data, x=x, starts=lengths.cumsum(0) - lengths, lengths=lengths, missing=None, times=None)
+
+
+def _between(points: Tensor, lengths: Tensor) -> Tensor:
+    """Return lines through ``points`` (N, POINTS, features) at the steps of sequences, (steps of all, features)."""
+    number = owners(lengths)
+    step = torch.arange(len(number), device=lengths.device) - (lengths.cumsum(0) - lengths)[number]
+    place = step * ((POINTS - 1) / (lengths - 1).clamp(min=1))[number]
+    before = place.long().clamp(max=POINTS - 2)
+    return torch.lerp(points[number, before], points[number, before + 1], (place - before).unsqueeze(1))
 
 
 def cut_off(data: SequenceData, share: float, generator: torch.Generator) -> SequenceData:

@@ -297,8 +297,8 @@ class Training:
         generator = torch.Generator("cpu").manual_seed(seed)
         if config.shift or config.rotation:
             data = augmented(data, config.shift, config.rotation, generator)
-        if config.noise or config.gain:
-            data = varied(data, config.noise, config.gain, generator)
+        if config.noise or config.gain or config.drift:
+            data = varied(data, config.noise, config.gain, config.drift, generator)
         return cut_off(data, config.early, generator) if config.early else data
 
     def _take_steps(
@@ -562,8 +562,8 @@ def _parts(splits: Splits, config: TrainConfig, device: torch.device) -> tuple[S
     train, val = held_out(splits, config)
     if (config.shift or config.rotation) and train.kind != "images":
         raise DataError("shift and rotation need images, but the data has none; set them to 0")
-    if (config.noise or config.gain) and train.kind != "series":
-        raise DataError(f"noise and gain need series, got {train.kind}; set them to 0")
+    if (config.noise or config.gain or config.drift) and train.kind != "series":
+        raise DataError(f"noise, gain and drift need series, got {train.kind}; set them to 0")
     if not len(train):
         raise DataError("training needs at least 1 sequence, got 0: add some")
     return train.to(device), None if val is None else val.to(device)
