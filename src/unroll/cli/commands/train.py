@@ -50,10 +50,10 @@ def train(
     through a stem of two convolutions; at least 600 training steps with lr 0.005, weight decay 0.05, label smoothing
     0.05, noise 0.1, gain 0.1 and drift 0.2; of at most 200 training series none is held out for validation. "text" is a
     bidirectional GRU of 128 units, with readout max, token vectors of 128 numbers, token dropout 0.1, embedding dropout
-    0.5, label smoothing 0.1, weight decay 0.1, consistency 1, batches of 32, and 4 epochs or 400 training steps, whichever
-    is more. "best" trains for 80 epochs on all of the training data, with weight decay 0.1. "tutorial" uses torch's
-    initial weights, 10 epochs of plain Adam at a constant 0.001, no clipping, no validation split, and inputs from 0
-    to 1.
+    0.5, label smoothing 0.1, weight decay 0.1, consistency 1, batches of 32, and 4 epochs or 400 training steps,
+    whichever is more. "best" trains for 80 epochs on all of the training data, with weight decay 0.1. "tutorial"
+    uses torch's initial weights, 10 epochs of plain Adam at a constant 0.001, no clipping, no validation split, and
+    inputs from 0 to 1.
 
     Parameters
     ----------
