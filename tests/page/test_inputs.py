@@ -463,6 +463,7 @@ def test_a_picture_in_colour_is_read_as_predict_reads_it(visit: Visit, colours: 
 
 def test_a_pen_of_a_colour_draws_what_the_model_sees(visit: Visit, colours: unroll.Run) -> None:
     page = visit(colours.path / "page.html")
+    page.evaluate("Pad.PEN = 100")  # a wide one, which soon covers the sheet
     pen = page.get_by_label("Colour of the pen")
     seen = """(canvas) => {
         const copy = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
@@ -477,9 +478,9 @@ def test_a_pen_of_a_colour_draws_what_the_model_sees(visit: Visit, colours: unro
         place = lambda x, y: (box["x"] + x * box["width"], box["y"] + y * box["height"])  # noqa: B023, E731
         page.mouse.move(*place(0.01, 0.01))
         page.mouse.down()
-        for row in range(16):  # to and fro, so that it covers the sheet
+        for row in range(5):  # to and fro, so that it covers the sheet
             for x in (0.01, 0.5, 0.99)[:: 1 if row % 2 == 0 else -1]:
-                page.mouse.move(*place(x, 0.01 + 0.98 * row / 15))
+                page.mouse.move(*place(x, 0.01 + 0.98 * row / 4))
         page.mouse.up()
         assert sheet.evaluate(seen) == pytest.approx(numbers, abs=1)
         page.locator(".made", has_text="resized to 12×10").wait_for()
@@ -496,7 +497,7 @@ def test_a_pen_of_a_colour_draws_what_the_model_sees(visit: Visit, colours: unro
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_narrow_screen_needs_no_scrolling_sideways(visit: Visit, texts: Path, series: Path, scheme: str) -> None:
     for path in (texts, series):
-        page = visit(path, viewport={"width": 360, "height": 740}, color_scheme=scheme)
+        page = visit(path, phone=True, color_scheme=scheme)
         if path == texts:
             page.get_by_role("textbox").fill("fine" * 200)
         page.get_by_role("button", name="What mattered?").click()
@@ -508,7 +509,7 @@ def test_names_of_classes_may_be_long(visit: Visit, series: Path, tmp_path: Path
     named = tmp_path / "named.html"
     long = "Rising, and with Wide Words Without an End"
     named.write_text(series.read_text("utf-8").replace('"rising"', f'"{long}"').replace('"falling"', '"in free fall"'))
-    page = visit(named, viewport={"width": 360, "height": 740})
+    page = visit(named, phone=True)
     assert page.evaluate("() => document.documentElement.scrollWidth") == 360
     assert page.locator("#bars .name").first.evaluate("(name) => name.scrollWidth <= name.clientWidth")  # is whole
     at_ends = page.locator("#curves .head text").all_text_contents()

@@ -56,7 +56,7 @@ def test_it_draws_reads_goes_back_and_takes_a_picture(
 
 
 def test_on_a_phone(address: str, visit: Callable[..., Any]) -> None:
-    page = visit(address, viewport={"width": 360, "height": 740}, has_touch=True)
+    page = visit(address, phone=True)
     draw(page, ONE)
     page.locator("#scrub").press("End")
     assert first(page) == "1"
