@@ -42,18 +42,18 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def tab(chromium: Any) -> Iterator[Callable[[dict[str, Any]], Any]]:
-    """A page for each set of options, kept: to open a file in it takes half as long as in a new one."""
-    opened: dict[str, Any] = {}
+def tab(chromium: Any) -> Iterator[Callable[[bool], Any]]:
+    """A page on a wide screen and one on a phone, kept: to open a file in it takes half as long as in a new one."""
+    opened: dict[bool, Any] = {}
 
-    def of(options: dict[str, Any]) -> Any:
-        key = repr(sorted(options.items()))
-        if key not in opened:
-            context = chromium.new_context(**options)
+    def of(phone: bool) -> Any:
+        if phone not in opened:
+            width, height = (360, 740) if phone else (1280, 900)
+            context = chromium.new_context(viewport={"width": width, "height": height}, has_touch=phone)
             context.add_init_script(NOTES)
-            opened[key] = context.new_page()
-            opened[key].set_default_timeout(120_000)  # milliseconds
-        return opened[key]
+            opened[phone] = context.new_page()
+            opened[phone].set_default_timeout(120_000)  # milliseconds
+        return opened[phone]
 
     yield of
     for page in opened.values():
@@ -61,8 +61,8 @@ def tab(chromium: Any) -> Iterator[Callable[[dict[str, Any]], Any]]:
 
 
 @pytest.fixture
-def visit(tab: Callable[[dict[str, Any]], Any]) -> Iterator[Callable[..., Any]]:
-    """Open a file, or an address: ``page = visit(path, viewport=…, color_scheme="dark")``.
+def visit(tab: Callable[[bool], Any]) -> Iterator[Callable[..., Any]]:
+    """Open a file, or an address: ``page = visit(path, phone=True, color_scheme="dark")``.
 
     Nothing moves, which takes a processor most of its time, unless ``reduced_motion="no-preference"``.
     After the test, nothing may have been written to the console, and nothing asked of the network.
@@ -81,8 +81,9 @@ def visit(tab: Callable[[dict[str, Any]], Any]) -> Iterator[Callable[..., Any]]:
     }
     pages: list[Any] = []
 
-    def open_page(path: Path | str, **options: Any) -> Any:
-        page = tab({"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce", **options})
+    def open_page(path: Path | str, phone: bool = False, **media: Any) -> Any:
+        page = tab(phone)
+        page.emulate_media(**{"color_scheme": "light", "reduced_motion": "reduce", **media})
         if page not in pages:
             pages.append(page)
             for event, listener in noted.items():

@@ -39,7 +39,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for text, label in ((good, "good"), (bad, "bad"))
     ]
     (folder / "films.tsv").write_text("\n".join(["sentence\tlabel", *lines, ""]), "utf-8")
-    run = unroll.train_run(str(folder / "films.tsv"), out=folder / "run", **SMALL)
+    run = unroll.train_run(str(folder / "films.tsv"), out=folder / "run", ngram_buckets=512, **SMALL)
     return export_html(run, load_test(run)).path
 
 
@@ -65,13 +65,14 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bytewise(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a run on one feature, of bytes: of these none can be missing."""
+    """The page of a run on one feature, of bytes, of which none can be missing, by a model that reads forwards."""
     folder = tmp_path_factory.mktemp("bytes")
     random = np.random.default_rng(0)
     y = np.arange(60) % 2
     x = random.integers(0, 100, (60, STEPS, 1)) + 120 * y[:, None, None]
     np.savez(folder / "waves.npz", x=x.astype(np.uint8), y=y)
-    run = unroll.train_run(str(folder / "waves.npz"), out=folder / "run", **SMALL)
+    forwards = {"bidirectional": False, "stem": "none"}
+    run = unroll.train_run(str(folder / "waves.npz"), out=folder / "run", **forwards, **SMALL)
     return export_html(run, load_test(run)).path
 
 
@@ -408,8 +409,8 @@ def test_of_bytes_none_is_missing(visit: Visit, bytewise: Path) -> None:
     assert chart.get_attribute("aria-valuetext") == "time step 1: 200"
 
 
-def test_a_series_may_be_longer_or_shorter(curve: Any) -> None:
-    page = curve
+def test_a_series_may_be_longer_or_shorter(visit: Visit, bytewise: Path) -> None:
+    page = visit(bytewise)
     length = page.get_by_label("Time steps")
     assert length.input_value() == str(STEPS)
     for asked, got in (("30", 30), ("7", 7), ("0", 1), ("999999", 5000)):
@@ -462,6 +463,7 @@ def test_a_picture_in_colour_is_read_as_predict_reads_it(visit: Visit, colours: 
 
 def test_a_pen_of_a_colour_draws_what_the_model_sees(visit: Visit, colours: unroll.Run) -> None:
     page = visit(colours.path / "page.html")
+    page.evaluate("Pad.PEN = 100")  # a wide one, which soon covers the sheet
     pen = page.get_by_label("Colour of the pen")
     seen = """(canvas) => {
         const copy = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
@@ -473,11 +475,13 @@ def test_a_pen_of_a_colour_draws_what_the_model_sees(visit: Visit, colours: unro
         pen.fill(colour)
         sheet = page.locator("canvas.pad")
         box = sheet.bounding_box()
-        for row in range(1, 20):  # strokes that cover the sheet
-            page.mouse.move(box["x"], box["y"] + box["height"] * row / 20)
-            page.mouse.down()
-            page.mouse.move(box["x"] + box["width"], box["y"] + box["height"] * row / 20, steps=4)
-            page.mouse.up()
+        place = lambda x, y: (box["x"] + x * box["width"], box["y"] + y * box["height"])  # noqa: B023, E731
+        page.mouse.move(*place(0.01, 0.01))
+        page.mouse.down()
+        for row in range(5):  # to and fro, so that it covers the sheet
+            for x in (0.01, 0.5, 0.99)[:: 1 if row % 2 == 0 else -1]:
+                page.mouse.move(*place(x, 0.01 + 0.98 * row / 4))
+        page.mouse.up()
         assert sheet.evaluate(seen) == pytest.approx(numbers, abs=1)
         page.locator(".made", has_text="resized to 12×10").wait_for()
         go(page, 10)
@@ -493,7 +497,7 @@ def test_a_pen_of_a_colour_draws_what_the_model_sees(visit: Visit, colours: unro
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_narrow_screen_needs_no_scrolling_sideways(visit: Visit, texts: Path, series: Path, scheme: str) -> None:
     for path in (texts, series):
-        page = visit(path, viewport={"width": 360, "height": 740}, color_scheme=scheme)
+        page = visit(path, phone=True, color_scheme=scheme)
         if path == texts:
             page.get_by_role("textbox").fill("fine" * 200)
         page.get_by_role("button", name="What mattered?").click()
@@ -505,7 +509,7 @@ def test_names_of_classes_may_be_long(visit: Visit, series: Path, tmp_path: Path
     named = tmp_path / "named.html"
     long = "Rising, and with Wide Words Without an End"
     named.write_text(series.read_text("utf-8").replace('"rising"', f'"{long}"').replace('"falling"', '"in free fall"'))
-    page = visit(named, viewport={"width": 360, "height": 740})
+    page = visit(named, phone=True)
     assert page.evaluate("() => document.documentElement.scrollWidth") == 360
     assert page.locator("#bars .name").first.evaluate("(name) => name.scrollWidth <= name.clientWidth")  # is whole
     at_ends = page.locator("#curves .head text").all_text_contents()

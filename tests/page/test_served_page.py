@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_page import BARS, ONE, STEPS, draw, drop, first, go, png, position, until_read
+from test_page import BARS, ONE, STEPS, bars_at, draw, drop, first, go, png, position, until_read
 
 import unroll
 from forked import forked
@@ -39,11 +39,7 @@ def test_it_draws_reads_goes_back_and_takes_a_picture(
     draw(page, ONE)
     until_read(page)
     assert (position(page), first(page)) == (STEPS, "1")
-    page.locator("#scrub").press("Home")
-    seen = [page.evaluate(BARS)]
-    for _ in range(STEPS):
-        page.get_by_role("button", name="One step forward").click()
-        seen.append(page.evaluate(BARS))
+    seen = bars_at(page, range(STEPS + 1))
     assert first(page) == "1"
     go(page, 9)
     assert page.evaluate(BARS) == seen[9]
@@ -56,7 +52,7 @@ def test_it_draws_reads_goes_back_and_takes_a_picture(
 
 
 def test_on_a_phone(address: str, visit: Callable[..., Any]) -> None:
-    page = visit(address, viewport={"width": 360, "height": 740}, has_touch=True)
+    page = visit(address, phone=True)
     draw(page, ONE)
     page.locator("#scrub").press("End")
     assert first(page) == "1"

@@ -199,17 +199,17 @@ export class Model {
 
   /** Read everything again for each answer. */
   #watchAgain(x) {
-    const steps = Array.from(x);
-    const time = steps.length;
+    const vectors = Array.from(x, (step) => this.#vector(step));
+    const time = vectors.length;
     const reading = new Reading(this, time);
     reading.coarse = time > 2 * Model.MARKS;
     const asked = new Set([0, time - 1]);
     for (let mark = 1; mark <= Model.MARKS; mark++) asked.add(Math.ceil((time * mark) / Model.MARKS) - 1);
     for (let step = 0; step < time; step++) {
       const ask = !reading.coarse || asked.has(step);
-      reading.answer(step, ask ? this.logits(steps.slice(0, step + 1)) : reading.logits[step - 1]);
+      reading.answer(step, ask ? this.#logitsOf(this.front.scaled(vectors.slice(0, step + 1))) : reading.logits[step - 1]);
     }
-    const states = this.#states(this.#read(this.#vectors(steps)));
+    const states = this.#states(this.#read(this.front.scaled(vectors)));
     states.forEach((layer, number) =>
       layer.forEach((cells, direction) => {
         for (let step = 0; step < time; step++) {
