@@ -181,7 +181,7 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
             sample_weight: (N,) numbers, 0 or more, by which the loss of each series is multiplied, after division by
                 their mean; series of weight 0 are left out (default None: all 1).
             groups: (N,) names or numbers: what each series belongs to, the person that it is of say. ``val_fraction``
-                then holds out whole groups (default None: each series for itself).
+                then holds out whole groups; where it is 0 they change nothing (default None: each series for itself).
             X_val: series for validation, in place of ``val_fraction`` (default None). Validation decides where
                 ``patience`` or ``keep`` say so, and calibrates the probabilities.
             y_val: their labels.

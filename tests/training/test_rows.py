@@ -118,3 +118,44 @@ def test_a_model_trained_before_has_dense_gradients_of_its_own(texts: Splits) ->
     batch = texts.train.batch(torch.arange(4))
     model(batch.x, batch.lengths).sum().backward()
     assert all(p.grad is not None and p.grad.layout == torch.strided for p in model.parameters())
+
+
+def test_a_table_that_a_head_reads_whole_is_up_to_date_in_each_step(texts: Splits) -> None:
+    class Nearest(nn.Module):
+        """Scores of classes by the tokens whose vectors a state is like; the gradient stops at the vectors."""
+
+        def __init__(self, table: nn.Embedding) -> None:
+            super().__init__()
+            self.table, self.out = table, nn.Linear(TOKENS, 2)
+            self.register_buffer("turn", torch.randn(5, 6))
+
+        def forward(self, state: Tensor) -> Tensor:
+            return self.out(state @ self.turn @ self.table.weight.detach().t())  # type: ignore[no-any-return]
+
+    results = []
+    for pause in (False, True):
+        model = model_of(texts)
+        assert model.embedding is not None
+        model.head = Nearest(model.embedding)  # type: ignore[assignment]
+        list(Training(model, texts, settings()).events(lambda pause=pause: pause))  # type: ignore[misc]
+        results.append(nn.utils.parameters_to_vector(model.parameters()))
+    torch.testing.assert_close(*results, rtol=0, atol=0)
+
+
+def test_a_table_whose_gradients_depend_on_the_whole_batch_has_dense_ones(texts: Splits) -> None:
+    model = model_of(texts)
+    model.embedding = nn.Embedding(TOKENS, 6, padding_idx=0, scale_grad_by_freq=True)
+    before = model.embedding.weight.detach().clone()
+    list(Training(model, texts, settings()).events())
+    assert not torch.equal(model.embedding.weight, before)
+
+
+@pytest.mark.parametrize("texts", ["words"], indirect=True)
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_a_table_that_is_computed_from_parameters_has_dense_gradients(texts: Splits) -> None:
+    model = model_of(texts)
+    assert model.embedding is not None
+    nn.utils.weight_norm(model.embedding)
+    before = model.embedding.weight_v.detach().clone()
+    list(Training(model, texts, settings()).events())
+    assert not torch.equal(model.embedding.weight_v, before)

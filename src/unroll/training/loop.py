@@ -228,7 +228,8 @@ class Training:
         Of a long training whose epochs are a handful of steps, a result covers ``every`` of them.
 
         Args:
-            pause: called after each step; if it returns True, `Progress` is yielded at once.
+            pause: called after each step; if it returns True, `Progress` is yielded at once. Read weights there, not in
+                ``pause``: between events, rows of a table of tokens take their steps late.
         """
         while not self._is_finished():
             yield from self._train_epoch(pause)
@@ -282,7 +283,8 @@ class Training:
         if self._fused and self._fits(longest):
             self._fused(index, self.config.batch_size, [self.lr], [longest])
         else:
-            self._train_step(self.train, index, longest)
+            with self._row_steps.waiting(self.model, self.optimizer):  # which needs less memory
+                self._train_step(self.train, index, longest)
 
     @property
     def _seen(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -42,7 +43,9 @@ def _tables(model: nn.Module) -> list[nn.Embedding]:
 
 def _is_plain(table: nn.Embedding) -> bool:
     weight = table.weight
-    return type(table) is nn.Embedding and not table.sparse and weight.is_cpu and not _is_watched(weight)
+    if type(table) is not nn.Embedding or table.sparse or table.scale_grad_by_freq:
+        return False
+    return isinstance(weight, nn.Parameter) and weight.is_cpu and not _is_watched(weight)
 
 
 def _is_watched(parameter: Tensor) -> bool:
@@ -124,8 +127,16 @@ def _can_wait(model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
     known, weights = set(group["params"]), [table.weight for table in _tables(model)]
     if not all(weight in known and weight.dtype is torch.float32 and weight.is_contiguous() for weight in weights):
         return False
+    if not _are_read_by_batches(weights, model):
+        return False
     # The weight decay of Adam, unlike AdamW's, is a gradient, which all rows have.
     return isinstance(optimizer, torch.optim.AdamW) or not group["weight_decay"]
+
+
+def _are_read_by_batches(weights: list[Tensor], model: nn.Module) -> bool:
+    """Tell whether nothing but its own module reads a table: a head could read rows that are not of the batch."""
+    held = Counter[Tensor](parameter for _, parameter in model.named_parameters(remove_duplicate=False))
+    return type(getattr(model, "head", None)) is nn.Linear and all(held[weight] == 1 for weight in weights)
 
 
 class _Waiting:
