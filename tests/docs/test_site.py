@@ -100,7 +100,7 @@ AXE = f"""({{
 }})"""
 # Of each look that was not seen before an element: one with text, or to write into, that can be seen. A look is all
 # that the contrast of a text is made of, and that of a link to the text around it.
-NEW_LOOKS = """(seen) => {
+NEW_LOOKS = """([scheme, seen]) => {
     for (const change of document.getAnimations()) change.finish();  // from light to dark
     const grounds = new Map([[null, ""]]);
     const ground = (element) => {
@@ -123,7 +123,7 @@ NEW_LOOKS = """(seen) => {
         return width > 1 && height > 1 && element.checkVisibility({ opacityProperty: true, visibilityProperty: true });
     };
     const known = new Set(seen);
-    window.newLooks = [];
+    const newLooks = [];
     for (const element of document.body.querySelectorAll("*")) {
         if (!element.matches("a, input, select, textarea") && ![...element.childNodes].some(isText)) continue;
         if (!isShown(element)) continue;
@@ -132,10 +132,18 @@ NEW_LOOKS = """(seen) => {
         const within = block?.textContent.trim() !== link?.textContent.trim();
         const around = link ? [...[link, link.parentElement, block ?? document.body].map(letters), within].join() : "";
         const look = [letters(element), around, ground(element)].join();
-        if (!known.has(look)) window.newLooks.push(element);
+        if (!known.has(look)) newLooks.push(element);
         known.add(look);
     }
+    window.looks = { ...window.looks, [scheme]: newLooks };
     return [...known];
+}"""
+# What else a reference holds is in nobody's way, and axe takes seconds to look through all of it.
+CLEAR = """() => {
+    const looks = Object.values(window.looks).flat();
+    for (const entry of document.querySelectorAll("dl.py")) {
+        if (!looks.some((element) => entry.contains(element))) entry.remove();
+    }
 }"""
 
 
@@ -153,9 +161,13 @@ def violations(chromium: Any, pages: list[Path]) -> list[str]:
         objections = [("", violation) for violation in tab.evaluate(f"{AXE}.structure().then((all) => all.violations)")]
         for scheme in seen:
             tab.emulate_media(color_scheme=scheme)
-            seen[scheme] = tab.evaluate(NEW_LOOKS, seen[scheme])
-            if tab.evaluate("newLooks.length"):
-                answer = tab.evaluate(f"{AXE}.looks(newLooks).then((all) => all.violations)")
+            seen[scheme] = tab.evaluate(NEW_LOOKS, [scheme, seen[scheme]])
+        tab.evaluate(CLEAR)
+        for scheme in seen:
+            tab.emulate_media(color_scheme=scheme)
+            if tab.evaluate(f"looks.{scheme}.length"):
+                tab.evaluate("document.getAnimations().forEach((change) => change.finish())")
+                answer = tab.evaluate(f"{AXE}.looks(looks.{scheme}).then((all) => all.violations)")
                 objections += [(f" in {scheme}", violation) for violation in answer]
         for where, violation in objections:
             places = [node["html"][:120] for node in violation["nodes"]]
