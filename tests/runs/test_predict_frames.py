@@ -69,6 +69,7 @@ def test_answers_have_the_order_and_the_ids_of_the_frame(run: unroll.Run) -> Non
     for given, names in ((frame, [ids[number] for number in order]), (mixed, seen)):
         answers = answer_files(run, given)
         assert answers["id"].tolist() == names
+        assert answers["line"].tolist() == [None] * N
         at = [frame["id"].drop_duplicates().tolist().index(name) for name in names]
         np.testing.assert_allclose(answers[["p(x)", "p(y)"]], expected[at], rtol=1e-5)
         np.testing.assert_allclose(run.predict(given).numpy(), expected[at], rtol=1e-5)

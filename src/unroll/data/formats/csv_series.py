@@ -149,7 +149,7 @@ def _long(table: Table, places: Places, config: DataConfig, known: Columns | Non
         moments = times_of(table, places.when)[order]
         when = np.stack([reduce.reduceat(moments, bounds[:-1]) for reduce in (np.minimum, np.maximum)], axis=1)
     first = np.minimum.reduceat(np.arange(len(table))[order], bounds[:-1])
-    rows, lines = table.rows[first].tolist(), table.lines[first].tolist()
+    rows, lines = table.rows[first].tolist(), table.lines[first].tolist() if table.unit == "line" else []
     made = Series(
         table.path, values, names, "id", labels, (), features, columns, notes, "", since, groups, when, rows, lines
     )
