@@ -26,6 +26,7 @@ from ..evaluation.metrics import logits_of
 from ..formatting import shown
 from ..models.classifier import SequenceClassifier
 from ..models.modes import inference
+from ..models.weights import is_finite
 from ..runs.history import read_history
 from ..training.loop import few_deciding
 from ..training.results import EpochResult
@@ -173,7 +174,7 @@ def _measure(model: SequenceClassifier, data: SequenceData | None, seed: int) ->
         device = model.head.weight.device
         some = data.to("cpu").subset(order[:n]).to(device)
         sample = _look(model, data, some)
-        sound = _is_finite(model) and math.isfinite(sample.scale)
+        sound = _has_finite_weights(model) and math.isfinite(sample.scale)
         memory = measure_memory(model, some) if sound else None
         early = early_accuracy(model, data.to("cpu").subset(order[:MOST_READ]).to(device)) if sound else None
         return _Measured(data, some, sample, memory, early, examine_layers(model, some))
@@ -192,7 +193,7 @@ def _judge(
     does_well = sample is not None and _does_well(sample.accuracy, chance, history, test_accuracy)
     patient = Patient(model.config, does_well, max((epoch.lr for epoch in history), default=None))
     image = data is not None and data.kind == "images"
-    scale, finite = 1.0 if sample is None else sample.scale, _is_finite(model)
+    scale, finite = 1.0 if sample is None else sample.scale, _has_finite_weights(model)
     findings = [
         *judge_numbers(scale, finite),
         *(judge_layers(layers, patient) if finite and math.isfinite(scale) else ()),
@@ -206,8 +207,8 @@ def _judge(
     return tuple(sorted(findings, key=lambda finding: finding.severity != "error"))
 
 
-def _is_finite(model: SequenceClassifier) -> bool:
-    return all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+def _has_finite_weights(model: SequenceClassifier) -> bool:
+    return all(is_finite(parameter.detach()) for parameter in model.parameters())
 
 
 def _look(model: SequenceClassifier, data: SequenceData, some: SequenceData) -> _Sample:

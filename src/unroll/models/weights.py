@@ -59,9 +59,15 @@ def load_weights(
 
 def check_finite(model: SequenceClassifier) -> None:
     """Raise `ValueError` if a weight is NaN or infinite, which makes a model useless."""
-    bad = next((name for name, value in model.named_parameters() if not _is_finite(value.detach())), None)
+    bad = next((name for name, value in model.named_parameters() if not is_finite(value.detach())), None)
     if bad is not None:
         raise ValueError(f"{bad} contains NaN or infinite weights")
+
+
+def is_finite(value: Tensor) -> bool:
+    """Tell whether no number of a tensor is NaN or infinite."""
+    # The sum takes a tenth of the time; it is not finite if any value is not, but it may also overflow.
+    return bool(value.sum().isfinite()) or bool(value.isfinite().all())
 
 
 def _check_sizes(
@@ -108,11 +114,6 @@ def _hollow(config: ModelConfig, *sizes: int) -> SequenceClassifier:
         model = build(replace(config, init="torch", forget_bias=None), *sizes)
     model.config = replace(model.config, init=config.init, forget_bias=config.forget_bias)
     return model
-
-
-def _is_finite(value: Tensor) -> bool:
-    # The sum takes a tenth of the time; it is not finite if any value is not, but it may also overflow.
-    return bool(value.sum().isfinite()) or bool(value.isfinite().all())
 
 
 def _compare(model: SequenceClassifier, tensors: Mapping[str, Tensor]) -> None:

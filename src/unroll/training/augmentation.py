@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from ..data.ragged import owners
+from ..data.ragged import owners, places
 from ..data.sequences import SequenceData
 
 CHUNK = 1_000  # images at once, so that as float32 with their grid they stay in the processor's cache
@@ -76,7 +76,7 @@ def varied(data: SequenceData, noise: float, gain: float, drift: float, generato
 def _between(points: Tensor, lengths: Tensor) -> Tensor:
     """Return lines through ``points`` (N, POINTS, features) at the steps of sequences, (steps of all, features)."""
     number = owners(lengths)
-    step = torch.arange(len(number), device=lengths.device) - (lengths.cumsum(0) - lengths)[number]
+    step = places(torch.zeros_like(lengths), lengths)
     place = step * ((POINTS - 1) / (lengths - 1).clamp(min=1))[number]
     before = place.long().clamp(max=POINTS - 2)
     return torch.lerp(points[number, before], points[number, before + 1], (place - before).unsqueeze(1))

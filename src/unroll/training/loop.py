@@ -23,6 +23,7 @@ from ..data.splits import Splits
 from ..errors import ConfigError, DataError, InputError, TrainingError
 from ..evaluation.metrics import evaluate
 from ..models.classifier import check_truncation
+from ..models.weights import is_finite
 from ..scan.cpu import check_precision
 from .augmentation import augmented, cut_off, varied
 from .chance import Guessing, Losses
@@ -416,9 +417,7 @@ class Training:
 
     def _check_weights(self) -> None:
         """Check the weights after the last step of an epoch, which no later loss would reveal."""
-        weights = [parameter.detach() for parameter in self.model.parameters()]
-        # A sum that is finite is of finite numbers, and is found in a twentieth of the time.
-        if not all(bool(weight.sum().isfinite()) or bool(weight.isfinite().all()) for weight in weights):
+        if not all(is_finite(parameter.detach()) for parameter in self.model.parameters()):
             raise TrainingError(self._diagnosis("weights are no longer finite", self.steps))
 
     def _diagnosis(self, what: str, step: int) -> str:
