@@ -139,6 +139,7 @@ def test_texts_take_fewer_steps_the_longer_they_are(tmp_path: Path, words: int, 
 
 def test_why_there_are_fewer_steps_is_said() -> None:
     slow = RECIPES["series"].changed(min_steps=120)
-    assert _fewer(slow) == " (fewer than 600, as these series are slow to read)"
-    assert _fewer(RECIPES["text"].changed(min_steps=120)) == " (fewer than 400, as these texts are slow to read)"
-    assert [_fewer(recipe) for recipe in (RECIPES["series"], slow.changed(training_steps=50))] == ["", ""]
+    assert _fewer(slow, 120) == " (fewer than 600, as these series are slow to read)"
+    assert _fewer(RECIPES["text"].changed(min_steps=120), 120) == " (fewer than 400, as these texts are slow to read)"
+    assert [_fewer(recipe, 50) for recipe in (RECIPES["series"], slow.changed(training_steps=50))] == ["", ""]
+    assert _fewer(slow, 3_000) == ""  # of many series there are more all the same

@@ -188,8 +188,9 @@ def facts_of(started: Started) -> dict[str, str]:
         "model": f"{shape}{model.additions}, readout {model.readout}, init {model.init}; {parameters:,} parameters",
         **({"frame": f"{model.frame}, as {Plan.frame(splits)[1]}"} if recipe.model.frame == "auto" else {}),
         **_chosen_stem(recipe.model, model, splits),
-        "train": f"recipe {recipe.name}: {_length(training)}{_fewer(recipe)}, batch {train.batch_size}, "
-        f"{train.optimizer}, lr {train.lr:g} {train.schedule}{truncated}{train.additions}, seed {train.seed}",
+        "train": f"recipe {recipe.name}: {_length(training)}{_fewer(recipe, training.total)}, "
+        f"batch {train.batch_size}, {train.optimizer}, lr {train.lr:g} {train.schedule}{truncated}{train.additions}, "
+        f"seed {train.seed}",
         "on": f"{device}, {train.precision}",
         **({"ensemble": f"the mean of {started.members} members"} if started.members > 1 else {}),
         "run": str(started.whole),
@@ -211,10 +212,10 @@ def _length(training: Training) -> str:
     return f"{training.total:,} steps, {training.steps} an epoch{within}"
 
 
-def _fewer(recipe: Recipe) -> str:
-    """Say why there are fewer steps than the recipe has; empty where there are not."""
+def _fewer(recipe: Recipe, total: int) -> str:
+    """Say why there are fewer steps than the recipe has, ``total``; empty where there are not."""
     train, usual = recipe.train, RECIPES[recipe.name].train.min_steps
-    if train.min_steps >= usual or train.epochs or train.training_steps:
+    if total >= usual or train.min_steps >= usual or train.epochs or train.training_steps:
         return ""
     return f" (fewer than {usual}, as these {'texts' if recipe.name == 'text' else 'series'} are slow to read)"
 
