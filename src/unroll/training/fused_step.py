@@ -22,7 +22,7 @@ from ..models.classifier import SequenceClassifier
 from ..models.fused_forward import is_scanned, is_watched
 from ..scan import compiled, cpu
 from .device import autocast
-from .optimizer import why_not_adam
+from .optimizer import has_hooks, why_not_adam
 
 MOST_BYTES = 2**30  # of a copy of the training data as the layers read it, which a model with a front needs
 CHUNK = 1_000  # sequences that are copied at once
@@ -161,10 +161,8 @@ def _program(model: SequenceClassifier) -> compiled.Compiled:
 
 
 def _is_watched(module: nn.Module) -> bool:
-    hooks: list[object] = []
-    for parameter in module.parameters(recurse=False):
-        hooks += [parameter._backward_hooks, parameter._post_accumulate_grad_hooks]
-    return is_watched(module) or any(hooks) or nn.utils.parametrize.is_parametrized(module)
+    hooked = any(map(has_hooks, module.parameters(recurse=False)))
+    return is_watched(module) or hooked or nn.utils.parametrize.is_parametrized(module)
 
 
 def _why_not_taken(optimizer: torch.optim.Optimizer, model: nn.Module) -> str:

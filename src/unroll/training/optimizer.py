@@ -36,6 +36,11 @@ def why_not_adam(optimizer: torch.optim.Optimizer) -> str:
     return ""
 
 
+def has_hooks(parameter: torch.Tensor) -> bool:
+    """Tell whether something else is to see a parameter's gradient."""
+    return bool(parameter._backward_hooks or parameter._post_accumulate_grad_hooks)
+
+
 def make_optimizer(
     model: nn.Module, config: TrainConfig, steps: int
 ) -> tuple[torch.optim.Optimizer, OneCycleLR | None]:

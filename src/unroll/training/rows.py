@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from ..models.classifier import SequenceClassifier
 from ..models.fused_forward import is_watched
 from ..scan import cpu
-from .optimizer import why_not_adam
+from .optimizer import has_hooks, why_not_adam
 
 
 @contextmanager
@@ -45,11 +44,7 @@ def _is_plain(table: nn.Embedding) -> bool:
     weight = table.weight
     if type(table) is not nn.Embedding or table.sparse or table.scale_grad_by_freq:
         return False
-    return isinstance(weight, nn.Parameter) and weight.is_cpu and not _is_watched(weight)
-
-
-def _is_watched(parameter: Tensor) -> bool:
-    return bool(parameter._backward_hooks or parameter._post_accumulate_grad_hooks)
+    return isinstance(weight, nn.Parameter) and weight.is_cpu and not has_hooks(weight)
 
 
 class RowSteps:
@@ -82,9 +77,10 @@ class RowSteps:
     def read(self, model: nn.Module, x: Tensor) -> None:
         """Bring the rows up to date that ``model`` reads for its input ``x``."""
         if self._waiting and isinstance(model, SequenceClassifier):
-            for table, numbers in zip((model.embedding, model.ngrams), (x[..., :1], x[..., 1:]), strict=True):
+            numbers = [x] if model.ngrams is None else [x[..., :1], x[..., 1:]]
+            for table, of_table in zip((model.embedding, model.ngrams), numbers, strict=False):
                 if table is not None and table.weight in self._waiting:
-                    self._waiting[table.weight].read(x if model.ngrams is None else numbers)
+                    self._waiting[table.weight].read(of_table)
 
     def settle(self) -> None:
         """Bring all rows up to date."""
@@ -144,6 +140,7 @@ class _Waiting:
 
     def __init__(self, values: Tensor, optimizer: torch.optim.Optimizer) -> None:
         self.group: dict[str, Any] = optimizer.param_groups[0]
+        self.is_decoupled = isinstance(optimizer, torch.optim.AdamW)
         self.state: dict[str, Tensor] = optimizer.state[values]
         if not self.state:
             self.state["step"] = torch.zeros((), dtype=torch.float32)
@@ -162,10 +159,10 @@ class _Waiting:
     def step(self, gradient: Tensor) -> None:
         """Take a step: the rows of ``gradient``, coalesced, at once, the others later."""
         self.state["step"] += 1
-        count, (beta1, beta2) = float(self.state["step"]), self.group["betas"]
-        root, lr = math.sqrt(1 - beta2**count), float(self.group["lr"])
-        shrink = 1 - lr * self.group["weight_decay"]
-        self.table.add(shrink, 1 - beta1, 1 - beta2, lr / (1 - beta1**count) * root, self.group["eps"] * root)
+        group, number = self.group, float(self.state["step"])
+        self.table.add(
+            self.is_decoupled, *group["betas"], group["eps"], group["weight_decay"], float(group["lr"]), number
+        )
         self._take(gradient.indices()[0].contiguous(), gradient.values().contiguous())
 
     def _take(self, rows: Tensor | None, gradients: Tensor | None) -> None:

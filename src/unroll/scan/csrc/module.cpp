@@ -164,9 +164,8 @@ NB_MODULE(_kernels, m) {
              new (self) Table(named(isa), at<float>(values), at<float>(average), at<float>(square), rows, width);
            })
       .def("add",
-           [](Table& self, float shrink, float beta1, float beta2, float rate, float eps) {
-             self.add({nullptr, nullptr, nullptr, nullptr, 1, 0, shrink, beta1, beta2, rate, eps});
-           })
+           [](Table& self, bool decoupled, double beta1, double beta2, double eps, double weight_decay, double lr,
+              double number) { self.add(Adam{decoupled, beta1, beta2, eps, weight_decay, 0}.factors(lr, number, 1)); })
       .def("take", [](Table& self, std::uintptr_t rows, long n, std::uintptr_t gradients, int threads) {
         nb::gil_scoped_release unlocked;
         self.take(at<const std::int64_t>(rows), n, at<const float>(gradients), threads);

@@ -175,26 +175,29 @@ float TrainingStep::clipping() {
 }
 
 // D. P. Kingma and J. Ba, arXiv:1412.6980, algorithm 1; I. Loshchilov and F. Hutter, arXiv:1711.05101, algorithm 2.
+Update Adam::factors(double lr, double number, float scale) const {
+  const double rate = lr / (1 - std::pow(beta1, number)), root = std::sqrt(1 - std::pow(beta2, number));
+  const double decay = decoupled ? 0 : weight_decay, shrink = decoupled ? 1 - lr * weight_decay : 1;
+  const auto rounded = [](double value) { return static_cast<float>(value); };
+  return {nullptr,
+          nullptr,
+          nullptr,
+          nullptr,
+          scale,
+          rounded(decay),
+          rounded(shrink),
+          rounded(1 - beta1),
+          rounded(1 - beta2),
+          rounded(rate * root),
+          rounded(eps * root)};
+}
+
 void TrainingStep::update(double lr) {
   const float scale = clipping();
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const Parameter& p = parameters_[i];
-    const double count = ++*p.count;
-    const double rate = lr / (1 - std::pow(adam_.beta1, count)), root = std::sqrt(1 - std::pow(adam_.beta2, count));
-    const double decay = adam_.decoupled ? 0 : adam_.weight_decay,
-                 shrink = adam_.decoupled ? 1 - lr * adam_.weight_decay : 1;
-    const auto number = [](double value) { return static_cast<float>(value); };
-    const Update u{p.values,
-                   p.average,
-                   p.square,
-                   gradients_[i].data(),
-                   scale,
-                   number(decay),
-                   number(shrink),
-                   number(1 - adam_.beta1),
-                   number(1 - adam_.beta2),
-                   number(rate * root),
-                   number(adam_.eps * root)};
+    Update u = adam_.factors(lr, ++*p.count, scale);
+    u.values = p.values, u.average = p.average, u.square = p.square, u.gradient = gradients_[i].data();
     split(p.n, threads_for(4 * p.n), [&](long begin, long end) { layout_.kernels->update(u, begin, end); });
   }
 }

@@ -32,6 +32,9 @@ struct Adam {
   bool decoupled;  // AdamW: weight decay separate from the gradient
   double beta1, beta2, eps, weight_decay;
   double clip;  // largest norm of all gradients; 0: no limit
+
+  // The factors of the step of this number, from 1, with the gradient times `scale`; what it works on is left out.
+  Update factors(double lr, double number, float scale) const;
 };
 
 class TrainingStep {
