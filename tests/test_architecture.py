@@ -49,9 +49,9 @@ RECURRENCES, DATA = {"scan", "cells", "models"}, {"data"}  # two wings, which kn
 
 
 @cache
-def modules() -> dict[str, Path]:
+def modules(source: Path = SOURCE) -> dict[str, Path]:
     """Return the files by the names of their modules, below the package: "scan", "scan.cpu"."""
-    names = {path: path.relative_to(SOURCE).with_suffix("").parts for path in SOURCE.rglob("*.py")}
+    names = {path: path.relative_to(source).with_suffix("").parts for path in source.rglob("*.py")}
     return {
         ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts): path
         for path, parts in names.items()
@@ -59,10 +59,10 @@ def modules() -> dict[str, Path]:
 
 
 @cache  # many tests ask for all of them
-def imports(path: Path) -> set[str]:
+def imports(path: Path, source: Path = SOURCE) -> set[str]:
     """Return the modules that a file imports, at any depth of its code, for types alone too."""
-    package = ("unroll", *path.relative_to(SOURCE).parent.parts)
-    known, found = modules(), set()
+    package = ("unroll", *path.relative_to(source).parent.parts)
+    known, found = modules(source), set()
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
         if isinstance(node, ast.Import):
@@ -77,7 +77,7 @@ def imports(path: Path) -> set[str]:
                     rest.pop()
                 found.add(".".join(rest) or "__init__")
     return (
-        found - {name for name, own in known.items() if own == path} - ALLOWED.get(str(path.relative_to(SOURCE)), set())
+        found - {name for name, own in known.items() if own == path} - ALLOWED.get(str(path.relative_to(source)), set())
     )
 
 
@@ -119,11 +119,10 @@ def test_lessons_stand_apart() -> None:
         assert module == "__init__" or "lessons" not in imports(path), module
 
 
-def test_the_check_sees_an_arrow_that_runs_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("test_architecture.SOURCE", tmp_path)
+def test_the_check_sees_an_arrow_that_runs_up(tmp_path: Path) -> None:
     for name in ("scan/cpu.py", "scan/reference.py", "training/loop.py", "training/__init__.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     code = "def f():\n    from ..training.loop import fit\n    from . import reference\n"
     (tmp_path / "scan" / "cpu.py").write_text(code)
-    assert imports(tmp_path / "scan" / "cpu.py") == {"training.loop", "scan.reference"}
+    assert imports(tmp_path / "scan" / "cpu.py", tmp_path) == {"training.loop", "scan.reference"}
