@@ -59,6 +59,7 @@ def test_training_is_the_lessons_loop(small: unroll.Splits) -> None:
     assert not torch.equal(without.answers[0][0], training.answers[0][0])
 
 
+@pytest.mark.slow
 def test_loose_weights_are_the_tutorial_s_equation_with_nothing_to_train() -> None:
     loose, ours = slips.LooseWeights(3, 5), lessons.BasicRNN(3, 5)
     with torch.no_grad():

@@ -459,6 +459,7 @@ def test_explore(call: Call) -> None:
     )
 
 
+@pytest.mark.slow
 def test_check(call: Call, run: unroll.Run, tmp_path: Path) -> None:
     status, out, err = call("check", "--num-layers", 3, "--batch-size", 32, "--training-steps", 3)
     assert (status, err) == (0, "")
@@ -588,6 +589,7 @@ def test_the_training_accuracy_with_early_is_explained(call: Call, few: str) -> 
     assert "cut off" not in call("train", *quick, "--out", "ordinary")[1]
 
 
+@pytest.mark.slow
 def test_evaluate_reads_texts_as_the_run_did_or_as_it_is_told(call: Call) -> None:
     rows = [("finely played" if n % 2 else "dully told", "good" if n % 2 else "bad") for n in range(40)]
     Path("own.csv").write_text("\n".join(["remark,verdict", *(f"{a} {n},{b}" for n, (a, b) in enumerate(rows))]))

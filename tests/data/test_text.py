@@ -358,6 +358,7 @@ def test_tokens_that_will_not_do_are_named() -> None:
         model()(torch.tensor([[0, 11]]))
 
 
+@pytest.mark.slow
 def test_a_run_of_texts_is_saved_judged_and_taken_up(tsv: Callable[..., Path], tmp_path: Path) -> None:
     path = tsv(rows(8))
     settings: dict[str, Any] = {
@@ -473,6 +474,7 @@ def test_a_run_of_images_reads_no_texts(run: unroll.Run, capsys: pytest.CaptureF
     assert "this run was not trained on texts and cannot predict from them" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_vocabulary_of_nothing_looks_wrong(tsv: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("check", "explore"):
         assert main([command, "--data", str(tsv(rows(2))), "--min-count", "99"]) == 0

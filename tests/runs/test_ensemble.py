@@ -307,6 +307,7 @@ def test_nobody_else_writes_where_an_ensemble_is_trained(data: str, tmp_path: Pa
 # Whoever takes a run takes it
 
 
+@pytest.mark.slow
 def test_train_shows_its_members_and_what_they_reach_together(data: str, call: Call) -> None:
     flags = ("--ensemble", 2, "--epochs", 30, "--hidden-size", 4, "--out", "run", "--no-report")
     status, out, err = call("train", "--data", data, *flags)

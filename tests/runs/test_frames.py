@@ -190,6 +190,7 @@ def test_the_reason_for_a_stride_is_said(call: Call, waves: tuple[Path, Series])
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_commands_read_a_run_with_a_stem(call: Call, waves: tuple[Path, Series]) -> None:
     assert call("train", "--data", waves[0], "--stem", "conv", *FLAGS, "--out", "run", "--val-fraction", 0.2)[0] == 0
     for command in (

@@ -44,6 +44,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_each_kind_of_data_has_its_recipe(series: Callable[[int], str], texts: str, tmp_path: Path) -> None:
     for kind, data in (("series", series(30)), ("text", texts), ("images", "mnist-sample")):
         run = train_run(data, out=tmp_path / kind, **QUICK)
@@ -55,6 +56,7 @@ def test_each_kind_of_data_has_its_recipe(series: Callable[[int], str], texts: s
         assert recipe.model.hidden_size == 4
 
 
+@pytest.mark.slow
 def test_of_few_series_none_is_held_out_unless_something_needs_it(
     series: Callable[[int], str], tmp_path: Path, call: Call
 ) -> None:
@@ -78,12 +80,14 @@ def test_a_sweep_over_few_series_holds_some_out_to_choose_by(series: Callable[[i
     assert all(trial.status == "finished" for trial in done.trials)
 
 
+@pytest.mark.slow
 def test_check_takes_the_same_recipe(series: Callable[[int], str], call: Call) -> None:
     status, out, err = call("check", "--data", series(30))
     assert (status, err) == (0, "")
     assert re.search(r"scaled +│ +30 × 130 × 2 │", out), out
 
 
+@pytest.mark.slow
 def test_causal_keeps_to_what_can_stream(series: Callable[[int], str], texts: str, tmp_path: Path) -> None:
     for data in (series(30), texts):
         run = train_run(data, causal=True, out=tmp_path / "run", overwrite=True, **QUICK)
@@ -115,6 +119,7 @@ def test_the_command_in_the_report_trains_the_same_weights(
     assert (tmp_path / "again" / "model.safetensors").read_bytes() == weights
 
 
+@pytest.mark.slow
 def test_series_that_are_slow_to_read_take_fewer_steps(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for name, features, steps in (("narrow", 1, 600), ("wide", 2_000, 100)):

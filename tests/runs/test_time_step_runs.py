@@ -166,6 +166,7 @@ def test_times_are_refused_where_nothing_is_resampled(tmp_path: Path) -> None:
     assert torch.equal(run.predict(x), run.predict(x[:, :10]))
 
 
+@pytest.mark.slow
 def test_texts_are_cut_alike_wherever_they_are_read(tmp_path: Path) -> None:
     texts = [f"{'good' if number % 2 else 'bad'} film {'very ' * (number % 5)}long" for number in range(40)]
     lines = [f"{text}\t{'ab'[number % 2]}" for number, text in enumerate(texts)]

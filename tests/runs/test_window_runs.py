@@ -220,6 +220,7 @@ def test_a_threshold_is_chosen_by_windows_where_a_recording_is_of_two_classes() 
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_the_report_names_windows_by_their_start_and_promises_no_early_stop(folder: Path, tmp_path: Path) -> None:
     run = unroll.load_run(folder / "run")
     test = load_test(run)
