@@ -115,6 +115,33 @@ def test_what_says_nothing_of_a_series_is_no_feature(
         assert load(path, feature_columns=["x", name]).train.preparation.features == ("x", name)
 
 
+# What pandas' parser is not trusted with, and what it becomes.
+UNUSUAL: dict[str, Callable[[str], str]] = {
+    "an empty row": lambda text: text + ",,,,,,,\n",
+    "a quote within a cell": lambda text: text.replace("s11,", '5" pipe,'),
+    "lines ended by \\r": lambda text: text.replace("\n", "\r"),
+}
+
+
+@pytest.mark.parametrize("unusual", UNUSUAL.values(), ids=UNUSUAL)
+def test_an_unusual_line_changes_nothing_of_what_is_taken_for_what(write: Write, unusual: Callable[[str], str]) -> None:
+    header = ["id", "time", "x", "y", "n", "subject", "seconds", "label"]
+    path = Path(write("l.csv", header, long(more=lambda s, t: [5 * s + t, s // 3, 100 * s + 0.02 * t])))
+    plain = load(path)
+    path.write_text(unusual(path.read_text()), newline="")
+    splits = load(path)
+    assert (splits.understood, splits.train.notes) == (plain.understood, plain.train.notes)
+    assert columns(splits.train).left_out == ("n", "subject", "seconds")
+    assert torch.equal(splits.train.x, plain.train.x)
+
+
+def test_an_empty_row_hides_no_long_form(write: Write) -> None:
+    path = Path(write("o.csv", ["recording", "step", "x", "y", "label"], long()))
+    path.write_text(path.read_text() + ",,,,\n")
+    with pytest.raises(DataError, match="looks like the long form, a row for each time step"):
+        load(path)
+
+
 def test_what_moves_in_its_own_way_is_a_feature(write: Write) -> None:
     header = ["id", "time", "x", "y", "level", "path", "switch", "label"]
     path = write("l.csv", header, long(more=lambda s, t: [s % 3 + (t == 2), s + t**2, t % 2]))
@@ -393,6 +420,15 @@ def test_a_decimal_comma(write: Write, tmp_path: Path) -> None:
     path.write_text("t0;t1;label\n1.500;2;a\n1;3;b\n")
     with pytest.raises(DataError, match=r"line 2, column t0: expected a number, got '1.500' \(write 1000 without \."):
         load(path, decimal=",")
+
+
+def test_a_decimal_comma_in_times(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    rows = [f"s{s};{t},5;{(7 * s + t * t) % 5},25;{'ab'[s % 2]}" for s in range(4) for t in range(3)]
+    path.write_text("\n".join(["id;time;x;label", *rows, ";;;", ""]))
+    assert load(path, decimal=",", test_fraction=0).train.x[1].flatten().tolist() == [2.25, 3.25, 1.25]
+    with pytest.raises(DataError, match="got '0,5'; if its comma is a decimal separator, say --decimal ,$"):
+        load(path)
 
 
 # Classes

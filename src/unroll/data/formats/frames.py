@@ -21,7 +21,7 @@ from ...errors import DataError, how_to_install
 from ...formatting import quoted, shown
 from .frame_columns import ArrowColumn, Column, PandasColumn
 from .parsing import checked_header
-from .table import Marks, Table, Texts
+from .table import Marks, Table, Texts, numbers_or_texts
 from .text_file import Labels, ParsedTexts, column_of_texts, parse_rows
 
 SUFFIXES = (".parquet", ".arrow", ".feather")
@@ -74,7 +74,7 @@ class Frame:
 
     def _values(self, place: int, marks: Marks) -> np.ndarray | Texts:
         column = self.columns[place].values()
-        return column if isinstance(column, np.ndarray) else _numbers_in(column, marks)
+        return column if isinstance(column, np.ndarray) else numbers_or_texts(column, marks)
 
     def holds_texts(self, config: DataConfig) -> bool:
         """Tell whether the frame is one of texts: by the names of its columns, and its first rows."""
@@ -84,23 +84,6 @@ class Frame:
             return False
         cells = [column.cells(ROWS) for column in self.columns]
         return column_of_texts(self.header, list(zip(*cells, strict=True))) is not None
-
-
-def _numbers_in(column: Texts, marks: Marks) -> np.ndarray | Texts:
-    """Return the numbers that all texts of a column are, as those of a CSV file; the texts where one is none."""
-    numbers = []
-    if not isinstance(column.values, list):
-        return column
-    for text in column.values:
-        try:
-            numbers.append(marks.value(text))
-        except ValueError:
-            return column
-    if not numbers:
-        return column
-    are_whole = all(text.lstrip("+-").isdecimal() for text in column.values)
-    values = np.array(list(map(int, column.values)) if are_whole else numbers)
-    return values[column.codes] if values.dtype.kind in "iuf" else column  # an object: too large for 64 bits
 
 
 def of_frame(data: Any, path: Path) -> Frame:

@@ -49,6 +49,8 @@ def conversion(path: Path) -> str:
 def of_time(cell: str, column: str) -> str:
     """Return how to convert times that are neither numbers nor ISO 8601; empty if the cell holds none."""
     times = f"table[{column!r}]"
+    if re.fullmatch(r"[+-]?\d+,\d+", cell):
+        return "; if its comma is a decimal separator, say --decimal ,"
     if re.fullmatch(r"\d+:\d+:\d+([.,]\d+)?", cell):
         return f"; convert them to seconds, in pandas: {times} = pandas.to_timedelta({times}).dt.total_seconds()"
     if re.fullmatch(r"\d+:\d+", cell):

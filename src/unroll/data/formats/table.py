@@ -209,9 +209,11 @@ def read_table(path: Path, texts: Callable[[list[str]], Collection[int]], marks:
     if table is None:
         header, records = read_records(path)
         rows, lines = (np.array([record[at] for record in records], np.int64) for at in (0, 1))
-        columns = [factorised([cells[place] for *_, cells in records]) for place in range(len(header))]
-        table = Table(path, header, lines, list(columns), marks, rows)
-        texts(header)
+        exact, columns = texts(header), list[np.ndarray | Texts]()
+        for place in range(len(header)):
+            column = factorised([cells[place] for *_, cells in records])
+            columns.append(column if place in exact else numbers_or_texts(column, marks))
+        table = Table(path, header, lines, columns, marks, rows)
     if not len(table):
         raise DataError(f"{path} holds no series but a first line: expected a row for each time step or each series")
     return table
@@ -222,6 +224,23 @@ def factorised(cells: Sequence[str]) -> Texts:
     numbers: dict[str, int] = {}
     codes = [numbers.setdefault(cell.strip(), len(numbers)) for cell in cells]
     return Texts(np.array(codes, np.int64), list(numbers))
+
+
+def numbers_or_texts(column: Texts, marks: Marks) -> np.ndarray | Texts:
+    """Return the numbers that all texts of a column are, NaN where one is missing; the texts where one is none."""
+    numbers = []
+    if not isinstance(column.values, list):
+        return column
+    for text in column.values:
+        try:
+            numbers.append(marks.value(text))
+        except ValueError:
+            return column
+    if not numbers:
+        return column
+    are_whole = all(text.lstrip("+-").isdecimal() for text in column.values) and not any(map(math.isnan, numbers))
+    values = np.array(list(map(int, column.values)) if are_whole else numbers)
+    return values[column.codes] if values.dtype.kind in "iuf" else column  # an object: too large for 64 bits
 
 
 def _parsed_table(
