@@ -351,6 +351,27 @@ def test_brightness_does_not_depend_on_the_other_pixels(folder: Folder) -> None:
     assert "has no known range of brightness (F); save it with 8 or 16 bits a pixel" in complaint(root)
 
 
+@pytest.mark.parametrize(
+    ("brightest", "dtype", "suffix", "remedy"),
+    [
+        (255, np.uint16, ".png", "the values as they are"),
+        (4000, np.uint16, ".png", "each value * 255 // 4095"),
+        (200, np.int32, ".tif", "the values as they are"),
+    ],
+)
+def test_wide_images_of_narrow_values_are_not_read_as_black(
+    folder: Folder, brightest: int, dtype: type, suffix: str, remedy: str
+) -> None:
+    root = folder({"a": 3, "b": 3}, size=(4, 4))
+    for number, file in enumerate(sorted(root.glob("b/*"))):
+        file.unlink()
+        Image.fromarray(np.full((4, 4), brightest - number, dtype)).save(file.with_suffix(suffix))
+    assert complaint(root).endswith(
+        f"image0{suffix} has more than 8 bits a pixel, but no image of its kind has a value above {brightest:,} of "
+        f"65,535: they would be read as nearly black; save them with 8 bits a pixel, {remedy}"
+    )
+
+
 def test_what_is_left_out_is_said(folder: Folder) -> None:
     root = folder({"a": 5, "b": 5})
     for name in ("1.heic", "2.heic", "3.heic", "4.heic"):

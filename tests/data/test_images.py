@@ -98,6 +98,7 @@ def test_a_drawing_is_not_taken_for_an_enlargement(tmp_path: Path, width: int, s
         ((0, 76, 0), (255, 0, 0), "RGB"),  # nearly the same brightness
         (40, 180, "L"),
         (60_000, 1_000, "I;16"),
+        (200, 4, "I;16"),  # of which 16 bits are hardly used
         ((0, 0, 0, 255), (0, 0, 0, 0), "RGBA"),
         ((255, 255, 255, 255), (255, 255, 255, 0), "RGBA"),
         (1, 0, "1"),

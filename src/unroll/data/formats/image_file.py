@@ -24,6 +24,7 @@ GREY = "grey, repeated in three channels"
 BLANK = "shows nothing: all its pixels have about the same colour"
 ENLARGED = 0.05  # of the mean contrast: so well must an image be the enlargement of a small one to count as one
 NEAREST = Image.Resampling.NEAREST
+DIM = 8192  # of 65,535: images of 16 bits without a brighter pixel have less than 32 of 256 levels of grey, if any
 INK = 0.1  # of the strongest contrast to the background: what is weaker is noise of a camera or of JPEG
 
 
@@ -79,7 +80,7 @@ def prepare_image(path: Path | Upload, form: ImageFormat) -> PreparedImage:
         colour = [GREY] if form.channels == 3 and not read.difference else []
         return PreparedImage(torch.from_numpy(read.pixels.copy()), (size, *colour))
     framing = form.framing
-    image = _open(path).convert("RGB")
+    image = _plain(_stored(path), path, alone=True).convert("RGB")
     steps: list[str] = []
     factor = max(image.size) // LARGE
     if factor > 1:
@@ -107,11 +108,13 @@ class ReadImage(NamedTuple):
         pixels: (height, width) uint8 brightness, or (height, width, 3) uint8 red, green and blue
         resized: whether it had another size
         difference: the largest between two channels of one pixel of the file, of 255
+        brightest: of a file of 16 bits a pixel its largest value, of 65,535; None of any other
     """
 
     pixels: np.ndarray
     resized: bool
     difference: int
+    brightest: int | None
 
 
 def read_image(path: Path | Upload, channels: int, size: tuple[int, int] | None = None) -> ReadImage:
@@ -125,20 +128,20 @@ def read_image(path: Path | Upload, channels: int, size: tuple[int, int] | None 
     Raises:
         DataError: no such file, no image, or too large; the message names the file.
     """
-    source = _open(path, size, alone=False)
+    stored = _stored(path, size)
+    brightest = int(np.asarray(stored).max()) if stored.mode[0] == "I" else None
+    source = _plain(stored, path, alone=False)
     mode = "RGB" if channels == 3 else "L"
     image = source if source.mode == mode else source.convert(mode)
     resized = size is not None and image.size != size
     pixels = np.asarray(image.resize(size, Image.Resampling.BICUBIC) if size and resized else image)
-    return ReadImage(pixels, resized, 0 if source.mode == "L" else difference_in(source))
+    return ReadImage(pixels, resized, 0 if source.mode == "L" else difference_in(source), brightest)
 
 
-def _open(path: Path | Upload, size: tuple[int, int] | None = None, alone: bool = True) -> Image.Image:
-    """Return the file as RGB, or as L if it has no other mode, upright, without transparency, 8 bits a channel.
+def _stored(path: Path | Upload, size: tuple[int, int] | None = None) -> Image.Image:
+    """Return the file upright, of any mode.
 
-    A JPEG is decoded no larger than needed for ``size`` (width, height), which is several times as fast. ``alone``
-    takes range and background from the image itself; in a folder, where images are compared, all have the same: white
-    paper, and the range that their format has.
+    A JPEG is decoded no larger than needed for ``size`` (width, height), which is several times as fast.
     """
     try:
         with warnings.catch_warnings():
@@ -160,9 +163,19 @@ def _open(path: Path | Upload, size: tuple[int, int] | None = None, alone: bool 
     except Exception as error:  # Pillow's decoders raise about anything on a damaged file
         unhelpful = isinstance(path, Upload) and isinstance(error, UnidentifiedImageError)  # "<_io.BytesIO object …>"
         raise DataError(f"{path} is not a readable image{'' if unhelpful else f' ({shown(error)})'}") from error
+    return image
+
+
+def _plain(image: Image.Image, path: Path | Upload, alone: bool) -> Image.Image:
+    """Return an image as RGB, or as L if it has no other mode, without transparency, 8 bits a channel.
+
+    ``alone`` takes range and background from the image itself; in a folder, where images are compared, all have the
+    same: white paper, and the range that their format has.
+    """
     if image.mode[0] in "IF":  # 16 and 32 bits a pixel, which convert() would clip at 255
         values = np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0)
-        top = 65535.0 if image.mode.startswith("I;16") or not alone else max(values.max(), 1.0)
+        has_own_range = alone and not (image.mode.startswith("I;16") and values.max() >= DIM)
+        top = max(values.max(), 1.0) if has_own_range else 65535.0
         if not alone and (image.mode == "F" or values.min() < 0 or values.max() > top):
             raise DataError(
                 f"{path} has no known range of brightness ({image.mode}); save it with 8 or 16 bits a pixel"

@@ -32,7 +32,7 @@ from ..sequences import Parts, SequenceData
 from .colour import COLOURFUL, Colours
 from .download import PARTIAL, cache_folder, writing
 from .hints import conversion
-from .image_file import prepare_image, read_image
+from .image_file import DIM, prepare_image, read_image
 from .parts import VALIDATION, Files, single
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm")
@@ -269,7 +269,7 @@ def _read(listing: Listing, size: tuple[int, int] | None, form: ImageFormat | No
 def _read_files(
     listing: Listing, size: tuple[int, int] | None, form: ImageFormat | None, channels: int | None
 ) -> _Images:
-    images, errors, colours = [], [], Colours()
+    images, errors, colours, brightest = [], [], Colours(), dict[Path, int]()
     console = Console(stderr=True)
     label = f"reading {escape(printable(str(listing.root)))}"
     for file in track(listing.files, label, console=console, disable=not console.is_terminal, transient=True):
@@ -285,16 +285,31 @@ def _read_files(
         if example and channels is None:
             return _read_files(listing, size, form, 3)
         images.append(image.pixels)
+        if image.brightest is not None:
+            brightest[file] = image.brightest
         colours = colours.joined(Colours(image.difference, example, int(image.difference == 0)))
     if errors:
         more = f" (and {len(errors) - 1:,} more in {listing.root} cannot be read)" if len(errors) > 1 else ""
         raise DataError(f"{errors[0]}{more}; mend or remove what is broken")
+    if brightest and max(brightest.values()) < DIM:
+        raise _too_dim(brightest)
     sizes: dict[tuple[int, int], Path] = {}
     for pixels, file in zip(images, listing.files, strict=True):
         sizes.setdefault((pixels.shape[1], pixels.shape[0]), file)
     if len(sizes) > 1:
         _complain_of_sizes(sizes)
     return _Images(np.stack(images), colours)
+
+
+def _too_dim(brightest: dict[Path, int]) -> DataError:
+    """Return what to say of images of 16 bits, of which hardly 8 are used, and how to save them."""
+    most, example = max(brightest.values()), next(iter(brightest))
+    top = 2 ** max(8, most.bit_length()) - 1  # 4,095 of a camera of 12 bits
+    each = "the values as they are" if top == 255 else f"each value * 255 // {top}"
+    return DataError(
+        f"{example} has more than 8 bits a pixel, but no image of its kind has a value above {most:,} of 65,535: they "
+        f"would be read as nearly black; save them with 8 bits a pixel, {each}"
+    )
 
 
 def _complain_of_sizes(examples: dict[tuple[int, int], Path]) -> None:
