@@ -275,6 +275,17 @@ def test_another_draw_of_the_test_part_is_other_data(here: Path) -> None:
     assert (len(found.by_data), found.verdicts, found.differing) == (2, (), ("split_seed",))
 
 
+@pytest.mark.parametrize("drawn", [{"fold": "2/5"}, {"group": "groups"}])
+def test_another_part_held_out_is_other_data(drawn: dict[str, str]) -> None:
+    x = np.random.default_rng(0).normal(size=(60, 5, 1))
+    np.savez("d.npz", x=x, y=np.arange(60) % 2, groups=np.arange(60) // 6)
+    unroll.train_run("d.npz", out="plain", **QUICK)
+    unroll.train_run("d.npz", out="other", **QUICK, **drawn)
+    found = compare_runs(["plain", "other"])
+    assert {group.runs[0].n for group in found.groups} == {12}
+    assert (len(found.by_data), found.verdicts, set(found.differing)) == (2, (), set(drawn))
+
+
 def test_the_same_digits_read_otherwise_are_told_by_the_intervals(here: Path) -> None:
     found = compare_runs([here / "a", here / "columns"])
     assert found.differing == ("read",)

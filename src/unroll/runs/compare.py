@@ -19,6 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..config.data import CUTS, OF_SERIES
 from ..errors import InputError, RunError
 from ..evaluation.calibration import Calibration
 from ..evaluation.metrics import Evaluation
@@ -28,6 +29,9 @@ from ..formatting import in_words
 from ..models.ensemble import log_mean
 from .folder import fresh, write_json
 from .record import Record, read_record
+
+# Fields of `DataConfig` that say which sequences are held out, or which class they have.
+DRAWN = ("test_fraction", "split_seed", "fold", *CUTS, "id_column", "time_column", "label_column", "window", "lines")
 
 Test = Literal["mcnemar", "intervals", "welch", "resampled"]
 
@@ -437,5 +441,7 @@ def _pairing(a: Record, b: Record) -> tuple[bool | None, str]:
 
 def _drawn_alike(a: Record, b: Record) -> bool:
     """Return whether the test sets of two readings of the same data hold the same sequences."""
-    names = ("test_fraction", "split_seed")
-    return a.n == b.n and all(a.reading[name] == b.reading[name] for name in names)
+    names = DRAWN if a.reading["window"] is None else (*DRAWN, *OF_SERIES, "max_length")
+    labels = [run.predictions.y for run in (a, b) if run.predictions]
+    has_same_labels = all(torch.equal(labels[0], other) for other in labels[1:])
+    return a.n == b.n and has_same_labels and all(a.reading[name] == b.reading[name] for name in names)
