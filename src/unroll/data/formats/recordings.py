@@ -256,12 +256,20 @@ def _times(recording: Recording) -> np.ndarray:
 
 
 def _features(recordings: Sequence[Recording], unread: Sequence[str | None]) -> tuple[tuple[str, ...], list[str]]:
-    """Return the columns that are features, and those that are not, to which ``unread`` belong."""
+    """Return the columns that are features, and those that are not, to which ``unread`` belong.
+
+    Raises:
+        DataError: there is no feature, or a recording lacks one that another has.
+    """
     features, unused = list[str](), list[str]()
-    for name in recordings[0].columns:
+    for name in dict.fromkeys(name for recording in recordings for name in recording.columns):
         each = [recording.columns[name] for recording in recordings if name in recording.columns]
         is_unread = name in unread or _is_no_feature(name, each)
         (unused if recordings[0].named and is_unread else features).append(name)
+        if len(each) < len(recordings) and name in features:
+            lacks = next(recording for recording in recordings if name not in recording.columns)
+            has = next(recording for recording in recordings if name in recording.columns)
+            raise DataError(f"{lacks.path} has no column {shown(name)}, which {has.path} has: expected the same ones")
     if not features:
         raise DataError(f"{recordings[0].path} has no column of values: expected more than {listed(unused)}")
     return tuple(features), unused
