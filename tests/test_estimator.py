@@ -130,6 +130,14 @@ def test_series_of_different_lengths_do_not_change_each_other() -> None:
     assert fast(missing="mask").fit(gaps, Y).score(RAGGED, Y) > 0.9
 
 
+@pytest.mark.parametrize("x", [X, X[:, :, 0]], ids=["series", "table"])
+def test_masked_values_are_missing(x: np.ndarray) -> None:
+    masked = np.ma.masked_array(np.where(x > 0.5, -9999, x), x > 0.5)
+    gaps = np.where(x > 0.5, np.nan, x)
+    assert (x > 0.5).any()
+    np.testing.assert_array_equal(fast().fit(masked, Y).predict_proba(masked), fast().fit(gaps, Y).predict_proba(gaps))
+
+
 def test_weights_count_by_their_ratio_and_zero_is_left_out() -> None:
     weights = np.where(Y == 1, 3.0, 1.0)
     expected = fast().fit(X, Y, weights).predict_proba(X)
@@ -194,6 +202,11 @@ WEIGHTS = pd.Series(Y + 1.0)[::-1]
         (
             lambda: fast(class_weight="even").fit(X, Y),
             "class_weight must be balanced or a mapping of classes, got even",
+        ),
+        (lambda: fast(class_weight={2: 3}).fit(X, Y), "class_weight has no class of y: 2; y has 0, 1"),
+        (
+            lambda: fast().fit(X, np.array(["a", None] * 30, dtype=object)),
+            "y must hold the class of each series, got none of series 1: leave it out of X and y",
         ),
         (lambda: fast(class_weight={0: -1}).fit(X, Y), "class_weight must map classes to numbers above 0, got {0: -1}"),
         (lambda: fast(val_fraction=0.5).fit(X, Y, X_val=X, y_val=Y), "cannot be used with X_val: give one of them"),

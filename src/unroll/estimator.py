@@ -22,7 +22,7 @@ from .config.model import Auto, ScalingName
 from .config.signature import documented, takes, with_defaults
 from .data.containers import SeriesBlock, is_frame, numbers, series_block
 from .data.formats.stored import to_data
-from .data.memory import groups_of
+from .data.memory import check_labels, groups_of
 from .data.origins import Origins
 from .data.preparation import Preparation, Scaling
 from .data.raw import prepare_series
@@ -309,7 +309,7 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
             X: series.
             reset: remember what they are like; False checks that they are like those.
         """
-        if isinstance(X, Tensor):
+        if isinstance(X, Tensor | np.ma.MaskedArray):
             X = numbers("X", X)  # noqa: N806
         is_table = _is_table(X)
         if is_table and (reset or self._read_table):
@@ -361,6 +361,7 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         if y is None:
             raise DataError("This RNNClassifier estimator requires y to be passed, but the target y is None")
         _check_order("y", y, block)
+        check_labels(y)
         y = numbers("y", y) if isinstance(y, Tensor) else y
         labels: np.ndarray = column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y"), warn=True)
         check_classification_targets(labels)
@@ -381,6 +382,9 @@ class RNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         if not weights.any():
             raise DataError("sample_weight is zero for all series: expected one above 0")
         if isinstance(self.class_weight, Mapping):
+            unknown = [name for name in self.class_weight if name not in self.classes_.tolist()]
+            if unknown:
+                raise DataError(f"class_weight has no class of y: {listed(unknown)}; y has {listed(self.classes_)}")
             own = compute_class_weight(dict(self.class_weight), classes=self.classes_, y=self.classes_[at])
             if not (own > 0).all():
                 raise DataError(

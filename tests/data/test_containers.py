@@ -37,6 +37,13 @@ def test_series_of_any_length_become_one_block(raw: Any) -> None:
     assert [len(series) for series in block.each] == [3, 1]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+def test_masked_values_are_missing(dtype: type) -> None:
+    masked = np.ma.masked_array(np.arange(6, dtype=dtype).reshape(1, 6), [[0, 0, 1, 0, 0, 1]])
+    for raw in (masked, [masked[0]]):
+        assert np.isnan(series_block(raw).values[:, 0]).tolist() == [False, False, True, False, False, True]
+
+
 def test_an_array_keeps_its_dtype_and_one_feature_needs_no_axis() -> None:
     x = np.arange(12, dtype=np.uint8).reshape(2, 3, 2)
     block = series_block(x)

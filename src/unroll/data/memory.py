@@ -332,10 +332,22 @@ def _check_keys(groups: Any, y: Any) -> None:
         raise DataError("groups and y must have the same index: groups.loc[y.index] puts them in the order of y")
 
 
+def check_labels(y: Any) -> None:
+    """Raise `DataError` if one of the classes ``y`` is missing: None, NaN, pandas' NA, or masked by NumPy."""
+    labels = np.asarray(y.detach().cpu().numpy() if isinstance(y, Tensor) else y)
+    missing = np.zeros(labels.shape, bool) | (y.mask if isinstance(y, np.ma.MaskedArray) else False)
+    if labels.ndim == 1 and labels.dtype.kind in "fO":
+        missing |= [not (isinstance(label, str) or text_of(label)) for label in labels.tolist()]
+    if missing.any():
+        number = int(np.flatnonzero(missing)[0])
+        raise DataError(f"y must hold the class of each series, got none of series {number}: leave it out of X and y")
+
+
 def _labels(y: Any, path: Path) -> np.ndarray:
     """Return classes, (N,) whole numbers or names."""
     if y is None:
         raise DataError(f"{path} needs the class of each series: hand over y too, as unroll.load(X, y)")
+    check_labels(y)
     y = y.detach().cpu().numpy() if isinstance(y, Tensor) else y
     labels = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
     if labels.dtype.kind == "O":
@@ -346,7 +358,8 @@ def _labels(y: Any, path: Path) -> np.ndarray:
         labels = np.array(list(map(str, labels.tolist())))
     if labels.ndim != 1 or labels.dtype.kind not in "iuU":
         got = f"{labels.dtype} of shape {labels.shape}"
-        hint = "; y.astype(int) makes them so" if labels.dtype.kind == "f" else ""
+        is_whole = labels.ndim == 1 and labels.dtype.kind == "f" and bool((labels == np.floor(labels)).all())
+        hint = "; y.astype(int) makes them so" if is_whole else ""
         raise DataError(f"y must be (N,) names of classes, or whole numbers, got {got}{hint}")
     return labels
 
