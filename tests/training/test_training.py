@@ -302,6 +302,14 @@ def test_weights_of_sequences_are_those_of_the_training_loss(small: Splits) -> N
             Training(model, small, config, wrong)
 
 
+def test_guessing_counts_sequences_by_their_own_weight_and_that_of_their_class(small: Splits) -> None:
+    weights = torch.rand(len(small.train.y), generator=torch.Generator().manual_seed(0)) + 0.1
+    training = Training(small_model(), small, replace(CONSTANT, class_weight="3=2"), weights)
+    each = weights * torch.where(small.train.y == 3, 2.0, 1.0)
+    shares = torch.bincount(small.train.y, each) / each.sum()  # the best answer that is always the same
+    assert training.guessing.loss == pytest.approx((-shares[small.train.y].log() * each).mean().item(), rel=1e-5)
+
+
 def test_weights_of_sequences_do_in_many_steps_what_those_of_their_classes_do(small: Splits) -> None:
     of_classes, of_sequences = small_model(), small_model()  # the first by the kernels
     config = replace(CONSTANT, epochs=3)
