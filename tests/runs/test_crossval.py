@@ -228,19 +228,6 @@ def test_the_command_reports_and_compares(whole: CrossValidation, data: str, tmp
     assert verdict["p"] == (None if expected is None else pytest.approx(expected[0]))
 
 
-def test_the_corrected_test_has_the_published_variance() -> None:
-    from scipy.stats import ttest_1samp
-
-    gains = [0.02, 0.05, 0.03, 0.04, 0.01]
-    plain = ttest_1samp(gains, 0)  # its variance is 1 / 5 of that of the gains, the corrected one 1 / 5 + 1 / 4
-    found = resampled_t(gains, 0.25)
-    assert found is not None
-    from scipy.stats import t
-
-    assert found[0] == pytest.approx(2 * t.sf(plain.statistic * (0.2 / 0.45) ** 0.5, 4))
-    assert resampled_t([0.1, 0.1], 0.25) is None
-
-
 def test_different_folds_are_not_compared(whole: CrossValidation, data: str, tmp_path: Path) -> None:
     other = cross_validate(data, folds=4, out=tmp_path / "other", drop_columns="day", **QUICK)
     with pytest.raises(RunError, match="have different folds"):
