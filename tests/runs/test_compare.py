@@ -116,6 +116,11 @@ def test_a_best_run_without_predictions_leaves_the_mean_of_the_others(here: Path
     assert mean.runs == tuple(f"runs/{name}" for name in others)
 
 
+def test_a_run_alone_has_no_mean(here: Path) -> None:
+    (here / "b" / PREDICTIONS).unlink()
+    assert compare_runs([here / "a", here / "b"]).means == ()
+
+
 def copied(here: Path, name: str, copy: str, **settings: Any) -> Path:
     """Copy a run, with other settings of its training where there are some."""
     shutil.copytree(here / name, here / copy)
