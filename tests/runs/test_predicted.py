@@ -15,7 +15,10 @@ import torch
 from PIL import Image
 
 import unroll
+from unroll import RunError
 from unroll.evaluation.calibration import Calibration
+from unroll.evaluation.predict_files import FilePrediction, WindowPrediction
+from unroll.runs.answers import check_apart, columns_of
 from unroll.runs.artifacts import write_calibration
 
 Call = Callable[..., tuple[int, str, str]]
@@ -154,3 +157,56 @@ def test_a_dash_is_standard_input(
     of_pipe = json.loads(call("predict", runs[0], "-", "--json")[1])["predictions"]
     of_file = json.loads(call("predict", runs[0], table, "--json")[1])["predictions"]
     assert of_pipe == [{**each, "file": "-"} for each in of_file]
+
+
+P = np.array([0.25, 0.75], np.float32)
+WINDOW = WindowPrediction(0, "b", 0.75, P)
+ALWAYS = {"file", "row", "line", "id", "class", "probability", "error", "p(a)", "p(b)"}
+
+
+@pytest.mark.parametrize(
+    ("prediction", "column", "cells"),
+    [
+        (FilePrediction("f.csv", windows=(WINDOW, WINDOW)), "windows", [None, 2]),
+        (FilePrediction("f.csv", start=0), "start", [None, 0]),
+        (FilePrediction("f.csv", read=3), "read", [None, 3]),
+        (FilePrediction("f.csv", unsure=False), "unsure", [None, False]),
+    ],
+)
+def test_a_column_is_there_where_a_row_has_a_value(prediction: FilePrediction, column: str, cells: list[Any]) -> None:
+    columns = columns_of([FilePrediction("f.csv", error="it is empty"), prediction], ["a", "b"])
+    assert columns.keys() - ALWAYS == {column}
+    assert columns[column] == cells
+
+
+@pytest.mark.parametrize(
+    ("column", "cells"),
+    [
+        ("file", ["f.npz", "\\udcff.npz"]),  # a name with a byte that is not UTF-8
+        ("row", [7, None]),
+        ("line", [9, None]),
+        ("id", ["\\udcff", None]),
+        ("class", ["b", None]),
+        ("probability", [0.75, None]),
+        ("error", [None, "cannot read \\udcff.npz"]),
+        ("p(a)", [0.25, None]),
+        ("p(b)", [0.75, None]),
+    ],
+)
+def test_a_cell_holds_what_was_answered_and_is_empty_without_an_answer(column: str, cells: list[Any]) -> None:
+    read = FilePrediction("f.npz", "b", 0.75, P, row=7, line=9, id="\udcff")
+    unread = FilePrediction("\udcff.npz", error="cannot read \udcff.npz")
+    assert columns_of([read, unread], ["a", "b"])[column] == cells
+
+
+@pytest.mark.parametrize(("folder", "out"), [("in", "answers.csv"), ("in", "in.csv"), ("in", "in/answers.jsonl")])
+def test_answers_may_lie_where_they_are_not_classified_the_next_time(folder: str, out: str) -> None:
+    Path(folder).mkdir()
+    check_apart(Path(out), [folder, "other.csv"], [], "series")
+
+
+@pytest.mark.parametrize("out", ["in/answers.csv", "in/deep/answers.CSV", "other/../in/answers.csv"])
+def test_answers_must_not_lie_where_they_would_be_classified_the_next_time(out: str) -> None:
+    Path("in/deep").mkdir(parents=True)
+    with pytest.raises(RunError, match=f"{out} lies in in, where it would be classified the next time"):
+        check_apart(Path(out), ["other.csv", "in"], [], "series")
