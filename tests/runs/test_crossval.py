@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -15,12 +16,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 
 import unroll
 from unroll import ConfigError, CrossValidation, DataError, RunError, cross_validate, load_run, resume_cross_validation
 from unroll.evaluation.significance import resampled_t
 from unroll.runs.compare_folds import compare_cross_validations
-from unroll.runs.crossval import read_cross_validation
+from unroll.runs.crossval import Fold, read_cross_validation
 from unroll.runs.data import load_test
 from unroll.runs.execute import Event, Started
 
@@ -102,6 +104,40 @@ def test_the_result_is_the_mean_and_deviation_over_the_folds(whole: CrossValidat
     assert content["out_of_fold"]["accuracy"] == sum(run["correct"] for run in runs) / whole.n
     low, high = content["out_of_fold"]["interval"]
     assert low < content["out_of_fold"]["accuracy"] < high
+
+
+def repeated(correct: list[int], each: int = 10, repeats: int = 1) -> CrossValidation:
+    """Return a cross-validation of folds of ``each`` sequences, of which so many are classified correctly."""
+    folds = len(correct) // repeats
+    results = [
+        Fold(n + 1, n % folds + 1, n // folds + 1, each * (folds - 1), each, None, accuracy=right / each, correct=right)
+        for n, right in enumerate(correct)
+    ]
+    return CrossValidation(Path(), "", None, "", "", {}, folds, repeats, "stratified", 0, results=results)
+
+
+@pytest.mark.parametrize(("correct", "repeats", "accuracy"), [([7, 10], 1, 17 / 20), ([7, 10, 8, 9, 6, 8], 3, 48 / 60)])
+def test_the_accuracy_is_of_all_answers_out_of_fold(correct: list[int], repeats: int, accuracy: float) -> None:
+    assert repeated(correct, repeats=repeats).accuracy == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_its_interval_is_that_of_the_sequences_however_often_they_are_answered(repeats: int) -> None:
+    expected = stats.binomtest(17, 20).proportion_ci(method="wilson")
+    assert repeated([7, 10] * repeats, repeats=repeats).interval == pytest.approx((expected.low, expected.high))
+
+
+def test_until_all_folds_are_finished_there_is_no_accuracy() -> None:
+    begun = repeated([7, 10, 8])
+    begun.results[1] = replace(begun.results[1], accuracy=None, correct=None)
+    assert (begun.accuracy, begun.interval, begun.mean()) == (None, None, pytest.approx(0.75))
+
+
+@pytest.mark.parametrize(("correct", "deviation"), [([7], None), ([7, 10], 0.3 / 2**0.5), ([7, 8, 9], 0.1)])
+def test_the_deviation_over_folds_divides_by_one_less_than_their_number(
+    correct: list[int], deviation: float | None
+) -> None:
+    assert repeated(correct).deviation() == (None if deviation is None else pytest.approx(deviation))
 
 
 def test_out_of_fold_predictions_are_those_of_the_run_that_did_not_see_them(whole: CrossValidation) -> None:
