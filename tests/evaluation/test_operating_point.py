@@ -71,6 +71,15 @@ def test_where_any_threshold_is_best_it_is_that_of_probabilities_that_are_right(
     assert threshold_of_least_cost(values, is_positive, 4, 1) == pytest.approx(0.2)
 
 
+def test_a_point_chosen_by_costs_says_which_and_what_an_answer_costs() -> None:
+    probabilities, y = both(np.array([0.01, 0.3, 0.95, 0.1])), torch.tensor([0, 0, 1, 1])
+    chosen = OperatingPoint.choose(OperatingConfig(cost_false_negative=4.0), CLASSES, "yes", (probabilities, y))
+    assert chosen.chosen == "costs: false negative 4, false positive 1"
+    assert chosen.threshold == pytest.approx(0.1, abs=1e-5)
+    assert chosen.validation is not None
+    assert chosen.validation.cost == 1 / 4
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("positive", CLASSES)
 def test_the_measures_are_scikit_learn_s(seed: int, positive: str) -> None:
@@ -164,6 +173,10 @@ def test_a_table_names_the_coverage_where_answers_may_be_unsure(rejects: bool, m
     ("measure", "shown"),
     [
         ("precision of 'yes'", "57.14 % (25.05 to 84.18 %)"),  # 4 of 7, its interval as SciPy's proportion_ci has it
+        ("recall of 'yes'", "66.67 % (30.00 to 90.32 %)"),  # 4 of 6
+        ("'yes' missed", "16.67 % (4.70 to 44.80 %)"),  # 2 of 12
+        ("accuracy", "50.00 % (23.66 to 76.34 %)"),  # 5 of 10
+        ("coverage", "47.62 % (28.34 to 67.63 %)"),  # 10 of 21
         ("F1", "61.54 %"),  # 2 × 4 / (2 × 4 + 3 + 2)
         ("mean cost", "0.7000"),  # (2 × 2 + 1 × 3) / 10
     ],
@@ -178,6 +191,30 @@ def test_the_chosen_point_reports_its_validation_split() -> None:
     assert chosen.threshold == pytest.approx(0.6, abs=1e-5)
     assert (chosen.chosen, chosen.validation and chosen.validation.cells) == ("at recall 0.6", (2, 1, 1, 1))
     assert str(chosen).endswith("(at recall 0.6), 'no' elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, ""),
+        ({"reject": 0.6}, "unsure where the answer has a probability below 0.6"),
+        (
+            {"positive": "no", "threshold": 0.25, "reject": 0.6},
+            "'no' where its probability is at least 0.25 (given), 'yes' elsewhere, "
+            "unsure where the answer has a probability below 0.6",
+        ),
+        (
+            {"positive": "yes", "threshold": 0.25, "chosen": "at recall 0.9", "counted": "recordings"},
+            "'yes' where its probability is at least 0.25 (at recall 0.9 of recordings), 'no' elsewhere",
+        ),
+        (
+            {"positive": "yes", "threshold": 0.25, "counted": "recordings"},
+            "'yes' where its probability is at least 0.25 (given), 'no' elsewhere",
+        ),
+    ],
+)
+def test_in_words_a_point_says_when_it_answers_which_class(settings: dict[str, Any], words: str) -> None:
+    assert str(OperatingPoint(CLASSES, **settings)) == words
 
 
 @pytest.mark.parametrize(
