@@ -149,6 +149,12 @@ def test_predict_refuses_what_the_model_does_not_read(change: Callable[[torch.Te
         unroll.predict(model, x)
 
 
+@pytest.mark.parametrize("x", [torch.zeros(2, 3, 4).double(), torch.zeros(2, 3).bool(), [[0.0]]])
+def test_predict_refuses_what_no_model_reads(x: Any) -> None:
+    with pytest.raises(InputError, match=r"predict expects a float32 tensor .*, or token ids, .*; got"):
+        unroll.predict(torch.nn.Identity(), x)
+
+
 def words(token: int, *ngrams: int) -> torch.Tensor:
     """Return two texts of three words, all the same."""
     return torch.tensor([[[token, *ngrams]] * 3] * 2)

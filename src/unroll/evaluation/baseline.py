@@ -184,7 +184,7 @@ def _regression(learned: Any, y: Labels, asked: Any) -> Labels:
 
 
 def _part(data: SequenceData) -> SequenceData:
-    """Return the data, or a stratified random part of it if it is large."""
+    """Return the data, or a random part of it if it is large."""
     if len(data) <= MOST_TRAINING:
         return data
     order = np.random.default_rng(0).permutation(len(data))[:MOST_TRAINING]
