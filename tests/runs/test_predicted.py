@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from PIL import Image
 import unroll
 from unroll import RunError
 from unroll.evaluation.calibration import Calibration
+from unroll.evaluation.operating_point import OperatingPoint
 from unroll.evaluation.predict_files import FilePrediction, WindowPrediction
+from unroll.runs import answer_files
 from unroll.runs.answers import check_apart, columns_of
 from unroll.runs.artifacts import write_calibration
+from unroll.runs.predicted import predict
 
 Call = Callable[..., tuple[int, str, str]]
 SERIES = np.random.default_rng(0).normal(size=(5, 4))
@@ -96,6 +100,67 @@ def test_the_mean_of_runs_is_that_of_what_each_answers(runs: tuple[Path, Path], 
     assert [each["top"][0]["probability"] for each in answers] == [each["probability"] for each in answers]
     assert status == 2
     assert set(missing) == {"file", "error"}
+
+
+@pytest.fixture
+def loaded(runs: tuple[Path, Path]) -> list[unroll.Run]:
+    """The two, of which the first keeps an operating point that says "unsure" of all."""
+    first, second = map(unroll.load_run, runs)
+    return [replace(first, operating_point=OperatingPoint(first.preparation.classes, reject=1.0)), second]
+
+
+@pytest.mark.filterwarnings("ignore::unroll.UnrollWarning")
+def test_an_operating_point_decides_for_its_run_alone(loaded: list[unroll.Run], table: Path) -> None:
+    alone, mean = answer_files(loaded[0], table), answer_files(loaded, table)
+    assert alone["class"].isna().all()
+    assert alone["unsure"].all()
+    plain = [replace(loaded[0], operating_point=None), loaded[1]]
+    pd.testing.assert_frame_equal(mean, answer_files(plain, table))
+
+
+def given(monkeypatch: pytest.MonkeyPatch, *of_runs: list[FilePrediction]) -> None:
+    """Have each run in turn answer so for a file."""
+    answers = iter(of_runs)
+    monkeypatch.setattr("unroll.runs.predicted.predict_sources", lambda *_: [next(answers)])
+
+
+def answer(row: int, unusual: str = "") -> FilePrediction:
+    return FilePrediction("f.csv", "up", 0.5, np.array([0.5, 0.25, 0.25], np.float32), row=row, unusual=unusual)
+
+
+def test_the_mean_of_runs_says_that_no_operating_point_decides(
+    loaded: list[unroll.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given(monkeypatch, [answer(0)], [answer(0)])
+    words = f"the operating point of {loaded[0].path} is not used: the mean of runs has none"
+    assert predict(loaded, []).warnings == [words]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_is_unusual_is_said_of_each_run_where_there_are_several(
+    count: int, loaded: list[unroll.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [replace(run, operating_point=None) for run in loaded[:count]]
+    given(monkeypatch, *[[answer(0, "too long"), answer(1, "too long")] for _ in asked])
+    of_each = ["f.csv: too long"] if count == 1 else [f"f.csv: too long ({run.path})" for run in asked]
+    assert predict(asked, []).warnings == of_each
+
+
+@pytest.mark.parametrize(
+    ("second", "error"),
+    [
+        ([answer(0)], "f.csv is read differently by {0}, as 2 sequences, and {1}, as 1: predict with each alone"),
+        ([answer(0), answer(2)], "f.csv is read differently by {0}, as 2 sequences, and {1}, as 2: predict with"),
+        ([FilePrediction("f.csv", error="f.csv is broken")], "f.csv is broken ({1})"),
+    ],
+)
+def test_a_file_that_runs_read_differently_has_no_mean(
+    second: list[FilePrediction], error: str, loaded: list[unroll.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given(monkeypatch, [answer(0), answer(1)], second)
+    (found,) = predict(loaded, []).predictions
+    assert (found.file, found.probabilities) == ("f.csv", None)
+    assert (found.error or "").startswith(error.format(*(run.path for run in loaded)))
 
 
 @pytest.mark.parametrize(
