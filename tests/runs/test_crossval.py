@@ -21,8 +21,8 @@ from scipy import stats
 import unroll
 from unroll import ConfigError, CrossValidation, DataError, RunError, cross_validate, load_run, resume_cross_validation
 from unroll.evaluation.significance import resampled_t
-from unroll.runs.compare_folds import compare_cross_validations
-from unroll.runs.crossval import Fold, read_cross_validation
+from unroll.runs.compare_folds import FoldComparison, compare_cross_validations
+from unroll.runs.crossval import Fold, OutOfFold, read_cross_validation
 from unroll.runs.data import load_test
 from unroll.runs.execute import Event, Started
 
@@ -262,6 +262,49 @@ def test_the_command_reports_and_compares(whole: CrossValidation, data: str, tmp
     gains = [x - y for x, y in zip(a.values("accuracy"), b.values("accuracy"), strict=True)]
     expected = resampled_t(gains, 8 / 24)
     assert verdict["p"] == (None if expected is None else pytest.approx(expected[0]))
+
+
+def compared(monkeypatch: pytest.MonkeyPatch, **correct: list[int]) -> FoldComparison:
+    """Compare cross-validations of these names, of folds of 10 with so many correct in each."""
+    known = {Path(name): replace(repeated(folds), path=Path(name)) for name, folds in correct.items()}
+    monkeypatch.setattr("unroll.runs.compare_folds.read_cross_validation", lambda path: known[path])
+    nothing = OutOfFold(torch.zeros(0, 2), torch.zeros(0), ("a", "b"), [])
+    monkeypatch.setattr(CrossValidation, "out_of_fold", lambda _: nothing)
+    return compare_cross_validations(list(known))
+
+
+WORSE, BETTER = [6, 7, 5, 8], [8, 7, 8, 9]
+
+
+@pytest.mark.parametrize("order", [{"a": WORSE, "b": BETTER}, {"b": BETTER, "a": WORSE}])
+def test_the_better_of_two_comes_first_whatever_their_order(
+    order: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = compared(monkeypatch, **order)
+    assert [str(validation.path) for validation in found.validations] == ["b", "a"]
+    assert (found.verdict.best, found.verdict.rival, found.verdict.accuracies) == ("b", "a", (0.8, 0.65))
+
+
+def test_two_are_compared_fold_by_fold_with_a_variance_for_shared_training_data(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    verdict = compared(monkeypatch, a=WORSE, b=BETTER).verdict
+    plain = stats.ttest_rel(np.array(BETTER) / 10, np.array(WORSE) / 10)
+    wider = (1 + 4 * 10 / 30) ** 0.5
+    ends = [0.15 + wider * (end - 0.15) for end in plain.confidence_interval(0.95)]
+    assert (verdict.test, verdict.significant) == ("resampled", False)
+    assert verdict.p == verdict.corrected == pytest.approx(2 * stats.t.sf(plain.statistic / wider, 3))
+    assert verdict.difference == pytest.approx(ends)
+
+
+def test_where_all_folds_differ_alike_no_test_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    verdict = compared(monkeypatch, a=[6, 7, 8], b=[7, 8, 9]).verdict
+    assert (verdict.test, verdict.p, verdict.significant) == (None, None, False)
+    assert verdict.reason == "the difference is the same in all folds"
+
+
+def test_folds_are_counted_from_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(compared(monkeypatch, a=WORSE, b=BETTER).numbers) == [1, 2, 3, 4]
 
 
 def test_different_folds_are_not_compared(whole: CrossValidation, data: str, tmp_path: Path) -> None:
