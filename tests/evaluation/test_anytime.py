@@ -42,6 +42,12 @@ def test_logits_are_those_of_the_part_alone(readout: str, cell: str, ragged: boo
             torch.testing.assert_close(found[mark, number], model(x)[0].detach(), atol=1e-5, rtol=1e-5)
 
 
+def test_a_series_of_one_step_is_read_at_once() -> None:
+    data, model = series(time=1), SequenceClassifier(2, 3, hidden_size=4).eval()
+    expected = model(data.batch(slice(None)).x).detach()
+    torch.testing.assert_close(logits_after(model, data, marks(data)), expected.unsqueeze(0))
+
+
 class Total(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         assert lengths is not None

@@ -40,6 +40,20 @@ def ragged(tmp_path: Path) -> unroll.Splits:
     return unroll.load(str(tmp_path / "toy_TRAIN.ts"))
 
 
+@pytest.fixture
+def even(tmp_path: Path) -> unroll.Splits:
+    """Forty series of 7 steps of two features."""
+    x = np.random.default_rng(0).normal(size=(40, 7, 2))
+    np.savez(tmp_path / "even.npz", x=x, y=np.arange(40) % 2)
+    return unroll.load(str(tmp_path / "even.npz"))
+
+
+def steps_of(data: unroll.SequenceData) -> list[np.ndarray]:
+    """Return each series (time, features), scaled, without padding."""
+    whole = data.batch(slice(None)).x.double().numpy()
+    return [x[:length] for x, length in zip(whole, data.steps_of_each.tolist(), strict=True)]
+
+
 def test_of_series(ragged: unroll.Splits) -> None:
     tried = by_name(ragged)
     assert list(tried) == ["majority class", "logistic regression", "1-NN DTW"]
@@ -49,11 +63,11 @@ def test_of_series(ragged: unroll.Splits) -> None:
     assert accuracies["1-NN DTW"] >= 0.9
 
 
-def test_summaries_are_those_of_the_valid_steps(ragged: unroll.Splits) -> None:
-    got = baseline._summaries(ragged.train)
-    for row, series in zip(got, baseline._series(ragged.train), strict=True):
-        expected = np.concatenate([series.mean(axis=0), series.std(axis=0), series[-1]])
-        np.testing.assert_allclose(row, expected, atol=1e-6)
+@pytest.mark.parametrize("name", ["ragged", "even"])
+def test_summaries_are_those_of_the_valid_steps(name: str, request: pytest.FixtureRequest) -> None:
+    data = request.getfixturevalue(name).train
+    expected = [np.concatenate([x.mean(axis=0), x.std(axis=0), x[-1]]) for x in steps_of(data)]
+    np.testing.assert_allclose(baseline._summaries(data), expected, atol=1e-6)
 
 
 def warped(a: np.ndarray, b: np.ndarray, window: int) -> float:
@@ -69,12 +83,14 @@ def warped(a: np.ndarray, b: np.ndarray, window: int) -> float:
     return float(table[n, m])
 
 
-def test_nearest_neighbours_are_those_of_the_plain_recurrence(ragged: unroll.Splits) -> None:
+@pytest.mark.parametrize("name", ["ragged", "even"])
+def test_nearest_neighbours_are_those_of_the_plain_recurrence(name: str, request: pytest.FixtureRequest) -> None:
     pytest.importorskip("dtaidistance")
-    train, test = list(baseline._series(ragged.train)), list(baseline._series(ragged.test))
+    splits = request.getfixturevalue(name)
+    train, test = steps_of(splits.train), steps_of(splits.test)
     window = max(1, round(baseline.BAND * max(map(len, [*train, *test]))))
-    expected = [int(ragged.train.y[np.argmin([warped(a, b, window) for a in train])]) for b in test]
-    assert baseline._nearest(ragged.train, ragged.test).tolist() == expected
+    expected = [int(splits.train.y[np.argmin([warped(a, b, window) for a in train])]) for b in test]
+    assert baseline._nearest(splits.train, splits.test).tolist() == expected
 
 
 def test_of_images(small: unroll.Splits) -> None:
@@ -112,6 +128,11 @@ def test_what_is_too_large_is_left_out(ragged: unroll.Splits, monkeypatch: pytes
 def test_a_large_set_is_learned_from_in_part(small: unroll.Splits, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baseline, "MOST_TRAINING", 100)
     assert by_name(small)["logistic regression"].note == "learned from 100 of 400 training sequences"
+
+
+def test_a_set_that_is_learned_from_whole_needs_no_note(even: unroll.Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baseline, "MOST_TRAINING", len(even.train))
+    assert by_name(even)["logistic regression"].note == ""
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,16 @@ def test_the_temperature_is_the_likeliest(by: float) -> None:
     assert reliability(logits, y, found).counts != reliability(logits, y).counts or by == 1
 
 
+def test_the_others_of_several_classes_share_what_is_smoothed() -> None:
+    logits, y = overconfident(n=6)
+    targets = torch.full((6, 4), 1 / 8 / 3, dtype=torch.float64)  # Platt's: 1 / (N + 2) for the three others together
+    targets[torch.arange(6), y] = 7 / 8
+    expected = minimize_scalar(
+        lambda t: float(cross_entropy(logits.double() / t, targets)), bounds=(0.05, 20), method="bounded"
+    )
+    assert float(fit_temperatures(logits, y)) == pytest.approx(expected.x, rel=1e-3)
+
+
 def test_several_are_fitted_at_once() -> None:
     logits, y = overconfident()
     found = fit_temperatures(torch.stack([logits, 2 * logits]), y)
@@ -78,10 +88,10 @@ def test_a_few_that_are_all_right_do_not_make_it_certain() -> None:
 
 def test_it_comes_back_from_its_file(tmp_path: Path) -> None:
     assert read_calibration(tmp_path) is None
-    calibration = Calibration((0.5, 1.0), (2.0, 1.25), 7)
+    calibration = Calibration((0.5, 1.0), (2.0, 0.8), 7)
     write_calibration(tmp_path, calibration)
     assert read_calibration(tmp_path) == calibration
-    assert calibration.temperature == 1.25
+    assert calibration.temperature == 0.8
     (tmp_path / "calibration.json").write_text('{"fractions": [1.0], "temperatures": [0.0], "n": 3}')
     with pytest.raises(RunError, match=r"calibration\.json is broken \(a calibration needs .*\); remove it"):
         read_calibration(tmp_path)

@@ -99,6 +99,12 @@ def test_the_rarer_of_two_classes_has_a_curve(rare: int) -> None:
     assert curve.recall == pytest.approx(recall)
 
 
+def test_of_two_classes_as_frequent_the_second_has_the_curve() -> None:
+    curve = evaluate(Echo(), data_of(torch.randn(6, 2), torch.arange(6) % 2, 2)).precision_recall
+    assert curve is not None
+    assert (curve.name, curve.share) == ("class 1", 0.5)
+
+
 @pytest.mark.parametrize("n", [2, 3, 5, 20, 200])
 def test_areas_and_curves_count_ties_as_scikit_learn_does(n: int) -> None:
     random = np.random.default_rng(n)
@@ -169,6 +175,24 @@ def test_a_module_that_was_in_eval_mode_stays_there() -> None:
 def test_nothing_to_evaluate() -> None:
     with pytest.raises(DataError, match="evaluation needs at least 1 sequence, got 0"):
         evaluate(Echo(), data_of(torch.empty(0, 3), torch.empty(0, dtype=torch.int64), 3))
+
+
+# Windows of recording 3, whose mean is of class 0 though two of three windows are not, of 5, of class 1, and of 9, of
+# both classes.
+WINDOWS = [[0.98, 0.02], [0.4, 0.6], [0.4, 0.6], [0.7, 0.3], [0.2, 0.8], [0.2, 0.8], [0.2, 0.8]]
+OF_EACH, RECORDINGS = torch.tensor([0, 0, 0, 1, 1, 0, 1]), torch.tensor([3, 3, 3, 5, 5, 9, 9])
+
+
+def test_recordings_of_one_class_are_counted_by_the_mean_probabilities_of_their_windows() -> None:
+    found = Evaluation.of(torch.tensor(WINDOWS).log(), OF_EACH, ("a", "b")).with_recordings(RECORDINGS)
+    assert found.recordings is not None
+    assert found.recordings.confusion.tolist() == [[1, 0], [0, 1]]
+    assert found.recordings.loss == pytest.approx(-(np.log(1.78 / 3) + np.log(1.1 / 2)) / 2)
+
+
+def test_recordings_of_several_classes_alone_are_not_counted() -> None:
+    found = Evaluation.of(torch.tensor(WINDOWS[-2:]).log(), OF_EACH[-2:], ("a", "b")).with_recordings(RECORDINGS[-2:])
+    assert found.recordings is None
 
 
 def test_json_holds_plain_types() -> None:

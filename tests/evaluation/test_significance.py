@@ -10,7 +10,23 @@ from statistics import fmean, variance
 import pytest
 from scipy import stats
 
-from unroll.evaluation.significance import difference, holm, mcnemar, two_proportions, welch, wilson
+from unroll.evaluation.significance import (
+    dependence,
+    difference,
+    holm,
+    mcnemar,
+    resampled_t,
+    two_proportions,
+    welch,
+    wilson,
+)
+
+FOLDS = [  # the differences in each, and sequences tested on relative to those trained on
+    ([0.02, 0.05, 0.03, 0.04, 0.01], 1 / 4),
+    ([-0.02, 0.01, -0.06], 1 / 2),
+    ([0.3, 0.1], 1.0),
+    ([0.01 * math.sin(n) for n in range(30)], 1 / 9),
+]
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (0, 1), (5, 5), (1, 9), (61, 49), (0, 40), (700, 820), (3000, 2000)])
@@ -82,9 +98,46 @@ def test_samples_that_do_not_vary_have_no_p_value() -> None:
     assert welch([0.5, 0.5], [0.6, 0.7]) is not None
 
 
+@pytest.mark.parametrize(("gains", "ratio"), FOLDS)
+def test_the_p_value_of_folds_is_student_s_of_a_corrected_variance(gains: list[float], ratio: float) -> None:
+    n = len(gains)
+    plain = stats.ttest_1samp(gains, 0)  # its variance is 1 / n of that of the gains, the corrected one 1 / n + ratio
+    found = resampled_t(gains, ratio)
+    assert found is not None
+    assert found[0] == pytest.approx(2 * stats.t.sf(abs(plain.statistic) / math.sqrt(1 + n * ratio), n - 1))
+
+
+@pytest.mark.parametrize(("gains", "ratio"), FOLDS)
+def test_the_interval_of_folds_is_student_s_made_wider_by_what_their_trainings_share(
+    gains: list[float], ratio: float
+) -> None:
+    plain = stats.ttest_1samp(gains, 0).confidence_interval(0.95)
+    half = (plain.high - plain.low) / 2 * math.sqrt(1 + len(gains) * ratio)
+    found = resampled_t(gains, ratio)
+    assert found is not None
+    assert found[1] == pytest.approx((fmean(gains) - half, fmean(gains) + half))
+
+
+@pytest.mark.parametrize("wins", [0, 1, 3])
+def test_equal_differences_have_no_p_value_however_they_are_rounded(wins: int) -> None:
+    gains = [(right + wins) / 10 - right / 10 for right in range(3, 8)]
+    assert resampled_t(gains, 1 / 4) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "corrected"),
+    [
+        ([], []),
+        ([0.02], [0.02]),
+        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),  # 3 × 0.01, 2 × 0.03, and 0.04, which must not be below
+        ([0.9, 0.2, 0.6], [1.0, 0.6, 1.0]),
+    ],
+)
+def test_corrected_p_values_are_those_worked_out_by_hand(values: list[float], corrected: list[float]) -> None:
+    assert holm(values) == pytest.approx(corrected)
+
+
 def test_holm_is_the_procedure_step_by_step() -> None:
-    assert holm([]) == []
-    assert holm([0.02]) == [0.02]
     generator = random.Random(0)
     for _ in range(20):
         values = [generator.random() ** 3 for _ in range(5)]
@@ -104,3 +157,16 @@ def test_holm_of_some_of_the_tests_is_as_if_the_others_had_shown_nothing() -> No
         assert holm(values, 10) == pytest.approx(holm([*values, *[1.0] * 6])[:4])
     assert holm([0.01, 0.02], 1) == holm([0.01, 0.02]) == [0.02, 0.02]
     assert holm([], 3) == []
+
+
+@pytest.mark.parametrize(
+    ("readings", "counted"),
+    [
+        ([{}, {"window": None, "group": None}], None),
+        ([{"window": 5}], "windows of one recording"),
+        ([{"group": "who"}, {"group_pattern": "p[0-9]+"}], "sequences of one group"),
+        ([{}, {"window": 5, "group": "who"}], "windows of one recording and sequences of one group"),
+    ],
+)
+def test_what_belongs_together_makes_p_too_small(readings: list[dict[str, object]], counted: str | None) -> None:
+    assert dependence(readings) == (f"{counted} are counted as independent, so p is too small" if counted else "")

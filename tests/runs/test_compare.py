@@ -109,6 +109,18 @@ def test_the_mean_of_runs_is_that_of_their_calibrated_probabilities(here: Path) 
     assert (mean.gain, sorted(mean.runs)) == (pytest.approx(mean.evaluation.accuracy - best), ["runs/a", "runs/b"])
 
 
+def test_a_best_run_without_predictions_leaves_the_mean_of_the_others(here: Path) -> None:
+    best, *others = sorted("abg", key=lambda name: -float(read_record(here / name).accuracy or 0))
+    (here / best / PREDICTIONS).unlink()
+    (mean,) = compare_runs([here / name for name in "abg"]).means
+    assert mean.runs == tuple(f"runs/{name}" for name in others)
+
+
+def test_a_run_alone_has_no_mean(here: Path) -> None:
+    (here / "b" / PREDICTIONS).unlink()
+    assert compare_runs([here / "a", here / "b"]).means == ()
+
+
 def copied(here: Path, name: str, copy: str, **settings: Any) -> Path:
     """Copy a run, with other settings of its training where there are some."""
     shutil.copytree(here / name, here / copy)

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -15,12 +16,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 
 import unroll
 from unroll import ConfigError, CrossValidation, DataError, RunError, cross_validate, load_run, resume_cross_validation
 from unroll.evaluation.significance import resampled_t
-from unroll.runs.compare_folds import compare_cross_validations
-from unroll.runs.crossval import read_cross_validation
+from unroll.runs.compare_folds import FoldComparison, compare_cross_validations
+from unroll.runs.crossval import Fold, OutOfFold, read_cross_validation
 from unroll.runs.data import load_test
 from unroll.runs.execute import Event, Started
 
@@ -102,6 +104,40 @@ def test_the_result_is_the_mean_and_deviation_over_the_folds(whole: CrossValidat
     assert content["out_of_fold"]["accuracy"] == sum(run["correct"] for run in runs) / whole.n
     low, high = content["out_of_fold"]["interval"]
     assert low < content["out_of_fold"]["accuracy"] < high
+
+
+def repeated(correct: list[int], each: int = 10, repeats: int = 1) -> CrossValidation:
+    """Return a cross-validation of folds of ``each`` sequences, of which so many are classified correctly."""
+    folds = len(correct) // repeats
+    results = [
+        Fold(n + 1, n % folds + 1, n // folds + 1, each * (folds - 1), each, None, accuracy=right / each, correct=right)
+        for n, right in enumerate(correct)
+    ]
+    return CrossValidation(Path(), "", None, "", "", {}, folds, repeats, "stratified", 0, results=results)
+
+
+@pytest.mark.parametrize(("correct", "repeats", "accuracy"), [([7, 10], 1, 17 / 20), ([7, 10, 8, 9, 6, 8], 3, 48 / 60)])
+def test_the_accuracy_is_of_all_answers_out_of_fold(correct: list[int], repeats: int, accuracy: float) -> None:
+    assert repeated(correct, repeats=repeats).accuracy == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_its_interval_is_that_of_the_sequences_however_often_they_are_answered(repeats: int) -> None:
+    expected = stats.binomtest(17, 20).proportion_ci(method="wilson")
+    assert repeated([7, 10] * repeats, repeats=repeats).interval == pytest.approx((expected.low, expected.high))
+
+
+def test_until_all_folds_are_finished_there_is_no_accuracy() -> None:
+    begun = repeated([7, 10, 8])
+    begun.results[1] = replace(begun.results[1], accuracy=None, correct=None)
+    assert (begun.accuracy, begun.interval, begun.mean()) == (None, None, pytest.approx(0.75))
+
+
+@pytest.mark.parametrize(("correct", "deviation"), [([7], None), ([7, 10], 0.3 / 2**0.5), ([7, 8, 9], 0.1)])
+def test_the_deviation_over_folds_divides_by_one_less_than_their_number(
+    correct: list[int], deviation: float | None
+) -> None:
+    assert repeated(correct).deviation() == (None if deviation is None else pytest.approx(deviation))
 
 
 def test_out_of_fold_predictions_are_those_of_the_run_that_did_not_see_them(whole: CrossValidation) -> None:
@@ -228,17 +264,47 @@ def test_the_command_reports_and_compares(whole: CrossValidation, data: str, tmp
     assert verdict["p"] == (None if expected is None else pytest.approx(expected[0]))
 
 
-def test_the_corrected_test_has_the_published_variance() -> None:
-    from scipy.stats import ttest_1samp
+def compared(monkeypatch: pytest.MonkeyPatch, **correct: list[int]) -> FoldComparison:
+    """Compare cross-validations of these names, of folds of 10 with so many correct in each."""
+    known = {Path(name): replace(repeated(folds), path=Path(name)) for name, folds in correct.items()}
+    monkeypatch.setattr("unroll.runs.compare_folds.read_cross_validation", lambda path: known[path])
+    nothing = OutOfFold(torch.zeros(0, 2), torch.zeros(0), ("a", "b"), [])
+    monkeypatch.setattr(CrossValidation, "out_of_fold", lambda _: nothing)
+    return compare_cross_validations(list(known))
 
-    gains = [0.02, 0.05, 0.03, 0.04, 0.01]
-    plain = ttest_1samp(gains, 0)  # its variance is 1 / 5 of that of the gains, the corrected one 1 / 5 + 1 / 4
-    found = resampled_t(gains, 0.25)
-    assert found is not None
-    from scipy.stats import t
 
-    assert found[0] == pytest.approx(2 * t.sf(plain.statistic * (0.2 / 0.45) ** 0.5, 4))
-    assert resampled_t([0.1, 0.1], 0.25) is None
+WORSE, BETTER = [6, 7, 5, 8], [8, 7, 8, 9]
+
+
+@pytest.mark.parametrize("order", [{"a": WORSE, "b": BETTER}, {"b": BETTER, "a": WORSE}])
+def test_the_better_of_two_comes_first_whatever_their_order(
+    order: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = compared(monkeypatch, **order)
+    assert [str(validation.path) for validation in found.validations] == ["b", "a"]
+    assert (found.verdict.best, found.verdict.rival, found.verdict.accuracies) == ("b", "a", (0.8, 0.65))
+
+
+def test_two_are_compared_fold_by_fold_with_a_variance_for_shared_training_data(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    verdict = compared(monkeypatch, a=WORSE, b=BETTER).verdict
+    plain = stats.ttest_rel(np.array(BETTER) / 10, np.array(WORSE) / 10)
+    wider = (1 + 4 * 10 / 30) ** 0.5
+    ends = [0.15 + wider * (end - 0.15) for end in plain.confidence_interval(0.95)]
+    assert (verdict.test, verdict.significant) == ("resampled", False)
+    assert verdict.p == verdict.corrected == pytest.approx(2 * stats.t.sf(plain.statistic / wider, 3))
+    assert verdict.difference == pytest.approx(ends)
+
+
+def test_where_all_folds_differ_alike_no_test_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    verdict = compared(monkeypatch, a=[6, 7, 8], b=[7, 8, 9]).verdict
+    assert (verdict.test, verdict.p, verdict.significant) == (None, None, False)
+    assert verdict.reason == "the difference is the same in all folds"
+
+
+def test_folds_are_counted_from_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(compared(monkeypatch, a=WORSE, b=BETTER).numbers) == [1, 2, 3, 4]
 
 
 def test_different_folds_are_not_compared(whole: CrossValidation, data: str, tmp_path: Path) -> None:

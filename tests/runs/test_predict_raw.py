@@ -147,3 +147,77 @@ def test_predict_refuses_what_the_model_does_not_read(change: Callable[[torch.Te
     assert unroll.predict(model.double(), x.double()).shape == (3, 10)
     with pytest.raises(InputError, match=r"predict expects a float64 tensor \(N, time, 28\)"):
         unroll.predict(model, x)
+
+
+@pytest.mark.parametrize("x", [torch.zeros(2, 3, 4).double(), torch.zeros(2, 3).bool(), [[0.0]]])
+def test_predict_refuses_what_no_model_reads(x: Any) -> None:
+    with pytest.raises(InputError, match=r"predict expects a float32 tensor .*, or token ids, .*; got"):
+        unroll.predict(torch.nn.Identity(), x)
+
+
+def words(token: int, *ngrams: int) -> torch.Tensor:
+    """Return two texts of three words, all the same."""
+    return torch.tensor([[[token, *ngrams]] * 3] * 2)
+
+
+TOKENS, BUCKETS = 9, 5
+
+
+@pytest.mark.parametrize(
+    ("buckets", "x"),
+    [
+        (0, words(0)[..., 0]),
+        (0, words(TOKENS - 1)[..., 0].int()),
+        (BUCKETS, words(0)),
+        (BUCKETS, words(TOKENS - 1, 0, 1, BUCKETS).int()),
+    ],
+)
+def test_predict_reads_every_token_and_n_gram_that_the_model_has(buckets: int, x: torch.Tensor) -> None:
+    model = unroll.SequenceClassifier(6, 2, hidden_size=4, vocabulary_size=TOKENS, ngram_buckets=buckets)
+    torch.testing.assert_close(unroll.predict(model, x), softmax(model.eval()(x), 1))
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        words(TOKENS)[..., 0],
+        words(-1)[..., 0],
+        words(0),
+        words(0)[..., 0].float(),
+        words(0)[..., 0].short(),
+        words(0).tolist(),
+    ],
+)
+def test_predict_refuses_tokens_that_the_model_does_not_have(x: Any) -> None:
+    model = unroll.SequenceClassifier(6, 2, hidden_size=4, vocabulary_size=TOKENS)
+    with pytest.raises(InputError, match=r"an int32 or int64 tensor \(N, time\) from 0 to 8; got"):
+        unroll.predict(model, x)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        words(TOKENS, 0, 0),
+        words(-1, 0, 0),
+        words(0, BUCKETS + 1, 0),
+        words(0, 0, BUCKETS + 1),
+        words(0, -1, 0),
+        words(0, 0, -1),
+        words(0)[..., 1:],
+        words(0)[..., 0],
+        words(0, 0).float(),
+        words(0, 0).tolist(),
+    ],
+)
+def test_predict_refuses_n_grams_that_the_model_does_not_have(x: Any) -> None:
+    model = unroll.SequenceClassifier(6, 2, hidden_size=4, vocabulary_size=TOKENS, ngram_buckets=BUCKETS)
+    with pytest.raises(
+        InputError, match=r"from 0 to 8, each with its n-grams from 0 to 5, \(N, time, 1 \+ n-grams\); got"
+    ):
+        unroll.predict(model, x)
+
+
+@pytest.mark.parametrize("batch_size", [1, 1000])
+def test_predictions_of_nothing_are_a_table_of_no_rows(batch_size: int) -> None:
+    model = unroll.SequenceClassifier(28, 10, hidden_size=4)
+    assert unroll.predict(model, torch.zeros(0, 5, 28), batch_size=batch_size).shape == (0, 10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,14 @@ import torch
 from PIL import Image
 
 import unroll
+from unroll import RunError
 from unroll.evaluation.calibration import Calibration
+from unroll.evaluation.operating_point import OperatingPoint
+from unroll.evaluation.predict_files import FilePrediction, WindowPrediction
+from unroll.runs import answer_files
+from unroll.runs.answers import check_apart, columns_of
 from unroll.runs.artifacts import write_calibration
+from unroll.runs.predicted import predict
 
 Call = Callable[..., tuple[int, str, str]]
 SERIES = np.random.default_rng(0).normal(size=(5, 4))
@@ -95,6 +102,67 @@ def test_the_mean_of_runs_is_that_of_what_each_answers(runs: tuple[Path, Path], 
     assert set(missing) == {"file", "error"}
 
 
+@pytest.fixture
+def loaded(runs: tuple[Path, Path]) -> list[unroll.Run]:
+    """The two, of which the first keeps an operating point that says "unsure" of all."""
+    first, second = map(unroll.load_run, runs)
+    return [replace(first, operating_point=OperatingPoint(first.preparation.classes, reject=1.0)), second]
+
+
+@pytest.mark.filterwarnings("ignore::unroll.UnrollWarning")
+def test_an_operating_point_decides_for_its_run_alone(loaded: list[unroll.Run], table: Path) -> None:
+    alone, mean = answer_files(loaded[0], table), answer_files(loaded, table)
+    assert alone["class"].isna().all()
+    assert alone["unsure"].all()
+    plain = [replace(loaded[0], operating_point=None), loaded[1]]
+    pd.testing.assert_frame_equal(mean, answer_files(plain, table))
+
+
+def given(monkeypatch: pytest.MonkeyPatch, *of_runs: list[FilePrediction]) -> None:
+    """Have each run in turn answer so for a file."""
+    answers = iter(of_runs)
+    monkeypatch.setattr("unroll.runs.predicted.predict_sources", lambda *_: [next(answers)])
+
+
+def answer(row: int, unusual: str = "") -> FilePrediction:
+    return FilePrediction("f.csv", "up", 0.5, np.array([0.5, 0.25, 0.25], np.float32), row=row, unusual=unusual)
+
+
+def test_the_mean_of_runs_says_that_no_operating_point_decides(
+    loaded: list[unroll.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given(monkeypatch, [answer(0)], [answer(0)])
+    words = f"the operating point of {loaded[0].path} is not used: the mean of runs has none"
+    assert predict(loaded, []).warnings == [words]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_is_unusual_is_said_of_each_run_where_there_are_several(
+    count: int, loaded: list[unroll.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [replace(run, operating_point=None) for run in loaded[:count]]
+    given(monkeypatch, *[[answer(0, "too long"), answer(1, "too long")] for _ in asked])
+    of_each = ["f.csv: too long"] if count == 1 else [f"f.csv: too long ({run.path})" for run in asked]
+    assert predict(asked, []).warnings == of_each
+
+
+@pytest.mark.parametrize(
+    ("second", "error"),
+    [
+        ([answer(0)], "f.csv is read differently by {0}, as 2 sequences, and {1}, as 1: predict with each alone"),
+        ([answer(0), answer(2)], "f.csv is read differently by {0}, as 2 sequences, and {1}, as 2: predict with"),
+        ([FilePrediction("f.csv", error="f.csv is broken")], "f.csv is broken ({1})"),
+    ],
+)
+def test_a_file_that_runs_read_differently_has_no_mean(
+    second: list[FilePrediction], error: str, loaded: list[unroll.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given(monkeypatch, [answer(0), answer(1)], second)
+    (found,) = predict(loaded, []).predictions
+    assert (found.file, found.probabilities) == ("f.csv", None)
+    assert (found.error or "").startswith(error.format(*(run.path for run in loaded)))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -154,3 +222,56 @@ def test_a_dash_is_standard_input(
     of_pipe = json.loads(call("predict", runs[0], "-", "--json")[1])["predictions"]
     of_file = json.loads(call("predict", runs[0], table, "--json")[1])["predictions"]
     assert of_pipe == [{**each, "file": "-"} for each in of_file]
+
+
+P = np.array([0.25, 0.75], np.float32)
+WINDOW = WindowPrediction(0, "b", 0.75, P)
+ALWAYS = {"file", "row", "line", "id", "class", "probability", "error", "p(a)", "p(b)"}
+
+
+@pytest.mark.parametrize(
+    ("prediction", "column", "cells"),
+    [
+        (FilePrediction("f.csv", windows=(WINDOW, WINDOW)), "windows", [None, 2]),
+        (FilePrediction("f.csv", start=0), "start", [None, 0]),
+        (FilePrediction("f.csv", read=3), "read", [None, 3]),
+        (FilePrediction("f.csv", unsure=False), "unsure", [None, False]),
+    ],
+)
+def test_a_column_is_there_where_a_row_has_a_value(prediction: FilePrediction, column: str, cells: list[Any]) -> None:
+    columns = columns_of([FilePrediction("f.csv", error="it is empty"), prediction], ["a", "b"])
+    assert columns.keys() - ALWAYS == {column}
+    assert columns[column] == cells
+
+
+@pytest.mark.parametrize(
+    ("column", "cells"),
+    [
+        ("file", ["f.npz", "\\udcff.npz"]),  # a name with a byte that is not UTF-8
+        ("row", [7, None]),
+        ("line", [9, None]),
+        ("id", ["\\udcff", None]),
+        ("class", ["b", None]),
+        ("probability", [0.75, None]),
+        ("error", [None, "cannot read \\udcff.npz"]),
+        ("p(a)", [0.25, None]),
+        ("p(b)", [0.75, None]),
+    ],
+)
+def test_a_cell_holds_what_was_answered_and_is_empty_without_an_answer(column: str, cells: list[Any]) -> None:
+    read = FilePrediction("f.npz", "b", 0.75, P, row=7, line=9, id="\udcff")
+    unread = FilePrediction("\udcff.npz", error="cannot read \udcff.npz")
+    assert columns_of([read, unread], ["a", "b"])[column] == cells
+
+
+@pytest.mark.parametrize(("folder", "out"), [("in", "answers.csv"), ("in", "in.csv"), ("in", "in/answers.jsonl")])
+def test_answers_may_lie_where_they_are_not_classified_the_next_time(folder: str, out: str) -> None:
+    Path(folder).mkdir()
+    check_apart(Path(out), [folder, "other.csv"], [], "series")
+
+
+@pytest.mark.parametrize("out", ["in/answers.csv", "in/deep/answers.CSV", "other/../in/answers.csv"])
+def test_answers_must_not_lie_where_they_would_be_classified_the_next_time(out: str) -> None:
+    Path("in/deep").mkdir(parents=True)
+    with pytest.raises(RunError, match=f"{out} lies in in, where it would be classified the next time"):
+        check_apart(Path(out), ["other.csv", "in"], [], "series")

@@ -19,7 +19,7 @@ from served import client
 from unroll.config import OperatingConfig
 from unroll.evaluation.operating_point import OperatingPoint
 from unroll.evaluation.recordings import classes_of_recordings, pooled
-from unroll.evaluation.significance import dependence, wilson
+from unroll.evaluation.significance import wilson
 from unroll.export.description import describe
 from unroll.export.verify import check
 from unroll.report import results, write_report
@@ -160,9 +160,6 @@ def test_a_comparison_says_that_windows_are_no_independent_tests(folder: Path, c
     assert words in out
     status, out, err = call("baseline", second.path, "--json")
     assert (status, json.loads(out)["comparison"].endswith(f"; {words}")) == (0, True)
-    own = {"group": "a", "window": 128, "resample": None}
-    assert dependence([{"group_pattern": None}]) == ""
-    assert dependence([own]) == words.replace("recording are", "recording and sequences of one group are")
 
 
 def test_an_operating_point_is_measured_per_window_and_per_recording(folder: Path, call: Call) -> None:

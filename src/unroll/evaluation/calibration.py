@@ -136,7 +136,7 @@ class Calibration:
         """Return the temperatures, (len(fractions),) float32, after any parts: each takes that of the next mark."""
         marks = torch.tensor(self.fractions, dtype=torch.float64)
         number = torch.searchsorted(marks, torch.tensor(fractions, dtype=torch.float64) - 1e-9)
-        return torch.tensor(self.temperatures)[number.clamp(max=len(marks) - 1)]
+        return torch.tensor(self.temperatures)[number]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, as in calibration.json and the page."""

@@ -339,11 +339,11 @@ def predict(model: nn.Module, x: Tensor, lengths: Tensor | None = None, batch_si
     device = _parameter(model).device
     parts = []
     with inference(model):
-        for at in range(0, len(x), batch_size):
+        for at in range(0, max(1, len(x)), batch_size):  # of no sequence, one part, which has the classes
             part = slice(at, at + batch_size)
             some = None if lengths is None else lengths[part].to(device)
             parts.append(model(x[part].to(device), some).float().softmax(dim=1).cpu())
-    return torch.cat(parts) if parts else torch.empty(0, 0)
+    return torch.cat(parts)
 
 
 def _check_read(model: nn.Module, x: Tensor) -> None:

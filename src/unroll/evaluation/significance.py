@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 LEVEL = 0.05  # a p-value below it is called a difference
+ROUNDING = 1e-12  # of a difference of accuracies, and more; what one sequence more changes is far above
 Z = 1.959963984540054  # deviations of the normal distribution between which 95 % of it lie
 
 
@@ -70,7 +71,7 @@ def wilson(correct: int, n: int, z: float = Z) -> tuple[float, float]:
     p = correct / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half) if correct else 0.0, min(1.0, centre + half) if correct < n else 1.0
+    return centre - half if correct else 0.0, centre + half if correct < n else 1.0
 
 
 def two_proportions(first: tuple[int, int], second: tuple[int, int]) -> float:
@@ -113,7 +114,7 @@ def resampled_t(differences: Sequence[float], ratio: float) -> tuple[float, tupl
     """Return the two-sided p-value of the corrected resampled t-test, and the 95 % interval of the mean difference.
 
     The trainings of a cross-validation share most of their data, so a plain paired t-test over the folds is too sure.
-    None if the difference is the same in all folds.
+    None if the difference is the same in all folds, but for rounding.
 
     Args:
         differences: of the accuracies of two classifiers in each fold, at least 2.
@@ -129,7 +130,7 @@ def resampled_t(differences: Sequence[float], ratio: float) -> tuple[float, tupl
     from scipy.stats import t
 
     mean, deviation, folds = fmean(differences), stdev(differences), len(differences)
-    if not deviation:
+    if deviation < ROUNDING:
         return None
     error = deviation * math.sqrt(1 / folds + ratio)
     half = float(t.ppf(1 - LEVEL / 2, folds - 1)) * error

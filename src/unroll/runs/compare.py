@@ -372,7 +372,8 @@ def _judge_comparable(groups: Sequence[Group]) -> tuple[list[Verdict], int]:
 def _means(groups: Sequence[Group]) -> Iterator[Mean]:
     """Yield the mean of the runs on each data set."""
     for number, same in groupby(groups, key=lambda group: group.data):
-        runs = sorted((run for group in same for run in group.runs if run.n), key=lambda run: -_or_worst(run.accuracy))
+        stored = (run for group in same for run in group.runs if run.n and run.predictions is not None)
+        runs = sorted(stored, key=lambda run: -_or_worst(run.accuracy))
         alike = [run for run in runs if _pairing(runs[0], run)[0] and _classes(run) == _classes(runs[0])]
         each = [(run.predictions, run.calibration) for run in alike]
         logs = [_logs(predictions, calibration) for predictions, calibration in each if predictions is not None]
