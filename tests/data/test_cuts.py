@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import unroll
-from unroll.data.cuts import grouped_cut, latest_cut
+from unroll.data.cuts import grouped_cut, latest_cut, stratified_cut
 from unroll.data.sequences import SequenceData
 
 PEOPLE, EACH = 10, 6
@@ -39,6 +39,32 @@ def people(data: SequenceData) -> set[str]:
     return {name.partition("_")[0] for name in names(data)}
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("fraction", "taken"), [(0.0, [0, 0, 0, 0]), (0.1, [0, 1, 1, 3]), (0.5, [0, 1, 2, 15]), (0.99, [0, 1, 4, 29])]
+)
+def test_a_class_gives_the_nearest_whole_number_but_one_at_least_and_never_all(
+    fraction: float, taken: list[int], seed: int
+) -> None:
+    y = np.repeat([0, 1, 2, 3], [1, 2, 5, 30])
+    assert np.bincount(y[stratified_cut(y, fraction, seed)[1]], minlength=4).tolist() == taken
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_a_class_too_small_for_its_share_that_is_held_out_which_has_the_fewest_copies(seed: int) -> None:
+    y, contents = np.array([0] * 6 + [1] * 10), [*"aabaac", *"defghijklm"]
+    part = stratified_cut(y, 0.05, seed, contents)[1]
+    assert [contents[at] for at in part if y[at] == 0] in (["b"], ["c"])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_a_class_that_would_be_held_out_whole_all_copies_of_one_stay(seed: int) -> None:
+    contents = ["a", "b", "c"] * 3
+    rest, part = stratified_cut(np.zeros(9, np.int64), 0.99, seed, contents)
+    assert len(part) == 6
+    assert len({contents[at] for at in rest}) == 1
+
+
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("fraction", [0.1, 0.2, 0.5])
 def test_a_grouped_cut_divides_no_group_and_comes_near_the_fraction_of_each_class(seed: int, fraction: float) -> None:
@@ -63,6 +89,35 @@ def test_a_small_fraction_still_holds_one_group_out() -> None:
     y, groups = np.tile([0, 1], 6), [name for name in "abc" for _ in range(4)]
     assert len(grouped_cut(y, groups, 0.01, 0)[1]) == 4
     assert not len(grouped_cut(y, groups, 0.0, 0)[1])
+
+
+def test_a_group_that_brings_the_class_no_nearer_to_its_share_stays_in_the_rest() -> None:
+    y, groups = np.zeros(10, np.int64), [name for name in "abcde" for _ in range(2)]
+    assert len(grouped_cut(y, groups, 0.3, 0)[1]) == 2  # 3 are wanted: a second group would be as far from that
+
+
+@pytest.mark.parametrize(
+    ("starts", "fraction", "held_out"),
+    [
+        ([3, 0, 2, 1], 0.25, [0]),
+        ([3, 0, 2, 1], 0.5, [0, 2]),
+        ([0, 1, 1, 1], 0.25, [1, 2, 3]),
+        ([1, 1, 1, 0, 2], 0.4, [4]),
+        ([1, 1, 1, 0, 2], 0.7, [0, 1, 2, 4]),
+        ([0, 1, 2, 3], 0.01, [3]),
+        ([0, 1, 2, 3], 0.99, [1, 2, 3]),
+        ([0, 1, 2, 3], 0.0, []),
+        ([7, 7, 7], 0.5, []),
+        ([], 0.5, []),
+    ],
+)
+def test_what_begins_latest_is_held_out_as_near_to_the_fraction_as_equal_moments_allow(
+    starts: list[float], fraction: float, held_out: list[int]
+) -> None:
+    when = np.array([[start, 9.0] for start in starts]).reshape(-1, 2)
+    rest, part = latest_cut(when, fraction)
+    assert part.tolist() == held_out
+    assert rest.tolist() == [at for at in range(len(starts)) if at not in held_out]
 
 
 def test_the_latest_are_held_out_and_equal_moments_stay_together() -> None:

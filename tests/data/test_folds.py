@@ -50,6 +50,20 @@ def test_folds_by_time_follow_each_other_and_one_moment_is_in_one_fold() -> None
     assert len(set(which[starts == 3])) == 1
 
 
+@pytest.mark.parametrize(
+    ("starts", "folds", "expected"),
+    [
+        ([3, 1, 0, 2], 3, [3, 1, 0, 2]),
+        ([0, 0, 0, 0, 0, 0, 1, 2], 2, [0, 0, 0, 0, 0, 0, 1, 2]),
+        ([0, 1, 2, 2, 2, 2, 2, 2], 2, [0, 1, 2, 2, 2, 2, 2, 2]),
+        ([0, 1, 2, 3, 3, 3, 4, 5, 6, 7], 3, [0, 0, 1, 1, 1, 1, 2, 3, 3, 3]),
+        ([0, 1, 2, 3, 4, 5, 6, 7, 8], 2, [0, 0, 0, 1, 1, 1, 2, 2, 2]),
+    ],
+)
+def test_folds_by_time_are_as_even_as_equal_moments_allow(starts: list[int], folds: int, expected: list[int]) -> None:
+    assert time_folds(np.array([[start, 9] for start in starts]), folds).tolist() == expected
+
+
 def test_the_folds_of_a_seed_stay_the_same_for_ever() -> None:
     y = np.arange(12) % 2
     assert stratified_folds(y, range(12), 3, 0).tolist() == [2, 1, 1, 1, 3, 3, 1, 3, 3, 2, 2, 2]
