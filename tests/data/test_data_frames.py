@@ -299,6 +299,7 @@ def test_a_run_on_parquet_reads_every_form(tmp_path: Path) -> None:
     assert answers[:12] == answers[12:]
 
 
+NO_VECTORS = polars.Series([[]] * 12, dtype=polars.List(polars.List(polars.Float64)))
 ODD = long().assign(k=1)
 ODD.loc[1, "x"], ODD.loc[2, "label"], ODD.loc[2, "k"] = np.inf, None, 9
 WRONG: dict[str, tuple[Callable[[], tuple[Any, ...]], str]] = {
@@ -317,6 +318,15 @@ WRONG: dict[str, tuple[Callable[[], tuple[Any, ...]], str]] = {
     "lists of texts": (lambda: (nested().assign(z=[["a"]] * 12),), "row 0, column z: expected a list of numbers"),
     "lists of texts in Arrow": (lambda: (polars.from_pandas(nested().assign(z=[["a"]] * 12)),), "got lists of"),
     "empty list": (lambda: (nested().assign(x=[[]] * 12, y=[[]] * 12),), "row 0: the series is empty"),
+    "empty list in Arrow": (
+        lambda: (polars.from_pandas(nested()[["label"]]).with_columns(x=NO_VECTORS),),
+        "row 0: the series is empty",
+    ),
+    "empty vectors": (lambda: (nested()[["label"]].assign(x=[[[], []]] * 12),), "column x: .* as many features"),
+    "empty vectors in Arrow": (
+        lambda: (polars.from_pandas(nested()[["label"]].assign(x=[[[], []]] * 12)),),
+        "column x: .* as many features",
+    ),
     "lengths": (lambda: (nested().assign(z=[[1.0]] * 12),), "row 0: expected lists of one length, got 3 values in x"),
     "time": (lambda: (nested().assign(time=1),), "but one number in each cell of the column time"),
     "falling": (lambda: (nested().assign(time=nested().x),), "row 0, column time: expected ascending times"),
@@ -401,6 +411,14 @@ def test_a_run_is_tested_on_what_python_holds(tmp_path: Path) -> None:
         assert torch.equal(test.sequences.x, expected.x)
         assert test.sequences.preparation.scaling == run.preparation.scaling
         assert (test.part, test.trained_on) == ("all", 10)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("kind", ["int64", "uint64", "uint8"])
+def test_whole_numbers_that_go_down_are_no_clock_whatever_type_they_are_of(kind: str, library: str) -> None:
+    frame = long().assign(left=9 - long().time, downtime=long().time * 5 % 7).astype({"left": kind, "downtime": kind})
+    train = unroll.load(frame if library == "pandas" else polars.from_pandas(frame)).train
+    assert train.preparation.features == ("x", "y", "left", "downtime")
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])

@@ -150,7 +150,7 @@ class PandasColumn:
         for row, cell in enumerate(self.series):
             each.append(_numbers(f"row {row}, column {name}", cell) if _is_given(cell) else np.empty((0, 1)))
         widths = {array.shape[1] for array in each if len(array)}
-        if len(widths) > 1:
+        if len(widths) > 1 or 0 in widths:
             raise _uneven(name, widths)
         width = max(widths, default=1)
         filled = [array if len(array) else np.empty((0, width)) for array in each]
@@ -243,9 +243,9 @@ class ArrowColumn:
         if items.is_list:
             inner = items.lists(name)
             widths = set(np.unique(inner.lengths).tolist())
-            if len(widths) > 1 or inner.values.shape[1] > 1:
+            if len(widths) > 1 or 0 in widths or inner.values.shape[1] > 1:
                 raise _uneven(name, widths)
-            return Lists(inner.values.reshape(len(inner.lengths), -1), lengths)
+            return Lists(inner.values.reshape(-1, max(widths, default=1)), lengths)
         values = items.values()
         if isinstance(values, Texts) and isinstance(values.values, Dates):
             return Lists(values.values.ns[values.codes][:, None], lengths, NS["s"])
@@ -292,9 +292,11 @@ def _uneven(name: str, widths: set[int]) -> DataError:
 
 
 def _wide(numbers: np.ndarray) -> np.ndarray:
-    """Return whole numbers as int64, so that differences of small ones do not wrap round; booleans are 0 and 1."""
-    is_narrow = numbers.dtype.kind in "bui" and numbers.dtype != np.uint64
-    return numbers.astype(np.int64, copy=False) if is_narrow else numbers
+    """Return whole numbers as int64, so that differences do not wrap round, or as float64; booleans are 0 and 1."""
+    if numbers.dtype.kind not in "bui":
+        return numbers
+    is_beyond = numbers.dtype == np.uint64 and numbers.max(initial=0) > np.iinfo(np.int64).max
+    return numbers.astype(np.float64 if is_beyond else np.int64, copy=False)
 
 
 def _seconds(values: np.ndarray, unit: str) -> np.ndarray:
