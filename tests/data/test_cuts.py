@@ -168,6 +168,22 @@ def test_arrays_of_an_npz_file_say_groups_and_times(tmp_path: Path) -> None:
     assert names(unroll.load(tmp_path / "a.npz", split_by_time="day").test) == {"0", "1"}
 
 
+@pytest.mark.parametrize("date", ["NaT", "9999-12-31", "1677-12-31", "2262-01-01"])
+def test_dates_of_an_npz_file_that_have_no_place_in_time_are_refused(date: str, tmp_path: Path) -> None:
+    when = np.array(["2026-01-01", date, "2026-01-03", "2026-01-02"], "datetime64[D]")
+    np.savez(tmp_path / "a.npz", x=np.ones((4, 2, 1), np.float32), y=np.tile([0, 1], 2), when=when)
+    with pytest.raises(unroll.DataError, match=f"when must hold dates from 1678 to 2261, got {date}"):
+        unroll.load(tmp_path / "a.npz", split_by_time="when")
+
+
+@pytest.mark.parametrize("unit", ["D", "s", "ns"])
+def test_dates_of_an_npz_file_are_in_order_in_any_unit(unit: str, tmp_path: Path) -> None:
+    when = np.array(["2261-12-31", "1678-01-01", "2026-01-01", "2026-01-02"], f"datetime64[{unit}]")
+    np.savez(tmp_path / "a.npz", x=np.ones((4, 2, 1), np.float32), y=np.tile([0, 1], 2), when=when)
+    splits = unroll.load(tmp_path / "a.npz", split_by_time="when", test_fraction=0.5)
+    assert names(splits.test) == {"0", "3"}
+
+
 def test_columns_of_texts_say_groups_and_dates(tmp_path: Path) -> None:
     rows = [f"words of text {n},{n % 2},author {n // 4},2026-01-{28 - n:02d}" for n in range(20)]
     path = tmp_path / "t.csv"
