@@ -414,11 +414,21 @@ def test_a_run_is_tested_on_what_python_holds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
-@pytest.mark.parametrize("kind", ["int64", "uint64", "uint8"])
-def test_whole_numbers_that_go_down_are_no_clock_whatever_type_they_are_of(kind: str, library: str) -> None:
-    frame = long().assign(left=9 - long().time, downtime=long().time * 5 % 7).astype({"left": kind, "downtime": kind})
+@pytest.mark.parametrize(
+    ("kind", "least", "step"), [("int64", 0, 1), ("uint64", 0, 1), ("uint64", 2**63, 4096), ("uint8", 0, 1)]
+)
+def test_whole_numbers_that_go_down_are_no_clock_whatever_type_they_are_of(
+    kind: str, least: int, step: int, library: str
+) -> None:
+    left, down = (9 - long().time) * step, long().time % 2 * step
+    frame = long().assign(left=left.astype(kind) + least, downtime=down.astype(kind) + least)
     train = unroll.load(frame if library == "pandas" else polars.from_pandas(frame)).train
     assert train.preparation.features == ("x", "y", "left", "downtime")
+
+
+def test_times_too_large_for_a_sign_stay_apart() -> None:
+    frame = long().assign(time=long().time.astype("uint64") + np.uint64(2**63))
+    assert unroll.load(frame, test_fraction=0).train.steps_of_each.tolist() == list(map(len, EACH))
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])

@@ -292,11 +292,9 @@ def _uneven(name: str, widths: set[int]) -> DataError:
 
 
 def _wide(numbers: np.ndarray) -> np.ndarray:
-    """Return whole numbers as int64, so that differences do not wrap round, or as float64; booleans are 0 and 1."""
-    if numbers.dtype.kind not in "bui":
-        return numbers
+    """Return whole numbers as int64 if it holds them, so that differences do not wrap round; booleans are 0 and 1."""
     is_beyond = numbers.dtype == np.uint64 and numbers.max(initial=0) > np.iinfo(np.int64).max
-    return numbers.astype(np.float64 if is_beyond else np.int64, copy=False)
+    return numbers.astype(np.int64, copy=False) if numbers.dtype.kind in "bui" and not is_beyond else numbers
 
 
 def _seconds(values: np.ndarray, unit: str) -> np.ndarray:
