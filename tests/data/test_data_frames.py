@@ -191,6 +191,24 @@ def test_lists_of_times_and_of_vectors_are_read() -> None:
         assert unroll.load(data, resample="0.5").train.preparation.columns.time_step == (0.5, 0.5)
 
 
+SECONDS = pd.date_range("2026-03-29 01:59:58", periods=LENGTH, freq="s", tz="UTC")  # clocks are put forward after 2
+LISTED: dict[str, Callable[[int], object]] = {
+    "dates": lambda length: SECONDS[:length].tz_localize(None),
+    "a zone": lambda length: SECONDS[:length].tz_convert("Europe/Vienna"),
+    "a series of a zone": lambda length: pd.Series(SECONDS[:length].tz_convert("Europe/Vienna")),
+    "stamps": lambda length: list(SECONDS[:length]),
+    "Python's dates": lambda length: SECONDS[:length].tz_convert("Europe/Vienna").to_pydatetime().tolist(),
+    "NumPy's dates": lambda length: SECONDS[:length].to_numpy("datetime64[s]"),
+}
+
+
+@pytest.mark.parametrize("kind", LISTED)
+def test_dates_in_the_lists_of_a_frame_are_times_in_seconds(kind: str) -> None:
+    train = unroll.load(nested().assign(time=[LISTED[kind](len(x)) for x in EACH]), test_fraction=0).train
+    assert train.preparation.columns is not None
+    assert train.preparation.columns.time_step == (1, 1)
+
+
 def test_exact_ids_booleans_and_missing_values_are_kept() -> None:
     frame = long().assign(on=long().x > 0)
     frame.loc[3, "y"] = np.nan

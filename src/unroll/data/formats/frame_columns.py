@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import date
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -272,7 +273,11 @@ def _numbers(where: str, cell: Sequence[Any]) -> np.ndarray:
     """Return the list in a cell, (items, width)."""
     try:
         array = np.asarray(cell)
-        if array.dtype.kind == "O":
+        if array.dtype.kind == "O" and any(isinstance(item, date) for item in array.flat):  # dates with a zone too
+            import pandas as pd
+
+            array = pd.to_datetime(array, utc=True).tz_localize(None).to_numpy()
+        elif array.dtype.kind == "O":
             array = np.asarray(cell, np.float64)
         if array.dtype.kind not in "buifM" or array.ndim not in (1, 2):
             raise ValueError
