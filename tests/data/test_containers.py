@@ -49,6 +49,17 @@ def test_an_array_keeps_its_dtype_and_one_feature_needs_no_axis() -> None:
     assert series_block(torch.ones(2, 3, 1, dtype=torch.bfloat16)).values.dtype == np.float32
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, np.float64])
+@pytest.mark.parametrize("hand_over", [lambda x: x, list], ids=["array", "list"])
+def test_what_is_masked_is_missing(hand_over: Any, dtype: Any) -> None:
+    x = np.ma.masked_array(np.array([[1, 2, 3], [4, 5, 6]], dtype), [[False, True, False], [False, False, True]])
+    np.testing.assert_array_equal(series_block(hand_over(x)).values[:, 0], [1, np.nan, 3, 4, 5, np.nan])
+
+
+def test_an_array_whose_mask_hides_nothing_keeps_its_dtype() -> None:
+    assert series_block(np.ma.masked_array(np.zeros((2, 3), np.uint8), False)).values.dtype == np.uint8
+
+
 def test_a_frame_names_its_series_and_features_and_says_when() -> None:
     block = series_block(FRAME)
     assert (block.names, block.features) == (("b", "a"), ("x", "y"))

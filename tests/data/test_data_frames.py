@@ -81,6 +81,9 @@ HELD: dict[str, Callable[[], tuple[Any, ...]]] = {
     "datasets": lambda: (datasets.Dataset.from_pandas(long()),),
     "datasets, lists": lambda: (datasets.Dataset.from_pandas(nested()),),
     "array": lambda: (padded(), LABELS),
+    "masked array": lambda: (np.ma.masked_array(np.nan_to_num(padded(), nan=-9), np.isnan(padded())), LABELS),
+    "array and classes of pyarrow": lambda: (padded(), pyarrow.array(LABELS)),
+    "array and classes of pyarrow in chunks": lambda: (padded(), pyarrow.chunked_array([LABELS[:5], LABELS[5:]])),
     "tensor": lambda: (torch.from_numpy(padded()), LABELS),
     "list of arrays": lambda: (EACH, LABELS),
     "lists": lambda: ([series.tolist() for series in EACH], np.array(LABELS)),
@@ -355,6 +358,7 @@ WRONG: dict[str, tuple[Callable[[], tuple[Any, ...]], str]] = {
     "pair": (lambda: ((EACH, LABELS),), r"hand over series and classes as unroll.load\(X, y\)"),
     "no y": (lambda: (padded(),), "needs the class of each series"),
     "numbers as y": (lambda: (padded(), np.zeros(12)), "got float64 of shape .12,.; y.astype.int. makes them so"),
+    "a column of y": (lambda: (padded(), pd.DataFrame({"y": LABELS}).astype(object)), r"got object of shape \(12, 1\)"),
     "fewer labels": (lambda: (padded(), LABELS[1:]), "arrays: x holds 12 sequences, but y 11 labels"),
     "fewer labels of a list": (lambda: (EACH, LABELS[1:]), "list holds 12 series, but y 11 labels"),
     "another index": (lambda: (nested()[["x"]], nested().label[::-1]), "y must have the index of the frame"),
@@ -474,6 +478,15 @@ def test_a_mark_of_what_is_missing_is_known_in_single_precision(hand_over: Calla
     splits = hand_over(x)
     assert splits.train.missing is not None
     assert splits.train.missing.flatten(1).tolist() == [[False, True, False, False]] * len(splits.train)
+
+
+@pytest.mark.parametrize(
+    ("groups", "got"),
+    [(3, "int"), (np.zeros((12, 1)), r"shape \(12, 1\)"), (pd.DataFrame({"who": LABELS}), r"shape \(12, 1\)")],
+)
+def test_groups_that_are_not_one_of_each_series_are_refused(groups: Any, got: str) -> None:
+    with pytest.raises(DataError, match=rf"groups must be \(N,\) names, one of each series, got {got}"):
+        unroll.load(padded(), LABELS, groups=groups)
 
 
 def test_groups_in_another_order_than_the_series_are_refused() -> None:

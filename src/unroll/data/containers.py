@@ -81,7 +81,7 @@ def numbers(name: str, values: Any, dtype: Any = None) -> np.ndarray:
 
     Args:
         name: of the values, for messages.
-        values: numbers; None, or pandas' NA, where one is missing.
+        values: numbers; None, pandas' NA, or masked where one is missing.
         dtype: of the result (default None: that of the values where it is one of NumPy's real numbers, else float64).
 
     Raises:
@@ -93,6 +93,8 @@ def numbers(name: str, values: Any, dtype: Any = None) -> np.ndarray:
                 values = (values.float() if values.dtype == bfloat16 else values).detach().cpu().numpy()
             elif is_frame(values) and hasattr(values, "to_numpy"):
                 values = values.to_numpy(na_value=np.nan) if hasattr(values, "index") else values.to_numpy()
+            elif isinstance(values, np.ma.MaskedArray) and values.mask.any():
+                values = np.where(values.mask, np.nan, values.data)
             array = np.asarray(values, dtype)
             if array.dtype.kind not in "buifO":
                 raise TypeError(f"got {array.dtype}")
