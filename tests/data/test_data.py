@@ -19,7 +19,7 @@ from unroll import ConfigError, DataError, SequenceData, Splits, load
 from unroll.data.cuts import stratified_cut
 from unroll.data.formats import mnist
 from unroll.data.formats.texts import unread
-from unroll.data.preparation import Framing, ImageFormat, Preparation, Scaling
+from unroll.data.preparation import Framing, ImageFormat, Preparation, Scaling, moments_of_each
 from unroll.data.tokenizer import Tokenizer
 
 
@@ -106,6 +106,15 @@ def test_scaling_of_floats() -> None:
         Scaling.of("unit", torch.ones(1, 1, 1))
     with pytest.raises(ConfigError, match="scaling must be one of unit, training, got 'log'"):
         Scaling.of("log", torch.ones(1, 1, 1))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_moments_of_each_sequence_are_those_of_its_own_steps(dtype: torch.dtype) -> None:
+    x, steps = np.random.default_rng(0).integers(0, 200, (5, 4, 3)), [4, 3, 2, 1, 0]
+    means, deviations = moments_of_each(torch.from_numpy(x).to(dtype), torch.tensor(steps))
+    for own, length, mean, deviation in zip(x, steps, means.numpy(), deviations.numpy(), strict=True):
+        np.testing.assert_allclose(mean, own[:length].mean(axis=0) if length else 0)
+        np.testing.assert_allclose(deviation, own[:length].std(axis=0) if length else 0)
 
 
 def test_batches_give_every_sequence_once_scaled() -> None:
