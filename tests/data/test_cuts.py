@@ -207,6 +207,41 @@ def test_folders_of_recordings_are_grouped_by_a_column(tmp_path: Path) -> None:
     assert {int(re.findall(r"\d", name)[0]) // 2 for name in names(splits.test)} in [{n} for n in range(4)]
 
 
+def recordings_with(at: Path, cells: list[list[str]]) -> Path:
+    """Write recordings of two classes in turn, each with a column ``of`` of some cells."""
+    for n, own in enumerate(cells):
+        folder = at / ("walk" if n % 2 else "run")
+        folder.mkdir(exist_ok=True)
+        rows = [f"{n * step % 5},{step},{cell}" for step, cell in enumerate(own)]
+        (folder / f"{n}.csv").write_text("\n".join(["x,time,of", *rows]) + "\n")
+    return at
+
+
+def test_groups_of_recordings_are_called_as_the_files_write_them(tmp_path: Path) -> None:
+    path = recordings_with(tmp_path, [["7"] * 3, ["07"] * 3, [" 12"] * 3, ["12"] * 3])
+    origins = unroll.load(path, group="of", test_fraction=0).train.origins
+    assert origins is not None
+    assert dict(zip(origins.names, origins.groups or (), strict=True)) == {
+        "run/0.csv": "7", "walk/1.csv": "07", "run/2.csv": "12", "walk/3.csv": "12"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [(["", "", ""], "file walk/1.csv: the group is empty"), (["1", "", "1"], "is of one group, got 1, an empty cell")],
+)
+def test_a_recording_without_a_group_is_refused(cells: list[str], message: str, tmp_path: Path) -> None:
+    path = recordings_with(tmp_path, [["1"] * 3, cells, ["2"] * 3, ["2"] * 3])
+    with pytest.raises(unroll.DataError, match=message):
+        unroll.load(path, group="of")
+
+
+def test_the_latest_recordings_are_told_apart_by_nanoseconds(tmp_path: Path) -> None:
+    moments = [1767225600000000000 + n for n in (3, 1, 0, 2)]
+    path = recordings_with(tmp_path, [[str(moment)] * 3 for moment in moments])
+    assert names(unroll.load(path, split_by_time="of", test_fraction=0.5).test) == {"run/0.csv", "walk/3.csv"}
+
+
 def test_validation_data_of_its_own_is_read_as_the_training_data_is(tmp_path: Path) -> None:
     path = long_table(tmp_path)
     lines = path.read_text().splitlines()
