@@ -74,6 +74,22 @@ def test_a_frame_names_its_series_and_features_and_says_when() -> None:
 
 
 @pytest.mark.parametrize(
+    ("times", "since"),
+    [
+        (np.array([1.5, 2.25, 4.0, 9.0]), [0, 0.75, 2.5, 0]),
+        (np.array([1.5, 2.25, 4.0, 9.0], np.float32), [0, 0.75, 2.5, 0]),
+        (np.array([-100, 0, 100, 1], np.int8), [0, 100, 200, 0]),  # which differ by more than int8 holds
+        (np.array([0, 200, 255, 1], np.uint8), [0, 200, 255, 0]),
+        (pd.to_timedelta([500, 1500, 4000, 1], unit="ms"), [0, 1, 3.5, 0]),
+    ],
+)
+def test_times_begin_with_each_series(times: Any, since: list[float]) -> None:
+    block = series_block(FRAME.set_index(pd.MultiIndex.from_arrays([list("bbba"), times])))
+    assert block.times is not None
+    assert block.times.tolist() == since
+
+
+@pytest.mark.parametrize(
     ("raw", "message"),
     [
         ("series.csv", "X must be series, an array (N, time, features), a list"),
