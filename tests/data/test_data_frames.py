@@ -343,6 +343,7 @@ WRONG: dict[str, tuple[Callable[[], tuple[Any, ...]], str]] = {
         lambda: (polars.from_pandas(nested()[["label"]]).with_columns(x=NO_VECTORS),),
         "row 0: the series is empty",
     ),
+    "no type of Arrow": (lambda: (polars.from_pandas(long()).cast({"time": polars.Int128}),), "cannot read .*: cast"),
     "empty vectors": (lambda: (nested()[["label"]].assign(x=[[[], []]] * 12),), "column x: .* as many features"),
     "empty vectors in Arrow": (
         lambda: (polars.from_pandas(nested()[["label"]].assign(x=[[[], []]] * 12)),),
