@@ -48,7 +48,7 @@ def series_block(raw: Any, name: str = "X", features: int | None = None) -> Seri
     Args:
         raw: (N, time, features) array or tensor, or (N, time) of one feature; a list of (time, features) or (time,)
             arrays, tensors, nested lists or data frames, of any lengths; or a pandas frame with the MultiIndex
-            (series, time), whose columns are the features. NaN or None where a value is missing.
+            (series, time), whose columns are the features. NaN, None or masked where a value is missing.
         name: of ``raw``, for messages.
         features: numbers in a time step (default None: as many as there are; of an empty list 1).
 
