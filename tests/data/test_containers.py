@@ -37,13 +37,6 @@ def test_series_of_any_length_become_one_block(raw: Any) -> None:
     assert [len(series) for series in block.each] == [3, 1]
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.int16])
-def test_masked_values_are_missing(dtype: type) -> None:
-    masked = np.ma.masked_array(np.arange(6, dtype=dtype).reshape(1, 6), [[0, 0, 1, 0, 0, 1]])
-    for raw in (masked, [masked[0]]):
-        assert np.isnan(series_block(raw).values[:, 0]).tolist() == [False, False, True, False, False, True]
-
-
 def test_an_array_keeps_its_dtype_and_one_feature_needs_no_axis() -> None:
     x = np.arange(12, dtype=np.uint8).reshape(2, 3, 2)
     block = series_block(x)
@@ -54,6 +47,17 @@ def test_an_array_keeps_its_dtype_and_one_feature_needs_no_axis() -> None:
     assert series_block([[0, None], [2]]).values.tolist()[0] == [0]
     assert np.isnan(series_block([[0, None], [2]]).values[1, 0])
     assert series_block(torch.ones(2, 3, 1, dtype=torch.bfloat16)).values.dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, np.float64])
+@pytest.mark.parametrize("hand_over", [lambda x: x, list], ids=["array", "list"])
+def test_what_is_masked_is_missing(hand_over: Any, dtype: Any) -> None:
+    x = np.ma.masked_array(np.array([[1, 2, 3], [4, 5, 6]], dtype), [[False, True, False], [False, False, True]])
+    np.testing.assert_array_equal(series_block(hand_over(x)).values[:, 0], [1, np.nan, 3, 4, 5, np.nan])
+
+
+def test_an_array_whose_mask_hides_nothing_keeps_its_dtype() -> None:
+    assert series_block(np.ma.masked_array(np.zeros((2, 3), np.uint8), False)).values.dtype == np.uint8
 
 
 def test_a_frame_names_its_series_and_features_and_says_when() -> None:
@@ -67,6 +71,22 @@ def test_a_frame_names_its_series_and_features_and_says_when() -> None:
         times = series_block(frame).times
         assert times is not None
         assert times.tolist() == [0, 1800, 14400 if zone is None else 10800, 0]  # clocks were put forward at 2
+
+
+@pytest.mark.parametrize(
+    ("times", "since"),
+    [
+        (np.array([1.5, 2.25, 4.0, 9.0]), [0, 0.75, 2.5, 0]),
+        (np.array([1.5, 2.25, 4.0, 9.0], np.float32), [0, 0.75, 2.5, 0]),
+        (np.array([-100, 0, 100, 1], np.int8), [0, 100, 200, 0]),  # which differ by more than int8 holds
+        (np.array([0, 200, 255, 1], np.uint8), [0, 200, 255, 0]),
+        (pd.to_timedelta([500, 1500, 4000, 1], unit="ms"), [0, 1, 3.5, 0]),
+    ],
+)
+def test_times_begin_with_each_series(times: Any, since: list[float]) -> None:
+    block = series_block(FRAME.set_index(pd.MultiIndex.from_arrays([list("bbba"), times])))
+    assert block.times is not None
+    assert block.times.tolist() == since
 
 
 @pytest.mark.parametrize(

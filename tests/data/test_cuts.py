@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import unroll
-from unroll.data.cuts import grouped_cut, latest_cut
+from unroll.data.cuts import grouped_cut, latest_cut, stratified_cut
 from unroll.data.sequences import SequenceData
 
 PEOPLE, EACH = 10, 6
@@ -39,6 +39,32 @@ def people(data: SequenceData) -> set[str]:
     return {name.partition("_")[0] for name in names(data)}
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("fraction", "taken"), [(0.0, [0, 0, 0, 0]), (0.1, [0, 1, 1, 3]), (0.5, [0, 1, 2, 15]), (0.99, [0, 1, 4, 29])]
+)
+def test_a_class_gives_the_nearest_whole_number_but_one_at_least_and_never_all(
+    fraction: float, taken: list[int], seed: int
+) -> None:
+    y = np.repeat([0, 1, 2, 3], [1, 2, 5, 30])
+    assert np.bincount(y[stratified_cut(y, fraction, seed)[1]], minlength=4).tolist() == taken
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_a_class_too_small_for_its_share_that_is_held_out_which_has_the_fewest_copies(seed: int) -> None:
+    y, contents = np.array([0] * 6 + [1] * 10), [*"aabaac", *"defghijklm"]
+    part = stratified_cut(y, 0.05, seed, contents)[1]
+    assert [contents[at] for at in part if y[at] == 0] in (["b"], ["c"])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_a_class_that_would_be_held_out_whole_all_copies_of_one_stay(seed: int) -> None:
+    contents = ["a", "b", "c"] * 3
+    rest, part = stratified_cut(np.zeros(9, np.int64), 0.99, seed, contents)
+    assert len(part) == 6
+    assert len({contents[at] for at in rest}) == 1
+
+
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("fraction", [0.1, 0.2, 0.5])
 def test_a_grouped_cut_divides_no_group_and_comes_near_the_fraction_of_each_class(seed: int, fraction: float) -> None:
@@ -63,6 +89,35 @@ def test_a_small_fraction_still_holds_one_group_out() -> None:
     y, groups = np.tile([0, 1], 6), [name for name in "abc" for _ in range(4)]
     assert len(grouped_cut(y, groups, 0.01, 0)[1]) == 4
     assert not len(grouped_cut(y, groups, 0.0, 0)[1])
+
+
+def test_a_group_that_brings_the_class_no_nearer_to_its_share_stays_in_the_rest() -> None:
+    y, groups = np.zeros(10, np.int64), [name for name in "abcde" for _ in range(2)]
+    assert len(grouped_cut(y, groups, 0.3, 0)[1]) == 2  # 3 are wanted: a second group would be as far from that
+
+
+@pytest.mark.parametrize(
+    ("starts", "fraction", "held_out"),
+    [
+        ([3, 0, 2, 1], 0.25, [0]),
+        ([3, 0, 2, 1], 0.5, [0, 2]),
+        ([0, 1, 1, 1], 0.25, [1, 2, 3]),
+        ([1, 1, 1, 0, 2], 0.4, [4]),
+        ([1, 1, 1, 0, 2], 0.7, [0, 1, 2, 4]),
+        ([0, 1, 2, 3], 0.01, [3]),
+        ([0, 1, 2, 3], 0.99, [1, 2, 3]),
+        ([0, 1, 2, 3], 0.0, []),
+        ([7, 7, 7], 0.5, []),
+        ([], 0.5, []),
+    ],
+)
+def test_what_begins_latest_is_held_out_as_near_to_the_fraction_as_equal_moments_allow(
+    starts: list[float], fraction: float, held_out: list[int]
+) -> None:
+    when = np.array([[start, 9.0] for start in starts]).reshape(-1, 2)
+    rest, part = latest_cut(when, fraction)
+    assert part.tolist() == held_out
+    assert rest.tolist() == [at for at in range(len(starts)) if at not in held_out]
 
 
 def test_the_latest_are_held_out_and_equal_moments_stay_together() -> None:
@@ -113,6 +168,22 @@ def test_arrays_of_an_npz_file_say_groups_and_times(tmp_path: Path) -> None:
     assert names(unroll.load(tmp_path / "a.npz", split_by_time="day").test) == {"0", "1"}
 
 
+@pytest.mark.parametrize("date", ["NaT", "9999-12-31", "1677-12-31", "2262-01-01"])
+def test_dates_of_an_npz_file_that_have_no_place_in_time_are_refused(date: str, tmp_path: Path) -> None:
+    when = np.array(["2026-01-01", date, "2026-01-03", "2026-01-02"], "datetime64[D]")
+    np.savez(tmp_path / "a.npz", x=np.ones((4, 2, 1), np.float32), y=np.tile([0, 1], 2), when=when)
+    with pytest.raises(unroll.DataError, match=f"when must hold dates from 1678 to 2261, got {date}"):
+        unroll.load(tmp_path / "a.npz", split_by_time="when")
+
+
+@pytest.mark.parametrize("unit", ["D", "s", "ns"])
+def test_dates_of_an_npz_file_are_in_order_in_any_unit(unit: str, tmp_path: Path) -> None:
+    when = np.array(["2261-12-31", "1678-01-01", "2026-01-01", "2026-01-02"], f"datetime64[{unit}]")
+    np.savez(tmp_path / "a.npz", x=np.ones((4, 2, 1), np.float32), y=np.tile([0, 1], 2), when=when)
+    splits = unroll.load(tmp_path / "a.npz", split_by_time="when", test_fraction=0.5)
+    assert names(splits.test) == {"0", "3"}
+
+
 def test_columns_of_texts_say_groups_and_dates(tmp_path: Path) -> None:
     rows = [f"words of text {n},{n % 2},author {n // 4},2026-01-{28 - n:02d}" for n in range(20)]
     path = tmp_path / "t.csv"
@@ -134,6 +205,41 @@ def test_folders_of_recordings_are_grouped_by_a_column(tmp_path: Path) -> None:
     assert len(splits.test) == 2
     assert splits.train.preparation.features == ("x",)
     assert {int(re.findall(r"\d", name)[0]) // 2 for name in names(splits.test)} in [{n} for n in range(4)]
+
+
+def recordings_with(at: Path, cells: list[list[str]]) -> Path:
+    """Write recordings of two classes in turn, each with a column ``of`` of some cells."""
+    for n, own in enumerate(cells):
+        folder = at / ("walk" if n % 2 else "run")
+        folder.mkdir(exist_ok=True)
+        rows = [f"{n * step % 5},{step},{cell}" for step, cell in enumerate(own)]
+        (folder / f"{n}.csv").write_text("\n".join(["x,time,of", *rows]) + "\n")
+    return at
+
+
+def test_groups_of_recordings_are_called_as_the_files_write_them(tmp_path: Path) -> None:
+    path = recordings_with(tmp_path, [["7"] * 3, ["07"] * 3, [" 12"] * 3, ["12"] * 3])
+    origins = unroll.load(path, group="of", test_fraction=0).train.origins
+    assert origins is not None
+    assert dict(zip(origins.names, origins.groups or (), strict=True)) == {
+        "run/0.csv": "7", "walk/1.csv": "07", "run/2.csv": "12", "walk/3.csv": "12"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [(["", "", ""], "file walk/1.csv: the group is empty"), (["1", "", "1"], "is of one group, got 1, an empty cell")],
+)
+def test_a_recording_without_a_group_is_refused(cells: list[str], message: str, tmp_path: Path) -> None:
+    path = recordings_with(tmp_path, [["1"] * 3, cells, ["2"] * 3, ["2"] * 3])
+    with pytest.raises(unroll.DataError, match=message):
+        unroll.load(path, group="of")
+
+
+def test_the_latest_recordings_are_told_apart_by_nanoseconds(tmp_path: Path) -> None:
+    moments = [1767225600000000000 + n for n in (3, 1, 0, 2)]
+    path = recordings_with(tmp_path, [[str(moment)] * 3 for moment in moments])
+    assert names(unroll.load(path, split_by_time="of", test_fraction=0.5).test) == {"run/0.csv", "walk/3.csv"}
 
 
 def test_validation_data_of_its_own_is_read_as_the_training_data_is(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ from unroll import ConfigError, DataError, SequenceData, Splits, load
 from unroll.data.cuts import stratified_cut
 from unroll.data.formats import mnist
 from unroll.data.formats.texts import unread
-from unroll.data.preparation import Framing, ImageFormat, Preparation, Scaling
+from unroll.data.preparation import Framing, ImageFormat, Preparation, Scaling, moments_of_each
 from unroll.data.tokenizer import Tokenizer
 
 
@@ -105,6 +108,15 @@ def test_scaling_of_floats() -> None:
         Scaling.of("log", torch.ones(1, 1, 1))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_moments_of_each_sequence_are_those_of_its_own_steps(dtype: torch.dtype) -> None:
+    x, steps = np.random.default_rng(0).integers(0, 200, (5, 4, 3)), [4, 3, 2, 1, 0]
+    means, deviations = moments_of_each(torch.from_numpy(x).to(dtype), torch.tensor(steps))
+    for own, length, mean, deviation in zip(x, steps, means.numpy(), deviations.numpy(), strict=True):
+        np.testing.assert_allclose(mean, own[:length].mean(axis=0) if length else 0)
+        np.testing.assert_allclose(deviation, own[:length].std(axis=0) if length else 0)
+
+
 def test_batches_give_every_sequence_once_scaled() -> None:
     data = numbers(10, lengths=True)
     batches = list(data.batches(4))
@@ -180,6 +192,59 @@ def test_images_read_differently_do_not_fit(sample: Splits) -> None:
 def test_preparation_survives_json(sample: Splits) -> None:
     for preparation in (sample.train.preparation, numbers().preparation):
         assert Preparation.from_dict(preparation.to_dict()) == preparation
+
+
+IMAGE = {"height": 8, "width": 6, "read": "rows", "framing": None, "channels": 1}
+FRAMING = {"border": 0.0, "box": 6, "centre": "mass"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"classes": ["a", "a"]}, "each class needs a name of its own, got a, a"),
+        ({"classes": ["a", "b\n"]}, "a class needs a printable name, got"),
+        ({"classes": ["a", 1]}, "a class needs a printable name, got 1"),
+        ({"features": ["x", "x"]}, "each feature needs a name of its own, got x, x"),
+        ({"scaling": {"mean": [0.0, math.nan], "std": [1.0, 1.0]}}, "scaling needs numbers, got nan"),
+        ({"scaling": {"mean": 1e39, "std": 1.0}}, "scaling needs numbers, got 1e"),
+        ({"scaling": {"mean": [0.0], "std": [0]}}, "scaling needs numbers above 0, got 0"),
+        ({"scaling": {"mean": [0.0], "std": [-1.0]}}, "scaling needs numbers above 0, got -1.0"),
+        ({"scaling": {"mean": [0.0], "std": 1.0}}, "scaling needs as many means as deviations"),
+        ({"scaling": {"mean": 0.0, "std": [1.0]}}, "scaling needs as many means as deviations"),
+        ({"scaling": {"mean": [0.0], "std": [1.0, 1.0]}}, "scaling needs as many means as deviations"),
+        ({"missing": {"means": [0.0, None], "mask": False}}, "missing needs numbers, got None"),
+        ({"missing": {"means": [0.0, 0.0], "mask": 1}}, "mask must be true or false, got 1"),
+        ({"offset": [0.0, "1"]}, "offset needs numbers, got '1'"),
+        ({"offset": [0.0, 0.0, 0.0]}, "offset has 3 numbers for 2 features"),
+        ({"image": IMAGE | {"height": 0}}, "height must be at least 1, got 0"),
+        ({"image": IMAGE | {"width": 6.0}}, "width must be"),
+        ({"image": IMAGE | {"height": 10_001, "width": 10_000}}, "images have at most 100,000,000 pixels"),
+        ({"image": IMAGE | {"read": "diagonals"}}, "read must be one of rows, columns, pixels, permuted, got"),
+        ({"image": IMAGE | {"framing": FRAMING | {"box": 0}}}, "box must be from 1 to the smaller side of an image"),
+        ({"image": IMAGE | {"framing": FRAMING | {"box": 7}}}, "box must be from 1 to the smaller side of an image"),
+        ({"image": IMAGE | {"framing": FRAMING | {"border": "0"}}}, "border must be"),
+        ({"image": IMAGE | {"framing": FRAMING | {"centre": "left"}}}, "centre must be"),
+    ],
+)
+def test_a_run_s_preparation_is_checked(wrong: dict[str, Any], message: str) -> None:
+    saved = Preparation(("a", "b"), Scaling((0.0, 1.0), (1.0, 2.0))).to_dict()
+    with pytest.raises((ConfigError, DataError), match=message):
+        Preparation.from_dict(saved | wrong)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        {"scaling": {"mean": [0, -1], "std": [5e-324, 3e38]}, "offset": [1, 2]},
+        {"missing": {"means": [0, 0], "mask": True}, "features": ["x", "y"]},
+        {"image": IMAGE | {"height": 10_000, "width": 10_000}},
+        {"image": IMAGE | {"framing": FRAMING}},
+        {"image": IMAGE | {"framing": FRAMING | {"box": 1, "centre": "box"}}},
+    ],
+)
+def test_a_run_s_preparation_at_its_limits_comes_back_as_it_was(right: dict[str, Any]) -> None:
+    saved = Preparation(("a", "b"), Scaling((0.0, 1.0), (1.0, 2.0))).to_dict() | right
+    assert json.loads(json.dumps(Preparation.from_dict(saved).to_dict())) == json.loads(json.dumps(saved))
 
 
 def test_the_sample_s_image_format(sample: Splits) -> None:

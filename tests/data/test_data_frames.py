@@ -81,6 +81,9 @@ HELD: dict[str, Callable[[], tuple[Any, ...]]] = {
     "datasets": lambda: (datasets.Dataset.from_pandas(long()),),
     "datasets, lists": lambda: (datasets.Dataset.from_pandas(nested()),),
     "array": lambda: (padded(), LABELS),
+    "masked array": lambda: (np.ma.masked_array(np.nan_to_num(padded(), nan=-9), np.isnan(padded())), LABELS),
+    "array and classes of pyarrow": lambda: (padded(), pyarrow.array(LABELS)),
+    "array and classes of pyarrow in chunks": lambda: (padded(), pyarrow.chunked_array([LABELS[:5], LABELS[5:]])),
     "tensor": lambda: (torch.from_numpy(padded()), LABELS),
     "list of arrays": lambda: (EACH, LABELS),
     "lists": lambda: ([series.tolist() for series in EACH], np.array(LABELS)),
@@ -191,6 +194,24 @@ def test_lists_of_times_and_of_vectors_are_read() -> None:
         assert unroll.load(data, resample="0.5").train.preparation.columns.time_step == (0.5, 0.5)
 
 
+SECONDS = pd.date_range("2026-03-29 01:59:58", periods=LENGTH, freq="s", tz="UTC")  # clocks are put forward after 2
+LISTED: dict[str, Callable[[int], object]] = {
+    "dates": lambda length: SECONDS[:length].tz_localize(None),
+    "a zone": lambda length: SECONDS[:length].tz_convert("Europe/Vienna"),
+    "a series of a zone": lambda length: pd.Series(SECONDS[:length].tz_convert("Europe/Vienna")),
+    "stamps": lambda length: list(SECONDS[:length]),
+    "Python's dates": lambda length: SECONDS[:length].tz_convert("Europe/Vienna").to_pydatetime().tolist(),
+    "NumPy's dates": lambda length: SECONDS[:length].to_numpy("datetime64[s]"),
+}
+
+
+@pytest.mark.parametrize("kind", LISTED)
+def test_dates_in_the_lists_of_a_frame_are_times_in_seconds(kind: str) -> None:
+    train = unroll.load(nested().assign(time=[LISTED[kind](len(x)) for x in EACH]), test_fraction=0).train
+    assert train.preparation.columns is not None
+    assert train.preparation.columns.time_step == (1, 1)
+
+
 def test_exact_ids_booleans_and_missing_values_are_kept() -> None:
     frame = long().assign(on=long().x > 0)
     frame.loc[3, "y"] = np.nan
@@ -299,6 +320,7 @@ def test_a_run_on_parquet_reads_every_form(tmp_path: Path) -> None:
     assert answers[:12] == answers[12:]
 
 
+NO_VECTORS = polars.Series([[]] * 12, dtype=polars.List(polars.List(polars.Float64)))
 ODD = long().assign(k=1)
 ODD.loc[1, "x"], ODD.loc[2, "label"], ODD.loc[2, "k"] = np.inf, None, 9
 WRONG: dict[str, tuple[Callable[[], tuple[Any, ...]], str]] = {
@@ -317,6 +339,16 @@ WRONG: dict[str, tuple[Callable[[], tuple[Any, ...]], str]] = {
     "lists of texts": (lambda: (nested().assign(z=[["a"]] * 12),), "row 0, column z: expected a list of numbers"),
     "lists of texts in Arrow": (lambda: (polars.from_pandas(nested().assign(z=[["a"]] * 12)),), "got lists of"),
     "empty list": (lambda: (nested().assign(x=[[]] * 12, y=[[]] * 12),), "row 0: the series is empty"),
+    "empty list in Arrow": (
+        lambda: (polars.from_pandas(nested()[["label"]]).with_columns(x=NO_VECTORS),),
+        "row 0: the series is empty",
+    ),
+    "no type of Arrow": (lambda: (polars.from_pandas(long()).cast({"time": polars.Int128}),), "cannot read .*: cast"),
+    "empty vectors": (lambda: (nested()[["label"]].assign(x=[[[], []]] * 12),), "column x: .* as many features"),
+    "empty vectors in Arrow": (
+        lambda: (polars.from_pandas(nested()[["label"]].assign(x=[[[], []]] * 12)),),
+        "column x: .* as many features",
+    ),
     "lengths": (lambda: (nested().assign(z=[[1.0]] * 12),), "row 0: expected lists of one length, got 3 values in x"),
     "time": (lambda: (nested().assign(time=1),), "but one number in each cell of the column time"),
     "falling": (lambda: (nested().assign(time=nested().x),), "row 0, column time: expected ascending times"),
@@ -335,6 +367,7 @@ WRONG: dict[str, tuple[Callable[[], tuple[Any, ...]], str]] = {
         lambda: (padded(), np.ma.masked_array([0, 1] * 6, [0, 0, 1] * 4)),
         "got none of series 2: leave it out of X and y",
     ),
+    "a column of y": (lambda: (padded(), pd.DataFrame({"y": LABELS}).astype(object)), r"got object of shape \(12, 1\)"),
     "fewer labels": (lambda: (padded(), LABELS[1:]), "arrays: x holds 12 sequences, but y 11 labels"),
     "fewer labels of a list": (lambda: (EACH, LABELS[1:]), "list holds 12 series, but y 11 labels"),
     "another index": (lambda: (nested()[["x"]], nested().label[::-1]), "y must have the index of the frame"),
@@ -412,6 +445,24 @@ def test_a_run_is_tested_on_what_python_holds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize(
+    ("kind", "least", "step"), [("int64", 0, 1), ("uint64", 0, 1), ("uint64", 2**63, 4096), ("uint8", 0, 1)]
+)
+def test_whole_numbers_that_go_down_are_no_clock_whatever_type_they_are_of(
+    kind: str, least: int, step: int, library: str
+) -> None:
+    left, down = (9 - long().time) * step, long().time % 2 * step
+    frame = long().assign(left=left.astype(kind) + least, downtime=down.astype(kind) + least)
+    train = unroll.load(frame if library == "pandas" else polars.from_pandas(frame)).train
+    assert train.preparation.features == ("x", "y", "left", "downtime")
+
+
+def test_times_too_large_for_a_sign_stay_apart() -> None:
+    frame = long().assign(time=long().time.astype("uint64") + np.uint64(2**63))
+    assert unroll.load(frame, test_fraction=0).train.steps_of_each.tolist() == list(map(len, EACH))
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_times_of_small_whole_numbers_do_not_wrap_round(library: str) -> None:
     frame = long().assign(time=lambda rows: (rows.time * 50 - 100).astype("int8"))
     splits = unroll.load(frame if library == "pandas" else polars.from_pandas(frame), resample=25)
@@ -436,6 +487,15 @@ def test_a_mark_of_what_is_missing_is_known_in_single_precision(hand_over: Calla
     splits = hand_over(x)
     assert splits.train.missing is not None
     assert splits.train.missing.flatten(1).tolist() == [[False, True, False, False]] * len(splits.train)
+
+
+@pytest.mark.parametrize(
+    ("groups", "got"),
+    [(3, "int"), (np.zeros((12, 1)), r"shape \(12, 1\)"), (pd.DataFrame({"who": LABELS}), r"shape \(12, 1\)")],
+)
+def test_groups_that_are_not_one_of_each_series_are_refused(groups: Any, got: str) -> None:
+    with pytest.raises(DataError, match=rf"groups must be \(N,\) names, one of each series, got {got}"):
+        unroll.load(padded(), LABELS, groups=groups)
 
 
 def test_groups_in_another_order_than_the_series_are_refused() -> None:

@@ -50,6 +50,50 @@ def test_folds_by_time_follow_each_other_and_one_moment_is_in_one_fold() -> None
     assert len(set(which[starts == 3])) == 1
 
 
+def test_the_largest_group_is_dealt_out_first() -> None:
+    groups = [*"abcd", *"eeee"]
+    which = group_folds(np.zeros(8, np.int64), groups, 2, 0, "groups")
+    assert [len({which[at] for at in range(4)}), *np.bincount(which)] == [1, 0, 4, 4]
+
+
+def test_a_rare_class_weighs_as_much_as_a_frequent_one() -> None:
+    frequent, both, last = [0] * 12, [0] * 10 + [1] * 2, [0, 1]
+    groups = [*"a" * 12, *"b" * 12, *"cc"]
+    which = group_folds(np.array(frequent + both + last), groups, 2, 0, "groups")
+    assert which[-1] == which[0] != which[12]  # the rare class is divided, not the few of the frequent one more
+
+
+def test_of_several_orders_of_groups_the_most_even_counts() -> None:
+    random = np.random.default_rng(0)
+    groups = [str(number // 8) for number in range(80)]
+    y = random.choice(2, 80, p=[0.7, 0.3])
+
+    def uneven(which: np.ndarray) -> float:
+        each = [np.bincount(which[y == label], minlength=4)[1:] / (y == label).sum() for label in (0, 1)]
+        return sum((y == label).sum() * np.square(each[label] - 1 / 3).sum() for label in (0, 1))
+
+    pairs = [
+        (uneven(group_folds(y, groups, 3, seed, "groups")), uneven(stratified_folds(y, groups, 3, seed)))
+        for seed in range(8)
+    ]
+    assert all(best <= first + 1e-9 for best, first in pairs)
+    assert any(best < first - 1e-9 for best, first in pairs)
+
+
+@pytest.mark.parametrize(
+    ("starts", "folds", "expected"),
+    [
+        ([3, 1, 0, 2], 3, [3, 1, 0, 2]),
+        ([0, 0, 0, 0, 0, 0, 1, 2], 2, [0, 0, 0, 0, 0, 0, 1, 2]),
+        ([0, 1, 2, 2, 2, 2, 2, 2], 2, [0, 1, 2, 2, 2, 2, 2, 2]),
+        ([0, 1, 2, 3, 3, 3, 4, 5, 6, 7], 3, [0, 0, 1, 1, 1, 1, 2, 3, 3, 3]),
+        ([0, 1, 2, 3, 4, 5, 6, 7, 8], 2, [0, 0, 0, 1, 1, 1, 2, 2, 2]),
+    ],
+)
+def test_folds_by_time_are_as_even_as_equal_moments_allow(starts: list[int], folds: int, expected: list[int]) -> None:
+    assert time_folds(np.array([[start, 9] for start in starts]), folds).tolist() == expected
+
+
 def test_the_folds_of_a_seed_stay_the_same_for_ever() -> None:
     y = np.arange(12) % 2
     assert stratified_folds(y, range(12), 3, 0).tolist() == [2, 1, 1, 1, 3, 3, 1, 3, 3, 2, 2, 2]

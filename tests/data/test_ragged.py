@@ -15,6 +15,7 @@ from unroll import SequenceClassifier, SequenceData, Splits, TrainConfig
 from unroll.data import batching
 from unroll.data.batching import bounded
 from unroll.data.preparation import Missing, Preparation, Scaling
+from unroll.data.ragged import padded as side_by_side
 from unroll.errors import DataError
 from unroll.evaluation.anytime import logits_after
 from unroll.evaluation.metrics import logits_of
@@ -58,6 +59,12 @@ def test_batches_are_those_of_padded_sequences(dtype: torch.dtype) -> None:
         valid_mask = torch.arange(time) < own.lengths.unsqueeze(1)
         assert torch.equal(own.x[valid_mask], expected.x[:, :time][valid_mask])
         assert not ragged.padded(index)[~valid_mask].any()
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3)])
+def test_sequences_without_a_step_are_padding_alone(shape: tuple[int, ...]) -> None:
+    none = torch.zeros(2, dtype=torch.int64)
+    assert torch.equal(side_by_side(torch.empty(shape), none, none, 4), torch.zeros(2, 4, *shape[1:]))
 
 
 def test_parts_of_them_are_those_of_padded_sequences() -> None:

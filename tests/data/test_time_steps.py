@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import unroll
 from unroll.config import DataConfig
 from unroll.data.describe import notes_of
 from unroll.data.sequences import SequenceData
-from unroll.data.time_steps import Steps, averaged, resampled, shortened
+from unroll.data.time_steps import Steps, TimeSteps, averaged, resampled, shortened
 from unroll.errors import ConfigError, DataError
 
 Walk = tuple[np.ndarray, np.ndarray]  # (time,) and (time, 2)
@@ -137,6 +138,29 @@ def test_a_value_just_beside_a_gap_is_read_though_decimals_are_rounded() -> None
     np.testing.assert_allclose(made.x[:, 0], [1, 2, 0, 4], atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("times", "missing", "read"),
+    [
+        ([0, 0.1, 0.2 + 1e-9], [1], [1, None, 3]),  # 0.2 lies before its value, behind the gap
+        ([0, 0.1 - 1e-9, 0.2], [2], [1, 2, None]),
+        ([0, 0.1, 0.2], [1], [1, None, 3]),
+        ([0, 0.15, 0.2], [1], [1, None, 3]),
+        ([0, 0.05, 0.2], [1], [1, None, 3]),
+        ([0, 0.1, 0.2], [0], [None, 2, 3]),
+        ([0, 0.1, 0.2], [0, 1, 2], [None, None, None]),
+    ],
+)
+def test_a_gap_reaches_to_the_values_beside_it_and_no_farther(
+    times: list[float], missing: list[int], read: list[float | None]
+) -> None:
+    x, gaps = np.array([[1.0], [2.0], [3.0]]), np.isin(np.arange(3), missing)[:, None]
+    made = resampled(Steps(np.where(gaps, 0, x), gaps, np.array([3])), np.array(times), 0.1)
+    assert made.missing is not None
+    assert [
+        None if gap else round(float(value), 6) for (value,), (gap,) in zip(made.x, made.missing, strict=True)
+    ] == read
+
+
 def test_of_several_values_at_one_time_the_last_counts() -> None:
     times = np.array([0.0, 1.0, 1.0, 2.0, 0.0])
     made = resampled(Steps(np.array([[0.0], [5.0], [1.0], [3.0], [7.0]]), None, np.array([0, 4, 0, 1])), times, 0.5)
@@ -217,6 +241,33 @@ def test_what_cannot_be_read_so_is_refused(setting: dict[str, object], message: 
     np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).normal(size=(9, 11, 3)), y=np.arange(9) % 2)
     with pytest.raises(ConfigError, match=message):
         unroll.load(tmp_path / "d.npz", **setting)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("saved", "message"),
+    [
+        ({"every": None}, "every must be a whole number of at least 1, got None"),
+        ({"every": 0}, "every must be a whole number of at least 1, got 0"),
+        ({"every": True}, "every must be a whole number of at least 1, got True"),
+        ({"max_length": 2.0}, "max_length must be a whole number of at least 1, got 2.0"),
+        ({"window": 0, "stride": 1}, "window must be a whole number of at least 1, got 0"),
+        ({"window": 1, "stride": 0}, "stride must be a whole number of at least 1, got 0"),
+        ({"window": 4}, "window and stride come together, got 4 and None"),
+        ({"stride": 4}, "window and stride come together, got None and 4"),
+        ({"time_step": 0}, "time_step must be a number above 0, got 0"),
+        ({"time_step": "1"}, "time_step must be a number above 0, got '1'"),
+    ],
+)
+def test_a_run_s_time_steps_are_checked(saved: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        TimeSteps.from_dict(saved)
+
+
+@pytest.mark.parametrize(
+    "rule", [TimeSteps(), TimeSteps(1e-9, 1, 1), TimeSteps(every=2, window=1, stride=1), TimeSteps(max_length=9)]
+)
+def test_a_run_s_time_steps_come_back_as_they_were(rule: TimeSteps) -> None:
+    assert TimeSteps.from_dict(asdict(rule)) == rule
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def series_block(raw: Any, name: str = "X", features: int | None = None) -> Seri
     Args:
         raw: (N, time, features) array or tensor, or (N, time) of one feature; a list of (time, features) or (time,)
             arrays, tensors, nested lists or data frames, of any lengths; or a pandas frame with the MultiIndex
-            (series, time), whose columns are the features. NaN or None where a value is missing.
+            (series, time), whose columns are the features. NaN, None or masked where a value is missing.
         name: of ``raw``, for messages.
         features: numbers in a time step (default None: as many as there are; of an empty list 1).
 
@@ -93,9 +93,8 @@ def numbers(name: str, values: Any, dtype: Any = None) -> np.ndarray:
                 values = (values.float() if values.dtype == bfloat16 else values).detach().cpu().numpy()
             elif is_frame(values) and hasattr(values, "to_numpy"):
                 values = values.to_numpy(na_value=np.nan) if hasattr(values, "index") else values.to_numpy()
-            if isinstance(values, np.ma.MaskedArray) and values.dtype.kind in "buifO" and values.mask.any():
-                kind = values.dtype if values.dtype.kind == "f" else np.float64
-                values = np.where(values.mask, np.nan, values.data.astype(kind)).astype(kind)
+            elif isinstance(values, np.ma.MaskedArray) and values.mask.any():
+                values = np.where(values.mask, np.nan, values.data)
             array = np.asarray(values, dtype)
             if array.dtype.kind not in "buifO":
                 raise TypeError(f"got {array.dtype}")

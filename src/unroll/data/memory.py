@@ -278,6 +278,9 @@ def _of_arrays(held: dict[str, Held], groups: Any, config: DataConfig, model: Pr
 
 def groups_of(groups: Any, n: int) -> list[str]:
     """Return the name of the group of each of ``n`` series."""
+    if not hasattr(groups, "__len__") or getattr(groups, "ndim", 1) != 1:
+        got = f"shape {tuple(groups.shape)}" if hasattr(groups, "shape") else source_of(groups)
+        raise DataError(f"groups must be (N,) names, one of each series, got {got}")
     names = list(map(text_of, groups.tolist() if hasattr(groups, "tolist") else groups))
     if len(names) != n:
         raise DataError(f"groups must be those of {n:,} series, got {len(names):,}")
@@ -349,8 +352,9 @@ def _labels(y: Any, path: Path) -> np.ndarray:
         raise DataError(f"{path} needs the class of each series: hand over y too, as unroll.load(X, y)")
     check_labels(y)
     y = y.detach().cpu().numpy() if isinstance(y, Tensor) else y
+    y = np.array(y.to_pylist(), object) if hasattr(y, "to_pylist") else y  # pyarrow's
     labels = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
-    if labels.dtype.kind == "O":
+    if labels.dtype.kind == "O" and labels.ndim == 1:
         each = [value.item() if isinstance(value, np.generic | Tensor) else value for value in labels.tolist()]
         is_whole = all(type(value) is int for value in each)
         labels = np.array(each if is_whole else list(map(text_of, each)))

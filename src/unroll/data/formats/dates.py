@@ -30,7 +30,7 @@ def date_ns(cell: str) -> int | None:
 
 def moment(cell: str) -> tuple[float | int | None, bool]:
     """Return a number, or the nanoseconds of a date and True; None for what is neither."""
-    for kind in (int, float):
+    for kind in (int, float) if "_" not in cell else ():  # Python takes 1_2 for 12
         try:
             value = kind(cell)
             return (value if math.isfinite(float(value)) else None), False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import date
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -150,7 +151,7 @@ class PandasColumn:
         for row, cell in enumerate(self.series):
             each.append(_numbers(f"row {row}, column {name}", cell) if _is_given(cell) else np.empty((0, 1)))
         widths = {array.shape[1] for array in each if len(array)}
-        if len(widths) > 1:
+        if len(widths) > 1 or 0 in widths:
             raise _uneven(name, widths)
         width = max(widths, default=1)
         filled = [array if len(array) else np.empty((0, width)) for array in each]
@@ -243,9 +244,9 @@ class ArrowColumn:
         if items.is_list:
             inner = items.lists(name)
             widths = set(np.unique(inner.lengths).tolist())
-            if len(widths) > 1 or inner.values.shape[1] > 1:
+            if len(widths) > 1 or 0 in widths or inner.values.shape[1] > 1:
                 raise _uneven(name, widths)
-            return Lists(inner.values.reshape(len(inner.lengths), -1), lengths)
+            return Lists(inner.values.reshape(-1, max(widths, default=1)), lengths)
         values = items.values()
         if isinstance(values, Texts) and isinstance(values.values, Dates):
             return Lists(values.values.ns[values.codes][:, None], lengths, NS["s"])
@@ -272,7 +273,11 @@ def _numbers(where: str, cell: Sequence[Any]) -> np.ndarray:
     """Return the list in a cell, (items, width)."""
     try:
         array = np.asarray(cell)
-        if array.dtype.kind == "O":
+        if array.dtype.kind == "O" and any(isinstance(item, date) for item in array.flat):  # dates with a zone too
+            import pandas as pd
+
+            array = pd.to_datetime(array, utc=True).tz_localize(None).to_numpy()
+        elif array.dtype.kind == "O":
             array = np.asarray(cell, np.float64)
         if array.dtype.kind not in "buifM" or array.ndim not in (1, 2):
             raise ValueError
@@ -292,9 +297,9 @@ def _uneven(name: str, widths: set[int]) -> DataError:
 
 
 def _wide(numbers: np.ndarray) -> np.ndarray:
-    """Return whole numbers as int64, so that differences of small ones do not wrap round; booleans are 0 and 1."""
-    is_narrow = numbers.dtype.kind in "bui" and numbers.dtype != np.uint64
-    return numbers.astype(np.int64, copy=False) if is_narrow else numbers
+    """Return whole numbers as int64 if it holds them, so that differences do not wrap round; booleans are 0 and 1."""
+    is_beyond = numbers.dtype == np.uint64 and numbers.max(initial=0) > np.iinfo(np.int64).max
+    return numbers.astype(np.int64, copy=False) if numbers.dtype.kind in "bui" and not is_beyond else numbers
 
 
 def _seconds(values: np.ndarray, unit: str) -> np.ndarray:

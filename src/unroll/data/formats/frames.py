@@ -100,7 +100,11 @@ def of_frame(data: Any, path: Path) -> Frame:
         return _of_pandas(data, path)
     if library_of(data) == "polars":
         _pyarrow(path)
-        return _of_arrow(data.to_arrow(), path)
+        try:
+            table = data.to_arrow()
+        except Exception as error:  # of a type that pyarrow does not know, as Int128
+            raise DataError(f"{path} has a column that pyarrow cannot read ({shown(error)}): cast it") from error
+        return _of_arrow(table, path)
     return _of_arrow(data, path)
 
 

@@ -33,6 +33,7 @@ from .table import marks_of_numbers
 
 KEYS = ("x", "y", "lengths")
 MAGIC = b"\x93NUMPY"
+EARLIEST, LATEST = np.datetime64("1678"), np.datetime64("2261")  # whole years of which int64 can count nanoseconds
 MANY_FEATURES = 5  # times as many features as time steps, from which the axes may be another way round
 CHUNK = 1 << 20  # bytes that are unpacked at once
 MOST_PACKED = 1_100  # times as large as packed can a member of a zip file be: deflate reaches 1,032
@@ -143,6 +144,11 @@ def _each(path: Path, arrays: dict[str, np.ndarray], key: str, n: int, kinds: st
     is_finite = values.dtype.kind != "f" or bool(np.isfinite(values).all())
     if values.shape != (n,) or values.dtype.kind not in kinds or not is_finite:
         raise DataError(f"{path}: {key} must hold {n} {what}, got {values.dtype} of shape {values.shape}")
+    if values.dtype.kind == "M":  # in others nanoseconds wrap round; NaT is in no year
+        years = values.astype("datetime64[Y]")
+        bad = np.flatnonzero(~((years >= EARLIEST) & (years <= LATEST)))
+        if len(bad):
+            raise DataError(f"{path}: {key} must hold dates from {EARLIEST} to {LATEST}, got {values[bad[0]]}")
     return values
 
 

@@ -76,7 +76,7 @@ def number(cell: str, decimal: str = ".") -> float:
         ValueError: it is not a finite number.
     """
     try:
-        if decimal == "," and "." in cell:
+        if "_" in cell or (decimal == "," and "." in cell):  # Python takes 1_2 for 12
             raise ValueError
         value = float(cell.replace(decimal, "."))
     except ValueError:

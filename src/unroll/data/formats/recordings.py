@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from ..preparation import Preparation
 from ..sequences import Parts
 from .csv_series import marks_of, uneven
 from .dates import date_ns, moment
+from .frame_columns import text_of
 from .hints import explained
 from .image_folder import SUFFIXES as IMAGES
 from .parsing import check_name, number, read_rows
@@ -51,11 +52,13 @@ class Recording:
         path: of it
         columns: values (time,) float64 of each column; of one that holds no numbers the cells
         named: whether columns have names; else they are numbered
+        exact: cells of the columns by which parts are cut, as they are written
     """
 
     path: Path
     columns: dict[str, np.ndarray | list[str]]
     named: bool
+    exact: dict[str, list[str]] = field(default_factory=dict)
 
 
 def is_of_recordings(folder: Path) -> bool:
@@ -70,11 +73,12 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
     folders = inside(path) or Files(path)
     files = [[] if folder is None else _labelled_files(folder) for folder in folders]
     marks = marks_of(config, None if model is None else model.columns)
-    recordings = [[_recording(file, marks) for file, _ in part] for part in files]
+    cuts = [config.group, config.split_by_time]
+    recordings = [[_recording(file, marks, cuts) for file, _ in part] for part in files]
     if model is not None:  # whose own recordings had these columns
-        cuts = [_if_there(column, recordings[0]) for column in (config.group, config.split_by_time)]
+        cuts = [_if_there(column, recordings[0]) for column in cuts]
         config = replace(config, group=cuts[0], split_by_time=cuts[1])
-    features, unused = _features(recordings[0], [config.group, config.split_by_time])
+    features, unused = _features(recordings[0], cuts)
     by = "name" if files[0][0][0].parent in folders else "folder"
     names = f"features {listed(features)}" if recordings[0][0].named else f"{len(features)} features"
     facts = [f"series from files, of {names}"]
@@ -108,12 +112,12 @@ def _with_origins(series: Series, recordings: Sequence[Recording], config: DataC
     if config.group is not None:
         each = [_column(recording, config.group) for recording in recordings]
         for recording, column in zip(recordings, each, strict=True):
-            if len(set(map(str, column))) > 1:
-                first, second = listed(dict.fromkeys(map(str, column))), recording.path
+            if len(set(column)) > 1:
+                first, second = listed(name or "an empty cell" for name in dict.fromkeys(column)), recording.path
                 raise DataError(f"{second}, column {shown(config.group)}: a recording is of one group, got {first}")
-        groups = [str(column[0]) for column in each]
+        groups = [column[0] for column in each]
     if config.split_by_time is not None:
-        columns = [[moment(str(cell)) for cell in _column(recording, config.split_by_time)] for recording in recordings]
+        columns = [[moment(cell) for cell in _column(recording, config.split_by_time)] for recording in recordings]
         for recording, cells in zip(recordings, columns, strict=True):
             if any(value is None or is_date != columns[0][0][1] for value, is_date in cells):
                 where = f"{recording.path}, column {shown(config.split_by_time)}"
@@ -127,11 +131,12 @@ def _if_there(column: str | None, recordings: Sequence[Recording]) -> str | None
     return column if all(column in recording.columns for recording in recordings) else None
 
 
-def _column(recording: Recording, name: str) -> np.ndarray | list[str]:
+def _column(recording: Recording, name: str) -> list[str]:
+    """Return the cells of a column by which parts are cut; empty where one is missing."""
     if name not in recording.columns:
         known = listed(recording.columns) if recording.named else "columns without names"
         raise DataError(f"{recording.path} has no column {shown(name)}: it has {known}")
-    return recording.columns[name]
+    return recording.exact.get(name) or list(map(text_of, recording.columns[name]))
 
 
 def read_alone(path: Path, model: Preparation, config: DataConfig) -> Series | None:
@@ -204,15 +209,15 @@ def _labelled_files(folder: Path) -> list[tuple[Path, str]]:
     return [] if {"id", *LABELS} & set(header) else labelled
 
 
-def _recording(path: Path, marks: Marks) -> Recording:
+def _recording(path: Path, marks: Marks, exact: Collection[str | None] = ()) -> Recording:
     if holds_numbers(path):
         columns_ = enumerate(marks.masked(number_rows(path)).T)
         return Recording(path, {str(place): column for place, column in columns_}, named=False)
     with explained(path):
-        return _named(path, marks)
+        return _named(path, marks, exact)
 
 
-def _named(path: Path, marks: Marks) -> Recording:
+def _named(path: Path, marks: Marks, exact: Collection[str | None]) -> Recording:
     header, rows = read_rows(path)
     if not rows:
         raise DataError(f"{path} holds no rows: expected one for each time step")
@@ -229,7 +234,8 @@ def _named(path: Path, marks: Marks) -> Recording:
             back = np.flatnonzero(np.diff(times) < 0)
             if len(back):
                 raise DataError(f"{path}, line {rows[back[0] + 1][0]}, column {name}: the time goes back")
-    return Recording(path, columns, named=True)
+    as_written = {name: [row[place].strip() for _, row in rows] for place, name in enumerate(header) if name in exact}
+    return Recording(path, columns, True, as_written)
 
 
 def _clock(recording: Recording) -> str | None:

@@ -236,9 +236,9 @@ def _is_even(steps: np.ndarray) -> bool:
 
 
 def as_numbers(column: np.ndarray | Texts) -> np.ndarray:
-    """Return a column as numbers, exactly: of dates nanoseconds, of other texts one number for each that differs."""
+    """Return a column as numbers with a sign: of dates nanoseconds, of other texts one number for each that differs."""
     if not isinstance(column, Texts):
-        return column
+        return column.astype(np.float64) if column.dtype == np.uint64 else column  # whose differences wrap round
     if isinstance(column.values, Dates) and not column.values.is_missing.any():
         ns: np.ndarray = column.values.ns[column.codes]
         return ns
@@ -261,7 +261,7 @@ def _is_whole(column: np.ndarray | Texts) -> bool:
 def _is_row_number(column: np.ndarray | Texts) -> bool:
     if isinstance(column, Texts) or len(column) < EVIDENCE:
         return False
-    return bool(column[1] - column[0] == 1 and (np.diff(column) == 1).all())
+    return bool(np.diff(column[:2])[0] == 1 and (np.diff(column) == 1).all())
 
 
 def _numbers_rows(column: np.ndarray | Texts) -> bool:
