@@ -128,6 +128,41 @@ def test_folders_and_pairs_are_found(tmp_path: Path) -> None:
         assert understood == f"texts from lines; class: at the beginning of each, as in {examples}"
 
 
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    """A folder of two classes with two texts each."""
+    for label in ("pos", "neg"):
+        (tmp_path / "films" / label).mkdir(parents=True)
+        for n in (1, 2):
+            (tmp_path / "films" / label / f"{n}.txt").write_text(f"{label} {n}")
+    return tmp_path / "films"
+
+
+def test_what_is_left_out_of_a_folder_of_texts_is_said(films: Path) -> None:
+    for name in ("neg/3.TXT", "neg/._3.txt", "neg/4.md", "pos/notes.text", "list.csv"):
+        (films / name).write_text("odd")
+    (films / "__MACOSX").mkdir()
+    train = unroll.load(films, test_fraction=0, min_count=1).train
+    assert train.texts == ("neg 1", "neg 2", "odd", "pos 1", "pos 2")
+    assert train.notes == ("left out, as neither text nor class folder: list.csv, neg/4.md, pos/notes.text (3 in all)",)
+
+
+@pytest.mark.parametrize(("odd", "message"), [("neutral/1.md", "neutral holds no text"), ("neg/more/3.txt", "is a f")])
+def test_no_class_folder_is_left_out_in_silence(films: Path, odd: str, message: str) -> None:
+    (films / odd).parent.mkdir()
+    (films / odd).write_text("odd")
+    with pytest.raises(DataError, match=message):
+        unroll.load(films)
+
+
+def test_a_test_folder_without_classes_is_not_used_and_said(films: Path, tmp_path: Path) -> None:
+    films.rename(tmp_path / "train")
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "1.txt").write_text("neg")
+    splits = unroll.load(tmp_path, test_fraction=0)
+    assert splits.train.notes == ("test/ has no class folders: it is not used",)
+
+
 @pytest.mark.parametrize(
     "names", [("x.train.gz", "x.test.gz"), ("train.jsonl.gz", "test.jsonl.gz"), ("a_train.txt",) * 2]
 )

@@ -42,6 +42,7 @@ class ParsedTexts:
         groups: what each text belongs to; None where no column says so
         when: (N, 2) int64 or float64, the moment of each text, twice; None where no column says so
         records: the same places, for answers to be joined with the file
+        left_out: names of files that were not read
     """
 
     path: Path
@@ -53,6 +54,7 @@ class ParsedTexts:
     groups: list[str] | None = None
     when: np.ndarray | None = None
     records: Records = field(default_factory=Records)
+    left_out: tuple[str, ...] = ()
 
 
 def text_lines(content: str | bytes, name: str = "") -> tuple[list[str], list[int]]:

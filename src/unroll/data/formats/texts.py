@@ -37,6 +37,7 @@ from ..preparation import Preparation, Scaling
 from ..records import Records
 from ..sequences import Parts, SequenceData
 from . import frames, labelled_lines, text_file
+from .image_folder import EXAMPLES
 from .image_folder import SUFFIXES as IMAGES
 from .parsing import in_order, read_rows, read_text
 from .parts import Files, beside, entries_of, inside, unpacked
@@ -73,7 +74,11 @@ def read(path: Path, config: DataConfig, form: object = None) -> Parts:
         config.check_unused(str(path), "it does not hold texts in lines", "lines")
     if files.train.is_dir() or _suffix(files.train) in LINES:
         config.check_unused(str(path), "it has no columns", "text_column", "label_column", *CUTS)
-    return of_parts({"train": files.train, **dict(_others(files))}, _parse, config)
+    parts = of_parts({"train": files.train, **dict(_others(files))}, _parse, config)
+    named = (inside(path) or ())[1:] if files.train.is_dir() else ()
+    unused = [part.name for part in named if part is not None and not _class_folders(part)]
+    notes = (*parts.train.notes, *(f"{name}/ has no class folders: it is not used" for name in unused))
+    return parts._replace(train=replace(parts.train, notes=notes))
 
 
 def of_parts(
@@ -88,13 +93,19 @@ def of_parts(
     """
     train = parse(sources["train"], config, "needed")
     parsed = {name: parse(source, train.reading, "optional") for name, source in sources.items() if name != "train"}
-    notes: tuple[str, ...] = ()
+    notes = _left_out([train, *parsed.values()])
     for name, part in list(parsed.items()):
         if part.labels is None:
             notes += (f"{part.path.name} has no classes: it is not used",)
             del parsed[name]
     data = to_sequences([train, *parsed.values()], notes)
     return Parts.of(dict(zip(["train", *parsed], data, strict=True)), train.reading, train.understood)
+
+
+def _left_out(parts: Sequence[ParsedTexts]) -> tuple[str, ...]:
+    names = [name for part in parts for name in part.left_out]
+    some = ", ".join(map(shown, names[:EXAMPLES])) + (", …" if len(names) > EXAMPLES else "")
+    return (f"left out, as neither text nor class folder: {some} ({len(names):,} in all)",) if names else ()
 
 
 def _others(files: Files) -> list[tuple[str, Path]]:
@@ -207,7 +218,7 @@ def _parts(path: Path, config: DataConfig) -> Files:
 
 
 def _sub_folders(folder: Path) -> list[Path]:
-    return [entry for entry in entries_of(folder) if entry.is_dir()]
+    return [entry for entry in entries_of(folder) if entry.is_dir() and not entry.name.startswith("__")]
 
 
 def _files(folder: Path) -> list[Path]:
@@ -219,8 +230,12 @@ def _class_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     inner = _sub_folders(folder)
-    classes = [sub for sub in inner if next(sub.glob("*.txt"), None)]
+    classes = [sub for sub in inner if any(map(_is_text_file, sub.iterdir()))]
     return classes or [sub for sub in inner if sub.name.lower() == "train" and _class_folders(sub)]
+
+
+def _is_text_file(path: Path) -> bool:
+    return path.suffix.lower() == ".txt" and not path.name.startswith(".")  # as ._1.txt, which macOS makes beside 1.txt
 
 
 def has_images(folder: Path) -> bool:
@@ -240,15 +255,24 @@ def _parse(path: Path, config: DataConfig, labels: Labels) -> ParsedTexts:
 
 def _folder(path: Path) -> ParsedTexts:
     texts, labels, places = list[str](), list[str](), list[str]()
-    for folder in _class_folders(path):
+    classes, left_out = _class_folders(path), [entry.name for entry in entries_of(path) if not entry.is_dir()]
+    for folder in _sub_folders(path):
         if not is_printable(folder.name):  # bytes that are not UTF-8 included
             raise DataError(f"{str(folder)!r} cannot be the name of a class: rename it in plain letters")
-        for file in sorted(folder.glob("*.txt")):
-            texts.append(read_text(file).strip())
+        if folder not in classes:
+            raise DataError(f"{folder} holds no text (.txt): add some, or remove the folder")
+        for entry in entries_of(folder):
+            if entry.is_dir():
+                raise DataError(f"{entry} is a folder: expected texts only; move its texts up or remove it")
+            if not _is_text_file(entry):
+                left_out.append(f"{folder.name}/{entry.name}")
+                continue
+            texts.append(read_text(entry).strip())
             labels.append(folder.name)
-            places.append(f"{folder.name}/{file.name}")
+            places.append(f"{folder.name}/{entry.name}")
     records = Records(ids=places, named_by="file")
-    return ParsedTexts(path, texts, labels, places, "texts from files; class: the folder of each", records=records)
+    understood = "texts from files; class: the folder of each"
+    return ParsedTexts(path, texts, labels, places, understood, records=records, left_out=tuple(left_out))
 
 
 def to_sequences(parts: Sequence[ParsedTexts], notes: tuple[str, ...] = ()) -> list[SequenceData]:
