@@ -46,6 +46,18 @@ def test_a_feature_that_a_recording_lacks_is_not_left_out_in_silence(odd: int, t
         unroll.load(tmp_path)
 
 
+def test_what_lies_beside_recordings_is_said_and_no_class_is_left_out(tmp_path: Path) -> None:
+    for label in ("run", "walk"):
+        for n in range(3):
+            recording(by_folder(tmp_path, label, n), n)
+    (tmp_path / "run" / "README.txt").write_text("how it was recorded")
+    assert unroll.load(tmp_path).train.notes == ("left out, as no recordings: run/README.txt",)
+    (tmp_path / "rest").mkdir()
+    (tmp_path / "rest" / "1.tsv").write_text("ax\tay\n1\t2\n3\t1\n")
+    with pytest.raises(DataError, match=r"rest holds no .csv file, as the other classes do: expected recordings of on"):
+        unroll.load(tmp_path)
+
+
 @pytest.mark.parametrize("place", [by_name, by_folder])
 def test_each_file_is_a_series_of_its_class(place: object, tmp_path: Path) -> None:
     assert callable(place)

@@ -72,6 +72,7 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
     config.check_unused(str(path), "it holds no images", *OF_IMAGES)
     folders = inside(path) or Files(path)
     files = [[] if folder is None else _labelled_files(folder) for folder in folders]
+    left_out = [name for part in files for name in _left_out([file for file, _ in part])]
     marks = marks_of(config, None if model is None else model.columns)
     cuts = [config.group, config.split_by_time]
     recordings = [[_recording(file, marks, cuts) for file, _ in part] for part in files]
@@ -94,9 +95,11 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         if folder is not None and part
     ]
     present = [name for name, part in zip(Parts._fields, recordings, strict=False) if part]
+    notes = (f"left out, as no recordings: {listed(left_out)}",) if left_out else ()
     if config.resample is None:
         steps = [float(np.median(np.diff(times))) for times in map(_times, recordings[0]) if len(times) > 1]
-        parts[0] = replace(parts[0], notes=(*parts[0].notes, *uneven(steps, "recordings")))
+        notes += uneven(steps, "recordings")
+    parts[0] = replace(parts[0], notes=(*parts[0].notes, *notes))
     data = to_sequences(parts, None if model is None else model.offset)
     return Parts.of(dict(zip(present, data, strict=True)), understood="; ".join(facts))
 
@@ -207,6 +210,23 @@ def _labelled_files(folder: Path) -> list[tuple[Path, str]]:
     first = labelled[0][0]
     header = [] if holds_numbers(first) else [name.lower() for name in read_rows(first, 1)[0]]
     return [] if {"id", *LABELS} & set(header) else labelled
+
+
+def _left_out(files: Sequence[Path]) -> list[str]:
+    """Return the names of files in the folders of classes that are no recordings.
+
+    Raises:
+        DataError: a folder of a class has none.
+    """
+    folders = {file.parent for file in files}
+    if len(folders) < 2:
+        return []  # they lie side by side
+    empty = [entry for entry in entries_of(files[0].parent.parent) if entry.is_dir() and entry not in folders]
+    if empty:
+        kind = files[0].suffix.lower()
+        raise DataError(f"{empty[0]} holds no {kind} file, as the other classes do: expected recordings of one kind")
+    others = [entry for folder in sorted(folders) for entry in entries_of(folder) if entry not in files]
+    return [f"{entry.parent.name}/{entry.name}" for entry in others]
 
 
 def _recording(path: Path, marks: Marks, exact: Collection[str | None] = ()) -> Recording:
