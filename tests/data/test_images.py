@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,6 +111,27 @@ def test_any_colour_and_polarity(stroke: Callable[..., Path], ink: object, paper
     prepared = prepare_image(path, DARK)
     assert torch.equal(prepared.pixels, expected.pixels)
     assert torch.equal(prepare_image(path, BRIGHT).pixels, 255 - expected.pixels)
+
+
+@pytest.mark.parametrize(("suffix", "options"), [("tif", {}), ("gif", {"duration": 50}), ("png", {}), ("webp", {})])
+def test_of_several_images_in_a_file_none_is_left_out_in_silence(
+    tmp_path: Path, suffix: str, options: dict[str, Any]
+) -> None:
+    pages = [Image.new("RGB", (9, 9), (80 * n, 0, 0)) for n in range(3)]
+    path = tmp_path / f"pages.{suffix}"
+    pages[0].save(path, save_all=True, append_images=pages[1:], **options)
+    with pytest.raises(
+        DataError, match=rf"pages.{suffix} holds 3 images: expected one; save each as a file of its own"
+    ):
+        prepare_image(path, replace(DARK, framing=None))
+
+
+def test_a_photograph_with_a_preview_is_one_image(tmp_path: Path) -> None:
+    photo, preview = Image.new("RGB", (16, 16), "red"), Image.new("RGB", (8, 8), "blue")
+    photo.save(tmp_path / "photo.jpg", format="MPO", save_all=True, append_images=[preview])
+    expected = Image.new("RGB", (16, 16), "red").convert("L").getpixel((0, 0))
+    seen = prepare_image(tmp_path / "photo.jpg", replace(DARK, framing=None)).pixels
+    assert int(seen[0, 0]) == pytest.approx(expected, abs=2)
 
 
 def test_what_was_done_is_said(stroke: Callable[..., Path]) -> None:

@@ -263,6 +263,7 @@ def _pictures() -> dict[str, Image.Image]:
         "enlarged smoothly": grey.resize((140, 140), Image.Resampling.BICUBIC),
         "enlarged by lanczos": grey.resize((90, 90), Image.Resampling.LANCZOS),
         "without paper": _strokes(120, 120, (0, 0, 0, 0), (0, 0, 0, 255), 7, "RGBA"),
+        "upright, of fine grain": Image.fromarray(np.random.default_rng(9).integers(0, 256, (56, 34, 3), np.uint8)),
         "white without paper": _strokes(120, 120, (0, 0, 0, 0), (255, 255, 255, 255), 8, "RGBA"),
     }
 

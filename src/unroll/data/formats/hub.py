@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from ...config import DataConfig
 from ...errors import DataError, how_to_install
 from ...formatting import listed, shown
 from .frames import Frame, of_frame
+from .image_file import resized
 from .parts import VALIDATION
 from .roles import LABELS
 
@@ -149,13 +149,13 @@ def _images(dataset: Any, names: list[str], kinds: dict[str, str], path: Path, c
         raise DataError(f"{path} has no column {label or ' or '.join(LABELS)}: expected classes, got {listed(kinds)}")
     images = list(dataset[names[0]])
     sizes = {image.size for image in images}
-    if len(sizes) > 1 and config.size is None:
+    if config.size is None and len(sizes) > 1:
         low, high = (f"{width}×{height}" for width, height in (min(sizes), max(sizes)))
         raise DataError(
             f"{path} has images from {low} to {high}: make them one size with --resize (in Python resize=28)"
         )
-    if len(sizes) > 1:
-        images = [image.resize(config.size, Image.Resampling.BICUBIC) for image in images]
+    if config.size is not None and len(sizes) > 1:
+        images = [resized(image, config.size) for image in images]
     is_grey = all(image.mode == "L" for image in images)
     pixels = [np.asarray(image if is_grey else image.convert("RGB"), np.uint8) for image in images]
     x = np.stack(pixels) if pixels else np.empty((0, 1, 1), np.uint8)

@@ -15,6 +15,7 @@ from ...config import DataConfig
 from ...errors import DataError
 from ..preparation import ImageFormat, in_channels
 from .colour import Colours, colours_of
+from .image_file import resized
 
 
 class ReadArrays(NamedTuple):
@@ -73,5 +74,5 @@ def _checked(name: str, x: np.ndarray) -> np.ndarray:
 def _resized(images: Tensor, size: tuple[int, int] | None) -> Tensor:
     if size is None or images.shape[1:3] == size[::-1]:
         return images
-    resized = (Image.fromarray(image.numpy()).resize(size, Image.Resampling.BICUBIC) for image in images)
-    return torch.from_numpy(np.stack([np.asarray(image) for image in resized]))
+    of_size = (resized(Image.fromarray(image.numpy()), size) for image in images)
+    return torch.from_numpy(np.stack([np.asarray(image) for image in of_size]))

@@ -101,6 +101,15 @@ def prepare_image(path: Path | Upload, form: ImageFormat) -> PreparedImage:
     return PreparedImage(_pixels(grey if framing.border < 127.5 else 255 - grey), tuple(steps))
 
 
+def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return an image of 8 bits a channel in another size, bicubically: first its width, then its height.
+
+    Pillow 13 begins with the height of some shapes, which gives other pixels, as each pass is rounded to 8 bits.
+    """
+    of_width = image.resize((size[0], image.height), Image.Resampling.BICUBIC)
+    return of_width.resize(size, Image.Resampling.BICUBIC)
+
+
 class ReadImage(NamedTuple):
     """An image file as folders are read.
 
@@ -133,9 +142,9 @@ def read_image(path: Path | Upload, channels: int, size: tuple[int, int] | None 
     source = _plain(stored, path, alone=False)
     mode = "RGB" if channels == 3 else "L"
     image = source if source.mode == mode else source.convert(mode)
-    resized = size is not None and image.size != size
-    pixels = np.asarray(image.resize(size, Image.Resampling.BICUBIC) if size and resized else image)
-    return ReadImage(pixels, resized, 0 if source.mode == "L" else difference_in(source), brightest)
+    is_other = size is not None and image.size != size
+    pixels = np.asarray(resized(image, size) if size and is_other else image)
+    return ReadImage(pixels, is_other, 0 if source.mode == "L" else difference_in(source), brightest)
 
 
 def _stored(path: Path | Upload, size: tuple[int, int] | None = None) -> Image.Image:
@@ -152,6 +161,9 @@ def _stored(path: Path | Upload, size: tuple[int, int] | None = None) -> Image.I
             with _file(path) as image:
                 if size is not None:
                     image.draft(None, (4 * size[0], 4 * size[1]))
+                frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a photograph with a preview
+                if frames > 1:
+                    raise DataError(f"{path} holds {frames:,} images: expected one; save each as a file of its own")
                 ImageOps.exif_transpose(image, in_place=True)  # which reads the pixels
     except DataError:
         raise

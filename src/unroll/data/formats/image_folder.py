@@ -36,7 +36,7 @@ from .image_file import DIM, prepare_image, read_image
 from .parts import VALIDATION, Files, single
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm")
-CACHE_FORMAT = 3
+CACHE_FORMAT = 4
 EXAMPLES = 3  # of what was left out, in a note
 
 

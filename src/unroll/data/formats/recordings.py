@@ -95,7 +95,7 @@ def read(path: Path, config: DataConfig, model: Preparation | None = None) -> Pa
         if folder is not None and part
     ]
     present = [name for name, part in zip(Parts._fields, recordings, strict=False) if part]
-    notes = (f"left out, as no recordings: {listed(left_out)}",) if left_out else ()
+    notes: tuple[str, ...] = (f"left out, as no recordings: {listed(left_out)}",) if left_out else ()
     if config.resample is None:
         steps = [float(np.median(np.diff(times))) for times in map(_times, recordings[0]) if len(times) > 1]
         notes += uneven(steps, "recordings")
