@@ -128,6 +128,22 @@ def test_folders_and_pairs_are_found(tmp_path: Path) -> None:
         assert understood == f"texts from lines; class: at the beginning of each, as in {examples}"
 
 
+@pytest.mark.parametrize(
+    ("texts", "read"),
+    [
+        (['"He said ""fine"" twice"', "plain"], ['He said "fine" twice', "plain"]),  # as pandas writes it
+        (['"plain"', 'say "no"'], ['"plain"', 'say "no"']),
+        (['"a ""b"""', '5" pipe'], ['"a ""b"""', '5" pipe']),  # one is not enclosed: none is
+    ],
+)
+def test_a_quote_between_tabs_is_one_unless_all_enclose_cells(
+    tmp_path: Path, texts: list[str], read: list[str]
+) -> None:
+    path = tmp_path / "films.tsv"
+    path.write_text("\n".join(["text\tlabel", *(f"{text}\t{n}" for n, text in enumerate(texts)), ""]))
+    assert text_files.read(path, DataConfig()).train.texts == tuple(read)
+
+
 @pytest.fixture
 def films(tmp_path: Path) -> Path:
     """A folder of two classes with two texts each."""
