@@ -276,7 +276,8 @@ def _calibration_note(material: Material, uncalibrated: Reliability, calibrated:
     )
     if calibrated.ece > uncalibrated.ece:
         return f"{fitted} does not lower {error}{few}"
-    return f"{fitted} lowers {error}{few} All probabilities shown use it; no prediction changes."
+    uses = "All probabilities shown use it, cross entropy and ROC-AUC do not; no prediction changes."
+    return f"{fitted} lowers {error}{few} {uses}"
 
 
 def calibration(material: Material, predictions: Predictions) -> Iterator[Section]:
