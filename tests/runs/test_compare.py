@@ -74,6 +74,7 @@ def test_the_epoch_whose_weights_are_kept(runs: Path) -> None:
     record = read_record(runs / "a")
     assert (record.kept_epoch, record.epochs, record.chosen_epoch) == (2, 2, record.history[1])
     assert replace(record, kept_epoch=1).chosen_epoch == record.history[0]
+    assert replace(record, kept_epoch=9).chosen_epoch == record.history[1]  # the last of those that are known
 
 
 def test_two_runs_are_compared_sequence_by_sequence(here: Path) -> None:
