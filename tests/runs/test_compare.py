@@ -69,6 +69,13 @@ def test_a_record_is_what_the_run_is(runs: Path) -> None:
     assert record.chosen_epoch == record.history[-1]
 
 
+@pytest.mark.parametrize("name", ["a", "g"])
+def test_a_record_has_wilson_s_interval_of_its_accuracy(name: str, runs: Path) -> None:
+    record = read_record(runs / name)
+    expected = stats.binomtest(record.correct, record.n).proportion_ci(method="wilson")
+    assert record.interval == pytest.approx((expected.low, expected.high))
+
+
 @pytest.mark.slow
 def test_the_epoch_whose_weights_are_kept(runs: Path) -> None:
     record = read_record(runs / "a")
