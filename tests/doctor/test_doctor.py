@@ -398,6 +398,31 @@ def test_the_course_of_a_training() -> None:
         assert flag in overfitting.remedy
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "chance", "lift"),
+    [(0.1, 0.1, 0.0), (1.0, 0.1, 1.0), (0.55, 0.1, 0.5), (0.7, 0.8, -0.5), (1.0, 1.0, 1.0)],
+)
+def test_lift_is_the_part_of_what_chance_leaves(accuracy: float, chance: float, lift: float) -> None:
+    assert course.lift(accuracy, chance) == pytest.approx(lift)
+
+
+@pytest.mark.parametrize(("lr", "advised"), [(1e-4, 1e-3), (2e-3, 2e-2), (0.5, 2e-3)])
+@pytest.mark.parametrize(("losses", "longer"), [([2.3, 2.2, 2.1], True), ([2.3, 2.1, 2.2], False)])
+def test_what_learned_nothing_is_advised_another_rate_and_more_epochs_while_the_loss_falls(
+    lr: float, advised: float, losses: list[float], longer: bool
+) -> None:
+    history = [replace(epoch, lr=lr) for epoch in epochs(losses, 0.1, 0.1)]
+    (finding,) = judge_history(history, 0.1, 10)
+    assert f"--lr {advised:g};" in finding.remedy
+    assert ("--epochs 12," in finding.remedy) == longer
+
+
+@pytest.mark.parametrize(("losses", "found"), [([9.0, 9.0], 1), ([9.0], 0), ([2.0, 1.9], 0)])
+def test_a_loss_far_above_that_of_guessing_is_told_after_two_epochs(losses: list[float], found: int) -> None:
+    names_ = [finding.name for finding in judge_history(epochs(losses, 0.1, 0.1), 0.1, 10)]
+    assert names_ == ["learning rate too high"] * found
+
+
 # Measurements
 
 
