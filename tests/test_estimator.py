@@ -148,6 +148,13 @@ def test_weights_count_by_their_ratio_and_zero_is_left_out() -> None:
     np.testing.assert_array_equal(fast().fit(X, Y, few).predict_proba(X), fast().fit(X[few], Y[few]).predict_proba(X))
 
 
+def test_the_score_counts_each_series_by_its_weight() -> None:
+    classifier = fast(training_steps=1).fit(X, Y)
+    predicted = classifier.predict(X)
+    y = np.where(np.arange(60) < 20, 1 - predicted, predicted)  # the first twenty are wrong
+    assert classifier.score(X, y, np.arange(60)) == pytest.approx(sum(range(20, 60)) / sum(range(60)))
+
+
 def test_balanced_classes_are_guessed_alike_where_nothing_tells_them_apart() -> None:
     noise, rare = np.random.default_rng(1).normal(size=(60, 6, 2)), (np.arange(60) < 10).astype(int)
     shares = [

@@ -225,6 +225,93 @@ def test_shuffled_labels(small: Digits) -> None:
     assert f"the training accuracy is {history[-1].train_accuracy:.1%}" in evidence(found, "shuffled labels")
 
 
+HEALTHY = LayerHealth(1, "forward", (1.0, 0.5), (0.5, 0.6), saturated=0.1, dead=0.0, gates=None, radius={"h": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("layer", "found"),
+    [
+        ({}, []),
+        ({"saturated": 0.5}, []),
+        ({"saturated": 0.51}, ["saturated units"]),
+        ({"gates": {"i": 0.61, "f": 0.9}}, ["saturated gates"]),
+        ({"gates": {"i": 0.6, "f": 0.9}}, []),
+        ({"dead": 0.3}, []),
+        ({"dead": 0.31}, ["dead units"]),
+        ({"activation": (0.5, 100.0)}, []),
+        ({"activation": (0.5, 101.0)}, ["exploding activations"]),
+        ({"activation": (0.5, math.nan)}, ["exploding activations"]),
+        ({"radius": {"h": 0.5}}, []),
+        ({"radius": {"h": 0.49}}, ["small recurrent weights"]),
+        ({"radius": {"h": 9.0}}, []),  # to no effect
+        ({"radius": {"h": 1.6}, "saturated": 0.6}, ["saturated units", "large recurrent weights"]),
+        ({"radius": {"h": 1.5}, "saturated": 0.6}, ["saturated units"]),
+        ({"radius": {"h": 1.6}, "gradient": (1.0, 1001.0)}, ["large recurrent weights", "exploding gradient"]),
+        ({"gradient": (1.0, 1000.0)}, []),
+        ({"gradient": (1.0, 1001.0)}, ["exploding gradient"]),
+        ({"gradient": (1.0, math.inf)}, ["exploding gradient"]),
+        ({"gradient": (1.0, 1e-7)}, []),
+        ({"gradient": (1.0, 9e-8)}, ["vanishing gradient"]),
+        ({"gradient": (1.0, 0.0)}, ["vanishing gradient"]),
+        ({"gradient": (0.0, 0.0)}, []),  # no sequence has any
+        ({"gradient": (1.0,)}, []),
+    ],
+)
+def test_a_layer_is_ill_beyond_the_limits(layer: dict[str, Any], found: list[str]) -> None:
+    patient = Patient(ModelConfig(), False, None)
+    assert [finding.name for finding in judge_layers([replace(HEALTHY, **layer)], patient)] == found
+
+
+@pytest.mark.parametrize(("radius", "found"), [(1.0, []), (1.1, ["large recurrent weights"])])
+def test_units_without_a_limit_explode_with_a_radius_above_one(radius: float, found: list[str]) -> None:
+    layer = replace(HEALTHY, radius={"h": radius}, activation=(101.0, 1.0), saturated=None)
+    names_ = [each.name for each in judge_layers([layer], Patient(ModelConfig(nonlinearity="relu"), False, None))]
+    assert names_ == ["exploding activations", *found]
+
+
+@pytest.mark.parametrize(
+    ("layers", "does_well", "count"),
+    [
+        ([1, 2], False, 1),
+        ([2], False, 0),  # a higher layer may forget
+        ([1], True, 0),
+    ],
+)
+def test_a_vanishing_gradient_counts_in_the_lowest_layer_of_what_does_badly(
+    layers: list[int], does_well: bool, count: int
+) -> None:
+    patient = Patient(ModelConfig(), does_well, None)
+    each = [replace(HEALTHY, layer=n, gradient=(1.0, 1e-9 if n in layers else 0.5)) for n in (1, 2)]
+    assert [finding.name for finding in judge_layers(each, patient)] == ["vanishing gradient"] * count
+
+
+@pytest.mark.parametrize(("bidirectional", "count"), [(False, 1), (True, 0)])
+def test_of_two_directions_each_carries_half_of_a_sequence(bidirectional: bool, count: int) -> None:
+    patient = Patient(ModelConfig(bidirectional=bidirectional), False, None)
+    layer = replace(HEALTHY, gradient=(1.0, 0.5, 0.5, 1e-9))
+    assert [finding.name for finding in judge_layers([layer], patient)] == ["vanishing gradient"] * count
+
+
+@pytest.mark.parametrize(
+    ("steps", "heard", "time", "found"),
+    [
+        (3, 0.24, 12, ["short memory"]),
+        (3, 0.25, 12, []),
+        (2, 0.2, 11, []),  # too few steps to tell
+        (0, 0.0, 5, ["input ignored"]),
+    ],
+)
+def test_memory_is_short_beyond_the_limits(steps: int, heard: float, time: int, found: list[str]) -> None:
+    memory = Memory((0, time - 1), (1.0, 0.0), steps, heard, time)
+    patient = Patient(ModelConfig(), False, None)
+    assert [finding.name for finding in judge_memory(memory, [HEALTHY], patient)] == found
+
+
+@pytest.mark.parametrize(("scale", "found"), [(0.03, 1), (0.04, 0), (5.0, 0), (5.1, 1)])
+def test_inputs_are_out_of_scale_beyond_the_limits(scale: float, found: int) -> None:
+    assert [finding.name for finding in judge_numbers(scale, True)] == ["inputs out of scale"] * found
+
+
 def test_not_finite_weights_and_inputs(small: Digits) -> None:
     model = fresh()
     with torch.no_grad():
@@ -309,6 +396,31 @@ def test_the_course_of_a_training() -> None:
     )
     for flag in ("--hidden-size 32", "--shift", "--recurrent-dropout", "--dropout", "--weight-decay"):
         assert flag in overfitting.remedy
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "chance", "lift"),
+    [(0.1, 0.1, 0.0), (1.0, 0.1, 1.0), (0.55, 0.1, 0.5), (0.7, 0.8, -0.5), (1.0, 1.0, 1.0)],
+)
+def test_lift_is_the_part_of_what_chance_leaves(accuracy: float, chance: float, lift: float) -> None:
+    assert course.lift(accuracy, chance) == pytest.approx(lift)
+
+
+@pytest.mark.parametrize(("lr", "advised"), [(1e-4, 1e-3), (2e-3, 2e-2), (0.5, 2e-3)])
+@pytest.mark.parametrize(("losses", "longer"), [([2.3, 2.2, 2.1], True), ([2.3, 2.1, 2.2], False)])
+def test_what_learned_nothing_is_advised_another_rate_and_more_epochs_while_the_loss_falls(
+    lr: float, advised: float, losses: list[float], longer: bool
+) -> None:
+    history = [replace(epoch, lr=lr) for epoch in epochs(losses, 0.1, 0.1)]
+    (finding,) = judge_history(history, 0.1, 10)
+    assert f"--lr {advised:g};" in finding.remedy
+    assert ("--epochs 12," in finding.remedy) == longer
+
+
+@pytest.mark.parametrize(("losses", "found"), [([9.0, 9.0], 1), ([9.0], 0), ([2.0, 1.9], 0)])
+def test_a_loss_far_above_that_of_guessing_is_told_after_two_epochs(losses: list[float], found: int) -> None:
+    names_ = [finding.name for finding in judge_history(epochs(losses, 0.1, 0.1), 0.1, 10)]
+    assert names_ == ["learning rate too high"] * found
 
 
 # Measurements

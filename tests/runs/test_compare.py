@@ -69,11 +69,19 @@ def test_a_record_is_what_the_run_is(runs: Path) -> None:
     assert record.chosen_epoch == record.history[-1]
 
 
+@pytest.mark.parametrize("name", ["a", "g"])
+def test_a_record_has_wilson_s_interval_of_its_accuracy(name: str, runs: Path) -> None:
+    record = read_record(runs / name)
+    expected = stats.binomtest(record.correct, record.n).proportion_ci(method="wilson")
+    assert record.interval == pytest.approx((expected.low, expected.high))
+
+
 @pytest.mark.slow
 def test_the_epoch_whose_weights_are_kept(runs: Path) -> None:
     record = read_record(runs / "a")
     assert (record.kept_epoch, record.epochs, record.chosen_epoch) == (2, 2, record.history[1])
     assert replace(record, kept_epoch=1).chosen_epoch == record.history[0]
+    assert replace(record, kept_epoch=9).chosen_epoch == record.history[1]  # the last of those that are known
 
 
 def test_two_runs_are_compared_sequence_by_sequence(here: Path) -> None:

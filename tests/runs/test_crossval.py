@@ -212,17 +212,67 @@ def test_one_is_replaced_only_with_overwrite(data: str, tmp_path: Path) -> None:
     cross_validate(data, out=out, folds=3, **settings)
     with pytest.raises(RunError, match="holds a cross-validation; continue it with --resume"):
         cross_validate(data, out=out, folds=2, **settings)
-    replaced = cross_validate(data, out=out, folds=2, overwrite=True, repeats=2, **settings)
-    assert [result.run for result in replaced.results] == [f"folds/{n}" for n in range(1, 5)]
-    assert [load_run(out / result.run).config.train.seed for result in replaced.results] == [0, 0, 1, 1]  # type: ignore[union-attr]
-    table_ = rows(replaced)
-    assert len(table_) == 2 * PEOPLE * EACH
-    assert len({(row["row"], row["repeat"]) for row in table_}) == len(table_)
     other = unroll.train_run(data, out=out / "of another user", **settings)
     cross_validate(data, out=out, folds=2, overwrite=True, **settings)
     assert load_run(other.path).evaluation == other.evaluation
     with pytest.raises(RunError, match="folds/3 is not a run folder"):
         load_run(out / "folds/3")
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory, data: str) -> CrossValidation:
+    """Two folds, twice."""
+    out = tmp_path_factory.mktemp("cv") / "twice"
+    return cross_validate(data, folds=2, repeats=2, out=out, drop_columns="day", val_fraction=0.0, **QUICK)
+
+
+def test_each_repeat_has_runs_with_a_seed_of_their_own(twice: CrossValidation) -> None:
+    assert [result.run for result in twice.results] == [f"folds/{n}" for n in range(1, 5)]
+    assert [load_run(twice.path / result.run).config.train.seed for result in twice.results] == [0, 0, 1, 1]  # type: ignore[union-attr]
+
+
+def test_each_sequence_is_answered_once_in_each_repeat(twice: CrossValidation) -> None:
+    expected = [(str(number), str(repeat)) for repeat in (1, 2) for number in range(PEOPLE * EACH)]
+    assert [(row["row"], row["repeat"]) for row in rows(twice)] == expected
+
+
+def test_a_lost_table_of_answers_is_written_again(twice: CrossValidation) -> None:
+    table_ = (twice.path / "oof.csv").read_bytes()
+    (twice.path / "oof.csv").unlink()
+    resume_cross_validation(twice.path)
+    assert (twice.path / "oof.csv").read_bytes() == table_
+
+
+def test_answers_of_runs_without_a_validation_part_are_as_the_model_gives_them(twice: CrossValidation) -> None:
+    run = load_run(twice.path / "folds/3")
+    assert run.calibration is None
+    expected = unroll.predict(run.model, load_test(run).sequences.batch(slice(None)).x)
+    own = [row for row in rows(twice) if (row["repeat"], row["fold"]) == ("2", "1")]
+    given = torch.tensor([[float(row["p(a)"]), float(row["p(b)"])] for row in own])
+    assert torch.allclose(given, expected, atol=1e-6)
+
+
+def test_windows_are_told_by_their_recording_and_where_they_start(tmp_path: Path) -> None:
+    random, lines = np.random.default_rng(0), ["id,time,x,label"]
+    for n in range(6):
+        lines += [f"r{n},{t},{x:.3f},{'ab'[n % 2]}" for t, x in enumerate(random.normal(size=8))]
+    (tmp_path / "walks.csv").write_text("\n".join(lines) + "\n")
+    done = cross_validate(
+        str(tmp_path / "walks.csv"), folds=2, out=tmp_path / "cv", window=4, stride=2, val_fraction=0.0, **QUICK
+    )
+    table_ = [(row["id"], row["start"], row["true"]) for row in rows(done)]
+    assert table_ == [(f"r{n}", str(start), "ab"[n % 2]) for n in range(6) for start in (0, 2, 4)]
+
+
+@pytest.mark.parametrize(("key", "file"), [("predictions", "oof.csv"), ("refit", "refit")])
+def test_what_is_told_of_it_says_where_its_files_are(key: str, file: str, whole: CrossValidation) -> None:
+    assert whole.to_dict()[key] == str(whole.path / file)
+
+
+@pytest.mark.parametrize("key", ["predictions", "refit", "summary"])
+def test_nothing_is_told_of_what_is_not_there_yet(key: str, whole: CrossValidation, tmp_path: Path) -> None:
+    begun = replace(whole, path=tmp_path, results=[replace(whole.results[0], accuracy=None)])
+    assert begun.to_dict()[key] is None
 
 
 def test_the_test_part_of_a_set_is_not_used(tmp_path: Path, call: Call) -> None:

@@ -92,6 +92,52 @@ def test_each_run_ensemble_and_sweep_is_a_row_with_its_state(runs: Path, run: un
     assert entries["broken"].reason.startswith("a file is broken (")
 
 
+def test_what_a_link_points_to_does_not_count_for_the_size(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(1000))
+    (tmp_path / "runs" / "sweep").mkdir(parents=True)
+    write_json(tmp_path / "runs" / "sweep" / "sweep.json", SWEEP | {"trials": []})
+    (size,) = [entry.size for entry in list_runs(tmp_path / "runs")]
+    (tmp_path / "runs" / "sweep" / "link").symlink_to(tmp_path / "large")
+    assert [entry.size for entry in list_runs(tmp_path / "runs")] == [size]
+
+
+def trial(number: int, seed: int, accuracy: float | None) -> dict[str, object]:
+    """Return a training of a sweep; without an accuracy it has failed."""
+    status = "failed" if accuracy is None else "finished"
+    return {**TRIAL, "number": number, "seed": seed, "status": status, "val_accuracy": accuracy}
+
+
+@pytest.mark.parametrize(
+    ("trials", "best"),
+    [
+        ([trial(1, 0, 0.9), trial(1, 1, 0.5), trial(2, 0, 0.8), trial(2, 1, 0.7)], 0.75),
+        ([trial(1, 0, 0.9), trial(1, 1, None), trial(2, 0, 0.8), trial(2, 1, 0.7)], 0.75),
+        ([trial(1, 0, 0.9), trial(1, 1, None)], None),
+        ([], None),
+    ],
+)
+def test_the_accuracy_of_a_sweep_is_the_best_mean_over_all_seeds(
+    trials: list[dict[str, object]], best: float | None, tmp_path: Path
+) -> None:
+    (tmp_path / "sweep").mkdir()
+    write_json(tmp_path / "sweep" / "sweep.json", SWEEP | {"trials": trials, "seeds": [0, 1]})
+    (entry,) = list_runs(tmp_path)
+    assert entry.val_accuracy == (None if best is None else pytest.approx(best))
+    assert (entry.epochs, entry.state) == (len(trials), "finished" if len(trials) == 4 else "interrupted")
+
+
+@pytest.mark.parametrize(("kept", "val_accuracy"), [(1, 0.8), (2, 0.7), (3, 0.6)])
+def test_the_validation_accuracy_is_that_of_the_epoch_whose_weights_were_kept(
+    kept: int, val_accuracy: float, run: unroll.Run, tmp_path: Path
+) -> None:
+    good = shutil.copytree(run.path, tmp_path / "good")
+    rows = [{"epoch": epoch, "val_accuracy": accuracy} for epoch, accuracy in ((1, 0.8), (2, 0.7), (3, 0.6))]
+    (good / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"epo')
+    write_json(good / "evaluation.json", json.loads((good / "evaluation.json").read_text()) | {"epoch": kept})
+    (entry,) = list_runs(tmp_path)
+    assert (entry.val_accuracy, entry.epochs) == (val_accuracy, 3)
+
+
 def test_a_cross_validation_is_a_row_with_its_mean_and_is_removed_whole(
     runs: Path, call: Callable[..., tuple[int, str, str]]
 ) -> None:
@@ -111,7 +157,9 @@ def test_a_cross_validation_is_a_row_with_its_mean_and_is_removed_whole(
 def test_the_list_is_sorted(runs: Path) -> None:
     names = sorted(by_name(runs))
     assert [entry.name for entry in list_runs(runs, "name")] == names
-    assert list_runs(runs, "accuracy")[0].accuracy is not None
+    known = [entry.accuracy for entry in list_runs(runs, "accuracy") if entry.accuracy is not None]
+    assert known == sorted(known, reverse=True)
+    assert [entry.accuracy for entry in list_runs(runs, "accuracy")[: len(known)]] == known
     assert list_runs(runs, "accuracy")[-1].accuracy is None
     sizes = [entry.size for entry in list_runs(runs, "size")]
     assert sizes == sorted(sizes, reverse=True)

@@ -16,10 +16,11 @@ import torch
 from PIL import Image
 
 import unroll
-from unroll import RunError
+from unroll import ConfigError, RunError
+from unroll.config import DataConfig
 from unroll.evaluation.calibration import Calibration
 from unroll.evaluation.operating_point import OperatingPoint
-from unroll.evaluation.predict_files import FilePrediction, WindowPrediction
+from unroll.evaluation.predict_files import FilePrediction, WindowPrediction, predict_sources
 from unroll.runs import answer_files
 from unroll.runs.answers import check_apart, columns_of
 from unroll.runs.artifacts import write_calibration
@@ -116,6 +117,14 @@ def test_an_operating_point_decides_for_its_run_alone(loaded: list[unroll.Run], 
     assert alone["unsure"].all()
     plain = [replace(loaded[0], operating_point=None), loaded[1]]
     pd.testing.assert_frame_equal(mean, answer_files(plain, table))
+
+
+@pytest.mark.parametrize("settings", [{"id_column": "who"}, {"text_column": "who"}])
+def test_columns_are_not_named_for_a_run_on_images(settings: dict[str, str], run: unroll.Run) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"{next(iter(settings))} \w+ cannot be used with the run's files: it reads images"
+    ):
+        predict_sources(run.model, run.preparation, [], config=DataConfig(**settings))
 
 
 def given(monkeypatch: pytest.MonkeyPatch, *of_runs: list[FilePrediction]) -> None:
@@ -262,6 +271,34 @@ def test_a_cell_holds_what_was_answered_and_is_empty_without_an_answer(column: s
     read = FilePrediction("f.npz", "b", 0.75, P, row=7, line=9, id="\udcff")
     unread = FilePrediction("\udcff.npz", error="cannot read \udcff.npz")
     assert columns_of([read, unread], ["a", "b"])[column] == cells
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({}, {}),
+        ({"row": 0, "line": 1, "id": "x", "text": "a film"}, {"row": 0, "line": 1, "id": "x", "text": "a film"}),
+        ({"start": 0}, {"start": 0}),
+        ({"read": 3}, {"read": 3}),
+        ({"unsure": False}, {"unsure": False}),
+        (
+            {"windows": (WINDOW,)},
+            {"windows": [{"start": 0, "class": "b", "probability": 0.75, "probabilities": {"a": 0.25, "b": 0.75}}]},
+        ),
+    ],
+)
+def test_an_answer_in_json_tells_what_there_is(more: dict[str, Any], told: dict[str, Any]) -> None:
+    top = (("b", 0.75), ("a", 0.25))
+    always = {
+        "file": "f.csv",
+        "class": "b",
+        "probability": 0.75,
+        "probabilities": {"a": 0.25, "b": 0.75},
+        "top": [{"class": "b", "probability": 0.75}, {"class": "a", "probability": 0.25}],
+        "preparation": ["scaled"],
+    }
+    answer = FilePrediction("f.csv", "b", 0.75, P, top, ("scaled",), **more)
+    assert answer.to_dict(["a", "b"]) == always | told
 
 
 @pytest.mark.parametrize(("folder", "out"), [("in", "answers.csv"), ("in", "in.csv"), ("in", "in/answers.jsonl")])

@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from unroll import ConfigError, Range, plots, resume_sweep, run_sweep
 from unroll.cli import main
 from unroll.config.axes import check_axes, read_values
 from unroll.runs.execute import Started, complete_run, resume_run, train_run
+from unroll.runs.refit import refit_settings
 from unroll.runs.sweep import Sweep, Trial, read_sweep
 from unroll.runs.sweep import search as search_module
 from unroll.runs.sweep.search import plan, propose
@@ -489,6 +491,29 @@ def test_ctrl_c_says_how_to_go_on(tiny: str) -> None:
 
 
 # Refit
+
+
+@pytest.mark.parametrize(
+    ("kept", "epochs"),
+    [([1], 1), ([0, 0], 1), ([4, 7], 6), ([2, 3, 3], 3), ([1, 1, 2], 1)],  # rounded means, at least 1
+)
+def test_where_validation_decided_a_refit_is_as_long_as_the_kept_weights_took(
+    kept: list[int], epochs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = dict(zip(map(str, range(len(kept))), kept, strict=True))
+    monkeypatch.setattr("unroll.runs.refit.read_evaluation", lambda _: {"deciding": "accuracy"})
+    monkeypatch.setattr("unroll.runs.refit.read_record", lambda path: SimpleNamespace(kept_epoch=known[str(path)]))
+    asked = {"lr": 0.01, "epochs": 50, "patience": 3, "keep": "best", "metric": "loss", "val_seed": 2}
+    without = {"val_fraction": 0.0, "patience": 0, "keep": "last", "metric": None}
+    length = {"epochs": epochs, "training_steps": None, "budget": None}
+    assert refit_settings(asked, [Path(name) for name in known]) == {"lr": 0.01} | length | without
+
+
+def test_where_validation_did_not_decide_a_refit_is_as_long_as_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unroll.runs.refit.read_evaluation", lambda _: {"deciding": None})
+    without = {"val_fraction": 0.0, "patience": 0, "keep": "last", "metric": None}
+    length = {"epochs": 50, "training_steps": 9}
+    assert refit_settings(length, [Path("0")]) == length | without
 
 
 def test_the_chosen_setting_is_refitted_on_training_and_validation_data(tiny: str, tmp_path: Path) -> None:
