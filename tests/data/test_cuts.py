@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import unroll
 from unroll.data.cuts import grouped_cut, latest_cut, stratified_cut
@@ -284,6 +286,27 @@ def test_a_series_of_two_groups_or_of_none_is_refused(tmp_path: Path) -> None:
         unroll.load(long_table(tmp_path, constant=False), group="person")
     with pytest.raises(unroll.DataError, match="id p0_0: the group is empty: expected a name"):
         unroll.load(long_table(tmp_path, groups=False), group="person")
+
+
+@pytest.mark.parametrize("settings", [{"group": "who"}, {"split_by_time": "day"}])
+@pytest.mark.parametrize("kind", ["a.ts", "a.txt", "list", "images"])
+def test_no_data_without_columns_is_cut_by_one_in_silence(kind: str, settings: dict[str, str], tmp_path: Path) -> None:
+    path, numbers = tmp_path / kind, [[n, n * n % 5, 2] for n in range(4)]
+    data: tuple[Any, ...] = (path,)
+    if kind == "list":
+        data = ([np.array(series, float)[:, None] for series in numbers], list("xyxy"))
+    elif kind == "a.ts":
+        rows = [f"{','.join(map(str, series))}:{'xy'[n % 2]}" for n, series in enumerate(numbers)]
+        path.write_text("\n".join(["@classLabel true x y", "@data", *rows]))
+    elif kind == "a.txt":
+        path.write_text("\n".join(" ".join(map(str, [n % 2, *series])) for n, series in enumerate(numbers)))
+    else:
+        for n in range(4):
+            (path / "xy"[n % 2]).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((2, 2), 60 * n, np.uint8)).save(path / "xy"[n % 2] / f"{n}.png")
+    (name, column), *_ = settings.items()
+    with pytest.raises(unroll.ConfigError, match=f"{name} {column} cannot be used with .*: it has no columns"):
+        unroll.load(*data, **settings)
 
 
 def test_data_without_columns_is_not_grouped_in_silence(tmp_path: Path) -> None:
