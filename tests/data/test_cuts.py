@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 import unroll
+from unroll.config import DataConfig
 from unroll.data.cuts import grouped_cut, latest_cut, stratified_cut
+from unroll.data.formats import npz
 from unroll.data.sequences import SequenceData
 
 PEOPLE, EACH = 10, 6
@@ -168,6 +170,25 @@ def test_arrays_of_an_npz_file_say_groups_and_times(tmp_path: Path) -> None:
     grouped = unroll.load(tmp_path / "a.npz", group="who", test_fraction=0.34)
     assert names(grouped.test) in [{str(n) for n in range(at, at + 4)} for at in (0, 4, 8)]
     assert names(unroll.load(tmp_path / "a.npz", split_by_time="day").test) == {"0", "1"}
+
+
+@pytest.mark.parametrize("who", [np.array(list("aabb")), np.array([7, 7, 9, 9], np.uint8)], ids=["names", "numbers"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_groups_in_an_npz_file_are_names_or_numbers_and_the_data_of_a_run_may_lack_them(
+    who: np.ndarray, is_there: bool, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "a.npz", x=np.ones((4, 2, 1), np.float32), y=np.tile([0, 1], 2), who=who)
+    model = unroll.load(tmp_path / "a.npz").train.preparation
+    origins = npz.read(tmp_path / "a.npz", DataConfig(group="who" if is_there else "other"), model).train.origins
+    assert origins is not None
+    assert origins.groups == (tuple(map(str, who)) if is_there else None)
+
+
+@pytest.mark.parametrize("when", [[0.25, 2.5, -1.0, 2.0], [1, 9, 0, 8]])
+def test_times_in_an_npz_file_are_numbers_with_a_fraction_or_without(when: list[float], tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.ones((4, 2, 1), np.float32), y=np.array([0, 1, 1, 0]), when=when)
+    splits = unroll.load(tmp_path / "a.npz", split_by_time="when", test_fraction=0.5)
+    assert names(splits.test) == {"1", "3"}
 
 
 @pytest.mark.parametrize("date", ["NaT", "9999-12-31", "1677-12-31", "2262-01-01"])
