@@ -184,6 +184,13 @@ def test_groups_in_an_npz_file_are_names_or_numbers_and_the_data_of_a_run_may_la
     assert origins.groups == (tuple(map(str, who)) if is_there else None)
 
 
+@pytest.mark.parametrize("asked", ["group", "split_by_time"])
+def test_an_npz_file_without_the_array_to_cut_by_is_refused(asked: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.ones((4, 2, 1), np.float32), y=np.tile([0, 1], 2))
+    with pytest.raises(unroll.DataError, match="has no array 'who': expected one of"):
+        unroll.load(tmp_path / "a.npz", **{asked: "who"})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("when", [[0.25, 2.5, -1.0, 2.0], [1, 9, 0, 8]])
 def test_times_in_an_npz_file_are_numbers_with_a_fraction_or_without(when: list[float], tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.ones((4, 2, 1), np.float32), y=np.array([0, 1, 1, 0]), when=when)
