@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import unroll
+from unroll.config import DataConfig
 from unroll.data.cuts import grouped_cut, latest_cut, stratified_cut
+from unroll.data.formats import npz
 from unroll.data.sequences import SequenceData
 
 PEOPLE, EACH = 10, 6
@@ -168,6 +172,32 @@ def test_arrays_of_an_npz_file_say_groups_and_times(tmp_path: Path) -> None:
     assert names(unroll.load(tmp_path / "a.npz", split_by_time="day").test) == {"0", "1"}
 
 
+@pytest.mark.parametrize("who", [np.array(list("aabb")), np.array([7, 7, 9, 9], np.uint8)], ids=["names", "numbers"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_groups_in_an_npz_file_are_names_or_numbers_and_the_data_of_a_run_may_lack_them(
+    who: np.ndarray, is_there: bool, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "a.npz", x=np.ones((4, 2, 1), np.float32), y=np.tile([0, 1], 2), who=who)
+    model = unroll.load(tmp_path / "a.npz").train.preparation
+    origins = npz.read(tmp_path / "a.npz", DataConfig(group="who" if is_there else "other"), model).train.origins
+    assert origins is not None
+    assert origins.groups == (tuple(map(str, who)) if is_there else None)
+
+
+@pytest.mark.parametrize("asked", ["group", "split_by_time"])
+def test_an_npz_file_without_the_array_to_cut_by_is_refused(asked: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.ones((4, 2, 1), np.float32), y=np.tile([0, 1], 2))
+    with pytest.raises(unroll.DataError, match="has no array 'who': expected one of"):
+        unroll.load(tmp_path / "a.npz", **{asked: "who"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("when", [[0.25, 2.5, -1.0, 2.0], [1, 9, 0, 8]])
+def test_times_in_an_npz_file_are_numbers_with_a_fraction_or_without(when: list[float], tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.ones((4, 2, 1), np.float32), y=np.array([0, 1, 1, 0]), when=when)
+    splits = unroll.load(tmp_path / "a.npz", split_by_time="when", test_fraction=0.5)
+    assert names(splits.test) == {"1", "3"}
+
+
 @pytest.mark.parametrize("date", ["NaT", "9999-12-31", "1677-12-31", "2262-01-01"])
 def test_dates_of_an_npz_file_that_have_no_place_in_time_are_refused(date: str, tmp_path: Path) -> None:
     when = np.array(["2026-01-01", date, "2026-01-03", "2026-01-02"], "datetime64[D]")
@@ -284,6 +314,27 @@ def test_a_series_of_two_groups_or_of_none_is_refused(tmp_path: Path) -> None:
         unroll.load(long_table(tmp_path, constant=False), group="person")
     with pytest.raises(unroll.DataError, match="id p0_0: the group is empty: expected a name"):
         unroll.load(long_table(tmp_path, groups=False), group="person")
+
+
+@pytest.mark.parametrize("settings", [{"group": "who"}, {"split_by_time": "day"}])
+@pytest.mark.parametrize("kind", ["a.ts", "a.txt", "list", "images"])
+def test_no_data_without_columns_is_cut_by_one_in_silence(kind: str, settings: dict[str, str], tmp_path: Path) -> None:
+    path, numbers = tmp_path / kind, [[n, n * n % 5, 2] for n in range(4)]
+    data: tuple[Any, ...] = (path,)
+    if kind == "list":
+        data = ([np.array(series, float)[:, None] for series in numbers], list("xyxy"))
+    elif kind == "a.ts":
+        rows = [f"{','.join(map(str, series))}:{'xy'[n % 2]}" for n, series in enumerate(numbers)]
+        path.write_text("\n".join(["@classLabel true x y", "@data", *rows]))
+    elif kind == "a.txt":
+        path.write_text("\n".join(" ".join(map(str, [n % 2, *series])) for n, series in enumerate(numbers)))
+    else:
+        for n in range(4):
+            (path / "xy"[n % 2]).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((2, 2), 60 * n, np.uint8)).save(path / "xy"[n % 2] / f"{n}.png")
+    (name, column), *_ = settings.items()
+    with pytest.raises(unroll.ConfigError, match=f"{name} {column} cannot be used with .*: it has no columns"):
+        unroll.load(*data, **settings)
 
 
 def test_data_without_columns_is_not_grouped_in_silence(tmp_path: Path) -> None:

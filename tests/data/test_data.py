@@ -182,6 +182,25 @@ def test_another_set_is_put_through_the_run_s_preparation() -> None:
         data.prepared_as(Preparation(("a", "b"), Scaling(0.0, 1.0)))
 
 
+@pytest.mark.parametrize(
+    ("steps", "full"), [([2, 2, 2], True), ([3, 2, 1], False), ([2, 1, 2], False), ([0, 0], False)]
+)
+def test_padding_behind_the_longest_sequence_is_left_out(steps: list[int], full: bool) -> None:
+    data = numbers(len(steps))
+    cut = replace(data, lengths=torch.tensor(steps)).unpadded()
+    assert torch.equal(cut.x, data.x[:, : max(steps)])
+    assert cut.steps_of_each.tolist() == steps
+    assert (cut.lengths is None) == full
+
+
+def test_another_part_has_the_features_of_the_training_part_and_any_length() -> None:
+    train, longer = numbers(4), torch.ones(3, 9, 2)
+    other = SequenceData(longer, torch.zeros(3, dtype=torch.int64), train.preparation)
+    assert torch.equal(other.beside(train).x, longer)
+    with pytest.raises(DataError, match="the run reads 2 features per time step, the data has 1"):
+        replace(other, x=longer[..., :1]).beside(train)
+
+
 def test_images_read_differently_do_not_fit(sample: Splits) -> None:
     with pytest.raises(DataError, match="the run expects images of 28×28 read by columns, got 28×28 read by rows"):
         sample.test.prepared_as(load(read="columns").train.preparation)

@@ -179,9 +179,22 @@ CLOCKS = {
 def test_dates_of_frames_are_times_in_seconds(name: str) -> None:
     frame = long().assign(time=CLOCKS[name])
     for data in (frame, pyarrow.Table.from_pandas(frame)):
-        columns = unroll.load(data, resample="50Hz").train.preparation.columns
+        columns = unroll.load(data).train.preparation.columns
         assert columns is not None
-        assert columns.time_step == pytest.approx((0.02, 0.02), rel=1e-5)
+        rounded = 1e-4 if name == "after 2262" else 1e-12  # nanoseconds that int64 does not hold
+        assert columns.time_step == pytest.approx((0.02, 0.02), rel=rounded)
+        assert unroll.load(data, resample="100Hz", test_fraction=0).train.steps_of_each.tolist() == [
+            2 * len(x) - 1 for x in EACH
+        ]
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_ids_that_are_numbers_are_written_with_no_more_digits_than_they_have(library: str, kind: str) -> None:
+    frame = long().assign(id=(long().id.astype(int) / 10).astype(kind))
+    origins = unroll.load(frame if library == "pandas" else polars.from_pandas(frame), test_fraction=0).train.origins
+    assert origins is not None
+    assert list(origins.names) == [str(number / 10) for number in range(12)]
 
 
 def test_lists_of_times_and_of_vectors_are_read() -> None:
@@ -344,6 +357,10 @@ WRONG: dict[str, tuple[Callable[[], tuple[Any, ...]], str]] = {
         "row 0: the series is empty",
     ),
     "no type of Arrow": (lambda: (polars.from_pandas(long()).cast({"time": polars.Int128}),), "cannot read .*: cast"),
+    "vectors of two widths": (
+        lambda: (nested()[["label"]].assign(x=[x[:, : 1 + n % 2] for n, x in enumerate(EACH)]),),
+        "column x: .* as many features in each, got 1 to 2 features",
+    ),
     "empty vectors": (lambda: (nested()[["label"]].assign(x=[[[], []]] * 12),), "column x: .* as many features"),
     "empty vectors in Arrow": (
         lambda: (polars.from_pandas(nested()[["label"]].assign(x=[[[], []]] * 12)),),

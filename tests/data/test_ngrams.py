@@ -55,6 +55,10 @@ def test_odd_words_have_the_n_grams_of_the_loop(buckets: int) -> None:
     assert hashed_ngrams([], buckets).shape == (0, MOST)
 
 
+def test_a_table_is_as_wide_as_the_longest_word_has_n_grams() -> None:
+    assert len(looped("x" * 500, 9)) == MOST == 22 + 21 + 20
+
+
 @fuzz.settings(40)
 @given(words=st.lists(st.text(st.characters(codec="utf-8"), max_size=30), max_size=8))
 def test_any_words_have_the_n_grams_of_the_loop(words: list[str]) -> None:
@@ -76,6 +80,13 @@ def test_the_table_of_words_holds_tokens_and_n_grams() -> None:
     assert table[filmic].tolist() == [0, *hashed_ngrams(["filmic"], 50)[0].tolist()]
     with pytest.raises(DataError, match="the tokenizer is broken"):
         Tokenizer(Tokenizer.learn("bpe", TEXTS, 20, 1).json.replace('"type":"Whitespace"', '"type":"x"'), 50).checked()
+
+
+def test_a_tokenizer_that_cannot_name_what_it_lacks_is_broken() -> None:
+    json = Tokenizer.learn("word", TEXTS, 20, 1).json
+    assert json.count('"unk_token":"[UNK]"') == 1
+    with pytest.raises(DataError, match="the tokenizer is broken"):
+        Tokenizer(json.replace('"unk_token":"[UNK]"', '"unk_token":"[none]"')).checked()
 
 
 def test_the_number_of_buckets_is_checked() -> None:

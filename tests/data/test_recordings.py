@@ -13,7 +13,9 @@ import unroll
 from unroll import DataError
 from unroll.cli import main
 from unroll.config import DataConfig
+from unroll.data.formats.recordings import is_of_recordings, read, read_alone
 from unroll.data.formats.series import read_unlabelled
+from unroll.data.preparation import Preparation, Scaling
 from unroll.runs.data import load_test
 
 
@@ -220,6 +222,87 @@ def test_a_recording_is_classified_as_one_series(
         assert answer["preparation"] == ["6 time steps", *unused]
         assert answer["id"] == answer["file"] == str(tmp_path / name)
     assert answers[0] == answers[1] == answers[2]
+
+
+@pytest.mark.parametrize(
+    ("files", "are_recordings"),
+    [
+        ({"a/1.csv": "x\n1\n", "b/1.csv": "x\n2\n"}, True),
+        ({"a/1.txt": "1 2\n", "b/1.txt": "3 4\n"}, True),
+        ({"a/1.txt": "some words\n", "b/1.txt": "3 4\n"}, False),
+        ({"a/1.csv": "x\n1\n", "b/1.csv": "x\n2\n", "b/1.png": ""}, False),
+        ({"a/1.csv": "x\n1\n", "b/1.csv": "x\n2\n", "b/more/2.csv": "x\n2\n"}, False),
+        ({"a/1.png": "", "b/1.png": ""}, False),
+        ({"walk_1.csv": "x\n1\n", "run_1.csv": "x\n2\n"}, True),
+        ({"walk_1.csv": "1,2\n", "run_1.csv": "3,4\n"}, True),
+        ({"walk_1.csv": "x\n1\n", "walk_2.csv": "x\n2\n"}, False),
+        ({"walk_1.csv": "x\n1\n", "run.csv": "x\n2\n", "run_1.csv": "x\n2\n"}, False),
+        ({"train_1.csv": "x\n1\n", "run_1.csv": "x\n2\n"}, False),
+        ({"a_1.csv": "ID,x\n1,1\n", "b_1.csv": "ID,x\n2,1\n"}, False),
+        ({"a_1.csv": "x,class\n1,1\n", "b_1.csv": "x,class\n2,1\n"}, False),
+    ],
+)
+def test_a_folder_is_one_of_recordings_by_its_names_and_columns(
+    files: dict[str, str], are_recordings: bool, tmp_path: Path
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert is_of_recordings(tmp_path) == are_recordings
+
+
+@pytest.mark.parametrize("has_groups", [True, False])
+def test_recordings_for_a_run_need_not_say_its_groups(has_groups: bool, tmp_path: Path) -> None:
+    for label in ("walk", "run"):
+        for n in range(2):
+            path = by_folder(tmp_path, label, n)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(f"ax,who\n{n},p{n}\n1,p{n}\n" if has_groups else f"ax\n{n}\n1\n")
+    model = Preparation(("run", "walk"), Scaling((0.0,), (1.0,)), features=("ax",))
+    origins = read(tmp_path, DataConfig(group="who"), model).train.origins
+    assert origins is not None
+    assert origins.groups == (("p0", "p1", "p0", "p1") if has_groups else None)
+    with pytest.raises(DataError, match="0.csv has no column nobody: it has ax"):
+        read(tmp_path, DataConfig(group="nobody"))
+
+
+def test_a_run_without_times_classifies_a_recording(tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("ay,ax\n1,2\n3,4\n5,6\n")
+    scaling = Scaling((0.0, 0.0), (1.0, 1.0))
+    series = read_alone(tmp_path / "new.csv", Preparation(("a", "b"), scaling, features=("ax", "ay")), DataConfig())
+    assert series is not None
+    assert [values.tolist() for values in series.values] == [[[2, 1], [4, 3], [6, 5]]]
+
+
+def test_a_recording_of_one_step_says_nothing_of_the_rate(tmp_path: Path) -> None:
+    for n, rows in enumerate((1, 3, 4, 3)):
+        recording(by_folder(tmp_path, "ab"[n % 2], n), n, rows=rows)
+    train = unroll.load(tmp_path, test_fraction=0).train
+    assert train.steps_of_each.tolist() == [1, 4, 3, 3]
+    assert train.preparation.columns is not None
+    assert train.preparation.columns.time_step == pytest.approx((0.02, 0.02))
+
+
+@pytest.mark.parametrize("kind", ["{}", "2026-03-14T10:00:0{}"])
+def test_the_first_time_that_goes_back_is_named(kind: str, tmp_path: Path) -> None:
+    for n in range(4):
+        recording(by_folder(tmp_path, "ab"[n % 2], n), n)
+    times = [kind.format(second) for second in (0, 3, 1, 2)]
+    by_folder(tmp_path, "a", 0).write_text("\n".join(["timestamp,ax,ay", *(f"{time},1,2" for time in times)]))
+    where = "line 4, column timestamp: the time goes back" if kind == "{}" else f"the time goes back, to {times[2]}"
+    with pytest.raises(DataError, match=where):
+        unroll.load(tmp_path)
+
+
+@pytest.mark.parametrize(("first", "expected"), [("1", "numbers"), ("2026-03-14", "dates")])
+def test_times_to_cut_by_are_of_one_kind(first: str, expected: str, tmp_path: Path) -> None:
+    for n in range(4):
+        path = by_folder(tmp_path, "ab"[n % 2], n)
+        path.parent.mkdir(exist_ok=True)
+        day = first if n != 2 else {"1": "2026-03-14", "2026-03-14": "1"}[first]
+        path.write_text(f"ax,day\n{n},{day}\n1,{day}\n")
+    with pytest.raises(DataError, match=f"a/2.csv, column day: expected {expected} in each row"):
+        unroll.load(tmp_path, split_by_time="day")
 
 
 def test_another_time_step_of_a_recording_is_remarked_upon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ import torch
 
 from unroll import ConfigError, DataError, SequenceData, load
 from unroll.data.columns import Columns
+from unroll.data.formats import table as tables
 from unroll.data.formats.dates import date_ns
 from unroll.data.formats.parsing import PANDAS_MISSING, read_rows
 from unroll.data.formats.series import read_unlabelled
@@ -181,6 +183,28 @@ def test_half_a_long_table_is_proposed(write: Write, header: list[str]) -> None:
 def test_steps_that_repeat_whole_numbers_are_no_long_table(write: Write) -> None:
     rows = [[n % 2, n // 10, n % 10, n % 3, "ab"[n // 20]] for n in range(40)]
     assert load(write("w.csv", ["t0", "t1", "t2", "t3", "label"], rows)).train.x.shape[1:] == (4, 1)
+
+
+@pytest.mark.parametrize("place", [lambda n: n // 3, lambda n: n % 4], ids=["together", "in turn"])
+def test_columns_whose_values_repeat_are_no_long_table_unless_another_counts_within_them(
+    place: Callable[[int], int], write: Write
+) -> None:
+    heights = [5, 3, 9, 2, 8, 1, 7, 4, 6, 12, 10, 11] if place(1) == 0 else [n * n for n in range(12)]
+    rows = [[place(n), heights[n], 7 - n % 5, "ab"[place(n) % 2]] for n in range(12)]
+    assert load(write("w.csv", ["site", "height", "width", "label"], rows)).train.x.shape[1:] == (3, 1)
+
+
+def test_a_number_in_a_single_name_does_not_make_it_a_time_step(write: Write) -> None:
+    path = write("o.csv", ["run2", "moment", "x", "y", "label"], long())
+    with pytest.raises(DataError, match="--id-column run2 --time-column moment"):
+        load(path)
+
+
+def test_features_that_are_named_need_an_id_beside_a_time(write: Write) -> None:
+    path = write("o.csv", ["trial", "time", "x", "y", "label"], long())
+    with pytest.raises(DataError, match="has a column time but no column id: expected both"):
+        load(path, feature_columns="x,y")
+    assert load(path, feature_columns="x,y", id_column="trial").train.x.shape[1:] == (5, 2)
 
 
 def test_flags_name_columns_in_any_case(write: Write) -> None:
@@ -541,6 +565,40 @@ def test_the_fast_parser_reads_what_the_strict_one_reads(tmp_path: Path, quoted:
                 for cell in [row[place]]
             ]
             np.testing.assert_array_equal(table.numbers(place), np.array(expected))
+
+
+@pytest.mark.parametrize("chunk", [16, 1 << 21])
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        ("id,x,y\na,1,2\nb,3,4\nc,5,6\n", [2, 3, 4]),
+        ("id,x,y\na,1,2\nb,3,4\nc,5,6", [2, 3, 4]),
+        ("id,x,y\r\na,1,2\r\nb,3,4\r\n", [2, 3]),
+        ("id,x,y\na,1,2\n\nb,3,4\n   \n\nc,5,6\n\n", [2, 4, 7]),
+        ("id,x,y\na,1,\nb,,4\nc,5,\n", [2, 3, 4]),
+        ("id,x,y\na,1,2\n1,2,3\n\nb,3,\n", [2, 3, 5]),
+        ('id,x,y\n"a, a",1,2\n"b",3,"4"\n', [2, 3]),
+        ('id,x,y\n"a, a",1,2\n\n"b",3,\n', [2, 4]),
+        ("x\n1\n2\n3\n4\n5\n6\n7\n8\n9\n", list(range(2, 11))),
+        ("id\tx\ty\na\t1\t2\nb\t3\t4\n", [2, 3]),
+        ("\ufeffid,x,y\na,1,2\nb,3,4\n", [2, 3]),
+    ],
+)
+def test_usual_files_are_left_to_pandas_whose_rows_have_their_lines(
+    content: str, lines: list[int], chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "CHUNK", chunk)
+    monkeypatch.setattr(tables, "read_records", None)  # by which all else is read
+    path = tmp_path / "t.csv"
+    path.write_bytes(content.encode())
+    table = read_table(path, lambda header: [0], Marks())
+    assert table.lines.tolist() == lines
+    split = csv.reader(content.splitlines()[1:], delimiter="\t" if "\t" in content else ",")
+    rows = [row for row in split if "".join(row).strip()]
+    for place in range(1, len(table.header)):
+        expected = [float(row[place] or "nan") for row in rows]
+        np.testing.assert_array_equal(table.numbers(place), np.array(expected))
+    assert [table.cell(at, 0) for at in range(len(table))] == [row[0] for row in rows]
 
 
 @pytest.mark.parametrize(

@@ -555,6 +555,25 @@ def test_telling_words_have_the_scores_of_the_formula(tsv: Callable[..., Path]) 
     assert found.unknown_train == 0
 
 
+def test_the_words_that_tell_most_of_a_class_come_first_and_eight_are_named(tsv: Callable[..., Path]) -> None:
+    told = [f"w{n} " * n for n in range(1, 13)]  # the more often only one class has a word, the more it tells
+    rows = [(text, "x") for text in told] + [(f"other {text.upper().replace('W', 'v')}", "y") for text in told]
+    found = describe_words(unroll.load(str(tsv(rows)), min_count=1, test_fraction=0))
+    assert found is not None
+    assert [word for word, _ in found.typical["x"]] == [f"w{n}" for n in range(12, 4, -1)]
+    assert [word for word, _ in found.typical["y"]][:2] in (["v12", "other"], ["other", "v12"])  # 12 times each
+
+
+def test_one_word_beside_the_unknown_ones_may_tell_a_class(tsv: Callable[..., Path]) -> None:
+    rows = [("same same same", "x"), ("same new", "x"), ("some words !", "y"), ("of no number , same", "y")]
+    found = describe_words(unroll.load(str(tsv(rows)), min_count=3, test_fraction=0))
+    assert found is not None
+    assert (found.vocabulary, found.frequent) == (2, (("same", 5),))
+    assert [word for word, _ in found.typical["x"]] == ["same"]
+    assert found.typical["y"] == ()  # [UNK] is named of none
+    assert (found.unknown_train, found.unknown_test) == (pytest.approx(8 / 13), 0)
+
+
 @pytest.mark.data
 @pytest.mark.slow
 def test_sst2_is_read_whole() -> None:
