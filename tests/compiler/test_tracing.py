@@ -186,6 +186,72 @@ def test_a_profiler_goes_on() -> None:
     assert "step" in seen
 
 
+PICKS: dict[str, Callable[[Any, Tensor, Tensor], Tensor]] = {
+    "index": lambda order, v, h: v[:, order],
+    "index_select": lambda order, v, h: v.index_select(1, order),
+    "gather": lambda order, v, h: v.gather(1, order.expand(len(v), -1)),
+    "constants": lambda order, v, h: v * torch.arange(1.0, 1 + HIDDEN)[order],
+    "list": lambda order, v, h: v.roll(order.tolist()[0], 1),
+    "numbers": lambda order, v, h: v * order.float(),
+    "mask": lambda order, v, h: torch.cat([v[:, order > 1], v[:, order <= 1]], 1),
+}
+
+
+class Picking(OneState):
+    """Its step reads whole numbers of its own, which may pick units."""
+
+    order: Tensor
+
+    def __init__(self, pick: Callable[[Any, Tensor, Tensor], Tensor]) -> None:
+        super().__init__(INPUTS, HIDDEN)
+        self.w, self.pick = nn.Linear(INPUTS, HIDDEN), pick
+        self.register_buffer("order", torch.randperm(HIDDEN))
+
+    def step(self, x: Tensor, state: Tensor) -> Tensor:
+        return self.pick(self.order, torch.tanh(self.w(x) + 0.5 * state), state)
+
+
+@MISSING
+@pytest.mark.parametrize("pick", PICKS.values(), ids=PICKS)
+def test_cells_that_pick_other_units_are_other_programs(pick: Callable[[Any, Tensor, Tensor], Tensor]) -> None:
+    cell, other = Picking(pick), Picking(pick)
+    x, state = torch.randn(2, 3, INPUTS), torch.randn(2, HIDDEN)
+    with torch.no_grad():
+        for number in range(4):
+            if number == 2:
+                other.load_state_dict(cell.state_dict())
+            own = (cell, other)[number % 2]
+            if number == 3:
+                own.order.copy_(torch.arange(HIDDEN))
+            own.backend = "auto"
+            found = own.scan(x, state)[0]
+            assert compiled.obstacle(own) == ""
+            own.backend = "reference"
+            torch.testing.assert_close(found, own.scan(x, state)[0])
+
+
+class Owned(OneState):
+    """Its own matrix is called as that which recurrent dropout drops."""
+
+    def __init__(self) -> None:
+        super().__init__(INPUTS, HIDDEN)
+        self.w = nn.Linear(INPUTS, HIDDEN)
+        self.weight_hh = nn.Parameter(torch.randn(HIDDEN, HIDDEN) / 2)
+
+    def step(self, x: Tensor, state: Tensor) -> Tensor:
+        return torch.tanh(self.w(x) + state @ self.weight_hh.T)
+
+
+@MISSING
+def test_with_recurrent_dropout_and_without_are_two_programs() -> None:
+    x, state = torch.randn(2, 3, INPUTS), torch.randn(2, HIDDEN)
+    for dropout in (0.0, 0.5, 0.0):
+        cell = Owned().train()
+        cell.recurrent_dropout = dropout
+        cell.scan(x, state)[0].sum().backward()
+        assert cell.weight_hh.grad is not None
+
+
 # What is refused
 
 NO_LINE = (Averaged, CountedSteps, Counting)  # what is wrong with them shows before the step, or after it
@@ -243,6 +309,27 @@ MESSAGES: dict[str, tuple[Step, str]] = {
     "item": (
         lambda m, x, h: h * m.s.item(),
         "a parameter's value decides what step does; a program always does the same",
+    ),
+    "a list of a parameter": (
+        lambda m, x, h: h * m.b.tolist()[0],
+        "a parameter's value decides what step does; a program always does the same",
+    ),
+    "a list of the state": (
+        lambda m, x, h: h * h.tolist()[0][0],
+        "it has numbers for each sequence that torch has not computed from x or the state, such as NumPy's",
+    ),
+    "NumPy's of a parameter": (
+        lambda m, x, h: h * float(m.mean.detach().numpy()[0]),
+        "a parameter's value decides what step does; a program always does the same",
+    ),
+    "in the order of a parameter": (lambda m, x, h: h[:, m.b.argsort()], "it picks units by a parameter's value"),
+    "where a parameter is positive": (
+        lambda m, x, h: h * m.b[m.b > -9].sum(),
+        "a parameter's value decides what step does; a program always does the same",
+    ),
+    "in the order of a global tensor": (
+        lambda m, x, h: h[:, elsewhere.long()],
+        "it reads a tensor that is not the cell's: make it an attribute or a buffer of the cell",
     ),
     "unknown": (lambda m, x, h: torch.cumsum(h, 1), "the compiler does not know cumsum"),
     "unknown in place": (lambda m, x, h: written(h), "the compiler does not know index_put_"),
@@ -587,6 +674,51 @@ class Around(OneState):
         leaks = ARGUMENTS.leak + CHOICES["leak"] + float(self.array[0])
         parts = self.settings.leaked(state) + self.closed(state) + leaks * state
         return self.scaled(ACTIVATION(self.w(x) + self.factor * parts)) + getattr(self, "more", 0.0)
+
+
+class Kept:
+    """An object with slots."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+FAR = {
+    "more than 1,000 numbers": lambda: [0.5] * 1001,
+    "an array of more than 1,000": lambda: np.full(1001, 0.5),
+    "objects in objects": lambda: Kept(Kept(Kept(Kept(Kept(0.5))))),
+}
+
+
+@MISSING
+@pytest.mark.parametrize("far", FAR.values(), ids=FAR)
+def test_what_is_too_far_to_look_at_is_not_compiled_where_it_is_read(far: Callable[[], Any]) -> None:
+    def read(m: Any, x: Tensor, h: Tensor) -> Tensor:
+        value = m.far
+        while isinstance(value, Kept):
+            value = value.value
+        return h * (value if isinstance(value, float) else float(value[3]))
+
+    unread, reader = Small(lambda m, x, h: h * 0.5), Small(read)
+    unread.far = reader.far = far()  # type: ignore[assignment]
+    assert compiled.obstacle(unread) == ""
+    assert refusal(reader).startswith("it reads an object within several others, or a list or an array of more than 1,")
+
+
+@MISSING
+@pytest.mark.parametrize(
+    "read", [lambda m: m.kept.value, lambda m: getattr(m.kept, m.name), lambda m: m.kept.__getattribute__(m.name)]
+)
+def test_attributes_are_seen_however_they_are_read(read: Callable[[Any], float]) -> None:
+    cell = Small(lambda m, x, h: h * read(m))
+    cell.kept, cell.name = Kept(0.5), "value"  # type: ignore[assignment]
+    x, state = torch.zeros(2, 1, 3), torch.ones(2, 4)
+    assert cell.scan(x, state)[1][0, 0] == 0.5
+    cell.kept.value = 0.25
+    assert cell.scan(x, state)[1][0, 0] == 0.25
+    assert compiled.obstacle(cell) == ""
 
 
 @MISSING

@@ -8,7 +8,8 @@ from argparse import Namespace
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from enum import Enum
 from functools import cached_property, partial
 from types import CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -23,7 +24,8 @@ _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 MOST_ITEMS = 1000  # of a container that are looked at, at each scan
 MOST_DEPTH = 3  # of objects in objects, likewise
 MOST_AROUNDS = 256  # classes and functions of which it is kept what they read
-_PLAIN = (int, float, complex, str, bytes, bool, type(None), torch.dtype, torch.device, type)
+_BY_ANY_NAME = frozenset({"getattr", "vars", "__dict__", "__getattribute__", "attrgetter"})  # how code reads attributes
+_PLAIN = (int, float, complex, str, bytes, bool, type(None), torch.dtype, torch.device, type, Enum)
 
 
 class _Itself:
@@ -39,6 +41,18 @@ class _Itself:
         return isinstance(value, _Itself) and value.value is self.value
 
 
+class _Unseen:
+    """Stands for what a step may read and what is not looked at, so that its changes would go unnoticed."""
+
+
+_UNSEEN = _Unseen()
+
+
+def is_seen(kind: Hashable) -> bool:
+    """Tell whether a kind has all that its step may read."""
+    return all(map(is_seen, kind)) if isinstance(kind, (tuple, frozenset)) else kind is not _UNSEEN
+
+
 def kind_of(cell: nn.Module) -> tuple[Hashable, ...]:
     """Return what two cells share if their steps are the same program.
 
@@ -46,7 +60,7 @@ def kind_of(cell: nn.Module) -> tuple[Hashable, ...]:
     variables and functions outside of them that methods read.
     """
     seen: dict[int, int] = {}  # tensors by the order in which they are met, so that ties show
-    return has_global_hooks(), *_parts(cell, seen)
+    return has_global_hooks(), *_parts(cell, seen, _Names(cell))
 
 
 def changed(before: tuple[Hashable, ...], after: tuple[Hashable, ...]) -> str:
@@ -57,21 +71,57 @@ def changed(before: tuple[Hashable, ...], after: tuple[Hashable, ...]) -> str:
     return "" if len(before) == len(after) else "an attribute"
 
 
-def _parts(module: nn.Module, seen: dict[int, int]) -> Iterator[Hashable]:
+class _Names:
+    """The names that the code of a cell reads, made out where they are asked for: few cells have what needs them."""
+
+    def __init__(self, cell: nn.Module) -> None:
+        self.cell = cell
+
+    @cached_property
+    def all(self) -> frozenset[str]:
+        """Those of its submodules, and of functions in attributes, too."""
+        names: frozenset[str] = frozenset()
+        for module in self.cell.modules():
+            names |= _around(type(module)).names
+            for value in module.__dict__.values():
+                if isinstance(value, FunctionType):
+                    names |= _around(value).names
+        return names
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.all
+
+    def __or__(self, names: frozenset[str]) -> frozenset[str]:
+        return self.all | names
+
+
+def _parts(module: nn.Module, seen: dict[int, int], names: _Names) -> Iterator[Hashable]:
     around = _around(type(module))
     yield type(module), module.training
     yield from around.kind(seen)
     for name, value in module.__dict__.items():
         if name not in _OF_EVERY_MODULE and name not in _ELSEWHERE:
-            yield name, _frozen(value, seen, around.names)
-    for tensors in (module._parameters, module._buffers):
-        for name, tensor in tensors.items():
-            yield name, _frozen(tensor, seen)
+            yield name, _frozen(value, seen, names, name=name)
+    for where in ("_parameters", "_buffers"):  # of the cell without one of them, as with recurrent dropout, too
+        for name, tensor in getattr(module, where).items():
+            yield name, where, _frozen(tensor, seen)
     for name, child in module._modules.items():
         yield name
         if child is not None:
             yield is_hooked(child)
-            yield from _parts(child, seen)
+            yield from _parts(child, seen, names)
+
+
+class _AnyName(frozenset[str]):
+    """Names that code reads, which may read others by names that it makes."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __or__(self, names: AbstractSet[Any]) -> _AnyName:
+        return _AnyName(frozenset.__or__(self, names))
+
+    __ror__ = __or__
 
 
 class _Around(NamedTuple):
@@ -156,7 +206,8 @@ class _Reader:
                         self.note(holder, name, ())
 
     def around(self) -> _Around:
-        return _Around(tuple(self.values), tuple(self.codes), tuple(self.sizes), frozenset(self.names))
+        names = _AnyName(self.names) if self.names & _BY_ANY_NAME else frozenset(self.names)
+        return _Around(tuple(self.values), tuple(self.codes), tuple(self.sizes), names)
 
     def note(self, holder: Any, name: str, names: Sequence[str]) -> None:
         """Note a name that is read; ``names`` are all that the code reads, so perhaps attributes of its value."""
@@ -217,7 +268,13 @@ def _is_library(module: str | None) -> bool:
     return root in ("torch", "unroll", "numpy") or (root in sys.stdlib_module_names and root != "__main__")
 
 
-def _frozen(value: Any, seen: dict[int, int], names: AbstractSet[str] = frozenset(), depth: int = 0) -> Hashable:
+def _frozen(
+    value: Any,
+    seen: dict[int, int],
+    names: frozenset[str] | _Names = frozenset(),
+    depth: int = 0,
+    name: str | None = None,
+) -> Hashable:
     """Return a value in a form that can be compared.
 
     Args:
@@ -225,27 +282,51 @@ def _frozen(value: Any, seen: dict[int, int], names: AbstractSet[str] = frozense
         seen: see `kind_of`.
         names: which attributes of objects count (default none).
         depth: in how many objects it is.
+        name: of the attribute that holds it (default None: it is read).
     """
     if isinstance(value, Tensor):
-        return tuple(value.shape), value.stride(), value.dtype, value.device, seen.setdefault(id(value), len(seen))
+        number = seen.setdefault(id(value), len(seen))
+        return tuple(value.shape), value.stride(), value.dtype, value.device, number, _numbers(value)
     if isinstance(value, _PLAIN):
         return type(value), value
     if isinstance(value, (tuple, list, deque, set, frozenset, dict)) and len(value) > MOST_ITEMS:
-        return type(value), len(value), _Itself(value)
+        return type(value), len(value), _Itself(value), _unseen(name, names)
     if isinstance(value, (tuple, list, deque)):
-        return type(value), tuple(_frozen(item, seen, names, depth) for item in value)
+        return type(value), tuple(_frozen(item, seen, names, depth, name) for item in value)
     if isinstance(value, (set, frozenset)):
-        return type(value), frozenset(_frozen(item, seen, names, depth) for item in value)
+        return type(value), frozenset(_frozen(item, seen, names, depth, name) for item in value)
     if isinstance(value, dict):
-        return tuple((key, _frozen(item, seen, names, depth)) for key, item in value.items())
-    if type(value).__module__ == "numpy" and getattr(value, "size", MOST_ITEMS + 1) <= MOST_ITEMS:
+        return tuple((key, _frozen(item, seen, names, depth, name)) for key, item in value.items())
+    if type(value).__module__ == "numpy" and hasattr(value, "tobytes"):
+        if value.size > MOST_ITEMS:
+            return type(value), str(value.dtype), value.shape, _Itself(value), _unseen(name, names)
         return type(value), str(value.dtype), value.shape, value.tobytes()
-    return _Itself(value), *_inside(value, seen, names, depth)
+    return _Itself(value), *_inside(value, seen, names, depth, name)
 
 
-def _inside(value: Any, seen: dict[int, int], names: AbstractSet[str], depth: int) -> Iterator[Hashable]:
+def _unseen(name: str | None, names: frozenset[str] | _Names) -> _Unseen | None:
+    """Return what stands for a value that is not looked at; None where the code does not read its name."""
+    return _UNSEEN if name is None or name in names else None
+
+
+def _numbers(tensor: Tensor) -> Hashable:
+    """Return the content of a tensor of whole numbers, which may pick units; None of one of real numbers."""
+    if tensor.is_floating_point() or tensor.is_complex():
+        return None
+    if type(tensor) in (Tensor, nn.Parameter) and tensor.device.type == "cpu" and tensor.numel() <= MOST_ITEMS:
+        with suppress(RuntimeError):  # of one of torch.func's, which hold no numbers
+            return tensor.numpy(force=True).tobytes()
+    return _Itself(tensor), 0 if tensor.is_inference() else tensor._version
+
+
+def _inside(
+    value: Any, seen: dict[int, int], names: frozenset[str] | _Names, depth: int, name: str | None
+) -> Iterator[Hashable]:
     """Yield what a step may read of an object or of a function, to some depth."""
-    if depth >= MOST_DEPTH or isinstance(value, nn.Module):
+    if isinstance(value, nn.Module) or (depth >= MOST_DEPTH and _is_library(type(value).__module__)):
+        return
+    if depth >= MOST_DEPTH:
+        yield _unseen(name, names)
         return
     if isinstance(value, FunctionType):
         if not _is_library(value.__module__):
@@ -258,9 +339,18 @@ def _inside(value: Any, seen: dict[int, int], names: AbstractSet[str], depth: in
     elif isinstance(value, (SimpleNamespace, Namespace)) or not _is_library(type(value).__module__):
         around = _around(type(value))
         yield from around.kind(seen, depth + 1)
-        for name, item in getattr(value, "__dict__", {}).items():
-            if name in names or name in around.names:
-                yield name, _frozen(item, seen, names | around.names, depth + 1)
+        for attribute, item in _attributes(value):
+            if attribute in names or attribute in around.names:
+                yield attribute, _frozen(item, seen, names | around.names, depth + 1)
+
+
+def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the attributes of an object, those in slots too."""
+    yield from getattr(value, "__dict__", {}).items()
+    for base in type(value).__mro__:
+        slots = base.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            yield name, getattr(value, name, None)
 
 
 @contextmanager

@@ -50,12 +50,14 @@ class Prologue:
         self._alive: list[Any] = []
         self._known: dict[int, _Made] = {}  # by the address of a tensor object
         self._roots: dict[int, tuple[_Made, Tensor]] = {}  # by storage: what it was made as
-        self._constants: set[int] = set()  # storages that depend on no parameter
+        self._constants: set[int] = set()  # storages that depend on nothing but the cell's kind
         self._numbers: dict[_Made, int] = {}
         for path, tensor in leaves(cell):
             made = _Made(-1, len(self.paths))
             self.paths.append(path)
             self._enter(tensor, made)
+            if not (tensor.is_floating_point() or tensor.is_complex()):
+                self._constants.add(storage_of(tensor))  # the kind has its numbers
 
     def _enter(self, tensor: Tensor, made: _Made) -> None:
         self._alive.append(tensor)
@@ -121,6 +123,15 @@ class Prologue:
             return None
         values = tensor.reshape(-1).to(torch.float64)
         return float(values[0]) if bool((values == values[0]).all()) else None
+
+    def is_fixed(self, tensor: Tensor) -> bool:
+        """Tell whether a tensor's numbers are the same for all cells of the kind."""
+        return storage_of(tensor) in self._constants
+
+    def check_fixed(self, index: Tensor) -> None:
+        """Raise `NotCompiledError` if a tensor that picks units is not the same for all cells of the kind."""
+        if not self.is_fixed(index):
+            raise NotCompiledError("it picks units by a parameter's value" if self.knows(index) else _FOREIGN)
 
     def root(self, tensor: Tensor) -> Tensor | None:
         """Return the tensor of which this one is a view, itself if it is none; None if the prologue lacks it."""

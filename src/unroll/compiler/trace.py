@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import NotCompiledError
@@ -29,6 +30,8 @@ from .rewriting import REWRITTEN
 
 BATCH = 5  # sequences of the batch on which a step is traced
 MOST_PIECES = 64  # runs of units that an operation may pick out of a vector
+_NOT_OF_TORCH = "it has numbers for each sequence that torch has not computed from x or the state, such as NumPy's"
+_DECIDES = "a parameter's value decides what step does; a program always does the same"
 
 aten = torch.ops.aten
 
@@ -88,7 +91,7 @@ def trace(cell: nn.Module, step: Callable[[Tensor, Any], Any], x: Tensor, state:
     for index, part in enumerate(parts):
         recorder.enter(part, [recorder.graph.state(index, 0, part[0].numel())])
     names = _Names(step, cell)
-    with torch.no_grad(), names, recorder:
+    with torch.no_grad(), names, recorder, _Kept(recorder):
         results = step(x, state)
     new = (results,) if isinstance(results, Tensor) else tuple(results) if isinstance(results, (tuple, list)) else ()
     if isinstance(results, Tensor) != single or len(new) != len(parts) or not all(isinstance(p, Tensor) for p in new):
@@ -116,6 +119,24 @@ def trace(cell: nn.Module, step: Callable[[Tensor, Any], Any], x: Tensor, state:
         widths,
         x[0].numel(),
     )
+
+
+# What hands a tensor's numbers to Python without a call that a dispatch mode sees.
+_HANDED_OVER = frozenset({Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlpack__, Tensor.untyped_storage})
+
+
+class _Kept(TorchFunctionMode):
+    """Keeps the numbers of tensors from Python, where a program would always use those of the trace."""
+
+    def __init__(self, recorder: _Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _HANDED_OVER and not self.recorder.prologue.is_fixed(args[0]):
+            reason = _NOT_OF_TORCH if self.recorder.depends(args[0]) else _DECIDES
+            raise NotCompiledError(f"{reason}{_place()}")
+        return func(*args, **(kwargs or {}))
 
 
 def _kind(state: Any) -> str:
@@ -230,9 +251,7 @@ class _Recorder(TorchDispatchMode):
             return (self.graph.constant(number, order.shape[1]),)
         values = tensor.reshape(-1)[order]
         if not torch.equal(values, values[:1].expand_as(values)) and not bool(values.isnan().any()):
-            raise NotCompiledError(
-                "it has numbers for each sequence that torch has not computed from x or the state, such as NumPy's"
-            )
+            raise NotCompiledError(_NOT_OF_TORCH)
         root, places = self.prologue.tensor(tensor)
         at = places.reshape(-1)[order[0]]
         return tuple(
@@ -309,8 +328,10 @@ class _Recorder(TorchDispatchMode):
         self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Tensor]
     ) -> Any:
         """Compute what depends on parameters alone."""
-        if name in ("_local_scalar_dense", "is_nonzero", "equal", "item"):
-            raise NotCompiledError("a parameter's value decides what step does; a program always does the same")
+        count = [tensor for tensor in tensors if name != "index" or tensor.dtype == torch.bool]  # that decide how many
+        is_counted = torch.Tag.dynamic_output_shape in func.tags and not all(map(self.prologue.is_fixed, count))
+        if is_counted or name in ("_local_scalar_dense", "is_nonzero", "equal", "item"):
+            raise NotCompiledError(_DECIDES)
         for tensor in _written(func, args, kwargs):
             self.prologue.check_written(tensor)
         result = func(*args, **kwargs)
@@ -413,6 +434,8 @@ def _mover(function: Callable[..., Tensor]) -> Callable[..., None]:
             raise NotCompiledError("it picks parameters by a value that depends on x or the state")
         if any(map(recorder.depends, _tensors(args, kwargs))):
             raise NotCompiledError("it picks units by a value that depends on x or the state")
+        for index in _tensors(args, kwargs):
+            recorder.prologue.check_fixed(index)
         recorder.write(
             result,
             recorder.rows[storage_of(source)].nodes,
