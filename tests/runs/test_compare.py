@@ -220,6 +220,27 @@ def test_of_equal_classifiers_the_best_is_seldom_called_better(
     assert k == 2 or alone / times > 2 * LEVEL  # corrected for the tests that are told alone
 
 
+def test_runs_that_cannot_be_compared_with_the_best_are_no_pairs(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = read_record(runs / "a")
+    assert a.predictions is not None
+    settings = [{**a.settings, "lr": lr} for lr in (0.1, 0.2, 0.3)]
+    made = {
+        "unstored": replace(a, path=Path("unstored"), settings=settings[0], predictions=None, accuracy=0.5),
+        "best": replace(a, path=Path("best"), settings=settings[1], accuracy=0.9),
+        "other": replace(
+            a,
+            path=Path("other"),
+            settings=settings[2],
+            predictions=replace(a.predictions, fingerprint="another"),
+            accuracy=0.8,
+        ),
+    }
+    monkeypatch.setattr("unroll.runs.compare.read_record", lambda path: made[path.name])
+    found = compare_runs(list(made))
+    assert {verdict.rival: verdict.test for verdict in found.verdicts} == {"unstored": "intervals", "other": None}
+    assert found.pairs == 1
+
+
 def test_without_predictions_it_is_told_by_the_intervals(here: Path) -> None:
     (here / "a" / PREDICTIONS).unlink()
     (verdict,) = compare_runs([here / "a", here / "b"]).verdicts

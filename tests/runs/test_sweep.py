@@ -235,6 +235,16 @@ def test_tpe_leaves_no_setting_out_where_there_are_few() -> None:
     assert len({json.dumps(setting) for setting, _ in seen}) == 6
 
 
+@pytest.mark.parametrize("left", [8, 10, 12])
+def test_the_last_number_of_a_range_is_found_however_seldom_it_is_drawn(
+    left: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_module, "ATTEMPTS", 1)
+    seen = [({"hidden_size": size}, 0.5) for size in range(8, 13) if size != left]
+    found = [propose({"hidden_size": Range(8, 12)}, seen, 5, seed)["hidden_size"] for seed in range(5)]
+    assert found == [left] * 5
+
+
 @pytest.mark.slow
 def test_tpe_tries_each_number_of_a_small_range_once() -> None:
     axes = {"hidden_size": Range(8, 12), "cell": ("rnn", "gru")}

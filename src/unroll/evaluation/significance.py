@@ -114,7 +114,7 @@ def resampled_t(differences: Sequence[float], ratio: float) -> tuple[float, tupl
     """Return the two-sided p-value of the corrected resampled t-test, and the 95 % interval of the mean difference.
 
     The trainings of a cross-validation share most of their data, so a plain paired t-test over the folds is too sure.
-    None if the difference is the same in all folds, but for rounding.
+    None if the difference is the same in all folds, up to rounding.
 
     Args:
         differences: of the accuracies of two classifiers in each fold, at least 2.
