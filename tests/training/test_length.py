@@ -260,6 +260,8 @@ def test_the_loss_of_guessing_with_smoothed_targets_is_that_of_the_best_constant
         ([0.69, *[0.75] * 2 * STAYS], True),  # never fell, and is worse than guessing
         ([2.0, *[0.75] * (STAYS - 1), *[0.69] * STAYS], False),  # initial weights that were far off
         ([0.69, 0.1, *[0.9] * STAYS], True),
+        ([0.69, *[0.3] * 3 * STAYS, *[0.72] * STAYS], True),  # the last points count alone
+        ([0.69, 0.3, *[0.9] * 3 * STAYS, *[0.66] * STAYS], False),
         ([0.69, *[0.9] * (STAYS - 1)], False),  # too early to tell
         ([0.1] * STAYS, False),
     ],
