@@ -12,6 +12,7 @@ import torch
 import unroll
 from unroll import DataError
 from unroll.cli import main
+from unroll.data.formats import plain_series
 
 VALUES = [[0.5, -1.25, 3.0], [2.0, 0.0, -0.5], [1.5, 1.0, 0.25], [0.125, -2.0, 1.0]]
 LABELS = [1, 2, 1, 2]
@@ -153,6 +154,46 @@ def test_lines_of_numbers_are_classified_with_classes_and_without(
     (tmp_path / "counts.txt").write_text("1 2 3\n7 8 9\n")
     assert main(["predict", str(tmp_path / "run"), str(tmp_path / "counts.txt")]) == 2
     assert "begins its lines with whole numbers of which only some are classes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "chunk", "are_numbers"),
+    [
+        ("1 2\n3 4\n", 99, True),
+        ("1,2\n\n3,NaN\n", 99, True),
+        ("1\t?\n2\t-.5e3", 99, True),
+        ("1\n2\n", 99, False),  # which may be a list of anything
+        ("? 1\n1 2\n", 99, False),
+        ("1 2\n3 four\n", 99, False),
+        ("", 99, False),
+        ("1 2\n3 4\n5 fi", 11, True),  # what is cut off is not looked at
+        ("1 2\n3 four\n5 6", 13, False),
+        ("1 2 3 fo", 8, True),
+        ("1 two 3 4", 8, False),
+    ],
+)
+def test_a_file_of_numbers_has_two_or_more_in_each_line(
+    content: str, chunk: int, are_numbers: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plain_series, "CHUNK", chunk)
+    (tmp_path / "a.txt").write_text(content)
+    assert plain_series.holds_numbers(tmp_path / "a.txt") == are_numbers
+
+
+@pytest.mark.parametrize(
+    ("content", "values", "note"),
+    [
+        ("1 0.5 2\n2 3 4\n", [[0.5, 2], [3, 4]], "the first number taken for the class"),
+        ("1.5 0.5 2\n2 3 4\n", [[1.5, 0.5, 2], [2, 3, 4]], "all numbers taken for values"),
+    ],
+)
+def test_it_is_said_whether_lines_to_classify_begin_with_a_class(
+    content: str, values: list[list[float]], note: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text(content)
+    series = plain_series.parse_unlabelled(tmp_path / "a.txt", ("1", "2"))
+    assert [own[:, 0].tolist() for own in series.values] == values
+    assert series.notes == (note,)
 
 
 @pytest.mark.slow

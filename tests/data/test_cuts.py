@@ -225,6 +225,22 @@ def test_columns_of_texts_say_groups_and_dates(tmp_path: Path) -> None:
     assert names(unroll.load(path, split_by_time="date").test) == {"2", "3", "4", "5"}
 
 
+@pytest.mark.parametrize(
+    ("dates", "message"),
+    [
+        (["soon", "2026-01-02", "2026-01-03"], "line 2: expected a number or a date in date, got 'soon'"),
+        (["2026-01-02", "2026-01-03", ""], "line 4: expected a date in date, got ''"),
+        (["2026-01-02", "3", "2026-01-03"], "line 3: expected a date in date, got '3'"),
+        (["1", "2026-01-03", "2"], "line 3: expected a number in date, got '2026-01-03'"),
+    ],
+)
+def test_texts_are_cut_by_moments_of_one_kind(dates: list[str], message: str, tmp_path: Path) -> None:
+    rows = [f"words of text {n},{n % 2},{date}" for n, date in enumerate(dates)]
+    (tmp_path / "t.csv").write_text("\n".join(["text,label,date", *rows]) + "\n")
+    with pytest.raises(unroll.DataError, match=message):
+        unroll.load(tmp_path / "t.csv", split_by_time="date")
+
+
 def test_folders_of_recordings_are_grouped_by_a_column(tmp_path: Path) -> None:
     for n in range(8):
         folder = tmp_path / ("walk" if n % 2 else "run")

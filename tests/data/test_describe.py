@@ -14,7 +14,7 @@ from torch import Tensor
 import unroll
 from unroll import plots
 from unroll.cli.views.preview import preview
-from unroll.data.describe import describe_data
+from unroll.data.describe import copies, describe_data, majority
 from unroll.data.preparation import ImageFormat, Preparation, Scaling
 from unroll.data.sequences import SequenceData
 from unroll.data.splits import Splits
@@ -61,6 +61,37 @@ def test_features_are_told_apart() -> None:
         (7.0, 7.0, 7.0, 0.0),
     ]
     assert "constant, so of no use: feature 2" in found.findings
+
+
+@pytest.mark.parametrize("gaps", [0, 3])
+def test_missing_values_are_counted_of_each_feature_and_in_no_other_figure(gaps: int) -> None:
+    x, gone = torch.arange(16.0).view(2, 4, 2), torch.zeros(2, 4, 2, dtype=torch.bool)
+    gone[1, :gaps, 1] = True
+    splits = splits_of(x, [0, 1], x, [0, 1])
+    found = describe_data(replace(splits, train=replace(splits.train, missing=gone if gaps else None)))
+    values = x[~gone].numpy()
+    assert (found.train.missing, [feature.missing for feature in found.features]) == (gaps, [0, gaps])
+    assert (found.train.mean, found.train.std) == (pytest.approx(values.mean()), pytest.approx(values.std()))
+
+
+@pytest.mark.parametrize(("repeats", "said"), [(0, []), (1, ["1 of 5"]), (4, ["4 of 5"])])
+def test_copies_in_the_training_part_are_counted(repeats: int, said: list[str]) -> None:
+    x = torch.randn(5, 4, 2)
+    x[1 : 1 + repeats] = x[0]
+    found = copies(splits_of(x, [0, 1, 0, 1, 0], x, [0, 1, 0, 1, 0]))
+    assert [line.partition(" training sequences repeat another")[0] for line in found] == said
+
+
+@pytest.mark.parametrize(("most", "least", "are"), [(9, 1, False), (10, 1, True), (19, 2, False), (20, 2, True)])
+def test_classes_are_uneven_from_ten_to_one_on(most: int, least: int, are: bool) -> None:
+    x, y = torch.randn(most + least, 3, 1), [0] * most + [1] * least
+    findings = describe_data(splits_of(x, y, torch.randn(2, 3, 1), [0, 1])).findings
+    assert (f"classes are uneven: {most} of a, {least} of b; look beyond the accuracy" in findings) == are
+
+
+@pytest.mark.parametrize(("counts", "is_said"), [([4, 1], False), ([9, 2], True), ([1, 0], True), ([0, 0], False)])
+def test_a_majority_is_more_than_four_fifths(counts: list[int], is_said: bool) -> None:
+    assert bool(majority(dict(zip("ab", counts, strict=True)))) == is_said
 
 
 def test_repeated_shared_and_contradicting_sequences() -> None:

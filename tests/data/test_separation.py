@@ -12,7 +12,9 @@ import torch
 
 import unroll
 from unroll.data.describe import copies_across, describe_data
+from unroll.data.preparation import Preparation, Scaling
 from unroll.data.separation import separating
+from unroll.data.sequences import SequenceData
 from unroll.doctor.preflight import inspect_model
 from unroll.models.classifier import SequenceClassifier
 
@@ -50,6 +52,16 @@ def test_a_feature_that_alone_tells_the_classes_apart_is_named_until_it_is_left_
     assert describe_data(splits).findings[0] == expected
     assert expected in inspect_model(SequenceClassifier(2, 2, hidden_size=4), splits).findings
     assert separating(unroll.load(path, drop_columns="leak").train) == []
+
+
+@pytest.mark.parametrize(("longer", "named"), [(30, ["the length of a sequence"]), (0, [])])
+def test_of_data_with_an_empty_sequence_the_lengths_alone_are_looked_at(longer: int, named: list[str]) -> None:
+    y = torch.arange(40) % 2
+    lengths = torch.arange(40) % 7 + 1 + longer * y
+    lengths[0] = 0
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(40, 40, 1))).float()
+    data = SequenceData(x, y, Preparation(("a", "b"), Scaling((0.0,), (1.0,))), lengths)
+    assert [line.partition(" alone")[0] for line in separating(data)] == named
 
 
 def test_a_feature_at_one_time_step_is_named(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import unroll
 from unroll import SequenceClassifier, SequenceData, Splits, TrainConfig, Training
 from unroll.config import Read
 from unroll.data.preparation import ImageFormat, Missing, Preparation, Scaling
+from unroll.training import augmentation
 from unroll.training import fused_step as fused_module
 from unroll.training.augmentation import augmented, cut_off, moved_and_turned, varied
 
@@ -43,6 +44,24 @@ def test_half_a_pixel_is_the_mean_of_two() -> None:
     images = torch.tensor([[[0, 100, 40, 0]]], dtype=torch.uint8)
     found = moved_and_turned(images, torch.tensor([0.5]), torch.tensor([0.0]), torch.tensor([0.0]))
     assert found.tolist() == [[[0, 50, 70, 20]]]
+
+
+def test_amounts_reach_to_the_largest_on_either_side_and_no_farther(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[tuple[Tensor, ...]]()
+
+    def remembered(images: Tensor, *amounts: Tensor) -> Tensor:
+        asked.append(amounts)
+        return images
+
+    monkeypatch.setattr(augmentation, "moved_and_turned", remembered)
+    preparation = Preparation(("a",), Scaling(0.0, 1.0), ImageFormat(2, 3, "rows"))
+    images = torch.zeros(400, 2, 3, dtype=torch.uint8)
+    data = SequenceData(images, torch.zeros(400, dtype=torch.int64), preparation)
+    augmented(data, 1.5, 30, torch.Generator().manual_seed(0))
+    for own, largest in zip(asked[0], (1.5, 1.5, math.pi / 6), strict=True):
+        assert float(own.max()) == pytest.approx(largest, rel=0.03)
+        assert float(own.min()) == pytest.approx(-largest, rel=0.03)
+        assert float(own.abs().max()) <= largest
 
 
 def test_quarter_turns_are_exact() -> None:

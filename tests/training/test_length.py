@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -136,6 +137,32 @@ def test_a_budget_is_turned_into_steps_once() -> None:
     assert same(weights(measured), weights(given))
 
 
+class Scripted:
+    """A training of two epochs, of which each time step takes 2 seconds, and the validations 5 and 8."""
+
+    taken, total = 0, 10**9
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def batch_steps(self, epoch: int) -> np.ndarray:
+        return np.array([[1, 2, 6], [6, 2, 1]][epoch - 1])
+
+    def events(self, pause: Callable[[], bool]) -> Iterator[object]:
+        for epoch, validation in ((1, 5), (2, 8)):
+            for step, own in enumerate(self.batch_steps(epoch).tolist(), start=1):
+                self.now += 2 * own
+                yield Progress(epoch, 2, step, 3, 0.1)
+            self.now += validation
+            yield "the result of an epoch"
+
+
+def test_the_pace_of_a_training_is_that_of_its_steps_and_its_validations() -> None:
+    scripted = Scripted()
+    pace = measure_pace(scripted, 1000.0, lambda: scripted.now)  # type: ignore[arg-type]
+    assert pace == (pytest.approx(2 * (1 + 2 + 6) / 3), pytest.approx((5 + 8) / 2))
+
+
 class Ragged(torch.nn.Module):
     """A model that takes a second on the clock for each time step that it learns from, padding included."""
 
@@ -260,6 +287,8 @@ def test_the_loss_of_guessing_with_smoothed_targets_is_that_of_the_best_constant
         ([0.69, *[0.75] * 2 * STAYS], True),  # never fell, and is worse than guessing
         ([2.0, *[0.75] * (STAYS - 1), *[0.69] * STAYS], False),  # initial weights that were far off
         ([0.69, 0.1, *[0.9] * STAYS], True),
+        ([0.69, *[0.3] * 3 * STAYS, *[0.72] * STAYS], True),  # the last points count alone
+        ([0.69, 0.3, *[0.9] * 3 * STAYS, *[0.66] * STAYS], False),
         ([0.69, *[0.9] * (STAYS - 1)], False),  # too early to tell
         ([0.1] * STAYS, False),
     ],
