@@ -12,8 +12,9 @@ from torch import Tensor
 from ..config import DataConfig
 from ..errors import DataError
 from .containers import is_frame, numbers, series_block
-from .formats.series import marked_as_before
+from .formats.series import marked_as_before, marks_before
 from .formats.stored import to_data
+from .formats.table import NO_MARKS, Marks
 from .formats.text_file import check_text
 from .formats.texts import unread
 from .frame_examples import is_table, series_in, texts_in
@@ -34,9 +35,10 @@ def prepare_raw(
     Args:
         raw: of images (N, height, width), or in colour (N, height, width, 3), whole numbers from 0 to 255; of series
             (N, time, features) in the units of the training data, NaN or None where a value is missing, or a list of
-            (time, features) of any lengths, and where there is one feature also without that axis; of texts a list of
-            them. Arrays, tensors or nested lists; series also as a pandas frame with two keys, see `series_block`; both
-            as a frame whose columns say what they are, see `unroll.data.frame_examples`.
+            (time, features) of any lengths, and where there is one feature also without that axis; a number that marked
+            a missing value in the training data does so here; of texts a list of them. Arrays, tensors or nested lists;
+            series also as a pandas frame with two keys, see `series_block`; both as a frame whose columns say what they
+            are, see `unroll.data.frame_examples`.
         preparation: of the training data.
         features: numbers in a time step of raw series.
         lengths: (N,) time steps of each series that is padded in ``raw`` (default None: all are full).
@@ -77,7 +79,8 @@ def prepare_raw(
         if times is not None and len(times) == len(each):
             times = [own[:length] for own, length in zip(times, own_lengths.tolist(), strict=True)]
     of_each = None if times is None else [numbers("times", own, np.float64) for own in times]
-    return prepare_series("raw", each, features, preparation, of_each, block.features)
+    marks = marks_before(own, preparation)
+    return prepare_series("raw", each, features, preparation, of_each, block.features, marks)
 
 
 def _of_frame(raw: Any, preparation: Preparation, lengths: Any, times: Any, own: DataConfig) -> SequenceData:
@@ -129,6 +132,7 @@ def prepare_series(
     preparation: Preparation,
     times: Sequence[np.ndarray] | None = None,
     names: tuple[str, ...] = (),
+    marks: Marks = NO_MARKS,
 ) -> SequenceData:
     """Return series to classify, in the units of the training data.
 
@@ -139,6 +143,7 @@ def prepare_series(
         preparation: of the training data.
         times: of each (time,) float64 (default: they have none).
         names: of the features, which are put in the order of the training data (default: they have none).
+        marks: numbers among them mark a missing value too (default: none do).
 
     Raises:
         DataError: an infinite value, or what does not fit the preparation.
@@ -146,7 +151,7 @@ def prepare_series(
     since = None if times is None else checked_times(each, times)
     plain = Preparation(preparation.classes, Scaling(0.0, 1.0), features=names)
     lengths = np.array([len(series) for series in each], np.int64)
-    x = np.concatenate([np.empty((0, features)), *each])
+    x = np.concatenate([np.empty((0, features)), *map(marks.masked, each)])
     data = to_data(name, x, lengths, np.zeros(len(each), np.int64), plain, preparation.offset, times=since)
     return data.prepared_as(preparation)
 

@@ -211,7 +211,8 @@ class Served:
                     f"{len(series)} sequences are {windows:,} windows of {rule.window:,} steps, which exceed "
                     f"{limits.NUMBERS:,} numbers: send fewer at once"
                 )
-        return self._all(prepare_series("sequences", each, self.features, self.preparation, of_each))
+        marks = self.run.marks
+        return self._all(prepare_series("sequences", each, self.features, self.preparation, of_each, marks=marks))
 
     def _times(self, each: Sequence[np.ndarray], times: Sequence[Sequence[float]]) -> list[np.ndarray]:
         """Return the times of series, unless they ask for too many time steps."""

@@ -96,7 +96,7 @@ def of_arrays(path: Path, arrays: dict[str, np.ndarray], config: DataConfig, mod
         made = _images(parts, images, labels, Preparation(classes, Scaling(0.0, 1.0)), config, form)
         return _with_origins(path, made, arrays, dict(zip(parts, suffixes, strict=True)), config)
     config.check_unused(str(path), "it holds no images", *OF_IMAGES)
-    marks = marks_of_numbers(path, config)
+    marks = marks_of_numbers(path, config, None if model is None else model.columns)
     preparation = Preparation(classes, Scaling(0.0, 1.0))
     data: list[SequenceData] = []
     for suffix, y in zip(suffixes, labels, strict=True):
@@ -197,7 +197,7 @@ def _x_of(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def read_unlabelled(
-    path: Path, classes: tuple[str, ...], config: DataConfig, offset: tuple[float, ...] | None = None
+    path: Path, classes: tuple[str, ...], config: DataConfig, model: Preparation | None = None
 ) -> SequenceData:
     """Read ``x`` of an .npz file, and ``lengths`` if there are any; ``y`` is ignored.
 
@@ -205,13 +205,14 @@ def read_unlabelled(
         path: the file.
         classes: of the model that is to classify it; until then each sequence is said to be of the first.
         config: may say what marks a missing value.
-        offset: of each feature, of that model (default: what the values need).
+        model: preparation of that model (default None: nothing is known).
 
     Raises:
         DataError: the file, ``x`` or ``lengths`` is invalid.
     """
     arrays = _arrays(path)
-    x = arrays["x"] = marks_of_numbers(path, config).masked(_x_of(path, arrays))
+    known, offset = (None, None) if model is None else (model.columns, model.offset)
+    x = arrays["x"] = marks_of_numbers(path, config, known).masked(_x_of(path, arrays))
     y = np.zeros(len(x) if x.ndim else 0, np.int64)
     return _part(path, arrays, "", y, Preparation(classes, Scaling(0.0, 1.0)), offset)
 

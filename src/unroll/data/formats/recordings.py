@@ -34,13 +34,12 @@ from .parts import VALIDATION, Files, entries_of, inside, unpacked
 from .plain_series import holds_numbers, number_rows
 from .roles import LABELS, id_candidates, long_form
 from .series_file import Series, to_sequences
-from .table import Marks, read_table
+from .table import NO_MARKS, Marks, read_table
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 CLOCKS = ("", "time", "timestamp", "date", "datetime", "index", "unnamed: 0", "id")
 TIMES = ("time", "timestamp")
 NUMBERED = re.compile(r"(?P<label>.*[^\W\d_].*?)[_\-. ]*\d+")
-NO_MARKS = Marks()
 NO_CLASSES = ("train", "test", *VALIDATION)
 
 
