@@ -76,9 +76,8 @@ def prepare_image(path: Path | Upload, form: ImageFormat) -> PreparedImage:
     """
     if form.framing is None:
         read = read_image(path, form.channels, (form.width, form.height))
-        size = f"resized to {form.width}×{form.height}" if read.resized else "taken as it is"
-        colour = [GREY] if form.channels == 3 and not read.difference else []
-        return PreparedImage(torch.from_numpy(read.pixels.copy()), (size, *colour))
+        words = in_words(form, read.resized, not read.difference)
+        return PreparedImage(torch.from_numpy(read.pixels.copy()), words)
     framing = form.framing
     image = _plain(_stored(path), path, alone=True).convert("RGB")
     steps: list[str] = []
@@ -99,6 +98,12 @@ def prepare_image(path: Path | Upload, form: ImageFormat) -> PreparedImage:
         raise DataError(f"{path} {BLANK}")
     grey = _frame(ink, form, framing, steps)
     return PreparedImage(_pixels(grey if framing.border < 127.5 else 255 - grey), tuple(steps))
+
+
+def in_words(form: ImageFormat, resized: bool, is_grey: bool) -> tuple[str, ...]:
+    """Return what was done to an image that was read as a whole."""
+    size = f"resized to {form.width}×{form.height}" if resized else "taken as it is"
+    return (size, GREY) if form.channels == 3 and is_grey else (size,)
 
 
 class ReadImage(NamedTuple):

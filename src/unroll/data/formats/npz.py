@@ -28,6 +28,7 @@ from ..origins import Origins
 from ..preparation import ImageFormat, Preparation, Scaling
 from ..sequences import Parts, SequenceData
 from .image_array import read_arrays
+from .image_file import in_words
 from .stored import to_data
 from .table import marks_of_numbers
 
@@ -174,20 +175,26 @@ def _images(
     return Parts.of(dict(zip(names, data, strict=True)), chosen, colours.understood(config.colour))
 
 
-def read_images(path: Path, form: ImageFormat) -> Tensor:
-    """Return the images ``x`` of an .npz file as sequences (N, time, features) uint8, as a model reads them.
+def read_images(path: Path, form: ImageFormat) -> tuple[Tensor, list[tuple[str, ...]]]:
+    """Return the images ``x`` of an .npz file as a model reads them, and what was done to each, in words.
 
     Args:
         path: the file; ``y`` is ignored.
         form: of the model.
 
+    Returns:
+        sequences (N, time, features) uint8, and of each its preparation.
+
     Raises:
         DataError: the file or ``x`` is invalid.
     """
-    sequences, own, _ = read_arrays({f"{path}: x": _x_of(path, _arrays(path))}, DataConfig(), form)
+    x = _x_of(path, _arrays(path))
+    sequences, own, _ = read_arrays({f"{path}: x": x}, DataConfig(), form)
     if own.shape != form.shape:
         raise DataError(f"{path}: x must hold images of {form.width}×{form.height}, got {own.width}×{own.height}")
-    return sequences[0]
+    resized = x.shape[1:3] != (form.height, form.width)
+    are_grey = (x == x[..., :1]).all(axis=(1, 2, 3)).tolist()
+    return sequences[0], [in_words(form, resized, is_grey) for is_grey in are_grey]
 
 
 def _x_of(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
