@@ -418,6 +418,13 @@ def test_files_of_texts_are_read_with_classes_and_without(tmp_path: Path) -> Non
             text_files.read_texts(tmp_path / name)
 
 
+def test_a_table_of_one_line_of_texts_is_said_to_have_it_for_names(tmp_path: Path) -> None:
+    (tmp_path / "h.csv").write_text("a fine film, truly\n")
+    message = "its first line was taken for the names of columns, a fine film, truly; write such a line above the texts"
+    with pytest.raises(DataError, match=f"h.csv holds no texts: {message}"):
+        text_files.read_texts(tmp_path / "h.csv")
+
+
 @pytest.mark.slow
 def test_the_command_line_looks_at_texts_and_answers_them(
     tsv: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

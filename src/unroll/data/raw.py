@@ -14,7 +14,6 @@ from ..errors import DataError
 from .containers import is_frame, numbers, series_block
 from .formats.series import marked_as_before, marks_before
 from .formats.stored import to_data
-from .formats.table import NO_MARKS, Marks
 from .formats.text_file import check_text
 from .formats.texts import unread
 from .frame_examples import is_table, series_in, texts_in
@@ -65,7 +64,7 @@ def prepare_raw(
     if preparation.image is not None:
         return unlabelled(_images(raw, preparation.image), preparation)
     block = series_block(raw, "raw", features)
-    each = block.each
+    each = list(map(marks_before(own, preparation).masked, block.each))
     if times is None and block.times is not None and resamples(preparation):
         times = np.split(block.times, block.lengths.cumsum()[:-1])
     if lengths is not None:
@@ -79,8 +78,7 @@ def prepare_raw(
         if times is not None and len(times) == len(each):
             times = [own[:length] for own, length in zip(times, own_lengths.tolist(), strict=True)]
     of_each = None if times is None else [numbers("times", own, np.float64) for own in times]
-    marks = marks_before(own, preparation)
-    return prepare_series("raw", each, features, preparation, of_each, block.features, marks)
+    return prepare_series("raw", each, features, preparation, of_each, block.features)
 
 
 def _of_frame(raw: Any, preparation: Preparation, lengths: Any, times: Any, own: DataConfig) -> SequenceData:
@@ -132,7 +130,6 @@ def prepare_series(
     preparation: Preparation,
     times: Sequence[np.ndarray] | None = None,
     names: tuple[str, ...] = (),
-    marks: Marks = NO_MARKS,
 ) -> SequenceData:
     """Return series to classify, in the units of the training data.
 
@@ -143,7 +140,6 @@ def prepare_series(
         preparation: of the training data.
         times: of each (time,) float64 (default: they have none).
         names: of the features, which are put in the order of the training data (default: they have none).
-        marks: numbers among them mark a missing value too (default: none do).
 
     Raises:
         DataError: an infinite value, or what does not fit the preparation.
@@ -151,17 +147,21 @@ def prepare_series(
     since = None if times is None else checked_times(each, times)
     plain = Preparation(preparation.classes, Scaling(0.0, 1.0), features=names)
     lengths = np.array([len(series) for series in each], np.int64)
-    x = np.concatenate([np.empty((0, features)), *map(marks.masked, each)])
+    x = np.concatenate([np.empty((0, features)), *each])
     data = to_data(name, x, lengths, np.zeros(len(each), np.int64), plain, preparation.offset, times=since)
     return data.prepared_as(preparation)
 
 
-def checked_times(each: Sequence[np.ndarray], times: Sequence[np.ndarray]) -> np.ndarray:
+def checked_times(
+    each: Sequence[np.ndarray], times: Sequence[np.ndarray], what: str = "series", first: int = 0
+) -> np.ndarray:
     """Return how long after its series' beginning each time step is, (steps of all,) float64.
 
     Args:
         each: (time, features), of each series.
         times: (time,), of each.
+        what: messages call each (default "series"),
+        first: and its number (default 0).
 
     Raises:
         DataError: their number differs from that of the steps, or they are not ascending numbers.
@@ -169,11 +169,11 @@ def checked_times(each: Sequence[np.ndarray], times: Sequence[np.ndarray]) -> np
     if len(times) != len(each):
         raise DataError(f"times must be those of {len(each)} series, got {len(times)}")
     since = [np.empty(0)]
-    for number, (series, own) in enumerate(zip(each, times, strict=True)):
+    for number, (series, own) in enumerate(zip(each, times, strict=True), start=first):
         if own.shape != (len(series),):
-            raise DataError(f"times of series {number} must have shape ({len(series)},), got {own.shape}")
+            raise DataError(f"times of {what} {number} must have shape ({len(series)},), got {own.shape}")
         if not np.isfinite(own).all() or (np.diff(own) < 0).any():
-            raise DataError(f"times of series {number} must be ascending numbers")
+            raise DataError(f"times of {what} {number} must be ascending numbers")
         since.append(own - own[:1])
     return np.concatenate(since)
 

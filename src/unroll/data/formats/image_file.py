@@ -166,8 +166,10 @@ def _stored(path: Path | Upload, size: tuple[int, int] | None = None) -> Image.I
         most = path.pixels if isinstance(path, Upload) else Image.MAX_IMAGE_PIXELS
         raise DataError(f"{path} is too large: at most {most:,} pixels are read") from error
     except Exception as error:  # Pillow's decoders raise about anything on a damaged file
-        unhelpful = isinstance(path, Upload) and isinstance(error, UnidentifiedImageError)  # "<_io.BytesIO object …>"
-        raise DataError(f"{path} is not a readable image{'' if unhelpful else f' ({shown(error)})'}") from error
+        why = f" ({shown(error)})"
+        if isinstance(path, Upload) and isinstance(error, UnidentifiedImageError):  # "<_io.BytesIO object …>"
+            why = f": expected {', '.join(path.formats[:-1])} or {path.formats[-1]}"
+        raise DataError(f"{path} is not a readable image{why}") from error
     return image
 
 
