@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from unroll import DataError, load
 from unroll.data.catalog import load_as
 from unroll.data.formats.image_file import prepare_image
 from unroll.data.preparation import Framing, ImageFormat, in_channels
+from unroll.data.unusual import measure
 from unroll.errors import ConfigError, UnrollWarning
-from unroll.evaluation.predict_files import predict_files
+from unroll.evaluation.predict_files import FilePrediction, predict_files
 from unroll.training.augmentation import moved_and_turned
 
 Draw = Callable[[str, tuple[int, int, int]], Path]
@@ -204,6 +206,35 @@ def test_series_have_no_colour(tmp_path: Path) -> None:
         load(tmp_path / "set.npz", colour="grey")
     with pytest.raises(ConfigError, match="its images are grey"):
         load("mnist-sample", colour="keep")
+
+
+def predicted(tmp_path: Path, x: np.ndarray) -> list[FilePrediction]:
+    """Classify images of an .npz file by a model of images of 5×4 pixels, red and green."""
+    pixels, y = equal_brightness()
+    np.savez(tmp_path / "own.npz", x=pixels, y=y)
+    data = load(tmp_path / "own.npz").train
+    preparation = replace(data.preparation, usual=measure(data))
+    torch.manual_seed(0)
+    np.savez(tmp_path / "more.npz", x=x)
+    return predict_files(
+        unroll.SequenceClassifier(data.input_size, 2, hidden_size=2), preparation, [tmp_path / "more.npz"]
+    )
+
+
+def test_images_of_an_array_are_said_to_be_unlike_those_of_the_training(tmp_path: Path) -> None:
+    assert {one.unusual for one in predicted(tmp_path, equal_brightness()[0][:2])} == {""}
+    (one,) = predicted(tmp_path, np.zeros((1, 4, 5, 3), np.uint8))
+    assert one.unusual == "unlike the training data: the image is blank: check the file"
+
+
+def test_what_was_done_to_images_of_an_array_is_said_of_each(tmp_path: Path) -> None:
+    own = equal_brightness()[0][:2]
+    assert [one.steps for one in predicted(tmp_path, own)] == [("taken as it is",)] * 2
+    own[1] = own[1, :, :, :1]
+    grey = "grey, repeated in three channels"
+    assert [one.steps[1:] for one in predicted(tmp_path, own)] == [(), (grey,)]
+    (small,) = predicted(tmp_path, own[1:, :3, :3, :1])
+    assert small.steps == ("resized to 5×4", grey)
 
 
 @pytest.mark.parametrize("channels", [0, 2, 4, "3"])

@@ -69,6 +69,14 @@ def test_names_in_the_last_comment_and_a_name_too_few_are_pointed_out(tmp_path: 
     )
 
 
+def test_decimal_commas_between_semicolons_are_no_cells(tmp_path: Path) -> None:
+    path = written(tmp_path / "d.csv", ["x;y;label", "1,5;2,5;a", "1,7;2,1;b", "1,2;2,0;a", "1,1;2,1;b"])
+    assert refusal(path) == (
+        "d.csv, line 2, column x: expected a number, got '1,5' (write 1.5, with a point, or say --decimal ,)"
+    )
+    assert len(unroll.load(path, decimal=",").train)
+
+
 @pytest.mark.parametrize("units", ["-,s,m/s^2,-", ",s,m/s^2,", "[],[s],[g],[]"])
 def test_a_row_of_units_is_pointed_out(units: str, tmp_path: Path) -> None:
     line = refusal(written(tmp_path / "d.csv", [HEADER, units, *ROWS]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from unroll.config import DataConfig
 from unroll.data.formats.recordings import is_of_recordings, read, read_alone
 from unroll.data.formats.series import read_unlabelled
 from unroll.data.preparation import Preparation, Scaling
+from unroll.data.sequences import SequenceData
 from unroll.runs.data import load_test
 
 
@@ -184,6 +186,72 @@ def test_a_table_of_several_series_is_not_taken_for_one_recording(tmp_path: Path
         read_unlabelled(tmp_path / "new.csv", model.classes, model)
     named = DataConfig(id_column="trial", time_column="clock")
     assert len(read_unlabelled(tmp_path / "new.csv", model.classes, model, named)[0]) == 6
+
+
+LACKING = {
+    "time,x": "has no column y: expected x, y, which the run reads, got time, x; rename the columns that hold them",
+    "pressure,temp": "has no columns x, y: expected x, y, which the run reads, got pressure, temp; rename",
+    "t0,t1,t2": "has no columns x, y: expected x, y, which the run reads, got t0, t1, t2; rename",
+}
+OF_ONE = {
+    "value": "has no column x: expected x, which the run reads, got value; rename the columns that hold them",
+    "label,value": "has no column x: ",
+    "time,value": "has no column x: expected x, which the run reads, got time, value; rename",
+    "timestamp,value": "has no column x: ",
+    "id,value": "has a column id but no column time: expected both, or neither for a file of one series",
+    "id,x": "has a column id but no column time: expected both, or neither for a file of one series",
+}
+
+
+@pytest.fixture(params=["recordings", "a long table"])
+def read_by(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Sequence[str], str], SequenceData]:
+    """Return a function that reads six rows with a header for a model of features."""
+
+    def read(features: Sequence[str], header: str) -> SequenceData:
+        values = [[f"{(t * t + n + at) % 5}.5" for at in range(len(features))] for n in range(6) for t in range(5)]
+        folder = tmp_path / "data"
+        if request.param == "recordings":
+            for n in range(6):
+                path = by_folder(folder, "ab"[n % 2], n)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text("\n".join([",".join(features), *map(",".join, values[5 * n : 5 * n + 5])]))
+        else:
+            folder.mkdir()
+            rows = [f"s{at // 5},{at % 5},{','.join(row)},{'ab'[at // 5 % 2]}" for at, row in enumerate(values)]
+            (folder / "long.csv").write_text("\n".join([f"id,time,{','.join(features)},label", *rows]))
+        model = unroll.load(folder if request.param == "recordings" else folder / "long.csv").train.preparation
+        rows = [",".join([str(t), *["1.5"] * header.count(",")]) for t in (1, 2, 3, 4, 5, 7)]
+        (tmp_path / "new.csv").write_text("\n".join([header, *rows]))
+        return read_unlabelled(tmp_path / "new.csv", model.classes, model)[0]
+
+    return read
+
+
+@pytest.mark.parametrize("header", LACKING)
+def test_a_recording_that_lacks_features_is_told_which(header: str, read_by: Callable[..., SequenceData]) -> None:
+    with pytest.raises(DataError, match=f"new.csv {LACKING[header]}"):
+        read_by("xy", header)
+
+
+@pytest.mark.parametrize("header", OF_ONE)
+def test_a_column_of_another_name_is_no_series_of_one_step_each(
+    header: str, read_by: Callable[..., SequenceData]
+) -> None:
+    with pytest.raises(DataError, match=f"new.csv {OF_ONE[header]}"):
+        read_by("x", header)
+
+
+@pytest.mark.parametrize(
+    ("header", "series"), [("x", 1), ("time,x", 1), ("t0,t1", 6), ("label,t0,t1", 6), ("id,a,b", 6)]
+)
+def test_tables_that_can_be_meant_are_read_for_one_feature(
+    header: str, series: int, read_by: Callable[..., SequenceData]
+) -> None:
+    assert len(read_by("x", header)) == series
+
+
+def test_a_wide_table_is_not_said_to_lack_the_feature(read_by: Callable[..., SequenceData]) -> None:
+    assert read_by("x", "t0,t1").notes == ()
 
 
 def test_a_recording_to_classify_is_written_as_the_training_data(tmp_path: Path) -> None:

@@ -251,6 +251,13 @@ BROKEN = {
         b'{"text": "a", "label": NaN}',
         r"line 1: expected the name or the number .* nan",
     ),
+    "an empty cell": (
+        "a.csv",
+        b'label,text\na,one\nb,""\na,two\n',
+        r"a.csv, line 3: text is missing: write a text, or rem",
+    ),
+    "a blank cell": ("a.tsv", b"label\ttext\na\tone\nb\t \n", r"a.tsv, line 3: text is missing"),
+    "null": ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": null, "label": 2}', r"line 2: text is missing"),
     "no name for a label": (
         "a.json",
         b'[{"text": "a", "label": " "}]',
@@ -467,6 +474,31 @@ def test_files_of_texts_are_read_with_classes_and_without(tmp_path: Path) -> Non
         (tmp_path / name).write_text(content)
         with pytest.raises(DataError, match=f"{name} holds no texts"):
             text_files.read_texts(tmp_path / name)
+
+
+def test_an_empty_cell_is_no_text_to_classify_either(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("n,review\n1,good fun\n2,\n")
+    with pytest.raises(DataError, match="a.csv, line 3: review is missing: write a text, or remove the line"):
+        text_files.read_texts(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("content", ["text,n\n,1\n", "text,title,n\n,,1\n,,2\n"])
+def test_a_column_of_empty_cells_is_one_line(content: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(DataError, match="a.csv, line 2: text is missing"):
+        text_files.read_texts(tmp_path / "a.csv")
+
+
+def test_an_empty_text_that_is_written_as_such_is_one(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('[{"text": ""}]')
+    assert text_files.read_texts(tmp_path / "a.json")[0] == [""]
+
+
+def test_a_table_of_one_line_of_texts_is_said_to_have_it_for_names(tmp_path: Path) -> None:
+    (tmp_path / "h.csv").write_text("a fine film, truly\n")
+    message = "its first line was taken for the names of columns, a fine film, truly; write such a line above the texts"
+    with pytest.raises(DataError, match=f"h.csv holds no texts: {message}"):
+        text_files.read_texts(tmp_path / "h.csv")
 
 
 @pytest.mark.slow

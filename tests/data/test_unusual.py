@@ -14,9 +14,10 @@ import pytest
 import torch
 
 import unroll
-from unroll.data.preparation import Preparation
+from unroll.data.preparation import Preparation, Scaling
 from unroll.data.raw import prepare_series, prepare_texts
 from unroll.data.sequences import SequenceData
+from unroll.data.tokenizer import Tokenizer
 from unroll.data.unusual import measure, nothing_seen, seen_with, unusual, unusual_stream
 from unroll.data.usual import Usual
 from unroll.errors import DataError, UnrollWarning
@@ -266,6 +267,14 @@ def test_a_stream_is_judged_by_all_of_its_steps(walks: unroll.Splits, piece: int
     gaps = np.where(np.arange(40)[:, None] % 3 == [0, 1], np.nan, x)
     assert stream(gaps, preparation, piece)[-1] == ""
     assert stream(gaps / 1000, preparation, piece)[-1] != ""
+
+
+@pytest.mark.parametrize("ngrams", [0, 3])
+def test_unknown_words_of_a_stream_are_counted_without_their_n_grams(ngrams: int) -> None:
+    usual = Usual((1.0, 9.0), 4.0, unknown=0.0, characters=4.0)
+    preparation = Preparation(("a", "b"), Scaling(0.0, 1.0), tokenizer=Tokenizer("{}", ngrams), usual=usual)
+    words = torch.tensor([[token] + [0] * ngrams for token in (0, 1, 2, 0)])
+    assert seen_with(nothing_seen(preparation), words if ngrams else words[:, 0], 20).tolist() == [2, 20]
 
 
 def test_a_stream_of_a_run_that_knows_nothing_is_not_judged(walks: unroll.Splits) -> None:

@@ -12,6 +12,8 @@ import torch
 
 import unroll
 from unroll import DataError, InputError
+from unroll.evaluation.predict_files import Sure, predict_files
+from unroll.runs.data import load_test
 
 
 def softmax(logits: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -69,6 +71,29 @@ def series(tmp_path: Path) -> unroll.Run:
     )
 
 
+GAPS = np.random.default_rng(1).normal(size=(2, 6, 1))
+GAPS[[0, 1], [2, 0]] = np.nan
+
+
+@pytest.fixture
+def marked(tmp_path: Path) -> Callable[[str], unroll.Run]:
+    """A run without training on 30 series of six steps, of which -99.9 marks what is missing; of a table or arrays."""
+
+    def run_on(kind: str) -> unroll.Run:
+        x = np.random.default_rng(0).normal(size=(30, 6)).round(2)
+        x[::3, 2] = -99.9
+        labels = ["down", "up"] * 15
+        if kind == "npz":
+            np.savez(tmp_path / "m.npz", x=x[..., None], y=labels)
+        else:
+            rows = [f"{n},{t},{value},{labels[n]}" for n, row in enumerate(x) for t, value in enumerate(row)]
+            (tmp_path / "m.csv").write_text("\n".join(["id,time,x,label", *rows]))
+        options: Any = {"missing_values": "-99.9", "epochs": 1, "hidden_size": 3, "min_steps": 1}
+        return unroll.train_run(str(tmp_path / f"m.{kind}"), out=tmp_path / "run", **options)
+
+    return run_on
+
+
 def test_series_of_any_length_are_scaled_and_filled(series: unroll.Run) -> None:
     assert series.calibration is not None
     first, second = [[1.0, 1003.0], [None, 1004.0], [2.0, 1005.0]], [[None, 1000.0]]
@@ -100,6 +125,35 @@ def test_series_of_any_length_are_scaled_and_filled(series: unroll.Run) -> None:
     ):
         with pytest.raises(DataError, match=message):
             series.predict(raw, lengths)
+
+
+@pytest.mark.parametrize("kind", ["csv", "npz"])
+def test_a_number_that_marked_a_missing_value_does_so_in_arrays(marked: Callable[[str], unroll.Run], kind: str) -> None:
+    run = marked(kind)
+    torch.testing.assert_close(run.predict(np.nan_to_num(GAPS, nan=-99.9)), run.predict(GAPS), atol=0, rtol=0)
+
+
+def test_a_mark_of_a_table_is_known_in_single_precision_too(marked: Callable[[str], unroll.Run]) -> None:
+    run, x = marked("csv"), GAPS.astype(np.float32)
+    torch.testing.assert_close(run.predict(np.nan_to_num(x, nan=-99.9)), run.predict(x), atol=0, rtol=0)
+
+
+def test_a_mark_of_a_table_is_one_in_a_file_of_arrays(marked: Callable[[str], unroll.Run], tmp_path: Path) -> None:
+    run = marked("csv")
+    np.savez(tmp_path / "more.npz", x=np.nan_to_num(GAPS, nan=-99.9), y=["up", "down"])
+    assert run.config.plan is not None
+    first, second = predict_files(
+        run.model, run.preparation, [tmp_path / "more.npz"], Sure(run.calibration), own=run.config.plan.reading
+    )
+    np.testing.assert_allclose([first.probabilities, second.probabilities], run.predict(GAPS), atol=1e-6)
+
+
+def test_a_mark_of_a_table_is_one_in_arrays_that_are_evaluated(marked: Callable[[str], unroll.Run]) -> None:
+    x = np.full((6, 6), 0.5)
+    x[[0, 3], [1, 2]] = -99.9
+    test = load_test(marked("csv"), (x, ["up", "down"] * 3)).sequences
+    assert test.missing is not None
+    assert int(test.missing.sum()) == 2
 
 
 @pytest.mark.slow

@@ -141,7 +141,10 @@ def test_one_object_for_programs(call: Call, stays: str) -> None:
     [
         ("id,time,pulse,pressure\n1,0,60,x\n", "new.csv, line 2, column pressure: expected a number, got 'x'"),
         ("id,time,pulse\n1,0,60\n", "new.csv: the run reads the features pulse, pressure; the data has pulse"),
-        ("a,b\n60,61\n", "new.csv: the run reads 2 features per time step, the data has 1"),
+        (
+            "a,b\n60,61\n",
+            "new.csv has no columns pulse, pressure: expected pulse, pressure, which the run reads, got a, b",
+        ),
         ("", "new.csv is empty: expected names of columns"),
     ],
 )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import json
 import os
 import re
 import struct
 import tempfile
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,11 @@ from PIL import Image
 import unroll
 from served import client, error_of, made, plain
 from unroll.data.sequences import SequenceData
+from unroll.data.time_steps import TimeSteps
 from unroll.server import Served, guard, limits, served
 from unroll.server.batching import Batcher
+from unroll.server.bodies import Images, Sequences, Texts, parse
+from unroll.server.guard import RefusedError
 from waiting import PATIENCE
 
 JSON = {"content-type": "application/json"}
@@ -76,7 +81,8 @@ def test_sequences_and_texts_that_will_not_do() -> None:
         for sequences, words in (
             ([[]], "sequences.0: List should have at least 1 item"),
             ([[[1.0, 2.0]], [[1.0]]], "sequence 2, step 1: expected 2 numbers, got 1"),
-            ([[[1e39, 0.0]]], "too large for float32"),
+            ([[[1e39, 0.0]]], "sequence 1, step 1, feature 1: 1e+39 is too large for float32; scale it, or send null"),
+            ([[[0.0, 0.0]], [[0.0, 0.0], [0.0, -1e300]]], "sequence 2, step 2, feature 2: -1e+300 is too large"),
             ([long + long[:1]], "sequences.0: List should have at most 10000 items"),
             (
                 [[[0.0, 0.0]] * limits.STEPS] + [[[0.0, 0.0]]] * 255,
@@ -115,6 +121,49 @@ def test_what_is_asked_where_it_is_not(digits: Served) -> None:
         assert broken.status_code in (400, 422)
         many = [("file", (f"{n}.png", b"x")) for n in range(300)]
         assert "the form is broken" in error_of(asked.post("/predict", files=many))
+
+
+def test_formats_of_images_are_named_where_one_is_not_read(digits: Served) -> None:
+    with client(digits) as asked:
+        found = asked.post("/predict", content=b"P5 1 1 255\n0", headers={"content-type": "image/x-portable-graymap"})
+    assert error_of(found) == "image is not a readable image: expected PNG, JPEG, GIF, BMP, WEBP or TIFF"
+
+
+@pytest.mark.parametrize("path", ["/", "/predict", "/stream"])
+def test_two_runs_at_once_are_refused(path: str) -> None:
+    runs = [made(unroll.SequenceClassifier(1, 2, hidden_size=2), plain(), name) for name in "sw"]
+    with client(*runs) as asked:
+        found = asked.request("GET" if path == "/" else "POST", f"{path}?run=s&run=w")
+    assert (found.status_code, error_of(found)) == (400, "expected one run, got 2: s, w")
+
+
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        ('{"texts": ["a"], "texts": ["b"]}', "texts"),
+        ('{"texts": ["a"], "te\\u0078ts": ["a:b"]}', "texts"),
+        ('{"sequences": [[[1]]], "sequences": [[[2]]], "sequences": [[[3]]]}', "sequences"),
+        ('{"times": null, "sequences": [[[1]]], "times": [[0]]}', "times"),
+    ],
+)
+def test_a_key_given_twice_is_refused(body: str, key: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        parse(body.encode(), Images, Sequences, Texts)
+    assert re.fullmatch(f"the key '{key}' is given [23] times: expected it once", refused.value.why)
+
+
+@pytest.mark.parametrize("text", ['a: "texts": b', "::::", "\u2028:", "\x7f:"])
+def test_what_looks_like_a_key_in_a_text_is_none(text: str) -> None:
+    body = parse(json.dumps({"texts": [text, "9" * 5_000]}).encode(), Texts)
+    assert isinstance(body, Texts)
+    assert body.texts[0] == text
+
+
+def test_times_that_go_back_are_counted_as_sequences_are() -> None:
+    resampled = replace(plain(), time_steps=TimeSteps(time_step=1.0))
+    with client(made(unroll.SequenceClassifier(1, 2, hidden_size=2), resampled)) as asked:
+        found = asked.post("/predict", json={"sequences": [[[1], [2]]] * 2, "times": [[0, 1], [1, 0]]})
+    assert error_of(found) == "times of sequence 2 must be ascending numbers"
 
 
 @pytest.mark.slow
@@ -207,7 +256,7 @@ def test_pictures_that_will_not_do(digits: Served) -> None:
     large = zlib.compress(bytes(10_001 * 10_000), 9)  # 100 megapixels in 100 kB
     cases = {
         "empty": (b"", "expected an image file as the body, got an empty body"),
-        "words": (b"hello", "image is not a readable image"),
+        "words": (b"hello", "image is not a readable image: expected PNG, JPEG, GIF, BMP, WEBP or TIFF"),
         "100 megapixels": (png(10_000, 10_000, large), "image is too large: at most 16,000,000 pixels are read"),
         "a bomb": (png(2**31 - 1, 2**31 - 1, zlib.compress(b"x" * 100)), "image"),
         "few rows": (png(4_000, 4_000, zlib.compress(b"x" * 100)), "image is not a readable image"),

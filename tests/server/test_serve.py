@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import unroll
 from served import client, error_of, made, plain, running, same
+from unroll.data.columns import Columns
 from unroll.data.preparation import ImageFormat, Missing, Preparation, Scaling
 from unroll.evaluation.predict_files import Sure, predict_files, predict_texts
 from unroll.runs.storage import load_run
@@ -309,6 +311,15 @@ def heights(tmp_path: Path) -> Path:
     data = unroll.load(tmp_path / "d.npz").train
     unroll.save(unroll.SequenceClassifier(data.input_size, 2, hidden_size=4), tmp_path / "run", data=data)
     return tmp_path / "run"
+
+
+def test_a_number_that_marked_a_missing_value_does_so_in_requests() -> None:
+    columns = Columns(("x",), "id", "time", None, missing_values=("none", "-999"))
+    learned = replace(plain(), missing=Missing((0.5,), False), columns=columns)
+    with client(made(unroll.SequenceClassifier(1, 2, hidden_size=3), learned)) as asked:
+        for path, body in (("/predict", {"sequences": [[[1], [None]]]}), ("/stream", {"steps": [[1], [None]]})):
+            marks = json.loads(json.dumps(body).replace("null", "-999"))
+            assert asked.post(path, json=marks).json() == asked.post(path, json=body).json()
 
 
 def test_a_stream_in_other_units_is_answered_with_a_warning(heights: Path) -> None:

@@ -293,7 +293,7 @@ def _of_series(
     source = str(paths["train"])
     config.check_unused(source, "it is not a table", *COLUMNS)
     config.check_unused(source, "it holds no images", *OF_IMAGES)
-    marks = marks_of_numbers(paths["train"], config)
+    marks = marks_of_numbers(paths["train"], config, None if model is None else model.columns)
 
     def parse(name: str, labelled: bool, known: object) -> Series:
         part, path = held[name], paths[name]

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..config import DataConfig
 from ..errors import DataError
 from .containers import is_frame, numbers, series_block
-from .formats.series import marked_as_before
+from .formats.series import marked_as_before, marks_before
 from .formats.stored import to_data
 from .formats.text_file import check_text
 from .formats.texts import unread
@@ -34,9 +34,10 @@ def prepare_raw(
     Args:
         raw: of images (N, height, width), or in colour (N, height, width, 3), whole numbers from 0 to 255; of series
             (N, time, features) in the units of the training data, NaN or None where a value is missing, or a list of
-            (time, features) of any lengths, and where there is one feature also without that axis; of texts a list of
-            them. Arrays, tensors or nested lists; series also as a pandas frame with two keys, see `series_block`; both
-            as a frame whose columns say what they are, see `unroll.data.frame_examples`.
+            (time, features) of any lengths, and where there is one feature also without that axis; a number that marked
+            a missing value in the training data does so here; of texts a list of them. Arrays, tensors or nested lists;
+            series also as a pandas frame with two keys, see `series_block`; both as a frame whose columns say what they
+            are, see `unroll.data.frame_examples`.
         preparation: of the training data.
         features: numbers in a time step of raw series.
         lengths: (N,) time steps of each series that is padded in ``raw`` (default None: all are full).
@@ -63,7 +64,7 @@ def prepare_raw(
     if preparation.image is not None:
         return unlabelled(_images(raw, preparation.image), preparation)
     block = series_block(raw, "raw", features)
-    each = block.each
+    each = list(map(marks_before(own, preparation).masked, block.each))
     if times is None and block.times is not None and resamples(preparation):
         times = np.split(block.times, block.lengths.cumsum()[:-1])
     if lengths is not None:
@@ -151,12 +152,16 @@ def prepare_series(
     return data.prepared_as(preparation)
 
 
-def checked_times(each: Sequence[np.ndarray], times: Sequence[np.ndarray]) -> np.ndarray:
+def checked_times(
+    each: Sequence[np.ndarray], times: Sequence[np.ndarray], what: str = "series", first: int = 0
+) -> np.ndarray:
     """Return how long after its series' beginning each time step is, (steps of all,) float64.
 
     Args:
         each: (time, features), of each series.
         times: (time,), of each.
+        what: messages call each (default "series"),
+        first: and its number (default 0).
 
     Raises:
         DataError: their number differs from that of the steps, or they are not ascending numbers.
@@ -164,11 +169,11 @@ def checked_times(each: Sequence[np.ndarray], times: Sequence[np.ndarray]) -> np
     if len(times) != len(each):
         raise DataError(f"times must be those of {len(each)} series, got {len(times)}")
     since = [np.empty(0)]
-    for number, (series, own) in enumerate(zip(each, times, strict=True)):
+    for number, (series, own) in enumerate(zip(each, times, strict=True), start=first):
         if own.shape != (len(series),):
-            raise DataError(f"times of series {number} must have shape ({len(series)},), got {own.shape}")
+            raise DataError(f"times of {what} {number} must have shape ({len(series)},), got {own.shape}")
         if not np.isfinite(own).all() or (np.diff(own) < 0).any():
-            raise DataError(f"times of series {number} must be ascending numbers")
+            raise DataError(f"times of {what} {number} must be ascending numbers")
         since.append(own - own[:1])
     return np.concatenate(since)
 

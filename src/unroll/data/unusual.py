@@ -159,13 +159,15 @@ def seen_with(seen: Tensor, x: Tensor, characters: int = 0) -> Tensor:
 
     Args:
         seen: before them, from `nothing_seen` or this function.
-        x: (steps, features) float, as the data stores them, NaN where a value is missing; or (steps,) tokens.
+        x: (steps, features) float, as the data stores them, NaN where a value is missing; or (steps,) tokens, or
+            (steps, 1 + n-grams), each with its n-grams.
         characters: of the text of these tokens (default 0: no texts).
     """
     if not seen.numel():
         return seen
     if seen.dim() == 1:
-        return seen + seen.new_tensor([int((x == 0).sum()), characters])
+        tokens = x if x.dim() == 1 else x[:, 0]
+        return seen + seen.new_tensor([int((tokens == 0).sum()), characters])
     count, mean, squares = seen
     x = x.double().reshape(-1, len(count))
     own = (~x.isnan()).sum(dim=0)

@@ -444,11 +444,12 @@ def _of_array(
     model: nn.Module, preparation: Preparation, form: ImageFormat, file: Path, sure: Sure
 ) -> list[FilePrediction]:
     try:
-        x = read_images(file, form)
+        x, steps = read_images(file, form)
     except DataError as error:
         return [FilePrediction(str(file), error=str(error))]
-    answers = _answers(model, unlabelled(x, preparation), sure)
-    return _placed(answers, Records(range(len(x)), named_by="image"), str(file), [()] * len(x))
+    data = unlabelled(x, preparation)
+    answers = _answers(model, data, sure)
+    return _placed(answers, Records(range(len(x)), named_by="image"), str(file), steps, unusual(data))
 
 
 def _of_series(

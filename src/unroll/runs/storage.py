@@ -14,6 +14,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..cells import Cell, find_cell
+from ..data.formats.series import marks_before
+from ..data.formats.table import Marks
 from ..data.preparation import Preparation
 from ..data.raw import prepare_raw
 from ..data.sequences import SequenceData
@@ -82,6 +84,11 @@ class Run:
             )
         return self.model
 
+    @property
+    def marks(self) -> Marks:
+        """What marked a missing value in the training data beside NaN: numbers in raw series do so too."""
+        return marks_before(None if self.config.plan is None else self.config.plan.reading, self.preparation)
+
     def predict(self, raw: Any, lengths: Any = None, times: Any = None) -> Tensor:
         """Return class probabilities (N, classes) float32 of raw examples, calibrated if the run has a calibration.
 
@@ -93,10 +100,11 @@ class Run:
         Args:
             raw: arrays, tensors, lists or `SequenceData`, not scaled. Images: (N, height, width) integers from 0 to
                 255. Series: (N, time, features), a list of (time, features) of any lengths, or a pandas frame with the
-                MultiIndex (series, time); NaN or None marks a missing value, and the last axis may be omitted if there
-                is one feature. Texts: a list of strings. Series and texts also as any frame that `unroll.load` takes,
-                whose columns are what those of the training data were: a row of the result for each series, in the
-                order of their first rows; `unroll.runs.answer_files` returns the answers with their ids.
+                MultiIndex (series, time); NaN, None, and what marked one in the training data mark a missing value,
+                and the last axis may be omitted if there is one feature. Texts: a list of strings. Series and texts
+                also as any frame that `unroll.load` takes, whose columns are what those of the training data were: a
+                row of the result for each series, in the order of their first rows; `unroll.runs.answer_files` returns
+                the answers with their ids.
             lengths: (N,) time steps of series that are padded in ``raw`` (default None: no series is padded).
             times: (N, time), or a list with (time,) of each series, for a run that resamples: in the units of the
                 training data's times, of dates in seconds (default None).

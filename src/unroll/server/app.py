@@ -16,6 +16,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from ..errors import DataError, InputError
+from ..formatting import shown
 from . import limits, schema
 from .batching import Batcher
 from .bodies import Images, Piece, Sequences, Steps, Texts, parse, uploads
@@ -54,9 +55,12 @@ class Service:
         """Return the run that a request names.
 
         Raises:
-            RefusedError: no run has that name.
+            RefusedError: no run has that name, or it names several.
         """
-        name = request.query_params.get("run")
+        names = request.query_params.getlist("run")
+        if len(names) > 1:
+            raise RefusedError(400, f"expected one run, got {len(names)}: {shown(', '.join(names), 100)}")
+        name = names[0] if names else None
         if name is None:
             return next(iter(self.runs.values()))
         if name not in self.runs:

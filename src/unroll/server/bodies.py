@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from typing import Annotated, Any, ClassVar
 
 import pydantic_core
@@ -102,11 +104,20 @@ def parse(content: bytes, *kinds: type[Body]) -> Body:
         got = f"the keys {', '.join(map(str, value))[:100] or '(none)'}" if isinstance(value, dict) else _kind(value)
         raise RefusedError(422, f"expected one of {expected}, got {got}")
     try:
-        return of_key[keys[0]].model_validate(value)
+        body = of_key[keys[0]].model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"] if part not in (GREY, COLOUR))
         raise RefusedError(422, f"{where[:200]}: {first['msg']}") from None
+    if content.count(b":") > len(value):  # else no key occurs twice
+        json.loads(content, object_pairs_hook=_check_once, parse_int=str, parse_float=str, strict=False)
+    return body
+
+
+def _check_once(pairs: list[tuple[str, Any]]) -> None:
+    (key, times), *_ = Counter(key for key, _ in pairs).most_common(1)
+    if times > 1:
+        raise RefusedError(422, f"the key {key!r} is given {times} times: expected it once")
 
 
 def _key(kind: type[Body]) -> str:

@@ -139,7 +139,7 @@ def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 MEANING = {
-    400: "The body is broken",
+    400: "The body is broken, or several runs are named",
     401: "The token is missing or wrong",
     403: "The request comes from another site's page",
     404: "No run has this name",

@@ -201,7 +201,7 @@ class Served:
                 if len(features) != self.features:
                     where = f"sequence {number + 1}, step {step + 1}"
                     raise DataError(f"{where}: expected {self.features} numbers, got {len(features)}")
-            each.append(np.array(values, np.float64).reshape(-1, self.features))
+            each.append(self._checked(number, np.array(values, np.float64).reshape(-1, self.features)))
         of_each = None if times is None else self._times(each, times)
         rule = self.preparation.time_steps
         if rule is not None and rule.window is not None and rule.stride is not None:
@@ -213,13 +213,26 @@ class Served:
                 )
         return self._all(prepare_series("sequences", each, self.features, self.preparation, of_each))
 
+    def _checked(self, number: int, values: np.ndarray) -> np.ndarray:
+        """Return a series (time, features), the ``number``-th from 0, with NaN for all that marks a missing value."""
+        values = self.run.marks.masked(values)
+        with np.errstate(over="ignore"):
+            is_large = np.isinf((values - np.array(self.preparation.offset or 0.0)).astype(np.float32))
+        if is_large.any():
+            step, feature = (int(at) + 1 for at in np.argwhere(is_large)[0])
+            where, value = f"sequence {number + 1}, step {step}, feature {feature}", values[step - 1, feature - 1]
+            raise DataError(
+                f"{where}: {value:g} is too large for float32; scale it, or send null where a value is missing"
+            )
+        return values
+
     def _times(self, each: Sequence[np.ndarray], times: Sequence[Sequence[float]]) -> list[np.ndarray]:
         """Return the times of series, unless they ask for too many time steps."""
         rule = self.preparation.time_steps
         if rule is None or rule.time_step is None:
             raise DataError(f"the run {self.name} does not resample series: leave times out")
         of_each = [np.array(own, np.float64) for own in times]
-        since, lengths = checked_times(each, of_each), np.array(list(map(len, each)))
+        since, lengths = checked_times(each, of_each, "sequence", 1), np.array(list(map(len, each)))
         steps = grid_sizes(since, lengths, rule.time_step).max()
         if steps > limits.STEPS or steps * len(each) * self.features > limits.NUMBERS:
             raise DataError(

@@ -131,7 +131,8 @@ class Streams:
             if len(step) != features:
                 raise DataError(f"step {number + 1}: expected {features} numbers, got {len(step)}")
         with np.errstate(over="ignore"):
-            values = np.array(steps, np.float64) - np.array(self.served.preparation.offset or 0.0)
+            given = self.served.run.marks.masked(np.array(steps, np.float64))
+            values = given - np.array(self.served.preparation.offset or 0.0)
             x = torch.from_numpy(values.astype(np.float32)).unsqueeze(0)
         gaps = x.isnan()
         if x.isinf().any():

@@ -380,7 +380,7 @@ def _notes(table: Table, places: Places, known: Columns | None) -> tuple[str, ..
         return (takes_in + (keeps if places.group is None else ""), *order)
     spare = [header[place] for place, reason in places.left_out if reason != "as asked"]
     extra = [name for name in spare if name not in known.left_out]
-    missing = [step for step in known.features if step not in header]
+    missing = [step for step in known.features if step not in header and known.is_wide]
     steps = [header[place] for place in sorted(places.features)]
     turned = [step for step in known.features if step in header] != steps and known.is_wide
     return (

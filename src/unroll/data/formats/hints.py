@@ -81,7 +81,9 @@ def _reason(path: Path, lines: list[tuple[int, str]]) -> str | None:
     if len(lines) < 2:
         return None
     (at, first), (_, last) = lines[0], lines[-1]
-    expected, divider = f"{path}, line {at}: expected names of columns", divider_of(last)
+    expected, divider = f"{path}, line {at}: expected names of columns", divider_of(first)
+    if any(line.count(divider) != first.count(divider) for _, line in lines):  # else it divides the others too
+        divider = divider_of(last)
     cells = [(at, [cell.strip() for cell in line.split(divider)]) for at, line in lines]
     if COMMENT.match(first):
         reason = _comment(cells, first)

@@ -76,9 +76,8 @@ def prepare_image(path: Path | Upload, form: ImageFormat) -> PreparedImage:
     """
     if form.framing is None:
         read = read_image(path, form.channels, (form.width, form.height))
-        size = f"resized to {form.width}×{form.height}" if read.resized else "taken as it is"
-        colour = [GREY] if form.channels == 3 and not read.difference else []
-        return PreparedImage(torch.from_numpy(read.pixels.copy()), (size, *colour))
+        words = in_words(form, read.resized, not read.difference)
+        return PreparedImage(torch.from_numpy(read.pixels.copy()), words)
     framing = form.framing
     image = _plain(_stored(path), path, alone=True).convert("RGB")
     steps: list[str] = []
@@ -108,6 +107,12 @@ def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """
     of_width = image.resize((size[0], image.height), Image.Resampling.BICUBIC)
     return of_width.resize(size, Image.Resampling.BICUBIC)
+
+
+def in_words(form: ImageFormat, is_resized: bool, is_grey: bool) -> tuple[str, ...]:
+    """Return what was done to an image that was read as a whole."""
+    size = f"resized to {form.width}×{form.height}" if is_resized else "taken as it is"
+    return (size, GREY) if form.channels == 3 and is_grey else (size,)
 
 
 class ReadImage(NamedTuple):
@@ -173,8 +178,10 @@ def _stored(path: Path | Upload, size: tuple[int, int] | None = None) -> Image.I
         most = path.pixels if isinstance(path, Upload) else Image.MAX_IMAGE_PIXELS
         raise DataError(f"{path} is too large: at most {most:,} pixels are read") from error
     except Exception as error:  # Pillow's decoders raise about anything on a damaged file
-        unhelpful = isinstance(path, Upload) and isinstance(error, UnidentifiedImageError)  # "<_io.BytesIO object …>"
-        raise DataError(f"{path} is not a readable image{'' if unhelpful else f' ({shown(error)})'}") from error
+        why = f" ({shown(error)})"
+        if isinstance(path, Upload) and isinstance(error, UnidentifiedImageError):  # "<_io.BytesIO object …>"
+            why = f": expected {', '.join(path.formats[:-1])} or {path.formats[-1]}"
+        raise DataError(f"{path} is not a readable image{why}") from error
     return image
 
 

@@ -28,6 +28,7 @@ from ..origins import Origins
 from ..preparation import ImageFormat, Preparation, Scaling
 from ..sequences import Parts, SequenceData
 from .image_array import read_arrays
+from .image_file import in_words
 from .stored import to_data
 from .table import marks_of_numbers
 
@@ -96,7 +97,7 @@ def of_arrays(path: Path, arrays: dict[str, np.ndarray], config: DataConfig, mod
         made = _images(parts, images, labels, Preparation(classes, Scaling(0.0, 1.0)), config, form)
         return _with_origins(path, made, arrays, dict(zip(parts, suffixes, strict=True)), config)
     config.check_unused(str(path), "it holds no images", *OF_IMAGES)
-    marks = marks_of_numbers(path, config)
+    marks = marks_of_numbers(path, config, None if model is None else model.columns)
     preparation = Preparation(classes, Scaling(0.0, 1.0))
     data: list[SequenceData] = []
     for suffix, y in zip(suffixes, labels, strict=True):
@@ -174,20 +175,26 @@ def _images(
     return Parts.of(dict(zip(names, data, strict=True)), chosen, colours.understood(config.colour))
 
 
-def read_images(path: Path, form: ImageFormat) -> Tensor:
-    """Return the images ``x`` of an .npz file as sequences (N, time, features) uint8, as a model reads them.
+def read_images(path: Path, form: ImageFormat) -> tuple[Tensor, list[tuple[str, ...]]]:
+    """Return the images ``x`` of an .npz file as a model reads them, and what was done to each, in words.
 
     Args:
         path: the file; ``y`` is ignored.
         form: of the model.
 
+    Returns:
+        sequences (N, time, features) uint8, and of each its preparation.
+
     Raises:
         DataError: the file or ``x`` is invalid.
     """
-    sequences, own, _ = read_arrays({f"{path}: x": _x_of(path, _arrays(path))}, DataConfig(), form)
+    x = _x_of(path, _arrays(path))
+    sequences, own, _ = read_arrays({f"{path}: x": x}, DataConfig(), form)
     if own.shape != form.shape:
         raise DataError(f"{path}: x must hold images of {form.width}×{form.height}, got {own.width}×{own.height}")
-    return sequences[0]
+    resized = x.shape[1:3] != (form.height, form.width)
+    are_grey = (x == x[..., :1]).all(axis=(1, 2, 3)).tolist()
+    return sequences[0], [in_words(form, resized, is_grey) for is_grey in are_grey]
 
 
 def _x_of(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
@@ -197,7 +204,7 @@ def _x_of(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def read_unlabelled(
-    path: Path, classes: tuple[str, ...], config: DataConfig, offset: tuple[float, ...] | None = None
+    path: Path, classes: tuple[str, ...], config: DataConfig, model: Preparation | None = None
 ) -> SequenceData:
     """Read ``x`` of an .npz file, and ``lengths`` if there are any; ``y`` is ignored.
 
@@ -205,13 +212,14 @@ def read_unlabelled(
         path: the file.
         classes: of the model that is to classify it; until then each sequence is said to be of the first.
         config: may say what marks a missing value.
-        offset: of each feature, of that model (default: what the values need).
+        model: preparation of that model (default None: nothing is known).
 
     Raises:
         DataError: the file, ``x`` or ``lengths`` is invalid.
     """
     arrays = _arrays(path)
-    x = arrays["x"] = marks_of_numbers(path, config).masked(_x_of(path, arrays))
+    known, offset = (None, None) if model is None else (model.columns, model.offset)
+    x = arrays["x"] = marks_of_numbers(path, config, known).masked(_x_of(path, arrays))
     y = np.zeros(len(x) if x.ndim else 0, np.int64)
     return _part(path, arrays, "", y, Preparation(classes, Scaling(0.0, 1.0)), offset)
 

@@ -34,13 +34,12 @@ from .parts import VALIDATION, Files, entries_of, inside, unpacked
 from .plain_series import holds_numbers, number_rows
 from .roles import LABELS, id_candidates, long_form
 from .series_file import Series, to_sequences
-from .table import Marks, read_table
+from .table import NO_MARKS, Marks, read_table
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 CLOCKS = ("", "time", "timestamp", "date", "datetime", "index", "unnamed: 0", "id")
 TIMES = ("time", "timestamp")
 NUMBERED = re.compile(r"(?P<label>.*[^\W\d_].*?)[_\-. ]*\d+")
-NO_MARKS = Marks()
 NO_CLASSES = ("train", "test", *VALIDATION)
 
 
@@ -151,18 +150,21 @@ def read_alone(path: Path, model: Preparation, config: DataConfig) -> Series | N
         config: may say how a table writes its numbers; one whose id or features it names is not a recording.
 
     Raises:
-        DataError: the file cannot be read, or a row is invalid.
+        DataError: the file cannot be read, a row is invalid, or it lacks a feature and cannot be anything else.
     """
     features, count = model.features, _count(model)
     if holds_numbers(path):
         if features or count < 2:
             return None
     else:
-        names = [] if path.suffix.lower() == ".txt" else read_rows(path, 1)[0]
-        id_ = model.columns.id if model.columns else None
-        if not features or not set(features) <= set(names) or id_ in names or "id" in map(str.lower, names):
+        if not features or path.suffix.lower() == ".txt":
             return None
         if config.id_column is not None or config.feature_columns is not None:
+            return None
+        names, own = read_rows(path, 1)[0], model.columns.id if model.columns else None
+        id_ = next((name for name in names if name == own or name.lower() == "id"), None)
+        if id_ is not None or not set(features) <= set(names):
+            _check_wide(path, names, id_, model, config)
             return None
         if _looks_long(path, [*features, *config.names("drop_columns")]):
             return None
@@ -174,6 +176,38 @@ def read_alone(path: Path, model: Preparation, config: DataConfig) -> Series | N
     unused = [name for name in names if features and name not in features]
     notes = (f"left out {listed(unused)}",) if unused else ()
     return replace(_series(path, [recording], None, tuple(features) or tuple(names), marks), notes=notes)
+
+
+def _check_wide(path: Path, names: Sequence[str], id_: str | None, model: Preparation, config: DataConfig) -> None:
+    """Raise `DataError` unless a table is long, or may have a row for each series, of one feature in several steps.
+
+    Args:
+        path: of the table.
+        names: of its columns; without an id, not all that the model reads are there.
+        id_: which one is the id; None where there is none.
+        model: its preparation.
+        config: how the table is read.
+    """
+    own = model.columns and model.columns.time
+    times = {"time", *(name.lower() for name in (own, config.time_column) if name)}
+    no_steps = {*CLOCKS, *LABELS, *map(str.lower, (*config.names("drop_columns"), config.label_column or ""))}
+    steps = [name for name in names if name.lower() not in no_steps and name != id_]
+    has_time = bool(times & set(map(str.lower, names)))
+    if id_ is not None:
+        if not has_time and len(steps) < 2:
+            raise DataError(
+                f"{path} has a column {shown(id_)} but no column {shown(own or 'time')}: expected both, or neither for "
+                "a file of one series"
+            )
+    elif (len(model.features) > 1 or len(steps) < 2 or has_time) and not _looks_long(
+        path, config.names("drop_columns")
+    ):
+        missing = [name for name in model.features if name not in names]
+        several = "" if len(missing) == 1 else "s"
+        raise DataError(
+            f"{path} has no column{several} {listed(missing)}: expected {listed(model.features)}, which the run reads, "
+            f"got {listed(names)}; rename the columns that hold them"
+        )
 
 
 def _looks_long(path: Path, used: Sequence[str]) -> bool:

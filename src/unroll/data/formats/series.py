@@ -108,14 +108,14 @@ def _parsed(path: Path, labelled: bool, config: DataConfig, known: Columns | Non
     """
     if _is_table(path):
         return PARSERS[suffix(path)](path, labelled, config, known)
-    marks = _marks_of_no_table(path, config)
+    marks = _marks_of_no_table(path, config, known)
     series = PARSERS[suffix(path)](path, labelled, config, known)
     return replace(series, values=list(map(marks.masked, series.values)))
 
 
-def _marks_of_no_table(path: Path, config: DataConfig) -> Marks:
+def _marks_of_no_table(path: Path, config: DataConfig, known: Columns | None) -> Marks:
     config.check_unused(str(path), "it is not a table", *COLUMNS)
-    return marks_of_numbers(path, config)
+    return marks_of_numbers(path, config, known)
 
 
 def read_unlabelled(
@@ -143,7 +143,7 @@ def read_unlabelled(
     offset = None if model is None else model.offset
     if kind == ".npz" and not path.is_dir():
         config.check_unused(str(path), "it is not a table", *COLUMNS)
-        data = npz.read_unlabelled(path, classes, config, offset)
+        data = npz.read_unlabelled(path, classes, config, model)
         return data, Records(range(len(data)))
     if kind not in PARSERS or path.is_dir():
         raise DataError(f"{path} is not a file of series: expected {', '.join(PARSERS)} or .npz{conversion(path)}")
@@ -159,7 +159,7 @@ def _parsed_alone(path: Path, classes: tuple[str, ...], model: Preparation | Non
         if series is not None:
             return series
     if kind in (".tsv", ".txt") and not _is_table(path):
-        marks, series = _marks_of_no_table(path, config), plain_series.parse_unlabelled(path, classes)
+        marks, series = _marks_of_no_table(path, config, known), plain_series.parse_unlabelled(path, classes)
         return replace(series, values=list(map(marks.masked, series.values)))
     return _parsed(path, False, config, known)
 
@@ -175,6 +175,13 @@ def marked_as_before(own: DataConfig, reading: DataConfig, model: Preparation) -
     if model.columns is not None or reading.missing_values is not None:
         return reading
     return replace(reading, missing_values=own.missing_values)
+
+
+def marks_before(own: DataConfig | None, model: Preparation) -> Marks:
+    """Return what marked a missing value in a model's own data; arguments as of `marked_as_before`."""
+    if model.columns is not None:
+        return Marks(model.columns.decimal, model.columns.missing_values)
+    return Marks(missing=() if own is None else own.names("missing_values"))
 
 
 def _is_table(path: Path) -> bool:

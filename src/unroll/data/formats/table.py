@@ -22,6 +22,7 @@ import numpy as np
 from ...config import DataConfig
 from ...errors import ConfigError, DataError
 from ...formatting import shown
+from ..columns import Columns
 from .parsing import (
     PANDAS_MISSING,
     checked_header,
@@ -82,12 +83,22 @@ class Marks:
         return math.nan if cell.strip() in self.missing else number(cell, self.decimal)
 
 
-def marks_of_numbers(path: Path, config: DataConfig) -> Marks:
+NO_MARKS = Marks()
+
+
+def marks_of_numbers(path: Path, config: DataConfig, known: Columns | None = None) -> Marks:
     """Return the marks of missing values for a file that is not a table and holds only numbers.
 
+    Args:
+        path: the file.
+        config: says what they are;
+        known: of the table that a model was trained on says so if ``config`` does not (default None: there was none).
+
     Raises:
-        ConfigError: a mark is not a number.
+        ConfigError: a mark of ``config`` is not a number.
     """
+    if known is not None and not config.names("missing_values"):
+        return Marks(known.decimal, known.missing_values)
     marks = Marks(missing=config.names("missing_values"))
     for mark in marks.missing:
         try:

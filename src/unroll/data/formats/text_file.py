@@ -98,6 +98,7 @@ class _Table:
         numbers: of these
         places: of the rows, from 0, as pandas counts them
         rows: what each holds by the names of the columns, or fields
+        empty_is_missing: whether an empty cell lacks its text, as in a file that has no other sign for that
     """
 
     path: Path
@@ -106,6 +107,7 @@ class _Table:
     numbers: list[int]
     places: Sequence[int]
     rows: Sequence[Mapping[str, Any]]
+    empty_is_missing: bool = False
 
     def values(self, name: str) -> list[Any]:
         return [row.get(name) for row in self.rows]
@@ -128,7 +130,7 @@ def parse_table(path: Path, config: DataConfig, labels: Labels) -> ParsedTexts:
     header, records = read_records(path)
     cells = [dict(zip(header, cells, strict=True)) for *_, cells in records]
     lines, rows = [record.line for record in records], [record.row for record in records]
-    return _texts(_Table(path, "line", header, lines, rows, cells), config, labels)
+    return _texts(_Table(path, "line", header, lines, rows, cells, empty_is_missing=True), config, labels)
 
 
 def parse_rows(
@@ -200,8 +202,8 @@ def _texts(table: _Table, config: DataConfig, labels: Labels) -> ParsedTexts:
     label = None if labels == "unwanted" else _label_column(table, config, text, labels == "needed")
     texts = []
     for place, value in enumerate(table.values(text)):
-        if value is None:
-            raise DataError(f"{table.where(place)}: {shown(text)} is missing")
+        if value is None or (table.empty_is_missing and not value.strip()):
+            raise DataError(f"{table.where(place)}: {shown(text)} is missing: write a text, or remove the {table.row}")
         if not isinstance(value, str):
             raise DataError(f"{table.where(place)}: expected a text in {shown(text)}, got {shown(value)}")
         texts.append(check_text(table.where(place), value))
@@ -287,7 +289,9 @@ def _text_column(table: _Table, config: DataConfig) -> str:
         known += longer
     called = _called(table.names, TEXTS)
     if not known and called:
-        value = next(value for value in table.values(called[0]) if value not in (None, ""))
+        value = next((value for value in table.values(called[0]) if value not in (None, "")), None)
+        if value is None:
+            return called[0]  # of which each row is refused, or is an empty text
         raise DataError(
             f"{table.path}: expected texts in {listed(called)}, got numbers, {shown(value)} for instance; say which "
             "column holds the texts with --text-column (in Python text_column=…)"

@@ -186,6 +186,9 @@ def read_texts(
     else:
         texts, numbers = text_lines(read_text(path))
         records = Records(range(len(texts)), numbers, named_by="line")
+    if not texts and suffix in TABLES:
+        names = f"its first line was taken for the names of columns, {listed(_names_in(path))}"
+        raise DataError(f"{path} holds no texts: {names}; write such a line above the texts")
     if not texts:
         raise DataError(f"{path} holds no texts")
     return texts, records
