@@ -23,8 +23,9 @@ from ..lock import locked
 from ..plan import Plan, holds_none_out, why_none_can_be
 from ..record import read_record
 from ..refit import refuse_refit, train_on_all
+from ..trials import Trial
 from .search import Method, plan, propose
-from .state import Sweep, Trial, read_sweep
+from .state import Sweep, read_sweep
 
 OPEN = ("waiting", "running")  # of a trial that is not finished
 TRIED_OUT = 100  # most combinations of the ends of ranges that are checked on the data before training
