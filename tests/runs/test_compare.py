@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -13,16 +14,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from scipy import stats
 
 import unroll
 from unroll import compare_runs
 from unroll.cli import main
+from unroll.cli.views.comparison import print_comparison
 from unroll.evaluation.predictions import Predictions
 from unroll.evaluation.significance import LEVEL, holm
 from unroll.plots import Curve, Score, png, side_by_side, swept
 from unroll.runs.artifacts import read_calibration, read_predictions, write_predictions
-from unroll.runs.compare import Verdict
+from unroll.runs.compare import Comparison, Verdict
 from unroll.runs.folder import EVALUATION, METRICS, PREDICTIONS
 from unroll.runs.record import Record, read_record
 
@@ -278,6 +281,68 @@ def test_settings_with_several_seeds_are_compared_over_them(here: Path) -> None:
     assert str(verdict).startswith("lr 0.01 and lr 0.002: ")
     assert "% on average, " in str(verdict)
     assert "over 2 and 2 seeds: Welch p " in str(verdict)
+
+
+@pytest.fixture
+def compared(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Comparison]:
+    """Compare ensembles of three of two settings, made up; members with one seed have one loss, or each its own."""
+    a, made = read_record(runs / "a"), dict[str, Record]()
+    monkeypatch.setattr("unroll.runs.compare.read_record", lambda path: made[path.name])
+
+    def compare(
+        seeds: tuple[int, int], val_seed: int | None, are_same: bool = True, rival: tuple[int, int] | None = None
+    ) -> Comparison:
+        for lr, seed in (*((0.02, seed) for seed in seeds), *((0.01, seed) for seed in rival or seeds)):
+            settings = {**a.settings, "lr": lr, "ensemble": 3, "val_seed": val_seed}
+            own = {"path": Path(f"{lr}-{seed}"), "seed": seed, "settings": settings, "accuracy": 0.5 + lr + seed / 100}
+            losses = tuple(member / 10 + (0 if are_same else seed) for member in range(seed, seed + 3))
+            made[f"{lr}-{seed}"] = replace(a, **own, member_losses=losses)
+        return compare_runs(list(made))
+
+    return compare
+
+
+def test_ensembles_that_share_members_are_not_tested_over_seeds(compared: Callable[..., Comparison]) -> None:
+    (verdict,) = compared((0, 1), 0).verdicts
+    assert (verdict.test, verdict.p) == (None, None)
+    assert verdict.reason == "0.02-0 and 0.02-1 share members (seeds 1 to 2); choose seeds at least 3 apart"
+
+
+def test_a_rival_that_shares_members_is_not_tested_over_seeds(compared: Callable[..., Comparison]) -> None:
+    (verdict,) = compared((0, 3), 0, rival=(0, 2)).verdicts
+    assert verdict.reason == "0.01-0 and 0.01-2 share members (seed 2); choose seeds at least 3 apart"
+
+
+def test_ensembles_that_share_members_have_no_deviation(compared: Callable[..., Comparison]) -> None:
+    assert [group.deviation for group in compared((0, 2), 0).groups] == [None, None]
+
+
+def test_the_mean_of_ensembles_that_share_members_is_shown_without_a_deviation(
+    compared: Callable[..., Comparison],
+) -> None:
+    shown = io.StringIO()
+    print_comparison(Console(file=shown, width=200), compared((0, 1), 0))
+    assert "0.02-0, 0.02-1: mean 52.50 % without a deviation: 0.02-0 and 0.02-1 share members" in shown.getvalue()
+    assert "±" not in shown.getvalue()
+
+
+@pytest.mark.parametrize("val_seed", [0, None])
+def test_ensembles_with_seeds_of_their_own_are_tested_over_them(
+    val_seed: int | None, compared: Callable[..., Comparison]
+) -> None:
+    found = compared((0, 3), val_seed)
+    assert [verdict.test for verdict in found.verdicts] == ["welch"]
+    assert found.groups[0].deviation == pytest.approx(0.03 / 2**0.5)
+
+
+def test_the_same_seeds_with_another_validation_split_are_other_members(compared: Callable[..., Comparison]) -> None:
+    (verdict,) = compared((0, 1), None, are_same=False).verdicts
+    assert verdict.test == "welch"
+
+
+def test_where_no_split_is_drawn_the_same_seeds_are_the_same_members(compared: Callable[..., Comparison]) -> None:
+    (verdict,) = compared((0, 1), None).verdicts
+    assert "share members" in verdict.reason
 
 
 def test_runs_that_differ_in_the_seed_alone_are_not_tested(here: Path) -> None:

@@ -358,6 +358,11 @@ def test_runs_are_compared_with_it(run: unroll.Run) -> None:
     assert "ensemble" in compared.differing
 
 
+def test_its_record_has_the_losses_of_its_members(run: unroll.Run) -> None:
+    alone = [read_record(run.path / f"members/{number}").loss for number in (1, 2, 3)]
+    assert list(read_record(run.path).member_losses) == alone
+
+
 def test_histories_of_different_lengths_have_a_mean(run: unroll.Run, tmp_path: Path) -> None:
     lines = [(run.path / f"members/{number}/metrics.jsonl").read_text().splitlines() for number in (1, 2, 3)]
     for number, kept in enumerate((lines[0], lines[1][1:], lines[2][:2]), start=1):  # of restarts, and of patience

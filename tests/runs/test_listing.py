@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ def runs(run: unroll.Run) -> Path:
     write_json(folder / "members" / "config.json", config | {"train": config["train"] | {"ensemble": 2}})
     shutil.copytree(run.path, folder / "members" / "members" / "1")
     ended, waiting = ({**TRIAL, "status": status} for status in ("finished", "waiting"))
-    trials = [ended | {"val_accuracy": 0.75}, waiting | {"number": 2, "val_accuracy": None}]
+    trials = [ended | {"val_accuracy": 0.75, "score": 0.75, "val_loss": 0.5}, waiting | {"number": 2}]
     write_json(folder / "sweep" / "sweep.json", SWEEP | {"trials": trials})
     for name in ("folds/1", "folds/2", "refit"):
         shutil.copytree(run.path, folder / "folded" / name)
@@ -87,7 +88,7 @@ def test_each_run_ensemble_and_sweep_is_a_row_with_its_state(runs: Path, run: un
     assert good.epochs == metrics[-1]["epoch"]
     assert good.val_accuracy in [line["val_accuracy"] for line in metrics]
     assert good.size == sum(file.stat().st_size for file in (runs / "good").iterdir())
-    assert (sweep.epochs, sweep.val_accuracy, entries["halted"].accuracy) == (1, 0.75, None)
+    assert (sweep.trainings, sweep.val_accuracy, entries["halted"].accuracy) == (1, 0.75, None)
     assert entries["older"].reason == "format 2 of unroll 0.0.9, expected 3"
     assert entries["broken"].reason.startswith("a file is broken (")
 
@@ -101,10 +102,11 @@ def test_what_a_link_points_to_does_not_count_for_the_size(tmp_path: Path) -> No
     assert [entry.size for entry in list_runs(tmp_path / "runs")] == [size]
 
 
-def trial(number: int, seed: int, accuracy: float | None) -> dict[str, object]:
-    """Return a training of a sweep; without an accuracy it has failed."""
-    status = "failed" if accuracy is None else "finished"
-    return {**TRIAL, "number": number, "seed": seed, "status": status, "val_accuracy": accuracy}
+def trial(number: int, seed: int, accuracy: float | None, score: float | None = None) -> dict[str, object]:
+    """Return a training of a sweep, whose score is the accuracy unless given; without an accuracy it has failed."""
+    status, score = "failed" if accuracy is None else "finished", accuracy if score is None else score
+    results = {"val_accuracy": accuracy, "val_loss": 0.5, "score": score}
+    return {**TRIAL, "number": number, "seed": seed, "status": status, **results}
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,36 @@ def test_the_accuracy_of_a_sweep_is_the_best_mean_over_all_seeds(
     write_json(tmp_path / "sweep" / "sweep.json", SWEEP | {"trials": trials, "seeds": [0, 1]})
     (entry,) = list_runs(tmp_path)
     assert entry.val_accuracy == (None if best is None else pytest.approx(best))
-    assert (entry.epochs, entry.state) == (len(trials), "finished" if len(trials) == 4 else "interrupted")
+    assert (entry.trainings, entry.state) == (len(trials), "finished" if len(trials) == 4 else "interrupted")
+
+
+def test_the_accuracy_of_a_sweep_is_that_of_the_setting_with_the_best_score(tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    by_loss = [trial(1, 0, 0.9, score=-0.8), trial(2, 0, 0.7, score=-0.3)]
+    write_json(tmp_path / "sweep" / "sweep.json", SWEEP | {"trials": by_loss, "settings": {"metric": "loss"}})
+    (entry,) = list_runs(tmp_path)
+    assert entry.val_accuracy == 0.7
+
+
+def test_the_epochs_of_an_ensemble_are_those_that_were_trained(runs: Path, run: unroll.Run) -> None:
+    kept = json.loads((run.path / "evaluation.json").read_text()) | {"epoch": 3}
+    write_json(runs / "members" / "evaluation.json", kept)
+    (runs / "members" / "metrics.jsonl").unlink()  # an ensemble has none of its own
+    shutil.copytree(run.path, runs / "members" / "members" / "2")
+    for number, epochs in ((1, 7), (2, 4)):
+        (runs / "members" / "members" / f"{number}" / "metrics.jsonl").write_text(f'{{"epoch": {epochs}}}\n')
+    assert by_name(runs)["members"].epochs == 7
+
+
+@pytest.mark.parametrize(("name", "ended"), [("sweep", 1), ("folded", 2)])
+def test_of_several_trainings_it_is_said_how_many_have_ended(name: str, ended: int, runs: Path) -> None:
+    entry = by_name(runs)[name].to_dict()
+    assert (entry["epochs"], entry["trainings"]) == (None, ended)
+
+
+@pytest.mark.parametrize("cell", ["1 trial", "2 folds"])
+def test_the_table_does_not_show_trainings_as_epochs(cell: str, runs: Path, call: Callable[..., Any]) -> None:
+    assert f" {cell} │" in call("runs")[1]
 
 
 @pytest.mark.parametrize(("kept", "val_accuracy"), [(1, 0.8), (2, 0.7), (3, 0.6)])
@@ -142,7 +173,7 @@ def test_a_cross_validation_is_a_row_with_its_mean_and_is_removed_whole(
     runs: Path, call: Callable[..., tuple[int, str, str]]
 ) -> None:
     folded = by_name(runs)["folded"]
-    assert (folded.data, folded.model, folded.accuracy, folded.epochs) == ("mnist-sample", "rnn 150", 0.625, 2)
+    assert (folded.data, folded.model, folded.accuracy, folded.trainings) == ("mnist-sample", "rnn 150", 0.625, 2)
     assert list(by_name(runs / "folded")) == ["folds/1", "folds/2", "refit"]
     with locked(runs / "folded" / "folds" / "2"), pytest.raises(RunError, match="folds/2 is in use"):
         remove_runs([folded])

@@ -62,9 +62,22 @@ def test_where_no_class_has_two_all_is_trained_on(call: Call) -> None:
     assert "there is no test part: how well a model does on new sequences stays unknown" in out
     assert "\nno test accuracy: all sequences were used for training\n" in out
     assert "evaluate run --data OTHER\n" in out
-    with pytest.raises(DataError, match="a sweep chooses by validation accuracy: no class of .* has two sequences"):
+    with pytest.raises(DataError, match="a sweep chooses by validation accuracy, but none of .*: no class has two; "):
         run_sweep(path, search={"lr": [0.1, 0.01]}, out="sweep", **QUICK)
     assert not Path("sweep").exists()
+
+
+def test_a_sweep_says_that_no_whole_group_can_be_held_out() -> None:
+    x = np.random.default_rng(0).normal(size=(20, 3, 1))
+    np.savez("two.npz", x=x, y=np.arange(20) % 2, who=np.arange(20) % 2)
+    with pytest.raises(DataError, match=r"none of two.npz can be held out: each group has a class that no other has; "):
+        run_sweep("two.npz", search={"lr": [0.1, 0.01]}, out="sweep", group="who", test_fraction=0, **QUICK)
+
+
+def test_a_sweep_says_that_all_begin_at_the_same_time() -> None:
+    Path("one.csv").write_text("day,a,b,label\n" + "".join(f"1,{n},{-n},{'ab'[n % 2]}\n" for n in range(20)))
+    with pytest.raises(DataError, match=r"none of one.csv can be held out: all begin at the same time; "):
+        run_sweep("one.csv", search={"lr": [0.1]}, out="sweep", split_by_time="day", test_fraction=0, **QUICK)
 
 
 def test_a_class_of_one_is_trained_on_and_said(call: Call) -> None:

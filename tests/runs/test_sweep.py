@@ -519,6 +519,19 @@ def test_where_validation_decided_a_refit_is_as_long_as_the_kept_weights_took(
     assert refit_settings(asked, [Path(name) for name in known]) == {"lr": 0.01} | length | without
 
 
+def test_a_refit_of_ensembles_is_as_long_as_their_members_took_on_average(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kept = {f"{fold}/members/{number}": 10 * number for fold in (1, 2) for number in (1, 2, 3)}
+    for name in kept:
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.json").write_text('{"format": 3, "unroll": "", "preparation": {}}')
+    longest = lambda path: kept.get(str(path.relative_to(tmp_path)), 30)  # noqa: E731  # an ensemble's own is the most
+    monkeypatch.setattr("unroll.runs.refit.read_evaluation", lambda _: {"deciding": 25})
+    monkeypatch.setattr("unroll.runs.refit.read_record", lambda path: SimpleNamespace(kept_epoch=longest(path)))
+    assert refit_settings({"ensemble": 3}, [tmp_path / "1", tmp_path / "2"])["epochs"] == 20
+
+
 def test_where_validation_did_not_decide_a_refit_is_as_long_as_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unroll.runs.refit.read_evaluation", lambda _: {"deciding": None})
     without = {"val_fraction": 0.0, "patience": 0, "keep": "last", "metric": None}

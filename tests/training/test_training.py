@@ -344,6 +344,14 @@ def test_early_stopping_waits_for_patience(small: Splits) -> None:
     assert training.kept == f"last weights (epoch {len(results)})"
 
 
+def test_without_a_validation_split_patience_ends_nothing(small: Splits) -> None:
+    alike = small.train.subset(torch.arange(1))  # of which none can be held out
+    config = TrainConfig(epochs=4, schedule="constant", patience=1)
+    training = Training(small_model(), replace(small, train=alike), config)
+    assert training.val is None
+    assert [event.epoch for event in training.events() if isinstance(event, EpochResult)] == [1, 2, 3, 4]
+
+
 def test_divergence_is_diagnosed(small: Splits) -> None:
     config = replace(CONSTANT, lr=1e30, clip_norm=0.0)
     with pytest.raises(TrainingError) as error:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import combinations, groupby
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
@@ -64,8 +64,21 @@ class Group:
 
     @property
     def deviation(self) -> float | None:
-        """Standard deviation of the accuracy over the runs (n - 1 in its denominator); None for a single run."""
-        return stdev(self.accuracies) if len(self.accuracies) > 1 else None
+        """Standard deviation of the accuracy over the runs (n - 1 in its denominator).
+
+        None for a single run, and where runs share members: these are not independent.
+        """
+        return stdev(self.accuracies) if len(self.accuracies) > 1 and not self.shared else None
+
+    @property
+    def shared(self) -> str:
+        """Which two of the runs, ensembles, share members, in words; empty if none do."""
+        for first, second in combinations(self.runs, 2):
+            if seeds := _shared_seeds(first, second):
+                which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
+                apart = f"choose seeds at least {first.settings['ensemble']} apart"
+                return f"{first.path} and {second.path} share members ({which}); {apart}"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -399,11 +412,24 @@ def _over_seeds(best: Group, rival: Group) -> Verdict:
     paired, reason = _pairing(best.runs[0], rival.runs[0])
     if paired is None:
         return Verdict(best.name, rival.name, accuracies, None, reason)
+    if shared := best.shared or rival.shared:
+        return Verdict(best.name, rival.name, accuracies, None, shared)
     p = welch(best.accuracies, rival.accuracies)
     if p is None:
         return Verdict(best.name, rival.name, accuracies, None, "the accuracy is the same with every seed")
     seeds = f"over {len(best.runs)} and {len(rival.runs)} seeds"
     return Verdict(best.name, rival.name, accuracies, "welch", seeds, p=p)
+
+
+def _shared_seeds(a: Record, b: Record) -> range:
+    """Return the seeds of the members that two ensembles with the same settings share, ``a`` with the lower seed.
+
+    Trainings with one seed are the same if they hold the same out: by ``val_seed``, or if an equal loss shows it.
+    """
+    members, has_one_split = a.settings["ensemble"], a.settings["val_seed"] is not None
+    losses = zip(a.member_losses[b.seed - a.seed :], b.member_losses, strict=False)
+    is_same = members > 1 and (has_one_split or any(first == second for first, second in losses))
+    return range(b.seed, a.seed + members) if is_same else range(0)
 
 
 def _run_by_run(best: Record, rival: Record) -> Verdict:

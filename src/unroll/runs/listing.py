@@ -33,6 +33,7 @@ from .folder import (
     runs_of_many,
 )
 from .lock import LOCK, is_locked, locked
+from .trials import Trial, ranked
 
 Sorting = Literal["date", "name", "accuracy", "size"]
 State = Literal["finished", "running", "interrupted", "failed", "damaged"]
@@ -54,7 +55,8 @@ class Entry:
         accuracy: on the test set, a fraction; of a cross-validation the mean over its folds; None without one, and of
             sweeps
         val_accuracy: validation accuracy of the saved weights, a fraction; of a sweep that of the best setting so far
-        epochs: trained so far; of a sweep or a cross-validation the trainings that have ended
+        epochs: trained so far, of an ensemble the most of a member; None of a sweep or a cross-validation
+        trainings: of a sweep or a cross-validation those that have ended; None of others
         date: of the last change of the training's files
         size: bytes of all files in the folder
     """
@@ -69,6 +71,7 @@ class Entry:
     accuracy: float | None = None
     val_accuracy: float | None = None
     epochs: int | None = None
+    trainings: int | None = None
     date: datetime
     size: int
 
@@ -153,12 +156,12 @@ def _run(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         facts["state"] = "running" if _in_use(path) else "interrupted" if resumable else "failed"
     if test is not None and is_number(accuracy := test.get("accuracy"), 0, 1):
         facts["accuracy"] = accuracy
-    epochs = _epochs(path)
-    if epochs:
+    if members > 1:
+        lasts = [epochs[-1]["epoch"] for member in _members(path, members) if (epochs := _epochs(member))]
+        facts["epochs"] = max(lasts, default=None)
+    elif epochs := _epochs(path):
         kept = [epoch for epoch in epochs if test and epoch["epoch"] == test.get("epoch")] or epochs[-1:]
         facts |= {"epochs": epochs[-1]["epoch"], "val_accuracy": kept[0].get("val_accuracy")}
-    elif members > 1 and test is not None:
-        facts["epochs"] = test.get("epoch")
     return facts
 
 
@@ -181,14 +184,7 @@ def _epochs(path: Path) -> list[dict[str, Any]]:
 def _sweep(path: Path, state: dict[str, Any]) -> dict[str, Any]:
     trials = state["trials"]
     ended = [trial for trial in trials if trial["status"] in ("finished", "failed")]
-    scores: dict[int, list[dict[str, Any]]] = {}
-    for trial in trials:
-        scores.setdefault(trial["number"], []).append(trial)
-    means = [
-        sum(trial["val_accuracy"] for trial in own) / len(own)
-        for own in scores.values()
-        if all(trial["val_accuracy"] is not None for trial in own)
-    ]
+    best = next(iter(ranked([Trial(**trial) for trial in trials])), None)
     cell = state["settings"].get("cell") or state["axes"].get("cell") or ""
     is_whole = len(ended) == len(trials) == state["count"] * len(state["seeds"])
     return {
@@ -196,8 +192,8 @@ def _sweep(path: Path, state: dict[str, Any]) -> dict[str, Any]:
         "state": "running" if _in_use(path) else "finished" if is_whole else "interrupted",
         "data": str(state["data"]),
         "model": " ".join(map(str, cell)) if isinstance(cell, list) else str(cell),
-        "val_accuracy": max(means, default=None),
-        "epochs": len(ended),
+        "val_accuracy": best.mean if best else None,
+        "trainings": len(ended),
     }
 
 
@@ -216,7 +212,7 @@ def _crossval(path: Path, state: dict[str, Any]) -> dict[str, Any]:
         "data": str(state["data"]),
         "model": _model(read_json(first)) if first.exists() else str(state["settings"].get("cell", "")),
         "accuracy": mean if is_number(mean, 0, 1) else None,
-        "epochs": len(ended),
+        "trainings": len(ended),
     }
 
 

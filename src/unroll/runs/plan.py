@@ -131,3 +131,13 @@ class Plan:
 def holds_none_out(splits: Splits) -> bool:
     """Return whether series are too few to hold some of them out for validation."""
     return splits.val is None and splits.train.kind == "series" and len(splits.train) <= FEW
+
+
+def why_none_can_be(splits: Splits) -> str:
+    """Return why no sequences could be held out for validation, in words."""
+    origins = splits.train.origins
+    if origins is not None and origins.when is not None:
+        return "all begin at the same time"
+    if origins is not None and origins.undivided is not None:
+        return f"each {origins.whole} has a class that no other has"
+    return "no class has two"

@@ -43,6 +43,7 @@ class Record:
         correct: number of correct predictions
         baseline: the best result of ``unroll baseline``; None if that was not run
         calibration: of its confidence; None if no validation split was held out
+        member_losses: of an ensemble the loss of each member on the test set; empty without one
     """
 
     path: Path
@@ -62,6 +63,7 @@ class Record:
     correct: int
     baseline: BestBaseline | None = None
     calibration: Calibration | None = None
+    member_losses: tuple[float, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -108,6 +110,7 @@ def read_record(path: str | Path) -> Record:
             raise FileNotFoundError("it is missing")
         metrics = {key: test[key] for key in ("accuracy", "loss", "n", "correct")}
         metrics["interval"] = Interval(*test["interval"]) if test["n"] else None
+        metrics["member_losses"] = tuple(member["loss"] for member in test.get("members", ()) if test["n"])
         for file in (member / WEIGHTS for member in members(path, config)):
             parameters += _count(file)
     except RunError:

@@ -11,6 +11,7 @@ from ..data.splits import Splits
 from ..errors import DataError
 from .artifacts import read_evaluation
 from .execute import Event, complete_run
+from .folder import members_in
 from .record import read_record
 
 
@@ -27,7 +28,7 @@ def refit_settings(settings: Mapping[str, Any], runs: Sequence[Path]) -> dict[st
     """Return the settings of a training on all, without a validation part.
 
     Where that decided which weights are kept or when training stops, the training is as long as up to the epoch whose
-    weights were kept, on average over the runs, and its last weights are kept.
+    weights were kept, on average over the runs, of ensembles over their members, and its last weights are kept.
 
     Args:
         settings: of the runs.
@@ -36,7 +37,8 @@ def refit_settings(settings: Mapping[str, Any], runs: Sequence[Path]) -> dict[st
     free = {"val_fraction": 0.0, "patience": 0, "keep": "last", "metric": None}
     own = {name: value for name, value in settings.items() if name not in (*free, "val_seed")}
     if any((read_evaluation(path) or {}).get("deciding") is not None for path in runs):
-        epochs = max(1, round(fmean(read_record(path).kept_epoch for path in runs)))
+        trained = [single for path in runs for single in members_in(path) or [path]]
+        epochs = max(1, round(fmean(read_record(path).kept_epoch for path in trained)))
         own |= {"epochs": epochs, "training_steps": None, "budget": None}
     return own | free
 

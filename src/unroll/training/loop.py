@@ -52,7 +52,7 @@ class Training:
         model: any module mapping x (batch, time, features) float32 and lengths (batch,) int64 or None to logits
             (batch, classes); it is moved to the device and trained in place.
         splits: data; without a validation split of its own, one is taken from ``splits.train``, which itself is not
-            changed; ``val`` is None where ``config`` wants none, or no class has two sequences.
+            changed; ``val`` is None where ``config`` wants none, or none can be held out.
         config: settings (default ``TrainConfig()``).
         sequence_weights: (N,) float32, above 0, by which the loss of each training sequence is multiplied, in addition
             to the weight of its class; not for data of which a validation part is still to be cut (default None: all
@@ -242,7 +242,8 @@ class Training:
     def _is_finished(self) -> bool:
         if self.epoch > self.epochs:
             return True
-        return bool(self.config.patience) and self.epochs_done - self.best_epoch >= self.config.patience
+        patience = self.config.patience if self.val else 0
+        return bool(patience) and self.epochs_done - self.best_epoch >= patience
 
     def _train_epoch(self, pause: Callable[[], bool]) -> Iterator[Progress]:
         clock = time.perf_counter()

@@ -100,10 +100,11 @@ def _remarks(comparison: Comparison) -> Iterator[Text]:
             "the runs were trained on different data, or read it differently: see the table", style="bold yellow"
         )
     for group in comparison.groups:
-        if group.deviation is not None:
-            names = ", ".join(str(run.path) for run in group.runs)
-            spread = f"{percent(group.accuracy)} ± {100 * group.deviation:.2f} (standard deviation over seeds)"
-            yield Text(f"{names}: mean {spread}")
+        if len(group.accuracies) > 1:
+            names, spread = ", ".join(str(run.path) for run in group.runs), f"without a deviation: {group.shared}"
+            if group.deviation is not None:
+                spread = f"± {100 * group.deviation:.2f} (standard deviation over seeds)"
+            yield Text(f"{names}: mean {percent(group.accuracy)} {spread}")
     for verdict in comparison.verdicts:
         yield Text(str(verdict), style="green" if verdict.significant else "")
     for mean in comparison.means:

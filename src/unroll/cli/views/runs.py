@@ -59,10 +59,18 @@ def _cells(entry: Entry) -> tuple[str, ...]:
         entry.model or "–",
         percent(entry.accuracy),
         percent(entry.val_accuracy),
-        "–" if entry.epochs is None else f"{entry.epochs:,}",
+        _trained(entry),
         f"{entry.date:%Y-%m-%d %H:%M}",
         size(entry.size),
     )
+
+
+def _trained(entry: Entry) -> str:
+    """Return the epochs of a run, of several runs how many have ended."""
+    if entry.trainings is None:
+        return "–" if entry.epochs is None else f"{entry.epochs:,}"
+    what = "fold" if entry.kind == "crossval" else "trial"
+    return f"{entry.trainings:,} {what}{'' if entry.trainings == 1 else 's'}"
 
 
 def print_cache(console: Console, folder: Path, entries: Sequence[Cached]) -> None:

@@ -23,7 +23,7 @@ from ...models.classifier import SequenceClassifier
 from ...runs.ensemble import members
 from ...runs.execute import Event, Restarted, Started
 from ...runs.folder import EVENTS, MEMBERS, METRICS
-from ...runs.plan import Plan, holds_none_out
+from ...runs.plan import Plan, holds_none_out, why_none_can_be
 from ...runs.storage import Run
 from ...training.loop import Training, few_deciding
 from ...training.results import EpochResult
@@ -165,9 +165,7 @@ def facts_of(started: Started) -> dict[str, str]:
     model, train = training.model.config, recipe.train
     held_out = f" ({len(training.val):,} held out for validation)" if training.val else ""
     if train.val_fraction and not training.val:
-        has_groups = splits.train.origins is not None and splits.train.origins.undivided is not None
-        why = "no whole group or recording can be" if has_groups else "no class has two"
-        held_out = f" (none held out for validation: {why})"
+        held_out = f" (none held out for validation: {why_none_can_be(splits)})"
     if recipe.name == "series" and not train.val_fraction and holds_none_out(splits):
         held_out = " (none held out for validation: a tenth would be too few, see --val-fraction)"
     if splits.val is not None:

@@ -20,11 +20,12 @@ from ...validation import REFIT, SWEEP, check_choice, check_whole
 from ..execute import Event, complete_run
 from ..folder import fresh, refuse_inside, refuse_used
 from ..lock import locked
-from ..plan import Plan, holds_none_out
+from ..plan import Plan, holds_none_out, why_none_can_be
 from ..record import read_record
 from ..refit import refuse_refit, train_on_all
+from ..trials import Trial
 from .search import Method, plan, propose
-from .state import Sweep, Trial, read_sweep
+from .state import Sweep, read_sweep
 
 OPEN = ("waiting", "running")  # of a trial that is not finished
 TRIED_OUT = 100  # most combinations of the ends of ranges that are checked on the data before training
@@ -182,7 +183,8 @@ def _try_out(
                 f"{error} (in the setting {in_words(setting)})" if len(setting) > 1 else f"{error}"
             ) from error
         if training.val is None:
-            raise DataError(f"a sweep chooses by validation accuracy: no class of {splits.source} has two sequences")
+            why = f"none of {splits.source} can be held out: {why_none_can_be(splits)}"
+            raise DataError(f"a sweep chooses by validation accuracy, but {why}; give --val-data")
     return splits
 
 
