@@ -470,5 +470,5 @@ def _drawn_alike(a: Record, b: Record) -> bool:
     """Return whether the test sets of two readings of the same data hold the same sequences."""
     names = DRAWN if a.reading["window"] is None else (*DRAWN, *OF_SERIES, "max_length")
     labels = [run.predictions.y for run in (a, b) if run.predictions]
-    has_same_labels = all(torch.equal(labels[0], other) for other in labels[1:])
+    has_same_labels = all(torch.equal(labels[0], y) for y in labels[1:])
     return a.n == b.n and has_same_labels and all(a.reading[name] == b.reading[name] for name in names)

@@ -247,7 +247,7 @@ def _labelled_files(folder: Path) -> list[tuple[Path, str]]:
 
 
 def _left_out(files: Sequence[Path]) -> list[str]:
-    """Return the names of files in the folders of classes that are no recordings.
+    """Return the names of files in the folders of classes that are not read as recordings.
 
     Raises:
         DataError: a folder of a class has none.
@@ -259,8 +259,8 @@ def _left_out(files: Sequence[Path]) -> list[str]:
     if empty:
         kind = files[0].suffix.lower()
         raise DataError(f"{empty[0]} holds no {kind} file, as the other classes do: expected recordings of one kind")
-    others = [entry for folder in sorted(folders) for entry in entries_of(folder) if entry not in files]
-    return [f"{entry.parent.name}/{entry.name}" for entry in others]
+    unread = [entry for folder in sorted(folders) for entry in entries_of(folder) if entry not in files]
+    return [f"{entry.parent.name}/{entry.name}" for entry in unread]
 
 
 def _recording(path: Path, marks: Marks, exact: Collection[str | None] = ()) -> Recording:
