@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import Annotated, Any, ClassVar
 
 import pydantic_core
@@ -115,9 +114,10 @@ def parse(content: bytes, *kinds: type[Body]) -> Body:
 
 
 def _check_once(pairs: list[tuple[str, Any]]) -> None:
-    (key, times), *_ = Counter(key for key, _ in pairs).most_common(1)
-    if times > 1:
-        raise RefusedError(422, f"the key {key!r} is given {times} times: expected it once")
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise RefusedError(422, f"the key {key!r} is given {keys.count(key)} times: expected it once")
 
 
 def _key(kind: type[Body]) -> str:
