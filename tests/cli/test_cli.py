@@ -22,6 +22,8 @@ from forked import forked
 from recurrences import NEEDS_BF16
 from unroll.cli import main
 from unroll.config.model import CELLS
+from unroll.report.measurements import gather
+from unroll.runs.data import load_train
 from unroll.scan import cpu
 from waiting import eventually
 
@@ -580,6 +582,24 @@ def test_few_validation_sequences_that_decide_are_remarked_upon(call: Call, few:
     assert "few validation sequences" not in call("doctor", "last")[1]
     out = call("sweep", *quick, "--lr", "0.01,0.02", "--out", "swept")[1]
     assert out.count("only 4 validation sequences decide which setting is best, each worth 25% of the accuracy") == 1
+
+
+@pytest.fixture
+def weighted(call: Call, few: str) -> unroll.Run:
+    """Return a run whose classes have large weights in the loss, which are no fault."""
+    quick = ("--no-report", "--data", few, "--hidden-size", 4, "--epochs", 2, "--lr", 1e-6)
+    assert call("train", *quick, "--class-weight", "0=5,1=5", "--out", "run")[0] == 0
+    return unroll.load_run("run")
+
+
+def test_the_doctor_judges_the_losses_by_the_class_weights(call: Call, weighted: unroll.Run) -> None:
+    assert "learning rate too high" not in call("doctor", weighted.path)[1]
+
+
+def test_the_report_judges_the_losses_by_the_class_weights(weighted: unroll.Run) -> None:
+    examination = gather(weighted, None, train=load_train(weighted)).examination
+    assert examination is not None
+    assert "learning rate too high" not in [finding.name for finding in examination.findings]
 
 
 def test_the_training_accuracy_with_early_is_explained(call: Call, few: str) -> None:
