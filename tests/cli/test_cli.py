@@ -272,6 +272,21 @@ def test_a_disk_that_fills_up_later_says_how_to_go_on(call: Call, monkeypatch: p
     assert list(Path("here").glob(".*")) == [Path("here/.lock")]
 
 
+@pytest.mark.parametrize(
+    ("command", "flags"), [("train", ""), ("crossval", "--folds 2"), ("sweep", "--lr 0.001,0.002")]
+)
+@pytest.mark.parametrize(("cell", "added"), [("own_cells:Leaky", " --cell own_cells:Leaky"), ("gru", "")])
+def test_the_line_that_goes_on_names_a_cell_of_one_s_own(
+    call: Call, monkeypatch: pytest.MonkeyPatch, few: str, command: str, flags: str, cell: str, added: str
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("unroll.runs.execute.recorder", interrupted)
+    status, _, err = call(command, *flags.split(), "--data", few, *QUICK, "--cell", cell, "--out", "here")
+    assert (status, err.partition(f" {command} ")[2]) == (130, f"--resume here{added}\n")
+
+
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict", "report", "doctor", "compare", "sweep", "info"])
 def test_help_has_an_example(call: Call, command: str) -> None:
     status, out, err = call(command, "--help")
