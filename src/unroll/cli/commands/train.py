@@ -140,7 +140,7 @@ def _report(run: Run, screen: TrainingScreen, console: Screen) -> int:
     try:
         with console.status("writing the report"):
             splits = screen.splits or load_splits(run)  # an ensemble may have lacked nothing but its evaluation
-            test = TestData(run.config.plan.data, "test", splits.test, 0) if run.evaluation else None
+            test = TestData(run.config.plan.data, "test", splits.test, 0, 0) if run.evaluation else None
             written = write_report(run, test, "no test split", splits.train)
         print_facts(console, {"report": written.path, "samples": written.about_samples})
         return 0

@@ -110,8 +110,8 @@ class TrainingScreen:
             facts["note"] = notes[0]
         if started.recipe.train.early:
             facts["train acc"] = (
-                f"{started.recipe.train.early:.0%} of the sequences are cut off at a random step (--early), so it is "
-                "lower than val acc and test accuracy, for which all are read to the end"
+                f"{started.recipe.train.early:.0%} of the sequences are cut off at a random step (--early), so it may "
+                "be lower than val acc and test accuracy, for which all are read to the end"
             )
         if started.tensorboard:
             folder = started.whole / MEMBERS if self._member else started.path / EVENTS
