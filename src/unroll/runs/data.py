@@ -188,6 +188,6 @@ def _known(run: Run, sequences: SequenceData) -> tuple[int | None, int | None]:
     if splits.train.fingerprint() != run.config.fingerprint:
         return None, None
     train, val = divided(run, splits)
-    seen, asked = set(train.checksums()), sequences.checksums()
-    others = set() if val is None else set(val.checksums()) - seen
-    return sum(checksum in seen for checksum in asked), sum(checksum in others for checksum in asked)
+    in_train, asked = set(train.checksums()), sequences.checksums()
+    in_val = set() if val is None else set(val.checksums()) - in_train
+    return sum(checksum in in_train for checksum in asked), sum(checksum in in_val for checksum in asked)
