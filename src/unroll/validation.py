@@ -12,6 +12,7 @@ from .errors import ConfigError, RunError, did_you_mean
 from .formatting import quoted
 
 LARGEST = sys.float_info.max
+MOST = 2**31 - 1  # of what is counted in settings: larger numbers do not fit into those of C and torch
 CONFIG = "config.json"  # all that prediction needs, and the settings of the training; marks a folder as a run
 SWEEP = "sweep.json"  # settings and trials; marks a folder as a sweep
 CROSSVAL = "crossval.json"  # settings and results; marks a folder as a cross-validation
@@ -64,6 +65,12 @@ def check_at_least(name: str, value: float, least: float) -> None:
     """Raise `ConfigError` unless ``value`` is at least ``least``."""
     if not value >= least:
         raise ConfigError(f"{name} must be at least {least}, got {quoted(value)}")
+
+
+def check_at_most(name: str, value: float, most: float) -> None:
+    """Raise `ConfigError` unless ``value`` is at most ``most``."""
+    if not value <= most:
+        raise ConfigError(f"{name} must be at most {most:,}, got {quoted(value)}")
 
 
 def check_fraction(name: str, value: float) -> None:

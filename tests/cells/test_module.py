@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 import unroll
 from unroll import ConfigError, SequenceClassifier
-from unroll.cells import from_module
+from unroll.cells import find_cell, from_module, name_of
 from unroll.testing import check_cell
 
 INPUTS, HIDDEN = 3, 5
@@ -19,6 +20,7 @@ RNNCell = from_module(nn.RNNCell)
 ReluCell = from_module(nn.RNNCell, nonlinearity="relu")
 GRUCell = from_module(nn.GRUCell)
 LSTMCell = from_module(nn.LSTMCell)
+Other = from_module(nn.GRUCell)  # GRUCell is another class
 
 
 class Apart(nn.Module):
@@ -132,6 +134,30 @@ def test_to_try_a_module_draws_nothing() -> None:
     torch.manual_seed(1)
     GRUCell(INPUTS, HIDDEN)
     assert torch.equal(torch.get_rng_state(), expected)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(ReluCell, "ReluCell"), (RNNCell, "RNNCell"), (Other, "Other")])
+def test_it_is_named_by_the_variable_that_holds_it(kind: type[unroll.Cell], name: str) -> None:
+    assert name_of(kind) == f"test_module:{name}"
+
+
+@pytest.mark.parametrize("kind", [ReluCell, RNNCell, Other])
+def test_its_name_finds_it(kind: type[unroll.Cell]) -> None:
+    assert find_cell(name_of(kind)) is kind
+
+
+@pytest.mark.parametrize("kind", [ReluCell, RNNCell, Other])
+def test_it_is_pickled_by_the_variable_that_holds_it(kind: type[unroll.Cell]) -> None:
+    assert pickle.loads(pickle.dumps(kind)) is kind
+
+
+def test_a_model_of_it_is_pickled() -> None:
+    model, x = SequenceClassifier(INPUTS, 2, cell=Other, hidden_size=HIDDEN), torch.randn(2, 4, INPUTS)
+    assert torch.equal(pickle.loads(pickle.dumps(model))(x), model(x))
+
+
+def test_a_class_that_no_variable_holds_has_its_own_name() -> None:
+    assert name_of(from_module(nn.GRU)) == "test_module:GRU"
 
 
 def test_names_and_copies() -> None:

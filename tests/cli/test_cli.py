@@ -22,7 +22,10 @@ from forked import forked
 from recurrences import NEEDS_BF16
 from unroll.cli import main
 from unroll.config.model import CELLS
+from unroll.report.measurements import gather
+from unroll.runs.data import load_train
 from unroll.scan import cpu
+from unroll.training.loop import held_out
 from waiting import eventually
 
 Call = Callable[..., tuple[int, str, str]]
@@ -268,6 +271,21 @@ def test_a_disk_that_fills_up_later_says_how_to_go_on(call: Call, monkeypatch: p
     assert call("train", "--no-report", "--resume", "here")[0] == 0
     assert Path("here/config.json").exists()
     assert list(Path("here").glob(".*")) == [Path("here/.lock")]
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"), [("train", ""), ("crossval", "--folds 2"), ("sweep", "--lr 0.001,0.002")]
+)
+@pytest.mark.parametrize(("cell", "added"), [("own_cells:Leaky", " --cell own_cells:Leaky"), ("gru", "")])
+def test_the_line_that_goes_on_names_a_cell_of_one_s_own(
+    call: Call, monkeypatch: pytest.MonkeyPatch, few: str, command: str, flags: str, cell: str, added: str
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("unroll.runs.execute.recorder", interrupted)
+    status, _, err = call(command, *flags.split(), "--data", few, *QUICK, "--cell", cell, "--out", "here")
+    assert (status, err.partition(f" {command} ")[2]) == (130, f"--resume here{added}\n")
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict", "report", "doctor", "compare", "sweep", "info"])
@@ -556,6 +574,41 @@ def test_other_data_that_does_not_fit(call: Call) -> None:
 
 
 @pytest.fixture
+def validated(call: Call) -> str:
+    """Write 40 series, train a run on 30 of them, of which it holds out some for validation, and name it."""
+    np.savez("whole.npz", x=np.random.default_rng(0).normal(size=(40, 5, 1)), y=np.arange(40) % 2)
+    quick = ("--no-report", "--data", "whole.npz", "--recipe", "images", *QUICK, "--test-fraction", 0.25)
+    assert call("train", *quick, "--val-fraction", 0.2, "--out", "run")[0] == 0
+    splits = unroll.load("whole.npz", test_fraction=0.25)
+    train, val = held_out(splits, unroll.TrainConfig(val_fraction=0.2))
+    assert val is not None
+    for name, data in (("train", train), ("val", val), ("both", splits.train)):
+        np.savez(f"{name}.npz", x=data.x.numpy(), y=data.y.numpy())
+    return "run"
+
+
+@pytest.mark.parametrize(
+    ("data", "remark"),
+    [
+        ("train.npz", "the run was trained on 24 of these 24 sequences, so this accuracy is optimistic\n"),
+        ("both.npz", "the run was trained on 24 of these 30 sequences and validated on 6, so this accuracy is optim"),
+        ("val.npz", "the run was validated on 6 of these 6 sequences, so this accuracy may be optimistic\n"),
+    ],
+)
+def test_evaluate_says_which_sequences_the_run_knows(call: Call, validated: str, data: str, remark: str) -> None:
+    assert remark in call("evaluate", validated, "--data", data)[2]
+
+
+@pytest.mark.parametrize(("fraction", "known"), [(0, (40, 0)), (0.2, (32, 8))])
+def test_of_all_of_its_data_a_run_was_validated_on_a_part(call: Call, fraction: float, known: tuple[int, int]) -> None:
+    np.savez("whole.npz", x=np.random.default_rng(0).normal(size=(40, 5, 1)), y=np.arange(40) % 2)
+    quick = ("--no-report", "--data", "whole.npz", "--recipe", "images", *QUICK, "--test-fraction", 0)
+    assert call("train", *quick, "--val-fraction", fraction, "--out", "run")[0] == 0
+    found = json.loads(call("evaluate", "run", "--data", "whole.npz", "--json")[1])
+    assert (found["trained_on"], found["validated_on"]) == known
+
+
+@pytest.fixture
 def few() -> str:
     """Write 60 short series, of which 6 are held out for validation."""
     x = np.random.default_rng(0).normal(size=(60, 5, 1)) + (np.arange(60) % 2)[:, None, None]
@@ -582,10 +635,28 @@ def test_few_validation_sequences_that_decide_are_remarked_upon(call: Call, few:
     assert out.count("only 4 validation sequences decide which setting is best, each worth 25% of the accuracy") == 1
 
 
+@pytest.fixture
+def weighted(call: Call, few: str) -> unroll.Run:
+    """Return a run whose classes have large weights in the loss, which are no fault."""
+    quick = ("--no-report", "--data", few, "--hidden-size", 4, "--epochs", 2, "--lr", 1e-6)
+    assert call("train", *quick, "--class-weight", "0=5,1=5", "--out", "run")[0] == 0
+    return unroll.load_run("run")
+
+
+def test_the_doctor_judges_the_losses_by_the_class_weights(call: Call, weighted: unroll.Run) -> None:
+    assert "learning rate too high" not in call("doctor", weighted.path)[1]
+
+
+def test_the_report_judges_the_losses_by_the_class_weights(weighted: unroll.Run) -> None:
+    examination = gather(weighted, None, train=load_train(weighted)).examination
+    assert examination is not None
+    assert "learning rate too high" not in [finding.name for finding in examination.findings]
+
+
 def test_the_training_accuracy_with_early_is_explained(call: Call, few: str) -> None:
     quick = ("--no-report", "--data", few, "--hidden-size", 4, "--epochs", 1)
     out = call("train", *quick, "--early", 0.5, "--out", "early")[1]
-    assert "50% of the sequences are cut off at a random step (--early), so it is lower than val acc and test" in out
+    assert "50% of the sequences are cut off at a random step (--early), so it may be lower than val acc and" in out
     assert "cut off" not in call("train", *quick, "--out", "ordinary")[1]
 
 

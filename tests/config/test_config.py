@@ -12,7 +12,7 @@ from unroll import RECIPES, ConfigError, ModelConfig, TrainConfig
 from unroll.config import DataConfig, Recipe
 from unroll.config.signature import help_of
 
-WEIGHTS = "class_weight must be balanced, or CLASS=WEIGHT,… with weights above 0"
+WEIGHTS = "class_weight must be balanced, or CLASS=WEIGHT,… with weights above 0 and at most 1,000,000,000"
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,24 @@ WEIGHTS = "class_weight must be balanced, or CLASS=WEIGHT,… with weights above
         (TrainConfig, {"class_weight": "a=1,b=0"}, f"{WEIGHTS}, got 'b=0'"),
         (TrainConfig, {"class_weight": "a=nan"}, f"{WEIGHTS}, got 'a=nan'"),
         (TrainConfig, {"class_weight": "=2"}, f"{WEIGHTS}, got '=2'"),
+        (TrainConfig, {"class_weight": "a=1e40"}, f"{WEIGHTS}, got 'a=1e40'"),
+        (TrainConfig, {"class_weight": "a=2,b=1,a=3"}, "class_weight names 'a' twice: leave one out"),
+        (TrainConfig, {"budget": "0s"}, "budget must be a time above 0 such as 90s, 5m or 1h, got '0s'"),
+        (TrainConfig, {"budget": f"{10**400}s"}, "budget must be a time above 0 such as 90s, 5m or 1h, got '1000000"),
+        (TrainConfig, {"noise": 1e40}, "noise must be at most 1,000, got 1e+40"),
+        (TrainConfig, {"drift": 1e40}, "drift must be at most 1,000, got 1e+40"),
+        (TrainConfig, {"consistency": 1e40}, "consistency must be at most 1,000, got 1e+40"),
+        *(
+            (DataConfig, {name: 10**20}, f"{name} must be at most 2,147,483,647, got {10**20}")
+            for name in ("vocabulary_size", "min_count", "every", "max_length", "window")
+        ),
+        *(
+            (ModelConfig, {name: 10**20}, f"{name} must be at most 2,147,483,647, got {10**20}")
+            for name in ("hidden_size", "embedding_size", "frame")
+        ),
+        (ModelConfig, {"num_layers": 10**20}, f"num_layers must be at most 1,000, got {10**20}"),
+        (ModelConfig, {"forget_bias": 1e39}, "forget_bias must be from -1000 to 1000, got 1e+39"),
+        (ModelConfig, {"forget_bias": -1e39}, "forget_bias must be from -1000 to 1000, got -1e+39"),
         (
             TrainConfig,
             {"patience": 3, "schedule": "constant", "val_fraction": 0},
@@ -69,6 +87,18 @@ WEIGHTS = "class_weight must be balanced, or CLASS=WEIGHT,… with weights above
 def test_bad_settings_say_what_was_expected(config: type, setting: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
         config(**setting)
+
+
+@pytest.mark.parametrize(
+    ("config", "setting"),
+    [
+        (DataConfig, {"max_length": 2**31 - 1}),
+        (ModelConfig, {"num_layers": 1_000, "forget_bias": -1_000.0}),
+        (TrainConfig, {"noise": 1_000.0, "class_weight": "a=1e9", "budget": "0.001s"}),
+    ],
+)
+def test_the_largest_settings_are_taken(config: type, setting: dict[str, Any]) -> None:
+    config(**setting)
 
 
 def test_a_whole_number_will_do_for_a_float() -> None:

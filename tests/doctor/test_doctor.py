@@ -423,6 +423,38 @@ def test_a_loss_far_above_that_of_guessing_is_told_after_two_epochs(losses: list
     assert names_ == ["learning rate too high"] * found
 
 
+@pytest.mark.parametrize("losses", [[6.0, 3.0, 1.5, 2.1, 1.5, 2.1], [6.0, 6.0]], ids=["jumps", "high"])
+@pytest.mark.parametrize(("weight", "found"), [(1.0, ["learning rate too high"]), (6.5, [])])
+def test_losses_are_judged_by_the_mean_weight_of_the_sequences(
+    losses: list[float], weight: float, found: list[str]
+) -> None:
+    judged = judge_history(epochs(losses, 0.8), 0.5, 2, weight=weight)
+    assert [finding.name for finding in judged] == found
+
+
+def test_the_loss_of_equal_probabilities_is_told_with_the_mean_weight() -> None:
+    (high,) = judge_history(epochs([29.0, 29.0], 0.8), 0.5, 2, weight=6.5)
+    assert "equal probabilities would give mean class weight 6.5 × ln(2) = 4.505" in high.evidence
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "weight"),
+    [(None, ""), ("balanced", ""), ("a=5,b=15", "mean class weight 7.5 × "), ("a=7", "mean class weight 5.5 × ")],
+)
+def test_an_examination_weighs_the_losses_as_the_training_did(class_weight: str | None, weight: str) -> None:
+    """Of three sequences of a and one of b."""
+    data = series(np.random.default_rng(0).normal(size=(4, 3, 1)), np.array([0, 0, 0, 1]))
+    training = unroll.TrainConfig(class_weight=class_weight)
+    found = examine(unroll.SequenceClassifier(1, 2), data, history=epochs([40.0] * 2, 0.5), training=training)
+    assert f"would give {weight}ln(2) = " in evidence(found, "learning rate too high")
+
+
+def test_without_data_the_losses_are_weighed_as_of_even_classes() -> None:
+    training = unroll.TrainConfig(class_weight="a=6")
+    found = examine(unroll.SequenceClassifier(1, 2), history=epochs([40.0] * 2, 0.5), training=training)
+    assert "would give mean class weight 3.5 × ln(2) = " in evidence(found, "learning rate too high")
+
+
 # Measurements
 
 

@@ -207,9 +207,13 @@ def test_it_says_when_it_was_trained_on_what_it_is_judged_by(call: Call, sample:
     assert call("train", "--data", "whole.npz", "--epochs", 1, "--hidden-size", 4, "--out", "run")[0] == 0
     status, _, err = call("report", "run", "--data", "part.npz", "--out", "other")
     assert status == 0
-    assert re.search(r"the run was trained on 1\d\d of these 200 sequences, so this accuracy is optimistic", err)
+    assert re.search(
+        r"the run was trained on 1\d\d of these 200 sequences and validated on \d+, so this accuracy is", err
+    )
     words = Page(Path("other/report.html").read_text("utf-8")).words
-    assert re.search(r"The run was trained on 1\d\d of these 200 sequences, so this accuracy is optimistic\.", words)
+    assert re.search(
+        r"The run was trained on 1\d\d of these 200 sequences and validated on \d+, so this accuracy is", words
+    )
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -20,6 +20,8 @@ from scipy import stats
 
 import unroll
 from unroll import ConfigError, CrossValidation, DataError, RunError, cross_validate, load_run, resume_cross_validation
+from unroll.cli.views.crossval import print_crossval
+from unroll.cli.views.terminal import Screen
 from unroll.evaluation.significance import resampled_t
 from unroll.runs.compare_folds import FoldComparison, compare_cross_validations
 from unroll.runs.crossval import Fold, OutOfFold, read_cross_validation
@@ -285,6 +287,25 @@ def test_the_test_part_of_a_set_is_not_used(tmp_path: Path, call: Call) -> None:
     assert "2 of the training part, 12 sequences held out in turn" in out
     assert "the test part of 5 is not used" in out
     assert "out-of-fold accuracy" in out
+
+
+def test_where_no_run_can_be_on_all_none_is_advised(data: str, tmp_path: Path, call: Call) -> None:
+    val = table(tmp_path / "val.csv")
+    flags = ["--drop-columns", "day", "--recipe", "images", "--folds", 2, "--epochs", 1, "--hidden-size", 4]
+    status, out, _ = call("crossval", "--data", data, "--val-data", val, *flags, "--out", tmp_path / "cv")
+    assert status == 0
+    assert "--refit" not in out
+
+
+def test_the_next_commands_name_a_cell_of_one_s_own(whole: CrossValidation, capsys: pytest.CaptureFixture[str]) -> None:
+    own = replace(whole, settings={**whole.settings, "cell": "cells:Own"}, refits=False)
+    print_crossval(Screen(), own)
+    assert f"crossval --resume {whole.path} --refit --cell cells:Own\n" in capsys.readouterr().out
+
+
+def test_the_next_commands_name_no_cell_of_unroll_s(whole: CrossValidation, capsys: pytest.CaptureFixture[str]) -> None:
+    print_crossval(Screen(), replace(whole, refits=False))
+    assert f"crossval --resume {whole.path} --refit\n" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -133,8 +133,9 @@ CONFIGS = {
         "…×2",
     ),
     "huge layers": ({"model": {"hidden_size": 10**6}}, "head.weight must have shape (2, 1000000), got (2, 4)"),
-    "more digits than a size has": ({"model": {"hidden_size": 10**30}}, "head.weight must have shape"),
-    "a billion layers": ({"model": {"num_layers": 10**9}}, "num_layers is 1,000,000,000, but there are only 6"),
+    "more digits than a size has": ({"model": {"hidden_size": 10**30}}, "hidden_size must be at most 2,147,483,647"),
+    "a thousand layers": ({"model": {"num_layers": 1_000}}, "num_layers is 1,000, but there are only 6"),
+    "a billion layers": ({"model": {"num_layers": 10**9}}, "num_layers must be at most 1,000, got 1000000000"),
     "a wide input": ({"input_size": 10**9}, "scaling is for 2 features, the model for 1000000000"),
     "what is usual of other features": (
         {"preparation": {"usual": {"lengths": [1, 2], "length": 1, "levels": [[0, 1]], "spreads": [[0, 1]]}}},

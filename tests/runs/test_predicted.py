@@ -183,7 +183,9 @@ def test_a_file_that_runs_read_differently_has_no_mean(
         (("--overwrite",), "--overwrite is for the file at --out: name one"),
         (("--with", "images"), "must read the same kind of data to be averaged, got series and images"),
         (("--with", "two"), "must have the same classes to be averaged: only {run} has p(down); only two has down"),
-        (("--with", "{run}", "--stop-at", 0.9), "--stop-at needs a single run: leave out --with"),
+        (("--with", "{run}/../first"), "{run}/../first is given twice: leave one out"),
+        (("--with", "{other}", "--with", "{other}"), "{other} is given twice: leave one out"),
+        (("--with", "{other}", "--stop-at", 0.9), "--stop-at needs a single run: leave out --with"),
         (("--ovrewrite",), "unknown option --ovrewrite; a file of that name is ./--ovrewrite; did you mean"),
         (("-", "-"), "- is given twice: standard input can be read once"),
     ],
@@ -199,12 +201,17 @@ def test_what_cannot_be_done_is_refused_and_nothing_written(
         data = unroll.load("two.npz", test_fraction=0).train
         unroll.save(unroll.SequenceClassifier(1, 3, hidden_size=4), "two", data=data)
     before = sorted(Path().rglob("*"))
-    words = tuple(str(word).replace("{run}", str(runs[0])) for word in words)
-    status, out, err = call("predict", runs[0], table, *words)
+    named = {"run": runs[0], "other": runs[1]}
+    status, out, err = call("predict", runs[0], table, *(str(word).format(**named) for word in words))
     assert (status, out) == (2, "")
-    assert message.replace("{run}", str(runs[0])) in err
+    assert message.format(**named) in err
     assert err.count("\n") == 1
     assert (sorted(Path().rglob("*")), Path("there.csv").read_text()) == (before, "mine")
+
+
+def test_without_files_it_says_what_the_run_reads(runs: tuple[Path, Path], call: Call) -> None:
+    err = f"unroll: {runs[0]} has nothing to classify: it reads series, so name files of such, or - for a pipe\n"
+    assert call("predict", runs[0]) == (2, "", err)
 
 
 def test_images_of_a_folder_are_called_by_their_paths(run: unroll.Run, call: Call, sample: unroll.Splits) -> None:

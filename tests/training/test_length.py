@@ -104,9 +104,13 @@ def test_steps_and_a_budget_are_in_place_of_epochs() -> None:
             TrainConfig(epochs=3, **settings)  # type: ignore[arg-type]
         assert RECIPES["best"].changed(**settings).train.epochs is None
     for wrong in ("60", "s", "-1s", "1 min", ""):
-        with pytest.raises(ConfigError, match="budget must be a time such as 90s, 5m or 1h, got"):
+        with pytest.raises(ConfigError, match="budget must be a time above 0 such as 90s, 5m or 1h, got"):
             TrainConfig(budget=wrong)
     assert [TrainConfig(budget=time).budget_seconds for time in ("90s", "1.5m", "2h")] == [90, 90, 7_200]
+
+
+def test_each_member_has_some_of_the_smallest_budget() -> None:
+    assert TrainConfig(budget="0.001s", ensemble=9).member(2).budget == "0.001s"
 
 
 # A budget

@@ -14,7 +14,7 @@ from .elman import RNN, IndRNN
 from .gated import GRU, LSTM
 from .lru import LRU
 from .minimal import MinGRU, MinLSTM
-from .module import from_module
+from .module import from_module, held_as
 
 __all__ = [
     "CELLS",
@@ -50,7 +50,7 @@ def name_of(cell: str | type[Cell]) -> str:
     if isinstance(cell, str):
         return cell
     known = (name for name, kind in CELLS.items() if kind is cell)
-    return next(known, f"{cell.__module__}:{cell.__qualname__}")
+    return next(known, f"{cell.__module__}:{held_as(cell)}")
 
 
 def find_cell(cell: str | type[Cell]) -> type[Cell]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copyreg
 import sys
+from abc import ABCMeta
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -15,7 +17,23 @@ from .base import Cell
 Width = Literal["hidden", "input"] | int
 
 
-class ModuleCell(Cell):
+def held_as(kind: type) -> str:
+    """Return the variable of its module that holds a class: its name, or another if that names something else."""
+    module = sys.modules.get(kind.__module__)
+    own = dict[str, object]() if module is None else vars(module)
+    if own.get(kind.__qualname__) is kind:
+        return kind.__qualname__
+    return next((name for name, value in own.items() if value is kind), kind.__qualname__)
+
+
+class Held(ABCMeta):
+    """The type of classes that are pickled by the variable that holds them."""
+
+
+copyreg.pickle(Held, held_as)
+
+
+class ModuleCell(Cell, metaclass=Held):
     """Abstract: a cell whose step calls a module; see `from_module`."""
 
     module_class: type[nn.Module]
@@ -84,7 +102,7 @@ def from_module(
 ) -> type[ModuleCell]:
     """Return a cell class that is made of a module, such as `torch.nn.GRUCell` or any cell of torchrecurrent.
 
-    Assign the class to a variable of the module class's name, so that a saved run finds it again:
+    Assign the class to a variable of your module, by which a saved run finds it again:
     ``MGUCell = from_module(torchrecurrent.MGUCell)``.
 
     Args:

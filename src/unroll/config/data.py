@@ -10,7 +10,7 @@ from typing import Literal
 
 from ..errors import ConfigError
 from ..formatting import quoted
-from ..validation import check_at_least, check_fraction, check_types
+from ..validation import MOST, check_at_least, check_at_most, check_fraction, check_types
 from .signature import with_defaults
 
 Read = Literal["rows", "columns", "pixels", "permuted"]
@@ -163,6 +163,8 @@ class DataConfig:
         if self.max_length is not None:
             check_at_least("max_length", self.max_length, 1)
         self._check_window()
+        for name in ("vocabulary_size", "min_count", "every", "max_length", "window"):
+            check_at_most(name, getattr(self, name) or 1, MOST)
         if self.resample is not None and self.time_step is None:
             raise ConfigError(
                 f"resample must be a rate such as 50Hz, or a time above 0 between two steps such as 20ms or 0.02, got "

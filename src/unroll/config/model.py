@@ -7,7 +7,7 @@ from typing import Literal
 
 from ..errors import ConfigError, did_you_mean
 from ..formatting import quoted
-from ..validation import check_at_least, check_fraction, check_types
+from ..validation import MOST, check_at_least, check_at_most, check_fraction, check_types
 from .signature import with_defaults
 from .strides import split
 
@@ -16,6 +16,8 @@ Backend = Literal["auto", "reference", "torch", "gemm", "cpu"]
 CELLS = ("rnn", "gru", "lstm", "indrnn", "mingru", "minlstm", "lru")  # names of those in `unroll.cells.CELLS`
 ScalingName = Literal["unit", "training", "series", "both"]
 Auto = Literal["auto"]
+MOST_LAYERS = 1_000
+MOST_BIAS = 1_000  # of a gate that is open or shut from about 20 on
 
 
 @with_defaults
@@ -81,12 +83,19 @@ class ModelConfig:
         check_at_least("hidden_size", self.hidden_size, 1)
         check_at_least("num_layers", self.num_layers, 1)
         check_at_least("embedding_size", self.embedding_size, 1)
+        check_at_most("hidden_size", self.hidden_size, MOST)
+        check_at_most("num_layers", self.num_layers, MOST_LAYERS)
+        check_at_most("embedding_size", self.embedding_size, MOST)
+        if not -MOST_BIAS <= (self.forget_bias or 0) <= MOST_BIAS:
+            raise ConfigError(f"forget_bias must be from -{MOST_BIAS} to {MOST_BIAS}, got {self.forget_bias}")
         if self.causal and (self.bidirectional or self.scaling in ("series", "both")):
             what = "bidirectional" if self.bidirectional else f"scaling {self.scaling}"
             raise ConfigError(f"causal reads a sequence as it comes, but {what} needs all of it: give one of them")
         for name in ("frame", "hop", "stem_stride"):
             if (steps := getattr(self, name)) != "auto":
                 check_at_least(name, steps, 1)
+        if self.frame != "auto":
+            check_at_most("frame", self.frame, MOST)
         if isinstance(self.frame, int) and isinstance(self.hop, int) and self.hop > self.frame:
             raise ConfigError(
                 f"hop must be at most frame, {self.frame}, got {self.hop}: time steps between two frames would be "

@@ -10,10 +10,12 @@ from typing import Literal
 
 from ..errors import ConfigError
 from ..formatting import listed, quoted
-from ..validation import check_at_least, check_fraction, check_types
+from ..validation import check_at_least, check_at_most, check_fraction, check_types
 from .signature import with_defaults
 
 MOST_MEMBERS = 1_000  # of an ensemble
+MOST_TIMES = 1_000  # of what is relative to a deviation or a loss: nothing would be left of that
+MOST_WEIGHT = 1_000_000_000  # of a class: the squares of far larger gradients do not fit into float32
 
 
 Metric = Literal["loss", "accuracy", "balanced-accuracy", "macro-f1"]
@@ -31,8 +33,8 @@ class TrainConfig:
         training_steps: training steps in all, in place of epochs; the last epoch may end early (default: those of the
             epochs)
         budget: time to train in, in place of epochs, such as 90s, 5m or 1h; as many training steps as fit by the speed
-            of some on a copy, and their number is kept as
-            training_steps, by which it is repeated (default: no limit)
+            of some on a copy, and their number is kept as training_steps, by which it is repeated: where both are
+            given, that number counts (default: no limit)
         batch_size: sequences per training step
         lr: learning rate (with one-cycle: its peak)
         optimizer: adam, or adamw with decoupled weight decay
@@ -107,8 +109,10 @@ class TrainConfig:
         for name in ("epochs", "training_steps"):
             if (number := getattr(self, name)) is not None:
                 check_at_least(name, number, 1)
-        if self.budget is not None and not re.fullmatch(r"\d+(\.\d+)?[smh]", self.budget):
-            raise ConfigError(f"budget must be a time such as 90s, 5m or 1h, got {quoted(self.budget)}")
+        if self.budget is not None and (
+            not re.fullmatch(r"\d{1,9}(\.\d+)?[smh]", self.budget) or self.budget_seconds == 0
+        ):
+            raise ConfigError(f"budget must be a time above 0 such as 90s, 5m or 1h, got {quoted(self.budget)}")
         if self.epochs is not None and (self.training_steps or self.budget):
             raise ConfigError(
                 f"{'training_steps' if self.training_steps else 'budget'} is in place of epochs: give one of them"
@@ -120,6 +124,8 @@ class TrainConfig:
             raise ConfigError(f"lr must be above 0, got {self.lr}")
         for name in ("weight_decay", "clip_norm", "tbptt", "shift", "noise", "drift", "consistency", "patience"):
             check_at_least(name, getattr(self, name), 0)
+        for name in ("noise", "drift", "consistency"):
+            check_at_most(name, getattr(self, name), MOST_TIMES)
         for name in ("gain", "label_smoothing", "val_fraction"):
             check_fraction(name, getattr(self, name))
         for name, most, unit in (("early", 1, ""), ("rotation", 180, " degrees")):
@@ -157,20 +163,23 @@ class TrainConfig:
         """Return the weights that ``class_weight`` gives classes by name; empty if it gives none, or is "balanced".
 
         Raises:
-            ConfigError: it is not of that form, or a weight is not above 0.
+            ConfigError: it is not of that form, a class is named twice, or a weight is out of range.
         """
         if self.class_weight in (None, "balanced"):
             return {}
         weights = dict[str, float]()
         for part in str(self.class_weight).split(","):
             name, _, weight = (word.strip() for word in part.rpartition("="))
+            if name in weights:
+                raise ConfigError(f"class_weight names {quoted(name)} twice: leave one out")
             try:
                 weights[name] = float(weight)
             except ValueError:
                 weights[name] = 0.0
-            if not name or not 0 < weights[name] < math.inf:
+            if not name or not 0 < weights[name] <= MOST_WEIGHT:
                 raise ConfigError(
-                    f"class_weight must be balanced, or CLASS=WEIGHT,… with weights above 0, got {quoted(part)}"
+                    f"class_weight must be balanced, or CLASS=WEIGHT,… with weights above 0 and at most "
+                    f"{MOST_WEIGHT:,}, got {quoted(part)}"
                 )
         return weights
 
@@ -218,7 +227,7 @@ class TrainConfig:
         if self.ensemble == 1:
             return self
         val_seed = self.seed if self.val_seed is None else self.val_seed
-        share = f"{self.budget_seconds / self.ensemble:.3f}".rstrip("0").rstrip(".")
+        share = f"{max(self.budget_seconds / self.ensemble, 0.001):.3f}".rstrip("0").rstrip(".")
         budget = self.budget and f"{share}s"
         return replace(self, ensemble=1, seed=self.seed + number - 1, val_seed=val_seed, budget=budget)
 

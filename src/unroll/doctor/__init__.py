@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from ..config import TrainConfig
 from ..data.describe import UNEVEN
 from ..data.sequences import SequenceData
 from ..errors import InputError
@@ -117,6 +118,7 @@ def examine(
     history: Sequence[EpochResult] = (),
     test_accuracy: float | None = None,
     deciding: int | None = None,
+    training: TrainConfig | None = None,
     seed: int = 0,
 ) -> Examination:
     """Measure gradients, activations and memory of ``model``, and report what looks wrong.
@@ -132,6 +134,8 @@ def examine(
             (default None).
         deciding: validation sequences that decided which weights were kept, or when training stopped (default None:
             none did).
+        training: settings of its training, by whose class weights the losses of the history are judged (default None:
+            all classes have weight 1).
         seed: seed of the sample (default 0).
 
     Raises:
@@ -151,6 +155,7 @@ def examine(
     measured = _measure(model, data if data is not None and len(data) else None, seed)
     data, some, sample, memory, _, layers = measured
     chance = 1 / model.num_classes if data is None else max(data.counts.values()) / len(data)
+    weight = _mean_weight(model, data, training)
     return Examination(
         sequences=0 if some is None else len(some),
         time=0 if some is None else _longest(some),
@@ -160,7 +165,7 @@ def examine(
         layers=layers,
         memory=memory,
         epochs=history[-1].epoch if history else 0,
-        findings=_judge(model, measured, chance, history, test_accuracy, deciding),
+        findings=_judge(model, measured, chance, history, test_accuracy, deciding, weight),
         skipped=_skipped(data, history),
     )
 
@@ -187,6 +192,7 @@ def _judge(
     history: Sequence[EpochResult],
     test_accuracy: float | None,
     deciding: int | None,
+    weight: float,
 ) -> tuple[Finding, ...]:
     """Return the findings, errors first."""
     data, _, sample, memory, early, layers = measured
@@ -199,12 +205,23 @@ def _judge(
         *(judge_layers(layers, patient) if finite and math.isfinite(scale) else ()),
         *judge_memory(memory, layers, patient),
         *(judge_readout(memory, early, chance, patient) if history else ()),
-        *judge_history(history, chance, model.num_classes, test_accuracy, model.config, image),
+        *judge_history(history, chance, model.num_classes, test_accuracy, model.config, image, weight),
         *_few(deciding),
     ]
     if data is not None and sample is not None:
         findings += [*_uneven(data, sample)] or [*(_majority(data, sample) if history else ())]
     return tuple(sorted(findings, key=lambda finding: finding.severity != "error"))
+
+
+def _mean_weight(model: SequenceClassifier, data: SequenceData | None, training: TrainConfig | None) -> float:
+    """Return the mean weight of the training sequences in the loss; without data, as if classes were even."""
+    if training is None or training.class_weight is None:
+        return 1.0
+    if data is None:
+        own = training.own_weights()
+        return (sum(own.values()) + model.num_classes - len(own)) / model.num_classes if own else 1.0
+    weights = training.weights_of(data.counts) or []
+    return sum(weight * count for weight, count in zip(weights, data.counts.values(), strict=True)) / len(data)
 
 
 def _has_finite_weights(model: SequenceClassifier) -> bool:

@@ -19,7 +19,7 @@ SOME_LIFT = 0.3  # training lift from which validation at chance is a finding
 # models that memorise have 30 or more.
 ACCURACY_GAP = 0.2
 LOSS_JUMP = 1.2  # times the lowest loss so far: the mean over hundreds of batches does not rise this much by chance
-HARMLESS_JUMP = 0.1  # nats; a loss this small may double without harm
+HARMLESS_JUMP = 0.1  # nats for each sequence of weight 1; a loss this small may double without harm
 HIGH_LOSS = 1.5  # times the loss of equal probabilities, which even fresh models seldom have
 MANY_JUMPS = 0.2  # fraction of the epochs
 
@@ -36,6 +36,7 @@ def judge_history(
     test_accuracy: float | None = None,
     model: ModelConfig | None = None,
     image: bool = False,
+    weight: float = 1.0,
 ) -> Iterator[Finding]:
     """Yield findings about the history of a training.
 
@@ -46,10 +47,11 @@ def judge_history(
         test_accuracy: of the finished model; used if no validation split was held out (default None).
         model: settings, to suggest only remedies that they allow (default ``ModelConfig()``).
         image: whether it reads images, which allow more remedies (default False).
+        weight: mean weight of its sequences in the training loss (default 1).
     """
     if len(history) < 2:
         return
-    yield from _rate(history, classes)
+    yield from _rate(history, classes, weight)
     if len(history) < FEWEST_EPOCHS:
         return
     last = history[-1]
@@ -58,7 +60,7 @@ def judge_history(
     part = "validation" if known else "test"
     trained = lift(last.train_accuracy, chance)
     if trained < NO_LIFT:
-        yield _nothing(history, chance, classes)
+        yield _nothing(history, chance, classes, weight)
     elif held_out is None:
         return
     elif trained >= SOME_LIFT and lift(held_out, chance) < NO_LIFT:
@@ -81,25 +83,24 @@ def judge_history(
         )
 
 
-def _rate(history: Sequence[EpochResult], classes: int) -> Iterator[Finding]:
+def _rate(history: Sequence[EpochResult], classes: int, weight: float) -> Iterator[Finding]:
     """Judge whether the loss jumps, or stays above that of equal probabilities."""
     lowest, jumps, worst = math.inf, 0, (0.0, 0, 0.0, 0.0)
     for epoch in history:
-        if epoch.train_loss > max(LOSS_JUMP * lowest, lowest + HARMLESS_JUMP):
+        if epoch.train_loss > max(LOSS_JUMP * lowest, lowest + HARMLESS_JUMP * weight):
             jumps += 1
             worst = max(worst, (epoch.train_loss - lowest, epoch.epoch, epoch.train_loss, lowest))
         lowest = min(lowest, epoch.train_loss)
     _, number, loss, before = worst
-    chance = math.log(classes)
     if jumps >= max(1, MANY_JUMPS * len(history)):
         what = (
             f"the training loss jumps up in {jumps} of {len(history)} epochs, in epoch {number} to {loss:.3g}, "
             f"after {before:.3g} at its lowest before"
         )
-    elif (last := history[-1]).train_loss > HIGH_LOSS * chance:
+    elif (last := history[-1]).train_loss > HIGH_LOSS * weight * math.log(classes):
         what = (
-            f"after {last.epoch} epochs the training loss is {last.train_loss:.3g}; equal probabilities would "
-            f"give ln({classes}) = {chance:.3g}"
+            f"after {last.epoch} epochs the training loss is {last.train_loss:.3g}; equal probabilities would give "
+            f"{_equal(classes, weight)}"
         )
     else:
         return
@@ -112,7 +113,13 @@ def _rate(history: Sequence[EpochResult], classes: int) -> Iterator[Finding]:
     )
 
 
-def _nothing(history: Sequence[EpochResult], chance: float, classes: int) -> Finding:
+def _equal(classes: int, weight: float) -> str:
+    """Return the loss of equal probabilities, in words."""
+    times = "" if math.isclose(weight, 1) else f"mean class weight {weight:.3g} × "
+    return f"{times}ln({classes}) = {weight * math.log(classes):.3f}"
+
+
+def _nothing(history: Sequence[EpochResult], chance: float, classes: int, weight: float) -> Finding:
     losses, rate, last = [epoch.train_loss for epoch in history], max(epoch.lr for epoch in history), history[-1]
     ways = [f"--lr {lower_rate(rate):.1g}" if rate > 5 * TrainConfig.lr else f"--lr {10 * rate:.1g}"]
     if losses[-1] == min(losses):
@@ -122,6 +129,6 @@ def _nothing(history: Sequence[EpochResult], chance: float, classes: int) -> Fin
         "error",
         f"after {last.epoch} epochs the training accuracy is {last.train_accuracy:.1%}, where always "
         f"predicting the most frequent class gets {chance:.1%}; the lowest training loss was {min(losses):.3f}, where "
-        f"equal probabilities give ln({classes}) = {math.log(classes):.3f}",
+        f"equal probabilities give {_equal(classes, weight)}",
         f"{' or '.join(ways)}; if that does not help, look for labels that were shuffled ('unroll explore')",
     )

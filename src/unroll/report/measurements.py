@@ -76,7 +76,7 @@ class Material:
         predictions: for the test split; None if neither they nor the data are available
         data: the test split; None if it is not available
         lacking: why it is not available; empty if it is
-        trained_on: how many of these sequences it was trained on; None if unknown
+        optimism: which of these sequences the run was trained or validated on, in words; empty if on none
         warnings: how they differ from the training data, in words; empty if they do not
         anytime: accuracy after parts of the sequences
         asked: number of sequences that ``anytime`` was measured on
@@ -95,7 +95,7 @@ class Material:
     predictions: Predictions | None
     data: SequenceData | None = None
     lacking: str = ""
-    trained_on: int | None = None
+    optimism: str = ""
     warnings: Sequence[str] = ()
     anytime: Anytime | None = None
     asked: int = 0
@@ -159,10 +159,11 @@ def gather(
     examined = train if train is not None or test is None else test.sequences
     accuracy, deciding = ((run.evaluation or {}).get(name) for name in ("accuracy", "deciding"))
     single = None if isinstance(run.model, Ensemble) else run.model
+    training = run.config.plan.recipe.train if run.config.plan else None
     examination = (
         None
         if single is None
-        else examine(single, examined, history=history, test_accuracy=accuracy, deciding=deciding)
+        else examine(single, examined, history=history, test_accuracy=accuracy, deciding=deciding, training=training)
     )
     if test is None:
         known = run.config.plan.data if run.config.plan else "its data"
@@ -184,7 +185,7 @@ def gather(
         history,
         examination,
         judged=f"{'all' if test.part == 'all' else 'the test split'} of {test.name}",
-        trained_on=test.trained_on,
+        optimism=test.optimism(),
         warnings=test.warnings(),
         predictions=predictions,
         data=data,

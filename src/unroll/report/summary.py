@@ -49,9 +49,8 @@ def summary(material: Material) -> list[str]:
         lines.append(f"For comparison: {beside_accuracy(evaluation.to_dict())}.")
         if base := material.baseline:
             lines.append(f"Best baseline: {base.name}, accuracy {percent(base.accuracy)}; {base.comparison}.")
-        if seen := material.trained_on:
-            n = evaluation.n
-            lines.append(f"The run was trained on {seen:,} of these {n:,} sequences, so this accuracy is optimistic.")
+        if known := material.optimism:
+            lines.append(f"{known[0].upper()}{known[1:]}.")
         lines += [f"These sequences are {line}." for line in material.warnings]
         lines.append(_hardest(material))
         if point := run.operating_point:

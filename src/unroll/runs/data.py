@@ -13,6 +13,7 @@ from ..data.sequences import SequenceData
 from ..data.splits import TEST_FRACTION, Splits
 from ..data.unusual import unusual
 from ..errors import DataError, InputError, RunError
+from ..training.loop import held_out
 from .config_file import read_plan
 from .plan import Plan
 from .storage import Run, check_fit
@@ -26,17 +27,29 @@ class TestData(NamedTuple):
         part: "test" for a test set; "all" for data without one
         sequences: prepared as the run's training data was
         trained_on: how many of them the run was trained on; None if unknown
+        validated_on: how many others of them are its validation split; None if unknown
     """
 
     name: str
     part: Literal["test", "all"]
     sequences: SequenceData
     trained_on: int | None
+    validated_on: int | None
 
     def warnings(self) -> list[str]:
         """Return how the sequences differ from the training data, on one line; nothing if they do not."""
         line = unusual(self.sequences)
         return [line] if line else []
+
+    def optimism(self) -> str:
+        """Say which of the sequences the run knows, so that it does better on them; nothing if it knows none."""
+        n = f"of these {len(self.sequences):,} sequences"
+        if self.trained_on:
+            also = f" and validated on {self.validated_on:,}" if self.validated_on else ""
+            return f"the run was trained on {self.trained_on:,} {n}{also}, so this accuracy is optimistic"
+        if self.validated_on:
+            return f"the run was validated on {self.validated_on:,} {n}, so this accuracy may be optimistic"
+        return ""
 
 
 def load_test(run: Run, data: Any = None, data_dir: str | Path | None = None, **reading: Any) -> TestData:
@@ -73,10 +86,11 @@ def load_test(run: Run, data: Any = None, data_dir: str | Path | None = None, **
 
 def _own_test(run: Run, splits: Splits, name: str, asked: bool) -> TestData:
     if len(splits.test):
-        return TestData(name, "test", splits.test.prepared_as(run.preparation), 0)
+        return TestData(name, "test", splits.test.prepared_as(run.preparation), 0, 0)
     if not asked:
         raise RunError(f"{run.path} was trained on all of its data and has no test set; pass other data with --data")
-    return TestData(name, "all", splits.train.prepared_as(run.preparation), len(splits.train))
+    sequences, trained = splits.train.prepared_as(run.preparation), len(divided(run, splits)[0])
+    return TestData(name, "all", sequences, trained, len(sequences) - trained)
 
 
 def load_samples(run: Run, data: str | None = None, data_dir: str | Path | None = None) -> TestData:
@@ -125,9 +139,9 @@ def _other_data(run: Run, data: Any, data_dir: str | Path | None, reading: DataC
     if parts.test is None:  # may be a copy of the run's own data: split it as for the training
         rest, test = _held_out(parts.train, own)
         if len(test) and rest.fingerprint() == run.config.fingerprint:
-            return TestData(name, "test", test, 0)
+            return TestData(name, "test", test, 0, 0)
     sequences = parts.train if parts.test is None else parts.test
-    return TestData(name, "all" if parts.test is None else "test", sequences, _trained_on(run, sequences))
+    return TestData(name, "all" if parts.test is None else "test", sequences, *_known(run, sequences))
 
 
 def _held_out(whole: SequenceData, own: DataConfig) -> tuple[SequenceData, SequenceData]:
@@ -147,16 +161,33 @@ def _held_out(whole: SequenceData, own: DataConfig) -> tuple[SequenceData, Seque
         return whole.cut(0.0, seed)
 
 
-def _trained_on(run: Run, sequences: SequenceData) -> int | None:
-    """Return how many of ``sequences`` the run was trained on; None if its own data is not available."""
+def divided(run: Run, splits: Splits) -> tuple[SequenceData, SequenceData | None]:
+    """Return what a run was trained on, and its validation split, None without one.
+
+    Args:
+        run: that records its training.
+        splits: its own data.
+    """
+    trained = run.config.member(1).train  # all members of an ensemble have the same split
+    assert trained is not None
+    return held_out(splits, trained)
+
+
+def _known(run: Run, sequences: SequenceData) -> tuple[int | None, int | None]:
+    """Return how many of ``sequences`` the run was trained on, and how many others it was validated on.
+
+    None if its own data is not available.
+    """
     plan = run.config.plan
     if plan is None or not Path(plan.data).is_absolute():
-        return None  # a data set given by name is not downloaded for this
+        return None, None  # a data set given by name is not downloaded for this
     try:
-        train = _own_data(plan, None).train
+        splits = _own_data(plan, None)
     except InputError:
-        return None
-    if train.fingerprint() != run.config.fingerprint:
-        return None
-    seen = set(train.checksums())
-    return sum(checksum in seen for checksum in sequences.checksums())
+        return None, None
+    if splits.train.fingerprint() != run.config.fingerprint:
+        return None, None
+    train, val = divided(run, splits)
+    in_train, asked = set(train.checksums()), sequences.checksums()
+    in_val = set() if val is None else set(val.checksums()) - in_train
+    return sum(checksum in in_train for checksum in asked), sum(checksum in in_val for checksum in asked)

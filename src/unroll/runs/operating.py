@@ -13,10 +13,9 @@ from ..evaluation.calibration import probabilities
 from ..evaluation.metrics import logits_of
 from ..evaluation.operating_point import OperatingPoint
 from ..formatting import listed, quoted
-from ..training.loop import held_out
 from .artifacts import read_calibration, write_operating_point
 from .config_file import read_config
-from .data import load_splits
+from .data import divided, load_splits
 from .folder import OPERATING
 from .lock import locked
 from .storage import Run
@@ -85,9 +84,8 @@ def choose_operating_point(run: Run, config: OperatingConfig, data_dir: str | Pa
 
 def _parts(run: Run, data_dir: str | Path | None) -> tuple[dict[str, int], SequenceData | None]:
     """Return the training data's number of sequences of each class, and the validation split."""
-    splits, trained = load_splits(run, data_dir), run.config.member(1).train  # all members have the same split
-    assert trained is not None
-    _, val = held_out(splits, trained)
+    splits = load_splits(run, data_dir)
+    _, val = divided(run, splits)
     known, size = run.calibration, 0 if val is None else len(val)
     if known is not None and known.n != size:
         raise DataError(

@@ -41,9 +41,15 @@ class Predicted:
 
 
 def check_alike(runs: Sequence[Run]) -> None:
-    """Raise `RunError` unless the predictions of runs can be averaged: they read the same kind of data and classes."""
-    first = runs[0]
+    """Raise `RunError` unless the predictions of runs can be averaged: they read the same kind of data and classes.
+
+    A run counts once: one that is named again is refused too.
+    """
+    first, seen = runs[0], {runs[0].path.resolve()}
     for run in runs[1:]:
+        if run.path.resolve() in seen:
+            raise RunError(f"{run.path} is given twice: leave one out")
+        seen.add(run.path.resolve())
         kinds = first.preparation.kind, run.preparation.kind
         if kinds[0] != kinds[1]:
             raise RunError(

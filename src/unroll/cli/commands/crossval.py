@@ -87,13 +87,13 @@ def crossval(
     with immediate_interrupt():
         from ...runs.crossval import cross_validate, resume_cross_validation
         from ..views.crossval import CrossvalScreen, print_crossval
-        from ..views.terminal import Screen, command_line, stopped
+        from ..views.terminal import Screen, stopped, to_continue
 
     import_user_cell(settings.get("cell"))
     console = Screen(stderr=json)
     screen = CrossvalScreen(console)
     try:
-        with resignalled(lambda: command_line("crossval", "--resume", screen.path) if screen.path else None), screen:
+        with resignalled(lambda: to_continue("crossval", screen.path, settings.get("cell"))), screen:
             if resume is not None:
                 done = resume_cross_validation(resume, data_dir=data_dir, refit=refit, watch=screen)
             else:
@@ -110,7 +110,7 @@ def crossval(
                     **settings,
                 )
     except (KeyboardInterrupt, OSError, MemoryError, RuntimeError) as error:
-        return stopped(error, "crossval", screen.path)
+        return stopped(error, to_continue("crossval", screen.path, settings.get("cell")))
     if json:
         print_json(done.to_dict())
     else:

@@ -105,7 +105,7 @@ def evaluate(
         test = load_test(loaded, data, data_dir, **settings)
         own_dir = data_dir if data is None else None
         point = choose_operating_point(loaded, chosen, own_dir) if chosen else loaded.operating_point
-    name, part, sequences, trained_on = test
+    name, part, sequences = test.name, test.part, test.sequences
     evaluation = count(loaded.model, sequences, calibration=loaded.calibration)
     warnings = test.warnings()
     early = evaluate_anytime(loaded.model, sequences, loaded.calibration) if anytime else None
@@ -114,7 +114,8 @@ def evaluate(
         loaded = keep_operating_point(loaded, point)
     kept = point is not None and loaded.operating_point == point
     if json:
-        about = {"run": str(run), "data": name, "part": part, "trained_on": trained_on}
+        about = {"run": str(run), "data": name, "part": part, "trained_on": test.trained_on}
+        about["validated_on"] = test.validated_on
         results = about | {"warnings": warnings, **evaluation.to_dict()}
         results["operating_point"] = point and outcome and _facts(point, outcome, of_recordings, kept)
         print_json(results | ({"anytime": early.to_dict()} if early else {}))
@@ -135,9 +136,8 @@ def evaluate(
         say(note)
     for line in warnings:
         say(f"{name}: {line}")
-    if trained_on:
-        n = len(sequences)
-        say(f"the run was trained on {trained_on:,} of these {n:,} sequences, so this accuracy is optimistic")
+    if optimism := test.optimism():
+        say(optimism)
     return 0
 
 

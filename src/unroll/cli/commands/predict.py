@@ -133,6 +133,8 @@ def predict(
             )
     texts, records, texts_from = text or [], None, "--text"
     if not files and not text:
+        if kind != "texts":
+            raise InputError(f"{run} has nothing to classify: it reads {kind}, so name files of such, or - for a pipe")
         content = b"" if sys.stdin.isatty() else read_stream(sys.stdin.buffer, "standard input")
         texts_from = "standard input"
         texts, numbers = text_lines(content, texts_from)

@@ -85,9 +85,8 @@ def report(
         warnings = test.warnings()
         for line in warnings:
             say(f"{test.name}: {line}")
-        if test.trained_on:
-            seen, n = test.trained_on, len(test.sequences)
-            say(f"the run was trained on {seen:,} of these {n:,} sequences, so this accuracy is optimistic")
+        if optimism := test.optimism():
+            say(optimism)
     written = write_report(loaded, test, lacking, train, out, samples)
     paths = {"report": str(written.path), "figures": str(written.path.parent / FIGURES)}
     if json:

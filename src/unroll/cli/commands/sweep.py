@@ -94,14 +94,14 @@ def sweep(
         from ...runs.folder import SWEEP_IMAGE, write
         from ...runs.sweep import resume_sweep, run_sweep
         from ..views.sweep import SweepScreen, print_sweep
-        from ..views.terminal import Screen, command_line, stopped
+        from ..views.terminal import Screen, stopped, to_continue
 
     for cell in flags.get("cell", "").split(","):
         import_user_cell(cell)
     console = Screen(stderr=json)
     screen = SweepScreen(console)
     try:
-        with resignalled(lambda: command_line("sweep", "--resume", screen.path) if screen.path else None), screen:
+        with resignalled(lambda: to_continue("sweep", screen.path, flags.get("cell"))), screen:
             if resume is None:
                 asked = {"data": data, "recipe": recipe, "seeds": seeds, "method": method, "trials": trials}
                 wanted: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
@@ -111,7 +111,7 @@ def sweep(
             if done.best is not None:
                 write(done.path / SWEEP_IMAGE, png(sweep_figure(done)))
     except (KeyboardInterrupt, OSError, MemoryError, RuntimeError) as error:
-        return stopped(error, "sweep", screen.path)
+        return stopped(error, to_continue("sweep", screen.path, flags.get("cell")))
     if json:
         print_json(done.to_dict())
     else:

@@ -95,14 +95,14 @@ def train(
         check_run(resume)
     with immediate_interrupt():
         from ...runs.execute import resume_run, train_run
-        from ..views.terminal import Screen, command_line, stopped
+        from ..views.terminal import Screen, stopped, to_continue
         from ..views.training import TrainingScreen, print_run
 
     import_user_cell(settings.get("cell"))
     console = Screen(stderr=json)
     screen = TrainingScreen(console)
     try:
-        with resignalled(lambda: command_line("train", "--resume", screen.path) if screen.path else None), screen:
+        with resignalled(lambda: to_continue("train", screen.path, settings.get("cell"))), screen:
             if resume is not None:
                 run = resume_run(resume, data_dir=data_dir, checkpoint_seconds=checkpoint_seconds, watch=screen)
             else:
@@ -118,7 +118,7 @@ def train(
                     **settings,
                 )
     except (KeyboardInterrupt, OSError, MemoryError, RuntimeError) as error:
-        return stopped(error, "train", screen.path)
+        return stopped(error, to_continue("train", screen.path, settings.get("cell")))
     reported = sys.stderr.isatty() if report is None else report
     if json:
         result, more = run.evaluation or {}, ("members",) if run.config.ensemble > 1 else ()
@@ -134,13 +134,13 @@ def _report(run: Run, screen: TrainingScreen, console: Screen) -> int:
     from ...errors import InputError
     from ...report import write_report
     from ...runs.data import TestData, load_splits
-    from ..views.terminal import command_line, print_facts
+    from ..views.terminal import command_line, own_cell, print_facts
 
     assert run.config.plan is not None
     try:
         with console.status("writing the report"):
             splits = screen.splits or load_splits(run)  # an ensemble may have lacked nothing but its evaluation
-            test = TestData(run.config.plan.data, "test", splits.test, 0) if run.evaluation else None
+            test = TestData(run.config.plan.data, "test", splits.test, 0, 0) if run.evaluation else None
             written = write_report(run, test, "no test split", splits.train)
         print_facts(console, {"report": written.path, "samples": written.about_samples})
         return 0
@@ -148,5 +148,6 @@ def _report(run: Run, screen: TrainingScreen, console: Screen) -> int:
         if not is_expected(error):
             raise
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else in_words(error)
-        say(f"the run is finished, but not its report: {reason}; write it with: {command_line('report', run.path)}")
+        line = command_line("report", run.path, *own_cell(run.model.config.cell))
+        say(f"the run is finished, but not its report: {reason}; write it with: {line}")
         return 130 if isinstance(error, KeyboardInterrupt) else 1

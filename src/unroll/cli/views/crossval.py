@@ -17,7 +17,7 @@ from ...runs.crossval import CrossvalEvent, CrossValidation, Fold
 from ...runs.execute import Started
 from ...runs.folder import OUT_OF_FOLD
 from ...training.results import Progress as Step
-from .terminal import command_line, print_facts, print_findings, print_table
+from .terminal import command_line, own_cell, print_facts, print_findings, print_table
 from .training import facts_of, notes_on
 from .trainings import TrainingsBar
 
@@ -158,8 +158,9 @@ def print_crossval(console: Console, validation: CrossValidation) -> None:
         facts["refit"] = f"{refitted}{on}"
     facts["next"] = command_line("report", validation.path)
     print_facts(console, facts)
-    if refitted is None:
-        print_facts(console, {" " * 11: command_line("crossval", "--resume", validation.path, "--refit")})
+    if refitted is None and not validation.val_apart:
+        own = own_cell(validation.settings.get("cell"))
+        print_facts(console, {" " * 11: command_line("crossval", "--resume", validation.path, "--refit", *own)})
 
 
 def _caution(validation: CrossValidation) -> str:

@@ -75,20 +75,35 @@ def command_line(*words: object) -> str:
     return " ".join(shlex.quote(str(word)) for word in (*program, *words))
 
 
-def stopped(error: BaseException, command: str, path: Path | None) -> int:
+def own_cell(name: str | None) -> list[str]:
+    """Return the flag for a cell of one's own, which a run does not import by itself; for unroll's cells none."""
+    return ["--cell", name] if name is not None and ":" in name else []
+
+
+def to_continue(command: str, path: Path | None, cell: str | None) -> str | None:
+    """Return the command line that continues what was interrupted; None where nothing was written yet.
+
+    Args:
+        command: of unroll, which has --resume.
+        path: the folder to resume, if there is one.
+        cell: its name, or names with commas; None where it is one of unroll's.
+    """
+    return None if path is None else command_line(command, "--resume", path, *own_cell(cell))
+
+
+def stopped(error: BaseException, command: str | None) -> int:
     """Say how to continue what an error has stopped, and return the exit status: 130 after Ctrl-C, else 1.
 
     Args:
         error: what stopped it.
-        command: of unroll, which has --resume.
-        path: the folder to resume; None where nothing was written yet: then the error is raised again, as is one that
-            is a bug.
+        command: the line that continues it; None where nothing was written yet: then the error is raised again, as is
+            one that is a bug.
     """
-    if path is None or not is_expected(error):
+    if command is None or not is_expected(error):
         raise error
     is_interrupt = isinstance(error, KeyboardInterrupt)
     reason = "interrupted" if is_interrupt else f"cannot continue: {in_words(error)}"
-    say(f"{reason}; continue with: {command_line(command, '--resume', path)}")
+    say(f"{reason}; continue with: {command}")
     return 130 if is_interrupt else 1
 
 

@@ -28,7 +28,7 @@ from ...runs.storage import Run
 from ...training.loop import Training, few_deciding
 from ...training.results import EpochResult
 from ...training.results import Progress as Step
-from .terminal import command_line, print_facts, print_findings, show_reading
+from .terminal import command_line, own_cell, print_facts, print_findings, show_reading
 
 HEADINGS = ("epoch", "train loss", "train acc", "val loss", "val acc", "lr", "seconds", "samples/s")
 WIDTHS = (7, 12, 11, 10, 9, 10, 9, 11)
@@ -110,8 +110,8 @@ class TrainingScreen:
             facts["note"] = notes[0]
         if started.recipe.train.early:
             facts["train acc"] = (
-                f"{started.recipe.train.early:.0%} of the sequences are cut off at a random step (--early), so it is "
-                "lower than val acc and test accuracy, for which all are read to the end"
+                f"{started.recipe.train.early:.0%} of the sequences are cut off at a random step (--early), so it may "
+                "be lower than val acc and test accuracy, for which all are read to the end"
             )
         if started.tensorboard:
             folder = started.whole / MEMBERS if self._member else started.path / EVENTS
@@ -220,14 +220,14 @@ def _fewer(recipe: Recipe, total: int) -> str:
 
 def print_run(console: Console, run: Run, reported: bool) -> None:
     """Show the result of a finished run and the next commands; ``reported``: a report is written automatically."""
+    own = own_cell(run.model.config.cell)
     if (evaluation := run.evaluation) is None:
         console.print("\nno test accuracy: all sequences were used for training", soft_wrap=True)
     else:
         examined = members(run.path, run.config)[0]
-        _print_accuracy(console, evaluation, examined, run.config.train.class_weight if run.config.train else None)
+        examining = command_line("doctor", examined, *own)
+        _print_accuracy(console, evaluation, examining, run.config.train.class_weight if run.config.train else None)
     file = "IMAGE" if run.preparation.kind == "images" else "FILE"
-    name = run.model.config.cell
-    own = ["--cell", name] if ":" in name else []  # which a run does not import by itself
     commands = [command_line("evaluate", run.path, *([] if evaluation else ["--data", "OTHER"]), *own)]
     commands.append(f"{command_line('predict', run.path, *own)} {file}…")
     if not reported:
@@ -237,7 +237,7 @@ def print_run(console: Console, run: Run, reported: bool) -> None:
         print_facts(console, {"    ": command})
 
 
-def _print_accuracy(console: Console, evaluation: Mapping[str, Any], path: Path, weighted: str | None) -> None:
+def _print_accuracy(console: Console, evaluation: Mapping[str, Any], examining: str, weighted: str | None) -> None:
     low, high = evaluation["interval"]
     console.print(
         Text.assemble(
@@ -257,6 +257,4 @@ def _print_accuracy(console: Console, evaluation: Mapping[str, Any], path: Path,
         console.print(Text(words), soft_wrap=True)
     if low <= evaluation["majority"]["share"] and weighted is None:
         words = f"no better than the majority class: the interval begins at {percent(low)}; try"
-        console.print(
-            Text(f"{words} {command_line('doctor', path)}, which looks for the reason", "yellow"), soft_wrap=True
-        )
+        console.print(Text(f"{words} {examining}, which looks for the reason", "yellow"), soft_wrap=True)

@@ -123,6 +123,7 @@ def cross_validate(
         recipe=recipe or OF_KIND[splits.train.kind],
         cut=divided.cut_by,
         apart=divided.apart,
+        val_apart=splits.val is not None,
         results=list(_planned(of_repeats)),
     )
     del splits  # each run reads the data by itself

@@ -110,6 +110,7 @@ class CrossValidation:
         cut: how the data is divided: "stratified", "group" for whole groups, "recording" for all windows of one, "time"
             where each fold is later than all that is trained on
         apart: sequences of the set's own test part, which is not used
+        val_apart: whether the set has a validation part of its own, so that no run can be trained on all
         refits: whether a run is trained on all, see ``refit``
         results: fold by fold
     """
@@ -124,6 +125,7 @@ class CrossValidation:
     repeats: int
     cut: Cut
     apart: int
+    val_apart: bool = False
     refits: bool = False
     results: list[Fold] = field(default_factory=list)
 
@@ -193,7 +195,8 @@ class CrossValidation:
         write_json(self.path / CROSSVAL, self._state() | {"summary": self._summary()})
 
     def _state(self) -> dict[str, Any]:
-        names = ("data", "data_dir", "fingerprint", "recipe", "settings", "folds", "repeats", "cut", "apart", "refits")
+        names = ["data", "data_dir", "fingerprint", "recipe", "settings", "folds", "repeats", "cut", "apart"]
+        names += ["val_apart", "refits"]
         return {"format": FORMAT, **{name: getattr(self, name) for name in names}} | {
             "results": [asdict(result) for result in self.results]
         }
