@@ -350,7 +350,7 @@ def test_gaps_are_gaps(curve: Any) -> None:
     assert page.locator(".legend", has_text="Gaps").is_visible()
     page.keyboard.press("ArrowUp")
     assert chart.get_attribute("aria-valuetext") != "level, time step 3: missing"
-    drop(page, "gaps.csv", "", b"level;noise\n1,5;0\nNA;1\n;2\n3;?\n")
+    drop(page, "gaps.csv", "", b"level;noise\n1.5;0\nNA;1\n;2\n3;?\n")
     page.wait_for_function("() => document.getElementById('scrub').max === '4'")
     assert page.locator(".chart .own").get_attribute("d").count("M") == 2
 
@@ -385,14 +385,17 @@ def test_tables_are_read_or_refused_in_a_line(curve: Any) -> None:
     drop(page, "down.tsv", "", b"\n".join(b"%.2f\t0" % (2 - n / 5) for n in range(18)))
     page.wait_for_function("() => document.getElementById('scrub').max === '18'")
     assert first(page) == "falling"
-    refused(page, "a.csv", b"1,2\n3\n", r"a\.csv, row 2: expected 2 numbers, one for each feature, got 1")
-    refused(page, "b.csv", b"level,noise\n1,x\n", r"b\.csv, row 2: expected a number, got “x”")
-    refused(page, "c.csv", b"a,b,c\n1,2,3\n", r"c\.csv: expected 2 numbers per time step .*, got 3 columns: a, b, c")
+    refused(page, "a.csv", b"1,2\n3\n", r"a\.csv, line 2: expected 2 numbers, one for each feature, got 1")
+    refused(page, "b.csv", b"level,noise\n1,x\n", r"b\.csv, line 2, column noise: expected a number, got “x”")
+    refused(page, "c.csv", b"a,b,c\n1,2,3\n", r"c\.csv has no columns “level”, “noise”: expected .*, got a, b, c")
     refused(page, "d.csv", b"", r"d\.csv must contain at least one row of numbers, got none")
     refused(page, "e.csv", b"level,noise\n", r"e\.csv must contain at least one row of numbers, got none")
     refused(page, "g.csv", b"1,2\n" * 5001, r"g\.csv may have at most 5,000 time steps, got 5,001")
     refused(page, "h.png", b"\x89PNG\0", r"h\.png: expected a table of numbers, a line for each time step, in UTF-8")
-    refused(page, "i.csv", b"1,2\nInfinity,3\n", r"i\.csv, row 2: expected a number, got “Infinity”")
+    refused(page, "i.csv", b"1,2\nInfinity,3\n", r"i\.csv, line 2, column level: expected a finite number, .*")
+    series = b"".join(b"%d,%d,0,1\n" % (n, t) for n in range(2) for t in range(3))
+    refused(page, "j.csv", b"id,time,level,noise\n" + series, r"j\.csv holds 2 series: the page reads one; .*")
+    refused(page, "k.csv", b"time,level,noise\n1,0,1\n0,0,1\n", r"k\.csv, line 3, column time: the time goes back")
 
 
 def test_of_bytes_none_is_missing(visit: Visit, bytewise: Path) -> None:
@@ -437,6 +440,9 @@ def test_a_table_that_is_too_fine_is_read_as_in_training(visit: Visit, tmp_path:
         return
     drop(page, "a.csv", "", table)
     page.wait_for_function("() => document.getElementById('scrub').max === '15'")
+    page.locator(
+        ".legend", has_text="Each 2 time steps are read as one, their mean; the first 15 of 20 means"
+    ).wait_for()
     expected = run.predict([[[(t * 2) % 7] for t in range(40)]])[0]
     assert first(page) == "ab"[int(expected.argmax())]
     page.get_by_label("Time steps").fill("99")
