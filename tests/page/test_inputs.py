@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from test_page import drop, first, go, position, until_read
 
 import unroll
+from unroll.data.formats.image_file import prepare_image
 from unroll.evaluation.predict_files import predict_files
 from unroll.export import export_html
 from unroll.runs.data import load_test
@@ -465,6 +468,55 @@ def test_a_picture_in_colour_is_read_as_predict_reads_it(visit: Visit, colours: 
     assert shown == pytest.approx(sorted(p for _, p in expected.top), abs=1e-5)
     page.get_by_role("button", name="What mattered?").click()
     page.locator(".made", has_text="Each pixel erased in turn").wait_for()
+
+
+def pictures() -> dict[str, bytes]:
+    """A photo stored in ways that programs like to change: with a gamma, with a profile, and lying on its side."""
+    photo = Image.fromarray(np.random.default_rng(1).integers(80, 176, (10, 12, 3), dtype=np.uint8))
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, blue = profile.index(b"rXYZ"), profile.index(b"bXYZ")
+    profile[red], profile[blue] = profile[blue], profile[red]
+    side = Image.Exif()
+    side[0x0112] = 6
+    ways: dict[str, dict[str, Any]] = {
+        "profile.png": {"icc_profile": bytes(profile)},
+        "profile.webp": {"icc_profile": bytes(profile), "lossless": True},
+        "side.png": {"exif": side},
+        "side.jpg": {"exif": side},
+        "side.webp": {"exif": side, "lossless": True},
+    }
+    made = {}
+    for name, way in {"gamma.png": {}, **ways}.items():
+        file = io.BytesIO()
+        photo.save(file, Image.registered_extensions()[Path(name).suffix], **way)
+        made[name] = file.getvalue()
+    gamma = b"gAMA" + (100_000).to_bytes(4, "big")
+    chunk = (4).to_bytes(4, "big") + gamma + zlib.crc32(gamma).to_bytes(4, "big")
+    made["gamma.png"] = made["gamma.png"][:33] + chunk + made["gamma.png"][33:]
+    return made
+
+
+def test_a_picture_is_upright_and_of_the_colours_that_are_stored_as_predict_reads_it(
+    visit: Visit, colours: unroll.Run, tmp_path: Path
+) -> None:
+    page = visit(colours.path / "page.html")
+    for name, content in pictures().items():
+        (tmp_path / name).write_bytes(content)
+        expected = prepare_image(tmp_path / name, colours.preparation.image)  # type: ignore[arg-type]
+        page.evaluate("() => (document.querySelector('.made').textContent = '')")
+        drop(page, name, "", content)
+        page.locator(".made", has_text=expected.steps[0]).wait_for()
+        shown = page.locator(".pixels").evaluate(
+            """(canvas) => {
+                const copy = new OffscreenCanvas(12, 10).getContext("2d", { willReadFrequently: true });
+                copy.imageSmoothingEnabled = false;
+                copy.drawImage(canvas, 0, 0, 12, 10);
+                return Array.from(copy.getImageData(0, 0, 12, 10).data);
+            }"""
+        )
+        found = np.array(shown).reshape(10, 12, 4)[..., :3]
+        off = np.abs(found - expected.pixels.numpy().astype(int)).max()
+        assert off <= (2 if name.startswith("side") else 0), name  # these are resized, which rounds twice
 
 
 def test_a_pen_of_a_colour_draws_what_the_model_sees(visit: Visit, colours: unroll.Run) -> None:
