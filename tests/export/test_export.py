@@ -277,6 +277,18 @@ def test_marks_of_missing_values_of_arrays_hold_for_tables_too(tmp_path: Path) -
     assert description["preparation"]["table"]["missing_values"] == ["-999"]
 
 
+def test_a_run_on_windows_says_so_with_the_accuracy_on_whole_recordings(tmp_path: Path) -> None:
+    rows = ["id,time,x,label", *(f"{n},{t},{n % 2 + t % 5 / 50},{'ab'[n % 2]}" for n in range(16) for t in range(12))]
+    (tmp_path / "long.csv").write_text("\n".join(rows))
+    run = unroll.train_run(str(tmp_path / "long.csv"), out=tmp_path / "run", epochs=1, hidden_size=3, window=6)
+    description = describe(run, load_test(run).sequences, "long.csv").content
+    assert description["preparation"]["time_steps"]["window"] == 6
+    assert run.evaluation is not None
+    recordings = run.evaluation["recordings"]
+    assert description["facts"]["recordings"] == {"accuracy": recordings["accuracy"], "n": recordings["n"]}
+    assert recordings["n"] < run.evaluation["n"]
+
+
 def test_data_without_a_sequence_is_refused(run: unroll.Run) -> None:
     test = load_test(run)
     nothing = test._replace(sequences=test.sequences.subset(torch.arange(0)))

@@ -106,6 +106,21 @@ def curve(visit: Visit, series: Path) -> Any:
     return visit(series)
 
 
+def changed(page: Path, to: Path, **parts: Any) -> Path:
+    """Write a page whose description has other parts; of one that is an object only what is named differs."""
+    before, mark, rest = page.read_text("utf-8").partition('id="description">')
+    content, end, behind = rest.partition("</script>")
+    description = json.loads(content)
+    for name, part in parts.items():
+        description[name] = description[name] | part if isinstance(part, dict) else part
+    to.write_text("".join((before, mark, json.dumps(description).replace("<", "\\u003c"), end, behind)), "utf-8")
+    return to
+
+
+def read_at_most(most: int, window: int | None = None) -> dict[str, Any]:
+    return {"time_steps": {"time_step": None, "every": 1, "max_length": most, "window": window}}
+
+
 def steps(page: Any) -> int:
     return int(page.locator("#scrub").get_attribute("max"))
 
@@ -249,6 +264,30 @@ def test_files_of_text_are_read_or_refused_in_a_line(text: Any) -> None:
     refused(page, "nul.txt", b"a\0b", r"nul\.txt: expected a text in UTF-8")
     refused(page, "blank.txt", b" \n", r"blank\.txt must contain at least one word, got none")
     refused(page, "book.txt", b"word " * 5000, r"book\.txt may have at most 20,000 characters, got more")
+
+
+def test_a_text_that_is_too_long_to_be_typed_is_refused_as_a_file_is(text: Any) -> None:
+    page = text
+    field = page.get_by_role("textbox")
+    field.fill("good " * 4000)
+    until_at(page, 4000)
+    field.fill("good " * 4000 + "!")
+    page.locator("#error", has_text="The text may have at most 20,000 characters, got more").wait_for()
+    assert page.locator("#where").inner_text() == "Nothing to read yet"
+    assert field.input_value().endswith("!")
+    field.fill("good")
+    until_at(page, 1)
+    assert not page.locator("#error").is_visible()
+
+
+def test_a_text_of_which_the_model_reads_the_beginning_says_so(visit: Visit, texts: Path, tmp_path: Path) -> None:
+    page = visit(changed(texts, tmp_path / "short.html", preparation=read_at_most(3)))
+    cut = page.locator(".legend", has_text="The first 3 of 4 words are read, as unroll predict does.")
+    page.get_by_role("textbox").fill("a very good film")
+    until_at(page, 3)
+    cut.wait_for()
+    page.get_by_role("textbox").fill("a good film")
+    cut.wait_for(state="detached")
 
 
 def test_two_thousand_words_stay_usable(text: Any) -> None:
@@ -413,6 +452,21 @@ def test_of_bytes_none_is_missing(visit: Visit, bytewise: Path) -> None:
     for key in ("Home", "Delete"):
         page.keyboard.press(key)
     assert chart.get_attribute("aria-valuetext") == "time step 1: 200"
+
+
+def test_a_page_of_windows_calls_them_windows_and_says_what_it_leaves_out(
+    visit: Visit, series: Path, tmp_path: Path
+) -> None:
+    judged = {"accuracy": 0.9, "n": 30, "recordings": {"accuracy": 1.0, "n": 6}}
+    page = visit(changed(series, tmp_path / "w.html", preparation=read_at_most(STEPS, STEPS), facts=judged))
+    facts = page.locator("#facts").inner_text().replace("\u202f", " ")
+    assert "Its accuracy on 30 test windows of waves_train.csv is 90.0 %, and on 6 recordings, each by" in facts
+    assert "each by the mean of its windows, 100.0 %" in facts
+    assert "real windows" in facts
+    drop(page, "long.csv", "", b"\n".join(b"%d,0" % n for n in range(STEPS + 4)))
+    page.locator(".legend", has_text=f"The first {STEPS} of {STEPS + 4} time steps are read; unroll predict").wait_for()
+    drop(page, "short.csv", "", b"\n".join(b"%d,0" % n for n in range(STEPS)))
+    page.locator(".legend", has_text="unroll predict").wait_for(state="detached")
 
 
 def test_a_series_may_be_longer_or_shorter(visit: Visit, bytewise: Path) -> None:
@@ -602,11 +656,7 @@ def test_a_page_says_how_many_samples_it_holds(series: Path, visit: Visit) -> No
 
 
 def test_a_page_without_samples_opens_and_says_so(series: Path, tmp_path: Path, visit: Visit) -> None:
-    before, mark, rest = series.read_text("utf-8").partition('id="description">')
-    description, end, behind = rest.partition("</script>")
-    bare = json.dumps(json.loads(description) | {"samples": []}).replace("<", "\\u003c")
-    (tmp_path / "bare.html").write_text("".join((before, mark, bare, end, behind)), "utf-8")
-    page = visit(tmp_path / "bare.html")
+    page = visit(changed(series, tmp_path / "bare.html", samples=[]))
     page.locator("#made", has_text="It holds no samples of the data.").wait_for()
     assert not page.locator("#samples-title").is_visible()
     assert page.locator("#bars").is_visible()

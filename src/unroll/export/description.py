@@ -85,6 +85,7 @@ def describe(run: Run, data: SequenceData, name: str, samples: bool = True) -> D
         "facts": {
             "accuracy": run.evaluation and run.evaluation["accuracy"],
             "n": run.evaluation and run.evaluation["n"],
+            "recordings": run.evaluation and _of_recordings(run.evaluation),
             "data": judged,
             "credit": credit_of(judged),
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -92,6 +93,12 @@ def describe(run: Run, data: SequenceData, name: str, samples: bool = True) -> D
         },
     }
     return Description(content, steps)
+
+
+def _of_recordings(evaluation: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the accuracy on whole recordings, where the sequences are their windows."""
+    counts = evaluation.get("recordings")
+    return counts and {"accuracy": counts["accuracy"], "n": counts["n"]}
 
 
 def _operating_point(run: Run) -> dict[str, Any] | None:

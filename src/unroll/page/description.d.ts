@@ -174,6 +174,8 @@ export interface Typical {
 export interface Facts {
   accuracy: number | null;
   n: number | null;
+  /** Of whole recordings, each by the mean of its windows, where the sequences are windows. */
+  recordings: { accuracy: number; n: number } | null;
   data: string;
   credit: string | null;
   parameters: number;
