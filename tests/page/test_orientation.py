@@ -35,7 +35,7 @@ def saved(form: str, exif: bytes | None = None) -> bytes:
 
 def exif_of(orientation: int, order: str = "little") -> bytes:
     """EXIF data with two entries, the second one the orientation."""
-    number = lambda value, size: value.to_bytes(size, order)  # type: ignore[arg-type]  # noqa: E731
+    number = lambda value, size: value.to_bytes(size, order)  # noqa: E731
     mark = b"II" if order == "little" else b"MM"
     entries = [(0x0100, 4), (0x0112, orientation)]
     made = b"".join(

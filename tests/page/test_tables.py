@@ -87,6 +87,8 @@ SAME = {
     "tabs": "x\ty\r\n1\t\r\n3\t4",
     "gaps": "x,y\n,2\nNA,?\nnan,null\n",
     "dates": "at,x,y\n2026-03-01 10:00:00,1,2\n2026-03-01 10:00:00.5,3,4\n",
+    "phases of one recording": "phase,x,y\n" + "".join(f"{phase},1,2\n" for phase in "abab" for _ in range(6)),
+    "a recording of one person": "person,step,x,y\n" + "".join(f"p,{step},1,2\n" for step in range(20)),
     "equal times": "time,x,y\n1,1,2\n1,3,4\n",
 }
 
@@ -96,7 +98,7 @@ def test_a_table_is_read_as_predict_reads_it(read: Read, tmp_path: Path, name: s
     assert read(SAME[name]) == predicted(tmp_path, SAME[name])
 
 
-MARKED = {
+MARKED: dict[str, tuple[str, dict[str, Any]]] = {
     "a number": ("x,y\n-999,2\n-999.0,3\n4,5\n", {"missing_values": ["-999"]}),
     "a word": ("x,y\nnone,2\n4,5\n", {"missing_values": ["none", "x"]}),
     "commas": ("x;y\n1,5;2\n3;4,25\n", {"decimal": ","}),
@@ -146,6 +148,20 @@ REFUSED = {
     "infinite": (
         "x,y\n1,2\n-Inf,3\n",
         "t.csv, line 3, column x: expected a finite number, got “-Inf”; leave the cell empty where a value is missing",
+    ),
+    "too large for the model": (
+        "x,y\n1,2\n3,-1e39\n",
+        "t.csv, line 3, column y: got “-1e39”, too large for float32; scale it, or leave the cell empty where a value "
+        "is missing",
+    ),
+    "people that repeat": (
+        "person,step,x,y\n" + "".join(f"{who},{step},1,2\n" for who in "abc" for step in range(9)),
+        "t.csv looks like 3 series: column person repeats, column step counts; if it is one, remove the column person",
+    ),
+    "people and dates": (
+        "day,who is it,x,y\n" + "".join(f"2026-01-{1 + n + n // 3:02},{n // 9},1,2\n" for n in range(18)),
+        "t.csv looks like 2 series: column who is it repeats, column day counts; if it is one, remove the column who "
+        "is it",
     ),
     "a word": ("x,y\n1,2\n\nlow,3\n", "t.csv, line 4, column x: expected a number, got “low”"),
     "a cell lacks": ("x,y\n1,2\n\n3\n", "t.csv, line 4: expected 2 numbers, one for each name in the header, got 1"),

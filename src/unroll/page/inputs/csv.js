@@ -30,6 +30,9 @@ class Numbers {
     if (Math.abs(value) === Infinity) {
       throw new Error(`${place}: expected a finite number, ${got}; leave the cell empty where a value is missing`);
     }
+    if (Math.abs(Math.fround(value)) === Infinity) {
+      throw new Error(`${place}: ${got}, too large for float32; scale it, or leave the cell empty where a value is missing`);
+    }
     return value;
   }
 
@@ -55,6 +58,7 @@ export class Table {
   static DIVIDERS = [",", ";", "\t"];
   static CLOCKS = ["time", "timestamp"]; // as columns of times are called, in any case
   static LABELS = ["label", "class"];
+  static EVIDENCE = 8; // time steps that must agree before a table is taken for one of several series
   static DATE = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,9}))?)?(Z|[+-]\d\d:?\d\d)?$/;
 
   /**
@@ -188,6 +192,12 @@ export class Table {
     if (series.size > 1) {
       throw new Error(`${file} holds ${grouped(series.size)} series: the page reads one; unroll predict reads all`);
     }
+    const found = place === undefined && Table.#longForm(rows, free, numbers);
+    if (found) {
+      const [repeats, counts] = [header[found.id], header[found.time]];
+      const why = `column ${repeats} repeats, column ${counts} counts`;
+      throw new Error(`${file} looks like ${grouped(found.count)} series: ${why}; if it is one, remove the column ${repeats}`);
+    }
     const isClock = (at) => header[at] === time || Table.CLOCKS.includes(header[at].toLowerCase());
     for (const at of free.filter(isClock)) {
       const times = Table.#times(rows.map(({ cells }) => cells[at]), numbers);
@@ -199,6 +209,39 @@ export class Table {
         throw new Error(`${file}, line ${here}, column ${header[at]}: the time is that of line ${before} already`);
       }
     }
+  }
+
+  /**
+   * Return which columns of a table without an id make its rows look like time steps of several series, {id, time}, and
+   * their `count`; null if they do not. As `long_form` of unroll's data/formats/roles.py.
+   */
+  static #longForm(rows, places, numbers) {
+    const columns = places.map((at) => rows.map(({ cells }) => cells[at]));
+    const times = columns.map((cells) => Table.#times(cells, numbers));
+    for (const [n, cells] of columns.entries()) {
+      const values = cells.map((cell) => numbers.of(cell));
+      if (!values.includes(null) && !values.every(Number.isInteger)) continue;
+      const names = values.includes(null) ? cells : values;
+      const count = new Set(names).size;
+      if (count < 2 || count > rows.length / 3 || rows.length - count < Table.EVIDENCE) continue;
+      const time = times.findIndex((column, other) => other !== n && Table.#countsWithin(column, names));
+      if (time >= 0) return { id: places[n], time: places[time], count };
+    }
+    return null;
+  }
+
+  /** Tell whether times count on within each group of rows: by even steps, or ever upwards as the rows stand. */
+  static #countsWithin(times, names) {
+    if (times.some(Number.isNaN)) return false;
+    const groups = Map.groupBy(times.keys(), (row) => names[row]);
+    const steps = [...groups.values()].flatMap((own) => {
+      const sorted = own.map((row) => times[row]).sort((a, b) => a - b);
+      return sorted.slice(1).map((now, at) => now - sorted[at]);
+    });
+    const [least, most] = steps.reduce(([low, high], step) => [Math.min(low, step), Math.max(high, step)], [Infinity, -Infinity]);
+    if (steps[0] > 0 && most - least <= 1e-6 * steps[0]) return true;
+    const follows = Array.from(times.keys()).filter((row) => row > 0 && names[row] === names[row - 1]);
+    return follows.length === steps.length && follows.every((row) => times[row] > times[row - 1]);
   }
 
   /** Return times as numbers, of dates milliseconds; NaN for what is neither. */
