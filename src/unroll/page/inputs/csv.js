@@ -36,7 +36,7 @@ class Numbers {
     return value;
   }
 
-  /** Return what a cell says that is no mark of a missing value. */
+  /** Return the number in a cell, whatever marks a missing value. */
   #plain(cell) {
     const text = this.decimal === "," && cell.includes(".") ? "" : cell.replaceAll(this.decimal, ".");
     if (Numbers.NUMBER.test(text)) return Number(text);
@@ -177,8 +177,8 @@ export class Table {
       const lacks = `column${missing.length > 1 ? "s" : ""} ${Table.list(missing.map((name) => `“${name}”`))}`;
       throw new Error(`${file} has no ${lacks}: expected those of the training data, got ${Table.list(header)}`);
     }
-    const others = ["id", ...Table.CLOCKS, ...Table.LABELS];
-    const places = Array.from(header.keys()).filter((at) => !others.includes(header[at].toLowerCase()));
+    const roles = ["id", ...Table.CLOCKS, ...Table.LABELS];
+    const places = Array.from(header.keys()).filter((at) => !roles.includes(header[at].toLowerCase()));
     if (places.length === names.length) return places;
     const expected = `${Table.counted(names.length)} per time step (${Table.list(names)})`;
     throw new Error(`${file}: expected ${expected}, got ${places.length} columns: ${Table.list(header)}`);
@@ -192,11 +192,11 @@ export class Table {
     if (series.size > 1) {
       throw new Error(`${file} holds ${grouped(series.size)} series: the page reads one; unroll predict reads all`);
     }
-    const found = place === undefined && Table.#longForm(rows, free, numbers);
-    if (found) {
-      const [repeats, counts] = [header[found.id], header[found.time]];
+    const long = place === undefined && Table.#longForm(rows, free, numbers);
+    if (long) {
+      const [repeats, counts] = [header[long.id], header[long.time]];
       const why = `column ${repeats} repeats, column ${counts} counts`;
-      throw new Error(`${file} looks like ${grouped(found.count)} series: ${why}; if it is one, remove the column ${repeats}`);
+      throw new Error(`${file} looks like ${grouped(long.count)} series: ${why}; if it is one, remove the column ${repeats}`);
     }
     const isClock = (at) => header[at] === time || Table.CLOCKS.includes(header[at].toLowerCase());
     for (const at of free.filter(isClock)) {

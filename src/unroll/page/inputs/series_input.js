@@ -30,7 +30,7 @@ export class CurveInput {
     this.changed = changed;
     this.values = null;
     this.chosen = null;
-    this.told = "";
+    this.note = "";
     const { features } = preparation;
     const many = typical.low.length;
     this.names = typical.low.map((_, n) => features[n] ?? (many > 1 ? `feature ${n + 1}` : "the values"));
@@ -152,7 +152,7 @@ export class CurveInput {
   }
 
   /**
-   * Say which time steps of so many are read, in a sentence; empty where it is all, each for itself.
+   * Say in a sentence which time steps of a file with `count` of them are read; empty where all are, each for itself.
    *
    * @param {number} count
    * @param {Preparation} preparation
@@ -166,15 +166,15 @@ export class CurveInput {
     return most === window ? `${what}; unroll predict reads all windows.` : `${what}, as unroll predict does.`;
   }
 
-  /** Replace the input; `told`: what is to be said of how it was read. */
-  #new(values, chosen, told = "") {
-    this.#take(values, chosen, values.length, told);
+  /** Replace the input; `note`: a sentence on how it was read. */
+  #new(values, chosen, note = "") {
+    this.#take(values, chosen, values.length, note);
     this.changed({ edited: false });
   }
 
-  #take(values, chosen, time, told = "") {
+  #take(values, chosen, time, note = "") {
     this.values = values;
-    this.told = told;
+    this.note = note;
     this.chosen = chosen;
     this.fresh = false;
     this.length.value = String(time);
@@ -225,7 +225,7 @@ export class CurveInput {
 
   #explain(...more) {
     const gap = this.values?.some((step) => step.some(Number.isNaN));
-    const lines = this.told ? [this.told] : [];
+    const lines = this.note ? [this.note] : [];
     if (!this.chart.shared) lines.push("Each line has its own scale; the numbers belong to the bold line.");
     if (gap) {
       const marked = this.preparation.missing.mask ? ", marked as missing" : "";

@@ -85,7 +85,7 @@ export class Words {
     );
     sentences.push(...this.#deciding);
     if (checked) {
-      const real = `${checked} real ${checked === 1 ? this.one : this.plural}`;
+      const real = `${checked} real ${checked === 1 ? this.item : this.plural}`;
       sentences.push(`This page's probabilities were compared with PyTorch's on ${real}: they agree within ${small(difference)}.`);
     }
     sentences.push("Your input never leaves this page.");
@@ -111,12 +111,12 @@ export class Words {
   }
 
   /** What the data holds: whole inputs, or windows of them. */
-  get one() {
+  get item() {
     return this.kind === "series" && this.preparation.time_steps?.window ? "window" : this.whole;
   }
 
   get plural() {
-    return this.one === "series" ? "series" : `${this.one}s`;
+    return this.item === "series" ? "series" : `${this.item}s`;
   }
 
   get file() {
