@@ -19,6 +19,7 @@ from torch import Tensor
 import unroll
 from own_cells import OneState, PeepholeLSTM
 from unroll.cells import name_of
+from unroll.data.columns import Columns
 from unroll.data.preparation import Preparation, Scaling
 from unroll.errors import ConfigError, RunError
 from unroll.export import export_html
@@ -252,6 +253,40 @@ def test_samples_are_as_they_were_before_their_preparation(tmp_path: Path) -> No
         assert description["classes"][sample["label"]] == ("up" if number % 2 else "down")
     assert description["typical"]["time"] in (4, 5, 6)
     assert np.isfinite(description["typical"]["low"] + description["typical"]["high"]).all()
+
+
+def test_how_the_run_s_tables_are_written_is_in_the_file() -> None:
+    columns = Columns(("x",), "who", "at", "label", (), ("-999", "none"), ",")
+    preparation = Preparation(("a", "b"), Scaling(0.0, 1.0), features=("x",), columns=columns)
+    model = unroll.SequenceClassifier(1, 2, hidden_size=3).eval()
+    data = unroll.SequenceData(torch.randn(4, 5, 1), torch.arange(4) % 2, preparation)
+    made = Run(Path("made"), model, RunConfig.of(model, preparation, ""), None)
+    assert describe(made, data, "data").content["preparation"]["table"] == {
+        "id": "who", "time": "at", "wide": False, "missing_values": ["-999", "none"], "decimal": ",",
+    }  # fmt: skip
+
+
+def test_marks_of_missing_values_of_arrays_hold_for_tables_too(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(12, 5, 2))
+    x[::2, 3, 0] = -999
+    np.savez(tmp_path / "waves.npz", x=x, y=np.arange(12) % 2)
+    run = unroll.train_run(
+        str(tmp_path / "waves.npz"), out=tmp_path / "run", epochs=1, hidden_size=3, missing_values="-999"
+    )
+    description = describe(run, load_test(run).sequences, "waves.npz").content
+    assert description["preparation"]["table"]["missing_values"] == ["-999"]
+
+
+def test_a_run_on_windows_says_so_with_the_accuracy_on_whole_recordings(tmp_path: Path) -> None:
+    rows = ["id,time,x,label", *(f"{n},{t},{n % 2 + t % 5 / 50},{'ab'[n % 2]}" for n in range(16) for t in range(12))]
+    (tmp_path / "long.csv").write_text("\n".join(rows))
+    run = unroll.train_run(str(tmp_path / "long.csv"), out=tmp_path / "run", epochs=1, hidden_size=3, window=6)
+    description = describe(run, load_test(run).sequences, "long.csv").content
+    assert description["preparation"]["time_steps"]["window"] == 6
+    assert run.evaluation is not None
+    recordings = run.evaluation["recordings"]
+    assert description["facts"]["recordings"] == {"accuracy": recordings["accuracy"], "n": recordings["n"]}
+    assert recordings["n"] < run.evaluation["n"]
 
 
 def test_data_without_a_sequence_is_refused(run: unroll.Run) -> None:

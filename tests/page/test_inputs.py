@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from test_page import drop, first, go, position, until_read
 
 import unroll
+from unroll.data.formats.image_file import prepare_image
 from unroll.evaluation.predict_files import predict_files
 from unroll.export import export_html
 from unroll.runs.data import load_test
@@ -101,6 +104,21 @@ def text(visit: Visit, texts: Path) -> Any:
 def curve(visit: Visit, series: Path) -> Any:
     """The page of series, which shows them as read at once."""
     return visit(series)
+
+
+def changed(page: Path, to: Path, **parts: Any) -> Path:
+    """Write a page whose description has other parts; of one that is an object only what is named differs."""
+    before, mark, rest = page.read_text("utf-8").partition('id="description">')
+    content, end, behind = rest.partition("</script>")
+    description = json.loads(content)
+    for name, part in parts.items():
+        description[name] = description[name] | part if isinstance(part, dict) else part
+    to.write_text("".join((before, mark, json.dumps(description).replace("<", "\\u003c"), end, behind)), "utf-8")
+    return to
+
+
+def read_at_most(most: int, window: int | None = None) -> dict[str, Any]:
+    return {"time_steps": {"time_step": None, "every": 1, "max_length": most, "window": window}}
 
 
 def steps(page: Any) -> int:
@@ -248,6 +266,30 @@ def test_files_of_text_are_read_or_refused_in_a_line(text: Any) -> None:
     refused(page, "book.txt", b"word " * 5000, r"book\.txt may have at most 20,000 characters, got more")
 
 
+def test_a_text_that_is_too_long_to_be_typed_is_refused_as_a_file_is(text: Any) -> None:
+    page = text
+    field = page.get_by_role("textbox")
+    field.fill("good " * 4000)
+    until_at(page, 4000)
+    field.fill("good " * 4000 + "!")
+    page.locator("#error", has_text="The text may have at most 20,000 characters, got more").wait_for()
+    assert page.locator("#where").inner_text() == "Nothing to read yet"
+    assert field.input_value().endswith("!")
+    field.fill("good")
+    until_at(page, 1)
+    assert not page.locator("#error").is_visible()
+
+
+def test_a_text_of_which_the_model_reads_the_beginning_says_so(visit: Visit, texts: Path, tmp_path: Path) -> None:
+    page = visit(changed(texts, tmp_path / "short.html", preparation=read_at_most(3)))
+    cut = page.locator(".legend", has_text="The first 3 of 4 words are read, as unroll predict does.")
+    page.get_by_role("textbox").fill("a very good film")
+    until_at(page, 3)
+    cut.wait_for()
+    page.get_by_role("textbox").fill("a good film")
+    cut.wait_for(state="detached")
+
+
 def test_two_thousand_words_stay_usable(text: Any) -> None:
     page = text
     drop(page, "long.txt", "", b"a fine but dull day , " * 333)
@@ -350,7 +392,7 @@ def test_gaps_are_gaps(curve: Any) -> None:
     assert page.locator(".legend", has_text="Gaps").is_visible()
     page.keyboard.press("ArrowUp")
     assert chart.get_attribute("aria-valuetext") != "level, time step 3: missing"
-    drop(page, "gaps.csv", "", b"level;noise\n1,5;0\nNA;1\n;2\n3;?\n")
+    drop(page, "gaps.csv", "", b"level;noise\n1.5;0\nNA;1\n;2\n3;?\n")
     page.wait_for_function("() => document.getElementById('scrub').max === '4'")
     assert page.locator(".chart .own").get_attribute("d").count("M") == 2
 
@@ -385,14 +427,17 @@ def test_tables_are_read_or_refused_in_a_line(curve: Any) -> None:
     drop(page, "down.tsv", "", b"\n".join(b"%.2f\t0" % (2 - n / 5) for n in range(18)))
     page.wait_for_function("() => document.getElementById('scrub').max === '18'")
     assert first(page) == "falling"
-    refused(page, "a.csv", b"1,2\n3\n", r"a\.csv, row 2: expected 2 numbers, one for each feature, got 1")
-    refused(page, "b.csv", b"level,noise\n1,x\n", r"b\.csv, row 2: expected a number, got “x”")
-    refused(page, "c.csv", b"a,b,c\n1,2,3\n", r"c\.csv: expected 2 numbers per time step .*, got 3 columns: a, b, c")
+    refused(page, "a.csv", b"1,2\n3\n", r"a\.csv, line 2: expected 2 numbers, one for each feature, got 1")
+    refused(page, "b.csv", b"level,noise\n1,x\n", r"b\.csv, line 2, column noise: expected a number, got “x”")
+    refused(page, "c.csv", b"a,b,c\n1,2,3\n", r"c\.csv has no columns “level”, “noise”: expected .*, got a, b, c")
     refused(page, "d.csv", b"", r"d\.csv must contain at least one row of numbers, got none")
     refused(page, "e.csv", b"level,noise\n", r"e\.csv must contain at least one row of numbers, got none")
     refused(page, "g.csv", b"1,2\n" * 5001, r"g\.csv may have at most 5,000 time steps, got 5,001")
     refused(page, "h.png", b"\x89PNG\0", r"h\.png: expected a table of numbers, a line for each time step, in UTF-8")
-    refused(page, "i.csv", b"1,2\nInfinity,3\n", r"i\.csv, row 2: expected a number, got “Infinity”")
+    refused(page, "i.csv", b"1,2\nInfinity,3\n", r"i\.csv, line 2, column level: expected a finite number, .*")
+    series = b"".join(b"%d,%d,0,1\n" % (n, t) for n in range(2) for t in range(3))
+    refused(page, "j.csv", b"id,time,level,noise\n" + series, r"j\.csv holds 2 series: the page reads one; .*")
+    refused(page, "k.csv", b"time,level,noise\n1,0,1\n0,0,1\n", r"k\.csv, line 3, column time: the time goes back")
 
 
 def test_of_bytes_none_is_missing(visit: Visit, bytewise: Path) -> None:
@@ -407,6 +452,21 @@ def test_of_bytes_none_is_missing(visit: Visit, bytewise: Path) -> None:
     for key in ("Home", "Delete"):
         page.keyboard.press(key)
     assert chart.get_attribute("aria-valuetext") == "time step 1: 200"
+
+
+def test_a_page_of_windows_calls_them_windows_and_says_what_it_leaves_out(
+    visit: Visit, series: Path, tmp_path: Path
+) -> None:
+    judged = {"accuracy": 0.9, "n": 30, "recordings": {"accuracy": 1.0, "n": 6}}
+    page = visit(changed(series, tmp_path / "w.html", preparation=read_at_most(STEPS, STEPS), facts=judged))
+    facts = page.locator("#facts").inner_text().replace("\u202f", " ")
+    assert "Its accuracy on 30 test windows of waves_train.csv is 90.0 %, and on 6 recordings, each by" in facts
+    assert "each by the mean of its windows, 100.0 %" in facts
+    assert "real windows" in facts
+    drop(page, "long.csv", "", b"\n".join(b"%d,0" % n for n in range(STEPS + 4)))
+    page.locator(".legend", has_text=f"The first {STEPS} of {STEPS + 4} time steps are read; unroll predict").wait_for()
+    drop(page, "short.csv", "", b"\n".join(b"%d,0" % n for n in range(STEPS)))
+    page.locator(".legend", has_text="unroll predict").wait_for(state="detached")
 
 
 def test_a_series_may_be_longer_or_shorter(visit: Visit, bytewise: Path) -> None:
@@ -437,6 +497,9 @@ def test_a_table_that_is_too_fine_is_read_as_in_training(visit: Visit, tmp_path:
         return
     drop(page, "a.csv", "", table)
     page.wait_for_function("() => document.getElementById('scrub').max === '15'")
+    page.locator(
+        ".legend", has_text="Each 2 time steps are read as one, their mean; the first 15 of 20 means"
+    ).wait_for()
     expected = run.predict([[[(t * 2) % 7] for t in range(40)]])[0]
     assert first(page) == "ab"[int(expected.argmax())]
     page.get_by_label("Time steps").fill("99")
@@ -459,6 +522,55 @@ def test_a_picture_in_colour_is_read_as_predict_reads_it(visit: Visit, colours: 
     assert shown == pytest.approx(sorted(p for _, p in expected.top), abs=1e-5)
     page.get_by_role("button", name="What mattered?").click()
     page.locator(".made", has_text="Each pixel erased in turn").wait_for()
+
+
+def pictures() -> dict[str, bytes]:
+    """A photo stored in ways that programs like to change: with a gamma, with a profile, and lying on its side."""
+    photo = Image.fromarray(np.random.default_rng(1).integers(80, 176, (10, 12, 3), dtype=np.uint8))
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, blue = profile.index(b"rXYZ"), profile.index(b"bXYZ")
+    profile[red], profile[blue] = profile[blue], profile[red]
+    side = Image.Exif()
+    side[0x0112] = 6
+    ways: dict[str, dict[str, Any]] = {
+        "profile.png": {"icc_profile": bytes(profile)},
+        "profile.webp": {"icc_profile": bytes(profile), "lossless": True},
+        "side.png": {"exif": side},
+        "side.jpg": {"exif": side},
+        "side.webp": {"exif": side, "lossless": True},
+    }
+    made = {}
+    for name, way in {"gamma.png": {}, **ways}.items():
+        file = io.BytesIO()
+        photo.save(file, Image.registered_extensions()[Path(name).suffix], **way)
+        made[name] = file.getvalue()
+    gamma = b"gAMA" + (100_000).to_bytes(4, "big")
+    chunk = (4).to_bytes(4, "big") + gamma + zlib.crc32(gamma).to_bytes(4, "big")
+    made["gamma.png"] = made["gamma.png"][:33] + chunk + made["gamma.png"][33:]
+    return made
+
+
+def test_a_picture_is_upright_and_of_the_colours_that_are_stored_as_predict_reads_it(
+    visit: Visit, colours: unroll.Run, tmp_path: Path
+) -> None:
+    page = visit(colours.path / "page.html")
+    for name, content in pictures().items():
+        (tmp_path / name).write_bytes(content)
+        expected = prepare_image(tmp_path / name, colours.preparation.image)  # type: ignore[arg-type]
+        page.evaluate("() => (document.querySelector('.made').textContent = '')")
+        drop(page, name, "", content)
+        page.locator(".made", has_text=expected.steps[0]).wait_for()
+        shown = page.locator(".pixels").evaluate(
+            """(canvas) => {
+                const copy = new OffscreenCanvas(12, 10).getContext("2d", { willReadFrequently: true });
+                copy.imageSmoothingEnabled = false;
+                copy.drawImage(canvas, 0, 0, 12, 10);
+                return Array.from(copy.getImageData(0, 0, 12, 10).data);
+            }"""
+        )
+        found = np.array(shown).reshape(10, 12, 4)[..., :3]
+        off = np.abs(found - expected.pixels.numpy().astype(int)).max()
+        assert off <= (2 if name.startswith("side") else 0), name  # these are resized, which rounds twice
 
 
 def test_a_pen_of_a_colour_draws_what_the_model_sees(visit: Visit, colours: unroll.Run) -> None:
@@ -544,11 +656,7 @@ def test_a_page_says_how_many_samples_it_holds(series: Path, visit: Visit) -> No
 
 
 def test_a_page_without_samples_opens_and_says_so(series: Path, tmp_path: Path, visit: Visit) -> None:
-    before, mark, rest = series.read_text("utf-8").partition('id="description">')
-    description, end, behind = rest.partition("</script>")
-    bare = json.dumps(json.loads(description) | {"samples": []}).replace("<", "\\u003c")
-    (tmp_path / "bare.html").write_text("".join((before, mark, bare, end, behind)), "utf-8")
-    page = visit(tmp_path / "bare.html")
+    page = visit(changed(series, tmp_path / "bare.html", samples=[]))
     page.locator("#made", has_text="It holds no samples of the data.").wait_for()
     assert not page.locator("#samples-title").is_visible()
     assert page.locator("#bars").is_visible()

@@ -79,12 +79,13 @@ def describe(run: Run, data: SequenceData, name: str, samples: bool = True) -> D
         "model": _model(model) | {"cells": cells},
         "calibration": run.calibration and run.calibration.to_dict(),
         "operating_point": _operating_point(run),
-        "preparation": _preparation(run.preparation),
+        "preparation": _preparation(run.preparation) | {"table": _table(run)},
         "samples": [raw(data, number) for number in chosen],
         "typical": _typical(data) if run.preparation.kind == "series" else None,
         "facts": {
             "accuracy": run.evaluation and run.evaluation["accuracy"],
             "n": run.evaluation and run.evaluation["n"],
+            "recordings": run.evaluation and _of_recordings(run.evaluation),
             "data": judged,
             "credit": credit_of(judged),
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -92,6 +93,12 @@ def describe(run: Run, data: SequenceData, name: str, samples: bool = True) -> D
         },
     }
     return Description(content, steps)
+
+
+def _of_recordings(evaluation: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the accuracy on whole recordings, where the sequences are their windows."""
+    counts = evaluation.get("recordings")
+    return counts and {"accuracy": counts["accuracy"], "n": counts["n"]}
 
 
 def _operating_point(run: Run) -> dict[str, Any] | None:
@@ -117,7 +124,22 @@ def _model(model: SequenceClassifier) -> dict[str, Any]:
 
 def _time_steps(rule: TimeSteps) -> dict[str, Any]:
     """Return which time steps the page reads: of windows one, the first of what is given."""
-    return {"time_step": rule.time_step, "every": rule.every, "max_length": rule.longest}
+    return {"time_step": rule.time_step, "every": rule.every, "max_length": rule.longest, "window": rule.window}
+
+
+def _table(run: Run) -> dict[str, Any]:
+    """Return how `unroll predict` reads a table: what the page must know to read one alike."""
+    columns, plan = run.preparation.columns, run.config.plan
+    if columns is None:
+        marks = plan.reading.names("missing_values") if plan else ()
+        return {"id": None, "time": None, "wide": False, "missing_values": list(marks), "decimal": "."}
+    return {
+        "id": columns.id,
+        "time": columns.time,
+        "wide": columns.is_wide,
+        "missing_values": list(columns.missing_values),
+        "decimal": columns.decimal,
+    }
 
 
 def _base64(array: np.ndarray) -> str:

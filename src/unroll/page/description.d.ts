@@ -103,11 +103,33 @@ export interface Preparation {
   image: ImageFormat | null;
   missing: { means: number[]; mask: boolean } | null;
   /** Which time steps, or tokens, are read of what is given; samples are such already. */
-  time_steps: { time_step: number | null; every: number; max_length: number | null } | null;
+  time_steps: TimeSteps | null;
   features: string[];
+  /** How a table that is dropped onto the page is read. */
+  table: TableFormat;
   tokenizer: Tokenizer | null;
   /** How many n-grams of words are told apart; 0 where they are not read. */
   ngram_buckets: number;
+}
+
+export interface TimeSteps {
+  time_step: number | null;
+  every: number;
+  max_length: number | null;
+  /** Time steps of the windows that the data was cut into; of what is given the page reads the first one alone. */
+  window: number | null;
+}
+
+/** What the run knows of the tables that it reads. */
+export interface TableFormat {
+  /** The column that says which series a row belongs to. */
+  id: string | null;
+  time: string | null;
+  /** Whether each row is a series, and the names of its columns are those of time steps. */
+  wide: boolean;
+  /** Cells that mark a missing value, beside an empty one and its like. */
+  missing_values: string[];
+  decimal: "." | ",";
 }
 
 export interface Scaling {
@@ -152,6 +174,8 @@ export interface Typical {
 export interface Facts {
   accuracy: number | null;
   n: number | null;
+  /** Of whole recordings, each by the mean of its windows, where the sequences are windows. */
+  recordings: { accuracy: number; n: number } | null;
   data: string;
   credit: string | null;
   parameters: number;

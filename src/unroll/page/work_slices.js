@@ -22,6 +22,11 @@ export async function inSlices(generator, signal, take) {
   return !signal.aborted;
 }
 
+/** Return the error of a text, called `name`, of more than `most` characters. */
+export function tooLong(name, most) {
+  return new Error(`${name} may have at most ${grouped(most)} characters, got more`);
+}
+
 /**
  * Return the text of a file of at most `most` characters; throws Error with one line: `expected` is what it should be.
  *
@@ -31,8 +36,7 @@ export async function inSlices(generator, signal, take) {
  */
 export async function textOf(file, most, expected) {
   const noText = `${file.name}: expected ${expected} in UTF-8`;
-  const tooLong = `${file.name} may have at most ${grouped(most)} characters, got more`;
-  if (file.size > 4 * most) throw new Error(tooLong);
+  if (file.size > 4 * most) throw tooLong(file.name, most);
   let text;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
@@ -40,6 +44,6 @@ export async function textOf(file, most, expected) {
     throw new Error(noText);
   }
   if (text.includes("\0")) throw new Error(noText);
-  if (text.length > most) throw new Error(tooLong);
+  if (text.length > most) throw tooLong(file.name, most);
   return text;
 }

@@ -14,7 +14,7 @@ export const Texts = {
    * Return the ids of a text's tokens (`numbers`), what a model reads of them (`steps`: the ids, or with n-grams of each
    * an array of it and its n-grams) and their offsets in it (`places`), [start, end) as JavaScript counts characters.
    * `tokenizer` is the JSON that the library saves, `ngram_buckets` the number of n-grams that are told apart, 0 for none,
-   * `time_steps` says how many tokens are read.
+   * `time_steps` says how many tokens are read of those that there are, their `count`.
    */
   tokens(text, { tokenizer, ngram_buckets: buckets, time_steps }) {
     const model = Texts.model(tokenizer);
@@ -36,7 +36,8 @@ export const Texts = {
       }
     }
     const most = time_steps?.max_length ?? Infinity;
-    return { numbers: tokens.numbers.slice(0, most), steps: tokens.steps.slice(0, most), places: tokens.places.slice(0, most) };
+    const [numbers, steps, places] = [tokens.numbers, tokens.steps, tokens.places].map((each) => each.slice(0, most));
+    return { numbers, steps, places, count: tokens.numbers.length };
   },
 
   /** Return the name of a token: "word" or "piece". */

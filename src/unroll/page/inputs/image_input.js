@@ -3,6 +3,7 @@ import { border, Images, median } from "../engine/images.js";
 import { decode } from "../engine/decode.js";
 import { inSlices } from "../work_slices.js";
 import { Pad } from "./drawing_pad.js";
+import { Orientation } from "./orientation.js";
 import { PixelGrid } from "./pixel_grid.js";
 
 /** @import { Description } from "../description.js" */
@@ -136,16 +137,20 @@ export class DigitInput {
   }
 
   async take(file) {
-    let picture;
+    let picture, orientation;
     try {
-      picture = await createImageBitmap(file);
+      const stored = Orientation.takenFrom(new Uint8Array(await file.arrayBuffer()));
+      orientation = stored.orientation;
+      // Colours as they are stored, without profiles: so unroll reads the training images.
+      picture = await createImageBitmap(new Blob([stored.bytes]), { colorSpaceConversion: "none" });
     } catch {
       throw new Error(`${file.name} must be a picture that this browser can read, such as a PNG or JPEG file`);
     }
-    const { width, height } = picture;
+    const { width, height } = Orientation.size(orientation, picture);
     if (width * height > DigitInput.MOST_PIXELS) throw new Error(`${file.name} may have at most 50 million pixels, got ${width}×${height}`);
     const canvas = element("canvas", { width, height });
     const context = canvas.getContext("2d", { willReadFrequently: true });
+    context.setTransform(...Orientation.transform(orientation, picture));
     context.drawImage(picture, 0, 0);
     let prepared;
     try {
@@ -153,7 +158,7 @@ export class DigitInput {
     } catch (error) {
       throw new Error(`${file.name}: ${error.message}`, { cause: error });
     }
-    this.pad.show(picture);
+    this.pad.show(canvas);
     this.#take(prepared.pixels, prepared.steps.join(", "), null);
     this.changed({ edited: false });
   }

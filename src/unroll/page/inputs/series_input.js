@@ -1,10 +1,10 @@
-import { drawn, element, signed } from "../dom.js";
+import { drawn, element, grouped, signed } from "../dom.js";
 import { Series } from "../engine/series.js";
 import { inSlices, textOf } from "../work_slices.js";
 import { Table } from "./csv.js";
 import { Chart } from "./series_editor.js";
 
-/** @import { Description } from "../description.js" */
+/** @import { Description, Preparation } from "../description.js" */
 /** @import { Model } from "../engine/model.js" */
 
 /** Input for time series: curves to draw, and how far the model has read them. */
@@ -30,6 +30,7 @@ export class CurveInput {
     this.changed = changed;
     this.values = null;
     this.chosen = null;
+    this.note = "";
     const { features } = preparation;
     const many = typical.low.length;
     this.names = typical.low.map((_, n) => features[n] ?? (many > 1 ? `feature ${n + 1}` : "the values"));
@@ -139,23 +140,41 @@ export class CurveInput {
       throw new Error(`${file.name}: the model reads values at a time step of ${grid}, and this page does not resample; unroll predict does`);
     }
     const text = await textOf(file, CurveInput.MOST_CHARACTERS, "a table of numbers, a line for each time step,");
-    const rows = Table.read(text, this.names, { file: file.name, most: CurveInput.MOST_STEPS * every });
+    const { features, table: form } = this.preparation;
+    const run = { features, names: this.names, classes: this.classes, form };
+    const rows = Table.read(text, run, { file: file.name, most: CurveInput.MOST_STEPS * every });
     const values = Series.steps(rows, this.preparation);
     const gap = values.findIndex((step) => step.some(Number.isNaN));
     if (gap >= 0 && !this.gaps) {
       throw new Error(`${file.name}: the value at time step ${gap + 1} is missing, and the model was trained without missing values`);
     }
-    this.#new(values, null);
+    this.#new(values, null, CurveInput.whatIsRead(rows.length, this.preparation));
   }
 
-  /** Replace the input. */
-  #new(values, chosen) {
-    this.#take(values, chosen, values.length);
+  /**
+   * Say in a sentence which time steps of a file with `count` of them are read; empty where all are, each for itself.
+   *
+   * @param {number} count
+   * @param {Preparation} preparation
+   */
+  static whatIsRead(count, { time_steps }) {
+    const { every, max_length: most, window } = time_steps ?? { every: 1, max_length: null, window: null };
+    const made = Math.ceil(count / every);
+    const means = every > 1 ? `Each ${grouped(every)} time steps are read as one, their mean` : "";
+    if (most === null || made <= most) return means && `${means}.`;
+    const what = `${means ? `${means}; the` : "The"} first ${grouped(most)} of ${grouped(made)} ${means ? "means" : "time steps"} are read`;
+    return most === window ? `${what}; unroll predict reads all windows.` : `${what}, as unroll predict does.`;
+  }
+
+  /** Replace the input; `note`: a sentence on how it was read. */
+  #new(values, chosen, note = "") {
+    this.#take(values, chosen, values.length, note);
     this.changed({ edited: false });
   }
 
-  #take(values, chosen, time) {
+  #take(values, chosen, time, note = "") {
     this.values = values;
+    this.note = note;
     this.chosen = chosen;
     this.fresh = false;
     this.length.value = String(time);
@@ -206,7 +225,7 @@ export class CurveInput {
 
   #explain(...more) {
     const gap = this.values?.some((step) => step.some(Number.isNaN));
-    const lines = [];
+    const lines = this.note ? [this.note] : [];
     if (!this.chart.shared) lines.push("Each line has its own scale; the numbers belong to the bold line.");
     if (gap) {
       const marked = this.preparation.missing.mask ? ", marked as missing" : "";

@@ -1,6 +1,6 @@
 import { element, grouped, percent, shortened, signed } from "../dom.js";
 import { Texts } from "../engine/tokenizer.js";
-import { inSlices, textOf } from "../work_slices.js";
+import { inSlices, textOf, tooLong } from "../work_slices.js";
 import { Passage } from "./token_view.js";
 
 /** @import { Description } from "../description.js" */
@@ -29,6 +29,7 @@ export class SentenceInput {
     this.classes = classes;
     this.changed = changed;
     this.text = "";
+    this.count = 0;
     this.words = [];
     this.steps = [];
     this.left = new Set();
@@ -40,7 +41,6 @@ export class SentenceInput {
     this.field = element("textarea", {
       class: "field",
       rows: 2,
-      maxlength: SentenceInput.MOST_CHARACTERS,
       placeholder: "Type here…",
       "aria-label": "The text to read",
       spellcheck: "false",
@@ -81,7 +81,12 @@ export class SentenceInput {
   }
 
   get sequence() {
+    if (this.isTooLong) throw tooLong("The text", SentenceInput.MOST_CHARACTERS);
     return this.steps.length ? this.steps.map(({ value }) => value) : null;
+  }
+
+  get isTooLong() {
+    return this.text.length > SentenceInput.MOST_CHARACTERS;
   }
 
   get sample() {
@@ -136,8 +141,11 @@ export class SentenceInput {
     this.waiting = setTimeout(() => read(false), SentenceInput.PAUSE);
   }
 
-  #take(text, chosen, { numbers, steps, places } = Texts.tokens(text, this.preparation)) {
+  #take(text, chosen, tokens = null) {
     clearTimeout(this.waiting);
+    this.text = text;
+    const read = this.isTooLong ? "" : text;
+    const { numbers, steps, places, count } = tokens ?? Texts.tokens(read, this.preparation);
     const words = [];
     numbers.forEach((number, at) => {
       const [from, to] = places[at];
@@ -148,11 +156,11 @@ export class SentenceInput {
       if (last && from < last.to) Object.assign(last, { values: [...last.values, ...values], to: Math.max(to, last.to) });
       else words.push({ from, to, values, unknown });
     });
-    this.text = text;
+    this.count = count;
     this.words = words;
     this.chosen = chosen;
     this.left = new Set();
-    this.passage.load(text, words);
+    this.passage.load(read, words);
     this.#count();
   }
 
@@ -192,6 +200,11 @@ export class SentenceInput {
     const alike = `not in the vocabulary: ${how}`;
     if (this.words.some(({ unknown }) => unknown)) lines.push(SentenceInput.#sample("unknown read", alike));
     if (this.left.size) lines.push(SentenceInput.#sample("left", "left out"));
+    const most = this.preparation.time_steps?.max_length ?? Infinity;
+    if (this.count > most) {
+      const what = `The first ${grouped(most)} of ${grouped(this.count)} ${this.unit}s are read, as unroll predict does.`;
+      lines.push(element("span", {}, what));
+    }
     this.legend.replaceChildren(...lines, ...weighed);
   }
 

@@ -62,7 +62,7 @@ export class Words {
   /** The model, its accuracy, and the check of the page: a list of sentences. */
   get facts() {
     const { cell, nonlinearity, hidden_size: units, num_layers: layers, bidirectional } = this.model;
-    const { accuracy, n, data, credit, parameters, checked, difference } = this.known;
+    const { accuracy, n, recordings, data, credit, parameters, checked, difference } = this.known;
     const kind = { rnn: nonlinearity, lstm: "LSTM", gru: "GRU", lru: "LRU", indrnn: `IndRNN (${nonlinearity})` }[cell];
     const name = kind ?? { mingru: "minGRU", minlstm: "minLSTM" }[cell] ?? cell.split(":").at(-1);
     const many = ["no layer", "one layer", "two layers", "three layers", "four layers"][layers] ?? `${layers} layers`;
@@ -71,9 +71,12 @@ export class Words {
         `${grouped(parameters)} learned numbers.`,
     ];
     if (typeof accuracy === "number") {
-      const right = `${(100 * accuracy).toFixed(1)}\u202f%`;
+      const right = (share) => `${(100 * share).toFixed(1)}\u202f%`;
       const most = this.point ? ", if the most probable class is answered" : "";
-      sentences.push(`Its accuracy on ${grouped(n)} test ${this.plural} of ${data} is ${right}${most}.`);
+      const whole = recordings
+        ? `, and on ${counted(recordings.n, "recording")}, each by the mean of its windows, ${right(recordings.accuracy)}`
+        : "";
+      sentences.push(`Its accuracy on ${grouped(n)} test ${this.plural} of ${data} is ${right(accuracy)}${whole}${most}.`);
     }
     sentences.push(
       this.calibration
@@ -82,7 +85,7 @@ export class Words {
     );
     sentences.push(...this.#deciding);
     if (checked) {
-      const real = `${checked} real ${checked === 1 ? this.whole : this.plural}`;
+      const real = `${checked} real ${checked === 1 ? this.item : this.plural}`;
       sentences.push(`This page's probabilities were compared with PyTorch's on ${real}: they agree within ${small(difference)}.`);
     }
     sentences.push("Your input never leaves this page.");
@@ -107,8 +110,13 @@ export class Words {
     return sentences;
   }
 
+  /** What the data holds: whole inputs, or windows of them. */
+  get item() {
+    return this.kind === "series" && this.preparation.time_steps?.window ? "window" : this.whole;
+  }
+
   get plural() {
-    return { images: "pictures", texts: "texts", series: "series" }[this.kind];
+    return this.item === "series" ? "series" : `${this.item}s`;
   }
 
   get file() {
@@ -201,6 +209,9 @@ export class Words {
     return name.endsWith(String(position)) ? `after ${name} of ${time}` : `after ${name}, ${position} of ${time}`;
   }
 }
+
+/** Return a number of things in words. */
+const counted = (count, thing) => `${grouped(count)} ${thing}${count === 1 ? "" : "s"}`;
 
 export const capital = (words) => words[0].toUpperCase() + words.slice(1);
 
