@@ -230,6 +230,85 @@ def test_cells_that_pick_other_units_are_other_programs(pick: Callable[[Any, Ten
             torch.testing.assert_close(found, own.scan(x, state)[0])
 
 
+@MISSING
+def test_a_long_index_is_read_anew_however_it_was_changed() -> None:
+    cell = Picking(lambda order, v, h: v[:, order % HIDDEN][:, -HIDDEN:])
+    cell.order = torch.arange(1500)
+    x, state = torch.randn(2, 3, INPUTS), torch.randn(2, HIDDEN)
+    with torch.no_grad():
+        before = cell.scan(x, state)[0]
+        cell.order.numpy()[:] = cell.order.flip(0).numpy()
+        found = cell.scan(x, state)[0]
+        assert compiled.obstacle(cell) == ""
+        cell.backend = "reference"
+        torch.testing.assert_close(found, cell.scan(x, state)[0])
+    assert not torch.allclose(found, before)
+
+
+class Updated(Leaky):
+    """Counts its scans in a buffer of whole numbers, which its step does not read."""
+
+    updates: Tensor
+
+    def __init__(self) -> None:
+        super().__init__(INPUTS, HIDDEN)
+        self.register_buffer("updates", torch.tensor(0))
+
+    def initial_state(self, batch_size: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
+        self.updates.add_(1)
+        return super().initial_state(batch_size, dtype=dtype, device=device)
+
+
+@MISSING
+def test_whole_numbers_that_no_step_reads_change_no_program() -> None:
+    cell = Updated()
+    programs = {id(compiled.program_of(cell)) for _ in range(3) for _ in [cell.updates.add_(1)]}
+    assert len(programs) == 1
+    assert compiled.obstacle(cell) == ""
+
+
+class Scaled(OneState):
+    """Reads an array by NumPy's memory, and has more that its step does not read."""
+
+    def __init__(self) -> None:
+        super().__init__(INPUTS, HIDDEN)
+        self.w, self.scale = nn.Linear(INPUTS, HIDDEN), np.full(HIDDEN, 0.5, np.float32)
+        self.words = [str(n) for n in range(2000)]
+        self.picture = np.zeros(2000)
+
+    def encoded(self, word: str) -> int:
+        return self.words.index(word)
+
+    def plot(self) -> np.ndarray:
+        return self.picture * 2
+
+    def step(self, x: Tensor, state: Tensor) -> Tensor:
+        return torch.tanh(self.w(x) + state) * torch.from_numpy(self.scale)
+
+
+@MISSING
+def test_what_a_step_does_not_read_may_be_large() -> None:
+    cell = Scaled()
+    x, state = torch.randn(2, 3, INPUTS), torch.randn(2, HIDDEN)
+    with torch.no_grad():
+        before = cell.scan(x, state)[0]
+        cell.scale[:] = 0.25
+        found = cell.scan(x, state)[0]
+        assert compiled.obstacle(cell) == ""
+        cell.backend = "reference"
+        torch.testing.assert_close(found, cell.scan(x, state)[0])
+    assert not torch.allclose(found, before)
+
+
+@MISSING
+def test_whole_numbers_that_cannot_be_read_leave_the_loop() -> None:
+    cell = Picking(lambda order, v, h: v[:, order.to_dense()])
+    cell.order = torch.arange(HIDDEN).to_sparse()
+    x, state = torch.randn(2, 3, INPUTS), torch.randn(2, HIDDEN)
+    assert compiled.obstacle(cell) != ""
+    cell.scan(x, state)
+
+
 class Owned(OneState):
     """Its own matrix is called as that which recurrent dropout drops."""
 
@@ -704,7 +783,7 @@ def test_what_is_too_far_to_look_at_is_not_compiled_where_it_is_read(far: Callab
     unread, reader = Small(lambda m, x, h: h * 0.5), Small(read)
     unread.far = reader.far = far()  # type: ignore[assignment]
     assert compiled.obstacle(unread) == ""
-    assert refusal(reader).startswith("it reads an object within several others, or a list or an array of more than 1,")
+    assert refusal(reader).startswith("it reads far, which holds objects in several others, or more than 1,000 items")
 
 
 @MISSING

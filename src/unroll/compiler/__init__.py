@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..errors import NotCompiledError
 from .explanation import Explanation, explain_plan, explain_refused
 from .instead import known_operations
-from .kind import changed, copied, drawn, has_hooks, is_seen, kind_of, neutral
+from .kind import changed, copied, drawn, has_hooks, kind_of, neutral, unseen_in
 from .plan import Plan, plan
 from .program import MOST_PARTS
 from .trace import BATCH, trace
@@ -57,10 +57,10 @@ def _compiled(shadow: Any) -> Plan:
         generator = torch.Generator().manual_seed(0)
         x = torch.rand(BATCH, shadow.input_size, generator=generator, **options)
         before, numbers = kind_of(shadow), drawn()
-        if not is_seen(before):
+        if name := unseen_in(before):
             raise NotCompiledError(
-                "it reads an object within several others, or a list or an array of more than 1,000 items, whose "
-                "changes a program would not notice: make it a tensor or a number of the cell"
+                f"it reads {name}, which holds objects in several others, or more than 1,000 items in a list or an "
+                "array: a program would not notice their changes; make what it reads a tensor or a number of the cell"
             )
         traced = trace(shadow, shadow.step, x, _filled(state, generator), isinstance(state, Tensor))
         if name := changed(before, kind_of(shadow)):

@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import Enum
 from functools import cached_property, partial
 from types import CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
@@ -41,26 +41,46 @@ class _Itself:
         return isinstance(value, _Itself) and value.value is self.value
 
 
-class _Unseen:
+class _Unseen(NamedTuple):
     """Stands for what a step may read and what is not looked at, so that its changes would go unnoticed."""
 
+    name: str  # of the attribute or the variable that holds it
 
-_UNSEEN = _Unseen()
+
+def unseen_in(kind: Hashable) -> str:
+    """Return the name of what a step may read and its kind does not have; empty if there is none."""
+    if isinstance(kind, _Unseen):
+        return kind.name
+    return next(filter(None, map(unseen_in, kind)), "") if isinstance(kind, (tuple, frozenset)) else ""
 
 
-def is_seen(kind: Hashable) -> bool:
-    """Tell whether a kind has all that its step may read."""
-    return all(map(is_seen, kind)) if isinstance(kind, (tuple, frozenset)) else kind is not _UNSEEN
+class _Look:
+    """What is known while a cell is looked at.
+
+    Attributes:
+        tensors: numbers of the tensors, by their addresses, in the order in which they are met, so that ties show
+        names: that the cell's code reads
+        of: name of the attribute, or the variable, that is looked at
+    """
+
+    def __init__(self, cell: nn.Module | None) -> None:
+        self.tensors: dict[int, int] = {}
+        self.names = _Names(cell)
+        self.of = ""
+
+    def unseen(self) -> _Unseen | None:
+        """Return what stands for a value that is not looked at; None where no step reads its name."""
+        return _Unseen(self.of) if self.names.reads(self.of) else None
 
 
 def kind_of(cell: nn.Module) -> tuple[Hashable, ...]:
-    """Return what two cells share if their steps are the same program.
+    """Return what two cells share if their steps are the same program, but for whole numbers in tensors.
 
     That is classes with the code of their methods, sizes, ties, attributes, also of classes and of objects, and the
-    variables and functions outside of them that methods read.
+    variables and functions outside of them that methods read. The whole numbers that a program relies on are those of
+    `unroll.compiler.prologue.Prologue.relied`.
     """
-    seen: dict[int, int] = {}  # tensors by the order in which they are met, so that ties show
-    return has_global_hooks(), *_parts(cell, seen, _Names(cell))
+    return has_global_hooks(), *_parts(cell, _Look(cell))
 
 
 def changed(before: tuple[Hashable, ...], after: tuple[Hashable, ...]) -> str:
@@ -74,19 +94,41 @@ def changed(before: tuple[Hashable, ...], after: tuple[Hashable, ...]) -> str:
 class _Names:
     """The names that the code of a cell reads, made out where they are asked for: few cells have what needs them."""
 
-    def __init__(self, cell: nn.Module) -> None:
-        self.cell = cell
+    def __init__(self, cell: nn.Module | None) -> None:
+        self.modules = [] if cell is None else [*cell.modules()]
+
+    def _functions(self) -> Iterator[FunctionType]:
+        """Yield the functions in attributes of modules."""
+        for module in self.modules:
+            yield from (value for value in module.__dict__.values() if isinstance(value, FunctionType))
 
     @cached_property
     def all(self) -> frozenset[str]:
-        """Those of its submodules, and of functions in attributes, too."""
+        """Those of submodules, and of functions in attributes, too."""
         names: frozenset[str] = frozenset()
-        for module in self.cell.modules():
+        for module in self.modules:
             names |= _around(type(module)).names
-            for value in module.__dict__.values():
-                if isinstance(value, FunctionType):
-                    names |= _around(value).names
+        for function in self._functions():
+            names |= _around(function).names
         return names
+
+    @cached_property
+    def of_steps(self) -> frozenset[str]:
+        """Those that `step`, `initial_state`, and what these call, read."""
+        names: frozenset[str] = frozenset()
+        for module in self.modules:
+            reader = _Reader(None)
+            for method in ("step", "initial_state", "forward"):
+                if (function := _function(getattr(type(module), method, None))) is not None:
+                    reader.follow(function, type(module))
+            names |= reader.around().names
+        for function in self._functions():
+            names |= _around(function).names
+        return names
+
+    def reads(self, name: str) -> bool:
+        """Tell whether a step may read an attribute or a variable."""
+        return name in self.of_steps
 
     def __contains__(self, name: str) -> bool:
         return name in self.all
@@ -95,21 +137,22 @@ class _Names:
         return self.all | names
 
 
-def _parts(module: nn.Module, seen: dict[int, int], names: _Names) -> Iterator[Hashable]:
+def _parts(module: nn.Module, look: _Look) -> Iterator[Hashable]:
     around = _around(type(module))
     yield type(module), module.training
-    yield from around.kind(seen)
+    yield from around.kind(look)
     for name, value in module.__dict__.items():
         if name not in _OF_EVERY_MODULE and name not in _ELSEWHERE:
-            yield name, _frozen(value, seen, names, name=name)
+            look.of = name
+            yield name, _frozen(value, look, look.names)
     for where in ("_parameters", "_buffers"):  # of the cell without one of them, as with recurrent dropout, too
         for name, tensor in getattr(module, where).items():
-            yield name, where, _frozen(tensor, seen)
+            yield name, where, _frozen(tensor, look)
     for name, child in module._modules.items():
         yield name
         if child is not None:
             yield is_hooked(child)
-            yield from _parts(child, seen, names)
+            yield from _parts(child, look)
 
 
 class _AnyName(frozenset[str]):
@@ -146,10 +189,12 @@ class _Around(NamedTuple):
             for holder, name, code in self.codes
         )
 
-    def kind(self, seen: dict[int, int], depth: int = 0) -> Iterator[Hashable]:
+    def kind(self, look: _Look, depth: int = 0) -> Iterator[Hashable]:
         """Yield what the code depends on."""
         for holder, name in self.values:
-            yield name, _frozen(holder.get(name), seen, self.names, depth)
+            if depth == 0:
+                look.of = name
+            yield name, _frozen(holder.get(name), look, self.names, depth)
         for _, name, code in self.codes:
             yield name, _Itself(code)
 
@@ -186,7 +231,7 @@ class _Closure:
 class _Reader:
     """Follows the functions that a class's methods call, or a function."""
 
-    def __init__(self, root: type | FunctionType) -> None:
+    def __init__(self, root: type | FunctionType | None) -> None:
         self.values: list[tuple[Any, str]] = []
         self.codes: list[tuple[Any, str, CodeType]] = []
         self.sizes: list[tuple[Any, int]] = []
@@ -195,8 +240,7 @@ class _Reader:
         self.followed: list[Any] = []  # kept, so that no other object takes their addresses
         if isinstance(root, FunctionType):
             self.read(root)
-            return
-        for base in root.__mro__:
+        for base in root.__mro__ if isinstance(root, type) else ():
             if not _is_library(base.__module__):
                 holder = vars(base)
                 self.followed.append(holder)
@@ -204,6 +248,15 @@ class _Reader:
                 for name in holder:
                     if name != "__init__" and not name.startswith("_abc_"):
                         self.note(holder, name, ())
+
+    def follow(self, function: FunctionType, owner: type) -> None:
+        """Read a method of a class, and the methods and properties whose names it reads."""
+        before = set(self.names)
+        self.read(function)
+        for name in self.names - before:
+            method = _function(getattr(owner, name, None))
+            if method is not None and method not in self.followed:
+                self.follow(method, owner)
 
     def around(self) -> _Around:
         names = _AnyName(self.names) if self.names & _BY_ANY_NAME else frozenset(self.names)
@@ -268,80 +321,55 @@ def _is_library(module: str | None) -> bool:
     return root in ("torch", "unroll", "numpy") or (root in sys.stdlib_module_names and root != "__main__")
 
 
-def _frozen(
-    value: Any,
-    seen: dict[int, int],
-    names: frozenset[str] | _Names = frozenset(),
-    depth: int = 0,
-    name: str | None = None,
-) -> Hashable:
+def _frozen(value: Any, look: _Look, names: AbstractSet[str] | _Names = frozenset(), depth: int = 0) -> Hashable:
     """Return a value in a form that can be compared.
 
     Args:
         value: of any kind.
-        seen: see `kind_of`.
+        look: see `kind_of`.
         names: which attributes of objects count (default none).
         depth: in how many objects it is.
-        name: of the attribute that holds it (default None: it is read).
     """
     if isinstance(value, Tensor):
-        number = seen.setdefault(id(value), len(seen))
-        return tuple(value.shape), value.stride(), value.dtype, value.device, number, _numbers(value)
+        number = look.tensors.setdefault(id(value), len(look.tensors))
+        return tuple(value.shape), value.stride(), value.dtype, value.device, number
     if isinstance(value, _PLAIN):
         return type(value), value
     if isinstance(value, (tuple, list, deque, set, frozenset, dict)) and len(value) > MOST_ITEMS:
-        return type(value), len(value), _Itself(value), _unseen(name, names)
+        return type(value), len(value), _Itself(value), look.unseen()
     if isinstance(value, (tuple, list, deque)):
-        return type(value), tuple(_frozen(item, seen, names, depth, name) for item in value)
+        return type(value), tuple(_frozen(item, look, names, depth) for item in value)
     if isinstance(value, (set, frozenset)):
-        return type(value), frozenset(_frozen(item, seen, names, depth, name) for item in value)
+        return type(value), frozenset(_frozen(item, look, names, depth) for item in value)
     if isinstance(value, dict):
-        return tuple((key, _frozen(item, seen, names, depth, name)) for key, item in value.items())
+        return tuple((key, _frozen(item, look, names, depth)) for key, item in value.items())
     if type(value).__module__ == "numpy" and hasattr(value, "tobytes"):
-        if value.size > MOST_ITEMS:
-            return type(value), str(value.dtype), value.shape, _Itself(value), _unseen(name, names)
-        return type(value), str(value.dtype), value.shape, value.tobytes()
-    return _Itself(value), *_inside(value, seen, names, depth, name)
+        content = value.tobytes() if value.size <= MOST_ITEMS else (_Itself(value), look.unseen())
+        return type(value), str(value.dtype), value.shape, content
+    return _Itself(value), *_inside(value, look, names, depth)
 
 
-def _unseen(name: str | None, names: frozenset[str] | _Names) -> _Unseen | None:
-    """Return what stands for a value that is not looked at; None where the code does not read its name."""
-    return _UNSEEN if name is None or name in names else None
-
-
-def _numbers(tensor: Tensor) -> Hashable:
-    """Return the content of a tensor of whole numbers, which may pick units; None of one of real numbers."""
-    if tensor.is_floating_point() or tensor.is_complex():
-        return None
-    if type(tensor) in (Tensor, nn.Parameter) and tensor.device.type == "cpu" and tensor.numel() <= MOST_ITEMS:
-        with suppress(RuntimeError):  # of one of torch.func's, which hold no numbers
-            return tensor.numpy(force=True).tobytes()
-    return _Itself(tensor), 0 if tensor.is_inference() else tensor._version
-
-
-def _inside(
-    value: Any, seen: dict[int, int], names: frozenset[str] | _Names, depth: int, name: str | None
-) -> Iterator[Hashable]:
+def _inside(value: Any, look: _Look, names: AbstractSet[str] | _Names, depth: int) -> Iterator[Hashable]:
     """Yield what a step may read of an object or of a function, to some depth."""
     if isinstance(value, nn.Module) or (depth >= MOST_DEPTH and _is_library(type(value).__module__)):
         return
     if depth >= MOST_DEPTH:
-        yield _unseen(name, names)
+        yield look.unseen()
         return
     if isinstance(value, FunctionType):
         if not _is_library(value.__module__):
             yield _Itself(value.__code__)
-            yield from _around(value).kind(seen, depth + 1)
+            yield from _around(value).kind(look, depth + 1)
     elif isinstance(value, MethodType):
-        yield from (_frozen(part, seen, names, depth + 1) for part in (value.__func__, value.__self__))
+        yield from (_frozen(part, look, names, depth + 1) for part in (value.__func__, value.__self__))
     elif isinstance(value, partial):
-        yield from (_frozen(part, seen, names, depth) for part in (value.func, value.args, value.keywords))
+        yield from (_frozen(part, look, names, depth) for part in (value.func, value.args, value.keywords))
     elif isinstance(value, (SimpleNamespace, Namespace)) or not _is_library(type(value).__module__):
         around = _around(type(value))
-        yield from around.kind(seen, depth + 1)
-        for attribute, item in _attributes(value):
-            if attribute in names or attribute in around.names:
-                yield attribute, _frozen(item, seen, names | around.names, depth + 1)
+        yield from around.kind(look, depth + 1)
+        for name, item in _attributes(value):
+            if name in names or name in around.names:
+                yield name, _frozen(item, look, names | around.names, depth + 1)
 
 
 def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
@@ -406,7 +434,7 @@ def drawn() -> Hashable:
     if numpy is None:
         return random.getstate()
     state = numpy.get_state(legacy=False)["state"]
-    return random.getstate(), tuple((name, _frozen(value, {})) for name, value in state.items())
+    return random.getstate(), tuple((name, _frozen(value, _Look(None))) for name, value in state.items())
 
 
 def copied(cell: nn.Module) -> nn.Module:

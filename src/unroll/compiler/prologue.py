@@ -39,6 +39,7 @@ class Prologue:
 
     Attributes:
         results: the tensors that a program reads, in the order of their numbers there.
+        relied: numbers of the parameters whose whole numbers the program has: cells with others need another one.
     """
 
     def __init__(self, cell: nn.Module) -> None:
@@ -50,14 +51,15 @@ class Prologue:
         self._alive: list[Any] = []
         self._known: dict[int, _Made] = {}  # by the address of a tensor object
         self._roots: dict[int, tuple[_Made, Tensor]] = {}  # by storage: what it was made as
-        self._constants: set[int] = set()  # storages that depend on nothing but the cell's kind
+        self.relied: set[int] = set()
+        self._constants: dict[int, frozenset[int]] = {}  # storages that follow from whole numbers alone: of which
         self._numbers: dict[_Made, int] = {}
         for path, tensor in leaves(cell):
             made = _Made(-1, len(self.paths))
             self.paths.append(path)
             self._enter(tensor, made)
             if not (tensor.is_floating_point() or tensor.is_complex()):
-                self._constants.add(storage_of(tensor))  # the kind has its numbers
+                self._constants[storage_of(tensor)] = frozenset({made.item})
 
     def _enter(self, tensor: Tensor, made: _Made) -> None:
         self._alive.append(tensor)
@@ -76,10 +78,11 @@ class Prologue:
         frozen = Call(call.function, self._frozen(call.args), self._frozen(call.kwargs))
         self._calls.append(frozen)
         constant = all(storage_of(tensor) in self._constants for tensor in given)
+        of = frozenset[int]().union(*(self._constants.get(storage_of(tensor), ()) for tensor in given))
         for item, tensor in enumerate(result if isinstance(result, (tuple, list)) else (result,)):
             if isinstance(tensor, Tensor):
                 if constant:
-                    self._constants.add(storage_of(tensor))
+                    self._constants[storage_of(tensor)] = of
                 self._enter(tensor, _Made(number, item))
 
     def knows(self, tensor: Tensor) -> bool:
@@ -122,14 +125,21 @@ class Prologue:
         if storage not in self._constants:
             return None
         values = tensor.reshape(-1).to(torch.float64)
-        return float(values[0]) if bool((values == values[0]).all()) else None
+        if not bool((values == values[0]).all()):
+            return None
+        self.relied |= self._constants[storage]
+        return float(values[0])
 
     def is_fixed(self, tensor: Tensor) -> bool:
-        """Tell whether a tensor's numbers are the same for all cells of the kind."""
-        return storage_of(tensor) in self._constants
+        """Tell whether a tensor's numbers follow from whole numbers alone, on which the program then relies."""
+        of = self._constants.get(storage_of(tensor))
+        if of is None:
+            return False
+        self.relied |= of
+        return True
 
     def check_fixed(self, index: Tensor) -> None:
-        """Raise `NotCompiledError` if a tensor that picks units is not the same for all cells of the kind."""
+        """Raise `NotCompiledError` if a tensor that picks units follows from other than whole numbers."""
         if not self.is_fixed(index):
             raise NotCompiledError("it picks units by a parameter's value" if self.knows(index) else _FOREIGN)
 
@@ -181,6 +191,17 @@ class Prologue:
             return [argument(item) for item in value] if isinstance(value, (list, tuple)) else value
 
         return of(self.results[number])
+
+    def numbers(self, cell: nn.Module) -> tuple[bytes, ...]:
+        """Return the whole numbers of a cell that a program relies on.
+
+        Raises:
+            RuntimeError, TypeError: a tensor holds none that can be read, as one of torch.func's.
+        """
+        if not self.relied:
+            return ()
+        tensors = self.parameters(cell)
+        return tuple(tensors[item].numpy(force=True).tobytes() for item in sorted(self.relied))
 
     @property
     def is_trivial(self) -> bool:

@@ -133,7 +133,8 @@ class _Kept(TorchFunctionMode):
         self.recorder = recorder
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _HANDED_OVER and not self.recorder.prologue.is_fixed(args[0]):
+        is_own = not self.recorder.is_recording  # not a call of the recorder's
+        if is_own and func in _HANDED_OVER and not self.recorder.prologue.is_fixed(args[0]):
             reason = _NOT_OF_TORCH if self.recorder.depends(args[0]) else _DECIDES
             raise NotCompiledError(f"{reason}{_place()}")
         return func(*args, **(kwargs or {}))
@@ -161,6 +162,7 @@ class _Recorder(TorchDispatchMode):
         self.unknown: dict[int, str] = {}  # what storages hold that the graph does not know
         self.alive: list[Tensor] = []  # so that no storage is freed and another one takes its address
         self.reason = ""
+        self.is_recording = False
 
     # What tensors hold
 
@@ -261,13 +263,15 @@ class _Recorder(TorchDispatchMode):
     # What torch does
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        kwargs, before, self.is_recording = kwargs or {}, self.is_recording, True
         try:
             return self._record(func, args, kwargs)
         except NotCompiledError as error:
             if not self.reason:
                 self.reason = f"{error}{_place()}"
             raise NotCompiledError(self.reason) from None
+        finally:
+            self.is_recording = before
 
     def _record(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name = func.overloadpacket.__name__

@@ -16,12 +16,14 @@ from ..compiler import Plan
 from ..compiler.evaluate import evaluate
 from ..compiler.kind import copied, neutral
 from ..compiler.program import Place, Stage
+from ..compiler.prologue import Prologue
 from ..errors import InputError, NotCompiledError
 from . import cpu, reference
 from .gemm import differentiable
 from .padding import valid_mask
 
-MOST_PROGRAMS = 128  # that are kept, those used last
+MOST_PROGRAMS = 128  # kinds of which programs are kept, those used last
+MOST_NUMBERS = 32  # programs of a kind, for cells that pick other units
 TOLERANCE = 1e-4  # of the largest number: between a program and the loop, on first use
 
 
@@ -50,7 +52,32 @@ class Compiled(NamedTuple):
         return self.plan.traced.prologue.run(cell)
 
 
-_known: OrderedDict[Hashable, Compiled | str] = OrderedDict()
+class _Programs:
+    """The programs of cells of one kind, by the whole numbers in tensors that they rely on: of nearly all kinds one."""
+
+    def __init__(self) -> None:
+        self.prologue: Prologue | None = None  # that says which
+        self.known: OrderedDict[tuple[bytes, ...], Compiled | str] = OrderedDict()
+
+    def of(self, cell: nn.Module) -> Compiled | str | None:
+        """Return the program of a cell; None if it is not known yet."""
+        try:
+            return self.known.get(() if self.prologue is None else self.prologue.numbers(cell))
+        except (RuntimeError, TypeError) as error:
+            return f"the whole numbers that it relies on cannot be read: {error}"
+
+    def add(self, cell: nn.Module, program: Compiled | str) -> None:
+        """Keep a program, those of the last numbers alone; where it relies on more than others do, it alone."""
+        prologue = program.plan.traced.prologue if isinstance(program, Compiled) else None
+        if prologue is not None and (self.prologue is None or prologue.relied - self.prologue.relied):
+            self.prologue = prologue
+            self.known.clear()
+        self.known[() if self.prologue is None else self.prologue.numbers(cell)] = program
+        while len(self.known) > MOST_NUMBERS:
+            self.known.popitem(last=False)
+
+
+_known: OrderedDict[Hashable, _Programs] = OrderedDict()
 _lock = Lock()
 
 
@@ -62,13 +89,15 @@ def program_of(cell: Any) -> Compiled | str:
     """
     kind = cell.program_kind()
     with _lock:
-        program = _known.get(kind)
-        if program is not None:
+        programs = _known.get(kind)
+        if programs is not None:
             _known.move_to_end(kind)
-            return program
+            program = programs.of(cell)
+            if program is not None:
+                return program
     program = _compile(cell)
     with _lock:
-        _known[kind] = program
+        _known.setdefault(kind, _Programs()).add(cell, program)
         while len(_known) > MOST_PROGRAMS:
             _known.popitem(last=False)
     return program
