@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
@@ -128,20 +129,20 @@ def test_folders_and_pairs_are_found(tmp_path: Path) -> None:
         assert understood == f"texts from lines; class: at the beginning of each, as in {examples}"
 
 
-@pytest.mark.parametrize(
-    ("texts", "read"),
-    [
-        (['"He said ""fine"" twice"', "plain"], ['He said "fine" twice', "plain"]),  # as pandas writes it
-        (['"plain"', 'say "no"'], ['"plain"', 'say "no"']),
-        (['"a ""b"""', '5" pipe'], ['"a ""b"""', '5" pipe']),  # one is not enclosed: none is
-    ],
-)
-def test_a_quote_between_tabs_is_one_unless_all_enclose_cells(
-    tmp_path: Path, texts: list[str], read: list[str]
-) -> None:
+@pytest.mark.parametrize("texts", [['"plain"', 'say "no"'], ['"a ""b"""', '5" pipe'], ['""', "empty"]])
+def test_a_quote_between_tabs_is_part_of_the_text(tmp_path: Path, texts: list[str]) -> None:
     path = tmp_path / "films.tsv"
     path.write_text("\n".join(["text\tlabel", *(f"{text}\t{n}" for n, text in enumerate(texts)), ""]))
-    assert text_files.read(path, DataConfig()).train.texts == tuple(read)
+    assert text_files.read(path, DataConfig()).train.texts == tuple(texts)
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_a_table_of_tabs_that_is_quoted_as_csv_is_refused(tmp_path: Path, quoting: int) -> None:
+    with (tmp_path / "films.tsv").open("w", encoding="utf-8-sig") as file:
+        rows = [["text", "label"], ['He said "fine" twice', "a"], ["plain", "b"]]
+        csv.writer(file, delimiter="\t", quoting=quoting).writerows(rows)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"films.tsv has quotes around its cells, .* save it with commas$"):
+        text_files.read(tmp_path / "films.tsv", DataConfig(text_column="text", label_column="label"))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from ..files import content_of, opened
 DIVIDERS = ",;\t"
 LONGEST_CELL = 2**31 - 1  # characters; csv's own limit is 131,072
 LONGEST_HEADER = 1 << 24  # bytes of a first line that is read by itself
-QUOTED = re.compile(r'(?<![^\t\n])"((?:[^"]|"")*)"(?![^\t\r\n])')  # a whole cell, in text that tabs divide
+QUOTED = re.compile(r'(?<![^\t\n])"([^"]*(?:""[^"]*)*)"(?![^\t\n])')  # a whole cell, in text that tabs divide
 MISSING = ("", "?", "na", "nan", "null")  # in any case: how files write that a value is missing
 PANDAS_MISSING = ("", "?", "na", "NA", "nan", "NaN", "NAN", "null", "NULL", "Null")  # any other is found by `number`
 
@@ -187,11 +187,12 @@ def read_records(path: Path, most: int | None = None) -> tuple[list[str], list[R
     """Return the names of a table's columns, and its rows; blank lines and rows of empty cells are left out.
 
     Args:
-        path: the file; for the quotes of a .tsv file see `quoting_of`.
+        path: the file; cells of a .tsv file are not quoted.
         most: lines to read (default None: all).
 
     Raises:
-        DataError: it cannot be read, is empty, two columns have one name, or a row has more or fewer cells than that.
+        DataError: it cannot be read, is empty, two columns have one name, a row has more or fewer cells than that, or
+            cells between tabs are quoted.
     """
     text = _first_line(path) if most == 1 else None
     if text is None:
@@ -199,7 +200,14 @@ def read_records(path: Path, most: int | None = None) -> tuple[list[str], list[R
     divider = divider_of(text.split("\n", 1)[0])
     lines = io.StringIO(text, newline="")
     csv.field_size_limit(LONGEST_CELL)
-    reader = csv.reader(lines, delimiter=divider, strict=True, quoting=quoting_of(text, divider))
+    if divider != "\t":
+        reader = csv.reader(lines, delimiter=divider, strict=True)
+    elif most is None and _is_quoted(text):  # as pandas writes it, beside files of the set that have no such cell
+        raise DataError(
+            f"{path} has quotes around its cells, which are part of a text between tabs: save it with commas"
+        )
+    else:
+        reader = csv.reader(lines, delimiter=divider, strict=True, quoting=csv.QUOTE_NONE)
     rows, row = list[Record](), -1
     try:
         for cells in reader:
@@ -239,16 +247,9 @@ def divider_of(first: str) -> str:
     return max(DIVIDERS, key=first.count)
 
 
-def quoting_of(text: str, divider: str) -> Literal[0, 3]:
-    """Return how cells are quoted, for `csv.reader`.
-
-    What tabs divide is not: a quote is a quote, unless all enclose whole cells, and are doubled within one of them.
-    """
-    if divider != "\t":
-        return csv.QUOTE_MINIMAL
-    cells = QUOTED.findall(text) if '""' in text else []
-    is_quoted = any('""' in inside for inside in cells) and '"' not in QUOTED.sub("", text)
-    return csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
+def _is_quoted(text: str) -> bool:
+    """Tell whether a table that tabs divide has quotes around whole cells alone, and doubled within one of them."""
+    return '""' in text and any('""' in inside for inside in QUOTED.findall(text)) and '"' not in QUOTED.sub("", text)
 
 
 def checked_header(path: Path, cells: list[str], where: str = ", line 1") -> list[str]:

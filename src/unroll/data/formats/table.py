@@ -29,7 +29,6 @@ from .parsing import (
     decoded,
     divider_of,
     number,
-    quoting_of,
     read_records,
     read_rows,
     unpacked_content,
@@ -207,7 +206,7 @@ def read_table(path: Path, texts: Callable[[list[str]], Collection[int]], marks:
     """Read a CSV file, which may be packed with gzip.
 
     Args:
-        path: the file; for the quotes of a .tsv file see `unroll.data.formats.parsing.quoting_of`.
+        path: the file; cells of a .tsv file are not quoted.
         texts: given the names of the columns, says which to read as texts, whatever they hold.
         marks: how numbers are written.
 
@@ -266,7 +265,9 @@ def _parsed_table(
     if b"\r" in content and content.count(b"\r") != content.count(b"\r\n"):
         return None
     divider = divider_of(text)
-    quoting = quoting_of(content.decode("utf-8", errors="replace") if b'""' in content else "", divider)
+    if divider == "\t" and b'""' in content:
+        return None
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if divider == "\t" else csv.QUOTE_MINIMAL
     try:
         (cells,) = csv.reader([text], delimiter=divider, strict=True, quoting=quoting)
     except csv.Error:

@@ -2,7 +2,7 @@
 
 What a file holds is told by its name, and of a table by the names of its columns:
 
-- ``X.csv``, ``X.tsv`` with a first line that names the columns; for quotes see `unroll.data.formats.parsing`.
+- ``X.csv``, ``X.tsv`` with a first line that names the columns; of a .tsv no cell is quoted.
 - ``X.json``, ``X.jsonl``, ``X.ndjson``: an object a line, or one array of objects.
 - ``X.parquet``, ``X.arrow``, ``X.feather``: a table, see `unroll.data.formats.frames`.
 - ``X.txt``, ``X.train``: lines with a class each, see `unroll.data.formats.labelled_lines`. Numbers alone are series.
